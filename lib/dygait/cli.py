@@ -1,0 +1,104 @@
+"""The command line: `lib/main.py --phase train|test`, as the field's launchers call it, and `dygait train|test|synth`.
+
+Nothing heavy is imported before the arguments are understood, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import dygait
+from dygait.errors import LocalError, UserError
+
+_BAD_INPUT = 2
+_INTERRUPTED = 130
+
+
+def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cfgs", required=True, metavar="FILE", help="the experiment's YAML file")
+    parser.add_argument("--iter", type=int, metavar="N", help="the iteration of the checkpoint to go on from, or to test")
+    parser.add_argument("--log_to_file", action="store_true", help="write the log lines to a file in the run's folder too")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override a key; may be given many times"
+    )
+    parser.add_argument("--output", default="output", metavar="DIR", help="where runs go (default: output)")
+    # Old launchers still pass this, in one spelling or the other; the environment says it better.
+    parser.add_argument("--local_rank", "--local-rank", type=int, dest="local_rank", help=argparse.SUPPRESS)
+
+
+def run(phase: str, arguments: argparse.Namespace) -> int:
+    """Train or test what the arguments describe; returns the exit code.
+
+    Raises:
+        UserError: anything is wrong with the input.
+    """
+    from dygait import distributed
+    from dygait.config import load_config
+    from dygait.engine.build import component_problems
+
+    overrides = list(arguments.set)
+    if arguments.iter is not None:
+        overrides.append(f"{'trainer' if phase == 'train' else 'evaluator'}_cfg.restore_hint={arguments.iter}")
+    config = load_config(arguments.cfgs, overrides, [partial(component_problems, phase=phase)], _warn)
+    with distributed.process_group(arguments.local_rank) as device:
+        if phase == "train":
+            from dygait.engine.train import train
+
+            train(config, device, arguments.output, arguments.log_to_file)
+        else:
+            from dygait.engine.test import test
+
+            test(config, device, arguments.output, arguments.log_to_file)
+    return 0
+
+
+def _is_main() -> bool:
+    """Tell whether this is rank 0, before or after there is a process group."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _warn(message: str) -> None:
+    if _is_main():
+        print(f"dygait: warning: {message}", file=sys.stderr)
+
+
+def _guarded(work: Callable[[], int]) -> int:
+    """Run a command; a mistake of the user's ends in a line and exit code 2, not in a traceback."""
+    try:
+        return work()
+    except UserError as error:
+        if _is_main() or isinstance(error, LocalError):
+            sys.stdout.flush()
+            print(f"dygait: error: {error}", file=sys.stderr, flush=True)
+        return _BAD_INPUT
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def runner(arguments: Sequence[str] | None = None) -> int:
+    """Run `lib/main.py`: the form that OpenGait's users and launchers know."""
+    parser = argparse.ArgumentParser(prog="main.py", description="Train or test a gait recognition model.")
+    _add_run_arguments(parser)
+    parser.add_argument("--phase", choices=("train", "test"), default="train", help="what to do (default: train)")
+    parsed = parser.parse_args(arguments)
+    return _guarded(lambda: run(parsed.phase, parsed))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the console script `dygait`."""
+    from dygait.synthetic import command as synth
+
+    parser = argparse.ArgumentParser(prog="dygait", description="Gait recognition from silhouette sequences, for research.")
+    parser.add_argument("--version", action="version", version=f"dygait {dygait.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for phase, what in (("train", "train a model"), ("test", "test a checkpoint")):
+        _add_run_arguments(commands.add_parser(phase, help=what, description=f"{what.capitalize()}."))
+    synth.add_arguments(commands.add_parser("synth", help="make the synthetic walkers", description=synth.__doc__))
+    parsed = parser.parse_args(arguments)
+    if parsed.command == "synth":
+        return _guarded(lambda: synth.main(parsed))
+    return _guarded(lambda: run(parsed.command, parsed))

@@ -1,0 +1,184 @@
+"""From files and overrides to one checked `Config`; every problem is reported at once, with its file and the key's path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from dygait.config.schema import WITHOUT_EFFECT, Config
+from dygait.errors import UserError
+from dygait.registry import Problem, nested_keys, validation_problems
+
+Check = Callable[[Mapping[str, Any]], list[Problem]]
+
+# Sections in which naming another component starts afresh: a momentum of the default SGD must not leak into Adam.
+_AFRESH = {"optimizer_cfg": "solver", "scheduler_cfg": "scheduler"}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, with two of its traps removed: `1e-4` is a number, and a key written twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def configs_folder() -> Path:
+    """Return the folder of the shipped configurations: of the source tree, or inside an installed package."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "configs", package.parents[1] / "configs"):
+        if (folder / "default.yaml").is_file():
+            return folder
+    raise AssertionError("configs/default.yaml is not beside the package")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML file that holds a mapping."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        shipped = configs_folder() / path.name
+        hint = f"; there is {shipped}" if shipped.is_file() else ""
+        raise UserError(f"no such configuration file: {path}{hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"the configuration file {path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no mapping of sections (data_cfg, model_cfg, ...)")
+    return content
+
+
+def merge(base: Any, over: Any) -> Any:
+    """Return `base` with `over` on top: mappings key by key, anything else replaced whole."""
+    if isinstance(base, dict) and isinstance(over, dict):
+        return {k: merge(base[k], over[k]) if k in base and k in over else over.get(k, base.get(k)) for k in {**base, **over}}
+    return over
+
+
+def merge_sections(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Merge two whole configurations; an optimiser or scheduler of another name starts its section afresh."""
+    base = dict(base)
+    for section, key in _AFRESH.items():
+        old, new = base.get(section), over.get(section)
+        if isinstance(old, dict) and isinstance(new, dict) and new.get(key, old.get(key)) != old.get(key):
+            del base[section]
+    return merge(base, over)  # type: ignore[no-any-return]
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """Turn `a.b=c` into `{"a": {"b": c}}`; the value is read as YAML."""
+    path, separator, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not separator or not all(keys):
+        raise UserError(f"--set {text}: write section.key=value")
+    try:
+        result: Any = yaml.load(value, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {text}: the value is not valid YAML: {' '.join(str(error).split())}") from None
+    for key in reversed(keys):
+        result = {key: result}
+    return result  # type: ignore[no-any-return]
+
+
+def read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[str, dict[str, Any]]]:
+    """Read a file and what its `base` key names (relative to the file), the farthest first."""
+    resolved = path.resolve()
+    if resolved in seen:
+        raise UserError(f"{path}: its `base` leads back to itself")
+    content = read_yaml(path)
+    base = content.pop("base", None)
+    if base is None:
+        return [(str(path), content)]
+    if not isinstance(base, str):
+        raise UserError(f"{path}: base must be the path of another YAML file")
+    return [*read_with_bases(path.parent / base, (*seen, resolved)), (str(path), content)]
+
+
+def _mentions(content: Any, path: tuple[str, ...]) -> bool:
+    for part in path:
+        if isinstance(content, list) and part.isdigit() and int(part) < len(content):
+            content = content[int(part)]
+        elif isinstance(content, dict) and part in content:
+            content = content[part]
+        else:
+            return False
+    return True
+
+
+def _origin(layers: Sequence[tuple[str, dict[str, Any]]], path: tuple[str, ...]) -> str:
+    """Return the name of the last layer that mentions the key, or of the file itself."""
+    for depth in range(len(path), 0, -1):
+        for name, content in reversed(layers):
+            if _mentions(content, path[:depth]):
+                return name
+    return next(name for name, _ in reversed(layers) if not name.startswith("--set"))
+
+
+def load_config(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    checks: Sequence[Check] = (),
+    warn: Callable[[str], None] = lambda message: None,
+) -> Config:
+    """Read, merge and check a configuration.
+
+    Args:
+        path: the YAML file; its `base` key may name another, relative to it.
+        overrides: `section.key=value` strings, applied last.
+        checks: further checks of the merged mapping, whose problems are reported together with the schema's.
+        warn: is called with one line for every key that has no effect here.
+
+    Raises:
+        UserError: the file cannot be read, or anything in it is wrong: all problems, each with file, key and remedy.
+    """
+    default = configs_folder() / "default.yaml"
+    layers = [(str(default), read_yaml(default)), *read_with_bases(Path(path))]
+    layers += [(f"--set {text}", parse_override(text)) for text in overrides]
+    merged: dict[str, Any] = {}
+    for _, layer in layers:
+        merged = merge_sections(merged, layer)
+    if isinstance(merged.get("loss_cfg"), dict):
+        merged["loss_cfg"] = [merged["loss_cfg"]]
+    for (section, key), reason in WITHOUT_EFFECT.items():
+        if isinstance(merged.get(section), dict) and key in merged[section]:
+            warn(f"{_origin(layers, (section, key))}: {section}.{key} has no effect here: {reason}")
+            merged[section] = {k: v for k, v in merged[section].items() if k != key}
+    problems: list[Problem] = []
+    config = None
+    try:
+        config = Config.model_validate(merged)
+    except ValidationError as error:
+        problems += validation_problems(error, lambda p: nested_keys(Config, p))
+    for check in checks:
+        problems += check(merged)
+    if problems or config is None:
+        raise UserError(_report(layers, problems))
+    return config
+
+
+def _report(layers: Sequence[tuple[str, dict[str, Any]]], problems: Sequence[Problem]) -> str:
+    lines = list(dict.fromkeys(f"{_origin(layers, p.path)}: {'.'.join(p.path)}: {p.message}" for p in problems))
+    if len(lines) == 1:
+        return lines[0]
+    return "\n  ".join([f"{len(lines)} problems in the configuration:", *lines])
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write the resolved configuration as YAML that `load_config` reads again."""
+    path.write_text(yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True), encoding="utf-8")

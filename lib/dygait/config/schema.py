@@ -1,0 +1,230 @@
+"""One typed model per YAML section: every key, its meaning, its default and its valid values.
+
+`docs/configuration.md` is generated from this file (`python -m dygait.config.reference`). The keys and their defaults are
+OpenGait's where OpenGait has them. The sections that name a component (`model_cfg`, each loss, each transform, the
+optimiser, the scheduler) carry that component's own keywords, which are checked against its signature when the experiment
+is checked as a whole (`dygait.engine.build.component_problems`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
+
+SampleType = Literal[
+    "fixed_ordered", "fixed_unordered", "unfixed_ordered", "unfixed_unordered", "all_ordered", "all_unordered"
+]
+
+
+class Section(BaseModel):
+    """A mapping whose keys are all known."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+
+class Component(BaseModel):
+    """A mapping that names a component and carries its keywords."""
+
+    model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=())
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """The component's own keywords, without the keys declared here."""
+        return dict(self.model_extra or {})
+
+
+class DataCfg(Section):
+    """Which sequences there are, and which people train and which test."""
+
+    dataset_name: str = Field(description="The dataset's name: part of the output path, and what chooses the protocol.")
+    dataset_root: str = Field(description="The folder `<id>/<type>/<view>/<name>.pkl`, relative to the working directory.")
+    dataset_partition: str | None = Field(
+        None,
+        description="A JSON file with TRAIN_SET and TEST_SET (and PROBE_SET), or the name of a built-in rule: CASIA-B, OUMVLP, "
+        "GREW. Absent: the rule of `dataset_name`.",
+    )
+    num_workers: int = Field(1, ge=0, description="Loader processes per training process; 0 loads in the training process.")
+    remove_no_gallery: bool = Field(
+        False, description="Leave probes without a true match in the gallery out of every result, OUMVLP's included."
+    )
+    cache: bool = Field(
+        False, description="Read every sequence once, before training, and keep it in memory; workers share the copy."
+    )
+    test_dataset_name: str | None = Field(
+        None, description="The dataset's name at test time, where it differs: what chooses the protocol then."
+    )
+    data_in_use: list[bool] | None = Field(
+        None, description="A mask over the sorted files of a sequence; exactly one may be true. Absent: the first file."
+    )
+
+    @model_validator(mode="after")
+    def _one_modality(self) -> DataCfg:
+        if self.data_in_use is not None and sum(self.data_in_use) != 1:
+            raise ValueError("this version reads one file per sequence: set exactly one entry of data_in_use to true")
+        return self
+
+
+class TransformCfg(Component):
+    """One transform, or Compose with a list of them under `trf_cfg`."""
+
+    type: str = Field("BaseSilCuttingTransform", description="The transform's name.")
+
+
+class FramesCfg(Section):
+    """Which frames of a sequence are used."""
+
+    frames_num_fixed: int = Field(30, ge=1, description="Frames of a sequence, for `fixed_*`.")
+    frames_num_min: int = Field(25, ge=1, description="The fewest frames of a sequence, for `unfixed_*`.")
+    frames_num_max: int = Field(50, ge=1, description="The most frames of a sequence, for `unfixed_*`.")
+    frames_skip_num: int = Field(
+        0, ge=0, description="For ordered sampling: choose from a window longer than the frames wanted by so many."
+    )
+    frames_all_limit: int | None = Field(
+        None, description="For `all_*`: at most so many frames, the window in the middle of the sequence; -1: no limit."
+    )
+
+    @model_validator(mode="after")
+    def _possible_counts(self) -> Self:
+        if self.frames_num_min > self.frames_num_max:
+            raise ValueError("frames_num_min is larger than frames_num_max")
+        if self.frames_all_limit is not None and self.frames_all_limit < 1 and self.frames_all_limit != -1:
+            raise ValueError("frames_all_limit must be positive, or -1 for no limit")
+        return self
+
+
+class TrainSamplerCfg(FramesCfg):
+    """Which sequences make a batch, and which frames of each."""
+
+    type: str = Field("TripletSampler", description="The batch sampler.")
+    batch_size: list[int] = Field([8, 16], description="[P, K]: P people, K sequences of each, over all processes together.")
+    batch_shuffle: bool = Field(False, description="Shuffle the batch before it is dealt out to the processes.")
+    sample_type: SampleType = Field("fixed_unordered", description="How many frames, and whether in their order.")
+
+    @model_validator(mode="after")
+    def _possible_batch(self) -> Self:
+        if len(self.batch_size) != 2 or min(self.batch_size) < 1:
+            raise ValueError("batch_size must be [P, K], two positive numbers")
+        return self
+
+
+class TestSamplerCfg(FramesCfg):
+    """How test sequences are batched, and which of their frames are used."""
+
+    __test__ = False  # the name is no test case
+
+    type: str = Field("InferenceSampler", description="The batch sampler.")
+    batch_size: int = Field(4, ge=1, description="Sequences per batch, over all processes together.")
+    sample_type: SampleType = Field("all_ordered", description="As in training; `all_ordered` uses every frame.")
+
+
+class ModelCfg(Component):
+    """The network: its name, and its constructor's keywords."""
+
+    model: str = Field(description="The model's name.")
+
+
+class LossCfg(Component):
+    """One loss term: its name, its weight, and its constructor's keywords."""
+
+    type: str = Field(description="The loss's name.")
+    loss_term_weight: float = Field(1.0, ge=0, description="The term's weight in the sum.")
+    log_prefix: str | None = Field(None, description="The first part of the term's names in log and TensorBoard.")
+
+
+class OptimizerCfg(Component):
+    """The optimiser: a class of `torch.optim` and its keywords."""
+
+    solver: str = Field("SGD", description="A class of `torch.optim`.")
+    lr: float = Field(0.1, gt=0, description="The learning rate.")
+
+
+class SchedulerCfg(Component):
+    """The learning rate's schedule, stepped once an iteration: a class of `torch.optim.lr_scheduler` and its keywords."""
+
+    scheduler: str = Field("MultiStepLR", description="A class of `torch.optim.lr_scheduler`.")
+
+
+class TrainerCfg(Section):
+    """The training run."""
+
+    enable_float16: bool = Field(True, description="Half precision: float16 with loss scaling on CUDA, bfloat16 on a CPU.")
+    fix_BN: bool = Field(False, description="Keep every BatchNorm in evaluation mode.")
+    sync_BN: bool = Field(False, description="Batch statistics over all processes; CUDA only, a notice says so elsewhere.")
+    find_unused_parameters: bool = Field(False, description="As in DistributedDataParallel.")
+    with_test: bool = Field(False, description="Test at every checkpoint.")
+    log_iter: int = Field(100, ge=1, description="Iterations between log lines.")
+    save_iter: int = Field(2000, ge=1, description="Iterations between checkpoints; the last iteration always has one.")
+    total_iter: int = Field(80000, ge=1, description="Iterations of the whole run.")
+    restore_hint: int | str = Field(0, description="The iteration, or the path, of a checkpoint to go on from; 0: none.")
+    restore_ckpt_strict: bool = Field(True, description="Every weight must match; else matching ones load and a report tells.")
+    optimizer_reset: bool = Field(False, description="Do not restore the optimiser's state.")
+    scheduler_reset: bool = Field(False, description="Do not restore the scheduler's state.")
+    save_name: str = Field("tmp", min_length=1, description="The run's name: part of the output path.")
+    sampler: TrainSamplerCfg = Field(default_factory=TrainSamplerCfg, description="See `trainer_cfg.sampler`.")
+    transform: TransformCfg | list[TransformCfg] = Field(
+        default_factory=TransformCfg, description="The input's transform, or a list to apply in turn."
+    )
+    seed: int = Field(0, ge=0, description="Seed of initialisation, sampling and augmentation.")
+    grad_clip_norm: float | None = Field(None, gt=0, description="Clip the gradient to this norm. Absent: no clipping.")
+
+    @model_validator(mode="after")
+    def _name_is_a_name(self) -> TrainerCfg:
+        check_name(self.save_name)
+        return self
+
+
+class EvaluatorCfg(Section):
+    """The test."""
+
+    enable_float16: bool = Field(False, description="Half precision: float16 on CUDA, bfloat16 on a CPU.")
+    restore_hint: int | str = Field(0, description="The iteration, or the path, of the checkpoint to test; 0: the newest.")
+    restore_ckpt_strict: bool = Field(True, description="Every weight must match.")
+    save_name: str = Field("tmp", min_length=1, description="The run's name: part of the output path.")
+    eval_func: str | None = Field(
+        None, description="A protocol's name, or one of OpenGait's functions. Absent: the dataset's protocol."
+    )
+    sampler: TestSamplerCfg = Field(default_factory=TestSamplerCfg, description="See `evaluator_cfg.sampler`.")
+    transform: TransformCfg | list[TransformCfg] = Field(
+        default_factory=TransformCfg, description="The input's transform, or a list to apply in turn."
+    )
+    metric: Literal["euc", "cos"] = Field("euc", description="Distance: mean over parts, Euclidean or cosine.")
+    cross_view_gallery: bool = Field(False, description="CASIA-B: the gallery holds all views at once.")
+    baseline: Literal["gei"] | None = Field(
+        None, description="`gei`: score nearest neighbour on gait energy images too, in the same table."
+    )
+
+    @model_validator(mode="after")
+    def _name_is_a_name(self) -> EvaluatorCfg:
+        check_name(self.save_name)
+        return self
+
+
+class Config(Section):
+    """A whole experiment."""
+
+    data_cfg: DataCfg
+    model_cfg: ModelCfg
+    loss_cfg: list[LossCfg] = Field(min_length=1)
+    optimizer_cfg: OptimizerCfg = Field(default_factory=OptimizerCfg)
+    scheduler_cfg: SchedulerCfg = Field(default_factory=SchedulerCfg)
+    trainer_cfg: TrainerCfg = Field(default_factory=TrainerCfg)
+    evaluator_cfg: EvaluatorCfg = Field(default_factory=EvaluatorCfg)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain containers, as they are written to the resolved YAML."""
+        return self.model_dump()
+
+
+def check_name(name: str) -> None:
+    """Refuse a run name that would leave its folder."""
+    if "/" in name or "\\" in name or name in (".", ".."):
+        raise ValueError("save_name is one folder's name, without slashes")
+
+
+# Keys of other tools' configs that mean nothing here: a warning, not an error.
+WITHOUT_EFFECT: dict[tuple[str, ...], str] = {
+    ("trainer_cfg", "enable_distributed"): "the launcher decides",
+    ("evaluator_cfg", "enable_distributed"): "the launcher decides",
+}

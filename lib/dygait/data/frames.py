@@ -1,0 +1,60 @@
+"""Which frames of a sequence are used: fixed, unfixed or all of them, ordered or not."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class FrameSampler:
+    """Choose frames, as a pure function of the sequence's length and a random generator.
+
+    * `fixed_*`: `frames_num_fixed` frames; `unfixed_*`: a number drawn from `frames_num_min` to `frames_num_max`.
+    * `*_ordered`: from a random window that is longer than wanted by `frames_skip_num`, in their order; a sequence that is
+      shorter than the window is walked through again from its start.
+    * `*_unordered`: any frames; with repetition only where the sequence is too short.
+    * `all_*`: every frame, in its order or shuffled; of more than `frames_all_limit`, the window in the middle.
+
+    Args:
+        sample_type: one of the six combinations, such as `fixed_ordered`.
+        frames_num_fixed: frames, for `fixed_*`.
+        frames_num_min: the fewest frames, for `unfixed_*`.
+        frames_num_max: the most frames, for `unfixed_*`.
+        frames_skip_num: frames of the window that are left out, for `*_ordered`.
+        frames_all_limit: the most frames, for `all_*`; None or -1: no limit.
+    """
+
+    def __init__(
+        self,
+        sample_type: str = "fixed_ordered",
+        frames_num_fixed: int = 30,
+        frames_num_min: int = 25,
+        frames_num_max: int = 50,
+        frames_skip_num: int = 0,
+        frames_all_limit: int | None = None,
+    ) -> None:
+        self.amount, _, order = sample_type.partition("_")
+        self.ordered = order == "ordered"
+        assert self.amount in ("fixed", "unfixed", "all"), sample_type
+        assert order in ("ordered", "unordered"), sample_type
+        self.fixed = frames_num_fixed
+        self.fewest = frames_num_min
+        self.most = frames_num_max
+        self.skip = frames_skip_num
+        self.limit = frames_all_limit if frames_all_limit and frames_all_limit > 0 else None
+
+    def __call__(self, length: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the positions of the chosen frames, int64, in the order in which they are used."""
+        if self.amount == "all":
+            first, count = 0, length
+            if self.limit is not None and length > self.limit:
+                first, count = (length - self.limit) // 2, self.limit
+            positions = np.arange(first, first + count)
+            return positions if self.ordered else rng.permutation(positions)
+        count = self.fixed if self.amount == "fixed" else int(rng.integers(self.fewest, self.most + 1))
+        if not self.ordered:
+            return rng.choice(length, count, replace=length < count)
+        window = count + self.skip
+        walked = length if length >= window else length * -(-window // length)
+        start = int(rng.integers(0, walked - window + 1))
+        kept = np.arange(window) if self.skip == 0 else np.sort(rng.choice(window, count, replace=False))
+        return (start + kept) % length

@@ -1,0 +1,55 @@
+"""The loader: requests in, batches out, in the sampler's order whatever the number of workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import cv2
+import torch
+from torch.utils.data import DataLoader
+
+from dygait.data.collate import Batch, collate
+from dygait.data.dataset import Request, SequenceDataset
+from dygait.errors import LocalError, UserError
+
+
+def _one_thread(worker: int) -> None:
+    """A worker is one of many: threads inside it would only fight."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+
+def make_loader(
+    dataset: SequenceDataset, sampler: Iterable[list[Request]], workers: int, pin_memory: bool
+) -> DataLoader[Any]:
+    """Return a loader of `Batch`es.
+
+    Args:
+        dataset: answers requests.
+        sampler: yields the requests of a batch.
+        workers: loader processes; 0 loads in this one.
+        pin_memory: for copies to a GPU that do not wait.
+    """
+    several = {"persistent_workers": True, "prefetch_factor": 4, "worker_init_fn": _one_thread} if workers else {}
+    return DataLoader(
+        dataset,  # type: ignore[arg-type]
+        batch_sampler=sampler,  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        **several,  # type: ignore[arg-type]
+    )
+
+
+def batches(loader: DataLoader[Any]) -> Iterator[Batch]:
+    """Yield a loader's batches; what a worker raises for the user is raised here in the same words.
+
+    Raises:
+        LocalError: a file cannot be used.
+    """
+    try:
+        yield from loader
+    except UserError as error:
+        # A worker's exception arrives with its traceback wrapped into the message.
+        raise LocalError(str(error).rstrip().rpartition("UserError: ")[2]) from None

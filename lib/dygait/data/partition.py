@@ -1,0 +1,100 @@
+"""Which ids train and which test: the rule of a known dataset, or a JSON file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dygait.errors import UserError
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Ids that train, ids that test, and, where the dataset has them, the keys of the probe sequences."""
+
+    name: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    probe: tuple[str, ...] | None = None
+
+
+def _casia_b() -> Partition:
+    numbers = [f"{i:03d}" for i in range(1, 125)]
+    return Partition("CASIA-B", tuple(numbers[:74]), tuple(numbers[74:]))
+
+
+def _oumvlp() -> Partition:
+    train = tuple(f"{i:05d}" for i in range(1, 10306, 2))
+    test = (*(f"{i:05d}" for i in range(2, 10307, 2)), "10307")
+    return Partition("OUMVLP", train, test)
+
+
+def _grew() -> Partition:
+    train = tuple(f"{i:05d}train" for i in range(1, 20001))
+    return Partition("GREW", train, (*(f"{i:05d}" for i in range(1, 6001)), "probe"))
+
+
+RULES: dict[str, Callable[[], Partition]] = {"CASIA-B": _casia_b, "OUMVLP": _oumvlp, "GREW": _grew}
+
+
+def load_partition(spec: str | None, dataset_name: str) -> Partition:
+    """Return a partition by a rule's name or from a JSON file.
+
+    Args:
+        spec: the path of `{"TRAIN_SET": [...], "TEST_SET": [...], "PROBE_SET": [...]}`, or a name in `RULES`, or None for
+            the rule of the dataset.
+        dataset_name: the dataset's name.
+
+    Raises:
+        UserError: there is no rule and no file, or the file is not of that form.
+    """
+    if spec is None or spec in RULES:
+        name = spec or dataset_name
+        if name in RULES:
+            return RULES[name]()
+        raise UserError(
+            f"data_cfg.dataset_partition: {name} has no built-in partition; give the path of its JSON file "
+            f"(built in: {', '.join(RULES)})"
+        )
+    try:
+        content = json.loads(Path(spec).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        hint = f"; leave it out: the rule of {dataset_name} is built in" if dataset_name in RULES else ""
+        raise UserError(f"data_cfg.dataset_partition: no such file: {spec}{hint}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"data_cfg.dataset_partition: {spec} is not readable JSON: {error}") from None
+    if not isinstance(content, dict) or not {"TRAIN_SET", "TEST_SET"} <= content.keys():
+        raise UserError(f"data_cfg.dataset_partition: {spec} must hold TRAIN_SET and TEST_SET, lists of ids")
+    sets: dict[str, tuple[str, ...]] = {}
+    for key in ("TRAIN_SET", "TEST_SET", "PROBE_SET"):
+        values = content.get(key, [])
+        if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+            raise UserError(f"data_cfg.dataset_partition: {key} in {spec} must be a list of strings")
+        sets[key] = tuple(values)
+    both = set(sets["TRAIN_SET"]) & set(sets["TEST_SET"])
+    if both:
+        raise UserError(
+            f"data_cfg.dataset_partition: {spec}: {len(both)} ids both train and test, {sorted(both)[0]} among them"
+        )
+    probe = sets["PROBE_SET"] if "PROBE_SET" in content else None
+    return Partition(str(spec), sets["TRAIN_SET"], sets["TEST_SET"], probe)
+
+
+def coverage(partition: Partition, ids_on_disk: list[str]) -> list[str]:
+    """Say in plain lines what partition and disk do not share; nothing is dropped in silence."""
+    disk = set(ids_on_disk)
+    lines = []
+    for name, ids in (("train", partition.train), ("test", partition.test)):
+        missing = [i for i in ids if i not in disk]
+        if missing:
+            lines.append(f"{len(missing)} of {len(ids)} {name} ids are not on disk ({_few(missing)})")
+    unused = sorted(disk - set(partition.train) - set(partition.test))
+    if unused:
+        lines.append(f"{len(unused)} ids on disk are in neither set ({_few(unused)})")
+    return lines
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

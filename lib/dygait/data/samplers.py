@@ -1,0 +1,127 @@
+"""Batch samplers: which sequences make the batch of an iteration, and which of them this process loads.
+
+A batch is a pure function of (seed, iteration): every process derives the same global batch without talking to the others
+and takes its slice; and a run that goes on from iteration i draws what the uninterrupted run would have drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from dygait.data.dataset import Request
+from dygait.errors import UserError
+from dygait.registry import Registry
+
+SAMPLERS: Registry[type] = Registry("sampler")
+SAMPLERS.plan("CommonSampler", "BilateralSampler")
+
+
+@SAMPLERS.register("TripletSampler")
+class TripletSampler:
+    """P people, K sequences of each, drawn without replacement as far as there are enough.
+
+    Args:
+        labels: the label of every sequence of the dataset.
+        batch_size: [P, K], over all processes together.
+        batch_shuffle: shuffle the batch before it is dealt out; else every process gets its share of each person.
+        seed: the run's seed.
+        first_iteration: how many iterations have been done.
+        total_iterations: where to stop.
+        rank: this process's number.
+        world_size: the number of processes.
+
+    Raises:
+        UserError: there are fewer than P people, or the batch cannot be dealt out evenly.
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[int],
+        batch_size: Sequence[int],
+        batch_shuffle: bool = False,
+        seed: int = 0,
+        first_iteration: int = 0,
+        total_iterations: int = 80000,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.people, self.each = batch_size
+        by_label: dict[int, list[int]] = {}
+        for position, label in enumerate(labels):
+            by_label.setdefault(label, []).append(position)
+        self.sequences = [np.array(by_label[label]) for label in sorted(by_label)]
+        if self.people > len(self.sequences):
+            raise UserError(
+                f"trainer_cfg.sampler.batch_size: P = {self.people} people per batch, but only {len(self.sequences)} "
+                f"train; lower P to {len(self.sequences)} or less"
+            )
+        if self.people * self.each % world_size:
+            raise UserError(
+                f"trainer_cfg.sampler.batch_size: P x K = {self.people} x {self.each} = {self.people * self.each} sequences "
+                f"cannot be dealt out evenly to {world_size} processes; change P or K, or the number of processes"
+            )
+        self.shuffle = batch_shuffle
+        self.seed = seed
+        self.first = first_iteration
+        self.total = total_iterations
+        self.rank = rank
+        self.world_size = world_size
+
+    def __len__(self) -> int:
+        return max(0, self.total - self.first)
+
+    def global_batch(self, iteration: int) -> list[Request]:
+        """Return the whole batch of an iteration, as every process sees it."""
+        rng = np.random.default_rng(np.random.SeedSequence((self.seed, iteration)))
+        chosen: list[int] = []
+        for label in rng.choice(len(self.sequences), self.people, replace=False):
+            own = self.sequences[label]
+            # Someone with fewer than K sequences gives all of them again and again, so that every person counts K times.
+            rounds = [rng.permutation(own) for _ in range(-(-self.each // len(own)))]
+            chosen.extend(np.concatenate(rounds)[: self.each].tolist())
+        if self.shuffle:
+            rng.shuffle(chosen)
+        return [Request(sequence, (self.seed, iteration, place)) for place, sequence in enumerate(chosen)]
+
+    def __iter__(self) -> Iterator[list[Request]]:
+        for iteration in range(self.first, self.total):
+            yield self.global_batch(iteration)[self.rank :: self.world_size]
+
+
+@SAMPLERS.register("InferenceSampler")
+class InferenceSampler:
+    """Every sequence once, those of like length together so that little is padded.
+
+    No sequence is repeated to fill a batch or to give every process the same number.
+
+    Args:
+        sizes: a measure of each sequence's length.
+        batch_size: sequences per batch, over all processes together; every process takes at least one.
+        seed: the run's seed, for the frame modes that draw.
+        rank: this process's number.
+        world_size: the number of processes.
+    """
+
+    def __init__(
+        self, sizes: Sequence[int], batch_size: int = 4, seed: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.order = np.argsort(np.asarray(sizes), kind="stable")[::-1].tolist()
+        self.per_process = max(1, batch_size // world_size)
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+
+    def __len__(self) -> int:
+        return len(self._batches())
+
+    def _batches(self) -> list[list[int]]:
+        step = self.per_process
+        batches = [self.order[start : start + step] for start in range(0, len(self.order), step)]
+        return batches[self.rank :: self.world_size]
+
+    def __iter__(self) -> Iterator[list[Request]]:
+        for batch in self._batches():
+            # The position is the sequence's own: the frames drawn do not depend on batches or processes.
+            yield [Request(sequence, (self.seed, 0, sequence)) for sequence in batch]

@@ -1,0 +1,186 @@
+"""Transforms of silhouettes: uint8 (S, H, W) to uint8 (S, H', W') in the loader, scaled to 0..1 on the device.
+
+A transform draws from the generator that it is given and from nothing else, once for a whole sequence, so that every frame
+of a walk is changed alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from dygait.errors import UserError
+from dygait.registry import Problem, Registry
+
+# What is cut from each side of a frame of this width: what the field does, seen at the geometries that it has.
+_CUT_OF_WIDTH = {64: 10, 128: 20, 44: 0, 88: 0}
+
+
+class Transform(Protocol):
+    """What a transform is.
+
+    Attributes:
+        divisor: what the device divides by, to bring grey levels to 0..1.
+    """
+
+    divisor: float
+
+    def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return uint8 (S, H', W') for uint8 (S, H, W)."""
+
+
+TRANSFORMS: Registry[type] = Registry("transform")
+TRANSFORMS.plan("RandomErasing", "RandomRotate", "RandomPerspective", "RandomAffine")
+
+
+@TRANSFORMS.register("NoOperation")
+class NoOperation:
+    """The frames as they are, grey levels 0 to 255 unscaled."""
+
+    divisor = 1.0
+
+    def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the frames."""
+        return frames
+
+
+@TRANSFORMS.register("BaseSilTransform")
+class BaseSilTransform:
+    """Scale to 0..1.
+
+    Args:
+        divisor: the largest grey level.
+        img_shape: [H, W] to reshape each frame to, for data stored as rows.
+    """
+
+    def __init__(self, divisor: float = 255.0, img_shape: list[int] | None = None) -> None:
+        self.divisor = divisor
+        self.shape = img_shape
+
+    def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the frames, reshaped where `img_shape` is given."""
+        if self.shape is None:
+            return frames
+        try:
+            return frames.reshape(len(frames), *self.shape)
+        except ValueError:
+            raise UserError(f"frames of {frames.shape[1:]} do not reshape to img_shape {self.shape}") from None
+
+
+@TRANSFORMS.register("BaseSilCuttingTransform")
+class BaseSilCuttingTransform:
+    """Cut the same number of columns from both sides, and scale to 0..1.
+
+    Args:
+        divisor: the largest grey level.
+        cutting: columns to cut from each side. Absent: by the frame's width: 64 -> 10, 128 -> 20, 44 and 88 -> 0.
+    """
+
+    def __init__(self, divisor: float = 255.0, cutting: int | None = None) -> None:
+        self.divisor = divisor
+        self.cutting = cutting
+
+    def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return uint8 (S, H, W - 2 * cutting)."""
+        width = frames.shape[2]
+        cut = _CUT_OF_WIDTH.get(width) if self.cutting is None else self.cutting
+        if cut is None:
+            raise UserError(
+                f"frames are {width} wide, for which no cut is customary (known: {sorted(_CUT_OF_WIDTH)}); "
+                f"say `cutting` in the transform"
+            )
+        if cut < 0 or 2 * cut >= width:
+            raise UserError(f"cutting {cut} columns from both sides of frames that are {width} wide leaves nothing")
+        return frames[:, :, cut : width - cut]
+
+
+@TRANSFORMS.register("Resize")
+class Resize:
+    """Shrink (or enlarge) each frame; shrinking averages the area, so that an outline keeps its grey levels.
+
+    Args:
+        size: [H, W] after it.
+    """
+
+    divisor = 1.0
+
+    def __init__(self, size: list[int]) -> None:
+        self.height, self.width = size
+
+    def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return uint8 (S, H', W')."""
+        _, height, width = frames.shape
+        if (height, width) == (self.height, self.width):
+            return frames
+        shrinks = self.height <= height and self.width <= width
+        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        return np.stack([cv2.resize(f, (self.width, self.height), interpolation=how) for f in np.ascontiguousarray(frames)])
+
+
+@TRANSFORMS.register("RandomHorizontalFlip")
+class RandomHorizontalFlip:
+    """Mirror the whole sequence left to right.
+
+    Args:
+        prob: how often.
+    """
+
+    divisor = 1.0
+
+    def __init__(self, prob: float = 0.5) -> None:
+        self.prob = prob
+
+    def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the frames, mirrored or not."""
+        return frames[:, :, ::-1] if rng.random() < self.prob else frames
+
+
+@TRANSFORMS.register("Compose")
+class Compose:
+    """Transforms one after the other.
+
+    Args:
+        trf_cfg: their mappings, in order.
+    """
+
+    def __init__(self, trf_cfg: list[dict[str, Any]]) -> None:
+        self.steps = [TRANSFORMS.build(spec) for spec in trf_cfg]
+        self.divisor = float(np.prod([step.divisor for step in self.steps]))
+
+    @staticmethod
+    def problems(trf_cfg: Sequence[Mapping[str, Any]]) -> list[Problem]:
+        """Return what is wrong with the mappings of the steps."""
+        return [
+            Problem(("trf_cfg", str(place), *p.path), p.message)
+            for place, spec in enumerate(trf_cfg)
+            for p in TRANSFORMS.problems(spec)
+        ]
+
+    def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return what the last transform returns."""
+        for step in self.steps:
+            frames = step(frames, rng)
+        return frames
+
+
+def transform_problems(spec: Any) -> list[Problem]:
+    """Return what is wrong with a YAML transform: a mapping, or a list of them."""
+    specs = spec if isinstance(spec, list) else [spec]
+    prefix = (lambda place: (str(place),)) if isinstance(spec, list) else (lambda place: ())
+    found = []
+    for place, one in enumerate(specs):
+        if not isinstance(one, Mapping):
+            found.append(Problem(prefix(place), "must be a mapping with a `type`"))
+            continue
+        found += [Problem((*prefix(place), *p.path), p.message) for p in TRANSFORMS.problems(one)]
+    return found
+
+
+def build_transform(spec: Any) -> Transform:
+    """Build a YAML transform: a mapping, or a list of them to apply in turn."""
+    if isinstance(spec, list):
+        return Compose([dict(one) for one in spec])
+    return TRANSFORMS.build(spec)  # type: ignore[no-any-return]

@@ -1,0 +1,170 @@
+"""Processes and devices: CUDA with NCCL where there is a GPU for every process, else the CPU with Gloo.
+
+Nothing else in DyGait asks which. Every function is safe in a single process that no launcher started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from dygait.errors import UserError
+
+T = TypeVar("T")
+
+
+def rank() -> int:
+    """Return this process's number in the group; 0 without a group."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Return the number of processes; 1 without a group."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Tell whether this process is rank 0, the one that writes and prints."""
+    return rank() == 0
+
+
+def local_processes() -> int:
+    """Return how many processes of this run share the machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1")))
+
+
+def available_cores() -> int:
+    """Return how many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # Linux: a container or a batch job may hold fewer than the machine has
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def choose_device(local_rank: int, processes: int) -> torch.device:
+    """Return this process's GPU where every process on the machine has one of its own, else the CPU."""
+    if torch.cuda.is_available() and torch.cuda.device_count() >= processes:
+        return torch.device("cuda", local_rank)
+    return torch.device("cpu")
+
+
+@contextlib.contextmanager
+def process_group(local_rank: int | None = None, timeout_minutes: float = 30.0) -> Iterator[torch.device]:
+    """Join the launcher's process group, if there is one, for the length of a `with` block; yields the device.
+
+    Args:
+        local_rank: what an old launcher passes on the command line; the environment's LOCAL_RANK wins.
+        timeout_minutes: how long a collective may wait for the slowest process.
+    """
+    local = int(os.environ.get("LOCAL_RANK", local_rank or 0))
+    device = choose_device(local, local_processes())
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    else:
+        # Launchers set OMP_NUM_THREADS=1; on a CPU that would leave cores idle, and without a launcher each of several
+        # processes would take them all.
+        torch.set_num_threads(max(1, available_cores() // local_processes()))
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        yield device
+        return
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    options = {"device_id": device} if device.type == "cuda" else {}
+    dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes), **options)
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+def barrier() -> None:
+    """Wait for every process."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+def main_first(work: Callable[[], T]) -> T:
+    """Run `work` on rank 0, then on the others; a UserError of rank 0 is raised by every process.
+
+    For work whose first run leaves something that the later runs find, such as the index of a dataset.
+    """
+    if world_size() == 1:
+        return work()
+    result, failure = None, None
+    if is_main():
+        try:
+            result = work()
+        except UserError as error:
+            failure = str(error)
+    box: list[Any] = [failure]
+    dist.broadcast_object_list(box, src=0)
+    if box[0] is not None:
+        raise UserError(box[0])
+    return result if is_main() else work()  # type: ignore[return-value]
+
+
+class _GatherWithGradient(torch.autograd.Function):
+    """Concatenate every process's rows; backward hands each process the gradient of its own rows, with no traffic."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor) -> torch.Tensor:
+        ctx.count = rows.shape[0]
+        parts = [torch.empty_like(rows) for _ in range(world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        start = rank() * ctx.count
+        return gradients[0][start : start + ctx.count]
+
+
+def gather_with_gradient(rows: torch.Tensor) -> torch.Tensor:
+    """Concatenate a tensor (n, ...) of equal shape on every process to (world * n, ...), in rank order, with gradient.
+
+    Every process must compute the same loss of the whole: then its gradient with respect to a process's own rows is
+    already complete, and nothing needs to be summed. DistributedDataParallel averages parameter gradients over the
+    processes, so a loss of gathered rows must be multiplied by `world_size()` to give the gradient of one process that
+    saw the whole batch; `losses.LossAggregator` does.
+    """
+    if world_size() == 1:
+        return rows
+    return _GatherWithGradient.apply(rows)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def gather(rows: torch.Tensor) -> torch.Tensor:
+    """Concatenate a tensor (n, ...) of equal shape on every process, in rank order, without gradient."""
+    if world_size() == 1:
+        return rows
+    parts = [torch.empty_like(rows) for _ in range(world_size())]
+    dist.all_gather(parts, rows.detach().contiguous())
+    return torch.cat(parts)
+
+
+def gather_uneven(rows: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Concatenate tensors (n_rank, ...) that differ in their first size, zero included, on every process.
+
+    Args:
+        rows: this process's rows, on the CPU.
+        device: where the collective runs: the process group's device.
+    """
+    if world_size() == 1:
+        return rows
+    counts = gather(torch.tensor([rows.shape[0]], device=device)).tolist()
+    padded = torch.zeros((max(counts), *rows.shape[1:]), dtype=rows.dtype, device=device)
+    padded[: rows.shape[0]] = rows.to(device)
+    everything = gather(padded).cpu().reshape(world_size(), max(counts), *rows.shape[1:])
+    return torch.cat([everything[r, : counts[r]] for r in range(world_size())])
+
+
+def mean_over_processes(values: dict[str, float], device: torch.device) -> dict[str, float]:
+    """Average named numbers over the processes; every process must bring the same names."""
+    if world_size() == 1:
+        return values
+    packed = torch.tensor([values[name] for name in sorted(values)], dtype=torch.float64, device=device)
+    dist.all_reduce(packed)
+    return dict(zip(sorted(values), (packed / world_size()).tolist(), strict=True))

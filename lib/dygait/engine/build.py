@@ -1,0 +1,284 @@
+"""From a configuration to objects: the one place that knows both."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from dygait import distributed
+from dygait.config.schema import Config, FramesCfg, TestSamplerCfg, TrainSamplerCfg
+from dygait.data import (
+    SAMPLERS,
+    FrameSampler,
+    InferenceSampler,
+    Partition,
+    SequenceDataset,
+    SequenceIndex,
+    TripletSampler,
+    build_transform,
+    coverage,
+    load_index,
+    load_partition,
+    make_loader,
+    transform_problems,
+)
+from dygait.data.sequences import Sequence
+from dygait.data.transforms import Transform
+from dygait.errors import UserError
+from dygait.evaluation import resolve_protocol
+from dygait.losses import LOSSES
+from dygait.modeling import MODELS, complete_model_cfg
+from dygait.registry import Problem, suggest
+
+_NO_CLOSURES = {"LBFGS"}  # step() wants a closure, the loop gives none
+_NO_METRICS = {"ReduceLROnPlateau"}  # step() wants a metric, the schedule is by iteration
+
+
+def _classes(module: Any, base: type, without: set[str]) -> dict[str, type]:
+    return {
+        name: entry
+        for name, entry in vars(module).items()
+        if inspect.isclass(entry) and issubclass(entry, base) and entry is not base and name not in without
+        and not name.startswith("_")
+    }
+
+
+OPTIMIZERS = _classes(torch.optim, torch.optim.Optimizer, _NO_CLOSURES)
+SCHEDULERS = _classes(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler, _NO_METRICS)
+
+
+def _keyword_problems(target: Callable[..., Any], keywords: Mapping[str, Any], own_key: str) -> list[Problem]:
+    """Check the names of a foreign class's keywords; its own constructor checks the values."""
+    valid = [n for n in inspect.signature(target).parameters if n not in ("params", "optimizer")]
+    return [
+        Problem((key,), f"unknown key{suggest(key, valid) or '; valid keys: ' + ', '.join(sorted([*valid, own_key]))}")
+        for key in keywords
+        if key not in valid
+    ]
+
+
+def _optimizer_problems(section: Mapping[str, Any]) -> list[Problem]:
+    solver = section.get("solver")
+    keywords = {k: v for k, v in section.items() if k != "solver"}
+    if solver not in OPTIMIZERS:
+        return [Problem(("solver",), f"unknown optimiser {solver!r}{suggest(str(solver), OPTIMIZERS)} (a class of torch.optim)")]
+    found = _keyword_problems(OPTIMIZERS[solver], keywords, "solver")
+    if not found:
+        try:
+            OPTIMIZERS[solver]([nn.Parameter(torch.zeros(1))], **keywords)
+        except (TypeError, ValueError, RuntimeError) as error:
+            found.append(Problem(("solver",), f"{solver} refuses its settings: {error}"))
+    return found
+
+
+def _scheduler_problems(section: Mapping[str, Any]) -> list[Problem]:
+    name = section.get("scheduler")
+    keywords = {k: v for k, v in section.items() if k != "scheduler"}
+    if name not in SCHEDULERS:
+        hint = suggest(str(name), SCHEDULERS)
+        return [Problem(("scheduler",), f"unknown scheduler {name!r}{hint} (a class of torch.optim.lr_scheduler)")]
+    found = _keyword_problems(SCHEDULERS[name], keywords, "scheduler")
+    if not found:
+        try:
+            SCHEDULERS[name](torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9), **keywords)
+        except Exception as error:  # whatever the class thinks of them
+            found.append(Problem(("scheduler",), f"{name} refuses its settings: {error}"))
+    return found
+
+
+def component_problems(merged: Mapping[str, Any], phase: str) -> list[Problem]:
+    """Check what a configuration names against the registries and the signatures of what is registered.
+
+    A section that is not of the right form is left to the schema.
+    """
+    sections = {k: v for k, v in merged.items() if isinstance(v, Mapping)}
+    found: list[Problem] = []
+
+    def add(path: tuple[str, ...], problems: list[Problem]) -> None:
+        found.extend(Problem((*path, *p.path), p.message) for p in problems)
+
+    data = sections.get("data_cfg", {})
+    name = data.get("dataset_name")
+    if isinstance(sections.get("model_cfg", {}).get("model"), str):
+        model_cfg = complete_model_cfg(sections["model_cfg"], name if isinstance(name, str) else None)
+        add(("model_cfg",), MODELS.problems(model_cfg))
+    for place, term in enumerate(merged["loss_cfg"] if isinstance(merged.get("loss_cfg"), list) else []):
+        if isinstance(term, Mapping) and "type" in term:
+            add(("loss_cfg", str(place)), LOSSES.problems(term, skip=("loss_term_weight", "log_prefix")))
+    if "optimizer_cfg" in sections:
+        add(("optimizer_cfg",), _optimizer_problems(sections["optimizer_cfg"]))
+    if "scheduler_cfg" in sections:
+        add(("scheduler_cfg",), _scheduler_problems(sections["scheduler_cfg"]))
+    for section, kind in (("trainer_cfg", TripletSampler), ("evaluator_cfg", InferenceSampler)):
+        content = sections.get(section, {})
+        if "transform" in content:
+            add((section, "transform"), transform_problems(content["transform"]))
+        sampler = content.get("sampler")
+        if isinstance(sampler, Mapping) and isinstance(sampler.get("type"), str):
+            try:
+                if SAMPLERS.get(sampler["type"]) is not kind:
+                    raise UserError(f"{sampler['type']} is not for {section}; use {kind.__name__}")
+            except UserError as error:
+                add((section, "sampler", "type"), [Problem((), str(error))])
+    evaluator = sections.get("evaluator_cfg", {})
+    tests = phase == "test" or sections.get("trainer_cfg", {}).get("with_test")
+    if tests and isinstance(name, str):
+        try:
+            resolve_protocol(
+                evaluator.get("eval_func"),
+                data.get("test_dataset_name") or name,
+                bool(evaluator.get("cross_view_gallery")),
+            )
+        except UserError as error:
+            add(("evaluator_cfg", "eval_func"), [Problem((), str(error))])
+    return found
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset on disk, and how its ids are divided."""
+
+    index: SequenceIndex
+    partition: Partition
+    notes: list[str]
+
+    @property
+    def train_ids(self) -> list[str]:
+        """The training ids that are on disk; a label is a position in this list."""
+        disk = set(self.index.ids())
+        return sorted(i for i in set(self.partition.train) if i in disk)
+
+
+def open_data(config: Config) -> Data:
+    """Find the sequences and the partition of a configuration; every process gets the same.
+
+    Raises:
+        UserError: there is no data, or the partition does not fit it.
+    """
+    data = config.data_cfg
+    partition = load_partition(data.dataset_partition, data.dataset_name)
+    index = distributed.main_first(lambda: load_index(data.dataset_root))
+    ids = index.ids()
+    notes = coverage(partition, ids)
+    if index.empty:
+        notes.append(f"{index.empty} sequence folders hold no pickle")
+    return Data(index, partition, notes)
+
+
+def _chosen(data: Data, ids: tuple[str, ...], which: str, root: str) -> list[Sequence]:
+    sequences = data.index.of(set(ids))
+    if not sequences:
+        found = data.index.ids()
+        raise UserError(
+            f"data_cfg.dataset_partition: {data.partition.name} names no {which} id that is on disk: it has {len(ids)} such "
+            f"as {ids[0] if ids else '(none)'}, {root} has {len(found)} such as {found[0]}"
+        )
+    return sequences
+
+
+def _frames(sampler: FramesCfg, sample_type: str) -> FrameSampler:
+    names = ("frames_num_fixed", "frames_num_min", "frames_num_max", "frames_skip_num", "frames_all_limit")
+    return FrameSampler(sample_type, **{name: getattr(sampler, name) for name in names})
+
+
+def _transform(config: Any) -> Transform:
+    plain = [t.model_dump() for t in config] if isinstance(config, list) else config.model_dump()
+    return build_transform(plain)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A loader, and what is needed to use its batches."""
+
+    dataset: SequenceDataset
+    loader: Any
+    divisor: float
+
+
+def training_source(config: Config, data: Data, device: torch.device, first_iteration: int) -> Source:
+    """Build dataset, sampler and loader for training, from the iteration after `first_iteration` on."""
+    trainer, sampler = config.trainer_cfg, config.trainer_cfg.sampler
+    assert isinstance(sampler, TrainSamplerCfg)
+    sequences = _chosen(data, data.partition.train, "training", config.data_cfg.dataset_root)
+    dataset = SequenceDataset(
+        sequences,
+        data.train_ids,
+        _frames(sampler, sampler.sample_type),
+        transform := _transform(trainer.transform),
+        config.data_cfg.cache,
+        config.data_cfg.data_in_use,
+    )
+    batches = TripletSampler(
+        dataset.labels,
+        sampler.batch_size,
+        sampler.batch_shuffle,
+        trainer.seed,
+        first_iteration,
+        trainer.total_iter,
+        distributed.rank(),
+        distributed.world_size(),
+    )
+    loader = make_loader(dataset, batches, config.data_cfg.num_workers, device.type == "cuda")
+    return Source(dataset, loader, transform.divisor)
+
+
+def test_source(config: Config, data: Data, device: torch.device) -> Source:
+    """Build dataset, sampler and loader for testing."""
+    evaluator, sampler = config.evaluator_cfg, config.evaluator_cfg.sampler
+    assert isinstance(sampler, TestSamplerCfg)
+    sequences = _chosen(data, data.partition.test, "test", config.data_cfg.dataset_root)
+    dataset = SequenceDataset(
+        sequences,
+        [],
+        _frames(sampler, sampler.sample_type),
+        transform := _transform(evaluator.transform),
+        config.data_cfg.cache,
+        config.data_cfg.data_in_use,
+    )
+    modality = dataset.modality
+    sizes = [s.sizes[min(modality, len(s.sizes) - 1)] for s in sequences]
+    batches = InferenceSampler(
+        sizes, sampler.batch_size, config.trainer_cfg.seed, distributed.rank(), distributed.world_size()
+    )
+    loader = make_loader(dataset, batches, config.data_cfg.num_workers, device.type == "cuda")
+    return Source(dataset, loader, transform.divisor)
+
+
+test_source.__test__ = False  # type: ignore[attr-defined] # the name is no test case
+
+
+def build_network(config: Config, device: torch.device) -> nn.Module:
+    """Build the model of a configuration, initialised by its seed alone."""
+    torch.manual_seed(config.trainer_cfg.seed)
+    dataset_name = config.data_cfg.dataset_name
+    model: nn.Module = MODELS.build(complete_model_cfg(config.model_cfg.model_dump(), dataset_name))
+    return model.to(device)
+
+
+def check_classes(model: nn.Module, data: Data) -> None:
+    """Refuse a class head that is smaller than the number of training ids.
+
+    Raises:
+        UserError: it is.
+    """
+    classes, people = getattr(model, "class_num", None), len(data.train_ids)
+    if classes is not None and classes < people:
+        raise UserError(f"model_cfg: class_num is {classes}, but {people} ids train; set it to {people} or more")
+
+
+def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
+    """Build the optimiser over the parameters that want a gradient."""
+    section = config.optimizer_cfg
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return OPTIMIZERS[section.solver](parameters, lr=section.lr, **section.keywords)  # type: ignore[no-any-return]
+
+
+def build_scheduler(config: Config, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+    """Build the learning rate's schedule."""
+    section = config.scheduler_cfg
+    return SCHEDULERS[section.scheduler](optimizer, **section.keywords)  # type: ignore[no-any-return]

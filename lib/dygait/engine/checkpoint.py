@@ -1,0 +1,138 @@
+"""Checkpoints: written whole or not at all, read without running anything that they hold."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dygait.errors import UserError
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What of a checkpoint went into a model.
+
+    Attributes:
+        matched: names of tensors that were loaded.
+        missing: names that the model has and the checkpoint lacks.
+        unexpected: names that the checkpoint has and the model lacks.
+        misshapen: names that both have, in different shapes, with the two shapes.
+    """
+
+    matched: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    misshapen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether model and checkpoint fit each other exactly."""
+        return not (self.missing or self.unexpected or self.misshapen)
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.matched)} tensors match"]
+        if self.missing:
+            parts.append(f"{len(self.missing)} are missing in the file ({_few(self.missing)})")
+        if self.unexpected:
+            parts.append(f"{len(self.unexpected)} are not in the model ({_few(self.unexpected)})")
+        if self.misshapen:
+            shapes = [f"{n}: file {list(a)}, model {list(b)}" for n, (a, b) in self.misshapen.items()]
+            parts.append(f"{len(shapes)} differ in shape ({_few(shapes)})")
+        return "; ".join(parts)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+
+
+def checkpoint_path(folder: Path, save_name: str, iteration: int) -> Path:
+    """Return where the checkpoint of an iteration is."""
+    return folder / f"{save_name}-{iteration:05d}.pt"
+
+
+def newest_checkpoint(folder: Path, save_name: str) -> Path | None:
+    """Return the checkpoint of the highest iteration, or None."""
+    pattern = re.compile(re.escape(save_name) + r"-(\d{5,})\.pt")
+    found = [(int(m[1]), p) for p in folder.glob("*.pt") if (m := pattern.fullmatch(p.name))]
+    return max(found)[1] if found else None
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint: to a temporary name, synced to disk, then renamed; a crash leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(dict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint to the CPU; nothing in the file is run (`weights_only`).
+
+    Raises:
+        UserError: there is no such file, it is damaged, it asks for code to be run, or it holds no model.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"no such checkpoint: {path}") from None
+    except OSError as error:
+        raise UserError(f"the checkpoint {path} cannot be read: {error}") from None
+    except Exception as error:  # a damaged or hostile stream can raise anything
+        reason = next((line for line in str(error).splitlines() if "Unsupported" in line or "disallowed" in line), "")
+        raise UserError(
+            f"the checkpoint {path} is refused: it is damaged, or holds more than weights and plain values "
+            f"({reason.strip() or type(error).__name__})"
+        ) from None
+    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
+        raise UserError(f"the checkpoint {path} holds no weights under the key 'model'")
+    return state
+
+
+def load_weights(model: nn.Module, path: str | Path, strict: bool = True) -> LoadReport:
+    """Load a checkpoint's weights into a model.
+
+    Args:
+        model: the network.
+        path: a checkpoint of ours.
+        strict: everything must match; else what matches in name and shape is loaded, and the report tells the rest.
+
+    Returns:
+        What matched and what did not.
+
+    Raises:
+        UserError: the file cannot be used, or `strict` and something does not match; the model is unchanged then.
+    """
+    return load_state(model, read_checkpoint(path)["model"], str(path), strict)
+
+
+def load_state(model: nn.Module, weights: Mapping[str, torch.Tensor], source: str, strict: bool = True) -> LoadReport:
+    """Load named tensors into a model; as `load_weights`."""
+    own = model.state_dict()
+    report = LoadReport(
+        matched=[n for n in own if n in weights and own[n].shape == weights[n].shape],
+        missing=[n for n in own if n not in weights],
+        unexpected=[n for n in weights if n not in own],
+        misshapen={
+            n: (tuple(weights[n].shape), tuple(own[n].shape))
+            for n in own
+            if n in weights and own[n].shape != weights[n].shape
+        },
+    )
+    if (strict and not report.complete) or not report.matched:
+        remedy = "; restore_ckpt_strict: false loads what matches" if report.matched else ""
+        raise UserError(f"the checkpoint {source} does not fit the model: {report}{remedy}")
+    model.load_state_dict({n: weights[n] for n in report.matched}, strict=False)
+    return report

@@ -1,0 +1,101 @@
+"""The folder of a run: where everything that it makes goes, and the record of what it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import dygait
+from dygait import distributed
+from dygait.config import Config, save_config
+from dygait.errors import UserError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`<output>/<dataset_name>/<model>/<save_name>`.
+
+    Attributes:
+        root: the folder.
+        save_name: the run's name, the first part of its checkpoints' names.
+    """
+
+    root: Path
+    save_name: str
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints and test results are."""
+        return self.root / "checkpoints"
+
+    @property
+    def summary(self) -> Path:
+        """Where TensorBoard's files are."""
+        return self.root / "summary"
+
+    @property
+    def logs(self) -> Path:
+        """Where log files, the resolved configuration and the record of the run are."""
+        return self.root / "logs"
+
+    def create(self) -> None:
+        """Make the folders; UserError where that is not allowed."""
+        try:
+            for folder in (self.checkpoints, self.summary, self.logs):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"the output folder {self.root} cannot be made: {error}; choose another with --output") from None
+
+
+def run_folder(output: str | Path, config: Config, save_name: str) -> RunFolder:
+    """Return the folder of a run; nothing is made yet."""
+    return RunFolder(Path(output) / config.data_cfg.dataset_name / config.model_cfg.model / save_name, save_name)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small text file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def git_state() -> dict[str, Any]:
+    """Return the commit of the source tree that runs, and whether it has been changed; empty outside a git checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        commit, changed = (
+            subprocess.run(["git", *command], cwd=here, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"commit": commit, "changed": bool(changed)}
+
+
+def record(folder: RunFolder, phase: str, config: Config, device: torch.device, data: dict[str, Any]) -> None:
+    """Write down what this run is: resolved configuration, versions, git commit, data fingerprint, command."""
+    save_config(config, folder.logs / f"config_{phase}.yaml")
+    entry = {
+        "phase": phase,
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "dygait": dygait.__version__,
+        "git": git_state(),
+        "data": data,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "processes": distributed.world_size(),
+    }
+    write_atomically(folder.logs / f"run_{phase}.json", json.dumps(entry, indent=2) + "\n")

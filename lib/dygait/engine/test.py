@@ -1,0 +1,229 @@
+"""Testing: sequences to features on every process, features to percentages on one."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dygait import distributed
+from dygait.config import Config
+from dygait.data import Request, batches
+from dygait.engine import build, checkpoint
+from dygait.engine.monitor import duration, log, progress, report_results, start_logging
+from dygait.engine.precision import half_precision
+from dygait.engine.run import RunFolder, record, run_folder, write_atomically
+from dygait.errors import UserError
+from dygait.evaluation import (
+    GREW_SUBMISSION,
+    PROTOCOLS,
+    EvaluationResult,
+    Protocol,
+    evaluate_detailed,
+    resolve_protocol,
+    to_csv,
+    to_json,
+    to_text,
+    write_grew_submission,
+)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What was extracted, a row for each sequence of the dataset, in its order.
+
+    Attributes:
+        embeddings: float32 (N, C, P).
+        gei: float32 (N, H * W, 1), gait energy images: each sequence's mean silhouette; None where not asked for.
+    """
+
+    embeddings: torch.Tensor
+    gei: torch.Tensor | None
+
+
+@torch.inference_mode()
+def extract(
+    model: nn.Module, source: build.Source, device: torch.device, half: bool = False, with_gei: bool = False
+) -> Features:
+    """Embed every sequence of a dataset; each process does its share, and every process returns all.
+
+    Args:
+        model: the network.
+        source: the sequences.
+        device: where to compute.
+        half: compute in half precision; features are stored in float32 all the same.
+        with_gei: average each sequence's silhouettes on the way (Han and Bhanu, *Individual Recognition Using Gait Energy
+            Image*, TPAMI 2006).
+    """
+    model.eval()
+    places, embeddings, energies = [], [], []
+    for batch in progress(batches(source.loader), len(source.loader), "extracting"):
+        moved = batch.to(device)
+        silhouettes = moved.silhouettes.float() / source.divisor
+        with half_precision(device, half):
+            output = model(silhouettes, batch.lengths)
+        places.append(batch.sequences)
+        embeddings.append(output.inference.float().cpu())
+        if with_gei:
+            frames = silhouettes.shape[1] if batch.lengths is None else batch.lengths.to(device)[:, None]
+            energies.append((silhouettes.sum(1).flatten(1) / frames).cpu())  # padding is zero
+    if not places:
+        # More processes than batches: this one has nothing, but must bring tensors of the right shape to the collective.
+        probe = source.dataset[Request(0, (0, 0, 0))]
+        silhouettes = torch.from_numpy(probe.silhouettes.copy())[None].to(device).float() / source.divisor
+        places.append(torch.empty(0, dtype=torch.int64))
+        embeddings.append(model(silhouettes, None).inference.float().cpu()[:0])
+        energies.append(torch.empty(0, silhouettes[0, 0].numel()))
+    order = distributed.gather_uneven(torch.cat(places), device).argsort()
+    gathered = distributed.gather_uneven(torch.cat(embeddings), device)[order]
+    gei = distributed.gather_uneven(torch.cat(energies), device)[order].unsqueeze(2) if with_gei else None
+    return Features(gathered, gei)
+
+
+def _protocol(config: Config) -> Protocol | None:
+    """Return the protocol that the configuration asks for; None for a submission."""
+    data, evaluator = config.data_cfg, config.evaluator_cfg
+    name = resolve_protocol(
+        evaluator.eval_func, data.test_dataset_name or data.dataset_name, evaluator.cross_view_gallery
+    )
+    if name == GREW_SUBMISSION.name:
+        return None
+    protocol = PROTOCOLS.get(name)
+    if not data.remove_no_gallery:
+        return protocol
+    kept = [g for g in protocol.groups if g.unmatched == "left out"]
+    return dataclasses.replace(protocol, groups=tuple(kept))
+
+
+def test_model(
+    config: Config, data: build.Data, model: nn.Module, device: torch.device, folder: RunFolder, iteration: int
+) -> EvaluationResult | None:
+    """Test a network: extract, score, print a table, and save the result beside the checkpoint.
+
+    Returns:
+        The result, on rank 0; None elsewhere, and for a submission, which someone else scores.
+
+    Raises:
+        UserError: data, protocol and partition do not fit each other.
+    """
+    evaluator = config.evaluator_cfg
+    start = time.perf_counter()
+    source = build.test_source(config, data, device)
+    log.info("testing iteration %d on %d sequences", iteration, len(source.dataset))
+    features = extract(model, source, device, evaluator.enable_float16, evaluator.baseline == "gei")
+    extracted = time.perf_counter()
+    result = None
+    if distributed.is_main():
+        result = _score(config, data, source, features, device, folder, iteration)
+        rate = len(source.dataset) / (extracted - start)
+        log.info(
+            "extracted %d sequences in %s (%.0f a second), scored in %s",
+            len(source.dataset), duration(extracted - start), rate, duration(time.perf_counter() - extracted),
+        )  # fmt: skip
+    distributed.barrier()
+    return result
+
+
+test_model.__test__ = False  # type: ignore[attr-defined] # the name is no test case
+
+
+def _score(
+    config: Config,
+    data: build.Data,
+    source: build.Source,
+    features: Features,
+    device: torch.device,
+    folder: RunFolder,
+    iteration: int,
+) -> EvaluationResult | None:
+    sequences = source.dataset.sequences
+    ids, types, views = ([getattr(s, name) for s in sequences] for name in ("id", "type", "view"))
+    metric = config.evaluator_cfg.metric
+    protocol = _protocol(config)
+    stem = checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, iteration).with_suffix("")
+    if protocol is None:
+        written = write_grew_submission(
+            features.embeddings, ids, types, views, stem.with_name(f"{stem.name}-submission.csv"), metric
+        )
+        log.info("wrote the submission %s", written)
+        return None
+    result = evaluate_detailed(
+        features.embeddings, ids, types, views, protocol, metric, data.partition.probe, device=device
+    )
+    baselines = {}
+    if features.gei is not None:
+        baselines["GEI nearest neighbour"] = evaluate_detailed(
+            features.gei, ids, types, views, protocol, "euc", data.partition.probe, device=device
+        )
+    model = config.model_cfg.model
+    for line in to_text(result, baselines, model).splitlines():
+        log.info("%s", line)
+    slug = result.protocol.replace("/", "_")
+    base = stem.with_name(f"{stem.name}-{slug}-{metric}")
+    write_atomically(base.with_name(f"{base.name}.json"), to_json(result))
+    write_atomically(base.with_name(f"{base.name}.csv"), to_csv(result))
+    for name, baseline in baselines.items():
+        other = stem.with_name(f"{stem.name}-{slug}-{name.split()[0].lower()}.json")
+        write_atomically(other, to_json(baseline))
+    log.info("wrote %s.json and .csv", base)
+    return result
+
+
+def test(
+    config: Config, device: torch.device, output: str | Path = "output", log_to_file: bool = False
+) -> EvaluationResult | None:
+    """Test a checkpoint of a configuration.
+
+    Args:
+        config: the experiment; `evaluator_cfg.restore_hint` says which checkpoint, 0 the newest.
+        device: where to compute, as `distributed.process_group` gives it.
+        output: the folder that the run's folder is in.
+        log_to_file: write the log lines to a file too.
+
+    Returns:
+        The result, on rank 0; None elsewhere, and for a submission.
+
+    Raises:
+        UserError: there is no such checkpoint, or it or the data does not fit.
+    """
+    evaluator = config.evaluator_cfg
+    folder = run_folder(output, config, evaluator.save_name)
+    path = _checkpoint_to_test(evaluator.restore_hint, folder)
+    distributed.main_first(folder.create)
+    start_logging(folder, "test", log_to_file)
+    data = build.open_data(config)
+    for note in data.notes:
+        log.info("notice: %s", note)
+    model = build.build_network(config, device)
+    state = checkpoint.read_checkpoint(path)
+    report = checkpoint.load_state(model, state["model"], str(path), evaluator.restore_ckpt_strict)
+    log.info("restored %s: %s", path, report)
+    iteration = int(state.get("iteration", 0))
+    if distributed.is_main():
+        record(folder, "test", config, device, {"fingerprint": data.index.fingerprint, "notes": data.notes})
+    result = test_model(config, data, model, device, folder, iteration)
+    if result is not None:
+        report_results(folder.summary, iteration, result.percentages, result.protocol)
+        log.info("checkpoint %s; log %s; TensorBoard: tensorboard --logdir %s", path, folder.logs, folder.summary)
+    return result
+
+
+test.__test__ = False  # type: ignore[attr-defined] # the name is no test case
+
+
+def _checkpoint_to_test(hint: int | str, folder: RunFolder) -> Path:
+    if isinstance(hint, str):
+        return Path(hint)
+    if hint:
+        return checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, hint)
+    newest = checkpoint.newest_checkpoint(folder.checkpoints, folder.save_name)
+    if newest is None:
+        raise UserError(
+            f"there is no checkpoint {folder.save_name}-*.pt in {folder.checkpoints}; train first, or name one with "
+            f"evaluator_cfg.restore_hint or --iter"
+        )
+    return newest

@@ -1,0 +1,233 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+import dygait
+from dygait import distributed
+from dygait.config import Config
+from dygait.data import Batch, batches
+from dygait.engine import build, checkpoint
+from dygait.engine.monitor import Monitor, log, progress, start_logging
+from dygait.engine.precision import half_precision
+from dygait.engine.run import RunFolder, record, run_folder
+from dygait.engine.test import test_model
+from dygait.errors import UserError
+from dygait.losses import LossAggregator
+
+# The schedule is a function of the iteration, also when the loss scaler skips the very first step.
+warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step\\(\\)` before")
+
+
+@dataclass
+class Trainer:
+    """Everything that changes during training.
+
+    Attributes:
+        network: the model itself, whose weights are saved.
+        model: the network, or DistributedDataParallel around it.
+        iteration: how many steps have been done.
+    """
+
+    config: Config
+    device: torch.device
+    network: nn.Module
+    model: nn.Module
+    losses: LossAggregator
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    scaler: torch.amp.GradScaler
+    iteration: int = 0
+
+    def training_mode(self) -> None:
+        """Switch to training, BatchNorm too unless it is fixed."""
+        self.model.train()
+        if self.config.trainer_cfg.fix_BN:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+    def step(self, batch: Batch, divisor: float) -> dict[str, torch.Tensor]:
+        """Take one optimiser step on this process's share of a batch; the statistics stay on the device."""
+        trainer = self.config.trainer_cfg
+        # What a model draws (dropout) is a function of (seed, iteration, rank) too, so that a resumed run draws the same.
+        state = np.random.SeedSequence((trainer.seed, self.iteration, distributed.rank()))
+        torch.manual_seed(int(state.generate_state(1)[0]))
+        batch = batch.to(self.device)
+        with half_precision(self.device, trainer.enable_float16):
+            output = self.model(batch.silhouettes.float() / divisor, batch.lengths)
+        loss, statistics = self.losses(output, batch.labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), trainer.grad_clip_norm or math.inf)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.scheduler.step()
+        self.iteration += 1
+        return {**statistics, "gradient_norm": norm}
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint holds: tensors and plain values only."""
+        return {
+            "model": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "iteration": self.iteration,
+            "seed": self.config.trainer_cfg.seed,
+            "config": self.config.as_dict(),
+            "version": dygait.__version__,
+        }
+
+    def restore(self, path: Path) -> None:
+        """Go on from a checkpoint, resetting what the configuration says.
+
+        Raises:
+            UserError: the checkpoint does not fit.
+        """
+        trainer = self.config.trainer_cfg
+        state = checkpoint.read_checkpoint(path)
+        report = checkpoint.load_state(self.network, state["model"], str(path), trainer.restore_ckpt_strict)
+        log.info("restored %s: %s", path, report)
+        try:
+            if not trainer.optimizer_reset:
+                self.optimizer.load_state_dict(state["optimizer"])
+            if not trainer.scheduler_reset:
+                self.scheduler.load_state_dict(state["scheduler"])
+            if state.get("scaler"):
+                self.scaler.load_state_dict(state["scaler"])
+            self.iteration = int(state["iteration"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise UserError(
+                f"the checkpoint {path} does not fit the optimiser or scheduler ({error}); "
+                f"optimizer_reset and scheduler_reset start them afresh"
+            ) from None
+        if self.config.trainer_cfg.seed != state.get("seed", trainer.seed):
+            log.info("the checkpoint was trained with seed %s; going on with %s", state["seed"], trainer.seed)
+
+
+def build_trainer(config: Config, device: torch.device) -> Trainer:
+    """Build model, losses, optimiser and scheduler, wrapped for the processes that there are."""
+    trainer = config.trainer_cfg
+    network = build.build_network(config, device)
+    several = distributed.world_size() > 1
+    if trainer.sync_BN and several and device.type == "cuda":
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    elif trainer.sync_BN:
+        why = "PyTorch has it for CUDA only" if several else "there is one process, which sees the whole batch"
+        log.info("notice: trainer_cfg.sync_BN has no effect in this run: %s", why)
+    model = network
+    if several and any(p.requires_grad for p in network.parameters()):
+        model = DistributedDataParallel(
+            network,
+            device_ids=[device] if device.type == "cuda" else None,
+            find_unused_parameters=trainer.find_unused_parameters,
+        )
+    optimizer = build.build_optimizer(config, network)
+    return Trainer(
+        config,
+        device,
+        network,
+        model,
+        LossAggregator([term.model_dump() for term in config.loss_cfg]),
+        optimizer,
+        build.build_scheduler(config, optimizer),
+        torch.amp.GradScaler(device.type, enabled=trainer.enable_float16 and device.type == "cuda"),
+    )
+
+
+def checkpoint_of(hint: int | str, folder: RunFolder) -> Path:
+    """Return the path that a restore_hint means: an iteration of this run, or a path."""
+    return checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, hint) if isinstance(hint, int) else Path(hint)
+
+
+def train(config: Config, device: torch.device, output: str | Path = "output", log_to_file: bool = False) -> RunFolder:
+    """Train a configuration to its last iteration.
+
+    Args:
+        config: the experiment.
+        device: where to compute, as `distributed.process_group` gives it.
+        output: the folder that the run's folder is made in.
+        log_to_file: write the log lines to a file too.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        UserError: the data, a checkpoint or a number (a loss that is not finite) does not allow it.
+    """
+    settings = config.trainer_cfg
+    folder = run_folder(output, config, settings.save_name)
+    distributed.main_first(folder.create)
+    start_logging(folder, "train", log_to_file)
+    data = build.open_data(config)
+    for note in data.notes:
+        log.info("notice: %s", note)
+    trainer = build_trainer(config, device)
+    build.check_classes(trainer.network, data)
+    if settings.restore_hint:
+        trainer.restore(checkpoint_of(settings.restore_hint, folder))
+    first = trainer.iteration
+    source = build.training_source(config, data, device, first)
+    if distributed.is_main():
+        record(folder, "train", config, device, {"fingerprint": data.index.fingerprint, "notes": data.notes})
+    count = sum(p.numel() for p in trainer.network.parameters())
+    log.info(
+        "training %s, %.2f M parameters, on %d sequences of %d ids; %d process(es) on %s; %s",
+        config.model_cfg.model, count / 1e6, len(source.dataset), len(data.train_ids),
+        distributed.world_size(), device.type, folder.root,
+    )  # fmt: skip
+    monitor = Monitor(folder, config, first)
+    trainer.training_mode()
+    try:
+        for batch in progress(batches(source.loader), settings.total_iter, "training", first):
+            lr = trainer.scheduler.get_last_lr()[0]
+            statistics = trainer.step(batch, source.divisor)
+            now = trainer.iteration
+            if now % settings.log_iter == 0 or now == settings.total_iter:
+                values = distributed.mean_over_processes({k: float(v) for k, v in statistics.items()}, device)
+                monitor.training(now, {**values, "lr": lr})
+                _check_finite(values, now, folder)
+                if now == settings.log_iter or now % (10 * settings.log_iter) == 0:
+                    monitor.images(now, batch.silhouettes)
+            if now % settings.save_iter == 0 or now == settings.total_iter:
+                _save(trainer, folder)
+                if settings.with_test:
+                    result = test_model(config, data, trainer.network, device, folder, now)
+                    if result is not None:
+                        monitor.results(now, result.percentages, result.protocol)
+                    trainer.training_mode()
+                monitor.paused(now)
+    finally:
+        monitor.close()
+    log.info("finished after iteration %d; checkpoints in %s", trainer.iteration, folder.checkpoints)
+    return folder
+
+
+def _save(trainer: Trainer, folder: RunFolder) -> None:
+    if distributed.is_main():
+        path = checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, trainer.iteration)
+        checkpoint.save_checkpoint(path, trainer.state())
+        log.info("saved %s", path)
+    distributed.barrier()
+
+
+def _check_finite(values: dict[str, float], iteration: int, folder: RunFolder) -> None:
+    bad = [name for name, value in values.items() if name.endswith("/loss") and not math.isfinite(value)]
+    if bad:
+        last = checkpoint.newest_checkpoint(folder.checkpoints, folder.save_name)
+        raise UserError(
+            f"iteration {iteration}: {', '.join(bad)} is not finite; lower optimizer_cfg.lr, or set "
+            f"trainer_cfg.grad_clip_norm, and go on from {last or 'the start'}"
+        )

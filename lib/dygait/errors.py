@@ -1,0 +1,15 @@
+"""The one exception that stands for a mistake the user can mend."""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """Bad input: the message names the file or the key and says what to do about it.
+
+    The command line prints it as it is, without a traceback, and exits with code 2. A failure of DyGait itself must not
+    be raised as this.
+    """
+
+
+class LocalError(UserError):
+    """Bad input that one process of several has met: whichever it is prints it, not rank 0 alone."""

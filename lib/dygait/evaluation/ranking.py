@@ -1,0 +1,195 @@
+"""Retrieval measures, as pure functions of distances and labels; none of them loops over probes.
+
+Ranks count from 1. Where distances tie, the gallery's order decides: the sequence that comes first is the nearer one. A
+probe without any true match in the gallery has no rank: its entry is NaN, and the caller decides what that means.
+
+Letters: M probes, G gallery sequences, V views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Labels = Sequence[str] | np.ndarray
+
+
+def equal_labels(probe: Labels, gallery: Labels) -> Tensor:
+    """Return the (M, G) bool matrix that is true where a probe's label is the gallery sequence's."""
+    inverse = np.unique(np.concatenate([np.asarray(probe), np.asarray(gallery)]), return_inverse=True)[1]
+    codes = torch.from_numpy(inverse.reshape(-1))
+    return codes[: len(probe), None] == codes[None, len(probe) :]
+
+
+def first_match_rank(distance: Tensor, match: Tensor, excluded: Tensor | None = None) -> Tensor:
+    """Return the rank of each probe's nearest true match.
+
+    Args:
+        distance: (M, G), finite.
+        match: (M, G) bool, true where the gallery sequence shows the probe's subject.
+        excluded: (M, G) bool, true where the gallery sequence is not to be considered for the probe; None excludes
+            nothing.
+
+    Returns:
+        (M,) float64 ranks, NaN where the probe has no true match.
+    """
+    distance, match = _considered(distance, match, excluded)
+    if distance.shape[1] == 0:
+        return distance.new_full((distance.shape[0],), torch.nan, dtype=torch.float64)
+    index = distance.masked_fill(~match, torch.inf).argmin(1, keepdim=True)
+    return _rank_of(distance, index, match.any(1))
+
+
+def last_match_rank(distance: Tensor, match: Tensor, excluded: Tensor | None = None) -> Tensor:
+    """Return the rank of each probe's farthest true match; arguments and result as `first_match_rank`."""
+    distance, match = _considered(distance, match, excluded)
+    if distance.shape[1] == 0:
+        return distance.new_full((distance.shape[0],), torch.nan, dtype=torch.float64)
+    # argmax takes the first of equals; the last in the gallery's order is the first in the reversed order.
+    reversed_index = distance.masked_fill(~match, -torch.inf).flip(1).argmax(1, keepdim=True)
+    return _rank_of(distance, distance.shape[1] - 1 - reversed_index, match.any(1))
+
+
+def rank_k(distance: Tensor, match: Tensor, k: int, excluded: Tensor | None = None) -> Tensor:
+    """Return for each probe 1 if a true match is among the k nearest, else 0: (M,) float64, NaN without a match."""
+    ranks = first_match_rank(distance, match, excluded)
+    return torch.where(ranks.isnan(), torch.nan, (ranks <= k).double())
+
+
+def cmc(distance: Tensor, match: Tensor, max_rank: int, excluded: Tensor | None = None) -> Tensor:
+    """Return the cumulative match characteristic: the share of probes with a match among the k nearest, for every k.
+
+    Probes without any true match are left out; with none left, the result is NaN.
+
+    Returns:
+        (max_rank,) float64 in 0..1, for k = 1..max_rank.
+    """
+    ranks = first_match_rank(distance, match, excluded)
+    ranks = ranks[~ranks.isnan()]
+    k = torch.arange(1, max_rank + 1, device=ranks.device)
+    return (ranks[:, None] <= k).double().mean(0)
+
+
+def average_precision(distance: Tensor, match: Tensor, excluded: Tensor | None = None) -> Tensor:
+    """Return each probe's average precision: the mean, over its true matches, of the precision at the match's rank.
+
+    Arguments as `first_match_rank`.
+
+    Returns:
+        (M,) float64 in 0..1, NaN where the probe has no true match.
+    """
+    distance, match = _considered(distance, match, excluded)
+    hits = match.gather(1, distance.argsort(dim=1, stable=True)).double()
+    ranks = torch.arange(1, hits.shape[1] + 1, device=hits.device)
+    return (hits * hits.cumsum(1) / ranks).sum(1) / hits.sum(1)
+
+
+def inverse_negative_penalty(distance: Tensor, match: Tensor, excluded: Tensor | None = None) -> Tensor:
+    """Return each probe's INP: (number of its true matches) / (rank of the last of them).
+
+    The mean over probes is mINP (Ye et al., *Deep Learning for Person Re-identification: A Survey and Outlook*, TPAMI
+    2021). Arguments as `first_match_rank`.
+
+    Returns:
+        (M,) float64 in 0..1, NaN where the probe has no true match.
+    """
+    count = (match if excluded is None else match & ~excluded).sum(1)
+    return count / last_match_rank(distance, match, excluded)
+
+
+def chance(match: Tensor, excluded: Tensor | None = None) -> Tensor:
+    """Return each probe's expected rank-1 of a random pick from the gallery: (M,) float64, NaN without a match."""
+    considered = match.shape[1] if excluded is None else (~excluded).sum(1)
+    count = (match if excluded is None else match & ~excluded).sum(1).double()
+    return torch.where(count > 0, count / considered, torch.nan)
+
+
+def measure(name: str, distance: Tensor, match: Tensor, excluded: Tensor | None = None) -> Tensor:
+    """Return a measure by its name: ``rank-<k>``, ``mAP`` or ``mINP``, per probe: (M,) float64, NaN without a match."""
+    if name == "mAP":
+        return average_precision(distance, match, excluded)
+    if name == "mINP":
+        return inverse_negative_penalty(distance, match, excluded)
+    return rank_k(distance, match, int(name.removeprefix("rank-")), excluded)
+
+
+class ByView(NamedTuple):
+    """Means over the probes of one view, against the gallery of one view.
+
+    Attributes:
+        views: the V names, sorted.
+        values: (V, V) float64, probe view by gallery view; NaN where a cell has no probe that counts.
+        counted: (V, V) int64, the number of probes in each mean.
+    """
+
+    views: tuple[str, ...]
+    values: np.ndarray
+    counted: np.ndarray
+
+
+def mean_by_view(scores: np.ndarray, probe_views: Labels, gallery_views: Sequence[str]) -> ByView:
+    """Average scores over the probes of each view.
+
+    Args:
+        scores: (M, number of gallery views) float64, a score for each probe against the gallery of each view; NaN is
+            left out.
+        probe_views: M view names.
+        gallery_views: the names that `scores`' columns stand for.
+
+    Returns:
+        The means, over the sorted union of the probes' and the gallery's views.
+    """
+    probe_views = np.asarray(probe_views, dtype=str)
+    views = np.union1d(probe_views, np.asarray(gallery_views, dtype=str))
+    member = (views[:, None] == probe_views).astype(np.float64)
+    present = ~np.isnan(scores)
+    sums, counts = member @ np.where(present, scores, 0.0), member @ present
+    columns = np.searchsorted(views, gallery_views)
+    values = np.full((len(views), len(views)), np.nan)
+    counted = np.zeros((len(views), len(views)), dtype=np.int64)
+    values[:, columns] = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+    counted[:, columns] = counts
+    return ByView(tuple(views.tolist()), values, counted)
+
+
+def rank1_by_view(
+    distance: Tensor, probe_ids: Labels, probe_views: Labels, gallery_ids: Labels, gallery_views: Labels
+) -> ByView:
+    """Return rank-1 in percent for every pair of probe view and gallery view, the same view included.
+
+    In each cell the gallery is that of one view alone, and probes without a true match in it are left out.
+
+    Args:
+        distance: (M, G).
+        probe_ids: M names.
+        probe_views: M names.
+        gallery_ids: G names.
+        gallery_views: G names.
+    """
+    gallery_views = np.asarray(gallery_views, dtype=str)
+    match = equal_labels(probe_ids, gallery_ids).to(distance.device)
+    names = np.unique(gallery_views)
+    scores = np.full((distance.shape[0], len(names)), np.nan)
+    for column, name in enumerate(names):
+        chosen = torch.from_numpy(np.flatnonzero(gallery_views == name)).to(distance.device)
+        scores[:, column] = 100 * rank_k(distance[:, chosen], match[:, chosen], 1).cpu().numpy()
+    return mean_by_view(scores, probe_views, names.tolist())
+
+
+def _considered(distance: Tensor, match: Tensor, excluded: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Move what is excluded behind everything else, where it is neither a match nor in a match's way."""
+    if excluded is None:
+        return distance, match
+    return distance.masked_fill(excluded, torch.inf), match & ~excluded
+
+
+def _rank_of(distance: Tensor, index: Tensor, exists: Tensor) -> Tensor:
+    """Rank of the gallery sequence `index` (M, 1): those nearer, those as near that come before it, and itself."""
+    own = distance.gather(1, index)
+    before = torch.arange(distance.shape[1], device=distance.device) < index
+    rank = 1 + (distance < own).sum(1) + ((distance == own) & before).sum(1)
+    return torch.where(exists, rank.double(), torch.nan)

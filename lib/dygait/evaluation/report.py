@@ -1,0 +1,191 @@
+"""An evaluation for the eye (a table), for programs (JSON) and for spreadsheets (CSV)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dygait.evaluation.evaluate import EvaluationResult
+
+_GAP = "  "
+_BLANK = "-"
+
+
+def to_text(
+    result: EvaluationResult,
+    baselines: Mapping[str, EvaluationResult] | None = None,
+    name: str = "model",
+    width: int = 120,
+) -> str:
+    """Return a table: a row per group and method, a column per view (or per measure), the mean and the chance level.
+
+    Args:
+        result: what is reported.
+        baselines: other results under the same protocol, by the name that their rows bear.
+        name: what the rows of `result` bear; shown only where there are baselines.
+        width: columns of the terminal; views that do not fit go on in a second table.
+
+    Returns:
+        Lines without a line end at the last.
+    """
+    methods = {name: result, **(baselines or {})}
+    rows = _rows(result, methods)
+    views = _views(methods.values())
+    lines = textwrap.wrap(f"{result.protocol}: {result.words}.", width)
+    if views:
+        for measure in result.measures:
+            lines += [
+                f"{measure} in percent by probe view, distance {result.metric}",
+                *_view_table(rows, views, result, measure, width),
+            ]
+    else:
+        header = [*_blank_labels(rows), *result.measures, "chance"]
+        cells = [[*row.labels, *(row.mean(m) for m in result.measures), row.chance] for row in rows]
+        lines.append(f"percent, distance {result.metric}")
+        lines += _aligned([header, *cells], left=len(header) - len(result.measures) - 1)
+    lines += textwrap.wrap(_counts(result), width)
+    for note in result.notes:
+        lines += textwrap.wrap(f"Note: {note}.", width, subsequent_indent="      ")
+    return "\n".join(lines)
+
+
+def to_dict(result: EvaluationResult) -> dict[str, Any]:
+    """Return everything an evaluation found as plain containers, in full precision; NaN becomes None."""
+    matrices = {
+        group: {
+            "views": list(matrix.views),
+            "values": [[None if math.isnan(v) else v for v in row] for row in matrix.values.tolist()],
+            "counted": matrix.counted.tolist(),
+        }
+        for group, matrix in result.matrices.items()
+    }
+    return {
+        "protocol": result.protocol,
+        "words": result.words,
+        "metric": result.metric,
+        "measures": list(result.measures),
+        "percentages": result.percentages,
+        "chance": result.chance,
+        "counts": result.counts,
+        "matrices": matrices,
+        "notes": list(result.notes),
+    }
+
+
+def to_json(result: EvaluationResult) -> str:
+    """Return `to_dict` as JSON."""
+    return json.dumps(to_dict(result), indent=2, allow_nan=False) + "\n"
+
+
+def to_csv(result: EvaluationResult) -> str:
+    """Return a line per group, probe view and measure, in full precision, under a header.
+
+    The view of a group's mean is ``mean``; the chance level is a line with the measure ``chance``.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["protocol", "metric", "group", "view", "measure", "percent"])
+    for group, measure, view, value in _cells(result):
+        writer.writerow([result.protocol, result.metric, group, view, measure, repr(value)])
+    return buffer.getvalue()
+
+
+def _cells(result: EvaluationResult) -> Iterator[tuple[str, str, str, float]]:
+    for group, values in result.percentages.items():
+        for measure in result.measures:
+            for view, value in values.get(_view_key(result, measure), {}).items():
+                yield group, measure, view, value
+            yield group, measure, "mean", values[measure]
+        yield group, "chance", "mean", result.chance[group]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line of a table: a group's numbers by one method."""
+
+    labels: list[str]
+    group: str
+    result: EvaluationResult
+
+    def mean(self, measure: str) -> str:
+        return f"{self.result.percentages[self.group][measure]:.1f}"
+
+    def of_view(self, measure: str, view: str) -> str:
+        value = self.result.percentages[self.group][_view_key(self.result, measure)].get(view)
+        return _BLANK if value is None else f"{value:.1f}"
+
+    @property
+    def chance(self) -> str:
+        return f"{self.result.chance[self.group]:.1f}"
+
+
+def _rows(result: EvaluationResult, methods: Mapping[str, EvaluationResult]) -> list[_Row]:
+    """Return group by group a row for each method; a single method goes without its name."""
+    rows: list[_Row] = []
+    for group in result.percentages:
+        for position, (method, shown) in enumerate(methods.items()):
+            if group in shown.percentages:
+                labels = [group if position == 0 else "", method] if len(methods) > 1 else [group]
+                rows.append(_Row(labels, group, shown))
+    return rows
+
+
+def _blank_labels(rows: Sequence[_Row]) -> list[str]:
+    return [""] * len(rows[0].labels)
+
+
+def _views(results: Iterable[EvaluationResult]) -> list[str]:
+    """Return the probe views of all results, numbers in the order of numbers."""
+    found = {
+        view for result in results for values in result.percentages.values() for view in values.get("per view", {})
+    }
+    return sorted(found, key=lambda view: (not view.isdecimal(), int(view) if view.isdecimal() else 0, view))
+
+
+def _view_key(result: EvaluationResult, measure: str) -> str:
+    return "per view" if measure == result.measures[0] else f"{measure} per view"
+
+
+def _view_table(
+    rows: Sequence[_Row], views: Sequence[str], result: EvaluationResult, measure: str, width: int
+) -> list[str]:
+    blank = _blank_labels(rows)
+    summary = ["mean", "chance"] if measure == result.measures[0] else ["mean"]
+    margin = sum(max(len(row.labels[i]) for row in rows) + len(_GAP) for i in range(len(blank)))
+    column = max(len("100.0"), *map(len, views)) + len(_GAP)
+    fit = max(1, (width - margin - sum(len(_GAP) + max(5, len(name)) for name in summary)) // column)
+    lines: list[str] = []
+    for start in range(0, len(views), fit):
+        part = views[start : start + fit]
+        ends = start + fit >= len(views)
+        table = [[*blank, *part, *(summary if ends else [])]]
+        for row in rows:
+            last = [row.mean(measure), row.chance][: len(summary)] if ends else []
+            table.append([*row.labels, *(row.of_view(measure, view) for view in part), *last])
+        lines += _aligned(table, left=len(blank))
+    return lines
+
+
+def _aligned(table: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Line up a table's columns, its labels to the left and its numbers to the right, with a rule below the header."""
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    lines = [
+        _GAP.join(
+            text.ljust(size) if i < left else text.rjust(size)
+            for i, (text, size) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
+    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
+
+
+def _counts(result: EvaluationResult) -> str:
+    probes = ", ".join(f"{group} {counts['probes']}" for group, counts in result.counts.items())
+    galleries = sorted({counts["gallery"] for counts in result.counts.values()})
+    return f"Probe sequences: {probes}. Gallery sequences: {', '.join(map(str, galleries))}."

@@ -1,0 +1,60 @@
+"""What is evaluated: the features of N sequences with their ids, types and views."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dygait.errors import UserError
+from dygait.evaluation.protocols import Selector
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Features and names of N sequences, checked to belong together."""
+
+    features: Tensor
+    ids: np.ndarray
+    types: np.ndarray
+    views: np.ndarray
+
+    @classmethod
+    def checked(
+        cls, features: Tensor | np.ndarray, ids: Sequence[str], types: Sequence[str], views: Sequence[str]
+    ) -> Sequences:
+        """Refuse what does not fit together, and features that are not finite numbers.
+
+        Raises:
+            UserError: one line that says what is wrong.
+        """
+        if isinstance(features, np.ndarray):
+            features = torch.from_numpy(features if features.flags.writeable else features.copy())
+        features = features.detach()
+        if features.ndim != 3 or not features.is_floating_point():
+            raise UserError(
+                f"features: {tuple(features.shape)} of {features.dtype}; "
+                "they must be floating-point numbers of shape (sequences, C, P)"
+            )
+        names = [np.array([str(name) for name in column], dtype=str) for column in (ids, types, views)]
+        lengths = (len(features), *map(len, names))
+        if len(set(lengths)) != 1:
+            raise UserError(
+                "features, ids, types, views: {} of {}, {}, {}; give one of each per sequence".format(*lengths)
+            )
+        if not len(features):
+            raise UserError("features: there are no sequences to evaluate")
+        broken = int((~torch.isfinite(features).flatten(1).all(1)).sum())
+        if broken:
+            raise UserError(
+                f"features: {broken} of {len(features)} sequences hold NaN or infinity; "
+                "the network that made them has diverged, use an earlier checkpoint"
+            )
+        return cls(features, *names)
+
+    def select(self, selector: Selector, probes: Collection[str] | None = None) -> np.ndarray:
+        """Return which sequences a selector chooses: (N,) bool."""
+        return selector.select(self.ids, self.types, self.views, probes)

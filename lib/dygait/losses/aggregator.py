@@ -1,0 +1,72 @@
+"""The weighted sum of losses, right under any number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from dygait import distributed
+from dygait.errors import UserError
+from dygait.losses.base import Statistics, build_loss
+
+
+class Outputs(Protocol):
+    """What losses read; `dygait.GaitOutput` is one."""
+
+    embeddings: torch.Tensor
+    logits: torch.Tensor | None
+
+
+class LossAggregator(nn.Module):
+    """Sum loss terms, each times its weight.
+
+    Under several processes with DistributedDataParallel, which averages their gradients, the result has the gradient that
+    one process would have on the whole batch: a term that compares sequences gathers those of all processes with gradient
+    and is multiplied by the number of processes; a term that is a mean over sequences is averaged right as it is.
+
+    Args:
+        terms: `loss_cfg` mappings: `type`, keywords, `loss_term_weight`, `log_prefix`.
+    """
+
+    def __init__(self, terms: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__()
+        self.losses = nn.ModuleList(build_loss(term) for term in terms)
+        self.weights = [float(term.get("loss_term_weight", 1.0)) for term in terms]
+        prefixes = [
+            term.get("log_prefix") or loss.prefix  # type: ignore[union-attr]
+            for term, loss in zip(terms, self.losses, strict=True)
+        ]
+        self.prefixes = [p if prefixes.count(p) == 1 else f"{p}{i}" for i, p in enumerate(prefixes)]
+
+    def forward(self, outputs: Outputs, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
+        """Return the sum to differentiate, and statistics named `<prefix>/<statistic>`.
+
+        Args:
+            outputs: this process's share: embeddings (n, C, P), logits (n, K, P) or None.
+            labels: this process's share, (n,).
+
+        Raises:
+            UserError: a term reads logits and the model gives none.
+        """
+        world = distributed.world_size()
+        total = torch.zeros((), device=labels.device)
+        statistics: Statistics = {}
+        for loss, weight, prefix in zip(self.losses, self.weights, self.prefixes, strict=True):
+            read: torch.Tensor | None = getattr(outputs, loss.reads)  # type: ignore[arg-type]
+            if read is None:
+                raise UserError(
+                    f"loss_cfg: {type(loss).__name__} reads logits, and the model gives none: set class_num or "
+                    f"SeparateBNNecks in model_cfg, or take the term out"
+                )
+            if loss.needs_whole_batch and world > 1:
+                # In float32: what is compared over processes must not be rounded on the way.
+                term, found = loss(distributed.gather_with_gradient(read.float()), distributed.gather(labels))
+                total = total + weight * world * term
+            else:
+                term, found = loss(read, labels)
+                total = total + weight * term
+            statistics.update({f"{prefix}/{name}": value for name, value in found.items()})
+        return total, statistics

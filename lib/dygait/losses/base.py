@@ -1,0 +1,53 @@
+"""What a loss is, and the registry of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import nn
+
+from dygait.errors import UserError
+from dygait.registry import Registry
+
+LOSSES: Registry[type[Loss]] = Registry("loss")
+LOSSES.plan("BinaryCrossEntropyLoss", "SupConLoss")
+
+Statistics = dict[str, torch.Tensor]
+
+
+class Loss(nn.Module):
+    """A loss reads one output of the model and the labels; it returns a scalar and named statistics.
+
+    Attributes:
+        reads: which field of `GaitOutput` it reads.
+        needs_whole_batch: it compares sequences with each other, so that under several processes it must see those of all.
+        prefix: the first part of its names in log and TensorBoard, unless the config gives one.
+    """
+
+    reads: ClassVar[Literal["embeddings", "logits"]]
+    needs_whole_batch: ClassVar[bool]
+    prefix: ClassVar[str]
+
+    def forward(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
+        """Return the loss, a scalar tensor, and statistics, scalar tensors without gradient."""
+        raise NotImplementedError  # pragma: no cover - every loss has its own
+
+
+def build_loss(loss_cfg: Mapping[str, Any]) -> Loss:
+    """Build the loss that a `loss_cfg` mapping describes.
+
+    Args:
+        loss_cfg: `type`, the loss's name, and its constructor's keywords; `loss_term_weight` and `log_prefix` belong to the
+            sum of losses and are left to it.
+
+    Returns:
+        A loss: `loss, info = build_loss({"type": "TripletLoss", "margin": 0.2})(embeddings, labels)`.
+
+    Raises:
+        UserError: the loss is unknown, or its keywords are.
+    """
+    if not isinstance(loss_cfg, Mapping):
+        raise UserError("loss_cfg must be a mapping with the key `type`")
+    return LOSSES.build({k: v for k, v in loss_cfg.items() if k not in ("loss_term_weight", "log_prefix")})  # type: ignore[no-any-return]

@@ -1,0 +1,53 @@
+"""Cross entropy over the logits of every part."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from dygait.losses.base import LOSSES, Loss, Statistics
+
+
+@LOSSES.register("CrossEntropyLoss")
+class CrossEntropyLoss(Loss):
+    """Softmax cross entropy of scaled logits, averaged over sequences and parts.
+
+    Label smoothing: Szegedy et al., *Rethinking the Inception Architecture*, CVPR 2016.
+
+    Args:
+        scale: what logits are multiplied with: 16 for cosines, 1 for plain ones.
+        label_smooth: spread `eps` of each label over all classes.
+        eps: how much.
+        log_accuracy: report how often the right class has the largest logit.
+    """
+
+    reads = "logits"
+    needs_whole_batch = False
+    prefix = "softmax"
+
+    def __init__(
+        self, scale: float = 16.0, label_smooth: bool = True, eps: float = 0.1, log_accuracy: bool = False
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        self.smoothing = eps if label_smooth else 0.0
+        self.log_accuracy = log_accuracy
+
+    def forward(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
+        """Compute the loss.
+
+        Args:
+            outputs: logits (N, K, P).
+            labels: (N,), each from 0 to K - 1.
+
+        Returns:
+            The loss; and `loss`, and `accuracy` in 0..1 where it is asked for.
+        """
+        with torch.autocast(outputs.device.type, enabled=False):
+            logits = (outputs if outputs.dtype == torch.float64 else outputs.float()) * self.scale
+            target = labels[:, None].expand(-1, logits.shape[2])
+            loss = F.cross_entropy(logits, target, label_smoothing=self.smoothing)
+        statistics = {"loss": loss.detach()}
+        if self.log_accuracy:
+            statistics["accuracy"] = (logits.detach().argmax(1) == target).float().mean()
+        return loss, statistics

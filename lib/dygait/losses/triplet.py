@@ -1,0 +1,79 @@
+"""The batch-all triplet loss, per part."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from dygait.losses.base import LOSSES, Loss, Statistics
+
+
+def pairwise_distance(x: torch.Tensor) -> torch.Tensor:
+    """Return Euclidean distances (P, N, N) of embeddings (P, N, C), with a gradient of zero where a distance is zero.
+
+    Through the Gram matrix, which is one batched product; squared distances below a few rounding errors of the squared
+    norms are taken to be zero, so that equal embeddings have distance zero and no gradient of rounding noise.
+    """
+    squared = (x * x).sum(2)
+    gram = torch.matmul(x, x.transpose(1, 2))
+    sums = squared.unsqueeze(2) + squared.unsqueeze(1)
+    difference = sums - 2 * gram
+    meaningful = difference > sums * (8 * torch.finfo(x.dtype).eps)
+    return torch.where(meaningful, difference, 1.0).sqrt() * meaningful
+
+
+@LOSSES.register("TripletLoss")
+class TripletLoss(Loss):
+    """relu(d(a, p) - d(a, n) + margin) over all triplets of a part, averaged over those that are not zero.
+
+    Hermans et al., *In Defense of the Triplet Loss for Person Re-Identification*, 2017; by part: Chao et al., *GaitSet*,
+    AAAI 2019. The field's published numbers count an anchor as its own positive; so does this, unless told otherwise.
+
+    Args:
+        margin: how much farther the negative must be.
+        exclude_self: do not count an anchor as its own positive.
+    """
+
+    reads = "embeddings"
+    needs_whole_batch = True
+    prefix = "triplet"
+
+    def __init__(self, margin: float = 0.2, exclude_self: bool = False) -> None:
+        super().__init__()
+        self.margin = margin
+        self.exclude_self = exclude_self
+
+    def forward(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
+        """Compute the loss.
+
+        Args:
+            outputs: embeddings (N, C, P).
+            labels: (N,), any integers, any number of sequences of each.
+
+        Returns:
+            The mean over parts of each part's mean over its non-zero triplets (zero if it has none); and, as means over
+            parts: `loss`, `hard_loss` (each anchor's farthest positive against its nearest negative), `loss_num` (the
+            non-zero triplets), `mean_dist`.
+        """
+        with torch.autocast(outputs.device.type, enabled=False):
+            embeddings = outputs if outputs.dtype == torch.float64 else outputs.float()
+            distance = pairwise_distance(embeddings.permute(2, 0, 1))
+            same = labels[:, None] == labels[None, :]
+            positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device) if self.exclude_self else same
+            # All pairs of a row: (P, N, N, 1) positives against (P, N, 1, N) negatives; masks, so that labels may be uneven.
+            triplets = positive[:, :, None] & ~same[:, None, :]
+            violation = F.relu(distance.unsqueeze(3) - distance.unsqueeze(2) + self.margin) * triplets
+            count = (violation.detach() > 0).sum((1, 2, 3))
+            per_part = violation.sum((1, 2, 3)) / count.clamp(min=1)
+            loss = per_part.mean()
+            with torch.no_grad():
+                farthest = distance.masked_fill(~positive, -torch.inf).amax(2)
+                nearest = distance.masked_fill(same, torch.inf).amin(2)
+                hard = F.relu(farthest - nearest + self.margin).nan_to_num(0.0, 0.0, 0.0)
+                statistics = {
+                    "loss": loss.detach(),
+                    "hard_loss": hard.mean(),
+                    "loss_num": count.to(distance.dtype).mean(),
+                    "mean_dist": distance.mean(),
+                }
+        return loss, statistics

@@ -1,0 +1,7 @@
+"""Networks: from silhouettes to embeddings, logits and what is compared at test time."""
+
+from dygait.modeling.build import build_model, complete_model_cfg
+from dygait.modeling.output import GaitOutput
+from dygait.modeling.registry import MODELS
+
+__all__ = ["MODELS", "GaitOutput", "build_model", "complete_model_cfg"]

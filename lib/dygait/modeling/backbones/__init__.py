@@ -1,0 +1,1 @@
+"""Backbones: from silhouettes to a map of features per frame."""

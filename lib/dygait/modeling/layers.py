@@ -1,0 +1,192 @@
+"""The layers that gait networks are made of, exact on padded batches.
+
+N sequences, C channels, S frames, H x W pixels, P parts (horizontal strips), K classes. `lengths` is (N,) or None: how many
+of its S frames each sequence really has. A layer that mixes frames sees zeros where a sequence has ended, as it would at
+the end of a sequence alone; so a sequence has the same embedding alone and in a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def valid_frames(lengths: torch.Tensor, frames: int) -> torch.Tensor:
+    """Return bool (N, S), true where a sequence has not ended."""
+    return torch.arange(frames, device=lengths.device) < lengths[:, None]
+
+
+def zero_padding(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+    """Set the frames after each sequence's end to zero: (N, C, S, H, W) to the same."""
+    if lengths is None:
+        return x
+    return x * valid_frames(lengths, x.shape[2])[:, None, :, None, None].to(x.dtype)
+
+
+def temporal_mean(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+    """Average over a sequence's own frames: (N, C, S, H, W), zero in padding, to (N, C, 1, H, W)."""
+    if lengths is None:
+        return x.mean(2, keepdim=True)
+    return x.sum(2, keepdim=True) / lengths[:, None, None, None, None].to(x.dtype)
+
+
+def temporal_max(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+    """Take the largest value over a sequence's own frames: (N, C, S, H, W) to (N, C, H, W)."""
+    if lengths is not None:
+        padded = ~valid_frames(lengths, x.shape[2])
+        x = x.masked_fill(padded[:, None, :, None, None], -torch.inf)
+    return x.amax(2)
+
+
+def repeat_short(silhouettes: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Repeat sequences of fewer than three frames: one frame three times, two frames as a, b, a, b.
+
+    Args:
+        silhouettes: (N, S, H, W), zero in padding.
+        lengths: (N,) or None.
+
+    Returns:
+        Silhouettes with at least three frames, and their lengths.
+    """
+    frames = silhouettes.shape[1]
+    if lengths is None:
+        return (silhouettes.repeat(1, 3 if frames == 1 else 2, 1, 1) if frames < 3 else silhouettes), None
+    if frames >= 4 and int(lengths.min()) >= 3:
+        return silhouettes, lengths
+    repeated = torch.where(lengths == 1, 3, torch.where(lengths == 2, 4, lengths))
+    target = max(frames, int(repeated.max()))
+    place = torch.arange(target, device=lengths.device).expand(len(lengths), target)
+    source = torch.where((lengths < 3)[:, None], place % lengths[:, None], place.clamp(max=frames - 1))
+    rows = torch.arange(len(lengths), device=lengths.device)[:, None]
+    keep = valid_frames(repeated, target)[:, :, None, None].to(silhouettes.dtype)
+    return silhouettes[rows, source] * keep, repeated
+
+
+class FrameBatchNorm(nn.Module):
+    """BatchNorm3d whose statistics see only the frames that sequences really have.
+
+    Args:
+        channels: C.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm3d(channels)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """Return (N, C, S, H, W) for the same; padded frames come out as they may."""
+        if lengths is None or not self.training:
+            return self.norm(x)  # type: ignore[no-any-return]
+        frames_first = x.transpose(1, 2)
+        valid = valid_frames(lengths, x.shape[2])
+        normed = self.norm(frames_first[valid].unsqueeze(2)).squeeze(2)
+        return torch.zeros_like(frames_first, dtype=normed.dtype).index_put((valid,), normed).transpose(1, 2)
+
+
+class LocalTemporalAggregation(nn.Module):
+    """Every three frames become one: Conv3d (3, 1, 1) with stride 3, LeakyReLU(0.01).
+
+    Lin et al., *Gait Recognition via Effective Global-Local Feature Representation and Local Temporal Aggregation*,
+    ICCV 2021. Frames that are left over at the end, fewer than three, are dropped.
+
+    Args:
+        channels: C.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(channels, channels, (3, 1, 1), stride=(3, 1, 1), bias=False)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return (N, C, S // 3, H, W), zero in padding, and floor(lengths / 3) for (N, C, S, H, W) and lengths >= 3."""
+        lengths = None if lengths is None else lengths // 3
+        return zero_padding(F.leaky_relu(self.conv(x), 0.01), lengths), lengths
+
+
+class GeMHorizontalPooling(nn.Module):
+    """Cut the map into horizontal strips and take each strip's generalised mean, (mean of x^p)^(1/p).
+
+    Strips: Fu et al., *Horizontal Pyramid Matching*, AAAI 2019; the learnt exponent in gait: Lin et al., ICCV 2021.
+    Computed in float32 under autocast too: x^6.5 leaves the range of half precision.
+
+    Args:
+        bin_num: numbers of strips, one pooling each; their sum is P.
+        p: the exponent's initial value.
+        eps: values are clamped to at least this.
+    """
+
+    def __init__(self, bin_num: Sequence[int], p: float = 6.5, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.bin_num = list(bin_num)
+        self.p = nn.Parameter(torch.full((1,), p))
+        self.eps = eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return float32 (N, C, P) for (N, C, H, W); H must be a multiple of every number of strips."""
+        n, c, h, _ = x.shape
+        with torch.autocast(x.device.type, enabled=False):
+            # log2 and exp2 rather than pow: the same function, whose gradient in p and in x needs no second pow.
+            power = (x.float().clamp(min=self.eps).log2() * self.p).exp2()
+            rows = power.mean(3)
+            strips = [rows.reshape(n, c, b, h // b).mean(3) for b in self.bin_num]
+            return (torch.cat(strips, 2).log2() / self.p).exp2()
+
+
+class SeparateFCs(nn.Module):
+    """A fully connected layer of its own, without bias, for each part.
+
+    Args:
+        parts_num: P.
+        in_channels: C_in.
+        out_channels: C_out.
+    """
+
+    def __init__(self, parts_num: int, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.fc_bin = nn.Parameter(torch.empty(parts_num, in_channels, out_channels))
+        for matrix in self.fc_bin:
+            nn.init.xavier_uniform_(matrix)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (N, C_out, P) for (N, C_in, P)."""
+        return torch.einsum("ncp,pco->nop", x, self.fc_bin)
+
+
+class SeparateBNNecks(nn.Module):
+    """The BNNeck of each part: BatchNorm over C x P jointly, then cosine logits against normalised class weights.
+
+    Luo et al., *Bag of Tricks and a Strong Baseline for Deep Person Re-identification*, CVPRW 2019, by part.
+
+    Args:
+        parts_num: P.
+        in_channels: C.
+        class_num: K.
+    """
+
+    def __init__(self, parts_num: int, in_channels: int, class_num: int) -> None:
+        super().__init__()
+        self.bn1d = nn.BatchNorm1d(in_channels * parts_num)
+        self.fc_bin = nn.Parameter(torch.empty(parts_num, in_channels, class_num))
+        for matrix in self.fc_bin:
+            nn.init.xavier_uniform_(matrix)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return cosine logits (N, K, P), in -1..1, for features (N, C, P)."""
+        n, c, p = x.shape
+        normed = F.normalize(self.bn1d(x.reshape(n, c * p)).reshape(n, c, p), dim=1)
+        return torch.einsum("ncp,pck->nkp", normed, F.normalize(self.fc_bin, dim=1))
+
+
+def initialise(model: nn.Module) -> None:
+    """Initialise as the field does: convolutions and linear layers Xavier uniform, BatchNorm weight N(1, 0.02), bias 0."""
+    for module in model.modules():
+        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)) and module.affine:
+            nn.init.normal_(module.weight, 1.0, 0.02)
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,12 @@
+"""The registries of networks."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from dygait.registry import Registry
+
+MODELS: Registry[type[nn.Module]] = Registry("model", key="model")
+MODELS.plan("Baseline", "GaitBase", "GaitSet", "GaitPart", "GaitGL", "DeepGaitV2")
+
+BACKBONES: Registry[type[nn.Module]] = Registry("backbone")

@@ -1,0 +1,180 @@
+"""A registry: names in a YAML file to the objects that they stand for.
+
+Duplicates are refused, an unknown name lists the valid ones, and the keywords of a constructor are checked against its
+signature before anything is built, so that a misspelt setting is an error and never silence.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from dygait.errors import UserError
+
+T = TypeVar("T")
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a configuration: the key's path below the section, and what to do about it."""
+
+    path: tuple[str, ...]
+    message: str
+
+
+def suggest(name: str, valid: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the valid name that is nearest to `name`, or an empty string."""
+    lowered = {v.lower(): v for v in valid}
+    near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    return f"; did you mean {lowered[near[0]]!r}?" if near else ""
+
+
+def validation_problems(error: ValidationError, valid_keys: Callable[[tuple[str, ...]], Iterable[str]]) -> list[Problem]:
+    """Turn pydantic's report into problems in our words.
+
+    Args:
+        error: what pydantic raised.
+        valid_keys: gives the valid keys of the mapping at a path, for the suggestion on an unknown key.
+    """
+    problems = []
+    for item in error.errors():
+        path = tuple(str(p) for p in item["loc"])
+        if item["type"] == "extra_forbidden":
+            valid = sorted(valid_keys(path[:-1]))
+            hint = suggest(path[-1], valid) or f"; valid keys: {', '.join(valid)}"
+            message = f"unknown key{hint}"
+        elif item["type"] == "missing":
+            message = "this key is required"
+        else:
+            message = f"{item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
+            message = message.removeprefix("value error, ")
+        problems.append(Problem(path, message))
+    return problems
+
+
+def parameters_of(target: Callable[..., Any], skip: Iterable[str] = ()) -> type[BaseModel]:
+    """Build a strict pydantic model of a callable's keyword parameters, from its signature and annotations."""
+    function = target.__init__ if inspect.isclass(target) else target
+    hints = get_type_hints(function)
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(target).parameters.items():
+        if name in skip or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[name] = (hints.get(name, Any), default)
+    config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True, protected_namespaces=())
+    return create_model(getattr(target, "__name__", "parameters"), __config__=config, **fields)
+
+
+class Registry(Generic[T]):
+    """Names, and the classes or objects that they stand for.
+
+    Args:
+        kind: what is registered, in the singular, for messages: `model`, `loss`.
+        key: the key of a YAML mapping that holds the name: `type`, `model`.
+    """
+
+    def __init__(self, kind: str, key: str = "type") -> None:
+        self.kind = kind
+        self.key = key
+        self._entries: dict[str, T] = {}
+        self._aliases: dict[str, str] = {}
+        self._planned: set[str] = set()
+
+    def add(self, name: str, entry: T, aliases: Iterable[str] = ()) -> T:
+        """Register `entry` under a name and its aliases; a name that is taken raises ValueError."""
+        for taken in (name, *aliases):
+            if taken in self._entries or taken in self._aliases:
+                raise ValueError(f"the {self.kind} {taken!r} is registered twice")
+        self._entries[name] = entry
+        self._aliases.update(dict.fromkeys(aliases, name))
+        return entry
+
+    def register(self, name: str, *aliases: str) -> Callable[[T], T]:
+        """Return a decorator that registers a class under a name and its aliases."""
+        return lambda entry: self.add(name, entry, aliases)
+
+    def plan(self, *names: str) -> None:
+        """Declare names that the field's configs use and this version does not offer: they are refused in these words."""
+        self._planned.update(names)
+
+    def names(self) -> list[str]:
+        """Return the registered names, sorted, without aliases."""
+        return sorted(self._entries)
+
+    def resolve(self, name: str) -> str:
+        """Return the registered name that a name or an alias stands for; an unknown one raises UserError."""
+        resolved = self._aliases.get(name, name)
+        if resolved in self._entries:
+            return resolved
+        valid = ", ".join(self.names())
+        if name in self._planned:
+            raise UserError(f"the {self.kind} {name!r} is not part of this version; valid: {valid}")
+        hint = suggest(name, [*self._entries, *self._aliases])
+        raise UserError(f"unknown {self.kind} {name!r}{hint} (valid: {valid})")
+
+    def get(self, name: str) -> T:
+        """Return the entry of a name or an alias; an unknown one raises UserError that lists the valid names."""
+        return self._entries[self.resolve(name)]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries or name in self._aliases
+
+    def problems(self, spec: Mapping[str, Any], skip: Iterable[str] = ()) -> list[Problem]:
+        """Check a YAML mapping against the signature of what it names, without building it.
+
+        Args:
+            spec: the mapping, its name under `key`.
+            skip: keys of `spec` that are not the constructor's.
+
+        Returns:
+            Every problem found; empty when `build` would accept the mapping.
+        """
+        name = spec.get(self.key)
+        if not isinstance(name, str):
+            return [Problem((self.key,), f"name the {self.kind}: one of {', '.join(self.names())}")]
+        try:
+            entry = self.get(name)
+        except UserError as error:
+            return [Problem((self.key,), str(error))]
+        assert callable(entry)
+        keywords = {k: v for k, v in spec.items() if k != self.key and k not in set(skip)}
+        schema = parameters_of(entry)
+        try:
+            schema.model_validate(keywords)
+        except ValidationError as error:
+            keys = [*schema.model_fields, self.key]
+            return validation_problems(error, lambda path: keys if not path else nested_keys(schema, path))
+        checker = getattr(entry, "problems", None)
+        return list(checker(**keywords)) if checker else []
+
+    def build(self, spec: Mapping[str, Any], **extra: Any) -> Any:
+        """Build what a YAML mapping names, with its other keys as keywords; UserError lists every problem at once."""
+        found = self.problems({**spec, **extra})
+        if found:
+            raise UserError("; ".join(f"{'.'.join(p.path)}: {p.message}" for p in found))
+        entry = self.get(spec[self.key])
+        assert callable(entry)
+        return entry(**{**{k: v for k, v in spec.items() if k != self.key}, **extra})
+
+
+def nested_keys(schema: type[BaseModel], path: tuple[str, ...]) -> list[str]:
+    """Return the valid keys of the mapping at `path` inside a pydantic model, following nested models."""
+    current: Any = schema
+    for part in path:
+        if part not in _keys(current):
+            continue  # list positions and union branches carry no keys of their own
+        annotation = current.model_fields[part].annotation if hasattr(current, "model_fields") else get_type_hints(current)[part]
+        candidates = [annotation, *get_args(annotation)]
+        candidates += [inner for outer in candidates for inner in get_args(outer)]
+        current = next((c for c in candidates if _keys(c)), current)
+    return _keys(current)
+
+
+def _keys(mapping: Any) -> list[str]:
+    """Return the keys of a pydantic model or of a TypedDict; of anything else, none."""
+    fields = getattr(mapping, "model_fields", None)
+    return list(fields if fields is not None else getattr(mapping, "__required_keys__", ()))

@@ -1,0 +1,363 @@
+"""The walker's body: who he is (:class:`Physique`), and his flesh on given bones (:func:`flesh`).
+
+A body is a set of ellipsoids ("blobs") joined by convex hulls: a thigh is the hull of a ball at the hip and a smaller ball
+at the knee, the belly that of two oval sections. Hulls of ellipsoids have exact and cheap outlines (see renderer.py).
+
+Proportions are drawn around published means. Lengths of segments: R. Drillis and R. Contini, *Body Segment Parameters*
+(New York University, 1966), as reproduced in D. A. Winter, *Biomechanics and Motor Control of Human Movement* (4th ed. 2009,
+figure 4.1). Breadths, depths and girths: C. C. Gordon et al., *1988 Anthropometric Survey of U.S. Army Personnel*
+(NATICK/TR-89/044), with a layer of cloth added, because a camera sees clothes.
+
+Legend: S frames, B blobs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dygait.synthetic.traits import trait
+
+if TYPE_CHECKING:
+    from dygait.synthetic.gait import Motion
+
+
+@dataclasses.dataclass(frozen=True)
+class Physique:
+    """One person's body and everyday clothes. Lengths in metres; ``*_scale`` and ``*_girth`` are factors on the mean."""
+
+    stature: float = trait(1.69, 0.075)
+    leg_scale: float = trait(1.0, 0.035)
+    shin_share: float = trait(0.5, 0.014)
+    arm_scale: float = trait(1.0, 0.04)
+    forearm_share: float = trait(0.44, 0.012)
+    shoulder_scale: float = trait(1.0, 0.075)
+    shoulder_slope: float = trait(0.0, 0.008)
+    hip_scale: float = trait(1.0, 0.09)
+    neck_scale: float = trait(1.0, 0.14)
+    head_width: float = trait(1.0, 0.06)
+    head_depth: float = trait(1.0, 0.06)
+    head_length: float = trait(1.0, 0.05)
+    chin: float = trait(0.0, 0.004)
+    build: float = trait(0.0, 1.0)
+    waist_girth: float = trait(1.0, 0.07, 0.004)
+    chest_girth: float = trait(1.0, 0.06, 0.004)
+    belly: float = trait(0.0, 0.008)
+    seat: float = trait(0.0, 0.006)
+    arm_girth: float = trait(1.0, 0.10, 0.008)
+    thigh_girth: float = trait(1.0, 0.08, 0.006)
+    calf_girth: float = trait(1.0, 0.09, 0.006)
+    neck_girth: float = trait(1.0, 0.10)
+    trouser_hem: float = trait(0.0, 0.007, 0.0006, low=-0.006)
+    shirt_length: float = trait(0.03, 0.022, 0.002, low=-0.01)
+    shirt_width: float = trait(0.005, 0.0055, 0.0006, low=0.0)
+    sleeve: float = trait(0.0, 0.005, 0.0004, low=-0.003)
+    foot_scale: float = trait(1.0, 0.06)
+    foot_height: float = trait(0.0, 0.004)
+    hair_top: float = trait(0.006, 0.005, 0.0004, low=0.0)
+    hair_back: float = trait(0.008, 0.007, 0.0006, low=0.0)
+    hair_length: float = trait(-0.035, 0.065, 0.001)
+    hair_knot: float = trait(-0.008, 0.016, 0.0004)
+
+    @property
+    def breadth(self) -> float:
+        """Factor on the widths of the trunk that comes with a heavy or slight build."""
+        return float(np.exp(0.055 * self.build))
+
+    @property
+    def depth(self) -> float:
+        """Factor on the depths of the trunk that comes with a heavy or slight build."""
+        return float(np.exp(0.105 * self.build))
+
+    @property
+    def limb(self) -> float:
+        """Factor on the girths of the limbs that comes with a heavy or slight build."""
+        return float(np.exp(0.06 * self.build))
+
+    @property
+    def thigh(self) -> float:
+        """Hip to knee, metres (0.245 of stature)."""
+        return 0.490 * self.leg_scale * (1 - self.shin_share) * self.stature
+
+    @property
+    def shank(self) -> float:
+        """Knee to ankle, metres (0.246 of stature)."""
+        return 0.492 * self.leg_scale * self.shin_share * self.stature
+
+    @property
+    def hip_spacing(self) -> float:
+        """Between the hip joints, metres."""
+        return 0.100 * self.hip_scale * self.stature
+
+    @property
+    def _trunk(self) -> float:
+        """What long legs take away from the trunk, so that the stature stays: a factor on its heights."""
+        return 1 - (self.leg_scale - 1) * 0.53 / 0.29
+
+    @property
+    def lumbar(self) -> float:
+        """Hips to waist, metres."""
+        return 0.085 * self._trunk * self.stature
+
+    @property
+    def shoulder_rise(self) -> float:
+        """Waist to shoulder joints, metres."""
+        return (0.200 * self._trunk - self.shoulder_slope) * self.stature
+
+    @property
+    def neck_base(self) -> float:
+        """Waist to the root of the neck, metres."""
+        return 0.226 * self._trunk * self.stature
+
+    @property
+    def shoulder_spacing(self) -> float:
+        """Between the shoulder joints, metres."""
+        return 0.212 * self.shoulder_scale * self.stature
+
+    @property
+    def head_rise(self) -> float:
+        """Root of the neck to the middle of the head, metres."""
+        return (0.046 + 0.046 * self.neck_scale) * self.stature
+
+    @property
+    def upper_arm(self) -> float:
+        """Shoulder to elbow, metres (0.186 of stature)."""
+        return 0.332 * self.arm_scale * (1 - self.forearm_share) * self.stature
+
+    @property
+    def forearm(self) -> float:
+        """Elbow to wrist, metres (0.146 of stature)."""
+        return 0.332 * self.arm_scale * self.forearm_share * self.stature
+
+    @property
+    def hand(self) -> float:
+        """Wrist to fingertips, metres (0.108 of stature; fingers half closed)."""
+        return 0.090 * self.arm_scale * self.stature
+
+    @property
+    def ankle_height(self) -> float:
+        """Sole to ankle, metres (0.039 of stature)."""
+        return (0.039 + self.foot_height) * self.stature
+
+    @property
+    def heel(self) -> float:
+        """Ankle back to the middle of the heel, metres."""
+        return 0.022 * self.foot_scale * self.stature
+
+    @property
+    def ball(self) -> float:
+        """Ankle forward to the ball of the foot, metres."""
+        return 0.066 * self.foot_scale * self.stature
+
+    @property
+    def toe(self) -> float:
+        """Ball of the foot to the middle of the toecap, metres."""
+        return 0.032 * self.foot_scale * self.stature
+
+    @property
+    def heel_radius(self) -> float:
+        """Metres."""
+        return 0.0195 * self.stature
+
+    @property
+    def ball_radius(self) -> float:
+        """Metres."""
+        return 0.0170 * self.stature
+
+    @property
+    def toe_radius(self) -> float:
+        """Metres."""
+        return 0.0135 * self.stature
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A body in every frame, as ellipsoids and the hulls over them.
+
+    Attributes:
+        names: the blobs' names, B of them.
+        centres: float (S, B, 3), metres.
+        shapes: float (S, B, 3, 3), metres squared: the ellipsoid is ``{c + L u, |u| <= 1}`` with ``L L^T`` this matrix.
+        hulls: for each part the indices of the blobs whose convex hull it is.
+        parts: for each hull the name of the part of the body it belongs to.
+    """
+
+    names: list[str]
+    centres: np.ndarray
+    shapes: np.ndarray
+    hulls: list[tuple[int, ...]]
+    parts: list[str]
+
+
+class Sculptor:
+    """Collects blobs and hulls; :meth:`figure` gives them as arrays.
+
+    Args:
+        frames: S.
+        unit: metres per unit of every radius and offset given: the stature, as all proportions are fractions of it.
+    """
+
+    def __init__(self, frames: int, unit: float) -> None:
+        self.unit = unit
+        self._frames = frames
+        self._names: list[str] = []
+        self._centres: list[np.ndarray] = []
+        self._shapes: list[np.ndarray] = []
+        self._hulls: list[tuple[int, ...]] = []
+        self._parts: list[str] = []
+
+    def ball(self, name: str, centre: np.ndarray, radius: float) -> None:
+        """A ball at (S, 3) metres."""
+        self._add(name, centre, np.broadcast_to(np.eye(3) * (radius * self.unit) ** 2, (self._frames, 3, 3)))
+
+    def oval(
+        self,
+        name: str,
+        origin: np.ndarray,
+        frame: np.ndarray,
+        offset: tuple[float, float, float],
+        radii: tuple[float | np.ndarray, float, float],
+    ) -> None:
+        """An ellipsoid with radii (forward, sideways, up) at an offset from (S, 3) metres, both in the axes of (S, 3, 3)."""
+        squares = np.stack([np.broadcast_to(np.square(radius), (self._frames,)) for radius in radii], -1) * self.unit**2
+        shape = np.einsum("sij,sj,skj->sik", frame, squares, frame)
+        self._add(name, origin + frame @ (np.array(offset) * self.unit), shape)
+
+    def hull(self, part: str, *names: str) -> None:
+        """The convex hull of the named blobs, drawn as a piece of ``part``."""
+        self._hulls.append(tuple(self._names.index(name) for name in names))
+        self._parts.append(part)
+
+    def where(self, name: str) -> np.ndarray:
+        """The centres (S, 3) of a blob."""
+        return self._centres[self._names.index(name)]
+
+    def figure(self) -> Figure:
+        """What has been collected."""
+        return Figure(
+            self._names, np.stack(self._centres, 1), np.stack(self._shapes, 1), list(self._hulls), list(self._parts)
+        )
+
+    def _add(self, name: str, centre: np.ndarray, shape: np.ndarray) -> None:
+        self._names.append(name)
+        self._centres.append(centre)
+        self._shapes.append(shape)
+
+
+def flesh(body: Physique, motion: Motion) -> Sculptor:
+    """Put flesh and everyday clothes on the bones.
+
+    Args:
+        body: whose.
+        motion: where the joints are in each of S frames.
+
+    Returns:
+        The blobs and hulls so far; a bag or a coat can be added (see wear.py).
+    """
+    joints, frames = motion.joints, motion.frames
+    make = Sculptor(len(joints["pelvis"]), body.stature)
+    _trunk(make, body, motion)
+    _head(make, body, motion)
+    arm = body.arm_girth * body.limb
+    for side in (0, 1):
+        shoulder, elbow, wrist, hand = (joints[f"{name}_{side}"] for name in ("shoulder", "elbow", "wrist", "hand"))
+        make.ball(f"elbow_{side}", elbow, 0.0245 * arm + body.sleeve)
+        make.ball(f"upper_arm_{side}", 0.6 * shoulder + 0.4 * elbow, 0.030 * arm + body.sleeve)
+        make.ball(f"wrist_{side}", wrist, 0.0170 * arm + 0.8 * body.sleeve)
+        make.ball(f"hand_{side}", hand, 0.0185)
+        make.hull(f"upper arm {side}", f"shoulder_{side}", f"upper_arm_{side}")
+        make.hull(f"upper arm {side}", f"upper_arm_{side}", f"elbow_{side}")
+        make.hull(f"forearm {side}", f"elbow_{side}", f"wrist_{side}")
+        make.hull(f"hand {side}", f"wrist_{side}", f"hand_{side}")
+
+        hip, knee, ankle = (joints[f"{name}_{side}"] for name in ("hip", "knee", "ankle"))
+        thigh, calf = body.thigh_girth * body.limb, body.calf_girth * body.limb
+        back = frames["pelvis"] @ np.array([-0.008, 0.0, 0.0]) * body.stature
+        make.ball(f"hip_{side}", hip + back, 0.049 * thigh)
+        make.ball(f"thigh_{side}", 0.55 * hip + 0.45 * knee, 0.044 * thigh)
+        make.ball(f"knee_{side}", knee, 0.0335 * (0.5 * thigh + 0.5 * calf))
+        # The calf bulges behind the line from knee to ankle.
+        shin = joints[f"ankle_{side}"] - knee
+        behind = np.stack([shin[:, 2], 0 * shin[:, 0], -shin[:, 0]], -1) / body.shank * 0.007 * body.stature
+        make.ball(f"calf_{side}", 0.68 * knee + 0.32 * ankle + behind, 0.0335 * calf + 0.4 * body.trouser_hem)
+        make.ball(f"hem_{side}", 0.06 * knee + 0.94 * ankle, 0.0245 * calf + body.trouser_hem)
+        make.ball(f"heel_{side}", joints[f"heel_{side}"], body.heel_radius / body.stature)
+        make.ball(f"ball_{side}", joints[f"ball_{side}"], body.ball_radius / body.stature)
+        make.ball(f"toe_{side}", joints[f"toe_{side}"], body.toe_radius / body.stature)
+        make.ball(f"instep_{side}", ankle, 0.020)
+        make.hull(f"thigh {side}", f"hip_{side}", f"thigh_{side}")
+        make.hull(f"thigh {side}", f"thigh_{side}", f"knee_{side}")
+        make.hull(f"shank {side}", f"knee_{side}", f"calf_{side}")
+        make.hull(f"shank {side}", f"calf_{side}", f"hem_{side}")
+        make.hull(f"foot {side}", f"instep_{side}", f"heel_{side}", f"ball_{side}")
+        make.hull(f"foot {side}", f"ball_{side}", f"toe_{side}")
+    return make
+
+
+def _trunk(make: Sculptor, body: Physique, motion: Motion) -> None:
+    joints, frames = motion.joints, motion.frames
+    pelvis, lumbar, hips, chest = joints["pelvis"], joints["lumbar"], frames["pelvis"], frames["thorax"]
+    wide, deep, height = body.breadth, body.depth, body.neck_base / (0.226 * body.stature)
+    wide_hips, wide_chest = wide * body.hip_scale, wide * (0.5 + 0.5 * body.shoulder_scale) * body.chest_girth
+    make.oval("crotch", pelvis, hips, (0.0, 0.0, -0.030), (0.050 * deep, 0.070 * wide_hips, 0.022))
+    make.oval(
+        "hips", pelvis, hips, (-0.008 - body.seat / 2, 0.0, 0.012), (0.064 * deep + body.seat, 0.093 * wide_hips, 0.040)
+    )
+    make.oval(
+        "waist",
+        lumbar,
+        chest,
+        (0.002 + body.belly, 0.0, 0.0),
+        (0.057 * deep * body.waist_girth + abs(body.belly) / 2, 0.080 * wide * body.waist_girth, 0.035),
+    )
+    make.oval("chest", lumbar, chest, (0.006, 0.0, 0.110 * height), (0.064 * deep * body.chest_girth, 0.090 * wide_chest, 0.05))
+    make.oval("upper_chest", lumbar, chest, (-0.004, 0.0, 0.172 * height), (0.052 * deep, 0.090 * wide_chest, 0.03))
+    make.ball("neck_root", joints["neck"], 0.042)
+    for side in (0, 1):
+        make.ball(f"shoulder_{side}", joints[f"shoulder_{side}"], 0.0315 * body.limb + 0.5 * body.sleeve)
+    make.hull("trunk", "crotch", "hips")
+    make.hull("trunk", "hips", "waist")
+    make.hull("trunk", "waist", "chest")
+    make.hull("trunk", "chest", "upper_chest")
+    make.hull("trunk", "upper_chest", "shoulder_0", "shoulder_1")
+    make.hull("trunk", "shoulder_0", "shoulder_1", "neck_root")
+    # The shirt or jacket of every day hangs over the hips, more or less long and loose.
+    loose, length = body.shirt_width, body.shirt_length
+    make.oval(
+        "shirt",
+        pelvis,
+        hips,
+        (0.0, 0.0, -length),
+        (0.064 * deep + body.seat / 2 + loose, 0.093 * wide_hips + loose, 0.012),
+    )
+    make.hull("trunk", "shirt", "waist")
+
+
+def _head(make: Sculptor, body: Physique, motion: Motion) -> None:
+    head, frame, neck = motion.joints["head"], motion.frames["head"], motion.joints["neck"]
+    make.oval(
+        "skull", head, frame, (-0.004, 0.0, 0.012), (0.053 * body.head_depth, 0.0435 * body.head_width, 0.051 * body.head_length)
+    )
+    make.oval("face", head, frame, (0.014 + body.chin, 0.0, -0.030 * body.head_length), (0.032, 0.034 * body.head_width, 0.034))
+    make.oval("nape", head, frame, (-0.010, 0.0, -0.040), (0.030 * body.neck_girth, 0.030 * body.neck_girth, 0.03))
+    make.ball("neck_foot", neck, 0.034 * body.neck_girth)
+    make.hull("head", "skull", "face")
+    make.hull("neck", "nape", "neck_foot")
+    top, back = body.hair_top, body.hair_back
+    make.oval(
+        "hair",
+        head,
+        frame,
+        (-0.010 - back / 2, 0.0, 0.016 + top / 2),
+        (0.051 * body.head_depth + back / 2, 0.0445 * body.head_width + 0.4 * top, 0.050 * body.head_length + top / 2),
+    )
+    make.hull("hair", "hair")
+    if body.hair_length > 0:
+        # Long hair falls behind the neck, as wide as the head.
+        make.oval("mane", head, frame, (-0.036 - back / 2, 0.0, -0.030 - body.hair_length), (0.020, 0.036, 0.02))
+        make.hull("hair", "hair", "mane")
+    if body.hair_knot > 0:
+        make.oval("knot", head, frame, (-0.062 - back, 0.0, 0.022), (0.012 + 0.5 * body.hair_knot,) * 3)
+        make.hull("hair", "knot")

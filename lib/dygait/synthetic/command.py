@@ -1,0 +1,84 @@
+"""``dygait synth``: make SynGait, or a picture of it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dygait.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``dygait synth`` (imports nothing heavy)."""
+    parser.description = (
+        "Make SynGait: silhouettes of synthetic walkers with known identity, seen by 11 cameras, in the layout of CASIA-B. "
+        "An interrupted run is continued by the same command."
+    )
+    parser.add_argument("--preset", choices=("quick", "full"), default="quick", help="size (default: %(default)s)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to fill; needed unless only --strip is wanted")
+    parser.add_argument("--format", choices=("pickle", "png"), default="pickle", help="64x64 frames, or raw 320x240 pictures")
+    parser.add_argument("--seed", type=int, default=0, help="another seed gives other people (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=_processors(), help="processes (default: all, %(default)s)")
+    parser.add_argument("--train-ids", type=int, metavar="N", help="training ids, instead of the preset's")
+    parser.add_argument("--test-ids", type=int, metavar="N", help="test ids, instead of the preset's")
+    parser.add_argument("--frames", type=int, nargs=2, metavar=("MIN", "MAX"), help="frames of a sequence, instead of the preset's")
+    parser.add_argument("--only", choices=("all", "train", "test"), default="all", help="write only the ids of one set")
+    parser.add_argument("--strip", type=Path, metavar="FILE.png", help="draw a contact strip of the data")
+
+
+def main(args: argparse.Namespace, normalise: Callable[[np.ndarray], np.ndarray | None]) -> int:
+    """Run ``dygait synth``.
+
+    Args:
+        args: parsed options of :func:`add_arguments`.
+        normalise: :func:`dygait.preprocess.normalise_silhouette`, handed in because component packages do not import
+            each other; it must be a function that other processes can import.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UserError: an impossible option, or a folder made with other settings.
+    """
+    if args.output is None and args.strip is None:
+        raise UserError("--output is missing: name the folder to fill, such as --output datasets/SynGait/data")
+    from dygait.synthetic.generate import PRESETS, generate
+
+    settings = dataclasses.replace(
+        PRESETS[args.preset],
+        **{
+            name: value
+            for name, value in {
+                "train_ids": args.train_ids,
+                "test_ids": args.test_ids,
+                "frames": tuple(args.frames) if args.frames else None,
+                "seed": args.seed,
+                "format": args.format,
+            }.items()
+            if value is not None
+        },
+    )
+    if args.strip is not None:
+        from dygait.synthetic.strip import save_strip
+
+        save_strip(args.strip, settings.seed, normalise)
+        print(f"strip: {args.strip}")
+    if args.output is not None:
+        start = time.monotonic()
+        written = generate(args.output, settings, normalise, args.workers, args.only)
+        print(f"SynGait: {written} sequences written in {time.monotonic() - start:.0f} s; data root {args.output}, ", end="")
+        print(f"partition {args.output / 'SynGait.json'}")
+    return 0
+
+
+def _processors() -> int:
+    # Of the machine, those that this process may use.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

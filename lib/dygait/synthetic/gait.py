@@ -1,0 +1,385 @@
+"""How a walker moves: joint-angle curves over the gait cycle, and the path that follows from feet that do not slide.
+
+Frames of reference: x forward, y to the walker's left, z up, metres; angles in degrees, flexion positive. The phase of
+the gait cycle is counted in cycles: the left heel strikes at whole numbers, the right heel half a cycle later.
+
+The mean curves are rounded from the published means of level walking at a natural pace:
+D. A. Winter, *The Biomechanics and Motor Control of Human Gait*, 2nd ed. (1991), for hip, knee and ankle;
+J. Perry, *Gait Analysis: Normal and Pathological Function* (1992), for the pelvis;
+M. P. Murray, S. B. Sepic and E. J. Barnard, "Patterns of sagittal rotation of the upper limbs in walking",
+Physical Therapy 47 (1967), for shoulder and elbow.
+
+Legend: S frames, G points of the gait cycle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from dygait.synthetic.body import Physique
+from dygait.synthetic.traits import trait
+
+LEFT, RIGHT = 0, 1
+SIGN = (1.0, -1.0)
+"""The sign of y on the left and on the right side."""
+
+FRAMES_PER_SECOND = 25
+
+# Percent of the gait cycle: degrees.
+HIP = {0: 24, 10: 21, 20: 12, 30: 2, 40: -8, 50: -15, 55: -15, 60: -10, 70: 7, 80: 21, 90: 27}
+KNEE = {
+    **{0: 4, 5: 10, 10: 17, 15: 19, 20: 18, 30: 11, 40: 6, 45: 7, 50: 11, 55: 22, 60: 39, 65: 53, 70: 62, 73: 63},
+    **{80: 52, 85: 34, 90: 15, 95: 4},
+}
+ANKLE = {
+    **{0: 0, 5: -5, 10: -4, 20: 3, 30: 7, 40: 9, 45: 9, 50: 5, 55: -6, 60: -17, 63: -19, 70: -9, 75: -3, 80: 0},
+    **{85: 1, 90: 1, 95: 1},
+}
+
+
+def fourier_series(curve: dict[int, float], harmonics: int) -> np.ndarray:
+    """Least-squares Fourier series of a curve over the gait cycle.
+
+    Args:
+        curve: percent of the cycle -> value.
+        harmonics: number of harmonics besides the mean.
+
+    Returns:
+        complex (harmonics + 1,): the coefficients; :func:`evaluate` gives the curve back.
+    """
+    phases = np.array(list(curve)) / 100
+    angles = 2 * np.pi * phases[:, None] * np.arange(1, harmonics + 1)
+    basis = np.hstack([np.ones((len(phases), 1)), np.cos(angles), np.sin(angles)])
+    solution = np.linalg.lstsq(basis, np.array(list(curve.values()), float), rcond=None)[0]
+    return np.concatenate([solution[:1], solution[1 : harmonics + 1] - 1j * solution[harmonics + 1 :]])
+
+
+def evaluate(series: np.ndarray, phase: np.ndarray) -> np.ndarray:
+    """The value of a Fourier series (K + 1,) at phases (in cycles, any shape)."""
+    turns = np.exp(2j * np.pi * phase[..., None] * np.arange(len(series)))
+    return (turns @ series).real
+
+
+HIP_SERIES = fourier_series(HIP, 3)
+KNEE_SERIES = fourier_series(KNEE, 6)
+ANKLE_SERIES = fourier_series(ANKLE, 6)
+SIGNATURE_HARMONICS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """How one person walks. Angles in degrees, lengths as fractions of stature unless said otherwise."""
+
+    stride_seconds: float = trait(1.08, 0.075, 0.015)
+    hip_gain: float = trait(1.0, 0.13, 0.02)
+    hip_offset: float = trait(0.0, 3.0, 0.5)
+    hip_phase: float = trait(0.0, 0.012, 0.002)
+    knee_gain: float = trait(1.0, 0.11, 0.015)
+    knee_offset: float = trait(2.5, 4.0, 0.6, low=-3.0)
+    knee_phase: float = trait(0.0, 0.012, 0.002)
+    ankle_gain: float = trait(1.0, 0.2, 0.03)
+    leg_asymmetry: float = trait(0.0, 0.05, 0.01)
+    leg_lag: float = trait(0.0, 0.010, 0.003)
+    step_base: float = trait(0.056, 0.024, 0.003, low=0.012)
+    toe_out: float = trait(8.0, 7.0, 1.0)
+    bow_leg: float = trait(0.0, 0.012, 0.001)
+    circumduction: float = trait(0.008, 0.008, 0.001, low=0.0)
+    sway: float = trait(0.011, 0.006, 0.001, low=0.0)
+    pelvis_yaw: float = trait(5.0, 2.2, 0.4)
+    pelvis_list: float = trait(4.0, 1.6, 0.3)
+    thorax_yaw: float = trait(4.5, 2.5, 0.5)
+    thorax_roll: float = trait(1.2, 1.4, 0.2)
+    lean: float = trait(2.5, 3.2, 0.7)
+    stoop: float = trait(0.0, 0.013, 0.0015)
+    head_forward: float = trait(0.022, 0.013, 0.002)
+    head_pitch: float = trait(2.0, 6.0, 1.5)
+    head_nod: float = trait(1.0, 0.6, 0.2)
+    arm_swing: float = trait(17.0, 8.5, 1.8, low=2.0)
+    arm_offset: float = trait(-5.0, 5.0, 1.0)
+    arm_abduction: float = trait(9.0, 4.5, 0.8, low=2.0)
+    arm_phase: float = trait(0.0, 0.03, 0.006)
+    arm_asymmetry: float = trait(0.0, 0.22, 0.05)
+    elbow_flexion: float = trait(21.0, 10.0, 2.0, low=4.0)
+    elbow_swing: float = trait(12.0, 6.0, 1.2, low=1.0)
+    forearm_inward: float = trait(7.0, 5.0, 0.8)
+    shoulder_shrug: float = trait(0.0, 0.007, 0.001)
+
+
+@dataclasses.dataclass(frozen=True)
+class Burden:
+    """What a bag or a coat does to the movement: per side, left then right, and for the trunk."""
+
+    swing: tuple[float, float] = (1.0, 1.0)
+    elbow: tuple[float, float] = (0.0, 0.0)
+    elbow_swing: tuple[float, float] = (1.0, 1.0)
+    abduction: tuple[float, float] = (0.0, 0.0)
+    flexion: tuple[float, float] = (0.0, 0.0)
+    lean: float = 0.0
+    roll: float = 0.0
+    stride: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Motion:
+    """Where the joints of a walker are in each frame.
+
+    Attributes:
+        joints: name -> float (S, 3) in metres; the names of paired joints end in ``_0`` (left) and ``_1`` (right).
+        frames: name -> float (S, 3, 3), the orientations of pelvis, thorax, head and the two feet (columns: forward,
+            left, up).
+    """
+
+    joints: dict[str, np.ndarray]
+    frames: dict[str, np.ndarray]
+
+
+def rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
+    """Orientations from angles in degrees, each (S,): turn left, then lean forward, then sink to the right.
+
+    Returns:
+        float (S, 3, 3).
+    """
+    cy, sy, cp, sp, cr, sr = (f(np.deg2rad(a)) for a in (yaw, pitch, roll) for f in (np.cos, np.sin))
+    return np.stack(
+        [
+            np.stack([cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr], -1),
+            np.stack([sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr], -1),
+            np.stack([-sp, cp * sr, cp * cr], -1),
+        ],
+        -2,
+    )
+
+
+class Gait:
+    """The walk of one person in one sequence: joint angles and joint positions for any phase of the cycle.
+
+    Args:
+        physique: the body.
+        style: how the person walks, this time.
+        signature: float (2, 3, K) degrees: small person-specific cosine and sine terms that are added to the first K
+            harmonics of hip, knee and ankle.
+        burden: what a bag or a coat changes.
+        speed: pace relative to the person's usual one; a quicker walk has quicker and longer strides.
+    """
+
+    def __init__(
+        self, physique: Physique, style: Style, signature: np.ndarray, burden: Burden | None = None, speed: float = 1.0
+    ) -> None:
+        self.physique = physique
+        self.style = style
+        self.burden = burden or Burden()
+        extra = np.zeros((3, max(len(KNEE_SERIES), len(ANKLE_SERIES))), complex)
+        extra[:, 1 : 1 + signature.shape[2]] = signature[0] - 1j * signature[1]
+        stretch = np.sqrt(speed) * self.burden.stride
+        hip = HIP_SERIES * (style.hip_gain * stretch) + extra[0, : len(HIP_SERIES)]
+        hip[0] = HIP_SERIES[0] + style.hip_offset
+        self._series = (hip, KNEE_SERIES * style.knee_gain + extra[1], ANKLE_SERIES * style.ankle_gain + extra[2])
+        self.cycles_per_frame = np.sqrt(speed) / (style.stride_seconds * FRAMES_PER_SECOND)
+        self._path = self._carry()
+
+    def leg_angles(self, phase: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Sagittal angles of one leg in degrees.
+
+        Args:
+            phase: (S,) of the walker, in cycles.
+            side: LEFT or RIGHT.
+
+        Returns:
+            Hip flexion, knee flexion, ankle dorsiflexion and the pitch of the foot (toes up positive), each (S,).
+        """
+        style = self.style
+        own = self._own_phase(phase, side)
+        gain = 1 + SIGN[side] * style.leg_asymmetry
+        hip = evaluate(self._series[0], own + style.hip_phase)
+        hip = style.hip_offset + (hip - style.hip_offset) * gain
+        knee = np.maximum(evaluate(self._series[1], own + style.knee_phase) * gain + style.knee_offset, -2.0)
+        ankle = evaluate(self._series[2], own)
+        pitch = hip - knee + ankle
+        # From foot flat to heel rise the ground decides the pitch of the foot: the ankle gives way to what hip and knee do.
+        flat = _window(own, 0.07, 0.40, 0.05)
+        given = -0.9 * flat * (pitch + 1.0)
+        return hip, knee, ankle + given, pitch + given
+
+    def pose(self, phase: np.ndarray) -> Motion:
+        """Joint positions and orientations of the walker, moving along x.
+
+        Args:
+            phase: (S,) in cycles, increasing.
+
+        Returns:
+            The motion, with the ground at z = 0 and x = 0 where the pelvis is at phase 0.
+        """
+        legs = self._lower_body(phase)
+        cycle, way, height = self._path
+        whole = np.floor(phase)
+        shift = np.zeros((len(phase), 3))
+        shift[:, 0] = whole * way[-1] + np.interp(phase - whole, cycle, way)
+        shift[:, 2] = np.interp(phase - whole, cycle, height)
+        joints = {name: where + shift for name, where in legs.joints.items()}
+        self._clear(phase, joints)
+        return self._upper_body(phase, Motion(joints, legs.frames))
+
+    @property
+    def stride_metres(self) -> float:
+        """The way covered in one cycle."""
+        return float(self._path[1][-1])
+
+    def _own_phase(self, phase: np.ndarray, side: int) -> np.ndarray:
+        return phase + (0.5 + self.style.leg_lag if side == RIGHT else 0.0)
+
+    def _lower_body(self, phase: np.ndarray) -> Motion:
+        """Pelvis and legs, with the middle of the hips above the line of walking at height 0."""
+        body, style = self.physique, self.style
+        turn = 2 * np.pi * phase
+        # The hip of the leg that swings forward leads (Perry): left most forward at left heel strike.
+        yaw = -style.pelvis_yaw * np.cos(turn)
+        # The pelvis drops on the side that swings: towards the right while the left leg stands (phase 0.1 .. 0.5).
+        list_ = style.pelvis_list * np.sin(2 * np.pi * (phase - 0.02))
+        pelvis = rotation(yaw, np.full_like(phase, 0.4 * style.lean), list_)
+        middle = np.zeros((len(phase), 3))
+        middle[:, 1] = style.sway * body.stature * np.cos(turn - 2 * np.pi * 0.27)
+        joints: dict[str, np.ndarray] = {"pelvis": middle}
+        frames = {"pelvis": pelvis}
+        for side in (LEFT, RIGHT):
+            sign = SIGN[side]
+            hip_angle, knee_angle, _, pitch = self.leg_angles(phase, side)
+            thigh, shank, pitch = np.deg2rad(hip_angle), np.deg2rad(hip_angle - knee_angle), np.deg2rad(pitch)
+            hip = middle + pelvis @ np.array([0.0, sign * body.hip_spacing / 2, 0.0])
+            swing = _window(self._own_phase(phase, side), 0.62, 0.95, 0.12)
+            track = sign * (style.step_base / 2 + style.circumduction * swing) * body.stature
+            across = track - hip[:, 1]
+            bow = sign * style.bow_leg * body.stature
+            knee = hip + np.stack(
+                [body.thigh * np.sin(thigh), 0.5 * across + bow, -body.thigh * np.cos(thigh)], -1
+            )
+            ankle = knee + np.stack(
+                [body.shank * np.sin(shank), 0.5 * across - bow, -body.shank * np.cos(shank)], -1
+            )
+            foot = rotation(np.full_like(pitch, sign * style.toe_out), -np.rad2deg(pitch), np.zeros_like(pitch))
+            # At push-off the toes stay on the ground while the rest of the foot rises.
+            bend = np.clip(-pitch, 0, np.deg2rad(38))
+            toes = rotation(
+                np.full_like(pitch, sign * style.toe_out), -np.rad2deg(pitch + bend), np.zeros_like(pitch)
+            )
+            heel = ankle + foot @ np.array([-body.heel, 0.0, body.heel_radius - body.ankle_height])
+            ball = ankle + foot @ np.array([body.ball, 0.0, body.ball_radius - body.ankle_height])
+            toe = ball + toes @ np.array([body.toe, 0.0, body.toe_radius - body.ball_radius])
+            names = {"hip": hip, "knee": knee, "ankle": ankle, "heel": heel, "ball": ball, "toe": toe}
+            joints.update({f"{name}_{side}": where for name, where in names.items()})
+            frames[f"foot_{side}"] = foot
+        return Motion(joints, frames)
+
+    def _sole(self, legs: Motion) -> np.ndarray:
+        """The lowest points of heels, balls and toes: (S, 6, 3)."""
+        body = self.physique
+        radii = {"heel": body.heel_radius, "ball": body.ball_radius, "toe": body.toe_radius}
+        return np.stack(
+            [
+                legs.joints[f"{name}_{side}"] - np.array([0.0, 0.0, radius])
+                for side in (LEFT, RIGHT)
+                for name, radius in radii.items()
+            ],
+            1,
+        )
+
+    def _carry(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """How the feet carry the pelvis through one cycle: phases (G,), its way and its height in metres (G,).
+
+        A foot on the ground stays where it is, so the pelvis moves forward exactly as fast as the soles that carry it
+        move backward under it, and is as high as they reach down. The body's inertia smooths both.
+        """
+        cycle = np.linspace(0, 1, 201)
+        sole = self._sole(self._lower_body(cycle))
+        standing = np.stack([_window(self._own_phase(cycle, side), -0.01, 0.635, 0.05) for side in (LEFT, RIGHT)], 1)
+        lowest = sole[:, :, 2].min(1, keepdims=True)
+        # Nearly all the weight is on the lowest points of the standing feet.
+        weight = np.repeat(standing, 3, 1) * np.exp(-(sole[:, :, 2] - lowest) / 0.006) + 1e-12
+        weight /= weight.sum(1, keepdims=True)
+        height = _smooth(-(sole[:, :, 2] * weight).sum(1), 0.02)
+        speed = _smooth(-(np.gradient(sole[:, :, 0], cycle, axis=0) * weight).sum(1), 0.035)
+        speed = np.maximum(speed, 0.4 * speed.mean())
+        way = np.concatenate([[0.0], np.cumsum((speed[1:] + speed[:-1]) / 2 * np.diff(cycle))])
+        return cycle, way, height
+
+    def _clear(self, phase: np.ndarray, joints: dict[str, np.ndarray]) -> None:
+        """Lift a foot that would scuff or sink, as one does by bending hip and knee a little more."""
+        lowest = self._sole(Motion(joints, {}))[:, :, 2].reshape(-1, 2, 3).min(2)
+        for side in (LEFT, RIGHT):
+            wanted = 0.012 * _window(self._own_phase(phase, side), 0.68, 0.96, 0.08)
+            lift = np.maximum(wanted - lowest[:, side], 0.0)
+            for name, share in (("knee", 0.5), ("ankle", 1.0), ("heel", 1.0), ("ball", 1.0), ("toe", 1.0)):
+                joints[f"{name}_{side}"] = joints[f"{name}_{side}"] + np.outer(share * lift, [0, 0, 1])
+
+    def _upper_body(self, phase: np.ndarray, legs: Motion) -> Motion:
+        body, style, burden = self.physique, self.style, self.burden
+        joints, frames = dict(legs.joints), dict(legs.frames)
+        turn = 2 * np.pi * phase
+        still = np.ones_like(phase)
+        lean = still * (style.lean + burden.lean) + 0.8 * np.cos(2 * turn - 0.6)
+        # The shoulders turn against the pelvis, and the trunk leans over the leg that stands.
+        thorax = rotation(
+            style.thorax_yaw * np.cos(turn - 2 * np.pi * style.arm_phase),
+            lean,
+            -style.thorax_roll * np.sin(turn) + burden.roll,
+        )
+        stature = body.stature
+        lumbar = joints["pelvis"] + frames["pelvis"] @ np.array([-0.006 * stature, 0.0, body.lumbar])
+        shrug = style.shoulder_shrug * stature
+        neck = lumbar + thorax @ np.array([style.stoop * stature, 0.0, body.neck_base - 0.4 * abs(style.stoop) * stature])
+        nod = style.head_pitch + 0.3 * lean + style.head_nod * np.cos(2 * turn + 1.0)
+        head_frame = rotation(0.2 * style.thorax_yaw * np.cos(turn), nod, 0.3 * style.thorax_roll * np.sin(turn))
+        forward = (style.head_forward + 0.35 * style.stoop) * stature
+        joints |= {
+            "lumbar": lumbar,
+            "neck": neck,
+            "head": neck + thorax @ np.array([forward, 0.0, 0.0]) + head_frame @ np.array([0.0, 0.0, body.head_rise]),
+        }
+        frames |= {"thorax": thorax, "head": head_frame}
+        for side in (LEFT, RIGHT):
+            sign = SIGN[side]
+            shoulder = lumbar + thorax @ np.array(
+                [0.6 * style.stoop * stature - 0.004 * stature, sign * body.shoulder_spacing / 2, body.shoulder_rise + shrug]
+            )
+            gain = burden.swing[side] * (1 + sign * style.arm_asymmetry)
+            # The arm swings with the leg of the other side: furthest back at the heel strike of its own.
+            swing = -np.cos(2 * np.pi * (self._own_phase(phase, side) - style.arm_phase))
+            flexion = style.arm_offset + burden.flexion[side] + style.arm_swing * gain * swing
+            bend = -np.cos(2 * np.pi * (self._own_phase(phase, side) - style.arm_phase - 0.05))
+            elbow_swing = style.elbow_swing * burden.elbow_swing[side] * (0.4 + 0.6 * gain)
+            elbow = np.maximum(style.elbow_flexion + burden.elbow[side] + elbow_swing * bend, 2.0)
+            abduction = style.arm_abduction + burden.abduction[side]
+            upper = _direction(flexion, still * abduction, sign)
+            lower = _direction(flexion + elbow, still * (abduction - style.forearm_inward), sign)
+            yaw = rotation(0.6 * style.thorax_yaw * np.cos(turn), 0 * turn, 0 * turn)
+            upper, lower = (np.einsum("sij,sj->si", yaw, d) for d in (upper, lower))
+            joints[f"shoulder_{side}"] = shoulder
+            joints[f"elbow_{side}"] = shoulder + body.upper_arm * upper
+            joints[f"wrist_{side}"] = joints[f"elbow_{side}"] + body.forearm * lower
+            joints[f"hand_{side}"] = joints[f"wrist_{side}"] + 0.55 * body.hand * lower
+        return Motion(joints, frames)
+
+
+def _window(phase: np.ndarray, start: float, end: float, edge: float) -> np.ndarray:
+    """A smooth bump over the part of the cycle from ``start`` to ``end``: 0 outside, 1 inside, (S,)."""
+    middle, half = (start + end) / 2, (end - start) / 2
+    distance = np.abs((phase - middle + 0.5) % 1 - 0.5)
+    ramp = np.clip((half - distance) / edge + 0.5, 0, 1)
+    return ramp * ramp * (3 - 2 * ramp)
+
+
+def _smooth(values: np.ndarray, width: float) -> np.ndarray:
+    """A periodic curve (G,), both ends included, smoothed by a Gaussian of this width (in cycles)."""
+    count = len(values) - 1
+    frequency = np.fft.rfftfreq(count, 1 / count)
+    smooth = np.fft.irfft(np.fft.rfft(values[:-1]) * np.exp(-2 * (np.pi * frequency * width) ** 2), count)
+    return np.append(smooth, smooth[0])
+
+
+def _direction(flexion: np.ndarray, abduction: np.ndarray, sign: float) -> np.ndarray:
+    """The direction (S, 3) of an arm segment that hangs down at 0, 0."""
+    flexion, abduction = np.deg2rad(flexion), np.deg2rad(abduction)
+    return np.stack(
+        [np.sin(flexion) * np.cos(abduction), sign * np.sin(abduction), -np.cos(flexion) * np.cos(abduction)], -1
+    )

@@ -1,0 +1,219 @@
+"""SynGait on disk: presets, settings, and the parallel writing of sequences.
+
+What is written::
+
+    <output>/settings.json                                      how the data were made; a rerun must agree with it
+    <output>/SynGait.json                                       the partition, {"TRAIN_SET": [...], "TEST_SET": [...]}
+    <output>/<id>/<type>/<view>/<view>.pkl                      uint8 (S, 64, 64), format "pickle"
+    <output>/<id>/<type>/<view>/<id>-<type>-<view>-<frame>.png  320x240, format "png" (the raw layout of CASIA-B)
+
+A sequence appears whole or not at all (it is written under a temporary name and renamed), so a run that was interrupted is
+continued by running it again, and only what is missing is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import multiprocessing
+import os
+import pickle
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from dygait.errors import UserError
+from dygait.synthetic.cameras import VIEWS
+from dygait.synthetic.walker import TYPES, film, walk
+
+VERSION = 1
+"""To be raised whenever the same settings would give other pictures."""
+
+FORMATS = ("pickle", "png")
+LONGEST = 110
+
+Normaliser = Callable[[np.ndarray], "np.ndarray | None"]
+"""What turns a raw picture into a frame: :func:`dygait.preprocess.normalise_silhouette`, whatever the data."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything that the pictures depend on.
+
+    Attributes:
+        train_ids: the first so many ids are for training.
+        test_ids: the next so many are for testing.
+        frames: the fewest and the most frames of a sequence.
+        seed: of all that is random.
+        format: ``pickle`` (normalised frames) or ``png`` (raw pictures).
+
+    Raises:
+        UserError: an impossible value.
+    """
+
+    train_ids: int
+    test_ids: int
+    frames: tuple[int, int]
+    seed: int = 0
+    format: str = "pickle"
+
+    def __post_init__(self) -> None:
+        if min(self.train_ids, self.test_ids) < 0 or not 0 < self.train_ids + self.test_ids < 1000:
+            raise UserError(
+                f"train_ids={self.train_ids}, test_ids={self.test_ids}: give two numbers with 1 to 999 ids in all"
+            )
+        if not 1 <= self.frames[0] <= self.frames[1] <= LONGEST:
+            raise UserError(f"frames={self.frames}: give the fewest and the most, between 1 and {LONGEST}")
+        if self.seed < 0:
+            raise UserError(f"seed={self.seed}: give 0 or a positive whole number")
+        if self.format not in FORMATS:
+            raise UserError(f"format={self.format!r}: use one of {', '.join(FORMATS)}")
+
+    @property
+    def subjects(self) -> list[int]:
+        """The numbers of all ids, training first."""
+        return list(range(1, self.train_ids + self.test_ids + 1))
+
+    def partition(self) -> dict[str, list[str]]:
+        """The ids as three digits, under TRAIN_SET and TEST_SET."""
+        ids = [f"{subject:03d}" for subject in self.subjects]
+        return {"TRAIN_SET": ids[: self.train_ids], "TEST_SET": ids[self.train_ids :]}
+
+
+PRESETS = {
+    "quick": Settings(train_ids=40, test_ids=20, frames=(36, 40)),
+    "full": Settings(train_ids=74, test_ids=50, frames=(48, 96)),
+}
+
+
+def generate(
+    output: Path,
+    settings: Settings,
+    normalise: Normaliser,
+    workers: int = 1,
+    only: str = "all",
+    progress: bool = True,
+) -> int:
+    """Write a data set, or what is missing of it.
+
+    Args:
+        output: the folder to fill.
+        settings: what to make.
+        normalise: raw picture (240, 320) -> frame, or None for a picture without a person (such pictures are left out).
+        workers: processes; the result does not depend on their number.
+        only: ``train``, ``test`` or ``all``: the sets to write now. The partition names both either way.
+        progress: show a bar.
+
+    Returns:
+        The number of sequences written; 0 when all were there already.
+
+    Raises:
+        UserError: the folder holds data made with other settings, or something else.
+    """
+    if workers < 1:
+        raise UserError(f"workers={workers}: give at least 1")
+    _claim(output, settings)
+    chosen = {
+        "all": settings.subjects,
+        "train": settings.subjects[: settings.train_ids],
+        "test": settings.subjects[settings.train_ids :],
+    }[only]
+    walks = [
+        (subject, kind, missing)
+        for subject in chosen
+        for kind in TYPES
+        if (missing := tuple(view for view in VIEWS if not _target(output, settings, subject, kind, view).exists()))
+    ]
+    sequences = sum(len(views) for _, _, views in walks)
+    task = functools.partial(_write_walk, output, settings, normalise)
+    with tqdm(total=sequences, unit="sequence", desc="SynGait", disable=not progress or not walks) as bar:
+        for written in _run(task, walks, min(workers, len(walks))):
+            bar.update(written)
+    return sequences
+
+
+def frames_of(settings: Settings, subject: int, kind: str, view: str, normalise: Normaliser) -> np.ndarray:
+    """The normalised frames of one sequence, uint8 (S, R, R), as they are written to its pickle."""
+    figure = walk(settings.seed, subject, kind, settings.frames)
+    return _normalised(film(settings.seed, subject, kind, view, figure), normalise)
+
+
+def _run(task: Callable[[tuple[int, str, tuple[str, ...]]], int], walks: list, workers: int) -> Iterator[int]:
+    if workers <= 1:
+        yield from map(task, walks)
+        return
+    # A fresh interpreter per worker: safe whatever threads the caller has started.
+    with multiprocessing.get_context("spawn").Pool(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        yield from pool.imap_unordered(task, walks)
+
+
+def _write_walk(output: Path, settings: Settings, normalise: Normaliser, job: tuple[int, str, tuple[str, ...]]) -> int:
+    """Write one walk as seen in some views; the number of views."""
+    subject, kind, views = job
+    figure = walk(settings.seed, subject, kind, settings.frames)
+    for view in views:
+        pictures = film(settings.seed, subject, kind, view, figure)
+        target = _target(output, settings, subject, kind, view)
+        if settings.format == "png":
+            _write_pictures(target, pictures, f"{subject:03d}-{kind}-{view}")
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part = target.with_suffix(".part")
+            # Protocol 4 is what every tool of the field writes and reads.
+            part.write_bytes(pickle.dumps(_normalised(pictures, normalise), protocol=4))
+            os.replace(part, target)
+    return len(views)
+
+
+def _target(output: Path, settings: Settings, subject: int, kind: str, view: str) -> Path:
+    """What exists exactly when a sequence is complete: its pickle, or its folder of pictures."""
+    folder = output / f"{subject:03d}" / kind / view
+    return folder if settings.format == "png" else folder / f"{view}.pkl"
+
+
+def _normalised(pictures: np.ndarray, normalise: Normaliser) -> np.ndarray:
+    return np.stack([frame for picture in pictures if (frame := normalise(picture)) is not None])
+
+
+def _write_pictures(target: Path, pictures: np.ndarray, name: str) -> None:
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for number, picture in enumerate(pictures, 1):
+        if not cv2.imwrite(str(part / f"{name}-{number:03d}.png"), picture):
+            raise OSError(f"{part}: a picture could not be written")
+    os.replace(part, target)
+
+
+def _claim(output: Path, settings: Settings) -> None:
+    """Make the folder ours, or make sure that it already is."""
+    path = output / "settings.json"
+    ours = {"generator": "SynGait", "version": VERSION, **dataclasses.asdict(settings), "frames": list(settings.frames)}
+    if path.exists():
+        try:
+            theirs = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            theirs = None
+        if theirs != ours:
+            changed = [key for key in ours if not isinstance(theirs, dict) or theirs.get(key) != ours[key]]
+            raise UserError(
+                f"{path} says that this folder was made with other settings ({', '.join(changed)}): give the same ones, "
+                "another --output, or delete the folder"
+            )
+        return
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"{output} is not empty and not made by SynGait: give another --output, or delete it")
+    output.mkdir(parents=True, exist_ok=True)
+    _write_json(output / "SynGait.json", settings.partition())
+    _write_json(path, ours)
+
+
+def _write_json(path: Path, content: dict) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(part, path)

@@ -1,0 +1,241 @@
+"""The two other conditions of CASIA-B: a bag, and a coat.
+
+Each is drawn once per person (in :class:`Bag` and :class:`Coat`), added to the flesh, and changes the movement a little
+(:class:`~dygait.synthetic.gait.Burden`). Sizes are fractions of the wearer's stature.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from dygait.synthetic.body import Physique, Sculptor
+from dygait.synthetic.gait import SIGN, Burden, Motion
+from dygait.synthetic.traits import draw, trait
+
+
+@dataclasses.dataclass(frozen=True)
+class BagSize:
+    """Size and place of a bag."""
+
+    length: float = trait(0.17, 0.035, 0.004, low=0.09)
+    height: float = trait(0.14, 0.03, 0.004, low=0.08)
+    thickness: float = trait(0.055, 0.016, 0.002, low=0.025)
+    drop: float = trait(0.0, 0.025, 0.006)
+    forward: float = trait(-0.012, 0.022, 0.008)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bag:
+    """A bag: on the ``back``, over a ``shoulder`` or in a ``hand``; ``side`` 0 left, 1 right; ``held`` by its straps."""
+
+    kind: str
+    side: int
+    held: bool
+    size: BagSize
+
+
+@dataclasses.dataclass(frozen=True)
+class Coat:
+    """A coat, from a thin jacket to a long down coat; ``thickness`` is what it adds to each side of the trunk."""
+
+    thickness: float = trait(0.026, 0.011, 0.0015, low=0.006)
+    depth: float = trait(0.026, 0.012, 0.0015, low=0.004)
+    length: float = trait(0.12, 0.07, 0.003, low=0.03)
+    flare: float = trait(0.012, 0.012, 0.002, low=-0.004)
+    waist: float = trait(0.0, 0.008, 0.001)
+    sleeve: float = trait(0.014, 0.006, 0.0008, low=0.002)
+    shoulder: float = trait(0.008, 0.006, 0.0006, low=0.0)
+    collar: float = trait(0.010, 0.010, 0.001, low=0.0)
+    trousers: float = trait(0.008, 0.006, 0.0006, low=0.0)
+    hood: float = trait(-0.3, 1.0)
+    hat: float = trait(-0.8, 1.0)
+
+
+def draw_bag(rng: np.random.Generator) -> Bag:
+    """The bag that a person carries."""
+    kind = ("shoulder", "hand", "back")[rng.integers(3)]
+    return Bag(kind, int(rng.integers(2)), bool(rng.random() < 0.3), draw(BagSize, rng))
+
+
+def bag_burden(bag: Bag) -> Burden:
+    """What carrying a bag does to the movement."""
+
+    def on_side(carrying: float, free: float) -> tuple[float, float]:
+        return (carrying, free) if bag.side == 0 else (free, carrying)
+
+    away = 2.0 * SIGN[bag.side]
+    if bag.kind == "hand":
+        return Burden(
+            swing=on_side(0.35, 1.05),
+            elbow=on_side(-12.0, 0.0),
+            elbow_swing=on_side(0.3, 1.0),
+            abduction=on_side(3.0, 1.0),
+            roll=away,
+            stride=0.985,
+        )
+    if bag.kind == "shoulder":
+        return Burden(
+            swing=on_side(0.35 if bag.held else 0.7, 1.0),
+            elbow=on_side(60.0 if bag.held else 4.0, 0.0),
+            elbow_swing=on_side(0.2 if bag.held else 0.8, 1.0),
+            abduction=on_side(7.0, 0.0),
+            flexion=on_side(8.0 if bag.held else 0.0, 0.0),
+            roll=-0.6 * away,
+            stride=0.985,
+        )
+    return Burden(
+        swing=(0.3, 0.3) if bag.held else (0.9, 0.9),
+        elbow=(85.0, 85.0) if bag.held else (4.0, 4.0),
+        elbow_swing=(0.15, 0.15) if bag.held else (1.0, 1.0),
+        abduction=(2.0, 2.0),
+        lean=3.0,
+        stride=0.98,
+    )
+
+
+def add_bag(make: Sculptor, bag: Bag, body: Physique, motion: Motion, phase: np.ndarray) -> None:
+    """Hang a bag on a figure.
+
+    Args:
+        make: the figure so far.
+        bag: which.
+        body: who carries it.
+        motion: his joints in S frames.
+        phase: (S,) of his gait in cycles; the bag swings with it.
+    """
+    size, side = bag.size, bag.side
+    half_length, half_height, radius = size.length / 2, size.height / 2, size.thickness / 2
+    if bag.kind == "back":
+        frame, lumbar = motion.frames["thorax"], motion.joints["lumbar"]
+        behind = -0.052 * body.depth - radius
+        middle = (0.5 * body.shoulder_rise + 0.02 * body.stature) / body.stature + 0.3 * size.drop
+        for name, across, up, thick in (
+            ("bag_0", 0.05, 0.10, 0.8),
+            ("bag_1", -0.05, 0.10, 0.8),
+            ("bag_2", 0.055, -0.085, 1.25),
+            ("bag_3", -0.055, -0.085, 1.25),
+        ):
+            offset = (behind - (thick - 0.8) * radius, across, middle + up * size.height / 0.14)
+            make.oval(name, lumbar, frame, offset, (thick * radius + 0.012, 0.022, 0.022))
+        make.hull("bag", "bag_0", "bag_1", "bag_2", "bag_3")
+        return
+
+    swing = np.deg2rad(6.0) * np.cos(2 * np.pi * (phase - 0.1 - 0.5 * side))
+    if bag.kind == "hand":
+        anchor = motion.joints[f"hand_{side}"]
+        top = 0.030
+    else:
+        sideways = SIGN[side] * (0.100 * body.breadth * body.hip_scale + 0.6 * radius)
+        anchor = motion.joints["pelvis"] + motion.frames["pelvis"] @ (
+            np.array([size.forward, sideways, 0.055 + size.drop + half_height]) * body.stature
+        )
+        top = 0.0
+    forward = np.stack([np.cos(swing), 0 * swing, np.sin(swing)], -1)
+    down = np.stack([np.sin(swing), 0 * swing, -np.cos(swing)], -1)
+    for index, (along, below) in enumerate(
+        ((0.8, top), (-0.8, top), (-1.0, top + size.height - radius), (1.0, top + size.height - radius))
+    ):
+        make.ball(
+            f"bag_{index}",
+            anchor + body.stature * (along * (half_length - radius) * forward + (below + 0.5 * radius) * down),
+            radius,
+        )
+    make.hull("bag", "bag_0", "bag_1", "bag_2", "bag_3")
+    if bag.kind == "hand":
+        make.ball("grip", anchor, 0.006)
+        hang = "grip"
+    else:
+        make.ball("strap", make.where(f"shoulder_{side}") + np.array([0.0, 0.0, 0.026]) * body.stature, 0.008)
+        hang = "strap"
+    for corner in ("bag_0", "bag_1"):
+        make.oval(f"{corner}_tie", make.where(corner), np.eye(3)[None].repeat(len(phase), 0), (0, 0, 0), (0.008,) * 3)
+        make.hull("bag", hang, f"{corner}_tie")
+
+
+def coat_burden(coat: Coat) -> Burden:
+    """What a coat does to the movement: arms further from the body, shorter strides."""
+    stiff = min(coat.thickness / 0.03, 1.0)
+    return Burden(
+        swing=(1 - 0.25 * stiff,) * 2,
+        elbow=(5.0 * stiff,) * 2,
+        abduction=(3.0 + 6.0 * stiff,) * 2,
+        stride=1 - 0.04 * stiff,
+    )
+
+
+def add_coat(make: Sculptor, coat: Coat, body: Physique, motion: Motion) -> None:
+    """Put a coat over a figure.
+
+    Args:
+        make: the figure so far.
+        coat: which.
+        body: who wears it.
+        motion: his joints in S frames.
+    """
+    joints, frames = motion.joints, motion.frames
+    pelvis, lumbar, hips, chest = joints["pelvis"], joints["lumbar"], frames["pelvis"], frames["thorax"]
+    height = body.neck_base / (0.226 * body.stature)
+    wide = coat.thickness + 0.092 * body.breadth * (0.5 + 0.25 * body.shoulder_scale + 0.25 * body.hip_scale)
+    deep = coat.depth + 0.062 * body.depth
+    make.oval("coat_chest", lumbar, chest, (0.004, 0.0, 0.105 * height), (deep, wide, 0.055))
+    make.oval("coat_top", lumbar, chest, (-0.004, 0.0, 0.170 * height), (deep - 0.008, wide - 0.004, 0.03))
+    belt = (deep + abs(body.belly) / 2 + coat.waist, wide - 0.006 + coat.waist, 0.03)
+    make.oval("coat_belt", lumbar, chest, (body.belly / 2, 0.0, -0.005), belt)
+    make.oval("coat_hips", pelvis, hips, (-0.006, 0.0, 0.0), (deep + body.seat, wide + 0.3 * coat.flare, 0.03))
+    # The hem follows the thighs and opens with the stride.
+    share = min(coat.length * body.stature / body.thigh, 1.0)
+    thighs = [joints[f"hip_{side}"] + share * (joints[f"knee_{side}"] - joints[f"hip_{side}"]) for side in (0, 1)]
+    spread = 0.5 * np.abs(thighs[0][:, 0] - thighs[1][:, 0]) / body.stature
+    middle = 0.5 * (thighs[0] + thighs[1])
+    make.oval(
+        "coat_hem",
+        middle,
+        hips,
+        (0.0, 0.0, 0.0),
+        (deep - 0.006 + coat.flare + 0.75 * spread, wide - 0.004 + coat.flare, 0.012),
+    )
+    for name in ("coat_top", "coat_belt"):
+        make.hull("trunk", "coat_chest", name)
+    make.hull("trunk", "coat_belt", "coat_hips")
+    make.hull("trunk", "coat_hips", "coat_hem")
+    neck = joints["neck"]
+    make.oval("collar", neck, chest, (0.0, 0.0, 0.012 + coat.collar), (0.040, 0.042, 0.016))
+    arm = body.arm_girth * body.limb
+    for side in (0, 1):
+        padded = 0.0315 * body.limb + coat.shoulder + 0.4 * coat.sleeve
+        lift = np.array([0.0, 0.0, 0.4 * coat.shoulder * body.stature])
+        make.ball(f"coat_shoulder_{side}", joints[f"shoulder_{side}"] + lift, padded)
+        make.ball(f"coat_elbow_{side}", joints[f"elbow_{side}"], 0.0255 * arm + coat.sleeve)
+        make.ball(f"coat_cuff_{side}", joints[f"wrist_{side}"], 0.0205 * arm + 0.8 * coat.sleeve)
+        make.hull(f"upper arm {side}", f"coat_shoulder_{side}", f"coat_elbow_{side}")
+        make.hull(f"forearm {side}", f"coat_elbow_{side}", f"coat_cuff_{side}")
+        hip, knee, ankle = (joints[f"{name}_{side}"] for name in ("hip", "knee", "ankle"))
+        leg = body.limb * body.thigh_girth
+        make.ball(f"coat_thigh_{side}", 0.6 * hip + 0.4 * knee, 0.046 * leg + coat.trousers)
+        make.ball(f"coat_knee_{side}", knee, 0.0345 * leg + coat.trousers)
+        make.ball(f"coat_ankle_{side}", 0.06 * knee + 0.94 * ankle, 0.026 * body.limb + body.trouser_hem + coat.trousers)
+        make.hull(f"thigh {side}", f"coat_thigh_{side}", f"coat_knee_{side}")
+        make.hull(f"shank {side}", f"coat_knee_{side}", f"coat_ankle_{side}")
+    make.hull("trunk", "coat_top", "coat_shoulder_0", "coat_shoulder_1")
+    make.hull("trunk", "coat_shoulder_0", "coat_shoulder_1", "collar")
+    _headwear(make, coat, body, motion)
+
+
+def _headwear(make: Sculptor, coat: Coat, body: Physique, motion: Motion) -> None:
+    head, frame = motion.joints["head"], motion.frames["head"]
+    if coat.hood > 1.2:
+        make.oval("hood", head, frame, (-0.012, 0.0, 0.012), (0.064, 0.058, 0.062))
+        make.oval("hood_foot", motion.joints["neck"], motion.frames["thorax"], (-0.01, 0.0, 0.01), (0.05, 0.06, 0.02))
+        make.hull("head", "hood", "hood_foot")
+    elif coat.hood > 0:
+        make.oval("hood", motion.joints["neck"], motion.frames["thorax"], (-0.045, 0.0, 0.012), (0.026, 0.052, 0.028))
+        make.hull("trunk", "hood", "collar")
+    if coat.hat > 0 and coat.hood <= 1.2:
+        wide = (0.056 * body.head_depth, 0.048 * body.head_width, 0.040)
+        make.oval("hat", head, frame, (-0.006, 0.0, 0.034 + 0.006 * coat.hat), wide)
+        make.hull("head", "hat")
+        if coat.hat > 0.5:
+            make.oval("brim", head, frame, (0.058, 0.0, 0.024), (0.026, 0.034, 0.006))
+            make.hull("head", "hat", "brim")

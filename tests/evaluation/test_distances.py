@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from reference import metrics
+
+from dygait.errors import UserError
+from dygait.evaluation.distances import METRICS, distance_blocks, pairwise_distance
+
+
+def features(count: int, channels: int = 5, parts: int = 3, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(count, channels, parts)).astype(np.float32))
+
+
+def slow(probe: torch.Tensor, gallery: torch.Tensor, metric: str) -> torch.Tensor:
+    return torch.tensor([[metrics.distance(x, y, metric) for y in gallery.tolist()] for x in probe.tolist()])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(("channels", "parts"), [(1, 1), (5, 3), (64, 2)])
+def test_equals_the_slow_reference(metric: str, channels: int, parts: int) -> None:
+    probe, gallery = features(7, channels, parts), features(9, channels, parts, seed=1)
+    found = pairwise_distance(probe, gallery, metric)
+    assert found.shape == (7, 9)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, slow(probe, gallery, metric), atol=1e-6, rtol=1e-6)
+
+
+def test_numbers_made_by_hand() -> None:
+    probe = torch.tensor([[[3.0, 1.0], [4.0, 0.0]]])  # part 0 is (3, 4), part 1 is (1, 0)
+    gallery = torch.tensor([[[0.0, 1.0], [0.0, 0.0]], [[4.0, 0.0], [-3.0, 2.0]]])
+    torch.testing.assert_close(pairwise_distance(probe, gallery), torch.tensor([[2.5, (50**0.5 + 5**0.5) / 2]]))
+    # Part 0 of the first is all zeros, which is similar to nothing; the second is orthogonal in both parts.
+    torch.testing.assert_close(pairwise_distance(probe, gallery, "cos"), torch.tensor([[0.5, 1.0]]))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("shift", [0.0, 1000.0])
+def test_equal_vectors_are_at_zero_and_near_ones_are_not_lost(metric: str, shift: float) -> None:
+    x = features(40, 256, 4) + shift
+    near = x.clone()
+    near[:, 0] += 0.01
+    assert (pairwise_distance(x, x, metric).diagonal() == 0).all()
+    if metric == "euc":
+        expected = (near.double() - x.double()).square().sum(1).sqrt().mean(1)
+        found = pairwise_distance(x, near, metric).diagonal().double()
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_blocks_do_not_change_the_result(metric: str) -> None:
+    probe, gallery = features(23, 16, 4), features(31, 16, 4, seed=1)
+    whole = pairwise_distance(probe, gallery, metric)
+    for max_bytes in (1, 4_000, 20_000, 1_000_000):
+        assert torch.equal(pairwise_distance(probe, gallery, metric, max_bytes), whole)
+    starts = [rows.start for rows, _ in distance_blocks(probe, gallery, metric, 1)]
+    assert starts == list(range(23))  # never less than one probe at a time
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_block_stays_within_its_memory(metric: str) -> None:
+    channels, parts, max_bytes = 8, 4, 100_000
+    side = next(distance_blocks(features(500, channels, parts), features(500, channels, parts), metric, max_bytes))[
+        0
+    ].stop
+    numbers = parts * (side**2 + 2 * side * channels) if metric == "euc" else side**2 + 2 * side * channels * parts
+    assert max_bytes / 2 < 8 * numbers <= max_bytes
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_other_precisions(metric: str, dtype: torch.dtype) -> None:
+    probe, gallery = features(4).to(dtype), features(6, seed=1).to(dtype)
+    expected = pairwise_distance(probe.float(), gallery.float(), metric)
+    torch.testing.assert_close(pairwise_distance(probe, gallery, metric), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_no_gradient_is_kept() -> None:
+    assert not pairwise_distance(features(2).requires_grad_(), features(2)).requires_grad
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_nothing_on_either_side(metric: str) -> None:
+    assert pairwise_distance(features(0), features(3), metric).shape == (0, 3)
+    assert pairwise_distance(features(3), features(0), metric).shape == (3, 0)
+
+
+def test_huge_and_tiny_values() -> None:
+    x = features(3) * 1e15
+    assert torch.isfinite(pairwise_distance(x, x.flip(0))).all()
+    tiny = features(3) * 1e-15
+    torch.testing.assert_close(pairwise_distance(tiny, tiny.flip(0)) * 1e15, pairwise_distance(x, x.flip(0)) / 1e15)
+    assert math.isclose(pairwise_distance(tiny[:1], tiny[:1] * 3, "cos").item(), 0.0, abs_tol=1e-6)
+
+
+def test_user_mistakes() -> None:
+    with pytest.raises(UserError, match=r"unknown distance 'l2'; choose one of euc, cos"):
+        pairwise_distance(features(2), features(2), "l2")
+    with pytest.raises(UserError, match=r"\(2, 5, 3\).*\(2, 6, 3\)"):
+        pairwise_distance(features(2), features(2, 6))

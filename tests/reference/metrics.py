@@ -1,0 +1,121 @@
+"""Slow, obvious evaluation: plain Python loops over lists, to compare `dygait.evaluation` with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+Vector = Sequence[Sequence[float]]  # C lists of P numbers
+
+
+def distance(x: Vector, y: Vector, metric: str) -> float:
+    channels, parts = len(x), len(x[0])
+    total = 0.0
+    for p in range(parts):
+        a = [float(x[c][p]) for c in range(channels)]
+        b = [float(y[c][p]) for c in range(channels)]
+        if metric == "euc":
+            total += math.sqrt(sum((i - j) ** 2 for i, j in zip(a, b, strict=True)))
+        else:
+            norms = math.sqrt(sum(i * i for i in a)) * math.sqrt(sum(i * i for i in b))
+            total += sum(i * j for i, j in zip(a, b, strict=True)) / norms if norms else 0.0
+    mean = total / parts
+    # The tool's distances are float32; rounded alike, what ties there ties here.
+    return float(np.float32(mean if metric == "euc" else 1 - mean))
+
+
+def ranked_matches(distances: Sequence[float], matches: Sequence[bool], excluded: Sequence[bool]) -> list[bool]:
+    """For one probe: the considered gallery, nearest first and in its own order among equals; True is a true match."""
+    considered = [g for g in range(len(distances)) if not excluded[g]]
+    considered.sort(key=lambda g: (distances[g], g))
+    return [bool(matches[g]) for g in considered]
+
+
+def rank_k(ranked: list[bool], k: int) -> float | None:
+    return None if not any(ranked) else float(any(ranked[:k]))
+
+
+def average_precision(ranked: list[bool]) -> float | None:
+    precisions = [sum(ranked[: i + 1]) / (i + 1) for i in range(len(ranked)) if ranked[i]]
+    return sum(precisions) / len(precisions) if precisions else None
+
+
+def inverse_negative_penalty(ranked: list[bool]) -> float | None:
+    if not any(ranked):
+        return None
+    last = max(i + 1 for i in range(len(ranked)) if ranked[i])
+    return sum(ranked) / last
+
+
+def chance(ranked: list[bool]) -> float | None:
+    return sum(ranked) / len(ranked) if any(ranked) else None
+
+
+MEASURES: dict[str, Callable[[list[bool]], float | None]] = {
+    **{f"rank-{k}": (lambda ranked, k=k: rank_k(ranked, k)) for k in (1, 2, 3, 5, 10, 20)},
+    "mAP": average_precision,
+    "mINP": inverse_negative_penalty,
+    "chance": chance,
+}
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    kept = [v for v in values if v is not None]
+    return sum(kept) / len(kept) if kept else None
+
+
+class Data:
+    """N sequences, and the distances between all of them."""
+
+    def __init__(self, features: np.ndarray, ids: list[str], types: list[str], views: list[str], metric: str) -> None:
+        self.ids, self.types, self.views = ids, types, views
+        vectors = features.tolist()
+        self.distances = [[distance(x, y, metric) for y in vectors] for x in vectors]
+
+    def of_types(self, types: Sequence[str]) -> list[int]:
+        return [n for n in range(len(self.ids)) if self.types[n] in types]
+
+    def ranked(self, probe: int, gallery: list[int], exclude: Callable[[int, int], bool]) -> list[bool]:
+        return ranked_matches(
+            [self.distances[probe][g] for g in gallery],
+            [self.ids[probe] == self.ids[g] for g in gallery],
+            [exclude(probe, g) for g in gallery],
+        )
+
+
+def one_view_at_a_time(
+    data: Data, probes: list[int], gallery: list[int], unmatched_is_wrong: bool = False, name: str = "rank-1"
+) -> tuple[float | None, dict[str, float], dict[tuple[str, str], float]]:
+    """The mean in percent over probe views, each probe view's mean over the other gallery views, and every cell."""
+    cells: dict[tuple[str, str], float] = {}
+    for probe_view in sorted({data.views[n] for n in probes}):
+        for gallery_view in sorted({data.views[n] for n in gallery}):
+            scores: list[float | None] = []
+            for probe in probes:
+                if data.views[probe] == probe_view:
+                    own = [g for g in gallery if data.views[g] == gallery_view]
+                    score = MEASURES[name](data.ranked(probe, own, lambda p, g: False))
+                    scores.append(0.0 if score is None and unmatched_is_wrong else score)
+            value = mean(scores)
+            if value is not None:
+                cells[probe_view, gallery_view] = 100 * value
+    per_view = {}
+    for probe_view in sorted({data.views[n] for n in probes}):
+        value = mean([v for (p, g), v in cells.items() if p == probe_view and g != probe_view])
+        if value is not None:
+            per_view[probe_view] = value
+    return mean(list(per_view.values())), per_view, cells
+
+
+def whole_gallery(
+    data: Data,
+    probes: list[int],
+    gallery: list[int],
+    name: str,
+    exclude: Callable[[int, int], bool] = lambda p, g: False,
+) -> float | None:
+    """The mean in percent over the probes that have a true match."""
+    value = mean([MEASURES[name](data.ranked(probe, gallery, exclude)) for probe in probes])
+    return None if value is None else 100 * value
