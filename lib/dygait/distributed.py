@@ -72,9 +72,9 @@ def process_group(local_rank: int | None = None, timeout_minutes: float = 30.0) 
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield device
         return
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    options = {"device_id": device} if device.type == "cuda" else {}
-    dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes), **options)
+    gpu = device.type == "cuda"
+    patience = timedelta(minutes=timeout_minutes)
+    dist.init_process_group("nccl" if gpu else "gloo", timeout=patience, device_id=device if gpu else None)
     try:
         yield device
     finally:
@@ -133,7 +133,7 @@ def gather_with_gradient(rows: torch.Tensor) -> torch.Tensor:
     """
     if world_size() == 1:
         return rows
-    return _GatherWithGradient.apply(rows)  # type: ignore[no-any-return,no-untyped-call]
+    return _GatherWithGradient.apply(rows)  # type: ignore[no-any-return]
 
 
 def gather(rows: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from reference import metrics
 
 from dygait.evaluation.ranking import (
     average_precision,
@@ -19,6 +18,7 @@ from dygait.evaluation.ranking import (
     measure,
     rank1_by_view,
 )
+from reference import metrics
 
 NAN = math.nan
 

@@ -153,7 +153,7 @@ def evaluate_detailed(
         if summary.percentages:
             summaries[group.name] = summary
     if not summaries:
-        raise UserError(f"protocol {chosen.name}: {_why_nothing(sequences, chosen, members)}")
+        raise UserError(f"protocol {chosen.name}: {_why_nothing(sequences, chosen, members, probes)}")
     return EvaluationResult(
         protocol=chosen.name,
         words=chosen.words,
@@ -310,12 +310,15 @@ def _check_probe_list(sequences: Sequences, protocol: Protocol, probes: Collecti
     return [f"{missing} of the {len(wanted)} keys of PROBE_SET are not in the data"] if missing else []
 
 
-def _why_nothing(sequences: Sequences, protocol: Protocol, members: dict[str, np.ndarray]) -> str:
+def _why_nothing(
+    sequences: Sequences, protocol: Protocol, members: dict[str, np.ndarray], probes: Collection[str] | None
+) -> str:
     if not any(m.any() for m in members.values()):
         wanted = "; ".join(_wanted(g.probes) for g in protocol.groups)
         return f"there are no probes; they want {wanted}, the data has types {_some(sequences.types)}"
-    if protocol.exclusion != "nothing" and len(set(sequences.views)) == 1:
-        only = sequences.views[0]
+    used = np.any([*members.values(), sequences.select(protocol.gallery, probes)], axis=0)
+    only, *others = np.unique(sequences.views[used])
+    if protocol.exclusion != "nothing" and not others:
         return f"the data has one view only ({only}), and with the {protocol.exclusion} excluded nothing is left"
     return "no probe has a true match in the gallery, so nothing is left to report; are the ids the test set's?"
 

@@ -112,6 +112,8 @@ class Protocol:
                 raise ValueError(f"protocol {self.name!r}: unknown measure {name!r}: rank-<k>, mAP or mINP")
         if not self.groups or not self.measures:
             raise ValueError(f"protocol {self.name!r} has no probe group, or no measure")
+        if len({group.name for group in self.groups}) != len(self.groups):
+            raise ValueError(f"protocol {self.name!r}: two probe groups of one name")
 
     @property
     def needs_probe_list(self) -> bool:
@@ -180,7 +182,7 @@ PROTOCOLS.add(
     "CASIA-B/cross-view",
     Protocol(
         name="CASIA-B/cross-view",
-        words="gallery nm-02, bg-02, cl-02, all views; probes nm-01 / bg-01 / cl-01; same id in the same view excluded",
+        words="gallery nm-02, bg-02, cl-02; probes nm-01 / bg-01 / cl-01; same id in the same view excluded",
         gallery=Selector(types=("nm-02", "bg-02", "cl-02")),
         groups=(
             ProbeGroup("NM", Selector(types=("nm-01",))),

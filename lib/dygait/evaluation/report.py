@@ -40,10 +40,8 @@ def to_text(
     lines = textwrap.wrap(f"{result.protocol}: {result.words}.", width)
     if views:
         for measure in result.measures:
-            lines += [
-                f"{measure} in percent by probe view, distance {result.metric}",
-                *_view_table(rows, views, result, measure, width),
-            ]
+            lines += textwrap.wrap(f"{measure} in percent by probe view, distance {result.metric}", width)
+            lines += _view_table(rows, views, result, measure, width)
     else:
         header = [*_blank_labels(rows), *result.measures, "chance"]
         cells = [[*row.labels, *(row.mean(m) for m in result.measures), row.chance] for row in rows]
@@ -157,9 +155,14 @@ def _view_table(
 ) -> list[str]:
     blank = _blank_labels(rows)
     summary = ["mean", "chance"] if measure == result.measures[0] else ["mean"]
-    margin = sum(max(len(row.labels[i]) for row in rows) + len(_GAP) for i in range(len(blank)))
-    column = max(len("100.0"), *map(len, views)) + len(_GAP)
-    fit = max(1, (width - margin - sum(len(_GAP) + max(5, len(name)) for name in summary)) // column)
+    labels = sum(max(len(row.labels[i]) for row in rows) for i in range(len(blank)))
+    column = max(len("100.0"), *map(len, views))
+    ends_with = sum(max(len("100.0"), len(name)) for name in summary)
+    for gap in (_GAP, " "):  # closer together, if that spares a second table
+        around = len(gap) * (len(blank) - 1 + len(summary))
+        fit = max(1, (width - labels - ends_with - around) // (column + len(gap)))
+        if fit >= len(views):
+            break
     lines: list[str] = []
     for start in range(0, len(views), fit):
         part = views[start : start + fit]
@@ -168,15 +171,15 @@ def _view_table(
         for row in rows:
             last = [row.mean(measure), row.chance][: len(summary)] if ends else []
             table.append([*row.labels, *(row.of_view(measure, view) for view in part), *last])
-        lines += _aligned(table, left=len(blank))
+        lines += _aligned(table, left=len(blank), gap=gap)
     return lines
 
 
-def _aligned(table: Sequence[Sequence[str]], left: int) -> list[str]:
+def _aligned(table: Sequence[Sequence[str]], left: int, gap: str = _GAP) -> list[str]:
     """Line up a table's columns, its labels to the left and its numbers to the right, with a rule below the header."""
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     lines = [
-        _GAP.join(
+        gap.join(
             text.ljust(size) if i < left else text.rjust(size)
             for i, (text, size) in enumerate(zip(row, widths, strict=True))
         ).rstrip()

@@ -67,12 +67,12 @@ def write_grew_submission(
             f"it takes at least 1 and {ranks} ({wanted})"
         )
     probes = probes[np.argsort(sequences.views[probes], kind="stable")]
-    names = sequences.views[probes]
+    names: list[str] = sequences.views[probes].tolist()
     if len(set(names)) != len(names):
         twice = next(a for a, b in pairwise(names) if a == b)
         raise UserError(f"GREW submission: two probes are called {twice!r}; each needs a name of its own")
     subjects = sequences.ids[gallery]
-    odd = next((s for s in subjects if not s.isdecimal()), None)
+    odd = next((s for s in subjects.tolist() if not s.isdecimal()), None)
     if odd is not None:
         raise UserError(f"GREW submission: the gallery id {odd!r} is not a number; the server expects 00001..06000")
 

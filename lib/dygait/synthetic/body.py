@@ -28,53 +28,53 @@ if TYPE_CHECKING:
 class Physique:
     """One person's body and everyday clothes. Lengths in metres; ``*_scale`` and ``*_girth`` are factors on the mean."""
 
-    stature: float = trait(1.69, 0.075)
-    leg_scale: float = trait(1.0, 0.035)
-    shin_share: float = trait(0.5, 0.014)
-    arm_scale: float = trait(1.0, 0.04)
-    forearm_share: float = trait(0.44, 0.012)
-    shoulder_scale: float = trait(1.0, 0.075)
-    shoulder_slope: float = trait(0.0, 0.008)
-    hip_scale: float = trait(1.0, 0.09)
-    neck_scale: float = trait(1.0, 0.14)
-    head_width: float = trait(1.0, 0.06)
-    head_depth: float = trait(1.0, 0.06)
-    head_length: float = trait(1.0, 0.05)
-    chin: float = trait(0.0, 0.004)
+    stature: float = trait(1.69, 0.052)
+    leg_scale: float = trait(1.0, 0.025)
+    shin_share: float = trait(0.5, 0.0098)
+    arm_scale: float = trait(1.0, 0.028)
+    forearm_share: float = trait(0.44, 0.0084)
+    shoulder_scale: float = trait(1.0, 0.052)
+    shoulder_slope: float = trait(0.0, 0.0056)
+    hip_scale: float = trait(1.0, 0.063)
+    neck_scale: float = trait(1.0, 0.098)
+    head_width: float = trait(1.0, 0.042)
+    head_depth: float = trait(1.0, 0.042)
+    head_length: float = trait(1.0, 0.035)
+    chin: float = trait(0.0, 0.0028)
     build: float = trait(0.0, 1.0)
-    waist_girth: float = trait(1.0, 0.07, 0.004)
-    chest_girth: float = trait(1.0, 0.06, 0.004)
-    belly: float = trait(0.0, 0.008)
-    seat: float = trait(0.0, 0.006)
-    arm_girth: float = trait(1.0, 0.10, 0.008)
-    thigh_girth: float = trait(1.0, 0.08, 0.006)
-    calf_girth: float = trait(1.0, 0.09, 0.006)
-    neck_girth: float = trait(1.0, 0.10)
-    trouser_hem: float = trait(0.0, 0.007, 0.0006, low=-0.006)
-    shirt_length: float = trait(0.03, 0.022, 0.002, low=-0.01)
-    shirt_width: float = trait(0.005, 0.0055, 0.0006, low=0.0)
-    sleeve: float = trait(0.0, 0.005, 0.0004, low=-0.003)
-    foot_scale: float = trait(1.0, 0.06)
-    foot_height: float = trait(0.0, 0.004)
-    hair_top: float = trait(0.006, 0.005, 0.0004, low=0.0)
-    hair_back: float = trait(0.008, 0.007, 0.0006, low=0.0)
-    hair_length: float = trait(-0.035, 0.065, 0.001)
-    hair_knot: float = trait(-0.008, 0.016, 0.0004)
+    waist_girth: float = trait(1.0, 0.049, 0.0034)
+    chest_girth: float = trait(1.0, 0.042, 0.0034)
+    belly: float = trait(0.0, 0.0056)
+    seat: float = trait(0.0, 0.0042)
+    arm_girth: float = trait(1.0, 0.07, 0.0068)
+    thigh_girth: float = trait(1.0, 0.056, 0.0051)
+    calf_girth: float = trait(1.0, 0.063, 0.0051)
+    neck_girth: float = trait(1.0, 0.07)
+    trouser_hem: float = trait(0.0, 0.0049, 0.00051, low=-0.006)
+    shirt_length: float = trait(0.03, 0.015, 0.0017, low=-0.01)
+    shirt_width: float = trait(0.005, 0.0038, 0.00051, low=0.0)
+    sleeve: float = trait(0.0, 0.0035, 0.00034, low=-0.003)
+    foot_scale: float = trait(1.0, 0.042)
+    foot_height: float = trait(0.0, 0.0028)
+    hair_top: float = trait(0.006, 0.0035, 0.00034, low=0.0)
+    hair_back: float = trait(0.008, 0.0049, 0.00051, low=0.0)
+    hair_length: float = trait(-0.035, 0.045, 0.00085)
+    hair_knot: float = trait(-0.008, 0.011, 0.00034)
 
     @property
     def breadth(self) -> float:
         """Factor on the widths of the trunk that comes with a heavy or slight build."""
-        return float(np.exp(0.055 * self.build))
+        return float(np.exp(0.04 * self.build))
 
     @property
     def depth(self) -> float:
         """Factor on the depths of the trunk that comes with a heavy or slight build."""
-        return float(np.exp(0.105 * self.build))
+        return float(np.exp(0.075 * self.build))
 
     @property
     def limb(self) -> float:
         """Factor on the girths of the limbs that comes with a heavy or slight build."""
-        return float(np.exp(0.06 * self.build))
+        return float(np.exp(0.042 * self.build))
 
     @property
     def thigh(self) -> float:
@@ -104,7 +104,7 @@ class Physique:
     @property
     def shoulder_rise(self) -> float:
         """Waist to shoulder joints, metres."""
-        return (0.200 * self._trunk - self.shoulder_slope) * self.stature
+        return (0.192 * self._trunk - self.shoulder_slope) * self.stature
 
     @property
     def neck_base(self) -> float:
@@ -114,7 +114,7 @@ class Physique:
     @property
     def shoulder_spacing(self) -> float:
         """Between the shoulder joints, metres."""
-        return 0.212 * self.shoulder_scale * self.stature
+        return 0.200 * self.shoulder_scale * self.stature
 
     @property
     def head_rise(self) -> float:
@@ -275,17 +275,18 @@ def flesh(body: Physique, motion: Motion) -> Sculptor:
         hip, knee, ankle = (joints[f"{name}_{side}"] for name in ("hip", "knee", "ankle"))
         thigh, calf = body.thigh_girth * body.limb, body.calf_girth * body.limb
         back = frames["pelvis"] @ np.array([-0.008, 0.0, 0.0]) * body.stature
-        make.ball(f"hip_{side}", hip + back, 0.049 * thigh)
-        make.ball(f"thigh_{side}", 0.55 * hip + 0.45 * knee, 0.044 * thigh)
-        make.ball(f"knee_{side}", knee, 0.0335 * (0.5 * thigh + 0.5 * calf))
+        make.ball(f"hip_{side}", hip + back, 0.0500 * thigh)
+        make.ball(f"thigh_{side}", 0.55 * hip + 0.45 * knee, 0.0465 * thigh)
+        make.ball(f"knee_{side}", knee, 0.0385 * (0.5 * thigh + 0.5 * calf))
         # The calf bulges behind the line from knee to ankle.
         shin = joints[f"ankle_{side}"] - knee
         behind = np.stack([shin[:, 2], 0 * shin[:, 0], -shin[:, 0]], -1) / body.shank * 0.007 * body.stature
-        make.ball(f"calf_{side}", 0.68 * knee + 0.32 * ankle + behind, 0.0335 * calf + 0.4 * body.trouser_hem)
-        make.ball(f"hem_{side}", 0.06 * knee + 0.94 * ankle, 0.0245 * calf + body.trouser_hem)
+        make.ball(f"calf_{side}", 0.68 * knee + 0.32 * ankle + behind, 0.0375 * calf + 0.5 * body.trouser_hem)
+        make.ball(f"hem_{side}", 0.06 * knee + 0.94 * ankle, 0.0310 * calf + body.trouser_hem)
         make.ball(f"heel_{side}", joints[f"heel_{side}"], body.heel_radius / body.stature)
-        make.ball(f"ball_{side}", joints[f"ball_{side}"], body.ball_radius / body.stature)
-        make.ball(f"toe_{side}", joints[f"toe_{side}"], body.toe_radius / body.stature)
+        sole = frames[f"foot_{side}"]
+        for name, thick, width in (("ball", body.ball_radius, 0.027), ("toe", body.toe_radius, 0.022)):
+            make.oval(f"{name}_{side}", joints[f"{name}_{side}"], sole, (0, 0, 0), (thick / body.stature, width, thick / body.stature))
         make.ball(f"instep_{side}", ankle, 0.020)
         make.hull(f"thigh {side}", f"hip_{side}", f"thigh_{side}")
         make.hull(f"thigh {side}", f"thigh_{side}", f"knee_{side}")
@@ -303,20 +304,20 @@ def _trunk(make: Sculptor, body: Physique, motion: Motion) -> None:
     wide_hips, wide_chest = wide * body.hip_scale, wide * (0.5 + 0.5 * body.shoulder_scale) * body.chest_girth
     make.oval("crotch", pelvis, hips, (0.0, 0.0, -0.030), (0.050 * deep, 0.070 * wide_hips, 0.022))
     make.oval(
-        "hips", pelvis, hips, (-0.008 - body.seat / 2, 0.0, 0.012), (0.064 * deep + body.seat, 0.093 * wide_hips, 0.040)
+        "hips", pelvis, hips, (-0.008 - body.seat / 2, 0.0, 0.012), (0.068 * deep + body.seat, 0.095 * wide_hips, 0.040)
     )
     make.oval(
         "waist",
         lumbar,
         chest,
         (0.002 + body.belly, 0.0, 0.0),
-        (0.057 * deep * body.waist_girth + abs(body.belly) / 2, 0.080 * wide * body.waist_girth, 0.035),
+        (0.062 * deep * body.waist_girth + abs(body.belly) / 2, 0.084 * wide * body.waist_girth, 0.035),
     )
-    make.oval("chest", lumbar, chest, (0.006, 0.0, 0.110 * height), (0.064 * deep * body.chest_girth, 0.090 * wide_chest, 0.05))
-    make.oval("upper_chest", lumbar, chest, (-0.004, 0.0, 0.172 * height), (0.052 * deep, 0.090 * wide_chest, 0.03))
-    make.ball("neck_root", joints["neck"], 0.042)
+    make.oval("chest", lumbar, chest, (0.006, 0.0, 0.110 * height), (0.068 * deep * body.chest_girth, 0.092 * wide_chest, 0.05))
+    make.oval("upper_chest", lumbar, chest, (-0.004, 0.0, 0.172 * height), (0.054 * deep, 0.086 * wide_chest, 0.03))
+    make.ball("neck_root", joints["neck"], 0.040)
     for side in (0, 1):
-        make.ball(f"shoulder_{side}", joints[f"shoulder_{side}"], 0.0315 * body.limb + 0.5 * body.sleeve)
+        make.ball(f"shoulder_{side}", joints[f"shoulder_{side}"], 0.0330 * body.limb + 0.5 * body.sleeve)
     make.hull("trunk", "crotch", "hips")
     make.hull("trunk", "hips", "waist")
     make.hull("trunk", "waist", "chest")
@@ -330,7 +331,7 @@ def _trunk(make: Sculptor, body: Physique, motion: Motion) -> None:
         pelvis,
         hips,
         (0.0, 0.0, -length),
-        (0.064 * deep + body.seat / 2 + loose, 0.093 * wide_hips + loose, 0.012),
+        (0.068 * deep + body.seat / 2 + loose, 0.095 * wide_hips + loose, 0.012),
     )
     make.hull("trunk", "shirt", "waist")
 
@@ -338,7 +339,7 @@ def _trunk(make: Sculptor, body: Physique, motion: Motion) -> None:
 def _head(make: Sculptor, body: Physique, motion: Motion) -> None:
     head, frame, neck = motion.joints["head"], motion.frames["head"], motion.joints["neck"]
     make.oval(
-        "skull", head, frame, (-0.004, 0.0, 0.012), (0.053 * body.head_depth, 0.0435 * body.head_width, 0.051 * body.head_length)
+        "skull", head, frame, (-0.004, 0.0, 0.012), (0.053 * body.head_depth, 0.0455 * body.head_width, 0.051 * body.head_length)
     )
     make.oval("face", head, frame, (0.014 + body.chin, 0.0, -0.030 * body.head_length), (0.032, 0.034 * body.head_width, 0.034))
     make.oval("nape", head, frame, (-0.010, 0.0, -0.040), (0.030 * body.neck_girth, 0.030 * body.neck_girth, 0.03))
@@ -351,7 +352,7 @@ def _head(make: Sculptor, body: Physique, motion: Motion) -> None:
         head,
         frame,
         (-0.010 - back / 2, 0.0, 0.016 + top / 2),
-        (0.051 * body.head_depth + back / 2, 0.0445 * body.head_width + 0.4 * top, 0.050 * body.head_length + top / 2),
+        (0.051 * body.head_depth + back / 2, 0.0470 * body.head_width + 0.4 * top, 0.050 * body.head_length + top / 2),
     )
     make.hull("hair", "hair")
     if body.hair_length > 0:

@@ -20,8 +20,11 @@ TEXTURE_SIZE = 512
 
 SPOTS = 1.2
 """Mean number of patches of a person's clothes that look like one camera's background."""
-SPOT_RADIUS = 0.045
+SPOT_RADIUS = 0.05
 """The largest of them, as a fraction of the body's height."""
+
+BIAS = 40.0
+"""Grey levels, of 255, by which the threshold between body and background is off: one or two pixels of outline."""
 
 LOSABLE = ("hand", "forearm", "foot", "head", "hair", "shank", "bag")
 HOLLOW = ("skull", "chest", "waist", "hips", "thigh_0", "thigh_1", "knee_0", "knee_1", "calf_0", "calf_1", "shoulder_0", "shoulder_1", "elbow_0", "elbow_1", "hand_0", "hand_1", "toe_0", "toe_1")
@@ -92,7 +95,7 @@ def draw_backdrop(rng: np.random.Generator) -> Backdrop:
         name = HOLLOW[rng.integers(len(HOLLOW))]
         offset, radii = rng.normal(0, 0.022, 2), rng.uniform(0.012, SPOT_RADIUS, 2)
         spots.append((name, tuple(offset.tolist()), tuple(radii.tolist()), float(rng.uniform(0.2, 0.9))))
-    return Backdrop(float(rng.normal(0, 12)), tuple(spots))
+    return Backdrop(float(np.clip(rng.normal(0, BIAS), -2 * BIAS, 2 * BIAS)), tuple(spots))
 
 
 def draw_faults(figure: Figure, backdrop: Backdrop, rng: np.random.Generator) -> Faults:

@@ -131,7 +131,7 @@ def generate(
     ]
     sequences = sum(len(views) for _, _, views in walks)
     task = functools.partial(_write_walk, output, settings, normalise)
-    with tqdm(total=sequences, unit="sequence", desc="SynGait", disable=not progress or not walks) as bar:
+    with tqdm(total=sequences, unit="sequence", desc="SynGait", disable=None if progress and walks else True) as bar:
         for written in _run(task, walks, min(workers, len(walks))):
             bar.update(written)
     return sequences

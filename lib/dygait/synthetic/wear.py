@@ -19,11 +19,11 @@ from dygait.synthetic.traits import draw, trait
 class BagSize:
     """Size and place of a bag."""
 
-    length: float = trait(0.17, 0.035, 0.004, low=0.09)
-    height: float = trait(0.14, 0.03, 0.004, low=0.08)
-    thickness: float = trait(0.055, 0.016, 0.002, low=0.025)
-    drop: float = trait(0.0, 0.025, 0.006)
-    forward: float = trait(-0.012, 0.022, 0.008)
+    length: float = trait(0.19, 0.03, 0.0051, low=0.10)
+    height: float = trait(0.16, 0.026, 0.0051, low=0.09)
+    thickness: float = trait(0.065, 0.013, 0.0026, low=0.025)
+    drop: float = trait(0.0, 0.019, 0.0051)
+    forward: float = trait(-0.012, 0.017, 0.0068)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,15 +40,15 @@ class Bag:
 class Coat:
     """A coat, from a thin jacket to a long down coat; ``thickness`` is what it adds to each side of the trunk."""
 
-    thickness: float = trait(0.026, 0.011, 0.0015, low=0.006)
-    depth: float = trait(0.026, 0.012, 0.0015, low=0.004)
-    length: float = trait(0.12, 0.07, 0.003, low=0.03)
-    flare: float = trait(0.012, 0.012, 0.002, low=-0.004)
-    waist: float = trait(0.0, 0.008, 0.001)
-    sleeve: float = trait(0.014, 0.006, 0.0008, low=0.002)
-    shoulder: float = trait(0.008, 0.006, 0.0006, low=0.0)
-    collar: float = trait(0.010, 0.010, 0.001, low=0.0)
-    trousers: float = trait(0.008, 0.006, 0.0006, low=0.0)
+    thickness: float = trait(0.026, 0.0083, 0.0013, low=0.006)
+    depth: float = trait(0.026, 0.009, 0.0013, low=0.004)
+    length: float = trait(0.12, 0.053, 0.0026, low=0.03)
+    flare: float = trait(0.012, 0.009, 0.0017, low=-0.004)
+    waist: float = trait(0.0, 0.006, 0.00085)
+    sleeve: float = trait(0.014, 0.0045, 0.00068, low=0.002)
+    shoulder: float = trait(0.008, 0.0045, 0.00051, low=0.0)
+    collar: float = trait(0.010, 0.0075, 0.00085, low=0.0)
+    trousers: float = trait(0.008, 0.0045, 0.00051, low=0.0)
     hood: float = trait(-0.3, 1.0)
     hat: float = trait(-0.8, 1.0)
 
@@ -160,7 +160,7 @@ def coat_burden(coat: Coat) -> Burden:
     return Burden(
         swing=(1 - 0.25 * stiff,) * 2,
         elbow=(5.0 * stiff,) * 2,
-        abduction=(3.0 + 6.0 * stiff,) * 2,
+        abduction=(2.0 + 4.5 * stiff,) * 2,
         stride=1 - 0.04 * stiff,
     )
 
@@ -178,7 +178,7 @@ def add_coat(make: Sculptor, coat: Coat, body: Physique, motion: Motion) -> None
     pelvis, lumbar, hips, chest = joints["pelvis"], joints["lumbar"], frames["pelvis"], frames["thorax"]
     height = body.neck_base / (0.226 * body.stature)
     wide = coat.thickness + 0.092 * body.breadth * (0.5 + 0.25 * body.shoulder_scale + 0.25 * body.hip_scale)
-    deep = coat.depth + 0.062 * body.depth
+    deep = coat.depth + 0.064 * body.depth
     make.oval("coat_chest", lumbar, chest, (0.004, 0.0, 0.105 * height), (deep, wide, 0.055))
     make.oval("coat_top", lumbar, chest, (-0.004, 0.0, 0.170 * height), (deep - 0.008, wide - 0.004, 0.03))
     belt = (deep + abs(body.belly) / 2 + coat.waist, wide - 0.006 + coat.waist, 0.03)
@@ -204,7 +204,7 @@ def add_coat(make: Sculptor, coat: Coat, body: Physique, motion: Motion) -> None
     make.oval("collar", neck, chest, (0.0, 0.0, 0.012 + coat.collar), (0.040, 0.042, 0.016))
     arm = body.arm_girth * body.limb
     for side in (0, 1):
-        padded = 0.0315 * body.limb + coat.shoulder + 0.4 * coat.sleeve
+        padded = 0.0330 * body.limb + coat.shoulder + 0.4 * coat.sleeve
         lift = np.array([0.0, 0.0, 0.4 * coat.shoulder * body.stature])
         make.ball(f"coat_shoulder_{side}", joints[f"shoulder_{side}"] + lift, padded)
         make.ball(f"coat_elbow_{side}", joints[f"elbow_{side}"], 0.0255 * arm + coat.sleeve)
@@ -213,9 +213,9 @@ def add_coat(make: Sculptor, coat: Coat, body: Physique, motion: Motion) -> None
         make.hull(f"forearm {side}", f"coat_elbow_{side}", f"coat_cuff_{side}")
         hip, knee, ankle = (joints[f"{name}_{side}"] for name in ("hip", "knee", "ankle"))
         leg = body.limb * body.thigh_girth
-        make.ball(f"coat_thigh_{side}", 0.6 * hip + 0.4 * knee, 0.046 * leg + coat.trousers)
-        make.ball(f"coat_knee_{side}", knee, 0.0345 * leg + coat.trousers)
-        make.ball(f"coat_ankle_{side}", 0.06 * knee + 0.94 * ankle, 0.026 * body.limb + body.trouser_hem + coat.trousers)
+        make.ball(f"coat_thigh_{side}", 0.6 * hip + 0.4 * knee, 0.0470 * leg + coat.trousers)
+        make.ball(f"coat_knee_{side}", knee, 0.0390 * leg + coat.trousers)
+        make.ball(f"coat_ankle_{side}", 0.06 * knee + 0.94 * ankle, 0.0310 * body.limb + body.trouser_hem + coat.trousers)
         make.hull(f"thigh {side}", f"coat_thigh_{side}", f"coat_knee_{side}")
         make.hull(f"shank {side}", f"coat_knee_{side}", f"coat_ankle_{side}")
     make.hull("trunk", "coat_top", "coat_shoulder_0", "coat_shoulder_1")

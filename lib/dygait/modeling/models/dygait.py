@@ -15,7 +15,7 @@ from torch import nn
 from typing_extensions import TypedDict
 
 from dygait.errors import UserError
-from dygait.modeling.backbones.dynamic3d import DeepBackbone, Norm, ShallowBackbone
+from dygait.modeling.backbones.dynamic3d import DeepBackbone, Form, Norm, ShallowBackbone
 from dygait.modeling.layers import (
     GeMHorizontalPooling,
     SeparateBNNecks,
@@ -66,6 +66,7 @@ class DyGait(nn.Module):
         SeparateFCs: the sizes of the separate FCs, where they are not C to C.
         SeparateBNNecks: the sizes of the BNNeck head; its presence chooses that head.
         norm: `none`, as in the release, or `batch`: BatchNorm inside the DAMs.
+        dam: how the DAMs compute: `fast`, or `plain`, the readable reference; same weights, same results.
         input_size: [H, W] of the silhouettes that will come, for which `bin_num` is checked.
 
     Raises:
@@ -81,24 +82,25 @@ class DyGait(nn.Module):
         SeparateFCs: FCSizes | None = None,
         SeparateBNNecks: NeckSizes | None = None,
         norm: Norm = "none",
+        dam: Form = "fast",
         input_size: list[int] | None = None,
     ) -> None:
         super().__init__()
-        found = self.problems(channels, variant, bin_num, class_num, SeparateFCs, SeparateBNNecks, norm, input_size)
+        found = self.problems(channels, variant, bin_num, class_num, SeparateFCs, SeparateBNNecks, norm, dam, input_size)
         if found:
             raise UserError("; ".join(f"{'.'.join(p.path)}: {p.message}" for p in found))
         bins = bin_num or _BINS[variant]
         width = channels[-1] if SeparateFCs is None else SeparateFCs["out_channels"]
         self.class_num = SeparateBNNecks["class_num"] if SeparateBNNecks is not None else class_num
-        self.backbone = _BACKBONES[variant](channels, norm)
+        self.backbone = _BACKBONES[variant](channels, norm, dam)
         self.pooling = GeMHorizontalPooling(bins)
         self.fcs = _separate_fcs(sum(bins), channels[-1], width)
         initialise(self)
         self.necks = None if SeparateBNNecks is None else _bn_necks(**SeparateBNNecks)
-        self.norm: nn.BatchNorm1d | None = None
+        self.head_norm: nn.BatchNorm1d | None = None
         self.classifier: nn.Module | None = None
         if SeparateBNNecks is None:
-            self.norm = nn.BatchNorm1d(width)
+            self.head_norm = nn.BatchNorm1d(width)
             self.classifier = None if class_num is None else _separate_fcs(sum(bins), width, class_num)
 
     @staticmethod
@@ -117,6 +119,7 @@ class DyGait(nn.Module):
         SeparateFCs: FCSizes | None = None,
         SeparateBNNecks: NeckSizes | None = None,
         norm: str = "none",
+        dam: str = "fast",
         input_size: list[int] | None = None,
     ) -> list[Problem]:
         """Return every reason why a network of these sizes cannot be built."""
@@ -171,8 +174,8 @@ class DyGait(nn.Module):
         parts = self.fcs(self.pooling(temporal_max(features, lengths)))
         if self.necks is not None:
             return GaitOutput(parts, self.necks(parts), parts)
-        assert self.norm is not None
-        normed = self.norm(parts)
+        assert self.head_norm is not None
+        normed = self.head_norm(parts)
         logits = None if self.classifier is None else self.classifier(normed)
         return GaitOutput(normed, logits, normed)
 

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from dygait.evaluation import EvaluationResult, evaluate_detailed, to_csv, to_dict, to_json, to_text
+
+VIEWS = [f"{v:03d}" for v in range(0, 181, 18)]
+
+
+def result(protocol: str = "CASIA-B", seed: int = 0, views: list[str] = VIEWS, groups: str = "nbc") -> EvaluationResult:
+    rng = np.random.default_rng(seed)
+    kinds = ["nm-01", "nm-02", *(k for k in ("nm-05", "bg-01", "bg-02", "cl-01", "cl-02") if k[0] in groups)]
+    rows = [(f"{i:03d}", kind, view) for i in range(5) for kind in kinds for view in views]
+    ids, types, angles = (list(column) for column in zip(*rows, strict=True))
+    return evaluate_detailed(rng.normal(size=(len(ids), 4, 2)), ids, types, angles, protocol)
+
+
+def test_the_table_of_one_result() -> None:
+    found = result()
+    lines = to_text(found).splitlines()
+    assert max(map(len, lines)) <= 120
+    assert lines[0].startswith("CASIA-B: gallery nm-01..04")
+    assert lines[1] == "rank-1 in percent by probe view, distance euc"
+    assert lines[2].split() == [*VIEWS, "mean", "chance"]
+    assert set(lines[3]) == {"-"}
+    for group, line in zip(("NM", "BG", "CL"), lines[4:7], strict=True):
+        values = found.percentages[group]
+        numbers = [values["per view"][v] for v in VIEWS] + [values["rank-1"], 20.0]
+        assert line.split() == [group, *(f"{x:.1f}" for x in numbers)]
+    assert lines[7] == "Probe sequences: NM 55, BG 110, CL 110. Gallery sequences: 110."
+    assert len({len(line) for line in lines[2:7]}) == 1  # everything lines up
+
+
+def test_baselines_stand_below_each_group() -> None:
+    found, plain = result(), result(seed=1, groups="nb")
+    lines = to_text(found, {"GEI nearest neighbour": plain}, name="DyGait").splitlines()
+    assert max(map(len, lines)) <= 120
+    labels = [line[:27].split() for line in lines[4:9]]
+    gei = ["GEI", "nearest", "neighbour"]
+    assert labels == [["NM", "DyGait"], gei, ["BG", "DyGait"], gei, ["CL", "DyGait"]]
+    assert lines[5].split()[-2:] == [f"{plain.percentages['NM']['rank-1']:.1f}", "20.0"]
+
+
+@pytest.mark.parametrize("width", [30, 60, 80, 120])
+def test_views_that_do_not_fit_go_on_below(width: int) -> None:
+    found = result()
+    lines = to_text(found, width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    heads = [line.split() for line in lines if line.strip() and set(line.split()) <= {*VIEWS, "mean", "chance"}]
+    assert [view for head in heads for view in head] == [*VIEWS, "mean", "chance"]
+
+
+def test_oumvlp_fits_one_table() -> None:
+    views = [f"{v:03d}" for v in (*range(0, 91, 15), *range(180, 271, 15))]
+    rows = [(f"{i:05d}", kind, view) for i in range(3) for kind in ("00", "01") for view in views]
+    ids, types, angles = (list(column) for column in zip(*rows, strict=True))
+    found = evaluate_detailed(np.random.default_rng(0).normal(size=(len(ids), 4, 2)), ids, types, angles, "OUMVLP")
+    lines = to_text(found).splitlines()
+    assert lines[2].split() == [*views, "mean", "chance"]
+    assert max(map(len, lines)) <= 120
+
+
+def test_views_are_in_the_order_of_numbers() -> None:
+    assert to_text(result(views=["0", "18", "90", "108"])).splitlines()[2].split()[:4] == ["0", "18", "90", "108"]
+
+
+def test_the_table_of_a_whole_gallery() -> None:
+    found = result("CASIA-B/cross-view")
+    lines = to_text(found).splitlines()
+    assert lines[1] == "percent, distance euc"
+    assert lines[2].split() == ["rank-1", "mAP", "chance"]
+    values = found.percentages["BG"]
+    assert lines[5].split() == [
+        "BG",
+        f"{values['rank-1']:.1f}",
+        f"{values['mAP']:.1f}",
+        f"{found.chance['BG']:.1f}",
+    ]
+
+
+def test_notes_are_printed() -> None:
+    assert "Note: CL: no probe sequences of type cl-01, cl-02" in to_text(result(groups="nb"))
+
+
+def test_json_holds_everything_in_full() -> None:
+    found = result()
+    loaded = json.loads(to_json(found))
+    assert loaded == to_dict(found)
+    assert loaded["percentages"] == found.percentages
+    assert (loaded["counts"], loaded["chance"]) == (found.counts, found.chance)
+    assert (loaded["protocol"], loaded["metric"], loaded["words"]) == ("CASIA-B", "euc", found.words)
+    assert loaded["matrices"]["NM"]["views"] == VIEWS
+    np.testing.assert_array_equal(loaded["matrices"]["NM"]["values"], found.matrices["NM"].values)
+
+
+def test_json_has_no_nan() -> None:
+    rows = [("A", "nm-01", "000"), ("B", "nm-01", "000"), ("A", "nm-05", "018"), ("A", "bg-01", "018")]
+    ids, types, views = (list(column) for column in zip(*rows, strict=True))
+    found = evaluate_detailed(np.zeros((4, 1, 1)), ids, types, views)
+    assert json.loads(to_json(found))["matrices"]["NM"]["values"] == [[None, None], [100.0, None]]
+    assert "NaN" not in to_json(found)
+
+
+def test_csv_has_a_line_per_group_view_and_measure() -> None:
+    found = result()
+    rows = list(csv.DictReader(io.StringIO(to_csv(found))))
+    assert list(rows[0]) == ["protocol", "metric", "group", "view", "measure", "percent"]
+    assert len(rows) == 3 * (len(VIEWS) + 2)
+    values = {(r["group"], r["view"], r["measure"]): float(r["percent"]) for r in rows}
+    assert values["BG", "090", "rank-1"] == found.percentages["BG"]["per view"]["090"]
+    assert values["CL", "mean", "rank-1"] == found.percentages["CL"]["rank-1"]
+    assert values["NM", "mean", "chance"] == found.chance["NM"]
