@@ -20,10 +20,18 @@ _INTERRUPTED = 130
 
 def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cfgs", required=True, metavar="FILE", help="the experiment's YAML file")
-    parser.add_argument("--iter", type=int, metavar="N", help="the iteration of the checkpoint to go on from, or to test")
-    parser.add_argument("--log_to_file", action="store_true", help="write the log lines to a file in the run's folder too")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override a key; may be given many times"
+        "--iter", type=int, metavar="N", help="the iteration of the checkpoint to go on from, or to test"
+    )
+    parser.add_argument(
+        "--log_to_file", action="store_true", help="write the log lines to a file in the run's folder too"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override a key; may be given many times",
     )
     parser.add_argument("--output", default="output", metavar="DIR", help="where runs go (default: output)")
     # Old launchers still pass this, in one spelling or the other; the environment says it better.
@@ -54,6 +62,13 @@ def run(phase: str, arguments: argparse.Namespace) -> int:
 
             test(config, device, arguments.output, arguments.log_to_file)
     return 0
+
+
+def _synth(arguments: argparse.Namespace) -> int:
+    from dygait import synthetic
+    from dygait.preprocess import normalise_silhouette
+
+    return synthetic.main(arguments, normalise_silhouette)
 
 
 def _is_main() -> bool:
@@ -90,15 +105,17 @@ def runner(arguments: Sequence[str] | None = None) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the console script `dygait`."""
-    from dygait.synthetic import command as synth
+    from dygait import synthetic
 
-    parser = argparse.ArgumentParser(prog="dygait", description="Gait recognition from silhouette sequences, for research.")
+    parser = argparse.ArgumentParser(
+        prog="dygait", description="Gait recognition from silhouette sequences, for research."
+    )
     parser.add_argument("--version", action="version", version=f"dygait {dygait.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for phase, what in (("train", "train a model"), ("test", "test a checkpoint")):
         _add_run_arguments(commands.add_parser(phase, help=what, description=f"{what.capitalize()}."))
-    synth.add_arguments(commands.add_parser("synth", help="make the synthetic walkers", description=synth.__doc__))
+    synthetic.add_arguments(commands.add_parser("synth", help="make SynGait, the synthetic walkers"))
     parsed = parser.parse_args(arguments)
     if parsed.command == "synth":
-        return _guarded(lambda: synth.main(parsed))
+        return _guarded(lambda: _synth(parsed))
     return _guarded(lambda: run(parsed.command, parsed))

@@ -133,7 +133,7 @@ def gather_with_gradient(rows: torch.Tensor) -> torch.Tensor:
     """
     if world_size() == 1:
         return rows
-    return _GatherWithGradient.apply(rows)  # type: ignore[no-any-return]
+    return _GatherWithGradient.apply(rows)
 
 
 def gather(rows: torch.Tensor) -> torch.Tensor:

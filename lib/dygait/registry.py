@@ -32,7 +32,9 @@ def suggest(name: str, valid: Iterable[str]) -> str:
     return f"; did you mean {lowered[near[0]]!r}?" if near else ""
 
 
-def validation_problems(error: ValidationError, valid_keys: Callable[[tuple[str, ...]], Iterable[str]]) -> list[Problem]:
+def validation_problems(
+    error: ValidationError, valid_keys: Callable[[tuple[str, ...]], Iterable[str]]
+) -> list[Problem]:
     """Turn pydantic's report into problems in our words.
 
     Args:
@@ -98,7 +100,7 @@ class Registry(Generic[T]):
         return lambda entry: self.add(name, entry, aliases)
 
     def plan(self, *names: str) -> None:
-        """Declare names that the field's configs use and this version does not offer: they are refused in these words."""
+        """Declare names that the field uses and this version does not offer: they are refused in these words."""
         self._planned.update(names)
 
     def names(self) -> list[str]:
@@ -167,7 +169,9 @@ def nested_keys(schema: type[BaseModel], path: tuple[str, ...]) -> list[str]:
     for part in path:
         if part not in _keys(current):
             continue  # list positions and union branches carry no keys of their own
-        annotation = current.model_fields[part].annotation if hasattr(current, "model_fields") else get_type_hints(current)[part]
+        annotation = (
+            current.model_fields[part].annotation if hasattr(current, "model_fields") else get_type_hints(current)[part]
+        )
         candidates = [annotation, *get_args(annotation)]
         candidates += [inner for outer in candidates for inner in get_args(outer)]
         current = next((c for c in candidates if _keys(c)), current)

@@ -1,4 +1,4 @@
-"""From files and overrides to one checked `Config`; every problem is reported at once, with its file and the key's path."""
+"""From files and overrides to one checked `Config`; all problems are reported at once, each with file and key path."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is there twice", key_node.start_mark
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+_Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
 
@@ -67,7 +69,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def merge(base: Any, over: Any) -> Any:
     """Return `base` with `over` on top: mappings key by key, anything else replaced whole."""
     if isinstance(base, dict) and isinstance(over, dict):
-        return {k: merge(base[k], over[k]) if k in base and k in over else over.get(k, base.get(k)) for k in {**base, **over}}
+        return {
+            k: merge(base[k], over[k]) if k in base and k in over else over.get(k, base.get(k))
+            for k in {**base, **over}
+        }
     return over
 
 
@@ -78,7 +83,7 @@ def merge_sections(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]
         old, new = base.get(section), over.get(section)
         if isinstance(old, dict) and isinstance(new, dict) and new.get(key, old.get(key)) != old.get(key):
             del base[section]
-    return merge(base, over)  # type: ignore[no-any-return]
+    return merge(base, over)
 
 
 def parse_override(text: str) -> dict[str, Any]:
@@ -93,7 +98,7 @@ def parse_override(text: str) -> dict[str, Any]:
         raise UserError(f"--set {text}: the value is not valid YAML: {' '.join(str(error).split())}") from None
     for key in reversed(keys):
         result = {key: result}
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[str, dict[str, Any]]]:

@@ -1,9 +1,9 @@
 """One typed model per YAML section: every key, its meaning, its default and its valid values.
 
-`docs/configuration.md` is generated from this file (`python -m dygait.config.reference`). The keys and their defaults are
-OpenGait's where OpenGait has them. The sections that name a component (`model_cfg`, each loss, each transform, the
-optimiser, the scheduler) carry that component's own keywords, which are checked against its signature when the experiment
-is checked as a whole (`dygait.engine.build.component_problems`).
+`docs/configuration.md` is generated from this file (`python -m dygait.engine.reference`). The keys and their defaults
+are OpenGait's where OpenGait has them. The sections that name a component (`model_cfg`, each loss, each transform, the
+optimiser, the scheduler) carry that component's own keywords, which are checked against its signature when the
+experiment is checked as a whole (`dygait.engine.build.component_problems`).
 """
 
 from __future__ import annotations
@@ -39,13 +39,17 @@ class DataCfg(Section):
     """Which sequences there are, and which people train and which test."""
 
     dataset_name: str = Field(description="The dataset's name: part of the output path, and what chooses the protocol.")
-    dataset_root: str = Field(description="The folder `<id>/<type>/<view>/<name>.pkl`, relative to the working directory.")
+    dataset_root: str = Field(
+        description="The folder `<id>/<type>/<view>/<name>.pkl`, relative to the working directory."
+    )
     dataset_partition: str | None = Field(
         None,
-        description="A JSON file with TRAIN_SET and TEST_SET (and PROBE_SET), or the name of a built-in rule: CASIA-B, OUMVLP, "
-        "GREW. Absent: the rule of `dataset_name`.",
+        description="A JSON file with TRAIN_SET and TEST_SET (and PROBE_SET), or the name of a built-in rule: CASIA-B, "
+        "OUMVLP, GREW. Absent: the rule of `dataset_name`.",
     )
-    num_workers: int = Field(1, ge=0, description="Loader processes per training process; 0 loads in the training process.")
+    num_workers: int = Field(
+        1, ge=0, description="Loader processes per training process; 0 loads in the training process."
+    )
     remove_no_gallery: bool = Field(
         False, description="Leave probes without a true match in the gallery out of every result, OUMVLP's included."
     )
@@ -98,7 +102,9 @@ class TrainSamplerCfg(FramesCfg):
     """Which sequences make a batch, and which frames of each."""
 
     type: str = Field("TripletSampler", description="The batch sampler.")
-    batch_size: list[int] = Field([8, 16], description="[P, K]: P people, K sequences of each, over all processes together.")
+    batch_size: list[int] = Field(
+        [8, 16], description="[P, K]: P people, K sequences of each, over all processes together."
+    )
     batch_shuffle: bool = Field(False, description="Shuffle the batch before it is dealt out to the processes.")
     sample_type: SampleType = Field("fixed_unordered", description="How many frames, and whether in their order.")
 
@@ -141,7 +147,7 @@ class OptimizerCfg(Component):
 
 
 class SchedulerCfg(Component):
-    """The learning rate's schedule, stepped once an iteration: a class of `torch.optim.lr_scheduler` and its keywords."""
+    """The learning rate's schedule, stepped every iteration: a class of `torch.optim.lr_scheduler`, its keywords."""
 
     scheduler: str = Field("MultiStepLR", description="A class of `torch.optim.lr_scheduler`.")
 
@@ -149,16 +155,24 @@ class SchedulerCfg(Component):
 class TrainerCfg(Section):
     """The training run."""
 
-    enable_float16: bool = Field(True, description="Half precision: float16 with loss scaling on CUDA, bfloat16 on a CPU.")
-    fix_BN: bool = Field(False, description="Keep every BatchNorm in evaluation mode.")
-    sync_BN: bool = Field(False, description="Batch statistics over all processes; CUDA only, a notice says so elsewhere.")
+    enable_float16: bool = Field(
+        True, description="Half precision: float16 with loss scaling on CUDA, bfloat16 on a CPU."
+    )
+    fix_BN: bool = Field(False, description="Keep every BatchNorm in evaluation mode.")  # noqa: N815 - OpenGait's key
+    sync_BN: bool = Field(  # noqa: N815 - OpenGait's key
+        False, description="Batch statistics over all processes; CUDA only, a notice says so elsewhere."
+    )
     find_unused_parameters: bool = Field(False, description="As in DistributedDataParallel.")
     with_test: bool = Field(False, description="Test at every checkpoint.")
     log_iter: int = Field(100, ge=1, description="Iterations between log lines.")
     save_iter: int = Field(2000, ge=1, description="Iterations between checkpoints; the last iteration always has one.")
     total_iter: int = Field(80000, ge=1, description="Iterations of the whole run.")
-    restore_hint: int | str = Field(0, description="The iteration, or the path, of a checkpoint to go on from; 0: none.")
-    restore_ckpt_strict: bool = Field(True, description="Every weight must match; else matching ones load and a report tells.")
+    restore_hint: int | str = Field(
+        0, description="The iteration, or the path, of a checkpoint to go on from; 0: none."
+    )
+    restore_ckpt_strict: bool = Field(
+        True, description="Every weight must match; else matching ones load and a report tells."
+    )
     optimizer_reset: bool = Field(False, description="Do not restore the optimiser's state.")
     scheduler_reset: bool = Field(False, description="Do not restore the scheduler's state.")
     save_name: str = Field("tmp", min_length=1, description="The run's name: part of the output path.")
@@ -179,7 +193,9 @@ class EvaluatorCfg(Section):
     """The test."""
 
     enable_float16: bool = Field(False, description="Half precision: float16 on CUDA, bfloat16 on a CPU.")
-    restore_hint: int | str = Field(0, description="The iteration, or the path, of the checkpoint to test; 0: the newest.")
+    restore_hint: int | str = Field(
+        0, description="The iteration, or the path, of the checkpoint to test; 0: the newest."
+    )
     restore_ckpt_strict: bool = Field(True, description="Every weight must match.")
     save_name: str = Field("tmp", min_length=1, description="The run's name: part of the output path.")
     eval_func: str | None = Field(

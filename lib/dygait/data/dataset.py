@@ -38,7 +38,7 @@ class Sample(NamedTuple):
 class SequenceDataset:
     """Some sequences of an index, with labels, frame choice and transform.
 
-    What `dataset[request]` returns is a pure function of the request and the files: workers and processes do not matter.
+    What `dataset[request]` returns is a pure function of the request and the files, whichever worker answers it.
 
     Args:
         sequences: the sequences.
@@ -74,8 +74,8 @@ class SequenceDataset:
     def _read(self, sequence: Sequence) -> np.ndarray:
         if self.modality >= len(sequence.files):
             raise UserError(
-                f"data_cfg.data_in_use asks for file {self.modality + 1} of {sequence.id}/{sequence.type}/{sequence.view}, "
-                f"which has {len(sequence.files)}"
+                f"data_cfg.data_in_use asks for file {self.modality + 1} of "
+                f"{sequence.id}/{sequence.type}/{sequence.view}, which has {len(sequence.files)}"
             )
         return read_pickle(sequence.files[self.modality])
 

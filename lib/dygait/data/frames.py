@@ -9,8 +9,8 @@ class FrameSampler:
     """Choose frames, as a pure function of the sequence's length and a random generator.
 
     * `fixed_*`: `frames_num_fixed` frames; `unfixed_*`: a number drawn from `frames_num_min` to `frames_num_max`.
-    * `*_ordered`: from a random window that is longer than wanted by `frames_skip_num`, in their order; a sequence that is
-      shorter than the window is walked through again from its start.
+    * `*_ordered`: from a random window that is longer than wanted by `frames_skip_num`, in their order; a sequence that
+      is shorter than the window is walked through again from its start.
     * `*_unordered`: any frames; with repetition only where the sequence is too short.
     * `all_*`: every frame, in its order or shuffled; of more than `frames_all_limit`, the window in the middle.
 

@@ -31,14 +31,16 @@ def make_loader(
         workers: loader processes; 0 loads in this one.
         pin_memory: for copies to a GPU that do not wait.
     """
-    several = {"persistent_workers": True, "prefetch_factor": 4, "worker_init_fn": _one_thread} if workers else {}
+    several: dict[str, Any] = (
+        {"persistent_workers": True, "prefetch_factor": 4, "worker_init_fn": _one_thread} if workers else {}
+    )
     return DataLoader(
         dataset,  # type: ignore[arg-type]
-        batch_sampler=sampler,  # type: ignore[arg-type]
+        batch_sampler=sampler,
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin_memory,
-        **several,  # type: ignore[arg-type]
+        **several,
     )
 
 

@@ -43,8 +43,8 @@ def load_partition(spec: str | None, dataset_name: str) -> Partition:
     """Return a partition by a rule's name or from a JSON file.
 
     Args:
-        spec: the path of `{"TRAIN_SET": [...], "TEST_SET": [...], "PROBE_SET": [...]}`, or a name in `RULES`, or None for
-            the rule of the dataset.
+        spec: the path of `{"TRAIN_SET": [...], "TEST_SET": [...], "PROBE_SET": [...]}`, or a name in `RULES`, or None
+            for the rule of the dataset.
         dataset_name: the dataset's name.
 
     Raises:

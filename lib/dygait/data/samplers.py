@@ -1,7 +1,7 @@
 """Batch samplers: which sequences make the batch of an iteration, and which of them this process loads.
 
-A batch is a pure function of (seed, iteration): every process derives the same global batch without talking to the others
-and takes its slice; and a run that goes on from iteration i draws what the uninterrupted run would have drawn.
+A batch is a pure function of (seed, iteration): every process derives the same global batch without talking to the
+others and takes its slice; and a run that goes on from iteration i draws what the uninterrupted run would have drawn.
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ class TripletSampler:
             )
         if self.people * self.each % world_size:
             raise UserError(
-                f"trainer_cfg.sampler.batch_size: P x K = {self.people} x {self.each} = {self.people * self.each} sequences "
-                f"cannot be dealt out evenly to {world_size} processes; change P or K, or the number of processes"
+                f"trainer_cfg.sampler.batch_size: P x K = {self.people} x {self.each} = {self.people * self.each} "
+                f"sequences cannot be dealt out evenly to {world_size} processes; change P or K, or the number of "
+                f"processes"
             )
         self.shuffle = batch_shuffle
         self.seed = seed
@@ -78,7 +79,7 @@ class TripletSampler:
         chosen: list[int] = []
         for label in rng.choice(len(self.sequences), self.people, replace=False):
             own = self.sequences[label]
-            # Someone with fewer than K sequences gives all of them again and again, so that every person counts K times.
+            # Someone with fewer than K sequences gives all of them again and again: every person counts K times.
             rounds = [rng.permutation(own) for _ in range(-(-self.each // len(own)))]
             chosen.extend(np.concatenate(rounds)[: self.each].tolist())
         if self.shuffle:

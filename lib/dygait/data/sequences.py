@@ -106,7 +106,7 @@ def _is_current(root: Path, cached: dict[str, Any]) -> bool:
 
 
 def _cache_places(root: Path) -> list[Path]:
-    """Return where the cache file may be: in the folder itself, else in the user's cache (the folder may be read-only)."""
+    """Return where the cache file may be: in the folder itself, or, where that is read-only, in the user's cache."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return [root / _CACHE_NAME, home / "dygait" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:16]}.json"]
 
@@ -143,7 +143,9 @@ def load_index(root: str | Path) -> SequenceIndex:
     """
     folder = Path(root).resolve()
     if not folder.is_dir():
-        raise UserError(f"data_cfg.dataset_root: no such folder: {root}; see datasets/README.md for how to prepare the data")
+        raise UserError(
+            f"data_cfg.dataset_root: no such folder: {root}; see datasets/README.md for how to prepare the data"
+        )
     content = _read_cache(folder)
     if content is None:
         content = _scan(folder)

@@ -1,7 +1,7 @@
 """Reading silhouettes from disk.
 
-A pickle is a program. `read_pickle` runs only the few instructions that rebuild a NumPy array or a list of them; anything
-else in the file is refused by name, before it can run.
+A pickle is a program. `read_pickle` runs only the few instructions that rebuild a NumPy array or a list of them;
+anything else in the file is refused by name, before it can run.
 """
 
 from __future__ import annotations

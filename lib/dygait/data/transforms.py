@@ -1,7 +1,7 @@
 """Transforms of silhouettes: uint8 (S, H, W) to uint8 (S, H', W') in the loader, scaled to 0..1 on the device.
 
-A transform draws from the generator that it is given and from nothing else, once for a whole sequence, so that every frame
-of a walk is changed alike.
+A transform draws from the generator that it is given and from nothing else, once for a whole sequence, so that every
+frame of a walk is changed alike.
 """
 
 from __future__ import annotations
@@ -117,7 +117,9 @@ class Resize:
             return frames
         shrinks = self.height <= height and self.width <= width
         how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        return np.stack([cv2.resize(f, (self.width, self.height), interpolation=how) for f in np.ascontiguousarray(frames)])
+        return np.stack(
+            [cv2.resize(f, (self.width, self.height), interpolation=how) for f in np.ascontiguousarray(frames)]
+        )
 
 
 @TRANSFORMS.register("RandomHorizontalFlip")
@@ -183,4 +185,4 @@ def build_transform(spec: Any) -> Transform:
     """Build a YAML transform: a mapping, or a list of them to apply in turn."""
     if isinstance(spec, list):
         return Compose([dict(one) for one in spec])
-    return TRANSFORMS.build(spec)  # type: ignore[no-any-return]
+    return TRANSFORMS.build(spec)

@@ -96,7 +96,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"the checkpoint {path} is refused: it is damaged, or holds more than weights and plain values "
             f"({reason.strip() or type(error).__name__})"
         ) from None
-    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
+    weights = state.get("model") if isinstance(state, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(w, torch.Tensor) for w in weights.values()):
         raise UserError(f"the checkpoint {path} holds no weights under the key 'model'")
     return state
 

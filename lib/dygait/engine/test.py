@@ -100,7 +100,13 @@ def _protocol(config: Config) -> Protocol | None:
 
 
 def test_model(
-    config: Config, data: build.Data, model: nn.Module, device: torch.device, folder: RunFolder, iteration: int
+    config: Config,
+    data: build.Data,
+    source: build.Source,
+    model: nn.Module,
+    device: torch.device,
+    folder: RunFolder,
+    iteration: int,
 ) -> EvaluationResult | None:
     """Test a network: extract, score, print a table, and save the result beside the checkpoint.
 
@@ -112,7 +118,6 @@ def test_model(
     """
     evaluator = config.evaluator_cfg
     start = time.perf_counter()
-    source = build.test_source(config, data, device)
     log.info("testing iteration %d on %d sequences", iteration, len(source.dataset))
     features = extract(model, source, device, evaluator.enable_float16, evaluator.baseline == "gei")
     extracted = time.perf_counter()
@@ -205,7 +210,8 @@ def test(
     iteration = int(state.get("iteration", 0))
     if distributed.is_main():
         record(folder, "test", config, device, {"fingerprint": data.index.fingerprint, "notes": data.notes})
-    result = test_model(config, data, model, device, folder, iteration)
+    source = build.test_source(config, data, device)
+    result = test_model(config, data, source, model, device, folder, iteration)
     if result is not None:
         report_results(folder.summary, iteration, result.percentages, result.protocol)
         log.info("checkpoint %s; log %s; TensorBoard: tensorboard --logdir %s", path, folder.logs, folder.summary)

@@ -180,6 +180,7 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
         trainer.restore(checkpoint_of(settings.restore_hint, folder))
     first = trainer.iteration
     source = build.training_source(config, data, device, first)
+    tested = build.test_source(config, data, device) if settings.with_test else None
     if distributed.is_main():
         record(folder, "train", config, device, {"fingerprint": data.index.fingerprint, "notes": data.notes})
     count = sum(p.numel() for p in trainer.network.parameters())
@@ -203,8 +204,8 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
                     monitor.images(now, batch.silhouettes)
             if now % settings.save_iter == 0 or now == settings.total_iter:
                 _save(trainer, folder)
-                if settings.with_test:
-                    result = test_model(config, data, trainer.network, device, folder, now)
+                if tested is not None:
+                    result = test_model(config, data, tested, trainer.network, device, folder, now)
                     if result is not None:
                         monitor.results(now, result.percentages, result.protocol)
                     trainer.training_mode()

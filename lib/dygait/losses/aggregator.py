@@ -10,7 +10,7 @@ from torch import nn
 
 from dygait import distributed
 from dygait.errors import UserError
-from dygait.losses.base import Statistics, build_loss
+from dygait.losses.base import Loss, Statistics, build_loss
 
 
 class Outputs(Protocol):
@@ -23,9 +23,10 @@ class Outputs(Protocol):
 class LossAggregator(nn.Module):
     """Sum loss terms, each times its weight.
 
-    Under several processes with DistributedDataParallel, which averages their gradients, the result has the gradient that
-    one process would have on the whole batch: a term that compares sequences gathers those of all processes with gradient
-    and is multiplied by the number of processes; a term that is a mean over sequences is averaged right as it is.
+    Under several processes with DistributedDataParallel, which averages their gradients, the result has the gradient
+    that one process would have on the whole batch: a term that compares sequences gathers those of all processes with
+    gradient and is multiplied by the number of processes; a term that is a mean over sequences is averaged right as it
+    is.
 
     Args:
         terms: `loss_cfg` mappings: `type`, keywords, `loss_term_weight`, `log_prefix`.
@@ -33,12 +34,10 @@ class LossAggregator(nn.Module):
 
     def __init__(self, terms: Sequence[Mapping[str, Any]]) -> None:
         super().__init__()
-        self.losses = nn.ModuleList(build_loss(term) for term in terms)
+        losses = [build_loss(term) for term in terms]
+        self.losses = nn.ModuleList(losses)
         self.weights = [float(term.get("loss_term_weight", 1.0)) for term in terms]
-        prefixes = [
-            term.get("log_prefix") or loss.prefix  # type: ignore[union-attr]
-            for term, loss in zip(terms, self.losses, strict=True)
-        ]
+        prefixes = [term.get("log_prefix") or loss.prefix for term, loss in zip(terms, losses, strict=True)]
         self.prefixes = [p if prefixes.count(p) == 1 else f"{p}{i}" for i, p in enumerate(prefixes)]
 
     def forward(self, outputs: Outputs, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
@@ -55,7 +54,8 @@ class LossAggregator(nn.Module):
         total = torch.zeros((), device=labels.device)
         statistics: Statistics = {}
         for loss, weight, prefix in zip(self.losses, self.weights, self.prefixes, strict=True):
-            read: torch.Tensor | None = getattr(outputs, loss.reads)  # type: ignore[arg-type]
+            assert isinstance(loss, Loss)
+            read: torch.Tensor | None = getattr(outputs, loss.reads)
             if read is None:
                 raise UserError(
                     f"loss_cfg: {type(loss).__name__} reads logits, and the model gives none: set class_num or "

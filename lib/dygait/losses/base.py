@@ -22,7 +22,7 @@ class Loss(nn.Module):
 
     Attributes:
         reads: which field of `GaitOutput` it reads.
-        needs_whole_batch: it compares sequences with each other, so that under several processes it must see those of all.
+        needs_whole_batch: it compares sequences with each other: under several processes it must see those of all.
         prefix: the first part of its names in log and TensorBoard, unless the config gives one.
     """
 
@@ -39,8 +39,8 @@ def build_loss(loss_cfg: Mapping[str, Any]) -> Loss:
     """Build the loss that a `loss_cfg` mapping describes.
 
     Args:
-        loss_cfg: `type`, the loss's name, and its constructor's keywords; `loss_term_weight` and `log_prefix` belong to the
-            sum of losses and are left to it.
+        loss_cfg: `type`, the loss's name, and its constructor's keywords; `loss_term_weight` and `log_prefix` belong to
+            the sum of losses and are left to it.
 
     Returns:
         A loss: `loss, info = build_loss({"type": "TripletLoss", "margin": 0.2})(embeddings, labels)`.
@@ -50,4 +50,4 @@ def build_loss(loss_cfg: Mapping[str, Any]) -> Loss:
     """
     if not isinstance(loss_cfg, Mapping):
         raise UserError("loss_cfg must be a mapping with the key `type`")
-    return LOSSES.build({k: v for k, v in loss_cfg.items() if k not in ("loss_term_weight", "log_prefix")})  # type: ignore[no-any-return]
+    return LOSSES.build({k: v for k, v in loss_cfg.items() if k not in ("loss_term_weight", "log_prefix")})

@@ -18,7 +18,7 @@ def pairwise_distance(x: torch.Tensor) -> torch.Tensor:
     gram = torch.matmul(x, x.transpose(1, 2))
     sums = squared.unsqueeze(2) + squared.unsqueeze(1)
     difference = sums - 2 * gram
-    meaningful = difference > sums * (8 * torch.finfo(x.dtype).eps)
+    meaningful = ~(difference <= sums * (8 * torch.finfo(x.dtype).eps))  # written so that NaN stays NaN
     return torch.where(meaningful, difference, 1.0).sqrt() * meaningful
 
 
@@ -26,8 +26,9 @@ def pairwise_distance(x: torch.Tensor) -> torch.Tensor:
 class TripletLoss(Loss):
     """relu(d(a, p) - d(a, n) + margin) over all triplets of a part, averaged over those that are not zero.
 
-    Hermans et al., *In Defense of the Triplet Loss for Person Re-Identification*, 2017; by part: Chao et al., *GaitSet*,
-    AAAI 2019. The field's published numbers count an anchor as its own positive; so does this, unless told otherwise.
+    Hermans et al., *In Defense of the Triplet Loss for Person Re-Identification*, 2017; by part: Chao et al.,
+    *GaitSet*, AAAI 2019. The field's published numbers count an anchor as its own positive; so does this, unless told
+    otherwise.
 
     Args:
         margin: how much farther the negative must be.
@@ -59,8 +60,10 @@ class TripletLoss(Loss):
             embeddings = outputs if outputs.dtype == torch.float64 else outputs.float()
             distance = pairwise_distance(embeddings.permute(2, 0, 1))
             same = labels[:, None] == labels[None, :]
-            positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device) if self.exclude_self else same
-            # All pairs of a row: (P, N, N, 1) positives against (P, N, 1, N) negatives; masks, so that labels may be uneven.
+            positive = (
+                same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device) if self.exclude_self else same
+            )
+            # All pairs of a row: (P, N, N, 1) positives, (P, N, 1, N) negatives; masks, so that labels may be uneven.
             triplets = positive[:, :, None] & ~same[:, None, :]
             violation = F.relu(distance.unsqueeze(3) - distance.unsqueeze(2) + self.margin) * triplets
             count = (violation.detach() > 0).sum((1, 2, 3))

@@ -21,7 +21,8 @@ for _package in (backbones, models):
 def complete_model_cfg(model_cfg: Mapping[str, Any], dataset_name: str | None) -> dict[str, Any]:
     """Fill in what a model lets the dataset's name decide, where the mapping does not say it."""
     model = model_cfg.get("model")
-    chosen = getattr(MODELS.get(model), "chosen_by_dataset", None) if model in MODELS else None
+    known = isinstance(model, str) and model in MODELS
+    chosen = getattr(MODELS.get(str(model)), "chosen_by_dataset", None) if known else None
     return {**(chosen(dataset_name) if chosen else {}), **model_cfg}
 
 
@@ -33,12 +34,12 @@ def build_model(model_cfg: Mapping[str, Any], dataset_name: str | None = None) -
         dataset_name: lets a model choose what the mapping leaves open, as DyGait does its variant.
 
     Returns:
-        A module: `model(silhouettes, lengths=None)` takes float (N, S, H, W) in 0..1 and the sequences' true lengths (N,),
-        and returns a `GaitOutput`.
+        A module: `model(silhouettes, lengths=None)` takes float (N, S, H, W) in 0..1 and the sequences' true lengths
+        (N,), and returns a `GaitOutput`.
 
     Raises:
         UserError: the model is unknown, or its keywords are; every problem is listed.
     """
     if not isinstance(model_cfg, Mapping):
         raise UserError("model_cfg must be a mapping with the key `model`")
-    return MODELS.build(complete_model_cfg(model_cfg, dataset_name))  # type: ignore[no-any-return]
+    return MODELS.build(complete_model_cfg(model_cfg, dataset_name))

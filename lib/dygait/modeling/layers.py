@@ -1,8 +1,8 @@
 """The layers that gait networks are made of, exact on padded batches.
 
-N sequences, C channels, S frames, H x W pixels, P parts (horizontal strips), K classes. `lengths` is (N,) or None: how many
-of its S frames each sequence really has. A layer that mixes frames sees zeros where a sequence has ended, as it would at
-the end of a sequence alone; so a sequence has the same embedding alone and in a batch.
+N sequences, C channels, S frames, H x W pixels, P parts (horizontal strips), K classes. `lengths` is (N,) or None: how
+many of its S frames each sequence really has. A layer that mixes frames sees zeros where a sequence has ended, as it
+would at the end of a sequence alone; so a sequence has the same embedding alone and in a batch.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class FrameBatchNorm(nn.Module):
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """Return (N, C, S, H, W) for the same; padded frames come out as they may."""
         if lengths is None or not self.training:
-            return self.norm(x)  # type: ignore[no-any-return]
+            return self.norm(x)
         frames_first = x.transpose(1, 2)
         valid = valid_frames(lengths, x.shape[2])
         normed = self.norm(frames_first[valid].unsqueeze(2)).squeeze(2)
@@ -110,7 +110,7 @@ class GeMHorizontalPooling(nn.Module):
     """Cut the map into horizontal strips and take each strip's generalised mean, (mean of x^p)^(1/p).
 
     Strips: Fu et al., *Horizontal Pyramid Matching*, AAAI 2019; the learnt exponent in gait: Lin et al., ICCV 2021.
-    Computed in float32 under autocast too: x^6.5 leaves the range of half precision.
+    Computed in float32 (or float64) under autocast too: x^6.5 leaves the range of half precision.
 
     Args:
         bin_num: numbers of strips, one pooling each; their sum is P.
@@ -129,7 +129,8 @@ class GeMHorizontalPooling(nn.Module):
         n, c, h, _ = x.shape
         with torch.autocast(x.device.type, enabled=False):
             # log2 and exp2 rather than pow: the same function, whose gradient in p and in x needs no second pow.
-            power = (x.float().clamp(min=self.eps).log2() * self.p).exp2()
+            precise = x if x.dtype == torch.float64 else x.float()
+            power = (precise.clamp(min=self.eps).log2() * self.p).exp2()
             rows = power.mean(3)
             strips = [rows.reshape(n, c, b, h // b).mean(3) for b in self.bin_num]
             return (torch.cat(strips, 2).log2() / self.p).exp2()
@@ -181,7 +182,7 @@ class SeparateBNNecks(nn.Module):
 
 
 def initialise(model: nn.Module) -> None:
-    """Initialise as the field does: convolutions and linear layers Xavier uniform, BatchNorm weight N(1, 0.02), bias 0."""
+    """Initialise as the field does: convolutions and linear layers Xavier uniform, BatchNorm weights N(1, 0.02)."""
     for module in model.modules():
         if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
             nn.init.xavier_uniform_(module.weight)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Physique:
     """One person's body and everyday clothes. Lengths in metres; ``*_scale`` and ``*_girth`` are factors on the mean."""
 
-    stature: float = trait(1.69, 0.052)
+    stature: float = trait(1.69, 0.07)
     leg_scale: float = trait(1.0, 0.025)
     shin_share: float = trait(0.5, 0.0098)
     arm_scale: float = trait(1.0, 0.028)

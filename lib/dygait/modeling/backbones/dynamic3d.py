@@ -32,15 +32,20 @@ class DynamicStage(nn.Module):
         out_channels: C_out.
         spatial_frames: how many frames the spatial branch sees, 1 or 3.
         norm: `none`, or `batch`: a BatchNorm on the global branch and one on the sum of the others, before each relu.
-        form: `plain` computes what the formula says; `fast` the same with fewer products. Weights are the same for both.
+        form: `plain` computes what the formula says; `fast` the same with fewer products. Weights are the same for
+            both.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, spatial_frames: int, norm: Norm, form: Form = "fast") -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, spatial_frames: int, norm: Norm, form: Form = "fast"
+    ) -> None:
         super().__init__()
         spatial = (spatial_frames, 3, 3)
         self.conv_global = nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False)
         self.conv_dynamic = nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False)
-        self.conv_spatial = nn.Conv3d(in_channels, out_channels, spatial, padding=(spatial_frames // 2, 1, 1), bias=False)
+        self.conv_spatial = nn.Conv3d(
+            in_channels, out_channels, spatial, padding=(spatial_frames // 2, 1, 1), bias=False
+        )
         self.norm_global = FrameBatchNorm(out_channels) if norm == "batch" else None
         self.norm_local = FrameBatchNorm(out_channels) if norm == "batch" else None
         self.local_branches = self.local_fast if form == "fast" else self.local_plain
@@ -84,8 +89,8 @@ class DynamicStage(nn.Module):
 class DynamicAugmentation(nn.Module):
     """The Dynamic Augmentation Module (DAM): two stages and a shortcut.
 
-    The shortcut is the identity where the numbers of channels agree, else a 1x1x1 convolution: the authors' release adds
-    unlike numbers of channels, which cannot run (docs/fidelity.md).
+    The shortcut is the identity where the numbers of channels agree, else a 1x1x1 convolution: the authors' release
+    adds unlike numbers of channels, which cannot run (docs/fidelity.md).
 
     Args:
         in_channels: C_in.

@@ -55,8 +55,9 @@ class NeckSizes(TypedDict):
 class DyGait(nn.Module):
     """The network of the paper: a backbone of DAMs, temporal max, GeM horizontal pooling, separate FCs, and a head.
 
-    Two heads. With `SeparateBNNecks`: triplet loss and test use the features before the BNNeck, whose logits are cosines.
-    Without: GaitGL's, whose features after a BatchNorm serve triplet loss, test and a further separate FC to the logits.
+    Two heads. With `SeparateBNNecks`: triplet loss and test use the features before the BNNeck, whose logits are
+    cosines. Without: GaitGL's, whose features after a BatchNorm serve triplet loss, test and a further separate FC to
+    the logits.
 
     Args:
         channels: the backbone's channels: four for `deep`, three for `shallow`.
@@ -86,7 +87,9 @@ class DyGait(nn.Module):
         input_size: list[int] | None = None,
     ) -> None:
         super().__init__()
-        found = self.problems(channels, variant, bin_num, class_num, SeparateFCs, SeparateBNNecks, norm, dam, input_size)
+        found = self.problems(
+            channels, variant, bin_num, class_num, SeparateFCs, SeparateBNNecks, norm, dam, input_size
+        )
         if found:
             raise UserError("; ".join(f"{'.'.join(p.path)}: {p.message}" for p in found))
         bins = bin_num or _BINS[variant]
@@ -126,7 +129,9 @@ class DyGait(nn.Module):
         found = []
         backbone = _BACKBONES[variant]
         if len(channels) != backbone.depth or min(channels) < 1:
-            found.append(Problem(("channels",), f"the {variant} variant takes {backbone.depth} positive numbers, got {channels}"))
+            found.append(
+                Problem(("channels",), f"the {variant} variant takes {backbone.depth} positive numbers, got {channels}")
+            )
             return found
         bins = bin_num or _BINS[variant]
         height, width = input_size or [64, 44]
@@ -136,8 +141,8 @@ class DyGait(nn.Module):
             found.append(
                 Problem(
                     ("bin_num",),
-                    f"a {height}x{width} input gives features {rows} rows high, which do not divide into {unfit} strips; "
-                    f"choose divisors of {rows}, or another input_size",
+                    f"a {height}x{width} input gives features {rows} rows high, which do not divide into {unfit} "
+                    f"strips; choose divisors of {rows}, or another input_size",
                 )
             )
         parts, out = sum(bins), channels[-1]
@@ -168,8 +173,8 @@ class DyGait(nn.Module):
         rows = features.shape[3]
         if any(rows % b for b in self.pooling.bin_num):
             raise UserError(
-                f"model_cfg: silhouettes {silhouettes.shape[2]} high give features {rows} rows high, which do not divide "
-                f"into {self.pooling.bin_num} strips; set input_size and bin_num to fit the data"
+                f"model_cfg: silhouettes {silhouettes.shape[2]} high give features {rows} rows high, which do not "
+                f"divide into {self.pooling.bin_num} strips; set input_size and bin_num to fit the data"
             )
         parts = self.fcs(self.pooling(temporal_max(features, lengths)))
         if self.necks is not None:

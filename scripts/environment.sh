@@ -1,0 +1,71 @@
+# Sourced by the other scripts, from the repository's root: a Python environment that has what the given requirement files
+# ask for. An active environment (virtual or conda) is used as it is, else .venv is made; only what is missing is installed.
+
+say() { printf '[setup] %s\n' "$*" >&2; }
+
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 2
+}
+
+# Prints the first Python that is new enough and can make environments.
+find_python() {
+    local candidate
+    for candidate in python3 python3.13 python3.12 python3.11 python3.10 python; do
+        if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    fail "no Python 3.10 or newer with the modules venv and ensurepip is on the PATH; install one (on Debian and Ubuntu: apt install python3 python3-venv)"
+}
+
+activate_environment() {
+    if [[ -n "${VIRTUAL_ENV:-}" || -n "${CONDA_PREFIX:-}" ]]; then
+        python -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+            fail "the active environment has $(python --version); Python 3.10 or newer is needed"
+        return
+    fi
+    if [[ ! -x .venv/bin/python ]] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+        local found
+        found=$(find_python)
+        say "making .venv with $("$found" --version)"
+        "$found" -m venv --clear .venv
+    fi
+    # shellcheck disable=SC1091
+    source .venv/bin/activate
+}
+
+# The packages for processors only are a tenth of the size; where their index cannot be reached, pip does without.
+torch_index() {
+    local url=https://download.pytorch.org/whl/cpu
+    if command -v nvidia-smi >/dev/null || [[ "$(uname -s)" != Linux ]]; then
+        return
+    fi
+    if python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=3)' "$url/torch/" 2>/dev/null; then
+        echo --extra-index-url "$url"
+    fi
+}
+
+# install_requirements FILE...: what the files name and the environment lacks.
+install_requirements() {
+    python -m pip --version >/dev/null 2>&1 || python -m ensurepip >/dev/null 2>&1 ||
+        fail "the active environment has no pip; add it, or deactivate the environment to have .venv made"
+    local listed package index=()
+    listed=$(python scripts/missing_requirements.py "$@")
+    if [[ -z "$listed" ]]; then
+        return
+    fi
+    say "installing into $(python -c 'import sys; print(sys.prefix)'):"
+    while IFS= read -r package; do
+        say "  $package"
+        index=()
+        if [[ "$package" == torch* ]]; then
+            # shellcheck disable=SC2207
+            index=($(torch_index))
+        fi
+        python -m pip install -qq --disable-pip-version-check --constraint scripts/constraints.txt \
+            ${index[@]+"${index[@]}"} "$package" </dev/null ||
+            fail "pip could not install $package; its messages are above"
+    done <<<"$listed"
+}

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Lint, format, types, tests: what a change must pass. Arguments go to pytest: bash scripts/test.sh tests/engine -k resume
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+source scripts/environment.sh
+activate_environment
+install_requirements requirements.txt requirements-dev.txt
+
+echo "[1/4] ruff check" && python -m ruff check .
+echo "[2/4] ruff format" && python -m ruff format --check .
+echo "[3/4] mypy" && python -m mypy
+echo "[4/4] pytest"
+# Two tests at a time: threads that spin while they wait would take the other's core.
+export OMP_WAIT_POLICY=passive
+exec python -m pytest --numprocesses 2 --dist worksteal "$@"

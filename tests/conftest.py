@@ -1,0 +1,87 @@
+"""Fixtures that tests of every package share."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tests are tiny: on a few cores threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test behaves the same whether or not the suite itself was started by a launcher."""
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def blob_walk(frames: int, size: tuple[int, int], width: float, rng: np.random.Generator) -> np.ndarray:
+    """Return uint8 (S, H, W), 0 or 255: an ellipse over two swinging legs; the width tells who it is."""
+    height, columns = size
+    y = (np.arange(height)[:, None] + 0.5) / height
+    x = (np.arange(columns)[None, :] + 0.5 - columns / 2) / height
+    phase = rng.uniform(0, 2 * np.pi)
+    walk = np.zeros((frames, height, columns), np.uint8)
+    for s in range(frames):
+        swing = 0.12 * np.sin(phase + 0.5 * s)
+        trunk = (x / width) ** 2 + ((y - 0.35) / 0.35) ** 2 < 1
+        legs = (y > 0.55) & ((np.abs(x - swing * (y - 0.5) * 2) < 0.05) | (np.abs(x + swing * (y - 0.5) * 2) < 0.05))
+        walk[s][trunk | legs] = 255
+        walk[s][rng.random(size) < 0.01] = 255
+    return walk
+
+
+def make_tree(
+    root: Path,
+    ids: Sequence[str] = ("001", "002", "003", "004"),
+    types: Sequence[str] = ("nm-01", "nm-02"),
+    views: Sequence[str] = ("000", "090"),
+    frames: tuple[int, int] = (8, 14),
+    size: tuple[int, int] = (64, 64),
+    seed: int = 0,
+) -> Path:
+    """Write `root/<id>/<type>/<view>/<view>.pkl`, a pickle of uint8 (S, H, W) each; the same for the same arguments.
+
+    Args:
+        root: the folder to fill; made where it is missing.
+        ids: the people; each has a width of trunk of their own.
+        types: the walks of each.
+        views: the views of each walk.
+        frames: the fewest and the most frames of a sequence.
+        size: (H, W).
+        seed: another seed gives other frames.
+
+    Returns:
+        `root`.
+    """
+    for i, person in enumerate(ids):
+        for j, kind in enumerate(types):
+            for k, view in enumerate(views):
+                rng = np.random.default_rng((seed, i, j, k))
+                folder = root / person / kind / view
+                folder.mkdir(parents=True)
+                count = int(rng.integers(frames[0], frames[1] + 1))
+                walk = blob_walk(count, size, 0.08 + 0.12 * i / max(1, len(ids) - 1), rng)
+                (folder / f"{view}.pkl").write_bytes(pickle.dumps(walk))
+    return root
+
+
+TreeFactory = Callable[..., Path]
+
+
+@pytest.fixture
+def silhouette_tree(tmp_path: Path) -> TreeFactory:
+    """`make_tree`, whose first argument may be left out: then `data` in the test's own folder is filled."""
+    return lambda root=tmp_path / "data", **options: make_tree(root, **options)

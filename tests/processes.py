@@ -1,0 +1,38 @@
+"""Running a function of a test module in several processes that form a Gloo group."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+def _work(rank: int, function: Callable[..., Any], world: int, folder: str, arguments: tuple[Any, ...]) -> None:
+    torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # no name look-up: the tests need no network
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world, timeout=timedelta(seconds=60)
+    )
+    try:
+        torch.save(function(*arguments), f"{folder}/{rank}.pt")
+        dist.barrier()  # nobody leaves while another still talks to it
+    finally:
+        dist.destroy_process_group()
+
+
+def in_processes(function: Callable[..., Any], world: int, folder: Path, *arguments: Any) -> list[Any]:
+    """Return what `function(*arguments)` returns in each of `world` processes, in rank order.
+
+    Args:
+        function: a function at the top of a module, so that another process can import it.
+        world: how many processes.
+        folder: an empty folder for the rendezvous and the results.
+        arguments: what can be pickled.
+    """
+    torch.multiprocessing.spawn(_work, (function, world, str(folder), arguments), world)
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world)]

@@ -1,0 +1,66 @@
+"""The Dynamic Augmentation Module, straight from its formula: NumPy, one sequence, one loop for every tap of a kernel.
+
+    stage(x) = relu(Wg * x) + relu(Wd * (x - mean over frames of x) + Ws * x)
+    DAM(x) = stage2(stage1(x)) + shortcut(x)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+Norms = Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]  # mean, variance, weight, bias, each (C,)
+
+
+def convolution(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """(C, S, H, W) with (O, C, k, l, m), odd sizes, zeros outside, no bias, to (O, S, H, W)."""
+    _, frames, height, width = x.shape
+    out = np.zeros((kernel.shape[0], frames, height, width))
+    back, up, left = (size // 2 for size in kernel.shape[2:])
+    for a in range(kernel.shape[2]):
+        for b in range(kernel.shape[3]):
+            for c in range(kernel.shape[4]):
+                for s in range(frames):
+                    for i in range(height):
+                        for j in range(width):
+                            t, y, z = s + a - back, i + b - up, j + c - left
+                            if 0 <= t < frames and 0 <= y < height and 0 <= z < width:
+                                out[:, s, i, j] += kernel[:, :, a, b, c] @ x[:, t, y, z]
+    return out
+
+
+def normalise(x: np.ndarray, norm: tuple[np.ndarray, ...] | None) -> np.ndarray:
+    """BatchNorm in evaluation mode, (C, S, H, W) to the same."""
+    if norm is None:
+        return x
+    mean, variance, weight, bias = (v[:, None, None, None] for v in norm)
+    return (x - mean) / np.sqrt(variance + 1e-5) * weight + bias
+
+
+def relu(x: np.ndarray) -> np.ndarray:
+    return np.where(x > 0, x, 0)
+
+
+def stage(x: np.ndarray, weights: Mapping[str, np.ndarray], norms: Norms) -> np.ndarray:
+    template = np.zeros_like(x[:, 0])
+    for s in range(x.shape[1]):
+        template += x[:, s] / x.shape[1]
+    moving = np.stack([x[:, s] - template for s in range(x.shape[1])], axis=1)
+    whole = convolution(x, weights["conv_global.weight"])
+    local = convolution(moving, weights["conv_dynamic.weight"]) + convolution(x, weights["conv_spatial.weight"])
+    return relu(normalise(whole, norms.get("norm_global"))) + relu(normalise(local, norms.get("norm_local")))
+
+
+def dam(x: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    """One sequence (C_in, S, H, W) to (C_out, S, H, W); weights by their names in the module's state dict."""
+    y = x
+    for name in ("stage1", "stage2"):
+        own = {k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")}
+        norms = {
+            branch: tuple(own[f"{branch}.norm.{k}"] for k in ("running_mean", "running_var", "weight", "bias"))
+            for branch in ("norm_global", "norm_local")
+            if f"{branch}.norm.weight" in own
+        }
+        y = stage(y, own, norms)
+    return y + (convolution(x, weights["shortcut.weight"]) if "shortcut.weight" in weights else x)

@@ -1,0 +1,72 @@
+"""Losses by plain Python loops over lists."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+Grid = Sequence[Sequence[float]]  # C x P, or K x P, of one sequence
+
+
+class Triplet(NamedTuple):
+    loss: float
+    hard_loss: float
+    loss_num: float
+    mean_dist: float
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def triplet(embeddings: Sequence[Grid], labels: Sequence[int], margin: float, exclude_self: bool = False) -> Triplet:
+    """Every anchor, every positive, every negative, part by part."""
+    count, channels, parts = len(labels), len(embeddings[0]), len(embeddings[0][0])
+    losses, hards, numbers, distances = [], [], [], []
+    for p in range(parts):
+
+        def distance(i: int, j: int, p: int = p) -> float:
+            return math.sqrt(sum((embeddings[i][c][p] - embeddings[j][c][p]) ** 2 for c in range(channels)))
+
+        violations = []
+        for a in range(count):
+            positives = [i for i in range(count) if labels[i] == labels[a] and not (exclude_self and i == a)]
+            negatives = [i for i in range(count) if labels[i] != labels[a]]
+            for i in positives:
+                for j in negatives:
+                    violations.append(max(0.0, distance(a, i) - distance(a, j) + margin))
+            hard = 0.0
+            if positives and negatives:
+                farthest, nearest = max(distance(a, i) for i in positives), min(distance(a, j) for j in negatives)
+                hard = max(0.0, farthest - nearest + margin)
+            hards.append(hard)
+        violated = [v for v in violations if v > 0]
+        losses.append(mean(violated))
+        numbers.append(float(len(violated)))
+        distances += [distance(i, j) for i in range(count) for j in range(count)]
+    return Triplet(mean(losses), mean(hards), mean(numbers), mean(distances))
+
+
+def cross_entropy(logits: Sequence[Grid], labels: Sequence[int], scale: float, eps: float) -> float:
+    """Minus the log of the softmax, at a target of 1 - eps for the label and eps spread over all classes alike."""
+    terms = []
+    for one, label in zip(logits, labels, strict=True):
+        classes, parts = len(one), len(one[0])
+        for p in range(parts):
+            scaled = [scale * one[k][p] for k in range(classes)]
+            largest = max(scaled)
+            norm = largest + math.log(sum(math.exp(v - largest) for v in scaled))
+            for k in range(classes):
+                target = eps / classes + (1 - eps if k == label else 0)
+                terms.append(-target * (scaled[k] - norm))
+    return sum(terms) / (len(labels) * len(logits[0][0]))
+
+
+def accuracy(logits: Sequence[Grid], labels: Sequence[int]) -> float:
+    right = []
+    for one, label in zip(logits, labels, strict=True):
+        for p in range(len(one[0])):
+            column = [one[k][p] for k in range(len(one))]
+            right.append(float(column.index(max(column)) == label))
+    return mean(right)

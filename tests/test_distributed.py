@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+import torch
+
+from dygait import distributed
+from dygait.errors import UserError
+from processes import in_processes
+
+CPU = torch.device("cpu")
+
+
+class TestOneProcess:
+    """Everything is safe, and does nothing, where no launcher started us."""
+
+    def test_who_we_are(self) -> None:
+        assert distributed.rank() == 0
+        assert distributed.world_size() == 1
+        assert distributed.is_main()
+        assert distributed.local_processes() == 1
+        assert distributed.available_cores() >= 1
+
+    def test_collectives_return_what_they_are_given(self) -> None:
+        rows = torch.arange(6.0).reshape(3, 2).requires_grad_()
+        for found in (
+            distributed.gather_with_gradient(rows),
+            distributed.gather(rows),
+            distributed.gather_uneven(rows, CPU),
+        ):
+            assert found is rows
+        assert distributed.mean_over_processes({"a": 1.5}, CPU) == {"a": 1.5}
+        distributed.barrier()
+
+    def test_main_first_runs_once_and_lets_errors_through(self) -> None:
+        calls: list[int] = []
+        assert distributed.main_first(lambda: calls.append(1) or "done") == "done"
+        assert calls == [1]
+
+        def fail() -> None:
+            raise UserError("mend it")
+
+        with pytest.raises(UserError, match=r"^mend it$"):
+            distributed.main_first(fail)
+
+    def test_process_group_without_a_launcher_makes_no_group(self) -> None:
+        threads = torch.get_num_threads()
+        with distributed.process_group() as device:
+            assert not torch.distributed.is_initialized()
+            assert device.type in ("cpu", "cuda")
+        torch.set_num_threads(threads)
+
+
+class TestEnvironment:
+    def test_processes_of_this_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WORLD_SIZE", "8")
+        assert distributed.local_processes() == 8  # old launchers set no LOCAL_WORLD_SIZE
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+        assert distributed.local_processes() == 4
+
+    @pytest.mark.parametrize(("gpus", "processes", "expected"), [(0, 1, "cpu"), (1, 2, "cpu"), (2, 2, "cuda:1"), (4, 2, "cuda:1")])
+    def test_a_gpu_only_where_every_process_has_one(
+        self, monkeypatch: pytest.MonkeyPatch, gpus: int, processes: int, expected: str
+    ) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        assert distributed.choose_device(1, processes) == torch.device(expected)
+
+
+def failing_on(ranks: tuple[int, ...]) -> str:
+    """What `main_first` says where its work fails on some ranks."""
+
+    def work() -> int:
+        if distributed.rank() in ranks:
+            raise UserError(f"no data, says {distributed.rank()}")
+        return distributed.rank()
+
+    try:
+        return f"returned {distributed.main_first(work)}"
+    except UserError as error:
+        return f"raised {error}"
+
+
+def order_of_work(folder: str) -> bool:
+    """Whether this process found, at its turn, what rank 0 had left."""
+
+    def work() -> bool:
+        path = os.path.join(folder, "left-by-main")  # noqa: PTH118
+        found = os.path.exists(path)  # noqa: PTH110
+        if distributed.is_main():
+            with open(path, "w") as file:  # noqa: PTH123
+                file.write("here")
+        return found
+
+    return distributed.main_first(work)
+
+
+def everything(folder: str) -> dict[str, Any]:
+    """Every collective, seen from one of the processes."""
+    rank, world = distributed.rank(), distributed.world_size()
+    rows = (torch.arange(6.0, dtype=torch.float64).reshape(3, 2) + 10 * rank).requires_grad_()
+    together = distributed.gather_with_gradient(rows)
+    # A loss whose gradient differs from row to row: the sum of the cubes.
+    (together**3).sum().backward()
+    uneven = {
+        name: distributed.gather_uneven(torch.full((counts[rank], 2), rank, dtype=torch.int64), CPU)
+        for name, counts in {"both": (3, 1), "first empty": (0, 2), "last empty": (2, 0), "all empty": (0, 0)}.items()
+    }
+    return {
+        "rank": rank,
+        "world": world,
+        "is_main": distributed.is_main(),
+        "rows": rows.detach(),
+        "together": together.detach(),
+        "gradient": rows.grad,
+        "gathered": distributed.gather(rows),
+        "labels": distributed.gather(torch.tensor([rank, 5])),
+        "transposed": distributed.gather(torch.tensor([[1, 2], [3, 4]]).T + 10 * rank),
+        "uneven": uneven,
+        "mean": distributed.mean_over_processes({"b": float(rank), "a": 3.0}, CPU),
+        "no error": failing_on(()),
+        "main fails": failing_on((0,)),
+        "main was first": order_of_work(folder),
+    }
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("two")
+    return in_processes(everything, 2, folder, str(folder))
+
+
+class TestTwoProcesses:
+    def test_who_they_are(self, seen: list[dict[str, Any]]) -> None:
+        assert [(s["rank"], s["world"], s["is_main"]) for s in seen] == [(0, 2, True), (1, 2, False)]
+
+    def test_gather_with_gradient(self, seen: list[dict[str, Any]]) -> None:
+        whole = torch.cat([s["rows"] for s in seen])
+        for s in seen:
+            assert torch.equal(s["together"], whole)
+            # The gradient of the whole batch's loss in these rows: complete, and theirs alone.
+            assert torch.equal(s["gradient"], 3 * s["rows"] ** 2)
+
+    def test_gather(self, seen: list[dict[str, Any]]) -> None:
+        whole = torch.cat([s["rows"] for s in seen])
+        for s in seen:
+            assert torch.equal(s["gathered"], whole)
+            assert not s["gathered"].requires_grad
+            assert s["labels"].tolist() == [0, 5, 1, 5]
+            assert s["transposed"].tolist() == [[1, 3], [2, 4], [11, 13], [12, 14]]
+
+    @pytest.mark.parametrize(
+        ("case", "ranks"),
+        [("both", [0, 0, 0, 1]), ("first empty", [1, 1]), ("last empty", [0, 0]), ("all empty", [])],
+    )
+    def test_gather_uneven(self, seen: list[dict[str, Any]], case: str, ranks: list[int]) -> None:
+        for s in seen:
+            found = s["uneven"][case]
+            assert found.shape == (len(ranks), 2)
+            assert found.dtype == torch.int64
+            assert found.tolist() == [[r, r] for r in ranks]
+
+    def test_mean_over_processes(self, seen: list[dict[str, Any]]) -> None:
+        assert [s["mean"] for s in seen] == [{"a": 3.0, "b": 0.5}] * 2
+
+    def test_main_first(self, seen: list[dict[str, Any]]) -> None:
+        assert [s["no error"] for s in seen] == ["returned 0", "returned 1"]
+        assert [s["main was first"] for s in seen] == [False, True]
+
+    def test_an_error_of_rank_0_is_raised_everywhere(self, seen: list[dict[str, Any]]) -> None:
+        assert [s["main fails"] for s in seen] == ["raised no data, says 0"] * 2
