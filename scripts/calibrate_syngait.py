@@ -1,12 +1,12 @@
 """Is SynGait as hard as real data? Rank-1 of the plainest yardstick, beside that of real CASIA-B.
 
-The yardstick: nearest neighbour (Euclidean) on gait energy images, the mean over a sequence's frames, of the 50 test ids.
-Gallery nm-01..04, one view at a time; probes NM nm-05,06, BG bg-01,02, CL cl-01,02; "same" is the mean over the 11 pairs of
-identical views, "across" that over the other 110.
+The yardstick: nearest neighbour (Euclidean) on gait energy images, the mean over a sequence's frames, of the 50 test
+ids. Gallery nm-01..04, one view at a time; probes NM nm-05,06, BG bg-01,02, CL cl-01,02; "same" is the mean over the 11
+pairs of identical views, "across" that over the other 110.
 
-    python scripts/calibrate_syngait.py                        # makes the test ids of `full` in a temporary folder (1.6 GB)
-    python scripts/calibrate_syngait.py --syngait DIR          # uses `full` as made by `dygait synth --preset full --output DIR`
-    python scripts/calibrate_syngait.py --real DIR             # measures real CASIA-B too (pickles), instead of quoting it
+    python scripts/calibrate_syngait.py                 # makes the test ids of `full` in a temporary folder (1.6 GB)
+    python scripts/calibrate_syngait.py --syngait DIR   # uses what `dygait synth --preset full --output DIR` made
+    python scripts/calibrate_syngait.py --real DIR      # measures real CASIA-B too (pickles), instead of quoting it
 
 Exit code 0 when all six figures are within tolerance, else 1.
 """
@@ -97,8 +97,12 @@ def within_tolerance(ours: dict[str, tuple[float, float]], real: dict[str, tuple
 def main() -> int:
     """Measure, print, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--syngait", type=Path, metavar="DIR", help="SynGait `full` as pickles (default: made for this run)")
-    parser.add_argument("--real", type=Path, metavar="DIR", help="real CASIA-B as pickles (default: its figures are quoted)")
+    parser.add_argument(
+        "--syngait", type=Path, metavar="DIR", help="SynGait `full` as pickles (default: made for this run)"
+    )
+    parser.add_argument(
+        "--real", type=Path, metavar="DIR", help="real CASIA-B as pickles (default: its figures are quoted)"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes that make SynGait (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     args = parser.parse_args()
@@ -116,20 +120,25 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for folder, found in ((args.syngait, images), (args.real, real_images)):
-        if found is not None and not {name for name, _, _ in found} == set(TEST_IDS):
+        if found is not None and {name for name, _, _ in found} != set(TEST_IDS):
             print(f"error: {folder} lacks some of the test ids {TEST_IDS[0]}..{TEST_IDS[-1]}", file=sys.stderr)
             return 2
     tables = rank1(images)
     ours, real = summary(tables), summary(rank1(real_images)) if real_images is not None else REAL
 
     print("rank-1 (%), nearest neighbour on gait energy images, 50 test ids")
-    print(f"{'':24}" + "".join(f"{group + ' same':>10}" for group in real) + "".join(f"{group + ' across':>11}" for group in real))
+    print(
+        f"{'':24}"
+        + "".join(f"{group + ' same':>10}" for group in real)
+        + "".join(f"{group + ' across':>11}" for group in real)
+    )
     for name, row in (("real CASIA-B", real), ("SynGait full", ours)):
         print(f"{name:24}" + "".join(f"{row[g][0]:10.1f}" for g in real) + "".join(f"{row[g][1]:11.1f}" for g in real))
     print(f"{'difference':24}" + "".join(f"{ours[g][0] - real[g][0]:+10.1f}" for g in real), end="")
     print("".join(f"{ours[g][1] - real[g][1]:+11.1f}" for g in real))
     fits = within_tolerance(ours, real)
-    print(f"{'within' if fits else 'NOT within'} {TOLERANCE[0]:.0f} points in the same view and {TOLERANCE[1]:.0f} across views")
+    same, across = TOLERANCE
+    print(f"{'within' if fits else 'NOT within'} {same:.0f} points in the same view and {across:.0f} across views")
     if args.json is not None:
         content = {
             "real": real,
@@ -141,7 +150,11 @@ def main() -> int:
                 "real": "measured" if real_images is not None else "quoted",
                 "tables": {group: table.round(1).tolist() for group, table in tables.items()},
             },
-            "environment": {"python": platform.python_version(), "numpy": np.__version__, "machine": platform.machine()},
+            "environment": {
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "machine": platform.machine(),
+            },
         }
         args.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return 0 if fits else 1

@@ -1,4 +1,4 @@
-"""Print the requirements, of the files named, that this environment does not meet, one a line; pip reads nothing for that."""
+"""Print the requirements, of the files named, that this environment does not meet, one a line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiny experiments on trees that a test makes itself: a configuration, and what runs it in this process or in others."""
+"""Tiny experiments on trees that a test makes: a configuration, and what runs it, in this process or in others."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from unittest import mock
 
 import torch
 import yaml
-from conftest import make_tree
 
+from conftest import make_tree
 from dygait import cli, distributed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -54,7 +54,7 @@ def tiny_settings(root: Path, partition: Path) -> dict[str, Any]:
             "save_iter": 2,
             "log_iter": 1,
             "save_name": "tiny",
-            "sampler": {"batch_size": [2, 2], "sample_type": "fixed_ordered", "frames_num_fixed": 6},
+            "sampler": {"batch_size": [2, 2], "sample_type": "fixed_ordered", "frames_num_fixed": 9},
             "transform": {"type": "BaseSilTransform"},
         },
         "evaluator_cfg": {
@@ -143,7 +143,7 @@ def environment(**extra: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "OMP_WAIT_POLICY": "passive", "CUDA_VISIBLE_DEVICES": "", **extra}
 
 
-def command(*arguments: str, timeout: float = 150, **extra: str) -> subprocess.CompletedProcess[str]:
+def command(*arguments: str, timeout: float = 400, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run Python with arguments, from the repository's root, and return what it said."""
     return subprocess.run(
         [sys.executable, *arguments],

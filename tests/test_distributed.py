@@ -60,7 +60,9 @@ class TestEnvironment:
         monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
         assert distributed.local_processes() == 4
 
-    @pytest.mark.parametrize(("gpus", "processes", "expected"), [(0, 1, "cpu"), (1, 2, "cpu"), (2, 2, "cuda:1"), (4, 2, "cuda:1")])
+    @pytest.mark.parametrize(
+        ("gpus", "processes", "expected"), [(0, 1, "cpu"), (1, 2, "cpu"), (2, 2, "cuda:1"), (4, 2, "cuda:1")]
+    )
     def test_a_gpu_only_where_every_process_has_one(
         self, monkeypatch: pytest.MonkeyPatch, gpus: int, processes: int, expected: str
     ) -> None:

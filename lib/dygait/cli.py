@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -16,6 +17,7 @@ from dygait.errors import LocalError, UserError
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130
+_PATIENCE = 20.0  # seconds; longer than processes that start together are apart
 
 
 def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,6 +91,10 @@ def _guarded(work: Callable[[], int]) -> int:
         if _is_main() or isinstance(error, LocalError):
             sys.stdout.flush()
             print(f"dygait: error: {error}", file=sys.stderr, flush=True)
+        else:
+            # Rank 0 has met the same mistake. A launcher ends all processes when the first one ends: let it be the one
+            # that speaks.
+            time.sleep(_PATIENCE)
         return _BAD_INPUT
     except KeyboardInterrupt:
         return _INTERRUPTED

@@ -27,7 +27,7 @@ class Problem(NamedTuple):
 
 def suggest(name: str, valid: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the valid name that is nearest to `name`, or an empty string."""
-    lowered = {v.lower(): v for v in valid}
+    lowered = {v.lower(): v for v in reversed(list(valid))}  # of names that differ in case alone, the first
     near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
     return f"; did you mean {lowered[near[0]]!r}?" if near else ""
 

@@ -75,7 +75,7 @@ def test_newest_is_by_number(tmp_path: Path) -> None:
 
 
 def hostile_files(folder: Path, sentinel: Path) -> dict[str, Path]:
-    """Write files that make `sentinel` where they are loaded without care: the zip format, the old one, a bare pickle."""
+    """Write files that make `sentinel` where they are loaded without care, one of each form."""
     state = {"model": {"weight": torch.zeros(1)}, "extra": Touch(sentinel)}
     paths = {name: folder / f"{name}.pt" for name in ("zipped", "legacy", "bare", "patched")}
     torch.save(state, paths["zipped"])

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from experiments import REPOSITORY, Experiment, environment, make_experiment
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import dygait
 from dygait.config import load_config
+from experiments import REPOSITORY, Experiment, environment, make_experiment
 
 LOSSES = ("triplet/loss", "softmax/loss")
 
@@ -43,7 +43,10 @@ def trained(shared: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Exp
 
 def test_loss_falls(experiment: Experiment) -> None:
     rows = experiment.train(
-        "trainer_cfg.total_iter=60", "trainer_cfg.save_iter=60", "scheduler_cfg.milestones=[50]", "optimizer_cfg.lr=0.01"
+        "trainer_cfg.total_iter=60",
+        "trainer_cfg.save_iter=60",
+        "scheduler_cfg.milestones=[50]",
+        "optimizer_cfg.lr=0.01",
     )
     assert [row["iteration"] for row in rows] == list(range(1, 61))
     for loss in LOSSES:
@@ -54,7 +57,11 @@ def test_loss_falls(experiment: Experiment) -> None:
 
 
 def test_checkpoints_and_records(trained: Experiment) -> None:
-    assert sorted(p.name for p in trained.checkpoints.glob("*.pt")) == ["tiny-00003.pt", "tiny-00006.pt", "tiny-00008.pt"]
+    assert sorted(p.name for p in trained.checkpoints.glob("*.pt")) == [
+        "tiny-00003.pt",
+        "tiny-00006.pt",
+        "tiny-00008.pt",
+    ]
     state = trained.checkpoint(8)
     assert state["iteration"] == 8
     assert state["seed"] == 0
@@ -76,7 +83,7 @@ def test_checkpoints_and_records(trained: Experiment) -> None:
 def test_learning_rate_follows_the_schedule(trained: Experiment) -> None:
     rows = trained.scalars()
     assert [row["lr"] for row in rows] == pytest.approx([0.003] * 5 + [0.0015] * 3)
-    assert all(row["train/gradient_norm" if "train/gradient_norm" in row else "gradient_norm"] > 0 for row in rows)
+    assert all(row["gradient_norm"] > 0 for row in rows)
 
 
 def test_tensorboard(trained: Experiment) -> None:
@@ -84,20 +91,18 @@ def test_tensorboard(trained: Experiment) -> None:
     events.Reload()
     tags = events.Tags()
     assert {
-        "triplet/loss", "triplet/hard_loss", "triplet/loss_num", "triplet/mean_dist", "softmax/loss", "softmax/accuracy",
-        "train/lr", "train/gradient_norm", "speed/sequences_per_second",
+        "triplet/loss", "triplet/hard_loss", "triplet/loss_num", "triplet/mean_dist", "softmax/loss",
+        "softmax/accuracy", "train/lr", "train/gradient_norm", "speed/sequences_per_second",
     } <= set(tags["scalars"])  # fmt: skip
     assert [e.step for e in events.Scalars("triplet/loss")] == list(range(1, 9))
     written = [e.value for e in events.Scalars("triplet/loss")]
     assert written == pytest.approx([row["triplet/loss"] for row in trained.scalars()])
     assert tags["images"] == ["silhouettes"]
     image = events.Images("silhouettes")[0]
-    assert (image.height, image.width) == (4 * 32, 6 * 22)
+    assert (image.height, image.width) == (4 * 32, 9 * 22)
     text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "total_iter: 8" in text
-    assert "_hparams_/session_start_info" in events.SummaryMetadata("_hparams_/session_start_info").plugin_data.plugin_name or (
-        events.SummaryMetadata("_hparams_/session_start_info").plugin_data.plugin_name == "hparams"
-    )
+    assert events.SummaryMetadata("_hparams_/session_start_info").plugin_data.plugin_name == "hparams"
     tested = [t for t in tags["scalars"] if t.startswith("test CASIA-B")]
     assert {"NM", "BG", "CL"} == {t.split("/")[1].split()[0] for t in tested}
     assert [e.step for e in events.Scalars(tested[0])] == [3, 6, 8]
@@ -116,7 +121,7 @@ def test_log_file(experiment: Experiment, capsys: pytest.CaptureFixture[str]) ->
     assert file.read_text() == said
     assert "iteration 4/4: triplet/loss" in said
     assert "sequences/s, 0 s left" in said
-    assert "24 sequences of 4 ids" in said or "32 sequences of 4 ids" in said
+    assert "32 sequences of 4 ids" in said
 
 
 def test_the_same_run_twice_is_the_same(experiment: Experiment, tmp_path: Path) -> None:
@@ -170,7 +175,12 @@ sys.exit(cli.runner(sys.argv[2:]))
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_killed_run_resumes_bit_for_bit(experiment: Experiment, tmp_path: Path, seed: int) -> None:
-    settings = ["trainer_cfg.total_iter=12", "trainer_cfg.save_iter=2", f"trainer_cfg.seed={seed}", "data_cfg.num_workers=1"]
+    settings = [
+        "trainer_cfg.total_iter=12",
+        "trainer_cfg.save_iter=2",
+        f"trainer_cfg.seed={seed}",
+        "data_cfg.num_workers=1",
+    ]
     settings += ["trainer_cfg.enable_float16=true", "model_cfg.norm=batch"]
     whole = experiment.at(tmp_path / "whole")
     uninterrupted = whole.train(*settings)
@@ -178,7 +188,7 @@ def test_killed_run_resumes_bit_for_bit(experiment: Experiment, tmp_path: Path, 
     at = int(np.random.default_rng(seed).integers(3, 12))
     victim = subprocess.run(
         [sys.executable, "-c", KILLED, str(at), *experiment.arguments("train", *settings)],
-        cwd=REPOSITORY, env=environment(), capture_output=True, text=True, timeout=120, check=False,
+        cwd=REPOSITORY, env=environment(), capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
     assert victim.returncode == -signal.SIGKILL, victim.stderr
     assert experiment.scalars() == uninterrupted[:at]
@@ -202,7 +212,9 @@ def test_resets(experiment: Experiment, trained: Experiment) -> None:
     assert int(state["optimizer"]["state"][0]["step"]) == 8
     assert state["scheduler"]["last_epoch"] == 8
 
-    experiment.train("trainer_cfg.total_iter=8", hint, "trainer_cfg.optimizer_reset=true", "trainer_cfg.scheduler_reset=true")
+    experiment.train(
+        "trainer_cfg.total_iter=8", hint, "trainer_cfg.optimizer_reset=true", "trainer_cfg.scheduler_reset=true"
+    )
     state = experiment.checkpoint(8)
     assert int(state["optimizer"]["state"][0]["step"]) == 2
     assert state["scheduler"]["last_epoch"] == 2
@@ -228,7 +240,10 @@ def test_optimizer_reset_alone_keeps_the_schedule(experiment: Experiment, traine
 def test_other_head_is_refused_unless_told(
     experiment: Experiment, trained: Experiment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sets = [f"trainer_cfg.restore_hint={trained.checkpoints / 'tiny-00006.pt'}", "model_cfg.SeparateBNNecks.class_num=9"]
+    sets = [
+        f"trainer_cfg.restore_hint={trained.checkpoints / 'tiny-00006.pt'}",
+        "model_cfg.SeparateBNNecks.class_num=9",
+    ]
     sets += ["trainer_cfg.total_iter=8"]
     assert experiment.run("train", *sets) == 2
     assert "necks.fc_bin: file [4, 8, 4], model [4, 8, 9]" in capsys.readouterr().err
@@ -237,7 +252,9 @@ def test_other_head_is_refused_unless_told(
     assert experiment.checkpoint(8)["model"]["necks.fc_bin"].shape == (4, 8, 9)
 
 
-def test_other_solver_is_refused(experiment: Experiment, trained: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_solver_is_refused(
+    experiment: Experiment, trained: Experiment, capsys: pytest.CaptureFixture[str]
+) -> None:
     hint = f"trainer_cfg.restore_hint={trained.checkpoints / 'tiny-00006.pt'}"
     sgd = ["optimizer_cfg.solver=SGD", "optimizer_cfg.momentum=0.9", "trainer_cfg.total_iter=8"]
     code = experiment.run("train", hint, *sgd)
@@ -260,7 +277,12 @@ def test_fixed_batch_norm_keeps_its_statistics(experiment: Experiment) -> None:
 
 
 def test_gradient_clipping(experiment: Experiment, trained: Experiment) -> None:
-    sgd = ["optimizer_cfg.solver=SGD", "optimizer_cfg.lr=1.0", "trainer_cfg.total_iter=1", "optimizer_cfg.weight_decay=0"]
+    sgd = [
+        "optimizer_cfg.solver=SGD",
+        "optimizer_cfg.lr=1.0",
+        "trainer_cfg.total_iter=1",
+        "optimizer_cfg.weight_decay=0",
+    ]
     experiment.train(*sgd, "trainer_cfg.grad_clip_norm=0.01", "scheduler_cfg.milestones=[50]")
     after = experiment.checkpoint(1)["model"]
     experiment.train(*sgd, "trainer_cfg.grad_clip_norm=0.02", "scheduler_cfg.milestones=[50]")
@@ -290,11 +312,13 @@ def test_sync_batch_norm_on_one_process_is_told(experiment: Experiment, capsys: 
 
 
 def test_half_precision_on_a_cpu(experiment: Experiment, trained: Experiment) -> None:
-    rows = experiment.train("trainer_cfg.enable_float16=true", "evaluator_cfg.enable_float16=true", "trainer_cfg.with_test=true")
+    rows = experiment.train(
+        "trainer_cfg.enable_float16=true", "evaluator_cfg.enable_float16=true", "trainer_cfg.with_test=true"
+    )
     exact = trained.scalars()[: len(rows)]
     assert rows != exact
     for loss in LOSSES:
-        assert rows[0][loss] == pytest.approx(exact[0][loss], rel=0.05)
+        assert rows[0][loss] == pytest.approx(exact[0][loss], rel=0.2)
     assert all(t.dtype != torch.bfloat16 for t in experiment.checkpoint(4)["model"].values())
 
 
@@ -312,8 +336,8 @@ def test_ids_that_are_not_on_disk_are_told(
 
 def test_every_solver_and_schedule_by_name(experiment: Experiment) -> None:
     rows = experiment.train(
-        "optimizer_cfg={solver: SGD, lr: 0.1, momentum: 0.9, nesterov: true}",
-        "scheduler_cfg={scheduler: OneCycleLR, max_lr: 0.1, total_steps: 4}",
+        "optimizer_cfg={solver: SGD, lr: 0.001, momentum: 0.9, nesterov: true}",
+        "scheduler_cfg={scheduler: OneCycleLR, max_lr: 0.001, total_steps: 4}",
     )
     assert rows[0]["lr"] < rows[1]["lr"]
 

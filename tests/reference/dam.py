@@ -1,7 +1,7 @@
 """The Dynamic Augmentation Module, straight from its formula: NumPy, one sequence, one loop for every tap of a kernel.
 
-    stage(x) = relu(Wg * x) + relu(Wd * (x - mean over frames of x) + Ws * x)
-    DAM(x) = stage2(stage1(x)) + shortcut(x)
+stage(x) = relu(Wg * x) + relu(Wd * (x - mean over frames of x) + Ws * x)
+DAM(x) = stage2(stage1(x)) + shortcut(x)
 """
 
 from __future__ import annotations

@@ -116,7 +116,9 @@ def read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[str, 
 
 
 def _mentions(content: Any, path: tuple[str, ...]) -> bool:
-    for part in path:
+    for place, part in enumerate(path):
+        if path[:place] == ("loss_cfg",) and isinstance(content, dict) and part == "0":
+            continue  # one loss without a list
         if isinstance(content, list) and part.isdigit() and int(part) < len(content):
             content = content[int(part)]
         elif isinstance(content, dict) and part in content:
@@ -126,8 +128,22 @@ def _mentions(content: Any, path: tuple[str, ...]) -> bool:
     return True
 
 
+def _replaces(content: Any, path: tuple[str, ...]) -> bool:
+    """Tell whether a layer has a list (or one loss in its place) on the way to a key."""
+    for place, part in enumerate(path):
+        if path[:place] == ("loss_cfg",):
+            return True
+        if not isinstance(content, dict) or part not in content:
+            return isinstance(content, list)
+        content = content[part]
+    return False
+
+
 def _origin(layers: Sequence[tuple[str, dict[str, Any]]], path: tuple[str, ...]) -> str:
     """Return the name of the last layer that mentions the key, or of the file itself."""
+    # A list replaces what earlier layers have in its place: they are not to blame for what is in it.
+    first = max((place for place, (_, content) in enumerate(layers) if _replaces(content, path)), default=0)
+    layers = layers[first:]
     for depth in range(len(path), 0, -1):
         for name, content in reversed(layers):
             if _mentions(content, path[:depth]):

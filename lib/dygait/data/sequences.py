@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -130,7 +131,8 @@ def _write_cache(root: Path, content: dict[str, Any]) -> None:
             temporary.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
             temporary.replace(place)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
             continue
         return
 

@@ -110,6 +110,13 @@ class Resize:
     def __init__(self, size: list[int]) -> None:
         self.height, self.width = size
 
+    @staticmethod
+    def problems(size: list[int]) -> list[Problem]:
+        """Return what is wrong with the size."""
+        if len(size) == 2 and min(size) >= 1:
+            return []
+        return [Problem(("size",), f"must be [H, W], two positive numbers, got {size}")]
+
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return uint8 (S, H', W')."""
         _, height, width = frames.shape

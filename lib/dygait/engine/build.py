@@ -43,7 +43,10 @@ def _classes(module: Any, base: type, without: set[str]) -> dict[str, type]:
     return {
         name: entry
         for name, entry in vars(module).items()
-        if inspect.isclass(entry) and issubclass(entry, base) and entry is not base and name not in without
+        if inspect.isclass(entry)
+        and issubclass(entry, base)
+        and entry is not base
+        and name not in without
         and not name.startswith("_")
     }
 
@@ -66,7 +69,11 @@ def _optimizer_problems(section: Mapping[str, Any]) -> list[Problem]:
     solver = section.get("solver")
     keywords = {k: v for k, v in section.items() if k != "solver"}
     if solver not in OPTIMIZERS:
-        return [Problem(("solver",), f"unknown optimiser {solver!r}{suggest(str(solver), OPTIMIZERS)} (a class of torch.optim)")]
+        return [
+            Problem(
+                ("solver",), f"unknown optimiser {solver!r}{suggest(str(solver), OPTIMIZERS)} (a class of torch.optim)"
+            )
+        ]
     found = _keyword_problems(OPTIMIZERS[solver], keywords, "solver")
     if not found:
         try:
@@ -175,8 +182,8 @@ def _chosen(data: Data, ids: tuple[str, ...], which: str, root: str) -> list[Seq
     if not sequences:
         found = data.index.ids()
         raise UserError(
-            f"data_cfg.dataset_partition: {data.partition.name} names no {which} id that is on disk: it has {len(ids)} such "
-            f"as {ids[0] if ids else '(none)'}, {root} has {len(found)} such as {found[0]}"
+            f"data_cfg.dataset_partition: {data.partition.name} names no {which} id that is on disk: it has {len(ids)} "
+            f"such as {ids[0] if ids else '(none)'}, {root} has {len(found)} such as {found[0]}"
         )
     return sequences
 

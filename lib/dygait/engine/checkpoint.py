@@ -65,7 +65,7 @@ def newest_checkpoint(folder: Path, save_name: str) -> Path | None:
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint: to a temporary name, synced to disk, then renamed; a crash leaves the old file or the new one."""
+    """Write a checkpoint to a temporary name, sync and rename it: a crash leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -35,7 +35,7 @@ class _TqdmHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def start_logging(folder: RunFolder | None = None, phase: str = "", to_file: bool = False) -> None:
-    """Send log lines of rank 0 to the terminal and, where asked, to a file in the run's folder; other ranks are silent."""
+    """Send log lines of rank 0 to the terminal and, where asked, to a file in the run's folder; others are silent."""
     for handler in list(log.handlers):
         log.removeHandler(handler)
         handler.close()
@@ -98,7 +98,8 @@ class Monitor:
         write_atomically(self.scalars, "".join(f"{line}\n" for line in kept))
 
     def _hyperparameters(self, config: Config) -> None:
-        assert self.writer is not None and self.writer.file_writer is not None
+        assert self.writer is not None
+        assert self.writer.file_writer is not None
         flat = {
             "model": config.model_cfg.model,
             "solver": config.optimizer_cfg.solver,

@@ -131,7 +131,7 @@ def _section(name: str, schema: type[BaseModel], defaults: Mapping[str, Any], mo
     hints = get_type_hints(schema)
     own_first = sorted(schema.model_fields.items(), key=lambda item: item[0] not in schema.__annotations__)
     for key, field in own_first:
-        if inspect.isclass(hints[key]) and issubclass(hints[key], BaseModel):
+        if _is_schema(hints[key]):
             default = "below"
         elif key in defaults:
             default = _default(defaults[key])
@@ -231,6 +231,11 @@ def _names(names: Collection[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+def _is_schema(annotation: Any) -> bool:
+    # On Python 3.10 `list[int]` passes for a class.
+    return get_origin(annotation) is None and inspect.isclass(annotation) and issubclass(annotation, BaseModel)
+
+
 def _type(annotation: Any) -> str:
     """Return an annotation in words: `integer`, `list of integer`, `"a" or "b"`; None is told by the default."""
     if annotation in _BUILT_IN:
@@ -243,7 +248,7 @@ def _type(annotation: Any) -> str:
     if origin is list:
         element = _type(arguments[0])
         return f"list of {_PLURALS.get(element, element)}"
-    if origin is dict or (inspect.isclass(annotation) and issubclass(annotation, BaseModel)):
+    if origin is dict or _is_schema(annotation):
         return "mapping"
     keys = getattr(annotation, "__annotations__", {})  # a TypedDict
     return f"mapping of {_names(keys)}"

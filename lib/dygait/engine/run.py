@@ -53,7 +53,9 @@ class RunFolder:
             for folder in (self.checkpoints, self.summary, self.logs):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"the output folder {self.root} cannot be made: {error}; choose another with --output") from None
+            raise UserError(
+                f"the output folder {self.root} cannot be made: {error}; choose another with --output"
+            ) from None
 
 
 def run_folder(output: str | Path, config: Config, save_name: str) -> RunFolder:
@@ -73,7 +75,9 @@ def git_state() -> dict[str, Any]:
     here = Path(__file__).resolve().parent
     try:
         commit, changed = (
-            subprocess.run(["git", *command], cwd=here, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+            subprocess.run(
+                ["git", *command], cwd=here, capture_output=True, text=True, check=True, timeout=10
+            ).stdout.strip()
             for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         )
     except (OSError, subprocess.SubprocessError):

@@ -56,8 +56,8 @@ def extract(
         source: the sequences.
         device: where to compute.
         half: compute in half precision; features are stored in float32 all the same.
-        with_gei: average each sequence's silhouettes on the way (Han and Bhanu, *Individual Recognition Using Gait Energy
-            Image*, TPAMI 2006).
+        with_gei: average each sequence's silhouettes on the way (Han and Bhanu, *Individual Recognition Using Gait
+            Energy Image*, TPAMI 2006).
     """
     model.eval()
     places, embeddings, energies = [], [], []
@@ -72,7 +72,7 @@ def extract(
             frames = silhouettes.shape[1] if batch.lengths is None else batch.lengths.to(device)[:, None]
             energies.append((silhouettes.sum(1).flatten(1) / frames).cpu())  # padding is zero
     if not places:
-        # More processes than batches: this one has nothing, but must bring tensors of the right shape to the collective.
+        # More processes than batches: this one has nothing, but must bring tensors of the right shape along.
         probe = source.dataset[Request(0, (0, 0, 0))]
         silhouettes = torch.from_numpy(probe.silhouettes.copy())[None].to(device).float() / source.divisor
         places.append(torch.empty(0, dtype=torch.int64))

@@ -60,7 +60,7 @@ class Trainer:
     def step(self, batch: Batch, divisor: float) -> dict[str, torch.Tensor]:
         """Take one optimiser step on this process's share of a batch; the statistics stay on the device."""
         trainer = self.config.trainer_cfg
-        # What a model draws (dropout) is a function of (seed, iteration, rank) too, so that a resumed run draws the same.
+        # What a model draws (dropout) is a function of (seed, iteration, rank) too: a resumed run draws the same.
         state = np.random.SeedSequence((trainer.seed, self.iteration, distributed.rank()))
         torch.manual_seed(int(state.generate_state(1)[0]))
         batch = batch.to(self.device)
@@ -100,8 +100,15 @@ class Trainer:
         state = checkpoint.read_checkpoint(path)
         report = checkpoint.load_state(self.network, state["model"], str(path), trainer.restore_ckpt_strict)
         log.info("restored %s: %s", path, report)
+        keeps_optimizer = not trainer.optimizer_reset
+        if keeps_optimizer and not report.complete:
+            log.info("notice: the optimiser starts afresh: its state in the checkpoint belongs to other weights")
+            keeps_optimizer = False
+        solver = self.config.optimizer_cfg.solver
         try:
-            if not trainer.optimizer_reset:
+            if keeps_optimizer and state["config"]["optimizer_cfg"]["solver"] != solver:
+                raise ValueError(f"it was written with {state['config']['optimizer_cfg']['solver']}, this is {solver}")
+            if keeps_optimizer:
                 self.optimizer.load_state_dict(state["optimizer"])
             if not trainer.scheduler_reset:
                 self.scheduler.load_state_dict(state["scheduler"])
@@ -113,6 +120,10 @@ class Trainer:
                 f"the checkpoint {path} does not fit the optimiser or scheduler ({error}); "
                 f"optimizer_reset and scheduler_reset start them afresh"
             ) from None
+        # Where one of the two starts afresh, the other must not bring its own learning rate.
+        rates = zip(self.scheduler.get_last_lr(), self.scheduler.base_lrs, strict=True)
+        for group, (rate, first) in zip(self.optimizer.param_groups, rates, strict=True):
+            group.update(lr=rate, initial_lr=first)
         if self.config.trainer_cfg.seed != state.get("seed", trainer.seed):
             log.info("the checkpoint was trained with seed %s; going on with %s", state["seed"], trainer.seed)
 
@@ -149,7 +160,9 @@ def build_trainer(config: Config, device: torch.device) -> Trainer:
 
 def checkpoint_of(hint: int | str, folder: RunFolder) -> Path:
     """Return the path that a restore_hint means: an iteration of this run, or a path."""
-    return checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, hint) if isinstance(hint, int) else Path(hint)
+    return (
+        checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, hint) if isinstance(hint, int) else Path(hint)
+    )
 
 
 def train(config: Config, device: torch.device, output: str | Path = "output", log_to_file: bool = False) -> RunFolder:

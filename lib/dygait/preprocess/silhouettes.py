@@ -19,8 +19,8 @@ def normalise_silhouette(image: np.ndarray, height: int = 64) -> np.ndarray | No
 
     The steps are those of every common gait data set in pickle form, so that frames made here and frames made by other
     tools are the same, pixel by pixel: crop to the rows that hold any foreground, resize to ``height`` rows at the same
-    aspect ratio (cubic; the width rounded down), find the first column at which the cumulative column sum exceeds half of
-    the total, and keep ``height`` columns around it, with zeros where they leave the picture.
+    aspect ratio (cubic; the width rounded down), find the first column at which the cumulative column sum exceeds half
+    of the total, and keep ``height`` columns around it, with zeros where they leave the picture.
 
     Args:
         image: uint8 (H, W), any levels 0..255. A mask of zeros and ones is read as one of 0 and 255.
@@ -34,14 +34,16 @@ def normalise_silhouette(image: np.ndarray, height: int = 64) -> np.ndarray | No
     """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 2:
         found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise UserError(f"a silhouette must be a uint8 array of shape (H, W), not {found}: convert it to 8-bit grey first")
+        raise UserError(
+            f"a silhouette must be a uint8 array of shape (H, W), not {found}: convert it to 8-bit grey first"
+        )
     if height < 2 or height % 2:
         raise UserError(f"height={height} cannot be centred: use an even number of rows, such as 64 or 128")
     if image.size == 0:
         return None
 
     total = cv2.sumElems(image)[0]
-    # Only a picture that sums to at most one per pixel can be a mask of zeros and ones: the test is free for all others.
+    # Only a picture that sums to at most one per pixel can be a mask of zeros and ones: free for all others.
     if total <= image.size and image.max() == 1:
         image, total = image * np.uint8(255), total * 255
     if total <= MINIMUM_SUM:

@@ -1,11 +1,11 @@
 """The walker's body: who he is (:class:`Physique`), and his flesh on given bones (:func:`flesh`).
 
-A body is a set of ellipsoids ("blobs") joined by convex hulls: a thigh is the hull of a ball at the hip and a smaller ball
-at the knee, the belly that of two oval sections. Hulls of ellipsoids have exact and cheap outlines (see renderer.py).
+A body is a set of ellipsoids ("blobs") joined by convex hulls: a thigh is the hull of a ball at the hip and a smaller
+ball at the knee, the belly that of two oval sections. Hulls of ellipsoids have exact and cheap outlines (renderer.py).
 
 Proportions are drawn around published means. Lengths of segments: R. Drillis and R. Contini, *Body Segment Parameters*
-(New York University, 1966), as reproduced in D. A. Winter, *Biomechanics and Motor Control of Human Movement* (4th ed. 2009,
-figure 4.1). Breadths, depths and girths: C. C. Gordon et al., *1988 Anthropometric Survey of U.S. Army Personnel*
+(New York University, 1966), as reproduced in D. A. Winter, *Biomechanics and Motor Control of Human Movement* (4th ed.
+2009, figure 4.1). Breadths, depths and girths: C. C. Gordon et al., *1988 Anthropometric Survey of U.S. Army Personnel*
 (NATICK/TR-89/044), with a layer of cloth added, because a camera sees clothes.
 
 Legend: S frames, B blobs.
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Physique:
-    """One person's body and everyday clothes. Lengths in metres; ``*_scale`` and ``*_girth`` are factors on the mean."""
+    """One person's body and everyday clothes.
+
+    ``stature`` is in metres, other lengths are fractions of it; ``*_scale``, ``*_girth`` and the sizes of the head are
+    factors on the population's mean; ``build`` runs from slight to heavy.
+    """
 
     stature: float = trait(1.69, 0.07)
     leg_scale: float = trait(1.0, 0.025)
@@ -220,7 +224,7 @@ class Sculptor:
         offset: tuple[float, float, float],
         radii: tuple[float | np.ndarray, float, float],
     ) -> None:
-        """An ellipsoid with radii (forward, sideways, up) at an offset from (S, 3) metres, both in the axes of (S, 3, 3)."""
+        """An ellipsoid at an offset from (S, 3) metres; offset and radii forward, sideways, up in axes (S, 3, 3)."""
         squares = np.stack([np.broadcast_to(np.square(radius), (self._frames,)) for radius in radii], -1) * self.unit**2
         shape = np.einsum("sij,sj,skj->sik", frame, squares, frame)
         self._add(name, origin + frame @ (np.array(offset) * self.unit), shape)
@@ -286,7 +290,13 @@ def flesh(body: Physique, motion: Motion) -> Sculptor:
         make.ball(f"heel_{side}", joints[f"heel_{side}"], body.heel_radius / body.stature)
         sole = frames[f"foot_{side}"]
         for name, thick, width in (("ball", body.ball_radius, 0.027), ("toe", body.toe_radius, 0.022)):
-            make.oval(f"{name}_{side}", joints[f"{name}_{side}"], sole, (0, 0, 0), (thick / body.stature, width, thick / body.stature))
+            make.oval(
+                f"{name}_{side}",
+                joints[f"{name}_{side}"],
+                sole,
+                (0, 0, 0),
+                (thick / body.stature, width, thick / body.stature),
+            )
         make.ball(f"instep_{side}", ankle, 0.020)
         make.hull(f"thigh {side}", f"hip_{side}", f"thigh_{side}")
         make.hull(f"thigh {side}", f"thigh_{side}", f"knee_{side}")
@@ -313,7 +323,13 @@ def _trunk(make: Sculptor, body: Physique, motion: Motion) -> None:
         (0.002 + body.belly, 0.0, 0.0),
         (0.062 * deep * body.waist_girth + abs(body.belly) / 2, 0.084 * wide * body.waist_girth, 0.035),
     )
-    make.oval("chest", lumbar, chest, (0.006, 0.0, 0.110 * height), (0.068 * deep * body.chest_girth, 0.092 * wide_chest, 0.05))
+    make.oval(
+        "chest",
+        lumbar,
+        chest,
+        (0.006, 0.0, 0.110 * height),
+        (0.068 * deep * body.chest_girth, 0.092 * wide_chest, 0.05),
+    )
     make.oval("upper_chest", lumbar, chest, (-0.004, 0.0, 0.172 * height), (0.054 * deep, 0.086 * wide_chest, 0.03))
     make.ball("neck_root", joints["neck"], 0.040)
     for side in (0, 1):
@@ -339,9 +355,19 @@ def _trunk(make: Sculptor, body: Physique, motion: Motion) -> None:
 def _head(make: Sculptor, body: Physique, motion: Motion) -> None:
     head, frame, neck = motion.joints["head"], motion.frames["head"], motion.joints["neck"]
     make.oval(
-        "skull", head, frame, (-0.004, 0.0, 0.012), (0.053 * body.head_depth, 0.0455 * body.head_width, 0.051 * body.head_length)
+        "skull",
+        head,
+        frame,
+        (-0.004, 0.0, 0.012),
+        (0.053 * body.head_depth, 0.0455 * body.head_width, 0.051 * body.head_length),
     )
-    make.oval("face", head, frame, (0.014 + body.chin, 0.0, -0.030 * body.head_length), (0.032, 0.034 * body.head_width, 0.034))
+    make.oval(
+        "face",
+        head,
+        frame,
+        (0.014 + body.chin, 0.0, -0.030 * body.head_length),
+        (0.032, 0.034 * body.head_width, 0.034),
+    )
     make.oval("nape", head, frame, (-0.010, 0.0, -0.040), (0.030 * body.neck_girth, 0.030 * body.neck_girth, 0.03))
     make.ball("neck_foot", neck, 0.034 * body.neck_girth)
     make.hull("head", "skull", "face")

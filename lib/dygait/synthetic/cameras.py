@@ -13,7 +13,7 @@ VIEWS = tuple(f"{angle:03d}" for angle in range(0, 181, 18))
 """The views' names: degrees between the direction of the walk and the direction to the camera."""
 
 WIDTH, HEIGHT = 320, 240
-FOCAL = 372.0
+FOCAL = 360.0
 """Pixels."""
 
 
@@ -45,8 +45,11 @@ _PLACES = {
     "162": (-1.5, 6.3, 1.50),
     "180": (-3.0, 6.4, 1.00),
 }
-"""View: degrees off the nominal angle, metres from the origin, metres above the ground. Cameras that people set up are not
-quite where they should be; without this, views that mirror each other (000 and 180) would show nearly the same outline."""
+"""View: degrees off the nominal angle, metres from the origin, metres above the ground.
+
+Cameras that people set up are not quite where they should be; without this, views that mirror each other (000 and 180)
+would show nearly the same outline.
+"""
 
 
 def camera(view: str) -> Camera:

@@ -19,17 +19,23 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``dygait synth`` (imports nothing heavy)."""
     parser.description = (
-        "Make SynGait: silhouettes of synthetic walkers with known identity, seen by 11 cameras, in the layout of CASIA-B. "
-        "An interrupted run is continued by the same command."
+        "Make SynGait: silhouettes of synthetic walkers with known identity, seen by 11 cameras, in the layout of "
+        "CASIA-B. An interrupted run is continued by the same command."
     )
     parser.add_argument("--preset", choices=("quick", "full"), default="quick", help="size (default: %(default)s)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to fill; needed unless only --strip is wanted")
-    parser.add_argument("--format", choices=("pickle", "png"), default="pickle", help="64x64 frames, or raw 320x240 pictures")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder to fill; needed unless only --strip is wanted"
+    )
+    parser.add_argument(
+        "--format", choices=("pickle", "png"), default="pickle", help="64x64 frames, or raw 320x240 pictures"
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other people (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=_processors(), help="processes (default: all, %(default)s)")
     parser.add_argument("--train-ids", type=int, metavar="N", help="training ids, instead of the preset's")
     parser.add_argument("--test-ids", type=int, metavar="N", help="test ids, instead of the preset's")
-    parser.add_argument("--frames", type=int, nargs=2, metavar=("MIN", "MAX"), help="frames of a sequence, instead of the preset's")
+    parser.add_argument(
+        "--frames", type=int, nargs=2, metavar=("MIN", "MAX"), help="frames of a sequence, instead of the preset's"
+    )
     parser.add_argument("--only", choices=("all", "train", "test"), default="all", help="write only the ids of one set")
     parser.add_argument("--strip", type=Path, metavar="FILE.png", help="draw a contact strip of the data")
 
@@ -74,7 +80,10 @@ def main(args: argparse.Namespace, normalise: Callable[[np.ndarray], np.ndarray 
     if args.output is not None:
         start = time.monotonic()
         written = generate(args.output, settings, normalise, args.workers, args.only)
-        print(f"SynGait: {written} sequences written in {time.monotonic() - start:.0f} s; data root {args.output}, ", end="")
+        print(
+            f"SynGait: {written} sequences written in {time.monotonic() - start:.0f} s; data root {args.output}, ",
+            end="",
+        )
         print(f"partition {args.output / 'SynGait.json'}")
     return 0
 

@@ -1,7 +1,7 @@
 """Faults of segmentation: what stands between a body and the silhouette that a background subtraction finds.
 
-Ragged outlines (the background's texture, fixed in the picture, and the noise of each frame), an outline too wide or too
-narrow, holes where clothes look like the background, limbs lost for a while, specks beside the body.
+Ragged outlines (the background's texture, fixed in the picture, and the noise of each frame), an outline too wide or
+too narrow, holes where clothes look like the background, limbs lost for a while, specks beside the body.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MARGIN = 7
 """Pixels around the body within which faults happen."""
 TEXTURE_SIZE = 512
 
-SPOTS = 1.2
+SPOTS = 1.1
 """Mean number of patches of a person's clothes that look like one camera's background."""
 SPOT_RADIUS = 0.05
 """The largest of them, as a fraction of the body's height."""
@@ -27,19 +27,42 @@ BIAS = 40.0
 """Grey levels, of 255, by which the threshold between body and background is off: one or two pixels of outline."""
 
 LOSABLE = ("hand", "forearm", "foot", "head", "hair", "shank", "bag")
-HOLLOW = ("skull", "chest", "waist", "hips", "thigh_0", "thigh_1", "knee_0", "knee_1", "calf_0", "calf_1", "shoulder_0", "shoulder_1", "elbow_0", "elbow_1", "hand_0", "hand_1", "toe_0", "toe_1")
+HOLLOW = (
+    "skull",
+    "chest",
+    "waist",
+    "hips",
+    "thigh_0",
+    "thigh_1",
+    "knee_0",
+    "knee_1",
+    "calf_0",
+    "calf_1",
+    "shoulder_0",
+    "shoulder_1",
+    "elbow_0",
+    "elbow_1",
+    "hand_0",
+    "hand_1",
+    "toe_0",
+    "toe_1",
+)
+
+
+Patch = tuple[tuple[float, float, float, float, float], ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Hole:
-    """A patch of the body taken for background: frames first..last-1, on a blob, as fractions of the body's height."""
+    """A patch of the body taken for background: frames first..last-1, on a blob.
+
+    A patch is a few ellipses (x, y, radius, radius, degrees), in fractions of the body's height.
+    """
 
     first: int
     last: int
-    blob: int
-    offset: tuple[float, float]
-    radii: tuple[float, float]
-    angle: float
+    blob: str
+    patch: Patch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +91,7 @@ class Faults:
     ragged: float
     flicker: float
     texture: tuple[int, int]
-    flickers: np.ndarray
+    flickers: tuple[tuple[int, int], ...]
     holes: tuple[Hole, ...]
     losses: tuple[Loss, ...]
     specks: tuple[Speck, ...]
@@ -80,22 +103,20 @@ class Backdrop:
 
     Attributes:
         shift: bias of the threshold between body and background, in grey levels.
-        spots: blobs that look like the background, each with an offset and radii in fractions of the body's height, and
-            the share of the time for which it is missed.
+        spots: what looks like the background: a blob, a patch on it, and the share of the time for which it is missed.
     """
 
     shift: float
-    spots: tuple[tuple[str, tuple[float, float], tuple[float, float], float], ...]
+    spots: tuple[tuple[str, Patch, float], ...]
 
 
 def draw_backdrop(rng: np.random.Generator) -> Backdrop:
     """Draw what one camera's background does to one person's clothes."""
-    spots = []
-    for _ in range(rng.poisson(SPOTS)):
-        name = HOLLOW[rng.integers(len(HOLLOW))]
-        offset, radii = rng.normal(0, 0.022, 2), rng.uniform(0.012, SPOT_RADIUS, 2)
-        spots.append((name, tuple(offset.tolist()), tuple(radii.tolist()), float(rng.uniform(0.2, 0.9))))
-    return Backdrop(float(np.clip(rng.normal(0, BIAS), -2 * BIAS, 2 * BIAS)), tuple(spots))
+    spots = tuple(
+        (HOLLOW[rng.integers(len(HOLLOW))], _patch(rng, 0.022, SPOT_RADIUS), float(rng.uniform(0.2, 0.9)))
+        for _ in range(rng.poisson(SPOTS))
+    )
+    return Backdrop(float(np.clip(rng.normal(0, BIAS), -1.5 * BIAS, 1.5 * BIAS)), spots)
 
 
 def draw_faults(figure: Figure, backdrop: Backdrop, rng: np.random.Generator) -> Faults:
@@ -111,19 +132,19 @@ def draw_faults(figure: Figure, backdrop: Backdrop, rng: np.random.Generator) ->
     # Few recordings are bad and many are good.
     quality = float(rng.gamma(1.5, 1 / 1.5))
 
-    def span(mean: float) -> tuple[int, int]:
+    def span(mean: int) -> tuple[int, int]:
         first = int(rng.integers(1 - mean, frames))
         return max(first, 0), min(frames, first + 1 + int(rng.exponential(mean)))
 
-    holes = []
-    for name, offset, radii, share in backdrop.spots:
-        blob = figure.names.index(name)
-        for _ in range(rng.poisson(share * frames / 10)):
-            holes.append(Hole(*span(14), blob, offset, radii, float(rng.uniform(0, 180))))
-    for _ in range(rng.poisson(1.2 * quality * frames / 60)):
-        blob = figure.names.index(HOLLOW[rng.integers(len(HOLLOW))])
-        offset, radii = rng.normal(0, 0.02, 2), rng.uniform(0.008, 0.035, 2)
-        holes.append(Hole(*span(12), blob, tuple(offset.tolist()), tuple(radii.tolist()), float(rng.uniform(0, 180))))
+    holes = [
+        Hole(*span(14), blob, patch)
+        for blob, patch, share in backdrop.spots
+        for _ in range(rng.poisson(share * frames / 10))
+    ]
+    holes += [
+        Hole(*span(12), HOLLOW[rng.integers(len(HOLLOW))], _patch(rng, 0.02, 0.035))
+        for _ in range(rng.poisson(0.9 * quality * frames / 60))
+    ]
     losses = [Loss(*span(5), parts[rng.integers(len(parts))]) for _ in range(rng.poisson(0.9 * quality * frames / 60))]
     specks = [
         Speck(int(rng.integers(frames)), tuple(rng.uniform(0, 1, 2).tolist()), float(rng.uniform(0.6, 2.2)))
@@ -134,11 +155,23 @@ def draw_faults(figure: Figure, backdrop: Backdrop, rng: np.random.Generator) ->
         ragged=float(rng.uniform(8, 22)),
         flicker=float(rng.uniform(6, 18)),
         texture=tuple(rng.integers(TEXTURE_SIZE, size=2).tolist()),
-        flickers=rng.integers(TEXTURE_SIZE, size=(frames, 2)),
+        flickers=tuple((row, column) for row, column in rng.integers(TEXTURE_SIZE, size=(frames, 2)).tolist()),
         holes=tuple(holes),
         losses=tuple(losses),
         specks=tuple(specks),
     )
+
+
+def _patch(rng: np.random.Generator, offset: float, radius: float) -> Patch:
+    middle, size = rng.normal(0, offset, 2), rng.uniform(0.3, 0.85) * radius
+    lobes = np.column_stack(
+        [
+            middle + rng.normal(0, 0.6 * size, (3, 2)),
+            rng.uniform(0.35, 1.0, (3, 2)) * size,
+            rng.uniform(0, 180, 3),
+        ]
+    )
+    return tuple(tuple(lobe) for lobe in lobes.tolist())
 
 
 def shown(figure: Figure, faults: Faults, frame: int) -> np.ndarray:
@@ -147,11 +180,12 @@ def shown(figure: Figure, faults: Faults, frame: int) -> np.ndarray:
     return np.array([part not in lost for part in figure.parts])
 
 
-def spoil(picture: np.ndarray, faults: Faults, frame: int, centres: np.ndarray) -> np.ndarray:
+def spoil(picture: np.ndarray, figure: Figure, faults: Faults, frame: int, centres: np.ndarray) -> np.ndarray:
     """Put the faults of a frame into its perfect silhouette.
 
     Args:
         picture: uint8 (H, W), 0 or 255; changed in place.
+        figure: who is seen.
         faults: of the sequence.
         frame: which frame of it.
         centres: (B, 2), where the blobs are seen, in pixels.
@@ -167,27 +201,30 @@ def spoil(picture: np.ndarray, faults: Faults, frame: int, centres: np.ndarray) 
     part = picture[y0:y1, x0:x1]
     for hole in faults.holes:
         if hole.first <= frame < hole.last:
-            middle = centres[hole.blob] + np.array(hole.offset) * height - (x0, y0)
-            axes = tuple(max(1, round(radius * height)) for radius in hole.radii)
-            cv2.ellipse(part, (round(middle[0]), round(middle[1])), axes, hole.angle, 0, 360, 0, -1)
+            middle = centres[figure.names.index(hole.blob)] - (x0, y0)
+            for x, y, *radii, angle in hole.patch:
+                where = (round(middle[0] + x * height), round(middle[1] + y * height))
+                axes = (max(1, round(radii[0] * height)), max(1, round(radii[1] * height)))
+                cv2.ellipse(part, where, axes, angle, 0, 360, 0, -1)
     for speck in faults.specks:
         if speck.frame == frame:
             where = (round(speck.where[0] * (x1 - x0)), MARGIN + round(speck.where[1] * height))
             cv2.circle(part, where, round(speck.radius), 255, -1)
     level = cv2.GaussianBlur(part, (5, 5), 0).astype(np.float32)
-    level += faults.ragged * _window(*faults.texture, x0, y0, x1, y1)
-    level += faults.flicker * _window(*faults.flickers[frame], x0, y0, x1, y1)
-    np.multiply(level > 127.5 + faults.shift, np.uint8(255), out=part, casting="unsafe")
+    level += faults.ragged * _cut(faults.texture, x0, y0, x1, y1)
+    level += faults.flicker * _cut(faults.flickers[frame], x0, y0, x1, y1)
+    part[...] = np.where(level > 127.5 + faults.shift, 255, 0)
     return picture
 
 
 @functools.cache
 def _texture() -> np.ndarray:
     """Smooth noise of unit deviation, repeated once so that any window of the picture's size can be cut from it."""
-    noise = np.random.default_rng(0).standard_normal((TEXTURE_SIZE, TEXTURE_SIZE)).astype(np.float32)
-    noise = cv2.GaussianBlur(np.tile(noise, (2, 2)), (0, 0), 1.2)
-    return noise / noise.std()
+    white = np.random.default_rng(0).standard_normal((TEXTURE_SIZE, TEXTURE_SIZE)).astype(np.float32)
+    noise = cv2.GaussianBlur(np.tile(white, (2, 2)), (0, 0), 1.2)
+    return noise / np.float32(noise.std())
 
 
-def _window(row: int, column: int, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+def _cut(corner: tuple[int, int], x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+    row, column = corner
     return _texture()[row + y0 : row + y1, column + x0 : column + x1]

@@ -27,16 +27,28 @@ SIGN = (1.0, -1.0)
 
 FRAMES_PER_SECOND = 25
 
-# Percent of the gait cycle: degrees.
-HIP = {0: 24, 10: 21, 20: 12, 30: 2, 40: -8, 50: -15, 55: -15, 60: -10, 70: 7, 80: 21, 90: 27}
-KNEE = {
-    **{0: 4, 5: 10, 10: 17, 15: 19, 20: 18, 30: 11, 40: 6, 45: 7, 50: 11, 55: 22, 60: 39, 65: 53, 70: 62, 73: 63},
-    **{80: 52, 85: 34, 90: 15, 95: 4},
-}
-ANKLE = {
-    **{0: 0, 5: -5, 10: -4, 20: 3, 30: 7, 40: 9, 45: 9, 50: 5, 55: -6, 60: -17, 63: -19, 70: -9, 75: -3, 80: 0},
-    **{85: 1, 90: 1, 95: 1},
-}
+# Percent of the gait cycle: degrees. The hip is given against the vertical, not against the pelvis.
+HIP: dict[int, float] = dict(
+    zip(
+        (0, 10, 20, 30, 40, 50, 55, 60, 70, 80, 90),
+        (24, 21, 12, 2, -8, -15, -15, -10, 7, 21, 27),
+        strict=True,
+    )
+)
+KNEE: dict[int, float] = dict(
+    zip(
+        (0, 5, 10, 15, 20, 30, 40, 45, 50, 55, 60, 65, 70, 73, 80, 85, 90, 95),
+        (4, 10, 17, 19, 18, 11, 6, 7, 11, 22, 39, 53, 62, 63, 52, 34, 15, 4),
+        strict=True,
+    )
+)
+ANKLE: dict[int, float] = dict(
+    zip(
+        (0, 5, 10, 20, 30, 40, 45, 50, 55, 60, 63, 70, 75, 80, 85, 90, 95),
+        (0, -5, -4, 3, 7, 9, 9, 5, -6, -17, -19, -9, -3, 0, 1, 1, 1),
+        strict=True,
+    )
+)
 
 
 def fourier_series(curve: dict[int, float], harmonics: int) -> np.ndarray:
@@ -197,7 +209,7 @@ class Gait:
         knee = np.maximum(evaluate(self._series[1], own + style.knee_phase) * gain + style.knee_offset, -2.0)
         ankle = evaluate(self._series[2], own)
         pitch = hip - knee + ankle
-        # From foot flat to heel rise the ground decides the pitch of the foot: the ankle gives way to what hip and knee do.
+        # From foot flat to heel rise the ground decides the pitch of the foot, and the ankle gives way to hip and knee.
         flat = _window(own, 0.07, 0.40, 0.05)
         given = -0.9 * flat * (pitch + 1.0)
         return hip, knee, ankle + given, pitch + given
@@ -251,18 +263,12 @@ class Gait:
             track = sign * (style.step_base / 2 + style.circumduction * swing) * body.stature
             across = track - hip[:, 1]
             bow = sign * style.bow_leg * body.stature
-            knee = hip + np.stack(
-                [body.thigh * np.sin(thigh), 0.5 * across + bow, -body.thigh * np.cos(thigh)], -1
-            )
-            ankle = knee + np.stack(
-                [body.shank * np.sin(shank), 0.5 * across - bow, -body.shank * np.cos(shank)], -1
-            )
+            knee = hip + np.stack([body.thigh * np.sin(thigh), 0.5 * across + bow, -body.thigh * np.cos(thigh)], -1)
+            ankle = knee + np.stack([body.shank * np.sin(shank), 0.5 * across - bow, -body.shank * np.cos(shank)], -1)
             foot = rotation(np.full_like(pitch, sign * style.toe_out), -np.rad2deg(pitch), np.zeros_like(pitch))
             # At push-off the toes stay on the ground while the rest of the foot rises.
             bend = np.clip(-pitch, 0, np.deg2rad(38))
-            toes = rotation(
-                np.full_like(pitch, sign * style.toe_out), -np.rad2deg(pitch + bend), np.zeros_like(pitch)
-            )
+            toes = rotation(np.full_like(pitch, sign * style.toe_out), -np.rad2deg(pitch + bend), np.zeros_like(pitch))
             heel = ankle + foot @ np.array([-body.heel, 0.0, body.heel_radius - body.ankle_height])
             ball = ankle + foot @ np.array([body.ball, 0.0, body.ball_radius - body.ankle_height])
             toe = ball + toes @ np.array([body.toe, 0.0, body.toe_radius - body.ball_radius])
@@ -327,7 +333,9 @@ class Gait:
         stature = body.stature
         lumbar = joints["pelvis"] + frames["pelvis"] @ np.array([-0.006 * stature, 0.0, body.lumbar])
         shrug = style.shoulder_shrug * stature
-        neck = lumbar + thorax @ np.array([style.stoop * stature, 0.0, body.neck_base - 0.4 * abs(style.stoop) * stature])
+        neck = lumbar + thorax @ np.array(
+            [style.stoop * stature, 0.0, body.neck_base - 0.4 * abs(style.stoop) * stature]
+        )
         nod = style.head_pitch + 0.3 * lean + style.head_nod * np.cos(2 * turn + 1.0)
         head_frame = rotation(0.2 * style.thorax_yaw * np.cos(turn), nod, 0.3 * style.thorax_roll * np.sin(turn))
         forward = (style.head_forward + 0.35 * style.stoop) * stature
@@ -340,7 +348,11 @@ class Gait:
         for side in (LEFT, RIGHT):
             sign = SIGN[side]
             shoulder = lumbar + thorax @ np.array(
-                [0.6 * style.stoop * stature - 0.004 * stature, sign * body.shoulder_spacing / 2, body.shoulder_rise + shrug]
+                [
+                    0.6 * style.stoop * stature - 0.004 * stature,
+                    sign * body.shoulder_spacing / 2,
+                    body.shoulder_rise + shrug,
+                ]
             )
             gain = burden.swing[side] * (1 + sign * style.arm_asymmetry)
             # The arm swings with the leg of the other side: furthest back at the heel strike of its own.

@@ -7,8 +7,8 @@ What is written::
     <output>/<id>/<type>/<view>/<view>.pkl                      uint8 (S, 64, 64), format "pickle"
     <output>/<id>/<type>/<view>/<id>-<type>-<view>-<frame>.png  320x240, format "png" (the raw layout of CASIA-B)
 
-A sequence appears whole or not at all (it is written under a temporary name and renamed), so a run that was interrupted is
-continued by running it again, and only what is missing is made.
+A sequence appears whole or not at all (it is written under a temporary name and renamed), so a run that was interrupted
+is continued by running it again, and only what is missing is made.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import dataclasses
 import functools
 import json
 import multiprocessing
-import os
 import pickle
 import shutil
 from collections.abc import Callable, Iterator
@@ -166,7 +165,7 @@ def _write_walk(output: Path, settings: Settings, normalise: Normaliser, job: tu
             part = target.with_suffix(".part")
             # Protocol 4 is what every tool of the field writes and reads.
             part.write_bytes(pickle.dumps(_normalised(pictures, normalise), protocol=4))
-            os.replace(part, target)
+            part.replace(target)
     return len(views)
 
 
@@ -187,7 +186,7 @@ def _write_pictures(target: Path, pictures: np.ndarray, name: str) -> None:
     for number, picture in enumerate(pictures, 1):
         if not cv2.imwrite(str(part / f"{name}-{number:03d}.png"), picture):
             raise OSError(f"{part}: a picture could not be written")
-    os.replace(part, target)
+    part.replace(target)
 
 
 def _claim(output: Path, settings: Settings) -> None:
@@ -202,8 +201,8 @@ def _claim(output: Path, settings: Settings) -> None:
         if theirs != ours:
             changed = [key for key in ours if not isinstance(theirs, dict) or theirs.get(key) != ours[key]]
             raise UserError(
-                f"{path} says that this folder was made with other settings ({', '.join(changed)}): give the same ones, "
-                "another --output, or delete the folder"
+                f"{path} says that this folder was made with other settings ({', '.join(changed)}): "
+                "give the same ones, another --output, or delete the folder"
             )
         return
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -216,4 +215,4 @@ def _claim(output: Path, settings: Settings) -> None:
 def _write_json(path: Path, content: dict) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    part.replace(path)

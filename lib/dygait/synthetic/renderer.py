@@ -2,8 +2,8 @@
 
 Under the projection linearised at its centre, an ellipsoid with shape matrix A and centre c is seen as the ellipse with
 shape ``J A J^T`` around the image of c. The point of an ellipse (centre m, shape E) furthest in direction n is
-``m + E n / sqrt(n^T E n)``, and the convex hull of several ellipses reaches, in each direction, as far as that one of them
-which reaches furthest. So K directions give the outline of a hull as a polygon of K corners, without any search.
+``m + E n / sqrt(n^T E n)``, and the convex hull of several ellipses reaches, in each direction, as far as that one of
+them which reaches furthest. So K directions give the outline of a hull as a polygon of K corners, without any search.
 
 Legend: S frames, B blobs, P hulls of M blobs each, K directions.
 """

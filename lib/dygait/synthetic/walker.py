@@ -1,14 +1,14 @@
 """Walkers, and films of their walks.
 
-Everything random comes from generators seeded by what it belongs to: a walker by (seed, id), a walk by (seed, id, type), the
-backdrop of a film by (seed, id, coat or not, view), its other
-faults by (seed, id, type, view). So each sequence is a pure function of (seed, id, type, view), and neither the
-order of work nor the number of workers can change it.
+Everything random comes from generators seeded by what it belongs to: a walker by (seed, id), a walk by (seed, id,
+type), the backdrop of a film by (seed, id, coat or not, view), its other faults by (seed, id, type, view). So each
+sequence is a pure function of (seed, id, type, view), whatever the order of work and the number of workers.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from dygait.synthetic.traits import draw, vary
 
 TYPES = ("nm-01", "nm-02", "nm-03", "nm-04", "nm-05", "nm-06", "bg-01", "bg-02", "cl-01", "cl-02")
 
-WAY = 4.6
+WAY = 4.0
 """Metres of the walk that are in the picture of the camera at the side."""
 
 _PERSON, _WALK, _BACKDROP, _FILM = 1, 2, 3, 4
@@ -67,8 +67,8 @@ def walk(seed: int, subject: int, kind: str, frames: tuple[int, int]) -> Figure:
     person = walker(seed, subject)
     rng = np.random.default_rng([seed, _WALK, subject, TYPES.index(kind)])
     physique, style = vary(person.physique, rng), vary(person.style, rng)
-    signature = person.signature * rng.normal(1, 0.08, person.signature.shape)
-    speed = float(np.clip(rng.normal(1, 0.045), 0.88, 1.12))
+    signature = person.signature * rng.normal(1, 0.06, person.signature.shape)
+    speed = float(np.clip(rng.normal(1, 0.035), 0.9, 1.1))
     start, heading, aside = rng.random(), rng.normal(0, 1.2), rng.normal(0, 0.06)
     wander = rng.normal(0, 0.012), rng.random()
     count = int(rng.integers(frames[0], frames[1] + 1))
@@ -97,7 +97,9 @@ def walk(seed: int, subject: int, kind: str, frames: tuple[int, int]) -> Figure:
     return make.figure()
 
 
-def film(seed: int, subject: int, kind: str, view: str, figure: Figure) -> np.ndarray:
+def film(
+    seed: int, subject: int, kind: str, view: str, figure: Figure, moments: Sequence[int] | None = None
+) -> np.ndarray:
     """What the camera of a view and a fallible segmentation make of a walk.
 
     Args:
@@ -106,9 +108,10 @@ def film(seed: int, subject: int, kind: str, view: str, figure: Figure) -> np.nd
         kind: one of :data:`TYPES`.
         view: one of :data:`~dygait.synthetic.cameras.VIEWS`.
         figure: the walk, from :func:`walk`.
+        moments: which frames to draw; all S by default.
 
     Returns:
-        uint8 (S, 240, 320), 0 or 255.
+        uint8 (S, 240, 320), 0 or 255, or as many as there are moments.
     """
     number = VIEWS.index(view)
     coat = int(kind.startswith("cl"))
@@ -119,8 +122,8 @@ def film(seed: int, subject: int, kind: str, view: str, figure: Figure) -> np.nd
     corners = renderer.outlines(eye, figure)
     return np.stack(
         [
-            spoil(renderer.fill(corners[frame], shown(figure, faults, frame)), faults, frame, centres[frame])
-            for frame in range(len(corners))
+            spoil(renderer.fill(corners[frame], shown(figure, faults, frame)), figure, faults, frame, centres[frame])
+            for frame in (range(len(corners)) if moments is None else moments)
         ]
     )
 

@@ -28,7 +28,14 @@ class BagSize:
 
 @dataclasses.dataclass(frozen=True)
 class Bag:
-    """A bag: on the ``back``, over a ``shoulder`` or in a ``hand``; ``side`` 0 left, 1 right; ``held`` by its straps."""
+    """A bag.
+
+    Attributes:
+        kind: ``back``, ``shoulder`` or ``hand``.
+        side: 0 left, 1 right.
+        held: whether the hands are on the straps.
+        size: how big it is, and where exactly.
+    """
 
     kind: str
     side: int
@@ -127,7 +134,7 @@ def add_bag(make: Sculptor, bag: Bag, body: Physique, motion: Motion, phase: np.
         anchor = motion.joints[f"hand_{side}"]
         top = 0.030
     else:
-        sideways = SIGN[side] * (0.100 * body.breadth * body.hip_scale + 0.6 * radius)
+        sideways = SIGN[side] * (0.100 * body.breadth * body.hip_scale + 0.9 * radius)
         anchor = motion.joints["pelvis"] + motion.frames["pelvis"] @ (
             np.array([size.forward, sideways, 0.055 + size.drop + half_height]) * body.stature
         )
@@ -215,7 +222,9 @@ def add_coat(make: Sculptor, coat: Coat, body: Physique, motion: Motion) -> None
         leg = body.limb * body.thigh_girth
         make.ball(f"coat_thigh_{side}", 0.6 * hip + 0.4 * knee, 0.0470 * leg + coat.trousers)
         make.ball(f"coat_knee_{side}", knee, 0.0390 * leg + coat.trousers)
-        make.ball(f"coat_ankle_{side}", 0.06 * knee + 0.94 * ankle, 0.0310 * body.limb + body.trouser_hem + coat.trousers)
+        make.ball(
+            f"coat_ankle_{side}", 0.06 * knee + 0.94 * ankle, 0.0310 * body.limb + body.trouser_hem + coat.trousers
+        )
         make.hull(f"thigh {side}", f"coat_thigh_{side}", f"coat_knee_{side}")
         make.hull(f"shank {side}", f"coat_knee_{side}", f"coat_ankle_{side}")
     make.hull("trunk", "coat_top", "coat_shoulder_0", "coat_shoulder_1")

@@ -98,20 +98,20 @@ class DyGait(nn.Module):
         self.backbone = _BACKBONES[variant](channels, norm, dam)
         self.pooling = GeMHorizontalPooling(bins)
         self.fcs = _separate_fcs(sum(bins), channels[-1], width)
-        initialise(self)
         self.necks = None if SeparateBNNecks is None else _bn_necks(**SeparateBNNecks)
         self.head_norm: nn.BatchNorm1d | None = None
         self.classifier: nn.Module | None = None
         if SeparateBNNecks is None:
             self.head_norm = nn.BatchNorm1d(width)
             self.classifier = None if class_num is None else _separate_fcs(sum(bins), width, class_num)
+        initialise(self)
 
     @staticmethod
     def chosen_by_dataset(dataset_name: str | None) -> dict[str, Any]:
         """Return the variant that the release chooses by the dataset's name."""
         if dataset_name is None:
             return {}
-        return {"variant": "deep" if dataset_name in ("OUMVLP", "GREW", "Gait3D") else "shallow"}
+        return {"variant": "deep" if dataset_name in ("OUMVLP", "GREW", "Gait3D", "Gait3D-128pixel") else "shallow"}
 
     @staticmethod
     def problems(
@@ -132,6 +132,9 @@ class DyGait(nn.Module):
             found.append(
                 Problem(("channels",), f"the {variant} variant takes {backbone.depth} positive numbers, got {channels}")
             )
+            return found
+        if input_size is not None and (len(input_size) != 2 or min(input_size) < 1):
+            found.append(Problem(("input_size",), f"must be [H, W], two positive numbers, got {input_size}"))
             return found
         bins = bin_num or _BINS[variant]
         height, width = input_size or [64, 44]

@@ -1,0 +1,554 @@
+"""From files, defaults and overrides to one configuration; and what is said when something is wrong."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dygait.config import Config, load_config, save_config
+from dygait.config.load import configs_folder, merge, merge_sections, parse_override, read_yaml
+from dygait.engine.build import component_problems
+from dygait.errors import UserError
+
+SMALL: dict[str, Any] = {
+    "data_cfg": {"dataset_name": "CASIA-B", "dataset_root": "data"},
+    "model_cfg": {"model": "DyGait", "channels": [2, 3, 4], "class_num": 5},
+}
+
+
+def write(folder: Path, content: dict[str, Any] | str, name: str = "mine.yaml") -> Path:
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def changed(**sections: dict[str, Any]) -> dict[str, Any]:
+    return merge(SMALL, sections)  # type: ignore[no-any-return]
+
+
+def load(path: Path, *overrides: str, phase: str = "train") -> Config:
+    """As the command line loads: with the components' own checks."""
+    return load_config(path, overrides, [partial(component_problems, phase=phase)])
+
+
+def refusal(path: Path, *overrides: str, phase: str = "train") -> str:
+    with pytest.raises(UserError) as caught:
+        load(path, *overrides, phase=phase)
+    return str(caught.value)
+
+
+class TestDefaults:
+    def test_a_small_file_becomes_a_whole_configuration(self, tmp_path: Path) -> None:
+        config = load(write(tmp_path, SMALL))
+        assert config.data_cfg.num_workers == 1
+        assert config.optimizer_cfg.solver == "SGD"
+        assert config.optimizer_cfg.keywords == {"momentum": 0.9, "weight_decay": 5e-4}
+        assert config.scheduler_cfg.keywords == {"milestones": [20000, 40000, 60000], "gamma": 0.1}
+        assert config.trainer_cfg.sampler.batch_size == [8, 16]
+        assert config.trainer_cfg.sampler.sample_type == "fixed_unordered"
+        assert config.evaluator_cfg.sampler.sample_type == "all_ordered"
+        assert config.evaluator_cfg.metric == "euc"
+        assert [term.type for term in config.loss_cfg] == ["TripletLoss"]
+
+    def test_default_yaml_says_what_the_schema_says(self) -> None:
+        """The file is there to be read; a section left out of it must not mean another value."""
+        written = read_yaml(configs_folder() / "default.yaml")
+        plain = Config.model_validate(SMALL | {"loss_cfg": written["loss_cfg"]}).as_dict()
+        for section in ("data_cfg", "trainer_cfg", "evaluator_cfg"):
+            assert merge(plain[section], written[section]) == plain[section], section
+        assert written["optimizer_cfg"]["solver"] == plain["optimizer_cfg"]["solver"]
+        assert written["optimizer_cfg"]["lr"] == plain["optimizer_cfg"]["lr"]
+        assert written["scheduler_cfg"]["scheduler"] == plain["scheduler_cfg"]["scheduler"]
+
+    def test_it_is_found_from_anywhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = write(tmp_path, SMALL)
+        (tmp_path / "configs").mkdir()
+        write(
+            tmp_path / "configs", {"trainer_cfg": {"total_iter": 1}}, "default.yaml"
+        )  # as in other tools: not read here
+        monkeypatch.chdir(tmp_path)
+        assert load(path).trainer_cfg.total_iter == 80000
+
+    def test_a_list_replaces_a_list(self, tmp_path: Path) -> None:
+        losses = [{"type": "CrossEntropyLoss"}, {"type": "TripletLoss"}]
+        config = load(write(tmp_path, SMALL | {"loss_cfg": losses}))
+        assert [term.type for term in config.loss_cfg] == ["CrossEntropyLoss", "TripletLoss"]
+        assert config.loss_cfg[1].keywords == {}, "the margin of the default list is not there"
+
+    def test_one_loss_needs_no_list(self, tmp_path: Path) -> None:
+        config = load(write(tmp_path, SMALL | {"loss_cfg": {"type": "TripletLoss", "margin": 0.3}}))
+        assert [(term.type, term.keywords, term.loss_term_weight) for term in config.loss_cfg] == [
+            ("TripletLoss", {"margin": 0.3}, 1.0)
+        ]
+
+
+class TestAfresh:
+    """Another solver or scheduler starts its section afresh: defaults must not leak from one to the other."""
+
+    def test_another_solver(self, tmp_path: Path) -> None:
+        config = load(write(tmp_path, changed(optimizer_cfg={"solver": "Adam", "lr": 1e-4})))
+        assert config.optimizer_cfg.solver == "Adam"
+        assert config.optimizer_cfg.keywords == {}
+
+    def test_the_same_solver_keeps_the_defaults(self, tmp_path: Path) -> None:
+        for section in ({"lr": 0.05}, {"solver": "SGD", "lr": 0.05}):
+            config = load(write(tmp_path, changed(optimizer_cfg=section)))
+            assert config.optimizer_cfg.lr == 0.05
+            assert config.optimizer_cfg.keywords == {"momentum": 0.9, "weight_decay": 5e-4}
+
+    def test_another_scheduler(self, tmp_path: Path) -> None:
+        config = load(write(tmp_path, changed(scheduler_cfg={"scheduler": "CosineAnnealingLR", "T_max": 10})))
+        assert config.scheduler_cfg.keywords == {"T_max": 10}
+
+    def test_by_an_override(self, tmp_path: Path) -> None:
+        config = load(write(tmp_path, SMALL), "optimizer_cfg.solver=AdamW", "optimizer_cfg.lr=1e-3")
+        assert (config.optimizer_cfg.solver, config.optimizer_cfg.lr, config.optimizer_cfg.keywords) == (
+            "AdamW",
+            1e-3,
+            {},
+        )
+
+    def test_neither_argument_is_changed(self) -> None:
+        base = {"optimizer_cfg": {"solver": "SGD", "momentum": 0.9}}
+        assert merge_sections(base, {"optimizer_cfg": {"solver": "Adam"}}) == {"optimizer_cfg": {"solver": "Adam"}}
+        assert base == {"optimizer_cfg": {"solver": "SGD", "momentum": 0.9}}
+
+
+class TestBase:
+    def test_inheritance_relative_to_the_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "a" / "b").mkdir(parents=True)
+        write(tmp_path, SMALL | {"trainer_cfg": {"total_iter": 10, "save_iter": 5, "log_iter": 1}}, "grand.yaml")
+        write(
+            tmp_path / "a", {"base": "../grand.yaml", "trainer_cfg": {"total_iter": 20, "save_iter": 6}}, "parent.yaml"
+        )
+        path = write(tmp_path / "a" / "b", {"base": "../parent.yaml", "trainer_cfg": {"total_iter": 30}})
+        monkeypatch.chdir(tmp_path / "a")
+        trainer = load(path).trainer_cfg
+        assert (trainer.total_iter, trainer.save_iter, trainer.log_iter) == (30, 6, 1)
+
+    @pytest.mark.parametrize(
+        "through", [["mine.yaml"], ["one.yaml", "mine.yaml"], ["one.yaml", "two.yaml", "one.yaml"]]
+    )
+    def test_circles(self, tmp_path: Path, through: list[str]) -> None:
+        for name, base in zip(["mine.yaml", *through[:-1]], through, strict=True):
+            path = write(tmp_path, SMALL | {"base": base}, name)
+        assert refusal(tmp_path / "mine.yaml").endswith("its `base` leads back to itself"), path
+
+    def test_a_base_that_is_not_there(self, tmp_path: Path) -> None:
+        assert f"no such configuration file: {tmp_path}/no.yaml" in refusal(
+            write(tmp_path, SMALL | {"base": "no.yaml"})
+        )
+        assert "base must be the path of another YAML file" in refusal(write(tmp_path, SMALL | {"base": ["x"]}))
+
+
+class TestOverrides:
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("a.b=1", {"a": {"b": 1}}),
+            ("a.b.c=x", {"a": {"b": {"c": "x"}}}),
+            ("a.b=[1, 2]", {"a": {"b": [1, 2]}}),
+            ("a.b=1e-4", {"a": {"b": 1e-4}}),
+            ("a.b=x=y", {"a": {"b": "x=y"}}),
+            ("a.b=true", {"a": {"b": True}}),
+            ("a.b=null", {"a": {"b": None}}),
+            ("a.b=", {"a": {"b": None}}),
+            ("a.b='1'", {"a": {"b": "1"}}),
+            (" a.b =2", {"a": {"b": 2}}),
+            ("a={c: 3}", {"a": {"c": 3}}),
+        ],
+    )
+    def test_reading(self, text: str, expected: dict[str, Any]) -> None:
+        assert parse_override(text) == expected
+
+    @pytest.mark.parametrize("text", ["a.b", "=1", "a..b=1", ".a=1", "a.=1", "a.b=[1", "a.b={x: 1, x: 2}"])
+    def test_mistakes(self, text: str) -> None:
+        with pytest.raises(UserError, match=r"^--set "):
+            parse_override(text)
+
+    def test_the_last_wins(self, tmp_path: Path) -> None:
+        path = write(tmp_path, changed(trainer_cfg={"total_iter": 5}))
+        assert load(path, "trainer_cfg.total_iter=6", "trainer_cfg.total_iter=7").trainer_cfg.total_iter == 7
+
+    def test_a_problem_names_the_override(self, tmp_path: Path) -> None:
+        path = write(tmp_path, changed(trainer_cfg={"total_iter": 5}))
+        assert refusal(path, "trainer_cfg.total_iter=many") == (
+            "--set trainer_cfg.total_iter=many: trainer_cfg.total_iter: input should be a valid integer, got 'many'"
+        )
+
+
+class TestYaml:
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [
+            ("1e-4", 1e-4),
+            ("5E-4", 5e-4),
+            ("1.0e-4", 1e-4),
+            ("2.e+1", 20.0),
+            ("1e3", 1000.0),
+            ("-1e-2", -0.01),
+            ("+3e2", 300.0),
+            (".1", 0.1),
+        ],
+    )
+    def test_numbers_with_exponents(self, tmp_path: Path, text: str, value: float) -> None:
+        found = read_yaml(write(tmp_path, f"a: {text}"))["a"]
+        assert isinstance(found, float)
+        assert found == value
+
+    @pytest.mark.parametrize("text", ["1e", "e5", "1e-4x", "nm-01e3", "0001e"])
+    def test_what_only_looks_like_one_stays_text(self, tmp_path: Path, text: str) -> None:
+        assert read_yaml(write(tmp_path, f"a: {text}"))["a"] == text
+
+    def test_a_key_written_twice(self, tmp_path: Path) -> None:
+        path = write(tmp_path, "trainer_cfg:\n  total_iter: 5\n  seed: 1\n  total_iter: 6\n")
+        message = refusal(path)
+        assert message.startswith(f"{path} is not valid YAML: the key 'total_iter' is there twice")
+        assert "line 4" in message
+        assert "\n" not in message
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ("a: [1", "is not valid YAML"),
+            ("- a\n- b", "holds no mapping of sections"),
+            ("", "holds no mapping of sections"),
+            ("a: !!python/object/apply:os.system ['true']", "is not valid YAML"),
+        ],
+    )
+    def test_no_configuration(self, tmp_path: Path, content: str, message: str) -> None:
+        path = write(tmp_path, content)
+        assert message in refusal(path)
+        assert refusal(path).startswith(str(path))
+
+    def test_no_such_file(self, tmp_path: Path) -> None:
+        assert refusal(tmp_path / "no.yaml") == f"no such configuration file: {tmp_path}/no.yaml"
+        assert refusal(tmp_path / "default.yaml").endswith(f"; there is {configs_folder() / 'default.yaml'}")
+        assert "cannot be read" in refusal(tmp_path)
+
+    def test_anchors(self, tmp_path: Path) -> None:
+        text = yaml.safe_dump(SMALL) + (
+            "trainer_cfg:\n  transform: &input\n    - type: BaseSilCuttingTransform\n      cutting: 3\n"
+            "evaluator_cfg:\n  transform: *input\n"
+        )
+        config = load(write(tmp_path, text))
+        assert config.evaluator_cfg.transform == config.trainer_cfg.transform
+
+
+class TestProblems:
+    @pytest.mark.parametrize(
+        ("sections", "path", "message"),
+        [
+            ({"trainer_cfg": {"total_itr": 5}}, "trainer_cfg.total_itr", "unknown key; did you mean 'total_iter'?"),
+            (
+                {"trainer_cfg": {"sampler": {"batch_sise": [1, 2]}}},
+                "trainer_cfg.sampler.batch_sise",
+                "did you mean 'batch_size'?",
+            ),
+            ({"data_cfg": {"dataset_rot": "x"}}, "data_cfg.dataset_rot", "did you mean 'dataset_root'?"),
+            ({"data_cfg": {"xyzzy": 1}}, "data_cfg.xyzzy", "unknown key; valid keys: cache, data_in_use, dataset_name"),
+            ({"optimiser_cfg": {}}, "optimiser_cfg", "unknown key; did you mean 'optimizer_cfg'?"),
+            (
+                {"trainer_cfg": {"total_iter": "5"}},
+                "trainer_cfg.total_iter",
+                "input should be a valid integer, got '5'",
+            ),
+            ({"trainer_cfg": {"total_iter": 0}}, "trainer_cfg.total_iter", "greater than or equal to 1, got 0"),
+            ({"trainer_cfg": {"total_iter": True}}, "trainer_cfg.total_iter", "valid integer, got True"),
+            ({"trainer_cfg": {"with_test": 1}}, "trainer_cfg.with_test", "valid boolean, got 1"),
+            ({"trainer_cfg": "quick"}, "trainer_cfg", "got 'quick'"),
+            (
+                {"trainer_cfg": {"sampler": {"batch_size": [8]}}},
+                "trainer_cfg.sampler",
+                "batch_size must be [P, K], two positive",
+            ),
+            (
+                {"trainer_cfg": {"sampler": {"batch_size": [8, 0]}}},
+                "trainer_cfg.sampler",
+                "batch_size must be [P, K], two positive",
+            ),
+            (
+                {"trainer_cfg": {"sampler": {"frames_num_min": 60}}},
+                "trainer_cfg.sampler",
+                "frames_num_min is larger than",
+            ),
+            (
+                {"trainer_cfg": {"sampler": {"sample_type": "some"}}},
+                "trainer_cfg.sampler.sample_type",
+                "'fixed_ordered'",
+            ),
+            (
+                {"evaluator_cfg": {"sampler": {"frames_all_limit": 0}}},
+                "evaluator_cfg.sampler",
+                "frames_all_limit must be positive, or -1",
+            ),
+            ({"evaluator_cfg": {"metric": "manhattan"}}, "evaluator_cfg.metric", "'euc' or 'cos', got 'manhattan'"),
+            ({"trainer_cfg": {"save_name": "../up"}}, "trainer_cfg", "save_name is one folder's name, without slashes"),
+            ({"evaluator_cfg": {"save_name": ".."}}, "evaluator_cfg", "save_name is one folder's name"),
+            ({"trainer_cfg": {"save_name": ""}}, "trainer_cfg.save_name", "at least 1 character"),
+            ({"data_cfg": {"data_in_use": [True, True]}}, "data_cfg", "set exactly one entry of data_in_use to true"),
+            ({"data_cfg": {"num_workers": -1}}, "data_cfg.num_workers", "greater than or equal to 0"),
+            ({"optimizer_cfg": {"lr": 0}}, "optimizer_cfg.lr", "greater than 0"),
+            ({"loss_cfg": []}, "loss_cfg", "at least 1 item"),
+            (
+                {"loss_cfg": [{"type": "TripletLoss", "loss_term_weight": -1}]},
+                "loss_cfg.0.loss_term_weight",
+                "greater than or equal",
+            ),
+            ({"model_cfg": {"model": None}}, "model_cfg.model", "valid string"),
+            # What the components say:
+            ({"model_cfg": {"chanels": [1]}}, "model_cfg.chanels", "unknown key; did you mean 'channels'?"),
+            ({"model_cfg": {"bin_num": [3]}}, "model_cfg.bin_num", "a 64x44 input gives features 32 rows high"),
+            ({"model_cfg": {"model": "Digait"}}, "model_cfg.model", "unknown model 'Digait'; did you mean 'DyGait'?"),
+            (
+                {"loss_cfg": [{"type": "TripletLoss"}, {"type": "TripletLoss", "margn": 1}]},
+                "loss_cfg.1.margn",
+                "did you mean 'margin'?",
+            ),
+            ({"loss_cfg": {"type": "TripletLoss", "margn": 1}}, "loss_cfg.0.margn", "did you mean 'margin'?"),
+            ({"loss_cfg": [{"margin": 1}]}, "loss_cfg.0.type", "this key is required"),
+            ({"loss_cfg": {"margin": 1}}, "loss_cfg.0.type", "this key is required"),
+            (
+                {"optimizer_cfg": {"solver": "Adm"}},
+                "optimizer_cfg.solver",
+                "unknown optimiser 'Adm'; did you mean 'Adam'? (a class of torch.optim)",
+            ),
+            ({"optimizer_cfg": {"momentm": 0.9}}, "optimizer_cfg.momentm", "unknown key; did you mean 'momentum'?"),
+            ({"optimizer_cfg": {"solver": "Adam", "momentum": 0.9}}, "optimizer_cfg.momentum", "unknown key"),
+            (
+                {"optimizer_cfg": {"solver": "Adam", "betas": [2.0, 0.9]}},
+                "optimizer_cfg.solver",
+                "Adam refuses its settings: Invalid beta",
+            ),
+            ({"optimizer_cfg": {"solver": "LBFGS"}}, "optimizer_cfg.solver", "unknown optimiser 'LBFGS'"),
+            ({"scheduler_cfg": {"scheduler": "MultistepLR"}}, "scheduler_cfg.scheduler", "did you mean 'MultiStepLR'?"),
+            (
+                {"scheduler_cfg": {"milestone": [1]}},
+                "scheduler_cfg.milestone",
+                "unknown key; did you mean 'milestones'?",
+            ),
+            (
+                {"scheduler_cfg": {"scheduler": "CosineAnnealingLR"}},
+                "scheduler_cfg.scheduler",
+                "CosineAnnealingLR refuses its settings",
+            ),
+            ({"scheduler_cfg": {"scheduler": "ReduceLROnPlateau"}}, "scheduler_cfg.scheduler", "unknown scheduler"),
+            ({"trainer_cfg": {"transform": {"type": "Resize"}}}, "trainer_cfg.transform.size", "this key is required"),
+            (
+                {"evaluator_cfg": {"transform": [{"type": "NoOperation"}, {"type": "Rezise"}]}},
+                "evaluator_cfg.transform.1.type",
+                "did you mean 'Resize'?",
+            ),
+            (
+                {"trainer_cfg": {"sampler": {"type": "InferenceSampler"}}},
+                "trainer_cfg.sampler.type",
+                "InferenceSampler is not for trainer_cfg; use TripletSampler",
+            ),
+            (
+                {"evaluator_cfg": {"sampler": {"type": "TripletSampler"}}},
+                "evaluator_cfg.sampler.type",
+                "use InferenceSampler",
+            ),
+        ],
+    )
+    def test_one(self, tmp_path: Path, sections: dict[str, Any], path: str, message: str) -> None:
+        file = write(tmp_path, changed(**sections))
+        found = refusal(file)
+        assert found.startswith(f"{file}: {path}: "), found
+        assert message in found
+        assert "\n" not in found, "one problem, one line"
+
+    @pytest.mark.parametrize(
+        ("sections", "path", "name"),
+        [
+            *(
+                ({"model_cfg": {"model": n}}, "model_cfg.model", n)
+                for n in ("Baseline", "GaitBase", "GaitSet", "GaitPart", "GaitGL", "DeepGaitV2")
+            ),
+            *(({"loss_cfg": [{"type": n}]}, "loss_cfg.0.type", n) for n in ("BinaryCrossEntropyLoss", "SupConLoss")),
+            *(
+                ({"trainer_cfg": {"sampler": {"type": n}}}, "trainer_cfg.sampler.type", n)
+                for n in ("CommonSampler", "BilateralSampler")
+            ),
+            *(
+                (
+                    {"trainer_cfg": {"transform": {"type": "Compose", "trf_cfg": [{"type": n}]}}},
+                    "trainer_cfg.transform.trf_cfg.0.type",
+                    n,
+                )
+                for n in ("RandomErasing", "RandomRotate", "RandomPerspective", "RandomAffine")
+            ),
+        ],
+    )
+    def test_what_is_not_built_yet(self, tmp_path: Path, sections: dict[str, Any], path: str, name: str) -> None:
+        found = refusal(write(tmp_path, changed(**sections)))
+        assert f": {path}: the " in found
+        assert f"{name!r} is not part of this version; valid: " in found
+
+    @pytest.mark.parametrize("missing", ["data_cfg", "model_cfg"])
+    def test_a_missing_section(self, tmp_path: Path, missing: str) -> None:
+        file = write(tmp_path, {k: v for k, v in SMALL.items() if k != missing} | {"trainer_cfg": {"seed": 1}})
+        found = refusal(file)
+        assert ": this key is required" in found
+        assert missing in found
+
+    @pytest.mark.parametrize("key", ["dataset_name", "dataset_root"])
+    def test_a_missing_key(self, tmp_path: Path, key: str) -> None:
+        content = merge(SMALL, {})
+        content["data_cfg"] = {k: v for k, v in SMALL["data_cfg"].items() if k != key}
+        assert f"data_cfg.{key}: this key is required" in refusal(write(tmp_path, content))
+
+    def test_all_at_once_each_with_its_file(self, tmp_path: Path) -> None:
+        parent = write(tmp_path, changed(trainer_cfg={"total_itr": 5}, model_cfg={"chanels": [1]}), "parent.yaml")
+        child = write(
+            tmp_path, {"base": "parent.yaml", "optimizer_cfg": {"lr": "fast"}, "loss_cfg": [{"type": "Tripletloss"}]}
+        )
+        lines = refusal(child, "evaluator_cfg.metric=far").splitlines()
+        assert lines[0] == f"{len(lines) - 1} problems in the configuration:"
+        starts = {
+            f"  {parent}: trainer_cfg.total_itr: unknown key; did you mean 'total_iter'?",
+            f"  {parent}: model_cfg.chanels: unknown key; did you mean 'channels'?",
+            f"  {child}: optimizer_cfg.lr: input should be a valid number, got 'fast'",
+            f"  {child}: loss_cfg.0.type: unknown loss 'Tripletloss'; did you mean 'TripletLoss'? (valid: ",
+            "  --set evaluator_cfg.metric=far: evaluator_cfg.metric: input should be 'euc' or 'cos', got 'far'",
+        }
+        for start in starts:
+            assert any(line.startswith(start) for line in lines), (start, lines)
+
+    def test_a_protocol_matters_only_to_a_test(self, tmp_path: Path) -> None:
+        path = write(tmp_path, changed(data_cfg={"dataset_name": "Mine"}))
+        assert load(path).data_cfg.dataset_name == "Mine"
+        assert "the dataset 'Mine' has no protocol of its own" in refusal(path, phase="test")
+        assert "the dataset 'Mine' has no protocol of its own" in refusal(path, "trainer_cfg.with_test=true")
+        assert load(path, "data_cfg.test_dataset_name=CASIA-B", phase="test").data_cfg.test_dataset_name == "CASIA-B"
+
+
+class TestWithoutEffect:
+    def test_a_warning_and_no_error(self, tmp_path: Path) -> None:
+        path = write(
+            tmp_path, changed(trainer_cfg={"enable_distributed": True}, evaluator_cfg={"enable_distributed": True})
+        )
+        said: list[str] = []
+        config = load_config(path, ["trainer_cfg.enable_distributed=false"], warn=said.append)
+        reason = "enable_distributed has no effect here: the launcher decides"
+        assert said == [
+            f"--set trainer_cfg.enable_distributed=false: trainer_cfg.{reason}",
+            f"{path}: evaluator_cfg.{reason}",
+        ]
+        assert "enable_distributed" not in config.as_dict()["trainer_cfg"]
+
+    def test_silence_where_there_is_none(self, tmp_path: Path) -> None:
+        said: list[str] = []
+        load_config(write(tmp_path, SMALL), warn=said.append)
+        assert said == []
+
+
+OPENGAIT: dict[str, Any] = {
+    "data_cfg": {
+        "dataset_name": "CASIA-B",
+        "dataset_root": "your_path",
+        "dataset_partition": "./datasets/CASIA-B/CASIA-B.json",
+        "num_workers": 1,
+        "remove_no_gallery": False,
+        "cache": False,
+        "test_dataset_name": "CASIA-B",
+        "data_in_use": [True, False],
+    },
+    "model_cfg": {
+        "model": "Dygait",
+        "channels": [32, 64, 128],
+        "class_num": 74,
+        "bin_num": [32],
+        "SeparateFCs": {"in_channels": 128, "out_channels": 128, "parts_num": 32},
+        "SeparateBNNecks": {"class_num": 74, "in_channels": 128, "parts_num": 32},
+    },
+    "loss_cfg": [
+        {"type": "TripletLoss", "loss_term_weight": 1.0, "margin": 0.2, "log_prefix": "triplet"},
+        {
+            "type": "CrossEntropyLoss",
+            "loss_term_weight": 1,
+            "scale": 16,
+            "label_smooth": True,
+            "eps": 0.1,
+            "log_accuracy": True,
+            "log_prefix": "softmax",
+        },
+    ],
+    "optimizer_cfg": {"solver": "SGD", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4},
+    "scheduler_cfg": {"scheduler": "MultiStepLR", "milestones": [20000, 40000], "gamma": 0.1},
+    "trainer_cfg": {
+        "enable_distributed": True,
+        "enable_float16": True,
+        "fix_BN": False,
+        "sync_BN": False,
+        "find_unused_parameters": False,
+        "with_test": False,
+        "log_iter": 100,
+        "save_iter": 2000,
+        "total_iter": 60000,
+        "restore_hint": 0,
+        "restore_ckpt_strict": True,
+        "optimizer_reset": False,
+        "scheduler_reset": False,
+        "save_name": "mine",
+        "sampler": {
+            "type": "TripletSampler",
+            "batch_size": [8, 8],
+            "batch_shuffle": False,
+            "sample_type": "fixed_unordered",
+            "frames_num_fixed": 30,
+            "frames_num_min": 25,
+            "frames_num_max": 50,
+            "frames_skip_num": 0,
+        },
+        "transform": [{"type": "BaseSilCuttingTransform", "divisor": 255, "cutting": 10}],
+    },
+    "evaluator_cfg": {
+        "enable_distributed": True,
+        "enable_float16": False,
+        "restore_hint": 60000,
+        "restore_ckpt_strict": True,
+        "save_name": "mine",
+        "eval_func": "evaluate_indoor_dataset",
+        "sampler": {
+            "type": "InferenceSampler",
+            "batch_size": 4,
+            "sample_type": "all_ordered",
+            "frames_all_limit": 720,
+        },
+        "transform": [{"type": "BaseSilTransform"}],
+        "metric": "euc",
+        "cross_view_gallery": False,
+    },
+}
+
+
+@pytest.mark.parametrize("phase", ["train", "test"])
+def test_every_key_that_opengaits_users_bring_is_accepted(tmp_path: Path, phase: str) -> None:
+    config = load(write(tmp_path, OPENGAIT), phase=phase).as_dict()
+    for section, content in OPENGAIT.items():
+        if section == "loss_cfg":
+            assert all(given.items() <= found.items() for given, found in zip(content, config[section], strict=True))
+            continue
+        kept = {k: v for k, v in content.items() if k != "enable_distributed"}
+        assert merge(config[section], kept) == config[section], f"{section}: every value is what was written"
+
+
+@pytest.mark.parametrize("hint", [0, 80000, "output/a/b/c/checkpoints/c-80000.pt"])
+def test_a_checkpoint_by_iteration_or_path(tmp_path: Path, hint: int | str) -> None:
+    path = write(tmp_path, changed(trainer_cfg={"restore_hint": hint}, evaluator_cfg={"restore_hint": hint}))
+    config = load(path)
+    assert config.trainer_cfg.restore_hint == config.evaluator_cfg.restore_hint == hint
+
+
+@pytest.mark.parametrize("content", [SMALL, OPENGAIT], ids=["small", "opengait"])
+def test_the_resolved_configuration_is_read_again_as_it_was(tmp_path: Path, content: dict[str, Any]) -> None:
+    config = load(write(tmp_path, content), "optimizer_cfg.lr=1e-5")
+    save_config(config, tmp_path / "resolved.yaml")
+    again = load(tmp_path / "resolved.yaml")
+    assert again == config
+    assert again.as_dict() == config.as_dict()

@@ -1,0 +1,180 @@
+"""From requests to batches: the same for any number of workers, and errors that name the file."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import TreeFactory
+from dygait.data import (
+    Batch,
+    FrameSampler,
+    Request,
+    Sample,
+    SequenceDataset,
+    TripletSampler,
+    batches,
+    build_transform,
+    collate,
+    load_index,
+    make_loader,
+    read_pickle,
+)
+from dygait.errors import LocalError, UserError
+
+FLIP = [{"type": "RandomHorizontalFlip"}, {"type": "BaseSilCuttingTransform"}]
+
+
+@pytest.fixture
+def root(silhouette_tree: TreeFactory) -> Path:
+    return silhouette_tree(size=(8, 64), frames=(3, 9))
+
+
+def dataset(root: Path, kind: str = "unfixed_unordered", **more: Any) -> SequenceDataset:
+    index = load_index(root)
+    frames = FrameSampler(kind, frames_num_fixed=5, frames_num_min=2, frames_num_max=6)
+    return SequenceDataset(list(index.sequences), ["001", "002", "003"], frames, build_transform(FLIP), **more)
+
+
+class TestDataset:
+    def test_labels_are_positions_in_the_list_of_ids(self, root: Path) -> None:
+        made = dataset(root)
+        assert len(made) == 16
+        assert made.labels == [0] * 4 + [1] * 4 + [2] * 4 + [-1] * 4
+        sample = made[Request(5, (0, 0, 0))]
+        assert (sample.label, sample.sequence) == (1, 5)
+
+    def test_a_sample_is_made_of_the_frames_of_its_sequence(self, root: Path) -> None:
+        made = dataset(root, "all_ordered")
+        stored = read_pickle(made.sequences[3].files[0])
+        cut = stored[:, :, 10:54]
+        seen = set()
+        for place in range(20):
+            found = made[Request(3, (0, 0, place))].silhouettes
+            assert found.dtype == np.uint8
+            mirrored = np.array_equal(found, cut[:, :, ::-1])
+            assert mirrored or np.array_equal(found, cut)
+            seen.add(mirrored)
+        assert seen == {True, False}
+        assert np.array_equal(made.silhouettes(3), stored)
+
+    def test_a_sample_is_a_pure_function_of_the_request(self, root: Path) -> None:
+        one, other = dataset(root), dataset(root, cache=True)
+        results = set()
+        for key in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]:
+            first = one[Request(2, key)].silhouettes
+            one[Request(7, (5, 5, 5))]
+            assert np.array_equal(other[Request(2, key)].silhouettes, first)
+            assert np.array_equal(one[Request(2, key)].silhouettes, first)
+            results.add(first.tobytes())
+        assert len(results) == 4, "seed, iteration and place each matter"
+
+    def test_the_cache_reads_every_file_once(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        reads: list[str] = []
+
+        def read(path: str) -> np.ndarray:
+            reads.append(path)
+            return read_pickle(path)
+
+        monkeypatch.setattr("dygait.data.dataset.read_pickle", read)
+        progress: list[int] = []
+        made = dataset(root, cache=True, progress=lambda s: progress.append(len(s)) or s)
+        assert len(reads) == len(set(reads)) == 16
+        assert progress == [16]
+        made[Request(0, (0, 0, 0))]
+        assert len(reads) == 16
+
+    def test_one_of_several_files(self, root: Path) -> None:
+        for sequence in load_index(root).sequences:
+            other = Path(sequence.files[0]).with_name("zzz.pkl")
+            other.write_bytes(pickle.dumps(np.full((2, 8, 64), 7, np.uint8)))
+        assert (dataset(root, data_in_use=[False, True])[Request(0, (0, 0, 0))].silhouettes == 7).all()
+        assert dataset(root, data_in_use=[True, False])[Request(0, (0, 0, 0))].silhouettes.max() == 255
+        assert dataset(root)[Request(0, (0, 0, 0))].silhouettes.max() == 255
+
+    def test_a_file_that_is_not_there(self, root: Path) -> None:
+        with pytest.raises(UserError, match=r"data_in_use asks for file 2 of 001/nm-01/000, which has 1"):
+            dataset(root, data_in_use=[False, True])[Request(0, (0, 0, 0))]
+
+    def test_what_a_transform_refuses_names_the_file(self, root: Path) -> None:
+        made = dataset(root)
+        made.transform = build_transform({"type": "BaseSilCuttingTransform", "cutting": 40})
+        with pytest.raises(UserError, match=rf"^{root}/001/nm-01/000/000.pkl: cutting 40 columns"):
+            made[Request(0, (0, 0, 0))]
+
+
+def sample(frames: int, label: int = 0, sequence: int = 0, size: tuple[int, int] = (3, 2)) -> Sample:
+    rng = np.random.default_rng(frames)
+    return Sample(rng.integers(1, 256, (frames, *size), dtype=np.uint8), label, sequence)
+
+
+class TestCollate:
+    def test_padding(self) -> None:
+        samples = [sample(2, 5, 9), sample(4, 1, 3), sample(1, -1, 0)]
+        batch = collate(samples)
+        assert batch.silhouettes.dtype == torch.uint8
+        assert batch.silhouettes.shape == (3, 4, 3, 2)
+        assert batch.lengths is not None
+        assert batch.lengths.tolist() == [2, 4, 1]
+        assert batch.labels.tolist() == [5, 1, -1]
+        assert batch.sequences.tolist() == [9, 3, 0]
+        for row, one in zip(batch.silhouettes.numpy(), samples, strict=True):
+            assert np.array_equal(row[: len(one.silhouettes)], one.silhouettes)
+            assert not row[len(one.silhouettes) :].any()
+
+    def test_equal_lengths_are_not_said(self) -> None:
+        assert collate([sample(3), sample(3)]).lengths is None
+        assert collate([sample(1)]).lengths is None
+
+    def test_different_sizes_are_refused(self) -> None:
+        with pytest.raises(UserError, match=r"frames of different sizes in one batch: \[\(3, 2\), \(4, 2\)\]"):
+            collate([sample(3), sample(3, size=(4, 2))])
+
+    def test_mirrored_frames_need_no_copy_first(self) -> None:
+        one = sample(3)
+        mirrored = one._replace(silhouettes=one.silhouettes[:, :, ::-1])
+        assert np.array_equal(collate([mirrored]).silhouettes[0].numpy(), one.silhouettes[:, :, ::-1])
+
+    def test_to_a_device(self) -> None:
+        batch = collate([sample(2), sample(3)]).to(torch.device("meta"))
+        assert batch.silhouettes.device.type == batch.labels.device.type == "meta"
+        assert batch.lengths is not None
+        assert batch.lengths.device.type == batch.sequences.device.type == "cpu", "the host reads them"
+
+
+def all_batches(root: Path, workers: int) -> list[Batch]:
+    made = dataset(root)
+    sampler = TripletSampler(made.labels, [3, 2], seed=1, first_iteration=4, total_iterations=9)
+    return list(batches(make_loader(made, sampler, workers, pin_memory=False)))
+
+
+def test_any_number_of_workers_gives_the_same_batches(root: Path) -> None:
+    alone = all_batches(root, 0)
+    assert len(alone) == 5
+    assert not torch.equal(alone[0].sequences, alone[1].sequences)
+    for workers in (1, 2):
+        found = all_batches(root, workers)
+        assert len(found) == len(alone)
+        for one, other in zip(alone, found, strict=True):
+            for name in ("silhouettes", "lengths", "labels", "sequences"):
+                expected, value = getattr(one, name), getattr(other, name)
+                assert (value is None) == (expected is None)
+                assert value is None or torch.equal(value, expected), f"{name} with {workers} workers"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_arrives_in_its_own_words(root: Path, workers: int) -> None:
+    for path in root.rglob("*.pkl"):
+        path.write_bytes(b"no pickle")
+    with pytest.raises(LocalError) as caught:
+        all_batches(root, workers)
+    message = str(caught.value)
+    assert message.startswith(str(root)), message
+    assert message.count("\n") == 0
+    assert "is refused: " in message
+    assert message.endswith("it must be a pickled uint8 array (S, H, W)")

@@ -1,0 +1,93 @@
+"""Which frames are chosen: against every possible choice written out, and invariants over many lengths and seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dygait.data import FrameSampler
+from reference import sampling
+
+
+def draw(sampler: FrameSampler, length: int, seed: int) -> list[int]:
+    found = sampler(length, np.random.default_rng(seed))
+    assert found.dtype == np.int64
+    return found.tolist()
+
+
+@pytest.mark.parametrize(
+    ("length", "count", "skip"),
+    [(8, 3, 0), (8, 3, 2), (5, 5, 0), (5, 4, 1), (3, 4, 0), (2, 5, 1), (1, 3, 0), (4, 3, 3)],
+)
+def test_fixed_ordered_makes_every_possible_choice_and_no_other(length: int, count: int, skip: int) -> None:
+    possible = sampling.ordered_choices(length, count, skip)
+    sampler = FrameSampler("fixed_ordered", frames_num_fixed=count, frames_skip_num=skip)
+    found = {tuple(draw(sampler, length, seed)) for seed in range(40 * len(possible))}
+    assert found == possible
+
+
+def test_every_window_is_as_likely() -> None:
+    sampler = FrameSampler("fixed_ordered", frames_num_fixed=30)
+    starts = [draw(sampler, 39, seed)[0] for seed in range(2000)]
+    counts = np.bincount(starts, minlength=10)
+    assert len(counts) == 10
+    assert counts.min() > 140  # 200 expected, standard deviation 13.4
+    assert counts.max() < 260
+
+
+def test_unordered_draws_without_repetition_where_it_can() -> None:
+    for length in (1, 2, 5, 6, 7, 20):
+        sampler = FrameSampler("fixed_unordered", frames_num_fixed=6)
+        draws = [draw(sampler, length, seed) for seed in range(50)]
+        for chosen in draws:
+            assert len(chosen) == 6
+            assert set(chosen) <= set(range(length))
+            if length >= 6:
+                assert sampling.repetitions(chosen) == [1] * 6
+        assert {v for chosen in draws for v in chosen} == set(range(length)), "every frame comes up"
+        if length > 2:
+            assert any(chosen != sorted(chosen) for chosen in draws)
+
+
+@pytest.mark.parametrize("order", ["ordered", "unordered"])
+def test_unfixed_draws_the_number_too(order: str) -> None:
+    sampler = FrameSampler(f"unfixed_{order}", frames_num_min=3, frames_num_max=6)
+    for length in (2, 4, 40):
+        draws = [draw(sampler, length, seed) for seed in range(100)]
+        assert {len(chosen) for chosen in draws} == {3, 4, 5, 6}, "both ends included"
+        for chosen in draws:
+            if order == "ordered":
+                assert tuple(chosen) in sampling.ordered_choices(length, len(chosen), 0)
+            elif length >= len(chosen):
+                assert sampling.repetitions(chosen) == [1] * len(chosen)
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 8, 9, 10, 21])
+@pytest.mark.parametrize("limit", [None, -1, 1, 7, 8, 9])
+def test_all(length: int, limit: int | None) -> None:
+    expected = sampling.middle(length, None if limit == -1 else limit)
+    ordered = FrameSampler("all_ordered", frames_all_limit=limit)
+    unordered = FrameSampler("all_unordered", frames_all_limit=limit)
+    assert draw(ordered, length, 0) == expected
+    draws = [draw(unordered, length, seed) for seed in range(20)]
+    assert all(sorted(chosen) == expected for chosen in draws)
+    assert len(expected) < 3 or len({tuple(chosen) for chosen in draws}) > 1
+
+
+@pytest.mark.parametrize(
+    "kind", ["fixed_ordered", "fixed_unordered", "unfixed_ordered", "unfixed_unordered", "all_unordered"]
+)
+def test_a_choice_is_a_pure_function_of_length_and_generator(kind: str) -> None:
+    sampler = FrameSampler(kind, 6, 3, 9, frames_skip_num=2)
+    again = FrameSampler(kind, 6, 3, 9, frames_skip_num=2)
+    results = set()
+    for seed in range(10):
+        first = draw(sampler, 30, seed)
+        draw(sampler, 11, seed + 1)  # what went before does not matter
+        assert draw(again, 30, seed) == draw(sampler, 30, seed) == first
+        results.add(tuple(first))
+    assert len(results) > 5
+
+
+def test_the_number_of_an_unfixed_window_can_be_one() -> None:
+    assert len(draw(FrameSampler("unfixed_ordered", frames_num_min=1, frames_num_max=1), 5, 0)) == 1

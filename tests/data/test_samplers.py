@@ -1,0 +1,152 @@
+"""Which sequences make a batch: a pure function of (seed, iteration), whatever the number of processes."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from dygait.data import SAMPLERS, InferenceSampler, Request, TripletSampler
+from dygait.errors import UserError
+
+# 6 people with 5, 2, 9, 1, 4 and 4 sequences, mixed up.
+LABELS = [0, 2, 2, 1, 5, 2, 0, 3, 4, 2, 2, 5, 4, 0, 1, 2, 4, 5, 2, 0, 2, 5, 4, 2, 0]
+COUNTS = Counter(LABELS)
+
+
+def sampler(batch_size: tuple[int, int] = (4, 4), total: int = 12, **more: int | bool) -> TripletSampler:
+    return TripletSampler(LABELS, list(batch_size), total_iterations=total, **more)  # type: ignore[arg-type]
+
+
+class TestTripletSampler:
+    @pytest.mark.parametrize("batch_size", [(4, 4), (6, 2), (1, 8), (2, 6)])
+    @pytest.mark.parametrize("shuffle", [False, True])
+    @pytest.mark.parametrize("world", [2, 4])
+    def test_processes_share_out_the_batch_of_one(self, batch_size: tuple[int, int], shuffle: bool, world: int) -> None:
+        whole = list(sampler(batch_size, batch_shuffle=shuffle, seed=3))
+        shares = [
+            list(sampler(batch_size, batch_shuffle=shuffle, seed=3, rank=rank, world_size=world))
+            for rank in range(world)
+        ]
+        assert all(len(share) == len(whole) == 12 for share in shares)
+        for iteration, batch in enumerate(whole):
+            parts = [share[iteration] for share in shares]
+            assert {len(part) for part in parts} == {len(batch) // world}
+            together: list[Request] = [r for part in parts for r in part]
+            assert sorted(together, key=lambda r: r.key) == batch, "the same sequences at the same places, each once"
+
+    @pytest.mark.parametrize("shuffle", [False, True])
+    def test_people_and_sequences(self, shuffle: bool) -> None:
+        for people, each in ((4, 4), (6, 3), (1, 1), (2, 11)):
+            for iteration in range(30):
+                batch = sampler((people, each), batch_shuffle=shuffle).global_batch(iteration)
+                by_person: dict[int, list[int]] = {}
+                for request in batch:
+                    by_person.setdefault(LABELS[request.sequence], []).append(request.sequence)
+                assert len(by_person) == people
+                for person, chosen in by_person.items():
+                    assert len(chosen) == each
+                    # As evenly as can be: without replacement while there are enough, then all of them once more.
+                    times = Counter(chosen)
+                    assert len(times) == min(each, COUNTS[person])
+                    assert max(times.values()) - min(times.values()) <= 1
+
+    def test_without_shuffling_people_come_one_after_the_other(self) -> None:
+        for batch in sampler((4, 3)):
+            people = [LABELS[r.sequence] for r in batch]
+            assert len([k for k, _ in itertools.groupby(people)]) == 4
+
+    def test_shuffling_changes_the_order_and_nothing_else(self) -> None:
+        plain, shuffled = list(sampler((4, 3))), list(sampler((4, 3), batch_shuffle=True))
+        for one, other in zip(plain, shuffled, strict=True):
+            assert sorted(r.sequence for r in one) == sorted(r.sequence for r in other)
+        assert any(
+            [r.sequence for r in one] != [r.sequence for r in other] for one, other in zip(plain, shuffled, strict=True)
+        )
+
+    def test_every_person_and_sequence_comes_up(self) -> None:
+        seen = Counter(r.sequence for batch in sampler((2, 2), total=300) for r in batch)
+        assert set(seen) == set(range(len(LABELS)))
+
+    @pytest.mark.parametrize("start", [1, 5, 11, 12])
+    def test_going_on_is_as_if_never_interrupted(self, start: int) -> None:
+        whole = list(sampler(seed=9))
+        rest = sampler(seed=9, first_iteration=start)
+        assert len(rest) == 12 - start
+        assert list(rest) == whole[start:]
+        assert list(rest) == whole[start:], "and once more"
+
+    def test_past_the_end_there_is_nothing(self) -> None:
+        assert len(sampler(first_iteration=20)) == 0
+        assert list(sampler(first_iteration=20)) == []
+
+    def test_a_batch_is_a_pure_function_of_seed_and_iteration(self) -> None:
+        one, other = sampler(seed=4), sampler(seed=4)
+        other.global_batch(7)
+        assert one.global_batch(3) == other.global_batch(3) == list(sampler(seed=4))[3]
+        assert one.global_batch(3) != one.global_batch(4)
+        assert one.global_batch(3) != sampler(seed=5).global_batch(3)
+
+    def test_keys_are_seed_iteration_and_place(self) -> None:
+        assert [r.key for r in sampler(seed=4).global_batch(3)] == [(4, 3, place) for place in range(16)]
+
+    def test_too_many_people(self) -> None:
+        with pytest.raises(UserError) as caught:
+            sampler((7, 2))
+        assert str(caught.value) == (
+            "trainer_cfg.sampler.batch_size: P = 7 people per batch, but only 6 train; lower P to 6 or less"
+        )
+
+    @pytest.mark.parametrize("rank", [0, 2])
+    def test_a_batch_that_cannot_be_dealt_out(self, rank: int) -> None:
+        with pytest.raises(UserError) as caught:
+            sampler((4, 2), rank=rank, world_size=3)
+        assert str(caught.value) == (
+            "trainer_cfg.sampler.batch_size: P x K = 4 x 2 = 8 sequences cannot be dealt out evenly to 3 processes; "
+            "change P or K, or the number of processes"
+        )
+
+
+SIZES = [30, 10, 20, 20, 50, 5, 70, 20, 31, 44, 12]
+
+
+def shares(sizes: list[int], batch_size: int, world: int) -> Iterator[list[list[Request]]]:
+    for rank in range(world):
+        made = InferenceSampler(sizes, batch_size, rank=rank, world_size=world)
+        found = list(made)
+        assert len(made) == len(found)
+        yield found
+
+
+class TestInferenceSampler:
+    @pytest.mark.parametrize("world", [1, 2, 3, 4, 7, 16])
+    @pytest.mark.parametrize("batch_size", [1, 2, 4, 100])
+    @pytest.mark.parametrize("count", [0, 1, 5, 11])
+    def test_every_sequence_exactly_once(self, world: int, batch_size: int, count: int) -> None:
+        batches = [batch for share in shares(SIZES[:count], batch_size, world) for batch in share]
+        assert sorted(r.sequence for batch in batches for r in batch) == list(range(count))
+        assert all(1 <= len(batch) <= max(1, batch_size // world) for batch in batches)
+
+    def test_more_processes_than_batches(self) -> None:
+        found = list(shares([3, 2], 4, 8))
+        assert [len(share) for share in found] == [1, 1, 0, 0, 0, 0, 0, 0]
+
+    def test_like_lengths_share_a_batch(self) -> None:
+        (found,) = shares(SIZES, 4, 1)
+        longest_first = [[SIZES[r.sequence] for r in batch] for batch in found]
+        assert longest_first == [[70, 50, 44, 31], [30, 20, 20, 20], [12, 10, 5]]
+
+    @pytest.mark.parametrize("world", [1, 3])
+    def test_what_is_drawn_for_a_sequence_depends_on_no_batch_or_process(self, world: int) -> None:
+        for share in shares(SIZES, 5, world):
+            assert all(r.key == (0, 0, r.sequence) for batch in share for r in batch)
+        assert next(iter(InferenceSampler([1], 1, seed=6)))[0].key == (6, 0, 0)
+
+
+def test_names() -> None:
+    assert SAMPLERS.names() == ["InferenceSampler", "TripletSampler"]
+    for planned in ("CommonSampler", "BilateralSampler"):
+        with pytest.raises(UserError, match=f"the sampler '{planned}' is not part of this version"):
+            SAMPLERS.get(planned)

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dygait.data import TRANSFORMS, build_transform, transform_problems
+from dygait.errors import UserError
+from dygait.registry import Problem
+
+
+def frames(height: int = 6, width: int = 64, count: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, height, width), dtype=np.uint8)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+class TestCutting:
+    @pytest.mark.parametrize(("width", "cut"), [(64, 10), (128, 20), (44, 0), (88, 0)])
+    def test_by_geometry(self, width: int, cut: int) -> None:
+        x = frames(width=width)
+        found = build_transform({"type": "BaseSilCuttingTransform"})(x, rng())
+        assert found.dtype == np.uint8
+        assert np.array_equal(found, x[:, :, cut : width - cut])
+
+    @pytest.mark.parametrize("cutting", [0, 3, 31])
+    def test_as_said(self, cutting: int) -> None:
+        x = frames()
+        found = build_transform({"type": "BaseSilCuttingTransform", "cutting": cutting})(x, rng())
+        assert found.shape == (3, 6, 64 - 2 * cutting)
+        assert np.array_equal(found, x[:, :, cutting : 64 - cutting])
+
+    def test_another_width_needs_it_said(self) -> None:
+        with pytest.raises(UserError, match=r"frames are 50 wide, .*\[44, 64, 88, 128\].*say `cutting`"):
+            build_transform({"type": "BaseSilCuttingTransform"})(frames(width=50), rng())
+        assert (
+            build_transform({"type": "BaseSilCuttingTransform", "cutting": 5})(frames(width=50), rng()).shape[2] == 40
+        )
+
+    @pytest.mark.parametrize("cutting", [-1, 32, 40])
+    def test_nothing_would_be_left(self, cutting: int) -> None:
+        with pytest.raises(UserError, match=f"cutting {cutting} columns .* 64 wide leaves nothing"):
+            build_transform({"type": "BaseSilCuttingTransform", "cutting": cutting})(frames(), rng())
+
+
+class TestOthers:
+    def test_base(self) -> None:
+        x = frames()
+        transform = build_transform({"type": "BaseSilTransform"})
+        assert transform(x, rng()) is x
+        assert transform.divisor == 255.0
+        assert build_transform({"type": "BaseSilTransform", "divisor": 1}).divisor == 1
+
+    def test_reshaping_rows(self) -> None:
+        x = frames()
+        transform = build_transform({"type": "BaseSilTransform", "img_shape": [6, 64]})
+        assert np.array_equal(transform(x.reshape(3, 1, 384), rng()), x)
+        with pytest.raises(UserError, match=r"frames of \(6, 10\) do not reshape to img_shape \[6, 64\]"):
+            transform(x[:, :, :10], rng())
+
+    def test_no_operation(self) -> None:
+        x = frames()
+        transform = build_transform({"type": "NoOperation"})
+        assert transform(x, rng()) is x
+        assert transform.divisor == 1
+
+    def test_shrinking_averages_the_area(self) -> None:
+        x = frames(8, 12)
+        found = build_transform({"type": "Resize", "size": [4, 6]})(x, rng())
+        assert found.dtype == np.uint8
+        mean = x.reshape(3, 4, 2, 6, 2).astype(float).mean((2, 4))
+        assert np.abs(found - mean).max() <= 0.5, "the mean of 2x2, rounded"
+        assert np.abs(found - mean).min() == 0
+
+    def test_shrinking_by_a_third(self) -> None:
+        x = np.zeros((1, 3, 3), np.uint8)
+        x[0, 1, 1] = 255
+        assert build_transform({"type": "Resize", "size": [1, 1]})(x, rng()).tolist() == [[[28]]]  # 255 / 9
+
+    def test_other_sizes(self) -> None:
+        x = frames(8, 12)
+        assert build_transform({"type": "Resize", "size": [8, 12]})(x, rng()) is x
+        assert build_transform({"type": "Resize", "size": [16, 24]})(x, rng()).shape == (3, 16, 24)
+        mirrored = build_transform({"type": "Resize", "size": [4, 6]})(x[:, :, ::-1], rng())
+        assert np.array_equal(
+            mirrored, build_transform({"type": "Resize", "size": [4, 6]})(x.copy(), rng())[:, :, ::-1]
+        )
+
+    def test_the_whole_sequence_is_mirrored_or_none_of_it(self) -> None:
+        x, transform = frames(), build_transform({"type": "RandomHorizontalFlip"})
+        mirrored = 0
+        for seed in range(400):
+            found = transform(x, rng(seed))
+            if np.array_equal(found, x[:, :, ::-1]):
+                mirrored += 1
+            else:
+                assert np.array_equal(found, x)
+            assert np.array_equal(transform(x, rng(seed)), found), "a pure function of the generator"
+        assert 150 < mirrored < 250  # 200 expected, standard deviation 10
+
+    @pytest.mark.parametrize(("prob", "expected"), [(0, 0), (0.0, 0), (1, 20), (1.0, 20)])
+    def test_never_and_always(self, prob: float, expected: int) -> None:
+        x, transform = frames(), build_transform({"type": "RandomHorizontalFlip", "prob": prob})
+        assert sum(np.array_equal(transform(x, rng(s)), x[:, :, ::-1]) for s in range(20)) == expected
+
+
+class TestCompose:
+    STEPS = (
+        {"type": "RandomHorizontalFlip", "prob": 1.0},
+        {"type": "BaseSilCuttingTransform"},
+        {"type": "Resize", "size": [3, 22]},
+    )
+
+    @pytest.mark.parametrize("form", ["list", "compose"])
+    def test_one_after_the_other(self, form: str) -> None:
+        steps = list(self.STEPS)
+        transform = build_transform(steps if form == "list" else {"type": "Compose", "trf_cfg": steps})
+        x = frames()
+        found = transform(x, rng())
+        expected = x[:, :, ::-1][:, :, 10:54].reshape(3, 3, 2, 22, 2).astype(float).mean((2, 4))
+        assert np.abs(found - expected).max() <= 0.5
+        assert transform.divisor == 255
+
+    @pytest.mark.parametrize(
+        ("steps", "divisor"),
+        [
+            ([], 1),
+            ([{"type": "NoOperation"}], 1),
+            ([{"type": "BaseSilTransform", "divisor": 51}, {"type": "BaseSilTransform", "divisor": 5}], 255),
+        ],
+    )
+    def test_divisors_multiply(self, steps: list[dict[str, Any]], divisor: float) -> None:
+        assert build_transform(steps).divisor == divisor
+
+    def test_a_compose_in_a_compose(self) -> None:
+        inner = {"type": "Compose", "trf_cfg": [{"type": "BaseSilCuttingTransform"}]}
+        transform = build_transform({"type": "Compose", "trf_cfg": [inner, {"type": "Resize", "size": [3, 22]}]})
+        assert transform(frames(), rng()).shape == (3, 3, 22)
+        assert transform.divisor == 255
+
+
+class TestProblems:
+    @pytest.mark.parametrize(
+        ("spec", "expected"),
+        [
+            ({"type": "BaseSilTransform"}, []),
+            ([{"type": "NoOperation"}, {"type": "Resize", "size": [3, 2]}], []),
+            ({"type": "Resize"}, [Problem(("size",), "this key is required")]),
+            ({"type": "BaseSilTransform", "divsor": 1}, [Problem(("divsor",), "unknown key; did you mean 'divisor'?")]),
+            ([{"type": "NoOperation"}, {"type": "Resize"}], [Problem(("1", "size"), "this key is required")]),
+            (
+                {"type": "Compose", "trf_cfg": [{"type": "NoOperation"}, {"type": "BaseSilTransform", "divsor": 1}]},
+                [Problem(("trf_cfg", "1", "divsor"), "unknown key; did you mean 'divisor'?")],
+            ),
+            (
+                {"type": "Compose", "trf_cfg": [{"type": "Compose", "trf_cfg": [{"type": "Resize"}]}]},
+                [Problem(("trf_cfg", "0", "trf_cfg", "0", "size"), "this key is required")],
+            ),
+            (["Resize"], [Problem(("0",), "must be a mapping with a `type`")]),
+            ("Resize", [Problem((), "must be a mapping with a `type`")]),
+        ],
+    )
+    def test_of_mappings_and_lists(self, spec: Any, expected: list[Problem]) -> None:
+        assert transform_problems(spec) == expected
+
+    @pytest.mark.parametrize("size", [[3], [3, 4, 5], [0, 4], [-1, 2], [], "3x4"])
+    def test_an_impossible_size(self, size: Any) -> None:
+        (problem,) = transform_problems({"type": "Resize", "size": size})
+        assert problem.path[0] == "size"
+        with pytest.raises(UserError, match="size: "):
+            build_transform({"type": "Resize", "size": size})
+
+    @pytest.mark.parametrize("name", ["RandomErasing", "RandomRotate", "RandomPerspective", "RandomAffine"])
+    def test_what_is_not_built_yet_is_refused_by_name(self, name: str) -> None:
+        (problem,) = transform_problems({"type": name, "prob": 0.5})
+        assert problem.path == ("type",)
+        assert problem.message.startswith(f"the transform {name!r} is not part of this version; valid: BaseSil")
+        with pytest.raises(UserError, match="not part of this version"):
+            TRANSFORMS.build({"type": name})

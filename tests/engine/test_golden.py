@@ -1,0 +1,40 @@
+"""A recorded loss curve: whoever changes a number that training depends on changes it knowingly.
+
+To record it anew: `PYTHONPATH=lib:tests python tests/engine/test_golden.py`, and say why in the changelog.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from experiments import REPOSITORY, make_experiment
+
+CURVE = REPOSITORY / "tests" / "assets" / "losses_tiny.json"
+KEYS = ("triplet/loss", "triplet/mean_dist", "softmax/loss", "gradient_norm", "lr")
+
+
+def curve(folder: Path) -> dict[str, list[float]]:
+    """Train eight iterations in float32 and return what was reported of them."""
+    rows = make_experiment(folder).train(
+        "trainer_cfg.total_iter=8", "trainer_cfg.save_iter=8", "optimizer_cfg={solver: SGD, lr: 0.0005, momentum: 0.9}",
+        "trainer_cfg.sampler.batch_shuffle=true", "trainer_cfg.sampler.frames_skip_num=1",
+    )  # fmt: skip
+    return {key: [row[key] for row in rows] for key in KEYS}
+
+
+def test_loss_curve_is_the_recorded_one(tmp_path: Path) -> None:
+    recorded = json.loads(CURVE.read_text())
+    found = curve(tmp_path)
+    assert found.keys() == recorded.keys()
+    for key, values in recorded.items():
+        assert found[key] == pytest.approx(values, rel=1e-4), key
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        CURVE.parent.mkdir(exist_ok=True)
+        CURVE.write_text(json.dumps(curve(Path(folder)), indent=1) + "\n")

@@ -1,0 +1,150 @@
+"""The batch-all triplet loss against three nested loops."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dygait.errors import UserError
+from dygait.losses import build_loss
+from dygait.losses.triplet import TripletLoss, pairwise_distance
+from reference import losses
+
+LABELS = {
+    "even": [0, 0, 1, 1, 2, 2],
+    "mixed up": [2, 0, 1, 0, 2, 1],
+    "uneven": [0, 0, 0, 0, 1, 2, 2],
+    "one label": [7, 7, 7],
+    "all different": [3, 1, 2, 0],
+    "alone": [0],
+    "two": [5, -1],
+}
+
+
+def embeddings(n: int, seed: int = 0, dtype: torch.dtype = torch.float64, spread: float = 1.0) -> torch.Tensor:
+    return spread * torch.randn((n, 4, 3), generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@pytest.mark.parametrize("case", LABELS)
+@pytest.mark.parametrize("exclude_self", [False, True])
+@pytest.mark.parametrize(("margin", "spread"), [(0.2, 1.0), (0.2, 0.02), (2.0, 1.0), (0.0, 5.0)])
+def test_equals_the_loops(case: str, exclude_self: bool, margin: float, spread: float) -> None:
+    labels = LABELS[case]
+    x = embeddings(len(labels), spread=spread)
+    loss, statistics = TripletLoss(margin, exclude_self)(x, torch.tensor(labels))
+    expected = losses.triplet(x.tolist(), labels, margin, exclude_self)
+    assert loss.shape == ()
+    assert loss.item() == pytest.approx(expected.loss, abs=1e-12)
+    assert statistics.keys() == {"loss", "hard_loss", "loss_num", "mean_dist"}
+    for name, value in statistics.items():
+        assert value.item() == pytest.approx(getattr(expected, name), abs=1e-12), name
+        assert not value.requires_grad
+
+
+def test_the_cases_are_not_all_alike() -> None:
+    """What the comparison above would miss: a loss of zero everywhere, or one that exclude_self does not touch."""
+    labels = LABELS["uneven"]
+    with_self, without = (losses.triplet(embeddings(7).tolist(), labels, 2.0, e) for e in (False, True))
+    assert with_self.loss > 0.1
+    assert with_self.loss_num > without.loss_num > 0
+    assert with_self.hard_loss > 0.1
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-5), (torch.float16, 1e-5)])
+@pytest.mark.parametrize("spread", [0.01, 1.0, 100.0])
+def test_lower_precision(dtype: torch.dtype, tolerance: float, spread: float) -> None:
+    """Half precision is what comes in; the distances are computed in float32, relative to their size."""
+    labels = LABELS["uneven"]
+    x = embeddings(7, spread=spread).to(dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, statistics = TripletLoss()(x, torch.tensor(labels))
+    assert loss.dtype == torch.float32
+    expected = losses.triplet(x.tolist(), labels, 0.2)
+    assert loss.item() == pytest.approx(expected.loss, rel=tolerance, abs=tolerance * spread)
+    assert statistics["loss_num"].item() == pytest.approx(expected.loss_num)
+
+
+@pytest.mark.parametrize("exclude_self", [False, True])
+def test_gradient(exclude_self: bool) -> None:
+    labels = torch.tensor(LABELS["uneven"])
+    x = embeddings(7).requires_grad_()
+    assert torch.autograd.gradcheck(lambda y: TripletLoss(0.7, exclude_self)(y, labels)[0], (x,), eps=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", ["one label", "all different", "alone"])
+def test_the_gradient_is_zero_where_there_is_no_triplet(case: str) -> None:
+    labels = torch.tensor(LABELS[case])
+    x = embeddings(len(labels)).requires_grad_()
+    loss, _ = TripletLoss(exclude_self=True)(x, labels)
+    loss.backward()
+    assert loss.item() == 0
+    assert x.grad is not None
+    assert not x.grad.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("value", [0.0, 1.0, 123.4])
+def test_identical_embeddings_have_a_finite_gradient(dtype: torch.dtype, value: float) -> None:
+    x = torch.full((4, 5, 2), value, dtype=dtype, requires_grad=True)
+    loss, statistics = TripletLoss()(x, torch.tensor([0, 0, 1, 1]))
+    loss.backward()
+    assert loss.item() == pytest.approx(0.2)  # every distance is 0: the margin remains
+    assert statistics["mean_dist"].item() == 0
+    assert statistics["loss_num"].item() == 4 * 2 * 2
+    assert x.grad is not None
+    assert not x.grad.any()
+
+
+def test_two_equal_among_others_have_a_finite_gradient() -> None:
+    x = embeddings(6, dtype=torch.float32)
+    x[1] = x[0]
+    x.requires_grad_()
+    TripletLoss()(x, torch.tensor(LABELS["even"]))[0].backward()
+    assert x.grad is not None
+    assert torch.isfinite(x.grad).all()
+    assert x.grad.any()
+
+
+def test_distances() -> None:
+    x = embeddings(5).permute(2, 0, 1)
+    found = pairwise_distance(x)
+    torch.testing.assert_close(found, torch.cdist(x, x), atol=1e-7, rtol=0)
+    assert torch.equal(found, found.transpose(1, 2))
+    assert not found.diagonal(dim1=1, dim2=2).any()
+
+
+def test_the_order_of_the_batch_does_not_matter() -> None:
+    labels, order = torch.tensor(LABELS["uneven"]), torch.tensor([3, 6, 0, 2, 5, 1, 4])
+    x = embeddings(7)
+    assert TripletLoss()(x, labels)[0].item() == pytest.approx(
+        TripletLoss()(x[order], labels[order])[0].item(), abs=1e-12
+    )
+
+
+class TestBuilding:
+    def test_from_a_mapping(self) -> None:
+        loss = build_loss({"type": "TripletLoss", "margin": 0.5, "loss_term_weight": 3, "log_prefix": "mine"})
+        assert isinstance(loss, TripletLoss)
+        assert loss.margin == 0.5
+        assert not loss.exclude_self
+        assert (loss.reads, loss.needs_whole_batch) == ("embeddings", True)
+        assert build_loss({"type": "TripletLoss"}).margin == 0.2
+
+    def test_a_whole_number_is_a_margin_too(self) -> None:
+        assert build_loss({"type": "TripletLoss", "margin": 1}).margin == 1
+
+    @pytest.mark.parametrize(
+        ("cfg", "message"),
+        [
+            ({"type": "TripletLoss", "margn": 0.2}, "margn: unknown key; did you mean 'margin'"),
+            ({"type": "TripletLoss", "margin": "wide"}, "margin: .*number.*'wide'"),
+            ({"type": "TripletLos"}, "unknown loss 'TripletLos'; did you mean 'TripletLoss'"),
+            ({"type": "SupConLoss"}, "the loss 'SupConLoss' is not part of this version"),
+            ({"type": "BinaryCrossEntropyLoss"}, "the loss 'BinaryCrossEntropyLoss' is not part of this version"),
+            ({"margin": 0.2}, "type: name the loss: one of CrossEntropyLoss, TripletLoss"),
+            ("TripletLoss", "loss_cfg must be a mapping"),
+        ],
+    )
+    def test_mistakes(self, cfg: dict[str, object], message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            build_loss(cfg)

@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from dygait.modeling import layers
+from reference import parts
+
+
+def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+class TestTime:
+    lengths = torch.tensor([4, 1, 3])
+
+    def test_valid_frames(self) -> None:
+        expected = [[True] * 4, [True, False, False, False], [True, True, True, False]]
+        assert layers.valid_frames(self.lengths, 4).tolist() == expected
+
+    def test_zero_padding(self) -> None:
+        x = random(3, 2, 4, 3, 2)
+        assert layers.zero_padding(x, None) is x
+        found = layers.zero_padding(x, self.lengths)
+        for n, length in enumerate(self.lengths.tolist()):
+            assert torch.equal(found[n, :, :length], x[n, :, :length])
+            assert not found[n, :, length:].any()
+
+    @pytest.mark.parametrize("padded", [False, True])
+    def test_mean_and_max_see_only_valid_frames(self, padded: bool) -> None:
+        x, lengths = random(3, 2, 4, 3, 2) - 5, self.lengths if padded else None  # all below zero: padding would win
+        x = layers.zero_padding(x, lengths)
+        mean, largest = layers.temporal_mean(x, lengths), layers.temporal_max(x, lengths)
+        assert mean.shape == (3, 2, 1, 3, 2)
+        assert largest.shape == (3, 2, 3, 2)
+        for n in range(3):
+            own = x[n, :, : self.lengths[n] if padded else 4]
+            torch.testing.assert_close(mean[n, :, 0], own.mean(1), atol=1e-12, rtol=0)
+            assert torch.equal(largest[n], own.amax(1))
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+    def test_maximum_keeps_the_type(self, dtype: torch.dtype) -> None:
+        assert layers.temporal_max(random(3, 2, 4, 3, 2, dtype=dtype), self.lengths).dtype == dtype
+
+
+class TestRepeatShort:
+    """a -> a a a; a b -> a b a b; three frames or more stay."""
+
+    @pytest.mark.parametrize(
+        ("frames", "expected"), [(1, [0, 0, 0]), (2, [0, 1, 0, 1]), (3, [0, 1, 2]), (5, [0, 1, 2, 3, 4])]
+    )
+    def test_alone(self, frames: int, expected: list[int]) -> None:
+        x = random(2, frames, 3, 2)
+        found, lengths = layers.repeat_short(x, None)
+        assert lengths is None
+        assert torch.equal(found, x[:, expected])
+
+    @pytest.mark.parametrize(
+        "lengths", [[1, 2, 3, 4, 6], [1, 1], [2, 2], [1, 2], [2, 3], [3, 1], [5, 3], [3, 3], [6, 2]]
+    )
+    @pytest.mark.parametrize("more", [0, 2])  # frames that no sequence of the batch has
+    def test_in_a_batch(self, lengths: list[int], more: int) -> None:
+        counts = torch.tensor(lengths)
+        frames = max(lengths) + more
+        x = random(len(lengths), frames, 3, 2) * layers.valid_frames(counts, frames)[:, :, None, None]
+        found, kept = layers.repeat_short(x, counts)
+        assert kept is not None
+        assert kept.tolist() == [{1: 3, 2: 4}.get(length, length) for length in lengths]
+        assert found.shape[1] >= max(kept.tolist())
+        for n, length in enumerate(lengths):
+            alone, _ = layers.repeat_short(x[n : n + 1, :length], None)
+            assert torch.equal(found[n : n + 1, : kept[n]], alone)
+            assert not found[n, kept[n] :].any()
+
+
+class TestFrameBatchNorm:
+    lengths = torch.tensor([4, 1, 3])
+
+    def test_statistics_are_those_of_the_valid_frames(self) -> None:
+        torch.manual_seed(0)
+        x = random(3, 2, 4, 3, 2) * 2 + 1
+        padded, plain = layers.FrameBatchNorm(2).double(), nn.BatchNorm3d(2).double()
+        together = torch.cat([x[n, :, :length] for n, length in enumerate(self.lengths.tolist())], 1)
+        expected = plain(together.unsqueeze(0))[0]
+        found = padded(layers.zero_padding(x, self.lengths), self.lengths)
+        own = torch.cat([found[n, :, :length] for n, length in enumerate(self.lengths.tolist())], 1)
+        torch.testing.assert_close(own, expected, atol=1e-12, rtol=0)
+        torch.testing.assert_close(padded.norm.running_mean, plain.running_mean, atol=1e-12, rtol=0)
+        torch.testing.assert_close(padded.norm.running_var, plain.running_var, atol=1e-12, rtol=0)
+        assert abs(own.mean().item()) < 1e-9
+
+    def test_without_padding_it_is_batch_norm(self) -> None:
+        x, norm = random(3, 2, 4, 3, 2), layers.FrameBatchNorm(2).double()
+        expected = nn.BatchNorm3d(2).double()(x)
+        torch.testing.assert_close(norm(x), expected, atol=1e-12, rtol=0)
+        torch.testing.assert_close(norm(x, torch.tensor([4, 4, 4])), expected, atol=1e-12, rtol=0)
+
+    def test_in_evaluation_mode_statistics_stay(self) -> None:
+        norm = layers.FrameBatchNorm(2).double().eval()
+        norm(random(3, 2, 4, 3, 2), self.lengths)
+        assert norm.norm.running_mean.tolist() == [0, 0]
+        assert norm.norm.num_batches_tracked == 0
+
+
+class TestLocalTemporalAggregation:
+    @pytest.mark.parametrize(("frames", "left"), [(3, 1), (5, 1), (6, 2), (8, 2)])
+    def test_every_three_frames_become_one(self, frames: int, left: int) -> None:
+        torch.manual_seed(0)
+        layer, x = layers.LocalTemporalAggregation(2).double(), random(1, 2, frames, 2, 2)
+        found, lengths = layer(x, None)
+        assert lengths is None
+        assert found.shape == (1, 2, left, 2, 2)
+        for s in range(left):
+            for o in range(2):
+                value = sum(layer.conv.weight[o, c, t, 0, 0] * x[0, c, 3 * s + t] for c in range(2) for t in range(3))
+                expected = torch.where(value > 0, value, 0.01 * value)
+                torch.testing.assert_close(found[0, o, s], expected, atol=1e-12, rtol=0)
+
+    def test_padding(self) -> None:
+        torch.manual_seed(0)
+        layer, lengths = layers.LocalTemporalAggregation(2).double(), torch.tensor([8, 5, 3, 4])
+        x = layers.zero_padding(random(4, 2, 8, 2, 2), lengths)
+        found, kept = layer(x, lengths)
+        assert kept.tolist() == [2, 1, 1, 1]
+        for n, length in enumerate(lengths.tolist()):
+            alone, _ = layer(x[n : n + 1, :, :length], None)
+            torch.testing.assert_close(found[n : n + 1, :, : kept[n]], alone, atol=1e-12, rtol=0)
+            assert not found[n, :, kept[n] :].any()
+
+
+class TestGeMHorizontalPooling:
+    @pytest.mark.parametrize("bins", [[1], [4], [4, 2, 1], [2, 4]])
+    @pytest.mark.parametrize("p", [1.0, 3.0, 6.5])
+    def test_equals_the_powers_written_out(self, bins: list[int], p: float) -> None:
+        x = random(2, 3, 4, 5)  # some below zero: they count as eps
+        layer = layers.GeMHorizontalPooling(bins, p).double()
+        found = layer(x)
+        assert found.shape == (2, 3, sum(bins))
+        expected = [[parts.strips(image, bins, p) for image in maps] for maps in x.tolist()]
+        torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), atol=1e-12, rtol=1e-10)
+
+    def test_the_exponent_is_learnt_from_6_5(self) -> None:
+        layer = layers.GeMHorizontalPooling([2])
+        assert layer.p.tolist() == [6.5]
+        assert layer.p.requires_grad
+
+    def test_gradient(self) -> None:
+        layer = layers.GeMHorizontalPooling([2, 1], 3.0).double()
+        x = (random(1, 2, 4, 2).abs() + 0.1).requires_grad_()
+
+        def pooled(x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+            return torch.func.functional_call(layer, {"p": p}, (x,))
+
+        assert torch.autograd.gradcheck(pooled, (x, layer.p))
+
+    def test_the_gradient_is_finite_where_all_is_dark(self) -> None:
+        layer, x = layers.GeMHorizontalPooling([2, 1]), torch.zeros(1, 1, 4, 2, requires_grad=True)
+        layer(x).sum().backward()
+        assert x.grad is not None
+        assert layer.p.grad is not None
+        assert torch.isfinite(x.grad).all()
+        assert torch.isfinite(layer.p.grad).all()
+
+    def test_half_precision_is_computed_in_float32(self) -> None:
+        layer, x = layers.GeMHorizontalPooling([2]), random(2, 3, 4, 5, dtype=torch.float32).abs() * 30
+        with torch.autocast("cpu", torch.bfloat16):
+            found = layer(x.bfloat16())
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, layer(x.bfloat16().float()), atol=0, rtol=0)
+        half = layer(x.half())  # 30^6.5 is far beyond the range of float16
+        torch.testing.assert_close(half, layer(x.half().float()), atol=0, rtol=0)
+
+
+class TestSeparateFCs:
+    def test_each_part_has_a_matrix_of_its_own(self) -> None:
+        torch.manual_seed(0)
+        layer, x = layers.SeparateFCs(4, 3, 2).double(), random(2, 3, 4)
+        expected = [parts.separate_fcs(one, layer.fc_bin.tolist()) for one in x.tolist()]
+        torch.testing.assert_close(layer(x), torch.tensor(expected, dtype=torch.float64), atol=1e-12, rtol=0)
+
+    def test_initialisation_is_xavier_uniform_of_each_matrix(self) -> None:
+        torch.manual_seed(0)
+        matrices = layers.SeparateFCs(8, 300, 100).fc_bin
+        bound = math.sqrt(6 / (300 + 100))
+        for matrix in matrices:
+            assert 0.95 * bound < float(matrix.abs().max()) <= bound
+            assert abs(float(matrix.std()) / (bound / math.sqrt(3)) - 1) < 0.02
+        assert not torch.equal(matrices[0], matrices[1])
+
+
+class TestSeparateBNNecks:
+    def test_logits_are_cosines(self) -> None:
+        torch.manual_seed(0)
+        layer, x = layers.SeparateBNNecks(2, 3, 5).double(), random(4, 3, 2) * 7 + 1
+        found = layer(x)
+        assert found.shape == (4, 5, 2)
+        assert found.abs().max() <= 1 + 1e-12
+        # BatchNorm over C x P jointly: every channel of every part by itself, over the sequences.
+        normed = (x - x.mean(0)) / (x.var(0, unbiased=False) + 1e-5).sqrt()
+        for n in range(4):
+            for k in range(5):
+                for p in range(2):
+                    expected = parts.cosine(normed[n, :, p].tolist(), layer.fc_bin[p, :, k].tolist())
+                    assert abs(float(found[n, k, p]) - expected) < 1e-12
+
+    def test_lengths_of_features_and_weights_do_not_matter(self) -> None:
+        layer, x = layers.SeparateBNNecks(2, 3, 5).eval(), random(4, 3, 2, dtype=torch.float32)
+        before = layer(x)
+        with torch.no_grad():
+            layer.fc_bin.mul_(3)
+        torch.testing.assert_close(layer(5 * x), before, atol=1e-6, rtol=0)
+
+
+def test_initialise() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv3d(16, 32, 3), nn.Conv2d(64, 64, 3), nn.Linear(200, 300), nn.BatchNorm1d(2000))
+    layers.initialise(network)
+    for layer, fan in ((network[0], (16 + 32) * 27), (network[1], 128 * 9), (network[2], 500)):
+        bound = math.sqrt(6 / fan)
+        assert 0.95 * bound < float(layer.weight.abs().max()) <= bound
+        assert abs(float(layer.weight.std()) / (bound / math.sqrt(3)) - 1) < 0.03
+        assert not layer.bias.any()
+    assert abs(float(network[3].weight.mean()) - 1) < 0.002
+    assert abs(float(network[3].weight.std()) / 0.02 - 1) < 0.1
+    assert not network[3].bias.any()

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dygait.errors import UserError
+from dygait.preprocess import normalise_silhouette
+from reference.silhouettes import normalise_silhouette as slow
+
+
+def figure(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    """A few bright boxes somewhere in the picture."""
+    image = np.zeros((rows, columns), np.uint8)
+    for _ in range(rng.integers(1, 5)):
+        top, left = rng.integers(0, rows - 10), rng.integers(0, columns - 10)
+        image[top : top + rng.integers(8, rows), left : left + rng.integers(8, columns // 3)] = rng.integers(120, 256)
+    return image
+
+
+@pytest.mark.parametrize("height", [64, 128])
+@pytest.mark.parametrize("shape", [(240, 320), (120, 100), (64, 64), (300, 90), (90, 400)])
+def test_equals_the_plain_steps_pixel_by_pixel(shape: tuple[int, int], height: int) -> None:
+    rng = np.random.default_rng([*shape, height])
+    for _ in range(6):
+        image = figure(rng, *shape)
+        expected, frame = slow(image, height), normalise_silhouette(image, height)
+        assert (expected is None) == (frame is None)
+        if expected is not None and frame is not None:
+            assert frame.dtype == np.uint8
+            assert frame.shape == (height, height)
+            np.testing.assert_array_equal(frame, expected)
+
+
+@pytest.mark.parametrize("left", [0, 5, 40, 280, 300])
+def test_a_body_at_the_edge_is_padded(left: int) -> None:
+    image = np.zeros((240, 320), np.uint8)
+    image[60:180, left : left + 20] = 255
+    frame = normalise_silhouette(image)
+    assert frame is not None
+    np.testing.assert_array_equal(frame, slow(image))
+    columns = np.flatnonzero(frame.any(0))
+    assert abs((columns[0] + columns[-1]) / 2 - 32) < 2
+
+
+def test_grey_noise_equals_the_plain_steps() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (100, 80), dtype=np.uint8)
+    np.testing.assert_array_equal(normalise_silhouette(image), slow(image))
+
+
+def test_a_mask_of_ones_is_read_as_one_of_255() -> None:
+    image = np.zeros((240, 320), np.uint8)
+    image[50:200, 100:140] = 1
+    frame = normalise_silhouette(image)
+    np.testing.assert_array_equal(frame, normalise_silhouette(image * np.uint8(255)))
+    np.testing.assert_array_equal(frame, slow(image))
+    assert image.max() == 1
+
+
+def test_a_picture_that_sums_to_10000_is_dropped_and_one_above_is_kept() -> None:
+    image = np.zeros((100, 100), np.uint8)
+    image[10:50, 50] = 250
+    assert normalise_silhouette(image) is None
+    image[50, 50] = 1
+    assert normalise_silhouette(image) is not None
+
+
+@pytest.mark.parametrize("shape", [(240, 320), (0, 320), (10, 0)])
+def test_nothing_in_the_picture_gives_none(shape: tuple[int, int]) -> None:
+    assert normalise_silhouette(np.zeros(shape, np.uint8)) is None
+
+
+def test_a_sliver_too_narrow_for_one_column_gives_none() -> None:
+    assert normalise_silhouette(np.full((2000, 20), 255, np.uint8)) is None
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((240, 320), np.float32),
+        np.zeros((240, 320), bool),
+        np.zeros((240, 320, 3), np.uint8),
+        np.zeros(240, np.uint8),
+        [[0, 255]],
+    ],
+)
+def test_another_type_or_shape_is_refused(image: np.ndarray) -> None:
+    with pytest.raises(UserError, match="uint8 array of shape"):
+        normalise_silhouette(image)
+
+
+@pytest.mark.parametrize("height", [0, -64, 63])
+def test_a_height_that_cannot_be_centred_is_refused(height: int) -> None:
+    with pytest.raises(UserError, match="even number of rows"):
+        normalise_silhouette(np.full((64, 64), 255, np.uint8), height)

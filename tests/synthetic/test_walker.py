@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from dygait.preprocess import normalise_silhouette
+from dygait.synthetic import walker as walkers
+from dygait.synthetic import wear
+from dygait.synthetic.body import Figure, Physique, flesh
+from dygait.synthetic.cameras import VIEWS, camera
+from dygait.synthetic.faults import Backdrop, draw_faults, shown, spoil
+from dygait.synthetic.gait import Gait, Style
+from dygait.synthetic.renderer import fill, outlines
+from dygait.synthetic.walker import TYPES, film, walk
+
+PHASE = np.linspace(0, 1, 13)
+SEED = 3
+
+
+def dressed(bag: wear.Bag | None = None, coat: wear.Coat | None = None) -> Figure:
+    """The mean person, as he is, with a bag or in a coat."""
+    body = Physique()
+    motion = Gait(body, Style(), np.zeros((2, 3, 3))).pose(PHASE)
+    motion.joints.update({name: where - [0.6, 0, 0] for name, where in motion.joints.items()})
+    make = flesh(body, motion)
+    if bag is not None:
+        wear.add_bag(make, bag, body, motion, PHASE)
+    if coat is not None:
+        wear.add_coat(make, coat, body, motion)
+    return make.figure()
+
+
+def added(figure: Figure, view: str) -> tuple[np.ndarray, float, float]:
+    """Pixels (240, 320) that a figure has more than the mean person, and the rows of his head and feet."""
+    plain = [fill(corners) for corners in outlines(camera(view), dressed())]
+    other = [fill(corners) for corners in outlines(camera(view), figure)]
+    more = np.sum([(b > 0) & (a == 0) for a, b in zip(plain, other, strict=True)], 0)
+    rows = np.flatnonzero(np.any([picture.any(1) for picture in plain], 0))
+    return more, float(rows[0]), float(rows[-1])
+
+
+def energy(kind: str, subject: int, view: str) -> np.ndarray:
+    frames = [
+        normalise_silhouette(picture)
+        for picture in film(SEED, subject, kind, view, walk(SEED, subject, kind, (30, 30)))
+    ]
+    return np.mean([frame for frame in frames if frame is not None], 0)
+
+
+@pytest.mark.parametrize("kind", ["nm-01", "bg-02", "cl-01"])
+def test_a_film_is_a_function_of_seed_id_type_and_view(kind: str) -> None:
+    figure = walk(SEED, 5, kind, (8, 10))
+    again = walk(SEED, 5, kind, (8, 10))
+    np.testing.assert_array_equal(figure.centres, again.centres)
+    pictures = film(SEED, 5, kind, "054", figure)
+    np.testing.assert_array_equal(film(SEED, 5, kind, "054", figure, [6, 1]), pictures[[6, 1]])
+    np.testing.assert_array_equal(film(SEED, 5, kind, "054", again), pictures)
+    assert 8 <= len(pictures) <= 10
+    assert pictures.shape[1:] == (240, 320)
+    assert set(np.unique(pictures)) == {0, 255}
+    others = [walk(SEED + 1, 5, kind, (8, 8)), walk(SEED, 6, kind, (8, 8)), walk(SEED, 5, "nm-06", (8, 8))]
+    for other in others:
+        assert other.centres.shape != figure.centres.shape or not np.allclose(other.centres, figure.centres)
+
+
+def test_all_cameras_see_all_of_the_walker() -> None:
+    for subject in range(1, 9):
+        figure = walk(SEED, subject, TYPES[subject], (90, 110))
+        for view in VIEWS:
+            corners = outlines(camera(view), figure) / 16
+            assert corners.min() > 0
+            assert corners[..., 0].max() < 320
+            assert corners[..., 1].max() < 240
+
+
+def test_a_quick_walker_leaves_the_picture_sooner() -> None:
+    lengths = {len(walk(SEED, subject, "nm-01", (110, 110)).centres) for subject in range(1, 6)}
+    assert max(lengths) <= 110
+    assert min(lengths) < 110
+
+
+@pytest.mark.parametrize(
+    ("kind", "view", "low", "high"),
+    [("back", "090", 0.12, 0.55), ("hand", "090", 0.4, 0.8), ("shoulder", "090", 0.15, 0.6)],
+)
+def test_a_bag_is_where_bags_are(kind: str, view: str, low: float, high: float) -> None:
+    more, head, feet = added(dressed(bag=wear.Bag(kind, 0, False, wear.BagSize())), view)
+    assert more.sum() > 500
+    height = np.average(np.arange(240), weights=more.sum(1))
+    assert low < (height - head) / (feet - head) < high
+    if kind == "back":  # behind a walker who goes to the left
+        assert np.average(np.arange(320), weights=more.sum(0)) > 160
+
+
+def test_a_coat_hides_trunk_and_thighs_but_not_head_and_feet() -> None:
+    for view in ("000", "090"):
+        more, head, feet = added(dressed(coat=wear.Coat(hood=-1, hat=-1)), view)
+        share = np.add.reduceat(more.sum(1), (head + (feet - head) * np.array([0, 0.1, 0.65, 0.95])).astype(int))
+        assert share[1] > 0.6 * share.sum()
+        assert share[0] < 0.05 * share.sum()
+        assert share[3] < 0.02 * share.sum()
+    wide = (0.5 * dressed(coat=wear.Coat(hood=-1, hat=-1)).shapes[0, :, 1, 1]).max()
+    assert wide > (0.5 * dressed().shapes[0, :, 1, 1]).max()
+
+
+def test_hats_and_hoods_change_the_head() -> None:
+    for coat in (wear.Coat(hat=1.0, hood=-1), wear.Coat(hood=2.0), wear.Coat(hood=0.5, hat=-1)):
+        more, head, feet = added(dressed(coat=coat), "090")
+        assert more[: int(head + 0.2 * (feet - head))].sum() > 50
+
+
+def test_burdens_still_the_carrying_arm() -> None:
+    hand = wear.bag_burden(wear.Bag("hand", 1, False, wear.BagSize()))
+    assert hand.swing[1] < 0.5 < hand.swing[0]
+    assert wear.bag_burden(wear.Bag("back", 0, False, wear.BagSize())).lean > 0
+    assert wear.bag_burden(wear.Bag("shoulder", 0, True, wear.BagSize())).elbow[0] > 30
+    assert wear.coat_burden(wear.Coat()).abduction[0] > 0
+
+
+def test_bags_and_coats_differ_from_person_to_person() -> None:
+    people = [walkers.walker(SEED, subject) for subject in range(1, 40)]
+    assert {person.bag.kind for person in people} == {"back", "shoulder", "hand"}
+    assert {person.bag.side for person in people} == {0, 1}
+    assert np.std([person.coat.length for person in people]) > 0.02
+
+
+@pytest.mark.parametrize("view", ["000", "090"])
+def test_people_differ_more_than_the_walks_of_one(view: str) -> None:
+    images = {(s, k): energy(k, s, view) for s in range(1, 9) for k in ("nm-01", "nm-02", "nm-03")}
+    same = [np.linalg.norm(images[s, "nm-01"] - images[s, k]) for s in range(1, 9) for k in ("nm-02", "nm-03")]
+    other = [
+        np.linalg.norm(images[s, "nm-01"] - images[t, "nm-02"]) for s in range(1, 9) for t in range(1, 9) if s != t
+    ]
+    assert np.mean(other) > 1.5 * np.mean(same)
+
+
+def test_faults_are_there_but_leave_the_body() -> None:
+    rough = holes = lost = specks = 0
+    for subject in range(1, 13):
+        figure = walk(SEED, subject, "nm-01", (20, 20))
+        rng = np.random.default_rng(subject)
+        faults = draw_faults(figure, Backdrop(0.0, ()), rng)
+        holes += len(faults.holes)
+        lost += len(faults.losses)
+        specks += len(faults.specks)
+        clean = [fill(corners) for corners in outlines(camera("072"), figure)]
+        found = film(SEED, subject, "nm-01", "072", figure)
+        for before, after in zip(clean, found, strict=True):
+            area = np.count_nonzero(before)
+            rough += np.count_nonzero(before != after)
+            assert 0.5 * area < np.count_nonzero(after) < 1.5 * area
+    assert rough > 12 * 20 * 30
+    assert min(holes, lost, specks) > 0
+
+
+def test_a_lost_part_is_not_drawn_and_a_spot_is_a_hole() -> None:
+    figure = walk(SEED, 1, "nm-01", (20, 20))
+    centres = np.zeros((len(figure.names), 2))
+    chest = figure.names.index("chest")
+    patch = ((0.0, 0.0, 0.05, 0.05, 0.0),)
+    faults = draw_faults(figure, Backdrop(0.0, (("chest", patch, 1.0),) * 20), np.random.default_rng(0))
+    hole = next(hole for hole in faults.holes if hole.patch == patch)
+    picture = np.zeros((240, 320), np.uint8)
+    cv2.rectangle(picture, (140, 60), (180, 180), 255, -1)
+    centres[chest] = (160, 100)
+    assert spoil(picture, figure, faults, hole.first, centres)[100, 160] == 0
+
+    frames = np.array([shown(figure, faults, frame) for frame in range(20)])
+    for loss in faults.losses:
+        drawn = frames[loss.first][[part == loss.part for part in figure.parts]]
+        assert not drawn.any()
+    assert frames.any()
+
+
+def test_an_empty_picture_stays_empty() -> None:
+    figure = walk(SEED, 1, "nm-01", (5, 5))
+    faults = draw_faults(figure, Backdrop(0.0, ()), np.random.default_rng(0))
+    empty = np.zeros((240, 320), np.uint8)
+    assert spoil(empty, figure, faults, 0, np.zeros((len(figure.names), 2))).max() == 0

@@ -1,0 +1,180 @@
+"""The documentation is true: generated pages are current, links resolve, code and commands in it work."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dygait.config import load_config
+from dygait.data import SAMPLERS, TRANSFORMS, load_index, load_partition
+from dygait.engine import reference
+from dygait.engine.build import OPTIMIZERS, SCHEDULERS, component_problems
+from dygait.errors import UserError
+from dygait.evaluation import PROTOCOLS, resolve_protocol
+from dygait.losses import LOSSES
+from dygait.modeling import MODELS
+
+ROOT = Path(__file__).resolve().parents[1]
+_GLOBS = ("*.md", "docs/**/*.md", "datasets/*.md", "datasets/*/*.md", "output/README.md")
+PAGES = sorted(path.relative_to(ROOT).as_posix() for glob in _GLOBS for path in ROOT.glob(glob))
+COMMAND = re.compile(r"(?:lib/main\.py|^dygait (?:train|test)|train_slurm\.sh) (.*)")
+
+
+def text(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text(page), re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: str) -> set[str]:
+    """Return the anchors that a page's headings get: GitHub's rule."""
+    headings = re.findall(
+        r"^#+ (.*)", re.sub(r"^```.*?^```", "", text(page), flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    )
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+def commands(page: str) -> list[list[str]]:
+    """Return the arguments of every call of the runner on a page, from blocks of shell and from inline code."""
+    lines = [line.partition("#")[0] for block in blocks(page, "bash") for line in block.splitlines()]
+    lines += re.findall(r"`([^`\n]+)`", text(page))
+    found = [match[1] for line in lines if (match := COMMAND.search(line.strip()))]
+    return [shlex.split(arguments) for arguments in found if "--cfgs" in arguments]
+
+
+def test_the_configuration_reference_is_current():
+    assert text("docs/configuration.md") == reference.document(), (
+        "run: python -m dygait.engine.reference > docs/configuration.md"
+    )
+
+
+def test_every_declared_key_and_keyword_has_a_meaning():
+    empty = [line for line in reference.document().splitlines() if re.match(r"\| `\w+` \|.*\|  \|$", line)]
+    assert not empty
+
+
+def test_arguments_come_from_the_docstring():
+    def example() -> None:
+        """Do nothing.
+
+        Args:
+            one: the first,
+                on two lines.
+            two: The second.
+
+        Returns:
+            three: not an argument.
+        """
+
+    assert reference.arguments_of(example) == {"one": "The first, on two lines.", "two": "The second."}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_relative_links_resolve(page):
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```", "", text(page), flags=re.MULTILINE | re.DOTALL)):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        known = not anchor or (target.is_file() and anchor in anchors(target.resolve().relative_to(ROOT).as_posix()))
+        if not target.exists() or not known:
+            broken.append(link)
+    assert not broken
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("README.md", "python")
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def test_the_conversion_of_the_datasets_page_gives_what_is_read(tmp_path):
+    (code,) = blocks("datasets/README.md", "python")
+    page: dict = {}
+    exec(compile(code, "datasets/README.md", "exec"), page)
+    raw = tmp_path / "raw/001/nm-01/090"
+    raw.mkdir(parents=True)
+    for number in range(3):
+        picture = np.zeros((240, 320), np.uint8)
+        if number:  # nobody is in the first picture
+            picture[60:200, 100 + 20 * number : 140 + 20 * number] = 255
+        cv2.imwrite(str(raw / f"001-nm-01-090-{number:03d}.png"), picture)
+    page["convert"](tmp_path / "raw", tmp_path / "data")
+    (sequence,) = load_index(tmp_path / "data").sequences
+    assert (sequence.id, sequence.type, sequence.view) == ("001", "nm-01", "090")
+    assert Path(sequence.files[0]).name == "090.pkl"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_name_configurations_and_keys_that_exist(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for arguments in commands(page):
+        config = arguments[arguments.index("--cfgs") + 1]
+        overrides = [value for option, value in pairwise(arguments) if option == "--set"]
+        load_config(config, overrides, [partial(component_problems, phase="test")])
+
+
+def test_the_readme_has_the_commands_of_the_field():
+    found = [" ".join(arguments) for arguments in commands("README.md")]
+    assert sum("./configs/Dygait_GREW.yaml --phase train" in line for line in found) == 1
+    assert sum("./configs/Dygait_GREW.yaml --phase test" in line for line in found) == 1
+    assert len(found) >= 8
+
+
+def test_overrides_that_the_pages_mention_are_accepted():
+    spoken = {o for page in PAGES for o in re.findall(r"--set \"?([a-z_]+\.[\w.]+=[^`\s\"]+(?: \d+\])?)", text(page))}
+    assert spoken
+    for override in spoken - {"section.key=value"}:
+        config = "Dygait_GREW.yaml" if "eval_func" in override else "Dygait_CASIA-B.yaml"
+        load_config(ROOT / "configs" / config, [override], [partial(component_problems, phase="test")])
+
+
+def test_the_partition_file_of_casia_b_is_the_rule():
+    content = json.loads(text("datasets/CASIA-B/CASIA-B.json"))
+    rule = load_partition(None, "CASIA-B")
+    assert (tuple(content["TRAIN_SET"]), tuple(content["TEST_SET"])) == (rule.train, rule.test)
+
+
+@pytest.mark.parametrize(
+    ("registry", "names"),
+    [
+        (MODELS, ["Baseline", "GaitBase", "GaitSet", "GaitPart", "GaitGL", "DeepGaitV2"]),
+        (LOSSES, ["BinaryCrossEntropyLoss", "SupConLoss"]),
+        (SAMPLERS, ["CommonSampler", "BilateralSampler"]),
+        (TRANSFORMS, ["RandomErasing", "RandomRotate", "RandomPerspective", "RandomAffine"]),
+    ],
+)
+def test_what_the_readme_says_is_refused_is_refused_by_name(registry, names):
+    readme = text("README.md")
+    for name in names:
+        assert f"`{name}`" in readme
+        with pytest.raises(UserError, match="not part of this version"):
+            registry.get(name)
+
+
+def test_the_evaluators_and_optimisers_that_the_readme_says_are_refused_are():
+    readme = text("README.md")
+    for name in ("evaluate_CCPG", "HID_submission"):
+        assert f"`{name}`" in readme
+        with pytest.raises(UserError, match="not built yet"):
+            resolve_protocol(name, "CASIA-B")
+    assert "LBFGS" not in OPTIMIZERS
+    assert "ReduceLROnPlateau" not in SCHEDULERS
+    with pytest.raises(UserError, match="no cross-view form"):
+        resolve_protocol(None, "OUMVLP", cross_view_gallery=True)
+
+
+def test_the_readme_names_every_protocol():
+    readme = text("README.md")
+    assert [name for name in PROTOCOLS.names() if f"`{name}`" not in readme] == []

@@ -1,0 +1,120 @@
+"""Mistakes of the user's: one clear line, exit code 2, once, whatever started the run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dygait import cli
+from experiments import Experiment, command, free_port, make_experiment
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    experiment = make_experiment(tmp_path_factory.mktemp("errors"))
+    strangers = {"TRAIN_SET": ["901", "902"], "TEST_SET": ["903"]}
+    (experiment.config.parent / "strangers.json").write_text(json.dumps(strangers))
+    (experiment.config.parent / "broken.yaml").write_text("data_cfg: [1, 2\n")
+    return experiment
+
+
+@pytest.fixture
+def experiment(shared: Experiment, tmp_path: Path) -> Experiment:
+    return shared.at(tmp_path / "output")
+
+
+MISTAKES = [
+    pytest.param(
+        ["data_cfg.dataset_root=no/such/folder"], "data_cfg.dataset_root: no such folder: no/such/folder", id="root"
+    ),
+    pytest.param(
+        ["data_cfg.dataset_partition=no/such.json"],
+        "data_cfg.dataset_partition: no such file: no/such.json",
+        id="partition",
+    ),
+    pytest.param(
+        ["data_cfg.dataset_partition={folder}/strangers.json"], "names no training id that is on disk", id="strangers"
+    ),
+    pytest.param(["model_cfg.model=DyGiat"], "unknown model 'DyGiat'; did you mean 'DyGait'?", id="model"),
+    pytest.param(["model_cfg.model=GaitSet"], "the model 'GaitSet' is not part of this version", id="planned"),
+    pytest.param(["trainer_cfg.totl_iter=3"], "trainer_cfg.totl_iter: ", id="key"),
+    pytest.param(["trainer_cfg.total_iter=many"], "trainer_cfg.total_iter: ", id="type"),
+    pytest.param(["optimizer_cfg.solver=Adamm"], "optimizer_cfg.solver: unknown optimiser 'Adamm'", id="solver"),
+    pytest.param(["evaluator_cfg.metric=l2"], "evaluator_cfg.metric: ", id="metric"),
+    pytest.param(["trainer_cfg.sampler.batch_size=[5,2]"], "P = 5 people per batch, but only 4 train", id="people"),
+    pytest.param(["trainer_cfg.restore_hint=7"], "no such checkpoint", id="checkpoint"),
+    pytest.param(["model_cfg.SeparateBNNecks.class_num=3"], "class_num is 3, but 4 ids train", id="classes"),
+    pytest.param(
+        ["trainer_cfg.transform.type=BaseSilCuttingTransform"],
+        "frames are 22 wide, for which no cut is customary",
+        id="cut",
+    ),
+    pytest.param(["trainer_cfg"], "write section.key=value", id="override"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), MISTAKES)
+def test_one_line_and_two(
+    experiment: Experiment, capsys: pytest.CaptureFixture[str], overrides: list[str], message: str
+) -> None:
+    folder = str(experiment.config.parent)
+    assert experiment.run("train", *(text.replace("{folder}", folder) for text in overrides)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("dygait: error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_every_problem_at_once(experiment: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+    assert experiment.run("train", "trainer_cfg.totl_iter=3", "model_cfg.model=X", "data_cfg.num_workers=-1") == 2
+    error = capsys.readouterr().err
+    assert "3 problems in the configuration:" in error
+    for part in ("trainer_cfg.totl_iter", "unknown model 'X'", "data_cfg.num_workers"):
+        assert part in error
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("none.yaml", "no such configuration file"), ("broken.yaml", "is not valid YAML"), ("partition.json", "data_cfg")],
+)
+def test_configuration_file(
+    experiment: Experiment, capsys: pytest.CaptureFixture[str], name: str, message: str
+) -> None:
+    assert cli.runner(["--cfgs", str(experiment.config.parent / name), "--phase", "test"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_output_that_cannot_be_made(experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert experiment.at(tmp_path / "file").run("train") == 2
+    assert "choose another with --output" in capsys.readouterr().err
+
+
+def test_alone(experiment: Experiment) -> None:
+    done = command("lib/main.py", *experiment.arguments("train", "data_cfg.dataset_root=no/such/folder"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("dygait: error: data_cfg.dataset_root: no such folder")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer_cfg.sampler.batch_size=[3,1]"], "3 x 1 = 3 sequences cannot be dealt out evenly to 2 processes"),
+        (["trainer_cfg.totl_iter=3"], "trainer_cfg.totl_iter: "),
+        (["data_cfg.dataset_root=no/such/folder"], "no such folder: no/such/folder"),
+    ],
+    ids=["batch", "key", "root"],
+)
+def test_under_a_launcher(experiment: Experiment, overrides: list[str], message: str) -> None:
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}", "lib/main.py"]
+    done = command(*launcher, *experiment.arguments("train", *overrides))
+    assert done.returncode != 0
+    assert done.stderr.count("dygait: error:") == 1, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "dygait: error:" in line]
+    assert message in line
+    # The launcher tells of its own end at length; what it says of ours is the exit code.
+    assert "exitcode  : 2" in done.stderr
+    assert "dygait/cli.py" not in done.stderr

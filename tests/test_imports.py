@@ -1,0 +1,160 @@
+"""Imports only go down, components do not know each other, and nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LIB = Path(__file__).resolve().parents[1] / "lib"
+PACKAGE = LIB / "dygait"
+COMPONENTS = ("data", "modeling", "losses", "evaluation", "preprocess", "synthetic")
+BASE = ("registry", "config", "distributed", "errors")
+ROOT = ""  # dygait/__init__.py: the public face, which may point anywhere
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(module: str) -> str:
+    """The part of the package that `dygait.part.and.so.on` belongs to."""
+    return module.split(".")[1] if "." in module else ROOT
+
+
+def module_name(path: Path) -> str:
+    names = path.relative_to(LIB).with_suffix("").parts
+    return ".".join(names[:-1] if names[-1] == "__init__" else names)
+
+
+def imported(path: Path) -> set[str]:
+    """Every module of ours that a file imports, inside functions and for type checking too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            assert node.module is not None
+            # `from dygait import data` names a part by what it imports, `from dygait.data import x` by where from.
+            inside = (
+                [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "dygait" else [node.module]
+            )
+            found |= set(inside)
+    return {name for name in found if name.split(".")[0] == "dygait"}
+
+
+def may_import(part: str) -> set[str]:
+    known = {ROOT, part}
+    if part == "__main__":
+        return known | {"cli"}
+    if part == "cli":
+        return known | {"engine", *COMPONENTS, *BASE}
+    if part == "engine":
+        return known | {*COMPONENTS, *BASE}
+    if part in COMPONENTS:
+        return known | set(BASE)
+    assert part in BASE, f"{part} is new: say in this test where it belongs"
+    return known | set(BASE)
+
+
+def test_there_is_something_to_walk() -> None:
+    assert {part_of(module_name(path)) for path in MODULES} >= {ROOT, "cli", "engine", *COMPONENTS, *BASE}
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if part_of(module_name(p))], ids=module_name)
+def test_imports_only_go_down(path: Path) -> None:
+    part = part_of(module_name(path))
+    beyond = {name for name in imported(path) if part_of(name) not in may_import(part)}
+    # `from dygait import __version__` is the root's own, not a part.
+    beyond = {name for name in beyond if not (name.count(".") == 1 and name.split(".")[1].startswith("__"))}
+    assert not beyond, f"{module_name(path)} imports {sorted(beyond)}"
+
+
+def test_base_modules_do_not_import_each_other_in_a_circle() -> None:
+    order = ("errors", "registry", "config", "distributed")
+    for place, part in enumerate(order):
+        for path in MODULES:
+            if part_of(module_name(path)) == part:
+                parts = {part_of(name) for name in imported(path)} - {part, ROOT}
+                assert parts <= set(order[:place]), f"{path} imports {parts}"
+
+
+def run(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(LIB)}
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=check, env=environment, timeout=60
+    )
+
+
+def heavy_modules_after(statement: str) -> list[str]:
+    """Which heavy modules a fresh interpreter has imported after a statement."""
+    lines = (
+        "import sys",
+        statement,
+        "print([m for m in ('torch', 'cv2', 'tensorboard', 'pydantic', 'yaml', 'numpy') if m in sys.modules])",
+    )
+    answer = run("-c", "\n".join(lines)).stdout.strip().splitlines()[-1]
+    return list(ast.literal_eval(answer))
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    assert heavy_modules_after("import dygait; dygait.__version__; dir(dygait)") == []
+
+
+def test_the_public_face_is_there() -> None:
+    import dygait
+
+    assert {"build_model", "load_weights", "build_loss", "evaluate", "normalise_silhouette"} <= set(dygait.__all__)
+    for name in dygait.__all__:
+        assert callable(getattr(dygait, name)), name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = dygait.nothing
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import dygait.config, dygait.registry, dygait.errors",
+        "from dygait.preprocess import normalise_silhouette",
+    ],
+)
+def test_what_does_not_compute_does_not_import_torch(statement: str) -> None:
+    assert "torch" not in heavy_modules_after(statement)
+
+
+HELP = {
+    "main.py": ("runner", ["--help"]),
+    "dygait": ("main", ["--help"]),
+    "dygait train": ("main", ["train", "--help"]),
+    "dygait synth": ("main", ["synth", "--help"]),
+    "dygait --version": ("main", ["--version"]),
+}
+
+
+@pytest.mark.parametrize("name", HELP)
+def test_help_does_not_import_torch(name: str) -> None:
+    function, arguments = HELP[name]
+    lines = (
+        f"from dygait.cli import {function}",
+        f"try: {function}({arguments})",
+        "except SystemExit as end: assert not end.code",
+    )
+    assert "torch" not in heavy_modules_after("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[str(LIB / "main.py"), "--help"], ["-c", "from dygait.cli import main; main(['--help'])"]],
+    ids=["main.py", "dygait"],
+)
+def test_help_answers_in_a_second(arguments: list[str]) -> None:
+    """The processor time, best of two: what a user waits for on a machine that is not busy with other tests."""
+    times = []
+    for _ in range(2):
+        before = os.times()
+        assert "usage" in run(*arguments).stdout
+        after = os.times()
+        times.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert min(times) < 1.0

@@ -1,0 +1,140 @@
+"""Every way to start a run: each trains and tests a tiny experiment, on the CPU, in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import REPOSITORY, Experiment, command, environment, free_port, make_experiment
+
+PHASES = ("train", "test")
+SHORT = ("trainer_cfg.total_iter=2", "trainer_cfg.save_iter=2", "data_cfg.num_workers=1", "trainer_cfg.sync_BN=true")
+ON_TWO = "2 process(es) on cpu"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    return make_experiment(tmp_path_factory.mktemp("launch"))
+
+
+@pytest.fixture
+def experiment(shared: Experiment, tmp_path: Path) -> Experiment:
+    return shared.at(tmp_path / "output")
+
+
+def check(experiment: Experiment, said: str, processes: int) -> None:
+    """Check what both phases left behind."""
+    assert f"{processes} process(es) on cpu" in said
+    assert [row["iteration"] for row in experiment.scalars()] == [1, 2]
+    assert (experiment.checkpoints / "tiny-00002.pt").is_file()
+    result = json.loads((experiment.checkpoints / "tiny-00002-CASIA-B-euc.json").read_text())
+    assert set(result["percentages"]) == {"NM", "BG", "CL"}
+    for phase in PHASES:
+        record = json.loads((experiment.folder / "logs" / f"run_{phase}.json").read_text())
+        assert record["processes"] == processes
+
+
+def script(experiment: Experiment, phase: str) -> list[str]:
+    return ["lib/main.py", *experiment.arguments(phase, *SHORT)]
+
+
+def test_plain(experiment: Experiment) -> None:
+    said = ""
+    for phase in PHASES:
+        done = command(*script(experiment, phase), "--local_rank=0", CUDA_VISIBLE_DEVICES="0,1,2,3")
+        assert done.returncode == 0, done.stderr
+        said += done.stdout
+    check(experiment, said, 1)
+
+
+def test_console_script(experiment: Experiment) -> None:
+    """The entry point's function, as the installed script calls it, with a command in place of `--phase`."""
+    said = ""
+    for phase in PHASES:
+        arguments = experiment.arguments(phase, *SHORT)
+        at = arguments.index("--phase")
+        del arguments[at : at + 2]
+        done = command("-m", "dygait", phase, *arguments)
+        assert done.returncode == 0, done.stderr
+        said += done.stdout
+    check(experiment, said, 1)
+
+
+def test_old_launcher(experiment: Experiment) -> None:
+    """As in the field's READMEs: it passes --local-rank to the script."""
+    said = ""
+    for phase in PHASES:
+        launcher = ["-m", "torch.distributed.launch", "--nproc_per_node=2", f"--master_port={free_port()}"]
+        done = command(*launcher, *script(experiment, phase), "--log_to_file", CUDA_VISIBLE_DEVICES="0,1")
+        assert done.returncode == 0, done.stderr
+        said += done.stdout
+    check(experiment, said, 2)
+    assert said.count("notice: trainer_cfg.sync_BN has no effect in this run: PyTorch has it for CUDA only") == 1
+    assert len(list((experiment.folder / "logs").glob("*.txt"))) == 2
+
+
+def test_torchrun(experiment: Experiment, tmp_path: Path) -> None:
+    said = ""
+    for phase in PHASES:
+        launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
+        done = command(*launcher, *script(experiment, phase))
+        assert done.returncode == 0, done.stderr
+        said += done.stdout
+    check(experiment, said, 2)
+    assert said.count("iteration 2/2:") == 1, "rank 0 alone speaks"
+
+    # Two processes see the batches of one. Only the head's BatchNorm, whose statistics are each process's own, tells
+    # them apart, and at the first iteration the triplet loss comes before it.
+    alone = experiment.at(tmp_path / "alone")
+    alone.train(*SHORT)
+    for name in ("triplet/loss", "triplet/mean_dist", "triplet/loss_num"):
+        assert experiment.scalars()[0][name] == pytest.approx(alone.scalars()[0][name], rel=1e-5), name
+
+
+STAND_INS = {
+    # As on a cluster: the names of the nodes, and a command run once on each of them.
+    "scontrol": "#!/bin/sh\necho localhost\necho localhost\n",
+    "srun": '#!/bin/sh\n"$@" &\nfirst=$!\n"$@" &\nsecond=$!\nwait $first && wait $second\n',
+    "torchrun": f'#!/bin/sh\nexec "{sys.executable}" -m torch.distributed.run "$@"\n',
+}
+
+
+def test_two_nodes(experiment: Experiment, tmp_path: Path) -> None:
+    """The cluster script itself, with stand-ins for Slurm: two agents on loopback, one process each."""
+    bash = shutil.which("bash")
+    assert bash
+    for name, content in STAND_INS.items():
+        file = tmp_path / "bin" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(content)
+        file.chmod(file.stat().st_mode | stat.S_IXUSR)
+    said = ""
+    for phase in PHASES:
+        slurm = {
+            "SLURM_JOB_NODELIST": "localhost,localhost", "SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_ID": f"7{phase}",
+            "PROCESSES_PER_NODE": "1", "PORT": str(free_port()),
+            "PATH": os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]]),
+        }  # fmt: skip
+        done = subprocess.run(
+            [bash, "scripts/train_slurm.sh", *experiment.arguments(phase, *SHORT)],
+            cwd=REPOSITORY, env=environment(**slurm), capture_output=True, text=True, timeout=400, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        said += done.stdout
+    check(experiment, said, 2)
+
+
+def test_help_is_quick_and_imports_no_torch() -> None:
+    for arguments in (["lib/main.py", "--help"], ["-m", "dygait", "--help"], ["-m", "dygait", "synth", "--help"]):
+        done = command("-X", "importtime", *arguments)
+        assert done.returncode == 0
+        assert done.stdout.startswith("usage:")
+        assert not re.search(r"\|\s+(torch|numpy|cv2|pydantic)$", done.stderr, re.MULTILINE)

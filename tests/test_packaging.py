@@ -1,0 +1,67 @@
+"""`pip install .`: the package, its configurations and its command arrive."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dygait
+from experiments import REPOSITORY
+
+
+def run(arguments: list[str], folder: Path, path: str = "") -> str:
+    """Run Python far from the source tree, seeing `path` only, and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=folder,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": path, "HOME": str(folder)},
+        capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install a copy of the sources, so that building leaves nothing in the real ones; nothing is downloaded."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
+    for name in ("setup.py", "pyproject.toml", "requirements.txt", "README.md"):
+        shutil.copy(REPOSITORY / name, source)
+    shutil.copytree(REPOSITORY / "configs", source / "configs")
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(REPOSITORY / "lib", source / "lib", ignore=ignored)
+    offline = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"]
+    run(["-m", "pip", "install", *offline, "--target", str(target), str(source)], source)
+    return target
+
+
+def test_configurations_travel_with_the_package(installed: Path) -> None:
+    shipped = {path.name for path in (REPOSITORY / "configs").glob("*.yaml")}
+    assert "default.yaml" in shipped
+    assert {path.name for path in (installed / "dygait" / "configs").iterdir()} == shipped
+    (folder,) = run(
+        ["-c", "from dygait.config.load import configs_folder; print(configs_folder())"],
+        installed.parent,
+        str(installed),
+    ).splitlines()
+    assert Path(folder) == installed / "dygait" / "configs"
+
+
+def test_every_module_is_there(installed: Path) -> None:
+    modules = {path.relative_to(REPOSITORY / "lib") for path in (REPOSITORY / "lib" / "dygait").rglob("*.py")}
+    assert {path.relative_to(installed) for path in (installed / "dygait").rglob("*.py")} == modules
+
+
+def test_version_requirements_and_command(installed: Path) -> None:
+    (metadata,) = installed.glob("dygait-*.dist-info")
+    assert metadata.name == f"dygait-{dygait.__version__}.dist-info"
+    assert "dygait = dygait.cli:main" in (metadata / "entry_points.txt").read_text()
+    said = (metadata / "METADATA").read_text()
+    for line in (REPOSITORY / "requirements.txt").read_text().splitlines():
+        assert f"Requires-Dist: {line.partition('#')[0].strip()}" in said
+    assert "Requires-Python: >=3.10" in said
+    script = installed / "bin" / "dygait"
+    assert run([str(script), "--version"], installed.parent, str(installed)) == f"dygait {dygait.__version__}\n"

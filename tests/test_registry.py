@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ConfigDict, with_config
+from typing_extensions import TypedDict
+
+from dygait.errors import UserError
+from dygait.registry import Problem, Registry, nested_keys, parameters_of, suggest
+
+
+@with_config(ConfigDict(extra="forbid", strict=True))
+class Size(TypedDict):
+    height: int
+    width: int
+
+
+class Brush:
+    """Something to register.
+
+    Args: as they are.
+    """
+
+    def __init__(self, width: int, colour: str = "red", size: Size | None = None, ratio: float = 1.0) -> None:
+        self.width, self.colour, self.size, self.ratio = width, colour, size, ratio
+
+
+class Careful:
+    def __init__(self, low: int = 0, high: int = 1) -> None:
+        self.low, self.high = low, high
+
+    @staticmethod
+    def problems(low: int = 0, high: int = 1) -> list[Problem]:
+        return [Problem(("low",), f"must be below high, got {low}")] if low >= high else []
+
+
+@pytest.fixture
+def tools() -> Registry[type]:
+    registry: Registry[type] = Registry("tool")
+    registry.register("Brush", "Paintbrush")(Brush)
+    registry.add("Careful", Careful)
+    registry.plan("Chisel")
+    return registry
+
+
+class TestNames:
+    def test_get_by_name_and_alias(self, tools: Registry[type]) -> None:
+        assert tools.get("Brush") is Brush
+        assert tools.get("Paintbrush") is Brush
+        assert tools.resolve("Paintbrush") == "Brush"
+        assert tools.names() == ["Brush", "Careful"]
+        assert "Brush" in tools
+        assert "Paintbrush" in tools
+        assert "Chisel" not in tools
+
+    def test_register_returns_the_class(self, tools: Registry[type]) -> None:
+        assert tools.register("Other")(Brush) is Brush
+
+    @pytest.mark.parametrize("names", [("Brush",), ("Paintbrush",), ("New", "Brush"), ("New", "Paintbrush")])
+    def test_a_name_is_taken_once(self, tools: Registry[type], names: tuple[str, ...]) -> None:
+        with pytest.raises(ValueError, match=r"the tool '(Brush|Paintbrush)' is registered twice"):
+            tools.register(*names)(Careful)
+        assert tools.get("Brush") is Brush
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("Brsh", "unknown tool 'Brsh'; did you mean 'Brush'? (valid: Brush, Careful)"),
+            ("brush", "unknown tool 'brush'; did you mean 'Brush'? (valid: Brush, Careful)"),
+            ("Xyzzy", "unknown tool 'Xyzzy' (valid: Brush, Careful)"),
+            ("Chisel", "the tool 'Chisel' is not part of this version; valid: Brush, Careful"),
+        ],
+    )
+    def test_an_unknown_name_lists_the_valid_ones(self, tools: Registry[type], name: str, message: str) -> None:
+        with pytest.raises(UserError) as caught:
+            tools.get(name)
+        assert str(caught.value) == message
+
+
+class TestBuild:
+    def test_keywords_reach_the_constructor(self, tools: Registry[type]) -> None:
+        made = tools.build({"type": "Brush", "width": 3, "size": {"height": 1, "width": 2}})
+        assert (made.width, made.colour, made.size) == (3, "red", {"height": 1, "width": 2})
+        assert tools.build({"type": "Paintbrush"}, width=4).width == 4
+
+    @pytest.mark.parametrize(
+        ("spec", "path", "message"),
+        [
+            ({"type": "Brush"}, ("width",), "this key is required"),
+            ({"type": "Brush", "width": 1, "color": "blue"}, ("color",), "unknown key; did you mean 'colour'?"),
+            (
+                {"type": "Brush", "width": 1, "zzz": 0},
+                ("zzz",),
+                "unknown key; valid keys: colour, ratio, size, type, width",
+            ),
+            ({"type": "Brush", "width": "3"}, ("width",), "input should be a valid integer, got '3'"),
+            ({"type": "Brush", "width": True}, ("width",), "input should be a valid integer, got True"),
+            (
+                {"type": "Brush", "width": 1, "size": {"height": 1, "widht": 2, "width": 2}},
+                ("size", "widht"),
+                "unknown key; did you mean 'width'?",
+            ),
+            ({"type": "Careful", "low": 5}, ("low",), "must be below high, got 5"),
+            ({"width": 1}, ("type",), "name the tool: one of Brush, Careful"),
+            ({"type": 7}, ("type",), "name the tool: one of Brush, Careful"),
+        ],
+    )
+    def test_what_is_wrong_is_said_and_not_built(
+        self, tools: Registry[type], spec: dict[str, Any], path: tuple[str, ...], message: str
+    ) -> None:
+        assert tools.problems(spec) == [Problem(path, message)]
+        with pytest.raises(UserError) as caught:
+            tools.build(spec)
+        assert str(caught.value) == f"{'.'.join(path)}: {message}"
+
+    def test_all_problems_at_once(self, tools: Registry[type]) -> None:
+        with pytest.raises(UserError) as caught:
+            tools.build({"type": "Brush", "width": "wide", "colr": 1})
+        assert "width: " in str(caught.value)
+        assert "colr: unknown key; did you mean 'colour'?" in str(caught.value)
+
+    def test_a_whole_number_is_a_float(self, tools: Registry[type]) -> None:
+        assert tools.problems({"type": "Brush", "width": 1, "ratio": 2}) == []
+
+    def test_skipped_keys_belong_to_someone_else(self, tools: Registry[type]) -> None:
+        assert tools.problems({"type": "Brush", "width": 1, "weight": 2}, skip=("weight",)) == []
+
+    def test_the_specification_is_not_changed(self, tools: Registry[type]) -> None:
+        spec = {"type": "Brush", "width": 3}
+        tools.build(spec)
+        assert spec == {"type": "Brush", "width": 3}
+
+    def test_another_key_may_hold_the_name(self) -> None:
+        registry: Registry[type] = Registry("model", key="model")
+        registry.add("Brush", Brush)
+        assert registry.build({"model": "Brush", "width": 2}).width == 2
+        assert registry.problems({"type": "Brush"}) == [Problem(("model",), "name the model: one of Brush")]
+
+
+def test_suggest() -> None:
+    assert suggest("marign", ["margin", "scale"]) == "; did you mean 'margin'?"
+    assert suggest("GAITSET", ["GaitSet"]) == "; did you mean 'GaitSet'?"
+    assert suggest("dygat", ["DyGait", "Dygait"]) == "; did you mean 'DyGait'?", "the name before its alias"
+    assert suggest("quite another", ["margin", "scale"]) == ""
+    assert suggest("a", []) == ""
+
+
+def test_parameters_of() -> None:
+    schema = parameters_of(Brush, skip=("colour",))
+    assert list(schema.model_fields) == ["width", "size", "ratio"]
+    assert schema.model_fields["width"].is_required()
+    assert not schema.model_fields["ratio"].is_required()
+    assert sorted(nested_keys(schema, ("size",))) == ["height", "width"]
