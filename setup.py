@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 class BuildWithConfigs(build_py):
     """Put the shipped configurations into the package, where an installed one looks for them."""
 
-    def run(self):
+    def run(self) -> None:
         """Build as usual, then copy."""
         super().run()
         if self.editable_mode:

@@ -96,7 +96,7 @@ def test_torchrun(experiment: Experiment, tmp_path: Path) -> None:
     alone = experiment.at(tmp_path / "alone")
     alone.train(*SHORT)
     for name in ("triplet/loss", "triplet/mean_dist", "triplet/loss_num"):
-        assert experiment.scalars()[0][name] == pytest.approx(alone.scalars()[0][name], rel=1e-5), name
+        assert experiment.scalars()[0][name] == pytest.approx(alone.scalars()[0][name], rel=1e-4), name
 
 
 STAND_INS = {

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from dygait.errors import UserError
+from dygait.errors import LocalError, UserError
 
 T = TypeVar("T")
 
@@ -104,7 +104,12 @@ def main_first(work: Callable[[], T]) -> T:
     dist.broadcast_object_list(box, src=0)
     if box[0] is not None:
         raise UserError(box[0])
-    return result if is_main() else work()  # type: ignore[return-value]
+    if is_main():
+        return result  # type: ignore[return-value]
+    try:
+        return work()
+    except UserError as error:  # what rank 0 could do and this one cannot: a folder that only its machine sees
+        raise LocalError(f"process {rank()}: {error}") from None
 
 
 class _GatherWithGradient(torch.autograd.Function):

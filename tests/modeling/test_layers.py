@@ -181,10 +181,10 @@ class TestSeparateFCs:
         expected = [parts.separate_fcs(one, layer.fc_bin.tolist()) for one in x.tolist()]
         torch.testing.assert_close(layer(x), torch.tensor(expected, dtype=torch.float64), atol=1e-12, rtol=0)
 
-    def test_initialisation_is_xavier_uniform_of_each_matrix(self) -> None:
+    def test_initialisation_is_the_field_s_xavier_uniform_over_the_whole_tensor(self) -> None:
         torch.manual_seed(0)
         matrices = layers.SeparateFCs(8, 300, 100).fc_bin
-        bound = math.sqrt(6 / (300 + 100))
+        bound = math.sqrt(6 / (300 * 100 + 8 * 100))
         for matrix in matrices:
             assert 0.95 * bound < float(matrix.abs().max()) <= bound
             assert abs(float(matrix.std()) / (bound / math.sqrt(3)) - 1) < 0.02

@@ -67,7 +67,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def merge(base: Any, over: Any) -> Any:
-    """Return `base` with `over` on top: mappings key by key, anything else replaced whole."""
+    """Return `base` with `over` on top: mappings key by key, anything else replaced whole.
+
+    A mapping whose keys are positions of a list (`--set loss_cfg.0.margin=0.3`) changes those entries of it.
+    """
+    if isinstance(base, list) and isinstance(over, dict) and over and all(k in map(str, range(len(base))) for k in over):
+        return [merge(entry, over[str(place)]) if str(place) in over else entry for place, entry in enumerate(base)]
     if isinstance(base, dict) and isinstance(over, dict):
         return {
             k: merge(base[k], over[k]) if k in base and k in over else over.get(k, base.get(k))

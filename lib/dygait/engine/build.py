@@ -75,7 +75,7 @@ def _optimizer_problems(section: Mapping[str, Any]) -> list[Problem]:
             )
         ]
     found = _keyword_problems(OPTIMIZERS[solver], keywords, "solver")
-    if not found:
+    if not found and isinstance(keywords.get("lr", 0.0), (int, float)):  # else the schema says so
         try:
             OPTIMIZERS[solver]([nn.Parameter(torch.zeros(1))], **keywords)
         except (TypeError, ValueError, RuntimeError) as error:
@@ -282,10 +282,10 @@ def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
     """Build the optimiser over the parameters that want a gradient."""
     section = config.optimizer_cfg
     parameters = [p for p in model.parameters() if p.requires_grad]
-    return OPTIMIZERS[section.solver](parameters, lr=section.lr, **section.keywords)  # type: ignore[no-any-return]
+    return OPTIMIZERS[section.solver](parameters, lr=section.lr, **section.keywords)
 
 
 def build_scheduler(config: Config, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
     """Build the learning rate's schedule."""
     section = config.scheduler_cfg
-    return SCHEDULERS[section.scheduler](optimizer, **section.keywords)  # type: ignore[no-any-return]
+    return SCHEDULERS[section.scheduler](optimizer, **section.keywords)

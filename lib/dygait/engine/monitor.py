@@ -26,7 +26,7 @@ T = TypeVar("T")
 log = logging.getLogger("dygait")
 
 
-class _TqdmHandler(logging.StreamHandler):  # type: ignore[type-arg]
+class _TqdmHandler(logging.StreamHandler):
     """Log lines that do not tear a bar apart."""
 
     def emit(self, record: logging.LogRecord) -> None:

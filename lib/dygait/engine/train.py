@@ -206,7 +206,7 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
     trainer.training_mode()
     try:
         for batch in progress(batches(source.loader), settings.total_iter, "training", first):
-            lr = trainer.scheduler.get_last_lr()[0]
+            lr = float(trainer.scheduler.get_last_lr()[0])
             statistics = trainer.step(batch, source.divisor)
             now = trainer.iteration
             if now % settings.log_iter == 0 or now == settings.total_iter:

@@ -39,6 +39,8 @@ class LossAggregator(nn.Module):
         self.weights = [float(term.get("loss_term_weight", 1.0)) for term in terms]
         prefixes = [term.get("log_prefix") or loss.prefix for term, loss in zip(terms, losses, strict=True)]
         self.prefixes = [p if prefixes.count(p) == 1 else f"{p}{i}" for i, p in enumerate(prefixes)]
+        if len(set(self.prefixes)) < len(self.prefixes):
+            raise UserError(f"loss_cfg: give each term a log_prefix of its own; they are {', '.join(prefixes)}")
 
     def forward(self, outputs: Outputs, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
         """Return the sum to differentiate, and statistics named `<prefix>/<statistic>`.

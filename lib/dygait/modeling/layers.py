@@ -139,6 +139,10 @@ class GeMHorizontalPooling(nn.Module):
 class SeparateFCs(nn.Module):
     """A fully connected layer of its own, without bias, for each part.
 
+    Initialised as the field's code does: Xavier uniform over the whole (P, C_in, C_out) tensor, whose fans are larger than one
+    part's. Embeddings then start at distances of the order of the triplet margin; with fans by part they start several times
+    farther apart, and training spends hundreds of iterations on pulling them together (docs/fidelity.md).
+
     Args:
         parts_num: P.
         in_channels: C_in.
@@ -148,8 +152,7 @@ class SeparateFCs(nn.Module):
     def __init__(self, parts_num: int, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.fc_bin = nn.Parameter(torch.empty(parts_num, in_channels, out_channels))
-        for matrix in self.fc_bin:
-            nn.init.xavier_uniform_(matrix)
+        nn.init.xavier_uniform_(self.fc_bin)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (N, C_out, P) for (N, C_in, P)."""
@@ -171,8 +174,7 @@ class SeparateBNNecks(nn.Module):
         super().__init__()
         self.bn1d = nn.BatchNorm1d(in_channels * parts_num)
         self.fc_bin = nn.Parameter(torch.empty(parts_num, in_channels, class_num))
-        for matrix in self.fc_bin:
-            nn.init.xavier_uniform_(matrix)
+        nn.init.xavier_uniform_(self.fc_bin)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return cosine logits (N, K, P), in -1..1, for features (N, C, P)."""

@@ -211,9 +211,11 @@ def spoil(picture: np.ndarray, figure: Figure, faults: Faults, frame: int, centr
             where = (round(speck.where[0] * (x1 - x0)), MARGIN + round(speck.where[1] * height))
             cv2.circle(part, where, round(speck.radius), 255, -1)
     level = cv2.GaussianBlur(part, (5, 5), 0).astype(np.float32)
-    level += faults.ragged * _cut(faults.texture, x0, y0, x1, y1)
-    level += faults.flicker * _cut(faults.flickers[frame], x0, y0, x1, y1)
-    part[...] = np.where(level > 127.5 + faults.shift, 255, 0)
+    noise = faults.ragged * _cut(faults.texture, x0, y0, x1, y1)
+    noise += faults.flicker * _cut(faults.flickers[frame], x0, y0, x1, y1)
+    # Noise moves the outline; where there is none it would only pepper the picture.
+    noise[(level == 0) | (level == 255)] = 0
+    part[...] = np.where(level + noise > 127.5 + faults.shift, 255, 0)
     return picture
 
 

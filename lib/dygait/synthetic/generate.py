@@ -19,6 +19,7 @@ import json
 import multiprocessing
 import pickle
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -130,7 +131,9 @@ def generate(
     ]
     sequences = sum(len(views) for _, _, views in walks)
     task = functools.partial(_write_walk, output, settings, normalise)
-    with tqdm(total=sequences, unit="sequence", desc="SynGait", disable=None if progress and walks else True) as bar:
+    # On a terminal a live bar, in a log file a line now and then.
+    rhythm = {} if sys.stderr.isatty() else {"mininterval": 10.0, "miniters": 1, "ascii": True}
+    with tqdm(total=sequences, unit="sequence", desc="SynGait", disable=not (progress and walks), **rhythm) as bar:
         for written in _run(task, walks, min(workers, len(walks))):
             bar.update(written)
     return sequences

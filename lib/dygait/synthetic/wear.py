@@ -23,7 +23,7 @@ class BagSize:
     height: float = trait(0.16, 0.026, 0.0051, low=0.09)
     thickness: float = trait(0.065, 0.013, 0.0026, low=0.025)
     drop: float = trait(0.0, 0.019, 0.0051)
-    forward: float = trait(-0.012, 0.017, 0.0068)
+    forward: float = trait(-0.035, 0.017, 0.0068)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -152,6 +152,8 @@ class DyGait(nn.Module):
         if SeparateFCs is not None:
             found += _unequal("SeparateFCs", dict(SeparateFCs), {"in_channels": out, "parts_num": parts})
             out = SeparateFCs["out_channels"]
+        if class_num is not None and class_num < 1:
+            found.append(Problem(("class_num",), f"must be at least 1, got {class_num}"))
         if SeparateBNNecks is not None:
             classes = SeparateBNNecks["class_num"] if class_num is None else class_num
             wanted = {"in_channels": out, "parts_num": parts, "class_num": classes}
