@@ -36,8 +36,12 @@ import sys
 
 from dygait.config import load_config
 from dygait.engine.run import run_folder
+from dygait.errors import UserError
 
-config = load_config(sys.argv[1], sys.argv[2:])
+try:
+    config = load_config(sys.argv[1], sys.argv[2:])
+except UserError as error:
+    sys.exit(f"error: {error}")
 print(run_folder("output", config, config.trainer_cfg.save_name).root, config.trainer_cfg.total_iter)
 PYTHON
 )

@@ -132,8 +132,9 @@ def generate(
     sequences = sum(len(views) for _, _, views in walks)
     task = functools.partial(_write_walk, output, settings, normalise)
     # On a terminal a live bar, in a log file a line now and then.
-    rhythm = {} if sys.stderr.isatty() else {"mininterval": 10.0, "miniters": 1, "ascii": True}
-    with tqdm(total=sequences, unit="sequence", desc="SynGait", disable=not (progress and walks), **rhythm) as bar:
+    pause = 0.1 if sys.stderr.isatty() else 10.0
+    silent = not (progress and walks)
+    with tqdm(total=sequences, unit="sequence", desc="SynGait", disable=silent, mininterval=pause, miniters=1) as bar:
         for written in _run(task, walks, min(workers, len(walks))):
             bar.update(written)
     return sequences
