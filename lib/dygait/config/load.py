@@ -71,7 +71,12 @@ def merge(base: Any, over: Any) -> Any:
 
     A mapping whose keys are positions of a list (`--set loss_cfg.0.margin=0.3`) changes those entries of it.
     """
-    if isinstance(base, list) and isinstance(over, dict) and over and all(k in map(str, range(len(base))) for k in over):
+    if (
+        isinstance(base, list)
+        and isinstance(over, dict)
+        and over
+        and all(k in map(str, range(len(base))) for k in over)
+    ):
         return [merge(entry, over[str(place)]) if str(place) in over else entry for place, entry in enumerate(base)]
     if isinstance(base, dict) and isinstance(over, dict):
         return {

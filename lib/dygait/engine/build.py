@@ -286,6 +286,17 @@ def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def build_scheduler(config: Config, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-    """Build the learning rate's schedule."""
+    """Build the learning rate's schedule.
+
+    Raises:
+        UserError: it ends before the run does.
+    """
     section = config.scheduler_cfg
-    return SCHEDULERS[section.scheduler](optimizer, **section.keywords)
+    scheduler: torch.optim.lr_scheduler.LRScheduler = SCHEDULERS[section.scheduler](optimizer, **section.keywords)
+    steps, wanted = getattr(scheduler, "total_steps", None), config.trainer_cfg.total_iter
+    if isinstance(steps, int) and steps < wanted:
+        raise UserError(
+            f"scheduler_cfg: {section.scheduler} ends after {steps} steps, but trainer_cfg.total_iter is {wanted}; "
+            f"set both to the same number"
+        )
+    return scheduler

@@ -209,13 +209,16 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
             lr = float(trainer.scheduler.get_last_lr()[0])
             statistics = trainer.step(batch, source.divisor)
             now = trainer.iteration
-            if now % settings.log_iter == 0 or now == settings.total_iter:
+            last = now == settings.total_iter
+            logs, saves = (last or now % every == 0 for every in (settings.log_iter, settings.save_iter))
+            if logs or saves:
                 values = distributed.mean_over_processes({k: float(v) for k, v in statistics.items()}, device)
-                monitor.training(now, {**values, "lr": lr})
-                _check_finite(values, now, folder)
-                if now == settings.log_iter or now % (10 * settings.log_iter) == 0:
+                if logs:
+                    monitor.training(now, {**values, "lr": lr})
+                _check_finite(values, now, folder, trainer.scaler.is_enabled())
+                if logs and (now == settings.log_iter or now % (10 * settings.log_iter) == 0):
                     monitor.images(now, batch.silhouettes)
-            if now % settings.save_iter == 0 or now == settings.total_iter:
+            if saves:
                 _save(trainer, folder)
                 if tested is not None:
                     result = test_model(config, data, tested, trainer.network, device, folder, now)
@@ -237,8 +240,10 @@ def _save(trainer: Trainer, folder: RunFolder) -> None:
     distributed.barrier()
 
 
-def _check_finite(values: dict[str, float], iteration: int, folder: RunFolder) -> None:
-    bad = [name for name, value in values.items() if name.endswith("/loss") and not math.isfinite(value)]
+def _check_finite(values: dict[str, float], iteration: int, folder: RunFolder, scaled: bool) -> None:
+    """Stop before numbers that are not finite reach a checkpoint; under loss scaling a gradient may overflow (skipped)."""
+    watched = [n for n in values if n.endswith("/loss") or (n == "gradient_norm" and not scaled)]
+    bad = [name for name in watched if not math.isfinite(values[name])]
     if bad:
         last = checkpoint.newest_checkpoint(folder.checkpoints, folder.save_name)
         raise UserError(

@@ -65,6 +65,18 @@ def repeat_short(silhouettes: torch.Tensor, lengths: torch.Tensor | None) -> tup
     return silhouettes[rows, source] * keep, repeated
 
 
+def avoid_two_frames(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Add an empty third frame to maps of two frames (N, C, 2, H, W), where PyTorch cannot train on two.
+
+    On a CPU in bfloat16, PyTorch (2.13 at least) returns uninitialised memory as the weight gradient of a 3-D
+    convolution over exactly two frames. Padding changes no result here: every layer knows the true lengths.
+    """
+    if x.shape[2] != 2 or x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return x, lengths
+    lengths = torch.full((len(x),), 2) if lengths is None else lengths
+    return F.pad(x, (0, 0, 0, 0, 0, 1)), lengths
+
+
 class FrameBatchNorm(nn.Module):
     """BatchNorm3d whose statistics see only the frames that sequences really have.
 
@@ -139,9 +151,9 @@ class GeMHorizontalPooling(nn.Module):
 class SeparateFCs(nn.Module):
     """A fully connected layer of its own, without bias, for each part.
 
-    Initialised as the field's code does: Xavier uniform over the whole (P, C_in, C_out) tensor, whose fans are larger than one
-    part's. Embeddings then start at distances of the order of the triplet margin; with fans by part they start several times
-    farther apart, and training spends hundreds of iterations on pulling them together (docs/fidelity.md).
+    Initialised as the field's code does: Xavier uniform over the whole (P, C_in, C_out) tensor, whose fans are larger
+    than one part's. Embeddings then start at distances of the order of the triplet margin; with fans by part they start
+    several times farther apart, and training first pulls them together for hundreds of iterations (docs/fidelity.md).
 
     Args:
         parts_num: P.

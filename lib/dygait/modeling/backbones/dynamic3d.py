@@ -13,7 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dygait.modeling.layers import FrameBatchNorm, LocalTemporalAggregation, temporal_mean, zero_padding
+from dygait.modeling.layers import (
+    FrameBatchNorm,
+    LocalTemporalAggregation,
+    avoid_two_frames,
+    temporal_mean,
+    zero_padding,
+)
 from dygait.modeling.registry import BACKBONES
 
 Norm = Literal["none", "batch"]
@@ -143,7 +149,7 @@ class DeepBackbone(nn.Module):
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> Features:
         """Return (N, c3, S // 3, H // 4, W // 4) and its lengths for (N, 1, S, H, W), S at least 3."""
         x = _halve(self.dam0(x, lengths))
-        x, lengths = self.lta(self.dam1(x, lengths), lengths)
+        x, lengths = avoid_two_frames(*self.lta(self.dam1(x, lengths), lengths))
         x = _halve(self.dam2(x, lengths))
         return self.dam4(self.dam3(x, lengths), lengths), lengths
 
@@ -172,6 +178,6 @@ class ShallowBackbone(nn.Module):
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> Features:
         """Return (N, c2, S // 3, H // 2, W // 2) and its lengths for (N, 1, S, H, W), S at least 3."""
-        x, lengths = self.lta(F.leaky_relu(self.conv0(x), 0.01), lengths)
+        x, lengths = avoid_two_frames(*self.lta(F.leaky_relu(self.conv0(x), 0.01), lengths))
         x = _halve(self.dam0(x, lengths))
         return self.dam2(self.dam1(x, lengths), lengths), lengths
