@@ -241,7 +241,7 @@ def _save(trainer: Trainer, folder: RunFolder) -> None:
 
 
 def _check_finite(values: dict[str, float], iteration: int, folder: RunFolder, scaled: bool) -> None:
-    """Stop before numbers that are not finite reach a checkpoint; under loss scaling a gradient may overflow (skipped)."""
+    """Stop before what is not finite reaches a checkpoint; under loss scaling such a gradient is a skipped step."""
     watched = [n for n in values if n.endswith("/loss") or (n == "gradient_norm" and not scaled)]
     bad = [name for name in watched if not math.isfinite(values[name])]
     if bad:
