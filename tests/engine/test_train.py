@@ -301,7 +301,7 @@ def test_loss_that_is_not_finite_stops_the_run(experiment: Experiment, capsys: p
     )  # fmt: skip
     assert code == 2
     error = capsys.readouterr().err
-    assert "softmax/loss is not finite; lower optimizer_cfg.lr" in error
+    assert "softmax/loss, gradient_norm is not finite; lower optimizer_cfg.lr" in error
     assert "tiny-0000" in error
     assert error.count("\n") == 1
 
