@@ -18,7 +18,7 @@ from dygait.synthetic.gait import (
     evaluate,
     fourier_series,
 )
-from dygait.synthetic.traits import REACH, draw, vary
+from dygait.synthetic.traits import REACH, draw, draw_factors, vary
 
 NO_SIGNATURE = np.zeros((2, 3, 3))
 CYCLE = np.linspace(0, 1, 101)
@@ -28,7 +28,8 @@ def people(count: int) -> list[Gait]:
     gaits = []
     for number in range(count):
         rng = np.random.default_rng(number)
-        physique, style = draw(Physique, rng), draw(Style, rng)
+        factors = draw_factors(rng)
+        physique, style = draw(Physique, rng, factors), draw(Style, rng, factors)
         gaits.append(Gait(physique, style, np.clip(rng.standard_normal((2, 3, 3)), -2, 2)))
     return gaits
 
@@ -121,9 +122,17 @@ def test_bones_keep_their_lengths() -> None:
 
 def test_traits_differ_more_between_people_than_within_one() -> None:
     rng = np.random.default_rng(0)
-    styles = [draw(Style, rng) for _ in range(200)]
-    walks = [vary(styles[0], rng) for _ in range(200)]
+    styles = [draw(Style, rng, draw_factors(rng)) for _ in range(300)]
+    walks = [vary(styles[0], rng) for _ in range(300)]
     swing = np.array([style.arm_swing for style in styles])
     assert np.std(swing) > 2.5 * np.std([walk.arm_swing for walk in walks])
-    assert np.abs(swing - Style().arm_swing).max() <= REACH * 10
+    assert np.abs(swing - Style().arm_swing).max() <= 2 * REACH * np.std(swing)
     assert min(style.step_base for style in styles) >= 0.012
+
+
+def test_traits_of_a_person_hang_together() -> None:
+    rng = np.random.default_rng(0)
+    styles = [draw(Style, rng, draw_factors(rng)) for _ in range(300)]
+    swing, hips, stoop = (np.array([getattr(s, name) for s in styles]) for name in ("arm_swing", "hip_gain", "stoop"))
+    assert np.corrcoef(swing, hips)[0, 1] > 0.5
+    assert abs(np.corrcoef(swing, stoop)[0, 1]) < 0.2

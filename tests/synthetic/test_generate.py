@@ -54,7 +54,7 @@ def test_partition_and_settings_are_beside_the_ids(pickles: Path) -> None:
     settings = json.loads((pickles / "settings.json").read_text())
     assert settings["frames"] == [4, 6]
     assert settings["seed"] == 2
-    assert settings["version"] == module.VERSION
+    assert settings["generator"] == f"SynGait {module.VERSION}"
 
 
 def test_the_number_of_workers_changes_nothing(pickles: Path, tmp_path: Path) -> None:

@@ -33,52 +33,52 @@ class Physique:
     """
 
     stature: float = trait(1.69, 0.07)
-    leg_scale: float = trait(1.0, 0.025)
-    shin_share: float = trait(0.5, 0.0098)
-    arm_scale: float = trait(1.0, 0.028)
-    forearm_share: float = trait(0.44, 0.0084)
-    shoulder_scale: float = trait(1.0, 0.052)
-    shoulder_slope: float = trait(0.0, 0.0056)
-    hip_scale: float = trait(1.0, 0.063)
-    neck_scale: float = trait(1.0, 0.098)
-    head_width: float = trait(1.0, 0.042)
-    head_depth: float = trait(1.0, 0.042)
-    head_length: float = trait(1.0, 0.035)
-    chin: float = trait(0.0, 0.0028)
+    leg_scale: float = trait(1.0, 0.036)
+    shin_share: float = trait(0.5, 0.014)
+    arm_scale: float = trait(1.0, 0.04)
+    forearm_share: float = trait(0.44, 0.012)
+    shoulder_scale: float = trait(1.0, 0.075, frame=0.9)
+    shoulder_slope: float = trait(0.0, 0.008)
+    hip_scale: float = trait(1.0, 0.09, frame=0.75)
+    neck_scale: float = trait(1.0, 0.14)
+    head_width: float = trait(1.0, 0.061, frame=0.85)
+    head_depth: float = trait(1.0, 0.061, frame=0.85)
+    head_length: float = trait(1.0, 0.051)
+    chin: float = trait(0.0, 0.004)
     build: float = trait(0.0, 1.0)
-    waist_girth: float = trait(1.0, 0.049, 0.0034)
-    chest_girth: float = trait(1.0, 0.042, 0.0034)
-    belly: float = trait(0.0, 0.0056)
-    seat: float = trait(0.0, 0.0042)
-    arm_girth: float = trait(1.0, 0.07, 0.0068)
-    thigh_girth: float = trait(1.0, 0.056, 0.0051)
-    calf_girth: float = trait(1.0, 0.063, 0.0051)
-    neck_girth: float = trait(1.0, 0.07)
-    trouser_hem: float = trait(0.0, 0.0049, 0.00051, low=-0.006)
-    shirt_length: float = trait(0.03, 0.015, 0.0017, low=-0.01)
-    shirt_width: float = trait(0.005, 0.0038, 0.00051, low=0.0)
-    sleeve: float = trait(0.0, 0.0035, 0.00034, low=-0.003)
-    foot_scale: float = trait(1.0, 0.042)
-    foot_height: float = trait(0.0, 0.0028)
-    hair_top: float = trait(0.006, 0.0035, 0.00034, low=0.0)
-    hair_back: float = trait(0.008, 0.0049, 0.00051, low=0.0)
-    hair_length: float = trait(-0.035, 0.045, 0.00085)
-    hair_knot: float = trait(-0.008, 0.011, 0.00034)
+    waist_girth: float = trait(1.0, 0.07, 0.0034)
+    chest_girth: float = trait(1.0, 0.061, 0.0034, frame=0.85)
+    belly: float = trait(0.0, 0.008)
+    seat: float = trait(0.0, 0.006)
+    arm_girth: float = trait(1.0, 0.1, 0.0068)
+    thigh_girth: float = trait(1.0, 0.08, 0.0051)
+    calf_girth: float = trait(1.0, 0.09, 0.0051)
+    neck_girth: float = trait(1.0, 0.1, frame=0.65)
+    trouser_hem: float = trait(0.0, 0.007, 0.00051, low=-0.006)
+    shirt_length: float = trait(0.03, 0.021, 0.0017, low=-0.01)
+    shirt_width: float = trait(0.005, 0.0054, 0.00051, low=0.0)
+    sleeve: float = trait(0.0, 0.0051, 0.00034, low=-0.003)
+    foot_scale: float = trait(1.0, 0.061, frame=0.75)
+    foot_height: float = trait(0.0, 0.004)
+    hair_top: float = trait(0.006, 0.0051, 0.00034, low=0.0)
+    hair_back: float = trait(0.008, 0.007, 0.00051, low=0.0)
+    hair_length: float = trait(-0.035, 0.064, 0.00085)
+    hair_knot: float = trait(-0.008, 0.015, 0.00034)
 
     @property
     def breadth(self) -> float:
         """Factor on the widths of the trunk that comes with a heavy or slight build."""
-        return float(np.exp(0.04 * self.build))
+        return float(np.exp(0.055 * self.build))
 
     @property
     def depth(self) -> float:
         """Factor on the depths of the trunk that comes with a heavy or slight build."""
-        return float(np.exp(0.075 * self.build))
+        return float(np.exp(0.1 * self.build))
 
     @property
     def limb(self) -> float:
         """Factor on the girths of the limbs that comes with a heavy or slight build."""
-        return float(np.exp(0.042 * self.build))
+        return float(np.exp(0.06 * self.build))
 
     @property
     def thigh(self) -> float:

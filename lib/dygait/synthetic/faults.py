@@ -18,12 +18,12 @@ MARGIN = 7
 """Pixels around the body within which faults happen."""
 TEXTURE_SIZE = 512
 
-SPOTS = 1.1
+SPOTS = 0.8
 """Mean number of patches of a person's clothes that look like one camera's background."""
 SPOT_RADIUS = 0.05
 """The largest of them, as a fraction of the body's height."""
 
-BIAS = 40.0
+BIAS = 25.0
 """Grey levels, of 255, by which the threshold between body and background is off: one or two pixels of outline."""
 
 LOSABLE = ("hand", "forearm", "foot", "head", "hair", "shank", "bag")

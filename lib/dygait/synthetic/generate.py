@@ -196,7 +196,7 @@ def _write_pictures(target: Path, pictures: np.ndarray, name: str) -> None:
 def _claim(output: Path, settings: Settings) -> None:
     """Make the folder ours, or make sure that it already is."""
     path = output / "settings.json"
-    ours = {"generator": "SynGait", "version": VERSION, **dataclasses.asdict(settings), "frames": list(settings.frames)}
+    ours = {"generator": f"SynGait {VERSION}", **dataclasses.asdict(settings), "frames": list(settings.frames)}
     if path.exists():
         try:
             theirs = json.loads(path.read_text(encoding="utf-8"))

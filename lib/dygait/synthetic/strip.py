@@ -12,7 +12,7 @@ from dygait.errors import UserError
 from dygait.synthetic.cameras import HEIGHT, VIEWS, WIDTH
 from dygait.synthetic.walker import film, walk
 
-SUBJECTS = (1, 2, 8)
+SUBJECTS = (2, 3, 10)
 """Who is shown (with seed 0, they carry their bags in three ways)."""
 CONDITIONS = (("nm-01", "normal"), ("bg-01", "bag"), ("cl-01", "coat"))
 

@@ -17,7 +17,7 @@ from dygait.synthetic.body import Figure, Physique, flesh
 from dygait.synthetic.cameras import VIEWS, camera
 from dygait.synthetic.faults import draw_backdrop, draw_faults, shown, spoil
 from dygait.synthetic.gait import SIGNATURE_HARMONICS, Burden, Gait, Motion, Style, rotation
-from dygait.synthetic.traits import draw, vary
+from dygait.synthetic.traits import draw, draw_factors, vary
 
 TYPES = ("nm-01", "nm-02", "nm-03", "nm-04", "nm-05", "nm-06", "bg-01", "bg-02", "cl-01", "cl-02")
 
@@ -42,13 +42,14 @@ class Walker:
 def walker(seed: int, subject: int) -> Walker:
     """The person with a number."""
     rng = np.random.default_rng([seed, _PERSON, subject])
+    factors = draw_factors(rng)
     fade = SIGNATURE_DEGREES / np.arange(1, SIGNATURE_HARMONICS + 1)
     return Walker(
-        draw(Physique, rng),
-        draw(Style, rng),
+        draw(Physique, rng, factors),
+        draw(Style, rng, factors),
         np.clip(rng.standard_normal((2, 3, SIGNATURE_HARMONICS)), -2, 2) * fade,
         wear.draw_bag(rng),
-        draw(wear.Coat, rng),
+        wear.draw_coat(rng),
     )
 
 
@@ -81,7 +82,7 @@ def walk(seed: int, subject: int, kind: str, frames: tuple[int, int]) -> Figure:
         bag = dataclasses.replace(bag, size=vary(bag.size, rng))
         burden = wear.bag_burden(bag)
     elif kind.startswith("cl"):
-        coat = draw(wear.Coat, rng) if rng.random() < 0.15 else vary(coat, rng)
+        coat = wear.draw_coat(rng) if rng.random() < 0.15 else vary(coat, rng)
         burden = wear.coat_burden(coat)
 
     gait = Gait(physique, style, signature, burden, speed)

@@ -47,23 +47,28 @@ class Bag:
 class Coat:
     """A coat, from a thin jacket to a long down coat; ``thickness`` is what it adds to each side of the trunk."""
 
-    thickness: float = trait(0.026, 0.0083, 0.0013, low=0.006)
-    depth: float = trait(0.026, 0.009, 0.0013, low=0.004)
-    length: float = trait(0.12, 0.053, 0.0026, low=0.03)
-    flare: float = trait(0.012, 0.009, 0.0017, low=-0.004)
-    waist: float = trait(0.0, 0.006, 0.00085)
-    sleeve: float = trait(0.014, 0.0045, 0.00068, low=0.002)
-    shoulder: float = trait(0.008, 0.0045, 0.00051, low=0.0)
-    collar: float = trait(0.010, 0.0075, 0.00085, low=0.0)
-    trousers: float = trait(0.008, 0.0045, 0.00051, low=0.0)
+    thickness: float = trait(0.026, 0.01, 0.0013, low=0.006)
+    depth: float = trait(0.026, 0.011, 0.0013, low=0.004)
+    length: float = trait(0.12, 0.064, 0.0026, low=0.03)
+    flare: float = trait(0.012, 0.011, 0.0017, low=-0.004)
+    waist: float = trait(0.0, 0.0072, 0.00085)
+    sleeve: float = trait(0.014, 0.0054, 0.00068, low=0.002)
+    shoulder: float = trait(0.008, 0.0054, 0.00051, low=0.0)
+    collar: float = trait(0.010, 0.009, 0.00085, low=0.0)
+    trousers: float = trait(0.008, 0.0054, 0.00051, low=0.0)
     hood: float = trait(-0.3, 1.0)
     hat: float = trait(-0.8, 1.0)
+
+
+def draw_coat(rng: np.random.Generator) -> Coat:
+    """The coat that a person wears; it says nothing about the person."""
+    return draw(Coat, rng, {})
 
 
 def draw_bag(rng: np.random.Generator) -> Bag:
     """The bag that a person carries."""
     kind = ("shoulder", "hand", "back")[rng.integers(3)]
-    return Bag(kind, int(rng.integers(2)), bool(rng.random() < 0.3), draw(BagSize, rng))
+    return Bag(kind, int(rng.integers(2)), bool(rng.random() < 0.3), draw(BagSize, rng, {}))
 
 
 def bag_burden(bag: Bag) -> Burden:
