@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from dygait.config import load_config
-from dygait.data import SAMPLERS, TRANSFORMS, load_index, load_partition
+from dygait.data import SAMPLERS, TRANSFORMS, load_partition, open_store
 from dygait.engine import reference
 from dygait.engine.build import OPTIMIZERS, SCHEDULERS, component_problems
 from dygait.errors import UserError
@@ -111,9 +111,9 @@ def test_the_conversion_of_the_datasets_page_gives_what_is_read(tmp_path):
             picture[60:200, 100 + 20 * number : 140 + 20 * number] = 255
         cv2.imwrite(str(raw / f"001-nm-01-090-{number:03d}.png"), picture)
     page["convert"](tmp_path / "raw", tmp_path / "data")
-    (sequence,) = load_index(tmp_path / "data").sequences
-    assert (sequence.id, sequence.type, sequence.view) == ("001", "nm-01", "090")
-    assert Path(sequence.files[0]).name == "090.pkl"
+    store = open_store(tmp_path / "data")
+    assert store.table.listed() == [("001", "nm-01", "090")]
+    assert Path(store.where(0)).name == "090.pkl"
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -112,6 +112,7 @@ def runner(arguments: Sequence[str] | None = None) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the console script `dygait`."""
     from dygait import synthetic
+    from dygait.engine import dataset_tools
 
     parser = argparse.ArgumentParser(
         prog="dygait", description="Gait recognition from silhouette sequences, for research."
@@ -121,7 +122,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for phase, what in (("train", "train a model"), ("test", "test a checkpoint")):
         _add_run_arguments(commands.add_parser(phase, help=what, description=f"{what.capitalize()}."))
     synthetic.add_arguments(commands.add_parser("synth", help="make SynGait, the synthetic walkers"))
+    for tool, what in dataset_tools.TOOLS.items():
+        dataset_tools.add_arguments(tool, commands.add_parser(tool, help=what))
     parsed = parser.parse_args(arguments)
     if parsed.command == "synth":
         return _guarded(lambda: _synth(parsed))
+    if parsed.command in dataset_tools.TOOLS:
+        return _guarded(lambda: dataset_tools.main(parsed.command, parsed))
     return _guarded(lambda: run(parsed.command, parsed))

@@ -112,6 +112,31 @@ def main_first(work: Callable[[], T]) -> T:
         raise LocalError(f"process {rank()}: {error}") from None
 
 
+def agree(value: T) -> T:
+    """Return rank 0's value on every process; it must be plain data."""
+    box: list[Any] = [value]
+    if world_size() > 1:
+        dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def first_on_machine(work: Callable[[], None]) -> None:
+    """Run `work` on one process of every machine, while the others wait; its UserError is raised by every process."""
+    failure = None
+    if int(os.environ.get("LOCAL_RANK", rank())) == 0:
+        try:
+            work()
+        except UserError as error:
+            failure = str(error)
+    failures: list[Any] = [failure]
+    if world_size() > 1:
+        failures = [None] * world_size()
+        dist.all_gather_object(failures, failure)
+    failed = [f for f in failures if f is not None]
+    if failed:
+        raise UserError(failed[0])
+
+
 class _GatherWithGradient(torch.autograd.Function):
     """Concatenate every process's rows; backward hands each process the gradient of its own rows, with no traffic."""
 

@@ -21,8 +21,8 @@ from dygait.data import (
     batches,
     build_transform,
     collate,
-    load_index,
     make_loader,
+    open_store,
     read_pickle,
 )
 from dygait.errors import LocalError, UserError
@@ -36,9 +36,11 @@ def root(silhouette_tree: TreeFactory) -> Path:
 
 
 def dataset(root: Path, kind: str = "unfixed_unordered", **more: Any) -> SequenceDataset:
-    index = load_index(root)
+    store = open_store(root)
     frames = FrameSampler(kind, frames_num_fixed=5, frames_num_min=2, frames_num_max=6)
-    return SequenceDataset(list(index.sequences), ["001", "002", "003"], frames, build_transform(FLIP), **more)
+    return SequenceDataset(
+        store, np.arange(len(store.table)), ["001", "002", "003"], frames, build_transform(FLIP), **more
+    )
 
 
 class TestDataset:
@@ -51,7 +53,7 @@ class TestDataset:
 
     def test_a_sample_is_made_of_the_frames_of_its_sequence(self, root: Path) -> None:
         made = dataset(root, "all_ordered")
-        stored = read_pickle(made.sequences[3].files[0])
+        stored = read_pickle(made.store.where(3))
         cut = stored[:, :, 10:54]
         seen = set()
         for place in range(20):
@@ -64,7 +66,7 @@ class TestDataset:
         assert np.array_equal(made.silhouettes(3), stored)
 
     def test_a_sample_is_a_pure_function_of_the_request(self, root: Path) -> None:
-        one, other = dataset(root), dataset(root, cache=True)
+        one, other = dataset(root), dataset(root)
         results = set()
         for key in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]:
             first = one[Request(2, key)].silhouettes
@@ -74,24 +76,9 @@ class TestDataset:
             results.add(first.tobytes())
         assert len(results) == 4, "seed, iteration and place each matter"
 
-    def test_the_cache_reads_every_file_once(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        reads: list[str] = []
-
-        def read(path: str) -> np.ndarray:
-            reads.append(path)
-            return read_pickle(path)
-
-        monkeypatch.setattr("dygait.data.dataset.read_pickle", read)
-        progress: list[int] = []
-        made = dataset(root, cache=True, progress=lambda s: progress.append(len(s)) or s)
-        assert len(reads) == len(set(reads)) == 16
-        assert progress == [16]
-        made[Request(0, (0, 0, 0))]
-        assert len(reads) == 16
-
     def test_one_of_several_files(self, root: Path) -> None:
-        for sequence in load_index(root).sequences:
-            other = Path(sequence.files[0]).with_name("zzz.pkl")
+        for place in range(16):
+            other = Path(dataset(root).store.where(place)).with_name("zzz.pkl")
             other.write_bytes(pickle.dumps(np.full((2, 8, 64), 7, np.uint8)))
         assert (dataset(root, data_in_use=[False, True])[Request(0, (0, 0, 0))].silhouettes == 7).all()
         assert dataset(root, data_in_use=[True, False])[Request(0, (0, 0, 0))].silhouettes.max() == 255

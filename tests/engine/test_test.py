@@ -41,13 +41,13 @@ def features_of(experiment: Experiment, *overrides: str) -> dict[str, Any]:
     source = build.test_source(config, data, device)
     features = extract(model, source, device, with_gei=True)
     assert features.gei is not None
-    sequences = source.dataset.sequences
+    dataset = source.dataset
     return {
         "embeddings": features.embeddings.numpy(),
         "gei": features.gei.numpy(),
         "batches": len(source.loader),
-        **{name: [getattr(s, name) for s in sequences] for name in ("id", "type", "view")},
-        "files": [s.files[0] for s in sequences],
+        **dict(zip(("id", "type", "view"), dataset.keys(), strict=True)),
+        "files": [dataset.store.where(place) for place in dataset.places.tolist()],
     }
 
 

@@ -17,7 +17,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import dygait
 from dygait.config import load_config
-from experiments import REPOSITORY, Experiment, environment, make_experiment
+from dygait.data.packing import pack
+from dygait.engine import build
+from experiments import REPOSITORY, TRAIN, Experiment, environment, make_experiment
 
 LOSSES = ("triplet/loss", "softmax/loss")
 
@@ -138,6 +140,26 @@ def test_workers_do_not_matter(experiment: Experiment, trained: Experiment, work
 
 def test_cache_does_not_matter(experiment: Experiment, trained: Experiment) -> None:
     assert experiment.train("trainer_cfg.total_iter=8", "data_cfg.cache=true") == trained.scalars()
+
+
+def test_a_packed_store_does_not_matter(experiment: Experiment, trained: Experiment, tmp_path: Path) -> None:
+    pack(experiment.root, tmp_path / "store")
+    rows = experiment.train("trainer_cfg.total_iter=8", f"data_cfg.dataset_root={tmp_path / 'store'}")
+    assert rows == trained.scalars()
+    assert experiment.run("test", f"data_cfg.dataset_root={tmp_path / 'store'}", options=["--iter", "8"]) == 0
+
+
+def test_several_datasets_train_together(experiment: Experiment, tmp_path: Path) -> None:
+    pack(experiment.root, tmp_path / "store")
+    partition = yaml.safe_load(experiment.config.read_text())["data_cfg"]["dataset_partition"]
+    overrides = [
+        f"data_cfg.dataset_root=[{experiment.root}, {tmp_path / 'store'}]",
+        f"data_cfg.dataset_partition=[{partition}, {partition}]",
+        "model_cfg.SeparateBNNecks.class_num=8",
+    ]
+    ids = build.open_data(load_config(experiment.config, overrides)).train_ids
+    assert ids == [f"{number}:{person}" for number in (1, 2) for person in TRAIN]
+    assert len(experiment.train(*overrides)) == 4
 
 
 @pytest.mark.parametrize("by", ["iteration", "path", "option"])

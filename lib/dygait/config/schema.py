@@ -39,13 +39,14 @@ class DataCfg(Section):
     """Which sequences there are, and which people train and which test."""
 
     dataset_name: str = Field(description="The dataset's name: part of the output path, and what chooses the protocol.")
-    dataset_root: str = Field(
-        description="The folder `<id>/<type>/<view>/<name>.pkl`, relative to the working directory."
+    dataset_root: str | list[str] = Field(
+        description="A packed store, or the folder `<id>/<type>/<view>/<name>.pkl`, relative to the working directory. "
+        "A list of them trains on several datasets together: ids are kept apart, 001 of the second is `2:001`.",
     )
-    dataset_partition: str | None = Field(
+    dataset_partition: str | list[str] | None = Field(
         None,
         description="A JSON file with TRAIN_SET and TEST_SET (and PROBE_SET), or the name of a built-in rule: CASIA-B, "
-        "OUMVLP, GREW. Absent: the rule of `dataset_name`.",
+        "OUMVLP, GREW. Absent: the rule of `dataset_name`. With a list of roots, a list of as many.",
     )
     num_workers: int = Field(
         1, ge=0, description="Loader processes per training process; 0 loads in the training process."
@@ -54,7 +55,9 @@ class DataCfg(Section):
         False, description="Leave probes without a true match in the gallery out of every result, OUMVLP's included."
     )
     cache: bool = Field(
-        False, description="Read every sequence once, before training, and keep it in memory; workers share the copy."
+        False,
+        description="Read every sequence once, before training, and keep it in memory: one copy per machine, which all "
+        "processes and their workers share. For trees of pickles; a packed store needs none.",
     )
     test_dataset_name: str | None = Field(
         None, description="The dataset's name at test time, where it differs: what chooses the protocol then."
@@ -62,6 +65,15 @@ class DataCfg(Section):
     data_in_use: list[bool] | None = Field(
         None, description="A mask over the sorted files of a sequence; exactly one may be true. Absent: the first file."
     )
+
+    @model_validator(mode="after")
+    def _as_many_partitions(self) -> DataCfg:
+        roots, parts = self.dataset_root, self.dataset_partition
+        if isinstance(roots, list) != isinstance(parts, list) and (isinstance(roots, list) or parts is not None):
+            raise ValueError("dataset_root and dataset_partition must both be lists, or both be single")
+        if isinstance(roots, list) and (not roots or len(roots) != len(parts or [])):
+            raise ValueError(f"dataset_root lists {len(roots)} datasets, dataset_partition {len(parts or [])}")
+        return self
 
     @model_validator(mode="after")
     def _one_modality(self) -> DataCfg:

@@ -6,30 +6,34 @@ from dygait.data.frames import FrameSampler
 from dygait.data.loader import batches, make_loader
 from dygait.data.partition import Partition, coverage, load_partition
 from dygait.data.samplers import SAMPLERS, InferenceSampler, TripletSampler
-from dygait.data.sequences import Sequence, SequenceIndex, load_index
-from dygait.data.stores import read_pickle
+from dygait.data.sequences import Column, SequenceTable
+from dygait.data.stores import PackedStore, PackedWriter, PickleTree, Store, open_store, read_pickle
 from dygait.data.transforms import TRANSFORMS, build_transform, transform_problems
 
 __all__ = [
     "SAMPLERS",
     "TRANSFORMS",
     "Batch",
+    "Column",
     "FrameSampler",
     "InferenceSampler",
+    "PackedStore",
+    "PackedWriter",
     "Partition",
+    "PickleTree",
     "Request",
     "Sample",
-    "Sequence",
     "SequenceDataset",
-    "SequenceIndex",
+    "SequenceTable",
+    "Store",
     "TripletSampler",
     "batches",
     "build_transform",
     "collate",
     "coverage",
-    "load_index",
     "load_partition",
     "make_loader",
+    "open_store",
     "read_pickle",
     "transform_problems",
 ]

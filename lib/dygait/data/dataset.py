@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from dygait.data.frames import FrameSampler
-from dygait.data.sequences import Sequence
-from dygait.data.stores import read_pickle
+from dygait.data.stores import Store
 from dygait.data.transforms import Transform
 from dygait.errors import UserError
 
@@ -36,52 +34,58 @@ class Sample(NamedTuple):
 
 
 class SequenceDataset:
-    """Some sequences of an index, with labels, frame choice and transform.
+    """Some sequences of a store, with labels, frame choice and transform.
 
     What `dataset[request]` returns is a pure function of the request and the files, whichever worker answers it.
 
     Args:
-        sequences: the sequences.
+        store: where the sequences lie.
+        places: int64 (n,), which of its sequences.
         ids: the ids that have labels, in label order; others get -1.
         frames: which frames of a sequence are used.
         transform: uint8 (S, H, W) to uint8 (S, H', W').
-        cache: read every sequence now and keep it; loader workers share the copy.
         data_in_use: a mask over the sorted files of a sequence with one true entry; None: the first file.
-        progress: wraps the list of sequences while the cache is filled, to show a bar.
     """
 
     def __init__(
         self,
-        sequences: list[Sequence],
+        store: Store,
+        places: np.ndarray,
         ids: list[str],
         frames: FrameSampler,
         transform: Transform,
-        cache: bool = False,
         data_in_use: list[bool] | None = None,
-        progress: Callable[[list[Sequence]], list[Sequence]] = lambda sequences: sequences,
     ) -> None:
-        self.sequences = sequences
+        self.store = store
+        self.places = places
         label_of = {person: label for label, person in enumerate(ids)}
-        self.labels = [label_of.get(s.id, -1) for s in sequences]
+        by_code = np.array([label_of.get(name, -1) for name in store.table.ids.names], np.int64)
+        self.labels: list[int] = by_code[store.table.ids.codes[places]].tolist()
         self.frames = frames
         self.transform = transform
-        self.modality = data_in_use.index(True) if data_in_use else 0
-        self._cached = [self._read(s) for s in progress(sequences)] if cache else None
+        self.file = data_in_use.index(True) if data_in_use else 0
 
     def __len__(self) -> int:
-        return len(self.sequences)
+        return len(self.places)
 
-    def _read(self, sequence: Sequence) -> np.ndarray:
-        if self.modality >= len(sequence.files):
-            raise UserError(
-                f"data_cfg.data_in_use asks for file {self.modality + 1} of "
-                f"{sequence.id}/{sequence.type}/{sequence.view}, which has {len(sequence.files)}"
-            )
-        return read_pickle(sequence.files[self.modality])
+    def keys(self) -> tuple[list[str], list[str], list[str]]:
+        """Return ids, types and views of all sequences."""
+        table = self.store.table
+        return table.ids.take(self.places), table.types.take(self.places), table.views.take(self.places)
+
+    def sizes(self) -> list[int]:
+        """Return a measure of the sequences' lengths that costs no reading."""
+        return self.store.sizes(self.places, self.file).tolist()
 
     def silhouettes(self, position: int) -> np.ndarray:
-        """Return every frame of a sequence as it is stored, uint8 (S, H, W)."""
-        return self._read(self.sequences[position]) if self._cached is None else self._cached[position]
+        """Return every frame of a sequence as it is stored, uint8 (S, H, W), perhaps not yet read from the disk."""
+        place = int(self.places[position])
+        if self.file >= (there := self.store.files(place)):
+            raise UserError(
+                f"data_cfg.data_in_use asks for file {self.file + 1} of {'/'.join(self.store.table.key(place))}, "
+                f"which has {there}"
+            )
+        return self.store.read(place, self.file)
 
     def __getitem__(self, request: Request) -> Sample:
         stored = self.silhouettes(request.sequence)
@@ -90,6 +94,5 @@ class SequenceDataset:
         try:
             silhouettes = self.transform(chosen, rng)
         except UserError as error:
-            sequence = self.sequences[request.sequence]
-            raise UserError(f"{sequence.files[self.modality]}: {error}") from None
+            raise UserError(f"{self.store.where(int(self.places[request.sequence]), self.file)}: {error}") from None
         return Sample(silhouettes, self.labels[request.sequence], request.sequence)

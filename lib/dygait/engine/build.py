@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,17 +20,19 @@ from dygait.data import (
     InferenceSampler,
     Partition,
     SequenceDataset,
-    SequenceIndex,
+    Store,
     TripletSampler,
     build_transform,
     coverage,
-    load_index,
     load_partition,
     make_loader,
+    open_store,
     transform_problems,
 )
-from dygait.data.sequences import Sequence
+from dygait.data.stores.cached import fill_cache, memory_folder, open_cache
+from dygait.data.stores.several import SeveralStores, id_in
 from dygait.data.transforms import Transform
+from dygait.engine.monitor import progress
 from dygait.errors import UserError
 from dygait.evaluation import resolve_protocol
 from dygait.losses import LOSSES
@@ -150,14 +154,14 @@ def component_problems(merged: Mapping[str, Any], phase: str) -> list[Problem]:
 class Data:
     """A dataset on disk, and how its ids are divided."""
 
-    index: SequenceIndex
+    store: Store
     partition: Partition
     notes: list[str]
 
     @property
     def train_ids(self) -> list[str]:
         """The training ids that are on disk; a label is a position in this list."""
-        disk = set(self.index.ids())
+        disk = set(self.store.table.ids.names)
         return sorted(i for i in set(self.partition.train) if i in disk)
 
 
@@ -168,24 +172,57 @@ def open_data(config: Config) -> Data:
         UserError: there is no data, or the partition does not fit it.
     """
     data = config.data_cfg
-    partition = load_partition(data.dataset_partition, data.dataset_name)
-    index = distributed.main_first(lambda: load_index(data.dataset_root))
-    ids = index.ids()
-    notes = coverage(partition, ids)
-    if index.empty:
-        notes.append(f"{index.empty} sequence folders hold no pickle")
-    return Data(index, partition, notes)
+    if isinstance(data.dataset_root, str):
+        assert not isinstance(data.dataset_partition, list)
+        partition = load_partition(data.dataset_partition, data.dataset_name)
+        root = data.dataset_root
+        store = distributed.main_first(lambda: open_store(root))
+    else:
+        parts = [load_partition(spec, data.dataset_name) for spec in data.dataset_partition or []]
+        roots = data.dataset_root
+        store = distributed.main_first(lambda: SeveralStores([open_store(root) for root in roots]))
+        partition = _together(parts)
+    notes = coverage(partition, list(store.table.ids.names))
+    if store.empty:
+        notes.append(f"{store.empty} sequence folders hold no pickle")
+    return Data(store, partition, notes)
 
 
-def _chosen(data: Data, ids: tuple[str, ...], which: str, root: str) -> list[Sequence]:
-    sequences = data.index.of(set(ids))
-    if not sequences:
-        found = data.index.ids()
+def _together(partitions: list[Partition]) -> Partition:
+    """Return the partition of several datasets trained together, whose ids `SeveralStores` keeps apart."""
+
+    def renamed(attribute: str) -> tuple[str, ...]:
+        numbered = enumerate((getattr(p, attribute) or () for p in partitions), 1)
+        return tuple(id_in(number, name) for number, names in numbered for name in names)
+
+    probe = renamed("probe") if any(p.probe is not None for p in partitions) else None
+    return Partition(" + ".join(p.name for p in partitions), renamed("train"), renamed("test"), probe)
+
+
+def _chosen(data: Data, ids: tuple[str, ...], which: str, root: str | list[str]) -> np.ndarray:
+    places = data.store.table.places(ids)
+    if not len(places):
+        found = data.store.table.ids.names
         raise UserError(
             f"data_cfg.dataset_partition: {data.partition.name} names no {which} id that is on disk: it has {len(ids)} "
             f"such as {ids[0] if ids else '(none)'}, {root} has {len(found)} such as {found[0]}"
         )
-    return sequences
+    return places
+
+
+def _dataset(
+    config: Config, data: Data, places: np.ndarray, ids: list[str], frames: FrameSampler, transform: Transform
+) -> SequenceDataset:
+    section = config.data_cfg
+    if not section.cache:
+        return SequenceDataset(data.store, places, ids, frames, transform, section.data_in_use)
+    file = section.data_in_use.index(True) if section.data_in_use else 0
+    folder = memory_folder(distributed.agree(secrets.token_hex(8)))
+    distributed.first_on_machine(
+        lambda: fill_cache(data.store, places, file, folder, lambda wrapped, total: progress(wrapped, total, "reading"))
+    )
+    store = open_cache(folder)
+    return SequenceDataset(store, np.arange(len(store.table)), ids, frames, transform)
 
 
 def _frames(sampler: FramesCfg, sample_type: str) -> FrameSampler:
@@ -211,15 +248,9 @@ def training_source(config: Config, data: Data, device: torch.device, first_iter
     """Build dataset, sampler and loader for training, from the iteration after `first_iteration` on."""
     trainer, sampler = config.trainer_cfg, config.trainer_cfg.sampler
     assert isinstance(sampler, TrainSamplerCfg)
-    sequences = _chosen(data, data.partition.train, "training", config.data_cfg.dataset_root)
-    dataset = SequenceDataset(
-        sequences,
-        data.train_ids,
-        _frames(sampler, sampler.sample_type),
-        transform := _transform(trainer.transform),
-        config.data_cfg.cache,
-        config.data_cfg.data_in_use,
-    )
+    places = _chosen(data, data.partition.train, "training", config.data_cfg.dataset_root)
+    transform = _transform(trainer.transform)
+    dataset = _dataset(config, data, places, data.train_ids, _frames(sampler, sampler.sample_type), transform)
     batches = TripletSampler(
         dataset.labels,
         sampler.batch_size,
@@ -238,19 +269,11 @@ def test_source(config: Config, data: Data, device: torch.device) -> Source:
     """Build dataset, sampler and loader for testing."""
     evaluator, sampler = config.evaluator_cfg, config.evaluator_cfg.sampler
     assert isinstance(sampler, TestSamplerCfg)
-    sequences = _chosen(data, data.partition.test, "test", config.data_cfg.dataset_root)
-    dataset = SequenceDataset(
-        sequences,
-        [],
-        _frames(sampler, sampler.sample_type),
-        transform := _transform(evaluator.transform),
-        config.data_cfg.cache,
-        config.data_cfg.data_in_use,
-    )
-    modality = dataset.modality
-    sizes = [s.sizes[min(modality, len(s.sizes) - 1)] for s in sequences]
+    places = _chosen(data, data.partition.test, "test", config.data_cfg.dataset_root)
+    transform = _transform(evaluator.transform)
+    dataset = _dataset(config, data, places, [], _frames(sampler, sampler.sample_type), transform)
     batches = InferenceSampler(
-        sizes, sampler.batch_size, config.trainer_cfg.seed, distributed.rank(), distributed.world_size()
+        dataset.sizes(), sampler.batch_size, config.trainer_cfg.seed, distributed.rank(), distributed.world_size()
     )
     loader = make_loader(dataset, batches, config.data_cfg.num_workers, device.type == "cuda")
     return Source(dataset, loader, transform.divisor)

@@ -145,8 +145,7 @@ def _score(
     folder: RunFolder,
     iteration: int,
 ) -> EvaluationResult | None:
-    sequences = source.dataset.sequences
-    ids, types, views = ([getattr(s, name) for s in sequences] for name in ("id", "type", "view"))
+    ids, types, views = source.dataset.keys()
     metric = config.evaluator_cfg.metric
     protocol = _protocol(config)
     stem = checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, iteration).with_suffix("")
@@ -209,7 +208,7 @@ def test(
     log.info("restored %s: %s", path, report)
     iteration = int(state.get("iteration", 0))
     if distributed.is_main():
-        record(folder, "test", config, device, {"fingerprint": data.index.fingerprint, "notes": data.notes})
+        record(folder, "test", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
     source = build.test_source(config, data, device)
     result = test_model(config, data, source, model, device, folder, iteration)
     if result is not None:

@@ -195,7 +195,7 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
     source = build.training_source(config, data, device, first)
     tested = build.test_source(config, data, device) if settings.with_test else None
     if distributed.is_main():
-        record(folder, "train", config, device, {"fingerprint": data.index.fingerprint, "notes": data.notes})
+        record(folder, "train", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
     count = sum(p.numel() for p in trainer.network.parameters())
     log.info(
         "training %s, %.2f M parameters, on %d sequences of %d ids; %d process(es) on %s; %s",

@@ -1,0 +1,80 @@
+"""What a dataset holds, in a few lines and in a picture."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dygait.data.stores import PackedStore, Store
+from dygait.errors import UserError
+
+_BAR = 40
+
+
+def describe(store: Store) -> str:
+    """Return subjects, conditions, views and lengths of a dataset as lines of text.
+
+    Lengths are known of a packed store; of a tree of pickles each file's size stands for its length.
+    """
+    table, everywhere = store.table, np.arange(len(store.table))
+    packed = isinstance(store, PackedStore)
+    lines = [
+        f"{'packed store' if packed else 'tree of pickles'} {store.root}",
+        f"{len(table)} sequences of {len(table.ids.names)} ids, fingerprint {store.fingerprint}",
+    ]
+    if isinstance(store, PackedStore):
+        sizes = ", ".join(f"{h}x{w}" for h, w in store.manifest["geometries"])
+        total = sum(store.manifest["shards"]) / 2**20
+        lines.append(f"{store.manifest['frames']} frames of {sizes}, {total:.0f} MiB; from {store.manifest['source']}")
+    if store.empty:
+        lines.append(f"{store.empty} sequence folders hold no pickle")
+    for title, column in (("types", table.types), ("views", table.views)):
+        counts = Counter(column.take(everywhere))
+        shown = ", ".join(f"{name} ({counts[name]})" for name in list(column.names)[:24])
+        more = f", and {len(column.names) - 24} more" if len(column.names) > 24 else ""
+        lines.append(f"{len(column.names)} {title}: {shown}{more}")
+    lengths = store.sizes(everywhere)
+    lines.append(f"{'frames' if packed else 'bytes'} of a sequence: {_summary(lengths)}")
+    return "\n".join([*lines, *_histogram(lengths)])
+
+
+def _summary(lengths: np.ndarray) -> str:
+    return f"fewest {lengths.min()}, median {int(np.median(lengths))}, most {lengths.max()}"
+
+
+def _histogram(lengths: np.ndarray) -> list[str]:
+    counts, edges = np.histogram(lengths, bins=min(10, int(lengths.max() - lengths.min()) + 1))
+    width = len(str(int(edges[-1])))
+    lines = []
+    for count, low, high in zip(counts.tolist(), edges[:-1], edges[1:], strict=True):
+        bar = "#" * round(_BAR * count / counts.max())
+        lines.append(f"  {int(np.ceil(low)):>{width}} to {int(np.floor(high)):>{width}}  {bar:<{_BAR}} {count}")
+    return lines
+
+
+def save_contact_sheet(store: Store, path: Path, rows: int = 12, columns: int = 16) -> None:
+    """Draw some frames of some sequences, a row for each sequence, evenly chosen, into a PNG file.
+
+    Raises:
+        UserError: the picture cannot be written.
+    """
+    places = np.unique(np.linspace(0, len(store.table) - 1, rows).round().astype(int))
+    strips = []
+    for place in places.tolist():
+        frames = store.read(place)
+        chosen = frames[np.linspace(0, len(frames) - 1, columns).round().astype(int)]
+        strip = cv2.copyMakeBorder(np.hstack(list(chosen)), 18, 2, 2, 2, cv2.BORDER_CONSTANT, value=60)
+        label = f"{'/'.join(store.table.key(place))}  {len(frames)} frames {frames.shape[1]}x{frames.shape[2]}"
+        cv2.putText(strip, label, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, 255, 1, cv2.LINE_AA)
+        strips.append(strip)
+    widest = max(strip.shape[1] for strip in strips)
+    padded = [cv2.copyMakeBorder(s, 0, 0, 0, widest - s.shape[1], cv2.BORDER_CONSTANT, value=60) for s in strips]
+    ok, encoded = cv2.imencode(".png", np.vstack(padded))
+    try:
+        assert ok
+        path.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error}") from None

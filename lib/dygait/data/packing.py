@@ -1,0 +1,156 @@
+"""From a tree of pickles to a packed store and back, and the check that a store is what was written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dygait.data.stores import PackedStore, PackedWriter, PickleTree, is_store, load_tree
+from dygait.data.stores.packed import check_name
+from dygait.data.stores.pickles import parse_pickle, read_bytes
+from dygait.errors import UserError
+
+Progress = Callable[[Iterable[int], int], Iterable[int]]
+"""Wraps places, of which there are so many, to show a bar."""
+
+COMMIT_SECONDS = 20.0
+"""How much work an interruption of `pack` costs at most."""
+
+
+def _silent(places: Iterable[int], total: int) -> Iterable[int]:
+    return places
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What `pack` did.
+
+    Attributes:
+        written: files that are new in the store.
+        kept: files that were in it already.
+        refused: why each file that cannot be read was left out.
+    """
+
+    written: int
+    kept: int
+    refused: list[str]
+
+
+def pack(source: str | Path, target: str | Path, skip_bad: bool = False, progress: Progress = _silent) -> Packed:
+    """Convert a tree of pickles to a packed store; run again, it goes on where it stopped.
+
+    Args:
+        source: the folder `<id>/<type>/<view>/<name>.pkl`.
+        target: the store's folder.
+        skip_bad: leave out a pickle that cannot be read, and say so; else it ends the work.
+        progress: shows how far it is.
+
+    Raises:
+        UserError: source or target cannot be used, or a pickle cannot be read. What was packed till then stays packed.
+    """
+    tree = load_tree(source)
+    written, kept, refused = 0, 0, []
+    with PackedWriter(target, f"pickle tree {tree.fingerprint}") as writer:
+        committed = time.monotonic()
+        try:
+            for place in progress(range(len(tree.table)), len(tree.table)):
+                for name in tree.names[place]:
+                    key = tree.table.key(place)
+                    if writer.holds(*key, name):
+                        kept += 1
+                        continue
+                    path = "/".join((str(tree.root), *key, name))
+                    try:
+                        content = read_bytes(path)
+                        frames = parse_pickle(content, path)
+                    except UserError as error:
+                        if not skip_bad:
+                            raise
+                        refused.append(str(error))
+                        continue
+                    writer.write(*key, frames, name, content)
+                    written += 1
+                if time.monotonic() - committed > COMMIT_SECONDS:
+                    writer.commit()
+                    committed = time.monotonic()
+        except UserError:
+            writer.commit()
+            raise
+    return Packed(written, kept, refused)
+
+
+def unpack(source: str | Path, target: str | Path, progress: Progress = _silent) -> int:
+    """Write a packed store's sequences as a tree of pickles, byte for byte those that were packed.
+
+    A file that did not come from a pickle gets a new one. Files that are there already are not written again.
+
+    Args:
+        source: the store's folder.
+        target: the folder to fill.
+        progress: shows how far it is.
+
+    Returns:
+        How many files were written.
+
+    Raises:
+        UserError: the store is damaged, or the target is no folder.
+    """
+    import pickle
+
+    store, written = PackedStore(source), 0
+    for row in progress(range(len(store.rows)), len(store.rows)):
+        path = store.path(row)
+        for part in path:
+            check_name(part, store.label(row))
+        file = Path(target, *path)
+        if file.exists():
+            continue
+        if store.rows[row]["envelope_size"]:
+            content = store.original(row)
+        else:
+            store.check(row)
+            # Protocol 4 is what every tool of the field writes and reads.
+            content = pickle.dumps(np.array(store.frames(row)), protocol=4)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            part_file = file.with_name(f"{file.name}.part")
+            part_file.write_bytes(content)
+            part_file.replace(file)
+        except OSError as error:
+            raise UserError(f"{file} cannot be written: {error}; what was written till now is whole") from None
+        written += 1
+    return written
+
+
+def verify(root: str | Path, progress: Progress = _silent) -> Iterator[str]:
+    """Read every file of a dataset, and yield what is wrong with each that cannot be used.
+
+    Args:
+        root: a packed store, whose checksums are compared, or a tree of pickles, each of which is read.
+        progress: shows how far it is.
+
+    Raises:
+        UserError: the dataset cannot be opened at all.
+    """
+    if is_store(root):
+        store = PackedStore(root)
+        for row in progress(range(len(store.rows)), len(store.rows)):
+            try:
+                if store.rows[row]["envelope_size"]:
+                    store.original(row)
+                else:
+                    store.check(row)
+            except UserError as error:
+                yield str(error)
+        return
+    tree: PickleTree = load_tree(root)
+    for place in progress(range(len(tree.table)), len(tree.table)):
+        for file in range(tree.files(place)):
+            try:
+                tree.read(place, file)
+            except UserError as error:
+                yield str(error)

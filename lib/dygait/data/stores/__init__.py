@@ -1,0 +1,20 @@
+"""Where sequences lie: the field's tree of pickles, and the packed store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dygait.data.stores.base import Store
+from dygait.data.stores.packed import PackedStore, PackedWriter, is_store
+from dygait.data.stores.pickles import PickleTree, load_tree, read_pickle
+
+__all__ = ["PackedStore", "PackedWriter", "PickleTree", "Store", "is_store", "load_tree", "open_store", "read_pickle"]
+
+
+def open_store(root: str | Path) -> Store:
+    """Open a dataset: a packed store, or a tree of pickles.
+
+    Raises:
+        UserError: there is neither, or it is damaged.
+    """
+    return PackedStore(root) if is_store(root) else load_tree(root)

@@ -1,0 +1,51 @@
+"""What every store offers, whatever it keeps its sequences in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from dygait.data.sequences import SequenceTable
+
+
+class Store(Protocol):
+    """A dataset on disk.
+
+    A sequence may have several files, one for each modality, sorted by name; the first is the silhouettes'.
+
+    Attributes:
+        root: where it is.
+        table: its sequences.
+        empty: how many sequences were found that have no file.
+        fingerprint: a hash: two runs with the same one saw the same data.
+    """
+
+    @property
+    def root(self) -> Path: ...  # noqa: D102 - above
+
+    @property
+    def table(self) -> SequenceTable: ...  # noqa: D102
+
+    @property
+    def empty(self) -> int: ...  # noqa: D102
+
+    @property
+    def fingerprint(self) -> str: ...  # noqa: D102
+
+    def files(self, place: int) -> int:
+        """Return how many files the sequence at a place has."""
+
+    def read(self, place: int, file: int = 0) -> np.ndarray:
+        """Return one file's frames, uint8 (S, H, W), S at least 1, read-only: perhaps a view of what is on disk.
+
+        Raises:
+            UserError: it cannot be used.
+        """
+
+    def where(self, place: int, file: int = 0) -> str:
+        """Return what to call a file in a message."""
+
+    def sizes(self, places: np.ndarray, file: int = 0) -> np.ndarray:
+        """Return a measure of the lengths of some sequences that costs no reading, int64."""

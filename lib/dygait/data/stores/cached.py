@@ -1,0 +1,83 @@
+"""A copy of the sequences in use in memory, once per machine: all processes and their workers map the same pages."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from dygait.data.stores.base import Store
+from dygait.data.stores.packed import PackedStore, PackedWriter
+from dygait.errors import UserError
+
+_PREFIX = "dygait-cache-"
+_GRACE_SECONDS = 60.0
+_alive: list[BinaryIO] = []  # locks that are held as long as this process lives, however it ends
+
+Progress = Callable[[Iterable[int], int], Iterable[int]]
+
+
+def memory_folder(token: str) -> Path:
+    """Return a folder of this name in memory, where the system has such a place, else among the temporary files."""
+    memory = Path("/dev/shm")
+    base = memory if memory.is_dir() and os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+    return base / f"{_PREFIX}{token}"
+
+
+def fill_cache(store: Store, places: np.ndarray, file: int, folder: Path, progress: Progress) -> None:
+    """Copy one file of some sequences to a folder, which goes when this process ends.
+
+    Raises:
+        UserError: a file cannot be read, or there is no room.
+    """
+    _remove_abandoned(folder.parent)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    try:
+        alive = folder.with_name(f"{folder.name}.alive").open("wb")
+        atexit.register(Path(alive.name).unlink, missing_ok=True)
+        _alive.append(alive)
+        _try_lock(alive)
+        with PackedWriter(folder, f"cache of {store.root}") as writer:
+            for place in progress(places.tolist(), len(places)):
+                writer.write(*store.table.key(place), store.read(place, file))
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise UserError(
+            f"data_cfg.cache: {len(places)} sequences do not fit into {folder.parent}: {error}; set cache to false, or "
+            f"pack the dataset with `dygait pack`, which needs no cache"
+        ) from None
+
+
+def _remove_abandoned(base: Path) -> None:
+    """Delete the caches of processes that were killed: nobody holds their lock any more."""
+    for old in base.glob(f"{_PREFIX}*.alive"):
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > _GRACE_SECONDS:
+                with old.open("rb") as file:
+                    if _try_lock(file):
+                        shutil.rmtree(old.with_suffix(""), ignore_errors=True)
+                        old.unlink()
+
+
+def _try_lock(file: BinaryIO) -> bool:
+    """Lock a file for this process; False where another holds it, or the system has no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def open_cache(folder: Path) -> PackedStore:
+    """Open what `fill_cache` wrote: a store of just those sequences, in order, with one file each."""
+    return PackedStore(folder)

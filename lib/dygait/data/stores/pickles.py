@@ -1,0 +1,254 @@
+"""The field's layout, `<id>/<type>/<view>/<name>.pkl`: reading one pickle, and the index of a tree of them.
+
+A pickle is a program. `read_pickle` runs only the few instructions that rebuild a NumPy array or a list of them;
+anything else in the file is refused by name, before it can run. The index is found once and kept in a cache file until
+the tree changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dygait.data.sequences import SequenceTable
+from dygait.errors import UserError
+
+
+def _reconstruct(subtype: type, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """NumPy's own reconstruction of an empty array, for the one case that it writes itself."""
+    if subtype is not np.ndarray or tuple(shape) != (0,):
+        raise pickle.UnpicklingError("an array that NumPy would not have written so")
+    return np.ndarray((0,), dtype="b1")
+
+
+def _from_buffer(buffer: Any, dtype: np.dtype, shape: tuple[int, ...], order: Any) -> np.ndarray:
+    """An array of pickle protocol 5, whose bytes lie in the stream."""
+    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
+
+
+def _latin1_bytes(text: str, encoding: str) -> bytes:
+    """How pickle protocols 0 to 2 carry bytes."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"bytes encoded as {encoding!r}")
+    return text.encode("latin1")
+
+
+# NumPy 2 renamed numpy.core to numpy._core; both spellings are on users' disks.
+_ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): _latin1_bytes,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
+    ("numpy._core.numeric", "_frombuffer"): _from_buffer,
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """An unpickler that knows NumPy arrays and plain containers, and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ADMITTED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not array data") from None
+
+
+def read_pickle(path: str | Path) -> np.ndarray:
+    """Read one sequence of silhouettes, running nothing that the file says.
+
+    Args:
+        path: a pickle of a uint8 array (S, H, W), or of a list of S such arrays (H, W).
+
+    Returns:
+        uint8 (S, H, W), S at least 1; grey levels 0 to 255.
+
+    Raises:
+        UserError: the file is missing, damaged, holds something else, or asks for code to be run.
+    """
+    return parse_pickle(read_bytes(path), path)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Return what a file of the tree holds.
+
+    Raises:
+        UserError: it is not there, or cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} is not there any more; run again to index the folder anew") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+
+
+def parse_pickle(content: bytes, path: str | Path) -> np.ndarray:
+    """Return the silhouettes that a pickle holds, as `read_pickle`; the path is only named in errors."""
+    try:
+        loaded = _ArrayUnpickler(io.BytesIO(content)).load()
+        frames = np.asarray(loaded) if isinstance(loaded, np.ndarray) else np.stack(loaded)
+    except Exception as error:  # a damaged stream can raise anything
+        raise UserError(f"{path} is refused: {error}; it must be a pickled uint8 array (S, H, W)") from None
+    if frames.dtype != np.uint8 or frames.ndim != 3 or 0 in frames.shape:
+        raise UserError(f"{path} holds {frames.dtype} {frames.shape}; a uint8 array (S, H, W) with S >= 1 is needed")
+    return frames
+
+
+_CACHE_NAME = ".dygait_index.json"
+_CACHE_FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class PickleTree:
+    """A folder in the field's layout: a `Store` that reads a pickle whole to use some of its frames.
+
+    Attributes:
+        root: the folder.
+        table: the sequences that have a file.
+        empty: how many sequence folders hold no pickle.
+        fingerprint: a hash of names and sizes.
+        names: the files of each sequence, sorted by name.
+        file_sizes: their sizes in bytes.
+    """
+
+    root: Path
+    table: SequenceTable
+    empty: int
+    fingerprint: str
+    names: list[tuple[str, ...]]
+    file_sizes: list[tuple[int, ...]]
+
+    def files(self, place: int) -> int:
+        """Return how many pickles the sequence at a place has."""
+        return len(self.names[place])
+
+    def read(self, place: int, file: int = 0) -> np.ndarray:
+        """Return the frames of a pickle, uint8 (S, H, W); errors as `read_pickle`."""
+        return read_pickle(self.where(place, file))
+
+    def where(self, place: int, file: int = 0) -> str:
+        """Return a pickle's path."""
+        return "/".join((str(self.root), *self.table.key(place), self.names[place][file]))
+
+    def sizes(self, places: np.ndarray, file: int = 0) -> np.ndarray:
+        """Return the sizes in bytes of some sequences' pickles, int64."""
+        return np.array([self.file_sizes[p][min(file, len(self.file_sizes[p]) - 1)] for p in places.tolist()], np.int64)
+
+
+def _folders(path: str) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(path) as entries:
+        yield from sorted((e for e in entries if e.is_dir() and not e.name.startswith(".")), key=lambda e: e.name)
+
+
+def _stamp(path: str) -> int:
+    return os.stat(path).st_mtime_ns  # noqa: PTH116 - tens of thousands of calls: Path objects would double the time
+
+
+def _scan(root: Path) -> dict[str, Any]:
+    """Walk the tree; the result is what the cache file holds."""
+    stamps: dict[str, int] = {}
+    rows: list[list[Any]] = []
+    for person in _folders(str(root)):
+        stamps[person.name] = _stamp(person.path)
+        for kind in _folders(person.path):
+            stamps[f"{person.name}/{kind.name}"] = _stamp(kind.path)
+            for view in _folders(kind.path):
+                stamps[f"{person.name}/{kind.name}/{view.name}"] = _stamp(view.path)
+                with os.scandir(view.path) as entries:
+                    files = sorted((e for e in entries if e.name.endswith(".pkl")), key=lambda e: e.name)
+                    found = [(e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in files]
+                rows.append([person.name, kind.name, view.name, [list(f) for f in found]])
+    return {"format": _CACHE_FORMAT, "root": str(root), "stamps": stamps, "rows": rows}
+
+
+def _is_current(root: Path, cached: dict[str, Any]) -> bool:
+    """Tell whether the tree still is what the cache file says, by time stamps alone."""
+    try:
+        if cached["format"] != _CACHE_FORMAT or cached["root"] != str(root):
+            return False
+        if [e.name for e in _folders(str(root))] != [name for name in cached["stamps"] if "/" not in name]:
+            return False
+        if any(_stamp(f"{root}/{name}") != stamp for name, stamp in cached["stamps"].items()):
+            return False
+        for person, kind, view, files in cached["rows"]:
+            for name, size, stamp in files:
+                state = os.stat(f"{root}/{person}/{kind}/{view}/{name}")  # noqa: PTH116 - as in _stamp
+                if (state.st_size, state.st_mtime_ns) != (size, stamp):
+                    return False
+    except (KeyError, TypeError, ValueError, OSError):
+        return False
+    return True
+
+
+def _cache_places(root: Path) -> list[Path]:
+    """Return where the cache file may be: in the folder itself, or, where that is read-only, in the user's cache."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return [root / _CACHE_NAME, home / "dygait" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:16]}.json"]
+
+
+def _read_cache(root: Path) -> dict[str, Any] | None:
+    for place in _cache_places(root):
+        try:
+            cached = json.loads(place.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(cached, dict) and _is_current(root, cached):
+            return cached
+    return None
+
+
+def _write_cache(root: Path, content: dict[str, Any]) -> None:
+    for place in _cache_places(root):
+        temporary = place.with_name(f"{place.name}.{os.getpid()}")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
+            temporary.replace(place)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            continue
+        return
+
+
+def load_tree(root: str | Path) -> PickleTree:
+    """Index the folder `<id>/<type>/<view>/<name>.pkl`, from its cache file where that still holds.
+
+    Raises:
+        UserError: there is no such folder, or no sequence in it.
+    """
+    folder = Path(root).resolve()
+    if not folder.is_dir():
+        raise UserError(
+            f"data_cfg.dataset_root: no such folder: {root}; see datasets/README.md for how to prepare the data"
+        )
+    content = _read_cache(folder)
+    if content is None:
+        content = _scan(folder)
+        _write_cache(folder, content)
+    digest = hashlib.sha256()
+    for person, kind, view, files in content["rows"]:
+        digest.update(json.dumps([person, kind, view, [[name, size] for name, size, _ in files]]).encode())
+    rows = [row for row in content["rows"] if row[3]]
+    if not rows:
+        raise UserError(f"data_cfg.dataset_root: {root} holds no sequence <id>/<type>/<view>/<name>.pkl")
+    return PickleTree(
+        folder,
+        SequenceTable.of([(person, kind, view) for person, kind, view, _ in rows]),
+        len(content["rows"]) - len(rows),
+        digest.hexdigest()[:16],
+        [tuple(name for name, _, _ in files) for *_, files in rows],
+        [tuple(size for _, size, _ in files) for *_, files in rows],
+    )

@@ -1,0 +1,75 @@
+"""Several datasets as one, for training on them together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dygait.data.sequences import Column, SequenceTable
+from dygait.data.stores.base import Store
+
+
+def id_in(number: int, person: str) -> str:
+    """Return what an id of the dataset with a number, from 1, is called beside those of others: `2:001`."""
+    return f"{number}:{person}"
+
+
+class SeveralStores:
+    """A `Store` of the sequences of several; the id 001 of the second is `2:001`, another person than `1:001`.
+
+    Args:
+        stores: at least one.
+    """
+
+    def __init__(self, stores: Sequence[Store]) -> None:
+        self.stores = list(stores)
+        self.root: Path = self.stores[0].root
+        self.empty = sum(store.empty for store in self.stores)
+        self.fingerprint = hashlib.sha256(" ".join(s.fingerprint for s in self.stores).encode()).hexdigest()[:16]
+        self._first = np.cumsum([0, *(len(store.table) for store in self.stores)])
+        ids = [
+            Column([id_in(number, name) for name in store.table.ids.names], store.table.ids.codes)
+            for number, store in enumerate(self.stores, 1)
+        ]
+        self.table = SequenceTable(
+            _joined(ids), _joined([s.table.types for s in self.stores]), _joined([s.table.views for s in self.stores])
+        )
+
+    def files(self, place: int) -> int:
+        """Return how many files the sequence at a place has."""
+        store, inside = self._of(place)
+        return store.files(inside)
+
+    def read(self, place: int, file: int = 0) -> np.ndarray:
+        """Return one file's frames, as its own store does."""
+        store, inside = self._of(place)
+        return store.read(inside, file)
+
+    def where(self, place: int, file: int = 0) -> str:
+        """Return what to call a file in a message."""
+        store, inside = self._of(place)
+        return store.where(inside, file)
+
+    def sizes(self, places: np.ndarray, file: int = 0) -> np.ndarray:
+        """Return a measure of the lengths of some sequences; it compares within a dataset."""
+        sizes = np.empty(len(places), np.int64)
+        which = np.searchsorted(self._first, places, side="right") - 1
+        for number, store in enumerate(self.stores):
+            mine = which == number
+            sizes[mine] = store.sizes(places[mine] - self._first[number], file)
+        return sizes
+
+    def _of(self, place: int) -> tuple[Store, int]:
+        number = int(np.searchsorted(self._first, place, side="right")) - 1
+        return self.stores[number], place - int(self._first[number])
+
+
+def _joined(columns: list[Column]) -> Column:
+    """Put columns one after the other, with one list of names."""
+    names = sorted({name for column in columns for name in column.names})
+    code_of = {name: code for code, name in enumerate(names)}
+    renumbered = [np.array([code_of[n] for n in c.names], np.uint32)[c.codes] for c in columns]
+    return Column(names, np.concatenate(renumbered))

@@ -1,0 +1,38 @@
+"""Several datasets as one: every sequence keeps its frames, and no two people become one."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+
+from conftest import TreeFactory
+from dygait.data import PackedStore, open_store
+from dygait.data.packing import pack
+from dygait.data.stores.several import SeveralStores
+
+
+def test_ids_are_kept_apart_and_frames_found(silhouette_tree: TreeFactory, tmp_path: Path) -> None:
+    one = silhouette_tree(tmp_path / "one", ids=["001", "002"], types=["nm-01"], views=["000", "090"], size=(6, 4))
+    two = silhouette_tree(tmp_path / "two", ids=["002"], types=["nm-01", "cl-01"], views=["090", "180"], size=(6, 4))
+    pack(two, tmp_path / "packed")
+    parts = [open_store(one), PackedStore(tmp_path / "packed")]
+    both = SeveralStores(parts)
+    assert both.table.ids.names == ["1:001", "1:002", "2:002"]
+    expected = [(f"1:{i}", t, v) for i, t, v in parts[0].table.listed()] + [
+        (f"2:{i}", t, v) for i, t, v in parts[1].table.listed()
+    ]
+    assert both.table.listed() == expected
+    for place, (person, kind, view) in enumerate(expected):
+        file = tmp_path / ("one" if person[0] == "1" else "two") / person[2:] / kind / view / f"{view}.pkl"
+        assert np.array_equal(both.read(place), pickle.loads(file.read_bytes()))
+        assert both.files(place) == 1
+        assert f"{kind}/{view}/{view}.pkl" in both.where(place)
+    places = np.array([5, 0, 7, 3])
+    assert both.sizes(places).tolist() == [
+        parts[1].sizes(np.array([1]))[0], parts[0].sizes(np.array([0]))[0],
+        parts[1].sizes(np.array([3]))[0], parts[0].sizes(np.array([3]))[0],
+    ]  # fmt: skip
+    assert both.fingerprint not in [part.fingerprint for part in parts]
+    assert both.fingerprint != SeveralStores(parts[::-1]).fingerprint

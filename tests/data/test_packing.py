@@ -1,0 +1,125 @@
+"""Tree to store to tree: byte for byte, whatever wrote the pickles; and what `verify` finds."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import TreeFactory
+from dygait.data import PackedStore, open_store, packing
+from dygait.data.packing import pack, unpack, verify
+from dygait.data.stores.envelope import seal, unseal
+from dygait.errors import UserError
+
+WALK = np.random.default_rng(0).integers(0, 256, (5, 6, 4), dtype=np.uint8)
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*.pkl")}
+
+
+@pytest.fixture
+def tree(silhouette_tree: TreeFactory) -> Path:
+    root = silhouette_tree(ids=["001", "002"], types=["nm-01"], views=["000", "090"], size=(6, 4))
+    forms = [pickle.dumps(WALK, protocol) for protocol in range(6)]
+    forms += [pickle.dumps(list(WALK), protocol) for protocol in range(6)]
+    forms += [pickle.dumps(np.asfortranarray(WALK), 4), pickle.dumps(WALK[:, ::2, ::-1], 3), pickle.dumps(tuple(WALK))]
+    forms += [pickle.dumps(np.zeros((3, 6, 4), np.uint8), 2), forms[4] + b"what follows is not read"]
+    for number, content in enumerate(forms):
+        folder = root / "003" / "nm-01" / f"{number:03d}"
+        folder.mkdir(parents=True)
+        (folder / "000.pkl").write_bytes(content)
+    (root / "001" / "nm-01" / "000" / "second.pkl").write_bytes(forms[4])
+    return root
+
+
+def test_there_and_back_is_the_same_to_the_byte(tree: Path, tmp_path: Path) -> None:
+    packed = pack(tree, tmp_path / "store")
+    assert (packed.written, packed.kept, packed.refused) == (22, 0, [])
+    store, source = PackedStore(tmp_path / "store"), open_store(tree)
+    assert store.table.listed() == source.table.listed()
+    for place in range(len(source.table)):
+        assert store.files(place) == source.files(place)
+        for file in range(source.files(place)):
+            assert np.array_equal(store.read(place, file), source.read(place, file))
+    assert unpack(tmp_path / "store", tmp_path / "back") == 22
+    assert files(tmp_path / "back") == files(tree)
+    assert list(verify(tmp_path / "store")) == []
+    assert unpack(tmp_path / "store", tmp_path / "back") == 0
+
+
+def test_packing_again_takes_in_what_is_new(tree: Path, tmp_path: Path) -> None:
+    pack(tree, tmp_path / "store")
+    (tree / "002" / "nm-01" / "000" / "more.pkl").write_bytes(pickle.dumps(WALK))
+    again = pack(tree, tmp_path / "store")
+    assert (again.written, again.kept) == (1, 22)
+    unpack(tmp_path / "store", tmp_path / "back")
+    assert files(tmp_path / "back") == files(tree)
+
+
+def test_a_bad_pickle_ends_packing_and_costs_nothing(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = tree / "003" / "nm-01" / "007" / "000.pkl"
+    good = bad.read_bytes()
+    bad.write_bytes(good[:50])
+    with pytest.raises(UserError, match=f"{bad} is refused"):
+        pack(tree, tmp_path / "store")
+    assert len(PackedStore(tmp_path / "store").rows) == 12, "what came before it is packed"
+    packed = pack(tree, tmp_path / "store", skip_bad=True)
+    assert (packed.written, packed.kept) == (9, 12)
+    assert len(packed.refused) == 1
+    assert str(bad) in packed.refused[0]
+    bad.write_bytes(good)
+    monkeypatch.setattr(packing, "COMMIT_SECONDS", 0)
+    assert pack(tree, tmp_path / "store").written == 1
+    unpack(tmp_path / "store", tmp_path / "back")
+    assert files(tmp_path / "back") == files(tree)
+
+
+def test_frames_that_came_from_no_pickle_get_one(tmp_path: Path) -> None:
+    from dygait.data import PackedWriter
+
+    with PackedWriter(tmp_path / "store") as writer:
+        writer.write("001", "nm-01", "000", WALK)
+    assert unpack(tmp_path / "store", tmp_path / "back") == 1
+    assert np.array_equal(pickle.loads((tmp_path / "back/001/nm-01/000/000.pkl").read_bytes()), WALK)
+    assert list(verify(tmp_path / "store")) == []
+
+
+def test_verify_names_what_is_damaged(tree: Path, tmp_path: Path) -> None:
+    pack(tree, tmp_path / "store")
+    frames = tmp_path / "store" / "frames-00000.bin"
+    content = bytearray(frames.read_bytes())
+    place = int(PackedStore(tmp_path / "store").rows[2]["offset"])
+    content[place] ^= 1
+    frames.write_bytes(bytes(content))
+    (problem,) = verify(tmp_path / "store")
+    assert "/".join(PackedStore(tmp_path / "store").path(2)) in problem
+    bad = tree / "003" / "nm-01" / "000" / "000.pkl"
+    bad.write_bytes(b"")
+    (problem,) = verify(tree)
+    assert str(bad) in problem
+
+
+class TestEnvelope:
+    @pytest.mark.parametrize("protocol", range(6))
+    def test_it_holds_little_where_the_frames_lie_in_the_file(self, protocol: int) -> None:
+        content = pickle.dumps(np.tile(WALK, (4, 10, 10)), protocol)
+        envelope = seal(content, np.tile(WALK, (4, 10, 10)))
+        assert unseal(envelope, np.tile(WALK, (4, 10, 10))) == content
+        if protocol >= 3:
+            assert len(envelope) < 300
+
+    @pytest.mark.parametrize("damage", [b"", b"\0" * 13, b"\x07" + bytes(30), seal(b"abc", WALK)[:-2]])
+    def test_what_is_none_is_refused(self, damage: bytes) -> None:
+        with pytest.raises(ValueError):  # noqa: PT011 - whatever is wrong with it
+            unseal(damage, WALK)
+
+    def test_it_cannot_claim_more_than_a_file_needs(self) -> None:
+        bomb = seal(bytes(2**24), WALK)
+        with pytest.raises(ValueError, match="far larger than its frames"):
+            unseal(bomb, WALK)

@@ -1,0 +1,75 @@
+"""`dygait pack`, `unpack`, `verify`, `info`, as they are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import pytest
+
+from conftest import TreeFactory
+from dygait.cli import main
+
+
+@pytest.fixture
+def root(silhouette_tree: TreeFactory) -> Path:
+    return silhouette_tree(ids=["001", "002"], types=["nm-01"], views=["000", "090"], size=(6, 4))
+
+
+def test_from_a_tree_to_a_store_and_back(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, back = str(tmp_path / "store"), tmp_path / "back"
+    assert main(["pack", str(root), store]) == 0
+    assert "4 files packed into" in capsys.readouterr().out
+    assert main(["verify", store]) == 0
+    assert "every file is as it was written" in capsys.readouterr().out
+    assert main(["unpack", store, str(back)]) == 0
+    for path in root.rglob("*.pkl"):
+        assert (back / path.relative_to(root)).read_bytes() == path.read_bytes()
+
+
+def test_what_is_damaged_is_named_and_gives_another_exit_code(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = root / "001" / "nm-01" / "090" / "090.pkl"
+    bad.write_bytes(bad.read_bytes()[:40])
+    assert main(["verify", str(root)]) == 3
+    assert str(bad) in capsys.readouterr().err
+    assert main(["pack", str(root), str(tmp_path / "store")]) == 2
+    assert f"error: {bad} is refused" in capsys.readouterr().err
+    assert main(["pack", "--skip-bad", str(root), str(tmp_path / "store")]) == 3
+    captured = capsys.readouterr()
+    assert str(bad) in captured.err
+    assert "2 files packed" in captured.out
+    assert "1 were there already, 1 left out" in captured.out
+    data = tmp_path / "store" / "frames-00000.bin"
+    data.write_bytes(bytes(b ^ 1 for b in data.read_bytes()))
+    assert main(["verify", str(tmp_path / "store")]) == 3
+    assert "3 files are damaged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_info(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], packed: bool) -> None:
+    source = root
+    if packed:
+        source = tmp_path / "store"
+        main(["pack", str(root), str(source)])
+        capsys.readouterr()
+    assert main(["info", str(source), "--sheet", str(tmp_path / "sheet.png")]) == 0
+    said = capsys.readouterr().out
+    assert "4 sequences of 2 ids" in said
+    assert "1 types: nm-01 (4)" in said
+    assert "2 views: 000 (2), 090 (2)" in said
+    assert ("frames of 6x4" in said) == packed
+    bars = [line for line in said.splitlines() if "#" in line]
+    assert sum(int(line.split()[-1]) for line in bars) == 4
+    sheet = cv2.imread(str(tmp_path / "sheet.png"), cv2.IMREAD_GRAYSCALE)
+    assert sheet.shape[0] == 4 * (6 + 20)
+    assert sheet.max() == 255
+
+
+def test_nothing_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["info", "nowhere"], ["pack", "nowhere", "store"], ["verify", "nowhere"]):
+        assert main([arguments[0], *(str(tmp_path / a) for a in arguments[1:])]) == 2
+        assert "no such folder" in capsys.readouterr().err
+    assert main(["unpack", str(tmp_path), str(tmp_path / "x")]) == 2
+    assert "is a store" not in capsys.readouterr().out
