@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from dygait.config import load_config
-from dygait.data import SAMPLERS, TRANSFORMS, load_partition, open_store
+from dygait.data import SAMPLERS, load_partition, open_store
 from dygait.engine import reference
 from dygait.engine.build import OPTIMIZERS, SCHEDULERS, component_problems
 from dygait.errors import UserError
@@ -156,7 +156,6 @@ def test_the_partition_file_of_casia_b_is_the_rule():
         (MODELS, ["Baseline", "GaitBase", "GaitSet", "GaitPart", "GaitGL", "DeepGaitV2"]),
         (LOSSES, ["BinaryCrossEntropyLoss", "SupConLoss"]),
         (SAMPLERS, ["CommonSampler", "BilateralSampler"]),
-        (TRANSFORMS, ["RandomErasing", "RandomRotate", "RandomPerspective", "RandomAffine"]),
     ],
 )
 def test_what_the_readme_says_is_refused_is_refused_by_name(registry, names):

@@ -374,14 +374,6 @@ class TestProblems:
                 ({"trainer_cfg": {"sampler": {"type": n}}}, "trainer_cfg.sampler.type", n)
                 for n in ("CommonSampler", "BilateralSampler")
             ),
-            *(
-                (
-                    {"trainer_cfg": {"transform": {"type": "Compose", "trf_cfg": [{"type": n}]}}},
-                    "trainer_cfg.transform.trf_cfg.0.type",
-                    n,
-                )
-                for n in ("RandomErasing", "RandomRotate", "RandomPerspective", "RandomAffine")
-            ),
         ],
     )
     def test_what_is_not_built_yet(self, tmp_path: Path, sections: dict[str, Any], path: str, name: str) -> None:

@@ -1,5 +1,6 @@
 """Data: the index of a dataset, its stores, partitions, samplers, frame choice, transforms and batches."""
 
+from dygait.data import augmentation
 from dygait.data.collate import Batch, collate
 from dygait.data.dataset import Request, Sample, SequenceDataset
 from dygait.data.frames import FrameSampler
@@ -27,6 +28,7 @@ __all__ = [
     "SequenceTable",
     "Store",
     "TripletSampler",
+    "augmentation",
     "batches",
     "build_transform",
     "collate",

@@ -1,7 +1,7 @@
 """Transforms of silhouettes: uint8 (S, H, W) to uint8 (S, H', W') in the loader, scaled to 0..1 on the device.
 
 A transform draws from the generator that it is given and from nothing else, once for a whole sequence, so that every
-frame of a walk is changed alike.
+frame of a walk is changed alike. Those that draw are in `augmentation`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ class Transform(Protocol):
 
 
 TRANSFORMS: Registry[type] = Registry("transform")
-TRANSFORMS.plan("RandomErasing", "RandomRotate", "RandomPerspective", "RandomAffine")
 
 
 @TRANSFORMS.register("NoOperation")
@@ -127,24 +126,6 @@ class Resize:
         return np.stack(
             [cv2.resize(f, (self.width, self.height), interpolation=how) for f in np.ascontiguousarray(frames)]
         )
-
-
-@TRANSFORMS.register("RandomHorizontalFlip")
-class RandomHorizontalFlip:
-    """Mirror the whole sequence left to right.
-
-    Args:
-        prob: how often.
-    """
-
-    divisor = 1.0
-
-    def __init__(self, prob: float = 0.5) -> None:
-        self.prob = prob
-
-    def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the frames, mirrored or not."""
-        return frames[:, :, ::-1] if rng.random() < self.prob else frames
 
 
 @TRANSFORMS.register("Compose")

@@ -117,8 +117,9 @@ def document() -> str:
         _samplers(),
         _protocols(),
         _section("trainer_cfg.transform, evaluator_cfg.transform", TransformCfg, trainer["transform"]),
-        "A transform takes and gives uint8 silhouettes, the same change for every frame of a sequence; the division by "
-        "`divisor` happens on the device.\n",
+        "A transform takes and gives uint8 silhouettes, the same change for every frame of a sequence (unless "
+        "`per_frame` says otherwise); the division by `divisor` happens on the device. What the random ones change is "
+        "a pure function of seed, iteration and place in the batch.\n",
         _components(TRANSFORMS),
         _without_effect(),
     ]

@@ -1,0 +1,431 @@
+"""The random transforms, against pixel-by-pixel references, at every size of frame that the field has."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dygait.data import TRANSFORMS, build_transform, transform_problems
+from dygait.data.augmentation import warp
+from dygait.errors import UserError
+from dygait.registry import Problem
+from reference import transforms as reference
+
+SIZES = [(64, 44), (64, 64), (128, 88), (128, 128)]
+WARPS = ["RandomRotate", "RandomPerspective", "RandomAffine"]
+NAMES = ["RandomHorizontalFlip", "RandomErasing", *WARPS]
+
+
+def frames(height: int = 64, width: int = 44, count: int = 5) -> np.ndarray:
+    return np.random.default_rng(0).integers(1, 256, (count, height, width), dtype=np.uint8)
+
+
+def bump(height: int, width: int, count: int = 3) -> np.ndarray:
+    """Grey levels that change slowly and fade out to all sides: a wrong coordinate shows, a rounded one does not."""
+    down, right = (np.sin(np.linspace(0, 2 * np.pi, length)) ** 2 for length in (height, width))
+    profile = np.outer(down, right)
+    return np.stack([np.rint(255 * profile / (1 + k)).astype(np.uint8) for k in range(count)])
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def always(name: str, **more: Any) -> Any:
+    return build_transform({"type": name, "prob": 1.0, **more})
+
+
+class Scripted:
+    """A generator that returns what it is told."""
+
+    def __init__(self, *draws: Any) -> None:
+        self.draws = list(draws)
+
+    def random(self, size: Any = None, dtype: Any = float) -> Any:
+        draw = self.draws.pop(0)
+        return draw if size is None else np.broadcast_to(np.asarray(draw, dtype), size)
+
+
+class TestAll:
+    @pytest.mark.parametrize("name", NAMES)
+    def test_half_of_the_sequences_by_default_and_the_others_as_they_are(self, name: str) -> None:
+        x, transform = frames(), build_transform({"type": name})
+        changed = sum(transform(x, rng(seed)) is not x for seed in range(400))
+        assert 150 < changed < 250  # 200 expected, standard deviation 10
+
+    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize(("prob", "changed"), [(0, 0), (0.0, 0), (1, 20), (1.0, 20)])
+    def test_never_and_always(self, name: str, prob: float, changed: int) -> None:
+        x, transform = frames(), build_transform({"type": name, "prob": prob})
+        assert sum(transform(x, rng(seed)) is not x for seed in range(20)) == changed
+
+    @pytest.mark.parametrize("size", SIZES)
+    @pytest.mark.parametrize("name", NAMES)
+    def test_a_pure_function_of_frames_and_generator(self, name: str, size: tuple[int, int]) -> None:
+        x, transform = frames(*size), always(name)
+        before = x.copy()
+        x.flags.writeable = False
+        first = transform(x, rng(3))
+        transform(frames(*size)[:, :, ::-1], rng(4))
+        assert np.array_equal(transform(x, rng(3)), first)
+        assert first.dtype == np.uint8
+        assert first.shape == x.shape
+        assert np.array_equal(x, before), "the frames given stay as they are"
+        if name != "RandomHorizontalFlip":
+            assert not np.array_equal(transform(x, rng(4)), first)
+        assert transform.divisor == 1
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_all_frames_alike(self, name: str) -> None:
+        for count in (1, 2, 4, 7, 8, 16, 17, 30, 64, 65, 100):
+            x = np.repeat(frames(count=1), count, axis=0)
+            found = always(name)(x, rng(2))
+            assert found.shape == x.shape
+            assert (found == found[0]).all(), count
+            assert np.array_equal(found[0], always(name)(x[:1], rng(2))[0]), "however many there are"
+
+    @pytest.mark.parametrize("name", [*NAMES, "per_frame"])
+    def test_any_strides(self, name: str) -> None:
+        transform = always("RandomErasing", per_frame=True) if name == "per_frame" else always(name)
+        whole = frames(64, 64, 20)
+        for view in (
+            whole[:, :, 10:54],
+            whole[:, :, ::-1],
+            whole[::-2],
+            whole.transpose(0, 2, 1),
+            np.asfortranarray(whole),
+            np.broadcast_to(whole[0], whole.shape),
+        ):
+            assert not view.flags.c_contiguous
+            before = view.copy()
+            assert np.array_equal(transform(view, rng(1)), transform(before, rng(1)))
+            assert np.array_equal(view, before)
+
+    def test_one_after_the_other(self) -> None:
+        steps: list[dict[str, Any]] = [
+            {"type": "RandomPerspective", "prob": 1.0},
+            {"type": "BaseSilCuttingTransform"},
+            {"type": "RandomHorizontalFlip", "prob": 1.0},
+            {"type": "RandomRotate", "prob": 1.0},
+            {"type": "RandomErasing", "prob": 1.0},
+        ]
+        x, draws = frames(64, 64), rng(5)
+        expected = x
+        for step in steps:
+            expected = build_transform(step)(expected, draws)
+        assert np.array_equal(build_transform(steps)(x, rng(5)), expected)
+        assert expected.shape == (5, 64, 44)
+
+
+class TestFlip:
+    def test_the_whole_sequence_is_mirrored(self) -> None:
+        x = frames()
+        assert np.array_equal(always("RandomHorizontalFlip")(x, rng()), x[:, :, ::-1])
+
+
+class TestErasing:
+    WHITE = np.full((3, 64, 44), 255, np.uint8)
+
+    @pytest.mark.parametrize("size", SIZES)
+    @pytest.mark.parametrize("settings", [{}, {"sl": 0.02, "sh": 0.3, "r1": 0.5}])
+    def test_area_and_shape(self, size: tuple[int, int], settings: dict[str, float]) -> None:
+        sl, sh, r1 = ({"sl": 0.05, "sh": 0.2, "r1": 0.3} | settings).values()
+        white, transform = np.full((1, *size), 255, np.uint8), always("RandomErasing", **settings)
+        shares, shapes = [], []
+        for seed in range(100):
+            rectangle = reference.black_rectangle(transform(white, rng(seed))[0])
+            assert rectangle is not None
+            _, _, height, width = rectangle
+            share, shape = height * width / (size[0] * size[1]), height / width
+            # Height and width are whole numbers: half a pixel more or less of either.
+            rounding = (height + width + 1) / 2 / (size[0] * size[1])
+            assert sl - rounding <= share <= sh + rounding
+            assert (height - 0.5) / (width + 0.5) <= 1 / r1
+            assert (height + 0.5) / (width - 0.5) >= r1
+            shares.append(share)
+            shapes.append(shape)
+        assert abs(np.mean(shares) - (sl + sh) / 2) < (sh - sl) / 6, "uniform"
+        assert min(shares) < sl + (sh - sl) / 5
+        assert max(shares) > sh - (sh - sl) / 5
+        assert abs(np.mean(shapes) - (r1 + 1 / r1) / 2) < (1 / r1 - r1) / 6, "uniform"
+
+    def test_anywhere_inside(self) -> None:
+        white = np.full((2, 8, 9), 255, np.uint8)
+        transform = always("RandomErasing", sl=16 / 72, sh=16 / 72, r1=1.0)
+        places = set()
+        for seed in range(600):
+            found = transform(white, rng(seed))
+            rectangle = reference.black_rectangle(found[0])
+            assert rectangle is not None
+            assert rectangle[2:] == (4, 4)
+            places.add(rectangle[:2])
+        assert places == {(top, left) for top in range(5) for left in range(6)}
+
+    def test_never_a_whole_row_or_column(self) -> None:
+        for settings in ({"sl": 1.0, "sh": 1.0, "r1": 1.0}, {"sl": 64 / 128, "sh": 64 / 128, "r1": 1.0}):
+            white = np.full((2, 8, 16), 255, np.uint8)
+            assert np.array_equal(always("RandomErasing", **settings)(white, rng()), white), "no try fits"
+
+    def test_a_try_that_does_not_fit_is_followed_by_another(self) -> None:
+        white = np.full((2, 8, 16), 255, np.uint8)
+        transform = always("RandomErasing", sl=0.1, sh=1.0, r1=1.0)
+        for seed in range(50):
+            assert reference.black_rectangle(transform(white, rng(seed))[0]) is not None
+
+    def test_each_frame_its_own(self) -> None:
+        white = np.full((400, 64, 44), 255, np.uint8)
+        found = build_transform({"type": "RandomErasing", "per_frame": True})(white, rng())
+        rectangles = [reference.black_rectangle(f) for f in found]
+        struck = [r for r in rectangles if r is not None]
+        assert 150 < len(struck) < 250  # 200 expected, standard deviation 10
+        assert len(set(struck)) > 0.9 * len(struck)
+        assert (white == 255).all()
+
+    def test_no_frame_struck(self) -> None:
+        transform = build_transform({"type": "RandomErasing", "per_frame": True, "prob": 0.0})
+        assert transform(self.WHITE, rng()) is self.WHITE
+
+
+def example(kind: str, height: int, width: int) -> np.ndarray:
+    """Return a matrix from pixels of the result to places in the frame given, (2, 3) or (3, 3)."""
+    turn = np.array([[0.985, -0.174], [0.174, 0.985]])
+    middle = np.array([width - 1, height - 1]) / 2
+    if kind == "rotation":
+        return np.column_stack([turn, middle - turn @ middle])
+    if kind == "affine":
+        return np.array([[0.81, 0.07, 3.3], [-0.12, 1.13, -2.7]])
+    return np.array([[0.9, 0.05, 1.6], [0.03, 1.02, -1.2], [0.0006, -0.0011, 1.0]])
+
+
+class TestWarp:
+    @pytest.mark.parametrize("size", SIZES)
+    @pytest.mark.parametrize("kind", ["rotation", "affine", "homography"])
+    def test_smooth_frames_as_the_reference(self, kind: str, size: tuple[int, int]) -> None:
+        x, source = bump(*size), example(kind, *size)
+        found = warp(x, source)
+        for frame, result in zip(x[:2], found, strict=False):
+            expected = reference.warp(frame, source)
+            assert np.abs(expected - frame).max() > 20, "something is to be seen"
+            assert np.abs(result - expected).max() < 2
+
+    @pytest.mark.parametrize("count", [1, 17, 30, 66])
+    @pytest.mark.parametrize("kind", ["rotation", "affine", "homography"])
+    def test_noise_as_the_reference(self, kind: str, count: int) -> None:
+        """OpenCV may round coordinates to 1/32 pixel: 255 / 64 at most, for either coordinate."""
+        x, source = frames(count=count), example(kind, 64, 44)
+        found = warp(x, source)
+        difference = found[-1] - reference.warp(x[-1], source)
+        assert np.abs(difference).max() < 9
+        assert np.abs(difference).mean() < 1.5
+        assert np.abs(difference.mean()) < 0.1
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_nothing_moves(self, size: tuple[int, int]) -> None:
+        x = frames(*size)
+        assert np.array_equal(warp(x, np.eye(3)), x)
+        assert np.array_equal(warp(x, np.eye(2, 3)), x)
+
+    def test_whole_pixels_and_black_behind_them(self) -> None:
+        x = frames()
+        found = warp(x, np.array([[1.0, 0, 3], [0, 1, -5]]))
+        expected = np.zeros_like(x)
+        expected[:, 5:, :-3] = x[:, :-5, 3:]
+        assert np.array_equal(found, expected)
+
+    def test_half_a_pixel(self) -> None:
+        x = np.zeros((2, 4, 4), np.uint8)
+        x[:, 1, 1] = 200
+        assert warp(x, np.array([[1.0, 0, 0.5], [0, 1, 0]]))[1, 1].tolist() == [100, 100, 0, 0]
+
+
+def drawn(name: str, size: tuple[int, int], seed: int, **more: Any) -> np.ndarray:
+    """Return the matrix that a transform draws after it has drawn that it strikes."""
+    draws = rng(seed)
+    draws.random()
+    return always(name, **more).source(*size, draws)  # type: ignore[no-any-return]
+
+
+def corners(size: tuple[int, int]) -> list[tuple[float, float]]:
+    """Return top left, top right, bottom left, bottom right."""
+    height, width = size
+    return [(-0.5, -0.5), (width - 0.5, -0.5), (-0.5, height - 0.5), (width - 0.5, height - 0.5)]
+
+
+class TestWarps:
+    @pytest.mark.parametrize("size", SIZES)
+    @pytest.mark.parametrize("name", WARPS)
+    def test_what_is_drawn_is_what_is_done(self, name: str, size: tuple[int, int]) -> None:
+        x = bump(*size)
+        found = always(name)(x, rng(7))
+        assert np.abs(found[0] - reference.warp(x[0], drawn(name, size, 7))).max() < 2
+
+    @pytest.mark.parametrize("name", WARPS)
+    def test_sizes_in_proportion(self, name: str) -> None:
+        """Twice the frame, twice the move; and the width matters only where it is narrow."""
+        for seed in range(5):
+            for large, small in (((128, 88), (64, 44)), ((128, 128), (64, 64)), ((64, 44), (32, 22))):
+                big, little = drawn(name, large, seed), drawn(name, small, seed)
+                for x, y in ((3.0, 5.0), (20.0, 17.0)):
+                    u, v = reference.place(little, x, y)
+                    # Pixel centres of the small frame, in the large one.
+                    found = reference.place(big, 2 * x + 0.5, 2 * y + 0.5)
+                    assert found == pytest.approx((2 * u + 0.5, 2 * v + 0.5), abs=1e-3)
+
+
+class TestRotate:
+    @pytest.mark.parametrize("size", [*SIZES, (33, 21)])
+    def test_about_the_middle_by_up_to_so_many_degrees(self, size: tuple[int, int]) -> None:
+        middle = (size[1] - 1) / 2, (size[0] - 1) / 2
+        for settings, most in (({}, 10), ({"degree": 45}, 45), ({"degree": 0.5}, 0.5)):
+            angles = []
+            for seed in range(100):
+                source = drawn("RandomRotate", size, seed, **settings)
+                assert reference.place(source, *middle) == pytest.approx(middle)
+                u, v = reference.place(source, middle[0] + 1, middle[1])
+                angles.append(float(np.degrees(np.arctan2(v - middle[1], u - middle[0]))))
+                assert np.hypot(u - middle[0], v - middle[1]) == pytest.approx(1), "nothing is scaled"
+            assert max(np.abs(angles)) <= most + 1e-6
+            assert min(angles) < -0.8 * most
+            assert max(angles) > 0.8 * most
+            assert abs(np.mean(angles)) < most / 4
+
+    def test_a_dot_in_the_middle_stays(self) -> None:
+        x = np.zeros((3, 33, 21), np.uint8)
+        x[:, 16, 10] = 255
+        found = always("RandomRotate", degree=30)(x, rng(1))
+        assert (found[:, 16, 10] == 255).all()
+
+    @pytest.mark.parametrize("size", [8, 64, 128])
+    def test_quarter_turns(self, size: int) -> None:
+        x, transform = frames(size, size, 3), always("RandomRotate", degree=90)
+        turned = {k: np.rot90(x, k, axes=(1, 2)) for k in (1, 3)}
+        left, right = (transform(x, Scripted(0.0, draw)) for draw in (0.0, 1.0))
+        assert {k for k, t in turned.items() if np.array_equal(t, left)} == {1}
+        assert {k for k, t in turned.items() if np.array_equal(t, right)} == {3}
+
+    def test_no_degree(self) -> None:
+        x = frames()
+        assert np.array_equal(always("RandomRotate", degree=0)(x, rng()), x)
+
+
+class TestPerspective:
+    @pytest.mark.parametrize(("size", "reach"), zip(SIZES, [10, 10, 20, 20], strict=True))
+    def test_corners_of_the_result_lie_on_top_and_bottom_edge(self, size: tuple[int, int], reach: float) -> None:
+        moves = []
+        for seed in range(50):
+            source = drawn("RandomPerspective", size, seed)
+            for (x, y), side in zip(corners(size), (1, -1, 1, -1), strict=True):
+                u, v = reference.place(source, x, y)
+                assert v == pytest.approx(y, abs=1e-3)
+                assert -1e-3 <= (u - x) * side <= reach + 1e-3
+                moves.append((u - x) * side)
+        assert np.mean(moves) == pytest.approx(reach / 2, rel=0.15)
+        assert max(moves) > 0.9 * reach
+        assert min(moves) < 0.1 * reach
+
+    def test_the_corners_move_by_themselves(self) -> None:
+        source = drawn("RandomPerspective", (64, 44), 0)
+        moves = {round(abs(reference.place(source, x, y)[0] - x), 2) for x, y in corners((64, 44))}
+        assert len(moves) == 4
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_corners_that_stay(self, size: tuple[int, int]) -> None:
+        x = frames(*size)
+        assert np.array_equal(always("RandomPerspective")(x, Scripted(0.0, 0.0)), x)
+
+    def test_a_black_margin_falls_away(self) -> None:
+        """All corners moved to the full: what is left of 64 columns is the middle 44, stretched."""
+        x = np.full((2, 64, 64), 255, np.uint8)
+        x[:, :, :9] = x[:, :, -9:] = 0
+        found = always("RandomPerspective")(x, Scripted(0.0, 1.0))
+        assert (found == 255).all()
+        assert (always("RandomPerspective")(x, Scripted(0.0, 0.5))[:, :, 0] == 0).all()
+
+
+class TestAffine:
+    @pytest.mark.parametrize(("size", "reach"), zip(SIZES, [10, 10, 20, 20], strict=True))
+    def test_one_triangle_goes_to_the_other(self, size: tuple[int, int], reach: float) -> None:
+        inwards = ((1, 1), (-1, 1), (1, -1))
+
+        def triples(m: np.ndarray) -> Any:
+            return zip(corners(size)[:3], inwards, m, strict=True)
+
+        for seed in range(20):
+            moves = rng(seed).random((2, 3, 2), np.float32)
+            before, after = (
+                [(x + i * reach * a, y + j * reach * b) for (x, y), (i, j), (a, b) in triples(m)]
+                for m in moves.astype(float)
+            )
+            source = always("RandomAffine").source(*size, Scripted(moves))
+            for start, end in zip(before, after, strict=True):
+                assert reference.place(source, *end) == pytest.approx(start, abs=1e-3)
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_equal_triangles(self, size: tuple[int, int]) -> None:
+        x = frames(*size)
+        assert np.array_equal(always("RandomAffine")(x, Scripted(0.0, 0.25)), x)
+
+    def test_the_degree_is_accepted_and_changes_nothing(self) -> None:
+        x = frames()
+        assert np.array_equal(always("RandomAffine", degree=45)(x, rng()), always("RandomAffine")(x, rng()))
+
+
+class TestProblems:
+    @pytest.mark.parametrize(
+        ("spec", "key", "words"),
+        [
+            *(({"type": n, "prob": p}, "prob", f"from 0 to 1, got {p}") for n in NAMES for p in (-0.1, 1.5)),
+            ({"type": "RandomErasing", "sl": 0.3}, "sl", "the smallest area, 0.3, is above the largest, 0.2; lower it"),
+            ({"type": "RandomErasing", "sl": -0.1}, "sl", "a share of the frame's area, from 0 to 1, got -0.1"),
+            ({"type": "RandomErasing", "sh": 20}, "sh", "a share of the frame's area, from 0 to 1, got 20"),
+            *(({"type": "RandomErasing", "r1": r}, "r1", f"above 0 and at most 1 .* got {r}") for r in (0, -1, 3.3)),
+            *(({"type": "RandomRotate", "degree": d}, "degree", f"from 0 to 180.* got {d}") for d in (-10, 181)),
+            ({"type": "RandomAffine", "degree": -1}, "degree", "from 0 to 180.* got -1"),
+            ({"type": "RandomRotate", "prob": float("nan")}, "prob", "from 0 to 1, got nan"),
+            ({"type": "RandomPerspective", "degree": 10}, "degree", "unknown key"),
+        ],
+    )
+    def test_one_at_a_time(self, spec: dict[str, Any], key: str, words: str) -> None:
+        (problem,) = transform_problems(spec)
+        assert problem.path == (key,)
+        with pytest.raises(UserError, match=f"{key}: .*{words}"):
+            build_transform(spec)
+        (inner,) = transform_problems([{"type": "NoOperation"}, {"type": "Compose", "trf_cfg": [spec]}])
+        assert inner == Problem(("1", "trf_cfg", "0", key), problem.message)
+
+    def test_all_at_once(self) -> None:
+        spec = {"type": "RandomErasing", "prob": 2, "sl": 3, "sh": 2, "r1": 0}
+        assert [p.path for p in transform_problems(spec)] == [("prob",), ("sl",), ("sh",), ("sl",), ("r1",)]
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_the_ends_are_accepted(self, name: str) -> None:
+        ends: dict[str, list[dict[str, Any]]] = {
+            "RandomErasing": [{"sl": 0, "sh": 0}, {"sl": 0.2, "sh": 0.2}, {"sh": 1, "r1": 1}],
+            "RandomRotate": [{"degree": 0}, {"degree": 180}],
+        }
+        for more in ({"prob": 0}, {"prob": 1}, *ends.get(name, [])):
+            assert transform_problems({"type": name, **more}) == []
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_what_is_checked_is_what_is_built(self, name: str) -> None:
+        entry: Any = TRANSFORMS.get(name)
+        checked, built = inspect.signature(entry.problems), inspect.signature(entry)
+        assert [(p.name, p.default) for p in checked.parameters.values()] == [
+            (p.name, p.default) for p in built.parameters.values()
+        ]
+
+    def test_the_defaults_are_opengaits(self) -> None:
+        found = {
+            name: {k: p.default for k, p in inspect.signature(TRANSFORMS.get(name)).parameters.items()}
+            for name in NAMES
+        }
+        assert found == {
+            "RandomHorizontalFlip": {"prob": 0.5},
+            "RandomErasing": {"prob": 0.5, "sl": 0.05, "sh": 0.2, "r1": 0.3, "per_frame": False},
+            "RandomRotate": {"prob": 0.5, "degree": 10},
+            "RandomPerspective": {"prob": 0.5},
+            "RandomAffine": {"prob": 0.5, "degree": 10},
+        }
