@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -69,8 +70,10 @@ class TestAll:
         before = x.copy()
         x.flags.writeable = False
         first = transform(x, rng(3))
+        kept = first.copy()
         transform(frames(*size)[:, :, ::-1], rng(4))
-        assert np.array_equal(transform(x, rng(3)), first)
+        assert np.array_equal(first, kept), "the result is the caller's"
+        assert np.array_equal(transform(x, rng(3)), kept)
         assert first.dtype == np.uint8
         assert first.shape == x.shape
         assert np.array_equal(x, before), "the frames given stay as they are"
@@ -221,6 +224,14 @@ class TestWarp:
         assert np.abs(difference).max() < 9
         assert np.abs(difference).mean() < 1.5
         assert np.abs(difference.mean()) < 0.1
+
+    def test_several_threads(self) -> None:
+        x, sources = frames(count=30), [example("affine", 64, 44) + shift / 10 for shift in range(20)]
+        expected = [warp(x, source) for source in sources]
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(5):
+                found = list(pool.map(warp, [x] * 20, sources))
+                assert all(np.array_equal(f, e) for f, e in zip(found, expected, strict=True))
 
     @pytest.mark.parametrize("size", SIZES)
     def test_nothing_moves(self, size: tuple[int, int]) -> None:

