@@ -1,4 +1,4 @@
-"""The command line: `lib/main.py --phase train|test`, as the field's launchers call it, and `dygait train|test|synth`.
+"""The command line: `lib/main.py --phase train|test`, as the field's launchers call it, and `dygait`.
 
 Nothing heavy is imported before the arguments are understood, so that `--help` answers at once.
 """
@@ -73,6 +73,12 @@ def _synth(arguments: argparse.Namespace) -> int:
     return synthetic.main(arguments, normalise_silhouette)
 
 
+def _prepare(arguments: argparse.Namespace) -> int:
+    from dygait.engine import prepare
+
+    return prepare.main(arguments)
+
+
 def _is_main() -> bool:
     """Tell whether this is rank 0, before or after there is a process group."""
     return os.environ.get("RANK", "0") == "0"
@@ -111,7 +117,7 @@ def runner(arguments: Sequence[str] | None = None) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the console script `dygait`."""
-    from dygait import synthetic
+    from dygait import preprocess, synthetic
     from dygait.engine import dataset_tools
 
     parser = argparse.ArgumentParser(
@@ -122,9 +128,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for phase, what in (("train", "train a model"), ("test", "test a checkpoint")):
         _add_run_arguments(commands.add_parser(phase, help=what, description=f"{what.capitalize()}."))
     synthetic.add_arguments(commands.add_parser("synth", help="make SynGait, the synthetic walkers"))
+    preprocess.add_arguments(commands.add_parser("prepare", help="turn a downloaded dataset into what is read"))
     for tool, what in dataset_tools.TOOLS.items():
         dataset_tools.add_arguments(tool, commands.add_parser(tool, help=what))
     parsed = parser.parse_args(arguments)
+    if parsed.command == "prepare":
+        return _guarded(lambda: _prepare(parsed))
     if parsed.command == "synth":
         return _guarded(lambda: _synth(parsed))
     if parsed.command in dataset_tools.TOOLS:

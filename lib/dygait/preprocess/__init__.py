@@ -1,7 +1,24 @@
-"""From the images a camera or a segmenter gives to the frames a network reads."""
+"""From the images a camera or a segmenter gives to the frames a network reads.
+
+:func:`add_arguments` declares ``dygait prepare``; the work is in :mod:`dygait.preprocess.jobs`. Nothing heavy is
+imported before it is used.
+"""
 
 from __future__ import annotations
 
-from dygait.preprocess.silhouettes import normalise_silhouette
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["normalise_silhouette"]
+from dygait.preprocess.command import add_arguments
+
+if TYPE_CHECKING:
+    from dygait.preprocess.silhouettes import normalise_silhouette
+
+__all__ = ["add_arguments", "normalise_silhouette"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "normalise_silhouette":
+        from dygait.preprocess.silhouettes import normalise_silhouette
+
+        return normalise_silhouette
+    raise AttributeError(f"module 'dygait.preprocess' has no attribute {name!r}")

@@ -1,0 +1,77 @@
+"""Writing sequences to disk: what a store for them has to offer, and the field's tree of pickles."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+
+class SequenceWriter(Protocol):
+    """Takes sequences, each whole or not at all."""
+
+    def holds(self, id: str, type: str, view: str) -> bool:
+        """Tell whether a sequence is there, complete."""
+
+    def write(self, id: str, type: str, view: str, frames: np.ndarray) -> None:
+        """Write one sequence, in place of a former one of that name.
+
+        Args:
+            id: who walks.
+            type: how.
+            view: from where.
+            frames: uint8 (S, H, W), S at least 1.
+
+        Raises:
+            OSError: it could not be written; nothing of it is to be seen.
+        """
+
+    def close(self) -> None:
+        """Finish; nothing can be written afterwards."""
+
+
+class PickleTreeWriter:
+    """The layout `<root>/<id>/<type>/<view>/<view>.pkl`, pickle protocol 4, as every tool of the field reads it.
+
+    A file is written under a temporary name, synced to the disk, and renamed: whoever finds it finds all of it, even
+    after a power cut. The folder is not synced: a power cut can take the newest files away again, whole.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def holds(self, id: str, type: str, view: str) -> bool:
+        """Tell whether a sequence is there, complete."""
+        return self._path(id, type, view).is_file()
+
+    def write(self, id: str, type: str, view: str, frames: np.ndarray) -> None:
+        """Write one sequence, uint8 (S, H, W), in place of a former one of that name.
+
+        Raises:
+            OSError: it could not be written; nothing of it is to be seen.
+        """
+        assert frames.dtype == np.uint8
+        assert frames.ndim == 3
+        path = self._path(id, type, view)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        try:
+            with part.open("wb") as file:
+                pickle.dump(np.ascontiguousarray(frames), file, protocol=4)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                part.unlink()
+            raise
+
+    def close(self) -> None:
+        """Nothing is left to be finished."""
+
+    def _path(self, id: str, type: str, view: str) -> Path:
+        return self._root / id / type / view / f"{view}.pkl"
