@@ -46,6 +46,7 @@ def test_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     ran = []
     monkeypatch.setattr(cli, "run", lambda phase, arguments: ran.append(phase) or 0)
     monkeypatch.setattr(cli, "_synth", lambda arguments: ran.append("synth") or 0)
+    monkeypatch.setattr(cli, "_prepare", lambda arguments: ran.append("prepare") or 0)
     if "lib/main.py" in words:
         assert cli.runner(words[words.index("lib/main.py") + 1 :]) == 0
         assert ran in (["train"], ["test"])

@@ -157,7 +157,7 @@ def test_a_run_that_stops_is_continued(
         patch.setattr(Stopping, "left", 3)
         patch.setattr(Stopping, "error", error)
         patch.setitem(FORMATS, "pickle", Stopping)
-        with pytest.raises((KeyboardInterrupt, UserError), match="" if packed else None) as caught:
+        with pytest.raises((KeyboardInterrupt, UserError)) as caught:
             prepare("CASIA-B", inputs, tmp_path / "out", progress=False)
     if isinstance(error, OSError):
         assert "No space left" in str(caught.value)

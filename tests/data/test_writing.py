@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dygait.data import read_pickle
+from dygait.data.writing import PickleTreeWriter
+
+FRAMES = np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 4, 4)
+
+
+def test_a_sequence_is_where_the_field_looks_for_it(tmp_path: Path) -> None:
+    writer = PickleTreeWriter(tmp_path)
+    assert not writer.holds("001", "nm-01", "090")
+    writer.write("001", "nm-01", "090", FRAMES)
+    assert writer.holds("001", "nm-01", "090")
+    path = tmp_path / "001/nm-01/090/090.pkl"
+    np.testing.assert_array_equal(read_pickle(path), FRAMES)
+    assert path.read_bytes()[:2] == b"\x80\x04"
+    writer.write("001", "nm-01", "090", FRAMES[:, ::-1])
+    np.testing.assert_array_equal(read_pickle(path), FRAMES[:, ::-1])
+    writer.close()
+    assert [p.name for p in path.parent.iterdir()] == ["090.pkl"]
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    writer = PickleTreeWriter(tmp_path)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        writer.write("001", "nm-01", "090", FRAMES)
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert not writer.holds("001", "nm-01", "090")

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+import raw
+from dygait.preprocess.images import ImageError, decode_silhouette
+
+MASK = raw.picture(3, (60, 50))
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def hand_made(depth: int, colour: int, rows: list[bytes], *extra: bytes, shape: tuple[int, int] = (60, 50)) -> bytes:
+    """A PNG of a kind that OpenCV does not write."""
+    header = struct.pack(">IIBBBBB", shape[1], shape[0], depth, colour, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row for row in rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(extra) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+BITS = MASK > 0
+COLOUR = np.repeat(MASK[:, :, None], 3, 2)
+ENCODINGS = {
+    "0 and 255": raw.png(MASK),
+    "0 and 1": raw.png(BITS.astype(np.uint8)),
+    "16 bits, full range": raw.png(MASK.astype(np.uint16) * 257),
+    "16 bits, 0 and 255": raw.png(MASK.astype(np.uint16)),
+    "16 bits, 0 and 1": raw.png(BITS.astype(np.uint16)),
+    "RGB": raw.png(COLOUR),
+    "RGB, 0 and 1": raw.png(COLOUR // 255),
+    "RGB, 16 bits": raw.png(COLOUR.astype(np.uint16) * 257),
+    "RGBA, opaque": raw.png(np.dstack([COLOUR, np.full_like(MASK, 255)])),
+    "RGBA, cut out": raw.png(np.dstack([np.full_like(COLOUR, 255), MASK])),
+    "RGBA, 16 bits": raw.png(np.dstack([COLOUR, np.full_like(MASK, 255)]).astype(np.uint16) * 257),
+    "1 bit": hand_made(1, 0, [np.packbits(row).tobytes() for row in BITS]),
+    "palette": hand_made(
+        8, 3, [row.astype(np.uint8).tobytes() for row in BITS], chunk(b"PLTE", bytes(3) + b"\xff" * 3)
+    ),
+    "palette of 0 and 1": hand_made(
+        8, 3, [row.astype(np.uint8).tobytes() for row in BITS], chunk(b"PLTE", bytes(3) + b"\1" * 3)
+    ),
+    "palette, 1 bit": hand_made(
+        1, 3, [np.packbits(row).tobytes() for row in BITS], chunk(b"PLTE", bytes(3) + b"\xff" * 3)
+    ),
+    "grey with alpha": hand_made(8, 4, [np.dstack([row, np.full_like(row, 255)]).tobytes() for row in MASK]),
+}
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_every_encoding_gives_the_same_silhouette(name: str) -> None:
+    image = decode_silhouette(ENCODINGS[name])
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, MASK)
+
+
+def test_grey_levels_are_kept() -> None:
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    np.testing.assert_array_equal(decode_silhouette(raw.png(grey)), grey)
+    np.testing.assert_array_equal(decode_silhouette(raw.png(grey.astype(np.uint16) * 257)), grey)
+    np.testing.assert_array_equal(decode_silhouette(raw.png(np.repeat(grey[:, :, None], 3, 2))), grey)
+
+
+WHOLE = raw.png(MASK)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty file"),
+        (b"P5 1 1 255\n0", "not a PNG"),
+        (WHOLE[:8], "damaged"),
+        (WHOLE[: len(WHOLE) // 2], "damaged"),
+        (WHOLE[:-12], "damaged"),
+        (WHOLE[:60] + bytes([WHOLE[60] ^ 1]) + WHOLE[61:], "damaged"),
+        (hand_made(8, 0, [bytes(10)], shape=(60000, 60000)), "too large"),
+        (hand_made(8, 0, [bytes(50)] * 60).replace(b"IHDR", b"iHDR"), "damaged"),
+    ],
+)
+def test_what_is_no_whole_picture_is_refused(content: bytes, reason: str) -> None:
+    with pytest.raises(ImageError, match=f"^{reason}$"):
+        decode_silhouette(content)

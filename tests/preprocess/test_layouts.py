@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+
+import raw
+from dygait.preprocess.layout import Key, in_order
+from dygait.preprocess.layouts import LAYOUTS
+
+PLACES = {
+    "CASIA-B": [
+        ("CASIA-B/001/nm-01/090/001-nm-01-090-001.png", "001/nm-01/090"),
+        ("GaitDatasetB-silh.zip/GaitDatasetB-silh/001.tar.gz/001/bg-02/180/001-bg-02-180-010.png", "001/bg-02/180"),
+        ("flat/124-cl-01-018-003.PNG", "124/cl-01/018"),
+        ("124/cl-01/018/7.png", "124/cl-01/018"),
+        ("CASIA-B/001/nm-01/090/notes.txt", None),
+        ("CASIA-B/1/nm-01/090/a.png", None),
+    ],
+    "OUMVLP": [
+        ("OUMVLP/Silhouette_000-00/00001/0001.png", "00001/00/000"),
+        ("Silhouette_270-01.zip/Silhouette_270-01/10307/0001.png", "10307/01/270"),
+        ("Silhouette_270-01.zip/10307/0001.png", "10307/01/270"),
+        ("00001/00/000/0001.png", None),
+    ],
+    "GREW": [
+        ("train.zip/train.tgz/train/00001.tgz/00001/4XPn5Z28/00001.png", "00001train/00/4XPn5Z28"),
+        ("train.tgz/00001.tgz/4XPn5Z28/00001.png", "00001train/00/4XPn5Z28"),
+        ("train/00001/4XPn5Z28/00001.png", "00001train/00/4XPn5Z28"),
+        ("test.zip/test.tgz/test/gallery/06000.tgz/06000/79XJefi8/1.png", "06000/01/79XJefi8"),
+        ("gallery/06000/79XJefi8/1.png", "06000/01/79XJefi8"),
+        ("test/probe/etaGVnWf/1.png", "probe/03/etaGVnWf"),
+        ("test.tgz/probe/etaGVnWf.tgz/etaGVnWf/1.png", "probe/03/etaGVnWf"),
+        ("train/00001/4XPn5Z28/4XPn5Z28_gei.png", None),
+    ],
+    "Gait3D": [
+        ("Gait3D/2D_Silhouettes/0000/camid0_videoid2/seq0/human_crop_f1.png", "0000/camid0_videoid2/seq0"),
+        ("2D_Silhouettes.zip/0000/camid0_videoid2/seq0/human_crop_f1.png", "0000/camid0_videoid2/seq0"),
+    ],
+    "CASIA-A": [
+        ("GaitDatasetA-silh/silhouettes/fyc/00_1/fyc-00_1-001.png", "fyc/nm-01/00"),
+        ("nhz/45_4/nhz-45_4-001.png", "nhz/nm-04/45"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "path", "name"), [(dataset, *place) for dataset, places in PLACES.items() for place in places]
+)
+def test_places(dataset: str, path: str, name: str | None) -> None:
+    sequences, unmatched = LAYOUTS[dataset].arrange([path])
+    assert [str(key) for key in sequences] == ([] if name is None else [name])
+    assert unmatched == ([path] if name is None else [])
+    assert (LAYOUTS[dataset].group(path) is None) == (name is None)
+
+
+@pytest.mark.parametrize("dataset", LAYOUTS)
+def test_whole_datasets_and_examples(dataset: str) -> None:
+    layout = LAYOUTS[dataset]
+    paths = [path for path in raw.RAW[dataset]() if path.endswith(".png") and not layout.ignores(path)]
+    sequences, unmatched = layout.arrange(reversed(paths))
+    assert {str(key) for key in sequences} == raw.EXPECTED[dataset]
+    assert not unmatched
+    assert all(names == sorted(names, key=in_order) for names in sequences.values())
+    assert layout.group(layout.example)
+
+
+def test_frames_come_by_number() -> None:
+    folder = "2D_Silhouettes/0000/camid0_videoid2/seq0/human_crop_f"
+    (names,) = LAYOUTS["Gait3D"].arrange([f"{folder}{k}.png" for k in (10001, 9999, 10000)])[0].values()
+    assert [name.removeprefix(folder) for name in names] == ["9999.png", "10000.png", "10001.png"]
+
+
+def test_the_gallery_of_grew_is_numbered_for_each_id() -> None:
+    paths = [f"test/gallery/{i}/{s}/1.png" for i, s in (("00002", "b"), ("00002", "a"), ("00001", "c"))]
+    sequences, _ = LAYOUTS["GREW"].arrange(paths)
+    assert list(sequences) == [Key("00001", "01", "c"), Key("00002", "01", "a"), Key("00002", "02", "b")]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "path"),
+    [
+        ("GREW", "GREW/distractor.zip"),
+        ("GREW", "GREW/distractor/1/a.png"),
+        ("GREW", "train/00001/x/x_gei.png"),
+        ("Gait3D", "Gait3D/2D_Parsings/0000/a/b/1.png"),
+        ("Gait3D", "Gait3D/3D_SMPLs.zip"),
+        ("CASIA-B", "in/__MACOSX/001.tar.gz"),
+        ("CASIA-B", "in/001/._x.png"),
+    ],
+)
+def test_what_is_left_alone(dataset: str, path: str) -> None:
+    assert LAYOUTS[dataset].ignores(path)
