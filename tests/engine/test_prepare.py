@@ -186,8 +186,7 @@ def test_a_killed_process_is_continued(tmp_path: Path) -> None:
     process.wait()
     prepare("CASIA-B", [inputs], out, progress=False)
     prepare("CASIA-B", [inputs], tmp_path / "straight", progress=False)
-    left = {k: v for k, v in contents(out).items() if not k.endswith(".part")}
-    assert left == contents(tmp_path / "straight")
+    assert contents(out) == contents(tmp_path / "straight")
 
 
 def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
@@ -248,6 +247,38 @@ def test_found_twice(tmp_path: Path) -> None:
     before = contents(tmp_path / "out")
     prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "out", progress=False)
     assert contents(tmp_path / "out") == before
+
+
+def test_copies_side_by_side_are_not_mixed(tmp_path: Path) -> None:
+    one = {k: v for k, v in raw.casia_b(("001",)).items() if "nm-01/000" in k}
+    for copy in ("a", "b"):
+        raw.lay(tmp_path / "raw" / copy, one)
+    (tmp_path / "all.tgz").write_bytes(raw.tar({f"{copy}/{k}": v for copy in ("a", "b") for k, v in one.items()}))
+    report = prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "folders", progress=False)
+    assert list(report["found_twice"]) == ["001/nm-01/000"]
+    report = prepare("CASIA-B", [tmp_path / "all.tgz"], tmp_path / "tar", progress=False)
+    assert report["pictures_of_another_layout"]["pictures"] == 2
+    for out in ("folders", "tar"):
+        np.testing.assert_array_equal(sequences(tmp_path / out)["001/nm-01/000"], expected("CASIA-B")["001/nm-01/000"])
+
+
+def test_a_gallery_that_is_spread_over_two_places_is_noticed(tmp_path: Path) -> None:
+    """The sequences of a test id are numbered together: apart, each would be the first."""
+    files = raw.grew()
+    for part, name in (("a", "t16VLaQf"), ("b", "79XJefi8")):
+        raw.lay(tmp_path / "raw" / part, {k: v for k, v in files.items() if name in k and k.endswith("0.png")})
+        raw.lay(tmp_path / "raw" / part, {k: v for k, v in files.items() if name in k and k.endswith("1.png")})
+    report = prepare("GREW", [tmp_path / "raw"], tmp_path / "out", progress=False)
+    assert report["lost"]
+    assert list(report["found_twice"]) == ["00001/01"]
+    assert report["sequences"] == 1
+
+
+def test_a_mistaken_first_try_does_not_claim_the_folder(tmp_path: Path) -> None:
+    raw.lay(tmp_path / "raw", raw.casia_a())
+    with pytest.raises(UserError, match="no picture of GREW"):
+        prepare("GREW", [tmp_path / "raw"], tmp_path / "out", progress=False)
+    assert not prepare("CASIA-A", [tmp_path / "raw"], tmp_path / "out", progress=False)["lost"]
 
 
 def run_command(*words: Any) -> int:

@@ -188,14 +188,14 @@ class _Run:
                 if (job.archive.name, job.archive.size) in self.plan.done:
                     for key, outcome in self.journal.outcomes.items():
                         if outcome.source == job.source:
-                            self._first(str(key), job.source)
+                            self._first(self._layout.slot(key), job.source)
                 else:
                     yield job
             else:
                 keys, _ = self._layout.arrange(picture.name for picture in job.pictures)
                 if all(self._is_done(key) for key in keys):
                     for key in keys:
-                        self._first(str(key), _place(job))
+                        self._first(self._layout.slot(key), _place(job))
                     bar.update(len(keys))
                 else:
                     yield job
@@ -223,7 +223,7 @@ class _Run:
             return
         for prepared in result.sequences:
             key = prepared.key
-            if not self._first(str(key), _place(job)):
+            if not self._first(self._layout.slot(key), _place(job)):
                 continue
             outcome = Outcome(len(prepared.frames), prepared.skipped, job.source)
             before = self.journal.outcomes.get(key)
@@ -315,14 +315,14 @@ def _claim(output: Path, ours: dict[str, Any]) -> None:
         theirs: Any = None
         with contextlib.suppress(ValueError):
             theirs = json.loads(path.read_text(encoding="utf-8"))
-        if theirs != ours:
+        journal = output / JOURNAL
+        if theirs != ours and journal.exists() and journal.stat().st_size:
             changed = [key for key in ours if not isinstance(theirs, dict) or theirs.get(key) != ours[key]]
             raise UserError(
                 f"{path} says that this folder was made with other settings ({', '.join(changed)}): give the same "
                 "ones, another --output, or delete the folder"
             )
-        return
-    if output.exists() and (not output.is_dir() or any(p.name != JOURNAL for p in output.iterdir())):
+    elif output.exists() and (not output.is_dir() or any(p.name != JOURNAL for p in output.iterdir())):
         raise UserError(f"--output {output}: not empty and not made by `dygait prepare`; give another folder")
     output.mkdir(parents=True, exist_ok=True)
     _write(path, json.dumps(ours, indent=2) + "\n")

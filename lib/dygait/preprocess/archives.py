@@ -206,7 +206,7 @@ class _Watched(io.RawIOBase):
 
 
 def _tar_members(name: str, file: IO[bytes], wanted: Callable[[str], bool]) -> Iterator[Blob]:
-    plain = file if hasattr(file, "peek") else io.BufferedReader(file)  # type: ignore[arg-type,type-var]
+    plain = file if hasattr(file, "peek") else io.BufferedReader(file)  # type: ignore[type-var]
     opener = _OPENERS.get(plain.peek(2)[:2])
     watched = _Watched(opener(plain) if opener else plain)
     with tarfile.open(fileobj=watched, mode="r|") as tar:

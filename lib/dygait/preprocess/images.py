@@ -40,7 +40,7 @@ def decode_silhouette(content: bytes) -> np.ndarray:
         raise ImageError("damaged")
     if image.dtype == np.uint16:
         # 16 bits that hold no more than 8 are a mask or a grey picture in a wide coat.
-        image = image.astype(np.uint8) if image.max() <= 255 else (image >> 8).astype(np.uint8)
+        image = image.astype(np.uint8) if image.max() <= 255 else (image // 256).astype(np.uint8)
     if image.dtype != np.uint8:
         raise ImageError("neither 8 nor 16 bits deep")
     if image.ndim == 3:

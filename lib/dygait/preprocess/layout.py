@@ -82,10 +82,13 @@ class Layout:
     def group(self, path: str) -> str | None:
         """Return the name of what must be seen together with this picture; None for one that fits no rule."""
         found = self._match(path)
-        if found is None:
-            return None
-        rule, words = found
-        return (rule.together or f"{rule.id}/{rule.type}/{rule.view}").format(**words)
+        return None if found is None else _together(path, *found)
+
+    def slot(self, key: Key) -> str:
+        """Return what can be taken only once: the sequence, or, where types are numbered, the id and the number."""
+        fixed = {rule.type for rule in self.rules}
+        numbered = any("{order}" in rule.type for rule in self.rules) and key.type not in fixed
+        return f"{key.id}/{key.type}" if numbered else str(key)
 
     def arrange(self, paths: Iterable[str]) -> tuple[dict[Key, list[str]], list[str]]:
         """Sort pictures into sequences, and frames within a sequence by their numbers.
@@ -94,7 +97,7 @@ class Layout:
             paths: all pictures of one or more whole groups.
 
         Returns:
-            the sequences, sorted, and the paths that fit no rule.
+            the sequences, sorted, and the paths that fit no rule or belong to another copy of a sequence.
         """
         unmatched: list[str] = []
         groups: dict[tuple[Rule, str], dict[str, list[tuple[dict[str, str], str]]]] = {}
@@ -104,8 +107,7 @@ class Layout:
                 unmatched.append(path)
                 continue
             rule, words = found
-            together = (rule.together or f"{rule.id}/{rule.type}/{rule.view}").format(**words)
-            views = groups.setdefault((rule, together), {})
+            views = groups.setdefault((rule, _together(path, rule, words)), {})
             views.setdefault(rule.view.format(**words), []).append((words, path))
         sequences: dict[Key, list[str]] = {}
         for (rule, _), views in groups.items():
@@ -113,7 +115,9 @@ class Layout:
                 words = {**views[view][0][0], "order": f"{order:02d}"}
                 key = Key(rule.id.format(**words), rule.type.format(**words), view)
                 ordered = sorted(views[view], key=lambda found: (in_order(found[0]["frame"]), found[1]))
-                sequences.setdefault(key, []).extend(path for _, path in ordered)
+                names = [path for _, path in ordered]
+                if sequences.setdefault(key, names) is not names:
+                    unmatched += names
         return dict(sorted(sequences.items())), unmatched
 
     def _match(self, path: str) -> tuple[Rule, dict[str, str]] | None:
@@ -123,6 +127,12 @@ class Layout:
             if match:
                 return rule, match.groupdict()
         return None
+
+
+def _together(path: str, rule: Rule, words: dict[str, str]) -> str:
+    """Name what belongs together, and where it lies: copies in two places are two things."""
+    name = rule.together or f"{rule.id}/{rule.type}/{rule.view}"
+    return f"{name.format(**words)} in {path.rsplit('/', 2 if rule.together else 1)[0]}"
 
 
 def _bare(path: str) -> str:

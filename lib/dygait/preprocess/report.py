@@ -76,7 +76,11 @@ def as_text(title: str, report: dict[str, Any], coverage: list[str]) -> str:
             lines += ["", f"{len(found)} {what}", *_names(names)]
     strangers = report["pictures_of_another_layout"]
     if strangers["pictures"]:
-        lines += ["", f"{strangers['pictures']} pictures fit no rule of the layout", *_names(strangers["names"])]
+        lines += [
+            "",
+            f"{strangers['pictures']} pictures fit no rule of the layout, or are another copy",
+            *_names(strangers["names"]),
+        ]
     if report["shortest"]:
         lines += ["", "shortest sequences", *(f"  {s['sequence']}: {s['frames']}" for s in report["shortest"])]
     lines += ["", "partition", *(f"  {line}" for line in coverage)]
