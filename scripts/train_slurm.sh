@@ -13,8 +13,9 @@
 #SBATCH --output=output/slurm-%j.txt
 set -euo pipefail
 
-# One node is where all meet.
-head_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# One node is where all meet: the first. (Through `head`, which may close the pipe too early, the script would end here.)
+nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head_node=${nodes%%$'\n'*}
 srun torchrun \
     --nnodes="$SLURM_JOB_NUM_NODES" \
     --nproc_per_node="${PROCESSES_PER_NODE:-${SLURM_GPUS_ON_NODE:-1}}" \

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dygait.data import read_pickle
-from dygait.data.writing import PickleTreeWriter
+from dygait.data import PackedStore, read_pickle
+from dygait.data.writing import PackedStoreWriter, PickleTreeWriter
 
 FRAMES = np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 4, 4)
 
@@ -37,3 +37,26 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
         writer.write("001", "nm-01", "090", FRAMES)
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
     assert not writer.holds("001", "nm-01", "090")
+
+
+def test_a_packed_store_beside_other_files(tmp_path: Path) -> None:
+    (tmp_path / "prepare_report.txt").write_text("")
+    writer = PackedStoreWriter(tmp_path)
+    writer.write("001", "nm-01", "090", FRAMES)
+    assert writer.holds("001", "nm-01", "090")
+    writer.write("001", "nm-01", "090", FRAMES[:, ::-1])
+    writer.close()
+    store = PackedStore(tmp_path)
+    assert store.table.listed() == [("001", "nm-01", "090")]
+    np.testing.assert_array_equal(store.read(0), FRAMES[:, ::-1])
+    again = PackedStoreWriter(tmp_path)
+    assert again.holds("001", "nm-01", "090")
+    again.close()
+
+
+def test_what_was_written_some_time_ago_stays_without_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dygait.data.writing.COMMIT_SECONDS", -1.0)
+    writer = PackedStoreWriter(tmp_path)
+    writer.write("001", "nm-01", "090", FRAMES)
+    np.testing.assert_array_equal(PackedStore(tmp_path).read(0), FRAMES)
+    writer.close()

@@ -18,7 +18,7 @@ import pytest
 
 import raw
 from dygait import cli, preprocess
-from dygait.data import load_index
+from dygait.data import PackedStore, open_store
 from dygait.data.writing import PickleTreeWriter
 from dygait.engine import prepare as module
 from dygait.engine.prepare import FORMATS, LOST, prepare
@@ -81,7 +81,7 @@ def test_extracted_folders(dataset: str, tmp_path: Path) -> None:
     same(tmp_path / "out", dataset)
     assert not report["lost"]
     assert report["sequences"] == len(raw.EXPECTED[dataset])
-    assert len(load_index(tmp_path / "out").sequences) == report["sequences"]
+    assert len(open_store(tmp_path / "out").table) == report["sequences"]
 
 
 @pytest.mark.parametrize("dataset", LAYOUTS)
@@ -332,6 +332,33 @@ def test_a_member_that_leaves_the_folder(tmp_path: Path, capfd: pytest.CaptureFi
     said = capfd.readouterr().err
     assert "a.zip: refused" in said
     assert not list((tmp_path / "out").rglob("*.pkl"))
+
+
+@pytest.mark.parametrize("dataset", LAYOUTS)
+def test_straight_to_a_packed_store(dataset: str, tmp_path: Path) -> None:
+    inputs = raw.packed(tmp_path / "raw", dataset)
+    report = prepare(dataset, inputs, tmp_path / "out", format="store", password=SECRET, progress=False)
+    store = PackedStore(tmp_path / "out")
+    wanted = expected(dataset)
+    assert {"/".join(key) for key in store.table.listed()} == set(wanted)
+    for place, key in enumerate(store.table.listed()):
+        np.testing.assert_array_equal(store.read(place), wanted["/".join(key)])
+        store.check(place)
+    before = store.fingerprint
+    again = prepare(dataset, inputs, tmp_path / "out", format="store", password=SECRET, progress=False)
+    assert again == report
+    assert PackedStore(tmp_path / "out").fingerprint == before
+
+
+def test_a_store_that_lost_its_last_commit_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = raw.packed(tmp_path / "raw", "CASIA-B")
+    prepare("CASIA-B", inputs, tmp_path / "whole", format="store", progress=False)
+    monkeypatch.setattr("dygait.data.stores.packed.PackedWriter.commit", lambda self: None)
+    prepare("CASIA-B", inputs, tmp_path / "out", format="store", progress=False)
+    monkeypatch.undo()
+    assert not (tmp_path / "out" / "store.json").exists()
+    prepare("CASIA-B", inputs, tmp_path / "out", format="store", progress=False)
+    assert PackedStore(tmp_path / "out").fingerprint == PackedStore(tmp_path / "whole").fingerprint
 
 
 def test_the_formats_are_those_that_are_offered() -> None:

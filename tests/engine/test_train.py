@@ -149,6 +149,23 @@ def test_a_packed_store_does_not_matter(experiment: Experiment, trained: Experim
     assert experiment.run("test", f"data_cfg.dataset_root={tmp_path / 'store'}", options=["--iter", "8"]) == 0
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_frames_that_do_not_fit_are_refused_with_both_sizes(
+    experiment: Experiment, tmp_path: Path, packed: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = experiment.root
+    if packed:
+        pack(root, root := tmp_path / "store")
+    overrides = [f"data_cfg.dataset_root={root}", "model_cfg.input_size=[64, 44]"]
+    assert experiment.run("train", *overrides) == 2
+    said = capfd.readouterr().err
+    assert "model_cfg.input_size is 64x44, but the frames of" in said
+    assert "are 32x22 and come out of the transform as 32x22" in said
+    assert experiment.run("train", f"data_cfg.dataset_root={root}", "trainer_cfg.transform.cutting=11",
+                          "trainer_cfg.transform.type=BaseSilCuttingTransform") == 2  # fmt: skip
+    assert "cutting 11 columns from both sides of frames that are 22 wide leaves nothing" in capfd.readouterr().err
+
+
 def test_several_datasets_train_together(experiment: Experiment, tmp_path: Path) -> None:
     pack(experiment.root, tmp_path / "store")
     partition = yaml.safe_load(experiment.config.read_text())["data_cfg"]["dataset_partition"]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dygait.data.frames import FrameSampler
-from dygait.data.stores import Store
+from dygait.data.stores import PackedStore, Store
 from dygait.data.transforms import Transform
 from dygait.errors import UserError
 
@@ -76,6 +76,18 @@ class SequenceDataset:
     def sizes(self) -> list[int]:
         """Return a measure of the sequences' lengths that costs no reading."""
         return self.store.sizes(self.places, self.file).tolist()
+
+    def geometries(self) -> dict[int, tuple[int, int]]:
+        """Return a position, and the frames' (H, W) there, for each size of frame that is known without reading.
+
+        A packed store knows all; of a tree of pickles, the first sequence is read.
+        """
+        if not isinstance(self.store, PackedStore):
+            return {0: self.silhouettes(0).shape[1:3]} if len(self) else {}
+        first: dict[tuple[int, int], int] = {}
+        for position, size in enumerate(self.store.geometries(self.places, self.file)):
+            first.setdefault(size, position)
+        return {position: size for size, position in first.items()}
 
     def silhouettes(self, position: int) -> np.ndarray:
         """Return every frame of a sequence as it is stored, uint8 (S, H, W), perhaps not yet read from the disk."""

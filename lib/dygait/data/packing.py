@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dygait.data import writing
 from dygait.data.stores import PackedStore, PackedWriter, PickleTree, is_store, load_tree
 from dygait.data.stores.packed import check_name
 from dygait.data.stores.pickles import parse_pickle, read_bytes
@@ -16,9 +17,6 @@ from dygait.errors import UserError
 
 Progress = Callable[[Iterable[int], int], Iterable[int]]
 """Wraps places, of which there are so many, to show a bar."""
-
-COMMIT_SECONDS = 20.0
-"""How much work an interruption of `pack` costs at most."""
 
 
 def _silent(places: Iterable[int], total: int) -> Iterable[int]:
@@ -74,7 +72,7 @@ def pack(source: str | Path, target: str | Path, skip_bad: bool = False, progres
                         continue
                     writer.write(*key, frames, name, content)
                     written += 1
-                if time.monotonic() - committed > COMMIT_SECONDS:
+                if time.monotonic() - committed > writing.COMMIT_SECONDS:
                     writer.commit()
                     committed = time.monotonic()
         except UserError:

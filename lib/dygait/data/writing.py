@@ -1,14 +1,20 @@
-"""Writing sequences to disk: what a store for them has to offer, and the field's tree of pickles."""
+"""Writing sequences to disk: what a store for them has to offer, the field's tree of pickles, and the packed store."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import pickle
+import time
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
+from dygait.data.stores import PackedWriter
+
+COMMIT_SECONDS = 20.0
+"""How much work an interruption of the writing of a packed store costs at most."""
 
 
 class SequenceWriter(Protocol):
@@ -75,3 +81,30 @@ class PickleTreeWriter:
 
     def _path(self, id: str, type: str, view: str) -> Path:
         return self._root / id / type / view / f"{view}.pkl"
+
+
+class PackedStoreWriter:
+    """The packed store, other files beside it or not; an interruption costs the last 20 seconds at most."""
+
+    def __init__(self, root: Path) -> None:
+        self._writer = PackedWriter(root, "raw pictures", others=True)
+        self._committed = time.monotonic()
+
+    def holds(self, id: str, type: str, view: str) -> bool:
+        """Tell whether a sequence is there, complete."""
+        return self._writer.holds(id, type, view)
+
+    def write(self, id: str, type: str, view: str, frames: np.ndarray) -> None:
+        """Write one sequence, uint8 (S, H, W), in place of a former one of that name.
+
+        Raises:
+            OSError: it could not be written; nothing of it is to be seen.
+        """
+        self._writer.write(id, type, view, frames, replace=True)
+        if time.monotonic() - self._committed > COMMIT_SECONDS:
+            self._writer.commit()
+            self._committed = time.monotonic()
+
+    def close(self) -> None:
+        """Commit, and let others write."""
+        self._writer.close()

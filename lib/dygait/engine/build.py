@@ -210,12 +210,41 @@ def _chosen(data: Data, ids: tuple[str, ...], which: str, root: str | list[str])
     return places
 
 
+def _check_geometry(config: Config, dataset: SequenceDataset) -> None:
+    """Refuse frames that do not fit the model, before anything is computed.
+
+    Raises:
+        UserError: they come out of the transform at another size than the model is for.
+    """
+    model_cfg = complete_model_cfg(config.model_cfg.model_dump(), config.data_cfg.dataset_name)
+    for position, (height, width) in dataset.geometries().items():
+        stored = dataset.silhouettes(position)[:1]
+        where = dataset.store.where(int(dataset.places[position]), dataset.file)
+        try:
+            found = list(dataset.transform(stored, np.random.default_rng(0)).shape[1:])
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        wanted = model_cfg.get("input_size")
+        comes = f"the frames of {where} are {height}x{width} and come out of the transform as {found[0]}x{found[1]}"
+        if wanted is not None and list(wanted) != found:
+            raise UserError(
+                f"model_cfg.input_size is {wanted[0]}x{wanted[1]}, but {comes}; change the transform, the "
+                f"input_size, or the data"
+            )
+        if wanted is None and "input_size" in inspect.signature(MODELS.get(model_cfg["model"])).parameters:
+            unfit = MODELS.problems({**model_cfg, "input_size": found})
+            if unfit:
+                raise UserError(f"{comes}, which does not fit the model: {unfit[0].message}")
+
+
 def _dataset(
     config: Config, data: Data, places: np.ndarray, ids: list[str], frames: FrameSampler, transform: Transform
 ) -> SequenceDataset:
     section = config.data_cfg
+    dataset = SequenceDataset(data.store, places, ids, frames, transform, section.data_in_use)
+    _check_geometry(config, dataset)
     if not section.cache:
-        return SequenceDataset(data.store, places, ids, frames, transform, section.data_in_use)
+        return dataset
     file = section.data_in_use.index(True) if section.data_in_use else 0
     folder = memory_folder(distributed.agree(secrets.token_hex(8)))
     distributed.first_on_machine(

@@ -33,7 +33,7 @@ import cv2
 from tqdm import tqdm
 
 from dygait.data.partition import RULES, Partition, coverage, load_partition
-from dygait.data.writing import PickleTreeWriter, SequenceWriter
+from dygait.data.writing import PackedStoreWriter, PickleTreeWriter, SequenceWriter
 from dygait.errors import UserError
 from dygait.preprocess.command import PASSWORD
 from dygait.preprocess.jobs import Finished, Job, Plan, Result, run
@@ -49,7 +49,7 @@ LOST = 3
 VERSION = 1
 """To be raised whenever the same pictures would give other frames."""
 
-FORMATS: dict[str, Callable[[Path], SequenceWriter]] = {"pickle": PickleTreeWriter}
+FORMATS: dict[str, Callable[[Path], SequenceWriter]] = {"pickle": PickleTreeWriter, "store": PackedStoreWriter}
 """The store behind each value of ``--format``; the values are declared in `dygait.preprocess.command`."""
 
 

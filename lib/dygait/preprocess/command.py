@@ -28,7 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to fill")
     parser.add_argument(
-        "--format", choices=("pickle",), default="pickle", help="<id>/<type>/<view>/<view>.pkl (default: %(default)s)"
+        "--format",
+        choices=("pickle", "store"),
+        default="pickle",
+        help="<id>/<type>/<view>/<view>.pkl, or a packed store, which trains faster (default: %(default)s)",
     )
     parser.add_argument(
         "--password", metavar="X", help=f"of encrypted archives; better in the environment variable {PASSWORD}"

@@ -172,7 +172,6 @@ class TestWriting:
         with pytest.raises(Killed), PackedWriter(root) as writer:  # noqa: PT012 - where it dies is the point
             writer.write("003", "nm-01", "000", np.full((3, 6, 4), 9, np.uint8))
             if step == "frames":
-                writer._frames.flush()  # type: ignore[union-attr]
                 raise Killed
         monkeypatch.undo()
         after = content(PackedStore(root))
@@ -189,10 +188,46 @@ class TestWriting:
 
     def test_a_full_disk_keeps_what_was_committed(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         writer = PackedWriter(root)
-        monkeypatch.setattr(writer, "_append", lambda frames: (_ for _ in ()).throw(OSError(28, "No space left")))
-        with pytest.raises(OSError, match="No space"), writer:
-            writer.write("003", "nm-01", "000", np.full((3, 6, 4), 9, np.uint8))
-        assert content(PackedStore(root)) == BYTES
+
+        class Full:
+            """A file that takes some bytes and then no more."""
+
+            def __init__(self, file: Any) -> None:
+                self.file, self.room = file, 50
+
+            def write(self, data: memoryview) -> int:
+                if not self.room:
+                    raise OSError(28, "No space left on device")
+                taken = self.file.write(data[: self.room])
+                self.room -= taken
+                return int(taken)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self.file, name)
+
+        more = np.full((3, 6, 4), 9, np.uint8)
+        writer.write("003", "nm-01", "000", more)
+        whole = writer._frames
+        monkeypatch.setattr(writer, "_frames", Full(whole))
+        with pytest.raises(OSError, match="No space"):
+            writer.write("004", "nm-01", "000", more)
+        assert not writer.holds("004", "nm-01", "000")
+        monkeypatch.setattr(writer, "_frames", whole)
+        writer.write("005", "nm-01", "000", more + 1)
+        writer.close()
+        store = PackedStore(root)
+        expected = {**BYTES, ("003", "nm-01", "000"): more.tobytes(), ("005", "nm-01", "000"): (more + 1).tobytes()}
+        assert content(store) == expected
+        for row in range(len(store.rows)):
+            store.check(row)
+
+    def test_replacing(self, root: Path) -> None:
+        with PackedWriter(root) as writer:
+            writer.write("001", "nm-01", "000", np.full((3, 6, 4), 9, np.uint8), replace=True)
+        assert content(PackedStore(root)) == {
+            **BYTES,
+            ("001", "nm-01", "000"): np.full((3, 6, 4), 9, np.uint8).tobytes(),
+        }
 
     def test_one_writer_at_a_time(self, root: Path) -> None:
         with PackedWriter(root), pytest.raises(UserError, match="is being written by another process"):

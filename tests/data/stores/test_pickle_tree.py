@@ -42,7 +42,7 @@ def scans(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return walked
 
 
-def content(tree: PickleTree) -> tuple[object, ...]:
+def said_by(tree: PickleTree) -> tuple[object, ...]:
     """Everything that an index says."""
     return tree.root, tree.table.listed(), tree.names, tree.file_sizes, tree.empty, tree.fingerprint
 
@@ -97,14 +97,14 @@ class TestFinding:
 
     def test_a_relative_root(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(root.parent)
-        assert content(load_tree("data")) == content(load_tree(root))
+        assert said_by(load_tree("data")) == said_by(load_tree(root))
 
 
 class TestCache:
     def test_the_second_time_nothing_is_walked_through(self, root: Path, scans: list[Path]) -> None:
         first = load_tree(root)
         assert (root / CACHE).is_file()
-        assert content(load_tree(root)) == content(load_tree(root)) == content(first)
+        assert said_by(load_tree(root)) == said_by(load_tree(root)) == said_by(first)
         assert scans == [root.resolve()]
         assert [p.name for p in root.iterdir() if "json" in p.name] == [CACHE], "no temporary file is left"
 
@@ -165,9 +165,9 @@ class TestCache:
         assert len(scans) == 2
         (root / CACHE).unlink()
         fresh = load_tree(root)
-        assert content(after) == content(fresh)
+        assert said_by(after) == said_by(fresh)
         assert after.fingerprint != before.fingerprint
-        assert content(load_tree(root)) == content(fresh)
+        assert said_by(load_tree(root)) == said_by(fresh)
         assert len(scans) == 3, "the cache file was written anew"
 
     def test_a_file_rewritten_at_the_same_size_is_noticed(self, root: Path, scans: list[Path]) -> None:
@@ -176,7 +176,7 @@ class TestCache:
         stamp = path.stat().st_mtime_ns + 10_000_000
         path.write_bytes(path.read_bytes())
         os.utime(path, ns=(stamp, stamp))
-        assert content(load_tree(root)) == content(before)
+        assert said_by(load_tree(root)) == said_by(before)
         assert len(scans) == 2
 
     @pytest.mark.parametrize(
@@ -185,8 +185,8 @@ class TestCache:
     def test_a_damaged_cache_file_is_replaced(self, root: Path, scans: list[Path], content: str) -> None:
         first = load_tree(root)
         (root / CACHE).write_text(content)
-        assert content(load_tree(root)) == content(first)
-        assert content(load_tree(root)) == content(first)
+        assert said_by(load_tree(root)) == said_by(first)
+        assert said_by(load_tree(root)) == said_by(first)
         assert len(scans) == 2
 
     def test_damaged_rows_are_replaced(self, root: Path, scans: list[Path]) -> None:
@@ -194,7 +194,7 @@ class TestCache:
         cached = json.loads((root / CACHE).read_text())
         cached["rows"][0] = ["001", "bg-01"]
         (root / CACHE).write_text(json.dumps(cached))
-        assert content(load_tree(root)) == content(first)
+        assert said_by(load_tree(root)) == said_by(first)
         assert len(scans) == 2
 
     def test_the_cache_of_another_folder_is_not_believed(self, root: Path, tmp_path: Path, scans: list[Path]) -> None:
@@ -210,7 +210,7 @@ class TestCache:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         (root / CACHE).mkdir()  # in the way of the file: unlike permissions, it stops the superuser too
         first = load_tree(root)
-        assert content(load_tree(root)) == content(first)
+        assert said_by(load_tree(root)) == said_by(first)
         assert len(scans) == 1
         assert len(list((tmp_path / "cache" / "dygait").iterdir())) == 1
         assert [p.name for p in root.iterdir()].count(CACHE) == 1
@@ -222,7 +222,7 @@ class TestCache:
         (tmp_path / "a file").write_text("")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a file"))
         (root / CACHE).mkdir()
-        assert content(load_tree(root)) == content(load_tree(root))
+        assert said_by(load_tree(root)) == said_by(load_tree(root))
         assert len(scans) == 2
 
 

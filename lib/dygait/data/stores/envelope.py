@@ -37,7 +37,10 @@ def unseal(envelope: bytes, frames: np.ndarray) -> bytes:
         if size > 16 * frames.nbytes + 2**20:
             raise ValueError("it claims a file far larger than its frames")
         # Never more than the file can need, whatever the bytes say.
-        inside = zlib.decompressobj().decompress(envelope[_HEAD.size :], size + 4 * count + 1)
+        opened = zlib.decompressobj()
+        inside = opened.decompress(envelope[_HEAD.size :], size + 4 * count + 1)
+        if not opened.eof:
+            raise ValueError("it is cut off, or holds more than it says")
         if form == _FILE:
             content = inside
         else:

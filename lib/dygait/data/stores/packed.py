@@ -21,6 +21,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -114,6 +115,11 @@ class PackedStore:
         rows = np.minimum(self._first[places] + file, self._last[places] - 1)
         return self.rows["frames"][rows].astype(np.int64)
 
+    def geometries(self, places: np.ndarray, file: int = 0) -> list[tuple[int, int]]:
+        """Return (H, W) of the frames of some sequences."""
+        rows = np.minimum(self._first[places] + file, self._last[places] - 1)
+        return list(zip(self.rows["height"][rows].tolist(), self.rows["width"][rows].tolist(), strict=True))
+
     def frames(self, row: int) -> np.ndarray:
         """Return the frames of a row of the index, uint8 (S, H, W), mapped."""
         entry = self.rows[row]
@@ -176,14 +182,17 @@ class PackedWriter:
         root: the folder; made if need be.
         source: what the data come from, for the manifest.
         shard_bytes: when to begin another file of frames.
+        others: files of other names may lie in the folder.
 
     Raises:
         UserError: the folder holds something else, or another writer is at work in it.
     """
 
-    def __init__(self, root: str | Path, source: str = "", shard_bytes: int = SHARD_BYTES) -> None:
+    def __init__(
+        self, root: str | Path, source: str = "", shard_bytes: int = SHARD_BYTES, others: bool = False
+    ) -> None:
         self.root = Path(root)
-        if self.root.exists() and not (self.root / MANIFEST).exists() and any(self.root.iterdir()):
+        if not others and self.root.exists() and not (self.root / MANIFEST).exists() and any(self.root.iterdir()):
             raise UserError(f"{root} is not empty and no store: give another folder, or delete it")
         self.root.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.root)
@@ -198,7 +207,7 @@ class PackedWriter:
         self._changed = False
         if (self.root / MANIFEST).exists():
             self._resume()
-        self._frames: BinaryIO | None = None
+        self._frames: FileIO | None = None
         self._envelope_file = self._open(_ENVELOPES, self._envelopes)
 
     def __enter__(self) -> PackedWriter:
@@ -222,6 +231,7 @@ class PackedWriter:
         frames: np.ndarray,
         name: str | None = None,
         original: bytes | None = None,
+        replace: bool = False,
     ) -> None:
         """Append one file of a sequence.
 
@@ -232,9 +242,11 @@ class PackedWriter:
             frames: uint8 (S, H, W), S at least 1.
             name: the file's name; left out, `<view>.pkl`.
             original: the bytes of the file that the frames were read from, to be made again by `unpack`.
+            replace: take the place of a file that the store has already; the room that it took stays taken.
 
         Raises:
             UserError: frames of another form, a name that is no file name, or a file that the store has already.
+            OSError: there is no room.
         """
         path = (id, type, view, name or f"{view}.pkl")
         label = "/".join(path)
@@ -242,11 +254,13 @@ class PackedWriter:
             raise UserError(f"{label}: {frames.dtype} {frames.shape}; a uint8 array (S, H, W) with S >= 1 is needed")
         for part in path:
             check_name(part, label)
-        if path in self._paths:
+        if path in self._paths and not replace:
             raise UserError(f"{self.root} has {label} already")
         frames = np.ascontiguousarray(frames)
         offset = self._append(frames)
         where, size = (0, 0) if original is None else self._append_envelope(seal(original, frames))
+        if path in self._paths:
+            self._rows = [row for row in self._rows if row[: len(_NAMES)] != path]
         self._rows.append((*path, len(self._shards) - 1, *frames.shape, offset, zlib.crc32(frames.data), size, where))
         self._paths.add(path)
         self._changed = True
@@ -257,7 +271,6 @@ class PackedWriter:
             return
         for file in (self._frames, self._envelope_file):
             if file is not None:
-                file.flush()
                 os.fsync(file.fileno())
         self._generation += 1
         codes = [Column.of(row[field] for row in self._rows) for field in range(len(_NAMES))]
@@ -297,9 +310,9 @@ class PackedWriter:
         self._generation = store.manifest["generation"]
         self.source = self.source or store.manifest["source"]
 
-    def _open(self, name: str, size: int) -> BinaryIO:
+    def _open(self, name: str, size: int) -> FileIO:
         """Open a file to append behind what the manifest admits of it; what an interrupted writer left is cut off."""
-        file = (self.root / name).open("ab")
+        file = (self.root / name).open("ab", buffering=0)
         file.truncate(size)
         return file
 
@@ -307,7 +320,6 @@ class PackedWriter:
         full = self._shards and self._shards[-1] + frames.nbytes > self.shard_bytes and self._shards[-1] > 0
         if not self._shards or full:
             if self._frames is not None:
-                self._frames.flush()
                 os.fsync(self._frames.fileno())
                 self._frames.close()
                 self._frames = None
@@ -315,7 +327,7 @@ class PackedWriter:
         if self._frames is None:
             self._frames = self._open(_shard(len(self._shards) - 1), self._shards[-1])
         offset = self._shards[-1]
-        self._frames.write(frames.data)
+        _append_to(self._frames, frames.data.cast("B"), offset)
         self._shards[-1] += frames.nbytes
         return offset
 
@@ -323,10 +335,20 @@ class PackedWriter:
         # Pickles of as many frames have the same envelope: a dataset has a few hundred different ones.
         key = hashlib.sha256(envelope).digest()
         if key not in self._sealed:
+            _append_to(self._envelope_file, memoryview(envelope), self._envelopes)
             self._sealed[key] = (self._envelopes, len(envelope))
-            self._envelope_file.write(envelope)
             self._envelopes += len(envelope)
         return self._sealed[key]
+
+
+def _append_to(file: FileIO, data: memoryview, end: int) -> None:
+    """Append all of some bytes to a file that ends at `end`, or none of them."""
+    try:
+        while data:
+            data = data[file.write(data) :]
+    except OSError:
+        file.truncate(end)
+        raise
 
 
 def check_name(name: str, label: str) -> None:
