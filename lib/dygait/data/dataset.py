@@ -102,9 +102,17 @@ class SequenceDataset:
     def __getitem__(self, request: Request) -> Sample:
         stored = self.silhouettes(request.sequence)
         rng = np.random.default_rng(np.random.SeedSequence(request.key))
-        chosen = stored[self.frames(len(stored), rng)]
+        chosen = _take(stored, self.frames(len(stored), rng), self.frames.ordered)
         try:
             silhouettes = self.transform(chosen, rng)
         except UserError as error:
             raise UserError(f"{self.store.where(int(self.places[request.sequence]), self.file)}: {error}") from None
         return Sample(silhouettes, self.labels[request.sequence], request.sequence)
+
+
+def _take(frames: np.ndarray, chosen: np.ndarray, ordered: bool) -> np.ndarray:
+    """Return the chosen frames; those of an unbroken window without a copy."""
+    first, last = int(chosen[0]), int(chosen[-1])
+    if ordered and last - first == len(chosen) - 1:
+        return frames[first : last + 1]
+    return frames[chosen]

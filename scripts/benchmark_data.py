@@ -1,0 +1,270 @@
+"""How fast are sequences loaded? Our loader on a packed store and on a tree of pickles, beside the field's way.
+
+The field's way, written here in its plainest form: a worker unpickles a sequence whole; the batch is made of lists of
+single frames; the main process stacks, cuts and scales them to float64, sequence by sequence, augments frame by frame,
+and converts the batch to float32. Ours hands the device uint8, which is scaled there; "scaled here" adds the scaling on
+this processor, for a machine without a GPU.
+
+    python scripts/benchmark_data.py                      # makes 528 sequences of about 80 frames in a temporary folder
+    python scripts/benchmark_data.py --data PICKLES       # uses a tree of pickles, such as CASIA-B's
+    python scripts/benchmark_data.py --json FILE          # {"ratios": ..., "details": ..., "environment": ...}
+
+30 frames of each sequence, batches of 8 people x 16 sequences, the page cache warm. Every figure is the median of
+alternating repeats; a ratio is the field's way over ours, so that larger is better.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pickle
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+
+from dygait.data import (
+    FrameSampler,
+    PackedStore,
+    PickleTree,
+    Request,
+    SequenceDataset,
+    Store,
+    TripletSampler,
+    build_transform,
+    make_loader,
+    open_store,
+)
+from dygait.data.packing import pack
+
+FRAMES, PEOPLE, EACH = 30, 8, 16
+CUT, ROTATE, ERASE = 10, (0.3, 10), (0.3, 0.05, 0.2, 0.3)
+PLAIN = [{"type": "BaseSilCuttingTransform"}]
+AUGMENTED = [
+    *PLAIN,
+    {"type": "RandomRotate", "prob": ROTATE[0], "degree": ROTATE[1]},
+    {"type": "RandomErasing", "prob": ERASE[0], "sl": ERASE[1], "sh": ERASE[2], "r1": ERASE[3]},
+]
+"""GaitBase's augmentation on CASIA-B (Fan et al., *OpenGait: Revisiting Gait Recognition Toward Better Practicality*,
+CVPR 2023)."""
+RNG = np.random.default_rng(0)
+
+Batches = Callable[[int], Iterator[Any]]
+
+
+class WholePickles(Dataset):
+    """The field's dataset: an item is a whole sequence."""
+
+    def __init__(self, paths: list[str]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, request: Request) -> np.ndarray:
+        with open(self.paths[request.sequence], "rb") as file:  # noqa: PTH123 - as the field does
+            return pickle.load(file)
+
+
+def lists_of_frames(sequences: list[np.ndarray]) -> list[list[np.ndarray]]:
+    """The field's collation: thirty frames of each sequence, in lists."""
+    batch = []
+    for frames in sequences:
+        start = RNG.integers(0, max(1, len(frames) - FRAMES + 1))
+        batch.append([frames[(start + i) % len(frames)] for i in range(FRAMES)])
+    return batch
+
+
+def scale_plainly(frames: list[np.ndarray], augment: bool) -> np.ndarray:
+    """The field's transform: float64 in the main process, and an augmentation that goes frame by frame."""
+    cut = np.asarray(frames)[..., CUT:-CUT] / 255.0
+    if not augment:
+        return cut
+    _, height, width = cut.shape
+    if RNG.random() < ROTATE[0]:
+        degree = RNG.uniform(-ROTATE[1], ROTATE[1])
+        matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degree, 1)
+        cut = np.concatenate([cv2.warpAffine(frame, matrix, (width, height))[None] for frame in cut])
+    if RNG.random() < ERASE[0]:
+        area = RNG.uniform(ERASE[1], ERASE[2]) * height * width
+        aspect = RNG.uniform(ERASE[3], 1 / ERASE[3])
+        h, w = min(round((area * aspect) ** 0.5), height - 1), min(round((area / aspect) ** 0.5), width - 1)
+        top, left = RNG.integers(0, height - h), RNG.integers(0, width - w)
+        erased = []
+        for frame in cut:
+            frame[top : top + h, left : left + w] = 0
+            erased.append(frame[None])
+        cut = np.concatenate(erased)
+    return cut
+
+
+def field(tree: PickleTree, sampler: Callable[[int], TripletSampler], workers: int, augment: bool) -> Batches:
+    """Return what gives batches in the field's way."""
+    dataset = WholePickles([tree.where(place) for place in range(len(tree.table))])
+
+    def run(count: int) -> Iterator[Any]:
+        loader = DataLoader(
+            dataset, batch_sampler=sampler(count), collate_fn=lists_of_frames, num_workers=workers
+        )  # fmt: skip
+        for batch in loader:
+            stacked = np.asarray([scale_plainly(frames, augment) for frames in batch])
+            yield torch.from_numpy(stacked).float()
+
+    return run
+
+
+def ours(
+    store: Store, sampler: Callable[[int], TripletSampler], workers: int, augment: bool, scale: bool = False
+) -> Batches:
+    """Return what gives batches in our way; `scale`: to 0..1 as the device does, on this processor."""
+    dataset = SequenceDataset(
+        store,
+        np.arange(len(store.table)),
+        list(store.table.ids.names),
+        FrameSampler("fixed_ordered", frames_num_fixed=FRAMES),
+        build_transform(AUGMENTED if augment else PLAIN),
+    )
+
+    def run(count: int) -> Iterator[Any]:
+        for batch in make_loader(dataset, sampler(count), workers, False):
+            yield batch.silhouettes.float() / 255 if scale else batch.silhouettes
+
+    return run
+
+
+def rate(batches: Batches, count: int) -> float:
+    """Return sequences a second, the first batches (workers that start) not counted."""
+    warm = 3
+    stream = batches(count + warm)
+    for _ in range(warm):
+        next(stream)
+    start = time.perf_counter()
+    sequences = sum(len(batch) for batch in stream)
+    return sequences / (time.perf_counter() - start)
+
+
+def bytes_read(tree: PickleTree, store: PackedStore, sampler: TripletSampler) -> tuple[float, float]:
+    """Return the bytes of a sequence that the field's way and ours read, on average over some batches.
+
+    Ours: the pages of the mapped file that the chosen frames touch, whole.
+    """
+    page, frames = os.sysconf("SC_PAGE_SIZE"), FrameSampler("fixed_ordered", frames_num_fixed=FRAMES)
+    whole, touched, count = 0, 0, 0
+    for batch in sampler:
+        for request in batch:
+            whole += int(tree.sizes(np.array([request.sequence]))[0])
+            row = store.rows[request.sequence]
+            size = int(row["height"]) * int(row["width"])
+            chosen = frames(int(row["frames"]), np.random.default_rng(request.key))
+            starts = int(row["offset"]) + chosen * size
+            pages = {p for s in starts.tolist() for p in range(s // page, (s + size - 1) // page + 1)}
+            touched += len(pages) * page
+            count += 1
+    return whole / count, touched / count
+
+
+def make_tree(root: Path) -> None:
+    """Write 48 people x 11 sequences of 60 to 100 frames 64x64 that look, to a loader, like silhouettes."""
+    rng = np.random.default_rng(0)
+    for person in range(48):
+        for view in range(11):
+            folder = root / f"{person:03d}" / "nm-01" / f"{18 * view:03d}"
+            folder.mkdir(parents=True)
+            frames = np.zeros((int(rng.integers(60, 101)), 64, 64), np.uint8)
+            for frame in frames:
+                cv2.ellipse(frame, (32, 32), (int(rng.integers(8, 14)), 30), 0, 0, 360, 255, -1)
+            (folder / f"{folder.name}.pkl").write_bytes(pickle.dumps(frames, protocol=4))
+
+
+def measure(tree: PickleTree, store: PackedStore, repeats: int, batches: int) -> dict[str, Any]:
+    """Measure everything, alternating."""
+    labels = tree.table.ids.codes.tolist()
+
+    def sampler(count: int) -> TripletSampler:
+        return TripletSampler(labels, [PEOPLE, EACH], total_iterations=count)
+
+    ways = {
+        f"{name}, {'augmented' if augment else 'plain'}, {workers} workers": make(
+            source, sampler, workers, augment
+        )
+        for workers in (0, 2)
+        for augment in (False, True)
+        for name, make, source in (("field", field, tree), ("pickles", ours, tree), ("store", ours, store))
+    }  # fmt: skip
+    ways["store, plain, 0 workers, scaled here"] = ours(store, sampler, 0, False, scale=True)
+    seen: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, way in ways.items():
+            seen[name].append(rate(way, batches))
+    rates = {name: round(statistics.median(values), 1) for name, values in seen.items()}
+    theirs, mine = bytes_read(tree, store, sampler(20))
+
+    def ratio(kind: str, workers: int) -> float:
+        pairs = zip(seen[f"field, {kind}, {workers} workers"], seen[f"store, {kind}, {workers} workers"], strict=True)
+        return round(statistics.median(ours_ / field_ for field_, ours_ in pairs), 2)
+
+    ratios = {
+        "plain_0w": ratio("plain", 0),
+        "plain_2w": ratio("plain", 2),
+        "augmented_0w": ratio("augmented", 0),
+        "bytes_read": round(theirs / mine, 2),
+    }
+    details = {"sequences_per_second": rates, "bytes_per_sequence": {"field": round(theirs), "store": round(mine)}}
+    return {"ratios": ratios, "details": details}
+
+
+def main() -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description="Sequences a second of our loader, beside the field's way.")
+    parser.add_argument("--data", type=Path, help="a tree of pickles; left out, one is made")
+    parser.add_argument("--store", type=Path, help="the same, packed; left out, it is packed in a temporary folder")
+    parser.add_argument("--repeats", type=int, default=5, help="alternating repeats (default: %(default)s)")
+    parser.add_argument("--batches", type=int, default=15, help="batches of a repeat (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        root, packed = options.data, options.store
+        if root is None:
+            root = Path(scratch) / "pickles"
+            make_tree(root)
+        if packed is None:
+            packed = Path(scratch) / "store"
+            pack(root, packed)
+        tree, store = open_store(root), PackedStore(packed)
+        assert isinstance(tree, PickleTree), f"{root} is no tree of pickles"
+        assert store.table.listed() == tree.table.listed(), f"{packed} does not hold the sequences of {root}"
+        result = measure(tree, store, options.repeats, options.batches)
+    environment = {
+        "processor": platform.processor() or platform.machine(),
+        "cores": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+    }
+    for name, value in result["details"]["sequences_per_second"].items():
+        print(f"{name:40} {value:10.1f} sequences/s")
+    for name, value in result["details"]["bytes_per_sequence"].items():
+        print(f"{name:40} {value:10d} bytes read for a sequence")
+    for name, value in result["ratios"].items():
+        print(f"{name:40} {value:10.2f} times")
+    if options.json is not None:
+        options.json.write_text(json.dumps({**result, "environment": environment}, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
