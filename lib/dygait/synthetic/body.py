@@ -14,14 +14,11 @@ Legend: S frames, B blobs.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dygait.synthetic.motion import Motion
 from dygait.synthetic.traits import trait
-
-if TYPE_CHECKING:
-    from dygait.synthetic.gait import Motion
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ import dataclasses
 import numpy as np
 
 from dygait.synthetic.body import Physique
+from dygait.synthetic.motion import Motion
 from dygait.synthetic.traits import trait
 
 LEFT, RIGHT = 0, 1
@@ -131,20 +132,6 @@ class Burden:
     lean: float = 0.0
     roll: float = 0.0
     stride: float = 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Motion:
-    """Where the joints of a walker are in each frame.
-
-    Attributes:
-        joints: name -> float (S, 3) in metres; the names of paired joints end in ``_0`` (left) and ``_1`` (right).
-        frames: name -> float (S, 3, 3), the orientations of pelvis, thorax, head and the two feet (columns: forward,
-            left, up).
-    """
-
-    joints: dict[str, np.ndarray]
-    frames: dict[str, np.ndarray]
 
 
 def rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:

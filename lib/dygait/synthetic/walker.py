@@ -16,7 +16,8 @@ from dygait.synthetic import renderer, wear
 from dygait.synthetic.body import Figure, Physique, flesh
 from dygait.synthetic.cameras import VIEWS, camera
 from dygait.synthetic.faults import draw_backdrop, draw_faults, shown, spoil
-from dygait.synthetic.gait import SIGNATURE_HARMONICS, Burden, Gait, Motion, Style, rotation
+from dygait.synthetic.gait import SIGNATURE_HARMONICS, Burden, Gait, Style, rotation
+from dygait.synthetic.motion import Motion
 from dygait.synthetic.traits import draw, draw_factors, vary
 
 TYPES = ("nm-01", "nm-02", "nm-03", "nm-04", "nm-05", "nm-06", "bg-01", "bg-02", "cl-01", "cl-02")

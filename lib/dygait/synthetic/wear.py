@@ -11,7 +11,8 @@ import dataclasses
 import numpy as np
 
 from dygait.synthetic.body import Physique, Sculptor
-from dygait.synthetic.gait import SIGN, Burden, Motion
+from dygait.synthetic.gait import SIGN, Burden
+from dygait.synthetic.motion import Motion
 from dygait.synthetic.traits import draw, trait
 
 
