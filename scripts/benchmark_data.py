@@ -50,6 +50,7 @@ from dygait.data import (
 from dygait.data.packing import pack
 
 FRAMES, PEOPLE, EACH = 30, 8, 16
+WARM = 12
 CUT, ROTATE, ERASE = 10, (0.3, 10), (0.3, 0.05, 0.2, 0.3)
 PLAIN = [{"type": "BaseSilCuttingTransform"}]
 AUGMENTED = [
@@ -145,10 +146,9 @@ def ours(
 
 
 def rate(batches: Batches, count: int) -> float:
-    """Return sequences a second, the first batches (workers that start) not counted."""
-    warm = 3
-    stream = batches(count + warm)
-    for _ in range(warm):
+    """Return sequences a second, the first batches (workers that start, memory that is new) not counted."""
+    stream = batches(count + WARM)
+    for _ in range(WARM):
         next(stream)
     start = time.perf_counter()
     sequences = sum(len(batch) for batch in stream)
@@ -231,7 +231,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="a tree of pickles; left out, one is made")
     parser.add_argument("--store", type=Path, help="the same, packed; left out, it is packed in a temporary folder")
     parser.add_argument("--repeats", type=int, default=5, help="alternating repeats (default: %(default)s)")
-    parser.add_argument("--batches", type=int, default=15, help="batches of a repeat (default: %(default)s)")
+    parser.add_argument("--batches", type=int, default=30, help="batches of a repeat (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
     options = parser.parse_args()
     cv2.setNumThreads(1)

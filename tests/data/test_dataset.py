@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from dygait.data import (
     open_store,
     read_pickle,
 )
+from dygait.data.collate import SharedRing
 from dygait.errors import LocalError, UserError
 
 FLIP = [{"type": "RandomHorizontalFlip"}, {"type": "BaseSilCuttingTransform"}]
@@ -137,7 +140,8 @@ class TestCollate:
 def all_batches(root: Path, workers: int) -> list[Batch]:
     made = dataset(root)
     sampler = TripletSampler(made.labels, [3, 2], seed=1, first_iteration=4, total_iterations=9)
-    return list(batches(make_loader(made, sampler, workers, pin_memory=False)))
+    # Silhouettes from workers stand for a while only.
+    return [copy.deepcopy(batch) for batch in batches(make_loader(made, sampler, workers, pin_memory=False))]
 
 
 def test_any_number_of_workers_gives_the_same_batches(root: Path) -> None:
@@ -165,3 +169,33 @@ def test_an_error_arrives_in_its_own_words(root: Path, workers: int) -> None:
     assert message.count("\n") == 0
     assert "is refused: " in message
     assert message.endswith("it must be a pickled uint8 array (S, H, W)")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("slow", ["reader", "writer"])
+def test_a_batch_stands_while_the_next_one_is_used(root: Path, workers: int, slow: str) -> None:
+    made = dataset(root)
+    sampler = TripletSampler(made.labels, [2, 2], total_iterations=30)
+    expected = [batch.silhouettes.clone() for batch in make_loader(made, sampler, 0, False)]
+    before = None
+    for place, batch in enumerate(make_loader(made, sampler, workers, False)):
+        if slow == "reader":
+            time.sleep(0.01)  # workers run ahead as far as they may
+        assert torch.equal(batch.silhouettes, expected[place])
+        if before is not None:
+            assert torch.equal(before.silhouettes, expected[place - 1])
+        before = batch
+
+
+def test_shared_memory_takes_turns() -> None:
+    ring = SharedRing(3)
+    shapes = [(2, 3), (4, 1), (5,), (1, 2), (2, 2), (3,)]
+    rooms = [ring(shape) for shape in shapes]
+    assert [tuple(room.shape) for room in rooms] == shapes
+    assert all(room.is_shared() and room.dtype == torch.uint8 for room in rooms)
+    places = [room.data_ptr() for room in rooms]
+    assert places[:3] == places[3:], "there is room enough: nothing new is made"
+    assert len(set(places)) == 3
+    larger = ring((100,))
+    assert larger.numel() == 100
+    assert larger.data_ptr() not in places

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from dygait.data.dataset import Sample
@@ -43,8 +44,43 @@ class Batch:
         )
 
 
-def collate(samples: list[Sample]) -> Batch:
+Room = Callable[[tuple[int, ...]], torch.Tensor]
+"""Gives uint8 memory of a shape, whatever it holds."""
+
+
+def fresh_room(shape: tuple[int, ...]) -> torch.Tensor:
+    """Return new memory."""
+    return torch.empty(shape, dtype=torch.uint8)
+
+
+class SharedRing:
+    """Memory that two processes share, used again and again in turn: a batch stands for `slots` - 1 further ones.
+
+    New shared memory for every batch costs more than filling it: the system gives it out page by page.
+
+    Args:
+        slots: how many pieces of memory take turns.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self.slots: list[torch.Tensor] = [torch.empty(0, dtype=torch.uint8) for _ in range(slots)]
+        self.turn = 0
+
+    def __call__(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """Return the memory whose turn it is, uint8 of a shape."""
+        needed = math.prod(shape)
+        self.turn = (self.turn + 1) % len(self.slots)
+        if self.slots[self.turn].numel() < needed:
+            self.slots[self.turn] = torch.empty(needed, dtype=torch.uint8).share_memory_()
+        return self.slots[self.turn][:needed].view(shape)
+
+
+def collate(samples: list[Sample], room: Room = fresh_room) -> Batch:
     """Pad samples to the longest.
+
+    Args:
+        samples: at least one.
+        room: where the batch goes.
 
     Raises:
         UserError: their frames differ in size.
@@ -56,11 +92,12 @@ def collate(samples: list[Sample]) -> Batch:
         )
     lengths = [len(s.silhouettes) for s in samples]
     longest = max(lengths)
-    padded = np.zeros((len(samples), longest, *sizes.pop()), np.uint8)
-    for row, sample in zip(padded, samples, strict=True):
-        row[: len(sample.silhouettes)] = sample.silhouettes
+    padded = room((len(samples), longest, *sizes.pop()))
+    for row, sample, length in zip(padded.numpy(), samples, lengths, strict=True):
+        row[:length] = sample.silhouettes
+        row[length:] = 0
     return Batch(
-        torch.from_numpy(padded),
+        padded,
         None if min(lengths) == longest else torch.tensor(lengths),
         torch.tensor([s.label for s in samples]),
         torch.tensor([s.sequence for s in samples]),

@@ -9,9 +9,27 @@ import cv2
 import torch
 from torch.utils.data import DataLoader
 
-from dygait.data.collate import Batch, collate
-from dygait.data.dataset import Request, SequenceDataset
+from dygait.data.collate import Batch, SharedRing, collate
+from dygait.data.dataset import Request, Sample, SequenceDataset
 from dygait.errors import LocalError, UserError
+
+_PREFETCH = 3
+"""Batches that each worker is ahead."""
+
+
+class _CollateInTurn:
+    """Collates in a worker into memory that it shares with the training process, in turn.
+
+    A worker is at most `_PREFETCH` batches ahead of the one that is in use; one more is spared for the batch before.
+    """
+
+    def __init__(self) -> None:
+        self.ring: SharedRing | None = None
+
+    def __call__(self, samples: list[Sample]) -> Batch:
+        if self.ring is None:  # made where it is used: in the worker
+            self.ring = SharedRing(_PREFETCH + 2)
+        return collate(samples, self.ring)
 
 
 def _one_thread(worker: int) -> None:
@@ -25,6 +43,8 @@ def make_loader(
 ) -> DataLoader[Any]:
     """Return a loader of `Batch`es.
 
+    With workers, a batch's silhouettes stand until the next but one is asked for: to keep them longer, copy them.
+
     Args:
         dataset: answers requests.
         sampler: yields the requests of a batch.
@@ -32,13 +52,13 @@ def make_loader(
         pin_memory: for copies to a GPU that do not wait.
     """
     several: dict[str, Any] = (
-        {"persistent_workers": True, "prefetch_factor": 4, "worker_init_fn": _one_thread} if workers else {}
+        {"persistent_workers": True, "prefetch_factor": _PREFETCH, "worker_init_fn": _one_thread} if workers else {}
     )
     return DataLoader(
         dataset,  # type: ignore[arg-type]
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=_CollateInTurn() if workers else collate,
         pin_memory=pin_memory,
         **several,
     )
