@@ -7,6 +7,7 @@ this processor, for a machine without a GPU.
 
     python scripts/benchmark_data.py                      # makes 528 sequences of about 80 frames in a temporary folder
     python scripts/benchmark_data.py --data PICKLES       # uses a tree of pickles, such as CASIA-B's
+    python scripts/benchmark_data.py --index 1000000      # how long an index of so many sequences takes to open
     python scripts/benchmark_data.py --json FILE          # {"ratios": ..., "details": ..., "environment": ...}
 
 30 frames of each sequence, batches of 8 people x 16 sequences, the page cache warm. Every figure is the median of
@@ -21,6 +22,7 @@ import os
 import pickle
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -48,6 +50,7 @@ from dygait.data import (
     open_store,
 )
 from dygait.data.packing import pack
+from dygait.data.stores.packed import ROW, write_index
 
 FRAMES, PEOPLE, EACH = 30, 8, 16
 WARM = 12
@@ -225,6 +228,51 @@ def measure(tree: PickleTree, store: PackedStore, repeats: int, batches: int) ->
     return {"ratios": ratios, "details": details}
 
 
+_OPEN = """
+import os, resource, sys, time
+sys.path.insert(0, sys.argv[1])
+from dygait.data import PackedStore
+def peak():
+    if not os.path.exists("/proc/self/status"):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # A new process takes its parent's ru_maxrss along; this it does not.
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+before = peak()
+start = time.perf_counter()
+store = PackedStore(sys.argv[2])
+seconds = time.perf_counter() - start
+kilobytes = peak() - before
+print(f"{len(store.table)} sequences: {seconds:.3f} s, {kilobytes / 1024:.0f} MiB")
+"""
+
+
+def make_index(root: Path, count: int) -> None:
+    """Write a store of one pixel for each sequence, whose views and file names are all different."""
+    rows = np.zeros(count, ROW)
+    numbers = np.arange(count)
+    rows["id"], rows["type"], rows["view"], rows["name"], rows["offset"] = (
+        numbers // 50, numbers // 5 % 10, numbers, numbers, numbers,
+    )  # fmt: skip
+    rows["frames"] = rows["height"] = rows["width"] = 1
+    root.mkdir()
+    (root / "frames-00000.bin").write_bytes(bytes(count))
+    (root / "envelopes.bin").write_bytes(b"")
+    names = {
+        "id": [f"{number:06d}" for number in range(-(-count // 50))],
+        "type": [f"{number:02d}" for number in range(10)],
+        "view": [f"view-{number:08d}" for number in range(count)],
+        "name": [f"view-{number:08d}.pkl" for number in range(count)],
+    }
+    write_index(root, rows, names, [count], 0, 1, "a benchmark")
+
+
+def time_opening(store: Path) -> str:
+    """Open a store in a process of its own, and return how long that took and how much memory."""
+    library = str(Path(__file__).resolve().parents[1] / "lib")
+    command = [sys.executable, "-c", _OPEN, library, str(store)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
 def main() -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description="Sequences a second of our loader, beside the field's way.")
@@ -232,10 +280,15 @@ def main() -> int:
     parser.add_argument("--store", type=Path, help="the same, packed; left out, it is packed in a temporary folder")
     parser.add_argument("--repeats", type=int, default=5, help="alternating repeats (default: %(default)s)")
     parser.add_argument("--batches", type=int, default=30, help="batches of a repeat (default: %(default)s)")
+    parser.add_argument("--index", type=int, metavar="N", help="only open an index of so many sequences")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as scratch:
+        if options.index:
+            make_index(Path(scratch) / "index", options.index)
+            print(time_opening(Path(scratch) / "index"))
+            return 0
         root, packed = options.data, options.store
         if root is None:
             root = Path(scratch) / "pickles"
@@ -246,6 +299,7 @@ def main() -> int:
         tree, store = open_store(root), PackedStore(packed)
         assert isinstance(tree, PickleTree), f"{root} is no tree of pickles"
         assert store.table.listed() == tree.table.listed(), f"{packed} does not hold the sequences of {root}"
+        print(f"opening the index of {time_opening(packed)}")
         result = measure(tree, store, options.repeats, options.batches)
     environment = {
         "processor": platform.processor() or platform.machine(),

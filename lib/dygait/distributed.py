@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from dygait.errors import LocalError, UserError
+from dygait.machine import available_cores
 
 T = TypeVar("T")
 
@@ -37,13 +38,6 @@ def is_main() -> bool:
 def local_processes() -> int:
     """Return how many processes of this run share the machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1")))
-
-
-def available_cores() -> int:
-    """Return how many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):  # Linux: a container or a batch job may hold fewer than the machine has
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def choose_device(local_rank: int, processes: int) -> torch.device:

@@ -56,3 +56,9 @@ def test_it_writes_the_ratios(tmp_path: Path) -> None:
     assert set(figures["ratios"]) == {"plain_0w", "plain_2w", "augmented_0w", "bytes_read"}
     assert all(value > 0 for value in figures["ratios"].values())
     assert figures["ratios"]["bytes_read"] > 2.4
+
+
+def test_an_index_that_opens(tmp_path: Path, module: ModuleType) -> None:
+    module.make_index(tmp_path / "index", 1234)
+    assert module.time_opening(tmp_path / "index").startswith("1234 sequences: 0.")
+    assert open_store(tmp_path / "index").table.key(1233) == ("000024", "06", "view-00001233")

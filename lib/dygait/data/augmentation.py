@@ -13,6 +13,7 @@ that a frame reaches from -0.5 to W - 0.5 and to H - 0.5.
 
 from __future__ import annotations
 
+import abc
 import math
 import threading
 from typing import Any
@@ -34,9 +35,8 @@ def _probability_problems(prob: float) -> list[Problem]:
     return [] if 0 <= prob <= 1 else [Problem(("prob",), f"must be a probability, from 0 to 1, got {prob}")]
 
 
-@TRANSFORMS.register("RandomHorizontalFlip")
-class RandomHorizontalFlip:
-    """Mirror the whole sequence left to right.
+class _OfWholeSequences(abc.ABC):
+    """What strikes a sequence with some probability, all of its frames alike, or leaves it as it is.
 
     Args:
         prob: how often.
@@ -53,9 +53,24 @@ class RandomHorizontalFlip:
         return _probability_problems(prob)
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return uint8 (S, H, W), mirrored or not."""
-        if rng.random() >= self.prob:
-            return frames
+        """Return uint8 (S, H, W), changed or not."""
+        return frames if rng.random() >= self.prob else self.change(frames, rng)
+
+    @abc.abstractmethod
+    def change(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return uint8 (S, H, W), changed."""
+
+
+@TRANSFORMS.register("RandomHorizontalFlip")
+class RandomHorizontalFlip(_OfWholeSequences):
+    """Mirror the whole sequence left to right.
+
+    Args:
+        prob: how often.
+    """
+
+    def change(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the mirror image."""
         rows = np.ascontiguousarray(frames).reshape(-1, frames.shape[2])
         return cv2.flip(rows, 1).reshape(frames.shape)
 
@@ -139,33 +154,17 @@ class RandomErasing:
         return int(down * (height - rows + 1)), int(right * (width - columns + 1)), rows, columns
 
 
-class _RandomWarp:
-    """What the warps share: bilinear, black where nothing was, the same for all frames.
+class _RandomWarp(_OfWholeSequences):
+    """What the warps share: bilinear, black where nothing was, the same for all frames."""
 
-    Args:
-        prob: how often.
-    """
-
-    divisor = 1.0
-
-    def __init__(self, prob: float = 0.5) -> None:
-        self.prob = prob
-
-    @staticmethod
-    def problems(prob: float = 0.5) -> list[Problem]:
-        """Return what is wrong with the keywords."""
-        return _probability_problems(prob)
-
-    def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return uint8 (S, H, W), warped or not."""
-        if rng.random() >= self.prob:
-            return frames
+    def change(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the frames, warped."""
         _, height, width = frames.shape
         return warp(frames, self.source(height, width, rng))
 
+    @abc.abstractmethod
     def source(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
         """Return the matrix (2, 3) or (3, 3) that says where a pixel of the result lies in the frame given."""
-        raise NotImplementedError
 
 
 @TRANSFORMS.register("RandomRotate")

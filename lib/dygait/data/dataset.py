@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dygait.data.frames import FrameSampler
-from dygait.data.stores import PackedStore, Store
+from dygait.data.stores import Store
 from dygait.data.transforms import Transform
 from dygait.errors import UserError
 
@@ -77,27 +77,26 @@ class SequenceDataset:
         """Return a measure of the sequences' lengths that costs no reading."""
         return self.store.sizes(self.places, self.file).tolist()
 
-    def geometries(self) -> dict[int, tuple[int, int]]:
-        """Return a position, and the frames' (H, W) there, for each size of frame that is known without reading.
-
-        A packed store knows all; of a tree of pickles, the first sequence is read.
-        """
-        if not isinstance(self.store, PackedStore):
-            return {0: self.silhouettes(0).shape[1:3]} if len(self) else {}
-        first: dict[tuple[int, int], int] = {}
-        for position, size in enumerate(self.store.geometries(self.places, self.file)):
-            first.setdefault(size, position)
-        return {position: size for size, position in first.items()}
-
     def silhouettes(self, position: int) -> np.ndarray:
         """Return every frame of a sequence as it is stored, uint8 (S, H, W), perhaps not yet read from the disk."""
-        place = int(self.places[position])
+        return self.stored(int(self.places[position]))
+
+    def stored(self, place: int) -> np.ndarray:
+        """Return every frame of the sequence at a place of the store; as `silhouettes`."""
+        self.require(place)
+        return self.store.read(place, self.file)
+
+    def require(self, place: int) -> None:
+        """Make sure that the sequence at a place of the store has the file in use.
+
+        Raises:
+            UserError: it has not.
+        """
         if self.file >= (there := self.store.files(place)):
             raise UserError(
                 f"data_cfg.data_in_use asks for file {self.file + 1} of {'/'.join(self.store.table.key(place))}, "
                 f"which has {there}"
             )
-        return self.store.read(place, self.file)
 
     def __getitem__(self, request: Request) -> Sample:
         stored = self.silhouettes(request.sequence)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator
+import pickle
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from dygait.data import writing
 from dygait.data.stores import PackedStore, PackedWriter, PickleTree, is_store, load_tree
+from dygait.data.stores.base import Progress
 from dygait.data.stores.packed import check_name
 from dygait.data.stores.pickles import parse_pickle, read_bytes
 from dygait.errors import UserError
-
-Progress = Callable[[Iterable[int], int], Iterable[int]]
-"""Wraps places, of which there are so many, to show a bar."""
 
 
 def _silent(places: Iterable[int], total: int) -> Iterable[int]:
@@ -53,15 +50,14 @@ def pack(source: str | Path, target: str | Path, skip_bad: bool = False, progres
     tree = load_tree(source)
     written, kept, refused = 0, 0, []
     with PackedWriter(target, f"pickle tree {tree.fingerprint}") as writer:
-        committed = time.monotonic()
         try:
             for place in progress(range(len(tree.table)), len(tree.table)):
-                for name in tree.names[place]:
-                    key = tree.table.key(place)
+                key = tree.table.key(place)
+                for file, name in enumerate(tree.names[place]):
                     if writer.holds(*key, name):
                         kept += 1
                         continue
-                    path = "/".join((str(tree.root), *key, name))
+                    path = tree.where(place, file)
                     try:
                         content = read_bytes(path)
                         frames = parse_pickle(content, path)
@@ -72,9 +68,6 @@ def pack(source: str | Path, target: str | Path, skip_bad: bool = False, progres
                         continue
                     writer.write(*key, frames, name, content)
                     written += 1
-                if time.monotonic() - committed > writing.COMMIT_SECONDS:
-                    writer.commit()
-                    committed = time.monotonic()
         except UserError:
             writer.commit()
             raise
@@ -97,8 +90,6 @@ def unpack(source: str | Path, target: str | Path, progress: Progress = _silent)
     Raises:
         UserError: the store is damaged, or the target is no folder.
     """
-    import pickle
-
     store, written = PackedStore(source), 0
     for row in progress(range(len(store.rows)), len(store.rows)):
         path = store.path(row)

@@ -5,16 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import time
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from dygait.data.stores import PackedWriter
-
-COMMIT_SECONDS = 20.0
-"""How much work an interruption of the writing of a packed store costs at most."""
 
 
 class SequenceWriter(Protocol):
@@ -84,11 +80,10 @@ class PickleTreeWriter:
 
 
 class PackedStoreWriter:
-    """The packed store, other files beside it or not; an interruption costs the last 20 seconds at most."""
+    """The packed store, other files beside it or not; an interruption costs the last seconds at most."""
 
     def __init__(self, root: Path) -> None:
         self._writer = PackedWriter(root, "raw pictures", others=True)
-        self._committed = time.monotonic()
 
     def holds(self, id: str, type: str, view: str) -> bool:
         """Tell whether a sequence is there, complete."""
@@ -101,9 +96,6 @@ class PackedStoreWriter:
             OSError: it could not be written; nothing of it is to be seen.
         """
         self._writer.write(id, type, view, frames, replace=True)
-        if time.monotonic() - self._committed > COMMIT_SECONDS:
-            self._writer.commit()
-            self._committed = time.monotonic()
 
     def close(self) -> None:
         """Commit, and let others write."""

@@ -217,9 +217,10 @@ def _check_geometry(config: Config, dataset: SequenceDataset) -> None:
         UserError: they come out of the transform at another size than the model is for.
     """
     model_cfg = complete_model_cfg(config.model_cfg.model_dump(), config.data_cfg.dataset_name)
-    for position, (height, width) in dataset.geometries().items():
-        stored = dataset.silhouettes(position)[:1]
-        where = dataset.store.where(int(dataset.places[position]), dataset.file)
+    dataset.require(int(dataset.places[0]))
+    for (height, width), place in dataset.store.geometries(dataset.places, dataset.file).items():
+        stored = dataset.stored(place)[:1]
+        where = dataset.store.where(place, dataset.file)
         try:
             found = list(dataset.transform(stored, np.random.default_rng(0)).shape[1:])
         except UserError as error:

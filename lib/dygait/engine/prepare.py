@@ -34,6 +34,7 @@ from tqdm import tqdm
 
 from dygait.data.partition import RULES, Partition, coverage, load_partition
 from dygait.data.writing import PackedStoreWriter, PickleTreeWriter, SequenceWriter
+from dygait.engine.run import write_atomically
 from dygait.errors import UserError
 from dygait.preprocess.command import PASSWORD
 from dygait.preprocess.jobs import Finished, Job, Plan, Result, run
@@ -303,8 +304,8 @@ def _report(output: Path, dataset: str, run_: _Run, partition: Partition | None)
             "ids_in_neither_set": sorted(ids - {*partition.train, *partition.test}),
         }
     content = {"dataset": dataset, **report, **absent}
-    _write(output / "prepare_report.json", json.dumps(content, indent=2) + "\n")
-    _write(output / "prepare_report.txt", as_text(f"{dataset}, prepared", report, said))
+    write_atomically(output / "prepare_report.json", json.dumps(content, indent=2) + "\n")
+    write_atomically(output / "prepare_report.txt", as_text(f"{dataset}, prepared", report, said))
     return content
 
 
@@ -325,10 +326,4 @@ def _claim(output: Path, ours: dict[str, Any]) -> None:
     elif output.exists() and (not output.is_dir() or any(p.name != JOURNAL for p in output.iterdir())):
         raise UserError(f"--output {output}: not empty and not made by `dygait prepare`; give another folder")
     output.mkdir(parents=True, exist_ok=True)
-    _write(path, json.dumps(ours, indent=2) + "\n")
-
-
-def _write(path: Path, content: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(content, encoding="utf-8")
-    part.replace(path)
+    write_atomically(path, json.dumps(ours, indent=2) + "\n")

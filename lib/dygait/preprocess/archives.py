@@ -88,7 +88,7 @@ def _below(path: str, name: str, depth: int) -> Iterator[Blob]:
         for child in sorted(os.listdir(path), key=in_order):  # noqa: PTH208 - names alone
             yield from _below(f"{path}/{child}", f"{name}/{child}", depth + 1)
     elif _FOREIGN.search(path):
-        raise UserError(f"{path}: this kind of archive is not read; unpack it (7z x) and give the folder as --input")
+        raise _foreign(path)
     else:
         status = os.stat(path)  # noqa: PTH116 - likewise
         if stat.S_ISREG(status.st_mode):
@@ -170,7 +170,7 @@ def _zip_members(archive: Blob, password: str | None, wanted: Callable[[str], bo
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise _unsafe(archive.name, info.filename, "a link or a device")
         if _FOREIGN.search(name):
-            raise UserError(f"{archive.name}/{name}: this kind of archive is not read; unpack it and give the folder")
+            raise _foreign(f"{archive.name}/{name}")
         if not info.is_dir() and wanted(f"{archive.name}/{name}"):
             found.append((name, info))
     _try_password(book, [info for _, info in found], archive.name, password)
@@ -218,7 +218,7 @@ def _tar_members(name: str, file: IO[bytes], wanted: Callable[[str], bool]) -> I
             if not info.isreg():
                 raise _unsafe(name, info.name, "a link or a device")
             if _FOREIGN.search(inner):
-                raise UserError(f"{name}/{inner}: this kind of archive is not read; unpack it and give the folder")
+                raise _foreign(f"{name}/{inner}")
             if wanted(f"{name}/{inner}"):
                 if info.size > LARGEST_INNER:
                     raise UserError(f"{name}/{inner}: too large to be read in place; unpack {name} first")
@@ -273,6 +273,10 @@ def _try_password(book: zipfile.ZipFile, infos: list[zipfile.ZipInfo], name: str
     # Of a large one the checksum is far away; one wrong password in 256 gets here, but not past this.
     if re.search(r"gz$", smallest.filename, re.IGNORECASE) and not head.startswith(b"\x1f\x8b"):
         raise _wrong_password(name)
+
+
+def _foreign(name: str) -> UserError:
+    return UserError(f"{name}: this kind of archive is not read; unpack it (7z x) and give the folder as --input")
 
 
 def _wrong_password(name: str) -> UserError:

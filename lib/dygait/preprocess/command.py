@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
+from dygait.machine import available_cores
 from dygait.preprocess.layouts import LAYOUTS
 
 PASSWORD = "DYGAIT_PASSWORD"
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--password", metavar="X", help=f"of encrypted archives; better in the environment variable {PASSWORD}"
     )
-    parser.add_argument("--workers", type=int, default=_processors(), help="processes (default: all, %(default)s)")
+    parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default: all, %(default)s)")
     parser.add_argument("--height", type=int, default=64, help="rows of a frame (default: %(default)s)")
     parser.add_argument(
         "--partition", metavar="FILE", help="report the ids that this partition has and the input has not, "
@@ -46,8 +46,3 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _dataset(name: str) -> str:
     return {known.lower(): known for known in LAYOUTS}.get(name.lower(), name)
-
-
-def _processors() -> int:
-    # Of the machine, those that this process may use.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ class Plan:
     Attributes:
         layout: of the dataset.
         password: of encrypted archives.
-        is_done: archives for which this is true are left alone.
+        done: large tars, as (name, size), that need not be read again.
         unmatched: pictures met so far that fit no rule.
         failures: archives that could not be read, and why.
     """
@@ -94,13 +95,10 @@ class Plan:
         """
         for top in inputs:
             name = top.resolve().name
-            yield from self._listed((blob for blob in files_below(top) if not self._ignored(blob.name)), name, 0)
-
-    def _ignored(self, name: str) -> bool:
-        return self.layout.ignores(name)
+            yield from self._listed((blob for blob in files_below(top) if not self.layout.ignores(blob.name)), name, 0)
 
     def _wanted(self, name: str) -> bool:
-        return not self._ignored(name) and (_is_picture(name) or Blob(name, 0).is_archive)
+        return _is_wanted(self.layout, name)
 
     def _listed(self, blobs: Iterator[Blob], source: str, depth: int) -> Iterator[Job | Finished]:
         """Plan files that come in order of their folders: those of a group follow each other."""
@@ -223,15 +221,11 @@ def _unpacked(archive: Blob, layout: Layout, password: str | None) -> Iterator[B
     """Yield the pictures of an archive and of those within it."""
     size = 0
     waiting = [(archive, 1)]
-
-    def wanted(name: str) -> bool:
-        return not layout.ignores(name) and (_is_picture(name) or Blob(name, 0).is_archive)
-
     while waiting:
         inner, depth = waiting.pop()
         if depth > _DEEPEST_ARCHIVE:
             raise UserError(f"{inner.name}: more than {_DEEPEST_ARCHIVE} archives within each other; unpack it first")
-        for blob in members(inner, password, wanted):
+        for blob in members(inner, password, partial(_is_wanted, layout)):
             size += blob.size
             if size > _LARGEST_HELD:
                 raise UserError(f"{archive.name}: holds more than {_LARGEST_HELD >> 30} GiB; unpack it first")
@@ -239,6 +233,10 @@ def _unpacked(archive: Blob, layout: Layout, password: str | None) -> Iterator[B
                 waiting.append((blob, depth + 1))
             else:
                 yield blob
+
+
+def _is_wanted(layout: Layout, name: str) -> bool:
+    return not layout.ignores(name) and (_is_picture(name) or Blob(name, 0).is_archive)
 
 
 def _is_picture(name: str) -> bool:

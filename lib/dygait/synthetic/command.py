@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dygait.errors import UserError
+from dygait.machine import available_cores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format", choices=("pickle", "png"), default="pickle", help="64x64 frames, or raw 320x240 pictures"
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other people (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=_processors(), help="processes (default: all, %(default)s)")
+    parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default: all, %(default)s)")
     parser.add_argument("--train-ids", type=int, metavar="N", help="training ids, instead of the preset's")
     parser.add_argument("--test-ids", type=int, metavar="N", help="test ids, instead of the preset's")
     parser.add_argument(
@@ -86,8 +86,3 @@ def main(args: argparse.Namespace, normalise: Callable[[np.ndarray], np.ndarray 
         )
         print(f"partition {args.output / 'SynGait.json'}")
     return 0
-
-
-def _processors() -> int:
-    # Of the machine, those that this process may use.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -36,3 +36,14 @@ def test_ids_are_kept_apart_and_frames_found(silhouette_tree: TreeFactory, tmp_p
     ]  # fmt: skip
     assert both.fingerprint not in [part.fingerprint for part in parts]
     assert both.fingerprint != SeveralStores(parts[::-1]).fingerprint
+
+
+def test_the_sizes_of_frames_of_all_are_known(silhouette_tree: TreeFactory, tmp_path: Path) -> None:
+    small = silhouette_tree(tmp_path / "small", ids=["001"], types=["nm-01"], views=["000", "090"], size=(6, 4))
+    large = silhouette_tree(tmp_path / "large", ids=["001", "002"], types=["nm-01"], views=["000"], size=(8, 4))
+    pack(large, tmp_path / "packed")
+    both = SeveralStores([open_store(small), PackedStore(tmp_path / "packed")])
+    assert both.geometries(np.arange(4)) == {(6, 4): 0, (8, 4): 2}
+    assert both.geometries(np.array([3, 2])) == {(8, 4): 3}
+    for size, place in both.geometries(np.arange(4)).items():
+        assert both.read(place).shape[1:] == size

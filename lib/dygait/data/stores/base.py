@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from dygait.data.sequences import SequenceTable
+
+Progress = Callable[[Iterable[int], int], Iterable[int]]
+"""Wraps places, of which there are so many, to show a bar."""
 
 
 class Store(Protocol):
@@ -49,3 +53,9 @@ class Store(Protocol):
 
     def sizes(self, places: np.ndarray, file: int = 0) -> np.ndarray:
         """Return a measure of the lengths of some sequences that costs no reading, int64."""
+
+    def geometries(self, places: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
+        """Return each (H, W) of the frames of some sequences that is known, with the place of one that has it.
+
+        A store that does not know reads the first.
+        """

@@ -8,21 +8,18 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from dygait.data.stores.base import Store
-from dygait.data.stores.packed import PackedStore, PackedWriter
+from dygait.data.stores.base import Progress, Store
+from dygait.data.stores.packed import PackedStore, PackedWriter, try_lock
 from dygait.errors import UserError
 
 _PREFIX = "dygait-cache-"
 _GRACE_SECONDS = 60.0
 _alive: list[BinaryIO] = []  # locks that are held as long as this process lives, however it ends
-
-Progress = Callable[[Iterable[int], int], Iterable[int]]
 
 
 def memory_folder(token: str) -> Path:
@@ -44,7 +41,7 @@ def fill_cache(store: Store, places: np.ndarray, file: int, folder: Path, progre
         alive = folder.with_name(f"{folder.name}.alive").open("wb")
         atexit.register(Path(alive.name).unlink, missing_ok=True)
         _alive.append(alive)
-        _try_lock(alive)
+        try_lock(alive)
         with PackedWriter(folder, f"cache of {store.root}") as writer:
             for place in progress(places.tolist(), len(places)):
                 writer.write(*store.table.key(place), store.read(place, file))
@@ -62,20 +59,9 @@ def _remove_abandoned(base: Path) -> None:
         with contextlib.suppress(OSError):
             if time.time() - old.stat().st_mtime > _GRACE_SECONDS:
                 with old.open("rb") as file:
-                    if _try_lock(file):
+                    if try_lock(file):
                         shutil.rmtree(old.with_suffix(""), ignore_errors=True)
                         old.unlink()
-
-
-def _try_lock(file: BinaryIO) -> bool:
-    """Lock a file for this process; False where another holds it, or the system has no locks."""
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):
-        return False
-    return True
 
 
 def open_cache(folder: Path) -> PackedStore:

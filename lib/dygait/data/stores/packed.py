@@ -19,6 +19,7 @@ import contextlib
 import hashlib
 import json
 import os
+import time
 import zlib
 from collections.abc import Iterator
 from io import FileIO
@@ -36,6 +37,9 @@ FORMAT = "dygait-store"
 VERSION = 1
 SHARD_BYTES = 2**31
 """A file of frames is full at this size."""
+
+COMMIT_SECONDS = 20.0
+"""How much work an interruption of a writer costs at most."""
 
 ROW = np.dtype(
     [
@@ -112,13 +116,14 @@ class PackedStore:
 
     def sizes(self, places: np.ndarray, file: int = 0) -> np.ndarray:
         """Return the numbers of frames of some sequences, int64."""
-        rows = np.minimum(self._first[places] + file, self._last[places] - 1)
-        return self.rows["frames"][rows].astype(np.int64)
+        return self.rows["frames"][self._rows_of(places, file)].astype(np.int64)
 
-    def geometries(self, places: np.ndarray, file: int = 0) -> list[tuple[int, int]]:
-        """Return (H, W) of the frames of some sequences."""
-        rows = np.minimum(self._first[places] + file, self._last[places] - 1)
-        return list(zip(self.rows["height"][rows].tolist(), self.rows["width"][rows].tolist(), strict=True))
+    def geometries(self, places: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
+        """Return every (H, W) of the frames of some sequences, with the place of the first that has it."""
+        rows = self._rows_of(places, file)
+        sizes = np.stack([self.rows["height"][rows], self.rows["width"][rows]], 1)
+        different, first = np.unique(sizes, axis=0, return_index=True)
+        return {(h, w): int(places[at]) for (h, w), at in zip(different.tolist(), first.tolist(), strict=True)}
 
     def frames(self, row: int) -> np.ndarray:
         """Return the frames of a row of the index, uint8 (S, H, W), mapped."""
@@ -129,8 +134,7 @@ class PackedStore:
 
     def label(self, row: int) -> str:
         """Return what to call a row of the index in a message."""
-        entry = self.rows[row]
-        return f"{self.root}: " + "/".join(self.names[field][int(entry[field])] for field in _NAMES)
+        return f"{self.root}: " + "/".join(self.path(row))
 
     def path(self, row: int) -> tuple[str, ...]:
         """Return (id, type, view, file name) of a row of the index."""
@@ -164,6 +168,9 @@ class PackedStore:
         if zlib.crc32(self.frames(row).data) != int(self.rows[row]["checksum"]):
             raise UserError(f"{self.label(row)} is damaged: its frames do not have the checksum of what was written")
 
+    def _rows_of(self, places: np.ndarray, file: int) -> np.ndarray:
+        return np.minimum(self._first[places] + file, self._last[places] - 1)
+
     def _map(self, shard: int) -> np.ndarray:
         if shard not in self._maps:
             try:
@@ -176,7 +183,8 @@ class PackedStore:
 class PackedWriter:
     """Writes a packed store, or appends to one.
 
-    What was written counts from `commit` on, or from `close`; of a writer that was interrupted, the last commit stands.
+    What was written counts from `commit` on, or from `close`; writing commits now and then by itself. Of a writer that
+    was interrupted, the last commit stands.
 
     Args:
         root: the folder; made if need be.
@@ -205,6 +213,7 @@ class PackedWriter:
         self._generation = 0
         self._sealed: dict[bytes, tuple[int, int]] = {}
         self._changed = False
+        self._committed = time.monotonic()
         if (self.root / MANIFEST).exists():
             self._resume()
         self._frames: FileIO | None = None
@@ -264,6 +273,8 @@ class PackedWriter:
         self._rows.append((*path, len(self._shards) - 1, *frames.shape, offset, zlib.crc32(frames.data), size, where))
         self._paths.add(path)
         self._changed = True
+        if time.monotonic() - self._committed > COMMIT_SECONDS:
+            self.commit()
 
     def commit(self) -> None:
         """Make what was written part of the store, to stay."""
@@ -285,6 +296,7 @@ class PackedWriter:
             self.root, rows, names, self._shards, self._envelopes, self._generation, self.source, self.shard_bytes
         )
         self._changed = False
+        self._committed = time.monotonic()
 
     def close(self) -> None:
         """Commit, and let others write."""
@@ -431,15 +443,23 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
 def _lock(root: Path) -> BinaryIO:
     """Take the folder for one writer; the system lets go of it when the process ends, however it ends."""
     file = (root / ".lock").open("wb")
-    with contextlib.suppress(ImportError):
-        import fcntl
-
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            raise UserError(f"{root} is being written by another process: wait for it to end") from None
+    if try_lock(file) is False:
+        file.close()
+        raise UserError(f"{root} is being written by another process: wait for it to end")
     return file
+
+
+def try_lock(file: BinaryIO) -> bool | None:
+    """Lock a file for this process, until it is closed: False where another holds it, None where there are no locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def is_store(root: str | Path) -> bool:

@@ -146,6 +146,11 @@ class PickleTree:
         """Return the sizes in bytes of some sequences' pickles, int64."""
         return np.array([self.file_sizes[p][min(file, len(self.file_sizes[p]) - 1)] for p in places.tolist()], np.int64)
 
+    def geometries(self, places: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
+        """Return (H, W) of the frames of the first of some sequences, and its place."""
+        _, height, width = self.read(int(places[0]), file).shape
+        return {(height, width): int(places[0])}
+
 
 def _folders(path: str) -> Iterator[os.DirEntry[str]]:
     with os.scandir(path) as entries:

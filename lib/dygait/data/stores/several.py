@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,11 +56,24 @@ class SeveralStores:
     def sizes(self, places: np.ndarray, file: int = 0) -> np.ndarray:
         """Return a measure of the lengths of some sequences; it compares within a dataset."""
         sizes = np.empty(len(places), np.int64)
+        for store, first, mine in self._divided(places):
+            sizes[mine] = store.sizes(places[mine] - first, file)
+        return sizes
+
+    def geometries(self, places: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
+        """Return each (H, W) that the stores know of, with the place of one that has it."""
+        found: dict[tuple[int, int], int] = {}
+        for store, first, mine in self._divided(places):
+            if mine.any():
+                for size, place in store.geometries(places[mine] - first, file).items():
+                    found.setdefault(size, first + place)
+        return found
+
+    def _divided(self, places: np.ndarray) -> Iterator[tuple[Store, int, np.ndarray]]:
+        """Yield each store, where its places begin, and which of some places are its own, bool."""
         which = np.searchsorted(self._first, places, side="right") - 1
         for number, store in enumerate(self.stores):
-            mine = which == number
-            sizes[mine] = store.sizes(places[mine] - self._first[number], file)
-        return sizes
+            yield store, int(self._first[number]), which == number
 
     def _of(self, place: int) -> tuple[Store, int]:
         number = int(np.searchsorted(self._first, place, side="right")) - 1
