@@ -138,7 +138,7 @@ def ours(
         np.arange(len(store.table)),
         list(store.table.ids.names),
         FrameSampler("fixed_ordered", frames_num_fixed=FRAMES),
-        build_transform(AUGMENTED if augment else PLAIN),
+        [build_transform(AUGMENTED if augment else PLAIN)],
     )
 
     def run(count: int) -> Iterator[Any]:

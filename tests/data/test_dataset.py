@@ -41,8 +41,14 @@ def root(silhouette_tree: TreeFactory) -> Path:
 def dataset(root: Path, kind: str = "unfixed_unordered", **more: Any) -> SequenceDataset:
     store = open_store(root)
     frames = FrameSampler(kind, frames_num_fixed=5, frames_num_min=2, frames_num_max=6)
+    transforms = [build_transform(FLIP)] * sum(more.get("data_in_use", [True]))
     return SequenceDataset(
-        store, np.arange(len(store.table)), ["001", "002", "003"], frames, build_transform(FLIP), **more
+        store,
+        np.arange(len(store.table)),
+        ["001", "002", "003"],
+        frames,
+        transforms,
+        **more,
     )
 
 
@@ -87,13 +93,58 @@ class TestDataset:
         assert dataset(root, data_in_use=[True, False])[Request(0, (0, 0, 0))].silhouettes.max() == 255
         assert dataset(root)[Request(0, (0, 0, 0))].silhouettes.max() == 255
 
+    def test_modalities_show_the_same_frames_under_the_same_changes(self, root: Path) -> None:
+        for place in range(16):
+            path = Path(dataset(root).store.where(place))
+            path.with_name("zzz.pkl").write_bytes(pickle.dumps(255 - read_pickle(path)))
+        made = dataset(root, data_in_use=[True, True])
+        several = SequenceDataset(
+            made.store,
+            made.places,
+            [],
+            made.frames,
+            [build_transform({"type": "BaseSilCuttingTransform"})],
+        )
+        turned = 0
+        for iteration in range(8):
+            sample = made[Request(3, (0, iteration, 0))]
+            (other,) = sample.others
+            np.testing.assert_array_equal(other, 255 - sample.silhouettes)
+            turned += not np.array_equal(sample.silhouettes, several[Request(3, (0, iteration, 0))].silhouettes)
+        assert 0 < turned < 8, "some are flipped, some are not"
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_modalities_come_in_one_batch(self, root: Path, workers: int) -> None:
+        for place in range(16):
+            path = Path(dataset(root).store.where(place))
+            path.with_name("zzz.pkl").write_bytes(pickle.dumps(255 - read_pickle(path)))
+        made = dataset(root, data_in_use=[True, True])
+        requests = [[Request(p, (0, i, p)) for p in range(6)] for i in range(12)]
+        count = 0
+        for batch in batches(make_loader(made, requests, workers, False)):
+            count += 1
+            lengths = batch.lengths if batch.lengths is not None else torch.full((6,), batch.silhouettes.shape[1])
+            for row, length in enumerate(lengths.tolist()):
+                assert (batch.others[0][row, :length] == 255 - batch.silhouettes[row, :length]).all()
+                assert not batch.others[0][row, length:].any()
+            first, second = batch.scaled([255, 51])
+            assert torch.equal(first, batch.silhouettes.float() / 255)
+            assert torch.equal(second, batch.others[0].float() / 51)
+        assert count == 12
+
+    def test_modalities_of_different_lengths_are_refused(self, root: Path) -> None:
+        path = Path(dataset(root).store.where(0))
+        path.with_name("zzz.pkl").write_bytes(pickle.dumps(np.zeros((99, 8, 64), np.uint8)))
+        with pytest.raises(UserError, match=rf"^{path.with_name('zzz.pkl')} has 99 frames, {path} has \d; the mod"):
+            dataset(root, data_in_use=[True, True])[Request(0, (0, 0, 0))]
+
     def test_a_file_that_is_not_there(self, root: Path) -> None:
         with pytest.raises(UserError, match=r"data_in_use asks for file 2 of 001/nm-01/000, which has 1"):
             dataset(root, data_in_use=[False, True])[Request(0, (0, 0, 0))]
 
     def test_what_a_transform_refuses_names_the_file(self, root: Path) -> None:
         made = dataset(root)
-        made.transform = build_transform({"type": "BaseSilCuttingTransform", "cutting": 40})
+        made.transforms = (build_transform({"type": "BaseSilCuttingTransform", "cutting": 40}),)
         with pytest.raises(UserError, match=rf"^{root}/001/nm-01/000/000.pkl: cutting 40 columns"):
             made[Request(0, (0, 0, 0))]
 

@@ -19,6 +19,8 @@ import dygait
 from dygait.config import load_config
 from dygait.data.packing import pack
 from dygait.engine import build
+from dygait.modeling import MODELS
+from dygait.modeling.models.dygait import DyGait
 from experiments import REPOSITORY, TRAIN, Experiment, environment, make_experiment
 
 LOSSES = ("triplet/loss", "softmax/loss")
@@ -388,3 +390,80 @@ def test_resolved_configuration_gives_the_same_run(experiment: Experiment, train
     copy = tmp_path / "again.yaml"
     copy.write_text(yaml.safe_dump(content))
     assert Experiment(copy, experiment.root, experiment.output).train() == trained.scalars()
+
+
+class TestUnreadableSequences:
+    @pytest.fixture
+    def damaged(self, tmp_path: Path) -> Experiment:
+        made = make_experiment(tmp_path)
+        (made.root / "002" / "nm-01" / "090" / "090.pkl").write_bytes(b"rotten")
+        (made.root / "006" / "bg-01" / "000" / "000.pkl").write_bytes(b"")
+        return made
+
+    @pytest.mark.parametrize(("phase", "named"), [("train", "002/nm-01/090/090.pkl"), ("test", "006/bg-01/000")])
+    def test_stop_the_run_before_it_begins(
+        self, damaged: Experiment, capsys: pytest.CaptureFixture[str], phase: str, named: str
+    ) -> None:
+        if phase == "test":
+            damaged.train("data_cfg.on_error=skip", "trainer_cfg.total_iter=1")
+        capsys.readouterr()
+        assert damaged.run(phase) == 2
+        said = capsys.readouterr().err
+        assert "1 of " in said
+        assert "sequences cannot be used" in said
+        assert named in said
+        assert "data_cfg.on_error" in said
+
+    @pytest.mark.parametrize("cache", ["false", "true"])
+    def test_are_left_out_and_counted_where_that_is_asked(self, damaged: Experiment, cache: str) -> None:
+        damaged.train("data_cfg.on_error=skip", f"data_cfg.cache={cache}")
+        assert damaged.run("test", "data_cfg.on_error=skip", f"data_cfg.cache={cache}") == 0
+        for phase, named in (("train", "002/nm-01/090/090.pkl"), ("test", "006/bg-01/000/000.pkl")):
+            notes = json.loads((damaged.folder / "logs" / f"run_{phase}.json").read_text())["data"]["notes"]
+            (note,) = (n for n in notes if "on_error" in n)
+            assert note.startswith("1 of ")
+            assert named in note
+
+    def test_skip_stops_where_nothing_is_left(self, damaged: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+        for path in damaged.root.rglob("*.pkl"):
+            path.write_bytes(b"")
+        assert damaged.run("train", "data_cfg.on_error=skip") == 2
+        assert "none is left" in capsys.readouterr().err
+
+
+class TestSeveralModalities:
+    @pytest.fixture
+    def two(self, tmp_path: Path) -> Experiment:
+        """A tree with two files for each sequence, and a configuration that reads both."""
+        made = make_experiment(tmp_path)
+        for path in list(made.root.rglob("*.pkl")):
+            path.with_name("zzz.pkl").write_bytes(path.read_bytes())
+        settings = yaml.safe_load(made.config.read_text())
+        settings["data_cfg"]["data_in_use"] = [True, True]
+        for section in ("trainer_cfg", "evaluator_cfg"):
+            settings[section]["transform"] = [{"type": "BaseSilTransform"}, {"type": "BaseSilTransform", "divisor": 51}]
+        made.config.write_text(yaml.safe_dump(settings))
+        return made
+
+    @pytest.mark.parametrize("cache", ["false", "true"])
+    def test_reach_a_model_that_takes_them(self, two: Experiment, monkeypatch: pytest.MonkeyPatch, cache: str) -> None:
+        seen = []
+
+        class Both(DyGait):
+            modalities = 2
+
+            def forward(self, inputs, lengths=None):  # type: ignore[no-untyped-def]
+                first, second = inputs
+                seen.append(torch.allclose(second, 5 * first))
+                return super().forward(first, lengths)
+
+        monkeypatch.setattr(MODELS, "get", lambda name: Both)
+        monkeypatch.setattr(MODELS, "build", lambda spec: Both(**{k: v for k, v in spec.items() if k != "model"}))
+        two.train(f"data_cfg.cache={cache}")
+        assert two.run("test", f"data_cfg.cache={cache}") == 0
+        assert len(seen) > 4
+        assert all(seen)
+
+    def test_are_refused_where_the_model_takes_one(self, two: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+        assert two.run("train") == 2
+        assert "data_in_use reads 2 file(s) of a sequence, but the model DyGait takes 1" in capsys.readouterr().err

@@ -63,7 +63,14 @@ class DataCfg(Section):
         None, description="The dataset's name at test time, where it differs: what chooses the protocol then."
     )
     data_in_use: list[bool] | None = Field(
-        None, description="A mask over the sorted files of a sequence; exactly one may be true. Absent: the first file."
+        None,
+        description="A mask over the sorted files of a sequence, true for each that is read. Absent: the first file. "
+        "With several true (several modalities), `transform` is a list with one for each; the model must take them.",
+    )
+    on_error: Literal["stop", "skip"] = Field(
+        "stop",
+        description="What a sequence that cannot be read does. Every one in use is read once before the run begins: "
+        "`stop` names them and ends the run, `skip` leaves them out and counts them.",
     )
 
     @model_validator(mode="after")
@@ -76,10 +83,15 @@ class DataCfg(Section):
         return self
 
     @model_validator(mode="after")
-    def _one_modality(self) -> DataCfg:
-        if self.data_in_use is not None and sum(self.data_in_use) != 1:
-            raise ValueError("this version reads one file per sequence: set exactly one entry of data_in_use to true")
+    def _some_file(self) -> DataCfg:
+        if self.data_in_use is not None and not any(self.data_in_use):
+            raise ValueError("data_in_use: set at least one entry to true")
         return self
+
+    @property
+    def modalities(self) -> int:
+        """How many files of a sequence are read."""
+        return 1 if self.data_in_use is None else sum(self.data_in_use)
 
 
 class TransformCfg(Component):
@@ -239,6 +251,18 @@ class Config(Section):
     scheduler_cfg: SchedulerCfg = Field(default_factory=SchedulerCfg)
     trainer_cfg: TrainerCfg = Field(default_factory=TrainerCfg)
     evaluator_cfg: EvaluatorCfg = Field(default_factory=EvaluatorCfg)
+
+    @model_validator(mode="after")
+    def _a_transform_for_each_modality(self) -> Config:
+        wanted = self.data_cfg.modalities
+        for name, section in (("trainer_cfg", self.trainer_cfg), ("evaluator_cfg", self.evaluator_cfg)):
+            listed = len(section.transform) if isinstance(section.transform, list) else 1
+            if wanted > 1 and listed != wanted:
+                raise ValueError(
+                    f"{name}.transform: data_cfg.data_in_use reads {wanted} files of a sequence, so it must be a list "
+                    f"of {wanted} transforms, one for each (it has {listed}; Compose makes one of several)"
+                )
+        return self
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain containers, as they are written to the resolved YAML."""

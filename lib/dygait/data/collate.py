@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from dygait.data.dataset import Sample
@@ -21,16 +22,19 @@ class Batch:
         lengths: int64 (N,), or None where all have S frames.
         labels: int64 (N,).
         sequences: int64 (N,), positions in the dataset.
+        others: the other modalities, each uint8 (N, S, H', W') of the same lengths.
     """
 
     silhouettes: torch.Tensor
     lengths: torch.Tensor | None
     labels: torch.Tensor
     sequences: torch.Tensor
+    others: tuple[torch.Tensor, ...] = ()
 
     def pin_memory(self) -> Batch:
         """Move to page-locked memory, from where a copy to the GPU does not wait; the loader calls it."""
         self.silhouettes = self.silhouettes.pin_memory()
+        self.others = tuple(other.pin_memory() for other in self.others)
         self.labels = self.labels.pin_memory()
         return self
 
@@ -41,7 +45,18 @@ class Batch:
             self.lengths,
             self.labels.to(device, non_blocking=True),
             self.sequences,
+            tuple(other.to(device, non_blocking=True) for other in self.others),
         )
+
+    def scaled(self, divisors: Sequence[float]) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """Return what a model takes: the silhouettes as float32 in 0..1, or a tuple of every modality.
+
+        Args:
+            divisors: one for each modality.
+        """
+        pairs = zip((self.silhouettes, *self.others), divisors, strict=True)
+        made = tuple(levels.float() / divisor for levels, divisor in pairs)
+        return made if self.others else made[0]
 
 
 Room = Callable[[tuple[int, ...]], torch.Tensor]
@@ -85,20 +100,26 @@ def collate(samples: list[Sample], room: Room = fresh_room) -> Batch:
     Raises:
         UserError: their frames differ in size.
     """
-    sizes = {s.silhouettes.shape[1:] for s in samples}
+    lengths = [len(s.silhouettes) for s in samples]
+    modalities = zip(*((s.silhouettes, *s.others) for s in samples), strict=True)
+    silhouettes, *others = (_padded(frames, room) for frames in modalities)
+    return Batch(
+        silhouettes,
+        None if min(lengths) == max(lengths) else torch.tensor(lengths),
+        torch.tensor([s.label for s in samples]),
+        torch.tensor([s.sequence for s in samples]),
+        tuple(others),
+    )
+
+
+def _padded(sequences: Sequence[np.ndarray], room: Room) -> torch.Tensor:
+    sizes = {frames.shape[1:] for frames in sequences}
     if len(sizes) > 1:
         raise UserError(
             f"frames of different sizes in one batch: {sorted(sizes)}; prepare the dataset at one size or cut to one"
         )
-    lengths = [len(s.silhouettes) for s in samples]
-    longest = max(lengths)
-    padded = room((len(samples), longest, *sizes.pop()))
-    for row, sample, length in zip(padded.numpy(), samples, lengths, strict=True):
-        row[:length] = sample.silhouettes
-        row[length:] = 0
-    return Batch(
-        padded,
-        None if min(lengths) == longest else torch.tensor(lengths),
-        torch.tensor([s.label for s in samples]),
-        torch.tensor([s.sequence for s in samples]),
-    )
+    padded = room((len(sequences), max(map(len, sequences)), *sizes.pop()))
+    for row, frames in zip(padded.numpy(), sequences, strict=True):
+        row[: len(frames)] = frames
+        row[len(frames) :] = 0
+    return padded

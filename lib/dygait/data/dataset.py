@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,11 +27,13 @@ class Sample(NamedTuple):
         silhouettes: uint8 (S, H, W).
         label: the person's number among the training ids; -1 at test time.
         sequence: the sequence's position in the dataset.
+        others: the same frames of the sequence's other modalities, each uint8 (S, H', W').
     """
 
     silhouettes: np.ndarray
     label: int
     sequence: int
+    others: tuple[np.ndarray, ...] = ()
 
 
 class SequenceDataset:
@@ -43,8 +46,11 @@ class SequenceDataset:
         places: int64 (n,), which of its sequences.
         ids: the ids that have labels, in label order; others get -1.
         frames: which frames of a sequence are used.
-        transform: uint8 (S, H, W) to uint8 (S, H', W').
-        data_in_use: a mask over the sorted files of a sequence with one true entry; None: the first file.
+        transforms: uint8 (S, H, W) to uint8 (S, H', W'), one for each file in use.
+        data_in_use: a mask over the sorted files of a sequence, true for those in use; None: the first file.
+
+    Of a sequence with several files in use (several modalities) the same frames of each are taken, and each transform
+    draws the same random numbers, so that equal transforms make equal changes.
     """
 
     def __init__(
@@ -53,7 +59,7 @@ class SequenceDataset:
         places: np.ndarray,
         ids: list[str],
         frames: FrameSampler,
-        transform: Transform,
+        transforms: Sequence[Transform],
         data_in_use: list[bool] | None = None,
     ) -> None:
         self.store = store
@@ -62,8 +68,9 @@ class SequenceDataset:
         by_code = np.array([label_of.get(name, -1) for name in store.table.ids.names], np.int64)
         self.labels: list[int] = by_code[store.table.ids.codes[places]].tolist()
         self.frames = frames
-        self.transform = transform
-        self.file = data_in_use.index(True) if data_in_use else 0
+        self.transforms = tuple(transforms)
+        self.files = files_in_use(data_in_use)
+        assert len(self.files) == len(self.transforms)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -75,7 +82,7 @@ class SequenceDataset:
 
     def sizes(self) -> list[int]:
         """Return a measure of the sequences' lengths that costs no reading."""
-        return self.store.sizes(self.places, self.file).tolist()
+        return self.store.sizes(self.places, self.files[0]).tolist()
 
     def silhouettes(self, position: int) -> np.ndarray:
         """Return every frame of a sequence as it is stored, uint8 (S, H, W), perhaps not yet read from the disk."""
@@ -84,7 +91,7 @@ class SequenceDataset:
     def stored(self, place: int) -> np.ndarray:
         """Return every frame of the sequence at a place of the store; as `silhouettes`."""
         self.require(place)
-        return self.store.read(place, self.file)
+        return self.store.read(place, self.files[0])
 
     def require(self, place: int) -> None:
         """Make sure that the sequence at a place of the store has the file in use.
@@ -92,21 +99,66 @@ class SequenceDataset:
         Raises:
             UserError: it has not.
         """
-        if self.file >= (there := self.store.files(place)):
-            raise UserError(
-                f"data_cfg.data_in_use asks for file {self.file + 1} of {'/'.join(self.store.table.key(place))}, "
-                f"which has {there}"
-            )
+        require_files(self.store, place, self.files)
 
     def __getitem__(self, request: Request) -> Sample:
-        stored = self.silhouettes(request.sequence)
+        place = int(self.places[request.sequence])
+        stored = self.stored(place)
         rng = np.random.default_rng(np.random.SeedSequence(request.key))
-        chosen = _take(stored, self.frames(len(stored), rng), self.frames.ordered)
+        chosen = self.frames(len(stored), rng)
+        state = rng.bit_generator.state if len(self.files) > 1 else {}
+        made = [self._made(place, self.files[0], self.transforms[0], stored, chosen, rng)]
+        for file, transform in zip(self.files[1:], self.transforms[1:], strict=True):
+            other = self.store.read(place, file)
+            require_length(self.store, place, (self.files[0], len(stored)), (file, len(other)))
+            rng.bit_generator.state = state
+            made.append(self._made(place, file, transform, other, chosen, rng))
+        return Sample(made[0], self.labels[request.sequence], request.sequence, tuple(made[1:]))
+
+    def _made(
+        self,
+        place: int,
+        file: int,
+        transform: Transform,
+        stored: np.ndarray,
+        chosen: np.ndarray,
+        rng: np.random.Generator,
+    ) -> np.ndarray:
         try:
-            silhouettes = self.transform(chosen, rng)
+            return transform(_take(stored, chosen, self.frames.ordered), rng)
         except UserError as error:
-            raise UserError(f"{self.store.where(int(self.places[request.sequence]), self.file)}: {error}") from None
-        return Sample(silhouettes, self.labels[request.sequence], request.sequence)
+            raise UserError(f"{self.store.where(place, file)}: {error}") from None
+
+
+def files_in_use(mask: Sequence[bool] | None) -> tuple[int, ...]:
+    """Return the positions of the files that `data_cfg.data_in_use` asks for; None: the first."""
+    return (0,) if mask is None else tuple(place for place, used in enumerate(mask) if used)
+
+
+def require_files(store: Store, place: int, files: Sequence[int]) -> None:
+    """Make sure that the sequence at a place of a store has some files.
+
+    Raises:
+        UserError: it has not.
+    """
+    if max(files) >= (there := store.files(place)):
+        raise UserError(
+            f"data_cfg.data_in_use asks for file {max(files) + 1} of {'/'.join(store.table.key(place))}, "
+            f"which has {there}"
+        )
+
+
+def require_length(store: Store, place: int, first: tuple[int, int], other: tuple[int, int]) -> None:
+    """Make sure that two modalities of a sequence, (file, number of frames) each, have equally many frames.
+
+    Raises:
+        UserError: they have not.
+    """
+    if first[1] != other[1]:
+        raise UserError(
+            f"{store.where(place, other[0])} has {other[1]} frames, {store.where(place, first[0])} has {first[1]}; "
+            "the modalities of a sequence must show the same frames: prepare the sequence anew"
+        )
 
 
 def _take(frames: np.ndarray, chosen: np.ndarray, ordered: bool) -> np.ndarray:

@@ -28,7 +28,7 @@ class _CollateInTurn:
 
     def __call__(self, samples: list[Sample]) -> Batch:
         if self.ring is None:  # made where it is used: in the worker
-            self.ring = SharedRing(_PREFETCH + 2)
+            self.ring = SharedRing((_PREFETCH + 2) * (1 + len(samples[0].others)))
         return collate(samples, self.ring)
 
 

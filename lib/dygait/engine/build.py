@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from dygait import distributed
-from dygait.config.schema import Config, FramesCfg, TestSamplerCfg, TrainSamplerCfg
+from dygait.config.schema import Config, FramesCfg, TestSamplerCfg, TrainSamplerCfg, TransformCfg
 from dygait.data import (
     SAMPLERS,
     FrameSampler,
@@ -29,16 +29,19 @@ from dygait.data import (
     open_store,
     transform_problems,
 )
+from dygait.data.dataset import files_in_use
 from dygait.data.stores.cached import fill_cache, memory_folder, open_cache
 from dygait.data.stores.several import SeveralStores, id_in
 from dygait.data.transforms import Transform
-from dygait.engine.monitor import progress
+from dygait.data.verification import unreadable
+from dygait.engine.monitor import log, progress
 from dygait.errors import UserError
 from dygait.evaluation import resolve_protocol
 from dygait.losses import LOSSES
 from dygait.modeling import MODELS, complete_model_cfg
 from dygait.registry import Problem, suggest
 
+_NAMED = 5  # unreadable sequences that a message names
 _NO_CLOSURES = {"LBFGS"}  # step() wants a closure, the loop gives none
 _NO_METRICS = {"ReduceLROnPlateau"}  # step() wants a metric, the schedule is by iteration
 
@@ -217,12 +220,12 @@ def _check_geometry(config: Config, dataset: SequenceDataset) -> None:
         UserError: they come out of the transform at another size than the model is for.
     """
     model_cfg = complete_model_cfg(config.model_cfg.model_dump(), config.data_cfg.dataset_name)
-    dataset.require(int(dataset.places[0]))
-    for (height, width), place in dataset.store.geometries(dataset.places, dataset.file).items():
+    file, transform = dataset.files[0], dataset.transforms[0]
+    for (height, width), place in dataset.store.geometries(dataset.places, file).items():
         stored = dataset.stored(place)[:1]
-        where = dataset.store.where(place, dataset.file)
+        where = dataset.store.where(place, file)
         try:
-            found = list(dataset.transform(stored, np.random.default_rng(0)).shape[1:])
+            found = list(transform(stored, np.random.default_rng(0)).shape[1:])
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
         wanted = model_cfg.get("input_size")
@@ -239,20 +242,52 @@ def _check_geometry(config: Config, dataset: SequenceDataset) -> None:
 
 
 def _dataset(
-    config: Config, data: Data, places: np.ndarray, ids: list[str], frames: FrameSampler, transform: Transform
+    config: Config, data: Data, places: np.ndarray, ids: list[str], frames: FrameSampler, transforms: list[Transform]
 ) -> SequenceDataset:
     section = config.data_cfg
-    dataset = SequenceDataset(data.store, places, ids, frames, transform, section.data_in_use)
+    places = _readable(config, data, places)
+    dataset = SequenceDataset(data.store, places, ids, frames, transforms, section.data_in_use)
     _check_geometry(config, dataset)
     if not section.cache:
         return dataset
-    file = section.data_in_use.index(True) if section.data_in_use else 0
     folder = memory_folder(distributed.agree(secrets.token_hex(8)))
     distributed.first_on_machine(
-        lambda: fill_cache(data.store, places, file, folder, lambda wrapped, total: progress(wrapped, total, "reading"))
+        lambda: fill_cache(
+            data.store, places, dataset.files, folder, lambda wrapped, total: progress(wrapped, total, "reading")
+        )
     )
     store = open_cache(folder)
-    return SequenceDataset(store, np.arange(len(store.table)), ids, frames, transform)
+    return SequenceDataset(store, np.arange(len(store.table)), ids, frames, transforms, [True] * len(transforms))
+
+
+def _readable(config: Config, data: Data, places: np.ndarray) -> np.ndarray:
+    """Return the places of the sequences that can be read: rank 0 reads each, before anything is computed.
+
+    Raises:
+        UserError: some cannot be read, and the configuration does not say to skip them; or none can.
+    """
+    files = files_in_use(config.data_cfg.data_in_use)
+    found = {}
+    if distributed.is_main():
+        found = unreadable(
+            data.store, places, files, lambda wrapped, total: progress(wrapped, total, "checking sequences")
+        )
+    found = distributed.agree(found)
+    if not found:
+        return places
+    named = "; ".join(list(found.values())[:_NAMED]) + (f"; and {len(found) - _NAMED} more" * (len(found) > _NAMED))
+    what = f"{len(found)} of {len(places)} sequences cannot be used"
+    if config.data_cfg.on_error == "stop":
+        raise UserError(
+            f"{what}: {named}. Repair them (`dygait verify` lists every one), or set data_cfg.on_error to skip to go "
+            f"on without them"
+        )
+    kept = places[~np.isin(places, list(found))]
+    if not len(kept):
+        raise UserError(f"{what}: {named}; none is left")
+    data.notes.append(f"{what} and are left out (data_cfg.on_error: skip): {named}")
+    log.info("notice: %s", data.notes[-1])
+    return kept
 
 
 def _frames(sampler: FramesCfg, sample_type: str) -> FrameSampler:
@@ -260,9 +295,10 @@ def _frames(sampler: FramesCfg, sample_type: str) -> FrameSampler:
     return FrameSampler(sample_type, **{name: getattr(sampler, name) for name in names})
 
 
-def _transform(config: Any) -> Transform:
+def _transforms(config: TransformCfg | list[TransformCfg], modalities: int) -> list[Transform]:
+    """Build the transform of each modality; with one, a list is a chain."""
     plain = [t.model_dump() for t in config] if isinstance(config, list) else config.model_dump()
-    return build_transform(plain)
+    return [build_transform(plain)] if modalities == 1 else [build_transform(one) for one in plain]
 
 
 @dataclass(frozen=True)
@@ -271,7 +307,11 @@ class Source:
 
     dataset: SequenceDataset
     loader: Any
-    divisor: float
+
+    @property
+    def divisors(self) -> list[float]:
+        """What brings the grey levels of each modality to 0..1."""
+        return [transform.divisor for transform in self.dataset.transforms]
 
 
 def training_source(config: Config, data: Data, device: torch.device, first_iteration: int) -> Source:
@@ -279,8 +319,8 @@ def training_source(config: Config, data: Data, device: torch.device, first_iter
     trainer, sampler = config.trainer_cfg, config.trainer_cfg.sampler
     assert isinstance(sampler, TrainSamplerCfg)
     places = _chosen(data, data.partition.train, "training", config.data_cfg.dataset_root)
-    transform = _transform(trainer.transform)
-    dataset = _dataset(config, data, places, data.train_ids, _frames(sampler, sampler.sample_type), transform)
+    transforms = _transforms(trainer.transform, config.data_cfg.modalities)
+    dataset = _dataset(config, data, places, data.train_ids, _frames(sampler, sampler.sample_type), transforms)
     batches = TripletSampler(
         dataset.labels,
         sampler.batch_size,
@@ -292,7 +332,7 @@ def training_source(config: Config, data: Data, device: torch.device, first_iter
         distributed.world_size(),
     )
     loader = make_loader(dataset, batches, config.data_cfg.num_workers, device.type == "cuda")
-    return Source(dataset, loader, transform.divisor)
+    return Source(dataset, loader)
 
 
 def test_source(config: Config, data: Data, device: torch.device) -> Source:
@@ -300,23 +340,33 @@ def test_source(config: Config, data: Data, device: torch.device) -> Source:
     evaluator, sampler = config.evaluator_cfg, config.evaluator_cfg.sampler
     assert isinstance(sampler, TestSamplerCfg)
     places = _chosen(data, data.partition.test, "test", config.data_cfg.dataset_root)
-    transform = _transform(evaluator.transform)
-    dataset = _dataset(config, data, places, [], _frames(sampler, sampler.sample_type), transform)
+    transforms = _transforms(evaluator.transform, config.data_cfg.modalities)
+    dataset = _dataset(config, data, places, [], _frames(sampler, sampler.sample_type), transforms)
     batches = InferenceSampler(
         dataset.sizes(), sampler.batch_size, config.trainer_cfg.seed, distributed.rank(), distributed.world_size()
     )
     loader = make_loader(dataset, batches, config.data_cfg.num_workers, device.type == "cuda")
-    return Source(dataset, loader, transform.divisor)
+    return Source(dataset, loader)
 
 
 test_source.__test__ = False  # type: ignore[attr-defined] # the name is no test case
 
 
 def build_network(config: Config, device: torch.device) -> nn.Module:
-    """Build the model of a configuration, initialised by its seed alone."""
+    """Build the model of a configuration, initialised by its seed alone.
+
+    Raises:
+        UserError: it takes another number of modalities (its attribute `modalities`; 1 without) than are read.
+    """
     torch.manual_seed(config.trainer_cfg.seed)
     dataset_name = config.data_cfg.dataset_name
     model: nn.Module = MODELS.build(complete_model_cfg(config.model_cfg.model_dump(), dataset_name))
+    takes, read = getattr(model, "modalities", 1), config.data_cfg.modalities
+    if takes != read:
+        raise UserError(
+            f"data_cfg.data_in_use reads {read} file(s) of a sequence, but the model {config.model_cfg.model} takes "
+            f"{takes}: set as many entries to true"
+        )
     return model.to(device)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from dygait import distributed
 from dygait.config import Config
-from dygait.data import Request, batches
+from dygait.data import Request, batches, collate
 from dygait.engine import build, checkpoint
 from dygait.engine.monitor import duration, log, progress, report_results, start_logging
 from dygait.engine.precision import half_precision
@@ -63,21 +63,22 @@ def extract(
     places, embeddings, energies = [], [], []
     for batch in progress(batches(source.loader), len(source.loader), "extracting"):
         moved = batch.to(device)
-        silhouettes = moved.silhouettes.float() / source.divisor
+        inputs = moved.scaled(source.divisors)
         with half_precision(device, half):
-            output = model(silhouettes, batch.lengths)
+            output = model(inputs, batch.lengths)
         places.append(batch.sequences)
         embeddings.append(output.inference.float().cpu())
         if with_gei:
+            silhouettes = inputs if isinstance(inputs, torch.Tensor) else inputs[0]
             frames = silhouettes.shape[1] if batch.lengths is None else batch.lengths.to(device)[:, None]
             energies.append((silhouettes.sum(1).flatten(1) / frames).cpu())  # padding is zero
     if not places:
         # More processes than batches: this one has nothing, but must bring tensors of the right shape along.
-        probe = source.dataset[Request(0, (0, 0, 0))]
-        silhouettes = torch.from_numpy(probe.silhouettes.copy())[None].to(device).float() / source.divisor
+        probe = collate([source.dataset[Request(0, (0, 0, 0))]]).to(device)
+        inputs = probe.scaled(source.divisors)
         places.append(torch.empty(0, dtype=torch.int64))
-        embeddings.append(model(silhouettes, None).inference.float().cpu()[:0])
-        energies.append(torch.empty(0, silhouettes[0, 0].numel()))
+        embeddings.append(model(inputs, None).inference.float().cpu()[:0])
+        energies.append(torch.empty(0, probe.silhouettes[0, 0].numel()))
     order = distributed.gather_uneven(torch.cat(places), device).argsort()
     gathered = distributed.gather_uneven(torch.cat(embeddings), device)[order]
     gei = distributed.gather_uneven(torch.cat(energies), device)[order].unsqueeze(2) if with_gei else None
@@ -207,9 +208,9 @@ def test(
     report = checkpoint.load_state(model, state["model"], str(path), evaluator.restore_ckpt_strict)
     log.info("restored %s: %s", path, report)
     iteration = int(state.get("iteration", 0))
+    source = build.test_source(config, data, device)
     if distributed.is_main():
         record(folder, "test", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
-    source = build.test_source(config, data, device)
     result = test_model(config, data, source, model, device, folder, iteration)
     if result is not None:
         report_results(folder.summary, iteration, result.percentages, result.protocol)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ class Trainer:
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
 
-    def step(self, batch: Batch, divisor: float) -> dict[str, torch.Tensor]:
+    def step(self, batch: Batch, divisors: Sequence[float]) -> dict[str, torch.Tensor]:
         """Take one optimiser step on this process's share of a batch; the statistics stay on the device."""
         trainer = self.config.trainer_cfg
         # What a model draws (dropout) is a function of (seed, iteration, rank) too: a resumed run draws the same.
@@ -65,7 +66,7 @@ class Trainer:
         torch.manual_seed(int(state.generate_state(1)[0]))
         batch = batch.to(self.device)
         with half_precision(self.device, trainer.enable_float16):
-            output = self.model(batch.silhouettes.float() / divisor, batch.lengths)
+            output = self.model(batch.scaled(divisors), batch.lengths)
         loss, statistics = self.losses(output, batch.labels)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
@@ -204,10 +205,11 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
     )  # fmt: skip
     monitor = Monitor(folder, config, first)
     trainer.training_mode()
+    divisors = source.divisors
     try:
         for batch in progress(batches(source.loader), settings.total_iter, "training", first):
             lr = float(trainer.scheduler.get_last_lr()[0])
-            statistics = trainer.step(batch, source.divisor)
+            statistics = trainer.step(batch, divisors)
             now = trainer.iteration
             last = now == settings.total_iter
             logs, saves = (last or now % every == 0 for every in (settings.log_iter, settings.save_iter))

@@ -26,7 +26,7 @@ def root(silhouette_tree: TreeFactory) -> Path:
 
 def test_it_holds_the_chosen_sequences_in_order(root: Path, tmp_path: Path) -> None:
     store, places = open_store(root), np.array([1, 3])
-    fill_cache(store, places, 0, tmp_path / "cache", lambda wrapped, total: wrapped)
+    fill_cache(store, places, [0], tmp_path / "cache", lambda wrapped, total: wrapped)
     copy = open_cache(tmp_path / "cache")
     assert copy.table.listed() == [store.table.key(1), store.table.key(3)]
     for place, original in enumerate(places.tolist()):
@@ -39,7 +39,7 @@ def test_it_goes_with_its_process_and_abandoned_ones_go_with_the_next(
     code = (
         "import sys, os, numpy as np; from pathlib import Path; from dygait.data import open_store;"
         "from dygait.data.stores.cached import fill_cache;"
-        "fill_cache(open_store(sys.argv[1]), np.array([0]), 0, Path(sys.argv[2]), lambda wrapped, total: wrapped);"
+        "fill_cache(open_store(sys.argv[1]), np.array([0]), [0], Path(sys.argv[2]), lambda wrapped, total: wrapped);"
         "assert (Path(sys.argv[2]) / 'store.json').is_file();"
         "os.kill(os.getpid(), 9) if sys.argv[3] == 'killed' else None"
     )
@@ -47,12 +47,12 @@ def test_it_goes_with_its_process_and_abandoned_ones_go_with_the_next(
         arguments = [sys.executable, "-c", code, str(root), str(tmp_path / name), name.rpartition("-")[2]]
         subprocess.run(arguments, env=environment(), check=False)
     assert sorted(p.name for p in tmp_path.glob("dygait*")) == ["dygait-cache-killed", "dygait-cache-killed.alive"]
-    fill_cache(open_store(root), np.array([0]), 0, tmp_path / "dygait-cache-young", lambda wrapped, total: wrapped)
+    fill_cache(open_store(root), np.array([0]), [0], tmp_path / "dygait-cache-young", lambda wrapped, total: wrapped)
     assert (tmp_path / "dygait-cache-killed").exists(), "it may be one that begins just now"
     then = time.time() - 100
     for path in tmp_path.glob("*.alive"):
         os.utime(path, (then, then))
-    fill_cache(open_store(root), np.array([0]), 0, tmp_path / "dygait-cache-next", lambda wrapped, total: wrapped)
+    fill_cache(open_store(root), np.array([0]), [0], tmp_path / "dygait-cache-next", lambda wrapped, total: wrapped)
     left = sorted(p.name for p in tmp_path.glob("dygait*") if p.is_dir())
     assert left == ["dygait-cache-next", "dygait-cache-young"], "those of living processes stay"
 
@@ -63,7 +63,7 @@ def test_no_room(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(cached.PackedWriter, "write", full)
     with pytest.raises(UserError, match=r"data_cfg.cache: 4 sequences do not fit .*No space left.*set cache to false"):
-        fill_cache(open_store(root), np.arange(4), 0, tmp_path / "cache", lambda wrapped, total: wrapped)
+        fill_cache(open_store(root), np.arange(4), [0], tmp_path / "cache", lambda wrapped, total: wrapped)
     assert not (tmp_path / "cache").exists()
 
 

@@ -24,6 +24,7 @@ class Store(Protocol):
         table: its sequences.
         empty: how many sequences were found that have no file.
         fingerprint: a hash: two runs with the same one saw the same data.
+        state: a hash that also changes when a file is written anew, whatever it then holds.
     """
 
     @property
@@ -38,11 +39,21 @@ class Store(Protocol):
     @property
     def fingerprint(self) -> str: ...  # noqa: D102
 
+    @property
+    def state(self) -> str: ...  # noqa: D102
+
     def files(self, place: int) -> int:
         """Return how many files the sequence at a place has."""
 
     def read(self, place: int, file: int = 0) -> np.ndarray:
         """Return one file's frames, uint8 (S, H, W), S at least 1, read-only: perhaps a view of what is on disk.
+
+        Raises:
+            UserError: it cannot be used.
+        """
+
+    def verify(self, place: int, file: int = 0) -> int:
+        """Read one file whole, compare it with its checksum where it has one, and return its number of frames.
 
         Raises:
             UserError: it cannot be used.

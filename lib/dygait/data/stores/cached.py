@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,8 +30,8 @@ def memory_folder(token: str) -> Path:
     return base / f"{_PREFIX}{token}"
 
 
-def fill_cache(store: Store, places: np.ndarray, file: int, folder: Path, progress: Progress) -> None:
-    """Copy one file of some sequences to a folder, which goes when this process ends.
+def fill_cache(store: Store, places: np.ndarray, files: Sequence[int], folder: Path, progress: Progress) -> None:
+    """Copy some files of some sequences to a folder, which goes when this process ends.
 
     Raises:
         UserError: a file cannot be read, or there is no room.
@@ -44,7 +45,8 @@ def fill_cache(store: Store, places: np.ndarray, file: int, folder: Path, progre
         try_lock(alive)
         with PackedWriter(folder, f"cache of {store.root}") as writer:
             for place in progress(places.tolist(), len(places)):
-                writer.write(*store.table.key(place), store.read(place, file))
+                for turn, file in enumerate(files):
+                    writer.write(*store.table.key(place), store.read(place, file), f"{turn:03d}.pkl")
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise UserError(
@@ -65,5 +67,5 @@ def _remove_abandoned(base: Path) -> None:
 
 
 def open_cache(folder: Path) -> PackedStore:
-    """Open what `fill_cache` wrote: a store of just those sequences, in order, with one file each."""
+    """Open what `fill_cache` wrote: a store of just those sequences, in order, with just those files."""
     return PackedStore(folder)

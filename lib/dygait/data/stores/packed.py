@@ -98,6 +98,14 @@ class PackedStore:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["root"])  # type: ignore[misc]
 
+    @property
+    def state(self) -> str:
+        """A hash of the fingerprint, and of when the frames' files were written."""
+        shards = [(self.root / _shard(int(n))).stat() for n in np.unique(self.rows["shard"])]
+        return hashlib.sha256(
+            repr((self.fingerprint, [(s.st_size, s.st_mtime_ns) for s in shards])).encode()
+        ).hexdigest()[:16]
+
     def files(self, place: int) -> int:
         """Return how many files the sequence at a place has."""
         return int(self._last[place] - self._first[place])
@@ -109,6 +117,12 @@ class PackedStore:
             UserError: the store's file cannot be mapped.
         """
         return self.frames(int(self._first[place]) + file)
+
+    def verify(self, place: int, file: int = 0) -> int:
+        """Compare a file's frames with their checksum, and return how many there are; errors as `check`."""
+        row = int(self._first[place]) + file
+        self.check(row)
+        return int(self.rows[row]["frames"])
 
     def where(self, place: int, file: int = 0) -> str:
         """Return what to call a file in a message."""

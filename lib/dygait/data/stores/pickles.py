@@ -119,6 +119,7 @@ class PickleTree:
         table: the sequences that have a file.
         empty: how many sequence folders hold no pickle.
         fingerprint: a hash of names and sizes.
+        state: a hash of names, sizes and times.
         names: the files of each sequence, sorted by name.
         file_sizes: their sizes in bytes.
     """
@@ -127,6 +128,7 @@ class PickleTree:
     table: SequenceTable
     empty: int
     fingerprint: str
+    state: str
     names: list[tuple[str, ...]]
     file_sizes: list[tuple[int, ...]]
 
@@ -137,6 +139,10 @@ class PickleTree:
     def read(self, place: int, file: int = 0) -> np.ndarray:
         """Return the frames of a pickle, uint8 (S, H, W); errors as `read_pickle`."""
         return read_pickle(self.where(place, file))
+
+    def verify(self, place: int, file: int = 0) -> int:
+        """Read a pickle and return its number of frames; errors as `read_pickle`."""
+        return len(self.read(place, file))
 
     def where(self, place: int, file: int = 0) -> str:
         """Return a pickle's path."""
@@ -254,6 +260,7 @@ def load_tree(root: str | Path) -> PickleTree:
         SequenceTable.of([(person, kind, view) for person, kind, view, _ in rows]),
         len(content["rows"]) - len(rows),
         digest.hexdigest()[:16],
+        hashlib.sha256(json.dumps(content["rows"]).encode()).hexdigest()[:16],
         [tuple(name for name, _, _ in files) for *_, files in rows],
         [tuple(size for _, size, _ in files) for *_, files in rows],
     )

@@ -38,6 +38,11 @@ class SeveralStores:
             _joined(ids), _joined([s.table.types for s in self.stores]), _joined([s.table.views for s in self.stores])
         )
 
+    @property
+    def state(self) -> str:
+        """A hash of the stores' states."""
+        return hashlib.sha256(" ".join(s.state for s in self.stores).encode()).hexdigest()[:16]
+
     def files(self, place: int) -> int:
         """Return how many files the sequence at a place has."""
         store, inside = self._of(place)
@@ -47,6 +52,11 @@ class SeveralStores:
         """Return one file's frames, as its own store does."""
         store, inside = self._of(place)
         return store.read(inside, file)
+
+    def verify(self, place: int, file: int = 0) -> int:
+        """Read one file whole, as its own store does."""
+        store, inside = self._of(place)
+        return store.verify(inside, file)
 
     def where(self, place: int, file: int = 0) -> str:
         """Return what to call a file in a message."""
