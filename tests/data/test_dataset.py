@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import time
 from pathlib import Path
@@ -27,6 +28,7 @@ from dygait.data import (
     open_store,
     read_pickle,
 )
+from dygait.data import loader as loader_module
 from dygait.data.collate import SharedRing
 from dygait.errors import LocalError, UserError
 
@@ -250,3 +252,26 @@ def test_shared_memory_takes_turns() -> None:
     larger = ring((100,))
     assert larger.numel() == 100
     assert larger.data_ptr() not in places
+
+
+def test_the_memory_of_a_worker_is_mapped_once_and_let_go_with_the_loader(root: Path) -> None:
+    requests = [[Request(p, (0, i, p)) for p in range(6)] for i in range(40)]
+    before = set(loader_module._known)
+    loader = make_loader(dataset(root, "all_ordered"), requests, 2, False)
+    places = {batch.silhouettes.data_ptr() for batch in batches(loader)}
+    mine = set(loader_module._known) - before
+    assert {worker for _, worker, _ in mine} == {0, 1}
+    assert len(places) == len(mine) < 20, "forty batches, in pieces of memory that come again"
+    del loader
+    gc.collect()
+    assert set(loader_module._known) == before
+
+
+def test_a_larger_batch_gets_larger_memory(root: Path) -> None:
+    made = dataset(root, "all_ordered")
+    requests = [[Request(p, (0, i, p)) for p in range(1 + i % 16)] for i in range(40)]
+    for request, batch in zip(requests, batches(make_loader(made, requests, 1, False)), strict=True):
+        plain = collate([made[one] for one in request])
+        assert torch.equal(batch.silhouettes, plain.silhouettes)
+        assert torch.equal(batch.labels, plain.labels)
+        assert torch.equal(batch.sequences, plain.sequences)

@@ -75,17 +75,24 @@ class SharedRing:
 
     Args:
         slots: how many pieces of memory take turns.
+
+    Attributes:
+        slots: the pieces, uint8.
+        turn: which was given last.
+        is_new: whether that one was made just then, so that nobody else knows it yet.
     """
 
     def __init__(self, slots: int) -> None:
         self.slots: list[torch.Tensor] = [torch.empty(0, dtype=torch.uint8) for _ in range(slots)]
         self.turn = 0
+        self.is_new = False
 
     def __call__(self, shape: tuple[int, ...]) -> torch.Tensor:
         """Return the memory whose turn it is, uint8 of a shape."""
         needed = math.prod(shape)
         self.turn = (self.turn + 1) % len(self.slots)
-        if self.slots[self.turn].numel() < needed:
+        self.is_new = self.slots[self.turn].numel() < needed
+        if self.is_new:
             self.slots[self.turn] = torch.empty(needed, dtype=torch.uint8).share_memory_()
         return self.slots[self.turn][:needed].view(shape)
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import weakref
 from collections.abc import Iterable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import cv2
+import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 
 from dygait.data.collate import Batch, SharedRing, collate
 from dygait.data.dataset import Request, Sample, SequenceDataset
@@ -17,6 +22,62 @@ _PREFETCH = 3
 """Batches that each worker is ahead."""
 
 
+_Slot = tuple[int, int, int]
+"""Which loader's, which worker's and which of its pieces of shared memory."""
+
+_known: dict[_Slot, torch.Tensor] = {}
+"""In the training process: the workers' memory, mapped when it came for the first time."""
+
+_numbers = itertools.count()
+
+
+class _Frames(NamedTuple):
+    """Where a batch's frames of one modality lie; the memory itself comes along only once."""
+
+    slot: _Slot
+    shape: tuple[int, ...]
+    memory: torch.Tensor | None
+
+
+@dataclass
+class _Sent:
+    """A batch between processes, which arrives as a `Batch`.
+
+    A tensor in shared memory is sent by its own connection and mapped anew each time; numbers in a message are not.
+    """
+
+    frames: list[_Frames]
+    lengths: np.ndarray | None
+    labels: np.ndarray
+    sequences: np.ndarray
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (self.frames, self.lengths, self.labels, self.sequences)
+
+
+def _arrived(frames: list[_Frames], lengths: np.ndarray | None, labels: np.ndarray, sequences: np.ndarray) -> Batch:
+    silhouettes, *others = (_memory(one)[: math.prod(one.shape)].view(one.shape) for one in frames)
+    return Batch(
+        silhouettes,
+        None if lengths is None else torch.from_numpy(lengths),
+        torch.from_numpy(labels),
+        torch.from_numpy(sequences),
+        tuple(others),
+    )
+
+
+def _memory(frames: _Frames) -> torch.Tensor:
+    if frames.memory is not None:
+        _known[frames.slot] = frames.memory
+    return _known[frames.slot]
+
+
+def _forget(loader: int) -> None:
+    """Let go of the memory of a loader's workers."""
+    for slot in [slot for slot in _known if slot[0] == loader]:
+        del _known[slot]
+
+
 class _CollateInTurn:
     """Collates in a worker into memory that it shares with the training process, in turn.
 
@@ -24,12 +85,25 @@ class _CollateInTurn:
     """
 
     def __init__(self) -> None:
+        self.loader = next(_numbers)
         self.ring: SharedRing | None = None
 
-    def __call__(self, samples: list[Sample]) -> Batch:
+    def __call__(self, samples: list[Sample]) -> _Sent:
         if self.ring is None:  # made where it is used: in the worker
             self.ring = SharedRing((_PREFETCH + 2) * (1 + len(samples[0].others)))
-        return collate(samples, self.ring)
+        ring, worker = self.ring, get_worker_info()
+        assert worker is not None
+        frames: list[_Frames] = []
+
+        def room(shape: tuple[int, ...]) -> torch.Tensor:
+            given = ring(shape)
+            memory = ring.slots[ring.turn] if ring.is_new else None
+            frames.append(_Frames((self.loader, worker.id, ring.turn), shape, memory))
+            return given
+
+        batch = collate(samples, room)
+        lengths = None if batch.lengths is None else batch.lengths.numpy()
+        return _Sent(frames, lengths, batch.labels.numpy(), batch.sequences.numpy())
 
 
 def _one_thread(worker: int) -> None:
@@ -54,14 +128,18 @@ def make_loader(
     several: dict[str, Any] = (
         {"persistent_workers": True, "prefetch_factor": _PREFETCH, "worker_init_fn": _one_thread} if workers else {}
     )
-    return DataLoader(
+    in_turn = _CollateInTurn() if workers else None
+    loader: DataLoader[Any] = DataLoader(
         dataset,  # type: ignore[arg-type]
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=_CollateInTurn() if workers else collate,
+        collate_fn=in_turn or collate,
         pin_memory=pin_memory,
         **several,
     )
+    if in_turn is not None:
+        weakref.finalize(loader, _forget, in_turn.loader)
+    return loader
 
 
 def batches(loader: DataLoader[Any]) -> Iterator[Batch]:
