@@ -439,6 +439,14 @@ class TestWithoutEffect:
         ]
         assert "enable_distributed" not in config.as_dict()["trainer_cfg"]
 
+    def test_a_keyword_that_its_component_does_not_use(self, tmp_path: Path) -> None:
+        chain = [{"type": "RandomAffine", "prob": 0.2, "degree": 10}, {"type": "RandomRotate", "degree": 10}]
+        path = write(tmp_path, changed(trainer_cfg={"transform": {"type": "Compose", "trf_cfg": chain}}))
+        said: list[str] = []
+        load_config(path, warn=said.append)
+        (line,) = said
+        assert line.startswith(f"{path}: trainer_cfg.transform.trf_cfg.0.degree has no effect: nothing reads it")
+
     def test_silence_where_there_is_none(self, tmp_path: Path) -> None:
         said: list[str] = []
         load_config(write(tmp_path, SMALL), warn=said.append)

@@ -280,3 +280,8 @@ WITHOUT_EFFECT: dict[tuple[str, ...], str] = {
     ("trainer_cfg", "enable_distributed"): "the launcher decides",
     ("evaluator_cfg", "enable_distributed"): "the launcher decides",
 }
+
+# The same of a component's keywords, by the component's `type`; they are left where they are, and only warned about.
+IDLE_KEYWORDS: dict[tuple[str, str], str] = {
+    ("RandomAffine", "degree"): "nothing reads it, as in OpenGait; RandomRotate turns",
+}
