@@ -41,7 +41,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(phase: str, arguments: argparse.Namespace) -> int:
-    """Train or test what the arguments describe; returns the exit code.
+    """Train, test or extract what the arguments describe; returns the exit code.
 
     Raises:
         UserError: anything is wrong with the input.
@@ -53,12 +53,18 @@ def run(phase: str, arguments: argparse.Namespace) -> int:
     overrides = list(arguments.set)
     if arguments.iter is not None:
         overrides.append(f"{'trainer' if phase == 'train' else 'evaluator'}_cfg.restore_hint={arguments.iter}")
-    config = load_config(arguments.cfgs, overrides, [partial(component_problems, phase=phase)], _warn)
+    config = load_config(
+        arguments.cfgs, overrides, [partial(component_problems, phase="train" if phase == "train" else "test")], _warn
+    )
     with distributed.process_group(arguments.local_rank) as device:
         if phase == "train":
             from dygait.engine.train import train
 
             train(config, device, arguments.output, arguments.log_to_file)
+        elif phase == "extract":
+            from dygait.engine.test import extract_to
+
+            extract_to(config, device, arguments.features, arguments.output, arguments.half)
         else:
             from dygait.engine.test import test
 
@@ -118,7 +124,7 @@ def runner(arguments: Sequence[str] | None = None) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the console script `dygait`."""
     from dygait import preprocess, synthetic
-    from dygait.engine import dataset_tools
+    from dygait.engine import dataset_tools, score
 
     parser = argparse.ArgumentParser(
         prog="dygait", description="Gait recognition from silhouette sequences, for research."
@@ -127,6 +133,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for phase, what in (("train", "train a model"), ("test", "test a checkpoint")):
         _add_run_arguments(commands.add_parser(phase, help=what, description=f"{what.capitalize()}."))
+    extract = commands.add_parser("extract", help="keep the features of the test set")
+    extract.description = "Embed the test set by a checkpoint, and keep the features for `dygait evaluate`."
+    _add_run_arguments(extract)
+    extract.add_argument("--features", required=True, metavar="DIR", help="the folder to write")
+    extract.add_argument("--half", action="store_true", help="store float16: half the room")
+    score.add_arguments(commands.add_parser("evaluate", help="score features that were kept"))
     synthetic.add_arguments(commands.add_parser("synth", help="make SynGait, the synthetic walkers"))
     preprocess.add_arguments(commands.add_parser("prepare", help="turn a downloaded dataset into what is read"))
     for tool, what in dataset_tools.TOOLS.items():
@@ -134,6 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     if parsed.command == "prepare":
         return _guarded(lambda: _prepare(parsed))
+    if parsed.command == "evaluate":
+        return _guarded(lambda: score.main(parsed))
     if parsed.command == "synth":
         return _guarded(lambda: _synth(parsed))
     if parsed.command in dataset_tools.TOOLS:

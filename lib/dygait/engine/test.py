@@ -30,6 +30,7 @@ from dygait.evaluation import (
     to_text,
     write_grew_submission,
 )
+from dygait.evaluation.features import save_features
 
 
 @dataclass(frozen=True)
@@ -195,19 +196,7 @@ def test(
     Raises:
         UserError: there is no such checkpoint, or it or the data does not fit.
     """
-    evaluator = config.evaluator_cfg
-    folder = run_folder(output, config, evaluator.save_name)
-    path = _checkpoint_to_test(evaluator.restore_hint, folder)
-    distributed.main_first(folder.create)
-    start_logging(folder, "test", log_to_file)
-    data = build.open_data(config)
-    for note in data.notes:
-        log.info("notice: %s", note)
-    model = build.build_network(config, device)
-    state = checkpoint.read_checkpoint(path)
-    report = checkpoint.load_state(model, state["model"], str(path), evaluator.restore_ckpt_strict)
-    log.info("restored %s: %s", path, report)
-    iteration = int(state.get("iteration", 0))
+    data, model, path, iteration, folder = _restore(config, device, output, "test", log_to_file)
     source = build.test_source(config, data, device)
     if distributed.is_main():
         record(folder, "test", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
@@ -219,6 +208,68 @@ def test(
 
 
 test.__test__ = False  # type: ignore[attr-defined] # the name is no test case
+
+
+def extract_to(
+    config: Config, device: torch.device, target: str | Path, output: str | Path = "output", half: bool = False
+) -> None:
+    """Embed the test set of a configuration by a checkpoint and keep the features, for `dygait evaluate`.
+
+    Args:
+        config: as `test`.
+        device: as `test`.
+        target: the folder to write.
+        output: as `test`.
+        half: store float16.
+
+    Raises:
+        UserError: as `test`, or the features cannot be written.
+    """
+    data, model, path, iteration, folder = _restore(config, device, output, "extract", False)
+    source = build.test_source(config, data, device)
+    features = extract(model, source, device, config.evaluator_cfg.enable_float16)
+    failure = None
+    if distributed.is_main():
+        record(folder, "extract", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
+        ids, types, views = source.dataset.keys()
+        origin = {
+            "checkpoint": str(path),
+            "iteration": iteration,
+            "dataset": config.data_cfg.dataset_name,
+            "fingerprint": data.store.fingerprint,
+            "protocol": getattr(_protocol(config), "name", GREW_SUBMISSION.name),
+            "metric": config.evaluator_cfg.metric,
+            "probes": sorted(data.partition.probe) if data.partition.probe is not None else None,
+            "config": config.as_dict(),
+        }
+        try:
+            save_features(target, features.embeddings.numpy(), ids, types, views, origin, half)
+            log.info("wrote the features of %d sequences to %s", len(ids), target)
+        except UserError as error:
+            failure = str(error)
+    failure = distributed.agree(failure)
+    if failure is not None:
+        raise UserError(failure)
+
+
+def _restore(
+    config: Config, device: torch.device, output: str | Path, phase: str, log_to_file: bool
+) -> tuple[build.Data, nn.Module, Path, int, RunFolder]:
+    """Open the data of a configuration, and load the checkpoint that is to be tested."""
+    evaluator = config.evaluator_cfg
+    folder = run_folder(output, config, evaluator.save_name)
+    path = _checkpoint_to_test(evaluator.restore_hint, folder)
+    distributed.main_first(folder.create)
+    start_logging(folder, phase, log_to_file)
+    data = build.open_data(config)
+    for note in data.notes:
+        log.info("notice: %s", note)
+    model = build.build_network(config, device)
+    state = checkpoint.read_checkpoint(path)
+    report = checkpoint.load_state(model, state["model"], str(path), evaluator.restore_ckpt_strict)
+    log.info("restored %s: %s", path, report)
+    iteration = int(state.get("iteration", 0))
+    return data, model, path, iteration, folder
 
 
 def _checkpoint_to_test(hint: int | str, folder: RunFolder) -> Path:

@@ -1,0 +1,67 @@
+"""`dygait evaluate`: score saved features again, under another protocol or metric, without the network."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options (imports nothing heavy)."""
+    parser.description = "Score features that `dygait extract` wrote."
+    parser.add_argument("features", type=Path, help="the folder of the features")
+    parser.add_argument("--protocol", metavar="NAME", help="left out: the protocol of the configuration they came from")
+    parser.add_argument("--metric", choices=("euc", "cos"), help="left out: the configuration's")
+    parser.add_argument(
+        "--partition", metavar="FILE", help="a partition whose PROBE_SET is used; left out: that of the extraction"
+    )
+    parser.add_argument("--gallery", type=Path, metavar="DIR", help="add the features of another folder to these")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the result as a table")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Evaluate, print the table, and write what is asked for.
+
+    Raises:
+        UserError: the features cannot be read, or they, the protocol and the data do not fit each other.
+    """
+    import numpy as np
+
+    from dygait.data import load_partition
+    from dygait.engine.run import write_atomically
+    from dygait.errors import UserError
+    from dygait.evaluation import PROTOCOLS, evaluate_detailed, resolve_protocol, to_csv, to_json, to_text
+    from dygait.evaluation.features import load_features
+
+    saved = load_features(args.features)
+    parts = [saved]
+    if args.gallery is not None:
+        parts.append(load_features(args.gallery))
+        shapes = [part.features.shape[1:] for part in parts]
+        if shapes[0] != shapes[1]:
+            raise UserError(
+                f"{args.gallery}: features of (C, P) = {shapes[1]}, those of {args.features} are {shapes[0]}; "
+                "extract both with the same network"
+            )
+    name = args.protocol or saved.origin.get("protocol")
+    if not isinstance(name, str):
+        raise UserError(f"{args.features} does not say its protocol; give --protocol: {', '.join(PROTOCOLS.names())}")
+    protocol = PROTOCOLS.get(resolve_protocol(name, ""))
+    metric = args.metric or saved.origin.get("metric", "euc")
+    probes = saved.origin.get("probes")
+    if args.partition is not None:
+        probes = load_partition(args.partition, "").probe
+    features = saved.features if len(parts) == 1 else np.concatenate([part.features for part in parts])
+    ids, types, views = ([n for part in parts for n in getattr(part, key)] for key in ("ids", "types", "views"))
+    result = evaluate_detailed(features, ids, types, views, protocol, metric, probes)
+    print(to_text(result))
+    for path, text in ((args.json, to_json), (args.csv, to_csv)):
+        if path is not None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, text(result))
+            except OSError as error:
+                raise UserError(f"{path} cannot be written: {error}") from None
+            print(f"wrote {path}")
+    return 0
