@@ -353,7 +353,7 @@ def test_straight_to_a_packed_store(dataset: str, tmp_path: Path) -> None:
 def test_a_store_that_lost_its_last_commit_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = raw.packed(tmp_path / "raw", "CASIA-B")
     prepare("CASIA-B", inputs, tmp_path / "whole", format="store", progress=False)
-    monkeypatch.setattr("dygait.data.stores.packed.PackedWriter.commit", lambda self: None)
+    monkeypatch.setattr("dygait.data.stores.packed_writer.PackedWriter.commit", lambda self: None)
     prepare("CASIA-B", inputs, tmp_path / "out", format="store", progress=False)
     monkeypatch.undo()
     assert not (tmp_path / "out" / "store.json").exists()
