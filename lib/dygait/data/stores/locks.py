@@ -8,13 +8,13 @@ from typing import BinaryIO
 from dygait.errors import UserError
 
 
-def lock(root: Path) -> BinaryIO:
+def lock(root: Path, name: str = ".lock") -> BinaryIO:
     """Take a folder for one writer, until the file that is returned is closed.
 
     Raises:
         UserError: another process has it.
     """
-    file = (root / ".lock").open("wb")
+    file = (root / name).open("wb")
     if try_lock(file) is False:
         file.close()
         raise UserError(f"{root} is being written by another process: wait for it to end")
@@ -29,6 +29,8 @@ def try_lock(file: BinaryIO) -> bool | None:
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except (BlockingIOError, PermissionError):
         return False
+    except OSError:  # a file system without locks
+        return None
     return True
