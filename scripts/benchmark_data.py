@@ -50,7 +50,8 @@ from dygait.data import (
     open_store,
 )
 from dygait.data.packing import pack
-from dygait.data.stores.packed import ROW, write_index
+from dygait.data.stores.packed_format import ROW
+from dygait.data.stores.packed_writer import write_index
 
 FRAMES, PEOPLE, EACH = 30, 8, 16
 WARM = 12

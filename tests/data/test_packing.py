@@ -11,7 +11,7 @@ import pytest
 from conftest import TreeFactory
 from dygait.data import PackedStore, open_store
 from dygait.data.packing import pack, unpack, verify
-from dygait.data.stores import packed as packed_store
+from dygait.data.stores import packed_writer
 from dygait.data.stores.envelope import seal, unseal
 from dygait.errors import UserError
 
@@ -75,7 +75,7 @@ def test_a_bad_pickle_ends_packing_and_costs_nothing(
     assert len(packed.refused) == 1
     assert str(bad) in packed.refused[0]
     bad.write_bytes(good)
-    monkeypatch.setattr(packed_store, "COMMIT_SECONDS", 0)
+    monkeypatch.setattr(packed_writer, "COMMIT_SECONDS", 0)
     assert pack(tree, tmp_path / "store").written == 1
     unpack(tmp_path / "store", tmp_path / "back")
     assert files(tmp_path / "back") == files(tree)

@@ -55,7 +55,7 @@ def test_a_packed_store_beside_other_files(tmp_path: Path) -> None:
 
 
 def test_what_was_written_some_time_ago_stays_without_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dygait.data.stores.packed.COMMIT_SECONDS", -1.0)
+    monkeypatch.setattr("dygait.data.stores.packed_writer.COMMIT_SECONDS", -1.0)
     writer = PackedStoreWriter(tmp_path)
     writer.write("001", "nm-01", "090", FRAMES)
     np.testing.assert_array_equal(PackedStore(tmp_path).read(0), FRAMES)

@@ -19,9 +19,10 @@ import pytest
 import raw
 from dygait import cli, preprocess
 from dygait.data import PackedStore, open_store
+from dygait.data.stores.locks import lock
 from dygait.data.writing import PickleTreeWriter
 from dygait.engine import prepare as module
-from dygait.engine.prepare import FORMATS, LOST, prepare
+from dygait.engine.prepare import FORMATS, LOCK, LOST, prepare
 from dygait.errors import UserError
 from dygait.preprocess import archives, jobs, normalise_silhouette
 from dygait.preprocess.layouts import LAYOUTS
@@ -353,12 +354,23 @@ def test_straight_to_a_packed_store(dataset: str, tmp_path: Path) -> None:
 def test_a_store_that_lost_its_last_commit_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = raw.packed(tmp_path / "raw", "CASIA-B")
     prepare("CASIA-B", inputs, tmp_path / "whole", format="store", progress=False)
-    monkeypatch.setattr("dygait.data.stores.packed.PackedWriter.commit", lambda self: None)
+    monkeypatch.setattr("dygait.data.stores.packed_writer.PackedWriter.commit", lambda self: None)
     prepare("CASIA-B", inputs, tmp_path / "out", format="store", progress=False)
     monkeypatch.undo()
     assert not (tmp_path / "out" / "store.json").exists()
     prepare("CASIA-B", inputs, tmp_path / "out", format="store", progress=False)
     assert PackedStore(tmp_path / "out").fingerprint == PackedStore(tmp_path / "whole").fingerprint
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_two_runs_on_one_folder(tmp_path: Path, format: str) -> None:
+    top, out = raw.lay(tmp_path / "raw", raw.casia_a()), tmp_path / "out"
+    out.mkdir()
+    with lock(out, LOCK), pytest.raises(UserError, match=rf"^{out} is being written by another process: wait for it"):
+        prepare("CASIA-A", [top], out, format=format, progress=False)
+    assert [path.name for path in out.iterdir()] == [LOCK], "the second run touches nothing"
+    prepare("CASIA-A", [top], out, format=format, progress=False)
+    assert set(map("/".join, open_store(out).table.listed())) == set(expected("CASIA-A"))
 
 
 def test_the_formats_are_those_that_are_offered() -> None:

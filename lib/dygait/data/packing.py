@@ -11,7 +11,7 @@ import numpy as np
 
 from dygait.data.stores import PackedStore, PackedWriter, PickleTree, is_store, load_tree
 from dygait.data.stores.base import Progress
-from dygait.data.stores.packed import check_name
+from dygait.data.stores.packed_writer import check_name
 from dygait.data.stores.pickles import parse_pickle, read_bytes
 from dygait.errors import UserError
 

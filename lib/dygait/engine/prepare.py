@@ -8,7 +8,8 @@ What is written, beside the sequences::
     <output>/prepare_report.txt      and to be read
 
 Sequences are written in an order that depends on names alone, each whole or not at all and before its line in the
-journal. A run that was interrupted at any point is continued by the same command, and ends with the same files.
+journal. A run that was interrupted at any point is continued by the same command, and ends with the same files. Of two
+runs at once on one folder, the second is refused.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import cv2
 from tqdm import tqdm
 
 from dygait.data.partition import RULES, Partition, coverage, load_partition
+from dygait.data.stores.locks import lock
 from dygait.data.writing import PackedStoreWriter, PickleTreeWriter, SequenceWriter
 from dygait.engine.run import write_atomically
 from dygait.errors import UserError
@@ -46,6 +48,11 @@ from dygait.preprocess.report import as_text, summarise
 
 LOST = 3
 """The exit code of a run that could not use everything it found."""
+
+LOCK = ".prepare.lock"
+"""Held as long as a run is at work in its output; the file stays, empty."""
+
+SETTINGS = "prepare_settings.json"
 
 VERSION = 1
 """To be raised whenever the same pictures would give other frames."""
@@ -132,21 +139,24 @@ def prepare(
             raise UserError(f"--output {output}: the input itself; give another folder")
     known = load_partition(partition, dataset) if partition or dataset in RULES else None
     try:
-        _claim(output, {"dataset": dataset, "format": format, "height": height, "version": VERSION})
-        journal = Journal(output)
-        writer = FORMATS[format](output)
-        try:
-            run_ = _Run(LAYOUTS[dataset], journal, writer, password)
-            run_.go(inputs, partial(run, dataset=dataset, height=height, password=password), workers, progress)
-        finally:
-            writer.close()
-            journal.close()
-        if not journal.outcomes and not run_.plan.failures:
-            raise UserError(
-                f"--input {', '.join(map(str, inputs))}: no picture of {dataset} in it; its paths look like "
-                f"{LAYOUTS[dataset].example}"
-            )
-        return _report(output, dataset, run_, known)
+        _refuse_foreign(output)
+        output.mkdir(parents=True, exist_ok=True)
+        with lock(output, LOCK):
+            _claim(output, {"dataset": dataset, "format": format, "height": height, "version": VERSION})
+            journal = Journal(output)
+            writer = FORMATS[format](output)
+            try:
+                run_ = _Run(LAYOUTS[dataset], journal, writer, password)
+                run_.go(inputs, partial(run, dataset=dataset, height=height, password=password), workers, progress)
+            finally:
+                writer.close()
+                journal.close()
+            if not journal.outcomes and not run_.plan.failures:
+                raise UserError(
+                    f"--input {', '.join(map(str, inputs))}: no picture of {dataset} in it; its paths look like "
+                    f"{LAYOUTS[dataset].example}"
+                )
+            return _report(output, dataset, run_, known)
     except OSError as error:
         raise UserError(
             f"{error.filename or output}: cannot be written ({error.strerror or error}): make room or mend it, then "
@@ -309,9 +319,18 @@ def _report(output: Path, dataset: str, run_: _Run, partition: Partition | None)
     return content
 
 
+def _refuse_foreign(output: Path) -> None:
+    """Touch nothing that another program made."""
+    ours = (SETTINGS, JOURNAL, LOCK)
+    if not output.exists() or (output / SETTINGS).exists():
+        return
+    if not output.is_dir() or any(p.name not in ours for p in output.iterdir()):
+        raise UserError(f"--output {output}: not empty and not made by `dygait prepare`; give another folder")
+
+
 def _claim(output: Path, ours: dict[str, Any]) -> None:
     """Make the folder ours, or make sure that it already is."""
-    path = output / "prepare_settings.json"
+    path = output / SETTINGS
     if path.exists():
         theirs: Any = None
         with contextlib.suppress(ValueError):
@@ -323,7 +342,4 @@ def _claim(output: Path, ours: dict[str, Any]) -> None:
                 f"{path} says that this folder was made with other settings ({', '.join(changed)}): give the same "
                 "ones, another --output, or delete the folder"
             )
-    elif output.exists() and (not output.is_dir() or any(p.name != JOURNAL for p in output.iterdir())):
-        raise UserError(f"--output {output}: not empty and not made by `dygait prepare`; give another folder")
-    output.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(ours, indent=2) + "\n")

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dygait.data import PackedStore, PackedWriter, open_store
-from dygait.data.stores import packed
+from dygait.data.stores import packed_writer
 from dygait.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -159,14 +159,14 @@ class TestWriting:
         class Killed(BaseException):
             pass
 
-        real = packed._replacing
+        real = packed_writer._replacing
 
         def replacing(path: Path) -> Any:
             if path.name.startswith({"index": "index", "names": "names", "manifest": "store"}.get(step, "nothing")):
                 raise Killed
             return real(path)
 
-        monkeypatch.setattr(packed, "_replacing", replacing)
+        monkeypatch.setattr(packed_writer, "_replacing", replacing)
         if step == "clean-up":
             monkeypatch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(Killed()))
         with pytest.raises(Killed), PackedWriter(root) as writer:  # noqa: PT012 - where it dies is the point

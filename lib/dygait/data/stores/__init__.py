@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dygait.data.stores.base import Store
-from dygait.data.stores.packed import PackedStore, PackedWriter, is_store
+from dygait.data.stores.packed import PackedStore, is_store
+from dygait.data.stores.packed_writer import PackedWriter
 from dygait.data.stores.pickles import PickleTree, load_tree, read_pickle
 
 __all__ = ["PackedStore", "PackedWriter", "PickleTree", "Store", "is_store", "load_tree", "open_store", "read_pickle"]

@@ -15,7 +15,9 @@ from typing import BinaryIO
 import numpy as np
 
 from dygait.data.stores.base import Progress, Store
-from dygait.data.stores.packed import PackedStore, PackedWriter, try_lock
+from dygait.data.stores.locks import try_lock
+from dygait.data.stores.packed import PackedStore
+from dygait.data.stores.packed_writer import PackedWriter
 from dygait.errors import UserError
 
 _PREFIX = "dygait-cache-"

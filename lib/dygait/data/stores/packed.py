@@ -1,69 +1,18 @@
-"""The packed store: every frame of a dataset in a few large files that are mapped into memory, and an index.
-
-What lies in its folder::
-
-    store.json          the manifest: sizes and checksums of the other files; what it does not name is not there
-    frames-00000.bin    frames as they are, uint8, sequence after sequence; the next file when one is full
-    envelopes.bin       what the pickles held besides their frames
-    index-<n>.npy       a row for each file of a sequence: whose it is, where its frames lie, their checksum
-    names-<n>.json      the names of ids, types, views and files, that the index gives by number
-
-Frames are only ever appended, behind what the manifest admits; index and names are written under a new number; and the
-manifest, replaced last and in one step, makes the new state the state. So whatever interrupts a writer, a reader finds
-what was there before. Nothing of it is ever unpickled.
-"""
+"""Reading the packed store, see `packed_format`."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import os
-import time
 import zlib
-from collections.abc import Iterator
-from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from dygait.data.sequences import Column, SequenceTable
-from dygait.data.stores.envelope import seal, unseal
+from dygait.data.stores.envelope import unseal
+from dygait.data.stores.packed_format import ENVELOPES, FORMAT, MANIFEST, NAMES, ROW, VERSION, shard_name
 from dygait.errors import UserError
-
-MANIFEST = "store.json"
-FORMAT = "dygait-store"
-VERSION = 1
-SHARD_BYTES = 2**31
-"""A file of frames is full at this size."""
-
-COMMIT_SECONDS = 20.0
-"""How much work an interruption of a writer costs at most."""
-
-ROW = np.dtype(
-    [
-        ("id", "<u4"),
-        ("type", "<u4"),
-        ("view", "<u4"),
-        ("name", "<u4"),
-        ("shard", "<u4"),
-        ("frames", "<u4"),
-        ("height", "<u4"),
-        ("width", "<u4"),
-        ("offset", "<u8"),
-        ("checksum", "<u4"),
-        ("envelope_size", "<u4"),
-        ("envelope", "<u8"),
-    ]
-)
-_NAMES = ("id", "type", "view", "name")
-_NUMBERS = ("shard", "frames", "height", "width", "offset", "checksum", "envelope_size", "envelope")
-_ENVELOPES = "envelopes.bin"
-
-
-def _shard(number: int) -> str:
-    return f"frames-{number:05d}.bin"
 
 
 class PackedStore:
@@ -85,11 +34,11 @@ class PackedStore:
         self.fingerprint: str = self.manifest["fingerprint"]
         changed = np.ones(len(self.rows), bool)
         if len(self.rows):
-            keys = [self.rows[field] for field in _NAMES[:3]]
+            keys = [self.rows[field] for field in NAMES[:3]]
             changed[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
         self._first = np.flatnonzero(changed)  # the first row of each sequence
         self._last = np.append(self._first[1:], len(self.rows))
-        self.table = SequenceTable(*(Column(self.names[f], self.rows[f][self._first]) for f in _NAMES[:3]))
+        self.table = SequenceTable(*(Column(self.names[f], self.rows[f][self._first]) for f in NAMES[:3]))
         self._maps: dict[int, np.ndarray] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -153,7 +102,7 @@ class PackedStore:
     def path(self, row: int) -> tuple[str, ...]:
         """Return (id, type, view, file name) of a row of the index."""
         entry = self.rows[row]
-        return tuple(self.names[field][int(entry[field])] for field in _NAMES)
+        return tuple(self.names[field][int(entry[field])] for field in NAMES)
 
     def original(self, row: int) -> bytes:
         """Return the bytes of the file that a row of the index was packed from.
@@ -165,7 +114,7 @@ class PackedStore:
         self.check(row)
         if not entry["envelope_size"]:
             raise UserError(f"{self.label(row)} was not packed from a pickle")
-        with (self.root / _ENVELOPES).open("rb") as file:
+        with (self.root / ENVELOPES).open("rb") as file:
             file.seek(int(entry["envelope"]))
             envelope = file.read(int(entry["envelope_size"]))
         try:
@@ -188,292 +137,10 @@ class PackedStore:
     def _map(self, shard: int) -> np.ndarray:
         if shard not in self._maps:
             try:
-                self._maps[shard] = np.memmap(self.root / _shard(shard), np.uint8, "r")
+                self._maps[shard] = np.memmap(self.root / shard_name(shard), np.uint8, "r")
             except (OSError, ValueError) as error:
-                raise UserError(f"{self.root / _shard(shard)} cannot be mapped: {error}") from None
+                raise UserError(f"{self.root / shard_name(shard)} cannot be mapped: {error}") from None
         return self._maps[shard].view(np.ndarray)
-
-
-class PackedWriter:
-    """Writes a packed store, or appends to one.
-
-    What was written counts from `commit` on, or from `close`; writing commits now and then by itself. Of a writer that
-    was interrupted, the last commit stands.
-
-    Args:
-        root: the folder; made if need be.
-        source: what the data come from, for the manifest.
-        shard_bytes: when to begin another file of frames.
-        others: files of other names may lie in the folder.
-
-    Raises:
-        UserError: the folder holds something else, or another writer is at work in it.
-    """
-
-    def __init__(
-        self, root: str | Path, source: str = "", shard_bytes: int = SHARD_BYTES, others: bool = False
-    ) -> None:
-        self.root = Path(root)
-        if not others and self.root.exists() and not (self.root / MANIFEST).exists() and any(self.root.iterdir()):
-            raise UserError(f"{root} is not empty and no store: give another folder, or delete it")
-        self.root.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.root)
-        self.source = source
-        self.shard_bytes = shard_bytes
-        self._rows: list[tuple[Any, ...]] = []
-        self._paths: set[tuple[str, ...]] = set()
-        self._shards: list[int] = []
-        self._envelopes = 0
-        self._generation = 0
-        self._sealed: dict[bytes, tuple[int, int]] = {}
-        self._changed = False
-        self._committed = time.monotonic()
-        if (self.root / MANIFEST).exists():
-            self._resume()
-        self._frames: FileIO | None = None
-        self._envelope_file = self._open(_ENVELOPES, self._envelopes)
-
-    def __enter__(self) -> PackedWriter:
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._release()
-
-    def holds(self, id: str, type: str, view: str, name: str | None = None) -> bool:
-        """Tell whether the store, or what is about to be committed to it, has a file."""
-        return (id, type, view, name or f"{view}.pkl") in self._paths
-
-    def write(
-        self,
-        id: str,
-        type: str,
-        view: str,
-        frames: np.ndarray,
-        name: str | None = None,
-        original: bytes | None = None,
-        replace: bool = False,
-    ) -> None:
-        """Append one file of a sequence.
-
-        Args:
-            id: who walks.
-            type: how.
-            view: from where.
-            frames: uint8 (S, H, W), S at least 1.
-            name: the file's name; left out, `<view>.pkl`.
-            original: the bytes of the file that the frames were read from, to be made again by `unpack`.
-            replace: take the place of a file that the store has already; the room that it took stays taken.
-
-        Raises:
-            UserError: frames of another form, a name that is no file name, or a file that the store has already.
-            OSError: there is no room.
-        """
-        path = (id, type, view, name or f"{view}.pkl")
-        label = "/".join(path)
-        if frames.dtype != np.uint8 or frames.ndim != 3 or 0 in frames.shape:
-            raise UserError(f"{label}: {frames.dtype} {frames.shape}; a uint8 array (S, H, W) with S >= 1 is needed")
-        for part in path:
-            check_name(part, label)
-        if path in self._paths and not replace:
-            raise UserError(f"{self.root} has {label} already")
-        frames = np.ascontiguousarray(frames)
-        offset = self._append(frames)
-        where, size = (0, 0) if original is None else self._append_envelope(seal(original, frames))
-        if path in self._paths:
-            self._rows = [row for row in self._rows if row[: len(_NAMES)] != path]
-        self._rows.append((*path, len(self._shards) - 1, *frames.shape, offset, zlib.crc32(frames.data), size, where))
-        self._paths.add(path)
-        self._changed = True
-        if time.monotonic() - self._committed > COMMIT_SECONDS:
-            self.commit()
-
-    def commit(self) -> None:
-        """Make what was written part of the store, to stay."""
-        if not self._changed and (self.root / MANIFEST).exists():
-            return
-        for file in (self._frames, self._envelope_file):
-            if file is not None:
-                os.fsync(file.fileno())
-        self._generation += 1
-        codes = [Column.of(row[field] for row in self._rows) for field in range(len(_NAMES))]
-        rows = np.zeros(len(self._rows), ROW)
-        for field, column in zip(_NAMES, codes, strict=True):
-            rows[field] = column.codes
-        for place, field in enumerate(_NUMBERS, len(_NAMES)):
-            rows[field] = [row[place] for row in self._rows]
-        rows = rows[np.lexsort([rows[field] for field in reversed(_NAMES)])]
-        names = {field: list(column.names) for field, column in zip(_NAMES, codes, strict=True)}
-        write_index(
-            self.root, rows, names, self._shards, self._envelopes, self._generation, self.source, self.shard_bytes
-        )
-        self._changed = False
-        self._committed = time.monotonic()
-
-    def close(self) -> None:
-        """Commit, and let others write."""
-        try:
-            self.commit()
-        finally:
-            self._release()
-
-    def _release(self) -> None:
-        for file in (self._frames, self._envelope_file):
-            if file is not None:
-                file.close()
-        self._lock.close()
-
-    def _resume(self) -> None:
-        store = PackedStore(self.root)
-        columns = [Column(store.names[f], store.rows[f]).take(np.arange(len(store.rows))) for f in _NAMES]
-        rest = [store.rows[f].tolist() for f in _NUMBERS]
-        self._rows = list(zip(*columns, *rest, strict=True))
-        self._paths = {row[: len(_NAMES)] for row in self._rows}
-        self._shards = list(store.manifest["shards"])
-        self._envelopes = store.manifest["envelopes"]
-        self._generation = store.manifest["generation"]
-        self.source = self.source or store.manifest["source"]
-
-    def _open(self, name: str, size: int) -> FileIO:
-        """Open a file to append behind what the manifest admits of it; what an interrupted writer left is cut off."""
-        file = (self.root / name).open("ab", buffering=0)
-        file.truncate(size)
-        return file
-
-    def _append(self, frames: np.ndarray) -> int:
-        full = self._shards and self._shards[-1] + frames.nbytes > self.shard_bytes and self._shards[-1] > 0
-        if not self._shards or full:
-            if self._frames is not None:
-                os.fsync(self._frames.fileno())
-                self._frames.close()
-                self._frames = None
-            self._shards.append(0)
-        if self._frames is None:
-            self._frames = self._open(_shard(len(self._shards) - 1), self._shards[-1])
-        offset = self._shards[-1]
-        _append_to(self._frames, frames.data.cast("B"), offset)
-        self._shards[-1] += frames.nbytes
-        return offset
-
-    def _append_envelope(self, envelope: bytes) -> tuple[int, int]:
-        # Pickles of as many frames have the same envelope: a dataset has a few hundred different ones.
-        key = hashlib.sha256(envelope).digest()
-        if key not in self._sealed:
-            _append_to(self._envelope_file, memoryview(envelope), self._envelopes)
-            self._sealed[key] = (self._envelopes, len(envelope))
-            self._envelopes += len(envelope)
-        return self._sealed[key]
-
-
-def _append_to(file: FileIO, data: memoryview, end: int) -> None:
-    """Append all of some bytes to a file that ends at `end`, or none of them."""
-    try:
-        while data:
-            data = data[file.write(data) :]
-    except OSError:
-        file.truncate(end)
-        raise
-
-
-def check_name(name: str, label: str) -> None:
-    """Refuse what is no plain name of a file or folder, and so could lead out of a folder.
-
-    Raises:
-        UserError: it is none.
-    """
-    if not name or name in (".", "..") or any(c in "/\\\0" for c in name) or not name.isprintable():
-        raise UserError(f"{label}: {name!r} cannot be the name of a file or folder")
-
-
-def write_index(
-    root: Path,
-    rows: np.ndarray,
-    names: dict[str, list[str]],
-    shards: list[int],
-    envelopes: int,
-    generation: int,
-    source: str,
-    shard_bytes: int = SHARD_BYTES,
-) -> None:
-    """Write index, names and manifest of a store, the manifest last; then delete the index that it replaces."""
-    index, listed = f"index-{generation}.npy", f"names-{generation}.json"
-    with _replacing(root / index) as file:
-        np.save(file, rows, allow_pickle=False)
-    with _replacing(root / listed) as file:
-        file.write(json.dumps(names, ensure_ascii=False, separators=(",", ":")).encode())
-    geometries = sorted({(int(h), int(w)) for h, w in np.unique(rows[["height", "width"]]).tolist()})
-    manifest = {
-        "format": FORMAT,
-        "version": VERSION,
-        "generation": generation,
-        "files": len(rows),
-        "frames": int(rows["frames"].sum()),
-        "geometries": geometries,
-        "fingerprint": _fingerprint(rows, root / listed),
-        "source": source,
-        "shards": shards,
-        "shard_bytes": shard_bytes,
-        "envelopes": envelopes,
-        "checksums": {name: zlib.crc32((root / name).read_bytes()) for name in (index, listed)},
-    }
-    with _replacing(root / MANIFEST) as file:
-        file.write((json.dumps(manifest, indent=1) + "\n").encode())
-    for old in [*root.glob("index-*.npy"), *root.glob("names-*.json")]:
-        if old.name not in (index, listed):
-            old.unlink(missing_ok=True)
-
-
-def _fingerprint(rows: np.ndarray, names: Path) -> str:
-    """Hash what is in a store, wherever in its files it lies."""
-    digest = hashlib.sha256(names.read_bytes())
-    for field in (*_NAMES, "frames", "height", "width", "checksum"):
-        digest.update(rows[field].tobytes())
-    return digest.hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file under another name, bring it to the disk, and put it in place in one step."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _lock(root: Path) -> BinaryIO:
-    """Take the folder for one writer; the system lets go of it when the process ends, however it ends."""
-    file = (root / ".lock").open("wb")
-    if try_lock(file) is False:
-        file.close()
-        raise UserError(f"{root} is being written by another process: wait for it to end")
-    return file
-
-
-def try_lock(file: BinaryIO) -> bool | None:
-    """Lock a file for this process, until it is closed: False where another holds it, None where there are no locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def is_store(root: str | Path) -> bool:
@@ -532,10 +199,10 @@ def _read_index(root: Path, manifest: dict[str, Any]) -> tuple[np.ndarray, dict[
     if rows.dtype != ROW or rows.ndim != 1 or len(rows) != manifest["files"]:
         raise _damaged(root, f"{index} does not have {manifest['files']} rows of the known form")
     if not isinstance(names, dict) or any(
-        not isinstance(names.get(f), list) or not all(isinstance(n, str) for n in names[f]) for f in _NAMES
+        not isinstance(names.get(f), list) or not all(isinstance(n, str) for n in names[f]) for f in NAMES
     ):
         raise _damaged(root, f"{listed} does not list names")
-    for field in _NAMES:
+    for field in NAMES:
         if len(rows) and int(rows[field].max()) >= len(names[field]):
             raise _damaged(root, f"{index} numbers a name that {listed} does not have")
     _check_bounds(root, manifest, rows)
@@ -546,8 +213,8 @@ def _check_bounds(root: Path, manifest: dict[str, Any], rows: np.ndarray) -> Non
     """Every row must lie within its files, and the files must be as long as the manifest says."""
     shards = np.array(manifest["shards"], np.float64)
     for name, size in [
-        *((_shard(n), s) for n, s in enumerate(manifest["shards"])),
-        (_ENVELOPES, manifest["envelopes"]),
+        *((shard_name(n), s) for n, s in enumerate(manifest["shards"])),
+        (ENVELOPES, manifest["envelopes"]),
     ]:
         try:
             found = (root / name).stat().st_size

@@ -1,19 +1,16 @@
 """The field's layout, `<id>/<type>/<view>/<name>.pkl`: reading one pickle, and the index of a tree of them.
 
-A pickle is a program. `read_pickle` runs only the few instructions that rebuild a NumPy array or a list of them;
-anything else in the file is refused by name, before it can run. The index is found once and kept in a cache file until
-the tree changes.
+`read_pickle` runs nothing that a file says, see `unpickling`: anything but an array or a list of arrays is refused. The
+index is found once and kept in a cache file until the tree changes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import os
-import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,48 +18,8 @@ from typing import Any
 import numpy as np
 
 from dygait.data.sequences import SequenceTable
+from dygait.data.stores.unpickling import load_arrays
 from dygait.errors import UserError
-
-
-def _reconstruct(subtype: type, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """NumPy's own reconstruction of an empty array, for the one case that it writes itself."""
-    if subtype is not np.ndarray or tuple(shape) != (0,):
-        raise pickle.UnpicklingError("an array that NumPy would not have written so")
-    return np.ndarray((0,), dtype="b1")
-
-
-def _from_buffer(buffer: Any, dtype: np.dtype, shape: tuple[int, ...], order: Any) -> np.ndarray:
-    """An array of pickle protocol 5, whose bytes lie in the stream."""
-    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
-
-
-def _latin1_bytes(text: str, encoding: str) -> bytes:
-    """How pickle protocols 0 to 2 carry bytes."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes encoded as {encoding!r}")
-    return text.encode("latin1")
-
-
-# NumPy 2 renamed numpy.core to numpy._core; both spellings are on users' disks.
-_ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _latin1_bytes,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
-    ("numpy._core.numeric", "_frombuffer"): _from_buffer,
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """An unpickler that knows NumPy arrays and plain containers, and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ADMITTED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not array data") from None
 
 
 def read_pickle(path: str | Path) -> np.ndarray:
@@ -97,10 +54,12 @@ def read_bytes(path: str | Path) -> bytes:
 def parse_pickle(content: bytes, path: str | Path) -> np.ndarray:
     """Return the silhouettes that a pickle holds, as `read_pickle`; the path is only named in errors."""
     try:
-        loaded = _ArrayUnpickler(io.BytesIO(content)).load()
-        frames = np.asarray(loaded) if isinstance(loaded, np.ndarray) else np.stack(loaded)
+        frames = load_arrays(content)
     except Exception as error:  # a damaged stream can raise anything
-        raise UserError(f"{path} is refused: {error}; it must be a pickled uint8 array (S, H, W)") from None
+        reason = str(error)
+        if len(reason) > 200 or not reason.isprintable():  # it may quote the file
+            reason = ascii(reason[:200])
+        raise UserError(f"{path} is refused: {reason}; it must be a pickled uint8 array (S, H, W)") from None
     if frames.dtype != np.uint8 or frames.ndim != 3 or 0 in frames.shape:
         raise UserError(f"{path} holds {frames.dtype} {frames.shape}; a uint8 array (S, H, W) with S >= 1 is needed")
     return frames
