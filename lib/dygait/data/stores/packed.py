@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from pathlib import Path
@@ -50,7 +51,7 @@ class PackedStore:
     @property
     def state(self) -> str:
         """A hash of the fingerprint, and of when the frames' files were written."""
-        shards = [(self.root / _shard(int(n))).stat() for n in np.unique(self.rows["shard"])]
+        shards = [(self.root / shard_name(int(n))).stat() for n in np.unique(self.rows["shard"])]
         return hashlib.sha256(
             repr((self.fingerprint, [(s.st_size, s.st_mtime_ns) for s in shards])).encode()
         ).hexdigest()[:16]
