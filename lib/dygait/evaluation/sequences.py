@@ -12,6 +12,8 @@ from torch import Tensor
 from dygait.errors import UserError
 from dygait.evaluation.protocols import Selector
 
+_CHECKED = 1024
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -47,7 +49,8 @@ class Sequences:
             )
         if not len(features):
             raise UserError("features: there are no sequences to evaluate")
-        broken = int((~torch.isfinite(features).flatten(1).all(1)).sum())
+        # A block at a time: the check takes more memory than what it looks at.
+        broken = sum(int((~torch.isfinite(block).flatten(1).all(1)).sum()) for block in features.split(_CHECKED))
         if broken:
             raise UserError(
                 f"features: {broken} of {len(features)} sequences hold NaN or infinity; "
