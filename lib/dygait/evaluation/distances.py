@@ -30,7 +30,7 @@ _FEW = _TILE**2
 _CLOSE = 1 / 16
 """Squared distances below this share of |x|² + |y|², and cosine distances below this, are taken again in float64."""
 _UNDERFLOW = 1e-30
-_SAMPLE = 1024
+_SAMPLE = 128
 
 
 def pairwise_distance(
@@ -184,25 +184,38 @@ class _EuclideanTiles:
         largest = float((sample - self.centre).abs().max())
         self.scale = 2.0 ** -math.frexp(largest)[1] if largest > 0 else 1.0
         self.dtype = torch.float64 if x.features.dtype == torch.float64 else torch.float32
+        self.buffer = torch.empty(_TILE * self.parts * (self.channels + 2))
 
     def left(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        features, square = self._centred(self.x, start, stop)
-        features[:, :, : self.channels] *= -2
+        features = torch.empty(self.parts, _padded(stop - start), self.channels + 2)
+        square = self._centred(self.x, start, stop, features, -2).div_(4)
         features[:, :, self.channels] = square
         features[:, :, self.channels + 1] = 1
         return features, square
 
     def right(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        features, square = self._centred(self.y, start, stop)
+        # New memory for every tile costs as much as what is written into it.
+        count = _padded(stop - start)
+        features = self.buffer[: self.parts * count * (self.channels + 2)].view(self.parts, count, self.channels + 2)
+        square = self._centred(self.y, start, stop, features, 1)
         features[:, :, self.channels] = 1
         features[:, :, self.channels + 1] = square
         return features.transpose(1, 2), square
 
-    def _centred(self, rows: _Rows, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        block = (rows.take(start, stop, self.dtype) - self.centre.to(self.dtype)).mul_(self.scale)
-        features = torch.zeros(self.parts, _padded(stop - start), self.channels + 2)
-        features[:, : stop - start, : self.channels] = block.permute(2, 0, 1)
-        return features, features[:, :, : self.channels].square().sum(2)
+    def _centred(self, rows: _Rows, start: int, stop: int, features: Tensor, factor: int) -> Tensor:
+        """Fill in features, times a factor, and return their squares: (P, padded)."""
+        block, inner = rows.take(start, stop, self.dtype), features[:, :, : self.channels]
+        inner[:, stop - start :] = 0
+        centred = inner[:, : stop - start]
+        if self.dtype == torch.float32:
+            torch.sub(block.permute(2, 0, 1), self.centre.T[:, None].float(), out=centred)
+        else:
+            centred.copy_((block - self.centre).mul_(self.scale).permute(2, 0, 1))
+        square = torch.empty(features.shape[:2])
+        for part, numbers in enumerate(inner):
+            numbers *= factor * (self.scale if self.dtype == torch.float32 else 1)
+            torch.sum(numbers.square(), 1, out=square[part])
+        return square
 
     def fill(
         self,
