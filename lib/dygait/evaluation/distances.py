@@ -241,6 +241,13 @@ class _EuclideanTiles:
                     self._again(inner, close, part, top, start)
             distance += tile.sqrt_()[:height, :width]
         distance /= self.parts * self.scale
+        if not math.isfinite(float(distance.sum())):
+            # Numbers so far apart that squares of some leave float32.
+            for a in range(0, height, _EDGE):
+                x64 = _parts_first(self.x.take(top + a, top + min(a + _EDGE, height), torch.float64))
+                for b in range(0, width, _EDGE):
+                    y64 = _parts_first(self.y.take(start + b, start + min(b + _EDGE, width), torch.float64))
+                    distance[a : a + _EDGE, b : b + _EDGE] = _euclidean_block(x64, y64)
 
     def _again(self, squared: Tensor, close: Tensor, part: int, top: int, start: int) -> None:
         i, j = close.nonzero(as_tuple=True)
