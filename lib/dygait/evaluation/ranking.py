@@ -180,8 +180,8 @@ def rank1_by_view(
     return mean_by_view(scores, probe_views, names.tolist())
 
 
-_BLOCK = {"cpu": 2**18}
-"""Distances looked at in one go: on a processor, what the cache holds; elsewhere `_LARGE_BLOCK`."""
+_BLOCK = {"cpu": 2**22}
+"""Distances looked at in one go: few enough to need little memory, and on other devices `_LARGE_BLOCK`."""
 _LARGE_BLOCK = 2**26
 _MANY_MATCHES = 32
 """With more true matches than this, sorting a row is cheaper than counting once for each of them."""
