@@ -101,3 +101,65 @@ def test_user_mistakes() -> None:
         pairwise_distance(features(2), features(2), "l2")
     with pytest.raises(UserError, match=r"\(2, 5, 3\).*\(2, 6, 3\)"):
         pairwise_distance(features(2), features(2, 6))
+
+
+def exact(probe: torch.Tensor, gallery: torch.Tensor, metric: str) -> torch.Tensor:
+    """A loop over probes, in float64."""
+    if metric == "cos":
+        probe, gallery = (torch.nn.functional.normalize(x.double(), dim=1, eps=1e-300) for x in (probe, gallery))
+        return torch.stack([1 - (x * gallery).sum(1).mean(1) for x in probe])
+    return torch.stack([(x.double() - gallery.double()).square().sum(1).sqrt().mean(1) for x in probe])
+
+
+def many(kind: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features enough for tiles of float32, of kinds that make it hard to be exact."""
+    probe, gallery = features(600, 16, 3), features(700, 16, 3, seed=1)
+    if kind == "a few near":
+        gallery[::50] = probe[:14] + 1e-3 * gallery[::50]
+    if kind == "all near":
+        probe, gallery = 5 + 1e-3 * probe, 5 + 1e-3 * gallery
+    if kind == "pairs":
+        gallery[:600] = probe + 1e-4 * gallery[:600]
+    if kind == "two clusters":
+        probe, gallery = (1e-3 * x + (torch.arange(len(x)) % 2 * 10.0)[:, None, None] for x in (probe, gallery))
+    if kind == "huge":
+        probe, gallery = probe * 1e25, gallery * 1e25
+    if kind == "one huge":
+        probe[3] *= 1e25
+    if kind == "tiny":
+        probe, gallery = probe * 1e-25, gallery * 1e-25
+    return probe, gallery
+
+
+KINDS = ["plain", "a few near", "all near", "pairs", "two clusters", "huge", "one huge", "tiny"]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_tiles_in_float32_are_as_exact(metric: str, kind: str) -> None:
+    probe, gallery = many(kind)
+    expected = exact(probe, gallery, metric)
+    found = pairwise_distance(probe, gallery, metric).double()
+    # For the cosine of near vectors, float64 keeps an absolute error, too.
+    torch.testing.assert_close(found, expected, rtol=2e-6, atol=1e-14 if metric == "cos" else 0)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_tiles_keep_bits_zeros_and_ties(metric: str) -> None:
+    probe, gallery = many("a few near")
+    gallery = torch.cat([gallery, gallery[:300], probe[:9]])
+    whole = pairwise_distance(probe, gallery, metric)
+    assert torch.equal(pairwise_distance(probe, gallery, metric, max_bytes=1), whole)
+    assert [rows.start for rows, _ in distance_blocks(probe, gallery, metric, 1)] == [0, 512]
+    assert torch.equal(whole[:, :300], whole[:, 700:1000])  # the same sequence again, in another tile
+    assert (whole[:9, 1000:].diagonal() == 0).all()
+    rows, columns = torch.arange(599, -1, -1), torch.arange(3, 700)
+    ((_, chosen),) = distance_blocks(probe, gallery, metric, probe_rows=rows, gallery_rows=columns)
+    torch.testing.assert_close(chosen, whole[rows][:, columns], atol=0 if metric == "euc" else 1e-14, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_tiles_of_other_precisions(dtype: torch.dtype) -> None:
+    probe, gallery = (x.to(dtype) for x in many("plain"))
+    found = pairwise_distance(probe, gallery).double()
+    torch.testing.assert_close(found, exact(probe, gallery, "euc"), atol=0, rtol=2e-6)

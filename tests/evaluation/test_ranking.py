@@ -5,7 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from dygait.evaluation import ranking
 from dygait.evaluation.ranking import (
     average_precision,
     chance,
@@ -16,6 +19,7 @@ from dygait.evaluation.ranking import (
     last_match_rank,
     mean_by_view,
     measure,
+    measure_all,
     rank1_by_view,
 )
 from reference import metrics
@@ -49,8 +53,8 @@ def test_equals_the_slow_reference(name: str, levels: int, with_exclusion: bool)
         metrics.MEASURES[name](metrics.ranked_matches(d, m, e))
         for d, m, e in zip(distance.tolist(), match.tolist(), mask.tolist(), strict=True)
     ]
-    given = mask if with_exclusion else None
-    found = chance(match, given) if name == "chance" else measure(name, distance, match, given)
+    mask_or_none = mask if with_exclusion else None
+    found = chance(match, mask_or_none) if name == "chance" else measure(name, distance, match, mask_or_none)
     same(found, [NAN if value is None else value for value in expected])
     assert any(value is None for value in expected)
 
@@ -128,3 +132,42 @@ def test_rank1_by_view_made_by_hand() -> None:
     assert found.views == ("0", "1")
     np.testing.assert_array_equal(found.values, [[50, 0], [0, 100]])
     np.testing.assert_array_equal(found.counted, [[2, 1], [1, 1]])
+
+
+@st.composite
+def rankings(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Few levels make ties; few labels make many matches, many labels probes without any."""
+    probes, gallery = draw(st.integers(1, 6)), draw(st.integers(1, 40))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    distance = rng.integers(0, draw(st.sampled_from([1, 2, 5, 1000])), (probes, gallery)).astype(np.float32)
+    people = draw(st.sampled_from([1, 2, 5, 50]))
+    match = rng.integers(0, people, (probes, 1)) == rng.integers(0, people, (1, gallery))
+    excluded = rng.random((probes, gallery)) < draw(st.sampled_from([0.0, 0.3, 1.0]))
+    some = torch.from_numpy(excluded) if draw(st.booleans()) else None
+    return torch.from_numpy(distance), torch.from_numpy(match), some
+
+
+@given(rankings())
+@settings(deadline=None)
+def test_every_measure_equals_the_slow_reference(
+    case: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None],
+) -> None:
+    distance, match, excluded = case
+    mask = torch.zeros_like(match) if excluded is None else excluded
+    ranked = _ranked(distance, match, mask)
+    names = [name for name in metrics.MEASURES if name != "chance"]
+    found = {**measure_all(names, distance, match, excluded), "chance": chance(match, excluded)}
+    for name, function in metrics.MEASURES.items():
+        same(found[name], [NAN if value is None else value for value in map(function, ranked)])
+    shares = [metrics.mean([metrics.rank_k(row, k) for row in ranked]) for k in (1, 2, 3)]
+    same(cmc(distance, match, 3, excluded), [NAN if share is None else share for share in shares])
+
+
+def test_the_blocks_of_probes_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    distance, match, excluded = random_case(0, 4)
+    names = ("rank-1", "mAP", "mINP")
+    expected = measure_all(names, distance, match, excluded)
+    monkeypatch.setattr(ranking, "_BLOCK", {"cpu": 75})
+    found = measure_all(names, distance, match, excluded)
+    for name in names:
+        torch.testing.assert_close(found[name], expected[name], atol=1e-15, rtol=0, equal_nan=True)

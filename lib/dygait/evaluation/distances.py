@@ -7,18 +7,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dygait.errors import UserError
 
-DEFAULT_MAX_BYTES = 64 * 2**20
-"""Working memory of a block of distances: small enough to stay near the cache, large enough to keep a GPU busy."""
+DEFAULT_MAX_BYTES = 256 * 2**20
+"""Working memory of a block of distances: enough that features are rearranged a few times only, small beside them."""
 
 _FLOAT64_BYTES = 8
-_ROUNDING = 16 * torch.finfo(torch.float64).eps
+_ROUNDING = 64 * torch.finfo(torch.float64).eps
 """Differences smaller than this, relative to the numbers subtracted, are rounding and count as zero."""
+
+_TILE = 512
+"""Side of a float32 tile: distances and features of a part stay in the cache."""
+_EDGE = 64
+"""Tiles at the edge are padded to a multiple of this, so that every product takes the same kernel: the same bits."""
+_FEW = _TILE**2
+"""With fewer pairs than this everything is float64; it costs nothing there."""
+_CLOSE = 1 / 16
+"""Squared distances below this share of |x|² + |y|², and cosine distances below this, are taken again in float64."""
+_UNDERFLOW = 1e-30
+_SAMPLE = 128
 
 
 def pairwise_distance(
@@ -31,7 +43,7 @@ def pairwise_distance(
         gallery: (G, C, P) features.
         metric: ``euc``, the mean over parts of the Euclidean distance, or ``cos``, 1 - the mean over parts of the
             cosine similarity (a part that is all zeros is similar to nothing: 0).
-        max_bytes: bound of the working memory; the result, 4·M·G bytes, comes on top.
+        max_bytes: bound of the working memory, as in `distance_blocks`; the result, 4·M·G bytes, comes on top.
 
     Returns:
         (M, G) float32 distances >= 0 on the features' device. Equal vectors are at distance exactly 0, and the result
@@ -40,8 +52,10 @@ def pairwise_distance(
     Raises:
         UserError: unknown metric, or features that are not (., C, P) of one C and P.
     """
-    rows = [block for _, block in distance_blocks(probe, gallery, metric, max_bytes)]
-    return torch.cat(rows) if rows else torch.zeros(0, gallery.shape[0], device=gallery.device)
+    result = torch.empty(len(probe), len(gallery), device=probe.device)
+    for rows, block in distance_blocks(probe, gallery, metric, max_bytes):
+        result[rows] = block
+    return result
 
 
 def distance_blocks(
@@ -50,19 +64,30 @@ def distance_blocks(
     metric: str = "euc",
     max_bytes: int = DEFAULT_MAX_BYTES,
     device: torch.device | str | None = None,
+    probe_rows: Tensor | None = None,
+    gallery_rows: Tensor | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield the distances a block of probes at a time, so that the whole (M, G) matrix need never exist.
 
-    The sums are taken in float64: |x|² + |y|² - 2xy loses half of the digits where two vectors are close, and that is
-    just where the nearest neighbour is decided. Only the block at hand is converted, so the features can stay in
-    float32 (or half) and even on another device.
+    |x|² + |y|² - 2xy loses half of the digits where two vectors are close, and that is just where the nearest neighbour
+    is decided. On a GPU, and for few pairs, the sums are therefore taken in float64. On a processor they are taken in
+    float32, of features from which their common mean is subtracted, and again in float64 where x and y are close: where
+    |x - y|² < (|x|² + |y|²) / 16, or the cosine distance < 1/16. A part's distance is then within a relative 8·n·u of
+    the exact one (n = C + 2 products, u = 2⁻²⁴; for the cosine 16·C·P·u) in the worst case; rounding errors being
+    random, it is about 1e-7 in practice, and 1e-6 at most.
+
+    Only the block at hand is converted, so the features can stay in float32 (or half) and even on another device.
 
     Args:
         probe: (M, C, P) features.
         gallery: (G, C, P) features.
         metric: ``euc`` or ``cos``, as in `pairwise_distance`.
-        max_bytes: bound of the working memory of a block, besides its result of 4·G bytes for each probe.
+        max_bytes: bound of the working memory of a block, besides its result of 4·G bytes for each probe, which is
+            bounded by four times as much. The least is a pair of tiles of 512 sequences in float32, and in float64 a
+            pair of sequences.
         device: where to compute; None stands for the probes' device.
+        probe_rows: positions that make the M probes out of `probe`; None stands for all of them.
+        gallery_rows: the same of the gallery.
 
     Yields:
         The slice of the probes, and their (m, G) float32 distances.
@@ -78,16 +103,202 @@ def distance_blocks(
             "with the same C and P"
         )
     target = torch.device(device) if device is not None else probe.device
+    x, y = _Rows(probe.detach(), probe_rows, target), _Rows(gallery.detach(), gallery_rows, target)
+    if target.type != "cpu" or len(x) * len(y) < _FEW or min(len(x), len(y)) < _EDGE:
+        return _float64_blocks(x, y, metric, max_bytes)
+    return _float32_blocks(x, y, metric, max_bytes)
+
+
+class _Rows:
+    """The chosen sequences of some features, taken a block at a time."""
+
+    def __init__(self, features: Tensor, rows: Tensor | None, device: torch.device) -> None:
+        self.features, self.device = features, device
+        self.rows = None if rows is None else rows.to(features.device)
+
+    def __len__(self) -> int:
+        return len(self.features if self.rows is None else self.rows)
+
+    def take(self, start: int, stop: int, dtype: torch.dtype | None = None) -> Tensor:
+        chosen = self.features[start:stop] if self.rows is None else self.features[self.rows[start:stop]]
+        return chosen.to(self.device, dtype)
+
+    def part(self, part: int, positions: Tensor) -> Tensor:
+        """Return one part of the sequences at these positions: (., C) float64."""
+        rows = positions if self.rows is None else self.rows[positions]
+        return self.features[:, :, part][rows.to(self.features.device)].to(self.device, torch.float64)
+
+
+def _float64_blocks(x: _Rows, y: _Rows, metric: str, max_bytes: int) -> Iterator[tuple[slice, Tensor]]:
     prepare, side_of_block, block_distance = _METRICS[metric]
-    side = side_of_block(probe.shape[1], probe.shape[2], max_bytes // _FLOAT64_BYTES)
-    for start in range(0, probe.shape[0], side):
-        rows = slice(start, min(start + side, probe.shape[0]))
-        x = prepare(probe[rows].detach().to(target, torch.float64))
-        distance = torch.empty(rows.stop - rows.start, gallery.shape[0], device=target)
-        for left in range(0, gallery.shape[0], side):
-            y = prepare(gallery[left : left + side].detach().to(target, torch.float64))
-            distance[:, left : left + side] = block_distance(x, y)
+    side = side_of_block(x.features.shape[1], x.features.shape[2], max_bytes // _FLOAT64_BYTES)
+    for start in range(0, len(x), side):
+        rows = slice(start, min(start + side, len(x)))
+        left_side = prepare(x.take(rows.start, rows.stop, torch.float64))
+        distance = torch.empty(rows.stop - rows.start, len(y), device=x.device)
+        for left in range(0, len(y), side):
+            right_side = prepare(y.take(left, left + side, torch.float64))
+            distance[:, left : left + side] = block_distance(left_side, right_side)
         yield rows, distance
+
+
+def _float32_blocks(x: _Rows, y: _Rows, metric: str, max_bytes: int) -> Iterator[tuple[slice, Tensor]]:
+    """Tiles lie on a grid that no bound of memory moves: the result does not depend on it."""
+    tiles: Any = _EuclideanTiles(x, y) if metric == "euc" else _CosineTiles(x, y)
+    _, channels, parts = x.features.shape
+    # The features of a tile lie here three times while they are rearranged; the distances of a tile, in two precisions.
+    row_bytes = 4 * parts * (channels + 3)
+    rest = max_bytes - 3 * _TILE * row_bytes - 16 * _TILE**2
+    count = max(1, min(rest // (_TILE * row_bytes), 4 * max_bytes // (4 * len(y) * _TILE)))
+    buffer = torch.empty(_TILE**2)
+    for start in range(0, len(x), count * _TILE):
+        rows = slice(start, min(start + count * _TILE, len(x)))
+        tops = range(start, rows.stop, _TILE)
+        lefts = [tiles.left(top, min(top + _TILE, rows.stop)) for top in tops]
+        distance = torch.zeros(rows.stop - start, len(y))
+        for left in range(0, len(y), _TILE):
+            right = tiles.right(left, min(left + _TILE, len(y)))
+            for top, prepared in zip(tops, lefts, strict=True):
+                # Views: the distances are written where they belong.
+                tiles.fill(
+                    distance[top - start : top - start + _TILE, left : left + _TILE], prepared, right, top, left, buffer
+                )
+        yield rows, distance
+
+
+def _padded(count: int) -> int:
+    return -(-count // _EDGE) * _EDGE
+
+
+class _EuclideanTiles:
+    """Squared distances as one product: (-2x, |x|², 1) · (y, 1, |y|²), of centred and scaled features."""
+
+    def __init__(self, x: _Rows, y: _Rows) -> None:
+        self.x, self.y = x, y
+        _, self.channels, self.parts = x.features.shape
+        # Any centre and any power of two are right; these make the numbers small, and squares neither 0 nor infinite.
+        positions = torch.linspace(0, len(y) - 1, min(len(y), _SAMPLE)).long()
+        sample = y.features[positions if y.rows is None else y.rows[positions.to(y.rows.device)]]
+        sample = sample.to("cpu", torch.float64)
+        self.centre = sample.mean(0)
+        largest = float((sample - self.centre).abs().max())
+        self.scale = 2.0 ** -math.frexp(largest)[1] if largest > 0 else 1.0
+        self.dtype = torch.float64 if x.features.dtype == torch.float64 else torch.float32
+        self.buffer = torch.empty(_TILE * self.parts * (self.channels + 2))
+
+    def left(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        features = torch.empty(self.parts, _padded(stop - start), self.channels + 2)
+        square = self._centred(self.x, start, stop, features, -2).div_(4)
+        features[:, :, self.channels] = square
+        features[:, :, self.channels + 1] = 1
+        return features, square
+
+    def right(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        # New memory for every tile costs as much as what is written into it.
+        count = _padded(stop - start)
+        features = self.buffer[: self.parts * count * (self.channels + 2)].view(self.parts, count, self.channels + 2)
+        square = self._centred(self.y, start, stop, features, 1)
+        features[:, :, self.channels] = 1
+        features[:, :, self.channels + 1] = square
+        return features.transpose(1, 2), square
+
+    def _centred(self, rows: _Rows, start: int, stop: int, features: Tensor, factor: int) -> Tensor:
+        """Fill in features, times a factor, and return their squares: (P, padded)."""
+        block, inner = rows.take(start, stop, self.dtype), features[:, :, : self.channels]
+        inner[:, stop - start :] = 0
+        centred = inner[:, : stop - start]
+        if self.dtype == torch.float32:
+            torch.sub(block.permute(2, 0, 1), self.centre.T[:, None].float(), out=centred)
+        else:
+            centred.copy_((block - self.centre).mul_(self.scale).permute(2, 0, 1))
+        square = torch.empty(features.shape[:2])
+        for part, numbers in enumerate(inner):
+            numbers *= factor * (self.scale if self.dtype == torch.float32 else 1)
+            torch.sum(numbers.square(), 1, out=square[part])
+        return square
+
+    def fill(
+        self,
+        distance: Tensor,
+        left: tuple[Tensor, Tensor],
+        right: tuple[Tensor, Tensor],
+        top: int,
+        start: int,
+        buffer: Tensor,
+    ) -> None:
+        (x, x_square), (y, y_square) = left, right
+        height, width = distance.shape
+        tile = buffer[: x.shape[1] * y.shape[2]].view(x.shape[1], y.shape[2])
+        inner = tile[:height, :width]
+        limits = (_CLOSE * (x_square.amax(1) + y_square.amax(1)) + _UNDERFLOW).tolist()
+        for part in range(self.parts):
+            torch.mm(x[part], y[part], out=tile)
+            # One look at the smallest tells most tiles that nothing is close; what is not a number is not larger.
+            if not float(inner.amin()) > limits[part]:
+                scale = x_square[part, :height, None] + y_square[part, None, :width]
+                close = inner.gt(scale.mul_(_CLOSE).add_(_UNDERFLOW)).logical_not_()
+                if close.any():
+                    self._again(inner, close, part, top, start)
+            distance += tile.sqrt_()[:height, :width]
+        distance /= self.parts * self.scale
+        if not math.isfinite(float(distance.sum())):
+            # Numbers so far apart that squares of some leave float32.
+            for a in range(0, height, _EDGE):
+                x64 = _parts_first(self.x.take(top + a, top + min(a + _EDGE, height), torch.float64))
+                for b in range(0, width, _EDGE):
+                    y64 = _parts_first(self.y.take(start + b, start + min(b + _EDGE, width), torch.float64))
+                    distance[a : a + _EDGE, b : b + _EDGE] = _euclidean_block(x64, y64)
+
+    def _again(self, squared: Tensor, close: Tensor, part: int, top: int, start: int) -> None:
+        i, j = close.nonzero(as_tuple=True)
+        if len(i) * 32 < close.numel():
+            for a in range(0, len(i), 8192):
+                rows, columns = i[a : a + 8192], j[a : a + 8192]
+                difference = self.x.part(part, rows + top) - self.y.part(part, columns + start)
+                squared[rows, columns] = difference.mul_(self.scale).square().sum(1).float()
+            return
+        x = self.x.part(part, torch.arange(top, top + close.shape[0]))
+        y = self.y.part(part, torch.arange(start, start + close.shape[1]))
+        centre = self.centre[:, part]
+        exact = _squared((x - centre).mul_(self.scale)[None], (y - centre).mul_(self.scale)[None])[0]
+        squared.copy_(torch.where(close, exact.float(), squared))
+
+
+class _CosineTiles:
+    def __init__(self, x: _Rows, y: _Rows) -> None:
+        self.x, self.y = x, y
+
+    def left(self, start: int, stop: int) -> Tensor:
+        return self._unit(self.x, start, stop)
+
+    def right(self, start: int, stop: int) -> Tensor:
+        return self._unit(self.y, start, stop).T
+
+    @staticmethod
+    def _unit(rows: _Rows, start: int, stop: int) -> Tensor:
+        features = torch.zeros(_padded(stop - start), rows.features[0].numel())
+        for a in range(start, stop, _EDGE):
+            b = min(a + _EDGE, stop)
+            features[a - start : b - start] = _unit_parts(rows.take(a, b, torch.float64))
+        return features
+
+    def fill(self, distance: Tensor, left: Tensor, right: Tensor, top: int, start: int, buffer: Tensor) -> None:
+        height, width = distance.shape
+        tile = buffer[: left.shape[0] * right.shape[1]].view(left.shape[0], right.shape[1])
+        torch.mm(left, right, out=tile)
+        torch.sub(1, tile[:height, :width], out=distance)
+        close = distance < _CLOSE
+        if not close.any():
+            return
+        # A few rows at a time: in float64, unit vectors of all parts are long.
+        for a in range(0, height, _EDGE):
+            for b in range(0, width, _EDGE):
+                here = close[a : a + _EDGE, b : b + _EDGE]
+                if here.any():
+                    x = _unit_parts(self.x.take(top + a, top + a + here.shape[0], torch.float64))
+                    y = _unit_parts(self.y.take(start + b, start + b + here.shape[1], torch.float64))
+                    block = distance[a : a + _EDGE, b : b + _EDGE]
+                    block.copy_(torch.where(here, _cosine_block(x, y), block))
 
 
 def _parts_first(x: Tensor) -> Tensor:
@@ -99,12 +310,15 @@ def _euclidean_side(channels: int, parts: int, numbers: int) -> int:
     return max(1, int(math.sqrt(channels**2 + numbers / parts) - channels))
 
 
-def _euclidean_block(x: Tensor, y: Tensor) -> Tensor:
+def _squared(x: Tensor, y: Tensor) -> Tensor:
     x_square, y_square = x.square().sum(2), y.square().sum(2)
     scale = x_square[:, :, None] + y_square[:, None, :]
     squared = torch.baddbmm(scale, x, y.transpose(1, 2), alpha=-2)
-    squared = squared.masked_fill_(squared < scale.mul_(_ROUNDING), 0.0)
-    return squared.sqrt_().mean(0).float()
+    return squared.masked_fill_(squared < scale.mul_(_ROUNDING), 0.0)
+
+
+def _euclidean_block(x: Tensor, y: Tensor) -> Tensor:
+    return _squared(x, y).sqrt_().mean(0).float()
 
 
 def _unit_parts(x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ from torch import Tensor
 from dygait.errors import UserError
 from dygait.evaluation.distances import DEFAULT_MAX_BYTES, METRICS, distance_blocks
 from dygait.evaluation.protocols import PROTOCOLS, ProbeGroup, Protocol, Selector, sequence_keys
-from dygait.evaluation.ranking import ByView, chance, mean_by_view, measure
+from dygait.evaluation.ranking import ByView, chance, mean_by_view, measure_all
 from dygait.evaluation.sequences import Sequences
 
 Percentages = dict[str, dict[str, Any]]
 _CHANCE = "chance"
+_MASK = 2**24
+"""Entries of a mask of probes by gallery."""
 
 
 @dataclass(frozen=True)
@@ -197,27 +200,40 @@ def _score(
     device: torch.device,
     max_bytes: int,
 ) -> _Scores:
-    columns = [gallery]
+    columns = [slice(0, len(gallery))]
     views: tuple[str, ...] = ()
     if protocol.one_view_at_a_time:
-        views = tuple(np.unique(sequences.views[gallery]).tolist())
-        columns = [gallery[sequences.views[gallery] == view] for view in views]
+        # Sorted by view, in its own order within a view: the gallery of a view is a slice of all distances.
+        gallery = gallery[np.argsort(sequences.views[gallery], kind="stable")]
+        names, starts = np.unique(sequences.views[gallery], return_index=True)
+        views = tuple(names.tolist())
+        columns = [slice(a, b) for a, b in pairwise([*starts.tolist(), len(gallery)])]
+    rows_of_probes, rows_of_gallery = torch.from_numpy(probes), torch.from_numpy(gallery)
     id_codes, view_codes = (_codes(names).to(device) for names in (sequences.ids, sequences.views))
+    gallery_ids, gallery_views = id_codes[rows_of_gallery], view_codes[rows_of_gallery]
     values = {name: np.full((len(probes), len(columns)), np.nan) for name in (*protocol.measures, _CHANCE)}
-    probe_features = sequences.features[torch.from_numpy(probes)]
-    for column, chosen in enumerate(map(torch.from_numpy, columns)):
-        gallery_features = sequences.features[chosen]
-        for rows, distance in distance_blocks(probe_features, gallery_features, metric, max_bytes, device):
-            block = torch.from_numpy(probes[rows])
-            match = id_codes[block, None] == id_codes[None, chosen]
+    blocks = distance_blocks(
+        sequences.features, sequences.features, metric, max_bytes, device, rows_of_probes, rows_of_gallery
+    )
+    for block, distances in blocks:
+        # Few probes at a time: their masks, too, stay small beside the distances.
+        step = max(1, _MASK // len(gallery))
+        for start in range(block.start, block.stop, step):
+            rows = slice(start, min(start + step, block.stop))
+            chosen = rows_of_probes[rows]
+            distance = distances[rows.start - block.start : rows.stop - block.start]
+            match = id_codes[chosen, None] == gallery_ids
             excluded = None
             if protocol.exclusion != "nothing" and not protocol.one_view_at_a_time:
-                excluded = view_codes[block, None] == view_codes[None, chosen]
+                excluded = view_codes[chosen, None] == gallery_views
                 if protocol.exclusion == "same id in the same view":
                     excluded &= match
-            for name, scores in values.items():
-                found = chance(match, excluded) if name == _CHANCE else measure(name, distance, match, excluded)
-                scores[rows, column] = 100 * found.cpu().numpy()
+            for number, column in enumerate(columns):
+                without = None if excluded is None else excluded[:, column]
+                found = measure_all(protocol.measures, distance[:, column], match[:, column], without)
+                found[_CHANCE] = chance(match[:, column], without)
+                for name, score in found.items():
+                    values[name][rows, number] = 100 * score.cpu().numpy()
     return _Scores(probes, sequences.views[probes], views, len(gallery), values)
 
 

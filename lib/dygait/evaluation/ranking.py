@@ -8,7 +8,7 @@ Letters: M probes, G gallery sequences, V views.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,27 +37,17 @@ def first_match_rank(distance: Tensor, match: Tensor, excluded: Tensor | None = 
     Returns:
         (M,) float64 ranks, NaN where the probe has no true match.
     """
-    distance, match = _considered(distance, match, excluded)
-    if distance.shape[1] == 0:
-        return distance.new_full((distance.shape[0],), torch.nan, dtype=torch.float64)
-    index = distance.masked_fill(~match, torch.inf).argmin(1, keepdim=True)
-    return _rank_of(distance, index, match.any(1))
+    return _by_rows(_first, distance, match, excluded)
 
 
 def last_match_rank(distance: Tensor, match: Tensor, excluded: Tensor | None = None) -> Tensor:
     """Return the rank of each probe's farthest true match; arguments and result as `first_match_rank`."""
-    distance, match = _considered(distance, match, excluded)
-    if distance.shape[1] == 0:
-        return distance.new_full((distance.shape[0],), torch.nan, dtype=torch.float64)
-    # argmax takes the first of equals; the last in the gallery's order is the first in the reversed order.
-    reversed_index = distance.masked_fill(~match, -torch.inf).flip(1).argmax(1, keepdim=True)
-    return _rank_of(distance, distance.shape[1] - 1 - reversed_index, match.any(1))
+    return _by_rows(_last, distance, match, excluded)
 
 
 def rank_k(distance: Tensor, match: Tensor, k: int, excluded: Tensor | None = None) -> Tensor:
     """Return for each probe 1 if a true match is among the k nearest, else 0: (M,) float64, NaN without a match."""
-    ranks = first_match_rank(distance, match, excluded)
-    return torch.where(ranks.isnan(), torch.nan, (ranks <= k).double())
+    return _within(first_match_rank(distance, match, excluded), k)
 
 
 def cmc(distance: Tensor, match: Tensor, max_rank: int, excluded: Tensor | None = None) -> Tensor:
@@ -82,10 +72,7 @@ def average_precision(distance: Tensor, match: Tensor, excluded: Tensor | None =
     Returns:
         (M,) float64 in 0..1, NaN where the probe has no true match.
     """
-    distance, match = _considered(distance, match, excluded)
-    hits = match.gather(1, distance.argsort(dim=1, stable=True)).double()
-    ranks = torch.arange(1, hits.shape[1] + 1, device=hits.device)
-    return (hits * hits.cumsum(1) / ranks).sum(1) / hits.sum(1)
+    return _by_rows(_average_precision, distance, match, excluded)
 
 
 def inverse_negative_penalty(distance: Tensor, match: Tensor, excluded: Tensor | None = None) -> Tensor:
@@ -110,11 +97,24 @@ def chance(match: Tensor, excluded: Tensor | None = None) -> Tensor:
 
 def measure(name: str, distance: Tensor, match: Tensor, excluded: Tensor | None = None) -> Tensor:
     """Return a measure by its name: ``rank-<k>``, ``mAP`` or ``mINP``, per probe: (M,) float64, NaN without a match."""
-    if name == "mAP":
-        return average_precision(distance, match, excluded)
-    if name == "mINP":
-        return inverse_negative_penalty(distance, match, excluded)
-    return rank_k(distance, match, int(name.removeprefix("rank-")), excluded)
+    return measure_all((name,), distance, match, excluded)[name]
+
+
+def measure_all(
+    names: Sequence[str], distance: Tensor, match: Tensor, excluded: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Return several measures by their names, each as `measure` does; every rank-k takes the same look."""
+    found: dict[str, Tensor] = {}
+    first = None
+    for name in names:
+        if name == "mAP":
+            found[name] = average_precision(distance, match, excluded)
+        elif name == "mINP":
+            found[name] = inverse_negative_penalty(distance, match, excluded)
+        else:
+            first = first_match_rank(distance, match, excluded) if first is None else first
+            found[name] = _within(first, int(name.removeprefix("rank-")))
+    return found
 
 
 class ByView(NamedTuple):
@@ -180,16 +180,74 @@ def rank1_by_view(
     return mean_by_view(scores, probe_views, names.tolist())
 
 
-def _considered(distance: Tensor, match: Tensor, excluded: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Move what is excluded behind everything else, where it is neither a match nor in a match's way."""
-    if excluded is None:
-        return distance, match
-    return distance.masked_fill(excluded, torch.inf), match & ~excluded
+_BLOCK = {"cpu": 2**22}
+"""Distances looked at in one go: few enough to need little memory, and on other devices `_LARGE_BLOCK`."""
+_LARGE_BLOCK = 2**26
+_MANY_MATCHES = 32
+"""With more true matches than this, sorting a row is cheaper than counting once for each of them."""
 
 
-def _rank_of(distance: Tensor, index: Tensor, exists: Tensor) -> Tensor:
-    """Rank of the gallery sequence `index` (M, 1): those nearer, those as near that come before it, and itself."""
-    own = distance.gather(1, index)
-    before = torch.arange(distance.shape[1], device=distance.device) < index
-    rank = 1 + (distance < own).sum(1) + ((distance == own) & before).sum(1)
-    return torch.where(exists, rank.double(), torch.nan)
+def _by_rows(
+    function: Callable[[Tensor, Tensor], Tensor], distance: Tensor, match: Tensor, excluded: Tensor | None
+) -> Tensor:
+    """Apply a function of distances and matches to a block of probes at a time.
+
+    What is excluded moves behind everything else, where it is neither a match nor in a match's way.
+    """
+    result = distance.new_full((distance.shape[0],), torch.nan, dtype=torch.float64)
+    if distance.shape[1] == 0:
+        return result
+    step = max(1, _BLOCK.get(distance.device.type, _LARGE_BLOCK) // distance.shape[1])
+    for start in range(0, len(result), step):
+        rows = slice(start, start + step)
+        block, hit = distance[rows], match[rows]
+        if excluded is not None:
+            block, hit = block.masked_fill(excluded[rows], torch.inf), hit & ~excluded[rows]
+        result[rows] = function(block, hit)
+    return result
+
+
+def _first(distance: Tensor, match: Tensor) -> Tensor:
+    index = distance.masked_fill(~match, torch.inf).argmin(1)
+    return torch.where(match.any(1), _rank_of(distance, index).double(), torch.nan)
+
+
+def _last(distance: Tensor, match: Tensor) -> Tensor:
+    # argmax takes the first of equals; the last in the gallery's order is the first in the reversed order.
+    index = distance.shape[1] - 1 - distance.masked_fill(~match, -torch.inf).flip(1).argmax(1)
+    return torch.where(match.any(1), _rank_of(distance, index).double(), torch.nan)
+
+
+def _average_precision(distance: Tensor, match: Tensor) -> Tensor:
+    counts = match.sum(1)
+    most = int(counts.max())
+    if most > _MANY_MATCHES:
+        hits = match.gather(1, distance.argsort(dim=1, stable=True)).double()
+        ranks = torch.arange(1, hits.shape[1] + 1, device=hits.device)
+        return (hits * hits.cumsum(1) / ranks).sum(1) / hits.sum(1)
+    rows, columns = match.nonzero(as_tuple=True)
+    place = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+    ranks = torch.full((len(counts), most), torch.inf, dtype=torch.float64, device=rows.device)
+    for k in range(most):  # the k-th match of every probe that has so many
+        chosen = place == k
+        having = rows[chosen]
+        nearby = distance if len(having) == len(distance) else distance[having]
+        ranks[having, k] = _rank_of(nearby, columns[chosen]).double()
+    # The n-th nearest match has n matches up to its rank; where there is none, n / infinity adds nothing.
+    precision = torch.arange(1, most + 1, device=rows.device) / ranks.sort(1).values
+    return precision.sum(1) / counts
+
+
+def _within(ranks: Tensor, k: int) -> Tensor:
+    return torch.where(ranks.isnan(), torch.nan, (ranks <= k).double())
+
+
+def _rank_of(distance: Tensor, index: Tensor) -> Tensor:
+    """Rank of the gallery sequence `index` (M,): those nearer, those as near that come before it, and itself."""
+    own = distance.gather(1, index[:, None])
+    rank = 1 + (distance < own).sum(1)
+    ties = ((distance <= own).sum(1) > rank).nonzero()[:, 0]
+    if len(ties):
+        before = torch.arange(distance.shape[1], device=distance.device) < index[ties, None]
+        rank[ties] += ((distance[ties] == own[ties]) & before).sum(1)
+    return rank

@@ -79,11 +79,13 @@ def write_grew_submission(
     numbers = subjects.astype(np.int64)
     lines = [",".join(["videoId", *(f"rank{k}" for k in range(1, ranks + 1))])]
     blocks = distance_blocks(
-        sequences.features[torch.from_numpy(probes)],
-        sequences.features[torch.from_numpy(gallery)],
+        sequences.features,
+        sequences.features,
         metric,
         max_bytes,
         device,
+        torch.from_numpy(probes),
+        torch.from_numpy(gallery),
     )
     for rows, distance in blocks:
         nearest = distance.argsort(dim=1, stable=True)[:, :ranks].cpu().numpy()
