@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from dygait import cli
+from dygait.engine import score
 from experiments import REPOSITORY
 
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.M | re.S)
@@ -47,6 +48,7 @@ def test_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "run", lambda phase, arguments: ran.append(phase) or 0)
     monkeypatch.setattr(cli, "_synth", lambda arguments: ran.append("synth") or 0)
     monkeypatch.setattr(cli, "_prepare", lambda arguments: ran.append("prepare") or 0)
+    monkeypatch.setattr(score, "main", lambda arguments: ran.append("evaluate") or 0)
     if "lib/main.py" in words:
         assert cli.runner(words[words.index("lib/main.py") + 1 :]) == 0
         assert ran in (["train"], ["test"])
