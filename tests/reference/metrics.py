@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -119,3 +120,53 @@ def whole_gallery(
     """The mean in percent over the probes that have a true match."""
     value = mean([MEASURES[name](data.ranked(probe, gallery, exclude)) for probe in probes])
     return None if value is None else 100 * value
+
+
+def rates(genuine: Sequence[float], impostor: Sequence[float], threshold: float) -> tuple[float, float]:
+    """FAR and TAR of accepting what is at most the threshold."""
+    return sum(d <= threshold for d in impostor) / len(impostor), sum(d <= threshold for d in genuine) / len(genuine)
+
+
+def operating_points(genuine: Sequence[float], impostor: Sequence[float]) -> list[tuple[float, float]]:
+    return [rates(genuine, impostor, t) for t in [-math.inf, *sorted({*genuine, *impostor})]]
+
+
+def auc(genuine: Sequence[float], impostor: Sequence[float]) -> float:
+    wins = [1.0 if g < i else 0.5 if g == i else 0.0 for g in genuine for i in impostor]
+    return sum(wins) / len(wins)
+
+
+def eer(genuine: Sequence[float], impostor: Sequence[float]) -> float:
+    """Where the polygon of the operating points meets FAR = 1 - TAR, found by halving its pieces."""
+    points = operating_points(genuine, impostor)
+    for (far, tar), (next_far, next_tar) in pairwise(points):
+        if far <= 1 - tar and next_far >= 1 - next_tar:
+            low, high = 0.0, 1.0
+            for _ in range(60):
+                share = (low + high) / 2
+                if far + share * (next_far - far) < 1 - (tar + share * (next_tar - tar)):
+                    low = share
+                else:
+                    high = share
+            return far + low * (next_far - far)
+    raise AssertionError("the polygon ends at FAR = TAR = 1")
+
+
+def tar_at_far(genuine: Sequence[float], impostor: Sequence[float], limit: float) -> float:
+    if len(impostor) * limit < 1 - 1e-9:
+        return math.nan
+    return max(tar for far, tar in operating_points(genuine, impostor) if far <= limit + 1e-12)
+
+
+def dir_at_fpir(match: Sequence[float], other: Sequence[float], correct: Sequence[bool], limit: float) -> float:
+    """Try every distance, and everything between, as the threshold."""
+    mated = [m for m in range(len(match)) if not math.isinf(match[m])]
+    if len(other) * limit < 1 - 1e-9 or not mated:
+        return math.nan
+    finite = sorted({d for d in (*match, *other) if not math.isinf(d)})
+    best = 0.0
+    for threshold in [-math.inf, *finite, *((a + b) / 2 for a, b in pairwise(finite))]:
+        alarms = sum(d <= threshold for d in other) / len(other)
+        if alarms <= limit + 1e-12:
+            best = max(best, sum(correct[m] and match[m] <= threshold for m in mated) / len(mated))
+    return best
