@@ -76,7 +76,10 @@ def linear_axis(label: str, low: float, high: float, count: int = 5) -> Axis:
     step = 10.0 ** math.floor(math.log10((high - low) / count))
     step *= min((m for m in (1, 2, 2.5, 5, 10) if (high - low) / (m * step) <= count), default=10)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    decimals = max(0, -math.floor(math.log10(step) + 1e-9) + (1 if round(step / 10 ** math.floor(math.log10(step)), 3) == 2.5 else 0))
+    decimals = max(
+        0,
+        -math.floor(math.log10(step) + 1e-9) + (1 if round(step / 10 ** math.floor(math.log10(step)), 3) == 2.5 else 0),
+    )
     ticks = tuple((n * step, f"{n * step:.{decimals}f}") for n in range(first, last + 1))
     return Axis(label, first * step, last * step, ticks)
 
@@ -98,7 +101,13 @@ def rate_axis(label: str, low: float) -> Axis:
 
 
 def line_chart(
-    key: str, title: str, description: str, series: Sequence[Series], x: Axis, y: Axis, marks: Iterable[tuple[float, str]] = ()
+    key: str,
+    title: str,
+    description: str,
+    series: Sequence[Series],
+    x: Axis,
+    y: Axis,
+    marks: Iterable[tuple[float, str]] = (),
 ) -> Html:
     """Draw lines.
 
@@ -117,7 +126,9 @@ def line_chart(
         at = across(value)
         end = "end" if at > _WIDTH / 2 else "start"
         drawn.append(tag("line", x1=at, x2=at, y1=float(_TOP), y2=float(_HEIGHT - _BOTTOM), class_="mark"))
-        drawn.append(tag("text", words, x=at + (-4 if end == "end" else 4), y=_TOP + 10.0, text_anchor=end, class_="note"))
+        drawn.append(
+            tag("text", words, x=at + (-4 if end == "end" else 4), y=_TOP + 10.0, text_anchor=end, class_="note")
+        )
     for one in series:
         drawn.append(_line(one, across, down))
     return _svg(key, title, description, drawn)
@@ -132,7 +143,11 @@ def _line(one: Series, across: Callable[[float], float], down: Callable[[float],
     parts = []
     if one.area:
         floor = _HEIGHT - _BOTTOM
-        parts.append(tag("path", d=f"{path}L{points[-1][0]:.1f} {floor}L{points[0][0]:.1f} {floor}Z", class_=f"area s{one.style}"))
+        parts.append(
+            tag(
+                "path", d=f"{path}L{points[-1][0]:.1f} {floor}L{points[0][0]:.1f} {floor}Z", class_=f"area s{one.style}"
+            )
+        )
     parts.append(tag("path", d=path, class_=f"line s{one.style}"))
     for n, (a, b) in zip(kept, points, strict=True):
         if one.spread is not None:
@@ -143,7 +158,15 @@ def _line(one: Series, across: Callable[[float], float], down: Callable[[float],
     return tag("g", *parts)
 
 
-def scatter(key: str, title: str, description: str, points: np.ndarray, styles: Sequence[int], notes: Sequence[str], labels: Sequence[tuple[float, float, str]] = ()) -> Html:
+def scatter(
+    key: str,
+    title: str,
+    description: str,
+    points: np.ndarray,
+    styles: Sequence[int],
+    notes: Sequence[str],
+    labels: Sequence[tuple[float, float, str]] = (),
+) -> Html:
     """Draw points without axes, of equal scale in both directions.
 
     Args:
@@ -197,7 +220,9 @@ def legend(names: Sequence[str], points: bool = False, styles: Sequence[int] | N
             sample = tag("path", d=_form(style, 7.0, 6.0, 4.2), class_=f"point s{style}")
         else:
             sample = tag("path", d="M0 6H24", class_=f"line s{style}")
-        items.append(tag("li", tag("svg", sample, width=14 if points else 24, height=12, aria_hidden="true"), " ", name))
+        items.append(
+            tag("li", tag("svg", sample, width=14 if points else 24, height=12, aria_hidden="true"), " ", name)
+        )
     return tag("ul", *items, class_="legend")
 
 
@@ -219,7 +244,15 @@ def _frame(x: Axis, y: Axis, across: Callable[[float], float], down: Callable[[f
     middle = (_TOP + bottom) / 2
     parts.append(tag("text", x.label, x=(_LEFT + right) / 2, y=_HEIGHT - 6.0, text_anchor="middle", class_="label"))
     parts.append(
-        tag("text", y.label, x=0, y=0, transform=f"translate(11 {middle:.0f}) rotate(-90)", text_anchor="middle", class_="label")
+        tag(
+            "text",
+            y.label,
+            x=0,
+            y=0,
+            transform=f"translate(11 {middle:.0f}) rotate(-90)",
+            text_anchor="middle",
+            class_="label",
+        )
     )
     return tag("g", *parts, aria_hidden="true")
 

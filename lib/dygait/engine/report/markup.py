@@ -7,7 +7,9 @@ import re
 from typing import Any
 
 # Control characters, and those that turn the direction of writing, so that a name looks like another.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 _WITHOUT_END = {"meta", "img", "br"}
 
 
@@ -29,7 +31,7 @@ def join(*parts: object) -> Html:
     return Html("".join(text(part) for part in parts))
 
 
-def tag(name: str, *children: object, **attributes: Any) -> Html:
+def tag(name: str, /, *children: object, **attributes: Any) -> Html:
     """Return an element.
 
     Args:

@@ -1,0 +1,80 @@
+"""`dygait report`: from runs, or folders of features, to one page and its tables."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dygait.engine.report.runs import Run
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options (imports nothing heavy)."""
+    parser.description = "Make one HTML file of what tests found, with tables as CSV, LaTeX and JSON beside it."
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="a run's folder, or a folder of features; several are compared",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the HTML file; left out: report/report.html in the run's folder, or report.html here where there are "
+        "several runs",
+    )
+    parser.add_argument("--protocol", metavar="NAME", help="left out: the protocol of the configuration")
+    parser.add_argument("--metric", choices=("euc", "cos"), help="left out: the configuration's")
+    parser.add_argument(
+        "--no-frames", action="store_true", help="leave the silhouettes out, where the data's licence asks for it"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Read the runs, draw, and write.
+
+    Raises:
+        UserError: features cannot be read, or they, the protocol and the data do not fit each other; or the report
+        cannot be written.
+    """
+    from dygait.engine.report.runs import open_run
+
+    target = args.output or _place(args.runs)
+    runs = [open_run(path, args.protocol, args.metric, not args.no_frames) for path in args.runs]
+    write_report(runs, target)
+    print(f"wrote {target}, with .csv, .tex and .json beside it")
+    return 0
+
+
+def _place(paths: Sequence[Path]) -> Path:
+    if len(paths) == 1 and (paths[0] / "features").is_dir():
+        return paths[0] / "report" / "report.html"
+    return Path("report.html")
+
+
+def write_report(runs: Sequence[Run], target: Path) -> None:
+    """Write a report of some runs: the page, and its numbers as CSV, LaTeX and JSON of the same name beside it.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    from dygait.engine.report.page import page
+    from dygait.engine.report.runs import named_apart
+    from dygait.engine.report.tables import to_csv, to_json, to_latex
+    from dygait.engine.run import write_atomically
+    from dygait.errors import UserError
+
+    runs = named_apart(runs)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, page(runs))
+        for suffix, made in ((".csv", to_csv), (".tex", to_latex), (".json", to_json)):
+            write_atomically(target.with_suffix(suffix), made(runs))
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error}; choose another file with --output") from None

@@ -1,0 +1,214 @@
+"""What a report is about: the features that a test left, and what its run says of itself."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from dygait.data import Store, open_store
+from dygait.data.stores.several import SeveralStores
+from dygait.errors import UserError
+from dygait.evaluation import PROTOCOLS, resolve_protocol
+from dygait.evaluation.analysis import Analysis, analyse
+from dygait.evaluation.features import SavedFeatures, load_features
+
+FRAMES = 4
+"""Frames of a sequence that are shown."""
+_SPACING = 8
+"""Frames from one to the next of them, where the sequence is long enough: about a third of a stride."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a report.
+
+    Attributes:
+        name: what it is called in the report.
+        folder: where its features are.
+        origin: what they came from, as `SavedFeatures.origin`.
+        analysis: what they show.
+        records: ``train`` and ``test`` -> what the run wrote down of that phase, where it is there.
+        scalars: what training reported, an entry for each iteration that was logged.
+        frames: position of a sequence -> a few of its frames, uint8 (S, H, W); of those that confusions show.
+        frames_missing: why there are no frames; empty where there are.
+    """
+
+    name: str
+    folder: Path
+    origin: Mapping[str, Any]
+    analysis: Analysis
+    records: Mapping[str, Any] = field(default_factory=dict)
+    scalars: tuple[Mapping[str, Any], ...] = ()
+    frames: Mapping[int, np.ndarray] = field(default_factory=dict)
+    frames_missing: str = ""
+
+    @property
+    def config(self) -> str:
+        """The resolved configuration as YAML; empty where it is not known."""
+        config = self.origin.get("config")
+        return yaml.safe_dump(config, sort_keys=False, allow_unicode=True) if config else ""
+
+
+def find_features(path: Path) -> Path:
+    """Return the folder of features that a path stands for: itself, or the newest of a run's folder.
+
+    Raises:
+        UserError: there are none.
+    """
+    kept = path / "features"
+    if not kept.is_dir():
+        if (path / "checkpoints").is_dir():
+            raise UserError(f"{path}: this run has no features; make them with `dygait test`")
+        return path
+    found = [p for p in kept.iterdir() if p.is_dir() and p.name.rpartition("-")[2].isdecimal()]
+    if not found:
+        raise UserError(f"{kept} holds no features; make them with `dygait test`")
+    return max(found, key=lambda p: int(p.name.rpartition("-")[2]))
+
+
+def open_run(path: Path, protocol: str | None = None, metric: str | None = None, with_frames: bool = True) -> Run:
+    """Read and analyse one run.
+
+    Args:
+        path: a run's folder, or a folder of features.
+        protocol: in place of that of the configuration.
+        metric: likewise.
+        with_frames: read the frames of the sequences that confusions show.
+
+    Raises:
+        UserError: there are no features, or they, the protocol and the data do not fit each other.
+    """
+    folder = find_features(path)
+    saved = load_features(folder)
+    name = protocol or saved.origin.get("protocol")
+    if not isinstance(name, str):
+        raise UserError(f"{folder} does not say its protocol; give --protocol: {', '.join(PROTOCOLS.names())}")
+    chosen = PROTOCOLS.get(resolve_protocol(name, ""))
+    analysis = analyse(
+        saved.features,
+        saved.ids,
+        saved.types,
+        saved.views,
+        chosen,
+        metric or saved.origin.get("metric", "euc"),
+        saved.origin.get("probes"),
+        lengths=getattr(saved, "lengths", None),
+        gei=getattr(saved, "gei", None),
+    )
+    return describe(folder, saved, analysis, with_frames)
+
+
+def describe(
+    folder: Path, saved: SavedFeatures, analysis: Analysis, with_frames: bool = True, store: Store | None = None
+) -> Run:
+    """Put features, their analysis and the run's own records together.
+
+    Args:
+        folder: of the features.
+        saved: them.
+        analysis: theirs.
+        with_frames: as `open_run`.
+        store: the data, where it is open already.
+    """
+    logs = _root(folder, saved.origin) / "logs"
+    frames: dict[int, np.ndarray] = {}
+    missing = "they were left out on request"
+    if with_frames:
+        shown = {n for g in analysis.groups.values() for c in g.confusions for n in (c.probe, *c.nearest)}
+        frames, missing = _frames(sorted(shown), analysis, saved.origin, store)
+    return Run(
+        name=_name(folder, saved.origin),
+        folder=folder,
+        origin=saved.origin,
+        analysis=analysis,
+        records={phase: entry for phase in ("train", "test") if (entry := _record(logs / f"run_{phase}.json"))},
+        scalars=tuple(_scalars(logs / "scalars.jsonl")),
+        frames=frames,
+        frames_missing=missing,
+    )
+
+
+def _root(folder: Path, origin: Mapping[str, Any]) -> Path:
+    """Return the run's folder: that around the features, else that around the checkpoint."""
+    around = folder.resolve().parent.parent
+    if (around / "logs").is_dir():
+        return around
+    return Path(str(origin.get("checkpoint", folder))).parent.parent
+
+
+def _name(folder: Path, origin: Mapping[str, Any]) -> str:
+    checkpoint = origin.get("checkpoint")
+    return Path(checkpoint).stem if isinstance(checkpoint, str) else folder.name
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """Read what a run wrote down; nothing where that is not there or not whole."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _scalars(path: Path) -> Iterable[Mapping[str, Any]]:
+    """Yield the entries of a file of scalars; a last line that is still being written is none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("iteration"), int):
+            yield entry
+
+
+def _frames(
+    shown: list[int], analysis: Analysis, origin: Mapping[str, Any], store: Store | None
+) -> tuple[dict[int, np.ndarray], str]:
+    """Return some frames of some sequences, or why there are none."""
+    if not shown:
+        return {}, ""
+    if store is None:
+        config = origin.get("config")
+        root = config.get("data_cfg", {}).get("dataset_root") if isinstance(config, Mapping) else None
+        if not root:
+            return {}, "the features do not say where the data is"
+        try:
+            store = open_store(root) if isinstance(root, str) else SeveralStores([open_store(one) for one in root])
+        except UserError as error:
+            return {}, f"the data cannot be read here: {error}"
+    wanted = origin.get("fingerprint")
+    if wanted is not None and store.fingerprint != wanted:
+        return {}, f"the data in {store.root} is not what the features were made of (another fingerprint)"
+    place_of = {key: place for place, key in enumerate(store.table.listed())}
+    frames = {}
+    try:
+        for position in shown:
+            key = str(analysis.ids[position]), str(analysis.types[position]), str(analysis.views[position])
+            frames[position] = _some(store.read(place_of[key]))
+    except (UserError, KeyError) as error:
+        return {}, f"the data cannot be read here: {error}"
+    return frames, ""
+
+
+def _some(frames: np.ndarray) -> np.ndarray:
+    """Return a few frames from the middle of a sequence, as far apart as usual where there are so many."""
+    spacing = min(_SPACING, max(1, (len(frames) - 1) // (FRAMES - 1)))
+    first = max(0, (len(frames) - 1 - spacing * (FRAMES - 1)) // 2)
+    return np.array(frames[first : first + spacing * (FRAMES - 1) + 1 : spacing])
+
+
+def named_apart(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs under names of which no two are the same: those that are, bear their numbers."""
+    counts = Counter(run.name for run in runs)
+    return [replace(r, name=f"{r.name} ({n})" if counts[r.name] > 1 else r.name) for n, r in enumerate(runs, 1)]

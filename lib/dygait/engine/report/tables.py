@@ -1,0 +1,281 @@
+"""The report's numbers for a spreadsheet (CSV), for a paper (LaTeX) and for programs (JSON)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dygait.engine.report.runs import Run
+from dygait.evaluation import EvaluationResult, to_dict
+from dygait.evaluation.analysis import Confusion, GroupAnalysis, Share
+
+Row = tuple[str, str, list[float], float, float]
+"""Group, method, a percentage for each view, their mean, chance; NaN where there is none."""
+
+_NAN = float("nan")
+
+
+def headline(result: EvaluationResult, group: str) -> float:
+    """Return a group's headline, in percent."""
+    return float(result.percentages[group][result.measures[0]])
+
+
+def interval(result: EvaluationResult, group: str) -> tuple[float, float] | None:
+    """Return the interval of a group's headline, in percent; None where there is none."""
+    return None
+
+
+def view_rows(methods: Mapping[str, EvaluationResult]) -> tuple[list[str], list[Row]]:
+    """Return the probe views of some results, and a row for each group and method; no views without any."""
+    first = next(iter(methods.values()))
+    found = {v for r in methods.values() for values in r.percentages.values() for v in values.get("per view", {})}
+    views = sorted(found, key=lambda view: (not view.isdecimal(), int(view) if view.isdecimal() else 0, view))
+    rows = []
+    for group in first.percentages:
+        for name, result in methods.items():
+            if group in result.percentages:
+                by_view = result.percentages[group].get("per view", {})
+                values = [float(by_view.get(view, _NAN)) for view in views]
+                rows.append((group, name, values, headline(result, group), result.chance[group]))
+    return views, rows
+
+
+def comparable(runs: Sequence[Run]) -> list[str]:
+    """Return what speaks against comparing the runs, a sentence each."""
+    first, warnings = runs[0], []
+    for run in runs[1:]:
+        a, b = first.analysis.result, run.analysis.result
+        if (a.protocol, a.words) != (b.protocol, b.words):
+            warnings.append(f"{run.name} was tested by another protocol ({b.protocol}), so no differences are shown")
+        if a.metric != b.metric:
+            warnings.append(f"{run.name} was tested with another distance ({b.metric})")
+        if first.origin.get("fingerprint") != run.origin.get("fingerprint"):
+            warnings.append(f"{run.name} was tested on other data than {first.name} (another fingerprint)")
+    return warnings
+
+
+def differences(run: Run, first: Run, group: str) -> list[str]:
+    """Return a run's measures and equal error rate of a group, each with its difference to the first run."""
+    same = (run.analysis.result.protocol, run.analysis.result.words) == (
+        first.analysis.result.protocol,
+        first.analysis.result.words,
+    )
+    cells = []
+    pairs = [(_measure(run, group, m), _measure(first, group, m)) for m in first.analysis.result.measures]
+    pairs.append((_eer(run, group), _eer(first, group)))
+    for value, other in pairs:
+        difference = value - other if same and run is not first else _NAN
+        cells += [_shown(value), "–" if math.isnan(difference) else f"{difference:+.1f}".replace("-", "−")]
+    return cells
+
+
+def _measure(run: Run, group: str, measure: str) -> float:
+    return float(run.analysis.result.percentages.get(group, {}).get(measure, _NAN))
+
+
+def _eer(run: Run, group: str) -> float:
+    found = run.analysis.groups.get(group)
+    return _NAN if found is None or found.pairs is None else 100 * found.pairs.verification.eer
+
+
+def _shown(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.1f}"
+
+
+def to_csv(runs: Sequence[Run]) -> str:
+    """Return a line for each number, in full precision, under a header.
+
+    ``method`` is ``model`` or ``GEI``; ``view`` is ``mean`` for a group's own number, ``090`` for a probe view's, and
+    ``090/036`` for a probe view against a gallery view.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["run", "protocol", "distance", "method", "group", "view", "measure", "percent"])
+    for run in runs:
+        for method, result, group, view, measure, value in _cells(run):
+            writer.writerow(
+                [run.name, result.protocol, result.metric, method, group, view, measure, repr(float(value))]
+            )
+    return buffer.getvalue()
+
+
+def _methods(run: Run) -> dict[str, EvaluationResult]:
+    baseline = run.analysis.baseline
+    return {"model": run.analysis.result, **({"GEI": baseline} if baseline is not None else {})}
+
+
+def _cells(run: Run) -> Iterator[tuple[str, EvaluationResult, str, str, str, float]]:
+    for method, result in _methods(run).items():
+        headline_measure = result.measures[0]
+        for group, values in result.percentages.items():
+            for measure in result.measures:
+                for view, value in values.get(
+                    "per view" if measure == headline_measure else f"{measure} per view", {}
+                ).items():
+                    yield method, result, group, view, measure, value
+                yield method, result, group, "mean", measure, values[measure]
+            yield method, result, group, "mean", "chance", result.chance[group]
+            if group in result.matrices:
+                matrix = result.matrices[group]
+                for place in np.argwhere(~np.isnan(matrix.values)).tolist():
+                    view = "/".join(matrix.views[n] for n in place)
+                    yield method, result, group, view, headline_measure, matrix.values[tuple(place)]
+    result = run.analysis.result
+    for group, found in run.analysis.groups.items():
+        for rank, value in enumerate(found.cmc.tolist(), 1):
+            yield "model", result, group, "mean", f"CMC {rank}", value
+        if found.pairs is not None:
+            verification = found.pairs.verification
+            yield "model", result, group, "mean", "AUC", 100 * verification.auc
+            yield "model", result, group, "mean", "EER", 100 * verification.eer
+            for far, tar in verification.tar_at_far.items():
+                if not math.isnan(tar):
+                    yield "model", result, group, "mean", f"TAR at FAR {far:g}", 100 * tar
+
+
+def to_latex(runs: Sequence[Run]) -> str:
+    r"""Return tables for a paper, as ``booktabs`` sets them: by view, or by measure; then runs compared."""
+    parts = ["% \\usepackage{booktabs}"]
+    for run in runs:
+        result = run.analysis.result
+        views, rows = view_rows(_methods(run))
+        about = f"{run.name}. {result.protocol}: {result.words}"
+        if views:
+            header = ["", "", *views, "mean"]
+            body = [[group, method, *map(_shown, values), _shown(mean)] for group, method, values, mean, _ in rows]
+            caption = f"{about}. {result.measures[0]} in percent by probe view."
+        else:
+            header = ["", "", *result.measures]
+            body = [
+                [group, name, *(_shown(float(r.percentages[group][m])) for m in result.measures)]
+                for group in result.percentages
+                for name, r in _methods(run).items()
+                if group in r.percentages
+            ]
+            caption = f"{about}. Percent."
+        parts.append(_latex_table(caption, header, _once(body)))
+    if len(runs) > 1:
+        measures = runs[0].analysis.result.measures
+        groups = list(dict.fromkeys(g for run in runs for g in run.analysis.groups))
+        body = [
+            [group, run.name, *(_shown(_measure(run, group, m)) for m in measures), _shown(_eer(run, group))]
+            for group in groups
+            for run in runs
+            if group in run.analysis.groups
+        ]
+        parts.append(_latex_table("Runs compared, in percent.", ["", "", *measures, "EER"], _once(body)))
+    return "\n".join(parts)
+
+
+def _once(rows: list[list[str]]) -> list[list[str]]:
+    """Leave a first cell out that is the same as above."""
+    return [[("" if n and rows[n - 1][0] == row[0] else row[0]), *row[1:]] for n, row in enumerate(rows)]
+
+
+def _latex_table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{latex(caption)}}}",
+        rf"\begin{{tabular}}{{ll{'r' * (len(header) - 2)}}}",
+        r"\toprule",
+        _latex_row(header),
+    ]
+    for row in rows:
+        lines += [r"\midrule"] * bool(row[0]) + [_latex_row(row)]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def _latex_row(cells: Iterable[str]) -> str:
+    return " & ".join(map(latex, cells)) + r" \\"
+
+
+_LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "–": "--",
+    "−": "$-$",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "\n": " ",
+    "\r": " ",
+}
+
+
+def latex(words: str) -> str:
+    """Return words as LaTeX text."""
+    return "".join(_LATEX.get(sign, sign) for sign in words)
+
+
+def to_json(runs: Sequence[Run]) -> str:
+    """Return everything that a report draws, but for frames and the points of the map."""
+    return (
+        json.dumps({"format": "dygait-report", "runs": [_plain(run) for run in runs]}, indent=1, allow_nan=False) + "\n"
+    )
+
+
+def _plain(run: Run) -> dict[str, Any]:
+    analysis = run.analysis
+    return {
+        "name": run.name,
+        "origin": {key: run.origin.get(key) for key in ("checkpoint", "iteration", "dataset", "fingerprint")},
+        "seed": analysis.seed,
+        "result": to_dict(analysis.result),
+        "baseline": None if analysis.baseline is None else to_dict(analysis.baseline),
+        "groups": {name: _group(run, group) for name, group in analysis.groups.items()},
+    }
+
+
+def _group(run: Run, group: GroupAnalysis) -> dict[str, Any]:
+    pairs = group.pairs
+    return {
+        "probes": group.probes,
+        "used": group.used,
+        "cmc": [_number(value) for value in group.cmc.tolist()],
+        "verification": None
+        if pairs is None
+        else {
+            "genuine": pairs.verification.genuine,
+            "impostor": pairs.verification.impostor,
+            "available": pairs.available,
+            "auc": pairs.verification.auc,
+            "eer": pairs.verification.eer,
+            "threshold": pairs.threshold,
+            "tar_at_far": {f"{far:g}": _number(tar) for far, tar in pairs.verification.tar_at_far.items()},
+        },
+        "confusions": [_confusion(run, confusion) for confusion in group.confusions],
+        "by_length": [_share(share) for share in group.by_length],
+        "by_type": [_share(share) for share in group.by_type],
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _key(run: Run, position: int) -> list[str]:
+    return [str(names[position]) for names in (run.analysis.ids, run.analysis.types, run.analysis.views)]
+
+
+def _confusion(run: Run, found: Confusion) -> dict[str, Any]:
+    return {
+        "probe": _key(run, found.probe),
+        "nearest": [_key(run, n) for n in found.nearest],
+        "distances": list(found.distances),
+        "right": list(found.right),
+        "match": _key(run, found.match),
+        "match_distance": found.match_distance,
+        "rank": found.rank,
+    }
+
+
+def _share(share: Share) -> dict[str, Any]:
+    return {**vars(share)}
