@@ -497,7 +497,7 @@ def embedding_map(sequences: Sequences, among: np.ndarray, metric: str, seed: in
         chosen.append(rows if len(rows) <= limits.points else np.sort(rng.choice(rows, limits.points, replace=False)))
     rows = np.concatenate(chosen)
     features = sequences.features[torch.from_numpy(rows)].cpu().float()
-    start = _principal(features.flatten(1).numpy().astype(np.float64))
+    start = principal_components(features.flatten(1).numpy().astype(np.float64), 2)
     if len(rows) < _FEW:
         return EmbeddingMap("PCA", rows, start)
     from sklearn.manifold import TSNE  # takes a second to import
@@ -516,14 +516,14 @@ def embedding_map(sequences: Sequences, among: np.ndarray, metric: str, seed: in
     return EmbeddingMap("t-SNE", rows, np.asarray(placed, np.float64))
 
 
-def _principal(vectors: np.ndarray) -> np.ndarray:
-    """Return the first two principal components of n vectors: (n, 2), zeros where there is no second."""
+def principal_components(vectors: np.ndarray, count: int) -> np.ndarray:
+    """Return the first principal components of n vectors: (n, count), zeros where there are not so many."""
     centred = vectors - vectors.mean(0)
     values, axes = np.linalg.eigh(centred @ centred.T)
-    found = np.zeros((len(vectors), 2))
-    for place in range(min(2, len(vectors))):
+    found = np.zeros((len(vectors), count))
+    for place in range(min(count, len(vectors))):
         axis = axes[:, -1 - place]
-        # The sign of an axis is arbitrary; the largest entry is positive.
+        # The sign of an axis is arbitrary: the largest entry is made positive.
         axis = axis * np.sign(axis[np.abs(axis).argmax()])
         found[:, place] = axis * np.sqrt(max(values[-1 - place], 0.0))
     return found

@@ -19,6 +19,11 @@ STYLES = 8
 
 _WIDTH, _HEIGHT = 360, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 38
+# From light to dark, one hue, even steps of lightness.
+_HEAT = np.array(
+    [(247, 251, 255), (200, 221, 240), (139, 186, 219), (75, 141, 196), (24, 92, 160), (8, 48, 107)], float
+)
+_RAMP = np.array([(107, 79, 196), (42, 143, 140), (210, 128, 30)], float)
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ def line_chart(
         marks: upright lines: the number on the axis below, and words.
     """
     across, down = _scales(x, y)
-    drawn: list[Html] = [_frame(x, y, across, down)]
+    drawn: list[Html] = [_frame(x, y, across, down), *(_line(one, across, down) for one in series)]
     for value, words in marks:
         at = across(value)
         end = "end" if at > _WIDTH / 2 else "start"
@@ -129,8 +134,6 @@ def line_chart(
         drawn.append(
             tag("text", words, x=at + (-4 if end == "end" else 4), y=_TOP + 10.0, text_anchor=end, class_="note")
         )
-    for one in series:
-        drawn.append(_line(one, across, down))
     return _svg(key, title, description, drawn)
 
 
@@ -166,6 +169,7 @@ def scatter(
     styles: Sequence[int],
     notes: Sequence[str],
     labels: Sequence[tuple[float, float, str]] = (),
+    ramp: int = 0,
 ) -> Html:
     """Draw points without axes, of equal scale in both directions.
 
@@ -174,9 +178,10 @@ def scatter(
         title: as `line_chart`.
         description: as `line_chart`.
         points: (n, 2).
-        styles: n numbers below `STYLES`; each has a colour and a form.
+        styles: n numbers below `STYLES`, or below `ramp`; each has a colour and a form.
         notes: n, what a pointer is told.
         labels: words on the picture, and where their middle is.
+        ramp: where not 0, how many colours there are of a ramp.
     """
     low, high = points.min(0), points.max(0)
     side, margin = 340.0, 14.0
@@ -189,8 +194,7 @@ def scatter(
         return float(a), float(side - b)
 
     drawn = [
-        tag("path", tag("title", note), d=_form(style, *place(point)), class_=f"point s{style}")
-        for point, style, note in zip(points, styles, notes, strict=True)
+        _point(style, ramp, *place(point), 3.2, note) for point, style, note in zip(points, styles, notes, strict=True)
     ]
     for a, b, words in labels:
         at = place(np.array([a, b]))
@@ -198,9 +202,14 @@ def scatter(
     return _svg(key, title, description, drawn, int(side))
 
 
-def _form(style: int, x: float, y: float, size: float = 3.2) -> str:
+def _point(style: int, ramp: int, x: float, y: float, size: float, note: str | None = None) -> Html:
+    colour = _hexadecimal(_mixed(_RAMP, style / (ramp - 1))) if ramp else None
+    told = None if note is None else tag("title", note)
+    return tag("path", told, d=_form(style, x, y, size), class_="point" if ramp else f"point s{style}", fill=colour)
+
+
+def _form(style: int, x: float, y: float, r: float) -> str:
     """Return the path of a style's form: circle, square, triangle, diamond."""
-    r = size
     if style % 4 == 0:
         return f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0Z"
     corners = {
@@ -211,13 +220,13 @@ def _form(style: int, x: float, y: float, size: float = 3.2) -> str:
     return "M" + "L".join(f"{x + r * a:.1f} {y + r * b:.1f}" for a, b in corners) + "Z"
 
 
-def legend(names: Sequence[str], points: bool = False, styles: Sequence[int] | None = None) -> Html:
-    """Return a list of styles and what they stand for."""
+def legend(names: Sequence[str], points: bool = False, styles: Sequence[int] | None = None, ramp: bool = False) -> Html:
+    """Return a list of lines, or points, and what they stand for; `styles` and `ramp` as the chart has them."""
     items = []
     for place, name in enumerate(names):
         style = place if styles is None else styles[place]
         if points:
-            sample = tag("path", d=_form(style, 7.0, 6.0, 4.2), class_=f"point s{style}")
+            sample = _point(style, len(names) if ramp else 0, 7.0, 6.0, 4.2)
         else:
             sample = tag("path", d="M0 6H24", class_=f"line s{style}")
         items.append(
@@ -268,3 +277,23 @@ def _svg(key: str, title: str, description: str, drawn: Sequence[Html], height: 
         aria_labelledby=f"{key}-title {key}-desc",
         class_="chart",
     )
+
+
+def heat_colour(share: float) -> tuple[str, str]:
+    """Return the colour of a cell, 0 light to 1 dark, and of what is written on it."""
+    mixed = _mixed(_HEAT, share)
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in mixed / 255]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    # Whichever contrasts more (WCAG 2).
+    return _hexadecimal(mixed), "#000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#fff"
+
+
+def _mixed(colours: np.ndarray, share: float) -> np.ndarray:
+    """Return a colour between some, 0 the first to 1 the last: (3,) of 0..255."""
+    at = min(max(share, 0.0), 1.0) * (len(colours) - 1)
+    low = min(int(at), len(colours) - 2)
+    return np.asarray(colours[low] + (at - low) * (colours[low + 1] - colours[low]))
+
+
+def _hexadecimal(colour: np.ndarray) -> str:
+    return "#" + "".join(f"{round(float(c)):02x}" for c in colour)

@@ -24,10 +24,6 @@ _SHOWN_TYPES = 30
 _CUT = 44
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _FARS = np.geomspace(1e-5, 1, 160)
-# From light to dark, one hue, even steps of lightness.
-_HEAT = np.array(
-    [(247, 251, 255), (200, 221, 240), (139, 186, 219), (75, 141, 196), (24, 92, 160), (8, 48, 107)], float
-)
 
 
 def page(runs: Sequence[Run]) -> str:
@@ -256,14 +252,14 @@ def _views(run: Run) -> Html | None:
             left,
             left + len(views),
         ),
-        tag("div", *heats, class_="figures wide") if heats else None,
+        tag("div", *heats, class_="figures") if heats else None,
     )
 
 
 def _heat(group: str, matrix: ByView, floor: float, measure: str) -> Html:
     head = tag(
         "tr",
-        tag("th", "probe \\ gallery", scope="col", class_="left"),
+        tag("th", "probe", scope="col", class_="left"),
         *(tag("th", v, scope="col") for v in matrix.views),
     )
     rows = []
@@ -277,7 +273,8 @@ def _heat(group: str, matrix: ByView, floor: float, measure: str) -> Html:
         tag(
             "figcaption",
             tag("strong", f"{group}: probe view by gallery view"),
-            f"{measure} in percent; colour from {floor:.0f} (light) to 100 (dark). Dotted: identical view.",
+            f"{measure} in percent. Rows: probe view; columns: gallery view. Colour from {floor:.0f} (light) to 100 "
+            "(dark); dotted: identical view.",
         ),
         tag(
             "div",
@@ -293,25 +290,13 @@ def _heat(group: str, matrix: ByView, floor: float, measure: str) -> Html:
 def _cell(value: float, floor: float, own: bool) -> Html:
     if math.isnan(value):
         return tag("td", "–", class_="own" if own else None)
-    colour, ink = heat_colour((value - floor) / (100 - floor))
+    colour, ink = charts.heat_colour((value - floor) / (100 - floor))
     return tag(
         "td",
         f"{value:.1f}" if value < 99.95 else "100",
         style=f"background:{colour};color:{ink}",
         class_="own" if own else None,
     )
-
-
-def heat_colour(share: float) -> tuple[str, str]:
-    """Return the colour of a cell, 0 light to 1 dark, and of what is written on it."""
-    at = min(max(share, 0.0), 1.0) * (len(_HEAT) - 1)
-    low = min(int(at), len(_HEAT) - 2)
-    mixed = _HEAT[low] + (at - low) * (_HEAT[low + 1] - _HEAT[low])
-    red, green, blue = (round(float(c)) for c in mixed)
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in mixed / 255]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    # Whichever contrasts more (WCAG 2).
-    return f"#{red:02x}{green:02x}{blue:02x}", "#000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#fff"
 
 
 def _figure(title: str, words: str, *content: object) -> Html:
@@ -534,20 +519,21 @@ def _map(run: Run, key: str) -> Html:
         kinds = sorted(set(map(str, names)))
         if not 1 < len(kinds) <= 16:
             continue
-        # More kinds than styles: neighbours share one, which for views is as it should be.
-        style = [n * charts.STYLES // len(kinds) if len(kinds) > charts.STYLES else n for n in range(len(kinds))]
+        # More kinds than styles: they are views, whose order is shown by a ramp of colours.
+        ramp = len(kinds) > charts.STYLES
         figures.append(
             _figure(
                 title,
                 "The same points.",
-                charts.legend(kinds, points=True, styles=style),
+                charts.legend(kinds, points=True, ramp=ramp),
                 charts.scatter(
                     f"{key}-map{number}",
                     f"Embedding map: {title.lower()}",
                     "The same points",
                     points,
-                    [style[kinds.index(str(n))] for n in names],
+                    [kinds.index(str(n)) for n in names],
                     notes,
+                    ramp=len(kinds) if ramp else 0,
                 ),
             )
         )

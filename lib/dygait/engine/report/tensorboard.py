@@ -1,0 +1,134 @@
+"""The same for TensorBoard: curves, the table by view, heat maps, and features for its projector."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from dygait.engine.report.charts import heat_colour
+from dygait.engine.report.tables import view_rows
+from dygait.evaluation.analysis import Analysis, Pairs, principal_components
+from dygait.evaluation.ranking import ByView
+
+_POINTS = 1000
+_DIMENSIONS = 50
+_THRESHOLDS = 127
+_CELL = 34
+
+
+def add_report(folder: Path, iteration: int, analysis: Analysis, features: np.ndarray) -> None:
+    """Write what the latest test showed into a folder of its own, in place of the former.
+
+    A folder of its own, because TensorBoard reads the files of one folder one after the other, and would not come back
+    to that of a training which goes on.
+
+    Args:
+        folder: TensorBoard's run; what is there is deleted.
+        iteration: of the checkpoint.
+        analysis: what is shown.
+        features: (N, C, P), those of the analysis; the projector gets the first principal components of some.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    result = analysis.result
+    with SummaryWriter(str(folder)) as writer:
+        for group, found in analysis.groups.items():
+            for rank, percent in enumerate(found.cmc.tolist(), 1):
+                writer.add_scalar(f"CMC {result.protocol} (step: rank)/{group}", percent, rank)
+            if found.pairs is not None:
+                rates = found.pairs.verification
+                writer.add_scalar(f"verification {result.protocol}/{group} EER", 100 * rates.eer, iteration)
+                writer.add_scalar(f"verification {result.protocol}/{group} AUC", 100 * rates.auc, iteration)
+                for far, tar in rates.tar_at_far.items():
+                    if np.isfinite(tar):
+                        name = f"verification {result.protocol}/{group} TAR at FAR {far:g}"
+                        writer.add_scalar(name, 100 * tar, iteration)
+                _add_curve(writer, f"pairs {result.protocol}/{group}", found.pairs, iteration)
+        for group, matrix in result.matrices.items():
+            picture = heat_map(matrix)
+            writer.add_image(f"probe view by gallery view/{group}", picture, iteration, dataformats="HWC")
+        writer.add_text(f"results {result.protocol}", markdown(analysis), iteration)
+        _add_features(writer, analysis, features, iteration)
+
+
+def _add_curve(writer: SummaryWriter, name: str, pairs: Pairs, iteration: int) -> None:
+    """Add genuine against impostor pairs to the plugin of precision-recall curves."""
+    curve, genuine, impostor = pairs.verification.roc, pairs.verification.genuine, pairs.verification.impostor
+    # From accepting everything to accepting nothing, as the plugin has it.
+    places = np.linspace(len(curve.far) - 1, 0, _THRESHOLDS).round().astype(int)
+    true, false = curve.tar[places] * genuine, curve.far[places] * impostor
+    precision = np.where(true + false > 0, true / np.maximum(true + false, 1e-12), 1.0)
+    counts = (true, false, impostor - false, genuine - true, precision, curve.tar[places])
+    writer.add_pr_curve_raw(name, *(torch.from_numpy(n) for n in counts), iteration, _THRESHOLDS)
+
+
+def markdown(analysis: Analysis) -> str:
+    """Return the results as a table in Markdown: by view where there are views, else by measure."""
+    result, baseline = analysis.result, analysis.baseline
+    methods = {"model": result, **({"GEI": baseline} if baseline is not None else {})}
+    views, rows = view_rows(methods)
+    if views:
+        header = ["group", "method", *views, "mean", "chance"]
+        table = [
+            [group, method, *(f"{v:.1f}" for v in (*values, mean, chance))]
+            for group, method, values, mean, chance in rows
+        ]
+    else:
+        header = ["group", "method", *result.measures, "chance"]
+        table = [
+            [group, method, *(f"{one.percentages[group][m]:.1f}" for m in result.measures), f"{one.chance[group]:.1f}"]
+            for group in result.percentages
+            for method, one in methods.items()
+            if group in one.percentages
+        ]
+    lines = [header, ["---"] * 2 + ["---:"] * (len(header) - 2), *table]
+    body = "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
+    )
+    return f"{result.protocol}: {result.words}. Percent, distance {result.metric}.\n\n{body}"
+
+
+def heat_map(matrix: ByView) -> np.ndarray:
+    """Draw a matrix of views with its numbers: uint8 (H, W, 3), RGB."""
+    size, count = _CELL, len(matrix.views)
+    picture = np.full(((count + 1) * size, (count + 1) * size, 3), 255, np.uint8)
+    for row in range(count + 1):
+        for column in range(count + 1):
+            ink = (0, 0, 0)
+            if row and column:
+                value = float(matrix.values[row - 1, column - 1])
+                if np.isnan(value):
+                    continue
+                paper, dark = heat_colour(value / 100)
+                ink = (0, 0, 0) if dark == "#000" else (255, 255, 255)
+                place = np.s_[row * size + 1 : (row + 1) * size, column * size + 1 : (column + 1) * size]
+                picture[place] = [int(paper[n : n + 2], 16) for n in (1, 3, 5)]
+                words = f"{value:.0f}"
+            elif row or column:
+                words = matrix.views[row + column - 1]
+            else:
+                continue
+            at = column * size + max(1, (size - 7 * len(words)) // 2), row * size + size // 2 + 4
+            cv2.putText(picture, words, at, cv2.FONT_HERSHEY_SIMPLEX, 0.38, ink, 1, cv2.LINE_AA)
+    return picture
+
+
+def _add_features(writer: SummaryWriter, analysis: Analysis, features: np.ndarray, iteration: int) -> None:
+    total = len(analysis.ids)
+    rows = np.arange(total)
+    if total > _POINTS:
+        rows = np.sort(np.random.default_rng(analysis.seed).choice(total, _POINTS, replace=False))
+    vectors = np.asarray(features[rows], np.float64).reshape(len(rows), -1)
+    names = [analysis.ids[rows], analysis.types[rows], analysis.views[rows]]
+    writer.add_embedding(
+        torch.from_numpy(principal_components(vectors, min(_DIMENSIONS, len(rows)))),
+        # Tabs and line ends would part cells.
+        [[" ".join(str(name).split()) or "-" for name in row] for row in zip(*names, strict=True)],
+        metadata_header=["id", "type", "view"],
+        global_step=iteration,
+        tag="features",
+    )
