@@ -115,13 +115,17 @@ def table(
         ),
     )
     bodies = [tag("tbody", *(row(cells) for cells in rows), class_="part") for rows in parts]
-    return tag(
-        "div",
-        tag("table", tag("caption", caption), head, *bodies),
-        class_="box",
-        tabindex="0",
-        role="region",
-        aria_label=caption,
+    # The words stand outside of what scrolls, so that they are read on a phone too.
+    return join(
+        tag("p", caption, class_="caption"),
+        tag(
+            "div",
+            tag("table", head, *bodies, aria_label=caption),
+            class_="box",
+            tabindex="0",
+            role="region",
+            aria_label=caption,
+        ),
     )
 
 
@@ -626,34 +630,19 @@ def _comparison(runs: Sequence[Run]) -> Html:
                 continue
             rows.append([group if not rows else "", run.name, *differences(run, first, group)])
         parts.append(rows)
+    numbered = {
+        group: {f"{n}. {r.name}": r.analysis.groups[group] for n, r in enumerate(runs, 1) if group in r.analysis.groups}
+        for group in groups
+    }
     figures = []
-    for number, group in enumerate(groups):
-        having = {
-            f"{n}. {run.name}": run.analysis.groups[group]
-            for n, run in enumerate(runs, 1)
-            if group in run.analysis.groups
-        }
-        figures.append(
-            _figure(
-                f"{group}: cumulative match characteristic",
-                "",
-                charts.legend(list(having), styles=[n % charts.STYLES for n in range(len(having))]),
-                _cmc_chart(
-                    f"all-cmc{number}",
-                    f"Cumulative match characteristics, {group}",
-                    {n: g.cmc for n, g in having.items()},
-                ),
-            )
-        )
-        if any(g.pairs is not None for g in having.values()):
-            figures.append(
-                _figure(
-                    f"{group}: receiver operating characteristic",
-                    "",
-                    charts.legend(list(having), styles=[n % charts.STYLES for n in range(len(having))]),
-                    _roc_chart(f"all-roc{number}", f"Receiver operating characteristics, {group}", having),
-                )
-            )
+    for number, (group, having) in enumerate(numbered.items()):
+        lines = {name: one.cmc for name, one in having.items()}
+        chart = _cmc_chart(f"all-cmc{number}", f"Cumulative match characteristics, {group}", lines)
+        figures.append(_figure(f"{group}: cumulative match characteristic", "", _runs_legend(having), chart))
+    for number, (group, having) in enumerate(numbered.items()):
+        if any(one.pairs is not None for one in having.values()):
+            chart = _roc_chart(f"all-roc{number}", f"Receiver operating characteristics, {group}", having)
+            figures.append(_figure(f"{group}: receiver operating characteristic", "", _runs_legend(having), chart))
     return tag(
         "section",
         tag("h2", "Comparison"),
@@ -662,3 +651,7 @@ def _comparison(runs: Sequence[Run]) -> Html:
         tag("div", *figures, class_="figures"),
         id="comparison",
     )
+
+
+def _runs_legend(having: Mapping[str, GroupAnalysis]) -> Html:
+    return charts.legend(list(having), styles=[n % charts.STYLES for n in range(len(having))])

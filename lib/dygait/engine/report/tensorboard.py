@@ -62,8 +62,11 @@ def _add_curve(writer: SummaryWriter, name: str, pairs: Pairs, iteration: int) -
     places = np.linspace(len(curve.far) - 1, 0, _THRESHOLDS).round().astype(int)
     true, false = curve.tar[places] * genuine, curve.far[places] * impostor
     precision = np.where(true + false > 0, true / np.maximum(true + false, 1e-12), 1.0)
-    counts = (true, false, impostor - false, genuine - true, precision, curve.tar[places])
-    writer.add_pr_curve_raw(name, *(torch.from_numpy(n) for n in counts), iteration, _THRESHOLDS)
+    counts = [torch.from_numpy(n) for n in (true, false, impostor - false, genuine - true)]
+    rates = [torch.from_numpy(n) for n in (precision, curve.tar[places])]
+    writer.add_pr_curve_raw(
+        name, counts[0], counts[1], counts[2], counts[3], rates[0], rates[1], iteration, _THRESHOLDS
+    )
 
 
 def markdown(analysis: Analysis) -> str:

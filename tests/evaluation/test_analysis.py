@@ -1,0 +1,192 @@
+"""What a report draws equals what loops over probes find, and does not depend on chance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dygait.evaluation import PROTOCOLS
+from dygait.evaluation.analysis import RANKS, Analysis, Limits, analyse, embedding_map, principal_components, tar_at
+from dygait.evaluation.sequences import Sequences
+from reference.analysis import Comparisons
+
+VIEWS = ("000", "018", "090")
+TYPES = ("nm-01", "nm-02", "nm-05", "nm-06", "bg-01", "cl-01")
+ROWS = [(f"{i:03d}", t, v) for i in range(5) for t in TYPES for v in VIEWS if (i, t) != (4, "nm-01") or v != "018"]
+IDS, KINDS, ANGLES = (list(column) for column in zip(*ROWS, strict=True))
+GALLERY = ("nm-01", "nm-02", "nm-03", "nm-04")
+PROBES = {"NM": ("nm-05", "nm-06"), "BG": ("bg-01",), "CL": ("cl-01",)}
+LENGTHS = np.random.default_rng(5).integers(3, 60, len(ROWS))
+
+
+def features(seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    people = rng.normal(size=(5, 6, 2))
+    return np.stack([people[int(i)] + 1.1 * rng.normal(size=(6, 2)) for i in IDS]).astype(np.float32)
+
+
+def analysis(seed: int = 0, protocol: str = "CASIA-B", **options: object) -> Analysis:
+    return analyse(features(seed), IDS, KINDS, ANGLES, protocol, lengths=LENGTHS, **options)  # type: ignore[arg-type]
+
+
+def reference(group: str, seed: int = 0) -> Comparisons:
+    return Comparisons(features(seed), IDS, KINDS, ANGLES, PROBES[group], GALLERY, True, "identical view")
+
+
+@pytest.mark.parametrize("group", PROBES)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_one_view_at_a_time(group: str, seed: int) -> None:
+    found, expected = analysis(seed), reference(group, seed)
+    one = found.groups[group]
+    np.testing.assert_allclose(one.cmc, [expected.cmc(k) for k in range(1, RANKS + 1)], rtol=0, atol=1e-9)
+    assert one.cmc[0] == pytest.approx(found.result.percentages[group]["rank-1"], abs=1e-9)
+    assert one.pairs is not None
+    counted = len(expected.genuine), len(expected.impostor)
+    assert (one.pairs.verification.genuine, one.pairs.verification.impostor) == counted
+    assert one.pairs.available == {"genuine": counted[0], "impostor": counted[1]}
+    larger = sum(g < i for g in expected.genuine for i in expected.impostor)
+    assert one.pairs.verification.auc == pytest.approx(larger / (counted[0] * counted[1]), abs=1e-3)
+
+
+def test_the_whole_gallery_at_once() -> None:
+    found = analysis(protocol="CASIA-B/cross-view")
+    one = found.groups["NM"]
+    expected = Comparisons(features(), IDS, KINDS, ANGLES, ("nm-01",), ("nm-02", "bg-02", "cl-02"), False, "same id")
+    ranks = [r for key in expected.ranked if (r := expected.rank(*key)) is not None]
+    np.testing.assert_allclose(one.cmc, [100 * np.mean([r <= k for r in ranks]) for k in range(1, RANKS + 1)])
+    assert one.cmc[0] == pytest.approx(found.result.percentages["NM"]["rank-1"])
+    assert one.pairs is not None
+    assert one.pairs.available == {"genuine": len(expected.genuine), "impostor": len(expected.impostor)}
+
+
+def test_probes_without_a_match_count_as_the_group_says() -> None:
+    rows = [("1", "00", "000"), ("2", "00", "000"), ("1", "01", "030"), ("3", "01", "030"), ("1", "01", "000")]
+    ids, types, views = (list(column) for column in zip(*rows, strict=True))
+    numbers = np.arange(5, dtype=np.float32).reshape(5, 1, 1)
+    found = analyse(numbers, ids, types, views, "OUMVLP")
+    for name, percent in (("all probes", 50.0), ("probes with a match", 100.0)):
+        assert found.groups[name].cmc[0] == found.result.percentages[name]["rank-1"] == percent
+
+
+@pytest.mark.parametrize("group", PROBES)
+def test_the_hardest_confusions(group: str) -> None:
+    expected = reference(group)
+    hardest: list[tuple[float, int, str]] = []
+    for margin, probe, view in expected.margins():
+        if all(IDS[probe] != IDS[p] for _, p, _ in hardest):
+            hardest.append((margin, probe, view))
+    found = analysis().groups[group].confusions
+    assert len(found) == min(4, len(hardest)) > 0
+    for one, (margin, probe, view) in zip(found, hardest, strict=False):
+        ranked = expected.ranked[probe, view]
+        assert one.probe == probe
+        assert list(one.nearest) == [n for _, n in ranked[:5]]
+        np.testing.assert_allclose(one.distances, [d for d, _ in ranked[:5]], rtol=1e-5)
+        assert list(one.right) == [IDS[n] == IDS[probe] for n in one.nearest]
+        assert one.rank == expected.rank(probe, view)
+        assert IDS[one.match] == IDS[probe]
+        assert one.match_distance - one.distances[0] == pytest.approx(margin, rel=1e-4)
+
+
+@pytest.mark.parametrize("group", PROBES)
+def test_errors_by_length_and_by_type(group: str) -> None:
+    expected, found = reference(group), analysis(limits=Limits(length_bins=3)).groups[group]
+    errors = {p: e for p in expected.probes if (e := expected.error(p)) is not None}
+    assert sum(s.probes for s in found.by_length) == len(errors)
+    for before, after in zip(found.by_length, found.by_length[1:], strict=False):
+        assert before.high < after.low
+    for share in found.by_length:
+        inside = [e for p, e in errors.items() if share.low <= LENGTHS[p] <= share.high]
+        assert share.probes == len(inside)
+        assert share.error == pytest.approx(np.mean(inside))
+        assert share.spread == pytest.approx(np.std(inside, ddof=1) / np.sqrt(len(inside)) if len(inside) > 1 else 0)
+    assert [s.name for s in found.by_type] == list(PROBES[group])
+    for share in found.by_type:
+        inside = [e for p, e in errors.items() if KINDS[p] == share.name]
+        assert share.error == pytest.approx(np.mean(inside))
+        assert share.median == np.median([LENGTHS[p] for p in errors if KINDS[p] == share.name])
+
+
+def test_the_histogram_and_the_curve() -> None:
+    found = analysis().groups["CL"].pairs
+    expected = reference("CL")
+    assert found is not None
+    genuine, impostor = np.float32(expected.genuine), np.float32(expected.impostor)
+    for shares, distances in ((found.genuine, genuine), (found.impostor, impostor)):
+        assert shares.sum() == pytest.approx(1)
+        np.testing.assert_allclose(
+            np.histogram(distances, found.edges)[0] / len(distances), shares, atol=2 / len(distances)
+        )
+    grid = np.array([1e-3, 0.05, 0.3, 1.0])
+    for far, tar in zip(grid, tar_at(found, grid), strict=True):
+        best = max((genuine <= t).mean() for t in [-1.0, *genuine, *impostor] if (impostor <= t).mean() <= far)
+        assert tar == pytest.approx(best, abs=2 / len(genuine))
+    far, frr = (impostor <= found.threshold).mean(), (genuine > found.threshold).mean()
+    assert abs(far - frr) < 0.1
+
+
+def test_a_sample_is_said_to_be_one_and_is_the_same_every_time() -> None:
+    full = analysis()
+    few = [analysis(limits=Limits(pairs=300, kept=100)) for _ in range(2)]
+    one, again = (a.groups["NM"] for a in few)
+    assert one.used < one.probes == full.groups["NM"].used
+    assert one.pairs is not None
+    assert again.pairs is not None
+    assert one.pairs.verification.impostor < one.pairs.available["impostor"]
+    np.testing.assert_array_equal(one.cmc, again.cmc)
+    assert one.pairs.verification.auc == again.pairs.verification.auc
+    assert few[0].result.percentages == full.result.percentages
+    assert analysis(seed=0, limits=Limits(pairs=300)).groups["NM"].cmc.tolist() == one.cmc.tolist()
+
+
+def test_given_results_are_taken() -> None:
+    found = analysis(gei=np.random.default_rng(0).random((len(ROWS), 12, 1)).astype(np.float32))
+    assert found.baseline is not None
+    marked = replace(found.result, notes=("mine",))
+    again = analysis(result=marked, baseline=found.baseline)
+    assert again.result is marked
+    assert again.baseline is found.baseline
+    assert analysis().baseline is None
+
+
+def test_without_lengths_nothing_is_said_of_them() -> None:
+    found = analyse(features(), IDS, KINDS, ANGLES)
+    assert all(g.by_length == () for g in found.groups.values())
+    assert [s.name for s in found.groups["NM"].by_type] == ["nm-05", "nm-06"]
+
+
+def test_the_map_is_the_same_every_time_and_keeps_neighbours() -> None:
+    rng = np.random.default_rng(0)
+    people = 10 * rng.normal(size=(3, 4, 2))
+    ids = np.repeat(["a", "b", "c"], 12)
+    numbers = np.stack([people["abc".index(i)] + rng.normal(size=(4, 2)) for i in ids])
+    sequences = Sequences.checked(numbers, ids.tolist(), ["t"] * 36, ["v"] * 36)
+    maps = [embedding_map(sequences, np.arange(36), "euc", 0, Limits(subjects=2, points=10)) for _ in range(2)]
+    np.testing.assert_array_equal(maps[0].points, maps[1].points)
+    assert maps[0].method == "t-SNE"
+    shown = ids[maps[0].sequences]
+    assert {name: (shown == name).sum() for name in set(shown)} == dict.fromkeys(sorted(set(shown)), 10)
+    assert len(set(shown)) == 2
+    apart = np.linalg.norm(maps[0].points[:, None] - maps[0].points[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    assert (shown[apart.argmin(1)] == shown).all()
+
+
+def test_few_sequences_are_mapped_by_principal_components() -> None:
+    numbers = np.random.default_rng(0).normal(size=(6, 5, 1))
+    sequences = Sequences.checked(numbers, list("aabbcc"), ["t"] * 6, ["v"] * 6)
+    found = embedding_map(sequences, np.arange(6), "euc", 0, Limits())
+    assert found.method == "PCA"
+    centred = numbers.reshape(6, 5) - numbers.reshape(6, 5).mean(0)
+    u, s, _ = np.linalg.svd(centred)
+    np.testing.assert_allclose(np.abs(found.points), np.abs(u[:, :2] * s[:2]), atol=1e-5)
+    assert principal_components(numbers[:1].reshape(1, 5), 3).tolist() == [[0, 0, 0]]
+
+
+def test_every_protocol_of_a_whole_gallery() -> None:
+    protocol = replace(PROTOCOLS.get("CASIA-B"), one_view_at_a_time=False, exclusion="nothing", measures=("rank-1",))
+    found = analyse(features(), IDS, KINDS, ANGLES, protocol)
+    for name, group in found.groups.items():
+        assert group.cmc[0] == pytest.approx(found.result.percentages[name]["rank-1"])
