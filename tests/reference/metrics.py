@@ -170,3 +170,34 @@ def dir_at_fpir(match: Sequence[float], other: Sequence[float], correct: Sequenc
         if alarms <= limit + 1e-12:
             best = max(best, sum(correct[m] and match[m] <= threshold for m in mated) / len(mated))
     return best
+
+
+def reranked(distances: Sequence[Sequence[float]], probes: int, k1: int, k2: int, weight: float) -> list[list[float]]:
+    """k-reciprocal re-ranking of N x N distances, sets and dense rows as the paper has them: probes x the rest."""
+    total = range(len(distances))
+    normed = [[d / (max(row) or 1) for d in row] for row in distances]
+    order = [sorted(total, key=lambda j, i=i: (j != i, distances[i][j], j)) for i in total]
+
+    def reciprocal(i: int, k: int) -> set[int]:
+        return {j for j in order[i][: k + 1] if i in order[j][: k + 1]}
+
+    encoded = []
+    for i in total:
+        first = reciprocal(i, k1)
+        members = set(first)
+        for c in first:
+            more = reciprocal(c, round(k1 / 2))
+            if len(more & first) > 2 / 3 * len(more):
+                members |= more
+        row = [math.exp(-normed[i][j]) if j in members else 0.0 for j in total]
+        encoded.append([v / sum(row) for v in row])
+    if k2 > 1:
+        encoded = [[sum(encoded[n][j] for n in order[i][:k2]) / len(order[i][:k2]) for j in total] for i in total]
+    result = []
+    for i in range(probes):
+        row = []
+        for g in range(probes, len(distances)):
+            shared = sum(min(encoded[i][j], encoded[g][j]) for j in total)
+            row.append((1 - weight) * (1 - shared / (2 - shared)) + weight * normed[i][g])
+        result.append(row)
+    return result
