@@ -58,7 +58,7 @@ def main(args: argparse.Namespace) -> int:
                 f"{args.gallery}: features of (C, P) = {shapes[1]}, those of {args.features} are {shapes[0]}; "
                 "extract both with the same network"
             )
-    protocol = _protocol(args.protocol, saved.origin, args.features)
+    protocol = protocol_of(args.protocol, saved.origin, args.features)
     metric = args.metric or saved.origin.get("metric", "euc")
     probes = saved.origin.get("probes")
     if args.partition is not None:
@@ -90,7 +90,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _protocol(asked: str | None, origin: Mapping[str, Any], features: Path) -> Protocol:
+def protocol_of(asked: str | None, origin: Mapping[str, Any], features: Path) -> Protocol:
     """Return the protocol of a name, or of a file; left out, that of the configuration the features came from."""
     from dygait.config.load import read_yaml
     from dygait.errors import UserError

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ from dygait.evaluation.verification import Verification, verify
 
 RANKS = 20
 """The cumulative match characteristic goes this far."""
+RESAMPLES = 1000
+"""Of the bootstrap over subjects, where the evaluation is made here."""
 TOP = 5
 """Gallery sequences that are shown of a confusion."""
 _BINS = 60
@@ -59,9 +62,9 @@ class Pairs:
     """Distances of pairs of one subject (genuine) and of two (impostor), and what they say: same or not?
 
     Attributes:
-        available: ``genuine`` and ``impostor`` -> how many pairs the comparisons have; `verification` tells how many of
-            them were looked at.
-        verification: curve and rates.
+        available: ``genuine`` and ``impostor`` -> how many pairs the comparisons have that were looked at.
+        drawn: how many of them the histogram is of.
+        verification: curve and rates: the evaluation's, which are of all pairs, or else of those drawn.
         threshold: the distance at which the two errors are equal, or nearly.
         edges: (B + 1,) distances, of the histogram.
         genuine: (B,) share of genuine pairs in each bin.
@@ -69,6 +72,7 @@ class Pairs:
     """
 
     available: dict[str, int]
+    drawn: dict[str, int]
     verification: Verification
     threshold: float
     edges: np.ndarray
@@ -229,7 +233,8 @@ def analyse(
     limits = limits or Limits()
     names = (ids, types, views)
     if result is None:
-        result = evaluate_detailed(features, *names, chosen, metric, probes, device)
+        further: dict[str, Any] = {"intervals": RESAMPLES, "verification": True, "open_set": True}
+        result = evaluate_detailed(features, *names, chosen, metric, probes, device, **further)
     if baseline is None and gei is not None:
         baseline = evaluate_detailed(gei, *names, chosen, "euc", probes, device)
     sequences = Sequences.checked(features, *names)
@@ -246,7 +251,7 @@ def analyse(
             probes=compared.available,
             used=len(compared.probes),
             cmc=_cmc(compared, sequences, group, chosen),
-            pairs=_pairs(compared),
+            pairs=_pairs(compared, result.verification.get(group.name)),
             confusions=_confusions(compared, sequences, chosen, metric, device, limits.confusions),
             by_length=_by_length(compared, frames, limits.length_bins),
             by_type=_by_type(compared, sequences.types, frames),
@@ -363,16 +368,17 @@ def _cmc(compared: _Compared, sequences: Sequences, group: ProbeGroup, protocol:
     return np.array(found)
 
 
-def _pairs(compared: _Compared) -> Pairs | None:
+def _pairs(compared: _Compared, known: Verification | None) -> Pairs | None:
     genuine, impostor = (compared.distances[kind] for kind in ("genuine", "impostor"))
     if not len(genuine) or not len(impostor):
         return None
-    found = verify(genuine, impostor)
+    found = known or verify(genuine, impostor)
     balanced = int(np.abs(found.roc.far - (1 - found.roc.tar)).argmin())
     low, high = min(genuine.min(), impostor.min()), max(genuine.max(), impostor.max())
     edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
     shares = [np.histogram(distances, edges)[0] / len(distances) for distances in (genuine, impostor)]
-    return Pairs(compared.pairs, found, float(found.roc.thresholds[balanced]), edges, *shares)
+    drawn = {"genuine": len(genuine), "impostor": len(impostor)}
+    return Pairs(compared.pairs, drawn, found, float(found.roc.thresholds[balanced]), edges, *shares)
 
 
 def tar_at(pairs: Pairs, fars: np.ndarray) -> np.ndarray:

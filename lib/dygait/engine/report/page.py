@@ -22,6 +22,8 @@ from dygait.evaluation.ranking import ByView
 _SHOWN_VIEWS = 40
 _SHOWN_TYPES = 30
 _CUT = 44
+_VISIBLE = 0.05
+"""Percentages that differ by less are shown alike."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _FARS = np.geomspace(1e-5, 1, 160)
 
@@ -150,36 +152,37 @@ def _headline(run: Run) -> Html:
                 class_="tile",
             )
         )
+    fars, fpirs = _shown_fars(run), _shown_fpirs(run)
     header = [
         "group",
         *result.measures,
         "AUC",
         "EER",
-        *(f"TAR at FAR {far:g}" for far in _shown_fars(run)),
+        *(f"TAR at FAR {far:g}" for far in fars),
+        *(f"DIR at FPIR {fpir:g}" for fpir in fpirs),
         "probes",
         "gallery",
     ]
     rows = []
     for group, values in result.percentages.items():
-        pairs = run.analysis.groups[group].pairs
-        rates = [None, None] if pairs is None else [100 * pairs.verification.auc, 100 * pairs.verification.eer]
-        at = [None if pairs is None else 100 * pairs.verification.tar_at_far[far] for far in _shown_fars(run)]
-        counts = result.counts[group]
-        rows.append(
-            [
-                group,
-                *(_percent(values[m]) for m in result.measures),
-                *map(_percent, [*rates, *at]),
-                counts["probes"],
-                counts["gallery"],
-            ]
-        )
+        pairs, counts = run.analysis.groups[group].pairs, result.counts[group]
+        rates = [math.nan] * (2 + len(fars))
+        if pairs is not None:
+            found = pairs.verification
+            rates = [100 * rate for rate in (found.auc, found.eer, *(found.tar_at_far[far] for far in fars))]
+        rates += [100 * result.open_set[group].dir_at_fpir[fpir] for fpir in fpirs]
+        shown = [_percent(value) for value in (*(values[m] for m in result.measures), *rates)]
+        rows.append([group, *shown, f"{counts['probes']:,}", f"{counts['gallery']:,}"])
     notes = [*result.notes, *_sampling(run)]
     return tag(
         "section",
         tag("h2", "Result"),
         tag("div", *tiles, class_="tiles"),
-        table("Identification and verification, percent; probe and gallery sequences", header, [rows]),
+        table(
+            "Identification, verification of pairs, and open-set identification, percent; probe and gallery sequences",
+            header,
+            [rows],
+        ),
         _intervals_in_words(run),
         tag("ul", *(tag("li", f"{note}.") for note in notes), class_="note-list") if notes else None,
     )
@@ -190,8 +193,8 @@ def _intervals_in_words(run: Run) -> Html | None:
         return None
     return tag(
         "p",
-        "Intervals: bootstrap over the subjects of the probes; they say what other people of the same kind would "
-        "change, not what another training would.",
+        "Intervals: 95 %, by the bootstrap over subjects. They say what other people of the same kind would change, "
+        "not what another training would.",
         class_="soft",
     )
 
@@ -202,23 +205,40 @@ def _shown_fars(run: Run) -> list[float]:
     return [far for far in (found[0] if found else {}) if all(not math.isnan(rates[far]) for rates in found)]
 
 
+def _shown_fpirs(run: Run) -> list[float]:
+    """Return the false positive identification rates that the searches of every group resolve."""
+    found = [searches.dir_at_fpir for searches in run.analysis.result.open_set.values()]
+    return [fpir for fpir in (found[0] if found else {}) if all(not math.isnan(rates[fpir]) for rates in found)]
+
+
 def _sampling(run: Run) -> list[str]:
+    """Return what of the page is drawn from a sample, and what is not of the same distances as the percentages."""
     said = []
     for name, group in run.analysis.groups.items():
         if group.used < group.probes:
             said.append(
-                f"{name}: curves, distances, confusions and errors are of {group.used:,} of {group.probes:,} probes, "
-                f"drawn at random (seed {run.analysis.seed}); the percentages above are of all"
+                f"{name}: match characteristic, histogram, confusions and errors are of {group.used:,} of "
+                f"{group.probes:,} probes, drawn at random (seed {run.analysis.seed}); the percentages are of all"
             )
-        if group.pairs is not None:
-            used = {"genuine": group.pairs.verification.genuine, "impostor": group.pairs.verification.impostor}
-            for kind, count in used.items():
-                if count < group.pairs.available[kind]:
-                    said.append(
-                        f"{name}: verification is of {count:,} of {group.pairs.available[kind]:,} {kind} pairs, drawn "
-                        f"at random (seed {run.analysis.seed})"
-                    )
+        elif abs(group.cmc[0] - _rank1(run, name)) > _VISIBLE:
+            said.append(
+                f"{name}: match characteristic, confusions and errors are of the distances before re-ranking, the "
+                "percentages of those after it"
+            )
+        if group.pairs is not None and group.pairs.drawn != group.pairs.available:
+            drawn, available = (
+                ", ".join(f"{c:,} {k}" for k, c in n.items()) for n in (group.pairs.drawn, group.pairs.available)
+            )
+            said.append(
+                f"{name}: the histogram is of {drawn} pairs, drawn at random from {available} "
+                f"(seed {run.analysis.seed})"
+            )
     return said
+
+
+def _rank1(run: Run, group: str) -> float:
+    """Return rank-1 of a group, in percent; where it is not reported, that of the match characteristic."""
+    return float(run.analysis.result.percentages[group].get("rank-1", run.analysis.groups[group].cmc[0]))
 
 
 def _views(run: Run) -> Html | None:
@@ -398,7 +418,7 @@ def _distances(run: Run, key: str) -> Html | None:
         figures.append(
             _figure(
                 name,
-                f"{pairs.verification.genuine:,} genuine and {pairs.verification.impostor:,} impostor pairs; equal "
+                f"{pairs.drawn['genuine']:,} genuine and {pairs.drawn['impostor']:,} impostor pairs; equal "
                 f"error rate {100 * pairs.verification.eer:.2f} % at distance {pairs.threshold:.3g}.",
                 charts.legend(["genuine: one subject", "impostor: two subjects"]),
                 charts.line_chart(

@@ -14,8 +14,8 @@ import yaml
 
 from dygait.data import Store, open_store
 from dygait.data.stores.several import SeveralStores
+from dygait.engine.score import protocol_of
 from dygait.errors import UserError
-from dygait.evaluation import PROTOCOLS, resolve_protocol
 from dygait.evaluation.analysis import Analysis, analyse
 from dygait.evaluation.features import SavedFeatures, load_features
 
@@ -87,16 +87,12 @@ def open_run(path: Path, protocol: str | None = None, metric: str | None = None,
     """
     folder = find_features(path)
     saved = load_features(folder)
-    name = protocol or saved.origin.get("protocol")
-    if not isinstance(name, str):
-        raise UserError(f"{folder} does not say its protocol; give --protocol: {', '.join(PROTOCOLS.names())}")
-    chosen = PROTOCOLS.get(resolve_protocol(name, ""))
     analysis = analyse(
         saved.features,
         saved.ids,
         saved.types,
         saved.views,
-        chosen,
+        protocol_of(protocol, saved.origin, folder),
         metric or saved.origin.get("metric", "euc"),
         saved.origin.get("probes"),
         lengths=getattr(saved, "lengths", None),

@@ -6,13 +6,14 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from dygait.engine.report.runs import Run
 from dygait.evaluation import EvaluationResult, to_dict
+from dygait.evaluation import to_csv as result_to_csv
 from dygait.evaluation.analysis import Confusion, GroupAnalysis, Share
 
 Row = tuple[str, str, list[float], float, float]
@@ -28,7 +29,7 @@ def headline(result: EvaluationResult, group: str) -> float:
 
 def interval(result: EvaluationResult, group: str) -> tuple[float, float] | None:
     """Return the interval of a group's headline, in percent; None where there is none."""
-    return None
+    return result.intervals.get(group, {}).get(result.measures[0])
 
 
 def view_rows(methods: Mapping[str, EvaluationResult]) -> tuple[list[str], list[Row]]:
@@ -91,52 +92,31 @@ def _shown(value: float) -> str:
 def to_csv(runs: Sequence[Run]) -> str:
     """Return a line for each number, in full precision, under a header.
 
-    ``method`` is ``model`` or ``GEI``; ``view`` is ``mean`` for a group's own number, ``090`` for a probe view's, and
-    ``090/036`` for a probe view against a gallery view.
+    ``method`` is ``model`` or ``GEI``; group, view and measure are those of `dygait.evaluation.to_csv`, and besides
+    them there is the view ``090/036``, a probe view against a gallery view, and the measure ``CMC 5``.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["run", "protocol", "distance", "method", "group", "view", "measure", "percent"])
     for run in runs:
-        for method, result, group, view, measure, value in _cells(run):
-            writer.writerow(
-                [run.name, result.protocol, result.metric, method, group, view, measure, repr(float(value))]
-            )
+        for method, result in _methods(run).items():
+            start = [run.name, result.protocol, result.metric, method]
+            for row in csv.DictReader(io.StringIO(result_to_csv(result))):
+                writer.writerow([*start, row["group"], row["view"], row["measure"], row["percent"]])
+            for group, matrix in result.matrices.items():
+                for place in np.argwhere(~np.isnan(matrix.values)).tolist():
+                    view = "/".join(matrix.views[n] for n in place)
+                    writer.writerow([*start, group, view, result.measures[0], repr(float(matrix.values[tuple(place)]))])
+            if method == "model":
+                for group, found in run.analysis.groups.items():
+                    for rank, value in enumerate(found.cmc.tolist(), 1):
+                        writer.writerow([*start, group, "mean", f"CMC {rank}", repr(value)])
     return buffer.getvalue()
 
 
 def _methods(run: Run) -> dict[str, EvaluationResult]:
     baseline = run.analysis.baseline
     return {"model": run.analysis.result, **({"GEI": baseline} if baseline is not None else {})}
-
-
-def _cells(run: Run) -> Iterator[tuple[str, EvaluationResult, str, str, str, float]]:
-    for method, result in _methods(run).items():
-        headline_measure = result.measures[0]
-        for group, values in result.percentages.items():
-            for measure in result.measures:
-                for view, value in values.get(
-                    "per view" if measure == headline_measure else f"{measure} per view", {}
-                ).items():
-                    yield method, result, group, view, measure, value
-                yield method, result, group, "mean", measure, values[measure]
-            yield method, result, group, "mean", "chance", result.chance[group]
-            if group in result.matrices:
-                matrix = result.matrices[group]
-                for place in np.argwhere(~np.isnan(matrix.values)).tolist():
-                    view = "/".join(matrix.views[n] for n in place)
-                    yield method, result, group, view, headline_measure, matrix.values[tuple(place)]
-    result = run.analysis.result
-    for group, found in run.analysis.groups.items():
-        for rank, value in enumerate(found.cmc.tolist(), 1):
-            yield "model", result, group, "mean", f"CMC {rank}", value
-        if found.pairs is not None:
-            verification = found.pairs.verification
-            yield "model", result, group, "mean", "AUC", 100 * verification.auc
-            yield "model", result, group, "mean", "EER", 100 * verification.eer
-            for far, tar in verification.tar_at_far.items():
-                if not math.isnan(tar):
-                    yield "model", result, group, "mean", f"TAR at FAR {far:g}", 100 * tar
 
 
 def to_latex(runs: Sequence[Run]) -> str:
@@ -246,6 +226,7 @@ def _group(run: Run, group: GroupAnalysis) -> dict[str, Any]:
             "genuine": pairs.verification.genuine,
             "impostor": pairs.verification.impostor,
             "available": pairs.available,
+            "drawn": pairs.drawn,
             "auc": pairs.verification.auc,
             "eer": pairs.verification.eer,
             "threshold": pairs.threshold,

@@ -1,0 +1,154 @@
+"""The page in a browser: no error, no request, the numbers of the JSON, and no sideways scrolling on a phone."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dygait.engine.report.command import write_report
+from report_runs import contrast, make_run
+
+selenium = pytest.importorskip("selenium", reason="selenium is not installed (requirements-dev.txt)")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="no Chromium with chromedriver here (on Debian: apt install chromium-driver)"
+)
+OPTIONS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("report")
+    run = make_run()
+    frames = {n: np.full((4, 64, 64), n % 256, np.uint8) for n in range(len(run.analysis.ids))}
+    shown = replace(run, frames=frames, frames_missing="", name="a-rather-long-name-of-a-run-" * 3)
+    write_report([shown], made / "one.html")
+    write_report([shown, make_run(1)], made / "two.html")
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """The folder on this machine's own address, and the paths that were asked for."""
+    asked: list[str] = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None:
+            asked.append(self.path)
+
+    handler = functools.partial(Handler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}", asked
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    # The driver is named: else selenium would look for one in the network.
+    driver = webdriver.Chrome(options=options, service=Service(executable_path=DRIVER))
+    yield driver
+    driver.quit()
+
+
+def requested(browser: Any) -> list[str]:
+    """Return the addresses that the page has asked for since the last look."""
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+
+
+def test_it_loads_without_an_error_or_a_request(browser: Any, server: tuple[str, list[str]], folder: Path) -> None:
+    address, asked = server
+    requested(browser)
+    browser.get(f"{address}/one.html")
+    assert browser.execute_script("return document.readyState") == "complete"
+    assert [r for r in requested(browser) if not r.startswith("data:")] == [f"{address}/one.html"]
+    # A browser asks for an icon by itself; that is not the page's doing.
+    assert [path for path in asked if path != "/favicon.ico"] == ["/one.html"]
+    errors = [entry for entry in browser.get_log("browser") if "favicon" not in entry["message"]]
+    assert errors == []
+    broken = "return [...document.images].filter(i => !(i.complete && i.naturalWidth)).length"
+    assert browser.execute_script("return document.images.length") > 0
+    assert browser.execute_script(broken) == 0
+
+
+def test_it_shows_the_numbers_of_the_json(browser: Any, server: tuple[str, list[str]], folder: Path) -> None:
+    (run,) = json.loads((folder / "one.json").read_text(encoding="utf-8"))["runs"]
+    browser.get(f"{server[0]}/one.html")
+    tiles = [e.text for e in browser.find_elements("css selector", ".tile")]
+    for group, tile in zip(run["result"]["percentages"], tiles, strict=True):
+        low, high = run["result"]["intervals"][group]["rank-1"]
+        for words in (
+            group,
+            f"{run['result']['percentages'][group]['rank-1']:.1f}",
+            f"{low:.1f} to {high:.1f}",
+            f"baseline {run['baseline']['percentages'][group]['rank-1']:.1f}",
+            f"chance {run['result']['chance'][group]:.1f}",
+        ):
+            assert words in tile
+    cells = {e.text for e in browser.find_elements("css selector", "td")}
+    for group, found in run["groups"].items():
+        assert f"{100 * found['verification']['eer']:.1f}" in cells
+        assert {f"{value:.1f}" for value in run["result"]["percentages"][group]["per view"].values()} <= cells
+
+
+@pytest.mark.parametrize("name", ["one", "two"])
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_nothing_is_wider_than_the_screen(browser: Any, server: tuple[str, list[str]], name: str, width: int) -> None:
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get(f"{server[0]}/{name}.html")
+    assert browser.execute_script("return window.innerWidth") == width
+    inside, needed = browser.execute_script(
+        "const page = document.documentElement; return [page.clientWidth, page.scrollWidth]"
+    )
+    assert needed <= inside <= width
+
+
+def test_dark_and_light_are_readable(browser: Any, server: tuple[str, list[str]]) -> None:
+    """Words on paper, and each series' colour on paper, by the contrast of WCAG 2."""
+    browser.get(f"{server[0]}/one.html")
+    script = """
+        const style = getComputedStyle(document.documentElement);
+        return ['--paper', '--ink', '--soft', '--accent', '--right', '--wrong', '--c0', '--c1', '--c2', '--c3', '--c4',
+                '--c5', '--c6', '--c7'].map(name => style.getPropertyValue(name).trim());"""
+    papers = set()
+    for scheme in ("light", "dark"):
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        paper, *colours = browser.execute_script(script)
+        papers.add(paper)
+        for place, colour in enumerate(colours):
+            assert contrast(paper, colour) >= (4.5 if place < 5 else 3), (scheme, colour)
+    assert len(papers) == 2

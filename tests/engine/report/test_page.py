@@ -1,0 +1,223 @@
+"""The page: whole, well formed, escaped, with nothing from elsewhere, and the same every time."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from dygait.engine.report import charts
+from dygait.engine.report.markup import Html, join, tag, text
+from dygait.engine.report.page import page
+from dygait.engine.report.provenance import command_line
+from dygait.engine.report.tables import to_json
+from report_runs import EVIL, VIEWS, contrast, make_run
+
+VOID = {"meta", "img", "br", "link"}
+
+
+class Page(HTMLParser):
+    """The elements of a page, checked to be closed in the order in which they are opened."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.headings: list[str] = []
+        self.feed(source)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.texts.append(data)
+        if self.open and self.open[-1] in ("h1", "h2"):
+            self.headings.append(data)
+
+    def all(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.elements if tag == name]
+
+
+@pytest.fixture(scope="module")
+def one() -> str:
+    return page([make_run()])
+
+
+@pytest.fixture(scope="module")
+def parsed(one: str) -> Page:
+    return Page(one)
+
+
+def test_it_has_every_section(parsed: Page) -> None:
+    assert parsed.headings == [
+        "mine-00060",
+        "Result",
+        "By view",
+        "Curves",
+        "Distances",
+        "Hardest confusions",
+        "Embedding map",
+        "Length and condition",
+        "Training, data and environment",
+    ]
+
+
+def test_names_do_not_become_markup(one: str, parsed: Page) -> None:
+    assert EVIL in "".join(parsed.texts)
+    assert not parsed.all("script")
+    assert "<i>" not in one
+    assert "\u202e" not in one
+    assert not any(name.startswith("on") for _, attributes in parsed.elements for name in attributes)
+
+
+def test_nothing_comes_from_elsewhere(one: str, parsed: Page) -> None:
+    assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & {name for name, _ in parsed.elements}
+    for name, attributes in parsed.elements:
+        for key in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
+            value = attributes.get(key)
+            assert value is None or value.startswith(("data:image/png;base64,", "#")), (name, value)
+    assert not re.search(r"@import|url\(|https?://", one)
+    assert [a["content"] for a in parsed.all("meta") if a.get("http-equiv")] == [
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    ]
+
+
+def test_charts_and_tables_speak_to_everyone(parsed: Page) -> None:
+    keys = [a["id"] for _, a in parsed.elements if "id" in a]
+    assert len(keys) == len(set(keys))
+    shown = [a for a in parsed.all("svg") if a.get("aria-hidden") != "true"]
+    assert len(shown) >= 9
+    for attributes in shown:
+        assert attributes["role"] == "img"
+        assert all(key in keys for key in str(attributes["aria-labelledby"]).split())
+    assert all(a.get("scope") in ("row", "col") for a in parsed.all("th"))
+    assert all(a.get("alt") for a in parsed.all("img"))
+
+
+def test_the_numbers_are_those_of_the_result(parsed: Page) -> None:
+    run = make_run()
+    said = parsed.texts
+    for group, values in run.analysis.result.percentages.items():
+        for value in (values["rank-1"], *values["per view"].values(), *run.analysis.result.matrices[group].values.flat):
+            assert ("100" if value > 99.95 else f"{value:.1f}") in said
+        low, high = run.analysis.result.intervals[group]["rank-1"]
+        assert f"95 % interval {low:.1f} to {high:.1f}" in said
+        assert run.analysis.baseline is not None
+        assert f"GEI baseline {run.analysis.baseline.percentages[group]['rank-1']:.1f}" in said
+
+
+def test_it_is_the_same_every_time(one: str) -> None:
+    assert page([make_run()]) == one
+
+
+def test_missing_data_is_said(parsed: Page) -> None:
+    assert any("Without frames: the data cannot be read here" in words for words in parsed.texts)
+
+
+def test_confusions_show_frames_and_mark_right_and_wrong_by_more_than_colour() -> None:
+    run = make_run()
+    frames = {n: np.full((4, 64, 64), 255 * (n % 2), np.uint8) for n in range(len(run.analysis.ids))}
+    parsed = Page(page([replace(run, frames=frames, frames_missing="")]))
+    pictures = parsed.all("img")
+    assert len(pictures) == sum(1 + len(c.nearest) for g in run.analysis.groups.values() for c in g.confusions)
+    right = sum(sum(c.right) for g in run.analysis.groups.values() for c in g.confusions)
+    assert right == sum(a.get("class") == "strip right" for a in parsed.all("figure"))
+    assert right == sum(words.startswith("✓ ") and words.endswith(".") for words in parsed.texts)
+    assert all(str(a["src"]).startswith("data:image/png;base64,iVBOR") for a in pictures)
+
+
+def test_training_curves_and_records() -> None:
+    scalars = tuple({"iteration": n, "triplet/loss": 1 / n, "lr": 0.1} for n in range(1, 900))
+    record = {
+        "command": ["/x/dygait/__main__.py", "test", "--cfgs", "a b.yaml"],
+        "git": {"commit": "c0ffee"},
+        "torch": "2.4",
+        "threads": 1,
+        "processes": 2,
+    }
+    parsed = Page(page([replace(make_run(), scalars=scalars, records={"test": record})]))
+    assert "triplet/loss" in parsed.texts
+    assert "dygait test --cfgs 'a b.yaml'" in parsed.texts
+    assert "c0ffee" in parsed.texts
+    assert "2 processes, 1 thread" in parsed.texts
+
+
+def test_commands() -> None:
+    assert command_line(["lib/main.py", "--phase", "test"]) == "python lib/main.py --phase test"
+    assert command_line(["/usr/bin/dygait", "test"]) == "dygait test"
+
+
+def test_several_runs_are_compared() -> None:
+    runs = [replace(make_run(), name="A"), replace(make_run(1, noise=2.0), name="B")]
+    parsed = Page(page(runs))
+    assert parsed.headings[:4] == ["A · B", "Comparison", "A", "Result"]
+    for group in ("NM", "BG", "CL"):
+        values = [run.analysis.result.percentages[group]["rank-1"] for run in runs]
+        assert f"{values[1] - values[0]:+.1f}".replace("-", "−") in parsed.texts
+    targets = {str(a["href"])[1:] for a in parsed.all("a")}
+    assert targets == {"comparison", "run1", "run2"} <= {a.get("id") for a in parsed.all("section")}
+
+
+def test_other_protocols_have_no_differences() -> None:
+    other = replace(make_run(protocol="CASIA-B/cross-view"), name="B")
+    parsed = Page(page([make_run(), other]))
+    assert any("was tested by another protocol" in words for words in parsed.texts)
+    assert not [words for words in parsed.texts if re.fullmatch(r"[+−]\d+\.\d", words)]
+
+
+def test_a_gallery_at_once_has_no_views() -> None:
+    parsed = Page(page([make_run(protocol="CASIA-B/cross-view")]))
+    assert "By view" not in parsed.headings
+    assert "mAP" in parsed.texts
+
+
+def test_markup() -> None:
+    assert text("<&\"'>") == "&lt;&amp;&quot;&#x27;&gt;"
+    assert text("a\x00b\ud800") == "a\ufffdb\ufffd"
+    assert tag("td", "<", Html("<b>x</b>"), class_='a"b', stroke_width=1.0, title=None) == (
+        '<td class="a&quot;b" stroke-width="1">&lt;<b>x</b></td>'
+    )
+    assert tag("br") == "<br>"
+    assert join("<", Html("<")) == "&lt;<"
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 0.037), (12.3, 871.0), (-2, 3), (5, 5), (0, 1e-9), (1e6, 3e6)])
+def test_axes_hold_their_range(low: float, high: float) -> None:
+    axis = charts.linear_axis("x", low, high)
+    assert axis.low <= low
+    assert axis.high >= high
+    assert 2 <= len(axis.ticks) <= 9
+    for value, words in axis.ticks:
+        assert float(words) == pytest.approx(value, abs=1e-12)
+        assert -1e-9 <= axis.share(value) <= 1 + 1e-9
+
+
+def test_rates_have_a_logarithmic_axis() -> None:
+    axis = charts.rate_axis("far", 1e-4)
+    assert [axis.share(value) for value, _ in axis.ticks] == pytest.approx([0, 0.25, 0.5, 0.75, 1])
+    assert charts.percent_axis("p", 73.2).low == 70
+    assert charts.percent_axis("p", 100).low == 90
+
+
+@pytest.mark.parametrize("share", np.linspace(0, 1, 21))
+def test_numbers_on_the_heat_map_can_be_read(share: float) -> None:
+    assert contrast(*charts.heat_colour(float(share))) >= 4.5
+
+
+def test_json_has_no_nan_and_the_views() -> None:
+    loaded = json.loads(to_json([make_run()]))
+    assert loaded["runs"][0]["result"]["matrices"]["NM"]["views"] == list(VIEWS)
+    assert "NaN" not in to_json([make_run()])

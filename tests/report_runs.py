@@ -1,0 +1,57 @@
+"""Runs for reports: features of a few invented people, with names that a page must not believe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dygait.engine.report.runs import Run, describe
+from dygait.evaluation.analysis import Analysis, analyse
+from dygait.evaluation.features import SavedFeatures
+
+VIEWS = ("000", "018", "090")
+EVIL = '<script>alert("1")</script>'
+IDS = ("001", "002", EVIL, "a&b_%$#{}~^\\", "\u202edne")
+
+
+def make_analysis(seed: int = 0, protocol: str = "CASIA-B", noise: float = 1.0) -> tuple[SavedFeatures, Analysis]:
+    rng = np.random.default_rng(seed)
+    rows = [
+        (i, t, v) for i in IDS for t in ("nm-01", "nm-02", "nm-05", "bg-01", "bg-02", "cl-01", "cl-02") for v in VIEWS
+    ]
+    ids, types, views = (list(column) for column in zip(*rows, strict=True))
+    people = {i: rng.normal(size=(6, 2)) for i in IDS}
+    features = np.stack([people[i] + noise * rng.normal(size=(6, 2)) for i in ids]).astype(np.float32)
+    origin: dict[str, Any] = {
+        "checkpoint": "/runs/<b>mine</b>/checkpoints/mine-00060.pt",
+        "iteration": 60,
+        "dataset": "Invented & Co",
+        "fingerprint": "abc",
+        "protocol": protocol,
+        "metric": "euc",
+        "config": {"data_cfg": {"dataset_root": "/nowhere/<i>"}, "evaluator_cfg": {"save_name": EVIL}},
+    }
+    lengths = rng.integers(3, 60, len(ids))
+    gei = rng.random((len(ids), 12, 1)).astype(np.float32)
+    analysis = analyse(features, ids, types, views, protocol, lengths=lengths, gei=gei)
+    return SavedFeatures(features, ids, types, views, origin=origin), analysis
+
+
+def make_run(seed: int = 0, protocol: str = "CASIA-B", noise: float = 1.0) -> Run:
+    saved, analysis = make_analysis(seed, protocol, noise)
+    return describe(Path("/runs/features"), saved, analysis)
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours, #rgb or #rrggbb, by WCAG 2: 1 to 21."""
+
+    def luminance(colour: str) -> float:
+        full = "".join(2 * c for c in colour[1:]) if len(colour) == 4 else colour[1:]
+        parts = [int(full[n : n + 2], 16) / 255 for n in (0, 2, 4)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    a, b = luminance(one), luminance(other)
+    return (max(a, b) + 0.05) / (min(a, b) + 0.05)
