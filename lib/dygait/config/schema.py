@@ -145,7 +145,17 @@ class TestSamplerCfg(FramesCfg):
     __test__ = False  # the name is no test case
 
     type: str = Field("InferenceSampler", description="The batch sampler.")
-    batch_size: int = Field(4, ge=1, description="Sequences per batch, over all processes together.")
+    frames_budget: int = Field(
+        512,
+        ge=1,
+        description="The most frames that one process takes at a time, padding included: what bounds the memory. "
+        "Sequences of like length share a batch; a longer one has its own.",
+    )
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="The most sequences that one process takes at a time. Absent: as many as `frames_budget` holds.",
+    )
     sample_type: SampleType = Field("all_ordered", description="As in training; `all_ordered` uses every frame.")
 
 
@@ -231,6 +241,9 @@ class EvaluatorCfg(Section):
     )
     metric: Literal["euc", "cos"] = Field("euc", description="Distance: mean over parts, Euclidean or cosine.")
     cross_view_gallery: bool = Field(False, description="CASIA-B: the gallery holds all views at once.")
+    keep_features: Literal["latest", "all", "none"] = Field(
+        "latest", description="Which tests' features stay in the run's folder: the latest test's, all, or none."
+    )
     baseline: Literal["gei"] | None = Field(
         None, description="`gei`: score nearest neighbour on gait energy images too, in the same table."
     )
