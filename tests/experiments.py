@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 import yaml
 
 from conftest import make_tree
 from dygait import cli, distributed
+from dygait.config import load_config
+from dygait.engine import build
+from dygait.engine.checkpoint import load_weights
+from dygait.engine.extract import extract
+from dygait.evaluation.features import SavedFeatures, load_features
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TYPES = ("nm-01", "nm-05", "bg-01", "cl-01")
@@ -128,6 +136,32 @@ def make_experiment(folder: Path, **tree: Any) -> Experiment:
     config = folder / "tiny.yaml"
     config.write_text(yaml.safe_dump(tiny_settings(root, partition), sort_keys=False))
     return Experiment(config, root, folder / "output")
+
+
+def features_of(experiment: Experiment, *overrides: str, folder: Path | None = None, **more: Any) -> SavedFeatures:
+    """Extract the test set's features by the checkpoint of iteration 2 in this process, whatever group it is in.
+
+    Args:
+        experiment: trained.
+        overrides: of the configuration.
+        folder: where to; left out, a new one.
+        more: keywords of `extract`.
+
+    Returns:
+        The features, on every process.
+    """
+    config = load_config(experiment.config, overrides)
+    device = torch.device("cpu")
+    data = build.open_data(config)
+    model = build.build_network(config, device)
+    load_weights(model, experiment.checkpoints / "tiny-00002.pt")
+    source = build.test_source(config, data, device)
+    with tempfile.TemporaryDirectory() as made:
+        target = folder or Path(made) / "features"
+        extract(config, data, source, model, device, target, {}, **more)
+        found = load_features(target)
+        copies = {"features": np.array(found.features), "gei": None if found.gei is None else np.array(found.gei)}
+    return dataclasses.replace(found, **copies)  # no map of a file that is gone
 
 
 def free_port() -> int:

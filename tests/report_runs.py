@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,10 @@ def make_analysis(seed: int = 0, protocol: str = "CASIA-B", noise: float = 1.0) 
     lengths = rng.integers(3, 60, len(ids))
     gei = rng.random((len(ids), 12, 1)).astype(np.float32)
     analysis = analyse(features, ids, types, views, protocol, lengths=lengths, gei=gei)
-    return SavedFeatures(features, ids, types, views, origin=origin), analysis
+    return SavedFeatures(features, ids, types, views, lengths.tolist(), origin, gei), analysis
 
 
+@functools.cache
 def make_run(seed: int = 0, protocol: str = "CASIA-B", noise: float = 1.0) -> Run:
     saved, analysis = make_analysis(seed, protocol, noise)
     return describe(Path("/runs/features"), saved, analysis)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ from conftest import make_tree
 from dygait.config import Config, load_config
 from dygait.engine import build
 from dygait.engine.build import component_problems
-from dygait.engine.test import extract
+from dygait.engine.extract import extract
 from dygait.engine.train import build_trainer
 from experiments import REPOSITORY
 
@@ -95,6 +96,7 @@ def test_one_step_and_features(path: Path, tmp_path: Path) -> None:
     assert moved == list(before), "every parameter learns"
 
     tests = build.test_source(config, data, CPU)
-    features = extract(trainer.network, tests, CPU, config.evaluator_cfg.enable_float16)
-    assert features.embeddings.shape[0] == len(tests.dataset) == 4
-    assert torch.isfinite(features.embeddings).all()
+    saved = extract(config, data, tests, trainer.network, CPU, tmp_path / "features", {})
+    assert saved is not None
+    assert saved.features.shape[0] == len(tests.dataset) == 4
+    assert np.isfinite(saved.features).all()

@@ -25,12 +25,9 @@ class TestOneProcess:
 
     def test_collectives_return_what_they_are_given(self) -> None:
         rows = torch.arange(6.0).reshape(3, 2).requires_grad_()
-        for found in (
-            distributed.gather_with_gradient(rows),
-            distributed.gather(rows),
-            distributed.gather_uneven(rows, CPU),
-        ):
+        for found in (distributed.gather_with_gradient(rows), distributed.gather(rows)):
             assert found is rows
+        assert distributed.collect("a") == ["a"]
         assert distributed.mean_over_processes({"a": 1.5}, CPU) == {"a": 1.5}
         distributed.barrier()
 
@@ -106,10 +103,6 @@ def everything(folder: str) -> dict[str, Any]:
     together = distributed.gather_with_gradient(rows)
     # A loss whose gradient differs from row to row: the sum of the cubes.
     (together**3).sum().backward()
-    uneven = {
-        name: distributed.gather_uneven(torch.full((counts[rank], 2), rank, dtype=torch.int64), CPU)
-        for name, counts in {"both": (3, 1), "first empty": (0, 2), "last empty": (2, 0), "all empty": (0, 0)}.items()
-    }
     return {
         "rank": rank,
         "world": world,
@@ -120,7 +113,7 @@ def everything(folder: str) -> dict[str, Any]:
         "gathered": distributed.gather(rows),
         "labels": distributed.gather(torch.tensor([rank, 5])),
         "transposed": distributed.gather(torch.tensor([[1, 2], [3, 4]]).T + 10 * rank),
-        "uneven": uneven,
+        "collected": distributed.collect(["a"] * rank),
         "mean": distributed.mean_over_processes({"b": float(rank), "a": 3.0}, CPU),
         "no error": failing_on(()),
         "main fails": failing_on((0,)),
@@ -153,16 +146,8 @@ class TestTwoProcesses:
             assert s["labels"].tolist() == [0, 5, 1, 5]
             assert s["transposed"].tolist() == [[1, 3], [2, 4], [11, 13], [12, 14]]
 
-    @pytest.mark.parametrize(
-        ("case", "ranks"),
-        [("both", [0, 0, 0, 1]), ("first empty", [1, 1]), ("last empty", [0, 0]), ("all empty", [])],
-    )
-    def test_gather_uneven(self, seen: list[dict[str, Any]], case: str, ranks: list[int]) -> None:
-        for s in seen:
-            found = s["uneven"][case]
-            assert found.shape == (len(ranks), 2)
-            assert found.dtype == torch.int64
-            assert found.tolist() == [[r, r] for r in ranks]
+    def test_collect(self, seen: list[dict[str, Any]]) -> None:
+        assert [s["collected"] for s in seen] == [[[], ["a"]]] * 2
 
     def test_mean_over_processes(self, seen: list[dict[str, Any]]) -> None:
         assert [s["mean"] for s in seen] == [{"a": 3.0, "b": 0.5}] * 2

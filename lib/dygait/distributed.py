@@ -114,6 +114,15 @@ def agree(value: T) -> T:
     return box[0]
 
 
+def collect(value: T) -> list[T]:
+    """Return what every process brings, in rank order, on every process; it must be plain data."""
+    values: list[Any] = [value]
+    if world_size() > 1:
+        values = [None] * world_size()
+        dist.all_gather_object(values, value)
+    return values
+
+
 def first_on_machine(work: Callable[[], None]) -> None:
     """Run `work` on one process of every machine, while the others wait; its UserError is raised by every process."""
     failure = None
@@ -122,11 +131,7 @@ def first_on_machine(work: Callable[[], None]) -> None:
             work()
         except UserError as error:
             failure = str(error)
-    failures: list[Any] = [failure]
-    if world_size() > 1:
-        failures = [None] * world_size()
-        dist.all_gather_object(failures, failure)
-    failed = [f for f in failures if f is not None]
+    failed = [f for f in collect(failure) if f is not None]
     if failed:
         raise UserError(failed[0])
 
@@ -167,22 +172,6 @@ def gather(rows: torch.Tensor) -> torch.Tensor:
     parts = [torch.empty_like(rows) for _ in range(world_size())]
     dist.all_gather(parts, rows.detach().contiguous())
     return torch.cat(parts)
-
-
-def gather_uneven(rows: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Concatenate tensors (n_rank, ...) that differ in their first size, zero included, on every process.
-
-    Args:
-        rows: this process's rows, on the CPU.
-        device: where the collective runs: the process group's device.
-    """
-    if world_size() == 1:
-        return rows
-    counts = gather(torch.tensor([rows.shape[0]], device=device)).tolist()
-    padded = torch.zeros((max(counts), *rows.shape[1:]), dtype=rows.dtype, device=device)
-    padded[: rows.shape[0]] = rows.to(device)
-    everything = gather(padded).cpu().reshape(world_size(), max(counts), *rows.shape[1:])
-    return torch.cat([everything[r, : counts[r]] for r in range(world_size())])
 
 
 def mean_over_processes(values: dict[str, float], device: torch.device) -> dict[str, float]:

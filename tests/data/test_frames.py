@@ -91,3 +91,12 @@ def test_a_choice_is_a_pure_function_of_length_and_generator(kind: str) -> None:
 
 def test_the_number_of_an_unfixed_window_can_be_one() -> None:
     assert len(draw(FrameSampler("unfixed_ordered", frames_num_min=1, frames_num_max=1), 5, 0)) == 1
+
+
+@pytest.mark.parametrize("limit", [None, -1, 4])
+@pytest.mark.parametrize("kind", ["fixed", "unfixed", "all"])
+def test_the_most_frames_are_reached_and_not_passed(kind: str, limit: int | None) -> None:
+    sampler = FrameSampler(f"{kind}_ordered", 5, 2, 6, frames_all_limit=limit)
+    lengths = np.array([1, 3, 4, 9])
+    drawn = [[len(draw(sampler, length, seed)) for seed in range(40)] for length in lengths.tolist()]
+    assert sampler.most(lengths).tolist() == [max(counts) for counts in drawn]

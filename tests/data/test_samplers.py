@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dygait.data import SAMPLERS, InferenceSampler, Request, TripletSampler
 from dygait.errors import UserError
@@ -109,38 +110,69 @@ class TestTripletSampler:
         )
 
 
-SIZES = [30, 10, 20, 20, 50, 5, 70, 20, 31, 44, 12]
+LENGTHS = [30, 10, 20, 20, 50, 5, 70, 20, 31, 44, 12]
 
 
-def shares(sizes: list[int], batch_size: int, world: int) -> Iterator[list[list[Request]]]:
+def dealt(
+    lengths: list[int], budget: int, batch_size: int | None = None, world: int = 1, done: tuple[int, ...] = ()
+) -> list[list[list[Request]]]:
+    """Return the batches of every process."""
+    found = []
     for rank in range(world):
-        made = InferenceSampler(sizes, batch_size, rank=rank, world_size=world)
-        found = list(made)
-        assert len(made) == len(found)
-        yield found
+        sampler = InferenceSampler(lengths, budget, batch_size, rank=rank, world_size=world)
+        sampler.done = frozenset(done)
+        found.append(list(sampler))
+        assert len(sampler) == len(found[-1])
+        assert [[r.sequence for r in batch] for batch in found[-1]] == [sampler.batches[n] for n in sampler.share()]
+    return found
 
 
 class TestInferenceSampler:
-    @pytest.mark.parametrize("world", [1, 2, 3, 4, 7, 16])
-    @pytest.mark.parametrize("batch_size", [1, 2, 4, 100])
-    @pytest.mark.parametrize("count", [0, 1, 5, 11])
-    def test_every_sequence_exactly_once(self, world: int, batch_size: int, count: int) -> None:
-        batches = [batch for share in shares(SIZES[:count], batch_size, world) for batch in share]
-        assert sorted(r.sequence for batch in batches for r in batch) == list(range(count))
-        assert all(1 <= len(batch) <= max(1, batch_size // world) for batch in batches)
+    @settings(derandomize=True, deadline=None, max_examples=200)
+    @given(
+        lengths=st.lists(st.integers(1, 60), max_size=30),
+        budget=st.integers(1, 200),
+        batch_size=st.none() | st.integers(1, 6),
+        world=st.integers(1, 5),
+        data=st.data(),
+    )
+    def test_every_sequence_once_within_the_budget_whatever_the_processes(
+        self, lengths: list[int], budget: int, batch_size: int | None, world: int, data: st.DataObject
+    ) -> None:
+        (alone,) = dealt(lengths, budget, batch_size)
+        assert sorted(r.sequence for batch in alone for r in batch) == list(range(len(lengths)))
+        for batch in alone:
+            assert len(batch) == 1 or len(batch) * max(lengths[r.sequence] for r in batch) <= budget
+            assert batch_size is None or len(batch) <= batch_size
+        flat = [lengths[r.sequence] for batch in alone for r in batch]
+        assert flat == sorted(lengths, reverse=True), "those of like length are neighbours"
+
+        numbers = range(len(alone))
+        done = data.draw(st.sets(st.sampled_from(numbers))) if alone else set()
+        shares = dealt(lengths, budget, batch_size, world, tuple(done))
+        left = [alone[n] for n in numbers if n not in done]
+        assert sorted(batch for share in shares for batch in share) == sorted(left)
+        loads = [sum(len(b) * max(lengths[r.sequence] for r in b) for b in share) for share in shares]
+        largest = max([len(b) * max(lengths[r.sequence] for r in b) for b in left], default=0)
+        assert max(loads) - min(loads) <= largest
+
+    def test_as_many_as_the_budget_holds(self) -> None:
+        (found,) = dealt(LENGTHS, 100)
+        assert [[LENGTHS[r.sequence] for r in batch] for batch in found] == [
+            [70], [50, 44], [31, 30, 20], [20, 20, 12, 10, 5],
+        ]  # fmt: skip
+        assert [[LENGTHS[r.sequence] for r in batch] for batch in dealt(LENGTHS, 100, 2)[0]][2:4] == [
+            [31, 30],
+            [20, 20],
+        ]
 
     def test_more_processes_than_batches(self) -> None:
-        found = list(shares([3, 2], 4, 8))
-        assert [len(share) for share in found] == [1, 1, 0, 0, 0, 0, 0, 0]
-
-    def test_like_lengths_share_a_batch(self) -> None:
-        (found,) = shares(SIZES, 4, 1)
-        longest_first = [[SIZES[r.sequence] for r in batch] for batch in found]
-        assert longest_first == [[70, 50, 44, 31], [30, 20, 20, 20], [12, 10, 5]]
+        assert [len(share) for share in dealt([3, 2], 5, world=4)] == [1, 1, 0, 0]
+        assert dealt([], 5, world=2) == [[], []]
 
     @pytest.mark.parametrize("world", [1, 3])
     def test_what_is_drawn_for_a_sequence_depends_on_no_batch_or_process(self, world: int) -> None:
-        for share in shares(SIZES, 5, world):
+        for share in dealt(LENGTHS, 100, world=world):
             assert all(r.key == (0, 0, r.sequence) for batch in share for r in batch)
         assert next(iter(InferenceSampler([1], 1, seed=6)))[0].key == (6, 0, 0)
 

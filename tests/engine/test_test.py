@@ -1,11 +1,9 @@
-"""Testing: features do not depend on processes or padding, and what is written is what the features say."""
+"""Testing: what is written is what the features say."""
 
 from __future__ import annotations
 
 import csv
 import json
-import multiprocessing
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,9 @@ import pytest
 import torch
 
 import dygait
-from dygait import distributed
 from dygait.config import load_config
-from dygait.engine import build
-from dygait.engine.checkpoint import load_weights
-from dygait.engine.test import extract
-from experiments import Experiment, free_port, make_experiment
+from dygait.evaluation.features import SavedFeatures, load_features
+from experiments import Experiment, features_of, make_experiment
 
 
 @pytest.fixture(scope="module")
@@ -31,66 +26,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     return experiment
 
 
-def features_of(experiment: Experiment, *overrides: str) -> dict[str, Any]:
-    """Extract the test set's features in this process, whatever group it is in."""
-    config = load_config(experiment.config, overrides)
-    device = torch.device("cpu")
-    data = build.open_data(config)
-    model = build.build_network(config, device)
-    load_weights(model, experiment.checkpoints / "tiny-00002.pt")
-    source = build.test_source(config, data, device)
-    features = extract(model, source, device, with_gei=True)
-    assert features.gei is not None
-    dataset = source.dataset
-    return {
-        "embeddings": features.embeddings.numpy(),
-        "gei": features.gei.numpy(),
-        "batches": len(source.loader),
-        **dict(zip(("id", "type", "view"), dataset.keys(), strict=True)),
-        "files": [dataset.store.where(place) for place in dataset.places.tolist()],
-    }
-
-
-def _extract_in_group(rank: int, port: int, experiment: Experiment, batch_sizes: list[int], folder: Path) -> None:
-    group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in group.items()}, MASTER_ADDR="127.0.0.1")
-    with distributed.process_group():
-        torch.set_num_threads(1)
-        for size in batch_sizes:
-            found = features_of(experiment, f"evaluator_cfg.sampler.batch_size={size}")
-            (folder / f"{size}-{rank}.pkl").write_bytes(pickle.dumps(found))
-
-
-def test_two_processes_extract_what_one_does(trained: Experiment, tmp_path: Path) -> None:
-    """Batch sizes: even shares; shares that differ in number; one batch in all, so that one process has none."""
-    alone = features_of(trained)
-    assert len(alone["id"]) == 16
-    sizes = [4, 6, 32]
-    spawn = multiprocessing.get_context("spawn")
-    port = free_port()
-    children = [spawn.Process(target=_extract_in_group, args=(r, port, trained, sizes, tmp_path)) for r in range(2)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join(400)
-        assert child.exitcode == 0
-    for size in sizes:
-        of_rank = [pickle.loads((tmp_path / f"{size}-{rank}.pkl").read_bytes()) for rank in range(2)]
-        batches = [found["batches"] for found in of_rank]
-        assert batches == {4: [4, 4], 6: [3, 3], 32: [1, 0]}[size]
-        for found in of_rank:
-            assert found["files"] == alone["files"]
-            np.testing.assert_allclose(found["embeddings"], alone["embeddings"], rtol=0, atol=1e-5)
-            np.testing.assert_allclose(found["gei"], alone["gei"], rtol=0, atol=1e-6)
-
-
-def test_batches_and_padding_do_not_matter(trained: Experiment) -> None:
-    one_by_one = features_of(trained, "evaluator_cfg.sampler.batch_size=1")
-    together = features_of(trained, "evaluator_cfg.sampler.batch_size=16")
-    assert (one_by_one["batches"], together["batches"]) == (16, 1)
-    assert len({len(pickle.loads(Path(file).read_bytes())) for file in together["files"]}) > 1
-    np.testing.assert_allclose(together["embeddings"], one_by_one["embeddings"], rtol=0, atol=1e-5)
-    np.testing.assert_allclose(together["gei"], one_by_one["gei"], rtol=0, atol=1e-6)
+def pickles_of(experiment: Experiment, saved: SavedFeatures) -> list[np.ndarray]:
+    """Return the frames of every sequence."""
+    names = zip(saved.ids, saved.types, saved.views, strict=True)
+    return [pickle.loads((experiment.root / i / t / v / f"{v}.pkl").read_bytes()) for i, t, v in names]
 
 
 def test_features_are_those_of_the_public_model(trained: Experiment) -> None:
@@ -100,11 +39,12 @@ def test_features_are_those_of_the_public_model(trained: Experiment) -> None:
     dygait.load_weights(model, trained.checkpoints / "tiny-00002.pt")
     model.eval()
     extracted = features_of(trained)
+    files = pickles_of(trained, extracted)
     for position in (0, 7, 15):
-        frames = torch.from_numpy(pickle.loads(Path(extracted["files"][position]).read_bytes())).float() / 255
+        frames = torch.from_numpy(files[position]).float() / 255
         with torch.no_grad():
             embedding = model(frames[None]).inference[0]
-        np.testing.assert_allclose(extracted["embeddings"][position], embedding.numpy(), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(extracted.features[position], embedding.numpy(), rtol=0, atol=1e-5)
 
 
 def test_results_are_written_and_are_what_evaluate_says(
@@ -113,8 +53,8 @@ def test_results_are_written_and_are_what_evaluate_says(
     assert trained.run("test") == 0
     said = capsys.readouterr().out
     found = features_of(trained)
-    arguments = (found["id"], found["type"], found["view"], "CASIA-B", "euc")
-    expected = dygait.evaluate(found["embeddings"], *arguments)
+    arguments = (found.ids, found.types, found.views, "CASIA-B", "euc")
+    expected = dygait.evaluate(found.features, *arguments)
     written = json.loads((trained.checkpoints / "tiny-00002-CASIA-B-euc.json").read_text())
     assert written["percentages"] == json.loads(json.dumps(expected))
 
@@ -126,10 +66,10 @@ def test_results_are_written_and_are_what_evaluate_says(
     assert means == pytest.approx({group: values["rank-1"] for group, values in expected.items()}, abs=0.05)
 
     # The baseline, by its definition: every sequence's mean silhouette, as one long vector.
-    energies = np.stack([pickle.loads(Path(f).read_bytes()).mean(0).reshape(-1, 1) / 255 for f in found["files"]])
-    np.testing.assert_allclose(found["gei"], energies, rtol=0, atol=1e-6)
+    energies = np.stack([frames.mean(0) / 255 for frames in pickles_of(trained, found)])
+    np.testing.assert_allclose(found.gei, energies, rtol=0, atol=1e-6)
     baseline = json.loads((trained.checkpoints / "tiny-00002-CASIA-B-gei.json").read_text())
-    by_hand = dygait.evaluate(energies.astype(np.float32), *arguments)
+    by_hand = dygait.evaluate(energies.reshape(len(energies), -1, 1).astype(np.float32), *arguments)
     assert baseline["percentages"] == json.loads(json.dumps(by_hand))
 
     for part in ("DyGait", "GEI nearest neighbour", "chance", "NM", "BG", "CL", "000", "090"):
@@ -235,3 +175,22 @@ def test_a_damaged_test_file_is_named(trained: Experiment, tmp_path: Path, capsy
         error = capsys.readouterr().err
         assert f"{damaged} is refused" in error
         assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(("keep", "left"), [("latest", {2}), ("all", {1, 2}), ("none", {1})])
+def test_which_features_are_kept(trained: Experiment, tmp_path: Path, keep: str, left: set[int]) -> None:
+    """`none` deletes those of the test, not those that an earlier one was told to keep."""
+    elsewhere = trained.at(tmp_path)
+    state = trained.checkpoint(2)
+    for iteration in (1, 2):
+        elsewhere.checkpoints.mkdir(parents=True, exist_ok=True)
+        path = elsewhere.checkpoints / f"tiny-{iteration:05d}.pt"
+        torch.save({**state, "iteration": iteration}, path)
+        setting = keep if iteration == 2 else "all"
+        assert elsewhere.run("test", f"evaluator_cfg.keep_features={setting}") == 0
+    folders = elsewhere.folder / "features"
+    assert {int(folder.name.rpartition("-")[2]) for folder in folders.iterdir()} == left
+    for iteration in left:
+        saved = load_features(folders / f"tiny-{iteration:05d}")
+        assert saved.origin["iteration"] == iteration
+        assert saved.origin["frames_cut"] == {"sequences": 0, "frames": 0}

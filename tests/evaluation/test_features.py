@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +13,110 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dygait.errors import UserError
-from dygait.evaluation.features import load_features, save_features
+from dygait.evaluation.features import (
+    Rows,
+    assemble,
+    checksum_of_json,
+    clear,
+    load_features,
+    remove_features,
+    save_features,
+    tell_origin,
+)
 
 FEATURES = np.random.default_rng(0).normal(size=(6, 4, 3)).astype(np.float32)
+GEI = np.random.default_rng(1).random((6, 5, 2), np.float32)
+LENGTHS = [3, 9, 1, 4, 5, 30]
 NAMES = (["001"] * 3 + ["002"] * 3, ["nm-01", "nm-05", "bg-01"] * 2, ["000"] * 6)
 
 
 def save(folder: Path, **more: Any) -> Path:
-    return save_features(folder, FEATURES, *NAMES, {"protocol": "CASIA-B"}, **more)
+    return save_features(folder, FEATURES, *NAMES, LENGTHS, {"protocol": "CASIA-B"}, **more)
 
 
 def test_round_trip(tmp_path: Path) -> None:
     saved = load_features(save(tmp_path / "f"))
     np.testing.assert_array_equal(saved.features, FEATURES)
     assert (saved.ids, saved.types, saved.views) == NAMES
+    assert saved.lengths == LENGTHS
     assert saved.origin == {"protocol": "CASIA-B"}
+    assert saved.gei is None
     assert isinstance(saved.features, np.memmap)
+
+
+def test_energy_images(tmp_path: Path) -> None:
+    saved = load_features(save(tmp_path / "f", gei=GEI))
+    np.testing.assert_array_equal(saved.gei, GEI)
+    assert isinstance(saved.gei, np.memmap)
+    half = load_features(save(tmp_path / "f", gei=GEI, half=True))
+    np.testing.assert_array_equal(half.gei, GEI.astype(np.float16))
+    assert load_features(save(tmp_path / "f")).gei is None, "those of before are gone"
+    assert sorted(path.name for path in (tmp_path / "f").iterdir()) == ["features.npy", "sequences.json"]
+
+
+def test_what_is_changed_in_memory_stays_there(tmp_path: Path) -> None:
+    load_features(save(tmp_path / "f")).features[:] = 0
+    np.testing.assert_array_equal(load_features(tmp_path / "f").features, FEATURES)
+
+
+def test_parts_in_any_order(tmp_path: Path) -> None:
+    orders = np.array([5, 0, 3]), np.array([1]), np.array([4, 2])
+    parts = [Rows(o, np.array(LENGTHS)[o], FEATURES[o], GEI[o]) for o in orders]
+    found = load_features(assemble(clear(tmp_path / "f"), NAMES, parts, {}))
+    np.testing.assert_array_equal(found.features, FEATURES)
+    np.testing.assert_array_equal(found.gei, GEI)
+    assert found.lengths == LENGTHS
+
+
+def test_another_origin(tmp_path: Path) -> None:
+    folder = save(tmp_path / "f", gei=GEI)
+    tell_origin(folder, load_features(folder), {"protocol": "OUMVLP"})
+    found = load_features(folder)
+    assert found.origin == {"protocol": "OUMVLP"}
+    assert found.lengths == LENGTHS
+    np.testing.assert_array_equal(found.gei, GEI)
+
+
+def test_the_first_version_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "f") / "sequences.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 1}))
+    with pytest.raises(
+        UserError, match="'dygait-features' of version 1, this version of DyGait reads dygait-features 2"
+    ):
+        load_features(tmp_path / "f")
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    save(tmp_path / "f")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError, match=r"cannot be written: .*No space left on device.*make room"):
+        save(tmp_path / "f")
+    assert not list((tmp_path / "f").iterdir()), "neither the old nor half of the new"
+
+
+def test_they_are_deleted_and_nothing_else_is(tmp_path: Path) -> None:
+    remove_features(save(tmp_path / "f"))
+    assert not (tmp_path / "f").exists()
+    save(tmp_path / "f")
+    (tmp_path / "f" / "thesis.tex").write_text("x")
+    with pytest.raises(UserError, match="holds something else"):
+        remove_features(tmp_path / "f")
+    assert (tmp_path / "f" / "features.npy").exists()
 
 
 def test_half(tmp_path: Path) -> None:
     saved = load_features(save(tmp_path / "f", half=True))
     np.testing.assert_array_equal(saved.features, FEATURES.astype(np.float16))
     with pytest.raises(UserError, match="which float16 cannot hold"):
-        save_features(tmp_path / "g", FEATURES * 1e5, *NAMES, half=True)
+        save_features(tmp_path / "g", FEATURES * 1e5, *NAMES, LENGTHS, half=True)
 
 
 def test_features_replace_features_and_nothing_else(tmp_path: Path) -> None:
     save(tmp_path / "f")
-    save_features(tmp_path / "f", FEATURES[:2], *(names[:2] for names in NAMES))
+    save_features(tmp_path / "f", FEATURES[:2], *(names[:2] for names in NAMES), LENGTHS[:2])
     assert len(load_features(tmp_path / "f").ids) == 2
     (tmp_path / "f" / "thesis.tex").write_text("x")
     with pytest.raises(UserError, match="holds something else than features"):
@@ -54,10 +131,16 @@ def test_interrupted_or_missing(tmp_path: Path) -> None:
         load_features(tmp_path / "f")
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("damage") / "whole", gei=GEI)
+
+
 @settings(derandomize=True, deadline=None, max_examples=150)
-@given(name=st.sampled_from(["features.npy", "sequences.json"]), data=st.data())
-def test_damage_is_found_or_harmless(tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject) -> None:
-    folder = save(tmp_path_factory.mktemp("damage") / "f")
+@given(name=st.sampled_from(["features.npy", "gei.npy", "sequences.json"]), data=st.data())
+def test_damage_is_found_or_harmless(whole: Path, name: str, data: st.DataObject) -> None:
+    folder = whole.with_name("damaged")
+    shutil.copytree(whole, folder, dirs_exist_ok=True)
     path = folder / name
     content = bytearray(path.read_bytes())
     if data.draw(st.booleans(), "cut"):
@@ -74,15 +157,18 @@ def test_damage_is_found_or_harmless(tmp_path_factory: pytest.TempPathFactory, n
     if refused:
         assert refused.startswith(str(folder))
         return
-    assert found.features.shape == FEATURES.shape
-    if name == "features.npy":
-        np.testing.assert_array_equal(found.features, FEATURES)
+    np.testing.assert_array_equal(found.features, FEATURES)
+    np.testing.assert_array_equal(found.gei, GEI)
+    assert (found.ids, found.types, found.views) == NAMES
+    assert (found.lengths, found.origin) == (LENGTHS, {"protocol": "CASIA-B"})
 
 
 def test_a_column_that_is_too_short(tmp_path: Path) -> None:
     path = save(tmp_path / "f") / "sequences.json"
     names = json.loads(path.read_text())
     names["views"].pop()
+    content = {name: names[name] for name in ("ids", "types", "views", "lengths", "origin")}
+    names["checksums"]["sequences.json"] = checksum_of_json(content)
     path.write_text(json.dumps(names))
-    with pytest.raises(UserError, match=r"6 features, but \[6, 6, 5\] ids, types and views"):
+    with pytest.raises(UserError, match=r"6 features, but \[6, 6, 5, 6\] ids, types, views and lengths"):
         load_features(tmp_path / "f")

@@ -146,7 +146,17 @@ class TestSamplerCfg(FramesCfg):
     __test__ = False  # the name is no test case
 
     type: str = Field("InferenceSampler", description="The batch sampler.")
-    batch_size: int = Field(4, ge=1, description="Sequences per batch, over all processes together.")
+    frames_budget: int = Field(
+        512,
+        ge=1,
+        description="The most frames that one process takes at a time, padding included: what bounds the memory. "
+        "Sequences of like length share a batch; a longer one has its own.",
+    )
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="The most sequences that one process takes at a time. Absent: as many as `frames_budget` holds.",
+    )
     sample_type: SampleType = Field("all_ordered", description="As in training; `all_ordered` uses every frame.")
 
 
@@ -342,6 +352,12 @@ class EvaluatorCfg(Section):
         None,
         description="k-reciprocal re-ranking: `true`, or its constants `{k1: 6, k2: 6, lambda: 0.3}`. Absent: for the "
         "HID submission only.",
+    )
+    keep_features: Literal["latest", "all", "none"] = Field(
+        "latest", description="Which tests' features stay in the run's folder: the latest test's, all, or none."
+    )
+    report: bool = Field(
+        True, description="Write the run's `report/report.html`, with tables beside it, and its curves for TensorBoard."
     )
     baseline: Literal["gei"] | None = Field(
         None, description="`gei`: score nearest neighbour on gait energy images too, in the same table."

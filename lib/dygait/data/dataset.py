@@ -80,9 +80,13 @@ class SequenceDataset:
         table = self.store.table
         return table.ids.take(self.places), table.types.take(self.places), table.views.take(self.places)
 
-    def sizes(self) -> list[int]:
-        """Return a measure of the sequences' lengths that costs no reading."""
-        return self.store.sizes(self.places, self.files[0]).tolist()
+    def lengths(self) -> np.ndarray:
+        """Return the number of frames that each sequence has, int64, as far as the store knows it without reading."""
+        return self.store.lengths(self.places, self.files[0])
+
+    def most_frames(self) -> np.ndarray:
+        """Return the most frames of each sequence that can be chosen, int64."""
+        return self.frames.most(self.lengths())
 
     def silhouettes(self, position: int) -> np.ndarray:
         """Return every frame of a sequence as it is stored, uint8 (S, H, W), perhaps not yet read from the disk."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dygait.data.stores import PackedStore, Store
+from dygait.data.stores import PackedStore, PickleTree, Store
 from dygait.errors import UserError
 
 _BAR = 40
@@ -36,7 +36,11 @@ def describe(store: Store) -> str:
         shown = ", ".join(f"{name} ({counts[name]})" for name in list(column.names)[:24])
         more = f", and {len(column.names) - 24} more" if len(column.names) > 24 else ""
         lines.append(f"{len(column.names)} {title}: {shown}{more}")
-    lengths = store.sizes(everywhere)
+    lengths = (
+        np.array([sizes[0] for sizes in store.file_sizes])
+        if isinstance(store, PickleTree)
+        else store.lengths(everywhere)
+    )
     lines.append(f"{'frames' if packed else 'bytes'} of a sequence: {_summary(lengths)}")
     return "\n".join([*lines, *_histogram(lengths)])
 

@@ -38,9 +38,15 @@ class FrameSampler:
         assert order in ("ordered", "unordered"), sample_type
         self.fixed = frames_num_fixed
         self.fewest = frames_num_min
-        self.most = frames_num_max
+        self.most_drawn = frames_num_max
         self.skip = frames_skip_num
         self.limit = frames_all_limit if frames_all_limit and frames_all_limit > 0 else None
+
+    def most(self, lengths: np.ndarray) -> np.ndarray:
+        """Return the most frames, int64, that can be chosen of sequences of some lengths."""
+        if self.amount == "all":
+            return lengths if self.limit is None else np.minimum(lengths, self.limit)
+        return np.full_like(lengths, self.fixed if self.amount == "fixed" else self.most_drawn)
 
     def __call__(self, length: int, rng: np.random.Generator) -> np.ndarray:
         """Return the positions of the chosen frames, int64, in the order in which they are used."""
@@ -50,7 +56,7 @@ class FrameSampler:
                 first, count = (length - self.limit) // 2, self.limit
             positions = np.arange(first, first + count)
             return positions if self.ordered else rng.permutation(positions)
-        count = self.fixed if self.amount == "fixed" else int(rng.integers(self.fewest, self.most + 1))
+        count = self.fixed if self.amount == "fixed" else int(rng.integers(self.fewest, self.most_drawn + 1))
         if not self.ordered:
             return rng.choice(length, count, replace=length < count)
         window = count + self.skip

@@ -6,6 +6,7 @@ others and takes its slice; and a run that goes on from iteration i draws what t
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -93,36 +94,69 @@ class TripletSampler:
 
 @SAMPLERS.register("InferenceSampler")
 class InferenceSampler:
-    """Every sequence once, those of like length together so that little is padded.
+    """Every sequence once, those of like length together so that little is padded, as many as a budget of frames holds.
 
-    No sequence is repeated to fill a batch or to give every process the same number.
+    The batches are the same for any number of processes, which take whole batches; so are the results, therefore. No
+    sequence is repeated to fill a batch or to give every process the same number.
 
     Args:
-        sizes: a measure of each sequence's length.
-        batch_size: sequences per batch, over all processes together; every process takes at least one.
+        lengths: the most frames of each sequence that can come.
+        frames_budget: the most frames of a batch, padding included; a longer sequence is a batch of its own.
+        batch_size: the most sequences of a batch; None: as many as the budget holds.
         seed: the run's seed, for the frame modes that draw.
         rank: this process's number.
         world_size: the number of processes.
+
+    Attributes:
+        lengths: int64 (n,).
+        batches: every batch, as the positions of its sequences, the longest first; a batch's number is its place here.
+        done: the numbers of the batches that need not be made any more.
     """
 
     def __init__(
-        self, sizes: Sequence[int], batch_size: int = 4, seed: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        lengths: Sequence[int] | np.ndarray,
+        frames_budget: int = 512,
+        batch_size: int | None = None,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        self.order = np.argsort(np.asarray(sizes), kind="stable")[::-1].tolist()
-        self.per_process = max(1, batch_size // world_size)
+        self.lengths = np.asarray(lengths, np.int64)
+        self.batches: list[list[int]] = []
+        longest = 0
+        for sequence in np.argsort(-self.lengths, kind="stable").tolist():
+            count = len(self.batches[-1]) + 1 if self.batches else 1
+            if count == 1 or count * longest > frames_budget or (batch_size is not None and count > batch_size):
+                self.batches.append([])
+                longest = int(self.lengths[sequence])
+            self.batches[-1].append(sequence)
+        self.done: frozenset[int] = frozenset()
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
 
-    def __len__(self) -> int:
-        return len(self._batches())
+    def padded(self, number: int) -> int:
+        """Return how many frames a batch has, padding included."""
+        batch = self.batches[number]
+        return len(batch) * int(self.lengths[batch[0]])
 
-    def _batches(self) -> list[list[int]]:
-        step = self.per_process
-        batches = [self.order[start : start + step] for start in range(0, len(self.order), step)]
-        return batches[self.rank :: self.world_size]
+    def share(self) -> list[int]:
+        """Return the numbers of the batches that this process makes, in order: about as many frames as any other."""
+        loads = [(0, rank) for rank in range(self.world_size)]  # a heap
+        mine = []
+        left = [number for number in range(len(self.batches)) if number not in self.done]
+        for number in sorted(left, key=lambda n: -self.padded(n)):
+            load, rank = loads[0]
+            heapq.heapreplace(loads, (load + self.padded(number), rank))
+            if rank == self.rank:
+                mine.append(number)
+        return sorted(mine)
+
+    def __len__(self) -> int:
+        return len(self.share())
 
     def __iter__(self) -> Iterator[list[Request]]:
-        for batch in self._batches():
+        for number in self.share():
             # The position is the sequence's own: the frames drawn do not depend on batches or processes.
-            yield [Request(sequence, (self.seed, 0, sequence)) for sequence in batch]
+            yield [Request(sequence, (self.seed, 0, sequence)) for sequence in self.batches[number]]

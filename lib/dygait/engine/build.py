@@ -346,7 +346,12 @@ def test_source(config: Config, data: Data, device: torch.device) -> Source:
     transforms = _transforms(evaluator.transform, config.data_cfg.modalities)
     dataset = _dataset(config, data, places, [], _frames(sampler, sampler.sample_type), transforms)
     batches = InferenceSampler(
-        dataset.sizes(), sampler.batch_size, config.trainer_cfg.seed, distributed.rank(), distributed.world_size()
+        dataset.most_frames(),
+        sampler.frames_budget,
+        sampler.batch_size,
+        config.trainer_cfg.seed,
+        distributed.rank(),
+        distributed.world_size(),
     )
     loader = make_loader(dataset, batches, config.data_cfg.num_workers, device.type == "cuda")
     return Source(dataset, loader)

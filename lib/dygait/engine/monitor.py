@@ -58,6 +58,12 @@ def progress(items: Iterable[T], total: int, what: str, initial: int = 0) -> Ite
     return tqdm(items, total=total, initial=initial, desc=what, disable=hidden, dynamic_ncols=True, leave=False)
 
 
+def progress_bar(total: int, what: str, unit: str) -> tqdm[Any]:
+    """Return a bar that is moved on by hand, with the time that is left; on rank 0 and on a terminal only."""
+    hidden = not (distributed.is_main() and sys.stderr.isatty())
+    return tqdm(total=total, desc=what, unit=unit, disable=hidden, dynamic_ncols=True, leave=False)
+
+
 def duration(seconds: float) -> str:
     """Write a number of seconds as people do: `1 h 05 min`, `3 min 10 s`, `12 s`."""
     whole = round(seconds)

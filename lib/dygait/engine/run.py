@@ -43,6 +43,11 @@ class RunFolder:
         return self.root / "summary"
 
     @property
+    def features(self) -> Path:
+        """Where the features of tests are, a folder each."""
+        return self.root / "features"
+
+    @property
     def logs(self) -> Path:
         """Where log files, the resolved configuration and the record of the run are."""
         return self.root / "logs"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ from torch import nn
 
 from dygait import distributed
 from dygait.config import Config
-from dygait.data import Request, batches, collate
 from dygait.engine import build, checkpoint
-from dygait.engine.monitor import duration, log, progress, report_results, start_logging
-from dygait.engine.precision import half_precision
+from dygait.engine.extract import extract
+from dygait.engine.monitor import duration, log, report_results, start_logging
+from dygait.engine.report.after import report_test
 from dygait.engine.run import RunFolder, record, run_folder, write_atomically
 from dygait.errors import UserError
 from dygait.evaluation import (
@@ -34,60 +34,7 @@ from dygait.evaluation import (
     to_text,
     write_submission,
 )
-from dygait.evaluation.features import save_features
-
-
-@dataclass(frozen=True)
-class Features:
-    """What was extracted, a row for each sequence of the dataset, in its order.
-
-    Attributes:
-        embeddings: float32 (N, C, P).
-        gei: float32 (N, H * W, 1), gait energy images: each sequence's mean silhouette; None where not asked for.
-    """
-
-    embeddings: torch.Tensor
-    gei: torch.Tensor | None
-
-
-@torch.inference_mode()
-def extract(
-    model: nn.Module, source: build.Source, device: torch.device, half: bool = False, with_gei: bool = False
-) -> Features:
-    """Embed every sequence of a dataset; each process does its share, and every process returns all.
-
-    Args:
-        model: the network.
-        source: the sequences.
-        device: where to compute.
-        half: compute in half precision; features are stored in float32 all the same.
-        with_gei: average each sequence's silhouettes on the way (Han and Bhanu, *Individual Recognition Using Gait
-            Energy Image*, TPAMI 2006).
-    """
-    model.eval()
-    places, embeddings, energies = [], [], []
-    for batch in progress(batches(source.loader), len(source.loader), "extracting"):
-        moved = batch.to(device)
-        inputs = moved.scaled(source.divisors)
-        with half_precision(device, half):
-            output = model(inputs, batch.lengths)
-        places.append(batch.sequences)
-        embeddings.append(output.inference.float().cpu())
-        if with_gei:
-            silhouettes = inputs if isinstance(inputs, torch.Tensor) else inputs[0]
-            frames = silhouettes.shape[1] if batch.lengths is None else batch.lengths.to(device)[:, None]
-            energies.append((silhouettes.sum(1).flatten(1) / frames).cpu())  # padding is zero
-    if not places:
-        # More processes than batches: this one has nothing, but must bring tensors of the right shape along.
-        probe = collate([source.dataset[Request(0, (0, 0, 0))]]).to(device)
-        inputs = probe.scaled(source.divisors)
-        places.append(torch.empty(0, dtype=torch.int64))
-        embeddings.append(model(inputs, None).inference.float().cpu()[:0])
-        energies.append(torch.empty(0, probe.silhouettes[0, 0].numel()))
-    order = distributed.gather_uneven(torch.cat(places), device).argsort()
-    gathered = distributed.gather_uneven(torch.cat(embeddings), device)[order]
-    gei = distributed.gather_uneven(torch.cat(energies), device)[order].unsqueeze(2) if with_gei else None
-    return Features(gathered, gei)
+from dygait.evaluation.features import SavedFeatures, remove_features
 
 
 def _protocol(config: Config) -> Protocol | Submission:
@@ -144,19 +91,16 @@ def test_model(
     Raises:
         UserError: data, protocol and partition do not fit each other.
     """
-    evaluator = config.evaluator_cfg
-    start = time.perf_counter()
     log.info("testing iteration %d on %d sequences", iteration, len(source.dataset))
-    features = extract(model, source, device, evaluator.enable_float16, evaluator.baseline == "gei")
-    extracted = time.perf_counter()
+    path = checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, iteration)
+    target = folder.features / path.stem
+    features = extract(config, data, source, model, device, target, _origin(config, data, path, iteration))
     result = None
-    if distributed.is_main():
-        result = _score(config, data, source, features, device, folder, iteration)
-        rate = len(source.dataset) / (extracted - start)
-        log.info(
-            "extracted %d sequences in %s (%.0f a second), scored in %s",
-            len(source.dataset), duration(extracted - start), rate, duration(time.perf_counter() - extracted),
-        )  # fmt: skip
+    if features is not None:
+        start = time.perf_counter()
+        result = _score(config, data, features, device, folder, iteration)
+        log.info("scored in %s", duration(time.perf_counter() - start))
+        _tidy(folder, target, config.evaluator_cfg.keep_features)
     distributed.barrier()
     return result
 
@@ -167,22 +111,19 @@ test_model.__test__ = False  # type: ignore[attr-defined] # the name is no test 
 def _score(
     config: Config,
     data: build.Data,
-    source: build.Source,
-    features: Features,
+    features: SavedFeatures,
     device: torch.device,
     folder: RunFolder,
     iteration: int,
 ) -> EvaluationResult | None:
-    ids, types, views = source.dataset.keys()
+    columns = features.ids, features.types, features.views
     metric = config.evaluator_cfg.metric
     protocol = _protocol(config)
     stem = checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, iteration).with_suffix("")
     if isinstance(protocol, Submission):
         target = stem.with_name(f"{stem.name}-submission.csv")
         re_rank = _re_rank(config, protocol.re_rank)
-        written = write_submission(
-            protocol, features.embeddings, ids, types, views, target, metric, device, re_rank=re_rank
-        )
+        written = write_submission(protocol, features.features, *columns, target, metric, device, re_rank=re_rank)
         log.info("wrote the submission %s", written)
         return None
     evaluator = config.evaluator_cfg
@@ -193,13 +134,11 @@ def _score(
         "open_set": evaluator.open_set,
         "re_rank": _re_rank(config, None),
     }
-    result = evaluate_detailed(
-        features.embeddings, ids, types, views, protocol, metric, data.partition.probe, **further
-    )
+    result = evaluate_detailed(features.features, *columns, protocol, metric, data.partition.probe, **further)
     baselines = {}
     if features.gei is not None:
         baselines["GEI nearest neighbour"] = evaluate_detailed(
-            features.gei, ids, types, views, protocol, "euc", data.partition.probe, **further
+            features.gei.reshape(len(features.gei), -1, 1), *columns, protocol, "euc", data.partition.probe, **further
         )
     model = config.model_cfg.model
     for line in to_text(result, baselines, model).splitlines():
@@ -212,6 +151,13 @@ def _score(
         other = stem.with_name(f"{stem.name}-{slug}-{name.split()[0].lower()}.json")
         write_atomically(other, to_json(baseline))
     log.info("wrote %s.json and .csv", base)
+    if evaluator.report:
+        gei = next(iter(baselines.values()), None)
+        try:
+            report = report_test(folder, features, protocol, result, gei, data.partition.probe, data.store, device)
+            log.info("wrote the report %s", report)
+        except UserError as error:  # the result is there; the other processes go on
+            log.info("notice: no report: %s", error)
     return result
 
 
@@ -264,29 +210,33 @@ def extract_to(
     """
     data, model, path, iteration, folder = _restore(config, device, output, "extract", False)
     source = build.test_source(config, data, device)
-    features = extract(model, source, device, config.evaluator_cfg.enable_float16)
-    failure = None
     if distributed.is_main():
         record(folder, "extract", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
-        ids, types, views = source.dataset.keys()
-        origin = {
-            "checkpoint": str(path),
-            "iteration": iteration,
-            "dataset": config.data_cfg.dataset_name,
-            "fingerprint": data.store.fingerprint,
-            "protocol": _protocol(config).name,
-            "metric": config.evaluator_cfg.metric,
-            "probes": sorted(data.partition.probe) if data.partition.probe is not None else None,
-            "config": config.as_dict(),
-        }
-        try:
-            save_features(target, features.embeddings.numpy(), ids, types, views, origin, half)
-            log.info("wrote the features of %d sequences to %s", len(ids), target)
-        except UserError as error:
-            failure = str(error)
-    failure = distributed.agree(failure)
-    if failure is not None:
-        raise UserError(failure)
+    saved = extract(config, data, source, model, device, target, _origin(config, data, path, iteration), half)
+    if saved is not None:
+        log.info("the features of %d sequences are in %s", len(saved.ids), target)
+
+
+def _origin(config: Config, data: build.Data, path: Path, iteration: int) -> dict[str, Any]:
+    """Return what is kept with features: where they come from, and how to score them."""
+    return {
+        "checkpoint": str(path),
+        "iteration": iteration,
+        "dataset": config.data_cfg.dataset_name,
+        "fingerprint": data.store.fingerprint,
+        "protocol": _protocol(config).name,
+        "metric": config.evaluator_cfg.metric,
+        "probes": sorted(data.partition.probe) if data.partition.probe is not None else None,
+        "config": config.as_dict(),
+    }
+
+
+def _tidy(folder: RunFolder, latest: Path, keep: str) -> None:
+    """Delete the features of a run's tests that `evaluator_cfg.keep_features` does not keep."""
+    pattern = re.compile(re.escape(folder.save_name) + r"-\d{5,}")
+    for found in sorted(folder.features.iterdir()):
+        if pattern.fullmatch(found.name) and (keep == "none" if found == latest else keep == "latest"):
+            remove_features(found)
 
 
 def _restore(

@@ -1,30 +1,36 @@
-"""Features on disk: what `dygait extract` writes and `dygait evaluate` scores, without the network.
+"""Features on disk: what `dygait extract` and `dygait test` write and `dygait evaluate` scores, without the network.
 
-A folder of two files: ``features.npy``, (N, C, P) float32 or float16, which is mapped into memory, and
-``sequences.json``: ids, types and views, what the features came from, and a checksum of them. Neither can run code. The
-second is written last: a folder without it is an extraction that was interrupted.
+A folder of two or three files: ``features.npy``, (N, C, P) float32 or float16; ``gei.npy``, (N, H, W) of the same type,
+where gait energy images were asked for; and ``sequences.json``: ids, types, views and lengths, what the features came
+from, and checksums. Arrays are mapped into memory, and none of the files can run code. The last one is written last: a
+folder without it is an extraction that was interrupted.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from dygait.errors import UserError
 
 _ARRAY = "features.npy"
+_IMAGES = "gei.npy"
 _NAMES = "sequences.json"
 _FORMAT = "dygait-features"
-_VERSION = 1
+_VERSION = 2
 _COLUMNS = ("ids", "types", "views")
 _CHUNK = 2**26
+
+UNFINISHED = "unfinished"
+"""The folder inside, in which an extraction keeps what it has."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +38,55 @@ class SavedFeatures:
     """Features with the names of their sequences.
 
     Attributes:
-        features: (N, C, P) float32 or float16, read-only, mapped.
+        features: (N, C, P) float32 or float16, mapped; changes of it stay in memory.
         ids: N names.
         types: N names.
         views: N names.
+        lengths: how many frames of each sequence were used.
         origin: what they came from: configuration, checkpoint, data fingerprint, protocol, PROBE_SET.
+        gei: (N, H, W) in 0..1, float32 or float16, mapped: each sequence's mean silhouette; None where not asked for.
     """
 
     features: np.ndarray
     ids: list[str]
     types: list[str]
     views: list[str]
+    lengths: list[int]
     origin: dict[str, Any] = field(default_factory=dict)
+    gei: np.ndarray | None = None
+
+
+class Rows(NamedTuple):
+    """The features of some sequences.
+
+    Attributes:
+        places: int64 (n,), which of all sequences.
+        lengths: int64 (n,), frames used of each.
+        features: (n, C, P).
+        gei: (n, H, W), or None.
+    """
+
+    places: np.ndarray
+    lengths: np.ndarray
+    features: np.ndarray
+    gei: np.ndarray | None = None
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The features and what goes with them, by the names of their files."""
+        return {_ARRAY: self.features, **({} if self.gei is None else {_IMAGES: self.gei})}
+
+    def stored(self, half: bool) -> Rows:
+        """Return the same in the type that is stored: float16 or float32.
+
+        Raises:
+            UserError: a number does not fit.
+        """
+        wanted, most = (np.float16, np.finfo(np.float16).max) if half else (np.float32, np.inf)
+        if half and len(self.features) and np.abs(self.features).max() > most:
+            raise UserError("the features have numbers above 65504, which float16 cannot hold; store float32")
+        gei = None if self.gei is None else self.gei.astype(wanted, copy=False)
+        return self._replace(features=self.features.astype(wanted, copy=False), gei=gei)
 
 
 def save_features(
@@ -52,8 +95,10 @@ def save_features(
     ids: Sequence[str],
     types: Sequence[str],
     views: Sequence[str],
+    lengths: Sequence[int],
     origin: Mapping[str, Any] | None = None,
     half: bool = False,
+    gei: np.ndarray | None = None,
 ) -> Path:
     """Write features to a folder, which is made; features that are there already are replaced.
 
@@ -63,8 +108,10 @@ def save_features(
         ids: N names.
         types: N names.
         views: N names.
+        lengths: N numbers of frames.
         origin: plain values, kept as they are.
         half: store float16: half the room, about three digits of each number.
+        gei: (N, H, W), gait energy images.
 
     Returns:
         The folder.
@@ -72,74 +119,249 @@ def save_features(
     Raises:
         UserError: there is no room, the folder holds something else, or a number does not fit float16.
     """
+    folder = clear(folder)
+    rows = Rows(np.arange(len(features)), np.asarray(lengths, np.int64), features, gei)
+    try:
+        stored = rows.stored(half)
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") from None
+    return assemble(folder, (ids, types, views), [stored], origin or {})
+
+
+def clear(folder: str | Path) -> Path:
+    """Make a folder for features, without those that it has; what is unfinished stays.
+
+    Raises:
+        UserError: it holds something else, or cannot be written.
+    """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or {p.name for p in folder.iterdir()} - {_ARRAY, _NAMES}):
-        raise UserError(f"{folder} holds something else than features; give another folder")
-    columns = (ids, types, views)
-    assert features.ndim == 3
-    assert all(len(column) == len(features) for column in columns)
-    wanted = np.float16 if half else np.float32
-    if half and len(features) and np.abs(features).max() > np.finfo(np.float16).max:
-        raise UserError(f"{folder}: the features have numbers above 65504, which float16 cannot hold; store float32")
+    check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _NAMES).unlink(missing_ok=True)  # from here on, what was there does not count any more
-        _write(folder / _ARRAY, lambda file: np.save(file, features.astype(wanted, copy=False), allow_pickle=False))
-        names = {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "checksum": _checksum(np.load(folder / _ARRAY, mmap_mode="r")),
-            **{name: list(map(str, column)) for name, column in zip(_COLUMNS, columns, strict=True)},
-            "origin": dict(origin or {}),
-        }
-        _write(folder / _NAMES, lambda file: file.write(json.dumps(names).encode()))
+        for path in folder.iterdir():
+            if path.name != UNFINISHED:
+                path.unlink()
     except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error}; choose another folder, or make room") from None
+        raise cannot_write(folder, error) from None
     return folder
 
 
-def load_features(folder: str | Path) -> SavedFeatures:
-    """Open what `save_features` wrote.
+def remove_features(folder: Path) -> None:
+    """Delete a folder of features, finished or not.
 
     Raises:
-        UserError: there is nothing of the kind, it was interrupted, or it is damaged.
+        UserError: it holds something else, or cannot be deleted.
+    """
+    clear(folder)
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be deleted: {error}") from None
+
+
+def cannot_write(folder: Path, error: OSError) -> UserError:
+    """Return what to tell the user when a folder cannot be written."""
+    return UserError(f"{folder} cannot be written: {error}; choose another folder, or make room")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds something else than features.
+
+    Raises:
+        UserError: it does.
+    """
+    names = {_ARRAY, _IMAGES, _NAMES, UNFINISHED}
+    # A file of ours under its temporary name is what an interrupted write left.
+    if folder.exists() and (
+        not folder.is_dir()
+        or any(p.name not in names and p.name[1:].rpartition(".")[0] not in names for p in folder.iterdir())
+    ):
+        raise UserError(f"{folder} holds something else than features; give another folder")
+
+
+def assemble(
+    folder: Path,
+    columns: tuple[Sequence[str], Sequence[str], Sequence[str]],
+    parts: Iterable[Rows],
+    origin: Mapping[str, Any],
+) -> Path:
+    """Write the features of all sequences to a folder that `clear` returned, a part at a time.
+
+    Args:
+        folder: where to.
+        columns: N ids, types and views.
+        parts: together every sequence once; in the type that is stored.
+        origin: plain values, kept as they are.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    count = len(columns[0])
+    assert all(len(column) == count for column in columns)
+    lengths = np.zeros(count, np.int64)
+    seen = np.zeros(count, np.int64)
+    files: dict[str, _RowFile] = {}
+    try:
+        try:
+            for part in parts:
+                assert part.features.ndim == 3
+                assert part.features.dtype in (np.float16, np.float32)
+                for name, rows in part.arrays.items():
+                    if name not in files:
+                        files[name] = _RowFile(folder / name, (count, *rows.shape[1:]), rows.dtype)
+                    files[name].put(part.places, rows)
+                lengths[part.places] = part.lengths
+                seen[part.places] += 1
+            assert (seen == 1).all()
+            for file in files.values():
+                file.finish()
+        finally:
+            for file in files.values():
+                file.abandon()
+        sums = {name: checksum_of_array(np.load(folder / name, mmap_mode="r")) for name in files}
+        names = dict(zip(_COLUMNS, (list(map(str, column)) for column in columns), strict=True))
+        _write_names(folder, {**names, "lengths": lengths.tolist(), "origin": dict(origin)}, sums)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    return folder
+
+
+def tell_origin(folder: Path, saved: SavedFeatures, origin: Mapping[str, Any]) -> None:
+    """Replace the origin of features that are there.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    content = {name: getattr(saved, name) for name in (*_COLUMNS, "lengths")}
+    try:
+        sums = json.loads((folder / _NAMES).read_text(encoding="utf-8"))["checksums"]
+        _write_names(folder, {**content, "origin": dict(origin)}, sums)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+
+
+def _write_names(folder: Path, content: dict[str, Any], sums: Mapping[str, int]) -> None:
+    content = json.loads(json.dumps(content))  # as it will be read: tuples are lists
+    names = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "checksums": {**sums, _NAMES: checksum_of_json(content)},
+        **content,
+    }
+    write_synced(folder / _NAMES, lambda file: file.write(json.dumps(names).encode()))
+
+
+def load_features(folder: str | Path) -> SavedFeatures:
+    """Open the features of a folder, and check them against their checksums.
+
+    Raises:
+        UserError: there is nothing of the kind, it was interrupted, of another version, or it is damaged.
     """
     folder = Path(folder)
     if not (folder / _NAMES).is_file():
-        why = "an extraction into it was interrupted" if (folder / _ARRAY).exists() else "no features are there"
+        begun = any((folder / name).exists() for name in (_ARRAY, UNFINISHED))
+        why = "an extraction into it was interrupted" if begun else "no features are there"
         raise UserError(f"{folder}: {why}; make them with `dygait extract`")
     try:
         names = json.loads((folder / _NAMES).read_text(encoding="utf-8"))
-        features = np.load(folder / _ARRAY, mmap_mode="r", allow_pickle=False)
-        if names["format"] != _FORMAT or names["version"] != _VERSION:
-            raise ValueError(f"format {names['format']} {names['version']}, this version reads {_FORMAT} {_VERSION}")
-        columns = ids, types, views = [names[name] for name in _COLUMNS]
-        for column in columns:
-            if not isinstance(column, list) or not all(isinstance(name, str) for name in column):
-                raise ValueError("ids, types and views must be lists of names")
+        found = names["format"], names["version"]
+    except Exception as error:  # a damaged file can raise anything
+        raise _damaged(folder, error) from None
+    if found != (_FORMAT, _VERSION):
+        raise UserError(
+            f"{folder} holds {found[0]!r} of version {found[1]!r}, this version of DyGait reads {_FORMAT} {_VERSION}; "
+            "extract the features again"
+        )
+    try:
+        sums = names["checksums"]
+        content = {name: names[name] for name in (*_COLUMNS, "lengths", "origin")}
+        if checksum_of_json(content) != sums[_NAMES]:
+            raise ValueError(f"{_NAMES} does not have the checksum of what was written")
+        arrays = {name: np.load(folder / name, mmap_mode="c", allow_pickle=False) for name in sums if name != _NAMES}
+        features, gei = arrays[_ARRAY], arrays.get(_IMAGES)
         if features.ndim != 3 or features.dtype not in (np.float16, np.float32):
             raise ValueError(f"{_ARRAY} holds {features.dtype} {features.shape}, not (N, C, P) numbers")
-        if {len(column) for column in columns} != {len(features)}:
-            raise ValueError(f"{len(features)} features, but {[len(c) for c in columns]} ids, types and views")
-        if _checksum(features) != names["checksum"]:
-            raise ValueError(f"{_ARRAY} does not have the checksum of what was written")
-        origin = names["origin"]
-        if not isinstance(origin, dict):
-            raise ValueError("origin must be a mapping")
+        if gei is not None and (gei.ndim != 3 or gei.dtype != features.dtype):
+            raise ValueError(f"{_IMAGES} holds {gei.dtype} {gei.shape}, not (N, H, W) numbers of the features' type")
+        counts = [len(content[name]) for name in (*_COLUMNS, "lengths")]
+        if {*counts, *map(len, arrays.values())} != {len(features)}:
+            raise ValueError(f"{len(features)} features, but {counts} ids, types, views and lengths")
+        for name, array in arrays.items():
+            if checksum_of_array(array) != sums[name]:
+                raise ValueError(f"{name} does not have the checksum of what was written")
     except Exception as error:  # a damaged header can raise anything
-        raise UserError(f"{folder} is damaged: {type(error).__name__}: {error}; extract the features again") from None
-    return SavedFeatures(features, ids, types, views, origin)
+        raise _damaged(folder, error) from None
+    return SavedFeatures(features, **content, gei=gei)
 
 
-def _checksum(features: np.ndarray) -> int:
-    rows = max(1, _CHUNK // max(1, features[:1].nbytes))
-    found = 0
-    for start in range(0, len(features), rows):
-        found = zlib.crc32(np.ascontiguousarray(features[start : start + rows]).data, found)
+def _damaged(folder: Path, error: Exception) -> UserError:
+    return UserError(f"{folder} is damaged: {type(error).__name__}: {error}; extract the features again")
+
+
+def checksum_of_json(content: Any, found: int = 0) -> int:
+    """Return the CRC-32 of plain values, whatever the order of their keys."""
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode(), found)
+
+
+def checksum_of_array(array: np.ndarray, found: int = 0) -> int:
+    """Return the CRC-32 of an array: its type, its shape and its numbers."""
+    rows = max(1, _CHUNK // max(1, array[:1].nbytes))
+    found = checksum_of_json([array.dtype.str, array.shape], found)
+    for start in range(0, len(array), rows):
+        found = zlib.crc32(np.ascontiguousarray(array[start : start + rows]).data, found)
     return found
 
 
-def _write(path: Path, fill: Any) -> None:
+class _RowFile:
+    """An `.npy` file that is filled row by row in any order, and appears under its name when it is whole.
+
+    It is written, not mapped: on a full disk a write fails, but a process that writes to a map dies.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        self._shape, self._dtype = shape, dtype
+        self._file = self._temporary.open("wb")
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
+        self._first = self._file.tell()
+
+    def put(self, places: np.ndarray, rows: np.ndarray) -> None:
+        assert rows.shape[1:] == self._shape[1:]
+        assert rows.dtype == self._dtype
+        for place, row in zip(places.tolist(), rows, strict=True):
+            self._file.seek(self._first + place * row.nbytes)
+            self._file.write(np.ascontiguousarray(row).data)
+
+    def finish(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._temporary.replace(self._path)
+
+    def abandon(self) -> None:
+        """Delete what was not finished."""
+        try:
+            self._file.close()
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+
+def write_synced(path: Path, fill: Callable[[IO[bytes]], Any]) -> None:
+    """Write a file whole or not at all: under a temporary name, synced to the disk, renamed.
+
+    Args:
+        path: the file.
+        fill: writes to the open file.
+
+    Raises:
+        OSError: it could not be written; a former file of that name is as it was.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:

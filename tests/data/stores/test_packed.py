@@ -53,7 +53,7 @@ class TestReading:
         assert store.table.listed() == sorted(WALKS)
         for place, key in enumerate(store.table.listed()):
             assert np.array_equal(store.read(place), WALKS[key])
-        assert store.sizes(np.arange(len(WALKS))).tolist() == [len(WALKS[key]) for key in sorted(WALKS)]
+        assert store.lengths(np.arange(len(WALKS))).tolist() == [len(WALKS[key]) for key in sorted(WALKS)]
         assert len(list((tmp_path / "s").glob("frames-*.bin"))) == {1: 8, 2**31: 1}.get(
             shard_bytes, len(store.manifest["shards"])
         )
@@ -74,7 +74,7 @@ class TestReading:
         store = PackedStore(tmp_path)
         assert [store.files(0), store.files(1)] == [2, 1]
         assert [store.read(0, file).max() for file in (0, 1)] == [1, 2]
-        assert store.sizes(np.array([1, 0]), 1).tolist() == [7, 2]
+        assert store.lengths(np.array([1, 0]), 1).tolist() == [7, 2]
         assert store.where(0, 1).endswith("001/nm-01/000/b.pkl")
 
     def test_it_travels_to_a_worker_and_elsewhere(self, root: Path, tmp_path: Path) -> None:

@@ -30,9 +30,9 @@ def test_ids_are_kept_apart_and_frames_found(silhouette_tree: TreeFactory, tmp_p
         assert both.files(place) == 1
         assert f"{kind}/{view}/{view}.pkl" in both.where(place)
     places = np.array([5, 0, 7, 3])
-    assert both.sizes(places).tolist() == [
-        parts[1].sizes(np.array([1]))[0], parts[0].sizes(np.array([0]))[0],
-        parts[1].sizes(np.array([3]))[0], parts[0].sizes(np.array([3]))[0],
+    assert both.lengths(places).tolist() == [
+        parts[1].lengths(np.array([1]))[0], parts[0].lengths(np.array([0]))[0],
+        parts[1].lengths(np.array([3]))[0], parts[0].lengths(np.array([3]))[0],
     ]  # fmt: skip
     assert both.fingerprint not in [part.fingerprint for part in parts]
     assert both.fingerprint != SeveralStores(parts[::-1]).fingerprint

@@ -62,8 +62,12 @@ class Store(Protocol):
     def where(self, place: int, file: int = 0) -> str:
         """Return what to call a file in a message."""
 
-    def sizes(self, places: np.ndarray, file: int = 0) -> np.ndarray:
-        """Return a measure of the lengths of some sequences that costs no reading, int64."""
+    def lengths(self, places: np.ndarray, file: int = 0) -> np.ndarray:
+        """Return the numbers of frames of some sequences, int64.
+
+        A store that does not know reads the first and takes the others' from the sizes of their files: right where the
+        frames of all are of one size.
+        """
 
     def geometries(self, places: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
         """Return each (H, W) of the frames of some sequences that is known, with the place of one that has it.

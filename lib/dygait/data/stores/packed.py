@@ -78,7 +78,7 @@ class PackedStore:
         """Return what to call a file in a message."""
         return self.label(int(self._first[place]) + file)
 
-    def sizes(self, places: np.ndarray, file: int = 0) -> np.ndarray:
+    def lengths(self, places: np.ndarray, file: int = 0) -> np.ndarray:
         """Return the numbers of frames of some sequences, int64."""
         return self.rows["frames"][self._rows_of(places, file)].astype(np.int64)
 

@@ -107,9 +107,17 @@ class PickleTree:
         """Return a pickle's path."""
         return "/".join((str(self.root), *self.table.key(place), self.names[place][file]))
 
-    def sizes(self, places: np.ndarray, file: int = 0) -> np.ndarray:
-        """Return the sizes in bytes of some sequences' pickles, int64."""
-        return np.array([self.file_sizes[p][min(file, len(self.file_sizes[p]) - 1)] for p in places.tolist()], np.int64)
+    def lengths(self, places: np.ndarray, file: int = 0) -> np.ndarray:
+        """Return the numbers of frames of some sequences, int64, by the sizes of their pickles.
+
+        The first is read; where frames differ in size from its own it is an estimate.
+        """
+        if not len(places):
+            return np.empty(0, np.int64)
+        sizes = np.array([self.file_sizes[p][min(file, self.files(p) - 1)] for p in places.tolist()], np.int64)
+        first = self.read(int(places[0]), min(file, self.files(int(places[0])) - 1))
+        frame, envelope = first[0].size, sizes[0] - first.size
+        return np.maximum(1, np.rint((sizes - envelope) / frame)).astype(np.int64)
 
     def geometries(self, places: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
         """Return (H, W) of the frames of the first of some sequences, and its place."""

@@ -63,12 +63,12 @@ class SeveralStores:
         store, inside = self._of(place)
         return store.where(inside, file)
 
-    def sizes(self, places: np.ndarray, file: int = 0) -> np.ndarray:
-        """Return a measure of the lengths of some sequences; it compares within a dataset."""
-        sizes = np.empty(len(places), np.int64)
+    def lengths(self, places: np.ndarray, file: int = 0) -> np.ndarray:
+        """Return the numbers of frames of some sequences, as their own stores do."""
+        lengths = np.empty(len(places), np.int64)
         for store, first, mine in self._divided(places):
-            sizes[mine] = store.sizes(places[mine] - first, file)
-        return sizes
+            lengths[mine] = store.lengths(places[mine] - first, file)
+        return lengths
 
     def geometries(self, places: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
         """Return each (H, W) that the stores know of, with the place of one that has it."""

@@ -44,8 +44,11 @@ def main(args: argparse.Namespace) -> int:
         cannot be written.
     """
     from dygait.engine.report.runs import open_run
+    from dygait.errors import UserError
 
     target = args.output or _place(args.runs)
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--output {target}: give the name of a .html file; the tables go beside it")
     runs = [open_run(path, args.protocol, args.metric, not args.no_frames) for path in args.runs]
     write_report(runs, target)
     print(f"wrote {target}, with .csv, .tex and .json beside it")

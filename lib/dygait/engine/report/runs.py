@@ -95,10 +95,15 @@ def open_run(path: Path, protocol: str | None = None, metric: str | None = None,
         protocol_of(protocol, saved.origin, folder),
         metric or saved.origin.get("metric", "euc"),
         saved.origin.get("probes"),
-        lengths=getattr(saved, "lengths", None),
-        gei=getattr(saved, "gei", None),
+        lengths=saved.lengths,
+        gei=baseline_features(saved),
     )
     return describe(folder, saved, analysis, with_frames)
+
+
+def baseline_features(saved: SavedFeatures) -> np.ndarray | None:
+    """Return gait energy images as features, (N, H * W, 1); None where there are none."""
+    return None if saved.gei is None else saved.gei.reshape(len(saved.gei), -1, 1)
 
 
 def describe(

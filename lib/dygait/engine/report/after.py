@@ -1,0 +1,65 @@
+"""The report that a test leaves in its run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import torch
+
+from dygait.data import Store
+from dygait.engine.report.command import write_report
+from dygait.engine.report.runs import baseline_features, describe
+from dygait.engine.report.tensorboard import add_report
+from dygait.engine.run import RunFolder
+from dygait.evaluation import EvaluationResult, Protocol
+from dygait.evaluation.analysis import analyse
+from dygait.evaluation.features import SavedFeatures
+
+
+def report_test(
+    folder: RunFolder,
+    features: SavedFeatures,
+    protocol: Protocol,
+    result: EvaluationResult,
+    baseline: EvaluationResult | None,
+    probes: Collection[str] | None,
+    store: Store,
+    device: torch.device,
+) -> Path:
+    """Write `report/report.html` and its tables in a run's folder, and the same for TensorBoard.
+
+    Args:
+        folder: the run's.
+        features: what was tested.
+        protocol: how.
+        result: the evaluation.
+        baseline: that of the gait energy images, where there is one.
+        probes: the PROBE_SET, where there is one.
+        store: the data, for frames of the sequences that are confused.
+        device: where to compute distances.
+
+    Returns:
+        The HTML file.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    names = features.ids, features.types, features.views
+    analysis = analyse(
+        features.features,
+        *names,
+        protocol,
+        result.metric,
+        probes,
+        lengths=features.lengths,
+        gei=baseline_features(features),
+        result=result,
+        baseline=baseline,
+        device=device,
+    )
+    target = folder.root / "report" / "report.html"
+    run = describe(folder.features / Path(str(features.origin["checkpoint"])).stem, features, analysis, store=store)
+    write_report([run], target)
+    add_report(folder.summary / "report", int(features.origin["iteration"]), analysis, features.features)
+    return target

@@ -1,0 +1,125 @@
+"""Shards: what an extraction has so far, on disk, so that an interrupted one goes on where it stopped.
+
+Every process writes the batches that it has made to a shard now and then. A shard is ``<number>.json``, written last,
+and an ``.npy`` file for each array, where the number is that of its first batch. It names the extraction that it
+belongs to by a key, a hash of everything that the features depend on, and carries a checksum of all that it holds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from dygait.errors import UserError
+from dygait.evaluation.features import Rows, cannot_write, checksum_of_array, checksum_of_json, write_synced
+
+_FORMAT = "dygait-shard"
+
+
+class Shards:
+    """The shards of one extraction in a folder.
+
+    Args:
+        folder: where they are.
+        key: which extraction they belong to.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._folder = folder
+        self._key = key
+
+    def write(self, batches: Sequence[int], rows: Rows) -> str:
+        """Write the features of some batches, and return the shard's name.
+
+        Raises:
+            UserError: they cannot be written.
+        """
+        name = f"{batches[0]:06d}"
+        head = {
+            "format": _FORMAT,
+            "key": self._key,
+            "batches": list(batches),
+            "places": rows.places.tolist(),
+            "lengths": rows.lengths.tolist(),
+            "arrays": list(rows.arrays),
+        }
+        content = {**head, "checksum": _checksum(head, rows)}
+        try:
+            for array, values in rows.arrays.items():
+                write_synced(self._folder / f"{name}.{array}", partial(_save, values))
+            write_synced(self._folder / f"{name}.json", lambda file: file.write(json.dumps(content).encode()))
+        except OSError as error:
+            raise cannot_write(self._folder, error) from None
+        return name
+
+    def read(self, name: str) -> tuple[list[int], Rows]:
+        """Return the batches of a shard and their features.
+
+        Raises:
+            UserError: it is damaged, or belongs to another extraction.
+        """
+        path = self._folder / f"{name}.json"
+        try:
+            head = json.loads(path.read_text(encoding="utf-8"))
+            if head["key"] != self._key:
+                raise UserError(f"{path} belongs to another extraction")
+            checksum = head.pop("checksum")
+            arrays = [np.load(self._folder / f"{name}.{array}", allow_pickle=False) for array in head["arrays"]]
+            rows = Rows(np.array(head["places"], np.int64), np.array(head["lengths"], np.int64), *arrays)
+            if _checksum(head, rows) != checksum:
+                raise ValueError("it does not have the checksum of what was written")
+        except UserError:
+            raise
+        except Exception as error:  # a damaged file can raise anything
+            raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from None
+        return head["batches"], rows
+
+    def take_stock(self, tell: Callable[[str], None]) -> dict[str, list[int]]:
+        """Return the names of the shards that are whole and belong here, with their batches; delete everything else.
+
+        Args:
+            tell: is told of each shard that is deleted, and why.
+
+        Raises:
+            UserError: something cannot be deleted.
+        """
+        kept: dict[str, list[int]] = {}
+        for path in sorted(self._folder.glob("[0-9]*.json")):
+            try:
+                batches, _ = self.read(path.stem)
+            except UserError as error:
+                tell(str(error))
+                continue
+            kept[path.stem] = batches
+        try:
+            for path in self._folder.iterdir():
+                if path.name != LOCK and path.name.partition(".")[0] not in kept:
+                    path.unlink()
+        except OSError as error:
+            raise cannot_write(self._folder, error) from None
+        return kept
+
+    def rows(self, names: Sequence[str]) -> Iterator[Rows]:
+        """Yield the features of some shards, one after the other; errors as `read`."""
+        for name in names:
+            yield self.read(name)[1]
+
+
+LOCK = ".lock"
+"""The file in a folder of shards that says that somebody is at work there."""
+
+
+def _save(values: np.ndarray, file: IO[bytes]) -> None:
+    np.save(file, values, allow_pickle=False)
+
+
+def _checksum(head: Any, rows: Rows) -> int:
+    found = checksum_of_json(head)
+    for array in rows.arrays.values():
+        found = checksum_of_array(array, found)
+    return found

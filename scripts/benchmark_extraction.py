@@ -1,0 +1,243 @@
+"""How fast are features extracted? In batches under a budget of frames, beside one sequence at a time, the field's way.
+
+Ours is what `dygait extract` does, the writing of the folder and its checksums included; the other is a plain loop that
+keeps features in memory. Weights are random, which changes no time. Both must give the same embeddings within 1e-5 of
+the largest, and 1, 2 and 3 processes of one thread each must give the same bits, or the run fails.
+
+    python scripts/benchmark_extraction.py                          # makes 200 sequences of 2 to 204 frames
+    python scripts/benchmark_extraction.py --data STORE             # the test set of a packed store or a tree
+    python scripts/benchmark_extraction.py --data STORE --sequences 300    # some of it, evenly over the lengths
+    python scripts/benchmark_extraction.py --set evaluator_cfg.sampler.frames_budget=256    # with other settings
+    python scripts/benchmark_extraction.py --quick                  # a small network, to see that it runs
+    python scripts/benchmark_extraction.py --json FILE              # {"ratios", "details", "environment"}
+
+The ratio `extraction` is the median, over alternating repeats, of the plain loop's seconds over ours: larger is better.
+Peak memory is that of a process of its own for each way; it and the number of processes are tried on at most 60
+sequences, the longest and the shortest among them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+
+from dygait import distributed
+from dygait.config import Config, load_config
+from dygait.data import InferenceSampler, PackedWriter, Request, SequenceDataset, collate, make_loader
+from dygait.engine import build
+from dygait.engine.extract import Settings, embed, extract
+from dygait.evaluation.features import load_features
+from dygait.machine import available_cores, peak_memory
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+TOLERANCE = 1e-5
+FEW = 60
+CPU = torch.device("cpu")
+SMALL = ("model_cfg.channels=[4,8,8]", "model_cfg.SeparateBNNecks.in_channels=8")
+"""What makes the default configuration's network small."""
+
+
+class Case(NamedTuple):
+    """What is extracted, and by which network."""
+
+    config: Config
+    data: build.Data
+    source: build.Source
+    model: nn.Module
+
+
+def make_store(folder: Path, count: int, longest: int) -> Path:
+    """Write a packed store of test ids of CASIA-B, the lengths of whose sequences spread as that dataset's do."""
+    rng = np.random.default_rng(0)
+    lengths = np.clip(rng.normal(0.4, 0.11, count) * longest, 2, longest).astype(int)
+    lengths[:2] = 2, longest
+    with PackedWriter(folder, "made for the benchmark") as writer:
+        for number, frames in enumerate(lengths.tolist()):
+            walk = np.zeros((frames, 64, 64), np.uint8)
+            walk[:, 4:60, 20:44] = 255 * (rng.random((frames, 56, 24)) < 0.8)
+            writer.write(f"{75 + number % 50:03d}", "nm-01", f"{number // 50:03d}", walk)
+    return folder
+
+
+def open_case(options: argparse.Namespace, few: bool = False) -> Case:
+    """Open the data, and build the network."""
+    sets = [f"data_cfg.dataset_root={options.data}", "data_cfg.num_workers=0", "evaluator_cfg.enable_float16=false"]
+    config = load_config(options.cfgs, [*sets, *(SMALL if options.quick else ()), *options.set])
+    data = build.open_data(config)
+    whole = build.test_source(config, data, CPU).dataset
+    count = min(len(whole), options.sequences or len(whole), FEW if few else len(whole))
+    chosen = np.argsort(whole.lengths(), kind="stable")[np.linspace(0, len(whole) - 1, count).astype(int)]
+    places = np.sort(whole.places[chosen])
+    dataset = SequenceDataset(
+        whole.store, places, [], whole.frames, whole.transforms, config.data_cfg.data_in_use
+    )  # fmt: skip
+    settings = config.evaluator_cfg.sampler
+    sampler = InferenceSampler(
+        dataset.most_frames(),
+        settings.frames_budget,
+        settings.batch_size,
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+    )
+    source = build.Source(dataset, make_loader(dataset, sampler, 0, False))
+    return Case(config, data, source, build.build_network(config, CPU).eval())
+
+
+def one_at_a_time(case: Case) -> np.ndarray:
+    """Return the features by a plain loop."""
+    dataset, settings = case.source.dataset, Settings(case.config.evaluator_cfg.enable_float16)
+    found = []
+    for position in range(len(dataset)):
+        batch = collate([dataset[Request(position, (0, 0, position))]])
+        found.append(embed(case.model, batch, case.source.divisors, CPU, settings).features)
+    return np.concatenate(found)
+
+
+def ours(case: Case, folder: Path) -> np.ndarray | None:
+    """Return the features, on rank 0, that are in a folder afterwards."""
+    saved = extract(case.config, case.data, case.source, case.model, CPU, folder, {})
+    return None if saved is None else saved.features
+
+
+def alternate(case: Case, repeats: int) -> tuple[list[list[float]], np.ndarray, np.ndarray]:
+    """Return the seconds of both ways in every repeat, and the features that each gave."""
+    seconds: list[list[float]] = [[], []]
+    for _ in range(repeats):
+        start = time.perf_counter()
+        plain = one_at_a_time(case)
+        between = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            mine = np.array(ours(case, Path(folder) / "features"))
+            seconds[1].append(time.perf_counter() - between)
+        seconds[0].append(between - start)
+    return seconds, plain, mine
+
+
+def elsewhere(options: argparse.Namespace, launcher: list[str], *arguments: str) -> str:
+    """Run this script with other arguments in processes of their own, and return what it printed."""
+    sets = [part for text in options.set for part in ("--set", text)]
+    passed = ["--data", str(options.data), "--cfgs", str(options.cfgs), *sets, *(["--quick"] if options.quick else [])]
+    command = [sys.executable, *launcher, __file__, *passed, *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the largest difference in proportion to the largest number."""
+    return float(np.abs(one - other).max() / np.abs(one).max())
+
+
+def measure_processes(options: argparse.Namespace) -> dict[str, Any]:
+    """Extract with 1, 2 and 3 processes of one thread each, and with one of all threads."""
+    found: dict[str, np.ndarray] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, world, threads in (("1", 1, 1), ("2", 2, 1), ("3", 3, 1), ("all threads", 1, available_cores())):
+            launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world}"] if world > 1 else []
+            target = Path(folder) / name
+            elsewhere(options, launcher, "--into", str(target), "--threads", str(threads))
+            found[name] = np.array(load_features(target).features)
+    identical = all(np.array_equal(found["1"], found[world]) for world in "23")
+    if not identical:
+        worst = {world: difference(found["1"], found[world]) for world in "23"}
+        raise SystemExit(f"2 or 3 processes give other numbers than one: {worst}")
+    return {
+        "1_2_3_processes_identical": identical,
+        "all_threads_identical": bool(np.array_equal(found["1"], found["all threads"])),
+        "all_threads_difference": difference(found["1"], found["all threads"]),
+    }
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure everything."""
+    peaks = {way: json.loads(elsewhere(options, [], "--peak", way)) for way in ("plain", "ours")}
+    processes = measure_processes(options)
+    case = open_case(options)
+    lengths, sampler = case.source.dataset.lengths(), case.source.loader.batch_sampler
+    seconds, plain, mine = alternate(case, options.repeats)
+    relative = difference(plain, mine)
+    if relative > TOLERANCE:
+        raise SystemExit(f"the embeddings differ by {relative:.2g} of the largest")
+    medians = {way: statistics.median(values) for way, values in zip(("plain", "ours"), seconds, strict=True)}
+    padded = sum(sampler.padded(number) for number in range(len(sampler.batches)))
+    return {
+        "ratios": {"extraction": round(statistics.median(a / b for a, b in zip(*seconds, strict=True)), 2)},
+        "details": {
+            "sequences": len(lengths),
+            "frames": {"fewest": int(lengths.min()), "most": int(lengths.max()), "all": int(lengths.sum())},
+            "frames_budget": case.config.evaluator_cfg.sampler.frames_budget,
+            "batches": len(sampler.batches),
+            "padding": round(1 - int(sampler.lengths.sum()) / padded, 4),
+            "seconds": {way: round(value, 3) for way, value in medians.items()},
+            "sequences_per_second": {way: round(len(lengths) / value, 2) for way, value in medians.items()},
+            "relative_difference": relative,
+            "peak_gib": {way: round(peak / 2**30, 2) for way, peak in peaks.items()},
+            **processes,
+        },
+    }
+
+
+def main() -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description="Extraction in batches beside one sequence at a time.")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="a packed store or a tree of pickles; else one is made"
+    )
+    parser.add_argument("--cfgs", type=Path, default=REPOSITORY / "configs" / "Dygait_CASIA-B_cpu.yaml", metavar="FILE")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key")
+    parser.add_argument("--sequences", type=int, metavar="N", help="take so many, evenly over the lengths")
+    parser.add_argument("--quick", action="store_true", help="a small network on short sequences")
+    parser.add_argument("--repeats", type=int, default=3, help="alternating repeats (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
+    parser.add_argument("--threads", type=int, default=available_cores(), help="threads (default: %(default)s)")
+    parser.add_argument("--peak", choices=("plain", "ours"), help="only print the peak memory of one way")
+    parser.add_argument("--into", type=Path, metavar="DIR", help="only extract some sequences to a folder")
+    options = parser.parse_args()
+    logging.getLogger("dygait").setLevel(logging.WARNING)
+    with contextlib.ExitStack() as stack:
+        if options.data is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "store"
+            options.data = make_store(folder, 50 if options.quick else 200, 20 if options.quick else 204)
+        stack.enter_context(distributed.process_group())
+        torch.set_num_threads(options.threads)
+        if options.into is not None:
+            ours(open_case(options, few=True), options.into)
+            return 0
+        if options.peak is not None:
+            case = open_case(options, few=True)
+            if options.peak == "plain":
+                one_at_a_time(case)
+            else:
+                ours(case, Path(stack.enter_context(tempfile.TemporaryDirectory())) / "features")
+            print(peak_memory())
+            return 0
+        result = measure(options)
+    print(json.dumps(result["details"], indent=2))
+    print(f"extraction {result['ratios']['extraction']:.2f} times as fast as one sequence at a time")
+    environment = {
+        "processor": platform.processor() or platform.machine(),
+        "threads": options.threads,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    if options.json is not None:
+        options.json.write_text(json.dumps({**result, "environment": environment}, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

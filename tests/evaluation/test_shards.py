@@ -1,0 +1,93 @@
+"""Shards: what is kept of an interrupted extraction is whole and its own."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dygait.errors import UserError
+from dygait.evaluation.features import Rows
+from dygait.evaluation.shards import Shards
+
+RNG = np.random.default_rng(0)
+
+
+def rows(*places: int, gei: bool = True) -> Rows:
+    count = len(places)
+    images = RNG.random((count, 4, 3), np.float32) if gei else None
+    return Rows(np.array(places), RNG.integers(1, 9, count), RNG.random((count, 3, 2), np.float32), images)
+
+
+def same(one: Rows, other: Rows) -> bool:
+    return all(
+        (a is None and b is None) or np.array_equal(a, b)  # type: ignore[arg-type]
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def kept(folder: Path, key: str = "k") -> tuple[dict[str, list[int]], list[str]]:
+    said: list[str] = []
+    return Shards(folder, key).take_stock(said.append), said
+
+
+@pytest.mark.parametrize("gei", [True, False])
+def test_round_trip(tmp_path: Path, gei: bool) -> None:
+    shards, written = Shards(tmp_path, "k"), [rows(4, 0, gei=gei), rows(2, gei=gei)]
+    assert shards.write([0, 3], written[0]) == "000000"
+    assert shards.write([1], written[1]) == "000001"
+    assert kept(tmp_path) == ({"000000": [0, 3], "000001": [1]}, [])
+    assert all(same(a, b) for a, b in zip(shards.rows(["000000", "000001"]), written, strict=True))
+
+
+def test_those_of_another_extraction_go(tmp_path: Path) -> None:
+    Shards(tmp_path, "old").write([0], rows(1))
+    found, said = kept(tmp_path)
+    assert not found
+    assert "belongs to another extraction" in said[0]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["000002.json", "000002.features.npy", "000002.gei.npy"])
+def test_damage_is_found_wherever_it_is(tmp_path: Path, name: str) -> None:
+    shards, good = Shards(tmp_path, "k"), rows(1)
+    damaged = rows(0, 3)
+    shards.write([2], damaged)
+    shards.write([4], good)
+    whole = (tmp_path / name).read_bytes()
+    for place in range(0, len(whole), 7):
+        content = bytearray(whole)
+        content[place] ^= 1
+        (tmp_path / name).write_bytes(content)
+        with contextlib.suppress(UserError):
+            found = shards.read("000002")
+            assert name != "000002.json"
+            assert found[0] == [2]
+            assert same(found[1], damaged), "what a header's blanks are does not matter"
+    (tmp_path / name).write_bytes(whole[:-1])
+    stock, said = kept(tmp_path)
+    assert stock == {"000004": [4]}
+    assert "000002.json is damaged" in said[0]
+    assert {path.name.partition(".")[0] for path in tmp_path.iterdir()} == {"000004"}
+    assert same(shards.read("000004")[1], good)
+
+
+def test_what_was_not_finished_goes(tmp_path: Path) -> None:
+    Shards(tmp_path, "k").write([0], rows(1))
+    (tmp_path / "000000.json").unlink()
+    (tmp_path / ".000003.features.npy.77").write_bytes(b"half")
+    (tmp_path / ".lock").touch()
+    assert kept(tmp_path) == ({}, [])
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError, match=r"No space left on device.*make room"):
+        Shards(tmp_path, "k").write([0], rows(1))
+    assert not list(tmp_path.iterdir())
