@@ -6,18 +6,30 @@ Nothing else in DyGait asks which. Every function is safe in a single process th
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook, fp16_compress_hook
+from torch.nn.parallel import DistributedDataParallel
 
 from dygait.errors import LocalError, UserError
 from dygait.machine import available_cores
 
 T = TypeVar("T")
+
+_COMPRESSION = {"float16": (fp16_compress_hook, torch.float16), "bfloat16": (bf16_compress_hook, torch.bfloat16)}
+# Newer versions of PyTorch have another name for it.
+_SYNC_BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel).parameters
+)
 
 
 def rank() -> int:
@@ -79,6 +91,13 @@ def barrier() -> None:
     """Wait for every process."""
     if world_size() > 1:
         dist.barrier()
+
+
+def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
+    """Overwrite tensors, of the same shapes on every process, with rank 0's."""
+    if world_size() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
 
 
 def main_first(work: Callable[[], T]) -> T:
@@ -172,6 +191,43 @@ def gather(rows: torch.Tensor) -> torch.Tensor:
     parts = [torch.empty_like(rows) for _ in range(world_size())]
     dist.all_gather(parts, rows.detach().contiguous())
     return torch.cat(parts)
+
+
+def data_parallel(
+    network: nn.Module, device: torch.device, find_unused: bool = False, compression: str | None = None
+) -> DistributedDataParallel:
+    """Wrap a network so that a backward pass averages its gradients over the processes.
+
+    Buffers are not kept equal during training, which reads none of them but running statistics that it does not use;
+    `copy_from_main` makes them equal where they matter.
+
+    Args:
+        network: with at least one parameter that wants a gradient.
+        device: this process's.
+        find_unused: look in every step for parameters without a gradient.
+        compression: `float16` or `bfloat16`: exchange gradients in this type.
+
+    Raises:
+        UserError: the backend does not exchange numbers of that type.
+    """
+    model = DistributedDataParallel(
+        network,
+        device_ids=[device] if device.type == "cuda" else None,
+        find_unused_parameters=find_unused,
+        gradient_as_bucket_view=True,
+        **{_SYNC_BUFFERS: False},  # type: ignore[arg-type]
+    )
+    if compression is not None:
+        hook, dtype = _COMPRESSION[compression]
+        try:
+            dist.all_reduce(torch.ones(1, dtype=dtype, device=device))
+            model.register_comm_hook(None, hook)
+        except (RuntimeError, TypeError) as error:
+            raise UserError(
+                f"trainer_cfg.gradient_compression: {dist.get_backend()} does not exchange {compression} "
+                f"({str(error).splitlines()[0]}); use float16, or leave the key out"
+            ) from None
+    return model
 
 
 def mean_over_processes(values: dict[str, float], device: torch.device) -> dict[str, float]:

@@ -23,6 +23,7 @@ from torch import nn
 import dygait
 from dygait import distributed
 from dygait.config import Config
+from dygait.config.schema import HalfPrecision
 from dygait.data import Batch, InferenceSampler, batches
 from dygait.data.stores.locks import lock
 from dygait.engine import build
@@ -53,13 +54,13 @@ class Settings:
     """How sequences are embedded, and what is kept of them.
 
     Attributes:
-        float16: compute in half precision.
+        float16: compute in half precision, or `auto`.
         half: store float16.
         gei: average each sequence's silhouettes on the way (Han and Bhanu, *Individual Recognition Using Gait Energy
             Image*, TPAMI 2006).
     """
 
-    float16: bool = False
+    float16: HalfPrecision = False
     half: bool = False
     gei: bool = False
 

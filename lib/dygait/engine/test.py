@@ -15,6 +15,7 @@ from dygait.config import Config
 from dygait.engine import build, checkpoint
 from dygait.engine.extract import extract
 from dygait.engine.monitor import duration, log, report_results, start_logging
+from dygait.engine.precision import settled, warn_if_slow
 from dygait.engine.report.after import report_test
 from dygait.engine.run import RunFolder, record, run_folder, write_atomically
 from dygait.errors import UserError
@@ -35,6 +36,7 @@ from dygait.evaluation import (
     write_submission,
 )
 from dygait.evaluation.features import SavedFeatures, remove_features
+from dygait.machine import tune_allocator
 
 
 def _protocol(config: Config) -> Protocol | Submission:
@@ -179,6 +181,7 @@ def test(
         UserError: there is no such checkpoint, or it or the data does not fit.
     """
     data, model, path, iteration, folder = _restore(config, device, output, "test", log_to_file)
+    config = settled(config, device)
     source = build.test_source(config, data, device)
     check_protocol(config, data, source)
     if distributed.is_main():
@@ -209,6 +212,7 @@ def extract_to(
         UserError: as `test`, or the features cannot be written.
     """
     data, model, path, iteration, folder = _restore(config, device, output, "extract", False)
+    config = settled(config, device)
     source = build.test_source(config, data, device)
     if distributed.is_main():
         record(folder, "extract", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
@@ -248,13 +252,19 @@ def _restore(
     path = _checkpoint_to_test(evaluator.restore_hint, folder)
     distributed.main_first(folder.create)
     start_logging(folder, phase, log_to_file)
+    if config.trainer_cfg.tune_allocator and device.type == "cpu":
+        log.info("memory: %s", tune_allocator()[1])
+    warn_if_slow(device, evaluator.enable_float16 is True, None, "evaluator_cfg")
     data = build.open_data(config)
     for note in data.notes:
         log.info("notice: %s", note)
     model = build.build_network(config, device)
     state = checkpoint.read_checkpoint(path)
-    report = checkpoint.load_state(model, state["model"], str(path), evaluator.restore_ckpt_strict)
-    log.info("restored %s: %s", path, report)
+    averaged = evaluator.use_ema and state.get("ema") is not None
+    report = checkpoint.load_state(
+        model, state["ema" if averaged else "model"], str(path), evaluator.restore_ckpt_strict
+    )
+    log.info("restored %s: %s%s", path, report, "; the averaged weights" if averaged else "")
     iteration = int(state.get("iteration", 0))
     return data, model, path, iteration, folder
 
