@@ -58,6 +58,11 @@ def main(args: argparse.Namespace) -> int:
         raise UserError("--steps: at least 1")
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: there is no GPU here that PyTorch can use")
+    if args.json is not None:
+        try:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--json: {args.json} cannot be written: {error}") from None
     overrides = list(args.set)
     if args.batch is not None:
         overrides.append(f"trainer_cfg.sampler.batch_size={args.batch}")
@@ -77,11 +82,7 @@ def main(args: argparse.Namespace) -> int:
     if args.trace is not None and args.trace.is_dir():
         print(f"trace: {args.trace}")
     if args.json is not None:
-        try:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(args.json, json.dumps(result, indent=2) + "\n")
-        except OSError as error:
-            raise UserError(f"{args.json} cannot be written: {error}") from None
+        write_atomically(args.json, json.dumps(result, indent=2) + "\n")
         print(f"wrote {args.json}")
     return 0
 

@@ -8,6 +8,7 @@ measured.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ FLOAT = 4
 _PASSES = {"SGD": 5, "Adam": 7, "AdamW": 7}
 """How often an optimiser reads or writes a number for each weight: weight and gradient read, state read and written,
 weight written. SGD with momentum has one state, Adam two."""
+_FEWEST = 2
+"""Sequences of a GPU's share: the head's BatchNorm cannot train on one."""
 
 
 @dataclass(frozen=True)
@@ -119,19 +122,17 @@ def step_cost(settings: Mapping[str, Any], config: Config, sequences: int, frame
         frames: S.
         gpus: how many.
     """
-    share = max(1, sequences // gpus)
+    share = sequences // gpus
     paper = Paper(settings, geometries(config), config.trainer_cfg.enable_float16)
     works = paper.count(share, frames)
     gathered = 0
     losses = LossAggregator([term.model_dump() for term in config.loss_cfg])
     for loss in losses.losses:
         assert isinstance(loss, Loss)
-        whole = loss.needs_whole_batch
-        outputs = paper.output(sequences if whole else share, frames)
-        read = getattr(outputs, loss.reads).detach()
-        if whole:
-            gathered += 2 * read.numel() * FLOAT * (gpus - 1) // gpus
-        for key, work in _count_loss(paper, loss, read).items():
+        shape = (sequences if loss.needs_whole_batch else share, *paper.shapes[loss.reads])
+        if loss.needs_whole_batch:
+            gathered += 2 * math.prod(shape) * FLOAT * (gpus - 1) // gpus
+        for key, work in _count_loss(paper, loss, shape).items():
             works.setdefault(key, Work()).add(work)
     count = sum(p.numel() for p in paper.model.parameters())
     return StepCost(
@@ -143,10 +144,10 @@ def step_cost(settings: Mapping[str, Any], config: Config, sequences: int, frame
     )
 
 
-def _count_loss(paper: Paper, loss: Loss, read: torch.Tensor) -> dict[Key, Work]:
+def _count_loss(paper: Paper, loss: Loss, shape: tuple[int, ...]) -> dict[Key, Work]:
     phase = ["forward"]
     with paper.mode:
-        read = read.float().requires_grad_()
+        read = torch.empty(shape, requires_grad=True)
         labels = torch.zeros(len(read), dtype=torch.int64)
         with Counter({"losses": loss}, lambda: phase[0]) as counter:
             value, _ = loss(read, labels)
@@ -199,13 +200,13 @@ def scaling(config: Config, gpus: int = 8) -> dict[str, Any]:
         (f"{gpus} GPUs, twice the channels", _twice(settings, "channels"), sequences, frames, gpus),
         (f"{gpus} GPUs, twice K", _twice(settings, "classes"), sequences, frames, gpus),
     ]
-    steps, base = [], None
+    steps, base, largest = [], None, 1
     for name, changed, n, s, processes in cases:
-        if changed is None or n % processes:
+        if changed is None or n % processes or n // processes < _FEWEST:
             continue
         cost = step_cost(changed, config, n, s, processes)
-        if base is None or name == f"{gpus} GPUs":
-            base = cost
+        if base is None or (n, s, changed) == (sequences, frames, settings):
+            base, largest = cost, processes
         steps.append(
             {
                 "case": name,
@@ -227,7 +228,7 @@ def scaling(config: Config, gpus: int = 8) -> dict[str, Any]:
         "batch": [people, each],
         "frames": frames,
         "parameters": base.parameters,
-        "gpus": gpus,
+        "gpus": largest,
         "total_iter": total_iter,
         "steps": steps,
         "estimates": estimates,

@@ -31,12 +31,16 @@ class Paper:
         settings: its `model_cfg`.
         sizes: (H, W) of each modality.
         half: bfloat16 by autocast.
+
+    Attributes:
+        shapes: of each output of the last count, for one sequence.
     """
 
     def __init__(self, settings: Mapping[str, Any], sizes: list[tuple[int, int]], half: bool) -> None:
         self.mode = FakeTensorMode()
         self.sizes = sizes
         self.half = half
+        self.shapes: dict[str, tuple[int, ...]] = {}
         with self.mode:
             self.model: nn.Module = MODELS.build(settings)
 
@@ -47,6 +51,7 @@ class Paper:
             output = self._forward(sequences, frames)
             phase[0] = "backward"
             read = [t for t in (output.embeddings, output.logits) if t is not None]
+            self.shapes = {n: tuple(t.shape[1:]) for n, t in output._asdict().items() if t is not None}
             torch.autograd.backward(read, [torch.empty_like(t) for t in read])
         return dict(counter.works)
 
@@ -58,11 +63,6 @@ class Paper:
         every = list(self.model.parameters())
         kept = sum(p.numel() for p in every if p.grad is not None)
         return {"all": sum(p.numel() for p in every), "without_class_head": kept}
-
-    def output(self, sequences: int, frames: int) -> Any:
-        """Return what the model gives for N sequences of S frames, tensors without memory."""
-        with self.mode:
-            return self._forward(sequences, frames)
 
     def _forward(self, sequences: int, frames: int) -> Any:
         made = tuple(torch.empty(sequences, frames, *size) for size in self.sizes)
