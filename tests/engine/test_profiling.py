@@ -123,6 +123,18 @@ def test_backward_work_belongs_to_the_layer_that_made_it() -> None:
     assert not sum(w.all_macs for k, w in found.items() if k.layer == THE_STEP)
 
 
+def test_nothing_is_computed_on_paper_and_no_form_for_a_processor_is_taken() -> None:
+    """Channels and frames for which a CPU would filter by Winograd's way."""
+    settings = {
+        **SHALLOW,
+        "channels": [2, 64, 64],
+        "SeparateBNNecks": {**SHALLOW["SeparateBNNecks"], "in_channels": 64},
+    }
+    found = Paper({**settings, "dam": "fast"}, [(16, 4)], half=False).count(2, 12)
+    of_stage = sum(w.all_macs for k, w in found.items() if (k.phase, k.layer) == ("forward", "backbone.dam2.stage2"))
+    assert of_stage == 2 * dam(64, 64, "fast", 4, 8, 2)["stage2"]
+
+
 def test_real_tensors_are_counted_as_pytorch_counts_them() -> None:
     """On a network that computes, in half precision, beside PyTorch's own counter."""
     torch.manual_seed(0)
@@ -397,3 +409,18 @@ def test_a_model_of_torch_modules_alone_is_one_layer() -> None:
         model(torch.zeros(4, 3))
     assert {key.layer for key in counter.works} == {THE_STEP}
     assert total(counter.works.values()).all_macs == 24
+
+
+def test_a_batch_in_parts_has_the_same_phases(experiment: Experiment, tmp_path: Path) -> None:
+    """Each part but the last runs forward twice: once for the losses, once to go backward."""
+    counted = {}
+    for parts in (1, 2):
+        file = tmp_path / f"{parts}.json"
+        options = ("--steps", "1", "--set", f"trainer_cfg.accumulate={parts}", "--json", str(file))
+        assert run(experiment, "--batch", "4", "2", *options) == 0
+        profile = json.loads(file.read_text())
+        assert all(seconds > 0 for seconds in profile["seconds"]["phases"].values())
+        counted[parts] = profile["multiply_adds"]
+    forward = {parts: count["forward_of_a_sequence"]["executed"] for parts, count in counted.items()}
+    assert forward[2] == pytest.approx(1.5 * forward[1])
+    assert counted[1]["step"]["plain_form"] == counted[2]["step"]["plain_form"]

@@ -55,6 +55,7 @@ def pays(x: torch.Tensor, out_channels: int) -> bool:
         and x.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
+        and type(x) is torch.Tensor  # another kind may have no memory: nothing is computed then, only counted
         and min(x.shape[1], out_channels) >= _FEWEST_CHANNELS
         and x.shape[2] >= _FEWEST_FRAMES
     )

@@ -162,6 +162,10 @@ def find_batch(config: Config, device: torch.device, say: Callable[[str], None] 
         UserError: not even two people fit.
     """
     each = batch_size(config)[1]
+    if 2 * each < config.trainer_cfg.accumulate:
+        raise UserError(
+            f"trainer_cfg.accumulate is {config.trainer_cfg.accumulate}, but 2 people have {2 * each} sequences"
+        )
     start = time.monotonic()
     if device.type == "cuda":
         free: int | None = None

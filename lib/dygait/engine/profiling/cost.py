@@ -18,7 +18,7 @@ import torch
 from dygait.config import Config
 from dygait.engine.profiling.counting import Counter, Key, Work, total
 from dygait.engine.profiling.material import batch_size, frames_of, geometries
-from dygait.engine.profiling.paper import Paper, model_settings
+from dygait.engine.profiling.paper import Paper, halved, model_settings
 from dygait.engine.profiling.report import amount, percent, table
 from dygait.losses import Loss, LossAggregator
 
@@ -123,7 +123,7 @@ def step_cost(settings: Mapping[str, Any], config: Config, sequences: int, frame
         gpus: how many.
     """
     share = sequences // gpus
-    paper = Paper(settings, geometries(config), config.trainer_cfg.enable_float16)
+    paper = Paper(settings, geometries(config), halved(config))
     works = paper.count(share, frames)
     gathered = 0
     losses = LossAggregator([term.model_dump() for term in config.loss_cfg])

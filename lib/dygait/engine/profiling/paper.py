@@ -32,6 +32,9 @@ class Paper:
         sizes: (H, W) of each modality.
         half: bfloat16 by autocast.
 
+    The tensors pretend to be a CPU's, which autocast wants, but a form for processors alone (Winograd's filtering) is
+    not taken: what is counted is a GPU's.
+
     Attributes:
         shapes: of each output of the last count, for one sequence.
     """
@@ -70,9 +73,14 @@ class Paper:
             return self.model(made[0] if len(made) == 1 else made)
 
 
+def halved(config: Config) -> bool:
+    """Say whether a configuration trains in half precision; `auto` does where that pays, as on a GPU."""
+    return config.trainer_cfg.enable_float16 is not False
+
+
 def paper_of(config: Config, form: str | None = None) -> Paper:
     """Return a configuration's model on paper; `form` as of `model_settings`."""
-    return Paper(model_settings(config, form), geometries(config), config.trainer_cfg.enable_float16)
+    return Paper(model_settings(config, form), geometries(config), halved(config))
 
 
 def parameters(config: Config) -> dict[str, int]:

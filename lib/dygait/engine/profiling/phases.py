@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import Any
 
 import torch
+from torch import nn
 
 from dygait.engine.train import Trainer
 
@@ -15,8 +16,25 @@ PHASES = ("data wait", "transfer", "forward", "loss", "backward", "optimiser")
 norm too; `optimiser` what follows, the schedule too."""
 
 
+class _Marked(nn.Module):
+    """A network that says when it runs; from outside, because hooks on a compiled one would be compiled too."""
+
+    def __init__(self, model: nn.Module, clock: PhaseClock) -> None:
+        super().__init__()
+        self.model = model
+        self.clock = clock
+
+    def forward(self, *inputs: Any) -> Any:
+        """Run the network."""
+        self.clock.enter("forward")
+        output = self.model(*inputs)
+        # Of a batch in parts, most are computed once for the losses, and again to go backward.
+        self.clock.enter("backward" if self.clock.lost else "loss")
+        return output
+
+
 class PhaseClock:
-    """Follows a trainer's steps by hooks on its network, losses and optimiser; use it as a `with` block.
+    """Follows a trainer's steps from its network, losses and optimiser; use it as a `with` block.
 
     Each phase is a named range in a `torch.profiler` trace too.
 
@@ -26,11 +44,13 @@ class PhaseClock:
 
     Attributes:
         phase: the one that runs.
+        lost: whether the step's losses are computed.
         steps: of each finished step, the seconds of every phase.
     """
 
     def __init__(self, trainer: Trainer, waits: bool = True) -> None:
         self.phase = PHASES[0]
+        self.lost = False
         self.steps: list[dict[str, float]] = []
         self._trainer = trainer
         self._device = trainer.device if waits and trainer.device.type == "cuda" else None
@@ -40,19 +60,23 @@ class PhaseClock:
         self._handles: list[Any] = []
 
     def __enter__(self) -> PhaseClock:
-        model, losses, optimizer = self._trainer.model, self._trainer.losses, self._trainer.optimizer
+        self._model = self._trainer.model
+        self._trainer.model = _Marked(self._model, self)
         self._handles = [
-            model.register_forward_pre_hook(lambda *_: self.enter("forward")),
-            model.register_forward_hook(lambda *_: self.enter("loss")),
-            losses.register_forward_hook(lambda *_: self.enter("backward")),
-            optimizer.register_step_pre_hook(lambda *_: self.enter("optimiser")),
+            self._trainer.losses.register_forward_hook(lambda *_: self._after_losses()),
+            self._trainer.optimizer.register_step_pre_hook(lambda *_: self.enter("optimiser")),
         ]
         return self
 
     def __exit__(self, *error: object) -> None:
         for handle in self._handles:
             handle.remove()
+        self._trainer.model = self._model
         self._close_range()
+
+    def _after_losses(self) -> None:
+        self.lost = True
+        self.enter("backward")
 
     def _close_range(self) -> None:
         if self._range is not None:
@@ -75,6 +99,7 @@ class PhaseClock:
         """Begin a step, with the wait for its data; what happened since the last one is not counted."""
         self.enter("data wait")
         self._seconds.clear()
+        self.lost = False
 
     def end(self) -> None:
         """End a step."""

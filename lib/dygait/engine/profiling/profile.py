@@ -25,6 +25,7 @@ from dygait.engine.profiling.paper import count_network, parameters
 from dygait.engine.profiling.phases import PHASES, PhaseClock
 from dygait.engine.train import Trainer, build_trainer
 from dygait.errors import UserError
+from dygait.machine import tune_allocator
 
 _WARM = 2
 _COUNTED = 2
@@ -49,16 +50,17 @@ def refuse_too_large(config: Config, trainer: Trainer) -> None:
     """
     people, each = batch_size(config)
     free = machine_peak.available_bytes()
-    if trainer.device.type != "cpu" or free is None or people * each <= 4:
+    few = config.trainer_cfg.accumulate  # sequences of each of two people: every part of a batch has one at least
+    if trainer.device.type != "cpu" or free is None or people * each <= 4 * few:
         return
     divisors = [255.0] * config.data_cfg.modalities
     peaks = []
-    for small in (2, 2, 4):  # the first one makes the optimiser's state
+    for small in (few, few, 2 * few):  # the first step makes the optimiser's state
         machine_peak.start_peak(trainer.device)
-        trainer.step(made_batch(config, 2, small // 2, classes_of(trainer.network)), divisors)
+        trainer.step(made_batch(config, 2, small, classes_of(trainer.network)), divisors)
         peaks.append(machine_peak.peak_bytes(trainer.device) or 0)
     now = machine_peak.status_bytes("VmRSS") or 0
-    needed = peaks[1] + max(0, peaks[2] - peaks[1]) / 2 * (people * each - 2) - now
+    needed = peaks[1] + max(0, peaks[2] - peaks[1]) / (2 * few) * (people * each - 2 * few) - now
     if needed > _RESERVE * free:
         raise UserError(
             f"a batch of {people} x {each} sequences needs about {needed / 2**30:.1f} GiB, and "
@@ -81,8 +83,11 @@ def profile(config: Config, device: torch.device, steps: int = 5, trace: Path | 
     Raises:
         UserError: the configuration or the machine does not allow it.
     """
+    if config.trainer_cfg.tune_allocator and device.type == "cpu":
+        tune_allocator()
     peaks = _Peaks(device)
     trainer = build_trainer(config, device)
+    config = trainer.config  # half precision is settled
     trainer.training_mode()
     refuse_too_large(config, trainer)
     source = material(config, device, trainer.network)
@@ -93,7 +98,7 @@ def profile(config: Config, device: torch.device, steps: int = 5, trace: Path | 
         for _ in range(steps):
             run_step(trainer, source, clock)
     memory = machine_peak.peak_bytes(device)
-    works = count_step(trainer, source)
+    works = count_step(_eager(trainer), source)
     peaks.measure(work for work in works.values())
     if trace is not None:
         write_trace(trainer, source, trace)
@@ -141,18 +146,23 @@ def profile(config: Config, device: torch.device, steps: int = 5, trace: Path | 
     }
 
 
+def _eager(trainer: Trainer) -> Trainer:
+    """Return the trainer, or, of one whose network is compiled, another that is not: compiled work has no layers."""
+    if not trainer.config.trainer_cfg.compile:
+        return trainer
+    settings = trainer.config.trainer_cfg.model_copy(update={"compile": False})
+    eager = build_trainer(trainer.config.model_copy(update={"trainer_cfg": settings}), trainer.device)
+    eager.training_mode()
+    return eager
+
+
 def count_step(trainer: Trainer, source: Material) -> dict[Key, Work]:
-    """Count and time a step operation by operation, in eager mode; the mean of a few."""
-    model, trainer.model = trainer.model, trainer.network
-    try:
-        with PhaseClock(trainer, waits=False) as clock:
-            roots = {"": trainer.network, "losses": trainer.losses}
-            with Counter(roots, lambda: clock.phase, timed=True) as counter:
-                for _ in range(_COUNTED):
-                    run_step(trainer, source, clock)
-                    counter.forget_graph()
-    finally:
-        trainer.model = model
+    """Count and time a step operation by operation; the mean of a few."""
+    roots = {"": trainer.network, "losses": trainer.losses}
+    with PhaseClock(trainer, waits=False) as clock, Counter(roots, lambda: clock.phase, timed=True) as counter:
+        for _ in range(_COUNTED):
+            run_step(trainer, source, clock)
+            counter.forget_graph()
     for work in counter.works.values():
         work.calls //= _COUNTED
         work.moved //= _COUNTED
