@@ -130,6 +130,7 @@ HELP = {
     "dygait train": ("main", ["train", "--help"]),
     "dygait synth": ("main", ["synth", "--help"]),
     "dygait prepare": ("main", ["prepare", "--help"]),
+    "dygait profile": ("main", ["profile", "--help"]),
     "dygait --version": ("main", ["--version"]),
 }
 

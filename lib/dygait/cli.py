@@ -125,6 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the console script `dygait`."""
     from dygait import preprocess, synthetic
     from dygait.engine import dataset_tools, score
+    from dygait.engine.profiling import command as profiling
     from dygait.engine.report import command as report
 
     parser = argparse.ArgumentParser(
@@ -139,21 +140,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_run_arguments(extract)
     extract.add_argument("--features", required=True, metavar="DIR", help="the folder to write")
     extract.add_argument("--half", action="store_true", help="store float16: half the room")
-    score.add_arguments(commands.add_parser("evaluate", help="score features that were kept"))
-    report.add_arguments(commands.add_parser("report", help="show what tests found on one page"))
-    synthetic.add_arguments(commands.add_parser("synth", help="make SynGait, the synthetic walkers"))
-    preprocess.add_arguments(commands.add_parser("prepare", help="turn a downloaded dataset into what is read"))
-    for tool, what in dataset_tools.TOOLS.items():
-        dataset_tools.add_arguments(tool, commands.add_parser(tool, help=what))
+    # Each tool: what declares its options, what runs it, and a word on it.
+    tools: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int], str]] = {
+        "evaluate": (score.add_arguments, score.main, "score features that were kept"),
+        "report": (report.add_arguments, report.main, "show what tests found on one page"),
+        "profile": (profiling.add_arguments, profiling.main, "say what a training step costs, and where its time goes"),
+        "synth": (synthetic.add_arguments, _synth, "make SynGait, the synthetic walkers"),
+        "prepare": (preprocess.add_arguments, _prepare, "turn a downloaded dataset into what is read"),
+    }
+    for name, what in dataset_tools.TOOLS.items():
+        tools[name] = (partial(dataset_tools.add_arguments, name), partial(dataset_tools.main, name), what)
+    for name, (add_arguments, _, what) in tools.items():
+        add_arguments(commands.add_parser(name, help=what))
     parsed = parser.parse_args(arguments)
-    if parsed.command == "prepare":
-        return _guarded(lambda: _prepare(parsed))
-    if parsed.command == "evaluate":
-        return _guarded(lambda: score.main(parsed))
-    if parsed.command == "report":
-        return _guarded(lambda: report.main(parsed))
-    if parsed.command == "synth":
-        return _guarded(lambda: _synth(parsed))
-    if parsed.command in dataset_tools.TOOLS:
-        return _guarded(lambda: dataset_tools.main(parsed.command, parsed))
+    if parsed.command in tools:
+        return _guarded(lambda: tools[parsed.command][1](parsed))
     return _guarded(lambda: run(parsed.command, parsed))

@@ -119,12 +119,11 @@ def test_sizes_of_the_weights() -> None:
 
 
 def test_a_still_sequence_has_no_dynamic_branch() -> None:
-    made = module(2, 2, "none", "fast")
-    still = walk(1, 2, 1).expand(-1, -1, 5, -1, -1)
-    before = made.stage1.local_branches(still, None)
+    made, still = module(2, 2, "none", "fast"), walk(1, 2, 1).expand(-1, -1, 5, -1, -1)
+    before = made.stage1(still, None)
     with torch.no_grad():
         made.stage1.conv_dynamic.weight.mul_(100)
-    torch.testing.assert_close(made.stage1.local_branches(still, None), before, atol=1e-9, rtol=0)
+    torch.testing.assert_close(made.stage1(still, None), before, atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize(("form", "norm"), itertools.product(FORMS, ["none", "batch"]))

@@ -97,6 +97,14 @@ class FrameBatchNorm(nn.Module):
         normed = self.norm(frames_first[valid].unsqueeze(2)).squeeze(2)
         return torch.zeros_like(frames_first, dtype=normed.dtype).index_put((valid,), normed).transpose(1, 2)
 
+    def factor_and_shift(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the layer does in evaluation mode: multiply channels with a factor (C,), and add a shift (C,)."""
+        mean, variance = self.norm.running_mean, self.norm.running_var
+        assert mean is not None
+        assert variance is not None
+        factor = self.norm.weight * (variance + self.norm.eps).rsqrt()
+        return factor, self.norm.bias - mean * factor
+
 
 class LocalTemporalAggregation(nn.Module):
     """Every three frames become one: Conv3d (3, 1, 1) with stride 3, LeakyReLU(0.01).

@@ -7,12 +7,13 @@ N sequences, C channels, S frames, H x W pixels; `lengths` as in `dygait.modelin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dygait.modeling import winograd
 from dygait.modeling.layers import (
     FrameBatchNorm,
     LocalTemporalAggregation,
@@ -38,8 +39,8 @@ class DynamicStage(nn.Module):
         out_channels: C_out.
         spatial_frames: how many frames the spatial branch sees, 1 or 3.
         norm: `none`, or `batch`: a BatchNorm on the global branch and one on the sum of the others, before each relu.
-        form: `plain` computes what the formula says; `fast` the same with fewer products. Weights are the same for
-            both.
+        form: `plain` computes what the formula says; `fast` the same with fewer products, and at inference with weights
+            that are prepared once. Parameters are the same for both.
     """
 
     def __init__(
@@ -54,42 +55,143 @@ class DynamicStage(nn.Module):
         )
         self.norm_global = FrameBatchNorm(out_channels) if norm == "batch" else None
         self.norm_local = FrameBatchNorm(out_channels) if norm == "batch" else None
-        self.local_branches = self.local_fast if form == "fast" else self.local_plain
+        self.form = form
+        self._prepared: tuple[object, _Weights] | None = None
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         """Return (N, C_out, S, H, W) for (N, C_in, S, H, W), which must be zero in padding."""
-        whole, local = self.conv_global(x), self.local_branches(x, lengths)
-        if self.norm_global is not None and self.norm_local is not None:
-            whole, local = self.norm_global(whole, lengths), self.norm_local(local, lengths)
-        return F.relu(whole) + F.relu(local)
+        if self.form == "fast" and not (torch.is_grad_enabled() or self.training or torch.compiler.is_compiling()):
+            whole, local = _branches(x, lengths, self._prepare(x))
+            return torch.relu_(whole).add_(torch.relu_(local))
+        if self.form == "fast":
+            whole, local = _branches(x, lengths, self._weights(winograd.pays(x, self.conv_global.out_channels)))
+        else:
+            whole, local = self.conv_global(x), self.local_plain(x, lengths)
+        if self.norm_global is None or self.norm_local is None:
+            return F.relu(whole) + F.relu(local)
+        # BatchNorm keeps its input for the backward pass, not its result.
+        return torch.relu_(self.norm_global(whole, lengths)) + torch.relu_(self.norm_local(local, lengths))
+
+    def train(self, mode: bool = True) -> DynamicStage:
+        """Switch between training and evaluation, and forget what was prepared for inference."""
+        self._prepared = None
+        super().train(mode)
+        return self
 
     def local_plain(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         """Return the sum of the dynamic and the spatial branch, as the formula says."""
         moving = zero_padding(x - temporal_mean(x, lengths), lengths)
         return self.conv_dynamic(moving) + self.conv_spatial(x)
 
-    def local_fast(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-        """Return the same: one convolution with the summed weights, less the dynamic branch's view of the mean.
-
-        The mean is one map per sequence, so convolving it takes three 2-D convolutions, one for each time slice of the
-        weight. The slice that looks back sees nothing at the first frame, the one that looks ahead nothing at the last.
-        """
-        dynamic, spatial = self.conv_dynamic.weight, self.conv_spatial.weight
+    def _weights(self, by_winograd: bool, folded: bool = False) -> _Weights:
+        """Return the fast form's weights; `folded`: with the BatchNorms in them, as they are in evaluation mode."""
+        whole, dynamic, spatial = self.conv_global.weight, self.conv_dynamic.weight, self.conv_spatial.weight
         if spatial.shape[2] == 1:
             spatial = F.pad(spatial, (0, 0, 0, 0, 1, 1))
-        together = F.conv3d(x, dynamic + spatial, padding=1)
-        mean = temporal_mean(x, lengths).squeeze(2)
+        local, shifts = dynamic + spatial, []
+        if folded and self.norm_global is not None and self.norm_local is not None:
+            factor, shift = self.norm_global.factor_and_shift()
+            whole, shifts = whole * factor.view(-1, 1, 1, 1, 1), [shift]
+            factor, shift = self.norm_local.factor_and_shift()
+            local, dynamic = (w * factor.view(-1, 1, 1, 1, 1) for w in (local, dynamic))
+            shifts.append(shift)
         slices = dynamic.permute(2, 0, 1, 3, 4).flatten(0, 1)
-        back, here, ahead = (c.unsqueeze(2) for c in F.conv2d(mean, slices, padding=1).chunk(3, 1))
-        frames = x.shape[2]
-        if lengths is not None:
-            place = torch.arange(frames, device=x.device)[None, None, :, None, None]
-            last = lengths[:, None, None, None, None] - 1
-            return together - (here + back * (place > 0) + ahead * (place < last))
-        if frames == 1:
-            return together - here
-        between = (back + here + ahead).expand(-1, -1, frames - 2, -1, -1)
-        return together - torch.cat([here + ahead, between, back + here], 2)
+        if by_winograd:
+            whole, local = winograd.transformed(whole), winograd.transformed(local)
+        return _Weights(by_winograd, whole, local, slices, *shifts)
+
+    def _prepare(self, x: torch.Tensor) -> _Weights:
+        """Return the weights for inference, computed once, until one of the parameters or statistics changes."""
+        by_winograd = winograd.pays(x, self.conv_global.out_channels)
+        kind = x.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+        state = [*self.parameters(), *self.buffers()]
+        if any(tensor.is_inference() for tensor in state):  # such tensors do not count their changes
+            return self._weights(by_winograd, folded=True).to(dtype)
+        key = (by_winograd, dtype, [(id(t), t.data_ptr(), t._version, t.device, t.dtype) for t in state])
+        if self._prepared is None or self._prepared[0] != key:
+            self._prepared = (key, self._weights(by_winograd, folded=True).to(dtype))
+        return self._prepared[1]
+
+
+class _Weights(NamedTuple):
+    """What the fast form convolves with.
+
+    Attributes:
+        by_winograd: whether `whole` and `local` are filters' values at Winograd's points, or filters (O, C, 3, 3, 3).
+        whole: the global branch's.
+        local: the dynamic and the spatial branch's together.
+        slices: (3 O, C, 3, 3), the dynamic branch's, for the mean: what looks back, at the frame itself, and ahead.
+        shift_whole: (O,), to be added, where there is a BatchNorm in the weights.
+        shift_local: the same.
+    """
+
+    by_winograd: bool
+    whole: torch.Tensor
+    local: torch.Tensor
+    slices: torch.Tensor
+    shift_whole: torch.Tensor | None = None
+    shift_local: torch.Tensor | None = None
+
+    def to(self, dtype: torch.dtype) -> _Weights:
+        shifts = (None if shift is None else shift.to(dtype) for shift in (self.shift_whole, self.shift_local))
+        return _Weights(self.by_winograd, *(w.to(dtype) for w in (self.whole, self.local, self.slices)), *shifts)
+
+
+def _branches(x: torch.Tensor, lengths: torch.Tensor | None, weights: _Weights) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the global branch, and the sum of the dynamic and the spatial one: new tensors.
+
+    The latter is one convolution with the summed weights, less the dynamic branch's view of the mean. The mean is one
+    map per sequence, so convolving it takes three 2-D convolutions, one for each time slice of the weight. The slice
+    that looks back sees nothing at the first frame, the one that looks ahead nothing at the last.
+    """
+    if weights.by_winograd:
+        whole, local = winograd.convolutions(x, [weights.whole, weights.local])
+        if weights.shift_whole is not None:
+            whole.add_(weights.shift_whole.view(-1, 1, 1, 1))
+    else:
+        whole = F.conv3d(x, weights.whole, weights.shift_whole, padding=1)
+        local = F.conv3d(x, weights.local, padding=1)
+    of_mean = F.conv2d(temporal_mean(x, lengths).squeeze(2), weights.slices, padding=1)
+    back, here, ahead = of_mean.chunk(3, 1)
+    if weights.shift_local is not None:
+        here = here - weights.shift_local.view(-1, 1, 1)
+    last = None if lengths is None else lengths - 1
+    return whole, _Less.apply(local, back + here + ahead, back, ahead, last)
+
+
+class _Less(torch.autograd.Function):
+    """Subtract a map from every frame, but add back a part of it at the first and another at the last valid one.
+
+    Written out, so that backward passes over the frames once, for their sum, and makes no map for every frame.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        everywhere: torch.Tensor,
+        at_first: torch.Tensor,
+        at_last: torch.Tensor,
+        last: torch.Tensor | None,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(last)
+        result = x - everywhere.unsqueeze(2)
+        result[:, :, 0] += at_first
+        if last is None:
+            result[:, :, -1] += at_last
+        else:
+            result[torch.arange(len(x), device=x.device), :, last] += at_last
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (last,) = ctx.saved_tensors
+        if last is None:
+            at_last = gradient[:, :, -1]
+        else:
+            at_last = gradient[torch.arange(len(gradient), device=gradient.device), :, last]
+        return gradient, -gradient.sum(2), gradient[:, :, 0], at_last, None
 
 
 class DynamicAugmentation(nn.Module):

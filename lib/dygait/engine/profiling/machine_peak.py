@@ -1,0 +1,122 @@
+"""What this machine can do at its best, measured in the same run as what it is compared with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+_ENOUGH = 0.05
+"""Seconds that a product takes before its rate is believed."""
+
+
+def _seconds(device: torch.device, work: Callable[[], object], repeats: int) -> float:
+    """Return the shortest time of some repeats, the first not counted."""
+    best = float("inf")
+    for repeat in range(repeats + 1):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if repeat:
+            best = min(best, time.perf_counter() - start)
+    return best
+
+
+def products_per_second(device: torch.device, dtype: torch.dtype, repeats: int = 4) -> float:
+    """Return the multiply-adds a second of a large matrix product: the machine's measured peak in a dtype."""
+    size = 256
+    while True:
+        seconds = _seconds(device, _product(device, dtype, size), repeats)
+        if seconds >= _ENOUGH or size >= 16384:
+            return size**3 / seconds
+        size *= 2
+
+
+def _product(device: torch.device, dtype: torch.dtype, size: int) -> Callable[[], object]:
+    a, b, out = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(3))
+    return lambda: torch.mm(a, b, out=out)
+
+
+def bytes_per_second(device: torch.device, size: int = 2**27) -> float:
+    """Return the bytes a second of a large copy, those read and those written together."""
+    source = torch.ones(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * size / _seconds(device, lambda: target.copy_(source), 4)
+
+
+def start_peak(device: torch.device) -> None:
+    """Begin to watch for the most memory."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        reset = Path("/proc/self/clear_refs")
+        if reset.exists():
+            reset.write_text("5")
+
+
+def peak_bytes(device: torch.device) -> int | None:
+    """Return the most memory since `start_peak`: allocated on a GPU, resident on a CPU; None where nobody counts it."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return status_bytes("VmHWM")
+
+
+def status_bytes(field: str, process: int | str = "self") -> int | None:
+    """Return an amount of memory of a process from Linux's /proc; None where there is none."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), None)
+
+
+def available_bytes(root: Path = Path("/")) -> int | None:
+    """Return the memory that a process can take without harm: of the machine, and of every control group it is in.
+
+    Args:
+        root: where proc and sys are; another for tests.
+
+    Returns:
+        Bytes; None where the system does not say.
+    """
+    try:
+        info = (root / "proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    free = next(int(line.split()[1]) * 1024 for line in info if line.startswith("MemAvailable:"))
+    try:
+        groups = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        groups = []
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            top, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            top = root / "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        here = top / path.lstrip("/")
+        for folder in (here, *here.parents):  # a group is bounded by every group that it lies in
+            if folder.is_relative_to(top):
+                free = min(free, _left_in_group(folder, *names, free))
+    return free
+
+
+def _left_in_group(folder: Path, limit: str, usage: str, cache: str, unlimited: int) -> int:
+    try:
+        allowed, used = (folder / limit).read_text().strip(), int((folder / usage).read_text())
+        statistics = (folder / "memory.stat").read_text().splitlines()
+    except OSError:  # inside a container the path of a group outside need not exist; its root does
+        return unlimited
+    if allowed == "max":
+        return unlimited
+    # Pages of files that nobody has used lately are given back when memory is asked for.
+    cached = next((int(line.split()[1]) for line in statistics if line.startswith(f"{cache} ")), 0)
+    return max(0, int(allowed) - used + cached)

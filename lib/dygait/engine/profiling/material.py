@@ -1,0 +1,124 @@
+"""What a profile runs on: a trainer, and batches, real where the dataset is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from dygait.config import Config
+from dygait.config.schema import TransformCfg
+from dygait.data import Batch, batches, build_transform
+from dygait.engine import build
+from dygait.errors import UserError
+from dygait.modeling import complete_model_cfg
+
+
+@dataclass
+class Material:
+    """Batches without end.
+
+    Attributes:
+        stream: the batches.
+        divisors: as of `Batch.scaled`.
+        origin: where they come from, in words.
+        real: whether the loader makes them.
+    """
+
+    stream: Iterator[Batch]
+    divisors: list[float]
+    origin: str
+    real: bool
+
+
+def batch_size(config: Config) -> tuple[int, int]:
+    """Return the configuration's P and K."""
+    people, each = config.trainer_cfg.sampler.batch_size
+    return people, each
+
+
+def frames_of(config: Config) -> int:
+    """Return how many frames a training sequence has; where that varies, the most."""
+    sampler = config.trainer_cfg.sampler
+    fixed = sampler.sample_type.startswith("fixed")
+    return sampler.frames_num_fixed if fixed else sampler.frames_num_max
+
+
+def classes_of(network: nn.Module) -> int | None:
+    """Return how many classes a network's head has."""
+    classes: int | None = getattr(network, "class_num", None)
+    return classes
+
+
+def geometries(config: Config) -> list[tuple[int, int]]:
+    """Return (H, W) of each modality as the model takes it: its `input_size`, or what the transform makes of 64x64."""
+    plain = [transform.model_dump() for transform in _listed(config)]
+    chains = [plain] if config.data_cfg.modalities == 1 else plain
+    size = complete_model_cfg(config.model_cfg.model_dump(), config.data_cfg.dataset_name).get("input_size")
+    if size is not None:
+        return [(int(size[0]), int(size[1]))] * len(chains)
+    found = []
+    for chain in chains:
+        shape = build_transform(chain)(np.zeros((1, 64, 64), np.uint8), np.random.default_rng(0)).shape
+        found.append((int(shape[1]), int(shape[2])))
+    return found
+
+
+def _listed(config: Config) -> list[TransformCfg]:
+    transform = config.trainer_cfg.transform
+    return transform if isinstance(transform, list) else [transform]
+
+
+def made_batch(config: Config, people: int, each: int, classes: int | None) -> Batch:
+    """Return a batch of silhouettes that look, to a network, like people: blocks that sway.
+
+    Args:
+        config: says frames and size.
+        people: P.
+        each: K, sequences of each.
+        classes: how many labels there may be.
+    """
+    rng = np.random.default_rng(0)
+    count, frames = people * each, frames_of(config)
+    made = []
+    for height, width in geometries(config):
+        levels = np.zeros((count, frames, height, width), np.uint8)
+        for sequence in levels:
+            left, thick = rng.integers(width // 4 + 1), rng.integers(width // 4, width // 2) + 1
+            for number, frame in enumerate(sequence):
+                sway = left + number % 3
+                frame[height // 10 :, sway : sway + thick] = 255
+        made.append(torch.from_numpy(levels))
+    labels = (torch.arange(people) % (classes or people)).repeat_interleave(each)
+    return Batch(made[0], None, labels, torch.arange(count), tuple(made[1:]))
+
+
+def made_material(config: Config, classes: int | None) -> Material:
+    """Return the same made batch again and again: nothing waits for data."""
+    batch = made_batch(config, *batch_size(config), classes)
+    size = " and ".join(f"{height}x{width}" for height, width in geometries(config))
+    divisors = [255.0] * config.data_cfg.modalities
+    return Material(iter(lambda: batch, None), divisors, f"made silhouettes of {size}, no loader", False)
+
+
+def material(config: Config, device: torch.device, network: nn.Module) -> Material:
+    """Return the loader's batches; where the dataset cannot be opened, made ones, and say why."""
+    try:
+        data = build.open_data(config)
+    except UserError as error:
+        made = made_material(config, classes_of(network))
+        made.origin += f" ({error})"
+        return made
+    build.check_classes(network, data)
+    source = build.training_source(config, data, device, 0)
+
+    def stream() -> Iterator[Batch]:
+        while True:
+            yield from batches(source.loader)
+
+    return Material(
+        stream(), source.divisors, f"{len(source.dataset)} sequences of {config.data_cfg.dataset_root}", True
+    )

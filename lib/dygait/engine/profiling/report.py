@@ -1,0 +1,94 @@
+"""A profile in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dygait.engine.profiling.phases import PHASES
+
+_SHOWN = 12
+"""Rows of the longest table; the JSON has all."""
+
+
+def amount(value: float | None, unit: str = "") -> str:
+    """Write a number with a thousand's prefix: 2.07 G."""
+    if value is None:
+        return "-"
+    for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit}".rstrip()
+
+
+def gibibytes(value: int | None) -> str:
+    """Write a number of bytes."""
+    return "unknown" if value is None else f"{value / 2**30:.2f} GiB"
+
+
+def percent(value: float | None) -> str:
+    """Write a share."""
+    return "-" if value is None else f"{100 * value:.0f} %"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Set rows under a head; the first column to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(line))
+        for line in (list(zip(row, widths, strict=True)) for row in (head, *rows))
+    )
+
+
+def to_text(profile: Mapping[str, Any]) -> str:
+    """Return a profile as it is printed."""
+    config, seconds, peak = profile["config"], profile["seconds"], profile["peak"]
+    people, each = config["batch"]
+    half = ", half precision" if config["half_precision"] else ""
+    counts, count = profile["multiply_adds"], profile["parameters"]
+    forward, step = counts["forward_of_a_sequence"], counts["step"]
+    rates = ", ".join(f"{amount(rate, 'MAC/s')} in {name}" for name, rate in peak["multiply_adds_per_second"].items())
+    lines = [
+        f"{config['model']}, batch {people} x {each}, {config['frames']} frames{half}; "
+        f"{profile['device']}, {profile['threads']} threads",
+        f"data: {profile['data']['origin']}",
+        f"parameters: {amount(count['all'])}, without the class head {amount(count['without_class_head'])}",
+        f"multiply-adds, forward of a sequence: {amount(forward['plain_form'])} in the plain form, "
+        f"{amount(forward['executed'])} executed",
+        f"multiply-adds, step: {amount(step['plain_form'])} in the plain form, {amount(step['executed'])} executed",
+        f"peak memory in a step: {gibibytes(profile['peak_bytes'])}",
+        f"measured peak of this machine: {rates}; copying {amount(peak['bytes_per_second'], 'B/s')}",
+        f"step: {seconds['step']:.3f} s ({profile['spread']['fastest']:.3f} to {profile['spread']['slowest']:.3f}), "
+        f"{percent(profile['share_of_peak'])} of peak",
+        "",
+        table(
+            ("phase", "seconds", "share"),
+            [(p, f"{seconds['phases'][p]:.4f}", percent(seconds["phases"][p] / seconds["step"])) for p in PHASES],
+        ),
+        "",
+        f"Operation by operation, {seconds['counted_step']:.3f} s a step in eager mode. Of bound: the longer of "
+        f"multiplying at peak and moving the bytes at the speed of a copy, over the time.",
+    ]
+    for title, key in (("layer", "layers"), ("layer class", "layer_classes"), ("layer class, work", "kinds")):
+        lines += ["", _work(title, profile[key])]
+    return "\n".join(lines)
+
+
+def _work(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    head = (title, "seconds", "forward", "backward", "MACs", "of peak", "bytes", "of copying", "of bound")
+    shown = [
+        (
+            ", ".join(row["name"][:2] if title != "layer" else row["name"][:1]),
+            f"{row['seconds']:.4f}",
+            f"{row['by_phase'].get('forward', 0):.4f}",
+            f"{row['by_phase'].get('backward', 0):.4f}",
+            amount(row["multiply_adds"]) if row["multiply_adds"] else "-",
+            percent(row["share_of_peak"]),
+            amount(row["bytes"]),
+            percent(row["share_of_bandwidth"]),
+            percent(row["share_of_bound"]),
+        )
+        for row in rows[:_SHOWN]
+    ]
+    rest = [f"({len(rows) - _SHOWN} more rows in the JSON)"] if len(rows) > _SHOWN else []
+    return "\n".join([table(head, shown), *rest])

@@ -1,0 +1,196 @@
+"""A 3x3x3 convolution with about half the products: Winograd's minimal filtering, over time.
+
+Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*, CVPR 2016; here along the frames alone. A filter of
+three taps gives m frames of output from m + 2 of input with m + 2 products instead of 3 m: frames and filter are taken
+as polynomials, which are multiplied by their values at m + 2 points. A product is here a 3x3 convolution of a frame;
+the transforms around it are small matrices times a few frames. In exact arithmetic this is the same function.
+
+N sequences, C channels in, O out, S frames, H x W pixels. S frames are cut into tiles of four, and one of what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
+
+# Where polynomials are evaluated, after the point at infinity; a tile of m frames takes the first m + 1. More points
+# would save more products and round more: with six frames to a tile, errors are twice those with four.
+_POINTS = (0.0, 1.0, -1.0, 2.0, -0.5)
+_TILE = len(_POINTS) - 1
+_SLOTS = _TILE + 2
+_FEWEST_CHANNELS = 64
+_FEWEST_FRAMES = 4
+# As many sequences at a time as make this many numbers at the points: memory stays bounded, convolutions large.
+_AT_A_TIME = 2**23
+
+
+@lru_cache
+def _matrices(frames: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return A (m, m + 2) and B (m + 2, m + 2): m outputs of the filter g over the frames d are A ((G g) * (B d))."""
+    points = _POINTS[: frames + 1]
+    polynomial = np.polynomial.polynomial
+    a, b = np.zeros((frames, frames + 2)), np.zeros((frames + 2, frames + 2))
+    a[-1, 0], b[0] = 1.0, polynomial.polyfromroots(points)
+    for i, point in enumerate(points, 1):
+        others = [other for other in points if other != point]
+        a[:, i] = [point**k for k in range(frames)]
+        b[i, :-1] = polynomial.polyfromroots(others) / np.prod([point - other for other in others])
+    return torch.tensor(a, dtype=torch.float32), torch.tensor(b, dtype=torch.float32)
+
+
+def pays(x: torch.Tensor, out_channels: int) -> bool:
+    """Say whether this is faster than the plain sum: in float32 on a CPU, with many channels and several frames.
+
+    The transforms cost as much for few channels as for many, and the products they save cost in proportion to both
+    numbers of channels. Measured on AVX-512 (docs/fidelity.md): a loss below 64, from there on a gain.
+    """
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and type(x) is torch.Tensor  # another kind may have no memory: nothing is computed then, only counted
+        and min(x.shape[1], out_channels) >= _FEWEST_CHANNELS
+        and x.shape[2] >= _FEWEST_FRAMES
+    )
+
+
+def transformed(weight: torch.Tensor) -> torch.Tensor:
+    """Return a filter's values at the points, G g: (6, O, C, 3, 3) for (O, C, 3, 3, 3)."""
+    g = weight.new_tensor([[0.0, 0.0, 1.0], *([1.0, p, p * p] for p in _POINTS)])
+    return torch.einsum("pk,ockhw->pohwc", g, weight).permute(0, 1, 4, 2, 3)
+
+
+def convolutions(x: torch.Tensor, filters: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Convolve sequences with filters of 3x3x3, zero-padded by one: float32, on a CPU.
+
+    Args:
+        x: (N, C, S, H, W).
+        filters: each (6, O, C, 3, 3), as `transformed` makes them.
+
+    Returns:
+        Of each filter (N, O, S, H, W), channels last in memory.
+    """
+    return _Convolutions.apply(x, *filters)
+
+
+class _Convolutions(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, *filters: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        ctx.save_for_backward(x, *filters)
+        n, _, s, h, w = x.shape
+        rows, tiles, size = _rows(x), _tiles(s), _sequences_at_a_time(x.shape, filters)
+        results = [x.new_empty(n, s, h * w * each.shape[1]) for each in filters]
+        values, products = _buffer(x, size, x.shape[1]), [_buffer(x, size, each.shape[1]) for each in filters]
+        for first in range(0, n, size):
+            some = rows[first : first + size]
+            _to_points(some, tiles, values)
+            for each, product, result in zip(filters, products, results, strict=True):
+                for p, used in enumerate(_used(tiles)):
+                    maps = F.conv2d(_maps(values, p, used, some, (h, w)), each[p], padding=1)
+                    _store(product, p, used, maps)
+                for t, (start, frames) in enumerate(tiles):
+                    a, _ = _matrices(frames)
+                    for i in range(len(some)):
+                        out = result[first + i, start : start + frames]
+                        torch.mm(a, product[: frames + 2, t, i], out=out)
+        return tuple(_sequences(result, (h, w)) for result in results)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, *filters = ctx.saved_tensors
+        n, _, s, h, w = x.shape
+        tiles, size = _tiles(s), _sequences_at_a_time(x.shape, filters)
+        rows, result_rows = _rows(x), [_rows(gradient) for gradient in gradients]
+        wants_x, *wanted = ctx.needs_input_grad
+        for_rows = torch.zeros_like(rows) if wants_x else None
+        for_filters = [torch.zeros_like(each) if w else None for each, w in zip(filters, wanted, strict=True)]
+        # The values at the points are quickly computed again, and larger than x: they were not kept.
+        values, for_values = _buffer(x, size, x.shape[1]), _buffer(x, size, x.shape[1])
+        products = [_buffer(x, size, each.shape[1]) for each in filters]
+        for first in range(0, n, size):
+            some = rows[first : first + size]
+            _to_points(some, tiles, values)
+            for k, (each, product) in enumerate(zip(filters, products, strict=True)):
+                for t, (start, frames) in enumerate(tiles):
+                    a, _ = _matrices(frames)
+                    for i in range(len(some)):
+                        # A row of zeros lies before the first frame.
+                        own = result_rows[k][first + i, start + 1 : start + 1 + frames]
+                        torch.mm(a.T, own, out=product[: frames + 2, t, i])
+                mine = for_filters[k]
+                for p, used in enumerate(_used(tiles)):
+                    to_maps, to_filter, _ = torch.ops.aten.convolution_backward(
+                        _maps(product, p, used, some, (h, w)), _maps(values, p, used, some, (h, w)), each[p], None,
+                        [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [wants_x, mine is not None, False],
+                    )  # fmt: skip
+                    if wants_x:
+                        _store(for_values, p, used, to_maps, add=k > 0)
+                    if mine is not None:
+                        mine[p] += to_filter
+            if for_rows is not None:
+                for t, (start, frames) in enumerate(tiles):
+                    _, b = _matrices(frames)
+                    for i in range(len(some)):
+                        for_rows[first + i, start : start + frames + 2].addmm_(b.T, for_values[: frames + 2, t, i])
+        for_x = None if for_rows is None else _sequences(for_rows[:, 1:-1], (h, w))
+        return for_x, *for_filters
+
+
+def _tiles(frames: int) -> list[tuple[int, int]]:
+    """Return each tile's first frame and its number of frames."""
+    return [(start, min(_TILE, frames - start)) for start in range(0, frames, _TILE)]
+
+
+def _used(tiles: list[tuple[int, int]]) -> list[int]:
+    """Return of each point how many tiles need it: the last tile, with fewer frames, needs only the first few."""
+    return [sum(point < frames + 2 for _, frames in tiles) for point in range(_SLOTS)]
+
+
+def _sequences_at_a_time(shape: Sequence[int], filters: Sequence[torch.Tensor]) -> int:
+    n, c, s, h, w = shape
+    largest = max(c, *(each.shape[1] for each in filters))
+    return max(1, min(n, _AT_A_TIME // (_SLOTS * len(_tiles(s)) * h * w * largest)))
+
+
+def _buffer(x: torch.Tensor, sequences: int, channels: int) -> torch.Tensor:
+    """Return memory for maps at every point of every tile: (6, tiles, sequences, H W channels)."""
+    _, _, s, h, w = x.shape
+    return x.new_empty(_SLOTS, len(_tiles(s)), sequences, h * w * channels)
+
+
+def _rows(x: torch.Tensor) -> torch.Tensor:
+    """Return (N, S + 2, H W C): a row for each frame, channels last, and a row of zeros before and after them."""
+    return F.pad(x.permute(0, 2, 3, 4, 1).flatten(2), (0, 0, 1, 1))
+
+
+def _sequences(rows: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Return rows (N, S, H W O) as (N, O, S, H, W)."""
+    return rows.unflatten(2, (*size, -1)).permute(0, 4, 1, 2, 3)
+
+
+def _to_points(rows: torch.Tensor, tiles: list[tuple[int, int]], values: torch.Tensor) -> None:
+    """Write the values at the points of every tile, B d."""
+    for t, (start, frames) in enumerate(tiles):
+        _, b = _matrices(frames)
+        for i in range(len(rows)):
+            torch.mm(b, rows[i, start : start + frames + 2], out=values[: frames + 2, t, i])
+
+
+def _maps(buffer: torch.Tensor, point: int, used: int, some: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Return the maps of all tiles at a point, as a batch (tiles x sequences, C, H, W)."""
+    return buffer[point, :used, : len(some)].unflatten(2, (*size, -1)).flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def _store(buffer: torch.Tensor, point: int, used: int, maps: torch.Tensor, add: bool = False) -> None:
+    sequences = len(maps) // max(used, 1)
+    target = buffer[point, :used, :sequences]
+    rows = maps.permute(0, 2, 3, 1).reshape(target.shape)
+    target.add_(rows) if add else target.copy_(rows)

@@ -1,0 +1,646 @@
+"""How fast is a training step? Ours beside the plain form, and each thing that makes it faster beside its absence.
+
+The plain form, written here as the field writes it: a worker unpickles whole sequences; the main thread cuts them and
+scales them to float64, sequence by sequence, and converts the batch to float32, which asks for a gradient; three
+convolutions for each stage of a Dynamic Augmentation Module, on the features and on their difference from the mean;
+a normalised copy of the class weights; triplets picked by boolean masks; every statistic of the losses fetched at every
+step; the optimiser as it comes; the C library's allocator as it comes. Ours: the runner's own loader, trainer and step.
+
+    python scripts/benchmark_training.py                    # about eight minutes on two quiet cores
+    python scripts/benchmark_training.py --json FILE        # {"ratios": ..., "details": ..., "environment": ...}
+    python scripts/benchmark_training.py --plot FILE.svg    # the ratios as bars
+    python scripts/benchmark_training.py --quick            # tiny sizes, to see that it runs
+
+Both forms start from the same weights and see the same batches; where their losses, outputs or gradients differ, the
+run fails. Every figure is the median of alternating repeats; a ratio is the plain form's time over ours, so that larger
+is better. Forms of a module are compared under the same, tuned allocator; what that gains is a ratio of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import json
+import os
+import pickle
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+
+from dygait import build_model, distributed
+from dygait.config import Config, load_config
+from dygait.data import FrameSampler, Request, TripletSampler, batches, open_store
+from dygait.data.packing import pack
+from dygait.engine import build
+from dygait.engine.profiling.machine_peak import products_per_second
+from dygait.engine.train import build_trainer
+from dygait.losses import LossAggregator
+from dygait.machine import tune_allocator
+from dygait.modeling.backbones.dynamic3d import DynamicAugmentation
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+CUT = 5
+"""Columns cut from each side of the made frames, which are 32 wide."""
+EXACT = 1e-5
+"""How much two forms of a module may differ, relative to the largest value."""
+FIRST, LATER = 1e-4, 5e-3
+"""How much the losses of two whole steps may differ, relatively: the first, and those after: AdamW's first steps are as
+large for a gradient of rounding noise as for any other."""
+COMPARED = 3
+"""Steps whose losses are compared."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is measured.
+
+    Attributes:
+        dam: (N, C, S, H, W) of the input and C of the output of one module.
+        channels: of the deep network.
+        silhouettes: (N, S, H, W) of its input.
+        overrides: of the configuration of the whole step.
+        sequence: frames of a made sequence.
+        warm: steps before the first that is timed.
+        steps: steps of a repeat.
+    """
+
+    dam: tuple[tuple[int, ...], int]
+    channels: list[int]
+    silhouettes: tuple[int, ...]
+    overrides: tuple[str, ...]
+    sequence: int
+    warm: int
+    steps: int
+
+
+FULL = Sizes(((4, 64, 30, 32, 22), 128), [16, 32, 64, 128], (4, 30, 64, 44), (), 80, 4, 4)
+QUICK = Sizes(
+    ((1, 4, 6, 8, 6), 8),
+    [2, 4, 4, 8],
+    (2, 6, 64, 44),
+    (
+        "model_cfg.channels=[2, 4, 4]",
+        "model_cfg.SeparateBNNecks={class_num: 74, in_channels: 4, parts_num: 31}",
+        "trainer_cfg.sampler={batch_size: [2, 2], sample_type: fixed_ordered, frames_num_fixed: 6}",
+    ),
+    8,
+    1,
+    1,
+)
+
+
+# ---- the plain form ------------------------------------------------------------------------------------------------
+
+
+class PlainStage(nn.Module):
+    """A stage of the DAM, as its formula is read, with BatchNorm."""
+
+    def __init__(self, before: int, after: int, spatial_frames: int) -> None:
+        super().__init__()
+        self.conv_global = nn.Conv3d(before, after, 3, padding=1, bias=False)
+        self.conv_dynamic = nn.Conv3d(before, after, 3, padding=1, bias=False)
+        spatial, padding = (spatial_frames, 3, 3), (spatial_frames // 2, 1, 1)
+        self.conv_spatial = nn.Conv3d(before, after, spatial, padding=padding, bias=False)
+        self.norm_global = nn.BatchNorm3d(after)
+        self.norm_local = nn.BatchNorm3d(after)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, S, H, W) to (N, C', S, H, W)."""
+        moving = x - torch.mean(x, dim=2, keepdim=True)
+        local = self.conv_dynamic(moving) + self.conv_spatial(x)
+        return F.relu(self.norm_global(self.conv_global(x))) + F.relu(self.norm_local(local))
+
+
+class PlainModule(nn.Module):
+    """Two stages and a shortcut."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.stage1 = PlainStage(before, after, 1)
+        self.stage2 = PlainStage(after, after, 3)
+        self.shortcut = nn.Identity() if before == after else nn.Conv3d(before, after, 1, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, S, H, W) to (N, C', S, H, W)."""
+        return self.stage2(self.stage1(x)) + self.shortcut(x)
+
+
+class PlainBackbone(nn.Module):
+    """The shallow network."""
+
+    def __init__(self, channels: list[int]) -> None:
+        super().__init__()
+        c0, c1, c2 = channels
+        self.conv0 = nn.Conv3d(1, c0, 3, padding=1, bias=False)
+        self.lta = nn.ModuleDict({"conv": nn.Conv3d(c0, c0, (3, 1, 1), stride=(3, 1, 1), bias=False)})
+        self.dam0 = PlainModule(c0, c1)
+        self.dam1 = PlainModule(c1, c2)
+        self.dam2 = PlainModule(c2, c2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 1, S, H, W) to (N, C, S // 3, H // 2, W // 2)."""
+        x = F.leaky_relu(self.lta["conv"](F.leaky_relu(self.conv0(x), 0.01)), 0.01)
+        x = F.max_pool3d(self.dam0(x), (1, 2, 2), stride=(1, 2, 2))
+        return self.dam2(self.dam1(x))
+
+
+class PlainHead(nn.Module):
+    """A matrix for each part, and the BNNeck before the one for the classes."""
+
+    def __init__(self, parts: int, before: int, after: int, neck: bool) -> None:
+        super().__init__()
+        self.fc_bin = nn.Parameter(torch.zeros(parts, before, after))
+        self.bn1d = nn.BatchNorm1d(before * parts) if neck else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, P) to (N, C', P)."""
+        n, c, p = x.shape
+        weight = self.fc_bin
+        if self.bn1d is not None:
+            x = self.bn1d(x.reshape(n, -1)).view(n, c, p)
+        rows = x.permute(2, 0, 1).contiguous()
+        if self.bn1d is not None:
+            rows, weight = F.normalize(rows, dim=-1), F.normalize(weight, dim=1)
+        return rows.matmul(weight).permute(1, 2, 0).contiguous()
+
+
+class PlainNetwork(nn.Module):
+    """DyGait, shallow, with BatchNorm and BNNecks; its weights have the names that ours have."""
+
+    def __init__(self, channels: list[int], bins: list[int], classes: int) -> None:
+        super().__init__()
+        self.bins = bins
+        self.backbone = PlainBackbone(channels)
+        self.pooling = nn.ParameterDict({"p": nn.Parameter(torch.ones(1) * 6.5)})
+        self.fcs = PlainHead(sum(bins), channels[-1], channels[-1], False)
+        self.necks = PlainHead(sum(bins), channels[-1], classes, True)
+
+    def forward(self, silhouettes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, S, H, W) to embeddings (N, C, P) and logits (N, K, P)."""
+        x = torch.max(self.backbone(silhouettes.unsqueeze(1)), dim=2)[0]
+        n, c = x.shape[:2]
+        p = self.pooling["p"]
+        strips = [x.view(n, c, b, -1).clamp(min=1e-6).pow(p).mean(-1).pow(1.0 / p) for b in self.bins]
+        parts = self.fcs(torch.cat(strips, -1))
+        return parts, self.necks(parts)
+
+
+def plain_losses(
+    embeddings: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor, margin: float, scale: float
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Return triplet loss plus smoothed cross entropy, and what is reported."""
+    rows = embeddings.permute(2, 0, 1).contiguous().float()
+    squares = torch.sum(rows**2, -1)
+    inner = rows.matmul(rows.transpose(1, 2))
+    distance = torch.sqrt(F.relu(squares.unsqueeze(2) + squares.unsqueeze(1) - 2 * inner))
+    parts, n, _ = distance.shape
+    same = labels.unsqueeze(1) == labels.unsqueeze(0)
+    positive = distance[:, same].view(parts, n, -1, 1)
+    negative = distance[:, ~same].view(parts, n, 1, -1)
+    violation = F.relu((positive - negative).view(parts, -1) + margin)
+    count = (violation != 0).sum(-1).float()
+    triplet = violation.sum(-1) / (count + 1e-9)
+    triplet[count == 0] = 0
+    logits = logits.float()
+    target = labels.unsqueeze(1).repeat(1, logits.shape[2])
+    softmax = F.cross_entropy(logits * scale, target, label_smoothing=0.1)
+    reported = {
+        "triplet": triplet.detach().clone(),
+        "hard": torch.max(violation, -1)[0].detach().clone(),
+        "count": count.detach().clone(),
+        "distance": distance.mean((1, 2)).detach().clone(),
+        "softmax": softmax.detach().clone(),
+        "accuracy": (logits.argmax(dim=1) == labels.unsqueeze(1)).float().mean(),
+    }
+    return triplet.mean() + softmax, reported
+
+
+class WholePickles(Dataset):
+    """An item is a whole sequence, with the request that says which frames are wanted."""
+
+    def __init__(self, paths: list[str]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, request: Request) -> tuple[np.ndarray, Request]:
+        with open(self.paths[request.sequence], "rb") as file:  # noqa: PTH123 - as the field does
+            return pickle.load(file), request
+
+
+class ListsOfFrames:
+    """Collates: the frames of each sequence in a list, then in an array."""
+
+    def __init__(self, frames: FrameSampler, labels: list[int]) -> None:
+        self.frames = frames
+        self.labels = labels
+
+    def __call__(self, items: list[tuple[np.ndarray, Request]]) -> tuple[list[np.ndarray], list[int]]:
+        """Choose the frames that our loader would, so that both see the same."""
+        chosen = []
+        for frames, request in items:
+            rng = np.random.default_rng(np.random.SeedSequence(request.key))
+            chosen.append(np.asarray([frames[i] for i in self.frames(len(frames), rng)]))
+        return chosen, [self.labels[request.sequence] for _, request in items]
+
+
+# ---- whole steps ---------------------------------------------------------------------------------------------------
+
+Steps = Iterator[float]
+"""Takes a step, data included, each time it is asked, and gives the step's loss."""
+
+
+def plain_steps(config: Config) -> Steps:
+    """The step in the plain form."""
+    data = build.open_data(config)
+    sampler, loss_cfg = config.trainer_cfg.sampler, [term.keywords for term in config.loss_cfg]
+    labels = [data.train_ids.index(name) for name in data.store.table.ids.take(np.arange(len(data.store.table)))]
+    dataset = WholePickles([data.store.where(place) for place in range(len(labels))])
+    loader = DataLoader(
+        dataset,
+        batch_sampler=TripletSampler(labels, sampler.batch_size, seed=config.trainer_cfg.seed, total_iterations=10**6),
+        collate_fn=ListsOfFrames(FrameSampler(sampler.sample_type, sampler.frames_num_fixed), labels),
+        num_workers=config.data_cfg.num_workers,
+    )
+    ours = build.build_network(config, torch.device("cpu"))
+    settings = config.model_cfg.keywords
+    model = PlainNetwork(settings["channels"], settings["bin_num"], settings["SeparateBNNecks"]["class_num"])
+    model.load_state_dict({name.replace(".norm.", "."): value for name, value in ours.state_dict().items()})
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.optimizer_cfg.lr, **config.optimizer_cfg.keywords)
+    scheduler = build.build_scheduler(config, optimizer)
+    reports: list[dict[str, np.ndarray]] = []
+    for sequences, people in loader:
+        scaled = np.asarray([frames[..., CUT:-CUT] / 255.0 for frames in sequences])
+        silhouettes = torch.from_numpy(scaled).requires_grad_().float()
+        embeddings, logits = model(silhouettes)
+        loss, reported = plain_losses(
+            embeddings, logits, torch.tensor(people), loss_cfg[0]["margin"], loss_cfg[1]["scale"]
+        )
+        optimizer.zero_grad()
+        assert not loss <= 1e-9
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        reports.append({name: value.cpu().numpy() for name, value in reported.items()})
+        yield loss.item()
+
+
+def our_steps(config: Config) -> Steps:
+    """The step of the runner."""
+    device = torch.device("cpu")
+    data = build.open_data(config)
+    trainer = build_trainer(config, device)
+    trainer.training_mode()
+    source = build.training_source(config, data, device, 0)
+    for batch in batches(source.loader):
+        # Read at once here, because the losses are compared; the runner reads them every `log_iter` steps.
+        found = trainer.step(batch, source.divisors)
+        yield float(found["triplet/loss"] + found["softmax/loss"])
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to take steps, in a process of its own.
+
+    Attributes:
+        plain: the plain form.
+        overrides: of the configuration.
+        allocator: `tuned` or `default`.
+    """
+
+    plain: bool = False
+    overrides: tuple[str, ...] = ()
+    allocator: str = "tuned"
+
+
+FULL_PRECISION, HALF = ("trainer_cfg.enable_float16=false",), ("trainer_cfg.enable_float16=true",)
+WAYS = {
+    "plain": Way(True, FULL_PRECISION, "default"),
+    "plain, tuned allocator": Way(True, FULL_PRECISION),
+    "ours, default allocator": Way(False, FULL_PRECISION, "default"),
+    "ours": Way(False, FULL_PRECISION),
+    "ours, bf16": Way(False, HALF),
+}
+STEP_RATIOS = {
+    "step_fp32": ("plain", "ours"),
+    "step_bf16": ("plain", "ours, bf16"),
+    "allocator": ("ours, default allocator", "ours"),
+    "step_equal_allocator": ("plain, tuned allocator", "ours"),
+    "bf16_over_fp32": ("ours", "ours, bf16"),
+}
+"""Each the first way's time over the second's."""
+
+
+def step_config(root: Path, overrides: tuple[str, ...]) -> Config:
+    """The configuration of the whole step: the small network for CASIA-B, on the made data."""
+    return load_config(CONFIGS / "Dygait_CASIA-B_cpu.yaml", [
+        f"data_cfg.dataset_root={root}", f"data_cfg.dataset_partition={root.parent / 'partition.json'}",
+        f"trainer_cfg.transform={{type: BaseSilCuttingTransform, cutting: {CUT}}}", "trainer_cfg.total_iter=4200",
+        *overrides,
+    ])  # fmt: skip
+
+
+def serve(name: str, root: Path, quick: bool) -> None:
+    """Be the process of a way: take as many steps as each line of the input says, and answer with time and losses."""
+    way = WAYS[name]
+    torch.set_num_threads(distributed.available_cores())
+    if way.allocator == "tuned":
+        tune_allocator()
+    config = step_config(
+        root / ("pickles" if way.plain else "store"), (QUICK if quick else FULL).overrides + way.overrides
+    )
+    steps = plain_steps(config) if way.plain else our_steps(config)
+    for line in sys.stdin:
+        start = time.perf_counter()
+        losses = [next(steps) for _ in range(int(line))]
+        print(json.dumps({"seconds": (time.perf_counter() - start) / int(line), "losses": losses}), flush=True)
+
+
+class Process:
+    """A way's process, seen from the benchmark."""
+
+    def __init__(self, name: str, root: Path, quick: bool) -> None:
+        self.name = name
+        allocator = {"DYGAIT_ALLOCATOR": "default"} if WAYS[name].allocator == "default" else {}
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--way", name, "--data", str(root), *(["--quick"] if quick else [])],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={"OMP_WAIT_POLICY": "passive", **os.environ, **allocator},
+        )  # fmt: skip
+
+    def take(self, steps: int) -> dict[str, Any]:
+        """Have some steps taken."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{steps}\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"{self.name}: its process ended")
+        return json.loads(answer)
+
+    def end(self) -> None:
+        """End it."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def measure_steps(figures: Figures, sizes: Sizes, repeats: int, quick: bool) -> None:
+    """Measure whole steps, each way in a process of its own, alternating, and compare their losses."""
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        make_data(root, sizes.sequence)
+        processes = [Process(name, root, quick) for name in WAYS]
+        try:
+            losses = {p.name: p.take(max(COMPARED, sizes.warm))["losses"][:COMPARED] for p in processes}
+            compare_losses(losses)
+            seconds: dict[str, list[float]] = {p.name: [] for p in processes}
+            for _ in range(repeats):
+                for process in processes:
+                    seconds[process.name].append(process.take(sizes.steps)["seconds"])
+        finally:
+            for process in processes:
+                process.end()
+    figures.details["first_losses"] = losses
+    for name, values in seconds.items():
+        figures.take_down(f"step, {name}", values)
+    for ratio, (theirs, mine) in STEP_RATIOS.items():
+        figures.compare(ratio, seconds[theirs], seconds[mine])
+
+
+def compare_losses(losses: dict[str, list[float]]) -> None:
+    """Fail where the losses of a way in float32 differ from the plain form's."""
+    for name, values in losses.items():
+        if HALF[0] in WAYS[name].overrides:
+            continue
+        for place, (theirs, mine) in enumerate(zip(losses["plain"], values, strict=True)):
+            if abs(theirs - mine) > (LATER if place else FIRST) * abs(theirs):
+                raise SystemExit(f"step {place + 1}: the loss of `{name}` is {mine}, in the plain form it is {theirs}")
+
+
+def make_data(root: Path, frames: int) -> None:
+    """Write 8 people x 8 sequences, as a tree of pickles and as a packed store, and their partition."""
+    rng = np.random.default_rng(0)
+    for person in range(8):
+        for number in range(8):
+            folder = root / "pickles" / f"{person + 1:03d}" / f"nm-{number + 1:02d}" / "090"
+            folder.mkdir(parents=True)
+            levels = np.zeros((frames, 32, 32), np.uint8)
+            for place, frame in enumerate(levels):
+                left = 12 + (place + number) % 4
+                frame[2 + person % 3 :, left : left + 4 + person] = 255
+                frame[rng.random(frame.shape) < 0.02] = 255
+            (folder / "090.pkl").write_bytes(pickle.dumps(levels, protocol=4))
+    everybody = [f"{person + 1:03d}" for person in range(8)]
+    (root / "partition.json").write_text(json.dumps({"TRAIN_SET": everybody, "TEST_SET": []}))
+    pack(root / "pickles", root / "store")
+    assert open_store(root / "store").table.listed() == open_store(root / "pickles").table.listed()
+
+
+# ---- forms of a module and of a network ----------------------------------------------------------------------------
+
+
+def differ(name: str, theirs: list[torch.Tensor], mine: list[torch.Tensor]) -> float:
+    """Return the largest difference relative to the largest value of each tensor; fail where it is too large."""
+    worst = max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(theirs, mine, strict=True))
+    if not worst <= EXACT:
+        raise SystemExit(f"{name}: the two forms differ by {worst:.2g}, relative to the largest value")
+    return worst
+
+
+def alternate(repeats: int, *works: Callable[[], Any]) -> list[list[float]]:
+    """Return the seconds of each work's repeats, in turn, the first of each not counted."""
+    seconds: list[list[float]] = [[] for _ in works]
+    for repeat in range(repeats + 1):
+        for work, times in zip(works, seconds, strict=True):
+            start = time.perf_counter()
+            work()
+            if repeat:
+                times.append(time.perf_counter() - start)
+    return seconds
+
+
+def measure_module(figures: Figures, sizes: Sizes, repeats: int) -> None:
+    """Measure one DAM in both forms: without gradient, and forward and backward."""
+    shape, out = sizes.dam
+    torch.manual_seed(0)
+    modules = [DynamicAugmentation(shape[1], out, form=form) for form in ("plain", "fast")]
+    modules[1].load_state_dict(modules[0].state_dict())
+    x = torch.rand(shape)
+
+    def forward(module: nn.Module) -> torch.Tensor:
+        with torch.no_grad():
+            return module(x)
+
+    def train(module: nn.Module) -> list[torch.Tensor]:
+        leaf = x.clone().requires_grad_()
+        module.zero_grad()
+        module(leaf).square().mean().backward()
+        return [leaf.grad, *(p.grad for p in module.parameters())]
+
+    equal = figures.details["largest_relative_difference"]
+    equal["dam_train"] = differ("dam_train", *(train(module) for module in modules))
+    times = alternate(repeats, *(lambda m=m: train(m) for m in modules))
+    figures.take_pair("dam_train", times)
+    for module in modules:
+        module.eval()  # as at a test
+    equal["dam_forward"] = differ("dam_forward", *([forward(module)] for module in modules))
+    figures.take_pair("dam_forward", alternate(2 * repeats, *(lambda m=m: forward(m) for m in modules)))
+
+
+def measure_network(figures: Figures, sizes: Sizes, repeats: int) -> None:
+    """Measure the whole deep network with its losses, forward and backward, in both forms."""
+    necks = {"class_num": 74, "in_channels": sizes.channels[-1], "parts_num": 31}
+    cfg = {"model": "DyGait", "variant": "deep", "channels": sizes.channels, "norm": "batch", "SeparateBNNecks": necks}
+    torch.manual_seed(0)
+    networks = [build_model({**cfg, "dam": form}) for form in ("plain", "fast")]
+    networks[1].load_state_dict(networks[0].state_dict())
+    losses = LossAggregator([{"type": "TripletLoss", "margin": 0.2}, {"type": "CrossEntropyLoss", "scale": 16}])
+    silhouettes = (torch.rand(sizes.silhouettes) > 0.5).float()
+    labels = torch.arange(len(silhouettes)) // 2
+
+    def train(network: nn.Module) -> torch.Tensor:
+        network.zero_grad()
+        loss, _ = losses(network(silhouettes), labels)
+        loss.backward()
+        return loss.detach()
+
+    values = [[train(network)] for network in networks]
+    figures.details["largest_relative_difference"]["network_train"] = differ("network_train", *values)
+    figures.take_pair("network_train", alternate(repeats, *(lambda n=n: train(n) for n in networks)))
+
+
+# ---- figures -------------------------------------------------------------------------------------------------------
+
+
+class Figures:
+    """What was measured."""
+
+    def __init__(self) -> None:
+        self.ratios: dict[str, float] = {}
+        self.details: dict[str, Any] = {"seconds": {}, "spread_of_ratios": {}, "largest_relative_difference": {}}
+
+    def take_down(self, name: str, seconds: list[float]) -> None:
+        """Take down times: their median, the fastest and the slowest."""
+        self.details["seconds"][name] = {
+            "median": round(statistics.median(seconds), 4),
+            "fastest": round(min(seconds), 4),
+            "slowest": round(max(seconds), 4),
+        }
+
+    def compare(self, name: str, theirs: list[float], mine: list[float]) -> None:
+        """Take down a ratio: the median over repeats, and its spread."""
+        ratios = [a / b for a, b in zip(theirs, mine, strict=True)]
+        self.ratios[name] = round(statistics.median(ratios), 2)
+        self.details["spread_of_ratios"][name] = [round(min(ratios), 2), round(max(ratios), 2)]
+
+    def take_pair(self, name: str, seconds: list[list[float]]) -> None:
+        """Take down the times of a plain and a fast form, and their ratio."""
+        for form, times in zip(("plain", "fast"), seconds, strict=True):
+            self.take_down(f"{name}, {form}", times)
+        self.compare(name, *seconds)
+
+
+def bars(ratios: dict[str, float]) -> str:
+    """Draw ratios as bars, in SVG."""
+    wide, row, label = 420, 28, 190
+    longest = max(*ratios.values(), 1.0)
+    height = row * len(ratios) + 50
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{label + wide + 60}" height="{height}" '
+        'font-family="sans-serif" font-size="13">',
+        '<rect width="100%" height="100%" fill="white"/>',
+        '<text x="10" y="20">The plain form over ours: how many times as fast</text>',
+    ]
+    for place, (name, ratio) in enumerate(ratios.items()):
+        top, length = 32 + place * row, wide * ratio / longest
+        parts.append(
+            f'<text x="{label - 8}" y="{top + 15}" text-anchor="end">{html.escape(name)}</text>'
+            f'<rect x="{label}" y="{top}" width="{length:.1f}" height="{row - 8}" fill="#3b6ea5"/>'
+            f'<text x="{label + length + 6:.1f}" y="{top + 15}">{ratio:.2f}</text>'
+        )
+    one = label + wide / longest
+    parts.append(
+        f'<line x1="{one:.1f}" x2="{one:.1f}" y1="28" y2="{height - 12}" stroke="black" stroke-dasharray="3"/></svg>'
+    )
+    return "\n".join(parts) + "\n"
+
+
+def environment() -> dict[str, Any]:
+    """Say what this was measured on."""
+    model = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    return {
+        "processor": model[0] if model else platform.processor() or platform.machine(),
+        "cores": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "bfloat16_by_itself": bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()),
+    }
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
+def main() -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description="A training step of ours beside the plain form.")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--repeats", type=int, default=5, help="alternating repeats (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the ratios")
+    parser.add_argument("--way", choices=list(WAYS), help=argparse.SUPPRESS)
+    parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.way:
+        serve(options.way, options.data, options.quick)
+        return 0
+    sizes = QUICK if options.quick else FULL
+    torch.set_num_threads(distributed.available_cores())
+    figures = Figures()
+    figures.details["allocator"] = tune_allocator()[1]
+    cpu = torch.device("cpu")
+    if not options.quick:
+        rates = {d: products_per_second(cpu, getattr(torch, d)) for d in ("float32", "bfloat16")}
+        figures.details["peak_multiply_adds_per_second"] = {d: round(rate) for d, rate in rates.items()}
+    measure_module(figures, sizes, options.repeats)
+    measure_network(figures, sizes, options.repeats)
+    measure_steps(figures, sizes, options.repeats, options.quick)
+    for name, times in figures.details["seconds"].items():
+        print(f"{name:32} {times['median']:9.4f} s  ({times['fastest']:.4f} to {times['slowest']:.4f})")
+    for name, value in figures.ratios.items():
+        low, high = figures.details["spread_of_ratios"][name]
+        print(f"{name:32} {value:9.2f} times  ({low:.2f} to {high:.2f})")
+    if options.json is not None:
+        result = {"ratios": figures.ratios, "details": figures.details, "environment": environment()}
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    if options.plot is not None:
+        options.plot.write_text(bars(figures.ratios), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
