@@ -102,7 +102,7 @@ class Trainer:
         report = checkpoint.load_state(self.network, state["model"], str(path), trainer.restore_ckpt_strict)
         log.info("restored %s: %s", path, report)
         keeps_optimizer = not trainer.optimizer_reset
-        if keeps_optimizer and not report.complete:
+        if keeps_optimizer and (report.opengait or not report.complete):
             log.info("notice: the optimiser starts afresh: its state in the checkpoint belongs to other weights")
             keeps_optimizer = False
         solver = self.config.optimizer_cfg.solver
