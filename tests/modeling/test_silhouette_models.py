@@ -91,7 +91,7 @@ def network(name: str, **more: Any) -> nn.Module:
     with torch.no_grad():
         for layer in made.modules():
             if isinstance(layer, nn.Conv3d):
-                layer.weight *= 2
+                layer.weight *= 1.25
     for key, buffer in made.named_buffers():
         if key.endswith("running_mean"):
             buffer.normal_(0, 0.1)
