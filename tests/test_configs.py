@@ -21,6 +21,7 @@ from experiments import REPOSITORY
 
 SHIPPED = sorted(p for p in (REPOSITORY / "configs").glob("*.yaml") if p.name != "default.yaml")
 CPU = torch.device("cpu")
+DATASETS = ("CASIA-B", "OUMVLP", "GREW", "Gait3D", "SynGait")
 TRAIN, TEST = ["001", "002"], ["003"]
 
 
@@ -44,26 +45,41 @@ def small(path: Path, folder: Path) -> Config:
     root = make_tree(folder / "data", ids=TRAIN + TEST, frames=(6, 8), size=(size, size))
     partition = folder / "partition.json"
     partition.write_text(json.dumps({"TRAIN_SET": TRAIN, "TEST_SET": TEST, "PROBE_SET": ["003-nm-01-000"]}))
-    channels = [max(2, c // 8) for c in keywords["channels"]]
     overrides = [
         f"data_cfg.dataset_root={root}",
         f"data_cfg.dataset_partition={partition}",
         "data_cfg.num_workers=0",
         "trainer_cfg.sampler.batch_size=[2,2]",
         "trainer_cfg.sampler.frames_num_fixed=9",
-        f"model_cfg.channels={channels}",
+        *(f"model_cfg.{key}={value}" for key, value in narrow(keywords).items()),
         *(f"model_cfg.{key}=2" for key in classes_of(whole)),
     ]
+    return load_config(path, overrides, checks())
+
+
+def narrow(keywords: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys of a model that hold its widths, and an eighth of their values."""
+    found: dict[str, Any] = {}
+    for key in ("channels", "in_channels"):
+        if key in keywords:
+            found[key] = [1 if c == 1 else max(2, c // 8) for c in keywords[key]]
+            width = found[key][-1]
+    if "layers_cfg" in keywords.get("backbone_cfg", {}):
+        chain = [layer.split("-") for layer in keywords["backbone_cfg"]["layers_cfg"]]
+        chain = [[kind, *(str(max(4, int(c) // 8)) for c in rest[:1]), *rest[1:]] for kind, *rest in chain]
+        found["backbone_cfg.layers_cfg"] = f"[{', '.join('-'.join(layer) for layer in chain)}]"
+        width = int(chain[-1][1])
     for layer in ("SeparateFCs", "SeparateBNNecks"):
         if layer in keywords:
-            overrides.append(f"model_cfg.{layer}.in_channels={channels[-1]}")
-    return load_config(path, overrides, checks())
+            found[f"{layer}.in_channels"] = width
+    return found
 
 
 def test_something_is_shipped() -> None:
     assert {
         "Dygait_GREW", "Dygait_Gait3D", "Dygait_Gait3D_64x44", "Dygait_OUMVLP", "Dygait_CASIA-B", "Dygait_SynGait",
-        "Dygait_CASIA-B_cpu",
+        "Dygait_CASIA-B_cpu", "GaitGL_GREW_BNNeck",
+        *(f"{m}_{d}" for m in ("GaitSet", "GaitPart", "GaitGL") for d in DATASETS),
     } <= {path.stem for path in SHIPPED}  # fmt: skip
 
 
@@ -73,7 +89,8 @@ def test_whole_model_builds(path: Path) -> None:
     config = load_config(path, checks=checks())
     with torch.device("meta"):
         model = build.build_network(config, torch.device("meta"))
-    assert classes_of(config), "a shipped configuration names its classes"
+    compares = all(term.type == "TripletLoss" for term in config.loss_cfg)
+    assert classes_of(config) or compares, "a shipped configuration names its classes, if a loss asks for them"
     assert sum(p.numel() for p in model.parameters()) > 100_000
     assert config.trainer_cfg.save_name == config.evaluator_cfg.save_name == path.stem
 

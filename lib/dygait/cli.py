@@ -124,7 +124,7 @@ def runner(arguments: Sequence[str] | None = None) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the console script `dygait`."""
     from dygait import preprocess, synthetic
-    from dygait.engine import dataset_tools, score
+    from dygait.engine import convert, dataset_tools, score
     from dygait.engine.profiling import command as profiling
     from dygait.engine.report import command as report
 
@@ -143,6 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Each tool: what declares its options, what runs it, and a word on it.
     tools: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int], str]] = {
         "evaluate": (score.add_arguments, score.main, "score features that were kept"),
+        "convert": (convert.add_arguments, convert.main, "rename a checkpoint's weights, from or to OpenGait"),
         "report": (report.add_arguments, report.main, "show what tests found on one page"),
         "profile": (profiling.add_arguments, profiling.main, "say what a training step costs, and where its time goes"),
         "synth": (synthetic.add_arguments, _synth, "make SynGait, the synthetic walkers"),

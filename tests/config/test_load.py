@@ -371,10 +371,7 @@ class TestProblems:
     @pytest.mark.parametrize(
         ("sections", "path", "name"),
         [
-            *(
-                ({"model_cfg": {"model": n}}, "model_cfg.model", n)
-                for n in ("Baseline", "GaitBase", "GaitSet", "GaitPart", "GaitGL", "DeepGaitV2")
-            ),
+            *(({"model_cfg": {"model": n}}, "model_cfg.model", n) for n in ("Baseline", "GaitBase", "DeepGaitV2")),
             *(({"loss_cfg": [{"type": n}]}, "loss_cfg.0.type", n) for n in ("BinaryCrossEntropyLoss", "SupConLoss")),
             *(
                 ({"trainer_cfg": {"sampler": {"type": n}}}, "trainer_cfg.sampler.type", n)

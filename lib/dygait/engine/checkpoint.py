@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dygait.engine.opengait import in_our_names
 from dygait.errors import UserError
 
 
@@ -24,12 +25,16 @@ class LoadReport:
         missing: names that the model has and the checkpoint lacks.
         unexpected: names that the checkpoint has and the model lacks.
         misshapen: names that both have, in different shapes, with the two shapes.
+        reset: weights of the class head that keep their initial values, as they were meant for other classes.
+        opengait: the checkpoint's names were OpenGait's. `unexpected` are names of the file, the others the model's.
     """
 
     matched: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     misshapen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    reset: list[str] = field(default_factory=list)
+    opengait: bool = False
 
     @property
     def complete(self) -> bool:
@@ -37,7 +42,9 @@ class LoadReport:
         return not (self.missing or self.unexpected or self.misshapen)
 
     def __str__(self) -> str:
-        parts = [f"{len(self.matched)} tensors match"]
+        parts = [f"{len(self.matched)} tensors match" + (", under OpenGait's names" if self.opengait else "")]
+        if self.reset:
+            parts.append(f"the class head starts afresh ({_few(self.reset)})")
         if self.missing:
             parts.append(f"{len(self.missing)} are missing in the file ({_few(self.missing)})")
         if self.unexpected:
@@ -103,13 +110,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return state
 
 
-def load_weights(model: nn.Module, path: str | Path, strict: bool = True) -> LoadReport:
+def load_weights(model: nn.Module, path: str | Path, strict: bool = True, reset_head: bool = False) -> LoadReport:
     """Load a checkpoint's weights into a model.
 
     Args:
         model: the network.
-        path: a checkpoint of ours.
+        path: a checkpoint of ours, or of OpenGait for a model that OpenGait has.
         strict: everything must match; else what matches in name and shape is loaded, and the report tells the rest.
+        reset_head: the class head (the model's attribute `class_head`) need not match: where the number of classes
+            differs, or the file has none, it stays as it is.
 
     Returns:
         What matched and what did not.
@@ -117,24 +126,35 @@ def load_weights(model: nn.Module, path: str | Path, strict: bool = True) -> Loa
     Raises:
         UserError: the file cannot be used, or `strict` and something does not match; the model is unchanged then.
     """
-    return load_state(model, read_checkpoint(path)["model"], str(path), strict)
+    return load_state(model, read_checkpoint(path)["model"], str(path), strict, reset_head)
 
 
-def load_state(model: nn.Module, weights: Mapping[str, torch.Tensor], source: str, strict: bool = True) -> LoadReport:
+def load_state(
+    model: nn.Module, weights: Mapping[str, torch.Tensor], source: str, strict: bool = True, reset_head: bool = False
+) -> LoadReport:
     """Load named tensors into a model; as `load_weights`."""
-    own = model.state_dict()
-    report = LoadReport(
-        matched=[n for n in own if n in weights and own[n].shape == weights[n].shape],
-        missing=[n for n in own if n not in weights],
-        unexpected=[n for n in weights if n not in own],
-        misshapen={
-            n: (tuple(weights[n].shape), tuple(own[n].shape))
-            for n in own
-            if n in weights and own[n].shape != weights[n].shape
-        },
-    )
+    weights, report = compare(model, weights, reset_head)
     if (strict and not report.complete) or not report.matched:
         remedy = "; restore_ckpt_strict: false loads what matches" if report.matched else ""
         raise UserError(f"the checkpoint {source} does not fit the model: {report}{remedy}")
     model.load_state_dict({n: weights[n] for n in report.matched}, strict=False)
     return report
+
+
+def compare(
+    model: nn.Module, weights: Mapping[str, torch.Tensor], reset_head: bool = False
+) -> tuple[dict[str, torch.Tensor], LoadReport]:
+    """Return weights under the model's names, and what of them would be loaded; the model is not touched."""
+    own = model.state_dict()
+    renamed, opengait = in_our_names(model, weights)
+    fits = {n for n in own if n in renamed and own[n].shape == renamed[n].shape}
+    reset = [n for n in own if reset_head and n not in fits and n in getattr(model, "class_head", ())]
+    wanted = [n for n in own if n not in reset]
+    return renamed, LoadReport(
+        matched=[n for n in wanted if n in fits],
+        missing=[n for n in wanted if n not in renamed],
+        unexpected=[n for n in renamed if n not in own],
+        misshapen={n: (tuple(renamed[n].shape), tuple(own[n].shape)) for n in wanted if n in renamed and n not in fits},
+        reset=reset,
+        opengait=opengait,
+    )

@@ -60,11 +60,12 @@ class Trainer:
     iteration: int = 0
 
     def training_mode(self) -> None:
-        """Switch to training, BatchNorm too unless it is fixed."""
+        """Switch to training, BatchNorm too unless it is fixed or frozen."""
         self.model.train()
-        if self.config.trainer_cfg.fix_BN:
-            for module in self.model.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        for module in self.model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                frozen = module.affine and not module.weight.requires_grad
+                if self.config.trainer_cfg.fix_BN or frozen:
                     module.eval()
 
     def step(self, batch: Batch, divisors: Sequence[float]) -> dict[str, torch.Tensor]:
@@ -138,6 +139,18 @@ class Trainer:
             "version": dygait.__version__,
         }
 
+    def start_from(self, path: str) -> None:
+        """Take the weights of a checkpoint, and nothing else of it; a class head of other classes starts afresh.
+
+        Raises:
+            UserError: the checkpoint does not fit.
+        """
+        strict = self.config.trainer_cfg.restore_ckpt_strict
+        report = checkpoint.load_weights(self.network, path, strict, reset_head=True)
+        log.info("starting from the weights of %s: %s", path, report)
+        if self.average is not None:
+            self.average.network.load_state_dict(self.network.state_dict())
+
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint, resetting what the configuration says.
 
@@ -150,7 +163,7 @@ class Trainer:
         log.info("restored %s: %s", path, report)
         self._restore_average(state, str(path))
         keeps_optimizer = not trainer.optimizer_reset
-        if keeps_optimizer and not report.complete:
+        if keeps_optimizer and (report.opengait or not report.complete):
             log.info("notice: the optimiser starts afresh: its state in the checkpoint belongs to other weights")
             keeps_optimizer = False
         solver = self.config.optimizer_cfg.solver
@@ -204,6 +217,7 @@ def build_trainer(config: Config, device: torch.device) -> Trainer:
         )
     warn_if_slow(device, bool(trainer.enable_float16), trainer.half_type, "trainer_cfg")
     network = build.build_network(config, device)
+    build.freeze(network, trainer.freeze)
     several = distributed.world_size() > 1
     if trainer.sync_BN and several and device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
@@ -269,6 +283,8 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
     build.check_classes(trainer.network, data)
     if start is not None:
         trainer.restore(start)
+    elif settings.init_from is not None:
+        trainer.start_from(settings.init_from)
     first = trainer.iteration
     source = build.training_source(config, data, device, first)
     tested = build.test_source(config, data, device) if settings.with_test else None

@@ -7,6 +7,6 @@ from torch import nn
 from dygait.registry import Registry
 
 MODELS: Registry[type[nn.Module]] = Registry("model", key="model")
-MODELS.plan("Baseline", "GaitBase", "GaitSet", "GaitPart", "GaitGL", "DeepGaitV2")
+MODELS.plan("Baseline", "GaitBase", "DeepGaitV2")
 
 BACKBONES: Registry[type[nn.Module]] = Registry("backbone")

@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 
 from dygait.errors import UserError
 from dygait.modeling.backbones.dynamic3d import DeepBackbone, Form, Norm, ShallowBackbone
+from dygait.modeling.heads import CLASS_HEAD, GAITGL_HEAD, Renames
 from dygait.modeling.layers import (
     GeMHorizontalPooling,
     SeparateBNNecks,
@@ -31,6 +32,18 @@ from dygait.registry import Problem
 
 _BACKBONES: dict[str, type[DeepBackbone] | type[ShallowBackbone]] = {"deep": DeepBackbone, "shallow": ShallowBackbone}
 _BINS = {"deep": [16, 8, 4, 2, 1], "shallow": [32]}
+_RELEASE_NAMES: dict[str, Renames] = {  # of the authors' release, which is of OpenGait's form
+    "deep": ((r"^backbone\.dam(\d)\.", r"conv3d\1."),),
+    "shallow": (
+        (r"^backbone\.conv0\.", "conv3d.0.conv3d."),
+        (r"^backbone\.dam([01])\.", r"GLConvA\1."),
+        (r"^backbone\.dam2\.", "GLConvB2."),
+    ),
+}
+_RELEASE_STAGES: Renames = (
+    (r"\.stage([12])\.conv_([gds])[a-z]+\.", r".conv\1\2."),
+    (r"^backbone\.lta\.conv\.", "LTA.0.conv3d."),
+)
 
 
 @with_config(ConfigDict(extra="forbid", strict=True))
@@ -76,6 +89,8 @@ class DyGait(nn.Module):
         UserError: the sizes do not fit together.
     """
 
+    class_head = CLASS_HEAD
+
     def __init__(
         self,
         channels: list[int],
@@ -95,6 +110,7 @@ class DyGait(nn.Module):
         )
         if found:
             raise UserError("; ".join(f"{'.'.join(p.path)}: {p.message}" for p in found))
+        self.opengait_names = (*_RELEASE_NAMES[variant], *_RELEASE_STAGES, *GAITGL_HEAD)
         bins = bin_num or _BINS[variant]
         width = channels[-1] if SeparateFCs is None else SeparateFCs["out_channels"]
         self.class_num = SeparateBNNecks["class_num"] if SeparateBNNecks is not None else class_num

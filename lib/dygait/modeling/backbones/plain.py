@@ -1,0 +1,106 @@
+"""A chain of 2-D convolutions, plain and focal, written as in OpenGait's configs: `BC-32`, `FC-64-2`, `M`.
+
+The backbone of GaitPart: Fan et al., *GaitPart: Temporal Part-based Model for Gait Recognition*, CVPR 2020.
+F frames, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from dygait.errors import UserError
+from dygait.modeling.parts import by_strips
+from dygait.modeling.registry import BACKBONES
+
+_LAYER = re.compile(r"BC-([1-9]\d*)|FC-([1-9]\d*)-(\d+)")
+_POOL = "M"
+
+
+class _Layer(NamedTuple):
+    channels: int
+    halving: int
+
+
+def _parse(text: str) -> _Layer | None:
+    """Return a convolution's output channels and halving for `BC-C` or `FC-C-H`; None for `M`."""
+    if text == _POOL:
+        return None
+    found = _LAYER.fullmatch(text)
+    if found is None:
+        raise UserError(f"{text!r} is no layer: write BC-64, FC-128-3 (channels, halving) or M")
+    return _Layer(int(found[1] or found[2]), int(found[3] or 0))
+
+
+def plain_output(layers_cfg: Sequence[str], rows: int) -> tuple[int, int]:
+    """Return the channels and the rows of the map that a chain makes of frames `rows` high.
+
+    Raises:
+        UserError: the chain cannot be read, or a focal convolution cannot cut its map into strips of whole rows.
+    """
+    if not layers_cfg or layers_cfg[0] == _POOL:
+        raise UserError("the first layer must be a convolution")
+    channels = 0
+    for text in layers_cfg:
+        layer = _parse(text)
+        if layer is None:
+            rows //= 2
+        elif rows % 2**layer.halving or rows < 1:
+            raise UserError(f"{text} cuts its map into {2**layer.halving} strips, but the map is {rows} rows high")
+        else:
+            channels = layer.channels
+    return channels, rows
+
+
+class FocalConv2d(nn.Module):
+    """A convolution of each of 2^halving horizontal strips alone: what lies beyond a strip's edge is zero to it.
+
+    Args:
+        in_channels: C_in.
+        out_channels: C_out.
+        kernel: the kernel's height and width, odd; the map keeps its size.
+        halving: how many times the map is halved; 0: a plain convolution.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, halving: int) -> None:
+        super().__init__()
+        self.strips = 2**halving
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (F, C_out, H, W) for (F, C_in, H, W); H must be a multiple of the number of strips."""
+        return by_strips(self.conv, x, self.strips)
+
+
+@BACKBONES.register("Plain")
+class Plain(nn.Module):
+    """Convolutions, each followed by LeakyReLU(0.01), and halvings of the map.
+
+    The first kernel is 5x5, the others 3x3.
+
+    Args:
+        layers_cfg: the chain: `BC-C`, a convolution with C channels; `FC-C-H`, one by 2^H horizontal strips; `M`, max
+            pooling by 2.
+        in_channels: channels of the input.
+    """
+
+    def __init__(self, layers_cfg: list[str], in_channels: int = 1) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for place, layer in enumerate(map(_parse, layers_cfg)):
+            if layer is None:
+                layers.append(nn.MaxPool2d(2))
+            else:
+                convolution = FocalConv2d(in_channels, layer.channels, 3 if place else 5, layer.halving)
+                layers += [convolution, nn.LeakyReLU(inplace=True)]
+                in_channels = layer.channels
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (F, C_out, H_out, W_out) for (F, C_in, H, W)."""
+        found: torch.Tensor = self.layers(x)
+        return found

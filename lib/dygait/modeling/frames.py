@@ -1,0 +1,46 @@
+"""Frames of sequences side by side, for networks that look at each frame alone.
+
+A padded batch is packed: the frames that its sequences really have, one after the other, without the padding. Nothing
+is computed for padding, nor can it leak into a batch's statistics. N sequences, S frames, F frames in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from dygait.modeling.layers import valid_frames
+
+
+def pack(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, list[int]]:
+    """Put the frames of a batch side by side.
+
+    Args:
+        x: (N, S, ...).
+        lengths: (N,), or None where all sequences have S frames.
+
+    Returns:
+        The frames (F, ...), and how many of them are each sequence's.
+    """
+    n, frames = x.shape[:2]
+    counts = [frames] * n if lengths is None else [int(length) for length in lengths.tolist()]
+    if min(counts) == frames:
+        return x.flatten(0, 1), counts
+    assert lengths is not None
+    return x[valid_frames(lengths.to(x.device), frames)], counts
+
+
+def unpack(frames: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+    """Return (N, S, ...), zero in padding, for packed frames (F, ...): S is the largest count."""
+    if min(counts) == max(counts):
+        return frames.unflatten(0, (len(counts), counts[0]))
+    return pad_sequence(list(frames.split(list(counts))), batch_first=True)
+
+
+def sequence_max(frames: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+    """Take the largest value over each sequence's frames: packed (F, ...) to (N, ...)."""
+    if min(counts) == max(counts):
+        return unpack(frames, counts).amax(1)
+    return torch.stack([own.amax(0) for own in frames.split(list(counts))])

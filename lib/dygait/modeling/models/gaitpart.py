@@ -1,0 +1,196 @@
+"""GaitPart.
+
+Fan et al., *GaitPart: Temporal Part-based Model for Gait Recognition*, CVPR 2020, pages 14225-14233.
+N sequences, C channels, S frames, F frames in all, H x W pixels, P parts.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import ConfigDict, with_config
+from torch import nn
+from typing_extensions import NotRequired, TypedDict
+
+from dygait.errors import UserError
+from dygait.modeling.backbones.plain import Plain, plain_output
+from dygait.modeling.frames import pack, unpack
+from dygait.modeling.heads import DEFAULT_SIZE, FCSizes, Renames, size_problems, strip_problems, unequal
+from dygait.modeling.layers import SeparateFCs, initialise, valid_frames
+from dygait.modeling.output import GaitOutput
+from dygait.modeling.parts import HorizontalPooling
+from dygait.modeling.registry import MODELS
+from dygait.registry import Problem
+
+_SQUEEZE = 4
+
+
+@with_config(ConfigDict(extra="forbid", strict=True))
+class PlainCfg(TypedDict):
+    """The backbone, as OpenGait's configs give it."""
+
+    type: Literal["Plain"]
+    layers_cfg: list[str]
+    in_channels: NotRequired[int]
+
+
+def _by_parts(x: torch.Tensor, layers: nn.ModuleList) -> torch.Tensor:
+    """Convolve each part with its own layer, all in one call: (N, P, C_in, S) to (N, P, C_out, S)."""
+    weight = torch.cat([layer.get_parameter("weight") for layer in layers])
+    padding = weight.shape[2] // 2
+    return F.conv1d(x.flatten(1, 2), weight, padding=padding, groups=len(layers)).unflatten(1, (len(layers), -1))
+
+
+class MicroMotion(nn.Module):
+    """A micro-motion template builder: around each frame, the window's mean plus its maximum, weighted by attention.
+
+    The attention is a sigmoid of two 1-D convolutions over time, with parameters of their own for each part.
+
+    Args:
+        channels: C.
+        parts: P.
+        window: how many frames the template sees, odd.
+        last_kernel: how many frames the second convolution sees, odd; the first sees three.
+    """
+
+    def __init__(self, channels: int, parts: int, window: int, last_kernel: int) -> None:
+        super().__init__()
+        hidden = channels // _SQUEEZE
+        self.window = window
+        self.squeeze = nn.ModuleList(nn.Conv1d(channels, hidden, 3, bias=False) for _ in range(parts))
+        self.excite = nn.ModuleList(nn.Conv1d(hidden, channels, last_kernel, bias=False) for _ in range(parts))
+
+    def forward(self, x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+        """Return (N, P, C, S) for the same.
+
+        Args:
+            x: zero in padding.
+            valid: bool (N, 1, 1, S), true where a sequence has not ended; None: nowhere.
+        """
+        hidden = F.leaky_relu(_by_parts(x, self.squeeze), 0.01)
+        seen = x.flatten(1, 2)
+        if valid is not None:
+            hidden = hidden * valid
+            seen = x.masked_fill(~valid, -torch.inf).flatten(1, 2)
+        scores = _by_parts(hidden, self.excite).sigmoid()
+        # The mean counts what lies beyond either end of a sequence as zeros, the maximum does not see it.
+        reach = self.window // 2
+        mean = F.avg_pool1d(x.flatten(1, 2), self.window, 1, reach)
+        largest = F.max_pool1d(seen, self.window, 1, reach)
+        if valid is not None:
+            largest = largest.masked_fill(~valid.flatten(1, 2), 0)
+        return (mean + largest).view_as(x) * scores
+
+
+class TemporalFeatureAggregator(nn.Module):
+    """Add two micro-motion templates, of three and of five frames, and take the largest value over time.
+
+    Args:
+        channels: C.
+        parts: P.
+    """
+
+    def __init__(self, channels: int, parts: int) -> None:
+        super().__init__()
+        self.short = MicroMotion(channels, parts, window=3, last_kernel=1)
+        self.long = MicroMotion(channels, parts, window=5, last_kernel=3)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+        """Return (N, C, P) for (N, P, C, S), which must be zero in padding."""
+        valid = None if lengths is None else valid_frames(lengths, x.shape[3])[:, None, None]
+        motion = self.short(x, valid) + self.long(x, valid)
+        if valid is not None:
+            motion = motion.masked_fill(~valid, -torch.inf)
+        return motion.amax(3).transpose(1, 2)
+
+
+@MODELS.register("GaitPart")
+class GaitPart(nn.Module):
+    """Parts of each frame by focal convolutions, and each part's own view of its short-range motion.
+
+    No class head: triplet loss.
+
+    Args:
+        backbone_cfg: type Plain, `layers_cfg`, the chain of its layers, and `in_channels` (1).
+        SeparateFCs: the sizes of the separate FCs.
+        bin_num: numbers of horizontal strips; absent: [16].
+        input_size: [H, W] of the silhouettes that will come, for which `bin_num` is checked; absent: 64x44.
+
+    Raises:
+        UserError: the sizes do not fit together.
+    """
+
+    opengait_names: Renames = (
+        (r"^backbone\.layers\.", "Backbone.forward_block.feature."),
+        (r"^motion\.short\.", "TFA.pooling_func.conv1d3x1."),
+        (r"^motion\.long\.", "TFA.pooling_func.conv1d3x3."),
+        (r"squeeze\.(\d+)\.", r"\1.0.conv."),
+        (r"excite\.(\d+)\.", r"\1.2.conv."),
+        (r"^fcs\.", "Head."),
+    )
+
+    def __init__(
+        self,
+        backbone_cfg: PlainCfg,
+        SeparateFCs: FCSizes,
+        bin_num: list[int] | None = None,
+        input_size: list[int] | None = None,
+    ) -> None:
+        super().__init__()
+        found = self.problems(backbone_cfg, SeparateFCs, bin_num, input_size)
+        if found:
+            raise UserError("; ".join(f"{'.'.join(p.path)}: {p.message}" for p in found))
+        self.backbone = Plain(backbone_cfg["layers_cfg"], backbone_cfg.get("in_channels", 1))
+        self.pooling = HorizontalPooling(bin_num or [16])
+        self.motion = TemporalFeatureAggregator(SeparateFCs["in_channels"], SeparateFCs["parts_num"])
+        self.fcs = _separate_fcs(**SeparateFCs)
+        initialise(self)
+
+    @staticmethod
+    def problems(
+        backbone_cfg: PlainCfg,
+        SeparateFCs: FCSizes,
+        bin_num: list[int] | None = None,
+        input_size: list[int] | None = None,
+    ) -> list[Problem]:
+        """Return every reason why a network of these sizes cannot be built."""
+        found = size_problems(input_size)
+        if backbone_cfg.get("in_channels", 1) != 1:
+            found.append(Problem(("backbone_cfg", "in_channels"), "must be 1: silhouettes have one channel"))
+        if found:
+            return found
+        try:
+            channels, rows = plain_output(backbone_cfg["layers_cfg"], (input_size or DEFAULT_SIZE)[0])
+        except UserError as error:
+            return [Problem(("backbone_cfg", "layers_cfg"), str(error))]
+        bins = bin_num or [16]
+        found += strip_problems(bins, input_size, rows)
+        found += unequal("SeparateFCs", SeparateFCs, {"in_channels": channels, "parts_num": sum(bins)})
+        if channels < _SQUEEZE:
+            found.append(Problem(("backbone_cfg", "layers_cfg"), f"must end with at least {_SQUEEZE} channels"))
+        return found
+
+    def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
+        """Embed sequences.
+
+        Args:
+            silhouettes: float (N, S, H, W) in 0..1, S at least 1.
+            lengths: (N,), each from 1 to S; frames after a sequence's length are ignored. None: all have S frames.
+
+        Returns:
+            Embeddings (N, C, P), no logits, inference features: the embeddings.
+        """
+        frames, counts = pack(silhouettes, lengths)
+        strips = self.pooling(self.backbone(frames.unsqueeze(1)))  # (F, C, P)
+        parts = unpack(strips, counts).permute(0, 3, 2, 1)  # (N, P, C, S)
+        if min(counts) == max(counts):
+            lengths = None
+        elif lengths is not None:
+            lengths = lengths.to(silhouettes.device)
+        embeddings = self.fcs(self.motion(parts, lengths))
+        return GaitOutput(embeddings, None, embeddings)
+
+
+_separate_fcs = SeparateFCs  # the constructor's keyword, a key of the YAML, has the layer's name

@@ -1,0 +1,117 @@
+"""GaitSet.
+
+Chao et al., *GaitSet: Regarding Gait as a Set for Cross-View Gait Recognition*, AAAI 2019,
+https://arxiv.org/abs/1811.06186. N sequences, C channels, S frames, F frames in all, H x W pixels, P parts.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from dygait.errors import UserError
+from dygait.modeling.frames import pack, sequence_max
+from dygait.modeling.heads import DEFAULT_SIZE, FCSizes, Renames, size_problems, strip_problems, unequal
+from dygait.modeling.layers import SeparateFCs, initialise
+from dygait.modeling.output import GaitOutput
+from dygait.modeling.parts import HorizontalPooling
+from dygait.modeling.registry import MODELS
+from dygait.registry import Problem
+
+_BINS = [16, 8, 4, 2, 1]
+
+
+def _block(in_channels: int, out_channels: int, kernel: int, pool: bool) -> nn.Sequential:
+    """Two convolutions, the first of the given kernel, with LeakyReLU(0.01), and a halving of the map."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False),
+        nn.LeakyReLU(inplace=True),
+        nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+        nn.LeakyReLU(inplace=True),
+    ]
+    return nn.Sequential(*layers, nn.MaxPool2d(2)) if pool else nn.Sequential(*layers)
+
+
+@MODELS.register("GaitSet")
+class GaitSet(nn.Module):
+    """Gait as a set of frames: each is looked at alone, and the set's largest values are kept, at three depths.
+
+    Set pooling is the maximum over frames, so their order does not matter. The pooled maps of the three depths meet in
+    a second, global pipeline, whose last map is pooled into strips beside the frames' own. No class head: triplet loss.
+
+    Args:
+        in_channels: four numbers: of the input (1), and of the three blocks.
+        SeparateFCs: the sizes of the separate FCs; parts_num is twice the sum of `bin_num`.
+        bin_num: numbers of horizontal strips, for either pipeline.
+        input_size: [H, W] of the silhouettes that will come, for which `bin_num` is checked; absent: 64x44.
+
+    Raises:
+        UserError: the sizes do not fit together.
+    """
+
+    opengait_names: Renames = (
+        (r"^(set_block\d\.)(\d)\.", r"\1forward_block.\2.conv."),
+        (r"^(gl_block\d\.\d)\.", r"\1.conv."),
+        (r"^fcs\.", "Head."),
+    )
+
+    def __init__(
+        self,
+        in_channels: list[int],
+        SeparateFCs: FCSizes,
+        bin_num: list[int] = _BINS,
+        input_size: list[int] | None = None,
+    ) -> None:
+        super().__init__()
+        found = self.problems(in_channels, SeparateFCs, bin_num, input_size)
+        if found:
+            raise UserError("; ".join(f"{'.'.join(p.path)}: {p.message}" for p in found))
+        c0, c1, c2, c3 = in_channels
+        self.set_block1 = _block(c0, c1, 5, pool=True)
+        self.set_block2 = _block(c1, c2, 3, pool=True)
+        self.set_block3 = _block(c2, c3, 3, pool=False)
+        self.gl_block2 = _block(c1, c2, 3, pool=True)
+        self.gl_block3 = _block(c2, c3, 3, pool=False)
+        self.pooling = HorizontalPooling(bin_num)
+        self.fcs = _separate_fcs(**SeparateFCs)
+        initialise(self)
+
+    @staticmethod
+    def problems(
+        in_channels: list[int],
+        SeparateFCs: FCSizes,
+        bin_num: list[int] = _BINS,
+        input_size: list[int] | None = None,
+    ) -> list[Problem]:
+        """Return every reason why a network of these sizes cannot be built."""
+        found = size_problems(input_size)
+        if len(in_channels) != 4 or in_channels[0] != 1 or min(in_channels) < 1:
+            found.append(Problem(("in_channels",), f"takes 1 and three positive numbers, got {in_channels}"))
+        if found:
+            return found
+        found += strip_problems(bin_num, input_size, (input_size or DEFAULT_SIZE)[0] // 4)
+        wanted = {"in_channels": in_channels[-1], "parts_num": 2 * sum(bin_num)}
+        return found + unequal("SeparateFCs", SeparateFCs, wanted)
+
+    def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
+        """Embed sequences.
+
+        Args:
+            silhouettes: float (N, S, H, W) in 0..1, S at least 1.
+            lengths: (N,), each from 1 to S; frames after a sequence's length are ignored. None: all have S frames.
+
+        Returns:
+            Embeddings (N, C, P), no logits, inference features: the embeddings.
+        """
+        frames, counts = pack(silhouettes, lengths)
+        frames = self.set_block1(frames.unsqueeze(1))  # (F, c1, H / 2, W / 2)
+        whole = self.gl_block2(sequence_max(frames, counts))  # (N, c2, H / 4, W / 4)
+        frames = self.set_block2(frames)
+        whole = self.gl_block3(whole + sequence_max(frames, counts))
+        sets = sequence_max(self.set_block3(frames), counts)
+        parts = torch.cat([self.pooling(sets), self.pooling(whole + sets)], 2)
+        embeddings = self.fcs(parts)
+        return GaitOutput(embeddings, None, embeddings)
+
+
+_separate_fcs = SeparateFCs  # the constructor's keyword, a key of the YAML, has the layer's name

@@ -1,0 +1,65 @@
+"""Horizontal parts: pooling by strips, and convolutions that stay inside a strip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from dygait.errors import UserError
+
+
+class HorizontalPooling(nn.Module):
+    """Cut the map into horizontal strips and add each strip's mean and its largest value.
+
+    Fu et al., *Horizontal Pyramid Matching for Person Re-identification*, AAAI 2019.
+
+    Args:
+        bin_num: numbers of strips, one pooling each; their sum is P.
+    """
+
+    def __init__(self, bin_num: Sequence[int]) -> None:
+        super().__init__()
+        self.bin_num = list(bin_num)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (N, C, P) for (N, C, H, W); H must be a multiple of every number of strips."""
+        refuse_unfit_rows(x.shape[2], self.bin_num)
+        strips = (x.unflatten(2, (b, -1)).flatten(3) for b in self.bin_num)
+        return torch.cat([s.mean(3) + s.amax(3) for s in strips], 2)
+
+
+def by_strips(layer: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, strips: int) -> torch.Tensor:
+    """Apply a layer to each horizontal strip alone, as if the others did not exist.
+
+    The strips become sequences of a batch: one call computes all.
+
+    Args:
+        layer: keeps the size of what it takes but for the channels: a padded convolution.
+        x: (N, C, ..., H, W).
+        strips: how many there are, a divisor of H.
+
+    Returns:
+        (N, C_out, ..., H, W).
+    """
+    if strips == 1:
+        return layer(x)
+    rows = x.dim() - 2
+    refuse_unfit_rows(x.shape[rows], [strips])
+    apart = x.unflatten(rows, (strips, -1)).movedim(rows, 1).flatten(0, 1)
+    return layer(apart).unflatten(0, (len(x), strips)).movedim(1, rows).flatten(rows, rows + 1)
+
+
+def refuse_unfit_rows(rows: int, strips: Sequence[int]) -> None:
+    """Refuse a map that does not divide into strips of whole rows.
+
+    Raises:
+        UserError: some number of strips does not divide `rows`.
+    """
+    unfit = [b for b in strips if rows % b]
+    if unfit:
+        raise UserError(
+            f"model_cfg: the silhouettes give features {rows} rows high, which do not divide into {unfit} strips; set "
+            f"input_size and bin_num to fit the data"
+        )

@@ -1,0 +1,105 @@
+"""Strips: pooling and convolutions against plain loops."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from dygait.errors import UserError
+from dygait.modeling.backbones.plain import FocalConv2d, Plain, plain_output
+from dygait.modeling.models.gaitgl import GLConv
+from dygait.modeling.parts import HorizontalPooling, by_strips
+from reference.convolutions import convolve_by_strips, mean_plus_max
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def leaky(x: torch.Tensor) -> torch.Tensor:
+    return torch.where(x > 0, x, 0.01 * x)
+
+
+def test_horizontal_pooling() -> None:
+    x = random(2, 3, 4, 5)
+    found = HorizontalPooling([4, 2, 1])(x)
+    assert found.shape == (2, 3, 7)
+    for n in range(2):
+        for c in range(3):
+            assert found[n, c].tolist() == pytest.approx(mean_plus_max(x[n, c], [4, 2, 1]))
+
+
+@pytest.mark.parametrize(("halving", "kernel"), [(0, 3), (1, 3), (2, 3), (1, 5)])
+def test_focal_convolution(halving: int, kernel: int) -> None:
+    layer = FocalConv2d(2, 3, kernel, halving).double()
+    x = random(2, 2, 4, 3)
+    wanted = [convolve_by_strips(one[:, None], layer.conv.weight[:, :, None], 2**halving)[:, 0] for one in x]
+    torch.testing.assert_close(layer(x), torch.stack(wanted))
+
+
+@pytest.mark.parametrize("stack", [False, True])
+@pytest.mark.parametrize("strips", [1, 2, 4])
+def test_global_local_convolution(strips: int, stack: bool) -> None:
+    layer = GLConv(2, 3, strips, stack).double()
+    x, lengths = random(2, 2, 4, 4, 3), torch.tensor([4, 3])
+    x[1, :, 3] = 0
+    found = layer(x, lengths)
+    for n, length in enumerate(lengths):
+        whole = convolve_by_strips(x[n, :, :length], layer.conv_global.weight, 1)
+        local = convolve_by_strips(x[n, :, :length], layer.conv_local.weight, strips)
+        wanted = torch.cat([leaky(whole), leaky(local)], 2) if stack else leaky(whole) + leaky(local)
+        torch.testing.assert_close(found[n, :, :length], wanted)
+    assert not found[1, :, 3].any(), "zero in padding"
+
+
+def test_strips_do_not_see_each_other() -> None:
+    layer, x = FocalConv2d(1, 2, 3, 1).double(), random(1, 1, 6, 4)
+    other = x.clone()
+    other[:, :, 3:] = random(1, 1, 3, 4, seed=1)
+    assert torch.equal(layer(x)[:, :, :3], layer(other)[:, :, :3])
+    assert not torch.equal(layer(x)[:, :, 3:], layer(other)[:, :, 3:])
+
+
+def test_rows_that_do_not_divide_are_refused() -> None:
+    with pytest.raises(UserError, match=r"6 rows high, which do not divide into \[4\] strips"):
+        HorizontalPooling([2, 4])(random(1, 1, 6, 2))
+    with pytest.raises(UserError, match=r"6 rows high"):
+        by_strips(nn.Identity(), random(1, 1, 6, 2), 4)
+
+
+class TestPlain:
+    LAYERS = ("BC-3", "M", "FC-4-2", "FC-5-1", "M", "BC-6")
+
+    def test_layers(self) -> None:
+        made = Plain(list(self.LAYERS))
+        convolutions = [layer for layer in made.layers if isinstance(layer, FocalConv2d)]
+        assert [tuple(c.conv.weight.shape) for c in convolutions] == [
+            (3, 1, 5, 5), (4, 3, 3, 3), (5, 4, 3, 3), (6, 5, 3, 3),
+        ]  # fmt: skip
+        assert [c.strips for c in convolutions] == [1, 4, 2, 1]
+        assert made(torch.zeros(2, 1, 16, 12)).shape == (2, 6, 4, 3)
+        assert plain_output(self.LAYERS, 16) == (6, 4)
+
+    def test_computes_what_it_says(self) -> None:
+        made, x = Plain(["BC-2", "M", "FC-3-1"]).double(), random(1, 1, 8, 6)
+        first, second = (m.conv.weight[:, :, None] for m in made.layers if isinstance(m, FocalConv2d))
+        wanted = leaky(convolve_by_strips(x[0, :, None], first, 1))
+        wanted = torch.stack([wanted[..., i::2, j::2] for i in (0, 1) for j in (0, 1)]).amax(0)
+        wanted = leaky(convolve_by_strips(wanted, second, 2))
+        torch.testing.assert_close(made(x)[0], wanted[:, 0])
+
+    @pytest.mark.parametrize(
+        ("layers", "message"),
+        [
+            (["BC-4", "FC-8"], "'FC-8' is no layer"),
+            (["BC-0"], "'BC-0' is no layer"),
+            (["XX-4-1"], "'XX-4-1' is no layer"),
+            ([], "first layer must be a convolution"),
+            (["M", "BC-4"], "first layer must be a convolution"),
+            (["BC-4", "M", "FC-4-4"], "FC-4-4 cuts its map into 16 strips, but the map is 8 rows high"),
+        ],
+    )
+    def test_refusals(self, layers: list[str], message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            plain_output(layers, 16)
