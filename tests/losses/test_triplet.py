@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dygait.errors import UserError
 from dygait.losses import build_loss
@@ -39,6 +41,27 @@ def test_equals_the_loops(case: str, exclude_self: bool, margin: float, spread: 
     for name, value in statistics.items():
         assert value.item() == pytest.approx(getattr(expected, name), abs=1e-12), name
         assert not value.requires_grad
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_equals_the_loops_whatever_comes(data: st.DataObject) -> None:
+    """Few labels, and coordinates on a grid: many distances are equal, and many triplets exactly at the margin."""
+    labels = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=7))
+    numbers = st.lists(st.integers(-2, 2), min_size=len(labels) * 2, max_size=len(labels) * 2)
+    x = torch.tensor(data.draw(numbers), dtype=torch.float64).reshape(len(labels), 1, 2)
+    margin, exclude_self = data.draw(st.sampled_from([0.0, 0.25, 1.0])), data.draw(st.booleans())
+    loss, statistics = TripletLoss(margin, exclude_self)(x, torch.tensor(labels))
+    expected = losses.triplet(x.tolist(), labels, margin, exclude_self)
+    assert loss.item() == pytest.approx(expected.loss, abs=1e-12)
+    assert statistics["loss_num"].item() == pytest.approx(expected.loss_num)
+    assert statistics["hard_loss"].item() == pytest.approx(expected.hard_loss, abs=1e-12)
+
+
+def test_what_is_not_a_number_is_not_hidden() -> None:
+    x = embeddings(6)
+    x[1] = torch.nan
+    assert TripletLoss()(x, torch.tensor(LABELS["even"]))[0].isnan()
 
 
 def test_the_cases_are_not_all_alike() -> None:

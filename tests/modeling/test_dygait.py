@@ -124,6 +124,18 @@ def test_both_forms_of_the_dam_give_the_same_network(variant: str) -> None:
         torch.testing.assert_close(plain(walks, lengths).inference, fast(walks, lengths).inference, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_checkpointing_changes_no_gradient(variant: str) -> None:
+    results = []
+    for checkpointing in (False, True):
+        made = network(variant, norm="batch", checkpointing=checkpointing).train()
+        output = made(silhouettes(3, 7), torch.tensor([7, 3, 5]))
+        (output.embeddings.square().mean() + output.logits.square().mean()).backward()
+        results.append({**{k: p.grad for k, p in made.named_parameters()}, **dict(made.named_buffers())})
+    for name, value in results[0].items():
+        torch.testing.assert_close(results[1][name], value, atol=0, rtol=0, msg=name)
+
+
 class TestHeads:
     @pytest.mark.parametrize("variant", VARIANTS)
     @pytest.mark.parametrize("head", HEADS)

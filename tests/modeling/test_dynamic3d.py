@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import pytest
 import torch
 
+from dygait.modeling import winograd
 from dygait.modeling.backbones.dynamic3d import DeepBackbone, DynamicAugmentation, Form, Norm, ShallowBackbone
 from dygait.modeling.layers import zero_padding
 from reference import dam
@@ -141,3 +144,132 @@ def test_backbones(form: Form, norm: Norm) -> None:
         assert kept.tolist() == [2, 1, 1]
         assert (16 // 2**made.pools, 12 // 2**made.pools) == features.shape[3:]
         assert not features[1:, :, 1].any()
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize("channels", [(1, 4), (4, 4), (4, 6)])
+@pytest.mark.parametrize(("frames", "lengths"), [(10, None), (5, [5, 2, 4])])
+def test_by_winograd_all_is_the_same(
+    monkeypatch: pytest.MonkeyPatch, norm: Norm, channels: tuple[int, int], frames: int, lengths: list[int] | None
+) -> None:
+    """The shape classes of both networks in small: wherever Winograd's form is chosen, at 1e-5 of the plain one."""
+    counts = None if lengths is None else torch.tensor(lengths)
+    x = zero_padding(walk(3, channels[0], frames, 6, 5, torch.float32), counts)
+    results: list[list[torch.Tensor]] = []
+    for form in FORMS:
+        monkeypatch.setattr(winograd, "_FEWEST_CHANNELS", (1, 1) if form == "fast" else (99, 99))
+        made, leaf = module(*channels, norm, form, torch.float32), x.clone().requires_grad_()
+        found = made(zero_padding(leaf, counts), counts)
+        found.square().mean().backward()
+        with torch.no_grad():
+            tested = made.eval()(x, counts)
+        results.append([found.detach(), tested, leaf.grad, *(p.grad for p in made.parameters())])  # type: ignore[list-item]
+    for plain, fast in zip(*results, strict=True):
+        # A BatchNorm's gradients are what is left of sums that cancel.
+        size = max(float(plain.abs().max()), 0.1 if norm == "batch" else 0.01)
+        assert float((fast - plain).abs().max()) <= 1e-5 * size
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_half_precision(form: Form, norm: Norm) -> None:
+    """Under autocast: within a few roundings of bfloat16, in training and with prepared weights."""
+    made, x = module(3, 4, norm, form, torch.float32), walk(2, 3, 5, dtype=torch.float32)
+    exact = module(3, 4, norm, "plain", torch.float32)
+    for mode in (True, False):
+        made.train(mode), exact.train(mode)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            found = made(x).float()
+        with torch.no_grad():
+            expected = exact(x)
+        assert float((found - expected).abs().max()) <= 0.05 * float(expected.abs().max())
+
+
+@pytest.mark.parametrize(("norm", "lengths"), [("batch", None), ("none", [5, 3])])
+def test_compiled_without_a_break_it_is_the_same(norm: Norm, lengths: list[int] | None) -> None:
+    counts = None if lengths is None else torch.tensor(lengths)
+    x = zero_padding(walk(2, 2, 5, dtype=torch.float32), counts)
+    results = []
+    for compiled in (False, True):
+        made = module(2, 3, norm, "fast", torch.float32)
+        call = torch.compile(made, backend="aot_eager", fullgraph=True) if compiled else made
+        leaf = x.clone().requires_grad_()
+        found = call(leaf, counts)
+        found.square().sum().backward()
+        results.append([found.detach(), leaf.grad, *(p.grad for p in made.parameters())])
+    for eager, compiled_ in zip(*results, strict=True):
+        torch.testing.assert_close(compiled_, eager, atol=1e-4, rtol=1e-5)
+
+
+class TestPreparedWeights:
+    """At inference weights are summed, and BatchNorms folded into them, once: until something changes."""
+
+    CHANGES: ClassVar[dict[str, Callable[[DynamicAugmentation], object]]] = {
+        "a step": lambda m: torch.optim.SGD(m.parameters(), 0.1).step(),
+        "state": lambda m: m.load_state_dict({k: v * 2 for k, v in m.state_dict().items()}),
+        "in place": lambda m: m.stage1.conv_dynamic.weight.detach().mul_(2),
+        "behind its back, then train and eval": lambda m: (m.stage2.conv_dynamic.weight.data.mul_(2), m.train().eval()),
+        "other precision": lambda m: m.double().float().stage2.conv_global.weight.data.mul_(2),
+        "statistics": lambda m: [b.mul_(2) for b in m.buffers() if b.is_floating_point()],
+    }
+
+    @pytest.mark.parametrize("inference", [torch.no_grad, torch.inference_mode])
+    def test_once(self, monkeypatch: pytest.MonkeyPatch, inference: Any) -> None:
+        made, x = module(2, 3, "batch", "fast", torch.float32).eval(), walk(2, 2, 5, dtype=torch.float32)
+        with inference():
+            before = made(x)
+        monkeypatch.setattr(type(made.stage1), "_weights", lambda *_, **__: pytest.fail("computed again"))
+        with torch.no_grad():
+            assert torch.equal(made(x), before)
+
+    @pytest.mark.parametrize("change", CHANGES)
+    def test_what_changes_is_seen(self, change: str) -> None:
+        made, x = module(2, 3, "batch", "fast", torch.float32).eval(), walk(2, 2, 5, dtype=torch.float32)
+        with torch.no_grad():
+            made(x)
+        for parameter in made.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        self.CHANGES[change](made)
+        plain = DynamicAugmentation(2, 3, "batch", "plain").eval()
+        plain.load_state_dict(made.state_dict())
+        with torch.no_grad():
+            torch.testing.assert_close(made(x), plain(x), atol=1e-4, rtol=1e-4)
+
+    def test_a_copy_has_its_own(self) -> None:
+        made, x = module(2, 3, "none", "fast", torch.float32).eval(), walk(2, 2, 5, dtype=torch.float32)
+        with torch.no_grad():
+            before = made(x)
+            copied = copy.deepcopy(made)
+            copied.stage1.conv_global.weight.mul_(3)
+            assert torch.equal(made(x), before)
+            assert not torch.equal(copied(x), before)
+
+    def test_training_keeps_nothing(self) -> None:
+        made, x = module(2, 3, "none", "fast", torch.float32), walk(2, 2, 5, dtype=torch.float32)
+        made(x)
+        assert made.stage1._prepared is None
+        with torch.no_grad():
+            made.eval()(x)
+        assert made.stage1._prepared is not None
+        made.train()
+        assert made.stage1._prepared is None
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_checkpointing_changes_nothing(norm: Norm) -> None:
+    """Gradients and running statistics are equal, and less is kept for the backward pass."""
+    lengths = torch.tensor([9, 7])
+    x = zero_padding(walk(2, 1, 9, 16, 12, torch.float32), lengths)
+    results, kept = [], []
+    for checkpointing in (False, True):
+        torch.manual_seed(3)
+        made = ShallowBackbone([2, 3, 4], norm, "fast", checkpointing)
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, s=sizes: (s.append(t.numel()), t)[1], lambda t: t):
+            found = made(x, lengths)[0]
+        found.square().sum().backward()
+        kept.append(sum(sizes))
+        results.append([found.detach(), *(p.grad for p in made.parameters()), *made.buffers()])
+    assert kept[1] < kept[0] / 2
+    for plain, again in zip(*results, strict=True):
+        torch.testing.assert_close(again, plain, atol=0, rtol=0)

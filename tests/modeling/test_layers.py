@@ -213,6 +213,38 @@ class TestSeparateBNNecks:
             layer.fc_bin.mul_(3)
         torch.testing.assert_close(layer(5 * x), before, atol=1e-6, rtol=0)
 
+    def test_gradient(self) -> None:
+        torch.manual_seed(0)
+        layer, x = layers.SeparateBNNecks(2, 3, 5).double(), random(4, 3, 2).requires_grad_()
+
+        def logits(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+            return torch.func.functional_call(layer, {"fc_bin": weight}, (x,))
+
+        assert torch.autograd.gradcheck(logits, (x, layer.fc_bin))
+
+    @pytest.mark.parametrize("half", [False, True])
+    def test_gradient_is_that_of_normalised_weights(self, half: bool) -> None:
+        torch.manual_seed(0)
+        layer, x = layers.SeparateBNNecks(3, 8, 6), random(5, 8, 3, dtype=torch.float32)
+        found = []
+        for plain in (False, True):
+            leaf = x.clone().requires_grad_()
+            layer.zero_grad()
+            if plain:
+                n, c, p = leaf.shape
+                normed = nn.functional.normalize(layer.bn1d(leaf.reshape(n, c * p)).reshape(n, c, p), dim=1)
+                logits = torch.einsum("ncp,pck->nkp", normed, nn.functional.normalize(layer.fc_bin, dim=1))
+            else:
+                with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                    logits = layer(leaf)
+            logits.square().sum().backward()
+            assert leaf.grad is not None
+            assert layer.fc_bin.grad is not None
+            found.append((logits.detach(), leaf.grad, layer.fc_bin.grad.clone()))
+        for mine, plainly in zip(*found, strict=True):
+            assert mine.dtype == torch.float32
+            assert float((mine - plainly).abs().max()) <= (0.03 if half else 1e-5) * float(plainly.abs().max())
+
 
 def test_initialise() -> None:
     torch.manual_seed(0)

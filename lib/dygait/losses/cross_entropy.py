@@ -44,8 +44,10 @@ class CrossEntropyLoss(Loss):
             The loss; and `loss`, and `accuracy` in 0..1 where it is asked for.
         """
         with torch.autocast(outputs.device.type, enabled=False):
-            logits = (outputs if outputs.dtype == torch.float64 else outputs.float()) * self.scale
-            target = labels[:, None].expand(-1, logits.shape[2])
+            # One row for each part of each sequence: a model that computes part by part has them so in memory.
+            rows = outputs.permute(2, 0, 1).flatten(0, 1)
+            logits = (rows if rows.dtype == torch.float64 else rows.float()) * self.scale
+            target = labels.repeat(outputs.shape[2])
             loss = F.cross_entropy(logits, target, label_smoothing=self.smoothing)
         statistics = {"loss": loss.detach()}
         if self.log_accuracy:

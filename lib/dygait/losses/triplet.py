@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
 
 from dygait.losses.base import LOSSES, Loss, Statistics
 
@@ -20,6 +23,40 @@ def pairwise_distance(x: torch.Tensor) -> torch.Tensor:
     difference = sums - 2 * gram
     meaningful = ~(difference <= sums * (8 * torch.finfo(x.dtype).eps))  # written so that NaN stays NaN
     return torch.where(meaningful, difference, 1.0).sqrt() * meaningful
+
+
+class _Violations(torch.autograd.Function):
+    """Sum relu(d(a, p) - d(a, n) + margin) over all triplets of a part, and count those that are not zero.
+
+    Without making a number for each of the N^3 triplets: of an anchor's negatives, sorted, those that are nearer than
+    a positive and the margin come first, so that a search counts them, and a running sum adds their distances up. The
+    gradient of a distance is how many triplets it is in.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, distance: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, margin: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return total and count, each (P,), for distances (P, N, N) and masks (N, N)."""
+        reach = distance + margin
+        nearest_first = distance.masked_fill(~negative, torch.inf).sort(2).values
+        of_positive = torch.searchsorted(nearest_first, reach) * positive
+        # In float64: the difference of two sums over many distances may be small.
+        running = F.pad(nearest_first.masked_fill(nearest_first == torch.inf, 0).double().cumsum(2), (1, 0))
+        sums = of_positive * reach.double() - running.gather(2, of_positive)
+        total = torch.where(positive, sums, 0).sum((1, 2)).to(distance.dtype)
+        reaches = reach.masked_fill(~positive, -torch.inf).sort(2).values
+        of_negative = (distance.shape[2] - torch.searchsorted(reaches, distance, right=True)) * negative
+        ctx.save_for_backward((of_positive - of_negative).to(distance.dtype))
+        count = of_positive.sum((1, 2))
+        ctx.mark_non_differentiable(count)
+        return total, count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (counts,) = ctx.saved_tensors
+        return counts * gradient[:, None, None], None, None, None
 
 
 @LOSSES.register("TripletLoss")
@@ -63,11 +100,8 @@ class TripletLoss(Loss):
             positive = (
                 same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device) if self.exclude_self else same
             )
-            # All pairs of a row: (P, N, N, 1) positives, (P, N, 1, N) negatives; masks, so that labels may be uneven.
-            triplets = positive[:, :, None] & ~same[:, None, :]
-            violation = F.relu(distance.unsqueeze(3) - distance.unsqueeze(2) + self.margin) * triplets
-            count = (violation.detach() > 0).sum((1, 2, 3))
-            per_part = violation.sum((1, 2, 3)) / count.clamp(min=1)
+            total, count = _Violations.apply(distance, positive, ~same, self.margin)
+            per_part = total / count.clamp(min=1)
             loss = per_part.mean()
             with torch.no_grad():
                 farthest = distance.masked_fill(~positive, -torch.inf).amax(2)

@@ -8,10 +8,12 @@ would at the end of a sequence alone; so a sequence has the same embedding alone
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 
 def valid_frames(lengths: torch.Tensor, frames: int) -> torch.Tensor:
@@ -46,7 +48,7 @@ def repeat_short(silhouettes: torch.Tensor, lengths: torch.Tensor | None) -> tup
 
     Args:
         silhouettes: (N, S, H, W), zero in padding.
-        lengths: (N,) or None.
+        lengths: (N,) or None; on the host, where reading them waits for no device.
 
     Returns:
         Silhouettes with at least three frames, and their lengths.
@@ -61,7 +63,7 @@ def repeat_short(silhouettes: torch.Tensor, lengths: torch.Tensor | None) -> tup
     place = torch.arange(target, device=lengths.device).expand(len(lengths), target)
     source = torch.where((lengths < 3)[:, None], place % lengths[:, None], place.clamp(max=frames - 1))
     rows = torch.arange(len(lengths), device=lengths.device)[:, None]
-    keep = valid_frames(repeated, target)[:, :, None, None].to(silhouettes.dtype)
+    keep = valid_frames(repeated, target)[:, :, None, None].to(silhouettes)
     return silhouettes[rows, source] * keep, repeated
 
 
@@ -200,7 +202,38 @@ class SeparateBNNecks(nn.Module):
         """Return cosine logits (N, K, P), in -1..1, for features (N, C, P)."""
         n, c, p = x.shape
         normed = F.normalize(self.bn1d(x.reshape(n, c * p)).reshape(n, c, p), dim=1)
-        return torch.einsum("ncp,pck->nkp", normed, F.normalize(self.fc_bin, dim=1))
+        return _Cosines.apply(normed.permute(2, 0, 1), self.fc_bin).permute(1, 2, 0)
+
+
+class _Cosines(torch.autograd.Function):
+    """Products of unit vectors (P, N, C) with the columns of a weight (P, C, K), over the columns' lengths: (P, N, K).
+
+    The products are divided, not the columns: at the size of GREW a normalised copy of the weight has 317 million
+    numbers, and its gradient as many. Backward makes one tensor of that size, the gradient itself.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        kind = x.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+        x, factor = x.to(dtype), torch.linalg.vector_norm(weight, dim=1, keepdim=True).clamp(min=1e-12).reciprocal()
+        rounded = weight.to(dtype)
+        cosines = torch.bmm(x, rounded).to(weight.dtype).mul_(factor)
+        ctx.save_for_backward(x, weight, rounded, factor, cosines)
+        return cosines
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, weight, rounded, factor, cosines = ctx.saved_tensors
+        scaled = (gradient * factor).to(x.dtype)
+        for_x = torch.bmm(scaled, rounded.transpose(1, 2)) if ctx.needs_input_grad[0] else None
+        for_weight = None
+        if ctx.needs_input_grad[1]:
+            for_weight = torch.bmm(x.transpose(1, 2), scaled).to(weight.dtype)
+            along = (gradient * cosines).sum(1, keepdim=True) * factor.square()
+            for_weight.addcmul_(weight, along, value=-1)  # what only makes a column longer changes no cosine
+        return for_x, for_weight
 
 
 def initialise(model: nn.Module) -> None:

@@ -6,12 +6,14 @@ N sequences, C channels, S frames, H x W pixels; `lengths` as in `dygait.modelin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from dygait.modeling import winograd
 from dygait.modeling.layers import (
@@ -205,10 +207,19 @@ class DynamicAugmentation(nn.Module):
         out_channels: C_out.
         norm: as in `DynamicStage`.
         form: as in `DynamicStage`.
+        checkpointing: in training keep only the input, and compute the rest again in the backward pass.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, norm: Norm = "none", form: Form = "fast") -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        norm: Norm = "none",
+        form: Form = "fast",
+        checkpointing: bool = False,
+    ) -> None:
         super().__init__()
+        self.checkpointing = checkpointing
         self.stage1 = DynamicStage(in_channels, out_channels, 1, norm, form)
         self.stage2 = DynamicStage(out_channels, out_channels, 3, norm, form)
         self.shortcut = (
@@ -217,8 +228,32 @@ class DynamicAugmentation(nn.Module):
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """Return (N, C_out, S, H, W), zero in padding, for (N, C_in, S, H, W), which must be zero in padding."""
+        if self.checkpointing and torch.is_grad_enabled():
+            found: torch.Tensor = checkpoint(
+                self._compute, x, lengths, use_reentrant=False,
+                context_fn=lambda: (nullcontext(), _statistics_as_they_are(self)),
+            )  # fmt: skip
+            return found
+        return self._compute(x, lengths)
+
+    def _compute(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         between = zero_padding(self.stage1(x, lengths), lengths)
         return zero_padding(self.stage2(between, lengths) + self.shortcut(x), lengths)
+
+
+@contextmanager
+def _statistics_as_they_are(module: nn.Module) -> Iterator[None]:
+    """Compute again without counting the batch again in the running statistics of BatchNorms."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+        norm.num_batches_tracked = None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone()
+    try:
+        yield
+    finally:
+        for norm, (momentum, counted) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, counted
 
 
 def _halve(x: torch.Tensor) -> torch.Tensor:
@@ -233,20 +268,23 @@ class DeepBackbone(nn.Module):
         channels: [c0, c1, c2, c3].
         norm: as in `DynamicStage`.
         form: as in `DynamicStage`.
+        checkpointing: as in `DynamicAugmentation`.
     """
 
     depth = 4
     pools = 2
 
-    def __init__(self, channels: Sequence[int], norm: Norm = "none", form: Form = "fast") -> None:
+    def __init__(
+        self, channels: Sequence[int], norm: Norm = "none", form: Form = "fast", checkpointing: bool = False
+    ) -> None:
         super().__init__()
         c0, c1, c2, c3 = channels
-        self.dam0 = DynamicAugmentation(1, c0, norm, form)
-        self.dam1 = DynamicAugmentation(c0, c1, norm, form)
+        self.dam0 = DynamicAugmentation(1, c0, norm, form, checkpointing)
+        self.dam1 = DynamicAugmentation(c0, c1, norm, form, checkpointing)
         self.lta = LocalTemporalAggregation(c1)
-        self.dam2 = DynamicAugmentation(c1, c2, norm, form)
-        self.dam3 = DynamicAugmentation(c2, c3, norm, form)
-        self.dam4 = DynamicAugmentation(c3, c3, norm, form)
+        self.dam2 = DynamicAugmentation(c1, c2, norm, form, checkpointing)
+        self.dam3 = DynamicAugmentation(c2, c3, norm, form, checkpointing)
+        self.dam4 = DynamicAugmentation(c3, c3, norm, form, checkpointing)
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> Features:
         """Return (N, c3, S // 3, H // 4, W // 4) and its lengths for (N, 1, S, H, W), S at least 3."""
@@ -264,19 +302,22 @@ class ShallowBackbone(nn.Module):
         channels: [c0, c1, c2].
         norm: as in `DynamicStage`; the first convolution has none.
         form: as in `DynamicStage`.
+        checkpointing: as in `DynamicAugmentation`.
     """
 
     depth = 3
     pools = 1
 
-    def __init__(self, channels: Sequence[int], norm: Norm = "none", form: Form = "fast") -> None:
+    def __init__(
+        self, channels: Sequence[int], norm: Norm = "none", form: Form = "fast", checkpointing: bool = False
+    ) -> None:
         super().__init__()
         c0, c1, c2 = channels
         self.conv0 = nn.Conv3d(1, c0, 3, padding=1, bias=False)
         self.lta = LocalTemporalAggregation(c0)
-        self.dam0 = DynamicAugmentation(c0, c1, norm, form)
-        self.dam1 = DynamicAugmentation(c1, c2, norm, form)
-        self.dam2 = DynamicAugmentation(c2, c2, norm, form)
+        self.dam0 = DynamicAugmentation(c0, c1, norm, form, checkpointing)
+        self.dam1 = DynamicAugmentation(c1, c2, norm, form, checkpointing)
+        self.dam2 = DynamicAugmentation(c2, c2, norm, form, checkpointing)
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> Features:
         """Return (N, c2, S // 3, H // 2, W // 2) and its lengths for (N, 1, S, H, W), S at least 3."""
