@@ -6,6 +6,7 @@ Nothing else in DyGait asks which. Every function is safe in a single process th
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
@@ -23,6 +24,12 @@ from dygait.machine import available_cores
 T = TypeVar("T")
 
 _COMPRESSION = {"float16": (fp16_compress_hook, torch.float16), "bfloat16": (bf16_compress_hook, torch.bfloat16)}
+# Newer versions of PyTorch have another name for it.
+_SYNC_BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel).parameters
+)
 
 
 def rank() -> int:
@@ -212,25 +219,25 @@ def data_parallel(
         compression: `float16` or `bfloat16`: exchange gradients in this type.
 
     Raises:
-        UserError: the backend cannot add numbers of that type.
+        UserError: the backend does not exchange numbers of that type.
     """
     model = DistributedDataParallel(
         network,
         device_ids=[device] if device.type == "cuda" else None,
         find_unused_parameters=find_unused,
         gradient_as_bucket_view=True,
-        broadcast_buffers=False,
+        **{_SYNC_BUFFERS: False},  # type: ignore[arg-type]
     )
     if compression is not None:
         hook, dtype = _COMPRESSION[compression]
         try:
             dist.all_reduce(torch.ones(1, dtype=dtype, device=device))
-        except RuntimeError as error:
+            model.register_comm_hook(None, hook)
+        except (RuntimeError, TypeError) as error:
             raise UserError(
-                f"trainer_cfg.gradient_compression: {dist.get_backend()} cannot add {compression} "
-                f"({str(error).splitlines()[0]}); leave the key out"
+                f"trainer_cfg.gradient_compression: {dist.get_backend()} does not exchange {compression} "
+                f"({str(error).splitlines()[0]}); use float16, or leave the key out"
             ) from None
-        model.register_comm_hook(None, hook)
     return model
 
 

@@ -35,13 +35,19 @@ def tune_allocator() -> tuple[bool, str]:
     chosen = _chosen_by_user()
     if chosen is not None:
         return False, f"the allocator is left as it is: {chosen} is set"
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if libc is None or not hasattr(libc, "gnu_get_libc_version"):
+    libc = libc_with_mallopt()
+    if libc is None:
         return False, "the allocator is left as it is: this is not glibc's"
     kept = any(libc.mallopt(_M_MMAP_THRESHOLD, limit) for limit in (_KEPT, _OLD_GLIBC_LIMIT))
     if not (kept and libc.mallopt(_M_TRIM_THRESHOLD, _KEPT) and libc.mallopt(_M_TOP_PAD, _PAD)):
         return False, "the allocator is left as it is: it refuses its thresholds"
     return True, "freed memory is kept for the next iteration (trainer_cfg.tune_allocator)"
+
+
+def libc_with_mallopt() -> ctypes.CDLL | None:
+    """Return the C library where it is glibc, else None."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return libc if hasattr(libc, "gnu_get_libc_version") else None
 
 
 def _chosen_by_user() -> str | None:
