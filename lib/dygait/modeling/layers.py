@@ -190,9 +190,16 @@ class SeparateBNNecks(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return cosine logits (N, K, P), in -1..1, for features (N, C, P)."""
+        return self.logits(self.features(x))
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the logits are made of, (N, C, P): after BatchNorm, each part of length 1."""
         n, c, p = x.shape
-        normed = F.normalize(self.bn1d(x.reshape(n, c * p)).reshape(n, c, p), dim=1)
-        return torch.einsum("ncp,pck->nkp", normed, F.normalize(self.fc_bin, dim=1))
+        return F.normalize(self.bn1d(x.reshape(n, c * p)).reshape(n, c, p), dim=1)
+
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """Return cosine logits (N, K, P) for `features`' result (N, C, P)."""
+        return torch.einsum("ncp,pck->nkp", features, F.normalize(self.fc_bin, dim=1))
 
 
 def initialise(model: nn.Module) -> None:
