@@ -38,6 +38,18 @@ MODELS: dict[str, dict[str, Any]] = {
     "DyGait shallow": {
         "model": "DyGait", "variant": "shallow", "channels": [2, 3, 6], "bin_num": [4], "SeparateBNNecks": NECKS,
     },
+    "GaitSet": {
+        "model": "GaitSet", "in_channels": [1, 2, 3, 4], "bin_num": [4, 1],
+        "SeparateFCs": {"in_channels": 4, "out_channels": 5, "parts_num": 10},
+    },
+    "GaitPart": {
+        "model": "GaitPart", "backbone_cfg": {"type": "Plain", "layers_cfg": ["BC-2", "M", "FC-3-1", "BC-4"]},
+        "bin_num": [2], "SeparateFCs": {"in_channels": 4, "out_channels": 5, "parts_num": 2},
+    },
+    "GaitGL": {"model": "GaitGL", "channels": [2, 3, 6], "bin_num": [4], "class_num": 5},
+    "GaitGL deep": {
+        "model": "GaitGL", "variant": "deep", "channels": [2, 3, 4, 6], "bin_num": [4], "SeparateBNNecks": NECKS,
+    },
 }  # fmt: skip
 
 # Names that stand in OpenGait's checkpoints (DyGait: its authors' release), some of each model, by kind of layer.
@@ -66,6 +78,26 @@ THEIRS: dict[str, set[str]] = {
         "conv3d.0.conv3d.weight", "LTA.0.conv3d.weight", "GLConvA0.conv1g.weight", "GLConvA1.conv2d.weight",
         "GLConvB2.conv1s.weight", "HPP.p", "Head0.fc_bin", "BNNecks.fc_bin", "BNNecks.bn1d.num_batches_tracked",
     },
+    "GaitSet": {
+        "Head.fc_bin",
+        *(f"set_block{b}.forward_block.{i}.conv.weight" for b in (1, 2, 3) for i in (0, 2)),
+        *(f"gl_block{b}.{i}.conv.weight" for b in (2, 3) for i in (0, 2)),
+    },
+    "GaitPart": {
+        "Head.fc_bin",
+        *(f"Backbone.forward_block.feature.{i}.conv.weight" for i in (0, 3, 5)),
+        *(f"TFA.pooling_func.conv1d{k}.{p}.{i}.conv.weight" for k in ("3x1", "3x3") for p in (0, 1) for i in (0, 2)),
+    },
+    "GaitGL": {
+        "conv3d.0.conv3d.weight", "LTA.0.conv3d.weight", "HPP.p", "Head0.fc_bin", "Head1.fc_bin",
+        *(f"{b}.{c}_conv3d.conv3d.weight" for b in ("GLConvA0", "GLConvA1", "GLConvB2") for c in ("global", "local")),
+        *(f"Bn.{n}" for n in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")),
+    },
+    "GaitGL deep": {
+        "conv3d.0.conv3d.weight", "conv3d.2.conv3d.weight", "LTA.0.conv3d.weight", "HPP.p", "Head0.fc_bin",
+        "GLConvA0.0.global_conv3d.conv3d.weight", "GLConvA1.1.local_conv3d.conv3d.weight",
+        "GLConvB2.1.global_conv3d.conv3d.weight", "BNNecks.fc_bin", "BNNecks.bn1d.weight",
+    },
 }  # fmt: skip
 
 
@@ -90,6 +122,11 @@ def test_names_go_there_and_back(name: str) -> None:
     assert opengait
     assert_same(back, dict(own))
     assert in_our_names(model, own)[1] is False
+
+
+@pytest.mark.parametrize("name", ["GaitSet", "GaitPart", "GaitGL"])
+def test_every_name_is_theirs(name: str) -> None:
+    assert set(opengait_names(made(name)).values()) == THEIRS[name]
 
 
 @pytest.mark.parametrize("name", MODELS)

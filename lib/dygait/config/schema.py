@@ -205,6 +205,17 @@ class TrainerCfg(Section):
     restore_ckpt_strict: bool = Field(
         True, description="Every weight must match; else matching ones load and a report tells."
     )
+    init_from: str | None = Field(
+        None,
+        description="A checkpoint, ours or OpenGait's, whose weights a new run starts from, at iteration 0; the class "
+        "head starts afresh where the number of classes differs. A run that is gone on with (`restore_hint`) ignores "
+        "it.",
+    )
+    freeze: list[str] = Field(
+        [],
+        description="Weights that are not trained: patterns of their names, as of files (`backbone.*`). A BatchNorm "
+        "whose weights are frozen keeps its statistics.",
+    )
     optimizer_reset: bool = Field(False, description="Do not restore the optimiser's state.")
     scheduler_reset: bool = Field(False, description="Do not restore the scheduler's state.")
     save_name: str = Field("tmp", min_length=1, description="The run's name: part of the output path.")

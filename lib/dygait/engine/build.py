@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import inspect
 import secrets
 from collections.abc import Callable, Mapping
@@ -391,6 +392,26 @@ def check_classes(model: nn.Module, data: Data) -> None:
     classes, people = getattr(model, "class_num", None), len(data.train_ids)
     if classes is not None and classes < people:
         raise UserError(f"model_cfg: class_num is {classes}, but {people} ids train; set it to {people} or more")
+
+
+def freeze(model: nn.Module, patterns: list[str]) -> None:
+    """Exclude the weights whose names fit a pattern from training.
+
+    Raises:
+        UserError: a pattern fits no name, or nothing is left to train.
+    """
+    named = dict(model.named_parameters())
+    for pattern in patterns:
+        fits = fnmatch.filter(named, pattern)
+        if not fits:
+            raise UserError(
+                f"trainer_cfg.freeze: no weight's name fits {pattern!r}; the names begin with "
+                f"{', '.join(dict.fromkeys(name.partition('.')[0] for name in named))}"
+            )
+        for name in fits:
+            named[name].requires_grad_(False)
+    if patterns and not any(p.requires_grad for p in named.values()):
+        raise UserError(f"trainer_cfg.freeze: {patterns} leaves nothing to train")
 
 
 def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:

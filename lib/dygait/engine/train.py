@@ -51,11 +51,12 @@ class Trainer:
     iteration: int = 0
 
     def training_mode(self) -> None:
-        """Switch to training, BatchNorm too unless it is fixed."""
+        """Switch to training, BatchNorm too unless it is fixed or frozen."""
         self.model.train()
-        if self.config.trainer_cfg.fix_BN:
-            for module in self.model.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        for module in self.model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                frozen = module.affine and not module.weight.requires_grad
+                if self.config.trainer_cfg.fix_BN or frozen:
                     module.eval()
 
     def step(self, batch: Batch, divisors: Sequence[float]) -> dict[str, torch.Tensor]:
@@ -90,6 +91,16 @@ class Trainer:
             "config": self.config.as_dict(),
             "version": dygait.__version__,
         }
+
+    def start_from(self, path: str) -> None:
+        """Take the weights of a checkpoint, and nothing else of it; a class head of other classes starts afresh.
+
+        Raises:
+            UserError: the checkpoint does not fit.
+        """
+        strict = self.config.trainer_cfg.restore_ckpt_strict
+        report = checkpoint.load_weights(self.network, path, strict, reset_head=True)
+        log.info("starting from the weights of %s: %s", path, report)
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint, resetting what the configuration says.
@@ -133,6 +144,7 @@ def build_trainer(config: Config, device: torch.device) -> Trainer:
     """Build model, losses, optimiser and scheduler, wrapped for the processes that there are."""
     trainer = config.trainer_cfg
     network = build.build_network(config, device)
+    build.freeze(network, trainer.freeze)
     several = distributed.world_size() > 1
     if trainer.sync_BN and several and device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
@@ -192,6 +204,8 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
     build.check_classes(trainer.network, data)
     if settings.restore_hint:
         trainer.restore(checkpoint_of(settings.restore_hint, folder))
+    elif settings.init_from is not None:
+        trainer.start_from(settings.init_from)
     first = trainer.iteration
     source = build.training_source(config, data, device, first)
     tested = build.test_source(config, data, device) if settings.with_test else None
