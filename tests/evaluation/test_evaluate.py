@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dygait.errors import UserError
-from dygait.evaluation import ProbeGroup, Protocol, Selector, evaluate, evaluate_detailed
+from dygait.evaluation import ProbeGroup, Protocol, ReRank, Selector, check_against_data, evaluate, evaluate_detailed
 from reference import metrics
 
 CASIA_TYPES = [*(f"nm-{k:02d}" for k in range(1, 7)), "bg-01", "bg-02", "cl-01", "cl-02"]
@@ -338,3 +338,198 @@ def test_a_protocol_is_a_declaration() -> None:
         lambda p, g: case.views[p] == case.views[g],
     )
     assert evaluate(*case.arguments, protocol=whole)["bag"]["mINP"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+def test_oumvlp_with_the_gallery_of_all_views(missing: float) -> None:
+    case = Case([f"{i:05d}" for i in range(8)], ["00", "01"], ["000", "015", "030"], missing, levels=2)
+    data = metrics.Data(*case.arguments, "euc")
+    found = evaluate_detailed(*case.arguments, protocol="OUMVLP/cross-view")
+    probes, gallery = data.of_types(["00"]), data.of_types(["01"])
+
+    def exclude(p: int, g: int) -> bool:
+        return case.ids[p] == case.ids[g] and case.views[p] == case.views[g]
+
+    for name in ("rank-1", "mAP"):
+        right = metrics.whole_gallery(data, probes, gallery, name, exclude)
+        assert right is not None
+        assert found.percentages["probes with a match"][name] == pytest.approx(right)
+        scores = [metrics.MEASURES[name](data.ranked(p, gallery, exclude)) for p in probes]
+        assert found.percentages["all probes"][name] == pytest.approx(100 * sum(v or 0.0 for v in scores) / len(probes))
+
+
+def test_sustech1k_equals_the_slow_reference() -> None:
+    types = ["00-nm", "01-nm", "01-bg", "02-cl", "03-cr-ub", "04-uf", "02-oc", "01-nt", "00-bg"]
+    case = Case([f"{i:04d}" for i in range(6)], types, ["000", "045-far", "090"], 0.2, levels=2)
+    data = metrics.Data(*case.arguments, "euc")
+    found = evaluate_detailed(*case.arguments, protocol="SUSTech1K")
+    held = {
+        "Normal": ["01-nm"], "Bag": ["bg"], "Clothing": ["cl"], "Carrying": ["cr"], "Umbrella": ["ub"],
+        "Uniform": ["uf"], "Occlusion": ["oc"], "Night": ["nt"], "Overall": ["01", "02", "03", "04"],
+    }  # fmt: skip
+    assert list(found.percentages) == list(held)
+    for group, parts in held.items():
+        probes = [n for n, kind in enumerate(case.types) if any(part in kind for part in parts)]
+        for name, key in (("rank-1", "per view"), ("rank-5", "rank-5 per view")):
+            mean, per_view, _ = metrics.one_view_at_a_time(data, probes, data.of_types(["00-nm"]), name=name)
+            assert found.percentages[group][name] == pytest.approx(mean)
+            assert found.percentages[group][key] == pytest.approx(per_view)
+
+
+CCPG = {
+    "CL": (["U0_D0_BG", "U0_D0"], ["U1_D1", "U2_D2", "U3_D3"]),
+    "UP": (["U3_D3"], ["U0_D3"]),
+    "DN": (["U1_D0"], ["U1_D1"]),
+    "BG": (["U0_D0_BG"], ["U0_D0"]),
+}
+
+
+def ccpg() -> Case:
+    types = ["U0_D0", "U0_D0_BG", "U1_D1", "U2_D2", "U3_D3", "U0_D3", "U1_D0"]
+    return Case([f"{i:03d}" for i in range(5)], types, ["06_1", "06_2", "07_1", "10_1"], 0.2, levels=2)
+
+
+def test_ccpg_leaves_out_the_same_person_by_the_same_camera() -> None:
+    case = ccpg()
+    data = metrics.Data(*case.arguments, "euc")
+    found = evaluate_detailed(*case.arguments, protocol="CCPG")
+
+    def exclude(p: int, g: int) -> bool:
+        return case.ids[p] == case.ids[g] and case.views[p].split("_")[0] == case.views[g].split("_")[0]
+
+    for group, (probes, gallery) in CCPG.items():
+        assert list(found.percentages[group]) == ["rank-1", "mAP", "mINP"]
+        for name, value in found.percentages[group].items():
+            expected = metrics.whole_gallery(data, data.of_types(probes), data.of_types(gallery), name, exclude)
+            assert value == pytest.approx(expected)
+
+
+def test_ccpg_one_camera_at_a_time() -> None:
+    case = ccpg()
+    found = evaluate_detailed(*case.arguments, protocol="CCPG/single-view")
+    data = metrics.Data(*case.arguments, "euc")
+    data.views = [view.split("_")[0] for view in case.views]
+    for group, (probes, gallery) in CCPG.items():
+        mean, per_view, _ = metrics.one_view_at_a_time(data, data.of_types(probes), data.of_types(gallery))
+        assert found.percentages[group]["rank-1"] == pytest.approx(mean)
+        assert found.percentages[group]["per view"] == pytest.approx(per_view)
+
+
+def test_a_group_that_the_data_has_nothing_of_is_left_out() -> None:
+    case = ccpg().keep([kind not in ("U0_D3", "U3_D3") for kind in ccpg().types])
+    found = evaluate_detailed(*case.arguments, protocol="CCPG", verification=True, open_set=True, intervals=10)
+    assert list(found.percentages) == list(found.verification) == list(found.open_set) == ["CL", "DN", "BG"]
+    assert "UP: no probe sequences of type U3_D3 in the data (group left out)" in found.notes
+    case = ccpg().keep([kind != "U0_D3" for kind in ccpg().types])
+    with pytest.raises(UserError, match="the gallery of UP is empty; it wants type U0_D3, the data has types U0_D0, "):
+        evaluate(*case.arguments, protocol="CCPG")
+
+
+@pytest.mark.parametrize("protocol", ["CASIA-B", "CASIA-B/cross-view", "CCPG"])
+def test_pairs_and_searches_equal_plain_loops(protocol: str) -> None:
+    case = ccpg() if protocol == "CCPG" else casia(missing=0.3, levels=2)
+    data = metrics.Data(*case.arguments, "euc")
+    found = evaluate_detailed(*case.arguments, protocol=protocol, verification=True, open_set=True)
+    if protocol == "CCPG":
+        data.views = [view.split("_")[0] for view in case.views]
+    cross = [["nm-01"], ["bg-01"], ["cl-01"]]
+    groups = {
+        "CASIA-B": {g: (types, GALLERY) for g, types in GROUPS.items()},
+        "CASIA-B/cross-view": {g: (t, ["nm-02", "bg-02", "cl-02"]) for g, t in zip(GROUPS, cross, strict=True)},
+        "CCPG": CCPG,
+    }[protocol]
+    for group, (types, gallery_types) in groups.items():
+        genuine, impostor, match, other, correct = [], [], [], [], []
+        gallery = data.of_types(gallery_types)
+        for p in data.of_types(types):
+            for view in sorted({data.views[g] for g in gallery}) if protocol == "CASIA-B" else [None]:
+                if view == data.views[p]:
+                    continue
+                own = [
+                    g for g in gallery
+                    if (view is None or data.views[g] == view)
+                    and not (data.ids[g] == data.ids[p] and data.views[g] == data.views[p])
+                ]  # fmt: skip
+                same = [data.distances[p][g] for g in own if data.ids[g] == data.ids[p]]
+                others = [data.distances[p][g] for g in own if data.ids[g] != data.ids[p]]
+                genuine += same
+                impostor += others
+                match.append(min(same, default=math.inf))
+                other.append(min(others, default=math.inf))
+                ranked = data.ranked(p, own, lambda p, g: False)
+                correct.append(bool(ranked and ranked[0]))
+        pairs, searches = found.verification[group], found.open_set[group]
+        assert (pairs.genuine, pairs.impostor) == (len(genuine), len(impostor))
+        assert pairs.auc == pytest.approx(metrics.auc(genuine, impostor))
+        assert pairs.eer == pytest.approx(metrics.eer(genuine, impostor))
+        for far, tar in pairs.tar_at_far.items():
+            assert tar == pytest.approx(metrics.tar_at_far(genuine, impostor, far), nan_ok=True)
+        assert (searches.mated, searches.non_mated) == (sum(m < math.inf for m in match), len(other))
+        for fpir, rate in searches.dir_at_fpir.items():
+            assert rate == pytest.approx(metrics.dir_at_fpir(match, other, correct, fpir), nan_ok=True)
+
+
+def test_intervals_hold_the_number_and_shrink_with_subjects() -> None:
+    case = casia(missing=0.2)
+    found = evaluate_detailed(*case.arguments, intervals=200)
+    for group, values in found.percentages.items():
+        low, high = found.intervals[group]["rank-1"]
+        assert low <= values["rank-1"] <= high
+    assert evaluate_detailed(*case.arguments, intervals=200).intervals == found.intervals
+    assert evaluate_detailed(*case.arguments).intervals == {}
+    many = Case([f"{i:05d}" for i in range(120)], ["01", "02"], ["x"], levels=2)
+    few = many_to_few(many, 30)
+    widths = []
+    for some in (few, many):
+        low, high = evaluate_detailed(*some.arguments, protocol="GREW", intervals=200).intervals["probe"]["rank-5"]
+        widths.append(high - low)
+    assert widths[1] < widths[0]
+    alone = evaluate_detailed(*many_to_few(many, 1).arguments, protocol="GREW", intervals=200)
+    assert alone.intervals == {}
+
+
+def many_to_few(case: Case, subjects: int) -> Case:
+    few = Case(["x"], ["01"], ["x"])
+    for name in ("features", "ids", "types", "views"):
+        setattr(few, name, getattr(case, name)[: 2 * subjects])
+    return few
+
+
+def test_re_ranked_distances_are_what_is_scored() -> None:
+    case = Case([f"{i:05d}" for i in range(12)], ["01", "02", "01b"], ["x"])
+    case.types = [kind[:2] for kind in case.types]
+    how = ReRank(4, 3, 0.2)
+    found = evaluate_detailed(*case.arguments, protocol="GREW", re_rank=how)
+    data = metrics.Data(*case.arguments, "euc")
+    probes, gallery = data.of_types(["02"]), data.of_types(["01"])
+    order = [*probes, *gallery]
+    plain = metrics.reranked([[data.distances[i][j] for j in order] for i in order], len(probes), 4, 3, 0.2)
+    for name in ("rank-1", "rank-5"):
+        scores = [
+            metrics.MEASURES[name](
+                metrics.ranked_matches(row, [case.ids[g] == case.ids[p] for g in gallery], [False] * len(gallery))
+            )
+            for p, row in zip(probes, plain, strict=True)
+        ]
+        assert found.percentages["probe"][name] == pytest.approx(100 * sum(v or 0.0 for v in scores) / len(scores))
+    assert found.words.endswith("(k1 4, k2 3, lambda 0.2)")
+
+
+def test_a_protocol_is_tried_on_names_alone() -> None:
+    case = casia()
+    names = case.arguments[1:]
+    protocol = Protocol("p", "", Selector(types=("nm-*",)), (ProbeGroup("g", Selector(types=("cl-*",))),))
+    check_against_data(protocol, *names)
+    with pytest.raises(UserError, match=r"the gallery is empty; it wants view 1\*, the data has views 000, 018, 036"):
+        check_against_data(Protocol("p", "", Selector(views=("1*",)), protocol.groups), *names)
+    group = ProbeGroup("g", Selector(types=("x",), not_ids=("075",)))
+    with pytest.raises(UserError, match=r"there are no probes; they want type x and not id 075, the data has types bg"):
+        check_against_data(Protocol("p", "", Selector(), (group,)), *names)
+    other = (ProbeGroup("g", Selector(ids=("075",))),)
+    with pytest.raises(UserError, match="no probe has a true match in the gallery"):
+        check_against_data(Protocol("p", "", Selector(not_ids=("075",)), other), *names)
+    one_view = casia(views=1).arguments[1:]
+    with pytest.raises(UserError, match=r"one view only \(000\).*same id in the same view excluded nothing is left"):
+        check_against_data(
+            Protocol("p", "", Selector(), protocol.groups, exclusion="same id in the same view"), *one_view
+        )

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from dygait.errors import UserError
-from dygait.evaluation import write_grew_submission
+from dygait.evaluation import SUBMISSIONS, ReRank, write_submission
+from reference import metrics as reference
 
+GREW, HID = SUBMISSIONS["GREW/submission"], SUBMISSIONS["HID/submission"]
 HEADER = (
     "videoId,rank1,rank2,rank3,rank4,rank5,rank6,rank7,rank8,rank9,rank10,"
     "rank11,rank12,rank13,rank14,rank15,rank16,rank17,rank18,rank19,rank20\n"
@@ -25,7 +27,7 @@ def data(subjects: int = 12) -> tuple[np.ndarray, list[str], list[str], list[str
 
 
 def test_exact_bytes(tmp_path: Path) -> None:
-    csv, packed = write_grew_submission(*data(), tmp_path / "new" / "submission.csv")
+    csv, packed = write_submission(GREW, *data(), tmp_path / "new" / "submission.csv")
     upwards = [k for k in range(1, 11) for _ in range(2)]
     downwards = [k for k in range(12, 2, -1) for _ in range(2)]
     # 3.0 and 3.25 are equally far from 3.125, and so are 2.0 and 4.25, 2.25 and 4.0: the gallery's order decides.
@@ -42,20 +44,65 @@ def test_exact_bytes(tmp_path: Path) -> None:
 
 
 def test_the_same_features_give_the_same_bytes(tmp_path: Path) -> None:
-    first = [p.read_bytes() for p in write_grew_submission(*data(), tmp_path / "submission.csv")]
-    again = [p.read_bytes() for p in write_grew_submission(*data(), tmp_path / "submission.csv", max_bytes=1)]
+    first = [p.read_bytes() for p in write_submission(GREW, *data(), tmp_path / "submission.csv")]
+    again = [p.read_bytes() for p in write_submission(GREW, *data(), tmp_path / "submission.csv", max_bytes=1)]
     assert first == again
 
 
 def test_user_mistakes(tmp_path: Path) -> None:
     path = tmp_path / "submission.csv"
     with pytest.raises(UserError, match="3 probes and 18 gallery sequences in the data; it takes at least 1 and 20"):
-        write_grew_submission(*data(9), path)
+        write_submission(GREW, *data(9), path)
     features, ids, types, views = data()
     with pytest.raises(UserError, match="0 probes"):
-        write_grew_submission(features, ids, ["04" if t == "03" else t for t in types], views, path)
+        write_submission(GREW, features, ids, ["04" if t == "03" else t for t in types], views, path)
     with pytest.raises(UserError, match="two probes are called 'a'"):
-        write_grew_submission(features, ids, types, ["a" if v == "b" else v for v in views], path)
+        write_submission(GREW, features, ids, types, ["a" if v == "b" else v for v in views], path)
     with pytest.raises(UserError, match="'0000x' is not a number"):
-        write_grew_submission(features, ["0000x" if i == "00003" else i for i in ids], types, views, path)
+        write_submission(GREW, features, ["0000x" if i == "00003" else i for i in ids], types, views, path)
     assert not list(tmp_path.iterdir())
+
+
+def hid(names_in: str = "views") -> tuple[np.ndarray, list[str], list[str], list[str]]:
+    """Three people of three sequences each, and five probes, their names in the views or in the types."""
+    generator = np.random.default_rng(4)
+    people = generator.normal(size=(3, 1, 4, 2)).repeat(3, 1).reshape(9, 4, 2)
+    features = np.concatenate([people, people[[0, 8, 4, 1, 6]]]) + 0.8 * generator.normal(size=(14, 4, 2))
+    ids = [f"{k:05d}" for k in (10, 2, 7) for _ in range(3)] + ["probe"] * 5
+    names = [f"s{k}" for k in range(9)] + ["v3", "v1", "v5", "v2", "v4"]
+    same = ["default"] * 14
+    types, views = (same, names) if names_in == "views" else (names, same)
+    return features.astype(np.float32), ids, types, views
+
+
+@pytest.mark.parametrize("names_in", ["views", "types"])
+def test_hid_is_the_nearest_after_re_ranking(tmp_path: Path, names_in: str) -> None:
+    features, ids, types, views = hid(names_in)
+    names = (views if names_in == "views" else types)[9:]
+    csv, packed = write_submission(
+        HID, features, ids, types, views, tmp_path / "tiny-00002-submission.csv", re_rank=HID.re_rank
+    )
+    order = [names.index(name) + 9 for name in sorted(names)] + list(range(9))
+    vectors = [features[n].tolist() for n in order]
+    distances = [[reference.distance(x, y, "euc") for y in vectors] for x in vectors]
+    again = reference.reranked(distances, 5, 6, 6, 0.3)
+    labels = [ids[row.index(min(row))] for row in again]
+    rows = [f"{name},{label}\n" for name, label in zip(sorted(names), labels, strict=True)]
+    assert csv.read_text() == "".join(["videoID,label\n", *rows])
+    assert len(set(labels)) > 1
+    with zipfile.ZipFile(packed) as archive:
+        assert archive.namelist() == ["submission.csv"]
+        assert archive.read("submission.csv") == csv.read_bytes()
+
+
+def test_hid_without_re_ranking_is_the_nearest(tmp_path: Path) -> None:
+    features, ids, types, views = hid()
+    csv, _ = write_submission(HID, features, ids, types, views, tmp_path / "s.csv")
+    for line in csv.read_text().splitlines()[1:]:
+        name, label = line.split(",")
+        probe = features[views.index(name)]
+        distances = [reference.distance(probe.tolist(), g.tolist(), "euc") for g in features[:9]]
+        assert label == ids[distances.index(min(distances))]
+    assert HID.re_rank == ReRank(6, 6, 0.3)
+    with pytest.raises(UserError, match="HID submission: the name 'a,b' holds a comma"):
+        write_submission(HID, features, ids, types, ["a,b", *views[1:-1], "a,b"], tmp_path / "t.csv")

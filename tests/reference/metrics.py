@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -119,3 +120,84 @@ def whole_gallery(
     """The mean in percent over the probes that have a true match."""
     value = mean([MEASURES[name](data.ranked(probe, gallery, exclude)) for probe in probes])
     return None if value is None else 100 * value
+
+
+def rates(genuine: Sequence[float], impostor: Sequence[float], threshold: float) -> tuple[float, float]:
+    """FAR and TAR of accepting what is at most the threshold."""
+    return sum(d <= threshold for d in impostor) / len(impostor), sum(d <= threshold for d in genuine) / len(genuine)
+
+
+def operating_points(genuine: Sequence[float], impostor: Sequence[float]) -> list[tuple[float, float]]:
+    return [rates(genuine, impostor, t) for t in [-math.inf, *sorted({*genuine, *impostor})]]
+
+
+def auc(genuine: Sequence[float], impostor: Sequence[float]) -> float:
+    wins = [1.0 if g < i else 0.5 if g == i else 0.0 for g in genuine for i in impostor]
+    return sum(wins) / len(wins)
+
+
+def eer(genuine: Sequence[float], impostor: Sequence[float]) -> float:
+    """Where the polygon of the operating points meets FAR = 1 - TAR, found by halving its pieces."""
+    points = operating_points(genuine, impostor)
+    for (far, tar), (next_far, next_tar) in pairwise(points):
+        if far <= 1 - tar and next_far >= 1 - next_tar:
+            low, high = 0.0, 1.0
+            for _ in range(60):
+                share = (low + high) / 2
+                if far + share * (next_far - far) < 1 - (tar + share * (next_tar - tar)):
+                    low = share
+                else:
+                    high = share
+            return far + low * (next_far - far)
+    raise AssertionError("the polygon ends at FAR = TAR = 1")
+
+
+def tar_at_far(genuine: Sequence[float], impostor: Sequence[float], limit: float) -> float:
+    if len(impostor) * limit < 1 - 1e-9:
+        return math.nan
+    return max(tar for far, tar in operating_points(genuine, impostor) if far <= limit + 1e-12)
+
+
+def dir_at_fpir(match: Sequence[float], other: Sequence[float], correct: Sequence[bool], limit: float) -> float:
+    """Try every distance, and everything between, as the threshold."""
+    mated = [m for m in range(len(match)) if not math.isinf(match[m])]
+    if len(other) * limit < 1 - 1e-9 or not mated:
+        return math.nan
+    finite = sorted({d for d in (*match, *other) if not math.isinf(d)})
+    best = 0.0
+    for threshold in [-math.inf, *finite, *((a + b) / 2 for a, b in pairwise(finite))]:
+        alarms = sum(d <= threshold for d in other) / len(other)
+        if alarms <= limit + 1e-12:
+            best = max(best, sum(correct[m] and match[m] <= threshold for m in mated) / len(mated))
+    return best
+
+
+def reranked(distances: Sequence[Sequence[float]], probes: int, k1: int, k2: int, weight: float) -> list[list[float]]:
+    """k-reciprocal re-ranking of N x N distances, sets and dense rows as the paper has them: probes x the rest."""
+    total = range(len(distances))
+    normed = [[d / (max(row) or 1) for d in row] for row in distances]
+    order = [sorted(total, key=lambda j, i=i: (j != i, distances[i][j], j)) for i in total]
+
+    def reciprocal(i: int, k: int) -> set[int]:
+        return {j for j in order[i][: k + 1] if i in order[j][: k + 1]}
+
+    encoded = []
+    for i in total:
+        first = reciprocal(i, k1)
+        members = set(first)
+        for c in first:
+            more = reciprocal(c, round(k1 / 2))
+            if len(more & first) > 2 / 3 * len(more):
+                members |= more
+        row = [math.exp(-normed[i][j]) if j in members else 0.0 for j in total]
+        encoded.append([v / sum(row) for v in row])
+    if k2 > 1:
+        encoded = [[sum(encoded[n][j] for n in order[i][:k2]) / len(order[i][:k2]) for j in total] for i in total]
+    result = []
+    for i in range(probes):
+        row = []
+        for g in range(probes, len(distances)):
+            shared = sum(min(encoded[i][j], encoded[g][j]) for j in total)
+            row.append((1 - weight) * (1 - shared / (2 - shared)) + weight * normed[i][g])
+        result.append(row)
+    return result

@@ -9,10 +9,11 @@ experiment is checked as a whole (`dygait.engine.build.component_problems`).
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from typing_extensions import Self
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator, with_config
+from typing_extensions import Self, TypedDict
 
 SampleType = Literal[
     "fixed_ordered", "fixed_unordered", "unfixed_ordered", "unfixed_unordered", "all_ordered", "all_unordered"
@@ -232,6 +233,102 @@ class TrainerCfg(Section):
         return self
 
 
+def _patterns(value: Any) -> Any:
+    """Take one pattern for a list of one, and refuse what cannot be meant."""
+    patterns = value if isinstance(value, list) else [value]
+    for place, pattern in enumerate(patterns):
+        if not isinstance(pattern, str):
+            raise ValueError(f"a pattern is text: put {pattern!r} in quotes, as the folder is called ('01', not 1)")
+        if not pattern.strip() or pattern != pattern.strip():
+            raise ValueError(f"the pattern {pattern!r} is empty, or begins or ends with a space")
+        if pattern.count("[") != pattern.count("]"):
+            raise ValueError(f"the pattern {pattern!r} has a bracket without its other half; [[] is the character [")
+        if pattern in patterns[:place]:
+            raise ValueError(f"the pattern {pattern!r} is there twice")
+    return patterns
+
+
+Patterns = Annotated[list[str], BeforeValidator(_patterns)]
+
+
+class SelectorCfg(Section):
+    """Chooses sequences by shell patterns; every criterion must hold, and one pattern of a list."""
+
+    types: Patterns = Field(["*"], min_length=1, description="Patterns for the type: `nm-01`, `nm-*`, `*-0[12]`.")
+    ids: Patterns = Field(["*"], min_length=1, description="Patterns for the id.")
+    views: Patterns = Field(["*"], min_length=1, description="Patterns for the view.")
+    not_ids: Patterns = Field([], description="Patterns that the id must not match.")
+    listed: bool | None = Field(
+        None, description="true: what is in the partition's PROBE_SET; false: what is not. Absent: both."
+    )
+
+
+class GroupCfg(Section):
+    """Probes that are reported together."""
+
+    probes: SelectorCfg = Field(description="Which sequences, as `gallery`.")
+    gallery: SelectorCfg | None = Field(None, description="A gallery of its own. Absent: the protocol's.")
+    unmatched: Literal["left out", "counted as wrong"] = Field(
+        "left out", description="What becomes of a probe without any true match in the gallery."
+    )
+
+
+class ProtocolCfg(Section):
+    """A protocol of one's own."""
+
+    name: str = Field(
+        pattern=r"^[\w.+-]([\w.+ /-]*[\w.+-])?$",
+        description="What results call it, and their files; not a built-in one's.",
+    )
+    words: str | None = Field(
+        None, min_length=1, description="The protocol in a sentence. Absent: derived from the declaration."
+    )
+    gallery: SelectorCfg = Field(description="Which sequences are searched.")
+    groups: dict[str, GroupCfg] = Field(min_length=1, description="Probe groups by name, in the order of the report.")
+    one_view_at_a_time: bool = Field(
+        False,
+        description="Search each view's gallery alone, and report the mean over probe views of the mean over gallery "
+        "views; else the whole gallery at once, and the mean over probes.",
+    )
+    exclusion: Literal["nothing", "identical view", "same id in the same view"] = Field(
+        "nothing", description="Which gallery sequences are not considered for a probe."
+    )
+    view_until: str | None = Field(
+        None,
+        min_length=1,
+        description="Views are told apart by what comes before the first of this: with `_`, `06_1` and `06_2` are the "
+        "camera `06`. Absent: by the whole name.",
+    )
+    measures: list[str] = Field(
+        ["rank-1"], min_length=1, description="What is reported, the headline first: `rank-<k>`, `mAP`, `mINP`."
+    )
+
+    @model_validator(mode="after")
+    def _known_measures(self) -> ProtocolCfg:
+        for place, name in enumerate(self.measures):
+            if not re.fullmatch(r"rank-[1-9]\d*|mAP|mINP", name):
+                raise ValueError(f"measures: unknown measure {name!r}: rank-<k>, mAP or mINP")
+            if name in self.measures[:place]:
+                raise ValueError(f"measures: {name!r} is there twice")
+        return self
+
+
+_ReRankKeys = TypedDict(
+    "_ReRankKeys",
+    {
+        "k1": Annotated[int, Field(ge=1)],
+        "k2": Annotated[int, Field(ge=1)],
+        "lambda": Annotated[float, Field(ge=0, le=1)],
+    },
+    total=False,
+)
+
+
+@with_config(ConfigDict(extra="forbid", strict=True))
+class ReRankCfg(_ReRankKeys, total=False):
+    """The constants of k-reciprocal re-ranking."""
+
+
 class EvaluatorCfg(Section):
     """The test."""
 
@@ -249,7 +346,22 @@ class EvaluatorCfg(Section):
         default_factory=TransformCfg, description="The input's transform, or a list to apply in turn."
     )
     metric: Literal["euc", "cos"] = Field("euc", description="Distance: mean over parts, Euclidean or cosine.")
-    cross_view_gallery: bool = Field(False, description="CASIA-B: the gallery holds all views at once.")
+    cross_view_gallery: bool = Field(False, description="CASIA-B, OUMVLP: the gallery holds all views at once.")
+    protocol: ProtocolCfg | None = Field(
+        None, description="A protocol of one's own, in place of `eval_func`; see `evaluator_cfg.protocol`."
+    )
+    intervals: int = Field(
+        1000, ge=0, description="Resamples of the bootstrap over subjects that gives 95 % intervals; 0: none."
+    )
+    verification: bool = Field(
+        True, description="Report AUC, EER and TAR at FAR of all pairs that the protocol compares."
+    )
+    open_set: bool = Field(True, description="Report DIR at FPIR: identification where the subject may be missing.")
+    re_rank: bool | ReRankCfg | None = Field(
+        None,
+        description="k-reciprocal re-ranking: `true`, or its constants `{k1: 6, k2: 6, lambda: 0.3}`. Absent: for the "
+        "HID submission only.",
+    )
     baseline: Literal["gei"] | None = Field(
         None, description="`gei`: score nearest neighbour on gait energy images too, in the same table."
     )
@@ -257,6 +369,12 @@ class EvaluatorCfg(Section):
     @model_validator(mode="after")
     def _name_is_a_name(self) -> EvaluatorCfg:
         check_name(self.save_name)
+        return self
+
+    @model_validator(mode="after")
+    def _one_protocol(self) -> EvaluatorCfg:
+        if self.protocol is not None and (self.eval_func is not None or self.cross_view_gallery):
+            raise ValueError("protocol takes the place of eval_func and cross_view_gallery; set them to null and false")
         return self
 
 

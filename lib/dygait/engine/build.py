@@ -38,7 +38,7 @@ from dygait.data.transforms import Transform
 from dygait.data.verification import unreadable
 from dygait.engine.monitor import log, progress
 from dygait.errors import UserError
-from dygait.evaluation import resolve_protocol
+from dygait.evaluation import name_problems, resolve_protocol
 from dygait.losses import LOSSES
 from dygait.modeling import MODELS, complete_model_cfg
 from dygait.registry import Problem, suggest
@@ -154,7 +154,7 @@ def component_problems(merged: Mapping[str, Any], phase: str) -> list[Problem]:
                 add((section, "sampler", "type"), [Problem((), str(error))])
     evaluator = sections.get("evaluator_cfg", {})
     tests = phase == "test" or sections.get("trainer_cfg", {}).get("with_test")
-    if tests and isinstance(name, str):
+    if tests and isinstance(name, str) and evaluator.get("protocol") is None:
         try:
             resolve_protocol(
                 evaluator.get("eval_func"),
@@ -163,6 +163,9 @@ def component_problems(merged: Mapping[str, Any], phase: str) -> list[Problem]:
             )
         except UserError as error:
             add(("evaluator_cfg", "eval_func"), [Problem((), str(error))])
+    own = evaluator.get("protocol")
+    if isinstance(own, Mapping) and isinstance(own.get("name"), str):
+        add(("evaluator_cfg", "protocol", "name"), [Problem((), p) for p in name_problems(own["name"])])
     return found
 
 

@@ -26,10 +26,13 @@ from dygait.config.load import configs_folder, read_yaml
 from dygait.config.schema import (
     DataCfg,
     EvaluatorCfg,
+    GroupCfg,
     LossCfg,
     ModelCfg,
     OptimizerCfg,
+    ProtocolCfg,
     SchedulerCfg,
+    SelectorCfg,
     TestSamplerCfg,
     TrainerCfg,
     TrainSamplerCfg,
@@ -37,7 +40,7 @@ from dygait.config.schema import (
 )
 from dygait.data import SAMPLERS, TRANSFORMS
 from dygait.data.partition import RULES
-from dygait.evaluation import GREW_SUBMISSION, PROTOCOLS, resolve_protocol
+from dygait.evaluation import PROTOCOLS, SUBMISSIONS, resolve_protocol
 from dygait.losses import LOSSES
 from dygait.modeling import MODELS
 from dygait.registry import Registry
@@ -51,12 +54,15 @@ _ARGUMENT = re.compile(r"    (\w+): (.*)")
 _FUNCTIONS = (
     ("evaluate_indoor_dataset", "CASIA-B"),
     ("evaluate_indoor_dataset", "OUMVLP"),
+    ("evaluate_indoor_dataset", "SUSTech1K"),
     ("evaluate_real_scene", "GREW"),
     ("identification_real_scene", "GREW"),
     ("GREW_submission", "GREW"),
     ("identification_GREW_submission", "GREW"),
     ("evaluate_Gait3D", "Gait3D"),
     ("evaluation_Gait3D", "Gait3D"),
+    ("evaluate_CCPG", "CCPG"),
+    ("HID_submission", "HID"),
 )
 
 _INTRODUCTION = """\
@@ -114,6 +120,9 @@ def document() -> str:
         _section("trainer_cfg.sampler", TrainSamplerCfg, trainer["sampler"]),
         _section("evaluator_cfg", EvaluatorCfg, evaluator),
         _section("evaluator_cfg.sampler", TestSamplerCfg, evaluator["sampler"]),
+        _section("evaluator_cfg.protocol", ProtocolCfg, {}, "How to write one: [evaluation.md](evaluation.md)."),
+        _section("evaluator_cfg.protocol.groups", GroupCfg, {}, "A name for each of them."),
+        _section("evaluator_cfg.protocol.gallery, probes", SelectorCfg, {}, "One pattern may stand without a list."),
         _samplers(),
         _protocols(),
         _section("trainer_cfg.transform, evaluator_cfg.transform", TransformCfg, trainer["transform"]),
@@ -186,10 +195,9 @@ def _protocols() -> str:
     for name in PROTOCOLS.names():
         protocol = PROTOCOLS.get(name)
         rows.append((f"`{name}`", protocol.words, ", ".join(protocol.measures), _functions(name)))
-    submission = GREW_SUBMISSION
-    rows.append(
-        ("", submission.words, f"a CSV of the {submission.ranks} nearest, and its zip", _functions(submission.name))
-    )
+    for name, submission in SUBMISSIONS.items():
+        ids = "id" if submission.ranks == 1 else f"{submission.ranks} ids"
+        rows.append((f"`{name}`", submission.words, f"a CSV of the nearest {ids}, and its zip", _functions(name)))
     return (
         "### Protocols\n\nThe values of `evaluator_cfg.eval_func`: a protocol's name, or a function's name of the "
         "field's configs. Absent: the protocol of the dataset's name.\n\n"

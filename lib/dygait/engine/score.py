@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dygait.evaluation import Protocol
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options (imports nothing heavy)."""
     parser.description = "Score features that `dygait extract` wrote."
     parser.add_argument("features", type=Path, help="the folder of the features")
-    parser.add_argument("--protocol", metavar="NAME", help="left out: the protocol of the configuration they came from")
+    parser.add_argument(
+        "--protocol",
+        metavar="NAME|FILE.yaml",
+        help="a protocol's name, or a YAML file that declares one; left out: that of the configuration they came from",
+    )
     parser.add_argument("--metric", choices=("euc", "cos"), help="left out: the configuration's")
     parser.add_argument(
         "--partition", metavar="FILE", help="a partition whose PROBE_SET is used; left out: that of the extraction"
     )
     parser.add_argument("--gallery", type=Path, metavar="DIR", help="add the features of another folder to these")
+    parser.add_argument("--re-rank", action="store_true", help="k-reciprocal re-ranking (k1 6, k2 6, lambda 0.3)")
+    parser.add_argument(
+        "--intervals", type=int, default=1000, metavar="N", help="resamples of the bootstrap; 0: no intervals"
+    )
+    parser.add_argument("--ranks-only", action="store_true", help="no rates of pairs (verification) and of open sets")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the result as a table")
 
@@ -31,7 +45,7 @@ def main(args: argparse.Namespace) -> int:
     from dygait.data import load_partition
     from dygait.engine.run import write_atomically
     from dygait.errors import UserError
-    from dygait.evaluation import PROTOCOLS, evaluate_detailed, resolve_protocol, to_csv, to_json, to_text
+    from dygait.evaluation import ReRank, evaluate_detailed, to_csv, to_json, to_text
     from dygait.evaluation.features import load_features
 
     saved = load_features(args.features)
@@ -44,17 +58,26 @@ def main(args: argparse.Namespace) -> int:
                 f"{args.gallery}: features of (C, P) = {shapes[1]}, those of {args.features} are {shapes[0]}; "
                 "extract both with the same network"
             )
-    name = args.protocol or saved.origin.get("protocol")
-    if not isinstance(name, str):
-        raise UserError(f"{args.features} does not say its protocol; give --protocol: {', '.join(PROTOCOLS.names())}")
-    protocol = PROTOCOLS.get(resolve_protocol(name, ""))
+    protocol = _protocol(args.protocol, saved.origin, args.features)
     metric = args.metric or saved.origin.get("metric", "euc")
     probes = saved.origin.get("probes")
     if args.partition is not None:
         probes = load_partition(args.partition, "").probe
     features = saved.features if len(parts) == 1 else np.concatenate([part.features for part in parts])
     ids, types, views = ([n for part in parts for n in getattr(part, key)] for key in ("ids", "types", "views"))
-    result = evaluate_detailed(features, ids, types, views, protocol, metric, probes)
+    result = evaluate_detailed(
+        features,
+        ids,
+        types,
+        views,
+        protocol,
+        metric,
+        probes,
+        intervals=args.intervals,
+        verification=not args.ranks_only,
+        open_set=not args.ranks_only,
+        re_rank=ReRank() if args.re_rank else None,
+    )
     print(to_text(result))
     for path, text in ((args.json, to_json), (args.csv, to_csv)):
         if path is not None:
@@ -65,3 +88,23 @@ def main(args: argparse.Namespace) -> int:
                 raise UserError(f"{path} cannot be written: {error}") from None
             print(f"wrote {path}")
     return 0
+
+
+def _protocol(asked: str | None, origin: Mapping[str, Any], features: Path) -> Protocol:
+    """Return the protocol of a name, or of a file; left out, that of the configuration the features came from."""
+    from dygait.config.load import read_yaml
+    from dygait.errors import UserError
+    from dygait.evaluation import PROTOCOLS, declared_protocol, resolve_protocol
+
+    if asked is not None and asked.endswith((".yaml", ".yml")):
+        return declared_protocol(read_yaml(Path(asked)), asked)
+    own = origin.get("config", {}).get("evaluator_cfg", {}).get("protocol")
+    if asked is None and own is not None:
+        return declared_protocol(own, f"{features}: the protocol")
+    name = asked or origin.get("protocol")
+    if not isinstance(name, str):
+        raise UserError(f"{features} does not say its protocol; give --protocol: {', '.join(PROTOCOLS.names())}")
+    name = resolve_protocol(name, "")
+    if name not in PROTOCOLS:
+        raise UserError(f"{name} has no numbers to report; give --protocol: {', '.join(PROTOCOLS.names())}")
+    return PROTOCOLS.get(name)

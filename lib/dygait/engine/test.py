@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,16 +19,20 @@ from dygait.engine.precision import half_precision
 from dygait.engine.run import RunFolder, record, run_folder, write_atomically
 from dygait.errors import UserError
 from dygait.evaluation import (
-    GREW_SUBMISSION,
     PROTOCOLS,
+    SUBMISSIONS,
     EvaluationResult,
     Protocol,
+    ReRank,
+    Submission,
+    check_against_data,
+    declared_protocol,
     evaluate_detailed,
     resolve_protocol,
     to_csv,
     to_json,
     to_text,
-    write_grew_submission,
+    write_submission,
 )
 from dygait.evaluation.features import save_features
 
@@ -86,19 +90,41 @@ def extract(
     return Features(gathered, gei)
 
 
-def _protocol(config: Config) -> Protocol | None:
-    """Return the protocol that the configuration asks for; None for a submission."""
+def _protocol(config: Config) -> Protocol | Submission:
+    """Return the protocol that the configuration asks for."""
     data, evaluator = config.data_cfg, config.evaluator_cfg
-    name = resolve_protocol(
-        evaluator.eval_func, data.test_dataset_name or data.dataset_name, evaluator.cross_view_gallery
-    )
-    if name == GREW_SUBMISSION.name:
-        return None
-    protocol = PROTOCOLS.get(name)
-    if not data.remove_no_gallery:
-        return protocol
-    kept = [g for g in protocol.groups if g.unmatched == "left out"]
-    return dataclasses.replace(protocol, groups=tuple(kept))
+    if evaluator.protocol is not None:
+        protocol = declared_protocol(evaluator.protocol, "evaluator_cfg.protocol")
+    else:
+        name = resolve_protocol(
+            evaluator.eval_func, data.test_dataset_name or data.dataset_name, evaluator.cross_view_gallery
+        )
+        if name in SUBMISSIONS:
+            return SUBMISSIONS[name]
+        protocol = PROTOCOLS.get(name)
+    return protocol.without_unmatched() if data.remove_no_gallery else protocol
+
+
+def _re_rank(config: Config, default: ReRank | None) -> ReRank | None:
+    """Return how the configuration wants distances re-ranked; where it does not say, the protocol's own way."""
+    wanted = config.evaluator_cfg.re_rank
+    if wanted is None:
+        return default
+    if isinstance(wanted, bool):
+        return ReRank() if wanted else None
+    constants: dict[str, Any] = {"weight" if key == "lambda" else key: value for key, value in wanted.items()}
+    return ReRank(**constants)
+
+
+def check_protocol(config: Config, data: build.Data, source: build.Source) -> None:
+    """Refuse a protocol under which the test set gives no number, before the network runs.
+
+    Raises:
+        UserError: an empty gallery, no probe, or no probe that can match.
+    """
+    protocol = _protocol(config)
+    if isinstance(protocol, Protocol):
+        check_against_data(protocol, *source.dataset.keys(), data.partition.probe)
 
 
 def test_model(
@@ -151,24 +177,34 @@ def _score(
     metric = config.evaluator_cfg.metric
     protocol = _protocol(config)
     stem = checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, iteration).with_suffix("")
-    if protocol is None:
-        written = write_grew_submission(
-            features.embeddings, ids, types, views, stem.with_name(f"{stem.name}-submission.csv"), metric
+    if isinstance(protocol, Submission):
+        target = stem.with_name(f"{stem.name}-submission.csv")
+        re_rank = _re_rank(config, protocol.re_rank)
+        written = write_submission(
+            protocol, features.embeddings, ids, types, views, target, metric, device, re_rank=re_rank
         )
         log.info("wrote the submission %s", written)
         return None
+    evaluator = config.evaluator_cfg
+    further: dict[str, Any] = {
+        "device": device,
+        "intervals": evaluator.intervals,
+        "verification": evaluator.verification,
+        "open_set": evaluator.open_set,
+        "re_rank": _re_rank(config, None),
+    }
     result = evaluate_detailed(
-        features.embeddings, ids, types, views, protocol, metric, data.partition.probe, device=device
+        features.embeddings, ids, types, views, protocol, metric, data.partition.probe, **further
     )
     baselines = {}
     if features.gei is not None:
         baselines["GEI nearest neighbour"] = evaluate_detailed(
-            features.gei, ids, types, views, protocol, "euc", data.partition.probe, device=device
+            features.gei, ids, types, views, protocol, "euc", data.partition.probe, **further
         )
     model = config.model_cfg.model
     for line in to_text(result, baselines, model).splitlines():
         log.info("%s", line)
-    slug = result.protocol.replace("/", "_")
+    slug = result.protocol.replace("/", "_") + ("-reranked" if further["re_rank"] is not None else "")
     base = stem.with_name(f"{stem.name}-{slug}-{metric}")
     write_atomically(base.with_name(f"{base.name}.json"), to_json(result))
     write_atomically(base.with_name(f"{base.name}.csv"), to_csv(result))
@@ -198,6 +234,7 @@ def test(
     """
     data, model, path, iteration, folder = _restore(config, device, output, "test", log_to_file)
     source = build.test_source(config, data, device)
+    check_protocol(config, data, source)
     if distributed.is_main():
         record(folder, "test", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
     result = test_model(config, data, source, model, device, folder, iteration)
@@ -237,7 +274,7 @@ def extract_to(
             "iteration": iteration,
             "dataset": config.data_cfg.dataset_name,
             "fingerprint": data.store.fingerprint,
-            "protocol": getattr(_protocol(config), "name", GREW_SUBMISSION.name),
+            "protocol": _protocol(config).name,
             "metric": config.evaluator_cfg.metric,
             "probes": sorted(data.partition.probe) if data.partition.probe is not None else None,
             "config": config.as_dict(),

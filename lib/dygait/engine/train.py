@@ -22,7 +22,7 @@ from dygait.engine import build, checkpoint
 from dygait.engine.monitor import Monitor, log, progress, start_logging
 from dygait.engine.precision import half_precision
 from dygait.engine.run import RunFolder, record, run_folder
-from dygait.engine.test import test_model
+from dygait.engine.test import check_protocol, test_model
 from dygait.errors import UserError
 from dygait.losses import LossAggregator
 
@@ -209,6 +209,8 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
     first = trainer.iteration
     source = build.training_source(config, data, device, first)
     tested = build.test_source(config, data, device) if settings.with_test else None
+    if tested is not None:
+        check_protocol(config, data, tested)
     if distributed.is_main():
         record(folder, "train", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
     count = sum(p.numel() for p in trainer.network.parameters())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dygait.evaluation.declared import declared_protocol, name_problems
 from dygait.evaluation.distances import METRICS, distance_blocks, pairwise_distance
-from dygait.evaluation.evaluate import EvaluationResult, evaluate, evaluate_detailed
+from dygait.evaluation.evaluate import EvaluationResult, check_against_data, evaluate, evaluate_detailed
+from dygait.evaluation.openset import OpenSet
 from dygait.evaluation.protocols import (
-    GREW_SUBMISSION,
     PROTOCOLS,
+    SUBMISSIONS,
     ProbeGroup,
     Protocol,
     Selector,
@@ -15,21 +17,29 @@ from dygait.evaluation.protocols import (
 )
 from dygait.evaluation.ranking import ByView, rank1_by_view
 from dygait.evaluation.report import to_csv, to_dict, to_json, to_text
-from dygait.evaluation.submission import write_grew_submission
+from dygait.evaluation.reranking import ReRank
+from dygait.evaluation.submission import write_submission
+from dygait.evaluation.verification import Verification
 
 __all__ = [
-    "GREW_SUBMISSION",
     "METRICS",
     "PROTOCOLS",
+    "SUBMISSIONS",
     "ByView",
     "EvaluationResult",
+    "OpenSet",
     "ProbeGroup",
     "Protocol",
+    "ReRank",
     "Selector",
     "Submission",
+    "Verification",
+    "check_against_data",
+    "declared_protocol",
     "distance_blocks",
     "evaluate",
     "evaluate_detailed",
+    "name_problems",
     "pairwise_distance",
     "rank1_by_view",
     "resolve_protocol",
@@ -37,5 +47,5 @@ __all__ = [
     "to_dict",
     "to_json",
     "to_text",
-    "write_grew_submission",
+    "write_submission",
 ]

@@ -5,7 +5,7 @@ Letters: N sequences, C channels, P parts, M probes, G gallery sequences, V view
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -15,13 +15,19 @@ import torch
 from torch import Tensor
 
 from dygait.errors import UserError
+from dygait.evaluation.declared import declared_protocol
 from dygait.evaluation.distances import DEFAULT_MAX_BYTES, METRICS, distance_blocks
+from dygait.evaluation.intervals import bootstrap, interval
+from dygait.evaluation.openset import OpenSet, identify
 from dygait.evaluation.protocols import PROTOCOLS, ProbeGroup, Protocol, Selector, sequence_keys
 from dygait.evaluation.ranking import ByView, chance, mean_by_view, measure_all
+from dygait.evaluation.reranking import ReRank, reranked_blocks
 from dygait.evaluation.sequences import Sequences
+from dygait.evaluation.verification import PairDistances, Verification
 
 Percentages = dict[str, dict[str, Any]]
 _CHANCE = "chance"
+_MATCH, _OTHER, _CORRECT = "nearest match", "nearest other", "correct"
 _MASK = 2**24
 """Entries of a mask of probes by gallery."""
 
@@ -43,6 +49,10 @@ class EvaluationResult:
         matrices: group -> the headline in percent for every probe view and gallery view, the identical view included;
             empty unless the gallery is searched one view at a time.
         notes: what a reader of the numbers must know, a sentence each.
+        intervals: group -> measure -> the 95 % interval of its percentage, (low, high), by the bootstrap over subjects;
+            empty where not asked for, and a group of one subject is left out.
+        verification: group -> what its genuine and impostor pairs tell; empty where not asked for.
+        open_set: group -> what its searches tell of a gallery that may lack the subject; empty where not asked for.
     """
 
     protocol: str
@@ -54,6 +64,9 @@ class EvaluationResult:
     counts: dict[str, dict[str, int]]
     matrices: dict[str, ByView] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    intervals: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
+    verification: dict[str, Verification] = field(default_factory=dict)
+    open_set: dict[str, OpenSet] = field(default_factory=dict)
 
     def scalars(self) -> dict[str, float]:
         """Return the group means by a flat name, ``NM/rank-1``: what TensorBoard shows."""
@@ -69,7 +82,7 @@ def evaluate(
     ids: Sequence[str],
     types: Sequence[str],
     views: Sequence[str],
-    protocol: str | Protocol = "CASIA-B",
+    protocol: str | Protocol | Mapping[str, Any] = "CASIA-B",
     metric: str = "euc",
     probes: Collection[str] | None = None,
 ) -> Percentages:
@@ -80,8 +93,8 @@ def evaluate(
         ids: N subjects.
         types: N sequence types: ``nm-01``; ``00``; ``camera0_videos0``.
         views: N views: ``090``.
-        protocol: a name in `PROTOCOLS` (``CASIA-B``, ``CASIA-B/cross-view``, ``OUMVLP``, ``GREW``, ``Gait3D``) or a
-            `Protocol`.
+        protocol: a name in `PROTOCOLS` (``CASIA-B``, ``CASIA-B/cross-view``, ``OUMVLP``, ``GREW``, ``Gait3D``, ...), a
+            mapping as `evaluator_cfg.protocol` takes it, or a `Protocol`.
         metric: the distance: ``euc`` or ``cos``.
         probes: Gait3D's PROBE_SET, keys ``id-type-view``; protocols that choose probes by type take no notice of it.
 
@@ -101,11 +114,15 @@ def evaluate_detailed(
     ids: Sequence[str],
     types: Sequence[str],
     views: Sequence[str],
-    protocol: str | Protocol = "CASIA-B",
+    protocol: str | Protocol | Mapping[str, Any] = "CASIA-B",
     metric: str = "euc",
     probes: Collection[str] | None = None,
     device: torch.device | str | None = None,
     max_bytes: int = DEFAULT_MAX_BYTES,
+    intervals: int = 0,
+    verification: bool = False,
+    open_set: bool = False,
+    re_rank: ReRank | None = None,
 ) -> EvaluationResult:
     """Return the percentages of a protocol with their counts, chance levels, view matrices and notes.
 
@@ -124,42 +141,49 @@ def evaluate_detailed(
         probes: as `evaluate`.
         device: where distances are computed; None stands for where the features are.
         max_bytes: bound of the working memory of a block of distances.
+        intervals: resamples of the bootstrap over subjects; 0 for no intervals.
+        verification: whether pairs are counted too: all that the protocol compares, those of one view in every view
+            pooled. Their memory is `PairDistances`'.
+        open_set: whether searches are looked at as in an open set; a probe's search of the gallery, or of each view's,
+            is one.
+        re_rank: re-rank the distances, all that follows being of re-ranked ones; None takes them as they are.
 
     Raises:
         UserError: as `evaluate`.
     """
-    chosen = PROTOCOLS.get(protocol) if isinstance(protocol, str) else protocol
+    chosen = as_protocol(protocol)
     if metric not in METRICS:
         raise UserError(f"metric: unknown distance {metric!r}; choose one of {', '.join(METRICS)}")
     sequences = Sequences.checked(features, ids, types, views)
     notes = _check_probe_list(sequences, chosen, probes)
-
-    members = {group.name: sequences.select(group.probes, probes) for group in chosen.groups}
-    galleries = {group.name: group.gallery or chosen.gallery for group in chosen.groups}
+    plan = _Plan.of(sequences, chosen, probes)
+    sequences = replace(sequences, views=chosen.view_names(sequences.views))
+    work = _Work(
+        metric=metric,
+        device=torch.device(device) if device is not None else sequences.features.device,
+        max_bytes=max_bytes,
+        pairs=verification,
+        searches=open_set,
+        re_rank=re_rank,
+    )
     scores: dict[Selector, _Scores] = {}
-    for selector in dict.fromkeys(galleries.values()):
+    for selector, gallery in plan.positions.items():
         # Groups that share a gallery may share probes as well: each probe is compared once.
-        wanted = np.any([members[name] for name, gallery in galleries.items() if gallery == selector], axis=0)
-        gallery = np.flatnonzero(sequences.select(selector, probes))
-        if not len(gallery):
-            raise UserError(
-                f"protocol {chosen.name}: the gallery is empty; it wants {_wanted(selector)}, "
-                f"the data has types {_some(sequences.types)}"
-            )
-        where = torch.device(device) if device is not None else sequences.features.device
-        scores[selector] = _score(sequences, np.flatnonzero(wanted), gallery, chosen, metric, where, max_bytes)
+        members = {name: plan.members[name] for name, own in plan.galleries.items() if own == selector}
+        scores[selector] = _score(sequences, members, gallery, chosen, work)
 
     summaries: dict[str, _Summary] = {}
     for group in chosen.groups:
-        summary = _summarise(scores[galleries[group.name]].of(members[group.name]), group, chosen)
+        of_group = scores[plan.galleries[group.name]].of(plan.members[group.name])
+        summary = _summarise(of_group, sequences.ids, group, chosen, intervals)
         notes.extend(f"{group.name}: {note}" for note in summary.notes)
         if summary.percentages:
             summaries[group.name] = summary
     if not summaries:
-        raise UserError(f"protocol {chosen.name}: {_why_nothing(sequences, chosen, members, probes)}")
+        raise UserError(f"protocol {chosen.name}: {_NO_MATCH}")
     return EvaluationResult(
         protocol=chosen.name,
-        words=chosen.words,
+        words=chosen.words if re_rank is None else f"{chosen.words}; {re_rank.words}",
         metric=metric,
         measures=chosen.measures,
         percentages={name: summary.percentages for name, summary in summaries.items()},
@@ -167,7 +191,126 @@ def evaluate_detailed(
         counts={name: summary.counts for name, summary in summaries.items()},
         matrices={name: summary.matrix for name, summary in summaries.items() if summary.matrix is not None},
         notes=tuple(notes),
+        intervals={name: summary.intervals for name, summary in summaries.items() if summary.intervals},
+        verification={
+            name: pairs.verification()
+            for name in summaries
+            if (pairs := scores[plan.galleries[name]].pairs.get(name)) is not None
+        },
+        open_set={name: summary.open_set for name, summary in summaries.items() if summary.open_set is not None},
     )
+
+
+def as_protocol(protocol: str | Protocol | Mapping[str, Any]) -> Protocol:
+    """Return the protocol of a name, of a mapping as `evaluator_cfg.protocol` takes it, or itself.
+
+    Raises:
+        UserError: an unknown name, or a mapping in which something is wrong.
+    """
+    if isinstance(protocol, str):
+        return PROTOCOLS.get(protocol)
+    return declared_protocol(protocol) if isinstance(protocol, Mapping) else protocol
+
+
+def check_against_data(
+    protocol: Protocol,
+    ids: Sequence[str],
+    types: Sequence[str],
+    views: Sequence[str],
+    probes: Collection[str] | None = None,
+) -> None:
+    """Refuse a protocol under which these sequences give no number, before any feature is computed.
+
+    Args:
+        protocol: what will be asked for.
+        ids: N subjects.
+        types: N types.
+        views: N views.
+        probes: the PROBE_SET.
+
+    Raises:
+        UserError: an empty gallery, no probe at all, or no probe that has a true match to find.
+    """
+    names = [np.array([str(name) for name in column], dtype=str) for column in (ids, types, views)]
+    sequences = Sequences(torch.empty(len(names[0]), 0, 0), *names)
+    _check_probe_list(sequences, protocol, probes)
+    _Plan.of(sequences, protocol, probes)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which sequences are probes and which are the gallery, of each group."""
+
+    members: dict[str, np.ndarray]  # group -> (N,) bool
+    galleries: dict[str, Selector]  # group -> its gallery
+    positions: dict[Selector, np.ndarray]  # gallery -> positions among the N sequences
+
+    @classmethod
+    def of(cls, sequences: Sequences, protocol: Protocol, probes: Collection[str] | None) -> _Plan:
+        """Choose the sequences; refuse where no number can come of it."""
+        members = {group.name: sequences.select(group.probes, probes) for group in protocol.groups}
+        galleries = {group.name: group.gallery or protocol.gallery for group in protocol.groups}
+        positions = {s: np.flatnonzero(sequences.select(s, probes)) for s in dict.fromkeys(galleries.values())}
+        some = [name for name, chosen in members.items() if chosen.any()]
+        for name in some or members:
+            if not len(positions[galleries[name]]):
+                whose = f" of {name}" if len(positions) > 1 else ""
+                raise UserError(
+                    f"protocol {protocol.name}: the gallery{whose} is empty; it wants {galleries[name].words}, "
+                    f"{_has(sequences, galleries[name])}"
+                )
+        if not some:
+            wanted = "; ".join(g.probes.words for g in protocol.groups)
+            has = _has(sequences, *(g.probes for g in protocol.groups))
+            raise UserError(f"protocol {protocol.name}: there are no probes; they want {wanted}, {has}")
+        views = protocol.view_names(sequences.views)
+        if not any(
+            _can_match(sequences.ids, views, np.flatnonzero(members[name]), positions[gallery], protocol).any()
+            for name, gallery in galleries.items()
+            if len(positions[gallery])
+        ):
+            used = np.any([*members.values(), *(np.isin(np.arange(len(views)), p) for p in positions.values())], axis=0)
+            only, *others = np.unique(views[used])
+            if protocol.exclusion != "nothing" and not others:
+                raise UserError(
+                    f"protocol {protocol.name}: the data has one view only ({only}), and with the "
+                    f"{protocol.exclusion} excluded nothing is left"
+                )
+            raise UserError(f"protocol {protocol.name}: {_NO_MATCH}")
+        return cls(members, galleries, positions)
+
+
+_NO_MATCH = "no probe has a true match in the gallery, so nothing is left to report; are the ids the test set's?"
+
+
+def _can_match(
+    ids: np.ndarray, views: np.ndarray, probes: np.ndarray, gallery: np.ndarray, protocol: Protocol
+) -> np.ndarray:
+    """Return which probes have a true match that is not excluded: (M,) bool."""
+    found = np.isin(ids[probes], ids[gallery])
+    if protocol.exclusion == "nothing":
+        return found
+    # A subject who is in the gallery in two views can be found from any; in one view, from the others.
+    subjects, codes = np.unique(ids[gallery], return_inverse=True)
+    view = np.unique(views, return_inverse=True)[1].reshape(-1)
+    lowest, highest = np.full(len(subjects), len(views)), np.full(len(subjects), -1)
+    np.minimum.at(lowest, codes.reshape(-1), view[gallery])
+    np.maximum.at(highest, codes.reshape(-1), view[gallery])
+    place = np.minimum(np.searchsorted(subjects, ids[probes]), len(subjects) - 1)
+    elsewhere = (lowest[place] != view[probes]) | (highest[place] != view[probes])
+    return found & elsewhere
+
+
+@dataclass(frozen=True)
+class _Work:
+    """How scores are computed, and what besides measures."""
+
+    metric: str
+    device: torch.device
+    max_bytes: int
+    pairs: bool
+    searches: bool
+    re_rank: ReRank | None
 
 
 @dataclass(frozen=True)
@@ -175,7 +318,8 @@ class _Scores:
     """Scores of probes, in percent.
 
     `values` is name -> (M, columns), NaN where the probe has no true match in that column's gallery. A column is the
-    gallery of one view, or the whole gallery.
+    gallery of one view, or the whole gallery. `nearest` has, of the same shape, the distances of the nearest true match
+    and of the nearest other subject, and whether the nearest of all is a true match; it is empty where not asked for.
     """
 
     probes: np.ndarray  # (M,) positions among the N sequences
@@ -183,23 +327,22 @@ class _Scores:
     gallery_views: tuple[str, ...]  # names of the columns; none for the whole gallery
     gallery_size: int
     values: dict[str, np.ndarray]
+    nearest: dict[str, np.ndarray]
+    pairs: dict[str, PairDistances]  # group -> its pairs
 
     def of(self, member: np.ndarray) -> _Scores:
         """Return the scores of those probes that are members, (N,) bool."""
         rows = member[self.probes]
-        values = {name: column[rows] for name, column in self.values.items()}
-        return replace(self, probes=self.probes[rows], probe_views=self.probe_views[rows], values=values)
+        values, nearest = ({name: column[rows] for name, column in d.items()} for d in (self.values, self.nearest))
+        return replace(
+            self, probes=self.probes[rows], probe_views=self.probe_views[rows], values=values, nearest=nearest
+        )
 
 
 def _score(
-    sequences: Sequences,
-    probes: np.ndarray,
-    gallery: np.ndarray,
-    protocol: Protocol,
-    metric: str,
-    device: torch.device,
-    max_bytes: int,
+    sequences: Sequences, members: dict[str, np.ndarray], gallery: np.ndarray, protocol: Protocol, work: _Work
 ) -> _Scores:
+    probes = np.flatnonzero(np.any([*members.values()], axis=0))
     columns = [slice(0, len(gallery))]
     views: tuple[str, ...] = ()
     if protocol.one_view_at_a_time:
@@ -209,13 +352,16 @@ def _score(
         views = tuple(names.tolist())
         columns = [slice(a, b) for a, b in pairwise([*starts.tolist(), len(gallery)])]
     rows_of_probes, rows_of_gallery = torch.from_numpy(probes), torch.from_numpy(gallery)
-    id_codes, view_codes = (_codes(names).to(device) for names in (sequences.ids, sequences.views))
+    id_codes, view_codes = (_codes(names).to(work.device) for names in (sequences.ids, sequences.views))
     gallery_ids, gallery_views = id_codes[rows_of_gallery], view_codes[rows_of_gallery]
-    values = {name: np.full((len(probes), len(columns)), np.nan) for name in (*protocol.measures, _CHANCE)}
-    blocks = distance_blocks(
-        sequences.features, sequences.features, metric, max_bytes, device, rows_of_probes, rows_of_gallery
-    )
-    for block, distances in blocks:
+    shape = (len(probes), len(columns))
+    values = {name: np.full(shape, np.nan) for name in (*protocol.measures, _CHANCE)}
+    nearest = {name: np.full(shape, np.nan) for name in (_MATCH, _OTHER, _CORRECT)} if work.searches else {}
+    # Groups of the same probes have the same pairs.
+    same = {name: next(n for n in members if np.array_equal(members[n], members[name])) for name in members}
+    pairs = {name: PairDistances() for name in set(same.values())} if work.pairs else {}
+    member = {name: torch.from_numpy(members[name][probes]).to(work.device) for name in pairs}
+    for block, distances in _distances(sequences.features, rows_of_probes, rows_of_gallery, work):
         # Few probes at a time: their masks, too, stay small beside the distances.
         step = max(1, _MASK // len(gallery))
         for start in range(block.start, block.stop, step):
@@ -223,18 +369,52 @@ def _score(
             chosen = rows_of_probes[rows]
             distance = distances[rows.start - block.start : rows.stop - block.start]
             match = id_codes[chosen, None] == gallery_ids
-            excluded = None
-            if protocol.exclusion != "nothing" and not protocol.one_view_at_a_time:
-                excluded = view_codes[chosen, None] == gallery_views
+            same_view = None
+            if protocol.exclusion != "nothing" and (work.pairs or not protocol.one_view_at_a_time):
+                same_view = view_codes[chosen, None] == gallery_views
                 if protocol.exclusion == "same id in the same view":
-                    excluded &= match
+                    same_view &= match
+            # One view at a time, whole columns are excluded, and not before the summary.
+            excluded = None if protocol.one_view_at_a_time else same_view
             for number, column in enumerate(columns):
                 without = None if excluded is None else excluded[:, column]
                 found = measure_all(protocol.measures, distance[:, column], match[:, column], without)
                 found[_CHANCE] = chance(match[:, column], without)
                 for name, score in found.items():
                     values[name][rows, number] = 100 * score.cpu().numpy()
-    return _Scores(probes, sequences.views[probes], views, len(gallery), values)
+                if work.searches:
+                    for name, number_of_row in _nearest(distance[:, column], match[:, column], without).items():
+                        nearest[name][rows, number] = number_of_row.cpu().numpy()
+            for name, waiting in pairs.items():
+                _add_pairs(waiting, member[name][rows], distance, match, same_view)
+    named = {name: pairs[same[name]] for name in members} if work.pairs else {}
+    return _Scores(probes, sequences.views[probes], views, len(gallery), values, nearest, named)
+
+
+def _distances(features: Tensor, probes: Tensor, gallery: Tensor, work: _Work) -> Iterable[tuple[slice, Tensor]]:
+    if work.re_rank is not None:
+        return reranked_blocks(features, probes, gallery, work.re_rank, work.metric, work.max_bytes, work.device)
+    return distance_blocks(features, features, work.metric, work.max_bytes, work.device, probes, gallery)
+
+
+def _nearest(distance: Tensor, match: Tensor, excluded: Tensor | None) -> dict[str, Tensor]:
+    """Return what open-set identification asks of each probe, each (m,)."""
+    considered = distance if excluded is None else distance.masked_fill(excluded, torch.inf)
+    of_match, of_other = considered.masked_fill(~match, torch.inf), considered.masked_fill(match, torch.inf)
+    first_match, first_other = of_match.argmin(1, keepdim=True), of_other.argmin(1, keepdim=True)
+    nearest_match, nearest_other = of_match.gather(1, first_match)[:, 0], of_other.gather(1, first_other)[:, 0]
+    earlier = (nearest_match == nearest_other) & (first_match < first_other)[:, 0] & nearest_match.isfinite()
+    return {_MATCH: nearest_match, _OTHER: nearest_other, _CORRECT: (nearest_match < nearest_other) | earlier}
+
+
+def _add_pairs(pairs: PairDistances, member: Tensor, distance: Tensor, match: Tensor, excluded: Tensor | None) -> None:
+    if not member.all():
+        distance, match = distance[member], match[member]
+        excluded = None if excluded is None else excluded[member]
+    genuine, impostor = match, ~match
+    if excluded is not None:
+        genuine, impostor = match & ~excluded, impostor & ~excluded
+    pairs.add(distance[genuine].cpu().numpy(), distance[impostor].cpu().numpy())
 
 
 @dataclass(frozen=True)
@@ -246,11 +426,13 @@ class _Summary:
     chance: float = float("nan")
     counts: dict[str, int] = field(default_factory=dict)
     matrix: ByView | None = None
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    open_set: OpenSet | None = None
 
 
-def _summarise(scores: _Scores, group: ProbeGroup, protocol: Protocol) -> _Summary:
+def _summarise(scores: _Scores, ids: np.ndarray, group: ProbeGroup, protocol: Protocol, resamples: int) -> _Summary:
     if not len(scores.probes):
-        return _Summary([f"no probe sequences of {_wanted(group.probes)} in the data (group left out)"])
+        return _Summary([f"no probe sequences of {group.probes.words} in the data (group left out)"])
     unmatched = np.isnan(scores.values[_CHANCE])
     considered = np.ones_like(unmatched)
     if protocol.one_view_at_a_time and protocol.exclusion != "nothing":
@@ -287,7 +469,27 @@ def _summarise(scores: _Scores, group: ProbeGroup, protocol: Protocol) -> _Summa
                 f"{left_out.sum()} of {considered.sum()} comparisons of a probe with the gallery of one view "
                 f"have no true match ({group.unmatched})"
             )
-    return _Summary(notes, percentages, means[_CHANCE], counts, matrix)
+    intervals = _intervals(scores, considered, ids[scores.probes], protocol, resamples) if resamples else {}
+    open_set = None
+    if scores.nearest:
+        # A search whose gallery is excluded whole does not take place.
+        match, other, correct = (scores.nearest[name][considered] for name in (_MATCH, _OTHER, _CORRECT))
+        open_set = identify(match, other, correct == 1)
+    return _Summary(notes, percentages, means[_CHANCE], counts, matrix, intervals, open_set)
+
+
+def _intervals(
+    scores: _Scores, considered: np.ndarray, subjects: np.ndarray, protocol: Protocol, resamples: int
+) -> dict[str, tuple[float, float]]:
+    if len(np.unique(subjects)) < 2:
+        return {}
+    rows = scores.probe_views if protocol.one_view_at_a_time else None
+    found = {}
+    for name in protocol.measures:
+        samples = bootstrap(np.where(considered, scores.values[name], np.nan), subjects, resamples, rows)
+        if (limits := interval(samples)) is not None:
+            found[name] = limits
+    return found
 
 
 def _across_views(values: np.ndarray, considered: np.ndarray, scores: _Scores) -> dict[str, float]:
@@ -326,25 +528,10 @@ def _check_probe_list(sequences: Sequences, protocol: Protocol, probes: Collecti
     return [f"{missing} of the {len(wanted)} keys of PROBE_SET are not in the data"] if missing else []
 
 
-def _why_nothing(
-    sequences: Sequences, protocol: Protocol, members: dict[str, np.ndarray], probes: Collection[str] | None
-) -> str:
-    if not any(m.any() for m in members.values()):
-        wanted = "; ".join(_wanted(g.probes) for g in protocol.groups)
-        return f"there are no probes; they want {wanted}, the data has types {_some(sequences.types)}"
-    used = np.any([*members.values(), sequences.select(protocol.gallery, probes)], axis=0)
-    only, *others = np.unique(sequences.views[used])
-    if protocol.exclusion != "nothing" and not others:
-        return f"the data has one view only ({only}), and with the {protocol.exclusion} excluded nothing is left"
-    return "no probe has a true match in the gallery, so nothing is left to report; are the ids the test set's?"
-
-
-def _wanted(selector: Selector) -> str:
-    criteria = {"type": selector.types, "id": selector.ids, "view": selector.views}
-    said = [f"{name} {', '.join(patterns)}" for name, patterns in criteria.items() if patterns != ("*",)]
-    if selector.listed is not None:
-        said.append(f"what is {'' if selector.listed else 'not '}in PROBE_SET")
-    return " and ".join(said) or "every sequence"
+def _has(sequences: Sequences, *selectors: Selector) -> str:
+    """Say what the data has of that which selectors ask for."""
+    by = [key for key in ("types", "ids", "views") if any(getattr(s, key) != ("*",) for s in selectors)] or ["types"]
+    return "the data has " + ", ".join(f"{key} {_some(getattr(sequences, key))}" for key in by)
 
 
 def _some(names: Iterable[str], most: int = 8) -> str:

@@ -4,20 +4,22 @@ A protocol is a declaration and holds no code of its own, so that adding one is 
 
     PROTOCOLS.add("Mine", Protocol(name="Mine", gallery=Selector(types=("nm-*",)), ...))
 
-Types, ids and views are chosen by shell patterns: ``nm-05`` is itself, ``nm-*`` a prefix, ``*00-nm*`` what holds 00-nm.
+or, in a configuration, `evaluator_cfg.protocol` (`declared`). Types, ids and views are chosen by shell patterns:
+``nm-05`` is itself, ``nm-*`` a prefix, ``*00-nm*`` what holds 00-nm, ``0[1-4]`` one of four.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import translate
 from typing import Literal
 
 import numpy as np
 
 from dygait.errors import UserError
+from dygait.evaluation.reranking import ReRank
 from dygait.registry import Registry
 
 Exclusion = Literal["nothing", "identical view", "same id in the same view"]
@@ -42,6 +44,17 @@ class Selector:
     views: tuple[str, ...] = ("*",)
     not_ids: tuple[str, ...] = ()
     listed: bool | None = None
+
+    @property
+    def words(self) -> str:
+        """What is chosen, in words."""
+        criteria = {"type": self.types, "id": self.ids, "view": self.views}
+        said = [f"{name} {', '.join(patterns)}" for name, patterns in criteria.items() if patterns != ("*",)]
+        if self.not_ids:
+            said.append(f"not id {', '.join(self.not_ids)}")
+        if self.listed is not None:
+            said.append(f"what is {'' if self.listed else 'not '}in PROBE_SET")
+        return " and ".join(said) or "every sequence"
 
     def select(
         self, ids: np.ndarray, types: np.ndarray, views: np.ndarray, probes: Collection[str] | None = None
@@ -94,8 +107,10 @@ class Protocol:
         one_view_at_a_time: True where each view's gallery is searched alone and the result is the mean over probe views
             of the mean over gallery views; False where the whole gallery is searched at once and the result is the mean
             over probes.
-        exclusion: which gallery sequences are not considered for a probe.
+        exclusion: which gallery sequences are not considered for a probe. By *view* is meant what `view_until` leaves.
         measures: what is reported, the first being the headline: ``rank-<k>``, ``mAP``, ``mINP``.
+        view_until: views are told apart by what comes before the first of this in their names; None takes the whole
+            name. With ``"_"``, the views 06_1 and 06_2 are one, the camera 06. Selectors see the whole name.
     """
 
     name: str
@@ -105,6 +120,7 @@ class Protocol:
     one_view_at_a_time: bool = False
     exclusion: Exclusion = "nothing"
     measures: tuple[str, ...] = ("rank-1",)
+    view_until: str | None = None
 
     def __post_init__(self) -> None:
         for name in self.measures:
@@ -121,6 +137,20 @@ class Protocol:
         selectors = [self.gallery, *(g.probes for g in self.groups), *(g.gallery for g in self.groups if g.gallery)]
         return any(s.listed is not None for s in selectors)
 
+    def view_names(self, views: np.ndarray) -> np.ndarray:
+        """Return the names by which the protocol tells views apart: (N,)."""
+        if self.view_until is None or not len(views):
+            return views
+        return np.array([view.partition(self.view_until)[0] for view in views.tolist()], dtype=str)
+
+    def without_unmatched(self) -> Protocol:
+        """Return the protocol without the groups that count probes without a match (`remove_no_gallery`).
+
+        Where no other group is left, they leave such probes out instead.
+        """
+        kept = tuple(g for g in self.groups if g.unmatched == "left out")
+        return replace(self, groups=kept or tuple(replace(g, unmatched="left out") for g in self.groups))
+
 
 @dataclass(frozen=True)
 class Submission:
@@ -130,15 +160,26 @@ class Submission:
         name: how `resolve_protocol` names it.
         words: the protocol in one sentence.
         gallery: which sequences are the gallery.
-        probes: which sequences are to be named; the view is the probe's name.
-        ranks: how many of the nearest gallery sequences are listed.
+        probes: which sequences are to be named. A probe's name is its view, or its type where views do not tell the
+            probes apart.
+        header: the first line of the CSV, a column each; the first is the probe's name, the others the ids of its
+            nearest gallery sequences.
+        numbers: whether ids are written as plain integers (00012 as 12), as the server wants them.
+        re_rank: how distances are re-ranked, unless the user says otherwise; None leaves them.
     """
 
     name: str
     words: str
     gallery: Selector
     probes: Selector
-    ranks: int
+    header: tuple[str, ...]
+    numbers: bool = False
+    re_rank: ReRank | None = None
+
+    @property
+    def ranks(self) -> int:
+        """How many of the nearest gallery sequences are listed."""
+        return len(self.header) - 1
 
 
 def sequence_keys(ids: np.ndarray, types: np.ndarray, views: np.ndarray) -> np.ndarray:
@@ -209,6 +250,20 @@ PROTOCOLS.add(
     ),
 )
 PROTOCOLS.add(
+    "OUMVLP/cross-view",
+    Protocol(
+        name="OUMVLP/cross-view",
+        words="gallery sequence 01 of all views; probes sequence 00; same id in the same view excluded",
+        gallery=Selector(types=("01",)),
+        groups=(
+            ProbeGroup("all probes", Selector(types=("00",)), unmatched="counted as wrong"),
+            ProbeGroup("probes with a match", Selector(types=("00",))),
+        ),
+        exclusion="same id in the same view",
+        measures=("rank-1", "mAP"),
+    ),
+)
+PROTOCOLS.add(
     "GREW",
     Protocol(
         name="GREW",
@@ -230,13 +285,85 @@ PROTOCOLS.add(
     aliases=("Gait3D-128pixel",),
 )
 
+PROTOCOLS.add(
+    "SUSTech1K",
+    Protocol(
+        name="SUSTech1K",
+        words="gallery sequences of the types that hold 00-nm, one view at a time; probes by what their types hold: "
+        "01-nm, bg, cl, cr, ub, uf, oc, nt, and all of 01 to 04; identical view excluded",
+        gallery=Selector(types=("*00-nm*",)),
+        groups=(
+            ProbeGroup("Normal", Selector(types=("*01-nm*",))),
+            ProbeGroup("Bag", Selector(types=("*bg*",))),
+            ProbeGroup("Clothing", Selector(types=("*cl*",))),
+            ProbeGroup("Carrying", Selector(types=("*cr*",))),
+            ProbeGroup("Umbrella", Selector(types=("*ub*",))),
+            ProbeGroup("Uniform", Selector(types=("*uf*",))),
+            ProbeGroup("Occlusion", Selector(types=("*oc*",))),
+            ProbeGroup("Night", Selector(types=("*nt*",))),
+            ProbeGroup("Overall", Selector(types=("*01*", "*02*", "*03*", "*04*"))),
+        ),
+        one_view_at_a_time=True,
+        exclusion="identical view",
+        measures=("rank-1", "rank-5"),
+    ),
+)
+_CCPG_GROUPS = tuple(
+    ProbeGroup(name, Selector(types=probes), Selector(types=gallery))
+    for name, probes, gallery in (
+        ("CL", ("U0_D0_BG", "U0_D0"), ("U1_D1", "U2_D2", "U3_D3")),
+        ("UP", ("U3_D3",), ("U0_D3",)),
+        ("DN", ("U1_D0",), ("U1_D1",)),
+        ("BG", ("U0_D0_BG",), ("U0_D0",)),
+    )
+)
+_CCPG_WORDS = (
+    "CL probes U0_D0_BG, U0_D0 and gallery U1_D1, U2_D2, U3_D3; UP U3_D3 and U0_D3; DN U1_D0 and U1_D1; "
+    "BG U0_D0_BG and U0_D0"
+)
+PROTOCOLS.add(
+    "CCPG",
+    Protocol(
+        name="CCPG",
+        words=f"{_CCPG_WORDS}; whole gallery, same id by the same camera excluded (as in person re-identification)",
+        gallery=Selector(types=("U1_D1", "U2_D2", "U3_D3", "U0_D3", "U0_D0")),
+        groups=_CCPG_GROUPS,
+        exclusion="same id in the same view",
+        view_until="_",
+        measures=("rank-1", "mAP", "mINP"),
+    ),
+)
+PROTOCOLS.add(
+    "CCPG/single-view",
+    Protocol(
+        name="CCPG/single-view",
+        words=f"{_CCPG_WORDS}; one camera at a time, identical camera excluded",
+        gallery=Selector(types=("U1_D1", "U2_D2", "U3_D3", "U0_D3", "U0_D0")),
+        groups=_CCPG_GROUPS,
+        one_view_at_a_time=True,
+        exclusion="identical view",
+        view_until="_",
+    ),
+)
+
 GREW_SUBMISSION = Submission(
     name="GREW/submission",
     words="gallery sequences 01 and 02 of the test ids, probes the unlabelled sequences of the id 'probe'",
     gallery=Selector(types=("01", "02"), not_ids=("probe",)),
     probes=Selector(ids=("probe",), types=("03",)),
-    ranks=20,
+    header=("videoId", *(f"rank{k}" for k in range(1, 21))),
+    numbers=True,
 )
+HID_SUBMISSION = Submission(
+    name="HID/submission",
+    words="gallery the sequences of all ids but 'probe', probes the unlabelled sequences of the id 'probe', re-ranked",
+    gallery=Selector(not_ids=("probe",)),
+    probes=Selector(ids=("probe",)),
+    header=("videoID", "label"),
+    re_rank=ReRank(),
+)
+SUBMISSIONS = {submission.name: submission for submission in (GREW_SUBMISSION, HID_SUBMISSION)}
+"""The submissions by their names."""
 
 # The eval_func names of the field's configs. None stands for "by the dataset".
 _EVAL_FUNCTIONS: dict[str, str | None] = {
@@ -245,11 +372,13 @@ _EVAL_FUNCTIONS: dict[str, str | None] = {
     "identification_real_scene": "GREW",
     "evaluate_Gait3D": "Gait3D",
     "evaluation_Gait3D": "Gait3D",
+    "evaluate_CCPG": "CCPG",
     "GREW_submission": GREW_SUBMISSION.name,
     "identification_GREW_submission": GREW_SUBMISSION.name,
+    "HID_submission": HID_SUBMISSION.name,
 }
-_NOT_BUILT = ("evaluate_CCPG", "HID_submission", "evaluate_scoliosis", "evaluate_FreeGait", "evaluate_segmentation")
-_INDOOR = ("CASIA-B", "OUMVLP")
+_NOT_BUILT = ("evaluate_scoliosis", "evaluate_FreeGait", "evaluate_segmentation")
+_INDOOR = ("CASIA-B", "OUMVLP", "SUSTech1K")
 
 
 def resolve_protocol(eval_func: str | None, dataset_name: str, cross_view_gallery: bool = False) -> str:
@@ -262,7 +391,7 @@ def resolve_protocol(eval_func: str | None, dataset_name: str, cross_view_galler
         cross_view_gallery: `evaluator_cfg.cross_view_gallery`.
 
     Returns:
-        A name in `PROTOCOLS`, or ``GREW/submission``.
+        A name in `PROTOCOLS` or `SUBMISSIONS`.
 
     Raises:
         UserError: a name that is unknown or not built yet, or one that does not fit the dataset.
@@ -292,12 +421,14 @@ def _by_eval_func(eval_func: str | None, dataset_name: str, own: str | None) -> 
     if eval_func not in _EVAL_FUNCTIONS:
         if eval_func in PROTOCOLS:
             return PROTOCOLS.resolve(eval_func)
+        if eval_func in SUBMISSIONS:
+            return eval_func
         raise UserError(f"evaluator_cfg.eval_func: unknown {eval_func!r}; choose one of {_choices()}")
     protocol = _EVAL_FUNCTIONS[eval_func]
     if protocol is None:
         if own not in _INDOOR:
             raise UserError(
-                f"evaluator_cfg.eval_func: {eval_func} is for {' and '.join(_INDOOR)}, "
+                f"evaluator_cfg.eval_func: {eval_func} is for {', '.join(_INDOOR)}, "
                 f"not for the dataset {dataset_name!r}; name one of {_choices()}"
             )
         return own
@@ -310,4 +441,4 @@ def _by_eval_func(eval_func: str | None, dataset_name: str, own: str | None) -> 
 
 
 def _choices() -> str:
-    return ", ".join([*sorted(_EVAL_FUNCTIONS), *PROTOCOLS.names()])
+    return ", ".join([*sorted(_EVAL_FUNCTIONS), *PROTOCOLS.names(), *SUBMISSIONS])

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dygait.evaluation.evaluate import EvaluationResult
+from dygait.evaluation.openset import OpenSet
+from dygait.evaluation.verification import Verification
 
 _GAP = "  "
 _BLANK = "-"
@@ -47,6 +49,7 @@ def to_text(
         cells = [[*row.labels, *(row.mean(m) for m in result.measures), row.chance] for row in rows]
         lines.append(f"percent, distance {result.metric}")
         lines += _aligned([header, *cells], left=len(header) - len(result.measures) - 1)
+    lines += _further(result, width)
     lines += textwrap.wrap(_counts(result), width)
     for note in result.notes:
         lines += textwrap.wrap(f"Note: {note}.", width, subsequent_indent="      ")
@@ -73,6 +76,15 @@ def to_dict(result: EvaluationResult) -> dict[str, Any]:
         "counts": result.counts,
         "matrices": matrices,
         "notes": list(result.notes),
+        "intervals": {group: {m: [*limits] for m, limits in of.items()} for group, of in result.intervals.items()},
+        "verification": {
+            group: {"genuine": v.genuine, "impostor": v.impostor, **_without_nan(_verification_rates(v))}
+            for group, v in result.verification.items()
+        },
+        "open_set": {
+            group: {"mated": o.mated, "non-mated": o.non_mated, **_without_nan(_open_set_rates(o))}
+            for group, o in result.open_set.items()
+        },
     }
 
 
@@ -84,7 +96,8 @@ def to_json(result: EvaluationResult) -> str:
 def to_csv(result: EvaluationResult) -> str:
     """Return a line per group, probe view and measure, in full precision, under a header.
 
-    The view of a group's mean is ``mean``; the chance level is a line with the measure ``chance``.
+    The view of a group's mean is ``mean``; the chance level is a line with the measure ``chance``, the ends of an
+    interval are ``rank-1 low`` and ``rank-1 high``, and rates of pairs and of searches have lines of their names.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -101,6 +114,54 @@ def _cells(result: EvaluationResult) -> Iterator[tuple[str, str, str, float]]:
                 yield group, measure, view, value
             yield group, measure, "mean", values[measure]
         yield group, "chance", "mean", result.chance[group]
+        for measure, limits in result.intervals.get(group, {}).items():
+            for end, value in zip(("low", "high"), limits, strict=True):
+                yield group, f"{measure} {end}", "mean", value
+        for name, value in _rates(result, group).items():
+            yield group, name, "mean", value
+
+
+def _rates(result: EvaluationResult, group: str) -> dict[str, float]:
+    """Return the rates of a group's pairs and searches by their names, in percent."""
+    pairs, searches = result.verification.get(group), result.open_set.get(group)
+    return {
+        **({} if pairs is None else _verification_rates(pairs)),
+        **({} if searches is None else _open_set_rates(searches)),
+    }
+
+
+def _verification_rates(pairs: Verification) -> dict[str, float]:
+    of_far = {f"TAR@FAR={far:g}": 100 * rate for far, rate in pairs.tar_at_far.items()}
+    return {"AUC": 100 * pairs.auc, "EER": 100 * pairs.eer, **of_far}
+
+
+def _open_set_rates(searches: OpenSet) -> dict[str, float]:
+    return {f"DIR@FPIR={fpir:g}": 100 * rate for fpir, rate in searches.dir_at_fpir.items()}
+
+
+def _without_nan(rates: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(rate) else rate for name, rate in rates.items()}
+
+
+def _further(result: EvaluationResult, width: int) -> list[str]:
+    """Return a table of intervals, and of the rates of pairs and searches, a row for each group; none without them."""
+    lines: list[str] = []
+    if result.intervals:
+        lines.append("95 % intervals over subjects, in percent")
+        cells = [
+            [group, *(f"{low:.1f}..{high:.1f}" for low, high in of.values())] for group, of in result.intervals.items()
+        ]
+        lines += _aligned([["", *result.measures], *cells], left=1)
+    by_group = {group: rates for group in result.percentages if (rates := _rates(result, group))}
+    if by_group:
+        names = list(dict.fromkeys(name for rates in by_group.values() for name in rates))
+        lines.append("verification of pairs and open-set identification, in percent")
+        table = [["", *names]]
+        for group, rates in by_group.items():
+            shown = [_BLANK if math.isnan(rates.get(name, math.nan)) else f"{rates[name]:.1f}" for name in names]
+            table.append([group, *shown])
+        lines += _aligned(table, left=1, gap=" " if sum(map(len, names)) + 2 * len(names) > width - 20 else _GAP)
+    return lines
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,17 @@
-"""Rankings for GREW's evaluation server, which alone knows who its probes are.
+"""Rankings for a challenge's server, which alone knows who its probes are: GREW's and HID's.
 
-The server's format (GREW-Benchmark's own baseline, and OpenGait's): a CSV with the header ``videoId,rank1,...,rank20``
-and a row per probe sequence: its name, then the ids of its 20 nearest gallery *sequences*, nearest first, as plain
-integers. An id of which two sequences are near is listed twice, as there: listing distinct ids would raise rank-5 to
-rank-20 beyond what the published numbers mean. The CSV goes up zipped.
+A submission is a CSV, a row for each probe: its name, then the ids of its nearest gallery *sequences*, nearest first.
+GREW's (its baseline's, and OpenGait's) has the header ``videoId,rank1,...,rank20`` and ids as plain integers. An id of
+which two sequences are near is listed twice, as there: listing distinct ids would raise rank-5 to rank-20 beyond what
+the published numbers mean. HID's has the header ``videoID,label`` and the id as the gallery's folder is called. Both go
+up zipped, the CSV in it called submission.csv.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import zipfile
 from collections.abc import Sequence
 from itertools import pairwise
@@ -21,11 +23,13 @@ from torch import Tensor
 
 from dygait.errors import UserError
 from dygait.evaluation.distances import DEFAULT_MAX_BYTES, distance_blocks
-from dygait.evaluation.protocols import GREW_SUBMISSION
+from dygait.evaluation.protocols import Submission
+from dygait.evaluation.reranking import ReRank, nearest_k, reranked_blocks
 from dygait.evaluation.sequences import Sequences
 
 
-def write_grew_submission(
+def write_submission(
+    submission: Submission,
     features: Tensor | np.ndarray,
     ids: Sequence[str],
     types: Sequence[str],
@@ -34,71 +38,85 @@ def write_grew_submission(
     metric: str = "euc",
     device: torch.device | str | None = None,
     max_bytes: int = DEFAULT_MAX_BYTES,
+    re_rank: ReRank | None = None,
 ) -> tuple[Path, Path]:
-    """Write GREW's submission, and the same zipped beside it.
+    """Write a submission, and the same zipped beside it.
 
     Rows are sorted by the probe's name; equal distances keep the gallery's order. Both files appear whole or not at
     all, and the same features give the same bytes.
 
     Args:
-        features: (N, C, P) of the test ids and the probes.
+        submission: which: a value of `SUBMISSIONS`.
+        features: (N, C, P) of gallery and probes.
         ids: N subjects; ``probe`` for the probes.
-        types: N types: ``01`` and ``02`` the gallery, ``03`` the probes.
-        views: N sequence names, which are the probes' ``videoId``.
-        path: the CSV, ``.../submission.csv``; its folder is made if need be.
+        types: N types.
+        views: N views, which are the probes' names; where they do not tell the probes apart, the types are.
+        path: the CSV; its folder is made if need be.
         metric: the distance: ``euc`` or ``cos``.
         device: where distances are computed; None stands for where the features are.
         max_bytes: bound of the working memory of a block of distances.
+        re_rank: re-rank the distances; None takes them as they are.
 
     Returns:
         The paths of the CSV and of the zip.
 
     Raises:
-        UserError: no probes, two probes of one name, fewer than 20 gallery sequences, or a gallery id that is not a
-        number.
+        UserError: no probes, two probes of one name, too few gallery sequences, a name with a comma or a quote, or an
+            id that is not a number where the server wants one.
     """
     sequences = Sequences.checked(features, ids, types, views)
-    probes = np.flatnonzero(sequences.select(GREW_SUBMISSION.probes))
-    gallery = np.flatnonzero(sequences.select(GREW_SUBMISSION.gallery))
-    ranks, wanted = GREW_SUBMISSION.ranks, GREW_SUBMISSION.words
-    if not len(probes) or len(gallery) < ranks:
+    probes = np.flatnonzero(sequences.select(submission.probes))
+    gallery = np.flatnonzero(sequences.select(submission.gallery))
+    what = submission.name.replace("/", " ")
+    if not len(probes) or len(gallery) < submission.ranks:
         raise UserError(
-            f"GREW submission: {len(probes)} probes and {len(gallery)} gallery sequences in the data; "
-            f"it takes at least 1 and {ranks} ({wanted})"
+            f"{what}: {len(probes)} probes and {len(gallery)} gallery sequences in the data; "
+            f"it takes at least 1 and {submission.ranks} ({submission.words})"
         )
-    probes = probes[np.argsort(sequences.views[probes], kind="stable")]
-    names: list[str] = sequences.views[probes].tolist()
-    if len(set(names)) != len(names):
-        twice = next(a for a, b in pairwise(names) if a == b)
-        raise UserError(f"GREW submission: two probes are called {twice!r}; each needs a name of its own")
-    subjects = sequences.ids[gallery]
-    odd = next((s for s in subjects.tolist() if not s.isdecimal()), None)
-    if odd is not None:
-        raise UserError(f"GREW submission: the gallery id {odd!r} is not a number; the server expects 00001..06000")
+    probes, names = _named(sequences, probes, what)
+    subjects: list[str] = sequences.ids[gallery].tolist()
+    if submission.numbers:
+        odd = next((s for s in subjects if not s.isdecimal()), None)
+        if odd is not None:
+            raise UserError(f"{what}: the gallery id {odd!r} is not a number; the server expects 00001..06000")
+        subjects = [str(int(s)) for s in subjects]
+    unfit = next((n for n in (*names, *subjects) if re.search(r'[,"\s]', n)), None)
+    if unfit is not None:
+        raise UserError(f"{what}: the name {unfit!r} holds a comma, a quote or a space, which the CSV cannot carry")
 
-    numbers = subjects.astype(np.int64)
-    lines = [",".join(["videoId", *(f"rank{k}" for k in range(1, ranks + 1))])]
-    blocks = distance_blocks(
-        sequences.features,
-        sequences.features,
-        metric,
-        max_bytes,
-        device,
-        torch.from_numpy(probes),
-        torch.from_numpy(gallery),
+    lines = [",".join(submission.header)]
+    rows_of_probes, rows_of_gallery = torch.from_numpy(probes), torch.from_numpy(gallery)
+    blocks = (
+        distance_blocks(
+            sequences.features, sequences.features, metric, max_bytes, device, rows_of_probes, rows_of_gallery
+        )
+        if re_rank is None
+        else reranked_blocks(sequences.features, rows_of_probes, rows_of_gallery, re_rank, metric, max_bytes, device)
     )
     for rows, distance in blocks:
-        nearest = distance.argsort(dim=1, stable=True)[:, :ranks].cpu().numpy()
-        for name, listed in zip(names[rows], numbers[nearest], strict=True):
-            lines.append(",".join([name, *map(str, listed)]))
+        nearest = nearest_k(distance, submission.ranks).tolist()
+        for name, listed in zip(names[rows], nearest, strict=True):
+            lines.append(",".join([name, *(subjects[place] for place in listed)]))
     text = ("\n".join(lines) + "\n").encode()
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     packed = path.with_suffix(".zip")
     _write_atomically(path, text)
-    _write_atomically(packed, _zipped(path.name, text))
+    _write_atomically(packed, _zipped("submission.csv", text))
     return path, packed
+
+
+def _named(sequences: Sequences, probes: np.ndarray, what: str) -> tuple[np.ndarray, list[str]]:
+    """Return the probes in the order of their names, and the names."""
+    columns = (sequences.views[probes], sequences.types[probes])
+    names = next((c for c in columns if len(np.unique(c)) == len(c)), columns[0])
+    order = np.argsort(names, kind="stable")
+    listed: list[str] = names[order].tolist()
+    twice = next((a for a, b in pairwise(listed) if a == b), None)
+    if twice is not None:
+        raise UserError(f"{what}: two probes are called {twice!r}; each needs a name of its own")
+    return probes[order], listed
 
 
 def _zipped(name: str, content: bytes) -> bytes:

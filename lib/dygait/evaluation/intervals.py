@@ -1,0 +1,78 @@
+"""Confidence intervals by the bootstrap over subjects.
+
+Sequences of one subject are alike, so that drawing sequences anew would claim a precision that is not there: subjects
+are drawn, with replacement, each with all of its probes (the cluster bootstrap; Davison and Hinkley, *Bootstrap Methods
+and their Application*, 1997, chapter 3.8). The gallery stays as it is, so an interval tells how the number would vary
+with other probe subjects against this gallery.
+
+Letters: M probes, Q subjects, R rows and K columns of a table, B resamples.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+LEVEL = 95.0
+"""Percent of the resamples that an interval holds."""
+
+_SEED = 0
+_NUMBERS = 2**22
+"""Float64 numbers in one chunk of resamples."""
+
+
+def bootstrap(
+    scores: np.ndarray, subjects: np.ndarray, resamples: int, rows: np.ndarray | None = None, seed: int = _SEED
+) -> np.ndarray:
+    """Return the mean of the scores in each resample.
+
+    The mean is that of a table: a cell is the mean over the probes of its row, a row's the mean over its cells, the
+    table's the mean over its rows, empty ones left out each time. With one row and one column it is the plain mean.
+
+    Args:
+        scores: (M, K), a column for each gallery view, or one; NaN is left out.
+        subjects: (M,) names.
+        resamples: B.
+        rows: (M,) names of the rows, the probe views; None for one row.
+        seed: of the draws.
+
+    Returns:
+        (B,) float64; NaN where a resample holds no score.
+    """
+    subject = np.unique(subjects, return_inverse=True)[1].reshape(-1)
+    row = np.zeros(len(scores), dtype=np.int64) if rows is None else np.unique(rows, return_inverse=True)[1].reshape(-1)
+    shape = (int(subject.max()) + 1, int(row.max()) + 1, scores.shape[1])
+    present = ~np.isnan(scores)
+    sums, counts = np.zeros(shape), np.zeros(shape)
+    np.add.at(sums, (subject, row), np.where(present, scores, 0.0))
+    np.add.at(counts, (subject, row), present)
+    generator = np.random.default_rng(seed)
+    found = np.empty(resamples)
+    step = max(1, _NUMBERS // (shape[0] + 3 * shape[1] * shape[2]))
+    for start in range(0, resamples, step):
+        several = min(step, resamples - start)
+        drawn = generator.integers(shape[0], size=(several, shape[0])) + shape[0] * np.arange(several)[:, None]
+        times = np.bincount(drawn.reshape(-1), minlength=several * shape[0]).reshape(several, shape[0]).astype(float)
+        cells = _divided(
+            *((times @ part.reshape(shape[0], -1)).reshape(several, *shape[1:]) for part in (sums, counts))
+        )
+        found[start : start + several] = _mean_of_last(_mean_of_last(cells))
+    return found
+
+
+def interval(samples: np.ndarray, level: float = LEVEL) -> tuple[float, float] | None:
+    """Return the percentile interval of resampled means: (low, high); None where no resample holds a score."""
+    samples = samples[~np.isnan(samples)]
+    if not len(samples):
+        return None
+    low, high = np.percentile(samples, [(100 - level) / 2, (100 + level) / 2])
+    return float(low), float(high)
+
+
+def _divided(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+
+
+def _mean_of_last(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of what is not NaN; NaN where nothing is left."""
+    present = ~np.isnan(values)
+    return _divided(np.where(present, values, 0.0).sum(-1), present.sum(-1).astype(float))

@@ -1,0 +1,246 @@
+"""k-reciprocal re-ranking (Zhong et al., *Re-ranking Person Re-identification with k-reciprocal Encoding*, CVPR 2017).
+
+Two sequences are alike if their neighbourhoods are. All N sequences, probes and gallery together, are described by
+their neighbourhood; the distance becomes (1 - lambda) * (Jaccard distance of the neighbourhoods) + lambda * (distance
+over the largest in the probe's row). The neighbourhood of i, after the paper and the field's code:
+
+    R(i, k)    the j among the k + 1 nearest of i that have i among their k + 1 nearest (i itself is one of both)
+    R*(i)      R(i, k1), and R(c, k1 / 2) of each c in it of which more than two thirds are in R(i, k1)
+    V[i, j]    exp(-distance) for j in R*(i), else 0; a row sums to 1
+    V[i]       then the mean of V over the k2 nearest of i
+    Jaccard    1 - sum_j min(V[i, j], V[g, j]) / (2 - the same sum)
+
+A row of V has few entries, so V is kept as lists of them, and only the entries that two rows share are compared. The
+distances of all pairs are computed twice, in blocks: once for the neighbours, once for what is kept of them.
+
+Letters: N sequences in all, M probes, G gallery sequences, E entries of V.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dygait.evaluation.distances import DEFAULT_MAX_BYTES, distance_blocks
+
+Blocks = Callable[[Tensor, Tensor], Iterator[tuple[slice, Tensor]]]
+
+
+@dataclass(frozen=True)
+class ReRank:
+    """The constants of re-ranking.
+
+    Attributes:
+        k1: neighbours that may describe a sequence.
+        k2: nearest sequences whose descriptions are averaged; 1 averages nothing.
+        weight: lambda, the share of the original distance, 0..1.
+    """
+
+    k1: int = 6
+    k2: int = 6
+    weight: float = 0.3
+
+    @property
+    def words(self) -> str:
+        """The method in words, for whoever reads a result."""
+        return (
+            "k-reciprocal re-ranking over all probes and the whole gallery "
+            f"(k1 {self.k1}, k2 {self.k2}, lambda {self.weight:g})"
+        )
+
+
+def reranked_blocks(
+    features: Tensor,
+    probe_rows: Tensor,
+    gallery_rows: Tensor,
+    settings: ReRank,
+    metric: str = "euc",
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    device: torch.device | str | None = None,
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yield re-ranked distances a block of probes at a time, as `distance_blocks` yields plain ones.
+
+    A sequence is its own nearest neighbour, whatever else is at the same place; other neighbours of equal distance keep
+    the order of probes, then gallery, each in its own order.
+
+    Besides the blocks' memory, within `max_bytes` as there, it takes some 60 bytes for each of the E entries of V: at
+    most N * k2 * (k1 + 1) * (k1 / 2 + 2), and about a tenth of that in practice.
+
+    Args:
+        features: (., C, P) of all sequences.
+        probe_rows: positions of the M probes.
+        gallery_rows: positions of the G gallery sequences.
+        settings: the constants.
+        metric: as `distance_blocks`.
+        max_bytes: as `distance_blocks`.
+        device: as `distance_blocks`.
+
+    Yields:
+        The slice of the probes, and their (m, G) float32 distances, in 0..1, on that device.
+    """
+    rows = torch.cat([probe_rows, gallery_rows])
+
+    def blocks(chosen: Tensor, against: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        return distance_blocks(features, features, metric, max_bytes, device, chosen, against)
+
+    return _reranked(rows, len(probe_rows), settings, blocks, max_bytes)
+
+
+def _reranked(
+    rows: Tensor, probes: int, settings: ReRank, blocks: Blocks, max_bytes: int
+) -> Iterator[tuple[slice, Tensor]]:
+    wanted = min(len(rows), max(settings.k1 + 1, settings.k2))
+    nearest = np.empty((len(rows), wanted), dtype=np.int64)
+    largest = np.empty(len(rows))
+    for block, distance in blocks(rows, rows):
+        distance[:, block].fill_diagonal_(-1)  # nearer than whatever is at the same place
+        nearest[block] = nearest_k(distance, wanted).cpu().numpy()
+        largest[block] = distance.amax(1).double().cpu().numpy()
+    largest[largest == 0] = 1  # all are at one place
+    neighbourhoods = _neighbourhoods(nearest, settings.k1)
+    values = np.empty(len(neighbourhoods.columns))
+    for block, distance in blocks(rows, rows):
+        entries = slice(neighbourhoods.starts[block.start], neighbourhoods.starts[block.stop])
+        of_row = neighbourhoods.rows()[entries]
+        at = (torch.from_numpy(of_row - block.start), torch.from_numpy(neighbourhoods.columns[entries]))
+        apart = distance[at[0].to(distance.device), at[1].to(distance.device)].double().cpu().numpy()
+        values[entries] = np.exp(-apart / largest[of_row])
+    encoded = neighbourhoods._replace(
+        values=values / np.add.reduceat(values, neighbourhoods.starts[:-1])[neighbourhoods.rows()]
+    )
+    if settings.k2 > 1:
+        encoded = _expanded(encoded, nearest[:, : settings.k2])
+    gallery = encoded.part(probes, len(rows)).transposed(len(rows))
+    for block, distance in blocks(rows[:probes], rows[probes:]):
+        shared = _shared(encoded.part(block.start, block.stop), gallery, distance.shape[1], max_bytes)
+        jaccard = 1 - shared / (2 - shared)
+        plain = distance.double().cpu().numpy() / largest[block, None]
+        mixed = (1 - settings.weight) * jaccard + settings.weight * plain
+        yield block, torch.from_numpy(mixed).float().to(distance.device)
+
+
+def nearest_k(distance: Tensor, k: int) -> Tensor:
+    """Return the k nearest of each row, nearest first and in their own order among equals: (m, k) int64.
+
+    Args:
+        distance: (m, G) finite distances.
+        k: at most G.
+    """
+    values, columns = distance.topk(k, dim=1, largest=False)
+    # topk takes any of equals; rows in which the last one taken has an equal outside are sorted whole.
+    torn = ((distance <= values[:, -1:]).sum(1) > k).nonzero()[:, 0]
+    order = columns.argsort(dim=1)
+    columns, values = columns.gather(1, order), values.gather(1, order)
+    columns = columns.gather(1, values.argsort(dim=1, stable=True))
+    if len(torn):
+        columns[torn] = distance[torn].argsort(dim=1, stable=True)[:, :k]
+    return columns
+
+
+class _Entries(NamedTuple):
+    """The entries of a sparse matrix, row by row, columns ascending within a row."""
+
+    starts: np.ndarray  # (rows + 1,) where each row's entries begin
+    columns: np.ndarray  # (E,)
+    values: np.ndarray  # (E,)
+
+    def rows(self) -> np.ndarray:
+        """Row of each entry."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+    def part(self, start: int, stop: int) -> _Entries:
+        """Return some of the rows."""
+        first, last = self.starts[start], self.starts[stop]
+        return _Entries(self.starts[start : stop + 1] - first, self.columns[first:last], self.values[first:last])
+
+    def transposed(self, columns: int) -> _Entries:
+        """Return the transpose, of which `columns` is the number of rows."""
+        order = np.argsort(self.columns, kind="stable")
+        starts = np.searchsorted(self.columns[order], np.arange(columns + 1))
+        return _Entries(starts, self.rows()[order], self.values[order])
+
+    def taken(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the positions of the entries of the chosen rows, row after row, and for each the place of its row."""
+        counts = np.diff(self.starts)[chosen]
+        which = np.repeat(np.arange(len(chosen)), counts)
+        within = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return self.starts[chosen][which] + within, which
+
+
+def _entries(rows: np.ndarray, columns: np.ndarray, values: np.ndarray | None, count: int) -> _Entries:
+    """Make entries of any order; those of one place are added up, or kept once where they have no values."""
+    places, inverse = np.unique(rows * count + columns, return_inverse=True)
+    starts = np.searchsorted(places, np.arange(count + 1) * count)
+    added = np.ones(len(places)) if values is None else np.bincount(inverse.reshape(-1), values, len(places))
+    return _Entries(starts, places % count, added)
+
+
+def _neighbourhoods(nearest: np.ndarray, k1: int) -> _Entries:
+    """Return R*(i) of every i, as entries without values; `nearest` is (N, at least k1 + 1 or N)."""
+    forward = nearest[:, : k1 + 1]
+    half = nearest[:, : int(np.around(k1 / 2)) + 1]
+    mutual, mutual_half = _reciprocal(forward), _reciprocal(half)
+    rows, columns = [], []
+    step = max(1, 2**23 // (forward.shape[1] ** 2 * half.shape[1]))
+    for start in range(0, len(nearest), step):
+        part = slice(start, min(start + step, len(nearest)))
+        own = np.where(mutual[part], forward[part], -1)  # (m, k1 + 1)
+        theirs, real = half[forward[part]], mutual_half[forward[part]]  # (m, k1 + 1, k1 / 2 + 1)
+        common = (real & (theirs[..., None] == own[:, None, None, :]).any(-1)).sum(-1)
+        kept = mutual[part] & (common > 2 / 3 * real.sum(-1))
+        numbers = np.arange(part.start, part.stop)
+        for chosen, members in ((mutual[part], forward[part]), (kept[..., None] & real, theirs)):
+            rows.append(np.broadcast_to(numbers.reshape(-1, *[1] * (members.ndim - 1)), members.shape)[chosen])
+            columns.append(members[chosen])
+    return _entries(np.concatenate(rows), np.concatenate(columns), None, len(nearest))
+
+
+def _reciprocal(nearest: np.ndarray) -> np.ndarray:
+    """Tell which neighbours have the sequence among theirs: (N, k) bool."""
+    found = np.empty(nearest.shape, dtype=bool)
+    step = max(1, 2**23 // nearest.shape[1] ** 2)
+    for start in range(0, len(nearest), step):
+        part = slice(start, min(start + step, len(nearest)))
+        found[part] = (nearest[nearest[part]] == np.arange(part.start, part.stop)[:, None, None]).any(-1)
+    return found
+
+
+def _expanded(encoded: _Entries, nearest: np.ndarray) -> _Entries:
+    """Return the mean of V over the nearest (N, k2) of each sequence."""
+    count, several = nearest.shape
+    parts = []
+    step = max(1, 2**22 * count // max(1, several * len(encoded.columns)))
+    for start in range(0, count, step):
+        chosen = nearest[start : start + step]
+        positions, which = encoded.taken(chosen.reshape(-1))
+        rows = which // several
+        places, inverse = np.unique(rows * count + encoded.columns[positions], return_inverse=True)
+        values = np.bincount(inverse.reshape(-1), encoded.values[positions], len(places)) / several
+        parts.append((np.bincount(places // count, minlength=len(chosen)), places % count, values))
+    lengths, columns, values = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return _Entries(np.concatenate([[0], np.cumsum(lengths)]), columns, values)
+
+
+def _shared(probes: _Entries, gallery: _Entries, width: int, max_bytes: int) -> np.ndarray:
+    """Return sum_j min(V[i, j], V[g, j]) of probes i and gallery sequences g: (m, G); `gallery` is transposed."""
+    count = len(probes.starts) - 1
+    shared = np.empty((count, width))
+    # The entries of a few probes at a time, each beside those that the gallery has in the same column.
+    work = np.concatenate([[0], np.cumsum(np.diff(gallery.starts)[probes.columns])])[probes.starts]
+    limit = max(1, max_bytes // 64)
+    start = 0
+    while start < count:
+        stop = max(start + 1, int(np.searchsorted(work, work[start] + limit, side="right")) - 1)
+        stop = min(stop, start + max(1, max_bytes // (16 * max(1, width))), count)
+        some = probes.part(start, stop)
+        positions, which = gallery.taken(some.columns)
+        least = np.minimum(some.values[which], gallery.values[positions])
+        places = some.rows()[which] * width + gallery.columns[positions]
+        shared[start:stop] = np.bincount(places, least, (stop - start) * width).reshape(stop - start, width)
+        start = stop
+    return shared

@@ -1,0 +1,205 @@
+"""Verification: are two sequences of one subject? Curves and rates of pairs' distances, smaller being more alike.
+
+A pair is accepted at a threshold if its distance is at most the threshold, so that pairs of equal distance are accepted
+together. At each threshold FAR is the share of impostor pairs (two subjects) that are accepted, and TAR the share of
+genuine pairs (one subject) that are. Without a genuine or without an impostor pair there is no curve: no points, and
+every rate is NaN.
+
+Letters: A genuine pairs, B impostor pairs, T thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+FARS = (1e-1, 1e-2, 1e-3, 1e-4)
+"""The false accept rates at which TAR is reported."""
+
+_RESOLVED = 1 - 1e-9  # 1e-4 of 10,000 pairs is one pair, whatever the rounding
+
+
+class Roc(NamedTuple):
+    """A receiver operating characteristic, from nothing accepted to everything accepted.
+
+    Points in the middle of a level or an upright piece are left out; nothing that is computed depends on them.
+
+    Attributes:
+        far: (T,) false accept rates, rising from 0 to 1.
+        tar: (T,) true accept rates, rising from 0 to 1.
+        thresholds: (T,) distances up to which pairs are accepted; the first is -inf.
+    """
+
+    far: np.ndarray
+    tar: np.ndarray
+    thresholds: np.ndarray
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What the genuine and the impostor pairs of a probe group tell; rates in 0..1.
+
+    Attributes:
+        genuine: the number of genuine pairs.
+        impostor: the number of impostor pairs.
+        auc: area under the ROC.
+        eer: equal error rate.
+        tar_at_far: false accept rate -> true accept rate; NaN where there are too few impostor pairs to tell.
+        roc: the curve.
+    """
+
+    genuine: int
+    impostor: int
+    auc: float
+    eer: float
+    tar_at_far: dict[float, float]
+    roc: Roc
+
+
+def roc(genuine: np.ndarray, impostor: np.ndarray) -> Roc:
+    """Return the ROC of pairs' distances, exact, ties included.
+
+    Args:
+        genuine: (A,) distances of pairs of one subject.
+        impostor: (B,) distances of pairs of two subjects.
+    """
+    return _roc(np.asarray(genuine), np.asarray(impostor))
+
+
+def auc(genuine: np.ndarray, impostor: np.ndarray) -> float:
+    """Return the area under the ROC: the chance that a genuine pair is nearer than an impostor pair, ties half."""
+    return _auc(roc(genuine, impostor))
+
+
+def eer(genuine: np.ndarray, impostor: np.ndarray) -> float:
+    """Return the equal error rate: the FAR at which FAR = 1 - TAR.
+
+    There may be no such threshold; the curve is therefore taken as straight between its points, which corresponds to
+    accepting by lot between two thresholds.
+    """
+    return _eer(roc(genuine, impostor))
+
+
+def tar_at_far(genuine: np.ndarray, impostor: np.ndarray, fars: Sequence[float] = FARS) -> dict[float, float]:
+    """Return for each FAR the largest TAR of a threshold whose FAR is not larger; nothing is interpolated.
+
+    With fewer than 1 / FAR impostor pairs, the rate cannot be resolved: NaN.
+    """
+    return _tar_at_far(roc(genuine, impostor), len(impostor), fars)
+
+
+def verify(genuine: np.ndarray, impostor: np.ndarray, fars: Sequence[float] = FARS) -> Verification:
+    """Return everything at once; arguments as `roc` and `tar_at_far`."""
+    return _verification(roc(genuine, impostor), len(genuine), len(impostor), fars)
+
+
+class PairDistances:
+    """The distances of any number of pairs, each different one kept once with its counts, so that memory stays bounded.
+
+    Distances are float32, of which there are 2²³ in an octave. However many pairs there are, they take at most 20 bytes
+    times that (170 MB) for each factor of two between the smallest and the largest distance, three times as much for a
+    moment while new ones are sorted in, and 4 bytes for each that waits: 64 MB, or as many as are sorted already.
+    """
+
+    _WAITING = 2**24
+    """Distances that are kept as they come before they are sorted in."""
+
+    def __init__(self) -> None:
+        self._values = np.empty(0, dtype=np.float32)
+        self._counts = np.empty((2, 0), dtype=np.int64)
+        self._waiting: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+        self._size = 0
+
+    def add(self, genuine: np.ndarray, impostor: np.ndarray) -> None:
+        """Add float32 distances, each (any number,)."""
+        for waiting, more in zip(self._waiting, (genuine, impostor), strict=True):
+            if len(more):
+                waiting.append(more)
+                self._size += len(more)
+        if self._size > max(self._WAITING, len(self._values)):
+            self._sort_in()
+
+    def verification(self, fars: Sequence[float] = FARS) -> Verification:
+        """Return what the pairs tell, the same as `verify` does of all of them at once."""
+        self._sort_in()
+        genuine, impostor = (int(n) for n in self._counts.sum(1))
+        # Impostors between two neighbouring genuine distances make a straight piece of the curve: one point will do.
+        piece = np.cumsum(self._counts[0] > 0) * 2 - (self._counts[0] > 0)
+        starts = np.flatnonzero(np.diff(piece, prepend=-1))
+        if not len(starts):
+            return _verification(_roc(self._values, self._values), 0, 0, fars)
+        values = self._values[np.append(starts[1:], len(piece)) - 1]
+        counts = np.add.reduceat(self._counts, starts, axis=1)
+        kept = counts > 0
+        curve = _roc(values[kept[0]], values[kept[1]], counts[0, kept[0]], counts[1, kept[1]])
+        return _verification(curve, genuine, impostor, fars)
+
+    def _sort_in(self) -> None:
+        if not self._size:
+            return
+        parts = [np.concatenate([np.empty(0, dtype=np.float32), *waiting]) for waiting in self._waiting]
+        found = [np.unique(part, return_counts=True) for part in parts]
+        values = np.unique(np.concatenate([self._values, *(different for different, _ in found)]))
+        counts = np.zeros((2, len(values)), dtype=np.int64)
+        counts[:, np.searchsorted(values, self._values)] = self._counts
+        for row, (different, times) in zip(counts, found, strict=True):
+            row[np.searchsorted(values, different)] += times
+        self._values, self._counts = values, counts
+        self._waiting, self._size = ([], []), 0
+
+
+def _roc(
+    genuine: np.ndarray,
+    impostor: np.ndarray,
+    genuine_counts: np.ndarray | None = None,
+    impostor_counts: np.ndarray | None = None,
+) -> Roc:
+    if not len(genuine) or not len(impostor):
+        return Roc(np.empty(0), np.empty(0), np.empty(0))
+    from sklearn.metrics import roc_curve  # here, because it takes a second to import
+
+    same = np.concatenate([np.ones(len(genuine), dtype=np.int8), np.zeros(len(impostor), dtype=np.int8)])
+    weights = None
+    if genuine_counts is not None and impostor_counts is not None:
+        weights = np.concatenate([genuine_counts, impostor_counts]).astype(np.float64)
+    # Its own drop_intermediate leaves out points of slanting pieces too, which are operating points like others.
+    far, tar, scores = roc_curve(
+        same, -np.concatenate([genuine, impostor]), sample_weight=weights, drop_intermediate=False
+    )
+    thresholds = -scores.astype(np.float64)
+    thresholds[0] = -np.inf
+    inner = ((far[:-2] == far[2:]) | (tar[:-2] == tar[2:])).nonzero()[0] + 1
+    return Roc(*(np.delete(column, inner) for column in (far, tar, thresholds)))
+
+
+def _verification(curve: Roc, genuine: int, impostor: int, fars: Sequence[float]) -> Verification:
+    return Verification(genuine, impostor, _auc(curve), _eer(curve), _tar_at_far(curve, impostor, fars), curve)
+
+
+def _auc(curve: Roc) -> float:
+    if not len(curve.far):
+        return float("nan")
+    return float((np.diff(curve.far) * (curve.tar[1:] + curve.tar[:-1])).sum() / 2)
+
+
+def _eer(curve: Roc) -> float:
+    if not len(curve.far):
+        return float("nan")
+    excess = curve.far - (1 - curve.tar)  # rises from -1 to 1
+    after = int(np.argmax(excess >= 0))
+    before = after - 1
+    share = -excess[before] / (excess[after] - excess[before])
+    return float(curve.far[before] + share * (curve.far[after] - curve.far[before]))
+
+
+def _tar_at_far(curve: Roc, impostor: int, fars: Sequence[float]) -> dict[float, float]:
+    found = {}
+    for far in fars:
+        resolved = len(curve.far) > 0 and impostor * far >= _RESOLVED
+        # Rates are compared as numbers of pairs: 0.1 of 30 is 3, whatever the rounding.
+        allowed = np.floor(impostor * far / _RESOLVED) + 0.5
+        found[far] = float(curve.tar[curve.far * impostor <= allowed].max()) if resolved else float("nan")
+    return found
