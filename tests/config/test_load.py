@@ -446,13 +446,14 @@ class TestWithoutEffect:
             changed(
                 optimizer_cfg={"solver": "Adam", "lr": 1e-4, "momentum": 0.9},
                 trainer_cfg={"transform": transform},
-                evaluator_cfg={"sampler": sampler},
+                evaluator_cfg={"sampler": sampler, "rerank": False},
             ),
         )
         said: list[str] = []
         config = load_config(path, warn=said.append).as_dict()
         place = "trainer_cfg.transform.0.trf_cfg.0"
         assert sorted(said) == [
+            f"{path}: evaluator_cfg.rerank is read as `re_rank`",
             f"{path}: evaluator_cfg.sampler.batch_shuffle has no effect here: every sequence is tested once, and the "
             f"order changes no result",
             f"{path}: optimizer_cfg.momentum has no effect with Adam: it is SGD's",
@@ -462,6 +463,7 @@ class TestWithoutEffect:
         ]
         assert config["trainer_cfg"]["transform"][0]["trf_cfg"] == [{"type": "BaseSilCuttingTransform", "divisor": 1}]
         assert config["optimizer_cfg"] == {"solver": "Adam", "lr": 1e-4}
+        assert config["evaluator_cfg"]["re_rank"] is False
 
     def test_one_keyword_spelt_twice_is_refused(self, tmp_path: Path) -> None:
         transform = {"type": "BaseSilTransform", "divsor": 1, "divisor": 2}

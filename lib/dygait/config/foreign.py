@@ -25,7 +25,8 @@ DROPPED_KEYWORDS: dict[tuple[str, str], str] = {
     **{(name, "momentum"): "it is SGD's" for name in ("Adam", "AdamW", "NAdam", "RAdam", "Adamax")},
 }
 
-# Keywords that OpenGait spells otherwise.
+# Keys and keywords that OpenGait spells otherwise.
+RENAMED_KEYS: dict[Path, str] = {("evaluator_cfg", "rerank"): "re_rank"}
 RENAMED_KEYWORDS: dict[tuple[str, str], str] = {
     (name, "divsor"): "divisor" for name in ("BaseSilTransform", "BaseSilCuttingTransform")
 }
@@ -54,9 +55,9 @@ def translate(node: Any, path: Path = ()) -> tuple[Any, list[tuple[Path, str]]]:
             said.append((where, f"has no effect here: {WITHOUT_EFFECT[where]}"))
         elif own in DROPPED_KEYWORDS:
             said.append((where, f"has no effect with {name}: {DROPPED_KEYWORDS[own]}"))
-        elif own in RENAMED_KEYWORDS and RENAMED_KEYWORDS[own] not in node:
-            said.append((where, f"is read as `{RENAMED_KEYWORDS[own]}`"))
-            found[RENAMED_KEYWORDS[own]] = value
+        elif (ours := RENAMED_KEYS.get(where, RENAMED_KEYWORDS.get(own))) is not None and ours not in node:
+            said.append((where, f"is read as `{ours}`"))
+            found[ours] = value
         else:
             if own in IDLE_KEYWORDS:
                 said.append((where, f"has no effect: {IDLE_KEYWORDS[own]}"))
@@ -64,8 +65,12 @@ def translate(node: Any, path: Path = ()) -> tuple[Any, list[tuple[Path, str]]]:
     return found, said
 
 
-def foreign_keywords() -> Iterator[tuple[str, str]]:
-    """Yield, for the reference, each keyword with its component, and what becomes of it."""
+def foreign_keys() -> Iterator[tuple[str, str]]:
+    """Yield, for the reference, each key or keyword with its component, and what becomes of it."""
+    for path, reason in WITHOUT_EFFECT.items():
+        yield f"`{'.'.join(path)}`", reason
+    for path, ours in RENAMED_KEYS.items():
+        yield f"`{'.'.join(path)}`", f"read as `{ours}`"
     for (name, key), reason in {**IDLE_KEYWORDS, **DROPPED_KEYWORDS}.items():
         yield f"`{key}` of `{name}`", reason
     for (name, key), ours in RENAMED_KEYWORDS.items():
