@@ -2,84 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from conftest import make_tree
-from dygait.config import Config, load_config
+from dygait.config import load_config
 from dygait.engine import build
-from dygait.engine.build import component_problems
 from dygait.engine.extract import extract
 from dygait.engine.train import build_trainer
 from experiments import REPOSITORY
+from narrowing import checks, classes_of, small
 
 SHIPPED = sorted(p for p in (REPOSITORY / "configs").glob("*.yaml") if p.name != "default.yaml")
 CPU = torch.device("cpu")
 DATASETS = ("CASIA-B", "OUMVLP", "GREW", "Gait3D", "SynGait")
-TRAIN, TEST = ["001", "002"], ["003"]
-
-
-def checks() -> list[Any]:
-    return [partial(component_problems, phase=phase) for phase in ("train", "test")]
-
-
-def classes_of(config: Config) -> dict[str, int]:
-    """Return the keys of `model_cfg` that hold the number of classes, and their values."""
-    keywords = config.model_cfg.keywords
-    found = {"class_num": keywords.get("class_num")}
-    found["SeparateBNNecks.class_num"] = (keywords.get("SeparateBNNecks") or {}).get("class_num")
-    return {key: value for key, value in found.items() if value is not None}
-
-
-def small(path: Path, folder: Path) -> Config:
-    """Load a configuration on a tree of its geometry: two classes, a batch of [2, 2], an eighth of the channels."""
-    whole = load_config(path, checks=checks())
-    keywords = whole.model_cfg.keywords
-    size = 128 if keywords.get("input_size") == [128, 88] else 64
-    root = make_tree(folder / "data", ids=TRAIN + TEST, frames=(6, 8), size=(size, size))
-    partition = folder / "partition.json"
-    partition.write_text(json.dumps({"TRAIN_SET": TRAIN, "TEST_SET": TEST, "PROBE_SET": ["003-nm-01-000"]}))
-    overrides = [
-        f"data_cfg.dataset_root={root}",
-        f"data_cfg.dataset_partition={partition}",
-        "data_cfg.num_workers=0",
-        "trainer_cfg.sampler.batch_size=[2,2]",
-        "trainer_cfg.sampler.frames_num_fixed=9",
-        *(f"model_cfg.{key}={value}" for key, value in narrow(keywords).items()),
-        *(f"model_cfg.{key}=2" for key in classes_of(whole)),
-    ]
-    return load_config(path, overrides, checks())
-
-
-def narrow(keywords: dict[str, Any]) -> dict[str, Any]:
-    """Return the keys of a model that hold its widths, and an eighth of their values."""
-    found: dict[str, Any] = {}
-    for key in ("channels", "in_channels"):
-        if key in keywords:
-            found[key] = [1 if c == 1 else max(2, c // 8) for c in keywords[key]]
-            width = found[key][-1]
-    if "layers_cfg" in keywords.get("backbone_cfg", {}):
-        chain = [layer.split("-") for layer in keywords["backbone_cfg"]["layers_cfg"]]
-        chain = [[kind, *(str(max(4, int(c) // 8)) for c in rest[:1]), *rest[1:]] for kind, *rest in chain]
-        found["backbone_cfg.layers_cfg"] = f"[{', '.join('-'.join(layer) for layer in chain)}]"
-        width = int(chain[-1][1])
-    for layer in ("SeparateFCs", "SeparateBNNecks"):
-        if layer in keywords:
-            found[f"{layer}.in_channels"] = width
-    return found
 
 
 def test_something_is_shipped() -> None:
     assert {
         "Dygait_GREW", "Dygait_Gait3D", "Dygait_Gait3D_64x44", "Dygait_OUMVLP", "Dygait_CASIA-B", "Dygait_SynGait",
-        "Dygait_CASIA-B_cpu", "GaitGL_GREW_BNNeck",
-        *(f"{m}_{d}" for m in ("GaitSet", "GaitPart", "GaitGL") for d in DATASETS),
+        "Dygait_CASIA-B_cpu", "GaitGL_GREW_BNNeck", "GaitBase_CCPG", "DeepGaitV2_CCPG", "DeepGaitV2_SUSTech1K",
+        *(f"{m}_{d}" for m in ("GaitSet", "GaitPart", "GaitGL", "GaitBase", "DeepGaitV2") for d in DATASETS),
     } <= {path.stem for path in SHIPPED}  # fmt: skip
 
 

@@ -38,7 +38,6 @@ MISTAKES = [
         ["data_cfg.dataset_partition={folder}/strangers.json"], "names no training id that is on disk", id="strangers"
     ),
     pytest.param(["model_cfg.model=DyGiat"], "unknown model 'DyGiat'; did you mean 'DyGait'?", id="model"),
-    pytest.param(["model_cfg.model=DeepGaitV2"], "the model 'DeepGaitV2' is not part of this version", id="planned"),
     pytest.param(["trainer_cfg.totl_iter=3"], "trainer_cfg.totl_iter: ", id="key"),
     pytest.param(["trainer_cfg.total_iter=many"], "trainer_cfg.total_iter: ", id="type"),
     pytest.param(["optimizer_cfg.solver=Adamm"], "optimizer_cfg.solver: unknown optimiser 'Adamm'", id="solver"),

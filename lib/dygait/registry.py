@@ -84,7 +84,6 @@ class Registry(Generic[T]):
         self.key = key
         self._entries: dict[str, T] = {}
         self._aliases: dict[str, str] = {}
-        self._planned: set[str] = set()
 
     def add(self, name: str, entry: T, aliases: Iterable[str] = ()) -> T:
         """Register `entry` under a name and its aliases; a name that is taken raises ValueError."""
@@ -99,10 +98,6 @@ class Registry(Generic[T]):
         """Return a decorator that registers a class under a name and its aliases."""
         return lambda entry: self.add(name, entry, aliases)
 
-    def plan(self, *names: str) -> None:
-        """Declare names that the field uses and this version does not offer: they are refused in these words."""
-        self._planned.update(names)
-
     def names(self) -> list[str]:
         """Return the registered names, sorted, without aliases."""
         return sorted(self._entries)
@@ -113,8 +108,6 @@ class Registry(Generic[T]):
         if resolved in self._entries:
             return resolved
         valid = ", ".join(self.names())
-        if name in self._planned:
-            raise UserError(f"the {self.kind} {name!r} is not part of this version; valid: {valid}")
         hint = suggest(name, [*self._entries, *self._aliases])
         raise UserError(f"unknown {self.kind} {name!r}{hint} (valid: {valid})")
 

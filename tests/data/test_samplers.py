@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dygait.data import SAMPLERS, InferenceSampler, Request, TripletSampler
+from dygait.data.samplers import BilateralSampler, CommonSampler
 from dygait.errors import UserError
 
 # 6 people with 5, 2, 9, 1, 4 and 4 sequences, mixed up.
@@ -178,7 +180,66 @@ class TestInferenceSampler:
 
 
 def test_names() -> None:
-    assert SAMPLERS.names() == ["InferenceSampler", "TripletSampler"]
-    for planned in ("CommonSampler", "BilateralSampler"):
-        with pytest.raises(UserError, match=f"the sampler '{planned}' is not part of this version"):
-            SAMPLERS.get(planned)
+    assert SAMPLERS.names() == ["BilateralSampler", "CommonSampler", "InferenceSampler", "TripletSampler"]
+
+
+class TestCommonSampler:
+    def test_any_sequences_each_at_most_once(self) -> None:
+        batches = list(CommonSampler(LABELS, 8, total_iterations=40))
+        assert len(batches) == 40
+        for batch in batches:
+            assert len({r.sequence for r in batch}) == 8
+        assert {r.sequence for batch in batches for r in batch} == set(range(len(LABELS)))
+
+    def test_more_than_there_are_come_again(self) -> None:
+        for batch in CommonSampler(LABELS[:5], 12, total_iterations=5):
+            assert len(batch) == 12
+            assert {r.sequence for r in batch} <= set(range(5))
+
+    def test_a_batch_that_cannot_be_dealt_out(self) -> None:
+        with pytest.raises(
+            UserError, match="batch_size: 8 sequences cannot be dealt out evenly to 3 processes; change"
+        ):
+            CommonSampler(LABELS, 8, world_size=3)
+
+
+class TestBilateralSampler:
+    def test_a_round_has_every_sequence_once_and_each_batch_has_it_twice(self) -> None:
+        batches = list(BilateralSampler(LABELS, [4, 2], total_iterations=9))  # 25 sequences: three batches of 8 a round
+        rounds = [batches[start : start + 3] for start in (0, 3, 6)]
+        for one in rounds:
+            seen = Counter(r.sequence for batch in one for r in batch)
+            assert len(seen) == 24
+            assert set(seen.values()) == {2}
+        assert len({tuple(r.sequence for batch in one for r in batch) for one in rounds}) == 3
+        for batch in batches:
+            assert [r.sequence for r in batch[:8]] == [r.sequence for r in batch[8:]]
+            assert len({r.key for r in batch}) == 16, "the two are drawn apart"
+
+    def test_too_few(self) -> None:
+        with pytest.raises(UserError, match="P x K = 26 sequences per batch, but only 25 train; lower P or K"):
+            BilateralSampler(LABELS, [13, 2])
+
+
+@pytest.mark.parametrize(("kind", "batch_size"), [(CommonSampler, 8), (BilateralSampler, [4, 2])])
+class TestBoth:
+    @pytest.mark.parametrize("world", [2, 4])
+    def test_processes_share_out_the_batch_of_one(self, kind: Any, batch_size: Any, world: int) -> None:
+        whole = list(kind(LABELS, batch_size, seed=3, total_iterations=7))
+        parts = [list(kind(LABELS, batch_size, False, 3, 0, 7, rank, world)) for rank in range(world)]
+        for iteration, batch in enumerate(whole):
+            together = [r for part in parts for r in part[iteration]]
+            assert sorted(together, key=lambda r: r.key) == batch
+            assert {len(part[iteration]) for part in parts} == {len(batch) // world}
+
+    def test_both_views_of_a_sequence_are_one_processs(self, kind: Any, batch_size: Any) -> None:
+        for share in kind(LABELS, batch_size, total_iterations=7, world_size=2):
+            times = set(Counter(r.sequence for r in share).values())
+            assert times == ({2} if kind is BilateralSampler else {1})
+
+    def test_a_batch_is_a_pure_function_of_seed_and_iteration(self, kind: Any, batch_size: Any) -> None:
+        whole = list(kind(LABELS, batch_size, seed=9, total_iterations=9))
+        rest = kind(LABELS, batch_size, seed=9, first_iteration=5, total_iterations=9)
+        assert len(rest) == 4
+        assert list(rest) == whole[5:]
+        assert kind(LABELS, batch_size, seed=8).global_batch(3) != whole[3] != whole[4]

@@ -125,6 +125,18 @@ class TestCompose:
         assert transform.divisor == 255
 
 
+class TestParsing:
+    def test_classes_are_cut_and_not_scaled(self) -> None:
+        transform = build_transform({"type": "BaseParsingCuttingTransform"})
+        maps = np.arange(2 * 3 * 64, dtype=np.uint8).reshape(2, 3, 64) % 12
+        assert np.array_equal(transform(maps, rng()), maps[:, :, 10:54])
+        assert transform.divisor == 1
+
+    def test_silhouettes_are_refused(self) -> None:
+        with pytest.raises(UserError, match="are no parsing maps; use BaseSilCuttingTransform"):
+            build_transform({"type": "BaseParsingCuttingTransform"})(np.full((1, 2, 64), 255, np.uint8), rng())
+
+
 class TestProblems:
     @pytest.mark.parametrize(
         ("spec", "expected"),

@@ -19,6 +19,21 @@ from dygait.modeling import build_model
 
 NECKS = {"class_num": 5, "in_channels": 6, "parts_num": 4}
 MODELS: dict[str, dict[str, Any]] = {
+    "GaitBase": {
+        "model": "GaitBase", "backbone_cfg": {"type": "ResNet9", "channels": [2, 3, 4, 6]}, "bin_num": [4],
+        "SeparateFCs": {"in_channels": 6, "out_channels": 6, "parts_num": 4}, "SeparateBNNecks": NECKS,
+    },
+    "GaitBase plain": {
+        "model": "GaitBase", "backbone_cfg": {"type": "Plain", "layers_cfg": ["BC-4", "M", "BC-6"]}, "bin_num": [4],
+        "SeparateFCs": {"in_channels": 6, "out_channels": 6, "parts_num": 4}, "SeparateBNNecks": NECKS,
+    },
+    **{
+        f"DeepGaitV2 {mode}": {
+            "model": "DeepGaitV2", "SeparateBNNecks": {"class_num": 5}, "bin_num": [4],
+            "Backbone": {"mode": mode, "in_channels": 1, "layers": [1, 2, 1, 1], "channels": [2, 3, 4, 6]},
+        }
+        for mode in ("2d", "p3d", "3d")
+    },
     "DyGait deep": {"model": "DyGait", "variant": "deep", "channels": [2, 3, 4, 6], "bin_num": [4], "class_num": 5},
     "DyGait shallow": {
         "model": "DyGait", "variant": "shallow", "channels": [2, 3, 6], "bin_num": [4], "SeparateBNNecks": NECKS,
@@ -39,6 +54,22 @@ MODELS: dict[str, dict[str, Any]] = {
 
 # Names that stand in OpenGait's checkpoints (DyGait: its authors' release), some of each model, by kind of layer.
 THEIRS: dict[str, set[str]] = {
+    "GaitBase": {
+        "Backbone.forward_block.conv1.conv.weight", "Backbone.forward_block.bn1.running_mean",
+        "Backbone.forward_block.layer2.1.conv2.weight", "Backbone.forward_block.layer4.0.downsample.1.bias",
+        "FCs.fc_bin", "BNNecks.fc_bin", "BNNecks.bn1d.weight",
+    },
+    "GaitBase plain": {"Backbone.forward_block.feature.0.conv.weight", "Backbone.forward_block.feature.3.conv.weight"},
+    "DeepGaitV2 2d": {
+        "layer0.forward_block.0.weight", "layer1.forward_block.0.bn2.bias", "layer2.forward_block.1.conv1.weight",
+        "layer4.forward_block.0.downsample.0.weight", "FCs.fc_bin", "BNNecks.fc_bin",
+    },
+    "DeepGaitV2 p3d": {
+        "layer0.forward_block.1.weight", "layer1.forward_block.0.conv1.weight", "layer2.0.conv1.forward_block.0.weight",
+        "layer2.1.conv2.forward_block.1.running_var", "layer3.0.shortcut3d.weight", "layer3.0.sbn.weight",
+        "layer4.0.downsample.1.weight",
+    },
+    "DeepGaitV2 3d": {"layer2.0.conv1.weight", "layer2.1.bn2.bias", "layer3.0.downsample.0.weight"},
     "DyGait deep": {
         "conv3d0.conv1g.weight", "conv3d1.conv1d.weight", "conv3d4.conv2s.weight", "LTA.0.conv3d.weight", "HPP.p",
         "Head0.fc_bin", "Bn.weight", "Bn.running_var", "Head1.fc_bin",

@@ -162,9 +162,7 @@ class TestBuilding:
             ({"type": "TripletLoss", "margn": 0.2}, "margn: unknown key; did you mean 'margin'"),
             ({"type": "TripletLoss", "margin": "wide"}, "margin: .*number.*'wide'"),
             ({"type": "TripletLos"}, "unknown loss 'TripletLos'; did you mean 'TripletLoss'"),
-            ({"type": "SupConLoss"}, "the loss 'SupConLoss' is not part of this version"),
-            ({"type": "BinaryCrossEntropyLoss"}, "the loss 'BinaryCrossEntropyLoss' is not part of this version"),
-            ({"margin": 0.2}, "type: name the loss: one of CrossEntropyLoss, TripletLoss"),
+            ({"margin": 0.2}, "type: name the loss: one of BinaryCrossEntropyLoss, CrossEntropyLoss, SupConLoss"),
             ("TripletLoss", "loss_cfg must be a mapping"),
         ],
     )

@@ -298,8 +298,7 @@ class TestBuilding:
         [
             ({"model": "GaitSett"}, "unknown model 'GaitSett'"),
             ({"model": "DiGait"}, "did you mean 'DyGait'"),
-            ({"model": "DeepGaitV2"}, "the model 'DeepGaitV2' is not part of this version; valid: DyGait"),
-            ({}, "model: name the model: one of DyGait"),
+            ({}, "model: name the model: one of DeepGaitV2, DyGait, Gait"),
             ({"model": ["DyGait"]}, "model: name the model"),
             ("DyGait", "model_cfg must be a mapping"),
         ],

@@ -70,3 +70,56 @@ def accuracy(logits: Sequence[Grid], labels: Sequence[int]) -> float:
             column = [one[k][p] for k in range(len(one))]
             right.append(float(column.index(max(column)) == label))
     return mean(right)
+
+
+def binary_cross_entropy(maps: Sequence[Sequence[float]], masks: Sequence[Sequence[int]], eps: float) -> list[float]:
+    """Every pixel's term, of N maps of any number of pixels."""
+    return [
+        -math.log((p if mask else 1 - p) + eps)
+        for one, own in zip(maps, masks, strict=True)
+        for p, mask in zip(one, own, strict=True)
+    ]
+
+
+def mean_iou(maps: Sequence[Sequence[float]], masks: Sequence[Sequence[int]]) -> float:
+    shares = []
+    for one, own in zip(maps, masks, strict=True):
+        found = {i for i, p in enumerate(one) if p > 0.5}
+        wanted = {i for i, mask in enumerate(own) if mask}
+        shares.append(len(found & wanted) / len(found | wanted) if found | wanted else 0.0)
+    return mean(shares)
+
+
+def contrastive(
+    walks: Sequence[Sequence[Sequence[float]]],
+    labels: Sequence[int],
+    temperature: float,
+    base_temperature: float,
+    only_first: bool = False,
+    reduce_zero: bool = False,
+    p: float | None = None,
+) -> float:
+    """The supervised contrastive loss of N sequences, V views of each, C values of a view."""
+
+    def norm(values: Sequence[float]) -> float:
+        assert p is not None
+        return float(sum(abs(v) ** p for v in values) ** (1 / p))
+
+    def normal(values: Sequence[float]) -> list[float]:
+        return list(values) if p is None else [v / norm(values) for v in values]
+
+    def similarity(a: Sequence[float], b: Sequence[float]) -> float:
+        if p is None:
+            return sum(x * y for x, y in zip(a, b, strict=True))
+        return -norm([x - y for x, y in zip(a, b, strict=True)])
+
+    views = [(n, v, normal(view)) for n, walk in enumerate(walks) for v, view in enumerate(walk)]
+    terms = []
+    for n, v, anchor in views:
+        if only_first and v:
+            continue
+        others = [(m, similarity(anchor, view) / temperature) for m, w, view in views if (m, w) != (n, v)]
+        largest = max(s for _, s in others)
+        total = largest + math.log(sum(math.exp(s - largest) for _, s in others))
+        terms.append(-mean([s - total for m, s in others if labels[m] == labels[n]]) * temperature / base_temperature)
+    return mean([t for t in terms if t > 0] if reduce_zero else terms)

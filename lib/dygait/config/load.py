@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from dygait.config.schema import IDLE_KEYWORDS, WITHOUT_EFFECT, Config
+from dygait.config.foreign import translate
+from dygait.config.schema import Config
 from dygait.errors import UserError
 from dygait.registry import Problem, nested_keys, validation_problems
 
@@ -186,12 +187,9 @@ def load_config(
         merged = merge_sections(merged, layer)
     if isinstance(merged.get("loss_cfg"), dict):
         merged["loss_cfg"] = [merged["loss_cfg"]]
-    for (section, key), reason in WITHOUT_EFFECT.items():
-        if isinstance(merged.get(section), dict) and key in merged[section]:
-            warn(f"{_origin(layers, (section, key))}: {section}.{key} has no effect here: {reason}")
-            merged[section] = {k: v for k, v in merged[section].items() if k != key}
-    for place, reason in _idle_keywords(merged):
-        warn(f"{_origin(layers, place)}: {'.'.join(place)} has no effect: {reason}")
+    merged, said = translate(merged)
+    for place, what in said:
+        warn(f"{_origin(layers, place)}: {'.'.join(place)} {what}")
     problems: list[Problem] = []
     config = None
     try:
@@ -203,18 +201,6 @@ def load_config(
     if problems or config is None:
         raise UserError(_report(layers, problems))
     return config
-
-
-def _idle_keywords(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield the path of every keyword that its component accepts and does not use, and why."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            if (reason := IDLE_KEYWORDS.get((str(node.get("type")), str(key)))) is not None:
-                yield (*path, str(key)), reason
-            yield from _idle_keywords(value, (*path, str(key)))
-    elif isinstance(node, list):
-        for place, value in enumerate(node):
-            yield from _idle_keywords(value, (*path, str(place)))
 
 
 def _report(layers: Sequence[tuple[str, dict[str, Any]]], problems: Sequence[Problem]) -> str:

@@ -8,6 +8,7 @@ experiment is checked as a whole (`dygait.engine.build.component_problems`).
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -130,17 +131,24 @@ class TrainSamplerCfg(FramesCfg):
     """Which sequences make a batch, and which frames of each."""
 
     type: str = Field("TripletSampler", description="The batch sampler.")
-    batch_size: list[int] = Field(
-        [8, 16], description="[P, K]: P people, K sequences of each, over all processes together."
+    batch_size: list[int] | int = Field(
+        [8, 16],
+        description="[P, K]: P people, K sequences of each, over all processes together. CommonSampler: one number.",
     )
     batch_shuffle: bool = Field(False, description="Shuffle the batch before it is dealt out to the processes.")
     sample_type: SampleType = Field("fixed_unordered", description="How many frames, and whether in their order.")
 
     @model_validator(mode="after")
     def _possible_batch(self) -> Self:
-        if len(self.batch_size) != 2 or min(self.batch_size) < 1:
-            raise ValueError("batch_size must be [P, K], two positive numbers")
+        size = [self.batch_size, 1] if isinstance(self.batch_size, int) else self.batch_size
+        if len(size) != 2 or min(size) < 1:
+            raise ValueError("batch_size must be [P, K], two positive numbers (for CommonSampler: one positive number)")
         return self
+
+    @property
+    def sequences(self) -> int:
+        """How many different sequences a batch asks for, over all processes together."""
+        return self.batch_size if isinstance(self.batch_size, int) else math.prod(self.batch_size)
 
 
 class TestSamplerCfg(FramesCfg):
@@ -268,9 +276,8 @@ class TrainerCfg(Section):
 
     @model_validator(mode="after")
     def _parts_of_a_batch(self) -> TrainerCfg:
-        people, each = self.sampler.batch_size
-        if self.accumulate > people * each:
-            raise ValueError(f"accumulate is {self.accumulate}, but a batch has {people * each} sequences")
+        if self.accumulate > self.sampler.sequences:
+            raise ValueError(f"accumulate is {self.accumulate}, but a batch has {self.sampler.sequences} sequences")
         if self.accumulate > 1 and self.compile in ("reduce-overhead", "max-autotune"):
             raise ValueError(
                 f"compile: {self.compile} uses the memory of its results again, which accumulate needs longer; use "
@@ -467,15 +474,3 @@ def check_name(name: str) -> None:
     """Refuse a run name that would leave its folder."""
     if "/" in name or "\\" in name or name in (".", ".."):
         raise ValueError("save_name is one folder's name, without slashes")
-
-
-# Keys of other tools' configs that mean nothing here: a warning, not an error.
-WITHOUT_EFFECT: dict[tuple[str, ...], str] = {
-    ("trainer_cfg", "enable_distributed"): "the launcher decides",
-    ("evaluator_cfg", "enable_distributed"): "the launcher decides",
-}
-
-# The same of a component's keywords, by the component's `type`; they are left where they are, and only warned about.
-IDLE_KEYWORDS: dict[tuple[str, str], str] = {
-    ("RandomAffine", "degree"): "nothing reads it, as in OpenGait; RandomRotate turns",
-}

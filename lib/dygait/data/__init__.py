@@ -6,7 +6,7 @@ from dygait.data.dataset import Request, Sample, SequenceDataset
 from dygait.data.frames import FrameSampler
 from dygait.data.loader import batches, make_loader
 from dygait.data.partition import Partition, coverage, load_partition
-from dygait.data.samplers import SAMPLERS, InferenceSampler, TripletSampler
+from dygait.data.samplers import SAMPLERS, InferenceSampler, TrainingSampler, TripletSampler
 from dygait.data.sequences import Column, SequenceTable
 from dygait.data.stores import PackedStore, PackedWriter, PickleTree, Store, open_store, read_pickle
 from dygait.data.transforms import TRANSFORMS, build_transform, transform_problems
@@ -27,6 +27,7 @@ __all__ = [
     "SequenceDataset",
     "SequenceTable",
     "Store",
+    "TrainingSampler",
     "TripletSampler",
     "augmentation",
     "batches",

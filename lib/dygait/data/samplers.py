@@ -6,8 +6,11 @@ others and takes its slice; and a run that goes on from iteration i draws what t
 
 from __future__ import annotations
 
+import abc
 import heapq
+import math
 from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -16,11 +19,65 @@ from dygait.errors import UserError
 from dygait.registry import Registry
 
 SAMPLERS: Registry[type] = Registry("sampler")
-SAMPLERS.plan("CommonSampler", "BilateralSampler")
+
+
+class TrainingSampler(abc.ABC):
+    """What draws the batches of a training run.
+
+    Attributes:
+        takes: how `batch_size` is given: as [P, K], or as one number.
+    """
+
+    takes: ClassVar[Literal["[P, K]", "a number"]] = "[P, K]"
+
+    def __init__(
+        self,
+        labels: Sequence[int],
+        batch_size: Sequence[int] | int,
+        batch_shuffle: bool = False,
+        seed: int = 0,
+        first_iteration: int = 0,
+        total_iterations: int = 80000,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.labels = list(labels)
+        self.size = [batch_size] if isinstance(batch_size, int) else list(batch_size)
+        if math.prod(self.size) % world_size:
+            said = str(self.size[0])
+            if len(self.size) > 1:
+                said = f"P x K = {' x '.join(map(str, self.size))} = {math.prod(self.size)}"
+            raise UserError(
+                f"trainer_cfg.sampler.batch_size: {said} sequences cannot be dealt out evenly to {world_size} "
+                f"processes; change {'P or K' if len(self.size) > 1 else 'it'}, or the number of processes"
+            )
+        self.shuffle = batch_shuffle
+        self.seed = seed
+        self.first = first_iteration
+        self.total = total_iterations
+        self.rank = rank
+        self.world_size = world_size
+
+    def __len__(self) -> int:
+        return max(0, self.total - self.first)
+
+    @abc.abstractmethod
+    def draw(self, iteration: int, rng: np.random.Generator) -> list[int]:
+        """Return the sequences of an iteration's batch; `rng` is the iteration's."""
+
+    def global_batch(self, iteration: int) -> list[Request]:
+        """Return the whole batch of an iteration, as every process sees it."""
+        rng = np.random.default_rng(np.random.SeedSequence((self.seed, iteration)))
+        chosen = self.draw(iteration, rng)
+        return [Request(sequence, (self.seed, iteration, place)) for place, sequence in enumerate(chosen)]
+
+    def __iter__(self) -> Iterator[list[Request]]:
+        for iteration in range(self.first, self.total):
+            yield self.global_batch(iteration)[self.rank :: self.world_size]
 
 
 @SAMPLERS.register("TripletSampler")
-class TripletSampler:
+class TripletSampler(TrainingSampler):
     """P people, K sequences of each, drawn without replacement as far as there are enough.
 
     Args:
@@ -37,17 +94,8 @@ class TripletSampler:
         UserError: there are fewer than P people, or the batch cannot be dealt out evenly.
     """
 
-    def __init__(
-        self,
-        labels: Sequence[int],
-        batch_size: Sequence[int],
-        batch_shuffle: bool = False,
-        seed: int = 0,
-        first_iteration: int = 0,
-        total_iterations: int = 80000,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
+    def __init__(self, labels: Sequence[int], batch_size: Sequence[int], *rest: Any, **more: Any) -> None:
+        super().__init__(labels, batch_size, *rest, **more)
         self.people, self.each = batch_size
         by_label: dict[int, list[int]] = {}
         for position, label in enumerate(labels):
@@ -58,25 +106,9 @@ class TripletSampler:
                 f"trainer_cfg.sampler.batch_size: P = {self.people} people per batch, but only {len(self.sequences)} "
                 f"train; lower P to {len(self.sequences)} or less"
             )
-        if self.people * self.each % world_size:
-            raise UserError(
-                f"trainer_cfg.sampler.batch_size: P x K = {self.people} x {self.each} = {self.people * self.each} "
-                f"sequences cannot be dealt out evenly to {world_size} processes; change P or K, or the number of "
-                f"processes"
-            )
-        self.shuffle = batch_shuffle
-        self.seed = seed
-        self.first = first_iteration
-        self.total = total_iterations
-        self.rank = rank
-        self.world_size = world_size
 
-    def __len__(self) -> int:
-        return max(0, self.total - self.first)
-
-    def global_batch(self, iteration: int) -> list[Request]:
-        """Return the whole batch of an iteration, as every process sees it."""
-        rng = np.random.default_rng(np.random.SeedSequence((self.seed, iteration)))
+    def draw(self, iteration: int, rng: np.random.Generator) -> list[int]:
+        """Return K sequences of each of P people."""
         chosen: list[int] = []
         for label in rng.choice(len(self.sequences), self.people, replace=False):
             own = self.sequences[label]
@@ -85,11 +117,72 @@ class TripletSampler:
             chosen.extend(np.concatenate(rounds)[: self.each].tolist())
         if self.shuffle:
             rng.shuffle(chosen)
-        return [Request(sequence, (self.seed, iteration, place)) for place, sequence in enumerate(chosen)]
+        return chosen
 
-    def __iter__(self) -> Iterator[list[Request]]:
-        for iteration in range(self.first, self.total):
-            yield self.global_batch(iteration)[self.rank :: self.world_size]
+
+@SAMPLERS.register("CommonSampler")
+class CommonSampler(TrainingSampler):
+    """Any sequences, whoever's they are: drawn without replacement where there are enough, else with it.
+
+    Args:
+        labels: the label of every sequence of the dataset.
+        batch_size: one number, over all processes together.
+        batch_shuffle: changes nothing: the batch comes in the order in which it is drawn.
+        seed: the run's seed.
+        first_iteration: how many iterations have been done.
+        total_iterations: where to stop.
+        rank: this process's number.
+        world_size: the number of processes.
+
+    Raises:
+        UserError: the batch cannot be dealt out evenly.
+    """
+
+    takes = "a number"
+
+    def draw(self, iteration: int, rng: np.random.Generator) -> list[int]:
+        """Return B sequences."""
+        count, size = len(self.labels), self.size[0]
+        return rng.choice(count, size, replace=count < size).tolist()
+
+
+@SAMPLERS.register("BilateralSampler")
+class BilateralSampler(TrainingSampler):
+    """Every sequence in turn, in an order drawn anew for each round, and each one twice in its batch.
+
+    Frames and random changes of the two are drawn apart, so that they are two views of one walk: GaitSSB's, Fan et al.,
+    *Learning Gait Representation from Massive Unlabelled Walking Videos: A Benchmark*, TPAMI 2023. A round ends where
+    fewer than P x K sequences are left.
+
+    Args:
+        labels: the label of every sequence of the dataset.
+        batch_size: [P, K]: P x K sequences over all processes together, and so 2 x P x K samples.
+        batch_shuffle: changes nothing: a round's order is drawn.
+        seed: the run's seed.
+        first_iteration: how many iterations have been done.
+        total_iterations: where to stop.
+        rank: this process's number.
+        world_size: the number of processes.
+
+    Raises:
+        UserError: there are fewer than P x K sequences, or they cannot be dealt out evenly.
+    """
+
+    def __init__(self, labels: Sequence[int], batch_size: Sequence[int], *rest: Any, **more: Any) -> None:
+        super().__init__(labels, batch_size, *rest, **more)
+        self.once = math.prod(batch_size)
+        if self.once > len(self.labels):
+            raise UserError(
+                f"trainer_cfg.sampler.batch_size: P x K = {self.once} sequences per batch, but only "
+                f"{len(self.labels)} train; lower P or K"
+            )
+
+    def draw(self, iteration: int, rng: np.random.Generator) -> list[int]:
+        """Return P x K sequences, and the same again."""
+        turn, place = divmod(iteration, len(self.labels) // self.once)
+        # The order is the round's, not the iteration's; the third number keeps it apart from every iteration's draws.
+        order = np.random.default_rng(np.random.SeedSequence((self.seed, turn, 1))).permutation(len(self.labels))
+        return 2 * order[place * self.once : (place + 1) * self.once].tolist()
 
 
 @SAMPLERS.register("InferenceSampler")

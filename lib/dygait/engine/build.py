@@ -22,6 +22,7 @@ from dygait.data import (
     Partition,
     SequenceDataset,
     Store,
+    TrainingSampler,
     TripletSampler,
     build_transform,
     coverage,
@@ -134,15 +135,26 @@ def component_problems(merged: Mapping[str, Any], phase: str) -> list[Problem]:
         add(("optimizer_cfg",), _optimizer_problems(sections["optimizer_cfg"]))
     if "scheduler_cfg" in sections:
         add(("scheduler_cfg",), _scheduler_problems(sections["scheduler_cfg"]))
-    for section, kind in (("trainer_cfg", TripletSampler), ("evaluator_cfg", InferenceSampler)):
+    kinds: tuple[tuple[str, type, type], ...] = (
+        ("trainer_cfg", TrainingSampler, TripletSampler),
+        ("evaluator_cfg", InferenceSampler, InferenceSampler),
+    )
+    for section, kind, usual in kinds:
         content = sections.get(section, {})
         if "transform" in content:
             add((section, "transform"), transform_problems(content["transform"]))
         sampler = content.get("sampler")
         if isinstance(sampler, Mapping) and isinstance(sampler.get("type"), str):
             try:
-                if SAMPLERS.get(sampler["type"]) is not kind:
-                    raise UserError(f"{sampler['type']} is not for {section}; use {kind.__name__}")
+                chosen = SAMPLERS.get(sampler["type"])
+                if not issubclass(chosen, kind):
+                    raise UserError(f"{sampler['type']} is not for {section}; use {usual.__name__}")
+                size, takes = sampler.get("batch_size"), getattr(chosen, "takes", None)
+                if isinstance(size, (int, list)) and takes == ("[P, K]" if isinstance(size, int) else "a number"):
+                    add(
+                        (section, "sampler", "batch_size"),
+                        [Problem((), f"{sampler['type']} takes {takes}, got {size}")],
+                    )
             except UserError as error:
                 add((section, "sampler", "type"), [Problem((), str(error))])
     evaluator = sections.get("evaluator_cfg", {})
@@ -330,7 +342,7 @@ def training_source(config: Config, data: Data, device: torch.device, first_iter
     places = _chosen(data, data.partition.train, "training", config.data_cfg.dataset_root)
     transforms = _transforms(trainer.transform, config.data_cfg.modalities)
     dataset = _dataset(config, data, places, data.train_ids, _frames(sampler, sampler.sample_type), transforms)
-    batches = TripletSampler(
+    batches = SAMPLERS.get(sampler.type)(
         dataset.labels,
         sampler.batch_size,
         sampler.batch_shuffle,

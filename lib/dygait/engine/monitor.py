@@ -84,7 +84,7 @@ class Monitor:
     def __init__(self, folder: RunFolder, config: Config, first: int) -> None:
         self.writer: SummaryWriter | None = None
         self.total = config.trainer_cfg.total_iter
-        self.sequences = config.trainer_cfg.sampler.batch_size[0] * config.trainer_cfg.sampler.batch_size[1]
+        self.sequences = config.trainer_cfg.sampler.sequences
         self._mark = (time.perf_counter(), first)
         if not distributed.is_main():
             return
@@ -111,8 +111,7 @@ class Monitor:
             "solver": config.optimizer_cfg.solver,
             "lr": config.optimizer_cfg.lr,
             "scheduler": config.scheduler_cfg.scheduler,
-            "people per batch": config.trainer_cfg.sampler.batch_size[0],
-            "sequences per person": config.trainer_cfg.sampler.batch_size[1],
+            "batch_size": str(config.trainer_cfg.sampler.batch_size),
             "sample_type": config.trainer_cfg.sampler.sample_type,
             "total_iter": config.trainer_cfg.total_iter,
             "seed": config.trainer_cfg.seed,

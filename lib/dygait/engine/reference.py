@@ -21,9 +21,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
+from dygait.config.foreign import foreign_keys
 from dygait.config.load import configs_folder, read_yaml
 from dygait.config.schema import (
-    WITHOUT_EFFECT,
     DataCfg,
     EvaluatorCfg,
     GroupCfg,
@@ -210,10 +210,9 @@ def _functions(protocol: str) -> str:
 
 
 def _without_effect() -> str:
-    rows = [(f"`{'.'.join(path)}`", reason) for path, reason in WITHOUT_EFFECT.items()]
     return (
-        "## Known, without effect\n\nKeys of other tools' files that mean nothing here. A warning says so; the run "
-        "goes on.\n\n" + _table(("key", "why"), rows)
+        "## Known, without effect\n\nKeys of other tools' files that mean nothing here, or have another name. A "
+        "warning says so; the run goes on.\n\n" + _table(("key", "why"), list(foreign_keys()))
     )
 
 

@@ -210,7 +210,7 @@ def build_trainer(config: Config, device: torch.device) -> Trainer:
     """
     config = settled(config, device)
     trainer = config.trainer_cfg
-    share = math.prod(trainer.sampler.batch_size) // distributed.world_size()
+    share = trainer.sampler.sequences // distributed.world_size()
     if trainer.accumulate > share:
         raise UserError(
             f"trainer_cfg.accumulate is {trainer.accumulate}, but a process has {share} sequences of a batch"

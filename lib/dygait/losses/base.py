@@ -12,7 +12,6 @@ from dygait.errors import UserError
 from dygait.registry import Registry
 
 LOSSES: Registry[type[Loss]] = Registry("loss")
-LOSSES.plan("BinaryCrossEntropyLoss", "SupConLoss")
 
 Statistics = dict[str, torch.Tensor]
 

@@ -200,9 +200,16 @@ class SeparateBNNecks(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return cosine logits (N, K, P), in -1..1, for features (N, C, P)."""
+        return self.logits(self.features(x))
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the logits are made of, (N, C, P): after BatchNorm, each part of length 1."""
         n, c, p = x.shape
-        normed = F.normalize(self.bn1d(x.reshape(n, c * p)).reshape(n, c, p), dim=1)
-        return _Cosines.apply(normed.permute(2, 0, 1), self.fc_bin).permute(1, 2, 0)
+        return F.normalize(self.bn1d(x.reshape(n, c * p)).reshape(n, c, p), dim=1)
+
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """Return cosine logits (N, K, P) for `features`' result (N, C, P)."""
+        return _Cosines.apply(features.permute(2, 0, 1), self.fc_bin).permute(1, 2, 0)
 
 
 class _Cosines(torch.autograd.Function):

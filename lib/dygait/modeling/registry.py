@@ -7,6 +7,5 @@ from torch import nn
 from dygait.registry import Registry
 
 MODELS: Registry[type[nn.Module]] = Registry("model", key="model")
-MODELS.plan("Baseline", "GaitBase", "DeepGaitV2")
 
 BACKBONES: Registry[type[nn.Module]] = Registry("backbone")

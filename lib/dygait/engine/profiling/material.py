@@ -35,8 +35,9 @@ class Material:
 
 
 def batch_size(config: Config) -> tuple[int, int]:
-    """Return the configuration's P and K."""
-    people, each = config.trainer_cfg.sampler.batch_size
+    """Return P and K; one number of sequences, whoever's they are, is so many people with one each."""
+    size = config.trainer_cfg.sampler.batch_size
+    people, each = (size, 1) if isinstance(size, int) else size
     return people, each
 
 

@@ -1,0 +1,62 @@
+"""Binary cross entropy of maps against masks."""
+
+from __future__ import annotations
+
+import torch
+
+from dygait.errors import UserError
+from dygait.losses.base import LOSSES, Loss, Statistics
+
+
+@LOSSES.register("BinaryCrossEntropyLoss")
+class BinaryCrossEntropyLoss(Loss):
+    """Minus the log of the probability that a map of probabilities gives to each pixel's mask, averaged over pixels.
+
+    For networks that segment, such as GaitEdge's (Liang et al., *GaitEdge: Beyond Plain End-to-end Gait Recognition for
+    Better Practicality*, ECCV 2022): the maps are what it reads as `logits`, the masks stand in the place of labels.
+
+    Args:
+        eps: what is added before a logarithm is taken.
+    """
+
+    reads = "logits"
+    needs_whole_batch = False
+    prefix = "bce"
+
+    def __init__(self, eps: float = 1e-9) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
+        """Compute the loss.
+
+        Args:
+            outputs: probabilities (N, ...), after the sigmoid, such as (N, 1, H, W).
+            labels: masks of the same shape, 0 or 1.
+
+        Returns:
+            The loss; and `loss`, `hard_loss` (the worst pixel's), and `miou`: the intersection over union of the maps
+            above 0.5 with the masks, as the mean over N.
+
+        Raises:
+            UserError: the shapes differ.
+        """
+        if outputs.shape != labels.shape:
+            raise UserError(
+                f"BinaryCrossEntropyLoss compares maps with masks of the same shape, got {list(outputs.shape)} and "
+                f"{list(labels.shape)}; for the ids of sequences, CrossEntropyLoss"
+            )
+        with torch.autocast(outputs.device.type, enabled=False):
+            maps = outputs if outputs.dtype == torch.float64 else outputs.float()
+            masks = labels.to(maps.dtype)
+            terms = -(masks * torch.log(maps + self.eps) + (1 - masks) * torch.log(1 - maps + self.eps))
+            loss = terms.mean()
+            with torch.no_grad():
+                found = (maps > 0.5).to(maps.dtype)
+                both, either = (found * masks).flatten(1).sum(1), ((found + masks) > 0).flatten(1).sum(1)
+                statistics = {
+                    "loss": loss.detach(),
+                    "hard_loss": terms.detach().max(),
+                    "miou": (both / (either + 1e-9)).mean(),
+                }
+        return loss, statistics

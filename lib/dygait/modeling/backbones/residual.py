@@ -1,0 +1,177 @@
+"""Residual blocks on the frames of sequences, and the backbone of GaitBase that is made of them.
+
+He et al., *Deep Residual Learning for Image Recognition*, CVPR 2016. Maps are packed (`modeling.frames`): F frames of
+all sequences side by side, without padding, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dygait.modeling.frames import pack, unpack
+from dygait.modeling.layers import avoid_two_frames
+from dygait.modeling.registry import BACKBONES
+from dygait.registry import Problem
+
+Mode = Literal["2d", "p3d", "3d"]
+
+
+def over_sequences(layer: nn.Conv3d, frames: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+    """Apply a 3-D convolution that keeps the number of frames to each sequence, which begins and ends with zeros.
+
+    Args:
+        layer: the convolution.
+        frames: packed (F, C, H, W).
+        counts: how many of the frames are each sequence's.
+
+    Returns:
+        Packed (F, C_out, H_out, W_out).
+    """
+    sequences, _ = avoid_two_frames(unpack(frames, counts).transpose(1, 2), None)
+    return pack(layer(sequences).transpose(1, 2), torch.tensor(counts))[0]
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions with BatchNorm, around which the input goes on: relu(f(x) + x).
+
+    `2d`: each frame alone, 3x3. `3d`: 3x3x3. `p3d`, pseudo-3-D (Qiu et al., *Learning Spatio-Temporal Representation
+    with Pseudo-3D Residual Networks*, ICCV 2017): 3x3, and between the two a branch over three frames at each pixel.
+
+    Args:
+        in_channels: C_in.
+        channels: C_out.
+        stride: of the first convolution, down and across.
+        mode: `2d`, `p3d` or `3d`.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int, mode: Mode = "2d") -> None:
+        super().__init__()
+        self.conv1 = _convolution(in_channels, channels, stride, mode)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.temporal: nn.ModuleList | None = None
+        if mode == "p3d":
+            over_time = nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0), bias=False)
+            self.temporal = nn.ModuleList([over_time, nn.BatchNorm2d(channels)])
+        self.conv2 = _convolution(channels, channels, 1, mode)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut: nn.ModuleList | None = None
+        if stride > 1 or in_channels != channels:
+            if mode == "2d":
+                projection: nn.Module = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
+            else:
+                projection = nn.Conv3d(in_channels, channels, 1, (1, stride, stride), bias=False)
+            self.shortcut = nn.ModuleList([projection, nn.BatchNorm2d(channels)])
+
+    def forward(self, x: torch.Tensor, counts: Sequence[int] = ()) -> torch.Tensor:
+        """Return packed (F, C_out, H_out, W_out) for packed (F, C_in, H, W).
+
+        Args:
+            x: the frames.
+            counts: how many of them are each sequence's; `2d` looks at none but the frame itself and needs no counts.
+        """
+        out = F.relu(self.bn1(_apply(self.conv1, x, counts)))
+        if self.temporal is not None:
+            convolution, norm = self.temporal
+            out = F.relu(out + norm(_apply(convolution, out, counts)))
+        out = self.bn2(_apply(self.conv2, out, counts))
+        if self.shortcut is not None:
+            projection, norm = self.shortcut
+            x = norm(_apply(projection, x, counts))
+        return F.relu(out + x)
+
+
+def _convolution(in_channels: int, channels: int, stride: int, mode: Mode) -> nn.Module:
+    if mode == "3d":
+        return nn.Conv3d(in_channels, channels, 3, (1, stride, stride), padding=1, bias=False)
+    return nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+
+
+def _apply(layer: nn.Module, frames: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+    if not isinstance(layer, nn.Conv3d):
+        found: torch.Tensor = layer(frames)
+        return found
+    if layer.kernel_size[0] == 1:  # sees one frame at a time, as a clip of that frame alone
+        return layer(frames.unsqueeze(2)).squeeze(2)
+    return over_sequences(layer, frames, counts)
+
+
+def residual_stage(in_channels: int, channels: int, layers: int, stride: int, mode: Mode = "2d") -> list[ResidualBlock]:
+    """Return the blocks of a stage: the first has the stride, and the new number of channels."""
+    first = ResidualBlock(in_channels, channels, stride, mode)
+    return [first, *(ResidualBlock(channels, channels, 1, mode) for _ in range(layers - 1))]
+
+
+_CHANNELS, _LAYERS, _STRIDES = [32, 64, 128, 256], [1, 2, 2, 1], [1, 2, 2, 1]  # OpenGait's defaults
+
+
+def resnet9_output(
+    rows: int, channels: Sequence[int] = _CHANNELS, strides: Sequence[int] = _STRIDES, maxpool: bool = True
+) -> tuple[int, int]:
+    """Return the channels and the rows of the map that ResNet9 makes of frames `rows` high."""
+    for stride in (2 if maxpool else 1, *strides):
+        rows = (rows - 1) // stride + 1
+    return channels[-1], rows
+
+
+@BACKBONES.register("ResNet9")
+class ResNet9(nn.Module):
+    """A convolution and four stages of residual blocks, for small silhouettes: GaitBase's.
+
+    Fan et al., *OpenGait: Revisiting Gait Recognition Toward Better Practicality*, CVPR 2023. Nine layers deep with one
+    block in each stage.
+
+    Args:
+        channels: of the four stages; the first convolution has the first stage's.
+        layers: blocks of each stage.
+        strides: of each stage's first block.
+        in_channel: channels of the input.
+        block: the kind of block.
+        maxpool: halve the map after the first convolution.
+    """
+
+    def __init__(
+        self,
+        channels: list[int] = _CHANNELS,
+        layers: list[int] = _LAYERS,
+        strides: list[int] = _STRIDES,
+        in_channel: int = 1,
+        block: Literal["BasicBlock"] = "BasicBlock",
+        maxpool: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channel, channels[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels[0])
+        self.pool = nn.MaxPool2d(3, 2, padding=1) if maxpool else nn.Identity()
+        widths = [channels[0], *channels]
+        sizes = zip(widths, channels, layers, strides, strict=False)
+        self.layer1, self.layer2, self.layer3, self.layer4 = (nn.Sequential(*residual_stage(*size)) for size in sizes)
+
+    @staticmethod
+    def problems(
+        channels: list[int] = _CHANNELS,
+        layers: list[int] = _LAYERS,
+        strides: list[int] = _STRIDES,
+        in_channel: int = 1,
+        block: str = "BasicBlock",
+        maxpool: bool = True,
+    ) -> list[Problem]:
+        """Return every reason why a backbone of these sizes cannot be built."""
+        found = [
+            Problem((name,), f"takes four positive numbers, one for each stage, got {given}")
+            for name, given in (("channels", channels), ("layers", layers), ("strides", strides))
+            if len(given) != 4 or min(given) < 1
+        ]
+        if in_channel != 1:
+            found.append(Problem(("in_channel",), f"silhouettes have 1 channel, got {in_channel}"))
+        return found
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (F, C_out, H_out, W_out) for (F, C_in, H, W)."""
+        x = self.pool(F.relu(self.bn1(self.conv1(x))))
+        found: torch.Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return found

@@ -1,0 +1,60 @@
+"""Binary cross entropy of maps against loops over pixels."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dygait.errors import UserError
+from dygait.losses import build_loss
+from reference import losses
+
+
+def maps_and_masks(dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.rand((3, 1, 4, 5), generator=generator, dtype=dtype)
+    return maps, (torch.rand((3, 1, 4, 5), generator=generator) > 0.4).to(dtype)
+
+
+@pytest.mark.parametrize("eps", [1e-9, 0.1])
+def test_equals_the_loops(eps: float) -> None:
+    maps, masks = maps_and_masks()
+    maps[0, 0, 0, 0], masks[0, 0, 0, 0] = 0, 1  # the worst there is: -log(eps)
+    loss, statistics = build_loss({"type": "BinaryCrossEntropyLoss", "eps": eps})(maps, masks)
+    plain = maps.flatten(1).tolist(), masks.flatten(1).int().tolist()
+    terms = losses.binary_cross_entropy(*plain, eps)
+    assert loss.item() == pytest.approx(losses.mean(terms), abs=1e-12)
+    assert statistics["loss"].item() == loss.item()
+    assert statistics["hard_loss"].item() == pytest.approx(max(terms), abs=1e-12)
+    assert statistics["miou"].item() == pytest.approx(losses.mean_iou(*plain), abs=1e-8)
+    assert not any(value.requires_grad for value in statistics.values())
+
+
+def test_defaults_and_gradient() -> None:
+    maps, masks = maps_and_masks()
+    loss = build_loss({"type": "BinaryCrossEntropyLoss"})
+    plain = maps.flatten(1).tolist(), masks.flatten(1).int().tolist()
+    assert loss(maps, masks)[0].item() == pytest.approx(losses.mean(losses.binary_cross_entropy(*plain, 1e-9)))
+    assert torch.autograd.gradcheck(lambda y: loss(y, masks)[0], (maps.clamp(0.05, 0.95).requires_grad_(),))
+    assert not loss.needs_whole_batch
+
+
+@pytest.mark.parametrize("sure", [0.0, 1.0])
+def test_sure_maps_have_a_finite_loss(sure: float) -> None:
+    maps = torch.full((2, 1, 2, 2), sure, requires_grad=True)
+    loss, _ = build_loss({"type": "BinaryCrossEntropyLoss"})(maps, torch.zeros(2, 1, 2, 2))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert maps.grad is not None
+    assert torch.isfinite(maps.grad).all()
+
+
+def test_half_precision_is_computed_in_whole() -> None:
+    maps, masks = maps_and_masks(torch.bfloat16)
+    loss, _ = build_loss({"type": "BinaryCrossEntropyLoss"})(maps, masks)
+    assert loss.dtype == torch.float32
+
+
+def test_ids_are_no_masks() -> None:
+    with pytest.raises(UserError, match=r"masks of the same shape, got \[2, 5, 3\] and \[2\]; .*CrossEntropyLoss"):
+        build_loss({"type": "BinaryCrossEntropyLoss"})(torch.rand(2, 5, 3), torch.tensor([0, 1]))
