@@ -124,7 +124,7 @@ def runner(arguments: Sequence[str] | None = None) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the console script `dygait`."""
     from dygait import preprocess, synthetic
-    from dygait.engine import dataset_tools, score
+    from dygait.engine import dataset_tools, score, status
 
     parser = argparse.ArgumentParser(
         prog="dygait", description="Gait recognition from silhouette sequences, for research."
@@ -139,6 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     extract.add_argument("--features", required=True, metavar="DIR", help="the folder to write")
     extract.add_argument("--half", action="store_true", help="store float16: half the room")
     score.add_arguments(commands.add_parser("evaluate", help="score features that were kept"))
+    status.add_arguments(commands.add_parser("status", help="say how a run is doing"))
     synthetic.add_arguments(commands.add_parser("synth", help="make SynGait, the synthetic walkers"))
     preprocess.add_arguments(commands.add_parser("prepare", help="turn a downloaded dataset into what is read"))
     for tool, what in dataset_tools.TOOLS.items():
@@ -148,6 +149,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _guarded(lambda: _prepare(parsed))
     if parsed.command == "evaluate":
         return _guarded(lambda: score.main(parsed))
+    if parsed.command == "status":
+        return _guarded(lambda: status.main(parsed))
     if parsed.command == "synth":
         return _guarded(lambda: _synth(parsed))
     if parsed.command in dataset_tools.TOOLS:
