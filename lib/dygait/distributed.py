@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook, fp16_compress_hook
+from torch.nn.parallel import DistributedDataParallel
 
 from dygait.errors import LocalError, UserError
 from dygait.machine import available_cores
 
 T = TypeVar("T")
+
+_COMPRESSION = {"float16": (fp16_compress_hook, torch.float16), "bfloat16": (bf16_compress_hook, torch.bfloat16)}
 
 
 def rank() -> int:
@@ -79,6 +84,13 @@ def barrier() -> None:
     """Wait for every process."""
     if world_size() > 1:
         dist.barrier()
+
+
+def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
+    """Overwrite tensors, of the same shapes on every process, with rank 0's."""
+    if world_size() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
 
 
 def main_first(work: Callable[[], T]) -> T:
@@ -183,6 +195,43 @@ def gather_uneven(rows: torch.Tensor, device: torch.device) -> torch.Tensor:
     padded[: rows.shape[0]] = rows.to(device)
     everything = gather(padded).cpu().reshape(world_size(), max(counts), *rows.shape[1:])
     return torch.cat([everything[r, : counts[r]] for r in range(world_size())])
+
+
+def data_parallel(
+    network: nn.Module, device: torch.device, find_unused: bool = False, compression: str | None = None
+) -> DistributedDataParallel:
+    """Wrap a network so that a backward pass averages its gradients over the processes.
+
+    Buffers are not kept equal during training, which reads none of them but running statistics that it does not use;
+    `copy_from_main` makes them equal where they matter.
+
+    Args:
+        network: with at least one parameter that wants a gradient.
+        device: this process's.
+        find_unused: look in every step for parameters without a gradient.
+        compression: `float16` or `bfloat16`: exchange gradients in this type.
+
+    Raises:
+        UserError: the backend cannot add numbers of that type.
+    """
+    model = DistributedDataParallel(
+        network,
+        device_ids=[device] if device.type == "cuda" else None,
+        find_unused_parameters=find_unused,
+        gradient_as_bucket_view=True,
+        broadcast_buffers=False,
+    )
+    if compression is not None:
+        hook, dtype = _COMPRESSION[compression]
+        try:
+            dist.all_reduce(torch.ones(1, dtype=dtype, device=device))
+        except RuntimeError as error:
+            raise UserError(
+                f"trainer_cfg.gradient_compression: {dist.get_backend()} cannot add {compression} "
+                f"({str(error).splitlines()[0]}); leave the key out"
+            ) from None
+        model.register_comm_hook(None, hook)
+    return model
 
 
 def mean_over_processes(values: dict[str, float], device: torch.device) -> dict[str, float]:

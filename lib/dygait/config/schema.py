@@ -18,6 +18,9 @@ SampleType = Literal[
 ]
 
 
+HalfPrecision = bool | Literal["auto"]
+
+
 class Section(BaseModel):
     """A mapping whose keys are all known."""
 
@@ -179,14 +182,43 @@ class SchedulerCfg(Component):
 class TrainerCfg(Section):
     """The training run."""
 
-    enable_float16: bool = Field(
-        True, description="Half precision: float16 with loss scaling on CUDA, bfloat16 on a CPU."
+    enable_float16: HalfPrecision = Field(
+        True,
+        description="Half precision: float16 with loss scaling on CUDA, bfloat16 on a CPU. `auto`: on CUDA, and on a "
+        "CPU that is measured to be faster in it; the log says what it came to, the resolved configuration holds it.",
+    )
+    half_type: Literal["float16", "bfloat16"] | None = Field(
+        None, description="The type of half precision; float16 comes with loss scaling. Absent: by device."
+    )
+    compile: bool | Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = Field(
+        False, description="Compile the network with `torch.compile`: true, or one of its modes."
+    )
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="Compute each batch in so many parts, one after the other: memory for one part, the losses and the "
+        "gradient of the whole batch. BatchNorm's batch statistics are a part's.",
+    )
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Keep an exponential moving average of the weights with this decay, in the checkpoint too. "
+        "Absent: none.",
     )
     fix_BN: bool = Field(False, description="Keep every BatchNorm in evaluation mode.")  # noqa: N815 - OpenGait's key
     sync_BN: bool = Field(  # noqa: N815 - OpenGait's key
         False, description="Batch statistics over all processes; CUDA only, a notice says so elsewhere."
     )
     find_unused_parameters: bool = Field(False, description="As in DistributedDataParallel.")
+    gradient_compression: Literal["float16", "bfloat16"] | None = Field(
+        None, description="Exchange gradients between processes in this type. Absent: as they are."
+    )
+    tune_allocator: bool = Field(
+        True,
+        description="On a CPU under Linux, keep freed memory in the process for the next iteration, in training, test "
+        "and extraction; DYGAIT_ALLOCATOR=default in the environment does the same as false.",
+    )
     with_test: bool = Field(False, description="Test at every checkpoint.")
     log_iter: int = Field(100, ge=1, description="Iterations between log lines.")
     save_iter: int = Field(2000, ge=1, description="Iterations between checkpoints; the last iteration always has one.")
@@ -212,11 +244,28 @@ class TrainerCfg(Section):
         check_name(self.save_name)
         return self
 
+    @model_validator(mode="after")
+    def _parts_of_a_batch(self) -> TrainerCfg:
+        people, each = self.sampler.batch_size
+        if self.accumulate > people * each:
+            raise ValueError(f"accumulate is {self.accumulate}, but a batch has {people * each} sequences")
+        if self.accumulate > 1 and self.compile in ("reduce-overhead", "max-autotune"):
+            raise ValueError(
+                f"compile: {self.compile} uses the memory of its results again, which accumulate needs longer; use "
+                f"compile: true, or max-autotune-no-cudagraphs"
+            )
+        return self
+
 
 class EvaluatorCfg(Section):
     """The test."""
 
-    enable_float16: bool = Field(False, description="Half precision: float16 on CUDA, bfloat16 on a CPU.")
+    enable_float16: HalfPrecision = Field(
+        False, description="Half precision: float16 on CUDA, bfloat16 on a CPU; `auto` as in training."
+    )
+    use_ema: bool = Field(
+        True, description="Test the averaged weights (`trainer_cfg.ema`) of a checkpoint that has them."
+    )
     restore_hint: int | str = Field(
         0, description="The iteration, or the path, of the checkpoint to test; 0: the newest."
     )

@@ -42,6 +42,11 @@ from dygait.modeling import MODELS, complete_model_cfg
 from dygait.registry import Problem, suggest
 
 _NAMED = 5  # unreadable sequences that a message names
+_FUSED = {
+    "SGD",
+    "Adam",
+    "AdamW",
+}  # whose whole step is one kernel, on CUDA and on a CPU, in every version that we run on
 _NO_CLOSURES = {"LBFGS"}  # step() wants a closure, the loop gives none
 _NO_METRICS = {"ReduceLROnPlateau"}  # step() wants a metric, the schedule is by iteration
 
@@ -382,10 +387,31 @@ def check_classes(model: nn.Module, data: Data) -> None:
 
 
 def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
-    """Build the optimiser over the parameters that want a gradient."""
+    """Build the optimiser over the parameters that want a gradient; in its fused form, unless the user chose a form."""
     section = config.optimizer_cfg
     parameters = [p for p in model.parameters() if p.requires_grad]
-    return OPTIMIZERS[section.solver](parameters, lr=section.lr, **section.keywords)
+    keywords = section.keywords
+    chosen = any(keywords.get(name) is not None for name in ("fused", "foreach", "differentiable"))
+    fused = section.solver in _FUSED and not chosen and all(p.device.type in ("cpu", "cuda") for p in parameters)
+    if not fused:  # PyTorch takes the foreach form by itself where it is faster
+        return OPTIMIZERS[section.solver](parameters, lr=section.lr, **keywords)
+    optimizer = OPTIMIZERS[section.solver](parameters, lr=section.lr, **{**keywords, "fused": True})
+    if keywords.get("momentum") and not keywords.get("dampening"):
+        # Where loss scaling skips the very first step, the fused SGD would leave its momentum uninitialised.
+        for parameter in parameters:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Load an optimiser's state, which any form (fused, foreach, plain) of its class may have written.
+
+    Raises:
+        ValueError: it does not fit.
+    """
+    forms = [{name: group[name] for name in ("fused", "foreach") if name in group} for group in optimizer.param_groups]
+    groups = [{**group, **form} for group, form in zip(state["param_groups"], forms, strict=True)]
+    optimizer.load_state_dict({**state, "param_groups": groups})
 
 
 def build_scheduler(config: Config, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:

@@ -162,9 +162,10 @@ def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
             f"the checkpoint {path} is refused: it is damaged, or holds more than weights and plain values "
             f"({reason.strip() or type(error).__name__})"
         ) from None
-    weights = state.get("model") if isinstance(state, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(w, torch.Tensor) for w in weights.values()):
-        raise UserError(f"the checkpoint {path} holds no weights under the key 'model'")
+    for key in ("model", "ema") if isinstance(state, dict) and state.get("ema") is not None else ("model",):
+        weights = state.get(key) if isinstance(state, dict) else None
+        if not isinstance(weights, dict) or not all(isinstance(w, torch.Tensor) for w in weights.values()):
+            raise UserError(f"the checkpoint {path} holds no weights under the key '{key}'")
     return state
 
 

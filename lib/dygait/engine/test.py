@@ -12,10 +12,11 @@ from torch import nn
 
 from dygait import distributed
 from dygait.config import Config
+from dygait.config.schema import HalfPrecision
 from dygait.data import Request, batches, collate
 from dygait.engine import build, checkpoint
 from dygait.engine.monitor import duration, log, progress, report_results, start_logging
-from dygait.engine.precision import half_precision
+from dygait.engine.precision import half_precision, settled, warn_if_slow
 from dygait.engine.run import RunFolder, record, run_folder, write_atomically
 from dygait.errors import UserError
 from dygait.evaluation import (
@@ -31,6 +32,7 @@ from dygait.evaluation import (
     write_grew_submission,
 )
 from dygait.evaluation.features import save_features
+from dygait.machine import tune_allocator
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Features:
 
 @torch.inference_mode()
 def extract(
-    model: nn.Module, source: build.Source, device: torch.device, half: bool = False, with_gei: bool = False
+    model: nn.Module, source: build.Source, device: torch.device, half: HalfPrecision = False, with_gei: bool = False
 ) -> Features:
     """Embed every sequence of a dataset; each process does its share, and every process returns all.
 
@@ -56,7 +58,7 @@ def extract(
         model: the network.
         source: the sequences.
         device: where to compute.
-        half: compute in half precision; features are stored in float32 all the same.
+        half: compute in half precision, or `auto`; features are stored in float32 all the same.
         with_gei: average each sequence's silhouettes on the way (Han and Bhanu, *Individual Recognition Using Gait
             Energy Image*, TPAMI 2006).
     """
@@ -197,6 +199,7 @@ def test(
         UserError: there is no such checkpoint, or it or the data does not fit.
     """
     data, model, path, iteration, folder = _restore(config, device, output, "test", log_to_file)
+    config = settled(config, device)
     source = build.test_source(config, data, device)
     if distributed.is_main():
         record(folder, "test", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
@@ -226,6 +229,7 @@ def extract_to(
         UserError: as `test`, or the features cannot be written.
     """
     data, model, path, iteration, folder = _restore(config, device, output, "extract", False)
+    config = settled(config, device)
     source = build.test_source(config, data, device)
     features = extract(model, source, device, config.evaluator_cfg.enable_float16)
     failure = None
@@ -261,13 +265,19 @@ def _restore(
     path = _checkpoint_to_test(evaluator.restore_hint, folder)
     distributed.main_first(folder.create)
     start_logging(folder, phase, log_to_file)
+    if config.trainer_cfg.tune_allocator and device.type == "cpu":
+        log.info("memory: %s", tune_allocator()[1])
+    warn_if_slow(device, evaluator.enable_float16 is True, None, "evaluator_cfg")
     data = build.open_data(config)
     for note in data.notes:
         log.info("notice: %s", note)
     model = build.build_network(config, device)
     state = checkpoint.read_checkpoint(path)
-    report = checkpoint.load_state(model, state["model"], str(path), evaluator.restore_ckpt_strict)
-    log.info("restored %s: %s", path, report)
+    averaged = evaluator.use_ema and state.get("ema") is not None
+    report = checkpoint.load_state(
+        model, state["ema" if averaged else "model"], str(path), evaluator.restore_ckpt_strict
+    )
+    log.info("restored %s: %s%s", path, report, "; the averaged weights" if averaged else "")
     iteration = int(state.get("iteration", 0))
     return data, model, path, iteration, folder
 

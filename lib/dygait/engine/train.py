@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from collections.abc import Sequence
@@ -19,12 +20,18 @@ from dygait import distributed
 from dygait.config import Config
 from dygait.data import Batch, batches
 from dygait.engine import build, checkpoint
+from dygait.engine.accumulation import backward_in_parts, split
+from dygait.engine.compilation import compile_network, mark_frames
+from dygait.engine.ema import WeightAverage
 from dygait.engine.monitor import Monitor, log, progress, start_logging
-from dygait.engine.precision import half_precision
+from dygait.engine.precision import half_precision, half_type, settled, warn_if_slow
 from dygait.engine.run import RunFolder, record, run_folder
 from dygait.engine.test import test_model
 from dygait.errors import UserError
 from dygait.losses import LossAggregator
+from dygait.losses.base import Statistics
+from dygait.machine import tune_allocator
+from dygait.modeling import GaitOutput
 
 # The schedule is a function of the iteration, also when the loss scaler skips the very first step.
 warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step\\(\\)` before")
@@ -37,6 +44,7 @@ class Trainer:
     Attributes:
         network: the model itself, whose weights are saved.
         model: the network, or DistributedDataParallel around it.
+        average: the average of its weights, where the configuration wants one.
         iteration: how many steps have been done.
     """
 
@@ -48,6 +56,7 @@ class Trainer:
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
     scaler: torch.amp.GradScaler
+    average: WeightAverage | None
     iteration: int = 0
 
     def training_mode(self) -> None:
@@ -60,23 +69,60 @@ class Trainer:
 
     def step(self, batch: Batch, divisors: Sequence[float]) -> dict[str, torch.Tensor]:
         """Take one optimiser step on this process's share of a batch; the statistics stay on the device."""
-        trainer = self.config.trainer_cfg
-        # What a model draws (dropout) is a function of (seed, iteration, rank) too: a resumed run draws the same.
-        state = np.random.SeedSequence((trainer.seed, self.iteration, distributed.rank()))
-        torch.manual_seed(int(state.generate_state(1)[0]))
         batch = batch.to(self.device)
-        with half_precision(self.device, trainer.enable_float16):
-            output = self.model(batch.scaled(divisors), batch.lengths)
-        loss, statistics = self.losses(output, batch.labels)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        statistics = self._gradient(batch, divisors)
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), trainer.grad_clip_norm or math.inf)
+        clip = self.config.trainer_cfg.grad_clip_norm or math.inf
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.scheduler.step()
         self.iteration += 1
+        if self.average is not None:
+            self.average.update(self.network, self.iteration)
         return {**statistics, "gradient_norm": norm}
+
+    def _gradient(self, batch: Batch, divisors: Sequence[float]) -> Statistics:
+        """Add the gradient of a batch's loss, times the loss scale, to the parameters."""
+        count = self.config.trainer_cfg.accumulate
+        if count == 1:
+            loss, statistics = self.losses(self._forward(batch, divisors), batch.labels)
+            self.scaler.scale(loss).backward()
+            return statistics
+        parts = split(batch, count)
+        labels = torch.cat([part.labels for part in parts])
+
+        def scaled_loss(output: GaitOutput) -> tuple[torch.Tensor, Statistics]:
+            loss, statistics = self.losses(output, labels)
+            return self.scaler.scale(loss), statistics
+
+        model = self.model
+        return backward_in_parts(
+            lambda part: self._forward(parts[part], divisors, part),
+            count,
+            scaled_loss,
+            list(self.network.buffers()),
+            model.no_sync if isinstance(model, DistributedDataParallel) else contextlib.nullcontext,
+        )
+
+    def _forward(self, batch: Batch, divisors: Sequence[float], part: int = 0) -> GaitOutput:
+        trainer = self.config.trainer_cfg
+        # What a model draws (dropout) is a function of (seed, iteration, rank, part) too: a resumed run draws the same.
+        state = np.random.SeedSequence((trainer.seed, self.iteration, distributed.rank(), part))
+        torch.manual_seed(int(state.generate_state(1)[0]))
+        inputs = batch.scaled(divisors)
+        if trainer.compile and not trainer.sampler.sample_type.startswith("fixed"):
+            mark_frames(inputs)
+        with half_precision(self.device, trainer.enable_float16, trainer.half_type):
+            output: GaitOutput = self.model(inputs, batch.lengths)
+        return output
+
+    @property
+    def tested_network(self) -> nn.Module:
+        """The network that a test during training uses: the average, unless `evaluator_cfg.use_ema` is false."""
+        averaged = self.average is not None and self.config.evaluator_cfg.use_ema
+        return self.average.network if self.average is not None and averaged else self.network
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint holds: tensors and plain values only."""
@@ -85,6 +131,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
+            **({} if self.average is None else {"ema": self.average.network.state_dict()}),
             "iteration": self.iteration,
             "seed": self.config.trainer_cfg.seed,
             "config": self.config.as_dict(),
@@ -101,6 +148,7 @@ class Trainer:
         state = checkpoint.read_checkpoint(path)
         report = checkpoint.load_state(self.network, state["model"], str(path), trainer.restore_ckpt_strict)
         log.info("restored %s: %s", path, report)
+        self._restore_average(state, str(path))
         keeps_optimizer = not trainer.optimizer_reset
         if keeps_optimizer and not report.complete:
             log.info("notice: the optimiser starts afresh: its state in the checkpoint belongs to other weights")
@@ -110,7 +158,7 @@ class Trainer:
             if keeps_optimizer and state["config"]["optimizer_cfg"]["solver"] != solver:
                 raise ValueError(f"it was written with {state['config']['optimizer_cfg']['solver']}, this is {solver}")
             if keeps_optimizer:
-                self.optimizer.load_state_dict(state["optimizer"])
+                build.restore_optimizer(self.optimizer, state["optimizer"])
             if not trainer.scheduler_reset:
                 self.scheduler.load_state_dict(state["scheduler"])
             if state.get("scaler"):
@@ -128,10 +176,33 @@ class Trainer:
         if self.config.trainer_cfg.seed != state.get("seed", trainer.seed):
             log.info("the checkpoint was trained with seed %s; going on with %s", state["seed"], trainer.seed)
 
+    def _restore_average(self, state: dict[str, Any], source: str) -> None:
+        """Go on with the averaged weights of a checkpoint, or from its weights where it has no average."""
+        if self.average is None:
+            if state.get("ema") is not None:
+                log.info("notice: the averaged weights of the checkpoint are left; trainer_cfg.ema goes on with them")
+            return
+        if state.get("ema") is None:
+            log.info("notice: the checkpoint holds no averaged weights; the average starts from its weights")
+            self.average.network.load_state_dict(self.network.state_dict())
+            return
+        checkpoint.load_state(self.average.network, state["ema"], source, self.config.trainer_cfg.restore_ckpt_strict)
+
 
 def build_trainer(config: Config, device: torch.device) -> Trainer:
-    """Build model, losses, optimiser and scheduler, wrapped for the processes that there are."""
+    """Build model, losses, optimiser and scheduler, wrapped for the processes that there are.
+
+    Raises:
+        UserError: something that the configuration asks for cannot be had here.
+    """
+    config = settled(config, device)
     trainer = config.trainer_cfg
+    share = math.prod(trainer.sampler.batch_size) // distributed.world_size()
+    if trainer.accumulate > share:
+        raise UserError(
+            f"trainer_cfg.accumulate is {trainer.accumulate}, but a process has {share} sequences of a batch"
+        )
+    warn_if_slow(device, bool(trainer.enable_float16), trainer.half_type, "trainer_cfg")
     network = build.build_network(config, device)
     several = distributed.world_size() > 1
     if trainer.sync_BN and several and device.type == "cuda":
@@ -139,14 +210,15 @@ def build_trainer(config: Config, device: torch.device) -> Trainer:
     elif trainer.sync_BN:
         why = "PyTorch has it for CUDA only" if several else "there is one process, which sees the whole batch"
         log.info("notice: trainer_cfg.sync_BN has no effect in this run: %s", why)
+    average = None if trainer.ema is None else WeightAverage(network, trainer.ema)
+    compile_network(network, trainer.compile, device)
     model = network
     if several and any(p.requires_grad for p in network.parameters()):
-        model = DistributedDataParallel(
-            network,
-            device_ids=[device] if device.type == "cuda" else None,
-            find_unused_parameters=trainer.find_unused_parameters,
-        )
+        model = distributed.data_parallel(network, device, trainer.find_unused_parameters, trainer.gradient_compression)
+    elif trainer.gradient_compression is not None:
+        log.info("notice: trainer_cfg.gradient_compression has no effect in this run: no gradients are exchanged")
     optimizer = build.build_optimizer(config, network)
+    half = half_type(device, trainer.half_type)
     return Trainer(
         config,
         device,
@@ -155,7 +227,8 @@ def build_trainer(config: Config, device: torch.device) -> Trainer:
         LossAggregator([term.model_dump() for term in config.loss_cfg]),
         optimizer,
         build.build_scheduler(config, optimizer),
-        torch.amp.GradScaler(device.type, enabled=trainer.enable_float16 and device.type == "cuda"),
+        torch.amp.GradScaler(device.type, enabled=bool(trainer.enable_float16) and half is torch.float16),
+        average,
     )
 
 
@@ -188,10 +261,14 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
     data = build.open_data(config)
     for note in data.notes:
         log.info("notice: %s", note)
+    if settings.tune_allocator and device.type == "cpu":
+        log.info("memory: %s", tune_allocator()[1])
+    start = checkpoint_of(settings.restore_hint, folder) if settings.restore_hint else None
+    config = _settled_as_before(config, device, start)
     trainer = build_trainer(config, device)
     build.check_classes(trainer.network, data)
-    if settings.restore_hint:
-        trainer.restore(checkpoint_of(settings.restore_hint, folder))
+    if start is not None:
+        trainer.restore(start)
     first = trainer.iteration
     source = build.training_source(config, data, device, first)
     tested = build.test_source(config, data, device) if settings.with_test else None
@@ -221,9 +298,14 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
                 if logs and (now == settings.log_iter or now % (10 * settings.log_iter) == 0):
                     monitor.images(now, batch.silhouettes)
             if saves:
+                for network in (
+                    trainer.network,
+                    trainer.tested_network,
+                ):  # each process has running statistics of its own
+                    distributed.copy_from_main(network.buffers())
                 _save(trainer, folder)
                 if tested is not None:
-                    result = test_model(config, data, tested, trainer.network, device, folder, now)
+                    result = test_model(config, data, tested, trainer.tested_network, device, folder, now)
                     if result is not None:
                         monitor.results(now, result.percentages, result.protocol)
                     trainer.training_mode()
@@ -232,6 +314,14 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
         monitor.close()
     log.info("finished after iteration %d; checkpoints in %s", trainer.iteration, folder.checkpoints)
     return folder
+
+
+def _settled_as_before(config: Config, device: torch.device, start: Path | None) -> Config:
+    """Settle `enable_float16: auto`; a run that goes on keeps what it came to before."""
+    before = {}
+    if start is not None and "auto" in (config.trainer_cfg.enable_float16, config.evaluator_cfg.enable_float16):
+        before = checkpoint.read_checkpoint(start).get("config", {})
+    return settled(config, device, before)
 
 
 def _save(trainer: Trainer, folder: RunFolder) -> None:
