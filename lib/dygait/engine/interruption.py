@@ -87,9 +87,3 @@ class Interruption:
 def name_of(number: int | None) -> str:
     """Return a signal's name, `SIGTERM`; without a number, that another process got one."""
     return "a signal to another process" if number is None else signal.Signals(number).name
-
-
-def leave_signals_to_the_parent() -> None:
-    """Make a helper process deaf to them: what signals the group must not end the loader before the last iteration."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)

@@ -124,7 +124,7 @@ def to_text(found: dict[str, Any]) -> str:
     if found["last_word"] is not None:
         lines.append(f"last word   {found['last_word']}")
     if found["losses"]:
-        lines.append("last values " + ", ".join(f"{name} {value:.4g}" for name, value in found["losses"].items()))
+        lines.append("last values " + ", ".join(f"{name} {_number(value)}" for name, value in found["losses"].items()))
     lines.append(f"checkpoint  {found['checkpoint'] or 'none that is whole'}")
     if found["damaged"]:
         lines.append(f"damaged     {', '.join(found['damaged'])}")
@@ -132,3 +132,7 @@ def to_text(found: dict[str, Any]) -> str:
         lines.append(f"starts      {found['starts']}")
     lines += [f"warning     {text}" for text in found["warnings"]]
     return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4g}"
