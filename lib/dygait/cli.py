@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import dygait
-from dygait.errors import LocalError, UserError
+from dygait.errors import Interrupted, LocalError, UserError
 
 _BAD_INPUT = 2
+_TO_BE_RESUMED = 75  # sysexits.h's EX_TEMPFAIL: try again
 _INTERRUPTED = 130
 _PATIENCE = 20.0  # seconds; longer than processes that start together are apart
 
@@ -24,6 +25,9 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cfgs", required=True, metavar="FILE", help="the experiment's YAML file")
     parser.add_argument(
         "--iter", type=int, metavar="N", help="the iteration of the checkpoint to go on from, or to test"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="train on from the newest checkpoint of the run that is whole, if any"
     )
     parser.add_argument(
         "--log_to_file", action="store_true", help="write the log lines to a file in the run's folder too"
@@ -53,6 +57,12 @@ def run(phase: str, arguments: argparse.Namespace) -> int:
     overrides = list(arguments.set)
     if arguments.iter is not None:
         overrides.append(f"{'trainer' if phase == 'train' else 'evaluator'}_cfg.restore_hint={arguments.iter}")
+    if arguments.resume and (phase != "train" or arguments.iter is not None):
+        raise UserError(
+            "--resume goes on with training from the newest checkpoint; it does not go with a test or --iter"
+        )
+    if arguments.resume:
+        overrides.append("trainer_cfg.restore_hint=auto")
     config = load_config(
         arguments.cfgs, overrides, [partial(component_problems, phase="train" if phase == "train" else "test")], _warn
     )
@@ -108,6 +118,11 @@ def _guarded(work: Callable[[], int]) -> int:
             # that speaks.
             time.sleep(_PATIENCE)
         return _BAD_INPUT
+    except Interrupted as interrupted:
+        if _is_main():
+            sys.stdout.flush()
+            print(f"dygait: {interrupted}", file=sys.stderr, flush=True)
+        return _TO_BE_RESUMED
     except KeyboardInterrupt:
         return _INTERRUPTED
 
@@ -124,7 +139,7 @@ def runner(arguments: Sequence[str] | None = None) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the console script `dygait`."""
     from dygait import preprocess, synthetic
-    from dygait.engine import convert, dataset_tools, score
+    from dygait.engine import convert, dataset_tools, debug_batch, score, status
     from dygait.engine.profiling import command as profiling
     from dygait.engine.report import command as report
 
@@ -146,6 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "convert": (convert.add_arguments, convert.main, "rename a checkpoint's weights, from or to OpenGait"),
         "report": (report.add_arguments, report.main, "show what tests found on one page"),
         "profile": (profiling.add_arguments, profiling.main, "say what a training step costs, and where its time goes"),
+        "status": (status.add_arguments, status.main, "say how a run is doing"),
+        "debug-batch": (debug_batch.add_arguments, debug_batch.main, "look at a batch that a run could not digest"),
         "synth": (synthetic.add_arguments, _synth, "make SynGait, the synthetic walkers"),
         "prepare": (preprocess.add_arguments, _prepare, "turn a downloaded dataset into what is read"),
     }

@@ -13,3 +13,7 @@ class UserError(ValueError):
 
 class LocalError(UserError):
     """Bad input that one process of several has met: whichever it is prints it, not rank 0 alone."""
+
+
+class Interrupted(Exception):  # noqa: N818 - nothing went wrong
+    """A run was asked to end and has saved what it did: the message says how to go on. Exit code 75."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
 from pathlib import Path
@@ -9,15 +10,20 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import dygait
 from dygait.engine.checkpoint import (
     checkpoint_path,
+    checkpoints_of,
+    damage_of,
     load_state,
     load_weights,
     newest_checkpoint,
     read_checkpoint,
+    remove_old,
     save_checkpoint,
 )
 from dygait.errors import UserError
@@ -68,10 +74,65 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
 def test_newest_is_by_number(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path, "run") is None
     for name in ("run-00002", "run-00010", "run-100000", "other-999999", "run-x-00099", "run-00011.pt.tmp"):
-        (tmp_path / f"{name}.pt").touch()
+        torch.save({"model": {}}, tmp_path / f"{name}.pt")
     newest = newest_checkpoint(tmp_path, "run")
     assert newest is not None
     assert newest.name == "run-100000.pt"
+
+
+def checkpoint_bytes() -> bytes:
+    buffer = io.BytesIO()
+    torch.save({"model": {"weight": torch.randn(7, 11)}, "iteration": 7}, buffer)
+    return buffer.getvalue()
+
+
+@given(cut=st.floats(0, 1, exclude_max=True))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_truncation_is_damage(tmp_path: Path, cut: float) -> None:
+    content = checkpoint_bytes()
+    path = tmp_path / "run-00001.pt"
+    path.write_bytes(content[: int(cut * len(content))])
+    assert damage_of(path) is not None
+
+
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_flipped_bit_is_damage_or_changes_nothing(tmp_path: Path, place: float, bit: int) -> None:
+    content = bytearray(checkpoint_bytes())
+    whole = torch.load(io.BytesIO(content), weights_only=True)
+    content[int(place * len(content))] ^= 1 << bit
+    path = tmp_path / "run-00001.pt"
+    path.write_bytes(content)
+    if damage_of(path) is None:  # a bit that nothing reads: padding, a date
+        state = read_checkpoint(path)
+        assert state["iteration"] == 7
+        assert torch.equal(state["model"]["weight"], whole["model"]["weight"])
+
+
+def test_the_newest_whole_one_is_found(tmp_path: Path) -> None:
+    for iteration in (1, 2, 3, 4):
+        save_checkpoint(checkpoint_path(tmp_path, "run", iteration), {"model": {}, "iteration": iteration})
+    third, fourth = (checkpoint_path(tmp_path, "run", i) for i in (3, 4))
+    fourth.write_bytes(fourth.read_bytes()[:100])
+    third.write_bytes(b"")
+    told: list[Path] = []
+    newest = newest_checkpoint(tmp_path, "run", lambda path, why: told.append(path))
+    assert newest == checkpoint_path(tmp_path, "run", 2)
+    assert told == [fourth, third]
+
+
+@pytest.mark.parametrize(
+    ("last", "every", "kept"),
+    [(None, None, [9, 6, 5, 4, 3]), (1, None, [9]), (2, 3, [9, 6, 3]), (9, None, [9, 6, 5, 4, 3]), (1, 2, [9, 6, 4])],
+)
+def test_old_ones_are_removed(tmp_path: Path, last: int | None, every: int | None, kept: list[int]) -> None:
+    for iteration in (3, 4, 5, 6, 9):
+        save_checkpoint(checkpoint_path(tmp_path, "run", iteration), {"model": {}})
+    save_checkpoint(checkpoint_path(tmp_path, "other", 1), {"model": {}})
+    removed = remove_old(tmp_path, "run", last, every)
+    assert list(checkpoints_of(tmp_path, "run")) == kept
+    assert len(removed) == 5 - len(kept)
+    assert list(checkpoints_of(tmp_path, "other")) == [1]
 
 
 def hostile_files(folder: Path, sentinel: Path) -> dict[str, Path]:

@@ -16,6 +16,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import dygait
+from dygait import cli
 from dygait.config import load_config
 from dygait.data.packing import pack
 from dygait.engine import build
@@ -198,7 +199,7 @@ def test_resume(experiment: Experiment, trained: Experiment, by: str) -> None:
 
 KILLED = """
 import os, signal, sys
-from dygait import cli, distributed
+from dygait import distributed
 from dygait.engine.train import Trainer
 
 distributed.available_cores = lambda: 1
@@ -335,16 +336,27 @@ def test_gradient_clipping(experiment: Experiment, trained: Experiment) -> None:
     assert apart == pytest.approx(0.01, rel=1e-3)
 
 
-def test_loss_that_is_not_finite_stops_the_run(experiment: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_row_of_gradients_that_are_not_finite_stops_the_run(
+    experiment: Experiment, capsys: pytest.CaptureFixture[str]
+) -> None:
     code = experiment.run(
         "train", "optimizer_cfg.solver=SGD", "optimizer_cfg.lr=1e+30", "trainer_cfg.total_iter=20",
-        "trainer_cfg.save_iter=1", "loss_cfg=[{type: CrossEntropyLoss, log_prefix: softmax}]",
+        "trainer_cfg.max_skipped=3", "loss_cfg=[{type: CrossEntropyLoss, log_prefix: softmax}]",
     )  # fmt: skip
     assert code == 2
     error = capsys.readouterr().err
-    assert "softmax/loss, gradient_norm is not finite; lower optimizer_cfg.lr" in error
-    assert "tiny-0000" in error
+    assert "3 times in a row" in error
     assert error.count("\n") == 1
+    (saved,) = (experiment.folder / "debug").iterdir()
+    assert str(saved) in error
+    assert cli.main(["debug-batch", str(saved)]) == 0
+    told = capsys.readouterr().out
+    assert "/nm-" in told
+    assert "weights that are not finite" in told
+    assert cli.main(["status", str(experiment.folder)]) == 0
+    told = capsys.readouterr().out
+    assert "failed: iteration" in told
+    assert "3 x skipped step" in told
 
 
 def test_sync_batch_norm_on_one_process_is_told(experiment: Experiment, capsys: pytest.CaptureFixture[str]) -> None:

@@ -242,8 +242,16 @@ class TrainerCfg(Section):
     log_iter: int = Field(100, ge=1, description="Iterations between log lines.")
     save_iter: int = Field(2000, ge=1, description="Iterations between checkpoints; the last iteration always has one.")
     total_iter: int = Field(80000, ge=1, description="Iterations of the whole run.")
+    keep_last: int | None = Field(
+        None, ge=1, description="Keep so many of the newest checkpoints, and delete older ones. Absent: keep all."
+    )
+    keep_every: int | None = Field(
+        None, ge=1, description="With `keep_last`: keep those of iterations that this number divides, too."
+    )
     restore_hint: int | str = Field(
-        0, description="The iteration, or the path, of a checkpoint to go on from; 0: none."
+        0,
+        description="The iteration, or the path, of a checkpoint to go on from; `auto`: the newest of this run that is "
+        "whole, if there is one; 0: none.",
     )
     restore_ckpt_strict: bool = Field(
         True, description="Every weight must match; else matching ones load and a report tells."
@@ -267,7 +275,24 @@ class TrainerCfg(Section):
         default_factory=TransformCfg, description="The input's transform, or a list to apply in turn."
     )
     seed: int = Field(0, ge=0, description="Seed of initialisation, sampling and augmentation.")
+    deterministic: bool = Field(
+        False,
+        description="Bit for bit the same run on the same hardware: deterministic algorithms only, which can be "
+        "slower. On a CPU runs repeat as they are.",
+    )
     grad_clip_norm: float | None = Field(None, gt=0, description="Clip the gradient to this norm. Absent: no clipping.")
+    max_skipped: int = Field(
+        20,
+        ge=1,
+        description="A step whose gradient is not finite is left out; after so many in a row the run ends, and the "
+        "batch is saved for `dygait debug-batch`.",
+    )
+    spike_factor: float | None = Field(
+        None,
+        gt=1,
+        description="Leave out steps, too, whose gradient norm is more than so many times the median of the last 100. "
+        "Absent: none.",
+    )
 
     @model_validator(mode="after")
     def _name_is_a_name(self) -> TrainerCfg:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import signal
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -106,8 +107,18 @@ class _CollateInTurn:
         return _Sent(frames, lengths, batch.labels.numpy(), batch.sequences.numpy())
 
 
-def _one_thread(worker: int) -> None:
-    """A worker is one of many: threads inside it would only fight."""
+_LEFT_TO_THE_PARENT = ("SIGTERM", "SIGINT", "SIGUSR1")
+
+
+def _prepare_worker(worker: int) -> None:
+    """A worker is one of many: threads inside it would only fight.
+
+    And what signals a whole group must not end it before the iteration that its process wants to finish: it goes when
+    its process does.
+    """
+    for name in _LEFT_TO_THE_PARENT:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
 
@@ -126,7 +137,7 @@ def make_loader(
         pin_memory: for copies to a GPU that do not wait.
     """
     several: dict[str, Any] = (
-        {"persistent_workers": True, "prefetch_factor": _PREFETCH, "worker_init_fn": _one_thread} if workers else {}
+        {"persistent_workers": True, "prefetch_factor": _PREFETCH, "worker_init_fn": _prepare_worker} if workers else {}
     )
     in_turn = _CollateInTurn() if workers else None
     loader: DataLoader[Any] = DataLoader(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,11 +66,71 @@ def checkpoint_path(folder: Path, save_name: str, iteration: int) -> Path:
     return folder / f"{save_name}-{iteration:05d}.pt"
 
 
-def newest_checkpoint(folder: Path, save_name: str) -> Path | None:
-    """Return the checkpoint of the highest iteration, or None."""
+def checkpoints_of(folder: Path, save_name: str) -> dict[int, Path]:
+    """Return the checkpoints of a run, iteration -> path, the highest iteration first."""
     pattern = re.compile(re.escape(save_name) + r"-(\d{5,})\.pt")
-    found = [(int(m[1]), p) for p in folder.glob("*.pt") if (m := pattern.fullmatch(p.name))]
-    return max(found)[1] if found else None
+    found = {int(m[1]): p for p in folder.glob("*.pt") if (m := pattern.fullmatch(p.name))}
+    return dict(sorted(found.items(), reverse=True))
+
+
+def newest_checkpoint(
+    folder: Path, save_name: str, passed_over: Callable[[Path, str], None] | None = None
+) -> Path | None:
+    """Return the checkpoint of the highest iteration that is whole, or None.
+
+    Args:
+        folder: where they are.
+        save_name: the run's name.
+        passed_over: is told the path of each damaged one that is newer, and what is wrong with it.
+    """
+    for path in checkpoints_of(folder, save_name).values():
+        damage = damage_of(path)
+        if damage is None:
+            return path
+        if passed_over is not None:
+            passed_over(path, damage)
+    return None
+
+
+def damage_of(path: Path) -> str | None:
+    """Return what is wrong with a checkpoint of ours; None if it is whole.
+
+    A checkpoint is a zip archive, whose every entry carries a CRC-32 that it is compared with; a file that was cut off
+    lacks its directory. What the checksums do not cover, the names of entries, shows when it is opened.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except (OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        return str(error) or type(error).__name__
+    if broken is not None:
+        return f"{broken} does not have its checksum"
+    try:
+        read_checkpoint(path, mapped=True)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def remove_old(folder: Path, save_name: str, last: int | None, every: int | None) -> list[Path]:
+    """Delete checkpoints of a run that need not be kept; returns which.
+
+    Args:
+        folder: where they are.
+        save_name: the run's name.
+        last: so many of the newest stay; None: all stay.
+        every: those of iterations that this divides stay too.
+    """
+    if last is None:
+        return []
+    old = [
+        path
+        for iteration, path in list(checkpoints_of(folder, save_name).items())[last:]
+        if every is None or iteration % every
+    ]
+    for path in old:
+        path.unlink(missing_ok=True)
+    return old
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -85,14 +147,18 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
     """Read a checkpoint to the CPU; nothing in the file is run (`weights_only`).
+
+    Args:
+        path: the file.
+        mapped: map the tensors instead of reading them, to see what is in the file.
 
     Raises:
         UserError: there is no such file, it is damaged, it asks for code to be run, or it holds no model.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError:
         raise UserError(f"no such checkpoint: {path}") from None
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 from dygait import distributed
 from dygait.config import Config
+from dygait.engine.events import write_state
 from dygait.engine.run import RunFolder, write_atomically
 
 T = TypeVar("T")
@@ -83,6 +85,7 @@ class Monitor:
 
     def __init__(self, folder: RunFolder, config: Config, first: int) -> None:
         self.writer: SummaryWriter | None = None
+        self.folder = folder
         self.total = config.trainer_cfg.total_iter
         self.sequences = config.trainer_cfg.sampler.sequences
         self._mark = (time.perf_counter(), first)
@@ -131,7 +134,9 @@ class Monitor:
             self.writer.add_scalar(name if "/" in name else f"train/{name}", value, iteration)
         self.writer.add_scalar("speed/sequences_per_second", speed * self.sequences, iteration)
         with self.scalars.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"iteration": iteration, **values}) + "\n")
+            finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+            file.write(json.dumps({"iteration": iteration, **finite}) + "\n")
+        write_state(self.folder, "training", iteration, self.total, speed)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         log.info(
             "iteration %d/%d: %s; %.2f it/s, %.0f sequences/s, %s left",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +23,24 @@ from dygait.config import Config
 from dygait.data import Batch, batches
 from dygait.engine import build, checkpoint
 from dygait.engine.accumulation import backward_in_parts, split
+from dygait.engine.bad_batch import explained_memory, save_bad_batch
 from dygait.engine.compilation import compile_network, mark_frames
 from dygait.engine.ema import WeightAverage
+from dygait.engine.events import add_event
+from dygait.engine.guard import StepGuard
+from dygait.engine.interruption import Interruption, name_of
 from dygait.engine.monitor import Monitor, log, progress, start_logging
 from dygait.engine.precision import half_precision, half_type, settled, warn_if_slow
 from dygait.engine.run import RunFolder, record, run_folder
 from dygait.engine.test import check_protocol, test_model
-from dygait.errors import UserError
+from dygait.errors import Interrupted, LocalError, UserError
 from dygait.losses import LossAggregator
 from dygait.losses.base import Statistics
 from dygait.machine import tune_allocator
 from dygait.modeling import GaitOutput
+
+AUTO = "auto"
+"""The restore_hint that means: from where this run is."""
 
 # The schedule is a function of the iteration, also when the loss scaler skips the very first step.
 warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step\\(\\)` before")
@@ -45,6 +54,7 @@ class Trainer:
         network: the model itself, whose weights are saved.
         model: the network, or DistributedDataParallel around it.
         average: the average of its weights, where the configuration wants one.
+        guard: what leaves out steps that would do harm.
         iteration: how many steps have been done.
     """
 
@@ -57,6 +67,7 @@ class Trainer:
     scheduler: torch.optim.lr_scheduler.LRScheduler
     scaler: torch.amp.GradScaler
     average: WeightAverage | None
+    guard: StepGuard
     iteration: int = 0
 
     def training_mode(self) -> None:
@@ -71,16 +82,19 @@ class Trainer:
     def step(self, batch: Batch, divisors: Sequence[float]) -> dict[str, torch.Tensor]:
         """Take one optimiser step on this process's share of a batch; the statistics stay on the device."""
         batch = batch.to(self.device)
+        self.guard.remember()
         self.optimizer.zero_grad(set_to_none=True)
         statistics = self._gradient(batch, divisors)
         self.scaler.unscale_(self.optimizer)
         clip = self.config.trainer_cfg.grad_clip_norm or math.inf
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), clip)
-        self.scaler.step(self.optimizer)
+        taken = self.guard.allows(norm)
+        if taken:
+            self.scaler.step(self.optimizer)
         self.scaler.update()
         self.scheduler.step()
         self.iteration += 1
-        if self.average is not None:
+        if self.average is not None and taken:
             self.average.update(self.network, self.iteration)
         return {**statistics, "gradient_norm": norm}
 
@@ -133,6 +147,7 @@ class Trainer:
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
             **({} if self.average is None else {"ema": self.average.network.state_dict()}),
+            "guard": self.guard.state(),
             "iteration": self.iteration,
             "seed": self.config.trainer_cfg.seed,
             "config": self.config.as_dict(),
@@ -176,6 +191,8 @@ class Trainer:
                 self.scheduler.load_state_dict(state["scheduler"])
             if state.get("scaler"):
                 self.scaler.load_state_dict(state["scaler"])
+            if "guard" in state:
+                self.guard.restore(state["guard"])
             self.iteration = int(state["iteration"])
         except (KeyError, ValueError, TypeError) as error:
             raise UserError(
@@ -243,14 +260,26 @@ def build_trainer(config: Config, device: torch.device) -> Trainer:
         build.build_scheduler(config, optimizer),
         torch.amp.GradScaler(device.type, enabled=bool(trainer.enable_float16) and half is torch.float16),
         average,
+        StepGuard(network.buffers(), trainer.spike_factor),
     )
 
 
-def checkpoint_of(hint: int | str, folder: RunFolder) -> Path:
-    """Return the path that a restore_hint means: an iteration of this run, or a path."""
-    return (
-        checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, hint) if isinstance(hint, int) else Path(hint)
-    )
+def checkpoint_of(hint: int | str, folder: RunFolder) -> Path | None:
+    """Return the path that a restore_hint means: an iteration of this run, its newest whole checkpoint, or a path."""
+    if hint == AUTO:
+        # Every process must go on from the same one: rank 0 looks.
+        found = None
+        if distributed.is_main():
+            found = checkpoint.newest_checkpoint(folder.checkpoints, folder.save_name, partial(_passed_over, folder))
+        return distributed.agree(found)
+    if isinstance(hint, int):
+        return checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, hint) if hint else None
+    return Path(hint)
+
+
+def _passed_over(folder: RunFolder, path: Path, damage: str) -> None:
+    log.info("notice: the checkpoint %s is damaged (%s) and is passed over", path, damage)
+    add_event(folder, "passed over", file=path.name, why=damage)
 
 
 def train(config: Config, device: torch.device, output: str | Path = "output", log_to_file: bool = False) -> RunFolder:
@@ -266,18 +295,44 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
         The run's folder.
 
     Raises:
-        UserError: the data, a checkpoint or a number (a loss that is not finite) does not allow it.
+        UserError: the data, a checkpoint, the machine (no room, no memory) or a row of gradients that are not finite
+            does not allow it.
+        Interrupted: a signal asked the run to end; what was done is saved.
     """
-    settings = config.trainer_cfg
-    folder = run_folder(output, config, settings.save_name)
+    folder = run_folder(output, config, config.trainer_cfg.save_name)
     distributed.main_first(folder.create)
     start_logging(folder, "train", log_to_file)
+    with Interruption() as interruption:
+        try:
+            iteration = _train(config, device, folder, interruption)
+        except Interrupted as interrupted:
+            add_event(folder, "interrupted", why=str(interrupted))
+            raise
+        except BaseException as error:
+            _last_words(folder, error)
+            raise
+    add_event(folder, "finished", iteration=iteration)
+    log.info("finished after iteration %d; checkpoints in %s", iteration, folder.checkpoints)
+    return folder
+
+
+def _last_words(folder: RunFolder, error: BaseException) -> None:
+    """Write down what ended a run, if that can still be written."""
+    with contextlib.suppress(OSError):
+        add_event(folder, "failed", why=str(error) or type(error).__name__)
+
+
+def _train(config: Config, device: torch.device, folder: RunFolder, interruption: Interruption) -> int:
+    """Build everything, go through the iterations, and return how many there are now."""
+    settings = config.trainer_cfg
     data = build.open_data(config)
     for note in data.notes:
         log.info("notice: %s", note)
     if settings.tune_allocator and device.type == "cpu":
         log.info("memory: %s", tune_allocator()[1])
-    start = checkpoint_of(settings.restore_hint, folder) if settings.restore_hint else None
+    if settings.deterministic:
+        _be_deterministic()
+    start = checkpoint_of(settings.restore_hint, folder)
     config = _settled_as_before(config, device, start)
     trainer = build_trainer(config, device)
     build.check_classes(trainer.network, data)
@@ -292,6 +347,10 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
         check_protocol(config, data, tested)
     if distributed.is_main():
         record(folder, "train", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
+    add_event(
+        folder, "started", phase="training", iteration=first, processes=distributed.world_size(), notes=data.notes,
+        **({} if start is None else {"from": str(start)}),
+    )  # fmt: skip
     count = sum(p.numel() for p in trainer.network.parameters())
     log.info(
         "training %s, %.2f M parameters, on %d sequences of %d ids; %d process(es) on %s; %s",
@@ -300,38 +359,62 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
     )  # fmt: skip
     monitor = Monitor(folder, config, first)
     trainer.training_mode()
-    divisors = source.divisors
     try:
         for batch in progress(batches(source.loader), settings.total_iter, "training", first):
-            lr = float(trainer.scheduler.get_last_lr()[0])
-            statistics = trainer.step(batch, divisors)
+            _iteration(trainer, batch, source, folder, monitor)
             now = trainer.iteration
-            last = now == settings.total_iter
-            logs, saves = (last or now % every == 0 for every in (settings.log_iter, settings.save_iter))
-            if logs or saves:
-                values = distributed.mean_over_processes({k: float(v) for k, v in statistics.items()}, device)
-                if logs:
-                    monitor.training(now, {**values, "lr": lr})
-                _check_finite(values, now, folder, trainer.scaler.is_enabled())
-                if logs and (now == settings.log_iter or now % (10 * settings.log_iter) == 0):
-                    monitor.images(now, batch.silhouettes)
-            if saves:
-                for network in (
-                    trainer.network,
-                    trainer.tested_network,
-                ):  # each process has running statistics of its own
-                    distributed.copy_from_main(network.buffers())
+            stops = interruption.agreed()
+            if stops or now == settings.total_iter or now % settings.save_iter == 0:
                 _save(trainer, folder)
-                if tested is not None:
+                if tested is not None and not stops:
                     result = test_model(config, data, tested, trainer.tested_network, device, folder, now)
                     if result is not None:
                         monitor.results(now, result.percentages, result.protocol)
                     trainer.training_mode()
                 monitor.paused(now)
+            if stops and now < settings.total_iter:
+                why = name_of(interruption.signal)
+                raise Interrupted(f"{why}: saved iteration {now} of {settings.total_iter}; go on with --resume")
     finally:
         monitor.close()
-    log.info("finished after iteration %d; checkpoints in %s", trainer.iteration, folder.checkpoints)
-    return folder
+    return trainer.iteration
+
+
+def _iteration(trainer: Trainer, batch: Batch, source: build.Source, folder: RunFolder, monitor: Monitor) -> None:
+    """Take a step, and report it where it is time to.
+
+    Raises:
+        UserError: the memory does not suffice, or too many steps in a row were left out.
+    """
+    settings = trainer.config.trainer_cfg
+    lr = float(trainer.scheduler.get_last_lr()[0])
+    skipped = trainer.guard.skipped
+    with explained_memory(batch, settings.accumulate):
+        statistics = trainer.step(batch, source.divisors)
+    now = trainer.iteration
+    if trainer.guard.skipped > skipped:
+        log.info("notice: iteration %d was left out: its gradient has norm %g", now, float(statistics["gradient_norm"]))
+        add_event(folder, "skipped step", iteration=now, gradient_norm=str(float(statistics["gradient_norm"])))
+    if trainer.guard.in_a_row >= settings.max_skipped:
+        saved = save_bad_batch(folder, trainer.config, trainer.network, batch, source, now)
+        raise LocalError(
+            f"iteration {now}: the gradient was not fit for a step {trainer.guard.in_a_row} times in a row "
+            f"(trainer_cfg.max_skipped). Look at the last batch with `dygait debug-batch {saved}`; lower "
+            f"optimizer_cfg.lr, or set trainer_cfg.grad_clip_norm, and go on with --resume"
+        )
+    last = now == settings.total_iter
+    if last or now % settings.log_iter == 0:
+        values = distributed.mean_over_processes({k: float(v) for k, v in statistics.items()}, trainer.device)
+        monitor.training(now, {**values, "lr": lr})
+        if now == settings.log_iter or now % (10 * settings.log_iter) == 0:
+            monitor.images(now, batch.silhouettes)
+
+
+def _be_deterministic() -> None:
+    # cuBLAS reads it when it starts; what the user has set stands.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
 
 
 def _settled_as_before(config: Config, device: torch.device, start: Path | None) -> Config:
@@ -343,20 +426,30 @@ def _settled_as_before(config: Config, device: torch.device, start: Path | None)
 
 
 def _save(trainer: Trainer, folder: RunFolder) -> None:
+    """Write a checkpoint, on rank 0, and remove those that need not be kept.
+
+    Raises:
+        UserError: it cannot be written; those that are there stay.
+    """
+    for network in (trainer.network, trainer.tested_network):  # each process has running statistics of its own
+        distributed.copy_from_main(network.buffers())
+    settings = trainer.config.trainer_cfg
+    failure = None
     if distributed.is_main():
         path = checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, trainer.iteration)
-        checkpoint.save_checkpoint(path, trainer.state())
-        log.info("saved %s", path)
-    distributed.barrier()
-
-
-def _check_finite(values: dict[str, float], iteration: int, folder: RunFolder, scaled: bool) -> None:
-    """Stop before what is not finite reaches a checkpoint; under loss scaling such a gradient is a skipped step."""
-    watched = [n for n in values if n.endswith("/loss") or (n == "gradient_norm" and not scaled)]
-    bad = [name for name in watched if not math.isfinite(values[name])]
-    if bad:
-        last = checkpoint.newest_checkpoint(folder.checkpoints, folder.save_name)
-        raise UserError(
-            f"iteration {iteration}: {', '.join(bad)} is not finite; lower optimizer_cfg.lr, or set "
-            f"trainer_cfg.grad_clip_norm, and go on from {last or 'the start'}"
-        )
+        try:
+            checkpoint.save_checkpoint(path, trainer.state())
+            removed = checkpoint.remove_old(
+                folder.checkpoints, folder.save_name, settings.keep_last, settings.keep_every
+            )
+            add_event(folder, "saved", iteration=trainer.iteration, removed=[p.name for p in removed])
+            log.info("saved %s", path)
+        except OSError as error:
+            whole = checkpoint.newest_checkpoint(folder.checkpoints, folder.save_name)
+            failure = (
+                f"the checkpoint {path} cannot be written: {error}; make room, or set trainer_cfg.keep_last, and go on "
+                f"with --resume from {whole.name if whole else 'the start'}"
+            )
+    failure = distributed.agree(failure)
+    if failure is not None:
+        raise UserError(failure)

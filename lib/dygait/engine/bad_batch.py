@@ -1,0 +1,137 @@
+"""A batch that training could not digest: saved with the network as it was, and looked at with `dygait debug-batch`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dygait import distributed
+from dygait.config import Config
+from dygait.data import Batch
+from dygait.engine import build, checkpoint
+from dygait.engine.run import RunFolder
+from dygait.errors import LocalError, UserError
+from dygait.losses import LossAggregator
+
+
+@contextlib.contextmanager
+def explained_memory(batch: Batch, parts: int) -> Iterator[None]:
+    """Turn running out of memory within a `with` block into an error that says with what, and what to change.
+
+    Args:
+        batch: what is computed.
+        parts: `trainer_cfg.accumulate`.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        n, s, h, w = batch.silhouettes.shape
+        raise LocalError(
+            f"out of memory with a batch of {n} sequences of {s} frames of {h}x{w} in {parts} part(s): set "
+            f"trainer_cfg.accumulate to {2 * parts}, or lower trainer_cfg.sampler.batch_size or frames_num_fixed"
+        ) from None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that there was no more memory, on a GPU or on the host."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error)
+
+
+def save_bad_batch(
+    folder: RunFolder, config: Config, network: nn.Module, batch: Batch, source: build.Source, iteration: int
+) -> Path:
+    """Save this process's share of a batch, the names of its sequences, and the network.
+
+    Returns:
+        The file, ``<run>/debug/batch-<iteration>-rank<rank>.pt``.
+    """
+    ids, types, views = source.dataset.keys()
+    state = {
+        "model": network.state_dict(),
+        "silhouettes": batch.silhouettes.cpu(),
+        "others": [other.cpu() for other in batch.others],
+        "lengths": batch.lengths,
+        "labels": batch.labels.cpu(),
+        "names": [f"{ids[i]}/{types[i]}/{views[i]}" for i in batch.sequences.tolist()],
+        "divisors": source.divisors,
+        "iteration": iteration,
+        "config": config.as_dict(),
+    }
+    path = folder.root / "debug" / f"batch-{iteration:05d}-rank{distributed.rank()}.pt"
+    checkpoint.save_checkpoint(path, state)
+    return path
+
+
+def diagnose(state: Mapping[str, Any], source: str) -> list[str]:
+    """Return, line by line, what the batch is and where numbers stop being finite.
+
+    Args:
+        state: what `save_bad_batch` wrote.
+        source: its name, for messages.
+
+    Raises:
+        UserError: something is missing in it.
+    """
+    missing = {"silhouettes", "others", "labels", "names", "divisors", "config"} - state.keys()
+    if missing:
+        raise UserError(f"{source} is no saved batch: it has no {', '.join(sorted(missing))}")
+    config = Config.model_validate(state["config"])
+    network = build.build_network(config, torch.device("cpu"))
+    checkpoint.load_state(network, state["model"], source)
+    lines = [f"iteration {state['iteration']}, {len(state['names'])} sequences:"]
+    for name, label, frames in zip(state["names"], state["labels"].tolist(), state["silhouettes"], strict=True):
+        lines.append(f"  {name}, class {label}: grey levels {int(frames.min())}..{int(frames.max())}, mean "
+                     f"{frames.float().mean():.1f}")  # fmt: skip
+    broken = [name for name, tensor in network.state_dict().items() if not _finite(tensor)]
+    lines.append(f"weights that are not finite: {', '.join(broken) or 'none'}")
+    batch = Batch(
+        state["silhouettes"], state.get("lengths"), state["labels"], torch.arange(len(state["labels"])),
+        tuple(state["others"]),
+    )  # fmt: skip
+    lines += _forward_and_back(
+        network, LossAggregator([t.model_dump() for t in config.loss_cfg]), batch, state["divisors"]
+    )
+    return lines
+
+
+def _forward_and_back(network: nn.Module, losses: LossAggregator, batch: Batch, divisors: list[float]) -> list[str]:
+    found: list[str] = []
+
+    def look(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if not all(_finite(t) for t in _tensors(output)) and all(_finite(t) for t in _tensors(inputs)):
+                found.append(name or type(module).__name__)
+
+        return hook
+
+    handles = [module.register_forward_hook(look(name)) for name, module in network.named_modules()]
+    network.train()
+    output = network(batch.scaled(divisors), batch.lengths)
+    for handle in handles:
+        handle.remove()
+    lines = [f"first not finite in the forward pass, in float32: {', '.join(found) or 'nothing'}"]
+    loss, statistics = losses(output, batch.labels)
+    lines.append("losses: " + ", ".join(f"{name} {float(value):.4g}" for name, value in statistics.items()))
+    loss.backward()
+    gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+    bad = [name for name, gradient in gradients.items() if not _finite(gradient)]
+    norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
+    lines.append(f"gradients, in float32: norm {float(norm):.4g}; not finite: {', '.join(bad) or 'none'}")
+    return lines
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    return [t for inner in value for t in _tensors(inner)] if isinstance(value, (tuple, list)) else []
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all()) if tensor.is_floating_point() else True
