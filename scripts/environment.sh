@@ -69,3 +69,19 @@ install_requirements() {
             fail "pip could not install $package; its messages are above"
     done <<<"$listed"
 }
+
+# On continuous integration only, never on somebody's machine: the browser in which reports are tested, where it can be
+# had without a password. Without it those tests are skipped.
+install_browser() {
+    if [[ "${CI:-}" != true ]] || command -v chromedriver >/dev/null; then
+        return
+    fi
+    if [[ "$(id -u)" != 0 ]] || ! command -v apt-get >/dev/null; then
+        say "no chromedriver, and no apt-get as root to install it: reports are not tested in a browser"
+        return
+    fi
+    say "installing chromium, in which reports are tested"
+    DEBIAN_FRONTEND=noninteractive timeout --kill-after=10 240 bash -c \
+        'apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium chromium-driver' \
+        </dev/null >/dev/null 2>&1 || say "chromium could not be installed: reports are not tested in a browser"
+}

@@ -6,6 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/environment.sh
 activate_environment
 install_requirements requirements.txt requirements-dev.txt
+install_browser
 
 echo "[1/4] ruff check" && python -m ruff check .
 echo "[2/4] ruff format" && python -m ruff format --check .

@@ -16,6 +16,7 @@ import pytest
 from dygait import cli
 from dygait.engine import score
 from dygait.engine.profiling import command as profiling
+from dygait.engine.report import command as report
 from experiments import REPOSITORY
 
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.M | re.S)
@@ -51,6 +52,7 @@ def test_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "_prepare", lambda arguments: ran.append("prepare") or 0)
     monkeypatch.setattr(score, "main", lambda arguments: ran.append("evaluate") or 0)
     monkeypatch.setattr(profiling, "main", lambda arguments: ran.append("profile") or 0)
+    monkeypatch.setattr(report, "main", lambda arguments: ran.append("report") or 0)
     if "lib/main.py" in words:
         assert cli.runner(words[words.index("lib/main.py") + 1 :]) == 0
         assert ran in (["train"], ["test"])

@@ -153,13 +153,13 @@ def _headline(run: Run) -> Html:
             )
         )
     fars, fpirs = _shown_fars(run), _shown_fpirs(run)
-    header = [
+    header: list[object] = [
         "group",
         *result.measures,
         "AUC",
         "EER",
-        *(f"TAR at FAR {far:g}" for far in fars),
-        *(f"DIR at FPIR {fpir:g}" for fpir in fpirs),
+        *(join("TAR at", tag("br"), f"FAR {far:g}") for far in fars),
+        *(join("DIR at", tag("br"), f"FPIR {fpir:g}") for fpir in fpirs),
         "probes",
         "gallery",
     ]
@@ -276,7 +276,7 @@ def _views(run: Run) -> Html | None:
             left,
             left + len(views),
         ),
-        tag("div", *heats, class_="figures") if heats else None,
+        tag("div", *heats, class_="figures views") if heats else None,
     )
 
 
@@ -471,7 +471,7 @@ def _confusion(run: Run, found: Confusion) -> Html:
         return f"{analysis.ids[position]} {analysis.types[position]} {analysis.views[position]}"
 
     match = (
-        f"The nearest true match, {named(found.match)}, is at rank {found.rank}, distance {found.match_distance:.3g}."
+        f"The nearest true match, {named(found.match)}, is at rank {found.rank}, distance {found.match_distance:#.3g}."
     )
     cards = [_card(run, found.probe, "probe", "Probe", named(found.probe), "")]
     for place, (position, right, distance) in enumerate(
@@ -480,10 +480,10 @@ def _confusion(run: Run, found: Confusion) -> Html:
         sign = "✓" if right else "✗"
         cards.append(
             _card(
-                run, position, "right" if right else "wrong", f"{sign} {place}.", named(position), f", {distance:.3g}"
+                run, position, "right" if right else "wrong", f"{sign} {place}.", named(position), f", {distance:#.3g}"
             )
         )
-    return join(tag("p", match, class_="soft"), tag("div", *cards, class_="strips"))
+    return tag("div", tag("p", match, class_="soft"), tag("div", *cards, class_="strips"), class_="confusion")
 
 
 def _card(run: Run, position: int, kind: str, sign: str, name: str, distance: str) -> Html:
@@ -516,7 +516,7 @@ def _map(run: Run, key: str) -> Html:
     ids = [str(i) for i in analysis.ids[rows]]
     notes = [f"{i} {t} {v}" for i, t, v in zip(ids, analysis.types[rows], analysis.views[rows], strict=True)]
     subjects = sorted(set(ids))
-    middles = [(*np.median(points[[i == s for i in ids]], 0).tolist(), s) for s in subjects]
+    middles = [(*_densest(points[[i == s for i in ids]]), s) for s in subjects]
     words = {
         "t-SNE": "t-SNE of the distances: near is alike; far apart and the axes say nothing.",
         "PCA": "The first two principal components: too few sequences for t-SNE.",
@@ -562,6 +562,13 @@ def _map(run: Run, key: str) -> Html:
             )
         )
     return tag("section", tag("h2", "Embedding map"), tag("div", *figures, class_="figures"))
+
+
+def _densest(points: np.ndarray) -> tuple[float, float]:
+    """Return the point that has its fifth neighbour nearest: a name at the mean could lie among other people's."""
+    apart = np.sort(np.linalg.norm(points[:, None] - points[None], axis=2), 1)
+    x, y = points[apart[:, min(5, len(points) - 1)].argmin()].tolist()
+    return x, y
 
 
 def _conditions(types: np.ndarray) -> list[str]:
@@ -613,10 +620,10 @@ def _length_figure(known: Mapping[str, Sequence[Share]], names: list[str], key: 
         )
         for name, shares in known.items()
     ]
-    longest = max(s.median for shares in known.values() for s in shares)
+    medians = [s.median for shares in known.values() for s in shares]
     highest = max(100 * s.error + 196 * s.spread for shares in known.values() for s in shares)
     x, y = (
-        charts.linear_axis("frames of the probe (median of its class)", 0, longest),
+        charts.linear_axis("frames of the probe (median of its class)", min(medians), max(medians)),
         charts.linear_axis("rank-1 wrong, %", 0, max(highest, 1)),
     )
     said = "; ".join(
