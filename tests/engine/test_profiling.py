@@ -125,14 +125,11 @@ def test_backward_work_belongs_to_the_layer_that_made_it() -> None:
 
 def test_nothing_is_computed_on_paper_and_no_form_for_a_processor_is_taken() -> None:
     """Channels and frames for which a CPU would filter by Winograd's way."""
-    settings = {
-        **SHALLOW,
-        "channels": [2, 64, 64],
-        "SeparateBNNecks": {**SHALLOW["SeparateBNNecks"], "in_channels": 64},
-    }
+    settings = {**SHALLOW, "channels": [2, 64, 128], "bin_num": [1]}
+    settings["SeparateBNNecks"] = {"class_num": CLASSES, "in_channels": 128, "parts_num": 1}
     found = Paper({**settings, "dam": "fast"}, [(16, 4)], half=False).count(2, 12)
-    of_stage = sum(w.all_macs for k, w in found.items() if (k.phase, k.layer) == ("forward", "backbone.dam2.stage2"))
-    assert of_stage == 2 * dam(64, 64, "fast", 4, 8, 2)["stage2"]
+    of_stage = sum(w.all_macs for k, w in found.items() if (k.phase, k.layer) == ("forward", "backbone.dam1.stage1"))
+    assert of_stage == 2 * dam(64, 128, "fast", 4, 8, 2)["stage1"]
 
 
 def test_real_tensors_are_counted_as_pytorch_counts_them() -> None:
