@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from dygait.config import custom
 from dygait.config.foreign import translate
 from dygait.config.schema import Config
 from dygait.errors import UserError
@@ -118,6 +119,7 @@ def read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[str, 
     if resolved in seen:
         raise UserError(f"{path}: its `base` leads back to itself")
     content = read_yaml(path)
+    content = custom.beside(content, resolved.parent)
     base = content.pop("base", None)
     if base is None:
         return [(str(path), content)]
@@ -174,14 +176,14 @@ def load_config(
         path: the YAML file; its `base` key may name another, relative to it.
         overrides: `section.key=value` strings, applied last.
         checks: further checks of the merged mapping, whose problems are reported together with the schema's.
-        warn: is called with one line for every key that has no effect here.
+        warn: is called with one line for every key that has no effect here, and for every file of code that is run.
 
     Raises:
         UserError: the file cannot be read, or anything in it is wrong: all problems, each with file, key and remedy.
     """
     default = configs_folder() / "default.yaml"
     layers = [(str(default), read_yaml(default)), *read_with_bases(Path(path))]
-    layers += [(f"--set {text}", parse_override(text)) for text in overrides]
+    layers += [(f"--set {text}", custom.beside(parse_override(text), Path.cwd())) for text in overrides]
     merged: dict[str, Any] = {}
     for _, layer in layers:
         merged = merge_sections(merged, layer)
@@ -190,6 +192,11 @@ def load_config(
     merged, said = translate(merged)
     for place, what in said:
         warn(f"{_origin(layers, place)}: {'.'.join(place)} {what}")
+    named = merged.get(custom.KEY)
+    for file in named if isinstance(named, list) else []:
+        if isinstance(file, str):
+            warn(f"{_origin(layers, (custom.KEY,))}: {custom.KEY} runs the code of {file}")
+            custom.run_file(Path(file))
     problems: list[Problem] = []
     config = None
     try:

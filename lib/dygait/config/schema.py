@@ -470,6 +470,12 @@ class EvaluatorCfg(Section):
 class Config(Section):
     """A whole experiment."""
 
+    custom_imports: list[str] = Field(
+        [],
+        description="Python files to run first: models, losses, transforms and samplers that they register can be "
+        "named like those that are built in. Relative to the YAML file that names them (with `--set`, to the working "
+        "directory). They run with your rights: name only files that you trust.",
+    )
     data_cfg: DataCfg
     model_cfg: ModelCfg
     loss_cfg: list[LossCfg] = Field(min_length=1)

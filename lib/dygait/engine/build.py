@@ -207,6 +207,7 @@ def open_data(config: Config) -> Data:
         store = distributed.main_first(lambda: SeveralStores([open_store(root) for root in roots]))
         partition = _together(parts)
     notes = coverage(partition, list(store.table.ids.names))
+    notes += [f"code of {file} has been run (custom_imports)" for file in config.custom_imports]
     if store.empty:
         notes.append(f"{store.empty} sequence folders hold no pickle")
     return Data(store, partition, notes)

@@ -24,6 +24,7 @@ from pydantic import BaseModel
 from dygait.config.foreign import foreign_keys
 from dygait.config.load import configs_folder, read_yaml
 from dygait.config.schema import (
+    Config,
     DataCfg,
     EvaluatorCfg,
     GroupCfg,
@@ -99,6 +100,8 @@ def document() -> str:
     trainer, evaluator = default["trainer_cfg"], default["evaluator_cfg"]
     parts = [
         _INTRODUCTION,
+        f"## custom_imports\n\n{Config.model_fields['custom_imports'].description} See "
+        "[adding_a_model.md](adding_a_model.md).\n",
         _section("data_cfg", DataCfg, default["data_cfg"]),
         f"Built-in partitions: {_names(RULES)}. Another dataset needs a JSON file:\n"
         '`{"TRAIN_SET": ["001", ...], "TEST_SET": [...], "PROBE_SET": ["id-type-view", ...]}`, PROBE_SET where the '

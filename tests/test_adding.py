@@ -1,0 +1,121 @@
+"""The pages on adding a model, a dataset and a protocol, followed word for word."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from unittest import mock
+
+import cv2
+import pytest
+
+from conftest import make_tree
+from dygait import cli, distributed
+from dygait.config import load_config
+from dygait.data import read_pickle
+from dygait.errors import UserError
+from dygait.modeling import MODELS
+from experiments import REPOSITORY
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """Return a page's blocks of code in a language."""
+    text = (REPOSITORY / "docs" / page).read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def follow(page: str) -> None:
+    """Run the commands of a page's only shell block."""
+    (block,) = blocks(page, "bash")
+    with mock.patch.object(distributed, "available_cores", return_value=1):
+        for line in block.splitlines():
+            program, *arguments = shlex.split(line)
+            assert program == "dygait"
+            assert cli.main(arguments) == 0, line
+
+
+def write_blocks(page: str, **files: str) -> None:
+    """Write a page's blocks, one of each language, to the files that it names."""
+    text = (REPOSITORY / "docs" / page).read_text()
+    for language, name in files.items():
+        assert f"`{name}`" in text
+        (block,) = blocks(page, language)
+        Path(name).write_text(block)
+
+
+def test_adding_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))  # what the page registers is forgotten
+    make_tree(Path("data"), types=("nm-01", "nm-05"))
+    Path("split.json").write_text(json.dumps({"TRAIN_SET": ["001", "002"], "TEST_SET": ["003", "004"]}))
+    write_blocks("adding_a_model.md", python="energy.py", yaml="energy.yaml")
+    follow("adding_a_model.md")
+    said = capsys.readouterr()
+    assert f"custom_imports runs the code of {tmp_path / 'energy.py'}" in said.err
+    assert f"notice: code of {tmp_path / 'energy.py'} has been run (custom_imports)" in said.out
+    folder = tmp_path / "output" / "CASIA-B" / "EnergyNet" / "energy"
+    assert (folder / "checkpoints" / "energy-00004.pt").is_file()
+    assert "rank-1" in said.out
+
+
+def test_adding_a_dataset_and_a_protocol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    people = ("anna", "ben", "carla", "dora", "emil")
+    made = make_tree(Path("made"), people, ("day1", "day2"), ("cam1", "cam2"), (6, 7))
+    for file in made.rglob("*.pkl"):
+        folder = Path("pictures") / file.parent.relative_to(made)
+        folder.mkdir(parents=True)
+        for number, frame in enumerate(read_pickle(file)):
+            cv2.imwrite(str(folder / f"{number:03d}.png"), frame)
+    (code,) = blocks("adding_a_dataset.md", "python")
+    exec(compile(code, "adding_a_dataset.md", "exec"), {})
+    assert len(list(Path("data").rglob("*.pkl"))) == 20
+    write_blocks("adding_a_dataset.md", json="split.json", yaml="corridor.yaml")
+    follow("adding_a_dataset.md")
+    assert "second day" in capsys.readouterr().out
+    (protocol,) = blocks("adding_a_protocol.md", "yaml")
+    Path("protocol.yaml").write_text(protocol)
+    follow("adding_a_protocol.md")
+    assert "mAP" in capsys.readouterr().out
+
+
+class TestCustomImports:
+    def config(self, folder: Path, named: str) -> Path:
+        path = folder / "mine.yaml"
+        path.write_text(
+            f"custom_imports: {named}\ndata_cfg: {{dataset_name: CASIA-B, dataset_root: .}}\n"
+            "model_cfg: {model: DyGait, channels: [2, 2, 2]}\n"
+        )
+        return path
+
+    def test_a_file_runs_once_and_is_found_beside_the_configuration(self, tmp_path: Path) -> None:
+        (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'runs')!r}, 'a').write('once')\n")
+        path = self.config(tmp_path, "[mine.py]")
+        for _ in range(2):
+            assert load_config(path).custom_imports == [str(tmp_path / "mine.py")]
+        assert (tmp_path / "runs").read_text() == "once"
+
+    def test_set_is_relative_to_the_working_directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "here").mkdir()
+        (tmp_path / "here" / "other.py").write_text("")
+        monkeypatch.chdir(tmp_path / "here")
+        found = load_config(self.config(tmp_path, "[]"), ["custom_imports=[other.py]"]).custom_imports
+        assert found == [str(tmp_path / "here" / "other.py")]
+
+    @pytest.mark.parametrize(
+        ("named", "message"),
+        [
+            ("[none.py]", r"none\.py is no Python file; paths are relative to the YAML file"),
+            ("[broken.py]", r"custom_imports: .*broken\.py stops with ZeroDivisionError: division by zero"),
+            ("broken.py", "custom_imports: input should be a valid list"),
+            ("[3]", r"custom_imports\.0: input should be a valid string"),
+        ],
+    )
+    def test_mistakes(self, tmp_path: Path, named: str, message: str) -> None:
+        (tmp_path / "broken.py").write_text("1 / 0\n")
+        with pytest.raises(UserError, match=message):
+            load_config(self.config(tmp_path, named))
