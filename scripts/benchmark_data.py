@@ -171,7 +171,7 @@ def bytes_read(tree: PickleTree, store: PackedStore, sampler: TripletSampler) ->
     whole, touched, count = 0, 0, 0
     for batch in sampler:
         for request in batch:
-            whole += int(tree.sizes(np.array([request.sequence]))[0])
+            whole += Path(tree.where(request.sequence)).stat().st_size
             row = store.rows[request.sequence]
             size = int(row["height"]) * int(row["width"])
             chosen = frames(int(row["frames"]), np.random.default_rng(request.key))

@@ -199,7 +199,7 @@ def test_resume(experiment: Experiment, trained: Experiment, by: str) -> None:
 
 KILLED = """
 import os, signal, sys
-from dygait import distributed
+from dygait import cli, distributed
 from dygait.engine.train import Trainer
 
 distributed.available_cores = lambda: 1
