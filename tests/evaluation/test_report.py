@@ -115,3 +115,30 @@ def test_csv_has_a_line_per_group_view_and_measure() -> None:
     assert values["BG", "090", "rank-1"] == found.percentages["BG"]["per view"]["090"]
     assert values["CL", "mean", "rank-1"] == found.percentages["CL"]["rank-1"]
     assert values["NM", "mean", "chance"] == found.chance["NM"]
+
+
+def test_intervals_pairs_and_searches_have_tables_of_their_own() -> None:
+    ids, types = ["a", "b", "c"] * 2, ["01"] * 3 + ["02"] * 3
+    at = np.array([0.0, 1, 2, 0.1, 1.6, 2.1])[:, None, None]
+    found = evaluate_detailed(at, ids, types, ["x"] * 6, "GREW", intervals=100, verification=True, open_set=True)
+    lines = to_text(found, width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    start = lines.index("95 % intervals over subjects, in percent")
+    low, high = found.intervals["probe"]["rank-1"]
+    assert lines[start + 1].split() == ["rank-1", "rank-5", "rank-10", "rank-20"]
+    assert lines[start + 3].split()[:2] == ["probe", f"{low:.1f}..{high:.1f}"]
+    start = lines.index("verification of pairs, in percent")
+    assert lines[start + 1].split()[:3] == ["AUC", "EER", "TAR@FAR=0.1"]
+    pairs = found.verification["probe"]
+    assert lines[start + 3].split() == ["probe", f"{100 * pairs.auc:.1f}", f"{100 * pairs.eer:.1f}", *"----"]
+    start = lines.index("open-set identification, in percent")
+    assert lines[start + 3].split() == ["probe", "-", "-"]
+    written = json.loads(to_json(found))
+    assert written["intervals"]["probe"]["rank-1"] == [low, high]
+    assert written["verification"]["probe"]["AUC"] == 100 * pairs.auc
+    assert written["verification"]["probe"]["TAR@FAR=0.1"] is None
+    assert (written["open_set"]["probe"]["mated"], written["open_set"]["probe"]["DIR@FPIR=0.1"]) == (3, None)
+    rows = {(r["group"], r["measure"]): r["percent"] for r in csv.DictReader(io.StringIO(to_csv(found)))}
+    assert float(rows["probe", "rank-1 low"]) == low
+    assert float(rows["probe", "EER"]) == 100 * pairs.eer
+    assert rows["probe", "TAR@FAR=0.1"] == "nan"

@@ -49,7 +49,7 @@ def to_text(
         cells = [[*row.labels, *(row.mean(m) for m in result.measures), row.chance] for row in rows]
         lines.append(f"percent, distance {result.metric}")
         lines += _aligned([header, *cells], left=len(header) - len(result.measures) - 1)
-    lines += _further(result, width)
+    lines += _further(result)
     lines += textwrap.wrap(_counts(result), width)
     for note in result.notes:
         lines += textwrap.wrap(f"Note: {note}.", width, subsequent_indent="      ")
@@ -143,8 +143,8 @@ def _without_nan(rates: Mapping[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(rate) else rate for name, rate in rates.items()}
 
 
-def _further(result: EvaluationResult, width: int) -> list[str]:
-    """Return a table of intervals, and of the rates of pairs and searches, a row for each group; none without them."""
+def _further(result: EvaluationResult) -> list[str]:
+    """Return tables of intervals, of the rates of pairs and of those of searches, a row for each group."""
     lines: list[str] = []
     if result.intervals:
         lines.append("95 % intervals over subjects, in percent")
@@ -152,16 +152,21 @@ def _further(result: EvaluationResult, width: int) -> list[str]:
             [group, *(f"{low:.1f}..{high:.1f}" for low, high in of.values())] for group, of in result.intervals.items()
         ]
         lines += _aligned([["", *result.measures], *cells], left=1)
-    by_group = {group: rates for group in result.percentages if (rates := _rates(result, group))}
-    if by_group:
-        names = list(dict.fromkeys(name for rates in by_group.values() for name in rates))
-        lines.append("verification of pairs and open-set identification, in percent")
-        table = [["", *names]]
-        for group, rates in by_group.items():
-            shown = [_BLANK if math.isnan(rates.get(name, math.nan)) else f"{rates[name]:.1f}" for name in names]
-            table.append([group, *shown])
-        lines += _aligned(table, left=1, gap=" " if sum(map(len, names)) + 2 * len(names) > width - 20 else _GAP)
-    return lines
+    pairs = {group: _verification_rates(v) for group, v in result.verification.items()}
+    searches = {group: _open_set_rates(o) for group, o in result.open_set.items()}
+    lines += _rate_table("verification of pairs, in percent", pairs)
+    return lines + _rate_table("open-set identification, in percent", searches)
+
+
+def _rate_table(title: str, by_group: Mapping[str, Mapping[str, float]]) -> list[str]:
+    if not by_group:
+        return []
+    names = [*next(iter(by_group.values()))]
+    cells = [
+        [group, *(_BLANK if math.isnan(rate) else f"{rate:.1f}" for rate in rates.values())]
+        for group, rates in by_group.items()
+    ]
+    return [title, *_aligned([["", *names], *cells], left=1)]
 
 
 @dataclass(frozen=True)
