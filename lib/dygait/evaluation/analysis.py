@@ -50,7 +50,7 @@ class Limits:
     """
 
     pairs: int = 2**24
-    kept: int = 2**21
+    kept: int = 2**22
     confusions: int = 4
     subjects: int = 8
     points: int = 48

@@ -186,12 +186,11 @@ def scatter(
     low, high = points.min(0), points.max(0)
     side, margin = 340.0, 14.0
     scale = (side - 2 * margin) / max(float((high - low).max()), 1e-9)
-    offset = (side - (high - low) * scale) / 2
-    offset[0] += (_WIDTH - side) / 2
+    width, height = ((high - low) * scale + 2 * margin).tolist()
 
     def place(point: np.ndarray) -> tuple[float, float]:
-        a, b = (point - low) * scale + offset
-        return float(a), float(side - b)
+        a, b = ((point - low) * scale + margin).tolist()
+        return a + (_WIDTH - width) / 2, height - b
 
     drawn = [
         _point(style, ramp, *place(point), 3.2, note) for point, style, note in zip(points, styles, notes, strict=True)
@@ -199,7 +198,7 @@ def scatter(
     for a, b, words in labels:
         at = place(np.array([a, b]))
         drawn.append(tag("text", words, x=at[0], y=at[1] + 4, text_anchor="middle", class_="halo"))
-    return _svg(key, title, description, drawn, int(side))
+    return _svg(key, title, description, drawn, math.ceil(height))
 
 
 def _point(style: int, ramp: int, x: float, y: float, size: float, note: str | None = None) -> Html:
