@@ -10,13 +10,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from pydantic import ConfigDict, with_config
 from torch import nn
-from typing_extensions import TypedDict
 
 from dygait.errors import UserError
 from dygait.modeling.backbones.dynamic3d import DeepBackbone, Form, Norm, ShallowBackbone
-from dygait.modeling.heads import CLASS_HEAD, GAITGL_HEAD, Renames
+from dygait.modeling.heads import CLASS_HEAD, GAITGL_HEAD, FCSizes, NeckSizes, Renames, unequal
 from dygait.modeling.layers import (
     GeMHorizontalPooling,
     SeparateBNNecks,
@@ -44,24 +42,6 @@ _RELEASE_STAGES: Renames = (
     (r"\.stage([12])\.conv_([gds])[a-z]+\.", r".conv\1\2."),
     (r"^backbone\.lta\.conv\.", "LTA.0.conv3d."),
 )
-
-
-@with_config(ConfigDict(extra="forbid", strict=True))
-class FCSizes(TypedDict):
-    """The sizes of the separate fully connected layers, as OpenGait's configs give them."""
-
-    in_channels: int
-    out_channels: int
-    parts_num: int
-
-
-@with_config(ConfigDict(extra="forbid", strict=True))
-class NeckSizes(TypedDict):
-    """The sizes of the BNNecks, as OpenGait's configs give them."""
-
-    class_num: int
-    in_channels: int
-    parts_num: int
 
 
 @MODELS.register("DyGait", "Dygait")
@@ -170,14 +150,14 @@ class DyGait(nn.Module):
             )
         parts, out = sum(bins), channels[-1]
         if SeparateFCs is not None:
-            found += _unequal("SeparateFCs", dict(SeparateFCs), {"in_channels": out, "parts_num": parts})
+            found += unequal("SeparateFCs", dict(SeparateFCs), {"in_channels": out, "parts_num": parts})
             out = SeparateFCs["out_channels"]
         if class_num is not None and class_num < 1:
             found.append(Problem(("class_num",), f"must be at least 1, got {class_num}"))
         if SeparateBNNecks is not None:
             classes = SeparateBNNecks["class_num"] if class_num is None else class_num
             wanted = {"in_channels": out, "parts_num": parts, "class_num": classes}
-            found += _unequal("SeparateBNNecks", dict(SeparateBNNecks), wanted)
+            found += unequal("SeparateBNNecks", dict(SeparateBNNecks), wanted)
         return found
 
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
@@ -210,14 +190,6 @@ class DyGait(nn.Module):
         normed = self.head_norm(parts)
         logits = None if self.classifier is None else self.classifier(normed)
         return GaitOutput(normed, logits, normed)
-
-
-def _unequal(section: str, given: dict[str, Any], wanted: dict[str, int]) -> list[Problem]:
-    return [
-        Problem((section, key), f"must be {value} to fit the other settings, got {given[key]}")
-        for key, value in wanted.items()
-        if given[key] != value
-    ]
 
 
 # The constructor's keywords are the YAML's keys, two of which are these layers' names.
