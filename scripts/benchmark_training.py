@@ -555,11 +555,13 @@ class Figures:
 
     def take_down(self, name: str, seconds: list[float]) -> None:
         """Take down times: their median, the fastest and the slowest."""
+        median, fastest, slowest = statistics.median(seconds), min(seconds), max(seconds)
         self.details["seconds"][name] = {
-            "median": round(statistics.median(seconds), 4),
-            "fastest": round(min(seconds), 4),
-            "slowest": round(max(seconds), 4),
+            "median": round(median, 4),
+            "fastest": round(fastest, 4),
+            "slowest": round(slowest, 4),
         }
+        print(f"{name:32} {median:9.4f} s  ({fastest:.4f} to {slowest:.4f})", flush=True)
 
     def compare(self, name: str, theirs: list[float], mine: list[float]) -> None:
         """Take down a ratio: the median over repeats, and its spread."""
@@ -640,11 +642,10 @@ def main() -> int:
     measure_module(figures, sizes, options.repeats)
     measure_network(figures, sizes, options.repeats)
     measure_steps(figures, sizes, options.repeats, options.quick)
-    for name, times in figures.details["seconds"].items():
-        print(f"{name:32} {times['median']:9.4f} s  ({times['fastest']:.4f} to {times['slowest']:.4f})")
+    print("\n| ratio | median | spread |\n|---|---|---|")
     for name, value in figures.ratios.items():
         low, high = figures.details["spread_of_ratios"][name]
-        print(f"{name:32} {value:9.2f} times  ({low:.2f} to {high:.2f})")
+        print(f"| `{name}` | {value:.2f} | {low:.2f} to {high:.2f} |")
     if options.json is not None:
         result = {"ratios": figures.ratios, "details": figures.details, "environment": environment()}
         options.json.write_text(json.dumps(result, indent=2) + "\n")
