@@ -95,6 +95,7 @@ QUICK = Sizes(
     (2, 6, 64, 44),
     (
         "model_cfg.channels=[2, 4, 4]",
+        "data_cfg.num_workers=0",
         "model_cfg.SeparateBNNecks={class_num: 74, in_channels: 4, parts_num: 31}",
         "trainer_cfg.sampler={batch_size: [2, 2], sample_type: fixed_ordered, frames_num_fixed: 6}",
     ),
@@ -360,7 +361,7 @@ def step_config(root: Path, overrides: tuple[str, ...]) -> Config:
 def serve(name: str, root: Path, quick: bool) -> None:
     """Be the process of a way: take as many steps as each line of the input says, and answer with time and losses."""
     way = WAYS[name]
-    torch.set_num_threads(distributed.available_cores())
+    torch.set_num_threads(1 if quick else distributed.available_cores())
     if way.allocator == "tuned":
         tune_allocator()
     config = step_config(
@@ -632,7 +633,7 @@ def main() -> int:
         serve(options.way, options.data, options.quick)
         return 0
     sizes = QUICK if options.quick else FULL
-    torch.set_num_threads(distributed.available_cores())
+    torch.set_num_threads(1 if options.quick else distributed.available_cores())
     figures = Figures()
     figures.details["allocator"] = tune_allocator()[1]
     cpu = torch.device("cpu")
