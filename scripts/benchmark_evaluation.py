@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -36,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from dygait.evaluation import evaluate, evaluate_detailed, pairwise_distance
 from dygait.evaluation.ranking import equal_labels, measure_all
+from dygait.machine import peak_memory
 
 TOLERANCE = 1e-6
 LATENT, NOISE = 24, 1.1
@@ -281,22 +281,13 @@ def measure(quick: bool, repeats: int) -> dict[str, Any]:
     return {"ratios": figures.ratios, "details": figures.details}
 
 
-def peak_gib() -> float:
-    """Return the most memory that this process has held."""
-    status = Path("/proc/self/status")
-    if status.exists():  # a new process takes its parent's ru_maxrss along; this it does not
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (30 if sys.platform == "darwin" else 20)
-
-
 def distractors(quick: bool) -> dict[str, float]:
     """Evaluate GREW's size with distractors, and say what it took: all memory of this process, features included."""
     case = grew(600, 1730, 16, 4) if quick else grew(6000, 227000, 256, 16)
     start = time.perf_counter()
     found = evaluate_detailed(*case[:4], protocol="GREW")
     seconds = time.perf_counter() - start
-    return {"seconds": round(seconds, 2), "peak_gib": round(peak_gib(), 2), **found.percentages["probe"]}
+    return {"seconds": round(seconds, 2), "peak_gib": round(peak_memory() / 2**30, 2), **found.percentages["probe"]}
 
 
 def main() -> int:
