@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dygait.errors import UserError
+from dygait.evaluation import distances
 from dygait.evaluation.distances import METRICS, distance_blocks, pairwise_distance
 from reference import metrics
 
@@ -101,6 +102,12 @@ def test_user_mistakes() -> None:
         pairwise_distance(features(2), features(2), "l2")
     with pytest.raises(UserError, match=r"\(2, 5, 3\).*\(2, 6, 3\)"):
         pairwise_distance(features(2), features(2, 6))
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several tiles even of few sequences."""
+    monkeypatch.setattr(distances, "_TILE", 512)
 
 
 def exact(probe: torch.Tensor, gallery: torch.Tensor, metric: str) -> torch.Tensor:

@@ -21,11 +21,13 @@ _FLOAT64_BYTES = 8
 _ROUNDING = 64 * torch.finfo(torch.float64).eps
 """Differences smaller than this, relative to the numbers subtracted, are rounding and count as zero."""
 
-_TILE = 512
+_TILE = 768
 """Side of a float32 tile: distances and features of a part stay in the cache."""
 _EDGE = 64
 """Tiles at the edge are padded to a multiple of this, so that every product takes the same kernel: the same bits."""
-_FEW = _TILE**2
+_PIECE = 16
+"""Sequences whose features are rearranged at a time: they stay in the cache."""
+_FEW = 512**2
 """With fewer pairs than this everything is float64; it costs nothing there."""
 _CLOSE = 1 / 16
 """Squared distances below this share of |x|² + |y|², and cosine distances below this, are taken again in float64."""
@@ -53,8 +55,8 @@ def pairwise_distance(
         UserError: unknown metric, or features that are not (., C, P) of one C and P.
     """
     result = torch.empty(len(probe), len(gallery), device=probe.device)
-    for rows, block in distance_blocks(probe, gallery, metric, max_bytes):
-        result[rows] = block
+    for _ in distance_blocks(probe, gallery, metric, max_bytes, out=result):
+        pass
     return result
 
 
@@ -66,6 +68,7 @@ def distance_blocks(
     device: torch.device | str | None = None,
     probe_rows: Tensor | None = None,
     gallery_rows: Tensor | None = None,
+    out: Tensor | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield the distances a block of probes at a time, so that the whole (M, G) matrix need never exist.
 
@@ -83,11 +86,13 @@ def distance_blocks(
         gallery: (G, C, P) features.
         metric: ``euc`` or ``cos``, as in `pairwise_distance`.
         max_bytes: bound of the working memory of a block, besides its result of 4·G bytes for each probe, which is
-            bounded by four times as much. The least is a pair of tiles of 512 sequences in float32, and in float64 a
+            bounded by four times as much. The least is a pair of tiles of 768 sequences in float32, and in float64 a
             pair of sequences.
         device: where to compute; None stands for the probes' device.
         probe_rows: positions that make the M probes out of `probe`; None stands for all of them.
         gallery_rows: the same of the gallery.
+        out: (M, G) float32 on the device where to compute, in which the blocks then lie; None stands for new memory
+            for each.
 
     Yields:
         The slice of the probes, and their (m, G) float32 distances.
@@ -105,8 +110,8 @@ def distance_blocks(
     target = torch.device(device) if device is not None else probe.device
     x, y = _Rows(probe.detach(), probe_rows, target), _Rows(gallery.detach(), gallery_rows, target)
     if target.type != "cpu" or len(x) * len(y) < _FEW or min(len(x), len(y)) < _EDGE:
-        return _float64_blocks(x, y, metric, max_bytes)
-    return _float32_blocks(x, y, metric, max_bytes)
+        return _float64_blocks(x, y, metric, max_bytes, out)
+    return _float32_blocks(x, y, metric, max_bytes, out)
 
 
 class _Rows:
@@ -129,20 +134,24 @@ class _Rows:
         return self.features[:, :, part][rows.to(self.features.device)].to(self.device, torch.float64)
 
 
-def _float64_blocks(x: _Rows, y: _Rows, metric: str, max_bytes: int) -> Iterator[tuple[slice, Tensor]]:
+def _float64_blocks(
+    x: _Rows, y: _Rows, metric: str, max_bytes: int, out: Tensor | None
+) -> Iterator[tuple[slice, Tensor]]:
     prepare, side_of_block, block_distance = _METRICS[metric]
     side = side_of_block(x.features.shape[1], x.features.shape[2], max_bytes // _FLOAT64_BYTES)
     for start in range(0, len(x), side):
         rows = slice(start, min(start + side, len(x)))
         left_side = prepare(x.take(rows.start, rows.stop, torch.float64))
-        distance = torch.empty(rows.stop - rows.start, len(y), device=x.device)
+        distance = torch.empty(rows.stop - rows.start, len(y), device=x.device) if out is None else out[rows]
         for left in range(0, len(y), side):
             right_side = prepare(y.take(left, left + side, torch.float64))
             distance[:, left : left + side] = block_distance(left_side, right_side)
         yield rows, distance
 
 
-def _float32_blocks(x: _Rows, y: _Rows, metric: str, max_bytes: int) -> Iterator[tuple[slice, Tensor]]:
+def _float32_blocks(
+    x: _Rows, y: _Rows, metric: str, max_bytes: int, out: Tensor | None
+) -> Iterator[tuple[slice, Tensor]]:
     """Tiles lie on a grid that no bound of memory moves: the result does not depend on it."""
     tiles: Any = _EuclideanTiles(x, y) if metric == "euc" else _CosineTiles(x, y)
     _, channels, parts = x.features.shape
@@ -155,7 +164,7 @@ def _float32_blocks(x: _Rows, y: _Rows, metric: str, max_bytes: int) -> Iterator
         rows = slice(start, min(start + count * _TILE, len(x)))
         tops = range(start, rows.stop, _TILE)
         lefts = [tiles.left(top, min(top + _TILE, rows.stop)) for top in tops]
-        distance = torch.zeros(rows.stop - start, len(y))
+        distance = torch.zeros(rows.stop - start, len(y)) if out is None else out[rows].zero_()
         for left in range(0, len(y), _TILE):
             right = tiles.right(left, min(left + _TILE, len(y)))
             for top, prepared in zip(tops, lefts, strict=True):
@@ -204,17 +213,19 @@ class _EuclideanTiles:
 
     def _centred(self, rows: _Rows, start: int, stop: int, features: Tensor, factor: int) -> Tensor:
         """Fill in features, times a factor, and return their squares: (P, padded)."""
-        block, inner = rows.take(start, stop, self.dtype), features[:, :, : self.channels]
+        inner, square = features[:, :, : self.channels], torch.zeros(features.shape[:2])
         inner[:, stop - start :] = 0
-        centred = inner[:, : stop - start]
-        if self.dtype == torch.float32:
-            torch.sub(block.permute(2, 0, 1), self.centre.T[:, None].float(), out=centred)
-        else:
-            centred.copy_((block - self.centre).mul_(self.scale).permute(2, 0, 1))
-        square = torch.empty(features.shape[:2])
-        for part, numbers in enumerate(inner):
-            numbers *= factor * (self.scale if self.dtype == torch.float32 else 1)
-            torch.sum(numbers.square(), 1, out=square[part])
+        # In pieces that stay in the cache from one pass to the next.
+        squares = torch.empty(self.parts, _PIECE, self.channels)
+        shift = (self.centre * (-factor * self.scale)).T[:, None].to(self.dtype)
+        for a in range(0, stop - start, _PIECE):
+            b = min(a + _PIECE, stop - start)
+            numbers, piece = inner[:, a:b], rows.take(start + a, start + b, self.dtype).permute(2, 0, 1)
+            if self.dtype == torch.float32:
+                torch.add(shift, piece, alpha=factor * self.scale, out=numbers)
+            else:
+                numbers.copy_(torch.add(shift, piece, alpha=factor * self.scale))
+            torch.sum(torch.mul(numbers, numbers, out=squares[:, : b - a]), 2, out=square[:, a:b])
         return square
 
     def fill(
@@ -230,15 +241,14 @@ class _EuclideanTiles:
         height, width = distance.shape
         tile = buffer[: x.shape[1] * y.shape[2]].view(x.shape[1], y.shape[2])
         inner = tile[:height, :width]
-        limits = (_CLOSE * (x_square.amax(1) + y_square.amax(1)) + _UNDERFLOW).tolist()
+        x_square, y_square = x_square[:, :height], y_square[:, :width]
+        limits = (x_square + y_square.amax(1, keepdim=True)).mul_(_CLOSE).add_(_UNDERFLOW)
         for part in range(self.parts):
             torch.mm(x[part], y[part], out=tile)
-            # One look at the smallest tells most tiles that nothing is close; what is not a number is not larger.
-            if not float(inner.amin()) > limits[part]:
-                scale = x_square[part, :height, None] + y_square[part, None, :width]
-                close = inner.gt(scale.mul_(_CLOSE).add_(_UNDERFLOW)).logical_not_()
-                if close.any():
-                    self._again(inner, close, part, top, start)
+            # The smallest of each row tells most tiles that nothing is close; what is not a number is not larger.
+            far = inner.amin(1).gt(limits[part])
+            if not far.all():
+                self._again(inner, far, x_square[part], y_square[part], part, top, start)
             distance += tile.sqrt_()[:height, :width]
         distance /= self.parts * self.scale
         if not math.isfinite(float(distance.sum())):
@@ -249,19 +259,26 @@ class _EuclideanTiles:
                     y64 = _parts_first(self.y.take(start + b, start + min(b + _EDGE, width), torch.float64))
                     distance[a : a + _EDGE, b : b + _EDGE] = _euclidean_block(x64, y64)
 
-    def _again(self, squared: Tensor, close: Tensor, part: int, top: int, start: int) -> None:
+    def _again(
+        self, squared: Tensor, far: Tensor, x_square: Tensor, y_square: Tensor, part: int, top: int, start: int
+    ) -> None:
+        """Take what is close in a tile again, in float64; rows that are far hold nothing close."""
+        rows = far.logical_not().nonzero()[:, 0]
+        scale = x_square[rows, None] + y_square
+        close = squared[rows].gt(scale.mul_(_CLOSE).add_(_UNDERFLOW)).logical_not_()
         i, j = close.nonzero(as_tuple=True)
-        if len(i) * 32 < close.numel():
+        i = rows[i]
+        if len(i) * 32 < squared.numel():
             for a in range(0, len(i), 8192):
-                rows, columns = i[a : a + 8192], j[a : a + 8192]
-                difference = self.x.part(part, rows + top) - self.y.part(part, columns + start)
-                squared[rows, columns] = difference.mul_(self.scale).square().sum(1).float()
+                these, those = i[a : a + 8192], j[a : a + 8192]
+                difference = self.x.part(part, these + top) - self.y.part(part, those + start)
+                squared[these, those] = difference.mul_(self.scale).square().sum(1).float()
             return
-        x = self.x.part(part, torch.arange(top, top + close.shape[0]))
-        y = self.y.part(part, torch.arange(start, start + close.shape[1]))
+        x = self.x.part(part, rows + top)
+        y = self.y.part(part, torch.arange(start, start + squared.shape[1]))
         centre = self.centre[:, part]
         exact = _squared((x - centre).mul_(self.scale)[None], (y - centre).mul_(self.scale)[None])[0]
-        squared.copy_(torch.where(close, exact.float(), squared))
+        squared[i, j] = exact.float()[close]
 
 
 class _CosineTiles:
