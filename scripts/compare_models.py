@@ -1,9 +1,19 @@
-"""All models side by side on the synthetic walkers: small networks, one schedule, one table.
+"""All models side by side, on the synthetic walkers unless told otherwise: small networks, one schedule, one table.
 
     python scripts/compare_models.py                       # the data is made first where it is missing; an hour or so
     python scripts/compare_models.py --quick               # three people, two iterations, to see that it runs
     python scripts/compare_models.py --iterations 900 --json FILE --markdown FILE
     python scripts/compare_models.py DyGait=configs/Dygait_SynGait.yaml Mine=mine.yaml
+    python scripts/compare_models.py --minutes 60 --output DIR DyGait=configs/Dygait_CASIA-B_cpu.yaml Mine=mine.yaml
+
+With `--minutes` every training has the same time instead of as many iterations: the steps of all are timed in turn,
+each schedule is shortened or stretched to what fits, and DIR/NAME.yaml says what came out; it is kept, and is a
+configuration like others. On a CPU it is the processor's time, per thread, so that pauses and other work do not count.
+Trainings in DIR go on where they stopped. `--plan` stops after the timing, `--only NAME` after that one training:
+
+    python scripts/compare_models.py --minutes 60 --output DIR --threads 1 --plan A=a.yaml B=b.yaml
+    python scripts/compare_models.py --minutes 60 --output DIR --threads 1 --only A A=a.yaml B=b.yaml   # and B so
+    python scripts/compare_models.py --minutes 60 --output DIR A=a.yaml B=b.yaml                        # tests, table
 
 Each configuration is trained and tested by the runner's own functions. Rank-1 is CASIA-B's, identical view excluded.
 Multiply-adds are those of the convolutions and matrix products that are carried out for one sequence of 30 frames.
@@ -26,16 +36,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from dygait import cli, distributed
 from dygait.config import Config, load_config
+from dygait.config.load import merge, parse_override
 from dygait.engine import build
-from dygait.engine.precision import half_precision
+from dygait.engine.precision import half_precision, settled
+from dygait.engine.run import write_atomically
 from dygait.engine.test import test
-from dygait.engine.train import build_trainer, train
+from dygait.engine.train import AUTO, build_trainer, train
+from dygait.errors import Interrupted, UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = {
@@ -44,6 +58,10 @@ MODELS = {
 }  # fmt: skip
 GROUPS = ("NM", "BG", "CL")
 FRAMES = 30
+WALKERS = "SynGait"
+CHECKS = [partial(build.component_problems, phase=phase) for phase in ("train", "test")]
+PER_ITERATION = ("total_steps", "milestones", "T_max", "T_0", "step_size", "total_iters")
+"""The schedulers' settings that count iterations."""
 
 
 def configurations(named: Sequence[str]) -> dict[str, Path]:
@@ -60,26 +78,74 @@ def make_data(folder: Path, quick: bool) -> None:
         raise SystemExit(f"the walkers could not be made in {folder}")
 
 
-def overrides(data: Path, iterations: int, quick: bool) -> list[str]:
-    """Return what every configuration has alike."""
-    common = [
-        f"data_cfg.dataset_root={data}",
-        f"data_cfg.dataset_partition={data / 'SynGait.json'}",
-        f"trainer_cfg.total_iter={iterations}",
-        f"trainer_cfg.save_iter={iterations}",
-        f"scheduler_cfg.total_steps={iterations}",
+def of_walkers(config: Config, options: argparse.Namespace, work: Path) -> list[str]:
+    """Return where a configuration's data are; the synthetic walkers are made where they are missing."""
+    if config.data_cfg.dataset_name != WALKERS:
+        return [] if options.data is None else [f"data_cfg.dataset_root={options.data.resolve()}"]
+    data = (options.output or work) / "data" if options.quick else options.data or ROOT / "datasets" / WALKERS / "data"
+    make_data(data, options.quick)
+    partition = data.resolve() / "SynGait.json"
+    return [f"data_cfg.dataset_root={data.resolve()}", f"data_cfg.dataset_partition={partition}"]
+
+
+def overrides(name: str, path: Path, options: argparse.Namespace, work: Path) -> list[str]:
+    """Return what is set in every configuration: data, no baseline, its own folder, and little of all for `--quick`."""
+    small = ["data_cfg.num_workers=0", "trainer_cfg.sampler.batch_size=[2,2]", "trainer_cfg.sampler.frames_num_fixed=6"]
+    return [
+        *of_walkers(load_config(path), options, work),
         "evaluator_cfg.baseline=null",
+        *(f"{section}.save_name={name}" for section in ("trainer_cfg", "evaluator_cfg")),
+        *(small if options.quick else []),
     ]
-    return (
-        [
-            *common,
-            "data_cfg.num_workers=0",
-            "trainer_cfg.sampler.batch_size=[2,2]",
-            "trainer_cfg.sampler.frames_num_fixed=6",
+
+
+def with_iterations(config: Config, iterations: int) -> list[str]:
+    """Return the overrides that train for so many iterations, the schedule in proportion."""
+    before = config.trainer_cfg.total_iter
+
+    def scaled(value: Any) -> Any:
+        return [scaled(one) for one in value] if isinstance(value, list) else max(1, round(value * iterations / before))
+
+    keywords = config.scheduler_cfg.keywords
+    return [
+        f"trainer_cfg.total_iter={iterations}",
+        f"trainer_cfg.save_iter={max(1, round(iterations / 10))}",
+        *(f"scheduler_cfg.{key}={scaled(keywords[key])}" for key in PER_ITERATION if key in keywords),
+    ]
+
+
+def plan(files: Mapping[str, Path], options: argparse.Namespace, work: Path, device: torch.device) -> dict[str, Path]:
+    """Write OUTPUT/NAME.yaml with as many iterations as fit into the time, where there is none yet."""
+    plans = {name: options.output / f"{name}.yaml" for name in files}
+    if all(path.is_file() for path in plans.values()):
+        return plans
+    options.output.mkdir(parents=True, exist_ok=True)
+    settings = {name: overrides(name, path, options, work) for name, path in files.items()}
+    configs = {name: load_config(path, settings[name], CHECKS) for name, path in files.items()}
+    speeds = {name: Speed(config, device) for name, config in configs.items()}
+    # A CPU's time goes on in every thread at once.
+    clock, threads = (time.perf_counter, 1) if device.type == "cuda" else (time.process_time, torch.get_num_threads())
+    seconds: dict[str, list[float]] = {name: [] for name in files}
+    for _ in range(1 + options.repeats):
+        for name, speed in speeds.items():
+            seconds[name].append(timed(speed.step, device, clock) / threads)
+    for name, path in files.items():
+        step = statistics.median(seconds[name][1:])
+        # `auto` measures, and might come out otherwise in another process.
+        half = settled(configs[name], device)
+        precision = [f"{s}.enable_float16={getattr(half, s).enable_float16}" for s in ("trainer_cfg", "evaluator_cfg")]
+        more = [
+            *settings[name],
+            *precision,
+            *with_iterations(configs[name], max(2, round(options.minutes * 60 / step))),
         ]
-        if quick
-        else common
-    )
+        made: dict[str, Any] = {"base": str(path.resolve())}
+        for override in more:
+            made = merge(made, parse_override(override))
+        head = f"# {options.minutes:g} minutes at {step:.4f} seconds a step, {threads} thread(s) on {device.type}.\n"
+        write_atomically(plans[name], head + yaml.safe_dump(made, sort_keys=False))
+        print(f"{plans[name]}: {made['trainer_cfg']['total_iter']} iterations at {step:.3f} s", flush=True)
+    return plans
 
 
 def multiply_adds(network: torch.nn.Module, size: Sequence[int], device: torch.device) -> int:
@@ -90,13 +156,13 @@ def multiply_adds(network: torch.nn.Module, size: Sequence[int], device: torch.d
     return counter.get_total_flops() // 2
 
 
-def timed(work: Callable[[], Any], device: torch.device) -> float:
+def timed(work: Callable[[], Any], device: torch.device, clock: Callable[[], float] = time.perf_counter) -> float:
     """Return the seconds of a piece of work."""
-    start = time.perf_counter()
+    start = clock()
     work()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 class Speed:
@@ -117,12 +183,14 @@ class Speed:
         """Return (H, W) of the silhouettes."""
         return tuple(self.batch.silhouettes.shape[2:])
 
+    def step(self) -> None:
+        """Take an optimiser step."""
+        self.trainer.training_mode()
+        self.trainer.step(self.batch, self.training.divisors)
+
     def once(self) -> None:
         """Time a step and a batch of the test."""
-        self.trainer.training_mode()
-        self.seconds["training"].append(
-            timed(lambda: self.trainer.step(self.batch, self.training.divisors), self.device)
-        )
+        self.seconds["training"].append(timed(self.step, self.device))
         self.trainer.network.eval()
         self.seconds["test"].append(timed(self._embed, self.device))
 
@@ -140,32 +208,49 @@ class Speed:
 def markdown(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Return the table."""
     lines = [
-        "| model | NM | BG | CL | parameters | multiply-adds | training, sequences/s | test, sequences/s |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | NM | BG | CL | parameters | multiply-adds | iterations | "
+        "training, sequences/s | test, sequences/s |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():
         ranks = " | ".join(f"{row[group]:.1f}" for group in GROUPS)
         lines.append(
             f"| {name} | {ranks} | {row['parameters'] / 1e6:.3f} M | {row['multiply_adds'] / 1e9:.2f} G | "
-            f"{row['training']:.1f} | {row['test']:.1f} |"
+            f"{row['iterations']:.0f} | {row['training']:.1f} | {row['test']:.1f} |"
         )
     return "\n".join(lines) + "\n"
 
 
 def compare(options: argparse.Namespace, work: Path, device: torch.device) -> dict[str, dict[str, float]]:
     """Train and test every model, and time them in turn."""
-    data = work / "data" if options.quick else options.data
-    make_data(data, options.quick)
-    iterations = 2 if options.quick else options.iterations
-    checks = [partial(build.component_problems, phase=phase) for phase in ("train", "test")]
-    settings = overrides(data.resolve(), iterations, options.quick)
-    configs = {name: load_config(path, settings, checks) for name, path in configurations(options.configs).items()}
+    files = configurations(options.configs)
+    settings: dict[str, list[str]] = {name: [] for name in files}
+    if options.minutes is not None:
+        files = plan(files, options, work, device)
+    else:
+        for name, path in files.items():
+            own = overrides(name, path, options, work)
+            settings[name] = [
+                *own,
+                *with_iterations(load_config(path, own), 2 if options.quick else options.iterations),
+            ]
+    if options.output is not None:
+        settings = {name: [*own, f"trainer_cfg.restore_hint={AUTO}"] for name, own in settings.items()}
+    chosen = files if options.only is None else {options.only: files[options.only]}
+    configs = {name: load_config(path, settings[name], CHECKS) for name, path in chosen.items()}
     rows: dict[str, dict[str, float]] = {}
+    if options.plan:
+        return rows
     for name, config in configs.items():
         train(config, device, options.output or work)
+        if options.only is not None:
+            continue
         result = test(config, device, options.output or work)
         assert result is not None
         rows[name] = {group: result.percentages[group]["rank-1"] for group in GROUPS}
+        rows[name]["iterations"] = config.trainer_cfg.total_iter
+    if options.only is not None:
+        return rows
     speeds = {name: Speed(config, device) for name, config in configs.items()}
     for _ in range(options.repeats):
         for speed in speeds.values():
@@ -177,20 +262,37 @@ def compare(options: argparse.Namespace, work: Path, device: torch.device) -> di
     return rows
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Compare the models."""
-    parser = argparse.ArgumentParser(description="All models side by side on the synthetic walkers.")
+    parser = argparse.ArgumentParser(description="All models side by side under one schedule.")
     parser.add_argument("configs", nargs="*", metavar="NAME=FILE", help="configurations, instead of the six models'")
     parser.add_argument("--quick", action="store_true", help="three people and two iterations, to see that it runs")
     parser.add_argument("--iterations", type=int, default=450, help="of each training (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, help="of each training, instead of iterations; needs --output")
+    parser.add_argument("--plan", action="store_true", help="with --minutes: stop when OUTPUT/NAME.yaml are written")
+    parser.add_argument("--only", metavar="NAME", help="stop when this one is trained; needs --output")
+    parser.add_argument("--threads", type=int, metavar="N", help="of this process (default: as many as cores)")
     parser.add_argument("--repeats", type=int, default=7, help="of each timing (default: %(default)s)")
-    parser.add_argument("--data", type=Path, default=ROOT / "datasets" / "SynGait" / "data", help="the walkers")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="keep the runs there")
+    parser.add_argument("--data", type=Path, help="where the data are, if not where the configurations say")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="keep the runs there, and go on with those there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    if options.output is None and (options.minutes is not None or options.only is not None):
+        parser.error("--minutes and --only need --output, where their runs are kept")
+    if options.plan and options.minutes is None:
+        parser.error("--plan needs --minutes")
+    if options.only is not None and options.only not in configurations(options.configs):
+        parser.error(f"--only {options.only}: no configuration has this name")
     with tempfile.TemporaryDirectory() as work, distributed.process_group() as device:
-        rows = compare(options, Path(work), device)
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
+        try:
+            rows = compare(options, Path(work), device)
+        except (UserError, Interrupted) as error:
+            raise SystemExit(f"compare_models.py: {error}") from None
+    if not rows:
+        return 0
     print(markdown(rows), end="")
     if options.markdown is not None:
         options.markdown.write_text(markdown(rows))

@@ -23,9 +23,22 @@ DATASETS = ("CASIA-B", "OUMVLP", "GREW", "Gait3D", "SynGait")
 def test_something_is_shipped() -> None:
     assert {
         "Dygait_GREW", "Dygait_Gait3D", "Dygait_Gait3D_64x44", "Dygait_OUMVLP", "Dygait_CASIA-B", "Dygait_SynGait",
-        "Dygait_CASIA-B_cpu", "GaitGL_GREW_BNNeck", "GaitBase_CCPG", "DeepGaitV2_CCPG", "DeepGaitV2_SUSTech1K",
+        "Dygait_CASIA-B_cpu", "Dygait_CASIA-B_cpu_static", "GaitGL_CASIA-B_cpu",
+        "GaitGL_GREW_BNNeck", "GaitBase_CCPG", "DeepGaitV2_CCPG", "DeepGaitV2_SUSTech1K",
         *(f"{m}_{d}" for m in ("GaitSet", "GaitPart", "GaitGL", "GaitBase", "DeepGaitV2") for d in DATASETS),
     } <= {path.stem for path in SHIPPED}  # fmt: skip
+
+
+@pytest.mark.parametrize("other", ["Dygait_CASIA-B_cpu_static", "GaitGL_CASIA-B_cpu"])
+def test_what_is_compared_differs_in_the_network_only(other: str) -> None:
+    sections = []
+    for name in ("Dygait_CASIA-B_cpu", other):
+        config = load_config(REPOSITORY / "configs" / f"{name}.yaml").as_dict()
+        network = config.pop("model_cfg")
+        for section in ("trainer_cfg", "evaluator_cfg"):
+            assert config[section].pop("save_name") == name
+        sections.append((config, network["channels"], network["input_size"]))
+    assert sections[0] == sections[1]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -462,7 +462,7 @@ class TestWithoutEffect:
             f"frames have; `cutting` sets it",
         ]
         assert config["trainer_cfg"]["transform"][0]["trf_cfg"] == [{"type": "BaseSilCuttingTransform", "divisor": 1}]
-        assert config["optimizer_cfg"] == {"solver": "Adam", "lr": 1e-4}
+        assert config["optimizer_cfg"] == {"solver": "Adam", "lr": 1e-4, "param_groups": []}
         assert config["evaluator_cfg"]["re_rank"] is False
 
     def test_one_keyword_spelt_twice_is_refused(self, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from dygait.engine.opengait import in_opengait_names
 from dygait.engine.train import build_trainer
 from dygait.errors import UserError
 from experiments import Experiment, make_experiment
+from narrowing import checks
 
 CPU = torch.device("cpu")
 
@@ -102,6 +104,112 @@ def test_opengaits_checkpoint_is_a_start_and_a_place_to_go_on_from(
 
     assert experiment.run("test", "model_cfg.norm=batch", f"evaluator_cfg.restore_hint={path}") == 0
     assert "under OpenGait's names" in capsys.readouterr().out
+
+
+class TestGroups:
+    """Weights with a learning rate of their own."""
+
+    SLOW = "optimizer_cfg.param_groups=[{match: 'backbone.*', lr: 0.0003}, {match: '*.fc_bin', weight_decay: 0.5}]"
+
+    def trainer(self, experiment: Experiment, *more: str) -> Any:
+        return build_trainer(load_config(experiment.config, settings(*more), checks()), CPU)
+
+    def test_every_weight_is_in_one_group(self, experiment: Experiment) -> None:
+        trainer = self.trainer(experiment, self.SLOW)
+        rest, slow, decayed = trainer.optimizer.param_groups
+        of = {id(p): name for name, p in trainer.network.named_parameters()}
+        names = [sorted(of[id(p)] for p in group["params"]) for group in (rest, slow, decayed)]
+        assert sorted(itertools.chain(*names)) == sorted(of.values())
+        assert all(name.startswith("backbone.") for name in names[1])
+        assert names[2] == ["fcs.fc_bin", "necks.fc_bin"]
+        assert [group["lr"] for group in (rest, slow, decayed)] == [0.003, 0.0003, 0.003]
+        assert [group["weight_decay"] for group in (rest, slow, decayed)] == [0.01, 0.01, 0.5]  # AdamW's own is 0.01
+
+    def test_where_all_fits_there_is_no_empty_group(self, experiment: Experiment) -> None:
+        groups = self.trainer(experiment, "optimizer_cfg.param_groups=[{match: '*', lr: 1}]").optimizer.param_groups
+        assert [(group["lr"], len(group["params"]) > 1) for group in groups] == [(1, True)]
+
+    @pytest.mark.parametrize("solver", ["{solver: SGD, lr: 0.003, momentum: 0.9}", "{solver: RMSprop, lr: 0.003}"])
+    def test_a_step_is_that_of_each_rate(self, experiment: Experiment, solver: str) -> None:
+        """A group of twice the rate moves twice as far."""
+        moved = []
+        for rate in (0.003, 0.006):
+            trainer = self.trainer(
+                experiment, f"optimizer_cfg={solver}", f"optimizer_cfg.param_groups=[{{match: 'fcs.*', lr: {rate}}}]"
+            )
+            before = {name: p.detach().clone() for name, p in trainer.network.named_parameters()}
+            for p in trainer.network.parameters():
+                p.grad = torch.ones_like(p)
+            trainer.optimizer.step()
+            moved.append({name: (p.detach() - before[name]).mean() for name, p in trainer.network.named_parameters()})
+        for name, way in moved[0].items():
+            torch.testing.assert_close(
+                moved[1][name], way * (2 if name.startswith("fcs.") else 1), rtol=0.02, atol=1e-6
+            )
+
+    @pytest.mark.parametrize(
+        "scheduler",
+        [
+            "{scheduler: MultiStepLR, milestones: [2], gamma: 0.5}",
+            "{scheduler: OneCycleLR, max_lr: 0.003, total_steps: 9}",
+            "{scheduler: CyclicLR, base_lr: 0.001, max_lr: [0.003], step_size_up: 2, cycle_momentum: false}",
+        ],
+    )
+    def test_schedulers_keep_the_proportion(self, experiment: Experiment, scheduler: str) -> None:
+        trainer = self.trainer(experiment, self.SLOW, f"scheduler_cfg={scheduler}")
+        rates = []
+        for _ in range(5):
+            trainer.optimizer.step()
+            trainer.scheduler.step()
+            rates.append([group["lr"] for group in trainer.optimizer.param_groups])
+        assert len({tuple(r) for r in rates}) > 1
+        for rest, slow, decayed in rates:
+            assert slow == pytest.approx(rest / 10)
+            assert decayed == rest
+
+    def test_going_on_is_exact(self, experiment: Experiment, tmp_path: Path) -> None:
+        """Two iterations and two more are four, weight by weight."""
+        whole, parts = experiment.at(tmp_path / "whole"), experiment.at(tmp_path / "parts")
+        whole.train(self.SLOW, "trainer_cfg.total_iter=3")
+        parts.train(self.SLOW, "trainer_cfg.total_iter=2")
+        parts.train(self.SLOW, "trainer_cfg.total_iter=3", "trainer_cfg.restore_hint=2")
+        for name, tensor in weights(whole, 3).items():
+            assert torch.equal(weights(parts, 3)[name], tensor), name
+
+    def test_other_groups_do_not_go_on(
+        self, experiment: Experiment, trained: Experiment, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        hint = f"trainer_cfg.restore_hint={trained.checkpoints / 'tiny-00002.pt'}"
+        assert experiment.run("train", "model_cfg.norm=batch", self.SLOW, hint) == 2
+        assert "does not fit the optimiser" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("groups", "message"),
+        [
+            ("[{match: 'spine.*', lr: 1}]", r"param_groups\.0\.match: no weight's name fits 'spine\.\*'; .*backbone"),
+            (
+                "[{match: 'fcs.*', lr: 1}, {match: 'fcs.fc*', lr: 2}]",
+                r"param_groups\.1\.match: .* in an earlier group",
+            ),
+            ("[{match: 'necks.*', lr: 1}]", r"param_groups\.0\.match: .*frozen"),
+            ("[{match: 'fcs.*'}]", "needs lr or weight_decay"),
+            ("[{match: 'fcs.*', lr: 0}]", r"param_groups\.0\.lr: .*greater than 0"),
+            ("[{match: 'fcs.*', rate: 1}]", r"param_groups\.0\.rate: unknown key"),
+            ("[{lr: 1}]", r"param_groups\.0\.match: this key is required"),
+            ("{match: 'fcs.*', lr: 1}", "param_groups: .*list"),
+        ],
+    )
+    def test_refusals(self, experiment: Experiment, groups: str, message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            self.trainer(experiment, f"optimizer_cfg.param_groups={groups}", "trainer_cfg.freeze=['necks.*']")
+
+    def test_what_the_solver_does_not_have(self, experiment: Experiment) -> None:
+        with pytest.raises(UserError, match=r"param_groups\.0\.weight_decay: Rprop has no weight_decay"):
+            self.trainer(
+                experiment,
+                "optimizer_cfg={solver: Rprop, lr: 0.1}",
+                "optimizer_cfg.param_groups=[{match: 'fcs.*', weight_decay: 0.1}]",
+            )
 
 
 class TestFreeze:

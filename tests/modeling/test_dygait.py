@@ -125,6 +125,24 @@ def test_both_forms_of_the_dam_give_the_same_network(variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_ablations(variant: str, norm: str) -> None:
+    """Without the subtraction: an equal-sized twin. Without the spatial branch: those weights less. In either form."""
+    sizes, found, walks, lengths = [], [], silhouettes(3, 8), torch.tensor([8, 1, 4])
+    for ablation in ({}, {"dynamic": False}, {"spatial": False}):
+        made, plain = (network(variant, norm=norm, dam=form, **ablation) for form in ("fast", "plain"))
+        sizes.append({name: p.shape for name, p in made.named_parameters()})
+        with torch.no_grad():
+            found.append(made(walks, lengths).inference)
+            torch.testing.assert_close(plain(walks, lengths).inference, found[-1], atol=1e-5, rtol=0)
+            torch.testing.assert_close(made(walks[2:, :4]).inference[0], found[-1][2], atol=1e-5, rtol=0)
+    assert sizes[1] == sizes[0]
+    assert sizes[2] == {name: shape for name, shape in sizes[0].items() if "spatial" not in name} != sizes[0]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert (found[one] - found[other]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_checkpointing_changes_no_gradient(variant: str) -> None:
     results = []
     for checkpointing in (False, True):

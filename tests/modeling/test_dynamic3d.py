@@ -16,12 +16,22 @@ from dygait.modeling.layers import zero_padding
 from reference import dam
 
 FORMS: tuple[Form, ...] = ("plain", "fast")
+KINDS: tuple[dict[str, bool], ...] = ({}, {"dynamic": False}, {"spatial": False}, {"dynamic": False, "spatial": False})
 
 
-def module(c_in: int, c_out: int, norm: Norm, form: Form, dtype: torch.dtype = torch.float64) -> DynamicAugmentation:
+def name_of(kind: object) -> str | None:
+    return None if not isinstance(kind, dict) else "without_" + "_".join(kind) if kind else "whole"
+
+
+every_kind = pytest.mark.parametrize("kind", KINDS, ids=name_of)
+
+
+def module(
+    c_in: int, c_out: int, norm: Norm, form: Form, dtype: torch.dtype = torch.float64, **kind: bool
+) -> DynamicAugmentation:
     """A DAM with the same weights for both forms, whose BatchNorms have seen something."""
     torch.manual_seed(3)
-    made = DynamicAugmentation(c_in, c_out, norm, form).to(dtype)
+    made = DynamicAugmentation(c_in, c_out, norm, form, **kind).to(dtype)
     for name, buffer in made.named_buffers():
         if name.endswith("running_mean"):
             buffer.normal_()
@@ -36,15 +46,21 @@ def walk(n: int, c: int, s: int, h: int = 4, w: int = 3, dtype: torch.dtype = to
 
 def by_the_formula(made: DynamicAugmentation, sequence: torch.Tensor) -> torch.Tensor:
     weights = {name: value.double().numpy() for name, value in made.state_dict().items()}
-    return torch.from_numpy(dam.dam(sequence.double().numpy(), weights))
+    return torch.from_numpy(dam.dam(sequence.double().numpy(), weights, made.stage1.dynamic))
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("norm", ["none", "batch"])
 @pytest.mark.parametrize(("c_in", "c_out", "frames"), [(1, 2, 4), (2, 3, 3), (3, 3, 5), (2, 2, 1), (2, 3, 2)])
-def test_equals_the_formula(form: Form, norm: Norm, c_in: int, c_out: int, frames: int) -> None:
-    made, x = module(c_in, c_out, norm, form).eval(), walk(2, c_in, frames)
-    found = made(x)
+@every_kind
+@pytest.mark.parametrize("with_gradient", [True, False])
+def test_equals_the_formula(
+    form: Form, norm: Norm, c_in: int, c_out: int, frames: int, kind: dict[str, bool], with_gradient: bool
+) -> None:
+    """With and without a gradient: at inference the fast form prepares its weights."""
+    made, x = module(c_in, c_out, norm, form, **kind).eval(), walk(2, c_in, frames)
+    with torch.set_grad_enabled(with_gradient):
+        found = made(x)
     assert found.shape == (2, c_out, frames, 4, 3)
     for sequence, of_it in zip(x, found, strict=True):
         torch.testing.assert_close(of_it, by_the_formula(made, sequence), atol=1e-12, rtol=1e-10)
@@ -52,10 +68,15 @@ def test_equals_the_formula(form: Form, norm: Norm, c_in: int, c_out: int, frame
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("norm", ["none", "batch"])
-def test_padded_sequences_equal_the_formula_alone(form: Form, norm: Norm) -> None:
-    made, lengths = module(2, 3, norm, form).eval(), torch.tensor([1, 2, 5, 3])
+@every_kind
+@pytest.mark.parametrize("with_gradient", [True, False])
+def test_padded_sequences_equal_the_formula_alone(
+    form: Form, norm: Norm, kind: dict[str, bool], with_gradient: bool
+) -> None:
+    made, lengths = module(2, 3, norm, form, **kind).eval(), torch.tensor([1, 2, 5, 3])
     x = zero_padding(walk(4, 2, 5), lengths)
-    found = made(x, lengths)
+    with torch.set_grad_enabled(with_gradient):
+        found = made(x, lengths)
     for sequence, of_it, length in zip(x, found, lengths.tolist(), strict=True):
         alone = by_the_formula(made, sequence[:, :length])
         torch.testing.assert_close(of_it[:, :length], alone, atol=1e-12, rtol=1e-10)
@@ -63,10 +84,10 @@ def test_padded_sequences_equal_the_formula_alone(form: Form, norm: Norm) -> Non
 
 
 def gradients(
-    form: Form, norm: Norm, frames: int, lengths: torch.Tensor | None, dtype: torch.dtype
+    form: Form, norm: Norm, frames: int, lengths: torch.Tensor | None, dtype: torch.dtype, kind: dict[str, bool]
 ) -> dict[str, torch.Tensor]:
     """Of a loss that weighs every value of the output differently: with respect to the input and to every weight."""
-    made, x = module(2, 3, norm, form, dtype), walk(3, 2, frames, dtype=dtype).requires_grad_()
+    made, x = module(2, 3, norm, form, dtype, **kind), walk(3, 2, frames, dtype=dtype).requires_grad_()
     found = made(zero_padding(x, lengths), lengths)
     weights = torch.linspace(-1, 1, found.numel(), dtype=dtype).reshape(found.shape)
     (found * weights).sum().backward()
@@ -76,16 +97,26 @@ def gradients(
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
 @pytest.mark.parametrize("norm", ["none", "batch"])
-@pytest.mark.parametrize(("frames", "lengths"), [(1, None), (2, None), (6, None), (6, [6, 1, 2]), (4, [4, 3, 4])])
+@pytest.mark.parametrize(
+    ("frames", "lengths", "kind"),
+    [
+        (frames, lengths, kind)
+        for frames, lengths in ((1, None), (2, None), (6, None), (6, [6, 1, 2]), (4, [4, 3, 4]))
+        for kind in KINDS
+        # One frame is its own mean: without the spatial branch all is zero before the relu, where it has no gradient.
+        if (frames, kind) != (1, {"spatial": False})
+    ],
+    ids=name_of,
+)
 def test_both_forms_have_the_same_gradient(
-    dtype: torch.dtype, tolerance: float, norm: Norm, frames: int, lengths: list[int] | None
+    dtype: torch.dtype, tolerance: float, norm: Norm, frames: int, lengths: list[int] | None, kind: dict[str, bool]
 ) -> None:
     counts = None if lengths is None else torch.tensor(lengths)
-    plain, fast = (gradients(form, norm, frames, counts, dtype) for form in FORMS)
-    assert plain.keys() == fast.keys() == {"input", *dict(module(2, 3, norm, "plain").named_parameters())}
+    plain, fast = (gradients(form, norm, frames, counts, dtype, kind) for form in FORMS)
+    assert plain.keys() == fast.keys() == {"input", *dict(module(2, 3, norm, "plain", **kind).named_parameters())}
     for name, expected in plain.items():
         size = float(expected.abs().max())
-        nothing_moves = frames == 1 and "dynamic" in name
+        nothing_moves = frames == 1 and "dynamic" in name and "dynamic" not in kind
         assert nothing_moves or size > 1e-3, f"{name}: comparing zeros shows nothing"
         torch.testing.assert_close(fast[name], expected, atol=tolerance * max(size, 1.0), rtol=0)
 
@@ -102,9 +133,22 @@ def test_the_gradient_is_that_of_the_function(lengths: list[int] | None) -> None
 @pytest.mark.parametrize(
     "make", [lambda **k: DynamicAugmentation(2, 3, **k), lambda **k: DeepBackbone([2, 3, 4, 5], **k)]
 )
-def test_a_checkpoint_serves_both_forms(make: Any, norm: Norm) -> None:
-    plain, fast = (make(norm=norm, form=form).state_dict() for form in FORMS)
-    assert {k: v.shape for k, v in plain.items()} == {k: v.shape for k, v in fast.items()}
+def test_a_checkpoint_serves_both_forms_and_the_twin(make: Any, norm: Norm) -> None:
+    plain, *others = (
+        {k: v.shape for k, v in make(norm=norm, **more).state_dict().items()}
+        for more in ({"form": "plain"}, {"form": "fast"}, {"dynamic": False})
+    )
+    assert others == [plain, plain]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_of_mean_zero_the_twin_is_the_same(form: Form) -> None:
+    """The twin differs by the mean, so not where there is none; elsewhere it does."""
+    whole, twin = (module(2, 3, "none", form, **kind).stage1 for kind in KINDS[:2])
+    x = walk(2, 2, 5)
+    centred = x - x.mean(2, keepdim=True)
+    torch.testing.assert_close(twin(centred, None), whole(centred, None), atol=1e-12, rtol=0)
+    assert (twin(x, None) - whole(x, None)).abs().max() > 0.1
 
 
 def test_sizes_of_the_weights() -> None:
@@ -119,6 +163,8 @@ def test_sizes_of_the_weights() -> None:
         "shortcut.weight": (3, 2, 1, 1, 1),
     }
     assert not any(k.startswith("shortcut") for k in DynamicAugmentation(3, 3).state_dict())
+    without = {k: tuple(v.shape) for k, v in DynamicAugmentation(2, 3, spatial=False).state_dict().items()}
+    assert without == {k: shape for k, shape in shapes.items() if "spatial" not in k}
 
 
 def test_a_still_sequence_has_no_dynamic_branch() -> None:
@@ -148,9 +194,16 @@ def test_backbones(form: Form, norm: Norm) -> None:
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
 @pytest.mark.parametrize("channels", [(1, 4), (4, 4), (4, 6)])
-@pytest.mark.parametrize(("frames", "lengths"), [(10, None), (5, [5, 2, 4])])
+@pytest.mark.parametrize(
+    ("frames", "lengths", "kind"), [(10, None, {}), *((5, [5, 2, 4], kind) for kind in KINDS)], ids=name_of
+)
 def test_by_winograd_all_is_the_same(
-    monkeypatch: pytest.MonkeyPatch, norm: Norm, channels: tuple[int, int], frames: int, lengths: list[int] | None
+    monkeypatch: pytest.MonkeyPatch,
+    norm: Norm,
+    channels: tuple[int, int],
+    frames: int,
+    lengths: list[int] | None,
+    kind: dict[str, bool],
 ) -> None:
     """The shape classes of both networks in small: wherever Winograd's form is chosen, at 1e-5 of the plain one."""
     counts = None if lengths is None else torch.tensor(lengths)
@@ -158,7 +211,7 @@ def test_by_winograd_all_is_the_same(
     results: list[list[torch.Tensor]] = []
     for form in FORMS:
         monkeypatch.setattr(winograd, "_FEWEST_CHANNELS", (1, 1) if form == "fast" else (99, 99))
-        made, leaf = module(*channels, norm, form, torch.float32), x.clone().requires_grad_()
+        made, leaf = module(*channels, norm, form, torch.float32, **kind), x.clone().requires_grad_()
         found = made(zero_padding(leaf, counts), counts)
         found.square().mean().backward()
         with torch.no_grad():
@@ -172,10 +225,11 @@ def test_by_winograd_all_is_the_same(
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("norm", ["none", "batch"])
-def test_half_precision(form: Form, norm: Norm) -> None:
+@every_kind
+def test_half_precision(form: Form, norm: Norm, kind: dict[str, bool]) -> None:
     """Under autocast: within a few roundings of bfloat16, in training and with prepared weights."""
-    made, x = module(3, 4, norm, form, torch.float32), walk(2, 3, 5, dtype=torch.float32)
-    exact = module(3, 4, norm, "plain", torch.float32)
+    made, x = module(3, 4, norm, form, torch.float32, **kind), walk(2, 3, 5, dtype=torch.float32)
+    exact = module(3, 4, norm, "plain", torch.float32, **kind)
     for mode in (True, False):
         made.train(mode), exact.train(mode)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

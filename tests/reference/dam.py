@@ -2,6 +2,8 @@
 
 stage(x) = relu(Wg * x) + relu(Wd * (x - mean over frames of x) + Ws * x)
 DAM(x) = stage2(stage1(x)) + shortcut(x)
+
+Ablations: the mean is not subtracted; Ws is not there.
 """
 
 from __future__ import annotations
@@ -42,17 +44,19 @@ def relu(x: np.ndarray) -> np.ndarray:
     return np.where(x > 0, x, 0)
 
 
-def stage(x: np.ndarray, weights: Mapping[str, np.ndarray], norms: Norms) -> np.ndarray:
+def stage(x: np.ndarray, weights: Mapping[str, np.ndarray], norms: Norms, subtract: bool) -> np.ndarray:
     template = np.zeros_like(x[:, 0])
     for s in range(x.shape[1]):
         template += x[:, s] / x.shape[1]
-    moving = np.stack([x[:, s] - template for s in range(x.shape[1])], axis=1)
+    moving = np.stack([x[:, s] - template if subtract else x[:, s] for s in range(x.shape[1])], axis=1)
     whole = convolution(x, weights["conv_global.weight"])
-    local = convolution(moving, weights["conv_dynamic.weight"]) + convolution(x, weights["conv_spatial.weight"])
+    local = convolution(moving, weights["conv_dynamic.weight"])
+    if "conv_spatial.weight" in weights:
+        local += convolution(x, weights["conv_spatial.weight"])
     return relu(normalise(whole, norms.get("norm_global"))) + relu(normalise(local, norms.get("norm_local")))
 
 
-def dam(x: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+def dam(x: np.ndarray, weights: Mapping[str, np.ndarray], subtract: bool = True) -> np.ndarray:
     """One sequence (C_in, S, H, W) to (C_out, S, H, W); weights by their names in the module's state dict."""
     y = x
     for name in ("stage1", "stage2"):
@@ -62,5 +66,5 @@ def dam(x: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
             for branch in ("norm_global", "norm_local")
             if f"{branch}.norm.weight" in own
         }
-        y = stage(y, own, norms)
+        y = stage(y, own, norms, subtract)
     return y + (convolution(x, weights["shortcut.weight"]) if "shortcut.weight" in weights else x)

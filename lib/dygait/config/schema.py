@@ -185,11 +185,32 @@ class LossCfg(Component):
     log_prefix: str | None = Field(None, description="The first part of the term's names in log and TensorBoard.")
 
 
+class ParamGroupCfg(Section):
+    """Weights with settings of their own; those left out are the optimiser's."""
+
+    match: str = Field(
+        description="A pattern of weights' names, as of files (`backbone.*`); the first that fits takes."
+    )
+    lr: float | None = Field(None, gt=0, description="Their learning rate.")
+    weight_decay: float | None = Field(None, ge=0, description="Their weight decay.")
+
+    @model_validator(mode="after")
+    def _sets_something(self) -> ParamGroupCfg:
+        if self.lr is None and self.weight_decay is None:
+            raise ValueError("needs lr or weight_decay")
+        return self
+
+
 class OptimizerCfg(Component):
     """The optimiser: a class of `torch.optim` and its keywords."""
 
     solver: str = Field("SGD", description="A class of `torch.optim`.")
     lr: float = Field(0.1, gt=0, description="The learning rate.")
+    param_groups: list[ParamGroupCfg] = Field(
+        [],
+        description="Weights with a learning rate or weight decay of their own, as for fine-tuning. A scheduler goes "
+        "on from each group's learning rate; OneCycleLR's and CyclicLR's rates are scaled in proportion to it.",
+    )
 
 
 class SchedulerCfg(Component):

@@ -37,6 +37,7 @@ from dygait.data.stores.several import SeveralStores, id_in
 from dygait.data.transforms import Transform
 from dygait.data.verification import unreadable
 from dygait.engine.monitor import log, progress
+from dygait.engine.parameter_groups import parameter_groups, rates_of_groups
 from dygait.errors import UserError
 from dygait.evaluation import name_problems, resolve_protocol
 from dygait.losses import LOSSES
@@ -81,7 +82,7 @@ def _keyword_problems(target: Callable[..., Any], keywords: Mapping[str, Any], o
 
 def _optimizer_problems(section: Mapping[str, Any]) -> list[Problem]:
     solver = section.get("solver")
-    keywords = {k: v for k, v in section.items() if k != "solver"}
+    keywords = {k: v for k, v in section.items() if k not in ("solver", "param_groups")}
     if solver not in OPTIMIZERS:
         return [
             Problem(
@@ -94,6 +95,14 @@ def _optimizer_problems(section: Mapping[str, Any]) -> list[Problem]:
             OPTIMIZERS[solver]([nn.Parameter(torch.zeros(1))], **keywords)
         except (TypeError, ValueError, RuntimeError) as error:
             found.append(Problem(("solver",), f"{solver} refuses its settings: {error}"))
+    groups = section.get("param_groups")
+    for place, group in enumerate(groups if isinstance(groups, list) else []):
+        own = [k for k in ("lr", "weight_decay") if isinstance(group, Mapping) and k in group]
+        found += [
+            Problem(("param_groups", str(place), key), f"{solver} has no {key}")
+            for key in own
+            if key not in inspect.signature(OPTIMIZERS[solver]).parameters
+        ]
     return found
 
 
@@ -431,13 +440,14 @@ def freeze(model: nn.Module, patterns: list[str]) -> None:
 def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
     """Build the optimiser over the parameters that want a gradient; in its fused form, unless the user chose a form."""
     section = config.optimizer_cfg
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = parameter_groups(config, model)
+    parameters = [p for group in groups for p in group["params"]]
     keywords = section.keywords
     chosen = any(keywords.get(name) is not None for name in ("fused", "foreach", "differentiable"))
     fused = section.solver in _FUSED and not chosen and all(p.device.type in ("cpu", "cuda") for p in parameters)
     if not fused:  # PyTorch takes the foreach form by itself where it is faster
-        return OPTIMIZERS[section.solver](parameters, lr=section.lr, **keywords)
-    optimizer = OPTIMIZERS[section.solver](parameters, lr=section.lr, **{**keywords, "fused": True})
+        return OPTIMIZERS[section.solver](groups, lr=section.lr, **keywords)
+    optimizer = OPTIMIZERS[section.solver](groups, lr=section.lr, **{**keywords, "fused": True})
     if keywords.get("momentum") and not keywords.get("dampening"):
         # Where loss scaling skips the very first step, the fused SGD would leave its momentum uninitialised.
         for parameter in parameters:
@@ -463,7 +473,8 @@ def build_scheduler(config: Config, optimizer: torch.optim.Optimizer) -> torch.o
         UserError: it ends before the run does.
     """
     section = config.scheduler_cfg
-    scheduler: torch.optim.lr_scheduler.LRScheduler = SCHEDULERS[section.scheduler](optimizer, **section.keywords)
+    keywords = rates_of_groups(config, optimizer.param_groups)
+    scheduler: torch.optim.lr_scheduler.LRScheduler = SCHEDULERS[section.scheduler](optimizer, **keywords)
     steps, wanted = getattr(scheduler, "total_steps", None), config.trainer_cfg.total_iter
     if isinstance(steps, int) and steps < wanted:
         raise UserError(

@@ -31,6 +31,7 @@ from dygait.config.schema import (
     LossCfg,
     ModelCfg,
     OptimizerCfg,
+    ParamGroupCfg,
     ProtocolCfg,
     SchedulerCfg,
     SelectorCfg,
@@ -115,6 +116,7 @@ def document() -> str:
         "Any optimiser of `torch.optim` but LBFGS, whose step the loop cannot take. Its keywords are those of the "
         "class.\n",
         _extra_defaults("optimizer_cfg", OptimizerCfg, default["optimizer_cfg"]),
+        _section("optimizer_cfg.param_groups", ParamGroupCfg, {}, "A list of mappings."),
         _section("scheduler_cfg", SchedulerCfg, default["scheduler_cfg"]),
         "Any scheduler of `torch.optim.lr_scheduler` but ReduceLROnPlateau, which wants a metric. Its keywords are "
         "those of the class, counted in iterations.\n",

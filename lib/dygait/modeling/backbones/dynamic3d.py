@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -39,25 +40,34 @@ class DynamicStage(nn.Module):
     Args:
         in_channels: C_in.
         out_channels: C_out.
-        spatial_frames: how many frames the spatial branch sees, 1 or 3.
+        spatial_frames: how many frames the spatial branch sees, 1 or 3; 0: there is no such branch.
         norm: `none`, or `batch`: a BatchNorm on the global branch and one on the sum of the others, before each relu.
         form: `plain` computes what the formula says; `fast` the same with fewer products, and at inference with weights
             that are prepared once. Parameters are the same for both.
+        dynamic: False: the dynamic branch convolves the features themselves. For ablations: all weights and BatchNorms
+            stay, so that nothing but the subtraction is missing.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, spatial_frames: int, norm: Norm, form: Form = "fast"
+        self,
+        in_channels: int,
+        out_channels: int,
+        spatial_frames: int,
+        norm: Norm,
+        form: Form = "fast",
+        dynamic: bool = True,
     ) -> None:
         super().__init__()
-        spatial = (spatial_frames, 3, 3)
         self.conv_global = nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False)
         self.conv_dynamic = nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False)
-        self.conv_spatial = nn.Conv3d(
-            in_channels, out_channels, spatial, padding=(spatial_frames // 2, 1, 1), bias=False
-        )
+        self.conv_spatial: nn.Conv3d | None = None
+        if spatial_frames:
+            kernel, padding = (spatial_frames, 3, 3), (spatial_frames // 2, 1, 1)
+            self.conv_spatial = nn.Conv3d(in_channels, out_channels, kernel, padding=padding, bias=False)
         self.norm_global = FrameBatchNorm(out_channels) if norm == "batch" else None
         self.norm_local = FrameBatchNorm(out_channels) if norm == "batch" else None
         self.form = form
+        self.dynamic = dynamic
         self._prepared: tuple[object, _Weights] | None = None
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
@@ -82,22 +92,24 @@ class DynamicStage(nn.Module):
 
     def local_plain(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         """Return the sum of the dynamic and the spatial branch, as the formula says."""
-        moving = zero_padding(x - temporal_mean(x, lengths), lengths)
-        return self.conv_dynamic(moving) + self.conv_spatial(x)
+        moving = zero_padding(x - temporal_mean(x, lengths), lengths) if self.dynamic else x
+        local: torch.Tensor = self.conv_dynamic(moving)
+        return local if self.conv_spatial is None else local + self.conv_spatial(x)
 
     def _weights(self, by_winograd: bool, folded: bool = False) -> _Weights:
         """Return the fast form's weights; `folded`: with the BatchNorms in them, as they are in evaluation mode."""
-        whole, dynamic, spatial = self.conv_global.weight, self.conv_dynamic.weight, self.conv_spatial.weight
-        if spatial.shape[2] == 1:
-            spatial = F.pad(spatial, (0, 0, 0, 0, 1, 1))
-        local, shifts = dynamic + spatial, []
+        whole, dynamic = self.conv_global.weight, self.conv_dynamic.weight
+        local, shifts = dynamic, []
+        if self.conv_spatial is not None:
+            spatial = self.conv_spatial.weight
+            local = dynamic + (F.pad(spatial, (0, 0, 0, 0, 1, 1)) if spatial.shape[2] == 1 else spatial)
         if folded and self.norm_global is not None and self.norm_local is not None:
             factor, shift = self.norm_global.factor_and_shift()
             whole, shifts = whole * factor.view(-1, 1, 1, 1, 1), [shift]
             factor, shift = self.norm_local.factor_and_shift()
             local, dynamic = (w * factor.view(-1, 1, 1, 1, 1) for w in (local, dynamic))
             shifts.append(shift)
-        slices = dynamic.permute(2, 0, 1, 3, 4).flatten(0, 1)
+        slices = dynamic.permute(2, 0, 1, 3, 4).flatten(0, 1) if self.dynamic else None
         if by_winograd:
             whole, local = winograd.transformed(whole), winograd.transformed(local)
         return _Weights(by_winograd, whole, local, slices, *shifts)
@@ -123,7 +135,8 @@ class _Weights(NamedTuple):
         by_winograd: whether `whole` and `local` are filters' values at Winograd's points, or filters (O, C, 3, 3, 3).
         whole: the global branch's.
         local: the dynamic and the spatial branch's together.
-        slices: (3 O, C, 3, 3), the dynamic branch's, for the mean: what looks back, at the frame itself, and ahead.
+        slices: (3 O, C, 3, 3), the dynamic branch's, for the mean: what looks back, at the frame itself, and ahead;
+            None where no mean is subtracted.
         shift_whole: (O,), to be added, where there is a BatchNorm in the weights.
         shift_local: the same.
     """
@@ -131,13 +144,13 @@ class _Weights(NamedTuple):
     by_winograd: bool
     whole: torch.Tensor
     local: torch.Tensor
-    slices: torch.Tensor
+    slices: torch.Tensor | None
     shift_whole: torch.Tensor | None = None
     shift_local: torch.Tensor | None = None
 
     def to(self, dtype: torch.dtype) -> _Weights:
-        shifts = (None if shift is None else shift.to(dtype) for shift in (self.shift_whole, self.shift_local))
-        return _Weights(self.by_winograd, *(w.to(dtype) for w in (self.whole, self.local, self.slices)), *shifts)
+        rest = (None if w is None else w.to(dtype) for w in (self.slices, self.shift_whole, self.shift_local))
+        return _Weights(self.by_winograd, self.whole.to(dtype), self.local.to(dtype), *rest)
 
 
 def _branches(x: torch.Tensor, lengths: torch.Tensor | None, weights: _Weights) -> tuple[torch.Tensor, torch.Tensor]:
@@ -147,13 +160,18 @@ def _branches(x: torch.Tensor, lengths: torch.Tensor | None, weights: _Weights) 
     map per sequence, so convolving it takes three 2-D convolutions, one for each time slice of the weight. The slice
     that looks back sees nothing at the first frame, the one that looks ahead nothing at the last.
     """
+    # The mean's part takes the local shift with it, where there is one.
+    shift_local = weights.shift_local if weights.slices is None else None
     if weights.by_winograd:
         whole, local = winograd.convolutions(x, [weights.whole, weights.local])
-        if weights.shift_whole is not None:
-            whole.add_(weights.shift_whole.view(-1, 1, 1, 1))
+        for maps, shift in ((whole, weights.shift_whole), (local, shift_local)):
+            if shift is not None:
+                maps.add_(shift.view(-1, 1, 1, 1))
     else:
         whole = F.conv3d(x, weights.whole, weights.shift_whole, padding=1)
-        local = F.conv3d(x, weights.local, padding=1)
+        local = F.conv3d(x, weights.local, shift_local, padding=1)
+    if weights.slices is None:
+        return whole, local
     of_mean = F.conv2d(temporal_mean(x, lengths).squeeze(2), weights.slices, padding=1)
     back, here, ahead = of_mean.chunk(3, 1)
     if weights.shift_local is not None:
@@ -208,6 +226,8 @@ class DynamicAugmentation(nn.Module):
         norm: as in `DynamicStage`.
         form: as in `DynamicStage`.
         checkpointing: in training keep only the input, and compute the rest again in the backward pass.
+        dynamic: as in `DynamicStage`.
+        spatial: False: no stage has a spatial branch.
     """
 
     def __init__(
@@ -217,11 +237,13 @@ class DynamicAugmentation(nn.Module):
         norm: Norm = "none",
         form: Form = "fast",
         checkpointing: bool = False,
+        dynamic: bool = True,
+        spatial: bool = True,
     ) -> None:
         super().__init__()
         self.checkpointing = checkpointing
-        self.stage1 = DynamicStage(in_channels, out_channels, 1, norm, form)
-        self.stage2 = DynamicStage(out_channels, out_channels, 3, norm, form)
+        self.stage1 = DynamicStage(in_channels, out_channels, 1 if spatial else 0, norm, form, dynamic)
+        self.stage2 = DynamicStage(out_channels, out_channels, 3 if spatial else 0, norm, form, dynamic)
         self.shortcut = (
             nn.Identity() if in_channels == out_channels else nn.Conv3d(in_channels, out_channels, 1, bias=False)
         )
@@ -269,22 +291,33 @@ class DeepBackbone(nn.Module):
         norm: as in `DynamicStage`.
         form: as in `DynamicStage`.
         checkpointing: as in `DynamicAugmentation`.
+        dynamic: as in `DynamicStage`.
+        spatial: as in `DynamicAugmentation`.
     """
 
     depth = 4
     pools = 2
 
     def __init__(
-        self, channels: Sequence[int], norm: Norm = "none", form: Form = "fast", checkpointing: bool = False
+        self,
+        channels: Sequence[int],
+        norm: Norm = "none",
+        form: Form = "fast",
+        checkpointing: bool = False,
+        dynamic: bool = True,
+        spatial: bool = True,
     ) -> None:
         super().__init__()
         c0, c1, c2, c3 = channels
-        self.dam0 = DynamicAugmentation(1, c0, norm, form, checkpointing)
-        self.dam1 = DynamicAugmentation(c0, c1, norm, form, checkpointing)
+        dam = partial(
+            DynamicAugmentation, norm=norm, form=form, checkpointing=checkpointing, dynamic=dynamic, spatial=spatial
+        )
+        self.dam0 = dam(1, c0)
+        self.dam1 = dam(c0, c1)
         self.lta = LocalTemporalAggregation(c1)
-        self.dam2 = DynamicAugmentation(c1, c2, norm, form, checkpointing)
-        self.dam3 = DynamicAugmentation(c2, c3, norm, form, checkpointing)
-        self.dam4 = DynamicAugmentation(c3, c3, norm, form, checkpointing)
+        self.dam2 = dam(c1, c2)
+        self.dam3 = dam(c2, c3)
+        self.dam4 = dam(c3, c3)
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> Features:
         """Return (N, c3, S // 3, H // 4, W // 4) and its lengths for (N, 1, S, H, W), S at least 3."""
@@ -303,21 +336,32 @@ class ShallowBackbone(nn.Module):
         norm: as in `DynamicStage`; the first convolution has none.
         form: as in `DynamicStage`.
         checkpointing: as in `DynamicAugmentation`.
+        dynamic: as in `DynamicStage`.
+        spatial: as in `DynamicAugmentation`.
     """
 
     depth = 3
     pools = 1
 
     def __init__(
-        self, channels: Sequence[int], norm: Norm = "none", form: Form = "fast", checkpointing: bool = False
+        self,
+        channels: Sequence[int],
+        norm: Norm = "none",
+        form: Form = "fast",
+        checkpointing: bool = False,
+        dynamic: bool = True,
+        spatial: bool = True,
     ) -> None:
         super().__init__()
         c0, c1, c2 = channels
+        dam = partial(
+            DynamicAugmentation, norm=norm, form=form, checkpointing=checkpointing, dynamic=dynamic, spatial=spatial
+        )
         self.conv0 = nn.Conv3d(1, c0, 3, padding=1, bias=False)
         self.lta = LocalTemporalAggregation(c0)
-        self.dam0 = DynamicAugmentation(c0, c1, norm, form, checkpointing)
-        self.dam1 = DynamicAugmentation(c1, c2, norm, form, checkpointing)
-        self.dam2 = DynamicAugmentation(c2, c2, norm, form, checkpointing)
+        self.dam0 = dam(c0, c1)
+        self.dam1 = dam(c1, c2)
+        self.dam2 = dam(c2, c2)
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> Features:
         """Return (N, c2, S // 3, H // 2, W // 2) and its lengths for (N, 1, S, H, W), S at least 3."""

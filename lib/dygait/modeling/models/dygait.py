@@ -64,6 +64,9 @@ class DyGait(nn.Module):
         input_size: [H, W] of the silhouettes that will come, for which `bin_num` is checked.
         checkpointing: compute each DAM again in the backward pass instead of keeping what it made: less memory, about a
             third more time, the same gradients.
+        dynamic: for ablations. False: the dynamic branch of every DAM sees the features themselves, with no mean
+            subtracted: an equal-sized twin with the same parameters.
+        spatial: for ablations. False: the DAMs have no spatial branch, and so fewer parameters.
 
     Raises:
         UserError: the sizes do not fit together.
@@ -83,6 +86,8 @@ class DyGait(nn.Module):
         dam: Form = "fast",
         input_size: list[int] | None = None,
         checkpointing: bool = False,
+        dynamic: bool = True,
+        spatial: bool = True,
     ) -> None:
         super().__init__()
         found = self.problems(
@@ -94,7 +99,7 @@ class DyGait(nn.Module):
         bins = bin_num or _BINS[variant]
         width = channels[-1] if SeparateFCs is None else SeparateFCs["out_channels"]
         self.class_num = SeparateBNNecks["class_num"] if SeparateBNNecks is not None else class_num
-        self.backbone = _BACKBONES[variant](channels, norm, dam, checkpointing)
+        self.backbone = _BACKBONES[variant](channels, norm, dam, checkpointing, dynamic, spatial)
         self.pooling = GeMHorizontalPooling(bins)
         self.fcs = _separate_fcs(sum(bins), channels[-1], width)
         self.necks = None if SeparateBNNecks is None else _bn_necks(**SeparateBNNecks)
@@ -124,6 +129,8 @@ class DyGait(nn.Module):
         dam: str = "fast",
         input_size: list[int] | None = None,
         checkpointing: bool = False,
+        dynamic: bool = True,
+        spatial: bool = True,
     ) -> list[Problem]:
         """Return every reason why a network of these sizes cannot be built."""
         found = []
