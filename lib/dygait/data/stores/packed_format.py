@@ -54,11 +54,6 @@ def check_name(name: str, label: str) -> None:
     Raises:
         UserError: it is none.
     """
-    if (
-        not isinstance(name, str)
-        or not name
-        or name in (".", "..")
-        or any(c in "/\\\0" for c in name)
-        or not name.isprintable()
-    ):
+    plain = isinstance(name, str) and name not in ("", ".", "..") and name.isprintable()
+    if not plain or any(c in "/\\" for c in name):
         raise UserError(f"{label}: {name!r} cannot be the name of a file or folder")
