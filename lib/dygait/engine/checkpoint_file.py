@@ -40,6 +40,9 @@ _NAMES = re.compile(
     r"|torch\.nn\.parameter Parameter|torch\.serialization _get_layout"
 )
 
+_NEVER = {"EXT1", "EXT2", "EXT4", "INST", "NEWOBJ_EX", "OBJ", "PERSID", "STACK_GLOBAL"}
+"""Instructions that name what is called in other ways; PyTorch writes none of them."""
+
 
 def look_through(path: str | Path) -> None:
     """Refuse a file that is damaged, or that PyTorch had better not open.
@@ -102,6 +105,8 @@ def _look_through_pickle(file: IO[bytes]) -> None:
     start = file.tell()
     try:
         for code, argument, _ in pickletools.genops(file):
+            if code.name in _NEVER:
+                raise ValueError(f"its instruction {code.name} is none of weights and plain values (disallowed)")
             if code.name == "GLOBAL" and not _NAMES.fullmatch(str(argument)):
                 raise ValueError(f"it asks for {argument!r}, which is neither weights nor plain values (disallowed)")
             if file.tell() - start > _LARGEST_PICKLE:

@@ -15,8 +15,9 @@ from typing import Any
 from dygait.evaluation.evaluate import EvaluationResult
 from dygait.evaluation.openset import OpenSet
 from dygait.evaluation.verification import Verification
+from dygait.untrusted import printable
 
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULAS = ("=", "+", "-", "@")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _GAP = "  "
 _BLANK = "-"
@@ -113,6 +114,7 @@ def to_csv(result: EvaluationResult) -> str:
 
 def cell(name: str) -> str:
     """Return a name as a spreadsheet may have it: one that would be a formula there gets an apostrophe before it."""
+    name = printable(name).replace("\n", "\\n")  # a line's end of either kind would end the row
     return f"'{name}" if name.startswith(_FORMULAS) and not _NUMBER.fullmatch(name) else name
 
 
