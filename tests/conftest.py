@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from dygait.machine import peak_memory
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
@@ -33,6 +35,14 @@ def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test behaves the same whether or not the suite itself was started by a launcher."""
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def bounded() -> Iterator[None]:
+    """The memory of this process does not grow by more than a quarter of a GiB in a test."""
+    before = peak_memory()
+    yield
+    assert peak_memory() - before < 2**28
 
 
 def blob_walk(frames: int, size: tuple[int, int], width: float, rng: np.random.Generator) -> np.ndarray:

@@ -14,6 +14,7 @@ from functools import partial
 
 import dygait
 from dygait.errors import Interrupted, LocalError, UserError
+from dygait.untrusted import printable
 
 _BAD_INPUT = 2
 _TO_BE_RESUMED = 75  # sysexits.h's EX_TEMPFAIL: try again
@@ -102,7 +103,7 @@ def _is_main() -> bool:
 
 def _warn(message: str) -> None:
     if _is_main():
-        print(f"dygait: warning: {message}", file=sys.stderr)
+        print(printable(f"dygait: warning: {message}"), file=sys.stderr)
 
 
 def _guarded(work: Callable[[], int]) -> int:
@@ -112,7 +113,7 @@ def _guarded(work: Callable[[], int]) -> int:
     except UserError as error:
         if _is_main() or isinstance(error, LocalError):
             sys.stdout.flush()
-            print(f"dygait: error: {error}", file=sys.stderr, flush=True)
+            print(printable(f"dygait: error: {error}"), file=sys.stderr, flush=True)
         else:
             # Rank 0 has met the same mistake. A launcher ends all processes when the first one ends: let it be the one
             # that speaks.

@@ -67,7 +67,9 @@ def parameters_of(target: Callable[..., Any], skip: Iterable[str] = ()) -> type[
             continue
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[name] = (hints.get(name, Any), default)
-    config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True, protected_namespaces=())
+    config = ConfigDict(
+        extra="forbid", strict=True, arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False
+    )
     return create_model(getattr(target, "__name__", "parameters"), __config__=config, **fields)
 
 

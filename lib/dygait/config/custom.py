@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,11 @@ def beside(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     named = content.get(KEY)
     if not isinstance(named, list):  # absent, or for the schema to refuse
         return dict(content)
-    return {**content, KEY: [str((folder / n).resolve()) if isinstance(n, str) else n for n in named]}
+    return {**content, KEY: [os.path.realpath(folder / n) if _is_path(n) else n for n in named]}
+
+
+def _is_path(name: Any) -> bool:
+    return isinstance(name, str) and "\0" not in name
 
 
 def run_file(path: Path) -> None:
@@ -32,7 +37,8 @@ def run_file(path: Path) -> None:
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)
-    if not path.is_file() or spec is None or spec.loader is None:
+    # A name that is too long is no file either, and no error of the system's.
+    if not os.path.isfile(path) or spec is None or spec.loader is None:  # noqa: PTH113
         raise UserError(f"{KEY}: {path} is no Python file; paths are relative to the YAML file that names them")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # pickle and dataclasses look for it there

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from dygait import untrusted
 from dygait.config import custom
 from dygait.config.foreign import translate
 from dygait.config.schema import Config
@@ -20,6 +21,11 @@ Check = Callable[[Mapping[str, Any]], list[Problem]]
 
 # Sections in which naming another component starts afresh: a momentum of the default SGD must not leak into Adam.
 _AFRESH = {"optimizer_cfg": "solver", "scheduler_cfg": "scheduler"}
+
+_LARGEST_FILE = 2**20
+_MOST_VALUES = 100_000
+_MOST_BASES = 20
+"""Far more than any experiment needs."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -51,18 +57,54 @@ def configs_folder() -> Path:
     raise AssertionError("configs/default.yaml is not beside the package")
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read one YAML file that holds a mapping."""
+def _parse(text: str) -> Any:
+    """Return what YAML text says, in plain values.
+
+    Raises:
+        ValueError: it is no YAML, or its anchors unfold to more than a configuration can need.
+    """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        untrusted.check_unfolding(node, _inside, _MOST_VALUES)
+        return loader.construct_document(node)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    except (TypeError, LookupError, AttributeError, ArithmeticError) as error:  # a value that its own tag cannot be
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def _inside(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    if isinstance(node, yaml.ScalarNode):
+        node.value.encode()  # half of a surrogate pair can be written to no file
+        return []
+    return list(node.value)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML file that holds a mapping.
+
+    Raises:
+        UserError: it cannot be read, or holds none.
+    """
+    try:
+        text = untrusted.read_bytes(path, _LARGEST_FILE).decode()
     except FileNotFoundError:
         shipped = configs_folder() / path.name
         hint = f"; there is {shipped}" if shipped.is_file() else ""
         raise UserError(f"no such configuration file: {path}{hint}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"the configuration file {path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    try:
+        content = _parse(text)
+    except ValueError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no mapping of sections (data_cfg, model_cfg, ...)")
     return content
@@ -105,9 +147,9 @@ def parse_override(text: str) -> dict[str, Any]:
     if not separator or not all(keys):
         raise UserError(f"--set {text}: write section.key=value")
     try:
-        result: Any = yaml.load(value, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {text}: the value is not valid YAML: {' '.join(str(error).split())}") from None
+        result = _parse(value)
+    except ValueError as error:
+        raise UserError(f"--set {text}: the value is not valid YAML: {error}") from None
     for key in reversed(keys):
         result = {key: result}
     return result
@@ -118,12 +160,14 @@ def read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[str, 
     resolved = path.resolve()
     if resolved in seen:
         raise UserError(f"{path}: its `base` leads back to itself")
+    if len(seen) == _MOST_BASES:
+        raise UserError(f"{path}: more than {_MOST_BASES} files name each other by `base`")
     content = read_yaml(path)
     content = custom.beside(content, resolved.parent)
     base = content.pop("base", None)
     if base is None:
         return [(str(path), content)]
-    if not isinstance(base, str):
+    if not isinstance(base, str) or "\0" in base:
         raise UserError(f"{path}: base must be the path of another YAML file")
     return [*read_with_bases(path.parent / base, (*seen, resolved)), (str(path), content)]
 

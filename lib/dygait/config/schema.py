@@ -22,17 +22,20 @@ SampleType = Literal[
 
 HalfPrecision = bool | Literal["auto"]
 
+_LONGEST_NAME = 200
+"""Bytes; file systems take 255, and checkpoints bear the iteration too."""
+
 
 class Section(BaseModel):
     """A mapping whose keys are all known."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class Component(BaseModel):
     """A mapping that names a component and carries its keywords."""
 
-    model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=())
+    model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=(), allow_inf_nan=False)
 
     @property
     def keywords(self) -> dict[str, Any]:
@@ -77,6 +80,11 @@ class DataCfg(Section):
         description="What a sequence that cannot be read does. Every one in use is read once before the run begins: "
         "`stop` names them and ends the run, `skip` leaves them out and counts them.",
     )
+
+    @model_validator(mode="after")
+    def _name_is_a_name(self) -> DataCfg:
+        check_name("dataset_name", self.dataset_name)
+        return self
 
     @model_validator(mode="after")
     def _as_many_partitions(self) -> DataCfg:
@@ -295,7 +303,7 @@ class TrainerCfg(Section):
     transform: TransformCfg | list[TransformCfg] = Field(
         default_factory=TransformCfg, description="The input's transform, or a list to apply in turn."
     )
-    seed: int = Field(0, ge=0, description="Seed of initialisation, sampling and augmentation.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of initialisation, sampling and augmentation.")
     deterministic: bool = Field(
         False,
         description="Bit for bit the same run on the same hardware: deterministic algorithms only, which can be "
@@ -317,7 +325,7 @@ class TrainerCfg(Section):
 
     @model_validator(mode="after")
     def _name_is_a_name(self) -> TrainerCfg:
-        check_name(self.save_name)
+        check_name("save_name", self.save_name)
         return self
 
     @model_validator(mode="after")
@@ -478,7 +486,7 @@ class EvaluatorCfg(Section):
 
     @model_validator(mode="after")
     def _name_is_a_name(self) -> EvaluatorCfg:
-        check_name(self.save_name)
+        check_name("save_name", self.save_name)
         return self
 
     @model_validator(mode="after")
@@ -522,7 +530,9 @@ class Config(Section):
         return self.model_dump()
 
 
-def check_name(name: str) -> None:
-    """Refuse a run name that would leave its folder."""
-    if "/" in name or "\\" in name or name in (".", ".."):
-        raise ValueError("save_name is one folder's name, without slashes")
+def check_name(key: str, name: str) -> None:
+    """Refuse a part of a run's path that would leave its folder, or that no folder can be called."""
+    if not name or "/" in name or "\\" in name or name in (".", ".."):
+        raise ValueError(f"{key} is one folder's name, without slashes")
+    if not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
+        raise ValueError(f"{key} is the name of a folder: printable, and no longer than {_LONGEST_NAME} bytes")

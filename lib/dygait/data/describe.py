@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -77,8 +79,12 @@ def save_contact_sheet(store: Store, path: Path, rows: int = 12, columns: int = 
     widest = max(strip.shape[1] for strip in strips)
     padded = [cv2.copyMakeBorder(s, 0, 0, 0, widest - s.shape[1], cv2.BORDER_CONSTANT, value=60) for s in strips]
     ok, encoded = cv2.imencode(".png", np.vstack(padded))
+    assert ok
+    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        assert ok
-        path.write_bytes(encoded.tobytes())
+        part.write_bytes(encoded.tobytes())
+        part.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise UserError(f"{path} cannot be written: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ import numpy as np
 
 from dygait.data.stores import PackedStore, PackedWriter, PickleTree, is_store, load_tree
 from dygait.data.stores.base import Progress
-from dygait.data.stores.packed_writer import check_name
 from dygait.data.stores.pickles import parse_pickle, read_bytes
 from dygait.errors import UserError
 
@@ -47,6 +47,16 @@ def pack(source: str | Path, target: str | Path, skip_bad: bool = False, progres
     Raises:
         UserError: source or target cannot be used, or a pickle cannot be read. What was packed till then stays packed.
     """
+    try:
+        return _pack(source, target, skip_bad, progress)
+    except OSError as error:
+        raise UserError(
+            f"{target} cannot be written: {error}; make room, or choose another folder, and run the same command: what "
+            "was packed till the last commit is kept"
+        ) from None
+
+
+def _pack(source: str | Path, target: str | Path, skip_bad: bool, progress: Progress) -> Packed:
     tree = load_tree(source)
     written, kept, refused = 0, 0, []
     with PackedWriter(target, f"pickle tree {tree.fingerprint}") as writer:
@@ -93,10 +103,8 @@ def unpack(source: str | Path, target: str | Path, progress: Progress = _silent)
     store, written = PackedStore(source), 0
     for row in progress(range(len(store.rows)), len(store.rows)):
         path = store.path(row)
-        for part in path:
-            check_name(part, store.label(row))
         file = Path(target, *path)
-        if file.exists():
+        if os.path.exists(file):  # noqa: PTH110 - a name that is too long is not there
             continue
         if store.rows[row]["envelope_size"]:
             content = store.original(row)
@@ -107,8 +115,11 @@ def unpack(source: str | Path, target: str | Path, progress: Progress = _silent)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             part_file = file.with_name(f"{file.name}.part")
-            part_file.write_bytes(content)
-            part_file.replace(file)
+            try:
+                part_file.write_bytes(content)
+                part_file.replace(file)
+            finally:
+                part_file.unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"{file} cannot be written: {error}; what was written till now is whole") from None
         written += 1

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
+from dygait import untrusted
 from dygait.errors import UserError
 
 
@@ -59,7 +58,7 @@ def load_partition(spec: str | None, dataset_name: str) -> Partition:
             f"(built in: {', '.join(RULES)})"
         )
     try:
-        content = json.loads(Path(spec).read_text(encoding="utf-8"))
+        content = untrusted.parse_json(untrusted.read_bytes(spec))
     except FileNotFoundError:
         hint = f"; leave it out: the rule of {dataset_name} is built in" if dataset_name in RULES else ""
         raise UserError(f"data_cfg.dataset_partition: no such file: {spec}{hint}") from None
@@ -70,7 +69,7 @@ def load_partition(spec: str | None, dataset_name: str) -> Partition:
     sets: dict[str, tuple[str, ...]] = {}
     for key in ("TRAIN_SET", "TEST_SET", "PROBE_SET"):
         values = content.get(key, [])
-        if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+        if not isinstance(values, list) or not all(isinstance(v, str) and v for v in values):
             raise UserError(f"data_cfg.dataset_partition: {key} in {spec} must be a list of strings")
         sets[key] = tuple(values)
     both = set(sets["TRAIN_SET"]) & set(sets["TEST_SET"])

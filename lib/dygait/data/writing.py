@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from dygait.data.stores import PackedWriter
+from dygait.data.stores.packed_format import check_name
 
 
 class SequenceWriter(Protocol):
@@ -29,6 +30,7 @@ class SequenceWriter(Protocol):
             frames: uint8 (S, H, W), S at least 1.
 
         Raises:
+            UserError: a name that could lead out of its folder.
             OSError: it could not be written; nothing of it is to be seen.
         """
 
@@ -54,11 +56,14 @@ class PickleTreeWriter:
         """Write one sequence, uint8 (S, H, W), in place of a former one of that name.
 
         Raises:
+            UserError: a name that could lead out of its folder.
             OSError: it could not be written; nothing of it is to be seen.
         """
         assert frames.dtype == np.uint8
         assert frames.ndim == 3
         path = self._path(id, type, view)
+        for name in (id, type, view):
+            check_name(name, str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         try:
@@ -93,6 +98,7 @@ class PackedStoreWriter:
         """Write one sequence, uint8 (S, H, W), in place of a former one of that name.
 
         Raises:
+            UserError: a name that could lead out of its folder.
             OSError: it could not be written; nothing of it is to be seen.
         """
         self._writer.write(id, type, view, frames, replace=True)

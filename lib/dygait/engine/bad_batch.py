@@ -17,6 +17,7 @@ from dygait.engine import build, checkpoint
 from dygait.engine.run import RunFolder
 from dygait.errors import LocalError, UserError
 from dygait.losses import LossAggregator
+from dygait.modeling import MODELS
 
 
 @contextlib.contextmanager
@@ -77,12 +78,29 @@ def diagnose(state: Mapping[str, Any], source: str) -> list[str]:
         source: its name, for messages.
 
     Raises:
-        UserError: something is missing in it.
+        UserError: something is missing in it, or does not fit.
     """
+    try:
+        return _diagnose(state, source)
+    except UserError:
+        raise
+    except Exception as error:  # the file can say anything
+        raise UserError(
+            f"{source} cannot be computed again: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        ) from None
+
+
+def _diagnose(state: Mapping[str, Any], source: str) -> list[str]:
     missing = {"silhouettes", "others", "labels", "names", "divisors", "config"} - state.keys()
     if missing:
         raise UserError(f"{source} is no saved batch: it has no {', '.join(sorted(missing))}")
     config = Config.model_validate(state["config"])
+    for file in config.custom_imports if config.model_cfg.model not in MODELS else []:
+        # Whoever made the file would choose what is run.
+        raise UserError(
+            f"{source}: its model {config.model_cfg.model} is not built in, and the code that it names ({file}) is not "
+            f"run; name that file yourself with --custom-import"
+        )
     network = build.build_network(config, torch.device("cpu"))
     checkpoint.load_state(network, state["model"], source)
     lines = [f"iteration {state['iteration']}, {len(state['names'])} sequences:"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dygait.engine import checkpoint_file
 from dygait.engine.opengait import in_our_names
 from dygait.errors import UserError
 
@@ -99,13 +98,6 @@ def damage_of(path: Path) -> str | None:
     lacks its directory. What the checksums do not cover, the names of entries, shows when it is opened.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-    except (OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        return str(error) or type(error).__name__
-    if broken is not None:
-        return f"{broken} does not have its checksum"
-    try:
         read_checkpoint(path, mapped=True)
     except UserError as error:
         return str(error)
@@ -148,7 +140,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
-    """Read a checkpoint to the CPU; nothing in the file is run (`weights_only`).
+    """Read a checkpoint to the CPU, its checksums compared; nothing in the file is run, see `checkpoint_file`.
 
     Args:
         path: the file.
@@ -157,17 +149,21 @@ def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
     Raises:
         UserError: there is no such file, it is damaged, it asks for code to be run, or it holds no model.
     """
+    path = str(path)
     try:
+        checkpoint_file.look_through(path)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        checkpoint_file.check_content(state)
     except FileNotFoundError:
         raise UserError(f"no such checkpoint: {path}") from None
     except OSError as error:
         raise UserError(f"the checkpoint {path} cannot be read: {error}") from None
     except Exception as error:  # a damaged or hostile stream can raise anything
-        reason = next((line for line in str(error).splitlines() if "Unsupported" in line or "disallowed" in line), "")
+        said = str(error) if type(error) is ValueError else ""
+        reason = next((line for line in str(error).splitlines() if "Unsupported" in line or "disallowed" in line), said)
         raise UserError(
             f"the checkpoint {path} is refused: it is damaged, or holds more than weights and plain values "
-            f"({reason.strip() or type(error).__name__})"
+            f"({' '.join(reason.split())[:300] or type(error).__name__})"
         ) from None
     for key in ("model", "ema") if isinstance(state, dict) and state.get("ema") is not None else ("model",):
         weights = state.get(key) if isinstance(state, dict) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -33,8 +34,14 @@ def main(arguments: argparse.Namespace) -> int:
     from dygait.engine import build, checkpoint
     from dygait.engine.opengait import in_opengait_names, opengait_names
     from dygait.errors import UserError
+    from dygait.untrusted import printable
 
-    config = load_config(arguments.cfgs, arguments.set, [partial(build.component_problems, phase="train")])
+    config = load_config(
+        arguments.cfgs,
+        arguments.set,
+        [partial(build.component_problems, phase="train")],
+        lambda said: print(printable(f"dygait: warning: {said}"), file=sys.stderr),
+    )
     target = Path(arguments.target)
     if target.exists():
         raise UserError(f"{target} exists; name another file, or remove it")
@@ -48,7 +55,11 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError(f"the checkpoint {arguments.source} does not fit the model of {arguments.cfgs}: {report}")
     if arguments.to == "opengait":
         weights = in_opengait_names(model, weights)
-    checkpoint.save_checkpoint(target, {"model": weights, "iteration": int(state.get("iteration", 0))})
+    iteration = state.get("iteration")
+    try:
+        checkpoint.save_checkpoint(target, {"model": weights, "iteration": iteration if type(iteration) is int else 0})
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error}; make room, or name another file") from None
     whose = "OpenGait's" if arguments.to == "opengait" else "our"
     print(f"wrote {len(weights)} tensors to {target}, under {whose} names")
     return 0

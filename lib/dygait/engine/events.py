@@ -14,8 +14,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from dygait import distributed
+from dygait import distributed, untrusted
 from dygait.engine.run import RunFolder, write_atomically
+from dygait.errors import UserError
 
 EVENTS = "events.jsonl"
 STATE = "state.json"
@@ -42,7 +43,9 @@ def add_event(folder: RunFolder, kind: str, **facts: Any) -> None:
         file.write(line)
 
 
-def write_state(folder: RunFolder, phase: str, iteration: int, total: int, speed: float | None = None) -> None:
+def write_state(
+    folder: RunFolder, phase: str, iteration: int, total: int, speed: float | None = None, **facts: Any
+) -> None:
     """Write down how far a run is; on ranks other than 0 it does nothing.
 
     Args:
@@ -51,6 +54,7 @@ def write_state(folder: RunFolder, phase: str, iteration: int, total: int, speed
         iteration: iterations done.
         total: iterations of the whole run.
         speed: iterations a second.
+        facts: plain values.
     """
     if not distributed.is_main():
         return
@@ -62,6 +66,7 @@ def write_state(folder: RunFolder, phase: str, iteration: int, total: int, speed
         "time": now(),
         "host": socket.gethostname(),
         "process": os.getpid(),
+        **facts,
     }
     write_atomically(folder.logs / STATE, json.dumps(state) + "\n")
 
@@ -72,14 +77,22 @@ def read_events(logs: Path) -> list[dict[str, Any]]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the mappings of a file of JSON lines; a line that is none, as a crash leaves it, is left out."""
+    """Return the mappings of a file of JSON lines; a line that is none, as a crash leaves it, is left out.
+
+    Raises:
+        UserError: the file cannot be read, or is beyond all bounds.
+    """
     if not path.is_file():
         return []
     found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    try:
+        lines = untrusted.read_bytes(path).decode(errors="replace").splitlines()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    for line in lines:
         try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
+            entry = untrusted.parse_json(line)
+        except ValueError:
             continue
         if isinstance(entry, dict):
             found.append(entry)

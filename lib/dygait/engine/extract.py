@@ -27,6 +27,7 @@ from dygait.config.schema import HalfPrecision
 from dygait.data import Batch, InferenceSampler, batches
 from dygait.data.stores.locks import lock
 from dygait.engine import build
+from dygait.engine.bad_batch import is_out_of_memory
 from dygait.engine.monitor import duration, log, progress_bar
 from dygait.engine.precision import half_precision
 from dygait.errors import LocalError, UserError
@@ -85,11 +86,13 @@ def embed(model: nn.Module, batch: Batch, divisors: Sequence[float], device: tor
     try:
         with half_precision(device, settings.float16):
             features = model(inputs, batch.lengths).inference
-    except torch.cuda.OutOfMemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise LocalError(
             f"the memory of {device} does not hold a batch of {len(batch.sequences)} sequences, padded to "
             f"{batch.silhouettes.shape[1]} frames; lower evaluator_cfg.sampler.frames_budget, or cut long sequences "
-            f"with frames_all_limit ({str(error).splitlines()[0]})"
+            f"with frames_all_limit ({next(iter(str(error).splitlines()), 'no memory')})"
         ) from None
     frames = batch.silhouettes.shape[1]
     lengths = torch.full((len(batch.sequences),), frames) if batch.lengths is None else batch.lengths

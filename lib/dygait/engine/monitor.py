@@ -22,6 +22,8 @@ from dygait import distributed
 from dygait.config import Config
 from dygait.engine.events import write_state
 from dygait.engine.run import RunFolder, write_atomically
+from dygait.machine import peak_memory
+from dygait.untrusted import printable
 
 T = TypeVar("T")
 
@@ -32,7 +34,7 @@ class _TqdmHandler(logging.StreamHandler):
     """Log lines that do not tear a bar apart."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stdout)
+        tqdm.write(printable(self.format(record)), file=sys.stdout)
         sys.stdout.flush()
 
 
@@ -136,7 +138,11 @@ class Monitor:
         with self.scalars.open("a", encoding="utf-8") as file:
             finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
             file.write(json.dumps({"iteration": iteration, **finite}) + "\n")
-        write_state(self.folder, "training", iteration, self.total, speed)
+        write_state(
+            self.folder, "training", iteration, self.total, speed,
+            sequences_per_second=speed * self.sequences, memory=peak_memory(),
+            gpu_memory=torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0,
+        )  # fmt: skip
         shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         log.info(
             "iteration %d/%d: %s; %.2f it/s, %.0f sequences/s, %s left",

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import getpass
 import json
 import multiprocessing
 import os
@@ -33,6 +34,7 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
+from dygait import untrusted
 from dygait.data.partition import RULES, Partition, coverage, load_partition
 from dygait.data.stores.locks import lock
 from dygait.data.writing import PackedStoreWriter, PickleTreeWriter, SequenceWriter
@@ -75,7 +77,7 @@ def main(arguments: argparse.Namespace) -> int:
         arguments.input,
         arguments.output,
         format=arguments.format,
-        password=arguments.password or os.environ.get(PASSWORD) or None,
+        password=_password(arguments.password),
         workers=arguments.workers,
         height=arguments.height,
         partition=arguments.partition,
@@ -90,6 +92,20 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         print(f"report: {arguments.output / 'prepare_report.txt'}")
     return LOST if report["lost"] else 0
+
+
+def _password(given: str | bool | None) -> str | None:
+    """Return the password of archives: as given, asked for, or from the environment.
+
+    Raises:
+        UserError: nobody answers.
+    """
+    if given is not True:
+        return given or os.environ.get(PASSWORD) or None
+    try:
+        return getpass.getpass("password of the archives: ")
+    except EOFError:
+        raise UserError(f"--password: nobody is there to be asked; set {PASSWORD}") from None
 
 
 def prepare(
@@ -334,7 +350,7 @@ def _claim(output: Path, ours: dict[str, Any]) -> None:
     if path.exists():
         theirs: Any = None
         with contextlib.suppress(ValueError):
-            theirs = json.loads(path.read_text(encoding="utf-8"))
+            theirs = untrusted.parse_json(untrusted.read_bytes(path))
         journal = output / JOURNAL
         if theirs != ours and journal.exists() and journal.stat().st_size:
             changed = [key for key in ours if not isinstance(theirs, dict) or theirs.get(key) != ours[key]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +73,12 @@ def run_folder(output: str | Path, config: Config, save_name: str) -> RunFolder:
 def write_atomically(path: Path, text: str) -> None:
     """Write a small text file whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        # A folder's name need not be Unicode, and what stands for it cannot be encoded.
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def git_state() -> dict[str, Any]:
@@ -90,8 +96,31 @@ def git_state() -> dict[str, Any]:
     return {"commit": commit, "changed": bool(changed)}
 
 
+_PACKAGES = ("numpy", "pydantic", "opencv-python-headless", "scikit-learn", "tensorboard")
+_VARIABLES = (
+    "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "DYGAIT_ALLOCATOR", "MKL_NUM_THREADS", "NVIDIA_TF32_OVERRIDE",
+    "OMP_NUM_THREADS", "SLURM_JOB_ID",
+)  # fmt: skip
+"""What of the environment can change a result or a speed, by name: other variables may be secrets."""
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _digest(file: Path) -> str | None:
+    """Return the SHA-256 of a file of code that was run; None where it is gone."""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
 def record(folder: RunFolder, phase: str, config: Config, device: torch.device, data: dict[str, Any]) -> None:
-    """Write down what this run is: resolved configuration, versions, git commit, data fingerprint, command."""
+    """Write down what this run is: resolved configuration, versions, git commit, data fingerprint, code, command."""
     save_config(config, folder.logs / f"config_{phase}.yaml")
     entry = {
         "phase": phase,
@@ -102,6 +131,13 @@ def record(folder: RunFolder, phase: str, config: Config, device: torch.device, 
         "data": data,
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if device.type == "cuda" else None,
+        "system": platform.platform(),
+        "host": platform.node(),
+        "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        "code": {file: _digest(Path(file)) for file in config.custom_imports},
         "machine": platform.machine(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),

@@ -92,13 +92,14 @@ def main(args: argparse.Namespace) -> int:
 
 def protocol_of(asked: str | None, origin: Mapping[str, Any], features: Path) -> Protocol:
     """Return the protocol of a name, or of a file; left out, that of the configuration the features came from."""
+    from dygait import untrusted
     from dygait.config.load import read_yaml
     from dygait.errors import UserError
     from dygait.evaluation import PROTOCOLS, declared_protocol, resolve_protocol
 
     if asked is not None and asked.endswith((".yaml", ".yml")):
         return declared_protocol(read_yaml(Path(asked)), asked)
-    own = origin.get("config", {}).get("evaluator_cfg", {}).get("protocol")
+    own = untrusted.at(origin, "config", "evaluator_cfg", "protocol")
     if asked is None and own is not None:
         return declared_protocol(own, f"{features}: the protocol")
     name = asked or origin.get("protocol")

@@ -13,6 +13,7 @@ from torch import nn
 from dygait import distributed
 from dygait.config import Config
 from dygait.engine import build, checkpoint
+from dygait.engine.events import add_event
 from dygait.engine.extract import extract
 from dygait.engine.monitor import duration, log, report_results, start_logging
 from dygait.engine.precision import settled, warn_if_slow
@@ -102,6 +103,10 @@ def test_model(
         start = time.perf_counter()
         result = _score(config, data, features, device, folder, iteration)
         log.info("scored in %s", duration(time.perf_counter() - start))
+        if result is not None:
+            first = result.measures[0]
+            headlines = {group: float(values[first]) for group, values in result.percentages.items()}
+            add_event(folder, "tested", iteration=iteration, protocol=result.protocol, results=headlines)
         _tidy(folder, target, config.evaluator_cfg.keep_features)
     distributed.barrier()
     return result

@@ -25,7 +25,7 @@ def declared_protocol(declaration: Mapping[str, Any] | ProtocolCfg, where: str =
     """
     if not isinstance(declaration, ProtocolCfg):
         try:
-            declaration = ProtocolCfg.model_validate(dict(declaration))
+            declaration = ProtocolCfg.model_validate(declaration)
         except ValidationError as error:
             problems = validation_problems(error, lambda path: nested_keys(ProtocolCfg, path))
             lines = dict.fromkeys(f"{where}: {'.'.join((*p.path, ''))[:-1] or 'it'}: {p.message}" for p in problems)

@@ -19,6 +19,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from dygait import untrusted
 from dygait.errors import UserError
 
 _ARRAY = "features.npy"
@@ -28,6 +29,13 @@ _FORMAT = "dygait-features"
 _VERSION = 2
 _COLUMNS = ("ids", "types", "views")
 _CHUNK = 2**26
+_LARGEST_NAMES = 2**32
+_MOST_VALUES = 10**7
+_ORIGIN: dict[str, type] = {
+    "checkpoint": str, "iteration": int, "dataset": str, "fingerprint": str, "protocol": str, "metric": str,
+    "config": dict, "probes": list,
+}  # fmt: skip
+"""What features say of their origin, where they say it, and in which type."""
 
 UNFINISHED = "unfinished"
 """The folder inside, in which an extraction keeps what it has."""
@@ -238,7 +246,7 @@ def tell_origin(folder: Path, saved: SavedFeatures, origin: Mapping[str, Any]) -
     """
     content = {name: getattr(saved, name) for name in (*_COLUMNS, "lengths")}
     try:
-        sums = json.loads((folder / _NAMES).read_text(encoding="utf-8"))["checksums"]
+        sums = untrusted.parse_json(untrusted.read_bytes(folder / _NAMES, _LARGEST_NAMES))["checksums"]
         _write_names(folder, {**content, "origin": dict(origin)}, sums)
     except OSError as error:
         raise cannot_write(folder, error) from None
@@ -267,7 +275,7 @@ def load_features(folder: str | Path) -> SavedFeatures:
         why = "an extraction into it was interrupted" if begun else "no features are there"
         raise UserError(f"{folder}: {why}; make them with `dygait extract`")
     try:
-        names = json.loads((folder / _NAMES).read_text(encoding="utf-8"))
+        names = untrusted.parse_json(untrusted.read_bytes(folder / _NAMES, _LARGEST_NAMES))
         found = names["format"], names["version"]
     except Exception as error:  # a damaged file can raise anything
         raise _damaged(folder, error) from None
@@ -281,6 +289,9 @@ def load_features(folder: str | Path) -> SavedFeatures:
         content = {name: names[name] for name in (*_COLUMNS, "lengths", "origin")}
         if checksum_of_json(content) != sums[_NAMES]:
             raise ValueError(f"{_NAMES} does not have the checksum of what was written")
+        _check_content(content)
+        if not {_ARRAY, _NAMES} <= sums.keys() <= {_ARRAY, _IMAGES, _NAMES}:
+            raise ValueError(f"{_NAMES} names other files: {sorted(sums)}")
         arrays = {name: np.load(folder / name, mmap_mode="c", allow_pickle=False) for name in sums if name != _NAMES}
         features, gei = arrays[_ARRAY], arrays.get(_IMAGES)
         if features.ndim != 3 or features.dtype not in (np.float16, np.float32):
@@ -296,6 +307,24 @@ def load_features(folder: str | Path) -> SavedFeatures:
     except Exception as error:  # a damaged header can raise anything
         raise _damaged(folder, error) from None
     return SavedFeatures(features, **content, gei=gei)
+
+
+def _check_content(content: Mapping[str, Any]) -> None:
+    """Names must be names, and what is said of the origin must be of the form that its readers expect."""
+    for name in _COLUMNS:
+        if type(content[name]) is not list or not all(type(one) is str for one in content[name]):
+            raise ValueError(f"{_NAMES} has no usable {name}")
+    if type(content["lengths"]) is not list or not all(type(n) is int and 0 < n < 2**31 for n in content["lengths"]):
+        raise ValueError(f"{_NAMES} has no usable lengths")
+    origin = content["origin"]
+    untrusted.check_unfolding(origin, untrusted.parts_of, _MOST_VALUES)
+    if type(origin) is not dict:
+        raise ValueError(f"{_NAMES} has no usable origin")
+    for name, kind in _ORIGIN.items():
+        if type(origin.get(name)) not in (kind, type(None)):
+            raise ValueError(f"{_NAMES} has no usable {name} of the origin")
+    if not all(type(one) is str for one in origin.get("probes") or []):
+        raise ValueError(f"{_NAMES} has no usable probes of the origin")
 
 
 def _damaged(folder: Path, error: Exception) -> UserError:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,10 @@ from typing import Any
 from dygait.evaluation.evaluate import EvaluationResult
 from dygait.evaluation.openset import OpenSet
 from dygait.evaluation.verification import Verification
+from dygait.untrusted import printable
 
+_FORMULAS = ("=", "+", "-", "@")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _GAP = "  "
 _BLANK = "-"
 
@@ -103,8 +107,15 @@ def to_csv(result: EvaluationResult) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["protocol", "metric", "group", "view", "measure", "percent"])
     for group, measure, view, value in _cells(result):
-        writer.writerow([result.protocol, result.metric, group, view, measure, repr(value)])
+        names = map(cell, (result.protocol, result.metric, group, view, measure))
+        writer.writerow([*names, repr(value)])
     return buffer.getvalue()
+
+
+def cell(name: str) -> str:
+    """Return a name as a spreadsheet may have it: one that would be a formula there gets an apostrophe before it."""
+    name = printable(name).replace("\n", "\\n")  # a line's end of either kind would end the row
+    return f"'{name}" if name.startswith(_FORMULAS) and not _NUMBER.fullmatch(name) else name
 
 
 def _cells(result: EvaluationResult) -> Iterator[tuple[str, str, str, float]]:

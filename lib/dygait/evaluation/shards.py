@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from dygait import untrusted
 from dygait.errors import UserError
 from dygait.evaluation.features import Rows, cannot_write, checksum_of_array, checksum_of_json, write_synced
 
@@ -65,7 +66,7 @@ class Shards:
         """
         path = self._folder / f"{name}.json"
         try:
-            head = json.loads(path.read_text(encoding="utf-8"))
+            head = untrusted.parse_json(untrusted.read_bytes(path))
             if head["key"] != self._key:
                 raise UserError(f"{path} belongs to another extraction")
             checksum = head.pop("checksum")

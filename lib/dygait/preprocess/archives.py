@@ -13,6 +13,7 @@ import lzma
 import os
 import re
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -31,7 +32,14 @@ LARGEST_INNER = 64 * 2**20
 
 _FOREIGN = re.compile(r"\.(7z|rar)$", re.IGNORECASE)
 _DEEPEST_FOLDER = 12
-_DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile)
+# Whatever the readers of archives raise over bytes that make no sense, as they were not written to be exhaustive.
+_DAMAGE = (
+    ArithmeticError, EOFError, LookupError, NotImplementedError, OSError, ValueError, lzma.LZMAError, struct.error,
+    tarfile.TarError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+_UNFOLDS = 100
+_ALWAYS = 2**30
+"""A compressed tar may unfold to so many times its size and so many bytes more; tars of pictures do to ten times."""
 _AES = 99
 _OPENERS: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
@@ -124,6 +132,8 @@ def opened(blob: Blob, password: str | None = None) -> Iterator[IO[bytes]]:
             archive = _zip(blob.path)
             with _member(archive, archive.getinfo(blob.member), blob.name, password) as inner:
                 yield inner
+    except UserError:
+        raise
     except _DAMAGE as error:
         raise _damaged(blob.name, error) from None
 
@@ -144,7 +154,7 @@ def members(archive: Blob, password: str | None, wanted: Callable[[str], bool]) 
         yield from _zip_members(archive, password, wanted)
     else:
         with opened(archive, password) as file:
-            yield from _tar_members(archive.name, file, wanted)
+            yield from _tar_members(archive, file, wanted)
 
 
 def _zip_members(archive: Blob, password: str | None, wanted: Callable[[str], bool]) -> Iterator[Blob]:
@@ -181,6 +191,8 @@ def _zip_members(archive: Blob, password: str | None, wanted: Callable[[str], bo
             try:
                 with _member(book, info, f"{archive.name}/{name}", password) as file:
                     held = file.read(LARGEST_INNER + 1)
+            except UserError:
+                raise
             except _DAMAGE as error:
                 raise _damaged(archive.name, error) from None
             if len(held) > LARGEST_INNER:
@@ -189,14 +201,21 @@ def _zip_members(archive: Blob, password: str | None, wanted: Callable[[str], bo
 
 
 class _Watched(io.RawIOBase):
-    """A stream that remembers how it ended, for tarfile takes a tar that breaks off at a header for a whole one."""
+    """A stream that remembers how it ended, for tarfile takes a tar that breaks off at a header for a whole one.
 
-    def __init__(self, file: IO[bytes]) -> None:
+    It ends with an error once it has given so many bytes: a few of zeros, compressed, unfold to a whole night's work.
+    """
+
+    def __init__(self, file: IO[bytes], most: int) -> None:
         self._file = file
+        self._left = most
         self.tail = b""
 
     def read(self, size: int = -1) -> bytes:
         content = self._file.read(size)
+        self._left -= len(content)
+        if self._left < 0:
+            raise tarfile.ReadError("it unfolds to far more than its size")
         self.tail = (self.tail + content[-1024:])[-1024:]
         return content
 
@@ -205,10 +224,11 @@ class _Watched(io.RawIOBase):
             pass
 
 
-def _tar_members(name: str, file: IO[bytes], wanted: Callable[[str], bool]) -> Iterator[Blob]:
+def _tar_members(archive: Blob, file: IO[bytes], wanted: Callable[[str], bool]) -> Iterator[Blob]:
+    name = archive.name
     plain = file if hasattr(file, "peek") else io.BufferedReader(file)  # type: ignore[type-var]
     opener = _OPENERS.get(plain.peek(2)[:2])
-    watched = _Watched(opener(plain) if opener else plain)
+    watched = _Watched(opener(plain) if opener else plain, _UNFOLDS * archive.size + _ALWAYS)
     with tarfile.open(fileobj=watched, mode="r|") as tar:
         while (info := tar.next()) is not None:
             tar.members.clear()  # type: ignore[attr-defined]  # it would keep the header of every file
@@ -251,10 +271,10 @@ def _member(book: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, password: s
         raise UserError(f"{name} is encrypted: set DYGAIT_PASSWORD or give --password, as the dataset's owners gave it")
     try:
         file = book.open(info, pwd=password.encode() if encrypted and password else None)
-    except RuntimeError:
-        raise _wrong_password(name) from None
     except NotImplementedError:
         raise UserError(f"{name}: compressed in a way that is not read; unpack it and give the folder") from None
+    except RuntimeError:
+        raise _wrong_password(name) from None
     with file:
         yield file
 
@@ -268,6 +288,8 @@ def _try_password(book: zipfile.ZipFile, infos: list[zipfile.ZipInfo], name: str
     try:
         with _member(book, smallest, name, password) as file:
             head = file.read(2**20)
+    except UserError:
+        raise
     except _DAMAGE:
         raise _wrong_password(name) from None
     # Of a large one the checksum is far away; one wrong password in 256 gets here, but not past this.

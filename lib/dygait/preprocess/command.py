@@ -34,7 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="<id>/<type>/<view>/<view>.pkl, or a packed store, which trains faster (default: %(default)s)",
     )
     parser.add_argument(
-        "--password", metavar="X", help=f"of encrypted archives; better in the environment variable {PASSWORD}"
+        "--password",
+        nargs="?",
+        const=True,
+        metavar="X",
+        help=f"of encrypted archives; without X it is asked for. Others can see X in the list of processes, but not "
+        f"the environment variable {PASSWORD}",
     )
     parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default: all, %(default)s)")
     parser.add_argument("--height", type=int, default=64, help="rows of a frame (default: %(default)s)")

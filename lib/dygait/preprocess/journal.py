@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dygait import untrusted
 from dygait.errors import UserError
 from dygait.preprocess.jobs import NOBODY
 from dygait.preprocess.layout import Key
@@ -51,8 +52,8 @@ class Journal:
         whole = content[: content.rfind(b"\n") + 1]
         for number, line in enumerate(whole.splitlines(), 1):
             try:
-                self._take(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError):
+                self._take(untrusted.parse_json(line))
+            except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
                 raise UserError(
                     f"{self._path}, line {number} is damaged: delete this file and run the same command; everything is "
                     "then made again"
@@ -93,6 +94,8 @@ class Journal:
     def _take(self, line: dict[str, Any]) -> None:
         if "sequence" in line:
             id, type, view = line["sequence"]
+            if not isinstance(id, str) or not isinstance(type, str) or not isinstance(view, str):
+                raise ValueError("names that are none")
             skipped = tuple((name, reason) for name, reason in line["skipped"])
             self.outcomes[Key(id, type, view)] = Outcome(int(line["frames"]), skipped, line["source"])
         else:

@@ -27,6 +27,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from dygait import untrusted
 from dygait.errors import UserError
 from dygait.synthetic.cameras import VIEWS
 from dygait.synthetic.walker import TYPES, film, walk
@@ -199,7 +200,7 @@ def _claim(output: Path, settings: Settings) -> None:
     ours = {"generator": f"SynGait {VERSION}", **dataclasses.asdict(settings), "frames": list(settings.frames)}
     if path.exists():
         try:
-            theirs = json.loads(path.read_text(encoding="utf-8"))
+            theirs = untrusted.parse_json(untrusted.read_bytes(path))
         except ValueError:
             theirs = None
         if theirs != ours:

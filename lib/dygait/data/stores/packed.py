@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import zlib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dygait import untrusted
 from dygait.data.sequences import Column, SequenceTable
 from dygait.data.stores.envelope import unseal
-from dygait.data.stores.packed_format import ENVELOPES, FORMAT, MANIFEST, NAMES, ROW, VERSION, shard_name
+from dygait.data.stores.packed_format import ENVELOPES, FORMAT, MANIFEST, NAMES, ROW, VERSION, check_name, shard_name
 from dygait.errors import UserError
 
 
@@ -162,22 +163,26 @@ _MANIFEST_TYPES: dict[str, type] = {
 }
 
 
+_LARGEST = 2**63
+"""Beyond it no file has bytes."""
+
+
 def _read_manifest(root: Path) -> dict[str, Any]:
     path = root / MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = untrusted.parse_json(untrusted.read_bytes(path))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}; is {root} a store of `dygait pack`?") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _damaged(root, f"{MANIFEST} is no JSON: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise _damaged(root, f"{MANIFEST} does not describe a store")
     if manifest.get("version") != VERSION:
         raise UserError(f"{root} is a store of version {manifest.get('version')!r}, this program reads {VERSION}")
     for key, kind in _MANIFEST_TYPES.items():
-        if not isinstance(manifest.get(key), kind) or (kind is int and manifest[key] < 0):
+        if type(manifest.get(key)) is not kind or (kind is int and not 0 <= manifest[key] <= _LARGEST):
             raise _damaged(root, f"{MANIFEST} has no usable {key}")
-    if not all(isinstance(size, int) and size >= 0 for size in manifest["shards"]):
+    if not all(type(size) is int and 0 <= size <= _LARGEST for size in manifest["shards"]):
         raise _damaged(root, f"{MANIFEST} has no usable shards")
     return manifest
 
@@ -194,9 +199,9 @@ def _read_index(root: Path, manifest: dict[str, Any]) -> tuple[np.ndarray, dict[
             raise _damaged(root, f"{name} does not have the checksum of what was written")
     try:
         rows = np.load(root / index, mmap_mode="r" if manifest["files"] else None, allow_pickle=False)
-        names = json.loads((root / listed).read_bytes())
-    except (OSError, ValueError, EOFError, RecursionError, MemoryError, OverflowError) as error:
-        raise _damaged(root, str(error)) from None
+        names = untrusted.parse_json(untrusted.read_bytes(root / listed))
+    except Exception as error:  # a damaged header can raise anything
+        raise _damaged(root, str(error) or type(error).__name__) from None
     if rows.dtype != ROW or rows.ndim != 1 or len(rows) != manifest["files"]:
         raise _damaged(root, f"{index} does not have {manifest['files']} rows of the known form")
     if not isinstance(names, dict) or any(
@@ -204,10 +209,26 @@ def _read_index(root: Path, manifest: dict[str, Any]) -> tuple[np.ndarray, dict[
     ):
         raise _damaged(root, f"{listed} does not list names")
     for field in NAMES:
+        for name in names[field]:
+            check_name(name, str(root / listed))
+        if any(a >= b for a, b in pairwise(names[field])):
+            raise _damaged(root, f"{listed} lists names that are out of order, or twice")
+    for field in NAMES:
         if len(rows) and int(rows[field].max()) >= len(names[field]):
             raise _damaged(root, f"{index} numbers a name that {listed} does not have")
+    if not _is_sorted(rows):
+        raise _damaged(root, f"{index} has rows that are out of order, or twice")
     _check_bounds(root, manifest, rows)
     return rows, names
+
+
+def _is_sorted(rows: np.ndarray) -> bool:
+    """Tell whether each row names a file behind that of the row before."""
+    behind = np.zeros(max(0, len(rows) - 1), bool)
+    for field in reversed(NAMES):
+        a, b = rows[field][:-1], rows[field][1:]
+        behind = (b > a) | ((b == a) & behind)
+    return bool(behind.all())
 
 
 def _check_bounds(root: Path, manifest: dict[str, Any], rows: np.ndarray) -> None:

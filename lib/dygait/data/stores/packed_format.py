@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from dygait.errors import UserError
+
 MANIFEST = "store.json"
 FORMAT = "dygait-store"
 VERSION = 1
@@ -44,3 +46,14 @@ ENVELOPES = "envelopes.bin"
 def shard_name(number: int) -> str:
     """Return what a file of frames is called."""
     return f"frames-{number:05d}.bin"
+
+
+def check_name(name: str, label: str) -> None:
+    """Refuse what is no plain name of a file or folder, and so could lead out of a folder.
+
+    Raises:
+        UserError: it is none.
+    """
+    plain = isinstance(name, str) and name not in ("", ".", "..") and name.isprintable()
+    if not plain or any(c in "/\\" for c in name):
+        raise UserError(f"{label}: {name!r} cannot be the name of a file or folder")

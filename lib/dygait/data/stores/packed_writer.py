@@ -19,7 +19,17 @@ from dygait.data.sequences import Column
 from dygait.data.stores.envelope import seal
 from dygait.data.stores.locks import lock
 from dygait.data.stores.packed import PackedStore
-from dygait.data.stores.packed_format import ENVELOPES, FORMAT, MANIFEST, NAMES, NUMBERS, ROW, VERSION, shard_name
+from dygait.data.stores.packed_format import (
+    ENVELOPES,
+    FORMAT,
+    MANIFEST,
+    NAMES,
+    NUMBERS,
+    ROW,
+    VERSION,
+    check_name,
+    shard_name,
+)
 from dygait.errors import UserError
 
 SHARD_BYTES = 2**31
@@ -210,16 +220,6 @@ def _append_to(file: FileIO, data: memoryview, end: int) -> None:
     except OSError:
         file.truncate(end)
         raise
-
-
-def check_name(name: str, label: str) -> None:
-    """Refuse what is no plain name of a file or folder, and so could lead out of a folder.
-
-    Raises:
-        UserError: it is none.
-    """
-    if not name or name in (".", "..") or any(c in "/\\\0" for c in name) or not name.isprintable():
-        raise UserError(f"{label}: {name!r} cannot be the name of a file or folder")
 
 
 def write_index(

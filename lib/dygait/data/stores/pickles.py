@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from dygait import untrusted
 from dygait.data.sequences import SequenceTable
+from dygait.data.stores.packed_format import check_name
 from dygait.data.stores.unpickling import load_arrays
 from dygait.errors import UserError
 
@@ -44,7 +46,7 @@ def read_bytes(path: str | Path) -> bytes:
         UserError: it is not there, or cannot be read.
     """
     try:
-        return Path(path).read_bytes()
+        return untrusted.read_bytes(path, _LARGEST_PICKLE)
     except FileNotFoundError:
         raise UserError(f"{path} is not there any more; run again to index the folder anew") from None
     except OSError as error:
@@ -65,8 +67,12 @@ def parse_pickle(content: bytes, path: str | Path) -> np.ndarray:
     return frames
 
 
+_LARGEST_PICKLE = 2**31
+"""Bytes: eight minutes of walking in frames of 512x512."""
+
 _CACHE_NAME = ".dygait_index.json"
 _CACHE_FORMAT = 1
+_LARGEST_CACHE = 2**31
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,11 +167,13 @@ def _is_current(root: Path, cached: dict[str, Any]) -> bool:
         if any(_stamp(f"{root}/{name}") != stamp for name, stamp in cached["stamps"].items()):
             return False
         for person, kind, view, files in cached["rows"]:
+            for part in (person, kind, view, *(name for name, _, _ in files)):
+                check_name(part, "the cache")
             for name, size, stamp in files:
                 state = os.stat(f"{root}/{person}/{kind}/{view}/{name}")  # noqa: PTH116 - as in _stamp
                 if (state.st_size, state.st_mtime_ns) != (size, stamp):
                     return False
-    except (KeyError, TypeError, ValueError, OSError):
+    except (KeyError, TypeError, ValueError, AttributeError, OSError):  # ValueError: a UserError too
         return False
     return True
 
@@ -179,7 +187,7 @@ def _cache_places(root: Path) -> list[Path]:
 def _read_cache(root: Path) -> dict[str, Any] | None:
     for place in _cache_places(root):
         try:
-            cached = json.loads(place.read_text(encoding="utf-8"))
+            cached = untrusted.parse_json(untrusted.read_bytes(place, _LARGEST_CACHE))
         except (OSError, ValueError):
             continue
         if isinstance(cached, dict) and _is_current(root, cached):

@@ -13,6 +13,7 @@ from dygait.engine.report import charts
 from dygait.engine.report.charts import Series
 from dygait.engine.report.markup import Html, tag
 from dygait.engine.report.runs import Run
+from dygait.untrusted import at, parts_of
 
 _POINTS = 240
 _CURVES = 6
@@ -88,10 +89,9 @@ def _facts(run: Run) -> list[tuple[str, str]]:
 
 
 def _environment(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    git = record.get("git") or {}
-    commit = (
-        f"{git['commit']}{' with uncommitted changes' if git.get('changed') else ''}" if git.get("commit") else None
-    )
+    commit = at(record, "git", "commit")
+    if commit:
+        commit = f"{commit}{' with uncommitted changes' if at(record, 'git', 'changed') else ''}"
     versions = [
         f"{name} {record[key]}"
         for name, key in (("DyGait", "dygait"), ("PyTorch", "torch"), ("Python", "python"))
@@ -107,7 +107,7 @@ def _environment(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
             ),
         ]
     )
-    notes = "; ".join(map(str, (record.get("data") or {}).get("notes") or []))
+    notes = "; ".join(map(str, parts_of(at(record, "data", "notes"))))
     return [
         ("time", record.get("time")),
         ("commit", commit),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from dygait import untrusted
 from dygait.data import Store, open_store
 from dygait.data.stores.several import SeveralStores
 from dygait.engine.score import protocol_of
@@ -23,6 +23,9 @@ FRAMES = 4
 """Frames of a sequence that are shown."""
 _SPACING = 8
 """Frames from one to the next of them, where the sequence is long enough: about a third of a stride."""
+_LARGEST_RECORD = 2**20
+_LARGEST_NUMBER = 1e100
+"""What a chart can be asked to show."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,8 @@ def _name(folder: Path, origin: Mapping[str, Any]) -> str:
 def _record(path: Path) -> dict[str, Any]:
     """Read what a run wrote down; nothing where that is not there or not whole."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = untrusted.parse_json(untrusted.read_bytes(path, _LARGEST_RECORD))
+        untrusted.check_unfolding(found, untrusted.parts_of, _LARGEST_RECORD)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -161,16 +165,16 @@ def _record(path: Path) -> dict[str, Any]:
 def _scalars(path: Path) -> Iterable[Mapping[str, Any]]:
     """Yield the entries of a file of scalars; a last line that is still being written is none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = untrusted.read_bytes(path).decode().splitlines()
     except (OSError, ValueError):
         return
     for line in lines:
         try:
-            entry = json.loads(line)
+            entry = untrusted.parse_json(line)
         except ValueError:
             continue
-        if isinstance(entry, dict) and isinstance(entry.get("iteration"), int):
-            yield entry
+        if isinstance(entry, dict) and type(entry.get("iteration")) is int and 0 <= entry["iteration"] < 2**53:
+            yield {name: v for name, v in entry.items() if type(v) in (int, float) and abs(v) < _LARGEST_NUMBER}
 
 
 def _frames(
@@ -180,13 +184,14 @@ def _frames(
     if not shown:
         return {}, ""
     if store is None:
-        config = origin.get("config")
-        root = config.get("data_cfg", {}).get("dataset_root") if isinstance(config, Mapping) else None
-        if not root:
+        root = untrusted.at(origin, "config", "data_cfg", "dataset_root")
+        named = [root] if isinstance(root, str) else root
+        if not isinstance(named, list) or not named or not all(isinstance(one, str) and one for one in named):
             return {}, "the features do not say where the data is"
         try:
-            store = open_store(root) if isinstance(root, str) else SeveralStores([open_store(one) for one in root])
-        except UserError as error:
+            stores = [open_store(one) for one in named]
+            store = stores[0] if isinstance(root, str) else SeveralStores(stores)
+        except (UserError, OSError, ValueError) as error:  # the name of the folder can be anything
             return {}, f"the data cannot be read here: {error}"
     wanted = origin.get("fingerprint")
     if wanted is not None and store.fingerprint != wanted:

@@ -15,6 +15,7 @@ from dygait.engine.report.runs import Run
 from dygait.evaluation import EvaluationResult, to_dict
 from dygait.evaluation import to_csv as result_to_csv
 from dygait.evaluation.analysis import Confusion, GroupAnalysis, Share
+from dygait.evaluation.report import cell
 
 Row = tuple[str, str, list[float], float, float]
 """Group, method, a percentage for each view, their mean, chance; NaN where there is none."""
@@ -100,17 +101,19 @@ def to_csv(runs: Sequence[Run]) -> str:
     writer.writerow(["run", "protocol", "distance", "method", "group", "view", "measure", "percent"])
     for run in runs:
         for method, result in _methods(run).items():
-            start = [run.name, result.protocol, result.metric, method]
+            start = [*map(cell, (run.name, result.protocol, result.metric)), method]
             for row in csv.DictReader(io.StringIO(result_to_csv(result))):
                 writer.writerow([*start, row["group"], row["view"], row["measure"], row["percent"]])
             for group, matrix in result.matrices.items():
                 for place in np.argwhere(~np.isnan(matrix.values)).tolist():
                     view = "/".join(matrix.views[n] for n in place)
-                    writer.writerow([*start, group, view, result.measures[0], repr(float(matrix.values[tuple(place)]))])
+                    writer.writerow(
+                        [*start, cell(group), cell(view), result.measures[0], repr(float(matrix.values[tuple(place)]))]
+                    )
             if method == "model":
                 for group, found in run.analysis.groups.items():
                     for rank, value in enumerate(found.cmc.tolist(), 1):
-                        writer.writerow([*start, group, "mean", f"CMC {rank}", repr(value)])
+                        writer.writerow([*start, cell(group), "mean", f"CMC {rank}", repr(value)])
     return buffer.getvalue()
 
 
@@ -185,8 +188,10 @@ _LATEX = {
     "−": "$-$",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
-    "\n": " ",
-    "\r": " ",
+    # After the end of a row these would be options of it.
+    "[": "{[}",
+    "*": "{*}",
+    **dict.fromkeys(map(chr, [*range(32), *range(127, 160), 0x2028, 0x2029]), " "),
 }
 
 

@@ -1,0 +1,428 @@
+"""Partitions, checkpoints, stores, features, records of runs and archives of every kind: read or refused.
+
+A refusal is a `UserError`; whatever is read in spite of the damage is what was written, where checksums cover it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import shutil
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import raw
+from dygait.data.packing import unpack
+from dygait.data.partition import load_partition
+from dygait.data.stores import PackedStore, PackedWriter
+from dygait.engine.checkpoint import damage_of, load_state, read_checkpoint, save_checkpoint
+from dygait.engine.report.command import write_report
+from dygait.engine.report.runs import open_run
+from dygait.engine.status import status, to_text
+from dygait.errors import UserError
+from dygait.evaluation.features import checksum_of_json, load_features, save_features
+from dygait.preprocess.archives import Blob, members, read
+from dygait.preprocess.journal import Journal
+from fuzzing import altered, cases, damaged, in_time
+
+pytestmark = pytest.mark.usefixtures("bounded")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fuzz")
+
+
+# Partitions
+
+PARTITION = {"TRAIN_SET": ["001", "002"], "TEST_SET": ["003", "probe"], "PROBE_SET": ["003/nm-01/000"]}
+WORDS = [
+    b"[" * 3000,
+    b'"TEST_SET": [],',
+    b"NaN",
+    b"1e999",
+    b"9" * 5000,
+    b'"\\ud800"',
+    b"\xff",
+    b"{",
+    b"}",
+    b"null",
+    b'""',
+]
+
+
+def partition(folder: Path, content: bytes) -> None:
+    path = folder / "partition.json"
+    path.write_bytes(content)
+    try:
+        with in_time():
+            found = load_partition(str(path), "CASIA-B")
+    except UserError as error:
+        reason = str(error)
+    else:
+        reason = "data_cfg.dataset_partition"
+        assert all(isinstance(name, str) for part in (found.train, found.test, found.probe or ()) for name in part)
+        assert not set(found.train) & set(found.test)
+    assert reason.startswith("data_cfg.dataset_partition")
+
+
+@cases
+@given(damaged([json.dumps(PARTITION).encode()], WORDS))
+def test_damaged_partitions(folder: Path, content: bytes) -> None:
+    partition(folder, content)
+
+
+@cases
+@given(altered(PARTITION))
+def test_altered_partitions(folder: Path, content: Any) -> None:
+    partition(folder, json.dumps(content).encode())
+
+
+# Checkpoints
+
+WEIGHTS = torch.nn.Linear(3, 2)
+STATE = {
+    "model": {name: tensor.detach() for name, tensor in WEIGHTS.state_dict().items()},
+    "optimizer": torch.optim.AdamW(WEIGHTS.parameters()).state_dict(),
+    "iteration": 7,
+}
+
+
+def saved(**form: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(STATE, buffer, **form)
+    return buffer.getvalue()
+
+
+ZIPPED, LEGACY = saved(), saved(_use_new_zipfile_serialization=False)
+
+
+def checkpoint(folder: Path, content: bytes) -> dict[str, Any] | None:
+    path = folder / "run-00007.pt"
+    path.write_bytes(content)
+    with in_time():
+        damage = damage_of(path)
+        try:
+            state = read_checkpoint(path)
+            load_state(torch.nn.Linear(3, 2), state["model"], "it", strict=False)
+        except UserError:
+            return None
+    return state if damage is None else None
+
+
+@cases
+@given(damaged([ZIPPED], [b"PK\1\2", b"PK\3\4", b"PK\5\6", b"PK\6\6"]))
+def test_damaged_checkpoints(folder: Path, content: bytes) -> None:
+    state = checkpoint(folder, content)
+    if state is not None:
+        assert state["iteration"] == 7
+        for name, tensor in STATE["model"].items():  # type: ignore[attr-defined]
+            assert torch.equal(state["model"][name], tensor), "the checksum of what was written"
+
+
+@cases
+@given(damaged([LEGACY]))
+def test_damaged_checkpoints_of_the_old_form(folder: Path, content: bytes) -> None:
+    checkpoint(folder, content)
+
+
+INSTRUCTIONS = [
+    b"cos\nsystem\n", b"cbuiltins\nexec\n", b"cbuiltins\nbytearray\n", b"ctorch\nTensor\n", b"ctorch\nFloatStorage\n",
+    b"ccollections\nOrderedDict\n", b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch.storage\nUntypedStorage\n",
+    b"ctorch._utils\n_rebuild_device_tensor_from_numpy\n", b"c_codecs\nencode\n", b"J\xff\xff\xff\x7f",
+    b"\x8a\x05\0\0\0\0\x7f",
+    b"R", b"\x81", b"b", b"Q", b"(", b")", b"}", b"]", b"a", b"e", b"u", b"s", b"t", b"\x85",
+    b"\x86", b"\x87", b"h\0", b"q\0",
+    b"X\x05\0\0\0model", b"X\xff\xff\xff\xff", b"N", b".", b"]q\1(h\1h\1h\1eq\1" * 20,
+]  # fmt: skip
+
+
+def repacked(content: bytes, compression: int = zipfile.ZIP_STORED) -> bytes:
+    """A checkpoint whose pickle has been exchanged, its checksums right."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(ZIPPED)) as honest, zipfile.ZipFile(buffer, "w", compression) as patched:
+        for name in honest.namelist():
+            patched.writestr(name, content if name.endswith("data.pkl") else honest.read(name))
+    return buffer.getvalue()
+
+
+with zipfile.ZipFile(io.BytesIO(ZIPPED)) as _archive:
+    PICKLE = _archive.read(next(name for name in _archive.namelist() if name.endswith("data.pkl")))
+
+
+@cases
+@given(
+    st.one_of(
+        damaged([PICKLE], INSTRUCTIONS),
+        st.lists(st.sampled_from(INSTRUCTIONS), max_size=30).map(lambda words: b"\x80\x02" + b"".join(words) + b"."),
+    )
+)
+def test_checkpoints_with_another_pickle(folder: Path, content: bytes) -> None:
+    checkpoint(folder, repacked(content))
+
+
+# The packed store
+
+WALK = np.random.default_rng(0).integers(0, 256, (3, 5, 4), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def store(folder: Path) -> dict[str, bytes]:
+    with PackedWriter(folder / "whole") as writer:
+        for person in ("001", "002"):
+            for view in ("000", "090"):
+                writer.write(person, "nm-01", view, WALK, original=pickle.dumps(WALK, 4))
+    return {path.name: path.read_bytes() for path in (folder / "whole").iterdir() if path.stat().st_size}
+
+
+def opened(root: Path, files: dict[str, bytes], honest: bool) -> None:
+    """Lay out a store, with checksums that fit if it pretends to be honest; read all of it, and unpack it."""
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    if honest:
+        manifest = json.loads(files["store.json"])
+        manifest["checksums"] = {name: zlib.crc32(files[name]) for name in manifest["checksums"]}
+        files = {**files, "store.json": json.dumps(manifest).encode()}
+    for name, content in files.items():
+        (root / name).write_bytes(content)
+    with in_time():
+        try:
+            found = PackedStore(root)
+            keys = list(found.table.listed())
+            assert len(set(keys)) == len(keys)
+            for place in range(len(found.table)):
+                found.verify(place)
+                assert honest or np.array_equal(found.read(place), WALK)
+            unpack(root, root / "out" / "inside")
+        except UserError:
+            pass
+    assert {path.name for path in (root / "out").glob("*")} <= {"inside"}
+
+
+@cases
+@given(data=st.data())
+def test_damaged_stores(folder: Path, store: dict[str, bytes], data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(store)))
+    opened(folder / "damaged", {**store, name: data.draw(damaged([store[name]], WORDS))}, honest=False)
+
+
+@cases
+@given(data=st.data())
+def test_stores_that_lie(folder: Path, store: dict[str, bytes], data: st.DataObject) -> None:
+    index, listed = (next(n for n in store if n.startswith(k)) for k in ("index", "names"))
+    files = dict(store)
+    if data.draw(st.booleans()):
+        files[index] = data.draw(damaged([store[index]]))
+    else:
+        files[listed] = json.dumps(data.draw(altered(json.loads(store[listed])))).encode()
+    opened(folder / "lying", files, honest=True)
+
+
+@cases
+@given(data=st.data())
+def test_manifests_that_lie(folder: Path, store: dict[str, bytes], data: st.DataObject) -> None:
+    manifest = json.dumps(data.draw(altered(json.loads(store["store.json"])))).encode()
+    opened(folder / "manifests", {**store, "store.json": manifest}, honest=False)
+
+
+# Features, and reports of them
+
+COUNT = 8
+ORIGIN = {
+    "checkpoint": "run-00007.pt", "iteration": 7, "dataset": "CASIA-B", "fingerprint": "x", "protocol": "CASIA-B",
+    "metric": "euc", "probes": None,
+    "config": {"data_cfg": {"dataset_root": "nowhere"}, "evaluator_cfg": {"protocol": None}},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def features(folder: Path) -> dict[str, bytes]:
+    numbers = np.random.default_rng(0).normal(size=(COUNT, 2, 2)).astype(np.float32)
+    columns = (
+        ["001", "001", "001", "001", "002", "002", "002", "002"],
+        ["nm-01", "nm-05"] * 4,
+        ["000", "000", "090", "090"] * 2,
+    )
+    save_features(folder / "features", numbers, *columns, [9] * COUNT, ORIGIN)
+    return {path.name: path.read_bytes() for path in (folder / "features").iterdir()}
+
+
+def reported(root: Path, files: dict[str, bytes]) -> None:
+    shutil.rmtree(root, ignore_errors=True)
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    with in_time():
+        try:
+            write_report([open_run(root / "features" / "run-00007")], root / "report.html")
+        except UserError:
+            return
+    page = (root / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+
+
+def at_home(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {f"features/run-00007/{name}": content for name, content in files.items()}
+
+
+@cases
+@given(data=st.data())
+def test_damaged_features(folder: Path, features: dict[str, bytes], data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(features)))
+    root = folder / "damaged-features"
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir()
+    for own, content in {**features, name: data.draw(damaged([features[name]], WORDS))}.items():
+        (root / own).write_bytes(content)
+    try:
+        with in_time():
+            found = load_features(root)
+    except UserError:
+        return
+    assert np.array_equal(found.features, np.load(folder / "features" / "features.npy"))
+
+
+@cases
+@given(data=st.data())
+def test_features_that_lie(folder: Path, features: dict[str, bytes], data: st.DataObject) -> None:
+    names = json.loads(features["sequences.json"])
+    content = {key: names[key] for key in ("ids", "types", "views", "lengths", "origin")}
+    lie = data.draw(altered(content))
+    if isinstance(lie, dict):
+        lie = {**content, **lie}
+        sums = {**names["checksums"], "sequences.json": checksum_of_json(lie)}
+        lie = {**names, "checksums": sums, **lie}
+    reported(folder / "lying-features", at_home({**features, "sequences.json": json.dumps(lie).encode()}))
+
+
+# What a run writes down of itself
+
+EVENTS = [
+    {"time": "2026-11-24T07:00:00+00:00", "kind": "started", "phase": "training", "iteration": 0, "notes": ["one"]},
+    {"time": "2026-11-24T07:00:01+00:00", "kind": "skipped step", "iteration": 3, "gradient_norm": "nan"},
+    {
+        "time": "2026-11-24T07:00:02+00:00",
+        "kind": "tested",
+        "iteration": 4,
+        "protocol": "CASIA-B",
+        "results": {"NM": 9.5},
+    },
+]
+RUN_STATE = {
+    "phase": "training", "iteration": 4, "total": 9, "speed": 0.5, "time": "2026-11-24T07:00:03+00:00",
+    "host": "elsewhere", "process": 1, "memory": 2**30, "gpu_memory": 0,
+}  # fmt: skip
+RECORD = {
+    "git": {"commit": "c", "changed": True},
+    "data": {"notes": ["n"]},
+    "command": ["lib/main.py", "--x"],
+    "torch": "2",
+}
+SCALARS = [{"iteration": 2, "triplet/loss": 0.5}, {"iteration": 4, "triplet/loss": None}]
+
+
+@cases
+@given(altered([EVENTS, [RUN_STATE], SCALARS]))
+def test_records_that_lie(folder: Path, content: Any) -> None:
+    logs = folder / "run" / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    for name, entries in zip(
+        ("events.jsonl", "state.json", "scalars.jsonl"), content if isinstance(content, list) else [], strict=False
+    ):
+        lines = entries if isinstance(entries, list) else [entries]
+        (logs / name).write_text("".join(f"{json.dumps(entry)}\n" for entry in lines))
+    with in_time():
+        found = status(folder / "run")
+        assert to_text(found)
+        json.dumps(found)
+
+
+@cases
+@given(data=st.data())
+def test_reports_of_records_that_lie(folder: Path, features: dict[str, bytes], data: st.DataObject) -> None:
+    record, scalars = data.draw(altered(RECORD)), data.draw(altered(SCALARS))
+    lines = scalars if isinstance(scalars, list) else [scalars]
+    logs = {
+        "logs/run_test.json": json.dumps(record),
+        "logs/scalars.jsonl": "".join(f"{json.dumps(n)}\n" for n in lines),
+    }
+    reported(folder / "records", {**at_home(features), **{name: text.encode() for name, text in logs.items()}})
+
+
+@cases
+@given(
+    altered(
+        [
+            {"sequence": ["001", "nm-01", "000"], "frames": 3, "skipped": [["a", "b"]], "source": "s"},
+            {"archive": "a", "size": 1, "unmatched": []},
+        ]
+    )
+)
+def test_journals_that_lie(folder: Path, lines: Any) -> None:
+    (folder / "prepare_journal.jsonl").write_text(
+        "".join(f"{json.dumps(n)}\n" for n in (lines if isinstance(lines, list) else [lines]))
+    )
+    try:
+        Journal(folder).close()
+    except UserError as error:
+        message = str(error)
+    else:
+        message = "prepare_journal.jsonl"
+    assert "prepare_journal.jsonl" in message
+
+
+# Archives
+
+FILES = {"b/2.png": b"two" * 50, "a/1.png": b"one", "a/notes.txt": b"-"}
+ARCHIVES = [
+    raw.zipped(FILES),
+    raw.zipped(FILES, "secret"),
+    raw.tar(FILES, "w"),
+    raw.tar(FILES, "w:gz"),
+    raw.tar(FILES, "w:xz"),
+]
+HEADS = [
+    tarfile.TarInfo(name).tobuf(form)
+    for name, form in (("x0", tarfile.GNU_FORMAT), ("x1", tarfile.PAX_FORMAT), ("x2", tarfile.USTAR_FORMAT))
+]
+HEADS += [b"30 path=../up.png\n", b"GNU.sparse.major=1\n", bytes(512)]
+
+
+@cases
+@given(damaged(ARCHIVES, HEADS), st.sampled_from(["x.zip", "x.tgz"]))
+def test_damaged_archives(content: bytes, name: str) -> None:
+    with in_time():
+        try:
+            for blob in members(Blob(name, len(content), content=content), "secret", lambda inner: True):
+                assert ".." not in blob.name.split("/")
+                read(blob, 2**20, "secret")
+        except UserError as error:
+            message = str(error)
+        else:
+            message = name
+    assert "secret" not in message
+    assert name in message
+
+
+def test_sound_files_are_read(folder: Path, store: dict[str, bytes], features: dict[str, bytes]) -> None:
+    """Else the refusals above show nothing."""
+    for content in (ZIPPED, LEGACY, repacked(PICKLE)):
+        state = checkpoint(folder, content) or read_checkpoint(folder / "run-00007.pt")
+        assert torch.equal(state["model"]["weight"], WEIGHTS.weight)
+    opened(folder / "sound", store, honest=True)
+    assert len(list((folder / "sound" / "out").rglob("*.pkl"))) == 4
+    reported(folder / "sound-run", at_home(features))
+    assert (folder / "sound-run" / "report.html").is_file()
+    save_checkpoint(folder / "a.pt", STATE)
+    assert damage_of(folder / "a.pt") is None

@@ -1,0 +1,160 @@
+"""What the tests of `tests/fuzz` share: how many cases, how files are damaged, and the bounds of time and memory.
+
+A few cases each by default, always the same; with ``DYGAIT_FAULTS=long`` in the environment 2,500 of each, new ones
+every time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+LONG = os.environ.get("DYGAIT_FAULTS") == "long"
+
+cases = settings(
+    max_examples=2500 if LONG else 25,
+    deadline=None,
+    derandomize=not LONG,
+    database=None,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)
+
+SECONDS = 10
+"""What a hostile file of a few kB may take at most, with much to spare for a busy machine."""
+
+
+class Hang(BaseException):
+    """A case that does not end; no reader's `except Exception` can take it for a damaged file."""
+
+
+@contextlib.contextmanager
+def in_time() -> Iterator[None]:
+    """End a block that takes too long with `Hang`."""
+
+    def expired(number: int, frame: FrameType | None) -> None:
+        raise Hang
+
+    before = signal.signal(signal.SIGALRM, expired)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@st.composite
+def damaged(draw: st.DrawFn, seeds: Sequence[bytes], words: Sequence[bytes] = (), most: int = 4) -> bytes:
+    """A valid file, and some accidents: bytes flipped, cut off, deleted, repeated, put in, or spliced from another."""
+    content = bytearray(draw(st.sampled_from(seeds)))
+    for _ in range(draw(st.integers(1, most))):
+        place = draw(st.integers(0, len(content)))
+        kind = draw(st.sampled_from(["cut", "flip", "insert", "delete", "repeat", "splice", "word", "number"]))
+        if kind == "cut":
+            del content[place:]
+        elif kind == "flip" and place < len(content):
+            content[place] ^= 1 << draw(st.integers(0, 7))
+        elif kind == "insert":
+            content[place:place] = draw(st.binary(min_size=1, max_size=12))
+        elif kind == "delete":
+            del content[place : place + draw(st.integers(1, 40))]
+        elif kind == "repeat":
+            content[place:place] = content[place : place + draw(st.integers(1, 60))]
+        elif kind == "splice":
+            other = draw(st.sampled_from(seeds))
+            content[place:] = other[draw(st.integers(0, len(other))) :]
+        elif kind == "word" and words:
+            content[place:place] = draw(st.sampled_from(words))
+        elif kind == "number":  # a size or an offset that lies
+            value = draw(
+                st.sampled_from([0, 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1])
+            )
+            width = draw(st.sampled_from([2, 4, 8]))
+            content[place : place + width] = (value % 256**width).to_bytes(width, "little")
+    return bytes(content)
+
+
+NAMES = [
+    "", ".", "..", "../up", "/etc", "a/b", "a\\b", "C:x", "CON", "a" * 300, "\0", "\n", "\x1b[2J", "\ud800", "\u202e",
+    "<script>", "]]>", "' \"", "=1+1", "nul\0l", "ﷺ", "true", "None", "1e999", "nan", "~", "%s", "{}", "000", "001",
+]  # fmt: skip
+NUMBERS = [
+    0,
+    1,
+    -1,
+    2,
+    2**31,
+    2**53,
+    2**63,
+    2**64,
+    -(2**63),
+    10**400,
+    0.5,
+    -0.0,
+    1e308,
+    1e-308,
+    float("inf"),
+    float("nan"),
+]
+ATOMS = st.one_of(
+    st.none(), st.booleans(), st.sampled_from(NUMBERS), st.sampled_from(NAMES), st.integers(-3, 9), st.text(max_size=6)
+)
+ANYTHING = st.recursive(
+    ATOMS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.one_of(st.sampled_from(NAMES), st.text(max_size=3)), inner, max_size=3),
+    ),
+    max_leaves=8,
+)
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _places(inner, (*path, key))
+    elif isinstance(value, list):
+        for key, inner in enumerate(value[:6]):
+            yield from _places(inner, (*path, key))
+
+
+def _with(value: Any, path: tuple[Any, ...], change: Any) -> Any:
+    if not path:
+        return change(value)
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = _with(copy[path[0]], path[1:], change)
+    return copy
+
+
+@st.composite
+def altered(draw: st.DrawFn, value: Any, most: int = 3) -> Any:
+    """A structure with some of its values exchanged, taken out, doubled or added to."""
+    for _ in range(draw(st.integers(1, most))):
+        path = draw(st.sampled_from(list(_places(value))))
+        kind = draw(st.sampled_from(["exchange", "exchange", "remove", "add", "wrap"]))
+        new = draw(ANYTHING)
+
+        def change(old: Any, kind: str = kind, new: Any = new) -> Any:
+            if kind == "wrap":
+                return [old]
+            if kind == "remove" and isinstance(old, dict) and old:
+                return {key: old[key] for key in [*old][1:]}
+            if kind == "remove" and isinstance(old, list) and old:
+                return old[1:]
+            if kind == "add" and isinstance(old, dict):
+                return {**old, draw(st.sampled_from(NAMES)): new}
+            if kind == "add" and isinstance(old, list):
+                return [*old, new]
+            return new
+
+        value = _with(value, path, change)
+    return value

@@ -1,0 +1,252 @@
+"""No file can run code: every reader is given pickles that would, in every form, and nothing happens but a refusal."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from dygait import cli
+from dygait.data.partition import load_partition
+from dygait.data.stores import PackedStore, PackedWriter, load_tree, read_pickle
+from dygait.engine.bad_batch import diagnose
+from dygait.engine.checkpoint import read_checkpoint, save_checkpoint
+from dygait.engine.status import status
+from dygait.errors import UserError
+from dygait.evaluation.features import load_features, save_features
+from dygait.evaluation.shards import Shards
+from experiments import tiny_settings
+
+WALK = np.zeros((2, 4, 3), np.uint8)
+
+
+class Touch:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mknod, (str(self.path),)
+
+
+def persistent(hostile: Any) -> bytes:
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value: Any) -> Any:
+            return hostile if value == "it" else None
+
+    buffer = io.BytesIO()
+    Pickler(buffer, 4).dump(["it"])
+    return buffer.getvalue()
+
+
+def hostile_pickles(sentinel: Path) -> dict[str, bytes]:
+    touch = Touch(sentinel)
+    objects = np.empty(1, object)
+    objects[0] = touch
+    return {
+        "bare": pickle.dumps(touch),
+        "protocol 0": pickle.dumps(touch, 0),
+        "in a list": pickle.dumps([WALK[0], [[touch]]]),
+        "as a key": pickle.dumps({"a": {(1, touch): WALK}}),
+        "an array of objects": pickle.dumps(objects),
+        "behind an array": pickle.dumps(WALK) [:-1] + b"0" + pickle.dumps(touch, 2)[2:],
+        "a persistent name": persistent(touch),
+        "os.system": f"cos\nsystem\n(S'touch {sentinel}'\ntR.".encode(),
+        "builtins.exec": f"cbuiltins\nexec\n(S\"open('{sentinel}', 'w')\"\ntR.".encode(),
+        "an instance": f"(S'touch {sentinel}'\nios\nsystem\n.".encode(),
+        "a method of what is admitted": f"cnumpy\nfromfile\n(S'{sentinel}'\ntR.".encode(),
+        "nested names": b"\x80\x04\x8c\x05torch\x8c\x0bhub.os.mknod\x93\x8c"
+        + bytes([len(str(sentinel))]) + str(sentinel).encode() + b"\x85R.",
+    }  # fmt: skip
+
+
+def as_legacy(content: bytes) -> bytes:
+    """PyTorch's form before archives, its content exchanged."""
+    head = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
+    return head + content + pickle.dumps([], 2)
+
+
+def as_tar(content: bytes) -> bytes:
+    """PyTorch's first form, which up to 2.5 got past `weights_only`."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:") as archive:
+        for name in ("sys_info", "pickle", "storages", "tensors"):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def as_archive(content: bytes) -> bytes:
+    made, buffer = io.BytesIO(), io.BytesIO()
+    torch.save({"model": {"w": torch.zeros(1)}}, made)
+    with zipfile.ZipFile(made) as honest, zipfile.ZipFile(buffer, "w") as archive:
+        for name in honest.namelist():
+            archive.writestr(name, content if name.endswith("data.pkl") else honest.read(name))
+    return buffer.getvalue()
+
+
+def _read_features(path: Path, content: bytes) -> None:
+    folder = path / "features"
+    save_features(folder, np.zeros((1, 1, 1), np.float32), ["a"], ["b"], ["c"], [1])
+    for name in ("features.npy", "sequences.json"):
+        before = (folder / name).read_bytes()
+        (folder / name).write_bytes(content)
+        with pytest.raises(UserError, match="is damaged"):
+            load_features(folder)
+        (folder / name).write_bytes(before)
+    (folder / "features.npy").write_bytes(content)
+    load_features(folder)
+
+
+def _read_store(path: Path, content: bytes) -> None:
+    with PackedWriter(path / "store") as writer:
+        writer.write("001", "nm-01", "000", WALK)
+    for name in ("index-1.npy", "names-1.json", "store.json"):
+        before = (path / "store" / name).read_bytes()
+        (path / "store" / name).write_bytes(content)
+        with pytest.raises(UserError, match="is damaged"):
+            PackedStore(path / "store")
+        (path / "store" / name).write_bytes(before)
+    (path / "store" / "store.json").write_bytes(content)
+    PackedStore(path / "store")
+
+
+def _read_shard(path: Path, content: bytes) -> None:
+    head = {"key": "k", "checksum": 0, "batches": [0], "places": [0], "lengths": [1], "arrays": ["features.npy"]}
+    (path / "000000.json").write_text(json.dumps(head))
+    (path / "000000.features.npy").write_bytes(content)
+    Shards(path, "k").read("000000")
+
+
+def _read_checkpoint(path: Path, content: bytes) -> None:
+    for number, form in enumerate((as_archive, as_legacy, as_tar)):
+        (path / f"{number}.pt").write_bytes(form(content))
+        with pytest.raises(UserError, match="is refused"):
+            read_checkpoint(path / f"{number}.pt")
+    (path / "bare.pt").write_bytes(content)
+    read_checkpoint(path / "bare.pt")
+
+
+def _read_sequence(path: Path, content: bytes) -> None:
+    (path / "x.pkl").write_bytes(content)
+    read_pickle(path / "x.pkl")
+
+
+def _read_partition(path: Path, content: bytes) -> None:
+    (path / "p.json").write_bytes(content)
+    load_partition(str(path / "p.json"), "CASIA-B")
+
+
+READERS: dict[str, Callable[[Path, bytes], None]] = {
+    "a sequence": _read_sequence,
+    "a checkpoint": _read_checkpoint,
+    "features": _read_features,
+    "a packed store": _read_store,
+    "a shard": _read_shard,
+    "a partition": _read_partition,
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_hostile_pickles_run_nothing(reader: str, tmp_path: Path) -> None:
+    sentinel = tmp_path / "sentinel"
+    for number, (name, content) in enumerate(hostile_pickles(sentinel).items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with pytest.raises(UserError) as caught:
+            READERS[reader](folder, content)
+        assert "\n" not in str(caught.value), name
+        assert not sentinel.exists(), name
+
+
+def test_the_hostile_pickles_are_hostile(tmp_path: Path) -> None:
+    sentinel = tmp_path / "sentinel"
+    for name in ("bare", "protocol 0", "in a list", "an array of objects", "os.system", "builtins.exec", "an instance"):
+        sentinel.unlink(missing_ok=True)
+        pickle.loads(hostile_pickles(sentinel)[name])
+        assert sentinel.exists(), name
+
+
+def test_an_index_that_came_with_the_data_is_data(tmp_path: Path) -> None:
+    (tmp_path / "001" / "nm-01" / "000").mkdir(parents=True)
+    (tmp_path / "001" / "nm-01" / "000" / "000.pkl").write_bytes(pickle.dumps(WALK))
+    load_tree(tmp_path)
+    index = tmp_path / ".dygait_index.json"
+    cached = json.loads(index.read_text())
+    for rows in ([["..", "nm-01", "000", []]], [[1, 2, 3, []]], [["001", "nm-01", "000", [["../000.pkl", 1, 1]]]], 3):
+        index.write_text(json.dumps({**cached, "rows": rows}))
+        assert load_tree(tmp_path).table.key(0) == ("001", "nm-01", "000")
+
+
+# Code that a file names
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    path = tmp_path / "code.py"
+    path.write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'sentinel')!r}).touch()\n")
+    return path
+
+
+def settings(code: Path) -> dict[str, Any]:
+    return {**tiny_settings(Path("data"), Path("p.json")), "custom_imports": [str(code)]}
+
+
+def test_code_is_run_where_the_user_names_its_configuration_and_is_said(
+    code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(settings(code)))
+    (tmp_path / "x.pt").touch()
+    words = ["convert", str(tmp_path / "x.pt"), str(tmp_path / "y.pt"), "--to", "dygait"]
+    assert cli.main([*words, "--cfgs", str(tmp_path / "mine.yaml")]) == 2
+    assert f"custom_imports runs the code of {code}" in capsys.readouterr().err
+    assert (tmp_path / "sentinel").exists()
+
+
+def test_code_that_a_checkpoint_names_is_not_run(code: Path, tmp_path: Path) -> None:
+    state = {"model": {"w": torch.zeros(1)}, "config": settings(code), "iteration": 1}
+    save_checkpoint(tmp_path / "run" / "checkpoints" / "run-00001.pt", state)
+    assert read_checkpoint(tmp_path / "run" / "checkpoints" / "run-00001.pt")["config"]["custom_imports"] == [str(code)]
+    (tmp_path / "run" / "logs").mkdir()
+    (tmp_path / "run" / "logs" / "config_train.yaml").write_text(yaml.safe_dump(settings(code)))
+    assert status(tmp_path / "run")["checkpoint"] == "run-00001.pt"
+    assert not (tmp_path / "sentinel").exists()
+
+
+def test_code_that_features_name_is_not_run(code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    origin = {"config": settings(code), "protocol": "CASIA-B", "metric": "euc"}
+    columns = ["001", "001", "002", "002"], ["nm-01", "nm-05"] * 2, ["000", "090"] * 2
+    save_features(tmp_path / "f", np.random.default_rng(0).normal(size=(4, 2, 2)), *columns, [9] * 4, origin)
+    assert cli.main(["report", str(tmp_path / "f"), "--output", str(tmp_path / "r.html")]) in (0, 2)
+    assert cli.main(["evaluate", str(tmp_path / "f"), "--ranks-only"]) in (0, 2)
+    assert not (tmp_path / "sentinel").exists()
+
+
+def test_code_that_a_saved_batch_names_is_not_run(code: Path, tmp_path: Path) -> None:
+    state: dict[str, Any] = {
+        "model": {"w": torch.zeros(1)}, "silhouettes": torch.zeros(1, 2, 4, 4, dtype=torch.uint8), "others": [],
+        "labels": torch.zeros(1, dtype=torch.int64), "names": ["a"], "divisors": [255.0], "iteration": 1,
+        "config": {**settings(code), "model_cfg": {"model": "Theirs"}},
+    }  # fmt: skip
+    with pytest.raises(UserError, match="--custom-import"):
+        diagnose(state, "batch.pt")
+    assert not (tmp_path / "sentinel").exists()
+    for key, value in (("config", 3), ("config", {}), ("silhouettes", 3), ("names", None), ("divisors", "x")):
+        with pytest.raises(UserError, match=r"batch\.pt"):
+            diagnose({**state, "config": tiny_settings(Path("d"), Path("p")), key: value}, "batch.pt")
+    save_checkpoint(tmp_path / "batch.pt", state)
+    assert cli.main(["debug-batch", str(tmp_path / "batch.pt"), "--custom-import", str(code)]) == 2
+    assert (tmp_path / "sentinel").exists()

@@ -1,0 +1,225 @@
+"""What is written: passwords nowhere, names as names in every format, and nothing by halves where there is no room."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import resource
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import raw
+from conftest import TreeFactory
+from dygait import cli
+from dygait.data import Batch
+from dygait.data.writing import PickleTreeWriter
+from dygait.engine import prepare
+from dygait.engine.bad_batch import explained_memory
+from dygait.engine.checkpoint import save_checkpoint
+from dygait.engine.extract import Settings, embed
+from dygait.engine.report.page import page
+from dygait.engine.report.tables import latex, to_csv
+from dygait.engine.run import write_atomically
+from dygait.errors import LocalError, UserError
+from dygait.evaluation.features import save_features
+from dygait.evaluation.report import cell
+from dygait.modeling import build_model
+from dygait.untrusted import printable
+from experiments import make_experiment, tiny_settings
+from report_runs import make_run
+
+SECRET = "correct horse battery staple"
+
+
+# Passwords
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_password_is_written_nowhere(
+    tmp_path: Path, fails: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    inputs = raw.packed(tmp_path / "raw", "OUMVLP", "something else" if fails else SECRET)
+    monkeypatch.delenv("DYGAIT_PASSWORD", raising=False)
+    monkeypatch.setattr(prepare.getpass, "getpass", lambda prompt: SECRET)  # type: ignore[attr-defined]
+    words = ["prepare", "OUMVLP", "--input", *map(str, inputs), "--output", str(tmp_path / "out"), "--password"]
+    assert cli.main([*words, "--workers", "1"]) == (2 if fails else 0)
+    said = "".join(capfd.readouterr())
+    assert SECRET not in said
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and path not in inputs]
+    assert written or fails
+    assert not [path for path in written if SECRET.encode() in path.read_bytes()]
+
+
+def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def closed(prompt: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr(prepare.getpass, "getpass", closed)  # type: ignore[attr-defined]
+    assert cli.main(["prepare", "OUMVLP", "--input", str(tmp_path), "--output", str(tmp_path / "o"), "--password"]) == 2
+    assert "DYGAIT_PASSWORD" in capsys.readouterr().err
+
+
+def test_the_record_of_a_run_has_no_secrets_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DYGAIT_PASSWORD", SECRET)
+    monkeypatch.setenv("SOME_TOKEN", SECRET)
+    experiment = make_experiment(tmp_path)
+    experiment.train("trainer_cfg.total_iter=1", "trainer_cfg.save_iter=1")
+    assert not [p for p in tmp_path.rglob("*") if p.is_file() and SECRET.encode() in p.read_bytes()]
+    record = json.loads((experiment.folder / "logs" / "run_train.json").read_text())
+    assert record["packages"]["numpy"] == np.__version__
+    assert record["code"] == {}
+    assert {"git", "data", "command", "device", "host", "system", "environment"} <= record.keys()
+    state = json.loads((experiment.folder / "logs" / "state.json").read_text())
+    assert state["memory"] > 2**20
+    assert state["sequences_per_second"] > 0
+
+
+# Names
+
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1"]
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_no_name_is_a_formula(name: str) -> None:
+    run = replace(make_run(), name=name)
+    rows = list(csv.reader(io.StringIO(to_csv([run]), newline="")))
+    assert {row[0] for row in rows[1:]} == {cell(name)}
+    assert {len(row) for row in rows} == {8}
+    assert not cell(name).startswith(("=", "+", "-", "@", "\t", "\r"))
+
+
+@pytest.mark.parametrize("name", ["-45", "+1.5", "090", "nm-01", ""])
+def test_numbers_and_names_stay_as_they_are(name: str) -> None:
+    assert cell(name) == name
+
+
+def test_latex_has_no_commands_of_a_name() -> None:
+    for name in ("[2cm]", "*", r"\input{/etc/passwd}", "%", "$x$", "a\nb\x1b\u2028c"):
+        made = latex(name)
+        assert not made.startswith(("[", "*"))
+        assert "\\input" not in made
+        assert "\n" not in made
+        assert "\x1b" not in made
+
+
+@pytest.mark.parametrize(
+    "name", ["</script><script>x", "\"'><img src=x onerror=y>", "]]><!--", "\ud800", "\x1b]0;x\x07"]
+)
+def test_no_name_is_markup(name: str, tmp_path: Path) -> None:
+    made = page([replace(make_run(), name=name)])
+    for forbidden in ("<script", "<img src=x", "<!--", "\ud800", "\x1b"):
+        assert forbidden not in made
+    write_atomically(tmp_path / "x.html", made + "\ud800")
+    assert (tmp_path / "x.html").read_bytes().endswith(b"\\ud800")
+
+
+def test_messages_do_not_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printable("a\x1b[2J\u202eb\nc\ud800é") == "a\\x1b[2J\\u202eb\nc\\ud800é"
+    assert cli.main(["status", "/no\x1b[2Jwhere"]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "", "a\0b", "/etc", "a\nb"])
+def test_sequences_stay_in_their_folder(name: str, tmp_path: Path) -> None:
+    for key in ((name, "nm-01", "000"), ("001", name, "000"), ("001", "nm-01", name)):
+        with pytest.raises(UserError, match="cannot be the name"):
+            PickleTreeWriter(tmp_path / "out").write(*key, np.zeros((1, 2, 2), np.uint8))
+    assert list(tmp_path.rglob("*")) == []
+
+
+# No room
+
+
+@contextlib.contextmanager
+def room(size: int) -> Iterator[None]:
+    """No file may grow beyond so many bytes: writes fail as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def commands(folder: Path, tree: TreeFactory) -> dict[str, list[str]]:
+    """What each tool is asked to do; what it writes goes below `out`."""
+    settings = tiny_settings(folder / "data", folder / "p.json")
+    (folder / "c.yaml").write_text(yaml.safe_dump(settings))
+    tree(folder / "data", ids=("001",), size=(64, 44))
+    cli.main(["pack", str(folder / "data"), str(folder / "store")])
+    save_checkpoint(folder / "a.pt", {"model": build_model(settings["model_cfg"], "CASIA-B").state_dict()})
+    columns = ["001", "001", "002", "002"], ["nm-01", "nm-05"] * 2, ["000", "090"] * 2
+    numbers = np.random.default_rng(0).normal(size=(4, 2, 2))
+    save_features(folder / "f", numbers, *columns, [9] * 4, {"protocol": "CASIA-B"})
+    raw.packed(folder / "raw", "CASIA-A")
+    out = str(folder / "out" / "x")
+    return {
+        "pack": ["pack", str(folder / "data"), out],
+        "unpack": ["unpack", str(folder / "store"), out],
+        "convert": ["convert", str(folder / "a.pt"), f"{out}.pt", "--cfgs", str(folder / "c.yaml"), "--to", "dygait"],
+        "report": ["report", str(folder / "f"), "--output", f"{out}.html"],
+        "evaluate": ["evaluate", str(folder / "f"), "--ranks-only", "--json", f"{out}.json"],
+        "prepare": ["prepare", "CASIA-A", "--input", str(folder / "raw"), "--output", out, "--workers", "1"],
+        "info": ["info", str(folder / "data"), "--sheet", f"{out}.png"],
+    }
+
+
+@pytest.mark.parametrize("how", ["no room", "no folder"])
+@pytest.mark.parametrize("name", ["pack", "unpack", "convert", "report", "evaluate", "prepare", "info"])
+def test_no_room(
+    name: str, how: str, tmp_path: Path, silhouette_tree: TreeFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = commands(tmp_path, silhouette_tree)[name]
+    if how == "no folder":
+        (tmp_path / "out").write_text("a file where a folder should be")
+    else:
+        (tmp_path / "out").mkdir()
+    capsys.readouterr()
+    with room(200) if how == "no room" else contextlib.nullcontext():
+        code = cli.main(words)
+    said = capsys.readouterr().err
+    lines = [line for line in said.splitlines() if line.startswith("dygait: error: ")]
+    assert code == 2, said
+    assert len(lines) == 1, said
+    assert "Traceback" not in said
+    if how == "no room":
+        left = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+        assert not [path for path in left if path.suffix in (".pt", ".html", ".png", ".part", ".pkl")]
+        assert not [path for path in left if path.name.startswith(".") and path.name not in (".lock", ".prepare.lock")]
+
+
+# No memory
+
+
+def test_no_memory_is_explained(tmp_path: Path) -> None:
+    batch = Batch(torch.zeros(2, 3, 4, 5, dtype=torch.uint8), None, torch.zeros(2), torch.arange(2))
+    for error in (
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
+    ):
+        with (
+            pytest.raises(LocalError, match=r"2 sequences of 3 frames of 4x5.*accumulate to 2"),
+            explained_memory(batch, 1),
+        ):
+            raise error
+
+        def model(*inputs: Any, error: BaseException = error) -> Any:
+            raise error
+
+        with pytest.raises(LocalError, match="a batch of 2 sequences, padded to 3 frames; lower evaluator_cfg"):
+            embed(model, batch, [255.0], torch.device("cpu"), Settings())  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="something else"), explained_memory(batch, 1):
+        raise RuntimeError("something else")
