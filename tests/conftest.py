@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+pytest_plugins = ["tally"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:

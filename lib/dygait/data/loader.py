@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
+import re
 import signal
 import weakref
 from collections.abc import Iterable, Iterator
@@ -151,6 +153,27 @@ def make_loader(
     if in_turn is not None:
         weakref.finalize(loader, _forget, in_turn.loader)
     return loader
+
+
+@contextlib.contextmanager
+def explained_death() -> Iterator[None]:
+    """Turn the end of a loader's worker by a signal within a `with` block into an error that says what it means.
+
+    PyTorch raises it in the training process wherever that is, in the middle of a step or of a checkpoint.
+
+    Raises:
+        LocalError: a worker was killed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        found = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) ([^.]*)", str(error))
+        if found is None:
+            raise
+        raise LocalError(
+            f"process {found[1]}, which loads data, {found[2]}: most often the machine is short of memory, or /dev/shm "
+            f"is full; lower data_cfg.num_workers (0: the run loads its data itself), and go on with --resume"
+        ) from None
 
 
 def batches(loader: DataLoader[Any]) -> Iterator[Batch]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,26 +92,56 @@ def newest_checkpoint(
 
 
 def damage_of(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint of ours; None if it is whole.
+    """Return what is wrong with a checkpoint of ours; None if it is whole."""
+    try:
+        if not _is_archive(path):
+            return "it does not begin as a checkpoint does"
+        damage = _check_sums(path)
+        if damage is None:
+            _load(path, mapped=True)
+    except (OSError, UserError) as error:
+        return str(error)
+    return damage
 
-    A checkpoint is a zip archive, whose every entry carries a CRC-32 that it is compared with; a file that was cut off
-    lacks its directory. What the checksums do not cover, the names of entries, shows when it is opened.
+
+_END_RECORD = 22  # bytes, where no comment follows; PyTorch writes none
+
+
+def _is_archive(path: str | Path) -> bool:
+    with Path(path).open("rb") as file:
+        return file.read(4) == b"PK\3\4"
+
+
+def _check_sums(path: str | Path) -> str | None:
+    """Compare every entry of a zip archive with its CRC-32, which PyTorch does not do; returns what is wrong with it.
+
+    A file that was cut off lacks the directory at its end, and one that was written over has something else there.
+    What the checksums do not cover, the names of entries, shows when the archive is loaded.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
-    except (OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        with Path(path).open("rb") as file:
+            file.seek(-_END_RECORD, os.SEEK_END)
+            if file.read(4) != b"PK\5\6":
+                return "it goes on behind its end"
+    except OSError:
+        raise
+    except Exception as error:  # a damaged stream can raise anything
         return str(error) or type(error).__name__
-    if broken is not None:
-        return f"{broken} does not have its checksum"
-    try:
-        read_checkpoint(path, mapped=True)
-    except UserError as error:
-        return str(error)
-    return None
+    return None if broken is None else f"{broken} does not have its checksum"
 
 
-def remove_old(folder: Path, save_name: str, last: int | None, every: int | None) -> list[Path]:
+def remove_unfinished(folder: Path, save_name: str) -> list[Path]:
+    """Delete what runs that were killed while they wrote a checkpoint have left; returns what."""
+    pattern = re.compile(r"\." + re.escape(save_name) + r"-\d{5,}\.pt\.\d+")
+    left = [path for path in folder.glob(".*.pt.*") if pattern.fullmatch(path.name)]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return left
+
+
+def remove_old(folder: Path, save_name: str, last: int | None, every: int | None, now: int) -> list[Path]:
     """Delete checkpoints of a run that need not be kept; returns which.
 
     Args:
@@ -120,21 +149,23 @@ def remove_old(folder: Path, save_name: str, last: int | None, every: int | None
         save_name: the run's name.
         last: so many of the newest stay; None: all stay.
         every: those of iterations that this divides stay too.
+        now: the iteration that was just saved. Later ones, damaged or of an earlier run, neither count nor go.
     """
     if last is None:
         return []
-    old = [
-        path
-        for iteration, path in list(checkpoints_of(folder, save_name).items())[last:]
-        if every is None or iteration % every
-    ]
+    done = [(i, path) for i, path in checkpoints_of(folder, save_name).items() if i <= now]
+    old = [path for i, path in done[last:] if every is None or i % every]
     for path in old:
         path.unlink(missing_ok=True)
     return old
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint to a temporary name, sync and rename it: a crash leaves the old file or the new one."""
+    """Write a checkpoint to a temporary name, sync and rename it: a crash leaves the old file or the new one.
+
+    Raises:
+        OSError: there is no room, or it is forbidden; nothing is left of it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -147,20 +178,30 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint to the CPU; nothing in the file is run (`weights_only`).
 
     Args:
         path: the file.
-        mapped: map the tensors instead of reading them, to see what is in the file.
 
     Raises:
         UserError: there is no such file, it is damaged, it asks for code to be run, or it holds no model.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        damage = _check_sums(path) if _is_archive(path) else None
     except FileNotFoundError:
         raise UserError(f"no such checkpoint: {path}") from None
+    except OSError as error:
+        raise UserError(f"the checkpoint {path} cannot be read: {error}") from None
+    if damage is not None:
+        raise UserError(f"the checkpoint {path} is refused: it is damaged ({damage}); use another")
+    return _load(path)
+
+
+def _load(path: str | Path, mapped: bool = False) -> dict[str, Any]:
+    """Load a checkpoint whose checksums are right, or map its tensors, to see what is in it."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except OSError as error:
         raise UserError(f"the checkpoint {path} cannot be read: {error}") from None
     except Exception as error:  # a damaged or hostile stream can raise anything

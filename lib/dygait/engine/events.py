@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dygait import distributed
-from dygait.engine.run import RunFolder, write_atomically
+from dygait.engine.run import RunFolder, append_line, write_atomically, writing
 
 EVENTS = "events.jsonl"
 STATE = "state.json"
@@ -33,13 +33,14 @@ def add_event(folder: RunFolder, kind: str, **facts: Any) -> None:
         folder: the run's folder, which exists.
         kind: one or two words: `saved`, `skipped step`.
         facts: plain values.
+
+    Raises:
+        UserError: it cannot be written down.
     """
     if not distributed.is_main():
         return
-    line = json.dumps({"time": now(), "kind": kind, **facts}) + "\n"
-    # One write of one line: whatever happens, the lines before stay whole.
-    with (folder.logs / EVENTS).open("a", encoding="utf-8") as file:
-        file.write(line)
+    with writing(folder):
+        append_line(folder.logs / EVENTS, {"time": now(), "kind": kind, **facts})
 
 
 def write_state(folder: RunFolder, phase: str, iteration: int, total: int, speed: float | None = None) -> None:
@@ -51,6 +52,9 @@ def write_state(folder: RunFolder, phase: str, iteration: int, total: int, speed
         iteration: iterations done.
         total: iterations of the whole run.
         speed: iterations a second.
+
+    Raises:
+        UserError: it cannot be written down.
     """
     if not distributed.is_main():
         return
@@ -63,7 +67,8 @@ def write_state(folder: RunFolder, phase: str, iteration: int, total: int, speed
         "host": socket.gethostname(),
         "process": os.getpid(),
     }
-    write_atomically(folder.logs / STATE, json.dumps(state) + "\n")
+    with writing(folder):
+        write_atomically(folder.logs / STATE, json.dumps(state) + "\n")
 
 
 def read_events(logs: Path) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 import dygait
 from dygait import distributed
 from dygait.config import Config
-from dygait.data import Batch, batches
+from dygait.data import Batch, batches, explained_death
 from dygait.engine import build, checkpoint
 from dygait.engine.accumulation import backward_in_parts, split
 from dygait.engine.bad_batch import explained_memory, save_bad_batch
@@ -282,6 +282,14 @@ def _passed_over(folder: RunFolder, path: Path, damage: str) -> None:
     add_event(folder, "passed over", file=path.name, why=damage)
 
 
+def _tidy(folder: RunFolder) -> None:
+    """Delete what a run that was killed has left half-written: a disk would fill with it."""
+    left = checkpoint.remove_unfinished(folder.checkpoints, folder.save_name) if distributed.is_main() else []
+    if left:
+        log.info("notice: removed half-written checkpoints: %s", ", ".join(path.name for path in left))
+        add_event(folder, "tidied", files=[path.name for path in left])
+
+
 def train(config: Config, device: torch.device, output: str | Path = "output", log_to_file: bool = False) -> RunFolder:
     """Train a configuration to its last iteration.
 
@@ -304,7 +312,8 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
     start_logging(folder, "train", log_to_file)
     with Interruption() as interruption:
         try:
-            iteration = _train(config, device, folder, interruption)
+            with explained_death():
+                iteration = _train(config, device, folder, interruption)
         except Interrupted as interrupted:
             add_event(folder, "interrupted", why=str(interrupted))
             raise
@@ -318,7 +327,7 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
 
 def _last_words(folder: RunFolder, error: BaseException) -> None:
     """Write down what ended a run, if that can still be written."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(UserError):
         add_event(folder, "failed", why=str(error) or type(error).__name__)
 
 
@@ -332,6 +341,7 @@ def _train(config: Config, device: torch.device, folder: RunFolder, interruption
         log.info("memory: %s", tune_allocator()[1])
     if settings.deterministic:
         _be_deterministic()
+    _tidy(folder)
     start = checkpoint_of(settings.restore_hint, folder)
     config = _settled_as_before(config, device, start)
     trainer = build_trainer(config, device)
@@ -439,11 +449,13 @@ def _save(trainer: Trainer, folder: RunFolder) -> None:
         path = checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, trainer.iteration)
         try:
             checkpoint.save_checkpoint(path, trainer.state())
+            log.info("saved %s", path)
             removed = checkpoint.remove_old(
-                folder.checkpoints, folder.save_name, settings.keep_last, settings.keep_every
+                folder.checkpoints, folder.save_name, settings.keep_last, settings.keep_every, trainer.iteration
             )
             add_event(folder, "saved", iteration=trainer.iteration, removed=[p.name for p in removed])
-            log.info("saved %s", path)
+        except UserError as error:  # what cannot be written is the event alone
+            failure = str(error)
         except OSError as error:
             whole = checkpoint.newest_checkpoint(folder.checkpoints, folder.save_name)
             failure = (
