@@ -11,7 +11,7 @@ import pytest
 
 from dygait.engine.checkpoint import checkpoints_of, damage_of
 from experiments import Experiment
-from faulting import LONG, SETTINGS, Run, assert_same_end, events, launch, unfinished, wait_until
+from faulting import LONG, SETTINGS, assert_same_end, events, launch, unfinished, wait_until
 from tally import Tally
 
 RESUME = ("--resume",)
@@ -71,18 +71,15 @@ def test_while_a_checkpoint_is_written(uninterrupted: Experiment, tmp_path: Path
         assert events(killed, "tidied")
 
 
-def test_again_and_again(uninterrupted: Experiment, tmp_path: Path, fault: Tally, seconds: float) -> None:
-    """One run, killed before it has gone on for long, started again by the same command till it is done."""
+def test_again_and_again(uninterrupted: Experiment, tmp_path: Path, fault: Tally) -> None:
+    """One run, killed a moment after each checkpoint, started again by the same command till it is done."""
     killed, rng = uninterrupted.at(tmp_path), random.Random(0)
-    kills = 0
-    while True:
-        run: Run = launch(killed, *SETTINGS, options=RESUME)
-        time.sleep(seconds * rng.uniform(0.3, 0.9))
-        run.kill()
-        if run.process.exitcode == 0:
-            break
-        assert run.process.exitcode == -signal.SIGKILL, run.said
-        kills += 1
+    for number in (2, 4, 6, 8, 10):
+        run = launch(killed, *SETTINGS, options=RESUME)
+        wait_until((killed.checkpoints / f"tiny-{number:05d}.pt").exists, run)
+        time.sleep(rng.uniform(0, 0.01))
         with fault("SIGKILL of a run that was killed before"):
-            assert kills < 100, "it never ends"
-    assert_same_end(killed, uninterrupted)
+            run.kill()
+            assert run.process.exitcode == -signal.SIGKILL, run.said
+    check(killed, uninterrupted)
+    assert len(events(killed, "started")) == 6

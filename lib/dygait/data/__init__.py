@@ -4,7 +4,7 @@ from dygait.data import augmentation
 from dygait.data.collate import Batch, collate
 from dygait.data.dataset import Request, Sample, SequenceDataset
 from dygait.data.frames import FrameSampler
-from dygait.data.loader import batches, explained_death, make_loader
+from dygait.data.loader import batches, make_loader, working
 from dygait.data.partition import Partition, coverage, load_partition
 from dygait.data.samplers import SAMPLERS, InferenceSampler, TrainingSampler, TripletSampler
 from dygait.data.sequences import Column, SequenceTable
@@ -35,9 +35,9 @@ __all__ = [
     "collate",
     "coverage",
     "load_partition",
-    "explained_death",
     "make_loader",
     "open_store",
     "read_pickle",
     "transform_problems",
+    "working",
 ]

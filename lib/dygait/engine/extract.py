@@ -24,7 +24,7 @@ import dygait
 from dygait import distributed
 from dygait.config import Config
 from dygait.config.schema import HalfPrecision
-from dygait.data import Batch, InferenceSampler, batches, explained_death
+from dygait.data import Batch, InferenceSampler, batches, working
 from dygait.data.stores.locks import lock
 from dygait.engine import build
 from dygait.engine.monitor import duration, log, progress_bar
@@ -143,7 +143,7 @@ def extract(
         sampler.done = frozenset(plan.done)
         start = time.perf_counter()
         work.key = plan.key
-        with explained_death():
+        with working(source.loader):
             told = work.make(model, device, settings)
         everyone = distributed.collect(told)
         seconds = time.perf_counter() - start

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 import dygait
 from dygait import distributed
 from dygait.config import Config
-from dygait.data import Batch, batches, explained_death
+from dygait.data import Batch, batches, working
 from dygait.engine import build, checkpoint
 from dygait.engine.accumulation import backward_in_parts, split
 from dygait.engine.bad_batch import explained_memory, save_bad_batch
@@ -312,8 +312,7 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
     start_logging(folder, "train", log_to_file)
     with Interruption() as interruption:
         try:
-            with explained_death():
-                iteration = _train(config, device, folder, interruption)
+            iteration = _train(config, device, folder, interruption)
         except Interrupted as interrupted:
             add_event(folder, "interrupted", why=str(interrupted))
             raise
@@ -369,24 +368,25 @@ def _train(config: Config, device: torch.device, folder: RunFolder, interruption
     )  # fmt: skip
     monitor = Monitor(folder, config, first)
     trainer.training_mode()
-    try:
-        for batch in progress(batches(source.loader), settings.total_iter, "training", first):
-            _iteration(trainer, batch, source, folder, monitor)
-            now = trainer.iteration
-            stops = interruption.agreed()
-            if stops or now == settings.total_iter or now % settings.save_iter == 0:
-                _save(trainer, folder)
-                if tested is not None and not stops:
-                    result = test_model(config, data, tested, trainer.tested_network, device, folder, now)
-                    if result is not None:
-                        monitor.results(now, result.percentages, result.protocol)
-                    trainer.training_mode()
-                monitor.paused(now)
-            if stops and now < settings.total_iter:
-                why = name_of(interruption.signal)
-                raise Interrupted(f"{why}: saved iteration {now} of {settings.total_iter}; go on with --resume")
-    finally:
-        monitor.close()
+    with working(source.loader, *(() if tested is None else (tested.loader,))):
+        try:
+            for batch in progress(batches(source.loader), settings.total_iter, "training", first):
+                _iteration(trainer, batch, source, folder, monitor)
+                now = trainer.iteration
+                stops = interruption.agreed()
+                if stops or now == settings.total_iter or now % settings.save_iter == 0:
+                    _save(trainer, folder)
+                    if tested is not None and not stops:
+                        result = test_model(config, data, tested, trainer.tested_network, device, folder, now)
+                        if result is not None:
+                            monitor.results(now, result.percentages, result.protocol)
+                        trainer.training_mode()
+                    monitor.paused(now)
+                if stops and now < settings.total_iter:
+                    why = name_of(interruption.signal)
+                    raise Interrupted(f"{why}: saved iteration {now} of {settings.total_iter}; go on with --resume")
+        finally:
+            monitor.close()
     return trainer.iteration
 
 
