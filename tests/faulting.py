@@ -38,6 +38,7 @@ SETTINGS = (
     "trainer_cfg.save_iter=2",
     "trainer_cfg.log_iter=1",
     "trainer_cfg.ema=0.9",
+    "trainer_cfg.max_skipped=3",
 )
 
 PATIENCE = 60.0

@@ -1,4 +1,4 @@
-"""Counting the faults that tests try, and those that a run survives as promised; pytest prints the counts at its end."""
+"""Counting the faults that tests try, and those that runs survive as promised; pytest prints the counts at its end."""
 
 from __future__ import annotations
 

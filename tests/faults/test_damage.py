@@ -23,7 +23,8 @@ def test_every_class_is_found_out(uninterrupted: Experiment, tmp_path: Path, fau
         with fault(f"checkpoint: {name}"):
             spoilt.write_bytes(content)
             told: list[tuple[Path, str]] = []
-            assert newest_checkpoint(tmp_path, "tiny", lambda *found: told.append(found)) == tmp_path / whole.name, name
+            newest = newest_checkpoint(tmp_path, "tiny", lambda *found, to=told: to.append(found))
+            assert newest == tmp_path / whole.name, name
             ((path, damage),) = told
             assert path == spoilt
             assert damage

@@ -1,4 +1,4 @@
-"""A disk, the data, a loader's worker or TensorBoard fails in the middle of a run: a clear word, and nothing is lost."""
+"""A disk, the data, a worker or TensorBoard fails in the middle of a run: a clear word, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def test_numbers_turn_to_nan(uninterrupted: Experiment, tmp_path: Path, fault: T
 
     with fault("NaN in a weight"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "step", spoil_once)
-        run = launch(lost, *SETTINGS, "trainer_cfg.max_skipped=3")
+        run = launch(lost, *SETTINGS)
         patch.undo()
         assert_clear(run, "iteration 8: the gradient was not fit for a step 3 times in a row", "dygait debug-batch")
         assert [event["iteration"] for event in events(lost, "skipped step")] == [6, 7, 8]

@@ -173,7 +173,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
         with temporary.open("wb") as file:
             told = _Told(file)
             try:
-                torch.save(dict(state), told)
+                torch.save(dict(state), told)  # type: ignore[arg-type] # it writes, and that is what is needed
             except RuntimeError:
                 if told.error is None:
                     raise
