@@ -20,13 +20,14 @@ from torch.nn.parallel import DistributedDataParallel
 import dygait
 from dygait import distributed
 from dygait.config import Config
+from dygait.config.schema import TrainerCfg
 from dygait.data import Batch, batches, working
 from dygait.engine import build, checkpoint
 from dygait.engine.accumulation import backward_in_parts, split
 from dygait.engine.bad_batch import explained_memory, save_bad_batch
 from dygait.engine.compilation import compile_network, mark_frames
 from dygait.engine.ema import WeightAverage
-from dygait.engine.events import add_event
+from dygait.engine.events import add_event, read_events
 from dygait.engine.guard import StepGuard
 from dygait.engine.interruption import Interruption, name_of
 from dygait.engine.monitor import Monitor, log, progress, start_logging
@@ -367,9 +368,21 @@ def _train(config: Config, device: torch.device, folder: RunFolder, interruption
         distributed.world_size(), device.type, folder.root,
     )  # fmt: skip
     monitor = Monitor(folder, config, first)
-    trainer.training_mode()
+
+    def test_now() -> None:
+        assert tested is not None
+        now = trainer.iteration
+        result = test_model(config, data, tested, trainer.tested_network, device, folder, now)
+        add_event(folder, "tested", iteration=now)
+        if result is not None:
+            monitor.results(now, result.percentages, result.protocol)
+
     with working(source.loader, *(() if tested is None else (tested.loader,))):
         try:
+            if tested is not None and start is not None and _lacks_test(folder, start, first, settings):
+                test_now()
+                monitor.paused(first)
+            trainer.training_mode()
             for batch in progress(batches(source.loader), settings.total_iter, "training", first):
                 _iteration(trainer, batch, source, folder, monitor)
                 now = trainer.iteration
@@ -377,17 +390,24 @@ def _train(config: Config, device: torch.device, folder: RunFolder, interruption
                 if stops or now == settings.total_iter or now % settings.save_iter == 0:
                     _save(trainer, folder)
                     if tested is not None and not stops:
-                        result = test_model(config, data, tested, trainer.tested_network, device, folder, now)
-                        if result is not None:
-                            monitor.results(now, result.percentages, result.protocol)
+                        test_now()
                         trainer.training_mode()
                     monitor.paused(now)
-                if stops and now < settings.total_iter:
+                if stops and (now < settings.total_iter or tested is not None):
                     why = name_of(interruption.signal)
                     raise Interrupted(f"{why}: saved iteration {now} of {settings.total_iter}; go on with --resume")
         finally:
             monitor.close()
     return trainer.iteration
+
+
+def _lacks_test(folder: RunFolder, start: Path, iteration: int, settings: TrainerCfg) -> bool:
+    """Tell whether a run stopped between a checkpoint and the test that belongs to it."""
+    due = iteration == settings.total_iter or iteration % settings.save_iter == 0
+    if not due or start.parent != folder.checkpoints:
+        return False
+    done = [e["kind"] for e in read_events(folder.logs) if e.get("iteration") == iteration and "kind" in e]
+    return distributed.agree("tested" not in done)
 
 
 def _iteration(trainer: Trainer, batch: Batch, source: build.Source, folder: RunFolder, monitor: Monitor) -> None:
