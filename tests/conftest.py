@@ -12,6 +12,8 @@ import torch
 
 from dygait.machine import peak_memory
 
+pytest_plugins = ["tally"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:

@@ -6,6 +6,7 @@ Nothing heavy is imported before the arguments are understood, so that `--help` 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import sys
 import time
@@ -108,6 +109,8 @@ def _warn(message: str) -> None:
 
 def _guarded(work: Callable[[], int]) -> int:
     """Run a command; a mistake of the user's ends in a line and exit code 2, not in a traceback."""
+    if not faulthandler.is_enabled() and sys.__stderr__ is not None:
+        faulthandler.enable(sys.__stderr__)  # a mapped file that is cut off ends the process by SIGBUS: say where
     try:
         return work()
     except UserError as error:

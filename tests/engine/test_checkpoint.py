@@ -24,6 +24,7 @@ from dygait.engine.checkpoint import (
     newest_checkpoint,
     read_checkpoint,
     remove_old,
+    remove_unfinished,
     save_checkpoint,
 )
 from dygait.errors import UserError
@@ -122,17 +123,34 @@ def test_the_newest_whole_one_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("last", "every", "kept"),
-    [(None, None, [9, 6, 5, 4, 3]), (1, None, [9]), (2, 3, [9, 6, 3]), (9, None, [9, 6, 5, 4, 3]), (1, 2, [9, 6, 4])],
+    ("last", "every", "now", "kept"),
+    [
+        (None, None, 9, [9, 6, 5, 4, 3]),
+        (1, None, 9, [9]),
+        (2, 3, 9, [9, 6, 3]),
+        (9, None, 9, [9, 6, 5, 4, 3]),
+        (1, 2, 9, [9, 6, 4]),
+        (1, None, 5, [9, 6, 5]),  # later ones, damaged or of an earlier run, do not count
+    ],
 )
-def test_old_ones_are_removed(tmp_path: Path, last: int | None, every: int | None, kept: list[int]) -> None:
+def test_old_ones_are_removed(tmp_path: Path, last: int | None, every: int | None, now: int, kept: list[int]) -> None:
     for iteration in (3, 4, 5, 6, 9):
         save_checkpoint(checkpoint_path(tmp_path, "run", iteration), {"model": {}})
     save_checkpoint(checkpoint_path(tmp_path, "other", 1), {"model": {}})
-    removed = remove_old(tmp_path, "run", last, every)
+    removed = remove_old(tmp_path, "run", last, every, now)
     assert list(checkpoints_of(tmp_path, "run")) == kept
     assert len(removed) == 5 - len(kept)
     assert list(checkpoints_of(tmp_path, "other")) == [1]
+
+
+def test_what_was_half_written_is_removed(tmp_path: Path) -> None:
+    save_checkpoint(checkpoint_path(tmp_path, "run", 1), {"model": {}})
+    left = [tmp_path / ".run-00002.pt.4711", tmp_path / ".run-123456.pt.1"]
+    others = [tmp_path / name for name in (".run-2-00002.pt.4711", ".run-00002.pt.old", "run-00002.pt.4711")]
+    for path in (*left, *others):
+        path.write_bytes(b"half")
+    assert sorted(remove_unfinished(tmp_path, "run")) == sorted(left)
+    assert sorted(tmp_path.iterdir()) == sorted([*others, checkpoint_path(tmp_path, "run", 1)])
 
 
 def hostile_files(folder: Path, sentinel: Path) -> dict[str, Path]:

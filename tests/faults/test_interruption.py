@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from dygait.engine import extract
 from dygait.engine.interruption import Interruption
 from dygait.engine.train import Trainer
-from experiments import REPOSITORY, Experiment, environment, make_experiment
+from experiments import REPOSITORY, Experiment, environment
+from faulting import (
+    ITERATIONS,
+    SETTINGS,
+    Run,
+    assert_same_end,
+    events,
+    iterations_done,
+    launch,
+    unfinished,
+)
+from tally import Tally
 
-ITERATIONS = 12
-SETTINGS = (f"trainer_cfg.total_iter={ITERATIONS}", "trainer_cfg.save_iter=2", "trainer_cfg.log_iter=1")
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    experiment = make_experiment(tmp_path_factory.mktemp("whole"))
-    experiment.train(*SETTINGS)
-    return experiment
-
+TESTED = (*SETTINGS, "trainer_cfg.with_test=true", "trainer_cfg.save_iter=6")
 
 # The runs in this process have one thread; another number would move the last bits.
 RUNNER = """
 import sys
+import time
 from dygait import cli, distributed
 
 distributed.available_cores = lambda: 1
@@ -39,66 +43,133 @@ sys.exit(cli.runner(sys.argv[1:]))
 """
 
 
-def start(experiment: Experiment, *options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", RUNNER, *experiment.arguments("train", *SETTINGS), *options],
+def test_a_signal_to_the_command_line_saves(uninterrupted: Experiment, tmp_path: Path, fault: Tally) -> None:
+    stopped = uninterrupted.at(tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUNNER, *stopped.arguments("train", *SETTINGS)],
         cwd=REPOSITORY, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
+    with fault("SIGTERM"):
+        while iterations_done(stopped) < 3 and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=120)
+        assert process.returncode == 75, said
+        assert "SIGTERM: saved iteration" in said
+        done = iterations_done(stopped)
+        assert 3 <= done < ITERATIONS
+        assert stopped.checkpoint(done)["iteration"] == done
+        assert stopped.run("train", *SETTINGS, options=("--resume",)) == 0
+        assert_same_end(stopped, uninterrupted)
 
 
-def iterations_done(experiment: Experiment) -> int:
-    path = experiment.folder / "logs" / "scalars.jsonl"
-    return len(path.read_text().splitlines()) if path.is_file() else 0
+def to_itself(number: int) -> None:
+    os.kill(os.getpid(), number)
 
 
-def wait_for(experiment: Experiment, iteration: int, process: subprocess.Popen[str]) -> None:
-    limit = time.monotonic() + 120
-    while iterations_done(experiment) < iteration and process.poll() is None:
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+def assert_stopped(run: Run, number: signal.Signals, iteration: int) -> None:
+    assert run.wait() == 75, run.said
+    assert f"{number.name}: saved iteration {iteration} of {ITERATIONS}" in run.said
 
 
-def same_end(one: Experiment, other: Experiment) -> None:
-    a, b = one.checkpoint(ITERATIONS), other.checkpoint(ITERATIONS)
-    for part in ("model", "optimizer", "scheduler"):
-        torch.testing.assert_close(a[part], b[part], rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_saves_and_a_resumed_run_ends_the_same(
-    uninterrupted: Experiment, tmp_path: Path, number: signal.Signals
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_in_a_step_saves(
+    uninterrupted: Experiment, tmp_path: Path, fault: Tally, number: signal.Signals
 ) -> None:
     stopped = uninterrupted.at(tmp_path)
-    process = start(stopped)
-    wait_for(stopped, 3, process)
-    process.send_signal(number)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 75, said
-    assert f"{number.name}: saved iteration" in said
-    done = iterations_done(stopped)
-    assert 3 <= done < ITERATIONS
-    assert stopped.checkpoint(done)["iteration"] == done
-    assert stopped.run("train", *SETTINGS, options=("--resume",)) == 0
-    same_end(stopped, uninterrupted)
+    with fault(number.name):
+        assert_stopped(launch(stopped, *SETTINGS, at={4: partial(to_itself, number)}), number, 5)
+        assert launch(stopped, *SETTINGS, options=("--resume",)).wait() == 0
+        assert_same_end(stopped, uninterrupted)
 
 
-def test_a_killed_run_is_resumed_past_a_damaged_checkpoint(
-    uninterrupted: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def at_the_next_checkpoint(number: int, times: int = 1) -> None:
+    """Let a signal come when a checkpoint is written, but not yet on the disk under its name."""
+    save = torch.save
+
+    def signalled(state: Any, file: Any) -> None:
+        torch.save = save
+        save(state, file)
+        for _ in range(times):
+            to_itself(number)
+
+    torch.save = signalled
+
+
+def test_sigterm_during_a_save(uninterrupted: Experiment, tmp_path: Path, fault: Tally) -> None:
+    """What is being written is finished, and so is the next iteration."""
+    stopped = uninterrupted.at(tmp_path)
+    with fault("SIGTERM during a save"):
+        run = launch(stopped, *SETTINGS, at={5: partial(at_the_next_checkpoint, signal.SIGTERM)})
+        assert_stopped(run, signal.SIGTERM, 7)
+        assert stopped.checkpoint(6)["iteration"] == 6
+        assert launch(stopped, *SETTINGS, options=("--resume",)).wait() == 0
+        assert_same_end(stopped, uninterrupted)
+
+
+def test_a_second_signal_during_a_save(uninterrupted: Experiment, tmp_path: Path, fault: Tally) -> None:
+    """It ends at once; what it was writing is no checkpoint, and goes when the run goes on."""
+    stopped = uninterrupted.at(tmp_path)
+    with fault("second signal, during a save"):
+        run = launch(stopped, *SETTINGS, at={5: partial(at_the_next_checkpoint, signal.SIGTERM, 2)})
+        assert run.wait() == 128 + signal.SIGTERM, run.said
+        assert [p.name for p in sorted(stopped.checkpoints.glob("*.pt"))] == ["tiny-00002.pt", "tiny-00004.pt"]
+        assert len(unfinished(stopped)) == 1
+        assert launch(stopped, *SETTINGS, options=("--resume",)).wait() == 0
+        assert unfinished(stopped) == []
+        assert_same_end(stopped, uninterrupted)
+
+
+def while_testing(number: int, batch: int) -> None:
+    """Let a signal come before a batch of the first test that begins from now on."""
+    embed, count = extract.embed, iter(range(1000))
+
+    def signalled(*arguments: Any) -> Any:
+        if next(count) == batch:
+            to_itself(number)
+        return embed(*arguments)
+
+    extract.embed = signalled  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("at", [5, 11])
+def test_sigterm_during_a_test(uninterrupted: Experiment, tmp_path: Path, fault: Tally, at: int) -> None:
+    """The test is finished; then the run ends as after any signal, or, where it was the last test, as it would have."""
+    stopped = uninterrupted.at(tmp_path)
+    with fault("SIGTERM during a test"):
+        run = launch(stopped, *TESTED, at={at: partial(while_testing, signal.SIGTERM, 1)})
+        if at == 5:
+            assert_stopped(run, signal.SIGTERM, 7)
+            run = launch(stopped, *TESTED, options=("--resume",))
+        assert run.wait() == 0, run.said
+        assert [event["iteration"] for event in events(stopped, "tested")] == [6, 12]
+        assert_same_end(stopped, uninterrupted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_test_that_was_not_made_is_made_up_for(
+    uninterrupted: Experiment, tmp_path: Path, fault: Tally, number: signal.Signals
 ) -> None:
-    killed = uninterrupted.at(tmp_path)
-    process = start(killed)
-    wait_for(killed, 5, process)
-    process.kill()
-    process.communicate(timeout=120)
-    newest = max(killed.checkpoints.glob("*.pt"))
-    newest.write_bytes(newest.read_bytes()[:-50])
-    assert killed.run("train", *SETTINGS, options=("--resume",)) == 0
-    assert f"{newest} is damaged" in capsys.readouterr().out
-    same_end(killed, uninterrupted)
+    """Killed in its last test, or asked to end in the iteration before: the resumed run has all its iterations."""
+    stopped = uninterrupted.at(tmp_path)
+    killed = number == signal.SIGKILL
+    with fault("SIGKILL during a test" if killed else "SIGTERM before a test"):
+        action = partial(while_testing, number, 1) if killed else partial(to_itself, number)
+        run = launch(stopped, *TESTED, at={11: action})
+        assert run.wait() == (-number if killed else 75), run.said
+        assert [event["iteration"] for event in events(stopped, "tested")] == [6]
+        run = launch(stopped, *TESTED, options=("--resume",))
+        assert run.wait() == 0, run.said
+        assert [event["iteration"] for event in events(stopped, "tested")] == [6, 12]
+        assert (stopped.checkpoints / "tiny-00012-CASIA-B-euc.json").is_file()
+        assert_same_end(stopped, uninterrupted)
+        again = launch(stopped, *TESTED, options=("--resume",))
+        assert again.wait() == 0
+        assert len(events(stopped, "tested")) == 2
 
 
 def test_a_gradient_that_is_not_finite_is_left_out(
-    uninterrupted: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    uninterrupted: Experiment, tmp_path: Path, fault: Tally, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poisoned = uninterrupted.at(tmp_path)
     weights: dict[int, Any] = {}
@@ -114,8 +185,7 @@ def test_a_gradient_that_is_not_finite_is_left_out(
     torch.testing.assert_close(weights[5], weights[4], rtol=0, atol=0)
     assert not torch.equal(weights[6]["backbone.conv0.weight"], weights[5]["backbone.conv0.weight"])
     assert poisoned.checkpoint(ITERATIONS)["guard"]["skipped"] == 1
-    events = [json.loads(line) for line in (poisoned.folder / "logs" / "events.jsonl").read_text().splitlines()]
-    assert [e["iteration"] for e in events if e["kind"] == "skipped step"] == [5]
+    assert [event["iteration"] for event in events(poisoned, "skipped step")] == [5]
 
 
 def test_no_room_for_a_checkpoint(

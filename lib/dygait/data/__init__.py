@@ -4,7 +4,7 @@ from dygait.data import augmentation
 from dygait.data.collate import Batch, collate
 from dygait.data.dataset import Request, Sample, SequenceDataset
 from dygait.data.frames import FrameSampler
-from dygait.data.loader import batches, make_loader
+from dygait.data.loader import batches, make_loader, working
 from dygait.data.partition import Partition, coverage, load_partition
 from dygait.data.samplers import SAMPLERS, InferenceSampler, TrainingSampler, TripletSampler
 from dygait.data.sequences import Column, SequenceTable
@@ -39,4 +39,5 @@ __all__ = [
     "open_store",
     "read_pickle",
     "transform_problems",
+    "working",
 ]

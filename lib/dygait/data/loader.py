@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
+import re
 import signal
 import weakref
 from collections.abc import Iterable, Iterator
@@ -151,6 +153,41 @@ def make_loader(
     if in_turn is not None:
         weakref.finalize(loader, _forget, in_turn.loader)
     return loader
+
+
+@contextlib.contextmanager
+def working(*loaders: DataLoader[Any]) -> Iterator[None]:
+    """End the workers of loaders when a `with` block ends in an error, and say what it means if one was killed.
+
+    PyTorch raises that a worker was killed wherever the training process is, in the middle of a step or of a
+    checkpoint. And workers that wait for requests would not go when they are told to by SIGTERM, which they ignore: the
+    process, which waits for them at its end, would hang.
+
+    Raises:
+        LocalError: a worker was killed.
+    """
+    try:
+        yield
+    except BaseException as error:
+        for loader in loaders:
+            _end_workers(loader)
+        found = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) ([^.]*)", str(error))
+        if found is None or not isinstance(error, RuntimeError):
+            raise
+        raise LocalError(
+            f"process {found[1]}, which loads data, {found[2]}: most often the machine is short of memory, or /dev/shm "
+            f"is full; lower data_cfg.num_workers (0: the run loads its data itself), and go on with --resume"
+        ) from None
+
+
+def _end_workers(loader: DataLoader[Any]) -> None:
+    iterator = loader._iterator
+    if iterator is None:  # it has no workers, or did not start them
+        return
+    loader._iterator = None
+    iterator._shutdown_workers()  # type: ignore[attr-defined]
+    for worker in iterator._workers:  # type: ignore[attr-defined] # one may wait for what a killed one had locked
+        worker.kill()
 
 
 def batches(loader: DataLoader[Any]) -> Iterator[Batch]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import nn
@@ -92,11 +93,7 @@ def newest_checkpoint(
 
 
 def damage_of(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint of ours; None if it is whole.
-
-    A checkpoint is a zip archive, whose every entry carries a CRC-32 that it is compared with; a file that was cut off
-    lacks its directory. What the checksums do not cover, the names of entries, shows when it is opened.
-    """
+    """Return what is wrong with a checkpoint of ours; None if it is whole."""
     try:
         read_checkpoint(path, mapped=True)
     except UserError as error:
@@ -104,7 +101,16 @@ def damage_of(path: Path) -> str | None:
     return None
 
 
-def remove_old(folder: Path, save_name: str, last: int | None, every: int | None) -> list[Path]:
+def remove_unfinished(folder: Path, save_name: str) -> list[Path]:
+    """Delete what runs that were killed while they wrote a checkpoint have left; returns what."""
+    pattern = re.compile(r"\." + re.escape(save_name) + r"-\d{5,}\.pt\.\d+")
+    left = [path for path in folder.glob(".*.pt.*") if pattern.fullmatch(path.name)]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return left
+
+
+def remove_old(folder: Path, save_name: str, last: int | None, every: int | None, now: int) -> list[Path]:
     """Delete checkpoints of a run that need not be kept; returns which.
 
     Args:
@@ -112,31 +118,56 @@ def remove_old(folder: Path, save_name: str, last: int | None, every: int | None
         save_name: the run's name.
         last: so many of the newest stay; None: all stay.
         every: those of iterations that this divides stay too.
+        now: the iteration that was just saved. Later ones, damaged or of an earlier run, neither count nor go.
     """
     if last is None:
         return []
-    old = [
-        path
-        for iteration, path in list(checkpoints_of(folder, save_name).items())[last:]
-        if every is None or iteration % every
-    ]
+    done = [(i, path) for i, path in checkpoints_of(folder, save_name).items() if i <= now]
+    old = [path for i, path in done[last:] if every is None or i % every]
     for path in old:
         path.unlink(missing_ok=True)
     return old
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint to a temporary name, sync and rename it: a crash leaves the old file or the new one."""
+    """Write a checkpoint to a temporary name, sync and rename it: a crash leaves the old file or the new one.
+
+    Raises:
+        OSError: there is no room, or it is forbidden; nothing is left of it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            torch.save(dict(state), file)
+            told = _Told(file)
+            try:
+                torch.save(dict(state), told)  # type: ignore[arg-type] # it writes, and that is what is needed
+            except RuntimeError:
+                if told.error is None:
+                    raise
+                raise told.error from None
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first error tells more
+            temporary.unlink(missing_ok=True)
+
+
+class _Told:
+    """A file that remembers what the system had against a write: PyTorch raises an error of its own, without it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.flush = file.flush
+        self.error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
 
 
 def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
@@ -144,7 +175,7 @@ def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
 
     Args:
         path: the file.
-        mapped: map the tensors instead of reading them, to see what is in the file.
+        mapped: leave tensors in the file, to see what is in it.
 
     Raises:
         UserError: there is no such file, it is damaged, it asks for code to be run, or it holds no model.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dygait import distributed, untrusted
-from dygait.engine.run import RunFolder, write_atomically
+from dygait.engine.run import RunFolder, append_line, write_atomically, writing
 from dygait.errors import UserError
 
 EVENTS = "events.jsonl"
@@ -34,13 +34,14 @@ def add_event(folder: RunFolder, kind: str, **facts: Any) -> None:
         folder: the run's folder, which exists.
         kind: one or two words: `saved`, `skipped step`.
         facts: plain values.
+
+    Raises:
+        UserError: it cannot be written down.
     """
     if not distributed.is_main():
         return
-    line = json.dumps({"time": now(), "kind": kind, **facts}) + "\n"
-    # One write of one line: whatever happens, the lines before stay whole.
-    with (folder.logs / EVENTS).open("a", encoding="utf-8") as file:
-        file.write(line)
+    with writing(folder):
+        append_line(folder.logs / EVENTS, {"time": now(), "kind": kind, **facts})
 
 
 def write_state(
@@ -55,6 +56,9 @@ def write_state(
         total: iterations of the whole run.
         speed: iterations a second.
         facts: plain values.
+
+    Raises:
+        UserError: it cannot be written down.
     """
     if not distributed.is_main():
         return
@@ -68,7 +72,8 @@ def write_state(
         "process": os.getpid(),
         **facts,
     }
-    write_atomically(folder.logs / STATE, json.dumps(state) + "\n")
+    with writing(folder):
+        write_atomically(folder.logs / STATE, json.dumps(state) + "\n")
 
 
 def read_events(logs: Path) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ import dygait
 from dygait import distributed
 from dygait.config import Config
 from dygait.config.schema import HalfPrecision
-from dygait.data import Batch, InferenceSampler, batches
+from dygait.data import Batch, InferenceSampler, batches, working
 from dygait.data.stores.locks import lock
 from dygait.engine import build
 from dygait.engine.bad_batch import is_out_of_memory
@@ -146,7 +146,8 @@ def extract(
         sampler.done = frozenset(plan.done)
         start = time.perf_counter()
         work.key = plan.key
-        told = work.make(model, device, settings)
+        with working(source.loader):
+            told = work.make(model, device, settings)
         everyone = distributed.collect(told)
         seconds = time.perf_counter() - start
         _on_main(lambda: work.finish([name for one in everyone for name in one.shards]))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,8 +21,8 @@ from tqdm import tqdm
 
 from dygait import distributed
 from dygait.config import Config
-from dygait.engine.events import write_state
-from dygait.engine.run import RunFolder, write_atomically
+from dygait.engine.events import add_event, read_lines, write_state
+from dygait.engine.run import RunFolder, append_line, write_atomically, writing
 from dygait.machine import peak_memory
 from dygait.untrusted import printable
 
@@ -79,6 +80,9 @@ def duration(seconds: float) -> str:
 class Monitor:
     """Log, scalars and TensorBoard of a training run; on ranks other than 0 it does nothing.
 
+    A run goes on without TensorBoard where its files cannot be written, and says so; the same numbers are in
+    ``logs/scalars.jsonl``, without which it does not go on.
+
     Args:
         folder: the run's folder.
         config: the run's configuration.
@@ -95,18 +99,28 @@ class Monitor:
             return
         self.scalars = folder.logs / "scalars.jsonl"
         self._drop_after(first)
-        self.writer = SummaryWriter(str(folder.summary), purge_step=first + 1 if first else None)
-        if not first:
-            text = yaml.safe_dump(config.as_dict(), sort_keys=False)
-            self.writer.add_text("config", "\n".join(f"    {line}" for line in text.splitlines()))
-            self._hyperparameters(config)
+        with self._or_without():
+            self.writer = SummaryWriter(str(folder.summary), purge_step=first + 1 if first else None)
+            if not first:
+                text = yaml.safe_dump(config.as_dict(), sort_keys=False)
+                self.writer.add_text("config", "\n".join(f"    {line}" for line in text.splitlines()))
+                self._hyperparameters(config)
+
+    @contextlib.contextmanager
+    def _or_without(self) -> Iterator[None]:
+        """Go on without TensorBoard if it cannot be written within a `with` block."""
+        try:
+            yield
+        except OSError as error:
+            self.writer = None
+            log.info("notice: TensorBoard's files cannot be written (%s); the run goes on without them", error)
+            add_event(self.folder, "no TensorBoard", why=str(error))
 
     def _drop_after(self, first: int) -> None:
-        if not self.scalars.is_file():
-            return
-        lines = self.scalars.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if first and line.endswith("}") and json.loads(line)["iteration"] <= first]
-        write_atomically(self.scalars, "".join(f"{line}\n" for line in kept))
+        if self.scalars.is_file():
+            kept = [entry for entry in read_lines(self.scalars) if first and entry.get("iteration", first + 1) <= first]
+            with writing(self.folder):
+                write_atomically(self.scalars, "".join(json.dumps(entry) + "\n" for entry in kept))
 
     def _hyperparameters(self, config: Config) -> None:
         assert self.writer is not None
@@ -126,18 +140,20 @@ class Monitor:
 
     def training(self, iteration: int, values: Mapping[str, float]) -> None:
         """Report an iteration: `values` holds loss terms, learning rate and gradient norm."""
-        if self.writer is None:
+        if not distributed.is_main():
             return
         now = time.perf_counter()
         since, done = self._mark
         speed = (iteration - done) / max(now - since, 1e-9)
         self._mark = (now, iteration)
-        for name, value in values.items():
-            self.writer.add_scalar(name if "/" in name else f"train/{name}", value, iteration)
-        self.writer.add_scalar("speed/sequences_per_second", speed * self.sequences, iteration)
-        with self.scalars.open("a", encoding="utf-8") as file:
-            finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-            file.write(json.dumps({"iteration": iteration, **finite}) + "\n")
+        with self._or_without():
+            if self.writer is not None:
+                for name, value in values.items():
+                    self.writer.add_scalar(name if "/" in name else f"train/{name}", value, iteration)
+                self.writer.add_scalar("speed/sequences_per_second", speed * self.sequences, iteration)
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        with writing(self.folder):
+            append_line(self.scalars, {"iteration": iteration, **finite})
         write_state(
             self.folder, "training", iteration, self.total, speed,
             sequences_per_second=speed * self.sequences, memory=peak_memory(),
@@ -160,18 +176,21 @@ class Monitor:
         some = silhouettes[:8, :10].cpu()
         n, s, h, w = some.shape
         sheet = some.permute(0, 2, 1, 3).reshape(1, n * h, s * w)
-        self.writer.add_image("silhouettes", sheet, iteration)
+        with self._or_without():
+            self.writer.add_image("silhouettes", sheet, iteration)
 
     def results(self, iteration: int, percentages: Mapping[str, Any], name: str) -> None:
         """Report a test: every leaf of the nested percentages."""
-        if self.writer is not None:
-            add_results(self.writer, iteration, percentages, name)
-            self.writer.flush()
+        with self._or_without():
+            if self.writer is not None:
+                add_results(self.writer, iteration, percentages, name)
+                self.writer.flush()
 
     def close(self) -> None:
         """Write out what is buffered."""
-        if self.writer is not None:
-            self.writer.close()
+        with self._or_without():
+            if self.writer is not None:
+                self.writer.close()
 
 
 def add_results(writer: SummaryWriter, iteration: int, percentages: Mapping[str, Any], name: str) -> None:
@@ -186,6 +205,9 @@ def add_results(writer: SummaryWriter, iteration: int, percentages: Mapping[str,
 
 
 def report_results(folder: Path, iteration: int, percentages: Mapping[str, Any], name: str) -> None:
-    """Write a test's percentages to a run's TensorBoard files, outside training."""
-    with SummaryWriter(str(folder)) as writer:
-        add_results(writer, iteration, percentages, name)
+    """Write a test's percentages to a run's TensorBoard files, outside training, if they can be written."""
+    try:
+        with SummaryWriter(str(folder)) as writer:
+            add_results(writer, iteration, percentages, name)
+    except OSError as error:
+        log.info("notice: TensorBoard's files cannot be written (%s); the result is beside the checkpoint", error)

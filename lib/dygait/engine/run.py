@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -71,14 +73,52 @@ def run_folder(output: str | Path, config: Config, save_name: str) -> RunFolder:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a small text file whole or not at all."""
+    """Write a small text file whole or not at all.
+
+    Raises:
+        OSError: it cannot be written; nothing is left of it.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        # A folder's name need not be Unicode, and what stands for it cannot be encoded.
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+        with temporary.open("wb") as file:
+            # A folder's name need not be Unicode, and what stands for it cannot be encoded.
+            file.write(text.encode("utf-8", "backslashreplace"))
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first error tells more
+            temporary.unlink(missing_ok=True)
+
+
+def append_line(path: Path, entry: dict[str, Any]) -> None:
+    """Add a JSON line to a file. A line that was cut off before stays alone.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with path.open("a+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        begins = not end or file.read() == b"\n"
+        # One write of one line: whatever happens, the lines before stay whole.
+        file.write((b"" if begins else b"\n") + json.dumps(entry).encode() + b"\n")
+
+
+@contextlib.contextmanager
+def writing(folder: RunFolder) -> Iterator[None]:
+    """Turn a failure to write within a `with` block into an error that says how a run goes on.
+
+    Raises:
+        UserError: there is no room in the run's folder, or writing is forbidden.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"the run's folder {folder.root} cannot be written: {error}; make room, or make it writable, and go on "
+            f"with --resume: the checkpoints in it stay"
+        ) from None
 
 
 def git_state() -> dict[str, Any]:
@@ -120,8 +160,11 @@ def _digest(file: Path) -> str | None:
 
 
 def record(folder: RunFolder, phase: str, config: Config, device: torch.device, data: dict[str, Any]) -> None:
-    """Write down what this run is: resolved configuration, versions, git commit, data fingerprint, code, command."""
-    save_config(config, folder.logs / f"config_{phase}.yaml")
+    """Write down what this run is: resolved configuration, versions, git commit, data fingerprint, code, command.
+
+    Raises:
+        UserError: there is no room for it.
+    """
     entry = {
         "phase": phase,
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -143,4 +186,6 @@ def record(folder: RunFolder, phase: str, config: Config, device: torch.device, 
         "threads": torch.get_num_threads(),
         "processes": distributed.world_size(),
     }
-    write_atomically(folder.logs / f"run_{phase}.json", json.dumps(entry, indent=2) + "\n")
+    with writing(folder):
+        save_config(config, folder.logs / f"config_{phase}.yaml")
+        write_atomically(folder.logs / f"run_{phase}.json", json.dumps(entry, indent=2) + "\n")

@@ -16,7 +16,7 @@ from dygait.errors import UserError
 from dygait.untrusted import printable
 
 _ENDS = ("finished", "interrupted", "failed")
-_REMARKABLE = ("skipped step", "passed over", "left out", "test failed", "restarted")
+_REMARKABLE = ("skipped step", "passed over", "left out", "test failed", "restarted", "tidied", "no TensorBoard")
 _SILENT = 600.0  # seconds without a word, after which a run on another machine is taken for dead
 _PATIENCE = 10  # so many times the usual time between two words
 _SLOWEST = 1e-9  # iterations a second; below it there is no telling

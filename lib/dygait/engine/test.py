@@ -18,7 +18,7 @@ from dygait.engine.extract import extract
 from dygait.engine.monitor import duration, log, report_results, start_logging
 from dygait.engine.precision import settled, warn_if_slow
 from dygait.engine.report.after import report_test
-from dygait.engine.run import RunFolder, record, run_folder, write_atomically
+from dygait.engine.run import RunFolder, record, run_folder, write_atomically, writing
 from dygait.errors import UserError
 from dygait.evaluation import (
     PROTOCOLS,
@@ -152,11 +152,12 @@ def _score(
         log.info("%s", line)
     slug = result.protocol.replace("/", "_") + ("-reranked" if further["re_rank"] is not None else "")
     base = stem.with_name(f"{stem.name}-{slug}-{metric}")
-    write_atomically(base.with_name(f"{base.name}.json"), to_json(result))
-    write_atomically(base.with_name(f"{base.name}.csv"), to_csv(result))
-    for name, baseline in baselines.items():
-        other = stem.with_name(f"{stem.name}-{slug}-{name.split()[0].lower()}.json")
-        write_atomically(other, to_json(baseline))
+    with writing(folder):
+        write_atomically(base.with_name(f"{base.name}.json"), to_json(result))
+        write_atomically(base.with_name(f"{base.name}.csv"), to_csv(result))
+        for name, baseline in baselines.items():
+            other = stem.with_name(f"{stem.name}-{slug}-{name.split()[0].lower()}.json")
+            write_atomically(other, to_json(baseline))
     log.info("wrote %s.json and .csv", base)
     if evaluator.report:
         gei = next(iter(baselines.values()), None)
@@ -254,9 +255,12 @@ def _restore(
     """Open the data of a configuration, and load the checkpoint that is to be tested."""
     evaluator = config.evaluator_cfg
     folder = run_folder(output, config, evaluator.save_name)
-    path = _checkpoint_to_test(evaluator.restore_hint, folder)
+    damaged: list[tuple[Path, str]] = []
+    path = _checkpoint_to_test(evaluator.restore_hint, folder, damaged)
     distributed.main_first(folder.create)
     start_logging(folder, phase, log_to_file)
+    for newer, damage in damaged:
+        log.info("notice: the checkpoint %s is damaged (%s) and is passed over", newer, damage)
     if config.trainer_cfg.tune_allocator and device.type == "cpu":
         log.info("memory: %s", tune_allocator()[1])
     warn_if_slow(device, evaluator.enable_float16 is True, None, "evaluator_cfg")
@@ -274,12 +278,13 @@ def _restore(
     return data, model, path, iteration, folder
 
 
-def _checkpoint_to_test(hint: int | str, folder: RunFolder) -> Path:
+def _checkpoint_to_test(hint: int | str, folder: RunFolder, damaged: list[tuple[Path, str]]) -> Path:
+    """Return the checkpoint that a restore_hint means; newer ones that are damaged are added to a list."""
     if isinstance(hint, str):
         return Path(hint)
     if hint:
         return checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, hint)
-    newest = checkpoint.newest_checkpoint(folder.checkpoints, folder.save_name)
+    newest = checkpoint.newest_checkpoint(folder.checkpoints, folder.save_name, lambda *one: damaged.append(one))
     if newest is None:
         raise UserError(
             f"there is no checkpoint {folder.save_name}-*.pt in {folder.checkpoints}; train first, or name one with "

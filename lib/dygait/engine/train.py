@@ -20,13 +20,14 @@ from torch.nn.parallel import DistributedDataParallel
 import dygait
 from dygait import distributed
 from dygait.config import Config
-from dygait.data import Batch, batches
+from dygait.config.schema import TrainerCfg
+from dygait.data import Batch, batches, working
 from dygait.engine import build, checkpoint
 from dygait.engine.accumulation import backward_in_parts, split
 from dygait.engine.bad_batch import explained_memory, save_bad_batch
 from dygait.engine.compilation import compile_network, mark_frames
 from dygait.engine.ema import WeightAverage
-from dygait.engine.events import add_event
+from dygait.engine.events import add_event, read_events
 from dygait.engine.guard import StepGuard
 from dygait.engine.interruption import Interruption, name_of
 from dygait.engine.monitor import Monitor, log, progress, start_logging
@@ -282,6 +283,14 @@ def _passed_over(folder: RunFolder, path: Path, damage: str) -> None:
     add_event(folder, "passed over", file=path.name, why=damage)
 
 
+def _tidy(folder: RunFolder) -> None:
+    """Delete what a run that was killed has left half-written: a disk would fill with it."""
+    left = checkpoint.remove_unfinished(folder.checkpoints, folder.save_name) if distributed.is_main() else []
+    if left:
+        log.info("notice: removed half-written checkpoints: %s", ", ".join(path.name for path in left))
+        add_event(folder, "tidied", files=[path.name for path in left])
+
+
 def train(config: Config, device: torch.device, output: str | Path = "output", log_to_file: bool = False) -> RunFolder:
     """Train a configuration to its last iteration.
 
@@ -318,7 +327,7 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
 
 def _last_words(folder: RunFolder, error: BaseException) -> None:
     """Write down what ended a run, if that can still be written."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(UserError):
         add_event(folder, "failed", why=str(error) or type(error).__name__)
 
 
@@ -332,6 +341,7 @@ def _train(config: Config, device: torch.device, folder: RunFolder, interruption
         log.info("memory: %s", tune_allocator()[1])
     if settings.deterministic:
         _be_deterministic()
+    _tidy(folder)
     start = checkpoint_of(settings.restore_hint, folder)
     config = _settled_as_before(config, device, start)
     trainer = build_trainer(config, device)
@@ -358,26 +368,46 @@ def _train(config: Config, device: torch.device, folder: RunFolder, interruption
         distributed.world_size(), device.type, folder.root,
     )  # fmt: skip
     monitor = Monitor(folder, config, first)
-    trainer.training_mode()
-    try:
-        for batch in progress(batches(source.loader), settings.total_iter, "training", first):
-            _iteration(trainer, batch, source, folder, monitor)
-            now = trainer.iteration
-            stops = interruption.agreed()
-            if stops or now == settings.total_iter or now % settings.save_iter == 0:
-                _save(trainer, folder)
-                if tested is not None and not stops:
-                    result = test_model(config, data, tested, trainer.tested_network, device, folder, now)
-                    if result is not None:
-                        monitor.results(now, result.percentages, result.protocol)
-                    trainer.training_mode()
-                monitor.paused(now)
-            if stops and now < settings.total_iter:
-                why = name_of(interruption.signal)
-                raise Interrupted(f"{why}: saved iteration {now} of {settings.total_iter}; go on with --resume")
-    finally:
-        monitor.close()
+
+    def test_now() -> None:
+        assert tested is not None
+        now = trainer.iteration
+        result = test_model(config, data, tested, trainer.tested_network, device, folder, now)
+        add_event(folder, "tested", iteration=now)
+        if result is not None:
+            monitor.results(now, result.percentages, result.protocol)
+
+    with working(source.loader, *(() if tested is None else (tested.loader,))):
+        try:
+            if tested is not None and start is not None and _lacks_test(folder, start, first, settings):
+                test_now()
+                monitor.paused(first)
+            trainer.training_mode()
+            for batch in progress(batches(source.loader), settings.total_iter, "training", first):
+                _iteration(trainer, batch, source, folder, monitor)
+                now = trainer.iteration
+                stops = interruption.agreed()
+                if stops or now == settings.total_iter or now % settings.save_iter == 0:
+                    _save(trainer, folder)
+                    if tested is not None and not stops:
+                        test_now()
+                        trainer.training_mode()
+                    monitor.paused(now)
+                if stops and (now < settings.total_iter or tested is not None):
+                    why = name_of(interruption.signal)
+                    raise Interrupted(f"{why}: saved iteration {now} of {settings.total_iter}; go on with --resume")
+        finally:
+            monitor.close()
     return trainer.iteration
+
+
+def _lacks_test(folder: RunFolder, start: Path, iteration: int, settings: TrainerCfg) -> bool:
+    """Tell whether a run stopped between a checkpoint and the test that belongs to it."""
+    due = iteration == settings.total_iter or iteration % settings.save_iter == 0
+    if not due or start.parent != folder.checkpoints:
+        return False
+    done = [e["kind"] for e in read_events(folder.logs) if e.get("iteration") == iteration and "kind" in e]
+    return distributed.agree("tested" not in done)
 
 
 def _iteration(trainer: Trainer, batch: Batch, source: build.Source, folder: RunFolder, monitor: Monitor) -> None:
@@ -439,11 +469,13 @@ def _save(trainer: Trainer, folder: RunFolder) -> None:
         path = checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, trainer.iteration)
         try:
             checkpoint.save_checkpoint(path, trainer.state())
+            log.info("saved %s", path)
             removed = checkpoint.remove_old(
-                folder.checkpoints, folder.save_name, settings.keep_last, settings.keep_every
+                folder.checkpoints, folder.save_name, settings.keep_last, settings.keep_every, trainer.iteration
             )
             add_event(folder, "saved", iteration=trainer.iteration, removed=[p.name for p in removed])
-            log.info("saved %s", path)
+        except UserError as error:  # what cannot be written is the event alone
+            failure = str(error)
         except OSError as error:
             whole = checkpoint.newest_checkpoint(folder.checkpoints, folder.save_name)
             failure = (

@@ -1,0 +1,213 @@
+"""Does a long run stay as large as it is? Trains a tiny model for a time, and watches memory and open files.
+
+    bash scripts/soak.sh 60                         # an hour of this, then the long form of the faults and the fuzzing
+    python scripts/soak.py 60 --json FILE           # this alone
+
+Everything that a run does goes on: two processes load data, checkpoints are written and old ones removed, tests and
+their reports are made, TensorBoard is fed. Once a second the resident memory of the run's process and of its workers
+and their open files are added up; of the second half of the samples, a straight line through memory over iterations
+gives the slope. Time in which the run is stopped (SIGSTOP) does not count. It ends with code 1 if memory grows by 1 MB
+in 1,000 iterations or more, or if there are more open files at the end than when the second half began. A few minutes
+show that it works and no more: buffers and the allocator's pools grow for some thousands of iterations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pickle
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LIMIT = 1.0
+"""MB in 1,000 iterations."""
+EVERY = 1.0
+"""Seconds from one sample to the next."""
+IDS, TYPES, VIEWS = tuple(f"{i:03d}" for i in range(1, 13)), ("nm-01", "nm-05", "bg-01", "cl-01"), ("000", "090")
+TRAIN = IDS[:8]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A run at one moment.
+
+    Attributes:
+        seconds: since the start, times in which it was stopped left out.
+        iteration: the last that it has reported.
+        memory: MB that are resident, of all its processes.
+        files: open files, of all its processes.
+        processes: how many there are.
+    """
+
+    seconds: float
+    iteration: int
+    memory: float
+    files: int
+    processes: int
+
+
+def make_data(root: Path) -> None:
+    """Write sequences of noisy bars, of a width for each id."""
+    for number, person in enumerate(IDS):
+        for kind in TYPES:
+            for view in VIEWS:
+                rng = np.random.default_rng((number, TYPES.index(kind), VIEWS.index(view)))
+                frames = (rng.random((int(rng.integers(12, 30)), 32, 22)) < 0.02).astype(np.uint8) * 255
+                frames[:, 4:28, 6 : 8 + number] = 255
+                folder = root / person / kind / view
+                folder.mkdir(parents=True)
+                (folder / f"{view}.pkl").write_bytes(pickle.dumps(frames))
+
+
+def configure(folder: Path) -> Path:
+    """Write data, partition and configuration of the run; returns the configuration."""
+    make_data(folder / "data")
+    (folder / "partition.json").write_text(json.dumps({"TRAIN_SET": TRAIN, "TEST_SET": IDS[len(TRAIN) :]}))
+    transform = {"type": "BaseSilTransform"}
+    settings = {
+        "data_cfg": {
+            "dataset_name": "CASIA-B", "dataset_root": str(folder / "data"),
+            "dataset_partition": str(folder / "partition.json"), "num_workers": 2,
+        },
+        "model_cfg": {
+            "model": "DyGait", "variant": "shallow", "channels": [4, 8, 8], "input_size": [32, 22], "bin_num": [4],
+            "SeparateBNNecks": {"class_num": len(TRAIN), "in_channels": 8, "parts_num": 4},
+        },
+        "loss_cfg": [
+            {"type": "TripletLoss", "margin": 0.2, "log_prefix": "triplet"},
+            {"type": "CrossEntropyLoss", "scale": 16, "log_accuracy": True, "log_prefix": "softmax"},
+        ],
+        "optimizer_cfg": {"solver": "AdamW", "lr": 0.0001},
+        "scheduler_cfg": {"scheduler": "MultiStepLR", "milestones": [10**7], "gamma": 0.5},
+        "trainer_cfg": {
+            "enable_float16": False, "total_iter": 10**8, "save_iter": 500, "log_iter": 20, "keep_last": 2,
+            "with_test": True, "ema": 0.99, "save_name": "soak", "restore_hint": "auto", "transform": transform,
+            "sampler": {"batch_size": [2, 2], "sample_type": "unfixed_ordered", "frames_num_min": 6,
+                        "frames_num_max": 12},
+        },
+        "evaluator_cfg": {
+            "save_name": "soak", "sampler": {"batch_size": 4, "sample_type": "all_ordered"}, "transform": transform,
+        },
+    }  # fmt: skip
+    config = folder / "soak.yaml"
+    config.write_text(yaml.safe_dump(settings, sort_keys=False))
+    return config
+
+
+def family(process: int) -> list[int]:
+    """Return a process and those that it has started, whatever they have started too."""
+    found = [process]
+    for one in found:
+        try:
+            listed = Path(f"/proc/{one}/task/{one}/children").read_text()
+        except OSError:  # it has just ended
+            continue
+        found += [int(number) for number in listed.split()]
+    return found
+
+
+def look(process: int, folder: Path, seconds: float) -> Sample | None:
+    """Return what a run is at this moment; None while it starts, is stopped, or one of its processes comes or goes."""
+    try:
+        if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T":
+            return None
+        everyone = family(process)
+        pages = sum(int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in everyone)
+        files = sum(len(os.listdir(f"/proc/{one}/fd")) for one in everyone)  # noqa: PTH208 - names are all it takes
+        iteration = int(json.loads((folder / "logs" / "state.json").read_text())["iteration"])
+    except (OSError, ValueError, KeyError):
+        return None
+    return Sample(seconds, iteration, pages * os.sysconf("SC_PAGE_SIZE") / 1e6, files, len(everyone))
+
+
+def judge(samples: list[Sample]) -> dict[str, float]:
+    """Return what the second half of the samples says of memory and open files."""
+    half = [sample for sample in samples if sample.iteration >= samples[-1].iteration / 2]
+    iterations = [sample.iteration for sample in half]
+    if len(set(iterations)) < 3:
+        raise SystemExit("error: the run was too short, or too slow, to say anything: give it more minutes")
+    line = statistics.linear_regression(iterations, [sample.memory for sample in half])
+    quarter = max(1, len(half) // 4)
+    return {
+        "iterations": samples[-1].iteration,
+        "seconds": samples[-1].seconds,
+        "samples": len(samples),
+        "slope_mb_per_1000": 1000 * line.slope,
+        "memory_start_mb": statistics.median(sample.memory for sample in half[:quarter]),
+        "memory_end_mb": statistics.median(sample.memory for sample in half[-quarter:]),
+        # A checkpoint or a test that is being written has files open for a moment: what matters is what stays.
+        "files_start": statistics.median(sample.files for sample in half[:quarter]),
+        "files_end": statistics.median(sample.files for sample in half[-quarter:]),
+        "processes": statistics.median(sample.processes for sample in half),
+    }
+
+
+def watch(minutes: float, folder: Path) -> list[Sample]:
+    """Train for a time, and return a sample for each second in which the run was going."""
+    command = [sys.executable, str(REPOSITORY / "lib" / "main.py"), "--cfgs", str(configure(folder))]
+    run = folder / "output" / "CASIA-B" / "DyGait" / "soak"
+    samples: list[Sample] = []
+    with (folder / "said.txt").open("w") as said:
+        process = subprocess.Popen(
+            [*command, "--phase", "train", "--output", str(folder / "output")], stdout=said, stderr=said
+        )
+        try:
+            seconds = 0.0
+            while seconds < 60 * minutes and process.poll() is None:
+                time.sleep(EVERY)
+                sample = look(process.pid, run, seconds)
+                if sample is not None:
+                    samples.append(sample)
+                    seconds += EVERY
+            process.send_signal(signal.SIGTERM)
+            code = process.wait(timeout=300)
+        finally:
+            process.kill()
+    if code != 75 or not samples:
+        raise SystemExit(
+            f"error: the run ended with code {code}; it said:\n{(folder / 'said.txt').read_text()[-4000:]}"
+        )
+    return samples
+
+
+def main() -> int:
+    """Run it; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Train for a time, and see whether memory and open files stay flat.")
+    parser.add_argument("minutes", type=float, nargs="?", default=60.0, help="how long (default: 60)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    arguments = parser.parse_args()
+    if not Path("/proc/self/statm").exists():
+        raise SystemExit("error: memory is read from /proc, which this system has not")
+    with tempfile.TemporaryDirectory(prefix="dygait-soak-") as folder:
+        samples = watch(arguments.minutes, Path(folder))
+    found = judge(samples)
+    flat = found["slope_mb_per_1000"] < LIMIT
+    closed = found["files_end"] <= found["files_start"]
+    print(
+        f"{found['iterations']} iterations in {found['seconds'] / 60:.1f} min by {found['processes']:.0f} processes: "
+        f"memory {found['memory_start_mb']:.1f} to {found['memory_end_mb']:.1f} MB in the second half, "
+        f"{found['slope_mb_per_1000']:+.4f} MB per 1,000 iterations ({'flat' if flat else 'IT GROWS'}); "
+        f"open files {found['files_start']:.0f} to {found['files_end']:.0f} ({'flat' if closed else 'THEY GROW'})"
+    )
+    if arguments.json is not None:
+        environment = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
+        thinned = [asdict(sample) for sample in samples[:: max(1, len(samples) // 300)]]
+        content = {"soak": found, "samples": thinned, "environment": environment}
+        arguments.json.write_text(json.dumps(content, indent=2) + "\n")
+    return 0 if flat and closed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

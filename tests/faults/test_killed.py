@@ -1,0 +1,87 @@
+"""SIGKILL at any instant: what was saved stands, and the resumed run ends as if nothing had been."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from dygait.engine.checkpoint import checkpoints_of, damage_of
+from experiments import Experiment
+from faulting import LONG, SETTINGS, assert_same_end, events, launch, unfinished, wait_until
+from tally import Tally
+
+RESUME = ("--resume",)
+
+
+@pytest.fixture(scope="module")
+def seconds(uninterrupted: Experiment, tmp_path_factory: pytest.TempPathFactory) -> float:
+    """How long a run takes."""
+    start = time.monotonic()
+    assert launch(uninterrupted.at(tmp_path_factory.mktemp("timed")), *SETTINGS).wait() == 0
+    return time.monotonic() - start
+
+
+def check(killed: Experiment, uninterrupted: Experiment) -> None:
+    """What a killed run has left is whole; resumed, it ends the same, and leaves nothing half-written behind."""
+    saved = checkpoints_of(killed.checkpoints, "tiny")
+    assert [damage_of(path) for path in saved.values()] == [None] * len(saved)
+    run = launch(killed, *SETTINGS, options=RESUME)
+    assert run.wait() == 0, run.said
+    assert [event["iteration"] for event in events(killed, "started")][-1] == max(saved, default=0)
+    assert_same_end(killed, uninterrupted)
+    assert unfinished(killed) == []
+
+
+@pytest.mark.parametrize("seed", range(20 if LONG else 4))
+def test_at_a_random_instant(
+    uninterrupted: Experiment, tmp_path: Path, fault: Tally, seconds: float, seed: int
+) -> None:
+    rng = random.Random(seed)
+    while True:
+        killed = uninterrupted.at(tmp_path / str(time.monotonic_ns()))
+        began = time.monotonic()
+        run = launch(killed, *SETTINGS)
+        run.process.join(rng.uniform(0, seconds))
+        seconds = min(seconds, time.monotonic() - began)  # for another try, if this one was faster than what was timed
+        run.kill()
+        if run.process.exitcode == -signal.SIGKILL:
+            break
+    with fault("SIGKILL at a random instant of a run"):
+        check(killed, uninterrupted)
+
+
+@pytest.mark.parametrize("seed", range(20 if LONG else 2))
+def test_while_a_checkpoint_is_written(uninterrupted: Experiment, tmp_path: Path, fault: Tally, seed: int) -> None:
+    """Between the first byte of the temporary file and its renaming; in the long form that moment is hit 20 times."""
+    rng = random.Random(seed)
+    while True:
+        killed = uninterrupted.at(tmp_path / str(time.monotonic_ns()))
+        number = rng.choice((2, 4, 6, 8, 10, 12))
+        run = launch(killed, *SETTINGS)
+        wait_until(lambda at=killed.checkpoints, n=number: list(at.glob(f".tiny-{n:05d}.pt.*")), run)
+        time.sleep(rng.uniform(0, 0.002))
+        run.kill()
+        if list(killed.checkpoints.glob(".tiny-*.pt.*")):
+            break
+    with fault("SIGKILL while a checkpoint is written"):
+        assert not (killed.checkpoints / f"tiny-{number:05d}.pt").exists()
+        check(killed, uninterrupted)
+        assert events(killed, "tidied")
+
+
+def test_again_and_again(uninterrupted: Experiment, tmp_path: Path, fault: Tally) -> None:
+    """One run, killed a moment after each checkpoint, started again by the same command till it is done."""
+    killed, rng = uninterrupted.at(tmp_path), random.Random(0)
+    for number in (2, 4, 6, 8, 10):
+        run = launch(killed, *SETTINGS, options=RESUME)
+        wait_until((killed.checkpoints / f"tiny-{number:05d}.pt").exists, run)
+        time.sleep(rng.uniform(0, 0.01))
+        with fault("SIGKILL of a run that was killed before"):
+            run.kill()
+            assert run.process.exitcode == -signal.SIGKILL, run.said
+    check(killed, uninterrupted)
+    assert len(events(killed, "started")) == 6

@@ -1,0 +1,63 @@
+"""The soak test: it tells a run that stays as it is from one that grows, and the script explains itself."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from experiments import REPOSITORY
+
+
+@pytest.fixture(scope="module")
+def soak() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("soak", REPOSITORY / "scripts" / "soak.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["soak"] = module  # dataclasses look for it
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("slope", "files"), [(0.0, 0), (0.4, 0), (2.0, 0), (0.0, 3)])
+def test_the_second_half_is_judged(soak: ModuleType, slope: float, files: int) -> None:
+    """The first half, in which everything is allocated, does not count."""
+    samples = [
+        soak.Sample(i, 10 * i, 500 + min(i, 400) + slope * i / 100, 60 + (files if i > 900 else 0), 3)
+        for i in range(1001)
+    ]
+    found = soak.judge(samples)
+    assert found["slope_mb_per_1000"] == pytest.approx(slope, abs=1e-6)
+    assert found["files_end"] - found["files_start"] == files
+    assert found["iterations"] == 10_000
+
+
+def test_a_stopped_process_is_not_looked_at(soak: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "state.json").write_text('{"iteration": 7}')
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        sample = soak.look(process.pid, tmp_path, 1.0)
+        assert (sample.iteration, sample.processes) == (7, 1)
+        assert sample.memory > 1
+        assert sample.files >= 3
+        process.send_signal(19)
+        limit = time.monotonic() + 10
+        while soak.look(process.pid, tmp_path, 1.0) is not None:
+            assert time.monotonic() < limit
+        process.kill()
+    assert soak.look(process.pid, tmp_path, 1.0) is None
+
+
+def test_the_script_says_how_it_is_used() -> None:
+    for arguments, code in ((["--help"], 0), (["long"], 2), (["1", "2"], 2)):
+        done = subprocess.run(
+            ["bash", "scripts/soak.sh", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code
+        assert "bash scripts/soak.sh [MINUTES]" in done.stdout
