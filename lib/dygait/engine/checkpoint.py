@@ -96,6 +96,8 @@ def damage_of(path: Path) -> str | None:
     """Return what is wrong with a checkpoint of ours; None if it is whole."""
     try:
         read_checkpoint(path, mapped=True)
+    except _RefusedError as error:
+        return error.why
     except UserError as error:
         return str(error)
     return None
@@ -170,6 +172,16 @@ class _Told:
             raise
 
 
+class _RefusedError(UserError):
+    """A checkpoint is damaged or hostile; `why` says in what."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(
+            f"the checkpoint {path} is refused: it is damaged, or holds more than weights and plain values ({why})"
+        )
+        self.why = why
+
+
 def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
     """Read a checkpoint to the CPU, its checksums compared; nothing in the file is run, see `checkpoint_file`.
 
@@ -192,10 +204,7 @@ def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
     except Exception as error:  # a damaged or hostile stream can raise anything
         said = str(error) if type(error) is ValueError else ""
         reason = next((line for line in str(error).splitlines() if "Unsupported" in line or "disallowed" in line), said)
-        raise UserError(
-            f"the checkpoint {path} is refused: it is damaged, or holds more than weights and plain values "
-            f"({' '.join(reason.split())[:300] or type(error).__name__})"
-        ) from None
+        raise _RefusedError(path, " ".join(reason.split())[:300] or type(error).__name__) from None
     for key in ("model", "ema") if isinstance(state, dict) and state.get("ema") is not None else ("model",):
         weights = state.get(key) if isinstance(state, dict) else None
         if not isinstance(weights, dict) or not all(isinstance(w, torch.Tensor) for w in weights.values()):
