@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -24,9 +25,9 @@ from dygait.engine.checkpoint import (
     newest_checkpoint,
     read_checkpoint,
     remove_old,
-    remove_unfinished,
     save_checkpoint,
 )
+from dygait.engine.run import remove_unfinished
 from dygait.errors import UserError
 
 
@@ -145,11 +146,12 @@ def test_old_ones_are_removed(tmp_path: Path, last: int | None, every: int | Non
 
 def test_what_was_half_written_is_removed(tmp_path: Path) -> None:
     save_checkpoint(checkpoint_path(tmp_path, "run", 1), {"model": {}})
-    left = [tmp_path / ".run-00002.pt.4711", tmp_path / ".run-123456.pt.1"]
-    others = [tmp_path / name for name in (".run-2-00002.pt.4711", ".run-00002.pt.old", "run-00002.pt.4711")]
+    gone = 2**22 + 1  # no process has so high a number on Linux
+    left = [tmp_path / f".run-00002.pt.{gone}", tmp_path / f".state.json.{gone}", tmp_path / f".run-1.pt.{os.getpid()}"]
+    others = [tmp_path / name for name in (f".run-00002.pt.{os.getppid()}", ".run-00002.pt.old", f"run.pt.{gone}")]
     for path in (*left, *others):
         path.write_bytes(b"half")
-    assert sorted(remove_unfinished(tmp_path, "run")) == sorted(left)
+    assert sorted(remove_unfinished(tmp_path)) == sorted(left)
     assert sorted(tmp_path.iterdir()) == sorted([*others, checkpoint_path(tmp_path, "run", 1)])
 
 

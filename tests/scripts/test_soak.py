@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import subprocess
 import sys
 import time
@@ -42,12 +43,12 @@ def test_a_stopped_process_is_not_looked_at(soak: ModuleType, tmp_path: Path) ->
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "state.json").write_text('{"iteration": 7}')
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        sample = soak.look(process.pid, tmp_path, 1.0)
+        limit = time.monotonic() + 30
+        while (sample := soak.look(process.pid, tmp_path, 1.0)) is None or sample.memory < 1:  # it starts
+            assert time.monotonic() < limit
         assert (sample.iteration, sample.processes) == (7, 1)
-        assert sample.memory > 1
         assert sample.files >= 3
-        process.send_signal(19)
-        limit = time.monotonic() + 10
+        process.send_signal(signal.SIGSTOP)
         while soak.look(process.pid, tmp_path, 1.0) is not None:
             assert time.monotonic() < limit
         process.kill()

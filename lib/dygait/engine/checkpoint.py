@@ -103,15 +103,6 @@ def damage_of(path: Path) -> str | None:
     return None
 
 
-def remove_unfinished(folder: Path, save_name: str) -> list[Path]:
-    """Delete what runs that were killed while they wrote a checkpoint have left; returns what."""
-    pattern = re.compile(r"\." + re.escape(save_name) + r"-\d{5,}\.pt\.\d+")
-    left = [path for path in folder.glob(".*.pt.*") if pattern.fullmatch(path.name)]
-    for path in left:
-        path.unlink(missing_ok=True)
-    return left
-
-
 def remove_old(folder: Path, save_name: str, last: int | None, every: int | None, now: int) -> list[Path]:
     """Delete checkpoints of a run that need not be kept; returns which.
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -89,6 +90,36 @@ def write_atomically(path: Path, text: str) -> None:
     finally:
         with contextlib.suppress(OSError):  # the first error tells more
             temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(*folders: Path) -> list[Path]:
+    """Delete what processes that were killed have left half-written in some folders; returns what.
+
+    A checkpoint, a result, a record: all are written to `.<name>.<process>` first. What belongs to another process of
+    this machine that is there stays.
+    """
+    pattern = re.compile(r"\..+\.(?:pt|json|jsonl|csv)\.(\d+)")
+    left = [
+        path
+        for folder in folders
+        for path in folder.glob(".*")
+        if (match := pattern.fullmatch(path.name)) and not _is_another(int(match[1]))
+    ]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return left
+
+
+def _is_another(process: int) -> bool:
+    if process == os.getpid():  # in a container a process may have the number of the one before
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # someone else's, but there
+    return True
 
 
 def append_line(path: Path, entry: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ from dygait.engine.guard import StepGuard
 from dygait.engine.interruption import Interruption, name_of
 from dygait.engine.monitor import Monitor, log, progress, start_logging
 from dygait.engine.precision import half_precision, half_type, settled, warn_if_slow
-from dygait.engine.run import RunFolder, record, run_folder
+from dygait.engine.run import RunFolder, record, remove_unfinished, run_folder
 from dygait.engine.test import check_protocol, test_model
 from dygait.errors import Interrupted, LocalError, UserError
 from dygait.losses import LossAggregator
@@ -285,9 +285,9 @@ def _passed_over(folder: RunFolder, path: Path, damage: str) -> None:
 
 def _tidy(folder: RunFolder) -> None:
     """Delete what a run that was killed has left half-written: a disk would fill with it."""
-    left = checkpoint.remove_unfinished(folder.checkpoints, folder.save_name) if distributed.is_main() else []
+    left = remove_unfinished(folder.checkpoints, folder.logs) if distributed.is_main() else []
     if left:
-        log.info("notice: removed half-written checkpoints: %s", ", ".join(path.name for path in left))
+        log.info("notice: removed what was half-written: %s", ", ".join(path.name for path in left))
         add_event(folder, "tidied", files=[path.name for path in left])
 
 
