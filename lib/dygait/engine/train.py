@@ -32,6 +32,7 @@ from dygait.engine.interruption import Interruption, name_of
 from dygait.engine.monitor import Monitor, log, progress, start_logging
 from dygait.engine.precision import half_precision, half_type, settled, warn_if_slow
 from dygait.engine.run import RunFolder, record, run_folder
+from dygait.engine.sync_norm import synchronise_norms
 from dygait.engine.test import check_protocol, test_model
 from dygait.errors import Interrupted, LocalError, UserError
 from dygait.losses import LossAggregator
@@ -84,11 +85,12 @@ class Trainer:
         batch = batch.to(self.device)
         self.guard.remember()
         self.optimizer.zero_grad(set_to_none=True)
-        statistics = self._gradient(batch, divisors)
-        self.scaler.unscale_(self.optimizer)
-        clip = self.config.trainer_cfg.grad_clip_norm or math.inf
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), clip)
-        taken = self.guard.allows(norm)
+        with distributed.together("the gradient"):  # until its norm is read, for which a GPU has to be done
+            statistics = self._gradient(batch, divisors)
+            self.scaler.unscale_(self.optimizer)
+            clip = self.config.trainer_cfg.grad_clip_norm or math.inf
+            norm = nn.utils.clip_grad_norm_(self.network.parameters(), clip)
+            taken = self.guard.allows(norm)
         if taken:
             self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -236,11 +238,10 @@ def build_trainer(config: Config, device: torch.device) -> Trainer:
     network = build.build_network(config, device)
     build.freeze(network, trainer.freeze)
     several = distributed.world_size() > 1
-    if trainer.sync_BN and several and device.type == "cuda":
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    if trainer.sync_BN and several:
+        network = synchronise_norms(network, device)
     elif trainer.sync_BN:
-        why = "PyTorch has it for CUDA only" if several else "there is one process, which sees the whole batch"
-        log.info("notice: trainer_cfg.sync_BN has no effect in this run: %s", why)
+        log.info("notice: trainer_cfg.sync_BN has no effect in this run: one process sees the whole batch")
     average = None if trainer.ema is None else WeightAverage(network, trainer.ema)
     compile_network(network, trainer.compile, device)
     model = network
@@ -302,6 +303,7 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
     folder = run_folder(output, config, config.trainer_cfg.save_name)
     distributed.main_first(folder.create)
     start_logging(folder, "train", log_to_file)
+    distributed.at_a_hang(lambda why: add_event(folder, "failed", why=why))
     with Interruption() as interruption:
         try:
             iteration = _train(config, device, folder, interruption)
@@ -363,6 +365,7 @@ def _train(config: Config, device: torch.device, folder: RunFolder, interruption
         for batch in progress(batches(source.loader), settings.total_iter, "training", first):
             _iteration(trainer, batch, source, folder, monitor)
             now = trainer.iteration
+            distributed.reached(f"the end of iteration {now}")
             stops = interruption.agreed()
             if stops or now == settings.total_iter or now % settings.save_iter == 0:
                 _save(trainer, folder)
@@ -372,6 +375,7 @@ def _train(config: Config, device: torch.device, folder: RunFolder, interruption
                         monitor.results(now, result.percentages, result.protocol)
                     trainer.training_mode()
                 monitor.paused(now)
+            distributed.reached(f"reading the batch of iteration {now + 1}")
             if stops and now < settings.total_iter:
                 why = name_of(interruption.signal)
                 raise Interrupted(f"{why}: saved iteration {now} of {settings.total_iter}; go on with --resume")
@@ -387,6 +391,7 @@ def _iteration(trainer: Trainer, batch: Batch, source: build.Source, folder: Run
         UserError: the memory does not suffice, or too many steps in a row were left out.
     """
     settings = trainer.config.trainer_cfg
+    distributed.reached(f"iteration {trainer.iteration + 1}")
     lr = float(trainer.scheduler.get_last_lr()[0])
     skipped = trainer.guard.skipped
     with explained_memory(batch, settings.accumulate):
