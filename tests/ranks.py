@@ -6,9 +6,11 @@ in `tests/faults/test_ranks.py` and `tests/test_launch.py`.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +20,7 @@ from typing import Any
 from unittest import mock
 
 import PIL.Image
+import sklearn.metrics  # noqa: F401
 import torch
 import torch._dynamo  # what a run imports on its way, here and in the next lines, is imported once, before the fork
 from torch import nn
@@ -27,13 +30,12 @@ from dygait.data import Batch
 from dygait.data.samplers import TrainingSampler
 from dygait.engine import build, test, train  # noqa: F401
 from dygait.errors import UserError
-from experiments import Experiment, free_port
+from experiments import REPOSITORY, Experiment, environment, free_port
 
 PIL.Image.init()
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["ranks"])
-_TESTS = Path(__file__).resolve().parent
 
 Fault = Callable[[int], None]
 """What is done to a process before its run begins; it is given the rank."""
@@ -88,7 +90,7 @@ def start(
         options: further ones of the command line.
         fault: a function of a module.
     """
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(_TESTS.parent / "lib"), str(_TESTS)])
+    os.environ["PYTHONPATH"] = environment()["PYTHONPATH"]
     place = {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1"}
     place |= {"MASTER_PORT": str(free_port()), "GLOO_SOCKET_IFNAME": "lo"}
     arguments = [*experiment.arguments("train", *overrides), *options]
@@ -98,24 +100,87 @@ def start(
     processes = []
     for rank, log in enumerate(logs):
         log.touch()
-        environment = {**place, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-        processes.append(_CONTEXT.Process(target=_run, args=(environment, arguments, str(log), fault)))
+        own = {**place, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        processes.append(_CONTEXT.Process(target=_run, args=(own, arguments, str(log), fault)))
         processes[-1].start()
     return Ranks(processes, logs)
 
 
-def _run(environment: dict[str, str], arguments: list[str], log: str, fault: Fault | None) -> None:
-    os.environ.update(environment)
+def _run(place: dict[str, str], arguments: list[str], log: str, fault: Fault | None) -> None:
+    os.environ.update(place)
     file = os.open(log, os.O_WRONLY | os.O_APPEND)
     for number in (1, 2):
         os.dup2(file, number)
     torch.set_num_threads(1)
-    if fault is not None:
-        fault(int(environment["RANK"]))
-    with mock.patch.object(distributed, "available_cores", return_value=1):
-        code = cli.runner(arguments)
+    code = _train(fault, arguments)
     sys.stdout.flush()
     os._exit(code)
+
+
+def _train(fault: Fault | None, arguments: list[str]) -> int:
+    """Do what `lib/main.py` does, on one thread."""
+    if fault is not None:
+        fault(int(os.environ["RANK"]))
+    with mock.patch.object(distributed, "available_cores", return_value=1):
+        return cli.runner(arguments)
+
+
+class Launched:
+    """A launcher that runs this file in several processes, each with a fault.
+
+    Args:
+        launcher: the options of `torchrun`.
+        fault: a function of this module.
+        arguments: of `lib/main.py`.
+        log: where all of them write.
+    """
+
+    def __init__(self, launcher: Sequence[str], fault: Fault, arguments: Sequence[str], log: Path) -> None:
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "torch.distributed.run", *launcher, __file__, fault.__name__, *arguments],
+                cwd=REPOSITORY, env=environment(OMP_NUM_THREADS="1"), stdout=file, stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+
+    def pid_of(self, rank: int) -> int:
+        """Return the process of a rank that runs now."""
+        for pid in children(self.process.pid):
+            if f"RANK={rank}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                return pid
+        raise AssertionError(f"no rank {rank}: {self.log.read_text()}")
+
+    def said(self) -> str:
+        """Return what launcher and processes have said."""
+        return self.log.read_text()
+
+    def end(self) -> None:
+        """Kill what still runs."""
+        left = children(self.process.pid)
+        self.process.kill()
+        self.process.wait()
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started and those that they have, under Linux."""
+    try:
+        own = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+    return own + [further for child in own for further in children(child)]
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process runs; one that has ended, and that nobody has asked about yet, does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def before_iteration(act: Callable[[int], None]) -> None:
@@ -164,3 +229,7 @@ def precise(rank: int = 0) -> None:
 
     mock.patch.object(Batch, "scaled", lambda batch, divisors: scaled(batch, divisors).double()).start()
     mock.patch.object(build, "build_network", double).start()
+
+
+if __name__ == "__main__":
+    sys.exit(_train(globals()[sys.argv[1]], sys.argv[2:]))

@@ -12,6 +12,7 @@ import os
 import secrets
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -94,10 +95,8 @@ def process_group(local_rank: int | None = None, timeout: float = 1800.0) -> Ite
         yield device
         return
     _end_with_launcher()
-    gpu = device.type == "cuda"
-    patience = timedelta(seconds=timeout + _BACKSTOP)
     try:
-        dist.init_process_group("nccl" if gpu else "gloo", timeout=patience, device_id=device if gpu else None)
+        _join(device, timedelta(seconds=timeout + _BACKSTOP))
     except dist.DistError as error:
         raise UserError(
             f"not all of {os.environ['WORLD_SIZE']} processes have met at {os.environ.get('MASTER_ADDR')}:"
@@ -108,6 +107,55 @@ def process_group(local_rank: int | None = None, timeout: float = 1800.0) -> Ite
             yield device
     finally:
         dist.destroy_process_group()
+
+
+def _join(device: torch.device, patience: timedelta) -> None:
+    """Make the process group."""
+    gpu = device.type == "cuda"
+    how: dict[str, Any] = {
+        "backend": "nccl" if gpu else "gloo", "timeout": patience, "device_id": device if gpu else None,
+    }  # fmt: skip
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or os.environ["WORLD_SIZE"] == "1":
+        dist.init_process_group(**how)
+        return
+    # The launcher's store outlives a restart, and PyTorch 2.13 would find the addresses of the dead in it.
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    with _meeting(_store(patience), rank, world) as name:
+        dist.init_process_group(**how, store=dist.PrefixStore(name, _store(patience)), rank=rank, world_size=world)
+
+
+def _store(patience: timedelta) -> dist.TCPStore:
+    """Return a connection of one's own to the store that launcher or rank 0 keeps."""
+    return dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=patience)
+
+
+@contextlib.contextmanager
+def _meeting(store: dist.Store, rank: int, world: int) -> Iterator[str]:
+    """Agree upon a name that nobody has used before, in a store that may be full of what earlier processes wrote.
+
+    Each process asks with a word of its own; rank 0 answers every word that it finds within the `with` block, those of
+    the dead too, which nobody hears.
+    """
+    own = secrets.token_hex(8)
+    if rank:
+        store.set(f"dygait/asks/{rank}", own)
+        yield store.get(f"dygait/answer/{own}").decode()
+        return
+    name, done = f"dygait/{own}", threading.Event()
+
+    def answer() -> None:
+        while not done.wait(0.05):
+            for other in range(1, world):
+                if store.check([f"dygait/asks/{other}"]):
+                    store.set(f"dygait/answer/{store.get(f'dygait/asks/{other}').decode()}", name)
+
+    thread = threading.Thread(target=answer, name="meeting", daemon=True)
+    thread.start()
+    try:
+        yield name
+    finally:
+        done.set()
+        thread.join()
 
 
 def _end_with_launcher() -> None:
@@ -123,10 +171,9 @@ def _listening(timeout: float) -> Iterator[None]:
     if world_size() == 1:
         yield
         return
-    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    # Agreed upon, as after a restart the store may still hold what was said before.
+    # A new one, as after a restart the store may still hold what was said before.
     prefix = agree(f"dygait/{secrets.token_hex(8)}")
-    store = dist.PrefixStore(prefix, dist.TCPStore(host, port, is_master=False, timeout=timedelta(seconds=_BACKSTOP)))
+    store = dist.PrefixStore(prefix, _store(timedelta(seconds=_BACKSTOP)))
     _heartbeat = heartbeat = Heartbeat(store, rank(), world_size(), timeout)
     heartbeat.start()
     try:

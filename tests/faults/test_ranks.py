@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ import pytest
 import torch
 
 import ranks
-from experiments import Experiment, make_experiment
+from experiments import Experiment, free_port, make_experiment
 
 ITERATIONS = 12
 SETTINGS = (
@@ -75,7 +78,7 @@ def iterations_done(experiment: Experiment) -> int:
     return path.read_text().count("\n") if path.is_file() else 0
 
 
-def wait_for(experiment: Experiment, iteration: int, run: ranks.Ranks) -> None:
+def wait_for(experiment: Experiment, iteration: int, run: ranks.Ranks | ranks.Launched) -> None:
     limit = time.monotonic() + 60
     while iterations_done(experiment) < iteration:
         assert time.monotonic() < limit, run.said()
@@ -201,3 +204,155 @@ def test_an_error_of_one_process_is_everyones(started: Any, experiment: Experime
     assert "Traceback" not in run.said()
     assert started(2, options=("--resume",)).codes() == [0, 0]
     same_end(experiment, pair)
+
+
+@pytest.fixture
+def launched(experiment: Experiment, tmp_path: Path) -> Any:
+    """Start the experiment by `torchrun`; whatever is left of it is killed when the test ends."""
+    runs: list[ranks.Launched] = []
+
+    def start(launcher: Sequence[str], *overrides: str, options: Sequence[str] = ()) -> ranks.Launched:
+        arguments = [*experiment.arguments("train", *SETTINGS, *overrides), *options]
+        runs.append(ranks.Launched(launcher, ranks.paced, arguments, tmp_path / f"launcher-{len(runs)}.txt"))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.end()
+
+
+def on_one_machine(world: int, *more: str) -> list[str]:
+    return [f"--nproc_per_node={world}", f"--master_port={free_port()}", *more]
+
+
+def gone(pids: Sequence[int], within: float) -> bool:
+    """Tell whether processes end in so many seconds."""
+    limit = time.monotonic() + within
+    while any(map(ranks.alive, pids)) and time.monotonic() < limit:
+        time.sleep(0.05)
+    return not any(map(ranks.alive, pids))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+@pytest.mark.parametrize(
+    ("world", "kills", "seed"),
+    [(2, 1, 0), *(pytest.param(w, 3, s, marks=long) for w, s in ((2, 1), (2, 2), (2, 3), (4, 1), (4, 2)))],
+)
+def test_a_killed_process_restarts_the_group(
+    launched: Any, experiment: Experiment, shared: Experiment, tmp_path: Path, world: int, kills: int, seed: int
+) -> None:
+    """Under `torchrun --max-restarts`, by random processes at random instants; the end is the undisturbed run's."""
+    draw = random.Random(seed)
+    run = launched(
+        on_one_machine(world, f"--max-restarts={kills}"), "trainer_cfg.save_iter=2", "data_cfg.num_workers=1",
+        options=("--resume",),
+    )  # fmt: skip
+    everyone: set[int] = set()
+    for start in range(kills):
+        wait_for(experiment, 3 + 3 * start, run)
+        time.sleep(draw.uniform(0.0, 0.3))
+        everyone |= set(ranks.children(run.process.pid))
+        os.kill(run.pid_of(draw.randrange(world)), signal.SIGKILL)
+        killed = time.monotonic()
+        while len(events(experiment, "started")) < start + 2:
+            assert run.process.poll() is None, run.said()
+            assert time.monotonic() - killed < 90, run.said()
+            time.sleep(0.05)
+    everyone |= set(ranks.children(run.process.pid))
+    assert run.process.wait(120) == 0, run.said()
+    assert gone(sorted(everyone), 10)
+    assert [event["iteration"] % 2 for event in events(experiment, "started")] == [0] * (kills + 1)
+    undisturbed = shared.at(tmp_path / "undisturbed")
+    assert ranks.start(undisturbed, world, *SETTINGS, "trainer_cfg.save_iter=2").codes() == [0] * world
+    same_end(experiment, undisturbed)
+
+
+@long
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("world", [2, 4])
+def test_the_launcher_is_asked_to_end_or_killed(
+    launched: Any, started: Any, experiment: Experiment, shared: Experiment, tmp_path: Path, world: int, number: Any
+) -> None:
+    """What a terminal or a queue does: the launcher gets it, and passes it on; where it is killed, nobody is left."""
+    run = launched(on_one_machine(world))
+    wait_for(experiment, 5, run)
+    everyone = ranks.children(run.process.pid)
+    run.process.send_signal(number)
+    assert run.process.wait(60) != 0
+    assert gone(everyone, 20), run.said()
+    done = iterations_done(experiment)
+    assert 5 <= done < ITERATIONS
+    assert [event["iteration"] for event in events(experiment, "saved")] == [4, done]
+    assert started(world, options=("--resume",)).codes() == [0] * world
+    undisturbed = shared.at(tmp_path / "undisturbed")
+    assert started(world, at=undisturbed).codes() == [0] * world
+    same_end(experiment, undisturbed)
+
+
+@long
+@pytest.mark.parametrize("world", [2, 4])
+def test_a_process_that_fails_for_good_ends_the_launcher(launched: Any, experiment: Experiment, world: int) -> None:
+    """Stopped, so that only the time-out finds it: named, and the launcher kills it."""
+    run = launched(on_one_machine(world), f"trainer_cfg.collective_timeout={PATIENCE}")
+    wait_for(experiment, 5, run)
+    everyone, victim = ranks.children(run.process.pid), run.pid_of(world - 1)
+    os.kill(victim, signal.SIGSTOP)
+    stopped = time.monotonic()
+    assert run.process.wait(90) != 0
+    print(f"stopped among {world}: the launcher ended after {time.monotonic() - stopped:.0f} s")
+    assert gone(everyone, 10)
+    assert f"nothing is heard from process {world - 1} (pid {victim} on " in run.said()
+
+
+@long
+@pytest.mark.parametrize("fault", [ranks.precise, ranks.slow])
+def test_every_number_of_processes_has_the_curve_of_one(
+    started: Any, shared: Experiment, tmp_path: Path, fault: ranks.Fault
+) -> None:
+    """In float64 and, with a slower process, in float32, where what rounding does grows from step to step."""
+    runs = {world: shared.at(tmp_path / str(world)) for world in (1, 2, 3, 4)}
+    for world, run in runs.items():
+        assert started(world, TESTED, at=run, fault=fault).codes() == [0] * world
+        for iteration in (4, 8, 12):
+            same_results(run, runs[1], iteration)
+        tolerance = 1e-6 if fault is ranks.precise else 1e-2
+        print(f"{fault.__name__}, {world}: largest relative difference {same_curve(run, runs[1], tolerance):.1e}")
+
+
+def two_agents(port: int, nodes: str, restarts: int) -> list[str]:
+    return [
+        f"--nnodes={nodes}", "--nproc_per_node=1", f"--max-restarts={restarts}", "--rdzv_backend=c10d",
+        f"--rdzv_endpoint=127.0.0.1:{port}", "--rdzv_id=both", "--rdzv_conf=last_call_timeout=3,keep_alive_interval=1",
+        "--local-addr=127.0.0.1",
+    ]  # fmt: skip
+
+
+@long
+def test_two_agents_are_as_one(launched: Any, experiment: Experiment, pair: Experiment) -> None:
+    port = free_port()
+    agents = [launched(two_agents(port, "2", 0)) for _ in range(2)]
+    assert [agent.process.wait(180) for agent in agents] == [0, 0], [agent.said() for agent in agents]
+    assert same_curve(experiment, pair, 0) == 0
+    same_end(experiment, pair)
+
+
+@long
+def test_a_lost_machine_leaves_the_rest_to_go_on(
+    launched: Any, started: Any, experiment: Experiment, shared: Experiment, tmp_path: Path
+) -> None:
+    """Two agents, `--nnodes=1:2`; the second is killed with its process. The curve is that of one process."""
+    port = free_port()
+    first = launched(two_agents(port, "1:2", 3), options=("--resume",))
+    time.sleep(1)
+    second = launched(two_agents(port, "1:2", 3), options=("--resume",))
+    wait_for(experiment, 5, first)
+    worker = ranks.children(second.process.pid)
+    second.process.kill()
+    for pid in worker:
+        os.kill(pid, signal.SIGKILL)
+    assert first.process.wait(240) == 0, first.said()
+    processes = [event["processes"] for event in events(experiment, "started")]
+    assert (processes[0], processes[-1]) == (2, 1), first.said()
+    single = shared.at(tmp_path / "single")
+    assert started(1, at=single).codes() == [0]
+    print(f"lost machine: largest relative difference {same_curve(experiment, single, 1e-2):.1e}")
