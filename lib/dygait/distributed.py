@@ -144,10 +144,11 @@ def _meeting(store: dist.Store, rank: int, world: int) -> Iterator[str]:
     name, done = f"dygait/{own}", threading.Event()
 
     def answer() -> None:
-        while not done.wait(0.05):
-            for other in range(1, world):
-                if store.check([f"dygait/asks/{other}"]):
-                    store.set(f"dygait/answer/{store.get(f'dygait/asks/{other}').decode()}", name)
+        with contextlib.suppress(RuntimeError):  # the store is gone: the main thread meets the same
+            while not done.wait(0.05):
+                for other in range(1, world):
+                    if store.check([f"dygait/asks/{other}"]):
+                        store.set(f"dygait/answer/{store.get(f'dygait/asks/{other}').decode()}", name)
 
     thread = threading.Thread(target=answer, name="meeting", daemon=True)
     thread.start()
