@@ -130,6 +130,15 @@ def test_any_number_of_processes_trains_and_tests_as_one(
     )
 
 
+def test_four_processes_go_on_bit_for_bit(started: Any, experiment: Experiment, tmp_path: Path) -> None:
+    """Sums of more than two numbers depend on their order, which must be that of the run that is not interrupted."""
+    whole = experiment.at(tmp_path / "whole")
+    assert started(4, at=whole).codes() == [0] * 4
+    for done in (4, ITERATIONS):
+        assert started(4, f"trainer_cfg.total_iter={done}", options=("--resume",)).codes() == [0] * 4
+    same_end(experiment, whole)
+
+
 @pytest.mark.parametrize("asked", [pytest.param((0,), marks=long), (1,), (0, 1)])
 def test_a_signal_ends_all_after_the_same_iteration(
     started: Any, experiment: Experiment, pair: Experiment, asked: tuple[int, ...]

@@ -57,6 +57,7 @@ class Trainer:
         average: the average of its weights, where the configuration wants one.
         guard: what leaves out steps that would do harm.
         iteration: how many steps have been done.
+        resumed: a run goes on that other processes have begun, and no step has been taken since.
     """
 
     config: Config
@@ -70,6 +71,7 @@ class Trainer:
     average: WeightAverage | None
     guard: StepGuard
     iteration: int = 0
+    resumed: bool = False
 
     def training_mode(self) -> None:
         """Switch to training, BatchNorm too unless it is fixed or frozen."""
@@ -83,6 +85,8 @@ class Trainer:
     def step(self, batch: Batch, divisors: Sequence[float]) -> dict[str, torch.Tensor]:
         """Take one optimiser step on this process's share of a batch; the statistics stay on the device."""
         batch = batch.to(self.device)
+        if self.resumed:
+            self._rehearse(batch, divisors)
         self.guard.remember()
         self.optimizer.zero_grad(set_to_none=True)
         with distributed.together("the gradient"):  # until its norm is read, for which a GPU has to be done
@@ -99,6 +103,22 @@ class Trainer:
         if self.average is not None and taken:
             self.average.update(self.network, self.iteration)
         return {**statistics, "gradient_norm": norm}
+
+    def _rehearse(self, batch: Batch, divisors: Sequence[float]) -> None:
+        """Go through a batch without taking the step, where a run of three processes or more goes on.
+
+        DistributedDataParallel lays gradients out anew after its first backward pass, and how more than two numbers are
+        added depends on where they lie: the last bits would be others than those of a run that was never interrupted.
+        """
+        self.resumed = False
+        if not isinstance(self.model, DistributedDataParallel) or distributed.world_size() < 3:
+            return
+        before = [buffer.clone() for buffer in self.network.buffers()]
+        with distributed.together("the rehearsal"):
+            self._gradient(batch, divisors)
+        for buffer, value in zip(self.network.buffers(), before, strict=True):
+            buffer.copy_(value)
+        self.optimizer.zero_grad(set_to_none=True)
 
     def _gradient(self, batch: Batch, divisors: Sequence[float]) -> Statistics:
         """Add the gradient of a batch's loss, times the loss scale, to the parameters."""
@@ -196,6 +216,7 @@ class Trainer:
             if "guard" in state:
                 self.guard.restore(state["guard"])
             self.iteration = int(state["iteration"])
+            self.resumed = self.iteration > 0
         except (KeyError, ValueError, TypeError) as error:
             raise UserError(
                 f"the checkpoint {path} does not fit the optimiser or scheduler ({error}); "
