@@ -231,5 +231,11 @@ def precise(rank: int = 0) -> None:
     mock.patch.object(build, "build_network", double).start()
 
 
+def precise_and_paced(rank: int) -> None:
+    """Both."""
+    precise()
+    paced(rank)
+
+
 if __name__ == "__main__":
     sys.exit(_train(globals()[sys.argv[1]], sys.argv[2:]))
