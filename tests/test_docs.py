@@ -23,7 +23,7 @@ from dygait.evaluation import PROTOCOLS, SUBMISSIONS, resolve_protocol
 ROOT = Path(__file__).resolve().parents[1]
 _GLOBS = ("*.md", "docs/**/*.md", "datasets/*.md", "datasets/*/*.md", "output/README.md")
 PAGES = sorted(path.relative_to(ROOT).as_posix() for glob in _GLOBS for path in ROOT.glob(glob))
-COMMAND = re.compile(r"(?:lib/main\.py|^dygait (?:train|test)|train_slurm\.sh) (.*)")
+COMMAND = re.compile(r"(?:lib/main\.py|^dygait (?:train|test)|train_(?:slurm|nodes)\.sh) (.*)")
 
 
 def text(page: str) -> str:

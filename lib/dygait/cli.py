@@ -68,7 +68,7 @@ def run(phase: str, arguments: argparse.Namespace) -> int:
     config = load_config(
         arguments.cfgs, overrides, [partial(component_problems, phase="train" if phase == "train" else "test")], _warn
     )
-    with distributed.process_group(arguments.local_rank) as device:
+    with distributed.process_group(arguments.local_rank, config.trainer_cfg.collective_timeout) as device:
         if phase == "train":
             from dygait.engine.train import train
 

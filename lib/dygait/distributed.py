@@ -6,8 +6,13 @@ Nothing else in DyGait asks which. Every function is safe in a single process th
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import inspect
 import os
+import secrets
+import signal
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -18,7 +23,8 @@ from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook, fp16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from dygait.errors import LocalError, UserError
+from dygait.errors import LocalError, LostProcessError, UserError
+from dygait.heartbeat import Heartbeat
 from dygait.machine import available_cores
 
 T = TypeVar("T")
@@ -30,6 +36,12 @@ _SYNC_BUFFERS = next(
     for name in ("forward_sync_buffers", "broadcast_buffers")
     if name in inspect.signature(DistributedDataParallel).parameters
 )
+
+_BACKSTOP = 60.0
+"""So many seconds longer than we wait ourselves the backend waits, which cannot say for whom."""
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
+
+_heartbeat: Heartbeat | None = None
 
 
 def rank() -> int:
@@ -60,12 +72,16 @@ def choose_device(local_rank: int, processes: int) -> torch.device:
 
 
 @contextlib.contextmanager
-def process_group(local_rank: int | None = None, timeout_minutes: float = 30.0) -> Iterator[torch.device]:
+def process_group(local_rank: int | None = None, timeout: float = 1800.0) -> Iterator[torch.device]:
     """Join the launcher's process group, if there is one, for the length of a `with` block; yields the device.
 
     Args:
         local_rank: what an old launcher passes on the command line; the environment's LOCAL_RANK wins.
-        timeout_minutes: how long a collective may wait for the slowest process.
+        timeout: how many seconds a collective may wait for the slowest process; then the run ends, and those that are
+            missing are named.
+
+    Raises:
+        UserError: not all processes come.
     """
     local = int(os.environ.get("LOCAL_RANK", local_rank or 0))
     device = choose_device(local, local_processes())
@@ -78,26 +94,135 @@ def process_group(local_rank: int | None = None, timeout_minutes: float = 30.0) 
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield device
         return
-    gpu = device.type == "cuda"
-    patience = timedelta(minutes=timeout_minutes)
-    dist.init_process_group("nccl" if gpu else "gloo", timeout=patience, device_id=device if gpu else None)
+    _end_with_launcher()
     try:
-        yield device
+        _join(device, timedelta(seconds=timeout + _BACKSTOP))
+    except dist.DistError as error:
+        raise UserError(
+            f"not all of {os.environ['WORLD_SIZE']} processes have met at {os.environ.get('MASTER_ADDR')}:"
+            f"{os.environ.get('MASTER_PORT')}: {str(error).splitlines()[0]}"
+        ) from None
+    try:
+        with _listening(timeout):
+            yield device
     finally:
         dist.destroy_process_group()
+
+
+def _join(device: torch.device, patience: timedelta) -> None:
+    """Make the process group."""
+    gpu = device.type == "cuda"
+    how: dict[str, Any] = {
+        "backend": "nccl" if gpu else "gloo", "timeout": patience, "device_id": device if gpu else None,
+    }  # fmt: skip
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or os.environ["WORLD_SIZE"] == "1":
+        dist.init_process_group(**how)
+        return
+    # The launcher's store outlives a restart, and PyTorch 2.13 would find the addresses of the dead in it.
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    with _meeting(_store(patience), rank, world) as name:
+        dist.init_process_group(**how, store=dist.PrefixStore(name, _store(patience)), rank=rank, world_size=world)
+
+
+def _store(patience: timedelta) -> dist.TCPStore:
+    """Return a connection of one's own to the store that launcher or rank 0 keeps."""
+    return dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=patience)
+
+
+@contextlib.contextmanager
+def _meeting(store: dist.Store, rank: int, world: int) -> Iterator[str]:
+    """Agree upon a name that nobody has used before, in a store that may be full of what earlier processes wrote.
+
+    Each process asks with a word of its own; rank 0 answers every word that it finds within the `with` block, those of
+    the dead too, which nobody hears.
+    """
+    own = secrets.token_hex(8)
+    if rank:
+        store.set(f"dygait/asks/{rank}", own)
+        yield store.get(f"dygait/answer/{own}").decode()
+        return
+    name, done = f"dygait/{own}", threading.Event()
+
+    def answer() -> None:
+        with contextlib.suppress(RuntimeError):  # the store is gone: the main thread meets the same
+            while not done.wait(0.05):
+                for other in range(1, world):
+                    if store.check([f"dygait/asks/{other}"]):
+                        store.set(f"dygait/answer/{store.get(f'dygait/asks/{other}').decode()}", name)
+
+    thread = threading.Thread(target=answer, name="meeting", daemon=True)
+    thread.start()
+    try:
+        yield name
+    finally:
+        done.set()
+        thread.join()
+
+
+def _end_with_launcher() -> None:
+    """Ask the system to send SIGTERM when the launcher that watches over this process dies, under Linux."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, int(signal.SIGTERM))
+
+
+@contextlib.contextmanager
+def _listening(timeout: float) -> Iterator[None]:
+    """Tell the other processes how this one is doing, and watch them, for the length of a `with` block."""
+    global _heartbeat
+    if world_size() == 1:
+        yield
+        return
+    # A new one, as after a restart the store may still hold what was said before.
+    prefix = agree(f"dygait/{secrets.token_hex(8)}")
+    store = dist.PrefixStore(prefix, _store(timedelta(seconds=_BACKSTOP)))
+    _heartbeat = heartbeat = Heartbeat(store, rank(), world_size(), timeout)
+    heartbeat.start()
+    try:
+        yield
+    except LostProcessError:
+        heartbeat.failed("")  # it was not this one
+        raise
+    except BaseException as error:
+        heartbeat.failed(str(error) or type(error).__name__)
+        raise
+    finally:
+        _heartbeat = None
+        heartbeat.stop()
+
+
+def together(what: str) -> contextlib.AbstractContextManager[None]:
+    """Mark what all processes do together, within a `with` block: where one does not come, it is named.
+
+    Collectives of this module mark themselves.
+    """
+    return contextlib.nullcontext() if _heartbeat is None else _heartbeat.together(what)
+
+
+def reached(place: str) -> None:
+    """Take down where this process is, for the others to say if it gets no further."""
+    if _heartbeat is not None:
+        _heartbeat.reached(place)
+
+
+def at_a_hang(last_words: Callable[[str], None]) -> None:
+    """Have `last_words` told why, before this process ends because another one hangs."""
+    if _heartbeat is not None:
+        _heartbeat.last_words = last_words
 
 
 def barrier() -> None:
     """Wait for every process."""
     if world_size() > 1:
-        dist.barrier()
+        with together("a barrier"):
+            dist.barrier()
 
 
 def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
     """Overwrite tensors, of the same shapes on every process, with rank 0's."""
     if world_size() > 1:
-        for tensor in tensors:
-            dist.broadcast(tensor, src=0)
+        with together("a copy from process 0"):
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
 
 
 def main_first(work: Callable[[], T]) -> T:
@@ -113,10 +238,9 @@ def main_first(work: Callable[[], T]) -> T:
             result = work()
         except UserError as error:
             failure = str(error)
-    box: list[Any] = [failure]
-    dist.broadcast_object_list(box, src=0)
-    if box[0] is not None:
-        raise UserError(box[0])
+    failure = agree(failure)
+    if failure is not None:
+        raise UserError(failure)
     if is_main():
         return result  # type: ignore[return-value]
     try:
@@ -129,7 +253,8 @@ def agree(value: T) -> T:
     """Return rank 0's value on every process; it must be plain data."""
     box: list[Any] = [value]
     if world_size() > 1:
-        dist.broadcast_object_list(box, src=0)
+        with together("a word from process 0"):
+            dist.broadcast_object_list(box, src=0)
     return box[0]
 
 
@@ -138,7 +263,8 @@ def collect(value: T) -> list[T]:
     values: list[Any] = [value]
     if world_size() > 1:
         values = [None] * world_size()
-        dist.all_gather_object(values, value)
+        with together("a word from every process"):
+            dist.all_gather_object(values, value)
     return values
 
 
@@ -161,9 +287,7 @@ class _GatherWithGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: torch.Tensor) -> torch.Tensor:
         ctx.count = rows.shape[0]
-        parts = [torch.empty_like(rows) for _ in range(world_size())]
-        dist.all_gather(parts, rows.contiguous())
-        return torch.cat(parts)
+        return gather(rows)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
@@ -189,8 +313,39 @@ def gather(rows: torch.Tensor) -> torch.Tensor:
     if world_size() == 1:
         return rows
     parts = [torch.empty_like(rows) for _ in range(world_size())]
-    dist.all_gather(parts, rows.detach().contiguous())
+    with together("the exchange of embeddings"):
+        dist.all_gather(parts, rows.detach().contiguous())
     return torch.cat(parts)
+
+
+class _SumWithGradient(torch.autograd.Function):
+    """Add up every process's tensor; backward adds up the gradients, since every process's loss depends on the sum."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
+        return _summed(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        return _summed(gradients[0])
+
+
+def _summed(tensor: torch.Tensor) -> torch.Tensor:
+    result = tensor.detach().clone(memory_format=torch.contiguous_format)
+    with together("a sum over the processes"):
+        dist.all_reduce(result)
+    return result
+
+
+def gather_unlike(values: torch.Tensor) -> torch.Tensor:
+    """Stack a tensor (n,) of every process to (world, n), with gradient, where each computes a loss of its own of it.
+
+    Unlike `gather_with_gradient`, backward hands each process the sum of all losses' gradients. It must be called in
+    the same order everywhere, and so must the backward passes.
+    """
+    if world_size() == 1:
+        return values[None]
+    return _SumWithGradient.apply(nn.functional.pad(values[None], (0, 0, rank(), world_size() - 1 - rank())))
 
 
 def data_parallel(
@@ -235,5 +390,6 @@ def mean_over_processes(values: dict[str, float], device: torch.device) -> dict[
     if world_size() == 1:
         return values
     packed = torch.tensor([values[name] for name in sorted(values)], dtype=torch.float64, device=device)
-    dist.all_reduce(packed)
+    with together("the mean of what is logged"):
+        dist.all_reduce(packed)
     return dict(zip(sorted(values), (packed / world_size()).tolist(), strict=True))

@@ -15,5 +15,9 @@ class LocalError(UserError):
     """Bad input that one process of several has met: whichever it is prints it, not rank 0 alone."""
 
 
+class LostProcessError(LocalError):
+    """Another process of the run has failed, hangs or is gone: every process that notices says so."""
+
+
 class Interrupted(Exception):  # noqa: N818 - nothing went wrong
     """A run was asked to end and has saved what it did: the message says how to go on. Exit code 75."""

@@ -132,6 +132,8 @@ def _in_group(experiment: Experiment, folder: str) -> SavedFeatures:
     extraction._SHARD_BYTES = 1
     found = features_of(experiment, SMALL, folder=Path(folder) / "features")
     assert not list(Path(folder).glob("features/unfinished"))
+    one_batch = features_of(experiment, "evaluator_cfg.sampler.batch_size=16", folder=Path(folder) / "one batch")
+    assert close(one_batch, found)  # two of three processes have had nothing to do
     distributed.barrier()
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from dygait.config.schema import Config
 from dygait.data import Batch
 from dygait.engine import build, compilation, precision
 from dygait.engine.checkpoint import read_checkpoint, save_checkpoint
+from dygait.engine.sync_norm import SyncBatchNorm, synchronise_norms
 from dygait.engine.train import Trainer, build_trainer
 from dygait.errors import UserError
 from experiments import make_experiment
@@ -382,7 +384,39 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 def two_process_steps(path: str) -> dict[str, Any]:
     """What a process knows after steps of each variant on its share of the batches; what was said where refused."""
-    return {name: _steps_on_a_share(path, overrides) for name, overrides in VARIANTS.items()}
+    found = {name: _steps_on_a_share(path, overrides) for name, overrides in VARIANTS.items()}
+    return {**found, "norms": [_norm_on_a_share(*case) for case in NORMS]}
+
+
+NORMS: list[tuple[nn.modules.batchnorm._BatchNorm, tuple[int, ...]]] = [
+    (nn.BatchNorm1d(3, dtype=torch.float64), (7, 3)),
+    (nn.BatchNorm2d(3, momentum=None, dtype=torch.float64), (7, 3, 4, 5)),
+    (nn.BatchNorm3d(3, affine=False, dtype=torch.float64), (7, 3, 2, 4, 5)),
+]
+
+
+def _norm_input(shape: tuple[int, ...]) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    return (torch.randn(shape, generator=generator, dtype=torch.float64) * 3 + 100).requires_grad_()
+
+
+def _normed(layer: nn.Module, x: torch.Tensor, share: slice) -> dict[str, Any]:
+    """What comes out of a layer in two training steps and in evaluation, gradients and running statistics."""
+    layer.train()
+    layer(x[share].detach() / 2)
+    y = layer(x[share])
+    weights = torch.arange(float(x.numel()), dtype=torch.float64).reshape(x.shape).sin()
+    (y**3 * weights[share]).sum().backward()
+    assert x.grad is not None
+    gradients = [p.grad for p in layer.parameters()]
+    tested = layer.eval()(x[share])
+    return {"y": y.detach(), "x": x.grad[share], "own": gradients, "state": layer.state_dict(), "test": tested.detach()}
+
+
+def _norm_on_a_share(layer: nn.modules.batchnorm._BatchNorm, shape: tuple[int, ...]) -> dict[str, Any]:
+    network = synchronise_norms(nn.Sequential(copy.deepcopy(layer)), CPU)
+    assert isinstance(network[0], SyncBatchNorm)
+    return _normed(network[0], _norm_input(shape), slice(0, 5) if distributed.is_main() else slice(5, 7))
 
 
 def _steps_on_a_share(path: str, overrides: tuple[str, ...]) -> Any:
@@ -432,6 +466,19 @@ class TestTwoProcesses:
         expected = flat_gradient(alone)
         for gradient in gradients:
             assert (gradient - expected).norm() < tolerance * expected.norm()
+
+    @pytest.mark.parametrize("case", range(len(NORMS)), ids=[type(layer).__name__ for layer, _ in NORMS])
+    def test_joined_norms_are_those_of_the_whole_batch(self, seen: list[dict[str, Any]], case: int) -> None:
+        """Five sequences on one process and two on the other, against PyTorch's layer on all seven."""
+        layer, shape = NORMS[case]
+        expected = _normed(copy.deepcopy(layer), _norm_input(shape), slice(None))
+        found = [s["norms"][case] for s in seen]
+        for name in ("y", "x", "test"):
+            torch.testing.assert_close(torch.cat([f[name] for f in found]), expected[name], rtol=1e-9, atol=1e-9)
+        for one, other, whole in zip(found[0]["own"], found[1]["own"], expected["own"], strict=True):
+            torch.testing.assert_close(one + other, whole, rtol=1e-9, atol=1e-9)
+        for f in found:
+            torch.testing.assert_close(f["state"], expected["state"], rtol=1e-9, atol=1e-9)
 
     def test_buffers_can_be_made_those_of_rank_0(self, seen: list[dict[str, Any]]) -> None:
         assert not any(s["plain"][2].any() for s in seen)

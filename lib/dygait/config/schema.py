@@ -256,7 +256,13 @@ class TrainerCfg(Section):
     )
     fix_BN: bool = Field(False, description="Keep every BatchNorm in evaluation mode.")  # noqa: N815 - OpenGait's key
     sync_BN: bool = Field(  # noqa: N815 - OpenGait's key
-        False, description="Batch statistics over all processes; CUDA only, a notice says so elsewhere."
+        False, description="Batch statistics over all processes: several then train as one would."
+    )
+    collective_timeout: float = Field(
+        1800.0,
+        gt=0,
+        description="Seconds that processes wait for the slowest of them, in training, test and extraction; then the "
+        "run ends, and those that are missing are named. More than an iteration, or rank 0's scoring, takes.",
     )
     find_unused_parameters: bool = Field(False, description="As in DistributedDataParallel.")
     gradient_compression: Literal["float16", "bfloat16"] | None = Field(

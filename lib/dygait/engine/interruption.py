@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -16,12 +17,17 @@ import torch
 import torch.distributed as dist
 
 from dygait import distributed
+from dygait.errors import Interrupted, LocalError
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
 """What asks a run to end. SIGUSR1 is the early warning that Slurm can be told to send."""
 
 _AT_ONCE = 128
 """A process that a signal ends has this and the signal's number for its exit code, by convention."""
+
+_QUESTION = "the question whether to go on"
+_PASSED_ON = 5.0
+"""So long, in seconds, after the first signal another one is the same: a launcher passes on what its group has got."""
 
 
 class Interruption:
@@ -37,6 +43,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._since = 0.0
         self._before: dict[int, Any] = {}
         self._asked: tuple[dist.Work, torch.Tensor] | None = None
         self._group: dist.ProcessGroup | None = None
@@ -51,15 +58,19 @@ class Interruption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # A launcher sends SIGTERM to the others as soon as the first process has ended: each may say its last word.
+        leaves = dist.is_initialized() and isinstance(error, (Interrupted, LocalError))
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if leaves else handler)
         if kind is None:
             self._answer()
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
+            if dist.is_initialized() and time.monotonic() - self._since < _PASSED_ON:
+                return
             os._exit(_AT_ONCE + number)
-        self.signal = number
+        self.signal, self._since = number, time.monotonic()
         # Not print: the signal may have come in the middle of one.
         os.write(2, f"dygait: {name_of(number)}: ending after this iteration; again to end at once\n".encode())
 
@@ -69,7 +80,8 @@ class Interruption:
             return self.signal is not None
         stop = self._answer()
         asks = torch.tensor([self.signal is not None], dtype=torch.uint8)
-        work = dist.all_reduce(asks, dist.ReduceOp.MAX, group=self._group, async_op=True)
+        with distributed.together(_QUESTION):
+            work = dist.all_reduce(asks, dist.ReduceOp.MAX, group=self._group, async_op=True)
         assert work is not None
         self._asked = (work, asks)
         return stop
@@ -80,7 +92,8 @@ class Interruption:
             return False
         work, asks = self._asked
         self._asked = None
-        work.wait()
+        with distributed.together(_QUESTION):
+            work.wait()
         return bool(asks.item())
 
 

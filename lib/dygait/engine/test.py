@@ -94,6 +94,7 @@ def test_model(
     Raises:
         UserError: data, protocol and partition do not fit each other.
     """
+    distributed.reached(f"the test of iteration {iteration}")
     log.info("testing iteration %d on %d sequences", iteration, len(source.dataset))
     path = checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, iteration)
     target = folder.features / path.stem

@@ -33,6 +33,7 @@ from dygait.engine.interruption import Interruption, name_of
 from dygait.engine.monitor import Monitor, log, progress, start_logging
 from dygait.engine.precision import half_precision, half_type, settled, warn_if_slow
 from dygait.engine.run import RunFolder, record, remove_unfinished, run_folder
+from dygait.engine.sync_norm import synchronise_norms
 from dygait.engine.test import check_protocol, test_model
 from dygait.errors import Interrupted, LocalError, UserError
 from dygait.losses import LossAggregator
@@ -57,6 +58,7 @@ class Trainer:
         average: the average of its weights, where the configuration wants one.
         guard: what leaves out steps that would do harm.
         iteration: how many steps have been done.
+        resumed: a run goes on that other processes have begun, and no step has been taken since.
     """
 
     config: Config
@@ -70,6 +72,7 @@ class Trainer:
     average: WeightAverage | None
     guard: StepGuard
     iteration: int = 0
+    resumed: bool = False
 
     def training_mode(self) -> None:
         """Switch to training, BatchNorm too unless it is fixed or frozen."""
@@ -83,13 +86,16 @@ class Trainer:
     def step(self, batch: Batch, divisors: Sequence[float]) -> dict[str, torch.Tensor]:
         """Take one optimiser step on this process's share of a batch; the statistics stay on the device."""
         batch = batch.to(self.device)
+        if self.resumed:
+            self._rehearse(batch, divisors)
         self.guard.remember()
         self.optimizer.zero_grad(set_to_none=True)
-        statistics = self._gradient(batch, divisors)
-        self.scaler.unscale_(self.optimizer)
-        clip = self.config.trainer_cfg.grad_clip_norm or math.inf
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), clip)
-        taken = self.guard.allows(norm)
+        with distributed.together("the gradient"):  # until its norm is read, for which a GPU has to be done
+            statistics = self._gradient(batch, divisors)
+            self.scaler.unscale_(self.optimizer)
+            clip = self.config.trainer_cfg.grad_clip_norm or math.inf
+            norm = nn.utils.clip_grad_norm_(self.network.parameters(), clip)
+            taken = self.guard.allows(norm)
         if taken:
             self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -98,6 +104,22 @@ class Trainer:
         if self.average is not None and taken:
             self.average.update(self.network, self.iteration)
         return {**statistics, "gradient_norm": norm}
+
+    def _rehearse(self, batch: Batch, divisors: Sequence[float]) -> None:
+        """Go through a batch without taking the step, where a run of three processes or more goes on.
+
+        DistributedDataParallel lays gradients out anew after its first backward pass, and how more than two numbers are
+        added depends on where they lie: the last bits would be others than those of a run that was never interrupted.
+        """
+        self.resumed = False
+        if not isinstance(self.model, DistributedDataParallel) or distributed.world_size() < 3:
+            return
+        before = [buffer.clone() for buffer in self.network.buffers()]
+        with distributed.together("the rehearsal"):
+            self._gradient(batch, divisors)
+        for buffer, value in zip(self.network.buffers(), before, strict=True):
+            buffer.copy_(value)
+        self.optimizer.zero_grad(set_to_none=True)
 
     def _gradient(self, batch: Batch, divisors: Sequence[float]) -> Statistics:
         """Add the gradient of a batch's loss, times the loss scale, to the parameters."""
@@ -195,6 +217,7 @@ class Trainer:
             if "guard" in state:
                 self.guard.restore(state["guard"])
             self.iteration = int(state["iteration"])
+            self.resumed = self.iteration > 0
         except (KeyError, ValueError, TypeError) as error:
             raise UserError(
                 f"the checkpoint {path} does not fit the optimiser or scheduler ({error}); "
@@ -237,11 +260,10 @@ def build_trainer(config: Config, device: torch.device) -> Trainer:
     network = build.build_network(config, device)
     build.freeze(network, trainer.freeze)
     several = distributed.world_size() > 1
-    if trainer.sync_BN and several and device.type == "cuda":
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    if trainer.sync_BN and several:
+        network = synchronise_norms(network, device)
     elif trainer.sync_BN:
-        why = "PyTorch has it for CUDA only" if several else "there is one process, which sees the whole batch"
-        log.info("notice: trainer_cfg.sync_BN has no effect in this run: %s", why)
+        log.info("notice: trainer_cfg.sync_BN has no effect in this run: one process sees the whole batch")
     average = None if trainer.ema is None else WeightAverage(network, trainer.ema)
     compile_network(network, trainer.compile, device)
     model = network
@@ -311,6 +333,7 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
     folder = run_folder(output, config, config.trainer_cfg.save_name)
     distributed.main_first(folder.create)
     start_logging(folder, "train", log_to_file)
+    distributed.at_a_hang(lambda why: add_event(folder, "failed", why=why))
     with Interruption() as interruption:
         try:
             iteration = _train(config, device, folder, interruption)
@@ -386,6 +409,7 @@ def _train(config: Config, device: torch.device, folder: RunFolder, interruption
             for batch in progress(batches(source.loader), settings.total_iter, "training", first):
                 _iteration(trainer, batch, source, folder, monitor)
                 now = trainer.iteration
+                distributed.reached(f"the end of iteration {now}")
                 stops = interruption.agreed()
                 if stops or now == settings.total_iter or now % settings.save_iter == 0:
                     _save(trainer, folder)
@@ -393,6 +417,7 @@ def _train(config: Config, device: torch.device, folder: RunFolder, interruption
                         test_now()
                         trainer.training_mode()
                     monitor.paused(now)
+                distributed.reached(f"reading the batch of iteration {now + 1}")
                 if stops and (now < settings.total_iter or tested is not None):
                     why = name_of(interruption.signal)
                     raise Interrupted(f"{why}: saved iteration {now} of {settings.total_iter}; go on with --resume")
@@ -417,6 +442,7 @@ def _iteration(trainer: Trainer, batch: Batch, source: build.Source, folder: Run
         UserError: the memory does not suffice, or too many steps in a row were left out.
     """
     settings = trainer.config.trainer_cfg
+    distributed.reached(f"iteration {trainer.iteration + 1}")
     lr = float(trainer.scheduler.get_last_lr()[0])
     skipped = trainer.guard.skipped
     with explained_memory(batch, settings.accumulate):

@@ -64,8 +64,9 @@ class LossAggregator(nn.Module):
                     f"SeparateBNNecks in model_cfg, or take the term out"
                 )
             if loss.needs_whole_batch and world > 1:
-                # In float32: what is compared over processes must not be rounded on the way.
-                term, found = loss(distributed.gather_with_gradient(read.float()), distributed.gather(labels))
+                # In float32 at least: what is compared over processes must not be rounded on the way.
+                precise = read if read.dtype == torch.float64 else read.float()
+                term, found = loss(distributed.gather_with_gradient(precise), distributed.gather(labels))
                 total = total + weight * world * term
             else:
                 term, found = loss(read, labels)
