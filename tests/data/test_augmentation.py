@@ -395,7 +395,7 @@ class TestProblems:
             *(({"type": "RandomErasing", "r1": r}, "r1", f"above 0 and at most 1 .* got {r}") for r in (0, -1, 3.3)),
             *(({"type": "RandomRotate", "degree": d}, "degree", f"from 0 to 180.* got {d}") for d in (-10, 181)),
             ({"type": "RandomAffine", "degree": -1}, "degree", "from 0 to 180.* got -1"),
-            ({"type": "RandomRotate", "prob": float("nan")}, "prob", "from 0 to 1, got nan"),
+            ({"type": "RandomRotate", "prob": float("nan")}, "prob", "finite number, got nan"),
             ({"type": "RandomPerspective", "degree": 10}, "degree", "unknown key"),
         ],
     )

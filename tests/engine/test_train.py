@@ -361,7 +361,10 @@ def test_a_row_of_gradients_that_are_not_finite_stops_the_run(
 
 def test_sync_batch_norm_on_one_process_is_told(experiment: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
     assert experiment.run("train", "trainer_cfg.sync_BN=true") == 0
-    assert "notice: trainer_cfg.sync_BN has no effect in this run: there is one process" in capsys.readouterr().out
+    assert (
+        "notice: trainer_cfg.sync_BN has no effect in this run: one process sees the whole batch"
+        in capsys.readouterr().out
+    )
 
 
 def test_half_precision_on_a_cpu(experiment: Experiment, trained: Experiment) -> None:

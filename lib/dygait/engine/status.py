@@ -185,7 +185,8 @@ def to_text(found: dict[str, Any]) -> str:
         lines.append(f"memory      {found['memory'] / 2**30:.2f} GiB at most{gpu}")
     for test in found["tests"][-1:]:
         results = ", ".join(f"{group} {value:.1f}" for group, value in test.get("results", {}).items())
-        lines.append(f"last test   {test.get('protocol')}, iteration {test.get('iteration')}: {results}")
+        protocol = test.get("protocol", "scored elsewhere")
+        lines.append(f"last test   {protocol}, iteration {test.get('iteration')}: {results or 'no numbers'}")
     if found["starts"] > 1:
         lines.append(f"starts      {found['starts']}")
     lines += [f"warning     {text}" for text in found["warnings"]]

@@ -104,10 +104,12 @@ def test_model(
         start = time.perf_counter()
         result = _score(config, data, features, device, folder, iteration)
         log.info("scored in %s", duration(time.perf_counter() - start))
+        facts: dict[str, Any] = {}
         if result is not None:
             first = result.measures[0]
             headlines = {group: float(values[first]) for group, values in result.percentages.items()}
-            add_event(folder, "tested", iteration=iteration, protocol=result.protocol, results=headlines)
+            facts = {"protocol": result.protocol, "results": headlines}
+        add_event(folder, "tested", iteration=iteration, **facts)
         _tidy(folder, target, config.evaluator_cfg.keep_features)
     distributed.barrier()
     return result

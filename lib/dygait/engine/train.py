@@ -396,7 +396,6 @@ def _train(config: Config, device: torch.device, folder: RunFolder, interruption
         assert tested is not None
         now = trainer.iteration
         result = test_model(config, data, tested, trainer.tested_network, device, folder, now)
-        add_event(folder, "tested", iteration=now)
         if result is not None:
             monitor.results(now, result.percentages, result.protocol)
 
