@@ -64,7 +64,11 @@ class Ranks:
         chosen = [self.processes[rank] for rank in ranks or range(len(self.processes))]
         for process in chosen:
             process.join(max(0.0, limit - time.monotonic()))
-        assert all(process.exitcode is not None for process in chosen), self.said()
+        stuck = [process for process in chosen if process.exitcode is None]
+        for process in stuck:
+            os.kill(process.pid, signal.SIGABRT)  # it says where it is (faulthandler)
+            process.join(5)
+        assert not stuck, self.said()
         return [process.exitcode for process in chosen]
 
     def said(self, rank: int | None = None) -> str:
