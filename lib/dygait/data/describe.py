@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 
 from dygait.data.stores import PackedStore, PickleTree, Store
 from dygait.errors import UserError
+from dygait.files import replacing
 
 _BAR = 40
 
@@ -80,11 +79,8 @@ def save_contact_sheet(store: Store, path: Path, rows: int = 12, columns: int = 
     padded = [cv2.copyMakeBorder(s, 0, 0, 0, widest - s.shape[1], cv2.BORDER_CONSTANT, value=60) for s in strips]
     ok, encoded = cv2.imencode(".png", np.vstack(padded))
     assert ok
-    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        part.write_bytes(encoded.tobytes())
-        part.replace(path)
+        with replacing(path) as file:
+            file.write(encoded.tobytes())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise UserError(f"{path} cannot be written: {error}") from None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from torch import nn
 from dygait.engine import checkpoint_file
 from dygait.engine.opengait import in_our_names
 from dygait.errors import UserError
+from dygait.files import replacing
 
 
 @dataclass(frozen=True)
@@ -129,22 +128,14 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
         OSError: there is no room, or it is forbidden; nothing is left of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            told = _Told(file)
-            try:
-                torch.save(dict(state), told)  # type: ignore[arg-type] # it writes, and that is what is needed
-            except RuntimeError:
-                if told.error is None:
-                    raise
-                raise told.error from None
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(OSError):  # the first error tells more
-            temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        told = _Told(file)
+        try:
+            torch.save(dict(state), told)  # type: ignore[arg-type] # it writes, and that is what is needed
+        except RuntimeError:
+            if told.error is None:
+                raise
+            raise told.error from None
 
 
 class _Told:

@@ -23,6 +23,7 @@ import dygait
 from dygait import distributed
 from dygait.config import Config, save_config
 from dygait.errors import UserError
+from dygait.files import replacing
 
 
 @dataclass(frozen=True)
@@ -79,17 +80,9 @@ def write_atomically(path: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written; nothing is left of it.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            # A folder's name need not be Unicode, and what stands for it cannot be encoded.
-            file.write(text.encode("utf-8", "backslashreplace"))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(OSError):  # the first error tells more
-            temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        # A folder's name need not be Unicode, and what stands for it cannot be encoded.
+        file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def remove_unfinished(*folders: Path) -> list[Path]:

@@ -12,15 +12,16 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dygait import untrusted
 from dygait.errors import UserError
+from dygait.files import replacing, unfinished
 
 _ARRAY = "features.npy"
 _IMAGES = "gei.npy"
@@ -260,7 +261,8 @@ def _write_names(folder: Path, content: dict[str, Any], sums: Mapping[str, int])
         "checksums": {**sums, _NAMES: checksum_of_json(content)},
         **content,
     }
-    write_synced(folder / _NAMES, lambda file: file.write(json.dumps(names).encode()))
+    with replacing(folder / _NAMES) as file:
+        file.write(json.dumps(names).encode())
 
 
 def load_features(folder: str | Path) -> SavedFeatures:
@@ -353,7 +355,7 @@ class _RowFile:
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        self._temporary = unfinished(path)
         self._shape, self._dtype = shape, dtype
         self._file = self._temporary.open("wb")
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
@@ -379,24 +381,3 @@ class _RowFile:
             self._file.close()
         finally:
             self._temporary.unlink(missing_ok=True)
-
-
-def write_synced(path: Path, fill: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file whole or not at all: under a temporary name, synced to the disk, renamed.
-
-    Args:
-        path: the file.
-        fill: writes to the open file.
-
-    Raises:
-        OSError: it could not be written; a former file of that name is as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +16,8 @@ import numpy as np
 
 from dygait import untrusted
 from dygait.errors import UserError
-from dygait.evaluation.features import Rows, cannot_write, checksum_of_array, checksum_of_json, write_synced
+from dygait.evaluation.features import Rows, cannot_write, checksum_of_array, checksum_of_json
+from dygait.files import replacing
 
 _FORMAT = "dygait-shard"
 
@@ -52,8 +52,10 @@ class Shards:
         content = {**head, "checksum": _checksum(head, rows)}
         try:
             for array, values in rows.arrays.items():
-                write_synced(self._folder / f"{name}.{array}", partial(_save, values))
-            write_synced(self._folder / f"{name}.json", lambda file: file.write(json.dumps(content).encode()))
+                with replacing(self._folder / f"{name}.{array}") as file:
+                    _save(values, file)
+            with replacing(self._folder / f"{name}.json") as file:
+                file.write(json.dumps(content).encode())
         except OSError as error:
             raise cannot_write(self._folder, error) from None
         return name

@@ -10,7 +10,6 @@ up zipped, the CSV in it called submission.csv.
 from __future__ import annotations
 
 import io
-import os
 import re
 import zipfile
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from dygait.evaluation.distances import DEFAULT_MAX_BYTES, distance_blocks
 from dygait.evaluation.protocols import Submission
 from dygait.evaluation.reranking import ReRank, nearest_k, reranked_blocks
 from dygait.evaluation.sequences import Sequences
+from dygait.files import replacing
 
 
 def write_submission(
@@ -102,8 +102,9 @@ def write_submission(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     packed = path.with_suffix(".zip")
-    _write_atomically(path, text)
-    _write_atomically(packed, _zipped("submission.csv", text))
+    for target, content in ((path, text), (packed, _zipped("submission.csv", text))):
+        with replacing(target) as file:
+            file.write(content)
     return path, packed
 
 
@@ -126,15 +127,3 @@ def _zipped(name: str, content: bytes) -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(entry, content, compress_type=zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
