@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -23,6 +23,16 @@ class Problem(NamedTuple):
 
     path: tuple[str, ...]
     message: str
+
+
+def refuse(problems: Sequence[Problem]) -> None:
+    """Raise one error for all problems, where there are any.
+
+    Raises:
+        UserError: there are; it names each key.
+    """
+    if problems:
+        raise UserError("; ".join(f"{'.'.join(p.path)}: {p.message}" for p in problems))
 
 
 def suggest(name: str, valid: Iterable[str]) -> str:
@@ -151,8 +161,7 @@ class Registry(Generic[T]):
     def build(self, spec: Mapping[str, Any], **extra: Any) -> Any:
         """Build what a YAML mapping names, with its other keys as keywords; UserError lists every problem at once."""
         found = self.problems({**spec, **extra})
-        if found:
-            raise UserError("; ".join(f"{'.'.join(p.path)}: {p.message}" for p in found))
+        refuse(found)
         entry = self.get(spec[self.key])
         assert callable(entry)
         return entry(**{**{k: v for k, v in spec.items() if k != self.key}, **extra})

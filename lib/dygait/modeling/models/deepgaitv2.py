@@ -11,7 +11,6 @@ from pydantic import ConfigDict, with_config
 from torch import nn
 from typing_extensions import TypedDict
 
-from dygait.errors import UserError
 from dygait.modeling.backbones.residual import Mode, residual_stage
 from dygait.modeling.frames import pack, sequence_max
 from dygait.modeling.heads import Renames, size_problems, strip_problems
@@ -19,7 +18,7 @@ from dygait.modeling.layers import SeparateBNNecks, SeparateFCs, initialise
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import HorizontalPooling
 from dygait.modeling.registry import MODELS
-from dygait.registry import Problem
+from dygait.registry import Problem, refuse
 
 _BINS = [16]
 
@@ -71,9 +70,7 @@ class DeepGaitV2(nn.Module):
         input_size: list[int] | None = None,
     ) -> None:
         super().__init__()
-        found = self.problems(Backbone, SeparateBNNecks, use_emb2, bin_num, input_size)
-        if found:
-            raise UserError("; ".join(f"{'.'.join(p.path)}: {p.message}" for p in found))
+        refuse(self.problems(Backbone, SeparateBNNecks, use_emb2, bin_num, input_size))
         mode, channels, layers = Backbone["mode"], Backbone["channels"], Backbone["layers"]
         self.class_num = SeparateBNNecks["class_num"]
         self.use_emb2 = use_emb2

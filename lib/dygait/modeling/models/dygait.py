@@ -26,7 +26,7 @@ from dygait.modeling.layers import (
 )
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.registry import MODELS
-from dygait.registry import Problem
+from dygait.registry import Problem, refuse
 
 _BACKBONES: dict[str, type[DeepBackbone] | type[ShallowBackbone]] = {"deep": DeepBackbone, "shallow": ShallowBackbone}
 _BINS = {"deep": [16, 8, 4, 2, 1], "shallow": [32]}
@@ -90,11 +90,9 @@ class DyGait(nn.Module):
         spatial: bool = True,
     ) -> None:
         super().__init__()
-        found = self.problems(
-            channels, variant, bin_num, class_num, SeparateFCs, SeparateBNNecks, norm, dam, input_size
+        refuse(
+            self.problems(channels, variant, bin_num, class_num, SeparateFCs, SeparateBNNecks, norm, dam, input_size)
         )
-        if found:
-            raise UserError("; ".join(f"{'.'.join(p.path)}: {p.message}" for p in found))
         self.opengait_names = (*_RELEASE_NAMES[variant], *_RELEASE_STAGES, *GAITGL_HEAD)
         bins = bin_num or _BINS[variant]
         width = channels[-1] if SeparateFCs is None else SeparateFCs["out_channels"]

@@ -21,7 +21,7 @@ from dygait.modeling.layers import SeparateBNNecks, SeparateFCs, initialise
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import HorizontalPooling
 from dygait.modeling.registry import BACKBONES, MODELS
-from dygait.registry import Problem
+from dygait.registry import Problem, refuse
 
 _BINS = [16]
 _NAMES: dict[str, Renames] = {  # of each backbone that looks at frames alone
@@ -66,9 +66,7 @@ class GaitBase(nn.Module):
         input_size: list[int] | None = None,
     ) -> None:
         super().__init__()
-        found = self.problems(backbone_cfg, SeparateFCs, SeparateBNNecks, bin_num, input_size)
-        if found:
-            raise UserError("; ".join(f"{'.'.join(p.path)}: {p.message}" for p in found))
+        refuse(self.problems(backbone_cfg, SeparateFCs, SeparateBNNecks, bin_num, input_size))
         self.class_num = SeparateBNNecks["class_num"]
         self.opengait_names = (*_NAMES[backbone_cfg["type"]], *_HEAD_NAMES)
         self.backbone: nn.Module = BACKBONES.build(backbone_cfg)

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dygait.errors import UserError
 from dygait.modeling.heads import (
     CLASS_HEAD,
     DEFAULT_SIZE,
@@ -38,7 +37,7 @@ from dygait.modeling.layers import (
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import by_strips, refuse_unfit_rows
 from dygait.modeling.registry import MODELS
-from dygait.registry import Problem
+from dygait.registry import Problem, refuse
 
 Variant = Literal["shallow", "deep"]
 _DEPTH = {"shallow": 3, "deep": 4}  # as many channels
@@ -118,9 +117,7 @@ class GaitGL(nn.Module):
         input_size: list[int] | None = None,
     ) -> None:
         super().__init__()
-        found = self.problems(channels, class_num, SeparateBNNecks, variant, bin_num, input_size)
-        if found:
-            raise UserError("; ".join(f"{'.'.join(p.path)}: {p.message}" for p in found))
+        refuse(self.problems(channels, class_num, SeparateBNNecks, variant, bin_num, input_size))
         self.opengait_names = (*_NAMES[variant], *_LAYER_NAMES, *GAITGL_HEAD)
         self.class_num = SeparateBNNecks["class_num"] if SeparateBNNecks is not None else class_num
         strips, width, parts = _STRIPS[variant], channels[-1], sum(bin_num)

@@ -22,7 +22,7 @@ from dygait.modeling.layers import SeparateFCs, initialise, valid_frames
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import HorizontalPooling
 from dygait.modeling.registry import MODELS
-from dygait.registry import Problem
+from dygait.registry import Problem, refuse
 
 _SQUEEZE = 4
 
@@ -139,9 +139,7 @@ class GaitPart(nn.Module):
         input_size: list[int] | None = None,
     ) -> None:
         super().__init__()
-        found = self.problems(backbone_cfg, SeparateFCs, bin_num, input_size)
-        if found:
-            raise UserError("; ".join(f"{'.'.join(p.path)}: {p.message}" for p in found))
+        refuse(self.problems(backbone_cfg, SeparateFCs, bin_num, input_size))
         self.backbone = Plain(backbone_cfg["layers_cfg"], backbone_cfg.get("in_channels", 1))
         self.pooling = HorizontalPooling(bin_num or [16])
         self.motion = TemporalFeatureAggregator(SeparateFCs["in_channels"], SeparateFCs["parts_num"])

@@ -9,14 +9,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from dygait.errors import UserError
 from dygait.modeling.frames import pack, sequence_max
 from dygait.modeling.heads import DEFAULT_SIZE, FCSizes, Renames, size_problems, strip_problems, unequal
 from dygait.modeling.layers import SeparateFCs, initialise
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import HorizontalPooling
 from dygait.modeling.registry import MODELS
-from dygait.registry import Problem
+from dygait.registry import Problem, refuse
 
 _BINS = [16, 8, 4, 2, 1]
 
@@ -63,9 +62,7 @@ class GaitSet(nn.Module):
         input_size: list[int] | None = None,
     ) -> None:
         super().__init__()
-        found = self.problems(in_channels, SeparateFCs, bin_num, input_size)
-        if found:
-            raise UserError("; ".join(f"{'.'.join(p.path)}: {p.message}" for p in found))
+        refuse(self.problems(in_channels, SeparateFCs, bin_num, input_size))
         c0, c1, c2, c3 = in_channels
         self.set_block1 = _block(c0, c1, 5, pool=True)
         self.set_block2 = _block(c1, c2, 3, pool=True)
