@@ -1,4 +1,4 @@
-"""What the models' heads share: the sizes that a configuration gives them, and their weights' names.
+"""What the models' heads share: sizes that a configuration gives them, weights' names, and GaitGL's two heads.
 
 N sequences, C channels, P parts (horizontal strips), K classes.
 """
@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from pydantic import ConfigDict, with_config
+from torch import nn
 from typing_extensions import TypedDict
 
+from dygait.modeling.layers import SeparateBNNecks, SeparateFCs
+from dygait.modeling.output import GaitOutput
 from dygait.registry import Problem
 
 
@@ -48,6 +52,44 @@ CLASS_HEAD = ("classifier.fc_bin", "necks.fc_bin")
 """The tensors whose sizes are the number of classes."""
 
 
+GaitGLHead = tuple[SeparateBNNecks | None, nn.BatchNorm1d | None, SeparateFCs | None]
+"""BNNecks; or a BatchNorm, and the separate FC to the logits where classes are known."""
+
+
+def gaitgl_head(channels: int, parts: int, class_num: int | None, necks: NeckSizes | None) -> GaitGLHead:
+    """Return the layers of one of GaitGL's two heads: of BNNecks where there are sizes for them, else the paper's."""
+    if necks is not None:
+        return SeparateBNNecks(**necks), None, None
+    classifier = None if class_num is None else SeparateFCs(parts, channels, class_num)
+    return None, nn.BatchNorm1d(channels), classifier
+
+
+def gaitgl_output(features: torch.Tensor, head: GaitGLHead) -> GaitOutput:
+    """Return what a network gives whose features (N, C, P) go through one of GaitGL's heads.
+
+    With BNNecks, triplet loss and test use the features before them. The paper's head normalises features for triplet
+    loss, test and the separate FC.
+    """
+    necks, norm, classifier = head
+    if necks is not None:
+        return GaitOutput(features, necks(features), features)
+    assert norm is not None
+    normed = norm(features)
+    return GaitOutput(normed, None if classifier is None else classifier(normed), normed)
+
+
+def class_problems(class_num: int | None, necks: NeckSizes | None, channels: int, parts: int) -> list[Problem]:
+    """Return what is wrong with the sizes of one of GaitGL's heads, for features of so many channels and parts."""
+    found = []
+    if class_num is not None and class_num < 1:
+        found.append(Problem(("class_num",), f"must be at least 1, got {class_num}"))
+    if necks is not None:
+        classes = necks["class_num"] if class_num is None else class_num
+        sizes = {"in_channels": channels, "parts_num": parts, "class_num": classes}
+        found += unequal("SeparateBNNecks", necks, sizes)
+    return found
+
+
 def unequal(section: str, given: Mapping[str, Any], wanted: Mapping[str, int]) -> list[Problem]:
     """Return a problem for each size that does not have the value that the other settings want."""
     return [
@@ -57,25 +99,26 @@ def unequal(section: str, given: Mapping[str, Any], wanted: Mapping[str, int]) -
     ]
 
 
-def strip_problems(bins: Sequence[int], input_size: list[int] | None, rows: int) -> list[Problem]:
-    """Return a problem where a map's rows do not divide into every number of strips.
+def strip_problems(
+    bins: Sequence[int], input_size: list[int] | None, rows: int, columns: int | None = None
+) -> list[Problem]:
+    """Return a problem where a map's rows do not divide into every number of strips, or it has no column.
 
     Args:
         bins: the numbers of strips.
         input_size: [H, W] of the silhouettes, as the configuration gives it.
         rows: the rows of the map that silhouettes of that size give.
+        columns: its columns; None: nobody asks.
     """
-    unfit = [b for b in bins if b < 1 or rows < 1 or rows % b]
-    if not unfit:
-        return []
     height, width = input_size or DEFAULT_SIZE
-    return [
-        Problem(
-            ("bin_num",),
-            f"a {height}x{width} input gives features {rows} rows high, which do not divide into {unfit} strips; "
-            f"choose divisors of {rows}, or another input_size",
-        )
-    ]
+    unfit = [b for b in bins if b < 1 or rows < 1 or rows % b]
+    if unfit:
+        wrong = f"which do not divide into {unfit} strips; choose divisors of {rows}, or another input_size"
+    elif columns == 0:
+        wrong = "of no column; choose another input_size"
+    else:
+        return []
+    return [Problem(("bin_num",), f"a {height}x{width} input gives features {rows} rows high, {wrong}")]
 
 
 DEFAULT_SIZE = [64, 44]

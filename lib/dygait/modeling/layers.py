@@ -67,6 +67,26 @@ def repeat_short(silhouettes: torch.Tensor, lengths: torch.Tensor | None) -> tup
     return silhouettes[rows, source] * keep, repeated
 
 
+def whole_sequences(
+    silhouettes: torch.Tensor, lengths: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return sequences as networks that look over time take them: zero in padding, of three frames at least.
+
+    Args:
+        silhouettes: (N, S, H, W).
+        lengths: (N,), best on the host, where reading them waits for no device; None: all have S frames.
+
+    Returns:
+        Silhouettes, and their lengths on the same device.
+    """
+    if lengths is None:
+        return repeat_short(silhouettes, None)
+    here = valid_frames(lengths, silhouettes.shape[1]).to(silhouettes.device)
+    silhouettes, lengths = repeat_short(silhouettes * here[:, :, None, None], lengths)
+    assert lengths is not None
+    return silhouettes, lengths.to(silhouettes.device, non_blocking=True)
+
+
 def avoid_two_frames(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Add an empty third frame to maps of two frames (N, C, 2, H, W), where PyTorch cannot train on two.
 

@@ -51,15 +51,21 @@ def by_strips(layer: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, st
     return layer(apart).unflatten(0, (len(x), strips)).movedim(1, rows).flatten(rows, rows + 1)
 
 
-def refuse_unfit_rows(rows: int, strips: Sequence[int]) -> None:
+def refuse_unfit_rows(rows: int, strips: Sequence[int], height: int | None = None) -> None:
     """Refuse a map that does not divide into strips of whole rows.
+
+    Args:
+        rows: the map's.
+        strips: numbers of strips.
+        height: the silhouettes' rows, where they are known: the error names them.
 
     Raises:
         UserError: some number of strips does not divide `rows`.
     """
     unfit = [b for b in strips if rows % b]
     if unfit:
+        given = "the silhouettes" if height is None else f"silhouettes {height} high"
         raise UserError(
-            f"model_cfg: the silhouettes give features {rows} rows high, which do not divide into {unfit} strips; set "
+            f"model_cfg: {given} give features {rows} rows high, which do not divide into {unfit} strips; set "
             f"input_size and bin_num to fit the data"
         )

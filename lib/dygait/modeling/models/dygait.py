@@ -12,19 +12,24 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from dygait.errors import UserError
 from dygait.modeling.backbones.dynamic3d import DeepBackbone, Form, Norm, ShallowBackbone
-from dygait.modeling.heads import CLASS_HEAD, GAITGL_HEAD, FCSizes, NeckSizes, Renames, unequal
-from dygait.modeling.layers import (
-    GeMHorizontalPooling,
-    SeparateBNNecks,
-    SeparateFCs,
-    initialise,
-    repeat_short,
-    temporal_max,
-    valid_frames,
+from dygait.modeling.heads import (
+    CLASS_HEAD,
+    DEFAULT_SIZE,
+    GAITGL_HEAD,
+    FCSizes,
+    NeckSizes,
+    Renames,
+    class_problems,
+    gaitgl_head,
+    gaitgl_output,
+    size_problems,
+    strip_problems,
+    unequal,
 )
+from dygait.modeling.layers import GeMHorizontalPooling, SeparateFCs, initialise, temporal_max, whole_sequences
 from dygait.modeling.output import GaitOutput
+from dygait.modeling.parts import refuse_unfit_rows
 from dygait.modeling.registry import MODELS
 from dygait.registry import Problem, refuse
 
@@ -100,12 +105,7 @@ class DyGait(nn.Module):
         self.backbone = _BACKBONES[variant](channels, norm, dam, checkpointing, dynamic, spatial)
         self.pooling = GeMHorizontalPooling(bins)
         self.fcs = _separate_fcs(sum(bins), channels[-1], width)
-        self.necks = None if SeparateBNNecks is None else _bn_necks(**SeparateBNNecks)
-        self.head_norm: nn.BatchNorm1d | None = None
-        self.classifier: nn.Module | None = None
-        if SeparateBNNecks is None:
-            self.head_norm = nn.BatchNorm1d(width)
-            self.classifier = None if class_num is None else _separate_fcs(sum(bins), width, class_num)
+        self.necks, self.head_norm, self.classifier = gaitgl_head(width, sum(bins), class_num, SeparateBNNecks)
         initialise(self)
 
     @staticmethod
@@ -131,39 +131,21 @@ class DyGait(nn.Module):
         spatial: bool = True,
     ) -> list[Problem]:
         """Return every reason why a network of these sizes cannot be built."""
-        found = []
         backbone = _BACKBONES[variant]
         if len(channels) != backbone.depth or min(channels) < 1:
-            found.append(
-                Problem(("channels",), f"the {variant} variant takes {backbone.depth} positive numbers, got {channels}")
-            )
-            return found
-        if input_size is not None and (len(input_size) != 2 or min(input_size) < 1):
-            found.append(Problem(("input_size",), f"must be [H, W], two positive numbers, got {input_size}"))
+            wanted = f"the {variant} variant takes {backbone.depth} positive numbers, got {channels}"
+            return [Problem(("channels",), wanted)]
+        found = size_problems(input_size)
+        if found:
             return found
         bins = bin_num or _BINS[variant]
-        height, width = input_size or [64, 44]
-        rows, columns = height // 2**backbone.pools, width // 2**backbone.pools
-        unfit = [b for b in bins if b < 1 or rows % b]
-        if unfit or columns < 1:
-            found.append(
-                Problem(
-                    ("bin_num",),
-                    f"a {height}x{width} input gives features {rows} rows high, which do not divide into {unfit} "
-                    f"strips; choose divisors of {rows}, or another input_size",
-                )
-            )
+        rows, columns = (pixels // 2**backbone.pools for pixels in input_size or DEFAULT_SIZE)
+        found = strip_problems(bins, input_size, rows, columns)
         parts, out = sum(bins), channels[-1]
         if SeparateFCs is not None:
             found += unequal("SeparateFCs", dict(SeparateFCs), {"in_channels": out, "parts_num": parts})
             out = SeparateFCs["out_channels"]
-        if class_num is not None and class_num < 1:
-            found.append(Problem(("class_num",), f"must be at least 1, got {class_num}"))
-        if SeparateBNNecks is not None:
-            classes = SeparateBNNecks["class_num"] if class_num is None else class_num
-            wanted = {"in_channels": out, "parts_num": parts, "class_num": classes}
-            found += unequal("SeparateBNNecks", dict(SeparateBNNecks), wanted)
-        return found
+        return found + class_problems(class_num, SeparateBNNecks, out, parts)
 
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
         """Embed sequences.
@@ -176,27 +158,11 @@ class DyGait(nn.Module):
         Returns:
             Embeddings (N, C, P), logits (N, K, P) or None, inference features (N, C, P).
         """
-        if lengths is not None:
-            here = valid_frames(lengths, silhouettes.shape[1]).to(silhouettes.device)
-            silhouettes = silhouettes * here[:, :, None, None]
-        silhouettes, lengths = repeat_short(silhouettes, lengths)
-        lengths = None if lengths is None else lengths.to(silhouettes.device, non_blocking=True)
+        silhouettes, lengths = whole_sequences(silhouettes, lengths)
         features, lengths = self.backbone(silhouettes.unsqueeze(1), lengths)
-        rows = features.shape[3]
-        if any(rows % b for b in self.pooling.bin_num):
-            raise UserError(
-                f"model_cfg: silhouettes {silhouettes.shape[2]} high give features {rows} rows high, which do not "
-                f"divide into {self.pooling.bin_num} strips; set input_size and bin_num to fit the data"
-            )
+        refuse_unfit_rows(features.shape[3], self.pooling.bin_num, silhouettes.shape[2])
         parts = self.fcs(self.pooling(temporal_max(features, lengths)))
-        if self.necks is not None:
-            return GaitOutput(parts, self.necks(parts), parts)
-        assert self.head_norm is not None
-        normed = self.head_norm(parts)
-        logits = None if self.classifier is None else self.classifier(normed)
-        return GaitOutput(normed, logits, normed)
+        return gaitgl_output(parts, (self.necks, self.head_norm, self.classifier))
 
 
-# The constructor's keywords are the YAML's keys, two of which are these layers' names.
-_separate_fcs = SeparateFCs
-_bn_necks = SeparateBNNecks
+_separate_fcs = SeparateFCs  # the constructor's keyword, a key of the YAML, has the layer's name

@@ -18,20 +18,20 @@ from dygait.modeling.heads import (
     GAITGL_HEAD,
     NeckSizes,
     Renames,
+    class_problems,
+    gaitgl_head,
+    gaitgl_output,
     size_problems,
     strip_problems,
-    unequal,
 )
 from dygait.modeling.layers import (
     GeMHorizontalPooling,
     LocalTemporalAggregation,
-    SeparateBNNecks,
     SeparateFCs,
     avoid_two_frames,
     initialise,
-    repeat_short,
     temporal_max,
-    valid_frames,
+    whole_sequences,
     zero_padding,
 )
 from dygait.modeling.output import GaitOutput
@@ -135,13 +135,8 @@ class GaitGL(nn.Module):
             self.glconv2 = nn.ModuleList([GLConv(c2, c3, strips), GLConv(c3, c3, strips, stack=True)])
         self.lta = LocalTemporalAggregation(c0)
         self.pooling = GeMHorizontalPooling(bin_num)
-        self.fcs = _separate_fcs(parts, width, width)
-        self.necks = None if SeparateBNNecks is None else _bn_necks(**SeparateBNNecks)
-        self.head_norm: nn.BatchNorm1d | None = None
-        self.classifier: nn.Module | None = None
-        if SeparateBNNecks is None:
-            self.head_norm = nn.BatchNorm1d(width)
-            self.classifier = None if class_num is None else _separate_fcs(parts, width, class_num)
+        self.fcs = SeparateFCs(parts, width, width)
+        self.necks, self.head_norm, self.classifier = gaitgl_head(width, parts, class_num, SeparateBNNecks)
         initialise(self)
 
     @staticmethod
@@ -173,13 +168,7 @@ class GaitGL(nn.Module):
             cut = f"{height} rows, then {height // 2}, are cut into {strips} strips; choose a multiple of {2 * strips}"
             return [Problem(("input_size",), cut)]
         found += strip_problems(bin_num, input_size, height)
-        if class_num is not None and class_num < 1:
-            found.append(Problem(("class_num",), f"must be at least 1, got {class_num}"))
-        if SeparateBNNecks is not None:
-            classes = SeparateBNNecks["class_num"] if class_num is None else class_num
-            sizes = {"in_channels": channels[-1], "parts_num": sum(bin_num), "class_num": classes}
-            found += unequal("SeparateBNNecks", SeparateBNNecks, sizes)
-        return found
+        return found + class_problems(class_num, SeparateBNNecks, channels[-1], sum(bin_num))
 
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
         """Embed sequences.
@@ -191,10 +180,7 @@ class GaitGL(nn.Module):
         Returns:
             Embeddings (N, C, P), logits (N, K, P) or None, inference features (N, C, P).
         """
-        if lengths is not None:
-            lengths = lengths.to(silhouettes.device)
-            silhouettes = silhouettes * valid_frames(lengths, silhouettes.shape[1])[:, :, None, None]
-        silhouettes, lengths = repeat_short(silhouettes, lengths)
+        silhouettes, lengths = whole_sequences(silhouettes, lengths)
         x = silhouettes.unsqueeze(1)
         for convolution in self.stem:
             x = zero_padding(F.leaky_relu(convolution(x), 0.01), lengths)
@@ -204,15 +190,6 @@ class GaitGL(nn.Module):
         x = F.max_pool3d(x, (1, 2, 2))
         for block in (*self.glconv1, *self.glconv2):
             x = block(x, lengths)
-        refuse_unfit_rows(x.shape[3], self.pooling.bin_num)
+        refuse_unfit_rows(x.shape[3], self.pooling.bin_num, silhouettes.shape[2])
         parts = self.fcs(self.pooling(temporal_max(x, lengths)))
-        if self.necks is not None:
-            return GaitOutput(parts, self.necks(parts), parts)
-        assert self.head_norm is not None
-        normed = self.head_norm(parts)
-        return GaitOutput(normed, None if self.classifier is None else self.classifier(normed), normed)
-
-
-# The constructor's keywords are the YAML's keys, two of which are these layers' names.
-_separate_fcs = SeparateFCs
-_bn_necks = SeparateBNNecks
+        return gaitgl_output(parts, (self.necks, self.head_norm, self.classifier))
