@@ -155,9 +155,10 @@ def _float32_blocks(
     """Tiles lie on a grid that no bound of memory moves: the result does not depend on it."""
     tiles: Any = _EuclideanTiles(x, y) if metric == "euc" else _CosineTiles(x, y)
     _, channels, parts = x.features.shape
-    # The features of a tile lie here three times while they are rearranged; the distances of a tile, in two precisions.
+    # Beside the left sides there are one right side, pieces of features that are being rearranged, less than another,
+    # and the distances of a tile in two precisions.
     row_bytes = 4 * parts * (channels + 3)
-    rest = max_bytes - 3 * _TILE * row_bytes - 16 * _TILE**2
+    rest = max_bytes - 2 * _TILE * row_bytes - 16 * _TILE**2
     count = max(1, min(rest // (_TILE * row_bytes), 4 * max_bytes // (4 * len(y) * _TILE)))
     buffer = torch.empty(_TILE**2)
     for start in range(0, len(x), count * _TILE):
