@@ -10,7 +10,8 @@ from torch import nn
 
 import dygait
 from dygait.errors import UserError
-from dygait.modeling import MODELS, GaitOutput, build_model, complete_model_cfg
+from dygait.modeling import MODELS, build_model, complete_model_cfg
+from walks import check_alone_as_in_a_padded_batch, check_padding_in_training, silhouettes, with_statistics
 
 CHANNELS = {"deep": [2, 3, 4, 6], "shallow": [2, 3, 6]}
 BINS = {"deep": [4, 2, 1], "shallow": [8]}
@@ -37,38 +38,15 @@ def model_cfg(variant: str = "shallow", head: str = "necks", norm: str = "none",
 def network(*arguments: str, **more: Any) -> nn.Module:
     """A network whose BatchNorms have seen something, in evaluation mode."""
     torch.manual_seed(1)
-    made = build_model(model_cfg(*arguments, **more))
-    generator = torch.Generator().manual_seed(2)
-    for name, buffer in made.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.normal_(0, 0.1, generator=generator)
-        elif name.endswith("running_var"):
-            buffer.uniform_(0.5, 1.5, generator=generator)
-    return made.eval()
-
-
-def silhouettes(n: int, s: int, seed: int = 0) -> torch.Tensor:
-    return (torch.rand((n, s, 16, 12), generator=torch.Generator().manual_seed(seed)) > 0.5).float()
+    return with_statistics(build_model(model_cfg(*arguments, **more)), torch.Generator().manual_seed(2))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("norm", ["none", "batch"])
 @pytest.mark.parametrize("head", HEADS)
 def test_alone_and_in_a_padded_batch_the_embedding_is_the_same(variant: str, norm: str, head: str) -> None:
-    made = network(variant, head, norm)
     lengths = [1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 23, 29, 30]
-    walks = [silhouettes(1, length, seed=length) for length in lengths]
-    batch = torch.rand(len(lengths), 31, 16, 12)  # what lies in padding is ignored, whatever it is
-    for row, one in zip(batch, walks, strict=True):
-        row[: one.shape[1]] = one[0]
-    with torch.no_grad():
-        together = made(batch, torch.tensor(lengths))
-        for n, one in enumerate(walks):
-            alone = made(one)
-            for name in GaitOutput._fields:
-                of_batch, of_one = getattr(together, name)[n], getattr(alone, name)[0]
-                assert of_one.abs().max() > 1e-3
-                torch.testing.assert_close(of_batch, of_one, atol=1e-5, rtol=0, msg=f"{name} of {lengths[n]} frames")
+    check_alone_as_in_a_padded_batch(network(variant, head, norm), lengths)
 
 
 @pytest.mark.parametrize("lengths", [[1, 1], [2, 1], [2, 2], [3, 2], [1, 4]])
@@ -94,17 +72,8 @@ def test_short_sequences_are_repeated(variant: str) -> None:
 @pytest.mark.parametrize("head", HEADS)
 def test_more_padding_changes_nothing_in_training(head: str) -> None:
     """BatchNorm's statistics too are those of the frames that sequences have."""
-    lengths, results = torch.tensor([4, 7, 3]), []
-    for frames in (7, 12):
-        made = network("shallow", head, "batch").train()
-        batch = torch.zeros(3, frames, 16, 12)
-        batch[:, :7] = silhouettes(3, 7)
-        output = made(batch, lengths)
-        (output.embeddings.square().mean() + output.logits.square().mean()).backward()
-        gradients = {f"gradient of {k}": p.grad for k, p in made.named_parameters()}
-        results.append({"embeddings": output.embeddings, **gradients, **dict(made.named_buffers())})
-    for name, value in results[0].items():
-        torch.testing.assert_close(results[1][name], value, atol=1e-5, rtol=1e-4, msg=name)
+    made = [network("shallow", head, "batch").train() for _ in range(2)]
+    check_padding_in_training(made, [4, 7, 3], (7, 12))
 
 
 def test_the_order_of_frames_matters_and_that_of_sequences_does_not() -> None:

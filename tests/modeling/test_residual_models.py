@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from dygait.errors import UserError
-from dygait.modeling import MODELS, GaitOutput, build_model
+from dygait.modeling import MODELS, build_model
+from walks import check_alone_as_in_a_padded_batch, check_padding_in_training, silhouettes, with_statistics
 
 RESNET = {
     "type": "ResNet9", "block": "BasicBlock", "channels": [2, 3, 4, 8], "layers": [1, 2, 1, 1],
@@ -70,17 +71,7 @@ WHOLE: dict[str, tuple[dict[str, Any], int]] = {
 def network(name: str, **more: Any) -> nn.Module:
     """A network whose BatchNorms have seen something, in evaluation mode."""
     torch.manual_seed(1)
-    made = build_model({**SMALL[name], **more})
-    for key, buffer in made.named_buffers():
-        if key.endswith("running_mean"):
-            buffer.normal_(0, 0.1)
-        elif key.endswith("running_var"):
-            buffer.uniform_(0.5, 1.5)
-    return made.eval()
-
-
-def silhouettes(n: int, s: int, seed: int = 0) -> torch.Tensor:
-    return (torch.rand((n, s, 16, 12), generator=torch.Generator().manual_seed(seed)) > 0.5).float()
+    return with_statistics(build_model({**SMALL[name], **more}))
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -109,36 +100,13 @@ def test_shapes_and_heads(name: str) -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_alone_and_in_a_padded_batch_the_embedding_is_the_same(name: str) -> None:
-    made, lengths = network(name), [1, 2, 3, 4, 7, 12]
-    walks = [silhouettes(1, length, seed=length) for length in lengths]
-    batch = torch.rand(len(lengths), 13, 16, 12)  # what lies in padding is ignored, whatever it is
-    for row, one in zip(batch, walks, strict=True):
-        row[: one.shape[1]] = one[0]
-    with torch.no_grad():
-        together = made(batch, torch.tensor(lengths))
-        for n, one in enumerate(walks):
-            alone = made(one)
-            for key in GaitOutput._fields:
-                of_batch, of_one = getattr(together, key)[n], getattr(alone, key)[0]
-                assert of_one.abs().max() > 1e-3
-                torch.testing.assert_close(of_batch, of_one, atol=1e-5, rtol=0, msg=f"{key} of {lengths[n]} frames")
+    check_alone_as_in_a_padded_batch(network(name), [1, 2, 3, 4, 7, 12])
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_more_padding_changes_nothing_in_training(name: str) -> None:
     """BatchNorm's statistics too are those of the frames that sequences have."""
-    results = []
-    for frames in (7, 10):
-        made = network(name).train()
-        batch = torch.zeros(3, frames, 16, 12)
-        batch[:, :7] = silhouettes(3, 7)
-        output = made(batch, torch.tensor([4, 7, 1]))
-        (output.embeddings.square().mean() + output.logits.square().mean()).backward()
-        gradients = {f"gradient of {k}": p.grad for k, p in made.named_parameters()}
-        assert all(g is not None and g.any() and torch.isfinite(g).all() for g in gradients.values())
-        results.append({"embeddings": output.embeddings, **gradients, **dict(made.named_buffers())})
-    for key, value in results[0].items():
-        torch.testing.assert_close(results[1][key], value, atol=1e-5, rtol=1e-4, msg=key)
+    check_padding_in_training([network(name).train() for _ in range(2)], [4, 7, 1], (7, 10))
 
 
 @pytest.mark.parametrize("name", SMALL)

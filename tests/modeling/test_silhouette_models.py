@@ -10,6 +10,7 @@ from torch import nn
 
 from dygait.errors import UserError
 from dygait.modeling import MODELS, GaitOutput, build_model, complete_model_cfg
+from walks import check_alone_as_in_a_padded_batch, check_padding_in_training, silhouettes, with_statistics
 
 CHAIN = ["BC-4", "M", "FC-6-1", "M", "FC-8-2"]
 NECKS = {"class_num": 5, "in_channels": 6, "parts_num": 8}
@@ -92,16 +93,7 @@ def network(name: str, **more: Any) -> nn.Module:
         for layer in made.modules():
             if isinstance(layer, nn.Conv3d):
                 layer.weight *= 1.25
-    for key, buffer in made.named_buffers():
-        if key.endswith("running_mean"):
-            buffer.normal_(0, 0.1)
-        elif key.endswith("running_var"):
-            buffer.uniform_(0.5, 1.5)
-    return made.eval()
-
-
-def silhouettes(n: int, s: int, seed: int = 0) -> torch.Tensor:
-    return (torch.rand((n, s, 16, 12), generator=torch.Generator().manual_seed(seed)) > 0.5).float()
+    return with_statistics(made)
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -132,39 +124,14 @@ def test_shapes(name: str) -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_alone_and_in_a_padded_batch_the_embedding_is_the_same(name: str) -> None:
-    made, lengths = network(name), [1, 2, 3, 4, 5, 6, 7, 11, 12]
-    walks = [silhouettes(1, length, seed=length) for length in lengths]
-    batch = torch.rand(len(lengths), 13, 16, 12)  # what lies in padding is ignored, whatever it is
-    for row, one in zip(batch, walks, strict=True):
-        row[: one.shape[1]] = one[0]
-    with torch.no_grad():
-        together = made(batch, torch.tensor(lengths))
-        for n, one in enumerate(walks):
-            alone = made(one)
-            for key in GaitOutput._fields:
-                if getattr(alone, key) is None:
-                    continue
-                of_batch, of_one = getattr(together, key)[n], getattr(alone, key)[0]
-                assert of_one.abs().max() > 1e-3
-                torch.testing.assert_close(of_batch, of_one, atol=1e-5, rtol=0, msg=f"{key} of {lengths[n]} frames")
+    fields = [key for key in GaitOutput._fields if key != "logits" or name not in SHAPES]
+    check_alone_as_in_a_padded_batch(network(name), [1, 2, 3, 4, 5, 6, 7, 11, 12], fields)
 
 
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("lengths", [[4, 7, 3], [5, 5, 5], [1, 2, 7]])
 def test_more_padding_changes_nothing_in_training(name: str, lengths: list[int]) -> None:
-    results = []
-    for frames in (7, 10):
-        made = network(name).train()
-        batch = torch.zeros(3, frames, 16, 12)
-        batch[:, :7] = silhouettes(3, 7)
-        output = made(batch, torch.tensor(lengths))
-        loss = output.embeddings.square().mean()
-        (loss if output.logits is None else loss + output.logits.square().mean()).backward()
-        gradients = {f"gradient of {k}": p.grad for k, p in made.named_parameters()}
-        assert all(g is not None and g.any() and torch.isfinite(g).all() for g in gradients.values())
-        results.append({"embeddings": output.embeddings, **gradients, **dict(made.named_buffers())})
-    for key, value in results[0].items():
-        torch.testing.assert_close(results[1][key], value, atol=1e-5, rtol=1e-4, msg=key)
+    check_padding_in_training([network(name).train() for _ in range(2)], lengths, (7, 10))
 
 
 @pytest.mark.parametrize("name", SMALL)
