@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import os
+import weakref
 from typing import Any
 
 import pytest
 import torch
 
 from dygait import distributed
-from dygait.errors import UserError
+from dygait.errors import Interrupted, UserError
+from experiments import free_port
 from processes import in_processes
 
 CPU = torch.device("cpu")
@@ -47,6 +49,37 @@ class TestOneProcess:
         with distributed.process_group() as device:
             assert not torch.distributed.is_initialized()
             assert device.type in ("cpu", "cuda")
+        torch.set_num_threads(threads)
+
+    @pytest.mark.parametrize("way", ["raised", "raised while another was handled"])
+    def test_what_an_error_holds_goes_before_the_group(self, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+        """A network that goes after the process group would end it with Python's lock held, and could wait for ever."""
+        threads = torch.get_num_threads()
+        for key, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}.items():
+            monkeypatch.setenv(key, value)
+        monkeypatch.setenv("MASTER_PORT", str(free_port()))
+        held: list[weakref.ref[torch.nn.Module]] = []
+        at_the_end: list[bool] = []
+        end = torch.distributed.destroy_process_group
+        monkeypatch.setattr(
+            torch.distributed, "destroy_process_group", lambda: (at_the_end.append(held[0]() is None), end())
+        )
+
+        def work() -> None:
+            network = torch.nn.Linear(1, 1)
+            held.append(weakref.ref(network))
+            raise Interrupted("saved")
+
+        def work_and_clean_up() -> None:
+            try:
+                work()
+            except Interrupted:
+                raise UserError("no room") from None
+
+        failing, kind = (work, Interrupted) if way == "raised" else (work_and_clean_up, UserError)
+        with pytest.raises(kind), distributed.process_group():
+            failing()
+        assert at_the_end == [True]
         torch.set_num_threads(threads)
 
 

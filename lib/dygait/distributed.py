@@ -13,6 +13,7 @@ import secrets
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -105,8 +106,22 @@ def process_group(local_rank: int | None = None, timeout: float = 1800.0) -> Ite
     try:
         with _listening(timeout):
             yield device
+    except BaseException as error:
+        _let_go(error)
+        raise
     finally:
         dist.destroy_process_group()
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Free what the frames hold that an error came through, a network and its share of the process group above all.
+
+    Else DistributedDataParallel is the last to hold the group, and when the error goes, the group ends with Python's
+    lock held: it waits for its threads, and one of them for the lock.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 def _join(device: torch.device, patience: timedelta) -> None:

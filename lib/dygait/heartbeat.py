@@ -28,8 +28,6 @@ _SECONDS = 1.0
 _SILENT = 3
 _GRACE = 10.0
 """So long, in seconds, a collective may still wait when another process has said that it has failed."""
-_PATIENCE_AT_THE_END = 5.0
-"""So long, in seconds, a process that ends tries to say why."""
 
 
 class Heartbeat:
@@ -94,14 +92,8 @@ class Heartbeat:
 
     def failed(self, why: str) -> None:
         """Tell the others that this process ends, and why; what it cannot tell any more, they find out."""
-        # The other thread may hold the lock for as long as it waits for a store that has gone with rank 0.
-        if not self._store_lock.acquire(timeout=_PATIENCE_AT_THE_END):
-            return
-        try:
-            with contextlib.suppress(RuntimeError):
-                self.store.set(f"failed/{self.rank}", why)
-        finally:
-            self._store_lock.release()
+        with contextlib.suppress(RuntimeError), self._store_lock:
+            self.store.set(f"failed/{self.rank}", why)
 
     def _tell(self) -> None:
         self._beats += 1

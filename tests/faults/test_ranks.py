@@ -141,7 +141,7 @@ def test_four_processes_go_on_bit_for_bit(started: Any, experiment: Experiment, 
     same_end(experiment, whole)
 
 
-@pytest.mark.parametrize("asked", [*(pytest.param(one, marks=long) for one in ((0,), (1,))), (0, 1)])
+@pytest.mark.parametrize("asked", [pytest.param((0,), marks=long), (1,), (0, 1)])
 def test_a_signal_ends_all_after_the_same_iteration(
     started: Any, experiment: Experiment, pair: Experiment, asked: tuple[int, ...]
 ) -> None:
