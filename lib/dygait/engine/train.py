@@ -476,7 +476,7 @@ def _settled_as_before(config: Config, device: torch.device, start: Path | None)
     """Settle `enable_float16: auto`; a run that goes on keeps what it came to before."""
     before = {}
     if start is not None and "auto" in (config.trainer_cfg.enable_float16, config.evaluator_cfg.enable_float16):
-        before = checkpoint.read_checkpoint(start).get("config", {})
+        before = checkpoint.read_checkpoint(start, mapped=True).get("config", {})
     return settled(config, device, before)
 
 
