@@ -15,7 +15,7 @@ def with_gradients(
     """Results of each filter, and the gradients of the input and of each filter."""
     x, *weights = (t.detach().to(dtype).requires_grad_() for t in (x, *weights))
     if form == "winograd":
-        found = list(winograd.convolutions(x, [winograd.transformed(w) for w in weights]))
+        found = [winograd.convolution(x, winograd.transformed(w)) for w in weights]
     else:
         found = [F.conv3d(x, w, padding=1) for w in weights]
     generator = torch.Generator().manual_seed(1)
@@ -53,7 +53,7 @@ def test_errors_stay_small_with_many_channels(c_in: int, c_out: int) -> None:
 def test_a_few_sequences_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     x, weights = case(5, 2, 6, [3, 2])
     monkeypatch.setattr(winograd, "_AT_A_TIME", 2 * 6 * 2 * 12 * 3)
-    assert winograd._sequences_at_a_time(x.shape, [winograd.transformed(w) for w in weights]) == 2
+    assert winograd._sequences_at_a_time(x.shape, 3) == 2
     compare(with_gradients("winograd", x, weights), with_gradients("plain", x, weights, torch.float64))
 
 
@@ -68,7 +68,7 @@ def test_any_layout_in_memory() -> None:
 def test_only_the_gradient_that_is_asked_for(which: str) -> None:
     x, (weight,) = case(2, 3, 5, [4])
     leaf = (x if which == "input" else weight).requires_grad_()
-    winograd.convolutions(x, [winograd.transformed(weight)])[0].square().sum().backward()
+    winograd.convolution(x, winograd.transformed(weight)).square().sum().backward()
     found, leaf.grad = leaf.grad, None
     F.conv3d(x, weight, padding=1).square().sum().backward()
     assert found is not None

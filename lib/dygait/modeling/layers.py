@@ -7,7 +7,7 @@ would at the end of a sequence alone; so a sequence has the same embedding alone
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -30,17 +30,29 @@ def zero_padding(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
 
 def temporal_mean(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
     """Average over a sequence's own frames: (N, C, S, H, W), zero in padding, to (N, C, 1, H, W)."""
-    if lengths is None:
-        return x.mean(2, keepdim=True)
-    return x.sum(2, keepdim=True) / lengths[:, None, None, None, None].to(x.dtype)
+    counted = x.shape[2] if lengths is None else lengths[:, None, None, None, None].to(x.dtype)
+    return sum_over_frames(x).unsqueeze(2) / counted
+
+
+def sum_over_frames(x: torch.Tensor) -> torch.Tensor:
+    """Add the frames: (N, C, S, H, W) to (N, C, H, W), in the same layout in memory, and so is the gradient."""
+    return x.movedim(1, 4).sum(1).movedim(3, 1) if has_channels_last(x) else x.sum(2)
+
+
+def has_channels_last(x: torch.Tensor) -> bool:
+    """Say whether the channels of a pixel lie side by side in memory: of (N, C, S, H, W)."""
+    return x.is_contiguous(memory_format=torch.channels_last_3d)
 
 
 def temporal_max(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
     """Take the largest value over a sequence's own frames: (N, C, S, H, W) to (N, C, H, W)."""
+    last = has_channels_last(x)
+    if last:
+        x = x.movedim(1, 4)
     if lengths is not None:
-        padded = ~valid_frames(lengths, x.shape[2])
-        x = x.masked_fill(padded[:, None, :, None, None], -torch.inf)
-    return x.amax(2)
+        padded = ~valid_frames(lengths, x.shape[1 if last else 2])
+        x = x.masked_fill(padded[:, :, None, None, None] if last else padded[:, None, :, None, None], -torch.inf)
+    return x.amax(1).movedim(3, 1) if last else x.amax(2)
 
 
 def repeat_short(silhouettes: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -99,6 +111,18 @@ def avoid_two_frames(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[tor
     return F.pad(x, (0, 0, 0, 0, 0, 1)), lengths
 
 
+def over_valid_frames(
+    norm: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, lengths: torch.Tensor | None
+) -> torch.Tensor:
+    """Apply a norm to (N, C, S, H, W) so that its statistics see no padding; there the result is zero."""
+    if lengths is None:
+        return norm(x)
+    frames = x.movedim(1, -1)  # whole pixels, which lie together where channels are last in memory
+    valid = valid_frames(lengths, x.shape[2])
+    normed = norm(frames[valid].movedim(-1, 1).unsqueeze(2)).squeeze(2).movedim(1, -1)
+    return frames.new_zeros(frames.shape, dtype=normed.dtype).index_put((valid,), normed).movedim(-1, 1)
+
+
 class FrameBatchNorm(nn.Module):
     """BatchNorm3d whose statistics see only the frames that sequences really have.
 
@@ -112,12 +136,7 @@ class FrameBatchNorm(nn.Module):
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """Return (N, C, S, H, W) for the same; padded frames come out as they may."""
-        if lengths is None or not self.training:
-            return self.norm(x)
-        frames_first = x.transpose(1, 2)
-        valid = valid_frames(lengths, x.shape[2])
-        normed = self.norm(frames_first[valid].unsqueeze(2)).squeeze(2)
-        return torch.zeros_like(frames_first, dtype=normed.dtype).index_put((valid,), normed).transpose(1, 2)
+        return over_valid_frames(self.norm, x, lengths if self.training else None)
 
     def factor_and_shift(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what the layer does in evaluation mode: multiply channels with a factor (C,), and add a shift (C,)."""

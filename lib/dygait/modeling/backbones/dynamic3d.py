@@ -21,9 +21,11 @@ from dygait.modeling.layers import (
     FrameBatchNorm,
     LocalTemporalAggregation,
     avoid_two_frames,
+    sum_over_frames,
     temporal_mean,
     zero_padding,
 )
+from dygait.modeling.pairs import channels_last, norm_pair, rectified_sum
 from dygait.modeling.registry import BACKBONES
 
 Norm = Literal["none", "batch"]
@@ -72,17 +74,21 @@ class DynamicStage(nn.Module):
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         """Return (N, C_out, S, H, W) for (N, C_in, S, H, W), which must be zero in padding."""
-        if self.form == "fast" and not (torch.is_grad_enabled() or self.training or torch.compiler.is_compiling()):
-            whole, local = _branches(x, lengths, self._prepare(x))
-            return torch.relu_(whole).add_(torch.relu_(local))
         if self.form == "fast":
-            whole, local = _branches(x, lengths, self._weights(winograd.pays(x, self.conv_global.out_channels)))
-        else:
-            whole, local = self.conv_global(x), self.local_plain(x, lengths)
+            return self._fast(channels_last(x), lengths)
+        whole, local = self.conv_global(x), self.local_plain(x, lengths)
         if self.norm_global is None or self.norm_local is None:
             return F.relu(whole) + F.relu(local)
         # BatchNorm keeps its input for the backward pass, not its result.
         return torch.relu_(self.norm_global(whole, lengths)) + torch.relu_(self.norm_local(local, lengths))
+
+    def _fast(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+        if not (torch.is_grad_enabled() or self.training or torch.compiler.is_compiling()):
+            return rectified_sum(_branches(x, lengths, self._prepare(x)))
+        pair = _branches(x, lengths, self._weights(winograd.pays(x, 2 * self.conv_global.out_channels)))
+        if self.norm_global is not None and self.norm_local is not None:
+            pair = norm_pair(pair, self.norm_global, self.norm_local, lengths)
+        return rectified_sum(pair)
 
     def train(self, mode: bool = True) -> DynamicStage:
         """Switch between training and evaluation, and forget what was prepared for inference."""
@@ -99,24 +105,24 @@ class DynamicStage(nn.Module):
     def _weights(self, by_winograd: bool, folded: bool = False) -> _Weights:
         """Return the fast form's weights; `folded`: with the BatchNorms in them, as they are in evaluation mode."""
         whole, dynamic = self.conv_global.weight, self.conv_dynamic.weight
-        local, shifts = dynamic, []
+        local, shift = dynamic, None
         if self.conv_spatial is not None:
             spatial = self.conv_spatial.weight
             local = dynamic + (F.pad(spatial, (0, 0, 0, 0, 1, 1)) if spatial.shape[2] == 1 else spatial)
         if folded and self.norm_global is not None and self.norm_local is not None:
-            factor, shift = self.norm_global.factor_and_shift()
-            whole, shifts = whole * factor.view(-1, 1, 1, 1, 1), [shift]
-            factor, shift = self.norm_local.factor_and_shift()
-            local, dynamic = (w * factor.view(-1, 1, 1, 1, 1) for w in (local, dynamic))
-            shifts.append(shift)
+            (factor, first), (factor_local, second) = (
+                norm.factor_and_shift() for norm in (self.norm_global, self.norm_local)
+            )
+            whole = whole * factor.view(-1, 1, 1, 1, 1)
+            local, dynamic = (w * factor_local.view(-1, 1, 1, 1, 1) for w in (local, dynamic))
+            shift = torch.cat([first, second])
+        pair = torch.cat([whole, local])
         slices = dynamic.permute(2, 0, 1, 3, 4).flatten(0, 1) if self.dynamic else None
-        if by_winograd:
-            whole, local = winograd.transformed(whole), winograd.transformed(local)
-        return _Weights(by_winograd, whole, local, slices, *shifts)
+        return _Weights(by_winograd, winograd.transformed(pair) if by_winograd else pair, slices, shift)
 
     def _prepare(self, x: torch.Tensor) -> _Weights:
         """Return the weights for inference, computed once, until one of the parameters or statistics changes."""
-        by_winograd = winograd.pays(x, self.conv_global.out_channels)
+        by_winograd = winograd.pays(x, 2 * self.conv_global.out_channels)
         kind = x.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
         state = [*self.parameters(), *self.buffers()]
@@ -132,86 +138,80 @@ class _Weights(NamedTuple):
     """What the fast form convolves with.
 
     Attributes:
-        by_winograd: whether `whole` and `local` are filters' values at Winograd's points, or filters (O, C, 3, 3, 3).
-        whole: the global branch's.
-        local: the dynamic and the spatial branch's together.
+        by_winograd: whether `pair` is filters' values at Winograd's points, or filters (2 O, C, 3, 3, 3).
+        pair: the global branch's; after them the dynamic and the spatial branch's together.
         slices: (3 O, C, 3, 3), the dynamic branch's, for the mean: what looks back, at the frame itself, and ahead;
             None where no mean is subtracted.
-        shift_whole: (O,), to be added, where there is a BatchNorm in the weights.
-        shift_local: the same.
+        shift: (2 O,), to be added, where there is a BatchNorm in the weights.
     """
 
     by_winograd: bool
-    whole: torch.Tensor
-    local: torch.Tensor
+    pair: torch.Tensor
     slices: torch.Tensor | None
-    shift_whole: torch.Tensor | None = None
-    shift_local: torch.Tensor | None = None
+    shift: torch.Tensor | None = None
 
     def to(self, dtype: torch.dtype) -> _Weights:
-        rest = (None if w is None else w.to(dtype) for w in (self.slices, self.shift_whole, self.shift_local))
-        return _Weights(self.by_winograd, self.whole.to(dtype), self.local.to(dtype), *rest)
+        slices, shift = (None if w is None else w.to(dtype) for w in (self.slices, self.shift))
+        return _Weights(self.by_winograd, self.pair.to(dtype), slices, shift)
 
 
-def _branches(x: torch.Tensor, lengths: torch.Tensor | None, weights: _Weights) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the global branch, and the sum of the dynamic and the spatial one: new tensors.
+def _branches(x: torch.Tensor, lengths: torch.Tensor | None, weights: _Weights) -> torch.Tensor:
+    """Return the global branch, and the sum of the dynamic and the spatial one: a new tensor (N, 2 O, S, H, W).
 
-    The latter is one convolution with the summed weights, less the dynamic branch's view of the mean. The mean is one
-    map per sequence, so convolving it takes three 2-D convolutions, one for each time slice of the weight. The slice
-    that looks back sees nothing at the first frame, the one that looks ahead nothing at the last.
+    Both are one convolution, the latter with the summed weights. From it is taken the dynamic branch's view of the
+    mean. The mean is one map per sequence, so convolving it takes three 2-D convolutions, one for each time slice of
+    the weight. The slice that looks back sees nothing at the first frame, the one that looks ahead nothing at the last.
     """
-    # The mean's part takes the local shift with it, where there is one.
-    shift_local = weights.shift_local if weights.slices is None else None
     if weights.by_winograd:
-        whole, local = winograd.convolutions(x, [weights.whole, weights.local])
-        for maps, shift in ((whole, weights.shift_whole), (local, shift_local)):
-            if shift is not None:
-                maps.add_(shift.view(-1, 1, 1, 1))
+        pair = winograd.convolution(x, weights.pair)
+        if weights.shift is not None:
+            pair += weights.shift.view(-1, 1, 1, 1)
     else:
-        whole = F.conv3d(x, weights.whole, weights.shift_whole, padding=1)
-        local = F.conv3d(x, weights.local, shift_local, padding=1)
+        pair = F.conv3d(x, weights.pair, weights.shift, padding=1)
     if weights.slices is None:
-        return whole, local
+        return pair
     of_mean = F.conv2d(temporal_mean(x, lengths).squeeze(2), weights.slices, padding=1)
     back, here, ahead = of_mean.chunk(3, 1)
-    if weights.shift_local is not None:
-        here = here - weights.shift_local.view(-1, 1, 1)
-    last = None if lengths is None else lengths - 1
-    return whole, _Less.apply(local, back + here + ahead, back, ahead, last)
+    return _LessMean.apply(pair, back + here + ahead, back, ahead, None if lengths is None else lengths - 1)
 
 
-class _Less(torch.autograd.Function):
-    """Subtract a map from every frame, but add back a part of it at the first and another at the last valid one.
+class _LessMean(torch.autograd.Function):
+    """Subtract a map from every frame of a pair's second map, less so from the first frame and from the last valid one.
 
-    Written out, so that backward passes over the frames once, for their sum, and makes no map for every frame.
+    Changes the pair itself, which no convolution needs again. Written out, so that backward passes over the frames
+    once, for their sum, and makes no map for every frame.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
-        x: torch.Tensor,
+        pair: torch.Tensor,
         everywhere: torch.Tensor,
         at_first: torch.Tensor,
         at_last: torch.Tensor,
         last: torch.Tensor | None,
     ) -> torch.Tensor:
         ctx.save_for_backward(last)
-        result = x - everywhere.unsqueeze(2)
-        result[:, :, 0] += at_first
-        if last is None:
-            result[:, :, -1] += at_last
+        if torch.compiler.is_compiling():
+            pair = pair.clone()
         else:
-            result[torch.arange(len(x), device=x.device), :, last] += at_last
-        return result
+            ctx.mark_dirty(pair)
+        local = pair[:, everywhere.shape[1] :]
+        local -= everywhere.unsqueeze(2)
+        local[:, :, 0] += at_first
+        if last is None:
+            local[:, :, -1] += at_last
+        else:
+            local[torch.arange(len(pair), device=pair.device), :, last] += at_last
+        return pair
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (last,) = ctx.saved_tensors
-        if last is None:
-            at_last = gradient[:, :, -1]
-        else:
-            at_last = gradient[torch.arange(len(gradient), device=gradient.device), :, last]
-        return gradient, -gradient.sum(2), gradient[:, :, 0], at_last, None
+        local = gradient[:, gradient.shape[1] // 2 :]
+        rows = torch.arange(len(local), device=local.device)
+        at_last = local[:, :, -1] if last is None else local[rows, :, last]
+        return gradient, -sum_over_frames(gradient)[:, -local.shape[1] :], local[:, :, 0], at_last, None
 
 
 class DynamicAugmentation(nn.Module):
@@ -260,7 +260,14 @@ class DynamicAugmentation(nn.Module):
 
     def _compute(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         between = zero_padding(self.stage1(x, lengths), lengths)
-        return zero_padding(self.stage2(between, lengths) + self.shortcut(x), lengths)
+        return zero_padding(self.stage2(between, lengths) + self._pass_by(x), lengths)
+
+    def _pass_by(self, x: torch.Tensor) -> torch.Tensor:
+        if isinstance(self.shortcut, nn.Identity) or self.stage1.form == "plain" or x.device.type != "cpu":
+            found: torch.Tensor = self.shortcut(x)
+            return found
+        # One matrix product over all pixels; PyTorch's convolution may leave the layout.
+        return F.linear(channels_last(x).movedim(1, 4), self.shortcut.weight.flatten(1)).movedim(4, 1)
 
 
 @contextmanager
@@ -357,6 +364,7 @@ class ShallowBackbone(nn.Module):
         dam = partial(
             DynamicAugmentation, norm=norm, form=form, checkpointing=checkpointing, dynamic=dynamic, spatial=spatial
         )
+        self.form = form
         self.conv0 = nn.Conv3d(1, c0, 3, padding=1, bias=False)
         self.lta = LocalTemporalAggregation(c0)
         self.dam0 = dam(c0, c1)
@@ -365,6 +373,7 @@ class ShallowBackbone(nn.Module):
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> Features:
         """Return (N, c2, S // 3, H // 2, W // 2) and its lengths for (N, 1, S, H, W), S at least 3."""
-        x, lengths = avoid_two_frames(*self.lta(F.leaky_relu(self.conv0(x), 0.01), lengths))
+        first = F.leaky_relu(self.conv0(channels_last(x) if self.form == "fast" else x), 0.01)
+        x, lengths = avoid_two_frames(*self.lta(first, lengths))
         x = _halve(self.dam0(x, lengths))
         return self.dam2(self.dam1(x, lengths), lengths), lengths
