@@ -11,8 +11,15 @@ from torch import nn
 
 from dygait.engine.sync_norm import synchronise_norms
 from dygait.modeling.backbones.dynamic3d import DynamicAugmentation, ShallowBackbone
-from dygait.modeling.layers import FrameBatchNorm, has_channels_last, sum_over_frames, temporal_max, temporal_mean
-from dygait.modeling.pairs import channels_last, norm_pair, rectified_sum
+from dygait.modeling.layers import (
+    FrameBatchNorm,
+    channels_last,
+    has_channels_last,
+    sum_over_frames,
+    temporal_max,
+    temporal_mean,
+)
+from dygait.modeling.pairs import norm_pair, rectified_sum
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last_3d]
 

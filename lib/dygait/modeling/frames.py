@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from dygait.modeling.layers import valid_frames
+from dygait.modeling.layers import has_channels_last, valid_frames
 
 
 def pack(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, list[int]]:
@@ -41,6 +41,9 @@ def unpack(frames: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
 
 def sequence_max(frames: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
     """Take the largest value over each sequence's frames: packed (F, ...) to (N, ...)."""
+    if frames.dim() == 4 and has_channels_last(frames):  # and so is the result, and the gradient
+        pixels = frames.permute(0, 2, 3, 1)
+        return sequence_max(pixels.flatten(1), counts).unflatten(1, pixels.shape[1:]).permute(0, 3, 1, 2)
     if min(counts) == max(counts):
         return unpack(frames, counts).amax(1)
     return torch.stack([own.amax(0) for own in frames.split(list(counts))])

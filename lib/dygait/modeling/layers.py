@@ -16,6 +16,26 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 
+def channels_last(x: torch.Tensor) -> torch.Tensor:
+    """Return maps as they are computed with fastest: on a CPU with the channels of a pixel side by side in memory.
+
+    What PyTorch makes of such a map has its layout again, so that only a network's first map is ever copied.
+
+    Args:
+        x: (F, C, H, W) or (N, C, S, H, W).
+    """
+    if x.device.type != "cpu":
+        return x
+    if x.shape[1] == 1:  # both layouts are one in memory: say which is meant
+        return x.squeeze(1).unsqueeze(-1).movedim(-1, 1)
+    return x.contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
+
+
+def has_channels_last(x: torch.Tensor) -> bool:
+    """Say whether the channels of a pixel lie side by side in memory: of (F, C, H, W) or (N, C, S, H, W)."""
+    return x.is_contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
+
+
 def valid_frames(lengths: torch.Tensor, frames: int) -> torch.Tensor:
     """Return bool (N, S), true where a sequence has not ended."""
     return torch.arange(frames, device=lengths.device) < lengths[:, None]
@@ -37,11 +57,6 @@ def temporal_mean(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor
 def sum_over_frames(x: torch.Tensor) -> torch.Tensor:
     """Add the frames: (N, C, S, H, W) to (N, C, H, W), in the same layout in memory, and so is the gradient."""
     return x.movedim(1, 4).sum(1).movedim(3, 1) if has_channels_last(x) else x.sum(2)
-
-
-def has_channels_last(x: torch.Tensor) -> bool:
-    """Say whether the channels of a pixel lie side by side in memory: of (N, C, S, H, W)."""
-    return x.is_contiguous(memory_format=torch.channels_last_3d)
 
 
 def temporal_max(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:

@@ -17,18 +17,6 @@ from torch.autograd.function import once_differentiable
 from dygait.modeling.layers import FrameBatchNorm, has_channels_last, over_valid_frames
 
 
-def channels_last(x: torch.Tensor) -> torch.Tensor:
-    """Return (N, C, S, H, W) as it is computed with fastest: on a CPU with the channels of a pixel side by side.
-
-    What PyTorch makes of such a map has its layout again, so that only a network's first map is ever copied.
-    """
-    if x.device.type != "cpu":
-        return x
-    if x.shape[1] == 1:  # both layouts are one in memory: say which is meant
-        return x.squeeze(1).unsqueeze(4).movedim(4, 1)
-    return x.contiguous(memory_format=torch.channels_last_3d)
-
-
 def norm_pair(
     pair: torch.Tensor, first: FrameBatchNorm, second: FrameBatchNorm, lengths: torch.Tensor | None
 ) -> torch.Tensor:

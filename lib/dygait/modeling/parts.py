@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from dygait.errors import UserError
+from dygait.modeling.layers import has_channels_last
 
 
 class HorizontalPooling(nn.Module):
@@ -26,6 +27,10 @@ class HorizontalPooling(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (N, C, P) for (N, C, H, W); H must be a multiple of every number of strips."""
         refuse_unfit_rows(x.shape[2], self.bin_num)
+        if has_channels_last(x):  # whole pixels, whose gradient is in the same layout
+            pixels = x.permute(0, 2, 3, 1)
+            rows = (pixels.unflatten(1, (b, -1)).flatten(2, 3) for b in self.bin_num)
+            return torch.cat([s.mean(2) + s.amax(2) for s in rows], 1).transpose(1, 2)
         strips = (x.unflatten(2, (b, -1)).flatten(3) for b in self.bin_num)
         return torch.cat([s.mean(3) + s.amax(3) for s in strips], 2)
 
@@ -45,10 +50,14 @@ def by_strips(layer: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, st
     """
     if strips == 1:
         return layer(x)
-    rows = x.dim() - 2
-    refuse_unfit_rows(x.shape[rows], [strips])
-    apart = x.unflatten(rows, (strips, -1)).movedim(rows, 1).flatten(0, 1)
-    return layer(apart).unflatten(0, (len(x), strips)).movedim(1, rows).flatten(rows, rows + 1)
+    refuse_unfit_rows(x.shape[-2], [strips])
+    last = has_channels_last(x)  # and so are the strips and the result
+    pixels = x.movedim(1, -1) if last else x
+    rows = pixels.dim() - (3 if last else 2)
+    apart = pixels.unflatten(rows, (strips, -1)).movedim(rows, 1).flatten(0, 1)
+    found = layer(apart.movedim(-1, 1)).movedim(1, -1) if last else layer(apart)
+    together = found.unflatten(0, (len(x), strips)).movedim(1, rows).flatten(rows, rows + 1)
+    return together.movedim(-1, 1) if last else together
 
 
 def refuse_unfit_rows(rows: int, strips: Sequence[int], height: int | None = None) -> None:

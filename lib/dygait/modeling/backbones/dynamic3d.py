@@ -21,11 +21,12 @@ from dygait.modeling.layers import (
     FrameBatchNorm,
     LocalTemporalAggregation,
     avoid_two_frames,
+    channels_last,
     sum_over_frames,
     temporal_mean,
     zero_padding,
 )
-from dygait.modeling.pairs import channels_last, norm_pair, rectified_sum
+from dygait.modeling.pairs import norm_pair, rectified_sum
 from dygait.modeling.registry import BACKBONES
 
 Norm = Literal["none", "batch"]

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 from dygait.modeling.backbones.residual import Mode, residual_stage
 from dygait.modeling.frames import pack, sequence_max
 from dygait.modeling.heads import Renames, size_problems, strip_problems
-from dygait.modeling.layers import SeparateBNNecks, SeparateFCs, initialise
+from dygait.modeling.layers import SeparateBNNecks, SeparateFCs, channels_last, initialise
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import HorizontalPooling
 from dygait.modeling.registry import MODELS
@@ -121,7 +121,7 @@ class DeepGaitV2(nn.Module):
             Embeddings (N, C, P), logits (N, K, P), inference features (N, C, P).
         """
         frames, counts = pack(silhouettes, lengths)
-        x = self.layer1(self.layer0(frames.unsqueeze(1)))  # (F, c0, H, W)
+        x = self.layer1(self.layer0(channels_last(frames.unsqueeze(1))))  # (F, c0, H, W)
         for stage in (self.layer2, self.layer3, self.layer4):
             assert isinstance(stage, nn.ModuleList)
             for block in stage:

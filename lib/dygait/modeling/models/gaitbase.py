@@ -17,7 +17,7 @@ from dygait.modeling.backbones.plain import plain_output
 from dygait.modeling.backbones.residual import resnet9_output
 from dygait.modeling.frames import pack, sequence_max
 from dygait.modeling.heads import DEFAULT_SIZE, FCSizes, NeckSizes, Renames, size_problems, strip_problems, unequal
-from dygait.modeling.layers import SeparateBNNecks, SeparateFCs, initialise
+from dygait.modeling.layers import SeparateBNNecks, SeparateFCs, channels_last, initialise
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import HorizontalPooling
 from dygait.modeling.registry import BACKBONES, MODELS
@@ -112,7 +112,7 @@ class GaitBase(nn.Module):
             Embeddings (N, C, P), logits (N, K, P), inference features: the embeddings.
         """
         frames, counts = pack(silhouettes, lengths)
-        maps = self.backbone(frames.unsqueeze(1))  # (F, C, H', W')
+        maps = self.backbone(channels_last(frames.unsqueeze(1)))  # (F, C, H', W')
         embeddings = self.fcs(self.pooling(sequence_max(maps, counts)))
         return GaitOutput(embeddings, self.necks(embeddings), embeddings)
 

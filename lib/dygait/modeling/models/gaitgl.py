@@ -29,6 +29,7 @@ from dygait.modeling.layers import (
     LocalTemporalAggregation,
     SeparateFCs,
     avoid_two_frames,
+    channels_last,
     initialise,
     temporal_max,
     whole_sequences,
@@ -181,7 +182,7 @@ class GaitGL(nn.Module):
             Embeddings (N, C, P), logits (N, K, P) or None, inference features (N, C, P).
         """
         silhouettes, lengths = whole_sequences(silhouettes, lengths)
-        x = silhouettes.unsqueeze(1)
+        x = channels_last(silhouettes.unsqueeze(1))
         for convolution in self.stem:
             x = zero_padding(F.leaky_relu(convolution(x), 0.01), lengths)
         x, lengths = avoid_two_frames(*self.lta(x, lengths))

@@ -18,7 +18,7 @@ from dygait.errors import UserError
 from dygait.modeling.backbones.plain import Plain, plain_output
 from dygait.modeling.frames import pack, unpack
 from dygait.modeling.heads import DEFAULT_SIZE, FCSizes, Renames, size_problems, strip_problems, unequal
-from dygait.modeling.layers import SeparateFCs, initialise, valid_frames
+from dygait.modeling.layers import SeparateFCs, channels_last, initialise, valid_frames
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import HorizontalPooling
 from dygait.modeling.registry import MODELS
@@ -181,7 +181,7 @@ class GaitPart(nn.Module):
             Embeddings (N, C, P), no logits, inference features: the embeddings.
         """
         frames, counts = pack(silhouettes, lengths)
-        strips = self.pooling(self.backbone(frames.unsqueeze(1)))  # (F, C, P)
+        strips = self.pooling(self.backbone(channels_last(frames.unsqueeze(1))))  # (F, C, P)
         parts = unpack(strips, counts).permute(0, 3, 2, 1)  # (N, P, C, S)
         if min(counts) == max(counts):
             lengths = None

@@ -11,7 +11,7 @@ from torch import nn
 
 from dygait.modeling.frames import pack, sequence_max
 from dygait.modeling.heads import DEFAULT_SIZE, FCSizes, Renames, size_problems, strip_problems, unequal
-from dygait.modeling.layers import SeparateFCs, initialise
+from dygait.modeling.layers import SeparateFCs, channels_last, initialise
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import HorizontalPooling
 from dygait.modeling.registry import MODELS
@@ -101,7 +101,7 @@ class GaitSet(nn.Module):
             Embeddings (N, C, P), no logits, inference features: the embeddings.
         """
         frames, counts = pack(silhouettes, lengths)
-        frames = self.set_block1(frames.unsqueeze(1))  # (F, c1, H / 2, W / 2)
+        frames = self.set_block1(channels_last(frames.unsqueeze(1)))  # (F, c1, H / 2, W / 2)
         whole = self.gl_block2(sequence_max(frames, counts))  # (N, c2, H / 4, W / 4)
         frames = self.set_block2(frames)
         whole = self.gl_block3(whole + sequence_max(frames, counts))
