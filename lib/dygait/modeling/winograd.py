@@ -101,8 +101,8 @@ class _Convolution(torch.autograd.Function):
                 _store(products, p, used, F.conv2d(_maps(values, p, used, some, (h, w)), filters[p], padding=1))
             for t, (start, frames) in enumerate(tiles):
                 a, _ = _matrices(frames)
-                for i in range(len(some)):
-                    torch.mm(a, products[: frames + 2, t, i], out=result[first + i, start : start + frames])
+                into = result[first : first + len(some), start : start + frames]
+                torch.bmm(a.expand(len(some), -1, -1), _of_tile(products, t, frames, some), out=into)
         return found
 
     @staticmethod
@@ -112,7 +112,7 @@ class _Convolution(torch.autograd.Function):
         n, c, s, h, w = x.shape
         channels = filters.shape[1]
         tiles, size = _tiles(s), _sequences_at_a_time(x.shape, channels)
-        rows, result_rows = _rows(x), _rows(gradient)
+        rows, result_rows = _rows(x), gradient.permute(0, 2, 3, 4, 1).flatten(2)
         wants_x, wants_filters = ctx.needs_input_grad
         for_rows = torch.zeros_like(rows) if wants_x else None
         for_filters = torch.zeros_like(filters) if wants_filters else None
@@ -123,10 +123,8 @@ class _Convolution(torch.autograd.Function):
             _to_points(some, tiles, values)
             for t, (start, frames) in enumerate(tiles):
                 a, _ = _matrices(frames)
-                for i in range(len(some)):
-                    # A row of zeros lies before the first frame.
-                    own = result_rows[first + i, start + 1 : start + 1 + frames]
-                    torch.mm(a.T, own, out=products[: frames + 2, t, i])
+                own = result_rows[first : first + len(some), start : start + frames]
+                torch.bmm(a.T.expand(len(some), -1, -1), own, out=_of_tile(products, t, frames, some))
             for p, used in enumerate(_used(tiles)):
                 to_maps, to_filters, _ = torch.ops.aten.convolution_backward(
                     _maps(products, p, used, some, (h, w)), _maps(values, p, used, some, (h, w)), filters[p], None,
@@ -139,8 +137,8 @@ class _Convolution(torch.autograd.Function):
             if for_rows is not None:
                 for t, (start, frames) in enumerate(tiles):
                     _, b = _matrices(frames)
-                    for i in range(len(some)):
-                        for_rows[first + i, start : start + frames + 2].addmm_(b.T, for_values[: frames + 2, t, i])
+                    into = for_rows[first : first + len(some), start : start + frames + 2]
+                    into.baddbmm_(b.T.expand(len(some), -1, -1), _of_tile(for_values, t, frames, some))
         return None if for_rows is None else _sequences(for_rows[:, 1:-1], (h, w)), for_filters
 
 
@@ -179,8 +177,13 @@ def _to_points(rows: torch.Tensor, tiles: list[tuple[int, int]], values: torch.T
     """Write the values at the points of every tile, B d."""
     for t, (start, frames) in enumerate(tiles):
         _, b = _matrices(frames)
-        for i in range(len(rows)):
-            torch.mm(b, rows[i, start : start + frames + 2], out=values[: frames + 2, t, i])
+        own = rows[:, start : start + frames + 2]
+        torch.bmm(b.expand(len(rows), -1, -1), own, out=_of_tile(values, t, frames, rows))
+
+
+def _of_tile(buffer: torch.Tensor, tile: int, frames: int, some: torch.Tensor) -> torch.Tensor:
+    """Return one tile's values at its points: (sequences, frames + 2, H W channels)."""
+    return buffer[: frames + 2, tile, : len(some)].transpose(0, 1)
 
 
 def _maps(buffer: torch.Tensor, point: int, used: int, some: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
