@@ -384,7 +384,7 @@ class Process:
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--way", name, "--data", str(root), *(["--quick"] if quick else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={"OMP_WAIT_POLICY": "passive", **os.environ, **allocator},
+            env={**os.environ, **allocator},
         )  # fmt: skip
 
     def take(self, steps: int) -> dict[str, Any]:
