@@ -104,6 +104,13 @@ def laughs(text: str, times: int = 30) -> str:
 
 
 HOSTILE = {
+    "a list for an optimiser": "optimizer_cfg: {solver: []}",
+    "a mapping for a schedule": "scheduler_cfg: {scheduler: {}}",
+    "a number for an optimiser's key": "optimizer_cfg: {1: 2}",
+    "a list for a protocol": "evaluator_cfg: {eval_func: []}",
+    "a list for a test's dataset": "data_cfg: {dataset_name: CASIA-B, test_dataset_name: [1]}",
+    "a list for a backbone": "model_cfg: {model: GaitBase, backbone_cfg: {type: []}, SeparateFCs: {in_channels: 1, "
+    "out_channels: 1, parts_num: 1}, SeparateBNNecks: {class_num: 1, in_channels: 1, parts_num: 1}}",
     "a billion laughs": laughs("ha"),
     "a billion merges": "a0: &a0 {k0: 1}\n"
     + "\n".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}], k{n}: 1}}" for n in range(1, 30)),

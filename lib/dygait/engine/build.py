@@ -74,7 +74,10 @@ def _keyword_problems(target: Callable[..., Any], keywords: Mapping[str, Any], o
     """Check the names of a foreign class's keywords; its own constructor checks the values."""
     valid = [n for n in inspect.signature(target).parameters if n not in ("params", "optimizer")]
     return [
-        Problem((key,), f"unknown key{suggest(key, valid) or '; valid keys: ' + ', '.join(sorted([*valid, own_key]))}")
+        Problem(
+            (str(key),),
+            f"unknown key{suggest(str(key), valid) or '; valid keys: ' + ', '.join(sorted([*valid, own_key]))}",
+        )
         for key in keywords
         if key not in valid
     ]
@@ -83,7 +86,7 @@ def _keyword_problems(target: Callable[..., Any], keywords: Mapping[str, Any], o
 def _optimizer_problems(section: Mapping[str, Any]) -> list[Problem]:
     solver = section.get("solver")
     keywords = {k: v for k, v in section.items() if k not in ("solver", "param_groups")}
-    if solver not in OPTIMIZERS:
+    if not isinstance(solver, str) or solver not in OPTIMIZERS:
         return [
             Problem(
                 ("solver",), f"unknown optimiser {solver!r}{suggest(str(solver), OPTIMIZERS)} (a class of torch.optim)"
@@ -109,7 +112,7 @@ def _optimizer_problems(section: Mapping[str, Any]) -> list[Problem]:
 def _scheduler_problems(section: Mapping[str, Any]) -> list[Problem]:
     name = section.get("scheduler")
     keywords = {k: v for k, v in section.items() if k != "scheduler"}
-    if name not in SCHEDULERS:
+    if not isinstance(name, str) or name not in SCHEDULERS:
         hint = suggest(str(name), SCHEDULERS)
         return [Problem(("scheduler",), f"unknown scheduler {name!r}{hint} (a class of torch.optim.lr_scheduler)")]
     found = _keyword_problems(SCHEDULERS[name], keywords, "scheduler")
@@ -168,11 +171,13 @@ def component_problems(merged: Mapping[str, Any], phase: str) -> list[Problem]:
                 add((section, "sampler", "type"), [Problem((), str(error))])
     evaluator = sections.get("evaluator_cfg", {})
     tests = phase == "test" or sections.get("trainer_cfg", {}).get("with_test")
-    if tests and isinstance(name, str) and evaluator.get("protocol") is None:
+    function, tested = evaluator.get("eval_func"), data.get("test_dataset_name") or name
+    readable = isinstance(tested, str) and (function is None or isinstance(function, str))
+    if tests and readable and evaluator.get("protocol") is None:
         try:
             resolve_protocol(
-                evaluator.get("eval_func"),
-                data.get("test_dataset_name") or name,
+                function,
+                str(tested),
                 bool(evaluator.get("cross_view_gallery")),
             )
         except UserError as error:

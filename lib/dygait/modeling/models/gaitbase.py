@@ -86,7 +86,7 @@ class GaitBase(nn.Module):
         """Return every reason why a network of these sizes cannot be built."""
         found = size_problems(input_size)
         kind = backbone_cfg.get("type")
-        if kind not in _NAMES:
+        if not isinstance(kind, str) or kind not in _NAMES:
             return [*found, Problem(("backbone_cfg", "type"), f"must be one of {', '.join(_NAMES)}, got {kind!r}")]
         found += [Problem(("backbone_cfg", *p.path), p.message) for p in BACKBONES.problems(backbone_cfg)]
         if found:
