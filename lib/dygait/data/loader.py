@@ -10,6 +10,7 @@ import signal
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from typing import Any, NamedTuple
 
 import cv2
@@ -109,6 +110,8 @@ class _CollateInTurn:
         return _Sent(frames, lengths, batch.labels.numpy(), batch.sequences.numpy())
 
 
+_DYING = 2.0
+"""Seconds that a worker may take from closing its connections to being gone."""
 _LEFT_TO_THE_PARENT = ("SIGTERM", "SIGINT", "SIGUSR1")
 
 
@@ -160,8 +163,9 @@ def working(*loaders: DataLoader[Any]) -> Iterator[None]:
     """End the workers of loaders when a `with` block ends in an error, and say what it means if one was killed.
 
     PyTorch raises that a worker was killed wherever the training process is, in the middle of a step or of a
-    checkpoint. And workers that wait for requests would not go when they are told to by SIGTERM, which they ignore: the
-    process, which waits for them at its end, would hang.
+    checkpoint; or, where the worker was about to hand over memory, that a connection was reset. And workers that wait
+    for requests would not go when they are told to by SIGTERM, which they ignore: the process, which waits for them at
+    its end, would hang.
 
     Raises:
         LocalError: a worker was killed.
@@ -169,15 +173,31 @@ def working(*loaders: DataLoader[Any]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        killed = _killed_worker(error, loaders)
         for loader in loaders:
             _end_workers(loader)
-        found = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) ([^.]*)", str(error))
-        if found is None or not isinstance(error, RuntimeError):
+        if killed is None:
             raise
         raise LocalError(
-            f"process {found[1]}, which loads data, {found[2]}: most often the machine is short of memory, or /dev/shm "
-            f"is full; lower data_cfg.num_workers (0: the run loads its data itself), and go on with --resume"
+            f"process {killed[0]}, which loads data, {killed[1]}: most often the machine is short of memory, or "
+            f"/dev/shm is full; lower data_cfg.num_workers (0: the run loads its data itself), and go on with --resume"
         ) from None
+
+
+def _killed_worker(error: BaseException, loaders: Iterable[DataLoader[Any]]) -> tuple[str, str] | None:
+    """Return the number of the worker whose death an error is about, and what it died of; None: it is about another."""
+    if isinstance(error, RuntimeError):
+        found = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) ([^.]*)", str(error))
+        return None if found is None else (found[1], found[2])
+    if isinstance(error, (ConnectionError, EOFError, FileNotFoundError)):  # of a socket that a worker had
+        workers = [worker for loader in loaders for worker in getattr(loader._iterator, "_workers", ())]
+        ending = wait([worker.sentinel for worker in workers], _DYING if workers else 0)
+        for worker in workers:
+            if worker.sentinel in ending:
+                worker.join(_DYING)  # its end of the sentinel is closed a moment before it can be asked for its code
+            if (worker.exitcode or 0) < 0:
+                return str(worker.pid), f"is killed by signal: {signal.strsignal(-worker.exitcode)}"
+    return None
 
 
 def _end_workers(loader: DataLoader[Any]) -> None:
