@@ -186,18 +186,18 @@ def working(*loaders: DataLoader[Any]) -> Iterator[None]:
 
 def _killed_worker(error: BaseException, loaders: Iterable[DataLoader[Any]]) -> tuple[str, str] | None:
     """Return the number of the worker whose death an error is about, and what it died of; None: it is about another."""
-    if isinstance(error, RuntimeError):
-        found = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) ([^.]*)", str(error))
-        return None if found is None else (found[1], found[2])
-    if isinstance(error, (ConnectionError, EOFError, FileNotFoundError)):  # of a socket that a worker had
-        workers = [worker for loader in loaders for worker in getattr(loader._iterator, "_workers", ())]
-        ending = wait([worker.sentinel for worker in workers], _DYING if workers else 0)
-        for worker in workers:
-            if worker.sentinel in ending:
-                worker.join(_DYING)  # its end of the sentinel is closed a moment before it can be asked for its code
-            if (worker.exitcode or 0) < 0:
-                return str(worker.pid), f"is killed by signal: {signal.strsignal(-worker.exitcode)}"
-    return None
+    said = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) ([^.]*)", str(error))
+    by_pytorch = said if isinstance(error, RuntimeError) else None
+    if by_pytorch is None and not isinstance(error, (ConnectionError, EOFError, FileNotFoundError)):  # or of its socket
+        return None
+    workers = [worker for loader in loaders for worker in getattr(loader._iterator, "_workers", ())]
+    ending = wait([worker.sentinel for worker in workers], _DYING if workers else 0)
+    for worker in workers:
+        if worker.sentinel in ending:
+            worker.join(_DYING)  # its end of the sentinel is closed a moment before it can be asked for its code
+        if (worker.exitcode or 0) < 0:
+            return str(worker.pid), f"is killed by signal: {signal.strsignal(-worker.exitcode)}"
+    return None if by_pytorch is None else (by_pytorch[1], by_pytorch[2])
 
 
 def _end_workers(loader: DataLoader[Any]) -> None:
