@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import os
+import warnings
 import weakref
 from typing import Any
 
@@ -9,6 +11,7 @@ import torch
 
 from dygait import distributed
 from dygait.errors import Interrupted, UserError
+from dygait.modeling.layers import channels_last
 from experiments import free_port
 from processes import in_processes
 
@@ -50,6 +53,29 @@ class TestOneProcess:
             assert not torch.distributed.is_initialized()
             assert device.type in ("cpu", "cuda")
         torch.set_num_threads(threads)
+
+    def test_a_gradient_in_another_layout_is_no_warning(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Maps with channels last give a weight of one channel or of one pixel a gradient with strides of its own."""
+        threads = torch.get_num_threads()
+        for key, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}.items():
+            monkeypatch.setenv(key, value)
+        monkeypatch.setenv("MASTER_PORT", str(free_port()))
+        network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Conv2d(4, 3, 1), torch.nn.Conv2d(3, 2, 3))
+        alone = copy.deepcopy(network)
+        maps = channels_last(torch.rand(2, 1, 9, 8))
+        torch.set_warn_always(True)
+        try:
+            with distributed.process_group() as device, warnings.catch_warnings():
+                warnings.simplefilter("error")
+                model = distributed.data_parallel(network, device)
+                model(maps.to(device)).square().sum().backward()
+                del model
+        finally:
+            torch.set_warn_always(False)
+            torch.set_num_threads(threads)
+        alone(maps).square().sum().backward()
+        for mine, theirs in zip(network.parameters(), alone.parameters(), strict=True):
+            torch.testing.assert_close(mine.grad, theirs.grad)
 
     @pytest.mark.parametrize("way", ["raised", "raised while another was handled"])
     def test_what_an_error_holds_goes_before_the_group(self, monkeypatch: pytest.MonkeyPatch, way: str) -> None:

@@ -380,6 +380,9 @@ def data_parallel(
     Raises:
         UserError: the backend does not exchange numbers of that type.
     """
+    for parameter in network.parameters():
+        if parameter.requires_grad and 1 in parameter.shape:
+            parameter.register_hook(_as_stored)
     model = DistributedDataParallel(
         network,
         device_ids=[device] if device.type == "cuda" else None,
@@ -398,6 +401,15 @@ def data_parallel(
                 f"({str(error).splitlines()[0]}); use float16, or leave the key out"
             ) from None
     return model
+
+
+def _as_stored(gradient: torch.Tensor) -> torch.Tensor:
+    """Say of a gradient in memory that it lies as its weight does; nothing is copied.
+
+    Of a convolution whose maps have channels last, strides of dimensions of one are others, which mean nothing, but
+    DistributedDataParallel warns of them.
+    """
+    return gradient.flatten().view(gradient.shape)
 
 
 def mean_over_processes(values: dict[str, float], device: torch.device) -> dict[str, float]:
