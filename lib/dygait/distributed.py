@@ -404,10 +404,10 @@ def data_parallel(
 
 
 def _as_stored(gradient: torch.Tensor) -> torch.Tensor:
-    """Say of a gradient in memory that it lies as its weight does; nothing is copied.
+    """Return a gradient laid out in memory as its weight is, copied only where the two really differ.
 
-    Of a convolution whose maps have channels last, strides of dimensions of one are others, which mean nothing, but
-    DistributedDataParallel warns of them.
+    Where maps have channels last, the gradient of a convolution's weight has strides of its own in dimensions of one
+    too. They mean nothing, but DistributedDataParallel warns of them.
     """
     return gradient.flatten().view(gradient.shape)
 

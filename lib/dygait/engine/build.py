@@ -172,14 +172,14 @@ def component_problems(merged: Mapping[str, Any], phase: str) -> list[Problem]:
     evaluator = sections.get("evaluator_cfg", {})
     tests = phase == "test" or sections.get("trainer_cfg", {}).get("with_test")
     function, tested = evaluator.get("eval_func"), data.get("test_dataset_name") or name
-    readable = isinstance(tested, str) and (function is None or isinstance(function, str))
-    if tests and readable and evaluator.get("protocol") is None:
+    if (
+        tests
+        and isinstance(tested, str)
+        and (function is None or isinstance(function, str))
+        and evaluator.get("protocol") is None
+    ):
         try:
-            resolve_protocol(
-                function,
-                str(tested),
-                bool(evaluator.get("cross_view_gallery")),
-            )
+            resolve_protocol(function, tested, bool(evaluator.get("cross_view_gallery")))
         except UserError as error:
             add(("evaluator_cfg", "eval_func"), [Problem((), str(error))])
     own = evaluator.get("protocol")

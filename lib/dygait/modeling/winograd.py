@@ -93,7 +93,7 @@ class _Convolution(torch.autograd.Function):
         rows, tiles, size = _rows(x), _tiles(s), _sequences_at_a_time(x.shape, channels)
         # No view, which could not be changed in place; `result` is one of it.
         found = torch.empty((n, channels, s, h, w), dtype=x.dtype, memory_format=torch.channels_last_3d)
-        result = found.permute(0, 2, 3, 4, 1).flatten(2)
+        result = _frames(found)
         values, products = _buffer(x, size, c), _buffer(x, size, channels)
         for first in range(0, n, size):
             some = rows[first : first + size]
@@ -113,7 +113,7 @@ class _Convolution(torch.autograd.Function):
         n, c, s, h, w = x.shape
         channels = filters.shape[1]
         tiles, size = _tiles(s), _sequences_at_a_time(x.shape, channels)
-        rows, result_rows = _rows(x), gradient.permute(0, 2, 3, 4, 1).flatten(2)
+        rows, result_rows = _rows(x), _frames(gradient)
         wants_x, wants_filters = ctx.needs_input_grad
         for_rows = torch.zeros_like(rows) if wants_x else None
         for_filters = torch.zeros_like(filters) if wants_filters else None
@@ -166,7 +166,12 @@ def _buffer(x: torch.Tensor, sequences: int, channels: int) -> torch.Tensor:
 
 def _rows(x: torch.Tensor) -> torch.Tensor:
     """Return (N, S + 2, H W C): a row for each frame, channels last, and a row of zeros before and after them."""
-    return F.pad(x.permute(0, 2, 3, 4, 1).flatten(2), (0, 0, 1, 1))
+    return F.pad(_frames(x), (0, 0, 1, 1))
+
+
+def _frames(x: torch.Tensor) -> torch.Tensor:
+    """Return (N, S, H W C), a row for each frame, channels last; a view where they are so in memory."""
+    return x.permute(0, 2, 3, 4, 1).flatten(2)
 
 
 def _sequences(rows: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -86,10 +86,13 @@ class DynamicStage(nn.Module):
     def _fast(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         if not (torch.is_grad_enabled() or self.training or torch.compiler.is_compiling()):
             return rectified_sum(_branches(x, lengths, self._prepare(x)))
-        pair = _branches(x, lengths, self._weights(winograd.pays(x, 2 * self.conv_global.out_channels)))
+        pair = _branches(x, lengths, self._weights(self._by_winograd(x)))
         if self.norm_global is not None and self.norm_local is not None:
             pair = norm_pair(pair, self.norm_global, self.norm_local, lengths)
         return rectified_sum(pair)
+
+    def _by_winograd(self, x: torch.Tensor) -> bool:
+        return winograd.pays(x, 2 * self.conv_global.out_channels)
 
     def train(self, mode: bool = True) -> DynamicStage:
         """Switch between training and evaluation, and forget what was prepared for inference."""
@@ -123,7 +126,7 @@ class DynamicStage(nn.Module):
 
     def _prepare(self, x: torch.Tensor) -> _Weights:
         """Return the weights for inference, computed once, until one of the parameters or statistics changes."""
-        by_winograd = winograd.pays(x, 2 * self.conv_global.out_channels)
+        by_winograd = self._by_winograd(x)
         kind = x.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
         state = [*self.parameters(), *self.buffers()]
