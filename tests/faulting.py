@@ -84,16 +84,18 @@ class Run:
 def launch(
     experiment: Experiment,
     *settings: str,
+    phase: str = "train",
     options: Sequence[str] = (),
     at: Mapping[int, Action] | None = None,
     before: Action | None = None,
     after: Action | None = None,
 ) -> Run:
-    """Train in a process of its own, on one thread.
+    """Train, or test, in a process of its own, on one thread.
 
     Args:
         experiment: what to train.
         settings: overrides of its configuration.
+        phase: what the runner is told to do.
         options: more of the command line.
         at: what the process does to itself, or to its surroundings, before the step that follows so many.
         before: what it does first.
@@ -113,7 +115,7 @@ def launch(
         if before is not None:
             before()
         try:
-            code = cli.runner([*experiment.arguments("train", *settings), *options])
+            code = cli.runner([*experiment.arguments(phase, *settings), *options])
         finally:
             if after is not None:
                 after()

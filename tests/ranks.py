@@ -28,7 +28,7 @@ from torch import nn
 from dygait import cli, distributed
 from dygait.data import Batch
 from dygait.data.samplers import TrainingSampler
-from dygait.engine import build, test, train  # noqa: F401
+from dygait.engine import build, extract, test, train  # noqa: F401
 from dygait.errors import UserError
 from experiments import REPOSITORY, Experiment, environment, free_port
 
@@ -222,6 +222,18 @@ def bad_file_on_rank_1(rank: int) -> None:
 def stuck_on_rank_1(rank: int) -> None:
     """A process waits for its data for ever, alive."""
     before_iteration(lambda iteration: time.sleep(600 if rank == 1 and iteration == 4 else 0))
+
+
+def asked_in_its_test(rank: int) -> None:
+    """The last process is asked to end in the first batch of its share of the first test."""
+    embed, calls = extract.embed, iter(range(1000))
+
+    def signalled(*arguments: Any) -> Any:
+        if rank and next(calls) == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return embed(*arguments)
+
+    mock.patch.object(extract, "embed", signalled).start()
 
 
 def precise(rank: int = 0) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +33,8 @@ from faulting import (
 from tally import Tally
 
 TESTED = (*SETTINGS, "trainer_cfg.with_test=true", "trainer_cfg.save_iter=6")
+
+HALF = "8 of 16 sequences"
 
 # The runs in this process have one thread; another number would move the last bits.
 RUNNER = """
@@ -134,16 +138,52 @@ def while_testing(number: int, batch: int) -> None:
 
 @pytest.mark.parametrize("at", [5, 11])
 def test_sigterm_during_a_test(uninterrupted: Experiment, tmp_path: Path, fault: Tally, at: int) -> None:
-    """The test is finished; then the run ends as after any signal, or, where it was the last test, as it would have."""
+    """The run ends after the batch; what is embedded is kept, and the resumed run finishes the test first."""
     stopped = uninterrupted.at(tmp_path)
     with fault("SIGTERM during a test"):
         run = launch(stopped, *TESTED, at={at: partial(while_testing, signal.SIGTERM, 1)})
-        if at == 5:
-            assert_stopped(run, signal.SIGTERM, 7)
-            run = launch(stopped, *TESTED, options=("--resume",))
+        assert_stopped(run, signal.SIGTERM, at + 1)
+        assert "SIGTERM: ending after this batch; again" in run.said
+        assert f"of {ITERATIONS}; of its test, {HALF} are embedded; go on with --resume" in run.said
+        assert len(events(stopped, "interrupted")) == 1
+        assert [event["iteration"] for event in events(stopped, "tested")] == [6, 12][: at // 6]
+        run = launch(stopped, *TESTED, options=("--resume",))
         assert run.wait() == 0, run.said
+        assert f"that was interrupted: {HALF} are done" in run.said
         assert [event["iteration"] for event in events(stopped, "tested")] == [6, 12]
         assert_same_end(stopped, uninterrupted)
+
+
+def test_sigterm_in_the_last_batch_of_a_test(uninterrupted: Experiment, tmp_path: Path, fault: Tally) -> None:
+    """Nothing is left to embed: the test ends with its result, and the run an iteration later."""
+    stopped = uninterrupted.at(tmp_path)
+    with fault("SIGTERM in the last batch of a test"):
+        assert_stopped(launch(stopped, *TESTED, at={5: partial(while_testing, signal.SIGTERM, 3)}), signal.SIGTERM, 7)
+        assert [event["iteration"] for event in events(stopped, "tested")] == [6]
+        assert launch(stopped, *TESTED, options=("--resume",)).wait() == 0
+        assert_same_end(stopped, uninterrupted)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_test_alone_ends_in_order(uninterrupted: Experiment, tmp_path: Path, fault: Tally, workers: int) -> None:
+    """Half of it is made, then the other half by the same command; percentages are those of a whole test."""
+    stopped = uninterrupted.at(tmp_path)
+    shutil.copytree(uninterrupted.folder, stopped.folder)
+    settings = (*SETTINGS, f"data_cfg.num_workers={workers}")
+    name = "tiny-00012-CASIA-B-euc.json"
+    with fault("SIGINT during a test alone"):
+        run = launch(stopped, *settings, phase="test", before=partial(while_testing, signal.SIGINT, 1))
+        assert run.wait() == 75, run.said
+        assert f"dygait: SIGINT: {HALF} are embedded and kept; the same command goes on with them" in run.said
+        assert not (stopped.checkpoints / name).exists()
+        run = launch(stopped, *settings, phase="test")
+        assert run.wait() == 0, run.said
+        assert f"that was interrupted: {HALF} are done" in run.said
+        found = json.loads((stopped.checkpoints / name).read_text())["percentages"]
+        whole = uninterrupted.at(tmp_path / "whole")
+        shutil.copytree(uninterrupted.folder, whole.folder)
+        assert launch(whole, *settings, phase="test").wait() == 0
+        assert found == json.loads((whole.checkpoints / name).read_text())["percentages"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -161,6 +161,21 @@ def test_a_signal_ends_all_after_the_same_iteration(
     same_end(experiment, pair)
 
 
+def test_a_signal_in_a_test_ends_all(started: Any, experiment: Experiment, pair: Experiment) -> None:
+    """One process stops in its share, the other makes all of its own: 4 + 8 of 16 sequences, of which none is lost."""
+    settings = (TESTED, "evaluator_cfg.sampler.batch_size=4")
+    run = started(2, *settings, fault=ranks.asked_in_its_test)
+    assert run.codes() == [75, 75], run.said()
+    assert "a signal to another process: saved iteration 4 of" in run.said(0)
+    assert "of its test, 12 of 16 sequences are embedded; go on with --resume" in run.said(0)
+    assert run.said(1) == "dygait: SIGTERM: ending after this batch; again to end at once\n"
+    again = started(2, *settings, options=("--resume",))
+    assert again.codes() == [0, 0], again.said()
+    assert "that was interrupted: 12 of 16 sequences are done" in again.said(0)
+    assert [event["iteration"] for event in events(experiment, "tested")] == [4, 8, 12]
+    same_end(experiment, pair)
+
+
 def check_resumed(started: Any, experiment: Experiment, pair: Experiment) -> None:
     """Check that what is left of a run that failed is whole, and ends as if nothing had been."""
     assert [path.name for path in sorted(experiment.checkpoints.glob("*.pt"))] == ["tiny-00004.pt"]

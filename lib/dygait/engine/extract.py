@@ -7,6 +7,7 @@ they come from the same weights, data and settings, and only then.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -28,9 +29,10 @@ from dygait.data import Batch, InferenceSampler, batches, working
 from dygait.data.stores.locks import lock
 from dygait.engine import build
 from dygait.engine.bad_batch import is_out_of_memory
+from dygait.engine.interruption import Interruption, name_of
 from dygait.engine.monitor import duration, log, progress_bar
 from dygait.engine.precision import half_precision
-from dygait.errors import LocalError, UserError
+from dygait.errors import Interrupted, LocalError, UserError
 from dygait.evaluation.features import (
     UNFINISHED,
     Rows,
@@ -113,6 +115,7 @@ def extract(
     folder: str | Path,
     origin: Mapping[str, Any],
     half: bool = False,
+    interruption: Interruption | None = None,
 ) -> SavedFeatures | None:
     """Embed every sequence of the test set, and keep the features in a folder; what is there already is used again.
 
@@ -125,12 +128,15 @@ def extract(
         folder: where to, on a disk that every process sees.
         origin: what to keep with the features.
         half: store float16.
+        interruption: what listens for signals already; without it, they are listened for here.
 
     Returns:
         The features, on rank 0; None elsewhere. No process returns before they are there.
 
     Raises:
         UserError: the folder holds something else or cannot be written, or somebody else is writing it.
+        Interrupted: a signal came to one of the processes before its share was made; what is made is kept. Every
+            process raises it.
     """
     settings = Settings(config.evaluator_cfg.enable_float16, half, config.evaluator_cfg.baseline == "gei")
     folder, sampler = Path(folder), source.loader.batch_sampler
@@ -146,9 +152,16 @@ def extract(
         sampler.done = frozenset(plan.done)
         start = time.perf_counter()
         work.key = plan.key
-        with working(source.loader):
-            told = work.make(model, device, settings)
-        everyone = distributed.collect(told)
+        with Interruption() if interruption is None else contextlib.nullcontext(interruption) as asked:
+            with asked.during("this batch"), working(source.loader):
+                told = work.make(model, device, settings, asked)
+            everyone = distributed.collect(told)
+            if any(one.stopped for one in everyone):
+                made = sum(len(sampler.batches[number]) for number in plan.done) + sum(o.sequences for o in everyone)
+                how_far = f"{made} of {len(source.dataset)} sequences are embedded"
+                if interruption is None:
+                    how_far = f"{name_of(asked.signal)}: {how_far} and kept; the same command goes on with them"
+                raise Interrupted(how_far)
         seconds = time.perf_counter() - start
         _on_main(lambda: work.finish([name for one in everyone for name in one.shards]))
     finally:
@@ -167,13 +180,17 @@ class _Plan(NamedTuple):
 
 
 class _Told(NamedTuple):
-    """What a process says when it has made its share: its shards' names, sequences, frames, padded frames, memory."""
+    """What a process says when it has made its share: its shards' names, sequences, frames, padded frames, memory.
+
+    `stopped`: a signal ended it before.
+    """
 
     shards: list[str]
     sequences: int
     frames: int
     padded: int
     peak: int
+    stopped: bool = False
 
 
 class _Work:
@@ -228,8 +245,8 @@ class _Work:
         self.saved = saved
         return True
 
-    def make(self, model: nn.Module, device: torch.device, settings: Settings) -> _Told:
-        """Embed this process's share of the batches, and write the shards."""
+    def make(self, model: nn.Module, device: torch.device, settings: Settings, asked: Interruption) -> _Told:
+        """Embed this process's share of the batches, or those that come before a signal, and write the shards."""
         share = self.sampler.share()
         told = _Told([], 0, 0, 0, 0)
         pending: list[tuple[int, Rows]] = []
@@ -251,6 +268,9 @@ class _Work:
                 if size >= _SHARD_BYTES or time.monotonic() - written > _SHARD_SECONDS:
                     told.shards.append(self._write(pending))
                     pending, size, written = [], 0, time.monotonic()
+                if asked.signal is not None and number != share[-1]:
+                    told = told._replace(stopped=True)
+                    break
         if pending:
             told.shards.append(self._write(pending))
         return told._replace(peak=peak_memory())

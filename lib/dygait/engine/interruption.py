@@ -1,15 +1,18 @@
 """Ending a run early and in order: what a signal asks, and how all processes stop after the same iteration.
 
 Clusters warn before they take a machine back (SIGTERM; on Slurm, `--signal=USR1@120`), and people press Ctrl-C. The
-first signal asks the run to finish its iteration, save and end; a second one ends the process at once.
+first signal asks the run to finish its iteration, or a test its batch, save and end; a second one ends the process at
+once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -43,6 +46,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._doing = "this iteration"
         self._since = 0.0
         self._before: dict[int, Any] = {}
         self._asked: tuple[dist.Work, torch.Tensor] | None = None
@@ -72,7 +76,16 @@ class Interruption:
             os._exit(_AT_ONCE + number)
         self.signal, self._since = number, time.monotonic()
         # Not print: the signal may have come in the middle of one.
-        os.write(2, f"dygait: {name_of(number)}: ending after this iteration; again to end at once\n".encode())
+        os.write(2, f"dygait: {name_of(number)}: ending after {self._doing}; again to end at once\n".encode())
+
+    @contextlib.contextmanager
+    def during(self, what: str) -> Iterator[None]:
+        """Within a `with` block, say to who sends a signal that the end comes after this: `this batch`."""
+        before, self._doing = self._doing, what
+        try:
+            yield
+        finally:
+            self._doing = before
 
     def agreed(self) -> bool:
         """Tell whether to stop after the iteration that was just done; the same on every process, all of which call."""

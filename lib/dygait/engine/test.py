@@ -15,6 +15,7 @@ from dygait.config import Config
 from dygait.engine import build, checkpoint
 from dygait.engine.events import add_event
 from dygait.engine.extract import extract
+from dygait.engine.interruption import Interruption
 from dygait.engine.monitor import duration, log, report_results, start_logging
 from dygait.engine.precision import settled, warn_if_slow
 from dygait.engine.report.after import report_test
@@ -85,6 +86,7 @@ def test_model(
     device: torch.device,
     folder: RunFolder,
     iteration: int,
+    interruption: Interruption | None = None,
 ) -> EvaluationResult | None:
     """Test a network: extract, score, print a table, and save the result beside the checkpoint.
 
@@ -93,12 +95,14 @@ def test_model(
 
     Raises:
         UserError: data, protocol and partition do not fit each other.
+        Interrupted: as `extract`.
     """
     distributed.reached(f"the test of iteration {iteration}")
     log.info("testing iteration %d on %d sequences", iteration, len(source.dataset))
     path = checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, iteration)
     target = folder.features / path.stem
-    features = extract(config, data, source, model, device, target, _origin(config, data, path, iteration))
+    origin = _origin(config, data, path, iteration)
+    features = extract(config, data, source, model, device, target, origin, interruption=interruption)
     result = None
     if features is not None:
         start = time.perf_counter()
@@ -188,6 +192,7 @@ def test(
 
     Raises:
         UserError: there is no such checkpoint, or it or the data does not fit.
+        Interrupted: a signal came before all sequences were embedded; those that were are kept.
     """
     data, model, path, iteration, folder = _restore(config, device, output, "test", log_to_file)
     config = settled(config, device)
@@ -219,6 +224,7 @@ def extract_to(
 
     Raises:
         UserError: as `test`, or the features cannot be written.
+        Interrupted: as `test`.
     """
     data, model, path, iteration, folder = _restore(config, device, output, "extract", False)
     config = settled(config, device)

@@ -395,7 +395,11 @@ def _train(config: Config, device: torch.device, folder: RunFolder, interruption
     def test_now() -> None:
         assert tested is not None
         now = trainer.iteration
-        result = test_model(config, data, tested, trainer.tested_network, device, folder, now)
+        network = trainer.tested_network
+        try:
+            result = test_model(config, data, tested, network, device, folder, now, interruption)
+        except Interrupted as stopped:
+            raise Interrupted(_farewell(interruption, now, settings.total_iter, f"; of its test, {stopped}")) from None
         if result is not None:
             monitor.results(now, result.percentages, result.protocol)
 
@@ -418,11 +422,15 @@ def _train(config: Config, device: torch.device, folder: RunFolder, interruption
                     monitor.paused(now)
                 distributed.reached(f"reading the batch of iteration {now + 1}")
                 if stops and (now < settings.total_iter or tested is not None):
-                    why = name_of(interruption.signal)
-                    raise Interrupted(f"{why}: saved iteration {now} of {settings.total_iter}; go on with --resume")
+                    raise Interrupted(_farewell(interruption, now, settings.total_iter))
         finally:
             monitor.close()
     return trainer.iteration
+
+
+def _farewell(interruption: Interruption, iteration: int, total: int, more: str = "") -> str:
+    """Return what a run says that a signal has ended."""
+    return f"{name_of(interruption.signal)}: saved iteration {iteration} of {total}{more}; go on with --resume"
 
 
 def _lacks_test(folder: RunFolder, start: Path, iteration: int, settings: TrainerCfg) -> bool:
