@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dygait.config import Config, load_config, save_config
+from dygait.config import Config, load_config, places, save_config
 from dygait.config.load import configs_folder, merge, merge_sections, parse_override, read_yaml
 from dygait.engine.build import component_problems
 from dygait.errors import UserError
@@ -116,6 +117,69 @@ class TestAfresh:
         base = {"optimizer_cfg": {"solver": "SGD", "momentum": 0.9}}
         assert merge_sections(base, {"optimizer_cfg": {"solver": "Adam"}}) == {"optimizer_cfg": {"solver": "Adam"}}
         assert base == {"optimizer_cfg": {"solver": "SGD", "momentum": 0.9}}
+
+
+class TestPlacesOfData:
+    """Paths that lead nowhere from the working directory are looked for above the file that says them."""
+
+    @staticmethod
+    def make(folder: Path, root: Any = "./datasets/A", partition: Any = "./datasets/A.json", **more: Any) -> Path:
+        (folder / "configs" / "model").mkdir(parents=True, exist_ok=True)
+        (folder / "datasets" / "A").mkdir(parents=True, exist_ok=True)
+        (folder / "datasets" / "A.json").touch()
+        own = {"dataset_name": "A", "dataset_root": root, "dataset_partition": partition}
+        return write(folder / "configs" / "model", {**SMALL, **more, "data_cfg": own})
+
+    def test_found_two_folders_above(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = self.make(tmp_path / "theirs")
+        (tmp_path / "ours").mkdir()
+        monkeypatch.chdir(tmp_path / "ours")
+        said: list[str] = []
+        data = load_config(os.path.relpath(path), warn=said.append).data_cfg
+        found = str(tmp_path / "theirs" / "datasets" / "A")
+        assert (data.dataset_root, data.dataset_partition) == (found, f"{found}.json")
+        assert f": data_cfg.dataset_root ./datasets/A is not in the working directory, and read from {found}" in said[0]
+        assert len(said) == 2
+
+    def test_the_working_directory_comes_first(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = self.make(tmp_path / "theirs")
+        self.make(tmp_path / "ours")
+        monkeypatch.chdir(tmp_path / "ours")
+        said: list[str] = []
+        data = load_config(path, warn=said.append).data_cfg
+        assert (data.dataset_root, data.dataset_partition, said) == ("./datasets/A", "./datasets/A.json", [])
+
+    def test_what_is_replaced_is_not_mentioned(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = self.make(tmp_path / "theirs")
+        monkeypatch.chdir(tmp_path)
+        said: list[str] = []
+        overrides = ["data_cfg.dataset_root=elsewhere", "data_cfg.dataset_partition=null"]
+        data = load_config(path, overrides, warn=said.append).data_cfg
+        assert (data.dataset_root, data.dataset_partition, said) == ("elsewhere", None, [])
+
+    def test_of_several_each(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = self.make(tmp_path / "theirs", ["./datasets/A", "your_path"], ["./datasets/A.json", "CASIA-B"])
+        monkeypatch.chdir(tmp_path)
+        data = load(path).data_cfg
+        found = str(tmp_path / "theirs" / "datasets" / "A")
+        assert data.dataset_root == [found, "your_path"]
+        assert data.dataset_partition == [f"{found}.json", "CASIA-B"]
+
+    def test_a_file_is_no_root_and_a_folder_no_partition(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = self.make(tmp_path / "theirs", "datasets/A.json", "datasets/A")
+        monkeypatch.chdir(tmp_path)
+        data = load(path).data_cfg
+        assert (data.dataset_root, data.dataset_partition) == ("datasets/A.json", "datasets/A")
+
+    @pytest.mark.parametrize("value", [3, None, "\0", {"a": 1}, ["x", 3]])
+    def test_what_is_no_path_is_left_to_the_schema(self, tmp_path: Path, value: Any) -> None:
+        found, said = places.located({"data_cfg": {"dataset_root": value}}, tmp_path / "x.yaml")
+        assert found == {"data_cfg": {"dataset_root": value}}
+        assert said == []
+
+    @pytest.mark.parametrize("section", [None, [], "x"])
+    def test_nor_is_what_is_no_section(self, tmp_path: Path, section: Any) -> None:
+        assert places.located({"data_cfg": section}, tmp_path / "x.yaml") == ({"data_cfg": section}, [])
 
 
 class TestBase:

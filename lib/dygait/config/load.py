@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from dygait import untrusted
-from dygait.config import custom
+from dygait.config import custom, places
 from dygait.config.foreign import translate
 from dygait.config.schema import Config
 from dygait.errors import UserError
@@ -220,21 +220,30 @@ def load_config(
         path: the YAML file; its `base` key may name another, relative to it.
         overrides: `section.key=value` strings, applied last.
         checks: further checks of the merged mapping, whose problems are reported together with the schema's.
-        warn: is called with one line for every key that has no effect here, and for every file of code that is run.
+        warn: is called with one line for every key that has no effect here, every path that is found elsewhere, and
+            every file of code that is run.
 
     Raises:
         UserError: the file cannot be read, or anything in it is wrong: all problems, each with file, key and remedy.
     """
     default = configs_folder() / "default.yaml"
-    layers = [(str(default), read_yaml(default)), *read_with_bases(Path(path))]
+    layers = [(str(default), read_yaml(default))]
+    elsewhere: list[tuple[str, places.Said]] = []
+    for name, content in read_with_bases(Path(path)):
+        content, said = places.located(content, Path(name))
+        layers.append((name, content))
+        elsewhere += [(name, one) for one in said]
     layers += [(f"--set {text}", custom.beside(parse_override(text), Path.cwd())) for text in overrides]
     merged: dict[str, Any] = {}
     for _, layer in layers:
         merged = merge_sections(merged, layer)
     if isinstance(merged.get("loss_cfg"), dict):
         merged["loss_cfg"] = [merged["loss_cfg"]]
-    merged, said = translate(merged)
-    for place, what in said:
+    for name, (place, what) in elsewhere:
+        if _origin(layers, place) == name:  # else another value has replaced it
+            warn(f"{name}: {'.'.join(place)} {what}")
+    merged, translated = translate(merged)
+    for place, what in translated:
         warn(f"{_origin(layers, place)}: {'.'.join(place)} {what}")
     named = merged.get(custom.KEY)
     for file in named if isinstance(named, list) else []:

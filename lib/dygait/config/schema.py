@@ -48,13 +48,15 @@ class DataCfg(Section):
 
     dataset_name: str = Field(description="The dataset's name: part of the output path, and what chooses the protocol.")
     dataset_root: str | list[str] = Field(
-        description="A packed store, or the folder `<id>/<type>/<view>/<name>.pkl`, relative to the working directory. "
+        description="A packed store, or the folder `<id>/<type>/<view>/<name>.pkl`. A relative path starts at the "
+        "working directory or, where nothing is there, at the folder of the YAML file or one of the two above it. "
         "A list of them trains on several datasets together: ids are kept apart, 001 of the second is `2:001`.",
     )
     dataset_partition: str | list[str] | None = Field(
         None,
-        description="A JSON file with TRAIN_SET and TEST_SET (and PROBE_SET), or the name of a built-in rule: CASIA-B, "
-        "OUMVLP, GREW. Absent: the rule of `dataset_name`. With a list of roots, a list of as many.",
+        description="A JSON file with TRAIN_SET and TEST_SET (and PROBE_SET), found like `dataset_root`, or the name "
+        "of a built-in rule: CASIA-B, OUMVLP, GREW. Absent: the rule of `dataset_name`. With a list of roots, a list "
+        "of as many.",
     )
     num_workers: int = Field(
         1, ge=0, description="Loader processes per training process; 0 loads in the training process."

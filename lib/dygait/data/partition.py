@@ -60,7 +60,11 @@ def load_partition(spec: str | None, dataset_name: str) -> Partition:
     try:
         content = untrusted.parse_json(untrusted.read_bytes(spec))
     except FileNotFoundError:
-        hint = f"; leave it out: the rule of {dataset_name} is built in" if dataset_name in RULES else ""
+        hint = (
+            f"; leave it out (--set data_cfg.dataset_partition=null): the rule of {dataset_name} is built in"
+            if dataset_name in RULES
+            else ""
+        )
         raise UserError(f"data_cfg.dataset_partition: no such file: {spec}{hint}") from None
     except (OSError, ValueError) as error:
         raise UserError(f"data_cfg.dataset_partition: {spec} is not readable JSON: {error}") from None
