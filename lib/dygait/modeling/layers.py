@@ -56,7 +56,10 @@ def temporal_mean(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor
 
 def sum_over_frames(x: torch.Tensor) -> torch.Tensor:
     """Add the frames: (N, C, S, H, W) to (N, C, H, W), in the same layout in memory, and so is the gradient."""
-    return x.movedim(1, 4).sum(1).movedim(3, 1) if has_channels_last(x) else x.sum(2)
+    # A compiler chooses layouts by itself, and that of PyTorch 2.4 lets no backward pass ask for one.
+    if torch.compiler.is_compiling() or not has_channels_last(x):
+        return x.sum(2)
+    return x.movedim(1, 4).sum(1).movedim(3, 1)
 
 
 def temporal_max(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
