@@ -483,9 +483,11 @@ class TestTwoProcesses:
     def test_buffers_can_be_made_those_of_rank_0(self, seen: list[dict[str, Any]]) -> None:
         assert not any(s["plain"][2].any() for s in seen)
 
-    def test_what_the_backend_cannot_exchange_is_refused(self, seen: list[dict[str, Any]]) -> None:
-        if not all(isinstance(s["refused"], str) for s in seen):
-            pytest.skip("gloo exchanges bfloat16 in this PyTorch (2.4)")
+    def test_what_the_backend_cannot_exchange_is_refused(self, make: Make, seen: list[dict[str, Any]]) -> None:
+        """Gloo cannot exchange bfloat16; where it can (PyTorch 2.4), the gradient is the whole batch's."""
+        if not isinstance(seen[0]["refused"], str):
+            self.test_equal_one_process(make, seen, "refused", 2e-2)
+            return
         for s in seen:
             assert s["refused"].startswith("trainer_cfg.gradient_compression: gloo does not exchange bfloat16 (")
             assert s["refused"].endswith("); use float16, or leave the key out")

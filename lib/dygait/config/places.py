@@ -10,9 +10,8 @@ from typing import Any
 _ABOVE = 3
 """The file's own folder and two above it: `configs/gaitset/gaitset_GREW.yaml` lies two below its repository."""
 
-PATHS: dict[str, Callable[[str], bool]] = {"dataset_root": os.path.isdir, "dataset_partition": os.path.isfile}
+_PATHS: dict[str, Callable[[str], bool]] = {"dataset_root": os.path.isdir, "dataset_partition": os.path.isfile}
 """The keys of `data_cfg` that are paths, and what tells that something is there."""
-
 
 Said = tuple[tuple[str, ...], str]
 """A key's path, and the rest of a sentence about it."""
@@ -41,10 +40,10 @@ def located(content: Mapping[str, Any], file: Path) -> tuple[dict[str, Any], lis
             return value
         for folder in folders:
             path = os.path.normpath(folder / value)
-            if PATHS[key](path):
+            if _PATHS[key](path):
                 said.append((("data_cfg", key), f"{value} is not in the working directory, and read from {path}"))
                 return path
         return value
 
-    changed = {key: found(key, section[key]) for key in PATHS if key in section}
+    changed = {key: found(key, section[key]) for key in _PATHS if key in section}
     return {**content, "data_cfg": {**section, **changed}}, said
