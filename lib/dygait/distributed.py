@@ -333,34 +333,14 @@ def gather(rows: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts)
 
 
-class _SumWithGradient(torch.autograd.Function):
-    """Add up every process's tensor; backward adds up the gradients, since every process's loss depends on the sum."""
-
-    @staticmethod
-    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
-        return _summed(tensor)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        return _summed(gradients[0])
-
-
-def _summed(tensor: torch.Tensor) -> torch.Tensor:
+def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
+    """Add up every process's tensor, of equal shape, without gradient."""
+    if world_size() == 1:
+        return tensor
     result = tensor.detach().clone(memory_format=torch.contiguous_format)
     with together("a sum over the processes"):
         dist.all_reduce(result)
     return result
-
-
-def gather_unlike(values: torch.Tensor) -> torch.Tensor:
-    """Stack a tensor (n,) of every process to (world, n), with gradient, where each computes a loss of its own of it.
-
-    Unlike `gather_with_gradient`, backward hands each process the sum of all losses' gradients. It must be called in
-    the same order everywhere, and so must the backward passes.
-    """
-    if world_size() == 1:
-        return values[None]
-    return _SumWithGradient.apply(nn.functional.pad(values[None], (0, 0, rank(), world_size() - 1 - rank())))
 
 
 def data_parallel(

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from dygait import distributed
+from dygait.modeling.kernels import batch_norm
 
 
 class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -23,31 +24,16 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         """Return (N, C, ...) for the same; in training every process must call, N may differ."""
         if not self.training:
             return super().forward(x)
-        values = x if x.dtype == torch.float64 else x.float()
-        dims = [d for d in range(x.dim()) if d != 1]
-        variance, mean = torch.var_mean(values, dims, correction=0)
-        count = values.new_tensor([values.numel() // values.shape[1]])
-        everyone = distributed.gather_unlike(torch.cat([mean, variance, count]))
-        counts = everyone[:, -1:]
-        means, variances = everyone[:, :-1].chunk(2, 1)
-        total = counts.sum()
-        mean = (counts * means).sum(0) / total
-        variance = (counts * (variances + (means - mean) ** 2)).sum(0) / total
-        self._count(mean, variance * total / (total - 1).clamp(min=1))
-        factor = (variance + self.eps).rsqrt()
-        shape = [1, -1] + [1] * (x.dim() - 2)
-        normed = (values - mean.view(shape)) * (factor if self.weight is None else factor * self.weight).view(shape)
-        return (normed if self.bias is None else normed + self.bias.view(shape)).to(x.dtype)
-
-    @torch.no_grad()
-    def _count(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
-        """Let a batch's statistics into the running ones."""
-        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
-            return
-        self.num_batches_tracked += 1
-        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
-        self.running_var.lerp_(variance.to(self.running_var.dtype), share)
+        mean, variance = batch_norm.statistics(x)
+        count = mean.new_full((1,), x.numel() // x.shape[1])
+        parts = distributed.gather(torch.cat([count, mean, variance])[None])  # (world, 1 + 2 C)
+        counts, means, variances = parts.split([1, self.num_features, self.num_features], 1)
+        mean, variance = batch_norm.combine_statistics(counts, means, variances)
+        total, momentum = counts.sum(), batch_norm.count_batch(self)
+        batch_norm.update_running(self.running_mean, self.running_var, mean, variance, total, momentum)
+        return batch_norm.normalise(
+            x, mean, variance, self.weight, self.bias, total, self.eps, distributed.sum_over_processes
+        )
 
 
 def synchronise_norms(network: nn.Module, device: torch.device) -> nn.Module:

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from dygait.modeling.kernels.batch_norm import BatchNorm3d
+
 
 def channels_last(x: torch.Tensor) -> torch.Tensor:
     """Return maps as they are computed with fastest: on a CPU with the channels of a pixel side by side in memory.
@@ -150,7 +152,7 @@ class FrameBatchNorm(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm3d(channels)
+        self.norm = BatchNorm3d(channels)
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """Return (N, C, S, H, W) for the same; padded frames come out as they may."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 from torch.autograd.function import once_differentiable
 
+from dygait.modeling.kernels.batch_norm import BatchNorm3d, batch_norm
 from dygait.modeling.layers import FrameBatchNorm, has_channels_last, over_valid_frames
 
 
@@ -23,7 +23,7 @@ def norm_pair(
     """Give each map its BatchNorm: (N, 2 O, S, H, W) to the same; padded frames come out as they may."""
     norms = (first.norm, second.norm)
     training = norms[0].training
-    if any(type(n) is not nn.BatchNorm3d or n.momentum is None or n.training != training for n in norms):
+    if any(not isinstance(n, BatchNorm3d) or n.momentum is None or n.training != training for n in norms):
         halves = zip((first, second), pair.chunk(2, 1), strict=True)  # BatchNorms over all processes, above all
         return torch.cat([norm(half, lengths) for norm, half in halves], 1)
     weight, bias, mean, variance = (
@@ -31,7 +31,7 @@ def norm_pair(
     )
 
     def normed(x: torch.Tensor) -> torch.Tensor:
-        return F.batch_norm(x, mean, variance, weight, bias, training, norms[0].momentum or 0.0, norms[0].eps)
+        return batch_norm(x, mean, variance, weight, bias, training, norms[0].momentum or 0.0, norms[0].eps)
 
     result = over_valid_frames(normed, pair, lengths if training else None)
     if training:

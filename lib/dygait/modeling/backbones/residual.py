@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dygait.modeling.frames import pack, unpack
+from dygait.modeling.kernels.batch_norm import BatchNorm2d
 from dygait.modeling.layers import avoid_two_frames
 from dygait.modeling.registry import BACKBONES
 from dygait.registry import Problem
@@ -52,20 +53,20 @@ class ResidualBlock(nn.Module):
     def __init__(self, in_channels: int, channels: int, stride: int, mode: Mode = "2d") -> None:
         super().__init__()
         self.conv1 = _convolution(in_channels, channels, stride, mode)
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.bn1 = BatchNorm2d(channels)
         self.temporal: nn.ModuleList | None = None
         if mode == "p3d":
             over_time = nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0), bias=False)
-            self.temporal = nn.ModuleList([over_time, nn.BatchNorm2d(channels)])
+            self.temporal = nn.ModuleList([over_time, BatchNorm2d(channels)])
         self.conv2 = _convolution(channels, channels, 1, mode)
-        self.bn2 = nn.BatchNorm2d(channels)
+        self.bn2 = BatchNorm2d(channels)
         self.shortcut: nn.ModuleList | None = None
         if stride > 1 or in_channels != channels:
             if mode == "2d":
                 projection: nn.Module = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
             else:
                 projection = nn.Conv3d(in_channels, channels, 1, (1, stride, stride), bias=False)
-            self.shortcut = nn.ModuleList([projection, nn.BatchNorm2d(channels)])
+            self.shortcut = nn.ModuleList([projection, BatchNorm2d(channels)])
 
     def forward(self, x: torch.Tensor, counts: Sequence[int] = ()) -> torch.Tensor:
         """Return packed (F, C_out, H_out, W_out) for packed (F, C_in, H, W).
@@ -145,7 +146,7 @@ class ResNet9(nn.Module):
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channel, channels[0], 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels[0])
+        self.bn1 = BatchNorm2d(channels[0])
         self.pool = nn.MaxPool2d(3, 2, padding=1) if maxpool else nn.Identity()
         widths = [channels[0], *channels]
         sizes = zip(widths, channels, layers, strides, strict=False)

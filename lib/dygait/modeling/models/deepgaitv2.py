@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 from dygait.modeling.backbones.residual import Mode, residual_stage
 from dygait.modeling.frames import pack, sequence_max
 from dygait.modeling.heads import Renames, size_problems, strip_problems
+from dygait.modeling.kernels.batch_norm import BatchNorm2d
 from dygait.modeling.layers import SeparateBNNecks, SeparateFCs, channels_last, initialise
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import HorizontalPooling
@@ -76,7 +77,7 @@ class DeepGaitV2(nn.Module):
         self.use_emb2 = use_emb2
         self.opengait_names = (*_LAYER_NAMES, *_BLOCK_NAMES[mode], *_HEAD_NAMES)
         first = nn.Conv2d(1, channels[0], 3, padding=1, bias=False)
-        self.layer0 = nn.Sequential(first, nn.BatchNorm2d(channels[0]), nn.ReLU(inplace=True))
+        self.layer0 = nn.Sequential(first, BatchNorm2d(channels[0]), nn.ReLU(inplace=True))
         self.layer1 = nn.Sequential(*residual_stage(channels[0], channels[0], layers[0], 1))
         self.layer2 = nn.ModuleList(residual_stage(channels[0], channels[1], layers[1], 2, mode))
         self.layer3 = nn.ModuleList(residual_stage(channels[1], channels[2], layers[2], 2, mode))

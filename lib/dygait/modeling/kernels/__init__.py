@@ -1,0 +1,1 @@
+"""Exact fast forms of operations whose plain form stands elsewhere."""

@@ -1,0 +1,278 @@
+"""BatchNorm of channels-last maps on a CPU, as precise as PyTorch's kernel for contiguous maps.
+
+Ioffe and Szegedy, *Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift*, ICML
+2015. In training, PyTorch's channels-last kernel adds all pixels of a channel one after another in float32: over a
+million pixels, statistics and gradients are 100 times less precise than those of contiguous maps, which are summed in
+float64. Here a map is a matrix of pixels by channels (M, C); blocks of it are summed in float32, the blocks in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.autograd.function import once_differentiable
+
+Reduce = Callable[[torch.Tensor], torch.Tensor]
+"""Adds a tensor over all processes."""
+
+_ROW = 1024  # numbers: neighbouring pixels are summed side by side, in as many columns as fit the fastest cache
+_ROWS = 1024  # at most so many are added one after another in float32
+_SMALL = 1 << 17  # numbers: so few are summed in float64
+_CHUNK = 1 << 18  # numbers: what is written stays in the cache until it is completed
+
+
+def is_supported(x: torch.Tensor) -> bool:
+    """Return whether `batch_norm` computes (N, C, ...) itself: channels-last maps on a CPU."""
+    return x.device.type == "cpu" and x.dim() > 2 and not torch.compiler.is_compiling() and _is_channels_last(x)
+
+
+def batch_norm(
+    x: torch.Tensor,
+    running_mean: torch.Tensor | None,
+    running_var: torch.Tensor | None,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> torch.Tensor:
+    """Compute what `torch.nn.functional.batch_norm` does, which it calls where `is_supported` says no.
+
+    Args:
+        x: (N, C, ...), float32, float64 or a half type; under a half type, statistics are float32.
+        running_mean: (C,), updated in training.
+        running_var: (C,), updated in training with the unbiased variance.
+        weight: (C,) or None.
+        bias: (C,) or None.
+        training: normalise with the batch's statistics, else with the running ones.
+        momentum: the new statistics' part of the running ones.
+        eps: added to the variance.
+
+    Raises:
+        ValueError: in training, a channel has a single value.
+    """
+    if not training or not is_supported(x) or x.numel() <= x.shape[1]:
+        return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
+    mean, variance = statistics(x)
+    count = x.numel() // x.shape[1]
+    update_running(running_mean, running_var, mean, variance, count, momentum)
+    return normalise(x, mean, variance, weight, bias, count, eps)
+
+
+@torch.no_grad()
+def update_running(
+    running_mean: torch.Tensor | None,
+    running_var: torch.Tensor | None,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    count: int | torch.Tensor,
+    momentum: float,
+) -> None:
+    """Let a batch's mean and biased variance (C,) over `count` values into the running statistics."""
+    for running, value in ((running_mean, mean), (running_var, variance * (count / (count - 1)))):
+        if running is not None:
+            running.mul_(1 - momentum).add_(value.to(running), alpha=momentum)
+
+
+@torch.no_grad()
+def statistics(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return each channel's mean and biased variance, float64 (C,), of (N, C, ...)."""
+    pixels = _precise(_pixels(x))
+    channels = pixels.shape[1]
+    found, counts = [], []
+    for block in _blocks(pixels):
+        dummy = torch.zeros(block.shape[1], dtype=_accumulator(block))  # of the type that the statistics shall have
+        found.append(torch.stack(torch.batch_norm_update_stats(_as_map(block), dummy, dummy.clone(), 0.0)))
+        counts += [len(block)] * (block.shape[1] // channels)
+    means, variances = torch.cat(found, 1).double().view(2, -1, channels)
+    return combine_statistics(torch.tensor(counts, dtype=torch.float64)[:, None], means, variances)
+
+
+def combine_statistics(
+    counts: torch.Tensor, means: torch.Tensor, variances: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and biased variance (C,) of B parts together, for counts (B, 1), means and variances (B, C).
+
+    Chan, Golub and LeVeque, *Updating Formulae and a Pairwise Algorithm for Computing Sample Variances*, 1979.
+    """
+    total = counts.sum()
+    mean = (counts * means).sum(0) / total
+    return mean, (counts * (variances + (means - mean).square())).sum(0) / total
+
+
+def normalise(
+    x: torch.Tensor,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    count: int | torch.Tensor,
+    eps: float,
+    reduce: Reduce | None = None,
+) -> torch.Tensor:
+    """Normalise (N, C, ...) with the statistics of the batch, of which the gradient takes account.
+
+    Args:
+        x: this process's share of the batch.
+        mean: (C,), of the batch.
+        variance: (C,), biased, of the batch.
+        weight: (C,) or None.
+        bias: (C,) or None.
+        count: values of each channel in the batch.
+        eps: added to the variance.
+        reduce: where the batch is spread over processes; every process must run the backward pass.
+    """
+    result: torch.Tensor = _Normalise.apply(x, mean, variance, weight, bias, count, eps, reduce)
+    return result
+
+
+class _Normalise(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        mean: torch.Tensor,
+        variance: torch.Tensor,
+        weight: torch.Tensor | None,
+        bias: torch.Tensor | None,
+        count: int | torch.Tensor,
+        eps: float,
+        reduce: Reduce | None,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x, mean, weight, bias)
+        ctx.factor, ctx.count, ctx.reduce = (variance.double() + eps).rsqrt(), count, reduce
+        dtype = _accumulator(x)
+        return F.batch_norm(x, mean.to(dtype), variance.to(dtype), weight, bias, False, 0.0, eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, mean, weight, bias = ctx.saved_tensors
+        pixels, gradients = _pixels(x), _pixels(gradient)
+        total, product = _column_sums(gradients, pixels, mean)  # of g, and of g (x - mean)
+        product = product * ctx.factor
+        for_weight = None if weight is None else product.to(weight.dtype)
+        for_bias = None if bias is None else total.to(bias.dtype)
+        if not ctx.needs_input_grad[0]:
+            return None, None, None, for_weight, for_bias, None, None, None
+        if ctx.reduce is not None:
+            total, product = ctx.reduce(torch.stack([total, product]))
+        of_gradient = ctx.factor if weight is None else ctx.factor * weight.double()
+        of_x = -of_gradient * ctx.factor * product / ctx.count
+        constant = -of_gradient * total / ctx.count - of_x * mean
+        for_x = torch.empty_like(x.movedim(1, -1), memory_format=torch.contiguous_format)
+        _combine(for_x.view(pixels.shape), gradients, of_gradient, pixels, of_x, constant)
+        return for_x.movedim(-1, 1), None, None, for_weight, for_bias, None, None, None
+
+
+def _is_channels_last(x: torch.Tensor) -> bool:
+    return x.movedim(1, -1).is_contiguous()
+
+
+def _pixels(x: torch.Tensor) -> torch.Tensor:
+    """View (N, C, ...) as (M, C); a copy where the channels of a pixel do not lie side by side."""
+    return x.movedim(1, -1).reshape(-1, x.shape[1])
+
+
+def _accumulator(x: torch.Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def _column_sums(a: torch.Tensor, b: torch.Tensor, mean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the sums over pixels of `a` and of a (b - mean), float64 (C,), for a and b (M, C) and mean (C,)."""
+    a, b = _precise(a), _precise(b)
+    channels = a.shape[1]
+    rounded = mean.to(_accumulator(a))
+    wide = rounded.repeat(max(1, _ROW // channels))
+    ones = torch.ones_like(wide)
+    found = []
+    for first, second in zip(_blocks(a), _blocks(b), strict=True):
+        width = first.shape[1]
+        # One pass of PyTorch's kernel, which gives the sums that BatchNorm's gradient is made of.
+        _, products, sums = torch.ops.aten.native_batch_norm_backward(
+            _as_map(first), _as_map(second), ones[:width], None, None, wide[:width], ones[:width],
+            True, 0.0, [False, True, True],
+        )  # fmt: skip
+        found.append(torch.stack([sums, products]))
+    total, product = torch.cat(found, 1).double().view(2, -1, channels).sum(1)
+    return total, product - total * (mean - rounded)
+
+
+def _precise(pixels: torch.Tensor) -> torch.Tensor:
+    """Return pixels in float64 where they are few: it costs nothing, and few blocks do not average rounding out."""
+    return pixels.double() if pixels.numel() <= _SMALL else pixels
+
+
+def _blocks(pixels: torch.Tensor) -> list[torch.Tensor]:
+    """Cut (M, C) into blocks that PyTorch's kernels add up in float32 without losing digits: (rows, B * C).
+
+    B neighbouring pixels are side by side in a row; what is left over at the end is a block with B = 1.
+    """
+    channels = pixels.shape[1]
+    side_by_side = max(1, _ROW // channels)
+    whole = len(pixels) // side_by_side * side_by_side
+    wide = pixels[:whole].view(-1, side_by_side * channels)
+    rows = min(_ROWS, max(_ROWS // 16, len(wide) // 8))
+    blocks = list(wide.split(rows)) if whole else []
+    return [*blocks, pixels[whole:]] if whole < len(pixels) else blocks
+
+
+def _as_map(rows: torch.Tensor) -> torch.Tensor:
+    """View (R, C) as the channels-last map (1, C, R, 1)."""
+    return rows.t()[None, :, :, None]
+
+
+def _combine(
+    result: torch.Tensor,
+    a: torch.Tensor,
+    of_a: torch.Tensor,
+    b: torch.Tensor,
+    of_b: torch.Tensor,
+    constant: torch.Tensor,
+) -> None:
+    """Write a of_a + b of_b + constant, for a and b (M, C) and the rest (C,)."""
+    of_a, of_b, constant = (t.to(_accumulator(result)) for t in (of_a, of_b, constant))
+    rows = max(1, _CHUNK // result.shape[1])
+    for out, first, second in zip(result.split(rows), a.split(rows), b.split(rows), strict=True):
+        if result.dtype == of_a.dtype:
+            torch.addcmul(constant, second, of_b, out=out).addcmul_(first, of_a)
+        else:
+            out.copy_(torch.addcmul(constant, second, of_b).addcmul_(first, of_a))
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """`torch.nn.BatchNorm2d` computed by `batch_norm`."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (N, C, H, W) for the same."""
+        return module_batch_norm(self, x)
+
+
+class BatchNorm3d(nn.BatchNorm3d):
+    """`torch.nn.BatchNorm3d` computed by `batch_norm`."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (N, C, S, H, W) for the same."""
+        return module_batch_norm(self, x)
+
+
+def module_batch_norm(norm: nn.modules.batchnorm._BatchNorm, x: torch.Tensor) -> torch.Tensor:
+    """Compute what a BatchNorm module does, its running statistics included."""
+    norm._check_input_dim(x)
+    training = norm.training or norm.running_mean is None
+    return batch_norm(
+        x, norm.running_mean, norm.running_var, norm.weight, norm.bias, training, count_batch(norm), norm.eps
+    )
+
+
+def count_batch(norm: nn.modules.batchnorm._BatchNorm) -> float:
+    """Count a batch in training, and return its part of the running statistics."""
+    if norm.training and norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+        if norm.momentum is None:
+            return 1 / float(norm.num_batches_tracked)
+    return norm.momentum or 0.0

@@ -1,0 +1,133 @@
+"""BatchNorm of channels-last maps against PyTorch's in float64, and against what its contiguous kernel rounds."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dygait.modeling.kernels import batch_norm as kernel
+
+Results = dict[str, torch.Tensor]
+LAYOUTS = {3: torch.contiguous_format, 4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def made(shape: tuple[int, ...], mean: float, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, ...]:
+    """A map, a gradient that depends on it, weight and bias: of values that `dtype` holds."""
+    generator = torch.Generator().manual_seed(7)
+    noise = torch.randn(shape, generator=generator)
+    gradient = torch.randn(shape, generator=generator) + 0.3 * noise + 0.1
+    weight, bias = torch.rand(2, shape[1], generator=generator) + 0.5
+    return (noise + mean).to(dtype), gradient.to(dtype), weight, bias
+
+
+def results(function: Any, x: torch.Tensor, gradient: torch.Tensor, *affine: torch.Tensor) -> Results:
+    x, weight, bias = (t.detach().clone().requires_grad_() for t in (x, *affine))
+    mean, variance = torch.zeros_like(affine[0]), torch.ones_like(affine[0])
+    y = function(x, mean, variance, weight, bias, True, 0.25, 1e-5)
+    y.backward(gradient)
+    grads = {"x": x.grad, "weight": weight.grad, "bias": bias.grad}
+    return {"y": y.detach(), "mean": mean, "variance": variance, **grads}
+
+
+def errors(found: Results, expected: Results) -> dict[str, float]:
+    """The largest error of each result, of its largest value; of the mean, of a standard deviation at least."""
+    scales = {k: float(e.abs().max()) for k, e in expected.items()}
+    scales["mean"] = max(scales["mean"], 1.0)
+    return {k: float((found[k].double() - e).abs().max()) / scales[k] for k, e in expected.items()}
+
+
+SHAPES = [
+    (30, 64, 64, 44),
+    (8, 64, 10, 64, 22),
+    (4, 512, 8, 5),
+    (20, 512, 16, 11),
+    (90, 3, 31, 30),
+    (7, 16, 5, 5),
+    (2, 3, 7, 3),
+    (5, 48, 3, 4, 2),
+    (3, 1500, 4, 2),
+    (2, 1, 9, 9),
+]
+
+
+@pytest.mark.parametrize("mean", [0.0, 10.0, 100.0])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_as_precise_as_the_contiguous_kernel(shape: tuple[int, ...], mean: float) -> None:
+    x, gradient, weight, bias = made(shape, mean)
+    expected = results(F.batch_norm, *(t.double() for t in (x, gradient, weight, bias)))
+    plain = errors(results(F.batch_norm, x, gradient, weight, bias), expected)
+    layout = LAYOUTS[x.dim()]
+    x, gradient = (t.contiguous(memory_format=layout) for t in (x, gradient))
+    assert kernel.is_supported(x) or x.is_contiguous()
+    found = results(kernel.batch_norm, x, gradient, weight, bias)
+    for name, error in errors(found, expected).items():
+        assert error < 10 * max(plain[name], 2**-24), (name, error, plain[name])  # 2^-24: half a last place
+    assert found["y"].is_contiguous(memory_format=layout)
+    assert found["x"].is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("shape", SHAPES[5:], ids=str)
+@pytest.mark.parametrize("affine", [True, False])
+def test_equal_in_float64(shape: tuple[int, ...], affine: bool) -> None:
+    x, gradient, weight, bias = (t.double() for t in made(shape, 3.0))
+    plain = nn.BatchNorm3d(shape[1], affine=affine) if x.dim() == 5 else nn.BatchNorm2d(shape[1], affine=affine)
+    ours = kernel.BatchNorm3d(shape[1], affine=affine) if x.dim() == 5 else kernel.BatchNorm2d(shape[1], affine=affine)
+    found = []
+    for module, layout in ((plain.double(), torch.contiguous_format), (ours.double(), LAYOUTS[x.dim()])):
+        if affine:
+            module.weight.data.copy_(weight)
+            module.bias.data.copy_(bias)
+        leaf = x.clone(memory_format=layout).requires_grad_()
+        y = module(leaf)
+        y.backward(gradient.contiguous(memory_format=layout))
+        tested = module.eval()(leaf).detach()
+        own = [p.grad for p in module.parameters()]
+        found.append([y.detach(), leaf.grad, tested, *own, *module.state_dict().values()])
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+
+
+def test_a_running_average_over_all_batches() -> None:
+    plain, ours = nn.BatchNorm2d(3, momentum=None), kernel.BatchNorm2d(3, momentum=None)
+    for seed in range(3):
+        x = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(seed)) + seed
+        plain(x)
+        ours(x.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(dict(ours.state_dict()), dict(plain.state_dict()))
+
+
+def test_half_precision_keeps_float32_statistics() -> None:
+    x, gradient, weight, bias = made((16, 64, 32, 22), 2.0, torch.bfloat16)
+    expected = results(F.batch_norm, *(t.double() for t in (x, gradient, weight, bias)))
+    x, gradient = (t.contiguous(memory_format=torch.channels_last) for t in (x, gradient))
+    found = results(kernel.batch_norm, x, gradient, weight, bias)
+    assert found["y"].dtype == found["x"].dtype == torch.bfloat16
+    rounding = errors({k: v.bfloat16() if k in "xy" else v.float() for k, v in expected.items()}, expected)
+    for name, error in errors(found, expected).items():
+        assert error < max(2.5 * rounding[name], 3e-6), (name, error)
+
+
+def test_a_channel_of_one_value() -> None:
+    with pytest.raises(ValueError, match="more than 1 value"):
+        kernel.BatchNorm2d(4)(torch.ones(1, 4, 1, 1).contiguous(memory_format=torch.channels_last))
+    with pytest.raises(ValueError, match="4D"):
+        kernel.BatchNorm2d(4)(torch.ones(2, 4))
+
+
+def test_constant_channels_stay_finite() -> None:
+    x = torch.full((4, 8, 6, 6), 1000.0).contiguous(memory_format=torch.channels_last).requires_grad_()
+    y = kernel.batch_norm(x, None, None, None, None, True, 0.1, 1e-5)
+    y.sum().backward()
+    assert y.abs().max() < 1e-2
+    assert x.grad is not None
+    assert torch.isfinite(x.grad).all()
+
+
+def test_a_copy_of_a_module_computes_the_same() -> None:
+    module = kernel.BatchNorm2d(4)
+    x = made((3, 4, 5, 5), 1.0)[0].contiguous(memory_format=torch.channels_last)
+    assert torch.equal(copy.deepcopy(module)(x), module(x))
