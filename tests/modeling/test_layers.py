@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from dygait.modeling import layers
+from dygait.modeling.models.dygait import DyGait
 from reference import parts
 
 
@@ -172,6 +173,44 @@ class TestGeMHorizontalPooling:
         torch.testing.assert_close(found, layer(x.bfloat16().float()), atol=0, rtol=0)
         half = layer(x.half())  # 30^6.5 is far beyond the range of float16
         torch.testing.assert_close(half, layer(x.half().float()), atol=0, rtol=0)
+
+    @pytest.mark.parametrize("p", [1.0, 6.5, 7.55, 12.0])
+    @pytest.mark.parametrize("bins", [[1], [4, 2, 1], [2, 1]])
+    @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+    def test_large_exponents_neither_underflow_nor_overflow(self, p: float, bins: list[int], scale: float) -> None:
+        x = (random(3, 8, 4, 11, dtype=torch.float32) * scale).contiguous(memory_format=torch.channels_last)
+        x[0, :, :2] = 0  # strips wholly below eps
+        x[1, 1], x[1, 2] = 0, 1e-7
+        x[2, :, :, :6] = 0
+        layer = layers.GeMHorizontalPooling(bins, p)
+        weights = random(3, 8, sum(bins), seed=1, dtype=torch.float32)
+        ulp = torch.finfo(torch.float32).eps
+
+        def values_and_gradients(pooled: torch.Tensor, *inputs: torch.Tensor) -> list[torch.Tensor]:
+            gradients = torch.autograd.grad((pooled * weights.to(pooled.dtype)).sum(), inputs)
+            return [pooled.detach().double(), *(gradient.double() for gradient in gradients)]
+
+        x.requires_grad_()
+        exact, exponent = x.detach().double().requires_grad_(), layer.p.detach().double().requires_grad_()
+        powers = exact.clamp(min=1e-6).pow(exponent)
+        means = torch.cat([powers.reshape(3, 8, b, -1).mean(3) for b in bins], 2).pow(1 / exponent)
+        found, expected = values_and_gradients(layer(x), x, layer.p), values_and_gradients(means, exact, exponent)
+        torch.testing.assert_close(found[0], expected[0], rtol=4 * ulp, atol=0)
+        for mine, true in zip(found[1:], expected[1:], strict=True):
+            torch.testing.assert_close(mine, true, rtol=0, atol=16 * ulp * float(true.abs().max()))
+
+    @pytest.mark.parametrize("p", [6.5, 7.55, 12.0])
+    def test_a_network_s_gradient_is_finite_where_strips_are_dark(self, p: float) -> None:
+        torch.manual_seed(0)
+        model = DyGait([2, 2, 4, 4], class_num=3)
+        nn.init.constant_(model.pooling.p, p)
+        silhouettes = torch.rand(2, 3, 64, 44)
+        silhouettes[:, :, :40] = 0
+        output = model(silhouettes)
+        (output.embeddings.square().mean() + output.logits.square().mean()).backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        assert torch.isfinite(norm)
+        assert norm > 0
 
 
 class TestSeparateFCs:

@@ -7,6 +7,7 @@ would at the end of a sequence alone; so a sequence has the same embedding alone
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -209,12 +210,44 @@ class GeMHorizontalPooling(nn.Module):
         """Return float32 (N, C, P) for (N, C, H, W); H must be a multiple of every number of strips."""
         n, c, h, _ = x.shape
         with torch.autocast(x.device.type, enabled=False):
-            # log2 and exp2 rather than pow: the same function, whose gradient in p and in x needs no second pow.
             precise = x if x.dtype == torch.float64 else x.float()
-            power = (precise.clamp(min=self.eps).log2() * self.p).exp2()
-            rows = power.mean(3)
-            strips = [rows.reshape(n, c, b, h // b).mean(3) for b in self.bin_num]
-            return (torch.cat(strips, 2).log2() / self.p).exp2()
+            rows = _GeneralisedMean.apply(precise, self.p, self.eps)
+            # A mean of equally many values is the mean of the rows' means.
+            strips = [
+                rows if b == h else _GeneralisedMean.apply(rows.reshape(n, c, b, h // b), self.p, 0.0)
+                for b in self.bin_num
+            ]
+            return torch.cat(strips, 2)
+
+
+class _GeneralisedMean(torch.autograd.Function):
+    """(mean of x^p)^(1/p) over the last dimension, x clamped to at least `eps`: (N, C, H, W) to (N, C, H).
+
+    Powers are those of x / max(x), since (1e-6)^p underflows in float32 once p passes 7.5. What is below 2^-80 of the
+    largest power counts as so much: no sum shows it, and a CPU is many times slower where products are denormal.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, p: torch.Tensor, eps: float) -> torch.Tensor:
+        largest = x.amax(3, keepdim=True).clamp(min=eps)
+        floor = (largest * (-80 / p).exp2()).clamp(min=eps)
+        # log2 and exp2 rather than pow, whose gradient in p takes the logarithm again.
+        logs = (x.clamp(min=floor) / largest).log2_()
+        powers = (logs * p).exp2_()
+        total = powers.sum(3)
+        log_mean = (total / x.shape[3]).log2_() / p
+        mean = log_mean.exp2() * largest.squeeze(3)
+        ctx.save_for_backward(x, p, floor, logs, powers, total, log_mean, mean)
+        return mean
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, p, floor, logs, powers, total, log_mean, mean = ctx.saved_tensors
+        gradient = gradient * mean
+        shares = powers * (gradient / total).unsqueeze(3)
+        for_p = ((shares * logs).sum() - (gradient * log_mean).sum()) * math.log(2) / p
+        return (shares / x).masked_fill_(x < floor, 0), for_p, None
 
 
 class SeparateFCs(nn.Module):
