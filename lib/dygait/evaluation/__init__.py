@@ -15,7 +15,7 @@ from dygait.evaluation.protocols import (
     Submission,
     resolve_protocol,
 )
-from dygait.evaluation.ranking import ByView, rank1_by_view
+from dygait.evaluation.ranking import ByView
 from dygait.evaluation.report import to_csv, to_dict, to_json, to_text
 from dygait.evaluation.reranking import ReRank
 from dygait.evaluation.submission import write_submission
@@ -41,7 +41,6 @@ __all__ = [
     "evaluate_detailed",
     "name_problems",
     "pairwise_distance",
-    "rank1_by_view",
     "resolve_protocol",
     "to_csv",
     "to_dict",
