@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from dygait.evaluation import EvaluationResult, ProbeGroup, Protocol, ReRank, Selector
+from dygait.evaluation import EvaluationResult, Protocol, ReRank
 from dygait.evaluation.analysis import RANKS, Analysis, analyse
 from reference import metrics
 from reference.analysis import Comparisons
@@ -50,16 +50,16 @@ def distances(features: np.ndarray, types: list[str], re_rank: bool) -> np.ndarr
 @pytest.mark.parametrize("unmatched", ["left out", "counted as wrong"])
 @pytest.mark.parametrize(("exclusion", "one_view", "re_rank"), [*product(EXCLUSIONS, (False, True), (False, True))])
 def test_everything_counts_the_same_pairs(exclusion: str, one_view: bool, re_rank: bool, unmatched: str) -> None:
-    protocol = Protocol(
-        name="all",
-        words="",
-        gallery=Selector(types=GALLERY),
-        groups=tuple(ProbeGroup(name, Selector(types=types), unmatched=unmatched) for name, types in PROBES.items()),  # type: ignore[arg-type]
-        one_view_at_a_time=one_view,
-        exclusion=exclusion,  # type: ignore[arg-type]
-        measures=("rank-1", "rank-3", "mAP"),
-        view_until="-",
-    )
+    declared = {
+        "name": "all",
+        "gallery": {"types": [*GALLERY]},
+        "groups": {name: {"probes": {"types": [*kinds]}, "unmatched": unmatched} for name, kinds in PROBES.items()},
+        "one_view_at_a_time": one_view,
+        "exclusion": exclusion,
+        "measures": ["rank-1", "rank-3", "mAP"],
+        "view_until": "-",
+    }
+    protocol = Protocol.model_validate(declared)
     for seed in range(2):
         features, ids, types, views = rows(seed)
         found = analyse(features, ids, types, views, protocol, re_rank=HOW if re_rank else None)

@@ -29,7 +29,6 @@ from dygait.evaluation import (
     ReRank,
     Submission,
     check_against_data,
-    declared_protocol,
     evaluate_detailed,
     resolve_protocol,
     to_csv,
@@ -45,7 +44,7 @@ def _protocol(config: Config) -> Protocol | Submission:
     """Return the protocol that the configuration asks for."""
     data, evaluator = config.data_cfg, config.evaluator_cfg
     if evaluator.protocol is not None:
-        protocol = declared_protocol(evaluator.protocol, "evaluator_cfg.protocol")
+        protocol = evaluator.protocol
     else:
         name = resolve_protocol(
             evaluator.eval_func, data.test_dataset_name or data.dataset_name, evaluator.cross_view_gallery

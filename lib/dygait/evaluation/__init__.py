@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dygait.evaluation.declared import declared_protocol, name_problems
+from dygait.config.schema import ProbeGroup, Protocol, Selector
 from dygait.evaluation.distances import METRICS, distance_blocks, pairwise_distance
 from dygait.evaluation.evaluate import EvaluationResult, check_against_data, evaluate, evaluate_detailed
 from dygait.evaluation.openset import OpenSet
 from dygait.evaluation.protocols import (
     PROTOCOLS,
     SUBMISSIONS,
-    ProbeGroup,
-    Protocol,
-    Selector,
     Submission,
+    declared_protocol,
+    name_problems,
     resolve_protocol,
 )
 from dygait.evaluation.ranking import ByView

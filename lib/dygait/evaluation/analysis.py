@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dygait.config.schema import Protocol
 from dygait.evaluation.comparisons import Comparisons, Confusion
 from dygait.evaluation.distances import pairwise_distance
 from dygait.evaluation.evaluate import EvaluationResult, evaluate_detailed
-from dygait.evaluation.protocols import Protocol
 from dygait.evaluation.reranking import ReRank
 from dygait.evaluation.sequences import Sequences
 from dygait.evaluation.verification import Verification

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dygait.config.schema import Protocol
 from dygait.evaluation.distances import DEFAULT_MAX_BYTES, distance_blocks
-from dygait.evaluation.protocols import ProbeGroup, Protocol
 from dygait.evaluation.ranking import first_match_rank, mean_by_view, measure, within
 from dygait.evaluation.reranking import ReRank, reranked_blocks
 from dygait.evaluation.sequences import Sequences
@@ -164,7 +164,7 @@ def compare(
         for start in range(block.start, block.stop, step):
             rows = slice(start, min(start + step, block.stop))
             found.add(rows, distances[rows.start - block.start : rows.stop - block.start])
-    return {group.name: found.of(group, members[group.name]) for group in protocol.groups if group.name in members}
+    return {name: found.of(name, member) for name, member in members.items()}
 
 
 class _Pass:
@@ -262,15 +262,15 @@ class _Pass:
                 hit = self.sequences.ids[gallery] == subject
                 hardest.add(float(behind[number]), subject, _confusion(probe, gallery, near.cpu().numpy(), hit))
 
-    def of(self, group: ProbeGroup, member: np.ndarray) -> Comparisons:
+    def of(self, name: str, member: np.ndarray) -> Comparisons:
         """Return what was found of one group."""
-        rows, same, searches = member[self.probes], self.same[group.name], self.options.searches
+        rows, same, searches = member[self.probes], self.same[name], self.options.searches
         return Comparisons(
             probes=self.probes[rows],
             probe_views=self.sequences.views[self.probes[rows]],
             gallery=self.gallery,
             gallery_views=self.views,
-            unmatched=group.unmatched,
+            unmatched=self.protocol.groups[name].unmatched,
             compared=self.compared[rows],
             ranks=self.ranks[rows],
             values={name: values[rows] for name, values in self.values.items()},

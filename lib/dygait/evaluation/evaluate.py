@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dygait.config.schema import Protocol, Selector
 from dygait.errors import UserError
 from dygait.evaluation.comparisons import CHANCE, Comparisons, Options, compare, mean
-from dygait.evaluation.declared import declared_protocol
 from dygait.evaluation.distances import DEFAULT_MAX_BYTES, METRICS
 from dygait.evaluation.intervals import bootstrap, interval
 from dygait.evaluation.openset import OpenSet, identify
-from dygait.evaluation.protocols import PROTOCOLS, ProbeGroup, Protocol, Selector, sequence_keys
+from dygait.evaluation.protocols import as_protocol
 from dygait.evaluation.ranking import ByView, mean_by_view
 from dygait.evaluation.reranking import ReRank
 from dygait.evaluation.sequences import Sequences
@@ -159,7 +159,7 @@ def evaluate_detailed(
     sequences = Sequences.checked(features, ids, types, views)
     notes = _check_probe_list(sequences, chosen, probes)
     plan = _Plan.of(sequences, chosen, probes)
-    sequences = replace(sequences, views=chosen.view_names(sequences.views))
+    sequences = replace(sequences, views=_view_names(sequences.views, chosen))
     options = Options(
         metric=metric,
         device=torch.device(device) if device is not None else sequences.features.device,
@@ -170,24 +170,25 @@ def evaluate_detailed(
         confusions=CONFUSIONS if keep else 0,
     )
     found: dict[str, Comparisons] = {}
-    for selector, gallery in plan.positions.items():
-        # Groups that share a gallery may share probes as well: each probe is compared once.
-        members = {name: plan.members[name] for name, own in plan.galleries.items() if own == selector}
-        found |= compare(sequences, members, gallery, chosen, options)
+    for name, gallery in plan.galleries.items():
+        if name not in found:
+            # Groups that share a gallery may share probes as well: each probe is compared once.
+            members = {n: plan.members[n] for n, own in plan.galleries.items() if np.array_equal(own, gallery)}
+            found |= compare(sequences, members, gallery, chosen, options)
 
     summaries: dict[str, _Summary] = {}
-    for group in chosen.groups:
-        summary = _summarise(found[group.name], sequences.ids, group, chosen, intervals)
-        notes.extend(f"{group.name}: {note}" for note in summary.notes)
+    for name in chosen.groups:
+        summary = _summarise(found[name], sequences.ids, name, chosen, intervals)
+        notes.extend(f"{name}: {note}" for note in summary.notes)
         if summary.percentages:
-            summaries[group.name] = summary
+            summaries[name] = summary
     if not summaries:
         raise UserError(f"protocol {chosen.name}: {_NO_MATCH}")
     return EvaluationResult(
         protocol=chosen.name,
-        words=chosen.words if re_rank is None else f"{chosen.words}; {re_rank.words}",
+        words=chosen.description if re_rank is None else f"{chosen.description}; {re_rank.words}",
         metric=metric,
-        measures=chosen.measures,
+        measures=tuple(chosen.measures),
         percentages={name: summary.percentages for name, summary in summaries.items()},
         chance={name: summary.chance for name, summary in summaries.items()},
         counts={name: summary.counts for name, summary in summaries.items()},
@@ -198,17 +199,6 @@ def evaluate_detailed(
         open_set={name: identify(*found[name].searches()) for name in summaries if open_set},
         comparisons={name: found[name] for name in summaries if keep},
     )
-
-
-def as_protocol(protocol: str | Protocol | Mapping[str, Any]) -> Protocol:
-    """Return the protocol of a name, of a mapping as `evaluator_cfg.protocol` takes it, or itself.
-
-    Raises:
-        UserError: an unknown name, or a mapping in which something is wrong.
-    """
-    if isinstance(protocol, str):
-        return PROTOCOLS.get(protocol)
-    return declared_protocol(protocol) if isinstance(protocol, Mapping) else protocol
 
 
 def check_against_data(
@@ -241,45 +231,50 @@ class _Plan:
     """Which sequences are probes and which are the gallery, of each group."""
 
     members: dict[str, np.ndarray]  # group -> (N,) bool
-    galleries: dict[str, Selector]  # group -> its gallery
-    positions: dict[Selector, np.ndarray]  # gallery -> positions among the N sequences
+    galleries: dict[str, np.ndarray]  # group -> positions of its gallery among the N sequences
 
     @classmethod
     def of(cls, sequences: Sequences, protocol: Protocol, probes: Collection[str] | None) -> _Plan:
         """Choose the sequences; refuse where no number can come of it."""
-        members = {group.name: sequences.select(group.probes, probes) for group in protocol.groups}
-        galleries = {group.name: group.gallery or protocol.gallery for group in protocol.groups}
-        positions = {s: np.flatnonzero(sequences.select(s, probes)) for s in dict.fromkeys(galleries.values())}
+        groups = protocol.groups
+        members = {name: sequences.select(group.probes, probes) for name, group in groups.items()}
+        selectors = {name: group.gallery or protocol.gallery for name, group in groups.items()}
+        galleries = {name: np.flatnonzero(sequences.select(s, probes)) for name, s in selectors.items()}
         some = [name for name, chosen in members.items() if chosen.any()]
         for name in some or members:
-            if not len(positions[galleries[name]]):
-                whose = f" of {name}" if len(positions) > 1 else ""
+            if not len(galleries[name]):
+                whose = f" of {name}" if any(group.gallery for group in groups.values()) else ""
                 raise UserError(
-                    f"protocol {protocol.name}: the gallery{whose} is empty; it wants {galleries[name].words}, "
-                    f"{_has(sequences, galleries[name])}"
+                    f"protocol {protocol.name}: the gallery{whose} is empty; it wants {selectors[name].description}, "
+                    f"{_has(sequences, selectors[name])}"
                 )
         if not some:
-            wanted = "; ".join(g.probes.words for g in protocol.groups)
-            has = _has(sequences, *(g.probes for g in protocol.groups))
+            wanted = "; ".join(g.probes.description for g in groups.values())
+            has = _has(sequences, *(g.probes for g in groups.values()))
             raise UserError(f"protocol {protocol.name}: there are no probes; they want {wanted}, {has}")
-        views = protocol.view_names(sequences.views)
+        views = _view_names(sequences.views, protocol)
         if not any(
-            _can_match(sequences.ids, views, np.flatnonzero(members[name]), positions[gallery], protocol).any()
+            _can_match(sequences.ids, views, np.flatnonzero(members[name]), gallery, protocol).any()
             for name, gallery in galleries.items()
-            if len(positions[gallery])
+            if len(gallery)
         ):
-            used = np.any([*members.values(), *(np.isin(np.arange(len(views)), p) for p in positions.values())], axis=0)
-            only, *others = np.unique(views[used])
+            used = [*map(np.flatnonzero, members.values()), *galleries.values()]
+            only, *others = np.unique(views[np.concatenate(used)])
             if protocol.exclusion != "nothing" and not others:
                 raise UserError(
                     f"protocol {protocol.name}: the data has one view only ({only}), and with the "
                     f"{protocol.exclusion} excluded nothing is left"
                 )
             raise UserError(f"protocol {protocol.name}: {_NO_MATCH}")
-        return cls(members, galleries, positions)
+        return cls(members, galleries)
 
 
 _NO_MATCH = "no probe has a true match in the gallery, so nothing is left to report; are the ids the test set's?"
+
+
+def _view_names(views: np.ndarray, protocol: Protocol) -> np.ndarray:
+    """Return the names by which a protocol tells views apart: (N,)."""
+    return np.array([protocol.view_name(view) for view in views.tolist()], dtype=str)
 
 
 def _can_match(
@@ -312,17 +307,18 @@ class _Summary:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
-def _summarise(found: Comparisons, ids: np.ndarray, group: ProbeGroup, protocol: Protocol, resamples: int) -> _Summary:
+def _summarise(found: Comparisons, ids: np.ndarray, name: str, protocol: Protocol, resamples: int) -> _Summary:
+    group = protocol.groups[name]
     if not len(found.probes):
-        return _Summary([f"no probe sequences of {group.probes.words} in the data (group left out)"])
+        return _Summary([f"no probe sequences of {group.probes.description} in the data (group left out)"])
     headline = protocol.measures[0]
     percentages: dict[str, Any] = {}
     matrix = None
-    for name in protocol.measures:
-        percentages[name] = found.mean(name)
+    for measure in protocol.measures:
+        percentages[measure] = found.mean(measure)
         if protocol.one_view_at_a_time:
-            by_view = found.by_view(found.scores(name))
-            percentages["per view" if name == headline else f"{name} per view"] = by_view
+            by_view = found.by_view(found.scores(measure))
+            percentages["per view" if measure == headline else f"{measure} per view"] = by_view
     if np.isnan(percentages[headline]):
         return _Summary([f"no probe with a true match in the gallery, {protocol.exclusion} excluded (group left out)"])
 
@@ -368,18 +364,18 @@ def _check_probe_list(sequences: Sequences, protocol: Protocol, probes: Collecti
             f"protocol {protocol.name}: give PROBE_SET, the list of 'id-type-view' keys of the dataset's partition file"
         )
     wanted = set(probes)
-    missing = len(wanted) - len(wanted & set(sequence_keys(sequences.ids, sequences.types, sequences.views).tolist()))
+    missing = len(wanted - set(sequences.keys().tolist()))
     if missing == len(wanted):
         raise UserError(
             f"protocol {protocol.name}: none of the {len(wanted)} keys of PROBE_SET ({_some(wanted)}) is in the data, "
-            f"whose keys are like {sequences.ids[0]}-{sequences.types[0]}-{sequences.views[0]}"
+            f"whose keys are like {sequences.keys()[0]}"
         )
     return [f"{missing} of the {len(wanted)} keys of PROBE_SET are not in the data"] if missing else []
 
 
 def _has(sequences: Sequences, *selectors: Selector) -> str:
     """Say what the data has of that which selectors ask for."""
-    by = [key for key in ("types", "ids", "views") if any(getattr(s, key) != ("*",) for s in selectors)] or ["types"]
+    by = [key for key in ("types", "ids", "views") if any(getattr(s, key) != ["*"] for s in selectors)] or ["types"]
     return "the data has " + ", ".join(f"{key} {_some(getattr(sequences, key))}" for key in by)
 
 
