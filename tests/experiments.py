@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from dygait.config import load_config
 from dygait.engine import build
 from dygait.engine.checkpoint import load_weights
 from dygait.engine.extract import extract
-from dygait.evaluation.features import SavedFeatures, load_features
+from dygait.evaluation.features import Rows, SavedFeatures, assemble, clear, load_features
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TYPES = ("nm-01", "nm-05", "bg-01", "cl-01")
@@ -136,6 +136,22 @@ def make_experiment(folder: Path, **tree: Any) -> Experiment:
     config = folder / "tiny.yaml"
     config.write_text(yaml.safe_dump(tiny_settings(root, partition), sort_keys=False))
     return Experiment(config, root, folder / "output")
+
+
+def save_features(
+    folder: Path,
+    features: np.ndarray,
+    ids: Sequence[str],
+    types: Sequence[str],
+    views: Sequence[str],
+    lengths: Sequence[int],
+    origin: Mapping[str, Any] | None = None,
+    half: bool = False,
+    gei: np.ndarray | None = None,
+) -> Path:
+    """Write features as an extraction does, in one part."""
+    rows = Rows(np.arange(len(features)), np.asarray(lengths, np.int64), features, gei).stored(half)
+    return assemble(clear(folder), (ids, types, views), [rows], origin or {})
 
 
 def features_of(experiment: Experiment, *overrides: str, folder: Path | None = None, **more: Any) -> SavedFeatures:

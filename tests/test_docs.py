@@ -91,6 +91,11 @@ def test_relative_links_resolve(page):
     assert not broken
 
 
+def test_nothing_is_left_to_be_filled_in():
+    marks = {page: found for page in PAGES if (found := re.findall(r"@[A-Z_]{3,}@", text(page)))}
+    assert not marks
+
+
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (code,) = blocks("README.md", "python")

@@ -364,6 +364,7 @@ class TestProblems:
             ({"data_cfg": {"num_workers": -1}}, "data_cfg.num_workers", "greater than or equal to 0"),
             ({"optimizer_cfg": {"lr": 0}}, "optimizer_cfg.lr", "greater than 0"),
             ({"loss_cfg": []}, "loss_cfg", "at least 1 item"),
+            ({"loss_cfg": {"type": "BinaryCrossEntropyLoss"}}, "loss_cfg.0.type", "masks"),
             (
                 {"loss_cfg": [{"type": "TripletLoss", "loss_term_weight": -1}]},
                 "loss_cfg.0.loss_term_weight",

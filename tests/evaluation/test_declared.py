@@ -53,18 +53,18 @@ def test_every_key_reaches_the_protocol() -> None:
             "measures": ["mAP", "rank-3"],
         }
     )
-    assert protocol.words == "my words"
+    assert protocol.description == "my words"
     gallery = protocol.gallery
-    assert (gallery.types, gallery.ids, gallery.views, gallery.not_ids) == (("a",), ("b", "c*"), ("0?",), ("probe",))
+    assert (gallery.types, gallery.ids, gallery.views, gallery.not_ids) == (["a"], ["b", "c*"], ["0?"], ["probe"])
     assert gallery.listed is False
-    one, two = protocol.groups
-    assert (one.name, one.probes.listed, one.unmatched) == ("one", True, "counted as wrong")
+    assert [*protocol.groups] == ["one", "two"]
+    one, two = protocol.groups.values()
+    assert (one.probes.listed, one.unmatched) == (True, "counted as wrong")
     assert one.gallery is not None
-    assert one.gallery.types == ("g",)
-    assert (two.name, two.probes.types, two.gallery, two.unmatched) == ("two", ("*",), None, "left out")
-    assert (protocol.exclusion, protocol.view_until, protocol.measures) == (
-        "same id in the same view", "_", ("mAP", "rank-3"),
-    )  # fmt: skip
+    assert one.gallery.types == ["g"]
+    assert (two.probes.types, two.gallery, two.unmatched) == (["*"], None, "left out")
+    assert (protocol.exclusion, protocol.view_until) == ("same id in the same view", "_")
+    assert protocol.measures == ["mAP", "rank-3"]
     assert not protocol.one_view_at_a_time
     assert protocol.needs_probe_list
 
@@ -105,4 +105,4 @@ def test_all_mistakes_at_once() -> None:
 
 def test_built_in_protocols_are_told_in_words() -> None:
     for name in PROTOCOLS.names():
-        assert len(PROTOCOLS.get(name).words) > 30
+        assert len(PROTOCOLS.get(name).description) > 30

@@ -304,15 +304,14 @@ def test_a_protocol_is_a_declaration() -> None:
     """As SUSTech1K and CCPG need: patterns, a gallery per group, several measures by view, another exclusion."""
     mine = Protocol(
         name="mine",
-        words="my own",
-        gallery=Selector(types=("nm-*",), not_ids=("080",)),
-        groups=(
-            ProbeGroup("bag", Selector(types=("*g-0?",))),
-            ProbeGroup("coat", Selector(types=("cl-02",), views=("018",)), gallery=Selector(types=("cl-01",))),
-        ),
+        gallery=Selector(types=["nm-*"], not_ids=["080"]),
+        groups={
+            "bag": ProbeGroup(probes=Selector(types=["*g-0?"])),
+            "coat": ProbeGroup(probes=Selector(types=["cl-02"], views=["018"]), gallery=Selector(types=["cl-01"])),
+        },
         one_view_at_a_time=True,
         exclusion="identical view",
-        measures=("rank-1", "rank-2"),
+        measures=["rank-1", "rank-2"],
     )
     case = casia(missing=0.2)
     data = metrics.Data(*case.arguments, "euc")
@@ -329,7 +328,13 @@ def test_a_protocol_is_a_declaration() -> None:
             assert found.percentages[group][key] == pytest.approx(per_view)
     assert found.counts["coat"]["gallery"] == len(data.of_types(["cl-01"]))
 
-    whole = Protocol("whole", "", Selector(types=("nm-01",)), mine.groups[:1], False, "identical view", ("mINP",))
+    whole = Protocol(
+        name="whole",
+        gallery=Selector(types=["nm-01"]),
+        groups={"bag": mine.groups["bag"]},
+        exclusion="identical view",
+        measures=["mINP"],
+    )
     expected = metrics.whole_gallery(
         data,
         data.of_types(["bg-01", "bg-02"]),
@@ -518,18 +523,17 @@ def test_re_ranked_distances_are_what_is_scored() -> None:
 def test_a_protocol_is_tried_on_names_alone() -> None:
     case = casia()
     names = case.arguments[1:]
-    protocol = Protocol("p", "", Selector(types=("nm-*",)), (ProbeGroup("g", Selector(types=("cl-*",))),))
-    check_against_data(protocol, *names)
+
+    def check(gallery: dict[str, Any], probes: dict[str, Any], names: Any = names, exclusion: str = "nothing") -> None:
+        declared = {"name": "p", "gallery": gallery, "groups": {"g": {"probes": probes}}, "exclusion": exclusion}
+        check_against_data(Protocol.model_validate(declared), *names)
+
+    check({"types": "nm-*"}, {"types": "cl-*"})
     with pytest.raises(UserError, match=r"the gallery is empty; it wants view 1\*, the data has views 000, 018, 036"):
-        check_against_data(Protocol("p", "", Selector(views=("1*",)), protocol.groups), *names)
-    group = ProbeGroup("g", Selector(types=("x",), not_ids=("075",)))
+        check({"views": "1*"}, {"types": "cl-*"})
     with pytest.raises(UserError, match=r"there are no probes; they want type x and not id 075, the data has types bg"):
-        check_against_data(Protocol("p", "", Selector(), (group,)), *names)
-    other = (ProbeGroup("g", Selector(ids=("075",))),)
+        check({}, {"types": "x", "not_ids": "075"})
     with pytest.raises(UserError, match="no probe has a true match in the gallery"):
-        check_against_data(Protocol("p", "", Selector(not_ids=("075",)), other), *names)
-    one_view = casia(views=1).arguments[1:]
+        check({"not_ids": "075"}, {"ids": "075"})
     with pytest.raises(UserError, match=r"one view only \(000\).*same id in the same view excluded nothing is left"):
-        check_against_data(
-            Protocol("p", "", Selector(), protocol.groups, exclusion="same id in the same view"), *one_view
-        )
+        check({}, {"types": "cl-*"}, casia(views=1).arguments[1:], "same id in the same view")

@@ -20,9 +20,9 @@ from dygait.evaluation.features import (
     clear,
     load_features,
     remove_features,
-    save_features,
     tell_origin,
 )
+from experiments import save_features
 
 FEATURES = np.random.default_rng(0).normal(size=(6, 4, 3)).astype(np.float32)
 GEI = np.random.default_rng(1).random((6, 5, 2), np.float32)

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
 from dygait.errors import UserError
-from dygait.evaluation import PROTOCOLS, SUBMISSIONS, ProbeGroup, Protocol, Selector, resolve_protocol
+from dygait.evaluation import PROTOCOLS, SUBMISSIONS, Protocol, Selector, resolve_protocol
+from dygait.evaluation.sequences import Sequences
 
 
 @pytest.mark.parametrize(
@@ -70,38 +74,43 @@ def test_what_is_refused(eval_func: str | None, dataset_name: str, cross_view_ga
         resolve_protocol(eval_func, dataset_name, cross_view_gallery)
 
 
-def names(*columns: list[str]) -> list[np.ndarray]:
-    return [np.array(column) for column in columns]
+def chosen(columns: tuple[list[str], list[str], list[str]], probes: list[str] | None = None, **criteria: Any) -> str:
+    """Return what a selector chooses of ids, types and views: a mark for each sequence."""
+    names = [np.array(column) for column in columns]
+    found = Sequences(torch.empty(len(names[0]), 0, 0), *names).select(Selector.model_validate(criteria), probes)
+    return "".join("x" if one else "-" for one in found)
 
 
 def test_selector_criteria_all_hold() -> None:
-    ids, types, views = names(["A", "B", "A", "A"], ["nm-01", "nm-01", "cl-01", "nm-02"], ["0", "0", "0", "90"])
-    assert Selector().select(ids, types, views).tolist() == [True] * 4
-    assert Selector(types=("nm-*",), ids=("A",)).select(ids, types, views).tolist() == [True, False, False, True]
-    assert Selector(types=("*-01",), not_ids=("B",)).select(ids, types, views).tolist() == [True, False, True, False]
-    assert Selector(views=("90", "18")).select(ids, types, views).tolist() == [False, False, False, True]
-    assert Selector(types=("nm-0",)).select(ids, types, views).tolist() == [False] * 4  # a name, not a prefix
+    columns = (["A", "B", "A", "A"], ["nm-01", "nm-01", "cl-01", "nm-02"], ["0", "0", "0", "90"])
+    assert chosen(columns) == "xxxx"
+    assert chosen(columns, types="nm-*", ids="A") == "x--x"
+    assert chosen(columns, types="*-01", not_ids="B") == "x-x-"
+    assert chosen(columns, views=["90", "18"]) == "---x"
+    assert chosen(columns, types="nm-0") == "----"  # a name, not a prefix
+    assert chosen(columns, not_ids="*") == "----"
 
 
 def test_selector_by_probe_list() -> None:
-    ids, types, views = names(["A", "A"], ["c1", "c2"], ["s", "s"])
-    assert Selector(listed=True).select(ids, types, views, ["A-c2-s"]).tolist() == [False, True]
-    assert Selector(listed=False).select(ids, types, views, {"A-c2-s"}).tolist() == [True, False]
+    columns = (["A", "A"], ["c1", "c2"], ["s", "s"])
+    assert chosen(columns, ["A-c2-s"], listed=True) == "-x"
+    assert chosen(columns, ["A-c2-s"], listed=False) == "x-"
+
+
+def protocol(**keys: Any) -> Protocol:
+    return Protocol.model_validate({"name": "p", "gallery": {}, "groups": {"g": {"probes": {}}}, **keys})
 
 
 @pytest.mark.parametrize("measure", ["rank-0", "rank-x", "rank-", "map", "rank-1.5"])
 def test_protocol_refuses_unknown_measures(measure: str) -> None:
     with pytest.raises(ValueError, match="unknown measure"):
-        Protocol("p", "", Selector(), (ProbeGroup("g", Selector()),), measures=(measure,))
+        protocol(measures=[measure])
 
 
 def test_protocol_needs_groups_and_measures() -> None:
-    with pytest.raises(ValueError, match="no probe group"):
-        Protocol("p", "", Selector(), ())
-    with pytest.raises(ValueError, match="no measure"):
-        Protocol("p", "", Selector(), (ProbeGroup("g", Selector()),), measures=())
-    with pytest.raises(ValueError, match="two probe groups of one name"):
-        Protocol("p", "", Selector(), (ProbeGroup("g", Selector()),) * 2)
+    for key, nothing in (("groups", {}), ("measures", [])):
+        with pytest.raises(ValueError, match=f"{key}\n.* at least 1"):
+            protocol(**{key: nothing})
 
 
 def test_only_gait3d_needs_a_probe_list() -> None:
@@ -109,21 +118,20 @@ def test_only_gait3d_needs_a_probe_list() -> None:
 
 
 def test_patterns_say_what_is_needed() -> None:
-    ids, types, views = names(["A"] * 4, ["00-nm", "x00-nm-2", "01-bg", "04-cl"], ["0"] * 4)
-    assert Selector(types=("*00-nm*",)).select(ids, types, views).tolist() == [True, True, False, False]
-    assert Selector(types=("0[1-3]-*",)).select(ids, types, views).tolist() == [False, False, True, False]
-    assert Selector(types=("0[!0]-?l", "*bg")).select(ids, types, views).tolist() == [False, False, True, True]
+    columns = (["A"] * 4, ["00-nm", "x00-nm-2", "01-bg", "04-cl"], ["0"] * 4)
+    assert chosen(columns, types="*00-nm*") == "xx--"
+    assert chosen(columns, types="0[1-3]-*") == "--x-"
+    assert chosen(columns, types=["0[!0]-?l", "*bg"]) == "--xx"
 
 
 def test_a_name_up_to_a_mark() -> None:
-    _, _, views = names([], [], ["06_1", "06_2", "07", "_1"])
-    protocol = Protocol("p", "", Selector(), (ProbeGroup("g", Selector()),), view_until="_")
-    assert protocol.view_names(views).tolist() == ["06", "06", "07", ""]
-    assert Protocol("p", "", Selector(), protocol.groups).view_names(views).tolist() == views.tolist()
+    views = ["06_1", "06_2", "07", "_1"]
+    assert [protocol(view_until="_").view_name(view) for view in views] == ["06", "06", "07", ""]
+    assert [protocol().view_name(view) for view in views] == views
 
 
 def test_without_the_probes_that_cannot_match() -> None:
     left = PROTOCOLS.get("OUMVLP").without_unmatched().groups
-    assert [group.name for group in left] == ["probes with a match"]
-    wrong = Protocol("p", "", Selector(), (ProbeGroup("g", Selector(), unmatched="counted as wrong"),))
-    assert [(g.name, g.unmatched) for g in wrong.without_unmatched().groups] == [("g", "left out")]
+    assert [*left] == ["probes with a match"]
+    wrong = protocol(groups={"g": {"probes": {}, "unmatched": "counted as wrong"}})
+    assert [(name, g.unmatched) for name, g in wrong.without_unmatched().groups.items()] == [("g", "left out")]

@@ -30,9 +30,10 @@ from dygait.engine.report.command import write_report
 from dygait.engine.report.runs import open_run
 from dygait.engine.status import status, to_text
 from dygait.errors import UserError
-from dygait.evaluation.features import checksum_of_json, load_features, save_features
+from dygait.evaluation.features import checksum_of_json, load_features
 from dygait.preprocess.archives import Blob, members, read
 from dygait.preprocess.journal import Journal
+from experiments import save_features
 from fuzzing import altered, cases, damaged, in_time
 
 pytestmark = pytest.mark.usefixtures("bounded")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dygait.errors import UserError
-from dygait.losses import build_loss
+from dygait.losses import LOSSES, build_loss, loss_problems
 from reference import losses
 
 
@@ -58,3 +58,11 @@ def test_half_precision_is_computed_in_whole() -> None:
 def test_ids_are_no_masks() -> None:
     with pytest.raises(UserError, match=r"masks of the same shape, got \[2, 5, 3\] and \[2\]; .*CrossEntropyLoss"):
         build_loss({"type": "BinaryCrossEntropyLoss"})(torch.rand(2, 5, 3), torch.tensor([0, 1]))
+
+
+def test_a_configuration_cannot_name_it() -> None:
+    """Training has ids only; every other loss takes those."""
+    (problem,) = loss_problems({"type": "BinaryCrossEntropyLoss", "eps": 1e-9, "loss_term_weight": 0.5})
+    assert problem.path == ("type",)
+    assert "masks" in problem.message
+    assert [name for name in LOSSES.names() if loss_problems({"type": name})] == ["BinaryCrossEntropyLoss"]

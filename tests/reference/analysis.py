@@ -1,8 +1,8 @@
-"""What a report draws, one probe after the other: slow and obvious."""
+"""What an evaluation counts and a report draws, one comparison after the other: slow and obvious."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -13,12 +13,23 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(sum(np.sqrt(((a[:, p] - b[:, p]) ** 2).sum()) for p in range(parts)) / parts)
 
 
+def distances(features: np.ndarray) -> np.ndarray:
+    """(N, N)."""
+    numbers = features.astype(np.float64)
+    return np.array([[distance(a, b) for b in numbers] for a in numbers])
+
+
 class Comparisons:
-    """Every comparison of some probes with a gallery, searched one view at a time or at once."""
+    """Every comparison of some probes with a gallery, searched one view at a time or at once.
+
+    A comparison is a probe against the gallery of one view, or all of it, less what is excluded; it takes place where
+    anything is left. The identical view's, where pairs of one view are excluded, has no true match by construction: it
+    is in no mean, whatever becomes of other comparisons without one.
+    """
 
     def __init__(
         self,
-        features: np.ndarray,
+        apart: np.ndarray,
         ids: Sequence[str],
         types: Sequence[str],
         views: Sequence[str],
@@ -26,15 +37,18 @@ class Comparisons:
         gallery_types: Sequence[str],
         one_view: bool,
         excluded: str,
+        unmatched: str = "left out",
     ) -> None:
-        features = features.astype(np.float64)
-        self.ids, self.views = ids, views
+        self.ids, self.types, self.views = ids, types, views
         self.probes = [n for n in range(len(ids)) if types[n] in probe_types]
         gallery = [n for n in range(len(ids)) if types[n] in gallery_types]
         self.genuine: list[float] = []
         self.impostor: list[float] = []
         # (probe, gallery view) -> [(distance, position)] nearest first, ties in the gallery's order.
         self.ranked: dict[tuple[int, str], list[tuple[float, int]]] = {}
+        # (probe, gallery view) -> which of them are true matches; of the comparisons that are in the means.
+        self.matches: dict[tuple[int, str], list[bool]] = {}
+        self.wrong = unmatched == "counted as wrong"
         for probe in self.probes:
             for view in sorted({views[n] for n in gallery}) if one_view else [""]:
                 found = []
@@ -43,33 +57,45 @@ class Comparisons:
                         continue
                     same_view, same_id = views[other] == views[probe], ids[other] == ids[probe]
                     if (excluded == "identical view" and same_view) or (
-                        excluded == "same id" and same_view and same_id
+                        excluded == "same id in the same view" and same_view and same_id
                     ):
                         continue
-                    found.append((distance(features[probe], features[other]), other))
+                    found.append((float(apart[probe, other]), other))
                     (self.genuine if same_id else self.impostor).append(found[-1][0])
+                found.sort(key=lambda pair: pair[0])
                 if found:
-                    self.ranked[probe, view] = sorted(found, key=lambda pair: pair[0])
+                    self.ranked[probe, view] = found
+                if excluded == "nothing" or view != views[probe]:
+                    self.matches[probe, view] = [ids[other] == ids[probe] for _, other in found]
+        self.one_view = one_view
 
     def rank(self, probe: int, view: str) -> int | None:
         """Return the rank of the nearest true match; None without one."""
-        found = self.ranked[probe, view]
+        found = self.ranked.get((probe, view), [])
         hits = [place for place, (_, other) in enumerate(found, 1) if self.ids[other] == self.ids[probe]]
         return hits[0] if hits else None
 
-    def cmc(self, k: int) -> float:
-        """Return the percentage within rank k: over probes, then gallery views, then probe views."""
+    def mean(self, measure: Callable[[list[bool]], float | None]) -> float:
+        """Return the percentage: over probes, then gallery views, then probe views; or over probes alone."""
         means = []
-        for probe_view in sorted({self.views[n] for n in self.probes}):
+        for probe_view in sorted({self.views[n] for n in self.probes}) if self.one_view else [None]:
             cells = []
-            for view in sorted({v for _, v in self.ranked}):
-                keys = [key for key in self.ranked if key[1] == view and self.views[key[0]] == probe_view]
-                ranks = [r for key in keys if (r := self.rank(*key)) is not None]
-                if ranks:
-                    cells.append(sum(r <= k for r in ranks) / len(ranks))
+            for view in sorted({v for _, v in self.matches}):
+                scores = [
+                    measure(matches)
+                    for (probe, v), matches in self.matches.items()
+                    if v == view and probe_view in (None, self.views[probe])
+                ]
+                counted = [0.0 if s is None else s for s in scores if s is not None or self.wrong]
+                if counted:
+                    cells.append(sum(counted) / len(counted))
             if cells:
                 means.append(sum(cells) / len(cells))
         return 100 * sum(means) / len(means)
+
+    def cmc(self, k: int) -> float:
+        """Return the percentage within rank k."""
+        return self.mean(lambda matches: float(any(matches[:k])) if any(matches) else None)
 
     def error(self, probe: int) -> float | None:
         """Return the share of a probe's comparisons in which somebody else is nearest."""

@@ -24,9 +24,9 @@ from dygait.engine.bad_batch import diagnose
 from dygait.engine.checkpoint import read_checkpoint, save_checkpoint
 from dygait.engine.status import status
 from dygait.errors import UserError
-from dygait.evaluation.features import load_features, save_features
+from dygait.evaluation.features import load_features
 from dygait.evaluation.shards import Shards
-from experiments import tiny_settings
+from experiments import save_features, tiny_settings
 
 WALK = np.zeros((2, 4, 3), np.uint8)
 

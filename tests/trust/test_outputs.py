@@ -31,11 +31,10 @@ from dygait.engine.report.page import page
 from dygait.engine.report.tables import latex, to_csv
 from dygait.engine.run import write_atomically
 from dygait.errors import LocalError, UserError
-from dygait.evaluation.features import save_features
 from dygait.evaluation.report import cell
 from dygait.modeling import build_model
 from dygait.untrusted import printable
-from experiments import make_experiment, tiny_settings
+from experiments import make_experiment, save_features, tiny_settings
 from report_runs import make_run
 
 SECRET = "correct horse battery staple"

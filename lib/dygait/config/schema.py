@@ -366,7 +366,7 @@ def _patterns(value: Any) -> Any:
 Patterns = Annotated[list[str], BeforeValidator(_patterns)]
 
 
-class SelectorCfg(Section):
+class Selector(Section, frozen=True):
     """Chooses sequences by shell patterns; every criterion must hold, and one pattern of a list."""
 
     types: Patterns = Field(["*"], min_length=1, description="Patterns for the type: `nm-01`, `nm-*`, `*-0[12]`.")
@@ -377,19 +377,30 @@ class SelectorCfg(Section):
         None, description="true: what is in the partition's PROBE_SET; false: what is not. Absent: both."
     )
 
+    @property
+    def description(self) -> str:
+        """What is chosen, in words."""
+        criteria = {"type": self.types, "id": self.ids, "view": self.views}
+        parts = [f"{name} {', '.join(patterns)}" for name, patterns in criteria.items() if patterns != ["*"]]
+        if self.not_ids:
+            parts.append(f"not id {', '.join(self.not_ids)}")
+        if self.listed is not None:
+            parts.append(f"what is {'' if self.listed else 'not '}in PROBE_SET")
+        return " and ".join(parts) or "every sequence"
 
-class GroupCfg(Section):
+
+class ProbeGroup(Section, frozen=True):
     """Probes that are reported together."""
 
-    probes: SelectorCfg = Field(description="Which sequences, as `gallery`.")
-    gallery: SelectorCfg | None = Field(None, description="A gallery of its own. Absent: the protocol's.")
+    probes: Selector = Field(description="Which sequences, as `gallery`.")
+    gallery: Selector | None = Field(None, description="A gallery of its own. Absent: the protocol's.")
     unmatched: Literal["left out", "counted as wrong"] = Field(
         "left out", description="What becomes of a probe without any true match in the gallery."
     )
 
 
-class ProtocolCfg(Section):
-    """A protocol of one's own."""
+class Protocol(Section, frozen=True):
+    """How features become numbers: the gallery, groups of probes, what is not compared, and what is reported."""
 
     name: str = Field(
         pattern=r"^[\w.+-]([\w.+ /-]*[\w.+-])?$",
@@ -398,8 +409,8 @@ class ProtocolCfg(Section):
     words: str | None = Field(
         None, min_length=1, description="The protocol in a sentence. Absent: derived from the declaration."
     )
-    gallery: SelectorCfg = Field(description="Which sequences are searched.")
-    groups: dict[str, GroupCfg] = Field(min_length=1, description="Probe groups by name, in the order of the report.")
+    gallery: Selector = Field(description="Which sequences are searched.")
+    groups: dict[str, ProbeGroup] = Field(min_length=1, description="Probe groups by name, in the order of the report.")
     one_view_at_a_time: bool = Field(
         False,
         description="Search each view's gallery alone, and report the mean over probe views of the mean over gallery "
@@ -419,13 +430,51 @@ class ProtocolCfg(Section):
     )
 
     @model_validator(mode="after")
-    def _known_measures(self) -> ProtocolCfg:
+    def _known_measures(self) -> Protocol:
         for place, name in enumerate(self.measures):
             if not re.fullmatch(r"rank-[1-9]\d*|mAP|mINP", name):
                 raise ValueError(f"measures: unknown measure {name!r}: rank-<k>, mAP or mINP")
             if name in self.measures[:place]:
                 raise ValueError(f"measures: {name!r} is there twice")
         return self
+
+    @property
+    def description(self) -> str:
+        """The protocol in a sentence, so that whoever reads a result knows what was compared."""
+        if self.words is not None:
+            return self.words
+        probes = []
+        for name, group in self.groups.items():
+            own = "" if group.gallery is None else f" in the gallery {group.gallery.description}"
+            wrong = "" if group.unmatched == "left out" else " (without a match counted as wrong)"
+            probes.append(f"{name} {group.probes.description}{own}{wrong}")
+        parts = [f"gallery {self.gallery.description}", f"probes {' / '.join(probes)}"]
+        parts.append("one view at a time" if self.one_view_at_a_time else "whole gallery")
+        if self.exclusion != "nothing":
+            parts.append(f"{self.exclusion} excluded")
+        if self.view_until is not None:
+            parts.append(f"views told apart up to {self.view_until!r}")
+        return "; ".join(parts)
+
+    @property
+    def needs_probe_list(self) -> bool:
+        """Whether the partition's PROBE_SET decides what is a probe."""
+        selectors = [self.gallery, *(g.probes for g in self.groups.values())]
+        selectors += [g.gallery for g in self.groups.values() if g.gallery is not None]
+        return any(s.listed is not None for s in selectors)
+
+    def view_name(self, view: str) -> str:
+        """Return the name by which the protocol tells a view apart; selectors see the whole name."""
+        return view if self.view_until is None else view.partition(self.view_until)[0]
+
+    def without_unmatched(self) -> Protocol:
+        """Return the protocol without the groups that count probes without a match (`remove_no_gallery`).
+
+        Where no other group is left, they leave such probes out instead.
+        """
+        kept = {name: group for name, group in self.groups.items() if group.unmatched == "left out"}
+        left_out = {name: group.model_copy(update={"unmatched": "left out"}) for name, group in self.groups.items()}
+        return self.model_copy(update={"groups": kept or left_out})
 
 
 _ReRankKeys = TypedDict(
@@ -467,7 +516,7 @@ class EvaluatorCfg(Section):
     )
     metric: Literal["euc", "cos"] = Field("euc", description="Distance: mean over parts, Euclidean or cosine.")
     cross_view_gallery: bool = Field(False, description="CASIA-B, OUMVLP: the gallery holds all views at once.")
-    protocol: ProtocolCfg | None = Field(
+    protocol: Protocol | None = Field(
         None, description="A protocol of one's own, in place of `eval_func`; see `evaluator_cfg.protocol`."
     )
     intervals: int = Field(

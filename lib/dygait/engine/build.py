@@ -40,7 +40,7 @@ from dygait.engine.monitor import log, progress
 from dygait.engine.parameter_groups import parameter_groups, rates_of_groups
 from dygait.errors import UserError
 from dygait.evaluation import name_problems, resolve_protocol
-from dygait.losses import LOSSES
+from dygait.losses import loss_problems
 from dygait.modeling import MODELS, complete_model_cfg
 from dygait.registry import Problem, suggest
 
@@ -142,7 +142,7 @@ def component_problems(merged: Mapping[str, Any], phase: str) -> list[Problem]:
         add(("model_cfg",), MODELS.problems(model_cfg))
     for place, term in enumerate(merged["loss_cfg"] if isinstance(merged.get("loss_cfg"), list) else []):
         if isinstance(term, Mapping) and "type" in term:
-            add(("loss_cfg", str(place)), LOSSES.problems(term, skip=("loss_term_weight", "log_prefix")))
+            add(("loss_cfg", str(place)), loss_problems(term))
     if "optimizer_cfg" in sections:
         add(("optimizer_cfg",), _optimizer_problems(sections["optimizer_cfg"]))
     if "scheduler_cfg" in sections:

@@ -27,14 +27,14 @@ from dygait.config.schema import (
     Config,
     DataCfg,
     EvaluatorCfg,
-    GroupCfg,
     LossCfg,
     ModelCfg,
     OptimizerCfg,
     ParamGroupCfg,
-    ProtocolCfg,
+    ProbeGroup,
+    Protocol,
     SchedulerCfg,
-    SelectorCfg,
+    Selector,
     TestSamplerCfg,
     TrainerCfg,
     TrainSamplerCfg,
@@ -125,9 +125,9 @@ def document() -> str:
         _section("trainer_cfg.sampler", TrainSamplerCfg, trainer["sampler"]),
         _section("evaluator_cfg", EvaluatorCfg, evaluator),
         _section("evaluator_cfg.sampler", TestSamplerCfg, evaluator["sampler"]),
-        _section("evaluator_cfg.protocol", ProtocolCfg, {}, "How to write one: [evaluation.md](evaluation.md)."),
-        _section("evaluator_cfg.protocol.groups", GroupCfg, {}, "A name for each of them."),
-        _section("evaluator_cfg.protocol.gallery, probes", SelectorCfg, {}, "One pattern may stand without a list."),
+        _section("evaluator_cfg.protocol", Protocol, {}, "How to write one: [evaluation.md](evaluation.md)."),
+        _section("evaluator_cfg.protocol.groups", ProbeGroup, {}, "A name for each of them."),
+        _section("evaluator_cfg.protocol.gallery, probes", Selector, {}, "One pattern may stand without a list."),
         _samplers(),
         _protocols(),
         _section("trainer_cfg.transform, evaluator_cfg.transform", TransformCfg, trainer["transform"]),
@@ -199,7 +199,7 @@ def _protocols() -> str:
     rows = []
     for name in PROTOCOLS.names():
         protocol = PROTOCOLS.get(name)
-        rows.append((f"`{name}`", protocol.words, ", ".join(protocol.measures), _functions(name)))
+        rows.append((f"`{name}`", protocol.description, ", ".join(protocol.measures), _functions(name)))
     for name, submission in SUBMISSIONS.items():
         ids = "id" if submission.ranks == 1 else f"{submission.ranks} ids"
         rows.append((f"`{name}`", submission.words, f"a CSV of the nearest {ids}, and its zip", _functions(name)))

@@ -29,7 +29,6 @@ from dygait.evaluation import (
     ReRank,
     Submission,
     check_against_data,
-    declared_protocol,
     evaluate_detailed,
     resolve_protocol,
     to_csv,
@@ -45,7 +44,7 @@ def _protocol(config: Config) -> Protocol | Submission:
     """Return the protocol that the configuration asks for."""
     data, evaluator = config.data_cfg, config.evaluator_cfg
     if evaluator.protocol is not None:
-        protocol = declared_protocol(evaluator.protocol, "evaluator_cfg.protocol")
+        protocol = evaluator.protocol
     else:
         name = resolve_protocol(
             evaluator.eval_func, data.test_dataset_name or data.dataset_name, evaluator.cross_view_gallery
@@ -148,11 +147,13 @@ def _score(
         "open_set": evaluator.open_set,
         "re_rank": _re_rank(config, None),
     }
-    result = evaluate_detailed(features.features, *columns, protocol, metric, data.partition.probe, **further)
+    probes = data.partition.probe
+    # What a report draws is of the same comparisons.
+    result = evaluate_detailed(features.features, *columns, protocol, metric, probes, keep=evaluator.report, **further)
     baselines = {}
     if features.gei is not None:
         baselines["GEI nearest neighbour"] = evaluate_detailed(
-            features.gei.reshape(len(features.gei), -1, 1), *columns, protocol, "euc", data.partition.probe, **further
+            features.gei.reshape(len(features.gei), -1, 1), *columns, protocol, "euc", probes, **further
         )
     model = config.model_cfg.model
     for line in to_text(result, baselines, model).splitlines():
@@ -169,7 +170,7 @@ def _score(
     if evaluator.report:
         gei = next(iter(baselines.values()), None)
         try:
-            report = report_test(folder, features, protocol, result, gei, data.partition.probe, data.store, device)
+            report = report_test(folder, features, protocol, result, gei, probes, data.store, device)
             log.info("wrote the report %s", report)
         except UserError as error:  # the result is there; the other processes go on
             log.info("notice: no report: %s", error)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dygait.evaluation.declared import declared_protocol, name_problems
+from dygait.config.schema import ProbeGroup, Protocol, Selector
 from dygait.evaluation.distances import METRICS, distance_blocks, pairwise_distance
 from dygait.evaluation.evaluate import EvaluationResult, check_against_data, evaluate, evaluate_detailed
 from dygait.evaluation.openset import OpenSet
 from dygait.evaluation.protocols import (
     PROTOCOLS,
     SUBMISSIONS,
-    ProbeGroup,
-    Protocol,
-    Selector,
     Submission,
+    declared_protocol,
+    name_problems,
     resolve_protocol,
 )
-from dygait.evaluation.ranking import ByView, rank1_by_view
+from dygait.evaluation.ranking import ByView
 from dygait.evaluation.report import to_csv, to_dict, to_json, to_text
 from dygait.evaluation.reranking import ReRank
 from dygait.evaluation.submission import write_submission
@@ -41,7 +40,6 @@ __all__ = [
     "evaluate_detailed",
     "name_problems",
     "pairwise_distance",
-    "rank1_by_view",
     "resolve_protocol",
     "to_csv",
     "to_dict",

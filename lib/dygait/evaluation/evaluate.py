@@ -7,29 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dygait.config.schema import Protocol, Selector
 from dygait.errors import UserError
-from dygait.evaluation.declared import declared_protocol
-from dygait.evaluation.distances import DEFAULT_MAX_BYTES, METRICS, distance_blocks
+from dygait.evaluation.comparisons import CHANCE, Comparisons, Options, compare, mean
+from dygait.evaluation.distances import DEFAULT_MAX_BYTES, METRICS
 from dygait.evaluation.intervals import bootstrap, interval
 from dygait.evaluation.openset import OpenSet, identify
-from dygait.evaluation.protocols import PROTOCOLS, ProbeGroup, Protocol, Selector, sequence_keys
-from dygait.evaluation.ranking import ByView, chance, mean_by_view, measure_all
-from dygait.evaluation.reranking import ReRank, reranked_blocks
+from dygait.evaluation.protocols import as_protocol
+from dygait.evaluation.ranking import ByView, mean_by_view
+from dygait.evaluation.reranking import ReRank
 from dygait.evaluation.sequences import Sequences
-from dygait.evaluation.verification import PairDistances, Verification
+from dygait.evaluation.verification import Verification
 
 Percentages = dict[str, dict[str, Any]]
-_CHANCE = "chance"
-_MATCH, _OTHER, _CORRECT = "nearest match", "nearest other", "correct"
-_MASK = 2**24
-"""Entries of a mask of probes by gallery."""
+CONFUSIONS = 4
+"""That are kept of a group, where comparisons are kept."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,7 @@ class EvaluationResult:
             empty where not asked for, and a group of one subject is left out.
         verification: group -> what its genuine and impostor pairs tell; empty where not asked for.
         open_set: group -> what its searches tell of a gallery that may lack the subject; empty where not asked for.
+        comparisons: group -> all that the above is made of, for `analyse`; empty where not asked for.
     """
 
     protocol: str
@@ -67,6 +66,7 @@ class EvaluationResult:
     intervals: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
     verification: dict[str, Verification] = field(default_factory=dict)
     open_set: dict[str, OpenSet] = field(default_factory=dict)
+    comparisons: dict[str, Comparisons] = field(default_factory=dict, repr=False, compare=False)
 
     def scalars(self) -> dict[str, float]:
         """Return the group means by a flat name, ``NM/rank-1``: what TensorBoard shows."""
@@ -74,7 +74,7 @@ class EvaluationResult:
 
     def within_view(self, group: str) -> float:
         """Return the mean of a group's headline within the identical view, in percent; NaN where there is none."""
-        return _mean(np.diag(self.matrices[group].values))
+        return mean(np.diag(self.matrices[group].values))
 
 
 def evaluate(
@@ -123,6 +123,7 @@ def evaluate_detailed(
     verification: bool = False,
     open_set: bool = False,
     re_rank: ReRank | None = None,
+    keep: bool = False,
 ) -> EvaluationResult:
     """Return the percentages of a protocol with their counts, chance levels, view matrices and notes.
 
@@ -147,6 +148,7 @@ def evaluate_detailed(
         open_set: whether searches are looked at as in an open set; a probe's search of the gallery, or of each view's,
             is one.
         re_rank: re-rank the distances, all that follows being of re-ranked ones; None takes them as they are.
+        keep: whether the comparisons themselves are kept, pairs and searches included, for `analyse`.
 
     Raises:
         UserError: as `evaluate`.
@@ -157,59 +159,46 @@ def evaluate_detailed(
     sequences = Sequences.checked(features, ids, types, views)
     notes = _check_probe_list(sequences, chosen, probes)
     plan = _Plan.of(sequences, chosen, probes)
-    sequences = replace(sequences, views=chosen.view_names(sequences.views))
-    work = _Work(
+    sequences = replace(sequences, views=_view_names(sequences.views, chosen))
+    options = Options(
         metric=metric,
         device=torch.device(device) if device is not None else sequences.features.device,
         max_bytes=max_bytes,
-        pairs=verification,
-        searches=open_set,
         re_rank=re_rank,
+        pairs=verification or keep,
+        searches=open_set or keep,
+        confusions=CONFUSIONS if keep else 0,
     )
-    scores: dict[Selector, _Scores] = {}
-    for selector, gallery in plan.positions.items():
-        # Groups that share a gallery may share probes as well: each probe is compared once.
-        members = {name: plan.members[name] for name, own in plan.galleries.items() if own == selector}
-        scores[selector] = _score(sequences, members, gallery, chosen, work)
+    found: dict[str, Comparisons] = {}
+    for name, gallery in plan.galleries.items():
+        if name not in found:
+            # Groups that share a gallery may share probes as well: each probe is compared once.
+            members = {n: plan.members[n] for n, own in plan.galleries.items() if np.array_equal(own, gallery)}
+            found |= compare(sequences, members, gallery, chosen, options)
 
     summaries: dict[str, _Summary] = {}
-    for group in chosen.groups:
-        of_group = scores[plan.galleries[group.name]].of(plan.members[group.name])
-        summary = _summarise(of_group, sequences.ids, group, chosen, intervals)
-        notes.extend(f"{group.name}: {note}" for note in summary.notes)
+    for name in chosen.groups:
+        summary = _summarise(found[name], sequences.ids, name, chosen, intervals)
+        notes.extend(f"{name}: {note}" for note in summary.notes)
         if summary.percentages:
-            summaries[group.name] = summary
+            summaries[name] = summary
     if not summaries:
         raise UserError(f"protocol {chosen.name}: {_NO_MATCH}")
     return EvaluationResult(
         protocol=chosen.name,
-        words=chosen.words if re_rank is None else f"{chosen.words}; {re_rank.words}",
+        words=chosen.description if re_rank is None else f"{chosen.description}; {re_rank.words}",
         metric=metric,
-        measures=chosen.measures,
+        measures=tuple(chosen.measures),
         percentages={name: summary.percentages for name, summary in summaries.items()},
         chance={name: summary.chance for name, summary in summaries.items()},
         counts={name: summary.counts for name, summary in summaries.items()},
         matrices={name: summary.matrix for name, summary in summaries.items() if summary.matrix is not None},
         notes=tuple(notes),
         intervals={name: summary.intervals for name, summary in summaries.items() if summary.intervals},
-        verification={
-            name: pairs.verification()
-            for name in summaries
-            if (pairs := scores[plan.galleries[name]].pairs.get(name)) is not None
-        },
-        open_set={name: summary.open_set for name, summary in summaries.items() if summary.open_set is not None},
+        verification={n: pairs.verification() for n in summaries if verification and (pairs := found[n].pairs)},
+        open_set={name: identify(*found[name].searches()) for name in summaries if open_set},
+        comparisons={name: found[name] for name in summaries if keep},
     )
-
-
-def as_protocol(protocol: str | Protocol | Mapping[str, Any]) -> Protocol:
-    """Return the protocol of a name, of a mapping as `evaluator_cfg.protocol` takes it, or itself.
-
-    Raises:
-        UserError: an unknown name, or a mapping in which something is wrong.
-    """
-    if isinstance(protocol, str):
-        return PROTOCOLS.get(protocol)
-    return declared_protocol(protocol) if isinstance(protocol, Mapping) else protocol
 
 
 def check_against_data(
@@ -242,45 +231,50 @@ class _Plan:
     """Which sequences are probes and which are the gallery, of each group."""
 
     members: dict[str, np.ndarray]  # group -> (N,) bool
-    galleries: dict[str, Selector]  # group -> its gallery
-    positions: dict[Selector, np.ndarray]  # gallery -> positions among the N sequences
+    galleries: dict[str, np.ndarray]  # group -> positions of its gallery among the N sequences
 
     @classmethod
     def of(cls, sequences: Sequences, protocol: Protocol, probes: Collection[str] | None) -> _Plan:
         """Choose the sequences; refuse where no number can come of it."""
-        members = {group.name: sequences.select(group.probes, probes) for group in protocol.groups}
-        galleries = {group.name: group.gallery or protocol.gallery for group in protocol.groups}
-        positions = {s: np.flatnonzero(sequences.select(s, probes)) for s in dict.fromkeys(galleries.values())}
+        groups = protocol.groups
+        members = {name: sequences.select(group.probes, probes) for name, group in groups.items()}
+        selectors = {name: group.gallery or protocol.gallery for name, group in groups.items()}
+        galleries = {name: np.flatnonzero(sequences.select(s, probes)) for name, s in selectors.items()}
         some = [name for name, chosen in members.items() if chosen.any()]
         for name in some or members:
-            if not len(positions[galleries[name]]):
-                whose = f" of {name}" if len(positions) > 1 else ""
+            if not len(galleries[name]):
+                whose = f" of {name}" if any(group.gallery for group in groups.values()) else ""
                 raise UserError(
-                    f"protocol {protocol.name}: the gallery{whose} is empty; it wants {galleries[name].words}, "
-                    f"{_has(sequences, galleries[name])}"
+                    f"protocol {protocol.name}: the gallery{whose} is empty; it wants {selectors[name].description}, "
+                    f"{_has(sequences, selectors[name])}"
                 )
         if not some:
-            wanted = "; ".join(g.probes.words for g in protocol.groups)
-            has = _has(sequences, *(g.probes for g in protocol.groups))
+            wanted = "; ".join(g.probes.description for g in groups.values())
+            has = _has(sequences, *(g.probes for g in groups.values()))
             raise UserError(f"protocol {protocol.name}: there are no probes; they want {wanted}, {has}")
-        views = protocol.view_names(sequences.views)
+        views = _view_names(sequences.views, protocol)
         if not any(
-            _can_match(sequences.ids, views, np.flatnonzero(members[name]), positions[gallery], protocol).any()
+            _can_match(sequences.ids, views, np.flatnonzero(members[name]), gallery, protocol).any()
             for name, gallery in galleries.items()
-            if len(positions[gallery])
+            if len(gallery)
         ):
-            used = np.any([*members.values(), *(np.isin(np.arange(len(views)), p) for p in positions.values())], axis=0)
-            only, *others = np.unique(views[used])
+            used = [*map(np.flatnonzero, members.values()), *galleries.values()]
+            only, *others = np.unique(views[np.concatenate(used)])
             if protocol.exclusion != "nothing" and not others:
                 raise UserError(
                     f"protocol {protocol.name}: the data has one view only ({only}), and with the "
                     f"{protocol.exclusion} excluded nothing is left"
                 )
             raise UserError(f"protocol {protocol.name}: {_NO_MATCH}")
-        return cls(members, galleries, positions)
+        return cls(members, galleries)
 
 
 _NO_MATCH = "no probe has a true match in the gallery, so nothing is left to report; are the ids the test set's?"
+
+
+def _view_names(views: np.ndarray, protocol: Protocol) -> np.ndarray:
+    """Return the names by which a protocol tells views apart: (N,)."""
+    return np.array([protocol.view_name(view) for view in views.tolist()], dtype=str)
 
 
 def _can_match(
@@ -302,122 +296,6 @@ def _can_match(
 
 
 @dataclass(frozen=True)
-class _Work:
-    """How scores are computed, and what besides measures."""
-
-    metric: str
-    device: torch.device
-    max_bytes: int
-    pairs: bool
-    searches: bool
-    re_rank: ReRank | None
-
-
-@dataclass(frozen=True)
-class _Scores:
-    """Scores of probes, in percent.
-
-    `values` is name -> (M, columns), NaN where the probe has no true match in that column's gallery. A column is the
-    gallery of one view, or the whole gallery. `nearest` has, of the same shape, the distances of the nearest true match
-    and of the nearest other subject, and whether the nearest of all is a true match; it is empty where not asked for.
-    """
-
-    probes: np.ndarray  # (M,) positions among the N sequences
-    probe_views: np.ndarray  # (M,) names
-    gallery_views: tuple[str, ...]  # names of the columns; none for the whole gallery
-    gallery_size: int
-    values: dict[str, np.ndarray]
-    nearest: dict[str, np.ndarray]
-    pairs: dict[str, PairDistances]  # group -> its pairs
-
-    def of(self, member: np.ndarray) -> _Scores:
-        """Return the scores of those probes that are members, (N,) bool."""
-        rows = member[self.probes]
-        values, nearest = ({name: column[rows] for name, column in d.items()} for d in (self.values, self.nearest))
-        return replace(
-            self, probes=self.probes[rows], probe_views=self.probe_views[rows], values=values, nearest=nearest
-        )
-
-
-def _score(
-    sequences: Sequences, members: dict[str, np.ndarray], gallery: np.ndarray, protocol: Protocol, work: _Work
-) -> _Scores:
-    probes = np.flatnonzero(np.any([*members.values()], axis=0))
-    columns = [slice(0, len(gallery))]
-    views: tuple[str, ...] = ()
-    if protocol.one_view_at_a_time:
-        # Sorted by view, in its own order within a view: the gallery of a view is a slice of all distances.
-        gallery = gallery[np.argsort(sequences.views[gallery], kind="stable")]
-        names, starts = np.unique(sequences.views[gallery], return_index=True)
-        views = tuple(names.tolist())
-        columns = [slice(a, b) for a, b in pairwise([*starts.tolist(), len(gallery)])]
-    rows_of_probes, rows_of_gallery = torch.from_numpy(probes), torch.from_numpy(gallery)
-    id_codes, view_codes = (_codes(names).to(work.device) for names in (sequences.ids, sequences.views))
-    gallery_ids, gallery_views = id_codes[rows_of_gallery], view_codes[rows_of_gallery]
-    shape = (len(probes), len(columns))
-    values = {name: np.full(shape, np.nan) for name in (*protocol.measures, _CHANCE)}
-    nearest = {name: np.full(shape, np.nan) for name in (_MATCH, _OTHER, _CORRECT)} if work.searches else {}
-    # Groups of the same probes have the same pairs.
-    same = {name: next(n for n in members if np.array_equal(members[n], members[name])) for name in members}
-    pairs = {name: PairDistances() for name in set(same.values())} if work.pairs else {}
-    member = {name: torch.from_numpy(members[name][probes]).to(work.device) for name in pairs}
-    for block, distances in _distances(sequences.features, rows_of_probes, rows_of_gallery, work):
-        # Few probes at a time: their masks, too, stay small beside the distances.
-        step = max(1, _MASK // len(gallery))
-        for start in range(block.start, block.stop, step):
-            rows = slice(start, min(start + step, block.stop))
-            chosen = rows_of_probes[rows]
-            distance = distances[rows.start - block.start : rows.stop - block.start]
-            match = id_codes[chosen, None] == gallery_ids
-            same_view = None
-            if protocol.exclusion != "nothing" and (work.pairs or not protocol.one_view_at_a_time):
-                same_view = view_codes[chosen, None] == gallery_views
-                if protocol.exclusion == "same id in the same view":
-                    same_view &= match
-            # One view at a time, whole columns are excluded, and not before the summary.
-            excluded = None if protocol.one_view_at_a_time else same_view
-            for number, column in enumerate(columns):
-                without = None if excluded is None else excluded[:, column]
-                found = measure_all(protocol.measures, distance[:, column], match[:, column], without)
-                found[_CHANCE] = chance(match[:, column], without)
-                for name, score in found.items():
-                    values[name][rows, number] = 100 * score.cpu().numpy()
-                if work.searches:
-                    for name, number_of_row in _nearest(distance[:, column], match[:, column], without).items():
-                        nearest[name][rows, number] = number_of_row.cpu().numpy()
-            for name, waiting in pairs.items():
-                _add_pairs(waiting, member[name][rows], distance, match, same_view)
-    named = {name: pairs[same[name]] for name in members} if work.pairs else {}
-    return _Scores(probes, sequences.views[probes], views, len(gallery), values, nearest, named)
-
-
-def _distances(features: Tensor, probes: Tensor, gallery: Tensor, work: _Work) -> Iterable[tuple[slice, Tensor]]:
-    if work.re_rank is not None:
-        return reranked_blocks(features, probes, gallery, work.re_rank, work.metric, work.max_bytes, work.device)
-    return distance_blocks(features, features, work.metric, work.max_bytes, work.device, probes, gallery)
-
-
-def _nearest(distance: Tensor, match: Tensor, excluded: Tensor | None) -> dict[str, Tensor]:
-    """Return what open-set identification asks of each probe, each (m,)."""
-    considered = distance if excluded is None else distance.masked_fill(excluded, torch.inf)
-    of_match, of_other = considered.masked_fill(~match, torch.inf), considered.masked_fill(match, torch.inf)
-    first_match, first_other = of_match.argmin(1, keepdim=True), of_other.argmin(1, keepdim=True)
-    nearest_match, nearest_other = of_match.gather(1, first_match)[:, 0], of_other.gather(1, first_other)[:, 0]
-    earlier = (nearest_match == nearest_other) & (first_match < first_other)[:, 0] & nearest_match.isfinite()
-    return {_MATCH: nearest_match, _OTHER: nearest_other, _CORRECT: (nearest_match < nearest_other) | earlier}
-
-
-def _add_pairs(pairs: PairDistances, member: Tensor, distance: Tensor, match: Tensor, excluded: Tensor | None) -> None:
-    if not member.all():
-        distance, match = distance[member], match[member]
-        excluded = None if excluded is None else excluded[member]
-    genuine, impostor = match, ~match
-    if excluded is not None:
-        genuine, impostor = match & ~excluded, impostor & ~excluded
-    pairs.add(distance[genuine].cpu().numpy(), distance[impostor].cpu().numpy())
-
-
-@dataclass(frozen=True)
 class _Summary:
     """What is reported of a group; without percentages where nothing is left."""
 
@@ -427,87 +305,54 @@ class _Summary:
     counts: dict[str, int] = field(default_factory=dict)
     matrix: ByView | None = None
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
-    open_set: OpenSet | None = None
 
 
-def _summarise(scores: _Scores, ids: np.ndarray, group: ProbeGroup, protocol: Protocol, resamples: int) -> _Summary:
-    if not len(scores.probes):
-        return _Summary([f"no probe sequences of {group.probes.words} in the data (group left out)"])
-    unmatched = np.isnan(scores.values[_CHANCE])
-    considered = np.ones_like(unmatched)
-    if protocol.one_view_at_a_time and protocol.exclusion != "nothing":
-        considered = scores.probe_views[:, None] != np.array(scores.gallery_views)
-    if group.unmatched == "counted as wrong":
-        scores = replace(scores, values={name: np.nan_to_num(v, nan=0.0) for name, v in scores.values.items()})
-
+def _summarise(found: Comparisons, ids: np.ndarray, name: str, protocol: Protocol, resamples: int) -> _Summary:
+    group = protocol.groups[name]
+    if not len(found.probes):
+        return _Summary([f"no probe sequences of {group.probes.description} in the data (group left out)"])
     headline = protocol.measures[0]
     percentages: dict[str, Any] = {}
     matrix = None
-    if protocol.one_view_at_a_time:
-        matrix = mean_by_view(scores.values[headline], scores.probe_views, scores.gallery_views)
-        by_view = {name: _across_views(values, considered, scores) for name, values in scores.values.items()}
-        means = {name: _mean(views.values()) for name, views in by_view.items()}
-        for name in protocol.measures:
-            percentages[name] = means[name]
-            percentages["per view" if name == headline else f"{name} per view"] = by_view[name]
-    else:
-        means = {name: _mean(values) for name, values in scores.values.items()}
-        percentages = {name: means[name] for name in protocol.measures}
-    if np.isnan(means[headline]):
+    for measure in protocol.measures:
+        percentages[measure] = found.mean(measure)
+        if protocol.one_view_at_a_time:
+            by_view = found.by_view(found.scores(measure))
+            percentages["per view" if measure == headline else f"{measure} per view"] = by_view
+    if np.isnan(percentages[headline]):
         return _Summary([f"no probe with a true match in the gallery, {protocol.exclusion} excluded (group left out)"])
 
-    alone = (unmatched | ~considered).all(1)
-    counts = {"probes": len(alone), "gallery": scores.gallery_size, "probes without a match": int(alone.sum())}
+    unmatched = np.isnan(found.ranks)
+    alone = (unmatched | ~found.compared).all(1)
+    counts = {"probes": len(alone), "gallery": len(found.gallery), "probes without a match": int(alone.sum())}
     notes = []
     if alone.any():
         notes.append(f"{alone.sum()} of {len(alone)} probes have no true match in the gallery ({group.unmatched})")
     if protocol.one_view_at_a_time:
-        left_out = unmatched & considered
-        counts |= {"comparisons": int(considered.sum()), "comparisons without a match": int(left_out.sum())}
+        matrix = mean_by_view(found.scores(headline), found.probe_views, found.gallery_views)
+        left_out = unmatched & found.compared
+        counts |= {"comparisons": int(found.compared.sum()), "comparisons without a match": int(left_out.sum())}
         if left_out.any():
             notes.append(
-                f"{left_out.sum()} of {considered.sum()} comparisons of a probe with the gallery of one view "
+                f"{left_out.sum()} of {found.compared.sum()} comparisons of a probe with the gallery of one view "
                 f"have no true match ({group.unmatched})"
             )
-    intervals = _intervals(scores, considered, ids[scores.probes], protocol, resamples) if resamples else {}
-    open_set = None
-    if scores.nearest:
-        # A search whose gallery is excluded whole does not take place.
-        match, other, correct = (scores.nearest[name][considered] for name in (_MATCH, _OTHER, _CORRECT))
-        open_set = identify(match, other, correct == 1)
-    return _Summary(notes, percentages, means[_CHANCE], counts, matrix, intervals, open_set)
+    intervals = _intervals(found, ids[found.probes], protocol, resamples) if resamples else {}
+    return _Summary(notes, percentages, found.mean(CHANCE), counts, matrix, intervals)
 
 
 def _intervals(
-    scores: _Scores, considered: np.ndarray, subjects: np.ndarray, protocol: Protocol, resamples: int
+    found: Comparisons, subjects: np.ndarray, protocol: Protocol, resamples: int
 ) -> dict[str, tuple[float, float]]:
     if len(np.unique(subjects)) < 2:
         return {}
-    rows = scores.probe_views if protocol.one_view_at_a_time else None
-    found = {}
+    rows = found.probe_views if protocol.one_view_at_a_time else None
+    limits = {}
     for name in protocol.measures:
-        samples = bootstrap(np.where(considered, scores.values[name], np.nan), subjects, resamples, rows)
-        if (limits := interval(samples)) is not None:
-            found[name] = limits
-    return found
-
-
-def _across_views(values: np.ndarray, considered: np.ndarray, scores: _Scores) -> dict[str, float]:
-    """Return probe view -> mean over the gallery views; a view where nothing is left is left out."""
-    cells = mean_by_view(np.where(considered, values, np.nan), scores.probe_views, scores.gallery_views)
-    means = {view: _mean(row) for view, row in zip(cells.views, cells.values, strict=True)}
-    return {view: mean for view, mean in means.items() if not np.isnan(mean)}
-
-
-def _codes(names: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.unique(names, return_inverse=True)[1].reshape(-1))
-
-
-def _mean(values: Iterable[float] | np.ndarray) -> float:
-    """Mean of what is not NaN; NaN where nothing is left."""
-    array = np.array([*values] if not isinstance(values, np.ndarray) else values, dtype=np.float64)
-    array = array[~np.isnan(array)]
-    return float(array.mean()) if array.size else float("nan")
+        samples = bootstrap(np.where(found.compared, found.scores(name), np.nan), subjects, resamples, rows)
+        if (ends := interval(samples)) is not None:
+            limits[name] = ends
+    return limits
 
 
 def _check_probe_list(sequences: Sequences, protocol: Protocol, probes: Collection[str] | None) -> list[str]:
@@ -519,18 +364,18 @@ def _check_probe_list(sequences: Sequences, protocol: Protocol, probes: Collecti
             f"protocol {protocol.name}: give PROBE_SET, the list of 'id-type-view' keys of the dataset's partition file"
         )
     wanted = set(probes)
-    missing = len(wanted) - len(wanted & set(sequence_keys(sequences.ids, sequences.types, sequences.views).tolist()))
+    missing = len(wanted - set(sequences.keys().tolist()))
     if missing == len(wanted):
         raise UserError(
             f"protocol {protocol.name}: none of the {len(wanted)} keys of PROBE_SET ({_some(wanted)}) is in the data, "
-            f"whose keys are like {sequences.ids[0]}-{sequences.types[0]}-{sequences.views[0]}"
+            f"whose keys are like {sequences.keys()[0]}"
         )
     return [f"{missing} of the {len(wanted)} keys of PROBE_SET are not in the data"] if missing else []
 
 
 def _has(sequences: Sequences, *selectors: Selector) -> str:
     """Say what the data has of that which selectors ask for."""
-    by = [key for key in ("types", "ids", "views") if any(getattr(s, key) != ("*",) for s in selectors)] or ["types"]
+    by = [key for key in ("types", "ids", "views") if any(getattr(s, key) != ["*"] for s in selectors)] or ["types"]
     return "the data has " + ", ".join(f"{key} {_some(getattr(sequences, key))}" for key in by)
 
 

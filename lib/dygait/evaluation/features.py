@@ -98,45 +98,6 @@ class Rows(NamedTuple):
         return self._replace(features=self.features.astype(wanted, copy=False), gei=gei)
 
 
-def save_features(
-    folder: str | Path,
-    features: np.ndarray,
-    ids: Sequence[str],
-    types: Sequence[str],
-    views: Sequence[str],
-    lengths: Sequence[int],
-    origin: Mapping[str, Any] | None = None,
-    half: bool = False,
-    gei: np.ndarray | None = None,
-) -> Path:
-    """Write features to a folder, which is made; features that are there already are replaced.
-
-    Args:
-        folder: where to.
-        features: (N, C, P) floating-point numbers.
-        ids: N names.
-        types: N names.
-        views: N names.
-        lengths: N numbers of frames.
-        origin: plain values, kept as they are.
-        half: store float16: half the room, about three digits of each number.
-        gei: (N, H, W), gait energy images.
-
-    Returns:
-        The folder.
-
-    Raises:
-        UserError: there is no room, the folder holds something else, or a number does not fit float16.
-    """
-    folder = clear(folder)
-    rows = Rows(np.arange(len(features)), np.asarray(lengths, np.int64), features, gei)
-    try:
-        stored = rows.stored(half)
-    except UserError as error:
-        raise UserError(f"{folder}: {error}") from None
-    return assemble(folder, (ids, types, views), [stored], origin or {})
-
-
 def clear(folder: str | Path) -> Path:
     """Make a folder for features, without those that it has; what is unfinished stays.
 

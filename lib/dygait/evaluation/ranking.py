@@ -18,13 +18,6 @@ from torch import Tensor
 Labels = Sequence[str] | np.ndarray
 
 
-def equal_labels(probe: Labels, gallery: Labels) -> Tensor:
-    """Return the (M, G) bool matrix that is true where a probe's label is the gallery sequence's."""
-    inverse = np.unique(np.concatenate([np.asarray(probe), np.asarray(gallery)]), return_inverse=True)[1]
-    codes = torch.from_numpy(inverse.reshape(-1))
-    return codes[: len(probe), None] == codes[None, len(probe) :]
-
-
 def first_match_rank(distance: Tensor, match: Tensor, excluded: Tensor | None = None) -> Tensor:
     """Return the rank of each probe's nearest true match.
 
@@ -45,23 +38,9 @@ def last_match_rank(distance: Tensor, match: Tensor, excluded: Tensor | None = N
     return _by_rows(_last, distance, match, excluded)
 
 
-def rank_k(distance: Tensor, match: Tensor, k: int, excluded: Tensor | None = None) -> Tensor:
-    """Return for each probe 1 if a true match is among the k nearest, else 0: (M,) float64, NaN without a match."""
-    return _within(first_match_rank(distance, match, excluded), k)
-
-
-def cmc(distance: Tensor, match: Tensor, max_rank: int, excluded: Tensor | None = None) -> Tensor:
-    """Return the cumulative match characteristic: the share of probes with a match among the k nearest, for every k.
-
-    Probes without any true match are left out; with none left, the result is NaN.
-
-    Returns:
-        (max_rank,) float64 in 0..1, for k = 1..max_rank.
-    """
-    ranks = first_match_rank(distance, match, excluded)
-    ranks = ranks[~ranks.isnan()]
-    k = torch.arange(1, max_rank + 1, device=ranks.device)
-    return (ranks[:, None] <= k).double().mean(0)
+def within(ranks: Tensor, k: int) -> Tensor:
+    """Return for each rank of a nearest true match 1 if it is at most k, else 0: float64, NaN without a match."""
+    return torch.where(ranks.isnan(), torch.nan, (ranks <= k).double())
 
 
 def average_precision(distance: Tensor, match: Tensor, excluded: Tensor | None = None) -> Tensor:
@@ -96,25 +75,14 @@ def chance(match: Tensor, excluded: Tensor | None = None) -> Tensor:
 
 
 def measure(name: str, distance: Tensor, match: Tensor, excluded: Tensor | None = None) -> Tensor:
-    """Return a measure by its name: ``rank-<k>``, ``mAP`` or ``mINP``, per probe: (M,) float64, NaN without a match."""
-    return measure_all((name,), distance, match, excluded)[name]
-
-
-def measure_all(
-    names: Sequence[str], distance: Tensor, match: Tensor, excluded: Tensor | None = None
-) -> dict[str, Tensor]:
-    """Return several measures by their names, each as `measure` does; every rank-k takes the same look."""
-    found: dict[str, Tensor] = {}
-    first = None
-    for name in names:
-        if name == "mAP":
-            found[name] = average_precision(distance, match, excluded)
-        elif name == "mINP":
-            found[name] = inverse_negative_penalty(distance, match, excluded)
-        else:
-            first = first_match_rank(distance, match, excluded) if first is None else first
-            found[name] = _within(first, int(name.removeprefix("rank-")))
-    return found
+    """Return what ``rank-<k>``, ``mAP``, ``mINP`` or ``chance`` names: (M,) float64, NaN without a match."""
+    if name == "chance":
+        return chance(match, excluded)
+    if name == "mAP":
+        return average_precision(distance, match, excluded)
+    if name == "mINP":
+        return inverse_negative_penalty(distance, match, excluded)
+    return within(first_match_rank(distance, match, excluded), int(name.removeprefix("rank-")))
 
 
 class ByView(NamedTuple):
@@ -154,30 +122,6 @@ def mean_by_view(scores: np.ndarray, probe_views: Labels, gallery_views: Sequenc
     values[:, columns] = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
     counted[:, columns] = counts
     return ByView(tuple(views.tolist()), values, counted)
-
-
-def rank1_by_view(
-    distance: Tensor, probe_ids: Labels, probe_views: Labels, gallery_ids: Labels, gallery_views: Labels
-) -> ByView:
-    """Return rank-1 in percent for every pair of probe view and gallery view, the same view included.
-
-    In each cell the gallery is that of one view alone, and probes without a true match in it are left out.
-
-    Args:
-        distance: (M, G).
-        probe_ids: M names.
-        probe_views: M names.
-        gallery_ids: G names.
-        gallery_views: G names.
-    """
-    gallery_views = np.asarray(gallery_views, dtype=str)
-    match = equal_labels(probe_ids, gallery_ids).to(distance.device)
-    names = np.unique(gallery_views)
-    scores = np.full((distance.shape[0], len(names)), np.nan)
-    for column, name in enumerate(names):
-        chosen = torch.from_numpy(np.flatnonzero(gallery_views == name)).to(distance.device)
-        scores[:, column] = 100 * rank_k(distance[:, chosen], match[:, chosen], 1).cpu().numpy()
-    return mean_by_view(scores, probe_views, names.tolist())
 
 
 _BLOCK = {"cpu": 2**22}
@@ -236,10 +180,6 @@ def _average_precision(distance: Tensor, match: Tensor) -> Tensor:
     # The n-th nearest match has n matches up to its rank; where there is none, n / infinity adds nothing.
     precision = torch.arange(1, most + 1, device=rows.device) / ranks.sort(1).values
     return precision.sum(1) / counts
-
-
-def _within(ranks: Tensor, k: int) -> Tensor:
-    return torch.where(ranks.isnan(), torch.nan, (ranks <= k).double())
 
 
 def _rank_of(distance: Tensor, index: Tensor) -> Tensor:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from fnmatch import translate
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dygait.config.schema import Selector
 from dygait.errors import UserError
-from dygait.evaluation.protocols import Selector
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,31 @@ class Sequences:
             )
         return cls(features, *names)
 
+    def keys(self) -> np.ndarray:
+        """Return the ``id-type-view`` keys, as Gait3D's PROBE_SET writes them: (N,) names."""
+        return np.array(["-".join(key) for key in zip(self.ids, self.types, self.views, strict=True)], dtype=str)
+
     def select(self, selector: Selector, probes: Collection[str] | None = None) -> np.ndarray:
-        """Return which sequences a selector chooses: (N,) bool."""
-        return selector.select(self.ids, self.types, self.views, probes)
+        """Return which sequences a selector chooses: (N,) bool.
+
+        Args:
+            selector: the criteria, all of which must hold.
+            probes: the PROBE_SET; needed where the selector asks for it.
+        """
+        criteria = ((self.types, selector.types), (self.ids, selector.ids), (self.views, selector.views))
+        chosen = ~_matches(self.ids, selector.not_ids)
+        for names, patterns in criteria:
+            chosen &= _matches(names, patterns)
+        if selector.listed is not None:
+            assert probes is not None
+            chosen &= np.isin(self.keys(), np.array(sorted(set(probes)), dtype=str)) == selector.listed
+        return chosen
+
+
+def _matches(names: np.ndarray, patterns: Sequence[str]) -> np.ndarray:
+    """Return which names match one of some shell patterns: (N,) bool."""
+    if not patterns or "*" in patterns:
+        return np.full(len(names), bool(patterns))
+    expression = re.compile("|".join(translate(p) for p in patterns))
+    unique, inverse = np.unique(names, return_inverse=True)
+    return np.array([expression.match(name) is not None for name in unique], dtype=bool)[inverse.reshape(-1)]

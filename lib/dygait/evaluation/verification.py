@@ -137,6 +137,17 @@ class PairDistances:
         curve = _roc(values[kept[0]], values[kept[1]], counts[0, kept[0]], counts[1, kept[1]])
         return _verification(curve, genuine, impostor, fars)
 
+    def histogram(self, bins: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the edges of bins from the smallest to the largest distance, and the pairs in each.
+
+        Returns:
+            (bins + 1,) edges, and (2, bins) numbers of genuine and of impostor pairs.
+        """
+        self._sort_in()
+        low, high = self._values[[0, -1]].tolist()
+        edges = np.linspace(low, high if high > low else low + 1, bins + 1)
+        return edges, np.stack([np.histogram(self._values, edges, weights=counts)[0] for counts in self._counts])
+
     def _sort_in(self) -> None:
         if not self._size:
             return

@@ -2,7 +2,7 @@
 
 from dygait.losses import binary_cross_entropy, cross_entropy, supervised_contrastive, triplet
 from dygait.losses.aggregator import LossAggregator
-from dygait.losses.base import LOSSES, Loss, build_loss
+from dygait.losses.base import LOSSES, Loss, build_loss, loss_problems
 
 __all__ = [
     "LOSSES",
@@ -11,6 +11,7 @@ __all__ = [
     "binary_cross_entropy",
     "build_loss",
     "cross_entropy",
+    "loss_problems",
     "supervised_contrastive",
     "triplet",
 ]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dygait.errors import UserError
-from dygait.registry import Registry
+from dygait.registry import Problem, Registry
 
 LOSSES: Registry[type[Loss]] = Registry("loss")
 
@@ -21,17 +21,33 @@ class Loss(nn.Module):
 
     Attributes:
         reads: which field of `GaitOutput` it reads.
+        compares_with: what it takes for labels: the ids of the sequences, or masks of their pixels.
         needs_whole_batch: it compares sequences with each other: under several processes it must see those of all.
         prefix: the first part of its names in log and TensorBoard, unless the config gives one.
     """
 
     reads: ClassVar[Literal["embeddings", "logits"]]
+    compares_with: ClassVar[Literal["ids", "masks"]] = "ids"
     needs_whole_batch: ClassVar[bool]
     prefix: ClassVar[str]
 
     def forward(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
         """Return the loss, a scalar tensor, and statistics, scalar tensors without gradient."""
         raise NotImplementedError  # pragma: no cover - every loss has its own
+
+
+_OF_THE_SUM = ("loss_term_weight", "log_prefix")
+"""Keys of a term that belong to the sum of losses, not to the loss."""
+
+
+def loss_problems(term: Mapping[str, Any]) -> list[Problem]:
+    """Check one term of a configuration's `loss_cfg`: its name, its keywords, and whether training can feed it."""
+    found = LOSSES.problems(term, skip=_OF_THE_SUM)
+    name = term.get("type")
+    if isinstance(name, str) and name in LOSSES and LOSSES.get(name).compares_with == "masks":
+        message = f"{name} compares with masks, and training gives ids of sequences; use CrossEntropyLoss"
+        found.append(Problem(("type",), message))
+    return found
 
 
 def build_loss(loss_cfg: Mapping[str, Any]) -> Loss:
@@ -49,4 +65,4 @@ def build_loss(loss_cfg: Mapping[str, Any]) -> Loss:
     """
     if not isinstance(loss_cfg, Mapping):
         raise UserError("loss_cfg must be a mapping with the key `type`")
-    return LOSSES.build({k: v for k, v in loss_cfg.items() if k not in ("loss_term_weight", "log_prefix")})
+    return LOSSES.build({k: v for k, v in loss_cfg.items() if k not in _OF_THE_SUM})

@@ -10,9 +10,10 @@ from dygait.losses.base import LOSSES, Loss, Statistics
 
 @LOSSES.register("BinaryCrossEntropyLoss")
 class BinaryCrossEntropyLoss(Loss):
-    """Minus the log of the probability that a map of probabilities gives to each pixel's mask, averaged over pixels.
+    """Binary cross entropy of maps against masks: for `dygait.build_loss` only, since no model here makes maps.
 
-    For networks that segment, such as GaitEdge's (Liang et al., *GaitEdge: Beyond Plain End-to-end Gait Recognition for
+    Minus the log of the probability that a map of probabilities gives to each pixel's mask, averaged over pixels. For
+    networks that segment, such as GaitEdge's (Liang et al., *GaitEdge: Beyond Plain End-to-end Gait Recognition for
     Better Practicality*, ECCV 2022): the maps are what it reads as `logits`, the masks stand in the place of labels.
 
     Args:
@@ -20,6 +21,7 @@ class BinaryCrossEntropyLoss(Loss):
     """
 
     reads = "logits"
+    compares_with = "masks"
     needs_whole_batch = False
     prefix = "bce"
 

@@ -33,7 +33,7 @@ def report_test(
         folder: the run's.
         features: what was tested.
         protocol: how.
-        result: the evaluation.
+        result: the evaluation, its comparisons kept.
         baseline: that of the gait energy images, where there is one.
         probes: the PROBE_SET, where there is one.
         store: the data, for frames of the sequences that are confused.

@@ -16,14 +16,13 @@ from dygait.engine.report.provenance import provenance
 from dygait.engine.report.runs import FRAMES, Run
 from dygait.engine.report.style import style
 from dygait.engine.report.tables import comparable, differences, headline, interval, view_rows
-from dygait.evaluation.analysis import Confusion, GroupAnalysis, Share, tar_at
+from dygait.evaluation.analysis import GroupAnalysis, Share, tar_at
+from dygait.evaluation.comparisons import Confusion
 from dygait.evaluation.ranking import ByView
 
 _SHOWN_VIEWS = 40
 _SHOWN_TYPES = 30
 _CUT = 44
-_VISIBLE = 0.05
-"""Percentages that differ by less are shown alike."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _FARS = np.geomspace(1e-5, 1, 160)
 
@@ -173,7 +172,7 @@ def _headline(run: Run) -> Html:
         rates += [100 * result.open_set[group].dir_at_fpir[fpir] for fpir in fpirs]
         shown = [_percent(value) for value in (*(values[m] for m in result.measures), *rates)]
         rows.append([group, *shown, f"{counts['probes']:,}", f"{counts['gallery']:,}"])
-    notes = [*result.notes, *_sampling(run)]
+    notes = [*result.notes]
     return tag(
         "section",
         tag("h2", "Result"),
@@ -209,36 +208,6 @@ def _shown_fpirs(run: Run) -> list[float]:
     """Return the false positive identification rates that the searches of every group resolve."""
     found = [searches.dir_at_fpir for searches in run.analysis.result.open_set.values()]
     return [fpir for fpir in (found[0] if found else {}) if all(not math.isnan(rates[fpir]) for rates in found)]
-
-
-def _sampling(run: Run) -> list[str]:
-    """Return what of the page is drawn from a sample, and what is not of the same distances as the percentages."""
-    said = []
-    for name, group in run.analysis.groups.items():
-        if group.used < group.probes:
-            said.append(
-                f"{name}: match characteristic, histogram, confusions and errors are of {group.used:,} of "
-                f"{group.probes:,} probes, drawn at random (seed {run.analysis.seed}); the percentages are of all"
-            )
-        elif abs(group.cmc[0] - _rank1(run, name)) > _VISIBLE:
-            said.append(
-                f"{name}: match characteristic, confusions and errors are of the distances before re-ranking, the "
-                "percentages of those after it"
-            )
-        if group.pairs is not None and group.pairs.drawn != group.pairs.available:
-            drawn, available = (
-                ", ".join(f"{c:,} {k}" for k, c in n.items()) for n in (group.pairs.drawn, group.pairs.available)
-            )
-            said.append(
-                f"{name}: the histogram is of {drawn} pairs, drawn at random from {available} "
-                f"(seed {run.analysis.seed})"
-            )
-    return said
-
-
-def _rank1(run: Run, group: str) -> float:
-    """Return rank-1 of a group, in percent; where it is not reported, that of the match characteristic."""
-    return float(run.analysis.result.percentages[group].get("rank-1", run.analysis.groups[group].cmc[0]))
 
 
 def _views(run: Run) -> Html | None:
@@ -408,7 +377,7 @@ def _distances(run: Run, key: str) -> Html | None:
     for number, (name, group) in enumerate(run.analysis.groups.items()):
         if group.pairs is None:
             continue
-        pairs = group.pairs
+        pairs, rates = group.pairs, group.pairs.verification
         middles = (pairs.edges[1:] + pairs.edges[:-1]) / 2
         series = [
             Series("genuine", middles, 100 * pairs.genuine, 0, area=True),
@@ -418,13 +387,13 @@ def _distances(run: Run, key: str) -> Html | None:
         figures.append(
             _figure(
                 name,
-                f"{pairs.drawn['genuine']:,} genuine and {pairs.drawn['impostor']:,} impostor pairs; equal "
-                f"error rate {100 * pairs.verification.eer:.2f} % at distance {pairs.threshold:.3g}.",
+                f"{rates.genuine:,} genuine and {rates.impostor:,} impostor pairs; equal "
+                f"error rate {100 * rates.eer:.2f} % at distance {pairs.threshold:.3g}.",
                 charts.legend(["genuine: one subject", "impostor: two subjects"]),
                 charts.line_chart(
                     f"{key}-distances{number}",
                     f"Distances of genuine and impostor pairs, {name}",
-                    f"Equal error rate {100 * pairs.verification.eer:.2f} % at distance {pairs.threshold:.3g}",
+                    f"Equal error rate {100 * rates.eer:.2f} % at distance {pairs.threshold:.3g}",
                     series,
                     charts.linear_axis("distance", float(pairs.edges[0]), float(pairs.edges[-1])),
                     charts.linear_axis("share of pairs, %", 0, highest),
@@ -443,7 +412,7 @@ def _confusions(run: Run) -> Html:
         return tag(
             "section",
             tag("h2", "Hardest confusions"),
-            tag("p", "Rank-1 was right in every comparison that was looked at."),
+            tag("p", "Rank-1 was right in every comparison."),
         )
     parts: list[Html] = []
     if run.frames_missing:

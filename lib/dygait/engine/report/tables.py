@@ -14,7 +14,8 @@ import numpy as np
 from dygait.engine.report.runs import Run
 from dygait.evaluation import EvaluationResult, to_dict
 from dygait.evaluation import to_csv as result_to_csv
-from dygait.evaluation.analysis import Confusion, GroupAnalysis, Share
+from dygait.evaluation.analysis import GroupAnalysis, Share
+from dygait.evaluation.comparisons import Confusion
 from dygait.evaluation.report import cell
 
 Row = tuple[str, str, list[float], float, float]
@@ -223,15 +224,12 @@ def _group(run: Run, group: GroupAnalysis) -> dict[str, Any]:
     pairs = group.pairs
     return {
         "probes": group.probes,
-        "used": group.used,
         "cmc": [_number(value) for value in group.cmc.tolist()],
         "verification": None
         if pairs is None
         else {
             "genuine": pairs.verification.genuine,
             "impostor": pairs.verification.impostor,
-            "available": pairs.available,
-            "drawn": pairs.drawn,
             "auc": pairs.verification.auc,
             "eer": pairs.verification.eer,
             "threshold": pairs.threshold,
