@@ -322,7 +322,7 @@ class TrainerCfg(Section):
         20,
         ge=1,
         description="A step whose gradient is not finite is left out; after so many in a row the run ends, and the "
-        "batch is saved for `dygait debug-batch`.",
+        "batch is saved for `dygait debug-batch`. A smaller number makes the host read the decisions more often.",
     )
     spike_factor: float | None = Field(
         None,

@@ -452,12 +452,33 @@ def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
     fused = section.solver in _FUSED and not chosen and all(p.device.type in ("cpu", "cuda") for p in parameters)
     if not fused:  # PyTorch takes the foreach form by itself where it is faster
         return OPTIMIZERS[section.solver](groups, lr=section.lr, **keywords)
-    optimizer = OPTIMIZERS[section.solver](groups, lr=section.lr, **{**keywords, "fused": True})
-    if keywords.get("momentum") and not keywords.get("dampening"):
-        # Where loss scaling skips the very first step, the fused SGD would leave its momentum uninitialised.
-        for parameter in parameters:
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    return optimizer
+    return OPTIMIZERS[section.solver](groups, lr=section.lr, **{**keywords, "fused": True})
+
+
+def step_unless(left_out: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Take an optimiser's step, unless a bool without dimensions is true: then nothing changes.
+
+    PyTorch's fused forms decide on the device, as they do for a loss scaler. Others count their steps on the host,
+    which has to wait for the decision; so does SGD with dampening, whose first step is unlike the others.
+    """
+    if not all(group.get("fused") and not group.get("dampening") for group in optimizer.param_groups):
+        if not left_out:
+            optimizer.step()
+        return
+    _start_momentum(optimizer)
+    fused: Any = optimizer
+    fused.grad_scale, fused.found_inf = None, left_out.float()
+    optimizer.step()
+    del fused.grad_scale, fused.found_inf
+
+
+def _start_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Set momentum that does not exist yet to zero: the fused SGD would leave it uninitialised in a step left out."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group.get("momentum") else ():
+            state = optimizer.state[parameter]
+            if state.get("momentum_buffer") is None:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:

@@ -27,11 +27,18 @@ class WeightAverage:
         self.decay = decay
 
     @torch.no_grad()
-    def update(self, network: nn.Module, iteration: int) -> None:
-        """Take in the network's weights after an iteration, counted from 1."""
+    def update(self, network: nn.Module, iteration: int, left_out: torch.Tensor) -> None:
+        """Take in the network's weights after an iteration.
+
+        Args:
+            network: what is followed.
+            iteration: counted from 1.
+            left_out: a bool without dimensions, on the network's device: where it is true the average stays.
+        """
         decay = min(self.decay, (1 + iteration) / (10 + iteration))
-        own, other = self.network.state_dict(), network.state_dict()
-        averaged = [name for name, tensor in own.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_([own[n] for n in averaged], [other[n] for n in averaged], 1 - decay)
-        for name in own.keys() - averaged:
-            own[name].copy_(other[name])
+        other = network.state_dict()
+        for name, own in self.network.state_dict().items():
+            if own.is_floating_point():
+                own.lerp_(torch.where(left_out, own, other[name]), 1 - decay)
+            else:
+                torch.where(left_out, own, other[name], out=own)

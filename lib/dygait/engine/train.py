@@ -90,19 +90,18 @@ class Trainer:
             self._rehearse(batch, divisors)
         self.guard.remember()
         self.optimizer.zero_grad(set_to_none=True)
-        with distributed.together("the gradient"):  # until its norm is read, for which a GPU has to be done
+        with distributed.together("the gradient"):
             statistics = self._gradient(batch, divisors)
             self.scaler.unscale_(self.optimizer)
             clip = self.config.trainer_cfg.grad_clip_norm or math.inf
             norm = nn.utils.clip_grad_norm_(self.network.parameters(), clip)
-            taken = self.guard.allows(norm)
-        if taken:
-            self.scaler.step(self.optimizer)
+            left_out = self.guard.leaves_out(norm, self.iteration + 1)
+            build.step_unless(left_out, self.optimizer)
         self.scaler.update()
         self.scheduler.step()
         self.iteration += 1
-        if self.average is not None and taken:
-            self.average.update(self.network, self.iteration)
+        if self.average is not None:
+            self.average.update(self.network, self.iteration, left_out)
         return {**statistics, "gradient_norm": norm}
 
     def _rehearse(self, batch: Batch, divisors: Sequence[float]) -> None:
@@ -451,13 +450,12 @@ def _iteration(trainer: Trainer, batch: Batch, source: build.Source, folder: Run
     settings = trainer.config.trainer_cfg
     distributed.reached(f"iteration {trainer.iteration + 1}")
     lr = float(trainer.scheduler.get_last_lr()[0])
-    skipped = trainer.guard.skipped
     with explained_memory(batch, settings.accumulate):
         statistics = trainer.step(batch, source.divisors)
     now = trainer.iteration
-    if trainer.guard.skipped > skipped:
-        log.info("notice: iteration %d was left out: its gradient has norm %g", now, float(statistics["gradient_norm"]))
-        add_event(folder, "skipped step", iteration=now, gradient_norm=str(float(statistics["gradient_norm"])))
+    logged = now == settings.total_iter or now % settings.log_iter == 0
+    if logged or trainer.guard.may_reach(settings.max_skipped):
+        _report_left_out(trainer, folder)
     if trainer.guard.in_a_row >= settings.max_skipped:
         saved = save_bad_batch(folder, trainer.config, trainer.network, batch, source, now)
         raise LocalError(
@@ -465,12 +463,21 @@ def _iteration(trainer: Trainer, batch: Batch, source: build.Source, folder: Run
             f"(trainer_cfg.max_skipped). Look at the last batch with `dygait debug-batch {saved}`; lower "
             f"optimizer_cfg.lr, or set trainer_cfg.grad_clip_norm, and go on with --resume"
         )
-    last = now == settings.total_iter
-    if last or now % settings.log_iter == 0:
+    if logged:
         values = distributed.mean_over_processes({k: float(v) for k, v in statistics.items()}, trainer.device)
         monitor.training(now, {**values, "lr": lr})
         if now == settings.log_iter or now % (10 * settings.log_iter) == 0:
             monitor.images(now, batch.silhouettes)
+
+
+def _report_left_out(trainer: Trainer, folder: RunFolder) -> None:
+    """Say which steps were left out since the last time; waits for the device, and so for all processes."""
+    with distributed.together("the gradient"):
+        trainer.guard.read()
+    for iteration, norm in trainer.guard.news:
+        log.info("notice: iteration %d was left out: its gradient has norm %g", iteration, norm)
+        add_event(folder, "skipped step", iteration=iteration, gradient_norm=str(norm))
+    trainer.guard.news.clear()
 
 
 def _be_deterministic() -> None:
@@ -496,6 +503,7 @@ def _save(trainer: Trainer, folder: RunFolder) -> None:
     """
     for network in (trainer.network, trainer.tested_network):  # each process has running statistics of its own
         distributed.copy_from_main(network.buffers())
+    _report_left_out(trainer, folder)
     settings = trainer.config.trainer_cfg
     failure = None
     if distributed.is_main():

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from dygait.modeling.layers import has_channels_last, valid_frames
+from dygait.modeling.layers import has_channels_last, valid_places
 
 
 def pack(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, list[int]]:
@@ -19,7 +19,7 @@ def pack(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, l
 
     Args:
         x: (N, S, ...).
-        lengths: (N,), or None where all sequences have S frames.
+        lengths: (N,), on the host, or None where all sequences have S frames.
 
     Returns:
         The frames (F, ...), and how many of them are each sequence's.
@@ -29,7 +29,7 @@ def pack(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, l
     if min(counts) == frames:
         return x.flatten(0, 1), counts
     assert lengths is not None
-    return x[valid_frames(lengths.to(x.device), frames)], counts
+    return x[valid_places(lengths, frames, x.device)], counts
 
 
 def unpack(frames: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:

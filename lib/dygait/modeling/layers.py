@@ -3,6 +3,8 @@
 N sequences, C channels, S frames, H x W pixels, P parts (horizontal strips), K classes. `lengths` is (N,) or None: how
 many of its S frames each sequence really has. A layer that mixes frames sees zeros where a sequence has ended, as it
 would at the end of a sequence alone; so a sequence has the same embedding alone and in a batch.
+
+`lengths` stay on the host, which can read them without waiting for a GPU; masks and indices are made there and sent.
 """
 
 from __future__ import annotations
@@ -39,21 +41,30 @@ def has_channels_last(x: torch.Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
 
 
-def valid_frames(lengths: torch.Tensor, frames: int) -> torch.Tensor:
-    """Return bool (N, S), true where a sequence has not ended."""
-    return torch.arange(frames, device=lengths.device) < lengths[:, None]
+def valid_frames(lengths: torch.Tensor, frames: int, device: torch.device | None = None) -> torch.Tensor:
+    """Return bool (N, S), true where a sequence has not ended, on a device; None: where the lengths are."""
+    return (torch.arange(frames, device=lengths.device) < lengths[:, None]).to(device, non_blocking=True)
+
+
+def valid_places(lengths: torch.Tensor, frames: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Return the indices (sequence, frame) of the F frames that sequences have, (F,) each, on a device.
+
+    They pick what the mask of `valid_frames` picks; but to turn a mask on a GPU into indices the host waits for it.
+    """
+    places = valid_frames(lengths, frames).nonzero(as_tuple=True)
+    return tuple(index.to(device, non_blocking=True) for index in places)
 
 
 def zero_padding(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
     """Set the frames after each sequence's end to zero: (N, C, S, H, W) to the same."""
     if lengths is None:
         return x
-    return x * valid_frames(lengths, x.shape[2])[:, None, :, None, None].to(x.dtype)
+    return x * valid_frames(lengths, x.shape[2], x.device)[:, None, :, None, None].to(x.dtype)
 
 
 def temporal_mean(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
     """Average over a sequence's own frames: (N, C, S, H, W), zero in padding, to (N, C, 1, H, W)."""
-    counted = x.shape[2] if lengths is None else lengths[:, None, None, None, None].to(x.dtype)
+    counted = x.shape[2] if lengths is None else lengths[:, None, None, None, None].to(x, non_blocking=True)
     return sum_over_frames(x).unsqueeze(2) / counted
 
 
@@ -71,7 +82,7 @@ def temporal_max(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
     if last:
         x = x.movedim(1, 4)
     if lengths is not None:
-        padded = ~valid_frames(lengths, x.shape[1 if last else 2])
+        padded = ~valid_frames(lengths, x.shape[1 if last else 2], x.device)
         x = x.masked_fill(padded[:, :, None, None, None] if last else padded[:, None, :, None, None], -torch.inf)
     return x.amax(1).movedim(3, 1) if last else x.amax(2)
 
@@ -96,8 +107,9 @@ def repeat_short(silhouettes: torch.Tensor, lengths: torch.Tensor | None) -> tup
     place = torch.arange(target, device=lengths.device).expand(len(lengths), target)
     source = torch.where((lengths < 3)[:, None], place % lengths[:, None], place.clamp(max=frames - 1))
     rows = torch.arange(len(lengths), device=lengths.device)[:, None]
-    keep = valid_frames(repeated, target)[:, :, None, None].to(silhouettes)
-    return silhouettes[rows, source] * keep, repeated
+    keep = valid_frames(repeated, target)[:, :, None, None].to(silhouettes, non_blocking=True)
+    there = (index.to(silhouettes.device, non_blocking=True) for index in (rows, source))
+    return silhouettes[tuple(there)] * keep, repeated
 
 
 def whole_sequences(
@@ -107,17 +119,15 @@ def whole_sequences(
 
     Args:
         silhouettes: (N, S, H, W).
-        lengths: (N,), best on the host, where reading them waits for no device; None: all have S frames.
+        lengths: (N,), on the host; None: all have S frames.
 
     Returns:
-        Silhouettes, and their lengths on the same device.
+        Silhouettes, and their lengths.
     """
     if lengths is None:
         return repeat_short(silhouettes, None)
-    here = valid_frames(lengths, silhouettes.shape[1]).to(silhouettes.device)
-    silhouettes, lengths = repeat_short(silhouettes * here[:, :, None, None], lengths)
-    assert lengths is not None
-    return silhouettes, lengths.to(silhouettes.device, non_blocking=True)
+    here = valid_frames(lengths, silhouettes.shape[1], silhouettes.device)
+    return repeat_short(silhouettes * here[:, :, None, None], lengths)
 
 
 def avoid_two_frames(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -139,9 +149,9 @@ def over_valid_frames(
     if lengths is None:
         return norm(x)
     frames = x.movedim(1, -1)  # whole pixels, which lie together where channels are last in memory
-    valid = valid_frames(lengths, x.shape[2])
+    valid = valid_places(lengths, x.shape[2], x.device)
     normed = norm(frames[valid].movedim(-1, 1).unsqueeze(2)).squeeze(2).movedim(1, -1)
-    return frames.new_zeros(frames.shape, dtype=normed.dtype).index_put((valid,), normed).movedim(-1, 1)
+    return frames.new_zeros(frames.shape, dtype=normed.dtype).index_put(valid, normed).movedim(-1, 1)
 
 
 class FrameBatchNorm(nn.Module):

@@ -152,7 +152,8 @@ def _branches(x: torch.Tensor, lengths: torch.Tensor | None, weights: _Weights) 
         return pair
     of_mean = F.conv2d(temporal_mean(x, lengths).squeeze(2), weights.slices, padding=1)
     back, here, ahead = of_mean.chunk(3, 1)
-    return _LessMean.apply(pair, back + here + ahead, back, ahead, None if lengths is None else lengths - 1)
+    last = None if lengths is None else (lengths - 1).to(x.device, non_blocking=True)
+    return _LessMean.apply(pair, back + here + ahead, back, ahead, last)
 
 
 class _LessMean(torch.autograd.Function):

@@ -99,7 +99,7 @@ class TemporalFeatureAggregator(nn.Module):
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         """Return (N, C, P) for (N, P, C, S), which must be zero in padding."""
-        valid = None if lengths is None else valid_frames(lengths, x.shape[3])[:, None, None]
+        valid = None if lengths is None else valid_frames(lengths, x.shape[3], x.device)[:, None, None]
         motion = self.short(x, valid) + self.long(x, valid)
         if valid is not None:
             motion = motion.masked_fill(~valid, -torch.inf)
@@ -185,8 +185,6 @@ class GaitPart(nn.Module):
         parts = unpack(strips, counts).permute(0, 3, 2, 1)  # (N, P, C, S)
         if min(counts) == max(counts):
             lengths = None
-        elif lengths is not None:
-            lengths = lengths.to(silhouettes.device)
         embeddings = self.fcs(self.motion(parts, lengths))
         return GaitOutput(embeddings, None, embeddings)
 
