@@ -52,6 +52,7 @@ from dygait.engine.train import build_trainer
 from dygait.losses import LossAggregator
 from dygait.machine import tune_allocator
 from dygait.modeling.backbones.dynamic3d import DynamicAugmentation
+from dygait.modeling.kernels.batch_norm import batch_norm
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 CUT = 5
@@ -74,6 +75,7 @@ class Sizes:
         dam: (N, C, S, H, W) of the input and C of the output of one module.
         channels: of the deep network.
         silhouettes: (N, S, H, W) of its input.
+        norm: (N, C, H, W) of a BatchNorm's input.
         overrides: of the configuration of the whole step.
         sequence: frames of a made sequence.
         warm: steps before the first that is timed.
@@ -83,17 +85,19 @@ class Sizes:
     dam: tuple[tuple[int, ...], int]
     channels: list[int]
     silhouettes: tuple[int, ...]
+    norm: tuple[int, ...]
     overrides: tuple[str, ...]
     sequence: int
     warm: int
     steps: int
 
 
-FULL = Sizes(((4, 64, 30, 32, 22), 128), [16, 32, 64, 128], (4, 30, 64, 44), (), 80, 4, 4)
+FULL = Sizes(((4, 64, 30, 32, 22), 128), [16, 32, 64, 128], (4, 30, 64, 44), (120, 64, 64, 44), (), 80, 4, 4)
 QUICK = Sizes(
     ((1, 4, 6, 8, 6), 8),
     [2, 4, 4, 8],
     (2, 6, 64, 44),
+    (2, 4, 8, 6),
     (
         "model_cfg.channels=[2, 4, 4]",
         "data_cfg.num_workers=0",
@@ -547,6 +551,29 @@ def measure_network(figures: Figures, sizes: Sizes, repeats: int) -> None:
     figures.take_pair("network_train", alternate(repeats, *(lambda n=n: train(n) for n in networks)))
 
 
+def measure_batch_norm(figures: Figures, sizes: Sizes, repeats: int) -> None:
+    """Measure BatchNorm of a channels-last map, forward and backward, in PyTorch's kernel and ours, and their errors."""
+    torch.manual_seed(0)
+    x, gradient = (torch.randn(sizes.norm).contiguous(memory_format=torch.channels_last) for _ in range(2))
+    weight, bias = torch.ones(2, sizes.norm[1])
+
+    def train(function: Callable[..., torch.Tensor], dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+        leaves = [t.to(dtype).detach().requires_grad_() for t in (x, weight, bias)]
+        y = function(leaves[0], None, None, *leaves[1:], True, 0.1, 1e-5)
+        return [y.detach(), *torch.autograd.grad(y, leaves, gradient.to(dtype))]
+
+    forms = {"torch": F.batch_norm, "ours": batch_norm}
+    exact = train(F.batch_norm, torch.float64)
+    names = ("output", "gradient", "of weight", "of bias")
+    for name, function in forms.items():
+        results = zip(names, train(function), exact, strict=True)
+        figures.details[f"batch_norm_error_{name}"] = {
+            k: float((a - b).abs().max() / b.abs().max()) for k, a, b in results
+        }
+    del exact
+    figures.take_pair("batch_norm", alternate(4 * repeats, *(lambda f=f: train(f) for f in forms.values())))
+
+
 # ---- figures -------------------------------------------------------------------------------------------------------
 
 
@@ -645,6 +672,7 @@ def main() -> int:
         figures.details["peak_multiply_adds_per_second"] = {d: round(rate) for d, rate in rates.items()}
     measure_module(figures, sizes, options.repeats)
     measure_network(figures, sizes, options.repeats)
+    measure_batch_norm(figures, sizes, options.repeats)
     measure_steps(figures, sizes, options.repeats, options.quick)
     print("\n| ratio | median | spread |\n|---|---|---|")
     for name, value in figures.ratios.items():

@@ -19,7 +19,7 @@ def test_it_writes_the_ratios(tmp_path: Path) -> None:
     subprocess.run([sys.executable, str(script), *options], env=environment(), check=True, timeout=300)
     figures = json.loads(file.read_text())
     assert set(figures) == {"ratios", "details", "environment"}
-    agreed = {"dam_forward", "dam_train", "network_train", "step_fp32", "step_bf16", "allocator"}
+    agreed = {"dam_forward", "dam_train", "network_train", "step_fp32", "step_bf16", "allocator", "batch_norm"}
     assert set(figures["ratios"]) >= agreed
     assert all(value > 0 for value in figures["ratios"].values())
     losses = figures["details"]["first_losses"]
