@@ -552,7 +552,7 @@ def measure_network(figures: Figures, sizes: Sizes, repeats: int) -> None:
 
 
 def measure_batch_norm(figures: Figures, sizes: Sizes, repeats: int) -> None:
-    """Measure BatchNorm of a channels-last map, forward and backward, by PyTorch's kernel and ours; and their errors."""
+    """Measure BatchNorm of a channels-last map in training, by PyTorch's kernel and by ours, and their errors."""
     torch.manual_seed(0)
     x, gradient = (torch.randn(sizes.norm).contiguous(memory_format=torch.channels_last) for _ in range(2))
     weight, bias = torch.ones(2, sizes.norm[1])
