@@ -25,6 +25,14 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_gpu() -> Iterator[None]:
+    """Tests compute on the CPU, on a machine with a GPU too; those of `tests/gpu` say otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What is remembered between runs is not remembered in the user's home."""
     with pytest.MonkeyPatch.context() as patch:

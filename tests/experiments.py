@@ -154,20 +154,26 @@ def save_features(
     return assemble(clear(folder), (ids, types, views), [rows], origin or {})
 
 
-def features_of(experiment: Experiment, *overrides: str, folder: Path | None = None, **more: Any) -> SavedFeatures:
+def features_of(
+    experiment: Experiment,
+    *overrides: str,
+    folder: Path | None = None,
+    device: torch.device = torch.device("cpu"),  # noqa: B008 - it never changes
+    **more: Any,
+) -> SavedFeatures:
     """Extract the test set's features by the checkpoint of iteration 2 in this process, whatever group it is in.
 
     Args:
         experiment: trained.
         overrides: of the configuration.
         folder: where to; left out, a new one.
+        device: where to compute.
         more: keywords of `extract`.
 
     Returns:
         The features, on every process.
     """
     config = load_config(experiment.config, overrides)
-    device = torch.device("cpu")
     data = build.open_data(config)
     model = build.build_network(config, device)
     load_weights(model, experiment.checkpoints / "tiny-00002.pt")

@@ -1,4 +1,4 @@
-"""Running a function of a test module in several processes that form a Gloo group."""
+"""Running a function of a test module in several processes that form a group."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ import torch
 import torch.distributed as dist
 
 
-def _work(rank: int, function: Callable[..., Any], world: int, folder: str, arguments: tuple[Any, ...]) -> None:
+def _work(
+    rank: int, function: Callable[..., Any], world: int, folder: str, arguments: tuple[Any, ...], backend: str
+) -> None:
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # no name look-up: the tests need no network
+    if backend == "nccl":
+        torch.cuda.set_device(rank)
     dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world, timeout=timedelta(seconds=60)
+        backend, init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world, timeout=timedelta(seconds=60)
     )
     try:
         torch.save(function(*arguments), f"{folder}/{rank}.pt")
@@ -25,7 +29,9 @@ def _work(rank: int, function: Callable[..., Any], world: int, folder: str, argu
         dist.destroy_process_group()
 
 
-def in_processes(function: Callable[..., Any], world: int, folder: Path, *arguments: Any) -> list[Any]:
+def in_processes(
+    function: Callable[..., Any], world: int, folder: Path, *arguments: Any, backend: str = "gloo"
+) -> list[Any]:
     """Return what `function(*arguments)` returns in each of `world` processes, in rank order.
 
     Args:
@@ -33,6 +39,7 @@ def in_processes(function: Callable[..., Any], world: int, folder: Path, *argume
         world: how many processes.
         folder: an empty folder for the rendezvous and the results.
         arguments: what can be pickled.
+        backend: `gloo`, or `nccl`, with a GPU for each process.
     """
-    torch.multiprocessing.spawn(_work, (function, world, str(folder), arguments), world)
+    torch.multiprocessing.spawn(_work, (function, world, str(folder), arguments, backend), world)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world)]

@@ -366,6 +366,10 @@ class TestCompiled:
         with pytest.raises(UserError, match=r"trainer_cfg\.compile: .*; or set compile to false"):
             make("trainer_cfg.compile=true")
 
+    def test_checkpointing_is_refused(self, make: Make) -> None:
+        with pytest.raises(UserError, match=r"compile.*checkpointing"):
+            make("trainer_cfg.compile=true", "model_cfg.checkpointing=true")
+
     def test_unknown_modes_are_refused(self, config: Callable[..., Config]) -> None:
         with pytest.raises(UserError, match=r"trainer_cfg\.compile"):
             config("trainer_cfg.compile=fastest")

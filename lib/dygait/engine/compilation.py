@@ -22,10 +22,14 @@ def compile_network(network: nn.Module, setting: bool | str, device: torch.devic
         device: where it computes.
 
     Raises:
-        UserError: nothing can be compiled on this machine.
+        UserError: nothing can be compiled on this machine, or this network cannot.
     """
     if not setting:
         return
+    if any(getattr(module, "checkpointing", False) for module in network.modules()):
+        raise UserError(
+            "trainer_cfg.compile: torch.compile does not go together with model_cfg.checkpointing; set one to false"
+        )
     _try(device)
     network.compile(backend=BACKEND, mode="default" if setting is True else str(setting))
     log.info("compiling the network; the first iterations take minutes")

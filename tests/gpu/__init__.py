@@ -1,0 +1,1 @@
+"""What a first user with a GPU runs."""

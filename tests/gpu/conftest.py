@@ -1,0 +1,44 @@
+"""Tests of a GPU, in one command: `bash scripts/test.sh tests/gpu`. Where there is none, one test says so.
+
+`DYGAIT_GPU_TESTS=cpu` has them run on a CPU, as far as they can; `tests/test_gpu_tests.py` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from accelerator import DEVICE
+
+collect_ignore = [p.name for p in Path(__file__).parent.glob("test_*.py") if DEVICE is None and p.stem != "test_a_gpu"]
+
+
+@pytest.fixture
+def device() -> torch.device:
+    """Where to compute."""
+    assert DEVICE is not None
+    return DEVICE
+
+
+@pytest.fixture(autouse=True)
+def _exact_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The runner sees the GPU, and float32 is float32: no TF32."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: DEVICE is not None and DEVICE.type == "cuda")
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "cuda: needs CUDA itself")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only CUDA has, where these tests run on a CPU."""
+    if DEVICE is None or DEVICE.type == "cuda":
+        return
+    without = [item for item in items if item.get_closest_marker("cuda") is not None]
+    items[:] = [item for item in items if item not in without]
+    config.hook.pytest_deselected(items=without)
