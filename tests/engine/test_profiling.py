@@ -18,11 +18,11 @@ from dygait import build_model, cli, distributed
 from dygait.config import Config, load_config
 from dygait.engine.profiling import batch, cost, machine_peak
 from dygait.engine.profiling.counting import THE_STEP, Counter, Key, Work, total
-from dygait.engine.profiling.material import made_batch
-from dygait.engine.profiling.paper import Paper
+from dygait.engine.profiling.material import frames_of, made_batch
+from dygait.engine.profiling.paper import Paper, paper_of
 from dygait.engine.profiling.phases import PHASES
 from dygait.errors import UserError
-from experiments import Experiment, make_experiment
+from experiments import REPOSITORY, Experiment, make_experiment
 
 N, S, H, W = 2, 9, 32, 24
 CLASSES = 5
@@ -104,6 +104,22 @@ def test_counts_are_those_of_a_hand_computation(settings: dict[str, Any], by_han
     # Backward: the gradients of weight and input, each as much as forward; nobody wants that of the silhouettes.
     without = sum(expected[k] for k in ("first", "first stage1", "first shortcut") if k in expected)
     assert in_phase(found, "backward") == N * (2 * sum(expected.values()) - without)
+
+
+@pytest.mark.parametrize(
+    ("name", "shortcut", "parameters", "macs"),
+    [
+        ("Dygait_Gait3D_64x44", "always", 133_049_345, 239.05),  # published: 133.1 M and 239.0 G
+        ("Dygait_Gait3D_64x44", "where needed", 132_787_201, 238.59),
+        ("Dygait_Gait3D", "where needed", 134_586_369, 954.18),
+    ],
+)
+def test_dygait_at_its_published_cost(name: str, shortcut: str, parameters: int, macs: float) -> None:
+    """Gait-World (NeurIPS 2025) gives the only figures: a sequence of 30 frames of Gait3D, forward."""
+    config = load_config(REPOSITORY / "configs" / f"{name}.yaml", [f"model_cfg.shortcut={shortcut}"])
+    paper = paper_of(config, "plain")
+    assert sum(p.numel() for p in paper.model.parameters()) == parameters
+    assert in_phase(paper.count(2, frames_of(config)), "forward") / 2e9 == pytest.approx(macs, abs=0.005)
 
 
 def test_backward_work_belongs_to_the_layer_that_made_it() -> None:

@@ -136,6 +136,23 @@ def test_distances() -> None:
     assert not found.diagonal(dim1=1, dim2=2).any()
 
 
+@pytest.mark.parametrize("spread", [1e-1, 1e-2, 1e-3])
+def test_embeddings_close_together(spread: float) -> None:
+    """In float32 as in float64, value and gradient, where distances are far smaller than the embeddings themselves."""
+    generator = torch.Generator().manual_seed(0)
+    common, own = (torch.randn(n, 64, 2, generator=generator) for n in (1, 16))
+    embeddings, labels = common + spread * own, torch.arange(4).repeat_interleave(4)
+    (value, gradient), (exact, exact_gradient) = (
+        (loss.double(), torch.autograd.grad(loss, x)[0].double())
+        for x in (embeddings.clone().requires_grad_(), embeddings.double().requires_grad_())
+        for loss in [TripletLoss()(x, labels)[0]]
+    )
+    slow = losses.triplet(embeddings.double().tolist(), labels.tolist(), 0.2).loss
+    assert exact.item() == pytest.approx(slow, rel=1e-9)
+    assert value.item() == pytest.approx(exact.item(), rel=1e-6)
+    assert float((gradient - exact_gradient).norm()) < 1e-6 * float(exact_gradient.norm())
+
+
 def test_the_order_of_the_batch_does_not_matter() -> None:
     labels, order = torch.tensor(LABELS["uneven"]), torch.tensor([3, 6, 0, 2, 5, 1, 4])
     x = embeddings(7)

@@ -274,7 +274,7 @@ class TestBuilding:
             network()(torch.zeros(1, 3, 20, 12))
 
     def test_the_release_recipe_of_gait3d_at_half_size(self) -> None:
-        """32 strips do not fit the 16 rows of a 64x44 input: 128x88 is what the recipe must mean."""
+        """32 strips do not fit the 16 rows of a 64x44 input: they need 128x88."""
         cfg = {"model": "DyGait", "channels": [1, 1, 1, 1], "bin_num": [32], "variant": "deep"}
         with pytest.raises(UserError, match="64x44 input gives features 16 rows high"):
             build_model(cfg)

@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from dygait.modeling import winograd
-from dygait.modeling.backbones.dynamic3d import DeepBackbone, DynamicAugmentation, Form, Norm, ShallowBackbone
+from dygait.modeling.backbones.dynamic3d import DeepBackbone, DynamicAugmentation, Form, Norm, ShallowBackbone, Shortcut
 from dygait.modeling.layers import zero_padding
 from reference import dam
 
 FORMS: tuple[Form, ...] = ("plain", "fast")
 KINDS: tuple[dict[str, bool], ...] = ({}, {"dynamic": False}, {"spatial": False}, {"dynamic": False, "spatial": False})
+SHORTCUTS: tuple[Shortcut, ...] = ("where needed", "always")
 
 
 def name_of(kind: object) -> str | None:
@@ -65,6 +66,18 @@ def test_equals_the_formula(
     assert found.shape == (2, c_out, frames, 4, 3)
     for sequence, of_it in zip(x, found, strict=True):
         torch.testing.assert_close(of_it, by_the_formula(made, sequence), atol=1e-12, rtol=1e-10)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+@pytest.mark.parametrize("channels", [(2, 3), (3, 3)])
+def test_the_shortcut(form: Form, shortcut: Shortcut, channels: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    made, x = DynamicAugmentation(*channels, form=form, shortcut=shortcut).double(), walk(2, channels[0], 4)
+    weights = [tuple(w.shape) for name, w in made.named_parameters() if name.startswith("shortcut")]
+    assert weights == ([] if (shortcut, channels) == ("where needed", (3, 3)) else [(3, channels[0], 1, 1, 1)])
+    for n in range(2):
+        torch.testing.assert_close(made(x)[n], by_the_formula(made, x[n]), atol=1e-12, rtol=1e-12)
 
 
 @pytest.mark.parametrize("form", FORMS)

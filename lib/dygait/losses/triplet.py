@@ -14,9 +14,12 @@ from dygait.losses.base import LOSSES, Loss, Statistics
 def pairwise_distance(x: torch.Tensor) -> torch.Tensor:
     """Return Euclidean distances (P, N, N) of embeddings (P, N, C), with a gradient of zero where a distance is zero.
 
-    Through the Gram matrix, which is one batched product; squared distances below a few rounding errors of the squared
-    norms are taken to be zero, so that equal embeddings have distance zero and no gradient of rounding noise.
+    Through the Gram matrix, which is one batched product, of embeddings less the first: where all lie close together,
+    as at the start of a training, the rounding of squared norms would otherwise hide their differences. (Less the mean,
+    equal distances would come out unequal.) Squared distances below a few rounding errors of the squared norms are
+    taken to be zero, so that equal embeddings have distance zero and no gradient of rounding noise.
     """
+    x = x - x[:, :1].detach()
     squared = (x * x).sum(2)
     gram = torch.matmul(x, x.transpose(1, 2))
     sums = squared.unsqueeze(2) + squared.unsqueeze(1)

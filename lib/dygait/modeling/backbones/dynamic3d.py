@@ -31,6 +31,7 @@ from dygait.modeling.registry import BACKBONES
 
 Norm = Literal["none", "batch"]
 Form = Literal["fast", "plain"]
+Shortcut = Literal["where needed", "always"]
 Features = tuple[torch.Tensor, torch.Tensor | None]
 
 
@@ -85,7 +86,7 @@ class DynamicStage(nn.Module):
 
     def _fast(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         # At inference the BatchNorms are multiplied into the weights, at every call: to keep the products would be to
-        # miss changes that PyTorch does not count (`.data`, NumPy, collectives), for 0.4 to 3 % of a batch's time.
+        # miss changes that PyTorch does not count (`.data`, NumPy, collectives), for 0.3 to 2 % of a batch's time.
         folded = not (torch.is_grad_enabled() or self.training or torch.compiler.is_compiling())
         by_winograd = winograd.pays(x, 2 * self.conv_global.out_channels)
         pair = _branches(x, lengths, self._weights(by_winograd, folded))
@@ -198,8 +199,8 @@ class _LessMean(torch.autograd.Function):
 class DynamicAugmentation(nn.Module):
     """The Dynamic Augmentation Module (DAM): two stages and a shortcut.
 
-    The shortcut is the identity where the numbers of channels agree, else a 1x1x1 convolution: the authors' release
-    adds unlike numbers of channels, which cannot run (docs/fidelity.md).
+    The authors' release adds unlike numbers of channels, which cannot run: here the shortcut is a convolution there
+    (docs/fidelity.md).
 
     Args:
         in_channels: C_in.
@@ -209,6 +210,8 @@ class DynamicAugmentation(nn.Module):
         checkpointing: in training keep only the input, and compute the rest again in the backward pass.
         dynamic: as in `DynamicStage`.
         spatial: False: no stage has a spatial branch.
+        shortcut: `where needed`: a 1x1x1 convolution where the numbers of channels differ, else the identity; `always`:
+            the convolution.
     """
 
     def __init__(
@@ -220,14 +223,14 @@ class DynamicAugmentation(nn.Module):
         checkpointing: bool = False,
         dynamic: bool = True,
         spatial: bool = True,
+        shortcut: Shortcut = "where needed",
     ) -> None:
         super().__init__()
         self.checkpointing = checkpointing
         self.stage1 = DynamicStage(in_channels, out_channels, 1 if spatial else 0, norm, form, dynamic)
         self.stage2 = DynamicStage(out_channels, out_channels, 3 if spatial else 0, norm, form, dynamic)
-        self.shortcut = (
-            nn.Identity() if in_channels == out_channels else nn.Conv3d(in_channels, out_channels, 1, bias=False)
-        )
+        projected = shortcut == "always" or in_channels != out_channels
+        self.shortcut = nn.Conv3d(in_channels, out_channels, 1, bias=False) if projected else nn.Identity()
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """Return (N, C_out, S, H, W), zero in padding, for (N, C_in, S, H, W), which must be zero in padding."""
@@ -281,6 +284,7 @@ class DeepBackbone(nn.Module):
         checkpointing: as in `DynamicAugmentation`.
         dynamic: as in `DynamicStage`.
         spatial: as in `DynamicAugmentation`.
+        shortcut: as in `DynamicAugmentation`.
     """
 
     depth = 4
@@ -294,12 +298,14 @@ class DeepBackbone(nn.Module):
         checkpointing: bool = False,
         dynamic: bool = True,
         spatial: bool = True,
+        shortcut: Shortcut = "where needed",
     ) -> None:
         super().__init__()
         c0, c1, c2, c3 = channels
         dam = partial(
-            DynamicAugmentation, norm=norm, form=form, checkpointing=checkpointing, dynamic=dynamic, spatial=spatial
-        )
+            DynamicAugmentation, norm=norm, form=form, checkpointing=checkpointing, dynamic=dynamic, spatial=spatial,
+            shortcut=shortcut,
+        )  # fmt: skip
         self.dam0 = dam(1, c0)
         self.dam1 = dam(c0, c1)
         self.lta = LocalTemporalAggregation(c1)
@@ -326,6 +332,7 @@ class ShallowBackbone(nn.Module):
         checkpointing: as in `DynamicAugmentation`.
         dynamic: as in `DynamicStage`.
         spatial: as in `DynamicAugmentation`.
+        shortcut: as in `DynamicAugmentation`.
     """
 
     depth = 3
@@ -339,12 +346,14 @@ class ShallowBackbone(nn.Module):
         checkpointing: bool = False,
         dynamic: bool = True,
         spatial: bool = True,
+        shortcut: Shortcut = "where needed",
     ) -> None:
         super().__init__()
         c0, c1, c2 = channels
         dam = partial(
-            DynamicAugmentation, norm=norm, form=form, checkpointing=checkpointing, dynamic=dynamic, spatial=spatial
-        )
+            DynamicAugmentation, norm=norm, form=form, checkpointing=checkpointing, dynamic=dynamic, spatial=spatial,
+            shortcut=shortcut,
+        )  # fmt: skip
         self.form = form
         self.conv0 = nn.Conv3d(1, c0, 3, padding=1, bias=False)
         self.lta = LocalTemporalAggregation(c0)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from dygait.modeling.backbones.dynamic3d import DeepBackbone, Form, Norm, ShallowBackbone
+from dygait.modeling.backbones.dynamic3d import DeepBackbone, Form, Norm, ShallowBackbone, Shortcut
 from dygait.modeling.heads import (
     CLASS_HEAD,
     DEFAULT_SIZE,
@@ -72,6 +72,8 @@ class DyGait(nn.Module):
         dynamic: for ablations. False: the dynamic branch of every DAM sees the features themselves, with no mean
             subtracted: an equal-sized twin with the same parameters.
         spatial: for ablations. False: the DAMs have no spatial branch, and so fewer parameters.
+        shortcut: `where needed`: a 1x1x1 convolution in the DAMs whose numbers of channels differ, the identity in the
+            others; `always`: the convolution in every DAM, as in the network of the published cost (docs/fidelity.md).
 
     Raises:
         UserError: the sizes do not fit together.
@@ -93,6 +95,7 @@ class DyGait(nn.Module):
         checkpointing: bool = False,
         dynamic: bool = True,
         spatial: bool = True,
+        shortcut: Shortcut = "where needed",
     ) -> None:
         super().__init__()
         refuse(
@@ -102,7 +105,7 @@ class DyGait(nn.Module):
         bins = bin_num or _BINS[variant]
         width = channels[-1] if SeparateFCs is None else SeparateFCs["out_channels"]
         self.class_num = SeparateBNNecks["class_num"] if SeparateBNNecks is not None else class_num
-        self.backbone = _BACKBONES[variant](channels, norm, dam, checkpointing, dynamic, spatial)
+        self.backbone = _BACKBONES[variant](channels, norm, dam, checkpointing, dynamic, spatial, shortcut)
         self.pooling = GeMHorizontalPooling(bins)
         self.fcs = _separate_fcs(sum(bins), channels[-1], width)
         self.necks, self.head_norm, self.classifier = gaitgl_head(width, sum(bins), class_num, SeparateBNNecks)
@@ -129,6 +132,7 @@ class DyGait(nn.Module):
         checkpointing: bool = False,
         dynamic: bool = True,
         spatial: bool = True,
+        shortcut: str = "where needed",
     ) -> list[Problem]:
         """Return every reason why a network of these sizes cannot be built."""
         backbone = _BACKBONES[variant]
