@@ -1,30 +1,36 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dygait.evaluation.openset import dir_at_fpir, identify
-from dygait.evaluation.verification import PairDistances, auc, eer, roc, tar_at_far, verify
+from dygait.evaluation.openset import identify
+from dygait.evaluation.verification import FARS, PairDistances, Verification
 from reference import metrics as reference
 
 # Few different numbers, so that many pairs tie.
 DISTANCES = st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 3.0]), min_size=1, max_size=25)
 
 
+def verify(genuine: np.ndarray, impostor: np.ndarray, fars: Sequence[float] = FARS) -> Verification:
+    pairs = PairDistances()
+    pairs.add(genuine.astype(np.float32), impostor.astype(np.float32))
+    return pairs.verification(fars)
+
+
 @settings(max_examples=150, deadline=None)
 @given(DISTANCES, DISTANCES)
 def test_every_rate_is_that_of_plain_counting(genuine: list[float], impostor: list[float]) -> None:
-    fars = (0.5, 0.3, 0.1, 0.05)
-    g, i = np.array(genuine), np.array(impostor)
-    assert auc(g, i) == pytest.approx(reference.auc(genuine, impostor), abs=1e-12)
-    assert eer(g, i) == pytest.approx(reference.eer(genuine, impostor), abs=1e-9)
-    for far, tar in tar_at_far(g, i, fars).items():
+    found = verify(np.array(genuine), np.array(impostor), (0.5, 0.3, 0.1, 0.05))
+    assert found.auc == pytest.approx(reference.auc(genuine, impostor), abs=1e-12)
+    assert found.eer == pytest.approx(reference.eer(genuine, impostor), abs=1e-9)
+    for far, tar in found.tar_at_far.items():
         assert tar == pytest.approx(reference.tar_at_far(genuine, impostor, far), nan_ok=True)
-    curve = roc(g, i)
+    curve = found.roc
     for far, tar, threshold in zip(*curve, strict=True):
         assert (far, tar) == pytest.approx(reference.rates(genuine, impostor, threshold))
     assert (curve.far[0], curve.tar[0], curve.far[-1], curve.tar[-1]) == (0, 0, 1, 1)
@@ -49,10 +55,10 @@ def test_pairs_that_come_in_parts_tell_the_same(genuine: list[float], impostor: 
 
 def test_perfect_and_hopeless_pairs() -> None:
     near, far = np.array([0.1, 0.2]), np.array([0.5, 0.6, 0.7])
-    assert (auc(near, far), eer(near, far)) == (1, 0)
-    assert (auc(far, near), eer(far, near)) == (0, 1)
     same = np.ones(4)
-    assert (auc(same, same), eer(same, same)) == (0.5, 0.5)
+    for genuine, impostor, expected in ((near, far, (1, 0)), (far, near, (0, 1)), (same, same, (0.5, 0.5))):
+        found = verify(genuine, impostor)
+        assert (found.auc, found.eer) == expected
 
 
 def test_without_pairs_there_is_no_rate() -> None:
@@ -62,13 +68,10 @@ def test_without_pairs_there_is_no_rate() -> None:
         assert math.isnan(found.eer)
         assert all(math.isnan(v) for v in found.tar_at_far.values())
         assert len(found.roc.far) == 0
-        streamed = PairDistances()
-        streamed.add(genuine.astype(np.float32), impostor.astype(np.float32))
-        assert math.isnan(streamed.verification().auc)
 
 
 def test_a_rate_finer_than_the_pairs_is_not_claimed() -> None:
-    rates = tar_at_far(np.zeros(5), np.ones(100), (0.1, 0.01, 0.001))
+    rates = verify(np.zeros(5), np.ones(100), (0.1, 0.01, 0.001)).tar_at_far
     assert rates[0.1] == rates[0.01] == 1
     assert math.isnan(rates[0.001])
 
@@ -90,7 +93,7 @@ def test_identification_in_an_open_set_is_that_of_plain_counting(
     match, other = (np.array([s[k] for s in searches]) for k in (0, 1))
     first = np.array([s[2] for s in searches])
     correct = (match < other) | ((match == other) & first & np.isfinite(match))
-    found = dir_at_fpir(match, other, correct, (fpir,))[fpir]
+    found = identify(match, other, correct, (fpir,)).dir_at_fpir[fpir]
     wanted = reference.dir_at_fpir(match.tolist(), other.tolist(), correct.tolist(), fpir)
     assert found == pytest.approx(wanted, nan_ok=True)
 
@@ -98,4 +101,5 @@ def test_identification_in_an_open_set_is_that_of_plain_counting(
 def test_identification_counts_its_searches() -> None:
     found = identify(np.array([0.1, np.inf, 0.3]), np.array([0.2, 0.2, 0.2]), np.array([True, False, False]), (0.4,))
     assert (found.mated, found.non_mated) == (2, 3)
-    assert math.isnan(dir_at_fpir(np.array([np.inf]), np.array([0.1]), np.array([False]), (1.0,))[1.0])
+    alone = identify(np.array([np.inf]), np.array([0.1]), np.array([False]), (1.0,))
+    assert math.isnan(alone.dir_at_fpir[1.0])

@@ -26,6 +26,8 @@ from dygait.evaluation.sequences import Sequences
 from dygait.evaluation.verification import PairDistances
 
 CHANCE = "chance"
+CONFUSIONS = 4
+"""That are kept of a group."""
 TOP = 5
 """Gallery sequences that are kept of a confusion."""
 _MASK = 2**24
@@ -43,7 +45,7 @@ class Options:
         re_rank: re-rank the distances; None takes them as they are.
         pairs: whether the distances of all pairs are kept.
         searches: whether the distances of the nearest true match and of the nearest other subject are kept.
-        confusions: how many are kept, for each group; they need `searches`.
+        confusions: whether the hardest confusions of each group are kept; they need `searches`.
     """
 
     metric: str
@@ -52,7 +54,7 @@ class Options:
     re_rank: ReRank | None = None
     pairs: bool = False
     searches: bool = False
-    confusions: int = 0
+    confusions: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,9 @@ class _Pass:
             self.columns = [slice(a, b) for a, b in pairwise([*starts.tolist(), len(gallery)])]
         self.gallery = gallery
         self.probe_rows, self.gallery_rows = torch.from_numpy(self.probes), torch.from_numpy(gallery)
-        self.ids, self.view_codes = (_codes(names).to(options.device) for names in (sequences.ids, sequences.views))
+        codes = [_codes(names).to(options.device) for names in (sequences.ids, sequences.views)]
+        self.probe_ids, self.probe_views = (code[self.probe_rows.to(code.device)] for code in codes)
+        self.gallery_ids, self.gallery_views = (code[self.gallery_rows.to(code.device)] for code in codes)
         shape = len(self.probes), len(self.columns)
         self.compared = np.ones(shape, bool)
         if protocol.one_view_at_a_time and protocol.exclusion != "nothing":
@@ -203,7 +207,7 @@ class _Pass:
         self.same = {g: next(o for o in members if np.array_equal(members[o], members[g])) for g in members}
         self.members = {group: members[group][self.probes] for group in dict.fromkeys(self.same.values())}
         self.pairs = {group: PairDistances() for group in self.members if options.pairs}
-        self.hardest = {group: _Hardest(options.confusions) for group in self.members if options.confusions}
+        self.hardest = {group: _Hardest(CONFUSIONS) for group in self.members if options.confusions}
 
     def blocks(self) -> Iterable[tuple[slice, Tensor]]:
         """Yield the distances a block of probes at a time."""
@@ -216,11 +220,11 @@ class _Pass:
     def add(self, rows: slice, distance: Tensor) -> None:
         """Take in the distances (m, G) of some probes."""
         one_view, exclusion, options = self.protocol.one_view_at_a_time, self.protocol.exclusion, self.options
-        match = self.ids[self.probe_rows[rows], None] == self.ids[self.gallery_rows]
+        match = self.probe_ids[rows, None] == self.gallery_ids
         excluded = None
         # One view at a time, what is excluded is of one column, the identical view's; only pairs look at it singly.
         if exclusion != "nothing" and (options.pairs or not one_view):
-            excluded = self.view_codes[self.probe_rows[rows], None] == self.view_codes[self.gallery_rows]
+            excluded = self.probe_views[rows, None] == self.gallery_views
             if exclusion == "same id in the same view":
                 excluded &= match
         for number, column in enumerate(self.columns):

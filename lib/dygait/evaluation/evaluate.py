@@ -26,8 +26,6 @@ from dygait.evaluation.sequences import Sequences
 from dygait.evaluation.verification import Verification
 
 Percentages = dict[str, dict[str, Any]]
-CONFUSIONS = 4
-"""That are kept of a group, where comparisons are kept."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +165,7 @@ def evaluate_detailed(
         re_rank=re_rank,
         pairs=verification or keep,
         searches=open_set or keep,
-        confusions=CONFUSIONS if keep else 0,
+        confusions=keep,
     )
     found: dict[str, Comparisons] = {}
     for name, gallery in plan.galleries.items():

@@ -47,7 +47,9 @@ class OpenSet:
 def identify(
     nearest_match: np.ndarray, nearest_other: np.ndarray, correct: np.ndarray, fpirs: Sequence[float] = FPIRS
 ) -> OpenSet:
-    """Return DIR at each FPIR, with the numbers of searches.
+    """Return the largest DIR of a threshold whose FPIR is not larger, for each FPIR, and the numbers of searches.
+
+    With fewer than 1 / FPIR searches, or without a mated one, the rate cannot be resolved: NaN.
 
     Args:
         nearest_match: (M,) distances of the nearest true match; NaN or inf where there is none, and then the search is
@@ -73,13 +75,3 @@ def identify(
         limit = alarms[allowed] if allowed < len(alarms) else np.inf
         found[fpir] = float((hits < limit).sum() / mated.sum())
     return OpenSet(int(mated.sum()), len(alarms), found)
-
-
-def dir_at_fpir(
-    nearest_match: np.ndarray, nearest_other: np.ndarray, correct: np.ndarray, fpirs: Sequence[float] = FPIRS
-) -> dict[float, float]:
-    """Return the largest DIR of a threshold whose FPIR is not larger, for each FPIR; arguments as `identify`.
-
-    With fewer than 1 / FPIR searches, or without a mated one, the rate cannot be resolved: NaN.
-    """
-    return identify(nearest_match, nearest_other, correct, fpirs).dir_at_fpir

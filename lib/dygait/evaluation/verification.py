@@ -59,43 +59,6 @@ class Verification:
     roc: Roc
 
 
-def roc(genuine: np.ndarray, impostor: np.ndarray) -> Roc:
-    """Return the ROC of pairs' distances, exact, ties included.
-
-    Args:
-        genuine: (A,) distances of pairs of one subject.
-        impostor: (B,) distances of pairs of two subjects.
-    """
-    return _roc(np.asarray(genuine), np.asarray(impostor))
-
-
-def auc(genuine: np.ndarray, impostor: np.ndarray) -> float:
-    """Return the area under the ROC: the chance that a genuine pair is nearer than an impostor pair, ties half."""
-    return _auc(roc(genuine, impostor))
-
-
-def eer(genuine: np.ndarray, impostor: np.ndarray) -> float:
-    """Return the equal error rate: the FAR at which FAR = 1 - TAR.
-
-    There may be no such threshold; the curve is therefore taken as straight between its points, which corresponds to
-    accepting by lot between two thresholds.
-    """
-    return _eer(roc(genuine, impostor))
-
-
-def tar_at_far(genuine: np.ndarray, impostor: np.ndarray, fars: Sequence[float] = FARS) -> dict[float, float]:
-    """Return for each FAR the largest TAR of a threshold whose FAR is not larger; nothing is interpolated.
-
-    With fewer than 1 / FAR impostor pairs, the rate cannot be resolved: NaN.
-    """
-    return _tar_at_far(roc(genuine, impostor), len(impostor), fars)
-
-
-def verify(genuine: np.ndarray, impostor: np.ndarray, fars: Sequence[float] = FARS) -> Verification:
-    """Return everything at once; arguments as `roc` and `tar_at_far`."""
-    return _verification(roc(genuine, impostor), len(genuine), len(impostor), fars)
-
-
 class PairDistances:
     """The distances of any number of pairs, each different one kept once with its counts, so that memory stays bounded.
 
@@ -123,19 +86,17 @@ class PairDistances:
             self._sort_in()
 
     def verification(self, fars: Sequence[float] = FARS) -> Verification:
-        """Return what the pairs tell, the same as `verify` does of all of them at once."""
+        """Return what the pairs tell, exact, ties included.
+
+        Args:
+            fars: false accept rates for `tar_at_far`; of a threshold whose FAR is not larger, the largest TAR, nothing
+                interpolated. With fewer than 1 / FAR impostor pairs the rate cannot be resolved: NaN.
+        """
         self._sort_in()
         genuine, impostor = (int(n) for n in self._counts.sum(1))
-        # Impostors between two neighbouring genuine distances make a straight piece of the curve: one point will do.
-        piece = np.cumsum(self._counts[0] > 0) * 2 - (self._counts[0] > 0)
-        starts = np.flatnonzero(np.diff(piece, prepend=-1))
-        if not len(starts):
-            return _verification(_roc(self._values, self._values), 0, 0, fars)
-        values = self._values[np.append(starts[1:], len(piece)) - 1]
-        counts = np.add.reduceat(self._counts, starts, axis=1)
-        kept = counts > 0
-        curve = _roc(values[kept[0]], values[kept[1]], counts[0, kept[0]], counts[1, kept[1]])
-        return _verification(curve, genuine, impostor, fars)
+        curve = _roc(self._values, self._counts)
+        rates = _tar_at_far(curve, impostor, fars)
+        return Verification(genuine, impostor, _auc(curve), _eer(curve), rates, curve)
 
     def histogram(self, bins: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the edges of bins from the smallest to the largest distance, and the pairs in each.
@@ -162,41 +123,26 @@ class PairDistances:
         self._waiting, self._size = ([], []), 0
 
 
-def _roc(
-    genuine: np.ndarray,
-    impostor: np.ndarray,
-    genuine_counts: np.ndarray | None = None,
-    impostor_counts: np.ndarray | None = None,
-) -> Roc:
-    if not len(genuine) or not len(impostor):
+def _roc(values: np.ndarray, counts: np.ndarray) -> Roc:
+    """Return the curve of different distances, rising, and the numbers of genuine and impostor pairs at each (2, .)."""
+    if not counts.sum(1).all():
         return Roc(np.empty(0), np.empty(0), np.empty(0))
-    from sklearn.metrics import roc_curve  # here, because it takes a second to import
-
-    same = np.concatenate([np.ones(len(genuine), dtype=np.int8), np.zeros(len(impostor), dtype=np.int8)])
-    weights = None
-    if genuine_counts is not None and impostor_counts is not None:
-        weights = np.concatenate([genuine_counts, impostor_counts]).astype(np.float64)
-    # Its own drop_intermediate leaves out points of slanting pieces too, which are operating points like others.
-    far, tar, scores = roc_curve(
-        same, -np.concatenate([genuine, impostor]), sample_weight=weights, drop_intermediate=False
-    )
-    thresholds = -scores.astype(np.float64)
-    thresholds[0] = -np.inf
-    inner = ((far[:-2] == far[2:]) | (tar[:-2] == tar[2:])).nonzero()[0] + 1
-    return Roc(*(np.delete(column, inner) for column in (far, tar, thresholds)))
-
-
-def _verification(curve: Roc, genuine: int, impostor: int, fars: Sequence[float]) -> Verification:
-    return Verification(genuine, impostor, _auc(curve), _eer(curve), _tar_at_far(curve, impostor, fars), curve)
+    # Within a level or an upright piece, neither the step to a point nor that from it goes the other way.
+    zero = counts == 0
+    kept = np.append(~(zero[:, :-1] & zero[:, 1:]).any(0), True)
+    tar, far = (np.append(0.0, np.cumsum(row)[kept] / row.sum()) for row in counts)
+    return Roc(far, tar, np.append(-np.inf, values[kept].astype(np.float64)))
 
 
 def _auc(curve: Roc) -> float:
+    """Return the chance that a genuine pair is nearer than an impostor pair, ties half."""
     if not len(curve.far):
         return float("nan")
     return float((np.diff(curve.far) * (curve.tar[1:] + curve.tar[:-1])).sum() / 2)
 
 
 def _eer(curve: Roc) -> float:
+    """Return the FAR at which FAR = 1 - TAR; the curve is straight between its points, which accepts by lot."""
     if not len(curve.far):
         return float("nan")
     excess = curve.far - (1 - curve.tar)  # rises from -1 to 1
