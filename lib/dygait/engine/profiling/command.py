@@ -49,10 +49,10 @@ def main(args: argparse.Namespace) -> int:
     from dygait.config import load_config
     from dygait.engine.build import component_problems
     from dygait.engine.monitor import start_logging
-    from dygait.engine.profiling import batch, cost, report
-    from dygait.engine.profiling.profile import profile
     from dygait.engine.run import write_atomically
     from dygait.errors import UserError
+    from dygait.profiling import batch, cost, report
+    from dygait.profiling.profile import profile
 
     if args.steps < 1:
         raise UserError("--steps: at least 1")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dygait.engine.report.markup import Html, join, tag
+from dygait.reporting.markup import Html, join, tag
 
 STYLES = 8
 """How many series can be told apart."""

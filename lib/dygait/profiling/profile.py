@@ -10,9 +10,12 @@ from typing import Any
 import torch
 
 from dygait.config import Config
-from dygait.engine.profiling import machine_peak
-from dygait.engine.profiling.counting import Counter, Key, Work, total
-from dygait.engine.profiling.material import (
+from dygait.engine.train import Trainer, build_trainer
+from dygait.errors import UserError
+from dygait.machine import tune_allocator
+from dygait.profiling import machine_peak
+from dygait.profiling.counting import Counter, Key, Work, total
+from dygait.profiling.material import (
     Material,
     batch_size,
     classes_of,
@@ -21,11 +24,8 @@ from dygait.engine.profiling.material import (
     made_batch,
     material,
 )
-from dygait.engine.profiling.paper import count_network, parameters
-from dygait.engine.profiling.phases import PHASES, PhaseClock
-from dygait.engine.train import Trainer, build_trainer
-from dygait.errors import UserError
-from dygait.machine import tune_allocator
+from dygait.profiling.paper import count_network, parameters
+from dygait.profiling.phases import PHASES, PhaseClock
 
 _WARM = 2
 _COUNTED = 2

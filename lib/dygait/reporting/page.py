@@ -5,26 +5,45 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from dygait.engine.report import charts
-from dygait.engine.report.charts import Axis, Series
-from dygait.engine.report.markup import Html, join, tag
-from dygait.engine.report.provenance import provenance
-from dygait.engine.report.runs import FRAMES, Run
-from dygait.engine.report.style import style
-from dygait.engine.report.tables import comparable, differences, headline, interval, view_rows
+from dygait.engine.run import write_atomically
+from dygait.errors import UserError
 from dygait.evaluation.analysis import GroupAnalysis, Share, tar_at
 from dygait.evaluation.comparisons import Confusion
 from dygait.evaluation.ranking import ByView
+from dygait.reporting import charts
+from dygait.reporting.charts import Axis, Series
+from dygait.reporting.markup import Html, join, tag
+from dygait.reporting.provenance import provenance
+from dygait.reporting.runs import FRAMES, Run, named_apart
+from dygait.reporting.style import style
+from dygait.reporting.tables import comparable, differences, headline, interval, to_csv, to_json, to_latex, view_rows
 
 _SHOWN_VIEWS = 40
 _SHOWN_TYPES = 30
 _CUT = 44
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _FARS = np.geomspace(1e-5, 1, 160)
+
+
+def write_report(runs: Sequence[Run], target: Path) -> None:
+    """Write a report of some runs: the page, and its numbers as CSV, LaTeX and JSON of the same name beside it.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    runs = named_apart(runs)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, page(runs))
+        for suffix, table_of in ((".csv", to_csv), (".tex", to_latex), (".json", to_json)):
+            write_atomically(target.with_suffix(suffix), table_of(runs))
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error}; choose another file with --output") from None
 
 
 def page(runs: Sequence[Run]) -> str:

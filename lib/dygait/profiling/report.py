@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dygait.engine.profiling.phases import PHASES
+from dygait.profiling.phases import PHASES
 
 _SHOWN = 12
 """Rows of the longest table; the JSON has all."""

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from dygait.engine.report.runs import Run
 from dygait.evaluation import EvaluationResult, to_dict
 from dygait.evaluation import to_csv as result_to_csv
 from dygait.evaluation.analysis import GroupAnalysis, Share
 from dygait.evaluation.comparisons import Confusion
 from dygait.evaluation.report import cell
+from dygait.reporting.runs import Run
 
 Row = tuple[str, str, list[float], float, float]
 """Group, method, a percentage for each view, their mean, chance; NaN where there is none."""

@@ -16,10 +16,10 @@ import torch
 
 from dygait.config import Config
 from dygait.config.schema import Config as Settings
-from dygait.engine.profiling import machine_peak
-from dygait.engine.profiling.material import batch_size, classes_of, made_batch
 from dygait.engine.train import build_trainer
 from dygait.errors import UserError
+from dygait.profiling import machine_peak
+from dygait.profiling.material import batch_size, classes_of, made_batch
 
 RESERVE = 0.8
 """The share of the free memory that a batch may take: the rest is for loader, other programs and surprises."""

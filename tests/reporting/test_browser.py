@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dygait.engine.report.command import write_report
+from dygait.reporting.page import write_report
 from report_runs import contrast, make_run
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed (requirements-dev.txt)")

@@ -16,12 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 import greedy
 from dygait import build_model, cli, distributed
 from dygait.config import Config, load_config
-from dygait.engine.profiling import batch, cost, machine_peak
-from dygait.engine.profiling.counting import THE_STEP, Counter, Key, Work, total
-from dygait.engine.profiling.material import made_batch
-from dygait.engine.profiling.paper import Paper
-from dygait.engine.profiling.phases import PHASES
 from dygait.errors import UserError
+from dygait.profiling import batch, cost, machine_peak
+from dygait.profiling.counting import THE_STEP, Counter, Key, Work, total
+from dygait.profiling.material import made_batch
+from dygait.profiling.paper import Paper
+from dygait.profiling.phases import PHASES
 from experiments import Experiment, make_experiment
 
 N, S, H, W = 2, 9, 32, 24

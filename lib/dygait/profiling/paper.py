@@ -11,9 +11,9 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dygait.config import Config
-from dygait.engine.profiling.counting import Counter, Key, Work
-from dygait.engine.profiling.material import frames_of, geometries
 from dygait.modeling import MODELS, complete_model_cfg
+from dygait.profiling.counting import Counter, Key, Work
+from dygait.profiling.material import frames_of, geometries
 
 
 def model_settings(config: Config, form: str | None = None) -> dict[str, Any]:

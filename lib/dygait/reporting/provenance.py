@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from dygait.engine.report import charts
-from dygait.engine.report.charts import Series
-from dygait.engine.report.markup import Html, tag
-from dygait.engine.report.runs import Run
+from dygait.reporting import charts
+from dygait.reporting.charts import Series
+from dygait.reporting.markup import Html, tag
+from dygait.reporting.runs import Run
 from dygait.untrusted import at, parts_of
 
 _POINTS = 240

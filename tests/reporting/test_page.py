@@ -10,11 +10,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from dygait.engine.report import charts
-from dygait.engine.report.markup import Html, join, tag, text
-from dygait.engine.report.page import page
-from dygait.engine.report.provenance import command_line
-from dygait.engine.report.tables import to_json
+from dygait.reporting import charts
+from dygait.reporting.markup import Html, join, tag, text
+from dygait.reporting.page import page
+from dygait.reporting.provenance import command_line
+from dygait.reporting.tables import to_json
 from report_runs import EVIL, VIEWS, contrast, make_run
 
 VOID = {"meta", "img", "br", "link"}

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 from dygait.config import Config
-from dygait.engine.profiling.counting import Counter, Key, Work, total
-from dygait.engine.profiling.material import batch_size, frames_of, geometries
-from dygait.engine.profiling.paper import Paper, halved, model_settings
-from dygait.engine.profiling.report import amount, percent, table
 from dygait.losses import Loss, LossAggregator
+from dygait.profiling.counting import Counter, Key, Work, total
+from dygait.profiling.material import batch_size, frames_of, geometries
+from dygait.profiling.paper import Paper, halved, model_settings
+from dygait.profiling.report import amount, percent, table
 
 FLOAT = 4
 """Bytes of a weight and of its gradient."""
