@@ -1,24 +1,21 @@
-"""Charts as inline SVG: drawn here, so that a page needs no script; coloured by the page's style, light or dark.
+"""What charts show and where: `templates/charts.html` draws them as inline SVG, so that a page needs no script.
 
-A chart is as wide as a phone (360 units), so that its words stay legible there. Series differ by colour and by the
-pattern of their line; ``s0``, ``s1``, ... are the style's names for both.
+A chart is as wide as a phone (360 units), so that its text stays legible there. Series differ by colour and by the
+pattern of their line; ``s0``, ``s1``, ... are the style sheet's names for both.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import numpy as np
-
-from dygait.reporting.markup import Html, join, tag
 
 STYLES = 8
 """How many series can be told apart."""
 
-_WIDTH, _HEIGHT = 360, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 38
 # From light to dark, one hue, even steps of lightness.
 _HEAT = np.array(
     [(247, 251, 255), (200, 221, 240), (139, 186, 219), (75, 141, 196), (24, 92, 160), (8, 48, 107)], float
@@ -28,13 +25,13 @@ _RAMP = np.array([(107, 79, 196), (42, 143, 140), (210, 128, 30)], float)
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: its words, its range, and where it is marked.
+    """An axis.
 
     Attributes:
         label: what it shows.
         low: the number at its beginning.
         high: the number at its end.
-        ticks: (number, words).
+        ticks: (number, label).
         log: whether it is logarithmic.
     """
 
@@ -59,9 +56,9 @@ class Series:
         name: in the legend.
         x: numbers.
         y: numbers.
-        style: a number below `STYLES`.
+        style: an index below `STYLES`.
         spread: half the length of the bar at each point; None: no bars.
-        notes: what a pointer on each point is told; None: points are not marked.
+        notes: the tooltip of each point; None: points are not marked.
         area: fill what is below.
     """
 
@@ -101,181 +98,150 @@ def percent_axis(label: str, lowest: float) -> Axis:
 def rate_axis(label: str, low: float) -> Axis:
     """Return a logarithmic axis from a power of ten to 1."""
     first = math.floor(math.log10(low) + 1e-9)
-    marks = {0: "1", -1: "0.1", -2: "0.01", -3: "0.001"}
-    return Axis(label, 10.0**first, 1.0, tuple((10.0**n, marks.get(n, f"1e{n}")) for n in range(first, 1)), log=True)
+    labels = {0: "1", -1: "0.1", -2: "0.01", -3: "0.001"}
+    return Axis(label, 10.0**first, 1.0, tuple((10.0**n, labels.get(n, f"1e{n}")) for n in range(first, 1)), log=True)
 
 
-def line_chart(
-    key: str,
-    title: str,
-    description: str,
-    series: Sequence[Series],
-    x: Axis,
-    y: Axis,
-    marks: Iterable[tuple[float, str]] = (),
-) -> Html:
-    """Draw lines.
+class Point(NamedTuple):
+    """A point of a series on the chart: its position in the series, and where it is."""
 
-    Args:
-        key: of the elements' names, one of its own on the page.
+    position: int
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """Lines over two axes.
+
+    Attributes:
         title: for those who do not see it.
         description: likewise.
         series: the lines.
         x: the axis below.
         y: the axis on the left.
-        marks: upright lines: the number on the axis below, and words.
+        marks: vertical lines: the number on the axis below, and a label.
+        legend: whether the lines are named above the chart.
     """
-    across, down = _scales(x, y)
-    drawn: list[Html] = [_frame(x, y, across, down), *(_line(one, across, down) for one in series)]
-    for value, words in marks:
-        at = across(value)
-        end = "end" if at > _WIDTH / 2 else "start"
-        drawn.append(tag("line", x1=at, x2=at, y1=float(_TOP), y2=float(_HEIGHT - _BOTTOM), class_="mark"))
-        drawn.append(
-            tag("text", words, x=at + (-4 if end == "end" else 4), y=_TOP + 10.0, text_anchor=end, class_="note")
-        )
-    return _svg(key, title, description, drawn)
+
+    title: str
+    description: str
+    series: Sequence[Series]
+    x: Axis
+    y: Axis
+    marks: Sequence[tuple[float, str]] = ()
+    legend: bool = True
+
+    kind: ClassVar[str] = "lines"
+    width: ClassVar[int] = 360
+    height: ClassVar[int] = 250
+    left: ClassVar[int] = 46
+    right: ClassVar[int] = 350
+    top: ClassVar[int] = 10
+    bottom: ClassVar[int] = 212
+
+    def across(self, value: float) -> float:
+        """Return where a number of the axis below is."""
+        return self.left + (self.right - self.left) * self.x.share(value)
+
+    def down(self, value: float) -> float:
+        """Return where a number of the axis on the left is."""
+        return self.bottom - (self.bottom - self.top) * self.y.share(value)
+
+    def points(self, series: Series) -> list[Point]:
+        """Return the points of a line that are finite."""
+        pairs = enumerate(zip(series.x, series.y, strict=True))
+        return [Point(n, self.across(x), self.down(y)) for n, (x, y) in pairs if math.isfinite(x) and math.isfinite(y)]
+
+    def path(self, series: Series) -> str:
+        """Return a line as the data of an SVG path."""
+        return "M" + "L".join(f"{x:.1f} {y:.1f}" for _, x, y in self.points(series))
 
 
-def _line(one: Series, across: Callable[[float], float], down: Callable[[float], float]) -> Html:
-    kept = [n for n in range(len(one.x)) if math.isfinite(one.x[n]) and math.isfinite(one.y[n])]
-    points = [(across(one.x[n]), down(one.y[n])) for n in kept]
-    if not points:
-        return Html("")
-    path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in points)
-    parts = []
-    if one.area:
-        floor = _HEIGHT - _BOTTOM
-        parts.append(
-            tag(
-                "path", d=f"{path}L{points[-1][0]:.1f} {floor}L{points[0][0]:.1f} {floor}Z", class_=f"area s{one.style}"
-            )
-        )
-    parts.append(tag("path", d=path, class_=f"line s{one.style}"))
-    for n, (a, b) in zip(kept, points, strict=True):
-        if one.spread is not None:
-            top, bottom = down(one.y[n] + one.spread[n]), down(one.y[n] - one.spread[n])
-            parts.append(tag("line", x1=a, x2=a, y1=top, y2=bottom, class_=f"bar s{one.style}"))
-        if one.notes is not None:
-            parts.append(tag("circle", tag("title", one.notes[n]), cx=a, cy=b, r=2.6, class_=f"dot s{one.style}"))
-    return tag("g", *parts)
+class Marker(NamedTuple):
+    """A point of a scatter chart, or of its legend.
+
+    Attributes:
+        path: its outline, as the data of an SVG path.
+        style: an index below `STYLES`; None where it has a colour of its own.
+        colour: its own.
+        text: the tooltip, or the name in the legend.
+    """
+
+    path: str
+    style: int | None
+    colour: str | None
+    text: str
 
 
-def scatter(
-    key: str,
-    title: str,
-    description: str,
-    points: np.ndarray,
-    styles: Sequence[int],
-    notes: Sequence[str],
-    labels: Sequence[tuple[float, float, str]] = (),
-    ramp: int = 0,
-) -> Html:
-    """Draw points without axes, of equal scale in both directions.
+@dataclass(frozen=True)
+class Scatter:
+    """Points without axes, of equal scale in both directions.
 
-    Args:
-        key: as `line_chart`.
-        title: as `line_chart`.
-        description: as `line_chart`.
+    Attributes:
+        title: for those who do not see it.
+        description: likewise.
         points: (n, 2).
-        styles: n numbers below `STYLES`, or below `ramp`; each has a colour and a form.
-        notes: n, what a pointer is told.
-        labels: words on the picture, and where their middle is.
-        ramp: where not 0, how many colours there are of a ramp.
+        names: of the kinds of points; each has a colour and a shape. More than `STYLES` are in an order, which a ramp
+            of colours shows.
+        kinds: n indices into `names`.
+        notes: n tooltips.
+        labels: (x, y, text) on the chart.
     """
-    low, high = points.min(0), points.max(0)
-    side, margin = 340.0, 14.0
-    scale = (side - 2 * margin) / max(float((high - low).max()), 1e-9)
-    width, height = ((high - low) * scale + 2 * margin).tolist()
 
-    def place(point: np.ndarray) -> tuple[float, float]:
-        a, b = ((point - low) * scale + margin).tolist()
-        return a + (_WIDTH - width) / 2, height - b
+    title: str
+    description: str
+    points: np.ndarray
+    names: Sequence[str]
+    kinds: Sequence[int]
+    notes: Sequence[str]
+    labels: Sequence[tuple[float, float, str]] = ()
 
-    drawn = [
-        _point(style, ramp, *place(point), 3.2, note) for point, style, note in zip(points, styles, notes, strict=True)
-    ]
-    for a, b, words in labels:
-        at = place(np.array([a, b]))
-        drawn.append(tag("text", words, x=at[0], y=at[1] + 4, text_anchor="middle", class_="halo"))
-    return _svg(key, title, description, drawn, math.ceil(height))
+    kind: ClassVar[str] = "scatter"
+    width: ClassVar[int] = 360
+    legend: ClassVar[bool] = True
+    _side: ClassVar[float] = 340.0
+    _margin: ClassVar[float] = 14.0
 
+    @property
+    def height(self) -> int:
+        """The height that equal scales give."""
+        return math.ceil(self._scaled(self.points.max(0))[1] + 2 * self._margin)
 
-def _point(style: int, ramp: int, x: float, y: float, size: float, note: str | None = None) -> Html:
-    colour = _hexadecimal(_mixed(_RAMP, style / (ramp - 1))) if ramp else None
-    told = None if note is None else tag("title", note)
-    return tag("path", told, d=_form(style, x, y, size), class_="point" if ramp else f"point s{style}", fill=colour)
+    def markers(self) -> list[Marker]:
+        """Return the points."""
+        places = map(self.position, self.points)
+        return [self._marker(k, *at, 3.2, note) for k, at, note in zip(self.kinds, places, self.notes, strict=True)]
 
+    def samples(self) -> list[Marker]:
+        """Return a point of each kind, for the legend."""
+        return [self._marker(kind, 7.0, 6.0, 4.2, name) for kind, name in enumerate(self.names)]
 
-def _form(style: int, x: float, y: float, r: float) -> str:
-    """Return the path of a style's form: circle, square, triangle, diamond."""
-    if style % 4 == 0:
-        return f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0Z"
-    corners = {
-        1: ((-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)),
-        2: ((0, -1.1), (1.1, 0.9), (-1.1, 0.9)),
-        3: ((0, -1.25), (1.25, 0), (0, 1.25), (-1.25, 0)),
-    }[style % 4]
-    return "M" + "L".join(f"{x + r * a:.1f} {y + r * b:.1f}" for a, b in corners) + "Z"
+    def position(self, point: Sequence[float] | np.ndarray) -> tuple[float, float]:
+        """Return where a point is on the chart."""
+        x, y = self._scaled(np.asarray(point))
+        width, height = self._scaled(self.points.max(0))
+        return x + (self.width - width) / 2, height + self._margin - y
 
+    def _scaled(self, point: np.ndarray) -> tuple[float, float]:
+        low, high = self.points.min(0), self.points.max(0)
+        x, y = ((point - low) * (self._side - 2 * self._margin) / max(float((high - low).max()), 1e-9)).tolist()
+        return x, y
 
-def legend(names: Sequence[str], points: bool = False, styles: Sequence[int] | None = None, ramp: bool = False) -> Html:
-    """Return a list of lines, or points, and what they stand for; `styles` and `ramp` as the chart has them."""
-    items = []
-    for place, name in enumerate(names):
-        style = place if styles is None else styles[place]
-        if points:
-            sample = _point(style, len(names) if ramp else 0, 7.0, 6.0, 4.2)
+    def _marker(self, kind: int, x: float, y: float, size: float, text: str) -> Marker:
+        """Return a circle, square, triangle or diamond."""
+        if kind % 4 == 0:
+            path = f"M{x - size:.1f} {y:.1f}a{size} {size} 0 1 0 {2 * size} 0a{size} {size} 0 1 0 {-2 * size} 0Z"
         else:
-            sample = tag("path", d="M0 6H24", class_=f"line s{style}")
-        items.append(
-            tag("li", tag("svg", sample, width=14 if points else 24, height=12, aria_hidden="true"), " ", name)
-        )
-    return tag("ul", *items, class_="legend")
-
-
-def _scales(x: Axis, y: Axis) -> tuple[Callable[[float], float], Callable[[float], float]]:
-    width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
-    return (lambda v: _LEFT + width * x.share(v)), (lambda v: _TOP + height * (1 - y.share(v)))
-
-
-def _frame(x: Axis, y: Axis, across: Callable[[float], float], down: Callable[[float], float]) -> Html:
-    bottom, right = float(_HEIGHT - _BOTTOM), float(_WIDTH - _RIGHT)
-    parts = []
-    for value, words in y.ticks:
-        parts.append(tag("line", x1=float(_LEFT), x2=right, y1=down(value), y2=down(value), class_="grid"))
-        parts.append(tag("text", words, x=_LEFT - 6.0, y=down(value) + 3.5, text_anchor="end"))
-    for value, words in x.ticks:
-        parts.append(tag("line", x1=across(value), x2=across(value), y1=bottom, y2=bottom + 4, class_="axis"))
-        parts.append(tag("text", words, x=across(value), y=bottom + 15, text_anchor="middle"))
-    parts.append(tag("line", x1=float(_LEFT), x2=right, y1=bottom, y2=bottom, class_="axis"))
-    middle = (_TOP + bottom) / 2
-    parts.append(tag("text", x.label, x=(_LEFT + right) / 2, y=_HEIGHT - 6.0, text_anchor="middle", class_="label"))
-    parts.append(
-        tag(
-            "text",
-            y.label,
-            x=0,
-            y=0,
-            transform=f"translate(11 {middle:.0f}) rotate(-90)",
-            text_anchor="middle",
-            class_="label",
-        )
-    )
-    return tag("g", *parts, aria_hidden="true")
-
-
-def _svg(key: str, title: str, description: str, drawn: Sequence[Html], height: int = _HEIGHT) -> Html:
-    return tag(
-        "svg",
-        tag("title", title, id=f"{key}-title"),
-        tag("desc", description, id=f"{key}-desc"),
-        join(*drawn),
-        viewBox=f"0 0 {_WIDTH} {height}",
-        role="img",
-        aria_labelledby=f"{key}-title {key}-desc",
-        class_="chart",
-    )
+            corners = {
+                1: ((-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)),
+                2: ((0, -1.1), (1.1, 0.9), (-1.1, 0.9)),
+                3: ((0, -1.25), (1.25, 0), (0, 1.25), (-1.25, 0)),
+            }[kind % 4]
+            path = "M" + "L".join(f"{x + size * a:.1f} {y + size * b:.1f}" for a, b in corners) + "Z"
+        if len(self.names) <= STYLES:
+            return Marker(path, kind, None, text)
+        return Marker(path, None, _hexadecimal(_mixed(_RAMP, kind / (len(self.names) - 1))), text)
 
 
 def heat_colour(share: float) -> tuple[str, str]:
