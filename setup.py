@@ -36,7 +36,7 @@ setup(
     python_requires=">=3.10",
     package_dir={"": "lib"},
     packages=find_packages("lib"),
-    package_data={"dygait.engine.report": ["style.css"]},
+    package_data={"dygait.reporting": ["templates/*"]},
     install_requires=[line.partition("#")[0].strip() for line in lines if line.partition("#")[0].strip()],
     entry_points={"console_scripts": ["dygait = dygait.cli:main"]},
     cmdclass={"build_py": BuildWithConfigs},

@@ -47,12 +47,12 @@ from dygait.config import Config, load_config
 from dygait.data import FrameSampler, Request, TripletSampler, batches, open_store
 from dygait.data.packing import pack
 from dygait.engine import build
-from dygait.engine.profiling.machine_peak import products_per_second
 from dygait.engine.train import build_trainer
 from dygait.losses import LossAggregator
 from dygait.machine import tune_allocator
 from dygait.modeling.backbones.dynamic3d import DynamicAugmentation
 from dygait.modeling.kernels.batch_norm import batch_norm
+from dygait.profiling.machine_peak import products_per_second
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 CUT = 5

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dygait.engine.report.runs import Run, describe
 from dygait.evaluation.analysis import Analysis, analyse
 from dygait.evaluation.features import SavedFeatures
+from dygait.reporting.runs import Run, describe
 
 VIEWS = ("000", "018", "090")
 EVIL = '<script>alert("1")</script>'

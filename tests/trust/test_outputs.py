@@ -27,12 +27,12 @@ from dygait.engine import prepare
 from dygait.engine.bad_batch import explained_memory
 from dygait.engine.checkpoint import save_checkpoint
 from dygait.engine.extract import Settings, embed
-from dygait.engine.report.page import page
-from dygait.engine.report.tables import latex, to_csv
 from dygait.engine.run import write_atomically
 from dygait.errors import LocalError, UserError
 from dygait.evaluation.report import cell
 from dygait.modeling import build_model
+from dygait.reporting.page import page
+from dygait.reporting.tables import latex, to_csv
 from dygait.untrusted import printable
 from experiments import make_experiment, save_features, tiny_settings
 from report_runs import make_run

@@ -19,7 +19,6 @@ from dygait.engine.extract import extract
 from dygait.engine.interruption import Interruption
 from dygait.engine.monitor import duration, log, report_results, start_logging
 from dygait.engine.precision import settled, warn_if_slow
-from dygait.engine.report.after import report_test
 from dygait.engine.run import RunFolder, record, run_folder, write_atomically, writing
 from dygait.errors import UserError
 from dygait.evaluation import (
@@ -39,6 +38,7 @@ from dygait.evaluation import (
 )
 from dygait.evaluation.features import SavedFeatures, remove_features
 from dygait.machine import tune_allocator
+from dygait.reporting.after import report_test
 
 
 def _protocol(config: Config) -> Protocol | Submission:

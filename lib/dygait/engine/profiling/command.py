@@ -28,12 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=5, metavar="N", help="steps that are timed (default: %(default)s)")
     parser.add_argument("--trace", type=Path, metavar="DIR", help="write a trace of a step, for TensorBoard and Chrome")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
-    instead = parser.add_mutually_exclusive_group()
-    instead.add_argument(
+    parser.add_argument(
         "--find-batch", action="store_true", help="only find the largest batch that fits the memory, K kept"
-    )
-    instead.add_argument(
-        "--scaling", action="store_true", help="only compute what a step costs at other sizes and on other machines"
     )
 
 
@@ -49,10 +45,10 @@ def main(args: argparse.Namespace) -> int:
     from dygait.config import load_config
     from dygait.engine.build import component_problems
     from dygait.engine.monitor import start_logging
-    from dygait.engine.profiling import batch, cost, report
-    from dygait.engine.profiling.profile import profile
     from dygait.engine.run import write_atomically
     from dygait.errors import UserError
+    from dygait.profiling import largest_batch, text
+    from dygait.profiling.profile import profile
 
     if args.steps < 1:
         raise UserError("--steps: at least 1")
@@ -70,15 +66,12 @@ def main(args: argparse.Namespace) -> int:
     start_logging()
     with distributed.process_group() as chosen:
         device = chosen if args.device is None else torch.device(args.device)
-        if args.scaling:
-            result = cost.scaling(config)
-            print(cost.to_text(result))
-        elif args.find_batch:
-            result = batch.find_batch(config, device, print)
-            print(batch.to_text(result))
+        if args.find_batch:
+            result = largest_batch.find_batch(config, device, print)
+            print(largest_batch.to_text(result))
         else:
             result = profile(config, device, args.steps, args.trace)
-            print(report.to_text(result))
+            print(text.to_text(result))
     if args.trace is not None and args.trace.is_dir():
         print(f"trace: {args.trace}")
     if args.json is not None:

@@ -5,10 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from dygait.engine.report.runs import Run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,10 +39,11 @@ def main(args: argparse.Namespace) -> int:
         UserError: features cannot be read, or they, the protocol and the data do not fit each other; or the report
         cannot be written.
     """
-    from dygait.engine.report.runs import open_run
     from dygait.errors import UserError
+    from dygait.reporting.page import write_report
+    from dygait.reporting.runs import open_run
 
-    target = args.output or _place(args.runs)
+    target = args.output or _default_output(args.runs)
     if target.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--output {target}: give the name of a .html file; the tables go beside it")
     runs = [open_run(path, args.protocol, args.metric, not args.no_frames) for path in args.runs]
@@ -55,29 +52,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _place(paths: Sequence[Path]) -> Path:
+def _default_output(paths: Sequence[Path]) -> Path:
     if len(paths) == 1 and (paths[0] / "features").is_dir():
         return paths[0] / "report" / "report.html"
     return Path("report.html")
-
-
-def write_report(runs: Sequence[Run], target: Path) -> None:
-    """Write a report of some runs: the page, and its numbers as CSV, LaTeX and JSON of the same name beside it.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    from dygait.engine.report.page import page
-    from dygait.engine.report.runs import named_apart
-    from dygait.engine.report.tables import to_csv, to_json, to_latex
-    from dygait.engine.run import write_atomically
-    from dygait.errors import UserError
-
-    runs = named_apart(runs)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, page(runs))
-        for suffix, made in ((".csv", to_csv), (".tex", to_latex), (".json", to_json)):
-            write_atomically(target.with_suffix(suffix), made(runs))
-    except OSError as error:
-        raise UserError(f"{target} cannot be written: {error}; choose another file with --output") from None

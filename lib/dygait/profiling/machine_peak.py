@@ -42,13 +42,6 @@ def _product(device: torch.device, dtype: torch.dtype, size: int) -> Callable[[]
     return lambda: torch.mm(a, b, out=out)
 
 
-def bytes_per_second(device: torch.device, size: int = 2**27) -> float:
-    """Return the bytes a second of a large copy, those read and those written together."""
-    source = torch.ones(size, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    return 2 * size / _seconds(device, lambda: target.copy_(source), 4)
-
-
 def start_peak(device: torch.device) -> None:
     """Begin to watch for the most memory."""
     if device.type == "cuda":

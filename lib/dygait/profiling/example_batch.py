@@ -1,4 +1,4 @@
-"""What a profile runs on: a trainer, and batches, real where the dataset is there."""
+"""The batches that a profile runs on: the dataset's where it is there, else made ones."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from dygait.modeling import complete_model_cfg
 
 
 @dataclass
-class Material:
+class Batches:
     """Batches without end.
 
     Attributes:
         stream: the batches.
         divisors: as of `Batch.scaled`.
-        origin: where they come from, in words.
+        origin: a description of where they come from.
         real: whether the loader makes them.
     """
 
@@ -54,7 +54,7 @@ def classes_of(network: nn.Module) -> int | None:
     return classes
 
 
-def geometries(config: Config) -> list[tuple[int, int]]:
+def input_sizes(config: Config) -> list[tuple[int, int]]:
     """Return (H, W) of each modality as the model takes it: its `input_size`, or what the transform makes of 64x64."""
     plain = [transform.model_dump() for transform in _listed(config)]
     chains = [plain] if config.data_cfg.modalities == 1 else plain
@@ -73,7 +73,7 @@ def _listed(config: Config) -> list[TransformCfg]:
     return transform if isinstance(transform, list) else [transform]
 
 
-def made_batch(config: Config, people: int, each: int, classes: int | None) -> Batch:
+def example_batch(config: Config, people: int, each: int, classes: int | None) -> Batch:
     """Return a batch of silhouettes that look, to a network, like people: blocks that sway.
 
     Args:
@@ -85,7 +85,7 @@ def made_batch(config: Config, people: int, each: int, classes: int | None) -> B
     rng = np.random.default_rng(0)
     count, frames = people * each, frames_of(config)
     made = []
-    for height, width in geometries(config):
+    for height, width in input_sizes(config):
         levels = np.zeros((count, frames, height, width), np.uint8)
         for sequence in levels:
             left, thick = rng.integers(width // 4 + 1), rng.integers(width // 4, width // 2) + 1
@@ -97,20 +97,20 @@ def made_batch(config: Config, people: int, each: int, classes: int | None) -> B
     return Batch(made[0], None, labels, torch.arange(count), tuple(made[1:]))
 
 
-def made_material(config: Config, classes: int | None) -> Material:
+def example_batches(config: Config, classes: int | None) -> Batches:
     """Return the same made batch again and again: nothing waits for data."""
-    batch = made_batch(config, *batch_size(config), classes)
-    size = " and ".join(f"{height}x{width}" for height, width in geometries(config))
+    batch = example_batch(config, *batch_size(config), classes)
+    size = " and ".join(f"{height}x{width}" for height, width in input_sizes(config))
     divisors = [255.0] * config.data_cfg.modalities
-    return Material(iter(lambda: batch, None), divisors, f"made silhouettes of {size}, no loader", False)
+    return Batches(iter(lambda: batch, None), divisors, f"made silhouettes of {size}, no loader", False)
 
 
-def material(config: Config, device: torch.device, network: nn.Module) -> Material:
+def training_batches(config: Config, device: torch.device, network: nn.Module) -> Batches:
     """Return the loader's batches; where the dataset cannot be opened, made ones, and say why."""
     try:
         data = build.open_data(config)
     except UserError as error:
-        made = made_material(config, classes_of(network))
+        made = example_batches(config, classes_of(network))
         made.origin += f" ({error})"
         return made
     build.check_classes(network, data)
@@ -120,6 +120,6 @@ def material(config: Config, device: torch.device, network: nn.Module) -> Materi
         while True:
             yield from batches(source.loader)
 
-    return Material(
+    return Batches(
         stream(), source.divisors, f"{len(source.dataset)} sequences of {config.data_cfg.dataset_root}", True
     )

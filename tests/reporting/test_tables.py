@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from dygait.engine.report.tables import latex, to_csv, to_json, to_latex
+from dygait.reporting.tables import latex, to_csv, to_json, to_latex
 from report_runs import EVIL, VIEWS, make_run
 
 

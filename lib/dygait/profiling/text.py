@@ -1,11 +1,11 @@
-"""A profile in words."""
+"""A profile as text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dygait.engine.profiling.phases import PHASES
+from dygait.profiling.phases import PHASES
 
 _SHOWN = 12
 """Rows of the longest table; the JSON has all."""
@@ -57,7 +57,7 @@ def to_text(profile: Mapping[str, Any]) -> str:
         f"{amount(forward['executed'])} executed",
         f"multiply-adds, step: {amount(step['plain_form'])} in the plain form, {amount(step['executed'])} executed",
         f"peak memory in a step: {gibibytes(profile['peak_bytes'])}",
-        f"measured peak of this machine: {rates}; copying {amount(peak['bytes_per_second'], 'B/s')}",
+        f"measured peak of this machine: {rates}",
         f"step: {seconds['step']:.3f} s ({profile['spread']['fastest']:.3f} to {profile['spread']['slowest']:.3f}), "
         f"{percent(profile['share_of_peak'])} of peak",
         "",
@@ -66,29 +66,34 @@ def to_text(profile: Mapping[str, Any]) -> str:
             [(p, f"{seconds['phases'][p]:.4f}", percent(seconds["phases"][p] / seconds["step"])) for p in PHASES],
         ),
         "",
-        f"Operation by operation, {seconds['counted_step']:.3f} s a step in eager mode. Of bound: the longer of "
-        f"multiplying at peak and moving the bytes at the speed of a copy, over the time.",
+        f"Layer by layer, {seconds['counted_step']:.3f} s a step in eager mode:",
     ]
-    for title, key in (("layer", "layers"), ("layer class", "layer_classes"), ("layer class, work", "kinds")):
-        lines += ["", _work(title, profile[key])]
+    for title, key in (("layer", "layers"), ("layer class", "layer_classes")):
+        lines += ["", _layers(title, profile[key])]
+    if profile["operations"]:
+        lines += ["", _operations(profile["operations"])]
     return "\n".join(lines)
 
 
-def _work(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    head = (title, "seconds", "forward", "backward", "MACs", "of peak", "bytes", "of copying", "of bound")
+def _layers(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
     shown = [
         (
-            ", ".join(row["name"][:2] if title != "layer" else row["name"][:1]),
+            row["name"][0],
             f"{row['seconds']:.4f}",
             f"{row['by_phase'].get('forward', 0):.4f}",
             f"{row['by_phase'].get('backward', 0):.4f}",
             amount(row["multiply_adds"]) if row["multiply_adds"] else "-",
             percent(row["share_of_peak"]),
-            amount(row["bytes"]),
-            percent(row["share_of_bandwidth"]),
-            percent(row["share_of_bound"]),
         )
         for row in rows[:_SHOWN]
     ]
-    rest = [f"({len(rows) - _SHOWN} more rows in the JSON)"] if len(rows) > _SHOWN else []
-    return "\n".join([table(head, shown), *rest])
+    return table((title, "seconds", "forward", "backward", "MACs", "of peak"), shown) + _more(rows)
+
+
+def _operations(rows: Sequence[Mapping[str, Any]]) -> str:
+    shown = [(row["name"], f"{row['seconds']:.4f}", str(row["calls"])) for row in rows[:_SHOWN]]
+    return table(("operation", "seconds", "calls"), shown) + _more(rows)
+
+
+def _more(rows: Sequence[object]) -> str:
+    return f"\n({len(rows) - _SHOWN} more rows in the JSON)" if len(rows) > _SHOWN else ""

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from dygait.engine.report.charts import heat_colour
-from dygait.engine.report.tables import view_rows
 from dygait.evaluation.analysis import Analysis, Pairs, principal_components
 from dygait.evaluation.ranking import ByView
+from dygait.reporting.charts import heat_colour
+from dygait.reporting.tables import view_rows
 
 _POINTS = 1000
 _DIMENSIONS = 50

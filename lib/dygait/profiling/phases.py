@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -41,6 +42,7 @@ class PhaseClock:
     Args:
         trainer: whose steps.
         waits: wait for the GPU at every change of phase, so that a phase's time is its own.
+        on_phase: called with each phase that begins.
 
     Attributes:
         phase: the one that runs.
@@ -48,11 +50,14 @@ class PhaseClock:
         steps: of each finished step, the seconds of every phase.
     """
 
-    def __init__(self, trainer: Trainer, waits: bool = True) -> None:
+    def __init__(
+        self, trainer: Trainer, waits: bool = True, on_phase: Callable[[str], None] = lambda phase: None
+    ) -> None:
         self.phase = PHASES[0]
         self.lost = False
         self.steps: list[dict[str, float]] = []
         self._trainer = trainer
+        self._on_phase = on_phase
         self._device = trainer.device if waits and trainer.device.type == "cuda" else None
         self._seconds: dict[str, float] = defaultdict(float)
         self._since = time.perf_counter()
@@ -92,6 +97,7 @@ class PhaseClock:
         self._since = now
         self._close_range()
         self.phase = phase
+        self._on_phase(phase)
         self._range = torch.profiler.record_function(phase)
         self._range.__enter__()
 

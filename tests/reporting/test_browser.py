@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dygait.engine.report.command import write_report
+from dygait.reporting.page import write_report
 from report_runs import contrast, make_run
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed (requirements-dev.txt)")
@@ -134,6 +134,21 @@ def test_nothing_is_wider_than_the_screen(browser: Any, server: tuple[str, list[
         "const page = document.documentElement; return [page.clientWidth, page.scrollWidth]"
     )
     assert needed <= inside <= width
+
+
+def test_series_differ_by_colour_and_pattern(browser: Any, server: tuple[str, list[str]]) -> None:
+    browser.get(f"{server[0]}/one.html")
+    styles = browser.execute_script("""
+        return [...document.querySelectorAll('.legend')].map(list => [...list.querySelectorAll('.line, .point')].map(
+            part => { const style = getComputedStyle(part);
+                      return [part.getAttribute('class'), style.stroke, style.strokeDasharray, style.fill]; }));""")
+    assert len(styles) >= 9
+    for kinds in styles:
+        lines = [kind for kind in kinds if kind[0] == "line"]
+        points = [kind for kind in kinds if kind[0] != "line"]
+        assert len({stroke for _, stroke, _, _ in lines} - {"none"}) == len(lines)
+        assert len({dash for _, _, dash, _ in lines}) == len(lines)
+        assert len({fill for _, _, _, fill in points} - {"none", "rgb(0, 0, 0)"}) == len(points)
 
 
 def test_dark_and_light_are_readable(browser: Any, server: tuple[str, list[str]]) -> None:

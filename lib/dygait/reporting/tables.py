@@ -11,17 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from dygait.engine.report.runs import Run
 from dygait.evaluation import EvaluationResult, to_dict
 from dygait.evaluation import to_csv as result_to_csv
-from dygait.evaluation.analysis import GroupAnalysis, Share
+from dygait.evaluation.analysis import Analysis, GroupAnalysis, Share
 from dygait.evaluation.comparisons import Confusion
 from dygait.evaluation.report import cell
+from dygait.reporting.runs import Run
 
 Row = tuple[str, str, list[float], float, float]
 """Group, method, a percentage for each view, their mean, chance; NaN where there is none."""
 
 _NAN = float("nan")
+
+
+def percent(value: float) -> str:
+    """Return a percentage as it is printed."""
+    return "–" if math.isnan(value) else f"{value:.1f}"
 
 
 def headline(result: EvaluationResult, group: str) -> float:
@@ -34,14 +39,20 @@ def interval(result: EvaluationResult, group: str) -> tuple[float, float] | None
     return result.intervals.get(group, {}).get(result.measures[0])
 
 
-def view_rows(methods: Mapping[str, EvaluationResult]) -> tuple[list[str], list[Row]]:
+def methods(analysis: Analysis) -> dict[str, EvaluationResult]:
+    """Return the results by method: the model's, and that of gait energy images where there is one."""
+    baseline = analysis.baseline
+    return {"model": analysis.result, **({"GEI": baseline} if baseline is not None else {})}
+
+
+def view_rows(results: Mapping[str, EvaluationResult]) -> tuple[list[str], list[Row]]:
     """Return the probe views of some results, and a row for each group and method; no views without any."""
-    first = next(iter(methods.values()))
-    found = {v for r in methods.values() for values in r.percentages.values() for v in values.get("per view", {})}
+    first = next(iter(results.values()))
+    found = {v for r in results.values() for values in r.percentages.values() for v in values.get("per view", {})}
     views = sorted(found, key=lambda view: (not view.isdecimal(), int(view) if view.isdecimal() else 0, view))
     rows = []
     for group in first.percentages:
-        for name, result in methods.items():
+        for name, result in results.items():
             if group in result.percentages:
                 by_view = result.percentages[group].get("per view", {})
                 values = [float(by_view.get(view, _NAN)) for view in views]
@@ -63,6 +74,17 @@ def comparable(runs: Sequence[Run]) -> list[str]:
     return warnings
 
 
+def groups_of(runs: Sequence[Run]) -> list[str]:
+    """Return the groups of some runs, each once."""
+    return list(dict.fromkeys(group for run in runs for group in run.analysis.groups))
+
+
+def comparison_columns(runs: Sequence[Run]) -> list[str]:
+    """Return the columns of a comparison with the first run: those of `differences`."""
+    measures = [*runs[0].analysis.result.measures, "EER"]
+    return [column for measure in measures for column in (measure, "difference")]
+
+
 def differences(run: Run, first: Run, group: str) -> list[str]:
     """Return a run's measures and equal error rate of a group, each with its difference to the first run."""
     same = (run.analysis.result.protocol, run.analysis.result.words) == (
@@ -74,7 +96,7 @@ def differences(run: Run, first: Run, group: str) -> list[str]:
     pairs.append((_eer(run, group), _eer(first, group)))
     for value, other in pairs:
         difference = value - other if same and run is not first else _NAN
-        cells += [_shown(value), "–" if math.isnan(difference) else f"{difference:+.1f}".replace("-", "−")]
+        cells += [percent(value), "–" if math.isnan(difference) else f"{difference:+.1f}".replace("-", "−")]
     return cells
 
 
@@ -87,10 +109,6 @@ def _eer(run: Run, group: str) -> float:
     return _NAN if found is None or found.pairs is None else 100 * found.pairs.verification.eer
 
 
-def _shown(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.1f}"
-
-
 def to_csv(runs: Sequence[Run]) -> str:
     """Return a line for each number, in full precision, under a header.
 
@@ -101,7 +119,7 @@ def to_csv(runs: Sequence[Run]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["run", "protocol", "distance", "method", "group", "view", "measure", "percent"])
     for run in runs:
-        for method, result in _methods(run).items():
+        for method, result in methods(run.analysis).items():
             start = [*map(cell, (run.name, result.protocol, result.metric)), method]
             for row in csv.DictReader(io.StringIO(result_to_csv(result))):
                 writer.writerow([*start, row["group"], row["view"], row["measure"], row["percent"]])
@@ -118,38 +136,32 @@ def to_csv(runs: Sequence[Run]) -> str:
     return buffer.getvalue()
 
 
-def _methods(run: Run) -> dict[str, EvaluationResult]:
-    baseline = run.analysis.baseline
-    return {"model": run.analysis.result, **({"GEI": baseline} if baseline is not None else {})}
-
-
 def to_latex(runs: Sequence[Run]) -> str:
     r"""Return tables for a paper, as ``booktabs`` sets them: by view, or by measure; then runs compared."""
     parts = ["% \\usepackage{booktabs}"]
     for run in runs:
         result = run.analysis.result
-        views, rows = view_rows(_methods(run))
+        views, rows = view_rows(methods(run.analysis))
         about = f"{run.name}. {result.protocol}: {result.words}"
         if views:
             header = ["", "", *views, "mean"]
-            body = [[group, method, *map(_shown, values), _shown(mean)] for group, method, values, mean, _ in rows]
+            body = [[group, method, *map(percent, values), percent(mean)] for group, method, values, mean, _ in rows]
             caption = f"{about}. {result.measures[0]} in percent by probe view."
         else:
             header = ["", "", *result.measures]
             body = [
-                [group, name, *(_shown(float(r.percentages[group][m])) for m in result.measures)]
+                [group, name, *(percent(float(r.percentages[group][m])) for m in result.measures)]
                 for group in result.percentages
-                for name, r in _methods(run).items()
+                for name, r in methods(run.analysis).items()
                 if group in r.percentages
             ]
             caption = f"{about}. Percent."
         parts.append(_latex_table(caption, header, _once(body)))
     if len(runs) > 1:
         measures = runs[0].analysis.result.measures
-        groups = list(dict.fromkeys(g for run in runs for g in run.analysis.groups))
         body = [
-            [group, run.name, *(_shown(_measure(run, group, m)) for m in measures), _shown(_eer(run, group))]
-            for group in groups
+            [group, run.name, *(percent(_measure(run, group, m)) for m in measures), percent(_eer(run, group))]
+            for group in groups_of(runs)
             for run in runs
             if group in run.analysis.groups
         ]
@@ -245,17 +257,13 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _key(run: Run, position: int) -> list[str]:
-    return [str(names[position]) for names in (run.analysis.ids, run.analysis.types, run.analysis.views)]
-
-
 def _confusion(run: Run, found: Confusion) -> dict[str, Any]:
     return {
-        "probe": _key(run, found.probe),
-        "nearest": [_key(run, n) for n in found.nearest],
+        "probe": list(run.key(found.probe)),
+        "nearest": [list(run.key(n)) for n in found.nearest],
         "distances": list(found.distances),
         "right": list(found.right),
-        "match": _key(run, found.match),
+        "match": list(run.key(found.match)),
         "match_distance": found.match_distance,
         "rank": found.rank,
     }

@@ -52,6 +52,10 @@ class Run:
     frames: Mapping[int, np.ndarray] = field(default_factory=dict)
     frames_missing: str = ""
 
+    def key(self, position: int) -> tuple[str, str, str]:
+        """Return subject, type and view of a sequence."""
+        return _key(self.analysis, position)
+
     @property
     def config(self) -> str:
         """The resolved configuration as YAML; empty where it is not known."""
@@ -196,15 +200,18 @@ def _frames(
     wanted = origin.get("fingerprint")
     if wanted is not None and store.fingerprint != wanted:
         return {}, f"the data in {store.root} is not what the features were made of (another fingerprint)"
-    place_of = {key: place for place, key in enumerate(store.table.listed())}
+    indices = {key: index for index, key in enumerate(store.table.listed())}
     frames = {}
     try:
         for position in shown:
-            key = str(analysis.ids[position]), str(analysis.types[position]), str(analysis.views[position])
-            frames[position] = _some(store.read(place_of[key]))
+            frames[position] = _some(store.read(indices[_key(analysis, position)]))
     except (UserError, KeyError) as error:
         return {}, f"the data cannot be read here: {error}"
     return frames, ""
+
+
+def _key(analysis: Analysis, position: int) -> tuple[str, str, str]:
+    return str(analysis.ids[position]), str(analysis.types[position]), str(analysis.views[position])
 
 
 def _some(frames: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import partial
+import time
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,13 +15,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import greedy
 from dygait import build_model, cli, distributed
-from dygait.config import Config, load_config
-from dygait.engine.profiling import batch, cost, machine_peak
-from dygait.engine.profiling.counting import THE_STEP, Counter, Key, Work, total
-from dygait.engine.profiling.material import frames_of, made_batch
-from dygait.engine.profiling.paper import Paper, paper_of
-from dygait.engine.profiling.phases import PHASES
+from dygait.config import load_config
 from dygait.errors import UserError
+from dygait.modeling import complete_model_cfg
+from dygait.profiling import largest_batch, machine_peak
+from dygait.profiling.counts import count_network, plain_form
+from dygait.profiling.example_batch import example_batch, frames_of, input_sizes
+from dygait.profiling.layers import THE_STEP, LayerTracker, total
+from dygait.profiling.phases import PHASES
 from experiments import REPOSITORY, Experiment, make_experiment
 
 N, S, H, W = 2, 9, 32, 24
@@ -43,9 +44,8 @@ def experiment(tmp_path: Path) -> Experiment:
 
 @pytest.fixture(autouse=True)
 def _quick_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The smallest product and a small copy will do."""
+    """The smallest product will do."""
     monkeypatch.setattr(machine_peak, "_ENOUGH", 0.0)
-    monkeypatch.setattr(machine_peak, "bytes_per_second", partial(machine_peak.bytes_per_second, size=2**16))
 
 
 def dam(c_in: int, c_out: int, form: str, frames: int, height: int, width: int) -> dict[str, int]:
@@ -89,21 +89,42 @@ def deep_by_hand(form: str) -> dict[str, int]:
     }
 
 
-def in_phase(works: dict[Key, Work], phase: str) -> int:
-    return sum(work.all_macs for key, work in works.items() if key.phase == phase)
-
-
 @pytest.mark.parametrize("form", ["plain", "fast"])
 @pytest.mark.parametrize(
     ("settings", "by_hand"), [(SHALLOW, shallow_by_hand), (DEEP, deep_by_hand)], ids=["shallow", "deep"]
 )
 def test_counts_are_those_of_a_hand_computation(settings: dict[str, Any], by_hand: Any, form: str) -> None:
-    found = Paper({**settings, "dam": form}, [(H, W)], half=False).count(N, S)
+    found = count_network({**settings, "dam": form}, [(H, W)], S)
     expected = by_hand(form)
-    assert in_phase(found, "forward") == N * sum(expected.values())
+    assert found.forward == sum(expected.values())
     # Backward: the gradients of weight and input, each as much as forward; nobody wants that of the silhouettes.
     without = sum(expected[k] for k in ("first", "first stage1", "first shortcut") if k in expected)
-    assert in_phase(found, "backward") == N * (2 * sum(expected.values()) - without)
+    assert found.backward == 2 * sum(expected.values()) - without
+    model = build_model(settings)
+    assert found.parameters == sum(p.numel() for p in model.parameters())
+    head = model.necks if settings is SHALLOW else model.classifier
+    assert found.parameters - found.without_class_head == sum(p.numel() for p in head.parameters())
+
+
+def test_only_dynamic_networks_have_a_plain_form() -> None:
+    assert plain_form(SHALLOW) == {**SHALLOW, "dam": "plain"}
+    other = {"model": "GaitSet", "in_channels": [1, 2, 2, 2]}
+    assert plain_form(other) == other
+
+
+def tracked(settings: dict[str, Any]) -> tuple[LayerTracker, FlopCounterMode, nn.Module]:
+    """A forward and a backward pass of real silhouettes, followed layer by layer."""
+    torch.manual_seed(0)
+    model, x = build_model(settings), torch.rand(N, S, H, W)
+    with (
+        FlopCounterMode(display=False) as counter,
+        LayerTracker({"": model}, torch.device("cpu"), counter) as tracker,
+        torch.autocast("cpu", torch.bfloat16, enabled=settings is DEEP),
+    ):
+        output = model(x)
+        tracker.enter_phase("backward")
+        (output.embeddings.float().sum() + output.logits.float().sum()).backward()
+    return tracker, counter, model
 
 
 @pytest.mark.parametrize(
@@ -117,66 +138,95 @@ def test_counts_are_those_of_a_hand_computation(settings: dict[str, Any], by_han
 def test_dygait_at_its_published_cost(name: str, shortcut: str, parameters: int, macs: float) -> None:
     """Gait-World (NeurIPS 2025) gives the only figures: a sequence of 30 frames of Gait3D, forward."""
     config = load_config(REPOSITORY / "configs" / f"{name}.yaml", [f"model_cfg.shortcut={shortcut}"])
-    paper = paper_of(config, "plain")
-    assert sum(p.numel() for p in paper.model.parameters()) == parameters
-    assert in_phase(paper.count(2, frames_of(config)), "forward") / 2e9 == pytest.approx(macs, abs=0.005)
+    settings = complete_model_cfg(config.model_cfg.model_dump(), config.data_cfg.dataset_name)
+    found = count_network(plain_form(settings), input_sizes(config), frames_of(config))
+    assert found.parameters == parameters
+    assert found.forward / 1e9 == pytest.approx(macs, abs=0.005)
 
 
 def test_backward_work_belongs_to_the_layer_that_made_it() -> None:
-    found = Paper({**SHALLOW, "dam": "plain"}, [(H, W)], half=False).count(N, S)
+    found, _, _ = tracked({**SHALLOW, "dam": "plain"})
     expected = shallow_by_hand("plain")
-    for layer, name in (
+    for path, name in (
         ("backbone.dam1.stage2", "dam1 stage2"),
         ("backbone.lta", "lta"),
         ("fcs", "fcs"),
         ("necks", "classes"),
     ):
         counted = {
-            phase: sum(w.all_macs for k, w in found.items() if (k.phase, k.layer) == (phase, layer))
+            phase: sum(c.multiply_adds for k, c in found.costs.items() if (k.phase, k.path) == (phase, path))
             for phase in ("forward", "backward")
         }
-        assert counted == {"forward": N * expected[name], "backward": 2 * N * expected[name]}, layer
-    assert not sum(w.all_macs for k, w in found.items() if k.layer == THE_STEP)
+        assert counted == {"forward": N * expected[name], "backward": 2 * N * expected[name]}, path
+    assert not sum(cost.multiply_adds for layer, cost in found.costs.items() if layer.path == THE_STEP)
 
 
-def test_nothing_is_computed_on_paper_and_no_form_for_a_processor_is_taken() -> None:
-    """Channels and frames for which a CPU would filter by Winograd's way."""
-    settings = {**SHALLOW, "channels": [2, 64, 128], "bin_num": [1]}
-    settings["SeparateBNNecks"] = {"class_num": CLASSES, "in_channels": 128, "parts_num": 1}
-    found = Paper({**settings, "dam": "fast"}, [(16, 4)], half=False).count(2, 12)
-    of_stage = sum(w.all_macs for k, w in found.items() if (k.phase, k.layer) == ("forward", "backbone.dam1.stage1"))
-    assert of_stage == 2 * dam(64, 128, "fast", 4, 8, 2)["stage1"]
-
-
-def test_real_tensors_are_counted_as_pytorch_counts_them() -> None:
-    """On a network that computes, in half precision, beside PyTorch's own counter."""
-    torch.manual_seed(0)
-    model, x = build_model(DEEP), torch.rand(N, S, H, W)
-
-    def both_ways() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
-            output = model(x)
-        (output.embeddings.float().sum() + output.logits.float().sum()).backward()
-
-    both_ways()
-    with FlopCounterMode(display=False) as theirs:
-        both_ways()
-    with Counter({"": model}, timed=True) as ours:
-        both_ways()
-    counted = total(ours.works.values())
-    assert 2 * counted.all_macs == theirs.get_total_flops()
-    assert counted.macs["bfloat16"] > 0.9 * counted.all_macs
-    assert all(work.seconds > 0 for work in ours.works.values())
+@pytest.mark.parametrize("settings", [SHALLOW, DEEP], ids=["shallow", "deep in half precision"])
+def test_layers_share_out_all_that_pytorch_counts(settings: dict[str, Any]) -> None:
+    found, counter, model = tracked(settings)
+    assert 2 * total(found.costs.values()).multiply_adds == counter.get_total_flops() > 0
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
-def test_bytes_are_those_of_different_elements() -> None:
-    x = torch.zeros(4, 8)
-    with Counter({}) as counter:
-        x + torch.zeros(()).expand(4, 8)
-        x.view(8, 4)
-    moved = sum(work.moved for key, work in counter.works.items() if key.kind == "element by element")
-    assert moved == 4 * (32 + 1 + 32)
+class Waits(torch.autograd.Function):
+    """Takes its time, forward and backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, seconds: float) -> torch.Tensor:
+        ctx.seconds = seconds
+        time.sleep(seconds)
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        time.sleep(2 * ctx.seconds)
+        return gradients[0], None
+
+
+class Slow(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return Waits.apply(x, 0.05)  # type: ignore[no-any-return]
+
+
+class Branches(nn.Module):
+    """Two layers that read the same input, and some time of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slow, self.quick = Slow(), nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.03)
+        return self.slow(x) + self.quick(x)
+
+
+def test_time_belongs_to_the_innermost_layer() -> None:
+    model = Branches()
+    start = time.perf_counter()
+    with LayerTracker({"": model}, torch.device("cpu")) as tracker:
+        output = model(torch.zeros(2, 3, requires_grad=True)).sum()
+        tracker.enter_phase("backward")
+        output.backward()
+        time.sleep(0.04)
+    elapsed = time.perf_counter() - start
+    seconds = {(layer.phase, layer.path): cost.seconds for layer, cost in tracker.costs.items()}
+    expected = {
+        ("forward", "slow"): 0.05, ("forward", "network"): 0.03,
+        ("backward", "slow"): 0.1, ("backward", THE_STEP): 0.04,
+    }  # fmt: skip
+    for key, least in expected.items():
+        assert least <= seconds[key]
+    assert sum(seconds.values()) == pytest.approx(elapsed, rel=0.05)
+
+
+def test_nothing_is_computed_on_fake_tensors_and_no_form_for_a_cpu_is_taken() -> None:
+    """Channels and frames for which a CPU would filter by Winograd's way."""
+    settings = {**SHALLOW, "channels": [2, 64, 128], "bin_num": [1]}
+    settings["SeparateBNNecks"] = {"class_num": CLASSES, "in_channels": 128, "parts_num": 1}
+    found = count_network({**settings, "dam": "fast"}, [(16, 4)], 12)
+    stages = {c: dam(*c, "fast", 4, h, w) for c, h, w in (((2, 64), 16, 4), ((64, 128), 8, 2), ((128, 128), 8, 2))}
+    others = 27 * 2 * 12 * 16 * 4 + 3 * 2 * 2 * 4 * 16 * 4 + 128 * 128 + 128 * CLASSES
+    assert found.forward == sum(sum(stage.values()) for stage in stages.values()) + others
 
 
 def run(experiment: Experiment, *options: str) -> int:
@@ -196,11 +246,11 @@ def test_profile_of_a_run(experiment: Experiment, tmp_path: Path, capsys: pytest
     head = sum(p.numel() for p in network.necks.parameters())
     assert profile["parameters"]["without_class_head"] == profile["parameters"]["all"] - head
     counts = profile["multiply_adds"]
+    losses = sum(row["multiply_adds"] for row in profile["layers"] if row["name"][0].startswith("losses"))
     for form, name in (("plain", "plain_form"), ("fast", "executed")):
-        on_paper = Paper({**settings, "dam": form}, [(32, 22)], half=False).count(2, 9)
-        assert counts["forward_of_a_sequence"][name] == in_phase(on_paper, "forward") // 2
-        losses = sum(row["multiply_adds"] for row in profile["layers"] if row["name"][0].startswith("losses"))
-        assert counts["step"][name] == 2 * total(on_paper.values()).all_macs + losses
+        network_counts = count_network({**settings, "dam": form}, [(32, 22)], 9)
+        assert counts["forward_of_a_sequence"][name] == network_counts.forward
+        assert counts["step"][name] == 4 * (network_counts.forward + network_counts.backward) + losses
     assert set(profile["seconds"]["phases"]) == set(PHASES)
     assert all(seconds > 0 for seconds in profile["seconds"]["phases"].values())
     assert sum(profile["seconds"]["phases"].values()) == pytest.approx(profile["seconds"]["step"], rel=0.5)
@@ -210,6 +260,7 @@ def test_profile_of_a_run(experiment: Experiment, tmp_path: Path, capsys: pytest
     assert set(stages["by_phase"]) == {"forward", "backward"}
     for row in profile["layer_classes"]:
         assert row["name"][0] in said or len(profile["layer_classes"]) > 12
+    assert "aten::convolution_backward" in {row["name"] for row in profile["operations"]}
     (written,) = trace.glob("*.pt.trace.json")
     ranges = {event.get("name") for event in json.loads(written.read_text())["traceEvents"]}
     assert set(PHASES) <= ranges
@@ -227,7 +278,8 @@ def test_a_batch_beyond_the_memory_is_refused(
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(machine_peak, "available_bytes", lambda: 1000)
-    monkeypatch.setattr(machine_peak, "peak_bytes", lambda device: 2**30)
+    # More than this process can hold: what it holds already, which a long run of tests makes large, is not counted.
+    monkeypatch.setattr(machine_peak, "peak_bytes", lambda device: 2**50)
     assert run(experiment, "--batch", "4", "2") == 2
     assert "give a smaller one, --batch P K" in capsys.readouterr().err
 
@@ -255,23 +307,26 @@ def test_the_largest_batch_is_found_without_trying_what_does_not_fit(fits: int, 
         tried.append(need(people))
         return need(people)
 
-    assert max(batch.largest(trial, free, say=lambda text: None)) == fits
+    assert max(largest_batch.largest(trial, free, log=lambda message: None)) == fits
     if power == 1 and fits >= 4:
         assert max(tried) <= free  # 2 and 4 people say what the rest takes
     assert max(tried) < 4 * free
 
 
 def test_where_the_memory_is_unknown_everything_is_tried_and_failure_caught() -> None:
-    assert max(batch.largest(lambda people: people if people <= 37 else None, None, say=lambda text: None)) == 37
-    assert batch.largest(lambda people: None, None, say=lambda text: None) == {}
-    assert max(batch.largest(lambda people: people, None, most=9, say=lambda text: None)) == 9
+    assert (
+        max(largest_batch.largest(lambda people: people if people <= 37 else None, None, log=lambda message: None))
+        == 37
+    )
+    assert largest_batch.largest(lambda people: None, None, log=lambda message: None) == {}
+    assert max(largest_batch.largest(lambda people: people, None, most=9, log=lambda message: None)) == 9
 
 
 def test_a_process_that_takes_too_much_is_ended() -> None:
-    assert batch.watched(greedy.takes, (2**22,), limit=2**28) is None
-    assert batch.watched(greedy.answers, (7,), limit=2**30) == 7
+    assert largest_batch.watched(greedy.takes, (2**22,), limit=2**28) is None
+    assert largest_batch.watched(greedy.answers, (7,), limit=2**30) == 7
     with pytest.raises(UserError, match="failed"):
-        batch.watched(greedy.fails, (), limit=2**30)
+        largest_batch.watched(greedy.fails, (), limit=2**30)
 
 
 def test_find_batch(
@@ -279,7 +334,7 @@ def test_find_batch(
 ) -> None:
     need = {2: 2**20, 3: 3 * 2**20, 4: 2**30}
     monkeypatch.setattr(machine_peak, "available_bytes", lambda: 2**22)
-    monkeypatch.setattr(batch, "watched", lambda target, arguments, limit: need[arguments[2]])
+    monkeypatch.setattr(largest_batch, "watched", lambda target, arguments, limit: need[arguments[2]])
     assert run(experiment, "--find-batch") == 0
     assert "largest batch that fits: 3 x 2 = 6 sequences" in capsys.readouterr().out
     need[2] = 2**30
@@ -290,8 +345,8 @@ def test_find_batch(
 def test_a_trial_trains(experiment: Experiment) -> None:
     """More people than classes too: labels then come again."""
     config = load_config(experiment.config)
-    assert batch.steps_peak(config, torch.device("cpu"), 5) > 2**20
-    assert made_batch(config, 5, 2, 4).labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 0, 0]
+    assert largest_batch.steps_peak(config, torch.device("cpu"), 5) > 2**20
+    assert example_batch(config, 5, 2, 4).labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 0, 0]
 
 
 MEMINFO = "MemTotal: 1000 kB\nMemAvailable: 800 kB\n"
@@ -337,91 +392,13 @@ def test_a_system_that_does_not_say_its_memory(tmp_path: Path) -> None:
     assert machine_peak.available_bytes(tmp_path) is None
 
 
-# ---- the scaling model
-
-
-def ring(values: list[list[int]]) -> tuple[list[list[int]], int]:
-    """Sum lists over G processes in a ring, a chunk at a time; returns the sums and the numbers that one sends."""
-    count = len(values)
-    size = len(values[0]) // count
-    sent = 0
-    for phase in ("sum", "share"):
-        for turn in range(count - 1):
-            messages = []
-            for rank in range(count):
-                chunk = (rank - turn + (phase == "share")) % count
-                messages.append((rank, chunk, values[rank][chunk * size : (chunk + 1) * size]))
-            for rank, chunk, numbers in messages:
-                sent += len(numbers) if rank == 0 else 0
-                neighbour = values[(rank + 1) % count]
-                for place, number in enumerate(numbers, chunk * size):
-                    neighbour[place] = neighbour[place] + number if phase == "sum" else number
-    return values, sent
-
-
-@pytest.mark.parametrize("count", [1, 2, 4])
-def test_averaging_sends_what_a_ring_sends(count: int) -> None:
-    values = [[rank + place for place in range(8)] for rank in range(count)]
-    expected = [sum(column) for column in zip(*values, strict=True)]
-    summed, sent = ring(values)
-    assert all(row == expected for row in summed)
-    assert cost.ring_bytes(8, count) == sent
-
-
-@pytest.fixture
-def tiny(experiment: Experiment) -> Config:
-    return load_config(experiment.config)
-
-
-def test_the_cost_of_a_step_grows_as_it_should(tiny: Config) -> None:
-    """8 channels, 4 parts, 4 classes."""
-    settings = {**tiny.model_cfg.model_dump(), "input_size": [32, 22]}
-    one = cost.step_cost(settings, tiny, 8, 9, 1)
-    two = cost.step_cost(settings, tiny, 8, 9, 2)
-    gram = 3 * 4 * 8 * 8 * 8  # parts x N x N x channels, forward and twice that backward, of the whole batch
-    assert one.macs - gram == 2 * (two.macs - gram)
-    assert (one.reduced_bytes, one.gathered_bytes) == (0, 0)
-    parameters = sum(p.numel() for p in build_model(settings).parameters())
-    assert two.parameters == parameters
-    assert two.reduced_bytes == 4 * parameters
-    assert two.gathered_bytes == 2 * 4 * (8 * 8 * 4) // 2  # half of N x C x P numbers, and of their gradient
-    assert two.optimiser_bytes == 7 * 4 * parameters
-    wider = cost.step_cost(cost._twice(settings, "classes"), tiny, 8, 9, 1)
-    assert wider.macs - one.macs == 3 * 8 * 4 * 8 * 4  # three products for each of N x P x C x 4 further classes
-
-
-def test_the_estimate_is_the_longer_of_multiplying_and_moving() -> None:
-    machine = cost.Machine(half=100.0, single=10.0, memory=50.0, link=5.0, products=0.5, transfers=1.0)
-    works = {
-        Key("forward", "a", "A", "convolution"): Work(1, {"bfloat16": 200, "float32": 10}, 50),  # 4 + 2 s against 1 s
-        Key("forward", "a", "A", "pooling"): Work(1, {}, 100),  # 2 s
-        Key("backward", "a", "A", "convolution"): Work(1, {"bfloat16": 50}, 200),  # 1 s against 4 s
-    }
-    assert cost.StepCost(works, 1, 50, 5, 10).seconds(machine) == pytest.approx(6 + 2 + 4 + 1 + 2)
-    assert cost.StepCost(works, 1, 50, 35, 10).seconds(machine) == pytest.approx(6 + 2 + 7 + 1 + 2)
-
-
-def test_scaling(experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "scaling.json"
-    assert run(experiment, "--scaling", "--batch", "8", "2", "--json", str(file)) == 0
-    said = capsys.readouterr().out
-    assert "4 iterations on 8 H100 SXM: about 0.0 h, an estimate" in said
-    result = json.loads(file.read_text())
-    names = [step["case"] for step in result["steps"]]
-    assert names[0] == "1 GPU"
-    assert {"8 GPUs", "8 GPUs, twice N", "8 GPUs, twice S", "8 GPUs, twice the channels", "8 GPUs, twice K"} <= set(
-        names
-    )
-    by_name = {step["case"]: step for step in result["steps"]}
-    assert by_name["8 GPUs, twice the channels"]["multiply_adds"] > 3 * by_name["8 GPUs"]["multiply_adds"]
-
-
 def test_a_model_of_torch_modules_alone_is_one_layer() -> None:
     model = nn.Linear(3, 2)
-    with Counter({"": nn.Sequential(model)}) as counter:
+    roots = {"": nn.Sequential(model)}
+    with FlopCounterMode(display=False) as counter, LayerTracker(roots, torch.device("cpu"), counter) as tracker:
         model(torch.zeros(4, 3))
-    assert {key.layer for key in counter.works} == {THE_STEP}
-    assert total(counter.works.values()).all_macs == 24
+    assert {layer.path for layer in tracker.costs} == {THE_STEP}
+    assert total(tracker.costs.values()).multiply_adds == 24
 
 
 def test_a_batch_in_parts_has_the_same_phases(experiment: Experiment, tmp_path: Path) -> None:

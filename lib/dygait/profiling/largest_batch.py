@@ -10,38 +10,39 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
 from dygait.config import Config
 from dygait.config.schema import Config as Settings
-from dygait.engine.profiling import machine_peak
-from dygait.engine.profiling.material import batch_size, classes_of, made_batch
 from dygait.engine.train import build_trainer
 from dygait.errors import UserError
+from dygait.profiling import machine_peak
+from dygait.profiling.example_batch import batch_size, classes_of, example_batch
 
-RESERVE = 0.8
+MEMORY_SHARE = 0.8
 """The share of the free memory that a batch may take: the rest is for loader, other programs and surprises."""
 LARGEST = 4096
 """People in a batch; nobody trains with more."""
-_LOOK = 0.02
+_POLL_SECONDS = 0.02
 
 Trial = Callable[[int], int | None]
 """Takes a number of people, and returns the bytes at the peak of two training steps; None where they do not fit."""
 
 
-def largest(trial: Trial, free: int | None, most: int = LARGEST, say: Callable[[str], None] = print) -> dict[int, int]:
-    """Look for the largest number of people that fits, starting with the fewest that a triplet needs.
+def largest(trial: Trial, free: int | None, most: int = LARGEST, log: Callable[[str], None] = print) -> dict[int, int]:
+    """Look for the largest number of people that fits, from two on, the fewest that a triplet needs.
 
     Doubles as long as that fits, then halves the gap. Where the free memory is known, nothing is tried that would not
     fit if it grew in proportion from the two largest sizes that did.
 
     Args:
         trial: tries a number of people.
-        free: bytes; None: unknown, then everything is tried.
+        free: bytes; None: unknown, everything is tried.
         most: try no more people than so many.
-        say: is told what happens.
+        log: takes a message for each size.
 
     Returns:
         The bytes of every number of people that fitted; empty where none did.
@@ -52,15 +53,15 @@ def largest(trial: Trial, free: int | None, most: int = LARGEST, say: Callable[[
         people = min(2 * low, most) if high > most else (low + high) // 2
         predicted = _predict(fitted, people)
         if free is not None and predicted is not None and predicted > free:
-            say(f"{people} people would take about {predicted / 2**30:.2f} GiB: not tried")
+            log(f"{people} people would take about {predicted / 2**30:.2f} GiB: not tried")
             high = people
             continue
         peak = trial(people)
         if peak is None or (free is not None and peak > free):
-            say(f"{people} people do not fit")
+            log(f"{people} people do not fit")
             high = people
         else:
-            say(f"{people} people fit: {peak / 2**30:.2f} GiB")
+            log(f"{people} people fit: {peak / 2**30:.2f} GiB")
             fitted[people] = peak
             low = people
     return fitted
@@ -78,7 +79,7 @@ def steps_peak(config: Config, device: torch.device, people: int) -> int:
     """Take two training steps on made silhouettes and return the most memory that they took."""
     trainer = build_trainer(config, device)
     trainer.training_mode()
-    batch = made_batch(config, people, batch_size(config)[1], classes_of(trainer.network))
+    batch = example_batch(config, people, batch_size(config)[1], classes_of(trainer.network))
     machine_peak.start_peak(device)
     for _ in range(2):
         trainer.step(batch, [255.0] * config.data_cfg.modalities)
@@ -94,7 +95,11 @@ def _on_gpu(config: Config, device: torch.device, people: int) -> int | None:
         torch.cuda.empty_cache()
 
 
-def _in_child(answers: Any, settings: dict[str, Any], threads: int, people: int) -> None:
+def _on_cpu(config: Config, limit: int, people: int) -> int | None:
+    return watched(_in_child, (config.as_dict(), torch.get_num_threads(), people), limit)
+
+
+def _in_child(pipe: Any, settings: dict[str, Any], threads: int, people: int) -> None:
     """Run a trial in this process, the first that the system ends where memory runs out."""
     try:
         with open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123 - write_text would truncate, which /proc refuses
@@ -103,11 +108,11 @@ def _in_child(answers: Any, settings: dict[str, Any], threads: int, people: int)
         pass
     torch.set_num_threads(threads)
     try:
-        answers.send(steps_peak(Settings.model_validate(settings), torch.device("cpu"), people))
+        pipe.send(steps_peak(Settings.model_validate(settings), torch.device("cpu"), people))
     except (RuntimeError, MemoryError) as error:  # PyTorch's allocator has no error of its own on a CPU
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
-        answers.send(None)
+        pipe.send(None)
 
 
 def watched(target: Callable[..., None], arguments: tuple[Any, ...], limit: int | None) -> int | None:
@@ -130,7 +135,7 @@ def watched(target: Callable[..., None], arguments: tuple[Any, ...], limit: int 
     process.start()
     theirs.close()
     try:
-        while not ours.poll(_LOOK):
+        while not ours.poll(_POLL_SECONDS):
             held = machine_peak.status_bytes("VmRSS", process.pid or 0)
             if limit is not None and held is not None and held > limit:
                 return None
@@ -147,13 +152,13 @@ def watched(target: Callable[..., None], arguments: tuple[Any, ...], limit: int 
         ours.close()
 
 
-def find_batch(config: Config, device: torch.device, say: Callable[[str], None] = print) -> dict[str, Any]:
+def find_batch(config: Config, device: torch.device, log: Callable[[str], None] = print) -> dict[str, Any]:
     """Find the largest number of people P of a training batch of P x K sequences that fits, K kept.
 
     Args:
         config: the experiment.
         device: where to compute.
-        say: is told what is tried.
+        log: takes a message for each size.
 
     Returns:
         Plain values, as `to_text` prints them.
@@ -167,16 +172,16 @@ def find_batch(config: Config, device: torch.device, say: Callable[[str], None] 
             f"trainer_cfg.accumulate is {config.trainer_cfg.accumulate}, but 2 people have {2 * each} sequences"
         )
     start = time.monotonic()
+    free = None
     if device.type == "cuda":
-        free: int | None = None
-        fitted = largest(lambda people: _on_gpu(config, device, people), free, say=say)
+        trial: Trial = partial(_on_gpu, config, device)
     else:
-        now = machine_peak.available_bytes()
-        free = None if now is None else int(RESERVE * now)
-        if free is None:
+        available = machine_peak.available_bytes()
+        if available is None:
             raise UserError("--find-batch: this system does not say how much memory is free (Linux does)")
-        rest = (config.as_dict(), torch.get_num_threads())
-        fitted = largest(lambda people: watched(_in_child, (*rest, people), free), free, say=say)
+        free = int(MEMORY_SHARE * available)
+        trial = partial(_on_cpu, config, free)
+    fitted = largest(trial, free, log=log)
     if not fitted:
         raise UserError(f"not even 2 people x {each} sequences fit; lower K, the frames or the channels")
     people = max(fitted)
@@ -190,7 +195,7 @@ def find_batch(config: Config, device: torch.device, say: Callable[[str], None] 
 
 
 def to_text(found: dict[str, Any]) -> str:
-    """Return the result in words."""
+    """Return the result as text."""
     people, each = found["batch"]
     within = "" if found["limit"] is None else f" of {found['limit'] / 2**30:.2f} GiB that it may take"
     return (

@@ -1,0 +1,68 @@
+"""What a network costs, counted by PyTorch on fake tensors, which have no memory, so that any size can be counted."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from dygait.modeling import MODELS
+
+
+@dataclass(frozen=True)
+class NetworkCounts:
+    """What a network has, and what it multiplies for one sequence.
+
+    Attributes:
+        parameters: all of them.
+        without_class_head: those that embeddings depend on.
+        forward: multiply-adds of the forward pass: one for each product of the plain sum of a convolution or matrix
+            product, products with the zeros of a padding included.
+        backward: those of the backward pass.
+    """
+
+    parameters: int
+    without_class_head: int
+    forward: int
+    backward: int
+
+
+def plain_form(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a complete `model_cfg` whose DAMs, if it has any, compute as the paper writes them."""
+    has_form = "dam" in inspect.signature(MODELS.get(settings["model"])).parameters
+    return {**settings, "dam": "plain"} if has_form else dict(settings)
+
+
+def count_network(settings: Mapping[str, Any], sizes: Sequence[tuple[int, int]], frames: int) -> NetworkCounts:
+    """Count a network.
+
+    Args:
+        settings: a complete `model_cfg`.
+        sizes: (H, W) of each modality.
+        frames: S of a sequence.
+    """
+    sequences = 2  # a BatchNorm that trains wants two
+    with FakeTensorMode():
+        model = MODELS.build(settings)
+        inputs = tuple(torch.empty(sequences, frames, *size) for size in sizes)
+        with FlopCounterMode(display=False) as counter:
+            output = model(inputs[0] if len(inputs) == 1 else inputs)
+            forward = counter.get_total_flops()
+            read = [t for t in (output.embeddings, output.logits) if t is not None]
+            torch.autograd.backward(read, [torch.empty_like(t) for t in read], retain_graph=True)
+            backward = counter.get_total_flops() - forward
+        parameters = list(model.parameters())
+        features = output.embeddings.sum() + output.inference.sum()
+        gradients = torch.autograd.grad(features, parameters, allow_unused=True)
+    return NetworkCounts(
+        sum(p.numel() for p in parameters),
+        sum(p.numel() for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None),
+        # A multiply-add is two of PyTorch's FLOPs.
+        forward // (2 * sequences),
+        backward // (2 * sequences),
+    )

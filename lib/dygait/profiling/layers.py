@@ -1,0 +1,156 @@
+"""Which layer runs: the time and the multiply-adds of each, forward and backward."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+THE_STEP = "the step itself"
+"""The layer of work that no module asked for: scaling, gradient norm, optimiser."""
+
+
+class Layer(NamedTuple):
+    """What costs are counted by.
+
+    Attributes:
+        phase: of the step.
+        path: the module's, in the network.
+        class_name: the module's.
+    """
+
+    phase: str
+    path: str
+    class_name: str
+
+
+@dataclass
+class Cost:
+    """Seconds, and multiply-adds of convolutions and matrix products; 0 where they are not counted."""
+
+    seconds: float = 0.0
+    multiply_adds: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.seconds + other.seconds, self.multiply_adds + other.multiply_adds)
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """Return the sum."""
+    return sum(costs, Cost())
+
+
+class LayerTracker:
+    """Follows which layer runs inside its `with` block, and adds up what each costs.
+
+    A layer is the innermost module that is not one of `torch.nn` itself. The nodes of the autograd graph that a layer
+    makes are marked as its own when its forward pass ends, so that the backward pass is told apart too. (Time and FLOPs
+    cannot come from `torch.utils.module_tracker`: in the backward pass it reports several branches as running at once.)
+
+    Args:
+        roots: modules with what their paths begin with: the network with "", the losses with "losses".
+        device: where they compute.
+        counter: counts FLOPs; it slows every operation down, so time is measured without one.
+
+    Attributes:
+        costs: of each layer.
+    """
+
+    def __init__(
+        self, roots: dict[str, nn.Module], device: torch.device, counter: FlopCounterMode | None = None
+    ) -> None:
+        self.costs: dict[Layer, Cost] = {}
+        self._phase = "forward"
+        self._names = {
+            module: (".".join(p for p in (root, path) if p) or "network", type(module).__name__)
+            for root, top in roots.items()
+            for path, module in top.named_modules()
+            if not type(module).__module__.startswith("torch.")
+        }
+        self._stack: list[tuple[str, str]] = []
+        self._backward: tuple[str, str] | None = None
+        self._marked: set[Any] = set()
+        self._handles: list[Any] = []
+        self._now: Callable[[], Any] = _record_event if device.type == "cuda" else time.perf_counter
+        self._intervals: list[tuple[Layer, Any, Any]] = []
+        self._counter = counter
+        self._last: tuple[Any, int] = (None, 0)
+
+    def __enter__(self) -> LayerTracker:
+        for module in self._names:
+            self._handles.append(module.register_forward_pre_hook(self._entered, with_kwargs=True))
+            self._handles.append(module.register_forward_hook(self._left, always_call=True))
+        self._last = self._now(), self._flops()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._account()
+        for handle in self._handles:
+            handle.remove()
+        self._marked.clear()
+        if self._now is _record_event:
+            torch.cuda.synchronize()
+        for layer, start, end in self._intervals:
+            seconds = start.elapsed_time(end) / 1000 if self._now is _record_event else end - start
+            self.costs[layer].seconds += seconds
+        self._intervals.clear()
+
+    def enter_phase(self, phase: str) -> None:
+        """Begin another phase of the step."""
+        self._account()
+        self._phase = phase
+        if phase == "data wait":  # the last step is over; let go of its graph
+            self._marked.clear()
+
+    def _flops(self) -> int:
+        return self._counter.get_total_flops() if self._counter is not None else 0
+
+    def _running(self) -> tuple[str, str]:
+        return self._stack[-1] if self._stack else self._backward or (THE_STEP, THE_STEP)
+
+    def _account(self) -> None:
+        """Ascribe what was done since the last call to the layer that runs."""
+        layer = Layer(self._phase, *self._running())
+        (before, flops), self._last = self._last, (self._now(), self._flops())
+        self._intervals.append((layer, before, self._last[0]))
+        # A multiply-add is two of PyTorch's FLOPs.
+        self.costs.setdefault(layer, Cost()).multiply_adds += (self._last[1] - flops) // 2
+
+    def _entered(self, module: nn.Module, arguments: Any, keywords: Any) -> None:
+        self._account()
+        self._mark((arguments, keywords))
+        self._stack.append(self._names[module])
+
+    def _left(self, module: nn.Module, arguments: Any, outputs: Any) -> None:
+        self._account()
+        self._mark(outputs)
+        self._stack.pop()
+
+    def _mark(self, tensors: Any) -> None:
+        """Mark the nodes of the graph behind some tensors, as far as they are nobody's, as those of the layer."""
+        layer = self._running()
+        waiting = [t.grad_fn for t in tree_leaves(tensors) if isinstance(t, torch.Tensor)]
+        while waiting:
+            node = waiting.pop()
+            if node is None or node in self._marked:
+                continue
+            self._marked.add(node)
+            node.register_prehook(lambda *_: self._run_backward(layer))
+            node.register_hook(lambda *_: self._run_backward(None))
+            waiting.extend(following for following, _ in node.next_functions)
+
+    def _run_backward(self, layer: tuple[str, str] | None) -> None:
+        self._account()
+        self._backward = layer
+
+
+def _record_event() -> torch.cuda.Event:
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event

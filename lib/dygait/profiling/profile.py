@@ -1,0 +1,238 @@
+"""Profile the training step of a configuration: count it, time it, and compare it with what the machine can do."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from dygait.config import Config
+from dygait.engine.precision import half_type
+from dygait.engine.train import Trainer, build_trainer
+from dygait.errors import UserError
+from dygait.machine import tune_allocator
+from dygait.modeling import complete_model_cfg
+from dygait.profiling import machine_peak
+from dygait.profiling.counts import count_network, plain_form
+from dygait.profiling.example_batch import (
+    Batches,
+    batch_size,
+    classes_of,
+    example_batch,
+    frames_of,
+    input_sizes,
+    training_batches,
+)
+from dygait.profiling.layers import Cost, Layer, LayerTracker, total
+from dygait.profiling.phases import PHASES, PhaseClock
+
+_WARM_UP = 2
+_TRACKED = 2
+_MEMORY_SHARE = 0.8
+"""The share of the free memory that a step may take."""
+
+
+def run_step(trainer: Trainer, source: Batches, clock: PhaseClock) -> None:
+    """Take a step, from the wait for its batch on."""
+    clock.begin()
+    batch = next(source.stream)
+    clock.enter("transfer")
+    trainer.step(batch, source.divisors)
+    clock.end()
+
+
+def check_memory(config: Config, trainer: Trainer) -> None:
+    """Refuse a batch that this machine's memory cannot hold, by what two small ones take.
+
+    Raises:
+        UserError: it cannot.
+    """
+    people, each = batch_size(config)
+    free = machine_peak.available_bytes()
+    few = config.trainer_cfg.accumulate  # sequences of each of two people: every part of a batch has one at least
+    if trainer.device.type != "cpu" or free is None or people * each <= 4 * few:
+        return
+    divisors = [255.0] * config.data_cfg.modalities
+    peaks = []
+    for small in (few, few, 2 * few):  # the first step makes the optimiser's state
+        machine_peak.start_peak(trainer.device)
+        trainer.step(example_batch(config, 2, small, classes_of(trainer.network)), divisors)
+        peaks.append(machine_peak.peak_bytes(trainer.device) or 0)
+    now = machine_peak.status_bytes("VmRSS") or 0
+    needed = peaks[1] + max(0, peaks[2] - peaks[1]) / (2 * few) * (people * each - 2 * few) - now
+    if needed > _MEMORY_SHARE * free:
+        raise UserError(
+            f"a batch of {people} x {each} sequences needs about {needed / 2**30:.1f} GiB, and "
+            f"{free / 2**30:.1f} GiB are free: give a smaller one, --batch P K, or let --find-batch look for it"
+        )
+
+
+def profile(config: Config, device: torch.device, steps: int = 5, trace: Path | None = None) -> dict[str, Any]:
+    """Profile a configuration's training step.
+
+    Args:
+        config: the experiment.
+        device: where to compute.
+        steps: how many steps the times of the phases are medians of.
+        trace: a folder for a trace of one step, which TensorBoard's profiler, chrome://tracing and Perfetto read.
+
+    Returns:
+        Plain values, as `text.to_text` prints them.
+
+    Raises:
+        UserError: the configuration or the machine does not allow it.
+    """
+    if config.trainer_cfg.tune_allocator and device.type == "cpu":
+        tune_allocator()
+    trainer = build_trainer(config, device)
+    config = trainer.config  # half precision is resolved
+    settings = config.trainer_cfg
+    dtype = half_type(device, settings.half_type) if settings.enable_float16 else torch.float32
+    peak = machine_peak.products_per_second(device, dtype)
+    trainer.training_mode()
+    check_memory(config, trainer)
+    source = training_batches(config, device, trainer.network)
+    for _ in range(_WARM_UP):
+        trainer.step(next(source.stream), source.divisors)
+    machine_peak.start_peak(device)
+    with PhaseClock(trainer) as clock:
+        for _ in range(steps):
+            run_step(trainer, source, clock)
+    memory = machine_peak.peak_bytes(device)
+    costs = layer_costs(_eager(trainer), source)
+    operations = [] if trace is None else trace_step(trainer, source, trace)
+    peak = max(peak, machine_peak.products_per_second(device, dtype))  # another program may have disturbed the first
+    totals = [sum(step.values()) for step in clock.steps]
+    step_seconds = statistics.median(totals)
+    return {
+        **_describe(config, device, source),
+        **_counts(config, costs),
+        "peak_bytes": memory,
+        "peak": {"multiply_adds_per_second": {str(dtype).removeprefix("torch."): peak}},
+        "seconds": {
+            "step": step_seconds,
+            "counted_step": total(costs.values()).seconds,
+            "phases": {phase: statistics.median(step[phase] for step in clock.steps) for phase in PHASES},
+        },
+        "spread": {"fastest": min(totals), "slowest": max(totals)},
+        "share_of_peak": total(costs.values()).multiply_adds / peak / step_seconds,
+        "layers": _table(costs, peak, lambda layer: (layer.path, layer.class_name)),
+        "layer_classes": _table(costs, peak, lambda layer: (layer.class_name,)),
+        "operations": operations,
+    }
+
+
+def _describe(config: Config, device: torch.device, source: Batches) -> dict[str, Any]:
+    return {
+        "config": {
+            "model": config.model_cfg.model,
+            "batch": list(batch_size(config)),
+            "frames": frames_of(config),
+            "input": input_sizes(config),
+            "half_precision": config.trainer_cfg.enable_float16,
+        },
+        "data": {"origin": source.origin, "real": source.real},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _counts(config: Config, costs: Mapping[Layer, Cost]) -> dict[str, Any]:
+    """Return parameters, and the multiply-adds of the plain form beside those that were executed."""
+    people, each = batch_size(config)
+    settings = complete_model_cfg(config.model_cfg.model_dump(), config.data_cfg.dataset_name)
+    plain = count_network(plain_form(settings), input_sizes(config), frames_of(config))
+    forward = sum(cost.multiply_adds for layer, cost in costs.items() if layer.phase == "forward")
+    losses = sum(cost.multiply_adds for layer, cost in costs.items() if layer.path.startswith("losses"))
+    return {
+        "parameters": {"all": plain.parameters, "without_class_head": plain.without_class_head},
+        "multiply_adds": {
+            "forward_of_a_sequence": {"plain_form": plain.forward, "executed": round(forward / (people * each))},
+            "step": {
+                "plain_form": (plain.forward + plain.backward) * people * each + losses,
+                "executed": total(costs.values()).multiply_adds,
+            },
+        },
+    }
+
+
+def _eager(trainer: Trainer) -> Trainer:
+    """Return the trainer, or, of one whose network is compiled, another that is not: compiled work has no layers."""
+    if not trainer.config.trainer_cfg.compile:
+        return trainer
+    settings = trainer.config.trainer_cfg.model_copy(update={"compile": False})
+    eager = build_trainer(trainer.config.model_copy(update={"trainer_cfg": settings}), trainer.device)
+    eager.training_mode()
+    return eager
+
+
+def layer_costs(trainer: Trainer, source: Batches) -> dict[Layer, Cost]:
+    """Return the time of each layer, the mean of a few steps, and its multiply-adds, of one step more."""
+    roots = {"": trainer.network, "losses": trainer.losses}
+    with (
+        LayerTracker(roots, trainer.device) as timed,
+        PhaseClock(trainer, waits=False, on_phase=timed.enter_phase) as clock,
+    ):
+        for _ in range(_TRACKED):
+            run_step(trainer, source, clock)
+    with (
+        FlopCounterMode(display=False) as counter,
+        LayerTracker(roots, trainer.device, counter) as counted,
+        PhaseClock(trainer, waits=False, on_phase=counted.enter_phase) as clock,
+    ):
+        run_step(trainer, source, clock)
+    return {
+        layer: Cost(timed.costs.get(layer, Cost()).seconds / _TRACKED, cost.multiply_adds)
+        for layer, cost in counted.costs.items()
+    }
+
+
+def trace_step(trainer: Trainer, source: Batches, folder: Path) -> list[dict[str, Any]]:
+    """Write a trace of one step, and return PyTorch's operations in it, the longest first.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writer = torch.profiler.tensorboard_trace_handler(str(folder))
+        with torch.profiler.profile(on_trace_ready=writer) as profiler, PhaseClock(trainer, waits=False) as clock:
+            run_step(trainer, source, clock)
+    except OSError as error:
+        raise UserError(f"the trace cannot be written to {folder}: {error}") from None
+    on_gpu = trainer.device.type == "cuda"
+    rows = [
+        {
+            "name": event.key,
+            "calls": event.count,
+            "seconds": (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e6,
+        }
+        for event in profiler.key_averages()
+        if event.key not in PHASES and event.device_type == torch.autograd.DeviceType.CPU
+    ]
+    return sorted(rows, key=lambda row: -row["seconds"])
+
+
+def _table(costs: Mapping[Layer, Cost], peak: float, name: Callable[[Layer], tuple[str, ...]]) -> list[dict[str, Any]]:
+    """Add the costs up by a name, the longest first."""
+    groups: dict[tuple[str, ...], dict[str, Cost]] = {}
+    for layer, cost in costs.items():
+        phases = groups.setdefault(name(layer), {})
+        phases[layer.phase] = phases.get(layer.phase, Cost()) + cost
+    rows = []
+    for names, phases in groups.items():
+        cost = total(phases.values())
+        rows.append(
+            {
+                "name": list(names),
+                "seconds": cost.seconds,
+                "by_phase": {phase: part.seconds for phase, part in phases.items()},
+                "multiply_adds": cost.multiply_adds,
+                "share_of_peak": cost.multiply_adds / peak / cost.seconds if cost.multiply_adds else None,
+            }
+        )
+    return sorted(rows, key=lambda row: -row["seconds"])

@@ -1,0 +1,264 @@
+"""What charts show and where: `templates/charts.html` draws them as inline SVG, so that a page needs no script.
+
+A chart is as wide as a phone (360 units), so that its text stays legible there. Series differ by colour and by the
+pattern of their line; ``s0``, ``s1``, ... are the style sheet's names for both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+STYLES = 8
+"""How many series can be told apart."""
+
+# From light to dark, one hue, even steps of lightness.
+_HEAT = np.array(
+    [(247, 251, 255), (200, 221, 240), (139, 186, 219), (75, 141, 196), (24, 92, 160), (8, 48, 107)], float
+)
+_RAMP = np.array([(107, 79, 196), (42, 143, 140), (210, 128, 30)], float)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis.
+
+    Attributes:
+        label: what it shows.
+        low: the number at its beginning.
+        high: the number at its end.
+        ticks: (number, label).
+        log: whether it is logarithmic.
+    """
+
+    label: str
+    low: float
+    high: float
+    ticks: tuple[tuple[float, str], ...]
+    log: bool = False
+
+    def share(self, value: float) -> float:
+        """Return where a number lies: 0 at the beginning, 1 at the end."""
+        if self.log:
+            return (math.log10(value) - math.log10(self.low)) / (math.log10(self.high) - math.log10(self.low))
+        return (value - self.low) / (self.high - self.low)
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line.
+
+    Attributes:
+        name: in the legend.
+        x: numbers.
+        y: numbers.
+        style: an index below `STYLES`.
+        spread: half the length of the bar at each point; None: no bars.
+        notes: the tooltip of each point; None: points are not marked.
+        area: fill what is below.
+    """
+
+    name: str
+    x: Sequence[float] | np.ndarray
+    y: Sequence[float] | np.ndarray
+    style: int
+    spread: Sequence[float] | None = None
+    notes: Sequence[str] | None = None
+    area: bool = False
+
+
+def linear_axis(label: str, low: float, high: float, count: int = 5) -> Axis:
+    """Return an axis with round numbers that holds a range."""
+    if not high > low:
+        low, high = low - 0.5, low + 0.5
+    step = 10.0 ** math.floor(math.log10((high - low) / count))
+    step *= min((m for m in (1, 2, 2.5, 5, 10) if (high - low) / (m * step) <= count), default=10)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    decimals = max(
+        0,
+        -math.floor(math.log10(step) + 1e-9) + (1 if round(step / 10 ** math.floor(math.log10(step)), 3) == 2.5 else 0),
+    )
+    ticks = tuple((n * step, f"{n * step:.{decimals}f}") for n in range(first, last + 1))
+    return Axis(label, first * step, last * step, ticks)
+
+
+def percent_axis(label: str, lowest: float) -> Axis:
+    """Return an axis of percentages that ends at 100 and begins at a round number below the lowest."""
+    low = max(0.0, math.floor((lowest - 1e-9) / 10) * 10.0)
+    low = low if low <= 90 else 90.0
+    step = next(s for s in (2, 5, 10, 20, 25) if (100 - low) / s <= 5)
+    first = math.ceil(low / step) * step
+    return Axis(label, low, 100, tuple((float(v), str(v)) for v in range(first, 101, step)))
+
+
+def rate_axis(label: str, low: float) -> Axis:
+    """Return a logarithmic axis from a power of ten to 1."""
+    first = math.floor(math.log10(low) + 1e-9)
+    labels = {0: "1", -1: "0.1", -2: "0.01", -3: "0.001"}
+    return Axis(label, 10.0**first, 1.0, tuple((10.0**n, labels.get(n, f"1e{n}")) for n in range(first, 1)), log=True)
+
+
+class Point(NamedTuple):
+    """A point of a series on the chart: its position in the series, and where it is."""
+
+    position: int
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """Lines over two axes.
+
+    Attributes:
+        title: for those who do not see it.
+        description: likewise.
+        series: the lines.
+        x: the axis below.
+        y: the axis on the left.
+        marks: vertical lines: the number on the axis below, and a label.
+        legend: whether the lines are named above the chart.
+    """
+
+    title: str
+    description: str
+    series: Sequence[Series]
+    x: Axis
+    y: Axis
+    marks: Sequence[tuple[float, str]] = ()
+    legend: bool = True
+
+    kind: ClassVar[str] = "lines"
+    width: ClassVar[int] = 360
+    height: ClassVar[int] = 250
+    left: ClassVar[int] = 46
+    right: ClassVar[int] = 350
+    top: ClassVar[int] = 10
+    bottom: ClassVar[int] = 212
+
+    def across(self, value: float) -> float:
+        """Return where a number of the axis below is."""
+        return self.left + (self.right - self.left) * self.x.share(value)
+
+    def down(self, value: float) -> float:
+        """Return where a number of the axis on the left is."""
+        return self.bottom - (self.bottom - self.top) * self.y.share(value)
+
+    def points(self, series: Series) -> list[Point]:
+        """Return the points of a line that are finite."""
+        pairs = enumerate(zip(series.x, series.y, strict=True))
+        return [Point(n, self.across(x), self.down(y)) for n, (x, y) in pairs if math.isfinite(x) and math.isfinite(y)]
+
+    def path(self, series: Series) -> str:
+        """Return a line as the data of an SVG path."""
+        return "M" + "L".join(f"{x:.1f} {y:.1f}" for _, x, y in self.points(series))
+
+
+class Marker(NamedTuple):
+    """A point of a scatter chart, or of its legend.
+
+    Attributes:
+        path: its outline, as the data of an SVG path.
+        style: an index below `STYLES`; None where it has a colour of its own.
+        colour: its own.
+        text: the tooltip, or the name in the legend.
+    """
+
+    path: str
+    style: int | None
+    colour: str | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Points without axes, of equal scale in both directions.
+
+    Attributes:
+        title: for those who do not see it.
+        description: likewise.
+        points: (n, 2).
+        names: of the kinds of points; each has a colour and a shape. More than `STYLES` are in an order, which a ramp
+            of colours shows.
+        kinds: n indices into `names`.
+        notes: n tooltips.
+        labels: (x, y, text) on the chart.
+    """
+
+    title: str
+    description: str
+    points: np.ndarray
+    names: Sequence[str]
+    kinds: Sequence[int]
+    notes: Sequence[str]
+    labels: Sequence[tuple[float, float, str]] = ()
+
+    kind: ClassVar[str] = "scatter"
+    width: ClassVar[int] = 360
+    legend: ClassVar[bool] = True
+    _side: ClassVar[float] = 340.0
+    _margin: ClassVar[float] = 14.0
+
+    @property
+    def height(self) -> int:
+        """The height that equal scales give."""
+        return math.ceil(self._scaled(self.points.max(0))[1] + 2 * self._margin)
+
+    def markers(self) -> list[Marker]:
+        """Return the points."""
+        places = map(self.position, self.points)
+        return [self._marker(k, *at, 3.2, note) for k, at, note in zip(self.kinds, places, self.notes, strict=True)]
+
+    def samples(self) -> list[Marker]:
+        """Return a point of each kind, for the legend."""
+        return [self._marker(kind, 7.0, 6.0, 4.2, name) for kind, name in enumerate(self.names)]
+
+    def position(self, point: Sequence[float] | np.ndarray) -> tuple[float, float]:
+        """Return where a point is on the chart."""
+        x, y = self._scaled(np.asarray(point))
+        width, height = self._scaled(self.points.max(0))
+        return x + (self.width - width) / 2, height + self._margin - y
+
+    def _scaled(self, point: np.ndarray) -> tuple[float, float]:
+        low, high = self.points.min(0), self.points.max(0)
+        x, y = ((point - low) * (self._side - 2 * self._margin) / max(float((high - low).max()), 1e-9)).tolist()
+        return x, y
+
+    def _marker(self, kind: int, x: float, y: float, size: float, text: str) -> Marker:
+        """Return a circle, square, triangle or diamond."""
+        if kind % 4 == 0:
+            path = f"M{x - size:.1f} {y:.1f}a{size} {size} 0 1 0 {2 * size} 0a{size} {size} 0 1 0 {-2 * size} 0Z"
+        else:
+            corners = {
+                1: ((-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)),
+                2: ((0, -1.1), (1.1, 0.9), (-1.1, 0.9)),
+                3: ((0, -1.25), (1.25, 0), (0, 1.25), (-1.25, 0)),
+            }[kind % 4]
+            path = "M" + "L".join(f"{x + size * a:.1f} {y + size * b:.1f}" for a, b in corners) + "Z"
+        if len(self.names) <= STYLES:
+            return Marker(path, kind, None, text)
+        return Marker(path, None, _hexadecimal(_mixed(_RAMP, kind / (len(self.names) - 1))), text)
+
+
+def heat_colour(share: float) -> tuple[str, str]:
+    """Return the colour of a cell, 0 light to 1 dark, and of what is written on it."""
+    mixed = _mixed(_HEAT, share)
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in mixed / 255]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    # Whichever contrasts more (WCAG 2).
+    return _hexadecimal(mixed), "#000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#fff"
+
+
+def _mixed(colours: np.ndarray, share: float) -> np.ndarray:
+    """Return a colour between some, 0 the first to 1 the last: (3,) of 0..255."""
+    at = min(max(share, 0.0), 1.0) * (len(colours) - 1)
+    low = min(int(at), len(colours) - 2)
+    return np.asarray(colours[low] + (at - low) * (colours[low + 1] - colours[low]))
+
+
+def _hexadecimal(colour: np.ndarray) -> str:
+    return "#" + "".join(f"{round(float(c)):02x}" for c in colour)

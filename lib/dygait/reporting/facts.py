@@ -1,0 +1,131 @@
+"""What the page says of a run in tables, notes and facts."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dygait.reporting.runs import Run
+from dygait.reporting.tables import percent
+from dygait.untrusted import at, parts_of
+
+_LARGEST_TYPE_TABLE = 30
+
+
+def statements(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
+    """Return the protocols of some runs, each once: name, description, distance."""
+    results = [run.analysis.result for run in runs]
+    return list(dict.fromkeys((result.protocol, result.words, result.metric) for result in results))
+
+
+def rate_table(run: Run) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the columns of the table of rates, and its cells by group; only of rates that every group resolves."""
+    result = run.analysis.result
+    tars = [g.pairs.verification.tar_at_far for g in run.analysis.groups.values() if g.pairs is not None]
+    fars, fpirs = _resolved(tars), _resolved([one.dir_at_fpir for one in result.open_set.values()])
+    columns = [
+        *result.measures, "AUC", "EER", *(f"TAR at\nFAR {far:g}" for far in fars),
+        *(f"DIR at\nFPIR {fpir:g}" for fpir in fpirs), "probes", "gallery",
+    ]  # fmt: skip
+    rows = {}
+    for group, values in result.percentages.items():
+        pairs, counts = run.analysis.groups[group].pairs, result.counts[group]
+        rates = [math.nan] * (2 + len(fars))
+        if pairs is not None:
+            found = pairs.verification
+            rates = [100 * rate for rate in (found.auc, found.eer, *(found.tar_at_far[far] for far in fars))]
+        rates += [100 * result.open_set[group].dir_at_fpir[fpir] for fpir in fpirs]
+        shown = [percent(value) for value in (*(values[m] for m in result.measures), *rates)]
+        rows[group] = [*shown, f"{counts['probes']:,}", f"{counts['gallery']:,}"]
+    return columns, rows
+
+
+def _resolved(rates: Sequence[Mapping[float, float]]) -> list[float]:
+    return [key for key in (rates[0] if rates else {}) if all(not math.isnan(one[key]) for one in rates)]
+
+
+def type_rows(run: Run) -> list[tuple[list[str], list[str]]]:
+    """Return labels and cells of the table by type of the probe; none where there is one type, or very many."""
+    shares = [(name, share) for name, group in run.analysis.groups.items() for share in group.by_type]
+    if not 1 < len(shares) <= _LARGEST_TYPE_TABLE:
+        return []
+    return [
+        (
+            [name, s.name],
+            [
+                str(s.probes),
+                f"{s.median:.0f}" if s.high else "–",
+                percent(100 - 100 * s.error),
+                f"± {percent(196 * s.spread)}",
+            ],
+        )
+        for name, s in shares
+    ]
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """Return what is needed to make a run again, (name, value), as far as it is known."""
+    origin, analysis = run.origin, run.analysis
+    found = [
+        ("checkpoint", origin.get("checkpoint")),
+        ("iteration", origin.get("iteration")),
+        ("dataset", origin.get("dataset")),
+        ("data fingerprint", origin.get("fingerprint")),
+        ("test sequences", f"{len(analysis.ids):,} of {len(set(analysis.ids.tolist())):,} subjects"),
+    ]
+    if analysis.lengths is not None:
+        frames = analysis.lengths
+        found.append(
+            ("frames of a sequence", f"fewest {frames.min()}, median {int(np.median(frames))}, most {frames.max()}")
+        )
+    for phase, record in run.records.items():
+        found += [(f"{phase}: {name}", value) for name, value in _environment(record)]
+    return [(name, str(value)) for name, value in found if value not in (None, "")]
+
+
+def _environment(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    commit = at(record, "git", "commit")
+    if commit:
+        commit = f"{commit}{' with uncommitted changes' if at(record, 'git', 'changed') else ''}"
+    versions = [
+        f"{name} {record[key]}"
+        for name, key in (("DyGait", "dygait"), ("PyTorch", "torch"), ("Python", "python"))
+        if key in record
+    ]
+    machine = ", ".join(
+        [
+            *(str(record[key]) for key in ("device", "machine") if key in record),
+            *(
+                f"{record[key]} {one if record[key] == 1 else key}"
+                for one, key in (("process", "processes"), ("thread", "threads"))
+                if key in record
+            ),
+        ]
+    )
+    notes = "; ".join(map(str, parts_of(at(record, "data", "notes"))))
+    return [
+        ("time", record.get("time")),
+        ("commit", commit),
+        ("versions", ", ".join(versions)),
+        ("machine", machine),
+        ("notes", notes),
+    ]
+
+
+def commands(run: Run) -> list[str]:
+    """Return the recorded commands."""
+    records = run.records.values()
+    return [command_line(entry["command"]) for entry in records if isinstance(entry.get("command"), list)]
+
+
+def command_line(arguments: Sequence[object]) -> str:
+    """Return a recorded command as one would type it."""
+    program, *rest = map(str, arguments) if arguments else [""]
+    name = Path(program).name
+    start = ["dygait"] if name in ("__main__.py", "dygait") else ["python", program]
+    return shlex.join([*start, *rest])

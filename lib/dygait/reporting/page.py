@@ -1,0 +1,119 @@
+"""The page: everything in one file, without a script, and with nothing from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from dygait.engine.run import write_atomically
+from dygait.errors import UserError
+from dygait.evaluation import EvaluationResult
+from dygait.evaluation.ranking import ByView
+from dygait.reporting import facts, figures, tables
+from dygait.reporting.charts import heat_colour
+from dygait.reporting.runs import FRAMES, Run, named_apart
+
+_MOST_VIEWS = 40
+_SILHOUETTE_WIDTH = 44
+"""Columns that are shown of a silhouette 64 high: those that networks see."""
+# Control characters, and those that turn the direction of writing, so that a name looks like another.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+
+
+def write_report(runs: Sequence[Run], target: Path) -> None:
+    """Write a report of some runs: the page, and its numbers as CSV, LaTeX and JSON of the same name beside it.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    runs = named_apart(runs)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, page(runs))
+        for suffix, numbers in ((".csv", tables.to_csv), (".tex", tables.to_latex), (".json", tables.to_json)):
+            write_atomically(target.with_suffix(suffix), numbers(runs))
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error}; choose another file with --output") from None
+
+
+def page(runs: Sequence[Run]) -> str:
+    """Return the report of some runs as HTML."""
+    title = " · ".join(run.name for run in runs) if len(runs) < 4 else f"{len(runs)} runs"
+    return environment().get_template("page.html").render(runs=runs, title=title)
+
+
+@functools.cache
+def environment() -> Environment:
+    """Return what renders the templates: whatever a value holds, it is text."""
+    made = Environment(
+        loader=PackageLoader("dygait.reporting"),
+        autoescape=True,
+        finalize=_finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters["percent"] = tables.percent
+    for function in (
+        *(tables.comparable, tables.comparison_columns, tables.differences, tables.groups_of, tables.headline),
+        *(tables.interval, tables.methods, tables.view_rows),
+        *(figures.comparison_figures, figures.curve_figures, figures.distance_figures, figures.length_figures),
+        *(figures.map_figures, figures.training_figures),
+        *(facts.commands, facts.facts, facts.rate_table, facts.statements, facts.type_rows),
+        *(heat_maps, heat_rows, picture),
+    ):
+        made.globals[function.__name__] = function
+    return made
+
+
+def _finalize(value: object) -> str:
+    """Return a value as it is printed: coordinates with two decimals at most, nothing that is not printable."""
+    text = f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+    kind = Markup if isinstance(value, Markup) else str
+    return kind(_UNPRINTABLE.sub("\ufffd", text))
+
+
+def heat_maps(result: EvaluationResult) -> tuple[int, dict[str, ByView]]:
+    """Return the percentage of the lightest colour, and the matrices that are small enough to be shown, by group."""
+    shown = {g: m for g, m in result.matrices.items() if len(m.views) <= _MOST_VIEWS}
+    lowest = min((float(np.nanmin(m.values)) for m in shown.values()), default=100.0)
+    return min(90, math.floor(lowest / 10) * 10), shown
+
+
+def heat_rows(matrix: ByView, floor: int) -> Iterator[tuple[str, list[tuple[str, str, str, bool]]]]:
+    """Yield each probe view and its cells: text, colours of paper and ink, whether it is the identical view."""
+    for view, values in zip(matrix.views, matrix.values, strict=True):
+        if not np.isnan(values).all():
+            yield view, [(*_heat_cell(float(v), floor), view == o) for v, o in zip(values, matrix.views, strict=True)]
+
+
+def _heat_cell(value: float, floor: int) -> tuple[str, str, str]:
+    if math.isnan(value):
+        return "–", "", ""
+    return f"{value:.1f}" if value < 99.95 else "100", *heat_colour((value - floor) / (100 - floor))
+
+
+def picture(frames: np.ndarray) -> str:
+    """Return a row of frames as a PNG in a URI."""
+    height = frames.shape[1]
+    width = min(frames.shape[2], round(_SILHOUETTE_WIDTH * height / 64))
+    left = (frames.shape[2] - width) // 2
+    row = np.full((height, FRAMES * (width + 1) - 1), 90, np.uint8)
+    for index, frame in enumerate(frames[:FRAMES]):
+        row[:, index * (width + 1) : index * (width + 1) + width] = frame[:, left : left + width]
+    if height > 64:
+        row = cv2.resize(row, (round(row.shape[1] * 64 / height), 64), interpolation=cv2.INTER_AREA)
+    encoded = cv2.imencode(".png", row, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1]
+    return "data:image/png;base64," + base64.b64encode(encoded.tobytes()).decode()
