@@ -36,21 +36,13 @@ def read_pickle(path: str | Path) -> np.ndarray:
     Raises:
         UserError: the file is missing, damaged, holds something else, or asks for code to be run.
     """
-    return parse_pickle(read_bytes(path), path)
-
-
-def read_bytes(path: str | Path) -> bytes:
-    """Return what a file of the tree holds.
-
-    Raises:
-        UserError: it is not there, or cannot be read.
-    """
     try:
-        return untrusted.read_bytes(path, _LARGEST_PICKLE)
+        content = untrusted.read_bytes(path, _LARGEST_PICKLE)
     except FileNotFoundError:
         raise UserError(f"{path} is not there any more; run again to index the folder anew") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from None
+    return parse_pickle(content, path)
 
 
 def parse_pickle(content: bytes, path: str | Path) -> np.ndarray:
