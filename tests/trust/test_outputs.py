@@ -29,9 +29,9 @@ from dygait.engine.checkpoint import save_checkpoint
 from dygait.engine.extract import Settings, embed
 from dygait.engine.report.page import page
 from dygait.engine.report.tables import latex, to_csv
-from dygait.engine.run import write_atomically
 from dygait.errors import LocalError, UserError
 from dygait.evaluation.report import cell
+from dygait.files import write_atomically
 from dygait.modeling import build_model
 from dygait.untrusted import printable
 from experiments import make_experiment, save_features, tiny_settings

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from dygait.data.stores import PackedStore, PackedWriter, load_tree, open_store
 from dygait.data.stores.base import Progress
+from dygait.data.stores.pickles import write_pickle
 from dygait.errors import UserError
 
 
@@ -102,16 +100,8 @@ def unpack(source: str | Path, target: str | Path, progress: Progress = _silent)
         if os.path.exists(file):  # noqa: PTH110 - a name that is too long is not there
             continue
         store.check(row)
-        # Protocol 4 is what every tool of the field writes and reads.
-        content = pickle.dumps(np.array(store.frames(row)), protocol=4)
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            part_file = file.with_name(f"{file.name}.part")
-            try:
-                part_file.write_bytes(content)
-                part_file.replace(file)
-            finally:
-                part_file.unlink(missing_ok=True)
+            write_pickle(file, store.frames(row))
         except OSError as error:
             raise UserError(f"{file} cannot be written: {error}; what was written till now is whole") from None
         written += 1

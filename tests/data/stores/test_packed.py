@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dygait import files
 from dygait.data import PackedStore, PackedWriter, open_store
 from dygait.data.stores import packed_format, packed_writer
 from dygait.errors import UserError
@@ -184,16 +185,17 @@ class TestWriting:
         class Killed(BaseException):
             pass
 
-        real = packed_writer._replacing
+        real = files.replacing
 
         def replacing(path: Path) -> Any:
             if path.name.startswith({"index": "index", "names": "names", "manifest": "store"}.get(step, "nothing")):
                 raise Killed
             return real(path)
 
-        monkeypatch.setattr(packed_writer, "_replacing", replacing)
+        for module in (packed_writer, files):
+            monkeypatch.setattr(module, "replacing", replacing)
         if step == "clean-up":
-            monkeypatch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(Killed()))
+            monkeypatch.setattr(Path, "glob", lambda *_: (_ for _ in ()).throw(Killed()))
         with pytest.raises(Killed), PackedWriter(root) as writer:  # noqa: PT012 - where it dies is the point
             writer.write("003", "nm-01", "000", np.full((3, 6, 4), 9, np.uint8))
             if step == "frames":

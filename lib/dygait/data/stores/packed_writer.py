@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import time
 import zlib
-from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +27,7 @@ from dygait.data.stores.packed_format import (
     shard_name,
 )
 from dygait.errors import UserError
+from dygait.files import replacing, sync_folder, write_atomically
 
 SHARD_BYTES = 2**31
 """A file of frames is full at this size."""
@@ -207,10 +206,9 @@ def write_index(
 ) -> None:
     """Write index, names and manifest of a store, the manifest last; then delete the index that it replaces."""
     index, listed = f"index-{generation}.npy", f"names-{generation}.json"
-    with _replacing(root / index) as file:
+    with replacing(root / index) as file:
         np.save(file, rows, allow_pickle=False)
-    with _replacing(root / listed) as file:
-        file.write(json.dumps(names, ensure_ascii=False, separators=(",", ":")).encode())
+    write_atomically(root / listed, json.dumps(names, ensure_ascii=False, separators=(",", ":")))
     geometries = sorted({(int(h), int(w)) for h, w in np.unique(rows[["height", "width"]]).tolist()})
     manifest = {
         "format": FORMAT,
@@ -225,8 +223,9 @@ def write_index(
         "shard_bytes": shard_bytes,
         "checksums": {name: zlib.crc32((root / name).read_bytes()) for name in (index, listed)},
     }
-    with _replacing(root / MANIFEST) as file:
-        file.write((json.dumps(manifest, indent=1) + "\n").encode())
+    sync_folder(root)  # what the manifest names is there before it
+    write_atomically(root / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    sync_folder(root)
     for old in [*root.glob("index-*.npy"), *root.glob("names-*.json")]:
         if old.name not in (index, listed):
             old.unlink(missing_ok=True)
@@ -238,24 +237,3 @@ def _fingerprint(rows: np.ndarray, names: Path) -> str:
     for field in (*NAMES, "frames", "height", "width", "checksum"):
         digest.update(rows[field].tobytes())
     return digest.hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file under another name, bring it to the disk, and put it in place in one step."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

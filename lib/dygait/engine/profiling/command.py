@@ -51,8 +51,8 @@ def main(args: argparse.Namespace) -> int:
     from dygait.engine.monitor import start_logging
     from dygait.engine.profiling import batch, cost, report
     from dygait.engine.profiling.profile import profile
-    from dygait.engine.run import write_atomically
     from dygait.errors import UserError
+    from dygait.files import write_atomically
 
     if args.steps < 1:
         raise UserError("--steps: at least 1")

@@ -70,8 +70,8 @@ def write_report(runs: Sequence[Run], target: Path) -> None:
     from dygait.engine.report.page import page
     from dygait.engine.report.runs import named_apart
     from dygait.engine.report.tables import to_csv, to_json, to_latex
-    from dygait.engine.run import write_atomically
     from dygait.errors import UserError
+    from dygait.files import write_atomically
 
     runs = named_apart(runs)
     try:
