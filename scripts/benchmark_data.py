@@ -268,14 +268,13 @@ def make_index(root: Path, count: int) -> None:
     rows["frames"] = rows["height"] = rows["width"] = 1
     root.mkdir()
     (root / "frames-00000.bin").write_bytes(bytes(count))
-    (root / "envelopes.bin").write_bytes(b"")
     names = {
         "id": [f"{number:06d}" for number in range(-(-count // 50))],
         "type": [f"{number:02d}" for number in range(10)],
         "view": [f"view-{number:08d}" for number in range(count)],
         "name": [f"view-{number:08d}.pkl" for number in range(count)],
     }
-    write_index(root, rows, names, [count], 0, 1, "a benchmark")
+    write_index(root, rows, names, [count], 1, "a benchmark")
 
 
 def time_opening(store: Path) -> str:

@@ -46,10 +46,10 @@ from dygait.config import Config, load_config
 from dygait.config.load import merge, parse_override
 from dygait.engine import build
 from dygait.engine.precision import half_precision, settled
-from dygait.engine.run import write_atomically
 from dygait.engine.test import test
 from dygait.engine.train import AUTO, build_trainer, train
 from dygait.errors import Interrupted, UserError
+from dygait.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = {

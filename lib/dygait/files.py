@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever finds half of one; imports nothing heavy."""
+"""Writing whole files so that nobody ever finds half of one; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
-
-
-def unfinished(path: Path) -> Path:
-    """Return the name under which this process writes a file until it is whole."""
-    return path.with_name(f".{path.name}.{os.getpid()}")
 
 
 @contextlib.contextmanager
@@ -24,7 +19,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: it could not be written; a former file of that name is as it was, and nothing is left of the new one.
     """
-    temporary = unfinished(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
             yield file
@@ -34,3 +29,24 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):  # the first error tells more
             temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small text file whole or not at all.
+
+    Raises:
+        OSError: it cannot be written; nothing is left of it.
+    """
+    with replacing(path) as file:
+        # A folder's name need not be Unicode, and what stands for it cannot be encoded.
+        file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make sure that the names of a folder's files survive a power cut, where the system can."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

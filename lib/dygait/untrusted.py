@@ -1,4 +1,4 @@
-"""Reading what nobody vouches for: bounds on size, depth and unfolding, so that no file can make a reader hang or grow.
+"""Reading untrusted files: bounds on size, depth and unfolding, so that no file can make a reader hang or grow.
 
 Imports nothing heavy.
 """
@@ -10,6 +10,7 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,7 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def check_unfolding(root: Any, inside: Callable[[Any], Iterable[Any]], most: int, deepest: int = DEEPEST) -> None:
     """Refuse values that are small as they are stored, but not once everything that they repeat is written out.
 
-    A list that holds a list twice, which holds a list twice, and so on, has as many places as atoms in the universe,
-    and whoever walks through it does not come back.
+    A list that holds a list twice, which holds a list twice, and so on, has more values than any walk can visit.
 
     Args:
         root: a value.
@@ -79,38 +79,26 @@ def check_unfolding(root: Any, inside: Callable[[Any], Iterable[Any]], most: int
         deepest: the most levels.
 
     Raises:
-        ValueError: there are more, or a value holds itself.
+        ValueError: there are more; one that holds itself has endless levels.
     """
-    sizes: dict[int, tuple[int, int]] = {}  # id -> values and levels below and with it
-    kept = [root]  # nothing that has been counted may give its id to something else
-    open_: set[int] = set()
-    waiting = [(root, False)]
-    while waiting:
-        value, done = waiting.pop()
-        if id(value) in sizes:
-            continue
-        parts = list(inside(value))
-        if done:
-            below = [sizes[id(part)] for part in parts]
-            sizes[id(value)] = 1 + sum(size for size, _ in below), 1 + max((depth for _, depth in below), default=0)
-            open_.discard(id(value))
-            if sizes[id(value)][0] > most:
+    count, levels = 0, [iter((root,))]
+    while levels:
+        for value in levels[-1]:
+            count += 1
+            if count > most:
                 raise ValueError(f"it unfolds to more than {most} values")
-            if sizes[id(value)][1] > deepest:
+            if len(levels) > deepest:
                 raise ValueError("it is nested too deep")
-            continue
-        if id(value) in open_:
-            raise ValueError("a value in it holds itself")
-        open_.add(id(value))
-        kept += parts
-        waiting.append((value, True))
-        waiting += [(part, False) for part in parts]
+            levels.append(iter(inside(value)))
+            break
+        else:
+            levels.pop()
 
 
 def parts_of(value: Any) -> Iterable[Any]:
     """Return what a plain value holds directly: `inside` of `check_unfolding`."""
     if isinstance(value, Mapping):
-        return (*value.keys(), *value.values())
+        return chain(value.keys(), value.values())
     return value if isinstance(value, (list, tuple, set, frozenset)) else ()
 
 

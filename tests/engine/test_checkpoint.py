@@ -111,6 +111,15 @@ def test_a_flipped_bit_is_damage_or_changes_nothing(tmp_path: Path, place: float
         assert torch.equal(state["model"]["weight"], whole["model"]["weight"])
 
 
+def test_a_member_marked_as_a_folder_is_damage(tmp_path: Path) -> None:
+    """PyTorch loads its tensor with memory that nobody has filled."""
+    content = bytearray(checkpoint_bytes())
+    attributes = content.rindex(b"archive/data/0") - 8  # in the directory at the end: four bytes, an offset, the name
+    content[attributes] ^= 0x10
+    (tmp_path / "run-00001.pt").write_bytes(content)
+    assert "data/0" in (damage_of(tmp_path / "run-00001.pt") or "")
+
+
 def test_the_newest_whole_one_is_found(tmp_path: Path) -> None:
     for iteration in (1, 2, 3, 4):
         save_checkpoint(checkpoint_path(tmp_path, "run", iteration), {"model": {}, "iteration": iteration})

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 import shutil
 import tarfile
 import zipfile
@@ -182,7 +181,7 @@ def store(folder: Path) -> dict[str, bytes]:
     with PackedWriter(folder / "whole") as writer:
         for person in ("001", "002"):
             for view in ("000", "090"):
-                writer.write(person, "nm-01", view, WALK, original=pickle.dumps(WALK, 4))
+                writer.write(person, "nm-01", view, WALK)
     return {path.name: path.read_bytes() for path in (folder / "whole").iterdir() if path.stat().st_size}
 
 

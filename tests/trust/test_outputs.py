@@ -27,9 +27,9 @@ from dygait.engine import prepare
 from dygait.engine.bad_batch import explained_memory
 from dygait.engine.checkpoint import save_checkpoint
 from dygait.engine.extract import Settings, embed
-from dygait.engine.run import write_atomically
 from dygait.errors import LocalError, UserError
 from dygait.evaluation.report import cell
+from dygait.files import write_atomically
 from dygait.modeling import build_model
 from dygait.reporting.page import page
 from dygait.reporting.tables import latex, to_csv

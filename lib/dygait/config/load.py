@@ -15,6 +15,7 @@ from dygait.config import custom, places
 from dygait.config.foreign import translate
 from dygait.config.schema import Config
 from dygait.errors import UserError
+from dygait.files import write_atomically
 from dygait.registry import Problem, nested_keys, validation_problems
 
 Check = Callable[[Mapping[str, Any]], list[Problem]]
@@ -272,4 +273,4 @@ def _report(layers: Sequence[tuple[str, dict[str, Any]]], problems: Sequence[Pro
 
 def save_config(config: Config, path: Path) -> None:
     """Write the resolved configuration as YAML that `load_config` reads again."""
-    path.write_text(yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_atomically(path, yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True))

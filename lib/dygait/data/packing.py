@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from dygait.data.stores import PackedStore, PackedWriter, PickleTree, is_store, load_tree
+from dygait.data.stores import PackedStore, PackedWriter, load_tree, open_store
 from dygait.data.stores.base import Progress
-from dygait.data.stores.pickles import parse_pickle, read_bytes
+from dygait.data.stores.pickles import write_pickle
 from dygait.errors import UserError
 
 
@@ -67,16 +64,14 @@ def _pack(source: str | Path, target: str | Path, skip_bad: bool, progress: Prog
                     if writer.holds(*key, name):
                         kept += 1
                         continue
-                    path = tree.where(place, file)
                     try:
-                        content = read_bytes(path)
-                        frames = parse_pickle(content, path)
+                        frames = tree.read(place, file)
                     except UserError as error:
                         if not skip_bad:
                             raise
                         refused.append(str(error))
                         continue
-                    writer.write(*key, frames, name, content)
+                    writer.write(*key, frames, name)
                     written += 1
         except UserError:
             writer.commit()
@@ -85,9 +80,7 @@ def _pack(source: str | Path, target: str | Path, skip_bad: bool, progress: Prog
 
 
 def unpack(source: str | Path, target: str | Path, progress: Progress = _silent) -> int:
-    """Write a packed store's sequences as a tree of pickles, byte for byte those that were packed.
-
-    A file that did not come from a pickle gets a new one. Files that are there already are not written again.
+    """Write a packed store's sequences as a tree of pickles, one array each; files that are there already stay.
 
     Args:
         source: the store's folder.
@@ -106,20 +99,9 @@ def unpack(source: str | Path, target: str | Path, progress: Progress = _silent)
         file = Path(target, *path)
         if os.path.exists(file):  # noqa: PTH110 - a name that is too long is not there
             continue
-        if store.rows[row]["envelope_size"]:
-            content = store.original(row)
-        else:
-            store.check(row)
-            # Protocol 4 is what every tool of the field writes and reads.
-            content = pickle.dumps(np.array(store.frames(row)), protocol=4)
+        store.check(row)
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            part_file = file.with_name(f"{file.name}.part")
-            try:
-                part_file.write_bytes(content)
-                part_file.replace(file)
-            finally:
-                part_file.unlink(missing_ok=True)
+            write_pickle(file, store.frames(row))
         except OSError as error:
             raise UserError(f"{file} cannot be written: {error}; what was written till now is whole") from None
         written += 1
@@ -136,21 +118,10 @@ def verify(root: str | Path, progress: Progress = _silent) -> Iterator[str]:
     Raises:
         UserError: the dataset cannot be opened at all.
     """
-    if is_store(root):
-        store = PackedStore(root)
-        for row in progress(range(len(store.rows)), len(store.rows)):
+    store = open_store(root)
+    for place in progress(range(len(store.table)), len(store.table)):
+        for file in range(store.files(place)):
             try:
-                if store.rows[row]["envelope_size"]:
-                    store.original(row)
-                else:
-                    store.check(row)
-            except UserError as error:
-                yield str(error)
-        return
-    tree: PickleTree = load_tree(root)
-    for place in progress(range(len(tree.table)), len(tree.table)):
-        for file in range(tree.files(place)):
-            try:
-                tree.read(place, file)
+                store.verify(place, file)
             except UserError as error:
                 yield str(error)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import pickle
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +9,7 @@ import numpy as np
 
 from dygait.data.stores import PackedWriter
 from dygait.data.stores.packed_format import check_name
+from dygait.data.stores.pickles import write_pickle
 
 
 class SequenceWriter(Protocol):
@@ -39,10 +37,9 @@ class SequenceWriter(Protocol):
 
 
 class PickleTreeWriter:
-    """The layout `<root>/<id>/<type>/<view>/<view>.pkl`, pickle protocol 4, as every tool of the field reads it.
+    """The layout `<root>/<id>/<type>/<view>/<view>.pkl`, as every tool of the field reads it.
 
-    A file is written under a temporary name, synced to the disk, and renamed: whoever finds it finds all of it, even
-    after a power cut. The folder is not synced: a power cut can take the newest files away again, whole.
+    Whoever finds a file finds all of it. The folder is not synced: a power cut can take the newest files away again.
     """
 
     def __init__(self, root: Path) -> None:
@@ -64,18 +61,7 @@ class PickleTreeWriter:
         path = self._path(id, type, view)
         for name in (id, type, view):
             check_name(name, str(path))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        try:
-            with part.open("wb") as file:
-                pickle.dump(np.ascontiguousarray(frames), file, protocol=4)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            raise
+        write_pickle(path, frames)
 
     def close(self) -> None:
         """Nothing is left to be finished."""

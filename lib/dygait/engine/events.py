@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from dygait import distributed, untrusted
-from dygait.engine.run import RunFolder, append_line, write_atomically, writing
+from dygait.engine.run import RunFolder, append_line, writing
 from dygait.errors import UserError
+from dygait.files import write_atomically
 
 EVENTS = "events.jsonl"
 STATE = "state.json"

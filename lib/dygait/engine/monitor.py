@@ -22,7 +22,8 @@ from tqdm import tqdm
 from dygait import distributed
 from dygait.config import Config
 from dygait.engine.events import add_event, read_lines, write_state
-from dygait.engine.run import RunFolder, append_line, write_atomically, writing
+from dygait.engine.run import RunFolder, append_line, writing
+from dygait.files import write_atomically
 from dygait.machine import peak_memory
 from dygait.untrusted import printable
 

@@ -38,8 +38,8 @@ from dygait import untrusted
 from dygait.data.partition import RULES, Partition, coverage, load_partition
 from dygait.data.stores.locks import lock
 from dygait.data.writing import PackedStoreWriter, PickleTreeWriter, SequenceWriter
-from dygait.engine.run import write_atomically
 from dygait.errors import UserError
+from dygait.files import write_atomically
 from dygait.preprocess.command import PASSWORD
 from dygait.preprocess.jobs import Finished, Job, Plan, Result, run
 from dygait.preprocess.journal import NAME as JOURNAL

@@ -23,7 +23,7 @@ import dygait
 from dygait import distributed
 from dygait.config import Config, save_config
 from dygait.errors import UserError
-from dygait.files import replacing
+from dygait.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -72,17 +72,6 @@ class RunFolder:
 def run_folder(output: str | Path, config: Config, save_name: str) -> RunFolder:
     """Return the folder of a run; nothing is made yet."""
     return RunFolder(Path(output) / config.data_cfg.dataset_name / config.model_cfg.model / save_name, save_name)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small text file whole or not at all.
-
-    Raises:
-        OSError: it cannot be written; nothing is left of it.
-    """
-    with replacing(path) as file:
-        # A folder's name need not be Unicode, and what stands for it cannot be encoded.
-        file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def remove_unfinished(*folders: Path) -> list[Path]:

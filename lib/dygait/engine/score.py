@@ -43,10 +43,10 @@ def main(args: argparse.Namespace) -> int:
     import numpy as np
 
     from dygait.data import load_partition
-    from dygait.engine.run import write_atomically
     from dygait.errors import UserError
     from dygait.evaluation import ReRank, evaluate_detailed, to_csv, to_json, to_text
     from dygait.evaluation.features import load_features
+    from dygait.files import write_atomically
 
     saved = load_features(args.features)
     parts = [saved]

@@ -19,7 +19,7 @@ from dygait.engine.extract import extract
 from dygait.engine.interruption import Interruption
 from dygait.engine.monitor import duration, log, report_results, start_logging
 from dygait.engine.precision import settled, warn_if_slow
-from dygait.engine.run import RunFolder, record, run_folder, write_atomically, writing
+from dygait.engine.run import RunFolder, record, run_folder, writing
 from dygait.errors import UserError
 from dygait.evaluation import (
     PROTOCOLS,
@@ -37,6 +37,7 @@ from dygait.evaluation import (
     write_submission,
 )
 from dygait.evaluation.features import SavedFeatures, remove_features
+from dygait.files import write_atomically
 from dygait.machine import tune_allocator
 from dygait.reporting.after import report_test
 

@@ -188,14 +188,17 @@ class Trainer:
         if self.average is not None:
             self.average.network.load_state_dict(self.network.state_dict())
 
-    def restore(self, path: Path) -> None:
+    def restore(self, path: Path, state: dict[str, Any]) -> None:
         """Go on from a checkpoint, resetting what the configuration says.
+
+        Args:
+            path: where it is.
+            state: what it holds.
 
         Raises:
             UserError: the checkpoint does not fit.
         """
         trainer = self.config.trainer_cfg
-        state = checkpoint.read_checkpoint(path)
         report = checkpoint.load_state(self.network, state["model"], str(path), trainer.restore_ckpt_strict)
         log.info("restored %s: %s", path, report)
         self._restore_average(state, str(path))
@@ -365,11 +368,13 @@ def _train(config: Config, device: torch.device, folder: RunFolder, interruption
         _be_deterministic()
     _tidy(folder)
     start = checkpoint_of(settings.restore_hint, folder)
-    config = _settled_as_before(config, device, start)
+    state = None if start is None else checkpoint.read_checkpoint(start)
+    config = settled(config, device, state and state.get("config"))  # what is auto stays as it was before
     trainer = build_trainer(config, device)
     build.check_classes(trainer.network, data)
-    if start is not None:
-        trainer.restore(start)
+    if start is not None and state is not None:
+        trainer.restore(start, state)
+        del state  # as large as what was restored
     elif settings.init_from is not None:
         trainer.start_from(settings.init_from)
     first = trainer.iteration
@@ -485,14 +490,6 @@ def _be_deterministic() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
-
-
-def _settled_as_before(config: Config, device: torch.device, start: Path | None) -> Config:
-    """Settle `enable_float16: auto`; a run that goes on keeps what it came to before."""
-    before = {}
-    if start is not None and "auto" in (config.trainer_cfg.enable_float16, config.evaluator_cfg.enable_float16):
-        before = checkpoint.read_checkpoint(start, mapped=True).get("config", {})
-    return settled(config, device, before)
 
 
 def _save(trainer: Trainer, folder: RunFolder) -> None:

@@ -8,20 +8,20 @@ folder without it is an extraction that was interrupted.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import shutil
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from dygait import untrusted
 from dygait.errors import UserError
-from dygait.files import replacing, unfinished
+from dygait.files import replacing
 
 _ARRAY = "features.npy"
 _IMAGES = "gei.npy"
@@ -176,22 +176,18 @@ def assemble(
     seen = np.zeros(count, np.int64)
     files: dict[str, _RowFile] = {}
     try:
-        try:
+        with contextlib.ExitStack() as opened:
             for part in parts:
                 assert part.features.ndim == 3
                 assert part.features.dtype in (np.float16, np.float32)
                 for name, rows in part.arrays.items():
                     if name not in files:
-                        files[name] = _RowFile(folder / name, (count, *rows.shape[1:]), rows.dtype)
+                        file = opened.enter_context(replacing(folder / name))
+                        files[name] = _RowFile(file, (count, *rows.shape[1:]), rows.dtype)
                     files[name].put(part.places, rows)
                 lengths[part.places] = part.lengths
                 seen[part.places] += 1
             assert (seen == 1).all()
-            for file in files.values():
-                file.finish()
-        finally:
-            for file in files.values():
-                file.abandon()
         sums = {name: checksum_of_array(np.load(folder / name, mmap_mode="r")) for name in files}
         names = dict(zip(_COLUMNS, (list(map(str, column)) for column in columns), strict=True))
         _write_names(folder, {**names, "lengths": lengths.tolist(), "origin": dict(origin)}, sums)
@@ -309,16 +305,13 @@ def checksum_of_array(array: np.ndarray, found: int = 0) -> int:
 
 
 class _RowFile:
-    """An `.npy` file that is filled row by row in any order, and appears under its name when it is whole.
+    """An `.npy` file that is filled row by row in any order.
 
     It is written, not mapped: on a full disk a write fails, but a process that writes to a map dies.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self._path = path
-        self._temporary = unfinished(path)
-        self._shape, self._dtype = shape, dtype
-        self._file = self._temporary.open("wb")
+    def __init__(self, file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._file, self._shape, self._dtype = file, shape, dtype
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, header)
         self._first = self._file.tell()
@@ -329,16 +322,3 @@ class _RowFile:
         for place, row in zip(places.tolist(), rows, strict=True):
             self._file.seek(self._first + place * row.nbytes)
             self._file.write(np.ascontiguousarray(row).data)
-
-    def finish(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._temporary.replace(self._path)
-
-    def abandon(self) -> None:
-        """Delete what was not finished."""
-        try:
-            self._file.close()
-        finally:
-            self._temporary.unlink(missing_ok=True)

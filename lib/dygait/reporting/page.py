@@ -14,10 +14,10 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from dygait.engine.run import write_atomically
 from dygait.errors import UserError
 from dygait.evaluation import EvaluationResult
 from dygait.evaluation.ranking import ByView
+from dygait.files import write_atomically
 from dygait.reporting import facts, figures, tables
 from dygait.reporting.charts import heat_colour
 from dygait.reporting.runs import FRAMES, Run, named_apart

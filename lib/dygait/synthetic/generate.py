@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from dygait import untrusted
 from dygait.errors import UserError
+from dygait.files import replacing, write_atomically
 from dygait.synthetic.cameras import VIEWS
 from dygait.synthetic.walker import TYPES, film, walk
 
@@ -167,10 +168,8 @@ def _write_walk(output: Path, settings: Settings, normalise: Normaliser, job: tu
             _write_pictures(target, pictures, f"{subject:03d}-{kind}-{view}")
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_suffix(".part")
-            # Protocol 4 is what every tool of the field writes and reads.
-            part.write_bytes(pickle.dumps(_normalised(pictures, normalise), protocol=4))
-            part.replace(target)
+            with replacing(target) as file:  # protocol 4 is what every tool of the field writes and reads
+                pickle.dump(_normalised(pictures, normalise), file, protocol=4)
     return len(views)
 
 
@@ -213,11 +212,5 @@ def _claim(output: Path, settings: Settings) -> None:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output} is not empty and not made by SynGait: give another --output, or delete it")
     output.mkdir(parents=True, exist_ok=True)
-    _write_json(output / "SynGait.json", settings.partition())
-    _write_json(path, ours)
-
-
-def _write_json(path: Path, content: dict) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_atomically(output / "SynGait.json", json.dumps(settings.partition(), indent=2) + "\n")
+    write_atomically(path, json.dumps(ours, indent=2) + "\n")

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from dygait.errors import UserError
+from dygait.files import replacing
 from dygait.synthetic.cameras import HEIGHT, VIEWS, WIDTH
 from dygait.synthetic.walker import film, walk
 
@@ -37,11 +38,13 @@ def save_strip(path: Path, seed: int, normalise: Callable[[np.ndarray], np.ndarr
     """
     if path.suffix.lower() != ".png":
         raise UserError(f"--strip {path}: give the name of a .png file")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.stem}.part.png")
-    if not cv2.imwrite(str(part), draw_strip(seed, normalise), [cv2.IMWRITE_PNG_COMPRESSION, 9]):
-        raise UserError(f"--strip {path}: this file cannot be written")
-    part.replace(path)
+    _, encoded = cv2.imencode(".png", draw_strip(seed, normalise), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(encoded.tobytes())
+    except OSError as error:
+        raise UserError(f"--strip {path}: this file cannot be written: {error}") from None
 
 
 def draw_strip(seed: int, normalise: Callable[[np.ndarray], np.ndarray | None]) -> np.ndarray:

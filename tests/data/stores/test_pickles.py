@@ -169,19 +169,6 @@ class TestDamage:
         with pytest.raises(UserError, match=rf"^{path} is refused: "):
             read_pickle(path)
 
-    def test_flipped_bytes_never_raise_anything_else(self, written: Callable[[bytes], Path]) -> None:
-        rng, stream, refused = np.random.default_rng(0), pickle.dumps(WALK[:1, :2, :2], 2), 0
-        for _ in range(150):
-            damaged = bytearray(stream)
-            damaged[rng.integers(len(stream))] = rng.integers(256)
-            try:
-                found = read_pickle(written(bytes(damaged)))
-                assert found.ndim == 3
-                assert found.dtype == np.uint8
-            except UserError:
-                refused += 1
-        assert refused > 25
-
     def test_no_pickle_at_all(self, written: Callable[[bytes], Path]) -> None:
         with pytest.raises(UserError, match="is refused: "):
             read_pickle(written(b"\x89PNG\r\n\x1a\n"))
@@ -206,7 +193,7 @@ class TestDamage:
         (WALK[:, :0], r"holds uint8 \(5, 0, 4\)"),
         ([WALK[0], WALK[1, :3]], r"is refused: "),
         ([], r"is refused: "),
-        ({"silhouettes": WALK}, r"is refused: its instruction b's' is none of arrays and lists"),
+        ({"silhouettes": WALK}, r"is refused: it holds a dict"),
         ("silhouettes", r"is refused: it holds a str; it must be a pickled uint8 array \(S, H, W\)"),
         (None, r"is refused: "),
         (7, r"is refused: "),

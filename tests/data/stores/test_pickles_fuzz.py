@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import pickletools
 import struct
 import tracemalloc
 from pathlib import Path
@@ -73,9 +74,9 @@ def text(value: str) -> bytes:
 
 
 WORDS = st.one_of(
-    st.sampled_from([bytes([code]) for code in unpickling._ARGUMENTS]),
+    st.sampled_from([code.code.encode("latin1") for code in pickletools.opcodes]),
     st.binary(min_size=1, max_size=1),
-    st.sampled_from([f"c{module}\n{name}\n".encode() for module, name in unpickling._ArrayUnpickler(b"")._admitted]),
+    st.sampled_from([f"c{module}\n{name}\n".encode() for module, name in unpickling._ArrayUnpickler(b"")._allowed]),
     st.sampled_from([b"cos\nsystem\n", b"cbuiltins\neval\n", b"cnumpy\nfromfile\n", b"cnumpy\nmemmap\n"]),
     st.sampled_from([text(word) for word in ("u1", "O", "V9", "latin1", "C", "|", "touch x", "\ud800", "\x1b[2J")]),
     st.integers(0, 255).map(lambda n: b"K" + bytes([n])),
@@ -195,14 +196,8 @@ def test_frames_that_a_list_names_several_times_are_read() -> None:
     assert frames.shape == (500, 5, 4)
 
 
-@pytest.mark.parametrize("protocol", range(6))
-def test_what_is_read_can_be_written_to(protocol: int) -> None:
-    for content in (WALK, [*WALK]):
-        assert parse_pickle(pickle.dumps(content, protocol), NAME).flags.writeable
-
-
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "090.pkl"
     path.write_bytes(HOSTILE["bytes of 2**60"])
-    with pytest.raises(UserError, match=rf"^{path} is refused: it is cut off; "):
+    with pytest.raises(UserError, match=rf"^{path} is refused: "):
         read_pickle(path)

@@ -12,8 +12,7 @@ import numpy as np
 
 from dygait import untrusted
 from dygait.data.sequences import Column, SequenceTable
-from dygait.data.stores.envelope import unseal
-from dygait.data.stores.packed_format import ENVELOPES, FORMAT, MANIFEST, NAMES, ROW, VERSION, check_name, shard_name
+from dygait.data.stores.packed_format import FORMAT, MANIFEST, NAMES, ROWS, check_name, shard_name
 from dygait.errors import UserError
 
 
@@ -106,24 +105,6 @@ class PackedStore:
         entry = self.rows[row]
         return tuple(self.names[field][int(entry[field])] for field in NAMES)
 
-    def original(self, row: int) -> bytes:
-        """Return the bytes of the file that a row of the index was packed from.
-
-        Raises:
-            UserError: frames or envelope are damaged.
-        """
-        entry, frames = self.rows[row], self.frames(row)
-        self.check(row)
-        if not entry["envelope_size"]:
-            raise UserError(f"{self.label(row)} was not packed from a pickle")
-        with (self.root / ENVELOPES).open("rb") as file:
-            file.seek(int(entry["envelope"]))
-            envelope = file.read(int(entry["envelope_size"]))
-        try:
-            return unseal(envelope, frames)
-        except ValueError as error:
-            raise UserError(f"{self.label(row)}: its envelope is damaged: {error}") from None
-
     def check(self, row: int) -> None:
         """Compare a row's frames with their checksum.
 
@@ -158,7 +139,6 @@ _MANIFEST_TYPES: dict[str, type] = {
     "fingerprint": str,
     "source": str,
     "shards": list,
-    "envelopes": int,
     "checksums": dict,
 }
 
@@ -177,8 +157,9 @@ def _read_manifest(root: Path) -> dict[str, Any]:
         raise _damaged(root, f"{MANIFEST} is no JSON: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise _damaged(root, f"{MANIFEST} does not describe a store")
-    if manifest.get("version") != VERSION:
-        raise UserError(f"{root} is a store of version {manifest.get('version')!r}, this program reads {VERSION}")
+    if manifest.get("version") not in [*ROWS]:
+        readable = " and ".join(map(str, ROWS))
+        raise UserError(f"{root} is a store of version {manifest.get('version')!r}, this program reads {readable}")
     for key, kind in _MANIFEST_TYPES.items():
         if type(manifest.get(key)) is not kind or (kind is int and not 0 <= manifest[key] <= _LARGEST):
             raise _damaged(root, f"{MANIFEST} has no usable {key}")
@@ -202,7 +183,7 @@ def _read_index(root: Path, manifest: dict[str, Any]) -> tuple[np.ndarray, dict[
         names = untrusted.parse_json(untrusted.read_bytes(root / listed))
     except Exception as error:  # a damaged header can raise anything
         raise _damaged(root, str(error) or type(error).__name__) from None
-    if rows.dtype != ROW or rows.ndim != 1 or len(rows) != manifest["files"]:
+    if rows.dtype != ROWS[manifest["version"]] or rows.ndim != 1 or len(rows) != manifest["files"]:
         raise _damaged(root, f"{index} does not have {manifest['files']} rows of the known form")
     if not isinstance(names, dict) or any(
         not isinstance(names.get(f), list) or not all(isinstance(n, str) for n in names[f]) for f in NAMES
@@ -234,10 +215,8 @@ def _is_sorted(rows: np.ndarray) -> bool:
 def _check_bounds(root: Path, manifest: dict[str, Any], rows: np.ndarray) -> None:
     """Every row must lie within its files, and the files must be as long as the manifest says."""
     shards = np.array(manifest["shards"], np.float64)
-    for name, size in [
-        *((shard_name(n), s) for n, s in enumerate(manifest["shards"])),
-        (ENVELOPES, manifest["envelopes"]),
-    ]:
+    for number, size in enumerate(manifest["shards"]):
+        name = shard_name(number)
         try:
             found = (root / name).stat().st_size
         except OSError as error:
@@ -251,8 +230,7 @@ def _check_bounds(root: Path, manifest: dict[str, Any], rows: np.ndarray) -> Non
     if min(count.min(), height.min(), width.min()) < 1 or int(rows["shard"].max()) >= len(shards):
         raise _damaged(root, "the index has a row without frames or without a file")
     beyond = rows["offset"].astype(np.float64) + count * height * width > shards[rows["shard"]]
-    outside = rows["envelope"].astype(np.float64) + rows["envelope_size"] > manifest["envelopes"]
-    if beyond.any() or outside.any():
+    if beyond.any():
         raise _damaged(root, "the index points beyond the end of a file")
 
 

@@ -4,7 +4,6 @@ What lies in its folder::
 
     store.json          the manifest: sizes and checksums of the other files; what it does not name is not there
     frames-00000.bin    frames as they are, uint8, sequence after sequence; the next file when one is full
-    envelopes.bin       what the pickles held besides their frames
     index-<n>.npy       a row for each file of a sequence: whose it is, where its frames lie, their checksum
     names-<n>.json      the names of ids, types, views and files, that the index gives by number
 
@@ -21,7 +20,7 @@ from dygait.errors import UserError
 
 MANIFEST = "store.json"
 FORMAT = "dygait-store"
-VERSION = 1
+VERSION = 2
 ROW = np.dtype(
     [
         ("id", "<u4"),
@@ -34,13 +33,12 @@ ROW = np.dtype(
         ("width", "<u4"),
         ("offset", "<u8"),
         ("checksum", "<u4"),
-        ("envelope_size", "<u4"),
-        ("envelope", "<u8"),
     ]
 )
+ROWS = {1: np.dtype([*ROW.descr, ("envelope_size", "<u4"), ("envelope", "<u8")]), VERSION: ROW}
+"""By version. The first kept, in envelopes.bin, what pickles held besides their frames; it is not read any more."""
 NAMES = ("id", "type", "view", "name")
-NUMBERS = ("shard", "frames", "height", "width", "offset", "checksum", "envelope_size", "envelope")
-ENVELOPES = "envelopes.bin"
+NUMBERS = ("shard", "frames", "height", "width", "offset", "checksum")
 
 
 def shard_name(number: int) -> str:

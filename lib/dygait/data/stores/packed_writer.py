@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import time
 import zlib
-from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from dygait.data.sequences import Column
-from dygait.data.stores.envelope import seal
 from dygait.data.stores.locks import lock
 from dygait.data.stores.packed import PackedStore
 from dygait.data.stores.packed_format import (
-    ENVELOPES,
     FORMAT,
     MANIFEST,
     NAMES,
@@ -31,6 +27,7 @@ from dygait.data.stores.packed_format import (
     shard_name,
 )
 from dygait.errors import UserError
+from dygait.files import replacing, sync_folder, write_atomically
 
 SHARD_BYTES = 2**31
 """A file of frames is full at this size."""
@@ -68,15 +65,12 @@ class PackedWriter:
         self._rows: list[tuple[Any, ...]] = []
         self._paths: set[tuple[str, ...]] = set()
         self._shards: list[int] = []
-        self._envelopes = 0
         self._generation = 0
-        self._sealed: dict[bytes, tuple[int, int]] = {}
         self._changed = False
         self._committed = time.monotonic()
         if (self.root / MANIFEST).exists():
             self._resume()
         self._frames: FileIO | None = None
-        self._envelope_file = self._open(ENVELOPES, self._envelopes)
 
     def __enter__(self) -> PackedWriter:
         return self
@@ -98,7 +92,6 @@ class PackedWriter:
         view: str,
         frames: np.ndarray,
         name: str | None = None,
-        original: bytes | None = None,
         replace: bool = False,
     ) -> None:
         """Append one file of a sequence.
@@ -109,7 +102,6 @@ class PackedWriter:
             view: from where.
             frames: uint8 (S, H, W), S at least 1.
             name: the file's name; left out, `<view>.pkl`.
-            original: the bytes of the file that the frames were read from, to be made again by `unpack`.
             replace: take the place of a file that the store has already; the room that it took stays taken.
 
         Raises:
@@ -126,10 +118,9 @@ class PackedWriter:
             raise UserError(f"{self.root} has {label} already")
         frames = np.ascontiguousarray(frames)
         offset = self._append(frames)
-        where, size = (0, 0) if original is None else self._append_envelope(seal(original, frames))
         if path in self._paths:
             self._rows = [row for row in self._rows if row[: len(NAMES)] != path]
-        self._rows.append((*path, len(self._shards) - 1, *frames.shape, offset, zlib.crc32(frames.data), size, where))
+        self._rows.append((*path, len(self._shards) - 1, *frames.shape, offset, zlib.crc32(frames.data)))
         self._paths.add(path)
         self._changed = True
         if time.monotonic() - self._committed > COMMIT_SECONDS:
@@ -139,9 +130,8 @@ class PackedWriter:
         """Make what was written part of the store, to stay."""
         if not self._changed and (self.root / MANIFEST).exists():
             return
-        for file in (self._frames, self._envelope_file):
-            if file is not None:
-                os.fsync(file.fileno())
+        if self._frames is not None:
+            os.fsync(self._frames.fileno())
         self._generation += 1
         codes = [Column.of(row[field] for row in self._rows) for field in range(len(NAMES))]
         rows = np.zeros(len(self._rows), ROW)
@@ -151,9 +141,7 @@ class PackedWriter:
             rows[field] = [row[place] for row in self._rows]
         rows = rows[np.lexsort([rows[field] for field in reversed(NAMES)])]
         names = {field: list(column.names) for field, column in zip(NAMES, codes, strict=True)}
-        write_index(
-            self.root, rows, names, self._shards, self._envelopes, self._generation, self.source, self.shard_bytes
-        )
+        write_index(self.root, rows, names, self._shards, self._generation, self.source, self.shard_bytes)
         self._changed = False
         self._committed = time.monotonic()
 
@@ -165,9 +153,8 @@ class PackedWriter:
             self._release()
 
     def _release(self) -> None:
-        for file in (self._frames, self._envelope_file):
-            if file is not None:
-                file.close()
+        if self._frames is not None:
+            self._frames.close()
         self._lock.close()
 
     def _resume(self) -> None:
@@ -177,15 +164,8 @@ class PackedWriter:
         self._rows = list(zip(*columns, *rest, strict=True))
         self._paths = {row[: len(NAMES)] for row in self._rows}
         self._shards = list(store.manifest["shards"])
-        self._envelopes = store.manifest["envelopes"]
         self._generation = store.manifest["generation"]
         self.source = self.source or store.manifest["source"]
-
-    def _open(self, name: str, size: int) -> FileIO:
-        """Open a file to append behind what the manifest admits of it; what an interrupted writer left is cut off."""
-        file = (self.root / name).open("ab", buffering=0)
-        file.truncate(size)
-        return file
 
     def _append(self, frames: np.ndarray) -> int:
         full = self._shards and self._shards[-1] + frames.nbytes > self.shard_bytes and self._shards[-1] > 0
@@ -196,20 +176,13 @@ class PackedWriter:
                 self._frames = None
             self._shards.append(0)
         if self._frames is None:
-            self._frames = self._open(shard_name(len(self._shards) - 1), self._shards[-1])
+            # It is appended behind what the manifest admits; what an interrupted writer left is cut off.
+            self._frames = (self.root / shard_name(len(self._shards) - 1)).open("ab", buffering=0)
+            self._frames.truncate(self._shards[-1])
         offset = self._shards[-1]
         _append_to(self._frames, frames.data.cast("B"), offset)
         self._shards[-1] += frames.nbytes
         return offset
-
-    def _append_envelope(self, envelope: bytes) -> tuple[int, int]:
-        # Pickles of as many frames have the same envelope: a dataset has a few hundred different ones.
-        key = hashlib.sha256(envelope).digest()
-        if key not in self._sealed:
-            _append_to(self._envelope_file, memoryview(envelope), self._envelopes)
-            self._sealed[key] = (self._envelopes, len(envelope))
-            self._envelopes += len(envelope)
-        return self._sealed[key]
 
 
 def _append_to(file: FileIO, data: memoryview, end: int) -> None:
@@ -227,17 +200,15 @@ def write_index(
     rows: np.ndarray,
     names: dict[str, list[str]],
     shards: list[int],
-    envelopes: int,
     generation: int,
     source: str,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Write index, names and manifest of a store, the manifest last; then delete the index that it replaces."""
     index, listed = f"index-{generation}.npy", f"names-{generation}.json"
-    with _replacing(root / index) as file:
+    with replacing(root / index) as file:
         np.save(file, rows, allow_pickle=False)
-    with _replacing(root / listed) as file:
-        file.write(json.dumps(names, ensure_ascii=False, separators=(",", ":")).encode())
+    write_atomically(root / listed, json.dumps(names, ensure_ascii=False, separators=(",", ":")))
     geometries = sorted({(int(h), int(w)) for h, w in np.unique(rows[["height", "width"]]).tolist()})
     manifest = {
         "format": FORMAT,
@@ -250,11 +221,11 @@ def write_index(
         "source": source,
         "shards": shards,
         "shard_bytes": shard_bytes,
-        "envelopes": envelopes,
         "checksums": {name: zlib.crc32((root / name).read_bytes()) for name in (index, listed)},
     }
-    with _replacing(root / MANIFEST) as file:
-        file.write((json.dumps(manifest, indent=1) + "\n").encode())
+    sync_folder(root)  # what the manifest names is there before it
+    write_atomically(root / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    sync_folder(root)
     for old in [*root.glob("index-*.npy"), *root.glob("names-*.json")]:
         if old.name not in (index, listed):
             old.unlink(missing_ok=True)
@@ -266,24 +237,3 @@ def _fingerprint(rows: np.ndarray, names: Path) -> str:
     for field in (*NAMES, "frames", "height", "width", "checksum"):
         digest.update(rows[field].tobytes())
     return digest.hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file under another name, bring it to the disk, and put it in place in one step."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from dygait.data.sequences import SequenceTable
 from dygait.data.stores.packed_format import check_name
 from dygait.data.stores.unpickling import load_arrays
 from dygait.errors import UserError
+from dygait.files import replacing, write_atomically
 
 
 def read_pickle(path: str | Path) -> np.ndarray:
@@ -36,21 +38,24 @@ def read_pickle(path: str | Path) -> np.ndarray:
     Raises:
         UserError: the file is missing, damaged, holds something else, or asks for code to be run.
     """
-    return parse_pickle(read_bytes(path), path)
-
-
-def read_bytes(path: str | Path) -> bytes:
-    """Return what a file of the tree holds.
-
-    Raises:
-        UserError: it is not there, or cannot be read.
-    """
     try:
-        return untrusted.read_bytes(path, _LARGEST_PICKLE)
+        content = untrusted.read_bytes(path, _LARGEST_PICKLE)
     except FileNotFoundError:
         raise UserError(f"{path} is not there any more; run again to index the folder anew") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from None
+    return parse_pickle(content, path)
+
+
+def write_pickle(path: Path, frames: np.ndarray) -> None:
+    """Write one sequence of silhouettes whole or not at all, in protocol 4, which every tool of the field reads.
+
+    Raises:
+        OSError: it could not be written; nothing of it is to be seen.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        pickle.dump(np.ascontiguousarray(frames), file, protocol=4)
 
 
 def parse_pickle(content: bytes, path: str | Path) -> np.ndarray:
@@ -197,16 +202,10 @@ def _read_cache(root: Path) -> dict[str, Any] | None:
 
 def _write_cache(root: Path, content: dict[str, Any]) -> None:
     for place in _cache_places(root):
-        temporary = place.with_name(f"{place.name}.{os.getpid()}")
-        try:
+        with contextlib.suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
-            temporary.replace(place)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            continue
-        return
+            write_atomically(place, json.dumps(content, separators=(",", ":")))
+            return
 
 
 def load_tree(root: str | Path) -> PickleTree:

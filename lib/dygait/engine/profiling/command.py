@@ -45,8 +45,8 @@ def main(args: argparse.Namespace) -> int:
     from dygait.config import load_config
     from dygait.engine.build import component_problems
     from dygait.engine.monitor import start_logging
-    from dygait.engine.run import write_atomically
     from dygait.errors import UserError
+    from dygait.files import write_atomically
     from dygait.profiling import largest_batch, text
     from dygait.profiling.profile import profile
 
