@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import dygait
 from experiments import REPOSITORY
@@ -65,3 +67,16 @@ def test_version_requirements_and_command(installed: Path) -> None:
     assert "Requires-Python: >=3.10" in said
     script = installed / "bin" / "dygait"
     assert run([str(script), "--version"], installed.parent, str(installed)) == f"dygait {dygait.__version__}\n"
+
+
+def test_the_license_is_the_standard_text() -> None:
+    """A license that has its name has its words: PolyForm-Noncommercial-1.0.0.md as its authors publish it."""
+    digest = hashlib.sha256((REPOSITORY / "LICENSE").read_bytes()).hexdigest()
+    assert digest == "c0ea4a896d2c8c394b29f9427589996db826cd501c512279ff0ed3ef48fabbe5"
+
+
+def test_the_citation_names_this_version_and_license() -> None:
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert citation["version"] == dygait.__version__
+    assert citation["license"] == "PolyForm-Noncommercial-1.0.0"
+    assert f"[{dygait.__version__}]" in (REPOSITORY / "docs" / "changelog.md").read_text()
