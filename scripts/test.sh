@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 source scripts/environment.sh
 activate_environment
-install_requirements requirements.txt requirements-dev.txt
+install_requirements requirements.txt tests/requirements.txt
 install_browser
 
 echo "[1/6] ruff check" && python -m ruff check .
