@@ -37,6 +37,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from tabulate import tabulate
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -674,10 +675,12 @@ def main() -> int:
     measure_network(figures, sizes, options.repeats)
     measure_batch_norm(figures, sizes, options.repeats)
     measure_steps(figures, sizes, options.repeats, options.quick)
-    print("\n| ratio | median | spread |\n|---|---|---|")
-    for name, value in figures.ratios.items():
-        low, high = figures.details["spread_of_ratios"][name]
-        print(f"| `{name}` | {value:.2f} | {low:.2f} to {high:.2f} |")
+    spread = figures.details["spread_of_ratios"]
+    cells = [
+        (f"`{name}`", f"{value:.2f}", "{:.2f} to {:.2f}".format(*spread[name]))
+        for name, value in figures.ratios.items()
+    ]
+    print("\n" + tabulate(cells, ("ratio", "median", "spread"), tablefmt="github", disable_numparse=True))
     if options.json is not None:
         result = {"ratios": figures.ratios, "details": figures.details, "environment": environment()}
         options.json.write_text(json.dumps(result, indent=2) + "\n")

@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
@@ -127,15 +128,14 @@ def main() -> int:
     ours, real = summary(tables), summary(rank1(real_images)) if real_images is not None else REAL
 
     print("rank-1 (%), nearest neighbour on gait energy images, 50 test ids")
-    print(
-        f"{'':24}"
-        + "".join(f"{group + ' same':>10}" for group in real)
-        + "".join(f"{group + ' across':>11}" for group in real)
-    )
-    for name, row in (("real CASIA-B", real), ("SynGait full", ours)):
-        print(f"{name:24}" + "".join(f"{row[g][0]:10.1f}" for g in real) + "".join(f"{row[g][1]:11.1f}" for g in real))
-    print(f"{'difference':24}" + "".join(f"{ours[g][0] - real[g][0]:+10.1f}" for g in real), end="")
-    print("".join(f"{ours[g][1] - real[g][1]:+11.1f}" for g in real))
+    columns = [(f"{group} {where}", group, n) for n, where in enumerate(("same", "across")) for group in real]
+    cells = [
+        ("real CASIA-B", *(f"{real[g][n]:.1f}" for _, g, n in columns)),
+        ("SynGait full", *(f"{ours[g][n]:.1f}" for _, g, n in columns)),
+        ("difference", *(f"{ours[g][n] - real[g][n]:+.1f}" for _, g, n in columns)),
+    ]
+    sides = ("left", *["right"] * len(columns))
+    print(tabulate(cells, ("", *(name for name, _, _ in columns)), colalign=sides, disable_numparse=True))
     fits = within_tolerance(ours, real)
     same, across = TOLERANCE
     print(f"{'within' if fits else 'NOT within'} {same:.0f} points in the same view and {across:.0f} across views")

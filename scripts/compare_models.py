@@ -37,6 +37,7 @@ from typing import Any
 
 import torch
 import yaml
+from tabulate import tabulate
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
@@ -207,18 +208,20 @@ class Speed:
 
 def markdown(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Return the table."""
-    lines = [
-        "| model | NM | BG | CL | parameters | multiply-adds | iterations | "
-        "training, sequences/s | test, sequences/s |",
-        "|---|---|---|---|---|---|---|---|---|",
+    head = ("parameters", "multiply-adds", "iterations", "training, sequences/s", "test, sequences/s")
+    cells = [
+        [
+            name,
+            *(f"{row[group]:.1f}" for group in GROUPS),
+            f"{row['parameters'] / 1e6:.3f} M",
+            f"{row['multiply_adds'] / 1e9:.2f} G",
+            f"{row['iterations']:.0f}",
+            f"{row['training']:.1f}",
+            f"{row['test']:.1f}",
+        ]
+        for name, row in rows.items()
     ]
-    for name, row in rows.items():
-        ranks = " | ".join(f"{row[group]:.1f}" for group in GROUPS)
-        lines.append(
-            f"| {name} | {ranks} | {row['parameters'] / 1e6:.3f} M | {row['multiply_adds'] / 1e9:.2f} G | "
-            f"{row['iterations']:.0f} | {row['training']:.1f} | {row['test']:.1f} |"
-        )
-    return "\n".join(lines) + "\n"
+    return tabulate(cells, ("model", *GROUPS, *head), tablefmt="github", disable_numparse=True) + "\n"
 
 
 def compare(options: argparse.Namespace, work: Path, device: torch.device) -> dict[str, dict[str, float]]:

@@ -20,13 +20,17 @@ find_python() {
     fail "no Python 3.10 or newer with the modules venv and ensurepip is on the PATH; install one (on Debian and Ubuntu: apt install python3 python3-venv)"
 }
 
+constraints=()  # on what is installed
+
 activate_environment() {
     if [[ -n "${VIRTUAL_ENV:-}" || -n "${CONDA_PREFIX:-}" ]]; then
         python -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
             fail "the active environment has $(python --version); Python 3.10 or newer is needed"
+        python -m pip --version >/dev/null 2>&1 || python -m ensurepip >/dev/null 2>&1 ||
+            fail "the active environment has no pip; add it, or deactivate the environment to have .venv made"
         return
     fi
-    if [[ ! -x .venv/bin/python ]] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
         local found
         found=$(find_python)
         say "making .venv with $("$found" --version)"
@@ -34,12 +38,13 @@ activate_environment() {
     fi
     # shellcheck disable=SC1091
     source .venv/bin/activate
+    constraints=(--constraint scripts/constraints.txt)
 }
 
-# The packages for processors only are a tenth of the size; where their index cannot be reached, pip does without.
+# The packages for the CPU only are a tenth of the size; where their index cannot be reached, pip does without.
 torch_index() {
     local url=https://download.pytorch.org/whl/cpu
-    if command -v nvidia-smi >/dev/null || [[ "$(uname -s)" != Linux ]]; then
+    if command -v nvidia-smi >/dev/null || [[ "$(uname -s)" != Linux ]] || python -c 'import torch' 2>/dev/null; then
         return
     fi
     if python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=3)' "$url/torch/" 2>/dev/null; then
@@ -49,25 +54,20 @@ torch_index() {
 
 # install_requirements FILE...: what the files name and the environment lacks.
 install_requirements() {
-    python -m pip --version >/dev/null 2>&1 || python -m ensurepip >/dev/null 2>&1 ||
-        fail "the active environment has no pip; add it, or deactivate the environment to have .venv made"
-    local listed package index=()
-    listed=$(python scripts/missing_requirements.py "$@")
-    if [[ -z "$listed" ]]; then
+    local wanted=(${constraints[@]+"${constraints[@]}"}) file
+    for file in "$@"; do
+        wanted+=(--requirement "$file")
+    done
+    # Without an index or a folder to take packages from, pip succeeds where nothing is missing, and asks no network.
+    if PIP_CONFIG_FILE=/dev/null python -m pip --isolated install --quiet --no-index "${wanted[@]}" >/dev/null 2>&1; then
         return
     fi
-    say "installing into $(python -c 'import sys; print(sys.prefix)'):"
-    while IFS= read -r package; do
-        say "  $package"
-        index=()
-        if [[ "$package" == torch* ]]; then
-            # shellcheck disable=SC2207
-            index=($(torch_index))
-        fi
-        python -m pip install -qq --disable-pip-version-check --constraint scripts/constraints.txt \
-            ${index[@]+"${index[@]}"} "$package" </dev/null ||
-            fail "pip could not install $package; its messages are above"
-    done <<<"$listed"
+    say "installing what is missing of $* into $(python -c 'import sys; print(sys.prefix)'); PyTorch is large and takes minutes"
+    # shellcheck disable=SC2046
+    python -m pip install -qq --disable-pip-version-check $(torch_index) "${wanted[@]}" </dev/null ||
+        fail "pip could not install what $* name; its messages are above"
+    python -c 'import torchvision' ||
+        fail "torch and torchvision do not fit together; scripts/constraints.txt names a pair that does, and without an active environment it is installed into .venv"
 }
 
 # On continuous integration only, never on somebody's machine: the browser in which reports are tested, where it can be

@@ -17,7 +17,7 @@ fi
 
 source scripts/environment.sh
 activate_environment
-install_requirements requirements.txt requirements-dev.txt
+install_requirements requirements.txt tests/requirements.txt
 export OMP_WAIT_POLICY=passive PYTHONPATH="$PWD/lib${PYTHONPATH:+:$PYTHONPATH}"
 failed=0
 

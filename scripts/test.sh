@@ -1,23 +1,22 @@
 #!/usr/bin/env bash
-# Lint, format, types, tests: what a change must pass. Arguments go to pytest: bash scripts/test.sh tests/engine -k resume
+# Lint, format, types, secrets, documentation, tests: what a change must pass. Arguments go to pytest: bash scripts/test.sh tests/engine -k resume
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 source scripts/environment.sh
 activate_environment
-install_requirements requirements.txt requirements-dev.txt
+install_requirements requirements.txt tests/requirements.txt
 install_browser
 
-echo "[1/5] ruff check" && python -m ruff check .
-echo "[2/5] ruff format" && python -m ruff format --check .
-echo "[3/5] mypy" && python -m mypy
-echo "[4/5] secrets"
-# Offline. Strings that only look random are left to the eye; the lines left out name a variable, and a test's password.
-if git rev-parse --is-inside-work-tree > /dev/null 2>&1; then
-  git ls-files -z | xargs -0 -P 2 -n 170 detect-secrets-hook --no-verify --disable-plugin Base64HighEntropyString \
-    --disable-plugin HexHighEntropyString --exclude-lines 'DYGAIT_PASSWORD|^SECRET = '
+echo "[1/6] ruff check" && python -m ruff check .
+echo "[2/6] ruff format" && python -m ruff format --check .
+echo "[3/6] mypy" && python -m mypy
+echo "[4/6] secrets"
+if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+  python -m pre_commit run secrets --all-files
 fi
-echo "[5/5] pytest"
+echo "[5/6] documentation" && bash scripts/site.sh
+echo "[6/6] pytest"
 # Two tests at a time: threads that spin while they wait would take the other's core.
 export OMP_WAIT_POLICY=passive
 exec python -m pytest --numprocesses 2 --dist worksteal "$@"

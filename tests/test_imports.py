@@ -89,12 +89,15 @@ def run(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]
     )
 
 
+HEAVY = ("torch", "torchvision", "cv2", "tensorboard", "pydantic", "yaml", "numpy")
+
+
 def heavy_modules_after(statement: str) -> list[str]:
     """Which heavy modules a fresh interpreter has imported after a statement."""
     lines = (
         "import sys",
         statement,
-        "print([m for m in ('torch', 'cv2', 'tensorboard', 'pydantic', 'yaml', 'numpy') if m in sys.modules])",
+        f"print([m for m in {HEAVY} if m in sys.modules])",
     )
     answer = run("-c", "\n".join(lines)).stdout.strip().splitlines()[-1]
     return list(ast.literal_eval(answer))
@@ -123,6 +126,11 @@ def test_the_public_face_is_there() -> None:
 )
 def test_what_does_not_compute_does_not_import_torch(statement: str) -> None:
     assert "torch" not in heavy_modules_after(statement)
+
+
+def test_what_draws_no_grid_does_not_import_torchvision() -> None:
+    """It takes a second."""
+    assert "torchvision" not in heavy_modules_after("from dygait import cli; from dygait.engine import train, test")
 
 
 HELP = {

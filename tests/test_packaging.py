@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import dygait
 from experiments import REPOSITORY
@@ -28,8 +30,10 @@ def run(arguments: list[str], folder: Path, path: str = "") -> str:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install a copy of the sources, so that building leaves nothing in the real ones; nothing is downloaded."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
-    for name in ("setup.py", "pyproject.toml", "requirements.txt", "README.md"):
+    for name in ("setup.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE", "NOTICE.md"):
         shutil.copy(REPOSITORY / name, source)
+    (source / "tests").mkdir()
+    shutil.copy(REPOSITORY / "tests" / "requirements.txt", source / "tests")
     shutil.copytree(REPOSITORY / "configs", source / "configs")
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
     shutil.copytree(REPOSITORY / "lib", source / "lib", ignore=ignored)
@@ -50,9 +54,11 @@ def test_configurations_travel_with_the_package(installed: Path) -> None:
     assert Path(folder) == installed / "dygait" / "configs"
 
 
-def test_every_module_is_there(installed: Path) -> None:
-    modules = {path.relative_to(REPOSITORY / "lib") for path in (REPOSITORY / "lib" / "dygait").rglob("*.py")}
-    assert {path.relative_to(installed) for path in (installed / "dygait").rglob("*.py")} == modules
+def test_every_module_and_what_lies_beside_it_is_there(installed: Path) -> None:
+    files = {path.relative_to(REPOSITORY / "lib") for path in (REPOSITORY / "lib" / "dygait").rglob("*.*")}
+    files = {path for path in files if path.suffix != ".pyc"}
+    assert {path.suffix for path in files} >= {".py", ".css"}
+    assert files <= {path.relative_to(installed) for path in (installed / "dygait").rglob("*.*")}
 
 
 def test_templates_of_the_report_are_found(installed: Path) -> None:
@@ -67,9 +73,24 @@ def test_version_requirements_and_command(installed: Path) -> None:
     (metadata,) = installed.glob("dygait-*.dist-info")
     assert metadata.name == f"dygait-{dygait.__version__}.dist-info"
     assert "dygait = dygait.cli:main" in (metadata / "entry_points.txt").read_text()
-    said = (metadata / "METADATA").read_text()
-    for line in (REPOSITORY / "requirements.txt").read_text().splitlines():
-        assert f"Requires-Dist: {line.partition('#')[0].strip()}" in said
-    assert "Requires-Python: >=3.10" in said
+    written = (metadata / "METADATA").read_text()
+    for file, extra in (("requirements.txt", ""), ("tests/requirements.txt", '; extra == "dev"')):
+        lines = [line.partition("#")[0].strip() for line in (REPOSITORY / file).read_text().splitlines()]
+        assert [line for line in lines if line and f"Requires-Dist: {line}{extra}\n" not in written] == []
+    assert "Requires-Python: >=3.10" in written
+    assert "License-Expression: PolyForm-Noncommercial-1.0.0" in written
     script = installed / "bin" / "dygait"
     assert run([str(script), "--version"], installed.parent, str(installed)) == f"dygait {dygait.__version__}\n"
+
+
+def test_the_license_is_the_standard_text() -> None:
+    """A license that has its name has its words: PolyForm-Noncommercial-1.0.0.md as its authors publish it."""
+    digest = hashlib.sha256((REPOSITORY / "LICENSE").read_bytes()).hexdigest()
+    assert digest == "c0ea4a896d2c8c394b29f9427589996db826cd501c512279ff0ed3ef48fabbe5"
+
+
+def test_the_citation_names_this_version_and_license() -> None:
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert citation["version"] == dygait.__version__
+    assert citation["license"] == "PolyForm-Noncommercial-1.0.0"
+    assert f"[{dygait.__version__}]" in (REPOSITORY / "docs" / "changelog.md").read_text()

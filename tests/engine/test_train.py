@@ -104,7 +104,7 @@ def test_tensorboard(trained: Experiment) -> None:
     assert written == pytest.approx([row["triplet/loss"] for row in trained.scalars()])
     assert tags["images"] == ["silhouettes"]
     image = events.Images("silhouettes")[0]
-    assert (image.height, image.width) == (4 * 32, 9 * 22)
+    assert (image.height, image.width) == (4 * (32 + 1) + 1, 9 * (22 + 1) + 1)  # a line around each frame
     text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "total_iter: 8" in text
     assert events.SummaryMetadata("_hparams_/session_start_info").plugin_data.plugin_name == "hparams"

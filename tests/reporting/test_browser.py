@@ -18,7 +18,7 @@ import pytest
 from dygait.reporting.page import write_report
 from report_runs import contrast, make_run
 
-selenium = pytest.importorskip("selenium", reason="selenium is not installed (requirements-dev.txt)")
+selenium = pytest.importorskip("selenium", reason="selenium is not installed (tests/requirements.txt)")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -56,7 +56,8 @@ class Interruption:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python takes no handlers
             self._before = {number: signal.signal(number, self._arrived) for number in SIGNALS}
         if distributed.world_size() > 1 and dist.get_backend() != "gloo":
-            self._group = dist.new_group(backend="gloo")  # the question must not wait for the GPU
+            # The question must not wait for the GPU. Every process is a member, so that what is returned is a group.
+            self._group = cast("dist.ProcessGroup", dist.new_group(backend="gloo"))
         return self
 
     def __exit__(

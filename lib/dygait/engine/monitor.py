@@ -174,11 +174,12 @@ class Monitor:
         """Show the first frames of a few sequences: uint8 (N, S, H, W)."""
         if self.writer is None:
             return
+        from torchvision.utils import make_grid  # takes a second: only where it is used
+
         some = silhouettes[:8, :10].cpu()
-        n, s, h, w = some.shape
-        sheet = some.permute(0, 2, 1, 3).reshape(1, n * h, s * w)
+        grid = make_grid(some.flatten(0, 1)[:, None], nrow=some.shape[1], padding=1, pad_value=64)
         with self._or_without():
-            self.writer.add_image("silhouettes", sheet, iteration)
+            self.writer.add_image("silhouettes", grid, iteration)
 
     def results(self, iteration: int, percentages: Mapping[str, Any], name: str) -> None:
         """Report a test: every leaf of the nested percentages."""

@@ -42,7 +42,6 @@ from dygait.config.schema import (
 )
 from dygait.data import SAMPLERS, TRANSFORMS
 from dygait.data.partition import RULES
-from dygait.evaluation import PROTOCOLS, SUBMISSIONS, resolve_protocol
 from dygait.losses import LOSSES
 from dygait.modeling import MODELS
 from dygait.registry import Registry
@@ -51,21 +50,6 @@ REQUIRED = "required"
 _BUILT_IN = {str: "string", int: "integer", float: "number", bool: "true or false", Any: "anything"}
 _PLURALS = {"string": "strings", "integer": "integers", "number": "numbers", "mapping": "mappings"}
 _ARGUMENT = re.compile(r"    (\w+): (.*)")
-
-# The field's evaluation functions, each with a dataset that it is for.
-_FUNCTIONS = (
-    ("evaluate_indoor_dataset", "CASIA-B"),
-    ("evaluate_indoor_dataset", "OUMVLP"),
-    ("evaluate_indoor_dataset", "SUSTech1K"),
-    ("evaluate_real_scene", "GREW"),
-    ("identification_real_scene", "GREW"),
-    ("GREW_submission", "GREW"),
-    ("identification_GREW_submission", "GREW"),
-    ("evaluate_Gait3D", "Gait3D"),
-    ("evaluation_Gait3D", "Gait3D"),
-    ("evaluate_CCPG", "CCPG"),
-    ("HID_submission", "HID"),
-)
 
 _INTRODUCTION = """\
 # Configuration
@@ -124,12 +108,12 @@ def document() -> str:
         _section("trainer_cfg", TrainerCfg, trainer),
         _section("trainer_cfg.sampler", TrainSamplerCfg, trainer["sampler"]),
         _section("evaluator_cfg", EvaluatorCfg, evaluator),
+        "The values of `eval_func` are in [evaluation.md](evaluation.md#protocols).\n",
         _section("evaluator_cfg.sampler", TestSamplerCfg, evaluator["sampler"]),
         _section("evaluator_cfg.protocol", Protocol, {}, "How to write one: [evaluation.md](evaluation.md)."),
         _section("evaluator_cfg.protocol.groups", ProbeGroup, {}, "A name for each of them."),
         _section("evaluator_cfg.protocol.gallery, probes", Selector, {}, "One pattern may stand without a list."),
         _samplers(),
-        _protocols(),
         _section("trainer_cfg.transform, evaluator_cfg.transform", TransformCfg, trainer["transform"]),
         "A transform takes and gives uint8 silhouettes, the same change for every frame of a sequence (unless "
         "`per_frame` says otherwise); the division by `divisor` happens on the device. What the random ones change is "
@@ -193,25 +177,6 @@ def _component(name: str, entry: Callable[..., Any]) -> str:
 def _samplers() -> str:
     lines = [f"- `{name}`: {_summary(SAMPLERS.get(name))}" for name in SAMPLERS.names()]
     return "\n".join(["### Samplers", "", *lines, ""])
-
-
-def _protocols() -> str:
-    rows = []
-    for name in PROTOCOLS.names():
-        protocol = PROTOCOLS.get(name)
-        rows.append((f"`{name}`", protocol.description, ", ".join(protocol.measures), _functions(name)))
-    for name, submission in SUBMISSIONS.items():
-        ids = "id" if submission.ranks == 1 else f"{submission.ranks} ids"
-        rows.append((f"`{name}`", submission.words, f"a CSV of the nearest {ids}, and its zip", _functions(name)))
-    return (
-        "### Protocols\n\nThe values of `evaluator_cfg.eval_func`: a protocol's name, or a function's name of the "
-        "field's configs. Absent: the protocol of the dataset's name.\n\n"
-        + _table(("protocol", "what is compared", "reported", "the field's names"), rows)
-    )
-
-
-def _functions(protocol: str) -> str:
-    return ", ".join(f"`{name}`" for name, dataset in _FUNCTIONS if resolve_protocol(name, dataset) == protocol)
 
 
 def _without_effect() -> str:

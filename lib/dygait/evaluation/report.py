@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tabulate import DataRow, TableFormat, tabulate
+
 from dygait.evaluation.evaluate import EvaluationResult
 from dygait.evaluation.openset import OpenSet
 from dygait.evaluation.verification import Verification
@@ -254,15 +256,11 @@ def _view_table(
 
 def _aligned(table: Sequence[Sequence[str]], left: int, gap: str = _GAP) -> list[str]:
     """Line up a table's columns, its labels to the left and its numbers to the right, with a rule below the header."""
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    lines = [
-        gap.join(
-            text.ljust(size) if i < left else text.rjust(size)
-            for i, (text, size) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    ]
-    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
+    row = DataRow("", gap, "")
+    layout = TableFormat(None, None, None, None, row, row, padding=0, with_header_hide=None)
+    sides = ["left"] * left + ["right"] * (len(table[0]) - left)
+    header, *rows = tabulate(table, tablefmt=layout, colalign=sides, disable_numparse=True).split("\n")
+    return [header, "-" * max(map(len, (header, *rows))), *rows]
 
 
 def _counts(result: EvaluationResult) -> str:

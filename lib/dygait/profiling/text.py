@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tabulate import tabulate
+
 from dygait.profiling.phases import PHASES
 
 _SHOWN = 12
@@ -33,11 +35,8 @@ def percent(value: float | None) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Set rows under a head; the first column to the left, the others to the right."""
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(line))
-        for line in (list(zip(row, widths, strict=True)) for row in (head, *rows))
-    )
+    sides = ("left", *["right"] * (len(head) - 1))
+    return tabulate([head, *rows], tablefmt="plain", colalign=sides, disable_numparse=True)
 
 
 def to_text(profile: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from tabulate import tabulate
 from torch.utils.tensorboard import SummaryWriter
 
 from dygait.evaluation.analysis import Analysis, Pairs, principal_components
@@ -88,10 +89,9 @@ def markdown(analysis: Analysis) -> str:
             for method, one in methods.items()
             if group in one.percentages
         ]
-    lines = [header, ["---"] * 2 + ["---:"] * (len(header) - 2), *table]
-    body = "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
-    )
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in (header, *table)]
+    sides = ["left"] * 2 + ["right"] * (len(header) - 2)
+    body = tabulate(cells, headers="firstrow", tablefmt="pipe", colalign=sides, disable_numparse=True)
     return f"{result.protocol}: {result.words}. Percent, distance {result.metric}.\n\n{body}"
 
 
