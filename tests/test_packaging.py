@@ -57,7 +57,7 @@ def test_configurations_travel_with_the_package(installed: Path) -> None:
 def test_every_module_and_what_lies_beside_it_is_there(installed: Path) -> None:
     files = {path.relative_to(REPOSITORY / "lib") for path in (REPOSITORY / "lib" / "dygait").rglob("*.*")}
     files = {path for path in files if path.suffix != ".pyc"}
-    assert {path.suffix for path in files} >= {".py", ".css"}
+    assert {path.suffix for path in files} >= {".py", ".css", ".html"}
     assert files <= {path.relative_to(installed) for path in (installed / "dygait").rglob("*.*")}
 
 
