@@ -270,7 +270,7 @@ def test_without_the_dataset_silhouettes_are_made(experiment: Experiment, capsys
     assert run(experiment, "--steps", "1", "--set", "data_cfg.dataset_root=/nowhere", "--batch", "3", "1") == 0
     said = capsys.readouterr().out
     assert "batch 3 x 1, 9 frames" in said
-    assert "data: made silhouettes of 32x22, no loader" in said
+    assert "data: example silhouettes of 32x22, no loader" in said
     assert "/nowhere" in said
 
 

@@ -46,7 +46,7 @@ def count_network(settings: Mapping[str, Any], sizes: Sequence[tuple[int, int]],
         sizes: (H, W) of each modality.
         frames: S of a sequence.
     """
-    sequences = 2  # a BatchNorm that trains wants two
+    sequences = 2  # a BatchNorm in training needs two
     with FakeTensorMode():
         model = MODELS.build(settings)
         inputs = tuple(torch.empty(sequences, frames, *size) for size in sizes)

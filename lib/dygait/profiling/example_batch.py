@@ -1,4 +1,4 @@
-"""The batches that a profile runs on: the dataset's where it is there, else made ones."""
+"""The batches that a profile runs on: the dataset's where it is there, else example ones."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ def example_batch(config: Config, people: int, each: int, classes: int | None) -
     """Return a batch of silhouettes that look, to a network, like people: blocks that sway.
 
     Args:
-        config: says frames and size.
+        config: gives frames and size.
         people: P.
         each: K, sequences of each.
         classes: how many labels there may be.
     """
     rng = np.random.default_rng(0)
     count, frames = people * each, frames_of(config)
-    made = []
+    inputs = []
     for height, width in input_sizes(config):
         levels = np.zeros((count, frames, height, width), np.uint8)
         for sequence in levels:
@@ -92,27 +92,27 @@ def example_batch(config: Config, people: int, each: int, classes: int | None) -
             for number, frame in enumerate(sequence):
                 sway = left + number % 3
                 frame[height // 10 :, sway : sway + thick] = 255
-        made.append(torch.from_numpy(levels))
+        inputs.append(torch.from_numpy(levels))
     labels = (torch.arange(people) % (classes or people)).repeat_interleave(each)
-    return Batch(made[0], None, labels, torch.arange(count), tuple(made[1:]))
+    return Batch(inputs[0], None, labels, torch.arange(count), tuple(inputs[1:]))
 
 
 def example_batches(config: Config, classes: int | None) -> Batches:
-    """Return the same made batch again and again: nothing waits for data."""
+    """Return the same example batch again and again: nothing waits for data."""
     batch = example_batch(config, *batch_size(config), classes)
     size = " and ".join(f"{height}x{width}" for height, width in input_sizes(config))
     divisors = [255.0] * config.data_cfg.modalities
-    return Batches(iter(lambda: batch, None), divisors, f"made silhouettes of {size}, no loader", False)
+    return Batches(iter(lambda: batch, None), divisors, f"example silhouettes of {size}, no loader", False)
 
 
 def training_batches(config: Config, device: torch.device, network: nn.Module) -> Batches:
-    """Return the loader's batches; where the dataset cannot be opened, made ones, and say why."""
+    """Return the loader's batches; example ones, with the reason in their origin, where no dataset can be opened."""
     try:
         data = build.open_data(config)
     except UserError as error:
-        made = example_batches(config, classes_of(network))
-        made.origin += f" ({error})"
-        return made
+        examples = example_batches(config, classes_of(network))
+        examples.origin += f" ({error})"
+        return examples
     build.check_classes(network, data)
     source = build.training_source(config, data, device, 0)
 

@@ -2,7 +2,7 @@
 
 On a GPU by trying: a batch that does not fit fails and is caught. On a CPU a batch that does not fit takes the machine
 down with it, so there each size is tried in a process of its own that is watched and ended when it takes more than its
-share, and no size is tried that the smaller ones say will not fit.
+share, and no size is tried that will not fit by what the smaller ones took.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _predict(fitted: dict[int, int], people: int) -> float | None:
 
 
 def steps_peak(config: Config, device: torch.device, people: int) -> int:
-    """Take two training steps on made silhouettes and return the most memory that they took."""
+    """Take two training steps on example silhouettes and return the most memory that they took."""
     trainer = build_trainer(config, device)
     trainer.training_mode()
     batch = example_batch(config, people, batch_size(config)[1], classes_of(trainer.network))
@@ -145,7 +145,7 @@ def watched(target: Callable[..., None], arguments: tuple[Any, ...], limit: int 
         process.join()
         if process.exitcode == -9:  # by the system, for want of memory
             return None
-        raise UserError("a step on made silhouettes failed; `dygait profile` with this batch shows why") from None
+        raise UserError("a step on example silhouettes failed; `dygait profile` with this batch shows why") from None
     finally:
         process.kill()
         process.join()

@@ -17,8 +17,8 @@ PHASES = ("data wait", "transfer", "forward", "loss", "backward", "optimiser")
 norm too; `optimiser` what follows, the schedule too."""
 
 
-class _Marked(nn.Module):
-    """A network that says when it runs; from outside, because hooks on a compiled one would be compiled too."""
+class _Reporting(nn.Module):
+    """A network that reports when it runs; from outside, because hooks on a compiled one would be compiled too."""
 
     def __init__(self, model: nn.Module, clock: PhaseClock) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class PhaseClock:
 
     def __enter__(self) -> PhaseClock:
         self._model = self._trainer.model
-        self._trainer.model = _Marked(self._model, self)
+        self._trainer.model = _Reporting(self._model, self)
         self._handles = [
             self._trainer.losses.register_forward_hook(lambda *_: self._after_losses()),
             self._trainer.optimizer.register_step_pre_hook(lambda *_: self.enter("optimiser")),

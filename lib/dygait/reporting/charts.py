@@ -210,8 +210,8 @@ class Scatter:
 
     def markers(self) -> list[Marker]:
         """Return the points."""
-        places = map(self.position, self.points)
-        return [self._marker(k, *at, 3.2, note) for k, at, note in zip(self.kinds, places, self.notes, strict=True)]
+        positions = map(self.position, self.points)
+        return [self._marker(k, *at, 3.2, note) for k, at, note in zip(self.kinds, positions, self.notes, strict=True)]
 
     def samples(self) -> list[Marker]:
         """Return a point of each kind, for the legend."""

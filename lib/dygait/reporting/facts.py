@@ -1,4 +1,4 @@
-"""What the page says of a run in tables, notes and facts."""
+"""The tables, notes and facts of a run on its page."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def page(runs: Sequence[Run]) -> str:
 @functools.cache
 def environment() -> Environment:
     """Return what renders the templates: whatever a value holds, it is text."""
-    made = Environment(
+    templates = Environment(
         loader=PackageLoader("dygait.reporting"),
         autoescape=True,
         finalize=_finalize,
@@ -65,7 +65,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters["percent"] = tables.percent
+    templates.filters["percent"] = tables.percent
     for function in (
         *(tables.comparable, tables.comparison_columns, tables.differences, tables.groups_of, tables.headline),
         *(tables.interval, tables.methods, tables.view_rows),
@@ -74,8 +74,8 @@ def environment() -> Environment:
         *(facts.commands, facts.facts, facts.rate_table, facts.statements, facts.type_rows),
         *(heat_maps, heat_rows, picture),
     ):
-        made.globals[function.__name__] = function
-    return made
+        templates.globals[function.__name__] = function
+    return templates
 
 
 def _finalize(value: object) -> str:

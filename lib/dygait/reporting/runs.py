@@ -1,4 +1,4 @@
-"""What a report is about: the features that a test left, and what its run says of itself."""
+"""What a report is about: the features that a test left, and the records of its run."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def _frames(
         root = untrusted.at(origin, "config", "data_cfg", "dataset_root")
         named = [root] if isinstance(root, str) else root
         if not isinstance(named, list) or not named or not all(isinstance(one, str) and one for one in named):
-            return {}, "the features do not say where the data is"
+            return {}, "the features do not name the data that they are of"
         try:
             stores = [open_store(one) for one in named]
             store = stores[0] if isinstance(root, str) else SeveralStores(stores)

@@ -124,10 +124,10 @@ def to_csv(runs: Sequence[Run]) -> str:
             for row in csv.DictReader(io.StringIO(result_to_csv(result))):
                 writer.writerow([*start, row["group"], row["view"], row["measure"], row["percent"]])
             for group, matrix in result.matrices.items():
-                for place in np.argwhere(~np.isnan(matrix.values)).tolist():
-                    view = "/".join(matrix.views[n] for n in place)
+                for index in np.argwhere(~np.isnan(matrix.values)).tolist():
+                    view = "/".join(matrix.views[n] for n in index)
                     writer.writerow(
-                        [*start, cell(group), cell(view), result.measures[0], repr(float(matrix.values[tuple(place)]))]
+                        [*start, cell(group), cell(view), result.measures[0], repr(float(matrix.values[tuple(index)]))]
                     )
             if method == "model":
                 for group, found in run.analysis.groups.items():
@@ -208,9 +208,9 @@ _LATEX = {
 }
 
 
-def latex(words: str) -> str:
-    """Return words as LaTeX text."""
-    return "".join(_LATEX.get(sign, sign) for sign in words)
+def latex(text: str) -> str:
+    """Return text as LaTeX, without commands."""
+    return "".join(_LATEX.get(sign, sign) for sign in text)
 
 
 def to_json(runs: Sequence[Run]) -> str:

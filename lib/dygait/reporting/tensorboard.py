@@ -60,11 +60,11 @@ def _add_curve(writer: SummaryWriter, name: str, pairs: Pairs, iteration: int) -
     """Add genuine against impostor pairs to the plugin of precision-recall curves."""
     curve, genuine, impostor = pairs.verification.roc, pairs.verification.genuine, pairs.verification.impostor
     # From accepting everything to accepting nothing, as the plugin has it.
-    places = np.linspace(len(curve.far) - 1, 0, _THRESHOLDS).round().astype(int)
-    true, false = curve.tar[places] * genuine, curve.far[places] * impostor
+    indices = np.linspace(len(curve.far) - 1, 0, _THRESHOLDS).round().astype(int)
+    true, false = curve.tar[indices] * genuine, curve.far[indices] * impostor
     precision = np.where(true + false > 0, true / np.maximum(true + false, 1e-12), 1.0)
     counts = [torch.from_numpy(n) for n in (true, false, impostor - false, genuine - true)]
-    rates = [torch.from_numpy(n) for n in (precision, curve.tar[places])]
+    rates = [torch.from_numpy(n) for n in (precision, curve.tar[indices])]
     writer.add_pr_curve_raw(
         name, counts[0], counts[1], counts[2], counts[3], rates[0], rates[1], iteration, _THRESHOLDS
     )
@@ -108,15 +108,15 @@ def heat_map(matrix: ByView) -> np.ndarray:
                     continue
                 paper, dark = heat_colour(value / 100)
                 ink = (0, 0, 0) if dark == "#000" else (255, 255, 255)
-                place = np.s_[row * size + 1 : (row + 1) * size, column * size + 1 : (column + 1) * size]
-                picture[place] = [int(paper[n : n + 2], 16) for n in (1, 3, 5)]
-                words = f"{value:.0f}"
+                cells = np.s_[row * size + 1 : (row + 1) * size, column * size + 1 : (column + 1) * size]
+                picture[cells] = [int(paper[n : n + 2], 16) for n in (1, 3, 5)]
+                text = f"{value:.0f}"
             elif row or column:
-                words = matrix.views[row + column - 1]
+                text = matrix.views[row + column - 1]
             else:
                 continue
-            at = column * size + max(1, (size - 7 * len(words)) // 2), row * size + size // 2 + 4
-            cv2.putText(picture, words, at, cv2.FONT_HERSHEY_SIMPLEX, 0.38, ink, 1, cv2.LINE_AA)
+            at = column * size + max(1, (size - 7 * len(text)) // 2), row * size + size // 2 + 4
+            cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.38, ink, 1, cv2.LINE_AA)
     return picture
 
 

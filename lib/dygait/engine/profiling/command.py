@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options (imports nothing heavy)."""
     parser.description = (
         "Say what a training step of a configuration costs: parameters, multiply-adds, memory, and the time of every "
-        "phase and layer beside what this machine can do. On the configuration's data; without them, on made ones."
+        "phase and layer beside what this machine can do. On the configuration's data; without them, on example ones."
     )
     parser.add_argument("--cfgs", required=True, metavar="FILE", help="the experiment's YAML file")
     parser.add_argument(
