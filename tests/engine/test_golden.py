@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from golden import curve, in_float64, recorded
+from golden import RATES, curve, in_float64, recorded
 
 
-def test_loss_curve_is_the_recorded_one(tmp_path: Path) -> None:
-    expected = recorded()
+@pytest.mark.parametrize("name", RATES)
+def test_loss_curve_is_the_recorded_one(tmp_path: Path, name: str) -> None:
+    expected = recorded(name)
     with in_float64():
-        found = curve(tmp_path)
+        found = curve(name, tmp_path)
     assert found.keys() == expected.keys()
     for key, values in expected.items():
         assert found[key] == pytest.approx(values, rel=1e-7), key
