@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from dygait.engine.checkpoint import save_checkpoint
+from dygait.engine.checkpoint import read_checkpoint, save_checkpoint
 from dygait.engine.guard import StepGuard
 from dygait.engine.train import Trainer, build_trainer
 from experiments import make_experiment
@@ -162,7 +162,7 @@ class TestAStep:
             for form in (", fused: false", "")
         )
         save_checkpoint(tmp_path / "state.pt", plain_form.state())
-        fused.restore(tmp_path / "state.pt")
+        fused.restore(tmp_path / "state.pt", read_checkpoint(tmp_path / "state.pt"))
         poison(monkeypatch, lambda trainer: True)
         fused.step(batch_of(), [255.0])
         assert fused.guard.state()["skipped"] == 1
