@@ -11,7 +11,7 @@ import pytest
 from dygait.evaluation import EvaluationResult, Protocol, ReRank
 from dygait.evaluation.analysis import RANKS, Analysis, analyse
 from reference import metrics
-from reference.analysis import Comparisons
+from reference.analysis import Comparisons, distances
 
 VIEWS = ("000-a", "000-b", "018", "090")
 TYPES = ("nm-01", "nm-02", "nm-05", "cl-01")
@@ -32,9 +32,9 @@ def rows(seed: int) -> tuple[np.ndarray, list[str], list[str], list[str]]:
     return features, *(list(column) for column in zip(*keys, strict=True))
 
 
-def distances(features: np.ndarray, types: list[str], re_rank: bool) -> np.ndarray:
+def compared_distances(features: np.ndarray, types: list[str], re_rank: bool) -> np.ndarray:
     """(N, N) distances; re-ranked ones from the probes of all groups to the gallery, NaN elsewhere."""
-    plain = np.array([[metrics.distance(x, y, "euc") for y in features.tolist()] for x in features.tolist()])
+    plain = distances(features)
     if not re_rank:
         return plain
     probes = [n for n, kind in enumerate(types) if kind in {t for of in PROBES.values() for t in of}]
@@ -63,7 +63,7 @@ def test_everything_counts_the_same_pairs(exclusion: str, one_view: bool, re_ran
     for seed in range(2):
         features, ids, types, views = rows(seed)
         found = analyse(features, ids, types, views, protocol, re_rank=HOW if re_rank else None)
-        apart = distances(features, types, re_rank)
+        apart = compared_distances(features, types, re_rank)
         cameras = [view.partition("-")[0] for view in views]
         for group, probe_types in PROBES.items():
             expected = Comparisons(apart, ids, types, cameras, probe_types, GALLERY, one_view, exclusion, unmatched)

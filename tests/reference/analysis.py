@@ -6,17 +6,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-
-def distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean over parts of the Euclidean distance of (C, P) and (C, P)."""
-    parts = a.shape[1]
-    return float(sum(np.sqrt(((a[:, p] - b[:, p]) ** 2).sum()) for p in range(parts)) / parts)
+from reference import metrics
 
 
 def distances(features: np.ndarray) -> np.ndarray:
-    """(N, N)."""
-    numbers = features.astype(np.float64)
-    return np.array([[distance(a, b) for b in numbers] for a in numbers])
+    """(N, N) Euclidean distances."""
+    vectors = features.tolist()
+    return np.array([[metrics.distance(a, b, "euc") for b in vectors] for a in vectors])
 
 
 class Comparisons:

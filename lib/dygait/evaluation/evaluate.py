@@ -167,13 +167,7 @@ def evaluate_detailed(
         searches=open_set or keep,
         confusions=keep,
     )
-    found: dict[str, Comparisons] = {}
-    for name, gallery in plan.galleries.items():
-        if name not in found:
-            # Groups that share a gallery may share probes as well: each probe is compared once.
-            members = {n: plan.members[n] for n, own in plan.galleries.items() if np.array_equal(own, gallery)}
-            found |= compare(sequences, members, gallery, chosen, options)
-
+    found = plan.compare(sequences, chosen, options)
     summaries: dict[str, _Summary] = {}
     for name in chosen.groups:
         summary = _summarise(found[name], sequences.ids, name, chosen, intervals)
@@ -265,6 +259,15 @@ class _Plan:
                 )
             raise UserError(f"protocol {protocol.name}: {_NO_MATCH}")
         return cls(members, galleries)
+
+    def compare(self, sequences: Sequences, protocol: Protocol, options: Options) -> dict[str, Comparisons]:
+        """Return what is found of each group; groups that share a gallery are compared together, each probe once."""
+        found: dict[str, Comparisons] = {}
+        for name, gallery in self.galleries.items():
+            if name not in found:
+                members = {n: self.members[n] for n, own in self.galleries.items() if np.array_equal(own, gallery)}
+                found |= compare(sequences, members, gallery, protocol, options)
+        return found
 
 
 _NO_MATCH = "no probe has a true match in the gallery, so nothing is left to report; are the ids the test set's?"
