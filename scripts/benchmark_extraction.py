@@ -40,10 +40,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 from dygait import distributed
 from dygait.config import Config, load_config
 from dygait.data import InferenceSampler, PackedWriter, Request, SequenceDataset, collate, make_loader
-from dygait.engine import build
-from dygait.engine.extract import Settings, embed, extract
 from dygait.evaluation.features import load_features
 from dygait.machine import available_cores, peak_memory
+from dygait.runs import networks, sources
+from dygait.testing.extraction import Settings, embed, extract
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TOLERANCE = 1e-5
@@ -57,8 +57,8 @@ class Case(NamedTuple):
     """What is extracted, and by which network."""
 
     config: Config
-    data: build.Data
-    source: build.Source
+    data: sources.Data
+    source: sources.Source
     model: nn.Module
 
 
@@ -79,8 +79,8 @@ def open_case(options: argparse.Namespace, few: bool = False) -> Case:
     """Open the data, and build the network."""
     sets = [f"data_cfg.dataset_root={options.data}", "data_cfg.num_workers=0", "evaluator_cfg.enable_float16=false"]
     config = load_config(options.cfgs, [*sets, *(SMALL if options.quick else ()), *options.set])
-    data = build.open_data(config)
-    whole = build.test_source(config, data, CPU).dataset
+    data = sources.open_data(config)
+    whole = sources.test_source(config, data, CPU).dataset
     count = min(len(whole), options.sequences or len(whole), FEW if few else len(whole))
     chosen = np.argsort(whole.lengths(), kind="stable")[np.linspace(0, len(whole) - 1, count).astype(int)]
     places = np.sort(whole.places[chosen])
@@ -95,8 +95,8 @@ def open_case(options: argparse.Namespace, few: bool = False) -> Case:
         rank=distributed.rank(),
         world_size=distributed.world_size(),
     )
-    source = build.Source(dataset, make_loader(dataset, sampler, 0, False))
-    return Case(config, data, source, build.build_network(config, CPU).eval())
+    source = sources.Source(dataset, make_loader(dataset, sampler, 0, False))
+    return Case(config, data, source, networks.build_network(config, CPU).eval())
 
 
 def one_at_a_time(case: Case) -> np.ndarray:

@@ -47,13 +47,14 @@ from dygait import build_model, distributed
 from dygait.config import Config, load_config
 from dygait.data import FrameSampler, Request, TripletSampler, batches, open_store
 from dygait.data.packing import pack
-from dygait.engine import build
-from dygait.engine.train import build_trainer
 from dygait.losses import LossAggregator
 from dygait.machine import tune_allocator
 from dygait.modeling.backbones.dynamic3d import DynamicAugmentation
 from dygait.modeling.kernels.batch_norm import batch_norm
 from dygait.profiling.machine_peak import products_per_second
+from dygait.runs import networks, sources
+from dygait.training import optimizers
+from dygait.training.trainer import build_trainer
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 CUT = 5
@@ -275,7 +276,7 @@ Steps = Iterator[float]
 
 def plain_steps(config: Config) -> Steps:
     """The step in the plain form."""
-    data = build.open_data(config)
+    data = sources.open_data(config)
     sampler, loss_cfg = config.trainer_cfg.sampler, [term.keywords for term in config.loss_cfg]
     labels = [data.train_ids.index(name) for name in data.store.table.ids.take(np.arange(len(data.store.table)))]
     dataset = WholePickles([data.store.where(place) for place in range(len(labels))])
@@ -285,13 +286,13 @@ def plain_steps(config: Config) -> Steps:
         collate_fn=ListsOfFrames(FrameSampler(sampler.sample_type, sampler.frames_num_fixed), labels),
         num_workers=config.data_cfg.num_workers,
     )
-    ours = build.build_network(config, torch.device("cpu"))
+    ours = networks.build_network(config, torch.device("cpu"))
     settings = config.model_cfg.keywords
     model = PlainNetwork(settings["channels"], settings["bin_num"], settings["SeparateBNNecks"]["class_num"])
     model.load_state_dict({name.replace(".norm.", "."): value for name, value in ours.state_dict().items()})
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.optimizer_cfg.lr, **config.optimizer_cfg.keywords)
-    scheduler = build.build_scheduler(config, optimizer)
+    scheduler = optimizers.build_scheduler(config, optimizer)
     reports: list[dict[str, np.ndarray]] = []
     for sequences, people in loader:
         scaled = np.asarray([frames[..., CUT:-CUT] / 255.0 for frames in sequences])
@@ -312,10 +313,10 @@ def plain_steps(config: Config) -> Steps:
 def our_steps(config: Config) -> Steps:
     """The step of the runner."""
     device = torch.device("cpu")
-    data = build.open_data(config)
+    data = sources.open_data(config)
     trainer = build_trainer(config, device)
     trainer.training_mode()
-    source = build.training_source(config, data, device, 0)
+    source = sources.training_source(config, data, device, 0)
     for batch in batches(source.loader):
         # Read at once here, because the losses are compared; the runner reads them every `log_iter` steps.
         found = trainer.step(batch, source.divisors)

@@ -45,12 +45,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 from dygait import cli, distributed
 from dygait.config import Config, load_config
 from dygait.config.load import merge, parse_override
-from dygait.engine import build
-from dygait.engine.precision import half_precision, settled
-from dygait.engine.test import test
-from dygait.engine.train import AUTO, build_trainer, train
 from dygait.errors import Interrupted, UserError
 from dygait.files import write_atomically
+from dygait.runs import sources
+from dygait.runs.precision import half_precision, settled
+from dygait.testing.scoring import test
+from dygait.training import checks
+from dygait.training.loop import AUTO, train
+from dygait.training.trainer import build_trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = {
@@ -60,7 +62,7 @@ MODELS = {
 GROUPS = ("NM", "BG", "CL")
 FRAMES = 30
 WALKERS = "SynGait"
-CHECKS = [partial(build.component_problems, phase=phase) for phase in ("train", "test")]
+CHECKS = [partial(checks.component_problems, phase=phase) for phase in ("train", "test")]
 PER_ITERATION = ("total_steps", "milestones", "T_max", "T_0", "step_size", "total_iters")
 """The schedulers' settings that count iterations."""
 
@@ -170,12 +172,12 @@ class Speed:
     """One model's batches, to be timed again and again."""
 
     def __init__(self, config: Config, device: torch.device) -> None:
-        data = build.open_data(config)
+        data = sources.open_data(config)
         self.device = device
         self.half = config.evaluator_cfg.enable_float16
         self.trainer = build_trainer(config, device)
         self.training, self.testing = (
-            build.training_source(config, data, device, 0), build.test_source(config, data, device),
+            sources.training_source(config, data, device, 0), sources.test_source(config, data, device),
         )  # fmt: skip
         self.batch, self.probe = (next(iter(s.loader)).to(device) for s in (self.training, self.testing))
         self.seconds: dict[str, list[float]] = {"training": [], "test": []}

@@ -35,7 +35,7 @@ run=$(
 import sys
 
 from dygait.config import load_config
-from dygait.engine.run import run_folder
+from dygait.runs.folder import run_folder
 from dygait.errors import UserError
 
 try:

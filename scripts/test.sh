@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lint, format, types, secrets, documentation, tests: what a change must pass. Arguments go to pytest: bash scripts/test.sh tests/engine -k resume
+# Lint, format, types, secrets, documentation, tests: what a change must pass. Arguments go to pytest: bash scripts/test.sh tests/training -k resume
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

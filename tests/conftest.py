@@ -12,7 +12,7 @@ import torch
 
 from dygait.machine import peak_memory
 
-pytest_plugins = ["tally"]
+pytest_plugins = ["helpers.tally"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,7 +17,7 @@ from dygait.config import load_config
 from dygait.data import read_pickle
 from dygait.errors import UserError
 from dygait.modeling import MODELS
-from experiments import REPOSITORY
+from helpers.experiments import REPOSITORY
 
 
 def blocks(page: str, language: str) -> list[str]:

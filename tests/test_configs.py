@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from dygait.config import load_config
-from dygait.engine import build
-from dygait.engine.extract import extract
-from dygait.engine.train import build_trainer
-from experiments import REPOSITORY
-from narrowing import checks, classes_of, small
+from dygait.runs import networks, sources
+from dygait.testing.extraction import extract
+from dygait.training.trainer import build_trainer
+from helpers.experiments import REPOSITORY
+from helpers.narrowing import checks, classes_of, small
 
 SHIPPED = sorted(p for p in (REPOSITORY / "configs").glob("*.yaml") if p.name != "default.yaml")
 CPU = torch.device("cpu")
@@ -46,7 +46,7 @@ def test_whole_model_builds(path: Path) -> None:
     """As it is, with all its classes; on the meta device, which needs no memory."""
     config = load_config(path, checks=checks())
     with torch.device("meta"):
-        model = build.build_network(config, torch.device("meta"))
+        model = networks.build_network(config, torch.device("meta"))
     compares = all(term.type == "TripletLoss" for term in config.loss_cfg)
     assert classes_of(config) or compares, "a shipped configuration names its classes, if a loss asks for them"
     assert sum(p.numel() for p in model.parameters()) > 100_000
@@ -56,10 +56,10 @@ def test_whole_model_builds(path: Path) -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_one_step_and_features(path: Path, tmp_path: Path) -> None:
     config = small(path, tmp_path)
-    data = build.open_data(config)
+    data = sources.open_data(config)
     trainer = build_trainer(config, CPU)
-    build.check_classes(trainer.network, data)
-    source = build.training_source(config, data, CPU, 0)
+    networks.check_classes(trainer.network, data)
+    source = sources.training_source(config, data, CPU, 0)
     before = {name: p.detach().clone() for name, p in trainer.network.named_parameters()}
     trainer.training_mode()
     batch = next(iter(source.loader))
@@ -70,7 +70,7 @@ def test_one_step_and_features(path: Path, tmp_path: Path) -> None:
     moved = [name for name, p in trainer.network.named_parameters() if not torch.equal(p, before[name])]
     assert moved == list(before), "every parameter learns"
 
-    tests = build.test_source(config, data, CPU)
+    tests = sources.test_source(config, data, CPU)
     saved = extract(config, data, tests, trainer.network, CPU, tmp_path / "features", {})
     assert saved is not None
     assert saved.features.shape[0] == len(tests.dataset) == 4

@@ -12,8 +12,8 @@ import torch
 from dygait import distributed
 from dygait.errors import Interrupted, UserError
 from dygait.modeling.layers import channels_last
-from experiments import free_port
-from processes import in_processes
+from helpers.experiments import free_port
+from helpers.processes import in_processes
 
 CPU = torch.device("cpu")
 

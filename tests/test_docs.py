@@ -21,11 +21,13 @@ import pytest
 from dygait import cli
 from dygait.config import load_config
 from dygait.data import load_partition, open_store
-from dygait.engine import reference
-from dygait.engine.build import OPTIMIZERS, SCHEDULERS, component_problems
 from dygait.errors import UserError
 from dygait.evaluation import PROTOCOLS, SUBMISSIONS, resolve_protocol
+from dygait.training.checks import component_problems
+from dygait.training.optimizers import OPTIMIZERS, SCHEDULERS
+from helpers.scripts import load_script
 
+reference = load_script("generate_configuration_reference")
 ROOT = Path(__file__).resolve().parents[1]
 _GLOBS = ("*.md", "docs/**/*.md", "datasets/*.md", "datasets/*/*.md", "output/README.md")
 PAGES = sorted(path.relative_to(ROOT).as_posix() for glob in _GLOBS for path in ROOT.glob(glob))
@@ -56,7 +58,7 @@ def runs(page: str) -> list[list[str]]:
 
 def test_the_configuration_reference_is_current():
     assert text("docs/configuration.md") == reference.document(), (
-        "run: python -m dygait.engine.reference > docs/configuration.md"
+        "run: python scripts/generate_configuration_reference.py"
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dygait import cli
-from experiments import Experiment, command, free_port, make_experiment
+from helpers.experiments import Experiment, command, free_port, make_experiment
 
 
 @pytest.fixture(scope="module")

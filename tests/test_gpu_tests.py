@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from accelerator import ON_CPU
-from experiments import command
+from helpers.accelerator import ON_CPU
+from helpers.experiments import command
 
 PYTEST = ("-m", "pytest", "-rs", "-n", "0", "-p", "no:cacheprovider", "tests/gpu")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import REPOSITORY, Experiment, command, environment, free_port, make_experiment
+from helpers.experiments import REPOSITORY, Experiment, command, environment, free_port, make_experiment
 
 PHASES = ("train", "test")
 SHORT = ("trainer_cfg.total_iter=2", "trainer_cfg.save_iter=2", "data_cfg.num_workers=1", "trainer_cfg.sync_BN=true")
@@ -48,7 +48,7 @@ def in_float64(folder: Path) -> dict[str, str]:
     In float32 two processes round otherwise than one, and AdamW's first step makes much of it: it moves a weight by the
     learning rate, whatever its gradient's size, so that one whose gradient is all rounding goes either way.
     """
-    (folder / "sitecustomize.py").write_text("import ranks\n\nranks.precise()\n")
+    (folder / "sitecustomize.py").write_text("from helpers import ranks\n\nranks.precise()\n")
     return {"PYTHONPATH": os.pathsep.join([str(folder), environment()["PYTHONPATH"]])}
 
 

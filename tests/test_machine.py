@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dygait import machine
-from experiments import command
+from helpers.experiments import command
 
 FAULTS = """
 import ctypes, resource, sys

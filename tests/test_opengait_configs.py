@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from dygait.config import load_config
-from dygait.engine import build
-from dygait.engine.build import component_problems
-from dygait.engine.train import build_trainer
-from narrowing import small
+from dygait.runs import networks, sources
+from dygait.training.checks import component_problems
+from dygait.training.trainer import build_trainer
+from helpers.narrowing import small
 
 CPU = torch.device("cpu")
 FOLDER = Path(__file__).parent / "assets" / "opengait"
@@ -45,7 +45,7 @@ def test_it_is_accepted_and_builds(name: str) -> None:
     checks = [partial(component_problems, phase=phase) for phase in phases]
     config = load_config(FOLDER / f"{name}.yaml", checks=checks, warn=said.append)
     with torch.device("meta"):
-        model = build.build_network(config, torch.device("meta"))
+        model = networks.build_network(config, torch.device("meta"))
     if name in PARAMETERS:
         assert sum(p.numel() for p in model.parameters()) == round(PARAMETERS[name] * 1e6)
     harmless = (
@@ -67,9 +67,9 @@ def test_it_takes_a_step(name: str, tmp_path: Path) -> None:
     if name != "gaitgl" and name.startswith("gaitgl") and "parsing" not in name:
         more.append("model_cfg.variant=deep")  # else chosen by the dataset's name
     config = small(FOLDER / f"{name}.yaml", tmp_path, 128 if name == "gaitbase_hid" else None, more)
-    data = build.open_data(config)
+    data = sources.open_data(config)
     trainer = build_trainer(config, CPU)
-    source = build.training_source(config, data, CPU, 0)
+    source = sources.training_source(config, data, CPU, 0)
     trainer.training_mode()
     before = {key: p.detach().clone() for key, p in trainer.network.named_parameters()}
     statistics = trainer.step(next(iter(source.loader)), source.divisors)

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import dygait
-from experiments import REPOSITORY
+from helpers.experiments import REPOSITORY
 
 
 def run(arguments: list[str], folder: Path, path: str = "") -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from experiments import REPOSITORY
+from helpers.experiments import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 SECTIONS = [

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from dygait.engine.checkpoint import load_weights
     from dygait.errors import UserError
-    from dygait.evaluation import evaluate
+    from dygait.evaluation.evaluate import evaluate
     from dygait.losses import build_loss
     from dygait.modeling import GaitOutput, build_model
     from dygait.preprocess import normalise_silhouette
+    from dygait.runs.checkpoint import load_weights
 
 _HOMES = {
     "GaitOutput": "dygait.modeling",
@@ -33,7 +33,7 @@ _HOMES = {
     "build_loss": "dygait.losses",
     "build_model": "dygait.modeling",
     "evaluate": "dygait.evaluation",
-    "load_weights": "dygait.engine.checkpoint",
+    "load_weights": "dygait.runs.checkpoint",
     "normalise_silhouette": "dygait.preprocess",
 }
 

@@ -10,8 +10,13 @@ from typing import BinaryIO
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, exclusive: bool = False) -> Iterator[BinaryIO]:
     """Write a file whole or not at all: under a temporary name, synced to the disk, renamed.
+
+    Args:
+        path: the file.
+        exclusive: no other process writes this file at the same time. The temporary name is then always the same, so
+            that what a killed process has left is overwritten when its work is done again.
 
     Yields:
         The open file, whose content gets its name where the `with` block ends in order.
@@ -19,7 +24,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: it could not be written; a former file of that name is as it was, and nothing is left of the new one.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{'part' if exclusive else os.getpid()}")
     try:
         with temporary.open("wb") as file:
             yield file

@@ -12,8 +12,8 @@ import yaml
 
 from dygait.config import Config, load_config, places, save_config
 from dygait.config.load import configs_folder, merge, merge_sections, parse_override, read_yaml
-from dygait.engine.build import component_problems
 from dygait.errors import UserError
+from dygait.training.checks import component_problems
 
 SMALL: dict[str, Any] = {
     "data_cfg": {"dataset_name": "CASIA-B", "dataset_root": "data"},

@@ -22,7 +22,7 @@ from dygait.evaluation.features import (
     remove_features,
     tell_origin,
 )
-from experiments import save_features
+from helpers.experiments import save_features
 
 FEATURES = np.random.default_rng(0).normal(size=(6, 4, 3)).astype(np.float32)
 GEI = np.random.default_rng(1).random((6, 5, 2), np.float32)

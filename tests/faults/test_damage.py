@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dygait.engine.checkpoint import damage_of, newest_checkpoint, read_checkpoint
 from dygait.errors import UserError
-from experiments import Experiment
-from faulting import LONG, SETTINGS, assert_same_end, damages, events
-from tally import Tally
+from dygait.runs.checkpoint import damage_of, newest_checkpoint, read_checkpoint
+from helpers.experiments import Experiment
+from helpers.faulting import LONG, SETTINGS, assert_same_end, damages, events
+from helpers.tally import Tally
 
 
 def test_every_class_is_found_out(uninterrupted: Experiment, tmp_path: Path, fault: Tally) -> None:

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 import torch
 
-from dygait.engine import extract
-from dygait.engine.interruption import Interruption
-from dygait.engine.train import Trainer
-from experiments import REPOSITORY, Experiment, environment
-from faulting import (
+from dygait.runs.signals import Interruption
+from dygait.testing import extraction as extract
+from dygait.training.trainer import Trainer
+from helpers.experiments import REPOSITORY, Experiment, environment
+from helpers.faulting import (
     ITERATIONS,
     SETTINGS,
     Run,
@@ -30,7 +30,7 @@ from faulting import (
     launch,
     unfinished,
 )
-from tally import Tally
+from helpers.tally import Tally
 
 TESTED = (*SETTINGS, "trainer_cfg.with_test=true", "trainer_cfg.save_iter=6")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dygait.engine.checkpoint import checkpoints_of, damage_of
-from experiments import Experiment
-from faulting import LONG, SETTINGS, assert_same_end, events, launch, unfinished, wait_until
-from tally import Tally
+from dygait.runs.checkpoint import checkpoints_of, damage_of
+from helpers.experiments import Experiment
+from helpers.faulting import LONG, SETTINGS, assert_same_end, events, launch, unfinished, wait_until
+from helpers.tally import Tally
 
 RESUME = ("--resume",)
 

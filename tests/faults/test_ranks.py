@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import torch
 
-import ranks
-from experiments import Experiment, free_port, make_experiment
+from helpers import ranks
+from helpers.experiments import Experiment, free_port, make_experiment
 
 ITERATIONS = 12
 SETTINGS = (

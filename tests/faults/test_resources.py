@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dygait.engine.checkpoint import damage_of
-from dygait.engine.status import status
-from experiments import Experiment
-from faulting import (
+from dygait.runs.checkpoint import damage_of
+from dygait.runs.status import status
+from helpers.experiments import Experiment
+from helpers.faulting import (
     LONG,
     NO_MOUNT,
     SETTINGS,
@@ -33,7 +33,7 @@ from faulting import (
     unfinished,
     wait_until,
 )
-from tally import Tally
+from helpers.tally import Tally
 
 
 def assert_clear(run: Run, *words: str) -> None:
@@ -198,7 +198,7 @@ def test_tensorboard_fails(uninterrupted: Experiment, tmp_path: Path, fault: Tal
 def test_numbers_turn_to_nan(uninterrupted: Experiment, tmp_path: Path, fault: Tally) -> None:
     """A weight that no step can mend: the run ends, and names the batch, which can be looked at."""
     from dygait import cli
-    from dygait.engine.train import Trainer
+    from dygait.training.trainer import Trainer
 
     lost = uninterrupted.at(tmp_path)
     step = Trainer.step

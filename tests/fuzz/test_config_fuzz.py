@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from dygait.config import load_config, save_config
 from dygait.config.schema import Config
-from dygait.engine.build import component_problems
 from dygait.errors import UserError
-from experiments import tiny_settings
-from fuzzing import NAMES, altered, cases, damaged, in_time
+from dygait.training.checks import component_problems
+from helpers.experiments import tiny_settings
+from helpers.fuzzing import NAMES, altered, cases, damaged, in_time
 
 pytestmark = pytest.mark.usefixtures("bounded")
 

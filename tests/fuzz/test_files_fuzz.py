@@ -20,20 +20,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import raw
 from dygait.data.packing import unpack
 from dygait.data.partition import load_partition
 from dygait.data.stores import PackedStore, PackedWriter
-from dygait.engine.checkpoint import damage_of, load_state, read_checkpoint, save_checkpoint
-from dygait.engine.status import status, to_text
 from dygait.errors import UserError
 from dygait.evaluation.features import checksum_of_json, load_features
 from dygait.preprocess.archives import Blob, members, read
 from dygait.preprocess.journal import Journal
 from dygait.reporting.page import write_report
 from dygait.reporting.runs import open_run
-from experiments import save_features
-from fuzzing import altered, cases, damaged, in_time
+from dygait.runs.checkpoint import damage_of, load_state, read_checkpoint, save_checkpoint
+from dygait.runs.status import status, to_text
+from helpers import raw
+from helpers.experiments import save_features
+from helpers.fuzzing import altered, cases, damaged, in_time
 
 pytestmark = pytest.mark.usefixtures("bounded")
 

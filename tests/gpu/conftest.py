@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from accelerator import DEVICE
+from helpers.accelerator import DEVICE
 
 collect_ignore = [p.name for p in Path(__file__).parent.glob("test_*.py") if DEVICE is None and p.stem != "test_a_gpu"]
 

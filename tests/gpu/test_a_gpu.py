@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from accelerator import DEVICE, ON_CPU
+from helpers.accelerator import DEVICE, ON_CPU
 
 
 def test_there_is_one() -> None:

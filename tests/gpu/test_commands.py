@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dygait.evaluation import evaluate
-from experiments import REPOSITORY, Experiment, environment, features_of, make_experiment
+from helpers.experiments import REPOSITORY, Experiment, environment, features_of, make_experiment
 
 
 @pytest.fixture

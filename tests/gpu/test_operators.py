@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dygait.engine.train import build_trainer
-from networks import LENGTHS, SIX, batch_of, config_of
-from operators import OperatorCheck, OperatorError
+from dygait.training.trainer import build_trainer
+from helpers.networks import LENGTHS, SIX, batch_of, config_of
+from helpers.operators import OperatorCheck, OperatorError
 
 PRECISION = {
     "float32": (),

@@ -11,9 +11,9 @@ from torch import nn
 
 from dygait import distributed
 from dygait.data import Batch
-from dygait.engine.train import Trainer, build_trainer
-from networks import batch_of, config_of
-from processes import in_processes
+from dygait.training.trainer import Trainer, build_trainer
+from helpers.networks import batch_of, config_of
+from helpers.processes import in_processes
 
 WITH_NORMS = ("GaitBase", "DeepGaitV2", "DyGait")
 SETTINGS = ("trainer_cfg.sync_BN=true", "optimizer_cfg={solver: SGD, lr: 0.0001}")

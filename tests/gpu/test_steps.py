@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dygait.engine import compilation
-from dygait.engine.train import Trainer, build_trainer
-from golden import RATES, curve, in_float64, recorded
-from networks import LENGTHS, SIX, batch_of, config_of
+from dygait.training import compilation
+from dygait.training.trainer import Trainer, build_trainer
+from helpers.golden import RATES, curve, in_float64, recorded
+from helpers.networks import LENGTHS, SIX, batch_of, config_of
 
 SGD = "optimizer_cfg={solver: SGD, lr: 0.0001, momentum: 0.9}"
 HALF = {"float16": 0.05, "bfloat16": 0.2}

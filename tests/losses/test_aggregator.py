@@ -13,7 +13,7 @@ from dygait import distributed
 from dygait.errors import UserError
 from dygait.losses import LossAggregator, build_loss
 from dygait.modeling import GaitOutput, build_model
-from processes import in_processes
+from helpers.processes import in_processes
 
 TRIPLET = {"type": "TripletLoss", "margin": 0.2, "loss_term_weight": 1.0}
 ENTROPY = {"type": "CrossEntropyLoss", "scale": 16, "loss_term_weight": 0.1, "log_accuracy": True}

@@ -11,7 +11,7 @@ from torch import nn
 import dygait
 from dygait.errors import UserError
 from dygait.modeling import MODELS, build_model, complete_model_cfg
-from walks import check_alone_as_in_a_padded_batch, check_padding_in_training, silhouettes, with_statistics
+from helpers.walks import check_alone_as_in_a_padded_batch, check_padding_in_training, silhouettes, with_statistics
 
 CHANNELS = {"deep": [2, 3, 4, 6], "shallow": [2, 3, 6]}
 BINS = {"deep": [4, 2, 1], "shallow": [8]}

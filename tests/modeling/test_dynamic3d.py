@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from dygait.modeling import winograd
 from dygait.modeling.backbones.dynamic3d import DeepBackbone, DynamicAugmentation, Form, Norm, ShallowBackbone, Shortcut
+from dygait.modeling.kernels import winograd
 from dygait.modeling.layers import zero_padding
 from reference import dam
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from dygait.errors import UserError
 from dygait.modeling import MODELS, build_model
-from walks import check_alone_as_in_a_padded_batch, check_padding_in_training, silhouettes, with_statistics
+from helpers.walks import check_alone_as_in_a_padded_batch, check_padding_in_training, silhouettes, with_statistics
 
 RESNET = {
     "type": "ResNet9", "block": "BasicBlock", "channels": [2, 3, 4, 8], "layers": [1, 2, 1, 1],

@@ -10,7 +10,7 @@ from torch import nn
 
 from dygait.errors import UserError
 from dygait.modeling import MODELS, GaitOutput, build_model, complete_model_cfg
-from walks import check_alone_as_in_a_padded_batch, check_padding_in_training, silhouettes, with_statistics
+from helpers.walks import check_alone_as_in_a_padded_batch, check_padding_in_training, silhouettes, with_statistics
 
 CHAIN = ["BC-4", "M", "FC-6-1", "M", "FC-8-2"]
 NECKS = {"class_num": 5, "in_channels": 6, "parts_num": 8}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-import raw
 from dygait.errors import UserError
 from dygait.preprocess.archives import Blob, DamagedError, files_below, members, read
+from helpers import raw
 
 FILES = {"b/2.png": b"two" * 500, "b/10.png": b"ten", "a/1.png": b"one", "a/notes.txt": b"-"}
 

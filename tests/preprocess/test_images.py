@@ -6,8 +6,8 @@ import zlib
 import numpy as np
 import pytest
 
-import raw
 from dygait.preprocess.images import ImageError, decode_silhouette
+from helpers import raw
 
 MASK = raw.picture(3, (60, 50))
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-import raw
 from dygait.preprocess.layout import Key, in_order
 from dygait.preprocess.layouts import LAYOUTS
+from helpers import raw
 
 PLACES = {
     "CASIA-B": [

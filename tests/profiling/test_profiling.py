@@ -13,7 +13,6 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import greedy
 from dygait import build_model, cli, distributed
 from dygait.config import load_config
 from dygait.errors import UserError
@@ -23,7 +22,8 @@ from dygait.profiling.counts import count_network, plain_form
 from dygait.profiling.example_batch import example_batch, frames_of, input_sizes
 from dygait.profiling.layers import THE_STEP, LayerTracker, total
 from dygait.profiling.phases import PHASES
-from experiments import REPOSITORY, Experiment, make_experiment
+from helpers import greedy
+from helpers.experiments import REPOSITORY, Experiment, make_experiment
 
 N, S, H, W = 2, 9, 32, 24
 CLASSES = 5

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from dygait.reporting.page import write_report
-from report_runs import contrast, make_run
+from helpers.report_runs import contrast, make_run
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed (tests/requirements.txt)")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

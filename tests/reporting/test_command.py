@@ -9,7 +9,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dygait import cli
-from experiments import Experiment, make_experiment
+from helpers.experiments import Experiment, make_experiment
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from dygait.reporting import charts
 from dygait.reporting.facts import command_line
 from dygait.reporting.page import environment, page
 from dygait.reporting.tables import to_json
-from report_runs import EVIL, VIEWS, contrast, make_run
+from helpers.report_runs import EVIL, VIEWS, contrast, make_run
 
 VOID = {"meta", "img", "br", "link"}
 

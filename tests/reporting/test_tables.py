@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from dygait.reporting.tables import latex, to_csv, to_json, to_latex
-from report_runs import EVIL, VIEWS, make_run
+from helpers.report_runs import EVIL, VIEWS, make_run
 
 
 def test_csv_comes_back() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -14,19 +13,15 @@ import pytest
 
 from conftest import TreeFactory
 from dygait.data import TripletSampler, open_store
-from experiments import REPOSITORY, environment
+from helpers.experiments import REPOSITORY, environment
+from helpers.scripts import load_script
 
 SCRIPT = REPOSITORY / "scripts" / "benchmark_data.py"
 
 
 @pytest.fixture
 def module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmark_data", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+    return load_script("benchmark_data")
 
 
 def test_both_ways_give_the_same_numbers(silhouette_tree: TreeFactory, module: ModuleType) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from experiments import REPOSITORY, environment
+from helpers.experiments import REPOSITORY, environment
 
 
 def test_it_writes_the_ratio(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from experiments import REPOSITORY, environment
+from helpers.experiments import REPOSITORY, environment
 
 
 def test_it_writes_the_ratios(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -13,7 +12,8 @@ import torch
 
 from dygait import distributed
 from dygait.config import load_config
-from experiments import REPOSITORY, command, make_experiment
+from helpers.experiments import REPOSITORY, command, make_experiment
+from helpers.scripts import load_script
 
 SCRIPT = REPOSITORY / "scripts" / "compare_models.py"
 
@@ -22,12 +22,7 @@ SCRIPT = REPOSITORY / "scripts" / "compare_models.py"
 def script(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The script as a module, on one thread."""
     monkeypatch.setattr(distributed, "available_cores", lambda: 1)
-    spec = importlib.util.spec_from_file_location("compare_models", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("compare_models")
 
 
 def test_it_compares_the_six(tmp_path: Path) -> None:

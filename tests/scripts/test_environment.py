@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments import REPOSITORY
+from helpers.experiments import REPOSITORY
 
 
 def bash(command: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:

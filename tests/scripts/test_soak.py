@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import subprocess
 import sys
@@ -12,18 +11,13 @@ from types import ModuleType
 
 import pytest
 
-from experiments import REPOSITORY
+from helpers.experiments import REPOSITORY
+from helpers.scripts import load_script
 
 
 @pytest.fixture(scope="module")
 def soak() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("soak", REPOSITORY / "scripts" / "soak.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["soak"] = module  # dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
+    return load_script("soak")
 
 
 @pytest.mark.parametrize(("slope", "files"), [(0.0, 0), (0.4, 0), (2.0, 0), (0.0, 3)])

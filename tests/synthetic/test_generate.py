@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dygait import synthetic
+from dygait.commands import synth
 from dygait.errors import UserError
 from dygait.preprocess import normalise_silhouette
 from dygait.synthetic import generate as module
@@ -169,13 +169,13 @@ def test_full_has_the_sizes_of_casia_b() -> None:
 
 def command(*options: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    synthetic.add_arguments(parser)
+    synth.add_arguments(parser)
     return parser.parse_args(options)
 
 
 def test_the_command_makes_data_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--train-ids", "1", "--test-ids", "1", "--frames", "2", "2", "--workers", "1", "--only", "test"]
-    assert synthetic.main(command("--output", str(tmp_path / "data"), *sizes), normalise_silhouette) == 0
+    assert synth.main(command("--output", str(tmp_path / "data"), *sizes)) == 0
     printed = capsys.readouterr().out
     assert "110 sequences" in printed
     assert str(tmp_path / "data" / "SynGait.json") in printed
@@ -183,22 +183,22 @@ def test_the_command_makes_data_and_says_where(tmp_path: Path, capsys: pytest.Ca
 
 def test_the_command_draws_a_strip(tmp_path: Path) -> None:
     path = tmp_path / "strip.png"
-    assert synthetic.main(command("--strip", str(path)), normalise_silhouette) == 0
+    assert synth.main(command("--strip", str(path))) == 0
     picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     assert picture.shape[1] > 11 * 64
     assert path.stat().st_size < 200_000
     with pytest.raises(UserError, match=r"\.png"):
-        synthetic.main(command("--strip", str(tmp_path / "strip.jpg")), normalise_silhouette)
+        synth.main(command("--strip", str(tmp_path / "strip.jpg")))
 
 
 def test_the_command_needs_somewhere_to_write() -> None:
     with pytest.raises(UserError, match="--output"):
-        synthetic.main(command(), normalise_silhouette)
+        synth.main(command())
 
 
 def test_declaring_the_options_imports_nothing_heavy() -> None:
     code = (
-        "import argparse, sys; from dygait import synthetic; synthetic.add_arguments(argparse.ArgumentParser());"
+        "import argparse, sys; from dygait.commands import synth; synth.add_arguments(argparse.ArgumentParser());"
         "assert not {'numpy', 'cv2', 'torch', 'tqdm'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(module.__file__).parents[2])

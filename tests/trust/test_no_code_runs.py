@@ -20,13 +20,13 @@ import yaml
 from dygait import cli
 from dygait.data.partition import load_partition
 from dygait.data.stores import PackedStore, PackedWriter, load_tree, read_pickle
-from dygait.engine.bad_batch import diagnose
-from dygait.engine.checkpoint import read_checkpoint, save_checkpoint
-from dygait.engine.status import status
 from dygait.errors import UserError
 from dygait.evaluation.features import load_features
 from dygait.evaluation.shards import Shards
-from experiments import save_features, tiny_settings
+from dygait.runs.checkpoint import read_checkpoint, save_checkpoint
+from dygait.runs.status import status
+from dygait.training.bad_batch import diagnose
+from helpers.experiments import save_features, tiny_settings
 
 WALK = np.zeros((2, 4, 3), np.uint8)
 

@@ -18,24 +18,24 @@ import pytest
 import torch
 import yaml
 
-import raw
 from conftest import TreeFactory
 from dygait import cli
 from dygait.data import Batch
 from dygait.data.writing import PickleTreeWriter
-from dygait.engine import prepare
-from dygait.engine.bad_batch import explained_memory
-from dygait.engine.checkpoint import save_checkpoint
-from dygait.engine.extract import Settings, embed
 from dygait.errors import LocalError, UserError
-from dygait.evaluation.report import cell
+from dygait.evaluation.tables import cell
 from dygait.files import write_atomically
 from dygait.modeling import build_model
+from dygait.preprocess import prepare
 from dygait.reporting.page import page
 from dygait.reporting.tables import latex, to_csv
+from dygait.runs.checkpoint import save_checkpoint
+from dygait.runs.memory import explained_memory
+from dygait.testing.extraction import Settings, embed
 from dygait.untrusted import printable
-from experiments import make_experiment, save_features, tiny_settings
-from report_runs import make_run
+from helpers import raw
+from helpers.experiments import make_experiment, save_features, tiny_settings
+from helpers.report_runs import make_run
 
 SECRET = "correct horse battery staple"
 

@@ -1,9 +1,9 @@
 """One typed model per YAML section: every key, its meaning, its default and its valid values.
 
-`docs/configuration.md` is generated from this file (`python -m dygait.engine.reference`). The keys and their defaults
-are OpenGait's where OpenGait has them. The sections that name a component (`model_cfg`, each loss, each transform, the
-optimiser, the scheduler) carry that component's own keywords, which are checked against its signature when the
-experiment is checked as a whole (`dygait.engine.build.component_problems`).
+`docs/configuration.md` is generated from this file (`scripts/generate_configuration_reference.py`). The keys and their
+defaults are OpenGait's where OpenGait has them. The sections that name a component (`model_cfg`, each loss, each
+transform, the optimiser, the scheduler) carry that component's own keywords, which are checked against its signature
+when the experiment is checked as a whole (`dygait.training.checks.component_problems`).
 """
 
 from __future__ import annotations

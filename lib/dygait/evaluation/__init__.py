@@ -15,9 +15,9 @@ from dygait.evaluation.protocols import (
     resolve_protocol,
 )
 from dygait.evaluation.ranking import ByView
-from dygait.evaluation.report import to_csv, to_dict, to_json, to_text
 from dygait.evaluation.reranking import ReRank
 from dygait.evaluation.submission import write_submission
+from dygait.evaluation.tables import to_csv, to_dict, to_json, to_text
 from dygait.evaluation.verification import Verification
 
 __all__ = [

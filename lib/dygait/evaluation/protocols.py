@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from dygait.config.load import read_yaml
 from dygait.config.schema import Protocol, Selector
 from dygait.errors import UserError
 from dygait.evaluation.reranking import ReRank
 from dygait.registry import Registry, nested_keys, validation_problems
+from dygait.untrusted import at
 
 
 @dataclass(frozen=True)
@@ -298,3 +301,19 @@ def _by_eval_func(eval_func: str | None, dataset_name: str, own: str | None) -> 
 
 def _choices() -> str:
     return ", ".join([*sorted(_EVAL_FUNCTIONS), *PROTOCOLS.names(), *SUBMISSIONS])
+
+
+def protocol_of(asked: str | None, origin: Mapping[str, Any], features: Path) -> Protocol:
+    """Return the protocol of a name, or of a file; left out, that of the configuration the features came from."""
+    if asked is not None and asked.endswith((".yaml", ".yml")):
+        return declared_protocol(read_yaml(Path(asked)), asked)
+    own = at(origin, "config", "evaluator_cfg", "protocol")
+    if asked is None and own is not None:
+        return declared_protocol(own, f"{features}: the protocol")
+    name = asked or origin.get("protocol")
+    if not isinstance(name, str):
+        raise UserError(f"{features} does not say its protocol; give --protocol: {', '.join(PROTOCOLS.names())}")
+    name = resolve_protocol(name, "")
+    if name not in PROTOCOLS:
+        raise UserError(f"{name} has no numbers to report; give --protocol: {', '.join(PROTOCOLS.names())}")
+    return PROTOCOLS.get(name)

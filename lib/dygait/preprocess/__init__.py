@@ -1,19 +1,16 @@
 """From the images a camera or a segmenter gives to the frames a network reads.
 
-:func:`add_arguments` declares ``dygait prepare``; the work is in :mod:`dygait.preprocess.jobs`. Nothing heavy is
-imported before it is used.
+Nothing heavy is imported before it is used.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dygait.preprocess.command import add_arguments
-
 if TYPE_CHECKING:
     from dygait.preprocess.silhouettes import normalise_silhouette
 
-__all__ = ["add_arguments", "normalise_silhouette"]
+__all__ = ["normalise_silhouette"]
 
 
 def __getattr__(name: str) -> Any:

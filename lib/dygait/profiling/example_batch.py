@@ -12,9 +12,9 @@ from torch import nn
 from dygait.config import Config
 from dygait.config.schema import TransformCfg
 from dygait.data import Batch, batches, build_transform
-from dygait.engine import build
 from dygait.errors import UserError
 from dygait.modeling import complete_model_cfg
+from dygait.runs import networks, sources
 
 
 @dataclass
@@ -108,13 +108,13 @@ def example_batches(config: Config, classes: int | None) -> Batches:
 def training_batches(config: Config, device: torch.device, network: nn.Module) -> Batches:
     """Return the loader's batches; example ones, with the reason in their origin, where no dataset can be opened."""
     try:
-        data = build.open_data(config)
+        data = sources.open_data(config)
     except UserError as error:
         examples = example_batches(config, classes_of(network))
         examples.origin += f" ({error})"
         return examples
-    build.check_classes(network, data)
-    source = build.training_source(config, data, device, 0)
+    networks.check_classes(network, data)
+    source = sources.training_source(config, data, device, 0)
 
     def stream() -> Iterator[Batch]:
         while True:

@@ -17,10 +17,10 @@ import torch
 
 from dygait.config import Config
 from dygait.config.schema import Config as Settings
-from dygait.engine.train import build_trainer
 from dygait.errors import UserError
 from dygait.profiling import machine_peak
 from dygait.profiling.example_batch import batch_size, classes_of, example_batch
+from dygait.training.trainer import build_trainer
 
 MEMORY_SHARE = 0.8
 """The share of the free memory that a batch may take: the rest is for loader, other programs and surprises."""

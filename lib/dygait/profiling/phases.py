@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dygait.engine.train import Trainer
+from dygait.training.trainer import Trainer
 
 PHASES = ("data wait", "transfer", "forward", "loss", "backward", "optimiser")
 """`transfer` holds all that comes before the network; `backward` what lies between losses and optimiser: the gradient's

@@ -11,8 +11,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dygait.config import Config
-from dygait.engine.precision import half_type
-from dygait.engine.train import Trainer, build_trainer
 from dygait.errors import UserError
 from dygait.machine import tune_allocator
 from dygait.modeling import complete_model_cfg
@@ -29,6 +27,8 @@ from dygait.profiling.example_batch import (
 )
 from dygait.profiling.layers import Cost, Layer, LayerTracker, total
 from dygait.profiling.phases import PHASES, PhaseClock
+from dygait.runs.precision import half_type
+from dygait.training.trainer import Trainer, build_trainer
 
 _WARM_UP = 2
 _TRACKED = 2

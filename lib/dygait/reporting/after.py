@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from dygait.data import Store
-from dygait.engine.run import RunFolder
 from dygait.evaluation import EvaluationResult, Protocol
 from dygait.evaluation.analysis import analyse
 from dygait.evaluation.features import SavedFeatures
 from dygait.reporting.page import write_report
 from dygait.reporting.runs import baseline_features, describe
 from dygait.reporting.tensorboard import add_report
+from dygait.runs.folder import RunFolder
 
 
 def report_test(

@@ -14,10 +14,10 @@ import yaml
 from dygait import untrusted
 from dygait.data import Store, open_store
 from dygait.data.stores.several import SeveralStores
-from dygait.engine.score import protocol_of
 from dygait.errors import UserError
 from dygait.evaluation.analysis import Analysis, analyse
 from dygait.evaluation.features import SavedFeatures, load_features
+from dygait.evaluation.protocols import protocol_of
 
 FRAMES = 4
 """Frames of a sequence that are shown."""

@@ -15,7 +15,7 @@ from dygait.evaluation import EvaluationResult, to_dict
 from dygait.evaluation import to_csv as result_to_csv
 from dygait.evaluation.analysis import Analysis, GroupAnalysis, Share
 from dygait.evaluation.comparisons import Confusion
-from dygait.evaluation.report import cell
+from dygait.evaluation.tables import cell
 from dygait.reporting.runs import Run
 
 Row = tuple[str, str, list[float], float, float]

@@ -16,7 +16,7 @@ from dygait.data import open_store
 from dygait.data.stores import cached
 from dygait.data.stores.cached import fill_cache, memory_folder, open_cache
 from dygait.errors import UserError
-from experiments import environment
+from helpers.experiments import environment
 
 
 @pytest.fixture

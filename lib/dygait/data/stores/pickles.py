@@ -54,7 +54,7 @@ def write_pickle(path: Path, frames: np.ndarray) -> None:
         OSError: it could not be written; nothing of it is to be seen.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
+    with replacing(path, exclusive=True) as file:
         pickle.dump(np.ascontiguousarray(frames), file, protocol=4)
 
 

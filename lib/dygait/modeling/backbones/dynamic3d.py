@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from dygait.modeling import winograd
+from dygait.modeling.kernels import winograd
+from dygait.modeling.kernels.map_pairs import norm_pair, rectified_sum
 from dygait.modeling.layers import (
     FrameBatchNorm,
     LocalTemporalAggregation,
@@ -26,7 +27,6 @@ from dygait.modeling.layers import (
     temporal_mean,
     zero_padding,
 )
-from dygait.modeling.pairs import norm_pair, rectified_sum
 from dygait.modeling.registry import BACKBONES
 
 Norm = Literal["none", "batch"]

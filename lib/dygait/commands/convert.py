@@ -1,0 +1,60 @@
+"""`dygait convert`: a checkpoint's weights under our names or under OpenGait's."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dygait.commands.experiment import load_experiment
+
+HELP = "rename a checkpoint's weights, from or to OpenGait"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options (imports nothing heavy)."""
+    parser.description = (
+        "Write the weights of a checkpoint under our names or under OpenGait's. The optimiser's state stays behind."
+    )
+    parser.add_argument("source", metavar="IN", help="the checkpoint, of either form")
+    parser.add_argument("target", metavar="OUT", help="the file to write, which must not exist")
+    parser.add_argument("--cfgs", required=True, metavar="FILE", help="the YAML file of the model")
+    parser.add_argument("--to", required=True, choices=("opengait", "dygait"), help="whose names to write")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override a key; as in training"
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run `dygait convert`; returns the exit code.
+
+    Raises:
+        UserError: a file cannot be used, the weights do not fit the model, or OpenGait has no such model.
+    """
+    import torch
+
+    from dygait.errors import UserError
+    from dygait.modeling.opengait import in_opengait_names, opengait_names
+    from dygait.runs import checkpoint, networks
+
+    config = load_experiment(arguments.cfgs, arguments.set, "train")
+    target = Path(arguments.target)
+    if target.exists():
+        raise UserError(f"{target} exists; name another file, or remove it")
+    with torch.device("meta"):  # names and shapes are enough
+        model = networks.build_network(config, torch.device("meta"))
+    if not opengait_names(model):
+        raise UserError(f"OpenGait's names for {config.model_cfg.model} are not known")
+    state = checkpoint.read_checkpoint(arguments.source)
+    weights, report = checkpoint.compare(model, state["model"])
+    if not report.complete:
+        raise UserError(f"the checkpoint {arguments.source} does not fit the model of {arguments.cfgs}: {report}")
+    if arguments.to == "opengait":
+        weights = in_opengait_names(model, weights)
+    iteration = state.get("iteration")
+    try:
+        checkpoint.save_checkpoint(target, {"model": weights, "iteration": iteration if type(iteration) is int else 0})
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error}; make room, or name another file") from None
+    whose = "OpenGait's" if arguments.to == "opengait" else "our"
+    print(f"wrote {len(weights)} tensors to {target}, under {whose} names")
+    return 0

@@ -1,0 +1,88 @@
+"""`dygait evaluate`: score saved features again, under another protocol or metric, without the network."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "score features that were kept"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options (imports nothing heavy)."""
+    parser.description = "Score features that `dygait extract` wrote."
+    parser.add_argument("features", type=Path, help="the folder of the features")
+    parser.add_argument(
+        "--protocol",
+        metavar="NAME|FILE.yaml",
+        help="a protocol's name, or a YAML file that declares one; left out: that of the configuration they came from",
+    )
+    parser.add_argument("--metric", choices=("euc", "cos"), help="left out: the configuration's")
+    parser.add_argument(
+        "--partition", metavar="FILE", help="a partition whose PROBE_SET is used; left out: that of the extraction"
+    )
+    parser.add_argument("--gallery", type=Path, metavar="DIR", help="add the features of another folder to these")
+    parser.add_argument("--re-rank", action="store_true", help="k-reciprocal re-ranking (k1 6, k2 6, lambda 0.3)")
+    parser.add_argument(
+        "--intervals", type=int, default=1000, metavar="N", help="resamples of the bootstrap; 0: no intervals"
+    )
+    parser.add_argument("--ranks-only", action="store_true", help="no rates of pairs (verification) and of open sets")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the result as a table")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Evaluate, print the table, and write what is asked for.
+
+    Raises:
+        UserError: the features cannot be read, or they, the protocol and the data do not fit each other.
+    """
+    import numpy as np
+
+    from dygait.data import load_partition
+    from dygait.errors import UserError
+    from dygait.evaluation import ReRank, evaluate_detailed, to_csv, to_json, to_text
+    from dygait.evaluation.features import load_features
+    from dygait.evaluation.protocols import protocol_of
+    from dygait.files import write_atomically
+
+    saved = load_features(args.features)
+    parts = [saved]
+    if args.gallery is not None:
+        parts.append(load_features(args.gallery))
+        shapes = [part.features.shape[1:] for part in parts]
+        if shapes[0] != shapes[1]:
+            raise UserError(
+                f"{args.gallery}: features of (C, P) = {shapes[1]}, those of {args.features} are {shapes[0]}; "
+                "extract both with the same network"
+            )
+    protocol = protocol_of(args.protocol, saved.origin, args.features)
+    metric = args.metric or saved.origin.get("metric", "euc")
+    probes = saved.origin.get("probes")
+    if args.partition is not None:
+        probes = load_partition(args.partition, "").probe
+    features = saved.features if len(parts) == 1 else np.concatenate([part.features for part in parts])
+    ids, types, views = ([n for part in parts for n in getattr(part, key)] for key in ("ids", "types", "views"))
+    result = evaluate_detailed(
+        features,
+        ids,
+        types,
+        views,
+        protocol,
+        metric,
+        probes,
+        intervals=args.intervals,
+        verification=not args.ranks_only,
+        open_set=not args.ranks_only,
+        re_rank=ReRank() if args.re_rank else None,
+    )
+    print(to_text(result))
+    for path, text in ((args.json, to_json), (args.csv, to_csv)):
+        if path is not None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, text(result))
+            except OSError as error:
+                raise UserError(f"{path} cannot be written: {error}") from None
+            print(f"wrote {path}")
+    return 0

@@ -1,0 +1,90 @@
+"""What the subcommands that take an experiment's YAML file share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from dygait.errors import UserError
+from dygait.untrusted import printable
+
+if TYPE_CHECKING:
+    import torch
+
+    from dygait.config import Config
+
+Phase = Literal["train", "test"]
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of a run."""
+    parser.add_argument("--cfgs", required=True, metavar="FILE", help="the experiment's YAML file")
+    parser.add_argument(
+        "--iter", type=int, metavar="N", help="the iteration of the checkpoint to go on from, or to test"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="train on from the newest checkpoint of the run that is whole, if any"
+    )
+    parser.add_argument(
+        "--log_to_file", action="store_true", help="write the log lines to a file in the run's folder too"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override a key; may be given many times",
+    )
+    parser.add_argument("--output", default="output", metavar="DIR", help="where runs go (default: output)")
+    # Old launchers still pass this, in one spelling or the other; the environment says it better.
+    parser.add_argument("--local_rank", "--local-rank", type=int, dest="local_rank", help=argparse.SUPPRESS)
+
+
+def load_experiment(file: str, overrides: Sequence[str], phase: Phase) -> Config:
+    """Load and check a configuration; rank 0 prints its warnings.
+
+    Raises:
+        UserError: with every problem that it has.
+    """
+    from dygait.config import load_config
+    from dygait.training.checks import component_problems
+
+    return load_config(file, overrides, [partial(component_problems, phase=phase)], _warn)
+
+
+@contextmanager
+def experiment(arguments: argparse.Namespace, phase: Phase) -> Iterator[tuple[Config, torch.device]]:
+    """Load the configuration that the options of a run describe, and join the process group.
+
+    Raises:
+        UserError: anything is wrong with the input.
+    """
+    from dygait import distributed
+
+    overrides = list(arguments.set)
+    if arguments.iter is not None:
+        overrides.append(f"{'trainer' if phase == 'train' else 'evaluator'}_cfg.restore_hint={arguments.iter}")
+    if arguments.resume and (phase != "train" or arguments.iter is not None):
+        raise UserError(
+            "--resume goes on with training from the newest checkpoint; it does not go with a test or --iter"
+        )
+    if arguments.resume:
+        overrides.append("trainer_cfg.restore_hint=auto")
+    config = load_experiment(arguments.cfgs, overrides, phase)
+    with distributed.process_group(arguments.local_rank, config.trainer_cfg.collective_timeout) as device:
+        yield config, device
+
+
+def is_main() -> bool:
+    """Return whether this is rank 0, before or after there is a process group."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _warn(message: str) -> None:
+    if is_main():
+        print(printable(f"dygait: warning: {message}"), file=sys.stderr)

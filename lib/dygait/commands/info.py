@@ -1,0 +1,32 @@
+"""`dygait info`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "say what a dataset holds"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options (imports nothing heavy)."""
+    parser.description = f"{HELP.capitalize()}."
+    parser.add_argument("source", type=Path, help="a packed store, or the folder <id>/<type>/<view>/<name>.pkl")
+    parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="draw frames of some sequences")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print what a dataset holds; returns the exit code.
+
+    Raises:
+        UserError: the dataset cannot be opened, or the picture cannot be written.
+    """
+    from dygait.data import describe
+    from dygait.data.stores import open_store
+
+    store = open_store(arguments.source)
+    print(describe.describe(store))
+    if arguments.sheet is not None:
+        describe.save_contact_sheet(store, arguments.sheet)
+        print(f"contact sheet: {arguments.sheet}")
+    return 0

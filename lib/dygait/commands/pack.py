@@ -1,0 +1,42 @@
+"""`dygait pack`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from dygait.commands.dataset_output import DAMAGED, print_problems, progress_bar
+
+HELP = "convert a tree of pickles to a packed store"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options (imports nothing heavy)."""
+    parser.description = f"{HELP.capitalize()}."
+    parser.add_argument("source", type=Path, help="the folder <id>/<type>/<view>/<name>.pkl")
+    parser.add_argument("target", type=Path, help="the store's folder; run again, it takes in what is missing")
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help=f"leave out pickles that cannot be read and name them; the exit code is then {DAMAGED}",
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit code, `DAMAGED` where something cannot be used.
+
+    Raises:
+        UserError: the dataset cannot be opened, or something cannot be written.
+    """
+    from dygait.data import packing
+
+    start = time.monotonic()
+    packed = packing.pack(arguments.source, arguments.target, arguments.skip_bad, progress_bar("pack"))
+    seconds = time.monotonic() - start
+    print_problems(packed.refused)
+    print(
+        f"{packed.written} files packed into {arguments.target} in {seconds:.0f} s; {packed.kept} were "
+        f"there already, {len(packed.refused)} left out"
+    )
+    return DAMAGED if packed.refused else 0

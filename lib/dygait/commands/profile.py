@@ -1,0 +1,80 @@
+"""`dygait profile`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from dygait.commands.experiment import load_experiment
+
+HELP = "say what a training step costs, and where its time goes"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options (imports nothing heavy)."""
+    parser.description = (
+        "Say what a training step of a configuration costs: parameters, multiply-adds, memory, and the time of every "
+        "phase and layer beside what this machine can do. On the configuration's data; without them, on example ones."
+    )
+    parser.add_argument("--cfgs", required=True, metavar="FILE", help="the experiment's YAML file")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override a key; may be given many times",
+    )
+    parser.add_argument("--batch", type=int, nargs=2, metavar=("P", "K"), help="left out: the configuration's batch")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="left out: the GPU where there is one")
+    parser.add_argument("--steps", type=int, default=5, metavar="N", help="steps that are timed (default: %(default)s)")
+    parser.add_argument("--trace", type=Path, metavar="DIR", help="write a trace of a step, for TensorBoard and Chrome")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
+    parser.add_argument(
+        "--find-batch", action="store_true", help="only find the largest batch that fits the memory, K kept"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Profile, print the tables, and write what is asked for.
+
+    Raises:
+        UserError: the configuration, the machine or a file does not allow it.
+    """
+    import torch
+
+    from dygait import distributed
+    from dygait.errors import UserError
+    from dygait.files import write_atomically
+    from dygait.profiling import largest_batch, text
+    from dygait.profiling.profile import profile
+    from dygait.runs.monitor import start_logging
+
+    if args.steps < 1:
+        raise UserError("--steps: at least 1")
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: there is no GPU here that PyTorch can use")
+    if args.json is not None:
+        try:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--json: {args.json} cannot be written: {error}") from None
+    overrides = list(args.set)
+    if args.batch is not None:
+        overrides.append(f"trainer_cfg.sampler.batch_size={args.batch}")
+    config = load_experiment(args.cfgs, overrides, "train")
+    start_logging()
+    with distributed.process_group() as chosen:
+        device = chosen if args.device is None else torch.device(args.device)
+        if args.find_batch:
+            result = largest_batch.find_batch(config, device, print)
+            print(largest_batch.to_text(result))
+        else:
+            result = profile(config, device, args.steps, args.trace)
+            print(text.to_text(result))
+    if args.trace is not None and args.trace.is_dir():
+        print(f"trace: {args.trace}")
+    if args.json is not None:
+        write_atomically(args.json, json.dumps(result, indent=2) + "\n")
+        print(f"wrote {args.json}")
+    return 0

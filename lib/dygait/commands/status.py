@@ -1,0 +1,30 @@
+"""`dygait status`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+HELP = "say how a run is doing"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options (imports nothing heavy)."""
+    parser.description = "Say how a run is doing, from the files in its folder."
+    parser.add_argument("run", type=Path, help="the run's folder: output/<dataset>/<model>/<save_name>")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print the summary.
+
+    Raises:
+        UserError: the folder is not a run's.
+    """
+    from dygait.runs.status import status, to_text
+    from dygait.untrusted import printable
+
+    found = status(args.run)
+    print(json.dumps(found, indent=2) if args.json else printable(to_text(found)))
+    return 0

@@ -1,0 +1,32 @@
+"""`dygait unpack`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from dygait.commands.dataset_output import progress_bar
+
+HELP = "convert a packed store back to a tree of pickles"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options (imports nothing heavy)."""
+    parser.description = f"{HELP.capitalize()}."
+    parser.add_argument("source", type=Path, help="the store's folder")
+    parser.add_argument("target", type=Path, help="the folder to fill")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit code.
+
+    Raises:
+        UserError: the dataset cannot be opened, or something cannot be written.
+    """
+    from dygait.data import packing
+
+    start = time.monotonic()
+    written = packing.unpack(arguments.source, arguments.target, progress_bar("unpack"))
+    print(f"{written} files written to {arguments.target} in {time.monotonic() - start:.0f} s")
+    return 0

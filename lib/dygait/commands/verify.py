@@ -1,0 +1,30 @@
+"""`dygait verify`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dygait.commands.dataset_output import DAMAGED, print_problems, progress_bar
+
+HELP = "read every sequence of a dataset and name those that are damaged"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options (imports nothing heavy)."""
+    parser.description = f"{HELP.capitalize()}."
+    parser.add_argument("source", type=Path, help="a packed store, or the folder <id>/<type>/<view>/<name>.pkl")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit code, `DAMAGED` where something cannot be used.
+
+    Raises:
+        UserError: the dataset cannot be opened, or something cannot be written.
+    """
+    from dygait.data import packing
+
+    damaged = print_problems(packing.verify(arguments.source, progress_bar("verify")))
+    result = f"{damaged} files are damaged" if damaged else "every file is as it was written"
+    print(f"{arguments.source}: {result}")
+    return DAMAGED if damaged else 0

@@ -1,0 +1,268 @@
+"""Checkpoints: written whole or not at all, read without running anything that they hold."""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import nn
+
+from dygait.errors import UserError
+from dygait.files import replacing
+from dygait.modeling.opengait import in_our_names
+
+_END, _END_SIZE = b"PK\x05\x06", 22  # what an archive ends with
+_FOLDER = 0x10  # an attribute of members of archives, MS-DOS's
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What of a checkpoint went into a model.
+
+    Attributes:
+        matched: names of tensors that were loaded.
+        missing: names that the model has and the checkpoint lacks.
+        unexpected: names that the checkpoint has and the model lacks.
+        misshapen: names that both have, in different shapes, with the two shapes.
+        reset: weights of the class head that keep their initial values, as they were meant for other classes.
+        opengait: the checkpoint's names were OpenGait's. `unexpected` are names of the file, the others the model's.
+    """
+
+    matched: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    misshapen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    reset: list[str] = field(default_factory=list)
+    opengait: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether model and checkpoint fit each other exactly."""
+        return not (self.missing or self.unexpected or self.misshapen)
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.matched)} tensors match" + (", under OpenGait's names" if self.opengait else "")]
+        if self.reset:
+            parts.append(f"the class head starts afresh ({_few(self.reset)})")
+        if self.missing:
+            parts.append(f"{len(self.missing)} are missing in the file ({_few(self.missing)})")
+        if self.unexpected:
+            parts.append(f"{len(self.unexpected)} are not in the model ({_few(self.unexpected)})")
+        if self.misshapen:
+            shapes = [f"{n}: file {list(a)}, model {list(b)}" for n, (a, b) in self.misshapen.items()]
+            parts.append(f"{len(shapes)} differ in shape ({_few(shapes)})")
+        return "; ".join(parts)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+
+
+def checkpoint_path(folder: Path, save_name: str, iteration: int) -> Path:
+    """Return where the checkpoint of an iteration is."""
+    return folder / f"{save_name}-{iteration:05d}.pt"
+
+
+def checkpoints_of(folder: Path, save_name: str) -> dict[int, Path]:
+    """Return the checkpoints of a run, iteration -> path, the highest iteration first."""
+    pattern = re.compile(re.escape(save_name) + r"-(\d{5,})\.pt")
+    found = {int(m[1]): p for p in folder.glob("*.pt") if (m := pattern.fullmatch(p.name))}
+    return dict(sorted(found.items(), reverse=True))
+
+
+def newest_checkpoint(
+    folder: Path, save_name: str, passed_over: Callable[[Path, str], None] | None = None
+) -> Path | None:
+    """Return the checkpoint of the highest iteration that is whole, or None.
+
+    Args:
+        folder: where they are.
+        save_name: the run's name.
+        passed_over: is told the path of each damaged one that is newer, and what is wrong with it.
+    """
+    for path in checkpoints_of(folder, save_name).values():
+        damage = damage_of(path)
+        if damage is None:
+            return path
+        if passed_over is not None:
+            passed_over(path, damage)
+    return None
+
+
+def damage_of(path: Path) -> str | None:
+    """Return what is wrong with a checkpoint of ours; None if it is whole."""
+    try:
+        read_checkpoint(path, mapped=True)
+    except _RefusedError as error:
+        return error.why
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def remove_old(folder: Path, save_name: str, last: int | None, every: int | None, now: int) -> list[Path]:
+    """Delete checkpoints of a run that need not be kept; returns which.
+
+    Args:
+        folder: where they are.
+        save_name: the run's name.
+        last: so many of the newest stay; None: all stay.
+        every: those of iterations that this divides stay too.
+        now: the iteration that was just saved. Later ones, damaged or of an earlier run, neither count nor go.
+    """
+    if last is None:
+        return []
+    done = [(i, path) for i, path in checkpoints_of(folder, save_name).items() if i <= now]
+    old = [path for i, path in done[last:] if every is None or i % every]
+    for path in old:
+        path.unlink(missing_ok=True)
+    return old
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint to a temporary name, sync and rename it: a crash leaves the old file or the new one.
+
+    Raises:
+        OSError: there is no room, or it is forbidden; nothing is left of it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        told = _Told(file)
+        try:
+            torch.save(dict(state), told)  # type: ignore[arg-type] # it writes, and that is what is needed
+        except RuntimeError:
+            if told.error is None:
+                raise
+            raise told.error from None
+
+
+class _Told:
+    """A file that remembers what the system had against a write: PyTorch raises an error of its own, without it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.flush = file.flush
+        self.error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+
+class _RefusedError(UserError):
+    """A checkpoint is damaged or hostile; `why` says in what."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(
+            f"the checkpoint {path} is refused: it is damaged, or holds more than weights and plain values ({why})"
+        )
+        self.why = why
+
+
+def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
+    """Read a checkpoint to the CPU, its checksums compared; nothing in the file is run.
+
+    Args:
+        path: the file.
+        mapped: leave tensors in the file, to see what is in it.
+
+    Raises:
+        UserError: there is no such file, it is damaged, it asks for code to be run, or it holds no model.
+    """
+    path = str(path)
+    try:
+        _verify(path)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except FileNotFoundError:
+        raise UserError(f"no such checkpoint: {path}") from None
+    except OSError as error:
+        raise UserError(f"the checkpoint {path} cannot be read: {error}") from None
+    except Exception as error:  # a damaged or hostile stream can raise anything
+        said = str(error) if type(error) is ValueError else ""
+        reason = next((line for line in str(error).splitlines() if "Unsupported" in line or "disallowed" in line), said)
+        raise _RefusedError(path, " ".join(reason.split())[:300] or type(error).__name__) from None
+    for key in ("model", "ema") if isinstance(state, dict) and state.get("ema") is not None else ("model",):
+        weights = state.get(key) if isinstance(state, dict) else None
+        if not isinstance(weights, dict) or not all(isinstance(w, torch.Tensor) for w in weights.values()):
+            raise UserError(f"the checkpoint {path} holds no weights under the key '{key}'")
+    return state
+
+
+def _verify(path: str) -> None:
+    """Check what `torch.load(weights_only=True)` does not.
+
+    Raises:
+        ValueError: checksums differ, or the file has the tar form, whose code PyTorch up to 2.5 runs all the same.
+    """
+    if tarfile.is_tarfile(path):
+        raise ValueError("it has the form of PyTorch before 0.2 (tar), in which code can hide")
+    if zipfile.is_zipfile(path):
+        with Path(path).open("rb") as file, zipfile.ZipFile(file) as archive:
+            file.seek(-_END_SIZE, os.SEEK_END)
+            if not file.read().startswith(_END):
+                raise ValueError("something is appended to it")
+            # What is marked as a folder PyTorch does not read: it returns memory that nobody has filled.
+            folders = (member.filename for member in archive.infolist() if member.external_attr & _FOLDER)
+            broken = next(folders, None) or archive.testzip()
+        if broken is not None:
+            raise ValueError(f"its member {broken} is not what was written")
+
+
+def load_weights(model: nn.Module, path: str | Path, strict: bool = True, reset_head: bool = False) -> LoadReport:
+    """Load a checkpoint's weights into a model.
+
+    Args:
+        model: the network.
+        path: a checkpoint of ours, or of OpenGait for a model that OpenGait has.
+        strict: everything must match; else what matches in name and shape is loaded, and the report tells the rest.
+        reset_head: the class head (the model's attribute `class_head`) need not match: where the number of classes
+            differs, or the file has none, it stays as it is.
+
+    Returns:
+        What matched and what did not.
+
+    Raises:
+        UserError: the file cannot be used, or `strict` and something does not match; the model is unchanged then.
+    """
+    return load_state(model, read_checkpoint(path)["model"], str(path), strict, reset_head)
+
+
+def load_state(
+    model: nn.Module, weights: Mapping[str, torch.Tensor], source: str, strict: bool = True, reset_head: bool = False
+) -> LoadReport:
+    """Load named tensors into a model; as `load_weights`."""
+    weights, report = compare(model, weights, reset_head)
+    if (strict and not report.complete) or not report.matched:
+        remedy = "; restore_ckpt_strict: false loads what matches" if report.matched else ""
+        raise UserError(f"the checkpoint {source} does not fit the model: {report}{remedy}")
+    model.load_state_dict({n: weights[n] for n in report.matched}, strict=False)
+    return report
+
+
+def compare(
+    model: nn.Module, weights: Mapping[str, torch.Tensor], reset_head: bool = False
+) -> tuple[dict[str, torch.Tensor], LoadReport]:
+    """Return weights under the model's names, and what of them would be loaded; the model is not touched."""
+    own = model.state_dict()
+    renamed, opengait = in_our_names(model, weights)
+    fits = {n for n in own if n in renamed and own[n].shape == renamed[n].shape}
+    reset = [n for n in own if reset_head and n not in fits and n in getattr(model, "class_head", ())]
+    wanted = [n for n in own if n not in reset]
+    return renamed, LoadReport(
+        matched=[n for n in wanted if n in fits],
+        missing=[n for n in wanted if n not in renamed],
+        unexpected=[n for n in renamed if n not in own],
+        misshapen={n: (tuple(renamed[n].shape), tuple(own[n].shape)) for n in wanted if n in renamed and n not in fits},
+        reset=reset,
+        opengait=opengait,
+    )

@@ -1,0 +1,94 @@
+"""Half precision: which type by device, and whether it pays on this processor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from dygait import distributed
+from dygait.config import Config
+from dygait.config.schema import HalfPrecision
+from dygait.runs.monitor import log
+
+_TYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+_WORTHWHILE = 1.2  # times as fast as float32; less is not worth the digits that it costs
+_REPEATS = 3
+
+
+def half_type(device: torch.device, chosen: str | None = None) -> torch.dtype:
+    """Return the type of half precision: the chosen one, else float16 on CUDA and bfloat16 on a CPU."""
+    return _TYPES[chosen or ("float16" if device.type == "cuda" else "bfloat16")]
+
+
+def half_precision(device: torch.device, enabled: HalfPrecision, chosen: str | None = None) -> torch.autocast:
+    """Return autocast; float16 needs a loss scaler in training, which guards its range."""
+    dtype = half_type(device, chosen)
+    return torch.autocast(device.type, dtype=dtype, enabled=_pays(device, dtype) if enabled == "auto" else enabled)
+
+
+def settled(config: Config, device: torch.device, before: Mapping[str, Any] | None = None) -> Config:
+    """Return the configuration with true or false for `enable_float16: auto`, the same on every process; the log says.
+
+    Args:
+        config: the experiment.
+        device: where it computes.
+        before: the configuration, as a checkpoint holds it, of the run that goes on: what it came to is kept.
+    """
+    sections = {}
+    for name in ("trainer_cfg", "evaluator_cfg"):
+        section = getattr(config, name)
+        if section.enable_float16 != "auto":
+            continue
+        earlier = (before or {}).get(name, {}).get("enable_float16", "auto")
+        dtype = half_type(device, getattr(section, "half_type", None))
+        pays = distributed.agree(_pays(device, dtype)) if earlier == "auto" else earlier
+        sections[name] = section.model_copy(update={"enable_float16": pays})
+        why = "as the run before" if earlier != "auto" else _reason(device, dtype)
+        log.info("%s.enable_float16 is auto: %s (%s)", name, str(pays).lower(), why)
+    return config.model_copy(update=sections)
+
+
+def warn_if_slow(device: torch.device, enabled: bool, chosen: str | None, section: str) -> None:
+    """Log a notice where half precision is asked for on a processor that is slower in it."""
+    if not enabled or device.type != "cpu":
+        return
+    dtype = half_type(device, chosen)
+    if speed_on_cpu(dtype) < 1:
+        log.info(
+            "notice: half precision is slower here: %s; %s.enable_float16: auto, or false, computes in float32",
+            _reason(device, dtype), section,
+        )  # fmt: skip
+
+
+def _pays(device: torch.device, dtype: torch.dtype) -> bool:
+    return device.type == "cuda" or speed_on_cpu(dtype) >= _WORTHWHILE
+
+
+def _reason(device: torch.device, dtype: torch.dtype) -> str:
+    if device.type == "cuda":
+        return "a GPU computes faster in it"
+    name = str(dtype).removeprefix("torch.")
+    return f"a convolution in {name} runs {speed_on_cpu(dtype):.2f} times as fast as in float32"
+
+
+@lru_cache
+def speed_on_cpu(dtype: torch.dtype) -> float:
+    """Measure how many times as fast as in float32 a small 3-D convolution, forward and backward, runs in a type.
+
+    Some tens of milliseconds, once in a process: the best of a few repeats in turn, so that other work on the machine
+    does not count.
+    """
+    x, weight = torch.ones(2, 32, 10, 16, 11), torch.ones(64, 32, 3, 3, 3)
+    best = {torch.float32: float("inf"), dtype: float("inf")}
+    for _ in range(1 + _REPEATS):
+        for kind in best:
+            first, second = (t.to(kind).requires_grad_() for t in (x, weight))
+            start = time.perf_counter()
+            F.conv3d(first, second, padding=1).sum().backward()
+            best[kind] = min(best[kind], time.perf_counter() - start)
+    return best[torch.float32] / best[dtype]

@@ -1,0 +1,176 @@
+"""How a run is doing, from its files alone."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from dygait.errors import UserError
+
+_ENDS = ("finished", "interrupted", "failed")
+_REMARKABLE = ("skipped step", "passed over", "left out", "test failed", "restarted", "tidied", "no TensorBoard")
+_SILENT = 600.0  # seconds without a word, after which a run on another machine is taken for dead
+_PATIENCE = 10  # so many times the usual time between two words
+_SLOWEST = 1e-9  # iterations a second; below it there is no telling
+_LARGEST_NUMBER = 1e100  # beyond it nobody reads a number
+
+
+def status(run: Path) -> dict[str, Any]:
+    """Return what the files of a run say.
+
+    Args:
+        run: the run's folder.
+
+    Returns:
+        `state` (running, finished, interrupted, failed, lost), `why`, `iteration`, `total`, `speed` (iterations a
+        second), `seconds_left`, `last_word` (time), `losses` (the last that were logged), `checkpoint` (the newest that
+        is whole), `damaged` (newer ones that are not), `memory` and `gpu_memory` (the most bytes that the process has
+        held), `tests` (results, each with its iteration and protocol), `warnings`.
+
+    Raises:
+        UserError: the folder is not a run's.
+    """
+    from dygait.runs.checkpoint import newest_checkpoint
+    from dygait.runs.events import STATE, read_events, read_lines
+
+    logs = run / "logs"
+    if not logs.is_dir():
+        raise UserError(f"{run} is not a run's folder: it has no logs; give output/<dataset>/<model>/<save_name>")
+    events = [sound for entry in read_events(logs) if "kind" in (sound := _sound(entry))]
+    state = _sound(next(iter(read_lines(logs / STATE)), {}))
+    scalars = [sound for entry in read_lines(logs / "scalars.jsonl") if "iteration" in (sound := _sound(entry))]
+    began = next((e for e in reversed(events) if e.get("kind") == "started"), None)
+    since = events[events.index(began) :] if began is not None else events
+    end = next((e for e in reversed(since) if e.get("kind") in _ENDS), None)
+    last = max((str(e["time"]) for e in (state, *since[-1:]) if "time" in e), default=None)
+    name, why = _alive(state, last, scalars) if end is None else (str(end["kind"]), str(end.get("why", "")))
+    speed: float = state.get("speed") or 0.0
+    iteration, total = state.get("iteration"), state.get("total")
+    damaged: list[str] = []
+    newest = newest_checkpoint(run / "checkpoints", run.name, lambda path, damage: damaged.append(path.name))
+    left = None
+    if name == "running" and iteration is not None and total is not None and speed > _SLOWEST:
+        left = (total - iteration) / speed
+    counted = Counter(str(e["kind"]) for e in events if e.get("kind") in _REMARKABLE)
+    notes = [str(n) for e in since if e.get("kind") == "started" for n in e.get("notes", [])]
+    return {
+        "run": str(run),
+        "state": name,
+        "why": why,
+        "iteration": iteration,
+        "total": total,
+        "speed": speed or None,
+        "seconds_left": left,
+        "last_word": last,
+        "losses": {k: v for k, v in (scalars[-1] if scalars else {}).items() if k != "iteration"},
+        "checkpoint": None if newest is None else newest.name,
+        "damaged": damaged,
+        "memory": state.get("memory"),
+        "gpu_memory": state.get("gpu_memory"),
+        "tests": [
+            {key: e[key] for key in ("iteration", "protocol", "results") if key in e}
+            for e in events
+            if e["kind"] == "tested"
+        ],
+        "starts": sum(e.get("kind") == "started" for e in events),
+        "warnings": [*(f"{count} x {kind}" for kind, count in sorted(counted.items())), *notes],
+    }
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < _LARGEST_NUMBER
+
+
+_SOUND: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("kind", "why", "host", "protocol"), _is_text),
+    **dict.fromkeys(("iteration", "total", "process", "memory", "gpu_memory"), _is_count),
+    "time": _is_time,
+    "notes": _is_list,
+    "results": lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
+}
+
+
+def _sound(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return what of an entry is of the form in which a run writes it: the files may come from anywhere."""
+    usual = _SOUND.get
+    return {k: v for k, v in entry.items() if usual(k, lambda value: value is None or _is_number(value))(v)}
+
+
+def _alive(state: dict[str, Any], last: str | None, scalars: list[dict[str, Any]]) -> tuple[str, str]:
+    """Tell a run that goes on from one that ended without a word."""
+    if not state or last is None:
+        return "lost", "it has not said how far it is"
+    if state.get("host") == socket.gethostname():
+        try:
+            os.kill(state["process"], 0)
+        except (ProcessLookupError, KeyError, OverflowError):
+            return "lost", f"process {state.get('process')} is gone without a word; it was killed, or crashed"
+        except PermissionError:
+            pass  # someone else's, but there
+        return "running", ""
+    silent = (datetime.now(timezone.utc) - datetime.fromisoformat(last)).total_seconds()
+    speed = state.get("speed") or 0.0
+    every = scalars[-1]["iteration"] - scalars[-2]["iteration"] if len(scalars) > 1 else 1
+    if silent > max(_SILENT, _PATIENCE * every / speed if speed else 0.0):
+        return "lost", f"nothing was heard from {state.get('host')} for {silent / 60:.0f} minutes"
+    return "running", f"on {state.get('host')}"
+
+
+def to_text(found: dict[str, Any]) -> str:
+    """Return a status as lines for people."""
+    from dygait.runs.monitor import duration
+
+    why = f": {found['why']}" if found["why"] else ""
+    lines = [f"{found['run']}: {found['state']}{why}"]
+    if found["iteration"] is not None:
+        speed = f", {found['speed']:.2f} it/s" if found["speed"] else ""
+        left = f", {duration(found['seconds_left'])} left" if found["seconds_left"] is not None else ""
+        lines.append(
+            f"iteration   {found['iteration']} of {found['total']}{speed}{left}; last word {found['last_word']}"
+        )
+    if found["last_word"] is not None:
+        lines.append(f"last word   {found['last_word']}")
+    if found["losses"]:
+        lines.append("last values " + ", ".join(f"{name} {_number(value)}" for name, value in found["losses"].items()))
+    lines.append(f"checkpoint  {found['checkpoint'] or 'none that is whole'}")
+    if found["damaged"]:
+        lines.append(f"damaged     {', '.join(found['damaged'])}")
+    if found["memory"] is not None:
+        gpu = f", of the GPU {found['gpu_memory'] / 2**30:.2f} GiB" if found["gpu_memory"] else ""
+        lines.append(f"memory      {found['memory'] / 2**30:.2f} GiB at most{gpu}")
+    for test in found["tests"][-1:]:
+        results = ", ".join(f"{group} {value:.1f}" for group, value in test.get("results", {}).items())
+        protocol = test.get("protocol", "scored elsewhere")
+        lines.append(f"last test   {protocol}, iteration {test.get('iteration')}: {results or 'no numbers'}")
+    if found["starts"] > 1:
+        lines.append(f"starts      {found['starts']}")
+    lines += [f"warning     {text}" for text in found["warnings"]]
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4g}"

@@ -1,0 +1,129 @@
+"""A batch that training could not digest: saved with the network as it was, and looked at with `dygait debug-batch`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dygait import distributed
+from dygait.config import Config
+from dygait.data import Batch
+from dygait.errors import UserError
+from dygait.losses import LossAggregator
+from dygait.modeling import MODELS
+from dygait.runs import checkpoint, networks, sources
+from dygait.runs.folder import RunFolder
+
+
+def save_bad_batch(
+    folder: RunFolder, config: Config, network: nn.Module, batch: Batch, source: sources.Source, iteration: int
+) -> Path:
+    """Save this process's share of a batch, the names of its sequences, and the network.
+
+    Returns:
+        The file, ``<run>/debug/batch-<iteration>-rank<rank>.pt``.
+    """
+    ids, types, views = source.dataset.keys()
+    state = {
+        "model": network.state_dict(),
+        "silhouettes": batch.silhouettes.cpu(),
+        "others": [other.cpu() for other in batch.others],
+        "lengths": batch.lengths,
+        "labels": batch.labels.cpu(),
+        "names": [f"{ids[i]}/{types[i]}/{views[i]}" for i in batch.sequences.tolist()],
+        "divisors": source.divisors,
+        "iteration": iteration,
+        "config": config.as_dict(),
+    }
+    path = folder.root / "debug" / f"batch-{iteration:05d}-rank{distributed.rank()}.pt"
+    checkpoint.save_checkpoint(path, state)
+    return path
+
+
+def diagnose(state: Mapping[str, Any], source: str) -> list[str]:
+    """Return, line by line, what the batch is and where numbers stop being finite.
+
+    Args:
+        state: what `save_bad_batch` wrote.
+        source: its name, for messages.
+
+    Raises:
+        UserError: something is missing in it, or does not fit.
+    """
+    try:
+        return _diagnose(state, source)
+    except UserError:
+        raise
+    except Exception as error:  # the file can say anything
+        raise UserError(
+            f"{source} cannot be computed again: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        ) from None
+
+
+def _diagnose(state: Mapping[str, Any], source: str) -> list[str]:
+    missing = {"silhouettes", "others", "labels", "names", "divisors", "config"} - state.keys()
+    if missing:
+        raise UserError(f"{source} is no saved batch: it has no {', '.join(sorted(missing))}")
+    config = Config.model_validate(state["config"])
+    for file in config.custom_imports if config.model_cfg.model not in MODELS else []:
+        # Whoever made the file would choose what is run.
+        raise UserError(
+            f"{source}: its model {config.model_cfg.model} is not built in, and the code that it names ({file}) is not "
+            f"run; name that file yourself with --custom-import"
+        )
+    network = networks.build_network(config, torch.device("cpu"))
+    checkpoint.load_state(network, state["model"], source)
+    lines = [f"iteration {state['iteration']}, {len(state['names'])} sequences:"]
+    for name, label, frames in zip(state["names"], state["labels"].tolist(), state["silhouettes"], strict=True):
+        lines.append(f"  {name}, class {label}: grey levels {int(frames.min())}..{int(frames.max())}, mean "
+                     f"{frames.float().mean():.1f}")  # fmt: skip
+    broken = [name for name, tensor in network.state_dict().items() if not _finite(tensor)]
+    lines.append(f"weights that are not finite: {', '.join(broken) or 'none'}")
+    batch = Batch(
+        state["silhouettes"], state.get("lengths"), state["labels"], torch.arange(len(state["labels"])),
+        tuple(state["others"]),
+    )  # fmt: skip
+    lines += _forward_and_back(
+        network, LossAggregator([t.model_dump() for t in config.loss_cfg]), batch, state["divisors"]
+    )
+    return lines
+
+
+def _forward_and_back(network: nn.Module, losses: LossAggregator, batch: Batch, divisors: list[float]) -> list[str]:
+    found: list[str] = []
+
+    def look(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if not all(_finite(t) for t in _tensors(output)) and all(_finite(t) for t in _tensors(inputs)):
+                found.append(name or type(module).__name__)
+
+        return hook
+
+    handles = [module.register_forward_hook(look(name)) for name, module in network.named_modules()]
+    network.train()
+    output = network(batch.scaled(divisors), batch.lengths)
+    for handle in handles:
+        handle.remove()
+    lines = [f"first not finite in the forward pass, in float32: {', '.join(found) or 'nothing'}"]
+    loss, statistics = losses(output, batch.labels)
+    lines.append("losses: " + ", ".join(f"{name} {float(value):.4g}" for name, value in statistics.items()))
+    loss.backward()
+    gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+    bad = [name for name, gradient in gradients.items() if not _finite(gradient)]
+    norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
+    lines.append(f"gradients, in float32: norm {float(norm):.4g}; not finite: {', '.join(bad) or 'none'}")
+    return lines
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    return [t for inner in value for t in _tensors(inner)] if isinstance(value, (tuple, list)) else []
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all()) if tensor.is_floating_point() else True

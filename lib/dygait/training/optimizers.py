@@ -1,0 +1,155 @@
+"""From a configuration to its optimiser and learning rate schedule, and a step that may be left out on the device."""
+
+from __future__ import annotations
+
+import fnmatch
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from dygait.config.schema import Config
+from dygait.errors import UserError
+from dygait.runs.monitor import log
+
+_FUSED = {
+    "SGD",
+    "Adam",
+    "AdamW",
+}  # whose whole step is one kernel, on CUDA and on a CPU, in every version that we run on
+
+_NO_CLOSURES = {"LBFGS"}  # step() wants a closure, the loop gives none
+
+_NO_METRICS = {"ReduceLROnPlateau"}  # step() wants a metric, the schedule is by iteration
+
+
+def _classes(module: Any, base: type, without: set[str]) -> dict[str, type]:
+    return {
+        name: entry
+        for name, entry in vars(module).items()
+        if inspect.isclass(entry)
+        and issubclass(entry, base)
+        and entry is not base
+        and name not in without
+        and not name.startswith("_")
+    }
+
+
+OPTIMIZERS = _classes(torch.optim, torch.optim.Optimizer, _NO_CLOSURES)
+
+SCHEDULERS = _classes(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler, _NO_METRICS)
+
+
+def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
+    """Build the optimiser over the parameters that want a gradient; in its fused form, unless the user chose a form."""
+    section = config.optimizer_cfg
+    groups = _parameter_groups(config, model)
+    parameters = [p for group in groups for p in group["params"]]
+    keywords = section.keywords
+    chosen = any(keywords.get(name) is not None for name in ("fused", "foreach", "differentiable"))
+    fused = section.solver in _FUSED and not chosen and all(p.device.type in ("cpu", "cuda") for p in parameters)
+    if not fused:  # PyTorch takes the foreach form by itself where it is faster
+        return OPTIMIZERS[section.solver](groups, lr=section.lr, **keywords)
+    return OPTIMIZERS[section.solver](groups, lr=section.lr, **{**keywords, "fused": True})
+
+
+def step_unless(left_out: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Take an optimiser's step, unless a bool without dimensions is true: then nothing changes.
+
+    PyTorch's fused forms decide on the device, as they do for a loss scaler. Others count their steps on the host,
+    which has to wait for the decision; so does SGD with dampening, whose first step is unlike the others.
+    """
+    if not all(group.get("fused") and not group.get("dampening") for group in optimizer.param_groups):
+        if not left_out:
+            optimizer.step()
+        return
+    _start_momentum(optimizer)
+    fused: Any = optimizer
+    fused.grad_scale, fused.found_inf = None, left_out.float()
+    optimizer.step()
+    del fused.grad_scale, fused.found_inf
+
+
+def _start_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Set momentum that does not exist yet to zero: the fused SGD would leave it uninitialised in a step left out."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group.get("momentum") else ():
+            state = optimizer.state[parameter]
+            if state.get("momentum_buffer") is None:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Load an optimiser's state, which any form (fused, foreach, plain) of its class may have written.
+
+    Raises:
+        ValueError: it does not fit.
+    """
+    forms = [{name: group[name] for name in ("fused", "foreach") if name in group} for group in optimizer.param_groups]
+    groups = [{**group, **form} for group, form in zip(state["param_groups"], forms, strict=True)]
+    optimizer.load_state_dict({**state, "param_groups": groups})
+
+
+def build_scheduler(config: Config, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+    """Build the learning rate's schedule.
+
+    Raises:
+        UserError: it ends before the run does.
+    """
+    section = config.scheduler_cfg
+    keywords = _rates_of_groups(config, optimizer.param_groups)
+    scheduler: torch.optim.lr_scheduler.LRScheduler = SCHEDULERS[section.scheduler](optimizer, **keywords)
+    steps, wanted = getattr(scheduler, "total_steps", None), config.trainer_cfg.total_iter
+    if isinstance(steps, int) and steps < wanted:
+        raise UserError(
+            f"scheduler_cfg: {section.scheduler} ends after {steps} steps, but trainer_cfg.total_iter is {wanted}; "
+            f"set both to the same number"
+        )
+    return scheduler
+
+
+_RATES = ("max_lr", "base_lr")
+"""Settings of schedulers that are learning rates, which would otherwise be the same for every group."""
+
+
+def _parameter_groups(config: Config, model: nn.Module) -> list[dict[str, Any]]:
+    """Return the optimiser's groups: the weights that fit no pattern, if there are any, then one for each pattern.
+
+    Raises:
+        UserError: a pattern fits no weight that is trained, or only such as an earlier pattern has taken.
+    """
+    left = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    trained = list(left)
+    groups: list[dict[str, Any]] = []
+    for place, entry in enumerate(config.optimizer_cfg.param_groups):
+        key = f"optimizer_cfg.param_groups.{place}.match"
+        fits = fnmatch.filter(left, entry.match)
+        if not fits and fnmatch.filter(trained, entry.match):
+            raise UserError(f"{key}: all weights that fit {entry.match!r} are in an earlier group; put this one first")
+        if not fits and fnmatch.filter(dict(model.named_parameters()), entry.match):
+            raise UserError(f"{key}: all weights that fit {entry.match!r} are frozen by trainer_cfg.freeze")
+        if not fits:
+            raise UserError(
+                f"{key}: no weight's name fits {entry.match!r}; the names begin with "
+                f"{', '.join(dict.fromkeys(name.partition('.')[0] for name in trained))}"
+            )
+        own = entry.model_dump(exclude={"match"}, exclude_none=True)
+        groups.append({"params": [left.pop(name) for name in fits], **own})
+        said = ", ".join(f"{name} {value:g}" for name, value in own.items())
+        log.info("optimiser: %d weights that fit %r have %s", len(fits), entry.match, said)
+    return [{"params": list(left.values())}, *groups] if left else groups
+
+
+def _rates_of_groups(config: Config, groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a scheduler's keywords; its learning rates, if it has any, in proportion to those of the groups."""
+    keywords = config.scheduler_cfg.keywords
+    if not config.optimizer_cfg.param_groups:
+        return keywords
+    factors = [group["lr"] / config.optimizer_cfg.lr for group in groups]
+    for name in _RATES:
+        if name in keywords:
+            rate = keywords[name][0] if isinstance(keywords[name], list) else keywords[name]
+            keywords[name] = [rate * factor for factor in factors]
+    return keywords

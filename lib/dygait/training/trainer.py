@@ -1,0 +1,274 @@
+"""What changes during training, and one step of it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+import dygait
+from dygait import distributed
+from dygait.config import Config
+from dygait.data import Batch
+from dygait.errors import UserError
+from dygait.losses import LossAggregator
+from dygait.losses.base import Statistics
+from dygait.modeling import GaitOutput
+from dygait.modeling.sync_batch_norm import synchronise_norms
+from dygait.runs import checkpoint, networks
+from dygait.runs.compilation import compile_network, mark_frames
+from dygait.runs.monitor import log
+from dygait.runs.precision import half_precision, half_type, settled, warn_if_slow
+from dygait.training import optimizers
+from dygait.training.accumulation import backward_in_parts, split
+from dygait.training.ema import WeightAverage
+from dygait.training.guard import StepGuard
+
+
+@dataclass
+class Trainer:
+    """Everything that changes during training.
+
+    Attributes:
+        network: the model itself, whose weights are saved.
+        model: the network, or DistributedDataParallel around it.
+        average: the average of its weights, where the configuration wants one.
+        guard: what leaves out steps that would do harm.
+        iteration: how many steps have been done.
+        resumed: a run goes on that other processes have begun, and no step has been taken since.
+    """
+
+    config: Config
+    device: torch.device
+    network: nn.Module
+    model: nn.Module
+    losses: LossAggregator
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    scaler: torch.amp.GradScaler
+    average: WeightAverage | None
+    guard: StepGuard
+    iteration: int = 0
+    resumed: bool = False
+
+    def training_mode(self) -> None:
+        """Switch to training, BatchNorm too unless it is fixed or frozen."""
+        self.model.train()
+        for module in self.model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                frozen = module.affine and not module.weight.requires_grad
+                if self.config.trainer_cfg.fix_BN or frozen:
+                    module.eval()
+
+    def step(self, batch: Batch, divisors: Sequence[float]) -> dict[str, torch.Tensor]:
+        """Take one optimiser step on this process's share of a batch; the statistics stay on the device."""
+        batch = batch.to(self.device)
+        if self.resumed:
+            self._rehearse(batch, divisors)
+        self.guard.remember()
+        self.optimizer.zero_grad(set_to_none=True)
+        with distributed.together("the gradient"):
+            statistics = self._gradient(batch, divisors)
+            self.scaler.unscale_(self.optimizer)
+            clip = self.config.trainer_cfg.grad_clip_norm or math.inf
+            norm = nn.utils.clip_grad_norm_(self.network.parameters(), clip)
+            left_out = self.guard.leaves_out(norm, self.iteration + 1)
+            optimizers.step_unless(left_out, self.optimizer)
+        self.scaler.update()
+        self.scheduler.step()
+        self.iteration += 1
+        if self.average is not None:
+            self.average.update(self.network, self.iteration, left_out)
+        return {**statistics, "gradient_norm": norm}
+
+    def _rehearse(self, batch: Batch, divisors: Sequence[float]) -> None:
+        """Go through a batch without taking the step, where a run of three processes or more goes on.
+
+        DistributedDataParallel lays gradients out anew after its first backward pass, and how more than two numbers are
+        added depends on where they lie: the last bits would be others than those of a run that was never interrupted.
+        """
+        self.resumed = False
+        if not isinstance(self.model, DistributedDataParallel) or distributed.world_size() < 3:
+            return
+        before = [buffer.clone() for buffer in self.network.buffers()]
+        with distributed.together("the rehearsal"):
+            self._gradient(batch, divisors)
+        for buffer, value in zip(self.network.buffers(), before, strict=True):
+            buffer.copy_(value)
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _gradient(self, batch: Batch, divisors: Sequence[float]) -> Statistics:
+        """Add the gradient of a batch's loss, times the loss scale, to the parameters."""
+        count = self.config.trainer_cfg.accumulate
+        if count == 1:
+            loss, statistics = self.losses(self._forward(batch, divisors), batch.labels)
+            self.scaler.scale(loss).backward()
+            return statistics
+        parts = split(batch, count)
+        labels = torch.cat([part.labels for part in parts])
+
+        def scaled_loss(output: GaitOutput) -> tuple[torch.Tensor, Statistics]:
+            loss, statistics = self.losses(output, labels)
+            return self.scaler.scale(loss), statistics
+
+        model = self.model
+        return backward_in_parts(
+            lambda part: self._forward(parts[part], divisors, part),
+            count,
+            scaled_loss,
+            list(self.network.buffers()),
+            model.no_sync if isinstance(model, DistributedDataParallel) else contextlib.nullcontext,
+        )
+
+    def _forward(self, batch: Batch, divisors: Sequence[float], part: int = 0) -> GaitOutput:
+        trainer = self.config.trainer_cfg
+        # What a model draws (dropout) is a function of (seed, iteration, rank, part) too: a resumed run draws the same.
+        state = np.random.SeedSequence((trainer.seed, self.iteration, distributed.rank(), part))
+        torch.manual_seed(int(state.generate_state(1)[0]))
+        inputs = batch.scaled(divisors)
+        if trainer.compile and not trainer.sampler.sample_type.startswith("fixed"):
+            mark_frames(inputs)
+        with half_precision(self.device, trainer.enable_float16, trainer.half_type):
+            output: GaitOutput = self.model(inputs, batch.lengths)
+        return output
+
+    @property
+    def tested_network(self) -> nn.Module:
+        """The network that a test during training uses: the average, unless `evaluator_cfg.use_ema` is false."""
+        averaged = self.average is not None and self.config.evaluator_cfg.use_ema
+        return self.average.network if self.average is not None and averaged else self.network
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint holds: tensors and plain values only."""
+        return {
+            "model": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            **({} if self.average is None else {"ema": self.average.network.state_dict()}),
+            "guard": self.guard.state(),
+            "iteration": self.iteration,
+            "seed": self.config.trainer_cfg.seed,
+            "config": self.config.as_dict(),
+            "version": dygait.__version__,
+        }
+
+    def start_from(self, path: str) -> None:
+        """Take the weights of a checkpoint, and nothing else of it; a class head of other classes starts afresh.
+
+        Raises:
+            UserError: the checkpoint does not fit.
+        """
+        strict = self.config.trainer_cfg.restore_ckpt_strict
+        report = checkpoint.load_weights(self.network, path, strict, reset_head=True)
+        log.info("starting from the weights of %s: %s", path, report)
+        if self.average is not None:
+            self.average.network.load_state_dict(self.network.state_dict())
+
+    def restore(self, path: Path, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint, resetting what the configuration says.
+
+        Args:
+            path: where it is.
+            state: what it holds.
+
+        Raises:
+            UserError: the checkpoint does not fit.
+        """
+        trainer = self.config.trainer_cfg
+        report = checkpoint.load_state(self.network, state["model"], str(path), trainer.restore_ckpt_strict)
+        log.info("restored %s: %s", path, report)
+        self._restore_average(state, str(path))
+        keeps_optimizer = not trainer.optimizer_reset
+        if keeps_optimizer and (report.opengait or not report.complete):
+            log.info("notice: the optimiser starts afresh: its state in the checkpoint belongs to other weights")
+            keeps_optimizer = False
+        solver = self.config.optimizer_cfg.solver
+        try:
+            if keeps_optimizer and state["config"]["optimizer_cfg"]["solver"] != solver:
+                raise ValueError(f"it was written with {state['config']['optimizer_cfg']['solver']}, this is {solver}")
+            if keeps_optimizer:
+                optimizers.restore_optimizer(self.optimizer, state["optimizer"])
+            if not trainer.scheduler_reset:
+                self.scheduler.load_state_dict(state["scheduler"])
+            if state.get("scaler"):
+                self.scaler.load_state_dict(state["scaler"])
+            if "guard" in state:
+                self.guard.restore(state["guard"])
+            self.iteration = int(state["iteration"])
+            self.resumed = self.iteration > 0
+        except (KeyError, ValueError, TypeError) as error:
+            raise UserError(
+                f"the checkpoint {path} does not fit the optimiser or scheduler ({error}); "
+                f"optimizer_reset and scheduler_reset start them afresh"
+            ) from None
+        # Where one of the two starts afresh, the other must not bring its own learning rate.
+        rates = zip(self.scheduler.get_last_lr(), self.scheduler.base_lrs, strict=True)
+        for group, (rate, first) in zip(self.optimizer.param_groups, rates, strict=True):
+            group.update(lr=rate, initial_lr=first)
+        if self.config.trainer_cfg.seed != state.get("seed", trainer.seed):
+            log.info("the checkpoint was trained with seed %s; going on with %s", state["seed"], trainer.seed)
+
+    def _restore_average(self, state: dict[str, Any], source: str) -> None:
+        """Go on with the averaged weights of a checkpoint, or from its weights where it has no average."""
+        if self.average is None:
+            if state.get("ema") is not None:
+                log.info("notice: the averaged weights of the checkpoint are left; trainer_cfg.ema goes on with them")
+            return
+        if state.get("ema") is None:
+            log.info("notice: the checkpoint holds no averaged weights; the average starts from its weights")
+            self.average.network.load_state_dict(self.network.state_dict())
+            return
+        checkpoint.load_state(self.average.network, state["ema"], source, self.config.trainer_cfg.restore_ckpt_strict)
+
+
+def build_trainer(config: Config, device: torch.device) -> Trainer:
+    """Build model, losses, optimiser and scheduler, wrapped for the processes that there are.
+
+    Raises:
+        UserError: something that the configuration asks for cannot be had here.
+    """
+    config = settled(config, device)
+    trainer = config.trainer_cfg
+    share = trainer.sampler.sequences // distributed.world_size()
+    if trainer.accumulate > share:
+        raise UserError(
+            f"trainer_cfg.accumulate is {trainer.accumulate}, but a process has {share} sequences of a batch"
+        )
+    warn_if_slow(device, bool(trainer.enable_float16), trainer.half_type, "trainer_cfg")
+    network = networks.build_network(config, device)
+    networks.freeze(network, trainer.freeze)
+    several = distributed.world_size() > 1
+    if trainer.sync_BN and several:
+        network = synchronise_norms(network, device)
+    elif trainer.sync_BN:
+        log.info("notice: trainer_cfg.sync_BN has no effect in this run: one process sees the whole batch")
+    average = None if trainer.ema is None else WeightAverage(network, trainer.ema)
+    compile_network(network, trainer.compile, device)
+    model = network
+    if several and any(p.requires_grad for p in network.parameters()):
+        model = distributed.data_parallel(network, device, trainer.find_unused_parameters, trainer.gradient_compression)
+    elif trainer.gradient_compression is not None:
+        log.info("notice: trainer_cfg.gradient_compression has no effect in this run: no gradients are exchanged")
+    optimizer = optimizers.build_optimizer(config, network)
+    half = half_type(device, trainer.half_type)
+    return Trainer(
+        config,
+        device,
+        network,
+        model,
+        LossAggregator([term.model_dump() for term in config.loss_cfg]),
+        optimizer,
+        optimizers.build_scheduler(config, optimizer),
+        torch.amp.GradScaler(device.type, enabled=bool(trainer.enable_float16) and half is torch.float16),
+        average,
+        StepGuard(network.buffers(), trainer.spike_factor),
+    )

@@ -1,0 +1,397 @@
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from dygait import cli
+from dygait.commands import prepare as command
+from dygait.commands.prepare import LOST
+from dygait.data import PackedStore, open_store
+from dygait.data.stores.locks import lock
+from dygait.data.writing import PickleTreeWriter
+from dygait.errors import UserError
+from dygait.preprocess import archives, jobs, normalise_silhouette
+from dygait.preprocess import prepare as module
+from dygait.preprocess.layouts import LAYOUTS
+from dygait.preprocess.prepare import FORMATS, LOCK, prepare
+from helpers import raw
+from helpers.experiments import REPOSITORY
+
+SECRET = "open sesame"
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def sequences(root: Path) -> dict[str, np.ndarray]:
+    return {
+        str(path.parent.relative_to(root)): pickle.loads(path.read_bytes())
+        for path in root.rglob("*.pkl")
+        if path.stem == path.parent.name
+    }
+
+
+def expected(dataset: str) -> dict[str, np.ndarray]:
+    """What the pictures ought to give: sequences by the layout's own test data, frames by the plain function."""
+    found: dict[str, list[tuple[int, np.ndarray]]] = {}
+    names = {key.split("/")[-1] if dataset == "GREW" else key: key for key in raw.EXPECTED[dataset]}
+    for path, content in raw.RAW[dataset]().items():
+        if not path.endswith(".png") or "gei" in path or "Parsings" in path:
+            continue
+        folder = path.split("/")[:-1]
+        if dataset == "OUMVLP":
+            view, walk = folder[0].removeprefix("Silhouette_").split("-")
+            name = f"{folder[1]}/{walk}/{view}"
+        elif dataset == "GREW":
+            name = names[folder[-1]]
+        elif dataset == "CASIA-A":
+            view, walk = folder[1].split("_")
+            name = f"{folder[0]}/nm-0{walk}/{view}"
+        else:
+            name = "/".join(folder[-3:])
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+        frame = image if dataset == "GREW" else normalise_silhouette(image)
+        assert frame is not None
+        number = int("".join(c for c in Path(path).stem.split("-")[-1] if c.isdigit()))
+        found.setdefault(name, []).append((number, frame))
+    return {k: np.stack([f for _, f in sorted(v, key=lambda p: p[0])]) for k, v in found.items()}
+
+
+def same(root: Path, dataset: str) -> None:
+    got, wanted = sequences(root), expected(dataset)
+    assert set(got) == set(wanted) == raw.EXPECTED[dataset]
+    for name, frames in wanted.items():
+        np.testing.assert_array_equal(got[name], frames, err_msg=name)
+
+
+@pytest.mark.parametrize("dataset", LAYOUTS)
+def test_extracted_folders(dataset: str, tmp_path: Path) -> None:
+    report = prepare(dataset, [raw.lay(tmp_path / "raw", raw.RAW[dataset]())], tmp_path / "out", progress=False)
+    same(tmp_path / "out", dataset)
+    assert not report["lost"]
+    assert report["sequences"] == len(raw.EXPECTED[dataset])
+    assert len(open_store(tmp_path / "out").table) == report["sequences"]
+
+
+@pytest.mark.parametrize("dataset", LAYOUTS)
+def test_archives_as_downloaded(dataset: str, tmp_path: Path) -> None:
+    inputs = raw.packed(tmp_path / "raw", dataset)
+    report = prepare(dataset, inputs, tmp_path / "out", password=SECRET, progress=False)
+    same(tmp_path / "out", dataset)
+    assert not report["lost"]
+    before = contents(tmp_path / "out")
+    prepare(dataset, inputs, tmp_path / "out", password=SECRET, progress=False)
+    assert contents(tmp_path / "out") == before
+    assert not any(SECRET.encode() in content for content in before.values())
+
+
+@pytest.mark.parametrize("dataset", ["GREW", "Gait3D"])
+def test_archives_that_are_too_large_to_be_held(dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = raw.packed(tmp_path / "raw", dataset)
+    monkeypatch.setattr(jobs, "LARGEST_INNER", 1500 if dataset == "GREW" else 100)
+    report = prepare(dataset, inputs, tmp_path / "out", password=SECRET, progress=False)
+    same(tmp_path / "out", dataset)
+    assert not report["lost"]
+    before = contents(tmp_path / "out")
+    prepare(dataset, inputs, tmp_path / "out", password=SECRET, progress=False)
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_tar_whose_sequences_are_interleaved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = raw.casia_b()
+    mixed = dict(sorted(files.items(), key=lambda pair: pair[0][::-1]))
+    raw.lay(tmp_path, {"all.tar": raw.tar(mixed, "w")})
+    monkeypatch.setattr(jobs, "LARGEST_INNER", 100)
+    prepare("CASIA-B", [tmp_path / "all.tar"], tmp_path / "out", progress=False)
+    same(tmp_path / "out", "CASIA-B")
+
+
+def test_a_folder_of_the_inner_archives_and_workers(tmp_path: Path) -> None:
+    files = raw.casia_b()
+    inner = {f"{i}.tar.gz": raw.tar({k: v for k, v in files.items() if k[:3] == i}) for i in ("001", "002")}
+    raw.lay(tmp_path / "silh", inner)
+    prepare("CASIA-B", [tmp_path / "silh"], tmp_path / "two", workers=2, progress=False)
+    prepare("CASIA-B", [tmp_path / "silh"], tmp_path / "one", workers=1, progress=False)
+    same(tmp_path / "two", "CASIA-B")
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+class Stopping(PickleTreeWriter):
+    """Takes some sequences, then fails."""
+
+    left = 3
+    error: BaseException = KeyboardInterrupt()
+
+    def write(self, id: str, type: str, view: str, frames: np.ndarray) -> None:
+        if Stopping.left == 0:
+            raise Stopping.error
+        Stopping.left -= 1
+        super().write(id, type, view, frames)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+def test_a_run_that_stops_is_continued(
+    packed: bool, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = raw.casia_b()
+    spoilt = next(iter(files))
+    files[spoilt] = files[spoilt][:-40]
+    inputs = [raw.lay(tmp_path / "raw", files)]
+    if packed:
+        inputs = [tmp_path / "a.tgz"]
+        inputs[0].write_bytes(raw.tar(files))
+    prepare("CASIA-B", inputs, tmp_path / "straight", progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(Stopping, "left", 3)
+        patch.setattr(Stopping, "error", error)
+        patch.setitem(FORMATS, "pickle", Stopping)
+        with pytest.raises((KeyboardInterrupt, UserError)) as caught:
+            prepare("CASIA-B", inputs, tmp_path / "out", progress=False)
+    if isinstance(error, OSError):
+        assert "No space left" in str(caught.value)
+        assert "make room" in str(caught.value)
+    assert len(sequences(tmp_path / "out")) == 3
+    journal = tmp_path / "out" / "prepare_journal.jsonl"
+    with journal.open("ab") as file:
+        file.write(b'{"sequence":["001","nm')  # a torn line
+    report = prepare("CASIA-B", inputs, tmp_path / "out", progress=False)
+    assert contents(tmp_path / "out") == contents(tmp_path / "straight")
+    assert report["skipped"]["damaged"]["pictures"] == 1
+    assert report["skipped"]["damaged"]["names"][0].endswith(spoilt)
+    assert report["lost"]
+
+
+def test_a_killed_process_is_continued(tmp_path: Path) -> None:
+    inputs = raw.lay(tmp_path / "raw", raw.casia_b(tuple(f"{i:03d}" for i in range(1, 13))))
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "dygait", "prepare", "CASIA-B", "--input", str(inputs), "--workers", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "lib")}
+    process = subprocess.Popen([*command, "--output", str(out)], env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(list(out.rglob("*.pkl"))) < 3 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    prepare("CASIA-B", [inputs], out, progress=False)
+    prepare("CASIA-B", [inputs], tmp_path / "straight", progress=False)
+    assert contents(out) == contents(tmp_path / "straight")
+
+
+def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
+    files = raw.casia_b()
+    names = list(files)
+    files[names[0]] = b""
+    files[names[1]] = b"no picture"
+    files[names[2]] = raw.png(np.zeros((240, 320), np.uint8))
+    files["001/nm-01/090/stray.png"] = raw.png(raw.picture(1))
+    files["002/readme.png"] = raw.png(raw.picture(1))
+    report = prepare("CASIA-B", [raw.lay(tmp_path / "raw", files)], tmp_path / "out", progress=False)
+    assert report["lost"]
+    assert report["skipped"]["empty file"]["names"] == [f"raw/{names[0]}"]
+    assert report["skipped"]["not a PNG"]["names"] == [f"raw/{names[1]}"]
+    assert report["skipped"]["nobody in it"]["names"] == [f"raw/{names[2]}"]
+    assert report["sequences_without_frames"] == ["001/nm-01/000"]
+    assert report["pictures_of_another_layout"]["names"] == ["raw/002/readme.png"]
+    assert report["missing_train_ids"][0] == "003"
+    assert not (tmp_path / "out/001/nm-01/000").exists()
+    said = (tmp_path / "out/prepare_report.txt").read_text()
+    assert "72 of 74 train ids are not on disk" in said
+    assert names[0] in said
+    # Mended, the sequence is made after all.
+    raw.lay(tmp_path / "raw", {name: raw.casia_b()[name] for name in names[:2]})
+    report = prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "out", progress=False)
+    assert report["sequences_without_frames"] == []
+    assert "empty file" not in report["skipped"]
+
+
+def test_nobody_in_a_picture_is_no_loss(tmp_path: Path) -> None:
+    files = raw.casia_b()
+    files[next(iter(files))] = raw.png(np.zeros((240, 320), np.uint8))
+    report = prepare("CASIA-B", [raw.lay(tmp_path / "raw", files)], tmp_path / "out", progress=False)
+    assert not report["lost"]
+    assert report["skipped"]["nobody in it"]["pictures"] == 1
+
+
+def test_a_truncated_archive_is_named_and_the_others_are_done(tmp_path: Path) -> None:
+    files = raw.casia_b()
+    whole = raw.tar({k: v for k, v in files.items() if k[:3] == "001"})
+    inner = {"001.tar.gz": whole[:-200], "002.tar.gz": raw.tar({k: v for k, v in files.items() if k[:3] == "002"})}
+    raw.lay(tmp_path / "raw", inner)
+    report = prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "out", progress=False)
+    assert report["lost"]
+    assert "download it again" in report["unreadable_archives"]["raw/001.tar.gz"]
+    assert report["sequences"] == 4
+    (tmp_path / "raw/001.tar.gz").write_bytes(whole)
+    report = prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "out", progress=False)
+    assert not report["lost"]
+    same(tmp_path / "out", "CASIA-B")
+
+
+def test_found_twice(tmp_path: Path) -> None:
+    for copy in ("a", "b"):
+        raw.lay(tmp_path / "raw" / copy, raw.casia_b(("001",)))
+    report = prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "out", progress=False)
+    assert report["found_twice"]["001/nm-01/000"] == ["raw/a/001/nm-01/000", "raw/b/001/nm-01/000"]
+    before = contents(tmp_path / "out")
+    prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "out", progress=False)
+    assert contents(tmp_path / "out") == before
+
+
+def test_copies_side_by_side_are_not_mixed(tmp_path: Path) -> None:
+    one = {k: v for k, v in raw.casia_b(("001",)).items() if "nm-01/000" in k}
+    for copy in ("a", "b"):
+        raw.lay(tmp_path / "raw" / copy, one)
+    (tmp_path / "all.tgz").write_bytes(raw.tar({f"{copy}/{k}": v for copy in ("a", "b") for k, v in one.items()}))
+    report = prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "folders", progress=False)
+    assert list(report["found_twice"]) == ["001/nm-01/000"]
+    report = prepare("CASIA-B", [tmp_path / "all.tgz"], tmp_path / "tar", progress=False)
+    assert report["pictures_of_another_layout"]["pictures"] == 2
+    for out in ("folders", "tar"):
+        np.testing.assert_array_equal(sequences(tmp_path / out)["001/nm-01/000"], expected("CASIA-B")["001/nm-01/000"])
+
+
+def test_a_gallery_that_is_spread_over_two_places_is_noticed(tmp_path: Path) -> None:
+    """The sequences of a test id are numbered together: apart, each would be the first."""
+    files = raw.grew()
+    for part, name in (("a", "t16VLaQf"), ("b", "79XJefi8")):
+        raw.lay(tmp_path / "raw" / part, {k: v for k, v in files.items() if name in k and k.endswith("0.png")})
+        raw.lay(tmp_path / "raw" / part, {k: v for k, v in files.items() if name in k and k.endswith("1.png")})
+    report = prepare("GREW", [tmp_path / "raw"], tmp_path / "out", progress=False)
+    assert report["lost"]
+    assert list(report["found_twice"]) == ["00001/01"]
+    assert report["sequences"] == 1
+
+
+def test_a_mistaken_first_try_does_not_claim_the_folder(tmp_path: Path) -> None:
+    raw.lay(tmp_path / "raw", raw.casia_a())
+    with pytest.raises(UserError, match="no picture of GREW"):
+        prepare("GREW", [tmp_path / "raw"], tmp_path / "out", progress=False)
+    assert not prepare("CASIA-A", [tmp_path / "raw"], tmp_path / "out", progress=False)["lost"]
+
+
+def run_command(*words: Any) -> int:
+    return cli.main(["prepare", *map(str, words), "--workers", "1"])
+
+
+def test_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("DYGAIT_PASSWORD", raising=False)
+    inputs = raw.packed(tmp_path / "raw", "OUMVLP")
+    words = ["OUMVLP", "--input", *inputs, "--output", tmp_path / "out"]
+    assert run_command(*words) == 2
+    assert run_command(*words, "--password", "wrong guess") == 2
+    said = "".join(capfd.readouterr())
+    assert "encrypted: set DYGAIT_PASSWORD" in said
+    assert "the password does not open it" in said
+    assert "Silhouette_000-00.zip" in said
+    assert "wrong guess" not in said
+    monkeypatch.setenv("DYGAIT_PASSWORD", SECRET)
+    assert run_command(*words) == 0
+    said = "".join(capfd.readouterr())
+    assert SECRET not in said
+    assert not any(SECRET.encode() in content for content in contents(tmp_path / "out").values())
+    same(tmp_path / "out", "OUMVLP")
+
+
+def test_exit_codes_and_mistakes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    files = raw.casia_a()
+    files[next(iter(files))] = b""
+    raw.lay(tmp_path / "raw", files)
+    out = tmp_path / "out"
+    assert run_command("CASIA-A", "--input", tmp_path / "raw", "--output", out) == LOST == 3
+    assert "prepare_report.txt" in "".join(capfd.readouterr())
+    for words, message in (
+        (("CASIA-A", "--input", tmp_path / "nowhere", "--output", out), "no such file"),
+        (("CASIA-A", "--input", tmp_path / "raw", "--output", out, "--height", 32), "other settings (height)"),
+        (("CASIA-A", "--input", tmp_path / "raw", "--output", out, "--height", 33), "even number"),
+        (("GREW", "--input", tmp_path / "raw", "--output", tmp_path / "new"), "train/00001/"),
+        (("CASIA-A", "--input", tmp_path / "raw", "--output", tmp_path / "raw"), "the input itself"),
+        (("CASIA-A", "--input", tmp_path / "raw", "--output", tmp_path), "not made by"),
+        (("CASIA-A", "--input", tmp_path / "raw", tmp_path / "x/raw", "--output", out), "the same name"),
+    ):
+        assert run_command(*words) == 2, words
+        said = capfd.readouterr().err
+        assert message in said
+        assert "Traceback" not in said
+
+
+def test_a_member_that_leaves_the_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    raw.lay(tmp_path, {"a.zip": raw.zipped({"../001/nm-01/000/001-nm-01-000-001.png": raw.png(raw.picture(1))})})
+    assert run_command("CASIA-B", "--input", tmp_path / "a.zip", "--output", tmp_path / "out") == 2
+    said = capfd.readouterr().err
+    assert "a.zip: refused" in said
+    assert not list((tmp_path / "out").rglob("*.pkl"))
+
+
+@pytest.mark.parametrize("dataset", LAYOUTS)
+def test_straight_to_a_packed_store(dataset: str, tmp_path: Path) -> None:
+    inputs = raw.packed(tmp_path / "raw", dataset)
+    report = prepare(dataset, inputs, tmp_path / "out", format="store", password=SECRET, progress=False)
+    store = PackedStore(tmp_path / "out")
+    wanted = expected(dataset)
+    assert {"/".join(key) for key in store.table.listed()} == set(wanted)
+    for place, key in enumerate(store.table.listed()):
+        np.testing.assert_array_equal(store.read(place), wanted["/".join(key)])
+        store.check(place)
+    before = store.fingerprint
+    again = prepare(dataset, inputs, tmp_path / "out", format="store", password=SECRET, progress=False)
+    assert again == report
+    assert PackedStore(tmp_path / "out").fingerprint == before
+
+
+def test_a_store_that_lost_its_last_commit_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = raw.packed(tmp_path / "raw", "CASIA-B")
+    prepare("CASIA-B", inputs, tmp_path / "whole", format="store", progress=False)
+    monkeypatch.setattr("dygait.data.stores.packed_writer.PackedWriter.commit", lambda self: None)
+    prepare("CASIA-B", inputs, tmp_path / "out", format="store", progress=False)
+    monkeypatch.undo()
+    assert not (tmp_path / "out" / "store.json").exists()
+    prepare("CASIA-B", inputs, tmp_path / "out", format="store", progress=False)
+    assert PackedStore(tmp_path / "out").fingerprint == PackedStore(tmp_path / "whole").fingerprint
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_two_runs_on_one_folder(tmp_path: Path, format: str) -> None:
+    top, out = raw.lay(tmp_path / "raw", raw.casia_a()), tmp_path / "out"
+    out.mkdir()
+    with lock(out, LOCK), pytest.raises(UserError, match=rf"^{out} is being written by another process: wait for it"):
+        prepare("CASIA-A", [top], out, format=format, progress=False)
+    assert [path.name for path in out.iterdir()] == [LOCK], "the second run touches nothing"
+    prepare("CASIA-A", [top], out, format=format, progress=False)
+    assert set(map("/".join, open_store(out).table.listed())) == set(expected("CASIA-A"))
+
+
+def test_the_formats_are_those_that_are_offered() -> None:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    (choices,) = [action.choices for action in parser._actions if action.dest == "format"]
+    assert tuple(choices or ()) == tuple(FORMATS)
+
+
+def test_grew_frames_of_another_size_are_normalised(tmp_path: Path) -> None:
+    report = prepare("GREW", [raw.lay(tmp_path / "raw", raw.grew())], tmp_path / "out", height=32, progress=False)
+    assert not report["lost"]
+    assert {frames.shape[1:] for frames in sequences(tmp_path / "out").values()} == {(32, 32)}
+
+
+def test_the_report_and_settings_are_json(tmp_path: Path) -> None:
+    prepare("CASIA-A", [raw.lay(tmp_path / "raw", raw.casia_a())], tmp_path / "out", progress=False)
+    report = json.loads((tmp_path / "out/prepare_report.json").read_text())
+    assert report["dataset"] == "CASIA-A"
+    assert len(report["shortest"]) == 6
+    assert json.loads((tmp_path / "out/prepare_settings.json").read_text())["version"] == module.VERSION
+    assert archives.LARGEST_INNER == jobs.LARGEST_INNER

@@ -1,0 +1,1 @@
+"""What tests share: experiments, processes, faults, made data."""

@@ -1,0 +1,213 @@
+"""Tiny experiments on trees that a test makes: a configuration, and what runs it, in this process or in others."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+import yaml
+
+from conftest import make_tree
+from dygait import cli, distributed
+from dygait.config import load_config
+from dygait.evaluation.features import Rows, SavedFeatures, assemble, clear, load_features
+from dygait.runs import networks, sources
+from dygait.runs.checkpoint import load_weights
+from dygait.testing.extraction import extract
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TYPES = ("nm-01", "nm-05", "bg-01", "cl-01")
+IDS = tuple(f"{i:03d}" for i in range(1, 7))
+TRAIN, TEST = IDS[:4], IDS[4:]
+
+
+def tiny_settings(root: Path, partition: Path) -> dict[str, Any]:
+    """Return a configuration that trains in a moment: 32x22 silhouettes, a shallow network of a few channels."""
+    return {
+        "data_cfg": {
+            "dataset_name": "CASIA-B",
+            "dataset_root": str(root),
+            "dataset_partition": str(partition),
+            "num_workers": 0,
+        },
+        "model_cfg": {
+            "model": "DyGait",
+            "variant": "shallow",
+            "channels": [4, 8, 8],
+            "input_size": [32, 22],
+            "bin_num": [4],
+            "SeparateBNNecks": {"class_num": len(TRAIN), "in_channels": 8, "parts_num": 4},
+        },
+        "loss_cfg": [
+            {"type": "TripletLoss", "margin": 0.2, "log_prefix": "triplet"},
+            {"type": "CrossEntropyLoss", "scale": 16, "log_accuracy": True, "log_prefix": "softmax"},
+        ],
+        "optimizer_cfg": {"solver": "AdamW", "lr": 0.003},
+        "scheduler_cfg": {"scheduler": "MultiStepLR", "milestones": [5], "gamma": 0.5},
+        "trainer_cfg": {
+            "enable_float16": False,
+            "total_iter": 4,
+            "save_iter": 2,
+            "log_iter": 1,
+            "save_name": "tiny",
+            "sampler": {"batch_size": [2, 2], "sample_type": "fixed_ordered", "frames_num_fixed": 9},
+            "transform": {"type": "BaseSilTransform"},
+        },
+        "evaluator_cfg": {
+            "save_name": "tiny",
+            "baseline": "gei",
+            "sampler": {"batch_size": 4, "sample_type": "all_ordered"},
+            "transform": {"type": "BaseSilTransform"},
+        },
+    }
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A configuration on disk, the tree that it reads, and where it writes.
+
+    Attributes:
+        config: the YAML file.
+        root: the tree of pickles.
+        output: what goes to `--output`.
+    """
+
+    config: Path
+    root: Path
+    output: Path
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.output / "CASIA-B" / "DyGait" / "tiny"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the run's checkpoints are."""
+        return self.folder / "checkpoints"
+
+    def at(self, output: Path) -> Experiment:
+        """Return the same experiment with another output folder."""
+        return Experiment(self.config, self.root, output)
+
+    def arguments(self, phase: str, *overrides: str) -> list[str]:
+        """Return the arguments of `lib/main.py`."""
+        sets = [part for text in overrides for part in ("--set", text)]
+        return ["--cfgs", str(self.config), "--phase", phase, "--output", str(self.output), *sets]
+
+    def run(self, phase: str, *overrides: str, options: Sequence[str] = ()) -> int:
+        """Run in this process, on one thread; returns the exit code."""
+        with mock.patch.object(distributed, "available_cores", return_value=1):
+            return cli.runner([*self.arguments(phase, *overrides), *options])
+
+    def train(self, *overrides: str) -> list[dict[str, float]]:
+        """Train in this process, which must succeed; returns what was reported of every iteration."""
+        assert self.run("train", *overrides) == 0
+        return self.scalars()
+
+    def scalars(self) -> list[dict[str, float]]:
+        """Return what was reported of every iteration."""
+        return [json.loads(line) for line in (self.folder / "logs" / "scalars.jsonl").read_text().splitlines()]
+
+    def checkpoint(self, iteration: int) -> dict[str, Any]:
+        """Read a checkpoint of the run."""
+        path = self.checkpoints / f"tiny-{iteration:05d}.pt"
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+
+
+def make_experiment(folder: Path, **tree: Any) -> Experiment:
+    """Write a tree, a partition (four ids train, two test) and a tiny configuration into a folder."""
+    root = make_tree(folder / "data", **{"ids": IDS, "types": TYPES, "size": (32, 22), **tree})
+    partition = folder / "partition.json"
+    partition.write_text(json.dumps({"TRAIN_SET": TRAIN, "TEST_SET": TEST}))
+    config = folder / "tiny.yaml"
+    config.write_text(yaml.safe_dump(tiny_settings(root, partition), sort_keys=False))
+    return Experiment(config, root, folder / "output")
+
+
+def save_features(
+    folder: Path,
+    features: np.ndarray,
+    ids: Sequence[str],
+    types: Sequence[str],
+    views: Sequence[str],
+    lengths: Sequence[int],
+    origin: Mapping[str, Any] | None = None,
+    half: bool = False,
+    gei: np.ndarray | None = None,
+) -> Path:
+    """Write features as an extraction does, in one part."""
+    rows = Rows(np.arange(len(features)), np.asarray(lengths, np.int64), features, gei).stored(half)
+    return assemble(clear(folder), (ids, types, views), [rows], origin or {})
+
+
+def features_of(
+    experiment: Experiment,
+    *overrides: str,
+    folder: Path | None = None,
+    device: torch.device = torch.device("cpu"),  # noqa: B008 - it never changes
+    **more: Any,
+) -> SavedFeatures:
+    """Extract the test set's features by the checkpoint of iteration 2 in this process, whatever group it is in.
+
+    Args:
+        experiment: trained.
+        overrides: of the configuration.
+        folder: where to; left out, a new one.
+        device: where to compute.
+        more: keywords of `extract`.
+
+    Returns:
+        The features, on every process.
+    """
+    config = load_config(experiment.config, overrides)
+    data = sources.open_data(config)
+    model = networks.build_network(config, device)
+    load_weights(model, experiment.checkpoints / "tiny-00002.pt")
+    source = sources.test_source(config, data, device)
+    with tempfile.TemporaryDirectory() as made:
+        target = folder or Path(made) / "features"
+        extract(config, data, source, model, device, target, {}, **more)
+        found = load_features(target)
+        copies = {"features": np.array(found.features), "gei": None if found.gei is None else np.array(found.gei)}
+    return dataclasses.replace(found, **copies)  # no map of a file that is gone
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """Return the environment of a command that uses the source tree."""
+    path = os.pathsep.join([str(REPOSITORY / "lib"), str(REPOSITORY / "tests")])
+    return {**os.environ, "PYTHONPATH": path, "OMP_WAIT_POLICY": "passive", "CUDA_VISIBLE_DEVICES": "", **extra}
+
+
+def command(*arguments: str, timeout: float = 400, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with arguments, from the repository's root, and return what it said."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=REPOSITORY,
+        env=environment(**extra),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )

@@ -1,0 +1,262 @@
+"""Breaking runs for real: in a process of its own, at an instant or a step of one's choice, and counting what survives.
+
+A run is a fork of the test's process, which has imported everything: it starts at once, and can be killed, run out of
+disk or lose its data without harm to the test. `DYGAIT_FAULTS=long` in the environment asks for many more instants.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import io
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dygait import cli, distributed
+from dygait.training.trainer import Trainer
+from helpers.experiments import Experiment
+
+LONG = os.environ.get("DYGAIT_FAULTS") == "long"
+"""The long form: more instants, the same faults."""
+
+ITERATIONS = 12
+SETTINGS = (
+    f"trainer_cfg.total_iter={ITERATIONS}",
+    "trainer_cfg.save_iter=2",
+    "trainer_cfg.log_iter=1",
+    "trainer_cfg.ema=0.9",
+    "trainer_cfg.max_skipped=3",
+)
+
+PATIENCE = 60.0
+"""Seconds after which a run is taken to hang."""
+
+Action = Callable[[], Any]
+
+
+@dataclass
+class Run:
+    """A run that is going.
+
+    Attributes:
+        process: it.
+        log: what it says goes here.
+    """
+
+    process: ForkProcess
+    log: Path
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def send(self, number: int) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.wait()
+
+    def wait(self) -> int:
+        """Return the exit code; a run that hangs fails the test."""
+        self.process.join(PATIENCE)
+        if self.process.is_alive():
+            self.process.kill()
+            pytest.fail(f"the run hangs; it said:\n{self.said}")
+        assert self.process.exitcode is not None
+        return self.process.exitcode
+
+
+def launch(
+    experiment: Experiment,
+    *settings: str,
+    phase: str = "train",
+    options: Sequence[str] = (),
+    at: Mapping[int, Action] | None = None,
+    before: Action | None = None,
+    after: Action | None = None,
+) -> Run:
+    """Train, or test, in a process of its own, on one thread.
+
+    Args:
+        experiment: what to train.
+        settings: overrides of its configuration.
+        phase: what the runner is told to do.
+        options: more of the command line.
+        at: what the process does to itself, or to its surroundings, before the step that follows so many.
+        before: what it does first.
+        after: what it does last, however the run ended.
+    """
+    experiment.output.mkdir(parents=True, exist_ok=True)
+    log = experiment.output / f"said-{time.monotonic_ns()}.txt"
+
+    def work() -> None:
+        file = log.open("w", buffering=1, encoding="utf-8")
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+        sys.stdout = sys.stderr = file
+        faulthandler.disable()  # pytest's own
+        distributed.available_cores = lambda: 1  # type: ignore[assignment]
+        _act_at(at or {})
+        if before is not None:
+            before()
+        try:
+            code = cli.runner([*experiment.arguments(phase, *settings), *options])
+        finally:
+            if after is not None:
+                after()
+        sys.exit(code)
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    return Run(process, log)
+
+
+def _act_at(actions: Mapping[int, Action]) -> None:
+    step = Trainer.step
+
+    def acting(self: Trainer, *arguments: Any) -> Any:
+        if self.iteration in actions:
+            actions[self.iteration]()
+        return step(self, *arguments)
+
+    Trainer.step = acting  # type: ignore[method-assign]
+
+
+def wait_until(true: Callable[[], Any], run: Run) -> None:
+    """Wait for something to become true, or for the run to end."""
+    limit = time.monotonic() + PATIENCE
+    while not true() and run.process.is_alive():
+        assert time.monotonic() < limit, run.said
+        time.sleep(0.0005)
+
+
+def iterations_done(experiment: Experiment) -> int:
+    """Return how many iterations a run has reported."""
+    path = experiment.folder / "logs" / "scalars.jsonl"
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
+
+
+def events(experiment: Experiment, kind: str) -> list[dict[str, Any]]:
+    """Return a run's events of one kind."""
+    lines = (experiment.folder / "logs" / "events.jsonl").read_text().splitlines()
+    return [event for event in map(json.loads, lines) if event["kind"] == kind]
+
+
+def unfinished(experiment: Experiment) -> list[str]:
+    """Return what lies about in a run's folder that was only half written."""
+    return sorted(p.name for p in experiment.folder.rglob(".*") if p.is_file())
+
+
+def assert_same_end(one: Experiment, other: Experiment, iteration: int = ITERATIONS) -> None:
+    """Two runs ended with the same state, bit for bit, and reported the same losses on the way."""
+    states = [e.checkpoint(iteration) for e in (one, other)]
+    for part in ("model", "ema", "optimizer", "scheduler", "guard", "iteration"):
+        torch.testing.assert_close(*(state[part] for state in states), rtol=0, atol=0)
+    assert one.scalars() == other.scalars()
+
+
+def damages(whole: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield, for a checkpoint's bytes, what a crash, a full disk or a bad sector may have made of them.
+
+    Each with the name of its class; of the classes that each record of the checkpoint has a case of, the short form
+    takes every tenth.
+    """
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        entries, directory = archive.infolist(), archive.start_dir
+    yield "empty", b""
+    yield "cut in the first header", whole[:10]
+    starts = []
+    for entry in entries:
+        name, extra = (int.from_bytes(whole[entry.header_offset + at :][:2], "little") for at in (26, 28))
+        starts.append((entry, entry.header_offset + 30 + name + extra))
+    chosen = range(0, len(entries), 1 if LONG else 10)
+    for entry, start in (starts[i] for i in chosen):
+        yield "cut in a record", whole[: start + entry.file_size // 2]
+    yield "cut before the directory", whole[:directory]
+    yield "cut in the directory", whole[: (directory + len(whole) - 22) // 2]
+    yield "cut before the end record", whole[:-22]
+    yield "cut by one byte", whole[:-1]
+    for share in (0.25, 0.5, 0.75):
+        kept = int(share * len(whole))
+        yield "the rest is zeros", whole[:kept] + bytes(len(whole) - kept)
+    for entry, start in (starts[i] for i in chosen):
+        if entry.file_size:
+            yield "one bit of a record flipped", _flipped(whole, start + entry.file_size // 2)
+    for number in chosen:
+        # The checksum of each record in the directory, whose entries have no fixed length.
+        place = directory
+        for entry in entries[:number]:
+            place += 46 + len(entry.filename.encode()) + len(entry.extra) + len(entry.comment)
+        yield "one bit of a checksum flipped", _flipped(whole, place + 16)
+    for rubbish in (b"\0", b"garbage", bytes(4096), whole[:1000]):
+        yield "rubbish appended", whole + rubbish
+    yield "rubbish in front", b"garbage" + whole
+    yield "something else", b"not a checkpoint at all\n" * 400
+
+
+def _flipped(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :]
+
+
+# Surroundings that turn against a run: called in its process.
+
+_NEW_MOUNTS, _NEW_USER, _PRIVATE = 0x00020000, 0x10000000, 0x44000  # CLONE_NEWNS, CLONE_NEWUSER, MS_REC | MS_PRIVATE
+NO_MOUNT = 77
+"""The exit code of a run that may not mount a small disk."""
+
+
+def small_disk(folder: Path, size: int) -> None:
+    """Mount a disk of so many bytes on a folder, for this process alone; where that is not allowed, end it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    user, group = os.getuid(), os.getgid()
+    if libc.unshare(_NEW_MOUNTS):
+        if libc.unshare(_NEW_MOUNTS | _NEW_USER):
+            os._exit(NO_MOUNT)
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+    folder.mkdir(parents=True, exist_ok=True)
+    private = libc.mount(b"none", b"/", None, _PRIVATE, None)
+    if private or libc.mount(b"tmpfs", str(folder).encode(), b"tmpfs", 0, f"size={size}".encode()):
+        os._exit(NO_MOUNT)
+
+
+def fill(folder: Path, left: int = 0) -> None:
+    """Fill the disk that a folder is on, but for so many bytes."""
+    room = shutil.disk_usage(folder).free - left
+    assert 0 <= room < 2**26, "this is no small disk"
+    with (folder / "filler").open("wb") as file:
+        file.write(bytes(room))
+
+
+def forbid_writing(*folders: Path) -> None:
+    """Make folders read-only, and for root too: it gives up the right to write where modes forbid it."""
+    header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.capget(header, data) == 0
+    for first in (0, 1):  # what is effective, and what is permitted: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+        data[first] &= ~0b110
+    assert libc.capset(header, data) == 0
+    for folder in folders:
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+
+
+def children() -> list[int]:
+    """Return the processes that this one has started."""
+    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]

@@ -1,0 +1,259 @@
+"""Runs in several processes, each of which a test can signal, and whose words and exit code it sees.
+
+They are forked from a process that has imported PyTorch already, so that one starts in a moment. `torchrun` is tried
+in `tests/faults/test_ranks.py` and `tests/test_launch.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import PIL.Image
+import sklearn.metrics  # noqa: F401
+import torch
+import torch._dynamo  # what a run imports on its way, here and in the next lines, is imported once, before the fork
+from torch import nn
+
+from dygait import cli, distributed
+from dygait.data import Batch
+from dygait.data.samplers import TrainingSampler
+from dygait.errors import UserError
+from dygait.runs import networks
+from dygait.testing import extraction as extract
+from dygait.training import loop as train  # noqa: F401
+from helpers.experiments import REPOSITORY, Experiment, environment, free_port
+
+PIL.Image.init()
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["helpers.ranks"])
+
+Fault = Callable[[int], None]
+"""What is done to a process before its run begins; it is given the rank."""
+
+
+@dataclass
+class Ranks:
+    """The processes of a run.
+
+    Attributes:
+        processes: by rank.
+        logs: what each says.
+    """
+
+    processes: list[Any]
+    logs: list[Path]
+
+    def signal(self, number: signal.Signals, *ranks: int) -> None:
+        """Send a signal to the processes of these ranks, or to all."""
+        for rank in ranks or range(len(self.processes)):
+            os.kill(self.processes[rank].pid, number)
+
+    def codes(self, *ranks: int, within: float = 60.0) -> list[int]:
+        """Return the exit codes of the processes of these ranks, or of all, which must end in so many seconds."""
+        limit = time.monotonic() + within
+        chosen = [self.processes[rank] for rank in ranks or range(len(self.processes))]
+        for process in chosen:
+            process.join(max(0.0, limit - time.monotonic()))
+        stuck = [process for process in chosen if process.exitcode is None]
+        for process in stuck:
+            os.kill(process.pid, signal.SIGABRT)  # it says where it is (faulthandler)
+            process.join(5)
+        assert not stuck, self.said()
+        return [process.exitcode for process in chosen]
+
+    def said(self, rank: int | None = None) -> str:
+        """Return what a process has said, or all of them."""
+        return "".join(log.read_text() for log in (self.logs if rank is None else [self.logs[rank]]))
+
+    def end(self) -> None:
+        """Kill what still runs."""
+        for process in self.processes:
+            process.kill()
+            process.join()
+
+
+def start(
+    experiment: Experiment, world: int, *overrides: str, options: Sequence[str] = (), fault: Fault | None = None
+) -> Ranks:
+    """Start a training run.
+
+    Args:
+        experiment: what trains.
+        world: how many processes.
+        overrides: of the configuration.
+        options: further ones of the command line.
+        fault: a function of a module.
+    """
+    os.environ["PYTHONPATH"] = environment()["PYTHONPATH"]
+    place = {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1"}
+    place |= {"MASTER_PORT": str(free_port()), "GLOO_SOCKET_IFNAME": "lo"}
+    arguments = [*experiment.arguments("train", *overrides), *options]
+    experiment.output.mkdir(parents=True, exist_ok=True)
+    turn = len(list(experiment.output.glob("said-*")))
+    logs = [experiment.output / f"said-{turn + rank}.txt" for rank in range(world)]
+    processes = []
+    for rank, log in enumerate(logs):
+        log.touch()
+        own = {**place, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        processes.append(_CONTEXT.Process(target=_run, args=(own, arguments, str(log), fault)))
+        processes[-1].start()
+    return Ranks(processes, logs)
+
+
+def _run(place: dict[str, str], arguments: list[str], log: str, fault: Fault | None) -> None:
+    os.environ.update(place)
+    file = os.open(log, os.O_WRONLY | os.O_APPEND)
+    for number in (1, 2):
+        os.dup2(file, number)
+    torch.set_num_threads(1)
+    code = _train(fault, arguments)
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def _train(fault: Fault | None, arguments: list[str]) -> int:
+    """Do what `lib/main.py` does, on one thread."""
+    if fault is not None:
+        fault(int(os.environ["RANK"]))
+    with mock.patch.object(distributed, "available_cores", return_value=1):
+        return cli.runner(arguments)
+
+
+class Launched:
+    """A launcher that runs this file in several processes, each with a fault.
+
+    Args:
+        launcher: the options of `torchrun`.
+        fault: a function of this module.
+        arguments: of `lib/main.py`.
+        log: where all of them write.
+    """
+
+    def __init__(self, launcher: Sequence[str], fault: Fault, arguments: Sequence[str], log: Path) -> None:
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "torch.distributed.run", *launcher, __file__, fault.__name__, *arguments],
+                cwd=REPOSITORY, env=environment(OMP_NUM_THREADS="1"), stdout=file, stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+
+    def pid_of(self, rank: int) -> int:
+        """Return the process of a rank that runs now."""
+        for pid in children(self.process.pid):
+            if f"RANK={rank}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                return pid
+        raise AssertionError(f"no rank {rank}: {self.log.read_text()}")
+
+    def said(self) -> str:
+        """Return what launcher and processes have said."""
+        return self.log.read_text()
+
+    def end(self) -> None:
+        """Kill what still runs."""
+        left = children(self.process.pid)
+        self.process.kill()
+        self.process.wait()
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started and those that they have, under Linux."""
+    try:
+        own = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+    return own + [further for child in own for further in children(child)]
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process runs; one that has ended, and that nobody has asked about yet, does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def before_iteration(act: Callable[[int], None]) -> None:
+    """Have this process do something before it reads the batch of an iteration, whose number is given."""
+    draws = TrainingSampler.__iter__
+
+    def acting(self: TrainingSampler) -> Iterator[Any]:
+        for iteration, requests in enumerate(draws(self), self.first + 1):
+            act(iteration)
+            yield requests
+
+    mock.patch.object(TrainingSampler, "__iter__", acting).start()
+
+
+def slow(rank: int) -> None:
+    """Every iteration of the last process takes long."""
+    before_iteration(lambda iteration: time.sleep(0.15 if rank else 0.0))
+
+
+def paced(rank: int) -> None:
+    """Every iteration takes long enough for a signal to come in between."""
+    before_iteration(lambda iteration: time.sleep(0.1))
+
+
+def bad_file_on_rank_1(rank: int) -> None:
+    """A data file that only one process reads turns bad in mid-run."""
+
+    def act(iteration: int) -> None:
+        if rank == 1 and iteration == 4:
+            raise UserError("data/001/nm-01/000/000.pkl holds no silhouettes")
+
+    before_iteration(act)
+
+
+def stuck_on_rank_1(rank: int) -> None:
+    """A process waits for its data for ever, alive."""
+    before_iteration(lambda iteration: time.sleep(600 if rank == 1 and iteration == 4 else 0))
+
+
+def asked_in_its_test(rank: int) -> None:
+    """The last process is asked to end in the first batch of its share of the first test."""
+    embed, calls = extract.embed, iter(range(1000))
+
+    def signalled(*arguments: Any) -> Any:
+        if rank and next(calls) == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return embed(*arguments)
+
+    mock.patch.object(extract, "embed", signalled).start()
+
+
+def precise(rank: int = 0) -> None:
+    """Train in float64, whose rounding does not grow to where one could see it."""
+    scaled, made = Batch.scaled, networks.build_network
+
+    def double(*arguments: Any) -> nn.Module:
+        return made(*arguments).double()
+
+    mock.patch.object(Batch, "scaled", lambda batch, divisors: scaled(batch, divisors).double()).start()
+    mock.patch.object(networks, "build_network", double).start()
+
+
+def precise_and_paced(rank: int) -> None:
+    """Both."""
+    precise()
+    paced(rank)
+
+
+if __name__ == "__main__":
+    sys.exit(_train(globals()[sys.argv[1]], sys.argv[2:]))

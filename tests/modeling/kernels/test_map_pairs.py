@@ -1,0 +1,140 @@
+"""Maps side by side against each map alone, and the layout in memory that they are computed in."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dygait.modeling.backbones.dynamic3d import DynamicAugmentation, ShallowBackbone
+from dygait.modeling.kernels.map_pairs import norm_pair, rectified_sum
+from dygait.modeling.layers import (
+    FrameBatchNorm,
+    channels_last,
+    has_channels_last,
+    sum_over_frames,
+    temporal_max,
+    temporal_mean,
+)
+from dygait.modeling.sync_batch_norm import synchronise_norms
+
+LAYOUTS = [torch.contiguous_format, torch.channels_last_3d]
+
+
+def maps(n: int = 3, c: int = 6, s: int = 4) -> torch.Tensor:
+    return torch.randn(n, c, s, 3, 2, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rectified_sum(layout: torch.memory_format) -> None:
+    pair = maps()
+    pair[0, 0, 0, 0, 0] = 0.0  # where a relu has the gradient zero
+    leaf, plain = (pair.clone(memory_format=layout).requires_grad_() for _ in range(2))
+    found, expected = rectified_sum(leaf), F.relu(plain[:, :3]) + F.relu(plain[:, 3:])
+    assert torch.equal(found, expected)
+    assert found.is_contiguous(memory_format=layout)
+    weights = torch.linspace(-1, 1, found.numel(), dtype=torch.float64).reshape(found.shape)
+    for y in (found, expected):
+        (y * weights).sum().backward()
+    assert leaf.grad is not None
+    assert plain.grad is not None
+    assert torch.equal(leaf.grad, plain.grad)
+    assert leaf.grad.is_contiguous(memory_format=layout)
+
+
+def test_the_gradient_of_the_rectified_sum_is_that_of_the_function() -> None:
+    assert torch.autograd.gradcheck(rectified_sum, (maps(2, 4, 2).requires_grad_(),))
+
+
+def norms(synchronised: bool) -> tuple[FrameBatchNorm, FrameBatchNorm]:
+    torch.manual_seed(1)
+    made = FrameBatchNorm(3).double(), FrameBatchNorm(3).double()
+    for norm in made:
+        for tensor in (norm.norm.weight, norm.norm.bias, norm.norm.running_mean):
+            nn.init.normal_(tensor)
+        if synchronised:
+            synchronise_norms(norm, torch.device("cpu"))
+    return made
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("lengths", [None, [4, 1, 3]])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("synchronised", [False, True])
+def test_norms(layout: torch.memory_format, lengths: list[int] | None, training: bool, synchronised: bool) -> None:
+    """Values, gradients, running statistics and counts are those of each norm alone over the frames that there are."""
+    joint, apart = norms(synchronised), norms(False)
+    counts = None if lengths is None else torch.tensor(lengths)
+    leaf, plain = (maps().clone(memory_format=layout).requires_grad_() for _ in range(2))
+    for norm in (*joint, *apart):
+        norm.train(training)
+    found = norm_pair(leaf, *joint, counts)
+    valid = [plain[n, :, :length] for n, length in enumerate(lengths or [4, 4, 4])]
+    together = torch.cat(valid, 1).unsqueeze(0)  # as one sequence: the same numbers, and no padding
+    expected = torch.cat([n.norm(half) for n, half in zip(apart, together.chunk(2, 1), strict=True)], 1)
+    frames = torch.cat([found[n, :, :length] for n, length in enumerate(lengths or [4, 4, 4])], 1).unsqueeze(0)
+    torch.testing.assert_close(frames, expected, atol=1e-12, rtol=1e-12)
+    weights = torch.linspace(-1, 1, frames.numel(), dtype=torch.float64).reshape(frames.shape)
+    for y in (frames, expected):
+        (y * weights).sum().backward()
+    torch.testing.assert_close(leaf.grad, plain.grad, atol=1e-12, rtol=1e-12)
+    for mine, theirs in zip(joint, apart, strict=True):
+        for name, value in theirs.named_parameters():
+            torch.testing.assert_close(mine.get_parameter(name).grad, value.grad, atol=1e-12, rtol=1e-12)
+        for name, value in theirs.named_buffers():
+            torch.testing.assert_close(mine.get_buffer(name), value, atol=1e-12, rtol=1e-12)
+        assert int(theirs.norm.num_batches_tracked or 0) == int(training)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_last(channels: int) -> None:
+    x = maps(2, channels)
+    last = channels_last(x)
+    assert torch.equal(last, x)
+    assert last.stride(1) == 1
+    assert has_channels_last(last)
+    convolved = F.conv3d(last.float(), torch.randn(4, channels, 3, 3, 3), padding=1)
+    assert has_channels_last(convolved)
+    assert channels_last(convolved) is convolved, "nothing is copied"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_over_frames_the_layout_stays(layout: torch.memory_format) -> None:
+    """Else the gradient that comes back has another layout, and all layers before compute in that."""
+    lengths = torch.tensor([4, 2, 3])
+    for reduce, last in (
+        (sum_over_frames, lambda y: y.unsqueeze(2)),
+        (lambda x: temporal_mean(x, None), lambda y: y),
+        (lambda x: temporal_mean(x, lengths), lambda y: y),
+        (lambda x: temporal_max(x, None), lambda y: y.unsqueeze(2)),
+        (lambda x: temporal_max(x, lengths), lambda y: y.unsqueeze(2)),
+    ):
+        leaf = maps().clone(memory_format=layout).requires_grad_()
+        found = reduce(leaf)
+        assert last(found).is_contiguous(memory_format=layout)
+        found.sum().backward()
+        assert leaf.grad is not None
+        assert (leaf.grad.stride(1) == 1) == (layout is torch.channels_last_3d)
+
+
+def test_the_fast_form_keeps_its_layout_forward_and_backward() -> None:
+    seen = []
+    network = ShallowBackbone([2, 3, 4], "batch", "fast")
+    for module in network.modules():
+        if isinstance(module, DynamicAugmentation):
+            module.register_full_backward_hook(
+                lambda _, to, given: seen.extend(t for t in (*to, *given) if t is not None)
+            )
+            module.register_forward_hook(lambda _, given, found: seen.extend([given[0], found]))
+    found, _ = network(torch.rand(2, 1, 9, 16, 12))
+    temporal_max(found, None).square().sum().backward()
+    assert len(seen) == 12
+    assert all(has_channels_last(tensor) for tensor in seen)
+    plain = copy.deepcopy(network)
+    for module in plain.modules():
+        if hasattr(module, "form"):
+            module.form = "plain"
+    assert not has_channels_last(plain(torch.rand(2, 1, 9, 16, 12))[0]), "the plain form computes in PyTorch's own"

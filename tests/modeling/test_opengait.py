@@ -1,0 +1,221 @@
+"""Weights under OpenGait's names: recognised, renamed in either direction, and what does not fit is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+import dygait
+from dygait.cli import main
+from dygait.errors import UserError
+from dygait.modeling import build_model
+from dygait.modeling.opengait import in_opengait_names, in_our_names, opengait_names
+from dygait.runs.checkpoint import load_state, load_weights, read_checkpoint, save_checkpoint
+
+NECKS = {"class_num": 5, "in_channels": 6, "parts_num": 4}
+MODELS: dict[str, dict[str, Any]] = {
+    "GaitBase": {
+        "model": "GaitBase", "backbone_cfg": {"type": "ResNet9", "channels": [2, 3, 4, 6]}, "bin_num": [4],
+        "SeparateFCs": {"in_channels": 6, "out_channels": 6, "parts_num": 4}, "SeparateBNNecks": NECKS,
+    },
+    "GaitBase plain": {
+        "model": "GaitBase", "backbone_cfg": {"type": "Plain", "layers_cfg": ["BC-4", "M", "BC-6"]}, "bin_num": [4],
+        "SeparateFCs": {"in_channels": 6, "out_channels": 6, "parts_num": 4}, "SeparateBNNecks": NECKS,
+    },
+    **{
+        f"DeepGaitV2 {mode}": {
+            "model": "DeepGaitV2", "SeparateBNNecks": {"class_num": 5}, "bin_num": [4],
+            "Backbone": {"mode": mode, "in_channels": 1, "layers": [1, 2, 1, 1], "channels": [2, 3, 4, 6]},
+        }
+        for mode in ("2d", "p3d", "3d")
+    },
+    "DyGait deep": {"model": "DyGait", "variant": "deep", "channels": [2, 3, 4, 6], "bin_num": [4], "class_num": 5},
+    "DyGait shallow": {
+        "model": "DyGait", "variant": "shallow", "channels": [2, 3, 6], "bin_num": [4], "SeparateBNNecks": NECKS,
+    },
+    "GaitSet": {
+        "model": "GaitSet", "in_channels": [1, 2, 3, 4], "bin_num": [4, 1],
+        "SeparateFCs": {"in_channels": 4, "out_channels": 5, "parts_num": 10},
+    },
+    "GaitPart": {
+        "model": "GaitPart", "backbone_cfg": {"type": "Plain", "layers_cfg": ["BC-2", "M", "FC-3-1", "BC-4"]},
+        "bin_num": [2], "SeparateFCs": {"in_channels": 4, "out_channels": 5, "parts_num": 2},
+    },
+    "GaitGL": {"model": "GaitGL", "channels": [2, 3, 6], "bin_num": [4], "class_num": 5},
+    "GaitGL deep": {
+        "model": "GaitGL", "variant": "deep", "channels": [2, 3, 4, 6], "bin_num": [4], "SeparateBNNecks": NECKS,
+    },
+}  # fmt: skip
+
+# Names that stand in OpenGait's checkpoints (DyGait: its authors' release), some of each model, by kind of layer.
+THEIRS: dict[str, set[str]] = {
+    "GaitBase": {
+        "Backbone.forward_block.conv1.conv.weight", "Backbone.forward_block.bn1.running_mean",
+        "Backbone.forward_block.layer2.1.conv2.weight", "Backbone.forward_block.layer4.0.downsample.1.bias",
+        "FCs.fc_bin", "BNNecks.fc_bin", "BNNecks.bn1d.weight",
+    },
+    "GaitBase plain": {"Backbone.forward_block.feature.0.conv.weight", "Backbone.forward_block.feature.3.conv.weight"},
+    "DeepGaitV2 2d": {
+        "layer0.forward_block.0.weight", "layer1.forward_block.0.bn2.bias", "layer2.forward_block.1.conv1.weight",
+        "layer4.forward_block.0.downsample.0.weight", "FCs.fc_bin", "BNNecks.fc_bin",
+    },
+    "DeepGaitV2 p3d": {
+        "layer0.forward_block.1.weight", "layer1.forward_block.0.conv1.weight", "layer2.0.conv1.forward_block.0.weight",
+        "layer2.1.conv2.forward_block.1.running_var", "layer3.0.shortcut3d.weight", "layer3.0.sbn.weight",
+        "layer4.0.downsample.1.weight",
+    },
+    "DeepGaitV2 3d": {"layer2.0.conv1.weight", "layer2.1.bn2.bias", "layer3.0.downsample.0.weight"},
+    "DyGait deep": {
+        "conv3d0.conv1g.weight", "conv3d1.conv1d.weight", "conv3d4.conv2s.weight", "LTA.0.conv3d.weight", "HPP.p",
+        "Head0.fc_bin", "Bn.weight", "Bn.running_var", "Head1.fc_bin",
+    },
+    "DyGait shallow": {
+        "conv3d.0.conv3d.weight", "LTA.0.conv3d.weight", "GLConvA0.conv1g.weight", "GLConvA1.conv2d.weight",
+        "GLConvB2.conv1s.weight", "HPP.p", "Head0.fc_bin", "BNNecks.fc_bin", "BNNecks.bn1d.num_batches_tracked",
+    },
+    "GaitSet": {
+        "Head.fc_bin",
+        *(f"set_block{b}.forward_block.{i}.conv.weight" for b in (1, 2, 3) for i in (0, 2)),
+        *(f"gl_block{b}.{i}.conv.weight" for b in (2, 3) for i in (0, 2)),
+    },
+    "GaitPart": {
+        "Head.fc_bin",
+        *(f"Backbone.forward_block.feature.{i}.conv.weight" for i in (0, 3, 5)),
+        *(f"TFA.pooling_func.conv1d{k}.{p}.{i}.conv.weight" for k in ("3x1", "3x3") for p in (0, 1) for i in (0, 2)),
+    },
+    "GaitGL": {
+        "conv3d.0.conv3d.weight", "LTA.0.conv3d.weight", "HPP.p", "Head0.fc_bin", "Head1.fc_bin",
+        *(f"{b}.{c}_conv3d.conv3d.weight" for b in ("GLConvA0", "GLConvA1", "GLConvB2") for c in ("global", "local")),
+        *(f"Bn.{n}" for n in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")),
+    },
+    "GaitGL deep": {
+        "conv3d.0.conv3d.weight", "conv3d.2.conv3d.weight", "LTA.0.conv3d.weight", "HPP.p", "Head0.fc_bin",
+        "GLConvA0.0.global_conv3d.conv3d.weight", "GLConvA1.1.local_conv3d.conv3d.weight",
+        "GLConvB2.1.global_conv3d.conv3d.weight", "BNNecks.fc_bin", "BNNecks.bn1d.weight",
+    },
+}  # fmt: skip
+
+
+def made(name: str, seed: int = 0, **more: Any) -> nn.Module:
+    torch.manual_seed(seed)
+    return build_model({**MODELS[name], **more})
+
+
+def assert_same(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_names_go_there_and_back(name: str) -> None:
+    model = made(name)
+    own = model.state_dict()
+    theirs = in_opengait_names(model, own)
+    assert THEIRS[name] <= theirs.keys()
+    back, opengait = in_our_names(model, theirs)
+    assert opengait
+    assert_same(back, dict(own))
+    assert in_our_names(model, own)[1] is False
+
+
+@pytest.mark.parametrize("name", ["GaitSet", "GaitPart", "GaitGL"])
+def test_every_name_is_theirs(name: str) -> None:
+    assert set(opengait_names(made(name)).values()) == THEIRS[name]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod."])
+def test_a_checkpoint_of_theirs_loads(name: str, prefix: str, tmp_path: Path) -> None:
+    source, target = made(name, seed=1), made(name, seed=2)
+    weights = {prefix + n: t for n, t in in_opengait_names(source, source.state_dict()).items()}
+    torch.save({"model": weights, "iteration": 3}, tmp_path / "theirs.pt")
+    report = dygait.load_weights(target, tmp_path / "theirs.pt")
+    assert report.complete
+    assert report.opengait
+    assert "under OpenGait's names" in str(report)
+    assert_same(dict(target.state_dict()), dict(source.state_dict()))
+
+
+def test_what_does_not_fit_is_told_in_the_files_names() -> None:
+    model = made("DyGait shallow")
+    weights = in_opengait_names(model, model.state_dict())
+    weights["Bn.weight"] = torch.zeros(6)
+    weights["Head0.fc_bin"] = torch.zeros(4, 6, 7)
+    del weights["HPP.p"]
+    report = load_state(model, weights, "x.pt", strict=False)
+    assert report.unexpected == ["Bn.weight"]
+    assert report.misshapen == {"fcs.fc_bin": ((4, 6, 7), (4, 6, 6))}
+    assert report.missing == ["pooling.p"]
+    with pytest.raises(UserError, match=r"Bn\.weight"):
+        load_state(model, weights, "x.pt")
+
+
+@pytest.mark.parametrize("names", ["ours", "theirs"])
+def test_the_class_head_of_other_classes_can_stay_as_it_is(names: str) -> None:
+    model = made("DyGait shallow", SeparateBNNecks={**NECKS, "class_num": 3})
+    other = made("DyGait shallow", seed=1)
+    weights = dict(other.state_dict()) if names == "ours" else in_opengait_names(other, other.state_dict())
+    with pytest.raises(UserError, match=r"necks\.fc_bin: file \[4, 6, 5\], model \[4, 6, 3\]"):
+        load_state(model, weights, "x.pt")
+    before: torch.Tensor = model.state_dict()["necks.fc_bin"].clone()
+    report = load_state(model, weights, "x.pt", reset_head=True)
+    assert report.complete
+    assert report.reset == ["necks.fc_bin"]
+    assert "the class head starts afresh" in str(report)
+    assert torch.equal(model.state_dict()["necks.fc_bin"], before)
+    assert torch.equal(model.state_dict()["fcs.fc_bin"], other.state_dict()["fcs.fc_bin"])
+
+
+def test_a_head_that_fits_is_loaded() -> None:
+    model, other = made("DyGait shallow"), made("DyGait shallow", seed=1)
+    assert load_state(model, other.state_dict(), "x.pt", reset_head=True).reset == []
+    assert_same(dict(model.state_dict()), dict(other.state_dict()))
+
+
+def test_a_model_that_opengait_lacks_has_no_such_names() -> None:
+    plain = nn.Linear(2, 3)
+    assert opengait_names(plain) == {}
+    assert in_our_names(plain, plain.state_dict())[1] is False
+
+
+class TestConvert:
+    @pytest.fixture
+    def cfgs(self, tmp_path: Path) -> Path:
+        path = tmp_path / "model.yaml"
+        content = {"data_cfg": {"dataset_name": "CASIA-B", "dataset_root": "."}, "model_cfg": MODELS["DyGait shallow"]}
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    def convert(self, cfgs: Path, source: Path, target: Path, to: str, *more: str) -> int:
+        return main(["convert", str(source), str(target), "--cfgs", str(cfgs), "--to", to, *more])
+
+    def test_there_and_back(self, cfgs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        ours, theirs, back = (tmp_path / f"{n}.pt" for n in ("ours", "theirs", "back"))
+        model = made("DyGait shallow", seed=1)
+        save_checkpoint(ours, {"model": model.state_dict(), "iteration": 7, "optimizer": {}})
+        assert self.convert(cfgs, ours, theirs, "opengait") == 0
+        assert f"tensors to {theirs}, under OpenGait's names" in capsys.readouterr().out
+        state = read_checkpoint(theirs)
+        assert state["iteration"] == 7
+        assert THEIRS["DyGait shallow"] <= state["model"].keys()
+        assert self.convert(cfgs, theirs, back, "dygait") == 0
+        assert_same(read_checkpoint(back)["model"], dict(model.state_dict()))
+        assert load_weights(made("DyGait shallow"), theirs).complete
+
+    def test_refusals(self, cfgs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        ours, theirs = tmp_path / "ours.pt", tmp_path / "theirs.pt"
+        save_checkpoint(ours, {"model": made("DyGait shallow").state_dict()})
+        other_classes = "--set", "model_cfg.SeparateBNNecks.class_num=9"
+        assert self.convert(cfgs, ours, theirs, "opengait", *other_classes) == 2
+        assert "necks.fc_bin: file [4, 6, 5], model [4, 6, 9]" in capsys.readouterr().err
+        assert not theirs.exists()
+        theirs.write_text("mine")
+        assert self.convert(cfgs, ours, theirs, "opengait") == 2
+        assert f"{theirs} exists" in capsys.readouterr().err
+        assert theirs.read_text() == "mine"

@@ -1,0 +1,276 @@
+"""Checkpoints: whole or absent, and never a way to run code."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import dygait
+from dygait.errors import UserError
+from dygait.runs.checkpoint import (
+    checkpoint_path,
+    checkpoints_of,
+    damage_of,
+    load_state,
+    load_weights,
+    newest_checkpoint,
+    read_checkpoint,
+    remove_old,
+    save_checkpoint,
+)
+from dygait.runs.folder import remove_unfinished
+
+
+class Touch:
+    """Its pickle makes a file where it is loaded without care."""
+
+    def __init__(self, sentinel: Path) -> None:
+        self.sentinel = sentinel
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.sentinel,)
+
+
+def layers(out: int = 3) -> nn.Module:
+    return nn.Sequential(nn.Linear(2, 4), nn.Linear(4, out))
+
+
+def test_write_and_read(tmp_path: Path) -> None:
+    path = checkpoint_path(tmp_path / "deep" / "er", "run", 7)
+    assert path.name == "run-00007.pt"
+    model = layers()
+    save_checkpoint(path, {"model": model.state_dict(), "iteration": 7})
+    state = read_checkpoint(path)
+    assert state["iteration"] == 7
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(state["model"][name], tensor, rtol=0, atol=0)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run-00001.pt"
+    save_checkpoint(path, {"model": {}, "iteration": 1})
+    before = path.read_bytes()
+
+    def breaks(state: Any, file: Any) -> None:
+        file.write(b"half of it")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(torch, "save", breaks)
+    with pytest.raises(OSError, match="no space left"):
+        save_checkpoint(path, {"model": {}, "iteration": 2})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_newest_is_by_number(tmp_path: Path) -> None:
+    assert newest_checkpoint(tmp_path, "run") is None
+    for name in ("run-00002", "run-00010", "run-100000", "other-999999", "run-x-00099", "run-00011.pt.tmp"):
+        torch.save({"model": {}}, tmp_path / f"{name}.pt")
+    newest = newest_checkpoint(tmp_path, "run")
+    assert newest is not None
+    assert newest.name == "run-100000.pt"
+
+
+def checkpoint_bytes() -> bytes:
+    buffer = io.BytesIO()
+    torch.save({"model": {"weight": torch.randn(7, 11)}, "iteration": 7}, buffer)
+    return buffer.getvalue()
+
+
+@given(cut=st.floats(0, 1, exclude_max=True))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_truncation_is_damage(tmp_path: Path, cut: float) -> None:
+    content = checkpoint_bytes()
+    path = tmp_path / "run-00001.pt"
+    path.write_bytes(content[: int(cut * len(content))])
+    assert damage_of(path) is not None
+
+
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_flipped_bit_is_damage_or_changes_nothing(tmp_path: Path, place: float, bit: int) -> None:
+    content = bytearray(checkpoint_bytes())
+    whole = torch.load(io.BytesIO(content), weights_only=True)
+    content[int(place * len(content))] ^= 1 << bit
+    path = tmp_path / "run-00001.pt"
+    path.write_bytes(content)
+    if damage_of(path) is None:  # a bit that nothing reads: padding, a date
+        state = read_checkpoint(path)
+        assert state["iteration"] == 7
+        assert torch.equal(state["model"]["weight"], whole["model"]["weight"])
+
+
+def test_a_member_marked_as_a_folder_is_damage(tmp_path: Path) -> None:
+    """PyTorch loads its tensor with memory that nobody has filled."""
+    content = bytearray(checkpoint_bytes())
+    attributes = content.rindex(b"archive/data/0") - 8  # in the directory at the end: four bytes, an offset, the name
+    content[attributes] ^= 0x10
+    (tmp_path / "run-00001.pt").write_bytes(content)
+    assert "data/0" in (damage_of(tmp_path / "run-00001.pt") or "")
+
+
+def test_the_newest_whole_one_is_found(tmp_path: Path) -> None:
+    for iteration in (1, 2, 3, 4):
+        save_checkpoint(checkpoint_path(tmp_path, "run", iteration), {"model": {}, "iteration": iteration})
+    third, fourth = (checkpoint_path(tmp_path, "run", i) for i in (3, 4))
+    fourth.write_bytes(fourth.read_bytes()[:100])
+    third.write_bytes(b"")
+    told: list[Path] = []
+    newest = newest_checkpoint(tmp_path, "run", lambda path, why: told.append(path))
+    assert newest == checkpoint_path(tmp_path, "run", 2)
+    assert told == [fourth, third]
+
+
+@pytest.mark.parametrize(
+    ("last", "every", "now", "kept"),
+    [
+        (None, None, 9, [9, 6, 5, 4, 3]),
+        (1, None, 9, [9]),
+        (2, 3, 9, [9, 6, 3]),
+        (9, None, 9, [9, 6, 5, 4, 3]),
+        (1, 2, 9, [9, 6, 4]),
+        (1, None, 5, [9, 6, 5]),  # later ones, damaged or of an earlier run, do not count
+    ],
+)
+def test_old_ones_are_removed(tmp_path: Path, last: int | None, every: int | None, now: int, kept: list[int]) -> None:
+    for iteration in (3, 4, 5, 6, 9):
+        save_checkpoint(checkpoint_path(tmp_path, "run", iteration), {"model": {}})
+    save_checkpoint(checkpoint_path(tmp_path, "other", 1), {"model": {}})
+    removed = remove_old(tmp_path, "run", last, every, now)
+    assert list(checkpoints_of(tmp_path, "run")) == kept
+    assert len(removed) == 5 - len(kept)
+    assert list(checkpoints_of(tmp_path, "other")) == [1]
+
+
+def test_what_was_half_written_is_removed(tmp_path: Path) -> None:
+    save_checkpoint(checkpoint_path(tmp_path, "run", 1), {"model": {}})
+    gone = 2**22 + 1  # no process has so high a number on Linux
+    left = [tmp_path / f".run-00002.pt.{gone}", tmp_path / f".state.json.{gone}", tmp_path / f".run-1.pt.{os.getpid()}"]
+    others = [tmp_path / name for name in (f".run-00002.pt.{os.getppid()}", ".run-00002.pt.old", f"run.pt.{gone}")]
+    for path in (*left, *others):
+        path.write_bytes(b"half")
+    assert sorted(remove_unfinished(tmp_path)) == sorted(left)
+    assert sorted(tmp_path.iterdir()) == sorted([*others, checkpoint_path(tmp_path, "run", 1)])
+
+
+def hostile_files(folder: Path, sentinel: Path) -> dict[str, Path]:
+    """Write files that make `sentinel` where they are loaded without care, one of each form."""
+    state = {"model": {"weight": torch.zeros(1)}, "extra": Touch(sentinel)}
+    paths = {name: folder / f"{name}.pt" for name in ("zipped", "legacy", "bare", "patched")}
+    torch.save(state, paths["zipped"])
+    torch.save(state, paths["legacy"], _use_new_zipfile_serialization=False)
+    paths["bare"].write_bytes(pickle.dumps(state["extra"]))
+    # An honest file whose pickle has been exchanged.
+    torch.save({"model": {"weight": torch.zeros(1)}}, folder / "honest.pt")
+    with zipfile.ZipFile(folder / "honest.pt") as honest, zipfile.ZipFile(paths["patched"], "w") as patched:
+        for name in honest.namelist():
+            content = pickle.dumps({"model": state["extra"]}, 2) if name.endswith("data.pkl") else honest.read(name)
+            patched.writestr(name, content)
+    return paths
+
+
+@pytest.mark.parametrize("kind", ["zipped", "legacy", "bare", "patched"])
+def test_hostile_checkpoint_runs_nothing(tmp_path: Path, kind: str) -> None:
+    sentinel = tmp_path / "sentinel"
+    path = hostile_files(tmp_path, sentinel)[kind]
+    with pytest.raises(UserError, match=r"is refused") as caught:
+        read_checkpoint(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError):
+        load_weights(layers(), path)
+    assert not sentinel.exists()
+
+
+def test_the_hostile_files_are_hostile(tmp_path: Path) -> None:
+    sentinel = tmp_path / "sentinel"
+    for path in hostile_files(tmp_path, sentinel).values():
+        sentinel.unlink(missing_ok=True)
+        if path.stem == "bare":
+            pickle.loads(path.read_bytes())
+        else:
+            torch.load(path, weights_only=False)
+        assert sentinel.exists(), path
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is refused"),
+        (b"not a checkpoint", "is refused"),
+        (None, "no such checkpoint"),
+        ("cut", "is refused"),
+        ({"weights": {}}, "holds no weights under the key 'model'"),
+        ({"model": 3}, "holds no weights under the key 'model'"),
+        ([1, 2], "holds no weights under the key 'model'"),
+    ],
+)
+def test_unusable_files(tmp_path: Path, content: Any, message: str) -> None:
+    path = tmp_path / "run.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content == "cut":
+        save_checkpoint(path, {"model": layers().state_dict()})
+        path.write_bytes(path.read_bytes()[:-200])
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(UserError, match=message):
+        read_checkpoint(path)
+
+
+def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot be read|is refused"):
+        read_checkpoint(tmp_path)
+
+
+def test_public_load_weights(tmp_path: Path) -> None:
+    source, target = layers(), layers()
+    save_checkpoint(tmp_path / "a.pt", {"model": source.state_dict()})
+    report = dygait.load_weights(target, tmp_path / "a.pt")
+    assert report.complete
+    assert len(report.matched) == 4
+    assert str(report) == "4 tensors match"
+    for name, tensor in source.state_dict().items():
+        torch.testing.assert_close(target.state_dict()[name], tensor, rtol=0, atol=0)
+
+
+def test_what_does_not_fit_is_reported() -> None:
+    model = layers(out=3)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    weights = dict(layers(out=5).state_dict())
+    weights["strange"] = weights.pop("0.bias")
+    with pytest.raises(UserError, match="restore_ckpt_strict: false loads what matches") as caught:
+        load_state(model, weights, "x.pt")
+    assert "1.weight: file [5, 4], model [3, 4]" in str(caught.value)
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
+
+    report = load_state(model, weights, "x.pt", strict=False)
+    assert report.matched == ["0.weight"]
+    assert report.missing == ["0.bias"]
+    assert report.unexpected == ["strange"]
+    assert report.misshapen == {"1.weight": ((5, 4), (3, 4)), "1.bias": ((5,), (3,))}
+    torch.testing.assert_close(model.state_dict()["0.weight"], weights["0.weight"], rtol=0, atol=0)
+    torch.testing.assert_close(model.state_dict()["1.weight"], before["1.weight"], rtol=0, atol=0)
+
+
+def test_nothing_in_common_is_an_error() -> None:
+    with pytest.raises(UserError, match="does not fit the model"):
+        load_state(layers(), {"other": torch.zeros(1)}, "x.pt", strict=False)
+
+
+def test_a_model_that_holds_no_tensors_is_refused(tmp_path: Path) -> None:
+    torch.save({"model": {"0.weight": 3}}, tmp_path / "a.pt")
+    with pytest.raises(UserError):
+        load_weights(layers(), tmp_path / "a.pt")

@@ -1,0 +1,286 @@
+"""Extraction: features do not depend on batches, padding, processes or interruptions, and never mix two checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dygait import distributed
+from dygait.errors import UserError
+from dygait.evaluation.features import SavedFeatures, load_features
+from dygait.testing import extraction
+from helpers.experiments import Experiment, features_of, make_experiment
+from helpers.processes import in_processes
+
+BUDGET = "evaluator_cfg.sampler.frames_budget"
+MOST = "evaluator_cfg.sampler.batch_size"
+SMALL = f"{BUDGET}=30"
+"""Two or three sequences in a batch: seven batches of the sixteen sequences."""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """A tree, and a checkpoint of two iterations."""
+    experiment = make_experiment(tmp_path_factory.mktemp("extract"))
+    experiment.train("trainer_cfg.total_iter=2")
+    return experiment
+
+
+@pytest.fixture(scope="module")
+def alone(trained: Experiment) -> SavedFeatures:
+    """The features, every sequence by itself."""
+    return features_of(trained, f"{BUDGET}=1")
+
+
+@pytest.fixture(autouse=True)
+def _a_shard_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extraction, "_SHARD_BYTES", 1)
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    """What is logged; a run stops the lines from going further."""
+    monkeypatch.setattr(logging.getLogger("dygait"), "propagate", True)
+    caplog.set_level(logging.INFO, "dygait")
+    return caplog
+
+
+def close(one: SavedFeatures, other: SavedFeatures) -> bool:
+    assert one.gei is not None
+    assert other.gei is not None
+    assert (one.ids, one.types, one.views, one.lengths) == (other.ids, other.types, other.views, other.lengths)
+    np.testing.assert_allclose(one.features, other.features, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(one.gei, other.gei, rtol=0, atol=1e-6)
+    return True
+
+
+def equal(one: SavedFeatures, other: SavedFeatures) -> bool:
+    return close(one, other) and np.array_equal(one.features, other.features) and np.array_equal(one.gei, other.gei)  # type: ignore[arg-type]
+
+
+def embedded(monkeypatch: pytest.MonkeyPatch, stop_after: int | None = None) -> list[int]:
+    """Return a list that takes the number of sequences of every batch from now on; it ends the run after some."""
+    seen: list[int] = []
+    embed = extraction.embed
+
+    def watched(model: Any, batch: Any, *more: Any) -> Any:
+        if len(seen) == stop_after:
+            raise KeyboardInterrupt
+        seen.append(len(batch.sequences))
+        return embed(model, batch, *more)
+
+    monkeypatch.setattr(extraction, "embed", watched)
+    return seen
+
+
+def interrupted(trained: Experiment, folder: Path, *overrides: str, after: int = 3) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        embedded(patch, after)
+        with pytest.raises(KeyboardInterrupt):
+            features_of(trained, SMALL, *overrides, folder=folder)
+    assert len(list((folder / "unfinished").glob("*.json"))) == after
+    with pytest.raises(UserError, match="an extraction into it was interrupted"):
+        load_features(folder)
+
+
+def weighted(patch: pytest.MonkeyPatch, factor: float) -> None:
+    """Let every network be one whose features are so many times as large."""
+    load = torch.nn.Module.load_state_dict
+
+    def changed(model: torch.nn.Module, state: dict[str, Any], *rest: Any, **named: Any) -> Any:
+        return load(model, {**state, "fcs.fc_bin": factor * state["fcs.fc_bin"]}, *rest, **named)
+
+    patch.setattr(torch.nn.Module, "load_state_dict", changed)
+
+
+@pytest.mark.parametrize(
+    ("sets", "count"),
+    [([SMALL], 7), ([f"{BUDGET}=1000", f"{MOST}=null"], 1), ([f"{BUDGET}=1000", f"{MOST}=5"], 4)],
+)
+def test_batches_and_padding_do_not_matter(
+    trained: Experiment, alone: SavedFeatures, sets: list[str], count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = embedded(monkeypatch)
+    assert close(features_of(trained, *sets), alone)
+    assert len(set(alone.lengths)) > 1
+    assert (len(seen), sum(seen)) == (count, 16)
+
+
+def test_the_largest_shard_is_bounded_and_all_are_put_together(
+    trained: Experiment, alone: SavedFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[list[int]] = []
+    write = extraction.Shards.write
+
+    def watched(self: Any, batches: Any, rows: Any) -> str:
+        written.append(list(batches))
+        return write(self, batches, rows)
+
+    monkeypatch.setattr(extraction.Shards, "write", watched)
+    monkeypatch.setattr(extraction, "_SHARD_BYTES", 4 * (alone.features[0].nbytes + 32 * 22 * 4))
+    assert close(features_of(trained, SMALL), alone)
+    assert written == [[0, 1], [2, 3], [4, 5], [6]]
+
+
+def _in_group(experiment: Experiment, folder: str) -> SavedFeatures:
+    extraction._SHARD_BYTES = 1
+    found = features_of(experiment, SMALL, folder=Path(folder) / "features")
+    assert not list(Path(folder).glob("features/unfinished"))
+    one_batch = features_of(experiment, "evaluator_cfg.sampler.batch_size=16", folder=Path(folder) / "one batch")
+    assert close(one_batch, found)  # two of three processes have had nothing to do
+    distributed.barrier()
+    return found
+
+
+def test_three_processes_give_what_one_does_and_go_on_with_what_it_left(
+    trained: Experiment, alone: SavedFeatures, tmp_path: Path
+) -> None:
+    """Two batches of the seven are there. Two processes: `tests/commands/test_evaluate_command.py`."""
+    one = features_of(trained, SMALL)
+    interrupted(trained, tmp_path / "features", after=2)
+    for found in in_processes(_in_group, 3, tmp_path, trained, str(tmp_path)):
+        assert equal(found, one)
+        assert close(found, alone)
+
+
+def test_an_interrupted_one_goes_on(
+    trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: pytest.LogCaptureFixture
+) -> None:
+    interrupted(trained, tmp_path / "f")
+    done = sum(len(np.load(p)) for p in (tmp_path / "f" / "unfinished").glob("*.features.npy"))
+    seen = embedded(monkeypatch)
+    assert equal(features_of(trained, SMALL, folder=tmp_path / "f"), features_of(trained, SMALL))
+    assert sum(seen[:4]) == 16 - done
+    assert f"going on with an extraction that was interrupted: {done} of 16 sequences are done" in said.text
+    assert sorted(p.name for p in (tmp_path / "f").iterdir()) == ["features.npy", "gei.npy", "sequences.json"]
+
+
+def test_a_complete_one_is_used_again(
+    trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: pytest.LogCaptureFixture
+) -> None:
+    first = features_of(trained, SMALL, folder=tmp_path)
+    seen = embedded(monkeypatch)
+    assert equal(features_of(trained, SMALL, "evaluator_cfg.metric=cos", folder=tmp_path), first)
+    assert not seen
+    assert "they are used again" in said.text
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["weights", "half", "data", f"{BUDGET}=40", "evaluator_cfg.enable_float16=true", "evaluator_cfg.baseline=null",
+     "evaluator_cfg.sampler.frames_all_limit=9", "evaluator_cfg.transform.divisor=200.0", "trainer_cfg.seed=1"],
+)  # fmt: skip
+@pytest.mark.parametrize("complete", [True, False])
+def test_nothing_of_another_extraction_is_used(
+    tmp_path: Path, trained: Experiment, change: str, complete: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "f"
+    if complete:
+        features_of(trained, SMALL, folder=target)
+    else:
+        interrupted(trained, target)
+    seen = embedded(monkeypatch)
+    sets, more = [SMALL], {}
+    with pytest.MonkeyPatch.context() as patch:
+        if change == "weights":
+            weighted(patch, 1.0001)
+        elif change == "half":
+            more["half"] = True
+        elif change == "data":
+            touched = trained.root / "006" / "nm-01" / "000" / "000.pkl"
+            os.utime(touched)
+        else:
+            sets.append(change)
+        features_of(trained, *sets, folder=target, **more)
+    assert sum(seen) == 16
+
+
+def test_a_damaged_shard_is_made_again(
+    trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: pytest.LogCaptureFixture
+) -> None:
+    interrupted(trained, tmp_path / "f")
+    damaged = tmp_path / "f" / "unfinished" / "000001.features.npy"
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    seen = embedded(monkeypatch)
+    assert equal(features_of(trained, SMALL, folder=tmp_path / "f"), features_of(trained, SMALL))
+    assert len(seen) == 5 + 7
+    assert "000001.json is damaged" in said.text
+    assert "it is made again" in said.text
+
+
+def test_a_full_disk(trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync, calls = os.fsync, []
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 9:  # the third file of the third shard
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError, match=r"No space left on device.*make room; what was made till now is kept"):
+        features_of(trained, SMALL, folder=tmp_path / "f")
+    seen = embedded(monkeypatch)
+    assert equal(features_of(trained, SMALL, folder=tmp_path / "f"), features_of(trained, SMALL))
+    assert len(seen) == 5 + 7
+
+
+def test_shards_that_rank_0_does_not_see(trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = extraction.distributed.collect
+
+    def elsewhere(value: Any) -> list[Any]:
+        return [*told(value), value._replace(shards=["000099"])]
+
+    monkeypatch.setattr(extraction.distributed, "collect", elsewhere)
+    with pytest.raises(UserError, match="1 of 8 shards are not to be seen by rank 0"):
+        features_of(trained, SMALL, folder=tmp_path / "f")
+
+
+def test_one_at_a_time_writes_a_folder(trained: Experiment, tmp_path: Path) -> None:
+    unfinished = tmp_path / "f" / "unfinished"
+    unfinished.mkdir(parents=True)
+    with extraction.lock(unfinished, extraction.LOCK), pytest.raises(UserError, match="another process"):
+        features_of(trained, folder=tmp_path / "f")
+
+
+def test_features_too_large_for_half(trained: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert features_of(trained, half=True).features.dtype == np.float16
+    weighted(monkeypatch, 1e9)
+    with pytest.raises(UserError, match="float16 cannot hold"):
+        features_of(trained, half=True)
+
+
+def test_memory_that_is_too_small(trained: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_much(*arguments: Any) -> Any:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 TiB\nmore")
+
+    monkeypatch.setattr(extraction, "half_precision", too_much)
+    with pytest.raises(UserError, match=r"lower evaluator_cfg.sampler.frames_budget.*allocate 9 TiB"):
+        features_of(trained)
+
+
+def test_long_sequences_are_cut_to_their_middle(trained: Experiment, said: pytest.LogCaptureFixture) -> None:
+    whole, cut = features_of(trained), features_of(trained, "evaluator_cfg.sampler.frames_all_limit=9")
+    lengths = np.array(whole.lengths)
+    assert cut.lengths == np.minimum(lengths, 9).tolist()
+    expected = {"sequences": int((lengths > 9).sum()), "frames": int(np.maximum(lengths - 9, 0).sum())}
+    assert cut.origin["frames_cut"] == expected
+    told = f"cuts {expected['sequences']} of 16 sequences to their middle: {expected['frames']} of {lengths.sum()}"
+    assert told in said.text
+
+
+@pytest.mark.parametrize("kind", ["fixed_ordered", "unfixed_unordered"])
+def test_other_modes_of_frames(trained: Experiment, kind: str) -> None:
+    sets = [f"evaluator_cfg.sampler.sample_type={kind}", "evaluator_cfg.sampler.frames_num_fixed=7",
+            "evaluator_cfg.sampler.frames_num_min=4", "evaluator_cfg.sampler.frames_num_max=9"]  # fmt: skip
+    one, other = features_of(trained, *sets, f"{BUDGET}=1"), features_of(trained, *sets, SMALL)
+    assert close(one, other)
+    assert set(one.lengths) == {7} if kind == "fixed_ordered" else 4 <= min(one.lengths) < max(one.lengths) <= 9

@@ -1,0 +1,123 @@
+"""A protocol for an invented dataset, declared in YAML only: from training to the table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from dygait import cli
+from dygait.evaluation.features import load_features
+from helpers.experiments import REPOSITORY, Experiment, make_experiment
+from reference import metrics
+
+TYPES = ("day1", "day2", "coat_day2")
+
+
+def documented() -> dict[str, Any]:
+    """Return the example of docs/evaluation.md, a section of a configuration."""
+    text = (REPOSITORY / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    example = next(block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "protocol:" in block)
+    section: dict[str, Any] = yaml.safe_load(example)
+    return section
+
+
+@pytest.fixture(scope="module")
+def tested(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """Two iterations on a dataset that nobody knows, tested under the protocol of the documentation."""
+    made = make_experiment(tmp_path_factory.mktemp("own"), types=TYPES, views=("cam1-a", "cam1-b", "cam2"))
+    settings = yaml.safe_load(made.config.read_text())
+    settings["data_cfg"]["dataset_name"] = "Corridor"
+    settings["trainer_cfg"].update(total_iter=2, with_test=True)
+    settings["evaluator_cfg"].update(documented()["evaluator_cfg"], baseline=None, intervals=50)
+    made.config.write_text(yaml.safe_dump(settings, sort_keys=False))
+    assert made.run("train") == 0
+    return made
+
+
+def of_run(made: Experiment) -> Path:
+    return made.output / "Corridor" / "DyGait" / "tiny" / "checkpoints"
+
+
+def test_from_training_to_the_table(tested: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tested.run("test") == 0
+    said = capsys.readouterr().out
+    folder = tmp_path / "features"
+    run = ["--cfgs", str(tested.config), "--output", str(tested.output)]
+    assert cli.main(["extract", *run, "--features", str(folder)]) == 0
+    saved = load_features(folder)
+    data = metrics.Data(np.asarray(saved.features), list(saved.ids), list(saved.types), list(saved.views), "euc")
+    cameras = [view.split("-")[0] for view in saved.views]
+
+    written = json.loads((of_run(tested) / "tiny-00002-Corridor-euc.json").read_text())
+    assert written["protocol"] == "Corridor"
+    gallery = data.of_types(["day1"])
+    for group, kind in (("plain", "day2"), ("coat", "coat_day2")):
+        for name in ("rank-1", "rank-5", "mAP"):
+            expected = metrics.whole_gallery(
+                data, data.of_types([kind]), gallery, name,
+                lambda p, g: saved.ids[p] == saved.ids[g] and cameras[p] == cameras[g],
+            )  # fmt: skip
+            assert written["percentages"][group][name] == pytest.approx(expected)
+        low, high = written["intervals"][group]["rank-1"]
+        assert low <= written["percentages"][group]["rank-1"] <= high
+        assert 0 <= written["verification"][group]["AUC"] <= 100
+        assert written["open_set"][group]["mated"] > 0
+        assert group in said
+    for part in ("Corridor:", "95 % intervals over subjects", "AUC", "TAR@FAR=0.1", "DIR@FPIR=0.1", "rank-5"):
+        assert part in said
+    with (of_run(tested) / "tiny-00002-Corridor-euc.csv").open(newline="") as file:
+        rows = {(row["group"], row["measure"]) for row in csv.DictReader(file)}
+    assert {("plain", "rank-1 low"), ("coat", "EER"), ("coat", "DIR@FPIR=0.1")} <= rows
+
+    # The features know how they are to be scored; a file says it as well.
+    again, other = tmp_path / "again.json", tmp_path / "other.json"
+    assert cli.main(["evaluate", str(folder), "--intervals", "50", "--json", str(again)]) == 0
+    assert json.loads(again.read_text()) == written
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(yaml.safe_dump(documented()["evaluator_cfg"]["protocol"], sort_keys=False))
+    assert cli.main(["evaluate", str(folder), "--protocol", str(mine), "--intervals", "50", "--json", str(other)]) == 0
+    assert json.loads(other.read_text()) == written
+
+
+def test_re_ranked_results_have_a_file_of_their_own(tested: Experiment) -> None:
+    assert tested.run("test", "evaluator_cfg.re_rank={k1: 4, k2: 2, lambda: 0.5}", "evaluator_cfg.intervals=0") == 0
+    written = json.loads((of_run(tested) / "tiny-00002-Corridor-reranked-euc.json").read_text())
+    assert written["words"].endswith("(k1 4, k2 2, lambda 0.5)")
+    assert written["intervals"] == {}
+
+
+def test_a_submission_of_hid(tested: Experiment) -> None:
+    people = ["evaluator_cfg.protocol=null", "evaluator_cfg.eval_func=HID_submission"]
+    assert tested.run("test", *people) == 2  # nobody is called probe
+    assert not list(of_run(tested).glob("*-submission.csv"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("evaluator_cfg.protocol.gallery.types=day9", "the gallery is empty; it wants type day9, the data has types"),
+        ("evaluator_cfg.protocol.gallery.type=day1", "evaluator_cfg.protocol.gallery.type: unknown key; did you mean"),
+        ("evaluator_cfg.protocol.name=GREW", "evaluator_cfg.protocol.name: 'GREW' is a built-in protocol"),
+        ("evaluator_cfg.eval_func=GREW", "protocol takes the place of eval_func"),
+        ("evaluator_cfg.re_rank={k: 3}", "evaluator_cfg.re_rank"),
+        (
+            "evaluator_cfg.protocol.groups={plain: {probes: {types: x}}, coat: {probes: {types: y}}}",
+            "there are no probes; they want type x; type y, the data has types coat_day2, day1, day2",
+        ),
+        ("evaluator_cfg.protocol.view_until=m", "with the same id in the same view excluded nothing is left"),
+    ],
+)
+def test_mistakes_are_found_before_the_network_runs(
+    tested: Experiment, override: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tested.run("test", override) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert "testing iteration" not in said.out

@@ -1,0 +1,196 @@
+"""Testing: what is written is what the features say."""
+
+from __future__ import annotations
+
+import csv
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import dygait
+from dygait.config import load_config
+from dygait.evaluation.features import SavedFeatures, load_features
+from helpers.experiments import Experiment, features_of, make_experiment
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """A tree, and a checkpoint of two iterations."""
+    experiment = make_experiment(tmp_path_factory.mktemp("test"))
+    experiment.train("trainer_cfg.total_iter=2")
+    return experiment
+
+
+def pickles_of(experiment: Experiment, saved: SavedFeatures) -> list[np.ndarray]:
+    """Return the frames of every sequence."""
+    names = zip(saved.ids, saved.types, saved.views, strict=True)
+    return [pickle.loads((experiment.root / i / t / v / f"{v}.pkl").read_bytes()) for i, t, v in names]
+
+
+def test_features_are_those_of_the_public_model(trained: Experiment) -> None:
+    """By hand: three lines of Python and a pickle give what the engine extracts."""
+    config = load_config(trained.config)
+    model = dygait.build_model(config.model_cfg.model_dump(), dataset_name="CASIA-B")
+    dygait.load_weights(model, trained.checkpoints / "tiny-00002.pt")
+    model.eval()
+    extracted = features_of(trained)
+    files = pickles_of(trained, extracted)
+    for position in (0, 7, 15):
+        frames = torch.from_numpy(files[position]).float() / 255
+        with torch.no_grad():
+            embedding = model(frames[None]).inference[0]
+        np.testing.assert_allclose(extracted.features[position], embedding.numpy(), rtol=0, atol=1e-5)
+
+
+def test_results_are_written_and_are_what_evaluate_says(
+    trained: Experiment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert trained.run("test") == 0
+    said = capsys.readouterr().out
+    found = features_of(trained)
+    arguments = (found.ids, found.types, found.views, "CASIA-B", "euc")
+    expected = dygait.evaluate(found.features, *arguments)
+    written = json.loads((trained.checkpoints / "tiny-00002-CASIA-B-euc.json").read_text())
+    assert written["percentages"] == json.loads(json.dumps(expected))
+
+    with (trained.checkpoints / "tiny-00002-CASIA-B-euc.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    means = {
+        row["group"]: float(row["percent"]) for row in rows if row["view"] == "mean" and row["measure"] == "rank-1"
+    }
+    assert means == pytest.approx({group: values["rank-1"] for group, values in expected.items()}, abs=0.05)
+
+    # The baseline, by its definition: every sequence's mean silhouette, as one long vector.
+    energies = np.stack([frames.mean(0) / 255 for frames in pickles_of(trained, found)])
+    np.testing.assert_allclose(found.gei, energies, rtol=0, atol=1e-6)
+    baseline = json.loads((trained.checkpoints / "tiny-00002-CASIA-B-gei.json").read_text())
+    by_hand = dygait.evaluate(energies.reshape(len(energies), -1, 1).astype(np.float32), *arguments)
+    assert baseline["percentages"] == json.loads(json.dumps(by_hand))
+
+    for part in ("DyGait", "GEI nearest neighbour", "chance", "NM", "BG", "CL", "000", "090"):
+        assert part in said
+    record = json.loads((trained.folder / "logs" / "run_test.json").read_text())
+    assert record["phase"] == "test"
+
+
+def test_which_checkpoint(trained: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    elsewhere = trained.at(tmp_path)
+    assert elsewhere.run("test") == 2
+    assert "there is no checkpoint tiny-*.pt in" in capsys.readouterr().err
+    assert trained.run("test", options=["--iter", "7"]) == 2
+    error = capsys.readouterr().err
+    assert "no such checkpoint" in error
+    assert "tiny-00007.pt" in error
+    path = trained.checkpoints / "tiny-00002.pt"
+    assert elsewhere.run("test", f"evaluator_cfg.restore_hint={path}") == 0
+    assert f"restored {path}: 29 tensors match" in capsys.readouterr().out
+    assert len(list(elsewhere.checkpoints.glob("tiny-00002-*.json"))) == 2
+
+
+def test_metric_and_protocol_by_name(trained: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+    sets = ["evaluator_cfg.metric=cos", "evaluator_cfg.cross_view_gallery=true", "evaluator_cfg.baseline=null"]
+    # The tree has nm-01 and no nm-02: the cross-view protocol has no gallery, and must say so.
+    assert trained.run("test", *sets) == 2
+    assert "gallery" in capsys.readouterr().err
+    assert trained.run("test", "evaluator_cfg.metric=cos", "evaluator_cfg.baseline=null") == 0
+    assert (trained.checkpoints / "tiny-00002-CASIA-B-cos.json").is_file()
+
+
+def make_other(folder: Path, name: str, partition: dict[str, list[str]], **tree: Any) -> tuple[Experiment, list[str]]:
+    """Write another dataset's tree, and what makes the tiny configuration read it."""
+    experiment = make_experiment(folder, **tree)
+    (folder / "partition.json").write_text(json.dumps(partition))
+    people = len(partition["TRAIN_SET"])
+    return experiment, [
+        f"data_cfg.dataset_name={name}",
+        "evaluator_cfg.baseline=null",
+        "trainer_cfg.total_iter=1",
+        f"model_cfg.SeparateBNNecks.class_num={people}",
+    ]
+
+
+def test_gait3d_with_its_probe_set(tmp_path: Path) -> None:
+    ids = ["0001", "0002", "0003", "0004", "0005"]
+    probes = [f"{i}-camid0_videoid1-seq0" for i in ids[2:]]
+    partition = {"TRAIN_SET": ids[:2], "TEST_SET": ids[2:], "PROBE_SET": probes}
+    experiment, sets = make_other(
+        tmp_path, "Gait3D", partition, ids=ids, types=["camid0_videoid1", "camid1_videoid2"], views=["seq0", "seq1"]
+    )
+    assert experiment.run("train", *sets) == 0
+    assert experiment.run("test", *sets) == 0
+    folder = experiment.output / "Gait3D" / "DyGait" / "tiny" / "checkpoints"
+    found = json.loads((folder / "tiny-00001-Gait3D-euc.json").read_text())
+    (measures,) = found["percentages"].values()
+    assert {"rank-1", "rank-5", "rank-10", "mAP", "mINP"} <= measures.keys()
+    assert all(0 <= measures[m] <= 100 for m in ("rank-1", "rank-5", "rank-10", "mAP", "mINP"))
+
+
+def test_gait3d_without_a_probe_set_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    partition = {"TRAIN_SET": ["0001", "0002"], "TEST_SET": ["0003"]}
+    experiment, sets = make_other(
+        tmp_path, "Gait3D", partition, ids=["0001", "0002", "0003"], types=["camid0_videoid1"], views=["seq0", "seq1"]
+    )
+    assert experiment.run("train", *sets) == 0
+    capsys.readouterr()
+    assert experiment.run("test", *sets) == 2
+    error = capsys.readouterr().err
+    assert "PROBE_SET" in error
+    assert error.count("\n") == 1
+
+
+def test_grew_submission(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gallery = [f"{i:05d}" for i in range(1, 11)]
+    ids = ["00001train", "00002train", *gallery]
+    partition = {"TRAIN_SET": ids[:2], "TEST_SET": [*gallery, "probe"]}
+    experiment, sets = make_other(tmp_path, "GREW", partition, ids=ids, types=["01", "02"], views=["a"], frames=(6, 8))
+    for number in range(3):
+        probe = experiment.root / "probe" / "03" / f"video{number}"
+        probe.mkdir(parents=True)
+        source = experiment.root / gallery[number] / "01" / "a" / "a.pkl"
+        (probe / f"video{number}.pkl").write_bytes(source.read_bytes())
+    sets += ["evaluator_cfg.eval_func=GREW_submission", "trainer_cfg.sampler.batch_size=[2,2]"]
+    assert experiment.run("train", *sets) == 0
+    assert experiment.run("test", *sets) == 0
+    folder = experiment.output / "GREW" / "DyGait" / "tiny" / "checkpoints"
+    rows = [line.split(",") for line in (folder / "tiny-00001-submission.csv").read_text().splitlines()]
+    assert rows[0] == ["videoId", *(f"rank{k}" for k in range(1, 21))]
+    # Each probe is a copy of a gallery sequence, which must be its nearest.
+    assert [row[:2] for row in rows[1:]] == [[f"video{n}", str(n + 1)] for n in range(3)]
+    assert (folder / "tiny-00001-submission.zip").is_file()
+    assert "submission.csv" in capsys.readouterr().out
+
+
+def test_a_damaged_test_file_is_named(trained: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    experiment = make_experiment(tmp_path)
+    damaged = experiment.root / "006" / "bg-01" / "090" / "090.pkl"
+    damaged.write_bytes(damaged.read_bytes()[:50])
+    hint = f"evaluator_cfg.restore_hint={trained.checkpoints / 'tiny-00002.pt'}"
+    for workers in (0, 1):
+        assert experiment.run("test", hint, f"data_cfg.num_workers={workers}") == 2
+        error = capsys.readouterr().err
+        assert f"{damaged} is refused" in error
+        assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(("keep", "left"), [("latest", {2}), ("all", {1, 2}), ("none", {1})])
+def test_which_features_are_kept(trained: Experiment, tmp_path: Path, keep: str, left: set[int]) -> None:
+    """`none` deletes those of the test, not those that an earlier one was told to keep."""
+    elsewhere = trained.at(tmp_path)
+    state = trained.checkpoint(2)
+    for iteration in (1, 2):
+        elsewhere.checkpoints.mkdir(parents=True, exist_ok=True)
+        path = elsewhere.checkpoints / f"tiny-{iteration:05d}.pt"
+        torch.save({**state, "iteration": iteration}, path)
+        setting = keep if iteration == 2 else "all"
+        assert elsewhere.run("test", f"evaluator_cfg.keep_features={setting}") == 0
+    folders = elsewhere.folder / "features"
+    assert {int(folder.name.rpartition("-")[2]) for folder in folders.iterdir()} == left
+    for iteration in left:
+        saved = load_features(folders / f"tiny-{iteration:05d}")
+        assert saved.origin["iteration"] == iteration
+        assert saved.origin["frames_cut"] == {"sequences": 0, "frames": 0}

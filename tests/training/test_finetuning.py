@@ -1,0 +1,239 @@
+"""Runs that start from other weights: of ours, of OpenGait's form, with another number of classes, partly frozen."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dygait.config import load_config
+from dygait.errors import UserError
+from dygait.modeling.opengait import in_opengait_names
+from dygait.runs import networks
+from dygait.runs.checkpoint import read_checkpoint, save_checkpoint
+from dygait.training.trainer import build_trainer
+from helpers.experiments import Experiment, make_experiment
+from helpers.narrowing import checks
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    return make_experiment(tmp_path_factory.mktemp("finetuning"))
+
+
+@pytest.fixture(scope="module")
+def trained(shared: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """A finished run of 2 iterations of a network with BatchNorm, that tests read and do not change."""
+    run = shared.at(tmp_path_factory.mktemp("trained"))
+    run.train("trainer_cfg.total_iter=2", "model_cfg.norm=batch")
+    return run
+
+
+@pytest.fixture
+def experiment(shared: Experiment, tmp_path: Path) -> Experiment:
+    return shared.at(tmp_path / "output")
+
+
+def settings(*more: str) -> list[str]:
+    return ["model_cfg.norm=batch", "trainer_cfg.total_iter=1", "trainer_cfg.save_iter=1", *more]
+
+
+def weights(run: Experiment, iteration: int) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = run.checkpoint(iteration)["model"]
+    return found
+
+
+def test_only_the_weights_are_taken(experiment: Experiment, trained: Experiment) -> None:
+    before = trained.checkpoints / "tiny-00002.pt"
+    experiment.train(*settings(f"trainer_cfg.init_from={before}", "trainer_cfg.freeze=['[!n]*']"))  # all but the necks
+    state = experiment.checkpoint(1)
+    assert state["iteration"] == 1
+    assert int(state["optimizer"]["state"][0]["step"]) == 1
+    start = weights(trained, 2)
+    for name, tensor in state["model"].items():
+        if not name.startswith("necks"):
+            assert torch.equal(tensor, start[name]), name
+    assert not torch.equal(state["model"]["necks.fc_bin"], start["necks.fc_bin"])
+
+
+def test_the_class_head_of_other_classes_starts_afresh(
+    experiment: Experiment, trained: Experiment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = f"trainer_cfg.init_from={trained.checkpoints / 'tiny-00002.pt'}"
+    experiment.train(*settings(start, "model_cfg.SeparateBNNecks.class_num=9"))
+    assert "the class head starts afresh (necks.fc_bin)" in capsys.readouterr().out
+    assert weights(experiment, 1)["necks.fc_bin"].shape == (4, 8, 9)
+
+
+def test_another_network_is_refused(
+    experiment: Experiment, trained: Experiment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = f"trainer_cfg.init_from={trained.checkpoints / 'tiny-00002.pt'}"
+    assert experiment.run("train", start) == 2  # without BatchNorm
+    assert "does not fit the model" in capsys.readouterr().err
+
+
+def theirs(trained: Experiment, path: Path) -> Path:
+    """Write a run's checkpoint as OpenGait would: its names, no settings, no scaler."""
+    state = trained.checkpoint(2)
+    config = load_config(trained.config, ["model_cfg.norm=batch"])
+    names = in_opengait_names(networks.build_network(config, CPU), state["model"])
+    kept = {key: state[key] for key in ("optimizer", "scheduler", "iteration")}
+    save_checkpoint(path, {"model": {f"module.{n}": w for n, w in names.items()}, **kept})
+    return path
+
+
+def test_opengaits_checkpoint_is_a_start_and_a_place_to_go_on_from(
+    experiment: Experiment, trained: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = theirs(trained, tmp_path / "theirs.pt")
+    assert "module.GLConvA0.conv1g.weight" in read_checkpoint(path)["model"]
+    experiment.train(*settings(f"trainer_cfg.init_from={path}"))
+    assert experiment.checkpoint(1)["iteration"] == 1
+
+    experiment.train("model_cfg.norm=batch", "trainer_cfg.total_iter=3", f"trainer_cfg.restore_hint={path}")
+    assert "the optimiser starts afresh" in capsys.readouterr().out
+    state = experiment.checkpoint(3)
+    assert state["scheduler"]["last_epoch"] == 3
+    assert int(state["optimizer"]["state"][0]["step"]) == 1
+
+    assert experiment.run("test", "model_cfg.norm=batch", f"evaluator_cfg.restore_hint={path}") == 0
+    assert "under OpenGait's names" in capsys.readouterr().out
+
+
+class TestGroups:
+    """Weights with a learning rate of their own."""
+
+    SLOW = "optimizer_cfg.param_groups=[{match: 'backbone.*', lr: 0.0003}, {match: '*.fc_bin', weight_decay: 0.5}]"
+
+    def trainer(self, experiment: Experiment, *more: str) -> Any:
+        return build_trainer(load_config(experiment.config, settings(*more), checks()), CPU)
+
+    def test_every_weight_is_in_one_group(self, experiment: Experiment) -> None:
+        trainer = self.trainer(experiment, self.SLOW)
+        rest, slow, decayed = trainer.optimizer.param_groups
+        of = {id(p): name for name, p in trainer.network.named_parameters()}
+        names = [sorted(of[id(p)] for p in group["params"]) for group in (rest, slow, decayed)]
+        assert sorted(itertools.chain(*names)) == sorted(of.values())
+        assert all(name.startswith("backbone.") for name in names[1])
+        assert names[2] == ["fcs.fc_bin", "necks.fc_bin"]
+        assert [group["lr"] for group in (rest, slow, decayed)] == [0.003, 0.0003, 0.003]
+        assert [group["weight_decay"] for group in (rest, slow, decayed)] == [0.01, 0.01, 0.5]  # AdamW's own is 0.01
+
+    def test_where_all_fits_there_is_no_empty_group(self, experiment: Experiment) -> None:
+        groups = self.trainer(experiment, "optimizer_cfg.param_groups=[{match: '*', lr: 1}]").optimizer.param_groups
+        assert [(group["lr"], len(group["params"]) > 1) for group in groups] == [(1, True)]
+
+    @pytest.mark.parametrize("solver", ["{solver: SGD, lr: 0.003, momentum: 0.9}", "{solver: RMSprop, lr: 0.003}"])
+    def test_a_step_is_that_of_each_rate(self, experiment: Experiment, solver: str) -> None:
+        """A group of twice the rate moves twice as far."""
+        moved = []
+        for rate in (0.003, 0.006):
+            trainer = self.trainer(
+                experiment, f"optimizer_cfg={solver}", f"optimizer_cfg.param_groups=[{{match: 'fcs.*', lr: {rate}}}]"
+            )
+            before = {name: p.detach().clone() for name, p in trainer.network.named_parameters()}
+            for p in trainer.network.parameters():
+                p.grad = torch.ones_like(p)
+            trainer.optimizer.step()
+            moved.append({name: (p.detach() - before[name]).mean() for name, p in trainer.network.named_parameters()})
+        for name, way in moved[0].items():
+            torch.testing.assert_close(
+                moved[1][name], way * (2 if name.startswith("fcs.") else 1), rtol=0.02, atol=1e-6
+            )
+
+    @pytest.mark.parametrize(
+        "scheduler",
+        [
+            "{scheduler: MultiStepLR, milestones: [2], gamma: 0.5}",
+            "{scheduler: OneCycleLR, max_lr: 0.003, total_steps: 9}",
+            "{scheduler: CyclicLR, base_lr: 0.001, max_lr: [0.003], step_size_up: 2, cycle_momentum: false}",
+        ],
+    )
+    def test_schedulers_keep_the_proportion(self, experiment: Experiment, scheduler: str) -> None:
+        trainer = self.trainer(experiment, self.SLOW, f"scheduler_cfg={scheduler}")
+        rates = []
+        for _ in range(5):
+            trainer.optimizer.step()
+            trainer.scheduler.step()
+            rates.append([group["lr"] for group in trainer.optimizer.param_groups])
+        assert len({tuple(r) for r in rates}) > 1
+        for rest, slow, decayed in rates:
+            assert slow == pytest.approx(rest / 10)
+            assert decayed == rest
+
+    def test_going_on_is_exact(self, experiment: Experiment, tmp_path: Path) -> None:
+        """Two iterations and two more are four, weight by weight."""
+        whole, parts = experiment.at(tmp_path / "whole"), experiment.at(tmp_path / "parts")
+        whole.train(self.SLOW, "trainer_cfg.total_iter=3")
+        parts.train(self.SLOW, "trainer_cfg.total_iter=2")
+        parts.train(self.SLOW, "trainer_cfg.total_iter=3", "trainer_cfg.restore_hint=2")
+        for name, tensor in weights(whole, 3).items():
+            assert torch.equal(weights(parts, 3)[name], tensor), name
+
+    def test_other_groups_do_not_go_on(
+        self, experiment: Experiment, trained: Experiment, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        hint = f"trainer_cfg.restore_hint={trained.checkpoints / 'tiny-00002.pt'}"
+        assert experiment.run("train", "model_cfg.norm=batch", self.SLOW, hint) == 2
+        assert "does not fit the optimiser" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("groups", "message"),
+        [
+            ("[{match: 'spine.*', lr: 1}]", r"param_groups\.0\.match: no weight's name fits 'spine\.\*'; .*backbone"),
+            (
+                "[{match: 'fcs.*', lr: 1}, {match: 'fcs.fc*', lr: 2}]",
+                r"param_groups\.1\.match: .* in an earlier group",
+            ),
+            ("[{match: 'necks.*', lr: 1}]", r"param_groups\.0\.match: .*frozen"),
+            ("[{match: 'fcs.*'}]", "needs lr or weight_decay"),
+            ("[{match: 'fcs.*', lr: 0}]", r"param_groups\.0\.lr: .*greater than 0"),
+            ("[{match: 'fcs.*', rate: 1}]", r"param_groups\.0\.rate: unknown key"),
+            ("[{lr: 1}]", r"param_groups\.0\.match: this key is required"),
+            ("{match: 'fcs.*', lr: 1}", "param_groups: .*list"),
+        ],
+    )
+    def test_refusals(self, experiment: Experiment, groups: str, message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            self.trainer(experiment, f"optimizer_cfg.param_groups={groups}", "trainer_cfg.freeze=['necks.*']")
+
+    def test_what_the_solver_does_not_have(self, experiment: Experiment) -> None:
+        with pytest.raises(UserError, match=r"param_groups\.0\.weight_decay: Rprop has no weight_decay"):
+            self.trainer(
+                experiment,
+                "optimizer_cfg={solver: Rprop, lr: 0.1}",
+                "optimizer_cfg.param_groups=[{match: 'fcs.*', weight_decay: 0.1}]",
+            )
+
+
+class TestFreeze:
+    def trainer(self, experiment: Experiment, *more: str) -> Any:
+        return build_trainer(load_config(experiment.config, settings(*more)), CPU)
+
+    def test_patterns(self, experiment: Experiment) -> None:
+        trainer = self.trainer(experiment, "trainer_cfg.freeze=['backbone.dam0.*', 'fcs.*']")
+        frozen = {n for n, p in trainer.network.named_parameters() if not p.requires_grad}
+        named = {n for n, _ in trainer.network.named_parameters()}
+        assert frozen == {n for n in named if n.startswith(("backbone.dam0.", "fcs."))}
+        assert sum(len(g["params"]) for g in trainer.optimizer.param_groups) == len(named) - len(frozen)
+
+    def test_frozen_batch_norm_keeps_its_statistics(self, experiment: Experiment) -> None:
+        trainer = self.trainer(experiment, "trainer_cfg.freeze=['backbone.*']")
+        trainer.training_mode()
+        trainer.network(torch.rand(2, 6, 32, 22))
+        moved = {n: int(b) for n, b in trainer.network.named_buffers() if n.endswith("num_batches_tracked")}
+        assert set(moved.values()) == {0, 1}
+        assert all(count == (0 if name.startswith("backbone.") else 1) for name, count in moved.items())
+
+    @pytest.mark.parametrize(
+        ("patterns", "message"), [("['spine.*']", "no weight's name fits 'spine"), ("['*']", "leaves nothing to train")]
+    )
+    def test_refusals(self, experiment: Experiment, patterns: str, message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            self.trainer(experiment, f"trainer_cfg.freeze={patterns}")

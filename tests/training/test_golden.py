@@ -1,0 +1,19 @@
+"""A recorded loss curve: whoever changes a number that training depends on changes it knowingly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from helpers.golden import RATES, curve, in_float64, recorded
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_loss_curve_is_the_recorded_one(tmp_path: Path, name: str) -> None:
+    expected = recorded(name)
+    with in_float64():
+        found = curve(name, tmp_path)
+    assert found.keys() == expected.keys()
+    for key, values in expected.items():
+        assert found[key] == pytest.approx(values, rel=1e-7), key

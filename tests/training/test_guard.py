@@ -1,0 +1,195 @@
+"""Steps that are left out: decided on the device, equal to a plain loop on the host, and without a trace."""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dygait.runs.checkpoint import read_checkpoint, save_checkpoint
+from dygait.training.guard import StepGuard
+from dygait.training.trainer import Trainer, build_trainer
+from helpers.experiments import make_experiment
+from helpers.faulting import events
+from helpers.networks import batch_of, config_of
+
+NORMS = [*(1 + math.sin(i) for i in range(22)), 50.0, math.nan, 1.5, math.inf, -math.inf, 3.9, 4.1, *([1e30] * 3), 2.0]
+NORMS += [1.0 + 0.1 * i for i in range(130)] + [1e3, 1.0]
+
+
+def plain(norms: Sequence[float], spike: float | None) -> list[bool]:
+    """What is left out, one norm at a time."""
+    usual: list[float] = []
+    found = []
+    for norm in norms:
+        far = spike is not None and len(usual) >= 20 and norm > spike * statistics.median(usual[-100:])
+        found.append(not math.isfinite(norm) or far)
+        if not found[-1]:
+            usual.append(norm)
+    return found
+
+
+def judged(guard: StepGuard, norms: Sequence[float], first: int = 1) -> list[bool]:
+    return [bool(guard.leaves_out(torch.tensor(n, dtype=torch.float64), i)) for i, n in enumerate(norms, first)]
+
+
+class TestGuard:
+    @pytest.mark.parametrize("spike", [None, 2.0, 10.0])
+    def test_equals_a_plain_loop(self, spike: float | None) -> None:
+        guard = StepGuard([], spike)
+        expected = plain(NORMS, spike)
+        assert judged(guard, NORMS) == expected
+        guard.read()
+        assert [i for i, _ in guard.news] == [i for i, out in enumerate(expected, 1) if out]
+        assert all(str(norm) == str(NORMS[i - 1]) for i, norm in guard.news)  # NaN is not equal to itself
+        assert guard.skipped == sum(expected) > 0
+        assert guard.in_a_row == 0
+
+    def test_goes_on_from_its_state(self) -> None:
+        straight, first, second = (StepGuard([], 2.0) for _ in range(3))
+        expected = judged(straight, NORMS)
+        assert judged(first, NORMS[:60]) == expected[:60]
+        second.restore(first.state())
+        assert judged(second, NORMS[60:], 61) == expected[60:]
+        assert second.state() == straight.state()
+
+    def test_takes_the_state_of_earlier_versions(self) -> None:
+        """Three plain values, which are written still."""
+        guard = StepGuard([], 2.0)
+        guard.restore({"skipped": 3, "in_a_row": 1, "norms": [1.0] * 40})
+        assert judged(guard, [2.1, 1.9]) == [True, False]
+        assert guard.state() == {"skipped": 4, "in_a_row": 0, "norms": [*[1.0] * 40, 1.9]}
+
+    def test_asks_to_be_read_before_a_row_can_be_too_long(self) -> None:
+        guard = StepGuard([])
+        judged(guard, [math.nan, 1.0])
+        assert not guard.may_reach(3)
+        judged(guard, [math.nan])
+        assert guard.may_reach(3)
+        guard.read()
+        assert guard.in_a_row == 1
+        assert not guard.may_reach(3)
+        judged(guard, [math.nan, math.nan])
+        assert guard.may_reach(3)
+        guard.read()
+        assert guard.in_a_row == 3
+
+    def test_brings_back_the_statistics(self) -> None:
+        buffers = [torch.tensor([1.0, 2.0]), torch.tensor(7)]
+        guard = StepGuard(buffers)
+        for norm, expected in ((math.nan, [1.0, 2.0]), (1.0, [math.nan, 3.0])):
+            guard.remember()
+            buffers[0].copy_(torch.tensor([math.nan, 3.0]))
+            buffers[1].add_(1)
+            guard.leaves_out(torch.tensor(norm), 1)
+            torch.testing.assert_close(buffers[0], torch.tensor(expected), equal_nan=True)
+        assert int(buffers[1]) == 8
+
+
+OPTIMISERS = [
+    "{solver: SGD, lr: 0.01}",
+    "{solver: SGD, lr: 0.01, momentum: 0.9, weight_decay: 0.001}",
+    "{solver: SGD, lr: 0.01, momentum: 0.9, nesterov: true, fused: false}",
+    "{solver: SGD, lr: 0.01, momentum: 0.9, dampening: 0.5}",
+    "{solver: Adam, lr: 0.001, amsgrad: true}",
+    "{solver: AdamW, lr: 0.001}",
+    "{solver: AdamW, lr: 0.001, foreach: true}",
+    "{solver: Adagrad, lr: 0.01}",
+    "{solver: RMSprop, lr: 0.001}",
+]
+"""Fused, foreach and plain; those that decide on the device and those that wait."""
+
+
+def poison(patch: pytest.MonkeyPatch, when: Callable[[Trainer], bool], value: float = math.nan) -> None:
+    """Put a number that is not finite into the gradient of the steps for which `when` is true."""
+    gradient = Trainer._gradient
+
+    def spoilt(self: Trainer, *arguments: Any) -> Any:
+        found = gradient(self, *arguments)
+        if when(self):
+            next(p.grad for p in self.network.parameters() if p.grad is not None).view(-1)[0] = value
+        return found
+
+    patch.setattr(Trainer, "_gradient", spoilt)
+
+
+def everything(trainer: Trainer) -> dict[str, Any]:
+    state = {name: part for name, part in trainer.state().items() if name in ("model", "optimizer", "ema", "scaler")}
+    return copy.deepcopy(state)
+
+
+class TestAStep:
+    @pytest.mark.parametrize("section", OPTIMISERS)
+    @pytest.mark.parametrize("poisoned", [{1}, {3}, {1, 2, 4}])
+    def test_that_is_left_out_changes_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str, poisoned: set[int]
+    ) -> None:
+        """The steps around it are those of a run that never saw it."""
+        config = config_of("DyGait", tmp_path, f"optimizer_cfg={section}", "trainer_cfg.ema=0.9")
+        disturbed, other = (build_trainer(config, torch.device("cpu")) for _ in range(2))
+        poison(monkeypatch, lambda trainer: trainer is disturbed and trainer.iteration + 1 in poisoned)
+        for trainer in (disturbed, other):
+            trainer.training_mode()
+        for iteration in range(1, 6):
+            before = everything(disturbed) if iteration in poisoned and iteration > 1 else None
+            disturbed.step(batch_of(seed=iteration), [255.0])
+            if before is not None:
+                lr = disturbed.optimizer.param_groups[0]["lr"]  # the schedule goes on
+                before["optimizer"]["param_groups"][0]["lr"] = lr
+                torch.testing.assert_close(everything(disturbed), before, rtol=0, atol=0)
+            if iteration not in poisoned:
+                other.iteration = iteration - 1  # the average weighs by it
+                other.step(batch_of(seed=iteration), [255.0])
+        assert disturbed.guard.state()["skipped"] == len(poisoned)
+        for name in ("model", "ema"):
+            torch.testing.assert_close(everything(disturbed)[name], everything(other)[name], rtol=0, atol=0)
+
+    def test_momentum_begins_at_zero_from_a_checkpoint_without_any(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of a run in which nothing but steps left out was done, by an optimiser in its plain form."""
+        plain_form, fused = (
+            build_trainer(
+                config_of("GaitSet", tmp_path, f"optimizer_cfg={{solver: SGD, lr: 0.01, momentum: 0.9{form}}}"),
+                torch.device("cpu"),
+            )
+            for form in (", fused: false", "")
+        )
+        save_checkpoint(tmp_path / "state.pt", plain_form.state())
+        fused.restore(tmp_path / "state.pt", read_checkpoint(tmp_path / "state.pt"))
+        poison(monkeypatch, lambda trainer: True)
+        fused.step(batch_of(), [255.0])
+        assert fused.guard.state()["skipped"] == 1
+        momenta = [state["momentum_buffer"] for state in fused.optimizer.state.values()]
+        assert momenta
+        assert not any(momentum.any() for momentum in momenta)
+
+
+def test_a_run_tells_of_them_late_and_ends_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are read when an iteration is logged or saved, or when a row might be too long; the numbers are right."""
+    experiment = make_experiment(tmp_path)
+    read = StepGuard.read
+    readings = set()
+
+    def counted(self: StepGuard) -> None:
+        readings.update(iteration for iteration, _ in self._unread[-1:])
+        read(self)
+
+    monkeypatch.setattr(StepGuard, "read", counted)
+    poison(monkeypatch, lambda trainer: trainer.iteration + 1 in (2, 4, 5, 9, 10, 11, 12), math.inf)
+    settings = ("trainer_cfg.total_iter=20", "trainer_cfg.save_iter=7", "trainer_cfg.log_iter=6")
+    assert experiment.run("train", *settings, "trainer_cfg.max_skipped=4") == 2
+    assert "iteration 12: the gradient was not fit for a step 4 times in a row" in capsys.readouterr().err
+    told = events(experiment, "skipped step")
+    assert [event["iteration"] for event in told] == [2, 4, 5, 9, 10, 11, 12]
+    assert {event["gradient_norm"] for event in told} == {"inf"}
+    assert readings == {4, 6, 7, 11, 12}
+    assert experiment.checkpoint(7)["guard"] == {"skipped": 3, "in_a_row": 0, "norms": []}

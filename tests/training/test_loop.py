@@ -1,0 +1,484 @@
+"""Training: what a run writes, what each setting does, and that a killed run goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import dygait
+from dygait import cli
+from dygait.config import load_config
+from dygait.data.packing import pack
+from dygait.modeling import MODELS
+from dygait.modeling.models.dygait import DyGait
+from dygait.runs import sources
+from helpers.experiments import REPOSITORY, TRAIN, Experiment, environment, make_experiment
+
+LOSSES = ("triplet/loss", "softmax/loss")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """A tree and a configuration; each test writes to an output of its own."""
+    return make_experiment(tmp_path_factory.mktemp("train"))
+
+
+@pytest.fixture
+def experiment(shared: Experiment, tmp_path: Path) -> Experiment:
+    return shared.at(tmp_path / "output")
+
+
+@pytest.fixture(scope="module")
+def trained(shared: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """A finished run of 8 iterations, with checkpoints at 3, 6 and 8, that tests read and do not change."""
+    run = shared.at(tmp_path_factory.mktemp("trained"))
+    run.train("trainer_cfg.total_iter=8", "trainer_cfg.save_iter=3", "trainer_cfg.with_test=true")
+    return run
+
+
+def test_loss_falls(experiment: Experiment) -> None:
+    rows = experiment.train(
+        "trainer_cfg.total_iter=60",
+        "trainer_cfg.save_iter=60",
+        "scheduler_cfg.milestones=[50]",
+        "optimizer_cfg.lr=0.01",
+    )
+    assert [row["iteration"] for row in rows] == list(range(1, 61))
+    for loss in LOSSES:
+        first, last = (np.mean([row[loss] for row in part]) for part in (rows[:8], rows[-8:]))
+        assert last < 0.8 * first, loss
+    accuracy = [row["softmax/accuracy"] for row in rows]
+    assert np.mean(accuracy[-8:]) > np.mean(accuracy[:8])
+
+
+def test_checkpoints_and_records(trained: Experiment) -> None:
+    assert sorted(p.name for p in trained.checkpoints.glob("*.pt")) == [
+        "tiny-00003.pt",
+        "tiny-00006.pt",
+        "tiny-00008.pt",
+    ]
+    state = trained.checkpoint(8)
+    assert state["iteration"] == 8
+    assert state["seed"] == 0
+    assert state["version"] == dygait.__version__
+    assert state["config"]["trainer_cfg"]["total_iter"] == 8
+    assert {"model", "optimizer", "scheduler", "scaler"} <= state.keys()
+
+    resolved = load_config(trained.folder / "logs" / "config_train.yaml")
+    assert resolved.as_dict() == state["config"]
+    record = json.loads((trained.folder / "logs" / "run_train.json").read_text())
+    assert record["phase"] == "train"
+    assert record["device"] == "cpu"
+    assert record["processes"] == 1
+    assert record["torch"] == torch.__version__
+    assert len(record["data"]["fingerprint"]) >= 16
+    assert {"command", "git", "time", "python", "dygait"} <= record.keys()
+
+
+def test_learning_rate_follows_the_schedule(trained: Experiment) -> None:
+    rows = trained.scalars()
+    assert [row["lr"] for row in rows] == pytest.approx([0.003] * 5 + [0.0015] * 3)
+    assert all(row["gradient_norm"] > 0 for row in rows)
+
+
+def test_tensorboard(trained: Experiment) -> None:
+    events = EventAccumulator(str(trained.folder / "summary"))
+    events.Reload()
+    tags = events.Tags()
+    assert {
+        "triplet/loss", "triplet/hard_loss", "triplet/loss_num", "triplet/mean_dist", "softmax/loss",
+        "softmax/accuracy", "train/lr", "train/gradient_norm", "speed/sequences_per_second",
+    } <= set(tags["scalars"])  # fmt: skip
+    assert [e.step for e in events.Scalars("triplet/loss")] == list(range(1, 9))
+    written = [e.value for e in events.Scalars("triplet/loss")]
+    assert written == pytest.approx([row["triplet/loss"] for row in trained.scalars()])
+    assert tags["images"] == ["silhouettes"]
+    image = events.Images("silhouettes")[0]
+    assert (image.height, image.width) == (4 * (32 + 1) + 1, 9 * (22 + 1) + 1)  # a line around each frame
+    text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "total_iter: 8" in text
+    assert events.SummaryMetadata("_hparams_/session_start_info").plugin_data.plugin_name == "hparams"
+    tested = [t for t in tags["scalars"] if t.startswith("test CASIA-B")]
+    assert {"NM", "BG", "CL"} == {t.split("/")[1].split()[0] for t in tested}
+    assert [e.step for e in events.Scalars(tested[0])] == [3, 6, 8]
+
+
+def test_with_test_writes_results_beside_every_checkpoint(trained: Experiment) -> None:
+    assert sorted(p.name for p in trained.checkpoints.glob("*-euc.json")) == [
+        f"tiny-{i:05d}-CASIA-B-euc.json" for i in (3, 6, 8)
+    ]
+
+
+def test_log_file(experiment: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+    assert experiment.run("train", options=["--log_to_file"]) == 0
+    said = capsys.readouterr().out
+    (file,) = (experiment.folder / "logs").glob("train-*.txt")
+    assert file.read_text() == said
+    assert "iteration 4/4: triplet/loss" in said
+    assert "sequences/s, 0 s left" in said
+    assert "32 sequences of 4 ids" in said
+
+
+def test_the_same_run_twice_is_the_same(experiment: Experiment, tmp_path: Path) -> None:
+    again = experiment.at(tmp_path / "again")
+    assert experiment.train() == again.train()
+    assert experiment.train("trainer_cfg.seed=1") != again.scalars()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_do_not_matter(experiment: Experiment, trained: Experiment, workers: int) -> None:
+    rows = experiment.train("trainer_cfg.total_iter=8", f"data_cfg.num_workers={workers}")
+    assert rows == trained.scalars()
+
+
+def test_cache_does_not_matter(experiment: Experiment, trained: Experiment) -> None:
+    assert experiment.train("trainer_cfg.total_iter=8", "data_cfg.cache=true") == trained.scalars()
+
+
+def test_a_packed_store_does_not_matter(experiment: Experiment, trained: Experiment, tmp_path: Path) -> None:
+    pack(experiment.root, tmp_path / "store")
+    rows = experiment.train("trainer_cfg.total_iter=8", f"data_cfg.dataset_root={tmp_path / 'store'}")
+    assert rows == trained.scalars()
+    assert experiment.run("test", f"data_cfg.dataset_root={tmp_path / 'store'}", options=["--iter", "8"]) == 0
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_frames_that_do_not_fit_are_refused_with_both_sizes(
+    experiment: Experiment, tmp_path: Path, packed: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = experiment.root
+    if packed:
+        pack(root, root := tmp_path / "store")
+    overrides = [f"data_cfg.dataset_root={root}", "model_cfg.input_size=[64, 44]"]
+    assert experiment.run("train", *overrides) == 2
+    said = capfd.readouterr().err
+    assert "model_cfg.input_size is 64x44, but the frames of" in said
+    assert "are 32x22 and come out of the transform as 32x22" in said
+    assert experiment.run("train", f"data_cfg.dataset_root={root}", "trainer_cfg.transform.cutting=11",
+                          "trainer_cfg.transform.type=BaseSilCuttingTransform") == 2  # fmt: skip
+    assert "cutting 11 columns from both sides of frames that are 22 wide leaves nothing" in capfd.readouterr().err
+
+
+def test_several_datasets_train_together(experiment: Experiment, tmp_path: Path) -> None:
+    pack(experiment.root, tmp_path / "store")
+    partition = yaml.safe_load(experiment.config.read_text())["data_cfg"]["dataset_partition"]
+    overrides = [
+        f"data_cfg.dataset_root=[{experiment.root}, {tmp_path / 'store'}]",
+        f"data_cfg.dataset_partition=[{partition}, {partition}]",
+        "model_cfg.SeparateBNNecks.class_num=8",
+    ]
+    ids = sources.open_data(load_config(experiment.config, overrides)).train_ids
+    assert ids == [f"{number}:{person}" for number in (1, 2) for person in TRAIN]
+    assert len(experiment.train(*overrides)) == 4
+
+
+@pytest.mark.parametrize("by", ["iteration", "path", "option"])
+def test_resume(experiment: Experiment, trained: Experiment, by: str) -> None:
+    experiment.train("trainer_cfg.total_iter=8", "trainer_cfg.save_iter=3")
+    if by == "option":
+        assert experiment.run("train", "trainer_cfg.total_iter=8", options=["--iter", "3"]) == 0
+    else:
+        hint = 3 if by == "iteration" else experiment.checkpoints / "tiny-00003.pt"
+        experiment.train("trainer_cfg.total_iter=8", f"trainer_cfg.restore_hint={hint}")
+    assert experiment.scalars() == trained.scalars()
+    resumed, straight = experiment.checkpoint(8), trained.checkpoint(8)
+    assert resumed["scheduler"] == straight["scheduler"]
+    for name, tensor in straight["model"].items():
+        assert torch.equal(resumed["model"][name], tensor), name
+
+
+KILLED = """
+import os, signal, sys
+from dygait import cli, distributed
+from dygait.training.trainer import Trainer
+
+distributed.available_cores = lambda: 1
+at, step = int(sys.argv[1]), Trainer.step
+
+def fatal(trainer, *arguments):
+    if trainer.iteration == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(trainer, *arguments)
+
+Trainer.step = fatal
+sys.exit(cli.runner(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_run_resumes_bit_for_bit(experiment: Experiment, tmp_path: Path, seed: int) -> None:
+    settings = [
+        "trainer_cfg.total_iter=12",
+        "trainer_cfg.save_iter=2",
+        f"trainer_cfg.seed={seed}",
+        "data_cfg.num_workers=1",
+    ]
+    settings += ["trainer_cfg.enable_float16=true", "model_cfg.norm=batch"]
+    whole = experiment.at(tmp_path / "whole")
+    uninterrupted = whole.train(*settings)
+
+    at = int(np.random.default_rng(seed).integers(3, 12))
+    victim = subprocess.run(
+        [sys.executable, "-c", KILLED, str(at), *experiment.arguments("train", *settings)],
+        cwd=REPOSITORY, env=environment(), capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert victim.returncode == -signal.SIGKILL, victim.stderr
+    assert experiment.scalars() == uninterrupted[:at]
+    assert not (experiment.checkpoints / "tiny-00012.pt").exists()
+
+    newest = max(int(p.stem[-5:]) for p in experiment.checkpoints.glob("*.pt"))
+    assert newest == at // 2 * 2
+    assert experiment.train(*settings, f"trainer_cfg.restore_hint={newest}") == uninterrupted
+    resumed, straight = experiment.checkpoint(12), whole.checkpoint(12)
+    for name, tensor in straight["model"].items():
+        assert torch.equal(resumed["model"][name], tensor), name
+    for key, moments in straight["optimizer"]["state"].items():
+        for name, tensor in moments.items():
+            assert torch.equal(resumed["optimizer"]["state"][key][name], tensor), name
+
+
+def test_resets(experiment: Experiment, trained: Experiment) -> None:
+    hint = f"trainer_cfg.restore_hint={trained.checkpoints / 'tiny-00006.pt'}"
+    experiment.train("trainer_cfg.total_iter=8", hint)
+    state = experiment.checkpoint(8)
+    assert int(state["optimizer"]["state"][0]["step"]) == 8
+    assert state["scheduler"]["last_epoch"] == 8
+
+    experiment.train(
+        "trainer_cfg.total_iter=8", hint, "trainer_cfg.optimizer_reset=true", "trainer_cfg.scheduler_reset=true"
+    )
+    state = experiment.checkpoint(8)
+    assert int(state["optimizer"]["state"][0]["step"]) == 2
+    assert state["scheduler"]["last_epoch"] == 2
+    assert [row["lr"] for row in experiment.scalars()] == pytest.approx([0.003, 0.003])
+
+
+def test_scheduler_reset_alone_starts_at_the_first_rate(experiment: Experiment, trained: Experiment) -> None:
+    hint = f"trainer_cfg.restore_hint={trained.checkpoints / 'tiny-00006.pt'}"
+    rows = experiment.train("trainer_cfg.total_iter=8", hint, "trainer_cfg.scheduler_reset=true")
+    assert [row["lr"] for row in rows] == pytest.approx([0.003, 0.003])
+    assert experiment.checkpoint(8)["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.003)
+
+
+def test_optimizer_reset_alone_keeps_the_schedule(experiment: Experiment, trained: Experiment) -> None:
+    hint = f"trainer_cfg.restore_hint={trained.checkpoints / 'tiny-00006.pt'}"
+    rows = experiment.train("trainer_cfg.total_iter=8", hint, "trainer_cfg.optimizer_reset=true")
+    assert [row["lr"] for row in rows] == pytest.approx([0.0015, 0.0015])
+    state = experiment.checkpoint(8)
+    assert int(state["optimizer"]["state"][0]["step"]) == 2
+    assert state["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.0015)
+
+
+def test_other_head_is_refused_unless_told(
+    experiment: Experiment, trained: Experiment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = [
+        f"trainer_cfg.restore_hint={trained.checkpoints / 'tiny-00006.pt'}",
+        "model_cfg.SeparateBNNecks.class_num=9",
+    ]
+    sets += ["trainer_cfg.total_iter=8"]
+    assert experiment.run("train", *sets) == 2
+    assert "necks.fc_bin: file [4, 8, 4], model [4, 8, 9]" in capsys.readouterr().err
+    assert experiment.run("train", *sets, "trainer_cfg.restore_ckpt_strict=false") == 0
+    assert "1 differ in shape (necks.fc_bin: file [4, 8, 4], model [4, 8, 9])" in capsys.readouterr().out
+    assert experiment.checkpoint(8)["model"]["necks.fc_bin"].shape == (4, 8, 9)
+
+
+def test_other_solver_is_refused(
+    experiment: Experiment, trained: Experiment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hint = f"trainer_cfg.restore_hint={trained.checkpoints / 'tiny-00006.pt'}"
+    sgd = ["optimizer_cfg.solver=SGD", "optimizer_cfg.momentum=0.9", "trainer_cfg.total_iter=8"]
+    code = experiment.run("train", hint, *sgd)
+    error = capsys.readouterr().err
+    assert code == 2, error
+    assert "optimizer_reset" in error
+    assert experiment.run("train", hint, *sgd, "trainer_cfg.optimizer_reset=true") == 0
+
+
+def test_fixed_batch_norm_keeps_its_statistics(experiment: Experiment) -> None:
+    experiment.train("model_cfg.norm=batch", "trainer_cfg.fix_BN=true", "trainer_cfg.with_test=true")
+    fixed = experiment.checkpoint(4)["model"]
+    running = {name: tensor for name, tensor in fixed.items() if "running_" in name}
+    assert running
+    for name, tensor in running.items():
+        assert torch.equal(tensor, torch.full_like(tensor, float("var" in name))), name
+    experiment.train("model_cfg.norm=batch")
+    free = experiment.checkpoint(4)["model"]
+    assert not any(torch.equal(free[name], fixed[name]) for name in running)
+
+
+def test_gradient_clipping(experiment: Experiment, trained: Experiment) -> None:
+    sgd = [
+        "optimizer_cfg.solver=SGD",
+        "optimizer_cfg.lr=1.0",
+        "trainer_cfg.total_iter=1",
+        "optimizer_cfg.weight_decay=0",
+    ]
+    experiment.train(*sgd, "trainer_cfg.grad_clip_norm=0.01", "scheduler_cfg.milestones=[50]")
+    after = experiment.checkpoint(1)["model"]
+    experiment.train(*sgd, "trainer_cfg.grad_clip_norm=0.02", "scheduler_cfg.milestones=[50]")
+    further = experiment.checkpoint(1)["model"]
+    assert experiment.scalars()[0]["gradient_norm"] > 0.02  # what is reported is the norm before clipping
+    # A step of SGD at rate 1 is the gradient: 0.02 goes twice as far as 0.01, so they are 0.01 apart.
+    learnt = [n for n in after if "running_" not in n and "num_batches" not in n]
+    apart = math.sqrt(sum(float((after[n] - further[n]).double().square().sum()) for n in learnt))
+    assert apart == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_row_of_gradients_that_are_not_finite_stops_the_run(
+    experiment: Experiment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = experiment.run(
+        "train", "optimizer_cfg.solver=SGD", "optimizer_cfg.lr=1e+30", "trainer_cfg.total_iter=20",
+        "trainer_cfg.max_skipped=3", "loss_cfg=[{type: CrossEntropyLoss, log_prefix: softmax}]",
+    )  # fmt: skip
+    assert code == 2
+    error = capsys.readouterr().err
+    assert "3 times in a row" in error
+    assert error.count("\n") == 1
+    (saved,) = (experiment.folder / "debug").iterdir()
+    assert str(saved) in error
+    assert cli.main(["debug-batch", str(saved)]) == 0
+    told = capsys.readouterr().out
+    assert "/nm-" in told
+    assert "weights that are not finite" in told
+    assert cli.main(["status", str(experiment.folder)]) == 0
+    told = capsys.readouterr().out
+    assert "failed: iteration" in told
+    assert "3 x skipped step" in told
+
+
+def test_sync_batch_norm_on_one_process_is_told(experiment: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+    assert experiment.run("train", "trainer_cfg.sync_BN=true") == 0
+    assert (
+        "notice: trainer_cfg.sync_BN has no effect in this run: one process sees the whole batch"
+        in capsys.readouterr().out
+    )
+
+
+def test_half_precision_on_a_cpu(experiment: Experiment, trained: Experiment) -> None:
+    rows = experiment.train(
+        "trainer_cfg.enable_float16=true", "evaluator_cfg.enable_float16=true", "trainer_cfg.with_test=true"
+    )
+    exact = trained.scalars()[: len(rows)]
+    assert rows != exact
+    for loss in LOSSES:
+        assert rows[0][loss] == pytest.approx(exact[0][loss], rel=0.2)
+    assert all(t.dtype != torch.bfloat16 for t in experiment.checkpoint(4)["model"].values())
+
+
+def test_ids_that_are_not_on_disk_are_told(
+    experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    partition = tmp_path / "partition.json"
+    partition.write_text(json.dumps({"TRAIN_SET": ["001", "002", "003", "077"], "TEST_SET": ["006", "078", "079"]}))
+    assert experiment.run("train", f"data_cfg.dataset_partition={partition}") == 0
+    said = capsys.readouterr().out
+    assert "1 of 4 train ids are not on disk (077)" in said
+    assert "2 of 3 test ids are not on disk (078, 079)" in said
+    assert "2 ids on disk are in neither set (004, 005)" in said
+
+
+def test_every_solver_and_schedule_by_name(experiment: Experiment) -> None:
+    rows = experiment.train(
+        "optimizer_cfg={solver: SGD, lr: 0.001, momentum: 0.9, nesterov: true}",
+        "scheduler_cfg={scheduler: OneCycleLR, max_lr: 0.001, total_steps: 4}",
+    )
+    assert rows[0]["lr"] < rows[1]["lr"]
+
+
+def test_resolved_configuration_gives_the_same_run(experiment: Experiment, trained: Experiment, tmp_path: Path) -> None:
+    resolved = trained.folder / "logs" / "config_train.yaml"
+    content = yaml.safe_load(resolved.read_text())
+    content["trainer_cfg"]["with_test"] = False
+    copy = tmp_path / "again.yaml"
+    copy.write_text(yaml.safe_dump(content))
+    assert Experiment(copy, experiment.root, experiment.output).train() == trained.scalars()
+
+
+class TestUnreadableSequences:
+    @pytest.fixture
+    def damaged(self, tmp_path: Path) -> Experiment:
+        made = make_experiment(tmp_path)
+        (made.root / "002" / "nm-01" / "090" / "090.pkl").write_bytes(b"rotten")
+        (made.root / "006" / "bg-01" / "000" / "000.pkl").write_bytes(b"")
+        return made
+
+    @pytest.mark.parametrize(("phase", "named"), [("train", "002/nm-01/090/090.pkl"), ("test", "006/bg-01/000")])
+    def test_stop_the_run_before_it_begins(
+        self, damaged: Experiment, capsys: pytest.CaptureFixture[str], phase: str, named: str
+    ) -> None:
+        if phase == "test":
+            damaged.train("data_cfg.on_error=skip", "trainer_cfg.total_iter=1")
+        capsys.readouterr()
+        assert damaged.run(phase) == 2
+        said = capsys.readouterr().err
+        assert "1 of " in said
+        assert "sequences cannot be used" in said
+        assert named in said
+        assert "data_cfg.on_error" in said
+
+    @pytest.mark.parametrize("cache", ["false", "true"])
+    def test_are_left_out_and_counted_where_that_is_asked(self, damaged: Experiment, cache: str) -> None:
+        damaged.train("data_cfg.on_error=skip", f"data_cfg.cache={cache}")
+        assert damaged.run("test", "data_cfg.on_error=skip", f"data_cfg.cache={cache}") == 0
+        for phase, named in (("train", "002/nm-01/090/090.pkl"), ("test", "006/bg-01/000/000.pkl")):
+            notes = json.loads((damaged.folder / "logs" / f"run_{phase}.json").read_text())["data"]["notes"]
+            (note,) = (n for n in notes if "on_error" in n)
+            assert note.startswith("1 of ")
+            assert named in note
+
+    def test_skip_stops_where_nothing_is_left(self, damaged: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+        for path in damaged.root.rglob("*.pkl"):
+            path.write_bytes(b"")
+        assert damaged.run("train", "data_cfg.on_error=skip") == 2
+        assert "none is left" in capsys.readouterr().err
+
+
+class TestSeveralModalities:
+    @pytest.fixture
+    def two(self, tmp_path: Path) -> Experiment:
+        """A tree with two files for each sequence, and a configuration that reads both."""
+        made = make_experiment(tmp_path)
+        for path in list(made.root.rglob("*.pkl")):
+            path.with_name("zzz.pkl").write_bytes(path.read_bytes())
+        settings = yaml.safe_load(made.config.read_text())
+        settings["data_cfg"]["data_in_use"] = [True, True]
+        for section in ("trainer_cfg", "evaluator_cfg"):
+            settings[section]["transform"] = [{"type": "BaseSilTransform"}, {"type": "BaseSilTransform", "divisor": 51}]
+        made.config.write_text(yaml.safe_dump(settings))
+        return made
+
+    @pytest.mark.parametrize("cache", ["false", "true"])
+    def test_reach_a_model_that_takes_them(self, two: Experiment, monkeypatch: pytest.MonkeyPatch, cache: str) -> None:
+        seen = []
+
+        class Both(DyGait):
+            modalities = 2
+
+            def forward(self, inputs, lengths=None):  # type: ignore[no-untyped-def]
+                first, second = inputs
+                seen.append(torch.allclose(second, 5 * first))
+                return super().forward(first, lengths)
+
+        monkeypatch.setattr(MODELS, "get", lambda name: Both)
+        monkeypatch.setattr(MODELS, "build", lambda spec: Both(**{k: v for k, v in spec.items() if k != "model"}))
+        two.train(f"data_cfg.cache={cache}")
+        assert two.run("test", f"data_cfg.cache={cache}") == 0
+        assert len(seen) > 4
+        assert all(seen)
+
+    def test_are_refused_where_the_model_takes_one(self, two: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+        assert two.run("train") == 2
+        assert "data_in_use reads 2 file(s) of a sequence, but the model DyGait takes 1" in capsys.readouterr().err

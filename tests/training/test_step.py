@@ -1,0 +1,500 @@
+"""Every variant of the training step against the plain step in float32."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from torch import nn
+
+from dygait import distributed
+from dygait.config import load_config
+from dygait.config.schema import Config
+from dygait.data import Batch
+from dygait.errors import UserError
+from dygait.modeling.sync_batch_norm import SyncBatchNorm, synchronise_norms
+from dygait.runs import compilation, optimizers, precision
+from dygait.runs.checkpoint import read_checkpoint, save_checkpoint
+from dygait.training.trainer import Trainer, build_trainer
+from helpers.experiments import make_experiment
+from helpers.processes import in_processes
+
+CPU = torch.device("cpu")
+SGD = "optimizer_cfg={solver: SGD, lr: 0.0001, momentum: 0.9, weight_decay: 0.001}"
+Make = Callable[..., Trainer]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A configuration; these steps are taken on batches that the test makes, so that there is no data."""
+    return make_experiment(tmp_path_factory.mktemp("step"), ids=("001",), types=("nm-01",), views=("000",)).config
+
+
+@pytest.fixture
+def config(path: Path) -> Callable[..., Config]:
+    return lambda *overrides: load_config(path, [SGD, "trainer_cfg.sampler.batch_size=[2,4]", *overrides])
+
+
+@pytest.fixture
+def make(config: Callable[..., Config]) -> Make:
+    """Build a trainer; the same initial weights every time."""
+
+    def made(*overrides: str) -> Trainer:
+        trainer = build_trainer(config(*overrides), CPU)
+        trainer.training_mode()
+        return trainer
+
+    return made
+
+
+@pytest.fixture
+def precise(make: Make, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """As `make`, in float64: what rounding hides in float32 shows."""
+    scaled = Batch.scaled
+    monkeypatch.setattr(Batch, "scaled", lambda batch, divisors: scaled(batch, divisors).double())
+
+    def made(*overrides: str) -> Trainer:
+        trainer = make(*overrides)
+        trainer.network.double()
+        trainer.optimizer = optimizers.build_optimizer(trainer.config, trainer.network)
+        trainer.scheduler = optimizers.build_scheduler(trainer.config, trainer.optimizer)
+        return trainer
+
+    return made
+
+
+def batch_of(count: int = 8, frames: int = 9, lengths: list[int] | None = None, seed: int = 0) -> Batch:
+    """Random silhouettes of two people."""
+    generator = torch.Generator().manual_seed(seed)
+    silhouettes = (torch.rand(count, frames, 32, 22, generator=generator) > 0.5).to(torch.uint8) * 255
+    labels = torch.arange(count) % 2
+    return Batch(silhouettes, None if lengths is None else torch.tensor(lengths), labels, torch.arange(count))
+
+
+def steps(trainer: Trainer, number: int = 3, **batch: Any) -> list[dict[str, float]]:
+    """Take steps on batches that differ; returns what was reported of each."""
+    return [{k: float(v) for k, v in trainer.step(batch_of(seed=i, **batch), [255.0]).items()} for i in range(number)]
+
+
+def assert_close(found: Trainer, expected: Trainer, rtol: float, atol: float) -> None:
+    own = found.network.state_dict()
+    for name, tensor in expected.network.state_dict().items():
+        torch.testing.assert_close(own[name], tensor, rtol=rtol, atol=atol, msg=lambda m, n=name: f"{n}: {m}")
+
+
+class TestAccumulation:
+    @pytest.mark.parametrize("parts", [2, 3, 8])
+    @pytest.mark.parametrize("lengths", [None, [9, 8, 7, 9, 3, 9, 9, 5]])
+    def test_equals_the_whole_batch(self, precise: Make, parts: int, lengths: list[int] | None) -> None:
+        """Without batch statistics nothing differs but the order of sums."""
+        plain, parted = (precise("trainer_cfg.fix_BN=true", f"trainer_cfg.accumulate={k}") for k in (1, parts))
+        expected, found = (steps(t, 2, lengths=lengths) for t in (plain, parted))
+        for row, other in zip(expected, found, strict=True):
+            assert other == pytest.approx(row, rel=1e-9)
+        assert_close(parted, plain, 1e-9, 1e-12)
+
+    def test_batch_statistics_are_those_of_the_parts_and_count_once(self, make: Make) -> None:
+        trainer = make("trainer_cfg.accumulate=2")
+        batch = batch_of()
+        norm = next(m for m in trainer.network.modules() if isinstance(m, nn.BatchNorm1d))
+        seen: list[torch.Tensor] = []
+        norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
+        trainer.step(batch, [255.0])
+        assert len(seen) == 3  # the first part, the last, the first again
+        torch.testing.assert_close(seen[0], seen[2])
+        mean = torch.zeros_like(norm.running_mean)
+        for part in seen[:2]:
+            mean = 0.9 * mean + 0.1 * part.mean(0)
+        torch.testing.assert_close(norm.running_mean, mean)
+        assert int(norm.num_batches_tracked) == 2
+
+    def test_draws_the_same_numbers_both_times(self, make: Make) -> None:
+        trainer = make("trainer_cfg.accumulate=2")
+        drawn: list[torch.Tensor] = []
+        trainer.network.register_forward_hook(lambda *_: drawn.append(torch.rand(3)))
+        trainer.step(batch_of(), [255.0])
+        assert torch.equal(drawn[0], drawn[2])
+        assert not torch.equal(drawn[0], drawn[1])
+
+    def test_needs_no_more_than_a_part(self, make: Make) -> None:
+        """No forward pass with gradient sees more than a part, and none is alive when the next begins."""
+        trainer = make("trainer_cfg.accumulate=4")
+        sizes: list[int] = []
+        trainer.network.register_forward_pre_hook(
+            lambda module, inputs: sizes.append(len(inputs[0])) if torch.is_grad_enabled() else None
+        )
+        trainer.step(batch_of(), [255.0])
+        assert sizes == [2, 2, 2, 2]
+
+    def test_under_loss_scaling(self, precise: Make) -> None:
+        plain, parted = (precise("trainer_cfg.fix_BN=true", f"trainer_cfg.accumulate={k}") for k in (1, 2))
+        parted.scaler = torch.amp.GradScaler("cpu", init_scale=16.0)
+        for trainer in (plain, parted):
+            steps(trainer, 1)
+        assert_close(parted, plain, 1e-9, 1e-12)
+
+    def test_more_parts_than_sequences_are_refused(self, config: Callable[..., Config]) -> None:
+        with pytest.raises(UserError, match="accumulate is 9, but a batch has 8 sequences"):
+            config("trainer_cfg.accumulate=9")
+
+    def test_modes_that_reuse_their_results_are_refused(self, config: Callable[..., Config]) -> None:
+        with pytest.raises(UserError, match="reduce-overhead uses the memory of its results again"):
+            config("trainer_cfg.accumulate=2", "trainer_cfg.compile=reduce-overhead")
+
+
+def drive(trainer: Trainer, iterations: range) -> None:
+    """Let the optimiser step on made gradients, which do not depend on the weights."""
+    for i in iterations:
+        generator = torch.Generator().manual_seed(i)
+        for parameter in trainer.network.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        trainer.optimizer.step()
+
+
+class TestOptimisers:
+    @pytest.mark.parametrize(
+        "section",
+        [
+            "{solver: SGD, lr: 0.01, momentum: 0.9, weight_decay: 0.001}",
+            "{solver: SGD, lr: 0.01, momentum: 0.9, nesterov: true}",
+            "{solver: SGD, lr: 0.01}",
+            "{solver: SGD, lr: 0.01, momentum: 0.9, dampening: 0.5}",
+            "{solver: Adam, lr: 0.001}",
+            "{solver: AdamW, lr: 0.001, weight_decay: 0.1}",
+        ],
+    )
+    def test_fused_equals_the_plain_form(self, make: Make, section: str) -> None:
+        fused = make(f"optimizer_cfg={section}")
+        plain = make(f"optimizer_cfg={section[:-1]}, foreach: false, fused: false}}")
+        assert fused.optimizer.param_groups[0]["fused"] is True
+        assert plain.optimizer.param_groups[0]["fused"] is False
+        for trainer in (fused, plain):
+            drive(trainer, range(5))
+        assert_close(fused, plain, 1e-5, 1e-7)
+
+    @pytest.mark.parametrize("solver", ["SGD", "AdamW"])
+    @pytest.mark.parametrize("forms", [("", ", foreach: true"), (", foreach: true", ""), (", fused: false", "")])
+    def test_states_are_interchangeable(self, make: Make, tmp_path: Path, solver: str, forms: tuple[str, str]) -> None:
+        momentum = ", momentum: 0.9" if solver == "SGD" else ""
+        first, second, straight = (
+            make(f"optimizer_cfg={{solver: {solver}, lr: 0.001{momentum}{form}}}") for form in (*forms, forms[0])
+        )
+        drive(first, range(2))
+        save_checkpoint(tmp_path / "state.pt", first.state())
+        own = second.optimizer.param_groups[0]["fused"], second.optimizer.param_groups[0]["foreach"]
+        second.restore(tmp_path / "state.pt", read_checkpoint(tmp_path / "state.pt"))
+        assert (second.optimizer.param_groups[0]["fused"], second.optimizer.param_groups[0]["foreach"]) == own
+        drive(second, range(2, 5))
+        drive(straight, range(5))
+        assert_close(second, straight, 1e-5, 1e-7)
+
+    def test_what_has_no_fused_form_is_built_as_it_is(self, make: Make) -> None:
+        assert "fused" not in make("optimizer_cfg={solver: RMSprop, lr: 0.001}").optimizer.param_groups[0]
+
+    def test_a_first_step_that_is_skipped_leaves_momentum_at_zero(self, make: Make) -> None:
+        trainer = make("trainer_cfg.fix_BN=true")
+        before = {n: p.detach().clone() for n, p in trainer.network.named_parameters()}
+        trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)  # more than any gradient can take
+        trainer.step(batch_of(), [255.0])
+        for name, parameter in trainer.network.named_parameters():
+            assert torch.equal(parameter, before[name])
+            assert not trainer.optimizer.state[parameter]["momentum_buffer"].any()
+
+
+class TestAverage:
+    def test_follows_the_weights(self, make: Make) -> None:
+        trainer = make("trainer_cfg.ema=0.3")
+        average = {n: t.clone() for n, t in trainer.network.state_dict().items()}
+        for i in range(1, 5):
+            trainer.step(batch_of(seed=i), [255.0])
+            decay = min(0.3, (1 + i) / (10 + i))
+            for name, tensor in trainer.network.state_dict().items():
+                whole = not tensor.is_floating_point()
+                average[name] = tensor.clone() if whole else decay * average[name] + (1 - decay) * tensor
+        assert trainer.average is not None
+        for name, tensor in trainer.average.network.state_dict().items():
+            torch.testing.assert_close(tensor, average[name], rtol=1e-5, atol=1e-6)
+        assert not any(p.requires_grad for p in trainer.average.network.parameters())
+
+    def test_changes_nothing_else(self, make: Make) -> None:
+        with_average, without = make("trainer_cfg.ema=0.9"), make()
+        assert steps(with_average) == steps(without)
+
+    def test_is_resumed_exactly(self, make: Make, tmp_path: Path) -> None:
+        straight, first, second = (make("trainer_cfg.ema=0.9") for _ in range(3))
+        steps(straight, 4)
+        steps(first, 2)
+        save_checkpoint(tmp_path / "state.pt", first.state())
+        second.restore(tmp_path / "state.pt", read_checkpoint(tmp_path / "state.pt"))
+        for i in (2, 3):
+            second.step(batch_of(seed=i), [255.0])
+        assert straight.average is not None
+        assert second.average is not None
+        for name, tensor in straight.average.network.state_dict().items():
+            assert torch.equal(second.average.network.state_dict()[name], tensor), name
+
+    def test_starts_from_a_checkpoint_without_one(self, make: Make, tmp_path: Path) -> None:
+        plain, averaged = make(), make("trainer_cfg.ema=0.9")
+        steps(plain, 1)
+        save_checkpoint(tmp_path / "state.pt", plain.state())
+        averaged.restore(tmp_path / "state.pt", read_checkpoint(tmp_path / "state.pt"))
+        assert averaged.average is not None
+        for name, tensor in plain.network.state_dict().items():
+            assert torch.equal(averaged.average.network.state_dict()[name], tensor)
+
+    def test_tests_during_training_use_it_unless_told(self, make: Make) -> None:
+        trainer = make("trainer_cfg.ema=0.9")
+        assert trainer.average is not None
+        assert trainer.tested_network is trainer.average.network
+        trainer = make("trainer_cfg.ema=0.9", "evaluator_cfg.use_ema=false")
+        assert trainer.tested_network is trainer.network
+
+    def test_the_test_reads_it(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        experiment = make_experiment(tmp_path)
+        experiment.train("trainer_cfg.ema=0.9", "trainer_cfg.total_iter=2")
+        state = experiment.checkpoint(2)
+        assert any(not torch.equal(state["ema"][name], tensor) for name, tensor in state["model"].items())
+        said = {}
+        for use in ("true", "false"):
+            capsys.readouterr()
+            assert experiment.run("test", f"evaluator_cfg.use_ema={use}") == 0
+            said[use] = capsys.readouterr().out
+        assert "; the averaged weights" in said["true"]
+        assert "averaged" not in said["false"]
+
+    def test_a_damaged_one_is_refused(self, tmp_path: Path) -> None:
+        save_checkpoint(tmp_path / "state.pt", {"model": {"w": torch.zeros(1)}, "ema": {"w": "no tensor"}})
+        with pytest.raises(UserError, match="no weights under the key 'ema'"):
+            read_checkpoint(tmp_path / "state.pt")
+
+
+class TestHalfPrecision:
+    @pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+    def test_is_near_the_plain_step(self, make: Make, kind: str) -> None:
+        plain, half = make(), make("trainer_cfg.enable_float16=true", f"trainer_cfg.half_type={kind}")
+        assert half.scaler.is_enabled() == (kind == "float16")
+        # The usual first scale overflows, which skips a step.
+        half.scaler = torch.amp.GradScaler("cpu", init_scale=16.0, enabled=kind == "float16")
+        expected, found = (steps(trainer, 1, count=4, frames=3)[0] for trainer in (plain, half))
+        for name in ("triplet/loss", "softmax/loss", "gradient_norm"):
+            assert found[name] == pytest.approx(expected[name], rel=0.2 if kind == "bfloat16" else 0.05), name
+        assert all(p.dtype == torch.float32 for p in half.network.parameters())
+
+    @pytest.mark.parametrize(("speed", "expected"), [(1.1, False), (3.0, True)])
+    def test_auto_is_settled_by_what_is_measured(
+        self, make: Make, monkeypatch: pytest.MonkeyPatch, speed: float, expected: bool
+    ) -> None:
+        monkeypatch.setattr(precision, "speed_on_cpu", lambda dtype: speed)
+        trainer = make("trainer_cfg.enable_float16=auto", "evaluator_cfg.enable_float16=auto")
+        assert trainer.config.trainer_cfg.enable_float16 is expected
+        assert trainer.config.evaluator_cfg.enable_float16 is expected
+        assert precision.half_precision(CPU, "auto")._enabled is expected
+
+    def test_auto_on_a_gpu_is_true(self, config: Callable[..., Config]) -> None:
+        settled = precision.settled(config("trainer_cfg.enable_float16=auto"), torch.device("cuda"))
+        assert settled.trainer_cfg.enable_float16 is True
+
+    def test_a_run_that_goes_on_keeps_what_auto_came_to(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        experiment = make_experiment(tmp_path)
+        auto = "trainer_cfg.enable_float16=auto"
+        monkeypatch.setattr(precision, "speed_on_cpu", lambda dtype: 3.0)
+        experiment.train(auto, "trainer_cfg.total_iter=2")
+        assert (
+            "trainer_cfg.enable_float16 is auto: true (a convolution in bfloat16 runs 3.00" in capsys.readouterr().out
+        )
+        assert experiment.checkpoint(2)["config"]["trainer_cfg"]["enable_float16"] is True
+        monkeypatch.setattr(precision, "speed_on_cpu", lambda dtype: 0.5)
+        experiment.train(auto, "trainer_cfg.total_iter=3", "trainer_cfg.restore_hint=2")
+        assert "is auto: true (as the run before)" in capsys.readouterr().out
+        assert experiment.checkpoint(3)["config"]["trainer_cfg"]["enable_float16"] is True
+
+    def test_a_slow_processor_is_told(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+        monkeypatch.setattr(precision, "speed_on_cpu", lambda dtype: 0.5)
+        with mock.patch.object(precision.log, "info") as told:
+            precision.warn_if_slow(CPU, True, None, "trainer_cfg")
+            precision.warn_if_slow(CPU, False, None, "trainer_cfg")
+            precision.warn_if_slow(torch.device("cuda"), True, None, "trainer_cfg")
+        assert told.call_count == 1
+        assert "trainer_cfg" in told.call_args.args
+        assert "runs 0.50 times as fast" in told.call_args.args[1]
+
+    def test_the_measurement_is_a_ratio(self) -> None:
+        assert 0.01 < precision.speed_on_cpu(torch.bfloat16) < 100
+
+
+class TestCompiled:
+    @pytest.fixture(autouse=True)
+    def _no_compiler(self, monkeypatch: pytest.MonkeyPatch) -> Any:
+        """Trace as ever, and run what was traced without a C++ compiler."""
+        torch._dynamo.reset()
+        monkeypatch.setattr(compilation, "BACKEND", "aot_eager")
+        yield
+        torch._dynamo.reset()
+
+    def test_equals_the_plain_step(self, make: Make) -> None:
+        plain, compiled = make(), make("trainer_cfg.compile=true")
+        for row, other in zip(steps(plain, 2), steps(compiled, 2), strict=True):
+            assert other == pytest.approx(row, rel=1e-4)
+        assert_close(compiled, plain, 1e-4, 1e-5)
+        assert compiled.state()["model"].keys() == plain.state()["model"].keys()
+
+    def test_many_lengths_take_few_compilations(self, make: Make) -> None:
+        counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+        with mock.patch.object(compilation, "BACKEND", counter):
+            trainer = make("trainer_cfg.compile=true", "trainer_cfg.sampler.sample_type=unfixed_ordered")
+        counter.frame_count = 0
+        seen = []
+        for i, frames in enumerate((12, 15, 10, 20, 13, 17)):
+            lengths = [frames - (k % 3) for k in range(8)]
+            trainer.step(batch_of(frames=frames, lengths=lengths, seed=i), [255.0])
+            seen.append(counter.frame_count)
+        assert seen[0] > 0
+        assert seen[-1] == seen[2], seen  # the third new length is served by what is there, and so is every other
+
+    def test_nothing_to_compile_with_is_told_before_training(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(graph: Any, inputs: Any) -> Any:
+            raise RuntimeError("No working C++ compiler found")
+
+        monkeypatch.setattr(compilation, "BACKEND", broken)
+        with pytest.raises(UserError, match=r"trainer_cfg\.compile: .*; or set compile to false"):
+            make("trainer_cfg.compile=true")
+
+    def test_checkpointing_is_refused(self, make: Make) -> None:
+        with pytest.raises(UserError, match=r"compile.*checkpointing"):
+            make("trainer_cfg.compile=true", "model_cfg.checkpointing=true")
+
+    def test_unknown_modes_are_refused(self, config: Callable[..., Config]) -> None:
+        with pytest.raises(UserError, match=r"trainer_cfg\.compile"):
+            config("trainer_cfg.compile=fastest")
+
+
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "plain": (),
+    "in parts": ("trainer_cfg.accumulate=2",),
+    "in parts, looking for unused": ("trainer_cfg.accumulate=4", "trainer_cfg.find_unused_parameters=true"),
+    "compressed": ("trainer_cfg.gradient_compression=float16",),
+    "compressed, in parts": ("trainer_cfg.gradient_compression=float16", "trainer_cfg.accumulate=2"),
+    "refused": ("trainer_cfg.gradient_compression=bfloat16",),
+    "too many parts": ("trainer_cfg.accumulate=5",),
+}
+
+
+def two_process_steps(path: str) -> dict[str, Any]:
+    """What a process knows after steps of each variant on its share of the batches; what was said where refused."""
+    found = {name: _steps_on_a_share(path, overrides) for name, overrides in VARIANTS.items()}
+    return {**found, "norms": [_norm_on_a_share(*case) for case in NORMS]}
+
+
+NORMS: list[tuple[nn.modules.batchnorm._BatchNorm, tuple[int, ...]]] = [
+    (nn.BatchNorm1d(3, dtype=torch.float64), (7, 3)),
+    (nn.BatchNorm2d(3, momentum=None, dtype=torch.float64), (7, 3, 4, 5)),
+    (nn.BatchNorm3d(3, affine=False, dtype=torch.float64), (7, 3, 2, 4, 5)),
+]
+
+
+def _norm_input(shape: tuple[int, ...]) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    return (torch.randn(shape, generator=generator, dtype=torch.float64) * 3 + 100).requires_grad_()
+
+
+def _normed(layer: nn.Module, x: torch.Tensor, share: slice) -> dict[str, Any]:
+    """What comes out of a layer in two training steps and in evaluation, gradients and running statistics."""
+    layer.train()
+    layer(x[share].detach() / 2)
+    y = layer(x[share])
+    weights = torch.arange(float(x.numel()), dtype=torch.float64).reshape(x.shape).sin()
+    (y**3 * weights[share]).sum().backward()
+    assert x.grad is not None
+    gradients = [p.grad for p in layer.parameters()]
+    tested = layer.eval()(x[share])
+    return {"y": y.detach(), "x": x.grad[share], "own": gradients, "state": layer.state_dict(), "test": tested.detach()}
+
+
+def _norm_on_a_share(layer: nn.modules.batchnorm._BatchNorm, shape: tuple[int, ...]) -> dict[str, Any]:
+    network = synchronise_norms(nn.Sequential(copy.deepcopy(layer)), CPU)
+    assert isinstance(network[0], SyncBatchNorm)
+    return _normed(network[0], _norm_input(shape), slice(0, 5) if distributed.is_main() else slice(5, 7))
+
+
+def _steps_on_a_share(path: str, overrides: tuple[str, ...]) -> Any:
+    config = load_config(path, [SGD, "trainer_cfg.sampler.batch_size=[2,4]", "trainer_cfg.fix_BN=true", *overrides])
+    try:
+        trainer = build_trainer(config, CPU)
+    except UserError as error:
+        return str(error)
+    trainer.training_mode()
+    rank = distributed.rank()
+    for i in range(2):
+        whole = batch_of(seed=i)
+        share = slice(4 * rank, 4 * rank + 4)
+        trainer.step(Batch(whole.silhouettes[share], None, whole.labels[share], whole.sequences[share]), [255.0])
+    buffers = list(trainer.network.buffers())
+    buffers[0].fill_(rank)
+    distributed.copy_from_main(buffers)
+    return trainer.network.state_dict(), flat_gradient(trainer), buffers[0]
+
+
+def flat_gradient(trainer: Trainer) -> torch.Tensor:
+    """The gradient of the last step, of all parameters."""
+    return torch.cat([p.grad.flatten() for p in trainer.network.parameters() if p.grad is not None])
+
+
+class TestTwoProcesses:
+    @pytest.fixture(scope="class")
+    def seen(self, path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+        return in_processes(two_process_steps, 2, tmp_path_factory.mktemp("two"), str(path))
+
+    @pytest.mark.parametrize(
+        ("variant", "tolerance"),
+        [
+            ("plain", 2e-4),
+            ("in parts", 2e-4),
+            ("in parts, looking for unused", 2e-4),
+            ("compressed", 2e-3),
+            ("compressed, in parts", 2e-3),
+        ],
+    )
+    def test_equal_one_process(self, make: Make, seen: list[dict[str, Any]], variant: str, tolerance: float) -> None:
+        """Weights are the same on both, and the gradient is the whole batch's, but for rounding."""
+        weights, gradients = ([s[variant][i] for s in seen] for i in range(2))
+        assert all(torch.equal(weights[1][name], tensor) for name, tensor in weights[0].items())
+        alone = make("trainer_cfg.fix_BN=true")
+        steps(alone, 2)
+        expected = flat_gradient(alone)
+        for gradient in gradients:
+            assert (gradient - expected).norm() < tolerance * expected.norm()
+
+    @pytest.mark.parametrize("case", range(len(NORMS)), ids=[type(layer).__name__ for layer, _ in NORMS])
+    def test_joined_norms_are_those_of_the_whole_batch(self, seen: list[dict[str, Any]], case: int) -> None:
+        """Five sequences on one process and two on the other, against PyTorch's layer on all seven."""
+        layer, shape = NORMS[case]
+        expected = _normed(copy.deepcopy(layer), _norm_input(shape), slice(None))
+        found = [s["norms"][case] for s in seen]
+        for name in ("y", "x", "test"):
+            torch.testing.assert_close(torch.cat([f[name] for f in found]), expected[name], rtol=1e-9, atol=1e-9)
+        for one, other, whole in zip(found[0]["own"], found[1]["own"], expected["own"], strict=True):
+            torch.testing.assert_close(one + other, whole, rtol=1e-9, atol=1e-9)
+        for f in found:
+            torch.testing.assert_close(f["state"], expected["state"], rtol=1e-9, atol=1e-9)
+
+    def test_buffers_can_be_made_those_of_rank_0(self, seen: list[dict[str, Any]]) -> None:
+        assert not any(s["plain"][2].any() for s in seen)
+
+    def test_what_the_backend_cannot_exchange_is_refused(self, make: Make, seen: list[dict[str, Any]]) -> None:
+        """Gloo cannot exchange bfloat16; where it can (PyTorch 2.4), the gradient is the whole batch's."""
+        if not isinstance(seen[0]["refused"], str):
+            self.test_equal_one_process(make, seen, "refused", 2e-2)
+            return
+        for s in seen:
+            assert s["refused"].startswith("trainer_cfg.gradient_compression: gloo does not exchange bfloat16 (")
+            assert s["refused"].endswith("); use float16, or leave the key out")
+
+    def test_parts_are_of_the_share_of_a_process(self, seen: list[dict[str, Any]]) -> None:
+        assert seen[0]["too many parts"] == "trainer_cfg.accumulate is 5, but a process has 4 sequences of a batch"
