@@ -168,9 +168,8 @@ def _write_walk(output: Path, settings: Settings, normalise: Normaliser, job: tu
             _write_pictures(target, pictures, f"{subject:03d}-{kind}-{view}")
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(
-                target, exclusive=True
-            ) as file:  # protocol 4 is what every tool of the field writes and reads
+            with replacing(target, exclusive=True) as file:
+                # Protocol 4 is what every tool of the field reads and writes.
                 pickle.dump(_normalised(pictures, normalise), file, protocol=4)
     return len(views)
 
