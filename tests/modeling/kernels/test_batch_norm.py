@@ -11,6 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from dygait.modeling.kernels import batch_norm as kernel
+from dygait.modeling.kernels.map_pairs import norm_pair
+from dygait.modeling.layers import FrameBatchNorm
+from dygait.modeling.sync_batch_norm import synchronise_norms
 
 Results = dict[str, torch.Tensor]
 LAYOUTS = {3: torch.contiguous_format, 4: torch.channels_last, 5: torch.channels_last_3d}
@@ -125,6 +128,56 @@ def test_constant_channels_stay_finite() -> None:
     assert y.abs().max() < 1e-2
     assert x.grad is not None
     assert torch.isfinite(x.grad).all()
+
+
+def frame_norm(norm: FrameBatchNorm, x: torch.Tensor) -> torch.Tensor:
+    return norm(x, LENGTHS)
+
+
+def pair_norm(norm: FrameBatchNorm, x: torch.Tensor) -> torch.Tensor:
+    """Of two equal maps side by side, the second's result."""
+    return norm_pair(torch.cat([x, x], 1), copy.deepcopy(norm), norm, LENGTHS).chunk(2, 1)[1]
+
+
+def synchronised_norm(norm: FrameBatchNorm, x: torch.Tensor) -> torch.Tensor:
+    return synchronise_norms(norm, torch.device("cpu"))(x, LENGTHS)
+
+
+LENGTHS = torch.tensor([10, 7, 9, 10])
+
+
+@pytest.mark.parametrize("form", [frame_norm, pair_norm, synchronised_norm])
+def test_every_norm_over_frames_is_as_precise(form: Any) -> None:
+    """Each against PyTorch's contiguous kernel over the frames that the sequences have, as one sequence."""
+    x, gradient, weight, bias = made((4, 32, 10, 64, 44), 10.0)
+
+    def over_frames(t: torch.Tensor) -> torch.Tensor:
+        return torch.cat([t[n, :, :length] for n, length in enumerate(LENGTHS.tolist())], 1).unsqueeze(0)
+
+    def run(dtype: torch.dtype, function: Any) -> Results:
+        norm = FrameBatchNorm(32).to(dtype)
+        norm.norm.weight.data.copy_(weight)
+        norm.norm.bias.data.copy_(bias)
+        leaf = x.to(dtype).contiguous(memory_format=torch.channels_last_3d).requires_grad_()
+        y = over_frames(function(norm, leaf))
+        y.backward(over_frames(gradient).to(dtype))
+        assert leaf.grad is not None
+        own = {"weight": norm.norm.weight.grad, "bias": norm.norm.bias.grad}
+        statistics = {"mean": norm.norm.running_mean, "variance": norm.norm.running_var}
+        return {"y": y.detach(), "x": over_frames(leaf.grad), **own, **statistics}
+
+    def contiguous(norm: FrameBatchNorm, leaf: torch.Tensor) -> torch.Tensor:
+        frames = over_frames(leaf).contiguous()
+        mean, variance = norm.norm.running_mean, norm.norm.running_var
+        y = F.batch_norm(frames, mean, variance, norm.norm.weight, norm.norm.bias, True, 0.1, norm.norm.eps)
+        return torch.nn.utils.rnn.pad_sequence(
+            list(y[0].movedim(1, 0).split(LENGTHS.tolist())), batch_first=True
+        ).movedim(2, 1)
+
+    expected = run(torch.float64, contiguous)
+    plain = errors(run(torch.float32, contiguous), expected)
+    for name, error in errors(run(torch.float32, form), expected).items():
+        assert error < 10 * max(plain[name], 2**-24), (name, error, plain[name])
 
 
 def test_a_copy_of_a_module_computes_the_same() -> None:
