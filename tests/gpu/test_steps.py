@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dygait.training import compilation
+from dygait.runs import compilation
 from dygait.training.trainer import Trainer, build_trainer
 from helpers.golden import RATES, curve, in_float64, recorded
 from helpers.networks import LENGTHS, SIX, batch_of, config_of

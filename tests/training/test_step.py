@@ -18,8 +18,9 @@ from dygait.config.schema import Config
 from dygait.data import Batch
 from dygait.errors import UserError
 from dygait.modeling.sync_batch_norm import SyncBatchNorm, synchronise_norms
-from dygait.runs import compilation, optimizers, precision
+from dygait.runs import compilation, precision
 from dygait.runs.checkpoint import read_checkpoint, save_checkpoint
+from dygait.training import optimizers
 from dygait.training.trainer import Trainer, build_trainer
 from helpers.experiments import make_experiment
 from helpers.processes import in_processes

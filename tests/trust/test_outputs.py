@@ -20,13 +20,13 @@ import yaml
 
 from conftest import TreeFactory
 from dygait import cli
+from dygait.commands import prepare
 from dygait.data import Batch
 from dygait.data.writing import PickleTreeWriter
 from dygait.errors import LocalError, UserError
 from dygait.evaluation.tables import cell
 from dygait.files import write_atomically
 from dygait.modeling import build_model
-from dygait.preprocess import prepare
 from dygait.reporting.page import page
 from dygait.reporting.tables import latex, to_csv
 from dygait.runs.checkpoint import save_checkpoint
