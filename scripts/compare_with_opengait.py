@@ -1,0 +1,374 @@
+"""Our networks beside OpenGait's own modules: the same weights, the same silhouettes, on the CPU.
+
+    pip install einops                                          # what OpenGait's networks import
+    git clone https://github.com/ShiqiYu/OpenGait
+    python scripts/compare_with_opengait.py OpenGait            # two minutes on one core
+    python scripts/compare_with_opengait.py OpenGait --only "GaitSet, CASIA-B" "GaitBase, Plain" --json FILE
+
+OpenGait's weights are saved as a checkpoint and read with `dygait.load_weights`. In training mode, one step without the
+optimiser's: embeddings, logits, running statistics, and the gradients of a fixed random sum of embeddings and logits.
+In evaluation mode, a padded batch of ours against OpenGait's on one sequence at a time. Everything in float32 with each
+number of threads, and in float64. In the tables, after a float32 difference: how far our float32 is from our float64,
+and OpenGait's from its own, which is what rounding alone explains.
+
+The exit code is 1 where a difference is beyond its limit. N sequences, S frames, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import importlib
+import json
+import math
+import platform
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import yaml
+from tabulate import tabulate
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+
+import dygait
+from dygait.modeling.opengait import opengait_names
+
+ROOT = Path(__file__).resolve().parents[1]
+THREADS = (1, 2)
+MODES = ("training", "evaluation")
+KINDS = ("embeddings", "logits", "statistics", "gradients")
+LIMITS = {"embeddings": 1e-5, "logits": 1e-4, "statistics": 1e-6}
+"""Largest allowed difference in float32, in either mode."""
+FLOAT64_LIMITS = {"embeddings": 1e-10, "logits": 1e-10, "statistics": 1e-10, "gradients": 1e-9}
+"""Likewise in float64, where PyTorch's own BatchNorm is some 3e-13 from the exact variance.
+
+In float32 gradients have no limit: where the two largest values are nearly equal, or a ReLU's input is nearly zero,
+rounding decides where a gradient goes.
+"""
+UNUSED = (
+    "data", "data.transform", "data.collate_fn", "data.dataset", "data.sampler", "evaluation",
+    "modeling.loss_aggregator", "matplotlib", "matplotlib.pyplot",
+)  # fmt: skip
+"""Modules that OpenGait's networks import and do not use."""
+BACKBONES = {"ResNet9": "resnet", "Plain": "plain"}
+
+Results = dict[str, dict[str, torch.Tensor]]
+"""`embeddings`, `logits`, `statistics` and `gradients`, each a tensor or several by OpenGait's names."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network to compare, and the batch that it sees.
+
+    Attributes:
+        model_cfg: for either side; `model` is OpenGait's class.
+        dataset: the dataset's name, by which GaitGL chooses its depth.
+        shape: (N, S) of the batch.
+    """
+
+    model_cfg: dict[str, Any]
+    dataset: str = "CASIA-B"
+    shape: tuple[int, int] = (6, 6)
+
+
+def shipped(name: str) -> Network:
+    """Return a network at its CASIA-B size."""
+    model_cfg = yaml.safe_load((ROOT / "configs" / f"{name}_CASIA-B.yaml").read_text())["model_cfg"]
+    return Network({**model_cfg, "model": "Baseline" if name == "GaitBase" else name}, shape=(3, 4))
+
+
+def necks(channels: int, parts: int) -> dict[str, int]:
+    """Return the sizes of a BNNeck head."""
+    return {"class_num": 10, "in_channels": channels, "parts_num": parts}
+
+
+def small_gaitgl(channels: list[int], dataset: str, bnnecks: bool) -> Network:
+    """Return a GaitGL of either depth with either head."""
+    head = {"SeparateBNNecks": necks(channels[-1], 64)} if bnnecks else {}
+    return Network({"model": "GaitGL", "channels": channels, "class_num": 10, **head}, dataset)
+
+
+def small_gaitbase(backbone: dict[str, Any], parts: int) -> Network:
+    """Return a GaitBase on a backbone with 32 channels."""
+    sizes = {"in_channels": 32, "out_channels": 24, "parts_num": parts}
+    heads = {"SeparateFCs": sizes, "SeparateBNNecks": necks(24, parts)}
+    return Network({"model": "Baseline", "backbone_cfg": backbone, "bin_num": [parts], **heads})
+
+
+def small_resnet9(maxpool: bool) -> dict[str, Any]:
+    """Return the backbone of GaitBase with few channels."""
+    sizes = {"channels": [8, 16, 24, 32], "layers": [1, 1, 1, 1], "strides": [1, 2, 2, 1], "maxpool": maxpool}
+    return {"type": "ResNet9", "block": "BasicBlock", **sizes}
+
+
+def small_deepgaitv2(mode: str, blocks: int) -> Network:
+    """Return a DeepGaitV2 with so many blocks in each of the middle stages."""
+    sizes = {"in_channels": 1, "layers": [1, blocks, blocks, 1], "channels": [8, 16, 24, 32]}
+    return Network({"model": "DeepGaitV2", "Backbone": {"mode": mode, **sizes}, "SeparateBNNecks": {"class_num": 10}})
+
+
+def networks() -> dict[str, Network]:
+    """Return what is compared, by name."""
+    plain = {"type": "Plain", "in_channels": 1, "layers_cfg": ["BC-8", "BC-8", "M", "FC-16-1", "M", "FC-32-2"]}
+    found = {f"{name}, CASIA-B": shipped(name) for name in ("GaitSet", "GaitPart", "GaitGL", "GaitBase", "DeepGaitV2")}
+    for depth, channels, dataset in (("shallow", [8, 16, 24], "CASIA-B"), ("deep", [8, 16, 24, 32], "OUMVLP")):
+        for bnnecks in (False, True):
+            name = f"GaitGL, {depth}, {'BNNecks' if bnnecks else 'its own head'}"
+            found[name] = small_gaitgl(channels, dataset, bnnecks)
+    found["GaitBase, ResNet9"] = small_gaitbase(small_resnet9(False), 16)
+    found["GaitBase, ResNet9, max pooling"] = small_gaitbase(small_resnet9(True), 8)
+    found["GaitBase, Plain"] = small_gaitbase(plain, 16)
+    for mode in ("2d", "3d", "p3d"):
+        for blocks, words in ((1, "one block"), (4, "four blocks")):
+            found[f"DeepGaitV2, {mode}, {words}"] = small_deepgaitv2(mode, blocks)
+    return found
+
+
+class Unused(ModuleType):
+    """A module whose names can be imported, and not called."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def refuse(*_: Any, **__: Any) -> None:
+            raise RuntimeError(f"{self.__name__}.{name} is used, which this script replaces by nothing")
+
+        return refuse
+
+
+def find_opengait(checkout: Path) -> None:
+    """Let `modeling.models.X` be imported from a checkout, without the other models and the data loaders."""
+    package = checkout / "opengait"
+    if not (package / "modeling" / "models").is_dir():
+        raise SystemExit(f"compare_with_opengait.py: {checkout} is no checkout of OpenGait")
+    sys.path.insert(0, str(package.resolve()))
+    sys.modules.update({name: Unused(name) for name in UNUSED})
+    for name in ("models", "backbones"):  # their __init__.py import everything that is in the folder
+        bare = ModuleType(f"modeling.{name}")
+        bare.__path__ = [str(package.resolve() / "modeling" / name)]
+        sys.modules[bare.__name__] = bare
+
+
+def opengait_model(network: Network) -> Any:
+    """Build OpenGait's network, without what its constructor does beyond: loaders, GPU, processes."""
+    name, backbone = network.model_cfg["model"], network.model_cfg.get("backbone_cfg", {}).get("type")
+    if backbone is not None:
+        found = importlib.import_module(f"modeling.backbones.{BACKBONES[backbone]}")
+        setattr(sys.modules["modeling.backbones"], backbone, getattr(found, backbone))
+    kind = getattr(importlib.import_module(f"modeling.models.{name.lower()}"), name)
+    model = kind.__new__(kind)
+    nn.Module.__init__(model)
+    model.cfgs = {"data_cfg": {"dataset_name": network.dataset}}
+    model.build_network(copy.deepcopy(network.model_cfg))
+    model.init_parameters()
+    return model
+
+
+def silhouettes(n: int, frames: int, size: tuple[int, int] = (64, 44)) -> torch.Tensor:
+    """Draw a smooth random shape for each sequence, which changes from frame to frame: 0 or 1, (N, S, H, W)."""
+    coarse = torch.rand(n, 1, 9, 7) + 0.5 * torch.rand(n, frames, 9, 7)
+    return (F.interpolate(coarse, size, mode="bilinear") > 0.75).float()
+
+
+def run_opengait(model: Any, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return embeddings and logits of sequences of one length."""
+    found = model(([batch], torch.zeros(len(batch)), None, None, None))
+    kind = "training_feat" if model.training else "inference_feat"
+    embeddings = found[kind]["triplet"]["embeddings"] if model.training else found[kind]["embeddings"]
+    return embeddings, found["training_feat"].get("softmax", {}).get("logits")
+
+
+def as_results(embeddings: torch.Tensor, logits: torch.Tensor | None) -> Results:
+    """Name what a network returns."""
+    outputs = {"embeddings": embeddings, "logits": logits}
+    return {kind: {"": output.detach()} for kind, output in outputs.items() if output is not None}
+
+
+class Side:
+    """One of the two networks: how it is run, and how OpenGait calls its tensors."""
+
+    def __init__(self, model: nn.Module, ours: bool) -> None:
+        self.model, self.ours = model, ours
+        self.names = opengait_names(model) if ours else {name: name for name in model.state_dict()}
+
+    def train(self, batch: torch.Tensor, directions: Sequence[torch.Tensor]) -> Results:
+        """Return what one step in training mode gives; the network itself stays as it was."""
+        model = copy.deepcopy(self.model).to(batch.dtype).train()
+        outputs = model(batch)[:2] if self.ours else run_opengait(model, batch)
+        given = [output for output in outputs if output is not None]
+        torch.autograd.backward(given, [direction.to(batch.dtype) for direction in directions])
+        gradients = {self.names[name]: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        statistics = {self.names[name]: buffer for name, buffer in model.named_buffers()}
+        found = as_results(*outputs)
+        return found | ({"statistics": statistics} if statistics else {}) | {"gradients": gradients}
+
+    def evaluate(self, batch: torch.Tensor, lengths: torch.Tensor) -> Results:
+        """Return what sequences of several lengths give: ours in a padded batch, OpenGait's one at a time."""
+        model = copy.deepcopy(self.model).to(batch.dtype).eval()
+        with torch.inference_mode():
+            if self.ours:
+                found = model(batch, lengths)
+                return as_results(found.inference, found.logits)
+            alone = [run_opengait(model, x[None, :n]) for x, n in zip(batch, lengths.tolist(), strict=True)]
+        embeddings, logits = zip(*alone, strict=True)
+        return as_results(torch.cat(embeddings), None if logits[0] is None else torch.cat(logits))
+
+
+def differences(a: Results, b: Results) -> dict[str, float]:
+    """Return the largest difference of each kind; gradients' as a part of the largest of each tensor in `b`."""
+    assert a.keys() == b.keys()
+    return {kind: _difference(a[kind], tensors, relative=kind == "gradients") for kind, tensors in b.items()}
+
+
+def _difference(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor], relative: bool) -> float:
+    assert a.keys() == b.keys()
+    scales = {name: tensor.abs().max().clamp(min=1e-30) if relative else 1 for name, tensor in b.items()}
+    return _worst(float((a[name].double() - tensor.double()).abs().max() / scales[name]) for name, tensor in b.items())
+
+
+def largest_values(results: Results) -> dict[str, float]:
+    """Return the largest value of each kind."""
+    return {kind: _worst(float(tensor.abs().max()) for tensor in own.values()) for kind, own in results.items()}
+
+
+def _worst(values: Iterable[float]) -> float:
+    """Return the largest number, NaN where there is one."""
+    return float(torch.tensor(list(values), dtype=torch.float64).max())
+
+
+def make_sides(network: Network, folder: Path) -> tuple[Side, Side]:
+    """Build both networks with the same weights, read from a checkpoint of OpenGait's, and typical statistics."""
+    theirs = opengait_model(network)
+    norms = [m for m in theirs.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = None  # a first batch's statistics are kept as they are
+    with torch.no_grad():
+        run_opengait(theirs.train(), silhouettes(*network.shape))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    torch.save({"model": theirs.state_dict()}, folder / "opengait.pt")
+    ours = dygait.build_model(network.model_cfg, network.dataset)
+    assert dygait.load_weights(ours, folder / "opengait.pt").opengait
+    return Side(ours, ours=True), Side(theirs, ours=False)
+
+
+def compare(network: Network, folder: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """Return, for each mode and kind of result, how large it is and how far one side is from the other.
+
+    `difference` and `float64` are between the sides, in either precision; `ours` and `opengait` are what float32 is
+    from float64 on a side. The largest over the numbers of threads, and `difference` for each of them too.
+    """
+    torch.manual_seed(0)
+    n, frames = network.shape
+    batch = silhouettes(n, frames)
+    lengths = torch.linspace(1, frames, n).round().long()
+    sides = make_sides(network, folder)
+    outputs = run_opengait(copy.deepcopy(sides[1].model).train(), batch)
+    directions = [torch.randn(output.shape) / output.numel() for output in outputs if output is not None]
+
+    def run(threads: int, dtype: torch.dtype) -> list[tuple[Results, ...]]:
+        torch.set_num_threads(threads)
+        x = batch.to(dtype)
+        return [tuple(s.train(x, directions) for s in sides), tuple(s.evaluate(x, lengths) for s in sides)]
+
+    precise = run(max(THREADS), torch.float64)
+    rounded = {threads: run(threads, torch.float32) for threads in THREADS}
+    return {
+        mode: summarise(precise[i], {threads: results[i] for threads, results in rounded.items()})
+        for i, mode in enumerate(MODES)
+    }
+
+
+def summarise(precise: tuple[Results, ...], rounded: Mapping[int, tuple[Results, ...]]) -> dict[str, dict[str, float]]:
+    """Return `compare`'s figures of a mode: our results and OpenGait's, in float64 and in float32 by threads."""
+    between = {threads: differences(*sides) for threads, sides in rounded.items()}
+    own = [[differences(sides[i], precise[i]) for sides in rounded.values()] for i in range(2)]
+    float64 = differences(*precise)
+    return {
+        kind: {
+            "largest": largest,
+            **{f"difference_{threads}": found[kind] for threads, found in between.items()},
+            "difference": _worst(found[kind] for found in between.values()),
+            "ours": _worst(found[kind] for found in own[0]),
+            "opengait": _worst(found[kind] for found in own[1]),
+            "float64": float64[kind],
+        }
+        for kind, largest in largest_values(precise[1]).items()
+    }
+
+
+def beyond(figures: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
+    """Return what of `compare`'s figures is beyond its limit, or no number."""
+    return [
+        f"{mode}, {kind}, {name}: {found[name]:.1e} where {limit:g} is allowed"
+        for mode, kinds in figures.items()
+        for kind, found in kinds.items()
+        for name, limit in (("difference", LIMITS.get(kind, math.inf)), ("float64", FLOAT64_LIMITS[kind]))
+        if not found[name] <= limit
+    ]
+
+
+def table(rows: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]], mode: str) -> str:
+    """Return a mode's Markdown table."""
+    kinds = [kind for kind in KINDS if any(kind in row[mode] for row in rows.values())]
+    cells = []
+    for name, row in rows.items():
+        float64 = {kind: found["float64"] for kind, found in row[mode].items()}
+        gradients = [float64.pop("gradients")] if "gradients" in float64 else []
+        exact = [f"{value:.0e}" for value in (_worst(float64.values()), *gradients)]
+        cells.append([name, *(_cell(row[mode].get(kind)) for kind in kinds), *exact])
+    head = ("network", *kinds, "float64", "gradients, float64")[: len(cells[0])]
+    return tabulate(cells, head, tablefmt="github", disable_numparse=True) + "\n"
+
+
+def _cell(found: Mapping[str, float] | None) -> str:
+    if found is None:
+        return ""
+    return f"{found['difference']:.1e} ({found['ours']:.1e}, {found['opengait']:.1e})"
+
+
+def environment() -> dict[str, str]:
+    """Say what this was measured on."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare the networks."""
+    parser = argparse.ArgumentParser(description="Our networks beside OpenGait's own modules, with the same weights.")
+    parser.add_argument("checkout", type=Path, help="a checkout of OpenGait")
+    parser.add_argument("--only", nargs="+", choices=list(networks()), metavar="NAME", help="these rows of the tables")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    options = parser.parse_args(arguments)
+    find_opengait(options.checkout)
+    rows = {}
+    for name, network in networks().items():
+        if options.only is None or name in options.only:
+            with tempfile.TemporaryDirectory() as folder:
+                rows[name] = compare(network, Path(folder))
+            print(name, file=sys.stderr, flush=True)
+    for mode in MODES:
+        print(f"In {mode} mode:\n\n{table(rows, mode)}")
+    if options.json is not None:
+        options.json.write_text(json.dumps({"networks": rows, "environment": environment()}, indent=2) + "\n")
+    faults = [f"{name}: {fault}" for name, figures in rows.items() for fault in beyond(figures)]
+    print("\n".join(faults) or f"{len(rows)} networks within the limits")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
