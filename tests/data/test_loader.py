@@ -41,7 +41,7 @@ def started() -> Iterator[Callable[[], list[Any]]]:
     bystander.join()
 
 
-@pytest.mark.parametrize("where", ["as it is waited for", "in a step", "as it hands over memory"])
+@pytest.mark.parametrize("where", ["as it is waited for", "in a step", "in a checkpoint", "as it hands over memory"])
 def test_a_killed_worker_is_named(started: Callable[[], list[Any]], where: str) -> None:
     killed = 0
     with pytest.raises(LocalError) as found, working():  # noqa: PT012 - where it dies is the point
@@ -51,6 +51,12 @@ def test_a_killed_worker_is_named(started: Callable[[], list[Any]], where: str) 
         os.kill(killed, signal.SIGKILL)
         if where == "in a step":
             time.sleep(20)
+        if where == "in a checkpoint":
+            with pytest.raises(RuntimeError) as inner:
+                time.sleep(20)
+            other = OSError("of the file that could not be written")
+            other.__context__ = inner.value
+            raise other
         if where == "as it hands over memory":
 
             def lost() -> Iterator[Any]:

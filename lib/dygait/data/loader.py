@@ -79,13 +79,23 @@ def working() -> Iterator[None]:
         yield
     except BaseException as error:
         _kill([worker for worker in multiprocessing.active_children() if worker not in before])
-        died = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) ([^.]*)", str(error))
-        if died is None or not isinstance(error, RuntimeError):
+        died = _death_of_worker(error)
+        if died is None:
             raise
         raise LocalError(
             f"process {died[1]}, which loads data, {died[2]}: most often the machine is short of memory, or /dev/shm "
             f"is full; lower data_cfg.num_workers (0: the run loads its data itself), and go on with --resume"
         ) from None
+
+
+def _death_of_worker(error: BaseException | None) -> re.Match[str] | None:
+    """Return the numbers of workers, and what became of them, from what PyTorch raised in the middle of anything."""
+    while error is not None:
+        died = re.search(r"^DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) ([^.]*)", str(error))
+        if died is not None and isinstance(error, RuntimeError):
+            return died
+        error = error.__context__  # torch.save raises another error when a write is interrupted by this one
+    return None
 
 
 def _kill(workers: Iterable[Any]) -> None:
