@@ -3,45 +3,90 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import numpy as np
 import pytest
+from torch.utils.data import DataLoader
 
-from dygait.data.loader import working
+from dygait.data import Sample
+from dygait.data.loader import batches, make_loader, working
 from dygait.errors import LocalError
 
 
-class _OneWorker:
-    """What a loader with one worker looks like to `working`."""
+class Same:
+    """A dataset of one sample."""
 
-    def __init__(self, worker: multiprocessing.Process) -> None:
-        self._iterator: _OneWorker | None = self
-        self._workers = [worker]
-
-    def _shutdown_workers(self) -> None:
-        """Nothing to tell it."""
+    def __getitem__(self, request: Any) -> Sample:
+        return Sample(np.zeros((2, 4, 3), np.uint8), 0, 0)
 
 
-def unexpectedly(_: str) -> RuntimeError:
-    """What PyTorch may raise where the signal is not known to it."""
-    return RuntimeError("DataLoader worker (pid(s) 1) exited unexpectedly")
+def loader() -> DataLoader[Any]:
+    return make_loader(Same(), [[0, 0]] * 1000, 2, False)  # type: ignore[arg-type,list-item]
 
 
-@pytest.mark.parametrize("error", [ConnectionResetError, EOFError, FileNotFoundError, unexpectedly])
-@pytest.mark.parametrize("how", ["killed", "ended", "alive"])
-def test_a_worker_killed_as_it_hands_over_memory_is_named(error: Callable[[str], Exception], how: str) -> None:
-    """The training process then sees no more than a connection that is reset."""
-    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(0 if how == "ended" else 60,))
-    worker.start()
-    if how == "killed":
-        worker.kill()
-    known = how == "killed" or error is unexpectedly
-    with pytest.raises(LocalError if known else type(error(""))) as found, working(_OneWorker(worker)):  # type: ignore[arg-type]
-        raise error("by the peer")
-    worker.join(20)
-    assert worker.exitcode in ((0, -9) if how == "ended" else (-9,)), "nothing is left behind"
-    words = f"process {worker.pid}, which loads data, is killed by signal: Killed"
-    if how != "killed":
-        words = "process 1, which loads data, exited unexpectedly" if known else "by the peer"
-    assert words in str(found.value)
+@pytest.fixture
+def started() -> Iterator[Callable[[], list[Any]]]:
+    """Return what lists the processes that the test has started; another child goes on all the time."""
+    bystander = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    bystander.start()
+    before = multiprocessing.active_children()
+    yield lambda: [child for child in multiprocessing.active_children() if child not in before]
+    assert bystander.is_alive()
+    bystander.kill()
+    bystander.join()
+
+
+@pytest.mark.parametrize("where", ["as it is waited for", "in a step", "in a checkpoint", "as it hands over memory"])
+def test_a_killed_worker_is_named(started: Callable[[], list[Any]], where: str) -> None:
+    killed = 0
+    with pytest.raises(LocalError) as found, working():  # noqa: PT012 - where it dies is the point
+        stream = batches(loader())
+        next(stream)
+        killed = started()[0].pid
+        os.kill(killed, signal.SIGKILL)
+        if where == "in a step":
+            time.sleep(20)
+        if where == "in a checkpoint":
+            with pytest.raises(RuntimeError) as inner:
+                time.sleep(20)
+            other = OSError("of the file that could not be written")
+            other.__context__ = inner.value
+            raise other
+        if where == "as it hands over memory":
+
+            def lost() -> Iterator[Any]:
+                raise ConnectionResetError
+                yield
+
+            next(batches(lost()))  # type: ignore[arg-type]
+        for _ in stream:
+            pass
+    assert f"process {killed}, which loads data, " in str(found.value)
+    assert "num_workers" in str(found.value)
+    assert not started()
+
+
+def test_an_error_ends_the_workers(started: Callable[[], list[Any]]) -> None:
+    """They ignore SIGTERM, so that nobody else would; and PyTorch does not raise that they were killed."""
+    with pytest.raises(ZeroDivisionError), working():  # noqa: PT012
+        stream = batches(loader())
+        next(stream)
+        assert len(started()) == 2
+        raise ZeroDivisionError
+    assert not started()
+
+
+def test_another_lost_connection_is_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dygait.data.loader._NOTICED", 0)
+
+    def lost() -> Iterator[Any]:
+        raise ConnectionResetError("by the peer")
+        yield
+
+    with pytest.raises(ConnectionResetError, match="by the peer"), working():
+        next(batches(lost()))  # type: ignore[arg-type]

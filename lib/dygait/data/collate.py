@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.utils.data import default_collate
 
 from dygait.data.dataset import Sample
 from dygait.errors import UserError
@@ -59,57 +59,15 @@ class Batch:
         return made if self.others else made[0]
 
 
-Room = Callable[[tuple[int, ...]], torch.Tensor]
-"""Gives uint8 memory of a shape, whatever it holds."""
-
-
-def fresh_room(shape: tuple[int, ...]) -> torch.Tensor:
-    """Return new memory."""
-    return torch.empty(shape, dtype=torch.uint8)
-
-
-class SharedRing:
-    """Memory that two processes share, used again and again in turn: a batch stands for `slots` - 1 further ones.
-
-    New shared memory for every batch costs more than filling it: the system gives it out page by page.
-
-    Args:
-        slots: how many pieces of memory take turns.
-
-    Attributes:
-        slots: the pieces, uint8.
-        turn: which was given last.
-        is_new: whether that one was made just then, so that nobody else knows it yet.
-    """
-
-    def __init__(self, slots: int) -> None:
-        self.slots: list[torch.Tensor] = [torch.empty(0, dtype=torch.uint8) for _ in range(slots)]
-        self.turn = 0
-        self.is_new = False
-
-    def __call__(self, shape: tuple[int, ...]) -> torch.Tensor:
-        """Return the memory whose turn it is, uint8 of a shape."""
-        needed = math.prod(shape)
-        self.turn = (self.turn + 1) % len(self.slots)
-        self.is_new = self.slots[self.turn].numel() < needed
-        if self.is_new:
-            self.slots[self.turn] = torch.empty(needed, dtype=torch.uint8).share_memory_()
-        return self.slots[self.turn][:needed].view(shape)
-
-
-def collate(samples: list[Sample], room: Room = fresh_room) -> Batch:
-    """Pad samples to the longest.
-
-    Args:
-        samples: at least one.
-        room: where the batch goes.
+def collate(samples: list[Sample]) -> Batch:
+    """Pad samples, at least one, to the longest.
 
     Raises:
         UserError: their frames differ in size.
     """
     lengths = [len(s.silhouettes) for s in samples]
     modalities = zip(*((s.silhouettes, *s.others) for s in samples), strict=True)
-    silhouettes, *others = (_padded(frames, room) for frames in modalities)
+    silhouettes, *others = (_padded(frames) for frames in modalities)
     return Batch(
         silhouettes,
         None if min(lengths) == max(lengths) else torch.tensor(lengths),
@@ -119,14 +77,15 @@ def collate(samples: list[Sample], room: Room = fresh_room) -> Batch:
     )
 
 
-def _padded(sequences: Sequence[np.ndarray], room: Room) -> torch.Tensor:
+def _padded(sequences: Sequence[np.ndarray]) -> torch.Tensor:
     sizes = {frames.shape[1:] for frames in sequences}
     if len(sizes) > 1:
         raise UserError(
             f"frames of different sizes in one batch: {sorted(sizes)}; prepare the dataset at one size or cut to one"
         )
-    padded = room((len(sequences), max(map(len, sequences)), *sizes.pop()))
+    blank = torch.zeros((), dtype=torch.uint8).expand(max(map(len, sequences)), *sizes.pop())
+    # PyTorch's own collation makes the batch, of zeros: in a worker, in memory that is shared already.
+    padded: torch.Tensor = default_collate([blank] * len(sequences))
     for row, frames in zip(padded.numpy(), sequences, strict=True):
         row[: len(frames)] = frames
-        row[len(frames) :] = 0
     return padded

@@ -153,7 +153,7 @@ def extract(
         start = time.perf_counter()
         work.key = plan.key
         with Interruption() if interruption is None else contextlib.nullcontext(interruption) as asked:
-            with asked.during("this batch"), working(source.loader):
+            with asked.during("this batch"), working():
                 told = work.make(model, device, settings, asked)
             everyone = distributed.collect(told)
             if any(one.stopped for one in everyone):

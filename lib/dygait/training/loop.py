@@ -151,7 +151,7 @@ def _train(config: Config, device: torch.device, folder: RunFolder, interruption
         if result is not None:
             monitor.results(now, result.percentages, result.protocol)
 
-    with working(source.loader, *(() if tested is None else (tested.loader,))):
+    with working():
         try:
             if tested is not None and start is not None and _lacks_test(folder, start, first, settings):
                 test_now()
