@@ -48,10 +48,11 @@ from dygait.config.load import merge, parse_override
 from dygait.errors import Interrupted, UserError
 from dygait.files import write_atomically
 from dygait.runs import sources
-from dygait.runs.precision import half_precision, settled
+from dygait.runs.precision import half_precision, resolve_precision
 from dygait.testing.scoring import test
 from dygait.training import checks
-from dygait.training.loop import AUTO, train
+from dygait.training.loop import train
+from dygait.training.resuming import AUTO
 from dygait.training.trainer import build_trainer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -135,7 +136,7 @@ def plan(files: Mapping[str, Path], options: argparse.Namespace, work: Path, dev
     for name, path in files.items():
         step = statistics.median(seconds[name][1:])
         # `auto` measures, and might come out otherwise in another process.
-        half = settled(configs[name], device)
+        half = resolve_precision(configs[name], device)
         precision = [f"{s}.enable_float16={getattr(half, s).enable_float16}" for s in ("trainer_cfg", "evaluator_cfg")]
         more = [
             *settings[name],

@@ -345,7 +345,7 @@ def test_a_row_of_gradients_that_are_not_finite_stops_the_run(
     )  # fmt: skip
     assert code == 2
     error = capsys.readouterr().err
-    assert "3 times in a row" in error
+    assert "3 steps in a row" in error
     assert error.count("\n") == 1
     (saved,) = (experiment.folder / "debug").iterdir()
     assert str(saved) in error

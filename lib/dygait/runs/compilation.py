@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from dygait.errors import UserError
-from dygait.runs.monitor import log
+from dygait.logs import log
 
 BACKEND = "inductor"
 

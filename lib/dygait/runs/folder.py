@@ -172,12 +172,14 @@ def _digest(file: Path) -> str | None:
         return None
 
 
-def record(folder: RunFolder, phase: str, config: Config, device: torch.device, data: dict[str, Any]) -> None:
-    """Write down what this run is: resolved configuration, versions, git commit, data fingerprint, code, command.
+def record_run(folder: RunFolder, phase: str, config: Config, device: torch.device, data: dict[str, Any]) -> None:
+    """Write, on rank 0, what this run is: resolved configuration, versions, commit, data fingerprint, code, command.
 
     Raises:
-        UserError: there is no room for it.
+        UserError: it cannot be written.
     """
+    if not distributed.is_main():
+        return
     entry = {
         "phase": phase,
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),

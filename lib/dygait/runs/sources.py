@@ -31,8 +31,8 @@ from dygait.data.stores.several import SeveralStores, id_in
 from dygait.data.transforms import Transform
 from dygait.data.verification import unreadable
 from dygait.errors import UserError
+from dygait.logs import log, progress
 from dygait.modeling import MODELS, complete_model_cfg
-from dygait.runs.monitor import log, progress
 
 _NAMED = 5  # unreadable sequences that a message names
 

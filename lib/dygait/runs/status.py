@@ -142,7 +142,7 @@ def _alive(state: dict[str, Any], last: str | None, scalars: list[dict[str, Any]
 
 def to_text(found: dict[str, Any]) -> str:
     """Return a status as lines for people."""
-    from dygait.runs.monitor import duration
+    from dygait.logs import duration
 
     why = f": {found['why']}" if found["why"] else ""
     lines = [f"{found['run']}: {found['state']}{why}"]

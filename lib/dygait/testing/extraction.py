@@ -40,10 +40,10 @@ from dygait.evaluation.features import (
     tell_origin,
 )
 from dygait.evaluation.shards import LOCK, Shards
+from dygait.logs import duration, log, progress_bar
 from dygait.machine import peak_memory
 from dygait.runs import sources
 from dygait.runs.memory import is_out_of_memory
-from dygait.runs.monitor import duration, log, progress_bar
 from dygait.runs.precision import half_precision
 from dygait.runs.signals import Interruption, name_of
 

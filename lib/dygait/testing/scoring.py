@@ -31,14 +31,15 @@ from dygait.evaluation import (
 )
 from dygait.evaluation.features import SavedFeatures, remove_features
 from dygait.files import write_atomically
+from dygait.logs import duration, log, start_logging
 from dygait.machine import tune_allocator
 from dygait.reporting.after import report_test
 from dygait.runs import checkpoint, networks, sources
 from dygait.runs.events import add_event
-from dygait.runs.folder import RunFolder, record, run_folder, writing
-from dygait.runs.monitor import duration, log, report_results, start_logging
-from dygait.runs.precision import settled, warn_if_slow
+from dygait.runs.folder import RunFolder, record_run, run_folder, writing
+from dygait.runs.precision import resolve_precision, warn_if_slow
 from dygait.runs.signals import Interruption
+from dygait.runs.tensorboard import write_results
 from dygait.testing.extraction import extract
 
 
@@ -115,7 +116,7 @@ def test_model(
             headlines = {group: float(values[first]) for group, values in result.percentages.items()}
             facts = {"protocol": result.protocol, "results": headlines}
         add_event(folder, "tested", iteration=iteration, **facts)
-        _tidy(folder, target, config.evaluator_cfg.keep_features)
+        _prune_features(folder, target, config.evaluator_cfg.keep_features)
     distributed.barrier()
     return result
 
@@ -198,14 +199,13 @@ def test(
         Interrupted: a signal came before all sequences were embedded; those that were are kept.
     """
     data, model, path, iteration, folder = _restore(config, device, output, "test", log_to_file)
-    config = settled(config, device)
+    config = resolve_precision(config, device)
     source = sources.test_source(config, data, device)
     check_protocol(config, data, source)
-    if distributed.is_main():
-        record(folder, "test", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
+    record_run(folder, "test", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
     result = test_model(config, data, source, model, device, folder, iteration)
     if result is not None:
-        report_results(folder.summary, iteration, result.percentages, result.protocol)
+        write_results(folder.summary, iteration, result.percentages, result.protocol)
         log.info("checkpoint %s; log %s; TensorBoard: tensorboard --logdir %s", path, folder.logs, folder.summary)
     return result
 
@@ -230,10 +230,9 @@ def extract_to(
         Interrupted: as `test`.
     """
     data, model, path, iteration, folder = _restore(config, device, output, "extract", False)
-    config = settled(config, device)
+    config = resolve_precision(config, device)
     source = sources.test_source(config, data, device)
-    if distributed.is_main():
-        record(folder, "extract", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
+    record_run(folder, "extract", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
     saved = extract(config, data, source, model, device, target, _origin(config, data, path, iteration), half)
     if saved is not None:
         log.info("the features of %d sequences are in %s", len(saved.ids), target)
@@ -253,7 +252,7 @@ def _origin(config: Config, data: sources.Data, path: Path, iteration: int) -> d
     }
 
 
-def _tidy(folder: RunFolder, latest: Path, keep: str) -> None:
+def _prune_features(folder: RunFolder, latest: Path, keep: str) -> None:
     """Delete the features of a run's tests that `evaluator_cfg.keep_features` does not keep."""
     pattern = re.compile(re.escape(folder.save_name) + r"-\d{5,}")
     for found in sorted(folder.features.iterdir()):
@@ -270,7 +269,7 @@ def _restore(
     damaged: list[tuple[Path, str]] = []
     path = _checkpoint_to_test(evaluator.restore_hint, folder, damaged)
     distributed.main_first(folder.create)
-    start_logging(folder, phase, log_to_file)
+    start_logging(folder.logs if log_to_file else None, phase)
     for newer, damage in damaged:
         log.info("notice: the checkpoint %s is damaged (%s) and is passed over", newer, damage)
     if config.trainer_cfg.tune_allocator and device.type == "cpu":
