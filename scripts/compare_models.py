@@ -49,7 +49,7 @@ from dygait.errors import Interrupted, UserError
 from dygait.files import write_atomically
 from dygait.runs import sources
 from dygait.runs.precision import half_precision, resolve_precision
-from dygait.testing.scoring import test
+from dygait.testing.scoring import run_test
 from dygait.training import checks
 from dygait.training.loop import train
 from dygait.training.resuming import AUTO
@@ -178,7 +178,7 @@ class Speed:
         self.half = config.evaluator_cfg.enable_float16
         self.trainer = build_trainer(config, device)
         self.training, self.testing = (
-            sources.training_source(config, data, device, 0), sources.test_source(config, data, device),
+            sources.build_training_source(config, data, device, 0), sources.build_test_source(config, data, device),
         )  # fmt: skip
         self.batch, self.probe = (next(iter(s.loader)).to(device) for s in (self.training, self.testing))
         self.seconds: dict[str, list[float]] = {"training": [], "test": []}
@@ -251,7 +251,7 @@ def compare(options: argparse.Namespace, work: Path, device: torch.device) -> di
         train(config, device, options.output or work)
         if options.only is not None:
             continue
-        result = test(config, device, options.output or work)
+        result = run_test(config, device, options.output or work)
         assert result is not None
         rows[name] = {group: result.percentages[group]["rank-1"] for group in GROUPS}
         rows[name]["iterations"] = config.trainer_cfg.total_iter

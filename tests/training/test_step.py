@@ -318,13 +318,13 @@ class TestHalfPrecision:
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         monkeypatch.setattr(precision, "speed_on_cpu", lambda dtype: 0.5)
-        with mock.patch.object(precision.log, "info") as told:
+        with mock.patch.object(precision.log, "info") as logged:
             precision.warn_if_slow(CPU, True, None, "trainer_cfg")
             precision.warn_if_slow(CPU, False, None, "trainer_cfg")
             precision.warn_if_slow(torch.device("cuda"), True, None, "trainer_cfg")
-        assert told.call_count == 1
-        assert "trainer_cfg" in told.call_args.args
-        assert "0.50 times as fast" in told.call_args.args[1]
+        assert logged.call_count == 1
+        assert "trainer_cfg" in logged.call_args.args
+        assert "0.50 times as fast" in logged.call_args.args[1]
 
     def test_the_measurement_is_a_ratio(self) -> None:
         assert 0.01 < precision.speed_on_cpu(torch.bfloat16) < 100

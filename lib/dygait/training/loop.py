@@ -63,7 +63,7 @@ def _train(run: TrainingRun, interruption: Interruption) -> None:
     for batch in progress(batches(run.source.loader), settings.total_iter, "training", trainer.iteration):
         _iteration(run, batch)
         distributed.reached(f"the end of iteration {trainer.iteration}")
-        stop, last = interruption.agreed(), trainer.iteration == settings.total_iter
+        stop, last = interruption.should_stop(), trainer.iteration == settings.total_iter
         if stop or last or trainer.iteration % settings.save_iter == 0:
             save(trainer, run.folder)
             if run.test is not None and not stop:

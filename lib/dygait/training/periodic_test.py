@@ -10,7 +10,7 @@ from dygait.runs import sources
 from dygait.runs.folder import RunFolder
 from dygait.runs.metrics import MetricsLogger
 from dygait.runs.signals import Interruption, name_of
-from dygait.testing.scoring import check_protocol, test_model
+from dygait.testing.scoring import check_protocol, extract_and_score
 from dygait.training.trainer import Trainer
 
 
@@ -26,7 +26,7 @@ class PeriodicTest:
     ) -> None:
         self.config, self.data, self.device = config, data, device
         self.folder, self.interruption = folder, interruption
-        self.source = sources.test_source(config, data, device)
+        self.source = sources.build_test_source(config, data, device)
         check_protocol(config, data, self.source)
 
     def run(self, trainer: Trainer, metrics: MetricsLogger) -> None:
@@ -37,7 +37,7 @@ class PeriodicTest:
         """
         iteration = trainer.iteration
         try:
-            result = test_model(
+            result = extract_and_score(
                 self.config, self.data, self.source, trainer.tested_network, self.device, self.folder, iteration,
                 self.interruption,
             )  # fmt: skip

@@ -74,7 +74,7 @@ def set_up(config: Config, device: torch.device, folder: RunFolder, interruption
         del state  # as large as what was restored
     elif settings.init_from is not None:
         trainer.load_initial_weights(settings.init_from)
-    source = sources.training_source(config, data, device, trainer.iteration)
+    source = sources.build_training_source(config, data, device, trainer.iteration)
     test = PeriodicTest(config, data, device, folder, interruption) if settings.with_test else None
     test_is_missing = test is not None and start is not None and resuming.lacks_test(folder, start, trainer)
     record_run(folder, "train", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
