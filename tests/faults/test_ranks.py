@@ -20,6 +20,7 @@ import torch
 
 from helpers import ranks
 from helpers.experiments import Experiment, free_port, make_experiment
+from helpers.faulting import events, iterations_done
 
 ITERATIONS = 12
 SETTINGS = (
@@ -75,21 +76,11 @@ def pair(shared: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Experi
     return run
 
 
-def iterations_done(experiment: Experiment) -> int:
-    path = experiment.folder / "logs" / "scalars.jsonl"
-    return path.read_text().count("\n") if path.is_file() else 0
-
-
 def wait_for(experiment: Experiment, iteration: int, run: ranks.Ranks | ranks.Launched) -> None:
     limit = time.monotonic() + 60
     while iterations_done(experiment) < iteration:
         assert time.monotonic() < limit, run.said()
         time.sleep(0.01)
-
-
-def events(experiment: Experiment, kind: str) -> list[dict[str, Any]]:
-    lines = (experiment.folder / "logs" / "events.jsonl").read_text().splitlines()
-    return [event for event in map(json.loads, lines) if event["kind"] == kind]
 
 
 def same_end(one: Experiment, other: Experiment) -> None:
@@ -171,7 +162,7 @@ def test_a_signal_in_a_test_ends_all(started: Any, experiment: Experiment, pair:
     assert run.said(1) == "dygait: SIGTERM: ending after this batch; again to end at once\n"
     again = started(2, *settings, options=("--resume",))
     assert again.codes() == [0, 0], again.said()
-    assert "that was interrupted: 12 of 16 sequences are done" in again.said(0)
+    assert "interrupted extraction: 12 of 16 sequences are done" in again.said(0)
     assert [event["iteration"] for event in events(experiment, "tested")] == [4, 8, 12]
     same_end(experiment, pair)
 

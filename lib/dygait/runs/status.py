@@ -27,9 +27,10 @@ def status(run: Path) -> dict[str, Any]:
         run: the run's folder.
 
     Returns:
-        `state` (running, finished, interrupted, failed, lost), `why`, `iteration`, `total`, `speed` (iterations a
-        second), `seconds_left`, `last_word` (time), `losses` (the last that were logged), `checkpoint` (the newest
-        undamaged one), `damaged` (newer, damaged ones), `memory` and `gpu_memory` (peak bytes of the process), `tests` (results, each with its iteration and protocol), `warnings`.
+        `state` (running, finished, interrupted, failed, lost), `why`, `iteration`, `total`, `speed` (iterations per
+        second), `seconds_left`, `last_word` (time of the last event or log line), `losses` (the last logged values),
+        `checkpoint` (the newest undamaged one), `damaged` (newer, damaged ones), `memory` and `gpu_memory` (peak bytes
+        of the process), `tests` (results, each with its iteration and protocol), `warnings`.
 
     Raises:
         UserError: the folder is not a run's.
@@ -125,25 +126,25 @@ def _valid_fields(entry: dict[str, Any]) -> dict[str, Any]:
 def _running_or_lost(state: dict[str, Any], last: str | None, scalars: list[dict[str, Any]]) -> tuple[str, str]:
     """Distinguish a running run from one that was killed or crashed; return the state and why."""
     if not state or last is None:
-        return "lost", "it has not said how far it is"
+        return "lost", "it has not logged an iteration"
     if state.get("host") == socket.gethostname():
         try:
             os.kill(state["process"], 0)
         except (ProcessLookupError, KeyError, OverflowError):
-            return "lost", f"process {state.get('process')} is gone without a word; it was killed, or crashed"
+            return "lost", f"process {state.get('process')} has ended without an event; it was killed, or crashed"
         except PermissionError:
-            pass  # someone else's, but there
+            pass  # it belongs to another user, but exists
         return "running", ""
     silent = (datetime.now(timezone.utc) - datetime.fromisoformat(last)).total_seconds()
     speed = state.get("speed") or 0.0
     every = scalars[-1]["iteration"] - scalars[-2]["iteration"] if len(scalars) > 1 else 1
     if silent > max(_SILENT, _PATIENCE * every / speed if speed else 0.0):
-        return "lost", f"nothing was heard from {state.get('host')} for {silent / 60:.0f} minutes"
+        return "lost", f"no news from {state.get('host')} for {silent / 60:.0f} minutes"
     return "running", f"on {state.get('host')}"
 
 
 def to_text(found: dict[str, Any]) -> str:
-    """Return a status as lines for people."""
+    """Format a status as text."""
     from dygait.logs import duration
 
     why = f": {found['why']}" if found["why"] else ""
@@ -151,14 +152,12 @@ def to_text(found: dict[str, Any]) -> str:
     if found["iteration"] is not None:
         speed = f", {found['speed']:.2f} it/s" if found["speed"] else ""
         left = f", {duration(found['seconds_left'])} left" if found["seconds_left"] is not None else ""
-        lines.append(
-            f"iteration   {found['iteration']} of {found['total']}{speed}{left}; last word {found['last_word']}"
-        )
+        lines.append(f"iteration   {found['iteration']} of {found['total']}{speed}{left}")
     if found["last_word"] is not None:
-        lines.append(f"last word   {found['last_word']}")
+        lines.append(f"last update {found['last_word']}")
     if found["losses"]:
         lines.append("last values " + ", ".join(f"{name} {_number(value)}" for name, value in found["losses"].items()))
-    lines.append(f"checkpoint  {found['checkpoint'] or 'none that is whole'}")
+    lines.append(f"checkpoint  {found['checkpoint'] or 'none'}")
     if found["damaged"]:
         lines.append(f"damaged     {', '.join(found['damaged'])}")
     if found["memory"] is not None:

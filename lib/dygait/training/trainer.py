@@ -28,7 +28,7 @@ from dygait.runs import checkpoint, networks
 from dygait.runs.compilation import compile_network, mark_frames
 from dygait.runs.precision import half_precision, half_type, resolve_precision, warn_if_slow
 from dygait.training import optimizers
-from dygait.training.accumulation import backward_in_parts, split
+from dygait.training.accumulation import backward_in_parts, split_batch
 from dygait.training.ema import WeightAverage
 from dygait.training.guard import StepGuard
 
@@ -113,7 +113,7 @@ class Trainer:
             loss, statistics = self.losses(self._forward(batch, divisors), batch.labels)
             self.scaler.scale(loss).backward()
             return statistics
-        parts = split(batch, count)
+        parts = split_batch(batch, count)
         labels = torch.cat([part.labels for part in parts])
 
         def scaled_loss(output: GaitOutput) -> tuple[torch.Tensor, Statistics]:
