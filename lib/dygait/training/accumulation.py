@@ -2,8 +2,8 @@
 
 Losses that compare sequences need the outputs of all of them, but memory suffices for the backward pass of one part
 only. So each part is computed twice: without gradient, for the losses of the whole batch and their gradient with
-respect to the outputs; then with gradient, to backpropagate from the outputs to the parameters. Gao et al., *Scaling Deep
-Contrastive Learning Batch Size under Memory Limited Setup*, RepL4NLP 2021.
+respect to the outputs; then with gradient, to backpropagate from the outputs to the parameters. Gao et al., *Scaling
+Deep Contrastive Learning Batch Size under Memory Limited Setup*, RepL4NLP 2021.
 """
 
 from __future__ import annotations
