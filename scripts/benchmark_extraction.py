@@ -43,7 +43,7 @@ from dygait.data import InferenceSampler, PackedWriter, Request, SequenceDataset
 from dygait.evaluation.features import load_features
 from dygait.machine import available_cores, peak_memory
 from dygait.runs import networks, sources
-from dygait.testing.extraction import Settings, embed, extract
+from dygait.testing.extraction import EmbeddingSettings, embed, extract
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TOLERANCE = 1e-5
@@ -80,7 +80,7 @@ def open_case(options: argparse.Namespace, few: bool = False) -> Case:
     sets = [f"data_cfg.dataset_root={options.data}", "data_cfg.num_workers=0", "evaluator_cfg.enable_float16=false"]
     config = load_config(options.cfgs, [*sets, *(SMALL if options.quick else ()), *options.set])
     data = sources.open_data(config)
-    whole = sources.test_source(config, data, CPU).dataset
+    whole = sources.build_test_source(config, data, CPU).dataset
     count = min(len(whole), options.sequences or len(whole), FEW if few else len(whole))
     chosen = np.argsort(whole.lengths(), kind="stable")[np.linspace(0, len(whole) - 1, count).astype(int)]
     places = np.sort(whole.places[chosen])
@@ -101,7 +101,7 @@ def open_case(options: argparse.Namespace, few: bool = False) -> Case:
 
 def one_at_a_time(case: Case) -> np.ndarray:
     """Return the features by a plain loop."""
-    dataset, settings = case.source.dataset, Settings(case.config.evaluator_cfg.enable_float16)
+    dataset, settings = case.source.dataset, EmbeddingSettings(case.config.evaluator_cfg.enable_float16)
     found = []
     for position in range(len(dataset)):
         batch = collate([dataset[Request(position, (0, 0, position))]])

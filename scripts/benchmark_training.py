@@ -316,7 +316,7 @@ def our_steps(config: Config) -> Steps:
     data = sources.open_data(config)
     trainer = build_trainer(config, device)
     trainer.training_mode()
-    source = sources.training_source(config, data, device, 0)
+    source = sources.build_training_source(config, data, device, 0)
     for batch in batches(source.loader):
         # Read at once here, because the losses are compared; the runner reads them every `log_iter` steps.
         found = trainer.step(batch, source.divisors)

@@ -48,10 +48,11 @@ from dygait.config.load import merge, parse_override
 from dygait.errors import Interrupted, UserError
 from dygait.files import write_atomically
 from dygait.runs import sources
-from dygait.runs.precision import half_precision, settled
-from dygait.testing.scoring import test
+from dygait.runs.precision import half_precision, resolve_precision
+from dygait.testing.scoring import run_test
 from dygait.training import checks
-from dygait.training.loop import AUTO, train
+from dygait.training.loop import train
+from dygait.training.resuming import AUTO
 from dygait.training.trainer import build_trainer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -135,7 +136,7 @@ def plan(files: Mapping[str, Path], options: argparse.Namespace, work: Path, dev
     for name, path in files.items():
         step = statistics.median(seconds[name][1:])
         # `auto` measures, and might come out otherwise in another process.
-        half = settled(configs[name], device)
+        half = resolve_precision(configs[name], device)
         precision = [f"{s}.enable_float16={getattr(half, s).enable_float16}" for s in ("trainer_cfg", "evaluator_cfg")]
         more = [
             *settings[name],
@@ -177,7 +178,7 @@ class Speed:
         self.half = config.evaluator_cfg.enable_float16
         self.trainer = build_trainer(config, device)
         self.training, self.testing = (
-            sources.training_source(config, data, device, 0), sources.test_source(config, data, device),
+            sources.build_training_source(config, data, device, 0), sources.build_test_source(config, data, device),
         )  # fmt: skip
         self.batch, self.probe = (next(iter(s.loader)).to(device) for s in (self.training, self.testing))
         self.seconds: dict[str, list[float]] = {"training": [], "test": []}
@@ -250,7 +251,7 @@ def compare(options: argparse.Namespace, work: Path, device: torch.device) -> di
         train(config, device, options.output or work)
         if options.only is not None:
             continue
-        result = test(config, device, options.output or work)
+        result = run_test(config, device, options.output or work)
         assert result is not None
         rows[name] = {group: result.percentages[group]["rank-1"] for group in GROUPS}
         rows[name]["iterations"] = config.trainer_cfg.total_iter

@@ -59,7 +59,7 @@ def test_one_step_and_features(path: Path, tmp_path: Path) -> None:
     data = sources.open_data(config)
     trainer = build_trainer(config, CPU)
     networks.check_classes(trainer.network, data)
-    source = sources.training_source(config, data, CPU, 0)
+    source = sources.build_training_source(config, data, CPU, 0)
     before = {name: p.detach().clone() for name, p in trainer.network.named_parameters()}
     trainer.training_mode()
     batch = next(iter(source.loader))
@@ -70,7 +70,7 @@ def test_one_step_and_features(path: Path, tmp_path: Path) -> None:
     moved = [name for name, p in trainer.network.named_parameters() if not torch.equal(p, before[name])]
     assert moved == list(before), "every parameter learns"
 
-    tests = sources.test_source(config, data, CPU)
+    tests = sources.build_test_source(config, data, CPU)
     saved = extract(config, data, tests, trainer.network, CPU, tmp_path / "features", {})
     assert saved is not None
     assert saved.features.shape[0] == len(tests.dataset) == 4

@@ -99,7 +99,7 @@ def test_bash_understands_every_block(page):
 
 @pytest.mark.parametrize("words", [words for page in PAGES for words in commands(page)], ids=" ".join)
 def test_a_command_is_one_that_we_parse_or_a_script_that_is_there(words, monkeypatch):
-    monkeypatch.setattr(cli, "_guarded", lambda work: 0)  # what comes after the arguments are understood
+    monkeypatch.setattr(cli, "_exit_code", lambda command: 0)  # what comes after the arguments are parsed
     if words[0] == "dygait":
         assert cli.main(words[1:]) == 0
     if "lib/main.py" in words:

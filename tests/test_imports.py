@@ -25,6 +25,7 @@ LAYERS = (
     ("data", "modeling", "losses", "evaluation", "synthetic"),
     ("config",),
     ("registry",),
+    ("logs",),
     ("distributed",),
     ("heartbeat",),
     ("errors", "files", "machine", "untrusted"),

@@ -71,4 +71,4 @@ def test_the_choice_of_the_user_is_left_alone(
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "libc_with_mallopt", lambda: None)
-    assert machine.tune_allocator() == (False, "the allocator is left as it is: this is not glibc's")
+    assert machine.tune_allocator() == (False, "the allocator is unchanged: it is not glibc's")

@@ -69,7 +69,7 @@ def test_it_takes_a_step(name: str, tmp_path: Path) -> None:
     config = small(FOLDER / f"{name}.yaml", tmp_path, 128 if name == "gaitbase_hid" else None, more)
     data = sources.open_data(config)
     trainer = build_trainer(config, CPU)
-    source = sources.training_source(config, data, CPU, 0)
+    source = sources.build_training_source(config, data, CPU, 0)
     trainer.training_mode()
     before = {key: p.detach().clone() for key, p in trainer.network.named_parameters()}
     statistics = trainer.step(next(iter(source.loader)), source.divisors)

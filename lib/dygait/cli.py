@@ -1,6 +1,6 @@
-"""The command line: `lib/main.py --phase train|test`, as the field's launchers call it, and `dygait`.
+"""The command line: `lib/main.py --phase train|test`, as in OpenGait, and `dygait`.
 
-Nothing heavy is imported before the arguments are understood, so that `--help` answers at once.
+PyTorch is imported only after the arguments are parsed, so that `--help` is fast.
 """
 
 from __future__ import annotations
@@ -18,43 +18,43 @@ from dygait.commands.experiment import add_run_arguments, is_main
 from dygait.errors import Interrupted, LocalError, UserError
 from dygait.untrusted import printable
 
-_BAD_INPUT = 2
-_TO_BE_RESUMED = 75  # sysexits.h's EX_TEMPFAIL: try again
-_INTERRUPTED = 130
-_PATIENCE = 20.0  # seconds; longer than processes that start together are apart
+_USER_ERROR = 2
+_INTERRUPTED = 75  # sysexits.h's EX_TEMPFAIL: try again
+_KEYBOARD_INTERRUPT = 130
+_DELAY = 20.0  # seconds; processes that start together are less apart
 
 
-def _guarded(work: Callable[[], int]) -> int:
-    """Run a command; a mistake of the user's ends in a line and exit code 2, not in a traceback."""
+def _exit_code(command: Callable[[], int]) -> int:
+    """Run a command and return its exit code; a `UserError` is printed as one line, without a traceback."""
     if not faulthandler.is_enabled() and sys.__stderr__ is not None:
-        faulthandler.enable(sys.__stderr__)  # a mapped file that is cut off ends the process by SIGBUS: say where
+        faulthandler.enable(sys.__stderr__)  # prints a traceback if a truncated mapped file raises SIGBUS
     try:
-        return work()
+        return command()
     except UserError as error:
         if is_main() or isinstance(error, LocalError):
             sys.stdout.flush()
             print(printable(f"dygait: error: {error}"), file=sys.stderr, flush=True)
         else:
-            # Rank 0 has met the same mistake. A launcher ends all processes when the first one ends: let it be the one
-            # that speaks.
-            time.sleep(_PATIENCE)
-        return _BAD_INPUT
+            # Rank 0 raises and prints the same error. A launcher ends all processes when the first one ends: wait, so
+            # that this is rank 0.
+            time.sleep(_DELAY)
+        return _USER_ERROR
     except Interrupted as interrupted:
         if is_main():
             sys.stdout.flush()
             print(f"dygait: {interrupted}", file=sys.stderr, flush=True)
-        return _TO_BE_RESUMED
-    except KeyboardInterrupt:
         return _INTERRUPTED
+    except KeyboardInterrupt:
+        return _KEYBOARD_INTERRUPT
 
 
 def runner(arguments: Sequence[str] | None = None) -> int:
-    """Run `lib/main.py`: the form that OpenGait's users and launchers know."""
+    """Run `lib/main.py`, whose options are OpenGait's."""
     parser = argparse.ArgumentParser(prog="main.py", description="Train or test a gait recognition model.")
     add_run_arguments(parser)
     parser.add_argument("--phase", choices=("train", "test"), default="train", help="what to do (default: train)")
     parsed = parser.parse_args(arguments)
-    return _guarded(lambda: int(import_module(f"dygait.commands.{parsed.phase}").main(parsed)))
+    return _exit_code(lambda: int(import_module(f"dygait.commands.{parsed.phase}").main(parsed)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,4 +68,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, module in modules.items():
         module.add_arguments(subparsers.add_parser(name, help=module.HELP))
     parsed = parser.parse_args(arguments)
-    return _guarded(lambda: int(modules[parsed.command].main(parsed)))
+    return _exit_code(lambda: int(modules[parsed.command].main(parsed)))

@@ -1,23 +1,22 @@
-"""The one exception that stands for a mistake the user can mend."""
+"""Exceptions whose message is printed to the user without a traceback."""
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
-    """Bad input: the message names the file or the key and says what to do about it.
+    """Invalid input that the user can fix: the message names the file or the key, and the fix.
 
-    The command line prints it as it is, without a traceback, and exits with code 2. A failure of DyGait itself must not
-    be raised as this.
+    The command line prints it without a traceback and exits with code 2. Bugs of DyGait must not be raised as this.
     """
 
 
 class LocalError(UserError):
-    """Bad input that one process of several has met: whichever it is prints it, not rank 0 alone."""
+    """A `UserError` that a single process raises, and prints even if it is not rank 0."""
 
 
 class LostProcessError(LocalError):
-    """Another process of the run has failed, hangs or is gone: every process that notices says so."""
+    """Another process of the run has failed, hangs or was killed; printed by every process that notices it."""
 
 
-class Interrupted(Exception):  # noqa: N818 - nothing went wrong
-    """A run was asked to end and has saved what it did: the message says how to go on. Exit code 75."""
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """A signal ended a run, which is saved: the message says how to continue. Exit code 75."""

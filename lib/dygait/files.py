@@ -1,4 +1,4 @@
-"""Writing whole files so that nobody ever finds half of one; imports nothing heavy."""
+"""Writing files atomically; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def replacing(path: Path, exclusive: bool = False) -> Iterator[BinaryIO]:
-    """Write a file whole or not at all: under a temporary name, synced to the disk, renamed.
+    """Write a file atomically: under a temporary name, synced to the disk, renamed.
 
     Args:
         path: the file.
-        exclusive: no other process writes this file at the same time. The temporary name is then always the same, so
-            that what a killed process has left is overwritten when its work is done again.
+        exclusive: no other process writes this file at the same time. The temporary name is then constant, so that
+            the file of a killed process is overwritten.
 
     Yields:
-        The open file, whose content gets its name where the `with` block ends in order.
+        The open file, which is renamed when the `with` block ends without an exception.
 
     Raises:
-        OSError: it could not be written; a former file of that name is as it was, and nothing is left of the new one.
+        OSError: it cannot be written; an existing file is unchanged, and no partial file is left.
     """
     temporary = path.with_name(f".{path.name}.{'part' if exclusive else os.getpid()}")
     try:
@@ -32,23 +32,23 @@ def replacing(path: Path, exclusive: bool = False) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
-        with contextlib.suppress(OSError):  # the first error tells more
+        with contextlib.suppress(OSError):  # the first error is the one to raise
             temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a small text file whole or not at all.
+    """Write a text file atomically.
 
     Raises:
-        OSError: it cannot be written; nothing is left of it.
+        OSError: it cannot be written; no partial file is left.
     """
     with replacing(path) as file:
-        # A folder's name need not be Unicode, and what stands for it cannot be encoded.
+        # Paths that are not valid Unicode contain surrogates, which cannot be encoded.
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def sync_folder(folder: Path) -> None:
-    """Make sure that the names of a folder's files survive a power cut, where the system can."""
+    """Sync a folder, so that renamed files in it survive a power failure, on POSIX systems."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""What this machine lends to a process; imports nothing heavy."""
+"""CPU cores, memory and the allocator of this process; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 ALLOCATOR_VARIABLE = "DYGAIT_ALLOCATOR"
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # mallopt(3)
 _KEPT = 2**31 - 1  # bytes; mallopt takes an int
-_OLD_GLIBC_LIMIT = 32 * 2**20  # above this, older versions refuse M_MMAP_THRESHOLD
+_OLD_GLIBC_LIMIT = 32 * 2**20  # the largest M_MMAP_THRESHOLD of older versions
 _PAD = 64 * 2**20
 
 
 def available_cores() -> int:
     """Return how many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):  # Linux: a container or a batch job may hold fewer than the machine has
+    if hasattr(os, "sched_getaffinity"):  # Linux: a container or a batch job may have fewer than the machine
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def peak_memory() -> int:
-    """Return the most bytes of memory that this process has held."""
+    """Return the peak resident memory of this process, in bytes."""
     status = Path("/proc/self/status")
-    if status.exists():  # a new process takes its parent's ru_maxrss along; this it does not
+    if status.exists():  # unlike ru_maxrss, it is not inherited from the parent process
         line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 2**10
     import resource  # Linux and macOS have it
@@ -33,26 +33,26 @@ def peak_memory() -> int:
 
 
 def tune_allocator() -> tuple[bool, str]:
-    """Tell the C library to keep freed memory in the process; calling it again changes nothing.
+    """Make glibc keep freed memory in the process; calling it again changes nothing.
 
-    By default glibc asks the system for every large block (above 32 MiB, or less) and hands it back when it is freed:
-    every large activation of every iteration is mapped and zeroed page by page anew. A user's own choice is left alone:
-    the environment variable DYGAIT_ALLOCATOR=default, glibc's own variables, or another allocator that is preloaded.
+    By default glibc maps every large block (above 32 MiB, or less) and unmaps it when it is freed: the pages of every
+    large activation are mapped and zeroed again in every iteration. Settings of the user have precedence: the
+    environment variable DYGAIT_ALLOCATOR=default, glibc's own variables, or another, preloaded allocator.
 
     Returns:
-        Whether freed memory is kept now, and a sentence that says so or says why not.
+        Whether freed memory is kept, and a message that says so or why not.
     """
     if os.environ.get(ALLOCATOR_VARIABLE) == "default":
-        return False, f"the allocator is left as it is ({ALLOCATOR_VARIABLE}=default)"
-    chosen = _chosen_by_user()
+        return False, f"the allocator is unchanged ({ALLOCATOR_VARIABLE}=default)"
+    chosen = _user_setting()
     if chosen is not None:
-        return False, f"the allocator is left as it is: {chosen} is set"
+        return False, f"the allocator is unchanged: {chosen} is set"
     libc = libc_with_mallopt()
     if libc is None:
-        return False, "the allocator is left as it is: this is not glibc's"
+        return False, "the allocator is unchanged: it is not glibc's"
     kept = any(libc.mallopt(_M_MMAP_THRESHOLD, limit) for limit in (_KEPT, _OLD_GLIBC_LIMIT))
     if not (kept and libc.mallopt(_M_TRIM_THRESHOLD, _KEPT) and libc.mallopt(_M_TOP_PAD, _PAD)):
-        return False, "the allocator is left as it is: it refuses its thresholds"
+        return False, "the allocator is unchanged: it rejects the thresholds"
     return True, "freed memory is kept for the next iteration (trainer_cfg.tune_allocator)"
 
 
@@ -62,8 +62,8 @@ def libc_with_mallopt() -> ctypes.CDLL | None:
     return libc if hasattr(libc, "gnu_get_libc_version") else None
 
 
-def _chosen_by_user() -> str | None:
-    """Return what the user has set about memory, if anything."""
+def _user_setting() -> str | None:
+    """Return the name of a variable by which the user configures the allocator, if any."""
     for name in sorted(os.environ):
         if name.startswith("MALLOC_"):
             return name

@@ -1,7 +1,4 @@
-"""Reading untrusted files: bounds on size, depth and unfolding, so that no file can make a reader hang or grow.
-
-Imports nothing heavy.
-"""
+"""Reading untrusted files with bounds on size, depth and expansion; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -15,30 +12,30 @@ from pathlib import Path
 from typing import Any
 
 LARGEST_TEXT = 2**28
-"""Bytes of the largest text that is read whole: partitions, names of features, events."""
+"""The most bytes of a text file (partition, metadata of features, events) that is read."""
 
 DEEPEST = 100
-"""Lists within lists, or mappings, beyond which a file is not meant to be read."""
+"""The deepest nesting of lists and mappings that is read."""
 
 
 def read_bytes(path: str | Path, limit: int = LARGEST_TEXT) -> bytes:
-    """Return what a file holds.
+    """Return the content of a file.
 
     Args:
-        path: a regular file: a device or a pipe may never end.
-        limit: the most bytes that are read.
+        path: a regular file; devices and pipes may be endless.
+        limit: the largest size in bytes.
 
     Raises:
-        OSError: it is not there, cannot be read, is no regular file, or is larger.
+        OSError: it does not exist, cannot be read, is not a regular file, or is larger.
     """
-    if "\0" in str(path):  # the system's calls would raise ValueError
+    if "\0" in str(path):  # os.open would raise ValueError
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-    # Opening a pipe would wait for whoever writes to it.
+    # Without O_NONBLOCK, opening a pipe would block.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         if status.st_size > limit:
             raise OSError(errno.EFBIG, f"it is larger than {limit} bytes", str(path))
         with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
@@ -48,45 +45,46 @@ def read_bytes(path: str | Path, limit: int = LARGEST_TEXT) -> bytes:
 
 
 def parse_json(content: str | bytes) -> Any:
-    """Return what JSON says.
+    """Parse JSON.
 
     Raises:
-        ValueError: it is none, is nested too deep, or has a key twice, of which a reader would see one only.
+        ValueError: it is invalid, nested too deep, or has a duplicate key.
     """
     try:
-        return json.loads(content, object_pairs_hook=_without_doubles)
+        return json.loads(content, object_pairs_hook=_without_duplicates)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} is there twice")
+        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} is duplicate")
     return found
 
 
-def check_unfolding(root: Any, inside: Callable[[Any], Iterable[Any]], most: int, deepest: int = DEEPEST) -> None:
-    """Refuse values that are small as they are stored, but not once everything that they repeat is written out.
+def check_expansion(root: Any, inside: Callable[[Any], Iterable[Any]], most: int, deepest: int = DEEPEST) -> None:
+    """Check the number and depth of nested values, each counted as often as it is referenced.
 
-    A list that holds a list twice, which holds a list twice, and so on, has more values than any walk can visit.
+    A list that holds another list twice, which holds a third one twice, and so on, is small as it is stored, but takes
+    exponential time to visit.
 
     Args:
-        root: a value.
-        inside: returns what a value holds directly.
-        most: the most values, each counted as often as it occurs.
-        deepest: the most levels.
+        root: the outermost value.
+        inside: returns the values that a value holds directly.
+        most: the largest number of values.
+        deepest: the largest number of levels.
 
     Raises:
-        ValueError: there are more; one that holds itself has endless levels.
+        ValueError: there are more; a value that contains itself has infinitely many levels.
     """
     count, levels = 0, [iter((root,))]
     while levels:
         for value in levels[-1]:
             count += 1
             if count > most:
-                raise ValueError(f"it unfolds to more than {most} values")
+                raise ValueError(f"it expands to more than {most} values")
             if len(levels) > deepest:
                 raise ValueError("it is nested too deep")
             levels.append(iter(inside(value)))
@@ -96,19 +94,19 @@ def check_unfolding(root: Any, inside: Callable[[Any], Iterable[Any]], most: int
 
 
 def parts_of(value: Any) -> Iterable[Any]:
-    """Return what a plain value holds directly: `inside` of `check_unfolding`."""
+    """Return the values in a plain container: `inside` of `check_expansion`."""
     if isinstance(value, Mapping):
         return chain(value.keys(), value.values())
     return value if isinstance(value, (list, tuple, set, frozenset)) else ()
 
 
 def at(value: Any, *keys: str) -> Any:
-    """Return what mappings within each other hold under some keys; None where one is missing or no mapping."""
+    """Return the value under a path of keys in nested mappings; None if a key is missing."""
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
 
 
 def printable(text: str) -> str:
-    """Return a message in which nothing can steer a terminal: what is not printable is written as an escape."""
+    """Escape the characters of a message that are not printable, so that it cannot control a terminal."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from dygait.runs.signals import Interruption
-from dygait.testing import extraction as extract
+from dygait.testing import extraction
 from dygait.training.trainer import Trainer
 from helpers.experiments import REPOSITORY, Experiment, environment
 from helpers.faulting import (
@@ -126,14 +126,14 @@ def test_a_second_signal_during_a_save(uninterrupted: Experiment, tmp_path: Path
 
 def while_testing(number: int, batch: int) -> None:
     """Let a signal come before a batch of the first test that begins from now on."""
-    embed, count = extract.embed, iter(range(1000))
+    embed, count = extraction.embed, iter(range(1000))
 
     def signalled(*arguments: Any) -> Any:
         if next(count) == batch:
             to_itself(number)
         return embed(*arguments)
 
-    extract.embed = signalled  # type: ignore[assignment]
+    extraction.embed = signalled  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize("at", [5, 11])
@@ -144,12 +144,12 @@ def test_sigterm_during_a_test(uninterrupted: Experiment, tmp_path: Path, fault:
         run = launch(stopped, *TESTED, at={at: partial(while_testing, signal.SIGTERM, 1)})
         assert_stopped(run, signal.SIGTERM, at + 1)
         assert "SIGTERM: ending after this batch; again" in run.said
-        assert f"of {ITERATIONS}; of its test, {HALF} are embedded; go on with --resume" in run.said
+        assert f"of {ITERATIONS}; of its test, {HALF} are embedded" in run.said
         assert len(events(stopped, "interrupted")) == 1
         assert [event["iteration"] for event in events(stopped, "tested")] == [6, 12][: at // 6]
         run = launch(stopped, *TESTED, options=("--resume",))
         assert run.wait() == 0, run.said
-        assert f"that was interrupted: {HALF} are done" in run.said
+        assert f"interrupted extraction: {HALF} are done" in run.said
         assert [event["iteration"] for event in events(stopped, "tested")] == [6, 12]
         assert_same_end(stopped, uninterrupted)
 
@@ -174,11 +174,11 @@ def test_a_test_alone_ends_in_order(uninterrupted: Experiment, tmp_path: Path, f
     with fault("SIGINT during a test alone"):
         run = launch(stopped, *settings, phase="test", before=partial(while_testing, signal.SIGINT, 1))
         assert run.wait() == 75, run.said
-        assert f"dygait: SIGINT: {HALF} are embedded and kept; the same command goes on with them" in run.said
+        assert f"dygait: SIGINT: {HALF} are embedded" in run.said
         assert not (stopped.checkpoints / name).exists()
         run = launch(stopped, *settings, phase="test")
         assert run.wait() == 0, run.said
-        assert f"that was interrupted: {HALF} are done" in run.said
+        assert f"interrupted extraction: {HALF} are done" in run.said
         found = json.loads((stopped.checkpoints / name).read_text())["percentages"]
         whole = uninterrupted.at(tmp_path / "whole")
         shutil.copytree(uninterrupted.folder, whole.folder)
@@ -208,7 +208,7 @@ def test_a_test_that_was_not_made_is_made_up_for(
         assert len(events(stopped, "tested")) == 2
 
 
-def test_a_gradient_that_is_not_finite_is_left_out(
+def test_a_gradient_that_is_not_finite_is_skipped(
     uninterrupted: Experiment, tmp_path: Path, fault: Tally, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poisoned = uninterrupted.at(tmp_path)
@@ -282,6 +282,6 @@ def test_a_second_signal_ends_at_once() -> None:
 def test_handlers_are_put_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with Interruption() as interruption:
-        assert not interruption.agreed()
+        assert not interruption.should_stop()
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before

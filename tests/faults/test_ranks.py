@@ -20,6 +20,7 @@ import torch
 
 from helpers import ranks
 from helpers.experiments import Experiment, free_port, make_experiment
+from helpers.faulting import events, iterations_done
 
 ITERATIONS = 12
 SETTINGS = (
@@ -75,21 +76,11 @@ def pair(shared: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Experi
     return run
 
 
-def iterations_done(experiment: Experiment) -> int:
-    path = experiment.folder / "logs" / "scalars.jsonl"
-    return path.read_text().count("\n") if path.is_file() else 0
-
-
 def wait_for(experiment: Experiment, iteration: int, run: ranks.Ranks | ranks.Launched) -> None:
     limit = time.monotonic() + 60
     while iterations_done(experiment) < iteration:
         assert time.monotonic() < limit, run.said()
         time.sleep(0.01)
-
-
-def events(experiment: Experiment, kind: str) -> list[dict[str, Any]]:
-    lines = (experiment.folder / "logs" / "events.jsonl").read_text().splitlines()
-    return [event for event in map(json.loads, lines) if event["kind"] == kind]
 
 
 def same_end(one: Experiment, other: Experiment) -> None:
@@ -154,7 +145,7 @@ def test_a_signal_ends_all_after_the_same_iteration(
     done = iterations_done(experiment)
     assert 5 <= done < ITERATIONS
     assert [event["iteration"] for event in events(experiment, "saved")] == [4, done]
-    assert f"saved iteration {done} of {ITERATIONS}; go on with --resume" in run.said(0)
+    assert f"saved iteration {done} of {ITERATIONS};" in run.said(0)
     assert ("SIGTERM: saved" if 0 in asked else "a signal to another process: saved") in run.said(0)
     assert not run.said(1) or "SIGTERM: ending after this iteration" in run.said(1)
     assert started(2, options=("--resume",)).codes() == [0, 0]
@@ -167,11 +158,11 @@ def test_a_signal_in_a_test_ends_all(started: Any, experiment: Experiment, pair:
     run = started(2, *settings, fault=ranks.asked_in_its_test)
     assert run.codes() == [75, 75], run.said()
     assert "a signal to another process: saved iteration 4 of" in run.said(0)
-    assert "of its test, 12 of 16 sequences are embedded; go on with --resume" in run.said(0)
+    assert "of its test, 12 of 16 sequences are embedded" in run.said(0)
     assert run.said(1) == "dygait: SIGTERM: ending after this batch; again to end at once\n"
     again = started(2, *settings, options=("--resume",))
     assert again.codes() == [0, 0], again.said()
-    assert "that was interrupted: 12 of 16 sequences are done" in again.said(0)
+    assert "interrupted extraction: 12 of 16 sequences are done" in again.said(0)
     assert [event["iteration"] for event in events(experiment, "tested")] == [4, 8, 12]
     same_end(experiment, pair)
 

@@ -177,7 +177,7 @@ def features_of(
     data = sources.open_data(config)
     model = networks.build_network(config, device)
     load_weights(model, experiment.checkpoints / "tiny-00002.pt")
-    source = sources.test_source(config, data, device)
+    source = sources.build_test_source(config, data, device)
     with tempfile.TemporaryDirectory() as made:
         target = folder or Path(made) / "features"
         extract(config, data, source, model, device, target, {}, **more)

@@ -30,8 +30,8 @@ from dygait.data import Batch
 from dygait.data.samplers import TrainingSampler
 from dygait.errors import UserError
 from dygait.runs import networks
-from dygait.testing import extraction as extract
-from dygait.training import loop as train  # noqa: F401
+from dygait.testing import extraction
+from dygait.training import loop  # noqa: F401
 from helpers.experiments import REPOSITORY, Experiment, environment, free_port
 
 PIL.Image.init()
@@ -228,14 +228,14 @@ def stuck_on_rank_1(rank: int) -> None:
 
 def asked_in_its_test(rank: int) -> None:
     """The last process is asked to end in the first batch of its share of the first test."""
-    embed, calls = extract.embed, iter(range(1000))
+    embed, calls = extraction.embed, iter(range(1000))
 
     def signalled(*arguments: Any) -> Any:
         if rank and next(calls) == 0:
             os.kill(os.getpid(), signal.SIGTERM)
         return embed(*arguments)
 
-    mock.patch.object(extract, "embed", signalled).start()
+    mock.patch.object(extraction, "embed", signalled).start()
 
 
 def precise(rank: int = 0) -> None:

@@ -266,7 +266,7 @@ def test_what_does_not_fit_is_reported() -> None:
 
 
 def test_nothing_in_common_is_an_error() -> None:
-    with pytest.raises(UserError, match="does not fit the model"):
+    with pytest.raises(UserError, match="does not match the model"):
         load_state(layers(), {"other": torch.zeros(1)}, "x.pt", strict=False)
 
 

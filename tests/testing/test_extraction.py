@@ -157,7 +157,7 @@ def test_an_interrupted_one_goes_on(
     seen = embedded(monkeypatch)
     assert equal(features_of(trained, SMALL, folder=tmp_path / "f"), features_of(trained, SMALL))
     assert sum(seen[:4]) == 16 - done
-    assert f"going on with an extraction that was interrupted: {done} of 16 sequences are done" in said.text
+    assert f"continuing an interrupted extraction: {done} of 16" in said.text
     assert sorted(p.name for p in (tmp_path / "f").iterdir()) == ["features.npy", "gei.npy", "sequences.json"]
 
 
@@ -168,7 +168,7 @@ def test_a_complete_one_is_used_again(
     seen = embedded(monkeypatch)
     assert equal(features_of(trained, SMALL, "evaluator_cfg.metric=cos", folder=tmp_path), first)
     assert not seen
-    assert "they are used again" in said.text
+    assert "reusing the features" in said.text
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_a_damaged_shard_is_made_again(
     assert equal(features_of(trained, SMALL, folder=tmp_path / "f"), features_of(trained, SMALL))
     assert len(seen) == 5 + 7
     assert "000001.json is damaged" in said.text
-    assert "it is made again" in said.text
+    assert "extracted again" in said.text
 
 
 def test_a_full_disk(trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +226,7 @@ def test_a_full_disk(trained: Experiment, tmp_path: Path, monkeypatch: pytest.Mo
         fsync(descriptor)
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(UserError, match=r"No space left on device.*make room; what was made till now is kept"):
+    with pytest.raises(UserError, match=r"No space left on device.*finished shards are kept"):
         features_of(trained, SMALL, folder=tmp_path / "f")
     seen = embedded(monkeypatch)
     assert equal(features_of(trained, SMALL, folder=tmp_path / "f"), features_of(trained, SMALL))
@@ -240,7 +240,7 @@ def test_shards_that_rank_0_does_not_see(trained: Experiment, tmp_path: Path, mo
         return [*told(value), value._replace(shards=["000099"])]
 
     monkeypatch.setattr(extraction.distributed, "collect", elsewhere)
-    with pytest.raises(UserError, match="1 of 8 shards are not to be seen by rank 0"):
+    with pytest.raises(UserError, match="does not see 1 of 8 shards"):
         features_of(trained, SMALL, folder=tmp_path / "f")
 
 
@@ -273,7 +273,7 @@ def test_long_sequences_are_cut_to_their_middle(trained: Experiment, said: pytes
     assert cut.lengths == np.minimum(lengths, 9).tolist()
     expected = {"sequences": int((lengths > 9).sum()), "frames": int(np.maximum(lengths - 9, 0).sum())}
     assert cut.origin["frames_cut"] == expected
-    told = f"cuts {expected['sequences']} of 16 sequences to their middle: {expected['frames']} of {lengths.sum()}"
+    told = f"shortens {expected['sequences']} of 16 sequences: {expected['frames']} of {lengths.sum()}"
     assert told in said.text
 
 

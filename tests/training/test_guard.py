@@ -36,7 +36,7 @@ def plain(norms: Sequence[float], spike: float | None) -> list[bool]:
 
 
 def judged(guard: StepGuard, norms: Sequence[float], first: int = 1) -> list[bool]:
-    return [bool(guard.leaves_out(torch.tensor(n, dtype=torch.float64), i)) for i, n in enumerate(norms, first)]
+    return [bool(guard.should_skip(torch.tensor(n, dtype=torch.float64), i)) for i, n in enumerate(norms, first)]
 
 
 class TestGuard:
@@ -46,10 +46,10 @@ class TestGuard:
         expected = plain(NORMS, spike)
         assert judged(guard, NORMS) == expected
         guard.read()
-        assert [i for i, _ in guard.news] == [i for i, out in enumerate(expected, 1) if out]
-        assert all(str(norm) == str(NORMS[i - 1]) for i, norm in guard.news)  # NaN is not equal to itself
+        assert [i for i, _ in guard.unreported] == [i for i, out in enumerate(expected, 1) if out]
+        assert all(str(norm) == str(NORMS[i - 1]) for i, norm in guard.unreported)  # NaN is not equal to itself
         assert guard.skipped == sum(expected) > 0
-        assert guard.in_a_row == 0
+        assert guard.consecutive == 0
 
     def test_goes_on_from_its_state(self) -> None:
         straight, first, second = (StepGuard([], 2.0) for _ in range(3))
@@ -73,21 +73,21 @@ class TestGuard:
         judged(guard, [math.nan])
         assert guard.may_reach(3)
         guard.read()
-        assert guard.in_a_row == 1
+        assert guard.consecutive == 1
         assert not guard.may_reach(3)
         judged(guard, [math.nan, math.nan])
         assert guard.may_reach(3)
         guard.read()
-        assert guard.in_a_row == 3
+        assert guard.consecutive == 3
 
     def test_brings_back_the_statistics(self) -> None:
         buffers = [torch.tensor([1.0, 2.0]), torch.tensor(7)]
         guard = StepGuard(buffers)
         for norm, expected in ((math.nan, [1.0, 2.0]), (1.0, [math.nan, 3.0])):
-            guard.remember()
+            guard.save_buffers()
             buffers[0].copy_(torch.tensor([math.nan, 3.0]))
             buffers[1].add_(1)
-            guard.leaves_out(torch.tensor(norm), 1)
+            guard.should_skip(torch.tensor(norm), 1)
             torch.testing.assert_close(buffers[0], torch.tensor(expected), equal_nan=True)
         assert int(buffers[1]) == 8
 
@@ -108,7 +108,7 @@ OPTIMISERS = [
 
 def poison(patch: pytest.MonkeyPatch, when: Callable[[Trainer], bool], value: float = math.nan) -> None:
     """Put a number that is not finite into the gradient of the steps for which `when` is true."""
-    gradient = Trainer._gradient
+    gradient = Trainer._forward_backward
 
     def spoilt(self: Trainer, *arguments: Any) -> Any:
         found = gradient(self, *arguments)
@@ -116,7 +116,7 @@ def poison(patch: pytest.MonkeyPatch, when: Callable[[Trainer], bool], value: fl
             next(p.grad for p in self.network.parameters() if p.grad is not None).view(-1)[0] = value
         return found
 
-    patch.setattr(Trainer, "_gradient", spoilt)
+    patch.setattr(Trainer, "_forward_backward", spoilt)
 
 
 def everything(trainer: Trainer) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def everything(trainer: Trainer) -> dict[str, Any]:
 class TestAStep:
     @pytest.mark.parametrize("section", OPTIMISERS)
     @pytest.mark.parametrize("poisoned", [{1}, {3}, {1, 2, 4}])
-    def test_that_is_left_out_changes_nothing(
+    def test_that_is_skipped_changes_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str, poisoned: set[int]
     ) -> None:
         """The steps around it are those of a run that never saw it."""
@@ -171,7 +171,7 @@ class TestAStep:
         assert not any(momentum.any() for momentum in momenta)
 
 
-def test_a_run_tells_of_them_late_and_ends_in_time(
+def test_a_run_logs_skipped_steps_late_and_ends_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """They are read when an iteration is logged or saved, or when a row might be too long; the numbers are right."""
@@ -187,9 +187,9 @@ def test_a_run_tells_of_them_late_and_ends_in_time(
     poison(monkeypatch, lambda trainer: trainer.iteration + 1 in (2, 4, 5, 9, 10, 11, 12), math.inf)
     settings = ("trainer_cfg.total_iter=20", "trainer_cfg.save_iter=7", "trainer_cfg.log_iter=6")
     assert experiment.run("train", *settings, "trainer_cfg.max_skipped=4") == 2
-    assert "iteration 12: the gradient was not fit for a step 4 times in a row" in capsys.readouterr().err
-    told = events(experiment, "skipped step")
-    assert [event["iteration"] for event in told] == [2, 4, 5, 9, 10, 11, 12]
-    assert {event["gradient_norm"] for event in told} == {"inf"}
+    assert "iteration 12: 4 steps in a row" in capsys.readouterr().err
+    skipped = events(experiment, "skipped step")
+    assert [event["iteration"] for event in skipped] == [2, 4, 5, 9, 10, 11, 12]
+    assert {event["gradient_norm"] for event in skipped} == {"inf"}
     assert readings == {4, 6, 7, 11, 12}
     assert experiment.checkpoint(7)["guard"] == {"skipped": 3, "in_a_row": 0, "norms": []}

@@ -51,7 +51,7 @@ class TestAStep:
             for batch in batches:
                 trainer.step(batch, [255.0])
         trainer.guard.read()
-        assert [iteration for iteration, _ in trainer.guard.news] == [1]
+        assert [iteration for iteration, _ in trainer.guard.unreported] == [1]
 
     def test_reads_nothing_on_meta(self, tmp_path: Path, name: str, lengths: list[int] | None) -> None:
         """There each tensor's device is known, so that copies that wait and mixtures are found, too."""

@@ -31,7 +31,7 @@ from dygait.reporting.page import page
 from dygait.reporting.tables import latex, to_csv
 from dygait.runs.checkpoint import save_checkpoint
 from dygait.runs.memory import explained_memory
-from dygait.testing.extraction import Settings, embed
+from dygait.testing.extraction import EmbeddingSettings, embed
 from dygait.untrusted import printable
 from helpers import raw
 from helpers.experiments import make_experiment, save_features, tiny_settings
@@ -219,6 +219,6 @@ def test_no_memory_is_explained(tmp_path: Path) -> None:
             raise error
 
         with pytest.raises(LocalError, match="a batch of 2 sequences, padded to 3 frames; lower evaluator_cfg"):
-            embed(model, batch, [255.0], torch.device("cpu"), Settings())  # type: ignore[arg-type]
+            embed(model, batch, [255.0], torch.device("cpu"), EmbeddingSettings())  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="something else"), explained_memory(batch, 1):
         raise RuntimeError("something else")

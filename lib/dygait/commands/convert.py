@@ -54,7 +54,7 @@ def main(arguments: argparse.Namespace) -> int:
     try:
         checkpoint.save_checkpoint(target, {"model": weights, "iteration": iteration if type(iteration) is int else 0})
     except OSError as error:
-        raise UserError(f"{target} cannot be written: {error}; make room, or name another file") from None
+        raise UserError(f"{target} cannot be written: {error}; free disk space, or name another file") from None
     whose = "OpenGait's" if arguments.to == "opengait" else "our"
     print(f"wrote {len(weights)} tensors to {target}, under {whose} names")
     return 0

@@ -25,7 +25,7 @@ def main(arguments: argparse.Namespace) -> int:
         Interrupted: a signal asked the extraction to end.
     """
     with experiment(arguments, "test") as (config, device):
-        from dygait.testing.scoring import extract_to
+        from dygait.testing.scoring import run_extraction
 
-        extract_to(config, device, arguments.features, arguments.output, arguments.half)
+        run_extraction(config, device, arguments.features, arguments.output, arguments.half)
     return 0

@@ -46,9 +46,9 @@ def main(args: argparse.Namespace) -> int:
     from dygait import distributed
     from dygait.errors import UserError
     from dygait.files import write_atomically
+    from dygait.logs import start_logging
     from dygait.profiling import largest_batch, text
     from dygait.profiling.profile import profile
-    from dygait.runs.monitor import start_logging
 
     if args.steps < 1:
         raise UserError("--steps: at least 1")

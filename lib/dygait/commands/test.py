@@ -23,7 +23,7 @@ def main(arguments: argparse.Namespace) -> int:
         Interrupted: a signal asked the test to end.
     """
     with experiment(arguments, "test") as (config, device):
-        from dygait.testing.scoring import test
+        from dygait.testing.scoring import run_test
 
-        test(config, device, arguments.output, arguments.log_to_file)
+        run_test(config, device, arguments.output, arguments.log_to_file)
     return 0

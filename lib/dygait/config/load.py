@@ -69,7 +69,7 @@ def _parse(text: str) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        untrusted.check_unfolding(node, _inside, _MOST_VALUES)
+        untrusted.check_expansion(node, _inside, _MOST_VALUES)
         return loader.construct_document(node)
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None

@@ -161,10 +161,8 @@ class TrainSamplerCfg(FramesCfg):
         return self.batch_size if isinstance(self.batch_size, int) else math.prod(self.batch_size)
 
 
-class TestSamplerCfg(FramesCfg):
+class InferenceSamplerCfg(FramesCfg):
     """How test sequences are batched, and which of their frames are used."""
-
-    __test__ = False  # the name is no test case
 
     type: str = Field("InferenceSampler", description="The batch sampler.")
     frames_budget: int = Field(
@@ -510,7 +508,9 @@ class EvaluatorCfg(Section):
     eval_func: str | None = Field(
         None, description="A protocol's name, or one of OpenGait's functions. Absent: the dataset's protocol."
     )
-    sampler: TestSamplerCfg = Field(default_factory=TestSamplerCfg, description="See `evaluator_cfg.sampler`.")
+    sampler: InferenceSamplerCfg = Field(
+        default_factory=InferenceSamplerCfg, description="See `evaluator_cfg.sampler`."
+    )
     transform: TransformCfg | list[TransformCfg] = Field(
         default_factory=TransformCfg, description="The input's transform, or a list to apply in turn."
     )

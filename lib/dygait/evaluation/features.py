@@ -276,7 +276,7 @@ def _check_content(content: Mapping[str, Any]) -> None:
     if type(content["lengths"]) is not list or not all(type(n) is int and 0 < n < 2**31 for n in content["lengths"]):
         raise ValueError(f"{_NAMES} has no usable lengths")
     origin = content["origin"]
-    untrusted.check_unfolding(origin, untrusted.parts_of, _MOST_VALUES)
+    untrusted.check_expansion(origin, untrusted.parts_of, _MOST_VALUES)
     if type(origin) is not dict:
         raise ValueError(f"{_NAMES} has no usable origin")
     for name, kind in _ORIGIN.items():

@@ -114,7 +114,7 @@ def training_batches(config: Config, device: torch.device, network: nn.Module) -
         examples.origin += f" ({error})"
         return examples
     networks.check_classes(network, data)
-    source = sources.training_source(config, data, device, 0)
+    source = sources.build_training_source(config, data, device, 0)
 
     def stream() -> Iterator[Batch]:
         while True:

@@ -160,7 +160,7 @@ def _record(path: Path) -> dict[str, Any]:
     """Read what a run wrote down; nothing where that is not there or not whole."""
     try:
         found = untrusted.parse_json(untrusted.read_bytes(path, _LARGEST_RECORD))
-        untrusted.check_unfolding(found, untrusted.parts_of, _LARGEST_RECORD)
+        untrusted.check_expansion(found, untrusted.parts_of, _LARGEST_RECORD)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read without running anything that they hold."""
+"""Checkpoints: written atomically, loaded without executing anything that they contain."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from dygait.errors import UserError
 from dygait.files import replacing
 from dygait.modeling.opengait import in_our_names
 
-_END, _END_SIZE = b"PK\x05\x06", 22  # what an archive ends with
-_FOLDER = 0x10  # an attribute of members of archives, MS-DOS's
+_END, _END_SIZE = b"PK\x05\x06", 22  # the end record of a zip archive
+_FOLDER = 0x10  # the MS-DOS attribute of a folder in a zip archive
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What of a checkpoint went into a model.
+    """Which weights of a checkpoint were loaded into a model.
 
     Attributes:
         matched: names of tensors that were loaded.
         missing: names that the model has and the checkpoint lacks.
         unexpected: names that the checkpoint has and the model lacks.
         misshapen: names that both have, in different shapes, with the two shapes.
-        reset: weights of the class head that keep their initial values, as they were meant for other classes.
+        reset: weights of the class head that keep their initial values, because the classes differ.
         opengait: the checkpoint's names were OpenGait's. `unexpected` are names of the file, the others the model's.
     """
 
@@ -44,29 +44,29 @@ class LoadReport:
 
     @property
     def complete(self) -> bool:
-        """Tell whether model and checkpoint fit each other exactly."""
+        """Whether model and checkpoint match exactly."""
         return not (self.missing or self.unexpected or self.misshapen)
 
     def __str__(self) -> str:
         parts = [f"{len(self.matched)} tensors match" + (", under OpenGait's names" if self.opengait else "")]
         if self.reset:
-            parts.append(f"the class head starts afresh ({_few(self.reset)})")
+            parts.append(f"the class head keeps its initial values ({_shortened(self.reset)})")
         if self.missing:
-            parts.append(f"{len(self.missing)} are missing in the file ({_few(self.missing)})")
+            parts.append(f"{len(self.missing)} are missing in the file ({_shortened(self.missing)})")
         if self.unexpected:
-            parts.append(f"{len(self.unexpected)} are not in the model ({_few(self.unexpected)})")
+            parts.append(f"{len(self.unexpected)} are not in the model ({_shortened(self.unexpected)})")
         if self.misshapen:
             shapes = [f"{n}: file {list(a)}, model {list(b)}" for n, (a, b) in self.misshapen.items()]
-            parts.append(f"{len(shapes)} differ in shape ({_few(shapes)})")
+            parts.append(f"{len(shapes)} differ in shape ({_shortened(shapes)})")
         return "; ".join(parts)
 
 
-def _few(names: list[str]) -> str:
+def _shortened(names: list[str]) -> str:
     return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
 
 
 def checkpoint_path(folder: Path, save_name: str, iteration: int) -> Path:
-    """Return where the checkpoint of an iteration is."""
+    """Return the path of the checkpoint of an iteration."""
     return folder / f"{save_name}-{iteration:05d}.pt"
 
 
@@ -78,29 +78,29 @@ def checkpoints_of(folder: Path, save_name: str) -> dict[int, Path]:
 
 
 def newest_checkpoint(
-    folder: Path, save_name: str, passed_over: Callable[[Path, str], None] | None = None
+    folder: Path, save_name: str, on_damage: Callable[[Path, str], None] | None = None
 ) -> Path | None:
-    """Return the checkpoint of the highest iteration that is whole, or None.
+    """Return the undamaged checkpoint of the highest iteration, or None.
 
     Args:
         folder: where they are.
         save_name: the run's name.
-        passed_over: is told the path of each damaged one that is newer, and what is wrong with it.
+        on_damage: called with the path of each newer, damaged checkpoint, and what is wrong with it.
     """
     for path in checkpoints_of(folder, save_name).values():
         damage = damage_of(path)
         if damage is None:
             return path
-        if passed_over is not None:
-            passed_over(path, damage)
+        if on_damage is not None:
+            on_damage(path, damage)
     return None
 
 
 def damage_of(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint of ours; None if it is whole."""
+    """Return what is wrong with a checkpoint of DyGait; None if it is undamaged."""
     try:
         read_checkpoint(path, mapped=True)
-    except _RefusedError as error:
+    except _UnsafeCheckpointError as error:
         return error.why
     except UserError as error:
         return str(error)
@@ -108,14 +108,14 @@ def damage_of(path: Path) -> str | None:
 
 
 def remove_old(folder: Path, save_name: str, last: int | None, every: int | None, now: int) -> list[Path]:
-    """Delete checkpoints of a run that need not be kept; returns which.
+    """Delete old checkpoints of a run, and return their paths.
 
     Args:
         folder: where they are.
         save_name: the run's name.
-        last: so many of the newest stay; None: all stay.
-        every: those of iterations that this divides stay too.
-        now: the iteration that was just saved. Later ones, damaged or of an earlier run, neither count nor go.
+        last: how many of the newest to keep; None: all.
+        every: also keep those of iterations that this divides.
+        now: the iteration that was just saved; later checkpoints, of an earlier run, are ignored.
     """
     if last is None:
         return []
@@ -127,24 +127,24 @@ def remove_old(folder: Path, save_name: str, last: int | None, every: int | None
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint to a temporary name, sync and rename it: a crash leaves the old file or the new one.
+    """Write a checkpoint atomically: a crash leaves the old file or the new one.
 
     Raises:
-        OSError: there is no room, or it is forbidden; nothing is left of it.
+        OSError: it cannot be written; no partial file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        told = _Told(file)
+        writer = _ErrorRecorder(file)
         try:
-            torch.save(dict(state), told)  # type: ignore[arg-type] # it writes, and that is what is needed
+            torch.save(dict(state), writer)  # type: ignore[arg-type] # torch.save needs `write` only
         except RuntimeError:
-            if told.error is None:
+            if writer.error is None:
                 raise
-            raise told.error from None
+            raise writer.error from None
 
 
-class _Told:
-    """A file that remembers what the system had against a write: PyTorch raises an error of its own, without it."""
+class _ErrorRecorder:
+    """A file that keeps the OSError of a write: PyTorch raises an error of its own, without the cause."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -159,8 +159,8 @@ class _Told:
             raise
 
 
-class _RefusedError(UserError):
-    """A checkpoint is damaged or hostile; `why` says in what."""
+class _UnsafeCheckpointError(UserError):
+    """A checkpoint is damaged or unsafe; `why` is the reason."""
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(
@@ -170,14 +170,14 @@ class _RefusedError(UserError):
 
 
 def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
-    """Read a checkpoint to the CPU, its checksums compared; nothing in the file is run.
+    """Load a checkpoint to the CPU and compare its checksums; nothing in the file is executed.
 
     Args:
         path: the file.
-        mapped: leave tensors in the file, to see what is in it.
+        mapped: map the tensors into memory instead of reading them.
 
     Raises:
-        UserError: there is no such file, it is damaged, it asks for code to be run, or it holds no model.
+        UserError: there is no such file, it is damaged, contains code, or holds no model.
     """
     path = str(path)
     try:
@@ -187,10 +187,11 @@ def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
         raise UserError(f"no such checkpoint: {path}") from None
     except OSError as error:
         raise UserError(f"the checkpoint {path} cannot be read: {error}") from None
-    except Exception as error:  # a damaged or hostile stream can raise anything
-        said = str(error) if type(error) is ValueError else ""
-        reason = next((line for line in str(error).splitlines() if "Unsupported" in line or "disallowed" in line), said)
-        raise _RefusedError(path, " ".join(reason.split())[:300] or type(error).__name__) from None
+    except Exception as error:  # a damaged or hostile pickle can raise anything
+        message = str(error) if type(error) is ValueError else type(error).__name__
+        lines = str(error).splitlines()
+        reason = next((line for line in lines if "Unsupported" in line or "disallowed" in line), message)
+        raise _UnsafeCheckpointError(path, " ".join(reason.split())[:300]) from None
     for key in ("model", "ema") if isinstance(state, dict) and state.get("ema") is not None else ("model",):
         weights = state.get(key) if isinstance(state, dict) else None
         if not isinstance(weights, dict) or not all(isinstance(w, torch.Tensor) for w in weights.values()):
@@ -202,20 +203,20 @@ def _verify(path: str) -> None:
     """Check what `torch.load(weights_only=True)` does not.
 
     Raises:
-        ValueError: checksums differ, or the file has the tar form, whose code PyTorch up to 2.5 runs all the same.
+        ValueError: checksums differ, or the file is a tar archive, whose code PyTorch up to 2.5 executes.
     """
     if tarfile.is_tarfile(path):
-        raise ValueError("it has the form of PyTorch before 0.2 (tar), in which code can hide")
+        raise ValueError("it is in the tar format of PyTorch before 0.2, which can contain code")
     if zipfile.is_zipfile(path):
         with Path(path).open("rb") as file, zipfile.ZipFile(file) as archive:
             file.seek(-_END_SIZE, os.SEEK_END)
             if not file.read().startswith(_END):
-                raise ValueError("something is appended to it")
-            # What is marked as a folder PyTorch does not read: it returns memory that nobody has filled.
+                raise ValueError("data is appended to it")
+            # PyTorch does not read members that are marked as folders: it returns uninitialised memory.
             folders = (member.filename for member in archive.infolist() if member.external_attr & _FOLDER)
             broken = next(folders, None) or archive.testzip()
         if broken is not None:
-            raise ValueError(f"its member {broken} is not what was written")
+            raise ValueError(f"its member {broken} is damaged")
 
 
 def load_weights(model: nn.Module, path: str | Path, strict: bool = True, reset_head: bool = False) -> LoadReport:
@@ -223,10 +224,10 @@ def load_weights(model: nn.Module, path: str | Path, strict: bool = True, reset_
 
     Args:
         model: the network.
-        path: a checkpoint of ours, or of OpenGait for a model that OpenGait has.
-        strict: everything must match; else what matches in name and shape is loaded, and the report tells the rest.
+        path: a checkpoint of DyGait, or of OpenGait for a model that OpenGait has.
+        strict: everything must match; otherwise weights that match in name and shape are loaded.
         reset_head: the class head (the model's attribute `class_head`) need not match: where the number of classes
-            differs, or the file has none, it stays as it is.
+            differs, or the file has none, it keeps its initial values.
 
     Returns:
         What matched and what did not.
@@ -244,7 +245,7 @@ def load_state(
     weights, report = compare(model, weights, reset_head)
     if (strict and not report.complete) or not report.matched:
         remedy = "; restore_ckpt_strict: false loads what matches" if report.matched else ""
-        raise UserError(f"the checkpoint {source} does not fit the model: {report}{remedy}")
+        raise UserError(f"the checkpoint {source} does not match the model: {report}{remedy}")
     model.load_state_dict({n: weights[n] for n in report.matched}, strict=False)
     return report
 
@@ -252,7 +253,7 @@ def load_state(
 def compare(
     model: nn.Module, weights: Mapping[str, torch.Tensor], reset_head: bool = False
 ) -> tuple[dict[str, torch.Tensor], LoadReport]:
-    """Return weights under the model's names, and what of them would be loaded; the model is not touched."""
+    """Return weights under the model's names, and what would be loaded; the model is unchanged."""
     own = model.state_dict()
     renamed, opengait = in_our_names(model, weights)
     fits = {n for n in own if n in renamed and own[n].shape == renamed[n].shape}

@@ -1,21 +1,22 @@
-"""What happened in a run, on disk as it happens: a line for each event, and how far it is.
+"""The events and the progress of a run, written as they happen.
 
-``logs/events.jsonl`` has a JSON line for everything that a reader of the results may want to know: starts, checkpoints,
-skipped steps, what was passed over or repaired, how it ended. ``logs/state.json`` says how far the run is, written anew
-with every log line. `dygait status` reads both, without the run.
+``logs/events.jsonl`` has a JSON line for each event: starts, checkpoints, skipped steps, damaged or removed files, how
+the run ended. ``logs/state.json`` holds the progress, rewritten with every log line. `dygait status` reads both.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from dygait import distributed, untrusted
-from dygait.errors import UserError
+from dygait.errors import Interrupted, UserError
 from dygait.files import write_atomically
 from dygait.runs.folder import RunFolder, append_line, writing
 
@@ -24,31 +25,31 @@ STATE = "state.json"
 
 
 def now() -> str:
-    """Return the time, as events bear it."""
+    """Return the time in the format of events."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def add_event(folder: RunFolder, kind: str, **facts: Any) -> None:
-    """Write down an event; on ranks other than 0 it does nothing.
+def add_event(folder: RunFolder, kind: str, **fields: Any) -> None:
+    """Append an event; ranks other than 0 do nothing.
 
     Args:
         folder: the run's folder, which exists.
-        kind: one or two words: `saved`, `skipped step`.
-        facts: plain values.
+        kind: `saved`, `skipped step` and so on.
+        fields: plain values.
 
     Raises:
-        UserError: it cannot be written down.
+        UserError: it cannot be written.
     """
     if not distributed.is_main():
         return
     with writing(folder):
-        append_line(folder.logs / EVENTS, {"time": now(), "kind": kind, **facts})
+        append_line(folder.logs / EVENTS, {"time": now(), "kind": kind, **fields})
 
 
 def write_state(
-    folder: RunFolder, phase: str, iteration: int, total: int, speed: float | None = None, **facts: Any
+    folder: RunFolder, phase: str, iteration: int, total: int, speed: float | None = None, **fields: Any
 ) -> None:
-    """Write down how far a run is; on ranks other than 0 it does nothing.
+    """Write the progress of a run; ranks other than 0 do nothing.
 
     Args:
         folder: the run's folder.
@@ -56,10 +57,10 @@ def write_state(
         iteration: iterations done.
         total: iterations of the whole run.
         speed: iterations a second.
-        facts: plain values.
+        fields: plain values.
 
     Raises:
-        UserError: it cannot be written down.
+        UserError: it cannot be written.
     """
     if not distributed.is_main():
         return
@@ -71,22 +72,36 @@ def write_state(
         "time": now(),
         "host": socket.gethostname(),
         "process": os.getpid(),
-        **facts,
+        **fields,
     }
     with writing(folder):
         write_atomically(folder.logs / STATE, json.dumps(state) + "\n")
 
 
+@contextlib.contextmanager
+def recorded_end(folder: RunFolder) -> Iterator[None]:
+    """Append an event where an exception ends a `with` block: `interrupted` or `failed`."""
+    try:
+        yield
+    except Interrupted as interrupted:
+        add_event(folder, "interrupted", why=str(interrupted))
+        raise
+    except BaseException as error:
+        with contextlib.suppress(UserError):  # the first error is the one to report
+            add_event(folder, "failed", why=str(error) or type(error).__name__)
+        raise
+
+
 def read_events(logs: Path) -> list[dict[str, Any]]:
-    """Return the events of a run in their order; lines that were cut off are left out."""
+    """Return the events of a run in order; incomplete lines are skipped."""
     return read_lines(logs / EVENTS)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the mappings of a file of JSON lines; a line that is none, as a crash leaves it, is left out.
+    """Return the mappings in a file of JSON lines; invalid lines, which a crash may leave, are skipped.
 
     Raises:
-        UserError: the file cannot be read, or is beyond all bounds.
+        UserError: the file cannot be read, or is too large.
     """
     if not path.is_file():
         return []

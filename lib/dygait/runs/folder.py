@@ -1,4 +1,4 @@
-"""The folder of a run: where everything that it makes goes, and the record of what it was."""
+"""The output folder of a run, and the record of its configuration, versions and machine."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class RunFolder:
     """`<output>/<dataset_name>/<model>/<save_name>`.
 
     Attributes:
-        root: the folder.
-        save_name: the run's name, the first part of its checkpoints' names.
+        root: its path.
+        save_name: the name of the run, with which the names of its checkpoints begin.
     """
 
     root: Path
@@ -40,72 +40,76 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Where checkpoints and test results are."""
+        """Checkpoints and test results."""
         return self.root / "checkpoints"
 
     @property
     def summary(self) -> Path:
-        """Where TensorBoard's files are."""
+        """TensorBoard's files."""
         return self.root / "summary"
 
     @property
     def features(self) -> Path:
-        """Where the features of tests are, a folder each."""
+        """The features of tests, a folder for each."""
         return self.root / "features"
 
     @property
     def logs(self) -> Path:
-        """Where log files, the resolved configuration and the record of the run are."""
+        """Log files, events, the resolved configuration and the record of the run."""
         return self.root / "logs"
 
     def create(self) -> None:
-        """Make the folders; UserError where that is not allowed."""
+        """Create the folders.
+
+        Raises:
+            UserError: they cannot be created.
+        """
         try:
             for folder in (self.checkpoints, self.summary, self.logs):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(
-                f"the output folder {self.root} cannot be made: {error}; choose another with --output"
+                f"the output folder {self.root} cannot be created: {error}; choose another with --output"
             ) from None
 
 
 def run_folder(output: str | Path, config: Config, save_name: str) -> RunFolder:
-    """Return the folder of a run; nothing is made yet."""
+    """Return the folder of a run, without creating it."""
     return RunFolder(Path(output) / config.data_cfg.dataset_name / config.model_cfg.model / save_name, save_name)
 
 
 def remove_unfinished(*folders: Path) -> list[Path]:
-    """Delete what processes that were killed have left half-written in some folders; returns what.
+    """Delete the temporary files that killed processes have left in some folders, and return their paths.
 
-    A checkpoint, a result, a record: all are written to `.<name>.<process>` first. What belongs to another process of
-    this machine that is there stays.
+    Files are written to `.<name>.<process id>` first (`dygait.files`). Those of another process that is running on this
+    machine are kept.
     """
     pattern = re.compile(r"\..+\.(?:pt|json|jsonl|csv)\.(\d+)")
-    left = [
+    unfinished = [
         path
         for folder in folders
         for path in folder.glob(".*")
-        if (match := pattern.fullmatch(path.name)) and not _is_another(int(match[1]))
+        if (match := pattern.fullmatch(path.name)) and not _is_running(int(match[1]))
     ]
-    for path in left:
+    for path in unfinished:
         path.unlink(missing_ok=True)
-    return left
+    return unfinished
 
 
-def _is_another(process: int) -> bool:
-    if process == os.getpid():  # in a container a process may have the number of the one before
+def _is_running(process: int) -> bool:
+    if process == os.getpid():  # in a container, a process may have the id of its predecessor
         return False
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        pass  # someone else's, but there
+        pass  # it belongs to another user, but exists
     return True
 
 
 def append_line(path: Path, entry: dict[str, Any]) -> None:
-    """Add a JSON line to a file. A line that was cut off before stays alone.
+    """Append a JSON line to a file, on a line of its own even after an incomplete line.
 
     Raises:
         OSError: it cannot be written.
@@ -113,29 +117,29 @@ def append_line(path: Path, entry: dict[str, Any]) -> None:
     with path.open("a+b") as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - 1))
-        begins = not end or file.read() == b"\n"
-        # One write of one line: whatever happens, the lines before stay whole.
-        file.write((b"" if begins else b"\n") + json.dumps(entry).encode() + b"\n")
+        at_line_start = not end or file.read() == b"\n"
+        # A single write, so that earlier lines are never damaged.
+        file.write((b"" if at_line_start else b"\n") + json.dumps(entry).encode() + b"\n")
 
 
 @contextlib.contextmanager
 def writing(folder: RunFolder) -> Iterator[None]:
-    """Turn a failure to write within a `with` block into an error that says how a run goes on.
+    """Turn an OSError within a `with` block into a `UserError` that says how to continue the run.
 
     Raises:
-        UserError: there is no room in the run's folder, or writing is forbidden.
+        UserError: the run's folder cannot be written.
     """
     try:
         yield
     except OSError as error:
         raise UserError(
-            f"the run's folder {folder.root} cannot be written: {error}; make room, or make it writable, and go on "
-            f"with --resume: the checkpoints in it stay"
+            f"the run's folder {folder.root} cannot be written: {error}; free disk space, or make it writable, and "
+            f"continue with --resume: the checkpoints are kept"
         ) from None
 
 
 def git_state() -> dict[str, Any]:
-    """Return the commit of the source tree that runs, and whether it has been changed; empty outside a git checkout."""
+    """Return the commit of the source tree, and whether it has local changes; empty outside a git checkout."""
     here = Path(__file__).resolve().parent
     try:
         commit, changed = (
@@ -154,7 +158,7 @@ _VARIABLES = (
     "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "DYGAIT_ALLOCATOR", "MKL_NUM_THREADS", "NVIDIA_TF32_OVERRIDE",
     "OMP_NUM_THREADS", "SLURM_JOB_ID",
 )  # fmt: skip
-"""What of the environment can change a result or a speed, by name: other variables may be secrets."""
+"""Environment variables that can change a result or a speed; others may be secrets, and are not recorded."""
 
 
 def _version(package: str) -> str | None:
@@ -165,19 +169,21 @@ def _version(package: str) -> str | None:
 
 
 def _digest(file: Path) -> str | None:
-    """Return the SHA-256 of a file of code that was run; None where it is gone."""
+    """Return the SHA-256 of a file; None if it does not exist."""
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError:
         return None
 
 
-def record(folder: RunFolder, phase: str, config: Config, device: torch.device, data: dict[str, Any]) -> None:
-    """Write down what this run is: resolved configuration, versions, git commit, data fingerprint, code, command.
+def record_run(folder: RunFolder, phase: str, config: Config, device: torch.device, data: dict[str, Any]) -> None:
+    """Write, on rank 0, what this run is: resolved configuration, versions, commit, data fingerprint, code, command.
 
     Raises:
-        UserError: there is no room for it.
+        UserError: it cannot be written.
     """
+    if not distributed.is_main():
+        return
     entry = {
         "phase": phase,
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),

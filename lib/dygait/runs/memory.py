@@ -1,4 +1,4 @@
-"""Running out of memory, in words."""
+"""Out-of-memory errors that name the batch and the keys to change."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from dygait.errors import LocalError
 
 @contextlib.contextmanager
 def explained_memory(batch: Batch, parts: int) -> Iterator[None]:
-    """Turn running out of memory within a `with` block into an error that says with what, and what to change.
+    """Turn an out-of-memory error within a `with` block into a `LocalError` that names the keys to change.
 
     Args:
-        batch: what is computed.
+        batch: the batch that is computed.
         parts: `trainer_cfg.accumulate`.
     """
     try:
@@ -32,5 +32,5 @@ def explained_memory(batch: Batch, parts: int) -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that there was no more memory, on a GPU or on the host."""
+    """Return whether an error is an out-of-memory error, of a GPU or of the host."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error)

@@ -32,10 +32,10 @@ def build_network(config: Config, device: torch.device) -> nn.Module:
 
 
 def check_classes(model: nn.Module, data: Data) -> None:
-    """Refuse a class head that is smaller than the number of training ids.
+    """Check that the class head is as large as the number of training ids.
 
     Raises:
-        UserError: it is.
+        UserError: it is smaller.
     """
     classes, people = getattr(model, "class_num", None), len(data.train_ids)
     if classes is not None and classes < people:
@@ -43,20 +43,20 @@ def check_classes(model: nn.Module, data: Data) -> None:
 
 
 def freeze(model: nn.Module, patterns: list[str]) -> None:
-    """Exclude the weights whose names fit a pattern from training.
+    """Exclude the weights whose names match a pattern from training.
 
     Raises:
-        UserError: a pattern fits no name, or nothing is left to train.
+        UserError: a pattern matches no name, or nothing is left to train.
     """
     named = dict(model.named_parameters())
     for pattern in patterns:
-        fits = fnmatch.filter(named, pattern)
-        if not fits:
+        matching = fnmatch.filter(named, pattern)
+        if not matching:
             raise UserError(
-                f"trainer_cfg.freeze: no weight's name fits {pattern!r}; the names begin with "
+                f"trainer_cfg.freeze: no weight's name matches {pattern!r}; the names begin with "
                 f"{', '.join(dict.fromkeys(name.partition('.')[0] for name in named))}"
             )
-        for name in fits:
+        for name in matching:
             named[name].requires_grad_(False)
     if patterns and not any(p.requires_grad for p in named.values()):
         raise UserError(f"trainer_cfg.freeze: {patterns} leaves nothing to train")

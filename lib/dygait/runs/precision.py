@@ -1,4 +1,4 @@
-"""Half precision: which type by device, and whether it pays on this processor."""
+"""Half precision: the type by device, and whether it is faster on this CPU."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from dygait import distributed
 from dygait.config import Config
 from dygait.config.schema import HalfPrecision
-from dygait.runs.monitor import log
+from dygait.logs import log
 
 _TYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-_WORTHWHILE = 1.2  # times as fast as float32; less is not worth the digits that it costs
+_WORTHWHILE = 1.2  # times as fast as float32; less is not worth the loss of precision
 _REPEATS = 3
 
 
@@ -28,33 +28,35 @@ def half_type(device: torch.device, chosen: str | None = None) -> torch.dtype:
 def half_precision(device: torch.device, enabled: HalfPrecision, chosen: str | None = None) -> torch.autocast:
     """Return autocast; float16 needs a loss scaler in training, which guards its range."""
     dtype = half_type(device, chosen)
-    return torch.autocast(device.type, dtype=dtype, enabled=_pays(device, dtype) if enabled == "auto" else enabled)
+    return torch.autocast(
+        device.type, dtype=dtype, enabled=_is_worthwhile(device, dtype) if enabled == "auto" else enabled
+    )
 
 
-def settled(config: Config, device: torch.device, before: Mapping[str, Any] | None = None) -> Config:
-    """Return the configuration with true or false for `enable_float16: auto`, the same on every process; the log says.
+def resolve_precision(config: Config, device: torch.device, previous: Mapping[str, Any] | None = None) -> Config:
+    """Replace `enable_float16: auto` by true or false, the same on every process, and log the decision.
 
     Args:
         config: the experiment.
         device: where it computes.
-        before: the configuration, as a checkpoint holds it, of the run that goes on: what it came to is kept.
+        previous: the configuration in the checkpoint that the run resumes from, whose decision is kept.
     """
     sections = {}
     for name in ("trainer_cfg", "evaluator_cfg"):
         section = getattr(config, name)
         if section.enable_float16 != "auto":
             continue
-        earlier = (before or {}).get(name, {}).get("enable_float16", "auto")
+        decided = (previous or {}).get(name, {}).get("enable_float16", "auto")
         dtype = half_type(device, getattr(section, "half_type", None))
-        pays = distributed.agree(_pays(device, dtype)) if earlier == "auto" else earlier
-        sections[name] = section.model_copy(update={"enable_float16": pays})
-        why = "as the run before" if earlier != "auto" else _reason(device, dtype)
-        log.info("%s.enable_float16 is auto: %s (%s)", name, str(pays).lower(), why)
+        use_half = distributed.agree(_is_worthwhile(device, dtype)) if decided == "auto" else decided
+        sections[name] = section.model_copy(update={"enable_float16": use_half})
+        reason = "as before" if decided != "auto" else _reason(device, dtype)
+        log.info("%s.enable_float16 is auto: %s (%s)", name, str(use_half).lower(), reason)
     return config.model_copy(update=sections)
 
 
 def warn_if_slow(device: torch.device, enabled: bool, chosen: str | None, section: str) -> None:
-    """Log a notice where half precision is asked for on a processor that is slower in it."""
+    """Log a notice where half precision is enabled on a CPU that is slower in it."""
     if not enabled or device.type != "cpu":
         return
     dtype = half_type(device, chosen)
@@ -65,7 +67,7 @@ def warn_if_slow(device: torch.device, enabled: bool, chosen: str | None, sectio
         )  # fmt: skip
 
 
-def _pays(device: torch.device, dtype: torch.dtype) -> bool:
+def _is_worthwhile(device: torch.device, dtype: torch.dtype) -> bool:
     return device.type == "cuda" or speed_on_cpu(dtype) >= _WORTHWHILE
 
 
@@ -73,15 +75,15 @@ def _reason(device: torch.device, dtype: torch.dtype) -> str:
     if device.type == "cuda":
         return "a GPU computes faster in it"
     name = str(dtype).removeprefix("torch.")
-    return f"a convolution in {name} runs {speed_on_cpu(dtype):.2f} times as fast as in float32"
+    return f"a convolution in {name} is {speed_on_cpu(dtype):.2f} times as fast as in float32"
 
 
 @lru_cache
 def speed_on_cpu(dtype: torch.dtype) -> float:
     """Measure how many times as fast as in float32 a small 3-D convolution, forward and backward, runs in a type.
 
-    Some tens of milliseconds, once in a process: the best of a few repeats in turn, so that other work on the machine
-    does not count.
+    Takes some tens of milliseconds, once in a process. Each time is the minimum of alternating repeats, which is robust
+    against other load on the machine.
     """
     x, weight = torch.ones(2, 32, 10, 16, 11), torch.ones(64, 32, 3, 3, 3)
     best = {torch.float32: float("inf"), dtype: float("inf")}

@@ -1,8 +1,8 @@
-"""Ending a run early and in order: what a signal asks, and how all processes stop after the same iteration.
+"""Signals that end a run early: all processes stop after the same iteration.
 
-Clusters warn before they take a machine back (SIGTERM; on Slurm, `--signal=USR1@120`), and people press Ctrl-C. The
-first signal asks the run to finish its iteration, or a test its batch, save and end; a second one ends the process at
-once.
+Clusters send a signal before they reclaim a machine (SIGTERM; on Slurm, `--signal=USR1@120`), and users press Ctrl-C.
+After the first signal, the run finishes its iteration, or a test its batch, saves and ends; a second signal ends the
+process at once.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from dygait import distributed
 from dygait.errors import Interrupted, LocalError
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
-"""What asks a run to end. SIGUSR1 is the early warning that Slurm can be told to send."""
+"""The signals that end a run. Slurm can send SIGUSR1 some time before SIGTERM."""
 
-_AT_ONCE = 128
-"""A process that a signal ends has this and the signal's number for its exit code, by convention."""
+_SIGNAL_EXIT = 128
+"""By convention, the exit code of a process that a signal ends is this plus the number of the signal."""
 
-_QUESTION = "the question whether to go on"
-_PASSED_ON = 5.0
-"""So long, in seconds, after the first signal another one is the same: a launcher passes on what its group has got."""
+_STOP_DECISION = "the decision whether to stop"
+_FORWARDING_SECONDS = 5.0
+"""A signal this soon after the first one is a copy of it, forwarded by the launcher."""
 
 
 class Interruption:
-    """Listens for signals within a `with` block, and lets all processes agree on the iteration to stop after.
+    """Handles signals within a `with` block, and decides on all processes after which iteration to stop.
 
-    A signal reaches the processes of a run at different moments, or only some of them. Each therefore tells the others
-    after every iteration whether it was asked to end; the answer is looked at one iteration later, so that nobody waits
-    for it.
+    A signal reaches the processes of a run at different moments, or only some of them. After every iteration the
+    processes therefore start an all-reduce of whether they got a signal, and read its result one iteration later, so
+    that no process waits for it.
 
     Attributes:
         signal: the number of the signal that came; None until one does.
@@ -46,71 +46,71 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signal: int | None = None
-        self._doing = "this iteration"
-        self._since = 0.0
-        self._before: dict[int, Any] = {}
-        self._asked: tuple[dist.Work, torch.Tensor] | None = None
+        self._activity = "this iteration"
+        self._arrival = 0.0
+        self._previous_handlers: dict[int, Any] = {}
+        self._pending: tuple[dist.Work, torch.Tensor] | None = None
         self._group: dist.ProcessGroup | None = None
 
     def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python takes no handlers
-            self._before = {number: signal.signal(number, self._arrived) for number in SIGNALS}
+        if threading.current_thread() is threading.main_thread():  # only there Python accepts handlers
+            self._previous_handlers = {number: signal.signal(number, self._handle) for number in SIGNALS}
         if distributed.world_size() > 1 and dist.get_backend() != "gloo":
-            # The question must not wait for the GPU. Every process is a member, so that what is returned is a group.
+            # A group of its own, so that the all-reduce does not wait for the GPU. Every process is a member.
             self._group = cast("dist.ProcessGroup", dist.new_group(backend="gloo"))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A launcher sends SIGTERM to the others as soon as the first process has ended: each may say its last word.
-        leaves = dist.is_initialized() and isinstance(error, (Interrupted, LocalError))
-        for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_IGN if leaves else handler)
+        # A launcher sends SIGTERM to the others when the first process ends: each must be able to print its message.
+        ends_with_message = dist.is_initialized() and isinstance(error, (Interrupted, LocalError))
+        for number, handler in self._previous_handlers.items():
+            signal.signal(number, signal.SIG_IGN if ends_with_message else handler)
         if kind is None:
-            self._answer()
+            self._result()
 
-    def _arrived(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
-            if dist.is_initialized() and time.monotonic() - self._since < _PASSED_ON:
+            if dist.is_initialized() and time.monotonic() - self._arrival < _FORWARDING_SECONDS:
                 return
-            os._exit(_AT_ONCE + number)
-        self.signal, self._since = number, time.monotonic()
+            os._exit(_SIGNAL_EXIT + number)
+        self.signal, self._arrival = number, time.monotonic()
         # Not print: the signal may have come in the middle of one.
-        os.write(2, f"dygait: {name_of(number)}: ending after {self._doing}; again to end at once\n".encode())
+        os.write(2, f"dygait: {name_of(number)}: ending after {self._activity}; again to end at once\n".encode())
 
     @contextlib.contextmanager
-    def during(self, what: str) -> Iterator[None]:
-        """Within a `with` block, say to who sends a signal that the end comes after this: `this batch`."""
-        before, self._doing = self._doing, what
+    def during(self, activity: str) -> Iterator[None]:
+        """Name what is finished first if a signal comes within a `with` block: `this batch`."""
+        previous, self._activity = self._activity, activity
         try:
             yield
         finally:
-            self._doing = before
+            self._activity = previous
 
-    def agreed(self) -> bool:
-        """Tell whether to stop after the iteration that was just done; the same on every process, all of which call."""
+    def should_stop(self) -> bool:
+        """Return whether to stop after the current iteration. Called by every process, with the same result."""
         if distributed.world_size() == 1:
             return self.signal is not None
-        stop = self._answer()
-        asks = torch.tensor([self.signal is not None], dtype=torch.uint8)
-        with distributed.together(_QUESTION):
-            work = dist.all_reduce(asks, dist.ReduceOp.MAX, group=self._group, async_op=True)
+        stop = self._result()
+        signalled = torch.tensor([self.signal is not None], dtype=torch.uint8)
+        with distributed.together(_STOP_DECISION):
+            work = dist.all_reduce(signalled, dist.ReduceOp.MAX, group=self._group, async_op=True)
         assert work is not None
-        self._asked = (work, asks)
+        self._pending = (work, signalled)
         return stop
 
-    def _answer(self) -> bool:
-        """Return what the last question was answered."""
-        if self._asked is None:
+    def _result(self) -> bool:
+        """Return the result of the pending all-reduce."""
+        if self._pending is None:
             return False
-        work, asks = self._asked
-        self._asked = None
-        with distributed.together(_QUESTION):
+        work, signalled = self._pending
+        self._pending = None
+        with distributed.together(_STOP_DECISION):
             work.wait()
-        return bool(asks.item())
+        return bool(signalled.item())
 
 
 def name_of(number: int | None) -> str:
-    """Return a signal's name, `SIGTERM`; without a number, that another process got one."""
+    """Return a signal's name, `SIGTERM`; without a number, that another process got a signal."""
     return "a signal to another process" if number is None else signal.Signals(number).name

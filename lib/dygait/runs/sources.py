@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dygait import distributed
-from dygait.config.schema import Config, FramesCfg, TestSamplerCfg, TrainSamplerCfg, TransformCfg
+from dygait.config.schema import Config, FramesCfg, InferenceSamplerCfg, TrainSamplerCfg, TransformCfg
 from dygait.data import (
     SAMPLERS,
     FrameSampler,
@@ -31,15 +31,15 @@ from dygait.data.stores.several import SeveralStores, id_in
 from dygait.data.transforms import Transform
 from dygait.data.verification import unreadable
 from dygait.errors import UserError
+from dygait.logs import log, progress
 from dygait.modeling import MODELS, complete_model_cfg
-from dygait.runs.monitor import log, progress
 
-_NAMED = 5  # unreadable sequences that a message names
+_MAX_NAMED = 5  # unreadable sequences that a message names
 
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset on disk, and how its ids are divided."""
+    """A dataset on disk and its partition; `notes` are remarks for the log and the record of the run."""
 
     store: Store
     partition: Partition
@@ -47,13 +47,13 @@ class Data:
 
     @property
     def train_ids(self) -> list[str]:
-        """The training ids that are on disk; a label is a position in this list."""
+        """The training ids that are on disk; a label is an index into this list."""
         disk = set(self.store.table.ids.names)
         return sorted(i for i in set(self.partition.train) if i in disk)
 
 
 def open_data(config: Config) -> Data:
-    """Find the sequences and the partition of a configuration; every process gets the same.
+    """Open the dataset and the partition of a configuration; the same on every process.
 
     Raises:
         UserError: there is no data, or the partition does not fit it.
@@ -68,16 +68,16 @@ def open_data(config: Config) -> Data:
         parts = [load_partition(spec, data.dataset_name) for spec in data.dataset_partition or []]
         roots = data.dataset_root
         store = distributed.main_first(lambda: SeveralStores([open_store(root) for root in roots]))
-        partition = _together(parts)
+        partition = _merged_partition(parts)
     notes = coverage(partition, list(store.table.ids.names))
-    notes += [f"code of {file} has been run (custom_imports)" for file in config.custom_imports]
+    notes += [f"the code of {file} was executed (custom_imports)" for file in config.custom_imports]
     if store.empty:
         notes.append(f"{store.empty} sequence folders hold no pickle")
     return Data(store, partition, notes)
 
 
-def _together(partitions: list[Partition]) -> Partition:
-    """Return the partition of several datasets trained together, whose ids `SeveralStores` keeps apart."""
+def _merged_partition(partitions: list[Partition]) -> Partition:
+    """Merge the partitions of several datasets, with the ids that `SeveralStores` gives them."""
 
     def renamed(attribute: str) -> tuple[str, ...]:
         numbered = enumerate((getattr(p, attribute) or () for p in partitions), 1)
@@ -87,90 +87,93 @@ def _together(partitions: list[Partition]) -> Partition:
     return Partition(" + ".join(p.name for p in partitions), renamed("train"), renamed("test"), probe)
 
 
-def _chosen(data: Data, ids: tuple[str, ...], which: str, root: str | list[str]) -> np.ndarray:
-    places = data.store.table.places(ids)
-    if not len(places):
+def _indices_of(data: Data, ids: tuple[str, ...], which: str, root: str | list[str]) -> np.ndarray:
+    """Return the indices of the sequences of some ids."""
+    indices = data.store.table.places(ids)
+    if not len(indices):
         found = data.store.table.ids.names
         raise UserError(
             f"data_cfg.dataset_partition: {data.partition.name} names no {which} id that is on disk: it has {len(ids)} "
             f"such as {ids[0] if ids else '(none)'}, {root} has {len(found)} such as {found[0]}"
         )
-    return places
+    return indices
 
 
 def _check_geometry(config: Config, dataset: SequenceDataset) -> None:
-    """Refuse frames that do not fit the model, before anything is computed.
+    """Check, before anything is computed, that the frames have the size that the model expects.
 
     Raises:
-        UserError: they come out of the transform at another size than the model is for.
+        UserError: the transform returns another size.
     """
     model_cfg = complete_model_cfg(config.model_cfg.model_dump(), config.data_cfg.dataset_name)
     file, transform = dataset.files[0], dataset.transforms[0]
-    for (height, width), place in dataset.store.geometries(dataset.places, file).items():
-        stored = dataset.stored(place)[:1]
-        where = dataset.store.where(place, file)
+    for (height, width), index in dataset.store.geometries(dataset.places, file).items():
+        stored = dataset.stored(index)[:1]
+        where = dataset.store.where(index, file)
         try:
             found = list(transform(stored, np.random.default_rng(0)).shape[1:])
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
         wanted = model_cfg.get("input_size")
-        comes = f"the frames of {where} are {height}x{width} and come out of the transform as {found[0]}x{found[1]}"
+        sizes = f"the frames of {where} are {height}x{width}, and {found[0]}x{found[1]} after the transform"
         if wanted is not None and list(wanted) != found:
             raise UserError(
-                f"model_cfg.input_size is {wanted[0]}x{wanted[1]}, but {comes}; change the transform, the "
+                f"model_cfg.input_size is {wanted[0]}x{wanted[1]}, but {sizes}; change the transform, the "
                 f"input_size, or the data"
             )
         if wanted is None and "input_size" in inspect.signature(MODELS.get(model_cfg["model"])).parameters:
-            unfit = MODELS.problems({**model_cfg, "input_size": found})
-            if unfit:
-                raise UserError(f"{comes}, which does not fit the model: {unfit[0].message}")
+            problems = MODELS.problems({**model_cfg, "input_size": found})
+            if problems:
+                raise UserError(f"{sizes}, which does not fit the model: {problems[0].message}")
 
 
 def _dataset(
-    config: Config, data: Data, places: np.ndarray, ids: list[str], frames: FrameSampler, transforms: list[Transform]
+    config: Config, data: Data, indices: np.ndarray, ids: list[str], frames: FrameSampler, transforms: list[Transform]
 ) -> SequenceDataset:
     section = config.data_cfg
-    places = _readable(config, data, places)
-    dataset = SequenceDataset(data.store, places, ids, frames, transforms, section.data_in_use)
+    indices = _readable_indices(config, data, indices)
+    dataset = SequenceDataset(data.store, indices, ids, frames, transforms, section.data_in_use)
     _check_geometry(config, dataset)
     if not section.cache:
         return dataset
     folder = memory_folder(distributed.agree(secrets.token_hex(8)))
     distributed.first_on_machine(
         lambda: fill_cache(
-            data.store, places, dataset.files, folder, lambda wrapped, total: progress(wrapped, total, "reading")
+            data.store, indices, dataset.files, folder, lambda wrapped, total: progress(wrapped, total, "reading")
         )
     )
     store = open_cache(folder)
     return SequenceDataset(store, np.arange(len(store.table)), ids, frames, transforms, [True] * len(transforms))
 
 
-def _readable(config: Config, data: Data, places: np.ndarray) -> np.ndarray:
-    """Return the places of the sequences that can be read: rank 0 reads each, before anything is computed.
+def _readable_indices(config: Config, data: Data, indices: np.ndarray) -> np.ndarray:
+    """Return the indices of the readable sequences; rank 0 reads every sequence once.
 
     Raises:
-        UserError: some cannot be read, and the configuration does not say to skip them; or none can.
+        UserError: some cannot be read and `on_error` is `stop`, or none can.
     """
     files = files_in_use(config.data_cfg.data_in_use)
     found = {}
     if distributed.is_main():
         found = unreadable(
-            data.store, places, files, lambda wrapped, total: progress(wrapped, total, "checking sequences")
+            data.store, indices, files, lambda wrapped, total: progress(wrapped, total, "checking sequences")
         )
     found = distributed.agree(found)
     if not found:
-        return places
-    named = "; ".join(list(found.values())[:_NAMED]) + (f"; and {len(found) - _NAMED} more" * (len(found) > _NAMED))
-    what = f"{len(found)} of {len(places)} sequences cannot be used"
+        return indices
+    named = "; ".join(list(found.values())[:_MAX_NAMED]) + (
+        f"; and {len(found) - _MAX_NAMED} more" * (len(found) > _MAX_NAMED)
+    )
+    what = f"{len(found)} of {len(indices)} sequences cannot be used"
     if config.data_cfg.on_error == "stop":
         raise UserError(
-            f"{what}: {named}. Repair them (`dygait verify` lists every one), or set data_cfg.on_error to skip to go "
-            f"on without them"
+            f"{what}: {named}. Repair them (`dygait verify` lists every one), or set data_cfg.on_error to skip to "
+            f"continue without them"
         )
-    kept = places[~np.isin(places, list(found))]
+    kept = indices[~np.isin(indices, list(found))]
     if not len(kept):
         raise UserError(f"{what}: {named}; none is left")
-    data.notes.append(f"{what} and are left out (data_cfg.on_error: skip): {named}")
+    data.notes.append(f"{what} and are skipped (data_cfg.on_error: skip): {named}")
     log.info("notice: %s", data.notes[-1])
     return kept
 
@@ -188,24 +191,24 @@ def _transforms(config: TransformCfg | list[TransformCfg], modalities: int) -> l
 
 @dataclass(frozen=True)
 class Source:
-    """A loader, and what is needed to use its batches."""
+    """A dataset and its loader."""
 
     dataset: SequenceDataset
     loader: Any
 
     @property
     def divisors(self) -> list[float]:
-        """What brings the grey levels of each modality to 0..1."""
+        """The factors that scale the grey levels of each modality to 0..1."""
         return [transform.divisor for transform in self.dataset.transforms]
 
 
-def training_source(config: Config, data: Data, device: torch.device, first_iteration: int) -> Source:
-    """Build dataset, sampler and loader for training, from the iteration after `first_iteration` on."""
+def build_training_source(config: Config, data: Data, device: torch.device, first_iteration: int) -> Source:
+    """Build dataset, sampler and loader for training, starting after `first_iteration` iterations."""
     trainer, sampler = config.trainer_cfg, config.trainer_cfg.sampler
     assert isinstance(sampler, TrainSamplerCfg)
-    places = _chosen(data, data.partition.train, "training", config.data_cfg.dataset_root)
+    indices = _indices_of(data, data.partition.train, "training", config.data_cfg.dataset_root)
     transforms = _transforms(trainer.transform, config.data_cfg.modalities)
-    dataset = _dataset(config, data, places, data.train_ids, _frames(sampler, sampler.sample_type), transforms)
+    dataset = _dataset(config, data, indices, data.train_ids, _frames(sampler, sampler.sample_type), transforms)
     batches = SAMPLERS.get(sampler.type)(
         dataset.labels,
         sampler.batch_size,
@@ -220,13 +223,13 @@ def training_source(config: Config, data: Data, device: torch.device, first_iter
     return Source(dataset, loader)
 
 
-def test_source(config: Config, data: Data, device: torch.device) -> Source:
+def build_test_source(config: Config, data: Data, device: torch.device) -> Source:
     """Build dataset, sampler and loader for testing."""
     evaluator, sampler = config.evaluator_cfg, config.evaluator_cfg.sampler
-    assert isinstance(sampler, TestSamplerCfg)
-    places = _chosen(data, data.partition.test, "test", config.data_cfg.dataset_root)
+    assert isinstance(sampler, InferenceSamplerCfg)
+    indices = _indices_of(data, data.partition.test, "test", config.data_cfg.dataset_root)
     transforms = _transforms(evaluator.transform, config.data_cfg.modalities)
-    dataset = _dataset(config, data, places, [], _frames(sampler, sampler.sample_type), transforms)
+    dataset = _dataset(config, data, indices, [], _frames(sampler, sampler.sample_type), transforms)
     batches = InferenceSampler(
         dataset.most_frames(),
         sampler.frames_budget,
@@ -237,6 +240,3 @@ def test_source(config: Config, data: Data, device: torch.device) -> Source:
     )
     loader = make_loader(dataset, batches, config.data_cfg.num_workers, device.type == "cuda")
     return Source(dataset, loader)
-
-
-test_source.__test__ = False  # type: ignore[attr-defined] # the name is no test case

@@ -1,4 +1,4 @@
-"""How a run is doing, from its files alone."""
+"""The state of a run, read from its files."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import Any
 
 from dygait.errors import UserError
 
-_ENDS = ("finished", "interrupted", "failed")
-_REMARKABLE = ("skipped step", "passed over", "left out", "test failed", "restarted", "tidied", "no TensorBoard")
-_SILENT = 600.0  # seconds without a word, after which a run on another machine is taken for dead
-_PATIENCE = 10  # so many times the usual time between two words
-_SLOWEST = 1e-9  # iterations a second; below it there is no telling
-_LARGEST_NUMBER = 1e100  # beyond it nobody reads a number
+_END_EVENTS = ("finished", "interrupted", "failed")
+_COUNTED_EVENTS = ("skipped step", "passed over", "left out", "test failed", "restarted", "tidied", "no TensorBoard")
+_SILENT = 600.0  # seconds without news after which a run on another machine counts as lost
+_PATIENCE = 10  # or this many times the usual time between two log lines
+_SLOWEST = 1e-9  # iterations per second; below it the remaining time is unknown
+_LARGEST_NUMBER = 1e100  # larger numbers are ignored
 
 
 def status(run: Path) -> dict[str, Any]:
-    """Return what the files of a run say.
+    """Return the state of a run.
 
     Args:
         run: the run's folder.
 
     Returns:
-        `state` (running, finished, interrupted, failed, lost), `why`, `iteration`, `total`, `speed` (iterations a
-        second), `seconds_left`, `last_word` (time), `losses` (the last that were logged), `checkpoint` (the newest that
-        is whole), `damaged` (newer ones that are not), `memory` and `gpu_memory` (the most bytes that the process has
-        held), `tests` (results, each with its iteration and protocol), `warnings`.
+        `state` (running, finished, interrupted, failed, lost), `why`, `iteration`, `total`, `speed` (iterations per
+        second), `seconds_left`, `last_word` (time of the last event or log line), `losses` (the last logged values),
+        `checkpoint` (the newest undamaged one), `damaged` (newer, damaged ones), `memory` and `gpu_memory` (peak bytes
+        of the process), `tests` (results, each with its iteration and protocol), `warnings`.
 
     Raises:
         UserError: the folder is not a run's.
@@ -41,14 +41,14 @@ def status(run: Path) -> dict[str, Any]:
     logs = run / "logs"
     if not logs.is_dir():
         raise UserError(f"{run} is not a run's folder: it has no logs; give output/<dataset>/<model>/<save_name>")
-    events = [sound for entry in read_events(logs) if "kind" in (sound := _sound(entry))]
-    state = _sound(next(iter(read_lines(logs / STATE)), {}))
-    scalars = [sound for entry in read_lines(logs / "scalars.jsonl") if "iteration" in (sound := _sound(entry))]
+    events = [valid for entry in read_events(logs) if "kind" in (valid := _valid_fields(entry))]
+    state = _valid_fields(next(iter(read_lines(logs / STATE)), {}))
+    scalars = [valid for entry in read_lines(logs / "scalars.jsonl") if "iteration" in (valid := _valid_fields(entry))]
     began = next((e for e in reversed(events) if e.get("kind") == "started"), None)
     since = events[events.index(began) :] if began is not None else events
-    end = next((e for e in reversed(since) if e.get("kind") in _ENDS), None)
+    end = next((e for e in reversed(since) if e.get("kind") in _END_EVENTS), None)
     last = max((str(e["time"]) for e in (state, *since[-1:]) if "time" in e), default=None)
-    name, why = _alive(state, last, scalars) if end is None else (str(end["kind"]), str(end.get("why", "")))
+    name, why = _running_or_lost(state, last, scalars) if end is None else (str(end["kind"]), str(end.get("why", "")))
     speed: float = state.get("speed") or 0.0
     iteration, total = state.get("iteration"), state.get("total")
     damaged: list[str] = []
@@ -56,7 +56,7 @@ def status(run: Path) -> dict[str, Any]:
     left = None
     if name == "running" and iteration is not None and total is not None and speed > _SLOWEST:
         left = (total - iteration) / speed
-    counted = Counter(str(e["kind"]) for e in events if e.get("kind") in _REMARKABLE)
+    counted = Counter(str(e["kind"]) for e in events if e.get("kind") in _COUNTED_EVENTS)
     notes = [str(n) for e in since if e.get("kind") == "started" for n in e.get("notes", [])]
     return {
         "run": str(run),
@@ -105,7 +105,7 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < _LARGEST_NUMBER
 
 
-_SOUND: dict[str, Callable[[Any], bool]] = {
+_IS_VALID: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("kind", "why", "host", "protocol"), _is_text),
     **dict.fromkeys(("iteration", "total", "process", "memory", "gpu_memory"), _is_count),
     "time": _is_time,
@@ -114,49 +114,50 @@ _SOUND: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def _sound(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return what of an entry is of the form in which a run writes it: the files may come from anywhere."""
-    usual = _SOUND.get
-    return {k: v for k, v in entry.items() if usual(k, lambda value: value is None or _is_number(value))(v)}
+def _valid_fields(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of an entry that have the type that a run writes; the files are untrusted input."""
+
+    def is_valid(key: str, value: Any) -> bool:
+        return _IS_VALID[key](value) if key in _IS_VALID else value is None or _is_number(value)
+
+    return {key: value for key, value in entry.items() if is_valid(key, value)}
 
 
-def _alive(state: dict[str, Any], last: str | None, scalars: list[dict[str, Any]]) -> tuple[str, str]:
-    """Tell a run that goes on from one that ended without a word."""
+def _running_or_lost(state: dict[str, Any], last: str | None, scalars: list[dict[str, Any]]) -> tuple[str, str]:
+    """Distinguish a running run from one that was killed or crashed; return the state and why."""
     if not state or last is None:
-        return "lost", "it has not said how far it is"
+        return "lost", "it has not logged an iteration"
     if state.get("host") == socket.gethostname():
         try:
             os.kill(state["process"], 0)
         except (ProcessLookupError, KeyError, OverflowError):
-            return "lost", f"process {state.get('process')} is gone without a word; it was killed, or crashed"
+            return "lost", f"process {state.get('process')} has ended without an event; it was killed, or crashed"
         except PermissionError:
-            pass  # someone else's, but there
+            pass  # it belongs to another user, but exists
         return "running", ""
     silent = (datetime.now(timezone.utc) - datetime.fromisoformat(last)).total_seconds()
     speed = state.get("speed") or 0.0
     every = scalars[-1]["iteration"] - scalars[-2]["iteration"] if len(scalars) > 1 else 1
     if silent > max(_SILENT, _PATIENCE * every / speed if speed else 0.0):
-        return "lost", f"nothing was heard from {state.get('host')} for {silent / 60:.0f} minutes"
+        return "lost", f"no news from {state.get('host')} for {silent / 60:.0f} minutes"
     return "running", f"on {state.get('host')}"
 
 
 def to_text(found: dict[str, Any]) -> str:
-    """Return a status as lines for people."""
-    from dygait.runs.monitor import duration
+    """Format a status as text."""
+    from dygait.logs import duration
 
     why = f": {found['why']}" if found["why"] else ""
     lines = [f"{found['run']}: {found['state']}{why}"]
     if found["iteration"] is not None:
         speed = f", {found['speed']:.2f} it/s" if found["speed"] else ""
         left = f", {duration(found['seconds_left'])} left" if found["seconds_left"] is not None else ""
-        lines.append(
-            f"iteration   {found['iteration']} of {found['total']}{speed}{left}; last word {found['last_word']}"
-        )
+        lines.append(f"iteration   {found['iteration']} of {found['total']}{speed}{left}")
     if found["last_word"] is not None:
-        lines.append(f"last word   {found['last_word']}")
+        lines.append(f"last update {found['last_word']}")
     if found["losses"]:
         lines.append("last values " + ", ".join(f"{name} {_number(value)}" for name, value in found["losses"].items()))
-    lines.append(f"checkpoint  {found['checkpoint'] or 'none that is whole'}")
+    lines.append(f"checkpoint  {found['checkpoint'] or 'none'}")
     if found["damaged"]:
         lines.append(f"damaged     {', '.join(found['damaged'])}")
     if found["memory"] is not None:

@@ -1,8 +1,8 @@
-"""Extraction: from sequences to a folder of features, each process its share of the batches.
+"""Extraction: embed every test sequence and save the features in a folder.
 
-A process holds one batch and the features of a few; it writes them to shards as it goes, and rank 0 puts the shards
-together. Features that are there already, of an extraction that was interrupted or that is complete, are used again if
-they come from the same weights, data and settings, and only then.
+Each process embeds its share of the batches and writes the features to shards as it goes; rank 0 assembles them.
+Existing features, of an interrupted or a complete extraction, are reused if they come from the same weights, data and
+settings.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -40,26 +40,28 @@ from dygait.evaluation.features import (
     tell_origin,
 )
 from dygait.evaluation.shards import LOCK, Shards
+from dygait.logs import duration, log, progress_bar
 from dygait.machine import peak_memory
 from dygait.runs import sources
 from dygait.runs.memory import is_out_of_memory
-from dygait.runs.monitor import duration, log, progress_bar
 from dygait.runs.precision import half_precision
 from dygait.runs.signals import Interruption, name_of
 
+T = TypeVar("T")
+
 _SHARD_BYTES = 2**25
 _SHARD_SECONDS = 30.0
-"""A process writes a shard when it has so many bytes of features, or after so long: what an interruption costs."""
+"""A process writes a shard after this many bytes of features, or this long: the most that an interruption loses."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How sequences are embedded, and what is kept of them.
+class EmbeddingSettings:
+    """How sequences are embedded, and what is stored.
 
     Attributes:
         float16: compute in half precision, or `auto`.
         half: store float16.
-        gei: average each sequence's silhouettes on the way (Han and Bhanu, *Individual Recognition Using Gait Energy
+        gei: store the mean silhouette of each sequence too (Han and Bhanu, *Individual Recognition Using Gait Energy
             Image*, TPAMI 2006).
     """
 
@@ -69,18 +71,20 @@ class Settings:
 
 
 @torch.inference_mode()
-def embed(model: nn.Module, batch: Batch, divisors: Sequence[float], device: torch.device, settings: Settings) -> Rows:
+def embed(
+    model: nn.Module, batch: Batch, divisors: Sequence[float], device: torch.device, settings: EmbeddingSettings
+) -> Rows:
     """Embed the sequences of a batch.
 
     Args:
         model: the network, in evaluation mode.
         batch: the sequences.
-        divisors: what brings the grey levels of each modality to 0..1.
+        divisors: scale the grey levels of each modality to 0..1.
         device: where to compute.
         settings: how.
 
     Raises:
-        UserError: the features are too large for the type that is stored.
+        UserError: the features overflow the stored type.
         LocalError: the device's memory does not hold the batch.
     """
     moved = batch.to(device)
@@ -117,72 +121,73 @@ def extract(
     half: bool = False,
     interruption: Interruption | None = None,
 ) -> SavedFeatures | None:
-    """Embed every sequence of the test set, and keep the features in a folder; what is there already is used again.
+    """Embed every sequence of the test set and save the features; existing ones of the same origin are reused.
 
     Args:
         config: the experiment.
-        data: what `source` comes from.
-        source: the sequences, as `sources.test_source` gives them.
+        data: the dataset of `source`.
+        source: the sequences, as `sources.build_test_source` gives them.
         model: the network.
         device: where to compute.
-        folder: where to, on a disk that every process sees.
-        origin: what to keep with the features.
+        folder: where to save, on a file system that every process sees.
+        origin: metadata to save with the features.
         half: store float16.
-        interruption: what listens for signals already; without it, they are listened for here.
+        interruption: the handler of signals, if one is active already.
 
     Returns:
-        The features, on rank 0; None elsewhere. No process returns before they are there.
+        The features, on rank 0; None elsewhere. No process returns before they are complete.
 
     Raises:
-        UserError: the folder holds something else or cannot be written, or somebody else is writing it.
-        Interrupted: a signal came to one of the processes before its share was made; what is made is kept. Every
+        UserError: the folder holds something else, cannot be written, or is being written by another run.
+        Interrupted: one of the processes got a signal before its share was done; finished batches are kept. Every
             process raises it.
     """
-    settings = Settings(config.evaluator_cfg.enable_float16, half, config.evaluator_cfg.baseline == "gei")
+    settings = EmbeddingSettings(config.evaluator_cfg.enable_float16, half, config.evaluator_cfg.baseline == "gei")
     folder, sampler = Path(folder), source.loader.batch_sampler
     assert isinstance(sampler, InferenceSampler)
     model.eval()
-    work = _Work(folder, source, sampler, {**origin, "frames_cut": _frames_cut(source)})
+    extraction = _Extraction(folder, source, sampler, {**origin, "frames_cut": _frames_cut(source)})
     if distributed.is_main():
-        work.key = identity(config, data, source, model, device, settings)
+        extraction.key = identity(config, data, source, model, device, settings)
     try:
-        plan = _on_main(work.prepare)
-        if plan.complete:
-            return work.saved
-        sampler.done = frozenset(plan.done)
+        existing = _run_on_main(extraction.prepare)
+        if existing.complete:
+            return extraction.saved
+        sampler.done = frozenset(existing.done)
         start = time.perf_counter()
-        work.key = plan.key
-        with Interruption() if interruption is None else contextlib.nullcontext(interruption) as asked:
-            with asked.during("this batch"), working():
-                told = work.make(model, device, settings, asked)
-            everyone = distributed.collect(told)
-            if any(one.stopped for one in everyone):
-                made = sum(len(sampler.batches[number]) for number in plan.done) + sum(o.sequences for o in everyone)
-                how_far = f"{made} of {len(source.dataset)} sequences are embedded"
+        extraction.key = existing.key
+        with Interruption() if interruption is None else contextlib.nullcontext(interruption) as signals:
+            with signals.during("this batch"), working():
+                summary = extraction.run(model, device, settings, signals)
+            summaries = distributed.collect(summary)
+            if any(summary.stopped for summary in summaries):
+                embedded = sum(len(sampler.batches[number]) for number in existing.done)
+                embedded += sum(summary.sequences for summary in summaries)
+                progress = f"{embedded} of {len(source.dataset)} sequences are embedded"
                 if interruption is None:
-                    how_far = f"{name_of(asked.signal)}: {how_far} and kept; the same command goes on with them"
-                raise Interrupted(how_far)
+                    progress = f"{name_of(signals.signal)}: {progress} and kept; run the same command to continue"
+                raise Interrupted(progress)
         seconds = time.perf_counter() - start
-        _on_main(lambda: work.finish([name for one in everyone for name in one.shards]))
+        _run_on_main(lambda: extraction.finish([name for summary in summaries for name in summary.shards]))
     finally:
         sampler.done = frozenset()
-        work.close()
-    _report(sampler, everyone, seconds, device)
-    return work.saved
+        extraction.close()
+    _log_summary(summaries, seconds, device)
+    return extraction.saved
 
 
-class _Plan(NamedTuple):
-    """What rank 0 found: whether everything is there, or else the batches that are."""
+class _ExistingFeatures(NamedTuple):
+    """What rank 0 found in the folder: complete features, or finished batches."""
 
     key: str
     complete: bool
     done: list[int]
 
 
-class _Told(NamedTuple):
-    """What a process says when it has made its share: its shards' names, sequences, frames, padded frames, memory.
+class _ShareSummary(NamedTuple):
+    """What a process has done: names of shards, sequences, frames, frames with padding, peak memory.
 
-    `stopped`: a signal ended it before.
+    `stopped`: a signal ended its share early.
     """
 
     shards: list[str]
@@ -193,25 +198,25 @@ class _Told(NamedTuple):
     stopped: bool = False
 
 
-class _Work:
-    """One extraction, on one process."""
+class _Extraction:
+    """An extraction on this process."""
 
     def __init__(self, folder: Path, source: sources.Source, sampler: InferenceSampler, origin: dict[str, Any]) -> None:
         self.folder, self.source, self.sampler, self.origin = folder, source, sampler, origin
         self.key = ""
         self.saved: SavedFeatures | None = None
-        self._kept: list[str] = []
+        self._existing_shards: list[str] = []
         self._lock: Any = None
 
     @property
     def shards(self) -> Shards:
         return Shards(self.folder / UNFINISHED, self.key)
 
-    def prepare(self) -> _Plan:
-        """Look at what is there; rank 0 alone."""
+    def prepare(self) -> _ExistingFeatures:
+        """Check what the folder holds, and lock it; on rank 0."""
         self.origin["extraction"] = self.key
         if self._complete():
-            return _Plan(self.key, True, [])
+            return _ExistingFeatures(self.key, True, [])
         check_folder(self.folder)
         unfinished = self.folder / UNFINISHED
         try:
@@ -220,18 +225,18 @@ class _Work:
         except OSError as error:
             raise cannot_write(unfinished, error) from None
         clear(self.folder)
-        kept = self.shards.take_stock(lambda why: log.info("notice: %s; it is made again", why))
-        self._kept = list(kept)
+        kept = self.shards.take_stock(lambda why: log.info("notice: %s; it is extracted again", why))
+        self._existing_shards = list(kept)
         done = sorted(number for numbers in kept.values() for number in numbers)
         if done:
             log.info(
-                "going on with an extraction that was interrupted: %d of %d sequences are done",
+                "continuing an interrupted extraction: %d of %d sequences are done",
                 sum(len(self.sampler.batches[number]) for number in done), len(self.source.dataset),
             )  # fmt: skip
-        return _Plan(self.key, False, done)
+        return _ExistingFeatures(self.key, False, done)
 
     def _complete(self) -> bool:
-        """Tell whether the folder holds these features already."""
+        """Return whether the folder holds these features already."""
         try:
             saved = load_features(self.folder)
         except UserError:
@@ -241,41 +246,43 @@ class _Work:
         if saved.origin != self.origin:
             tell_origin(self.folder, saved, self.origin)
             saved = load_features(self.folder)
-        log.info("the features of these weights and sequences are in %s already: they are used again", self.folder)
+        log.info("reusing the features of these weights and sequences in %s", self.folder)
         self.saved = saved
         return True
 
-    def make(self, model: nn.Module, device: torch.device, settings: Settings, asked: Interruption) -> _Told:
-        """Embed this process's share of the batches, or those that come before a signal, and write the shards."""
+    def run(
+        self, model: nn.Module, device: torch.device, settings: EmbeddingSettings, signals: Interruption
+    ) -> _ShareSummary:
+        """Embed this process's share of the batches, up to a signal, and write the shards."""
         share = self.sampler.share()
-        told = _Told([], 0, 0, 0, 0)
+        summary = _ShareSummary([], 0, 0, 0, 0)
         pending: list[tuple[int, Rows]] = []
         size, written = 0, time.monotonic()
         expected = sum(int(self.sampler.lengths[self.sampler.batches[number]].sum()) for number in share)
         with progress_bar(expected, "extracting", " frames") as bar:
             for number, batch in zip(share, batches(self.source.loader), strict=True):
-                rows = self._embedded(model, batch, device, settings)
+                rows = self._embed(model, batch, device, settings)
                 pending.append((number, rows))
                 size += sum(array.nbytes for array in rows.arrays.values())
                 frames = int(rows.lengths.sum())
                 padded = batch.silhouettes.shape[0] * batch.silhouettes.shape[1]
-                told = told._replace(
-                    sequences=told.sequences + len(rows.places),
-                    frames=told.frames + frames,
-                    padded=told.padded + padded,
+                summary = summary._replace(
+                    sequences=summary.sequences + len(rows.places),
+                    frames=summary.frames + frames,
+                    padded=summary.padded + padded,
                 )
                 bar.update(frames)
                 if size >= _SHARD_BYTES or time.monotonic() - written > _SHARD_SECONDS:
-                    told.shards.append(self._write(pending))
+                    summary.shards.append(self._write(pending))
                     pending, size, written = [], 0, time.monotonic()
-                if asked.signal is not None and number != share[-1]:
-                    told = told._replace(stopped=True)
+                if signals.signal is not None and number != share[-1]:
+                    summary = summary._replace(stopped=True)
                     break
         if pending:
-            told.shards.append(self._write(pending))
-        return told._replace(peak=peak_memory())
+            summary.shards.append(self._write(pending))
+        return summary._replace(peak=peak_memory())
 
-    def _embedded(self, model: nn.Module, batch: Batch, device: torch.device, settings: Settings) -> Rows:
+    def _embed(self, model: nn.Module, batch: Batch, device: torch.device, settings: EmbeddingSettings) -> Rows:
         try:
             return embed(model, batch, self.source.divisors, device, settings)
         except LocalError:
@@ -285,17 +292,17 @@ class _Work:
 
     def _write(self, pending: list[tuple[int, Rows]]) -> str:
         numbers, parts = zip(*pending, strict=True)
-        places, lengths, features, gei = zip(*parts, strict=True)
+        indices, lengths, features, gei = zip(*parts, strict=True)
         images = None if gei[0] is None else np.concatenate(gei)
-        rows = Rows(np.concatenate(places), np.concatenate(lengths), np.concatenate(features), images)
+        rows = Rows(np.concatenate(indices), np.concatenate(lengths), np.concatenate(features), images)
         try:
             return self.shards.write(numbers, rows)
         except UserError as error:
-            raise LocalError(f"process {distributed.rank()}: {error}; what was made till now is kept") from None
+            raise LocalError(f"process {distributed.rank()}: {error}; finished shards are kept") from None
 
     def finish(self, names: list[str]) -> None:
-        """Put the shards together; rank 0 alone."""
-        assemble(self.folder, self.source.dataset.keys(), self._rows([*self._kept, *names]), self.origin)
+        """Assemble the shards; on rank 0."""
+        assemble(self.folder, self.source.dataset.keys(), self._rows([*self._existing_shards, *names]), self.origin)
         self.close()
         shutil.rmtree(self.folder / UNFINISHED, ignore_errors=True)
         self.saved = load_features(self.folder)
@@ -304,24 +311,25 @@ class _Work:
         missing = [name for name in names if not (self.folder / UNFINISHED / f"{name}.json").is_file()]
         if missing:
             raise UserError(
-                f"{self.folder}: {len(missing)} of {len(names)} shards are not to be seen by rank 0: every process "
-                f"must see the same folder; choose one on a disk that all machines share"
+                f"{self.folder}: rank 0 does not see {len(missing)} of {len(names)} shards: every process must see "
+                f"the same folder; choose one on a file system that all machines share"
             )
         yield from self.shards.rows(names)
 
     def close(self) -> None:
-        """Let others write."""
+        """Release the lock."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
 
-def _on_main(work: Any) -> Any:
-    """Run something on rank 0, and return its result on every process; a UserError is raised by every process."""
-    result, failure = None, None
+def _run_on_main(function: Callable[[], T]) -> T:
+    """Call a function on rank 0, and return its result, or raise its UserError, on every process."""
+    result: Any = None
+    failure = None
     if distributed.is_main():
         try:
-            result = work()
+            result = function()
         except UserError as error:
             failure = str(error)
     result, failure = distributed.agree((result, failure))
@@ -336,9 +344,9 @@ def identity(
     source: sources.Source,
     model: nn.Module,
     device: torch.device,
-    settings: Settings,
+    settings: EmbeddingSettings,
 ) -> str:
-    """Return a hash of everything that features depend on: weights, sequences, batches, settings, version, device."""
+    """Return a hash of what the features depend on: weights, sequences, batches, settings, version, device."""
     evaluator, sampler = config.evaluator_cfg, source.loader.batch_sampler
     model_cfg = config.model_cfg.model_dump()
     plain = {
@@ -364,26 +372,26 @@ def identity(
 
 
 def _frames_cut(source: sources.Source) -> dict[str, int]:
-    """Return how many sequences `frames_all_limit` shortens, and by how many frames together; say so."""
+    """Return, and log, how many sequences `frames_all_limit` shortens and how many frames it removes."""
     sampler, lengths = source.dataset.frames, source.dataset.lengths()
     lost = lengths - sampler.most(lengths) if sampler.amount == "all" else np.zeros_like(lengths)
     cut = {"sequences": int((lost > 0).sum()), "frames": int(lost.sum())}
     if cut["sequences"]:
         log.info(
-            "evaluator_cfg.sampler.frames_all_limit %d cuts %d of %d sequences to their middle: %d of %d frames go",
+            "evaluator_cfg.sampler.frames_all_limit %d shortens %d of %d sequences: %d of %d frames are not used",
             sampler.limit, cut["sequences"], len(lengths), cut["frames"], int(lengths.sum()),
         )  # fmt: skip
     return cut
 
 
-def _report(sampler: InferenceSampler, everyone: list[_Told], seconds: float, device: torch.device) -> None:
-    sequences, frames, padded = (sum(getattr(one, n) for one in everyone) for n in ("sequences", "frames", "padded"))
-    memory = f"{max(one.peak for one in everyone) / 2**30:.2f} GiB"
+def _log_summary(summaries: list[_ShareSummary], seconds: float, device: torch.device) -> None:
+    sequences, frames, padded = (sum(getattr(s, n) for s in summaries) for n in ("sequences", "frames", "padded"))
+    memory = f"{max(s.peak for s in summaries) / 2**30:.2f} GiB"
     if device.type == "cuda":
         memory += f", of the GPU {torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB"
     log.info(
         "extracted %d sequences, %d frames, in %s: %.1f sequences/s, %.0f frames/s, %.1f %% padding; %d process(es), "
         "peak memory of one %s",
         sequences, frames, duration(seconds), sequences / seconds, frames / seconds,
-        100 * (1 - frames / padded) if padded else 0.0, len(everyone), memory,
+        100 * (1 - frames / padded) if padded else 0.0, len(summaries), memory,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Testing: sequences to features on every process, features to percentages on one."""
+"""Testing: extract features on every process, score them on rank 0."""
 
 from __future__ import annotations
 
@@ -31,19 +31,20 @@ from dygait.evaluation import (
 )
 from dygait.evaluation.features import SavedFeatures, remove_features
 from dygait.files import write_atomically
+from dygait.logs import duration, log, start_logging
 from dygait.machine import tune_allocator
 from dygait.reporting.after import report_test
 from dygait.runs import checkpoint, networks, sources
 from dygait.runs.events import add_event
-from dygait.runs.folder import RunFolder, record, run_folder, writing
-from dygait.runs.monitor import duration, log, report_results, start_logging
-from dygait.runs.precision import settled, warn_if_slow
+from dygait.runs.folder import RunFolder, record_run, run_folder, writing
+from dygait.runs.precision import resolve_precision, warn_if_slow
 from dygait.runs.signals import Interruption
+from dygait.runs.tensorboard import write_results
 from dygait.testing.extraction import extract
 
 
 def _protocol(config: Config) -> Protocol | Submission:
-    """Return the protocol that the configuration asks for."""
+    """Return the protocol of the configuration."""
     data, evaluator = config.data_cfg, config.evaluator_cfg
     if evaluator.protocol is not None:
         protocol = evaluator.protocol
@@ -58,7 +59,7 @@ def _protocol(config: Config) -> Protocol | Submission:
 
 
 def _re_rank(config: Config, default: ReRank | None) -> ReRank | None:
-    """Return how the configuration wants distances re-ranked; where it does not say, the protocol's own way."""
+    """Return how distances are re-ranked: by `re_rank`, or `default` where it is absent."""
     wanted = config.evaluator_cfg.re_rank
     if wanted is None:
         return default
@@ -69,7 +70,7 @@ def _re_rank(config: Config, default: ReRank | None) -> ReRank | None:
 
 
 def check_protocol(config: Config, data: sources.Data, source: sources.Source) -> None:
-    """Refuse a protocol under which the test set gives no number, before the network runs.
+    """Check, before the network runs, that the protocol gives a result on the test set.
 
     Raises:
         UserError: an empty gallery, no probe, or no probe that can match.
@@ -79,7 +80,7 @@ def check_protocol(config: Config, data: sources.Data, source: sources.Source) -
         check_against_data(protocol, *source.dataset.keys(), data.partition.probe)
 
 
-def test_model(
+def extract_and_score(
     config: Config,
     data: sources.Data,
     source: sources.Source,
@@ -89,10 +90,10 @@ def test_model(
     iteration: int,
     interruption: Interruption | None = None,
 ) -> EvaluationResult | None:
-    """Test a network: extract, score, print a table, and save the result beside the checkpoint.
+    """Test a network: extract, score, log a table, and save the result next to the checkpoint.
 
     Returns:
-        The result, on rank 0; None elsewhere, and for a submission, which someone else scores.
+        The result, on rank 0; None elsewhere, and for a submission, which a server scores.
 
     Raises:
         UserError: data, protocol and partition do not fit each other.
@@ -109,18 +110,15 @@ def test_model(
         start = time.perf_counter()
         result = _score(config, data, features, device, folder, iteration)
         log.info("scored in %s", duration(time.perf_counter() - start))
-        facts: dict[str, Any] = {}
+        fields: dict[str, Any] = {}
         if result is not None:
             first = result.measures[0]
             headlines = {group: float(values[first]) for group, values in result.percentages.items()}
-            facts = {"protocol": result.protocol, "results": headlines}
-        add_event(folder, "tested", iteration=iteration, **facts)
-        _tidy(folder, target, config.evaluator_cfg.keep_features)
+            fields = {"protocol": result.protocol, "results": headlines}
+        add_event(folder, "tested", iteration=iteration, **fields)
+        _prune_features(folder, target, config.evaluator_cfg.keep_features)
     distributed.barrier()
     return result
-
-
-test_model.__test__ = False  # type: ignore[attr-defined] # the name is no test case
 
 
 def _score(
@@ -142,7 +140,7 @@ def _score(
         log.info("wrote the submission %s", written)
         return None
     evaluator = config.evaluator_cfg
-    further: dict[str, Any] = {
+    options: dict[str, Any] = {
         "device": device,
         "intervals": evaluator.intervals,
         "verification": evaluator.verification,
@@ -150,17 +148,16 @@ def _score(
         "re_rank": _re_rank(config, None),
     }
     probes = data.partition.probe
-    # What a report draws is of the same comparisons.
-    result = evaluate_detailed(features.features, *columns, protocol, metric, probes, keep=evaluator.report, **further)
+    result = evaluate_detailed(features.features, *columns, protocol, metric, probes, keep=evaluator.report, **options)
     baselines = {}
     if features.gei is not None:
         baselines["GEI nearest neighbour"] = evaluate_detailed(
-            features.gei.reshape(len(features.gei), -1, 1), *columns, protocol, "euc", probes, **further
+            features.gei.reshape(len(features.gei), -1, 1), *columns, protocol, "euc", probes, **options
         )
     model = config.model_cfg.model
     for line in to_text(result, baselines, model).splitlines():
         log.info("%s", line)
-    slug = result.protocol.replace("/", "_") + ("-reranked" if further["re_rank"] is not None else "")
+    slug = result.protocol.replace("/", "_") + ("-reranked" if options["re_rank"] is not None else "")
     base = stem.with_name(f"{stem.name}-{slug}-{metric}")
     with writing(folder):
         write_atomically(base.with_name(f"{base.name}.json"), to_json(result))
@@ -174,12 +171,12 @@ def _score(
         try:
             report = report_test(folder, features, protocol, result, gei, probes, data.store, device)
             log.info("wrote the report %s", report)
-        except UserError as error:  # the result is there; the other processes go on
-            log.info("notice: no report: %s", error)
+        except UserError as error:  # the result is saved; the other processes continue
+            log.info("notice: the report cannot be written: %s", error)
     return replace(result, comparisons={})  # which are large
 
 
-def test(
+def run_test(
     config: Config, device: torch.device, output: str | Path = "output", log_to_file: bool = False
 ) -> EvaluationResult | None:
     """Test a checkpoint of a configuration.
@@ -195,52 +192,47 @@ def test(
 
     Raises:
         UserError: there is no such checkpoint, or it or the data does not fit.
-        Interrupted: a signal came before all sequences were embedded; those that were are kept.
+        Interrupted: a signal came before all sequences were embedded; the features so far are kept.
     """
     data, model, path, iteration, folder = _restore(config, device, output, "test", log_to_file)
-    config = settled(config, device)
-    source = sources.test_source(config, data, device)
+    config = resolve_precision(config, device)
+    source = sources.build_test_source(config, data, device)
     check_protocol(config, data, source)
-    if distributed.is_main():
-        record(folder, "test", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
-    result = test_model(config, data, source, model, device, folder, iteration)
+    record_run(folder, "test", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
+    result = extract_and_score(config, data, source, model, device, folder, iteration)
     if result is not None:
-        report_results(folder.summary, iteration, result.percentages, result.protocol)
+        write_results(folder.summary, iteration, result.percentages, result.protocol)
         log.info("checkpoint %s; log %s; TensorBoard: tensorboard --logdir %s", path, folder.logs, folder.summary)
     return result
 
 
-test.__test__ = False  # type: ignore[attr-defined] # the name is no test case
-
-
-def extract_to(
+def run_extraction(
     config: Config, device: torch.device, target: str | Path, output: str | Path = "output", half: bool = False
 ) -> None:
-    """Embed the test set of a configuration by a checkpoint and keep the features, for `dygait evaluate`.
+    """Extract the features of the test set by a checkpoint and save them for `dygait evaluate`.
 
     Args:
-        config: as `test`.
-        device: as `test`.
-        target: the folder to write.
-        output: as `test`.
+        config: as `run_test`.
+        device: as `run_test`.
+        target: where to save the features.
+        output: as `run_test`.
         half: store float16.
 
     Raises:
-        UserError: as `test`, or the features cannot be written.
-        Interrupted: as `test`.
+        UserError: as `run_test`, or the features cannot be written.
+        Interrupted: as `run_test`.
     """
     data, model, path, iteration, folder = _restore(config, device, output, "extract", False)
-    config = settled(config, device)
-    source = sources.test_source(config, data, device)
-    if distributed.is_main():
-        record(folder, "extract", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
+    config = resolve_precision(config, device)
+    source = sources.build_test_source(config, data, device)
+    record_run(folder, "extract", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
     saved = extract(config, data, source, model, device, target, _origin(config, data, path, iteration), half)
     if saved is not None:
         log.info("the features of %d sequences are in %s", len(saved.ids), target)
 
 
 def _origin(config: Config, data: sources.Data, path: Path, iteration: int) -> dict[str, Any]:
-    """Return what is kept with features: where they come from, and how to score them."""
+    """Return the metadata that is saved with features: where they come from, and how to score them."""
     return {
         "checkpoint": str(path),
         "iteration": iteration,
@@ -253,7 +245,7 @@ def _origin(config: Config, data: sources.Data, path: Path, iteration: int) -> d
     }
 
 
-def _tidy(folder: RunFolder, latest: Path, keep: str) -> None:
+def _prune_features(folder: RunFolder, latest: Path, keep: str) -> None:
     """Delete the features of a run's tests that `evaluator_cfg.keep_features` does not keep."""
     pattern = re.compile(re.escape(folder.save_name) + r"-\d{5,}")
     for found in sorted(folder.features.iterdir()):
@@ -264,15 +256,15 @@ def _tidy(folder: RunFolder, latest: Path, keep: str) -> None:
 def _restore(
     config: Config, device: torch.device, output: str | Path, phase: str, log_to_file: bool
 ) -> tuple[sources.Data, nn.Module, Path, int, RunFolder]:
-    """Open the data of a configuration, and load the checkpoint that is to be tested."""
+    """Open the data of a configuration, and load the checkpoint to test."""
     evaluator = config.evaluator_cfg
     folder = run_folder(output, config, evaluator.save_name)
     damaged: list[tuple[Path, str]] = []
     path = _checkpoint_to_test(evaluator.restore_hint, folder, damaged)
     distributed.main_first(folder.create)
-    start_logging(folder, phase, log_to_file)
+    start_logging(folder.logs if log_to_file else None, phase)
     for newer, damage in damaged:
-        log.info("notice: the checkpoint %s is damaged (%s) and is passed over", newer, damage)
+        log.info("notice: skipping the damaged checkpoint %s (%s)", newer, damage)
     if config.trainer_cfg.tune_allocator and device.type == "cpu":
         log.info("memory: %s", tune_allocator()[1])
     warn_if_slow(device, evaluator.enable_float16 is True, None, "evaluator_cfg")
@@ -291,12 +283,12 @@ def _restore(
 
 
 def _checkpoint_to_test(hint: int | str, folder: RunFolder, damaged: list[tuple[Path, str]]) -> Path:
-    """Return the checkpoint that a restore_hint means; newer ones that are damaged are added to a list."""
+    """Return the checkpoint that a restore_hint means; newer damaged ones are appended to `damaged`."""
     if isinstance(hint, str):
         return Path(hint)
     if hint:
         return checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, hint)
-    newest = checkpoint.newest_checkpoint(folder.checkpoints, folder.save_name, lambda *one: damaged.append(one))
+    newest = checkpoint.newest_checkpoint(folder.checkpoints, folder.save_name, lambda *pair: damaged.append(pair))
     if newest is None:
         raise UserError(
             f"there is no checkpoint {folder.save_name}-*.pt in {folder.checkpoints}; train first, or name one with "

@@ -1,4 +1,4 @@
-"""A batch that training could not digest: saved with the network as it was, and looked at with `dygait debug-batch`."""
+"""The batch whose gradient was not finite: saved with the network, and diagnosed by `dygait debug-batch`."""
 
 from __future__ import annotations
 
@@ -45,22 +45,22 @@ def save_bad_batch(
 
 
 def diagnose(state: Mapping[str, Any], source: str) -> list[str]:
-    """Return, line by line, what the batch is and where numbers stop being finite.
+    """Return, as lines of text, what the batch contains and where values stop being finite.
 
     Args:
         state: what `save_bad_batch` wrote.
-        source: its name, for messages.
+        source: the name of the file, for messages.
 
     Raises:
-        UserError: something is missing in it, or does not fit.
+        UserError: something is missing or invalid.
     """
     try:
         return _diagnose(state, source)
     except UserError:
         raise
-    except Exception as error:  # the file can say anything
+    except Exception as error:  # untrusted input
         raise UserError(
-            f"{source} cannot be computed again: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            f"{source} cannot be computed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         ) from None
 
 
@@ -70,10 +70,10 @@ def _diagnose(state: Mapping[str, Any], source: str) -> list[str]:
         raise UserError(f"{source} is no saved batch: it has no {', '.join(sorted(missing))}")
     config = Config.model_validate(state["config"])
     for file in config.custom_imports if config.model_cfg.model not in MODELS else []:
-        # Whoever made the file would choose what is run.
+        # Untrusted input must not choose which code is executed.
         raise UserError(
             f"{source}: its model {config.model_cfg.model} is not built in, and the code that it names ({file}) is not "
-            f"run; name that file yourself with --custom-import"
+            f"executed; name the file with --custom-import"
         )
     network = networks.build_network(config, torch.device("cpu"))
     checkpoint.load_state(network, state["model"], source)
@@ -81,41 +81,41 @@ def _diagnose(state: Mapping[str, Any], source: str) -> list[str]:
     for name, label, frames in zip(state["names"], state["labels"].tolist(), state["silhouettes"], strict=True):
         lines.append(f"  {name}, class {label}: grey levels {int(frames.min())}..{int(frames.max())}, mean "
                      f"{frames.float().mean():.1f}")  # fmt: skip
-    broken = [name for name, tensor in network.state_dict().items() if not _finite(tensor)]
-    lines.append(f"weights that are not finite: {', '.join(broken) or 'none'}")
+    broken = [name for name, tensor in network.state_dict().items() if not _is_finite(tensor)]
+    lines.append(f"non-finite weights: {', '.join(broken) or 'none'}")
     batch = Batch(
         state["silhouettes"], state.get("lengths"), state["labels"], torch.arange(len(state["labels"])),
         tuple(state["others"]),
     )  # fmt: skip
-    lines += _forward_and_back(
+    lines += _forward_backward(
         network, LossAggregator([t.model_dump() for t in config.loss_cfg]), batch, state["divisors"]
     )
     return lines
 
 
-def _forward_and_back(network: nn.Module, losses: LossAggregator, batch: Batch, divisors: list[float]) -> list[str]:
-    found: list[str] = []
+def _forward_backward(network: nn.Module, losses: LossAggregator, batch: Batch, divisors: list[float]) -> list[str]:
+    not_finite: list[str] = []
 
-    def look(name: str) -> Any:
+    def check_output(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if not all(_finite(t) for t in _tensors(output)) and all(_finite(t) for t in _tensors(inputs)):
-                found.append(name or type(module).__name__)
+            if not all(_is_finite(t) for t in _tensors(output)) and all(_is_finite(t) for t in _tensors(inputs)):
+                not_finite.append(name or type(module).__name__)
 
         return hook
 
-    handles = [module.register_forward_hook(look(name)) for name, module in network.named_modules()]
+    handles = [module.register_forward_hook(check_output(name)) for name, module in network.named_modules()]
     network.train()
     output = network(batch.scaled(divisors), batch.lengths)
     for handle in handles:
         handle.remove()
-    lines = [f"first not finite in the forward pass, in float32: {', '.join(found) or 'nothing'}"]
+    lines = [f"first modules with a non-finite output, in float32: {', '.join(not_finite) or 'nothing'}"]
     loss, statistics = losses(output, batch.labels)
     lines.append("losses: " + ", ".join(f"{name} {float(value):.4g}" for name, value in statistics.items()))
     loss.backward()
     gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
-    bad = [name for name, gradient in gradients.items() if not _finite(gradient)]
+    bad = [name for name, gradient in gradients.items() if not _is_finite(gradient)]
     norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
-    lines.append(f"gradients, in float32: norm {float(norm):.4g}; not finite: {', '.join(bad) or 'none'}")
+    lines.append(f"gradients, in float32: norm {float(norm):.4g}; non-finite: {', '.join(bad) or 'none'}")
     return lines
 
 
@@ -125,5 +125,5 @@ def _tensors(value: Any) -> list[torch.Tensor]:
     return [t for inner in value for t in _tensors(inner)] if isinstance(value, (tuple, list)) else []
 
 
-def _finite(tensor: torch.Tensor) -> bool:
+def _is_finite(tensor: torch.Tensor) -> bool:
     return bool(torch.isfinite(tensor).all()) if tensor.is_floating_point() else True

@@ -11,11 +11,11 @@ from torch import nn
 class WeightAverage:
     """A copy of a network whose weights follow the network's: average <- d * average + (1 - d) * weights.
 
-    d is min(decay, (1 + t) / (10 + t)) after iteration t, so that the beginning does not linger. Buffers in floating
-    point (running statistics) are averaged the same way, others are copied.
+    d is min(decay, (1 + t) / (10 + t)) after iteration t, so that the initial weights are soon forgotten. Buffers of
+    floating point (running statistics) are averaged in the same way, others are copied.
 
     Args:
-        network: what is followed; it must not be compiled yet.
+        network: the network; it must not be compiled yet.
         decay: between 0 and 1.
 
     Attributes:
@@ -27,18 +27,18 @@ class WeightAverage:
         self.decay = decay
 
     @torch.no_grad()
-    def update(self, network: nn.Module, iteration: int, left_out: torch.Tensor) -> None:
-        """Take in the network's weights after an iteration.
+    def update(self, network: nn.Module, iteration: int, skip: torch.Tensor) -> None:
+        """Update the average after an iteration.
 
         Args:
-            network: what is followed.
+            network: the network.
             iteration: counted from 1.
-            left_out: a bool without dimensions, on the network's device: where it is true the average stays.
+            skip: a bool tensor without dimensions, on the network's device: if true, the average is unchanged.
         """
         decay = min(self.decay, (1 + iteration) / (10 + iteration))
         other = network.state_dict()
         for name, own in self.network.state_dict().items():
             if own.is_floating_point():
-                own.lerp_(torch.where(left_out, own, other[name]), 1 - decay)
+                own.lerp_(torch.where(skip, own, other[name]), 1 - decay)
             else:
-                torch.where(left_out, own, other[name], out=own)
+                torch.where(skip, own, other[name], out=own)

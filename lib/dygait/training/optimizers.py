@@ -1,4 +1,4 @@
-"""From a configuration to its optimiser and learning rate schedule, and a step that may be left out on the device."""
+"""From a configuration to its optimiser and learning rate schedule, and a step that is skipped on the device."""
 
 from __future__ import annotations
 
@@ -12,17 +12,13 @@ from torch import nn
 
 from dygait.config.schema import Config
 from dygait.errors import UserError
-from dygait.runs.monitor import log
+from dygait.logs import log
 
-_FUSED = {
-    "SGD",
-    "Adam",
-    "AdamW",
-}  # whose whole step is one kernel, on CUDA and on a CPU, in every version that we run on
+_FUSED = {"SGD", "Adam", "AdamW"}  # have a fused implementation on CUDA and CPU in every supported version
 
-_NO_CLOSURES = {"LBFGS"}  # step() wants a closure, the loop gives none
+_NO_CLOSURES = {"LBFGS"}  # step() needs a closure
 
-_NO_METRICS = {"ReduceLROnPlateau"}  # step() wants a metric, the schedule is by iteration
+_NO_METRICS = {"ReduceLROnPlateau"}  # step() needs a metric
 
 
 def _classes(module: Any, base: type, without: set[str]) -> dict[str, type]:
@@ -43,7 +39,7 @@ SCHEDULERS = _classes(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRSched
 
 
 def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
-    """Build the optimiser over the parameters that want a gradient; in its fused form, unless the user chose a form."""
+    """Build the optimiser of the parameters that require a gradient, fused unless the user chose another form."""
     section = config.optimizer_cfg
     groups = _parameter_groups(config, model)
     parameters = [p for group in groups for p in group["params"]]
@@ -55,25 +51,25 @@ def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
     return OPTIMIZERS[section.solver](groups, lr=section.lr, **{**keywords, "fused": True})
 
 
-def step_unless(left_out: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """Take an optimiser's step, unless a bool without dimensions is true: then nothing changes.
+def step_unless(skip: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Take an optimiser step unless `skip`, a bool tensor without dimensions, is true.
 
-    PyTorch's fused forms decide on the device, as they do for a loss scaler. Others count their steps on the host,
-    which has to wait for the decision; so does SGD with dampening, whose first step is unlike the others.
+    PyTorch's fused implementations decide on the device, as they do for a loss scaler. Others count their steps on the
+    host, which has to wait for the decision; so does SGD with dampening, whose first step differs from the others.
     """
     if not all(group.get("fused") and not group.get("dampening") for group in optimizer.param_groups):
-        if not left_out:
+        if not skip:
             optimizer.step()
         return
     _start_momentum(optimizer)
     fused: Any = optimizer
-    fused.grad_scale, fused.found_inf = None, left_out.float()
+    fused.grad_scale, fused.found_inf = None, skip.float()
     optimizer.step()
     del fused.grad_scale, fused.found_inf
 
 
 def _start_momentum(optimizer: torch.optim.Optimizer) -> None:
-    """Set momentum that does not exist yet to zero: the fused SGD would leave it uninitialised in a step left out."""
+    """Initialise missing momentum buffers with zero: fused SGD would leave them uninitialised in a skipped step."""
     for group in optimizer.param_groups:
         for parameter in group["params"] if group.get("momentum") else ():
             state = optimizer.state[parameter]
@@ -115,31 +111,31 @@ _RATES = ("max_lr", "base_lr")
 
 
 def _parameter_groups(config: Config, model: nn.Module) -> list[dict[str, Any]]:
-    """Return the optimiser's groups: the weights that fit no pattern, if there are any, then one for each pattern.
+    """Return the parameter groups: the weights that match no pattern, if any, then one for each pattern.
 
     Raises:
-        UserError: a pattern fits no weight that is trained, or only such as an earlier pattern has taken.
+        UserError: a pattern matches no trained weight, or only weights of earlier groups.
     """
-    left = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    trained = list(left)
+    unassigned = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    trained = list(unassigned)
     groups: list[dict[str, Any]] = []
-    for place, entry in enumerate(config.optimizer_cfg.param_groups):
-        key = f"optimizer_cfg.param_groups.{place}.match"
-        fits = fnmatch.filter(left, entry.match)
-        if not fits and fnmatch.filter(trained, entry.match):
-            raise UserError(f"{key}: all weights that fit {entry.match!r} are in an earlier group; put this one first")
-        if not fits and fnmatch.filter(dict(model.named_parameters()), entry.match):
-            raise UserError(f"{key}: all weights that fit {entry.match!r} are frozen by trainer_cfg.freeze")
-        if not fits:
+    for index, entry in enumerate(config.optimizer_cfg.param_groups):
+        key = f"optimizer_cfg.param_groups.{index}.match"
+        matching = fnmatch.filter(unassigned, entry.match)
+        if not matching and fnmatch.filter(trained, entry.match):
+            raise UserError(f"{key}: {entry.match!r} matches only weights of earlier groups; put this one first")
+        if not matching and fnmatch.filter(dict(model.named_parameters()), entry.match):
+            raise UserError(f"{key}: all weights that match {entry.match!r} are frozen by trainer_cfg.freeze")
+        if not matching:
             raise UserError(
-                f"{key}: no weight's name fits {entry.match!r}; the names begin with "
+                f"{key}: no weight's name matches {entry.match!r}; the names begin with "
                 f"{', '.join(dict.fromkeys(name.partition('.')[0] for name in trained))}"
             )
         own = entry.model_dump(exclude={"match"}, exclude_none=True)
-        groups.append({"params": [left.pop(name) for name in fits], **own})
-        said = ", ".join(f"{name} {value:g}" for name, value in own.items())
-        log.info("optimiser: %d weights that fit %r have %s", len(fits), entry.match, said)
-    return [{"params": list(left.values())}, *groups] if left else groups
+        groups.append({"params": [unassigned.pop(name) for name in matching], **own})
+        options = ", ".join(f"{name} {value:g}" for name, value in own.items())
+        log.info("optimiser: %d weights that match %r have %s", len(matching), entry.match, options)
+    return [{"params": list(unassigned.values())}, *groups] if unassigned else groups
 
 
 def _rates_of_groups(config: Config, groups: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What changes during training, and one step of it."""
+"""The training step, and the state that it changes."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from dygait import distributed
 from dygait.config import Config
 from dygait.data import Batch
 from dygait.errors import UserError
+from dygait.logs import log
 from dygait.losses import LossAggregator
 from dygait.losses.base import Statistics
 from dygait.modeling import GaitOutput
 from dygait.modeling.sync_batch_norm import synchronise_norms
 from dygait.runs import checkpoint, networks
 from dygait.runs.compilation import compile_network, mark_frames
-from dygait.runs.monitor import log
-from dygait.runs.precision import half_precision, half_type, settled, warn_if_slow
+from dygait.runs.precision import half_precision, half_type, resolve_precision, warn_if_slow
 from dygait.training import optimizers
-from dygait.training.accumulation import backward_in_parts, split
+from dygait.training.accumulation import backward_in_parts, split_batch
 from dygait.training.ema import WeightAverage
 from dygait.training.guard import StepGuard
 
 
 @dataclass
 class Trainer:
-    """Everything that changes during training.
+    """The state of training: network, losses, optimiser, schedule.
 
     Attributes:
         network: the model itself, whose weights are saved.
         model: the network, or DistributedDataParallel around it.
-        average: the average of its weights, where the configuration wants one.
-        guard: what leaves out steps that would do harm.
+        average: the moving average of its weights, if `trainer_cfg.ema` is set.
+        guard: decides which steps are skipped.
         iteration: how many steps have been done.
-        resumed: a run goes on that other processes have begun, and no step has been taken since.
+        resumed: the state was restored from a checkpoint, and no step has been taken since.
     """
 
     config: Config
@@ -72,47 +72,48 @@ class Trainer:
         """Take one optimiser step on this process's share of a batch; the statistics stay on the device."""
         batch = batch.to(self.device)
         if self.resumed:
-            self._rehearse(batch, divisors)
-        self.guard.remember()
+            self._warm_up(batch, divisors)
+        self.guard.save_buffers()
         self.optimizer.zero_grad(set_to_none=True)
         with distributed.together("the gradient"):
-            statistics = self._gradient(batch, divisors)
+            statistics = self._forward_backward(batch, divisors)
             self.scaler.unscale_(self.optimizer)
             clip = self.config.trainer_cfg.grad_clip_norm or math.inf
             norm = nn.utils.clip_grad_norm_(self.network.parameters(), clip)
-            left_out = self.guard.leaves_out(norm, self.iteration + 1)
-            optimizers.step_unless(left_out, self.optimizer)
+            skip = self.guard.should_skip(norm, self.iteration + 1)
+            optimizers.step_unless(skip, self.optimizer)
         self.scaler.update()
         self.scheduler.step()
         self.iteration += 1
         if self.average is not None:
-            self.average.update(self.network, self.iteration, left_out)
+            self.average.update(self.network, self.iteration, skip)
         return {**statistics, "gradient_norm": norm}
 
-    def _rehearse(self, batch: Batch, divisors: Sequence[float]) -> None:
-        """Go through a batch without taking the step, where a run of three processes or more goes on.
+    def _warm_up(self, batch: Batch, divisors: Sequence[float]) -> None:
+        """Run forward and backward without the step, where a run of three processes or more resumes.
 
-        DistributedDataParallel lays gradients out anew after its first backward pass, and how more than two numbers are
-        added depends on where they lie: the last bits would be others than those of a run that was never interrupted.
+        DistributedDataParallel rebuilds its gradient buckets after the first backward pass, and the order in which more
+        than two numbers are added depends on the buckets: without the warm-up, the last bits would differ from those of
+        an uninterrupted run.
         """
         self.resumed = False
         if not isinstance(self.model, DistributedDataParallel) or distributed.world_size() < 3:
             return
         before = [buffer.clone() for buffer in self.network.buffers()]
-        with distributed.together("the rehearsal"):
-            self._gradient(batch, divisors)
+        with distributed.together("the warm-up"):
+            self._forward_backward(batch, divisors)
         for buffer, value in zip(self.network.buffers(), before, strict=True):
             buffer.copy_(value)
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _gradient(self, batch: Batch, divisors: Sequence[float]) -> Statistics:
+    def _forward_backward(self, batch: Batch, divisors: Sequence[float]) -> Statistics:
         """Add the gradient of a batch's loss, times the loss scale, to the parameters."""
         count = self.config.trainer_cfg.accumulate
         if count == 1:
             loss, statistics = self.losses(self._forward(batch, divisors), batch.labels)
             self.scaler.scale(loss).backward()
             return statistics
-        parts = split(batch, count)
+        parts = split_batch(batch, count)
         labels = torch.cat([part.labels for part in parts])
 
         def scaled_loss(output: GaitOutput) -> tuple[torch.Tensor, Statistics]:
@@ -130,7 +131,7 @@ class Trainer:
 
     def _forward(self, batch: Batch, divisors: Sequence[float], part: int = 0) -> GaitOutput:
         trainer = self.config.trainer_cfg
-        # What a model draws (dropout) is a function of (seed, iteration, rank, part) too: a resumed run draws the same.
+        # Dropout is a function of (seed, iteration, rank, part), so that a resumed run repeats it.
         state = np.random.SeedSequence((trainer.seed, self.iteration, distributed.rank(), part))
         torch.manual_seed(int(state.generate_state(1)[0]))
         inputs = batch.scaled(divisors)
@@ -161,8 +162,8 @@ class Trainer:
             "version": dygait.__version__,
         }
 
-    def start_from(self, path: str) -> None:
-        """Take the weights of a checkpoint, and nothing else of it; a class head of other classes starts afresh.
+    def load_initial_weights(self, path: str) -> None:
+        """Load the weights of a checkpoint; a class head of another size keeps its initial values.
 
         Raises:
             UserError: the checkpoint does not fit.
@@ -174,7 +175,7 @@ class Trainer:
             self.average.network.load_state_dict(self.network.state_dict())
 
     def restore(self, path: Path, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint, resetting what the configuration says.
+        """Restore a checkpoint, apart from what the configuration resets.
 
         Args:
             path: where it is.
@@ -189,7 +190,7 @@ class Trainer:
         self._restore_average(state, str(path))
         keeps_optimizer = not trainer.optimizer_reset
         if keeps_optimizer and (report.opengait or not report.complete):
-            log.info("notice: the optimiser starts afresh: its state in the checkpoint belongs to other weights")
+            log.info("notice: the optimiser is reset: its state in the checkpoint belongs to other weights")
             keeps_optimizer = False
         solver = self.config.optimizer_cfg.solver
         try:
@@ -208,20 +209,20 @@ class Trainer:
         except (KeyError, ValueError, TypeError) as error:
             raise UserError(
                 f"the checkpoint {path} does not fit the optimiser or scheduler ({error}); "
-                f"optimizer_reset and scheduler_reset start them afresh"
+                f"optimizer_reset and scheduler_reset reset them"
             ) from None
-        # Where one of the two starts afresh, the other must not bring its own learning rate.
+        # If only one of optimiser and scheduler is reset, the learning rate is the scheduler's.
         rates = zip(self.scheduler.get_last_lr(), self.scheduler.base_lrs, strict=True)
         for group, (rate, first) in zip(self.optimizer.param_groups, rates, strict=True):
             group.update(lr=rate, initial_lr=first)
         if self.config.trainer_cfg.seed != state.get("seed", trainer.seed):
-            log.info("the checkpoint was trained with seed %s; going on with %s", state["seed"], trainer.seed)
+            log.info("the checkpoint was trained with seed %s; continuing with %s", state["seed"], trainer.seed)
 
     def _restore_average(self, state: dict[str, Any], source: str) -> None:
-        """Go on with the averaged weights of a checkpoint, or from its weights where it has no average."""
+        """Restore the averaged weights of a checkpoint, or start the average from its weights."""
         if self.average is None:
             if state.get("ema") is not None:
-                log.info("notice: the averaged weights of the checkpoint are left; trainer_cfg.ema goes on with them")
+                log.info("notice: the averaged weights of the checkpoint are ignored; set trainer_cfg.ema to use them")
             return
         if state.get("ema") is None:
             log.info("notice: the checkpoint holds no averaged weights; the average starts from its weights")
@@ -234,9 +235,9 @@ def build_trainer(config: Config, device: torch.device) -> Trainer:
     """Build model, losses, optimiser and scheduler, wrapped for the processes that there are.
 
     Raises:
-        UserError: something that the configuration asks for cannot be had here.
+        UserError: the configuration asks for something that is not possible here.
     """
-    config = settled(config, device)
+    config = resolve_precision(config, device)
     trainer = config.trainer_cfg
     share = trainer.sampler.sequences // distributed.world_size()
     if trainer.accumulate > share:

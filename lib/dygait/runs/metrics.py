@@ -1,0 +1,100 @@
+"""The metrics of a training run: log lines, `logs/scalars.jsonl`, `logs/state.json` and TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from dygait import distributed
+from dygait.config import Config
+from dygait.files import write_atomically
+from dygait.logs import duration, log
+from dygait.machine import peak_memory
+from dygait.runs.events import add_event, read_lines, write_state
+from dygait.runs.folder import RunFolder, append_line, writing
+from dygait.runs.tensorboard import TensorBoard
+
+
+class MetricsLogger:
+    """Logs the metrics of a training run; ranks other than 0 do nothing.
+
+    Where `logs/scalars.jsonl` cannot be written the run ends; without TensorBoard's files, which hold the same numbers,
+    it continues.
+
+    Args:
+        folder: the run's folder.
+        config: the run's configuration.
+        first: how many iterations are done: what was written about later ones is removed.
+    """
+
+    def __init__(self, folder: RunFolder, config: Config, first: int) -> None:
+        self.folder = folder
+        self.total = config.trainer_cfg.total_iter
+        self.sequences = config.trainer_cfg.sampler.sequences
+        self._last = (time.perf_counter(), first)
+        self.tensorboard: TensorBoard | None = None
+        if not distributed.is_main():
+            return
+        self.scalars = folder.logs / "scalars.jsonl"
+        self._remove_after(first)
+        self.tensorboard = TensorBoard(folder.summary, self._without_tensorboard, first)
+        if not first:
+            self.tensorboard.config(config)
+
+    def _without_tensorboard(self, error: OSError) -> None:
+        log.info("notice: TensorBoard's files cannot be written (%s); the run continues without them", error)
+        add_event(self.folder, "no TensorBoard", why=str(error))
+
+    def _remove_after(self, first: int) -> None:
+        if self.scalars.is_file():
+            kept = [entry for entry in read_lines(self.scalars) if first and entry.get("iteration", first + 1) <= first]
+            with writing(self.folder):
+                write_atomically(self.scalars, "".join(json.dumps(entry) + "\n" for entry in kept))
+
+    def iteration(self, iteration: int, values: Mapping[str, float]) -> None:
+        """Log an iteration: `values` holds loss terms, learning rate and gradient norm."""
+        if self.tensorboard is None:
+            return
+        now = time.perf_counter()
+        last_time, last_iteration = self._last
+        speed = (iteration - last_iteration) / max(now - last_time, 1e-9)
+        self._last = (now, iteration)
+        named = {name if "/" in name else f"train/{name}": value for name, value in values.items()}
+        self.tensorboard.scalars(iteration, {**named, "speed/sequences_per_second": speed * self.sequences})
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        with writing(self.folder):
+            append_line(self.scalars, {"iteration": iteration, **finite})
+        write_state(
+            self.folder, "training", iteration, self.total, speed,
+            sequences_per_second=speed * self.sequences, memory=peak_memory(),
+            gpu_memory=torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0,
+        )  # fmt: skip
+        text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        log.info(
+            "iteration %d/%d: %s; %.2f it/s, %.0f sequences/s, %s left",
+            iteration, self.total, text, speed, speed * self.sequences, duration((self.total - iteration) / speed),
+        )  # fmt: skip
+
+    def restart_clock(self, iteration: int) -> None:
+        """Exclude what happened since the last logged iteration (a test, a checkpoint) from the speed."""
+        self._last = (time.perf_counter(), iteration)
+
+    def silhouettes(self, iteration: int, silhouettes: torch.Tensor) -> None:
+        """Show a batch, uint8 (N, S, H, W), in TensorBoard."""
+        if self.tensorboard is not None:
+            self.tensorboard.silhouettes(iteration, silhouettes)
+
+    def results(self, iteration: int, percentages: Mapping[str, Any], protocol: str) -> None:
+        """Show the percentages of a test in TensorBoard."""
+        if self.tensorboard is not None:
+            self.tensorboard.results(iteration, percentages, protocol)
+
+    def close(self) -> None:
+        """Write out what is buffered."""
+        if self.tensorboard is not None:
+            self.tensorboard.close()

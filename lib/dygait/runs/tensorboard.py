@@ -1,0 +1,111 @@
+"""TensorBoard's files of a run; a run continues without them where they cannot be written."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from dygait.config import Config
+from dygait.logs import log
+
+
+class TensorBoard:
+    """A `SummaryWriter` that closes itself at the first error of the file system.
+
+    Args:
+        folder: where the files are.
+        on_error: called with that error.
+        first: how many iterations are done; events of later ones are hidden.
+    """
+
+    def __init__(self, folder: Path, on_error: Callable[[OSError], None], first: int = 0) -> None:
+        self._writer: SummaryWriter | None = None
+        self._on_error = on_error
+        with self._until_error():
+            self._writer = SummaryWriter(str(folder), purge_step=first + 1 if first else None)
+
+    @contextlib.contextmanager
+    def _until_error(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._writer = None
+            self._on_error(error)
+
+    def config(self, config: Config) -> None:
+        """Write the resolved configuration, and its main settings as hyperparameters."""
+        if self._writer is None:
+            return
+        text = yaml.safe_dump(config.as_dict(), sort_keys=False)
+        hyperparameters = {
+            "model": config.model_cfg.model,
+            "solver": config.optimizer_cfg.solver,
+            "lr": config.optimizer_cfg.lr,
+            "scheduler": config.scheduler_cfg.scheduler,
+            "batch_size": str(config.trainer_cfg.sampler.batch_size),
+            "sample_type": config.trainer_cfg.sampler.sample_type,
+            "total_iter": config.trainer_cfg.total_iter,
+            "seed": config.trainer_cfg.seed,
+        }
+        with self._until_error():
+            self._writer.add_text("config", "\n".join(f"    {line}" for line in text.splitlines()))
+            assert self._writer.file_writer is not None
+            for summary in hparams(hyperparameters, {"loss": 0.0}):
+                self._writer.file_writer.add_summary(summary)
+
+    def scalars(self, iteration: int, values: Mapping[str, float]) -> None:
+        """Write named numbers."""
+        if self._writer is None:
+            return
+        with self._until_error():
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, iteration)
+
+    def silhouettes(self, iteration: int, silhouettes: torch.Tensor) -> None:
+        """Write the first frames of a few sequences, uint8 (N, S, H, W), as one image."""
+        if self._writer is None:
+            return
+        from torchvision.utils import make_grid  # takes a second: only where it is used
+
+        some = silhouettes[:8, :10].cpu()
+        grid = make_grid(some.flatten(0, 1)[:, None], nrow=some.shape[1], padding=1, pad_value=64)
+        with self._until_error():
+            self._writer.add_image("silhouettes", grid, iteration)
+
+    def results(self, iteration: int, percentages: Mapping[str, Any], protocol: str) -> None:
+        """Write the nested percentages of a test as `test <protocol>/<group> <metric>`."""
+        values = {}
+        for group, metrics in percentages.items():
+            for metric, value in metrics.items():
+                if isinstance(value, Mapping):
+                    values.update({f"test {protocol} {metric}/{group} {view}": v for view, v in value.items()})
+                else:
+                    values[f"test {protocol}/{group} {metric}"] = value
+        self.scalars(iteration, values)
+        with self._until_error():
+            if self._writer is not None:
+                self._writer.flush()
+
+    def close(self) -> None:
+        """Write out what is buffered."""
+        with self._until_error():
+            if self._writer is not None:
+                self._writer.close()
+
+
+def write_results(folder: Path, iteration: int, percentages: Mapping[str, Any], protocol: str) -> None:
+    """Write a test's percentages to a run's TensorBoard files, outside training."""
+
+    def warn(error: OSError) -> None:
+        log.info("notice: TensorBoard's files cannot be written (%s); the result is beside the checkpoint", error)
+
+    tensorboard = TensorBoard(folder, warn)
+    tensorboard.results(iteration, percentages, protocol)
+    tensorboard.close()

@@ -1,0 +1,58 @@
+"""Resuming a run: which checkpoint it continues from, and what an earlier process has left behind."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from dygait import distributed
+from dygait.logs import log
+from dygait.runs import checkpoint
+from dygait.runs.events import add_event, read_events
+from dygait.runs.folder import RunFolder, remove_unfinished
+from dygait.training.trainer import Trainer
+
+AUTO = "auto"
+"""The restore_hint that means the newest checkpoint of the run, if there is one."""
+
+
+def find_checkpoint(hint: int | str, folder: RunFolder) -> Path | None:
+    """Return the path that a restore_hint means: an iteration of this run, its newest undamaged checkpoint, or a path.
+
+    Called by every process.
+    """
+    if hint == AUTO:
+        # Every process must continue from the same checkpoint, so rank 0 chooses it.
+        newest = None
+        if distributed.is_main():
+            newest = checkpoint.newest_checkpoint(folder.checkpoints, folder.save_name, partial(_log_damaged, folder))
+        return distributed.agree(newest)
+    if isinstance(hint, int):
+        return checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, hint) if hint else None
+    return Path(hint)
+
+
+def _log_damaged(folder: RunFolder, path: Path, damage: str) -> None:
+    log.info("notice: skipping the damaged checkpoint %s (%s)", path, damage)
+    add_event(folder, "passed over", file=path.name, why=damage)
+
+
+def remove_unfinished_files(folder: RunFolder) -> None:
+    """Remove the unfinished files of a run that was killed: they would fill the disk."""
+    removed = remove_unfinished(folder.checkpoints, folder.logs) if distributed.is_main() else []
+    if removed:
+        log.info("notice: removed unfinished files: %s", ", ".join(path.name for path in removed))
+        add_event(folder, "tidied", files=[path.name for path in removed])
+
+
+def lacks_test(folder: RunFolder, start: Path, trainer: Trainer) -> bool:
+    """Return whether the run ended between saving the checkpoint `start` and finishing its test.
+
+    Called by every process.
+    """
+    settings, iteration = trainer.config.trainer_cfg, trainer.iteration
+    is_due = iteration == settings.total_iter or iteration % settings.save_iter == 0
+    if not is_due or start.parent != folder.checkpoints:
+        return False
+    kinds = [event.get("kind") for event in read_events(folder.logs) if event.get("iteration") == iteration]
+    return distributed.agree("tested" not in kinds)

@@ -1,0 +1,76 @@
+"""Saving during training: checkpoints, the steps that were skipped, and the batch that made too many of them."""
+
+from __future__ import annotations
+
+from dygait import distributed
+from dygait.data import Batch
+from dygait.errors import LocalError, UserError
+from dygait.logs import log
+from dygait.runs import checkpoint, sources
+from dygait.runs.events import add_event
+from dygait.runs.folder import RunFolder
+from dygait.training.bad_batch import save_bad_batch
+from dygait.training.trainer import Trainer
+
+
+def save(trainer: Trainer, folder: RunFolder) -> None:
+    """Write a checkpoint, on rank 0, and remove those that `keep_last` does not keep. Called by every process.
+
+    Raises:
+        UserError: it cannot be written; earlier checkpoints stay.
+    """
+    for network in (trainer.network, trainer.tested_network):  # each process has running statistics of its own
+        distributed.copy_from_main(network.buffers())
+    log_skipped_steps(trainer, folder)
+    failure = distributed.agree(_write(trainer, folder) if distributed.is_main() else None)
+    if failure is not None:
+        raise UserError(failure)
+
+
+def _write(trainer: Trainer, folder: RunFolder) -> str | None:
+    """Write a checkpoint and remove old ones; return what failed, if anything."""
+    settings, iteration = trainer.config.trainer_cfg, trainer.iteration
+    path = checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, iteration)
+    try:
+        checkpoint.save_checkpoint(path, trainer.state())
+        log.info("saved %s", path)
+        removed = checkpoint.remove_old(
+            folder.checkpoints, folder.save_name, settings.keep_last, settings.keep_every, iteration
+        )
+        add_event(folder, "saved", iteration=iteration, removed=[p.name for p in removed])
+    except UserError as error:  # only the event could not be written
+        return str(error)
+    except OSError as error:
+        newest = checkpoint.newest_checkpoint(folder.checkpoints, folder.save_name)
+        return (
+            f"the checkpoint {path} cannot be written: {error}; free disk space, or set trainer_cfg.keep_last, and "
+            f"continue with --resume from {newest.name if newest else 'the start'}"
+        )
+    return None
+
+
+def log_skipped_steps(trainer: Trainer, folder: RunFolder) -> None:
+    """Log the steps that were skipped since the last call; waits for the device, and so for all processes."""
+    with distributed.together("the gradient"):
+        trainer.guard.read()
+    for iteration, norm in trainer.guard.unreported:
+        log.info("notice: iteration %d was skipped: its gradient has norm %g", iteration, norm)
+        add_event(folder, "skipped step", iteration=iteration, gradient_norm=str(norm))
+    trainer.guard.unreported.clear()
+
+
+def stop_if_all_skipped(trainer: Trainer, folder: RunFolder, batch: Batch, source: sources.Source) -> None:
+    """End a run whose last `max_skipped` steps were all skipped, and save the batch.
+
+    Raises:
+        LocalError: they were.
+    """
+    consecutive, iteration = trainer.guard.consecutive, trainer.iteration
+    if consecutive < trainer.config.trainer_cfg.max_skipped:
+        return
+    path = save_bad_batch(folder, trainer.config, trainer.network, batch, source, iteration)
+    raise LocalError(
+        f"iteration {iteration}: {consecutive} steps in a row were skipped because of their gradient "
+        f"(trainer_cfg.max_skipped). Inspect the last batch with `dygait debug-batch {path}`; lower "
+        f"optimizer_cfg.lr, or set trainer_cfg.grad_clip_norm, and continue with --resume"
+    )

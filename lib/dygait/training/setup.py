@@ -1,0 +1,98 @@
+"""What a training run consists of, built from its configuration and, where it resumes, from a checkpoint."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dygait import distributed
+from dygait.config import Config
+from dygait.logs import log
+from dygait.machine import tune_allocator
+from dygait.runs import checkpoint, networks, sources
+from dygait.runs.events import add_event
+from dygait.runs.folder import RunFolder, record_run
+from dygait.runs.metrics import MetricsLogger
+from dygait.runs.precision import resolve_precision
+from dygait.runs.signals import Interruption
+from dygait.training import resuming
+from dygait.training.periodic_test import PeriodicTest
+from dygait.training.trainer import Trainer, build_trainer
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What the training loop works on.
+
+    Attributes:
+        folder: the run's folder.
+        trainer: network, losses and optimiser.
+        source: the training data.
+        metrics: where losses and results are logged.
+        test: the test at every checkpoint, if the configuration asks for it.
+        test_is_missing: the run resumes from a checkpoint that was saved, but not tested.
+    """
+
+    folder: RunFolder
+    trainer: Trainer
+    source: sources.Source
+    metrics: MetricsLogger
+    test: PeriodicTest | None
+    test_is_missing: bool
+
+    @property
+    def loaders(self) -> list[Any]:
+        """The loaders of training and test."""
+        return [self.source.loader, *([] if self.test is None else [self.test.source.loader])]
+
+
+def set_up(config: Config, device: torch.device, folder: RunFolder, interruption: Interruption) -> TrainingRun:
+    """Open the data, build the trainer, restore the checkpoint that the configuration names, and record the run.
+
+    Raises:
+        UserError: something that the configuration asks for is missing or does not fit.
+    """
+    settings = config.trainer_cfg
+    data = sources.open_data(config)
+    for note in data.notes:
+        log.info("notice: %s", note)
+    if settings.tune_allocator and device.type == "cpu":
+        log.info("memory: %s", tune_allocator()[1])
+    if settings.deterministic:
+        _use_deterministic_algorithms()
+    resuming.remove_unfinished_files(folder)
+    start = resuming.find_checkpoint(settings.restore_hint, folder)
+    state = None if start is None else checkpoint.read_checkpoint(start)
+    config = resolve_precision(config, device, state and state.get("config"))
+    trainer = build_trainer(config, device)
+    networks.check_classes(trainer.network, data)
+    if start is not None and state is not None:
+        trainer.restore(start, state)
+        del state  # as large as what was restored
+    elif settings.init_from is not None:
+        trainer.load_initial_weights(settings.init_from)
+    source = sources.build_training_source(config, data, device, trainer.iteration)
+    test = PeriodicTest(config, data, device, folder, interruption) if settings.with_test else None
+    test_is_missing = test is not None and start is not None and resuming.lacks_test(folder, start, trainer)
+    record_run(folder, "train", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
+    add_event(
+        folder, "started", phase="training", iteration=trainer.iteration, processes=distributed.world_size(),
+        notes=data.notes, **({} if start is None else {"from": str(start)}),
+    )  # fmt: skip
+    log.info(
+        "training %s, %.2f M parameters, on %d sequences of %d ids; %d process(es) on %s; %s",
+        config.model_cfg.model, sum(p.numel() for p in trainer.network.parameters()) / 1e6, len(source.dataset),
+        len(data.train_ids), distributed.world_size(), device.type, folder.root,
+    )  # fmt: skip
+    metrics = MetricsLogger(folder, config, trainer.iteration)
+    return TrainingRun(folder, trainer, source, metrics, test, test_is_missing)
+
+
+def _use_deterministic_algorithms() -> None:
+    # cuBLAS reads the variable when it starts; what the user has set is kept.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
