@@ -33,11 +33,11 @@ from dygait.evaluation.features import (
     Rows,
     SavedFeatures,
     assemble,
-    cannot_write,
     check_folder,
     clear,
     load_features,
-    tell_origin,
+    replace_origin,
+    write_error,
 )
 from dygait.evaluation.shards import LOCK, Shards
 from dygait.machine import peak_memory
@@ -218,9 +218,9 @@ class _Work:
             unfinished.mkdir(parents=True, exist_ok=True)
             self._lock = lock(unfinished, LOCK)
         except OSError as error:
-            raise cannot_write(unfinished, error) from None
+            raise write_error(unfinished, error) from None
         clear(self.folder)
-        kept = self.shards.take_stock(lambda why: log.info("notice: %s; it is made again", why))
+        kept = self.shards.prune(lambda why: log.info("notice: %s; it is made again", why))
         self._kept = list(kept)
         done = sorted(number for numbers in kept.values() for number in numbers)
         if done:
@@ -239,7 +239,7 @@ class _Work:
         if saved.origin.get("extraction") != self.key:
             return False
         if saved.origin != self.origin:
-            tell_origin(self.folder, saved, self.origin)
+            replace_origin(self.folder, saved, self.origin)
             saved = load_features(self.folder)
         log.info("the features of these weights and sequences are in %s already: they are used again", self.folder)
         self.saved = saved
@@ -260,7 +260,7 @@ class _Work:
                 frames = int(rows.lengths.sum())
                 padded = batch.silhouettes.shape[0] * batch.silhouettes.shape[1]
                 told = told._replace(
-                    sequences=told.sequences + len(rows.places),
+                    sequences=told.sequences + len(rows.indices),
                     frames=told.frames + frames,
                     padded=told.padded + padded,
                 )

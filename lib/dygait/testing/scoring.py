@@ -32,7 +32,7 @@ from dygait.evaluation import (
 from dygait.evaluation.features import SavedFeatures, remove_features
 from dygait.files import write_atomically
 from dygait.machine import tune_allocator
-from dygait.reporting.after import report_test
+from dygait.reporting.run_report import write_run_report
 from dygait.runs import checkpoint, networks, sources
 from dygait.runs.events import add_event
 from dygait.runs.folder import RunFolder, record, run_folder, writing
@@ -172,7 +172,7 @@ def _score(
     if evaluator.report:
         gei = next(iter(baselines.values()), None)
         try:
-            report = report_test(folder, features, protocol, result, gei, probes, data.store, device)
+            report = write_run_report(folder, features, protocol, result, gei, probes, data.store, device)
             log.info("wrote the report %s", report)
         except UserError as error:  # the result is there; the other processes go on
             log.info("notice: no report: %s", error)
