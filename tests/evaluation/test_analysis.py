@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from dygait.evaluation import PROTOCOLS
-from dygait.evaluation.analysis import RANKS, Analysis, Limits, analyse, embedding_map, principal_components, tar_at
+from dygait.evaluation.analysis import (
+    RANKS,
+    Analysis,
+    AnalysisLimits,
+    analyse,
+    embedding_map,
+    principal_components,
+    tar_at,
+)
 from dygait.evaluation.sequences import Sequences
 from reference.analysis import Comparisons, distances
 
@@ -94,7 +102,7 @@ def test_the_hardest_confusions(group: str) -> None:
 
 @pytest.mark.parametrize("group", PROBES)
 def test_errors_by_length_and_by_type(group: str) -> None:
-    expected, found = reference(group), analysis(limits=Limits(length_bins=3)).groups[group]
+    expected, found = reference(group), analysis(limits=AnalysisLimits(length_bins=3)).groups[group]
     errors = {p: e for p in expected.probes if (e := expected.error(p)) is not None}
     assert sum(s.probes for s in found.by_length) == len(errors)
     for before, after in zip(found.by_length, found.by_length[1:], strict=False):
@@ -149,7 +157,7 @@ def test_the_map_is_the_same_every_time_and_keeps_neighbours() -> None:
     ids = np.repeat(["a", "b", "c"], 12)
     numbers = np.stack([people["abc".index(i)] + rng.normal(size=(4, 2)) for i in ids])
     sequences = Sequences.checked(numbers, ids.tolist(), ["t"] * 36, ["v"] * 36)
-    maps = [embedding_map(sequences, np.arange(36), "euc", 0, Limits(subjects=2, points=10)) for _ in range(2)]
+    maps = [embedding_map(sequences, np.arange(36), "euc", 0, AnalysisLimits(subjects=2, points=10)) for _ in range(2)]
     np.testing.assert_array_equal(maps[0].points, maps[1].points)
     assert maps[0].method == "t-SNE"
     shown = ids[maps[0].sequences]
@@ -163,7 +171,7 @@ def test_the_map_is_the_same_every_time_and_keeps_neighbours() -> None:
 def test_few_sequences_are_mapped_by_principal_components() -> None:
     numbers = np.random.default_rng(0).normal(size=(6, 5, 1))
     sequences = Sequences.checked(numbers, list("aabbcc"), ["t"] * 6, ["v"] * 6)
-    found = embedding_map(sequences, np.arange(6), "euc", 0, Limits())
+    found = embedding_map(sequences, np.arange(6), "euc", 0, AnalysisLimits())
     assert found.method == "PCA"
     centred = numbers.reshape(6, 5) - numbers.reshape(6, 5).mean(0)
     u, s, _ = np.linalg.svd(centred)

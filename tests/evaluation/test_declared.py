@@ -31,7 +31,7 @@ def sequences() -> tuple[np.ndarray, list[str], list[str], list[str]]:
 
 def test_a_declaration_of_a_known_protocol_gives_its_numbers() -> None:
     assert evaluate(*sequences(), protocol=CASIA) == evaluate(*sequences(), protocol="CASIA-B")
-    words = evaluate_detailed(*sequences(), protocol=CASIA).words
+    words = evaluate_detailed(*sequences(), protocol=CASIA).description
     assert words == (
         "gallery type nm-0[1-4]; probes NM type nm-05, nm-06 / BG type bg-* / CL type cl-*; one view at a time; "
         "identical view excluded"

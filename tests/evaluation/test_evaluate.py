@@ -517,7 +517,7 @@ def test_re_ranked_distances_are_what_is_scored() -> None:
             for p, row in zip(probes, plain, strict=True)
         ]
         assert found.percentages["probe"][name] == pytest.approx(100 * sum(v or 0.0 for v in scores) / len(scores))
-    assert found.words.endswith("(k1 4, k2 3, lambda 0.2)")
+    assert found.description.endswith("(k1 4, k2 3, lambda 0.2)")
 
 
 def test_a_protocol_is_tried_on_names_alone() -> None:

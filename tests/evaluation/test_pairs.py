@@ -41,7 +41,7 @@ def test_every_rate_is_that_of_plain_counting(genuine: list[float], impostor: li
 def test_pairs_that_come_in_parts_tell_the_same(genuine: list[float], impostor: list[float], parts: int) -> None:
     g, i = np.array(genuine, dtype=np.float32), np.array(impostor, dtype=np.float32)
     streamed = PairDistances()
-    streamed._WAITING = 3  # type: ignore[misc]
+    streamed._BUFFER_SIZE = 3  # type: ignore[misc]
     for more in range(parts):
         streamed.add(g[more::parts], i[more::parts])
     found, wanted = streamed.verification(), verify(g, i)

@@ -93,7 +93,7 @@ def test_json_holds_everything_in_full() -> None:
     assert loaded == to_dict(found)
     assert loaded["percentages"] == found.percentages
     assert (loaded["counts"], loaded["chance"]) == (found.counts, found.chance)
-    assert (loaded["protocol"], loaded["metric"], loaded["words"]) == ("CASIA-B", "euc", found.words)
+    assert (loaded["protocol"], loaded["metric"], loaded["words"]) == ("CASIA-B", "euc", found.description)
     assert loaded["matrices"]["NM"]["views"] == VIEWS
     np.testing.assert_array_equal(loaded["matrices"]["NM"]["values"], found.matrices["NM"].values)
 

@@ -30,7 +30,7 @@ def same(one: Rows, other: Rows) -> bool:
 
 def kept(folder: Path, key: str = "k") -> tuple[dict[str, list[int]], list[str]]:
     said: list[str] = []
-    return Shards(folder, key).take_stock(said.append), said
+    return Shards(folder, key).prune(said.append), said
 
 
 @pytest.mark.parametrize("gei", [True, False])

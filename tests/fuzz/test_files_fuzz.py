@@ -28,7 +28,7 @@ from dygait.evaluation.features import checksum_of_json, load_features
 from dygait.preprocess.archives import Blob, members, read
 from dygait.preprocess.journal import Journal
 from dygait.reporting.page import write_report
-from dygait.reporting.runs import open_run
+from dygait.reporting.reported_run import open_run
 from dygait.runs.checkpoint import damage_of, load_state, read_checkpoint, save_checkpoint
 from dygait.runs.status import status, to_text
 from helpers import raw

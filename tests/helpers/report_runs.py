@@ -10,7 +10,7 @@ import numpy as np
 
 from dygait.evaluation.analysis import Analysis, analyse
 from dygait.evaluation.features import SavedFeatures
-from dygait.reporting.runs import Run, describe
+from dygait.reporting.reported_run import ReportedRun, describe
 
 VIEWS = ("000", "018", "090")
 EVIL = '<script>alert("1")</script>'
@@ -41,7 +41,7 @@ def make_analysis(seed: int = 0, protocol: str = "CASIA-B", noise: float = 1.0) 
 
 
 @functools.cache
-def make_run(seed: int = 0, protocol: str = "CASIA-B", noise: float = 1.0) -> Run:
+def make_run(seed: int = 0, protocol: str = "CASIA-B", noise: float = 1.0) -> ReportedRun:
     saved, analysis = make_analysis(seed, protocol, noise)
     return describe(Path("/runs/features"), saved, analysis)
 

@@ -20,7 +20,7 @@ from dygait.modeling import complete_model_cfg
 from dygait.profiling import largest_batch, machine_peak
 from dygait.profiling.counts import count_network, plain_form
 from dygait.profiling.example_batch import example_batch, frames_of, input_sizes
-from dygait.profiling.layers import THE_STEP, LayerTracker, total
+from dygait.profiling.layers import OUTSIDE_LAYERS, LayerTracker, total
 from dygait.profiling.phases import PHASES
 from helpers import greedy
 from helpers.experiments import REPOSITORY, Experiment, make_experiment
@@ -158,7 +158,7 @@ def test_backward_work_belongs_to_the_layer_that_made_it() -> None:
             for phase in ("forward", "backward")
         }
         assert counted == {"forward": N * expected[name], "backward": 2 * N * expected[name]}, path
-    assert not sum(cost.multiply_adds for layer, cost in found.costs.items() if layer.path == THE_STEP)
+    assert not sum(cost.multiply_adds for layer, cost in found.costs.items() if layer.path == OUTSIDE_LAYERS)
 
 
 @pytest.mark.parametrize("settings", [SHALLOW, DEEP], ids=["shallow", "deep in half precision"])
@@ -212,7 +212,7 @@ def test_time_belongs_to_the_innermost_layer() -> None:
     seconds = {(layer.phase, layer.path): cost.seconds for layer, cost in tracker.costs.items()}
     expected = {
         ("forward", "slow"): 0.05, ("forward", "network"): 0.03,
-        ("backward", "slow"): 0.1, ("backward", THE_STEP): 0.04,
+        ("backward", "slow"): 0.1, ("backward", OUTSIDE_LAYERS): 0.04,
     }  # fmt: skip
     for key, least in expected.items():
         assert least <= seconds[key]
@@ -307,7 +307,7 @@ def test_the_largest_batch_is_found_without_trying_what_does_not_fit(fits: int, 
         tried.append(need(people))
         return need(people)
 
-    assert max(largest_batch.largest(trial, free, log=lambda message: None)) == fits
+    assert max(largest_batch.find_largest(trial, free, log=lambda message: None)) == fits
     if power == 1 and fits >= 4:
         assert max(tried) <= free  # 2 and 4 people say what the rest takes
     assert max(tried) < 4 * free
@@ -315,18 +315,18 @@ def test_the_largest_batch_is_found_without_trying_what_does_not_fit(fits: int, 
 
 def test_where_the_memory_is_unknown_everything_is_tried_and_failure_caught() -> None:
     assert (
-        max(largest_batch.largest(lambda people: people if people <= 37 else None, None, log=lambda message: None))
+        max(largest_batch.find_largest(lambda people: people if people <= 37 else None, None, log=lambda message: None))
         == 37
     )
-    assert largest_batch.largest(lambda people: None, None, log=lambda message: None) == {}
-    assert max(largest_batch.largest(lambda people: people, None, most=9, log=lambda message: None)) == 9
+    assert largest_batch.find_largest(lambda people: None, None, log=lambda message: None) == {}
+    assert max(largest_batch.find_largest(lambda people: people, None, most=9, log=lambda message: None)) == 9
 
 
 def test_a_process_that_takes_too_much_is_ended() -> None:
-    assert largest_batch.watched(greedy.takes, (2**22,), limit=2**28) is None
-    assert largest_batch.watched(greedy.answers, (7,), limit=2**30) == 7
+    assert largest_batch.run_limited(greedy.takes, (2**22,), limit=2**28) is None
+    assert largest_batch.run_limited(greedy.answers, (7,), limit=2**30) == 7
     with pytest.raises(UserError, match="failed"):
-        largest_batch.watched(greedy.fails, (), limit=2**30)
+        largest_batch.run_limited(greedy.fails, (), limit=2**30)
 
 
 def test_find_batch(
@@ -334,7 +334,7 @@ def test_find_batch(
 ) -> None:
     need = {2: 2**20, 3: 3 * 2**20, 4: 2**30}
     monkeypatch.setattr(machine_peak, "available_bytes", lambda: 2**22)
-    monkeypatch.setattr(largest_batch, "watched", lambda target, arguments, limit: need[arguments[2]])
+    monkeypatch.setattr(largest_batch, "run_limited", lambda target, arguments, limit: need[arguments[2]])
     assert run(experiment, "--find-batch") == 0
     assert "largest batch that fits: 3 x 2 = 6 sequences" in capsys.readouterr().out
     need[2] = 2**30
@@ -397,7 +397,7 @@ def test_a_model_of_torch_modules_alone_is_one_layer() -> None:
     roots = {"": nn.Sequential(model)}
     with FlopCounterMode(display=False) as counter, LayerTracker(roots, torch.device("cpu"), counter) as tracker:
         model(torch.zeros(4, 3))
-    assert {layer.path for layer in tracker.costs} == {THE_STEP}
+    assert {layer.path for layer in tracker.costs} == {OUTSIDE_LAYERS}
     assert total(tracker.costs.values()).multiply_adds == 24
 
 

@@ -12,7 +12,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from dygait.reporting import charts
-from dygait.reporting.facts import command_line
+from dygait.reporting.details import command_line
 from dygait.reporting.page import environment, page
 from dygait.reporting.tables import to_json
 from helpers.report_runs import EVIL, VIEWS, contrast, make_run
@@ -238,7 +238,7 @@ def test_points_keep_their_proportions_and_their_chart() -> None:
     scale = (at[1:] - at[0]) / (points[1:] - points[0])
     assert scale == pytest.approx(np.full((29, 2), scale[0, 0]) * (1, -1))  # upwards is less, in SVG
     assert len({marker.path for marker in chart.markers()}) == 30
-    many = [marker.colour for marker in charts.Scatter("t", "d", points, "abcdefghi", [0], ["note"]).samples()]
+    many = [marker.colour for marker in charts.Scatter("t", "d", points, "abcdefghi", [0], ["note"]).legend_markers()]
     assert len(set(many)) == 9
     assert None not in many
 

@@ -43,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
     """
     from dygait.errors import UserError
     from dygait.reporting.page import write_report
-    from dygait.reporting.runs import open_run
+    from dygait.reporting.reported_run import open_run
 
     target = args.output or _default_output(args.runs)
     if target.suffix.lower() not in (".html", ".htm"):

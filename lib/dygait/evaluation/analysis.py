@@ -27,12 +27,12 @@ RANKS = 20
 RESAMPLES = 1000
 """Of the bootstrap over subjects, where the evaluation is made here."""
 _BINS = 60
-_FEW = 20
+_TSNE_MIN = 20
 """With fewer sequences than this t-SNE says nothing."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class AnalysisLimits:
     """How much is shown.
 
     Attributes:
@@ -47,7 +47,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairAnalysis:
     """Distances of pairs of one subject (genuine) and of two (impostor), and what they say: same or not?
 
     Attributes:
@@ -66,7 +66,7 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class Share:
+class ProbeErrors:
     """Error of some probes: the mean, over them, of the share of their comparisons that rank-1 gets wrong.
 
     Attributes:
@@ -103,10 +103,10 @@ class GroupAnalysis:
 
     probes: int
     cmc: np.ndarray
-    pairs: Pairs | None
+    pairs: PairAnalysis | None
     confusions: tuple[Confusion, ...]
-    by_length: tuple[Share, ...]
-    by_type: tuple[Share, ...]
+    by_length: tuple[ProbeErrors, ...]
+    by_type: tuple[ProbeErrors, ...]
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def analyse(
     device: torch.device | str | None = None,
     re_rank: ReRank | None = None,
     seed: int = 0,
-    limits: Limits | None = None,
+    limits: AnalysisLimits | None = None,
 ) -> Analysis:
     """Return everything that a report draws of some features under a protocol.
 
@@ -191,15 +191,15 @@ def analyse(
     Raises:
         UserError: as `evaluate`.
     """
-    limits = limits or Limits()
-    asked = ids, types, views, protocol
+    limits = limits or AnalysisLimits()
+    inputs = ids, types, views, protocol
     if result is None:
         result = evaluate_detailed(
-            features, *asked, metric, probes, device,
+            features, *inputs, metric, probes, device,
             intervals=RESAMPLES, verification=True, open_set=True, re_rank=re_rank, keep=True,
         )  # fmt: skip
     if baseline is None and gei is not None:
-        baseline = evaluate_detailed(gei, *asked, "euc", probes, device, re_rank=re_rank)
+        baseline = evaluate_detailed(gei, *inputs, "euc", probes, device, re_rank=re_rank)
     sequences = Sequences.checked(features, ids, types, views)
     frames = None if lengths is None else np.asarray(lengths, dtype=np.int64)
     groups: dict[str, GroupAnalysis] = {}
@@ -218,9 +218,9 @@ def analyse(
             by_length=_by_length(*of_probes, frames, limits.length_bins),
             by_type=_by_type(*of_probes, sequences.types, frames),
         )
-    placed = embedding_map(sequences, np.flatnonzero(used), metric, seed, limits)
+    coordinates = embedding_map(sequences, np.flatnonzero(used), metric, seed, limits)
     names = sequences.ids, sequences.types, sequences.views
-    return Analysis(result, baseline, groups, placed, *names, frames, seed)
+    return Analysis(result, baseline, groups, coordinates, *names, frames, seed)
 
 
 def _errors(found: Comparisons) -> np.ndarray:
@@ -230,7 +230,7 @@ def _errors(found: Comparisons) -> np.ndarray:
     return np.where(counted > 0, (counts & (found.ranks > 1)).sum(1) / np.maximum(counted, 1), np.nan)
 
 
-def _pairs(found: Comparisons, known: Verification | None) -> Pairs | None:
+def _pairs(found: Comparisons, known: Verification | None) -> PairAnalysis | None:
     assert found.pairs is not None
     rates = known or found.pairs.verification()
     if not rates.genuine or not rates.impostor:
@@ -238,16 +238,18 @@ def _pairs(found: Comparisons, known: Verification | None) -> Pairs | None:
     balanced = int(np.abs(rates.roc.far - (1 - rates.roc.tar)).argmin())
     edges, (genuine, impostor) = found.pairs.histogram(_BINS)
     threshold = float(rates.roc.thresholds[balanced])
-    return Pairs(rates, threshold, edges, genuine / rates.genuine, impostor / rates.impostor)
+    return PairAnalysis(rates, threshold, edges, genuine / rates.genuine, impostor / rates.impostor)
 
 
-def tar_at(pairs: Pairs, fars: np.ndarray) -> np.ndarray:
+def tar_at(pairs: PairAnalysis, fars: np.ndarray) -> np.ndarray:
     """Return the ROC at some false accept rates: the largest TAR whose FAR is not larger."""
     curve = pairs.verification.roc
     return np.asarray(curve.tar[np.searchsorted(curve.far, fars, side="right") - 1])
 
 
-def _by_length(probes: np.ndarray, errors: np.ndarray, lengths: np.ndarray | None, bins: int) -> tuple[Share, ...]:
+def _by_length(
+    probes: np.ndarray, errors: np.ndarray, lengths: np.ndarray | None, bins: int
+) -> tuple[ProbeErrors, ...]:
     """Return classes of about equally many probes, from short to long; probes of one length are in one class."""
     if lengths is None or not len(probes):
         return ()
@@ -259,19 +261,21 @@ def _by_length(probes: np.ndarray, errors: np.ndarray, lengths: np.ndarray | Non
 
 def _by_type(
     probes: np.ndarray, errors: np.ndarray, types: np.ndarray, lengths: np.ndarray | None
-) -> tuple[Share, ...]:
+) -> tuple[ProbeErrors, ...]:
     frames = np.zeros(len(probes), np.int64) if lengths is None else lengths[probes]
     kinds = types[probes]
     return tuple(_share(kind, frames[kinds == kind], errors[kinds == kind]) for kind in np.unique(kinds).tolist())
 
 
-def _share(name: str, frames: np.ndarray, errors: np.ndarray) -> Share:
+def _share(name: str, frames: np.ndarray, errors: np.ndarray) -> ProbeErrors:
     spread = float(errors.std(ddof=1) / np.sqrt(len(errors))) if len(errors) > 1 else 0.0
     low, high, median = int(frames.min()), int(frames.max()), float(np.median(frames))
-    return Share(name, low, high, median, len(errors), float(errors.mean()), spread)
+    return ProbeErrors(name, low, high, median, len(errors), float(errors.mean()), spread)
 
 
-def embedding_map(sequences: Sequences, among: np.ndarray, metric: str, seed: int, limits: Limits) -> EmbeddingMap:
+def embedding_map(
+    sequences: Sequences, among: np.ndarray, metric: str, seed: int, limits: AnalysisLimits
+) -> EmbeddingMap:
     """Place some sequences of a few subjects in the plane: t-SNE of their distances, PCA where they are few.
 
     t-SNE (van der Maaten and Hinton, *Visualizing Data using t-SNE*, JMLR 2008) sees the distances that are evaluated,
@@ -295,7 +299,7 @@ def embedding_map(sequences: Sequences, among: np.ndarray, metric: str, seed: in
     rows = np.concatenate(chosen)
     features = sequences.features[torch.from_numpy(rows)].cpu().float()
     start = principal_components(features.flatten(1).numpy().astype(np.float64), 2)
-    if len(rows) < _FEW:
+    if len(rows) < _TSNE_MIN:
         return EmbeddingMap("PCA", rows, start)
     from sklearn.manifold import TSNE  # takes a second to import
 
@@ -303,14 +307,14 @@ def embedding_map(sequences: Sequences, among: np.ndarray, metric: str, seed: in
     distance = (distance + distance.T) / 2
     np.fill_diagonal(distance, 0)
     spread = max(float(start[:, 0].std()), 1e-12)
-    placed = TSNE(
+    coordinates = TSNE(
         metric="precomputed",
         init=(1e-4 / spread * start).astype(np.float32),
         perplexity=min(30.0, (len(rows) - 1) / 3),
         random_state=seed,
         n_jobs=1,
     ).fit_transform(distance)
-    return EmbeddingMap("t-SNE", rows, np.asarray(placed, np.float64))
+    return EmbeddingMap("t-SNE", rows, np.asarray(coordinates, np.float64))
 
 
 def principal_components(vectors: np.ndarray, count: int) -> np.ndarray:
@@ -318,9 +322,9 @@ def principal_components(vectors: np.ndarray, count: int) -> np.ndarray:
     centred = vectors - vectors.mean(0)
     values, axes = np.linalg.eigh(centred @ centred.T)
     found = np.zeros((len(vectors), count))
-    for place in range(min(count, len(vectors))):
-        axis = axes[:, -1 - place]
+    for index in range(min(count, len(vectors))):
+        axis = axes[:, -1 - index]
         # The sign of an axis is arbitrary: the largest entry is made positive.
         axis = axis * np.sign(axis[np.abs(axis).argmax()])
-        found[:, place] = axis * np.sqrt(max(values[-1 - place], 0.0))
+        found[:, index] = axis * np.sqrt(max(values[-1 - index], 0.0))
     return found

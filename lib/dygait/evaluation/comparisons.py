@@ -159,7 +159,7 @@ def compare(
     Returns:
         What was found, by the group's name.
     """
-    found = _Pass(sequences, members, gallery, protocol, options)
+    found = _DistancePass(sequences, members, gallery, protocol, options)
     for block, distances in found.blocks():
         # Few probes at a time: their masks, too, stay small beside the distances.
         step = max(1, _MASK // len(gallery))
@@ -169,7 +169,7 @@ def compare(
     return {name: found.of(name, member) for name, member in members.items()}
 
 
-class _Pass:
+class _DistancePass:
     """What is found so far; arrays are (M, V), of the probes of all groups."""
 
     def __init__(
@@ -211,11 +211,11 @@ class _Pass:
 
     def blocks(self) -> Iterable[tuple[slice, Tensor]]:
         """Yield the distances a block of probes at a time."""
-        features, how = self.sequences.features, self.options
+        features, options = self.sequences.features, self.options
         rows = self.probe_rows, self.gallery_rows
-        if how.re_rank is not None:
-            return reranked_blocks(features, *rows, how.re_rank, how.metric, how.max_bytes, how.device)
-        return distance_blocks(features, features, how.metric, how.max_bytes, how.device, *rows)
+        if options.re_rank is not None:
+            return reranked_blocks(features, *rows, options.re_rank, options.metric, options.max_bytes, options.device)
+        return distance_blocks(features, features, options.metric, options.max_bytes, options.device, *rows)
 
     def add(self, rows: slice, distance: Tensor) -> None:
         """Take in the distances (m, G) of some probes."""
@@ -229,12 +229,12 @@ class _Pass:
                 excluded &= match
         for number, column in enumerate(self.columns):
             without = None if one_view or excluded is None else excluded[:, column]
-            here = distance[:, column], match[:, column]
-            self.ranks[rows, number] = first_match_rank(*here, without).cpu().numpy()
+            block = distance[:, column], match[:, column]
+            self.ranks[rows, number] = first_match_rank(*block, without).cpu().numpy()
             for name, values in self.values.items():
-                values[rows, number] = measure(name, *here, without).cpu().numpy()
+                values[rows, number] = measure(name, *block, without).cpu().numpy()
             if options.searches:
-                for nearest, found in zip((self.match, self.other), _nearest(*here, without), strict=True):
+                for nearest, found in zip((self.match, self.other), _nearest(*block, without), strict=True):
                     nearest[rows, number] = found.cpu().numpy()
         if one_view and exclusion != "nothing":
             self.match[rows][~self.compared[rows]] = np.inf
@@ -250,21 +250,21 @@ class _Pass:
         self, hardest: _Hardest, member: np.ndarray, rows: slice, distance: Tensor, excluded: Tensor | None
     ) -> None:
         wrong = member[:, None] & self.compared[rows] & (self.ranks[rows] > 1)
-        places = np.argwhere(wrong)
-        behind = self.match[rows][wrong] - self.other[rows][wrong]
-        for number in np.argsort(-behind, kind="stable").tolist():
-            if not hardest.wants(float(behind[number])):
+        indices = np.argwhere(wrong)
+        margin = self.match[rows][wrong] - self.other[rows][wrong]
+        for number in np.argsort(-margin, kind="stable").tolist():
+            if not hardest.accepts(float(margin[number])):
                 break
-            row, column = places[number].tolist()
+            row, column = indices[number].tolist()
             probe, part = int(self.probes[rows.start + row]), self.columns[column]
             subject = str(self.sequences.ids[probe])
-            if hardest.wants(float(behind[number]), subject):
+            if hardest.accepts(float(margin[number]), subject):
                 near = distance[row, part]
                 if excluded is not None:
                     near = near.masked_fill(excluded[row, part], torch.inf)
                 gallery = self.gallery[part]
                 hit = self.sequences.ids[gallery] == subject
-                hardest.add(float(behind[number]), subject, _confusion(probe, gallery, near.cpu().numpy(), hit))
+                hardest.add(float(margin[number]), subject, _confusion(probe, gallery, near.cpu().numpy(), hit))
 
     def of(self, name: str, member: np.ndarray) -> Comparisons:
         """Return what was found of one group."""
@@ -292,18 +292,18 @@ class _Hardest:
         self.most = most
         self.of_subject: dict[str, tuple[float, Confusion]] = {}
 
-    def wants(self, behind: float, subject: str | None = None) -> bool:
+    def accepts(self, margin: float, subject: str | None = None) -> bool:
         """Tell whether a confusion is harder than what there is: of its subject, and of all."""
         if subject in self.of_subject:
-            return behind > self.of_subject[subject][0]
-        return len(self.of_subject) < self.most or behind > min(b for b, _ in self.of_subject.values())
+            return margin > self.of_subject[subject][0]
+        return len(self.of_subject) < self.most or margin > min(b for b, _ in self.of_subject.values())
 
-    def add(self, behind: float, subject: str, confusion: Confusion) -> None:
+    def add(self, margin: float, subject: str, confusion: Confusion) -> None:
         """Keep one, in place of its subject's, else of the easiest, where there are enough."""
         self.of_subject.pop(subject, None)
         if len(self.of_subject) == self.most:
             self.of_subject.pop(min(reversed(self.of_subject), key=lambda name: self.of_subject[name][0]))
-        self.of_subject[subject] = behind, confusion
+        self.of_subject[subject] = margin, confusion
 
     def found(self) -> tuple[Confusion, ...]:
         """Return them, the hardest first."""

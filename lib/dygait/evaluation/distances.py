@@ -25,9 +25,9 @@ _TILE = 768
 """Side of a float32 tile: distances and features of a part stay in the cache."""
 _EDGE = 64
 """Tiles at the edge are padded to a multiple of this, so that every product takes the same kernel: the same bits."""
-_PIECE = 16
+_CHUNK = 16
 """Sequences whose features are rearranged at a time: they stay in the cache."""
-_FEW = 512**2
+_FLOAT64_PAIRS = 512**2
 """With fewer pairs than this everything is float64; it costs nothing there."""
 _CLOSE = 1 / 16
 """Squared distances below this share of |x|² + |y|², and cosine distances below this, are taken again in float64."""
@@ -73,7 +73,7 @@ def distance_blocks(
     """Yield the distances a block of probes at a time, so that the whole (M, G) matrix need never exist.
 
     |x|² + |y|² - 2xy loses half of the digits where two vectors are close, and that is just where the nearest neighbour
-    is decided. On a GPU, and for few pairs, the sums are therefore taken in float64. On a processor they are taken in
+    is decided. On a GPU, and for few pairs, the sums are therefore taken in float64. On a CPU they are taken in
     float32, of features from which their common mean is subtracted, and again in float64 where x and y are close: where
     |x - y|² < (|x|² + |y|²) / 16, or the cosine distance < 1/16. A part's distance is then within a relative 8·n·u of
     the exact one (n = C + 2 products, u = 2⁻²⁴; for the cosine 16·C·P·u) in the worst case; rounding errors being
@@ -109,7 +109,7 @@ def distance_blocks(
         )
     target = torch.device(device) if device is not None else probe.device
     x, y = _Rows(probe.detach(), probe_rows, target), _Rows(gallery.detach(), gallery_rows, target)
-    if target.type != "cpu" or len(x) * len(y) < _FEW or min(len(x), len(y)) < _EDGE:
+    if target.type != "cpu" or len(x) * len(y) < _FLOAT64_PAIRS or min(len(x), len(y)) < _EDGE:
         return _float64_blocks(x, y, metric, max_bytes, out)
     return _float32_blocks(x, y, metric, max_bytes, out)
 
@@ -217,15 +217,15 @@ class _EuclideanTiles:
         inner, square = features[:, :, : self.channels], torch.zeros(features.shape[:2])
         inner[:, stop - start :] = 0
         # In pieces that stay in the cache from one pass to the next.
-        squares = torch.empty(self.parts, _PIECE, self.channels)
+        squares = torch.empty(self.parts, _CHUNK, self.channels)
         shift = (self.centre * (-factor * self.scale)).T[:, None].to(self.dtype)
-        for a in range(0, stop - start, _PIECE):
-            b = min(a + _PIECE, stop - start)
-            numbers, piece = inner[:, a:b], rows.take(start + a, start + b, self.dtype).permute(2, 0, 1)
+        for a in range(0, stop - start, _CHUNK):
+            b = min(a + _CHUNK, stop - start)
+            numbers, chunk = inner[:, a:b], rows.take(start + a, start + b, self.dtype).permute(2, 0, 1)
             if self.dtype == torch.float32:
-                torch.add(shift, piece, alpha=factor * self.scale, out=numbers)
+                torch.add(shift, chunk, alpha=factor * self.scale, out=numbers)
             else:
-                numbers.copy_(torch.add(shift, piece, alpha=factor * self.scale))
+                numbers.copy_(torch.add(shift, chunk, alpha=factor * self.scale))
             torch.sum(torch.mul(numbers, numbers, out=squares[:, : b - a]), 2, out=square[:, a:b])
         return square
 
@@ -249,7 +249,7 @@ class _EuclideanTiles:
             # The smallest of each row tells most tiles that nothing is close; what is not a number is not larger.
             far = inner.amin(1).gt(limits[part])
             if not far.all():
-                self._again(inner, far, x_square[part], y_square[part], part, top, start)
+                self._recompute_close(inner, far, x_square[part], y_square[part], part, top, start)
             distance += tile.sqrt_()[:height, :width]
         distance /= self.parts * self.scale
         if not math.isfinite(float(distance.sum())):
@@ -260,7 +260,7 @@ class _EuclideanTiles:
                     y64 = _parts_first(self.y.take(start + b, start + min(b + _EDGE, width), torch.float64))
                     distance[a : a + _EDGE, b : b + _EDGE] = _euclidean_block(x64, y64)
 
-    def _again(
+    def _recompute_close(
         self, squared: Tensor, far: Tensor, x_square: Tensor, y_square: Tensor, part: int, top: int, start: int
     ) -> None:
         """Take what is close in a tile again, in float64; rows that are far hold nothing close."""

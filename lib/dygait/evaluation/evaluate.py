@@ -34,7 +34,7 @@ class EvaluationResult:
 
     Attributes:
         protocol: its name.
-        words: it in one sentence.
+        description: the protocol in one sentence.
         metric: the distance, ``euc`` or ``cos``.
         measures: what is reported, the first being the headline.
         percentages: group -> measure -> percent; where the gallery is searched one view at a time, also
@@ -53,7 +53,7 @@ class EvaluationResult:
     """
 
     protocol: str
-    words: str
+    description: str
     metric: str
     measures: tuple[str, ...]
     percentages: Percentages
@@ -156,7 +156,7 @@ def evaluate_detailed(
         raise UserError(f"metric: unknown distance {metric!r}; choose one of {', '.join(METRICS)}")
     sequences = Sequences.checked(features, ids, types, views)
     notes = _check_probe_list(sequences, chosen, probes)
-    plan = _Plan.of(sequences, chosen, probes)
+    selection = _Selection.of(sequences, chosen, probes)
     sequences = replace(sequences, views=_view_names(sequences.views, chosen))
     options = Options(
         metric=metric,
@@ -167,8 +167,8 @@ def evaluate_detailed(
         searches=open_set or keep,
         confusions=keep,
     )
-    found = plan.compare(sequences, chosen, options)
-    summaries: dict[str, _Summary] = {}
+    found = selection.compare(sequences, chosen, options)
+    summaries: dict[str, _GroupSummary] = {}
     for name in chosen.groups:
         summary = _summarise(found[name], sequences.ids, name, chosen, intervals)
         notes.extend(f"{name}: {note}" for note in summary.notes)
@@ -178,7 +178,7 @@ def evaluate_detailed(
         raise UserError(f"protocol {chosen.name}: {_NO_MATCH}")
     return EvaluationResult(
         protocol=chosen.name,
-        words=chosen.description if re_rank is None else f"{chosen.description}; {re_rank.words}",
+        description=chosen.description if re_rank is None else f"{chosen.description}; {re_rank.description}",
         metric=metric,
         measures=tuple(chosen.measures),
         percentages={name: summary.percentages for name, summary in summaries.items()},
@@ -215,18 +215,18 @@ def check_against_data(
     names = [np.array([str(name) for name in column], dtype=str) for column in (ids, types, views)]
     sequences = Sequences(torch.empty(len(names[0]), 0, 0), *names)
     _check_probe_list(sequences, protocol, probes)
-    _Plan.of(sequences, protocol, probes)
+    _Selection.of(sequences, protocol, probes)
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Selection:
     """Which sequences are probes and which are the gallery, of each group."""
 
     members: dict[str, np.ndarray]  # group -> (N,) bool
     galleries: dict[str, np.ndarray]  # group -> positions of its gallery among the N sequences
 
     @classmethod
-    def of(cls, sequences: Sequences, protocol: Protocol, probes: Collection[str] | None) -> _Plan:
+    def of(cls, sequences: Sequences, protocol: Protocol, probes: Collection[str] | None) -> _Selection:
         """Choose the sequences; refuse where no number can come of it."""
         groups = protocol.groups
         members = {name: sequences.select(group.probes, probes) for name, group in groups.items()}
@@ -238,11 +238,11 @@ class _Plan:
                 whose = f" of {name}" if any(group.gallery for group in groups.values()) else ""
                 raise UserError(
                     f"protocol {protocol.name}: the gallery{whose} is empty; it wants {selectors[name].description}, "
-                    f"{_has(sequences, selectors[name])}"
+                    f"{_available(sequences, selectors[name])}"
                 )
         if not some:
             wanted = "; ".join(g.probes.description for g in groups.values())
-            has = _has(sequences, *(g.probes for g in groups.values()))
+            has = _available(sequences, *(g.probes for g in groups.values()))
             raise UserError(f"protocol {protocol.name}: there are no probes; they want {wanted}, {has}")
         views = _view_names(sequences.views, protocol)
         if not any(
@@ -291,13 +291,13 @@ def _can_match(
     lowest, highest = np.full(len(subjects), len(views)), np.full(len(subjects), -1)
     np.minimum.at(lowest, codes.reshape(-1), view[gallery])
     np.maximum.at(highest, codes.reshape(-1), view[gallery])
-    place = np.minimum(np.searchsorted(subjects, ids[probes]), len(subjects) - 1)
-    elsewhere = (lowest[place] != view[probes]) | (highest[place] != view[probes])
+    index = np.minimum(np.searchsorted(subjects, ids[probes]), len(subjects) - 1)
+    elsewhere = (lowest[index] != view[probes]) | (highest[index] != view[probes])
     return found & elsewhere
 
 
 @dataclass(frozen=True)
-class _Summary:
+class _GroupSummary:
     """What is reported of a group; without percentages where nothing is left."""
 
     notes: list[str]
@@ -308,10 +308,10 @@ class _Summary:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
-def _summarise(found: Comparisons, ids: np.ndarray, name: str, protocol: Protocol, resamples: int) -> _Summary:
+def _summarise(found: Comparisons, ids: np.ndarray, name: str, protocol: Protocol, resamples: int) -> _GroupSummary:
     group = protocol.groups[name]
     if not len(found.probes):
-        return _Summary([f"no probe sequences of {group.probes.description} in the data (group left out)"])
+        return _GroupSummary([f"no probe sequences of {group.probes.description} in the data (group left out)"])
     headline = protocol.measures[0]
     percentages: dict[str, Any] = {}
     matrix = None
@@ -321,7 +321,9 @@ def _summarise(found: Comparisons, ids: np.ndarray, name: str, protocol: Protoco
             by_view = found.by_view(found.scores(measure))
             percentages["per view" if measure == headline else f"{measure} per view"] = by_view
     if np.isnan(percentages[headline]):
-        return _Summary([f"no probe with a true match in the gallery, {protocol.exclusion} excluded (group left out)"])
+        return _GroupSummary(
+            [f"no probe with a true match in the gallery, {protocol.exclusion} excluded (group left out)"]
+        )
 
     unmatched = np.isnan(found.ranks)
     alone = (unmatched | ~found.compared).all(1)
@@ -339,7 +341,7 @@ def _summarise(found: Comparisons, ids: np.ndarray, name: str, protocol: Protoco
                 f"have no true match ({group.unmatched})"
             )
     intervals = _intervals(found, ids[found.probes], protocol, resamples) if resamples else {}
-    return _Summary(notes, percentages, found.mean(CHANCE), counts, matrix, intervals)
+    return _GroupSummary(notes, percentages, found.mean(CHANCE), counts, matrix, intervals)
 
 
 def _intervals(
@@ -368,18 +370,18 @@ def _check_probe_list(sequences: Sequences, protocol: Protocol, probes: Collecti
     missing = len(wanted - set(sequences.keys().tolist()))
     if missing == len(wanted):
         raise UserError(
-            f"protocol {protocol.name}: none of the {len(wanted)} keys of PROBE_SET ({_some(wanted)}) is in the data, "
-            f"whose keys are like {sequences.keys()[0]}"
+            f"protocol {protocol.name}: none of the {len(wanted)} keys of PROBE_SET ({_abbreviated(wanted)}) is in the "
+            f"data, whose keys are like {sequences.keys()[0]}"
         )
     return [f"{missing} of the {len(wanted)} keys of PROBE_SET are not in the data"] if missing else []
 
 
-def _has(sequences: Sequences, *selectors: Selector) -> str:
+def _available(sequences: Sequences, *selectors: Selector) -> str:
     """Say what the data has of that which selectors ask for."""
     by = [key for key in ("types", "ids", "views") if any(getattr(s, key) != ["*"] for s in selectors)] or ["types"]
-    return "the data has " + ", ".join(f"{key} {_some(getattr(sequences, key))}" for key in by)
+    return "the data has " + ", ".join(f"{key} {_abbreviated(getattr(sequences, key))}" for key in by)
 
 
-def _some(names: Iterable[str], most: int = 8) -> str:
+def _abbreviated(names: Iterable[str], most: int = 8) -> str:
     unique = sorted(set(names))
     return ", ".join(unique[:most]) + (f", ... ({len(unique)} in all)" if len(unique) > most else "")

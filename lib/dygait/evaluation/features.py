@@ -69,13 +69,13 @@ class Rows(NamedTuple):
     """The features of some sequences.
 
     Attributes:
-        places: int64 (n,), which of all sequences.
+        indices: int64 (n,), of the sequences among all.
         lengths: int64 (n,), frames used of each.
         features: (n, C, P).
         gei: (n, H, W), or None.
     """
 
-    places: np.ndarray
+    indices: np.ndarray
     lengths: np.ndarray
     features: np.ndarray
     gei: np.ndarray | None = None
@@ -113,7 +113,7 @@ def clear(folder: str | Path) -> Path:
             if path.name != UNFINISHED:
                 path.unlink()
     except OSError as error:
-        raise cannot_write(folder, error) from None
+        raise write_error(folder, error) from None
     return folder
 
 
@@ -130,7 +130,7 @@ def remove_features(folder: Path) -> None:
         raise UserError(f"{folder} cannot be deleted: {error}") from None
 
 
-def cannot_write(folder: Path, error: OSError) -> UserError:
+def write_error(folder: Path, error: OSError) -> UserError:
     """Return what to tell the user when a folder cannot be written."""
     return UserError(f"{folder} cannot be written: {error}; choose another folder, or make room")
 
@@ -184,19 +184,19 @@ def assemble(
                     if name not in files:
                         file = opened.enter_context(replacing(folder / name))
                         files[name] = _RowFile(file, (count, *rows.shape[1:]), rows.dtype)
-                    files[name].put(part.places, rows)
-                lengths[part.places] = part.lengths
-                seen[part.places] += 1
+                    files[name].write_rows(part.indices, rows)
+                lengths[part.indices] = part.lengths
+                seen[part.indices] += 1
             assert (seen == 1).all()
         sums = {name: checksum_of_array(np.load(folder / name, mmap_mode="r")) for name in files}
         names = dict(zip(_COLUMNS, (list(map(str, column)) for column in columns), strict=True))
         _write_names(folder, {**names, "lengths": lengths.tolist(), "origin": dict(origin)}, sums)
     except OSError as error:
-        raise cannot_write(folder, error) from None
+        raise write_error(folder, error) from None
     return folder
 
 
-def tell_origin(folder: Path, saved: SavedFeatures, origin: Mapping[str, Any]) -> None:
+def replace_origin(folder: Path, saved: SavedFeatures, origin: Mapping[str, Any]) -> None:
     """Replace the origin of features that are there.
 
     Raises:
@@ -207,7 +207,7 @@ def tell_origin(folder: Path, saved: SavedFeatures, origin: Mapping[str, Any]) -
         sums = untrusted.parse_json(untrusted.read_bytes(folder / _NAMES, _LARGEST_NAMES))["checksums"]
         _write_names(folder, {**content, "origin": dict(origin)}, sums)
     except OSError as error:
-        raise cannot_write(folder, error) from None
+        raise write_error(folder, error) from None
 
 
 def _write_names(folder: Path, content: dict[str, Any], sums: Mapping[str, int]) -> None:
@@ -290,18 +290,18 @@ def _damaged(folder: Path, error: Exception) -> UserError:
     return UserError(f"{folder} is damaged: {type(error).__name__}: {error}; extract the features again")
 
 
-def checksum_of_json(content: Any, found: int = 0) -> int:
-    """Return the CRC-32 of plain values, whatever the order of their keys."""
-    return zlib.crc32(json.dumps(content, sort_keys=True).encode(), found)
+def checksum_of_json(content: Any, value: int = 0) -> int:
+    """Return the CRC-32 of plain values, independent of the order of keys; `value` is the checksum to continue from."""
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode(), value)
 
 
-def checksum_of_array(array: np.ndarray, found: int = 0) -> int:
-    """Return the CRC-32 of an array: its type, its shape and its numbers."""
+def checksum_of_array(array: np.ndarray, value: int = 0) -> int:
+    """Return the CRC-32 of an array's dtype, shape and values; `value` is the checksum to continue from."""
     rows = max(1, _CHUNK // max(1, array[:1].nbytes))
-    found = checksum_of_json([array.dtype.str, array.shape], found)
+    value = checksum_of_json([array.dtype.str, array.shape], value)
     for start in range(0, len(array), rows):
-        found = zlib.crc32(np.ascontiguousarray(array[start : start + rows]).data, found)
-    return found
+        value = zlib.crc32(np.ascontiguousarray(array[start : start + rows]).data, value)
+    return value
 
 
 class _RowFile:
@@ -316,9 +316,9 @@ class _RowFile:
         np.lib.format.write_array_header_1_0(self._file, header)
         self._first = self._file.tell()
 
-    def put(self, places: np.ndarray, rows: np.ndarray) -> None:
+    def write_rows(self, indices: np.ndarray, rows: np.ndarray) -> None:
         assert rows.shape[1:] == self._shape[1:]
         assert rows.dtype == self._dtype
-        for place, row in zip(places.tolist(), rows, strict=True):
-            self._file.seek(self._first + place * row.nbytes)
+        for index, row in zip(indices.tolist(), rows, strict=True):
+            self._file.seek(self._first + index * row.nbytes)
             self._file.write(np.ascontiguousarray(row).data)

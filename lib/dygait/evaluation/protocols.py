@@ -27,7 +27,7 @@ class Submission:
 
     Attributes:
         name: how `resolve_protocol` names it.
-        words: the protocol in one sentence.
+        description: the protocol in one sentence.
         gallery: which sequences are the gallery.
         probes: which sequences are to be named. A probe's name is its view, or its type where views do not tell the
             probes apart.
@@ -38,7 +38,7 @@ class Submission:
     """
 
     name: str
-    words: str
+    description: str
     gallery: Selector
     probes: Selector
     header: tuple[str, ...]
@@ -146,20 +146,20 @@ _CCPG: dict[str, Any] = {
     },
     "view_until": "_",
 }
-_CCPG_WORDS = (
+_CCPG_DESCRIPTION = (
     "CL probes U0_D0_BG, U0_D0 and gallery U1_D1, U2_D2, U3_D3; UP U3_D3 and U0_D3; DN U1_D0 and U1_D1; "
     "BG U0_D0_BG and U0_D0"
 )
 _add(
     "CCPG",
-    words=f"{_CCPG_WORDS}; whole gallery, same id by the same camera excluded (as in person re-identification)",
+    words=f"{_CCPG_DESCRIPTION}; whole gallery, same id by the same camera excluded (as in person re-identification)",
     exclusion="same id in the same view",
     measures=["rank-1", "mAP", "mINP"],
     **_CCPG,
 )
 _add(
     "CCPG/single-view",
-    words=f"{_CCPG_WORDS}; one camera at a time, identical camera excluded",
+    words=f"{_CCPG_DESCRIPTION}; one camera at a time, identical camera excluded",
     one_view_at_a_time=True,
     exclusion="identical view",
     **_CCPG,
@@ -167,7 +167,7 @@ _add(
 
 GREW_SUBMISSION = Submission(
     name="GREW/submission",
-    words="gallery sequences 01 and 02 of the test ids, probes the unlabelled sequences of the id 'probe'",
+    description="gallery sequences 01 and 02 of the test ids, probes the unlabelled sequences of the id 'probe'",
     gallery=Selector(types=["01", "02"], not_ids=["probe"]),
     probes=Selector(ids=["probe"], types=["03"]),
     header=("videoId", *(f"rank{k}" for k in range(1, 21))),
@@ -175,7 +175,8 @@ GREW_SUBMISSION = Submission(
 )
 HID_SUBMISSION = Submission(
     name="HID/submission",
-    words="gallery the sequences of all ids but 'probe', probes the unlabelled sequences of the id 'probe', re-ranked",
+    description="gallery the sequences of all ids but 'probe', probes the unlabelled sequences of the id 'probe', "
+    "re-ranked",
     gallery=Selector(not_ids=["probe"]),
     probes=Selector(ids=["probe"]),
     header=("videoID", "label"),

@@ -170,10 +170,10 @@ def _average_precision(distance: Tensor, match: Tensor) -> Tensor:
         ranks = torch.arange(1, hits.shape[1] + 1, device=hits.device)
         return (hits * hits.cumsum(1) / ranks).sum(1) / hits.sum(1)
     rows, columns = match.nonzero(as_tuple=True)
-    place = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+    nth = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
     ranks = torch.full((len(counts), most), torch.inf, dtype=torch.float64, device=rows.device)
     for k in range(most):  # the k-th match of every probe that has so many
-        chosen = place == k
+        chosen = nth == k
         having = rows[chosen]
         nearby = distance if len(having) == len(distance) else distance[having]
         ranks[having, k] = _rank_of(nearby, columns[chosen]).double()

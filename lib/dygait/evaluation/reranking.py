@@ -46,8 +46,8 @@ class ReRank:
     weight: float = 0.3
 
     @property
-    def words(self) -> str:
-        """The method in words, for whoever reads a result."""
+    def description(self) -> str:
+        """The method in one sentence."""
         return (
             "k-reciprocal re-ranking over all probes and the whole gallery "
             f"(k1 {self.k1}, k2 {self.k2}, lambda {self.weight:g})"
@@ -107,9 +107,9 @@ def _reranked(
     for block, distance in blocks(rows, rows):
         entries = slice(neighbourhoods.starts[block.start], neighbourhoods.starts[block.stop])
         of_row = neighbourhoods.rows()[entries]
-        at = (torch.from_numpy(of_row - block.start), torch.from_numpy(neighbourhoods.columns[entries]))
-        apart = distance[at[0].to(distance.device), at[1].to(distance.device)].double().cpu().numpy()
-        values[entries] = np.exp(-apart / largest[of_row])
+        indices = (torch.from_numpy(of_row - block.start), torch.from_numpy(neighbourhoods.columns[entries]))
+        distances = distance[indices[0].to(distance.device), indices[1].to(distance.device)].double().cpu().numpy()
+        values[entries] = np.exp(-distances / largest[of_row])
     encoded = neighbourhoods._replace(
         values=values / np.add.reduceat(values, neighbourhoods.starts[:-1])[neighbourhoods.rows()]
     )
@@ -164,8 +164,8 @@ class _Entries(NamedTuple):
         starts = np.searchsorted(self.columns[order], np.arange(columns + 1))
         return _Entries(starts, self.rows()[order], self.values[order])
 
-    def taken(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the positions of the entries of the chosen rows, row after row, and for each the place of its row."""
+    def take(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the positions of the entries of the chosen rows, row after row, and for each the index of its row."""
         counts = np.diff(self.starts)[chosen]
         which = np.repeat(np.arange(len(chosen)), counts)
         within = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -173,11 +173,11 @@ class _Entries(NamedTuple):
 
 
 def _entries(rows: np.ndarray, columns: np.ndarray, values: np.ndarray | None, count: int) -> _Entries:
-    """Make entries of any order; those of one place are added up, or kept once where they have no values."""
-    places, inverse = np.unique(rows * count + columns, return_inverse=True)
-    starts = np.searchsorted(places, np.arange(count + 1) * count)
-    added = np.ones(len(places)) if values is None else np.bincount(inverse.reshape(-1), values, len(places))
-    return _Entries(starts, places % count, added)
+    """Make entries of any order; those of one cell are added up, or kept once where they have no values."""
+    cells, inverse = np.unique(rows * count + columns, return_inverse=True)
+    starts = np.searchsorted(cells, np.arange(count + 1) * count)
+    added = np.ones(len(cells)) if values is None else np.bincount(inverse.reshape(-1), values, len(cells))
+    return _Entries(starts, cells % count, added)
 
 
 def _neighbourhoods(nearest: np.ndarray, k1: int) -> _Entries:
@@ -190,11 +190,11 @@ def _neighbourhoods(nearest: np.ndarray, k1: int) -> _Entries:
     for start in range(0, len(nearest), step):
         part = slice(start, min(start + step, len(nearest)))
         own = np.where(mutual[part], forward[part], -1)  # (m, k1 + 1)
-        theirs, real = half[forward[part]], mutual_half[forward[part]]  # (m, k1 + 1, k1 / 2 + 1)
-        common = (real & (theirs[..., None] == own[:, None, None, :]).any(-1)).sum(-1)
-        kept = mutual[part] & (common > 2 / 3 * real.sum(-1))
+        theirs, valid = half[forward[part]], mutual_half[forward[part]]  # (m, k1 + 1, k1 / 2 + 1)
+        common = (valid & (theirs[..., None] == own[:, None, None, :]).any(-1)).sum(-1)
+        kept = mutual[part] & (common > 2 / 3 * valid.sum(-1))
         numbers = np.arange(part.start, part.stop)
-        for chosen, members in ((mutual[part], forward[part]), (kept[..., None] & real, theirs)):
+        for chosen, members in ((mutual[part], forward[part]), (kept[..., None] & valid, theirs)):
             rows.append(np.broadcast_to(numbers.reshape(-1, *[1] * (members.ndim - 1)), members.shape)[chosen])
             columns.append(members[chosen])
     return _entries(np.concatenate(rows), np.concatenate(columns), None, len(nearest))
@@ -217,11 +217,11 @@ def _expanded(encoded: _Entries, nearest: np.ndarray) -> _Entries:
     step = max(1, 2**22 * count // max(1, several * len(encoded.columns)))
     for start in range(0, count, step):
         chosen = nearest[start : start + step]
-        positions, which = encoded.taken(chosen.reshape(-1))
+        positions, which = encoded.take(chosen.reshape(-1))
         rows = which // several
-        places, inverse = np.unique(rows * count + encoded.columns[positions], return_inverse=True)
-        values = np.bincount(inverse.reshape(-1), encoded.values[positions], len(places)) / several
-        parts.append((np.bincount(places // count, minlength=len(chosen)), places % count, values))
+        cells, inverse = np.unique(rows * count + encoded.columns[positions], return_inverse=True)
+        values = np.bincount(inverse.reshape(-1), encoded.values[positions], len(cells)) / several
+        parts.append((np.bincount(cells // count, minlength=len(chosen)), cells % count, values))
     lengths, columns, values = (np.concatenate(column) for column in zip(*parts, strict=True))
     return _Entries(np.concatenate([[0], np.cumsum(lengths)]), columns, values)
 
@@ -238,9 +238,9 @@ def _shared(probes: _Entries, gallery: _Entries, width: int, max_bytes: int) -> 
         stop = max(start + 1, int(np.searchsorted(work, work[start] + limit, side="right")) - 1)
         stop = min(stop, start + max(1, max_bytes // (16 * max(1, width))), count)
         some = probes.part(start, stop)
-        positions, which = gallery.taken(some.columns)
+        positions, which = gallery.take(some.columns)
         least = np.minimum(some.values[which], gallery.values[positions])
-        places = some.rows()[which] * width + gallery.columns[positions]
-        shared[start:stop] = np.bincount(places, least, (stop - start) * width).reshape(stop - start, width)
+        cells = some.rows()[which] * width + gallery.columns[positions]
+        shared[start:stop] = np.bincount(cells, least, (stop - start) * width).reshape(stop - start, width)
         start = stop
     return shared

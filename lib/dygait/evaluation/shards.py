@@ -16,7 +16,7 @@ import numpy as np
 
 from dygait import untrusted
 from dygait.errors import UserError
-from dygait.evaluation.features import Rows, cannot_write, checksum_of_array, checksum_of_json
+from dygait.evaluation.features import Rows, checksum_of_array, checksum_of_json, write_error
 from dygait.files import replacing
 
 _FORMAT = "dygait-shard"
@@ -45,7 +45,7 @@ class Shards:
             "format": _FORMAT,
             "key": self._key,
             "batches": list(batches),
-            "places": rows.places.tolist(),
+            "places": rows.indices.tolist(),
             "lengths": rows.lengths.tolist(),
             "arrays": list(rows.arrays),
         }
@@ -57,7 +57,7 @@ class Shards:
             with replacing(self._folder / f"{name}.json") as file:
                 file.write(json.dumps(content).encode())
         except OSError as error:
-            raise cannot_write(self._folder, error) from None
+            raise write_error(self._folder, error) from None
         return name
 
     def read(self, name: str) -> tuple[list[int], Rows]:
@@ -82,11 +82,11 @@ class Shards:
             raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from None
         return head["batches"], rows
 
-    def take_stock(self, tell: Callable[[str], None]) -> dict[str, list[int]]:
+    def prune(self, log: Callable[[str], None]) -> dict[str, list[int]]:
         """Return the names of the shards that are whole and belong here, with their batches; delete everything else.
 
         Args:
-            tell: is told of each shard that is deleted, and why.
+            log: takes a message for each shard that is deleted, with the reason.
 
         Raises:
             UserError: something cannot be deleted.
@@ -96,7 +96,7 @@ class Shards:
             try:
                 batches, _ = self.read(path.stem)
             except UserError as error:
-                tell(str(error))
+                log(str(error))
                 continue
             kept[path.stem] = batches
         try:
@@ -104,7 +104,7 @@ class Shards:
                 if path.name != LOCK and path.name.partition(".")[0] not in kept:
                     path.unlink()
         except OSError as error:
-            raise cannot_write(self._folder, error) from None
+            raise write_error(self._folder, error) from None
         return kept
 
     def rows(self, names: Sequence[str]) -> Iterator[Rows]:

@@ -67,22 +67,22 @@ def write_submission(
     sequences = Sequences.checked(features, ids, types, views)
     probes = np.flatnonzero(sequences.select(submission.probes))
     gallery = np.flatnonzero(sequences.select(submission.gallery))
-    what = submission.name.replace("/", " ")
+    title = submission.name.replace("/", " ")
     if not len(probes) or len(gallery) < submission.ranks:
         raise UserError(
-            f"{what}: {len(probes)} probes and {len(gallery)} gallery sequences in the data; "
-            f"it takes at least 1 and {submission.ranks} ({submission.words})"
+            f"{title}: {len(probes)} probes and {len(gallery)} gallery sequences in the data; "
+            f"it takes at least 1 and {submission.ranks} ({submission.description})"
         )
-    probes, names = _named(sequences, probes, what)
+    probes, names = _named(sequences, probes, title)
     subjects: list[str] = sequences.ids[gallery].tolist()
     if submission.numbers:
         odd = next((s for s in subjects if not s.isdecimal()), None)
         if odd is not None:
-            raise UserError(f"{what}: the gallery id {odd!r} is not a number; the server expects 00001..06000")
+            raise UserError(f"{title}: the gallery id {odd!r} is not a number; the server expects 00001..06000")
         subjects = [str(int(s)) for s in subjects]
     unfit = next((n for n in (*names, *subjects) if re.search(r'[,"\s]', n)), None)
     if unfit is not None:
-        raise UserError(f"{what}: the name {unfit!r} holds a comma, a quote or a space, which the CSV cannot carry")
+        raise UserError(f"{title}: the name {unfit!r} holds a comma, a quote or a space, which the CSV cannot carry")
 
     lines = [",".join(submission.header)]
     rows_of_probes, rows_of_gallery = torch.from_numpy(probes), torch.from_numpy(gallery)
@@ -96,7 +96,7 @@ def write_submission(
     for rows, distance in blocks:
         nearest = nearest_k(distance, submission.ranks).tolist()
         for name, listed in zip(names[rows], nearest, strict=True):
-            lines.append(",".join([name, *(subjects[place] for place in listed)]))
+            lines.append(",".join([name, *(subjects[index] for index in listed)]))
     text = ("\n".join(lines) + "\n").encode()
 
     path = Path(path)
@@ -108,7 +108,7 @@ def write_submission(
     return path, packed
 
 
-def _named(sequences: Sequences, probes: np.ndarray, what: str) -> tuple[np.ndarray, list[str]]:
+def _named(sequences: Sequences, probes: np.ndarray, title: str) -> tuple[np.ndarray, list[str]]:
     """Return the probes in the order of their names, and the names."""
     columns = (sequences.views[probes], sequences.types[probes])
     names = next((c for c in columns if len(np.unique(c)) == len(c)), columns[0])
@@ -116,7 +116,7 @@ def _named(sequences: Sequences, probes: np.ndarray, what: str) -> tuple[np.ndar
     listed: list[str] = names[order].tolist()
     twice = next((a for a, b in pairwise(listed) if a == b), None)
     if twice is not None:
-        raise UserError(f"{what}: two probes are called {twice!r}; each needs a name of its own")
+        raise UserError(f"{title}: two probes are called {twice!r}; each needs a name of its own")
     return probes[order], listed
 
 

@@ -45,7 +45,7 @@ def to_text(
     methods = {name: result, **(baselines or {})}
     rows = _rows(result, methods)
     views = _views(methods.values())
-    lines = textwrap.wrap(f"{result.protocol}: {result.words}.", width)
+    lines = textwrap.wrap(f"{result.protocol}: {result.description}.", width)
     if views:
         for measure in result.measures:
             lines += textwrap.wrap(f"{measure} in percent by probe view, distance {result.metric}", width)
@@ -74,7 +74,7 @@ def to_dict(result: EvaluationResult) -> dict[str, Any]:
     }
     return {
         "protocol": result.protocol,
-        "words": result.words,
+        "words": result.description,
         "metric": result.metric,
         "measures": list(result.measures),
         "percentages": result.percentages,

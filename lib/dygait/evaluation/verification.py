@@ -67,23 +67,23 @@ class PairDistances:
     moment while new ones are sorted in, and 4 bytes for each that waits: 64 MB, or as many as are sorted already.
     """
 
-    _WAITING = 2**24
+    _BUFFER_SIZE = 2**24
     """Distances that are kept as they come before they are sorted in."""
 
     def __init__(self) -> None:
         self._values = np.empty(0, dtype=np.float32)
         self._counts = np.empty((2, 0), dtype=np.int64)
-        self._waiting: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+        self._pending: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
         self._size = 0
 
     def add(self, genuine: np.ndarray, impostor: np.ndarray) -> None:
         """Add float32 distances, each (any number,)."""
-        for waiting, more in zip(self._waiting, (genuine, impostor), strict=True):
+        for pending, more in zip(self._pending, (genuine, impostor), strict=True):
             if len(more):
-                waiting.append(more)
+                pending.append(more)
                 self._size += len(more)
-        if self._size > max(self._WAITING, len(self._values)):
-            self._sort_in()
+        if self._size > max(self._BUFFER_SIZE, len(self._values)):
+            self._merge()
 
     def verification(self, fars: Sequence[float] = FARS) -> Verification:
         """Return what the pairs tell, exact, ties included.
@@ -92,7 +92,7 @@ class PairDistances:
             fars: false accept rates for `tar_at_far`; of a threshold whose FAR is not larger, the largest TAR, nothing
                 interpolated. With fewer than 1 / FAR impostor pairs the rate cannot be resolved: NaN.
         """
-        self._sort_in()
+        self._merge()
         genuine, impostor = (int(n) for n in self._counts.sum(1))
         curve = _roc(self._values, self._counts)
         rates = _tar_at_far(curve, impostor, fars)
@@ -104,15 +104,15 @@ class PairDistances:
         Returns:
             (bins + 1,) edges, and (2, bins) numbers of genuine and of impostor pairs.
         """
-        self._sort_in()
+        self._merge()
         low, high = self._values[[0, -1]].tolist()
         edges = np.linspace(low, high if high > low else low + 1, bins + 1)
         return edges, np.stack([np.histogram(self._values, edges, weights=counts)[0] for counts in self._counts])
 
-    def _sort_in(self) -> None:
+    def _merge(self) -> None:
         if not self._size:
             return
-        parts = [np.concatenate([np.empty(0, dtype=np.float32), *waiting]) for waiting in self._waiting]
+        parts = [np.concatenate([np.empty(0, dtype=np.float32), *pending]) for pending in self._pending]
         found = [np.unique(part, return_counts=True) for part in parts]
         values = np.unique(np.concatenate([self._values, *(different for different, _ in found)]))
         counts = np.zeros((2, len(values)), dtype=np.int64)
@@ -120,7 +120,7 @@ class PairDistances:
         for row, (different, times) in zip(counts, found, strict=True):
             row[np.searchsorted(values, different)] += times
         self._values, self._counts = values, counts
-        self._waiting, self._size = ([], []), 0
+        self._pending, self._size = ([], []), 0
 
 
 def _roc(values: np.ndarray, counts: np.ndarray) -> Roc:

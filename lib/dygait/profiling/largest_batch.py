@@ -32,7 +32,9 @@ Trial = Callable[[int], int | None]
 """Takes a number of people, and returns the bytes at the peak of two training steps; None where they do not fit."""
 
 
-def largest(trial: Trial, free: int | None, most: int = LARGEST, log: Callable[[str], None] = print) -> dict[int, int]:
+def find_largest(
+    trial: Trial, free: int | None, most: int = LARGEST, log: Callable[[str], None] = print
+) -> dict[int, int]:
     """Look for the largest number of people that fits, from two on, the fewest that a triplet needs.
 
     Doubles as long as that fits, then halves the gap. Where the free memory is known, nothing is tried that would not
@@ -96,7 +98,7 @@ def _on_gpu(config: Config, device: torch.device, people: int) -> int | None:
 
 
 def _on_cpu(config: Config, limit: int, people: int) -> int | None:
-    return watched(_in_child, (config.as_dict(), torch.get_num_threads(), people), limit)
+    return run_limited(_in_child, (config.as_dict(), torch.get_num_threads(), people), limit)
 
 
 def _in_child(pipe: Any, settings: dict[str, Any], threads: int, people: int) -> None:
@@ -115,7 +117,7 @@ def _in_child(pipe: Any, settings: dict[str, Any], threads: int, people: int) ->
         pipe.send(None)
 
 
-def watched(target: Callable[..., None], arguments: tuple[Any, ...], limit: int | None) -> int | None:
+def run_limited(target: Callable[..., None], arguments: tuple[Any, ...], limit: int | None) -> int | None:
     """Run a trial in a process of its own, ended when it holds more than `limit` bytes.
 
     Args:
@@ -130,16 +132,16 @@ def watched(target: Callable[..., None], arguments: tuple[Any, ...], limit: int 
         UserError: it ended by itself without an answer.
     """
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=target, args=(sender, *arguments), daemon=True)
     process.start()
-    theirs.close()
+    sender.close()
     try:
-        while not ours.poll(_POLL_SECONDS):
+        while not receiver.poll(_POLL_SECONDS):
             held = machine_peak.status_bytes("VmRSS", process.pid or 0)
             if limit is not None and held is not None and held > limit:
                 return None
-        answer: int | None = ours.recv()
+        answer: int | None = receiver.recv()
         return answer
     except EOFError:
         process.join()
@@ -149,7 +151,7 @@ def watched(target: Callable[..., None], arguments: tuple[Any, ...], limit: int 
     finally:
         process.kill()
         process.join()
-        ours.close()
+        receiver.close()
 
 
 def find_batch(config: Config, device: torch.device, log: Callable[[str], None] = print) -> dict[str, Any]:
@@ -181,7 +183,7 @@ def find_batch(config: Config, device: torch.device, log: Callable[[str], None] 
             raise UserError("--find-batch: this system does not say how much memory is free (Linux does)")
         free = int(MEMORY_SHARE * available)
         trial = partial(_on_cpu, config, free)
-    fitted = largest(trial, free, log=log)
+    fitted = find_largest(trial, free, log=log)
     if not fitted:
         raise UserError(f"not even 2 people x {each} sequences fit; lower K, the frames or the channels")
     people = max(fitted)

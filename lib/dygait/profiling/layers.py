@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-THE_STEP = "the step itself"
+OUTSIDE_LAYERS = "the step itself"
 """The layer of work that no module asked for: scaling, gradient norm, optimiser."""
 
 
@@ -84,13 +84,13 @@ class LayerTracker:
 
     def __enter__(self) -> LayerTracker:
         for module in self._names:
-            self._handles.append(module.register_forward_pre_hook(self._entered, with_kwargs=True))
-            self._handles.append(module.register_forward_hook(self._left, always_call=True))
+            self._handles.append(module.register_forward_pre_hook(self._before_forward, with_kwargs=True))
+            self._handles.append(module.register_forward_hook(self._after_forward, always_call=True))
         self._last = self._now(), self._flops()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._account()
+        self._record_cost()
         for handle in self._handles:
             handle.remove()
         self._marked.clear()
@@ -103,7 +103,7 @@ class LayerTracker:
 
     def enter_phase(self, phase: str) -> None:
         """Begin another phase of the step."""
-        self._account()
+        self._record_cost()
         self._phase = phase
         if phase == "data wait":  # the last step is over; let go of its graph
             self._marked.clear()
@@ -112,9 +112,9 @@ class LayerTracker:
         return self._counter.get_total_flops() if self._counter is not None else 0
 
     def _running(self) -> tuple[str, str]:
-        return self._stack[-1] if self._stack else self._backward or (THE_STEP, THE_STEP)
+        return self._stack[-1] if self._stack else self._backward or (OUTSIDE_LAYERS, OUTSIDE_LAYERS)
 
-    def _account(self) -> None:
+    def _record_cost(self) -> None:
         """Ascribe what was done since the last call to the layer that runs."""
         layer = Layer(self._phase, *self._running())
         (before, flops), self._last = self._last, (self._now(), self._flops())
@@ -122,13 +122,13 @@ class LayerTracker:
         # A multiply-add is two of PyTorch's FLOPs.
         self.costs.setdefault(layer, Cost()).multiply_adds += (self._last[1] - flops) // 2
 
-    def _entered(self, module: nn.Module, arguments: Any, keywords: Any) -> None:
-        self._account()
+    def _before_forward(self, module: nn.Module, arguments: Any, keywords: Any) -> None:
+        self._record_cost()
         self._mark((arguments, keywords))
         self._stack.append(self._names[module])
 
-    def _left(self, module: nn.Module, arguments: Any, outputs: Any) -> None:
-        self._account()
+    def _after_forward(self, module: nn.Module, arguments: Any, outputs: Any) -> None:
+        self._record_cost()
         self._mark(outputs)
         self._stack.pop()
 
@@ -146,7 +146,7 @@ class LayerTracker:
             waiting.extend(following for following, _ in node.next_functions)
 
     def _run_backward(self, layer: tuple[str, str] | None) -> None:
-        self._account()
+        self._record_cost()
         self._backward = layer
 
 

@@ -17,7 +17,7 @@ PHASES = ("data wait", "transfer", "forward", "loss", "backward", "optimiser")
 norm too; `optimiser` what follows, the schedule too."""
 
 
-class _Reporting(nn.Module):
+class _TimedModel(nn.Module):
     """A network that reports when it runs; from outside, because hooks on a compiled one would be compiled too."""
 
     def __init__(self, model: nn.Module, clock: PhaseClock) -> None:
@@ -30,7 +30,7 @@ class _Reporting(nn.Module):
         self.clock.enter("forward")
         output = self.model(*inputs)
         # Of a batch in parts, most are computed once for the losses, and again to go backward.
-        self.clock.enter("backward" if self.clock.lost else "loss")
+        self.clock.enter("backward" if self.clock.losses_done else "loss")
         return output
 
 
@@ -46,7 +46,7 @@ class PhaseClock:
 
     Attributes:
         phase: the one that runs.
-        lost: whether the step's losses are computed.
+        losses_done: whether the step's losses are computed.
         steps: of each finished step, the seconds of every phase.
     """
 
@@ -54,7 +54,7 @@ class PhaseClock:
         self, trainer: Trainer, waits: bool = True, on_phase: Callable[[str], None] = lambda phase: None
     ) -> None:
         self.phase = PHASES[0]
-        self.lost = False
+        self.losses_done = False
         self.steps: list[dict[str, float]] = []
         self._trainer = trainer
         self._on_phase = on_phase
@@ -66,7 +66,7 @@ class PhaseClock:
 
     def __enter__(self) -> PhaseClock:
         self._model = self._trainer.model
-        self._trainer.model = _Reporting(self._model, self)
+        self._trainer.model = _TimedModel(self._model, self)
         self._handles = [
             self._trainer.losses.register_forward_hook(lambda *_: self._after_losses()),
             self._trainer.optimizer.register_step_pre_hook(lambda *_: self.enter("optimiser")),
@@ -80,7 +80,7 @@ class PhaseClock:
         self._close_range()
 
     def _after_losses(self) -> None:
-        self.lost = True
+        self.losses_done = True
         self.enter("backward")
 
     def _close_range(self) -> None:
@@ -105,7 +105,7 @@ class PhaseClock:
         """Begin a step, with the wait for its data; what happened since the last one is not counted."""
         self.enter("data wait")
         self._seconds.clear()
-        self.lost = False
+        self.losses_done = False
 
     def end(self) -> None:
         """End a step."""

@@ -140,18 +140,18 @@ class LineChart:
     top: ClassVar[int] = 10
     bottom: ClassVar[int] = 212
 
-    def across(self, value: float) -> float:
+    def x_of(self, value: float) -> float:
         """Return where a number of the axis below is."""
         return self.left + (self.right - self.left) * self.x.share(value)
 
-    def down(self, value: float) -> float:
+    def y_of(self, value: float) -> float:
         """Return where a number of the axis on the left is."""
         return self.bottom - (self.bottom - self.top) * self.y.share(value)
 
     def points(self, series: Series) -> list[Point]:
         """Return the points of a line that are finite."""
         pairs = enumerate(zip(series.x, series.y, strict=True))
-        return [Point(n, self.across(x), self.down(y)) for n, (x, y) in pairs if math.isfinite(x) and math.isfinite(y)]
+        return [Point(n, self.x_of(x), self.y_of(y)) for n, (x, y) in pairs if math.isfinite(x) and math.isfinite(y)]
 
     def path(self, series: Series) -> str:
         """Return a line as the data of an SVG path."""
@@ -213,7 +213,7 @@ class Scatter:
         positions = map(self.position, self.points)
         return [self._marker(k, *at, 3.2, note) for k, at, note in zip(self.kinds, positions, self.notes, strict=True)]
 
-    def samples(self) -> list[Marker]:
+    def legend_markers(self) -> list[Marker]:
         """Return a point of each kind, for the legend."""
         return [self._marker(kind, 7.0, 6.0, 4.2, name) for kind, name in enumerate(self.names)]
 

@@ -19,7 +19,7 @@ from dygait.reporting.charts import (
     percent_axis,
     rate_axis,
 )
-from dygait.reporting.runs import Run
+from dygait.reporting.reported_run import ReportedRun
 
 _FARS = np.geomspace(1e-5, 1, 160)
 _LARGEST_LEGEND = 16
@@ -39,7 +39,7 @@ class Figure(NamedTuple):
     chart: LineChart | Scatter
 
 
-def curve_figures(run: Run) -> list[Figure]:
+def curve_figures(run: ReportedRun) -> list[Figure]:
     """Return a run's match characteristic and ROC, a line for each group."""
     groups = run.analysis.groups
     title, caption = "Cumulative match characteristic", "Probes whose subject is among the k nearest, "
@@ -51,7 +51,7 @@ def curve_figures(run: Run) -> list[Figure]:
     return found
 
 
-def comparison_figures(runs: Sequence[Run]) -> list[Figure]:
+def comparison_figures(runs: Sequence[ReportedRun]) -> list[Figure]:
     """Return the match characteristics of each group, a line for each run, and then the ROCs."""
     groups = {
         group: {f"{n}. {r.name}": r.analysis.groups[group] for n, r in enumerate(runs, 1) if group in r.analysis.groups}
@@ -119,7 +119,7 @@ def _roc_chart(title: str, lines: Mapping[str, GroupAnalysis]) -> LineChart:
     return LineChart(title, "; ".join(descriptions), series, x, y)
 
 
-def distance_figures(run: Run) -> list[Figure]:
+def distance_figures(run: ReportedRun) -> list[Figure]:
     """Return a histogram of genuine and impostor pairs for each group that has both."""
     found = []
     for name, group in run.analysis.groups.items():
@@ -147,7 +147,7 @@ def distance_figures(run: Run) -> list[Figure]:
     return found
 
 
-def map_figures(run: Run) -> list[Figure]:
+def map_figures(run: ReportedRun) -> list[Figure]:
     """Return the embedding map by subject, by condition and by view, where these have a few names."""
     analysis = run.analysis
     rows, points = analysis.map.sequences, analysis.map.points
@@ -186,7 +186,7 @@ def _condition(name: str) -> str:
     return name.rpartition("-")[0] or name
 
 
-def length_figures(run: Run) -> list[Figure]:
+def length_figures(run: ReportedRun) -> list[Figure]:
     """Return the share of wrong comparisons against the number of frames, where lengths are known."""
     known = {name: g.by_length for name, g in run.analysis.groups.items() if g.by_length}
     if not known:
@@ -215,7 +215,7 @@ def length_figures(run: Run) -> list[Figure]:
     return [Figure("Length against error", caption, LineChart("Length against error", description, series, x, y))]
 
 
-def training_figures(run: Run) -> list[Figure]:
+def training_figures(run: ReportedRun) -> list[Figure]:
     """Return a chart of each loss and accuracy; many iterations are averaged to as many as can be seen."""
     names = dict.fromkeys(n for entry in run.scalars for n in entry if n.endswith(("loss", "accuracy")))
     found = []

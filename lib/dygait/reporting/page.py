@@ -18,9 +18,9 @@ from dygait.errors import UserError
 from dygait.evaluation import EvaluationResult
 from dygait.evaluation.ranking import ByView
 from dygait.files import write_atomically
-from dygait.reporting import facts, figures, tables
+from dygait.reporting import details, figures, tables
 from dygait.reporting.charts import heat_colour
-from dygait.reporting.runs import FRAMES, Run, named_apart
+from dygait.reporting.reported_run import FRAMES, ReportedRun, with_unique_names
 
 _MOST_VIEWS = 40
 _SILHOUETTE_WIDTH = 44
@@ -31,13 +31,13 @@ _UNPRINTABLE = re.compile(
 )
 
 
-def write_report(runs: Sequence[Run], target: Path) -> None:
+def write_report(runs: Sequence[ReportedRun], target: Path) -> None:
     """Write a report of some runs: the page, and its numbers as CSV, LaTeX and JSON of the same name beside it.
 
     Raises:
         UserError: it cannot be written.
     """
-    runs = named_apart(runs)
+    runs = with_unique_names(runs)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, page(runs))
@@ -47,7 +47,7 @@ def write_report(runs: Sequence[Run], target: Path) -> None:
         raise UserError(f"{target} cannot be written: {error}; choose another file with --output") from None
 
 
-def page(runs: Sequence[Run]) -> str:
+def page(runs: Sequence[ReportedRun]) -> str:
     """Return the report of some runs as HTML."""
     title = " · ".join(run.name for run in runs) if len(runs) < 4 else f"{len(runs)} runs"
     return environment().get_template("page.html").render(runs=runs, title=title)
@@ -71,7 +71,7 @@ def environment() -> Environment:
         *(tables.interval, tables.methods, tables.view_rows),
         *(figures.comparison_figures, figures.curve_figures, figures.distance_figures, figures.length_figures),
         *(figures.map_figures, figures.training_figures),
-        *(facts.commands, facts.facts, facts.rate_table, facts.statements, facts.type_rows),
+        *(details.commands, details.run_details, details.rate_table, details.protocol_descriptions, details.type_rows),
         *(heat_maps, heat_rows, picture),
     ):
         templates.globals[function.__name__] = function
@@ -93,7 +93,7 @@ def heat_maps(result: EvaluationResult) -> tuple[int, dict[str, ByView]]:
 
 
 def heat_rows(matrix: ByView, floor: int) -> Iterator[tuple[str, list[tuple[str, str, str, bool]]]]:
-    """Yield each probe view and its cells: text, colours of paper and ink, whether it is the identical view."""
+    """Yield each probe view and its cells: text, background, foreground, whether it is the identical view."""
     for view, values in zip(matrix.views, matrix.values, strict=True):
         if not np.isnan(values).all():
             yield view, [(*_heat_cell(float(v), floor), view == o) for v, o in zip(values, matrix.views, strict=True)]

@@ -13,10 +13,10 @@ import numpy as np
 
 from dygait.evaluation import EvaluationResult, to_dict
 from dygait.evaluation import to_csv as result_to_csv
-from dygait.evaluation.analysis import Analysis, GroupAnalysis, Share
+from dygait.evaluation.analysis import Analysis, GroupAnalysis, ProbeErrors
 from dygait.evaluation.comparisons import Confusion
 from dygait.evaluation.tables import cell
-from dygait.reporting.runs import Run
+from dygait.reporting.reported_run import ReportedRun
 
 Row = tuple[str, str, list[float], float, float]
 """Group, method, a percentage for each view, their mean, chance; NaN where there is none."""
@@ -60,12 +60,12 @@ def view_rows(results: Mapping[str, EvaluationResult]) -> tuple[list[str], list[
     return views, rows
 
 
-def comparable(runs: Sequence[Run]) -> list[str]:
+def comparable(runs: Sequence[ReportedRun]) -> list[str]:
     """Return what speaks against comparing the runs, a sentence each."""
     first, warnings = runs[0], []
     for run in runs[1:]:
         a, b = first.analysis.result, run.analysis.result
-        if (a.protocol, a.words) != (b.protocol, b.words):
+        if (a.protocol, a.description) != (b.protocol, b.description):
             warnings.append(f"{run.name} was tested by another protocol ({b.protocol}), so no differences are shown")
         if a.metric != b.metric:
             warnings.append(f"{run.name} was tested with another distance ({b.metric})")
@@ -74,22 +74,22 @@ def comparable(runs: Sequence[Run]) -> list[str]:
     return warnings
 
 
-def groups_of(runs: Sequence[Run]) -> list[str]:
+def groups_of(runs: Sequence[ReportedRun]) -> list[str]:
     """Return the groups of some runs, each once."""
     return list(dict.fromkeys(group for run in runs for group in run.analysis.groups))
 
 
-def comparison_columns(runs: Sequence[Run]) -> list[str]:
+def comparison_columns(runs: Sequence[ReportedRun]) -> list[str]:
     """Return the columns of a comparison with the first run: those of `differences`."""
     measures = [*runs[0].analysis.result.measures, "EER"]
     return [column for measure in measures for column in (measure, "difference")]
 
 
-def differences(run: Run, first: Run, group: str) -> list[str]:
+def differences(run: ReportedRun, first: ReportedRun, group: str) -> list[str]:
     """Return a run's measures and equal error rate of a group, each with its difference to the first run."""
-    same = (run.analysis.result.protocol, run.analysis.result.words) == (
+    same = (run.analysis.result.protocol, run.analysis.result.description) == (
         first.analysis.result.protocol,
-        first.analysis.result.words,
+        first.analysis.result.description,
     )
     cells = []
     pairs = [(_measure(run, group, m), _measure(first, group, m)) for m in first.analysis.result.measures]
@@ -100,16 +100,16 @@ def differences(run: Run, first: Run, group: str) -> list[str]:
     return cells
 
 
-def _measure(run: Run, group: str, measure: str) -> float:
+def _measure(run: ReportedRun, group: str, measure: str) -> float:
     return float(run.analysis.result.percentages.get(group, {}).get(measure, _NAN))
 
 
-def _eer(run: Run, group: str) -> float:
+def _eer(run: ReportedRun, group: str) -> float:
     found = run.analysis.groups.get(group)
     return _NAN if found is None or found.pairs is None else 100 * found.pairs.verification.eer
 
 
-def to_csv(runs: Sequence[Run]) -> str:
+def to_csv(runs: Sequence[ReportedRun]) -> str:
     """Return a line for each number, in full precision, under a header.
 
     ``method`` is ``model`` or ``GEI``; group, view and measure are those of `dygait.evaluation.to_csv`, and besides
@@ -136,13 +136,13 @@ def to_csv(runs: Sequence[Run]) -> str:
     return buffer.getvalue()
 
 
-def to_latex(runs: Sequence[Run]) -> str:
+def to_latex(runs: Sequence[ReportedRun]) -> str:
     r"""Return tables for a paper, as ``booktabs`` sets them: by view, or by measure; then runs compared."""
     parts = ["% \\usepackage{booktabs}"]
     for run in runs:
         result = run.analysis.result
         views, rows = view_rows(methods(run.analysis))
-        about = f"{run.name}. {result.protocol}: {result.words}"
+        about = f"{run.name}. {result.protocol}: {result.description}"
         if views:
             header = ["", "", *views, "mean"]
             body = [[group, method, *map(percent, values), percent(mean)] for group, method, values, mean, _ in rows]
@@ -156,7 +156,7 @@ def to_latex(runs: Sequence[Run]) -> str:
                 if group in r.percentages
             ]
             caption = f"{about}. Percent."
-        parts.append(_latex_table(caption, header, _once(body)))
+        parts.append(_latex_table(caption, header, _blank_repeats(body)))
     if len(runs) > 1:
         measures = runs[0].analysis.result.measures
         body = [
@@ -165,11 +165,11 @@ def to_latex(runs: Sequence[Run]) -> str:
             for run in runs
             if group in run.analysis.groups
         ]
-        parts.append(_latex_table("Runs compared, in percent.", ["", "", *measures, "EER"], _once(body)))
+        parts.append(_latex_table("Runs compared, in percent.", ["", "", *measures, "EER"], _blank_repeats(body)))
     return "\n".join(parts)
 
 
-def _once(rows: list[list[str]]) -> list[list[str]]:
+def _blank_repeats(rows: list[list[str]]) -> list[list[str]]:
     """Leave a first cell out that is the same as above."""
     return [[("" if n and rows[n - 1][0] == row[0] else row[0]), *row[1:]] for n, row in enumerate(rows)]
 
@@ -213,14 +213,14 @@ def latex(text: str) -> str:
     return "".join(_LATEX.get(sign, sign) for sign in text)
 
 
-def to_json(runs: Sequence[Run]) -> str:
+def to_json(runs: Sequence[ReportedRun]) -> str:
     """Return everything that a report draws, but for frames and the points of the map."""
     return (
         json.dumps({"format": "dygait-report", "runs": [_plain(run) for run in runs]}, indent=1, allow_nan=False) + "\n"
     )
 
 
-def _plain(run: Run) -> dict[str, Any]:
+def _plain(run: ReportedRun) -> dict[str, Any]:
     analysis = run.analysis
     return {
         "name": run.name,
@@ -232,7 +232,7 @@ def _plain(run: Run) -> dict[str, Any]:
     }
 
 
-def _group(run: Run, group: GroupAnalysis) -> dict[str, Any]:
+def _group(run: ReportedRun, group: GroupAnalysis) -> dict[str, Any]:
     pairs = group.pairs
     return {
         "probes": group.probes,
@@ -257,7 +257,7 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _confusion(run: Run, found: Confusion) -> dict[str, Any]:
+def _confusion(run: ReportedRun, found: Confusion) -> dict[str, Any]:
     return {
         "probe": list(run.key(found.probe)),
         "nearest": [list(run.key(n)) for n in found.nearest],
@@ -269,5 +269,5 @@ def _confusion(run: Run, found: Confusion) -> dict[str, Any]:
     }
 
 
-def _share(share: Share) -> dict[str, Any]:
+def _share(share: ProbeErrors) -> dict[str, Any]:
     return {**vars(share)}

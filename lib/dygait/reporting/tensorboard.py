@@ -11,7 +11,7 @@ import torch
 from tabulate import tabulate
 from torch.utils.tensorboard import SummaryWriter
 
-from dygait.evaluation.analysis import Analysis, Pairs, principal_components
+from dygait.evaluation.analysis import Analysis, PairAnalysis, principal_components
 from dygait.evaluation.ranking import ByView
 from dygait.reporting.charts import heat_colour
 from dygait.reporting.tables import view_rows
@@ -23,7 +23,7 @@ _CELL = 34
 
 
 def add_report(folder: Path, iteration: int, analysis: Analysis, features: np.ndarray) -> None:
-    """Write what the latest test showed into a folder of its own, in place of the former.
+    """Write what the latest test showed into a folder of its own, replacing that of the previous test.
 
     A folder of its own, because TensorBoard reads the files of one folder one after the other, and would not come back
     to that of a training which goes on.
@@ -56,7 +56,7 @@ def add_report(folder: Path, iteration: int, analysis: Analysis, features: np.nd
         _add_features(writer, analysis, features, iteration)
 
 
-def _add_curve(writer: SummaryWriter, name: str, pairs: Pairs, iteration: int) -> None:
+def _add_curve(writer: SummaryWriter, name: str, pairs: PairAnalysis, iteration: int) -> None:
     """Add genuine against impostor pairs to the plugin of precision-recall curves."""
     curve, genuine, impostor = pairs.verification.roc, pairs.verification.genuine, pairs.verification.impostor
     # From accepting everything to accepting nothing, as the plugin has it.
@@ -92,7 +92,7 @@ def markdown(analysis: Analysis) -> str:
     cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in (header, *table)]
     sides = ["left"] * 2 + ["right"] * (len(header) - 2)
     body = tabulate(cells, headers="firstrow", tablefmt="pipe", colalign=sides, disable_numparse=True)
-    return f"{result.protocol}: {result.words}. Percent, distance {result.metric}.\n\n{body}"
+    return f"{result.protocol}: {result.description}. Percent, distance {result.metric}.\n\n{body}"
 
 
 def heat_map(matrix: ByView) -> np.ndarray:
@@ -101,22 +101,22 @@ def heat_map(matrix: ByView) -> np.ndarray:
     picture = np.full(((count + 1) * size, (count + 1) * size, 3), 255, np.uint8)
     for row in range(count + 1):
         for column in range(count + 1):
-            ink = (0, 0, 0)
+            foreground = (0, 0, 0)
             if row and column:
                 value = float(matrix.values[row - 1, column - 1])
                 if np.isnan(value):
                     continue
-                paper, dark = heat_colour(value / 100)
-                ink = (0, 0, 0) if dark == "#000" else (255, 255, 255)
+                background, dark = heat_colour(value / 100)
+                foreground = (0, 0, 0) if dark == "#000" else (255, 255, 255)
                 cells = np.s_[row * size + 1 : (row + 1) * size, column * size + 1 : (column + 1) * size]
-                picture[cells] = [int(paper[n : n + 2], 16) for n in (1, 3, 5)]
+                picture[cells] = [int(background[n : n + 2], 16) for n in (1, 3, 5)]
                 text = f"{value:.0f}"
             elif row or column:
                 text = matrix.views[row + column - 1]
             else:
                 continue
-            at = column * size + max(1, (size - 7 * len(text)) // 2), row * size + size // 2 + 4
-            cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.38, ink, 1, cv2.LINE_AA)
+            origin = column * size + max(1, (size - 7 * len(text)) // 2), row * size + size // 2 + 4
+            cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.38, foreground, 1, cv2.LINE_AA)
     return picture
 
 

@@ -33,11 +33,11 @@ from dygait.evaluation.features import (
     Rows,
     SavedFeatures,
     assemble,
-    cannot_write,
     check_folder,
     clear,
     load_features,
-    tell_origin,
+    replace_origin,
+    write_error,
 )
 from dygait.evaluation.shards import LOCK, Shards
 from dygait.logs import duration, log, progress_bar
@@ -223,9 +223,9 @@ class _Extraction:
             unfinished.mkdir(parents=True, exist_ok=True)
             self._lock = lock(unfinished, LOCK)
         except OSError as error:
-            raise cannot_write(unfinished, error) from None
+            raise write_error(unfinished, error) from None
         clear(self.folder)
-        kept = self.shards.take_stock(lambda why: log.info("notice: %s; it is extracted again", why))
+        kept = self.shards.prune(lambda why: log.info("notice: %s; it is extracted again", why))
         self._existing_shards = list(kept)
         done = sorted(number for numbers in kept.values() for number in numbers)
         if done:
@@ -244,7 +244,7 @@ class _Extraction:
         if saved.origin.get("extraction") != self.key:
             return False
         if saved.origin != self.origin:
-            tell_origin(self.folder, saved, self.origin)
+            replace_origin(self.folder, saved, self.origin)
             saved = load_features(self.folder)
         log.info("reusing the features of these weights and sequences in %s", self.folder)
         self.saved = saved
@@ -267,7 +267,7 @@ class _Extraction:
                 frames = int(rows.lengths.sum())
                 padded = batch.silhouettes.shape[0] * batch.silhouettes.shape[1]
                 summary = summary._replace(
-                    sequences=summary.sequences + len(rows.places),
+                    sequences=summary.sequences + len(rows.indices),
                     frames=summary.frames + frames,
                     padded=summary.padded + padded,
                 )

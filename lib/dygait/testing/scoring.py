@@ -33,7 +33,7 @@ from dygait.evaluation.features import SavedFeatures, remove_features
 from dygait.files import write_atomically
 from dygait.logs import duration, log, start_logging
 from dygait.machine import tune_allocator
-from dygait.reporting.after import report_test
+from dygait.reporting.run_report import write_run_report
 from dygait.runs import checkpoint, networks, sources
 from dygait.runs.events import add_event
 from dygait.runs.folder import RunFolder, record_run, run_folder, writing
@@ -169,7 +169,7 @@ def _score(
     if evaluator.report:
         gei = next(iter(baselines.values()), None)
         try:
-            report = report_test(folder, features, protocol, result, gei, probes, data.store, device)
+            report = write_run_report(folder, features, protocol, result, gei, probes, data.store, device)
             log.info("wrote the report %s", report)
         except UserError as error:  # the result is saved; the other processes continue
             log.info("notice: the report cannot be written: %s", error)

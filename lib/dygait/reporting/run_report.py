@@ -12,12 +12,12 @@ from dygait.evaluation import EvaluationResult, Protocol
 from dygait.evaluation.analysis import analyse
 from dygait.evaluation.features import SavedFeatures
 from dygait.reporting.page import write_report
-from dygait.reporting.runs import baseline_features, describe
+from dygait.reporting.reported_run import baseline_features, describe
 from dygait.reporting.tensorboard import add_report
 from dygait.runs.folder import RunFolder
 
 
-def report_test(
+def write_run_report(
     folder: RunFolder,
     features: SavedFeatures,
     protocol: Protocol,

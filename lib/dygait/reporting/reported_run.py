@@ -25,11 +25,11 @@ _SPACING = 8
 """Frames from one to the next of them, where the sequence is long enough: about a third of a stride."""
 _LARGEST_RECORD = 2**20
 _LARGEST_NUMBER = 1e100
-"""What a chart can be asked to show."""
+"""The largest magnitude that a chart shows."""
 
 
 @dataclass(frozen=True)
-class Run:
+class ReportedRun:
     """One run of a report.
 
     Attributes:
@@ -80,12 +80,14 @@ def find_features(path: Path) -> Path:
     return max(found, key=lambda p: int(p.name.rpartition("-")[2]))
 
 
-def open_run(path: Path, protocol: str | None = None, metric: str | None = None, with_frames: bool = True) -> Run:
+def open_run(
+    path: Path, protocol: str | None = None, metric: str | None = None, with_frames: bool = True
+) -> ReportedRun:
     """Read and analyse one run.
 
     Args:
         path: a run's folder, or a folder of features.
-        protocol: in place of that of the configuration.
+        protocol: replaces the protocol of the configuration.
         metric: likewise.
         with_frames: read the frames of the sequences that confusions show.
 
@@ -115,7 +117,7 @@ def baseline_features(saved: SavedFeatures) -> np.ndarray | None:
 
 def describe(
     folder: Path, saved: SavedFeatures, analysis: Analysis, with_frames: bool = True, store: Store | None = None
-) -> Run:
+) -> ReportedRun:
     """Put features, their analysis and the run's own records together.
 
     Args:
@@ -131,7 +133,7 @@ def describe(
     if with_frames:
         shown = {n for g in analysis.groups.values() for c in g.confusions for n in (c.probe, *c.nearest)}
         frames, missing = _frames(sorted(shown), analysis, saved.origin, store)
-    return Run(
+    return ReportedRun(
         name=_name(folder, saved.origin),
         folder=folder,
         origin=saved.origin,
@@ -204,7 +206,7 @@ def _frames(
     frames = {}
     try:
         for position in shown:
-            frames[position] = _some(store.read(indices[_key(analysis, position)]))
+            frames[position] = _middle_frames(store.read(indices[_key(analysis, position)]))
     except (UserError, KeyError) as error:
         return {}, f"the data cannot be read here: {error}"
     return frames, ""
@@ -214,14 +216,14 @@ def _key(analysis: Analysis, position: int) -> tuple[str, str, str]:
     return str(analysis.ids[position]), str(analysis.types[position]), str(analysis.views[position])
 
 
-def _some(frames: np.ndarray) -> np.ndarray:
+def _middle_frames(frames: np.ndarray) -> np.ndarray:
     """Return a few frames from the middle of a sequence, as far apart as usual where there are so many."""
     spacing = min(_SPACING, max(1, (len(frames) - 1) // (FRAMES - 1)))
     first = max(0, (len(frames) - 1 - spacing * (FRAMES - 1)) // 2)
     return np.array(frames[first : first + spacing * (FRAMES - 1) + 1 : spacing])
 
 
-def named_apart(runs: Sequence[Run]) -> list[Run]:
+def with_unique_names(runs: Sequence[ReportedRun]) -> list[ReportedRun]:
     """Return the runs under names of which no two are the same: those that are, bear their numbers."""
     counts = Counter(run.name for run in runs)
     return [replace(r, name=f"{r.name} ({n})" if counts[r.name] > 1 else r.name) for n, r in enumerate(runs, 1)]

@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from dygait.reporting.runs import Run
+from dygait.reporting.reported_run import ReportedRun
 from dygait.reporting.tables import percent
 from dygait.untrusted import at, parts_of
 
 _LARGEST_TYPE_TABLE = 30
 
 
-def statements(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
+def protocol_descriptions(runs: Sequence[ReportedRun]) -> list[tuple[str, str, str]]:
     """Return the protocols of some runs, each once: name, description, distance."""
     results = [run.analysis.result for run in runs]
-    return list(dict.fromkeys((result.protocol, result.words, result.metric) for result in results))
+    return list(dict.fromkeys((result.protocol, result.description, result.metric) for result in results))
 
 
-def rate_table(run: Run) -> tuple[list[str], dict[str, list[str]]]:
+def rate_table(run: ReportedRun) -> tuple[list[str], dict[str, list[str]]]:
     """Return the columns of the table of rates, and its cells by group; only of rates that every group resolves."""
     result = run.analysis.result
     tars = [g.pairs.verification.tar_at_far for g in run.analysis.groups.values() if g.pairs is not None]
@@ -49,7 +49,7 @@ def _resolved(rates: Sequence[Mapping[float, float]]) -> list[float]:
     return [key for key in (rates[0] if rates else {}) if all(not math.isnan(one[key]) for one in rates)]
 
 
-def type_rows(run: Run) -> list[tuple[list[str], list[str]]]:
+def type_rows(run: ReportedRun) -> list[tuple[list[str], list[str]]]:
     """Return labels and cells of the table by type of the probe; none where there is one type, or very many."""
     shares = [(name, share) for name, group in run.analysis.groups.items() for share in group.by_type]
     if not 1 < len(shares) <= _LARGEST_TYPE_TABLE:
@@ -68,7 +68,7 @@ def type_rows(run: Run) -> list[tuple[list[str], list[str]]]:
     ]
 
 
-def facts(run: Run) -> list[tuple[str, str]]:
+def run_details(run: ReportedRun) -> list[tuple[str, str]]:
     """Return what is needed to make a run again, (name, value), as far as it is known."""
     origin, analysis = run.origin, run.analysis
     found = [
@@ -117,7 +117,7 @@ def _environment(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
     ]
 
 
-def commands(run: Run) -> list[str]:
+def commands(run: ReportedRun) -> list[str]:
     """Return the recorded commands."""
     records = run.records.values()
     return [command_line(entry["command"]) for entry in records if isinstance(entry.get("command"), list)]
