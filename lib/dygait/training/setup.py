@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -42,11 +41,6 @@ class TrainingRun:
     metrics: MetricsLogger
     test: PeriodicTest | None
     test_is_missing: bool
-
-    @property
-    def loaders(self) -> list[Any]:
-        """The loaders of training and test."""
-        return [self.source.loader, *([] if self.test is None else [self.test.source.loader])]
 
 
 def set_up(config: Config, device: torch.device, folder: RunFolder, interruption: Interruption) -> TrainingRun:
