@@ -12,7 +12,6 @@ import os
 import secrets
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
@@ -24,6 +23,7 @@ from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook, fp16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
+from dygait import rendezvous
 from dygait.errors import LocalError, LostProcessError, UserError
 from dygait.heartbeat import Heartbeat
 from dygait.machine import available_cores
@@ -127,51 +127,12 @@ def _let_go(error: BaseException | None) -> None:
 def _join(device: torch.device, patience: timedelta) -> None:
     """Make the process group."""
     gpu = device.type == "cuda"
-    how: dict[str, Any] = {
-        "backend": "nccl" if gpu else "gloo", "timeout": patience, "device_id": device if gpu else None,
-    }  # fmt: skip
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or os.environ["WORLD_SIZE"] == "1":
-        dist.init_process_group(**how)
-        return
-    # The launcher's store outlives a restart, and PyTorch 2.13 would find the addresses of the dead in it.
-    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    with _meeting(_store(patience), rank, world) as name:
-        dist.init_process_group(**how, store=dist.PrefixStore(name, _store(patience)), rank=rank, world_size=world)
-
-
-def _store(patience: timedelta) -> dist.TCPStore:
-    """Return a connection of one's own to the store that launcher or rank 0 keeps."""
-    return dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=patience)
-
-
-@contextlib.contextmanager
-def _meeting(store: dist.Store, rank: int, world: int) -> Iterator[str]:
-    """Agree upon a name that nobody has used before, in a store that may be full of what earlier processes wrote.
-
-    Each process asks with a word of its own; rank 0 answers every word that it finds within the `with` block, those of
-    the dead too, which nobody hears.
-    """
-    own = secrets.token_hex(8)
-    if rank:
-        store.set(f"dygait/asks/{rank}", own)
-        yield store.get(f"dygait/answer/{own}").decode()
-        return
-    name, done = f"dygait/{own}", threading.Event()
-
-    def answer() -> None:
-        with contextlib.suppress(RuntimeError):  # the store is gone: the main thread meets the same
-            while not done.wait(0.05):
-                for other in range(1, world):
-                    if store.check([f"dygait/asks/{other}"]):
-                        store.set(f"dygait/answer/{store.get(f'dygait/asks/{other}').decode()}", name)
-
-    thread = threading.Thread(target=answer, name="meeting", daemon=True)
-    thread.start()
-    try:
-        yield name
-    finally:
-        done.set()
-        thread.join()
+    dist.init_process_group(
+        backend="nccl" if gpu else "gloo",
+        timeout=patience,
+        device_id=device if gpu else None,
+        **rendezvous.arguments(patience),
+    )
 
 
 def _end_with_launcher() -> None:
@@ -189,7 +150,7 @@ def _listening(timeout: float) -> Iterator[None]:
         return
     # A new one, as after a restart the store may still hold what was said before.
     prefix = agree(f"dygait/{secrets.token_hex(8)}")
-    store = dist.PrefixStore(prefix, _store(timedelta(seconds=_BACKSTOP)))
+    store = dist.PrefixStore(prefix, rendezvous.connect(timedelta(seconds=_BACKSTOP)))
     _heartbeat = heartbeat = Heartbeat(store, rank(), world_size(), timeout)
     heartbeat.start()
     try:

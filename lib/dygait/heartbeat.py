@@ -4,6 +4,10 @@ A collective that waits for a process which hangs says nothing, or after a long 
 of every process writes to the launcher's store, every moment, how many collectives it has come to and where it is. One
 that has waited too long reads there who is behind, says so and ends; the launcher ends the others. It works with any
 backend: nothing of it goes through the collectives themselves.
+
+PyTorch has nothing that names who is missing in the middle of a step. When a collective times out, Gloo raises with a
+peer's address and NCCL's watchdog aborts the process; `monitored_barrier` names ranks, but with Gloo alone, and would
+have to come before every collective; `record` hands exceptions to the launcher, and a hang raises none.
 """
 
 from __future__ import annotations
