@@ -22,8 +22,8 @@ from pydantic import BaseModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
-from dygait.config.foreign import foreign_keys
 from dygait.config.load import configs_folder, read_yaml
+from dygait.config.opengait_keys import described_keys
 from dygait.config.schema import (
     Config,
     DataCfg,
@@ -183,7 +183,7 @@ def _samplers() -> str:
 def _without_effect() -> str:
     return (
         "## Known, without effect\n\nKeys of other tools' files that mean nothing here, or have another name. A "
-        "warning says so; the run goes on.\n\n" + _table(("key", "why"), list(foreign_keys()))
+        "warning says so; the run goes on.\n\n" + _table(("key", "why"), list(described_keys()))
     )
 
 

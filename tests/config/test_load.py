@@ -1,4 +1,4 @@
-"""From files, defaults and overrides to one configuration; and what is said when something is wrong."""
+"""From files, defaults and overrides to one configuration; and what is warnings when something is wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dygait.config import Config, load_config, places, save_config
+from dygait.config import Config, data_paths, load_config, save_config
 from dygait.config.load import configs_folder, merge, merge_sections, parse_override, read_yaml
 from dygait.errors import UserError
 from dygait.training.checks import component_problems
@@ -55,7 +55,7 @@ class TestDefaults:
         assert config.evaluator_cfg.metric == "euc"
         assert [term.type for term in config.loss_cfg] == ["TripletLoss"]
 
-    def test_default_yaml_says_what_the_schema_says(self) -> None:
+    def test_default_yaml_has_the_defaults_of_the_schema(self) -> None:
         """The file is there to be read; a section left out of it must not mean another value."""
         written = read_yaml(configs_folder() / "default.yaml")
         plain = Config.model_validate(SMALL | {"loss_cfg": written["loss_cfg"]}).as_dict()
@@ -119,8 +119,8 @@ class TestAfresh:
         assert base == {"optimizer_cfg": {"solver": "SGD", "momentum": 0.9}}
 
 
-class TestPlacesOfData:
-    """Paths that lead nowhere from the working directory are looked for above the file that says them."""
+class TestPathsOfData:
+    """Paths that do not exist from the working directory are searched from the folder of the file and above."""
 
     @staticmethod
     def make(folder: Path, root: Any = "./datasets/A", partition: Any = "./datasets/A.json", **more: Any) -> Path:
@@ -134,28 +134,28 @@ class TestPlacesOfData:
         path = self.make(tmp_path / "theirs")
         (tmp_path / "ours").mkdir()
         monkeypatch.chdir(tmp_path / "ours")
-        said: list[str] = []
-        data = load_config(os.path.relpath(path), warn=said.append).data_cfg
+        warnings: list[str] = []
+        data = load_config(os.path.relpath(path), warn=warnings.append).data_cfg
         found = str(tmp_path / "theirs" / "datasets" / "A")
         assert (data.dataset_root, data.dataset_partition) == (found, f"{found}.json")
-        assert f": data_cfg.dataset_root ./datasets/A is not in the working directory, and read from {found}" in said[0]
-        assert len(said) == 2
+        assert f": data_cfg.dataset_root ./datasets/A is not in the working directory; using {found}" in warnings[0]
+        assert len(warnings) == 2
 
     def test_the_working_directory_comes_first(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = self.make(tmp_path / "theirs")
         self.make(tmp_path / "ours")
         monkeypatch.chdir(tmp_path / "ours")
-        said: list[str] = []
-        data = load_config(path, warn=said.append).data_cfg
-        assert (data.dataset_root, data.dataset_partition, said) == ("./datasets/A", "./datasets/A.json", [])
+        warnings: list[str] = []
+        data = load_config(path, warn=warnings.append).data_cfg
+        assert (data.dataset_root, data.dataset_partition, warnings) == ("./datasets/A", "./datasets/A.json", [])
 
     def test_what_is_replaced_is_not_mentioned(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = self.make(tmp_path / "theirs")
         monkeypatch.chdir(tmp_path)
-        said: list[str] = []
+        warnings: list[str] = []
         overrides = ["data_cfg.dataset_root=elsewhere", "data_cfg.dataset_partition=null"]
-        data = load_config(path, overrides, warn=said.append).data_cfg
-        assert (data.dataset_root, data.dataset_partition, said) == ("elsewhere", None, [])
+        data = load_config(path, overrides, warn=warnings.append).data_cfg
+        assert (data.dataset_root, data.dataset_partition, warnings) == ("elsewhere", None, [])
 
     def test_of_several_each(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = self.make(tmp_path / "theirs", ["./datasets/A", "your_path"], ["./datasets/A.json", "CASIA-B"])
@@ -173,13 +173,13 @@ class TestPlacesOfData:
 
     @pytest.mark.parametrize("value", [3, None, "\0", {"a": 1}, ["x", 3]])
     def test_what_is_no_path_is_left_to_the_schema(self, tmp_path: Path, value: Any) -> None:
-        found, said = places.located({"data_cfg": {"dataset_root": value}}, tmp_path / "x.yaml")
+        found, warnings = data_paths.resolve_data_paths({"data_cfg": {"dataset_root": value}}, tmp_path / "x.yaml")
         assert found == {"data_cfg": {"dataset_root": value}}
-        assert said == []
+        assert warnings == []
 
     @pytest.mark.parametrize("section", [None, [], "x"])
     def test_nor_is_what_is_no_section(self, tmp_path: Path, section: Any) -> None:
-        assert places.located({"data_cfg": section}, tmp_path / "x.yaml") == ({"data_cfg": section}, [])
+        assert data_paths.resolve_data_paths({"data_cfg": section}, tmp_path / "x.yaml") == ({"data_cfg": section}, [])
 
 
 class TestBase:
@@ -200,7 +200,7 @@ class TestBase:
     def test_circles(self, tmp_path: Path, through: list[str]) -> None:
         for name, base in zip(["mine.yaml", *through[:-1]], through, strict=True):
             path = write(tmp_path, SMALL | {"base": base}, name)
-        assert refusal(tmp_path / "mine.yaml").endswith("its `base` leads back to itself"), path
+        assert refusal(tmp_path / "mine.yaml").endswith("its `base` is circular"), path
 
     def test_a_base_that_is_not_there(self, tmp_path: Path) -> None:
         assert f"no such configuration file: {tmp_path}/no.yaml" in refusal(
@@ -271,7 +271,7 @@ class TestYaml:
     def test_a_key_written_twice(self, tmp_path: Path) -> None:
         path = write(tmp_path, "trainer_cfg:\n  total_iter: 5\n  seed: 1\n  total_iter: 6\n")
         message = refusal(path)
-        assert message.startswith(f"{path} is not valid YAML: the key 'total_iter' is there twice")
+        assert message.startswith(f"{path} is not valid YAML: the key 'total_iter' is duplicate")
         assert "line 4" in message
         assert "\n" not in message
 
@@ -279,8 +279,8 @@ class TestYaml:
         ("content", "message"),
         [
             ("a: [1", "is not valid YAML"),
-            ("- a\n- b", "holds no mapping of sections"),
-            ("", "holds no mapping of sections"),
+            ("- a\n- b", "mapping of sections"),
+            ("", "mapping of sections"),
             ("a: !!python/object/apply:os.system ['true']", "is not valid YAML"),
         ],
     )
@@ -291,7 +291,7 @@ class TestYaml:
 
     def test_no_such_file(self, tmp_path: Path) -> None:
         assert refusal(tmp_path / "no.yaml") == f"no such configuration file: {tmp_path}/no.yaml"
-        assert refusal(tmp_path / "default.yaml").endswith(f"; there is {configs_folder() / 'default.yaml'}")
+        assert refusal(tmp_path / "default.yaml").endswith(f"; did you mean {configs_folder() / 'default.yaml'}?")
         assert "cannot be read" in refusal(tmp_path)
 
     def test_anchors(self, tmp_path: Path) -> None:
@@ -351,8 +351,8 @@ class TestProblems:
                 "frames_all_limit must be positive, or -1",
             ),
             ({"evaluator_cfg": {"metric": "manhattan"}}, "evaluator_cfg.metric", "'euc' or 'cos', got 'manhattan'"),
-            ({"trainer_cfg": {"save_name": "../up"}}, "trainer_cfg", "save_name is one folder's name, without slashes"),
-            ({"evaluator_cfg": {"save_name": ".."}}, "evaluator_cfg", "save_name is one folder's name"),
+            ({"trainer_cfg": {"save_name": "../up"}}, "trainer_cfg", "without slashes"),
+            ({"evaluator_cfg": {"save_name": ".."}}, "evaluator_cfg", "save_name must be the name of one folder"),
             ({"trainer_cfg": {"save_name": ""}}, "trainer_cfg.save_name", "at least 1 character"),
             ({"data_cfg": {"data_in_use": [False]}}, "data_cfg", "data_in_use: set at least one entry to true"),
             (
@@ -486,10 +486,10 @@ class TestWithoutEffect:
         path = write(
             tmp_path, changed(trainer_cfg={"enable_distributed": True}, evaluator_cfg={"enable_distributed": True})
         )
-        said: list[str] = []
-        config = load_config(path, ["trainer_cfg.enable_distributed=false"], warn=said.append)
+        warnings: list[str] = []
+        config = load_config(path, ["trainer_cfg.enable_distributed=false"], warn=warnings.append)
         reason = "enable_distributed has no effect here: the launcher decides"
-        assert said == [
+        assert warnings == [
             f"--set trainer_cfg.enable_distributed=false: trainer_cfg.{reason}",
             f"{path}: evaluator_cfg.{reason}",
         ]
@@ -498,9 +498,9 @@ class TestWithoutEffect:
     def test_a_keyword_that_its_component_does_not_use(self, tmp_path: Path) -> None:
         chain = [{"type": "RandomAffine", "prob": 0.2, "degree": 10}, {"type": "RandomRotate", "degree": 10}]
         path = write(tmp_path, changed(trainer_cfg={"transform": {"type": "Compose", "trf_cfg": chain}}))
-        said: list[str] = []
-        load_config(path, warn=said.append)
-        (line,) = said
+        warnings: list[str] = []
+        load_config(path, warn=warnings.append)
+        (line,) = warnings
         assert line.startswith(f"{path}: trainer_cfg.transform.trf_cfg.0.degree has no effect: nothing reads it")
 
     def test_what_opengaits_files_spell_otherwise(self, tmp_path: Path) -> None:
@@ -514,16 +514,16 @@ class TestWithoutEffect:
                 evaluator_cfg={"sampler": sampler, "rerank": False},
             ),
         )
-        said: list[str] = []
-        config = load_config(path, warn=said.append).as_dict()
-        place = "trainer_cfg.transform.0.trf_cfg.0"
-        assert sorted(said) == [
+        warnings: list[str] = []
+        config = load_config(path, warn=warnings.append).as_dict()
+        key = "trainer_cfg.transform.0.trf_cfg.0"
+        assert sorted(warnings) == [
             f"{path}: evaluator_cfg.rerank is read as `re_rank`",
             f"{path}: evaluator_cfg.sampler.batch_shuffle has no effect here: every sequence is tested once, and the "
             f"order changes no result",
             f"{path}: optimizer_cfg.momentum has no effect with Adam: it is SGD's",
-            f"{path}: {place}.divsor is read as `divisor`",
-            f"{path}: {place}.img_w has no effect with BaseSilCuttingTransform: the cut goes by the width that the "
+            f"{path}: {key}.divsor is read as `divisor`",
+            f"{path}: {key}.img_w has no effect with BaseSilCuttingTransform: the cut goes by the width that the "
             f"frames have; `cutting` sets it",
         ]
         assert config["trainer_cfg"]["transform"][0]["trf_cfg"] == [{"type": "BaseSilCuttingTransform", "divisor": 1}]
@@ -536,9 +536,9 @@ class TestWithoutEffect:
         assert "trainer_cfg.transform.divsor: unknown key; did you mean 'divisor'?" in found
 
     def test_silence_where_there_is_none(self, tmp_path: Path) -> None:
-        said: list[str] = []
-        load_config(write(tmp_path, SMALL), warn=said.append)
-        assert said == []
+        warnings: list[str] = []
+        load_config(write(tmp_path, SMALL), warn=warnings.append)
+        assert warnings == []
 
 
 OPENGAIT: dict[str, Any] = {

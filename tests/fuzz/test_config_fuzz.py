@@ -161,5 +161,5 @@ def test_no_name_leaves_the_output_folder(folder: Path, key: str, name: str) -> 
 
 def test_a_pipe_is_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "pipe.yaml")
-    with in_time(), pytest.raises(UserError, match="no regular file"):
+    with in_time(), pytest.raises(UserError, match="not a regular file"):
         load_config(folder / "pipe.yaml")

@@ -67,7 +67,7 @@ def test_what_cannot_be_reported(tested: Experiment, tmp_path: Path, capsys: pyt
         ([tmp_path / "empty"], "holds no features; make them with `dygait test`"),
         ([tmp_path], "no features are there"),
         ([tested.folder, "-o", tmp_path / "file" / "x.html"], "cannot be written"),
-        ([tested.folder, "-o", tmp_path / "x.csv"], "give the name of a .html file"),
+        ([tested.folder, "-o", tmp_path / "x.csv"], ".html file"),
         ([tested.folder, "--protocol", "Casia"], "unknown 'Casia'"),
     ):
         assert cli.main(["report", *map(str, arguments)]) == 2

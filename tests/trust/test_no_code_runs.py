@@ -212,7 +212,7 @@ def test_code_is_run_where_the_user_names_its_configuration_and_is_said(
     (tmp_path / "x.pt").touch()
     words = ["convert", str(tmp_path / "x.pt"), str(tmp_path / "y.pt"), "--to", "dygait"]
     assert cli.main([*words, "--cfgs", str(tmp_path / "mine.yaml")]) == 2
-    assert f"custom_imports runs the code of {code}" in capsys.readouterr().err
+    assert f"custom_imports executes the code of {code}" in capsys.readouterr().err
     assert (tmp_path / "sentinel").exists()
 
 

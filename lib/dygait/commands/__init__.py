@@ -1,6 +1,6 @@
-"""The subcommands of `dygait`, a file each: `HELP`, `add_arguments(parser)`, and `main(arguments)` -> exit code.
+"""The subcommands of `dygait`, one file each: `HELP`, `add_arguments(parser)`, and `main(arguments)` -> exit code.
 
-Importing one imports nothing heavy, so that `--help` answers at once.
+Importing them imports nothing heavy, so that `--help` is fast.
 """
 
 NAMES = (

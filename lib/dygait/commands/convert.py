@@ -1,4 +1,4 @@
-"""`dygait convert`: a checkpoint's weights under our names or under OpenGait's."""
+"""`dygait convert`: rename the weights of a checkpoint, from or to OpenGait's names."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ HELP = "rename a checkpoint's weights, from or to OpenGait"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options (imports nothing heavy)."""
     parser.description = (
-        "Write the weights of a checkpoint under our names or under OpenGait's. The optimiser's state stays behind."
+        "Write the weights of a checkpoint under DyGait's or OpenGait's names, without the state of the optimiser."
     )
-    parser.add_argument("source", metavar="IN", help="the checkpoint, of either form")
+    parser.add_argument("source", metavar="IN", help="the checkpoint, with either names")
     parser.add_argument("target", metavar="OUT", help="the file to write, which must not exist")
     parser.add_argument("--cfgs", required=True, metavar="FILE", help="the YAML file of the model")
     parser.add_argument("--to", required=True, choices=("opengait", "dygait"), help="whose names to write")
@@ -40,14 +40,14 @@ def main(arguments: argparse.Namespace) -> int:
     target = Path(arguments.target)
     if target.exists():
         raise UserError(f"{target} exists; name another file, or remove it")
-    with torch.device("meta"):  # names and shapes are enough
+    with torch.device("meta"):  # only names and shapes are needed
         model = networks.build_network(config, torch.device("meta"))
     if not opengait_names(model):
         raise UserError(f"OpenGait's names for {config.model_cfg.model} are not known")
     state = checkpoint.read_checkpoint(arguments.source)
     weights, report = checkpoint.compare(model, state["model"])
     if not report.complete:
-        raise UserError(f"the checkpoint {arguments.source} does not fit the model of {arguments.cfgs}: {report}")
+        raise UserError(f"the checkpoint {arguments.source} does not match the model of {arguments.cfgs}: {report}")
     if arguments.to == "opengait":
         weights = in_opengait_names(model, weights)
     iteration = state.get("iteration")
@@ -55,6 +55,6 @@ def main(arguments: argparse.Namespace) -> int:
         checkpoint.save_checkpoint(target, {"model": weights, "iteration": iteration if type(iteration) is int else 0})
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error}; free disk space, or name another file") from None
-    whose = "OpenGait's" if arguments.to == "opengait" else "our"
-    print(f"wrote {len(weights)} tensors to {target}, under {whose} names")
+    names = "OpenGait's" if arguments.to == "opengait" else "DyGait's"
+    print(f"wrote {len(weights)} tensors to {target}, under {names} names")
     return 0

@@ -1,4 +1,4 @@
-"""What `dygait pack`, `unpack` and `verify` print."""
+"""The output of `dygait pack`, `unpack` and `verify`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable, Iterable
 
 DAMAGED = 3
-"""The exit code where a dataset was read and something in it cannot be used."""
+"""The exit code if some sequences of a dataset are damaged."""
 
 
 def print_problems(problems: Iterable[str]) -> int:
-    """Print problems as they come, and return how many there were."""
+    """Print problems as they are found, and return their number."""
     count = 0
     for problem in problems:
         print(f"dygait: {problem}", file=sys.stderr)
@@ -19,7 +19,7 @@ def print_problems(problems: Iterable[str]) -> int:
 
 
 def progress_bar(description: str) -> Callable[[Iterable[int], int], Iterable[int]]:
-    """Return what shows a bar over sequences: live on a terminal, a line now and then in a log file."""
+    """Return a wrapper that shows a progress bar over sequences; it updates rarely outside a terminal."""
     from tqdm import tqdm
 
     interval = 0.1 if sys.stderr.isatty() else 10.0

@@ -1,41 +1,41 @@
-"""`dygait evaluate`: score saved features again, under another protocol or metric, without the network."""
+"""`dygait evaluate`: score saved features, under any protocol or metric."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "score features that were kept"
+HELP = "score saved features"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options (imports nothing heavy)."""
-    parser.description = "Score features that `dygait extract` wrote."
+    parser.description = "Score the features that `dygait extract` saved."
     parser.add_argument("features", type=Path, help="the folder of the features")
     parser.add_argument(
         "--protocol",
         metavar="NAME|FILE.yaml",
-        help="a protocol's name, or a YAML file that declares one; left out: that of the configuration they came from",
+        help="a protocol's name, or a YAML file that declares one; default: that of their configuration",
     )
-    parser.add_argument("--metric", choices=("euc", "cos"), help="left out: the configuration's")
+    parser.add_argument("--metric", choices=("euc", "cos"), help="default: the configuration's")
     parser.add_argument(
-        "--partition", metavar="FILE", help="a partition whose PROBE_SET is used; left out: that of the extraction"
+        "--partition", metavar="FILE", help="a partition whose PROBE_SET is used; default: that of the extraction"
     )
     parser.add_argument("--gallery", type=Path, metavar="DIR", help="add the features of another folder to these")
     parser.add_argument("--re-rank", action="store_true", help="k-reciprocal re-ranking (k1 6, k2 6, lambda 0.3)")
     parser.add_argument(
         "--intervals", type=int, default=1000, metavar="N", help="resamples of the bootstrap; 0: no intervals"
     )
-    parser.add_argument("--ranks-only", action="store_true", help="no rates of pairs (verification) and of open sets")
+    parser.add_argument("--ranks-only", action="store_true", help="skip verification and open-set rates")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the result as a table")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the result as CSV")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Evaluate, print the table, and write what is asked for.
+    """Evaluate, print the table, and write the files.
 
     Raises:
-        UserError: the features cannot be read, or they, the protocol and the data do not fit each other.
+        UserError: the features cannot be read, or do not match the protocol and the partition.
     """
     import numpy as np
 

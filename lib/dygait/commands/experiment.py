@@ -1,4 +1,4 @@
-"""What the subcommands that take an experiment's YAML file share."""
+"""Options and loading of an experiment's YAML file, for the subcommands that take one."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of a run."""
     parser.add_argument("--cfgs", required=True, metavar="FILE", help="the experiment's YAML file")
     parser.add_argument(
-        "--iter", type=int, metavar="N", help="the iteration of the checkpoint to go on from, or to test"
+        "--iter", type=int, metavar="N", help="the iteration of the checkpoint to resume from, or to test"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="train on from the newest checkpoint of the run that is whole, if any"
+        "--resume", action="store_true", help="resume from the newest undamaged checkpoint of the run, if there is one"
     )
     parser.add_argument(
         "--log_to_file", action="store_true", help="write the log lines to a file in the run's folder too"
@@ -41,15 +41,15 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help="override a key; may be given many times",
     )
     parser.add_argument("--output", default="output", metavar="DIR", help="where runs go (default: output)")
-    # Old launchers still pass this, in one spelling or the other; the environment says it better.
+    # Old launchers pass this, in either spelling; the environment has precedence.
     parser.add_argument("--local_rank", "--local-rank", type=int, dest="local_rank", help=argparse.SUPPRESS)
 
 
 def load_experiment(file: str, overrides: Sequence[str], phase: Phase) -> Config:
-    """Load and check a configuration; rank 0 prints its warnings.
+    """Load and check a configuration; rank 0 prints the warnings.
 
     Raises:
-        UserError: with every problem that it has.
+        UserError: it has problems; the message lists all of them.
     """
     from dygait.config import load_config
     from dygait.training.checks import component_problems
@@ -59,10 +59,10 @@ def load_experiment(file: str, overrides: Sequence[str], phase: Phase) -> Config
 
 @contextmanager
 def experiment(arguments: argparse.Namespace, phase: Phase) -> Iterator[tuple[Config, torch.device]]:
-    """Load the configuration that the options of a run describe, and join the process group.
+    """Load the configuration of a run, and join the process group.
 
     Raises:
-        UserError: anything is wrong with the input.
+        UserError: the options or the configuration are invalid.
     """
     from dygait import distributed
 
@@ -71,7 +71,7 @@ def experiment(arguments: argparse.Namespace, phase: Phase) -> Iterator[tuple[Co
         overrides.append(f"{'trainer' if phase == 'train' else 'evaluator'}_cfg.restore_hint={arguments.iter}")
     if arguments.resume and (phase != "train" or arguments.iter is not None):
         raise UserError(
-            "--resume goes on with training from the newest checkpoint; it does not go with a test or --iter"
+            "--resume continues training from the newest checkpoint; it cannot be used in a test or with --iter"
         )
     if arguments.resume:
         overrides.append("trainer_cfg.restore_hint=auto")

@@ -1,4 +1,4 @@
-"""`dygait extract`."""
+"""`dygait extract`: save the features of the test set."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import argparse
 
 from dygait.commands.experiment import add_run_arguments, experiment
 
-HELP = "keep the features of the test set"
+HELP = "save the features of the test set"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options (imports nothing heavy)."""
-    parser.description = "Embed the test set by a checkpoint, and keep the features for `dygait evaluate`."
+    parser.description = "Embed the test set by a checkpoint, and save the features for `dygait evaluate`."
     add_run_arguments(parser)
     parser.add_argument("--features", required=True, metavar="DIR", help="the folder to write")
-    parser.add_argument("--half", action="store_true", help="store float16: half the room")
+    parser.add_argument("--half", action="store_true", help="store float16")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Extract; returns the exit code.
 
     Raises:
-        UserError: anything is wrong with the input.
-        Interrupted: a signal asked the extraction to end.
+        UserError: the input is invalid.
+        Interrupted: a signal ended the extraction.
     """
     with experiment(arguments, "test") as (config, device):
         from dygait.testing.scoring import run_extraction

@@ -1,11 +1,11 @@
-"""`dygait info`."""
+"""`dygait info`: describe a dataset."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "say what a dataset holds"
+HELP = "describe a dataset"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print what a dataset holds; returns the exit code.
+    """Describe a dataset; returns the exit code.
 
     Raises:
         UserError: the dataset cannot be opened, or the picture cannot be written.

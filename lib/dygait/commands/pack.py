@@ -1,4 +1,4 @@
-"""`dygait pack`."""
+"""`dygait pack`: convert a tree of pickles to a packed store."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options (imports nothing heavy)."""
     parser.description = f"{HELP.capitalize()}."
     parser.add_argument("source", type=Path, help="the folder <id>/<type>/<view>/<name>.pkl")
-    parser.add_argument("target", type=Path, help="the store's folder; run again, it takes in what is missing")
+    parser.add_argument("target", type=Path, help="the folder of the store; missing sequences are added")
     parser.add_argument(
         "--skip-bad",
         action="store_true",
-        help=f"leave out pickles that cannot be read and name them; the exit code is then {DAMAGED}",
+        help=f"skip pickles that cannot be read, and print their names; the exit code is then {DAMAGED}",
     )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit code, `DAMAGED` where something cannot be used.
+    """Run the command; returns the exit code, `DAMAGED` if something cannot be used.
 
     Raises:
         UserError: the dataset cannot be opened, or something cannot be written.
@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> int:
     seconds = time.monotonic() - start
     print_problems(packed.refused)
     print(
-        f"{packed.written} files packed into {arguments.target} in {seconds:.0f} s; {packed.kept} were "
-        f"there already, {len(packed.refused)} left out"
+        f"{packed.written} files packed into {arguments.target} in {seconds:.0f} s; {packed.kept} existed "
+        f"already, {len(packed.refused)} were skipped"
     )
     return DAMAGED if packed.refused else 0

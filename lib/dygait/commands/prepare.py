@@ -1,4 +1,4 @@
-"""`dygait prepare`."""
+"""`dygait prepare`: convert a downloaded dataset to normalised sequences."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dygait.errors import UserError
 from dygait.machine import available_cores
 from dygait.preprocess.layouts import LAYOUTS
 
-HELP = "turn a downloaded dataset into what is read"
+HELP = "convert a downloaded dataset to normalised sequences"
 
 LOST = 3
-"""The exit code of a run that could not use everything it found."""
+"""The exit code if some of the input could not be used."""
 
 PASSWORD = "DYGAIT_PASSWORD"
 """The environment variable that holds the password of encrypted archives."""
@@ -24,12 +24,12 @@ PASSWORD = "DYGAIT_PASSWORD"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``dygait prepare`` (imports nothing heavy)."""
     parser.description = (
-        "Turn a dataset as it was downloaded, archives or folders, into normalised sequences that DyGait reads. "
-        "An interrupted run is continued by the same command."
+        "Convert a downloaded dataset, archives or folders, to normalised sequences. The same command continues an "
+        "interrupted run."
     )
     parser.epilog = (
-        "Exit code 0: nothing was lost; 3: something could not be used, and prepare_report.txt in the output folder "
-        "says what; 2: a mistake in the input, explained in a line."
+        "Exit code 0: everything was used; 3: something could not be used, see prepare_report.txt in the output "
+        "folder; 2: invalid input."
     )
     parser.add_argument("dataset", type=_dataset, choices=tuple(LAYOUTS), help=f"one of {', '.join(LAYOUTS)}")
     parser.add_argument(
@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=True,
         metavar="X",
-        help=f"of encrypted archives; without X it is asked for. Others can see X in the list of processes, but not "
-        f"the environment variable {PASSWORD}",
+        help=f"of encrypted archives; without X, it is prompted for. X is visible in the list of processes, the "
+        f"environment variable {PASSWORD} is not",
     )
     parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default: all, %(default)s)")
     parser.add_argument("--height", type=int, default=64, help="rows of a frame (default: %(default)s)")
@@ -66,10 +66,10 @@ def main(arguments: argparse.Namespace) -> int:
     """Run ``dygait prepare``.
 
     Returns:
-        0 if nothing was lost, `LOST` otherwise.
+        0 if everything was used, `LOST` otherwise.
 
     Raises:
-        UserError: an impossible option, an input that is not there or refused, a full disk.
+        UserError: an option or the input is invalid, or the output cannot be written.
     """
     from dygait.preprocess.prepare import prepare
 
@@ -96,14 +96,14 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _password(given: str | bool | None) -> str | None:
-    """Return the password of archives: as given, asked for, or from the environment.
+    """Return the password of archives: from the option, a prompt, or the environment.
 
     Raises:
-        UserError: nobody answers.
+        UserError: there is no terminal for the prompt.
     """
     if given is not True:
         return given or os.environ.get(PASSWORD) or None
     try:
         return getpass.getpass("password of the archives: ")
     except EOFError:
-        raise UserError(f"--password: nobody is there to be asked; set {PASSWORD}") from None
+        raise UserError(f"--password: there is no terminal to prompt on; set {PASSWORD}") from None

@@ -1,4 +1,4 @@
-"""`dygait profile`."""
+"""`dygait profile`: measure a training step."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from dygait.commands.experiment import load_experiment
 
-HELP = "say what a training step costs, and where its time goes"
+HELP = "measure the cost of a training step"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options (imports nothing heavy)."""
     parser.description = (
-        "Say what a training step of a configuration costs: parameters, multiply-adds, memory, and the time of every "
-        "phase and layer beside what this machine can do. On the configuration's data; without them, on example ones."
+        "Measure a training step of a configuration: parameters, multiply-adds, memory, and the time of every phase "
+        "and layer. On the data of the configuration or, without them, on an example batch."
     )
     parser.add_argument("--cfgs", required=True, metavar="FILE", help="the experiment's YAML file")
     parser.add_argument(
@@ -25,21 +25,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECTION.KEY=VALUE",
         help="override a key; may be given many times",
     )
-    parser.add_argument("--batch", type=int, nargs=2, metavar=("P", "K"), help="left out: the configuration's batch")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="left out: the GPU where there is one")
-    parser.add_argument("--steps", type=int, default=5, metavar="N", help="steps that are timed (default: %(default)s)")
+    parser.add_argument("--batch", type=int, nargs=2, metavar=("P", "K"), help="default: the configuration's batch")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU, if there is one")
+    parser.add_argument("--steps", type=int, default=5, metavar="N", help="steps to time (default: %(default)s)")
     parser.add_argument("--trace", type=Path, metavar="DIR", help="write a trace of a step, for TensorBoard and Chrome")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
     parser.add_argument(
-        "--find-batch", action="store_true", help="only find the largest batch that fits the memory, K kept"
+        "--find-batch", action="store_true", help="only find the largest P for which the batch fits in memory"
     )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Profile, print the tables, and write what is asked for.
+    """Profile, print the tables, and write the files.
 
     Raises:
-        UserError: the configuration, the machine or a file does not allow it.
+        UserError: the options are invalid, or a file cannot be written.
     """
     import torch
 

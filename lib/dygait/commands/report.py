@@ -1,4 +1,4 @@
-"""`dygait report`: from runs, or folders of features, to one page and its tables."""
+"""`dygait report`: make an HTML report of runs, or folders of features."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-HELP = "show what tests found on one page"
+HELP = "make an HTML report of tests"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options (imports nothing heavy)."""
-    parser.description = "Make one HTML file of what tests found, with tables as CSV, LaTeX and JSON beside it."
+    parser.description = "Make an HTML report of tests, with tables as CSV, LaTeX and JSON next to it."
     parser.add_argument(
         "runs",
         nargs="+",
@@ -24,22 +24,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="the HTML file; left out: report/report.html in the run's folder, or report.html here where there are "
-        "several runs",
+        help="the HTML file; default: report/report.html in the run's folder, or ./report.html for several runs",
     )
-    parser.add_argument("--protocol", metavar="NAME", help="left out: the protocol of the configuration")
-    parser.add_argument("--metric", choices=("euc", "cos"), help="left out: the configuration's")
+    parser.add_argument("--protocol", metavar="NAME", help="default: the protocol of the configuration")
+    parser.add_argument("--metric", choices=("euc", "cos"), help="default: the configuration's")
     parser.add_argument(
-        "--no-frames", action="store_true", help="leave the silhouettes out, where the data's licence asks for it"
+        "--no-frames", action="store_true", help="do not show silhouettes, where the licence of the data requires it"
     )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Read the runs, draw, and write.
+    """Read the runs and write the report.
 
     Raises:
-        UserError: features cannot be read, or they, the protocol and the data do not fit each other; or the report
-        cannot be written.
+        UserError: features cannot be read, they do not match protocol and data, or the report cannot be written.
     """
     from dygait.errors import UserError
     from dygait.reporting.page import write_report
@@ -47,10 +45,10 @@ def main(args: argparse.Namespace) -> int:
 
     target = args.output or _default_output(args.runs)
     if target.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"--output {target}: give the name of a .html file; the tables go beside it")
+        raise UserError(f"--output {target}: name a .html file; the tables are written next to it")
     runs = [open_run(path, args.protocol, args.metric, not args.no_frames) for path in args.runs]
     write_report(runs, target)
-    print(f"wrote {target}, with .csv, .tex and .json beside it")
+    print(f"wrote {target}, with .csv, .tex and .json next to it")
     return 0
 
 

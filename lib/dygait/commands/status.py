@@ -1,4 +1,4 @@
-"""`dygait status`."""
+"""`dygait status`: show the state of a run."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import argparse
 import json
 from pathlib import Path
 
-HELP = "say how a run is doing"
+HELP = "show the state of a run"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options (imports nothing heavy)."""
-    parser.description = "Say how a run is doing, from the files in its folder."
+    parser.description = "Show the state of a run, from the files in its folder."
     parser.add_argument("run", type=Path, help="the run's folder: output/<dataset>/<model>/<save_name>")
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -1,4 +1,4 @@
-"""``dygait synth``: make SynGait, or a picture of it."""
+"""``dygait synth``: generate SynGait, or a contact strip of it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from dygait.errors import UserError
 from dygait.machine import available_cores
 
-HELP = "make SynGait, the synthetic walkers"
+HELP = "generate SynGait, the synthetic dataset"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``dygait synth`` (imports nothing heavy)."""
     parser.description = (
-        "Make SynGait: silhouettes of synthetic walkers with known identity, seen by 11 cameras, in the layout of "
-        "CASIA-B. An interrupted run is continued by the same command."
+        "Generate SynGait: silhouettes of synthetic walkers seen by 11 cameras, in the layout of CASIA-B. The same "
+        "command continues an interrupted run."
     )
     parser.add_argument("--preset", choices=("quick", "full"), default="quick", help="size (default: %(default)s)")
     parser.add_argument(
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=("pickle", "png"), default="pickle", help="64x64 frames, or raw 320x240 pictures"
     )
-    parser.add_argument("--seed", type=int, default=0, help="another seed gives other people (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed gives other subjects (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default: all, %(default)s)")
     parser.add_argument("--train-ids", type=int, metavar="N", help="training ids, instead of the preset's")
     parser.add_argument("--test-ids", type=int, metavar="N", help="test ids, instead of the preset's")
@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> int:
     """Run ``dygait synth``; returns the exit code.
 
     Raises:
-        UserError: an impossible option, or a folder made with other settings.
+        UserError: an option is invalid, or the folder was generated with other settings.
     """
     if args.output is None and args.strip is None:
         raise UserError("--output is missing: name the folder to fill, such as --output datasets/SynGait/data")

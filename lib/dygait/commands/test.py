@@ -1,4 +1,4 @@
-"""`dygait test`."""
+"""`dygait test`: test a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Test; returns the exit code.
 
     Raises:
-        UserError: anything is wrong with the input.
-        Interrupted: a signal asked the test to end.
+        UserError: the input is invalid.
+        Interrupted: a signal ended the test.
     """
     with experiment(arguments, "test") as (config, device):
         from dygait.testing.scoring import run_test

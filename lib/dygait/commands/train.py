@@ -1,4 +1,4 @@
-"""`dygait train`."""
+"""`dygait train`: train a model."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Train; returns the exit code.
 
     Raises:
-        UserError: anything is wrong with the input.
-        Interrupted: a signal asked the run to end.
+        UserError: the input is invalid.
+        Interrupted: a signal ended the run.
     """
     with experiment(arguments, "train") as (config, device):
         from dygait.training.loop import train

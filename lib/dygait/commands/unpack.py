@@ -1,4 +1,4 @@
-"""`dygait unpack`."""
+"""`dygait unpack`: convert a packed store to a tree of pickles."""
 
 from __future__ import annotations
 

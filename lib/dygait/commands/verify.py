@@ -1,4 +1,4 @@
-"""`dygait verify`."""
+"""`dygait verify`: read every sequence of a dataset, and name the damaged ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dygait.commands.dataset_output import DAMAGED, print_problems, progress_bar
 
-HELP = "read every sequence of a dataset and name those that are damaged"
+HELP = "read every sequence of a dataset, and name the damaged ones"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit code, `DAMAGED` where something cannot be used.
+    """Run the command; returns the exit code, `DAMAGED` if something is damaged.
 
     Raises:
         UserError: the dataset cannot be opened, or something cannot be written.
@@ -25,6 +25,6 @@ def main(arguments: argparse.Namespace) -> int:
     from dygait.data import packing
 
     damaged = print_problems(packing.verify(arguments.source, progress_bar("verify")))
-    result = f"{damaged} files are damaged" if damaged else "every file is as it was written"
+    result = f"{damaged} files are damaged" if damaged else "no file is damaged"
     print(f"{arguments.source}: {result}")
     return DAMAGED if damaged else 0

@@ -1,4 +1,4 @@
-"""From files and overrides to one checked `Config`; all problems are reported at once, each with file and key path."""
+"""Loading a configuration: read, merge and check files and overrides, and report all problems at once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import yaml
 from pydantic import ValidationError
 
 from dygait import untrusted
-from dygait.config import custom, places
-from dygait.config.foreign import translate
+from dygait.config import custom_imports, data_paths
+from dygait.config.opengait_keys import translate
 from dygait.config.schema import Config
 from dygait.errors import UserError
 from dygait.files import write_atomically
@@ -20,17 +20,17 @@ from dygait.registry import Problem, nested_keys, validation_problems
 
 Check = Callable[[Mapping[str, Any]], list[Problem]]
 
-# Sections in which naming another component starts afresh: a momentum of the default SGD must not leak into Adam.
-_AFRESH = {"optimizer_cfg": "solver", "scheduler_cfg": "scheduler"}
+# Sections that are replaced, not merged, if another component is named: SGD's momentum must not leak into Adam.
+_COMPONENT_KEYS = {"optimizer_cfg": "solver", "scheduler_cfg": "scheduler"}
 
 _LARGEST_FILE = 2**20
 _MOST_VALUES = 100_000
 _MOST_BASES = 20
-"""Far more than any experiment needs."""
+"""Bounds for untrusted files, far above what an experiment needs."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, with two of its traps removed: `1e-4` is a number, and a key written twice is an error."""
+    """YAML's safe loader, except that `1e-4` is a number and a duplicate key is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -38,7 +38,7 @@ class _Loader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is there twice", key_node.start_mark
+                    None, None, f"the key {key!r} is duplicate", key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
@@ -50,7 +50,7 @@ _Loader.add_implicit_resolver(
 
 
 def configs_folder() -> Path:
-    """Return the folder of the shipped configurations: of the source tree, or inside an installed package."""
+    """Return the folder of the shipped configurations, in the installed package or the source tree."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "configs", package.parents[1] / "configs"):
         if (folder / "default.yaml").is_file():
@@ -59,10 +59,10 @@ def configs_folder() -> Path:
 
 
 def _parse(text: str) -> Any:
-    """Return what YAML text says, in plain values.
+    """Parse YAML to plain values.
 
     Raises:
-        ValueError: it is no YAML, or its anchors unfold to more than a configuration can need.
+        ValueError: it is invalid, or its anchors expand to too many values.
     """
     try:
         loader = _Loader(text)
@@ -75,7 +75,7 @@ def _parse(text: str) -> Any:
         raise ValueError(" ".join(str(error).split())) from None
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    except (TypeError, LookupError, AttributeError, ArithmeticError) as error:  # a value that its own tag cannot be
+    except (TypeError, LookupError, AttributeError, ArithmeticError) as error:  # a value that does not match its tag
         raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
@@ -83,7 +83,7 @@ def _inside(node: yaml.Node) -> list[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
         return [part for pair in node.value for part in pair]
     if isinstance(node, yaml.ScalarNode):
-        node.value.encode()  # half of a surrogate pair can be written to no file
+        node.value.encode()  # half of a surrogate pair cannot be encoded
         return []
     return list(node.value)
 
@@ -92,13 +92,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML file that holds a mapping.
 
     Raises:
-        UserError: it cannot be read, or holds none.
+        UserError: it cannot be read, or does not hold a mapping.
     """
     try:
         text = untrusted.read_bytes(path, _LARGEST_FILE).decode()
     except FileNotFoundError:
         shipped = configs_folder() / path.name
-        hint = f"; there is {shipped}" if shipped.is_file() else ""
+        hint = f"; did you mean {shipped}?" if shipped.is_file() else ""
         raise UserError(f"no such configuration file: {path}{hint}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"the configuration file {path} cannot be read: {error}") from None
@@ -107,14 +107,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no mapping of sections (data_cfg, model_cfg, ...)")
+        raise UserError(f"{path} does not hold a mapping of sections (data_cfg, model_cfg, ...)")
     return content
 
 
 def merge(base: Any, over: Any) -> Any:
-    """Return `base` with `over` on top: mappings key by key, anything else replaced whole.
+    """Merge `over` into `base`: mappings key by key; other values are replaced.
 
-    A mapping whose keys are positions of a list (`--set loss_cfg.0.margin=0.3`) changes those entries of it.
+    A mapping whose keys are indices of a list (`--set loss_cfg.0.margin=0.3`) is merged into those entries of the list.
     """
     if (
         isinstance(base, list)
@@ -122,7 +122,7 @@ def merge(base: Any, over: Any) -> Any:
         and over
         and all(k in map(str, range(len(base))) for k in over)
     ):
-        return [merge(entry, over[str(place)]) if str(place) in over else entry for place, entry in enumerate(base)]
+        return [merge(entry, over[str(index)]) if str(index) in over else entry for index, entry in enumerate(base)]
     if isinstance(base, dict) and isinstance(over, dict):
         return {
             k: merge(base[k], over[k]) if k in base and k in over else over.get(k, base.get(k))
@@ -132,9 +132,9 @@ def merge(base: Any, over: Any) -> Any:
 
 
 def merge_sections(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Merge two whole configurations; an optimiser or scheduler of another name starts its section afresh."""
+    """Merge two configurations; another optimiser or scheduler replaces its section."""
     base = dict(base)
-    for section, key in _AFRESH.items():
+    for section, key in _COMPONENT_KEYS.items():
         old, new = base.get(section), over.get(section)
         if isinstance(old, dict) and isinstance(new, dict) and new.get(key, old.get(key)) != old.get(key):
             del base[section]
@@ -142,7 +142,7 @@ def merge_sections(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]
 
 
 def parse_override(text: str) -> dict[str, Any]:
-    """Turn `a.b=c` into `{"a": {"b": c}}`; the value is read as YAML."""
+    """Parse `a.b=c` to `{"a": {"b": c}}`; the value is YAML."""
     path, separator, value = text.partition("=")
     keys = path.strip().split(".")
     if not separator or not all(keys):
@@ -157,14 +157,14 @@ def parse_override(text: str) -> dict[str, Any]:
 
 
 def read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[str, dict[str, Any]]]:
-    """Read a file and what its `base` key names (relative to the file), the farthest first."""
+    """Read a file and the files that `base` names, relative to the file; the file itself is last."""
     resolved = path.resolve()
     if resolved in seen:
-        raise UserError(f"{path}: its `base` leads back to itself")
+        raise UserError(f"{path}: its `base` is circular")
     if len(seen) == _MOST_BASES:
-        raise UserError(f"{path}: more than {_MOST_BASES} files name each other by `base`")
+        raise UserError(f"{path}: a chain of more than {_MOST_BASES} files by `base`")
     content = read_yaml(path)
-    content = custom.beside(content, resolved.parent)
+    content = custom_imports.resolve_paths(content, resolved.parent)
     base = content.pop("base", None)
     if base is None:
         return [(str(path), content)]
@@ -173,9 +173,9 @@ def read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[str, 
     return [*read_with_bases(path.parent / base, (*seen, resolved)), (str(path), content)]
 
 
-def _mentions(content: Any, path: tuple[str, ...]) -> bool:
-    for place, part in enumerate(path):
-        if path[:place] == ("loss_cfg",) and isinstance(content, dict) and part == "0":
+def _has_key(content: Any, path: tuple[str, ...]) -> bool:
+    for depth, part in enumerate(path):
+        if path[:depth] == ("loss_cfg",) and isinstance(content, dict) and part == "0":
             continue  # one loss without a list
         if isinstance(content, list) and part.isdigit() and int(part) < len(content):
             content = content[int(part)]
@@ -187,9 +187,9 @@ def _mentions(content: Any, path: tuple[str, ...]) -> bool:
 
 
 def _replaces(content: Any, path: tuple[str, ...]) -> bool:
-    """Tell whether a layer has a list (or one loss in its place) on the way to a key."""
-    for place, part in enumerate(path):
-        if path[:place] == ("loss_cfg",):
+    """Return whether a layer has a list on the path to a key, or a single loss instead of one."""
+    for depth, part in enumerate(path):
+        if path[:depth] == ("loss_cfg",):
             return True
         if not isinstance(content, dict) or part not in content:
             return isinstance(content, list)
@@ -198,13 +198,13 @@ def _replaces(content: Any, path: tuple[str, ...]) -> bool:
 
 
 def _origin(layers: Sequence[tuple[str, dict[str, Any]]], path: tuple[str, ...]) -> str:
-    """Return the name of the last layer that mentions the key, or of the file itself."""
-    # A list replaces what earlier layers have in its place: they are not to blame for what is in it.
-    first = max((place for place, (_, content) in enumerate(layers) if _replaces(content, path)), default=0)
+    """Return the name of the last layer that has the key, else of the file."""
+    # A list replaces the values of earlier layers, which are therefore not the origin of its entries.
+    first = max((index for index, (_, content) in enumerate(layers) if _replaces(content, path)), default=0)
     layers = layers[first:]
     for depth in range(len(path), 0, -1):
         for name, content in reversed(layers):
-            if _mentions(content, path[:depth]):
+            if _has_key(content, path[:depth]):
                 return name
     return next(name for name, _ in reversed(layers) if not name.startswith("--set"))
 
@@ -220,37 +220,37 @@ def load_config(
     Args:
         path: the YAML file; its `base` key may name another, relative to it.
         overrides: `section.key=value` strings, applied last.
-        checks: further checks of the merged mapping, whose problems are reported together with the schema's.
-        warn: is called with one line for every key that has no effect here, every path that is found elsewhere, and
-            every file of code that is run.
+        checks: additional checks of the merged mapping.
+        warn: called with a message for every key without effect, every path that is resolved outside the working
+            directory, and every file of code that is executed.
 
     Raises:
-        UserError: the file cannot be read, or anything in it is wrong: all problems, each with file, key and remedy.
+        UserError: the file cannot be read or is invalid; the message has all problems, with file, key and fix.
     """
     default = configs_folder() / "default.yaml"
     layers = [(str(default), read_yaml(default))]
-    elsewhere: list[tuple[str, places.Said]] = []
+    path_warnings: list[tuple[str, data_paths.KeyWarning]] = []
     for name, content in read_with_bases(Path(path)):
-        content, said = places.located(content, Path(name))
+        content, warnings = data_paths.resolve_data_paths(content, Path(name))
         layers.append((name, content))
-        elsewhere += [(name, one) for one in said]
-    layers += [(f"--set {text}", custom.beside(parse_override(text), Path.cwd())) for text in overrides]
+        path_warnings += [(name, warning) for warning in warnings]
+    layers += [(f"--set {text}", custom_imports.resolve_paths(parse_override(text), Path.cwd())) for text in overrides]
     merged: dict[str, Any] = {}
     for _, layer in layers:
         merged = merge_sections(merged, layer)
     if isinstance(merged.get("loss_cfg"), dict):
         merged["loss_cfg"] = [merged["loss_cfg"]]
-    for name, (place, what) in elsewhere:
-        if _origin(layers, place) == name:  # else another value has replaced it
-            warn(f"{name}: {'.'.join(place)} {what}")
-    merged, translated = translate(merged)
-    for place, what in translated:
-        warn(f"{_origin(layers, place)}: {'.'.join(place)} {what}")
-    named = merged.get(custom.KEY)
+    for name, (path_of_key, message) in path_warnings:
+        if _origin(layers, path_of_key) == name:  # otherwise another layer replaces the value
+            warn(f"{name}: {'.'.join(path_of_key)} {message}")
+    merged, key_warnings = translate(merged)
+    for path_of_key, message in key_warnings:
+        warn(f"{_origin(layers, path_of_key)}: {'.'.join(path_of_key)} {message}")
+    named = merged.get(custom_imports.KEY)
     for file in named if isinstance(named, list) else []:
         if isinstance(file, str):
-            warn(f"{_origin(layers, (custom.KEY,))}: {custom.KEY} runs the code of {file}")
-            custom.run_file(Path(file))
+            warn(f"{_origin(layers, (custom_imports.KEY,))}: {custom_imports.KEY} executes the code of {file}")
+            custom_imports.import_file(Path(file))
     problems: list[Problem] = []
     config = None
     try:
@@ -260,11 +260,11 @@ def load_config(
     for check in checks:
         problems += check(merged)
     if problems or config is None:
-        raise UserError(_report(layers, problems))
+        raise UserError(_format_problems(layers, problems))
     return config
 
 
-def _report(layers: Sequence[tuple[str, dict[str, Any]]], problems: Sequence[Problem]) -> str:
+def _format_problems(layers: Sequence[tuple[str, dict[str, Any]]], problems: Sequence[Problem]) -> str:
     lines = list(dict.fromkeys(f"{_origin(layers, p.path)}: {'.'.join(p.path)}: {p.message}" for p in problems))
     if len(lines) == 1:
         return lines[0]
@@ -272,5 +272,5 @@ def _report(layers: Sequence[tuple[str, dict[str, Any]]], problems: Sequence[Pro
 
 
 def save_config(config: Config, path: Path) -> None:
-    """Write the resolved configuration as YAML that `load_config` reads again."""
+    """Write the resolved configuration as YAML."""
     write_atomically(path, yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True))

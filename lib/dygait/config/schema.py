@@ -1,9 +1,9 @@
-"""One typed model per YAML section: every key, its meaning, its default and its valid values.
+"""One typed model for each YAML section: every key, its meaning, default and valid values.
 
 `docs/configuration.md` is generated from this file (`scripts/generate_configuration_reference.py`). The keys and their
-defaults are OpenGait's where OpenGait has them. The sections that name a component (`model_cfg`, each loss, each
-transform, the optimiser, the scheduler) carry that component's own keywords, which are checked against its signature
-when the experiment is checked as a whole (`dygait.training.checks.component_problems`).
+defaults are OpenGait's where OpenGait has them. Sections that name a component (`model_cfg`, each loss, each
+transform, the optimiser, the scheduler) also hold the keywords of its constructor, which are checked with the whole
+configuration (`dygait.training.checks.component_problems`).
 """
 
 from __future__ import annotations
@@ -23,64 +23,62 @@ SampleType = Literal[
 HalfPrecision = bool | Literal["auto"]
 
 _LONGEST_NAME = 200
-"""Bytes; file systems take 255, and checkpoints bear the iteration too."""
+"""In bytes. File systems allow 255, and the names of checkpoints also contain the iteration."""
 
 
 class Section(BaseModel):
-    """A mapping whose keys are all known."""
+    """A mapping without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class Component(BaseModel):
-    """A mapping that names a component and carries its keywords."""
+    """A mapping with the name of a component and the keywords of its constructor."""
 
     model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=(), allow_inf_nan=False)
 
     @property
     def keywords(self) -> dict[str, Any]:
-        """The component's own keywords, without the keys declared here."""
+        """The keywords of the component."""
         return dict(self.model_extra or {})
 
 
 class DataCfg(Section):
-    """Which sequences there are, and which people train and which test."""
+    """The dataset and its partition."""
 
-    dataset_name: str = Field(description="The dataset's name: part of the output path, and what chooses the protocol.")
+    dataset_name: str = Field(description="The dataset's name: part of the output path; selects the protocol.")
     dataset_root: str | list[str] = Field(
         description="A packed store, or the folder `<id>/<type>/<view>/<name>.pkl`. A relative path starts at the "
-        "working directory or, where nothing is there, at the folder of the YAML file or one of the two above it. "
-        "A list of them trains on several datasets together: ids are kept apart, 001 of the second is `2:001`.",
+        "working directory or, if it does not exist there, at the folder of the YAML file or one of the two above it. "
+        "A list trains on several datasets together: ids stay distinct, 001 of the second is `2:001`.",
     )
     dataset_partition: str | list[str] | None = Field(
         None,
         description="A JSON file with TRAIN_SET and TEST_SET (and PROBE_SET), found like `dataset_root`, or the name "
         "of a built-in rule: CASIA-B, OUMVLP, GREW. Absent: the rule of `dataset_name`. With a list of roots, a list "
-        "of as many.",
+        "of the same length.",
     )
-    num_workers: int = Field(
-        1, ge=0, description="Loader processes per training process; 0 loads in the training process."
-    )
+    num_workers: int = Field(1, ge=0, description="Loader workers per process; 0 loads in the training process.")
     remove_no_gallery: bool = Field(
-        False, description="Leave probes without a true match in the gallery out of every result, OUMVLP's included."
+        False, description="Exclude probes without a match in the gallery from every result, OUMVLP's included."
     )
     cache: bool = Field(
         False,
-        description="Read every sequence once, before training, and keep it in memory: one copy per machine, which all "
-        "processes and their workers share. For trees of pickles; a packed store needs none.",
+        description="Read every sequence once, before training, and keep it in memory: one copy per machine, shared by "
+        "all processes and workers. For trees of pickles; a packed store needs no cache.",
     )
     test_dataset_name: str | None = Field(
-        None, description="The dataset's name at test time, where it differs: what chooses the protocol then."
+        None, description="The dataset's name in tests, if it differs; selects the protocol."
     )
     data_in_use: list[bool] | None = Field(
         None,
         description="A mask over the sorted files of a sequence, true for each that is read. Absent: the first file. "
-        "With several true (several modalities), `transform` is a list with one for each; the model must take them.",
+        "If several are true (several modalities), `transform` is a list with one for each; the model must take them.",
     )
     on_error: Literal["stop", "skip"] = Field(
         "stop",
-        description="What a sequence that cannot be read does. Every one in use is read once before the run begins: "
-        "`stop` names them and ends the run, `skip` leaves them out and counts them.",
+        description="What happens if a sequence cannot be read. Every sequence is read once before the run begins: "
+        "`stop` ends the run and names them, `skip` continues without them.",
     )
 
     @model_validator(mode="after")
@@ -122,10 +120,10 @@ class FramesCfg(Section):
     frames_num_min: int = Field(25, ge=1, description="The fewest frames of a sequence, for `unfixed_*`.")
     frames_num_max: int = Field(50, ge=1, description="The most frames of a sequence, for `unfixed_*`.")
     frames_skip_num: int = Field(
-        0, ge=0, description="For ordered sampling: choose from a window longer than the frames wanted by so many."
+        0, ge=0, description="Ordered sampling: the number of frames by which the window is longer than the sample."
     )
     frames_all_limit: int | None = Field(
-        None, description="For `all_*`: at most so many frames, the window in the middle of the sequence; -1: no limit."
+        None, description="For `all_*`: the most frames, from the middle of the sequence; -1: no limit."
     )
 
     @model_validator(mode="after")
@@ -138,15 +136,15 @@ class FramesCfg(Section):
 
 
 class TrainSamplerCfg(FramesCfg):
-    """Which sequences make a batch, and which frames of each."""
+    """The batch sampler of training, and the sampling of frames."""
 
     type: str = Field("TripletSampler", description="The batch sampler.")
     batch_size: list[int] | int = Field(
         [8, 16],
-        description="[P, K]: P people, K sequences of each, over all processes together. CommonSampler: one number.",
+        description="[P, K]: P subjects with K sequences each, over all processes together. CommonSampler: one number.",
     )
-    batch_shuffle: bool = Field(False, description="Shuffle the batch before it is dealt out to the processes.")
-    sample_type: SampleType = Field("fixed_unordered", description="How many frames, and whether in their order.")
+    batch_shuffle: bool = Field(False, description="Shuffle the batch before it is divided among the processes.")
+    sample_type: SampleType = Field("fixed_unordered", description="How many frames, and whether they are ordered.")
 
     @model_validator(mode="after")
     def _possible_batch(self) -> Self:
@@ -157,24 +155,24 @@ class TrainSamplerCfg(FramesCfg):
 
     @property
     def sequences(self) -> int:
-        """How many different sequences a batch asks for, over all processes together."""
+        """The number of sequences of a batch, over all processes together."""
         return self.batch_size if isinstance(self.batch_size, int) else math.prod(self.batch_size)
 
 
 class InferenceSamplerCfg(FramesCfg):
-    """How test sequences are batched, and which of their frames are used."""
+    """The batch sampler of tests, and the sampling of frames."""
 
     type: str = Field("InferenceSampler", description="The batch sampler.")
     frames_budget: int = Field(
         512,
         ge=1,
-        description="The most frames that one process takes at a time, padding included: what bounds the memory. "
-        "Sequences of like length share a batch; a longer one has its own.",
+        description="The most frames of a batch of one process, padding included; it bounds the memory. Sequences of "
+        "similar length share a batch; a longer sequence is a batch of its own.",
     )
     batch_size: int | None = Field(
         None,
         ge=1,
-        description="The most sequences that one process takes at a time. Absent: as many as `frames_budget` holds.",
+        description="The most sequences of a batch of one process. Absent: limited by `frames_budget` only.",
     )
     sample_type: SampleType = Field("all_ordered", description="As in training; `all_ordered` uses every frame.")
 
@@ -194,10 +192,10 @@ class LossCfg(Component):
 
 
 class ParamGroupCfg(Section):
-    """Weights with settings of their own; those left out are the optimiser's."""
+    """A parameter group; absent settings are the optimiser's."""
 
     match: str = Field(
-        description="A pattern of weights' names, as of files (`backbone.*`); the first that fits takes."
+        description="A shell pattern of weights' names (`backbone.*`); the first group that matches takes a weight."
     )
     lr: float | None = Field(None, gt=0, description="Their learning rate.")
     weight_decay: float | None = Field(None, ge=0, description="Their weight decay.")
@@ -216,8 +214,8 @@ class OptimizerCfg(Component):
     lr: float = Field(0.1, gt=0, description="The learning rate.")
     param_groups: list[ParamGroupCfg] = Field(
         [],
-        description="Weights with a learning rate or weight decay of their own, as for fine-tuning. A scheduler goes "
-        "on from each group's learning rate; OneCycleLR's and CyclicLR's rates are scaled in proportion to it.",
+        description="Weights with a learning rate or weight decay of their own, as for fine-tuning. Schedulers start "
+        "from each group's learning rate; OneCycleLR's and CyclicLR's rates are scaled in proportion to it.",
     )
 
 
@@ -233,10 +231,10 @@ class TrainerCfg(Section):
     enable_float16: HalfPrecision = Field(
         True,
         description="Half precision: float16 with loss scaling on CUDA, bfloat16 on a CPU. `auto`: on CUDA, and on a "
-        "CPU that is measured to be faster in it; the log says what it came to, the resolved configuration holds it.",
+        "CPU that is measured to be faster in it; log and resolved configuration have the decision.",
     )
     half_type: Literal["float16", "bfloat16"] | None = Field(
-        None, description="The type of half precision; float16 comes with loss scaling. Absent: by device."
+        None, description="The type of half precision; float16 uses loss scaling. Absent: by device."
     )
     compile: bool | Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = Field(
         False, description="Compile the network with `torch.compile`: true, or one of its modes."
@@ -244,8 +242,8 @@ class TrainerCfg(Section):
     accumulate: int = Field(
         1,
         ge=1,
-        description="Compute each batch in so many parts, one after the other: memory for one part, the losses and the "
-        "gradient of the whole batch. BatchNorm's batch statistics are a part's.",
+        description="The number of parts in which each batch is computed: memory for one part, the losses and the "
+        "gradient of the whole batch. Only BatchNorm's batch statistics are those of a part.",
     )
     ema: float | None = Field(
         None,
@@ -256,51 +254,48 @@ class TrainerCfg(Section):
     )
     fix_BN: bool = Field(False, description="Keep every BatchNorm in evaluation mode.")  # noqa: N815 - OpenGait's key
     sync_BN: bool = Field(  # noqa: N815 - OpenGait's key
-        False, description="Batch statistics over all processes: several then train as one would."
+        False, description="Batch statistics over all processes."
     )
     collective_timeout: float = Field(
         1800.0,
         gt=0,
-        description="Seconds that processes wait for the slowest of them, in training, test and extraction; then the "
-        "run ends, and those that are missing are named. More than an iteration, or rank 0's scoring, takes.",
+        description="Timeout of collectives in seconds, in training, test and extraction; then the run ends and names "
+        "the missing processes. It must exceed the time of an iteration, and of rank 0's scoring.",
     )
     find_unused_parameters: bool = Field(False, description="As in DistributedDataParallel.")
     gradient_compression: Literal["float16", "bfloat16"] | None = Field(
-        None, description="Exchange gradients between processes in this type. Absent: as they are."
+        None, description="All-reduce gradients in this type. Absent: in their own."
     )
     tune_allocator: bool = Field(
         True,
-        description="On a CPU under Linux, keep freed memory in the process for the next iteration, in training, test "
-        "and extraction; DYGAIT_ALLOCATOR=default in the environment does the same as false.",
+        description="On a CPU under Linux, keep freed memory in the process, in training, test and extraction; "
+        "DYGAIT_ALLOCATOR=default in the environment disables it too.",
     )
     with_test: bool = Field(False, description="Test at every checkpoint.")
     log_iter: int = Field(100, ge=1, description="Iterations between log lines.")
     save_iter: int = Field(2000, ge=1, description="Iterations between checkpoints; the last iteration always has one.")
     total_iter: int = Field(80000, ge=1, description="Iterations of the whole run.")
-    keep_last: int | None = Field(
-        None, ge=1, description="Keep so many of the newest checkpoints, and delete older ones. Absent: keep all."
-    )
+    keep_last: int | None = Field(None, ge=1, description="How many of the newest checkpoints to keep. Absent: all.")
     keep_every: int | None = Field(
-        None, ge=1, description="With `keep_last`: keep those of iterations that this number divides, too."
+        None, ge=1, description="With `keep_last`: also keep checkpoints of iterations that this number divides."
     )
     restore_hint: int | str = Field(
         0,
-        description="The iteration, or the path, of a checkpoint to go on from; `auto`: the newest of this run that is "
-        "whole, if there is one; 0: none.",
+        description="The iteration, or the path, of a checkpoint to resume from; `auto`: the newest undamaged one of "
+        "this run, if there is one; 0: none.",
     )
     restore_ckpt_strict: bool = Field(
-        True, description="Every weight must match; else matching ones load and a report tells."
+        True, description="Every weight must match; if false, matching weights are loaded."
     )
     init_from: str | None = Field(
         None,
-        description="A checkpoint, ours or OpenGait's, whose weights a new run starts from, at iteration 0; the class "
-        "head starts afresh where the number of classes differs. A run that is gone on with (`restore_hint`) ignores "
-        "it.",
+        description="A checkpoint of DyGait or OpenGait with the initial weights of a new run; the class head keeps "
+        "its own where the number of classes differs. Ignored where the run resumes (`restore_hint`).",
     )
     freeze: list[str] = Field(
         [],
-        description="Weights that are not trained: patterns of their names, as of files (`backbone.*`). A BatchNorm "
-        "whose weights are frozen keeps its statistics.",
+        description="Weights that are not trained: shell patterns of their names (`backbone.*`). A BatchNorm whose "
+        "weights are frozen keeps its statistics.",
     )
     optimizer_reset: bool = Field(False, description="Do not restore the optimiser's state.")
     scheduler_reset: bool = Field(False, description="Do not restore the scheduler's state.")
@@ -312,21 +307,21 @@ class TrainerCfg(Section):
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of initialisation, sampling and augmentation.")
     deterministic: bool = Field(
         False,
-        description="Bit for bit the same run on the same hardware: deterministic algorithms only, which can be "
-        "slower. On a CPU runs repeat as they are.",
+        description="Use deterministic algorithms only, which can be slower: runs are bit for bit the same on the same "
+        "hardware. On a CPU they always are.",
     )
     grad_clip_norm: float | None = Field(None, gt=0, description="Clip the gradient to this norm. Absent: no clipping.")
     max_skipped: int = Field(
         20,
         ge=1,
-        description="A step whose gradient is not finite is left out; after so many in a row the run ends, and the "
-        "batch is saved for `dygait debug-batch`. A smaller number makes the host read the decisions more often.",
+        description="A step whose gradient is not finite is skipped; after this many in a row the run ends, and the "
+        "batch is saved for `dygait debug-batch`. A smaller number synchronises with the GPU more often.",
     )
     spike_factor: float | None = Field(
         None,
         gt=1,
-        description="Leave out steps, too, whose gradient norm is more than so many times the median of the last 100. "
-        "Absent: none.",
+        description="Also skip steps whose gradient norm is more than this many times the median of the last 100. "
+        "Absent: never.",
     )
 
     @model_validator(mode="after")
@@ -340,7 +335,7 @@ class TrainerCfg(Section):
             raise ValueError(f"accumulate is {self.accumulate}, but a batch has {self.sampler.sequences} sequences")
         if self.accumulate > 1 and self.compile in ("reduce-overhead", "max-autotune"):
             raise ValueError(
-                f"compile: {self.compile} uses the memory of its results again, which accumulate needs longer; use "
+                f"compile: {self.compile} overwrites the results that accumulate still needs; use "
                 f"compile: true, or max-autotune-no-cudagraphs"
             )
         return self
@@ -588,8 +583,8 @@ class Config(Section):
 
 
 def check_name(key: str, name: str) -> None:
-    """Refuse a part of a run's path that would leave its folder, or that no folder can be called."""
+    """Check that a name is a valid name of one folder, so that a run's path stays inside the output folder."""
     if not name or "/" in name or "\\" in name or name in (".", ".."):
-        raise ValueError(f"{key} is one folder's name, without slashes")
+        raise ValueError(f"{key} must be the name of one folder, without slashes")
     if not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
-        raise ValueError(f"{key} is the name of a folder: printable, and no longer than {_LONGEST_NAME} bytes")
+        raise ValueError(f"{key} must be a printable name of at most {_LONGEST_NAME} bytes")

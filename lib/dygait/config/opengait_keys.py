@@ -1,4 +1,4 @@
-"""Keys that other tools' files carry and this one does without, or spells otherwise: a warning each, not an error."""
+"""Keys of OpenGait's files that have no effect or another name here: each gives a warning, not an error."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Any
 
 Path = tuple[str, ...]
 
-# Keys that mean nothing here.
+# Keys without effect.
 WITHOUT_EFFECT: dict[Path, str] = {
     ("trainer_cfg", "enable_distributed"): "the launcher decides",
     ("evaluator_cfg", "enable_distributed"): "the launcher decides",
     ("evaluator_cfg", "sampler", "batch_shuffle"): "every sequence is tested once, and the order changes no result",
 }
 
-# Keywords that a component accepts and does not use, by its `type`; they are left where they are.
+# Keywords that a component accepts but does not use, by its `type`; they are kept.
 IDLE_KEYWORDS: dict[tuple[str, str], str] = {
     ("RandomAffine", "degree"): "nothing reads it, as in OpenGait; RandomRotate turns",
 }
 
-# Keywords of OpenGait's files that its own code drops, by `type` or `solver`; they are taken out.
+# Keywords that OpenGait's own code ignores, by `type` or `solver`; they are removed.
 DROPPED_KEYWORDS: dict[tuple[str, str], str] = {
     ("BaseSilCuttingTransform", "img_w"): "the cut goes by the width that the frames have; `cutting` sets it",
     **{(name, "momentum"): "it is SGD's" for name in ("Adam", "AdamW", "NAdam", "RAdam", "Adamax")},
 }
 
-# Keys and keywords that OpenGait spells otherwise.
+# Keys and keywords that are called otherwise here.
 RENAMED_KEYS: dict[Path, str] = {("evaluator_cfg", "rerank"): "re_rank"}
 RENAMED_KEYWORDS: dict[tuple[str, str], str] = {
     (name, "divsor"): "divisor" for name in ("BaseSilTransform", "BaseSilCuttingTransform")
@@ -35,38 +35,38 @@ _NAMES = ("type", "solver")
 
 
 def translate(node: Any, path: Path = ()) -> tuple[Any, list[tuple[Path, str]]]:
-    """Return a configuration in our keys, and what is to be said about it: a key's path, and a sentence's rest."""
-    said: list[tuple[Path, str]] = []
+    """Translate the keys of a configuration; return it with the warnings: the path of a key, and a message."""
+    warnings: list[tuple[Path, str]] = []
 
-    def inside(value: Any, key: str) -> Any:
-        translated, more = translate(value, (*path, key))
-        said.extend(more)
-        return translated
+    def translated_value(value: Any, key: str) -> Any:
+        result, inner = translate(value, (*path, key))
+        warnings.extend(inner)
+        return result
 
     if isinstance(node, list):
-        return [inside(value, str(place)) for place, value in enumerate(node)], said
+        return [translated_value(value, str(index)) for index, value in enumerate(node)], warnings
     if not isinstance(node, Mapping):
-        return node, said
+        return node, warnings
     name = next((str(node[key]) for key in _NAMES if key in node), "")
-    found = {}
+    result = {}
     for key, value in node.items():
         where, own = (*path, str(key)), (name, str(key))
         if where in WITHOUT_EFFECT:
-            said.append((where, f"has no effect here: {WITHOUT_EFFECT[where]}"))
+            warnings.append((where, f"has no effect here: {WITHOUT_EFFECT[where]}"))
         elif own in DROPPED_KEYWORDS:
-            said.append((where, f"has no effect with {name}: {DROPPED_KEYWORDS[own]}"))
+            warnings.append((where, f"has no effect with {name}: {DROPPED_KEYWORDS[own]}"))
         elif (ours := RENAMED_KEYS.get(where, RENAMED_KEYWORDS.get(own))) is not None and ours not in node:
-            said.append((where, f"is read as `{ours}`"))
-            found[ours] = value
+            warnings.append((where, f"is read as `{ours}`"))
+            result[ours] = value
         else:
             if own in IDLE_KEYWORDS:
-                said.append((where, f"has no effect: {IDLE_KEYWORDS[own]}"))
-            found[key] = inside(value, str(key))
-    return found, said
+                warnings.append((where, f"has no effect: {IDLE_KEYWORDS[own]}"))
+            result[key] = translated_value(value, str(key))
+    return result, warnings
 
 
-def foreign_keys() -> Iterator[tuple[str, str]]:
-    """Yield, for the reference, each key or keyword with its component, and what becomes of it."""
+def described_keys() -> Iterator[tuple[str, str]]:
+    """Yield each key or keyword with its component, and what happens to it, for docs/configuration.md."""
     for path, reason in WITHOUT_EFFECT.items():
         yield f"`{'.'.join(path)}`", reason
     for path, ours in RENAMED_KEYS.items():
