@@ -172,7 +172,7 @@ def test_the_evaluators_and_optimisers_that_are_said_to_be_refused_are():
     page = text("docs/opengait.md")
     for name in ("evaluate_FreeGait", "evaluate_scoliosis", "evaluate_segmentation"):
         assert f"`{name}`" in page
-        with pytest.raises(UserError, match="not built yet"):
+        with pytest.raises(UserError, match="not implemented"):
             resolve_protocol(name, "CASIA-B")
     assert "LBFGS" not in OPTIMIZERS
     assert "ReduceLROnPlateau" not in SCHEDULERS

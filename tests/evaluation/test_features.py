@@ -80,9 +80,7 @@ def test_another_origin(tmp_path: Path) -> None:
 def test_the_first_version_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "f") / "sequences.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "version": 1}))
-    with pytest.raises(
-        UserError, match="'dygait-features' of version 1, this version of DyGait reads dygait-features 2"
-    ):
+    with pytest.raises(UserError, match="version 1"):
         load_features(tmp_path / "f")
 
 
@@ -92,7 +90,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     save(tmp_path / "f")
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(UserError, match=r"cannot be written: .*No space left on device.*make room"):
+    with pytest.raises(UserError, match=r"cannot be written: .*No space left on device"):
         save(tmp_path / "f")
     assert not list((tmp_path / "f").iterdir()), "neither the old nor half of the new"
 
@@ -102,7 +100,7 @@ def test_they_are_deleted_and_nothing_else_is(tmp_path: Path) -> None:
     assert not (tmp_path / "f").exists()
     save(tmp_path / "f")
     (tmp_path / "f" / "thesis.tex").write_text("x")
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match="other files"):
         remove_features(tmp_path / "f")
     assert (tmp_path / "f" / "features.npy").exists()
 
@@ -110,7 +108,7 @@ def test_they_are_deleted_and_nothing_else_is(tmp_path: Path) -> None:
 def test_half(tmp_path: Path) -> None:
     saved = load_features(save(tmp_path / "f", half=True))
     np.testing.assert_array_equal(saved.features, FEATURES.astype(np.float16))
-    with pytest.raises(UserError, match="which float16 cannot hold"):
+    with pytest.raises(UserError, match="float16"):
         save_features(tmp_path / "g", FEATURES * 1e5, *NAMES, LENGTHS, half=True)
 
 
@@ -119,12 +117,12 @@ def test_features_replace_features_and_nothing_else(tmp_path: Path) -> None:
     save_features(tmp_path / "f", FEATURES[:2], *(names[:2] for names in NAMES), LENGTHS[:2])
     assert len(load_features(tmp_path / "f").ids) == 2
     (tmp_path / "f" / "thesis.tex").write_text("x")
-    with pytest.raises(UserError, match="holds something else than features"):
+    with pytest.raises(UserError, match="other files"):
         save(tmp_path / "f")
 
 
 def test_interrupted_or_missing(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no features are there; make them with `dygait extract`"):
+    with pytest.raises(UserError, match="no features; run `dygait extract`"):
         load_features(tmp_path)
     (save(tmp_path / "f") / "sequences.json").unlink()
     with pytest.raises(UserError, match="interrupted"):

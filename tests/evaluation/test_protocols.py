@@ -55,7 +55,7 @@ def test_resolve_protocol(eval_func: str | None, dataset_name: str, cross_view_g
 @pytest.mark.parametrize(
     ("eval_func", "dataset_name", "cross_view_gallery", "message"),
     [
-        ("evaluate_scoliosis", "Scoliosis1K", False, "evaluate_scoliosis is not built yet"),
+        ("evaluate_scoliosis", "Scoliosis1K", False, "evaluate_scoliosis is not implemented"),
         ("evaluate_CCPG", "OUMVLP", False, "does not fit the dataset 'OUMVLP'"),
         ("HID_submission", "CASIA-B", False, "does not fit the dataset 'CASIA-B'"),
         ("evaluate_CASIA", "CASIA-B", False, "unknown 'evaluate_CASIA'; choose one of GREW_submission"),

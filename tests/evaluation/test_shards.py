@@ -88,6 +88,6 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(UserError, match=r"No space left on device.*make room"):
+    with pytest.raises(UserError, match=r"No space left on device"):
         Shards(tmp_path, "k").write([0], rows(1))
     assert not list(tmp_path.iterdir())

@@ -51,12 +51,12 @@ def test_the_same_features_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_user_mistakes(tmp_path: Path) -> None:
     path = tmp_path / "submission.csv"
-    with pytest.raises(UserError, match="3 probes and 18 gallery sequences in the data; it takes at least 1 and 20"):
+    with pytest.raises(UserError, match="3 probes and 18 gallery sequences"):
         write_submission(GREW, *data(9), path)
     features, ids, types, views = data()
     with pytest.raises(UserError, match="0 probes"):
         write_submission(GREW, features, ids, ["04" if t == "03" else t for t in types], views, path)
-    with pytest.raises(UserError, match="two probes are called 'a'"):
+    with pytest.raises(UserError, match="two probes"):
         write_submission(GREW, features, ids, types, ["a" if v == "b" else v for v in views], path)
     with pytest.raises(UserError, match="'0000x' is not a number"):
         write_submission(GREW, features, ["0000x" if i == "00003" else i for i in ids], types, views, path)
@@ -104,5 +104,5 @@ def test_hid_without_re_ranking_is_the_nearest(tmp_path: Path) -> None:
         distances = [reference.distance(probe.tolist(), g.tolist(), "euc") for g in features[:9]]
         assert label == ids[distances.index(min(distances))]
     assert HID.re_rank == ReRank(6, 6, 0.3)
-    with pytest.raises(UserError, match="HID submission: the name 'a,b' holds a comma"):
+    with pytest.raises(UserError, match="'a,b' contains a comma"):
         write_submission(HID, features, ids, types, ["a,b", *views[1:-1], "a,b"], tmp_path / "t.csv")

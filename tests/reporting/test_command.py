@@ -63,9 +63,9 @@ def test_what_cannot_be_reported(tested: Experiment, tmp_path: Path, capsys: pyt
     (tmp_path / "empty" / "features").mkdir(parents=True)
     (tmp_path / "file").write_text("")
     for arguments, words in (
-        ([tmp_path / "run"], "this run has no features; make them with `dygait test`"),
-        ([tmp_path / "empty"], "holds no features; make them with `dygait test`"),
-        ([tmp_path], "no features are there"),
+        ([tmp_path / "run"], "this run has no features"),
+        ([tmp_path / "empty"], "has no features; run `dygait test`"),
+        ([tmp_path], "has no features"),
         ([tested.folder, "-o", tmp_path / "file" / "x.html"], "cannot be written"),
         ([tested.folder, "-o", tmp_path / "x.csv"], ".html file"),
         ([tested.folder, "--protocol", "Casia"], "unknown 'Casia'"),

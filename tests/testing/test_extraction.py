@@ -85,7 +85,7 @@ def interrupted(trained: Experiment, folder: Path, *overrides: str, after: int =
         with pytest.raises(KeyboardInterrupt):
             features_of(trained, SMALL, *overrides, folder=folder)
     assert len(list((folder / "unfinished").glob("*.json"))) == after
-    with pytest.raises(UserError, match="an extraction into it was interrupted"):
+    with pytest.raises(UserError, match="the extraction was interrupted"):
         load_features(folder)
 
 
@@ -254,7 +254,7 @@ def test_one_at_a_time_writes_a_folder(trained: Experiment, tmp_path: Path) -> N
 def test_features_too_large_for_half(trained: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     assert features_of(trained, half=True).features.dtype == np.float16
     weighted(monkeypatch, 1e9)
-    with pytest.raises(UserError, match="float16 cannot hold"):
+    with pytest.raises(UserError, match="float16"):
         features_of(trained, half=True)
 
 

@@ -1,6 +1,6 @@
-"""What an evaluation shows beyond its percentages: curves, distances, confusions, a map. Pure functions of features.
+"""Curves, histograms of distances, confusions and an embedding map of an evaluation. Pure functions of features.
 
-All but the map derives from the evaluation's own comparisons, so that a report cannot disagree with its numbers.
+All but the map is derived from the comparisons of the evaluation, so that a report is consistent with its numbers.
 
 Letters: N sequences, C channels, P parts, M probes.
 """
@@ -23,22 +23,22 @@ from dygait.evaluation.sequences import Sequences
 from dygait.evaluation.verification import Verification
 
 RANKS = 20
-"""The cumulative match characteristic goes this far."""
+"""The last rank of the cumulative match characteristic."""
 RESAMPLES = 1000
-"""Of the bootstrap over subjects, where the evaluation is made here."""
+"""Resamples of the bootstrap over subjects, if the evaluation is computed here."""
 _BINS = 60
 _TSNE_MIN = 20
-"""With fewer sequences than this t-SNE says nothing."""
+"""With fewer sequences than this, PCA replaces t-SNE."""
 
 
 @dataclass(frozen=True)
 class AnalysisLimits:
-    """How much is shown.
+    """Upper limits of what is shown.
 
     Attributes:
-        subjects: in the map; of more, some are drawn at random.
-        points: sequences of a subject in the map, likewise.
-        length_bins: classes of length.
+        subjects: subjects in the map; of more, a random sample is drawn.
+        points: sequences of each subject in the map, sampled likewise.
+        length_bins: number of length classes.
     """
 
     subjects: int = 8
@@ -48,12 +48,12 @@ class AnalysisLimits:
 
 @dataclass(frozen=True)
 class PairAnalysis:
-    """Distances of pairs of one subject (genuine) and of two (impostor), and what they say: same or not?
+    """Distances of pairs of one subject (genuine) and of two (impostor), and the verification rates that follow.
 
     Attributes:
-        verification: curve, rates and the numbers of pairs.
-        threshold: the distance at which the two errors are equal, or nearly.
-        edges: (B + 1,) distances, of the histogram.
+        verification: ROC, rates and numbers of pairs.
+        threshold: the distance at which FAR and FRR are closest to each other.
+        edges: (B + 1,) edges of the histogram.
         genuine: (B,) share of genuine pairs in each bin.
         impostor: (B,) likewise.
     """
@@ -67,16 +67,16 @@ class PairAnalysis:
 
 @dataclass(frozen=True)
 class ProbeErrors:
-    """Error of some probes: the mean, over them, of the share of their comparisons that rank-1 gets wrong.
+    """Rank-1 error of a class of probes: the mean over probes of the share of their comparisons that are wrong.
 
     Attributes:
-        name: what they have in common.
-        low: the fewest frames of one of them; 0 where lengths are not known.
-        high: the most frames.
-        median: frames.
-        probes: how many.
-        error: 0 to 1.
-        spread: the standard error of that mean, taking probes as independent.
+        name: the class; empty for a class of lengths.
+        low: the smallest number of frames; 0 if lengths are not known.
+        high: the largest number of frames.
+        median: the median number of frames.
+        probes: number of probes.
+        error: in 0..1.
+        spread: the standard error of that mean, assuming independent probes.
     """
 
     name: str
@@ -90,15 +90,15 @@ class ProbeErrors:
 
 @dataclass(frozen=True)
 class GroupAnalysis:
-    """What is shown of a group of probes.
+    """Analysis of one probe group.
 
     Attributes:
-        probes: how many there are.
+        probes: number of probes.
         cmc: (K,) percent at rank 1..K, averaged as the protocol averages its headline.
-        pairs: None where there are no genuine or no impostor pairs.
-        confusions: the hardest, of different subjects.
-        by_length: classes of equal size, from short to long; empty where lengths are not known.
-        by_type: a line for each type of probe.
+        pairs: None if there are no genuine or no impostor pairs.
+        confusions: the hardest confusions, one for each subject.
+        by_length: classes of about equal size, from short to long; empty if lengths are not known.
+        by_type: one entry for each type of probe.
     """
 
     probes: int
@@ -111,11 +111,11 @@ class GroupAnalysis:
 
 @dataclass(frozen=True)
 class EmbeddingMap:
-    """Some sequences in the plane, near each other where their distance is small.
+    """A two-dimensional embedding of some sequences.
 
     Attributes:
         method: ``t-SNE`` or ``PCA``.
-        sequences: (n,) positions among the N sequences.
+        sequences: (n,) indices into the N sequences.
         points: (n, 2).
     """
 
@@ -126,18 +126,18 @@ class EmbeddingMap:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything that a report draws.
+    """Everything that a report shows.
 
     Attributes:
         result: the evaluation.
-        baseline: that of gait energy images; None where there are none.
-        groups: group -> what is shown of it; the groups of `result`.
-        map: the features of a few subjects.
-        ids: N names.
-        types: N names.
-        views: N names.
-        lengths: N numbers of frames; None where they are not known.
-        seed: of everything that is drawn at random.
+        baseline: the evaluation of gait energy images; None without them.
+        groups: group -> its analysis; the groups of `result`.
+        map: the embedding map of a few subjects.
+        ids: (N,) subjects.
+        types: (N,) sequence types.
+        views: (N,) views.
+        lengths: (N,) numbers of frames; None if they are not known.
+        seed: the random seed.
     """
 
     result: EvaluationResult
@@ -169,7 +169,7 @@ def analyse(
     seed: int = 0,
     limits: AnalysisLimits | None = None,
 ) -> Analysis:
-    """Return everything that a report draws of some features under a protocol.
+    """Return everything that a report shows of features under a protocol.
 
     Args:
         features: as `evaluate`.
@@ -179,14 +179,14 @@ def analyse(
         protocol: as `evaluate`.
         metric: as `evaluate`.
         probes: as `evaluate`.
-        lengths: N numbers of frames, where they are known.
-        gei: (N, H * W, 1) gait energy images, for the baseline; None: no baseline.
-        result: the evaluation, where it has been made already, its comparisons kept.
-        baseline: that of the gait energy images, likewise.
-        device: where distances are computed; None stands for where the features are.
+        lengths: (N,) numbers of frames, if known.
+        gei: (N, H * W, 1) gait energy images for the baseline; None for no baseline.
+        result: the evaluation with its comparisons (`keep=True`), if it has been computed already.
+        baseline: the evaluation of the gait energy images, if it has been computed already.
+        device: where distances are computed; None for the device of the features.
         re_rank: as `evaluate_detailed`.
-        seed: of what is drawn at random.
-        limits: how much is shown.
+        seed: the random seed.
+        limits: upper limits of what is shown.
 
     Raises:
         UserError: as `evaluate`.
@@ -224,7 +224,7 @@ def analyse(
 
 
 def _errors(found: Comparisons) -> np.ndarray:
-    """Return each probe's share of wrong comparisons: (M,), NaN for a probe without any."""
+    """Return the share of wrong comparisons of each probe: (M,), NaN without comparisons."""
     counts = found.compared & ~np.isnan(found.ranks)
     counted = counts.sum(1)
     return np.where(counted > 0, (counts & (found.ranks > 1)).sum(1) / np.maximum(counted, 1), np.nan)
@@ -242,7 +242,7 @@ def _pairs(found: Comparisons, known: Verification | None) -> PairAnalysis | Non
 
 
 def tar_at(pairs: PairAnalysis, fars: np.ndarray) -> np.ndarray:
-    """Return the ROC at some false accept rates: the largest TAR whose FAR is not larger."""
+    """Return the TAR at given false accept rates: the largest TAR whose FAR is not larger."""
     curve = pairs.verification.roc
     return np.asarray(curve.tar[np.searchsorted(curve.far, fars, side="right") - 1])
 
@@ -250,7 +250,7 @@ def tar_at(pairs: PairAnalysis, fars: np.ndarray) -> np.ndarray:
 def _by_length(
     probes: np.ndarray, errors: np.ndarray, lengths: np.ndarray | None, bins: int
 ) -> tuple[ProbeErrors, ...]:
-    """Return classes of about equally many probes, from short to long; probes of one length are in one class."""
+    """Return classes of about equal size, from short to long; probes of equal length are in one class."""
     if lengths is None or not len(probes):
         return ()
     frames = lengths[probes]
@@ -276,17 +276,17 @@ def _share(name: str, frames: np.ndarray, errors: np.ndarray) -> ProbeErrors:
 def embedding_map(
     sequences: Sequences, among: np.ndarray, metric: str, seed: int, limits: AnalysisLimits
 ) -> EmbeddingMap:
-    """Place some sequences of a few subjects in the plane: t-SNE of their distances, PCA where they are few.
+    """Embed sequences of a few subjects in two dimensions, by t-SNE of their distances, or by PCA if they are few.
 
-    t-SNE (van der Maaten and Hinton, *Visualizing Data using t-SNE*, JMLR 2008) sees the distances that are evaluated,
-    and begins at the first two principal components, so that it is the same at every call.
+    t-SNE (van der Maaten and Hinton, *Visualizing Data using t-SNE*, JMLR 2008) uses the distances of the evaluation
+    and is initialised with the first two principal components, so that it is deterministic.
 
     Args:
         sequences: features and names.
-        among: positions of those that may be chosen.
+        among: indices of the sequences to choose from.
         metric: the distance.
-        seed: of the choice of subjects and of their sequences.
-        limits: how many.
+        seed: the seed of the choice of subjects and sequences.
+        limits: numbers of subjects and sequences.
     """
     rng = np.random.default_rng(seed)
     subjects = np.unique(sequences.ids[among])
@@ -318,13 +318,13 @@ def embedding_map(
 
 
 def principal_components(vectors: np.ndarray, count: int) -> np.ndarray:
-    """Return the first principal components of n vectors: (n, count), zeros where there are not so many."""
+    """Return the first principal components of n vectors: (n, count), padded with zeros."""
     centred = vectors - vectors.mean(0)
     values, axes = np.linalg.eigh(centred @ centred.T)
     found = np.zeros((len(vectors), count))
     for index in range(min(count, len(vectors))):
         axis = axes[:, -1 - index]
-        # The sign of an axis is arbitrary: the largest entry is made positive.
+        # The sign of an axis is arbitrary; make the largest entry positive, so that the result is deterministic.
         axis = axis * np.sign(axis[np.abs(axis).argmax()])
         found[:, index] = axis * np.sqrt(max(values[-1 - index], 0.0))
     return found

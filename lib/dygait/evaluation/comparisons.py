@@ -1,9 +1,9 @@
-"""One pass over the distances of probes to a gallery: all that is reported or drawn derives from what it finds.
+"""One pass over the distances of probes to a gallery, from which all reported numbers and figures are derived.
 
-A *comparison* is a probe against the gallery of one view, or against the whole gallery, less what the protocol
-excludes. Pairs of an excluded kind are in nothing that is counted. The identical view's comparison, where pairs of one
-view are excluded, can have no true match: it is in no mean, whatever becomes of others without one. What is left of it,
-of `same id in the same view` the impostors, are pairs and a search like others.
+A *comparison* is one probe against the gallery of one view, or against the whole gallery, without the pairs that the
+protocol excludes. Excluded pairs are counted nowhere. If pairs of one view are excluded, the comparison with the
+identical view has no true match, and no mean includes it. Its remaining pairs (the impostors, for `same id in the same
+view`) count for verification, and form a non-mated search.
 
 Letters: N sequences, M probes, G gallery sequences, V columns (the gallery of one view each, or the whole gallery).
 """
@@ -27,25 +27,25 @@ from dygait.evaluation.verification import PairDistances
 
 CHANCE = "chance"
 CONFUSIONS = 4
-"""That are kept of a group."""
+"""Number of confusions kept for each group."""
 TOP = 5
-"""Gallery sequences that are kept of a confusion."""
+"""Number of nearest gallery sequences kept for each confusion."""
 _MASK = 2**24
-"""Entries of a mask of probes by gallery."""
+"""Maximal number of entries of a mask (probes x gallery)."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How distances are computed, and what is looked at besides ranks.
+    """How distances are computed, and what is computed besides ranks.
 
     Attributes:
         metric: ``euc`` or ``cos``.
         device: where distances are computed.
         max_bytes: bound of the working memory of a block of distances.
-        re_rank: re-rank the distances; None takes them as they are.
-        pairs: whether the distances of all pairs are kept.
-        searches: whether the distances of the nearest true match and of the nearest other subject are kept.
-        confusions: whether the hardest confusions of each group are kept; they need `searches`.
+        re_rank: the parameters of re-ranking; None for none.
+        pairs: keep the distances of all pairs.
+        searches: keep the distances of the nearest true match and of the nearest other subject.
+        confusions: keep the hardest confusions of each group; requires `searches`.
     """
 
     metric: str
@@ -59,16 +59,16 @@ class Options:
 
 @dataclass(frozen=True)
 class Confusion:
-    """A comparison in which somebody else is nearest.
+    """A comparison whose nearest gallery sequence shows another subject.
 
     Attributes:
-        probe: position of the probe among the N sequences.
-        nearest: positions of the nearest gallery sequences, nearest first.
-        distances: theirs.
-        right: which of them show the probe's subject.
-        match: position of the nearest true match.
-        match_distance: its distance.
-        rank: its rank.
+        probe: index of the probe into the N sequences.
+        nearest: indices of the nearest gallery sequences, nearest first.
+        distances: their distances.
+        right: whether each shows the probe's subject.
+        match: index of the nearest true match.
+        match_distance: the distance of the nearest true match.
+        rank: the rank of the nearest true match.
     """
 
     probe: int
@@ -82,22 +82,23 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """What the pass found of one group of probes.
+    """The comparisons of one probe group.
 
     Attributes:
-        probes: (M,) positions among the N sequences.
+        probes: (M,) indices into the N sequences.
         probe_views: (M,) names.
-        gallery: (G,) positions, in the order of the columns.
-        gallery_views: the columns' names; none for the whole gallery.
-        unmatched: what becomes of a probe without any true match.
-        compared: (M, V) bool, which comparisons the means are of.
-        ranks: (M, V) ranks of the nearest true match, NaN without one; those of the identical view among them, as
-            nothing were excluded there, for matrices of views.
-        values: name -> (M, V) of other measures, 0..1, likewise.
-        match: (M, V) distances of the nearest true match, inf without one; None where not asked for.
+        gallery: (G,) indices into the N sequences, in the order of the columns.
+        gallery_views: names of the columns; empty for the whole gallery.
+        unmatched: how a probe without a true match is treated (`ProbeGroup.unmatched`).
+        compared: (M, V) bool, whether the means include the comparison.
+        ranks: (M, V) ranks of the nearest true match, NaN without one. Those of the identical view are included, as if
+            nothing were excluded there, for matrices by view.
+        values: name -> (M, V) other measures in 0..1, likewise.
+        match: (M, V) distances of the nearest true match, inf without one; None unless `Options.searches`.
         other: (M, V) distances of the nearest other subject, likewise.
-        pairs: the distances of all pairs; None where not asked for.
-        confusions: the comparisons whose true match is farthest behind the nearest other, one for each subject.
+        pairs: the distances of all pairs; None unless `Options.pairs`.
+        confusions: the comparisons with the largest margin between the nearest true match and the nearest other
+            subject, one for each subject.
     """
 
     probes: np.ndarray
@@ -114,7 +115,7 @@ class Comparisons:
     confusions: tuple[Confusion, ...]
 
     def scores(self, name: str) -> np.ndarray:
-        """Return a measure of each comparison in percent: (M, V), NaN where it does not count."""
+        """Return a measure of each comparison in percent: (M, V), NaN if it is not counted."""
         if name.startswith("rank-"):
             found = within(torch.from_numpy(self.ranks), int(name.removeprefix("rank-"))).numpy()
         else:
@@ -122,22 +123,22 @@ class Comparisons:
         return 100 * (np.nan_to_num(found, nan=0.0) if self.unmatched == "counted as wrong" else found)
 
     def by_view(self, scores: np.ndarray) -> dict[str, float]:
-        """Return probe view -> mean over the gallery views; a view where nothing is left is left out."""
+        """Return probe view -> mean over the gallery views; views without scores are skipped."""
         cells = mean_by_view(np.where(self.compared, scores, np.nan), self.probe_views, self.gallery_views)
         means = {view: mean(row) for view, row in zip(cells.views, cells.values, strict=True)}
         return {view: value for view, value in means.items() if not np.isnan(value)}
 
     def mean(self, name: str) -> float:
-        """Return a measure of the group in percent: over probes, then gallery views, then probe views."""
+        """Return a measure of the group in percent: the mean over probes, then gallery views, then probe views."""
         scores = self.scores(name)
         return mean(self.by_view(scores).values()) if self.gallery_views else mean(scores)
 
     def searches(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the searches that take place, those in which anyone is left, as `identify` takes them."""
+        """Return the arguments of `identify`, for the searches whose gallery is not empty after the exclusion."""
         assert self.match is not None
         assert self.other is not None
-        takes_place = np.isfinite(self.match) | np.isfinite(self.other)
-        return self.match[takes_place], self.other[takes_place], self.ranks[takes_place] == 1
+        is_search = np.isfinite(self.match) | np.isfinite(self.other)
+        return self.match[is_search], self.other[is_search], self.ranks[is_search] == 1
 
 
 def compare(
@@ -147,21 +148,21 @@ def compare(
     protocol: Protocol,
     options: Options,
 ) -> dict[str, Comparisons]:
-    """Compare the probes of some groups with the gallery that they share, each probe once.
+    """Compare the probes of groups that share a gallery; each probe is compared once.
 
     Args:
-        sequences: all N; their views are those that the protocol tells apart.
-        members: name of a group -> (N,) bool, its probes.
-        gallery: (G,) positions, at least one.
-        protocol: what is excluded, and whether the gallery is searched one view at a time.
-        options: what is looked at.
+        sequences: all N sequences; views are named as the protocol distinguishes them (`Protocol.view_name`).
+        members: group -> (N,) bool, its probes.
+        gallery: (G,) indices, at least one.
+        protocol: the exclusion, and whether the gallery is searched one view at a time.
+        options: what is computed.
 
     Returns:
-        What was found, by the group's name.
+        Group -> its comparisons.
     """
     found = _DistancePass(sequences, members, gallery, protocol, options)
     for block, distances in found.blocks():
-        # Few probes at a time: their masks, too, stay small beside the distances.
+        # A few probes at a time, so that their masks stay small beside the distances.
         step = max(1, _MASK // len(gallery))
         for start in range(block.start, block.stop, step):
             rows = slice(start, min(start + step, block.stop))
@@ -170,7 +171,7 @@ def compare(
 
 
 class _DistancePass:
-    """What is found so far; arrays are (M, V), of the probes of all groups."""
+    """The state of a pass; arrays are (M, V) over the probes of all groups."""
 
     def __init__(
         self,
@@ -185,7 +186,7 @@ class _DistancePass:
         self.views: tuple[str, ...] = ()
         self.columns = [slice(0, len(gallery))]
         if protocol.one_view_at_a_time:
-            # Sorted by view, in its own order within a view: the gallery of a view is a slice of all distances.
+            # Sorted by view, stable within a view: the gallery of a view is a slice of the columns.
             gallery = gallery[np.argsort(sequences.views[gallery], kind="stable")]
             names, starts = np.unique(sequences.views[gallery], return_index=True)
             self.views = tuple(names.tolist())
@@ -210,7 +211,7 @@ class _DistancePass:
         self.hardest = {group: _Hardest(CONFUSIONS) for group in self.members if options.confusions}
 
     def blocks(self) -> Iterable[tuple[slice, Tensor]]:
-        """Yield the distances a block of probes at a time."""
+        """Yield the distances, one block of probes at a time."""
         features, options = self.sequences.features, self.options
         rows = self.probe_rows, self.gallery_rows
         if options.re_rank is not None:
@@ -218,11 +219,11 @@ class _DistancePass:
         return distance_blocks(features, features, options.metric, options.max_bytes, options.device, *rows)
 
     def add(self, rows: slice, distance: Tensor) -> None:
-        """Take in the distances (m, G) of some probes."""
+        """Add the distances (m, G) of some probes."""
         one_view, exclusion, options = self.protocol.one_view_at_a_time, self.protocol.exclusion, self.options
         match = self.probe_ids[rows, None] == self.gallery_ids
         excluded = None
-        # One view at a time, what is excluded is of one column, the identical view's; only pairs look at it singly.
+        # One view at a time, all excluded pairs are in the column of the identical view: only pairs need a mask.
         if exclusion != "nothing" and (options.pairs or not one_view):
             excluded = self.probe_views[rows, None] == self.gallery_views
             if exclusion == "same id in the same view":
@@ -267,7 +268,7 @@ class _DistancePass:
                 hardest.add(float(margin[number]), subject, _confusion(probe, gallery, near.cpu().numpy(), hit))
 
     def of(self, name: str, member: np.ndarray) -> Comparisons:
-        """Return what was found of one group."""
+        """Return the comparisons of one group."""
         rows, same, searches = member[self.probes], self.same[name], self.options.searches
         return Comparisons(
             probes=self.probes[rows],
@@ -286,32 +287,32 @@ class _DistancePass:
 
 
 class _Hardest:
-    """The hardest confusions so far, one for each subject; of equals the first."""
+    """The hardest confusions so far, one for each subject; the first of equals is kept."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.of_subject: dict[str, tuple[float, Confusion]] = {}
 
     def accepts(self, margin: float, subject: str | None = None) -> bool:
-        """Tell whether a confusion is harder than what there is: of its subject, and of all."""
+        """Return whether a confusion is harder than the kept one of its subject, or than the easiest of all."""
         if subject in self.of_subject:
             return margin > self.of_subject[subject][0]
         return len(self.of_subject) < self.most or margin > min(b for b, _ in self.of_subject.values())
 
     def add(self, margin: float, subject: str, confusion: Confusion) -> None:
-        """Keep one, in place of its subject's, else of the easiest, where there are enough."""
+        """Keep a confusion; it replaces the one of its subject, or the easiest if there are enough."""
         self.of_subject.pop(subject, None)
         if len(self.of_subject) == self.most:
             self.of_subject.pop(min(reversed(self.of_subject), key=lambda name: self.of_subject[name][0]))
         self.of_subject[subject] = margin, confusion
 
     def found(self) -> tuple[Confusion, ...]:
-        """Return them, the hardest first."""
+        """Return the confusions, hardest first."""
         return tuple(c for _, c in sorted(self.of_subject.values(), key=lambda entry: -entry[0]))
 
 
 def _confusion(probe: int, gallery: np.ndarray, distance: np.ndarray, hit: np.ndarray) -> Confusion:
-    """Describe a comparison by its distances (G,), infinite where excluded."""
+    """Return the confusion of a comparison with distances (G,), inf if excluded."""
     order = np.argsort(distance, kind="stable")
     nearest = order[:TOP][np.isfinite(distance[order[:TOP]])]
     first = int(np.flatnonzero(hit[order])[0])
@@ -347,7 +348,7 @@ def _codes(names: np.ndarray) -> Tensor:
 
 
 def mean(values: Iterable[float] | np.ndarray) -> float:
-    """Mean of what is not NaN; NaN where nothing is left."""
+    """Return the mean of the values that are not NaN; NaN without any."""
     array = np.array([*values] if not isinstance(values, np.ndarray) else values, dtype=np.float64)
     array = array[~np.isnan(array)]
     return float(array.mean()) if array.size else float("nan")

@@ -15,22 +15,22 @@ from torch import Tensor
 from dygait.errors import UserError
 
 DEFAULT_MAX_BYTES = 256 * 2**20
-"""Working memory of a block of distances: enough that features are rearranged a few times only, small beside them."""
+"""Working memory of a block of distances: large enough that features are rearranged only a few times."""
 
 _FLOAT64_BYTES = 8
 _ROUNDING = 64 * torch.finfo(torch.float64).eps
-"""Differences smaller than this, relative to the numbers subtracted, are rounding and count as zero."""
+"""Differences smaller than this, relative to the operands, are rounding errors and are set to zero."""
 
 _TILE = 768
-"""Side of a float32 tile: distances and features of a part stay in the cache."""
+"""Side of a float32 tile, chosen such that distances and features of a part stay in the cache."""
 _EDGE = 64
-"""Tiles at the edge are padded to a multiple of this, so that every product takes the same kernel: the same bits."""
+"""Tiles at the edge are padded to a multiple of this, so that every product uses the same kernel, with equal bits."""
 _CHUNK = 16
-"""Sequences whose features are rearranged at a time: they stay in the cache."""
+"""Sequences whose features are rearranged at a time, so that they stay in the cache."""
 _FLOAT64_PAIRS = 512**2
-"""With fewer pairs than this everything is float64; it costs nothing there."""
+"""With fewer pairs than this everything is computed in float64."""
 _CLOSE = 1 / 16
-"""Squared distances below this share of |x|² + |y|², and cosine distances below this, are taken again in float64."""
+"""Squared distances below this share of |x|² + |y|², and cosine distances below this, are recomputed in float64."""
 _UNDERFLOW = 1e-30
 _SAMPLE = 128
 
@@ -70,29 +70,28 @@ def distance_blocks(
     gallery_rows: Tensor | None = None,
     out: Tensor | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Yield the distances a block of probes at a time, so that the whole (M, G) matrix need never exist.
+    """Yield the distances one block of probes at a time, so that the whole (M, G) matrix is never allocated.
 
-    |x|² + |y|² - 2xy loses half of the digits where two vectors are close, and that is just where the nearest neighbour
-    is decided. On a GPU, and for few pairs, the sums are therefore taken in float64. On a CPU they are taken in
-    float32, of features from which their common mean is subtracted, and again in float64 where x and y are close: where
-    |x - y|² < (|x|² + |y|²) / 16, or the cosine distance < 1/16. A part's distance is then within a relative 8·n·u of
-    the exact one (n = C + 2 products, u = 2⁻²⁴; for the cosine 16·C·P·u) in the worst case; rounding errors being
-    random, about 1e-7 is seen, and 2e-6 is what the tests allow.
+    |x|² + |y|² - 2xy loses half of the digits if two vectors are close, and close vectors decide the nearest neighbour.
+    On a GPU, and for few pairs, the sums are therefore computed in float64. On a CPU they are computed in float32, of
+    features from which their common mean is subtracted, and recomputed in float64 if x and y are close: if
+    |x - y|² < (|x|² + |y|²) / 16, or the cosine distance < 1/16. In the worst case the distance of a part then has a
+    relative error of 8·n·u (n = C + 2 products, u = 2⁻²⁴; for the cosine 16·C·P·u). Observed is about 1e-7; the tests
+    allow 2e-6.
 
-    Only the block at hand is converted, so the features can stay in float32 (or half) and even on another device.
+    Only the current block is converted, so the features can be float32 (or half) and on another device.
 
     Args:
         probe: (M, C, P) features.
         gallery: (G, C, P) features.
         metric: ``euc`` or ``cos``, as in `pairwise_distance`.
-        max_bytes: bound of the working memory of a block, besides its result of 4·G bytes for each probe, which is
-            bounded by four times as much. The least is a pair of tiles of 768 sequences in float32, and in float64 a
-            pair of sequences.
-        device: where to compute; None stands for the probes' device.
-        probe_rows: positions that make the M probes out of `probe`; None stands for all of them.
-        gallery_rows: the same of the gallery.
-        out: (M, G) float32 on the device where to compute, in which the blocks then lie; None stands for new memory
-            for each.
+        max_bytes: bound of the working memory of a block. Its result, 4·G bytes for each probe, comes on top and is
+            bounded by four times as much. The minimum is a pair of tiles of 768 sequences in float32, a pair of
+            sequences in float64.
+        device: where to compute; None for the device of the probes.
+        probe_rows: indices of the M probes in `probe`; None for all.
+        gallery_rows: indices of the G gallery sequences in `gallery`; None for all.
+        out: (M, G) float32 on the device of the computation, of which the blocks are views; None to allocate each.
 
     Yields:
         The slice of the probes, and their (m, G) float32 distances.
@@ -115,7 +114,7 @@ def distance_blocks(
 
 
 class _Rows:
-    """The chosen sequences of some features, taken a block at a time."""
+    """Selected rows of features, read one block at a time."""
 
     def __init__(self, features: Tensor, rows: Tensor | None, device: torch.device) -> None:
         self.features, self.device = features, device
@@ -129,7 +128,7 @@ class _Rows:
         return chosen.to(self.device, dtype)
 
     def part(self, part: int, positions: Tensor) -> Tensor:
-        """Return one part of the sequences at these positions: (., C) float64."""
+        """Return one part of the sequences at these indices: (., C) float64."""
         rows = positions if self.rows is None else self.rows[positions]
         return self.features[:, :, part][rows.to(self.features.device)].to(self.device, torch.float64)
 
@@ -152,11 +151,11 @@ def _float64_blocks(
 def _float32_blocks(
     x: _Rows, y: _Rows, metric: str, max_bytes: int, out: Tensor | None
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Tiles lie on a grid that no bound of memory moves: the result does not depend on it."""
+    """Compute in tiles on a fixed grid, so that the result does not depend on the memory limit."""
     tiles: Any = _EuclideanTiles(x, y) if metric == "euc" else _CosineTiles(x, y)
     _, channels, parts = x.features.shape
-    # Beside the left sides there are one right side, pieces of features that are being rearranged, less than another,
-    # and the distances of a tile in two precisions.
+    # Besides the left operands, memory holds one right operand, chunks of features being rearranged (less than another
+    # operand), and the distances of a tile in two precisions.
     row_bytes = 4 * parts * (channels + 3)
     rest = max_bytes - 2 * _TILE * row_bytes - 16 * _TILE**2
     count = max(1, min(rest // (_TILE * row_bytes), 4 * max_bytes // (4 * len(y) * _TILE)))
@@ -169,7 +168,7 @@ def _float32_blocks(
         for left in range(0, len(y), _TILE):
             right = tiles.right(left, min(left + _TILE, len(y)))
             for top, prepared in zip(tops, lefts, strict=True):
-                # Views: the distances are written where they belong.
+                # A view: the distances are written in place.
                 tiles.fill(
                     distance[top - start : top - start + _TILE, left : left + _TILE], prepared, right, top, left, buffer
                 )
@@ -186,7 +185,7 @@ class _EuclideanTiles:
     def __init__(self, x: _Rows, y: _Rows) -> None:
         self.x, self.y = x, y
         _, self.channels, self.parts = x.features.shape
-        # Any centre and any power of two are right; these make the numbers small, and squares neither 0 nor infinite.
+        # Any centre and any power of two are correct; these keep the values small, and squares neither 0 nor infinite.
         positions = torch.linspace(0, len(y) - 1, min(len(y), _SAMPLE)).long()
         sample = y.features[positions if y.rows is None else y.rows[positions.to(y.rows.device)]]
         sample = sample.to("cpu", torch.float64)
@@ -204,7 +203,7 @@ class _EuclideanTiles:
         return features, square
 
     def right(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        # New memory for every tile costs as much as what is written into it.
+        # Allocating memory for every tile costs as much as filling it.
         count = _padded(stop - start)
         features = self.buffer[: self.parts * count * (self.channels + 2)].view(self.parts, count, self.channels + 2)
         square = self._centred(self.y, start, stop, features, 1)
@@ -213,10 +212,10 @@ class _EuclideanTiles:
         return features.transpose(1, 2), square
 
     def _centred(self, rows: _Rows, start: int, stop: int, features: Tensor, factor: int) -> Tensor:
-        """Fill in features, times a factor, and return their squares: (P, padded)."""
+        """Write the centred features, times a factor, and return their squares: (P, padded)."""
         inner, square = features[:, :, : self.channels], torch.zeros(features.shape[:2])
         inner[:, stop - start :] = 0
-        # In pieces that stay in the cache from one pass to the next.
+        # In chunks that stay in the cache between the passes.
         squares = torch.empty(self.parts, _CHUNK, self.channels)
         shift = (self.centre * (-factor * self.scale)).T[:, None].to(self.dtype)
         for a in range(0, stop - start, _CHUNK):
@@ -246,14 +245,14 @@ class _EuclideanTiles:
         limits = (x_square + y_square.amax(1, keepdim=True)).mul_(_CLOSE).add_(_UNDERFLOW)
         for part in range(self.parts):
             torch.mm(x[part], y[part], out=tile)
-            # The smallest of each row tells most tiles that nothing is close; what is not a number is not larger.
+            # The minimum of each row rules out close pairs in most tiles; a NaN compares as not far.
             far = inner.amin(1).gt(limits[part])
             if not far.all():
                 self._recompute_close(inner, far, x_square[part], y_square[part], part, top, start)
             distance += tile.sqrt_()[:height, :width]
         distance /= self.parts * self.scale
         if not math.isfinite(float(distance.sum())):
-            # Numbers so far apart that squares of some leave float32.
+            # Magnitudes so different that some squares overflow float32.
             for a in range(0, height, _EDGE):
                 x64 = _parts_first(self.x.take(top + a, top + min(a + _EDGE, height), torch.float64))
                 for b in range(0, width, _EDGE):
@@ -263,7 +262,7 @@ class _EuclideanTiles:
     def _recompute_close(
         self, squared: Tensor, far: Tensor, x_square: Tensor, y_square: Tensor, part: int, top: int, start: int
     ) -> None:
-        """Take what is close in a tile again, in float64; rows that are far hold nothing close."""
+        """Recompute the close pairs of a tile in float64; rows marked as far have none."""
         rows = far.logical_not().nonzero()[:, 0]
         scale = x_square[rows, None] + y_square
         close = squared[rows].gt(scale.mul_(_CLOSE).add_(_UNDERFLOW)).logical_not_()
@@ -308,7 +307,7 @@ class _CosineTiles:
         close = distance < _CLOSE
         if not close.any():
             return
-        # A few rows at a time: in float64, unit vectors of all parts are long.
+        # A few rows at a time: unit vectors of all parts in float64 are large.
         for a in range(0, height, _EDGE):
             for b in range(0, width, _EDGE):
                 here = close[a : a + _EDGE, b : b + _EDGE]
@@ -360,4 +359,4 @@ _METRICS: dict[str, tuple[Callable[[Tensor], Tensor], _Side, Callable[[Tensor, T
     "cos": (_unit_parts, _cosine_side, _cosine_block),
 }
 METRICS = tuple(_METRICS)
-"""Names of the distances."""
+"""Names of the metrics."""

@@ -1,4 +1,4 @@
-"""From features and a protocol to percentages: distances come in blocks, measures per probe, means per group.
+"""Evaluate features under a protocol: distances in blocks, measures for each probe, means for each group.
 
 Letters: N sequences, C channels, P parts, M probes, G gallery sequences, V views.
 """
@@ -30,26 +30,26 @@ Percentages = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Attributes:
-        protocol: its name.
+        protocol: name of the protocol.
         description: the protocol in one sentence.
         metric: the distance, ``euc`` or ``cos``.
-        measures: what is reported, the first being the headline.
-        percentages: group -> measure -> percent; where the gallery is searched one view at a time, also
+        measures: the reported measures; the first is the headline.
+        percentages: group -> measure -> percent; if the gallery is searched one view at a time, also
             ``"per view"`` -> probe view -> percent (of the first measure; ``"<measure> per view"`` of the others).
-        chance: group -> the headline's expected rank-1, in percent, if a gallery sequence were picked at random.
+        chance: group -> expected rank-1, in percent, of a gallery sequence picked at random.
         counts: group -> ``probes``, ``gallery``, ``probes without a match``; one view at a time also ``comparisons``
             (a probe against the gallery of one view) and ``comparisons without a match``.
         matrices: group -> the headline in percent for every probe view and gallery view, the identical view included;
             empty unless the gallery is searched one view at a time.
-        notes: what a reader of the numbers must know, a sentence each.
+        notes: remarks on the numbers, one sentence each.
         intervals: group -> measure -> the 95 % interval of its percentage, (low, high), by the bootstrap over subjects;
-            empty where not asked for, and a group of one subject is left out.
-        verification: group -> what its genuine and impostor pairs tell; empty where not asked for.
-        open_set: group -> what its searches tell of a gallery that may lack the subject; empty where not asked for.
-        comparisons: group -> all that the above is made of, for `analyse`; empty where not asked for.
+            groups of one subject are skipped; empty unless requested.
+        verification: group -> verification rates of its pairs; empty unless requested.
+        open_set: group -> open-set identification rates of its searches; empty unless requested.
+        comparisons: group -> the comparisons from which the above is computed, for `analyse`; empty unless requested.
     """
 
     protocol: str
@@ -94,15 +94,15 @@ def evaluate(
         protocol: a name in `PROTOCOLS` (``CASIA-B``, ``CASIA-B/cross-view``, ``OUMVLP``, ``GREW``, ``Gait3D``, ...), a
             mapping as `evaluator_cfg.protocol` takes it, or a `Protocol`.
         metric: the distance: ``euc`` or ``cos``.
-        probes: Gait3D's PROBE_SET, keys ``id-type-view``; protocols that choose probes by type take no notice of it.
+        probes: Gait3D's PROBE_SET, keys ``id-type-view``; ignored by protocols that choose probes by type.
 
     Returns:
-        ``result[group][measure]`` in percent: ``result["NM"]["rank-1"]``, and ``result["NM"]["per view"]["090"]`` where
+        ``result[group][measure]`` in percent: ``result["NM"]["rank-1"]``, and ``result["NM"]["per view"]["090"]`` if
         the gallery is searched one view at a time.
 
     Raises:
-        UserError: what does not fit together, features that are not finite, an empty gallery, or nothing left to
-        report.
+        UserError: the arguments do not match each other, features are not finite, the gallery is empty, or no group has
+            a probe that counts.
     """
     return evaluate_detailed(features, ids, types, views, protocol, metric, probes).percentages
 
@@ -125,10 +125,10 @@ def evaluate_detailed(
 ) -> EvaluationResult:
     """Return the percentages of a protocol with their counts, chance levels, view matrices and notes.
 
-    Definitions, besides those of `ranking`: a probe without any true match in the gallery that it is compared with is
-    left out of that mean and counted, or counted as wrong where the group says so (OUMVLP reports both). An empty group
-    of probes is left out of the result and named in the notes, and so is a group with no probe that counts. One view at
-    a time, a probe view's number is the mean over the gallery views, and the group's the mean over its probe views.
+    Definitions, besides those of `ranking`: a probe without a true match in the gallery that it is compared with is
+    excluded from that mean and reported in `counts`, or counted as wrong if the group says so (OUMVLP reports both). A
+    group without probes, or without a probe that counts, is skipped with a note. One view at a time, the value of a
+    probe view is the mean over gallery views, and that of the group the mean over its probe views.
 
     Args:
         features: as `evaluate`.
@@ -138,15 +138,14 @@ def evaluate_detailed(
         protocol: as `evaluate`.
         metric: as `evaluate`.
         probes: as `evaluate`.
-        device: where distances are computed; None stands for where the features are.
+        device: where distances are computed; None for the device of the features.
         max_bytes: bound of the working memory of a block of distances.
         intervals: resamples of the bootstrap over subjects; 0 for no intervals.
-        verification: whether pairs are counted too: all that the protocol compares, those of one view in every view
-            pooled. Their memory is `PairDistances`'.
-        open_set: whether searches are looked at as in an open set; a probe's search of the gallery, or of each view's,
-            is one.
-        re_rank: re-rank the distances, all that follows being of re-ranked ones; None takes them as they are.
-        keep: whether the comparisons themselves are kept, pairs and searches included, for `analyse`.
+        verification: compute verification rates of all pairs that the protocol compares, pooled over views. For their
+            memory see `PairDistances`.
+        open_set: compute open-set identification rates; each comparison of a probe with a gallery is a search.
+        re_rank: the parameters of re-ranking, applied to the distances before anything else; None for none.
+        keep: keep the comparisons, pairs and searches included, for `analyse`.
 
     Raises:
         UserError: as `evaluate`.
@@ -200,17 +199,17 @@ def check_against_data(
     views: Sequence[str],
     probes: Collection[str] | None = None,
 ) -> None:
-    """Refuse a protocol under which these sequences give no number, before any feature is computed.
+    """Raise an error if no probe of these sequences counts under a protocol, before any feature is computed.
 
     Args:
-        protocol: what will be asked for.
+        protocol: the protocol.
         ids: N subjects.
-        types: N types.
+        types: N sequence types.
         views: N views.
         probes: the PROBE_SET.
 
     Raises:
-        UserError: an empty gallery, no probe at all, or no probe that has a true match to find.
+        UserError: the gallery is empty, there are no probes, or none has a true match.
     """
     names = [np.array([str(name) for name in column], dtype=str) for column in (ids, types, views)]
     sequences = Sequences(torch.empty(len(names[0]), 0, 0), *names)
@@ -220,14 +219,14 @@ def check_against_data(
 
 @dataclass(frozen=True)
 class _Selection:
-    """Which sequences are probes and which are the gallery, of each group."""
+    """Probes and gallery of each group."""
 
     members: dict[str, np.ndarray]  # group -> (N,) bool
-    galleries: dict[str, np.ndarray]  # group -> positions of its gallery among the N sequences
+    galleries: dict[str, np.ndarray]  # group -> indices of its gallery into the N sequences
 
     @classmethod
     def of(cls, sequences: Sequences, protocol: Protocol, probes: Collection[str] | None) -> _Selection:
-        """Choose the sequences; refuse where no number can come of it."""
+        """Select the sequences; raises `UserError` if no probe counts."""
         groups = protocol.groups
         members = {name: sequences.select(group.probes, probes) for name, group in groups.items()}
         selectors = {name: group.gallery or protocol.gallery for name, group in groups.items()}
@@ -237,13 +236,13 @@ class _Selection:
             if not len(galleries[name]):
                 whose = f" of {name}" if any(group.gallery for group in groups.values()) else ""
                 raise UserError(
-                    f"protocol {protocol.name}: the gallery{whose} is empty; it wants {selectors[name].description}, "
+                    f"protocol {protocol.name}: the gallery{whose} is empty; it needs {selectors[name].description}, "
                     f"{_available(sequences, selectors[name])}"
                 )
         if not some:
             wanted = "; ".join(g.probes.description for g in groups.values())
             has = _available(sequences, *(g.probes for g in groups.values()))
-            raise UserError(f"protocol {protocol.name}: there are no probes; they want {wanted}, {has}")
+            raise UserError(f"protocol {protocol.name}: there are no probes; they need {wanted}, {has}")
         views = _view_names(sequences.views, protocol)
         if not any(
             _can_match(sequences.ids, views, np.flatnonzero(members[name]), gallery, protocol).any()
@@ -255,13 +254,13 @@ class _Selection:
             if protocol.exclusion != "nothing" and not others:
                 raise UserError(
                     f"protocol {protocol.name}: the data has one view only ({only}), and with the "
-                    f"{protocol.exclusion} excluded nothing is left"
+                    f"{protocol.exclusion} excluded nothing remains"
                 )
             raise UserError(f"protocol {protocol.name}: {_NO_MATCH}")
         return cls(members, galleries)
 
     def compare(self, sequences: Sequences, protocol: Protocol, options: Options) -> dict[str, Comparisons]:
-        """Return what is found of each group; groups that share a gallery are compared together, each probe once."""
+        """Return the comparisons of each group; groups that share a gallery are compared in one pass."""
         found: dict[str, Comparisons] = {}
         for name, gallery in self.galleries.items():
             if name not in found:
@@ -270,22 +269,22 @@ class _Selection:
         return found
 
 
-_NO_MATCH = "no probe has a true match in the gallery, so nothing is left to report; are the ids the test set's?"
+_NO_MATCH = "no probe has a true match in the gallery, so nothing can be reported; are the ids those of the test set?"
 
 
 def _view_names(views: np.ndarray, protocol: Protocol) -> np.ndarray:
-    """Return the names by which a protocol tells views apart: (N,)."""
+    """Return the views as a protocol distinguishes them: (N,) names."""
     return np.array([protocol.view_name(view) for view in views.tolist()], dtype=str)
 
 
 def _can_match(
     ids: np.ndarray, views: np.ndarray, probes: np.ndarray, gallery: np.ndarray, protocol: Protocol
 ) -> np.ndarray:
-    """Return which probes have a true match that is not excluded: (M,) bool."""
+    """Return whether each probe has a true match that is not excluded: (M,) bool."""
     found = np.isin(ids[probes], ids[gallery])
     if protocol.exclusion == "nothing":
         return found
-    # A subject who is in the gallery in two views can be found from any; in one view, from the others.
+    # A subject with two gallery views has a match from any view; with one gallery view, from other views only.
     subjects, codes = np.unique(ids[gallery], return_inverse=True)
     view = np.unique(views, return_inverse=True)[1].reshape(-1)
     lowest, highest = np.full(len(subjects), len(views)), np.full(len(subjects), -1)
@@ -298,7 +297,7 @@ def _can_match(
 
 @dataclass(frozen=True)
 class _GroupSummary:
-    """What is reported of a group; without percentages where nothing is left."""
+    """What is reported of a group; no percentages if no probe counts."""
 
     notes: list[str]
     percentages: dict[str, Any] = field(default_factory=dict)
@@ -311,7 +310,7 @@ class _GroupSummary:
 def _summarise(found: Comparisons, ids: np.ndarray, name: str, protocol: Protocol, resamples: int) -> _GroupSummary:
     group = protocol.groups[name]
     if not len(found.probes):
-        return _GroupSummary([f"no probe sequences of {group.probes.description} in the data (group left out)"])
+        return _GroupSummary([f"no probe sequences of {group.probes.description} in the data (group skipped)"])
     headline = protocol.measures[0]
     percentages: dict[str, Any] = {}
     matrix = None
@@ -322,7 +321,7 @@ def _summarise(found: Comparisons, ids: np.ndarray, name: str, protocol: Protoco
             percentages["per view" if measure == headline else f"{measure} per view"] = by_view
     if np.isnan(percentages[headline]):
         return _GroupSummary(
-            [f"no probe with a true match in the gallery, {protocol.exclusion} excluded (group left out)"]
+            [f"no probe with a true match in the gallery, {protocol.exclusion} excluded (group skipped)"]
         )
 
     unmatched = np.isnan(found.ranks)
@@ -333,11 +332,11 @@ def _summarise(found: Comparisons, ids: np.ndarray, name: str, protocol: Protoco
         notes.append(f"{alone.sum()} of {len(alone)} probes have no true match in the gallery ({group.unmatched})")
     if protocol.one_view_at_a_time:
         matrix = mean_by_view(found.scores(headline), found.probe_views, found.gallery_views)
-        left_out = unmatched & found.compared
-        counts |= {"comparisons": int(found.compared.sum()), "comparisons without a match": int(left_out.sum())}
-        if left_out.any():
+        uncounted = unmatched & found.compared
+        counts |= {"comparisons": int(found.compared.sum()), "comparisons without a match": int(uncounted.sum())}
+        if uncounted.any():
             notes.append(
-                f"{left_out.sum()} of {found.compared.sum()} comparisons of a probe with the gallery of one view "
+                f"{uncounted.sum()} of {found.compared.sum()} comparisons of a probe with the gallery of one view "
                 f"have no true match ({group.unmatched})"
             )
     intervals = _intervals(found, ids[found.probes], protocol, resamples) if resamples else {}
@@ -359,12 +358,12 @@ def _intervals(
 
 
 def _check_probe_list(sequences: Sequences, protocol: Protocol, probes: Collection[str] | None) -> list[str]:
-    """Return the notes on a PROBE_SET that the protocol needs."""
+    """Return notes on the PROBE_SET; raises `UserError` if the protocol needs one that does not match the data."""
     if not protocol.needs_probe_list:
         return []
     if not probes:
         raise UserError(
-            f"protocol {protocol.name}: give PROBE_SET, the list of 'id-type-view' keys of the dataset's partition file"
+            f"protocol {protocol.name}: PROBE_SET is missing: the 'id-type-view' keys of the dataset's partition file"
         )
     wanted = set(probes)
     missing = len(wanted - set(sequences.keys().tolist()))
@@ -377,11 +376,11 @@ def _check_probe_list(sequences: Sequences, protocol: Protocol, probes: Collecti
 
 
 def _available(sequences: Sequences, *selectors: Selector) -> str:
-    """Say what the data has of that which selectors ask for."""
+    """Return a description of what the data has of the columns that selectors restrict."""
     by = [key for key in ("types", "ids", "views") if any(getattr(s, key) != ["*"] for s in selectors)] or ["types"]
     return "the data has " + ", ".join(f"{key} {_abbreviated(getattr(sequences, key))}" for key in by)
 
 
 def _abbreviated(names: Iterable[str], most: int = 8) -> str:
     unique = sorted(set(names))
-    return ", ".join(unique[:most]) + (f", ... ({len(unique)} in all)" if len(unique) > most else "")
+    return ", ".join(unique[:most]) + (f", ... ({len(unique)} in total)" if len(unique) > most else "")

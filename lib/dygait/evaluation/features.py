@@ -1,9 +1,9 @@
-"""Features on disk: what `dygait extract` and `dygait test` write and `dygait evaluate` scores, without the network.
+"""Features on disk, as `dygait extract` and `dygait test` write them and `dygait evaluate` reads them.
 
 A folder of two or three files: ``features.npy``, (N, C, P) float32 or float16; ``gei.npy``, (N, H, W) of the same type,
-where gait energy images were asked for; and ``sequences.json``: ids, types, views and lengths, what the features came
-from, and checksums. Arrays are mapped into memory, and none of the files can run code. The last one is written last: a
-folder without it is an extraction that was interrupted.
+if gait energy images were requested; and ``sequences.json``: ids, types, views and lengths, the origin of the features,
+and checksums. Arrays are memory-mapped, and reading the files runs no code. ``sequences.json`` is written last: a
+folder without it is an interrupted extraction.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _ORIGIN: dict[str, type] = {
     "checkpoint": str, "iteration": int, "dataset": str, "fingerprint": str, "protocol": str, "metric": str,
     "config": dict, "probes": list,
 }  # fmt: skip
-"""What features say of their origin, where they say it, and in which type."""
+"""The keys of `SavedFeatures.origin` that readers use, and their types; each may be missing."""
 
 UNFINISHED = "unfinished"
-"""The folder inside, in which an extraction keeps what it has."""
+"""The subfolder with the shards of an unfinished extraction."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class SavedFeatures:
     """Features with the names of their sequences.
 
     Attributes:
-        features: (N, C, P) float32 or float16, mapped; changes of it stay in memory.
-        ids: N names.
-        types: N names.
-        views: N names.
-        lengths: how many frames of each sequence were used.
-        origin: what they came from: configuration, checkpoint, data fingerprint, protocol, PROBE_SET.
-        gei: (N, H, W) in 0..1, float32 or float16, mapped: each sequence's mean silhouette; None where not asked for.
+        features: (N, C, P) float32 or float16, memory-mapped copy-on-write.
+        ids: N subjects.
+        types: N sequence types.
+        views: N views.
+        lengths: the number of frames used of each sequence.
+        origin: configuration, checkpoint, data fingerprint, protocol, PROBE_SET.
+        gei: (N, H, W) in 0..1, float32 or float16, memory-mapped: the gait energy images; None if not requested.
     """
 
     features: np.ndarray
@@ -69,8 +69,8 @@ class Rows(NamedTuple):
     """The features of some sequences.
 
     Attributes:
-        indices: int64 (n,), of the sequences among all.
-        lengths: int64 (n,), frames used of each.
+        indices: int64 (n,), indices into all sequences.
+        lengths: int64 (n,), numbers of frames used.
         features: (n, C, P).
         gei: (n, H, W), or None.
     """
@@ -82,33 +82,33 @@ class Rows(NamedTuple):
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """The features and what goes with them, by the names of their files."""
+        """The arrays, by the names of their files."""
         return {_ARRAY: self.features, **({} if self.gei is None else {_IMAGES: self.gei})}
 
     def stored(self, half: bool) -> Rows:
-        """Return the same in the type that is stored: float16 or float32.
+        """Return the rows as float16 or float32, as they are stored.
 
         Raises:
-            UserError: a number does not fit.
+            UserError: a value exceeds the range of float16.
         """
         wanted, most = (np.float16, np.finfo(np.float16).max) if half else (np.float32, np.inf)
         if half and len(self.features) and np.abs(self.features).max() > most:
-            raise UserError("the features have numbers above 65504, which float16 cannot hold; store float32")
+            raise UserError("the features have values above 65504, which float16 cannot represent; store float32")
         gei = None if self.gei is None else self.gei.astype(wanted, copy=False)
         return self._replace(features=self.features.astype(wanted, copy=False), gei=gei)
 
 
 def clear(folder: str | Path) -> Path:
-    """Make a folder for features, without those that it has; what is unfinished stays.
+    """Create a folder for features, or remove the features in it; an unfinished extraction stays.
 
     Raises:
-        UserError: it holds something else, or cannot be written.
+        UserError: the folder holds other files, or cannot be written.
     """
     folder = Path(folder)
     check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / _NAMES).unlink(missing_ok=True)  # from here on, what was there does not count any more
+        (folder / _NAMES).unlink(missing_ok=True)  # first: without it, the folder is not complete
         for path in folder.iterdir():
             if path.name != UNFINISHED:
                 path.unlink()
@@ -121,7 +121,7 @@ def remove_features(folder: Path) -> None:
     """Delete a folder of features, finished or not.
 
     Raises:
-        UserError: it holds something else, or cannot be deleted.
+        UserError: the folder holds other files, or cannot be deleted.
     """
     clear(folder)
     try:
@@ -131,23 +131,23 @@ def remove_features(folder: Path) -> None:
 
 
 def write_error(folder: Path, error: OSError) -> UserError:
-    """Return what to tell the user when a folder cannot be written."""
-    return UserError(f"{folder} cannot be written: {error}; choose another folder, or make room")
+    """Return the error for a folder that cannot be written."""
+    return UserError(f"{folder} cannot be written: {error}; choose another folder, or free disk space")
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that holds something else than features.
+    """Check that a folder is missing, or holds features only.
 
     Raises:
-        UserError: it does.
+        UserError: it holds other files.
     """
     names = {_ARRAY, _IMAGES, _NAMES, UNFINISHED}
-    # A file of ours under its temporary name is what an interrupted write left.
+    # An interrupted write leaves a file under its temporary name.
     if folder.exists() and (
         not folder.is_dir()
         or any(p.name not in names and p.name[1:].rpartition(".")[0] not in names for p in folder.iterdir())
     ):
-        raise UserError(f"{folder} holds something else than features; give another folder")
+        raise UserError(f"{folder} holds other files than features; choose another folder")
 
 
 def assemble(
@@ -156,13 +156,13 @@ def assemble(
     parts: Iterable[Rows],
     origin: Mapping[str, Any],
 ) -> Path:
-    """Write the features of all sequences to a folder that `clear` returned, a part at a time.
+    """Write the features of all sequences to a folder that `clear` returned, one part at a time.
 
     Args:
-        folder: where to.
+        folder: the folder.
         columns: N ids, types and views.
-        parts: together every sequence once; in the type that is stored.
-        origin: plain values, kept as they are.
+        parts: disjoint parts that cover all sequences, as `Rows.stored` returns them.
+        origin: plain values.
 
     Returns:
         The folder.
@@ -197,7 +197,7 @@ def assemble(
 
 
 def replace_origin(folder: Path, saved: SavedFeatures, origin: Mapping[str, Any]) -> None:
-    """Replace the origin of features that are there.
+    """Replace the origin of saved features.
 
     Raises:
         UserError: the folder cannot be written.
@@ -211,7 +211,7 @@ def replace_origin(folder: Path, saved: SavedFeatures, origin: Mapping[str, Any]
 
 
 def _write_names(folder: Path, content: dict[str, Any], sums: Mapping[str, int]) -> None:
-    content = json.loads(json.dumps(content))  # as it will be read: tuples are lists
+    content = json.loads(json.dumps(content))  # as it is read again: tuples become lists
     names = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -223,16 +223,16 @@ def _write_names(folder: Path, content: dict[str, Any], sums: Mapping[str, int])
 
 
 def load_features(folder: str | Path) -> SavedFeatures:
-    """Open the features of a folder, and check them against their checksums.
+    """Load the features of a folder, and verify their checksums.
 
     Raises:
-        UserError: there is nothing of the kind, it was interrupted, of another version, or it is damaged.
+        UserError: the features are missing, incomplete, of another version, or damaged.
     """
     folder = Path(folder)
     if not (folder / _NAMES).is_file():
         begun = any((folder / name).exists() for name in (_ARRAY, UNFINISHED))
-        why = "an extraction into it was interrupted" if begun else "no features are there"
-        raise UserError(f"{folder}: {why}; make them with `dygait extract`")
+        why = "the extraction was interrupted" if begun else "it has no features"
+        raise UserError(f"{folder}: {why}; run `dygait extract`")
     try:
         names = untrusted.parse_json(untrusted.read_bytes(folder / _NAMES, _LARGEST_NAMES))
         found = names["format"], names["version"]
@@ -240,50 +240,50 @@ def load_features(folder: str | Path) -> SavedFeatures:
         raise _damaged(folder, error) from None
     if found != (_FORMAT, _VERSION):
         raise UserError(
-            f"{folder} holds {found[0]!r} of version {found[1]!r}, this version of DyGait reads {_FORMAT} {_VERSION}; "
+            f"{folder} has format {found[0]!r}, version {found[1]!r}; this DyGait reads {_FORMAT} {_VERSION}; "
             "extract the features again"
         )
     try:
         sums = names["checksums"]
         content = {name: names[name] for name in (*_COLUMNS, "lengths", "origin")}
         if checksum_of_json(content) != sums[_NAMES]:
-            raise ValueError(f"{_NAMES} does not have the checksum of what was written")
+            raise ValueError(f"{_NAMES} does not match its checksum")
         _check_content(content)
         if not {_ARRAY, _NAMES} <= sums.keys() <= {_ARRAY, _IMAGES, _NAMES}:
-            raise ValueError(f"{_NAMES} names other files: {sorted(sums)}")
+            raise ValueError(f"{_NAMES} lists other files: {sorted(sums)}")
         arrays = {name: np.load(folder / name, mmap_mode="c", allow_pickle=False) for name in sums if name != _NAMES}
         features, gei = arrays[_ARRAY], arrays.get(_IMAGES)
         if features.ndim != 3 or features.dtype not in (np.float16, np.float32):
-            raise ValueError(f"{_ARRAY} holds {features.dtype} {features.shape}, not (N, C, P) numbers")
+            raise ValueError(f"{_ARRAY} is {features.dtype} {features.shape}, not float (N, C, P)")
         if gei is not None and (gei.ndim != 3 or gei.dtype != features.dtype):
-            raise ValueError(f"{_IMAGES} holds {gei.dtype} {gei.shape}, not (N, H, W) numbers of the features' type")
+            raise ValueError(f"{_IMAGES} is {gei.dtype} {gei.shape}, not (N, H, W) of the dtype of the features")
         counts = [len(content[name]) for name in (*_COLUMNS, "lengths")]
         if {*counts, *map(len, arrays.values())} != {len(features)}:
             raise ValueError(f"{len(features)} features, but {counts} ids, types, views and lengths")
         for name, array in arrays.items():
             if checksum_of_array(array) != sums[name]:
-                raise ValueError(f"{name} does not have the checksum of what was written")
+                raise ValueError(f"{name} does not match its checksum")
     except Exception as error:  # a damaged header can raise anything
         raise _damaged(folder, error) from None
     return SavedFeatures(features, **content, gei=gei)
 
 
 def _check_content(content: Mapping[str, Any]) -> None:
-    """Names must be names, and what is said of the origin must be of the form that its readers expect."""
+    """Check the types of untrusted values."""
     for name in _COLUMNS:
         if type(content[name]) is not list or not all(type(one) is str for one in content[name]):
-            raise ValueError(f"{_NAMES} has no usable {name}")
+            raise ValueError(f"{_NAMES} has no valid {name}")
     if type(content["lengths"]) is not list or not all(type(n) is int and 0 < n < 2**31 for n in content["lengths"]):
-        raise ValueError(f"{_NAMES} has no usable lengths")
+        raise ValueError(f"{_NAMES} has no valid lengths")
     origin = content["origin"]
     untrusted.check_expansion(origin, untrusted.parts_of, _MOST_VALUES)
     if type(origin) is not dict:
-        raise ValueError(f"{_NAMES} has no usable origin")
+        raise ValueError(f"{_NAMES} has no valid origin")
     for name, kind in _ORIGIN.items():
         if type(origin.get(name)) not in (kind, type(None)):
-            raise ValueError(f"{_NAMES} has no usable {name} of the origin")
+            raise ValueError(f"{_NAMES} has no valid {name} in the origin")
     if not all(type(one) is str for one in origin.get("probes") or []):
-        raise ValueError(f"{_NAMES} has no usable probes of the origin")
+        raise ValueError(f"{_NAMES} has no valid probes in the origin")
 
 
 def _damaged(folder: Path, error: Exception) -> UserError:
@@ -305,9 +305,9 @@ def checksum_of_array(array: np.ndarray, value: int = 0) -> int:
 
 
 class _RowFile:
-    """An `.npy` file that is filled row by row in any order.
+    """An `.npy` file whose rows are written in any order.
 
-    It is written, not mapped: on a full disk a write fails, but a process that writes to a map dies.
+    It is written, not memory-mapped: on a full disk a write raises an error, but writing to a map kills the process.
     """
 
     def __init__(self, file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -1,9 +1,9 @@
 """Confidence intervals by the bootstrap over subjects.
 
-Sequences of one subject are alike, so that drawing sequences anew would claim a precision that is not there: subjects
-are drawn, with replacement, each with all of its probes (the cluster bootstrap; Davison and Hinkley, *Bootstrap Methods
-and their Application*, 1997, chapter 3.8). The gallery stays as it is, so an interval tells how the number would vary
-with other probe subjects against this gallery.
+Sequences of one subject are correlated, so that resampling sequences would underestimate the variance. Subjects are
+drawn with replacement, each with all of its probes (the cluster bootstrap; Davison and Hinkley, *Bootstrap Methods
+and their Application*, 1997, chapter 3.8). The gallery is fixed, so an interval describes the variation over
+probe subjects against this gallery.
 
 Letters: M probes, Q subjects, R rows and K columns of a table, B resamples.
 """
@@ -13,11 +13,11 @@ from __future__ import annotations
 import numpy as np
 
 LEVEL = 95.0
-"""Percent of the resamples that an interval holds."""
+"""Percent of the resamples that an interval covers."""
 
 _SEED = 0
 _NUMBERS = 2**22
-"""Float64 numbers in one chunk of resamples."""
+"""Number of float64 values in one chunk of resamples."""
 
 
 def bootstrap(
@@ -25,18 +25,18 @@ def bootstrap(
 ) -> np.ndarray:
     """Return the mean of the scores in each resample.
 
-    The mean is that of a table: a cell is the mean over the probes of its row, a row's the mean over its cells, the
-    table's the mean over its rows, empty ones left out each time. With one row and one column it is the plain mean.
+    The mean is that of a table: a cell is the mean over the probes of its row, a row the mean over its cells, and the
+    result the mean over rows; empty cells and rows are skipped. With one row and one column it is the plain mean.
 
     Args:
-        scores: (M, K), a column for each gallery view, or one; NaN is left out.
+        scores: (M, K), one column, or one for each gallery view; NaN is skipped.
         subjects: (M,) names.
         resamples: B.
         rows: (M,) names of the rows, the probe views; None for one row.
-        seed: of the draws.
+        seed: the random seed.
 
     Returns:
-        (B,) float64; NaN where a resample holds no score.
+        (B,) float64; NaN for a resample without scores.
     """
     subject = np.unique(subjects, return_inverse=True)[1].reshape(-1)
     row = np.zeros(len(scores), dtype=np.int64) if rows is None else np.unique(rows, return_inverse=True)[1].reshape(-1)
@@ -60,7 +60,7 @@ def bootstrap(
 
 
 def interval(samples: np.ndarray, level: float = LEVEL) -> tuple[float, float] | None:
-    """Return the percentile interval of resampled means: (low, high); None where no resample holds a score."""
+    """Return the percentile interval of resampled means: (low, high); None if no resample has a score."""
     samples = samples[~np.isnan(samples)]
     if not len(samples):
         return None
@@ -73,6 +73,6 @@ def _divided(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def _mean_of_last(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis of what is not NaN; NaN where nothing is left."""
+    """Return the mean over the last axis of values that are not NaN; NaN without any."""
     present = ~np.isnan(values)
     return _divided(np.where(present, values, 0.0).sum(-1), present.sum(-1).astype(float))

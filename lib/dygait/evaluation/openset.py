@@ -1,17 +1,17 @@
-"""Open-set identification: who is it, and is it anyone in the gallery at all?
+"""Open-set identification, where the subject of a probe need not be in the gallery.
 
-A search answers with the nearest gallery subject if its distance is at most a threshold, else with nobody (watch-list
+A search returns the nearest gallery subject if its distance is at most a threshold, else none (watch-list
 identification: ISO/IEC 19795-1; NIST FRVT 1:N). At each threshold
 
 * DIR, the detection and identification rate (1 - FNIR at rank 1), is the share of *mated* searches, whose subject is in
-  the gallery, that are answered with the right subject;
+  the gallery, that return the right subject;
 * FPIR, the false-positive identification rate, is the share of *non-mated* searches, whose subject is not in the
-  gallery, that are answered with anyone.
+  gallery, that return any subject.
 
-A closed-set protocol has no probe whose subject is not in the gallery. Every probe is therefore searched twice: with
-the whole gallery (mated, if it has a true match there) and with its own subject taken out of the gallery (non-mated).
-This needs no random split of the subjects, and uses every probe in both rates. Of a search two distances matter only:
-that of the nearest true match, and that of the nearest other subject, who would be the answer without the true matches.
+A closed-set protocol has no probe whose subject is not in the gallery. Every probe is therefore searched twice: in the
+whole gallery (mated, if it has a true match there) and in the gallery without its own subject (non-mated). This
+requires no random split of the subjects, and uses every probe in both rates. A search depends on two distances only:
+that of the nearest true match, and that of the nearest other subject.
 
 Letters: M searches.
 """
@@ -31,12 +31,12 @@ _RESOLVED = 1 - 1e-9  # 1e-2 of 100 searches is one search, whatever the roundin
 
 @dataclass(frozen=True)
 class OpenSet:
-    """What the searches of a probe group tell; rates in 0..1.
+    """Open-set identification rates of a probe group, in 0..1.
 
     Attributes:
         mated: the number of mated searches.
         non_mated: the number of non-mated searches.
-        dir_at_fpir: FPIR -> DIR; NaN where there are too few searches to tell.
+        dir_at_fpir: FPIR -> DIR; NaN if there are too few searches to resolve the rate.
     """
 
     mated: int
@@ -47,15 +47,15 @@ class OpenSet:
 def identify(
     nearest_match: np.ndarray, nearest_other: np.ndarray, correct: np.ndarray, fpirs: Sequence[float] = FPIRS
 ) -> OpenSet:
-    """Return the largest DIR of a threshold whose FPIR is not larger, for each FPIR, and the numbers of searches.
+    """Return for each FPIR the largest DIR of a threshold whose FPIR is not larger, and the numbers of searches.
 
-    With fewer than 1 / FPIR searches, or without a mated one, the rate cannot be resolved: NaN.
+    With fewer than 1 / FPIR searches, or without a mated search, the rate is NaN.
 
     Args:
-        nearest_match: (M,) distances of the nearest true match; NaN or inf where there is none, and then the search is
-            not mated.
-        nearest_other: (M,) distances of the nearest gallery sequence of another subject; NaN or inf where there is
-            none: the search with the own subject taken out finds nobody at any threshold.
+        nearest_match: (M,) distances of the nearest true match; NaN or inf without one: the search is not
+            mated.
+        nearest_other: (M,) distances of the nearest gallery sequence of another subject; NaN or inf without
+            one: the non-mated search returns none at any threshold.
         correct: (M,) bool, whether the nearest gallery sequence is a true match: ``nearest_match < nearest_other``, or
             the two tie and the true match comes first in the gallery.
         fpirs: the rates.
@@ -71,7 +71,7 @@ def identify(
         if allowed < 1 or not mated.any():
             found[fpir] = float("nan")
             continue
-        # Up to just below the first false alarm too many: no threshold with at most so many accepts more.
+        # Thresholds below the first excess false alarm: none with at most `allowed` false alarms accepts more.
         limit = alarms[allowed] if allowed < len(alarms) else np.inf
         found[fpir] = float((hits < limit).sum() / mated.sum())
     return OpenSet(int(mated.sum()), len(alarms), found)

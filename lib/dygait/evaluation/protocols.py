@@ -1,7 +1,7 @@
-"""The built-in protocols, declared as a user declares one in YAML, and how a protocol is found by name.
+"""The built-in protocols, declared as a user declares one in YAML, and their resolution by name.
 
-Types, ids and views are chosen by shell patterns: ``nm-05`` is itself, ``nm-*`` a prefix, ``*00-nm*`` what holds 00-nm,
-``0[1-4]`` one of four.
+Types, ids and views are selected by shell patterns: ``nm-05`` matches itself, ``nm-*`` a prefix, ``*00-nm*`` a
+substring, ``0[1-4]`` one of four.
 """
 
 from __future__ import annotations
@@ -23,18 +23,16 @@ from dygait.untrusted import at
 
 @dataclass(frozen=True)
 class Submission:
-    """A ranking that someone else scores, because the probes' ids are not public.
+    """A ranking that is scored by a challenge's server, because the ids of the probes are not public.
 
     Attributes:
-        name: how `resolve_protocol` names it.
+        name: the name that `resolve_protocol` returns.
         description: the protocol in one sentence.
-        gallery: which sequences are the gallery.
-        probes: which sequences are to be named. A probe's name is its view, or its type where views do not tell the
-            probes apart.
-        header: the first line of the CSV, a column each; the first is the probe's name, the others the ids of its
-            nearest gallery sequences.
-        numbers: whether ids are written as plain integers (00012 as 12), as the server wants them.
-        re_rank: how distances are re-ranked, unless the user says otherwise; None leaves them.
+        gallery: the gallery sequences.
+        probes: the probe sequences. The name of a probe is its view, or its type if views are not unique.
+        header: column names of the CSV: the name of the probe, then one for each of its nearest gallery sequences.
+        numbers: write ids as plain integers (00012 as 12), as the server expects them.
+        re_rank: the default parameters of re-ranking; None for none.
     """
 
     name: str
@@ -47,12 +45,12 @@ class Submission:
 
     @property
     def ranks(self) -> int:
-        """How many of the nearest gallery sequences are listed."""
+        """The number of nearest gallery sequences listed for a probe."""
         return len(self.header) - 1
 
 
 PROTOCOLS: Registry[Protocol] = Registry("protocol")
-"""The protocols; a dataset whose name is not its protocol's is an alias of it."""
+"""The protocols; a dataset that shares the protocol of another is an alias."""
 
 
 def _add(name: str, *aliases: str, **declaration: Any) -> None:
@@ -183,14 +181,14 @@ HID_SUBMISSION = Submission(
     re_rank=ReRank(),
 )
 SUBMISSIONS = {submission.name: submission for submission in (GREW_SUBMISSION, HID_SUBMISSION)}
-"""The submissions by their names."""
+"""The submissions by name."""
 
 
 def as_protocol(protocol: str | Protocol | Mapping[str, Any]) -> Protocol:
-    """Return the protocol of a name, of a mapping as `evaluator_cfg.protocol` takes it, or itself.
+    """Return the protocol of a name, or of a mapping as `evaluator_cfg.protocol` takes it.
 
     Raises:
-        UserError: an unknown name, or a mapping in which something is wrong.
+        UserError: the name is unknown, or the mapping is not valid.
     """
     if isinstance(protocol, str):
         return PROTOCOLS.get(protocol)
@@ -202,10 +200,10 @@ def declared_protocol(declaration: Mapping[str, Any], where: str = "protocol") -
 
     Args:
         declaration: the keys of `evaluator_cfg.protocol`.
-        where: what messages call the mapping: a key, or a file.
+        where: the key or file that error messages name.
 
     Raises:
-        UserError: every key that is unknown, missing or wrong, by its path.
+        UserError: keys are unknown, missing or not valid; all are listed with their paths.
     """
     try:
         protocol = Protocol.model_validate(declaration)
@@ -219,13 +217,13 @@ def declared_protocol(declaration: Mapping[str, Any], where: str = "protocol") -
 
 
 def name_problems(name: str) -> list[str]:
-    """Return what is wrong with the name of a user's protocol, beside its form."""
+    """Return the problems of the name of a user's protocol, except its form."""
     if name in PROTOCOLS or name in SUBMISSIONS:
-        return [f"{name!r} is a built-in protocol; choose another name, so that numbers are not confused"]
+        return [f"{name!r} is a built-in protocol; choose another name, so that results are not confused"]
     return []
 
 
-# The eval_func names of the field's configs. None stands for "by the dataset".
+# The eval_func names of OpenGait and DyGait. None: the protocol of the dataset.
 _EVAL_FUNCTIONS: dict[str, str | None] = {
     "evaluate_indoor_dataset": None,
     "evaluate_real_scene": "GREW",
@@ -242,11 +240,11 @@ _INDOOR = ("CASIA-B", "OUMVLP", "SUSTech1K")
 
 
 def resolve_protocol(eval_func: str | None, dataset_name: str, cross_view_gallery: bool = False) -> str:
-    """Return the protocol that a configuration asks for.
+    """Return the protocol of a configuration.
 
     Args:
-        eval_func: `evaluator_cfg.eval_func`: one of the field's function names, or the name of a protocol; None leaves
-            the choice to the dataset.
+        eval_func: `evaluator_cfg.eval_func`: a function name of OpenGait or DyGait, or the name of a protocol; None for
+            the protocol of the dataset.
         dataset_name: `data_cfg.test_dataset_name`, or `dataset_name`.
         cross_view_gallery: `evaluator_cfg.cross_view_gallery`.
 
@@ -254,7 +252,7 @@ def resolve_protocol(eval_func: str | None, dataset_name: str, cross_view_galler
         A name in `PROTOCOLS` or `SUBMISSIONS`.
 
     Raises:
-        UserError: a name that is unknown or not built yet, or one that does not fit the dataset.
+        UserError: the name is unknown or not implemented, or does not fit the dataset.
     """
     own = PROTOCOLS.resolve(dataset_name) if dataset_name in PROTOCOLS else None
     protocol = _by_eval_func(eval_func, dataset_name, own)
@@ -270,7 +268,7 @@ def resolve_protocol(eval_func: str | None, dataset_name: str, cross_view_galler
 
 def _by_eval_func(eval_func: str | None, dataset_name: str, own: str | None) -> str:
     if eval_func in _NOT_BUILT:
-        raise UserError(f"evaluator_cfg.eval_func: {eval_func} is not built yet; choose one of {_choices()}")
+        raise UserError(f"evaluator_cfg.eval_func: {eval_func} is not implemented; choose one of {_choices()}")
     if eval_func is None:
         if own is None:
             raise UserError(
@@ -292,7 +290,7 @@ def _by_eval_func(eval_func: str | None, dataset_name: str, own: str | None) -> 
                 f"not for the dataset {dataset_name!r}; name one of {_choices()}"
             )
         return own
-    # A dataset of a name that we do not know may well be prepared in this protocol's layout; a known one is not.
+    # A dataset with an unknown name may have the layout of this protocol; a known dataset has not.
     if own is not None and own != protocol.partition("/")[0]:
         raise UserError(
             f"evaluator_cfg.eval_func: {eval_func} does not fit the dataset {dataset_name!r}, whose protocol is {own!r}"
@@ -304,17 +302,17 @@ def _choices() -> str:
     return ", ".join([*sorted(_EVAL_FUNCTIONS), *PROTOCOLS.names(), *SUBMISSIONS])
 
 
-def protocol_of(asked: str | None, origin: Mapping[str, Any], features: Path) -> Protocol:
-    """Return the protocol of a name, or of a file; left out, that of the configuration the features came from."""
-    if asked is not None and asked.endswith((".yaml", ".yml")):
-        return declared_protocol(read_yaml(Path(asked)), asked)
+def protocol_of(name_or_file: str | None, origin: Mapping[str, Any], features: Path) -> Protocol:
+    """Return the protocol of a name or of a YAML file; without one, that of the features' configuration."""
+    if name_or_file is not None and name_or_file.endswith((".yaml", ".yml")):
+        return declared_protocol(read_yaml(Path(name_or_file)), name_or_file)
     own = at(origin, "config", "evaluator_cfg", "protocol")
-    if asked is None and own is not None:
+    if name_or_file is None and own is not None:
         return declared_protocol(own, f"{features}: the protocol")
-    name = asked or origin.get("protocol")
+    name = name_or_file or origin.get("protocol")
     if not isinstance(name, str):
-        raise UserError(f"{features} does not say its protocol; give --protocol: {', '.join(PROTOCOLS.names())}")
+        raise UserError(f"{features} does not name its protocol; set --protocol: {', '.join(PROTOCOLS.names())}")
     name = resolve_protocol(name, "")
     if name not in PROTOCOLS:
-        raise UserError(f"{name} has no numbers to report; give --protocol: {', '.join(PROTOCOLS.names())}")
+        raise UserError(f"{name} has no measures to report; set --protocol: {', '.join(PROTOCOLS.names())}")
     return PROTOCOLS.get(name)

@@ -1,7 +1,7 @@
-"""Retrieval measures, as pure functions of distances and labels; none of them loops over probes.
+"""Retrieval measures, as pure functions of distances and labels, vectorised over probes.
 
-Ranks count from 1. Where distances tie, the gallery's order decides: the sequence that comes first is the nearer one. A
-probe without any true match in the gallery has no rank: its entry is NaN, and the caller decides what that means.
+Ranks count from 1. Ties are broken by the order of the gallery: the first sequence counts as nearer. A probe without a
+true match in the gallery has no rank: its entry is NaN, and the caller decides how it counts.
 
 Letters: M probes, G gallery sequences, V views.
 """
@@ -23,12 +23,11 @@ def first_match_rank(distance: Tensor, match: Tensor, excluded: Tensor | None = 
 
     Args:
         distance: (M, G), finite.
-        match: (M, G) bool, true where the gallery sequence shows the probe's subject.
-        excluded: (M, G) bool, true where the gallery sequence is not to be considered for the probe; None excludes
-            nothing.
+        match: (M, G) bool, whether the gallery sequence shows the subject of the probe.
+        excluded: (M, G) bool, whether the gallery sequence is excluded for the probe; None excludes nothing.
 
     Returns:
-        (M,) float64 ranks, NaN where the probe has no true match.
+        (M,) float64 ranks, NaN for a probe without a true match.
     """
     return _by_rows(_first, distance, match, excluded)
 
@@ -39,7 +38,7 @@ def last_match_rank(distance: Tensor, match: Tensor, excluded: Tensor | None = N
 
 
 def within(ranks: Tensor, k: int) -> Tensor:
-    """Return for each rank of a nearest true match 1 if it is at most k, else 0: float64, NaN without a match."""
+    """Return 1 for ranks of at most k, else 0: float64, NaN without a match."""
     return torch.where(ranks.isnan(), torch.nan, (ranks <= k).double())
 
 
@@ -49,7 +48,7 @@ def average_precision(distance: Tensor, match: Tensor, excluded: Tensor | None =
     Arguments as `first_match_rank`.
 
     Returns:
-        (M,) float64 in 0..1, NaN where the probe has no true match.
+        (M,) float64 in 0..1, NaN for a probe without a true match.
     """
     return _by_rows(_average_precision, distance, match, excluded)
 
@@ -61,7 +60,7 @@ def inverse_negative_penalty(distance: Tensor, match: Tensor, excluded: Tensor |
     2021). Arguments as `first_match_rank`.
 
     Returns:
-        (M,) float64 in 0..1, NaN where the probe has no true match.
+        (M,) float64 in 0..1, NaN for a probe without a true match.
     """
     count = (match if excluded is None else match & ~excluded).sum(1)
     return count / last_match_rank(distance, match, excluded)
@@ -75,7 +74,7 @@ def chance(match: Tensor, excluded: Tensor | None = None) -> Tensor:
 
 
 def measure(name: str, distance: Tensor, match: Tensor, excluded: Tensor | None = None) -> Tensor:
-    """Return what ``rank-<k>``, ``mAP``, ``mINP`` or ``chance`` names: (M,) float64, NaN without a match."""
+    """Return the measure ``rank-<k>``, ``mAP``, ``mINP`` or ``chance``: (M,) float64, NaN without a match."""
     if name == "chance":
         return chance(match, excluded)
     if name == "mAP":
@@ -90,7 +89,7 @@ class ByView(NamedTuple):
 
     Attributes:
         views: the V names, sorted.
-        values: (V, V) float64, probe view by gallery view; NaN where a cell has no probe that counts.
+        values: (V, V) float64, probe view by gallery view; NaN for a cell without a probe that counts.
         counted: (V, V) int64, the number of probes in each mean.
     """
 
@@ -103,10 +102,10 @@ def mean_by_view(scores: np.ndarray, probe_views: Labels, gallery_views: Sequenc
     """Average scores over the probes of each view.
 
     Args:
-        scores: (M, number of gallery views) float64, a score for each probe against the gallery of each view; NaN is
-            left out.
+        scores: (M, number of gallery views) float64, the score of each probe against the gallery of each view; NaN is
+            skipped.
         probe_views: M view names.
-        gallery_views: the names that `scores`' columns stand for.
+        gallery_views: the names of the columns of `scores`.
 
     Returns:
         The means, over the sorted union of the probes' and the gallery's views.
@@ -134,9 +133,9 @@ _MANY_MATCHES = 32
 def _by_rows(
     function: Callable[[Tensor, Tensor], Tensor], distance: Tensor, match: Tensor, excluded: Tensor | None
 ) -> Tensor:
-    """Apply a function of distances and matches to a block of probes at a time.
+    """Apply a function of distances and matches to one block of probes at a time.
 
-    What is excluded moves behind everything else, where it is neither a match nor in a match's way.
+    Excluded gallery sequences get an infinite distance, and are no match.
     """
     result = distance.new_full((distance.shape[0],), torch.nan, dtype=torch.float64)
     if distance.shape[1] == 0:
@@ -157,7 +156,7 @@ def _first(distance: Tensor, match: Tensor) -> Tensor:
 
 
 def _last(distance: Tensor, match: Tensor) -> Tensor:
-    # argmax takes the first of equals; the last in the gallery's order is the first in the reversed order.
+    # argmax returns the first of equals; the last in the order of the gallery is the first in the reversed order.
     index = distance.shape[1] - 1 - distance.masked_fill(~match, -torch.inf).flip(1).argmax(1)
     return torch.where(match.any(1), _rank_of(distance, index).double(), torch.nan)
 
@@ -172,18 +171,18 @@ def _average_precision(distance: Tensor, match: Tensor) -> Tensor:
     rows, columns = match.nonzero(as_tuple=True)
     nth = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
     ranks = torch.full((len(counts), most), torch.inf, dtype=torch.float64, device=rows.device)
-    for k in range(most):  # the k-th match of every probe that has so many
+    for k in range(most):  # the k-th match of every probe that has one
         chosen = nth == k
         having = rows[chosen]
         nearby = distance if len(having) == len(distance) else distance[having]
         ranks[having, k] = _rank_of(nearby, columns[chosen]).double()
-    # The n-th nearest match has n matches up to its rank; where there is none, n / infinity adds nothing.
+    # The n-th nearest match has n matches up to its rank; missing matches have rank inf and add 0.
     precision = torch.arange(1, most + 1, device=rows.device) / ranks.sort(1).values
     return precision.sum(1) / counts
 
 
 def _rank_of(distance: Tensor, index: Tensor) -> Tensor:
-    """Rank of the gallery sequence `index` (M,): those nearer, those as near that come before it, and itself."""
+    """Return the rank of the gallery sequence `index` (M,): nearer ones, equally near ones before it, and itself."""
     own = distance.gather(1, index[:, None])
     rank = 1 + (distance < own).sum(1)
     ties = ((distance <= own).sum(1) > rank).nonzero()[:, 0]

@@ -1,17 +1,17 @@
 """k-reciprocal re-ranking (Zhong et al., *Re-ranking Person Re-identification with k-reciprocal Encoding*, CVPR 2017).
 
-Two sequences are alike if their neighbourhoods are. All N sequences, probes and gallery together, are described by
-their neighbourhood; the distance becomes (1 - lambda) * (Jaccard distance of the neighbourhoods) + lambda * (distance
-over the largest in the probe's row). The neighbourhood of i, after the paper and the field's code:
+Sequences are compared by their neighbourhoods among all N sequences, probes and gallery together. The distance becomes
+(1 - lambda) * (Jaccard distance of the neighbourhoods) + lambda * (distance over the largest in the probe's row). The
+neighbourhood of i, as in the paper and the reference code:
 
-    R(i, k)    the j among the k + 1 nearest of i that have i among their k + 1 nearest (i itself is one of both)
+    R(i, k)    the j among the k + 1 nearest of i that have i among their k + 1 nearest (i itself included)
     R*(i)      R(i, k1), and R(c, k1 / 2) of each c in it of which more than two thirds are in R(i, k1)
     V[i, j]    exp(-distance) for j in R*(i), else 0; a row sums to 1
     V[i]       then the mean of V over the k2 nearest of i
     Jaccard    1 - sum_j min(V[i, j], V[g, j]) / (2 - the same sum)
 
-A row of V has few entries, so V is kept as lists of them, and only the entries that two rows share are compared. The
-distances of all pairs are computed twice, in blocks: once for the neighbours, once for what is kept of them.
+V is sparse, and only entries that two rows share are compared. The distances of all pairs are computed twice, in
+blocks: for the neighbours, then for the entries of V.
 
 Letters: N sequences in all, M probes, G gallery sequences, E entries of V.
 """
@@ -33,12 +33,12 @@ Blocks = Callable[[Tensor, Tensor], Iterator[tuple[slice, Tensor]]]
 
 @dataclass(frozen=True)
 class ReRank:
-    """The constants of re-ranking.
+    """The parameters of re-ranking.
 
     Attributes:
-        k1: neighbours that may describe a sequence.
-        k2: nearest sequences whose descriptions are averaged; 1 averages nothing.
-        weight: lambda, the share of the original distance, 0..1.
+        k1: number of neighbours in a neighbourhood.
+        k2: number of nearest sequences whose rows of V are averaged; 1 for no averaging.
+        weight: lambda, the weight of the original distance, in 0..1.
     """
 
     k1: int = 6
@@ -63,19 +63,19 @@ def reranked_blocks(
     max_bytes: int = DEFAULT_MAX_BYTES,
     device: torch.device | str | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Yield re-ranked distances a block of probes at a time, as `distance_blocks` yields plain ones.
+    """Yield re-ranked distances one block of probes at a time, as `distance_blocks` yields plain ones.
 
-    A sequence is its own nearest neighbour, whatever else is at the same place; other neighbours of equal distance keep
-    the order of probes, then gallery, each in its own order.
+    A sequence is its own nearest neighbour, also if others are at distance 0. Other ties are broken by the order of
+    probes, then gallery.
 
-    Besides the blocks' memory, within `max_bytes` as there, it takes some 60 bytes for each of the E entries of V: at
+    Besides the memory of the blocks, bounded by `max_bytes`, it takes about 60 bytes for each of the E entries of V: at
     most N * k2 * (k1 + 1) * (k1 / 2 + 2), and about a tenth of that in practice.
 
     Args:
         features: (., C, P) of all sequences.
-        probe_rows: positions of the M probes.
-        gallery_rows: positions of the G gallery sequences.
-        settings: the constants.
+        probe_rows: indices of the M probes.
+        gallery_rows: indices of the G gallery sequences.
+        settings: the parameters.
         metric: as `distance_blocks`.
         max_bytes: as `distance_blocks`.
         device: as `distance_blocks`.
@@ -98,10 +98,10 @@ def _reranked(
     nearest = np.empty((len(rows), wanted), dtype=np.int64)
     largest = np.empty(len(rows))
     for block, distance in blocks(rows, rows):
-        distance[:, block].fill_diagonal_(-1)  # nearer than whatever is at the same place
+        distance[:, block].fill_diagonal_(-1)  # nearer than any other sequence at distance 0
         nearest[block] = nearest_k(distance, wanted).cpu().numpy()
         largest[block] = distance.amax(1).double().cpu().numpy()
-    largest[largest == 0] = 1  # all are at one place
+    largest[largest == 0] = 1  # all distances are 0
     neighbourhoods = _neighbourhoods(nearest, settings.k1)
     values = np.empty(len(neighbourhoods.columns))
     for block, distance in blocks(rows, rows):
@@ -125,47 +125,47 @@ def _reranked(
 
 
 def nearest_k(distance: Tensor, k: int) -> Tensor:
-    """Return the k nearest of each row, nearest first and in their own order among equals: (m, k) int64.
+    """Return the k nearest of each row, nearest first, ties in the order of the columns: (m, k) int64.
 
     Args:
         distance: (m, G) finite distances.
         k: at most G.
     """
     values, columns = distance.topk(k, dim=1, largest=False)
-    # topk takes any of equals; rows in which the last one taken has an equal outside are sorted whole.
-    torn = ((distance <= values[:, -1:]).sum(1) > k).nonzero()[:, 0]
+    # topk returns any of equals; rows with a tie at the k-th distance are sorted completely.
+    tied = ((distance <= values[:, -1:]).sum(1) > k).nonzero()[:, 0]
     order = columns.argsort(dim=1)
     columns, values = columns.gather(1, order), values.gather(1, order)
     columns = columns.gather(1, values.argsort(dim=1, stable=True))
-    if len(torn):
-        columns[torn] = distance[torn].argsort(dim=1, stable=True)[:, :k]
+    if len(tied):
+        columns[tied] = distance[tied].argsort(dim=1, stable=True)[:, :k]
     return columns
 
 
 class _Entries(NamedTuple):
-    """The entries of a sparse matrix, row by row, columns ascending within a row."""
+    """The entries of a sparse matrix in CSR order: by row, then by column."""
 
-    starts: np.ndarray  # (rows + 1,) where each row's entries begin
+    starts: np.ndarray  # (rows + 1,) index of the first entry of each row
     columns: np.ndarray  # (E,)
     values: np.ndarray  # (E,)
 
     def rows(self) -> np.ndarray:
-        """Row of each entry."""
+        """Return the row of each entry."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
     def part(self, start: int, stop: int) -> _Entries:
-        """Return some of the rows."""
+        """Return the rows from `start` to `stop`."""
         first, last = self.starts[start], self.starts[stop]
         return _Entries(self.starts[start : stop + 1] - first, self.columns[first:last], self.values[first:last])
 
     def transposed(self, columns: int) -> _Entries:
-        """Return the transpose, of which `columns` is the number of rows."""
+        """Return the transpose, which has `columns` rows."""
         order = np.argsort(self.columns, kind="stable")
         starts = np.searchsorted(self.columns[order], np.arange(columns + 1))
         return _Entries(starts, self.rows()[order], self.values[order])
 
     def take(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the positions of the entries of the chosen rows, row after row, and for each the index of its row."""
+        """Return the indices of the entries of the chosen rows, row by row, and for each the index into `chosen`."""
         counts = np.diff(self.starts)[chosen]
         which = np.repeat(np.arange(len(chosen)), counts)
         within = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -173,7 +173,7 @@ class _Entries(NamedTuple):
 
 
 def _entries(rows: np.ndarray, columns: np.ndarray, values: np.ndarray | None, count: int) -> _Entries:
-    """Make entries of any order; those of one cell are added up, or kept once where they have no values."""
+    """Build the matrix from entries in any order; duplicates are summed, or merged if there are no values."""
     cells, inverse = np.unique(rows * count + columns, return_inverse=True)
     starts = np.searchsorted(cells, np.arange(count + 1) * count)
     added = np.ones(len(cells)) if values is None else np.bincount(inverse.reshape(-1), values, len(cells))
@@ -201,7 +201,7 @@ def _neighbourhoods(nearest: np.ndarray, k1: int) -> _Entries:
 
 
 def _reciprocal(nearest: np.ndarray) -> np.ndarray:
-    """Tell which neighbours have the sequence among theirs: (N, k) bool."""
+    """Return whether each neighbour has the sequence among its own neighbours: (N, k) bool."""
     found = np.empty(nearest.shape, dtype=bool)
     step = max(1, 2**23 // nearest.shape[1] ** 2)
     for start in range(0, len(nearest), step):
@@ -230,7 +230,7 @@ def _shared(probes: _Entries, gallery: _Entries, width: int, max_bytes: int) -> 
     """Return sum_j min(V[i, j], V[g, j]) of probes i and gallery sequences g: (m, G); `gallery` is transposed."""
     count = len(probes.starts) - 1
     shared = np.empty((count, width))
-    # The entries of a few probes at a time, each beside those that the gallery has in the same column.
+    # The entries of a few probes at a time, joined with the gallery's entries of the same columns.
     work = np.concatenate([[0], np.cumsum(np.diff(gallery.starts)[probes.columns])])[probes.starts]
     limit = max(1, max_bytes // 64)
     start = 0

@@ -1,4 +1,4 @@
-"""What is evaluated: the features of N sequences with their ids, types and views."""
+"""The features of N sequences with their ids, types and views, as an evaluation takes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dygait.errors import UserError
 
 @dataclass(frozen=True)
 class Sequences:
-    """Features and names of N sequences, checked to belong together."""
+    """Features, ids, types and views of N sequences."""
 
     features: Tensor
     ids: np.ndarray
@@ -28,10 +28,10 @@ class Sequences:
     def checked(
         cls, features: Tensor | np.ndarray, ids: Sequence[str], types: Sequence[str], views: Sequence[str]
     ) -> Sequences:
-        """Refuse what does not fit together, and features that are not finite numbers.
+        """Check the arguments and convert them.
 
         Raises:
-            UserError: one line that says what is wrong.
+            UserError: shapes or lengths do not match, or features are not finite.
         """
         if isinstance(features, np.ndarray):
             features = torch.from_numpy(features if features.flags.writeable else features.copy())
@@ -39,7 +39,7 @@ class Sequences:
         if features.ndim != 3 or not features.is_floating_point():
             raise UserError(
                 f"features: {tuple(features.shape)} of {features.dtype}; "
-                "they must be floating-point numbers of shape (sequences, C, P)"
+                "they must be floating-point values of shape (sequences, C, P)"
             )
         names = [np.array([str(name) for name in column], dtype=str) for column in (ids, types, views)]
         lengths = (len(features), *map(len, names))
@@ -49,26 +49,26 @@ class Sequences:
             )
         if not len(features):
             raise UserError("features: there are no sequences to evaluate")
-        # A sum is finite only where every term is; looking at each takes more time and memory than the features.
+        # A sum is finite only if every term is; checking each takes more time and memory than the features.
         suspects = features[~torch.isfinite(features.flatten(1).sum(1))]
         broken = int((~torch.isfinite(suspects).flatten(1).all(1)).sum())
         if broken:
             raise UserError(
-                f"features: {broken} of {len(features)} sequences hold NaN or infinity; "
-                "the network that made them has diverged, use an earlier checkpoint"
+                f"features: {broken} of {len(features)} sequences have NaN or infinite values; "
+                "the network has diverged, use an earlier checkpoint"
             )
         return cls(features, *names)
 
     def keys(self) -> np.ndarray:
-        """Return the ``id-type-view`` keys, as Gait3D's PROBE_SET writes them: (N,) names."""
+        """Return the ``id-type-view`` keys of Gait3D's PROBE_SET: (N,) names."""
         return np.array(["-".join(key) for key in zip(self.ids, self.types, self.views, strict=True)], dtype=str)
 
     def select(self, selector: Selector, probes: Collection[str] | None = None) -> np.ndarray:
-        """Return which sequences a selector chooses: (N,) bool.
+        """Return whether each sequence is selected: (N,) bool.
 
         Args:
             selector: the criteria, all of which must hold.
-            probes: the PROBE_SET; needed where the selector asks for it.
+            probes: the PROBE_SET; required if the selector uses it.
         """
         criteria = ((self.types, selector.types), (self.ids, selector.ids), (self.views, selector.views))
         chosen = ~_matches(self.ids, selector.not_ids)
@@ -81,7 +81,7 @@ class Sequences:
 
 
 def _matches(names: np.ndarray, patterns: Sequence[str]) -> np.ndarray:
-    """Return which names match one of some shell patterns: (N,) bool."""
+    """Return whether each name matches one of the shell patterns: (N,) bool."""
     if not patterns or "*" in patterns:
         return np.full(len(names), bool(patterns))
     expression = re.compile("|".join(translate(p) for p in patterns))

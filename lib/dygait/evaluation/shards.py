@@ -1,8 +1,8 @@
-"""Shards: what an extraction has so far, on disk, so that an interrupted one goes on where it stopped.
+"""Shards: intermediate results of an extraction on disk, from which an interrupted extraction resumes.
 
-Every process writes the batches that it has made to a shard now and then. A shard is ``<number>.json``, written last,
-and an ``.npy`` file for each array, where the number is that of its first batch. It names the extraction that it
-belongs to by a key, a hash of everything that the features depend on, and carries a checksum of all that it holds.
+Every process periodically writes its finished batches to a shard: ``<number>.json``, written last, and an ``.npy`` file
+for each array, where the number is that of its first batch. A shard has the key of its extraction, a hash of everything
+that the features depend on, and a checksum of its content.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Shards:
     """The shards of one extraction in a folder.
 
     Args:
-        folder: where they are.
-        key: which extraction they belong to.
+        folder: the folder.
+        key: the key of the extraction.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
@@ -35,10 +35,10 @@ class Shards:
         self._key = key
 
     def write(self, batches: Sequence[int], rows: Rows) -> str:
-        """Write the features of some batches, and return the shard's name.
+        """Write the features of batches, and return the name of the shard.
 
         Raises:
-            UserError: they cannot be written.
+            UserError: the shard cannot be written.
         """
         name = f"{batches[0]:06d}"
         head = {
@@ -64,7 +64,7 @@ class Shards:
         """Return the batches of a shard and their features.
 
         Raises:
-            UserError: it is damaged, or belongs to another extraction.
+            UserError: the shard is damaged, or belongs to another extraction.
         """
         path = self._folder / f"{name}.json"
         try:
@@ -75,7 +75,7 @@ class Shards:
             arrays = [np.load(self._folder / f"{name}.{array}", allow_pickle=False) for array in head["arrays"]]
             rows = Rows(np.array(head["places"], np.int64), np.array(head["lengths"], np.int64), *arrays)
             if _checksum(head, rows) != checksum:
-                raise ValueError("it does not have the checksum of what was written")
+                raise ValueError("it does not match its checksum")
         except UserError:
             raise
         except Exception as error:  # a damaged file can raise anything
@@ -83,13 +83,13 @@ class Shards:
         return head["batches"], rows
 
     def prune(self, log: Callable[[str], None]) -> dict[str, list[int]]:
-        """Return the names of the shards that are whole and belong here, with their batches; delete everything else.
+        """Delete damaged, unfinished and foreign shards, and return the names of the others with their batches.
 
         Args:
             log: takes a message for each shard that is deleted, with the reason.
 
         Raises:
-            UserError: something cannot be deleted.
+            UserError: a file cannot be deleted.
         """
         kept: dict[str, list[int]] = {}
         for path in sorted(self._folder.glob("[0-9]*.json")):
@@ -108,13 +108,13 @@ class Shards:
         return kept
 
     def rows(self, names: Sequence[str]) -> Iterator[Rows]:
-        """Yield the features of some shards, one after the other; errors as `read`."""
+        """Yield the features of shards; errors as `read`."""
         for name in names:
             yield self.read(name)[1]
 
 
 LOCK = ".lock"
-"""The file in a folder of shards that says that somebody is at work there."""
+"""The lock file of a folder of shards in use."""
 
 
 def _save(values: np.ndarray, file: IO[bytes]) -> None:

@@ -1,10 +1,10 @@
-"""Rankings for a challenge's server, which alone knows who its probes are: GREW's and HID's.
+"""Submissions to the servers of GREW and HID, where the ids of the probes are not public.
 
-A submission is a CSV, a row for each probe: its name, then the ids of its nearest gallery *sequences*, nearest first.
-GREW's (its baseline's, and OpenGait's) has the header ``videoId,rank1,...,rank20`` and ids as plain integers. An id of
-which two sequences are near is listed twice, as there: listing distinct ids would raise rank-5 to rank-20 beyond what
-the published numbers mean. HID's has the header ``videoID,label`` and the id as the gallery's folder is called. Both go
-up zipped, the CSV in it called submission.csv.
+A submission is a CSV with a row for each probe: its name, then the ids of its nearest gallery *sequences* in order.
+GREW's (that of its baseline, and of OpenGait) has the header ``videoId,rank1,...,rank20`` and ids as plain integers. An
+id with two near sequences is listed twice, as there: distinct ids would give a higher rank-5 to rank-20 than the
+published definition. HID's has the header ``videoID,label`` and the id as the name of the gallery folder. Both are
+uploaded as a zip that contains submission.csv.
 """
 
 from __future__ import annotations
@@ -40,29 +40,29 @@ def write_submission(
     max_bytes: int = DEFAULT_MAX_BYTES,
     re_rank: ReRank | None = None,
 ) -> tuple[Path, Path]:
-    """Write a submission, and the same zipped beside it.
+    """Write a submission as CSV, and as zip beside it.
 
-    Rows are sorted by the probe's name; equal distances keep the gallery's order. Both files appear whole or not at
-    all, and the same features give the same bytes.
+    Rows are sorted by the name of the probe; ties are broken by the order of the gallery. Both files are written
+    atomically, and the same features give the same bytes.
 
     Args:
-        submission: which: a value of `SUBMISSIONS`.
+        submission: a value of `SUBMISSIONS`.
         features: (N, C, P) of gallery and probes.
         ids: N subjects; ``probe`` for the probes.
         types: N types.
-        views: N views, which are the probes' names; where they do not tell the probes apart, the types are.
-        path: the CSV; its folder is made if need be.
+        views: N views, which are the names of the probes; if they are not unique, the types are.
+        path: the CSV; its folder is created if necessary.
         metric: the distance: ``euc`` or ``cos``.
-        device: where distances are computed; None stands for where the features are.
+        device: where distances are computed; None for the device of the features.
         max_bytes: bound of the working memory of a block of distances.
-        re_rank: re-rank the distances; None takes them as they are.
+        re_rank: the parameters of re-ranking; None for none.
 
     Returns:
         The paths of the CSV and of the zip.
 
     Raises:
-        UserError: no probes, two probes of one name, too few gallery sequences, a name with a comma or a quote, or an
-            id that is not a number where the server wants one.
+        UserError: no probes, two probes with one name, too few gallery sequences, a name with a comma or a quote, or an
+            id that is not a number if the server expects numbers.
     """
     sequences = Sequences.checked(features, ids, types, views)
     probes = np.flatnonzero(sequences.select(submission.probes))
@@ -71,7 +71,7 @@ def write_submission(
     if not len(probes) or len(gallery) < submission.ranks:
         raise UserError(
             f"{title}: {len(probes)} probes and {len(gallery)} gallery sequences in the data; "
-            f"it takes at least 1 and {submission.ranks} ({submission.description})"
+            f"required are at least 1 and {submission.ranks} ({submission.description})"
         )
     probes, names = _named(sequences, probes, title)
     subjects: list[str] = sequences.ids[gallery].tolist()
@@ -82,7 +82,9 @@ def write_submission(
         subjects = [str(int(s)) for s in subjects]
     unfit = next((n for n in (*names, *subjects) if re.search(r'[,"\s]', n)), None)
     if unfit is not None:
-        raise UserError(f"{title}: the name {unfit!r} holds a comma, a quote or a space, which the CSV cannot carry")
+        raise UserError(
+            f"{title}: the name {unfit!r} contains a comma, a quote or a space, which the CSV cannot represent"
+        )
 
     lines = [",".join(submission.header)]
     rows_of_probes, rows_of_gallery = torch.from_numpy(probes), torch.from_numpy(gallery)
@@ -109,14 +111,14 @@ def write_submission(
 
 
 def _named(sequences: Sequences, probes: np.ndarray, title: str) -> tuple[np.ndarray, list[str]]:
-    """Return the probes in the order of their names, and the names."""
+    """Return the probes sorted by name, and the names."""
     columns = (sequences.views[probes], sequences.types[probes])
     names = next((c for c in columns if len(np.unique(c)) == len(c)), columns[0])
     order = np.argsort(names, kind="stable")
     listed: list[str] = names[order].tolist()
     twice = next((a for a, b in pairwise(listed) if a == b), None)
     if twice is not None:
-        raise UserError(f"{title}: two probes are called {twice!r}; each needs a name of its own")
+        raise UserError(f"{title}: two probes have the name {twice!r}; names must be unique")
     return probes[order], listed
 
 

@@ -1,4 +1,4 @@
-"""An evaluation for the eye (a table), for programs (JSON) and for spreadsheets (CSV)."""
+"""An evaluation as text (a table), JSON and CSV."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def to_text(
     """Return a table: a row per group and method, a column per view (or per measure), the mean and the chance level.
 
     Args:
-        result: what is reported.
-        baselines: other results under the same protocol, by the name that their rows bear.
-        name: what the rows of `result` bear; shown only where there are baselines.
-        width: columns of the terminal; views that do not fit go on in a second table.
+        result: the result.
+        baselines: other results under the same protocol, by the label of their rows.
+        name: the label of the rows of `result`; shown only if there are baselines.
+        width: columns of the terminal; views that do not fit are in a second table.
 
     Returns:
-        Lines without a line end at the last.
+        Lines, without a line end at the last.
     """
     methods = {name: result, **(baselines or {})}
     rows = _rows(result, methods)
@@ -63,7 +63,7 @@ def to_text(
 
 
 def to_dict(result: EvaluationResult) -> dict[str, Any]:
-    """Return everything an evaluation found as plain containers, in full precision; NaN becomes None."""
+    """Return a result as plain containers, in full precision; NaN becomes None."""
     matrices = {
         group: {
             "views": list(matrix.views),
@@ -100,10 +100,10 @@ def to_json(result: EvaluationResult) -> str:
 
 
 def to_csv(result: EvaluationResult) -> str:
-    """Return a line per group, probe view and measure, in full precision, under a header.
+    """Return CSV with a header and a line per group, probe view and measure, in full precision.
 
     The view of a group's mean is ``mean``; the chance level is a line with the measure ``chance``, the ends of an
-    interval are ``rank-1 low`` and ``rank-1 high``, and rates of pairs and of searches have lines of their names.
+    interval are ``rank-1 low`` and ``rank-1 high``, and rates of pairs and of searches are lines with their names.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -115,8 +115,8 @@ def to_csv(result: EvaluationResult) -> str:
 
 
 def cell(name: str) -> str:
-    """Return a name as a spreadsheet may have it: one that would be a formula there gets an apostrophe before it."""
-    name = printable(name).replace("\n", "\\n")  # a line's end of either kind would end the row
+    """Return a name for a spreadsheet; a leading apostrophe is added to one that would be a formula."""
+    name = printable(name).replace("\n", "\\n")  # a line end would end the row
     return f"'{name}" if name.startswith(_FORMULAS) and not _NUMBER.fullmatch(name) else name
 
 
@@ -157,7 +157,7 @@ def _without_nan(rates: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def _further(result: EvaluationResult) -> list[str]:
-    """Return tables of intervals, of the rates of pairs and of those of searches, a row for each group."""
+    """Return the tables of intervals, verification and open-set identification, with a row for each group."""
     lines: list[str] = []
     if result.intervals:
         lines.append("95 % intervals over subjects, in percent")
@@ -184,7 +184,7 @@ def _rate_table(title: str, by_group: Mapping[str, Mapping[str, float]]) -> list
 
 @dataclass(frozen=True)
 class _Row:
-    """One line of a table: a group's numbers by one method."""
+    """One line of a table: a group and a method."""
 
     labels: list[str]
     group: str
@@ -203,7 +203,7 @@ class _Row:
 
 
 def _rows(result: EvaluationResult, methods: Mapping[str, EvaluationResult]) -> list[_Row]:
-    """Return group by group a row for each method; a single method goes without its name."""
+    """Return a row for each group and method; a single method has no label."""
     rows: list[_Row] = []
     for group in result.percentages:
         for position, (method, shown) in enumerate(methods.items()):
@@ -218,7 +218,7 @@ def _blank_labels(rows: Sequence[_Row]) -> list[str]:
 
 
 def _views(results: Iterable[EvaluationResult]) -> list[str]:
-    """Return the probe views of all results, numbers in the order of numbers."""
+    """Return the probe views of all results; numbers are sorted by value."""
     found = {
         view for result in results for values in result.percentages.values() for view in values.get("per view", {})
     }
@@ -237,7 +237,7 @@ def _view_table(
     labels = sum(max(len(row.labels[i]) for row in rows) for i in range(len(blank)))
     column = max(len("100.0"), *map(len, views))
     ends_with = sum(max(len("100.0"), len(name)) for name in summary)
-    for gap in (_GAP, " "):  # closer together, if that spares a second table
+    for gap in (_GAP, " "):  # a narrower gap, if that avoids a second table
         around = len(gap) * (len(blank) - 1 + len(summary))
         fit = max(1, (width - labels - ends_with - around) // (column + len(gap)))
         if fit >= len(views):
@@ -255,7 +255,7 @@ def _view_table(
 
 
 def _aligned(table: Sequence[Sequence[str]], left: int, gap: str = _GAP) -> list[str]:
-    """Line up a table's columns, its labels to the left and its numbers to the right, with a rule below the header."""
+    """Format a table, labels aligned left, numbers aligned right, with a rule below the header."""
     row = DataRow("", gap, "")
     layout = TableFormat(None, None, None, None, row, row, padding=0, with_header_hide=None)
     sides = ["left"] * left + ["right"] * (len(table[0]) - left)

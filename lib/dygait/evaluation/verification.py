@@ -1,9 +1,8 @@
-"""Verification: are two sequences of one subject? Curves and rates of pairs' distances, smaller being more alike.
+"""Verification of pairs of sequences by their distance: ROC, AUC, EER, TAR at FAR.
 
-A pair is accepted at a threshold if its distance is at most the threshold, so that pairs of equal distance are accepted
-together. At each threshold FAR is the share of impostor pairs (two subjects) that are accepted, and TAR the share of
-genuine pairs (one subject) that are. Without a genuine or without an impostor pair there is no curve: no points, and
-every rate is NaN.
+A pair is accepted at a threshold if its distance is at most the threshold. FAR is the share of impostor pairs (two
+subjects) that are accepted, TAR the share of genuine pairs (one subject). Without genuine or without impostor pairs the
+curve has no points, and every rate is NaN.
 
 Letters: A genuine pairs, B impostor pairs, T thresholds.
 """
@@ -23,14 +22,14 @@ _RESOLVED = 1 - 1e-9  # 1e-4 of 10,000 pairs is one pair, whatever the rounding
 
 
 class Roc(NamedTuple):
-    """A receiver operating characteristic, from nothing accepted to everything accepted.
+    """A receiver operating characteristic, from no pair accepted to all accepted.
 
-    Points in the middle of a level or an upright piece are left out; nothing that is computed depends on them.
+    Points inside a horizontal or vertical segment are dropped; no rate depends on them.
 
     Attributes:
         far: (T,) false accept rates, rising from 0 to 1.
         tar: (T,) true accept rates, rising from 0 to 1.
-        thresholds: (T,) distances up to which pairs are accepted; the first is -inf.
+        thresholds: (T,) thresholds of the distance; the first is -inf.
     """
 
     far: np.ndarray
@@ -40,14 +39,14 @@ class Roc(NamedTuple):
 
 @dataclass(frozen=True)
 class Verification:
-    """What the genuine and the impostor pairs of a probe group tell; rates in 0..1.
+    """Verification rates of the pairs of a probe group, in 0..1.
 
     Attributes:
         genuine: the number of genuine pairs.
         impostor: the number of impostor pairs.
         auc: area under the ROC.
         eer: equal error rate.
-        tar_at_far: false accept rate -> true accept rate; NaN where there are too few impostor pairs to tell.
+        tar_at_far: false accept rate -> true accept rate; NaN if there are too few impostor pairs to resolve the rate.
         roc: the curve.
     """
 
@@ -60,15 +59,15 @@ class Verification:
 
 
 class PairDistances:
-    """The distances of any number of pairs, each different one kept once with its counts, so that memory stays bounded.
+    """The distances of pairs, stored as distinct values with counts, so that memory is bounded.
 
-    Distances are float32, of which there are 2²³ in an octave. However many pairs there are, they take at most 20 bytes
-    times that (170 MB) for each factor of two between the smallest and the largest distance, three times as much for a
-    moment while new ones are sorted in, and 4 bytes for each that waits: 64 MB, or as many as are sorted already.
+    There are 2²³ float32 values for each factor of two between the smallest and the largest distance. They take at most
+    20 bytes each (170 MB for each factor of two), three times as much while the buffer is merged. The buffer takes 4
+    bytes for each distance: 64 MB, or as many distances as there are distinct values.
     """
 
     _BUFFER_SIZE = 2**24
-    """Distances that are kept as they come before they are sorted in."""
+    """Number of buffered distances above which they are merged."""
 
     def __init__(self) -> None:
         self._values = np.empty(0, dtype=np.float32)
@@ -86,11 +85,11 @@ class PairDistances:
             self._merge()
 
     def verification(self, fars: Sequence[float] = FARS) -> Verification:
-        """Return what the pairs tell, exact, ties included.
+        """Return the exact verification rates, ties included.
 
         Args:
-            fars: false accept rates for `tar_at_far`; of a threshold whose FAR is not larger, the largest TAR, nothing
-                interpolated. With fewer than 1 / FAR impostor pairs the rate cannot be resolved: NaN.
+            fars: false accept rates of `tar_at_far`: the largest TAR of a threshold whose FAR is not larger, without
+                interpolation. With fewer than 1 / FAR impostor pairs it is NaN.
         """
         self._merge()
         genuine, impostor = (int(n) for n in self._counts.sum(1))
@@ -99,7 +98,7 @@ class PairDistances:
         return Verification(genuine, impostor, _auc(curve), _eer(curve), rates, curve)
 
     def histogram(self, bins: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the edges of bins from the smallest to the largest distance, and the pairs in each.
+        """Return a histogram from the smallest to the largest distance.
 
         Returns:
             (bins + 1,) edges, and (2, bins) numbers of genuine and of impostor pairs.
@@ -124,10 +123,10 @@ class PairDistances:
 
 
 def _roc(values: np.ndarray, counts: np.ndarray) -> Roc:
-    """Return the curve of different distances, rising, and the numbers of genuine and impostor pairs at each (2, .)."""
+    """Return the ROC of ascending distinct distances and their counts of genuine and impostor pairs, (2, .)."""
     if not counts.sum(1).all():
         return Roc(np.empty(0), np.empty(0), np.empty(0))
-    # Within a level or an upright piece, neither the step to a point nor that from it goes the other way.
+    # A point is inside a horizontal (vertical) segment if TAR (FAR) changes neither before nor after it.
     zero = counts == 0
     kept = np.append(~(zero[:, :-1] & zero[:, 1:]).any(0), True)
     tar, far = (np.append(0.0, np.cumsum(row)[kept] / row.sum()) for row in counts)
@@ -135,14 +134,14 @@ def _roc(values: np.ndarray, counts: np.ndarray) -> Roc:
 
 
 def _auc(curve: Roc) -> float:
-    """Return the chance that a genuine pair is nearer than an impostor pair, ties half."""
+    """Return the probability that a genuine pair is nearer than an impostor pair; ties count half."""
     if not len(curve.far):
         return float("nan")
     return float((np.diff(curve.far) * (curve.tar[1:] + curve.tar[:-1])).sum() / 2)
 
 
 def _eer(curve: Roc) -> float:
-    """Return the FAR at which FAR = 1 - TAR; the curve is straight between its points, which accepts by lot."""
+    """Return the FAR at which FAR = 1 - TAR, by linear interpolation of the curve."""
     if not len(curve.far):
         return float("nan")
     excess = curve.far - (1 - curve.tar)  # rises from -1 to 1

@@ -1,1 +1,1 @@
-"""`dygait profile`: what a training step costs, counted and measured, and how large a batch fits."""
+"""`dygait profile`: the cost of a training step, counted and measured, and the largest batch that fits."""

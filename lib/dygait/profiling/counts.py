@@ -1,4 +1,4 @@
-"""What a network costs, counted by PyTorch on fake tensors, which have no memory, so that any size can be counted."""
+"""Parameters and multiply-adds of a network, counted on fake tensors, which allocate no memory."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from dygait.modeling import MODELS
 
 @dataclass(frozen=True)
 class NetworkCounts:
-    """What a network has, and what it multiplies for one sequence.
+    """Parameters of a network, and its multiply-adds for one sequence.
 
     Attributes:
-        parameters: all of them.
-        without_class_head: those that embeddings depend on.
-        forward: multiply-adds of the forward pass: one for each product of the plain sum of a convolution or matrix
-            product, products with the zeros of a padding included.
-        backward: those of the backward pass.
+        parameters: number of parameters.
+        without_class_head: number of parameters that the embeddings depend on.
+        forward: multiply-adds of the forward pass: one for each product of a convolution or matrix product, products
+            with zero padding included.
+        backward: multiply-adds of the backward pass.
     """
 
     parameters: int
@@ -33,18 +33,18 @@ class NetworkCounts:
 
 
 def plain_form(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a complete `model_cfg` whose DAMs, if it has any, compute as the paper writes them."""
+    """Return a complete `model_cfg` whose DAMs, if any, are computed by the formula of the paper."""
     has_form = "dam" in inspect.signature(MODELS.get(settings["model"])).parameters
     return {**settings, "dam": "plain"} if has_form else dict(settings)
 
 
 def count_network(settings: Mapping[str, Any], sizes: Sequence[tuple[int, int]], frames: int) -> NetworkCounts:
-    """Count a network.
+    """Count parameters and multiply-adds of a network.
 
     Args:
         settings: a complete `model_cfg`.
         sizes: (H, W) of each modality.
-        frames: S of a sequence.
+        frames: S, the number of frames of a sequence.
     """
     sequences = 2  # a BatchNorm in training needs two
     with FakeTensorMode():

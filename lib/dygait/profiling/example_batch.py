@@ -1,4 +1,4 @@
-"""The batches that a profile runs on: the dataset's where it is there, else example ones."""
+"""The batches of a profile: those of the dataset if it exists, else example batches."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from dygait.runs import networks, sources
 
 @dataclass
 class Batches:
-    """Batches without end.
+    """An infinite stream of batches.
 
     Attributes:
         stream: the batches.
-        divisors: as of `Batch.scaled`.
-        origin: a description of where they come from.
-        real: whether the loader makes them.
+        divisors: the divisors for `Batch.scaled`.
+        origin: a description of the source of the batches.
+        real: whether they come from the loader.
     """
 
     stream: Iterator[Batch]
@@ -35,27 +35,27 @@ class Batches:
 
 
 def batch_size(config: Config) -> tuple[int, int]:
-    """Return P and K; one number of sequences, whoever's they are, is so many people with one each."""
+    """Return P and K; a batch of N arbitrary sequences counts as N subjects with one sequence each."""
     size = config.trainer_cfg.sampler.batch_size
     people, each = (size, 1) if isinstance(size, int) else size
     return people, each
 
 
 def frames_of(config: Config) -> int:
-    """Return how many frames a training sequence has; where that varies, the most."""
+    """Return the number of frames of a training sequence; its maximum if it varies."""
     sampler = config.trainer_cfg.sampler
     fixed = sampler.sample_type.startswith("fixed")
     return sampler.frames_num_fixed if fixed else sampler.frames_num_max
 
 
 def classes_of(network: nn.Module) -> int | None:
-    """Return how many classes a network's head has."""
+    """Return the number of classes of a network's head."""
     classes: int | None = getattr(network, "class_num", None)
     return classes
 
 
 def input_sizes(config: Config) -> list[tuple[int, int]]:
-    """Return (H, W) of each modality as the model takes it: its `input_size`, or what the transform makes of 64x64."""
+    """Return (H, W) of each modality: the `input_size` of the model, or the output size of the transform for 64x64."""
     plain = [transform.model_dump() for transform in _listed(config)]
     chains = [plain] if config.data_cfg.modalities == 1 else plain
     size = complete_model_cfg(config.model_cfg.model_dump(), config.data_cfg.dataset_name).get("input_size")
@@ -74,13 +74,13 @@ def _listed(config: Config) -> list[TransformCfg]:
 
 
 def example_batch(config: Config, people: int, each: int, classes: int | None) -> Batch:
-    """Return a batch of silhouettes that look, to a network, like people: blocks that sway.
+    """Return a batch of example silhouettes: moving blocks.
 
     Args:
-        config: gives frames and size.
+        config: the configuration, for the number and the size of frames.
         people: P.
-        each: K, sequences of each.
-        classes: how many labels there may be.
+        each: K.
+        classes: the number of classes.
     """
     rng = np.random.default_rng(0)
     count, frames = people * each, frames_of(config)
@@ -98,7 +98,7 @@ def example_batch(config: Config, people: int, each: int, classes: int | None) -
 
 
 def example_batches(config: Config, classes: int | None) -> Batches:
-    """Return the same example batch again and again: nothing waits for data."""
+    """Return one example batch, repeated: there is no wait for data."""
     batch = example_batch(config, *batch_size(config), classes)
     size = " and ".join(f"{height}x{width}" for height, width in input_sizes(config))
     divisors = [255.0] * config.data_cfg.modalities
@@ -106,7 +106,7 @@ def example_batches(config: Config, classes: int | None) -> Batches:
 
 
 def training_batches(config: Config, device: torch.device, network: nn.Module) -> Batches:
-    """Return the loader's batches; example ones, with the reason in their origin, where no dataset can be opened."""
+    """Return the batches of the loader; example batches, and the reason in `origin`, if there is no dataset."""
     try:
         data = sources.open_data(config)
     except UserError as error:

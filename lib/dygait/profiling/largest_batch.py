@@ -1,8 +1,8 @@
 """The largest batch that fits the memory.
 
-On a GPU by trying: a batch that does not fit fails and is caught. On a CPU a batch that does not fit takes the machine
-down with it, so there each size is tried in a process of its own that is watched and ended when it takes more than its
-share, and no size is tried that will not fit by what the smaller ones took.
+On a GPU, a batch that does not fit raises an error, which is caught. On a CPU, it would exhaust the memory of the
+machine. There each size is tried in a child process that is killed when it exceeds its limit, and sizes that would
+exceed the limit by extrapolation from smaller ones are not tried.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from dygait.profiling.example_batch import batch_size, classes_of, example_batch
 from dygait.training.trainer import build_trainer
 
 MEMORY_SHARE = 0.8
-"""The share of the free memory that a batch may take: the rest is for loader, other programs and surprises."""
+"""The share of the free memory that a batch may take; the rest is for the loader and other programs."""
 LARGEST = 4096
-"""People in a batch; nobody trains with more."""
+"""The largest number of subjects that is tried."""
 _POLL_SECONDS = 0.02
 
 Trial = Callable[[int], int | None]
-"""Takes a number of people, and returns the bytes at the peak of two training steps; None where they do not fit."""
+"""Takes a number of subjects, and returns the peak memory of two training steps in bytes; None if they do not fit."""
 
 
 def find_largest(
     trial: Trial, free: int | None, most: int = LARGEST, log: Callable[[str], None] = print
 ) -> dict[int, int]:
-    """Look for the largest number of people that fits, from two on, the fewest that a triplet needs.
+    """Find the largest number of subjects that fits, at least two, the minimum for a triplet.
 
-    Doubles as long as that fits, then halves the gap. Where the free memory is known, nothing is tried that would not
-    fit if it grew in proportion from the two largest sizes that did.
+    The number is doubled as long as it fits, then bisected. If the free memory is known, sizes that exceed it by linear
+    extrapolation from the two largest sizes that fit are not tried.
 
     Args:
-        trial: tries a number of people.
-        free: bytes; None: unknown, everything is tried.
-        most: try no more people than so many.
+        trial: tries a number of subjects.
+        free: free memory in bytes; None if unknown.
+        most: the largest number that is tried.
         log: takes a message for each size.
 
     Returns:
-        The bytes of every number of people that fitted; empty where none did.
+        Number of subjects -> peak memory in bytes, of those that fit.
     """
     fitted: dict[int, int] = {}
     low, high = 1, most + 1  # fits, and does not
@@ -70,7 +70,7 @@ def find_largest(
 
 
 def _predict(fitted: dict[int, int], people: int) -> float | None:
-    """Return the bytes in proportion to the two largest that fitted; None without two."""
+    """Extrapolate the bytes linearly from the two largest sizes that fit; None without two."""
     if len(fitted) < 2:
         return None
     (a, first), (b, second) = sorted(fitted.items())[-2:]
@@ -78,7 +78,7 @@ def _predict(fitted: dict[int, int], people: int) -> float | None:
 
 
 def steps_peak(config: Config, device: torch.device, people: int) -> int:
-    """Take two training steps on example silhouettes and return the most memory that they took."""
+    """Run two training steps on example silhouettes and return their peak memory in bytes."""
     trainer = build_trainer(config, device)
     trainer.training_mode()
     batch = example_batch(config, people, batch_size(config)[1], classes_of(trainer.network))
@@ -102,7 +102,7 @@ def _on_cpu(config: Config, limit: int, people: int) -> int | None:
 
 
 def _in_child(pipe: Any, settings: dict[str, Any], threads: int, people: int) -> None:
-    """Run a trial in this process, the first that the system ends where memory runs out."""
+    """Run a trial in this process, which becomes the preferred victim of the kernel's OOM killer."""
     try:
         with open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123 - write_text would truncate, which /proc refuses
             file.write("1000")
@@ -111,25 +111,25 @@ def _in_child(pipe: Any, settings: dict[str, Any], threads: int, people: int) ->
     torch.set_num_threads(threads)
     try:
         pipe.send(steps_peak(Settings.model_validate(settings), torch.device("cpu"), people))
-    except (RuntimeError, MemoryError) as error:  # PyTorch's allocator has no error of its own on a CPU
+    except (RuntimeError, MemoryError) as error:  # PyTorch's CPU allocator raises a RuntimeError
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
         pipe.send(None)
 
 
 def run_limited(target: Callable[..., None], arguments: tuple[Any, ...], limit: int | None) -> int | None:
-    """Run a trial in a process of its own, ended when it holds more than `limit` bytes.
+    """Run a function in a child process, which is killed when it uses more than `limit` bytes.
 
     Args:
-        target: takes the end of a pipe to answer to, and `arguments`.
-        arguments: what it is given.
-        limit: bytes.
+        target: the function; its arguments are a pipe connection for the result, and `arguments`.
+        arguments: further arguments.
+        limit: bytes of resident memory.
 
     Returns:
-        Its answer; None where it was ended, or answered None.
+        The result that it sends; None if the process was killed.
 
     Raises:
-        UserError: it ended by itself without an answer.
+        UserError: the process ended without a result.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -145,7 +145,7 @@ def run_limited(target: Callable[..., None], arguments: tuple[Any, ...], limit: 
         return answer
     except EOFError:
         process.join()
-        if process.exitcode == -9:  # by the system, for want of memory
+        if process.exitcode == -9:  # by the OOM killer
             return None
         raise UserError("a step on example silhouettes failed; `dygait profile` with this batch shows why") from None
     finally:
@@ -155,7 +155,7 @@ def run_limited(target: Callable[..., None], arguments: tuple[Any, ...], limit: 
 
 
 def find_batch(config: Config, device: torch.device, log: Callable[[str], None] = print) -> dict[str, Any]:
-    """Find the largest number of people P of a training batch of P x K sequences that fits, K kept.
+    """Find the largest P such that a training batch of P x K sequences fits, with K from the configuration.
 
     Args:
         config: the experiment.
@@ -166,7 +166,7 @@ def find_batch(config: Config, device: torch.device, log: Callable[[str], None] 
         Plain values, as `to_text` prints them.
 
     Raises:
-        UserError: not even two people fit.
+        UserError: P = 2 does not fit.
     """
     each = batch_size(config)[1]
     if 2 * each < config.trainer_cfg.accumulate:
@@ -180,7 +180,7 @@ def find_batch(config: Config, device: torch.device, log: Callable[[str], None] 
     else:
         available = machine_peak.available_bytes()
         if available is None:
-            raise UserError("--find-batch: this system does not say how much memory is free (Linux does)")
+            raise UserError("--find-batch: the free memory of this system is unknown (Linux reports it)")
         free = int(MEMORY_SHARE * available)
         trial = partial(_on_cpu, config, free)
     fitted = find_largest(trial, free, log=log)
@@ -199,7 +199,7 @@ def find_batch(config: Config, device: torch.device, log: Callable[[str], None] 
 def to_text(found: dict[str, Any]) -> str:
     """Return the result as text."""
     people, each = found["batch"]
-    within = "" if found["limit"] is None else f" of {found['limit'] / 2**30:.2f} GiB that it may take"
+    within = "" if found["limit"] is None else f" of the limit of {found['limit'] / 2**30:.2f} GiB"
     return (
         f"largest batch that fits: {people} x {each} = {people * each} sequences, {found['bytes'] / 2**30:.2f} GiB"
         f"{within}; trainer_cfg.sampler.batch_size: [{people}, {each}]"

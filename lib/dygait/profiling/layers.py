@@ -1,4 +1,4 @@
-"""Which layer runs: the time and the multiply-adds of each, forward and backward."""
+"""Time and multiply-adds of each layer, forward and backward."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 OUTSIDE_LAYERS = "the step itself"
-"""The layer of work that no module asked for: scaling, gradient norm, optimiser."""
+"""The layer of operations outside of all modules: scaling, gradient norm, optimiser."""
 
 
 class Layer(NamedTuple):
-    """What costs are counted by.
+    """The key by which costs are summed.
 
     Attributes:
-        phase: of the step.
-        path: the module's, in the network.
-        class_name: the module's.
+        phase: the phase of the step.
+        path: the path of the module in the network.
+        class_name: the class name of the module.
     """
 
     phase: str
@@ -32,7 +32,7 @@ class Layer(NamedTuple):
 
 @dataclass
 class Cost:
-    """Seconds, and multiply-adds of convolutions and matrix products; 0 where they are not counted."""
+    """Seconds, and multiply-adds of convolutions and matrix products; 0 if not counted."""
 
     seconds: float = 0.0
     multiply_adds: int = 0
@@ -47,16 +47,16 @@ def total(costs: Iterable[Cost]) -> Cost:
 
 
 class LayerTracker:
-    """Follows which layer runs inside its `with` block, and adds up what each costs.
+    """Sums the cost of each layer that runs inside a `with` block.
 
-    A layer is the innermost module that is not one of `torch.nn` itself. The nodes of the autograd graph that a layer
-    makes are marked as its own when its forward pass ends, so that the backward pass is told apart too. (Time and FLOPs
-    cannot come from `torch.utils.module_tracker`: in the backward pass it reports several branches as running at once.)
+    A layer is the innermost module that is not part of `torch.nn`. When its forward pass ends, the autograd nodes that
+    it created are assigned to it, so that the backward pass is attributed too. (`torch.utils.module_tracker` reports
+    several branches as running at once in the backward pass.)
 
     Args:
-        roots: modules with what their paths begin with: the network with "", the losses with "losses".
-        device: where they compute.
-        counter: counts FLOPs; it slows every operation down, so time is measured without one.
+        roots: prefix of the paths -> module: the network with "", the losses with "losses".
+        device: the device of the modules.
+        counter: counts FLOPs; it slows down every operation, so time is measured without one.
 
     Attributes:
         costs: of each layer.
@@ -102,10 +102,10 @@ class LayerTracker:
         self._intervals.clear()
 
     def enter_phase(self, phase: str) -> None:
-        """Begin another phase of the step."""
+        """Start another phase of the step."""
         self._record_cost()
         self._phase = phase
-        if phase == "data wait":  # the last step is over; let go of its graph
+        if phase == "data wait":  # the previous step has ended; release its graph
             self._marked.clear()
 
     def _flops(self) -> int:
@@ -115,7 +115,7 @@ class LayerTracker:
         return self._stack[-1] if self._stack else self._backward or (OUTSIDE_LAYERS, OUTSIDE_LAYERS)
 
     def _record_cost(self) -> None:
-        """Ascribe what was done since the last call to the layer that runs."""
+        """Add the cost since the last call to the current layer."""
         layer = Layer(self._phase, *self._running())
         (before, flops), self._last = self._last, (self._now(), self._flops())
         self._intervals.append((layer, before, self._last[0]))
@@ -133,7 +133,7 @@ class LayerTracker:
         self._stack.pop()
 
     def _mark(self, tensors: Any) -> None:
-        """Mark the nodes of the graph behind some tensors, as far as they are nobody's, as those of the layer."""
+        """Assign the unassigned autograd nodes behind tensors to the current layer."""
         layer = self._running()
         waiting = [t.grad_fn for t in tree_leaves(tensors) if isinstance(t, torch.Tensor)]
         while waiting:

@@ -1,4 +1,4 @@
-"""What this machine can do at its best, measured in the same run as what it is compared with."""
+"""Peak throughput and memory of this machine, measured in the same run as the profile."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 import torch
 
 _ENOUGH = 0.05
-"""Seconds that a product takes before its rate is believed."""
+"""The minimal duration of a measured matrix product, in seconds."""
 
 
-def _seconds(device: torch.device, work: Callable[[], object], repeats: int) -> float:
-    """Return the shortest time of some repeats, the first not counted."""
+def _seconds(device: torch.device, function: Callable[[], object], repeats: int) -> float:
+    """Return the shortest time of the repeats after a warm-up."""
     best = float("inf")
     for repeat in range(repeats + 1):
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         start = time.perf_counter()
-        work()
+        function()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         if repeat:
@@ -28,7 +28,7 @@ def _seconds(device: torch.device, work: Callable[[], object], repeats: int) -> 
 
 
 def products_per_second(device: torch.device, dtype: torch.dtype, repeats: int = 4) -> float:
-    """Return the multiply-adds a second of a large matrix product: the machine's measured peak in a dtype."""
+    """Return the multiply-adds per second of a large matrix product: the measured peak in a dtype."""
     size = 256
     while True:
         seconds = _seconds(device, _product(device, dtype, size), repeats)
@@ -43,7 +43,7 @@ def _product(device: torch.device, dtype: torch.dtype, size: int) -> Callable[[]
 
 
 def start_peak(device: torch.device) -> None:
-    """Begin to watch for the most memory."""
+    """Reset the peak memory."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
@@ -53,14 +53,14 @@ def start_peak(device: torch.device) -> None:
 
 
 def peak_bytes(device: torch.device) -> int | None:
-    """Return the most memory since `start_peak`: allocated on a GPU, resident on a CPU; None where nobody counts it."""
+    """Return the peak memory since `start_peak`: allocated on a GPU, resident on a CPU; None if unknown."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return status_bytes("VmHWM")
 
 
 def status_bytes(field: str, process: int | str = "self") -> int | None:
-    """Return an amount of memory of a process from Linux's /proc; None where there is none."""
+    """Return a memory field of a process from Linux's /proc in bytes; None without /proc."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
@@ -69,13 +69,13 @@ def status_bytes(field: str, process: int | str = "self") -> int | None:
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:
-    """Return the memory that a process can take without harm: of the machine, and of every control group it is in.
+    """Return the memory that a process can allocate, by the machine and by all of its control groups.
 
     Args:
-        root: where proc and sys are; another for tests.
+        root: the folder of proc and sys; another one for tests.
 
     Returns:
-        Bytes; None where the system does not say.
+        Bytes; None if unknown.
     """
     try:
         info = (root / "proc/meminfo").read_text().splitlines()
@@ -96,7 +96,7 @@ def available_bytes(root: Path = Path("/")) -> int | None:
         else:
             continue
         here = top / path.lstrip("/")
-        for folder in (here, *here.parents):  # a group is bounded by every group that it lies in
+        for folder in (here, *here.parents):  # a group is limited by its parents too
             if folder.is_relative_to(top):
                 free = min(free, _left_in_group(folder, *names, free))
     return free
@@ -106,10 +106,10 @@ def _left_in_group(folder: Path, limit: str, usage: str, cache: str, unlimited: 
     try:
         allowed, used = (folder / limit).read_text().strip(), int((folder / usage).read_text())
         statistics = (folder / "memory.stat").read_text().splitlines()
-    except OSError:  # inside a container the path of a group outside need not exist; its root does
+    except OSError:  # inside a container the path of an outer group need not exist
         return unlimited
     if allowed == "max":
         return unlimited
-    # Pages of files that nobody has used lately are given back when memory is asked for.
+    # Inactive page cache is reclaimed on demand.
     cached = next((int(line.split()[1]) for line in statistics if line.startswith(f"{cache} ")), 0)
     return max(0, int(allowed) - used + cached)

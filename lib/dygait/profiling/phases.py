@@ -1,4 +1,4 @@
-"""Which phase of the training step runs, and for how long, seen from outside: the loop knows nothing of it."""
+"""Time of each phase of the training step, measured from outside of the trainer."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import nn
 from dygait.training.trainer import Trainer
 
 PHASES = ("data wait", "transfer", "forward", "loss", "backward", "optimiser")
-"""`transfer` holds all that comes before the network; `backward` what lies between losses and optimiser: the gradient's
-norm too; `optimiser` what follows, the schedule too."""
+"""`transfer` is everything before the network, `backward` everything between losses and optimiser, with the gradient
+norm, `optimiser` the rest, with the schedule."""
 
 
 class _TimedModel(nn.Module):
-    """A network that reports when it runs; from outside, because hooks on a compiled one would be compiled too."""
+    """Notifies the clock when the network runs; a wrapper, because hooks of a compiled network are compiled too."""
 
     def __init__(self, model: nn.Module, clock: PhaseClock) -> None:
         super().__init__()
@@ -29,25 +29,25 @@ class _TimedModel(nn.Module):
         """Run the network."""
         self.clock.enter("forward")
         output = self.model(*inputs)
-        # Of a batch in parts, most are computed once for the losses, and again to go backward.
+        # With accumulation, most parts run forward twice: for the losses, then for the backward pass.
         self.clock.enter("backward" if self.clock.losses_done else "loss")
         return output
 
 
 class PhaseClock:
-    """Follows a trainer's steps from its network, losses and optimiser; use it as a `with` block.
+    """Measures the phases of a trainer's steps inside a `with` block.
 
-    Each phase is a named range in a `torch.profiler` trace too.
+    Each phase is also a named range in a `torch.profiler` trace.
 
     Args:
-        trainer: whose steps.
-        waits: wait for the GPU at every change of phase, so that a phase's time is its own.
-        on_phase: called with each phase that begins.
+        trainer: the trainer.
+        waits: synchronise with the GPU at every change of phase.
+        on_phase: called with each phase that starts.
 
     Attributes:
-        phase: the one that runs.
-        losses_done: whether the step's losses are computed.
-        steps: of each finished step, the seconds of every phase.
+        phase: the current phase.
+        losses_done: whether the losses of the current step are computed.
+        steps: the seconds of every phase, for each finished step.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class PhaseClock:
             self._range = None
 
     def enter(self, phase: str) -> None:
-        """End the phase that runs and begin another."""
+        """End the current phase and start another."""
         if self._device is not None:
             torch.cuda.synchronize(self._device)
         now = time.perf_counter()
@@ -102,7 +102,7 @@ class PhaseClock:
         self._range.__enter__()
 
     def begin(self) -> None:
-        """Begin a step, with the wait for its data; what happened since the last one is not counted."""
+        """Start a step with the wait for its data; the time since the last step is not counted."""
         self.enter("data wait")
         self._seconds.clear()
         self.losses_done = False

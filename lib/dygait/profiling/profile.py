@@ -1,4 +1,4 @@
-"""Profile the training step of a configuration: count it, time it, and compare it with what the machine can do."""
+"""Profile the training step of a configuration: multiply-adds, time, and share of the machine's peak."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MEMORY_SHARE = 0.8
 
 
 def run_step(trainer: Trainer, source: Batches, clock: PhaseClock) -> None:
-    """Take a step, from the wait for its batch on."""
+    """Run one step, including the wait for its batch."""
     clock.begin()
     batch = next(source.stream)
     clock.enter("transfer")
@@ -46,19 +46,19 @@ def run_step(trainer: Trainer, source: Batches, clock: PhaseClock) -> None:
 
 
 def check_memory(config: Config, trainer: Trainer) -> None:
-    """Refuse a batch that this machine's memory cannot hold, by what two small ones take.
+    """Check that the batch fits the memory of a CPU, by extrapolation from two small batches.
 
     Raises:
-        UserError: it cannot.
+        UserError: it does not fit.
     """
     people, each = batch_size(config)
     free = machine_peak.available_bytes()
-    few = config.trainer_cfg.accumulate  # sequences of each of two people: every part of a batch has one at least
+    few = config.trainer_cfg.accumulate  # sequences of each of two subjects: every part of a batch has at least one
     if trainer.device.type != "cpu" or free is None or people * each <= 4 * few:
         return
     divisors = [255.0] * config.data_cfg.modalities
     peaks = []
-    for small in (few, few, 2 * few):  # the first step makes the optimiser's state
+    for small in (few, few, 2 * few):  # the first step allocates the state of the optimiser
         machine_peak.start_peak(trainer.device)
         trainer.step(example_batch(config, 2, small, classes_of(trainer.network)), divisors)
         peaks.append(machine_peak.peak_bytes(trainer.device) or 0)
@@ -67,7 +67,7 @@ def check_memory(config: Config, trainer: Trainer) -> None:
     if needed > _MEMORY_SHARE * free:
         raise UserError(
             f"a batch of {people} x {each} sequences needs about {needed / 2**30:.1f} GiB, and "
-            f"{free / 2**30:.1f} GiB are free: give a smaller one, --batch P K, or let --find-batch look for it"
+            f"{free / 2**30:.1f} GiB are free: set a smaller one with --batch P K, or search for it with --find-batch"
         )
 
 
@@ -77,14 +77,14 @@ def profile(config: Config, device: torch.device, steps: int = 5, trace: Path | 
     Args:
         config: the experiment.
         device: where to compute.
-        steps: how many steps the times of the phases are medians of.
-        trace: a folder for a trace of one step, which TensorBoard's profiler, chrome://tracing and Perfetto read.
+        steps: the number of steps; times of phases are medians.
+        trace: a folder for the trace of one step, for TensorBoard's profiler, chrome://tracing or Perfetto.
 
     Returns:
         Plain values, as `text.to_text` prints them.
 
     Raises:
-        UserError: the configuration or the machine does not allow it.
+        UserError: the configuration is not valid, or the batch does not fit.
     """
     if config.trainer_cfg.tune_allocator and device.type == "cpu":
         tune_allocator()
@@ -105,7 +105,7 @@ def profile(config: Config, device: torch.device, steps: int = 5, trace: Path | 
     memory = machine_peak.peak_bytes(device)
     costs = layer_costs(_eager(trainer), source)
     operations = [] if trace is None else trace_step(trainer, source, trace)
-    peak = max(peak, machine_peak.products_per_second(device, dtype))  # another program may have disturbed the first
+    peak = max(peak, machine_peak.products_per_second(device, dtype))
     totals = [sum(step.values()) for step in clock.steps]
     step_seconds = statistics.median(totals)
     return {
@@ -142,7 +142,7 @@ def _describe(config: Config, device: torch.device, source: Batches) -> dict[str
 
 
 def _counts(config: Config, costs: Mapping[Layer, Cost]) -> dict[str, Any]:
-    """Return parameters, and the multiply-adds of the plain form beside those that were executed."""
+    """Return parameters, and multiply-adds in the plain form and as executed."""
     people, each = batch_size(config)
     settings = complete_model_cfg(config.model_cfg.model_dump(), config.data_cfg.dataset_name)
     plain = count_network(plain_form(settings), input_sizes(config), frames_of(config))
@@ -161,7 +161,7 @@ def _counts(config: Config, costs: Mapping[Layer, Cost]) -> dict[str, Any]:
 
 
 def _eager(trainer: Trainer) -> Trainer:
-    """Return the trainer, or, of one whose network is compiled, another that is not: compiled work has no layers."""
+    """Return the trainer, or a copy that is not compiled: a compiled network has no layers."""
     if not trainer.config.trainer_cfg.compile:
         return trainer
     settings = trainer.config.trainer_cfg.model_copy(update={"compile": False})
@@ -171,7 +171,7 @@ def _eager(trainer: Trainer) -> Trainer:
 
 
 def layer_costs(trainer: Trainer, source: Batches) -> dict[Layer, Cost]:
-    """Return the time of each layer, the mean of a few steps, and its multiply-adds, of one step more."""
+    """Return the mean time of each layer over some steps, and its multiply-adds in a further step."""
     roots = {"": trainer.network, "losses": trainer.losses}
     with (
         LayerTracker(roots, trainer.device) as timed,
@@ -192,7 +192,7 @@ def layer_costs(trainer: Trainer, source: Batches) -> dict[Layer, Cost]:
 
 
 def trace_step(trainer: Trainer, source: Batches, folder: Path) -> list[dict[str, Any]]:
-    """Write a trace of one step, and return PyTorch's operations in it, the longest first.
+    """Write a trace of one step, and return its PyTorch operations, longest first.
 
     Raises:
         UserError: the folder cannot be written.
@@ -218,7 +218,7 @@ def trace_step(trainer: Trainer, source: Batches, folder: Path) -> list[dict[str
 
 
 def _table(costs: Mapping[Layer, Cost], peak: float, name: Callable[[Layer], tuple[str, ...]]) -> list[dict[str, Any]]:
-    """Add the costs up by a name, the longest first."""
+    """Sum the costs by name, longest first."""
     groups: dict[tuple[str, ...], dict[str, Cost]] = {}
     for layer, cost in costs.items():
         phases = groups.setdefault(name(layer), {})

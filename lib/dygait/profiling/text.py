@@ -10,11 +10,11 @@ from tabulate import tabulate
 from dygait.profiling.phases import PHASES
 
 _SHOWN = 12
-"""Rows of the longest table; the JSON has all."""
+"""Maximal number of rows of a table; the JSON has all."""
 
 
 def amount(value: float | None, unit: str = "") -> str:
-    """Write a number with a thousand's prefix: 2.07 G."""
+    """Format a number with an SI prefix: 2.07 G."""
     if value is None:
         return "-"
     for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -24,17 +24,17 @@ def amount(value: float | None, unit: str = "") -> str:
 
 
 def gibibytes(value: int | None) -> str:
-    """Write a number of bytes."""
+    """Format a number of bytes."""
     return "unknown" if value is None else f"{value / 2**30:.2f} GiB"
 
 
 def percent(value: float | None) -> str:
-    """Write a share."""
+    """Format a share as percentage."""
     return "-" if value is None else f"{100 * value:.0f} %"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Set rows under a head; the first column to the left, the others to the right."""
+    """Format a table; the first column is aligned left, the others right."""
     sides = ("left", *["right"] * (len(head) - 1))
     return tabulate([head, *rows], tablefmt="plain", colalign=sides, disable_numparse=True)
 

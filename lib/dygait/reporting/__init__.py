@@ -1,1 +1,1 @@
-"""The report: one HTML file that shows what a test found, with tables for a paper beside it."""
+"""The report: one HTML file of the results of tests, with CSV, LaTeX and JSON tables beside it."""

@@ -1,7 +1,7 @@
-"""What charts show and where: `templates/charts.html` draws them as inline SVG, so that a page needs no script.
+"""The content and layout of charts; `templates/charts.html` renders them as inline SVG, without a script.
 
-A chart is as wide as a phone (360 units), so that its text stays legible there. Series differ by colour and by the
-pattern of their line; ``s0``, ``s1``, ... are the style sheet's names for both.
+A chart has the width of a phone (360 units), so that its text is legible there. Series differ in colour and dash
+pattern; ``s0``, ``s1``, ... are their classes in the style sheet.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 STYLES = 8
-"""How many series can be told apart."""
+"""Number of distinguishable series."""
 
 # From light to dark, one hue, even steps of lightness.
 _HEAT = np.array(
@@ -28,11 +28,11 @@ class Axis:
     """An axis.
 
     Attributes:
-        label: what it shows.
-        low: the number at its beginning.
-        high: the number at its end.
-        ticks: (number, label).
-        log: whether it is logarithmic.
+        label: the label.
+        low: the value at the start.
+        high: the value at the end.
+        ticks: (value, label) of each tick.
+        log: whether the scale is logarithmic.
     """
 
     label: str
@@ -42,7 +42,7 @@ class Axis:
     log: bool = False
 
     def share(self, value: float) -> float:
-        """Return where a number lies: 0 at the beginning, 1 at the end."""
+        """Return the relative position of a value: 0 at the start, 1 at the end."""
         if self.log:
             return (math.log10(value) - math.log10(self.low)) / (math.log10(self.high) - math.log10(self.low))
         return (value - self.low) / (self.high - self.low)
@@ -53,13 +53,13 @@ class Series:
     """A line.
 
     Attributes:
-        name: in the legend.
-        x: numbers.
-        y: numbers.
+        name: the name in the legend.
+        x: the x values.
+        y: the y values.
         style: an index below `STYLES`.
-        spread: half the length of the bar at each point; None: no bars.
-        notes: the tooltip of each point; None: points are not marked.
-        area: fill what is below.
+        spread: half the length of the error bar of each point; None for no bars.
+        notes: the tooltip of each point; None for no markers.
+        area: fill the area below the line.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Series:
 
 
 def linear_axis(label: str, low: float, high: float, count: int = 5) -> Axis:
-    """Return an axis with round numbers that holds a range."""
+    """Return an axis with round ticks that covers a range."""
     if not high > low:
         low, high = low - 0.5, low + 0.5
     step = 10.0 ** math.floor(math.log10((high - low) / count))
@@ -87,7 +87,7 @@ def linear_axis(label: str, low: float, high: float, count: int = 5) -> Axis:
 
 
 def percent_axis(label: str, lowest: float) -> Axis:
-    """Return an axis of percentages that ends at 100 and begins at a round number below the lowest."""
+    """Return an axis of percentages that starts at a round value below the lowest and ends at 100."""
     low = max(0.0, math.floor((lowest - 1e-9) / 10) * 10.0)
     low = low if low <= 90 else 90.0
     step = next(s for s in (2, 5, 10, 20, 25) if (100 - low) / s <= 5)
@@ -103,7 +103,7 @@ def rate_axis(label: str, low: float) -> Axis:
 
 
 class Point(NamedTuple):
-    """A point of a series on the chart: its position in the series, and where it is."""
+    """A point of a series: its index in the series, and its coordinates on the chart."""
 
     position: int
     x: float
@@ -115,13 +115,13 @@ class LineChart:
     """Lines over two axes.
 
     Attributes:
-        title: for those who do not see it.
-        description: likewise.
+        title: the title, for screen readers.
+        description: the description, for screen readers.
         series: the lines.
-        x: the axis below.
-        y: the axis on the left.
-        marks: vertical lines: the number on the axis below, and a label.
-        legend: whether the lines are named above the chart.
+        x: the x axis.
+        y: the y axis.
+        marks: vertical lines: x value and label.
+        legend: whether there is a legend.
     """
 
     title: str
@@ -141,15 +141,15 @@ class LineChart:
     bottom: ClassVar[int] = 212
 
     def x_of(self, value: float) -> float:
-        """Return where a number of the axis below is."""
+        """Return the coordinate of an x value."""
         return self.left + (self.right - self.left) * self.x.share(value)
 
     def y_of(self, value: float) -> float:
-        """Return where a number of the axis on the left is."""
+        """Return the coordinate of a y value."""
         return self.bottom - (self.bottom - self.top) * self.y.share(value)
 
     def points(self, series: Series) -> list[Point]:
-        """Return the points of a line that are finite."""
+        """Return the finite points of a line."""
         pairs = enumerate(zip(series.x, series.y, strict=True))
         return [Point(n, self.x_of(x), self.y_of(y)) for n, (x, y) in pairs if math.isfinite(x) and math.isfinite(y)]
 
@@ -162,9 +162,9 @@ class Marker(NamedTuple):
     """A point of a scatter chart, or of its legend.
 
     Attributes:
-        path: its outline, as the data of an SVG path.
-        style: an index below `STYLES`; None where it has a colour of its own.
-        colour: its own.
+        path: the outline, as the data of an SVG path.
+        style: an index below `STYLES`; None if `colour` is set.
+        colour: the colour; None if `style` is set.
         text: the tooltip, or the name in the legend.
     """
 
@@ -176,14 +176,14 @@ class Marker(NamedTuple):
 
 @dataclass(frozen=True)
 class Scatter:
-    """Points without axes, of equal scale in both directions.
+    """Points without axes, with equal scales in both directions.
 
     Attributes:
-        title: for those who do not see it.
-        description: likewise.
+        title: the title, for screen readers.
+        description: the description, for screen readers.
         points: (n, 2).
-        names: of the kinds of points; each has a colour and a shape. More than `STYLES` are in an order, which a ramp
-            of colours shows.
+        names: the names of the classes of points; each has a colour and a shape. More than `STYLES` classes are
+            coloured by a colour map.
         kinds: n indices into `names`.
         notes: n tooltips.
         labels: (x, y, text) on the chart.
@@ -205,20 +205,20 @@ class Scatter:
 
     @property
     def height(self) -> int:
-        """The height that equal scales give."""
+        """The height of the chart, which follows from the equal scales."""
         return math.ceil(self._scaled(self.points.max(0))[1] + 2 * self._margin)
 
     def markers(self) -> list[Marker]:
-        """Return the points."""
+        """Return a marker for each point."""
         positions = map(self.position, self.points)
         return [self._marker(k, *at, 3.2, note) for k, at, note in zip(self.kinds, positions, self.notes, strict=True)]
 
     def legend_markers(self) -> list[Marker]:
-        """Return a point of each kind, for the legend."""
+        """Return a marker for each class."""
         return [self._marker(kind, 7.0, 6.0, 4.2, name) for kind, name in enumerate(self.names)]
 
     def position(self, point: Sequence[float] | np.ndarray) -> tuple[float, float]:
-        """Return where a point is on the chart."""
+        """Return the coordinates of a point on the chart."""
         x, y = self._scaled(np.asarray(point))
         width, height = self._scaled(self.points.max(0))
         return x + (self.width - width) / 2, height + self._margin - y
@@ -245,16 +245,16 @@ class Scatter:
 
 
 def heat_colour(share: float) -> tuple[str, str]:
-    """Return the colour of a cell, 0 light to 1 dark, and of what is written on it."""
+    """Return background and text colour of a cell, 0 light to 1 dark."""
     mixed = _mixed(_HEAT, share)
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in mixed / 255]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    # Whichever contrasts more (WCAG 2).
+    # The text colour with the higher contrast (WCAG 2).
     return _hexadecimal(mixed), "#000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#fff"
 
 
 def _mixed(colours: np.ndarray, share: float) -> np.ndarray:
-    """Return a colour between some, 0 the first to 1 the last: (3,) of 0..255."""
+    """Interpolate between colours, 0 the first to 1 the last: (3,) in 0..255."""
     at = min(max(share, 0.0), 1.0) * (len(colours) - 1)
     low = min(int(at), len(colours) - 2)
     return np.asarray(colours[low] + (at - low) * (colours[low + 1] - colours[low]))

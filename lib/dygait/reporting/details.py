@@ -1,4 +1,4 @@
-"""The tables, notes and facts of a run on its page."""
+"""The tables of a run on the page, and how it was trained and tested."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _LARGEST_TYPE_TABLE = 30
 
 
 def protocol_descriptions(runs: Sequence[ReportedRun]) -> list[tuple[str, str, str]]:
-    """Return the protocols of some runs, each once: name, description, distance."""
+    """Return the distinct protocols of runs: name, description, metric."""
     results = [run.analysis.result for run in runs]
     return list(dict.fromkeys((result.protocol, result.description, result.metric) for result in results))
 
 
 def rate_table(run: ReportedRun) -> tuple[list[str], dict[str, list[str]]]:
-    """Return the columns of the table of rates, and its cells by group; only of rates that every group resolves."""
+    """Return the columns of the table of rates, and its cells by group; only rates that all groups resolve."""
     result = run.analysis.result
     tars = [g.pairs.verification.tar_at_far for g in run.analysis.groups.values() if g.pairs is not None]
     fars, fpirs = _resolved(tars), _resolved([one.dir_at_fpir for one in result.open_set.values()])
@@ -50,7 +50,7 @@ def _resolved(rates: Sequence[Mapping[float, float]]) -> list[float]:
 
 
 def type_rows(run: ReportedRun) -> list[tuple[list[str], list[str]]]:
-    """Return labels and cells of the table by type of the probe; none where there is one type, or very many."""
+    """Return labels and cells of the table by probe type; empty for one type, or for very many."""
     shares = [(name, share) for name, group in run.analysis.groups.items() for share in group.by_type]
     if not 1 < len(shares) <= _LARGEST_TYPE_TABLE:
         return []
@@ -69,7 +69,7 @@ def type_rows(run: ReportedRun) -> list[tuple[list[str], list[str]]]:
 
 
 def run_details(run: ReportedRun) -> list[tuple[str, str]]:
-    """Return what is needed to make a run again, (name, value), as far as it is known."""
+    """Return what is needed to reproduce a run, as far as it is known: (name, value)."""
     origin, analysis = run.origin, run.analysis
     found = [
         ("checkpoint", origin.get("checkpoint")),
@@ -81,7 +81,7 @@ def run_details(run: ReportedRun) -> list[tuple[str, str]]:
     if analysis.lengths is not None:
         frames = analysis.lengths
         found.append(
-            ("frames of a sequence", f"fewest {frames.min()}, median {int(np.median(frames))}, most {frames.max()}")
+            ("frames of a sequence", f"min {frames.min()}, median {int(np.median(frames))}, max {frames.max()}")
         )
     for phase, record in run.records.items():
         found += [(f"{phase}: {name}", value) for name, value in _environment(record)]
@@ -124,7 +124,7 @@ def commands(run: ReportedRun) -> list[str]:
 
 
 def command_line(arguments: Sequence[object]) -> str:
-    """Return a recorded command as one would type it."""
+    """Return a recorded command as a shell command line."""
     program, *rest = map(str, arguments) if arguments else [""]
     name = Path(program).name
     start = ["dygait"] if name in ("__main__.py", "dygait") else ["python", program]

@@ -1,4 +1,4 @@
-"""Which charts a run has, and several runs together."""
+"""The figures of a run, and of several runs together."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LARGEST_LEGEND = 16
 _TRAINING_POINTS = 240
 _TRAINING_CURVES = 6
 _METHODS = {
-    "t-SNE": "t-SNE of the distances: near is alike; far apart and the axes say nothing.",
+    "t-SNE": "t-SNE of the distances: short distances are meaningful, long distances and the axes are not.",
     "PCA": "The first two principal components: too few sequences for t-SNE.",
 }
 
@@ -40,7 +40,7 @@ class Figure(NamedTuple):
 
 
 def curve_figures(run: ReportedRun) -> list[Figure]:
-    """Return a run's match characteristic and ROC, a line for each group."""
+    """Return cumulative match characteristic and ROC of a run, with a line for each group."""
     groups = run.analysis.groups
     title, caption = "Cumulative match characteristic", "Probes whose subject is among the k nearest, "
     found = [Figure(title, f"{caption}averaged as the headline is.", _cmc_chart(title, groups))]
@@ -52,7 +52,7 @@ def curve_figures(run: ReportedRun) -> list[Figure]:
 
 
 def comparison_figures(runs: Sequence[ReportedRun]) -> list[Figure]:
-    """Return the match characteristics of each group, a line for each run, and then the ROCs."""
+    """Return the cumulative match characteristics of each group, with a line for each run, then the ROCs."""
     groups = {
         group: {f"{n}. {r.name}": r.analysis.groups[group] for n, r in enumerate(runs, 1) if group in r.analysis.groups}
         for group in dict.fromkeys(g for run in runs for g in run.analysis.groups)
@@ -120,7 +120,7 @@ def _roc_chart(title: str, lines: Mapping[str, GroupAnalysis]) -> LineChart:
 
 
 def distance_figures(run: ReportedRun) -> list[Figure]:
-    """Return a histogram of genuine and impostor pairs for each group that has both."""
+    """Return a histogram of genuine and impostor pairs of each group that has both."""
     found = []
     for name, group in run.analysis.groups.items():
         pairs = group.pairs
@@ -148,7 +148,7 @@ def distance_figures(run: ReportedRun) -> list[Figure]:
 
 
 def map_figures(run: ReportedRun) -> list[Figure]:
-    """Return the embedding map by subject, by condition and by view, where these have a few names."""
+    """Return the embedding map coloured by subject, condition and view; the latter two only with few values."""
     analysis = run.analysis
     rows, points = analysis.map.sequences, analysis.map.points
     columns = [[str(name) for name in names[rows]] for names in (analysis.ids, analysis.types, analysis.views)]
@@ -175,19 +175,19 @@ def map_figures(run: ReportedRun) -> list[Figure]:
 
 
 def _densest(points: np.ndarray) -> tuple[float, float]:
-    """Return the point that has its fifth neighbour nearest: a name at the mean could lie among other people's."""
+    """Return the point with the nearest fifth neighbour: a label at the mean could lie in another cluster."""
     apart = np.sort(np.linalg.norm(points[:, None] - points[None], axis=2), 1)
     x, y = points[apart[:, min(5, len(points) - 1)].argmin()].tolist()
     return x, y
 
 
 def _condition(name: str) -> str:
-    """Return the part of a type before its number, ``nm`` of ``nm-05``: what is worn or carried."""
+    """Return the condition of a type: ``nm`` of ``nm-05``."""
     return name.rpartition("-")[0] or name
 
 
 def length_figures(run: ReportedRun) -> list[Figure]:
-    """Return the share of wrong comparisons against the number of frames, where lengths are known."""
+    """Return the rank-1 error against the number of frames, if lengths are known."""
     known = {name: g.by_length for name, g in run.analysis.groups.items() if g.by_length}
     if not known:
         return []
@@ -216,7 +216,7 @@ def length_figures(run: ReportedRun) -> list[Figure]:
 
 
 def training_figures(run: ReportedRun) -> list[Figure]:
-    """Return a chart of each loss and accuracy; many iterations are averaged to as many as can be seen."""
+    """Return a chart of each loss and accuracy; many iterations are averaged to `_TRAINING_POINTS` points."""
     names = dict.fromkeys(n for entry in run.scalars for n in entry if n.endswith(("loss", "accuracy")))
     found = []
     for name in [n for n in names if not n.endswith("hard_loss")][:_TRAINING_CURVES]:

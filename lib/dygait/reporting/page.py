@@ -1,4 +1,4 @@
-"""The page: everything in one file, without a script, and with nothing from elsewhere."""
+"""The HTML page: one self-contained file without scripts or external resources."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from dygait.reporting.reported_run import FRAMES, ReportedRun, with_unique_names
 
 _MOST_VIEWS = 40
 _SILHOUETTE_WIDTH = 44
-"""Columns that are shown of a silhouette 64 high: those that networks see."""
-# Control characters, and those that turn the direction of writing, so that a name looks like another.
+"""Columns shown of a silhouette 64 high, as networks see it."""
+# Control characters, and bidirectional controls, which make a name look like another.
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 
 
 def write_report(runs: Sequence[ReportedRun], target: Path) -> None:
-    """Write a report of some runs: the page, and its numbers as CSV, LaTeX and JSON of the same name beside it.
+    """Write a report of runs: the page, and its numbers as CSV, LaTeX and JSON under the same name.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the report cannot be written.
     """
     runs = with_unique_names(runs)
     try:
@@ -48,14 +48,14 @@ def write_report(runs: Sequence[ReportedRun], target: Path) -> None:
 
 
 def page(runs: Sequence[ReportedRun]) -> str:
-    """Return the report of some runs as HTML."""
+    """Return the report of runs as HTML."""
     title = " · ".join(run.name for run in runs) if len(runs) < 4 else f"{len(runs)} runs"
     return environment().get_template("page.html").render(runs=runs, title=title)
 
 
 @functools.cache
 def environment() -> Environment:
-    """Return what renders the templates: whatever a value holds, it is text."""
+    """Return the template environment; values are escaped."""
     templates = Environment(
         loader=PackageLoader("dygait.reporting"),
         autoescape=True,
@@ -79,14 +79,14 @@ def environment() -> Environment:
 
 
 def _finalize(value: object) -> str:
-    """Return a value as it is printed: coordinates with two decimals at most, nothing that is not printable."""
+    """Format a value: floats with at most two decimals, unprintable characters replaced."""
     text = f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
     kind = Markup if isinstance(value, Markup) else str
     return kind(_UNPRINTABLE.sub("\ufffd", text))
 
 
 def heat_maps(result: EvaluationResult) -> tuple[int, dict[str, ByView]]:
-    """Return the percentage of the lightest colour, and the matrices that are small enough to be shown, by group."""
+    """Return the percentage of the lightest colour, and the matrices with at most `_MOST_VIEWS` views by group."""
     shown = {g: m for g, m in result.matrices.items() if len(m.views) <= _MOST_VIEWS}
     lowest = min((float(np.nanmin(m.values)) for m in shown.values()), default=100.0)
     return min(90, math.floor(lowest / 10) * 10), shown
@@ -106,7 +106,7 @@ def _heat_cell(value: float, floor: int) -> tuple[str, str, str]:
 
 
 def picture(frames: np.ndarray) -> str:
-    """Return a row of frames as a PNG in a URI."""
+    """Return a row of frames as the data URI of a PNG."""
     height = frames.shape[1]
     width = min(frames.shape[2], round(_SILHOUETTE_WIDTH * height / 64))
     left = (frames.shape[2] - width) // 2

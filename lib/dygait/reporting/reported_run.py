@@ -1,4 +1,4 @@
-"""What a report is about: the features that a test left, and the records of its run."""
+"""The input of a report: the features of a test, and the records of its run."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from dygait.evaluation.features import SavedFeatures, load_features
 from dygait.evaluation.protocols import protocol_of
 
 FRAMES = 4
-"""Frames of a sequence that are shown."""
+"""Number of frames shown of a sequence."""
 _SPACING = 8
-"""Frames from one to the next of them, where the sequence is long enough: about a third of a stride."""
+"""Distance of the shown frames in a sufficiently long sequence: about a third of a stride."""
 _LARGEST_RECORD = 2**20
 _LARGEST_NUMBER = 1e100
 """The largest magnitude that a chart shows."""
@@ -33,14 +33,14 @@ class ReportedRun:
     """One run of a report.
 
     Attributes:
-        name: what it is called in the report.
-        folder: where its features are.
-        origin: what they came from, as `SavedFeatures.origin`.
-        analysis: what they show.
-        records: ``train`` and ``test`` -> what the run wrote down of that phase, where it is there.
-        scalars: what training reported, an entry for each iteration that was logged.
-        frames: position of a sequence -> a few of its frames, uint8 (S, H, W); of those that confusions show.
-        frames_missing: why there are no frames; empty where there are.
+        name: the name in the report.
+        folder: the folder of the features.
+        origin: `SavedFeatures.origin`.
+        analysis: the analysis of the features.
+        records: ``train`` and ``test`` -> the record of that phase, if it exists.
+        scalars: the logged scalars of training, one entry for each logged iteration.
+        frames: index of a sequence -> some of its frames, uint8 (S, H, W), for the sequences of confusions.
+        frames_missing: the reason why there are no frames; empty if there are.
     """
 
     name: str
@@ -52,47 +52,47 @@ class ReportedRun:
     frames: Mapping[int, np.ndarray] = field(default_factory=dict)
     frames_missing: str = ""
 
-    def key(self, position: int) -> tuple[str, str, str]:
+    def key(self, index: int) -> tuple[str, str, str]:
         """Return subject, type and view of a sequence."""
-        return _key(self.analysis, position)
+        return _key(self.analysis, index)
 
     @property
     def config(self) -> str:
-        """The resolved configuration as YAML; empty where it is not known."""
+        """The resolved configuration as YAML; empty if it is not known."""
         config = self.origin.get("config")
         return yaml.safe_dump(config, sort_keys=False, allow_unicode=True) if config else ""
 
 
 def find_features(path: Path) -> Path:
-    """Return the folder of features that a path stands for: itself, or the newest of a run's folder.
+    """Return the folder of features of a path: the path itself, or the newest features of a run's folder.
 
     Raises:
-        UserError: there are none.
+        UserError: the run has no features.
     """
     kept = path / "features"
     if not kept.is_dir():
         if (path / "checkpoints").is_dir():
-            raise UserError(f"{path}: this run has no features; make them with `dygait test`")
+            raise UserError(f"{path}: this run has no features; run `dygait test`")
         return path
     found = [p for p in kept.iterdir() if p.is_dir() and p.name.rpartition("-")[2].isdecimal()]
     if not found:
-        raise UserError(f"{kept} holds no features; make them with `dygait test`")
+        raise UserError(f"{kept} has no features; run `dygait test`")
     return max(found, key=lambda p: int(p.name.rpartition("-")[2]))
 
 
 def open_run(
     path: Path, protocol: str | None = None, metric: str | None = None, with_frames: bool = True
 ) -> ReportedRun:
-    """Read and analyse one run.
+    """Read and analyse a run.
 
     Args:
-        path: a run's folder, or a folder of features.
+        path: the folder of a run, or of features.
         protocol: replaces the protocol of the configuration.
-        metric: likewise.
-        with_frames: read the frames of the sequences that confusions show.
+        metric: replaces the metric of the configuration.
+        with_frames: read the frames of the sequences of confusions.
 
     Raises:
-        UserError: there are no features, or they, the protocol and the data do not fit each other.
+        UserError: there are no features, or features, protocol and data do not match.
     """
     folder = find_features(path)
     saved = load_features(folder)
@@ -111,25 +111,25 @@ def open_run(
 
 
 def baseline_features(saved: SavedFeatures) -> np.ndarray | None:
-    """Return gait energy images as features, (N, H * W, 1); None where there are none."""
+    """Return gait energy images as features, (N, H * W, 1); None without them."""
     return None if saved.gei is None else saved.gei.reshape(len(saved.gei), -1, 1)
 
 
 def describe(
     folder: Path, saved: SavedFeatures, analysis: Analysis, with_frames: bool = True, store: Store | None = None
 ) -> ReportedRun:
-    """Put features, their analysis and the run's own records together.
+    """Combine features, their analysis and the records of the run.
 
     Args:
-        folder: of the features.
-        saved: them.
-        analysis: theirs.
+        folder: the folder of the features.
+        saved: the features.
+        analysis: the analysis of the features.
         with_frames: as `open_run`.
-        store: the data, where it is open already.
+        store: the data, if it is open already.
     """
     logs = _root(folder, saved.origin) / "logs"
     frames: dict[int, np.ndarray] = {}
-    missing = "they were left out on request"
+    missing = "they were not requested"
     if with_frames:
         shown = {n for g in analysis.groups.values() for c in g.confusions for n in (c.probe, *c.nearest)}
         frames, missing = _frames(sorted(shown), analysis, saved.origin, store)
@@ -146,10 +146,10 @@ def describe(
 
 
 def _root(folder: Path, origin: Mapping[str, Any]) -> Path:
-    """Return the run's folder: that around the features, else that around the checkpoint."""
-    around = folder.resolve().parent.parent
-    if (around / "logs").is_dir():
-        return around
+    """Return the folder of the run: the one that contains the features, else the one that contains the checkpoint."""
+    root = folder.resolve().parent.parent
+    if (root / "logs").is_dir():
+        return root
     return Path(str(origin.get("checkpoint", folder))).parent.parent
 
 
@@ -159,7 +159,7 @@ def _name(folder: Path, origin: Mapping[str, Any]) -> str:
 
 
 def _record(path: Path) -> dict[str, Any]:
-    """Read what a run wrote down; nothing where that is not there or not whole."""
+    """Read a record of a run; empty if it is missing or damaged."""
     try:
         found = untrusted.parse_json(untrusted.read_bytes(path, _LARGEST_RECORD))
         untrusted.check_expansion(found, untrusted.parts_of, _LARGEST_RECORD)
@@ -169,7 +169,7 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def _scalars(path: Path) -> Iterable[Mapping[str, Any]]:
-    """Yield the entries of a file of scalars; a last line that is still being written is none."""
+    """Yield the entries of a file of scalars; incomplete lines are skipped."""
     try:
         lines = untrusted.read_bytes(path).decode().splitlines()
     except (OSError, ValueError):
@@ -186,14 +186,14 @@ def _scalars(path: Path) -> Iterable[Mapping[str, Any]]:
 def _frames(
     shown: list[int], analysis: Analysis, origin: Mapping[str, Any], store: Store | None
 ) -> tuple[dict[int, np.ndarray], str]:
-    """Return some frames of some sequences, or why there are none."""
+    """Return frames of sequences, and the reason if there are none."""
     if not shown:
         return {}, ""
     if store is None:
         root = untrusted.at(origin, "config", "data_cfg", "dataset_root")
         named = [root] if isinstance(root, str) else root
         if not isinstance(named, list) or not named or not all(isinstance(one, str) and one for one in named):
-            return {}, "the features do not name the data that they are of"
+            return {}, "the features do not name their data"
         try:
             stores = [open_store(one) for one in named]
             store = stores[0] if isinstance(root, str) else SeveralStores(stores)
@@ -201,7 +201,7 @@ def _frames(
             return {}, f"the data cannot be read here: {error}"
     wanted = origin.get("fingerprint")
     if wanted is not None and store.fingerprint != wanted:
-        return {}, f"the data in {store.root} is not what the features were made of (another fingerprint)"
+        return {}, f"the data in {store.root} is not the data of the features (another fingerprint)"
     indices = {key: index for index, key in enumerate(store.table.listed())}
     frames = {}
     try:
@@ -212,18 +212,18 @@ def _frames(
     return frames, ""
 
 
-def _key(analysis: Analysis, position: int) -> tuple[str, str, str]:
-    return str(analysis.ids[position]), str(analysis.types[position]), str(analysis.views[position])
+def _key(analysis: Analysis, index: int) -> tuple[str, str, str]:
+    return str(analysis.ids[index]), str(analysis.types[index]), str(analysis.views[index])
 
 
 def _middle_frames(frames: np.ndarray) -> np.ndarray:
-    """Return a few frames from the middle of a sequence, as far apart as usual where there are so many."""
+    """Return frames from the middle of a sequence, `_SPACING` apart if it is long enough."""
     spacing = min(_SPACING, max(1, (len(frames) - 1) // (FRAMES - 1)))
     first = max(0, (len(frames) - 1 - spacing * (FRAMES - 1)) // 2)
     return np.array(frames[first : first + spacing * (FRAMES - 1) + 1 : spacing])
 
 
 def with_unique_names(runs: Sequence[ReportedRun]) -> list[ReportedRun]:
-    """Return the runs under names of which no two are the same: those that are, bear their numbers."""
+    """Return the runs with unique names; duplicates get the number of the run."""
     counts = Counter(run.name for run in runs)
     return [replace(r, name=f"{r.name} ({n})" if counts[r.name] > 1 else r.name) for n, r in enumerate(runs, 1)]

@@ -1,4 +1,4 @@
-"""The report that a test leaves in its run's folder."""
+"""The report of a test in the folder of its run."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ def write_run_report(
     store: Store,
     device: torch.device,
 ) -> Path:
-    """Write `report/report.html` and its tables in a run's folder, and the same for TensorBoard.
+    """Write `report/report.html` and its tables to the folder of a run, and the TensorBoard summaries.
 
     Args:
-        folder: the run's.
-        features: what was tested.
-        protocol: how.
-        result: the evaluation, its comparisons kept.
-        baseline: that of the gait energy images, where there is one.
-        probes: the PROBE_SET, where there is one.
-        store: the data, for frames of the sequences that are confused.
-        device: where to compute distances.
+        folder: the folder of the run.
+        features: the features of the test.
+        protocol: the protocol of the test.
+        result: the evaluation with its comparisons (`keep=True`).
+        baseline: the evaluation of the gait energy images, if any.
+        probes: the PROBE_SET, if any.
+        store: the data, for the frames of confused sequences.
+        device: where distances are computed.
 
     Returns:
         The HTML file.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the report cannot be written.
     """
     names = features.ids, features.types, features.views
     analysis = analyse(

@@ -25,7 +25,7 @@ _NAN = float("nan")
 
 
 def percent(value: float) -> str:
-    """Return a percentage as it is printed."""
+    """Format a percentage."""
     return "–" if math.isnan(value) else f"{value:.1f}"
 
 
@@ -35,18 +35,18 @@ def headline(result: EvaluationResult, group: str) -> float:
 
 
 def interval(result: EvaluationResult, group: str) -> tuple[float, float] | None:
-    """Return the interval of a group's headline, in percent; None where there is none."""
+    """Return the interval of a group's headline, in percent; None without one."""
     return result.intervals.get(group, {}).get(result.measures[0])
 
 
 def methods(analysis: Analysis) -> dict[str, EvaluationResult]:
-    """Return the results by method: the model's, and that of gait energy images where there is one."""
+    """Return the results by method: the model, and the gait energy images if there are any."""
     baseline = analysis.baseline
     return {"model": analysis.result, **({"GEI": baseline} if baseline is not None else {})}
 
 
 def view_rows(results: Mapping[str, EvaluationResult]) -> tuple[list[str], list[Row]]:
-    """Return the probe views of some results, and a row for each group and method; no views without any."""
+    """Return the probe views of results (empty without views), and a row for each group and method."""
     first = next(iter(results.values()))
     found = {v for r in results.values() for values in r.percentages.values() for v in values.get("per view", {})}
     views = sorted(found, key=lambda view: (not view.isdecimal(), int(view) if view.isdecimal() else 0, view))
@@ -61,7 +61,7 @@ def view_rows(results: Mapping[str, EvaluationResult]) -> tuple[list[str], list[
 
 
 def comparable(runs: Sequence[ReportedRun]) -> list[str]:
-    """Return what speaks against comparing the runs, a sentence each."""
+    """Return the reasons why runs are not comparable, one sentence each."""
     first, warnings = runs[0], []
     for run in runs[1:]:
         a, b = first.analysis.result, run.analysis.result
@@ -75,7 +75,7 @@ def comparable(runs: Sequence[ReportedRun]) -> list[str]:
 
 
 def groups_of(runs: Sequence[ReportedRun]) -> list[str]:
-    """Return the groups of some runs, each once."""
+    """Return the distinct groups of runs."""
     return list(dict.fromkeys(group for run in runs for group in run.analysis.groups))
 
 
@@ -86,7 +86,7 @@ def comparison_columns(runs: Sequence[ReportedRun]) -> list[str]:
 
 
 def differences(run: ReportedRun, first: ReportedRun, group: str) -> list[str]:
-    """Return a run's measures and equal error rate of a group, each with its difference to the first run."""
+    """Return measures and equal error rate of a group, each with its difference to the first run."""
     same = (run.analysis.result.protocol, run.analysis.result.description) == (
         first.analysis.result.protocol,
         first.analysis.result.description,
@@ -110,10 +110,10 @@ def _eer(run: ReportedRun, group: str) -> float:
 
 
 def to_csv(runs: Sequence[ReportedRun]) -> str:
-    """Return a line for each number, in full precision, under a header.
+    """Return CSV with a header and a line for each number, in full precision.
 
-    ``method`` is ``model`` or ``GEI``; group, view and measure are those of `dygait.evaluation.to_csv`, and besides
-    them there is the view ``090/036``, a probe view against a gallery view, and the measure ``CMC 5``.
+    ``method`` is ``model`` or ``GEI``; group, view and measure are those of `dygait.evaluation.to_csv`, with the
+    additional view ``090/036``, a probe view against a gallery view, and the additional measure ``CMC 5``.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -137,7 +137,7 @@ def to_csv(runs: Sequence[ReportedRun]) -> str:
 
 
 def to_latex(runs: Sequence[ReportedRun]) -> str:
-    r"""Return tables for a paper, as ``booktabs`` sets them: by view, or by measure; then runs compared."""
+    r"""Return LaTeX tables that need ``booktabs``: by view or by measure for each run, then a comparison of runs."""
     parts = ["% \\usepackage{booktabs}"]
     for run in runs:
         result = run.analysis.result
@@ -170,7 +170,7 @@ def to_latex(runs: Sequence[ReportedRun]) -> str:
 
 
 def _blank_repeats(rows: list[list[str]]) -> list[list[str]]:
-    """Leave a first cell out that is the same as above."""
+    """Blank first cells that are equal to the one above."""
     return [[("" if n and rows[n - 1][0] == row[0] else row[0]), *row[1:]] for n, row in enumerate(rows)]
 
 
@@ -201,7 +201,7 @@ _LATEX = {
     "−": "$-$",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
-    # After the end of a row these would be options of it.
+    # After the end of a row these would be parsed as options.
     "[": "{[}",
     "*": "{*}",
     **dict.fromkeys(map(chr, [*range(32), *range(127, 160), 0x2028, 0x2029]), " "),
@@ -209,12 +209,12 @@ _LATEX = {
 
 
 def latex(text: str) -> str:
-    """Return text as LaTeX, without commands."""
+    """Escape text for LaTeX."""
     return "".join(_LATEX.get(sign, sign) for sign in text)
 
 
 def to_json(runs: Sequence[ReportedRun]) -> str:
-    """Return everything that a report draws, but for frames and the points of the map."""
+    """Return everything that a report shows, except frames and the points of the map."""
     return (
         json.dumps({"format": "dygait-report", "runs": [_plain(run) for run in runs]}, indent=1, allow_nan=False) + "\n"
     )

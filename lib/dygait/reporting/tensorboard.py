@@ -1,4 +1,4 @@
-"""The same for TensorBoard: curves, the table by view, heat maps, and features for its projector."""
+"""The report in TensorBoard: curves, the table by view, heat maps, and features for the projector."""
 
 from __future__ import annotations
 
@@ -23,16 +23,15 @@ _CELL = 34
 
 
 def add_report(folder: Path, iteration: int, analysis: Analysis, features: np.ndarray) -> None:
-    """Write what the latest test showed into a folder of its own, replacing that of the previous test.
+    """Write the results of the latest test to a separate folder, replacing those of the previous test.
 
-    A folder of its own, because TensorBoard reads the files of one folder one after the other, and would not come back
-    to that of a training which goes on.
+    TensorBoard reads the files of a folder one after the other, and would not return to that of a training in progress.
 
     Args:
-        folder: TensorBoard's run; what is there is deleted.
-        iteration: of the checkpoint.
-        analysis: what is shown.
-        features: (N, C, P), those of the analysis; the projector gets the first principal components of some.
+        folder: the folder, which is emptied.
+        iteration: the iteration of the checkpoint.
+        analysis: the analysis.
+        features: (N, C, P), the features of the analysis; the projector gets the first principal components of some.
     """
     shutil.rmtree(folder, ignore_errors=True)
     result = analysis.result
@@ -57,9 +56,9 @@ def add_report(folder: Path, iteration: int, analysis: Analysis, features: np.nd
 
 
 def _add_curve(writer: SummaryWriter, name: str, pairs: PairAnalysis, iteration: int) -> None:
-    """Add genuine against impostor pairs to the plugin of precision-recall curves."""
+    """Add genuine against impostor pairs as a precision-recall curve."""
     curve, genuine, impostor = pairs.verification.roc, pairs.verification.genuine, pairs.verification.impostor
-    # From accepting everything to accepting nothing, as the plugin has it.
+    # From accepting all pairs to accepting none, as the plugin expects.
     indices = np.linspace(len(curve.far) - 1, 0, _THRESHOLDS).round().astype(int)
     true, false = curve.tar[indices] * genuine, curve.far[indices] * impostor
     precision = np.where(true + false > 0, true / np.maximum(true + false, 1e-12), 1.0)
@@ -71,7 +70,7 @@ def _add_curve(writer: SummaryWriter, name: str, pairs: PairAnalysis, iteration:
 
 
 def markdown(analysis: Analysis) -> str:
-    """Return the results as a table in Markdown: by view where there are views, else by measure."""
+    """Return the results as a Markdown table, by view if there are views, else by measure."""
     result, baseline = analysis.result, analysis.baseline
     methods = {"model": result, **({"GEI": baseline} if baseline is not None else {})}
     views, rows = view_rows(methods)
@@ -96,7 +95,7 @@ def markdown(analysis: Analysis) -> str:
 
 
 def heat_map(matrix: ByView) -> np.ndarray:
-    """Draw a matrix of views with its numbers: uint8 (H, W, 3), RGB."""
+    """Draw a matrix of views with its values: uint8 (H, W, 3), RGB."""
     size, count = _CELL, len(matrix.views)
     picture = np.full(((count + 1) * size, (count + 1) * size, 3), 255, np.uint8)
     for row in range(count + 1):
@@ -129,7 +128,7 @@ def _add_features(writer: SummaryWriter, analysis: Analysis, features: np.ndarra
     names = [analysis.ids[rows], analysis.types[rows], analysis.views[rows]]
     writer.add_embedding(
         torch.from_numpy(principal_components(vectors, min(_DIMENSIONS, len(rows)))),
-        # Tabs and line ends would part cells.
+        # Tabs and line ends separate cells.
         [[" ".join(str(name).split()) or "-" for name in row] for row in zip(*names, strict=True)],
         metadata_header=["id", "type", "view"],
         global_step=iteration,
