@@ -120,7 +120,7 @@ def scale_plainly(frames: list[np.ndarray], augment: bool) -> np.ndarray:
 
 def field(tree: PickleTree, sampler: Callable[[int], TripletSampler], workers: int, augment: bool) -> Batches:
     """Return what gives batches in the field's way."""
-    dataset = WholePickles([tree.where(place) for place in range(len(tree.table))])
+    dataset = WholePickles([tree.where(index) for index in range(len(tree.table))])
 
     def run(count: int) -> Iterator[Any]:
         loader = DataLoader(

@@ -83,9 +83,9 @@ def open_case(options: argparse.Namespace, few: bool = False) -> Case:
     whole = sources.build_test_source(config, data, CPU).dataset
     count = min(len(whole), options.sequences or len(whole), FEW if few else len(whole))
     chosen = np.argsort(whole.lengths(), kind="stable")[np.linspace(0, len(whole) - 1, count).astype(int)]
-    places = np.sort(whole.places[chosen])
+    indices = np.sort(whole.indices[chosen])
     dataset = SequenceDataset(
-        whole.store, places, [], whole.frames, whole.transforms, config.data_cfg.data_in_use
+        whole.store, indices, [], whole.frames, whole.transforms, config.data_cfg.data_in_use
     )  # fmt: skip
     settings = config.evaluator_cfg.sampler
     sampler = InferenceSampler(

@@ -279,7 +279,7 @@ def plain_steps(config: Config) -> Steps:
     data = sources.open_data(config)
     sampler, loss_cfg = config.trainer_cfg.sampler, [term.keywords for term in config.loss_cfg]
     labels = [data.train_ids.index(name) for name in data.store.table.ids.take(np.arange(len(data.store.table)))]
-    dataset = WholePickles([data.store.where(place) for place in range(len(labels))])
+    dataset = WholePickles([data.store.where(index) for index in range(len(labels))])
     loader = DataLoader(
         dataset,
         batch_sampler=TripletSampler(labels, sampler.batch_size, seed=config.trainer_cfg.seed, total_iterations=10**6),

@@ -344,9 +344,9 @@ def test_straight_to_a_packed_store(dataset: str, tmp_path: Path) -> None:
     store = PackedStore(tmp_path / "out")
     wanted = expected(dataset)
     assert {"/".join(key) for key in store.table.listed()} == set(wanted)
-    for place, key in enumerate(store.table.listed()):
-        np.testing.assert_array_equal(store.read(place), wanted["/".join(key)])
-        store.check(place)
+    for index, key in enumerate(store.table.listed()):
+        np.testing.assert_array_equal(store.read(index), wanted["/".join(key)])
+        store.check(index)
     before = store.fingerprint
     again = prepare(dataset, inputs, tmp_path / "out", format="store", password=SECRET, progress=False)
     assert again == report

@@ -41,10 +41,10 @@ def test_there_and_back(tree: Path, tmp_path: Path) -> None:
     assert (packed.written, packed.kept, packed.refused) == (22, 0, [])
     store, source = PackedStore(tmp_path / "store"), open_store(tree)
     assert store.table.listed() == source.table.listed()
-    for place in range(len(source.table)):
-        assert store.files(place) == source.files(place)
-        for file in range(source.files(place)):
-            assert np.array_equal(store.read(place, file), source.read(place, file))
+    for index in range(len(source.table)):
+        assert store.files(index) == source.files(index)
+        for file in range(source.files(index)):
+            assert np.array_equal(store.read(index, file), source.read(index, file))
     assert unpack(tmp_path / "store", tmp_path / "back") == 22
     assert arrays(tmp_path / "back") == arrays(tree)
     assert list(verify(tmp_path / "store")) == []
@@ -84,8 +84,8 @@ def test_verify_names_what_is_damaged(tree: Path, tmp_path: Path) -> None:
     pack(tree, tmp_path / "store")
     frames = tmp_path / "store" / "frames-00000.bin"
     content = bytearray(frames.read_bytes())
-    place = int(PackedStore(tmp_path / "store").rows[2]["offset"])
-    content[place] ^= 1
+    offset = int(PackedStore(tmp_path / "store").rows[2]["offset"])
+    content[offset] ^= 1
     frames.write_bytes(bytes(content))
     (problem,) = verify(tmp_path / "store")
     assert "/".join(PackedStore(tmp_path / "store").path(2)) in problem

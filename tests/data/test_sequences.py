@@ -13,22 +13,22 @@ def test_keys_come_back_as_they_were() -> None:
     table = SequenceTable.of(KEYS)
     assert len(table) == 4
     assert table.listed() == KEYS
-    assert [table.key(place) for place in range(4)] == KEYS
+    assert [table.key(index) for index in range(4)] == KEYS
     assert table.ids.names == ["001", "002", "003"]
 
 
-def test_places_of_ids() -> None:
+def test_indices_of_ids() -> None:
     table = SequenceTable.of(KEYS)
-    assert table.places({"001", "002", "999"}).tolist() == [0, 1, 3]
-    assert table.places([]).tolist() == []
-    assert table.places(("003",)).tolist() == [2]
+    assert table.indices({"001", "002", "999"}).tolist() == [0, 1, 3]
+    assert table.indices([]).tolist() == []
+    assert table.indices(("003",)).tolist() == [2]
 
 
 def test_a_table_of_nothing() -> None:
     table = SequenceTable.of([])
     assert len(table) == 0
     assert table.listed() == []
-    assert table.places({"001"}).tolist() == []
+    assert table.indices({"001"}).tolist() == []
 
 
 def test_a_column() -> None:

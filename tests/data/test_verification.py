@@ -88,9 +88,9 @@ def test_several_datasets(silhouette_tree: TreeFactory, tmp_path: Path) -> None:
 )
 def test_modalities_must_be_there_and_fit(silhouette_tree: TreeFactory, second: np.ndarray | None, said: str) -> None:
     root = silhouette_tree()
-    for place in range(16):
-        path = Path(open_store(root).where(place))
-        if place:
+    for index in range(16):
+        path = Path(open_store(root).where(index))
+        if index:
             path.with_name("zzz.pkl").write_bytes(path.read_bytes())
         elif second is not None:
             path.with_name("zzz.pkl").write_bytes(pickle.dumps(second))

@@ -200,9 +200,9 @@ def opened(root: Path, files: dict[str, bytes], honest: bool) -> None:
             found = PackedStore(root)
             keys = list(found.table.listed())
             assert len(set(keys)) == len(keys)
-            for place in range(len(found.table)):
-                found.verify(place)
-                assert honest or np.array_equal(found.read(place), WALK)
+            for index in range(len(found.table)):
+                found.verify(index)
+                assert honest or np.array_equal(found.read(index), WALK)
             unpack(root, root / "out" / "inside")
         except UserError:
             pass

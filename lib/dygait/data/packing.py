@@ -13,8 +13,8 @@ from dygait.data.stores.pickles import write_pickle
 from dygait.errors import UserError
 
 
-def _silent(places: Iterable[int], total: int) -> Iterable[int]:
-    return places
+def _silent(indices: Iterable[int], total: int) -> Iterable[int]:
+    return indices
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ def _pack(source: str | Path, target: str | Path, skip_bad: bool, progress: Prog
     written, kept, refused = 0, 0, []
     with PackedWriter(target, f"pickle tree {tree.fingerprint}") as writer:
         try:
-            for place in progress(range(len(tree.table)), len(tree.table)):
-                key = tree.table.key(place)
-                for file, name in enumerate(tree.names[place]):
+            for index in progress(range(len(tree.table)), len(tree.table)):
+                key = tree.table.key(index)
+                for file, name in enumerate(tree.names[index]):
                     if writer.holds(*key, name):
                         kept += 1
                         continue
                     try:
-                        frames = tree.read(place, file)
+                        frames = tree.read(index, file)
                     except UserError as error:
                         if not skip_bad:
                             raise
@@ -119,9 +119,9 @@ def verify(root: str | Path, progress: Progress = _silent) -> Iterator[str]:
         UserError: the dataset cannot be opened at all.
     """
     store = open_store(root)
-    for place in progress(range(len(store.table)), len(store.table)):
-        for file in range(store.files(place)):
+    for index in progress(range(len(store.table)), len(store.table)):
+        for file in range(store.files(index)):
             try:
-                store.verify(place, file)
+                store.verify(index, file)
             except UserError as error:
                 yield str(error)

@@ -69,7 +69,7 @@ class TrainingSampler(abc.ABC):
         """Return the whole batch of an iteration, as every process sees it."""
         rng = np.random.default_rng(np.random.SeedSequence((self.seed, iteration)))
         chosen = self.draw(iteration, rng)
-        return [Request(sequence, (self.seed, iteration, place)) for place, sequence in enumerate(chosen)]
+        return [Request(sequence, (self.seed, iteration, position)) for position, sequence in enumerate(chosen)]
 
     def __iter__(self) -> Iterator[list[Request]]:
         for iteration in range(self.first, self.total):
@@ -179,10 +179,10 @@ class BilateralSampler(TrainingSampler):
 
     def draw(self, iteration: int, rng: np.random.Generator) -> list[int]:
         """Return P x K sequences, and the same again."""
-        turn, place = divmod(iteration, len(self.labels) // self.once)
+        turn, position = divmod(iteration, len(self.labels) // self.once)
         # The order is the round's, not the iteration's; the third number keeps it apart from every iteration's draws.
         order = np.random.default_rng(np.random.SeedSequence((self.seed, turn, 1))).permutation(len(self.labels))
-        return 2 * order[place * self.once : (place + 1) * self.once].tolist()
+        return 2 * order[position * self.once : (position + 1) * self.once].tolist()
 
 
 @SAMPLERS.register("InferenceSampler")
@@ -202,7 +202,7 @@ class InferenceSampler:
 
     Attributes:
         lengths: int64 (n,).
-        batches: every batch, as the positions of its sequences, the longest first; a batch's number is its place here.
+        batches: every batch, as the positions of its sequences, the longest first; a batch's number is its index here.
         done: the numbers of the batches that need not be made any more.
     """
 

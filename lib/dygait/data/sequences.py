@@ -37,12 +37,12 @@ class Column:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def __getitem__(self, place: int) -> str:
-        return self.names[self.codes[place]]
+    def __getitem__(self, index: int) -> str:
+        return self.names[self.codes[index]]
 
-    def take(self, places: np.ndarray) -> list[str]:
+    def take(self, indices: np.ndarray) -> list[str]:
         """Return the names of some sequences."""
-        return [self.names[code] for code in self.codes[places].tolist()]
+        return [self.names[code] for code in self.codes[indices].tolist()]
 
     def where(self, wanted: Collection[str]) -> np.ndarray:
         """Return bool (n,), true for the sequences that have one of the wanted names."""
@@ -73,15 +73,15 @@ class SequenceTable:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def key(self, place: int) -> Key:
-        """Return (id, type, view) of the sequence at a place."""
-        return self.ids[place], self.types[place], self.views[place]
+    def key(self, index: int) -> Key:
+        """Return (id, type, view) of the sequence at an index."""
+        return self.ids[index], self.types[index], self.views[index]
 
     def listed(self) -> list[Key]:
         """Return every sequence's (id, type, view)."""
         everywhere = np.arange(len(self))
         return list(zip(*(c.take(everywhere) for c in (self.ids, self.types, self.views)), strict=True))
 
-    def places(self, ids: Collection[str]) -> np.ndarray:
-        """Return the places, int64 in order, of the sequences of some ids."""
+    def indices(self, ids: Collection[str]) -> np.ndarray:
+        """Return the indices, int64 in order, of the sequences of some ids."""
         return np.flatnonzero(self.ids.where(ids)) if len(self) else np.empty(0, np.int64)

@@ -89,7 +89,7 @@ def _merged_partition(partitions: list[Partition]) -> Partition:
 
 def _indices_of(data: Data, ids: tuple[str, ...], which: str, root: str | list[str]) -> np.ndarray:
     """Return the indices of the sequences of some ids."""
-    indices = data.store.table.places(ids)
+    indices = data.store.table.indices(ids)
     if not len(indices):
         found = data.store.table.ids.names
         raise UserError(
@@ -107,7 +107,7 @@ def _check_geometry(config: Config, dataset: SequenceDataset) -> None:
     """
     model_cfg = complete_model_cfg(config.model_cfg.model_dump(), config.data_cfg.dataset_name)
     file, transform = dataset.files[0], dataset.transforms[0]
-    for (height, width), index in dataset.store.geometries(dataset.places, file).items():
+    for (height, width), index in dataset.store.geometries(dataset.indices, file).items():
         stored = dataset.stored(index)[:1]
         where = dataset.store.where(index, file)
         try:

@@ -36,7 +36,7 @@ def written(root: Path, walks: dict[tuple[str, str, str], np.ndarray] = WALKS, *
 
 
 def content(store: PackedStore) -> dict[tuple[str, str, str], bytes]:
-    return {key: store.read(place).tobytes() for place, key in enumerate(store.table.listed())}
+    return {key: store.read(index).tobytes() for index, key in enumerate(store.table.listed())}
 
 
 BYTES = {key: frames.tobytes() for key, frames in WALKS.items()}
@@ -53,8 +53,8 @@ class TestReading:
     def test_what_was_written_in_any_order_is_read_in_order(self, tmp_path: Path, shard_bytes: int) -> None:
         store = written(tmp_path / "s", dict(reversed(WALKS.items())), shard_bytes=shard_bytes)
         assert store.table.listed() == sorted(WALKS)
-        for place, key in enumerate(store.table.listed()):
-            assert np.array_equal(store.read(place), WALKS[key])
+        for index, key in enumerate(store.table.listed()):
+            assert np.array_equal(store.read(index), WALKS[key])
         assert store.lengths(np.arange(len(WALKS))).tolist() == [len(WALKS[key]) for key in sorted(WALKS)]
         assert len(list((tmp_path / "s").glob("frames-*.bin"))) == {1: 8, 2**31: 1}.get(
             shard_bytes, len(store.manifest["shards"])
@@ -99,7 +99,7 @@ class TestReading:
     def test_an_empty_store(self, tmp_path: Path) -> None:
         store = written(tmp_path / "s", {})
         assert len(store.table) == 0
-        assert store.table.places({"001"}).tolist() == []
+        assert store.table.indices({"001"}).tolist() == []
 
 
 def as_version_1(root: Path) -> None:
@@ -329,8 +329,8 @@ class TestDamage:
         if kind == "cut":
             del content[data.draw(st.integers(0, len(content))) :]
         elif kind == "flip":
-            place = data.draw(st.integers(0, 8 * len(content) - 1))
-            content[place // 8] ^= 1 << place % 8
+            bit = data.draw(st.integers(0, 8 * len(content) - 1))
+            content[bit // 8] ^= 1 << bit % 8
         else:
             content[:] = data.draw(st.binary(max_size=200))
         (root / name).write_bytes(bytes(content))

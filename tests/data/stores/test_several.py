@@ -24,13 +24,13 @@ def test_ids_are_kept_apart_and_frames_found(silhouette_tree: TreeFactory, tmp_p
         (f"2:{i}", t, v) for i, t, v in parts[1].table.listed()
     ]
     assert both.table.listed() == expected
-    for place, (person, kind, view) in enumerate(expected):
+    for index, (person, kind, view) in enumerate(expected):
         file = tmp_path / ("one" if person[0] == "1" else "two") / person[2:] / kind / view / f"{view}.pkl"
-        assert np.array_equal(both.read(place), pickle.loads(file.read_bytes()))
-        assert both.files(place) == 1
-        assert f"{kind}/{view}/{view}.pkl" in both.where(place)
-    places = np.array([5, 0, 7, 3])
-    assert both.lengths(places).tolist() == [
+        assert np.array_equal(both.read(index), pickle.loads(file.read_bytes()))
+        assert both.files(index) == 1
+        assert f"{kind}/{view}/{view}.pkl" in both.where(index)
+    indices = np.array([5, 0, 7, 3])
+    assert both.lengths(indices).tolist() == [
         parts[1].lengths(np.array([1]))[0], parts[0].lengths(np.array([0]))[0],
         parts[1].lengths(np.array([3]))[0], parts[0].lengths(np.array([3]))[0],
     ]  # fmt: skip
@@ -45,5 +45,5 @@ def test_the_sizes_of_frames_of_all_are_known(silhouette_tree: TreeFactory, tmp_
     both = SeveralStores([open_store(small), PackedStore(tmp_path / "packed")])
     assert both.geometries(np.arange(4)) == {(6, 4): 0, (8, 4): 2}
     assert both.geometries(np.array([3, 2])) == {(8, 4): 3}
-    for size, place in both.geometries(np.arange(4)).items():
-        assert both.read(place).shape[1:] == size
+    for size, index in both.geometries(np.arange(4)).items():
+        assert both.read(index).shape[1:] == size

@@ -137,8 +137,8 @@ class PackedWriter:
         rows = np.zeros(len(self._rows), ROW)
         for field, column in zip(NAMES, codes, strict=True):
             rows[field] = column.codes
-        for place, field in enumerate(NUMBERS, len(NAMES)):
-            rows[field] = [row[place] for row in self._rows]
+        for position, field in enumerate(NUMBERS, len(NAMES)):
+            rows[field] = [row[position] for row in self._rows]
         rows = rows[np.lexsort([rows[field] for field in reversed(NAMES)])]
         names = {field: list(column.names) for field, column in zip(NAMES, codes, strict=True)}
         write_index(self.root, rows, names, self._shards, self._generation, self.source, self.shard_bytes)

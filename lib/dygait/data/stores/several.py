@@ -43,51 +43,51 @@ class SeveralStores:
         """A hash of the stores' states."""
         return hashlib.sha256(" ".join(s.state for s in self.stores).encode()).hexdigest()[:16]
 
-    def files(self, place: int) -> int:
-        """Return how many files the sequence at a place has."""
-        store, inside = self._of(place)
+    def files(self, index: int) -> int:
+        """Return how many files the sequence at an index has."""
+        store, inside = self._of(index)
         return store.files(inside)
 
-    def read(self, place: int, file: int = 0) -> np.ndarray:
+    def read(self, index: int, file: int = 0) -> np.ndarray:
         """Return one file's frames, as its own store does."""
-        store, inside = self._of(place)
+        store, inside = self._of(index)
         return store.read(inside, file)
 
-    def verify(self, place: int, file: int = 0) -> int:
+    def verify(self, index: int, file: int = 0) -> int:
         """Read one file whole, as its own store does."""
-        store, inside = self._of(place)
+        store, inside = self._of(index)
         return store.verify(inside, file)
 
-    def where(self, place: int, file: int = 0) -> str:
+    def where(self, index: int, file: int = 0) -> str:
         """Return what to call a file in a message."""
-        store, inside = self._of(place)
+        store, inside = self._of(index)
         return store.where(inside, file)
 
-    def lengths(self, places: np.ndarray, file: int = 0) -> np.ndarray:
+    def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
         """Return the numbers of frames of some sequences, as their own stores do."""
-        lengths = np.empty(len(places), np.int64)
-        for store, first, mine in self._divided(places):
-            lengths[mine] = store.lengths(places[mine] - first, file)
+        lengths = np.empty(len(indices), np.int64)
+        for store, first, mine in self._divided(indices):
+            lengths[mine] = store.lengths(indices[mine] - first, file)
         return lengths
 
-    def geometries(self, places: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
-        """Return each (H, W) that the stores know of, with the place of one that has it."""
+    def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
+        """Return each (H, W) that the stores know of, with the index of one that has it."""
         found: dict[tuple[int, int], int] = {}
-        for store, first, mine in self._divided(places):
+        for store, first, mine in self._divided(indices):
             if mine.any():
-                for size, place in store.geometries(places[mine] - first, file).items():
-                    found.setdefault(size, first + place)
+                for size, index in store.geometries(indices[mine] - first, file).items():
+                    found.setdefault(size, first + index)
         return found
 
-    def _divided(self, places: np.ndarray) -> Iterator[tuple[Store, int, np.ndarray]]:
-        """Yield each store, where its places begin, and which of some places are its own, bool."""
-        which = np.searchsorted(self._first, places, side="right") - 1
+    def _divided(self, indices: np.ndarray) -> Iterator[tuple[Store, int, np.ndarray]]:
+        """Yield each store, where its indices begin, and which of some indices are its own, bool."""
+        which = np.searchsorted(self._first, indices, side="right") - 1
         for number, store in enumerate(self.stores):
             yield store, int(self._first[number]), which == number
 
-    def _of(self, place: int) -> tuple[Store, int]:
-        number = int(np.searchsorted(self._first, place, side="right")) - 1
-        return self.stores[number], place - int(self._first[number])
+    def _of(self, index: int) -> tuple[Store, int]:
+        number = int(np.searchsorted(self._first, index, side="right")) - 1
+        return self.stores[number], index - int(self._first[number])
 
 
 def _joined(columns: list[Column]) -> Column:
