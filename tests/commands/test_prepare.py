@@ -343,8 +343,8 @@ def test_straight_to_a_packed_store(dataset: str, tmp_path: Path) -> None:
     report = prepare(dataset, inputs, tmp_path / "out", format="store", password=SECRET, progress=False)
     store = PackedStore(tmp_path / "out")
     wanted = expected(dataset)
-    assert {"/".join(key) for key in store.table.listed()} == set(wanted)
-    for index, key in enumerate(store.table.listed()):
+    assert {"/".join(key) for key in store.table.all_keys()} == set(wanted)
+    for index, key in enumerate(store.table.all_keys()):
         np.testing.assert_array_equal(store.read(index), wanted["/".join(key)])
         store.check(index)
     before = store.fingerprint
@@ -372,7 +372,7 @@ def test_two_runs_on_one_folder(tmp_path: Path, format: str) -> None:
         prepare("CASIA-A", [top], out, format=format, progress=False)
     assert [path.name for path in out.iterdir()] == [LOCK], "the second run touches nothing"
     prepare("CASIA-A", [top], out, format=format, progress=False)
-    assert set(map("/".join, open_store(out).table.listed())) == set(expected("CASIA-A"))
+    assert set(map("/".join, open_store(out).table.all_keys())) == set(expected("CASIA-A"))
 
 
 def test_the_formats_are_those_that_are_offered() -> None:

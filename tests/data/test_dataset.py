@@ -60,7 +60,7 @@ class TestDataset:
 
     def test_a_sample_is_made_of_the_frames_of_its_sequence(self, root: Path) -> None:
         made = dataset(root, "all_ordered")
-        stored = read_pickle(made.store.where(3))
+        stored = read_pickle(made.store.location(3))
         cut = stored[:, :, 10:54]
         seen = set()
         for index in range(20):
@@ -85,7 +85,7 @@ class TestDataset:
 
     def test_one_of_several_files(self, root: Path) -> None:
         for index in range(16):
-            other = Path(dataset(root).store.where(index)).with_name("zzz.pkl")
+            other = Path(dataset(root).store.location(index)).with_name("zzz.pkl")
             other.write_bytes(pickle.dumps(np.full((2, 8, 64), 7, np.uint8)))
         assert (dataset(root, data_in_use=[False, True])[Request(0, (0, 0, 0))].silhouettes == 7).all()
         assert dataset(root, data_in_use=[True, False])[Request(0, (0, 0, 0))].silhouettes.max() == 255
@@ -93,7 +93,7 @@ class TestDataset:
 
     def test_modalities_show_the_same_frames_under_the_same_changes(self, root: Path) -> None:
         for index in range(16):
-            path = Path(dataset(root).store.where(index))
+            path = Path(dataset(root).store.location(index))
             path.with_name("zzz.pkl").write_bytes(pickle.dumps(255 - read_pickle(path)))
         made = dataset(root, data_in_use=[True, True])
         several = SequenceDataset(
@@ -114,7 +114,7 @@ class TestDataset:
     @pytest.mark.parametrize("workers", [0, 2])
     def test_modalities_come_in_one_batch(self, root: Path, workers: int) -> None:
         for index in range(16):
-            path = Path(dataset(root).store.where(index))
+            path = Path(dataset(root).store.location(index))
             path.with_name("zzz.pkl").write_bytes(pickle.dumps(255 - read_pickle(path)))
         made = dataset(root, data_in_use=[True, True])
         requests = [[Request(p, (0, i, p)) for p in range(6)] for i in range(12)]
@@ -131,7 +131,7 @@ class TestDataset:
         assert count == 12
 
     def test_modalities_of_different_lengths_are_refused(self, root: Path) -> None:
-        path = Path(dataset(root).store.where(0))
+        path = Path(dataset(root).store.location(0))
         path.with_name("zzz.pkl").write_bytes(pickle.dumps(np.zeros((99, 8, 64), np.uint8)))
         with pytest.raises(UserError, match=rf"^{path.with_name('zzz.pkl')} has 99 frames, {path} has \d; the mod"):
             dataset(root, data_in_use=[True, True])[Request(0, (0, 0, 0))]

@@ -38,12 +38,12 @@ def tree(silhouette_tree: TreeFactory) -> Path:
 
 def test_there_and_back(tree: Path, tmp_path: Path) -> None:
     packed = pack(tree, tmp_path / "store")
-    assert (packed.written, packed.kept, packed.refused) == (22, 0, [])
+    assert (packed.written, packed.kept, packed.skipped) == (22, 0, [])
     store, source = PackedStore(tmp_path / "store"), open_store(tree)
-    assert store.table.listed() == source.table.listed()
+    assert store.table.all_keys() == source.table.keys()
     for index in range(len(source.table)):
-        assert store.files(index) == source.files(index)
-        for file in range(source.files(index)):
+        assert store.num_files(index) == source.num_files(index)
+        for file in range(source.num_files(index)):
             assert np.array_equal(store.read(index, file), source.read(index, file))
     assert unpack(tmp_path / "store", tmp_path / "back") == 22
     assert arrays(tmp_path / "back") == arrays(tree)
@@ -71,8 +71,8 @@ def test_a_bad_pickle_ends_packing_and_costs_nothing(
     assert len(PackedStore(tmp_path / "store").rows) == 12, "what came before it is packed"
     packed = pack(tree, tmp_path / "store", skip_bad=True)
     assert (packed.written, packed.kept) == (9, 12)
-    assert len(packed.refused) == 1
-    assert str(bad) in packed.refused[0]
+    assert len(packed.skipped) == 1
+    assert str(bad) in packed.skipped[0]
     bad.write_bytes(good)
     monkeypatch.setattr(packed_writer, "COMMIT_SECONDS", 0)
     assert pack(tree, tmp_path / "store").written == 1

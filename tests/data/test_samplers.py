@@ -125,7 +125,9 @@ def dealt(
         sampler.done = frozenset(done)
         found.append(list(sampler))
         assert len(sampler) == len(found[-1])
-        assert [[r.sequence for r in batch] for batch in found[-1]] == [sampler.batches[n] for n in sampler.share()]
+        assert [[r.sequence for r in batch] for batch in found[-1]] == [
+            sampler.batches[n] for n in sampler.batches_of_rank()
+        ]
     return found
 
 

@@ -198,7 +198,7 @@ def opened(root: Path, files: dict[str, bytes], honest: bool) -> None:
     with in_time():
         try:
             found = PackedStore(root)
-            keys = list(found.table.listed())
+            keys = list(found.table.all_keys())
             assert len(set(keys)) == len(keys)
             for index in range(len(found.table)):
                 found.verify(index)

@@ -32,11 +32,11 @@ def main(arguments: argparse.Namespace) -> int:
     from dygait.data import packing
 
     start = time.monotonic()
-    packed = packing.pack(arguments.source, arguments.target, arguments.skip_bad, progress_bar("pack"))
+    result = packing.pack(arguments.source, arguments.target, arguments.skip_bad, progress_bar("pack"))
     seconds = time.monotonic() - start
-    print_problems(packed.refused)
+    print_problems(result.skipped)
     print(
-        f"{packed.written} files packed into {arguments.target} in {seconds:.0f} s; {packed.kept} were "
-        f"there already, {len(packed.refused)} left out"
+        f"{result.written} files packed into {arguments.target} in {seconds:.0f} s; {result.kept} were "
+        f"there already, {len(result.skipped)} left out"
     )
-    return DAMAGED if packed.refused else 0
+    return DAMAGED if result.skipped else 0

@@ -84,9 +84,9 @@ class SequenceDataset:
         """Return the number of frames that each sequence has, int64, as far as the store knows it without reading."""
         return self.store.lengths(self.indices, self.files[0])
 
-    def most_frames(self) -> np.ndarray:
+    def max_frames(self) -> np.ndarray:
         """Return the most frames of each sequence that can be chosen, int64."""
-        return self.frames.most(self.lengths())
+        return self.frames.max_frames(self.lengths())
 
     def silhouettes(self, position: int) -> np.ndarray:
         """Return every frame of a sequence as it is stored, uint8 (S, H, W), perhaps not yet read from the disk."""
@@ -103,7 +103,7 @@ class SequenceDataset:
         Raises:
             UserError: it has not.
         """
-        require_files(self.store, index, self.files)
+        check_files(self.store, index, self.files)
 
     def __getitem__(self, request: Request) -> Sample:
         index = int(self.indices[request.sequence])
@@ -111,15 +111,15 @@ class SequenceDataset:
         rng = np.random.default_rng(np.random.SeedSequence(request.key))
         chosen = self.frames(len(stored), rng)
         state = rng.bit_generator.state if len(self.files) > 1 else {}
-        made = [self._made(index, self.files[0], self.transforms[0], stored, chosen, rng)]
+        made = [self._transformed(index, self.files[0], self.transforms[0], stored, chosen, rng)]
         for file, transform in zip(self.files[1:], self.transforms[1:], strict=True):
             other = self.store.read(index, file)
-            require_length(self.store, index, (self.files[0], len(stored)), (file, len(other)))
+            check_lengths(self.store, index, (self.files[0], len(stored)), (file, len(other)))
             rng.bit_generator.state = state
-            made.append(self._made(index, file, transform, other, chosen, rng))
+            made.append(self._transformed(index, file, transform, other, chosen, rng))
         return Sample(made[0], self.labels[request.sequence], request.sequence, tuple(made[1:]))
 
-    def _made(
+    def _transformed(
         self,
         index: int,
         file: int,
@@ -131,7 +131,7 @@ class SequenceDataset:
         try:
             return transform(_take(stored, chosen, self.frames.ordered), rng)
         except UserError as error:
-            raise UserError(f"{self.store.where(index, file)}: {error}") from None
+            raise UserError(f"{self.store.location(index, file)}: {error}") from None
 
 
 def files_in_use(mask: Sequence[bool] | None) -> tuple[int, ...]:
@@ -139,20 +139,20 @@ def files_in_use(mask: Sequence[bool] | None) -> tuple[int, ...]:
     return (0,) if mask is None else tuple(index for index, used in enumerate(mask) if used)
 
 
-def require_files(store: Store, index: int, files: Sequence[int]) -> None:
+def check_files(store: Store, index: int, files: Sequence[int]) -> None:
     """Make sure that the sequence at an index of a store has some files.
 
     Raises:
         UserError: it has not.
     """
-    if max(files) >= (there := store.files(index)):
+    if max(files) >= (there := store.num_files(index)):
         raise UserError(
             f"data_cfg.data_in_use asks for file {max(files) + 1} of {'/'.join(store.table.key(index))}, "
             f"which has {there}"
         )
 
 
-def require_length(store: Store, index: int, first: tuple[int, int], other: tuple[int, int]) -> None:
+def check_lengths(store: Store, index: int, first: tuple[int, int], other: tuple[int, int]) -> None:
     """Make sure that two modalities of a sequence, (file, number of frames) each, have equally many frames.
 
     Raises:
@@ -160,8 +160,9 @@ def require_length(store: Store, index: int, first: tuple[int, int], other: tupl
     """
     if first[1] != other[1]:
         raise UserError(
-            f"{store.where(index, other[0])} has {other[1]} frames, {store.where(index, first[0])} has {first[1]}; "
-            "the modalities of a sequence must show the same frames: prepare the sequence anew"
+            f"{store.location(index, other[0])} has {other[1]} frames, "
+            f"{store.location(index, first[0])} has {first[1]}; the modalities of a sequence must show the same frames: "
+            "prepare the sequence again"
         )
 
 

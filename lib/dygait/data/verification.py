@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dygait.data.dataset import require_files, require_length
+from dygait.data.dataset import check_files, check_lengths
 from dygait.data.stores.base import Store
 from dygait.errors import UserError
 
@@ -21,7 +21,7 @@ _THREADS = 8
 Wrap = Callable[[Iterable[str | None], int], Iterable[str | None]]
 
 
-def unreadable(store: Store, indices: np.ndarray, files: Sequence[int], progress: Wrap) -> dict[int, str]:
+def find_unreadable(store: Store, indices: np.ndarray, files: Sequence[int], progress: Wrap) -> dict[int, str]:
     """Read some files of some sequences, and return what is wrong with those that cannot be used: index -> why.
 
     Where everything was well, that is remembered until a file is written anew, and not read a second time.
@@ -38,10 +38,10 @@ def unreadable(store: Store, indices: np.ndarray, files: Sequence[int], progress
 
     def problem(index: int) -> str | None:
         try:
-            require_files(store, index, files)
+            check_files(store, index, files)
             first, *others = ((file, store.verify(index, file)) for file in files)
             for other in others:
-                require_length(store, index, first, other)
+                check_lengths(store, index, first, other)
         except UserError as error:
             return str(error)
         return None

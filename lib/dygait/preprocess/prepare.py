@@ -33,7 +33,7 @@ import cv2
 from tqdm import tqdm
 
 from dygait import untrusted
-from dygait.data.partition import RULES, Partition, coverage, load_partition
+from dygait.data.partition import BUILT_IN_PARTITIONS, Partition, coverage, load_partition
 from dygait.data.stores.locks import lock
 from dygait.data.writing import PackedStoreWriter, PickleTreeWriter, SequenceWriter
 from dygait.errors import UserError
@@ -102,7 +102,7 @@ def prepare(
             raise UserError(f"--input {top}: no such file or folder")
         if top.resolve() == output.resolve():
             raise UserError(f"--output {output}: the input itself; give another folder")
-    known = load_partition(partition, dataset) if partition or dataset in RULES else None
+    known = load_partition(partition, dataset) if partition or dataset in BUILT_IN_PARTITIONS else None
     try:
         _refuse_foreign(output)
         output.mkdir(parents=True, exist_ok=True)
@@ -178,7 +178,7 @@ class _Run:
 
     def _is_done(self, key: Key) -> bool:
         outcome = self.journal.outcomes.get(key)
-        return outcome is not None and not outcome.lost and (not outcome.frames or self.writer.holds(*key))
+        return outcome is not None and not outcome.lost and (not outcome.frames or self.writer.contains(*key))
 
     def _first(self, name: str, place: str) -> bool:
         """Note where something was found; tell whether it is the first or the same place."""
@@ -204,7 +204,7 @@ class _Run:
             outcome = Outcome(len(prepared.frames), prepared.skipped, job.source)
             before = self.journal.outcomes.get(key)
             same = before is not None and (before.frames, before.skipped) == (outcome.frames, outcome.skipped)
-            if outcome.frames and not (same and self.writer.holds(*key)):
+            if outcome.frames and not (same and self.writer.contains(*key)):
                 self.writer.write(*key, prepared.frames)
             if not same:
                 self.journal.add_sequence(key, outcome)

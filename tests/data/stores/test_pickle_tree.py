@@ -44,23 +44,23 @@ def scans(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 def said_by(tree: PickleTree) -> tuple[object, ...]:
     """The attributes of a tree that can be compared."""
-    return tree.root, tree.table.listed(), tree.names, tree.file_sizes, tree.empty, tree.fingerprint
+    return tree.root, tree.table.all_keys(), tree.names, tree.file_sizes, tree.empty, tree.fingerprint
 
 
 class TestFinding:
     def test_every_sequence_in_order(self, root: Path) -> None:
         tree = load_tree(root)
         expected = [(i, t, v) for i in ("001", "002") for t in ("bg-01", "nm-01") for v in ("000", "090")]
-        assert tree.table.listed() == expected
+        assert tree.table.all_keys() == expected
         assert tree.table.ids.names == ["001", "002"]
         assert tree.root == root.resolve()
         assert tree.empty == 0
         lengths = tree.lengths(np.arange(len(tree.table)))
-        for index, (person, kind, view) in enumerate(tree.table.listed()):
-            assert tree.files(index) == 1
-            assert tree.where(index) == str(root / person / kind / view / f"{view}.pkl")
+        for index, (person, kind, view) in enumerate(tree.table.all_keys()):
+            assert tree.num_files(index) == 1
+            assert tree.location(index) == str(root / person / kind / view / f"{view}.pkl")
             assert lengths[index] == len(tree.read(index))
-            assert np.array_equal(tree.read(index), pickle.loads(Path(tree.where(index)).read_bytes()))
+            assert np.array_equal(tree.read(index), pickle.loads(Path(tree.location(index)).read_bytes()))
 
     def test_sequences_of_some_ids(self, root: Path) -> None:
         tree = load_tree(root)
@@ -75,9 +75,9 @@ class TestFinding:
         (root / ".hidden" / "nm-01" / "000").mkdir(parents=True)
         tree = load_tree(root)
         assert len(tree.table) == 8
-        index = tree.table.listed().index(("001", "nm-01", "000"))
+        index = tree.table.all_keys().index(("001", "nm-01", "000"))
         assert tree.names[index] == ("000.pkl", "pose.pkl")
-        assert tree.files(index) == 2
+        assert tree.num_files(index) == 2
         assert tree.lengths(np.array([7, 0]), 1).tolist() == [len(tree.read(7)), len(tree.read(0))]
         assert tree.lengths(np.array([], np.int64)).tolist() == []
 

@@ -42,7 +42,7 @@ class Store(Protocol):
     @property
     def state(self) -> str: ...  # noqa: D102
 
-    def files(self, index: int) -> int:
+    def num_files(self, index: int) -> int:
         """Return how many files the sequence at an index has."""
 
     def read(self, index: int, file: int = 0) -> np.ndarray:
@@ -59,7 +59,7 @@ class Store(Protocol):
             UserError: it cannot be used.
         """
 
-    def where(self, index: int, file: int = 0) -> str:
+    def location(self, index: int, file: int = 0) -> str:
         """Return what to call a file in a message."""
 
     def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:

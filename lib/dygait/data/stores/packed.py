@@ -56,7 +56,7 @@ class PackedStore:
             repr((self.fingerprint, [(s.st_size, s.st_mtime_ns) for s in shards])).encode()
         ).hexdigest()[:16]
 
-    def files(self, index: int) -> int:
+    def num_files(self, index: int) -> int:
         """Return how many files the sequence at an index has."""
         return int(self._last[index] - self._first[index])
 
@@ -74,7 +74,7 @@ class PackedStore:
         self.check(row)
         return int(self.rows[row]["frames"])
 
-    def where(self, index: int, file: int = 0) -> str:
+    def location(self, index: int, file: int = 0) -> str:
         """Return what to call a file in a message."""
         return self.label(int(self._first[index]) + file)
 

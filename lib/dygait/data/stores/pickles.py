@@ -102,19 +102,19 @@ class PickleTree:
     names: list[tuple[str, ...]]
     file_sizes: list[tuple[int, ...]]
 
-    def files(self, index: int) -> int:
+    def num_files(self, index: int) -> int:
         """Return how many pickles the sequence at an index has."""
         return len(self.names[index])
 
     def read(self, index: int, file: int = 0) -> np.ndarray:
         """Return the frames of a pickle, uint8 (S, H, W); errors as `read_pickle`."""
-        return read_pickle(self.where(index, file))
+        return read_pickle(self.location(index, file))
 
     def verify(self, index: int, file: int = 0) -> int:
         """Read a pickle and return its number of frames; errors as `read_pickle`."""
         return len(self.read(index, file))
 
-    def where(self, index: int, file: int = 0) -> str:
+    def location(self, index: int, file: int = 0) -> str:
         """Return a pickle's path."""
         return "/".join((str(self.root), *self.table.key(index), self.names[index][file]))
 
@@ -125,8 +125,8 @@ class PickleTree:
         """
         if not len(indices):
             return np.empty(0, np.int64)
-        sizes = np.array([self.file_sizes[p][min(file, self.files(p) - 1)] for p in indices.tolist()], np.int64)
-        first = self.read(int(indices[0]), min(file, self.files(int(indices[0])) - 1))
+        sizes = np.array([self.file_sizes[p][min(file, self.num_files(p) - 1)] for p in indices.tolist()], np.int64)
+        first = self.read(int(indices[0]), min(file, self.num_files(int(indices[0])) - 1))
         frame, envelope = first[0].size, sizes[0] - first.size
         return np.maximum(1, np.rint((sizes - envelope) / frame)).astype(np.int64)
 
@@ -231,7 +231,7 @@ def load_tree(root: str | Path) -> PickleTree:
         raise UserError(f"data_cfg.dataset_root: {root} holds no sequence <id>/<type>/<view>/<name>.pkl")
     return PickleTree(
         folder,
-        SequenceTable.of([(person, kind, view) for person, kind, view, _ in rows]),
+        SequenceTable.from_keys([(person, kind, view) for person, kind, view, _ in rows]),
         len(content["rows"]) - len(rows),
         digest.hexdigest()[:16],
         hashlib.sha256(json.dumps(content["rows"]).encode()).hexdigest()[:16],

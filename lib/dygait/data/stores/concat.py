@@ -12,12 +12,12 @@ from dygait.data.sequences import Column, SequenceTable
 from dygait.data.stores.base import Store
 
 
-def id_in(number: int, person: str) -> str:
+def prefixed_id(number: int, person: str) -> str:
     """Return what an id of the dataset with a number, from 1, is called beside those of others: `2:001`."""
     return f"{number}:{person}"
 
 
-class SeveralStores:
+class ConcatStore:
     """A `Store` of the sequences of several; the id 001 of the second is `2:001`, another person than `1:001`.
 
     Args:
@@ -31,7 +31,7 @@ class SeveralStores:
         self.fingerprint = hashlib.sha256(" ".join(s.fingerprint for s in self.stores).encode()).hexdigest()[:16]
         self._first = np.cumsum([0, *(len(store.table) for store in self.stores)])
         ids = [
-            Column([id_in(number, name) for name in store.table.ids.names], store.table.ids.codes)
+            Column([prefixed_id(number, name) for name in store.table.ids.names], store.table.ids.codes)
             for number, store in enumerate(self.stores, 1)
         ]
         self.table = SequenceTable(
@@ -43,10 +43,10 @@ class SeveralStores:
         """A hash of the stores' states."""
         return hashlib.sha256(" ".join(s.state for s in self.stores).encode()).hexdigest()[:16]
 
-    def files(self, index: int) -> int:
+    def num_files(self, index: int) -> int:
         """Return how many files the sequence at an index has."""
         store, inside = self._of(index)
-        return store.files(inside)
+        return store.num_files(inside)
 
     def read(self, index: int, file: int = 0) -> np.ndarray:
         """Return one file's frames, as its own store does."""
@@ -58,10 +58,10 @@ class SeveralStores:
         store, inside = self._of(index)
         return store.verify(inside, file)
 
-    def where(self, index: int, file: int = 0) -> str:
+    def location(self, index: int, file: int = 0) -> str:
         """Return what to call a file in a message."""
         store, inside = self._of(index)
-        return store.where(inside, file)
+        return store.location(inside, file)
 
     def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
         """Return the numbers of frames of some sequences, as their own stores do."""
