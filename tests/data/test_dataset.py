@@ -133,7 +133,7 @@ class TestDataset:
     def test_modalities_of_different_lengths_are_refused(self, root: Path) -> None:
         path = Path(dataset(root).store.location(0))
         path.with_name("zzz.pkl").write_bytes(pickle.dumps(np.zeros((99, 8, 64), np.uint8)))
-        with pytest.raises(UserError, match=rf"^{path.with_name('zzz.pkl')} has 99 frames, {path} has \d; the mod"):
+        with pytest.raises(UserError, match=rf"^{path.with_name('zzz.pkl')} has 99 frames, {path} has \d; modal"):
             dataset(root, data_in_use=[True, True])[Request(0, (0, 0, 0))]
 
     def test_a_file_that_is_not_there(self, root: Path) -> None:

@@ -75,7 +75,7 @@ def test_what_was_well_is_read_once(silhouette_tree: TreeFactory) -> None:
 
 def test_several_datasets(silhouette_tree: TreeFactory, tmp_path: Path) -> None:
     roots = [silhouette_tree(tmp_path / name) for name in "ab"]
-    bad = Path(open_store(roots[1]).where(3))
+    bad = Path(open_store(roots[1]).location(3))
     bad.write_bytes(b"")
     problems, read = found(ConcatStore([open_store(root) for root in roots]))
     assert (list(problems), read) == ([19], 32)

@@ -161,7 +161,7 @@ def check_lengths(store: Store, index: int, first: tuple[int, int], other: tuple
     if first[1] != other[1]:
         raise UserError(
             f"{store.location(index, other[0])} has {other[1]} frames, "
-            f"{store.location(index, first[0])} has {first[1]}; the modalities of a sequence must show the same frames: "
+            f"{store.location(index, first[0])} has {first[1]}; modalities must show the same frames: "
             "prepare the sequence again"
         )
 

@@ -202,7 +202,7 @@ class TestCache:
         load_tree(root)
         copy = tmp_path / "copy"
         shutil.copytree(root, copy, copy_function=shutil.copy2)
-        assert load_tree(copy).where(0).startswith(str(copy))
+        assert load_tree(copy).location(0).startswith(str(copy))
         assert len(scans) == 2
 
     def test_where_the_folder_takes_no_file_the_users_cache_does(
