@@ -120,7 +120,7 @@ def scale_plainly(frames: list[np.ndarray], augment: bool) -> np.ndarray:
 
 def field(tree: PickleTree, sampler: Callable[[int], TripletSampler], workers: int, augment: bool) -> Batches:
     """Return what gives batches in the field's way."""
-    dataset = WholePickles([tree.where(place) for place in range(len(tree.table))])
+    dataset = WholePickles([tree.location(index) for index in range(len(tree.table))])
 
     def run(count: int) -> Iterator[Any]:
         loader = DataLoader(
@@ -171,7 +171,7 @@ def bytes_read(tree: PickleTree, store: PackedStore, sampler: TripletSampler) ->
     whole, touched, count = 0, 0, 0
     for batch in sampler:
         for request in batch:
-            whole += Path(tree.where(request.sequence)).stat().st_size
+            whole += Path(tree.location(request.sequence)).stat().st_size
             row = store.rows[request.sequence]
             size = int(row["height"]) * int(row["width"])
             chosen = frames(int(row["frames"]), np.random.default_rng(request.key))
@@ -309,7 +309,7 @@ def main() -> int:
             pack(root, packed)
         tree, store = open_store(root), PackedStore(packed)
         assert isinstance(tree, PickleTree), f"{root} is no tree of pickles"
-        assert store.table.listed() == tree.table.listed(), f"{packed} does not hold the sequences of {root}"
+        assert store.table.all_keys() == tree.table.keys(), f"{packed} does not hold the sequences of {root}"
         print(f"opening the index of {time_opening(packed)}")
         result = measure(tree, store, options.repeats, options.batches)
     environment = {

@@ -83,13 +83,13 @@ def open_case(options: argparse.Namespace, few: bool = False) -> Case:
     whole = sources.build_test_source(config, data, CPU).dataset
     count = min(len(whole), options.sequences or len(whole), FEW if few else len(whole))
     chosen = np.argsort(whole.lengths(), kind="stable")[np.linspace(0, len(whole) - 1, count).astype(int)]
-    places = np.sort(whole.places[chosen])
+    indices = np.sort(whole.indices[chosen])
     dataset = SequenceDataset(
-        whole.store, places, [], whole.frames, whole.transforms, config.data_cfg.data_in_use
+        whole.store, indices, [], whole.frames, whole.transforms, config.data_cfg.data_in_use
     )  # fmt: skip
     settings = config.evaluator_cfg.sampler
     sampler = InferenceSampler(
-        dataset.most_frames(),
+        dataset.max_frames(),
         settings.frames_budget,
         settings.batch_size,
         rank=distributed.rank(),
@@ -173,7 +173,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if relative > TOLERANCE:
         raise SystemExit(f"the embeddings differ by {relative:.2g} of the largest")
     medians = {way: statistics.median(values) for way, values in zip(("plain", "ours"), seconds, strict=True)}
-    padded = sum(sampler.padded(number) for number in range(len(sampler.batches)))
+    padded = sum(sampler.num_padded_frames(number) for number in range(len(sampler.batches)))
     return {
         "ratios": {"extraction": round(statistics.median(a / b for a, b in zip(*seconds, strict=True)), 2)},
         "details": {

@@ -279,7 +279,7 @@ def plain_steps(config: Config) -> Steps:
     data = sources.open_data(config)
     sampler, loss_cfg = config.trainer_cfg.sampler, [term.keywords for term in config.loss_cfg]
     labels = [data.train_ids.index(name) for name in data.store.table.ids.take(np.arange(len(data.store.table)))]
-    dataset = WholePickles([data.store.where(place) for place in range(len(labels))])
+    dataset = WholePickles([data.store.location(index) for index in range(len(labels))])
     loader = DataLoader(
         dataset,
         batch_sampler=TripletSampler(labels, sampler.batch_size, seed=config.trainer_cfg.seed, total_iterations=10**6),
@@ -464,7 +464,7 @@ def make_data(root: Path, frames: int) -> None:
     everybody = [f"{person + 1:03d}" for person in range(8)]
     (root / "partition.json").write_text(json.dumps({"TRAIN_SET": everybody, "TEST_SET": []}))
     pack(root / "pickles", root / "store")
-    assert open_store(root / "store").table.listed() == open_store(root / "pickles").table.listed()
+    assert open_store(root / "store").table.all_keys() == open_store(root / "pickles").table.keys()
 
 
 # ---- forms of a module and of a network ----------------------------------------------------------------------------

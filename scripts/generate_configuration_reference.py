@@ -42,7 +42,7 @@ from dygait.config.schema import (
     TransformCfg,
 )
 from dygait.data import SAMPLERS, TRANSFORMS
-from dygait.data.partition import RULES
+from dygait.data.partition import BUILT_IN_PARTITIONS
 from dygait.losses import LOSSES
 from dygait.modeling import MODELS
 from dygait.registry import Registry
@@ -89,7 +89,7 @@ def document() -> str:
         f"## custom_imports\n\n{Config.model_fields['custom_imports'].description} See "
         "[adding_a_model.md](adding_a_model.md).\n",
         _section("data_cfg", DataCfg, default["data_cfg"]),
-        f"Built-in partitions: {_names(RULES)}. Another dataset needs a JSON file:\n"
+        f"Built-in partitions: {_names(BUILT_IN_PARTITIONS)}. Another dataset needs a JSON file:\n"
         '`{"TRAIN_SET": ["001", ...], "TEST_SET": [...], "PROBE_SET": ["id-type-view", ...]}`, PROBE_SET where the '
         "protocol needs one.\n",
         _section("model_cfg", ModelCfg, {}),

@@ -133,8 +133,8 @@ def test_the_conversion_of_the_datasets_page_gives_what_is_read(tmp_path):
         cv2.imwrite(str(raw / f"001-nm-01-090-{number:03d}.png"), picture)
     page["convert"](tmp_path / "raw", tmp_path / "data")
     store = open_store(tmp_path / "data")
-    assert store.table.listed() == [("001", "nm-01", "090")]
-    assert Path(store.where(0)).name == "090.pkl"
+    assert store.table.all_keys() == [("001", "nm-01", "090")]
+    assert Path(store.location(0)).name == "090.pkl"
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -60,11 +60,11 @@ class TestDataset:
 
     def test_a_sample_is_made_of_the_frames_of_its_sequence(self, root: Path) -> None:
         made = dataset(root, "all_ordered")
-        stored = read_pickle(made.store.where(3))
+        stored = read_pickle(made.store.location(3))
         cut = stored[:, :, 10:54]
         seen = set()
-        for place in range(20):
-            found = made[Request(3, (0, 0, place))].silhouettes
+        for index in range(20):
+            found = made[Request(3, (0, 0, index))].silhouettes
             assert found.dtype == np.uint8
             mirrored = np.array_equal(found, cut[:, :, ::-1])
             assert mirrored or np.array_equal(found, cut)
@@ -81,24 +81,24 @@ class TestDataset:
             assert np.array_equal(other[Request(2, key)].silhouettes, first)
             assert np.array_equal(one[Request(2, key)].silhouettes, first)
             results.add(first.tobytes())
-        assert len(results) == 4, "seed, iteration and place each matter"
+        assert len(results) == 4, "seed, iteration and position each matter"
 
     def test_one_of_several_files(self, root: Path) -> None:
-        for place in range(16):
-            other = Path(dataset(root).store.where(place)).with_name("zzz.pkl")
+        for index in range(16):
+            other = Path(dataset(root).store.location(index)).with_name("zzz.pkl")
             other.write_bytes(pickle.dumps(np.full((2, 8, 64), 7, np.uint8)))
         assert (dataset(root, data_in_use=[False, True])[Request(0, (0, 0, 0))].silhouettes == 7).all()
         assert dataset(root, data_in_use=[True, False])[Request(0, (0, 0, 0))].silhouettes.max() == 255
         assert dataset(root)[Request(0, (0, 0, 0))].silhouettes.max() == 255
 
     def test_modalities_show_the_same_frames_under_the_same_changes(self, root: Path) -> None:
-        for place in range(16):
-            path = Path(dataset(root).store.where(place))
+        for index in range(16):
+            path = Path(dataset(root).store.location(index))
             path.with_name("zzz.pkl").write_bytes(pickle.dumps(255 - read_pickle(path)))
         made = dataset(root, data_in_use=[True, True])
         several = SequenceDataset(
             made.store,
-            made.places,
+            made.indices,
             [],
             made.frames,
             [build_transform({"type": "BaseSilCuttingTransform"})],
@@ -113,8 +113,8 @@ class TestDataset:
 
     @pytest.mark.parametrize("workers", [0, 2])
     def test_modalities_come_in_one_batch(self, root: Path, workers: int) -> None:
-        for place in range(16):
-            path = Path(dataset(root).store.where(place))
+        for index in range(16):
+            path = Path(dataset(root).store.location(index))
             path.with_name("zzz.pkl").write_bytes(pickle.dumps(255 - read_pickle(path)))
         made = dataset(root, data_in_use=[True, True])
         requests = [[Request(p, (0, i, p)) for p in range(6)] for i in range(12)]
@@ -131,9 +131,9 @@ class TestDataset:
         assert count == 12
 
     def test_modalities_of_different_lengths_are_refused(self, root: Path) -> None:
-        path = Path(dataset(root).store.where(0))
+        path = Path(dataset(root).store.location(0))
         path.with_name("zzz.pkl").write_bytes(pickle.dumps(np.zeros((99, 8, 64), np.uint8)))
-        with pytest.raises(UserError, match=rf"^{path.with_name('zzz.pkl')} has 99 frames, {path} has \d; the mod"):
+        with pytest.raises(UserError, match=rf"^{path.with_name('zzz.pkl')} has 99 frames, {path} has \d; modal"):
             dataset(root, data_in_use=[True, True])[Request(0, (0, 0, 0))]
 
     def test_a_file_that_is_not_there(self, root: Path) -> None:

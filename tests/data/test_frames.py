@@ -99,4 +99,4 @@ def test_the_most_frames_are_reached_and_not_passed(kind: str, limit: int | None
     sampler = FrameSampler(f"{kind}_ordered", 5, 2, 6, frames_all_limit=limit)
     lengths = np.array([1, 3, 4, 9])
     drawn = [[len(draw(sampler, length, seed)) for seed in range(40)] for length in lengths.tolist()]
-    assert sampler.most(lengths).tolist() == [max(counts) for counts in drawn]
+    assert sampler.max_frames(lengths).tolist() == [max(counts) for counts in drawn]

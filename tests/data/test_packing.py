@@ -38,13 +38,13 @@ def tree(silhouette_tree: TreeFactory) -> Path:
 
 def test_there_and_back(tree: Path, tmp_path: Path) -> None:
     packed = pack(tree, tmp_path / "store")
-    assert (packed.written, packed.kept, packed.refused) == (22, 0, [])
+    assert (packed.written, packed.kept, packed.skipped) == (22, 0, [])
     store, source = PackedStore(tmp_path / "store"), open_store(tree)
-    assert store.table.listed() == source.table.listed()
-    for place in range(len(source.table)):
-        assert store.files(place) == source.files(place)
-        for file in range(source.files(place)):
-            assert np.array_equal(store.read(place, file), source.read(place, file))
+    assert store.table.all_keys() == source.table.keys()
+    for index in range(len(source.table)):
+        assert store.num_files(index) == source.num_files(index)
+        for file in range(source.num_files(index)):
+            assert np.array_equal(store.read(index, file), source.read(index, file))
     assert unpack(tmp_path / "store", tmp_path / "back") == 22
     assert arrays(tmp_path / "back") == arrays(tree)
     assert list(verify(tmp_path / "store")) == []
@@ -71,8 +71,8 @@ def test_a_bad_pickle_ends_packing_and_costs_nothing(
     assert len(PackedStore(tmp_path / "store").rows) == 12, "what came before it is packed"
     packed = pack(tree, tmp_path / "store", skip_bad=True)
     assert (packed.written, packed.kept) == (9, 12)
-    assert len(packed.refused) == 1
-    assert str(bad) in packed.refused[0]
+    assert len(packed.skipped) == 1
+    assert str(bad) in packed.skipped[0]
     bad.write_bytes(good)
     monkeypatch.setattr(packed_writer, "COMMIT_SECONDS", 0)
     assert pack(tree, tmp_path / "store").written == 1
@@ -84,8 +84,8 @@ def test_verify_names_what_is_damaged(tree: Path, tmp_path: Path) -> None:
     pack(tree, tmp_path / "store")
     frames = tmp_path / "store" / "frames-00000.bin"
     content = bytearray(frames.read_bytes())
-    place = int(PackedStore(tmp_path / "store").rows[2]["offset"])
-    content[place] ^= 1
+    offset = int(PackedStore(tmp_path / "store").rows[2]["offset"])
+    content[offset] ^= 1
     frames.write_bytes(bytes(content))
     (problem,) = verify(tmp_path / "store")
     assert "/".join(PackedStore(tmp_path / "store").path(2)) in problem

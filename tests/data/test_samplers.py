@@ -38,7 +38,7 @@ class TestTripletSampler:
             parts = [share[iteration] for share in shares]
             assert {len(part) for part in parts} == {len(batch) // world}
             together: list[Request] = [r for part in parts for r in part]
-            assert sorted(together, key=lambda r: r.key) == batch, "the same sequences at the same places, each once"
+            assert sorted(together, key=lambda r: r.key) == batch, "the same sequences at the same positions, each once"
 
     @pytest.mark.parametrize("shuffle", [False, True])
     def test_people_and_sequences(self, shuffle: bool) -> None:
@@ -92,8 +92,8 @@ class TestTripletSampler:
         assert one.global_batch(3) != one.global_batch(4)
         assert one.global_batch(3) != sampler(seed=5).global_batch(3)
 
-    def test_keys_are_seed_iteration_and_place(self) -> None:
-        assert [r.key for r in sampler(seed=4).global_batch(3)] == [(4, 3, place) for place in range(16)]
+    def test_keys_are_seed_iteration_and_position(self) -> None:
+        assert [r.key for r in sampler(seed=4).global_batch(3)] == [(4, 3, position) for position in range(16)]
 
     def test_too_many_people(self) -> None:
         with pytest.raises(UserError) as caught:
@@ -125,7 +125,9 @@ def dealt(
         sampler.done = frozenset(done)
         found.append(list(sampler))
         assert len(sampler) == len(found[-1])
-        assert [[r.sequence for r in batch] for batch in found[-1]] == [sampler.batches[n] for n in sampler.share()]
+        assert [[r.sequence for r in batch] for batch in found[-1]] == [
+            sampler.batches[n] for n in sampler.batches_of_rank()
+        ]
     return found
 
 

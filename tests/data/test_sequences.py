@@ -10,29 +10,29 @@ KEYS = [("001", "nm-01", "000"), ("001", "nm-01", "090"), ("003", "bg-01", "000"
 
 
 def test_keys_come_back_as_they_were() -> None:
-    table = SequenceTable.of(KEYS)
+    table = SequenceTable.from_keys(KEYS)
     assert len(table) == 4
-    assert table.listed() == KEYS
-    assert [table.key(place) for place in range(4)] == KEYS
+    assert table.all_keys() == KEYS
+    assert [table.key(index) for index in range(4)] == KEYS
     assert table.ids.names == ["001", "002", "003"]
 
 
-def test_places_of_ids() -> None:
-    table = SequenceTable.of(KEYS)
-    assert table.places({"001", "002", "999"}).tolist() == [0, 1, 3]
-    assert table.places([]).tolist() == []
-    assert table.places(("003",)).tolist() == [2]
+def test_indices_of_ids() -> None:
+    table = SequenceTable.from_keys(KEYS)
+    assert table.indices({"001", "002", "999"}).tolist() == [0, 1, 3]
+    assert table.indices([]).tolist() == []
+    assert table.indices(("003",)).tolist() == [2]
 
 
 def test_a_table_of_nothing() -> None:
-    table = SequenceTable.of([])
+    table = SequenceTable.from_keys([])
     assert len(table) == 0
-    assert table.listed() == []
-    assert table.places({"001"}).tolist() == []
+    assert table.all_keys() == []
+    assert table.indices({"001"}).tolist() == []
 
 
 def test_a_column() -> None:
-    column = Column.of(["b", "a", "b"])
+    column = Column.from_names(["b", "a", "b"])
     assert column[0] == "b"
     assert column.take(np.array([2, 1])) == ["b", "a"]
-    assert column.where(["b"]).tolist() == [True, False, True]
+    assert column.isin(["b"]).tolist() == [True, False, True]

@@ -12,8 +12,8 @@ import pytest
 
 from conftest import TreeFactory
 from dygait.data import Store, open_store, packing
-from dygait.data.stores.several import SeveralStores
-from dygait.data.verification import unreadable
+from dygait.data.stores.concat import ConcatStore
+from dygait.data.verification import find_unreadable
 
 FIRST = (0,)
 
@@ -31,13 +31,13 @@ class Counted:
 
 def found(store: Store, files: tuple[int, ...] = FIRST) -> tuple[dict[int, str], int]:
     bar = Counted()
-    return unreadable(store, np.arange(len(store.table)), files, bar), bar.total
+    return find_unreadable(store, np.arange(len(store.table)), files, bar), bar.total
 
 
 def test_a_damaged_pickle_is_named(silhouette_tree: TreeFactory) -> None:
     root = silhouette_tree()
     store = open_store(root)
-    bad = Path(store.where(5))
+    bad = Path(store.location(5))
     bad.write_bytes(bad.read_bytes()[:100])
     problems, read = found(open_store(root))
     assert list(problems) == [5]
@@ -65,9 +65,9 @@ def test_what_was_well_is_read_once(silhouette_tree: TreeFactory) -> None:
     root = silhouette_tree()
     assert found(open_store(root)) == ({}, 16)
     assert found(open_store(root)) == ({}, 0)
-    some = unreadable(open_store(root), np.arange(3), FIRST, bar := Counted())
+    some = find_unreadable(open_store(root), np.arange(3), FIRST, bar := Counted())
     assert (some, bar.total) == ({}, 3), "other sequences, another mark"
-    path = Path(open_store(root).where(2))
+    path = Path(open_store(root).location(2))
     path.write_bytes(path.read_bytes())
     os.utime(path, ns=(1, 1))
     assert found(open_store(root)) == ({}, 16), "a file written anew is read anew"
@@ -75,9 +75,9 @@ def test_what_was_well_is_read_once(silhouette_tree: TreeFactory) -> None:
 
 def test_several_datasets(silhouette_tree: TreeFactory, tmp_path: Path) -> None:
     roots = [silhouette_tree(tmp_path / name) for name in "ab"]
-    bad = Path(open_store(roots[1]).where(3))
+    bad = Path(open_store(roots[1]).location(3))
     bad.write_bytes(b"")
-    problems, read = found(SeveralStores([open_store(root) for root in roots]))
+    problems, read = found(ConcatStore([open_store(root) for root in roots]))
     assert (list(problems), read) == ([19], 32)
     assert str(bad) in problems[19]
 
@@ -88,9 +88,9 @@ def test_several_datasets(silhouette_tree: TreeFactory, tmp_path: Path) -> None:
 )
 def test_modalities_must_be_there_and_fit(silhouette_tree: TreeFactory, second: np.ndarray | None, said: str) -> None:
     root = silhouette_tree()
-    for place in range(16):
-        path = Path(open_store(root).where(place))
-        if place:
+    for index in range(16):
+        path = Path(open_store(root).location(index))
+        if index:
             path.with_name("zzz.pkl").write_bytes(path.read_bytes())
         elif second is not None:
             path.with_name("zzz.pkl").write_bytes(pickle.dumps(second))

@@ -25,7 +25,7 @@ from dygait.data.partition import load_partition
 from dygait.data.stores import PackedStore, PackedWriter
 from dygait.errors import UserError
 from dygait.evaluation.features import checksum_of_json, load_features
-from dygait.preprocess.archives import Blob, members, read
+from dygait.preprocess.archives import InputFile, members, read
 from dygait.preprocess.journal import Journal
 from dygait.reporting.page import write_report
 from dygait.reporting.reported_run import open_run
@@ -198,11 +198,11 @@ def opened(root: Path, files: dict[str, bytes], honest: bool) -> None:
     with in_time():
         try:
             found = PackedStore(root)
-            keys = list(found.table.listed())
+            keys = list(found.table.all_keys())
             assert len(set(keys)) == len(keys)
-            for place in range(len(found.table)):
-                found.verify(place)
-                assert honest or np.array_equal(found.read(place), WALK)
+            for index in range(len(found.table)):
+                found.verify(index)
+                assert honest or np.array_equal(found.read(index), WALK)
             unpack(root, root / "out" / "inside")
         except UserError:
             pass
@@ -404,9 +404,9 @@ HEADS += [b"30 path=../up.png\n", b"GNU.sparse.major=1\n", bytes(512)]
 def test_damaged_archives(content: bytes, name: str) -> None:
     with in_time():
         try:
-            for blob in members(Blob(name, len(content), content=content), "secret", lambda inner: True):
-                assert ".." not in blob.name.split("/")
-                read(blob, 2**20, "secret")
+            for file in members(InputFile(name, len(content), content=content), "secret", lambda inner: True):
+                assert ".." not in file.name.split("/")
+                read(file, 2**20, "secret")
         except UserError as error:
             message = str(error)
         else:

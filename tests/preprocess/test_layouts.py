@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dygait.preprocess.layout import Key, in_order
+from dygait.preprocess.layout import SequenceName, natural_key
 from dygait.preprocess.layouts import LAYOUTS
 from helpers import raw
 
@@ -59,7 +59,7 @@ def test_whole_datasets_and_examples(dataset: str) -> None:
     sequences, unmatched = layout.arrange(reversed(paths))
     assert {str(key) for key in sequences} == raw.EXPECTED[dataset]
     assert not unmatched
-    assert all(names == sorted(names, key=in_order) for names in sequences.values())
+    assert all(names == sorted(names, key=natural_key) for names in sequences.values())
     assert layout.group(layout.example)
 
 
@@ -72,7 +72,11 @@ def test_frames_come_by_number() -> None:
 def test_the_gallery_of_grew_is_numbered_for_each_id() -> None:
     paths = [f"test/gallery/{i}/{s}/1.png" for i, s in (("00002", "b"), ("00002", "a"), ("00001", "c"))]
     sequences, _ = LAYOUTS["GREW"].arrange(paths)
-    assert list(sequences) == [Key("00001", "01", "c"), Key("00002", "01", "a"), Key("00002", "02", "b")]
+    assert list(sequences) == [
+        SequenceName("00001", "01", "c"),
+        SequenceName("00002", "01", "a"),
+        SequenceName("00002", "02", "b"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from dygait.synthetic.gait import (
     evaluate,
     fourier_series,
 )
-from dygait.synthetic.traits import REACH, draw, draw_factors, vary
+from dygait.synthetic.traits import MAX_DEVIATIONS, draw, draw_factors, vary
 
 NO_SIGNATURE = np.zeros((2, 3, 3))
 CYCLE = np.linspace(0, 1, 101)
@@ -126,7 +126,7 @@ def test_traits_differ_more_between_people_than_within_one() -> None:
     walks = [vary(styles[0], rng) for _ in range(300)]
     swing = np.array([style.arm_swing for style in styles])
     assert np.std(swing) > 2.5 * np.std([walk.arm_swing for walk in walks])
-    assert np.abs(swing - Style().arm_swing).max() <= 2 * REACH * np.std(swing)
+    assert np.abs(swing - Style().arm_swing).max() <= 2 * MAX_DEVIATIONS * np.std(swing)
     assert min(style.step_base for style in styles) >= 0.012
 
 

@@ -4,26 +4,26 @@ import cv2
 import numpy as np
 import pytest
 
-from dygait.synthetic.body import Figure, Sculptor
+from dygait.synthetic.body import Figure, FigureBuilder
 from dygait.synthetic.cameras import FOCAL, HEIGHT, VIEWS, WIDTH, camera
 from dygait.synthetic.renderer import SUBPIXEL_BITS, fill, outlines, project
 
 
 def balls(*places: tuple[float, float, float], radius: float = 0.1) -> Figure:
-    make = Sculptor(1, 1.0)
+    builder = FigureBuilder(1, 1.0)
     for number, place in enumerate(places):
-        make.ball(str(number), np.array([place]), radius)
-    make.hull("body", *map(str, range(len(places))))
-    return make.figure()
+        builder.sphere(str(number), np.array([place]), radius)
+    builder.hull("body", *map(str, range(len(places))))
+    return builder.figure()
 
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_ball_is_a_disc_of_the_right_size_in_the_right_place(view: str) -> None:
-    eye = camera(view)
+    viewer = camera(view)
     place = np.array([0.3, -0.2, 1.0])
     figure = balls(tuple(place))
-    picture = fill(outlines(eye, figure)[0])
-    x, y, depth = eye.rotation @ (place - eye.position)
+    picture = fill(outlines(viewer, figure)[0])
+    x, y, depth = viewer.rotation @ (place - viewer.position)
     radius = 0.1 * FOCAL / depth
     moments = cv2.moments(picture, binaryImage=True)
     assert abs(moments["m10"] / moments["m00"] - (WIDTH / 2 + FOCAL * x / depth)) < 0.7
@@ -34,23 +34,23 @@ def test_a_ball_is_a_disc_of_the_right_size_in_the_right_place(view: str) -> Non
 def test_a_hull_is_that_of_the_blobs_points() -> None:
     rng = np.random.default_rng(0)
     figure = balls((0, 0, 0.5), (0.2, 0.3, 1.0), (-0.2, 0.1, 1.4))
-    eye = camera("054")
+    viewer = camera("054")
     directions = rng.standard_normal((20000, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     surface = (figure.centres[0][:, None] + 0.1 * directions).reshape(-1, 3)
-    seen = (surface - eye.position) @ eye.rotation.T
+    seen = (surface - viewer.position) @ viewer.rotation.T
     points = seen[:, :2] / seen[:, 2:] * FOCAL + (WIDTH / 2, HEIGHT / 2)
     expected = np.zeros((HEIGHT, WIDTH), np.uint8)
     cv2.fillConvexPoly(expected, cv2.convexHull(np.rint(points * 16).astype(np.int32)), 255, cv2.LINE_8, SUBPIXEL_BITS)
-    picture = fill(outlines(eye, figure)[0])
+    picture = fill(outlines(viewer, figure)[0])
     differing = np.count_nonzero(picture != expected)
     assert differing < 0.05 * np.count_nonzero(expected)
 
 
 def test_an_oval_is_seen_with_its_radii() -> None:
-    make = Sculptor(1, 1.0)
-    make.oval("oval", np.array([[0.0, 0.0, 0.9]]), np.eye(3)[None], (0.0, 0.0, 0.0), (0.3, 0.1, 0.2))
-    figure_ = make.figure()
+    builder = FigureBuilder(1, 1.0)
+    builder.ellipsoid("oval", np.array([[0.0, 0.0, 0.9]]), np.eye(3)[None], (0.0, 0.0, 0.0), (0.3, 0.1, 0.2))
+    figure_ = builder.figure()
     _, side = project(camera("090"), figure_.centres, figure_.shapes)
     _, front = project(camera("000"), figure_.centres, figure_.shapes)
     assert np.sqrt(side[0, 0, 0] / side[0, 0, 2]) == pytest.approx(1.5, rel=0.02)
@@ -64,8 +64,8 @@ def test_hidden_hulls_are_not_drawn() -> None:
 
 
 def test_the_walker_goes_to_the_left_in_the_picture_of_the_camera_at_his_left() -> None:
-    eye = camera("090")
-    centres, _ = project(eye, np.array([[[0.0, 0, 1], [1.0, 0, 1]]]), np.eye(3)[None, None].repeat(2, 1))
+    viewer = camera("090")
+    centres, _ = project(viewer, np.array([[[0.0, 0, 1], [1.0, 0, 1]]]), np.eye(3)[None, None].repeat(2, 1))
     assert centres[0, 1, 0] < centres[0, 0, 0]
     coming, _ = project(camera("000"), np.array([[[0.0, 0, 0], [1.0, 0, 0]]]), np.eye(3)[None, None].repeat(2, 1))
     assert coming[0, 1, 1] > coming[0, 0, 1]

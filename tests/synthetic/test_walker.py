@@ -7,12 +7,12 @@ import pytest
 from dygait.preprocess import normalise_silhouette
 from dygait.synthetic import walker as walkers
 from dygait.synthetic import wear
-from dygait.synthetic.body import Figure, Physique, flesh
+from dygait.synthetic.body import Figure, Physique, build_body
 from dygait.synthetic.cameras import VIEWS, camera
-from dygait.synthetic.faults import Backdrop, draw_faults, shown, spoil
+from dygait.synthetic.faults import Background, apply_faults, draw_faults, visible_hulls
 from dygait.synthetic.gait import Gait, Style
 from dygait.synthetic.renderer import fill, outlines
-from dygait.synthetic.walker import TYPES, film, walk
+from dygait.synthetic.walker import TYPES, render_sequence, walk
 
 PHASE = np.linspace(0, 1, 13)
 SEED = 3
@@ -23,12 +23,12 @@ def dressed(bag: wear.Bag | None = None, coat: wear.Coat | None = None) -> Figur
     body = Physique()
     motion = Gait(body, Style(), np.zeros((2, 3, 3))).pose(PHASE)
     motion.joints.update({name: where - [0.6, 0, 0] for name, where in motion.joints.items()})
-    make = flesh(body, motion)
+    builder = build_body(body, motion)
     if bag is not None:
-        wear.add_bag(make, bag, body, motion, PHASE)
+        wear.add_bag(builder, bag, body, motion, PHASE)
     if coat is not None:
-        wear.add_coat(make, coat, body, motion)
-    return make.figure()
+        wear.add_coat(builder, coat, body, motion)
+    return builder.figure()
 
 
 def added(figure: Figure, view: str) -> tuple[np.ndarray, float, float]:
@@ -43,7 +43,7 @@ def added(figure: Figure, view: str) -> tuple[np.ndarray, float, float]:
 def energy(kind: str, subject: int, view: str) -> np.ndarray:
     frames = [
         normalise_silhouette(picture)
-        for picture in film(SEED, subject, kind, view, walk(SEED, subject, kind, (30, 30)))
+        for picture in render_sequence(SEED, subject, kind, view, walk(SEED, subject, kind, (30, 30)))
     ]
     return np.mean([frame for frame in frames if frame is not None], 0)
 
@@ -53,9 +53,9 @@ def test_a_film_is_a_function_of_seed_id_type_and_view(kind: str) -> None:
     figure = walk(SEED, 5, kind, (8, 10))
     again = walk(SEED, 5, kind, (8, 10))
     np.testing.assert_array_equal(figure.centres, again.centres)
-    pictures = film(SEED, 5, kind, "054", figure)
-    np.testing.assert_array_equal(film(SEED, 5, kind, "054", figure, [6, 1]), pictures[[6, 1]])
-    np.testing.assert_array_equal(film(SEED, 5, kind, "054", again), pictures)
+    pictures = render_sequence(SEED, 5, kind, "054", figure)
+    np.testing.assert_array_equal(render_sequence(SEED, 5, kind, "054", figure, [6, 1]), pictures[[6, 1]])
+    np.testing.assert_array_equal(render_sequence(SEED, 5, kind, "054", again), pictures)
     assert 8 <= len(pictures) <= 10
     assert pictures.shape[1:] == (240, 320)
     assert set(np.unique(pictures)) == {0, 255}
@@ -111,11 +111,11 @@ def test_hats_and_hoods_change_the_head() -> None:
 
 
 def test_burdens_still_the_carrying_arm() -> None:
-    hand = wear.bag_burden(wear.Bag("hand", 1, False, wear.BagSize()))
+    hand = wear.bag_gait_change(wear.Bag("hand", 1, False, wear.BagSize()))
     assert hand.swing[1] < 0.5 < hand.swing[0]
-    assert wear.bag_burden(wear.Bag("back", 0, False, wear.BagSize())).lean > 0
-    assert wear.bag_burden(wear.Bag("shoulder", 0, True, wear.BagSize())).elbow[0] > 30
-    assert wear.coat_burden(wear.Coat()).abduction[0] > 0
+    assert wear.bag_gait_change(wear.Bag("back", 0, False, wear.BagSize())).lean > 0
+    assert wear.bag_gait_change(wear.Bag("shoulder", 0, True, wear.BagSize())).elbow[0] > 30
+    assert wear.coat_gait_change(wear.Coat()).abduction[0] > 0
 
 
 def test_bags_and_coats_differ_from_person_to_person() -> None:
@@ -140,12 +140,12 @@ def test_faults_are_there_but_leave_the_body() -> None:
     for subject in range(1, 13):
         figure = walk(SEED, subject, "nm-01", (20, 20))
         rng = np.random.default_rng(subject)
-        faults = draw_faults(figure, Backdrop(0.0, ()), rng)
+        faults = draw_faults(figure, Background(0.0, ()), rng)
         holes += len(faults.holes)
         lost += len(faults.losses)
         specks += len(faults.specks)
         clean = [fill(corners) for corners in outlines(camera("072"), figure)]
-        found = film(SEED, subject, "nm-01", "072", figure)
+        found = render_sequence(SEED, subject, "nm-01", "072", figure)
         for before, after in zip(clean, found, strict=True):
             area = np.count_nonzero(before)
             rough += np.count_nonzero(before != after)
@@ -159,14 +159,14 @@ def test_a_lost_part_is_not_drawn_and_a_spot_is_a_hole() -> None:
     centres = np.zeros((len(figure.names), 2))
     chest = figure.names.index("chest")
     patch = ((0.0, 0.0, 0.05, 0.05, 0.0),)
-    faults = draw_faults(figure, Backdrop(0.0, (("chest", patch, 1.0),) * 20), np.random.default_rng(0))
+    faults = draw_faults(figure, Background(0.0, (("chest", patch, 1.0),) * 20), np.random.default_rng(0))
     hole = next(hole for hole in faults.holes if hole.patch == patch)
     picture = np.zeros((240, 320), np.uint8)
     cv2.rectangle(picture, (140, 60), (180, 180), 255, -1)
     centres[chest] = (160, 100)
-    assert spoil(picture, figure, faults, hole.first, centres)[100, 160] == 0
+    assert apply_faults(picture, figure, faults, hole.first, centres)[100, 160] == 0
 
-    frames = np.array([shown(figure, faults, frame) for frame in range(20)])
+    frames = np.array([visible_hulls(figure, faults, frame) for frame in range(20)])
     for loss in faults.losses:
         drawn = frames[loss.first][[part == loss.part for part in figure.parts]]
         assert not drawn.any()
@@ -175,6 +175,6 @@ def test_a_lost_part_is_not_drawn_and_a_spot_is_a_hole() -> None:
 
 def test_an_empty_picture_stays_empty() -> None:
     figure = walk(SEED, 1, "nm-01", (5, 5))
-    faults = draw_faults(figure, Backdrop(0.0, ()), np.random.default_rng(0))
+    faults = draw_faults(figure, Background(0.0, ()), np.random.default_rng(0))
     empty = np.zeros((240, 320), np.uint8)
-    assert spoil(empty, figure, faults, 0, np.zeros((len(figure.names), 2))).max() == 0
+    assert apply_faults(empty, figure, faults, 0, np.zeros((len(figure.names), 2))).max() == 0

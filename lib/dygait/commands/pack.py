@@ -32,11 +32,11 @@ def main(arguments: argparse.Namespace) -> int:
     from dygait.data import packing
 
     start = time.monotonic()
-    packed = packing.pack(arguments.source, arguments.target, arguments.skip_bad, progress_bar("pack"))
+    result = packing.pack(arguments.source, arguments.target, arguments.skip_bad, progress_bar("pack"))
     seconds = time.monotonic() - start
-    print_problems(packed.refused)
+    print_problems(result.skipped)
     print(
-        f"{packed.written} files packed into {arguments.target} in {seconds:.0f} s; {packed.kept} existed "
-        f"already, {len(packed.refused)} were skipped"
+        f"{result.written} files packed into {arguments.target} in {seconds:.0f} s; {result.kept} existed "
+        f"already, {len(result.skipped)} were skipped"
     )
-    return DAMAGED if packed.refused else 0
+    return DAMAGED if result.skipped else 0

@@ -43,7 +43,7 @@ class SequenceDataset:
 
     Args:
         store: where the sequences lie.
-        places: int64 (n,), which of its sequences.
+        indices: int64 (n,), which of its sequences.
         ids: the ids that have labels, in label order; others get -1.
         frames: which frames of a sequence are used.
         transforms: uint8 (S, H, W) to uint8 (S, H', W'), one for each file in use.
@@ -56,72 +56,72 @@ class SequenceDataset:
     def __init__(
         self,
         store: Store,
-        places: np.ndarray,
+        indices: np.ndarray,
         ids: list[str],
         frames: FrameSampler,
         transforms: Sequence[Transform],
         data_in_use: list[bool] | None = None,
     ) -> None:
         self.store = store
-        self.places = places
+        self.indices = indices
         label_of = {person: label for label, person in enumerate(ids)}
         by_code = np.array([label_of.get(name, -1) for name in store.table.ids.names], np.int64)
-        self.labels: list[int] = by_code[store.table.ids.codes[places]].tolist()
+        self.labels: list[int] = by_code[store.table.ids.codes[indices]].tolist()
         self.frames = frames
         self.transforms = tuple(transforms)
         self.files = files_in_use(data_in_use)
         assert len(self.files) == len(self.transforms)
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.indices)
 
     def keys(self) -> tuple[list[str], list[str], list[str]]:
         """Return ids, types and views of all sequences."""
         table = self.store.table
-        return table.ids.take(self.places), table.types.take(self.places), table.views.take(self.places)
+        return table.ids.take(self.indices), table.types.take(self.indices), table.views.take(self.indices)
 
     def lengths(self) -> np.ndarray:
         """Return the number of frames that each sequence has, int64, as far as the store knows it without reading."""
-        return self.store.lengths(self.places, self.files[0])
+        return self.store.lengths(self.indices, self.files[0])
 
-    def most_frames(self) -> np.ndarray:
+    def max_frames(self) -> np.ndarray:
         """Return the most frames of each sequence that can be chosen, int64."""
-        return self.frames.most(self.lengths())
+        return self.frames.max_frames(self.lengths())
 
     def silhouettes(self, position: int) -> np.ndarray:
         """Return every frame of a sequence as it is stored, uint8 (S, H, W), perhaps not yet read from the disk."""
-        return self.stored(int(self.places[position]))
+        return self.stored(int(self.indices[position]))
 
-    def stored(self, place: int) -> np.ndarray:
-        """Return every frame of the sequence at a place of the store; as `silhouettes`."""
-        self.require(place)
-        return self.store.read(place, self.files[0])
+    def stored(self, index: int) -> np.ndarray:
+        """Return every frame of the sequence at an index of the store; as `silhouettes`."""
+        self.require(index)
+        return self.store.read(index, self.files[0])
 
-    def require(self, place: int) -> None:
-        """Make sure that the sequence at a place of the store has the file in use.
+    def require(self, index: int) -> None:
+        """Make sure that the sequence at an index of the store has the file in use.
 
         Raises:
             UserError: it has not.
         """
-        require_files(self.store, place, self.files)
+        check_files(self.store, index, self.files)
 
     def __getitem__(self, request: Request) -> Sample:
-        place = int(self.places[request.sequence])
-        stored = self.stored(place)
+        index = int(self.indices[request.sequence])
+        stored = self.stored(index)
         rng = np.random.default_rng(np.random.SeedSequence(request.key))
         chosen = self.frames(len(stored), rng)
         state = rng.bit_generator.state if len(self.files) > 1 else {}
-        made = [self._made(place, self.files[0], self.transforms[0], stored, chosen, rng)]
+        made = [self._transformed(index, self.files[0], self.transforms[0], stored, chosen, rng)]
         for file, transform in zip(self.files[1:], self.transforms[1:], strict=True):
-            other = self.store.read(place, file)
-            require_length(self.store, place, (self.files[0], len(stored)), (file, len(other)))
+            other = self.store.read(index, file)
+            check_lengths(self.store, index, (self.files[0], len(stored)), (file, len(other)))
             rng.bit_generator.state = state
-            made.append(self._made(place, file, transform, other, chosen, rng))
+            made.append(self._transformed(index, file, transform, other, chosen, rng))
         return Sample(made[0], self.labels[request.sequence], request.sequence, tuple(made[1:]))
 
-    def _made(
+    def _transformed(
         self,
-        place: int,
+        index: int,
         file: int,
         transform: Transform,
         stored: np.ndarray,
@@ -131,28 +131,28 @@ class SequenceDataset:
         try:
             return transform(_take(stored, chosen, self.frames.ordered), rng)
         except UserError as error:
-            raise UserError(f"{self.store.where(place, file)}: {error}") from None
+            raise UserError(f"{self.store.location(index, file)}: {error}") from None
 
 
 def files_in_use(mask: Sequence[bool] | None) -> tuple[int, ...]:
     """Return the positions of the files that `data_cfg.data_in_use` asks for; None: the first."""
-    return (0,) if mask is None else tuple(place for place, used in enumerate(mask) if used)
+    return (0,) if mask is None else tuple(index for index, used in enumerate(mask) if used)
 
 
-def require_files(store: Store, place: int, files: Sequence[int]) -> None:
-    """Make sure that the sequence at a place of a store has some files.
+def check_files(store: Store, index: int, files: Sequence[int]) -> None:
+    """Make sure that the sequence at an index of a store has some files.
 
     Raises:
         UserError: it has not.
     """
-    if max(files) >= (there := store.files(place)):
+    if max(files) >= (there := store.num_files(index)):
         raise UserError(
-            f"data_cfg.data_in_use asks for file {max(files) + 1} of {'/'.join(store.table.key(place))}, "
+            f"data_cfg.data_in_use asks for file {max(files) + 1} of {'/'.join(store.table.key(index))}, "
             f"which has {there}"
         )
 
 
-def require_length(store: Store, place: int, first: tuple[int, int], other: tuple[int, int]) -> None:
+def check_lengths(store: Store, index: int, first: tuple[int, int], other: tuple[int, int]) -> None:
     """Make sure that two modalities of a sequence, (file, number of frames) each, have equally many frames.
 
     Raises:
@@ -160,8 +160,9 @@ def require_length(store: Store, place: int, first: tuple[int, int], other: tupl
     """
     if first[1] != other[1]:
         raise UserError(
-            f"{store.where(place, other[0])} has {other[1]} frames, {store.where(place, first[0])} has {first[1]}; "
-            "the modalities of a sequence must show the same frames: prepare the sequence anew"
+            f"{store.location(index, other[0])} has {other[1]} frames, "
+            f"{store.location(index, first[0])} has {first[1]}; modalities must show the same frames: "
+            "prepare the sequence again"
         )
 
 

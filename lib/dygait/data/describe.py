@@ -66,13 +66,13 @@ def save_contact_sheet(store: Store, path: Path, rows: int = 12, columns: int = 
     Raises:
         UserError: the picture cannot be written.
     """
-    places = np.unique(np.linspace(0, len(store.table) - 1, rows).round().astype(int))
+    indices = np.unique(np.linspace(0, len(store.table) - 1, rows).round().astype(int))
     strips = []
-    for place in places.tolist():
-        frames = store.read(place)
+    for index in indices.tolist():
+        frames = store.read(index)
         chosen = frames[np.linspace(0, len(frames) - 1, columns).round().astype(int)]
         strip = cv2.copyMakeBorder(np.hstack(list(chosen)), 18, 2, 2, 2, cv2.BORDER_CONSTANT, value=60)
-        label = f"{'/'.join(store.table.key(place))}  {len(frames)} frames {frames.shape[1]}x{frames.shape[2]}"
+        label = f"{'/'.join(store.table.key(index))}  {len(frames)} frames {frames.shape[1]}x{frames.shape[2]}"
         cv2.putText(strip, label, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, 255, 1, cv2.LINE_AA)
         strips.append(strip)
     widest = max(strip.shape[1] for strip in strips)

@@ -42,7 +42,7 @@ class FrameSampler:
         self.skip = frames_skip_num
         self.limit = frames_all_limit if frames_all_limit and frames_all_limit > 0 else None
 
-    def most(self, lengths: np.ndarray) -> np.ndarray:
+    def max_frames(self, lengths: np.ndarray) -> np.ndarray:
         """Return the most frames, int64, that can be chosen of sequences of some lengths."""
         if self.amount == "all":
             return lengths if self.limit is None else np.minimum(lengths, self.limit)

@@ -13,26 +13,28 @@ from dygait.data.stores.pickles import write_pickle
 from dygait.errors import UserError
 
 
-def _silent(places: Iterable[int], total: int) -> Iterable[int]:
-    return places
+def _no_progress(indices: Iterable[int], total: int) -> Iterable[int]:
+    return indices
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackResult:
     """What `pack` did.
 
     Attributes:
         written: files that are new in the store.
         kept: files that were in it already.
-        refused: why each file that cannot be read was left out.
+        skipped: why each file that cannot be read was left out.
     """
 
     written: int
     kept: int
-    refused: list[str]
+    skipped: list[str]
 
 
-def pack(source: str | Path, target: str | Path, skip_bad: bool = False, progress: Progress = _silent) -> Packed:
+def pack(
+    source: str | Path, target: str | Path, skip_bad: bool = False, progress: Progress = _no_progress
+) -> PackResult:
     """Convert a tree of pickles to a packed store; run again, it goes on where it stopped.
 
     Args:
@@ -53,33 +55,33 @@ def pack(source: str | Path, target: str | Path, skip_bad: bool = False, progres
         ) from None
 
 
-def _pack(source: str | Path, target: str | Path, skip_bad: bool, progress: Progress) -> Packed:
+def _pack(source: str | Path, target: str | Path, skip_bad: bool, progress: Progress) -> PackResult:
     tree = load_tree(source)
-    written, kept, refused = 0, 0, []
+    written, kept, skipped = 0, 0, []
     with PackedWriter(target, f"pickle tree {tree.fingerprint}") as writer:
         try:
-            for place in progress(range(len(tree.table)), len(tree.table)):
-                key = tree.table.key(place)
-                for file, name in enumerate(tree.names[place]):
-                    if writer.holds(*key, name):
+            for index in progress(range(len(tree.table)), len(tree.table)):
+                key = tree.table.key(index)
+                for file, name in enumerate(tree.names[index]):
+                    if writer.contains(*key, name):
                         kept += 1
                         continue
                     try:
-                        frames = tree.read(place, file)
+                        frames = tree.read(index, file)
                     except UserError as error:
                         if not skip_bad:
                             raise
-                        refused.append(str(error))
+                        skipped.append(str(error))
                         continue
                     writer.write(*key, frames, name)
                     written += 1
         except UserError:
             writer.commit()
             raise
-    return Packed(written, kept, refused)
+    return PackResult(written, kept, skipped)
 
 
-def unpack(source: str | Path, target: str | Path, progress: Progress = _silent) -> int:
+def unpack(source: str | Path, target: str | Path, progress: Progress = _no_progress) -> int:
     """Write a packed store's sequences as a tree of pickles, one array each; files that are there already stay.
 
     Args:
@@ -108,7 +110,7 @@ def unpack(source: str | Path, target: str | Path, progress: Progress = _silent)
     return written
 
 
-def verify(root: str | Path, progress: Progress = _silent) -> Iterator[str]:
+def verify(root: str | Path, progress: Progress = _no_progress) -> Iterator[str]:
     """Read every file of a dataset, and yield what is wrong with each that cannot be used.
 
     Args:
@@ -119,9 +121,9 @@ def verify(root: str | Path, progress: Progress = _silent) -> Iterator[str]:
         UserError: the dataset cannot be opened at all.
     """
     store = open_store(root)
-    for place in progress(range(len(store.table)), len(store.table)):
-        for file in range(store.files(place)):
+    for index in progress(range(len(store.table)), len(store.table)):
+        for file in range(store.num_files(index)):
             try:
-                store.verify(place, file)
+                store.verify(index, file)
             except UserError as error:
                 yield str(error)

@@ -35,34 +35,34 @@ def _grew() -> Partition:
     return Partition("GREW", train, (*(f"{i:05d}" for i in range(1, 6001)), "probe"))
 
 
-RULES: dict[str, Callable[[], Partition]] = {"CASIA-B": _casia_b, "OUMVLP": _oumvlp, "GREW": _grew}
+BUILT_IN_PARTITIONS: dict[str, Callable[[], Partition]] = {"CASIA-B": _casia_b, "OUMVLP": _oumvlp, "GREW": _grew}
 
 
 def load_partition(spec: str | None, dataset_name: str) -> Partition:
     """Return a partition by a rule's name or from a JSON file.
 
     Args:
-        spec: the path of `{"TRAIN_SET": [...], "TEST_SET": [...], "PROBE_SET": [...]}`, or a name in `RULES`, or None
-            for the rule of the dataset.
+        spec: the path of `{"TRAIN_SET": [...], "TEST_SET": [...], "PROBE_SET": [...]}`, or a name in
+            `BUILT_IN_PARTITIONS`, or None for that of the dataset.
         dataset_name: the dataset's name.
 
     Raises:
         UserError: there is no rule and no file, or the file is not of that form.
     """
-    if spec is None or spec in RULES:
+    if spec is None or spec in BUILT_IN_PARTITIONS:
         name = spec or dataset_name
-        if name in RULES:
-            return RULES[name]()
+        if name in BUILT_IN_PARTITIONS:
+            return BUILT_IN_PARTITIONS[name]()
         raise UserError(
             f"data_cfg.dataset_partition: {name} has no built-in partition; give the path of its JSON file "
-            f"(built in: {', '.join(RULES)})"
+            f"(built in: {', '.join(BUILT_IN_PARTITIONS)})"
         )
     try:
         content = untrusted.parse_json(untrusted.read_bytes(spec))
     except FileNotFoundError:
         hint = (
             f"; leave it out (--set data_cfg.dataset_partition=null): the rule of {dataset_name} is built in"
-            if dataset_name in RULES
+            if dataset_name in BUILT_IN_PARTITIONS
             else ""
         )
         raise UserError(f"data_cfg.dataset_partition: no such file: {spec}{hint}") from None

@@ -25,10 +25,10 @@ class TrainingSampler(abc.ABC):
     """What draws the batches of a training run.
 
     Attributes:
-        takes: how `batch_size` is given: as [P, K], or as one number.
+        batch_size_form: how `batch_size` is given: as [P, K], or as one number.
     """
 
-    takes: ClassVar[Literal["[P, K]", "a number"]] = "[P, K]"
+    batch_size_form: ClassVar[Literal["[P, K]", "a number"]] = "[P, K]"
 
     def __init__(
         self,
@@ -44,11 +44,11 @@ class TrainingSampler(abc.ABC):
         self.labels = list(labels)
         self.size = [batch_size] if isinstance(batch_size, int) else list(batch_size)
         if math.prod(self.size) % world_size:
-            said = str(self.size[0])
+            size = str(self.size[0])
             if len(self.size) > 1:
-                said = f"P x K = {' x '.join(map(str, self.size))} = {math.prod(self.size)}"
+                size = f"P x K = {' x '.join(map(str, self.size))} = {math.prod(self.size)}"
             raise UserError(
-                f"trainer_cfg.sampler.batch_size: {said} sequences cannot be dealt out evenly to {world_size} "
+                f"trainer_cfg.sampler.batch_size: {size} sequences cannot be dealt out evenly to {world_size} "
                 f"processes; change {'P or K' if len(self.size) > 1 else 'it'}, or the number of processes"
             )
         self.shuffle = batch_shuffle
@@ -69,7 +69,7 @@ class TrainingSampler(abc.ABC):
         """Return the whole batch of an iteration, as every process sees it."""
         rng = np.random.default_rng(np.random.SeedSequence((self.seed, iteration)))
         chosen = self.draw(iteration, rng)
-        return [Request(sequence, (self.seed, iteration, place)) for place, sequence in enumerate(chosen)]
+        return [Request(sequence, (self.seed, iteration, position)) for position, sequence in enumerate(chosen)]
 
     def __iter__(self) -> Iterator[list[Request]]:
         for iteration in range(self.first, self.total):
@@ -96,25 +96,25 @@ class TripletSampler(TrainingSampler):
 
     def __init__(self, labels: Sequence[int], batch_size: Sequence[int], *rest: Any, **more: Any) -> None:
         super().__init__(labels, batch_size, *rest, **more)
-        self.people, self.each = batch_size
+        self.num_ids, self.num_sequences = batch_size
         by_label: dict[int, list[int]] = {}
         for position, label in enumerate(labels):
             by_label.setdefault(label, []).append(position)
         self.sequences = [np.array(by_label[label]) for label in sorted(by_label)]
-        if self.people > len(self.sequences):
+        if self.num_ids > len(self.sequences):
             raise UserError(
-                f"trainer_cfg.sampler.batch_size: P = {self.people} people per batch, but only {len(self.sequences)} "
+                f"trainer_cfg.sampler.batch_size: P = {self.num_ids} people per batch, but only {len(self.sequences)} "
                 f"train; lower P to {len(self.sequences)} or less"
             )
 
     def draw(self, iteration: int, rng: np.random.Generator) -> list[int]:
         """Return K sequences of each of P people."""
         chosen: list[int] = []
-        for label in rng.choice(len(self.sequences), self.people, replace=False):
+        for label in rng.choice(len(self.sequences), self.num_ids, replace=False):
             own = self.sequences[label]
             # Someone with fewer than K sequences gives all of them again and again: every person counts K times.
-            rounds = [rng.permutation(own) for _ in range(-(-self.each // len(own)))]
-            chosen.extend(np.concatenate(rounds)[: self.each].tolist())
+            rounds = [rng.permutation(own) for _ in range(-(-self.num_sequences // len(own)))]
+            chosen.extend(np.concatenate(rounds)[: self.num_sequences].tolist())
         if self.shuffle:
             rng.shuffle(chosen)
         return chosen
@@ -138,7 +138,7 @@ class CommonSampler(TrainingSampler):
         UserError: the batch cannot be dealt out evenly.
     """
 
-    takes = "a number"
+    batch_size_form = "a number"
 
     def draw(self, iteration: int, rng: np.random.Generator) -> list[int]:
         """Return B sequences."""
@@ -170,19 +170,19 @@ class BilateralSampler(TrainingSampler):
 
     def __init__(self, labels: Sequence[int], batch_size: Sequence[int], *rest: Any, **more: Any) -> None:
         super().__init__(labels, batch_size, *rest, **more)
-        self.once = math.prod(batch_size)
-        if self.once > len(self.labels):
+        self.num_distinct = math.prod(batch_size)
+        if self.num_distinct > len(self.labels):
             raise UserError(
-                f"trainer_cfg.sampler.batch_size: P x K = {self.once} sequences per batch, but only "
+                f"trainer_cfg.sampler.batch_size: P x K = {self.num_distinct} sequences per batch, but only "
                 f"{len(self.labels)} train; lower P or K"
             )
 
     def draw(self, iteration: int, rng: np.random.Generator) -> list[int]:
         """Return P x K sequences, and the same again."""
-        turn, place = divmod(iteration, len(self.labels) // self.once)
+        epoch, position = divmod(iteration, len(self.labels) // self.num_distinct)
         # The order is the round's, not the iteration's; the third number keeps it apart from every iteration's draws.
-        order = np.random.default_rng(np.random.SeedSequence((self.seed, turn, 1))).permutation(len(self.labels))
-        return 2 * order[place * self.once : (place + 1) * self.once].tolist()
+        order = np.random.default_rng(np.random.SeedSequence((self.seed, epoch, 1))).permutation(len(self.labels))
+        return 2 * order[position * self.num_distinct : (position + 1) * self.num_distinct].tolist()
 
 
 @SAMPLERS.register("InferenceSampler")
@@ -202,7 +202,7 @@ class InferenceSampler:
 
     Attributes:
         lengths: int64 (n,).
-        batches: every batch, as the positions of its sequences, the longest first; a batch's number is its place here.
+        batches: every batch, as the positions of its sequences, the longest first; a batch's number is its index here.
         done: the numbers of the batches that need not be made any more.
     """
 
@@ -229,27 +229,27 @@ class InferenceSampler:
         self.rank = rank
         self.world_size = world_size
 
-    def padded(self, number: int) -> int:
+    def num_padded_frames(self, number: int) -> int:
         """Return how many frames a batch has, padding included."""
         batch = self.batches[number]
         return len(batch) * int(self.lengths[batch[0]])
 
-    def share(self) -> list[int]:
+    def batches_of_rank(self) -> list[int]:
         """Return the numbers of the batches that this process makes, in order: about as many frames as any other."""
         loads = [(0, rank) for rank in range(self.world_size)]  # a heap
         mine = []
         left = [number for number in range(len(self.batches)) if number not in self.done]
-        for number in sorted(left, key=lambda n: -self.padded(n)):
+        for number in sorted(left, key=lambda n: -self.num_padded_frames(n)):
             load, rank = loads[0]
-            heapq.heapreplace(loads, (load + self.padded(number), rank))
+            heapq.heapreplace(loads, (load + self.num_padded_frames(number), rank))
             if rank == self.rank:
                 mine.append(number)
         return sorted(mine)
 
     def __len__(self) -> int:
-        return len(self.share())
+        return len(self.batches_of_rank())
 
     def __iter__(self) -> Iterator[list[Request]]:
-        for number in self.share():
+        for number in self.batches_of_rank():
             # The position is the sequence's own: the frames drawn do not depend on batches or processes.
             yield [Request(sequence, (self.seed, 0, sequence)) for sequence in self.batches[number]]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Key = tuple[str, str, str]
+SequenceKey = tuple[str, str, str]
 """(id, type, view) of a sequence."""
 
 
@@ -27,7 +27,7 @@ class Column:
     codes: np.ndarray
 
     @classmethod
-    def of(cls, values: Iterable[str]) -> Column:
+    def from_names(cls, values: Iterable[str]) -> Column:
         """Return the column of some names."""
         listed = list(values)
         names = sorted(set(listed))
@@ -37,16 +37,16 @@ class Column:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def __getitem__(self, place: int) -> str:
-        return self.names[self.codes[place]]
+    def __getitem__(self, index: int) -> str:
+        return self.names[self.codes[index]]
 
-    def take(self, places: np.ndarray) -> list[str]:
+    def take(self, indices: np.ndarray) -> list[str]:
         """Return the names of some sequences."""
-        return [self.names[code] for code in self.codes[places].tolist()]
+        return [self.names[code] for code in self.codes[indices].tolist()]
 
-    def where(self, wanted: Collection[str]) -> np.ndarray:
+    def isin(self, names: Collection[str]) -> np.ndarray:
         """Return bool (n,), true for the sequences that have one of the wanted names."""
-        chosen = set(wanted)
+        chosen = set(names)
         return np.array([name in chosen for name in self.names], bool)[self.codes]
 
 
@@ -65,23 +65,23 @@ class SequenceTable:
     views: Column
 
     @classmethod
-    def of(cls, keys: Sequence[Key]) -> SequenceTable:
+    def from_keys(cls, keys: Sequence[SequenceKey]) -> SequenceTable:
         """Return the table of some keys, in their order."""
         columns = zip(*keys, strict=True) if keys else ((), (), ())
-        return cls(*(Column.of(values) for values in columns))
+        return cls(*(Column.from_names(values) for values in columns))
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def key(self, place: int) -> Key:
-        """Return (id, type, view) of the sequence at a place."""
-        return self.ids[place], self.types[place], self.views[place]
+    def key(self, index: int) -> SequenceKey:
+        """Return (id, type, view) of the sequence at an index."""
+        return self.ids[index], self.types[index], self.views[index]
 
-    def listed(self) -> list[Key]:
+    def all_keys(self) -> list[SequenceKey]:
         """Return every sequence's (id, type, view)."""
         everywhere = np.arange(len(self))
         return list(zip(*(c.take(everywhere) for c in (self.ids, self.types, self.views)), strict=True))
 
-    def places(self, ids: Collection[str]) -> np.ndarray:
-        """Return the places, int64 in order, of the sequences of some ids."""
-        return np.flatnonzero(self.ids.where(ids)) if len(self) else np.empty(0, np.int64)
+    def indices(self, ids: Collection[str]) -> np.ndarray:
+        """Return the indices, int64 in order, of the sequences of some ids."""
+        return np.flatnonzero(self.ids.isin(ids)) if len(self) else np.empty(0, np.int64)

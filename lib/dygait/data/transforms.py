@@ -166,8 +166,8 @@ class Compose:
     def problems(trf_cfg: Sequence[Mapping[str, Any]]) -> list[Problem]:
         """Return what is wrong with the mappings of the steps."""
         return [
-            Problem(("trf_cfg", str(place), *p.path), p.message)
-            for place, spec in enumerate(trf_cfg)
+            Problem(("trf_cfg", str(index), *p.path), p.message)
+            for index, spec in enumerate(trf_cfg)
             for p in TRANSFORMS.problems(spec)
         ]
 
@@ -181,13 +181,13 @@ class Compose:
 def transform_problems(spec: Any) -> list[Problem]:
     """Return what is wrong with a YAML transform: a mapping, or a list of them."""
     specs = spec if isinstance(spec, list) else [spec]
-    prefix = (lambda place: (str(place),)) if isinstance(spec, list) else (lambda place: ())
+    prefix = (lambda index: (str(index),)) if isinstance(spec, list) else (lambda index: ())
     found = []
-    for place, one in enumerate(specs):
+    for index, one in enumerate(specs):
         if not isinstance(one, Mapping):
-            found.append(Problem(prefix(place), "must be a mapping with a `type`"))
+            found.append(Problem(prefix(index), "must be a mapping with a `type`"))
             continue
-        found += [Problem((*prefix(place), *p.path), p.message) for p in TRANSFORMS.problems(one)]
+        found += [Problem((*prefix(index), *p.path), p.message) for p in TRANSFORMS.problems(one)]
     return found
 
 

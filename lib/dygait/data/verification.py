@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dygait.data.dataset import require_files, require_length
+from dygait.data.dataset import check_files, check_lengths
 from dygait.data.stores.base import Store
 from dygait.errors import UserError
 
@@ -21,34 +21,34 @@ _THREADS = 8
 Wrap = Callable[[Iterable[str | None], int], Iterable[str | None]]
 
 
-def unreadable(store: Store, places: np.ndarray, files: Sequence[int], progress: Wrap) -> dict[int, str]:
-    """Read some files of some sequences, and return what is wrong with those that cannot be used: place -> why.
+def find_unreadable(store: Store, indices: np.ndarray, files: Sequence[int], progress: Wrap) -> dict[int, str]:
+    """Read some files of some sequences, and return what is wrong with those that cannot be used: index -> why.
 
     Where everything was well, that is remembered until a file is written anew, and not read a second time.
 
     Args:
         store: where the sequences lie.
-        places: int64 (n,), which of its sequences.
+        indices: int64 (n,), which of its sequences.
         files: which files of each; they must hold equally many frames.
         progress: wraps the results, of which there are so many, to show a bar.
     """
-    mark = _mark(store, places, files)
+    mark = _mark(store, indices, files)
     if mark.exists():
         return {}
 
-    def problem(place: int) -> str | None:
+    def problem(index: int) -> str | None:
         try:
-            require_files(store, place, files)
-            first, *others = ((file, store.verify(place, file)) for file in files)
+            check_files(store, index, files)
+            first, *others = ((file, store.verify(index, file)) for file in files)
             for other in others:
-                require_length(store, place, first, other)
+                check_lengths(store, index, first, other)
         except UserError as error:
             return str(error)
         return None
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = list(progress(pool.map(problem, places.tolist(), chunksize=16), len(places)))
-    problems = {int(place): said for place, said in zip(places, found, strict=True) if said is not None}
+        found = list(progress(pool.map(problem, indices.tolist(), chunksize=16), len(indices)))
+    problems = {int(index): said for index, said in zip(indices, found, strict=True) if said is not None}
     if not problems:
         with contextlib.suppress(OSError):  # no room for the mark: read again next time
             mark.parent.mkdir(parents=True, exist_ok=True)
@@ -56,9 +56,9 @@ def unreadable(store: Store, places: np.ndarray, files: Sequence[int], progress:
     return problems
 
 
-def _mark(store: Store, places: np.ndarray, files: Sequence[int]) -> Path:
+def _mark(store: Store, indices: np.ndarray, files: Sequence[int]) -> Path:
     """Return the empty file that stands for "these were all well"."""
     digest = hashlib.sha256(repr((str(store.root), store.state, tuple(files))).encode())
-    digest.update(np.ascontiguousarray(places, np.int64).tobytes())
+    digest.update(np.ascontiguousarray(indices, np.int64).tobytes())
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "dygait" / "verified" / digest.hexdigest()[:32]

@@ -15,7 +15,7 @@ from dygait.data.stores.pickles import write_pickle
 class SequenceWriter(Protocol):
     """Takes sequences, each whole or not at all."""
 
-    def holds(self, id: str, type: str, view: str) -> bool:
+    def contains(self, id: str, type: str, view: str) -> bool:
         """Tell whether a sequence is there, complete."""
 
     def write(self, id: str, type: str, view: str, frames: np.ndarray) -> None:
@@ -45,7 +45,7 @@ class PickleTreeWriter:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def holds(self, id: str, type: str, view: str) -> bool:
+    def contains(self, id: str, type: str, view: str) -> bool:
         """Tell whether a sequence is there, complete."""
         return self._path(id, type, view).is_file()
 
@@ -76,9 +76,9 @@ class PackedStoreWriter:
     def __init__(self, root: Path) -> None:
         self._writer = PackedWriter(root, "raw pictures", others=True)
 
-    def holds(self, id: str, type: str, view: str) -> bool:
+    def contains(self, id: str, type: str, view: str) -> bool:
         """Tell whether a sequence is there, complete."""
-        return self._writer.holds(id, type, view)
+        return self._writer.contains(id, type, view)
 
     def write(self, id: str, type: str, view: str, frames: np.ndarray) -> None:
         """Write one sequence, uint8 (S, H, W), in place of a former one of that name.

@@ -1,7 +1,7 @@
-"""Reading folders and archives within archives, without unpacking anything to disk.
+"""Read folders, archives and nested archives without unpacking to disk.
 
-A member that would leave its folder, a link or a device makes the whole archive suspect and is refused. A truncated or
-damaged archive raises `DamagedError` at the latest at its end, never ends early in silence.
+An archive with an absolute path, a path out of its folder, a link or a device raises `UserError`. A truncated or
+damaged archive raises `DamagedError`, at its end at the latest.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from pathlib import Path
 from typing import IO, Any
 
 from dygait.errors import UserError
-from dygait.preprocess.layout import ARCHIVES, in_order
+from dygait.preprocess.layout import ARCHIVES, natural_key
 
-LARGEST_INNER = 64 * 2**20
-"""Bytes of the largest archive that is held in memory at once."""
+MAX_IN_MEMORY_BYTES = 64 * 2**20
+"""The largest nested archive or tar that is read into memory, in bytes."""
 
-_FOREIGN = re.compile(r"\.(7z|rar)$", re.IGNORECASE)
-_DEEPEST_FOLDER = 12
-# Whatever the readers of archives raise over bytes that make no sense, as they were not written to be exhaustive.
+_UNSUPPORTED = re.compile(r"\.(7z|rar)$", re.IGNORECASE)
+_MAX_FOLDER_DEPTH = 12
+# What the standard library's archive readers raise for damaged input.
 _DAMAGE = (
     ArithmeticError, EOFError, LookupError, NotImplementedError, OSError, ValueError, lzma.LZMAError, struct.error,
     tarfile.TarError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-_UNFOLDS = 100
-_ALWAYS = 2**30
-"""A compressed tar may unfold to so many times its size and so many bytes more; tars of pictures do to ten times."""
-_AES = 99
+_MAX_EXPANSION_FACTOR = 100
+_MAX_EXPANSION_BYTES = 2**30
+"""A compressed tar may expand to this factor times its size plus this many bytes; tars of pictures: up to tenfold."""
+_AES_METHOD = 99
 _OPENERS: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
     b"BZ": bz2.BZ2File,
@@ -49,19 +49,19 @@ _OPENERS: dict[bytes, Callable[[Any], Any]] = {
 
 
 class DamagedError(UserError):
-    """An archive that cannot be read to its end; others may be."""
+    """An archive cannot be read to its end; the other inputs are still processed."""
 
 
 @dataclass(frozen=True)
-class Blob:
-    """A file, wherever it lies.
+class InputFile:
+    """A file on disk, in a zip on disk, or in memory.
 
     Attributes:
-        name: its path as the user would say it: the input's name, archives counted as folders, members.
-        size: its bytes.
-        path: the file on disk, or the zip on disk that it lies in.
+        name: its path below the input, with archives as folders.
+        size: in bytes.
+        path: the file on disk, or the zip on disk that contains it.
         member: its name in that zip.
-        content: the bytes themselves, when they lie in something that can be read only once.
+        content: the bytes, for members of archives that are read sequentially.
     """
 
     name: str
@@ -72,150 +72,132 @@ class Blob:
 
     @property
     def is_archive(self) -> bool:
-        """Tell whether the name is one of an archive."""
+        """Return whether the name is that of an archive."""
         return ARCHIVES.search(self.name) is not None
 
 
-def files_below(top: Path) -> Iterator[Blob]:
-    """Yield the files of a folder, depth first, in order of their names; or the one file that `top` is.
+def list_files(top: Path) -> Iterator[InputFile]:
+    """Yield the files of a folder, depth first, sorted by name; or `top` itself, if it is a file.
 
     Raises:
         UserError: there is no such file, or it cannot be listed.
     """
     try:
         root = top.resolve(strict=True)
-        yield from _below(str(root), root.name or "root", 0)
+        yield from _walk(str(root), root.name or "root", 0)
     except OSError as error:
         raise UserError(f"--input {top}: cannot be read: {error.strerror or error}") from None
 
 
-def _below(path: str, name: str, depth: int) -> Iterator[Blob]:
-    if depth > _DEEPEST_FOLDER:
-        raise UserError(f"{path}: folders nested more than {_DEEPEST_FOLDER} deep; is there a link that leads back?")
+def _walk(path: str, name: str, depth: int) -> Iterator[InputFile]:
+    if depth > _MAX_FOLDER_DEPTH:
+        raise UserError(f"{path}: folders nested more than {_MAX_FOLDER_DEPTH} deep; check for cyclic links")
     if os.path.isdir(path):  # noqa: PTH112 - millions of calls
-        for child in sorted(os.listdir(path), key=in_order):  # noqa: PTH208 - names alone
-            yield from _below(f"{path}/{child}", f"{name}/{child}", depth + 1)
-    elif _FOREIGN.search(path):
-        raise _foreign(path)
+        for child in sorted(os.listdir(path), key=natural_key):  # noqa: PTH208 - names alone
+            yield from _walk(f"{path}/{child}", f"{name}/{child}", depth + 1)
+    elif _UNSUPPORTED.search(path):
+        raise _unsupported(path)
     else:
         status = os.stat(path)  # noqa: PTH116 - likewise
         if stat.S_ISREG(status.st_mode):
-            yield Blob(name, status.st_size, path)
+            yield InputFile(name, status.st_size, path)
 
 
-def read(blob: Blob, limit: int, password: str | None = None) -> bytes:
-    """Return the bytes of a file, `limit` + 1 of them at most.
+def read(source: InputFile, limit: int, password: str | None = None) -> bytes:
+    """Return the content of a file, at most `limit` + 1 bytes.
 
     Raises:
         DamagedError: it cannot be read.
         UserError: the password is missing or wrong.
     """
-    with opened(blob, password) as file:
+    with open_input(source, password) as file:
         return file.read(limit + 1)
 
 
 @contextmanager
-def opened(blob: Blob, password: str | None = None) -> Iterator[IO[bytes]]:
-    """Open a file for reading from its start; what goes wrong in the block with its bytes is reported as damage.
+def open_input(source: InputFile, password: str | None = None) -> Iterator[IO[bytes]]:
+    """Open a file for reading; read errors inside the `with` block raise `DamagedError`.
 
     Raises:
         DamagedError: it cannot be read.
         UserError: the password is missing or wrong.
     """
-    try:
-        if blob.content is not None:
-            yield io.BytesIO(blob.content)
-        elif not blob.member:
-            with Path(blob.path).open("rb") as file:
+    with _damage_raises(source.name):
+        if source.content is not None:
+            yield io.BytesIO(source.content)
+        elif not source.member:
+            with Path(source.path).open("rb") as file:
                 yield file
         else:
-            archive = _zip(blob.path)
-            with _member(archive, archive.getinfo(blob.member), blob.name, password) as inner:
+            archive = _zip(source.path)
+            with _member(archive, archive.getinfo(source.member), source.name, password) as inner:
                 yield inner
-    except UserError:
-        raise
-    except _DAMAGE as error:
-        raise _damaged(blob.name, error) from None
 
 
-def members(archive: Blob, password: str | None, wanted: Callable[[str], bool]) -> Iterator[Blob]:
-    """Yield the files in an archive: of a zip in order of their names and unread, of a tar as they come, with content.
+def members(archive: InputFile, password: str | None, wanted: Callable[[str], bool]) -> Iterator[InputFile]:
+    """Yield the files of an archive: those of a zip sorted by name, those of a tar in stored order with their content.
 
     Args:
         archive: a zip, or a tar with or without compression.
         password: for encrypted zips.
-        wanted: tells by name which files are needed; of a tar only those are read.
+        wanted: returns whether the file of a name is needed; the others are not read.
 
     Raises:
         DamagedError: the archive is truncated, damaged, or no archive.
-        UserError: an unsafe member, a file that is too large to be held, a password that is missing or wrong.
+        UserError: an unsafe member, a file that is too large for memory, a password that is missing or wrong.
     """
     if archive.name.lower().endswith(".zip"):
         yield from _zip_members(archive, password, wanted)
     else:
-        with opened(archive, password) as file:
+        with open_input(archive, password) as file:
             yield from _tar_members(archive, file, wanted)
 
 
-def _zip_members(archive: Blob, password: str | None, wanted: Callable[[str], bool]) -> Iterator[Blob]:
-    lies_in_file = archive.content is None and not archive.member
-    content = None
-    if lies_in_file:
-        try:
-            book = _zip(archive.path)
-        except _DAMAGE as error:
-            raise _damaged(archive.name, error) from None
-    else:
-        content = read(archive, LARGEST_INNER, password)
-        if len(content) > LARGEST_INNER:
-            raise UserError(f"{archive.name}: a zip in an archive, too large to be read in place; unpack it first")
-        try:
-            book = zipfile.ZipFile(io.BytesIO(content))
-        except _DAMAGE as error:
-            raise _damaged(archive.name, error) from None
+def _zip_members(archive: InputFile, password: str | None, wanted: Callable[[str], bool]) -> Iterator[InputFile]:
+    is_on_disk = archive.content is None and not archive.member
+    content = b"" if is_on_disk else read(archive, MAX_IN_MEMORY_BYTES, password)
+    if len(content) > MAX_IN_MEMORY_BYTES:
+        raise UserError(f"{archive.name}: a zip in an archive, too large to be read in memory; unpack it first")
+    with _damage_raises(archive.name):
+        zip_file = _zip(archive.path) if is_on_disk else zipfile.ZipFile(io.BytesIO(content))
     found = []
-    for info in book.infolist():
-        name = _safe(archive.name, info.filename)
+    for info in zip_file.infolist():
+        name = _safe_name(archive.name, info.filename)
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise _unsafe(archive.name, info.filename, "a link or a device")
-        if _FOREIGN.search(name):
-            raise _foreign(f"{archive.name}/{name}")
+        if _UNSUPPORTED.search(name):
+            raise _unsupported(f"{archive.name}/{name}")
         if not info.is_dir() and wanted(f"{archive.name}/{name}"):
             found.append((name, info))
-    _try_password(book, [info for _, info in found], archive.name, password)
-    for name, info in sorted(found, key=lambda pair: in_order(pair[0])):
-        if lies_in_file:
-            yield Blob(f"{archive.name}/{name}", info.file_size, archive.path, info.filename)
+    _try_password(zip_file, [info for _, info in found], archive.name, password)
+    for name, info in sorted(found, key=lambda pair: natural_key(pair[0])):
+        if is_on_disk:
+            yield InputFile(f"{archive.name}/{name}", info.file_size, archive.path, info.filename)
         else:
-            try:
-                with _member(book, info, f"{archive.name}/{name}", password) as file:
-                    held = file.read(LARGEST_INNER + 1)
-            except UserError:
-                raise
-            except _DAMAGE as error:
-                raise _damaged(archive.name, error) from None
-            if len(held) > LARGEST_INNER:
-                raise UserError(f"{archive.name}/{name}: too large to be read in place; unpack {archive.name} first")
-            yield Blob(f"{archive.name}/{name}", info.file_size, content=held)
+            with _damage_raises(archive.name), _member(zip_file, info, f"{archive.name}/{name}", password) as file:
+                member = file.read(MAX_IN_MEMORY_BYTES + 1)
+            if len(member) > MAX_IN_MEMORY_BYTES:
+                raise UserError(f"{archive.name}/{name}: too large to be read in memory; unpack {archive.name} first")
+            yield InputFile(f"{archive.name}/{name}", info.file_size, content=member)
 
 
-class _Watched(io.RawIOBase):
-    """A stream that remembers how it ended, for tarfile takes a tar that breaks off at a header for a whole one.
+class _BoundedReader(io.RawIOBase):
+    """A stream that keeps its last bytes, because tarfile accepts a tar that is truncated at a header.
 
-    It ends with an error once it has given so many bytes: a few of zeros, compressed, unfold to a whole night's work.
+    It raises an error after a given number of bytes, as a defence against decompression bombs.
     """
 
-    def __init__(self, file: IO[bytes], most: int) -> None:
+    def __init__(self, file: IO[bytes], limit: int) -> None:
         self._file = file
-        self._left = most
+        self._left = limit
         self.tail = b""
 
     def read(self, size: int = -1) -> bytes:
         content = self._file.read(size)
         self._left -= len(content)
         if self._left < 0:
-            raise tarfile.ReadError("it unfolds to far more than its size")
+            raise tarfile.ReadError("it expands to far more than its size")
         self.tail = (self.tail + content[-1024:])[-1024:]
         return content
 
@@ -224,30 +206,32 @@ class _Watched(io.RawIOBase):
             pass
 
 
-def _tar_members(archive: Blob, file: IO[bytes], wanted: Callable[[str], bool]) -> Iterator[Blob]:
+def _tar_members(archive: InputFile, file: IO[bytes], wanted: Callable[[str], bool]) -> Iterator[InputFile]:
     name = archive.name
     plain = file if hasattr(file, "peek") else io.BufferedReader(file)  # type: ignore[type-var]
     opener = _OPENERS.get(plain.peek(2)[:2])
-    watched = _Watched(opener(plain) if opener else plain, _UNFOLDS * archive.size + _ALWAYS)
-    with tarfile.open(fileobj=watched, mode="r|") as tar:
+    reader = _BoundedReader(
+        opener(plain) if opener else plain, _MAX_EXPANSION_FACTOR * archive.size + _MAX_EXPANSION_BYTES
+    )
+    with tarfile.open(fileobj=reader, mode="r|") as tar:
         while (info := tar.next()) is not None:
-            tar.members.clear()  # type: ignore[attr-defined]  # it would keep the header of every file
-            inner = _safe(name, info.name)
+            tar.members.clear()  # type: ignore[attr-defined]  # else it keeps every header in memory
+            inner = _safe_name(name, info.name)
             if info.isdir():
                 continue
             if not info.isreg():
                 raise _unsafe(name, info.name, "a link or a device")
-            if _FOREIGN.search(inner):
-                raise _foreign(f"{name}/{inner}")
+            if _UNSUPPORTED.search(inner):
+                raise _unsupported(f"{name}/{inner}")
             if wanted(f"{name}/{inner}"):
-                if info.size > LARGEST_INNER:
-                    raise UserError(f"{name}/{inner}: too large to be read in place; unpack {name} first")
-                held = tar.extractfile(info)
-                assert held is not None
-                yield Blob(f"{name}/{inner}", info.size, content=held.read())
-    watched.drain()  # so that the checksum at the end is looked at
-    if watched.tail != bytes(1024):
-        raise tarfile.ReadError("it breaks off before its end")
+                if info.size > MAX_IN_MEMORY_BYTES:
+                    raise UserError(f"{name}/{inner}: too large to be read in memory; unpack {name} first")
+                extracted = tar.extractfile(info)
+                assert extracted is not None
+                yield InputFile(f"{name}/{inner}", info.size, content=extracted.read())
+    reader.drain()  # so that the checksum at the end is verified
+    if reader.tail != bytes(1024):
+        raise tarfile.ReadError("it is truncated")
 
 
 @lru_cache(maxsize=2)
@@ -256,49 +240,49 @@ def _zip_of(path: str, size: int, changed: int) -> zipfile.ZipFile:
 
 
 def _zip(path: str) -> zipfile.ZipFile:
-    status = os.stat(path)  # noqa: PTH116 - once for each picture
+    status = os.stat(path)  # noqa: PTH116 - called for each picture
     return _zip_of(path, status.st_size, status.st_mtime_ns)
 
 
 @contextmanager
-def _member(book: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, password: str | None) -> Iterator[IO[bytes]]:
-    if info.compress_type == _AES:
+def _member(zip_file: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, password: str | None) -> Iterator[IO[bytes]]:
+    if info.compress_type == _AES_METHOD:
         raise UserError(
-            f"{name}: encrypted with AES, which is not read; unpack the archive (7z x) and give the folder as --input"
+            f"{name}: AES encryption is not supported; unpack the archive (7z x) and give the folder as --input"
         )
     encrypted = info.flag_bits & 1
     if encrypted and not password:
         raise UserError(f"{name} is encrypted: set DYGAIT_PASSWORD or give --password, as the dataset's owners gave it")
     try:
-        file = book.open(info, pwd=password.encode() if encrypted and password else None)
+        file = zip_file.open(info, pwd=password.encode() if encrypted and password else None)
     except NotImplementedError:
-        raise UserError(f"{name}: compressed in a way that is not read; unpack it and give the folder") from None
+        raise UserError(f"{name}: compressed with an unsupported method; unpack it and give the folder") from None
     except RuntimeError:
         raise _wrong_password(name) from None
     with file:
         yield file
 
 
-def _try_password(book: zipfile.ZipFile, infos: list[zipfile.ZipInfo], name: str, password: str | None) -> None:
-    """Try the password on the smallest encrypted member, whose checksum tells."""
+def _try_password(zip_file: zipfile.ZipFile, infos: list[zipfile.ZipInfo], name: str, password: str | None) -> None:
+    """Check the password by reading the smallest encrypted member, up to its checksum."""
     encrypted = [info for info in infos if info.flag_bits & 1 and info.file_size]
     if not encrypted:
         return
     smallest = min(encrypted, key=lambda info: info.file_size)
     try:
-        with _member(book, smallest, name, password) as file:
+        with _member(zip_file, smallest, name, password) as file:
             head = file.read(2**20)
     except UserError:
         raise
     except _DAMAGE:
         raise _wrong_password(name) from None
-    # Of a large one the checksum is far away; one wrong password in 256 gets here, but not past this.
+    # The checksum of a large member is not reached; one wrong password in 256 gets here and is found by the header.
     if re.search(r"gz$", smallest.filename, re.IGNORECASE) and not head.startswith(b"\x1f\x8b"):
         raise _wrong_password(name)
 
 
-def _foreign(name: str) -> UserError:
-    return UserError(f"{name}: this kind of archive is not read; unpack it (7z x) and give the folder as --input")
+def _unsupported(name: str) -> UserError:
+    return UserError(f"{name}: this archive format is not supported; unpack it (7z x) and give the folder as --input")
 
 
 def _wrong_password(name: str) -> UserError:
@@ -308,22 +292,29 @@ def _wrong_password(name: str) -> UserError:
     )
 
 
-def _damaged(name: str, error: BaseException) -> DamagedError:
-    what = getattr(error, "strerror", None) or str(error) or "it breaks off before its end"
-    return DamagedError(
-        f"{name}: truncated, damaged or no archive ({what}): download it again, then run the same command"
-    )
+@contextmanager
+def _damage_raises(name: str) -> Iterator[None]:
+    """Turn the errors of reading a damaged file into a `DamagedError`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except _DAMAGE as error:
+        what = getattr(error, "strerror", None) or str(error) or "it is truncated"
+        raise DamagedError(
+            f"{name}: truncated, damaged or no archive ({what}): download it again, then run the same command"
+        ) from None
 
 
 def _unsafe(archive: str, member: str, why: str) -> UserError:
     return UserError(
-        f"{archive}: refused, its member {member!r} is {why}; get the archive from the dataset's owners, or unpack it "
-        "yourself, look at it, and give the folder"
+        f"{archive}: unsafe, its member {member!r} is {why}; get the archive from the dataset's owners, or unpack "
+        "and inspect it yourself, and give the folder"
     )
 
 
-def _safe(archive: str, member: str) -> str:
-    """Return a member's name with plain slashes, if it stays in the archive's folder."""
+def _safe_name(archive: str, member: str) -> str:
+    """Return a member's name with forward slashes; raise `UserError` if it leads out of the archive's folder."""
     name = member.replace("\\", "/")
     if name.startswith("/") or re.match(r"[A-Za-z]:", name) or "\0" in name:
         raise _unsafe(archive, member, "an absolute path")

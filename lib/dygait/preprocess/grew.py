@@ -9,7 +9,7 @@ LAYOUT = Layout(
     name="GREW",
     rules=(
         Rule(r"(?:^|/)train/(?:\d{5}/)?(?P<id>\d{5})/" + _FRAME, id="{id}train", type="00"),
-        Rule(r"(?:^|/)gallery/(?:\d{5}/)?(?P<id>\d{5})/" + _FRAME, type="{order}", together="gallery {id}"),
+        Rule(r"(?:^|/)gallery/(?:\d{5}/)?(?P<id>\d{5})/" + _FRAME, type="{order}", group_format="gallery {id}"),
         Rule(r"(?:^|/)probe/(?:[^/]+/)*?" + _FRAME, id="probe", type="03"),
     ),
     example="train/00001/4XPn5Z28/00001.png",

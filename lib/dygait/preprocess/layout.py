@@ -1,4 +1,4 @@
-"""How a raw dataset names its pictures: patterns that turn a path into id, type, view and frame."""
+"""The file layout of a raw dataset: patterns that map a path to id, type, view and frame."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ARCHIVE_FOLDER = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz))(?=/)",
 _DIGITS = re.compile(r"(\d+)")
 
 
-class Key(NamedTuple):
+class SequenceName(NamedTuple):
     """The name of a sequence."""
 
     id: str
@@ -24,30 +24,30 @@ class Key(NamedTuple):
         return "/".join(self)
 
 
-def in_order(text: str) -> tuple:
-    """Return a key that sorts names by the numbers in them: f9 before f10."""
+def natural_key(text: str) -> tuple:
+    """Return a sort key that compares the numbers in names as numbers: f9 before f10."""
     pieces = _DIGITS.split(text)
     return tuple(int(piece) if at % 2 else piece for at, piece in enumerate(pieces)), text
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One form of path.
+    """One pattern of paths.
 
     Attributes:
         pattern: a regular expression for the end of a path, with named groups; archives in the path count as folders
-            of their name without the ending. It has a group `frame`, the name by which frames are ordered.
-        id: the id, a format string of the pattern's groups; so `type` and `view`.
-        type: `{order}` in it is the place of the view, by name, among those of the same `together`.
-        view: the view.
-        together: what must be seen together to know `order`; left out, the sequence.
+            without the suffix. The group `frame` is the name by which frames are sorted.
+        id: the id, a format string of the pattern's named groups.
+        type: the type, likewise; `{order}` in it is the rank of the view, by name, among the views of a group.
+        view: the view, likewise.
+        group_format: a format string that names the group within which `order` counts; default: the sequence.
     """
 
     pattern: str
     id: str = "{id}"
     type: str = "{type}"
     view: str = "{view}"
-    together: str = ""
+    group_format: str = ""
 
     @cached_property
     def regex(self) -> re.Pattern[str]:
@@ -57,14 +57,14 @@ class Rule:
 
 @dataclass(frozen=True)
 class Layout:
-    """A raw dataset.
+    """The layout of a raw dataset.
 
     Attributes:
         name: the dataset's name.
-        rules: the forms of its pictures' paths; the first that fits counts.
-        example: a path, for messages.
-        ignored: a regular expression for paths (archives and folders too) that are left alone.
-        normalised: the pictures are frames already: those of the wanted size are taken as they are.
+        rules: the patterns of its pictures' paths; the first that matches is used.
+        example: a path, for error messages.
+        ignored: a regular expression for paths (archives and folders too) that are skipped.
+        normalised: whether pictures of the requested size are used without normalisation.
     """
 
     name: str
@@ -74,30 +74,30 @@ class Layout:
     normalised: bool = False
 
     def ignores(self, path: str) -> bool:
-        """Tell whether a path is known to be of no use: of another part of the dataset, or debris."""
-        bare = _bare(path)
+        """Return whether a path is to be skipped: another part of the dataset, or a hidden file."""
+        bare = _strip_archive_suffixes(path)
         hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.split("/")[1:])
         return hidden or re.search(self.ignored, bare) is not None
 
     def group(self, path: str) -> str | None:
-        """Return the name of what must be seen together with this picture; None for one that fits no rule."""
+        """Return the name of the group whose pictures must be read together; None for a picture that fits no rule."""
         found = self._match(path)
-        return None if found is None else _together(path, *found)
+        return None if found is None else _group_name(path, *found)
 
-    def slot(self, key: Key) -> str:
-        """Return what can be taken only once: the sequence, or, where types are numbered, the id and the number."""
+    def output_name(self, key: SequenceName) -> str:
+        """Return the name that only one source may write: the sequence, or id and type where types are numbered."""
         fixed = {rule.type for rule in self.rules}
         numbered = any("{order}" in rule.type for rule in self.rules) and key.type not in fixed
         return f"{key.id}/{key.type}" if numbered else str(key)
 
-    def arrange(self, paths: Iterable[str]) -> tuple[dict[Key, list[str]], list[str]]:
-        """Sort pictures into sequences, and frames within a sequence by their numbers.
+    def arrange(self, paths: Iterable[str]) -> tuple[dict[SequenceName, list[str]], list[str]]:
+        """Group pictures into sequences, and sort the frames of a sequence by their numbers.
 
         Args:
             paths: all pictures of one or more whole groups.
 
         Returns:
-            the sequences, sorted, and the paths that fit no rule or belong to another copy of a sequence.
+            the sequences, sorted, and the paths that match no rule or belong to another copy of a sequence.
         """
         unmatched: list[str] = []
         groups: dict[tuple[Rule, str], dict[str, list[tuple[dict[str, str], str]]]] = {}
@@ -106,22 +106,22 @@ class Layout:
             if found is None:
                 unmatched.append(path)
                 continue
-            rule, words = found
-            views = groups.setdefault((rule, _together(path, rule, words)), {})
-            views.setdefault(rule.view.format(**words), []).append((words, path))
-        sequences: dict[Key, list[str]] = {}
+            rule, fields = found
+            views = groups.setdefault((rule, _group_name(path, rule, fields)), {})
+            views.setdefault(rule.view.format(**fields), []).append((fields, path))
+        sequences: dict[SequenceName, list[str]] = {}
         for (rule, _), views in groups.items():
             for order, view in enumerate(sorted(views), 1):
-                words = {**views[view][0][0], "order": f"{order:02d}"}
-                key = Key(rule.id.format(**words), rule.type.format(**words), view)
-                ordered = sorted(views[view], key=lambda found: (in_order(found[0]["frame"]), found[1]))
+                fields = {**views[view][0][0], "order": f"{order:02d}"}
+                key = SequenceName(rule.id.format(**fields), rule.type.format(**fields), view)
+                ordered = sorted(views[view], key=lambda found: (natural_key(found[0]["frame"]), found[1]))
                 names = [path for _, path in ordered]
                 if sequences.setdefault(key, names) is not names:
                     unmatched += names
         return dict(sorted(sequences.items())), unmatched
 
     def _match(self, path: str) -> tuple[Rule, dict[str, str]] | None:
-        bare = _bare(path)
+        bare = _strip_archive_suffixes(path)
         for rule in self.rules:
             match = rule.regex.search(bare)
             if match:
@@ -129,11 +129,11 @@ class Layout:
         return None
 
 
-def _together(path: str, rule: Rule, words: dict[str, str]) -> str:
-    """Name what belongs together, and where it lies: copies in two places are two things."""
-    name = rule.together or f"{rule.id}/{rule.type}/{rule.view}"
-    return f"{name.format(**words)} in {path.rsplit('/', 2 if rule.together else 1)[0]}"
+def _group_name(path: str, rule: Rule, fields: dict[str, str]) -> str:
+    """Return the name of a picture's group, with its folder: copies in two folders are two groups."""
+    name = rule.group_format or f"{rule.id}/{rule.type}/{rule.view}"
+    return f"{name.format(**fields)} in {path.rsplit('/', 2 if rule.group_format else 1)[0]}"
 
 
-def _bare(path: str) -> str:
+def _strip_archive_suffixes(path: str) -> str:
     return _ARCHIVE_FOLDER.sub("", path)

@@ -1,4 +1,4 @@
-"""The raw datasets that can be read."""
+"""The raw datasets that `dygait prepare` supports."""
 
 from dygait.preprocess import casia_a, casia_b, gait3d, grew, oumvlp
 from dygait.preprocess.layout import Layout

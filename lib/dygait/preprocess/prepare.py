@@ -1,15 +1,14 @@
-"""``dygait prepare``: a raw dataset, as downloaded, to a store of normalised sequences.
+"""``dygait prepare``: convert a downloaded raw dataset to normalised sequences.
 
-What is written, beside the sequences::
+Files written besides the sequences::
 
-    <output>/prepare_settings.json   what the frames depend on; a rerun must agree with it
-    <output>/prepare_journal.jsonl   what became of each sequence
-    <output>/prepare_report.json     the same, counted
-    <output>/prepare_report.txt      and to be read
+    <output>/prepare_settings.json   the settings that determine the frames; a rerun must use the same
+    <output>/prepare_journal.jsonl   the outcome of each sequence
+    <output>/prepare_report.json     a summary
+    <output>/prepare_report.txt      the same as text
 
-Sequences are written in an order that depends on names alone, each whole or not at all and before its line in the
-journal. A run that was interrupted at any point is continued by the same command, and ends with the same files. Of two
-runs at once on one folder, the second is refused.
+Sequences are written in an order that depends on names only, each atomically and before its line in the journal. An
+interrupted run is resumed by the same command and gives the same files. A lock prevents two runs on one folder.
 """
 
 from __future__ import annotations
@@ -33,28 +32,28 @@ import cv2
 from tqdm import tqdm
 
 from dygait import untrusted
-from dygait.data.partition import RULES, Partition, coverage, load_partition
+from dygait.data.partition import BUILT_IN_PARTITIONS, Partition, coverage, load_partition
 from dygait.data.stores.locks import lock
 from dygait.data.writing import PackedStoreWriter, PickleTreeWriter, SequenceWriter
 from dygait.errors import UserError
 from dygait.files import write_atomically
-from dygait.preprocess.jobs import Finished, Job, Plan, Result, run
+from dygait.preprocess.jobs import FinishedArchive, Job, JobPlanner, JobResult, run
 from dygait.preprocess.journal import NAME as JOURNAL
 from dygait.preprocess.journal import Journal, Outcome
-from dygait.preprocess.layout import Key, Layout
+from dygait.preprocess.layout import Layout, SequenceName
 from dygait.preprocess.layouts import LAYOUTS
-from dygait.preprocess.report import as_text, summarise
+from dygait.preprocess.report import format_report, summarise
 
 LOCK = ".prepare.lock"
-"""Held as long as a run is at work in its output; the file stays, empty."""
+"""Locked while a run writes to the folder; the empty file stays."""
 
 SETTINGS = "prepare_settings.json"
 
 VERSION = 1
-"""To be raised whenever the same pictures would give other frames."""
+"""To be incremented whenever the same pictures give other frames."""
 
 FORMATS: dict[str, Callable[[Path], SequenceWriter]] = {"pickle": PickleTreeWriter, "store": PackedStoreWriter}
-"""The store behind each value of ``--format``; the values are declared in `dygait.commands.prepare`."""
+"""The writer of each value of ``--format``; the values are declared in `dygait.commands.prepare`."""
 
 
 def prepare(
@@ -69,7 +68,7 @@ def prepare(
     partition: str | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Prepare a dataset, or what is missing of it.
+    """Prepare a dataset, or its missing sequences.
 
     Args:
         dataset: a name in `LAYOUTS`.
@@ -79,14 +78,14 @@ def prepare(
         password: of encrypted archives.
         workers: processes; the result does not depend on their number.
         height: rows and columns of a frame, even.
-        partition: a JSON file; left out, the dataset's rule if it has one.
-        progress: show a bar.
+        partition: a JSON file; None: the built-in partition of the dataset, if there is one.
+        progress: show a progress bar.
 
     Returns:
-        the report, as it is written to `prepare_report.json`.
+        the report, as written to `prepare_report.json`.
 
     Raises:
-        UserError: an impossible option, an input that is not there or refused, a full disk.
+        UserError: an invalid option, a missing or unsafe input, a full disk.
     """
     if workers < 1:
         raise UserError(f"--workers {workers}: give at least 1")
@@ -102,109 +101,111 @@ def prepare(
             raise UserError(f"--input {top}: no such file or folder")
         if top.resolve() == output.resolve():
             raise UserError(f"--output {output}: the input itself; give another folder")
-    known = load_partition(partition, dataset) if partition or dataset in RULES else None
+    known = load_partition(partition, dataset) if partition or dataset in BUILT_IN_PARTITIONS else None
     try:
-        _refuse_foreign(output)
+        _check_output_folder(output)
         output.mkdir(parents=True, exist_ok=True)
         with lock(output, LOCK):
-            _claim(output, {"dataset": dataset, "format": format, "height": height, "version": VERSION})
+            _write_settings(output, {"dataset": dataset, "format": format, "height": height, "version": VERSION})
             journal = Journal(output)
             writer = FORMATS[format](output)
             try:
-                run_ = _Run(LAYOUTS[dataset], journal, writer, password)
-                run_.go(inputs, partial(run, dataset=dataset, height=height, password=password), workers, progress)
+                preparation = _Preparation(LAYOUTS[dataset], journal, writer, password)
+                preparation.run(
+                    inputs, partial(run, dataset=dataset, height=height, password=password), workers, progress
+                )
             finally:
                 writer.close()
                 journal.close()
-            if not journal.outcomes and not run_.plan.failures:
+            if not journal.outcomes and not preparation.planner.failures:
                 raise UserError(
                     f"--input {', '.join(map(str, inputs))}: no picture of {dataset} in it; its paths look like "
                     f"{LAYOUTS[dataset].example}"
                 )
-            return _report(output, dataset, run_, known)
+            return _report(output, dataset, preparation, known)
     except OSError as error:
         raise UserError(
-            f"{error.filename or output}: cannot be written ({error.strerror or error}): make room or mend it, then "
+            f"{error.filename or output}: cannot be written ({error.strerror or error}): free space or fix it, then "
             "run the same command; what is written so far is kept"
         ) from None
 
 
-class _Run:
-    """One run: what it has met, and the two places it writes to."""
+class _Preparation:
+    """The state of one run: its journal and writer, and the locations of the sequences found so far."""
 
     def __init__(self, layout: Layout, journal: Journal, writer: SequenceWriter, password: str | None) -> None:
         self.journal = journal
         self.writer = writer
-        self.plan = Plan(layout, password)
+        self.planner = JobPlanner(layout, password)
         self.duplicates: dict[str, list[str]] = {}
         self._layout = layout
-        self._met: dict[str, str] = {}  # group -> where it was found first
-        # An archive is done if all that it gave is still there and nothing was lost on the way.
+        self._first_locations: dict[str, str] = {}  # group -> where it was found first
+        # An archive is done if all of its sequences are still there and nothing was lost.
         unfinished = {o.source for k, o in journal.outcomes.items() if not self._is_done(k)}
-        self.plan.done = frozenset(
+        self.planner.done = frozenset(
             (name, size)
             for name, size in journal.archives
             if not any(source == name or source.startswith(f"{name}/") for source in unfinished)
         )
 
-    def go(self, inputs: list[Path], work: Callable[[Job], Result], workers: int, progress: bool) -> None:
-        # On a terminal a live bar, in a log file a line now and then.
+    def run(self, inputs: list[Path], work: Callable[[Job], JobResult], workers: int, progress: bool) -> None:
+        # Update often on a terminal, rarely in a log file.
         pause = 0.1 if sys.stderr.isatty() else 10.0
         with tqdm(unit="sequence", desc=self._layout.name, disable=not progress, mininterval=pause, miniters=1) as bar:
-            for job, result in _results(work, self._open_jobs(inputs, bar), workers):
-                self._take(job, result)
+            for job, result in _run_jobs(work, self._open_jobs(inputs, bar), workers):
+                self._record(job, result)
                 bar.update(max(1, len(result.sequences)))
 
-    def _open_jobs(self, inputs: list[Path], bar: tqdm) -> Iterator[Job | Finished]:
-        """Yield the jobs that are left to be done."""
-        for job in self.plan.jobs(inputs):
-            if isinstance(job, Finished):
+    def _open_jobs(self, inputs: list[Path], bar: tqdm) -> Iterator[Job | FinishedArchive]:
+        """Yield the jobs that are not done yet."""
+        for job in self.planner.jobs(inputs):
+            if isinstance(job, FinishedArchive):
                 yield job
             elif job.archive is not None:
-                if (job.archive.name, job.archive.size) in self.plan.done:
+                if (job.archive.name, job.archive.size) in self.planner.done:
                     for key, outcome in self.journal.outcomes.items():
                         if outcome.source == job.source:
-                            self._first(self._layout.slot(key), job.source)
+                            self._is_first_copy(self._layout.output_name(key), job.source)
                 else:
                     yield job
             else:
                 keys, _ = self._layout.arrange(picture.name for picture in job.pictures)
                 if all(self._is_done(key) for key in keys):
                     for key in keys:
-                        self._first(self._layout.slot(key), _place(job))
+                        self._is_first_copy(self._layout.output_name(key), _location(job))
                     bar.update(len(keys))
                 else:
                     yield job
 
-    def _is_done(self, key: Key) -> bool:
+    def _is_done(self, key: SequenceName) -> bool:
         outcome = self.journal.outcomes.get(key)
-        return outcome is not None and not outcome.lost and (not outcome.frames or self.writer.holds(*key))
+        return outcome is not None and not outcome.lost and (not outcome.frames or self.writer.contains(*key))
 
-    def _first(self, name: str, place: str) -> bool:
-        """Note where something was found; tell whether it is the first or the same place."""
-        first = self._met.setdefault(name, place)
-        if first != place:
-            places = self.duplicates.setdefault(name, [first])
-            if place not in places:
-                places.append(place)
-        return first == place
+    def _is_first_copy(self, name: str, location: str) -> bool:
+        """Record where a sequence was found; return whether it is the first location or the same."""
+        first = self._first_locations.setdefault(name, location)
+        if first != location:
+            locations = self.duplicates.setdefault(name, [first])
+            if location not in locations:
+                locations.append(location)
+        return first == location
 
-    def _take(self, job: Job | Finished, result: Result) -> None:
-        if isinstance(job, Finished):
-            if job.archive.name not in self.plan.failures:
+    def _record(self, job: Job | FinishedArchive, result: JobResult) -> None:
+        if isinstance(job, FinishedArchive):
+            if job.archive.name not in self.planner.failures:
                 self.journal.add_archive(job.archive.name, job.archive.size, ())
             return
         if result.failure is not None:
-            self.plan.failures[job.source] = result.failure
+            self.planner.failures[job.source] = result.failure
             return
         for prepared in result.sequences:
             key = prepared.key
-            if not self._first(self._layout.slot(key), _place(job)):
+            if not self._is_first_copy(self._layout.output_name(key), _location(job)):
                 continue
             outcome = Outcome(len(prepared.frames), prepared.skipped, job.source)
             before = self.journal.outcomes.get(key)
             same = before is not None and (before.frames, before.skipped) == (outcome.frames, outcome.skipped)
-            if outcome.frames and not (same and self.writer.holds(*key)):
+            if outcome.frames and not (same and self.writer.contains(*key)):
                 self.writer.write(*key, prepared.frames)
             if not same:
                 self.journal.add_sequence(key, outcome)
@@ -212,80 +213,83 @@ class _Run:
             self.journal.add_archive(job.archive.name, job.archive.size, tuple(sorted(result.unmatched)))
 
 
-def _place(job: Job) -> str:
-    """Where a job's pictures lie, for the report on what was found twice."""
+def _location(job: Job) -> str:
+    """Return the location of a job's pictures, for the report on duplicates."""
     if job.archive is not None:
         return job.source
     return job.pictures[0].name.rpartition("/")[0]
 
 
-def _results(
-    work: Callable[[Job], Result], jobs: Iterator[Job | Finished], workers: int
-) -> Iterator[tuple[Job | Finished, Result]]:
-    """Do the jobs, some at a time, and yield their results in the order of the jobs."""
+def _run_jobs(
+    work: Callable[[Job], JobResult], jobs: Iterator[Job | FinishedArchive], workers: int
+) -> Iterator[tuple[Job | FinishedArchive, JobResult]]:
+    """Run the jobs in parallel, and yield their results in the order of the jobs."""
     if workers == 1:
         for job in jobs:
-            yield job, Result() if isinstance(job, Finished) else work(job)
+            yield job, JobResult() if isinstance(job, FinishedArchive) else work(job)
         return
-    # A fresh interpreter per worker: safe whatever threads the caller has started. The password goes through a pipe.
+    # spawn: safe if the caller has started threads. The password goes through a pipe.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
-    waiting: deque[tuple[Job | Finished, Future[Result] | None]] = deque()
+    waiting: deque[tuple[Job | FinishedArchive, Future[JobResult] | None]] = deque()
     try:
         for job in jobs:
-            waiting.append((job, None if isinstance(job, Finished) else pool.submit(work, job)))
+            waiting.append((job, None if isinstance(job, FinishedArchive) else pool.submit(work, job)))
             if len(waiting) > 2 * workers:
-                yield _result(waiting)
+                yield _next_result(waiting)
         while waiting:
-            yield _result(waiting)
+            yield _next_result(waiting)
     except BrokenProcessPool:
         raise UserError(
-            "a worker process ended unexpectedly, for want of memory perhaps: run the same command with fewer "
+            "a worker process ended unexpectedly, perhaps out of memory: run the same command with fewer "
             "--workers; what is written so far is kept"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _result(waiting: deque[tuple[Job | Finished, Future[Result] | None]]) -> tuple[Job | Finished, Result]:
+def _next_result(
+    waiting: deque[tuple[Job | FinishedArchive, Future[JobResult] | None]],
+) -> tuple[Job | FinishedArchive, JobResult]:
     job, future = waiting.popleft()
-    return job, Result() if future is None else future.result()
+    return job, JobResult() if future is None else future.result()
 
 
 def _start_worker() -> None:
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends the work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it
     parent = multiprocessing.parent_process()
     assert parent is not None
 
-    def leave_with_parent() -> None:
+    def exit_with_parent() -> None:
         parent.join()
         os._exit(1)
 
-    threading.Thread(target=leave_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
 
 
-def _report(output: Path, dataset: str, run_: _Run, partition: Partition | None) -> dict[str, Any]:
-    strangers = {*run_.plan.unmatched, *(name for names in run_.journal.archives.values() for name in names)}
-    report = summarise(run_.journal.outcomes, strangers, run_.plan.failures, run_.duplicates)
-    ids = {key.id for key, outcome in run_.journal.outcomes.items() if outcome.frames}
+def _report(output: Path, dataset: str, preparation: _Preparation, partition: Partition | None) -> dict[str, Any]:
+    in_archives = (name for names in preparation.journal.archives.values() for name in names)
+    unmatched = {*preparation.planner.unmatched, *in_archives}
+    report = summarise(preparation.journal.outcomes, unmatched, preparation.planner.failures, preparation.duplicates)
+    ids = {key.id for key, outcome in preparation.journal.outcomes.items() if outcome.frames}
     if partition is None:
-        said = [f"none is built in for {dataset}: not compared"]
-        absent: dict[str, Any] = {}
+        lines = [f"none is built in for {dataset}: not compared"]
+        missing: dict[str, Any] = {}
     else:
-        said = coverage(partition, sorted(ids)) or ["every id is there"]
-        absent = {
+        lines = coverage(partition, sorted(ids)) or ["no id is missing"]
+        missing = {
             "missing_train_ids": [name for name in partition.train if name not in ids],
             "missing_test_ids": [name for name in partition.test if name not in ids],
             "ids_in_neither_set": sorted(ids - {*partition.train, *partition.test}),
         }
-    content = {"dataset": dataset, **report, **absent}
+    content = {"dataset": dataset, **report, **missing}
     write_atomically(output / "prepare_report.json", json.dumps(content, indent=2) + "\n")
-    write_atomically(output / "prepare_report.txt", as_text(f"{dataset}, prepared", report, said))
+    write_atomically(output / "prepare_report.txt", format_report(f"{dataset}, prepared", report, lines))
     return content
 
 
-def _refuse_foreign(output: Path) -> None:
-    """Touch nothing that another program made."""
+def _check_output_folder(output: Path) -> None:
+    """Raise `UserError` if the folder was written by another program."""
     ours = (SETTINGS, JOURNAL, LOCK)
     if not output.exists() or (output / SETTINGS).exists():
         return
@@ -293,18 +297,18 @@ def _refuse_foreign(output: Path) -> None:
         raise UserError(f"--output {output}: not empty and not made by `dygait prepare`; give another folder")
 
 
-def _claim(output: Path, ours: dict[str, Any]) -> None:
-    """Make the folder ours, or make sure that it already is."""
+def _write_settings(output: Path, settings: dict[str, Any]) -> None:
+    """Write the settings to the folder, or check that it was made with the same."""
     path = output / SETTINGS
     if path.exists():
-        theirs: Any = None
+        existing: Any = None
         with contextlib.suppress(ValueError):
-            theirs = untrusted.parse_json(untrusted.read_bytes(path))
+            existing = untrusted.parse_json(untrusted.read_bytes(path))
         journal = output / JOURNAL
-        if theirs != ours and journal.exists() and journal.stat().st_size:
-            changed = [key for key in ours if not isinstance(theirs, dict) or theirs.get(key) != ours[key]]
+        if existing != settings and journal.exists() and journal.stat().st_size:
+            changed = [key for key in settings if not isinstance(existing, dict) or existing.get(key) != settings[key]]
             raise UserError(
-                f"{path} says that this folder was made with other settings ({', '.join(changed)}): give the same "
+                f"{path}: this folder was made with other settings ({', '.join(changed)}): give the same "
                 "ones, another --output, or delete the folder"
             )
-    write_atomically(path, json.dumps(ours, indent=2) + "\n")
+    write_atomically(path, json.dumps(settings, indent=2) + "\n")

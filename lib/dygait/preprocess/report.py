@@ -1,30 +1,33 @@
-"""What a preparation reports, as JSON and as text: a function of the journal and of what the inputs hold."""
+"""The report of a preparation, as JSON and as text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from dygait.preprocess.jobs import NOBODY
+from dygait.preprocess.jobs import EMPTY_PICTURE
 from dygait.preprocess.journal import Outcome
-from dygait.preprocess.layout import Key
+from dygait.preprocess.layout import SequenceName
 
-_FEW = 10
+_MAX_NAMES = 10
 
 
 def summarise(
-    outcomes: dict[Key, Outcome], unmatched: Iterable[str], failures: dict[str, str], duplicates: dict[str, list[str]]
+    outcomes: dict[SequenceName, Outcome],
+    unmatched: Iterable[str],
+    failures: dict[str, str],
+    duplicates: dict[str, list[str]],
 ) -> dict[str, Any]:
     """Return the report's content.
 
     Args:
         outcomes: of every sequence.
-        unmatched: pictures that fit no rule of the layout.
+        unmatched: pictures that match no rule of the layout.
         failures: archives that could not be read, and why.
-        duplicates: sequences that were found in several places, and in which; the first was taken.
+        duplicates: sequences that were found in several locations, and these; the first was used.
 
     Returns:
-        a dict that JSON can hold, the same whatever the order of the arguments; `lost` tells whether anything was.
+        a JSON-serialisable dict that does not depend on the order of the arguments; `lost`: whether data was lost.
     """
     ordered = sorted(outcomes.items())
     written = [(key, outcome) for key, outcome in ordered if outcome.frames]
@@ -32,7 +35,7 @@ def summarise(
     for _, outcome in ordered:
         for name, reason in outcome.skipped:
             skipped.setdefault(reason, []).append(name)
-    strangers = sorted(set(unmatched))
+    unmatched_pictures = sorted(set(unmatched))
     return {
         "ids": len({key.id for key, _ in written}),
         "sequences": len(written),
@@ -41,32 +44,36 @@ def summarise(
         "sequences_without_frames": [str(key) for key, outcome in ordered if not outcome.frames],
         "shortest": [
             {"sequence": str(key), "frames": outcome.frames}
-            for key, outcome in sorted(written, key=lambda pair: (pair[1].frames, pair[0]))[:_FEW]
+            for key, outcome in sorted(written, key=lambda pair: (pair[1].frames, pair[0]))[:_MAX_NAMES]
         ],
         "unreadable_archives": dict(sorted(failures.items())),
         "found_twice": dict(sorted(duplicates.items())),
-        "pictures_of_another_layout": {"pictures": len(strangers), "names": strangers},
+        "pictures_of_another_layout": {"pictures": len(unmatched_pictures), "names": unmatched_pictures},
         "lost": bool(
-            failures or duplicates or strangers or any(outcome.lost for outcome in outcomes.values()) or not written
+            failures
+            or duplicates
+            or unmatched_pictures
+            or any(outcome.lost for outcome in outcomes.values())
+            or not written
         ),
     }
 
 
-def as_text(title: str, report: dict[str, Any], coverage: list[str]) -> str:
-    """Return the report for reading; a few names stand for many."""
+def format_report(title: str, report: dict[str, Any], coverage: list[str]) -> str:
+    """Return the report as text, with the first names of long lists."""
     lines = [
         title,
         "",
         f"{report['ids']} ids, {report['sequences']} sequences, {report['frames']} frames written",
-        "something was lost: see below" if report["lost"] else "nothing was lost",
+        "data was lost: see below" if report["lost"] else "nothing was lost",
     ]
     for reason, found in report["skipped"].items():
-        usual = " (left out by the normalisation; no loss)" if reason == NOBODY else ""
-        lines += ["", f"{found['pictures']} pictures left out: {reason}{usual}", *_names(found["names"])]
+        usual = " (by the normalisation; no loss)" if reason == EMPTY_PICTURE else ""
+        lines += ["", f"{found['pictures']} pictures skipped: {reason}{usual}", *_names(found["names"])]
     for key, what in (
         ("sequences_without_frames", "sequences have no usable picture and were not written"),
         ("unreadable_archives", "archives could not be read to their end"),
-        ("found_twice", "sequences were found in several places; the first was taken"),
+        ("found_twice", "sequences were found in several locations; the first was used"),
     ):
         found = report[key]
         if found:
@@ -74,12 +81,12 @@ def as_text(title: str, report: dict[str, Any], coverage: list[str]) -> str:
                 found, dict
             ) else found  # fmt: skip
             lines += ["", f"{len(found)} {what}", *_names(names)]
-    strangers = report["pictures_of_another_layout"]
-    if strangers["pictures"]:
+    unmatched_pictures = report["pictures_of_another_layout"]
+    if unmatched_pictures["pictures"]:
         lines += [
             "",
-            f"{strangers['pictures']} pictures fit no rule of the layout, or are another copy",
-            *_names(strangers["names"]),
+            f"{unmatched_pictures['pictures']} pictures match no rule of the layout, or are duplicates",
+            *_names(unmatched_pictures["names"]),
         ]
     if report["shortest"]:
         lines += ["", "shortest sequences", *(f"  {s['sequence']}: {s['frames']}" for s in report["shortest"])]
@@ -88,5 +95,5 @@ def as_text(title: str, report: dict[str, Any], coverage: list[str]) -> str:
 
 
 def _names(names: list[str]) -> list[str]:
-    more = [f"  ... and {len(names) - _FEW} more, in the JSON report"] if len(names) > _FEW else []
-    return [f"  {name}" for name in names[:_FEW]] + more
+    more = [f"  ... and {len(names) - _MAX_NAMES} more, in the JSON report"] if len(names) > _MAX_NAMES else []
+    return [f"  {name}" for name in names[:_MAX_NAMES]] + more

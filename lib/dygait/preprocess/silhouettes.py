@@ -1,6 +1,6 @@
-"""Silhouette normalisation: the convention on which the field's published results rest.
+"""Silhouette normalisation, as published results use it.
 
-Legend: H, W rows and columns of the picture, R rows (and columns) of the normalised frame.
+Legend: H, W: height and width of the picture; R: height and width of the normalised frame.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import numpy as np
 from dygait.errors import UserError
 
 MINIMUM_SUM = 10_000
-"""A picture whose grey levels add up to no more than this (40 white pixels) holds no person."""
+"""A picture whose grey levels sum to at most this (40 white pixels) is empty."""
 
 
 def normalise_silhouette(image: np.ndarray, height: int = 64) -> np.ndarray | None:
-    """Scale one silhouette to a fixed height and centre it on its own mass.
+    """Scale one silhouette to a fixed height and centre it horizontally on its mass.
 
-    The steps are those of every common gait data set in pickle form, so that frames made here and frames made by other
-    tools are the same, pixel by pixel: crop to the rows that hold any foreground, resize to ``height`` rows at the same
+    The steps are those of the common gait datasets in pickle form, and give the same pixels: crop to the rows that
+    contain foreground, resize to ``height`` rows at the same
     aspect ratio (cubic; the width rounded down), find the first column at which the cumulative column sum exceeds half
-    of the total, and keep ``height`` columns around it, with zeros where they leave the picture.
+    of the total, and keep ``height`` columns around it, with zeros outside the picture.
 
     Args:
         image: uint8 (H, W), any levels 0..255. A mask of zeros and ones is read as one of 0 and 255.
@@ -43,7 +43,7 @@ def normalise_silhouette(image: np.ndarray, height: int = 64) -> np.ndarray | No
         return None
 
     total = cv2.sumElems(image)[0]
-    # Only a picture that sums to at most one per pixel can be a mask of zeros and ones: free for all others.
+    # Only a picture that sums to at most one per pixel can be a mask of zeros and ones; skip the maximum for others.
     if total <= image.size and image.max() == 1:
         image, total = image * np.uint8(255), total * 255
     if total <= MINIMUM_SUM:
@@ -56,7 +56,7 @@ def normalise_silhouette(image: np.ndarray, height: int = 64) -> np.ndarray | No
     scaled = cv2.resize(image[top : top + rows], (columns, height), interpolation=cv2.INTER_CUBIC)
 
     mass = cv2.reduce(scaled, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0].cumsum()
-    # Whole numbers: "more than half of the total" is "at least half, rounded down, plus one".
+    # In integers: "more than half of the total" is "at least half, rounded down, plus one".
     centre = int(np.searchsorted(mass, mass[-1] // 2 + 1))
     frame = np.zeros((height, height), np.uint8)
     left = centre - height // 2

@@ -13,7 +13,7 @@ import yaml
 
 from dygait import untrusted
 from dygait.data import Store, open_store
-from dygait.data.stores.several import SeveralStores
+from dygait.data.stores.concat import ConcatStore
 from dygait.errors import UserError
 from dygait.evaluation.analysis import Analysis, analyse
 from dygait.evaluation.features import SavedFeatures, load_features
@@ -196,13 +196,13 @@ def _frames(
             return {}, "the features do not name their data"
         try:
             stores = [open_store(one) for one in named]
-            store = stores[0] if isinstance(root, str) else SeveralStores(stores)
+            store = stores[0] if isinstance(root, str) else ConcatStore(stores)
         except (UserError, OSError, ValueError) as error:  # the name of the folder can be anything
             return {}, f"the data cannot be read here: {error}"
     wanted = origin.get("fingerprint")
     if wanted is not None and store.fingerprint != wanted:
         return {}, f"the data in {store.root} is not the data of the features (another fingerprint)"
-    indices = {key: index for index, key in enumerate(store.table.listed())}
+    indices = {key: index for index, key in enumerate(store.table.all_keys())}
     frames = {}
     try:
         for position in shown:

@@ -27,9 +27,9 @@ from dygait.data import (
 )
 from dygait.data.dataset import files_in_use
 from dygait.data.stores.cached import fill_cache, memory_folder, open_cache
-from dygait.data.stores.several import SeveralStores, id_in
+from dygait.data.stores.concat import ConcatStore, prefixed_id
 from dygait.data.transforms import Transform
-from dygait.data.verification import unreadable
+from dygait.data.verification import find_unreadable
 from dygait.errors import UserError
 from dygait.logs import log, progress
 from dygait.modeling import MODELS, complete_model_cfg
@@ -67,7 +67,7 @@ def open_data(config: Config) -> Data:
     else:
         parts = [load_partition(spec, data.dataset_name) for spec in data.dataset_partition or []]
         roots = data.dataset_root
-        store = distributed.main_first(lambda: SeveralStores([open_store(root) for root in roots]))
+        store = distributed.main_first(lambda: ConcatStore([open_store(root) for root in roots]))
         partition = _merged_partition(parts)
     notes = coverage(partition, list(store.table.ids.names))
     notes += [f"the code of {file} was executed (custom_imports)" for file in config.custom_imports]
@@ -77,11 +77,11 @@ def open_data(config: Config) -> Data:
 
 
 def _merged_partition(partitions: list[Partition]) -> Partition:
-    """Merge the partitions of several datasets, with the ids that `SeveralStores` gives them."""
+    """Merge the partitions of several datasets, with the ids that `ConcatStore` gives them."""
 
     def renamed(attribute: str) -> tuple[str, ...]:
         numbered = enumerate((getattr(p, attribute) or () for p in partitions), 1)
-        return tuple(id_in(number, name) for number, names in numbered for name in names)
+        return tuple(prefixed_id(number, name) for number, names in numbered for name in names)
 
     probe = renamed("probe") if any(p.probe is not None for p in partitions) else None
     return Partition(" + ".join(p.name for p in partitions), renamed("train"), renamed("test"), probe)
@@ -89,7 +89,7 @@ def _merged_partition(partitions: list[Partition]) -> Partition:
 
 def _indices_of(data: Data, ids: tuple[str, ...], which: str, root: str | list[str]) -> np.ndarray:
     """Return the indices of the sequences of some ids."""
-    indices = data.store.table.places(ids)
+    indices = data.store.table.indices(ids)
     if not len(indices):
         found = data.store.table.ids.names
         raise UserError(
@@ -107,9 +107,9 @@ def _check_geometry(config: Config, dataset: SequenceDataset) -> None:
     """
     model_cfg = complete_model_cfg(config.model_cfg.model_dump(), config.data_cfg.dataset_name)
     file, transform = dataset.files[0], dataset.transforms[0]
-    for (height, width), index in dataset.store.geometries(dataset.places, file).items():
+    for (height, width), index in dataset.store.geometries(dataset.indices, file).items():
         stored = dataset.stored(index)[:1]
-        where = dataset.store.where(index, file)
+        where = dataset.store.location(index, file)
         try:
             found = list(transform(stored, np.random.default_rng(0)).shape[1:])
         except UserError as error:
@@ -155,7 +155,7 @@ def _readable_indices(config: Config, data: Data, indices: np.ndarray) -> np.nda
     files = files_in_use(config.data_cfg.data_in_use)
     found = {}
     if distributed.is_main():
-        found = unreadable(
+        found = find_unreadable(
             data.store, indices, files, lambda wrapped, total: progress(wrapped, total, "checking sequences")
         )
     found = distributed.agree(found)
@@ -231,7 +231,7 @@ def build_test_source(config: Config, data: Data, device: torch.device) -> Sourc
     transforms = _transforms(evaluator.transform, config.data_cfg.modalities)
     dataset = _dataset(config, data, indices, [], _frames(sampler, sampler.sample_type), transforms)
     batches = InferenceSampler(
-        dataset.most_frames(),
+        dataset.max_frames(),
         sampler.frames_budget,
         sampler.batch_size,
         config.trainer_cfg.seed,

@@ -1,1 +1,1 @@
-"""SynGait: synthetic walkers with known identity, which anyone may use; docs/syngait.md describes them."""
+"""SynGait: synthetic silhouettes of walking subjects with known identity; see docs/syngait.md."""

@@ -1,14 +1,14 @@
-"""The walker's body: who he is (:class:`Physique`), and his flesh on given bones (:func:`flesh`).
+"""The body of a subject: its traits (:class:`Physique`), and its ellipsoids around given joints (:func:`build_body`).
 
-A body is a set of ellipsoids ("blobs") joined by convex hulls: a thigh is the hull of a ball at the hip and a smaller
-ball at the knee, the belly that of two oval sections. Hulls of ellipsoids have exact and cheap outlines (renderer.py).
+A body is a set of ellipsoids joined by convex hulls: a thigh is the hull of a sphere at the hip and a smaller sphere at
+the knee. The outlines of such hulls are exact and fast to compute (renderer.py).
 
 Proportions are drawn around published means. Lengths of segments: R. Drillis and R. Contini, *Body Segment Parameters*
 (New York University, 1966), as reproduced in D. A. Winter, *Biomechanics and Motor Control of Human Movement* (4th ed.
 2009, figure 4.1). Breadths, depths and girths: C. C. Gordon et al., *1988 Anthropometric Survey of U.S. Army Personnel*
-(NATICK/TR-89/044), with a layer of cloth added, because a camera sees clothes.
+(NATICK/TR-89/044), with a layer of clothing added.
 
-Legend: S frames, B blobs.
+Legend: S frames, B ellipsoids.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from dygait.synthetic.traits import trait
 
 @dataclasses.dataclass(frozen=True)
 class Physique:
-    """One person's body and everyday clothes.
+    """Body and everyday clothes of one subject.
 
     ``stature`` is in metres, other lengths are fractions of it; ``*_scale``, ``*_girth`` and the sizes of the head are
-    factors on the population's mean; ``build`` runs from slight to heavy.
+    factors on the population's mean; ``build`` ranges from slight to heavy.
     """
 
     stature: float = trait(1.69, 0.07)
@@ -64,17 +64,17 @@ class Physique:
 
     @property
     def breadth(self) -> float:
-        """Factor on the widths of the trunk that comes with a heavy or slight build."""
+        """Factor on the widths of the trunk, from ``build``."""
         return float(np.exp(0.055 * self.build))
 
     @property
     def depth(self) -> float:
-        """Factor on the depths of the trunk that comes with a heavy or slight build."""
+        """Factor on the depths of the trunk, from ``build``."""
         return float(np.exp(0.1 * self.build))
 
     @property
     def limb(self) -> float:
-        """Factor on the girths of the limbs that comes with a heavy or slight build."""
+        """Factor on the girths of the limbs, from ``build``."""
         return float(np.exp(0.06 * self.build))
 
     @property
@@ -89,12 +89,12 @@ class Physique:
 
     @property
     def hip_spacing(self) -> float:
-        """Between the hip joints, metres."""
+        """Distance between the hip joints, metres."""
         return 0.100 * self.hip_scale * self.stature
 
     @property
     def _trunk(self) -> float:
-        """What long legs take away from the trunk, so that the stature stays: a factor on its heights."""
+        """Factor on the heights of the trunk that keeps the stature for every length of the legs."""
         return 1 - (self.leg_scale - 1) * 0.53 / 0.29
 
     @property
@@ -114,7 +114,7 @@ class Physique:
 
     @property
     def shoulder_spacing(self) -> float:
-        """Between the shoulder joints, metres."""
+        """Distance between the shoulder joints, metres."""
         return 0.200 * self.shoulder_scale * self.stature
 
     @property
@@ -175,14 +175,14 @@ class Physique:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A body in every frame, as ellipsoids and the hulls over them.
+    """A body in every frame: ellipsoids and convex hulls of them.
 
     Attributes:
-        names: the blobs' names, B of them.
+        names: the names of the B ellipsoids.
         centres: float (S, B, 3), metres.
         shapes: float (S, B, 3, 3), metres squared: the ellipsoid is ``{c + L u, |u| <= 1}`` with ``L L^T`` this matrix.
-        hulls: for each part the indices of the blobs whose convex hull it is.
-        parts: for each hull the name of the part of the body it belongs to.
+        hulls: for each hull the indices of its ellipsoids.
+        parts: for each hull the name of its part of the body.
     """
 
     names: list[str]
@@ -192,12 +192,12 @@ class Figure:
     parts: list[str]
 
 
-class Sculptor:
-    """Collects blobs and hulls; :meth:`figure` gives them as arrays.
+class FigureBuilder:
+    """Collects ellipsoids and hulls; :meth:`figure` returns them as arrays.
 
     Args:
         frames: S.
-        unit: metres per unit of every radius and offset given: the stature, as all proportions are fractions of it.
+        unit: metres per unit of radii and offsets: the stature, as proportions are fractions of it.
     """
 
     def __init__(self, frames: int, unit: float) -> None:
@@ -209,11 +209,11 @@ class Sculptor:
         self._hulls: list[tuple[int, ...]] = []
         self._parts: list[str] = []
 
-    def ball(self, name: str, centre: np.ndarray, radius: float) -> None:
-        """A ball at (S, 3) metres."""
+    def sphere(self, name: str, centre: np.ndarray, radius: float) -> None:
+        """Add a sphere at (S, 3) metres."""
         self._add(name, centre, np.broadcast_to(np.eye(3) * (radius * self.unit) ** 2, (self._frames, 3, 3)))
 
-    def oval(
+    def ellipsoid(
         self,
         name: str,
         origin: np.ndarray,
@@ -221,22 +221,22 @@ class Sculptor:
         offset: tuple[float, float, float],
         radii: tuple[float | np.ndarray, float, float],
     ) -> None:
-        """An ellipsoid at an offset from (S, 3) metres; offset and radii forward, sideways, up in axes (S, 3, 3)."""
+        """Add an ellipsoid at an offset from (S, 3) metres; offset and radii forward, left, up in axes (S, 3, 3)."""
         squares = np.stack([np.broadcast_to(np.square(radius), (self._frames,)) for radius in radii], -1) * self.unit**2
         shape = np.einsum("sij,sj,skj->sik", frame, squares, frame)
         self._add(name, origin + frame @ (np.array(offset) * self.unit), shape)
 
     def hull(self, part: str, *names: str) -> None:
-        """The convex hull of the named blobs, drawn as a piece of ``part``."""
+        """Add the convex hull of the named ellipsoids to ``part``."""
         self._hulls.append(tuple(self._names.index(name) for name in names))
         self._parts.append(part)
 
-    def where(self, name: str) -> np.ndarray:
-        """The centres (S, 3) of a blob."""
+    def centre(self, name: str) -> np.ndarray:
+        """Return the centres (S, 3) of an ellipsoid."""
         return self._centres[self._names.index(name)]
 
     def figure(self) -> Figure:
-        """What has been collected."""
+        """Return the figure."""
         return Figure(
             self._names, np.stack(self._centres, 1), np.stack(self._shapes, 1), list(self._hulls), list(self._parts)
         )
@@ -247,141 +247,147 @@ class Sculptor:
         self._shapes.append(shape)
 
 
-def flesh(body: Physique, motion: Motion) -> Sculptor:
-    """Put flesh and everyday clothes on the bones.
+def build_body(body: Physique, motion: Motion) -> FigureBuilder:
+    """Build body and everyday clothes around the joints.
 
     Args:
         body: whose.
         motion: where the joints are in each of S frames.
 
     Returns:
-        The blobs and hulls so far; a bag or a coat can be added (see wear.py).
+        The builder, to which a bag or a coat can be added (see wear.py).
     """
     joints, frames = motion.joints, motion.frames
-    make = Sculptor(len(joints["pelvis"]), body.stature)
-    _trunk(make, body, motion)
-    _head(make, body, motion)
+    builder = FigureBuilder(len(joints["pelvis"]), body.stature)
+    _trunk(builder, body, motion)
+    _head(builder, body, motion)
     arm = body.arm_girth * body.limb
     for side in (0, 1):
         shoulder, elbow, wrist, hand = (joints[f"{name}_{side}"] for name in ("shoulder", "elbow", "wrist", "hand"))
-        make.ball(f"elbow_{side}", elbow, 0.0245 * arm + body.sleeve)
-        make.ball(f"upper_arm_{side}", 0.6 * shoulder + 0.4 * elbow, 0.030 * arm + body.sleeve)
-        make.ball(f"wrist_{side}", wrist, 0.0170 * arm + 0.8 * body.sleeve)
-        make.ball(f"hand_{side}", hand, 0.0185)
-        make.hull(f"upper arm {side}", f"shoulder_{side}", f"upper_arm_{side}")
-        make.hull(f"upper arm {side}", f"upper_arm_{side}", f"elbow_{side}")
-        make.hull(f"forearm {side}", f"elbow_{side}", f"wrist_{side}")
-        make.hull(f"hand {side}", f"wrist_{side}", f"hand_{side}")
+        builder.sphere(f"elbow_{side}", elbow, 0.0245 * arm + body.sleeve)
+        builder.sphere(f"upper_arm_{side}", 0.6 * shoulder + 0.4 * elbow, 0.030 * arm + body.sleeve)
+        builder.sphere(f"wrist_{side}", wrist, 0.0170 * arm + 0.8 * body.sleeve)
+        builder.sphere(f"hand_{side}", hand, 0.0185)
+        builder.hull(f"upper arm {side}", f"shoulder_{side}", f"upper_arm_{side}")
+        builder.hull(f"upper arm {side}", f"upper_arm_{side}", f"elbow_{side}")
+        builder.hull(f"forearm {side}", f"elbow_{side}", f"wrist_{side}")
+        builder.hull(f"hand {side}", f"wrist_{side}", f"hand_{side}")
 
         hip, knee, ankle = (joints[f"{name}_{side}"] for name in ("hip", "knee", "ankle"))
         thigh, calf = body.thigh_girth * body.limb, body.calf_girth * body.limb
         back = frames["pelvis"] @ np.array([-0.008, 0.0, 0.0]) * body.stature
-        make.ball(f"hip_{side}", hip + back, 0.0500 * thigh)
-        make.ball(f"thigh_{side}", 0.55 * hip + 0.45 * knee, 0.0465 * thigh)
-        make.ball(f"knee_{side}", knee, 0.0385 * (0.5 * thigh + 0.5 * calf))
-        # The calf bulges behind the line from knee to ankle.
+        builder.sphere(f"hip_{side}", hip + back, 0.0500 * thigh)
+        builder.sphere(f"thigh_{side}", 0.55 * hip + 0.45 * knee, 0.0465 * thigh)
+        builder.sphere(f"knee_{side}", knee, 0.0385 * (0.5 * thigh + 0.5 * calf))
+        # The calf lies behind the line from knee to ankle.
         shin = joints[f"ankle_{side}"] - knee
         behind = np.stack([shin[:, 2], 0 * shin[:, 0], -shin[:, 0]], -1) / body.shank * 0.007 * body.stature
-        make.ball(f"calf_{side}", 0.68 * knee + 0.32 * ankle + behind, 0.0375 * calf + 0.5 * body.trouser_hem)
-        make.ball(f"hem_{side}", 0.06 * knee + 0.94 * ankle, 0.0310 * calf + body.trouser_hem)
-        make.ball(f"heel_{side}", joints[f"heel_{side}"], body.heel_radius / body.stature)
+        builder.sphere(f"calf_{side}", 0.68 * knee + 0.32 * ankle + behind, 0.0375 * calf + 0.5 * body.trouser_hem)
+        builder.sphere(f"hem_{side}", 0.06 * knee + 0.94 * ankle, 0.0310 * calf + body.trouser_hem)
+        builder.sphere(f"heel_{side}", joints[f"heel_{side}"], body.heel_radius / body.stature)
         sole = frames[f"foot_{side}"]
         for name, thick, width in (("ball", body.ball_radius, 0.027), ("toe", body.toe_radius, 0.022)):
-            make.oval(
+            builder.ellipsoid(
                 f"{name}_{side}",
                 joints[f"{name}_{side}"],
                 sole,
                 (0, 0, 0),
                 (thick / body.stature, width, thick / body.stature),
             )
-        make.ball(f"instep_{side}", ankle, 0.020)
-        make.hull(f"thigh {side}", f"hip_{side}", f"thigh_{side}")
-        make.hull(f"thigh {side}", f"thigh_{side}", f"knee_{side}")
-        make.hull(f"shank {side}", f"knee_{side}", f"calf_{side}")
-        make.hull(f"shank {side}", f"calf_{side}", f"hem_{side}")
-        make.hull(f"foot {side}", f"instep_{side}", f"heel_{side}", f"ball_{side}")
-        make.hull(f"foot {side}", f"ball_{side}", f"toe_{side}")
-    return make
+        builder.sphere(f"instep_{side}", ankle, 0.020)
+        builder.hull(f"thigh {side}", f"hip_{side}", f"thigh_{side}")
+        builder.hull(f"thigh {side}", f"thigh_{side}", f"knee_{side}")
+        builder.hull(f"shank {side}", f"knee_{side}", f"calf_{side}")
+        builder.hull(f"shank {side}", f"calf_{side}", f"hem_{side}")
+        builder.hull(f"foot {side}", f"instep_{side}", f"heel_{side}", f"ball_{side}")
+        builder.hull(f"foot {side}", f"ball_{side}", f"toe_{side}")
+    return builder
 
 
-def _trunk(make: Sculptor, body: Physique, motion: Motion) -> None:
+def _trunk(builder: FigureBuilder, body: Physique, motion: Motion) -> None:
     joints, frames = motion.joints, motion.frames
     pelvis, lumbar, hips, chest = joints["pelvis"], joints["lumbar"], frames["pelvis"], frames["thorax"]
     wide, deep, height = body.breadth, body.depth, body.neck_base / (0.226 * body.stature)
     wide_hips, wide_chest = wide * body.hip_scale, wide * (0.5 + 0.5 * body.shoulder_scale) * body.chest_girth
-    make.oval("crotch", pelvis, hips, (0.0, 0.0, -0.030), (0.050 * deep, 0.070 * wide_hips, 0.022))
-    make.oval(
+    builder.ellipsoid("crotch", pelvis, hips, (0.0, 0.0, -0.030), (0.050 * deep, 0.070 * wide_hips, 0.022))
+    builder.ellipsoid(
         "hips", pelvis, hips, (-0.008 - body.seat / 2, 0.0, 0.012), (0.068 * deep + body.seat, 0.095 * wide_hips, 0.040)
     )
-    make.oval(
+    builder.ellipsoid(
         "waist",
         lumbar,
         chest,
         (0.002 + body.belly, 0.0, 0.0),
         (0.062 * deep * body.waist_girth + abs(body.belly) / 2, 0.084 * wide * body.waist_girth, 0.035),
     )
-    make.oval(
+    builder.ellipsoid(
         "chest",
         lumbar,
         chest,
         (0.006, 0.0, 0.110 * height),
         (0.068 * deep * body.chest_girth, 0.092 * wide_chest, 0.05),
     )
-    make.oval("upper_chest", lumbar, chest, (-0.004, 0.0, 0.172 * height), (0.054 * deep, 0.086 * wide_chest, 0.03))
-    make.ball("neck_root", joints["neck"], 0.040)
+    builder.ellipsoid(
+        "upper_chest", lumbar, chest, (-0.004, 0.0, 0.172 * height), (0.054 * deep, 0.086 * wide_chest, 0.03)
+    )
+    builder.sphere("neck_root", joints["neck"], 0.040)
     for side in (0, 1):
-        make.ball(f"shoulder_{side}", joints[f"shoulder_{side}"], 0.0330 * body.limb + 0.5 * body.sleeve)
-    make.hull("trunk", "crotch", "hips")
-    make.hull("trunk", "hips", "waist")
-    make.hull("trunk", "waist", "chest")
-    make.hull("trunk", "chest", "upper_chest")
-    make.hull("trunk", "upper_chest", "shoulder_0", "shoulder_1")
-    make.hull("trunk", "shoulder_0", "shoulder_1", "neck_root")
-    # The shirt or jacket of every day hangs over the hips, more or less long and loose.
+        builder.sphere(f"shoulder_{side}", joints[f"shoulder_{side}"], 0.0330 * body.limb + 0.5 * body.sleeve)
+    builder.hull("trunk", "crotch", "hips")
+    builder.hull("trunk", "hips", "waist")
+    builder.hull("trunk", "waist", "chest")
+    builder.hull("trunk", "chest", "upper_chest")
+    builder.hull("trunk", "upper_chest", "shoulder_0", "shoulder_1")
+    builder.hull("trunk", "shoulder_0", "shoulder_1", "neck_root")
+    # The shirt or jacket reaches over the hips.
     loose, length = body.shirt_width, body.shirt_length
-    make.oval(
+    builder.ellipsoid(
         "shirt",
         pelvis,
         hips,
         (0.0, 0.0, -length),
         (0.068 * deep + body.seat / 2 + loose, 0.095 * wide_hips + loose, 0.012),
     )
-    make.hull("trunk", "shirt", "waist")
+    builder.hull("trunk", "shirt", "waist")
 
 
-def _head(make: Sculptor, body: Physique, motion: Motion) -> None:
+def _head(builder: FigureBuilder, body: Physique, motion: Motion) -> None:
     head, frame, neck = motion.joints["head"], motion.frames["head"], motion.joints["neck"]
-    make.oval(
+    builder.ellipsoid(
         "skull",
         head,
         frame,
         (-0.004, 0.0, 0.012),
         (0.053 * body.head_depth, 0.0455 * body.head_width, 0.051 * body.head_length),
     )
-    make.oval(
+    builder.ellipsoid(
         "face",
         head,
         frame,
         (0.014 + body.chin, 0.0, -0.030 * body.head_length),
         (0.032, 0.034 * body.head_width, 0.034),
     )
-    make.oval("nape", head, frame, (-0.010, 0.0, -0.040), (0.030 * body.neck_girth, 0.030 * body.neck_girth, 0.03))
-    make.ball("neck_foot", neck, 0.034 * body.neck_girth)
-    make.hull("head", "skull", "face")
-    make.hull("neck", "nape", "neck_foot")
+    builder.ellipsoid(
+        "nape", head, frame, (-0.010, 0.0, -0.040), (0.030 * body.neck_girth, 0.030 * body.neck_girth, 0.03)
+    )
+    builder.sphere("neck_foot", neck, 0.034 * body.neck_girth)
+    builder.hull("head", "skull", "face")
+    builder.hull("neck", "nape", "neck_foot")
     top, back = body.hair_top, body.hair_back
-    make.oval(
+    builder.ellipsoid(
         "hair",
         head,
         frame,
         (-0.010 - back / 2, 0.0, 0.016 + top / 2),
         (0.051 * body.head_depth + back / 2, 0.0470 * body.head_width + 0.4 * top, 0.050 * body.head_length + top / 2),
     )
-    make.hull("hair", "hair")
+    builder.hull("hair", "hair")
     if body.hair_length > 0:
-        # Long hair falls behind the neck, as wide as the head.
-        make.oval("mane", head, frame, (-0.036 - back / 2, 0.0, -0.030 - body.hair_length), (0.020, 0.036, 0.02))
-        make.hull("hair", "hair", "mane")
+        # Long hair hangs behind the neck, as wide as the head.
+        builder.ellipsoid(
+            "mane", head, frame, (-0.036 - back / 2, 0.0, -0.030 - body.hair_length), (0.020, 0.036, 0.02)
+        )
+        builder.hull("hair", "hair", "mane")
     if body.hair_knot > 0:
-        make.oval("knot", head, frame, (-0.062 - back, 0.0, 0.022), (0.012 + 0.5 * body.hair_knot,) * 3)
-        make.hull("hair", "knot")
+        builder.ellipsoid("knot", head, frame, (-0.062 - back, 0.0, 0.022), (0.012 + 0.5 * body.hair_knot,) * 3)
+        builder.hull("hair", "knot")

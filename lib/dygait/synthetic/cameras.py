@@ -1,6 +1,6 @@
 """Eleven cameras around the walk, as in CASIA-B.
 
-The walker moves along x past the origin. View 000 sees him come, 090 from his left side, 180 from behind.
+The subject moves along x past the origin. View 000 is from the front, 090 from the left, 180 from behind.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 
 VIEWS = tuple(f"{angle:03d}" for angle in range(0, 181, 18))
-"""The views' names: degrees between the direction of the walk and the direction to the camera."""
+"""Names of the views: degrees between the direction of the walk and the direction to the camera."""
 
 WIDTH, HEIGHT = 320, 240
 FOCAL = 360.0
@@ -32,7 +32,7 @@ class Camera:
     focal: float
 
 
-_PLACES = {
+_POSITIONS = {
     "000": (2.0, 6.7, 1.55),
     "018": (-1.5, 6.3, 1.05),
     "036": (1.5, 6.6, 1.35),
@@ -47,20 +47,20 @@ _PLACES = {
 }
 """View: degrees off the nominal angle, metres from the origin, metres above the ground.
 
-Cameras that people set up are not quite where they should be; without this, views that mirror each other (000 and 180)
-would show nearly the same outline.
+Real cameras deviate from their nominal positions; without deviations, mirrored views (000 and 180) would show nearly
+the same outline.
 """
 
 
 def camera(view: str) -> Camera:
-    """The camera of a view.
+    """Return the camera of a view.
 
-    A person of 1.7 m at the origin is some 100 pixels tall, as in CASIA-B, and 5 m of the walk are in the picture.
+    A subject of 1.7 m at the origin is about 100 pixels tall, as in CASIA-B, and 5 m of the walk are visible.
 
     Args:
         view: one of :data:`VIEWS`.
     """
-    error, distance, height = _PLACES[view]
+    error, distance, height = _POSITIONS[view]
     angle = np.deg2rad(float(view) + error)
     position = np.array([distance * np.cos(angle), distance * np.sin(angle), height])
     forward = np.array([0.0, 0.0, 0.88]) - position

@@ -1,7 +1,7 @@
-"""Faults of segmentation: what stands between a body and the silhouette that a background subtraction finds.
+"""Segmentation faults, as background subtraction makes them.
 
-Ragged outlines (the background's texture, fixed in the picture, and the noise of each frame), an outline too wide or
-too narrow, holes where clothes look like the background, limbs lost for a while, specks beside the body.
+Noisy outlines (background texture, fixed in the picture, and noise of each frame), a biased threshold, holes where
+clothes resemble the background, missing limbs, specks beside the body.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import numpy as np
 from dygait.synthetic.body import Figure
 
 MARGIN = 7
-"""Pixels around the body within which faults happen."""
+"""Pixels around the body within which faults occur."""
 TEXTURE_SIZE = 512
 
 SPOTS = 0.8
-"""Mean number of patches of a person's clothes that look like one camera's background."""
+"""Mean number of patches of a subject's clothes that resemble the background of a camera."""
 SPOT_RADIUS = 0.05
-"""The largest of them, as a fraction of the body's height."""
+"""The largest radius of a patch, as a fraction of the body's height."""
 
 BIAS = 25.0
-"""Grey levels, of 255, by which the threshold between body and background is off: one or two pixels of outline."""
+"""Standard deviation of the threshold between body and background, in grey levels: one or two pixels of outline."""
 
 LOSABLE = ("hand", "forearm", "foot", "head", "hair", "shank", "bag")
 HOLLOW = (
@@ -54,20 +54,20 @@ Patch = tuple[tuple[float, float, float, float, float], ...]
 
 @dataclasses.dataclass(frozen=True)
 class Hole:
-    """A patch of the body taken for background: frames first..last-1, on a blob.
+    """A patch of the body classified as background: frames first..last-1, on an ellipsoid.
 
     A patch is a few ellipses (x, y, radius, radius, degrees), in fractions of the body's height.
     """
 
     first: int
     last: int
-    blob: str
+    ellipsoid: str
     patch: Patch
 
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    """A part of the body not found: frames first..last-1."""
+    """A part of the body that is not detected: frames first..last-1."""
 
     first: int
     last: int
@@ -76,10 +76,10 @@ class Loss:
 
 @dataclasses.dataclass(frozen=True)
 class Speck:
-    """Background taken for body: one frame, at fractions of the body's box, radius in pixels."""
+    """Background classified as body: one frame, at fractions of the body's box, radius in pixels."""
 
     frame: int
-    where: tuple[float, float]
+    position: tuple[float, float]
     radius: float
 
 
@@ -98,38 +98,38 @@ class Faults:
 
 
 @dataclasses.dataclass(frozen=True)
-class Backdrop:
-    """What the background of one camera does to one person's clothes, in every sequence in which he wears them.
+class Background:
+    """The effect of the background of one camera on the clothes of one subject, the same in every sequence.
 
     Attributes:
         shift: bias of the threshold between body and background, in grey levels.
-        spots: what looks like the background: a blob, a patch on it, and the share of the time for which it is missed.
+        spots: patches that resemble the background: ellipsoid, patch, and the share of the frames that it is missing.
     """
 
     shift: float
     spots: tuple[tuple[str, Patch, float], ...]
 
 
-def draw_backdrop(rng: np.random.Generator) -> Backdrop:
-    """Draw what one camera's background does to one person's clothes."""
+def draw_background(rng: np.random.Generator) -> Background:
+    """Draw the effect of one camera's background on one subject's clothes."""
     spots = tuple(
         (HOLLOW[rng.integers(len(HOLLOW))], _patch(rng, 0.022, SPOT_RADIUS), float(rng.uniform(0.2, 0.9)))
         for _ in range(rng.poisson(SPOTS))
     )
-    return Backdrop(float(np.clip(rng.normal(0, BIAS), -1.5 * BIAS, 1.5 * BIAS)), spots)
+    return Background(float(np.clip(rng.normal(0, BIAS), -1.5 * BIAS, 1.5 * BIAS)), spots)
 
 
-def draw_faults(figure: Figure, backdrop: Backdrop, rng: np.random.Generator) -> Faults:
+def draw_faults(figure: Figure, background: Background, rng: np.random.Generator) -> Faults:
     """Draw the faults of one sequence in one view.
 
     Args:
-        figure: who is seen, in S frames.
-        backdrop: what the view's background does to his clothes.
-        rng: the sequence's and the view's own.
+        figure: the subject in S frames.
+        background: of the view and the subject's clothes.
+        rng: the generator of the sequence and view.
     """
     frames = len(figure.centres)
     parts = sorted({part for part in figure.parts if part.split()[0] in LOSABLE})
-    # Few recordings are bad and many are good.
+    # Most recordings are good, few are bad.
     quality = float(rng.gamma(1.5, 1 / 1.5))
 
     def span(mean: int) -> tuple[int, int]:
@@ -137,8 +137,8 @@ def draw_faults(figure: Figure, backdrop: Backdrop, rng: np.random.Generator) ->
         return max(first, 0), min(frames, first + 1 + int(rng.exponential(mean)))
 
     holes = [
-        Hole(*span(14), blob, patch)
-        for blob, patch, share in backdrop.spots
+        Hole(*span(14), ellipsoid, patch)
+        for ellipsoid, patch, share in background.spots
         for _ in range(rng.poisson(share * frames / 10))
     ]
     holes += [
@@ -151,7 +151,7 @@ def draw_faults(figure: Figure, backdrop: Backdrop, rng: np.random.Generator) ->
         for _ in range(rng.poisson(3.0 * quality * frames / 60))
     ]
     return Faults(
-        shift=backdrop.shift + float(rng.normal(0, 6)),
+        shift=background.shift + float(rng.normal(0, 6)),
         ragged=float(rng.uniform(8, 22)),
         flicker=float(rng.uniform(6, 18)),
         texture=tuple(rng.integers(TEXTURE_SIZE, size=2).tolist()),
@@ -174,21 +174,21 @@ def _patch(rng: np.random.Generator, offset: float, radius: float) -> Patch:
     return tuple(tuple(lobe) for lobe in lobes.tolist())
 
 
-def shown(figure: Figure, faults: Faults, frame: int) -> np.ndarray:
-    """Which hulls (P,) of the figure the segmentation finds in a frame, bool."""
+def visible_hulls(figure: Figure, faults: Faults, frame: int) -> np.ndarray:
+    """Return which hulls are detected in a frame, bool (P,)."""
     lost = {loss.part for loss in faults.losses if loss.first <= frame < loss.last}
     return np.array([part not in lost for part in figure.parts])
 
 
-def spoil(picture: np.ndarray, figure: Figure, faults: Faults, frame: int, centres: np.ndarray) -> np.ndarray:
-    """Put the faults of a frame into its perfect silhouette.
+def apply_faults(picture: np.ndarray, figure: Figure, faults: Faults, frame: int, centres: np.ndarray) -> np.ndarray:
+    """Apply the faults of a frame to its perfect silhouette.
 
     Args:
         picture: uint8 (H, W), 0 or 255; changed in place.
-        figure: who is seen.
+        figure: the subject.
         faults: of the sequence.
-        frame: which frame of it.
-        centres: (B, 2), where the blobs are seen, in pixels.
+        frame: the index of the frame.
+        centres: (B, 2), the projected centres of the ellipsoids, in pixels.
 
     Returns:
         The picture.
@@ -201,19 +201,19 @@ def spoil(picture: np.ndarray, figure: Figure, faults: Faults, frame: int, centr
     part = picture[y0:y1, x0:x1]
     for hole in faults.holes:
         if hole.first <= frame < hole.last:
-            middle = centres[figure.names.index(hole.blob)] - (x0, y0)
+            middle = centres[figure.names.index(hole.ellipsoid)] - (x0, y0)
             for x, y, *radii, angle in hole.patch:
                 where = (round(middle[0] + x * height), round(middle[1] + y * height))
                 axes = (max(1, round(radii[0] * height)), max(1, round(radii[1] * height)))
                 cv2.ellipse(part, where, axes, angle, 0, 360, 0, -1)
     for speck in faults.specks:
         if speck.frame == frame:
-            where = (round(speck.where[0] * (x1 - x0)), MARGIN + round(speck.where[1] * height))
+            where = (round(speck.position[0] * (x1 - x0)), MARGIN + round(speck.position[1] * height))
             cv2.circle(part, where, round(speck.radius), 255, -1)
     level = cv2.GaussianBlur(part, (5, 5), 0).astype(np.float32)
     noise = faults.ragged * _cut(faults.texture, x0, y0, x1, y1)
     noise += faults.flicker * _cut(faults.flickers[frame], x0, y0, x1, y1)
-    # Noise moves the outline; where there is none it would only pepper the picture.
+    # Noise only moves the outline; elsewhere it would add isolated pixels.
     noise[(level == 0) | (level == 255)] = 0
     part[...] = np.where(level + noise > 127.5 + faults.shift, 255, 0)
     return picture
@@ -221,7 +221,7 @@ def spoil(picture: np.ndarray, figure: Figure, faults: Faults, frame: int, centr
 
 @functools.cache
 def _texture() -> np.ndarray:
-    """Smooth noise of unit deviation, repeated once so that any window of the picture's size can be cut from it."""
+    """Return smooth noise of unit deviation, tiled so that a window of the picture's size fits at every offset."""
     white = np.random.default_rng(0).standard_normal((TEXTURE_SIZE, TEXTURE_SIZE)).astype(np.float32)
     noise = cv2.GaussianBlur(np.tile(white, (2, 2)), (0, 0), 1.2)
     return noise / np.float32(noise.std())

@@ -1,6 +1,6 @@
-"""How a walker moves: joint-angle curves over the gait cycle, and the path that follows from feet that do not slide.
+"""The gait of a subject: joint-angle curves over the gait cycle, and the path that follows from feet that do not slide.
 
-Frames of reference: x forward, y to the walker's left, z up, metres; angles in degrees, flexion positive. The phase of
+Frames of reference: x forward, y to the subject's left, z up, metres; angles in degrees, flexion positive. The phase of
 the gait cycle is counted in cycles: the left heel strikes at whole numbers, the right heel half a cycle later.
 
 The mean curves are rounded from the published means of level walking at a natural pace:
@@ -53,14 +53,14 @@ ANKLE: dict[int, float] = dict(
 
 
 def fourier_series(curve: dict[int, float], harmonics: int) -> np.ndarray:
-    """Least-squares Fourier series of a curve over the gait cycle.
+    """Fit a Fourier series to a curve over the gait cycle by least squares.
 
     Args:
         curve: percent of the cycle -> value.
         harmonics: number of harmonics besides the mean.
 
     Returns:
-        complex (harmonics + 1,): the coefficients; :func:`evaluate` gives the curve back.
+        complex (harmonics + 1,): the coefficients, for :func:`evaluate`.
     """
     phases = np.array(list(curve)) / 100
     angles = 2 * np.pi * phases[:, None] * np.arange(1, harmonics + 1)
@@ -70,7 +70,7 @@ def fourier_series(curve: dict[int, float], harmonics: int) -> np.ndarray:
 
 
 def evaluate(series: np.ndarray, phase: np.ndarray) -> np.ndarray:
-    """The value of a Fourier series (K + 1,) at phases (in cycles, any shape)."""
+    """Evaluate a Fourier series (K + 1,) at phases (in cycles, any shape)."""
     turns = np.exp(2j * np.pi * phase[..., None] * np.arange(len(series)))
     return (turns @ series).real
 
@@ -83,7 +83,7 @@ SIGNATURE_HARMONICS = 3
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """How one person walks. Angles in degrees, lengths as fractions of stature unless said otherwise."""
+    """The gait traits of one subject. Angles in degrees, lengths as fractions of stature unless said otherwise."""
 
     stride_seconds: float = trait(1.08, 0.086, 0.013, vigour=-0.65)
     hip_gain: float = trait(1.0, 0.08, 0.017, vigour=0.9)
@@ -121,8 +121,8 @@ class Style:
 
 
 @dataclasses.dataclass(frozen=True)
-class Burden:
-    """What a bag or a coat does to the movement: per side, left then right, and for the trunk."""
+class GaitChange:
+    """The effect of a bag or a coat on the gait: per side (left, right) and for the trunk."""
 
     swing: tuple[float, float] = (1.0, 1.0)
     elbow: tuple[float, float] = (0.0, 0.0)
@@ -135,7 +135,7 @@ class Burden:
 
 
 def rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
-    """Orientations from angles in degrees, each (S,): turn left, then lean forward, then sink to the right.
+    """Return orientations from angles in degrees, each (S,): yaw to the left, pitch forward, roll to the right.
 
     Returns:
         float (S, 3, 3).
@@ -152,37 +152,42 @@ def rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray
 
 
 class Gait:
-    """The walk of one person in one sequence: joint angles and joint positions for any phase of the cycle.
+    """The gait of one subject in one sequence: joint angles and positions for any phase of the cycle.
 
     Args:
         physique: the body.
-        style: how the person walks, this time.
-        signature: float (2, 3, K) degrees: small person-specific cosine and sine terms that are added to the first K
+        style: the gait traits in this sequence.
+        signature: float (2, 3, K) degrees: small subject-specific cosine and sine terms that are added to the first K
             harmonics of hip, knee and ankle.
-        burden: what a bag or a coat changes.
-        speed: pace relative to the person's usual one; a quicker walk has quicker and longer strides.
+        gait_change: the effect of a bag or a coat.
+        speed: relative to the subject's mean; a faster walk has faster and longer strides.
     """
 
     def __init__(
-        self, physique: Physique, style: Style, signature: np.ndarray, burden: Burden | None = None, speed: float = 1.0
+        self,
+        physique: Physique,
+        style: Style,
+        signature: np.ndarray,
+        gait_change: GaitChange | None = None,
+        speed: float = 1.0,
     ) -> None:
         self.physique = physique
         self.style = style
-        self.burden = burden or Burden()
+        self.gait_change = gait_change or GaitChange()
         extra = np.zeros((3, max(len(KNEE_SERIES), len(ANKLE_SERIES))), complex)
         extra[:, 1 : 1 + signature.shape[2]] = signature[0] - 1j * signature[1]
-        stretch = np.sqrt(speed) * self.burden.stride
+        stretch = np.sqrt(speed) * self.gait_change.stride
         hip = HIP_SERIES * (style.hip_gain * stretch) + extra[0, : len(HIP_SERIES)]
         hip[0] = HIP_SERIES[0] + style.hip_offset
         self._series = (hip, KNEE_SERIES * style.knee_gain + extra[1], ANKLE_SERIES * style.ankle_gain + extra[2])
         self.cycles_per_frame = np.sqrt(speed) / (style.stride_seconds * FRAMES_PER_SECOND)
-        self._path = self._carry()
+        self._path = self._pelvis_path()
 
     def leg_angles(self, phase: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Sagittal angles of one leg in degrees.
+        """Return the sagittal angles of one leg in degrees.
 
         Args:
-            phase: (S,) of the walker, in cycles.
+            phase: (S,) in cycles.
             side: LEFT or RIGHT.
 
         Returns:
@@ -196,13 +201,13 @@ class Gait:
         knee = np.maximum(evaluate(self._series[1], own + style.knee_phase) * gain + style.knee_offset, -2.0)
         ankle = evaluate(self._series[2], own)
         pitch = hip - knee + ankle
-        # From foot flat to heel rise the ground decides the pitch of the foot, and the ankle gives way to hip and knee.
+        # From foot flat to heel rise the ground determines the pitch of the foot, and the ankle follows.
         flat = _window(own, 0.07, 0.40, 0.05)
         given = -0.9 * flat * (pitch + 1.0)
         return hip, knee, ankle + given, pitch + given
 
     def pose(self, phase: np.ndarray) -> Motion:
-        """Joint positions and orientations of the walker, moving along x.
+        """Return joint positions and orientations of the subject, moving along x.
 
         Args:
             phase: (S,) in cycles, increasing.
@@ -211,25 +216,25 @@ class Gait:
             The motion, with the ground at z = 0 and x = 0 where the pelvis is at phase 0.
         """
         legs = self._lower_body(phase)
-        cycle, way, height = self._path
+        cycle, distance, height = self._path
         whole = np.floor(phase)
         shift = np.zeros((len(phase), 3))
-        shift[:, 0] = whole * way[-1] + np.interp(phase - whole, cycle, way)
+        shift[:, 0] = whole * distance[-1] + np.interp(phase - whole, cycle, distance)
         shift[:, 2] = np.interp(phase - whole, cycle, height)
         joints = {name: where + shift for name, where in legs.joints.items()}
-        self._clear(phase, joints)
+        self._lift_feet(phase, joints)
         return self._upper_body(phase, Motion(joints, legs.frames))
 
     @property
     def stride_metres(self) -> float:
-        """The way covered in one cycle."""
+        """The distance covered in one cycle."""
         return float(self._path[1][-1])
 
     def _own_phase(self, phase: np.ndarray, side: int) -> np.ndarray:
         return phase + (0.5 + self.style.leg_lag if side == RIGHT else 0.0)
 
     def _lower_body(self, phase: np.ndarray) -> Motion:
-        """Pelvis and legs, with the middle of the hips above the line of walking at height 0."""
+        """Return pelvis and legs, with the middle of the hips at height 0 and x = 0."""
         body, style = self.physique, self.style
         turn = 2 * np.pi * phase
         # The hip of the leg that swings forward leads (Perry): left most forward at left heel strike.
@@ -265,7 +270,7 @@ class Gait:
         return Motion(joints, frames)
 
     def _sole(self, legs: Motion) -> np.ndarray:
-        """The lowest points of heels, balls and toes: (S, 6, 3)."""
+        """Return the lowest points of heels, balls and toes: (S, 6, 3)."""
         body = self.physique
         radii = {"heel": body.heel_radius, "ball": body.ball_radius, "toe": body.toe_radius}
         return np.stack(
@@ -277,27 +282,27 @@ class Gait:
             1,
         )
 
-    def _carry(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """How the feet carry the pelvis through one cycle: phases (G,), its way and its height in metres (G,).
+    def _pelvis_path(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the path of the pelvis over one cycle: phases (G,), distance and height in metres (G,).
 
-        A foot on the ground stays where it is, so the pelvis moves forward exactly as fast as the soles that carry it
-        move backward under it, and is as high as they reach down. The body's inertia smooths both.
+        A foot on the ground does not move, so the pelvis moves forward as fast as the supporting soles move backward
+        relative to it, and its height is that of the pelvis above them. Both are smoothed, for the body's inertia.
         """
         cycle = np.linspace(0, 1, 201)
         sole = self._sole(self._lower_body(cycle))
         standing = np.stack([_window(self._own_phase(cycle, side), -0.01, 0.635, 0.05) for side in (LEFT, RIGHT)], 1)
         lowest = sole[:, :, 2].min(1, keepdims=True)
-        # Nearly all the weight is on the lowest points of the standing feet.
+        # Nearly all weight is on the lowest points of the standing feet.
         weight = np.repeat(standing, 3, 1) * np.exp(-(sole[:, :, 2] - lowest) / 0.006) + 1e-12
         weight /= weight.sum(1, keepdims=True)
         height = _smooth(-(sole[:, :, 2] * weight).sum(1), 0.02)
         speed = _smooth(-(np.gradient(sole[:, :, 0], cycle, axis=0) * weight).sum(1), 0.035)
         speed = np.maximum(speed, 0.4 * speed.mean())
-        way = np.concatenate([[0.0], np.cumsum((speed[1:] + speed[:-1]) / 2 * np.diff(cycle))])
-        return cycle, way, height
+        distance = np.concatenate([[0.0], np.cumsum((speed[1:] + speed[:-1]) / 2 * np.diff(cycle))])
+        return cycle, distance, height
 
-    def _clear(self, phase: np.ndarray, joints: dict[str, np.ndarray]) -> None:
-        """Lift a foot that would scuff or sink, as one does by bending hip and knee a little more."""
+    def _lift_feet(self, phase: np.ndarray, joints: dict[str, np.ndarray]) -> None:
+        """Lift a swinging foot to a minimum clearance, as more flexion of hip and knee would."""
         lowest = self._sole(Motion(joints, {}))[:, :, 2].reshape(-1, 2, 3).min(2)
         for side in (LEFT, RIGHT):
             wanted = 0.012 * _window(self._own_phase(phase, side), 0.68, 0.96, 0.08)
@@ -306,16 +311,16 @@ class Gait:
                 joints[f"{name}_{side}"] = joints[f"{name}_{side}"] + np.outer(share * lift, [0, 0, 1])
 
     def _upper_body(self, phase: np.ndarray, legs: Motion) -> Motion:
-        body, style, burden = self.physique, self.style, self.burden
+        body, style, gait_change = self.physique, self.style, self.gait_change
         joints, frames = dict(legs.joints), dict(legs.frames)
         turn = 2 * np.pi * phase
         still = np.ones_like(phase)
-        lean = still * (style.lean + burden.lean) + 0.8 * np.cos(2 * turn - 0.6)
+        lean = still * (style.lean + gait_change.lean) + 0.8 * np.cos(2 * turn - 0.6)
         # The shoulders turn against the pelvis, and the trunk leans over the leg that stands.
         thorax = rotation(
             style.thorax_yaw * np.cos(turn - 2 * np.pi * style.arm_phase),
             lean,
-            -style.thorax_roll * np.sin(turn) + burden.roll,
+            -style.thorax_roll * np.sin(turn) + gait_change.roll,
         )
         stature = body.stature
         lumbar = joints["pelvis"] + frames["pelvis"] @ np.array([-0.006 * stature, 0.0, body.lumbar])
@@ -341,14 +346,14 @@ class Gait:
                     body.shoulder_rise + shrug,
                 ]
             )
-            gain = burden.swing[side] * (1 + sign * style.arm_asymmetry)
+            gain = gait_change.swing[side] * (1 + sign * style.arm_asymmetry)
             # The arm swings with the leg of the other side: furthest back at the heel strike of its own.
             swing = -np.cos(2 * np.pi * (self._own_phase(phase, side) - style.arm_phase))
-            flexion = style.arm_offset + burden.flexion[side] + style.arm_swing * gain * swing
+            flexion = style.arm_offset + gait_change.flexion[side] + style.arm_swing * gain * swing
             bend = -np.cos(2 * np.pi * (self._own_phase(phase, side) - style.arm_phase - 0.05))
-            elbow_swing = style.elbow_swing * burden.elbow_swing[side] * (0.4 + 0.6 * gain)
-            elbow = np.maximum(style.elbow_flexion + burden.elbow[side] + elbow_swing * bend, 2.0)
-            abduction = style.arm_abduction + burden.abduction[side]
+            elbow_swing = style.elbow_swing * gait_change.elbow_swing[side] * (0.4 + 0.6 * gain)
+            elbow = np.maximum(style.elbow_flexion + gait_change.elbow[side] + elbow_swing * bend, 2.0)
+            abduction = style.arm_abduction + gait_change.abduction[side]
             upper = _direction(flexion, still * abduction, sign)
             lower = _direction(flexion + elbow, still * (abduction - style.forearm_inward), sign)
             yaw = rotation(0.6 * style.thorax_yaw * np.cos(turn), 0 * turn, 0 * turn)
@@ -361,7 +366,7 @@ class Gait:
 
 
 def _window(phase: np.ndarray, start: float, end: float, edge: float) -> np.ndarray:
-    """A smooth bump over the part of the cycle from ``start`` to ``end``: 0 outside, 1 inside, (S,)."""
+    """Return a smooth window over the part of the cycle from ``start`` to ``end``: 0 outside, 1 inside, (S,)."""
     middle, half = (start + end) / 2, (end - start) / 2
     distance = np.abs((phase - middle + 0.5) % 1 - 0.5)
     ramp = np.clip((half - distance) / edge + 0.5, 0, 1)
@@ -369,7 +374,7 @@ def _window(phase: np.ndarray, start: float, end: float, edge: float) -> np.ndar
 
 
 def _smooth(values: np.ndarray, width: float) -> np.ndarray:
-    """A periodic curve (G,), both ends included, smoothed by a Gaussian of this width (in cycles)."""
+    """Smooth a periodic curve (G,), both ends included, by a Gaussian of this width (in cycles)."""
     count = len(values) - 1
     frequency = np.fft.rfftfreq(count, 1 / count)
     smooth = np.fft.irfft(np.fft.rfft(values[:-1]) * np.exp(-2 * (np.pi * frequency * width) ** 2), count)
@@ -377,7 +382,7 @@ def _smooth(values: np.ndarray, width: float) -> np.ndarray:
 
 
 def _direction(flexion: np.ndarray, abduction: np.ndarray, sign: float) -> np.ndarray:
-    """The direction (S, 3) of an arm segment that hangs down at 0, 0."""
+    """Return the direction (S, 3) of an arm segment that hangs down at angles 0, 0."""
     flexion, abduction = np.deg2rad(flexion), np.deg2rad(abduction)
     return np.stack(
         [np.sin(flexion) * np.cos(abduction), sign * np.sin(abduction), -np.cos(flexion) * np.cos(abduction)], -1

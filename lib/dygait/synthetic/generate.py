@@ -1,14 +1,14 @@
-"""SynGait on disk: presets, settings, and the parallel writing of sequences.
+"""SynGait on disk: presets, settings, and writing the sequences in parallel.
 
-What is written::
+Files::
 
-    <output>/settings.json                                      how the data were made; a rerun must agree with it
+    <output>/settings.json                                      the settings; a rerun must use the same
     <output>/SynGait.json                                       the partition, {"TRAIN_SET": [...], "TEST_SET": [...]}
     <output>/<id>/<type>/<view>/<view>.pkl                      uint8 (S, 64, 64), format "pickle"
     <output>/<id>/<type>/<view>/<id>-<type>-<view>-<frame>.png  320x240, format "png" (the raw layout of CASIA-B)
 
-A sequence appears whole or not at all (it is written under a temporary name and renamed), so a run that was interrupted
-is continued by running it again, and only what is missing is made.
+Sequences are written atomically (to a temporary name, then renamed): running an interrupted run again writes only the
+missing ones.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ from dygait import untrusted
 from dygait.errors import UserError
 from dygait.files import replacing, write_atomically
 from dygait.synthetic.cameras import VIEWS
-from dygait.synthetic.walker import TYPES, film, walk
+from dygait.synthetic.walker import TYPES, render_sequence, walk
 
 VERSION = 1
-"""To be raised whenever the same settings would give other pictures."""
+"""To be incremented whenever the same settings give other pictures."""
 
 FORMATS = ("pickle", "png")
-LONGEST = 110
+MAX_FRAMES = 110
 
 Normaliser = Callable[[np.ndarray], "np.ndarray | None"]
-"""What turns a raw picture into a frame: :func:`dygait.preprocess.normalise_silhouette`, whatever the data."""
+"""Converts a raw picture to a frame: :func:`dygait.preprocess.normalise_silhouette`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Everything that the pictures depend on.
+    """The settings that determine the pictures.
 
     Attributes:
-        train_ids: the first so many ids are for training.
-        test_ids: the next so many are for testing.
+        train_ids: the number of training ids, the first ones.
+        test_ids: the number of test ids, the following ones.
         frames: the fewest and the most frames of a sequence.
-        seed: of all that is random.
+        seed: of all random generators.
         format: ``pickle`` (normalised frames) or ``png`` (raw pictures).
 
     Raises:
-        UserError: an impossible value.
+        UserError: an invalid value.
     """
 
     train_ids: int
@@ -69,8 +69,8 @@ class Settings:
             raise UserError(
                 f"train_ids={self.train_ids}, test_ids={self.test_ids}: give two numbers with 1 to 999 ids in all"
             )
-        if not 1 <= self.frames[0] <= self.frames[1] <= LONGEST:
-            raise UserError(f"frames={self.frames}: give the fewest and the most, between 1 and {LONGEST}")
+        if not 1 <= self.frames[0] <= self.frames[1] <= MAX_FRAMES:
+            raise UserError(f"frames={self.frames}: give the fewest and the most, between 1 and {MAX_FRAMES}")
         if self.seed < 0:
             raise UserError(f"seed={self.seed}: give 0 or a positive whole number")
         if self.format not in FORMATS:
@@ -101,25 +101,25 @@ def generate(
     only: str = "all",
     progress: bool = True,
 ) -> int:
-    """Write a data set, or what is missing of it.
+    """Write a dataset, or its missing sequences.
 
     Args:
         output: the folder to fill.
-        settings: what to make.
-        normalise: raw picture (240, 320) -> frame, or None for a picture without a person (such pictures are left out).
+        settings: of the dataset.
+        normalise: raw picture (240, 320) -> frame, or None for an empty picture, which is skipped.
         workers: processes; the result does not depend on their number.
-        only: ``train``, ``test`` or ``all``: the sets to write now. The partition names both either way.
-        progress: show a bar.
+        only: the sets to write: ``train``, ``test`` or ``all``. The partition always lists both.
+        progress: show a progress bar.
 
     Returns:
-        The number of sequences written; 0 when all were there already.
+        The number of sequences written; 0 if none was missing.
 
     Raises:
-        UserError: the folder holds data made with other settings, or something else.
+        UserError: the folder contains data of other settings, or other files.
     """
     if workers < 1:
         raise UserError(f"workers={workers}: give at least 1")
-    _claim(output, settings)
+    _write_settings(output, settings)
     chosen = {
         "all": settings.subjects,
         "train": settings.subjects[: settings.train_ids],
@@ -133,36 +133,36 @@ def generate(
     ]
     sequences = sum(len(views) for _, _, views in walks)
     task = functools.partial(_write_walk, output, settings, normalise)
-    # On a terminal a live bar, in a log file a line now and then.
+    # Update often on a terminal, rarely in a log file.
     pause = 0.1 if sys.stderr.isatty() else 10.0
     silent = not (progress and walks)
     with tqdm(total=sequences, unit="sequence", desc="SynGait", disable=silent, mininterval=pause, miniters=1) as bar:
-        for written in _run(task, walks, min(workers, len(walks))):
+        for written in _map_parallel(task, walks, min(workers, len(walks))):
             bar.update(written)
     return sequences
 
 
 def frames_of(settings: Settings, subject: int, kind: str, view: str, normalise: Normaliser) -> np.ndarray:
-    """The normalised frames of one sequence, uint8 (S, R, R), as they are written to its pickle."""
+    """Return the normalised frames of one sequence, uint8 (S, R, R), as written to its pickle."""
     figure = walk(settings.seed, subject, kind, settings.frames)
-    return _normalised(film(settings.seed, subject, kind, view, figure), normalise)
+    return _normalised(render_sequence(settings.seed, subject, kind, view, figure), normalise)
 
 
-def _run(task: Callable[[tuple[int, str, tuple[str, ...]]], int], walks: list, workers: int) -> Iterator[int]:
+def _map_parallel(task: Callable[[tuple[int, str, tuple[str, ...]]], int], walks: list, workers: int) -> Iterator[int]:
     if workers <= 1:
         yield from map(task, walks)
         return
-    # A fresh interpreter per worker: safe whatever threads the caller has started.
+    # spawn: safe if the caller has started threads.
     with multiprocessing.get_context("spawn").Pool(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         yield from pool.imap_unordered(task, walks)
 
 
 def _write_walk(output: Path, settings: Settings, normalise: Normaliser, job: tuple[int, str, tuple[str, ...]]) -> int:
-    """Write one walk as seen in some views; the number of views."""
+    """Write one walk in some views; return the number of views."""
     subject, kind, views = job
     figure = walk(settings.seed, subject, kind, settings.frames)
     for view in views:
-        pictures = film(settings.seed, subject, kind, view, figure)
+        pictures = render_sequence(settings.seed, subject, kind, view, figure)
         target = _target(output, settings, subject, kind, view)
         if settings.format == "png":
             _write_pictures(target, pictures, f"{subject:03d}-{kind}-{view}")
@@ -175,7 +175,7 @@ def _write_walk(output: Path, settings: Settings, normalise: Normaliser, job: tu
 
 
 def _target(output: Path, settings: Settings, subject: int, kind: str, view: str) -> Path:
-    """What exists exactly when a sequence is complete: its pickle, or its folder of pictures."""
+    """Return the path that exists if and only if a sequence is complete: its pickle, or its folder of pictures."""
     folder = output / f"{subject:03d}" / kind / view
     return folder if settings.format == "png" else folder / f"{view}.pkl"
 
@@ -194,24 +194,24 @@ def _write_pictures(target: Path, pictures: np.ndarray, name: str) -> None:
     part.replace(target)
 
 
-def _claim(output: Path, settings: Settings) -> None:
-    """Make the folder ours, or make sure that it already is."""
+def _write_settings(output: Path, settings: Settings) -> None:
+    """Write settings and partition to the folder, or check that it was made with the same settings."""
     path = output / "settings.json"
-    ours = {"generator": f"SynGait {VERSION}", **dataclasses.asdict(settings), "frames": list(settings.frames)}
+    values = {"generator": f"SynGait {VERSION}", **dataclasses.asdict(settings), "frames": list(settings.frames)}
     if path.exists():
         try:
-            theirs = untrusted.parse_json(untrusted.read_bytes(path))
+            existing = untrusted.parse_json(untrusted.read_bytes(path))
         except ValueError:
-            theirs = None
-        if theirs != ours:
-            changed = [key for key in ours if not isinstance(theirs, dict) or theirs.get(key) != ours[key]]
+            existing = None
+        if existing != values:
+            changed = [key for key in values if not isinstance(existing, dict) or existing.get(key) != values[key]]
             raise UserError(
-                f"{path} says that this folder was made with other settings ({', '.join(changed)}): "
+                f"{path}: this folder was made with other settings ({', '.join(changed)}): "
                 "give the same ones, another --output, or delete the folder"
             )
         return
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(f"{output} is not empty and not made by SynGait: give another --output, or delete it")
+        raise UserError(f"{output} is not empty and was not made by SynGait: give another --output, or delete it")
     output.mkdir(parents=True, exist_ok=True)
     write_atomically(output / "SynGait.json", json.dumps(settings.partition(), indent=2) + "\n")
-    write_atomically(path, json.dumps(ours, indent=2) + "\n")
+    write_atomically(path, json.dumps(values, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""A walk as bones know it: what a gait gives, and what a body is fleshed on."""
+"""The motion of a skeleton: the output of a gait, and the input of a body."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Motion:
-    """Where the joints of a walker are in each frame.
+    """Joint positions and orientations in each frame.
 
     Attributes:
         joints: name -> float (S, 3) in metres; the names of paired joints end in ``_0`` (left) and ``_1`` (right).

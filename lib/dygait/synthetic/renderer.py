@@ -1,11 +1,11 @@
-"""Silhouettes of figures made of ellipsoids: exact outlines, all frames at once, filled by OpenCV.
+"""Silhouettes of hulls of ellipsoids: exact outlines of all frames at once, filled by OpenCV.
 
-Under the projection linearised at its centre, an ellipsoid with shape matrix A and centre c is seen as the ellipse with
-shape ``J A J^T`` around the image of c. The point of an ellipse (centre m, shape E) furthest in direction n is
-``m + E n / sqrt(n^T E n)``, and the convex hull of several ellipses reaches, in each direction, as far as that one of
-them which reaches furthest. So K directions give the outline of a hull as a polygon of K corners, without any search.
+Under the projection linearised at its centre, an ellipsoid with shape matrix A and centre c projects to the ellipse
+with shape ``J A J^T`` around the image of c. The point of an ellipse (centre m, shape E) furthest in direction n is
+``m + E n / sqrt(n^T E n)``, and the support point of a convex hull of ellipses in a direction is that of one of
+them. So K directions give the outline of a hull as a polygon of K corners.
 
-Legend: S frames, B blobs, P hulls of M blobs each, K directions.
+Legend: S frames, B ellipsoids, P hulls of M ellipsoids each, K directions.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _NORMALS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1).astype(np.float32)
 
 
 def project(camera: Camera, centres: np.ndarray, shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ellipsoids seen by a camera.
+    """Project ellipsoids to the image of a camera.
 
     Args:
-        camera: which.
+        camera: the camera.
         centres: float (S, B, 3), metres.
         shapes: float (S, B, 3, 3), metres squared.
 
@@ -51,10 +51,10 @@ def project(camera: Camera, centres: np.ndarray, shapes: np.ndarray) -> tuple[np
 
 
 def outlines(camera: Camera, figure: Figure) -> np.ndarray:
-    """The outline of every hull of a figure in every frame.
+    """Return the outline of every hull of a figure in every frame.
 
     Args:
-        camera: who looks.
+        camera: the camera.
         figure: S frames of P hulls.
 
     Returns:
@@ -70,7 +70,7 @@ def outlines(camera: Camera, figure: Figure) -> np.ndarray:
     points = np.stack([centres[..., :1] + ex / reach, centres[..., 1:] + ey / reach], -1)  # (S, B, K, 2)
 
     members = max(len(hull) for hull in figure.hulls)
-    # A hull of fewer blobs names its last one again.
+    # Hulls of fewer ellipsoids are padded with their last one.
     table = np.array([hull + hull[-1:] * (members - len(hull)) for hull in figure.hulls])  # (P, M)
     best = support[:, table].argmax(2)  # (S, P, K)
     chosen = table[np.arange(len(table))[:, None], best]
@@ -78,17 +78,17 @@ def outlines(camera: Camera, figure: Figure) -> np.ndarray:
     return np.rint(corners * (1 << SUBPIXEL_BITS)).astype(np.int32)
 
 
-def fill(corners: np.ndarray, shown: np.ndarray | None = None) -> np.ndarray:
-    """Draw hulls as a camera with a perfect segmenter would.
+def fill(corners: np.ndarray, visible: np.ndarray | None = None) -> np.ndarray:
+    """Fill the outlines of hulls: a perfect silhouette.
 
     Args:
         corners: int32 (P, K, 2), one frame of :func:`outlines`.
-        shown: bool (P,), which hulls to draw; all by default.
+        visible: bool (P,), which hulls to draw; all by default.
 
     Returns:
         uint8 (240, 320), 0 or 255.
     """
     picture = np.zeros((HEIGHT, WIDTH), np.uint8)
-    for index in range(len(corners)) if shown is None else np.flatnonzero(shown):
+    for index in range(len(corners)) if visible is None else np.flatnonzero(visible):
         cv2.fillConvexPoly(picture, corners[index], 255, cv2.LINE_8, SUBPIXEL_BITS)
     return picture

@@ -1,4 +1,4 @@
-"""A contact strip: a picture of SynGait to look at."""
+"""A contact sheet of SynGait."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from dygait.errors import UserError
 from dygait.files import replacing
 from dygait.synthetic.cameras import HEIGHT, VIEWS, WIDTH
-from dygait.synthetic.walker import film, walk
+from dygait.synthetic.walker import render_sequence, walk
 
 SUBJECTS = (2, 3, 10)
-"""Who is shown (with seed 0, they carry their bags in three ways)."""
+"""The subjects of the sheet; with seed 0, their bags are of three kinds."""
 CONDITIONS = (("nm-01", "normal"), ("bg-01", "bag"), ("cl-01", "coat"))
 
 _COLUMN, _RAW_HEIGHT, _FRAME, _LABEL, _HEADER = 84, 128, 68, 92, 20
@@ -23,14 +23,14 @@ _FRAMES = (60, 60)
 
 
 def save_strip(path: Path, seed: int, normalise: Callable[[np.ndarray], np.ndarray | None]) -> None:
-    """Draw the strip and save it as a PNG.
+    """Draw the sheet and save it as a PNG.
 
-    Rows: three walkers in normal clothes, with a bag and in a coat, the first as raw pictures and the others as
-    normalised frames; one stride of each of them from the side. Columns: the 11 views, or moments of the stride.
+    Rows: three subjects in normal clothes, with a bag and in a coat, the first as raw pictures and the others as
+    normalised frames; one stride of each from the side. Columns: the 11 views, or phases of the stride.
 
     Args:
-        path: a PNG file to write.
-        seed: of the data set.
+        path: the PNG file.
+        seed: of the dataset.
         normalise: raw picture -> frame (:func:`dygait.preprocess.normalise_silhouette`).
 
     Raises:
@@ -48,7 +48,7 @@ def save_strip(path: Path, seed: int, normalise: Callable[[np.ndarray], np.ndarr
 
 
 def draw_strip(seed: int, normalise: Callable[[np.ndarray], np.ndarray | None]) -> np.ndarray:
-    """The strip as uint8 (H, W); see :func:`save_strip`."""
+    """Return the sheet as uint8 (H, W); see :func:`save_strip`."""
     rows = [_header(VIEWS)]
     for kind, name in CONDITIONS:
         rows.append(
@@ -64,26 +64,26 @@ def draw_strip(seed: int, normalise: Callable[[np.ndarray], np.ndarray | None]) 
 
 
 def _views(seed: int, subject: int, kind: str) -> list[np.ndarray]:
-    """The same moment of one walk in all views, uint8 (240, 320) each."""
+    """Return the middle frame of one walk in all views, uint8 (240, 320) each."""
     figure = walk(seed, subject, kind, _FRAMES)
     middle = [len(figure.centres) // 2]
-    return [film(seed, subject, kind, view, figure, middle)[0] for view in VIEWS]
+    return [render_sequence(seed, subject, kind, view, figure, middle)[0] for view in VIEWS]
 
 
 def _stride(seed: int, subject: int) -> list[np.ndarray]:
-    """Moments of one stride from the side, uint8 (240, 320) each."""
+    """Return phases of one stride from the side, uint8 (240, 320) each."""
     figure = walk(seed, subject, CONDITIONS[0][0], _FRAMES)
     left, right = (figure.centres[:, figure.names.index(f"heel_{side}"), 0] for side in (0, 1))
-    # Legs furthest apart, left in front: about a left heel strike; from one to the next is a stride.
+    # The maxima of the distance from right to left heel are about the left heel strikes; a stride is between two.
     lead = left - right
     strikes = [i for i in range(1, len(lead) - 1) if lead[i] > 0.15 and lead[i - 1] < lead[i] >= lead[i + 1]]
     first, last = strikes[0], strikes[1]
-    moments = [first + round((last - first) * step / len(VIEWS)) for step in range(len(VIEWS))]
-    return list(film(seed, subject, CONDITIONS[0][0], "090", figure, moments))
+    frames = [first + round((last - first) * step / len(VIEWS)) for step in range(len(VIEWS))]
+    return list(render_sequence(seed, subject, CONDITIONS[0][0], "090", figure, frames))
 
 
 def _window(picture: np.ndarray) -> np.ndarray:
-    """A window of a raw picture around the body, (128, 84)."""
+    """Crop a raw picture to a window around the body, (128, 84)."""
     left, top, width, height = cv2.boundingRect(picture)
     x = min(max(left + width // 2 - _COLUMN // 2, 0), WIDTH - _COLUMN)
     y = min(max(top + height // 2 - _RAW_HEIGHT // 2, 0), HEIGHT - _RAW_HEIGHT)
@@ -91,7 +91,7 @@ def _window(picture: np.ndarray) -> np.ndarray:
 
 
 def _tile(frame: np.ndarray | None) -> np.ndarray:
-    """A normalised frame in the middle of a tile, (68, 84)."""
+    """Centre a normalised frame in a tile, (68, 84)."""
     tile = np.zeros((_FRAME, _COLUMN), np.uint8)
     if frame is not None:
         y, x = (_FRAME - frame.shape[0]) // 2, (_COLUMN - frame.shape[1]) // 2
@@ -111,6 +111,6 @@ def _row(label: str, tiles: list[np.ndarray]) -> np.ndarray:
 def _header(names: list[str] | tuple[str, ...]) -> np.ndarray:
     header = np.full((_HEADER, _LABEL + _COLUMN * len(names)), _GROUND, np.uint8)
     for column, name in enumerate(names):
-        place = (_LABEL + column * _COLUMN + _COLUMN // 2 - 4 * len(name), _HEADER - 6)
-        cv2.putText(header, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, _INK, 1, cv2.LINE_AA)
+        origin = (_LABEL + column * _COLUMN + _COLUMN // 2 - 4 * len(name), _HEADER - 6)
+        cv2.putText(header, name, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.4, _INK, 1, cv2.LINE_AA)
     return header

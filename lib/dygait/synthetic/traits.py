@@ -1,7 +1,7 @@
-"""Traits: numbers that differ from one person to the next, and a little from one walk of a person to his next.
+"""Traits: numbers that vary between subjects, and less between the walks of one subject.
 
-A dataclass whose fields are made by :func:`trait` documents, for each number, the population mean, its two spreads, and
-what it hangs together with. :func:`draw` makes a person of it, :func:`vary` makes one of the person's walks.
+A dataclass whose fields are made by :func:`trait` declares for each number the population mean, its standard deviations
+between and within subjects, and its correlations. :func:`draw` draws a subject, :func:`vary` one walk of a subject.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 
 T = TypeVar("T")
 
-REACH = 2.0
-"""Draws are cut at this many standard deviations: nobody is a giant, and no limb has a negative girth."""
+MAX_DEVIATIONS = 2.0
+"""Draws are clipped at this many standard deviations, to avoid impossible bodies."""
 
 FACTORS = ("frame", "vigour", "posture")
-"""What many traits of a person share: a big or small skeleton, a brisk or faint gait, a slack or upright posture."""
+"""Common factors of many traits: size of the skeleton, vigour of the gait, posture."""
 
 
 def trait(
@@ -28,10 +28,10 @@ def trait(
 
     Args:
         mean: the population's mean, which is also the field's default.
-        between: standard deviation from person to person.
-        within: standard deviation from walk to walk of the same person.
-        low: no draw is below this.
-        high: no draw is above this.
+        between: standard deviation between subjects.
+        within: standard deviation between walks of one subject.
+        low: lower bound of draws.
+        high: upper bound of draws.
         loads: correlations with :data:`FACTORS`.
 
     Returns:
@@ -43,12 +43,12 @@ def trait(
 
 
 def draw_factors(rng: np.random.Generator) -> dict[str, float]:
-    """What the traits of one person share, in standard deviations."""
+    """Draw the common factors of one subject, in standard deviations."""
     return {name: _deviation(rng) for name in FACTORS}
 
 
 def draw(kind: type[T], rng: np.random.Generator, factors: Mapping[str, float]) -> T:
-    """A person: every trait of ``kind`` drawn from its population, in step with the person's factors."""
+    """Draw a subject: every trait of ``kind``, correlated with the subject's factors."""
     deviations = {}
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         loads = field.metadata["loads"]
@@ -59,13 +59,13 @@ def draw(kind: type[T], rng: np.random.Generator, factors: Mapping[str, float]) 
 
 
 def vary(person: T, rng: np.random.Generator) -> T:
-    """One walk of a person: every trait moved by its spread within a person."""
+    """Draw one walk of a subject: every trait varied by its standard deviation within subjects."""
     fields = dataclasses.fields(person)  # type: ignore[arg-type]
     return _moved(person, {field.name: field.metadata["within"] * _deviation(rng) for field in fields})
 
 
 def _deviation(rng: np.random.Generator) -> float:
-    return float(np.clip(rng.standard_normal(), -REACH, REACH))
+    return float(np.clip(rng.standard_normal(), -MAX_DEVIATIONS, MAX_DEVIATIONS))
 
 
 def _moved(person: T, deviations: Mapping[str, float]) -> T:

@@ -1,7 +1,7 @@
-"""Walkers, and films of their walks.
+"""Subjects, their walks, and the rendered sequences.
 
-Everything random comes from generators seeded by what it belongs to: a walker by (seed, id), a walk by (seed, id,
-type), the backdrop of a film by (seed, id, coat or not, view), its other faults by (seed, id, type, view). So each
+Random generators are seeded by what they draw: a subject by (seed, id), a walk by (seed, id,
+type), the background of a view by (seed, id, coat or not, view), its other faults by (seed, id, type, view). So each
 sequence is a pure function of (seed, id, type, view), whatever the order of work and the number of workers.
 """
 
@@ -13,25 +13,25 @@ from collections.abc import Sequence
 import numpy as np
 
 from dygait.synthetic import renderer, wear
-from dygait.synthetic.body import Figure, Physique, flesh
+from dygait.synthetic.body import Figure, Physique, build_body
 from dygait.synthetic.cameras import VIEWS, camera
-from dygait.synthetic.faults import draw_backdrop, draw_faults, shown, spoil
-from dygait.synthetic.gait import SIGNATURE_HARMONICS, Burden, Gait, Style, rotation
+from dygait.synthetic.faults import apply_faults, draw_background, draw_faults, visible_hulls
+from dygait.synthetic.gait import SIGNATURE_HARMONICS, Gait, GaitChange, Style, rotation
 from dygait.synthetic.motion import Motion
 from dygait.synthetic.traits import draw, draw_factors, vary
 
 TYPES = ("nm-01", "nm-02", "nm-03", "nm-04", "nm-05", "nm-06", "bg-01", "bg-02", "cl-01", "cl-02")
 
-WAY = 4.0
-"""Metres of the walk that are in the picture of the camera at the side."""
+VISIBLE_METRES = 4.0
+"""Metres of the walk that are visible to the camera at the side."""
 
-_PERSON, _WALK, _BACKDROP, _FILM = 1, 2, 3, 4
+_PERSON, _WALK, _BACKGROUND, _FILM = 1, 2, 3, 4
 SIGNATURE_DEGREES = 1.3
 
 
 @dataclasses.dataclass(frozen=True)
 class Walker:
-    """One person: body, way of walking, bag and coat."""
+    """One subject: body, gait, bag and coat."""
 
     physique: Physique
     style: Style
@@ -41,7 +41,7 @@ class Walker:
 
 
 def walker(seed: int, subject: int) -> Walker:
-    """The person with a number."""
+    """Return the subject of a number."""
     rng = np.random.default_rng([seed, _PERSON, subject])
     factors = draw_factors(rng)
     fade = SIGNATURE_DEGREES / np.arange(1, SIGNATURE_HARMONICS + 1)
@@ -55,13 +55,13 @@ def walker(seed: int, subject: int) -> Walker:
 
 
 def walk(seed: int, subject: int, kind: str, frames: tuple[int, int]) -> Figure:
-    """One walk of a person past the cameras.
+    """Return one walk of a subject past the cameras.
 
     Args:
-        seed: of the whole data set.
-        subject: the person's number.
+        seed: of the whole dataset.
+        subject: its number.
         kind: one of :data:`TYPES`.
-        frames: the fewest and the most frames; a quick walker crosses the picture in fewer.
+        frames: the fewest and the most frames; a fast subject leaves the image in fewer.
 
     Returns:
         The figure in S frames.
@@ -76,62 +76,68 @@ def walk(seed: int, subject: int, kind: str, frames: tuple[int, int]) -> Figure:
     count = int(rng.integers(frames[0], frames[1] + 1))
 
     bag, coat = person.bag, person.coat
-    burden = Burden()
+    gait_change = GaitChange()
     if kind.startswith("bg"):
-        if rng.random() < 0.25:  # now and then somebody takes another bag
+        if rng.random() < 0.25:  # sometimes another bag
             bag = wear.draw_bag(rng)
         bag = dataclasses.replace(bag, size=vary(bag.size, rng))
-        burden = wear.bag_burden(bag)
+        gait_change = wear.bag_gait_change(bag)
     elif kind.startswith("cl"):
         coat = wear.draw_coat(rng) if rng.random() < 0.15 else vary(coat, rng)
-        burden = wear.coat_burden(coat)
+        gait_change = wear.coat_gait_change(coat)
 
-    gait = Gait(physique, style, signature, burden, speed)
-    count = max(min(count, int(WAY / (gait.stride_metres * gait.cycles_per_frame))), 1)
+    gait = Gait(physique, style, signature, gait_change, speed)
+    count = max(min(count, int(VISIBLE_METRES / (gait.stride_metres * gait.cycles_per_frame))), 1)
     turns = gait.cycles_per_frame * np.arange(count)
     phase = start + turns + wander[0] * np.sin(2 * np.pi * (wander[1] + turns / 3))
-    motion = _place(gait.pose(phase), heading, aside)
-    make = flesh(physique, motion)
+    motion = _position_walk(gait.pose(phase), heading, aside)
+    builder = build_body(physique, motion)
     if kind.startswith("bg"):
-        wear.add_bag(make, bag, physique, motion, phase)
+        wear.add_bag(builder, bag, physique, motion, phase)
     elif kind.startswith("cl"):
-        wear.add_coat(make, coat, physique, motion)
-    return make.figure()
+        wear.add_coat(builder, coat, physique, motion)
+    return builder.figure()
 
 
-def film(
-    seed: int, subject: int, kind: str, view: str, figure: Figure, moments: Sequence[int] | None = None
+def render_sequence(
+    seed: int, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int] | None = None
 ) -> np.ndarray:
-    """What the camera of a view and a fallible segmentation make of a walk.
+    """Return the silhouettes of a walk in one view, with segmentation faults.
 
     Args:
-        seed: of the whole data set.
-        subject: the person's number.
+        seed: of the whole dataset.
+        subject: its number.
         kind: one of :data:`TYPES`.
         view: one of :data:`~dygait.synthetic.cameras.VIEWS`.
         figure: the walk, from :func:`walk`.
-        moments: which frames to draw; all S by default.
+        frames: the indices of the frames to render; None: all S.
 
     Returns:
-        uint8 (S, 240, 320), 0 or 255, or as many as there are moments.
+        uint8 (S, 240, 320), 0 or 255; S is the number of `frames` if given.
     """
     number = VIEWS.index(view)
     coat = int(kind.startswith("cl"))
-    backdrop = draw_backdrop(np.random.default_rng([seed, _BACKDROP, subject, coat, number]))
-    faults = draw_faults(figure, backdrop, np.random.default_rng([seed, _FILM, subject, TYPES.index(kind), number]))
-    eye = camera(view)
-    centres, _ = renderer.project(eye, figure.centres, figure.shapes)
-    corners = renderer.outlines(eye, figure)
+    background = draw_background(np.random.default_rng([seed, _BACKGROUND, subject, coat, number]))
+    faults = draw_faults(figure, background, np.random.default_rng([seed, _FILM, subject, TYPES.index(kind), number]))
+    viewer = camera(view)
+    centres, _ = renderer.project(viewer, figure.centres, figure.shapes)
+    corners = renderer.outlines(viewer, figure)
     return np.stack(
         [
-            spoil(renderer.fill(corners[frame], shown(figure, faults, frame)), figure, faults, frame, centres[frame])
-            for frame in (range(len(corners)) if moments is None else moments)
+            apply_faults(
+                renderer.fill(corners[frame], visible_hulls(figure, faults, frame)),
+                figure,
+                faults,
+                frame,
+                centres[frame],
+            )
+            for frame in (range(len(corners)) if frames is None else frames)
         ]
     )
 
 
-def _place(motion: Motion, heading: float, aside: float) -> Motion:
-    """Centre a walk on the origin, turned by some degrees and moved aside by some metres."""
+def _position_walk(motion: Motion, heading: float, aside: float) -> Motion:
+    """Centre a walk on the origin, rotated by `heading` degrees and shifted by `aside` metres."""
     pelvis = motion.joints["pelvis"]
     turn = rotation(*np.array([[heading], [0.0], [0.0]]))[0]
     origin = np.array([(pelvis[0, 0] + pelvis[-1, 0]) / 2, 0.0, 0.0])

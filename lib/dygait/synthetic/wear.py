@@ -1,7 +1,7 @@
-"""The two other conditions of CASIA-B: a bag, and a coat.
+"""Bags and coats, the two other conditions of CASIA-B.
 
-Each is drawn once per person (in :class:`Bag` and :class:`Coat`), added to the flesh, and changes the movement a little
-(:class:`~dygait.synthetic.gait.Burden`). Sizes are fractions of the wearer's stature.
+Each is drawn once per subject (:class:`Bag` and :class:`Coat`), added to the body, and changes the gait
+(:class:`~dygait.synthetic.gait.GaitChange`). Sizes are fractions of the subject's stature.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import dataclasses
 
 import numpy as np
 
-from dygait.synthetic.body import Physique, Sculptor
-from dygait.synthetic.gait import SIGN, Burden
+from dygait.synthetic.body import FigureBuilder, Physique
+from dygait.synthetic.gait import SIGN, GaitChange
 from dygait.synthetic.motion import Motion
 from dygait.synthetic.traits import draw, trait
 
 
 @dataclasses.dataclass(frozen=True)
 class BagSize:
-    """Size and place of a bag."""
+    """Size and position of a bag."""
 
     length: float = trait(0.19, 0.03, 0.0051, low=0.10)
     height: float = trait(0.16, 0.026, 0.0051, low=0.09)
@@ -35,7 +35,7 @@ class Bag:
         kind: ``back``, ``shoulder`` or ``hand``.
         side: 0 left, 1 right.
         held: whether the hands are on the straps.
-        size: how big it is, and where exactly.
+        size: size and position.
     """
 
     kind: str
@@ -46,7 +46,7 @@ class Bag:
 
 @dataclasses.dataclass(frozen=True)
 class Coat:
-    """A coat, from a thin jacket to a long down coat; ``thickness`` is what it adds to each side of the trunk."""
+    """A coat, from a thin jacket to a long down coat; ``thickness`` is added to each side of the trunk."""
 
     thickness: float = trait(0.026, 0.01, 0.0013, low=0.006)
     depth: float = trait(0.026, 0.011, 0.0013, low=0.004)
@@ -62,25 +62,25 @@ class Coat:
 
 
 def draw_coat(rng: np.random.Generator) -> Coat:
-    """The coat that a person wears; it says nothing about the person."""
+    """Draw a coat, independent of the subject's other traits."""
     return draw(Coat, rng, {})
 
 
 def draw_bag(rng: np.random.Generator) -> Bag:
-    """The bag that a person carries."""
+    """Draw a bag."""
     kind = ("shoulder", "hand", "back")[rng.integers(3)]
     return Bag(kind, int(rng.integers(2)), bool(rng.random() < 0.3), draw(BagSize, rng, {}))
 
 
-def bag_burden(bag: Bag) -> Burden:
-    """What carrying a bag does to the movement."""
+def bag_gait_change(bag: Bag) -> GaitChange:
+    """Return the effect of a bag on the gait."""
 
     def on_side(carrying: float, free: float) -> tuple[float, float]:
         return (carrying, free) if bag.side == 0 else (free, carrying)
 
     away = 2.0 * SIGN[bag.side]
     if bag.kind == "hand":
-        return Burden(
+        return GaitChange(
             swing=on_side(0.35, 1.05),
             elbow=on_side(-12.0, 0.0),
             elbow_swing=on_side(0.3, 1.0),
@@ -89,7 +89,7 @@ def bag_burden(bag: Bag) -> Burden:
             stride=0.985,
         )
     if bag.kind == "shoulder":
-        return Burden(
+        return GaitChange(
             swing=on_side(0.35 if bag.held else 0.7, 1.0),
             elbow=on_side(60.0 if bag.held else 4.0, 0.0),
             elbow_swing=on_side(0.2 if bag.held else 0.8, 1.0),
@@ -98,7 +98,7 @@ def bag_burden(bag: Bag) -> Burden:
             roll=-0.6 * away,
             stride=0.985,
         )
-    return Burden(
+    return GaitChange(
         swing=(0.3, 0.3) if bag.held else (0.9, 0.9),
         elbow=(85.0, 85.0) if bag.held else (4.0, 4.0),
         elbow_swing=(0.15, 0.15) if bag.held else (1.0, 1.0),
@@ -108,15 +108,15 @@ def bag_burden(bag: Bag) -> Burden:
     )
 
 
-def add_bag(make: Sculptor, bag: Bag, body: Physique, motion: Motion, phase: np.ndarray) -> None:
-    """Hang a bag on a figure.
+def add_bag(builder: FigureBuilder, bag: Bag, body: Physique, motion: Motion, phase: np.ndarray) -> None:
+    """Add a bag to a figure.
 
     Args:
-        make: the figure so far.
-        bag: which.
-        body: who carries it.
-        motion: his joints in S frames.
-        phase: (S,) of his gait in cycles; the bag swings with it.
+        builder: the figure.
+        bag: the bag.
+        body: the subject's traits.
+        motion: the joints in S frames.
+        phase: (S,) of the gait in cycles; the bag swings with it.
     """
     size, side = bag.size, bag.side
     half_length, half_height, radius = size.length / 2, size.height / 2, size.thickness / 2
@@ -131,8 +131,8 @@ def add_bag(make: Sculptor, bag: Bag, body: Physique, motion: Motion, phase: np.
             ("bag_3", -0.055, -0.085, 1.25),
         ):
             offset = (behind - (thick - 0.8) * radius, across, middle + up * size.height / 0.14)
-            make.oval(name, lumbar, frame, offset, (thick * radius + 0.012, 0.022, 0.022))
-        make.hull("bag", "bag_0", "bag_1", "bag_2", "bag_3")
+            builder.ellipsoid(name, lumbar, frame, offset, (thick * radius + 0.012, 0.022, 0.022))
+        builder.hull("bag", "bag_0", "bag_1", "bag_2", "bag_3")
         return
 
     swing = np.deg2rad(6.0) * np.cos(2 * np.pi * (phase - 0.1 - 0.5 * side))
@@ -150,27 +150,29 @@ def add_bag(make: Sculptor, bag: Bag, body: Physique, motion: Motion, phase: np.
     for index, (along, below) in enumerate(
         ((0.8, top), (-0.8, top), (-1.0, top + size.height - radius), (1.0, top + size.height - radius))
     ):
-        make.ball(
+        builder.sphere(
             f"bag_{index}",
             anchor + body.stature * (along * (half_length - radius) * forward + (below + 0.5 * radius) * down),
             radius,
         )
-    make.hull("bag", "bag_0", "bag_1", "bag_2", "bag_3")
+    builder.hull("bag", "bag_0", "bag_1", "bag_2", "bag_3")
     if bag.kind == "hand":
-        make.ball("grip", anchor, 0.006)
+        builder.sphere("grip", anchor, 0.006)
         hang = "grip"
     else:
-        make.ball("strap", make.where(f"shoulder_{side}") + np.array([0.0, 0.0, 0.026]) * body.stature, 0.008)
+        builder.sphere("strap", builder.centre(f"shoulder_{side}") + np.array([0.0, 0.0, 0.026]) * body.stature, 0.008)
         hang = "strap"
     for corner in ("bag_0", "bag_1"):
-        make.oval(f"{corner}_tie", make.where(corner), np.eye(3)[None].repeat(len(phase), 0), (0, 0, 0), (0.008,) * 3)
-        make.hull("bag", hang, f"{corner}_tie")
+        builder.ellipsoid(
+            f"{corner}_tie", builder.centre(corner), np.eye(3)[None].repeat(len(phase), 0), (0, 0, 0), (0.008,) * 3
+        )
+        builder.hull("bag", hang, f"{corner}_tie")
 
 
-def coat_burden(coat: Coat) -> Burden:
-    """What a coat does to the movement: arms further from the body, shorter strides."""
+def coat_gait_change(coat: Coat) -> GaitChange:
+    """Return the effect of a coat on the gait: arms further from the body, shorter strides."""
     stiff = min(coat.thickness / 0.03, 1.0)
-    return Burden(
+    return GaitChange(
         swing=(1 - 0.25 * stiff,) * 2,
         elbow=(5.0 * stiff,) * 2,
         abduction=(2.0 + 4.5 * stiff,) * 2,
@@ -178,31 +180,31 @@ def coat_burden(coat: Coat) -> Burden:
     )
 
 
-def add_coat(make: Sculptor, coat: Coat, body: Physique, motion: Motion) -> None:
-    """Put a coat over a figure.
+def add_coat(builder: FigureBuilder, coat: Coat, body: Physique, motion: Motion) -> None:
+    """Add a coat to a figure.
 
     Args:
-        make: the figure so far.
-        coat: which.
-        body: who wears it.
-        motion: his joints in S frames.
+        builder: the figure.
+        coat: the coat.
+        body: the subject's traits.
+        motion: the joints in S frames.
     """
     joints, frames = motion.joints, motion.frames
     pelvis, lumbar, hips, chest = joints["pelvis"], joints["lumbar"], frames["pelvis"], frames["thorax"]
     height = body.neck_base / (0.226 * body.stature)
     wide = coat.thickness + 0.092 * body.breadth * (0.5 + 0.25 * body.shoulder_scale + 0.25 * body.hip_scale)
     deep = coat.depth + 0.064 * body.depth
-    make.oval("coat_chest", lumbar, chest, (0.004, 0.0, 0.105 * height), (deep, wide, 0.055))
-    make.oval("coat_top", lumbar, chest, (-0.004, 0.0, 0.170 * height), (deep - 0.008, wide - 0.004, 0.03))
+    builder.ellipsoid("coat_chest", lumbar, chest, (0.004, 0.0, 0.105 * height), (deep, wide, 0.055))
+    builder.ellipsoid("coat_top", lumbar, chest, (-0.004, 0.0, 0.170 * height), (deep - 0.008, wide - 0.004, 0.03))
     belt = (deep + abs(body.belly) / 2 + coat.waist, wide - 0.006 + coat.waist, 0.03)
-    make.oval("coat_belt", lumbar, chest, (body.belly / 2, 0.0, -0.005), belt)
-    make.oval("coat_hips", pelvis, hips, (-0.006, 0.0, 0.0), (deep + body.seat, wide + 0.3 * coat.flare, 0.03))
-    # The hem follows the thighs and opens with the stride.
+    builder.ellipsoid("coat_belt", lumbar, chest, (body.belly / 2, 0.0, -0.005), belt)
+    builder.ellipsoid("coat_hips", pelvis, hips, (-0.006, 0.0, 0.0), (deep + body.seat, wide + 0.3 * coat.flare, 0.03))
+    # The hem follows the thighs and widens with the stride.
     share = min(coat.length * body.stature / body.thigh, 1.0)
     thighs = [joints[f"hip_{side}"] + share * (joints[f"knee_{side}"] - joints[f"hip_{side}"]) for side in (0, 1)]
     spread = 0.5 * np.abs(thighs[0][:, 0] - thighs[1][:, 0]) / body.stature
     middle = 0.5 * (thighs[0] + thighs[1])
-    make.oval(
+    builder.ellipsoid(
         "coat_hem",
         middle,
         hips,
@@ -210,47 +212,51 @@ def add_coat(make: Sculptor, coat: Coat, body: Physique, motion: Motion) -> None
         (deep - 0.006 + coat.flare + 0.75 * spread, wide - 0.004 + coat.flare, 0.012),
     )
     for name in ("coat_top", "coat_belt"):
-        make.hull("trunk", "coat_chest", name)
-    make.hull("trunk", "coat_belt", "coat_hips")
-    make.hull("trunk", "coat_hips", "coat_hem")
+        builder.hull("trunk", "coat_chest", name)
+    builder.hull("trunk", "coat_belt", "coat_hips")
+    builder.hull("trunk", "coat_hips", "coat_hem")
     neck = joints["neck"]
-    make.oval("collar", neck, chest, (0.0, 0.0, 0.012 + coat.collar), (0.040, 0.042, 0.016))
+    builder.ellipsoid("collar", neck, chest, (0.0, 0.0, 0.012 + coat.collar), (0.040, 0.042, 0.016))
     arm = body.arm_girth * body.limb
     for side in (0, 1):
         padded = 0.0330 * body.limb + coat.shoulder + 0.4 * coat.sleeve
         lift = np.array([0.0, 0.0, 0.4 * coat.shoulder * body.stature])
-        make.ball(f"coat_shoulder_{side}", joints[f"shoulder_{side}"] + lift, padded)
-        make.ball(f"coat_elbow_{side}", joints[f"elbow_{side}"], 0.0255 * arm + coat.sleeve)
-        make.ball(f"coat_cuff_{side}", joints[f"wrist_{side}"], 0.0205 * arm + 0.8 * coat.sleeve)
-        make.hull(f"upper arm {side}", f"coat_shoulder_{side}", f"coat_elbow_{side}")
-        make.hull(f"forearm {side}", f"coat_elbow_{side}", f"coat_cuff_{side}")
+        builder.sphere(f"coat_shoulder_{side}", joints[f"shoulder_{side}"] + lift, padded)
+        builder.sphere(f"coat_elbow_{side}", joints[f"elbow_{side}"], 0.0255 * arm + coat.sleeve)
+        builder.sphere(f"coat_cuff_{side}", joints[f"wrist_{side}"], 0.0205 * arm + 0.8 * coat.sleeve)
+        builder.hull(f"upper arm {side}", f"coat_shoulder_{side}", f"coat_elbow_{side}")
+        builder.hull(f"forearm {side}", f"coat_elbow_{side}", f"coat_cuff_{side}")
         hip, knee, ankle = (joints[f"{name}_{side}"] for name in ("hip", "knee", "ankle"))
         leg = body.limb * body.thigh_girth
-        make.ball(f"coat_thigh_{side}", 0.6 * hip + 0.4 * knee, 0.0470 * leg + coat.trousers)
-        make.ball(f"coat_knee_{side}", knee, 0.0390 * leg + coat.trousers)
-        make.ball(
+        builder.sphere(f"coat_thigh_{side}", 0.6 * hip + 0.4 * knee, 0.0470 * leg + coat.trousers)
+        builder.sphere(f"coat_knee_{side}", knee, 0.0390 * leg + coat.trousers)
+        builder.sphere(
             f"coat_ankle_{side}", 0.06 * knee + 0.94 * ankle, 0.0310 * body.limb + body.trouser_hem + coat.trousers
         )
-        make.hull(f"thigh {side}", f"coat_thigh_{side}", f"coat_knee_{side}")
-        make.hull(f"shank {side}", f"coat_knee_{side}", f"coat_ankle_{side}")
-    make.hull("trunk", "coat_top", "coat_shoulder_0", "coat_shoulder_1")
-    make.hull("trunk", "coat_shoulder_0", "coat_shoulder_1", "collar")
-    _headwear(make, coat, body, motion)
+        builder.hull(f"thigh {side}", f"coat_thigh_{side}", f"coat_knee_{side}")
+        builder.hull(f"shank {side}", f"coat_knee_{side}", f"coat_ankle_{side}")
+    builder.hull("trunk", "coat_top", "coat_shoulder_0", "coat_shoulder_1")
+    builder.hull("trunk", "coat_shoulder_0", "coat_shoulder_1", "collar")
+    _headwear(builder, coat, body, motion)
 
 
-def _headwear(make: Sculptor, coat: Coat, body: Physique, motion: Motion) -> None:
+def _headwear(builder: FigureBuilder, coat: Coat, body: Physique, motion: Motion) -> None:
     head, frame = motion.joints["head"], motion.frames["head"]
     if coat.hood > 1.2:
-        make.oval("hood", head, frame, (-0.012, 0.0, 0.012), (0.064, 0.058, 0.062))
-        make.oval("hood_foot", motion.joints["neck"], motion.frames["thorax"], (-0.01, 0.0, 0.01), (0.05, 0.06, 0.02))
-        make.hull("head", "hood", "hood_foot")
+        builder.ellipsoid("hood", head, frame, (-0.012, 0.0, 0.012), (0.064, 0.058, 0.062))
+        builder.ellipsoid(
+            "hood_foot", motion.joints["neck"], motion.frames["thorax"], (-0.01, 0.0, 0.01), (0.05, 0.06, 0.02)
+        )
+        builder.hull("head", "hood", "hood_foot")
     elif coat.hood > 0:
-        make.oval("hood", motion.joints["neck"], motion.frames["thorax"], (-0.045, 0.0, 0.012), (0.026, 0.052, 0.028))
-        make.hull("trunk", "hood", "collar")
+        builder.ellipsoid(
+            "hood", motion.joints["neck"], motion.frames["thorax"], (-0.045, 0.0, 0.012), (0.026, 0.052, 0.028)
+        )
+        builder.hull("trunk", "hood", "collar")
     if coat.hat > 0 and coat.hood <= 1.2:
         wide = (0.056 * body.head_depth, 0.048 * body.head_width, 0.040)
-        make.oval("hat", head, frame, (-0.006, 0.0, 0.034 + 0.006 * coat.hat), wide)
-        make.hull("head", "hat")
+        builder.ellipsoid("hat", head, frame, (-0.006, 0.0, 0.034 + 0.006 * coat.hat), wide)
+        builder.hull("head", "hat")
         if coat.hat > 0.5:
-            make.oval("brim", head, frame, (0.058, 0.0, 0.024), (0.026, 0.034, 0.006))
-            make.hull("head", "hat", "brim")
+            builder.ellipsoid("brim", head, frame, (0.058, 0.0, 0.024), (0.026, 0.034, 0.006))
+            builder.hull("head", "hat", "brim")

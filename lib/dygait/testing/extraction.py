@@ -254,7 +254,7 @@ class _Extraction:
         self, model: nn.Module, device: torch.device, settings: EmbeddingSettings, signals: Interruption
     ) -> _ShareSummary:
         """Embed this process's share of the batches, up to a signal, and write the shards."""
-        share = self.sampler.share()
+        share = self.sampler.batches_of_rank()
         summary = _ShareSummary([], 0, 0, 0, 0)
         pending: list[tuple[int, Rows]] = []
         size, written = 0, time.monotonic()
@@ -374,7 +374,7 @@ def identity(
 def _frames_cut(source: sources.Source) -> dict[str, int]:
     """Return, and log, how many sequences `frames_all_limit` shortens and how many frames it removes."""
     sampler, lengths = source.dataset.frames, source.dataset.lengths()
-    lost = lengths - sampler.most(lengths) if sampler.amount == "all" else np.zeros_like(lengths)
+    lost = lengths - sampler.max_frames(lengths) if sampler.amount == "all" else np.zeros_like(lengths)
     cut = {"sequences": int((lost > 0).sum()), "frames": int(lost.sum())}
     if cut["sequences"]:
         log.info(

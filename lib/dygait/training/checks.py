@@ -115,11 +115,11 @@ def component_problems(merged: Mapping[str, Any], phase: str) -> list[Problem]:
                 chosen = SAMPLERS.get(sampler["type"])
                 if not issubclass(chosen, kind):
                     raise UserError(f"{sampler['type']} is not for {section}; use {usual.__name__}")
-                size, takes = sampler.get("batch_size"), getattr(chosen, "takes", None)
-                if isinstance(size, (int, list)) and takes == ("[P, K]" if isinstance(size, int) else "a number"):
+                size, form = sampler.get("batch_size"), getattr(chosen, "batch_size_form", None)
+                if isinstance(size, (int, list)) and form == ("[P, K]" if isinstance(size, int) else "a number"):
                     add(
                         (section, "sampler", "batch_size"),
-                        [Problem((), f"{sampler['type']} takes {takes}, got {size}")],
+                        [Problem((), f"{sampler['type']} takes {form}, got {size}")],
                     )
             except UserError as error:
                 add((section, "sampler", "type"), [Problem((), str(error))])

@@ -25,12 +25,12 @@ def root(silhouette_tree: TreeFactory) -> Path:
 
 
 def test_it_holds_the_chosen_sequences_in_order(root: Path, tmp_path: Path) -> None:
-    store, places = open_store(root), np.array([1, 3])
-    fill_cache(store, places, [0], tmp_path / "cache", lambda wrapped, total: wrapped)
+    store, indices = open_store(root), np.array([1, 3])
+    fill_cache(store, indices, [0], tmp_path / "cache", lambda wrapped, total: wrapped)
     copy = open_cache(tmp_path / "cache")
-    assert copy.table.listed() == [store.table.key(1), store.table.key(3)]
-    for place, original in enumerate(places.tolist()):
-        assert np.array_equal(copy.read(place), store.read(original))
+    assert copy.table.all_keys() == [store.table.key(1), store.table.key(3)]
+    for index, original in enumerate(indices.tolist()):
+        assert np.array_equal(copy.read(index), store.read(original))
 
 
 def test_it_goes_with_its_process_and_abandoned_ones_go_with_the_next(

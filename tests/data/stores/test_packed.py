@@ -36,7 +36,7 @@ def written(root: Path, walks: dict[tuple[str, str, str], np.ndarray] = WALKS, *
 
 
 def content(store: PackedStore) -> dict[tuple[str, str, str], bytes]:
-    return {key: store.read(place).tobytes() for place, key in enumerate(store.table.listed())}
+    return {key: store.read(index).tobytes() for index, key in enumerate(store.table.all_keys())}
 
 
 BYTES = {key: frames.tobytes() for key, frames in WALKS.items()}
@@ -52,9 +52,9 @@ class TestReading:
     @pytest.mark.parametrize("shard_bytes", [1, 200, 2**31], ids=["a file each", "some files", "one file"])
     def test_what_was_written_in_any_order_is_read_in_order(self, tmp_path: Path, shard_bytes: int) -> None:
         store = written(tmp_path / "s", dict(reversed(WALKS.items())), shard_bytes=shard_bytes)
-        assert store.table.listed() == sorted(WALKS)
-        for place, key in enumerate(store.table.listed()):
-            assert np.array_equal(store.read(place), WALKS[key])
+        assert store.table.all_keys() == sorted(WALKS)
+        for index, key in enumerate(store.table.all_keys()):
+            assert np.array_equal(store.read(index), WALKS[key])
         assert store.lengths(np.arange(len(WALKS))).tolist() == [len(WALKS[key]) for key in sorted(WALKS)]
         assert len(list((tmp_path / "s").glob("frames-*.bin"))) == {1: 8, 2**31: 1}.get(
             shard_bytes, len(store.manifest["shards"])
@@ -74,10 +74,10 @@ class TestReading:
                 writer.write("001", "nm-01", "000", np.full((level, 2, 2), level, np.uint8), name)
             writer.write("002", "nm-01", "000", np.zeros((7, 2, 2), np.uint8))
         store = PackedStore(tmp_path)
-        assert [store.files(0), store.files(1)] == [2, 1]
+        assert [store.num_files(0), store.num_files(1)] == [2, 1]
         assert [store.read(0, file).max() for file in (0, 1)] == [1, 2]
         assert store.lengths(np.array([1, 0]), 1).tolist() == [7, 2]
-        assert store.where(0, 1).endswith("001/nm-01/000/b.pkl")
+        assert store.location(0, 1).endswith("001/nm-01/000/b.pkl")
 
     def test_it_travels_to_a_worker_and_elsewhere(self, root: Path, tmp_path: Path) -> None:
         store = PackedStore(root)
@@ -99,7 +99,7 @@ class TestReading:
     def test_an_empty_store(self, tmp_path: Path) -> None:
         store = written(tmp_path / "s", {})
         assert len(store.table) == 0
-        assert store.table.places({"001"}).tolist() == []
+        assert store.table.indices({"001"}).tolist() == []
 
 
 def as_version_1(root: Path) -> None:
@@ -150,7 +150,7 @@ class TestWriting:
             writer.write("a", "b", "c", np.ones((1, 2, 2), np.uint8))
             with pytest.raises(UserError, match=r"has a/b/c/c\.pkl already"):
                 writer.write("a", "b", "c", np.ones((1, 2, 2), np.uint8))
-        assert PackedStore(tmp_path).table.listed() == [("a", "b", "c")]
+        assert PackedStore(tmp_path).table.all_keys() == [("a", "b", "c")]
 
     def test_strided_frames_are_written_as_they_look(self, tmp_path: Path) -> None:
         frames = RNG.integers(0, 256, (4, 6, 8), dtype=np.uint8)[::2, :, ::-2]
@@ -164,8 +164,8 @@ class TestWriting:
             ("000", "nm-01", "000"): WALKS["001", "nm-01", "000"],
         }
         with PackedWriter(root) as writer:
-            assert writer.holds("001", "nm-01", "000")
-            assert not writer.holds("003", "nm-01", "000")
+            assert writer.contains("001", "nm-01", "000")
+            assert not writer.contains("003", "nm-01", "000")
             for key, frames in more.items():
                 writer.write(*key, frames)
         store = PackedStore(root)
@@ -205,7 +205,7 @@ class TestWriting:
         new = {("003", "nm-01", "000"): np.full((3, 6, 4), 9, np.uint8).tobytes()}
         assert after == ({**BYTES, **new} if step == "clean-up" else BYTES)
         with PackedWriter(root) as writer:
-            if not writer.holds("003", "nm-01", "000"):
+            if not writer.contains("003", "nm-01", "000"):
                 writer.write("003", "nm-01", "000", np.full((3, 6, 4), 9, np.uint8))
             writer.write("004", "nm-01", "000", np.full((2, 6, 4), 8, np.uint8))
         whole = PackedStore(root)
@@ -238,7 +238,7 @@ class TestWriting:
         monkeypatch.setattr(writer, "_frames", Full(whole))
         with pytest.raises(OSError, match="No space"):
             writer.write("004", "nm-01", "000", more)
-        assert not writer.holds("004", "nm-01", "000")
+        assert not writer.contains("004", "nm-01", "000")
         monkeypatch.setattr(writer, "_frames", whole)
         writer.write("005", "nm-01", "000", more + 1)
         writer.close()
@@ -329,8 +329,8 @@ class TestDamage:
         if kind == "cut":
             del content[data.draw(st.integers(0, len(content))) :]
         elif kind == "flip":
-            place = data.draw(st.integers(0, 8 * len(content) - 1))
-            content[place // 8] ^= 1 << place % 8
+            bit = data.draw(st.integers(0, 8 * len(content) - 1))
+            content[bit // 8] ^= 1 << bit % 8
         else:
             content[:] = data.draw(st.binary(max_size=200))
         (root / name).write_bytes(bytes(content))

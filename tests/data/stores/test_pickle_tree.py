@@ -1,4 +1,4 @@
-"""The index of a dataset: what it finds, and when it looks again."""
+"""The tree of a dataset: what it finds, and when it looks again."""
 
 from __future__ import annotations
 
@@ -43,29 +43,29 @@ def scans(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def said_by(tree: PickleTree) -> tuple[object, ...]:
-    """Everything that an index says."""
-    return tree.root, tree.table.listed(), tree.names, tree.file_sizes, tree.empty, tree.fingerprint
+    """The attributes of a tree that can be compared."""
+    return tree.root, tree.table.all_keys(), tree.names, tree.file_sizes, tree.empty, tree.fingerprint
 
 
 class TestFinding:
     def test_every_sequence_in_order(self, root: Path) -> None:
-        index = load_tree(root)
+        tree = load_tree(root)
         expected = [(i, t, v) for i in ("001", "002") for t in ("bg-01", "nm-01") for v in ("000", "090")]
-        assert index.table.listed() == expected
-        assert index.table.ids.names == ["001", "002"]
-        assert index.root == root.resolve()
-        assert index.empty == 0
-        lengths = index.lengths(np.arange(len(index.table)))
-        for place, (person, kind, view) in enumerate(index.table.listed()):
-            assert index.files(place) == 1
-            assert index.where(place) == str(root / person / kind / view / f"{view}.pkl")
-            assert lengths[place] == len(index.read(place))
-            assert np.array_equal(index.read(place), pickle.loads(Path(index.where(place)).read_bytes()))
+        assert tree.table.all_keys() == expected
+        assert tree.table.ids.names == ["001", "002"]
+        assert tree.root == root.resolve()
+        assert tree.empty == 0
+        lengths = tree.lengths(np.arange(len(tree.table)))
+        for index, (person, kind, view) in enumerate(tree.table.all_keys()):
+            assert tree.num_files(index) == 1
+            assert tree.location(index) == str(root / person / kind / view / f"{view}.pkl")
+            assert lengths[index] == len(tree.read(index))
+            assert np.array_equal(tree.read(index), pickle.loads(Path(tree.location(index)).read_bytes()))
 
     def test_sequences_of_some_ids(self, root: Path) -> None:
-        index = load_tree(root)
-        assert index.table.places({"002", "999"}).tolist() == [4, 5, 6, 7]
-        assert index.table.places(set()).tolist() == []
+        tree = load_tree(root)
+        assert tree.table.indices({"002", "999"}).tolist() == [4, 5, 6, 7]
+        assert tree.table.indices(set()).tolist() == []
 
     def test_several_files_sorted_and_other_files_left_alone(self, root: Path) -> None:
         folder = root / "001" / "nm-01" / "000"
@@ -73,21 +73,21 @@ class TestFinding:
             (folder / name).write_bytes(b"")
         (root / "README.md").write_text("not an id")
         (root / ".hidden" / "nm-01" / "000").mkdir(parents=True)
-        index = load_tree(root)
-        assert len(index.table) == 8
-        place = index.table.listed().index(("001", "nm-01", "000"))
-        assert index.names[place] == ("000.pkl", "pose.pkl")
-        assert index.files(place) == 2
-        assert index.lengths(np.array([7, 0]), 1).tolist() == [len(index.read(7)), len(index.read(0))]
-        assert index.lengths(np.array([], np.int64)).tolist() == []
+        tree = load_tree(root)
+        assert len(tree.table) == 8
+        index = tree.table.all_keys().index(("001", "nm-01", "000"))
+        assert tree.names[index] == ("000.pkl", "pose.pkl")
+        assert tree.num_files(index) == 2
+        assert tree.lengths(np.array([7, 0]), 1).tolist() == [len(tree.read(7)), len(tree.read(0))]
+        assert tree.lengths(np.array([], np.int64)).tolist() == []
 
     def test_empty_folders_are_counted(self, root: Path) -> None:
         (root / "001" / "nm-01" / "000" / "000.pkl").unlink()
         (root / "003" / "nm-01" / "180").mkdir(parents=True)
-        index = load_tree(root)
-        assert index.empty == 2
-        assert len(index.table) == 7
-        assert index.table.ids.names == ["001", "002"]
+        tree = load_tree(root)
+        assert tree.empty == 2
+        assert len(tree.table) == 7
+        assert tree.table.ids.names == ["001", "002"]
 
     def test_nothing_there(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"dataset_root: no such folder: .*nowhere; see datasets/README.md"):
@@ -202,7 +202,7 @@ class TestCache:
         load_tree(root)
         copy = tmp_path / "copy"
         shutil.copytree(root, copy, copy_function=shutil.copy2)
-        assert load_tree(copy).where(0).startswith(str(copy))
+        assert load_tree(copy).location(0).startswith(str(copy))
         assert len(scans) == 2
 
     def test_where_the_folder_takes_no_file_the_users_cache_does(

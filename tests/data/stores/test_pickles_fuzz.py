@@ -53,18 +53,18 @@ def damaged(draw: st.DrawFn) -> bytes:
     """A valid pickle, and some accidents."""
     stream = bytearray(draw(st.sampled_from(SEEDS)))
     for _ in range(draw(st.integers(1, 4))):
-        place = draw(st.integers(0, len(stream)))
+        position = draw(st.integers(0, len(stream)))
         kind = draw(st.sampled_from(["cut", "flip", "insert", "delete", "repeat"]))
         if kind == "cut":
-            del stream[place:]
+            del stream[position:]
         elif kind == "flip":
-            stream[place : place + 1] = draw(st.binary(min_size=1, max_size=1))
+            stream[position : position + 1] = draw(st.binary(min_size=1, max_size=1))
         elif kind == "insert":
-            stream[place:place] = draw(st.binary(min_size=1, max_size=12))
+            stream[position:position] = draw(st.binary(min_size=1, max_size=12))
         elif kind == "delete":
-            del stream[place : place + draw(st.integers(1, 12))]
+            del stream[position : position + draw(st.integers(1, 12))]
         else:
-            stream[place:place] = stream[place : place + draw(st.integers(1, 60))]
+            stream[position:position] = stream[position : position + draw(st.integers(1, 60))]
     return bytes(stream)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from dygait.data.sequences import SequenceTable
 
 Progress = Callable[[Iterable[int], int], Iterable[int]]
-"""Wraps places, of which there are so many, to show a bar."""
+"""Wraps an iterable of indices, given their number, to show a progress bar."""
 
 
 class Store(Protocol):
@@ -42,35 +42,35 @@ class Store(Protocol):
     @property
     def state(self) -> str: ...  # noqa: D102
 
-    def files(self, place: int) -> int:
-        """Return how many files the sequence at a place has."""
+    def num_files(self, index: int) -> int:
+        """Return how many files the sequence at an index has."""
 
-    def read(self, place: int, file: int = 0) -> np.ndarray:
+    def read(self, index: int, file: int = 0) -> np.ndarray:
         """Return one file's frames, uint8 (S, H, W), S at least 1, read-only: perhaps a view of what is on disk.
 
         Raises:
             UserError: it cannot be used.
         """
 
-    def verify(self, place: int, file: int = 0) -> int:
+    def verify(self, index: int, file: int = 0) -> int:
         """Read one file whole, compare it with its checksum where it has one, and return its number of frames.
 
         Raises:
             UserError: it cannot be used.
         """
 
-    def where(self, place: int, file: int = 0) -> str:
+    def location(self, index: int, file: int = 0) -> str:
         """Return what to call a file in a message."""
 
-    def lengths(self, places: np.ndarray, file: int = 0) -> np.ndarray:
+    def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
         """Return the numbers of frames of some sequences, int64.
 
         A store that does not know reads the first and takes the others' from the sizes of their files: right where the
         frames of all are of one size.
         """
 
-    def geometries(self, places: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
-        """Return each (H, W) of the frames of some sequences that is known, with the place of one that has it.
+    def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
+        """Return each (H, W) of the frames of some sequences that is known, with the index of one that has it.
 
         A store that does not know reads the first.
         """

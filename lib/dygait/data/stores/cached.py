@@ -32,7 +32,7 @@ def memory_folder(token: str) -> Path:
     return base / f"{_PREFIX}{token}"
 
 
-def fill_cache(store: Store, places: np.ndarray, files: Sequence[int], folder: Path, progress: Progress) -> None:
+def fill_cache(store: Store, indices: np.ndarray, files: Sequence[int], folder: Path, progress: Progress) -> None:
     """Copy some files of some sequences to a folder, which goes when this process ends.
 
     Raises:
@@ -46,14 +46,14 @@ def fill_cache(store: Store, places: np.ndarray, files: Sequence[int], folder: P
         _alive.append(alive)
         try_lock(alive)
         with PackedWriter(folder, f"cache of {store.root}") as writer:
-            for place in progress(places.tolist(), len(places)):
+            for index in progress(indices.tolist(), len(indices)):
                 for turn, file in enumerate(files):
-                    writer.write(*store.table.key(place), store.read(place, file), f"{turn:03d}.pkl")
+                    writer.write(*store.table.key(index), store.read(index, file), f"{turn:03d}.pkl")
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise UserError(
-            f"data_cfg.cache: {len(places)} sequences do not fit into {folder.parent}: {error}; set cache to false, or "
-            f"pack the dataset with `dygait pack`, which needs no cache"
+            f"data_cfg.cache: {len(indices)} sequences do not fit into {folder.parent}: {error}; set cache to false, "
+            f"or pack the dataset with `dygait pack`, which needs no cache"
         ) from None
 
 

@@ -56,38 +56,38 @@ class PackedStore:
             repr((self.fingerprint, [(s.st_size, s.st_mtime_ns) for s in shards])).encode()
         ).hexdigest()[:16]
 
-    def files(self, place: int) -> int:
-        """Return how many files the sequence at a place has."""
-        return int(self._last[place] - self._first[place])
+    def num_files(self, index: int) -> int:
+        """Return how many files the sequence at an index has."""
+        return int(self._last[index] - self._first[index])
 
-    def read(self, place: int, file: int = 0) -> np.ndarray:
+    def read(self, index: int, file: int = 0) -> np.ndarray:
         """Return the frames of a file, uint8 (S, H, W): a view of the mapped file; nothing is read until it is used.
 
         Raises:
             UserError: the store's file cannot be mapped.
         """
-        return self.frames(int(self._first[place]) + file)
+        return self.frames(int(self._first[index]) + file)
 
-    def verify(self, place: int, file: int = 0) -> int:
+    def verify(self, index: int, file: int = 0) -> int:
         """Compare a file's frames with their checksum, and return how many there are; errors as `check`."""
-        row = int(self._first[place]) + file
+        row = int(self._first[index]) + file
         self.check(row)
         return int(self.rows[row]["frames"])
 
-    def where(self, place: int, file: int = 0) -> str:
+    def location(self, index: int, file: int = 0) -> str:
         """Return what to call a file in a message."""
-        return self.label(int(self._first[place]) + file)
+        return self.label(int(self._first[index]) + file)
 
-    def lengths(self, places: np.ndarray, file: int = 0) -> np.ndarray:
+    def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
         """Return the numbers of frames of some sequences, int64."""
-        return self.rows["frames"][self._rows_of(places, file)].astype(np.int64)
+        return self.rows["frames"][self._rows_of(indices, file)].astype(np.int64)
 
-    def geometries(self, places: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
-        """Return every (H, W) of the frames of some sequences, with the place of the first that has it."""
-        rows = self._rows_of(places, file)
+    def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
+        """Return every (H, W) of the frames of some sequences, with the index of the first that has it."""
+        rows = self._rows_of(indices, file)
         sizes = np.stack([self.rows["height"][rows], self.rows["width"][rows]], 1)
         different, first = np.unique(sizes, axis=0, return_index=True)
-        return {(h, w): int(places[at]) for (h, w), at in zip(different.tolist(), first.tolist(), strict=True)}
+        return {(h, w): int(indices[at]) for (h, w), at in zip(different.tolist(), first.tolist(), strict=True)}
 
     def frames(self, row: int) -> np.ndarray:
         """Return the frames of a row of the index, uint8 (S, H, W), mapped."""
@@ -114,8 +114,8 @@ class PackedStore:
         if zlib.crc32(self.frames(row).data) != int(self.rows[row]["checksum"]):
             raise UserError(f"{self.label(row)} is damaged: its frames do not have the checksum of what was written")
 
-    def _rows_of(self, places: np.ndarray, file: int) -> np.ndarray:
-        return np.minimum(self._first[places] + file, self._last[places] - 1)
+    def _rows_of(self, indices: np.ndarray, file: int) -> np.ndarray:
+        return np.minimum(self._first[indices] + file, self._last[indices] - 1)
 
     def _map(self, shard: int) -> np.ndarray:
         if shard not in self._maps:

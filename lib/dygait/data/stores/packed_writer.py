@@ -81,7 +81,7 @@ class PackedWriter:
         else:
             self._release()
 
-    def holds(self, id: str, type: str, view: str, name: str | None = None) -> bool:
+    def contains(self, id: str, type: str, view: str, name: str | None = None) -> bool:
         """Tell whether the store, or what is about to be committed to it, has a file."""
         return (id, type, view, name or f"{view}.pkl") in self._paths
 
@@ -133,12 +133,12 @@ class PackedWriter:
         if self._frames is not None:
             os.fsync(self._frames.fileno())
         self._generation += 1
-        codes = [Column.of(row[field] for row in self._rows) for field in range(len(NAMES))]
+        codes = [Column.from_names(row[field] for row in self._rows) for field in range(len(NAMES))]
         rows = np.zeros(len(self._rows), ROW)
         for field, column in zip(NAMES, codes, strict=True):
             rows[field] = column.codes
-        for place, field in enumerate(NUMBERS, len(NAMES)):
-            rows[field] = [row[place] for row in self._rows]
+        for position, field in enumerate(NUMBERS, len(NAMES)):
+            rows[field] = [row[position] for row in self._rows]
         rows = rows[np.lexsort([rows[field] for field in reversed(NAMES)])]
         names = {field: list(column.names) for field, column in zip(NAMES, codes, strict=True)}
         write_index(self.root, rows, names, self._shards, self._generation, self.source, self.shard_bytes)

@@ -102,38 +102,38 @@ class PickleTree:
     names: list[tuple[str, ...]]
     file_sizes: list[tuple[int, ...]]
 
-    def files(self, place: int) -> int:
-        """Return how many pickles the sequence at a place has."""
-        return len(self.names[place])
+    def num_files(self, index: int) -> int:
+        """Return how many pickles the sequence at an index has."""
+        return len(self.names[index])
 
-    def read(self, place: int, file: int = 0) -> np.ndarray:
+    def read(self, index: int, file: int = 0) -> np.ndarray:
         """Return the frames of a pickle, uint8 (S, H, W); errors as `read_pickle`."""
-        return read_pickle(self.where(place, file))
+        return read_pickle(self.location(index, file))
 
-    def verify(self, place: int, file: int = 0) -> int:
+    def verify(self, index: int, file: int = 0) -> int:
         """Read a pickle and return its number of frames; errors as `read_pickle`."""
-        return len(self.read(place, file))
+        return len(self.read(index, file))
 
-    def where(self, place: int, file: int = 0) -> str:
+    def location(self, index: int, file: int = 0) -> str:
         """Return a pickle's path."""
-        return "/".join((str(self.root), *self.table.key(place), self.names[place][file]))
+        return "/".join((str(self.root), *self.table.key(index), self.names[index][file]))
 
-    def lengths(self, places: np.ndarray, file: int = 0) -> np.ndarray:
+    def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
         """Return the numbers of frames of some sequences, int64, by the sizes of their pickles.
 
         The first is read; where frames differ in size from its own it is an estimate.
         """
-        if not len(places):
+        if not len(indices):
             return np.empty(0, np.int64)
-        sizes = np.array([self.file_sizes[p][min(file, self.files(p) - 1)] for p in places.tolist()], np.int64)
-        first = self.read(int(places[0]), min(file, self.files(int(places[0])) - 1))
+        sizes = np.array([self.file_sizes[p][min(file, self.num_files(p) - 1)] for p in indices.tolist()], np.int64)
+        first = self.read(int(indices[0]), min(file, self.num_files(int(indices[0])) - 1))
         frame, envelope = first[0].size, sizes[0] - first.size
         return np.maximum(1, np.rint((sizes - envelope) / frame)).astype(np.int64)
 
-    def geometries(self, places: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
-        """Return (H, W) of the frames of the first of some sequences, and its place."""
-        _, height, width = self.read(int(places[0]), file).shape
-        return {(height, width): int(places[0])}
+    def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
+        """Return (H, W) of the frames of the first of some sequences, and its index."""
+        _, height, width = self.read(int(indices[0]), file).shape
+        return {(height, width): int(indices[0])}
 
 
 def _folders(path: str) -> Iterator[os.DirEntry[str]]:
@@ -183,16 +183,16 @@ def _is_current(root: Path, cached: dict[str, Any]) -> bool:
     return True
 
 
-def _cache_places(root: Path) -> list[Path]:
+def _cache_paths(root: Path) -> list[Path]:
     """Return where the cache file may be: in the folder itself, or, where that is read-only, in the user's cache."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return [root / _CACHE_NAME, home / "dygait" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:16]}.json"]
 
 
 def _read_cache(root: Path) -> dict[str, Any] | None:
-    for place in _cache_places(root):
+    for path in _cache_paths(root):
         try:
-            cached = untrusted.parse_json(untrusted.read_bytes(place, _LARGEST_CACHE))
+            cached = untrusted.parse_json(untrusted.read_bytes(path, _LARGEST_CACHE))
         except (OSError, ValueError):
             continue
         if isinstance(cached, dict) and _is_current(root, cached):
@@ -201,10 +201,10 @@ def _read_cache(root: Path) -> dict[str, Any] | None:
 
 
 def _write_cache(root: Path, content: dict[str, Any]) -> None:
-    for place in _cache_places(root):
+    for path in _cache_paths(root):
         with contextlib.suppress(OSError):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(place, json.dumps(content, separators=(",", ":")))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, json.dumps(content, separators=(",", ":")))
             return
 
 
@@ -231,7 +231,7 @@ def load_tree(root: str | Path) -> PickleTree:
         raise UserError(f"data_cfg.dataset_root: {root} holds no sequence <id>/<type>/<view>/<name>.pkl")
     return PickleTree(
         folder,
-        SequenceTable.of([(person, kind, view) for person, kind, view, _ in rows]),
+        SequenceTable.from_keys([(person, kind, view) for person, kind, view, _ in rows]),
         len(content["rows"]) - len(rows),
         digest.hexdigest()[:16],
         hashlib.sha256(json.dumps(content["rows"]).encode()).hexdigest()[:16],

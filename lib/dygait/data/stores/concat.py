@@ -12,12 +12,12 @@ from dygait.data.sequences import Column, SequenceTable
 from dygait.data.stores.base import Store
 
 
-def id_in(number: int, person: str) -> str:
+def prefixed_id(number: int, person: str) -> str:
     """Return what an id of the dataset with a number, from 1, is called beside those of others: `2:001`."""
     return f"{number}:{person}"
 
 
-class SeveralStores:
+class ConcatStore:
     """A `Store` of the sequences of several; the id 001 of the second is `2:001`, another person than `1:001`.
 
     Args:
@@ -31,7 +31,7 @@ class SeveralStores:
         self.fingerprint = hashlib.sha256(" ".join(s.fingerprint for s in self.stores).encode()).hexdigest()[:16]
         self._first = np.cumsum([0, *(len(store.table) for store in self.stores)])
         ids = [
-            Column([id_in(number, name) for name in store.table.ids.names], store.table.ids.codes)
+            Column([prefixed_id(number, name) for name in store.table.ids.names], store.table.ids.codes)
             for number, store in enumerate(self.stores, 1)
         ]
         self.table = SequenceTable(
@@ -43,51 +43,51 @@ class SeveralStores:
         """A hash of the stores' states."""
         return hashlib.sha256(" ".join(s.state for s in self.stores).encode()).hexdigest()[:16]
 
-    def files(self, place: int) -> int:
-        """Return how many files the sequence at a place has."""
-        store, inside = self._of(place)
-        return store.files(inside)
+    def num_files(self, index: int) -> int:
+        """Return how many files the sequence at an index has."""
+        store, inside = self._of(index)
+        return store.num_files(inside)
 
-    def read(self, place: int, file: int = 0) -> np.ndarray:
+    def read(self, index: int, file: int = 0) -> np.ndarray:
         """Return one file's frames, as its own store does."""
-        store, inside = self._of(place)
+        store, inside = self._of(index)
         return store.read(inside, file)
 
-    def verify(self, place: int, file: int = 0) -> int:
+    def verify(self, index: int, file: int = 0) -> int:
         """Read one file whole, as its own store does."""
-        store, inside = self._of(place)
+        store, inside = self._of(index)
         return store.verify(inside, file)
 
-    def where(self, place: int, file: int = 0) -> str:
+    def location(self, index: int, file: int = 0) -> str:
         """Return what to call a file in a message."""
-        store, inside = self._of(place)
-        return store.where(inside, file)
+        store, inside = self._of(index)
+        return store.location(inside, file)
 
-    def lengths(self, places: np.ndarray, file: int = 0) -> np.ndarray:
+    def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
         """Return the numbers of frames of some sequences, as their own stores do."""
-        lengths = np.empty(len(places), np.int64)
-        for store, first, mine in self._divided(places):
-            lengths[mine] = store.lengths(places[mine] - first, file)
+        lengths = np.empty(len(indices), np.int64)
+        for store, first, mine in self._divided(indices):
+            lengths[mine] = store.lengths(indices[mine] - first, file)
         return lengths
 
-    def geometries(self, places: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
-        """Return each (H, W) that the stores know of, with the place of one that has it."""
+    def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
+        """Return each (H, W) that the stores know of, with the index of one that has it."""
         found: dict[tuple[int, int], int] = {}
-        for store, first, mine in self._divided(places):
+        for store, first, mine in self._divided(indices):
             if mine.any():
-                for size, place in store.geometries(places[mine] - first, file).items():
-                    found.setdefault(size, first + place)
+                for size, index in store.geometries(indices[mine] - first, file).items():
+                    found.setdefault(size, first + index)
         return found
 
-    def _divided(self, places: np.ndarray) -> Iterator[tuple[Store, int, np.ndarray]]:
-        """Yield each store, where its places begin, and which of some places are its own, bool."""
-        which = np.searchsorted(self._first, places, side="right") - 1
+    def _divided(self, indices: np.ndarray) -> Iterator[tuple[Store, int, np.ndarray]]:
+        """Yield each store, where its indices begin, and which of some indices are its own, bool."""
+        which = np.searchsorted(self._first, indices, side="right") - 1
         for number, store in enumerate(self.stores):
             yield store, int(self._first[number]), which == number
 
-    def _of(self, place: int) -> tuple[Store, int]:
-        number = int(np.searchsorted(self._first, place, side="right")) - 1
-        return self.stores[number], place - int(self._first[number])
+    def _of(self, index: int) -> tuple[Store, int]:
+        number = int(np.searchsorted(self._first, index, side="right")) - 1
+        return self.stores[number], index - int(self._first[number])
 
 
 def _joined(columns: list[Column]) -> Column:
