@@ -12,7 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from dygait.modeling.backbones.dynamic3d import DeepBackbone, Form, Norm, ShallowBackbone, Shortcut
+from dygait.modeling.backbones.dynamic3d import DeepBackbone, ShallowBackbone
+from dygait.modeling.dam import DAMOptions, Form, Norm, Shortcut
 from dygait.modeling.heads import (
     CLASS_HEAD,
     DEFAULT_SIZE,
@@ -105,7 +106,7 @@ class DyGait(nn.Module):
         bins = bin_num or _BINS[variant]
         width = channels[-1] if SeparateFCs is None else SeparateFCs["out_channels"]
         self.class_num = SeparateBNNecks["class_num"] if SeparateBNNecks is not None else class_num
-        self.backbone = _BACKBONES[variant](channels, norm, dam, checkpointing, dynamic, spatial, shortcut)
+        self.backbone = _BACKBONES[variant](channels, DAMOptions(norm, dam, checkpointing, dynamic, spatial, shortcut))
         self.pooling = GeMHorizontalPooling(bins)
         self.fcs = _separate_fcs(sum(bins), channels[-1], width)
         self.necks, self.head_norm, self.classifier = gaitgl_head(width, sum(bins), class_num, SeparateBNNecks)
