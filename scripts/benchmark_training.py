@@ -49,7 +49,7 @@ from dygait.data import FrameSampler, Request, TripletSampler, batches, open_sto
 from dygait.data.packing import pack
 from dygait.losses import LossAggregator
 from dygait.machine import tune_allocator
-from dygait.modeling.backbones.dynamic3d import DynamicAugmentation
+from dygait.modeling.dam import DAMOptions, DynamicAugmentation
 from dygait.modeling.kernels.batch_norm import batch_norm
 from dygait.profiling.machine_peak import products_per_second
 from dygait.runs import networks, sources
@@ -503,7 +503,7 @@ def measure_module(figures: Figures, sizes: Sizes, repeats: int) -> None:
     """Measure one DAM in both forms: without gradient, and forward and backward."""
     shape, out = sizes.dam
     torch.manual_seed(0)
-    modules = [DynamicAugmentation(shape[1], out, form=form) for form in ("plain", "fast")]
+    modules = [DynamicAugmentation(shape[1], out, DAMOptions(form=form)) for form in ("plain", "fast")]
     with torch.no_grad():
         # No sum near zero: rounding would put some on the other side of a relu, and the gradient would jump there.
         for name, weight in modules[0].named_parameters():

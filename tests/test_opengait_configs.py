@@ -40,9 +40,9 @@ def test_each_has_a_test() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_accepted_and_builds(name: str) -> None:
-    phases = ["train"] if name.endswith("casiae") else ["train", "test"]  # CASIA-E has no protocol here
+    phase = "train" if name.endswith("casiae") else "test"  # CASIA-E has no protocol here
     said: list[str] = []
-    checks = [partial(component_problems, phase=phase) for phase in phases]
+    checks = [partial(component_problems, phase=phase)]
     config = load_config(FOLDER / f"{name}.yaml", checks=checks, warn=said.append)
     with torch.device("meta"):
         model = networks.build_network(config, torch.device("meta"))

@@ -1,14 +1,16 @@
 """A registry: names in a YAML file to the objects that they stand for.
 
-Duplicates are refused, an unknown name lists the valid ones, and the keywords of a constructor are checked against its
-signature before anything is built, so that a misspelt setting is an error and never silence.
+A name is registered once, an unknown name lists the valid ones, and the keywords of a constructor are checked against
+its signature, so that a misspelt setting is an error. Values that do not fit are found by the constructor, which raises
+a ValueError whose message begins with the keyword: `channels: takes three numbers, got [1, 2]`.
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -25,14 +27,25 @@ class Problem(NamedTuple):
     message: str
 
 
-def refuse(problems: Sequence[Problem]) -> None:
-    """Raise one error for all problems, where there are any.
+class SettingsError(UserError):
+    """Settings of a component that do not fit.
 
-    Raises:
-        UserError: there are; it names each key.
+    Attributes:
+        problems: each of them, with the path below the component.
     """
-    if problems:
-        raise UserError("; ".join(f"{'.'.join(p.path)}: {p.message}" for p in problems))
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(f"{'.'.join(p.path)}: {p.message}" for p in problems))
+        self.problems = list(problems)
+
+
+@contextmanager
+def below(*path: str) -> Iterator[None]:
+    """Raise the SettingsError of a component that is built inside another with the path to it."""
+    try:
+        yield
+    except SettingsError as error:
+        raise SettingsError([Problem((*path, *p.path), p.message) for p in error.problems]) from None
 
 
 def suggest(name: str, valid: Iterable[str]) -> str:
@@ -45,7 +58,7 @@ def suggest(name: str, valid: Iterable[str]) -> str:
 def validation_problems(
     error: ValidationError, valid_keys: Callable[[tuple[str, ...]], Iterable[str]]
 ) -> list[Problem]:
-    """Turn pydantic's report into problems in our words.
+    """Convert pydantic's errors to problems.
 
     Args:
         error: what pydantic raised.
@@ -130,41 +143,59 @@ class Registry(Generic[T]):
     def __contains__(self, name: object) -> bool:
         return name in self._entries or name in self._aliases
 
-    def problems(self, spec: Mapping[str, Any], skip: Iterable[str] = ()) -> list[Problem]:
-        """Check a YAML mapping against the signature of what it names, without building it.
+    def build(self, spec: Mapping[str, Any], **extra: Any) -> Any:
+        """Build what a YAML mapping names, with its other keys as keywords.
 
-        Args:
-            spec: the mapping, its name under `key`.
-            skip: keys of `spec` that are not the constructor's.
-
-        Returns:
-            Every problem found; empty when `build` would accept the mapping.
+        Raises:
+            SettingsError: the name is unknown, or keywords do not fit.
         """
-        name = spec.get(self.key)
-        if not isinstance(name, str):
-            return [Problem((self.key,), f"name the {self.kind}: one of {', '.join(self.names())}")]
-        try:
-            entry = self.get(name)
-        except UserError as error:
-            return [Problem((self.key,), str(error))]
-        assert callable(entry)
-        keywords = {k: v for k, v in spec.items() if k != self.key and k not in set(skip)}
+        entry = self._entry(spec.get(self.key))
+        keywords = {**{k: v for k, v in spec.items() if k != self.key}, **extra}
         schema = parameters_of(entry)
         try:
             schema.model_validate(keywords)
         except ValidationError as error:
             keys = [*schema.model_fields, self.key]
-            return validation_problems(error, lambda path: keys if not path else nested_keys(schema, path))
-        checker = getattr(entry, "problems", None)
-        return list(checker(**keywords)) if checker else []
+            problems = validation_problems(error, lambda path: keys if not path else nested_keys(schema, path))
+            raise SettingsError(problems) from None
+        try:
+            return entry(**keywords)
+        except SettingsError:
+            raise
+        except ValueError as error:
+            raise SettingsError([self.problem(spec[self.key], str(error))]) from error
 
-    def build(self, spec: Mapping[str, Any], **extra: Any) -> Any:
-        """Build what a YAML mapping names, with its other keys as keywords; UserError lists every problem at once."""
-        found = self.problems({**spec, **extra})
-        refuse(found)
-        entry = self.get(spec[self.key])
+    def problem(self, name: str, message: str, other_keys: Sequence[str] = ()) -> Problem:
+        """Return the problem that an error of a component names: at the key that its message begins with, if any.
+
+        Args:
+            name: of the component.
+            message: of the error.
+            other_keys: keys of the mapping that are not the constructor's keywords.
+        """
+        key, _, rest = message.partition(": ")
+        path = tuple(key.split("."))
+        if path[0] in (*parameters_of(self._entry(name)).model_fields, *other_keys):
+            return Problem(path, rest)
+        return Problem((self.key,), f"{name}: {message}")
+
+    def check(self, spec: Mapping[str, Any]) -> list[Problem]:
+        """Build what a YAML mapping names, and return what does not fit."""
+        try:
+            self.build(spec)
+        except SettingsError as error:
+            return error.problems
+        return []
+
+    def _entry(self, name: Any) -> Callable[..., Any]:
+        if not isinstance(name, str):
+            raise SettingsError([Problem((self.key,), f"name the {self.kind}: one of {', '.join(self.names())}")])
+        try:
+            entry = self.get(name)
+        except UserError as error:
+            raise SettingsError([Problem((self.key,), str(error))]) from None
         assert callable(entry)
-        return entry(**{**{k: v for k, v in spec.items() if k != self.key}, **extra})
+        return entry
 
 
 def nested_keys(schema: type[BaseModel], path: tuple[str, ...]) -> list[str]:
@@ -183,6 +214,8 @@ def nested_keys(schema: type[BaseModel], path: tuple[str, ...]) -> list[str]:
 
 
 def _keys(mapping: Any) -> list[str]:
-    """Return the keys of a pydantic model or of a TypedDict; of anything else, none."""
+    """Return the keys of a pydantic model or of a TypedDict; none of anything else."""
     fields = getattr(mapping, "model_fields", None)
-    return list(fields if fields is not None else getattr(mapping, "__required_keys__", ()))
+    if fields is not None:
+        return list(fields)
+    return [*getattr(mapping, "__required_keys__", ()), *getattr(mapping, "__optional_keys__", ())]

@@ -373,7 +373,7 @@ class TestProblems:
             ({"model_cfg": {"model": None}}, "model_cfg.model", "valid string"),
             # What the components say:
             ({"model_cfg": {"chanels": [1]}}, "model_cfg.chanels", "unknown key; did you mean 'channels'?"),
-            ({"model_cfg": {"bin_num": [3]}}, "model_cfg.bin_num", "a 64x44 input gives features 32 rows high"),
+            ({"model_cfg": {"bin_num": [3]}}, "model_cfg.bin_num", "features 32 rows high"),
             ({"model_cfg": {"model": "Digait"}}, "model_cfg.model", "unknown model 'Digait'; did you mean 'DyGait'?"),
             (
                 {"loss_cfg": [{"type": "TripletLoss"}, {"type": "TripletLoss", "margn": 1}]},

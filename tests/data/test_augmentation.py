@@ -407,10 +407,6 @@ class TestProblems:
         (inner,) = transform_problems([{"type": "NoOperation"}, {"type": "Compose", "trf_cfg": [spec]}])
         assert inner == Problem(("1", "trf_cfg", "0", key), problem.message)
 
-    def test_all_at_once(self) -> None:
-        spec = {"type": "RandomErasing", "prob": 2, "sl": 3, "sh": 2, "r1": 0}
-        assert [p.path for p in transform_problems(spec)] == [("prob",), ("sl",), ("sh",), ("sl",), ("r1",)]
-
     @pytest.mark.parametrize("name", NAMES)
     def test_the_ends_are_accepted(self, name: str) -> None:
         ends: dict[str, list[dict[str, Any]]] = {
@@ -419,14 +415,6 @@ class TestProblems:
         }
         for more in ({"prob": 0}, {"prob": 1}, *ends.get(name, [])):
             assert transform_problems({"type": name, **more}) == []
-
-    @pytest.mark.parametrize("name", NAMES)
-    def test_what_is_checked_is_what_is_built(self, name: str) -> None:
-        entry: Any = TRANSFORMS.get(name)
-        checked, built = inspect.signature(entry.problems), inspect.signature(entry)
-        assert [(p.name, p.default) for p in checked.parameters.values()] == [
-            (p.name, p.default) for p in built.parameters.values()
-        ]
 
     def test_the_defaults_are_opengaits(self) -> None:
         found = {

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dygait.errors import UserError
-from dygait.modeling.backbones.plain import FocalConv2d, Plain, plain_output
+from dygait.modeling.backbones.plain import FocalConv2d, Plain
 from dygait.modeling.models.gaitgl import GLConv
 from dygait.modeling.parts import HorizontalPooling, by_strips
 from reference.convolutions import convolve_by_strips, mean_plus_max
@@ -61,10 +60,10 @@ def test_strips_do_not_see_each_other() -> None:
     assert not torch.equal(layer(x)[:, :, 3:], layer(other)[:, :, 3:])
 
 
-def test_rows_that_do_not_divide_are_refused() -> None:
-    with pytest.raises(UserError, match=r"6 rows high, which do not divide into \[4\] strips"):
+def test_rows_that_do_not_divide_do_not_fit() -> None:
+    with pytest.raises(ValueError, match=r"6 rows high do not divide into \[4\] strips"):
         HorizontalPooling([2, 4])(random(1, 1, 6, 2))
-    with pytest.raises(UserError, match=r"6 rows high"):
+    with pytest.raises(ValueError, match=r"6 rows does not divide"):
         by_strips(nn.Identity(), random(1, 1, 6, 2), 4)
 
 
@@ -79,7 +78,7 @@ class TestPlain:
         ]  # fmt: skip
         assert [c.strips for c in convolutions] == [1, 4, 2, 1]
         assert made(torch.zeros(2, 1, 16, 12)).shape == (2, 6, 4, 3)
-        assert plain_output(self.LAYERS, 16) == (6, 4)
+        assert made.out_channels == 6
 
     def test_computes_what_it_says(self) -> None:
         made, x = Plain(["BC-2", "M", "FC-3-1"]).double(), random(1, 1, 8, 6)
@@ -97,9 +96,9 @@ class TestPlain:
             (["XX-4-1"], "'XX-4-1' is no layer"),
             ([], "first layer must be a convolution"),
             (["M", "BC-4"], "first layer must be a convolution"),
-            (["BC-4", "M", "FC-4-4"], "FC-4-4 cuts its map into 16 strips, but the map is 8 rows high"),
+            (["BC-4", "M", "FC-4-4"], "8 rows does not divide into 16 strips"),
         ],
     )
-    def test_refusals(self, layers: list[str], message: str) -> None:
-        with pytest.raises(UserError, match=message):
-            plain_output(layers, 16)
+    def test_what_does_not_fit(self, layers: list[str], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            Plain(layers)(torch.zeros(1, 1, 16, 12))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dygait.modeling.backbones.residual import Mode, ResidualBlock, ResNet9, over_sequences, resnet9_output
+from dygait.modeling.backbones.residual import Mode, ResidualBlock, ResNet9, over_sequences
 from reference.convolutions import convolve_by_strips
 
 COUNTS = [3, 1, 2]
@@ -86,9 +86,9 @@ def test_two_frames_in_half_precision_have_a_gradient(counts: list[int]) -> None
 
 @pytest.mark.parametrize("maxpool", [False, True])
 @pytest.mark.parametrize("strides", [[1, 2, 2, 1], [2, 1, 1, 2]])
-@pytest.mark.parametrize("rows", [16, 13])
-def test_the_map_of_resnet9(maxpool: bool, strides: list[int], rows: int) -> None:
+def test_the_map_of_resnet9(maxpool: bool, strides: list[int]) -> None:
     made = ResNet9(channels=[2, 3, 4, 5], layers=[1, 2, 1, 1], strides=strides, maxpool=maxpool)
-    found = made(torch.zeros(2, 1, rows, 12)).shape
-    assert (found[1], found[2]) == resnet9_output(rows, [2, 3, 4, 5], strides, maxpool)
+    found = made(torch.zeros(2, 1, 16, 12)).shape
+    assert found[1] == made.out_channels == 5
+    assert found[2] == (2 if maxpool else 4), "each stride and the pooling halve 16 rows"
     assert [len(getattr(made, f"layer{i}")) for i in (1, 2, 3, 4)] == [1, 2, 1, 1]

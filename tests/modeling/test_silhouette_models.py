@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dygait.errors import UserError
-from dygait.modeling import MODELS, GaitOutput, build_model, complete_model_cfg
+from dygait.modeling import GaitOutput, build_model, complete_model_cfg
 from helpers.walks import check_alone_as_in_a_padded_batch, check_padding_in_training, silhouettes, with_statistics
 
 CHAIN = ["BC-4", "M", "FC-6-1", "M", "FC-8-2"]
@@ -172,23 +171,21 @@ def test_the_datasets_name_chooses_gaitgls_variant() -> None:
 
 FCS = {"in_channels": 8, "out_channels": 9, "parts_num": 14}
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    ("GaitSet", {"in_channels": [1, 4, 8]}, "in_channels: takes 1 and three positive numbers"),
-    ("GaitSet", {"in_channels": [3, 4, 6, 8]}, "in_channels: takes 1 and three"),
-    ("GaitSet", {"bin_num": [3]}, r"bin_num: a 16x12 input gives features 4 rows high"),
+    ("GaitSet", {"in_channels": [1, 4, 8]}, "in_channels: .*4 positive numbers"),
+    ("GaitSet", {"in_channels": [3, 4, 6, 8]}, "in_channels: .*must be 1"),
+    ("GaitSet", {"bin_num": [3], "SeparateFCs": {"out_channels": 9}}, r"bin_num: features 4 rows high"),
     ("GaitSet", {"SeparateFCs": {**FCS, "parts_num": 7}}, r"SeparateFCs\.parts_num: must be 14"),
     ("GaitSet", {"SeparateFCs": {**FCS, "in_channels": 4}}, r"SeparateFCs\.in_channels: must be 8"),
-    ("GaitSet", {"input_size": [16]}, r"input_size: must be \[H, W\]"),
     ("GaitPart", {"backbone_cfg": {"type": "Plain", "layers_cfg": ["BC"]}}, "backbone_cfg.layers_cfg: 'BC' is no"),
     ("GaitPart", {"backbone_cfg": {"type": "Other", "layers_cfg": CHAIN}}, "backbone_cfg.type: "),
     ("GaitPart", {"backbone_cfg": {"type": "Plain", "layers_cfg": CHAIN, "in_channels": 3}}, "in_channels: must be 1"),
     ("GaitPart", {"backbone_cfg": {"type": "Plain", "layers_cfg": ["BC-2"]}}, "at least 4 channels"),
     ("GaitPart", {"backbone_cfg": {"type": "Plain", "layer_cfg": CHAIN}}, "did you mean 'layers_cfg'"),
-    ("GaitPart", {"bin_num": [8]}, "bin_num: a 16x12 input gives features 4 rows high"),
+    ("GaitPart", {"bin_num": [8], "SeparateFCs": {}}, "bin_num: features 4 rows high"),
     ("GaitPart", {"SeparateFCs": FCS}, r"SeparateFCs\.parts_num: must be 4"),
-    ("GaitGL", {"channels": [2, 3]}, "channels: the shallow variant takes 3 positive numbers"),
-    ("GaitGL deep", {"channels": [2, 3, 4]}, "channels: the deep variant takes 4 positive numbers"),
-    ("GaitGL", {"input_size": [24, 12]}, "input_size: 24 rows, then 12, are cut into 8 strips"),
-    ("GaitGL", {"bin_num": [32]}, "bin_num: a 16x12 input gives features 16 rows high"),
+    ("GaitGL", {"channels": [2, 3]}, "channels: .*takes 3"),
+    ("GaitGL deep", {"channels": [2, 3, 4]}, "channels: .*takes 4"),
+    ("GaitGL", {"bin_num": [32]}, "bin_num: features 16 rows high"),
     ("GaitGL", {"class_num": 0}, "class_num: must be at least 1"),
     ("GaitGL", {"SeparateBNNecks": {**NECKS, "parts_num": 9}}, r"SeparateBNNecks\.parts_num: must be 8"),
     ("GaitGL", {"SeparateBNNecks": {**NECKS, "class_num": 9}}, r"SeparateBNNecks\.class_num: must be 5"),
@@ -196,19 +193,12 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("name", "change", "message"), REFUSED, ids=str)
-def test_sizes_that_do_not_fit_are_refused(name: str, change: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        build_model({**SMALL[name], **change})
+def test_sizes_that_do_not_fit(name: str, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_model({**SMALL[name], **change})(silhouettes(2, 4))
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_built_without_the_registry_it_refuses_too(name: str) -> None:
-    keywords = {k: v for k, v in SMALL[name].items() if k != "model"}
-    with pytest.raises(UserError, match="input_size"):
-        MODELS.get(SMALL[name]["model"])(**{**keywords, "input_size": [0, 0]})
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_silhouettes_of_another_height_are_refused(name: str) -> None:
-    with pytest.raises(UserError, match="rows high"):
+def test_silhouettes_of_another_height_do_not_fit(name: str) -> None:
+    with pytest.raises(ValueError, match="rows"):
         network(name)(torch.zeros(1, 3, 20, 12))

@@ -181,6 +181,11 @@ class ModelCfg(Component):
     """The network: its name, and its constructor's keywords."""
 
     model: str = Field(description="The model's name.")
+    input_size: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)] | None = Field(
+        None,
+        description="[H, W] of the silhouettes that the transform gives, for which model and data are checked. Absent: "
+        "the data's size.",
+    )
 
 
 class LossCfg(Component):

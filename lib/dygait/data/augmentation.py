@@ -22,7 +22,6 @@ import cv2
 import numpy as np
 
 from dygait.data.transforms import TRANSFORMS
-from dygait.registry import Problem
 
 # OpenCV 5 admits 128 channels. It takes 16 at a time, and what is over costs more each, so that half a block is filled
 # up. One block at least: up to four channels it may interpolate in another way.
@@ -31,8 +30,14 @@ _MOST_CHANNELS, _BLOCK = 64, 16
 _ERASING_TRIES = 100
 
 
-def _probability_problems(prob: float) -> list[Problem]:
-    return [] if 0 <= prob <= 1 else [Problem(("prob",), f"must be a probability, from 0 to 1, got {prob}")]
+def _check_probability(prob: float) -> None:
+    if not 0 <= prob <= 1:
+        raise ValueError(f"prob: must be a probability, from 0 to 1, got {prob}")
+
+
+def _check_degree(degree: float) -> None:
+    if not 0 <= degree <= 180:
+        raise ValueError(f"degree: must be from 0 to 180; it is for both sides, -degree..degree, got {degree}")
 
 
 class _OfWholeSequences(abc.ABC):
@@ -45,12 +50,8 @@ class _OfWholeSequences(abc.ABC):
     divisor = 1.0
 
     def __init__(self, prob: float = 0.5) -> None:
+        _check_probability(prob)
         self.prob = prob
-
-    @staticmethod
-    def problems(prob: float = 0.5) -> list[Problem]:
-        """Return what is wrong with the keywords."""
-        return _probability_problems(prob)
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return uint8 (S, H, W), changed or not."""
@@ -94,31 +95,18 @@ class RandomErasing:
     def __init__(
         self, prob: float = 0.5, sl: float = 0.05, sh: float = 0.2, r1: float = 0.3, per_frame: bool = False
     ) -> None:
+        _check_probability(prob)
+        for name, share in (("sl", sl), ("sh", sh)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name}: must be a share of the frame's area, from 0 to 1, got {share}")
+        if sl > sh:
+            raise ValueError(f"sl: the smallest area, {sl}, is above the largest, {sh}; lower it or raise `sh`")
+        if not 0 < r1 <= 1:
+            raise ValueError(f"r1: must be above 0 and at most 1 (a square; 1 / r1 is the other end), got {r1}")
         self.prob = prob
         self.areas = (sl, sh)
         self.shapes = (r1, 1 / r1)
         self.per_frame = per_frame
-
-    @staticmethod
-    def problems(
-        prob: float = 0.5, sl: float = 0.05, sh: float = 0.2, r1: float = 0.3, per_frame: bool = False
-    ) -> list[Problem]:
-        """Return what is wrong with the keywords."""
-        found = _probability_problems(prob)
-        found += [
-            Problem((name,), f"must be a share of the frame's area, from 0 to 1, got {share}")
-            for name, share in (("sl", sl), ("sh", sh))
-            if not 0 <= share <= 1
-        ]
-        if sl > sh:
-            found.append(
-                Problem(("sl",), f"the smallest area, {sl}, is above the largest, {sh}; lower it or raise `sh`")
-            )
-        if not 0 < r1 <= 1:
-            found.append(
-                Problem(("r1",), f"must be above 0 and at most 1 (a square; 1 / r1 is the other end), got {r1}")
-            )
-        return found
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return uint8 (S, H, W), with or without black rectangles."""
@@ -178,17 +166,8 @@ class RandomRotate(_RandomWarp):
 
     def __init__(self, prob: float = 0.5, degree: float = 10) -> None:
         super().__init__(prob)
+        _check_degree(degree)
         self.degree = degree
-
-    @staticmethod
-    def problems(prob: float = 0.5, degree: float = 10) -> list[Problem]:
-        """Return what is wrong with the keywords."""
-        found = _probability_problems(prob)
-        if not 0 <= degree <= 180:
-            found.append(
-                Problem(("degree",), f"must be from 0 to 180; it is for both sides, -degree..degree, got {degree}")
-            )
-        return found
 
     def source(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
         """Return a rotation (2, 3)."""
@@ -228,11 +207,7 @@ class RandomAffine(_RandomWarp):
 
     def __init__(self, prob: float = 0.5, degree: float = 10) -> None:
         super().__init__(prob)
-
-    @staticmethod
-    def problems(prob: float = 0.5, degree: float = 10) -> list[Problem]:
-        """Return what is wrong with the keywords."""
-        return RandomRotate.problems(prob, degree)
+        _check_degree(degree)
 
     def source(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
         """Return an affine matrix (2, 3)."""

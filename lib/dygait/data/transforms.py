@@ -6,14 +6,14 @@ frame of a walk is changed alike. Those that draw are in `augmentation`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
 from dygait.errors import UserError
-from dygait.registry import Problem, Registry
+from dygait.registry import Problem, Registry, below
 
 # What is cut from each side of a frame of this width: what the field does, seen at the geometries that it has.
 _CUT_OF_WIDTH = {64: 10, 128: 20, 44: 0, 88: 0}
@@ -129,14 +129,9 @@ class Resize:
     divisor = 1.0
 
     def __init__(self, size: list[int]) -> None:
+        if len(size) != 2 or min(size) < 1:
+            raise ValueError(f"size: must be [H, W], two positive numbers, got {size}")
         self.height, self.width = size
-
-    @staticmethod
-    def problems(size: list[int]) -> list[Problem]:
-        """Return what is wrong with the size."""
-        if len(size) == 2 and min(size) >= 1:
-            return []
-        return [Problem(("size",), f"must be [H, W], two positive numbers, got {size}")]
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return uint8 (S, H', W')."""
@@ -159,17 +154,11 @@ class Compose:
     """
 
     def __init__(self, trf_cfg: list[dict[str, Any]]) -> None:
-        self.steps = [TRANSFORMS.build(spec) for spec in trf_cfg]
+        self.steps: list[Transform] = []
+        for index, spec in enumerate(trf_cfg):
+            with below("trf_cfg", str(index)):
+                self.steps.append(TRANSFORMS.build(spec))
         self.divisor = float(np.prod([step.divisor for step in self.steps]))
-
-    @staticmethod
-    def problems(trf_cfg: Sequence[Mapping[str, Any]]) -> list[Problem]:
-        """Return what is wrong with the mappings of the steps."""
-        return [
-            Problem(("trf_cfg", str(index), *p.path), p.message)
-            for index, spec in enumerate(trf_cfg)
-            for p in TRANSFORMS.problems(spec)
-        ]
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return what the last transform returns."""
@@ -181,13 +170,13 @@ class Compose:
 def transform_problems(spec: Any) -> list[Problem]:
     """Return what is wrong with a YAML transform: a mapping, or a list of them."""
     specs = spec if isinstance(spec, list) else [spec]
-    prefix = (lambda index: (str(index),)) if isinstance(spec, list) else (lambda index: ())
     found = []
     for index, one in enumerate(specs):
+        path = (str(index),) if isinstance(spec, list) else ()
         if not isinstance(one, Mapping):
-            found.append(Problem(prefix(index), "must be a mapping with a `type`"))
+            found.append(Problem(path, "must be a mapping with a `type`"))
             continue
-        found += [Problem((*prefix(index), *p.path), p.message) for p in TRANSFORMS.problems(one)]
+        found += [Problem((*path, *p.path), p.message) for p in TRANSFORMS.check(one)]
     return found
 
 

@@ -42,12 +42,16 @@ _OF_THE_SUM = ("loss_term_weight", "log_prefix")
 
 def loss_problems(term: Mapping[str, Any]) -> list[Problem]:
     """Check one term of a configuration's `loss_cfg`: its name, its keywords, and whether training can feed it."""
-    found = LOSSES.problems(term, skip=_OF_THE_SUM)
+    found = LOSSES.check(_keywords(term))
     name = term.get("type")
     if isinstance(name, str) and name in LOSSES and LOSSES.get(name).compares_with == "masks":
         message = f"{name} compares with masks, and training gives ids of sequences; use CrossEntropyLoss"
         found.append(Problem(("type",), message))
     return found
+
+
+def _keywords(term: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in term.items() if k not in _OF_THE_SUM}
 
 
 def build_loss(loss_cfg: Mapping[str, Any]) -> Loss:
@@ -65,4 +69,4 @@ def build_loss(loss_cfg: Mapping[str, Any]) -> Loss:
     """
     if not isinstance(loss_cfg, Mapping):
         raise UserError("loss_cfg must be a mapping with the key `type`")
-    return LOSSES.build({k: v for k, v in loss_cfg.items() if k not in _OF_THE_SUM})
+    return LOSSES.build(_keywords(loss_cfg))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from importlib import import_module
 from pkgutil import iter_modules
@@ -18,19 +19,45 @@ for _package in (backbones, models):
         import_module(f"{_package.__name__}.{_module.name}")
 
 
-def complete_model_cfg(model_cfg: Mapping[str, Any], dataset_name: str | None) -> dict[str, Any]:
-    """Fill in what a model lets the dataset's name decide, where the mapping does not say it."""
+def complete_model_cfg(
+    model_cfg: Mapping[str, Any], dataset_name: str | None, class_num: int | None = None
+) -> dict[str, Any]:
+    """Fill in the settings that follow from the data, where the mapping does not have them.
+
+    Args:
+        model_cfg: `model` and its keywords.
+        dataset_name: lets a model choose, as DyGait does its variant.
+        class_num: for a model with a class head; None: not filled in.
+    """
     model = model_cfg.get("model")
-    known = isinstance(model, str) and model in MODELS
-    chosen = getattr(MODELS.get(str(model)), "chosen_by_dataset", None) if known else None
-    return {**(chosen(dataset_name) if chosen else {}), **model_cfg}
+    if not isinstance(model, str) or model not in MODELS:
+        return dict(model_cfg)
+    entry = MODELS.get(model)
+    chosen = getattr(entry, "chosen_by_dataset", None)
+    completed = {**(chosen(dataset_name) if chosen else {}), **model_cfg}
+    if class_num is not None and lacks_class_num(model_cfg):
+        completed["class_num"] = class_num
+    return completed
+
+
+def lacks_class_num(model_cfg: Mapping[str, Any]) -> bool:
+    """Return whether a model takes the number of classes and the mapping does not have it."""
+    necks = model_cfg.get("SeparateBNNecks")
+    given = "class_num" in model_cfg or (isinstance(necks, Mapping) and "class_num" in necks)
+    return not given and takes(model_cfg["model"], "class_num")
+
+
+def takes(model: str, keyword: str) -> bool:
+    """Return whether the constructor of a registered model has a keyword."""
+    return keyword in inspect.signature(MODELS.get(model)).parameters
 
 
 def build_model(model_cfg: Mapping[str, Any], dataset_name: str | None = None) -> nn.Module:
     """Build the network that a `model_cfg` mapping describes.
 
     Args:
-        model_cfg: `model`, the network's name, and its constructor's keywords.
+        model_cfg: `model`, the network's name, and its constructor's keywords. `input_size`, for which a configuration
+            is checked, reaches constructors that have it.
         dataset_name: lets a model choose what the mapping leaves open, as DyGait does its variant.
 
     Returns:
@@ -38,8 +65,12 @@ def build_model(model_cfg: Mapping[str, Any], dataset_name: str | None = None) -
         (N,), and returns a `GaitOutput`.
 
     Raises:
-        UserError: the model is unknown, or its keywords are; every problem is listed.
+        UserError: the model is unknown, or its keywords do not fit.
     """
     if not isinstance(model_cfg, Mapping):
         raise UserError("model_cfg must be a mapping with the key `model`")
-    return MODELS.build(complete_model_cfg(model_cfg, dataset_name))
+    completed = complete_model_cfg(model_cfg, dataset_name)
+    model = str(completed.get("model"))
+    if completed.get("input_size") is None or (model in MODELS and not takes(model, "input_size")):
+        completed.pop("input_size", None)
+    return MODELS.build(completed)

@@ -26,10 +26,14 @@ def pack(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, l
     """
     n, frames = x.shape[:2]
     counts = [frames] * n if lengths is None else [int(length) for length in lengths.tolist()]
-    if min(counts) == frames:
-        return x.flatten(0, 1), counts
-    assert lengths is not None
-    return x[valid_places(lengths, frames, x.device)], counts
+    return pack_counted(x, counts), counts
+
+
+def pack_counted(x: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+    """Put the frames of a batch (N, S, ...) side by side: (F, ...), of each sequence as many as its count."""
+    if min(counts) == x.shape[1]:
+        return x.flatten(0, 1)
+    return x[valid_places(torch.tensor(counts), x.shape[1], x.device)]
 
 
 def unpack(frames: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:

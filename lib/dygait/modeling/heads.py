@@ -1,4 +1,4 @@
-"""What the models' heads share: sizes that a configuration gives them, weights' names, and GaitGL's two heads.
+"""The heads of models: their sizes in a configuration, the names of their weights in OpenGait, and GaitGL's two heads.
 
 N sequences, C channels, P parts (horizontal strips), K classes.
 """
@@ -6,21 +6,23 @@ N sequences, C channels, P parts (horizontal strips), K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import cast
 
 import torch
 from pydantic import ConfigDict, with_config
 from torch import nn
 from typing_extensions import TypedDict
 
-from dygait.modeling.layers import SeparateBNNecks, SeparateFCs
+from dygait.modeling import layers
 from dygait.modeling.output import GaitOutput
-from dygait.registry import Problem
 
 
 @with_config(ConfigDict(extra="forbid", strict=True))
-class FCSizes(TypedDict):
-    """The sizes of the separate fully connected layers, as OpenGait's configs give them."""
+class FCSizes(TypedDict, total=False):
+    """Sizes of the separate fully connected layers, as OpenGait's configs give them.
+
+    Those that are given must fit the other settings. out_channels absent: as in_channels.
+    """
 
     in_channels: int
     out_channels: int
@@ -28,8 +30,8 @@ class FCSizes(TypedDict):
 
 
 @with_config(ConfigDict(extra="forbid", strict=True))
-class NeckSizes(TypedDict):
-    """The sizes of the BNNecks, as OpenGait's configs give them."""
+class NeckSizes(TypedDict, total=False):
+    """Sizes of the BNNecks, as OpenGait's configs give them. Those that are given must fit the other settings."""
 
     class_num: int
     in_channels: int
@@ -52,20 +54,51 @@ CLASS_HEAD = ("classifier.fc_bin", "necks.fc_bin")
 """The tensors whose sizes are the number of classes."""
 
 
-GaitGLHead = tuple[SeparateBNNecks | None, nn.BatchNorm1d | None, SeparateFCs | None]
+GaitGLHead = tuple[layers.SeparateBNNecks | None, nn.BatchNorm1d | None, layers.SeparateFCs | None]
 """BNNecks; or a BatchNorm, and the separate FC to the logits where classes are known."""
 
 
+def separate_fcs(given: FCSizes | None, channels: int, parts: int) -> layers.SeparateFCs:
+    """Return the separate FCs of features of C channels and P parts."""
+    sizes = dict(given or {})
+    check_sizes("SeparateFCs", sizes, {"in_channels": channels, "parts_num": parts})
+    out_channels = cast(int, sizes.get("out_channels", channels))
+    check_positive("SeparateFCs.out_channels", out_channels)
+    return layers.SeparateFCs(parts, channels, out_channels)
+
+
+def separate_bn_necks(
+    given: NeckSizes | None, channels: int, parts: int, class_num: int | None
+) -> layers.SeparateBNNecks:
+    """Return the BNNecks of features of C channels and P parts."""
+    classes = number_of_classes(class_num, given)
+    if classes is None:
+        raise ValueError("class_num: this key is required")
+    check_sizes("SeparateBNNecks", dict(given or {}), {"in_channels": channels, "parts_num": parts})
+    return layers.SeparateBNNecks(parts, channels, classes)
+
+
+def number_of_classes(class_num: int | None, necks: NeckSizes | None) -> int | None:
+    """Return K, which a configuration gives as `class_num`, as `SeparateBNNecks.class_num`, or not at all."""
+    classes = class_num if class_num is not None else (necks or {}).get("class_num")
+    if classes is not None:
+        check_sizes("SeparateBNNecks", dict(necks or {}), {"class_num": classes})
+        key = "class_num" if class_num is not None else "SeparateBNNecks.class_num"
+        check_positive(key, classes)
+    return classes
+
+
 def gaitgl_head(channels: int, parts: int, class_num: int | None, necks: NeckSizes | None) -> GaitGLHead:
-    """Return the layers of one of GaitGL's two heads: of BNNecks where there are sizes for them, else the paper's."""
+    """Return the layers of one of GaitGL's two heads: BNNecks where `necks` is given, else the paper's."""
     if necks is not None:
-        return SeparateBNNecks(**necks), None, None
-    classifier = None if class_num is None else SeparateFCs(parts, channels, class_num)
+        return separate_bn_necks(necks, channels, parts, class_num), None, None
+    classes = number_of_classes(class_num, None)
+    classifier = None if classes is None else layers.SeparateFCs(parts, channels, classes)
     return None, nn.BatchNorm1d(channels), classifier
 
 
 def gaitgl_output(features: torch.Tensor, head: GaitGLHead) -> GaitOutput:
-    """Return what a network gives whose features (N, C, P) go through one of GaitGL's heads.
+    """Return the output of a network whose features (N, C, P) go through one of GaitGL's heads.
 
     With BNNecks, triplet loss and test use the features before them. The paper's head normalises features for triplet
     loss, test and the separate FC.
@@ -78,55 +111,27 @@ def gaitgl_output(features: torch.Tensor, head: GaitGLHead) -> GaitOutput:
     return GaitOutput(normed, None if classifier is None else classifier(normed), normed)
 
 
-def class_problems(class_num: int | None, necks: NeckSizes | None, channels: int, parts: int) -> list[Problem]:
-    """Return what is wrong with the sizes of one of GaitGL's heads, for features of so many channels and parts."""
-    found = []
-    if class_num is not None and class_num < 1:
-        found.append(Problem(("class_num",), f"must be at least 1, got {class_num}"))
-    if necks is not None:
-        classes = necks["class_num"] if class_num is None else class_num
-        sizes = {"in_channels": channels, "parts_num": parts, "class_num": classes}
-        found += unequal("SeparateBNNecks", necks, sizes)
-    return found
+def check_sizes(section: str, given: Mapping[str, object], expected: Mapping[str, int]) -> None:
+    """Raise ValueError where a size is given that does not have the value that the other settings need."""
+    for key, value in expected.items():
+        if given.get(key, value) != value:
+            raise ValueError(f"{section}.{key}: must be {value} to fit the other settings, got {given[key]}")
 
 
-def unequal(section: str, given: Mapping[str, Any], wanted: Mapping[str, int]) -> list[Problem]:
-    """Return a problem for each size that does not have the value that the other settings want."""
-    return [
-        Problem((section, key), f"must be {value} to fit the other settings, got {given[key]}")
-        for key, value in wanted.items()
-        if given[key] != value
-    ]
+def check_positive(key: str, given: int) -> None:
+    """Raise ValueError where a setting is not positive."""
+    if given < 1:
+        raise ValueError(f"{key}: must be at least 1, got {given}")
 
 
-def strip_problems(
-    bins: Sequence[int], input_size: list[int] | None, rows: int, columns: int | None = None
-) -> list[Problem]:
-    """Return a problem where a map's rows do not divide into every number of strips, or it has no column.
+def check_numbers(key: str, given: Sequence[int], count: int, component: str) -> None:
+    """Raise ValueError where a setting is not so many positive numbers.
 
     Args:
-        bins: the numbers of strips.
-        input_size: [H, W] of the silhouettes, as the configuration gives it.
-        rows: the rows of the map that silhouettes of that size give.
-        columns: its columns; None: nobody asks.
+        key: of the setting.
+        given: its value.
+        count: how many numbers it takes.
+        component: what takes them, for the message.
     """
-    height, width = input_size or DEFAULT_SIZE
-    unfit = [b for b in bins if b < 1 or rows < 1 or rows % b]
-    if unfit:
-        wrong = f"which do not divide into {unfit} strips; choose divisors of {rows}, or another input_size"
-    elif columns == 0:
-        wrong = "of no column; choose another input_size"
-    else:
-        return []
-    return [Problem(("bin_num",), f"a {height}x{width} input gives features {rows} rows high, {wrong}")]
-
-
-DEFAULT_SIZE = [64, 44]
-"""[H, W] of the field's silhouettes."""
-
-
-def size_problems(input_size: list[int] | None) -> list[Problem]:
-    """Return a problem where an input's size is not two positive numbers."""
-    if input_size is None or (len(input_size) == 2 and min(input_size) > 0):
-        return []
-    return [Problem(("input_size",), f"must be [H, W], two positive numbers, got {input_size}")]
+    if len(given) != count or min(given) < 1:
+        raise ValueError(f"{key}: {component} takes {count} positive numbers, got {list(given)}")

@@ -198,6 +198,22 @@ class LocalTemporalAggregation(nn.Module):
         return zero_padding(F.leaky_relu(self.conv(x), 0.01), lengths), lengths
 
 
+def check_bins(bin_num: Sequence[int]) -> None:
+    """Raise ValueError where numbers of horizontal strips are not positive."""
+    if not bin_num or min(bin_num) < 1:
+        raise ValueError(f"bin_num: takes positive numbers of strips, got {list(bin_num)}")
+
+
+def check_rows(rows: int, bin_num: Sequence[int]) -> None:
+    """Raise ValueError where the rows of a map do not divide into each number of strips."""
+    unfit = [b for b in bin_num if rows % b]
+    if unfit:
+        raise ValueError(
+            f"bin_num: features {rows} rows high do not divide into {unfit} strips; choose divisors of {rows}, or "
+            f"silhouettes of another height"
+        )
+
+
 class GeMHorizontalPooling(nn.Module):
     """Cut the map into horizontal strips and take each strip's generalised mean, (mean of x^p)^(1/p).
 
@@ -212,6 +228,7 @@ class GeMHorizontalPooling(nn.Module):
 
     def __init__(self, bin_num: Sequence[int], p: float = 6.5, eps: float = 1e-6) -> None:
         super().__init__()
+        check_bins(bin_num)
         self.bin_num = list(bin_num)
         self.p = nn.Parameter(torch.full((1,), p))
         self.eps = eps
@@ -219,6 +236,7 @@ class GeMHorizontalPooling(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return float32 (N, C, P) for (N, C, H, W); H must be a multiple of every number of strips."""
         n, c, h, _ = x.shape
+        check_rows(h, self.bin_num)
         with torch.autocast(x.device.type, enabled=False):
             precise = x if x.dtype == torch.float64 else x.float()
             rows = _GeneralisedMean.apply(precise, self.p, self.eps)
@@ -275,6 +293,7 @@ class SeparateFCs(nn.Module):
 
     def __init__(self, parts_num: int, in_channels: int, out_channels: int) -> None:
         super().__init__()
+        self.out_channels = out_channels
         self.fc_bin = nn.Parameter(torch.empty(parts_num, in_channels, out_channels))
         nn.init.xavier_uniform_(self.fc_bin)
 

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from dygait.errors import UserError
-from dygait.modeling.layers import has_channels_last
+from dygait.modeling.layers import check_bins, check_rows, has_channels_last
 
 
 class HorizontalPooling(nn.Module):
@@ -22,11 +21,12 @@ class HorizontalPooling(nn.Module):
 
     def __init__(self, bin_num: Sequence[int]) -> None:
         super().__init__()
+        check_bins(bin_num)
         self.bin_num = list(bin_num)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (N, C, P) for (N, C, H, W); H must be a multiple of every number of strips."""
-        refuse_unfit_rows(x.shape[2], self.bin_num)
+        check_rows(x.shape[2], self.bin_num)
         if has_channels_last(x):  # whole pixels, whose gradient is in the same layout
             pixels = x.permute(0, 2, 3, 1)
             rows = (pixels.unflatten(1, (b, -1)).flatten(2, 3) for b in self.bin_num)
@@ -50,7 +50,10 @@ def by_strips(layer: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, st
     """
     if strips == 1:
         return layer(x)
-    refuse_unfit_rows(x.shape[-2], [strips])
+    if x.shape[-2] % strips:
+        raise ValueError(
+            f"input_size: a map of {x.shape[-2]} rows does not divide into {strips} strips; choose another height"
+        )
     last = has_channels_last(x)  # and so are the strips and the result
     pixels = x.movedim(1, -1) if last else x
     rows = pixels.dim() - (3 if last else 2)
@@ -58,23 +61,3 @@ def by_strips(layer: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, st
     found = layer(apart.movedim(-1, 1)).movedim(1, -1) if last else layer(apart)
     together = found.unflatten(0, (len(x), strips)).movedim(1, rows).flatten(rows, rows + 1)
     return together.movedim(-1, 1) if last else together
-
-
-def refuse_unfit_rows(rows: int, strips: Sequence[int], height: int | None = None) -> None:
-    """Refuse a map that does not divide into strips of whole rows.
-
-    Args:
-        rows: the map's.
-        strips: numbers of strips.
-        height: the silhouettes' rows, where they are known: the error names them.
-
-    Raises:
-        UserError: some number of strips does not divide `rows`.
-    """
-    unfit = [b for b in strips if rows % b]
-    if unfit:
-        given = "the silhouettes" if height is None else f"silhouettes {height} high"
-        raise UserError(
-            f"model_cfg: {given} give features {rows} rows high, which do not divide into {unfit} strips; set "
-            f"input_size and bin_num to fit the data"
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from dygait.modeling import MODELS
+from dygait.modeling.build import takes
+from dygait.modeling.dry_run import forward_once
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ class NetworkCounts:
 
 def plain_form(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return a complete `model_cfg` whose DAMs, if any, are computed by the formula of the paper."""
-    has_form = "dam" in inspect.signature(MODELS.get(settings["model"])).parameters
-    return {**settings, "dam": "plain"} if has_form else dict(settings)
+    return {**settings, "dam": "plain"} if takes(settings["model"], "dam") else dict(settings)
 
 
 def count_network(settings: Mapping[str, Any], sizes: Sequence[tuple[int, int]], frames: int) -> NetworkCounts:
@@ -46,12 +45,9 @@ def count_network(settings: Mapping[str, Any], sizes: Sequence[tuple[int, int]],
         sizes: (H, W) of each modality.
         frames: S, the number of frames of a sequence.
     """
-    sequences = 2  # a BatchNorm in training needs two
     with FakeTensorMode():
-        model = MODELS.build(settings)
-        inputs = tuple(torch.empty(sequences, frames, *size) for size in sizes)
         with FlopCounterMode(display=False) as counter:
-            output = model(inputs[0] if len(inputs) == 1 else inputs)
+            model, output = forward_once(settings, None, sizes, frames)
             forward = counter.get_total_flops()
             read = [t for t in (output.embeddings, output.logits) if t is not None]
             torch.autograd.backward(read, [torch.empty_like(t) for t in read], retain_graph=True)
@@ -63,6 +59,6 @@ def count_network(settings: Mapping[str, Any], sizes: Sequence[tuple[int, int]],
         sum(p.numel() for p in parameters),
         sum(p.numel() for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None),
         # A multiply-add is two of PyTorch's FLOPs.
-        forward // (2 * sequences),
-        backward // (2 * sequences),
+        forward // (2 * len(output.embeddings)),
+        backward // (2 * len(output.embeddings)),
     )

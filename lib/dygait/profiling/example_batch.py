@@ -13,7 +13,6 @@ from dygait.config import Config
 from dygait.config.schema import TransformCfg
 from dygait.data import Batch, batches, build_transform
 from dygait.errors import UserError
-from dygait.modeling import complete_model_cfg
 from dygait.runs import networks, sources
 
 
@@ -58,9 +57,9 @@ def input_sizes(config: Config) -> list[tuple[int, int]]:
     """Return (H, W) of each modality: the `input_size` of the model, or the output size of the transform for 64x64."""
     plain = [transform.model_dump() for transform in _listed(config)]
     chains = [plain] if config.data_cfg.modalities == 1 else plain
-    size = complete_model_cfg(config.model_cfg.model_dump(), config.data_cfg.dataset_name).get("input_size")
+    size = config.model_cfg.input_size
     if size is not None:
-        return [(int(size[0]), int(size[1]))] * len(chains)
+        return [(size[0], size[1])] * len(chains)
     found = []
     for chain in chains:
         shape = build_transform(chain)(np.zeros((1, 64, 64), np.uint8), np.random.default_rng(0)).shape

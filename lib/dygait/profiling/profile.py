@@ -13,7 +13,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from dygait.config import Config
 from dygait.errors import UserError
 from dygait.machine import tune_allocator
-from dygait.modeling import complete_model_cfg
 from dygait.profiling import machine_peak
 from dygait.profiling.counts import count_network, plain_form
 from dygait.profiling.example_batch import (
@@ -27,6 +26,7 @@ from dygait.profiling.example_batch import (
 )
 from dygait.profiling.layers import Cost, Layer, LayerTracker, total
 from dygait.profiling.phases import PHASES, PhaseClock
+from dygait.runs.networks import model_settings
 from dygait.runs.precision import half_type
 from dygait.training.trainer import Trainer, build_trainer
 
@@ -144,8 +144,7 @@ def _describe(config: Config, device: torch.device, source: Batches) -> dict[str
 def _counts(config: Config, costs: Mapping[Layer, Cost]) -> dict[str, Any]:
     """Return parameters, and multiply-adds in the plain form and as executed."""
     people, each = batch_size(config)
-    settings = complete_model_cfg(config.model_cfg.model_dump(), config.data_cfg.dataset_name)
-    plain = count_network(plain_form(settings), input_sizes(config), frames_of(config))
+    plain = count_network(plain_form(model_settings(config)), input_sizes(config), frames_of(config))
     forward = sum(cost.multiply_adds for layer, cost in costs.items() if layer.phase == "forward")
     losses = sum(cost.multiply_adds for layer, cost in costs.items() if layer.path.startswith("losses"))
     return {

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import fnmatch
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
 from dygait.config.schema import Config
 from dygait.errors import UserError
-from dygait.modeling import MODELS, complete_model_cfg
-from dygait.runs.sources import Data
+from dygait.losses import LOSSES
+from dygait.modeling import MODELS, build_model, complete_model_cfg, lacks_class_num
+from dygait.runs.sources import Data, open_partition
 
 
 def build_network(config: Config, device: torch.device) -> nn.Module:
@@ -19,9 +23,9 @@ def build_network(config: Config, device: torch.device) -> nn.Module:
     Raises:
         UserError: it takes another number of modalities (its attribute `modalities`; 1 without) than are read.
     """
+    settings = model_settings(config)
     torch.manual_seed(config.trainer_cfg.seed)
-    dataset_name = config.data_cfg.dataset_name
-    model: nn.Module = MODELS.build(complete_model_cfg(config.model_cfg.model_dump(), dataset_name))
+    model = build_model(settings)
     takes, read = getattr(model, "modalities", 1), config.data_cfg.modalities
     if takes != read:
         raise UserError(
@@ -29,6 +33,32 @@ def build_network(config: Config, device: torch.device) -> nn.Module:
             f"{takes}: set as many entries to true"
         )
     return model.to(device)
+
+
+def model_settings(config: Config) -> dict[str, Any]:
+    """Return `model_cfg` with what it leaves to the data: the variant, and as many classes as the partition trains.
+
+    Raises:
+        UserError: the number of classes is needed, and the partition cannot be read.
+    """
+    given = {k: v for k, v in config.model_cfg.model_dump().items() if v is not None}
+    read = [LOSSES.get(term.type).reads for term in config.loss_cfg if term.type in LOSSES]
+    classes = len(set(open_partition(config).train)) if needs_classes(given, read) else None
+    return complete_model_cfg(given, config.data_cfg.dataset_name, classes)
+
+
+def needs_classes(model_cfg: Mapping[str, Any], read: Iterable[str]) -> bool:
+    """Return whether the number of classes is left out and needed: by a loss that reads logits, or by the model.
+
+    Args:
+        model_cfg: as the configuration gives it.
+        read: the outputs that the losses read.
+    """
+    model = model_cfg.get("model")
+    if not isinstance(model, str) or model not in MODELS or not lacks_class_num(model_cfg):
+        return False
+    required = inspect.signature(MODELS.get(model)).parameters["class_num"].default is inspect.Parameter.empty
+    return required or "logits" in read or model_cfg.get("SeparateBNNecks") is not None
 
 
 def check_classes(model: nn.Module, data: Data) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import secrets
 from dataclasses import dataclass
 from typing import Any
@@ -32,8 +31,10 @@ from dygait.data.transforms import Transform
 from dygait.data.verification import find_unreadable
 from dygait.errors import UserError
 from dygait.logs import log, progress
-from dygait.modeling import MODELS, complete_model_cfg
+from dygait.modeling import complete_model_cfg
+from dygait.modeling.dry_run import dry_run
 
+_FEW_FRAMES = 12
 _MAX_NAMED = 5  # unreadable sequences that a message names
 
 
@@ -60,20 +61,29 @@ def open_data(config: Config) -> Data:
     """
     data = config.data_cfg
     if isinstance(data.dataset_root, str):
-        assert not isinstance(data.dataset_partition, list)
-        partition = load_partition(data.dataset_partition, data.dataset_name)
         root = data.dataset_root
         store = distributed.main_first(lambda: open_store(root))
     else:
-        parts = [load_partition(spec, data.dataset_name) for spec in data.dataset_partition or []]
         roots = data.dataset_root
         store = distributed.main_first(lambda: ConcatStore([open_store(root) for root in roots]))
-        partition = _merged_partition(parts)
+    partition = open_partition(config)
     notes = coverage(partition, list(store.table.ids.names))
     notes += [f"the code of {file} was executed (custom_imports)" for file in config.custom_imports]
     if store.empty:
         notes.append(f"{store.empty} sequence folders hold no pickle")
     return Data(store, partition, notes)
+
+
+def open_partition(config: Config) -> Partition:
+    """Return the partition of a configuration, which may lie before its data does.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    data = config.data_cfg
+    if isinstance(data.dataset_partition, list):
+        return _merged_partition([load_partition(spec, data.dataset_name) for spec in data.dataset_partition])
+    return load_partition(data.dataset_partition, data.dataset_name)
 
 
 def _merged_partition(partitions: list[Partition]) -> Partition:
@@ -105,8 +115,9 @@ def _check_geometry(config: Config, dataset: SequenceDataset) -> None:
     Raises:
         UserError: the transform returns another size.
     """
-    model_cfg = complete_model_cfg(config.model_cfg.model_dump(), config.data_cfg.dataset_name)
+    wanted = config.model_cfg.input_size
     file, transform = dataset.files[0], dataset.transforms[0]
+    checked: list[list[int]] = []
     for (height, width), index in dataset.store.geometries(dataset.indices, file).items():
         stored = dataset.stored(index)[:1]
         where = dataset.store.location(index, file)
@@ -114,17 +125,19 @@ def _check_geometry(config: Config, dataset: SequenceDataset) -> None:
             found = list(transform(stored, np.random.default_rng(0)).shape[1:])
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
-        wanted = model_cfg.get("input_size")
-        sizes = f"the frames of {where} are {height}x{width}, and {found[0]}x{found[1]} after the transform"
-        if wanted is not None and list(wanted) != found:
+        message = f"the frames of {where} are {height}x{width}, and {found[0]}x{found[1]} after the transform"
+        if wanted is not None and wanted != found:
             raise UserError(
-                f"model_cfg.input_size is {wanted[0]}x{wanted[1]}, but {sizes}; change the transform, the "
+                f"model_cfg.input_size is {wanted[0]}x{wanted[1]}, but {message}; change the transform, the "
                 f"input_size, or the data"
             )
-        if wanted is None and "input_size" in inspect.signature(MODELS.get(model_cfg["model"])).parameters:
-            problems = MODELS.problems({**model_cfg, "input_size": found})
+        if wanted is None and found not in checked:
+            checked.append(found)
+            model_cfg = complete_model_cfg(config.model_cfg.model_dump(), config.data_cfg.dataset_name, 2)
+            sizes = [(found[0], found[1])] * config.data_cfg.modalities
+            problems = dry_run(model_cfg, None, sizes, _FEW_FRAMES)[1]
             if problems:
-                raise UserError(f"{sizes}, which does not fit the model: {problems[0].message}")
+                raise UserError(f"{message}, which does not fit the model: {problems[0].message}")
 
 
 def _dataset(

@@ -1,11 +1,12 @@
-"""Checks of a configuration against the registries and the signatures of what is registered."""
+"""Checks of the components that a configuration names, before any data is read."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -14,13 +15,16 @@ from dygait.data import (
     InferenceSampler,
     TrainingSampler,
     TripletSampler,
+    build_transform,
     transform_problems,
 )
 from dygait.errors import UserError
 from dygait.evaluation import name_problems, resolve_protocol
-from dygait.losses import loss_problems
-from dygait.modeling import MODELS, complete_model_cfg
+from dygait.losses import LOSSES, loss_problems
+from dygait.modeling import complete_model_cfg
+from dygait.modeling.dry_run import dry_run
 from dygait.registry import Problem, suggest
+from dygait.runs.networks import needs_classes
 from dygait.training.optimizers import OPTIMIZERS, SCHEDULERS
 
 
@@ -53,10 +57,10 @@ def _optimizer_problems(section: Mapping[str, Any]) -> list[Problem]:
         except (TypeError, ValueError, RuntimeError) as error:
             found.append(Problem(("solver",), f"{solver} refuses its settings: {error}"))
     groups = section.get("param_groups")
-    for place, group in enumerate(groups if isinstance(groups, list) else []):
+    for index, group in enumerate(groups if isinstance(groups, list) else []):
         own = [k for k in ("lr", "weight_decay") if isinstance(group, Mapping) and k in group]
         found += [
-            Problem(("param_groups", str(place), key), f"{solver} has no {key}")
+            Problem(("param_groups", str(index), key), f"{solver} has no {key}")
             for key in own
             if key not in inspect.signature(OPTIMIZERS[solver]).parameters
         ]
@@ -78,25 +82,119 @@ def _scheduler_problems(section: Mapping[str, Any]) -> list[Problem]:
     return found
 
 
+def _stored_to_input(transforms: Any, modalities: int, stored: int) -> list[tuple[int, int]] | None:
+    """Return (H, W) of each modality that transforms make of square frames; None where they cannot."""
+    chains = [transforms] if modalities == 1 else transforms
+    if transform_problems(transforms) or not isinstance(chains, list):  # reported elsewhere
+        return None
+    frames, sizes = np.zeros((1, stored, stored), np.uint8), []
+    try:
+        for chain in chains:
+            height, width = build_transform(chain)(frames, np.random.default_rng(0)).shape[1:]
+            sizes.append((int(height), int(width)))
+    except UserError:  # frames of that size do not fit the transform
+        return None
+    return sizes if len(sizes) == modalities else None
+
+
+def _possible_inputs(model_cfg: Mapping[str, Any], sections: Mapping[str, Any]) -> list[list[tuple[int, int]]]:
+    """Return the sizes that a model may be given, (H, W) of each modality: one list where `input_size` says it.
+
+    Before the data is read the size of its frames is not known: it is nearly always 64x64, else 128x128.
+    """
+    in_use = sections.get("data_cfg", {}).get("data_in_use")
+    modalities = max(1, sum(use is True for use in in_use)) if isinstance(in_use, list) else 1
+    size = model_cfg.get("input_size")
+    if size is not None:
+        fits = isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)
+        return [[(size[0], size[1])] * modalities] if fits else []  # the schema reports it
+    transforms = sections.get("trainer_cfg", {}).get("transform")
+    found = (_stored_to_input(transforms, modalities, stored) for stored in (64, 128))
+    return [sizes for sizes in found if sizes is not None]
+
+
+def _model_problems(sections: Mapping[str, Any], terms: Sequence[Any]) -> list[Problem]:
+    """Build the model and run it once, without memory; check that it gives what the losses read."""
+    name = sections.get("data_cfg", {}).get("dataset_name")
+    given = sections["model_cfg"]
+    read = {index: LOSSES.get(term["type"]).reads for index, term in enumerate(terms) if _is_loss(term)}
+    classes = 2 if needs_classes(given, read.values()) else None  # the true number is known with the data
+    model_cfg = complete_model_cfg(given, name if isinstance(name, str) else None, classes)
+    sampler = sections.get("trainer_cfg", {}).get("sampler")
+    frames = sampler.get("frames_num_fixed") if isinstance(sampler, Mapping) else None
+    frames = frames if isinstance(frames, int) and 0 < frames < 1000 else 30
+    problems: list[Problem] = []
+    for sizes in _possible_inputs(model_cfg, sections) or [[(64, 44)]]:
+        output, found = dry_run(model_cfg, None, sizes, frames)
+        problems = problems or found
+        if not found:
+            if output is None or output.logits is not None:
+                return []
+            message = "reads logits, and the model gives none: set class_num in model_cfg, or remove the term"
+            unfed = [index for index, what in read.items() if what == "logits"]
+            return [Problem(("loss_cfg", str(i), "type"), f"{terms[i]['type']} {message}") for i in unfed]
+    return [Problem(("model_cfg", *p.path), p.message) for p in problems]
+
+
+def _is_loss(term: Any) -> bool:
+    return isinstance(term, Mapping) and isinstance(term.get("type"), str) and term["type"] in LOSSES
+
+
+def _sampler_problems(sampler: Mapping[str, Any], section: str, kind: type, usual: type) -> list[Problem]:
+    try:
+        chosen = SAMPLERS.get(sampler["type"])
+    except UserError as error:
+        return [Problem(("type",), str(error))]
+    if not issubclass(chosen, kind):
+        return [Problem(("type",), f"{sampler['type']} is not for {section}; use {usual.__name__}")]
+    size, form = sampler.get("batch_size"), getattr(chosen, "batch_size_form", None)
+    if isinstance(size, (int, list)) and form == ("[P, K]" if isinstance(size, int) else "a number"):
+        return [Problem(("batch_size",), f"{sampler['type']} takes {form}, got {size}")]
+    return []
+
+
+def _protocol_problems(sections: Mapping[str, Any], phase: str) -> list[Problem]:
+    data, evaluator = sections.get("data_cfg", {}), sections.get("evaluator_cfg", {})
+    tests = phase == "test" or sections.get("trainer_cfg", {}).get("with_test")
+    function, tested = evaluator.get("eval_func"), data.get("test_dataset_name") or data.get("dataset_name")
+    found = []
+    if (
+        tests
+        and isinstance(tested, str)
+        and (function is None or isinstance(function, str))
+        and evaluator.get("protocol") is None
+    ):
+        try:
+            resolve_protocol(function, tested, bool(evaluator.get("cross_view_gallery")))
+        except UserError as error:
+            found.append(Problem(("eval_func",), str(error)))
+    own = evaluator.get("protocol")
+    if isinstance(own, Mapping) and isinstance(own.get("name"), str):
+        found += [Problem(("protocol", "name"), p) for p in name_problems(own["name"])]
+    return found
+
+
 def component_problems(merged: Mapping[str, Any], phase: str) -> list[Problem]:
-    """Check what a configuration names against the registries and the signatures of what is registered.
+    """Check the components that a configuration names: each is built, and the model runs once on fake tensors.
 
     A section that is not of the right form is left to the schema.
+
+    Args:
+        merged: the configuration.
+        phase: `train`; or `test`, which also checks the protocol.
     """
     sections = {k: v for k, v in merged.items() if isinstance(v, Mapping)}
+    terms = merged["loss_cfg"] if isinstance(merged.get("loss_cfg"), list) else []
     found: list[Problem] = []
 
     def add(path: tuple[str, ...], problems: list[Problem]) -> None:
         found.extend(Problem((*path, *p.path), p.message) for p in problems)
 
-    data = sections.get("data_cfg", {})
-    name = data.get("dataset_name")
     if isinstance(sections.get("model_cfg", {}).get("model"), str):
-        model_cfg = complete_model_cfg(sections["model_cfg"], name if isinstance(name, str) else None)
-        add(("model_cfg",), MODELS.problems(model_cfg))
-    for place, term in enumerate(merged["loss_cfg"] if isinstance(merged.get("loss_cfg"), list) else []):
+        add((), _model_problems(sections, terms))
+    for index, term in enumerate(terms):
         if isinstance(term, Mapping) and "type" in term:
-            add(("loss_cfg", str(place)), loss_problems(term))
+            add(("loss_cfg", str(index)), loss_problems(term))
     if "optimizer_cfg" in sections:
         add(("optimizer_cfg",), _optimizer_problems(sections["optimizer_cfg"]))
     if "scheduler_cfg" in sections:
@@ -111,32 +209,6 @@ def component_problems(merged: Mapping[str, Any], phase: str) -> list[Problem]:
             add((section, "transform"), transform_problems(content["transform"]))
         sampler = content.get("sampler")
         if isinstance(sampler, Mapping) and isinstance(sampler.get("type"), str):
-            try:
-                chosen = SAMPLERS.get(sampler["type"])
-                if not issubclass(chosen, kind):
-                    raise UserError(f"{sampler['type']} is not for {section}; use {usual.__name__}")
-                size, form = sampler.get("batch_size"), getattr(chosen, "batch_size_form", None)
-                if isinstance(size, (int, list)) and form == ("[P, K]" if isinstance(size, int) else "a number"):
-                    add(
-                        (section, "sampler", "batch_size"),
-                        [Problem((), f"{sampler['type']} takes {form}, got {size}")],
-                    )
-            except UserError as error:
-                add((section, "sampler", "type"), [Problem((), str(error))])
-    evaluator = sections.get("evaluator_cfg", {})
-    tests = phase == "test" or sections.get("trainer_cfg", {}).get("with_test")
-    function, tested = evaluator.get("eval_func"), data.get("test_dataset_name") or name
-    if (
-        tests
-        and isinstance(tested, str)
-        and (function is None or isinstance(function, str))
-        and evaluator.get("protocol") is None
-    ):
-        try:
-            resolve_protocol(function, tested, bool(evaluator.get("cross_view_gallery")))
-        except UserError as error:
-            add(("evaluator_cfg", "eval_func"), [Problem((), str(error))])
-    own = evaluator.get("protocol")
-    if isinstance(own, Mapping) and isinstance(own.get("name"), str):
-        add(("evaluator_cfg", "protocol", "name"), [Problem((), p) for p in name_problems(own["name"])])
+            add((section, "sampler"), _sampler_problems(sampler, section, kind, usual))
+    add(("evaluator_cfg",), _protocol_problems(sections, phase))
     return found

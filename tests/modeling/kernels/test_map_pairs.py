@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dygait.modeling.backbones.dynamic3d import DynamicAugmentation, ShallowBackbone
+from dygait.modeling.backbones.dynamic3d import ShallowBackbone
+from dygait.modeling.dam import DAMOptions, DynamicAugmentation
 from dygait.modeling.kernels.map_pairs import norm_pair, rectified_sum
 from dygait.modeling.layers import (
     FrameBatchNorm,
@@ -122,7 +121,7 @@ def test_over_frames_the_layout_stays(layout: torch.memory_format) -> None:
 
 def test_the_fast_form_keeps_its_layout_forward_and_backward() -> None:
     seen = []
-    network = ShallowBackbone([2, 3, 4], "batch", "fast")
+    network = ShallowBackbone([2, 3, 4], DAMOptions("batch", "fast"))
     for module in network.modules():
         if isinstance(module, DynamicAugmentation):
             module.register_full_backward_hook(
@@ -133,8 +132,5 @@ def test_the_fast_form_keeps_its_layout_forward_and_backward() -> None:
     temporal_max(found, None).square().sum().backward()
     assert len(seen) == 12
     assert all(has_channels_last(tensor) for tensor in seen)
-    plain = copy.deepcopy(network)
-    for module in plain.modules():
-        if hasattr(module, "form"):
-            module.form = "plain"
+    plain = ShallowBackbone([2, 3, 4], DAMOptions("batch", "plain"))
     assert not has_channels_last(plain(torch.rand(2, 1, 9, 16, 12))[0]), "the plain form computes in PyTorch's own"

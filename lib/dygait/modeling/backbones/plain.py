@@ -7,13 +7,11 @@ F frames, C channels, H x W pixels.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from dygait.errors import UserError
 from dygait.modeling.parts import by_strips
 from dygait.modeling.registry import BACKBONES
 
@@ -32,28 +30,8 @@ def _parse(text: str) -> _Layer | None:
         return None
     found = _LAYER.fullmatch(text)
     if found is None:
-        raise UserError(f"{text!r} is no layer: write BC-64, FC-128-3 (channels, halving) or M")
+        raise ValueError(f"layers_cfg: {text!r} is no layer: write BC-64, FC-128-3 (channels, halving) or M")
     return _Layer(int(found[1] or found[2]), int(found[3] or 0))
-
-
-def plain_output(layers_cfg: Sequence[str], rows: int) -> tuple[int, int]:
-    """Return the channels and the rows of the map that a chain makes of frames `rows` high.
-
-    Raises:
-        UserError: the chain cannot be read, or a focal convolution cannot cut its map into strips of whole rows.
-    """
-    if not layers_cfg or layers_cfg[0] == _POOL:
-        raise UserError("the first layer must be a convolution")
-    channels = 0
-    for text in layers_cfg:
-        layer = _parse(text)
-        if layer is None:
-            rows //= 2
-        elif rows % 2**layer.halving or rows < 1:
-            raise UserError(f"{text} cuts its map into {2**layer.halving} strips, but the map is {rows} rows high")
-        else:
-            channels = layer.channels
-    return channels, rows
 
 
 class FocalConv2d(nn.Module):
@@ -85,22 +63,27 @@ class Plain(nn.Module):
     Args:
         layers_cfg: the chain: `BC-C`, a convolution with C channels; `FC-C-H`, one by 2^H horizontal strips; `M`, max
             pooling by 2.
-        in_channels: channels of the input.
+        in_channels: channels of the input: 1.
     """
 
     def __init__(self, layers_cfg: list[str], in_channels: int = 1) -> None:
         super().__init__()
+        if in_channels != 1:
+            raise ValueError(f"in_channels: must be 1: silhouettes have one channel, got {in_channels}")
+        if not layers_cfg or layers_cfg[0] == _POOL:
+            raise ValueError("layers_cfg: the first layer must be a convolution")
         layers: list[nn.Module] = []
-        for place, layer in enumerate(map(_parse, layers_cfg)):
+        for index, layer in enumerate(map(_parse, layers_cfg)):
             if layer is None:
                 layers.append(nn.MaxPool2d(2))
             else:
-                convolution = FocalConv2d(in_channels, layer.channels, 3 if place else 5, layer.halving)
+                convolution = FocalConv2d(in_channels, layer.channels, 3 if index else 5, layer.halving)
                 layers += [convolution, nn.LeakyReLU(inplace=True)]
                 in_channels = layer.channels
+        self.out_channels = in_channels
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (F, C_out, H_out, W_out) for (F, C_in, H, W)."""
-        found: torch.Tensor = self.layers(x)
-        return found
+        result: torch.Tensor = self.layers(x)
+        return result

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dygait.modeling.frames import pack, unpack
+from dygait.modeling.frames import pack_counted, unpack
+from dygait.modeling.heads import check_numbers
 from dygait.modeling.kernels.batch_norm import BatchNorm2d
 from dygait.modeling.layers import avoid_two_frames
 from dygait.modeling.registry import BACKBONES
-from dygait.registry import Problem
 
 Mode = Literal["2d", "p3d", "3d"]
 
@@ -34,7 +34,7 @@ def over_sequences(layer: nn.Conv3d, frames: torch.Tensor, counts: Sequence[int]
         Packed (F, C_out, H_out, W_out).
     """
     sequences, _ = avoid_two_frames(unpack(frames, counts).transpose(1, 2), None)
-    return pack(layer(sequences).transpose(1, 2), torch.tensor(counts))[0]
+    return pack_counted(layer(sequences).transpose(1, 2), counts)
 
 
 class ResidualBlock(nn.Module):
@@ -110,15 +110,6 @@ def residual_stage(in_channels: int, channels: int, layers: int, stride: int, mo
 _CHANNELS, _LAYERS, _STRIDES = [32, 64, 128, 256], [1, 2, 2, 1], [1, 2, 2, 1]  # OpenGait's defaults
 
 
-def resnet9_output(
-    rows: int, channels: Sequence[int] = _CHANNELS, strides: Sequence[int] = _STRIDES, maxpool: bool = True
-) -> tuple[int, int]:
-    """Return the channels and the rows of the map that ResNet9 makes of frames `rows` high."""
-    for stride in (2 if maxpool else 1, *strides):
-        rows = (rows - 1) // stride + 1
-    return channels[-1], rows
-
-
 @BACKBONES.register("ResNet9")
 class ResNet9(nn.Module):
     """A convolution and four stages of residual blocks, for small silhouettes: GaitBase's.
@@ -130,7 +121,7 @@ class ResNet9(nn.Module):
         channels: of the four stages; the first convolution has the first stage's.
         layers: blocks of each stage.
         strides: of each stage's first block.
-        in_channel: channels of the input.
+        in_channel: channels of the input: 1.
         block: the kind of block.
         maxpool: halve the map after the first convolution.
     """
@@ -145,31 +136,17 @@ class ResNet9(nn.Module):
         maxpool: bool = True,
     ) -> None:
         super().__init__()
+        for key, given in (("channels", channels), ("layers", layers), ("strides", strides)):
+            check_numbers(key, given, 4, "ResNet9")
+        if in_channel != 1:
+            raise ValueError(f"in_channel: must be 1: silhouettes have one channel, got {in_channel}")
+        self.out_channels = channels[-1]
         self.conv1 = nn.Conv2d(in_channel, channels[0], 3, padding=1, bias=False)
         self.bn1 = BatchNorm2d(channels[0])
         self.pool = nn.MaxPool2d(3, 2, padding=1) if maxpool else nn.Identity()
         widths = [channels[0], *channels]
         sizes = zip(widths, channels, layers, strides, strict=False)
         self.layer1, self.layer2, self.layer3, self.layer4 = (nn.Sequential(*residual_stage(*size)) for size in sizes)
-
-    @staticmethod
-    def problems(
-        channels: list[int] = _CHANNELS,
-        layers: list[int] = _LAYERS,
-        strides: list[int] = _STRIDES,
-        in_channel: int = 1,
-        block: str = "BasicBlock",
-        maxpool: bool = True,
-    ) -> list[Problem]:
-        """Return every reason why a backbone of these sizes cannot be built."""
-        found = [
-            Problem((name,), f"takes four positive numbers, one for each stage, got {given}")
-            for name, given in (("channels", channels), ("layers", layers), ("strides", strides))
-            if len(given) != 4 or min(given) < 1
-        ]
-        if in_channel != 1:
-            found.append(Problem(("in_channel",), f"silhouettes have 1 channel, got {in_channel}"))
-        return found
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (F, C_out, H_out, W_out) for (F, C_in, H, W)."""

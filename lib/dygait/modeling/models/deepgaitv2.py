@@ -9,17 +9,16 @@ from __future__ import annotations
 import torch
 from pydantic import ConfigDict, with_config
 from torch import nn
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from dygait.modeling.backbones.residual import Mode, residual_stage
 from dygait.modeling.frames import pack, sequence_max
-from dygait.modeling.heads import Renames, size_problems, strip_problems
+from dygait.modeling.heads import NeckSizes, Renames, check_numbers, check_sizes, number_of_classes, separate_bn_necks
 from dygait.modeling.kernels.batch_norm import BatchNorm2d
-from dygait.modeling.layers import SeparateBNNecks, SeparateFCs, channels_last, initialise
+from dygait.modeling.layers import SeparateFCs, channels_last, initialise
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import HorizontalPooling
 from dygait.modeling.registry import MODELS
-from dygait.registry import Problem, refuse
 
 _BINS = [16]
 
@@ -29,16 +28,9 @@ class BackboneSizes(TypedDict):
     """The backbone's kind of blocks and its sizes, as OpenGait's configs give them."""
 
     mode: Mode
-    in_channels: int
+    in_channels: NotRequired[int]
     layers: list[int]
     channels: list[int]
-
-
-@with_config(ConfigDict(extra="forbid", strict=True))
-class Classes(TypedDict):
-    """The number of classes of the BNNecks; their other sizes follow."""
-
-    class_num: int
 
 
 @MODELS.register("DeepGaitV2")
@@ -51,13 +43,13 @@ class DeepGaitV2(nn.Module):
     Args:
         Backbone: mode; in_channels (1); layers, the blocks of each stage: [1, 1, 1, 1] or [1, 4, 4, 1]; channels of
             each stage.
-        SeparateBNNecks: class_num, the number of training ids.
+        SeparateBNNecks: the sizes of the BNNecks.
         use_emb2: test on the features after the BNNecks, of length 1 in each part, not on those before them.
         bin_num: numbers of horizontal strips.
-        input_size: [H, W] of the silhouettes that will come, for which `bin_num` is checked. Absent: the data is asked.
+        class_num: K, the number of training ids, where `SeparateBNNecks` does not have it.
 
     Raises:
-        UserError: the sizes do not fit together.
+        ValueError: sizes do not fit together.
     """
 
     class_head = ("necks.fc_bin",)
@@ -65,15 +57,17 @@ class DeepGaitV2(nn.Module):
     def __init__(
         self,
         Backbone: BackboneSizes,
-        SeparateBNNecks: Classes,
+        SeparateBNNecks: NeckSizes | None = None,
         use_emb2: bool = False,
         bin_num: list[int] = _BINS,
-        input_size: list[int] | None = None,
+        class_num: int | None = None,
     ) -> None:
         super().__init__()
-        refuse(self.problems(Backbone, SeparateBNNecks, use_emb2, bin_num, input_size))
         mode, channels, layers = Backbone["mode"], Backbone["channels"], Backbone["layers"]
-        self.class_num = SeparateBNNecks["class_num"]
+        check_numbers("Backbone.channels", channels, 4, "DeepGaitV2")
+        check_numbers("Backbone.layers", layers, 4, "DeepGaitV2")
+        check_sizes("Backbone", dict(Backbone), {"in_channels": 1})
+        self.class_num = number_of_classes(class_num, SeparateBNNecks)
         self.use_emb2 = use_emb2
         self.opengait_names = (*_LAYER_NAMES, *_BLOCK_NAMES[mode], *_HEAD_NAMES)
         first = nn.Conv2d(1, channels[0], 3, padding=1, bias=False)
@@ -84,32 +78,8 @@ class DeepGaitV2(nn.Module):
         self.layer4 = nn.ModuleList(residual_stage(channels[2], channels[3], layers[3], 1, mode))
         self.pooling = HorizontalPooling(bin_num)
         self.fcs = SeparateFCs(sum(bin_num), channels[3], channels[2])
-        self.necks = _bn_necks(sum(bin_num), channels[2], self.class_num)
+        self.necks = separate_bn_necks(SeparateBNNecks, channels[2], sum(bin_num), class_num)
         initialise(self)
-
-    @staticmethod
-    def problems(
-        Backbone: BackboneSizes,
-        SeparateBNNecks: Classes,
-        use_emb2: bool = False,
-        bin_num: list[int] = _BINS,
-        input_size: list[int] | None = None,
-    ) -> list[Problem]:
-        """Return every reason why a network of these sizes cannot be built."""
-        found = size_problems(input_size)
-        for key, given in (("channels", Backbone["channels"]), ("layers", Backbone["layers"])):
-            if len(given) != 4 or min(given) < 1:
-                message = f"takes four positive numbers, one for each stage, got {given}"
-                found.append(Problem(("Backbone", key), message))
-        if Backbone["in_channels"] != 1:
-            message = f"silhouettes have 1 channel, got {Backbone['in_channels']}"
-            found.append(Problem(("Backbone", "in_channels"), message))
-        if SeparateBNNecks["class_num"] < 1:
-            message = f"must be at least 1, got {SeparateBNNecks['class_num']}"
-            found.append(Problem(("SeparateBNNecks", "class_num"), message))
-        if input_size is not None and not found:
-            found += strip_problems(bin_num, input_size, (input_size[0] + 3) // 4)
-        return found
 
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
         """Embed sequences.
@@ -147,5 +117,3 @@ _BLOCK_NAMES: dict[Mode, Renames] = {
     "3d": (),
 }
 _HEAD_NAMES: Renames = ((r"^fcs\.", "FCs."), (r"^necks\.", "BNNecks."))
-
-_bn_necks = SeparateBNNecks  # the constructor's keyword, a key of the YAML, has the layer's name

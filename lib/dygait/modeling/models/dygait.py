@@ -12,26 +12,23 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from dygait.modeling.backbones.dynamic3d import DeepBackbone, Form, Norm, ShallowBackbone, Shortcut
+from dygait.modeling.backbones.dynamic3d import DeepBackbone, ShallowBackbone
+from dygait.modeling.dam import DAMOptions, Form, Norm, Shortcut
 from dygait.modeling.heads import (
     CLASS_HEAD,
-    DEFAULT_SIZE,
     GAITGL_HEAD,
     FCSizes,
     NeckSizes,
     Renames,
-    class_problems,
+    check_numbers,
     gaitgl_head,
     gaitgl_output,
-    size_problems,
-    strip_problems,
-    unequal,
+    number_of_classes,
+    separate_fcs,
 )
-from dygait.modeling.layers import GeMHorizontalPooling, SeparateFCs, initialise, temporal_max, whole_sequences
+from dygait.modeling.layers import GeMHorizontalPooling, initialise, temporal_max, whole_sequences
 from dygait.modeling.output import GaitOutput
-from dygait.modeling.parts import refuse_unfit_rows
 from dygait.modeling.registry import MODELS
-from dygait.registry import Problem, refuse
 
 _BACKBONES: dict[str, type[DeepBackbone] | type[ShallowBackbone]] = {"deep": DeepBackbone, "shallow": ShallowBackbone}
 _BINS = {"deep": [16, 8, 4, 2, 1], "shallow": [32]}
@@ -66,7 +63,6 @@ class DyGait(nn.Module):
         SeparateBNNecks: the sizes of the BNNeck head; its presence chooses that head.
         norm: `none`, as in the release, or `batch`: BatchNorm inside the DAMs.
         dam: how the DAMs compute: `fast`, or `plain`, the readable reference; same weights, same results.
-        input_size: [H, W] of the silhouettes that will come, for which `bin_num` is checked.
         checkpointing: compute each DAM again in the backward pass instead of keeping what it made: less memory, about a
             third more time, the same gradients.
         dynamic: for ablations. False: the dynamic branch of every DAM sees the features themselves, with no mean
@@ -76,7 +72,7 @@ class DyGait(nn.Module):
             others; `always`: the convolution in every DAM, as in the network of the published cost (docs/fidelity.md).
 
     Raises:
-        UserError: the sizes do not fit together.
+        ValueError: sizes do not fit together.
     """
 
     class_head = CLASS_HEAD
@@ -91,24 +87,23 @@ class DyGait(nn.Module):
         SeparateBNNecks: NeckSizes | None = None,
         norm: Norm = "none",
         dam: Form = "fast",
-        input_size: list[int] | None = None,
         checkpointing: bool = False,
         dynamic: bool = True,
         spatial: bool = True,
         shortcut: Shortcut = "where needed",
     ) -> None:
         super().__init__()
-        refuse(
-            self.problems(channels, variant, bin_num, class_num, SeparateFCs, SeparateBNNecks, norm, dam, input_size)
-        )
         self.opengait_names = (*_RELEASE_NAMES[variant], *_RELEASE_STAGES, *GAITGL_HEAD)
         bins = bin_num or _BINS[variant]
-        width = channels[-1] if SeparateFCs is None else SeparateFCs["out_channels"]
-        self.class_num = SeparateBNNecks["class_num"] if SeparateBNNecks is not None else class_num
-        self.backbone = _BACKBONES[variant](channels, norm, dam, checkpointing, dynamic, spatial, shortcut)
+        backbone = _BACKBONES[variant]
+        check_numbers("channels", channels, backbone.depth, f"the {variant} variant")
+        self.class_num = number_of_classes(class_num, SeparateBNNecks)
+        self.backbone = backbone(channels, DAMOptions(norm, dam, checkpointing, dynamic, spatial, shortcut))
         self.pooling = GeMHorizontalPooling(bins)
-        self.fcs = _separate_fcs(sum(bins), channels[-1], width)
-        self.necks, self.head_norm, self.classifier = gaitgl_head(width, sum(bins), class_num, SeparateBNNecks)
+        self.fcs = separate_fcs(SeparateFCs, channels[-1], sum(bins))
+        self.necks, self.head_norm, self.classifier = gaitgl_head(
+            self.fcs.out_channels, sum(bins), class_num, SeparateBNNecks
+        )
         initialise(self)
 
     @staticmethod
@@ -117,39 +112,6 @@ class DyGait(nn.Module):
         if dataset_name is None:
             return {}
         return {"variant": "deep" if dataset_name in ("OUMVLP", "GREW", "Gait3D", "Gait3D-128pixel") else "shallow"}
-
-    @staticmethod
-    def problems(
-        channels: list[int],
-        variant: str = "deep",
-        bin_num: list[int] | None = None,
-        class_num: int | None = None,
-        SeparateFCs: FCSizes | None = None,
-        SeparateBNNecks: NeckSizes | None = None,
-        norm: str = "none",
-        dam: str = "fast",
-        input_size: list[int] | None = None,
-        checkpointing: bool = False,
-        dynamic: bool = True,
-        spatial: bool = True,
-        shortcut: str = "where needed",
-    ) -> list[Problem]:
-        """Return every reason why a network of these sizes cannot be built."""
-        backbone = _BACKBONES[variant]
-        if len(channels) != backbone.depth or min(channels) < 1:
-            wanted = f"the {variant} variant takes {backbone.depth} positive numbers, got {channels}"
-            return [Problem(("channels",), wanted)]
-        found = size_problems(input_size)
-        if found:
-            return found
-        bins = bin_num or _BINS[variant]
-        rows, columns = (pixels // 2**backbone.pools for pixels in input_size or DEFAULT_SIZE)
-        found = strip_problems(bins, input_size, rows, columns)
-        parts, out = sum(bins), channels[-1]
-        if SeparateFCs is not None:
-            found += unequal("SeparateFCs", dict(SeparateFCs), {"in_channels": out, "parts_num": parts})
-            out = SeparateFCs["out_channels"]
-        return found + class_problems(class_num, SeparateBNNecks, out, parts)
 
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
         """Embed sequences.
@@ -164,9 +126,5 @@ class DyGait(nn.Module):
         """
         silhouettes, lengths = whole_sequences(silhouettes, lengths)
         features, lengths = self.backbone(silhouettes.unsqueeze(1), lengths)
-        refuse_unfit_rows(features.shape[3], self.pooling.bin_num, silhouettes.shape[2])
         parts = self.fcs(self.pooling(temporal_max(features, lengths)))
         return gaitgl_output(parts, (self.necks, self.head_norm, self.classifier))
-
-
-_separate_fcs = SeparateFCs  # the constructor's keyword, a key of the YAML, has the layer's name

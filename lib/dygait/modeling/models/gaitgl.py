@@ -14,15 +14,13 @@ from torch import nn
 
 from dygait.modeling.heads import (
     CLASS_HEAD,
-    DEFAULT_SIZE,
     GAITGL_HEAD,
     NeckSizes,
     Renames,
-    class_problems,
+    check_numbers,
     gaitgl_head,
     gaitgl_output,
-    size_problems,
-    strip_problems,
+    number_of_classes,
 )
 from dygait.modeling.layers import (
     GeMHorizontalPooling,
@@ -36,9 +34,8 @@ from dygait.modeling.layers import (
     zero_padding,
 )
 from dygait.modeling.output import GaitOutput
-from dygait.modeling.parts import by_strips, refuse_unfit_rows
+from dygait.modeling.parts import by_strips
 from dygait.modeling.registry import MODELS
-from dygait.registry import Problem, refuse
 
 Variant = Literal["shallow", "deep"]
 _DEPTH = {"shallow": 3, "deep": 4}  # as many channels
@@ -100,10 +97,9 @@ class GaitGL(nn.Module):
         variant: `shallow` (CASIA-B: one convolution, eight strips, three GLConvs) or `deep` (OUMVLP, GREW: two, two,
             six).
         bin_num: numbers of horizontal strips that the last map is pooled into; its rows are as many as the input's.
-        input_size: [H, W] of the silhouettes that will come, for which `bin_num` is checked; absent: 64x44.
 
     Raises:
-        UserError: the sizes do not fit together.
+        ValueError: sizes do not fit together.
     """
 
     class_head = CLASS_HEAD
@@ -115,12 +111,11 @@ class GaitGL(nn.Module):
         SeparateBNNecks: NeckSizes | None = None,
         variant: Variant = "shallow",
         bin_num: list[int] = _BINS,
-        input_size: list[int] | None = None,
     ) -> None:
         super().__init__()
-        refuse(self.problems(channels, class_num, SeparateBNNecks, variant, bin_num, input_size))
         self.opengait_names = (*_NAMES[variant], *_LAYER_NAMES, *GAITGL_HEAD)
-        self.class_num = SeparateBNNecks["class_num"] if SeparateBNNecks is not None else class_num
+        self.class_num = number_of_classes(class_num, SeparateBNNecks)
+        check_numbers("channels", channels, _DEPTH[variant], f"the {variant} variant")
         strips, width, parts = _STRIPS[variant], channels[-1], sum(bin_num)
         if variant == "shallow":
             c0, c1, c2 = channels
@@ -147,30 +142,6 @@ class GaitGL(nn.Module):
             return {}
         return {"variant": "deep" if dataset_name in ("OUMVLP", "GREW") else "shallow"}
 
-    @staticmethod
-    def problems(
-        channels: list[int],
-        class_num: int | None = None,
-        SeparateBNNecks: NeckSizes | None = None,
-        variant: Variant = "shallow",
-        bin_num: list[int] = _BINS,
-        input_size: list[int] | None = None,
-    ) -> list[Problem]:
-        """Return every reason why a network of these sizes cannot be built."""
-        found = size_problems(input_size)
-        if len(channels) != _DEPTH[variant] or min(channels) < 1:
-            wanted = f"the {variant} variant takes {_DEPTH[variant]} positive numbers, got {channels}"
-            found.append(Problem(("channels",), wanted))
-        if found:
-            return found
-        height = (input_size or DEFAULT_SIZE)[0]
-        strips = _STRIPS[variant]
-        if height % (2 * strips):
-            cut = f"{height} rows, then {height // 2}, are cut into {strips} strips; choose a multiple of {2 * strips}"
-            return [Problem(("input_size",), cut)]
-        found += strip_problems(bin_num, input_size, height)
-        return found + class_problems(class_num, SeparateBNNecks, channels[-1], sum(bin_num))
-
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
         """Embed sequences.
 
@@ -191,6 +162,5 @@ class GaitGL(nn.Module):
         x = F.max_pool3d(x, (1, 2, 2))
         for block in (*self.glconv1, *self.glconv2):
             x = block(x, lengths)
-        refuse_unfit_rows(x.shape[3], self.pooling.bin_num, silhouettes.shape[2])
         parts = self.fcs(self.pooling(temporal_max(x, lengths)))
         return gaitgl_output(parts, (self.necks, self.head_norm, self.classifier))

@@ -14,15 +14,14 @@ from pydantic import ConfigDict, with_config
 from torch import nn
 from typing_extensions import NotRequired, TypedDict
 
-from dygait.errors import UserError
-from dygait.modeling.backbones.plain import Plain, plain_output
+from dygait.modeling.backbones.plain import Plain
 from dygait.modeling.frames import pack, unpack
-from dygait.modeling.heads import DEFAULT_SIZE, FCSizes, Renames, size_problems, strip_problems, unequal
-from dygait.modeling.layers import SeparateFCs, channels_last, initialise, valid_frames
+from dygait.modeling.heads import FCSizes, Renames, separate_fcs
+from dygait.modeling.layers import channels_last, initialise, valid_frames
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import HorizontalPooling
-from dygait.modeling.registry import MODELS
-from dygait.registry import Problem, refuse
+from dygait.modeling.registry import BACKBONES, MODELS
+from dygait.registry import below
 
 _SQUEEZE = 4
 
@@ -114,12 +113,11 @@ class GaitPart(nn.Module):
 
     Args:
         backbone_cfg: type Plain, `layers_cfg`, the chain of its layers, and `in_channels` (1).
-        SeparateFCs: the sizes of the separate FCs.
+        SeparateFCs: the sizes of the separate FCs; absent: the channels of the backbone's last layer.
         bin_num: numbers of horizontal strips; absent: [16].
-        input_size: [H, W] of the silhouettes that will come, for which `bin_num` is checked; absent: 64x44.
 
     Raises:
-        UserError: the sizes do not fit together.
+        ValueError: sizes do not fit together.
     """
 
     opengait_names: Renames = (
@@ -134,41 +132,20 @@ class GaitPart(nn.Module):
     def __init__(
         self,
         backbone_cfg: PlainCfg,
-        SeparateFCs: FCSizes,
+        SeparateFCs: FCSizes | None = None,
         bin_num: list[int] | None = None,
-        input_size: list[int] | None = None,
     ) -> None:
         super().__init__()
-        refuse(self.problems(backbone_cfg, SeparateFCs, bin_num, input_size))
-        self.backbone = Plain(backbone_cfg["layers_cfg"], backbone_cfg.get("in_channels", 1))
-        self.pooling = HorizontalPooling(bin_num or [16])
-        self.motion = TemporalFeatureAggregator(SeparateFCs["in_channels"], SeparateFCs["parts_num"])
-        self.fcs = _separate_fcs(**SeparateFCs)
-        initialise(self)
-
-    @staticmethod
-    def problems(
-        backbone_cfg: PlainCfg,
-        SeparateFCs: FCSizes,
-        bin_num: list[int] | None = None,
-        input_size: list[int] | None = None,
-    ) -> list[Problem]:
-        """Return every reason why a network of these sizes cannot be built."""
-        found = size_problems(input_size)
-        if backbone_cfg.get("in_channels", 1) != 1:
-            found.append(Problem(("backbone_cfg", "in_channels"), "must be 1: silhouettes have one channel"))
-        if found:
-            return found
-        try:
-            channels, rows = plain_output(backbone_cfg["layers_cfg"], (input_size or DEFAULT_SIZE)[0])
-        except UserError as error:
-            return [Problem(("backbone_cfg", "layers_cfg"), str(error))]
         bins = bin_num or [16]
-        found += strip_problems(bins, input_size, rows)
-        found += unequal("SeparateFCs", SeparateFCs, {"in_channels": channels, "parts_num": sum(bins)})
+        with below("backbone_cfg"):
+            self.backbone: Plain = BACKBONES.build(backbone_cfg)
+        channels = self.backbone.out_channels
         if channels < _SQUEEZE:
-            found.append(Problem(("backbone_cfg", "layers_cfg"), f"must end with at least {_SQUEEZE} channels"))
-        return found
+            raise ValueError(f"backbone_cfg.layers_cfg: must end with at least {_SQUEEZE} channels")
+        self.pooling = HorizontalPooling(bins)
+        self.motion = TemporalFeatureAggregator(channels, sum(bins))
+        self.fcs = separate_fcs(SeparateFCs, channels, sum(bins))
+        initialise(self)
 
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
         """Embed sequences.
@@ -187,6 +164,3 @@ class GaitPart(nn.Module):
             lengths = None
         embeddings = self.fcs(self.motion(parts, lengths))
         return GaitOutput(embeddings, None, embeddings)
-
-
-_separate_fcs = SeparateFCs  # the constructor's keyword, a key of the YAML, has the layer's name

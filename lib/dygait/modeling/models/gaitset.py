@@ -10,12 +10,11 @@ import torch
 from torch import nn
 
 from dygait.modeling.frames import pack, sequence_max
-from dygait.modeling.heads import DEFAULT_SIZE, FCSizes, Renames, size_problems, strip_problems, unequal
-from dygait.modeling.layers import SeparateFCs, channels_last, initialise
+from dygait.modeling.heads import FCSizes, Renames, check_numbers, separate_fcs
+from dygait.modeling.layers import channels_last, initialise
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import HorizontalPooling
 from dygait.modeling.registry import MODELS
-from dygait.registry import Problem, refuse
 
 _BINS = [16, 8, 4, 2, 1]
 
@@ -40,12 +39,12 @@ class GaitSet(nn.Module):
 
     Args:
         in_channels: four numbers: of the input (1), and of the three blocks.
-        SeparateFCs: the sizes of the separate FCs; parts_num is twice the sum of `bin_num`.
+        SeparateFCs: the sizes of the separate FCs; parts_num is twice the sum of `bin_num`. Absent: the channels of the
+            last block.
         bin_num: numbers of horizontal strips, for either pipeline.
-        input_size: [H, W] of the silhouettes that will come, for which `bin_num` is checked; absent: 64x44.
 
     Raises:
-        UserError: the sizes do not fit together.
+        ValueError: sizes do not fit together.
     """
 
     opengait_names: Renames = (
@@ -57,38 +56,22 @@ class GaitSet(nn.Module):
     def __init__(
         self,
         in_channels: list[int],
-        SeparateFCs: FCSizes,
+        SeparateFCs: FCSizes | None = None,
         bin_num: list[int] = _BINS,
-        input_size: list[int] | None = None,
     ) -> None:
         super().__init__()
-        refuse(self.problems(in_channels, SeparateFCs, bin_num, input_size))
+        check_numbers("in_channels", in_channels, 4, "GaitSet")
         c0, c1, c2, c3 = in_channels
+        if c0 != 1:
+            raise ValueError(f"in_channels: the first must be 1: silhouettes have one channel, got {c0}")
         self.set_block1 = _block(c0, c1, 5, pool=True)
         self.set_block2 = _block(c1, c2, 3, pool=True)
         self.set_block3 = _block(c2, c3, 3, pool=False)
         self.gl_block2 = _block(c1, c2, 3, pool=True)
         self.gl_block3 = _block(c2, c3, 3, pool=False)
         self.pooling = HorizontalPooling(bin_num)
-        self.fcs = _separate_fcs(**SeparateFCs)
+        self.fcs = separate_fcs(SeparateFCs, c3, 2 * sum(bin_num))
         initialise(self)
-
-    @staticmethod
-    def problems(
-        in_channels: list[int],
-        SeparateFCs: FCSizes,
-        bin_num: list[int] = _BINS,
-        input_size: list[int] | None = None,
-    ) -> list[Problem]:
-        """Return every reason why a network of these sizes cannot be built."""
-        found = size_problems(input_size)
-        if len(in_channels) != 4 or in_channels[0] != 1 or min(in_channels) < 1:
-            found.append(Problem(("in_channels",), f"takes 1 and three positive numbers, got {in_channels}"))
-        if found:
-            return found
-        found += strip_problems(bin_num, input_size, (input_size or DEFAULT_SIZE)[0] // 4)
-        wanted = {"in_channels": in_channels[-1], "parts_num": 2 * sum(bin_num)}
-        return found + unequal("SeparateFCs", SeparateFCs, wanted)
 
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
         """Embed sequences.
@@ -109,6 +92,3 @@ class GaitSet(nn.Module):
         parts = torch.cat([self.pooling(sets), self.pooling(whole + sets)], 2)
         embeddings = self.fcs(parts)
         return GaitOutput(embeddings, None, embeddings)
-
-
-_separate_fcs = SeparateFCs  # the constructor's keyword, a key of the YAML, has the layer's name

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from dygait.modeling.backbones.dynamic3d import DeepBackbone, DynamicAugmentation, Form, Norm, ShallowBackbone, Shortcut
+from dygait.modeling.backbones.dynamic3d import DeepBackbone, ShallowBackbone
+from dygait.modeling.dam import DAMOptions, DynamicAugmentation, Form, Norm, Shortcut
 from dygait.modeling.kernels import winograd
 from dygait.modeling.layers import zero_padding
 from reference import dam
@@ -33,7 +34,7 @@ def module(
 ) -> DynamicAugmentation:
     """A DAM with the same weights for both forms, whose BatchNorms have seen something."""
     torch.manual_seed(3)
-    made = DynamicAugmentation(c_in, c_out, norm, form, **kind).to(dtype)
+    made = DynamicAugmentation(c_in, c_out, DAMOptions(norm, form, **kind)).to(dtype)
     for name, buffer in made.named_buffers():
         if name.endswith("running_mean"):
             buffer.normal_()
@@ -48,7 +49,7 @@ def walk(n: int, c: int, s: int, h: int = 4, w: int = 3, dtype: torch.dtype = to
 
 def by_the_formula(made: DynamicAugmentation, sequence: torch.Tensor) -> torch.Tensor:
     weights = {name: value.double().numpy() for name, value in made.state_dict().items()}
-    return torch.from_numpy(dam.dam(sequence.double().numpy(), weights, made.stage1.dynamic))
+    return torch.from_numpy(dam.dam(sequence.double().numpy(), weights, made.options.dynamic))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -73,7 +74,7 @@ def test_equals_the_formula(
 @pytest.mark.parametrize("channels", [(2, 3), (3, 3)])
 def test_the_shortcut(form: Form, shortcut: Shortcut, channels: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    made, x = DynamicAugmentation(*channels, form=form, shortcut=shortcut).double(), walk(2, channels[0], 4)
+    made, x = DynamicAugmentation(*channels, DAMOptions(form=form, shortcut=shortcut)).double(), walk(2, channels[0], 4)
     weights = [tuple(w.shape) for name, w in made.named_parameters() if name.startswith("shortcut")]
     assert weights == ([] if (shortcut, channels) == ("where needed", (3, 3)) else [(3, channels[0], 1, 1, 1)])
     for n in range(2):
@@ -144,12 +145,10 @@ def test_the_gradient_is_that_of_the_function(lengths: list[int] | None) -> None
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
-@pytest.mark.parametrize(
-    "make", [lambda **k: DynamicAugmentation(2, 3, **k), lambda **k: DeepBackbone([2, 3, 4, 5], **k)]
-)
+@pytest.mark.parametrize("make", [lambda o: DynamicAugmentation(2, 3, o), lambda o: DeepBackbone([2, 3, 4, 5], o)])
 def test_a_checkpoint_serves_both_forms_and_the_twin(make: Any, norm: Norm) -> None:
     plain, *others = (
-        {k: v.shape for k, v in make(norm=norm, **more).state_dict().items()}
+        {k: v.shape for k, v in make(DAMOptions(norm, **more)).state_dict().items()}
         for more in ({"form": "plain"}, {"form": "fast"}, {"dynamic": False})
     )
     assert others == [plain, plain]
@@ -177,7 +176,7 @@ def test_sizes_of_the_weights() -> None:
         "shortcut.weight": (3, 2, 1, 1, 1),
     }
     assert not any(k.startswith("shortcut") for k in DynamicAugmentation(3, 3).state_dict())
-    without = {k: tuple(v.shape) for k, v in DynamicAugmentation(2, 3, spatial=False).state_dict().items()}
+    without = {k: tuple(v.shape) for k, v in DynamicAugmentation(2, 3, DAMOptions(spatial=False)).state_dict().items()}
     assert without == {k: shape for k, shape in shapes.items() if "spatial" not in k}
 
 
@@ -197,7 +196,7 @@ def test_backbones(form: Form, norm: Norm) -> None:
         (DeepBackbone, [2, 3, 4, 5], (5, 2, 4, 3)),
         (ShallowBackbone, [2, 3, 4], (4, 2, 8, 6)),
     ):
-        made: Any = make(channels, norm, form)
+        made: Any = make(channels, DAMOptions(norm, form))
         assert len(channels) == made.depth
         features, kept = made(x, lengths)
         assert features.shape == (3, *size)
@@ -306,7 +305,7 @@ class TestWeightsAtInference:
         for parameter in made.parameters():
             parameter.grad = torch.ones_like(parameter)
         self.CHANGES[change](made)
-        plain = DynamicAugmentation(*channels, "batch", "plain").eval()
+        plain = DynamicAugmentation(*channels, DAMOptions("batch", "plain")).eval()
         plain.load_state_dict(made.state_dict())
         with inference():
             found = made(x)
@@ -323,7 +322,7 @@ def test_checkpointing_changes_nothing(norm: Norm) -> None:
     results, kept = [], []
     for checkpointing in (False, True):
         torch.manual_seed(3)
-        made = ShallowBackbone([2, 3, 4], norm, "fast", checkpointing)
+        made = ShallowBackbone([2, 3, 4], DAMOptions(norm, "fast", checkpointing))
         sizes: list[int] = []
         with torch.autograd.graph.saved_tensors_hooks(lambda t, s=sizes: (s.append(t.numel()), t)[1], lambda t: t):
             found = made(x, lengths)[0]

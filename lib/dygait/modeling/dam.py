@@ -1,0 +1,121 @@
+"""The Dynamic Augmentation Module (DAM).
+
+Wang et al., *DyGait: Exploiting Dynamic Representations for High-performance Gait Recognition*, ICCV 2023.
+N sequences, C channels, S frames, H x W pixels; `lengths` as in `dygait.modeling.layers`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dygait.modeling.kernels.dynamic_stage import fast_stage, pointwise
+from dygait.modeling.kernels.recomputation import recomputed
+from dygait.modeling.layers import FrameBatchNorm, temporal_mean, zero_padding
+
+Norm = Literal["none", "batch"]
+Form = Literal["fast", "plain"]
+Shortcut = Literal["where needed", "always"]
+
+
+@dataclass(frozen=True)
+class DAMOptions:
+    """How every DAM of a network is built and computed.
+
+    Attributes:
+        norm: `none`, or `batch`: a BatchNorm on the global branch and one on the sum of the others, before each relu.
+        form: `plain` computes the formula as written; `fast` computes the same with fewer products. The parameters are
+            the same.
+        checkpointing: in training keep only the input of each DAM, and compute the rest again in the backward pass.
+        dynamic: False: the dynamic branch convolves the features themselves. For ablations: all weights and BatchNorms
+            stay, only the subtraction is missing.
+        spatial: False: no stage has a spatial branch.
+        shortcut: `where needed`: a 1x1x1 convolution where the numbers of channels differ, else the identity; `always`:
+            the convolution.
+    """
+
+    norm: Norm = "none"
+    form: Form = "fast"
+    checkpointing: bool = False
+    dynamic: bool = True
+    spatial: bool = True
+    shortcut: Shortcut = "where needed"
+
+
+class DynamicStage(nn.Module):
+    """One stage of a DAM: relu(global) + relu(dynamic + spatial).
+
+    The global branch convolves the features; the dynamic branch convolves their difference from the sequence's temporal
+    mean, which keeps what moves; the spatial branch keeps each frame's shape.
+
+    Args:
+        in_channels: C_in.
+        out_channels: C_out.
+        spatial_frames: how many frames the spatial branch sees, 1 or 3.
+        options: of the network's DAMs.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, spatial_frames: int, options: DAMOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.conv_global = nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False)
+        self.conv_dynamic = nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False)
+        self.conv_spatial: nn.Conv3d | None = None
+        if options.spatial:
+            kernel, padding = (spatial_frames, 3, 3), (spatial_frames // 2, 1, 1)
+            self.conv_spatial = nn.Conv3d(in_channels, out_channels, kernel, padding=padding, bias=False)
+        self.norm_global = FrameBatchNorm(out_channels) if options.norm == "batch" else None
+        self.norm_local = FrameBatchNorm(out_channels) if options.norm == "batch" else None
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+        """Return (N, C_out, S, H, W) for (N, C_in, S, H, W), which must be zero in padding."""
+        if self.options.form == "fast":
+            return fast_stage(self, x, lengths)
+        whole = self.conv_global(x)
+        motion = zero_padding(x - temporal_mean(x, lengths), lengths) if self.options.dynamic else x
+        local = self.conv_dynamic(motion)
+        if self.conv_spatial is not None:
+            local = local + self.conv_spatial(x)
+        return _rectified(whole, self.norm_global, lengths) + _rectified(local, self.norm_local, lengths)
+
+
+def _rectified(x: torch.Tensor, norm: FrameBatchNorm | None, lengths: torch.Tensor | None) -> torch.Tensor:
+    # BatchNorm keeps its input for the backward pass, not its result, which can be overwritten.
+    return F.relu(x) if norm is None else torch.relu_(norm(x, lengths))
+
+
+class DynamicAugmentation(nn.Module):
+    """The Dynamic Augmentation Module: two stages and a shortcut.
+
+    The authors' release adds unlike numbers of channels, which cannot run: here the shortcut is a convolution there
+    (docs/fidelity.md).
+
+    Args:
+        in_channels: C_in.
+        out_channels: C_out.
+        options: of the network's DAMs.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, options: DAMOptions = DAMOptions()) -> None:
+        super().__init__()
+        self.options = options
+        self.stage1 = DynamicStage(in_channels, out_channels, 1, options)
+        self.stage2 = DynamicStage(out_channels, out_channels, 3, options)
+        projected = options.shortcut == "always" or in_channels != out_channels
+        self.shortcut = nn.Conv3d(in_channels, out_channels, 1, bias=False) if projected else nn.Identity()
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """Return (N, C_out, S, H, W), zero in padding, for (N, C_in, S, H, W), which must be zero in padding."""
+        if self.options.checkpointing and torch.is_grad_enabled():
+            return recomputed(self, self._stages, x, lengths)
+        return self._stages(x, lengths)
+
+    def _stages(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+        between = zero_padding(self.stage1(x, lengths), lengths)
+        if self.options.form == "fast" and isinstance(self.shortcut, nn.Conv3d):
+            return zero_padding(self.stage2(between, lengths) + pointwise(self.shortcut, x), lengths)
+        return zero_padding(self.stage2(between, lengths) + self.shortcut(x), lengths)

@@ -1,0 +1,68 @@
+"""A dry run of a network on fake tensors, which have sizes and no memory: what does not fit is found in a second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
+
+from dygait.modeling.build import build_model
+from dygait.modeling.output import GaitOutput
+from dygait.modeling.registry import MODELS
+from dygait.registry import Problem, SettingsError
+
+_SEQUENCES = 2  # a BatchNorm in training needs two
+_NOT_FAKEABLE = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
+Sizes = Sequence[tuple[int, int]]
+
+
+def forward_once(
+    model_cfg: Mapping[str, Any], dataset_name: str | None, sizes: Sizes, frames: int
+) -> tuple[nn.Module, GaitOutput]:
+    """Build a network in training mode and run one forward pass of two sequences: to be called in FakeTensorMode.
+
+    Args:
+        model_cfg: as of `build_model`.
+        dataset_name: as of `build_model`.
+        sizes: (H, W) of each modality.
+        frames: S.
+    """
+    model = build_model(model_cfg, dataset_name)
+    inputs = tuple(torch.empty(_SEQUENCES, frames, *size) for size in sizes)
+    return model, model(inputs[0] if len(inputs) == 1 else inputs)
+
+
+def dry_run(
+    model_cfg: Mapping[str, Any], dataset_name: str | None, sizes: Sizes, frames: int
+) -> tuple[GaitOutput | None, list[Problem]]:
+    """Return the output of `forward_once` on fake tensors, and the problems that building and running the network meet.
+
+    There is no output, and no problem, where the forward pass depends on values, which fake tensors do not have, or
+    where the model takes another number of modalities.
+    """
+    name = str(model_cfg.get("model"))
+    try:
+        with FakeTensorMode(), torch.no_grad():
+            if getattr(MODELS.get(name) if name in MODELS else None, "modalities", 1) != len(sizes):
+                build_model(model_cfg, dataset_name)
+                return None, []
+            return forward_once(model_cfg, dataset_name, sizes, frames)[1], []
+    except SettingsError as error:
+        return None, error.problems
+    except _NOT_FAKEABLE:
+        return None, []
+    except (ValueError, RuntimeError) as error:
+        message = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "not supported for tensor subclasses" in message:  # `.numpy()`
+            return None, []
+        problem = MODELS.problem(name, message, ("input_size",))
+        size = " and ".join(f"{height}x{width}" for height, width in sizes)
+        return None, [Problem(problem.path, f"{problem.message} (with silhouettes of {size})")]

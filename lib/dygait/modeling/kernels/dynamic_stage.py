@@ -1,0 +1,139 @@
+"""The fast form of a stage of a Dynamic Augmentation Module; the plain form is `dygait.modeling.dam.DynamicStage`.
+
+N sequences, C channels, O output channels, S frames, H x W pixels; `lengths` as in `dygait.modeling.layers`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dygait.modeling.kernels import winograd
+from dygait.modeling.kernels.map_pairs import norm_pair, rectified_sum
+from dygait.modeling.layers import channels_last, sum_over_frames, temporal_mean
+
+if TYPE_CHECKING:
+    from dygait.modeling.dam import DynamicStage
+
+
+def fast_stage(stage: DynamicStage, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+    """Return (N, O, S, H, W) for (N, C, S, H, W), which must be zero in padding.
+
+    The global branch and the sum of the others are one convolution. Without gradients the BatchNorms are folded into
+    the weights at every call: keeping the folded weights would miss changes that PyTorch does not count (`.data`,
+    NumPy, collectives), and saves 0.3 to 2 % of a batch's time.
+    """
+    x = channels_last(x)
+    folded = not (torch.is_grad_enabled() or stage.training or torch.compiler.is_compiling())
+    by_winograd = winograd.pays(x, 2 * stage.conv_global.out_channels)
+    pair = _branches(x, lengths, _weights(stage, by_winograd, folded))
+    if stage.norm_global is not None and stage.norm_local is not None and not folded:
+        pair = norm_pair(pair, stage.norm_global, stage.norm_local, lengths)
+    return rectified_sum(pair)
+
+
+def pointwise(convolution: nn.Conv3d, x: torch.Tensor) -> torch.Tensor:
+    """Return a 1x1x1 convolution of (N, C, S, H, W): on a CPU one matrix product, which keeps the layout in memory."""
+    if x.device.type != "cpu":
+        result: torch.Tensor = convolution(x)
+        return result
+    return F.linear(channels_last(x).movedim(1, 4), convolution.weight.flatten(1)).movedim(4, 1)
+
+
+def _weights(stage: DynamicStage, by_winograd: bool, folded: bool) -> _Weights:
+    """Return the weights of a stage; `folded`: with the BatchNorms in them, as they are in evaluation mode."""
+    whole, dynamic = stage.conv_global.weight, stage.conv_dynamic.weight
+    local, shift = dynamic, None
+    if stage.conv_spatial is not None:
+        spatial = stage.conv_spatial.weight
+        local = dynamic + (F.pad(spatial, (0, 0, 0, 0, 1, 1)) if spatial.shape[2] == 1 else spatial)
+    if folded and stage.norm_global is not None and stage.norm_local is not None:
+        (factor, first), (factor_local, second) = (
+            norm.factor_and_shift() for norm in (stage.norm_global, stage.norm_local)
+        )
+        whole = whole * factor.view(-1, 1, 1, 1, 1)
+        local, dynamic = (w * factor_local.view(-1, 1, 1, 1, 1) for w in (local, dynamic))
+        shift = torch.cat([first, second])
+    pair = torch.cat([whole, local])
+    slices = dynamic.permute(2, 0, 1, 3, 4).flatten(0, 1) if stage.options.dynamic else None
+    return _Weights(by_winograd, winograd.transformed(pair) if by_winograd else pair, slices, shift)
+
+
+class _Weights(NamedTuple):
+    """The weights of the fast form.
+
+    Attributes:
+        by_winograd: whether `pair` holds the filters' values at Winograd's points, or filters (2 O, C, 3, 3, 3).
+        pair: the global branch's weights; after them the sum of the dynamic and the spatial branch's.
+        slices: (3 O, C, 3, 3), the dynamic branch's time slices, applied to the mean: the one that looks back, the one
+            at the frame itself, the one that looks ahead; None where no mean is subtracted.
+        shift: (2 O,), added after the convolution, where BatchNorms are folded into the weights.
+    """
+
+    by_winograd: bool
+    pair: torch.Tensor
+    slices: torch.Tensor | None
+    shift: torch.Tensor | None = None
+
+
+def _branches(x: torch.Tensor, lengths: torch.Tensor | None, weights: _Weights) -> torch.Tensor:
+    """Return the global branch, and the sum of the dynamic and the spatial one: a new tensor (N, 2 O, S, H, W).
+
+    Both are one convolution, the latter with the summed weights. From it is taken the dynamic branch's view of the
+    mean. The mean is one map per sequence, so convolving it takes three 2-D convolutions, one for each time slice of
+    the weight. The slice that looks back sees nothing at the first frame, the one that looks ahead nothing at the last.
+    """
+    if weights.by_winograd:
+        pair = winograd.convolution(x, weights.pair)
+        if weights.shift is not None:
+            pair += weights.shift.view(-1, 1, 1, 1)
+    else:
+        pair = F.conv3d(x, weights.pair, weights.shift, padding=1)
+    if weights.slices is None:
+        return pair
+    of_mean = F.conv2d(temporal_mean(x, lengths).squeeze(2), weights.slices, padding=1)
+    back, here, ahead = of_mean.chunk(3, 1)
+    last = None if lengths is None else (lengths - 1).to(x.device, non_blocking=True)
+    return _LessMean.apply(pair, back + here + ahead, back, ahead, last)
+
+
+class _LessMean(torch.autograd.Function):
+    """Subtract a map from every frame of a pair's second map, less so from the first frame and from the last valid one.
+
+    Changes the pair itself, which no convolution needs again. Written out, so that backward passes over the frames
+    once, for their sum, and makes no map for every frame.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        pair: torch.Tensor,
+        everywhere: torch.Tensor,
+        at_first: torch.Tensor,
+        at_last: torch.Tensor,
+        last: torch.Tensor | None,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(last)
+        if torch.compiler.is_compiling():
+            pair = pair.clone()
+        else:
+            ctx.mark_dirty(pair)
+        local = pair[:, everywhere.shape[1] :]
+        local -= everywhere.unsqueeze(2)
+        local[:, :, 0] += at_first
+        if last is None:
+            local[:, :, -1] += at_last
+        else:
+            local[torch.arange(len(pair), device=pair.device), :, last] += at_last
+        return pair
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (last,) = ctx.saved_tensors
+        local = gradient[:, gradient.shape[1] // 2 :]
+        rows = torch.arange(len(local), device=local.device)
+        at_last = local[:, :, -1] if last is None else local[rows, :, last]
+        return gradient, -sum_over_frames(gradient)[:, -local.shape[1] :], local[:, :, 0], at_last, None

@@ -1,0 +1,40 @@
+"""Activation checkpointing that leaves running statistics as the first pass made them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+
+def recomputed(module: nn.Module, function: Callable[..., torch.Tensor], *inputs: Any) -> torch.Tensor:
+    """Return `function(*inputs)`, of which only the inputs are kept for the backward pass, where it runs again.
+
+    Args:
+        module: whose BatchNorms the function uses.
+        function: what to compute.
+        inputs: its arguments.
+    """
+    result: torch.Tensor = checkpoint(
+        function, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _frozen_statistics(module))
+    )
+    return result
+
+
+@contextmanager
+def _frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Keep a second pass over the same batch out of the running statistics of BatchNorms."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+        norm.num_batches_tracked = None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone()
+    try:
+        yield
+    finally:
+        for norm, (momentum, counted) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, counted
