@@ -1,9 +1,9 @@
-"""How fast are sequences loaded? Our loader on a packed store and on a tree of pickles, beside the field's way.
+"""Benchmark of the loader, on a packed store and on a tree of pickles, against the plain form.
 
-The field's way, written here in its plainest form: a worker unpickles a sequence whole; the batch is made of lists of
-single frames; the main process stacks, cuts and scales them to float64, sequence by sequence, augments frame by frame,
-and converts the batch to float32. Ours hands the device uint8, which is scaled there; "scaled here" adds the scaling on
-this processor, for a machine without a GPU.
+The plain form, as OpenGait and its descendants load data: a worker unpickles a sequence whole; the batch is made of
+lists of single frames; the main process stacks, cuts and scales them to float64, sequence by sequence, augments frame
+by frame, and converts the batch to float32. Ours hands the device uint8, which is scaled there; "scaled here" adds the
+scaling on this CPU, for a machine without a GPU.
 
     python scripts/benchmark_data.py                      # makes 528 sequences of about 80 frames in a temporary folder
     python scripts/benchmark_data.py --data PICKLES       # uses a tree of pickles, such as CASIA-B's
@@ -11,7 +11,7 @@ this processor, for a machine without a GPU.
     python scripts/benchmark_data.py --json FILE          # {"ratios": ..., "details": ..., "environment": ...}
 
 30 frames of each sequence, batches of 8 people x 16 sequences, the page cache warm. Every figure is the median of
-alternating repeats; a ratio is the field's way over ours, so that larger is better.
+alternating repeats; a ratio is the plain form's time over ours, so that larger is better.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from dygait.data.stores.packed_writer import write_index
 FRAMES, PEOPLE, EACH = 30, 8, 16
 WARM = 12
 LONGER = 5
-"""How many times more batches the fast ways give: a rate of a tenth of a second says little."""
+"""How many times more batches the fast loaders give: a rate of a tenth of a second says little."""
 CUT, ROTATE, ERASE = 10, (0.3, 10), (0.3, 0.05, 0.2, 0.3)
 PLAIN = [{"type": "BaseSilCuttingTransform"}]
 AUGMENTED = [
@@ -119,7 +119,7 @@ def scale_plainly(frames: list[np.ndarray], augment: bool) -> np.ndarray:
 
 
 def field(tree: PickleTree, sampler: Callable[[int], TripletSampler], workers: int, augment: bool) -> Batches:
-    """Return what gives batches in the field's way."""
+    """Return a function that yields batches in the plain form."""
     dataset = WholePickles([tree.location(index) for index in range(len(tree.table))])
 
     def run(count: int) -> Iterator[Any]:
@@ -136,7 +136,7 @@ def field(tree: PickleTree, sampler: Callable[[int], TripletSampler], workers: i
 def ours(
     store: Store, sampler: Callable[[int], TripletSampler], workers: int, augment: bool, scale: bool = False
 ) -> Batches:
-    """Return what gives batches in our way; `scale`: to 0..1 as the device does, on this processor."""
+    """Return a function that yields our batches; `scale`: scale them to 0..1 on this CPU."""
     dataset = SequenceDataset(
         store,
         np.arange(len(store.table)),
@@ -163,7 +163,7 @@ def rate(batches: Batches, count: int) -> float:
 
 
 def bytes_read(tree: PickleTree, store: PackedStore, sampler: TripletSampler) -> tuple[float, float]:
-    """Return the bytes of a sequence that the field's way and ours read, on average over some batches.
+    """Return the bytes of a sequence read by the plain form and by ours, on average over some batches.
 
     Ours: the pages of the mapped file that the chosen frames touch, whole.
     """
@@ -202,7 +202,7 @@ def measure(tree: PickleTree, store: PackedStore, repeats: int, batches: int) ->
     def sampler(count: int) -> TripletSampler:
         return TripletSampler(labels, [PEOPLE, EACH], total_iterations=count)
 
-    ways = {
+    loaders = {
         f"{name}, {'augmented' if augment else 'plain'}, {workers} workers": make(
             source, sampler, workers, augment
         )
@@ -210,11 +210,11 @@ def measure(tree: PickleTree, store: PackedStore, repeats: int, batches: int) ->
         for augment in (False, True)
         for name, make, source in (("field", field, tree), ("pickles", ours, tree), ("store", ours, store))
     }  # fmt: skip
-    ways["store, plain, 0 workers, scaled here"] = ours(store, sampler, 0, False, scale=True)
-    seen: dict[str, list[float]] = {name: [] for name in ways}
+    loaders["store, plain, 0 workers, scaled here"] = ours(store, sampler, 0, False, scale=True)
+    seen: dict[str, list[float]] = {name: [] for name in loaders}
     for _ in range(repeats):
-        for name, way in ways.items():
-            seen[name].append(rate(way, batches if name.startswith("field") else LONGER * batches))
+        for name, loader in loaders.items():
+            seen[name].append(rate(loader, batches if name.startswith("field") else LONGER * batches))
     rates = {name: round(statistics.median(values), 1) for name, values in seen.items()}
     theirs, mine = bytes_read(tree, store, sampler(20))
 
@@ -286,7 +286,7 @@ def time_opening(store: Path) -> str:
 
 def main() -> int:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description="Sequences a second of our loader, beside the field's way.")
+    parser = argparse.ArgumentParser(description="Sequences a second of our loader, against the plain form.")
     parser.add_argument("--data", type=Path, help="a tree of pickles; left out, one is made")
     parser.add_argument("--store", type=Path, help="the same, packed; left out, it is packed in a temporary folder")
     parser.add_argument("--repeats", type=int, default=5, help="alternating repeats (default: %(default)s)")

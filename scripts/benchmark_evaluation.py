@@ -131,8 +131,8 @@ def plain_ranking(order: np.ndarray, probe_ids: np.ndarray, gallery_ids: np.ndar
         if not np.any(hits):
             continue
         found = hits.cumsum()
-        places = np.where(hits == 1)[0]
-        penalties.append(found[places.max()] / (places.max() + 1.0))
+        indices = np.where(hits == 1)[0]
+        penalties.append(found[indices.max()] / (indices.max() + 1.0))
         firsts.append([float(found[k - 1] > 0) for k in RANKS])
         precision = [x / (i + 1.0) for i, x in enumerate(found)]
         precisions.append((np.asarray(precision) * hits).sum() / hits.sum())
@@ -193,14 +193,14 @@ def bare_products(probe: Tensor, gallery: Tensor) -> Tensor:
     return tile
 
 
-def alternate(repeats: int, *ways: Callable[[], Any]) -> tuple[list[list[float]], list[Any]]:
-    """Return the seconds of each way in every repeat, and what each gave at last."""
-    seconds: list[list[float]] = [[] for _ in ways]
-    results: list[Any] = [None] * len(ways)
+def alternate(repeats: int, *functions: Callable[[], Any]) -> tuple[list[list[float]], list[Any]]:
+    """Return the seconds of each function in every repeat, and its last result."""
+    seconds: list[list[float]] = [[] for _ in functions]
+    results: list[Any] = [None] * len(functions)
     for _ in range(repeats):
-        for number, way in enumerate(ways):
+        for number, function in enumerate(functions):
             start = time.perf_counter()
-            results[number] = way()
+            results[number] = function()
             seconds[number].append(time.perf_counter() - start)
     return seconds, results
 
@@ -255,7 +255,7 @@ def measure_gait3d(figures: Figures, case: Case, repeats: int) -> None:
 
 
 def measure_grew(figures: Figures, case: Case) -> None:
-    """Measure distances and ranking apart; both rank the same distances, so that every place must be the same."""
+    """Measure distances and ranking apart; both rank the same distances, so that all ranks must be equal."""
     probe, gallery, probe_ids, gallery_ids = split(case)
     times, (plain, distance) = alternate(
         1, lambda: plain_distance(probe, gallery), lambda: pairwise_distance(probe, gallery)
@@ -285,7 +285,7 @@ def measure_everything(quick: bool, repeats: int) -> dict[str, Any]:
 
 
 def distractors(quick: bool) -> dict[str, float]:
-    """Evaluate GREW's size with distractors, and say what it took: all memory of this process, features included."""
+    """Evaluate GREW's size with distractors, and return time and peak memory of this process, features included."""
     case = grew(600, 1730, 16, 4) if quick else grew(6000, 227000, 256, 16)
     start = time.perf_counter()
     found = evaluate_detailed(*case[:4], protocol="GREW")

@@ -1,4 +1,4 @@
-"""How fast are features extracted? In batches under a budget of frames, beside one sequence at a time, the field's way.
+"""Benchmark of the extraction: batches under a budget of frames, against one sequence at a time, the plain form.
 
 Ours is what `dygait extract` does, the writing of the folder and its checksums included; the other is a plain loop that
 keeps features in memory. Weights are random, which changes no time. Both must give the same embeddings within 1e-5 of
@@ -12,7 +12,7 @@ the largest, and 1, 2 and 3 processes of one thread each must give the same bits
     python scripts/benchmark_extraction.py --json FILE              # {"ratios", "details", "environment"}
 
 The ratio `extraction` is the median, over alternating repeats, of the plain loop's seconds over ours: larger is better.
-Peak memory is that of a process of its own for each way; it and the number of processes are tried on at most 60
+Peak memory is that of a separate process for each form; it and the number of processes are tried on at most 60
 sequences, the longest and the shortest among them.
 """
 
@@ -164,7 +164,7 @@ def measure_processes(options: argparse.Namespace) -> dict[str, Any]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Measure everything."""
-    peaks = {way: json.loads(elsewhere(options, [], "--peak", way)) for way in ("plain", "ours")}
+    peaks = {form: json.loads(elsewhere(options, [], "--peak", form)) for form in ("plain", "ours")}
     processes = measure_processes(options)
     case = open_case(options)
     lengths, sampler = case.source.dataset.lengths(), case.source.loader.batch_sampler
@@ -172,7 +172,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     relative = difference(plain, mine)
     if relative > TOLERANCE:
         raise SystemExit(f"the embeddings differ by {relative:.2g} of the largest")
-    medians = {way: statistics.median(values) for way, values in zip(("plain", "ours"), seconds, strict=True)}
+    medians = {form: statistics.median(values) for form, values in zip(("plain", "ours"), seconds, strict=True)}
     padded = sum(sampler.num_padded_frames(number) for number in range(len(sampler.batches)))
     return {
         "ratios": {"extraction": round(statistics.median(a / b for a, b in zip(*seconds, strict=True)), 2)},
@@ -182,10 +182,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "frames_budget": case.config.evaluator_cfg.sampler.frames_budget,
             "batches": len(sampler.batches),
             "padding": round(1 - int(sampler.lengths.sum()) / padded, 4),
-            "seconds": {way: round(value, 3) for way, value in medians.items()},
-            "sequences_per_second": {way: round(len(lengths) / value, 2) for way, value in medians.items()},
+            "seconds": {form: round(value, 3) for form, value in medians.items()},
+            "sequences_per_second": {form: round(len(lengths) / value, 2) for form, value in medians.items()},
             "relative_difference": relative,
-            "peak_gib": {way: round(peak / 2**30, 2) for way, peak in peaks.items()},
+            "peak_gib": {form: round(peak / 2**30, 2) for form, peak in peaks.items()},
             **processes,
         },
     }
@@ -204,7 +204,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3, help="alternating repeats (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
     parser.add_argument("--threads", type=int, default=available_cores(), help="threads (default: %(default)s)")
-    parser.add_argument("--peak", choices=("plain", "ours"), help="only print the peak memory of one way")
+    parser.add_argument("--peak", choices=("plain", "ours"), help="only print the peak memory of one form")
     parser.add_argument("--into", type=Path, metavar="DIR", help="only extract some sequences to a folder")
     options = parser.parse_args()
     logging.getLogger("dygait").setLevel(logging.WARNING)

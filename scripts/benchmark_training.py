@@ -1,19 +1,20 @@
-"""How fast is a training step? Ours beside the plain form, and each thing that makes it faster beside its absence.
+"""Benchmark of a training step: ours against the plain form, and each optimisation against its absence.
 
-The plain form, written here as the field writes it: a worker unpickles whole sequences; the main thread cuts them and
-scales them to float64, sequence by sequence, and converts the batch to float32, which asks for a gradient; three
-convolutions for each stage of a Dynamic Augmentation Module, on the features and on their difference from the mean;
-a normalised copy of the class weights; triplets picked by boolean masks; every statistic of the losses fetched at every
-step; the optimiser as it comes; the C library's allocator as it comes. Ours: the runner's own loader, trainer and step.
+The plain form is written as OpenGait and its descendants write it: a worker unpickles whole sequences; the main thread
+cuts them and scales them to float64, sequence by sequence, and converts the batch to float32 with `requires_grad`;
+three convolutions for each stage of a Dynamic Augmentation Module, on the features and on their difference from the
+mean; a normalised copy of the class weights; triplets selected by boolean masks; every statistic of the losses read at
+every step; the default optimiser settings; the default allocator of the C library. Ours: the runner's own loader,
+trainer and step.
 
-    python scripts/benchmark_training.py                    # about eight minutes on two quiet cores
+    python scripts/benchmark_training.py                    # about eight minutes on two idle cores
     python scripts/benchmark_training.py --json FILE        # {"ratios": ..., "details": ..., "environment": ...}
     python scripts/benchmark_training.py --plot FILE.svg    # the ratios as bars
-    python scripts/benchmark_training.py --quick            # tiny sizes, to see that it runs
+    python scripts/benchmark_training.py --quick            # tiny sizes, as a smoke test
 
-Both forms start from the same weights and see the same batches; where their losses, outputs or gradients differ, the
+Both forms start from the same weights and see the same batches; if their losses, outputs or gradients differ, the
 run fails. Every figure is the median of alternating repeats; a ratio is the plain form's time over ours, so that larger
-is better. Forms of a module are compared under the same, tuned allocator; what that gains is a ratio of its own.
+is better. Forms of a module are compared under the same tuned allocator, whose effect is a separate ratio.
 """
 
 from __future__ import annotations
@@ -58,20 +59,20 @@ from dygait.training.trainer import build_trainer
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 CUT = 5
-"""Columns cut from each side of the made frames, which are 32 wide."""
+"""Columns cut from each side of the generated frames, which are 32 wide."""
 EXACT, GRADIENT = 1e-5, 2e-5
-"""How much values and gradients of two forms of a module may differ, relative to the largest: float32's rounding, twice
-as much of it in a gradient through two stages of Winograd's filtering."""
+"""Tolerances of values and gradients of two forms of a module, relative to the largest value: float32 rounding, twice
+as much for a gradient through two stages of Winograd filtering."""
 FIRST, LATER = 1e-4, 5e-3
-"""How much the losses of two whole steps may differ, relatively: the first, and those after: AdamW's first steps are as
+"""Relative tolerances of the losses of whole steps, of the first and of later ones: the first steps of AdamW are as
 large for a gradient of rounding noise as for any other."""
 COMPARED = 3
-"""Steps whose losses are compared."""
+"""Number of steps whose losses are compared."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is measured.
+    """Sizes of the measurements.
 
     Attributes:
         dam: (N, C, S, H, W) of the input and C of the output of one module.
@@ -79,8 +80,8 @@ class Sizes:
         silhouettes: (N, S, H, W) of its input.
         norm: (N, C, H, W) of a BatchNorm's input.
         overrides: of the configuration of the whole step.
-        sequence: frames of a made sequence.
-        warm: steps before the first that is timed.
+        sequence: frames of a generated sequence.
+        warm: warm-up steps.
         steps: steps of a repeat.
     """
 
@@ -116,7 +117,7 @@ QUICK = Sizes(
 
 
 class PlainStage(nn.Module):
-    """A stage of the DAM, as its formula is read, with BatchNorm."""
+    """A stage of the DAM, directly after the formula, with BatchNorm."""
 
     def __init__(self, before: int, after: int, spatial_frames: int) -> None:
         super().__init__()
@@ -188,7 +189,7 @@ class PlainHead(nn.Module):
 
 
 class PlainNetwork(nn.Module):
-    """DyGait, shallow, with BatchNorm and BNNecks; its weights have the names that ours have."""
+    """DyGait, shallow, with BatchNorm and BNNecks; with the parameter names of ours."""
 
     def __init__(self, channels: list[int], bins: list[int], classes: int) -> None:
         super().__init__()
@@ -211,7 +212,7 @@ class PlainNetwork(nn.Module):
 def plain_losses(
     embeddings: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor, margin: float, scale: float
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Return triplet loss plus smoothed cross entropy, and what is reported."""
+    """Return triplet loss plus smoothed cross entropy, and the statistics."""
     rows = embeddings.permute(2, 0, 1).contiguous().float()
     squares = torch.sum(rows**2, -1)
     inner = rows.matmul(rows.transpose(1, 2))
@@ -239,7 +240,7 @@ def plain_losses(
 
 
 class WholePickles(Dataset):
-    """An item is a whole sequence, with the request that says which frames are wanted."""
+    """An item is a whole sequence and its request."""
 
     def __init__(self, paths: list[str]) -> None:
         self.paths = paths
@@ -260,7 +261,7 @@ class ListsOfFrames:
         self.labels = labels
 
     def __call__(self, items: list[tuple[np.ndarray, Request]]) -> tuple[list[np.ndarray], list[int]]:
-        """Choose the frames that our loader would, so that both see the same."""
+        """Choose the same frames as our loader."""
         chosen = []
         for frames, request in items:
             rng = np.random.default_rng(np.random.SeedSequence(request.key))
@@ -271,7 +272,7 @@ class ListsOfFrames:
 # ---- whole steps ---------------------------------------------------------------------------------------------------
 
 Steps = Iterator[float]
-"""Takes a step, data included, each time it is asked, and gives the step's loss."""
+"""Runs a step, data included, at each `next`, and yields its loss."""
 
 
 def plain_steps(config: Config) -> Steps:
@@ -318,14 +319,14 @@ def our_steps(config: Config) -> Steps:
     trainer.training_mode()
     source = sources.build_training_source(config, data, device, 0)
     for batch in batches(source.loader):
-        # Read at once here, because the losses are compared; the runner reads them every `log_iter` steps.
+        # Read at every step, because the losses are compared; the runner reads them every `log_iter` steps.
         found = trainer.step(batch, source.divisors)
         yield float(found["triplet/loss"] + found["softmax/loss"])
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way to take steps, in a process of its own.
+class Variant:
+    """A form of the step, which runs in a separate process.
 
     Attributes:
         plain: the plain form.
@@ -339,12 +340,12 @@ class Way:
 
 
 FULL_PRECISION, HALF = ("trainer_cfg.enable_float16=false",), ("trainer_cfg.enable_float16=true",)
-WAYS = {
-    "plain": Way(True, FULL_PRECISION, "default"),
-    "plain, tuned allocator": Way(True, FULL_PRECISION),
-    "ours, default allocator": Way(False, FULL_PRECISION, "default"),
-    "ours": Way(False, FULL_PRECISION),
-    "ours, bf16": Way(False, HALF),
+VARIANTS = {
+    "plain": Variant(True, FULL_PRECISION, "default"),
+    "plain, tuned allocator": Variant(True, FULL_PRECISION),
+    "ours, default allocator": Variant(False, FULL_PRECISION, "default"),
+    "ours": Variant(False, FULL_PRECISION),
+    "ours, bf16": Variant(False, HALF),
 }
 STEP_RATIOS = {
     "step_fp32": ("plain", "ours"),
@@ -353,7 +354,7 @@ STEP_RATIOS = {
     "step_equal_allocator": ("plain, tuned allocator", "ours"),
     "bf16_over_fp32": ("ours", "ours, bf16"),
 }
-"""Each the first way's time over the second's."""
+"""The time of the first variant over that of the second."""
 
 
 def step_config(root: Path, overrides: tuple[str, ...]) -> Config:
@@ -366,15 +367,15 @@ def step_config(root: Path, overrides: tuple[str, ...]) -> Config:
 
 
 def serve(name: str, root: Path, quick: bool) -> None:
-    """Be the process of a way: take as many steps as each line of the input says, and answer with time and losses."""
-    way = WAYS[name]
+    """Run the process of a variant: run the number of steps in each line of stdin, and print time and losses."""
+    variant = VARIANTS[name]
     torch.set_num_threads(1 if quick else distributed.available_cores())
-    if way.allocator == "tuned":
+    if variant.allocator == "tuned":
         tune_allocator()
     config = step_config(
-        root / ("pickles" if way.plain else "store"), (QUICK if quick else FULL).overrides + way.overrides
+        root / ("pickles" if variant.plain else "store"), (QUICK if quick else FULL).overrides + variant.overrides
     )
-    steps = plain_steps(config) if way.plain else our_steps(config)
+    steps = plain_steps(config) if variant.plain else our_steps(config)
     for line in sys.stdin:
         start = time.perf_counter()
         losses = [next(steps) for _ in range(int(line))]
@@ -382,19 +383,19 @@ def serve(name: str, root: Path, quick: bool) -> None:
 
 
 class Process:
-    """A way's process, seen from the benchmark."""
+    """The process of a variant, seen from the benchmark."""
 
     def __init__(self, name: str, root: Path, quick: bool) -> None:
         self.name = name
-        allocator = {"DYGAIT_ALLOCATOR": "default"} if WAYS[name].allocator == "default" else {}
+        allocator = {"DYGAIT_ALLOCATOR": "default"} if VARIANTS[name].allocator == "default" else {}
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--way", name, "--data", str(root), *(["--quick"] if quick else [])],
+            [sys.executable, __file__, "--variant", name, "--data", str(root), *(["--quick"] if quick else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**os.environ, **allocator},
         )  # fmt: skip
 
     def take(self, steps: int) -> dict[str, Any]:
-        """Have some steps taken."""
+        """Run some steps."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{steps}\n")
@@ -405,7 +406,7 @@ class Process:
         return json.loads(answer)
 
     def end(self) -> None:
-        """End it."""
+        """End the process."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         try:
@@ -416,11 +417,11 @@ class Process:
 
 
 def measure_steps(figures: Figures, sizes: Sizes, repeats: int, quick: bool) -> None:
-    """Measure whole steps, each way in a process of its own, alternating, and compare their losses."""
+    """Measure whole steps, each variant in a separate process, in alternation, and compare their losses."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         make_data(root, sizes.sequence)
-        processes = [Process(name, root, quick) for name in WAYS]
+        processes = [Process(name, root, quick) for name in VARIANTS]
         try:
             losses = {p.name: p.take(max(COMPARED, sizes.warm))["losses"][:COMPARED] for p in processes}
             compare_losses(losses)
@@ -433,19 +434,19 @@ def measure_steps(figures: Figures, sizes: Sizes, repeats: int, quick: bool) -> 
                 process.end()
     figures.details["first_losses"] = losses
     for name, values in seconds.items():
-        figures.take_down(f"step, {name}", values)
+        figures.add_times(f"step, {name}", values)
     for ratio, (theirs, mine) in STEP_RATIOS.items():
         figures.compare(ratio, seconds[theirs], seconds[mine])
 
 
 def compare_losses(losses: dict[str, list[float]]) -> None:
-    """Fail where the losses of a way in float32 differ from the plain form's."""
+    """Fail if the losses of a float32 variant differ from those of the plain form."""
     for name, values in losses.items():
-        if HALF[0] in WAYS[name].overrides:
+        if HALF[0] in VARIANTS[name].overrides:
             continue
-        for place, (theirs, mine) in enumerate(zip(losses["plain"], values, strict=True)):
-            if abs(theirs - mine) > (LATER if place else FIRST) * abs(theirs):
-                raise SystemExit(f"step {place + 1}: the loss of `{name}` is {mine}, in the plain form it is {theirs}")
+        for step, (theirs, mine) in enumerate(zip(losses["plain"], values, strict=True)):
+            if abs(theirs - mine) > (LATER if step else FIRST) * abs(theirs):
+                raise SystemExit(f"step {step + 1}: the loss of `{name}` is {mine}, in the plain form it is {theirs}")
 
 
 def make_data(root: Path, frames: int) -> None:
@@ -456,8 +457,8 @@ def make_data(root: Path, frames: int) -> None:
             folder = root / "pickles" / f"{person + 1:03d}" / f"nm-{number + 1:02d}" / "090"
             folder.mkdir(parents=True)
             levels = np.zeros((frames, 32, 32), np.uint8)
-            for place, frame in enumerate(levels):
-                left = 12 + (place + number) % 4
+            for index, frame in enumerate(levels):
+                left = 12 + (index + number) % 4
                 frame[2 + person % 3 :, left : left + 4 + person] = 255
                 frame[rng.random(frame.shape) < 0.02] = 255
             (folder / "090.pkl").write_bytes(pickle.dumps(levels, protocol=4))
@@ -470,10 +471,10 @@ def make_data(root: Path, frames: int) -> None:
 # ---- forms of a module and of a network ----------------------------------------------------------------------------
 
 
-def differ(
+def largest_difference(
     name: str, theirs: list[list[torch.Tensor]], mine: list[list[torch.Tensor]], allowed: float = EXACT
 ) -> float:
-    """Return the largest difference in a group of tensors, relative to its largest value; fail where it is too large.
+    """Return the largest difference in a group of tensors, relative to its largest value; fail if it is too large.
 
     The gradients of a module's weights are one group: the dynamic branch's is a difference of sums as large as the
     global branch's is.
@@ -487,13 +488,13 @@ def differ(
     return worst
 
 
-def alternate(repeats: int, *works: Callable[[], Any]) -> list[list[float]]:
-    """Return the seconds of each work's repeats, in turn, the first of each not counted."""
-    seconds: list[list[float]] = [[] for _ in works]
+def alternate(repeats: int, *functions: Callable[[], Any]) -> list[list[float]]:
+    """Return the seconds of the alternating repeats of each function, after a warm-up."""
+    seconds: list[list[float]] = [[] for _ in functions]
     for repeat in range(repeats + 1):
-        for work, times in zip(works, seconds, strict=True):
+        for function, times in zip(functions, seconds, strict=True):
             start = time.perf_counter()
-            work()
+            function()
             if repeat:
                 times.append(time.perf_counter() - start)
     return seconds
@@ -522,13 +523,13 @@ def measure_module(figures: Figures, sizes: Sizes, repeats: int) -> None:
         return [[leaf.grad], [p.grad for p in module.parameters()]]
 
     equal = figures.details["largest_relative_difference"]
-    equal["dam_train"] = differ("dam_train", *(train(module) for module in modules), allowed=GRADIENT)
+    equal["dam_train"] = largest_difference("dam_train", *(train(module) for module in modules), allowed=GRADIENT)
     times = alternate(repeats, *(lambda m=m: train(m) for m in modules))
-    figures.take_pair("dam_train", times)
+    figures.add_pair("dam_train", times)
     for module in modules:
         module.eval()  # as at a test
-    equal["dam_forward"] = differ("dam_forward", *([[forward(module)]] for module in modules))
-    figures.take_pair("dam_forward", alternate(2 * repeats, *(lambda m=m: forward(m) for m in modules)))
+    equal["dam_forward"] = largest_difference("dam_forward", *([[forward(module)]] for module in modules))
+    figures.add_pair("dam_forward", alternate(2 * repeats, *(lambda m=m: forward(m) for m in modules)))
 
 
 def measure_network(figures: Figures, sizes: Sizes, repeats: int) -> None:
@@ -549,8 +550,8 @@ def measure_network(figures: Figures, sizes: Sizes, repeats: int) -> None:
         return loss.detach()
 
     values = [[[train(network)]] for network in networks]
-    figures.details["largest_relative_difference"]["network_train"] = differ("network_train", *values)
-    figures.take_pair("network_train", alternate(repeats, *(lambda n=n: train(n) for n in networks)))
+    figures.details["largest_relative_difference"]["network_train"] = largest_difference("network_train", *values)
+    figures.add_pair("network_train", alternate(repeats, *(lambda n=n: train(n) for n in networks)))
 
 
 def measure_batch_norm(figures: Figures, sizes: Sizes, repeats: int) -> None:
@@ -573,21 +574,21 @@ def measure_batch_norm(figures: Figures, sizes: Sizes, repeats: int) -> None:
             k: float((a - b).abs().max() / b.abs().max()) for k, a, b in results
         }
     del exact
-    figures.take_pair("batch_norm", alternate(4 * repeats, *(lambda f=f: train(f) for f in forms.values())))
+    figures.add_pair("batch_norm", alternate(4 * repeats, *(lambda f=f: train(f) for f in forms.values())))
 
 
 # ---- figures -------------------------------------------------------------------------------------------------------
 
 
 class Figures:
-    """What was measured."""
+    """The measurements."""
 
     def __init__(self) -> None:
         self.ratios: dict[str, float] = {}
         self.details: dict[str, Any] = {"seconds": {}, "spread_of_ratios": {}, "largest_relative_difference": {}}
 
-    def take_down(self, name: str, seconds: list[float]) -> None:
-        """Take down times: their median, the fastest and the slowest."""
+    def add_times(self, name: str, seconds: list[float]) -> None:
+        """Add times: their median, minimum and maximum."""
         median, fastest, slowest = statistics.median(seconds), min(seconds), max(seconds)
         self.details["seconds"][name] = {
             "median": round(median, 4),
@@ -597,15 +598,15 @@ class Figures:
         print(f"{name:32} {median:9.4f} s  ({fastest:.4f} to {slowest:.4f})", flush=True)
 
     def compare(self, name: str, theirs: list[float], mine: list[float]) -> None:
-        """Take down a ratio: the median over repeats, and its spread."""
+        """Add a ratio: the median over repeats, and its spread."""
         ratios = [a / b for a, b in zip(theirs, mine, strict=True)]
         self.ratios[name] = round(statistics.median(ratios), 2)
         self.details["spread_of_ratios"][name] = [round(min(ratios), 2), round(max(ratios), 2)]
 
-    def take_pair(self, name: str, seconds: list[list[float]]) -> None:
-        """Take down the times of a plain and a fast form, and their ratio."""
+    def add_pair(self, name: str, seconds: list[list[float]]) -> None:
+        """Add the times of a plain and a fast form, and their ratio."""
         for form, times in zip(("plain", "fast"), seconds, strict=True):
-            self.take_down(f"{name}, {form}", times)
+            self.add_times(f"{name}, {form}", times)
         self.compare(name, *seconds)
 
 
@@ -620,8 +621,8 @@ def bars(ratios: dict[str, float]) -> str:
         '<rect width="100%" height="100%" fill="white"/>',
         '<text x="10" y="20">The plain form over ours: how many times as fast</text>',
     ]
-    for place, (name, ratio) in enumerate(ratios.items()):
-        top, length = 32 + place * row, wide * ratio / longest
+    for index, (name, ratio) in enumerate(ratios.items()):
+        top, length = 32 + index * row, wide * ratio / longest
         parts.append(
             f'<text x="{label - 8}" y="{top + 15}" text-anchor="end">{html.escape(name)}</text>'
             f'<rect x="{label}" y="{top}" width="{length:.1f}" height="{row - 8}" fill="#3b6ea5"/>'
@@ -635,7 +636,7 @@ def bars(ratios: dict[str, float]) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Say what this was measured on."""
+    """Return a description of the machine."""
     model = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     return {
         "processor": model[0] if model else platform.processor() or platform.machine(),
@@ -658,11 +659,11 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5, help="alternating repeats (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the ratios")
-    parser.add_argument("--way", choices=list(WAYS), help=argparse.SUPPRESS)
+    parser.add_argument("--variant", choices=list(VARIANTS), help=argparse.SUPPRESS)
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.way:
-        serve(options.way, options.data, options.quick)
+    if options.variant:
+        serve(options.variant, options.data, options.quick)
         return 0
     sizes = QUICK if options.quick else FULL
     torch.set_num_threads(1 if options.quick else distributed.available_cores())

@@ -1,4 +1,4 @@
-"""All models side by side, on the synthetic walkers unless told otherwise: small networks, one schedule, one table.
+"""All models side by side, by default on the synthetic walkers: small networks, one schedule, one table.
 
     python scripts/compare_models.py                       # the data is made first where it is missing; an hour or so
     python scripts/compare_models.py --quick               # three people, two iterations, to see that it runs
@@ -7,9 +7,9 @@
     python scripts/compare_models.py --minutes 60 --output DIR DyGait=configs/Dygait_CASIA-B_cpu.yaml Mine=mine.yaml
 
 With `--minutes` every training has the same time instead of as many iterations: the steps of all are timed in turn,
-each schedule is shortened or stretched to what fits, and DIR/NAME.yaml says what came out; it is kept, and is a
-configuration like others. On a CPU it is the processor's time, per thread, so that pauses and other work do not count.
-Trainings in DIR go on where they stopped. `--plan` stops after the timing, `--only NAME` after that one training:
+each schedule is shortened or stretched to what fits, and written to DIR/NAME.yaml, an ordinary
+configuration. On a CPU it is the CPU time per thread, so that pauses and other programs do not count.
+Trainings in DIR resume. `--plan` stops after the timing, `--only NAME` after that one training:
 
     python scripts/compare_models.py --minutes 60 --output DIR --threads 1 --plan A=a.yaml B=b.yaml
     python scripts/compare_models.py --minutes 60 --output DIR --threads 1 --only A A=a.yaml B=b.yaml   # and B so
@@ -127,7 +127,7 @@ def plan(files: Mapping[str, Path], options: argparse.Namespace, work: Path, dev
     settings = {name: overrides(name, path, options, work) for name, path in files.items()}
     configs = {name: load_config(path, settings[name], CHECKS) for name, path in files.items()}
     speeds = {name: Speed(config, device) for name, config in configs.items()}
-    # A CPU's time goes on in every thread at once.
+    # CPU time is summed over threads.
     clock, threads = (time.perf_counter, 1) if device.type == "cuda" else (time.process_time, torch.get_num_threads())
     seconds: dict[str, list[float]] = {name: [] for name in files}
     for _ in range(1 + options.repeats):

@@ -98,12 +98,11 @@ def document() -> str:
         f"Absent: {_default(default['loss_cfg'])}.\n",
         _components(LOSSES),
         _section("optimizer_cfg", OptimizerCfg, default["optimizer_cfg"]),
-        "Any optimiser of `torch.optim` but LBFGS, whose step the loop cannot take. Its keywords are those of the "
-        "class.\n",
+        "Any optimiser of `torch.optim` but LBFGS, whose step needs a closure. Its keywords are those of the class.\n",
         _extra_defaults("optimizer_cfg", OptimizerCfg, default["optimizer_cfg"]),
         _section("optimizer_cfg.param_groups", ParamGroupCfg, {}, "A list of mappings."),
         _section("scheduler_cfg", SchedulerCfg, default["scheduler_cfg"]),
-        "Any scheduler of `torch.optim.lr_scheduler` but ReduceLROnPlateau, which wants a metric. Its keywords are "
+        "Any scheduler of `torch.optim.lr_scheduler` but ReduceLROnPlateau, which needs a metric. Its keywords are "
         "those of the class, counted in iterations.\n",
         _extra_defaults("scheduler_cfg", SchedulerCfg, default["scheduler_cfg"]),
         _section("trainer_cfg", TrainerCfg, trainer),
@@ -118,7 +117,7 @@ def document() -> str:
         _section("trainer_cfg.transform, evaluator_cfg.transform", TransformCfg, trainer["transform"]),
         "A transform takes and gives uint8 silhouettes, the same change for every frame of a sequence (unless "
         "`per_frame` says otherwise); the division by `divisor` happens on the device. What the random ones change is "
-        "a pure function of seed, iteration and place in the batch.\n",
+        "a pure function of seed, iteration and position in the batch.\n",
         _components(TRANSFORMS),
         _without_effect(),
     ]
@@ -126,7 +125,7 @@ def document() -> str:
 
 
 def _section(name: str, schema: type[BaseModel], defaults: Mapping[str, Any], more: str = "") -> str:
-    words = " ".join(filter(None, [inspect.getdoc(schema), more]))
+    text = " ".join(filter(None, [inspect.getdoc(schema), more]))
     rows = []
     hints = get_type_hints(schema)
     own_first = sorted(schema.model_fields.items(), key=lambda item: item[0] not in schema.__annotations__)
@@ -140,15 +139,15 @@ def _section(name: str, schema: type[BaseModel], defaults: Mapping[str, Any], mo
         else:
             default = _default(field.get_default(call_default_factory=True))
         rows.append((f"`{key}`", _type(hints[key]), default, field.description or ""))
-    return f"## {name}\n\n{words}\n\n{_table(('key', 'type', 'default', 'meaning'), rows)}"
+    return f"## {name}\n\n{text}\n\n{_table(('key', 'type', 'default', 'meaning'), rows)}"
 
 
 def _extra_defaults(section: str, schema: type[BaseModel], defaults: Mapping[str, Any]) -> str:
-    """Say which keywords of a component `configs/default.yaml` sets besides the declared keys."""
+    """Return a sentence on the keywords of a component that `configs/default.yaml` sets besides the declared keys."""
     extra = {key: value for key, value in defaults.items() if key not in schema.model_fields}
-    said = ", ".join(f"`{key}` {_default(value)}" for key, value in extra.items())
+    listed = ", ".join(f"`{key}` {_default(value)}" for key, value in extra.items())
     name = next(iter(defaults.values()))
-    return f"Where {section} does not name another, {name} has {said}.\n"
+    return f"Where {section} does not name another, {name} has {listed}.\n"
 
 
 def _components(registry: Registry[Any]) -> str:
@@ -183,7 +182,7 @@ def _samplers() -> str:
 def _without_effect() -> str:
     return (
         "## Known, without effect\n\nKeys of other tools' files that mean nothing here, or have another name. A "
-        "warning says so; the run goes on.\n\n" + _table(("key", "why"), list(described_keys()))
+        "warning is printed, and the run continues.\n\n" + _table(("key", "why"), list(described_keys()))
     )
 
 
@@ -216,7 +215,7 @@ def _is_schema(annotation: Any) -> bool:
 
 
 def _type(annotation: Any) -> str:
-    """Return an annotation in words: `integer`, `list of integer`, `"a" or "b"`; None is told by the default."""
+    """Return a description of an annotation: `integer`, `list of integer`, `"a" or "b"`; None is not mentioned."""
     if annotation in _BUILT_IN:
         return _BUILT_IN[annotation]
     origin, arguments = get_origin(annotation), get_args(annotation)

@@ -1,14 +1,14 @@
-"""Does a long run stay as large as it is? Trains a tiny model for a time, and watches memory and open files.
+"""Soak test: train a tiny model for a given time, and check that memory and open files stay constant.
 
     bash scripts/soak.sh 60                         # an hour of this, then the long form of the faults and the fuzzing
     python scripts/soak.py 60 --json FILE           # this alone
 
-Everything that a run does goes on: two processes load data, checkpoints are written and old ones removed, tests and
+All parts of a run are active: two processes load data, checkpoints are written and old ones removed, tests and
 their reports are made, TensorBoard is fed. Once a second the resident memory of the run's process and of its workers
-and their open files are added up; of the second half of the samples, a straight line through memory over iterations
+and their open files are summed; of the second half of the samples, a straight line through memory over iterations
 gives the slope. Time in which the run is stopped (SIGSTOP) does not count. It ends with code 1 if memory grows by 1 MB
 in 1,000 iterations or more, or if there are more open files at the end than when the second half began. A few minutes
-show that it works and no more: buffers and the allocator's pools grow for some thousands of iterations.
+are a smoke test only: buffers and the pools of the allocator grow for some thousands of iterations.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 LIMIT = 1.0
 """MB in 1,000 iterations."""
 EVERY = 1.0
-"""Seconds from one sample to the next."""
+"""Seconds between samples."""
 IDS, TYPES, VIEWS = tuple(f"{i:03d}" for i in range(1, 13)), ("nm-01", "nm-05", "bg-01", "cl-01"), ("000", "090")
 TRAIN = IDS[:8]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A run at one moment.
+    """The state of a run at one time.
 
     Attributes:
-        seconds: since the start, times in which it was stopped left out.
-        iteration: the last that it has reported.
-        memory: MB that are resident, of all its processes.
-        files: open files, of all its processes.
-        processes: how many there are.
+        seconds: since the start, without times in which it was stopped.
+        iteration: the last reported iteration.
+        memory: resident memory of all processes in MB.
+        files: open files of all processes.
+        processes: number of processes.
     """
 
     seconds: float
@@ -107,7 +107,7 @@ def configure(folder: Path) -> Path:
 
 
 def family(process: int) -> list[int]:
-    """Return a process and those that it has started, whatever they have started too."""
+    """Return a process and all of its descendants."""
     found = [process]
     for one in found:
         try:
@@ -118,8 +118,8 @@ def family(process: int) -> list[int]:
     return found
 
 
-def look(process: int, folder: Path, seconds: float) -> Sample | None:
-    """Return what a run is at this moment; None while it starts, is stopped, or one of its processes comes or goes."""
+def sample_run(process: int, folder: Path, seconds: float) -> Sample | None:
+    """Return a sample of a run; None while it starts, is stopped, or one of its processes starts or ends."""
     try:
         if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T":
             return None
@@ -132,12 +132,12 @@ def look(process: int, folder: Path, seconds: float) -> Sample | None:
     return Sample(seconds, iteration, pages * os.sysconf("SC_PAGE_SIZE") / 1e6, files, len(everyone))
 
 
-def judge(samples: list[Sample]) -> dict[str, float]:
-    """Return what the second half of the samples says of memory and open files."""
+def summarise(samples: list[Sample]) -> dict[str, float]:
+    """Return memory slope and open files of the second half of the samples."""
     half = [sample for sample in samples if sample.iteration >= samples[-1].iteration / 2]
     iterations = [sample.iteration for sample in half]
     if len(set(iterations)) < 3:
-        raise SystemExit("error: the run was too short, or too slow, to say anything: give it more minutes")
+        raise SystemExit("error: the run was too short, or too slow: set more minutes")
     line = statistics.linear_regression(iterations, [sample.memory for sample in half])
     quarter = max(1, len(half) // 4)
     return {
@@ -147,7 +147,7 @@ def judge(samples: list[Sample]) -> dict[str, float]:
         "slope_mb_per_1000": 1000 * line.slope,
         "memory_start_mb": statistics.median(sample.memory for sample in half[:quarter]),
         "memory_end_mb": statistics.median(sample.memory for sample in half[-quarter:]),
-        # A checkpoint or a test that is being written has files open for a moment: what matters is what stays.
+        # Medians, because a checkpoint or a test has files open for a short time.
         "files_start": statistics.median(sample.files for sample in half[:quarter]),
         "files_end": statistics.median(sample.files for sample in half[-quarter:]),
         "processes": statistics.median(sample.processes for sample in half),
@@ -159,15 +159,15 @@ def watch(minutes: float, folder: Path) -> list[Sample]:
     command = [sys.executable, str(REPOSITORY / "lib" / "main.py"), "--cfgs", str(configure(folder))]
     run = folder / "output" / "CASIA-B" / "DyGait" / "soak"
     samples: list[Sample] = []
-    with (folder / "said.txt").open("w") as said:
+    with (folder / "output.txt").open("w") as output:
         process = subprocess.Popen(
-            [*command, "--phase", "train", "--output", str(folder / "output")], stdout=said, stderr=said
+            [*command, "--phase", "train", "--output", str(folder / "output")], stdout=output, stderr=output
         )
         try:
             seconds = 0.0
             while seconds < 60 * minutes and process.poll() is None:
                 time.sleep(EVERY)
-                sample = look(process.pid, run, seconds)
+                sample = sample_run(process.pid, run, seconds)
                 if sample is not None:
                     samples.append(sample)
                     seconds += EVERY
@@ -177,14 +177,14 @@ def watch(minutes: float, folder: Path) -> list[Sample]:
             process.kill()
     if code != 75 or not samples:
         raise SystemExit(
-            f"error: the run ended with code {code}; it said:\n{(folder / 'said.txt').read_text()[-4000:]}"
+            f"error: the run ended with code {code}; its output:\n{(folder / 'output.txt').read_text()[-4000:]}"
         )
     return samples
 
 
 def main() -> int:
     """Run it; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Train for a time, and see whether memory and open files stay flat.")
+    parser = argparse.ArgumentParser(description="Train for a time, and check memory and open files.")
     parser.add_argument("minutes", type=float, nargs="?", default=60.0, help="how long (default: 60)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     arguments = parser.parse_args()
@@ -192,7 +192,7 @@ def main() -> int:
         raise SystemExit("error: memory is read from /proc, which this system has not")
     with tempfile.TemporaryDirectory(prefix="dygait-soak-") as folder:
         samples = watch(arguments.minutes, Path(folder))
-    found = judge(samples)
+    found = summarise(samples)
     flat = found["slope_mb_per_1000"] < LIMIT
     closed = found["files_end"] <= found["files_start"]
     print(

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Training, or a test, on several machines: the same line on each of them. On Slurm, scripts/train_slurm.sh gives it.
+# Training, or a test, on several machines: run the same command on each. On Slurm, scripts/train_slurm.sh does this.
 #
 #   NODES=2 HEAD=node0.example scripts/train_nodes.sh --cfgs configs/Dygait_GREW.yaml --phase train --log_to_file
 #
 # Arguments go to lib/main.py. Start it in the repository's root with the Python environment active; data and output
 # belong on a disk that all machines see. HEAD is the machine where all meet. NODES may be a range, 1:2: then the run
-# goes on with those that are left when one is lost. MAX_RESTARTS says how often the processes are started again when one
-# fails; give --resume with it. PROCESSES_PER_NODE says how many processes where it is not the number of GPUs; PORT,
-# where 29500 is taken; RUN_ID keeps two runs at one port apart.
+# continues with the remaining ones when one is lost. MAX_RESTARTS is how often the processes are restarted when one
+# fails; use it with --resume. PROCESSES_PER_NODE is the number of processes if it is not the number of GPUs; PORT
+# replaces 29500; RUN_ID distinguishes two runs at one port.
 set -euo pipefail
 
 : "${NODES:?set NODES to the number of machines}" "${HEAD:?set HEAD to the machine where all meet}"

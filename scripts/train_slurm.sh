@@ -3,8 +3,8 @@
 #
 #   sbatch --nodes=2 scripts/train_slurm.sh --cfgs configs/Dygait_GREW.yaml --phase train --log_to_file
 #
-# Arguments go to scripts/train_nodes.sh, which says what else can be set. Submit from the repository's root with the
-# Python environment active. Two minutes before its time is up, the run saves and ends; --resume goes on with it.
+# Arguments go to scripts/train_nodes.sh, which lists further settings. Submit from the repository's root with the
+# Python environment active. Two minutes before its time is up, the run saves and ends; --resume continues it.
 #SBATCH --job-name=dygait
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1

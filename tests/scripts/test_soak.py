@@ -1,4 +1,4 @@
-"""The soak test: it tells a run that stays as it is from one that grows, and the script explains itself."""
+"""The soak test: it distinguishes a constant from a growing run, and the script has a help text."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ def soak() -> ModuleType:
 
 
 @pytest.mark.parametrize(("slope", "files"), [(0.0, 0), (0.4, 0), (2.0, 0), (0.0, 3)])
-def test_the_second_half_is_judged(soak: ModuleType, slope: float, files: int) -> None:
+def test_the_second_half_is_summarised(soak: ModuleType, slope: float, files: int) -> None:
     """The first half, in which everything is allocated, does not count."""
     samples = [
         soak.Sample(i, 10 * i, 500 + min(i, 400) + slope * i / 100, 60 + (files if i > 900 else 0), 3)
         for i in range(1001)
     ]
-    found = soak.judge(samples)
+    found = soak.summarise(samples)
     assert found["slope_mb_per_1000"] == pytest.approx(slope, abs=1e-6)
     assert found["files_end"] - found["files_start"] == files
     assert found["iterations"] == 10_000
 
 
-def test_a_stopped_process_is_not_looked_at(soak: ModuleType, tmp_path: Path) -> None:
+def test_a_stopped_process_is_not_sampled(soak: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "state.json").write_text('{"iteration": 7}')
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         limit = time.monotonic() + 30
-        while (sample := soak.look(process.pid, tmp_path, 1.0)) is None or sample.memory < 1:  # it starts
+        while (sample := soak.sample_run(process.pid, tmp_path, 1.0)) is None or sample.memory < 1:  # it starts
             assert time.monotonic() < limit
         assert (sample.iteration, sample.processes) == (7, 1)
         assert sample.files >= 3
         process.send_signal(signal.SIGSTOP)
-        while soak.look(process.pid, tmp_path, 1.0) is not None:
+        while soak.sample_run(process.pid, tmp_path, 1.0) is not None:
             assert time.monotonic() < limit
         process.kill()
-    assert soak.look(process.pid, tmp_path, 1.0) is None
+    assert soak.sample_run(process.pid, tmp_path, 1.0) is None
 
 
 def test_the_script_says_how_it_is_used() -> None:
