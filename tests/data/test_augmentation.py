@@ -280,9 +280,9 @@ class TestWarps:
             for large, small in (((128, 88), (64, 44)), ((128, 128), (64, 64)), ((64, 44), (32, 22))):
                 big, little = drawn(name, large, seed), drawn(name, small, seed)
                 for x, y in ((3.0, 5.0), (20.0, 17.0)):
-                    u, v = reference.place(little, x, y)
+                    u, v = reference.transform_point(little, x, y)
                     # Pixel centres of the small frame, in the large one.
-                    found = reference.place(big, 2 * x + 0.5, 2 * y + 0.5)
+                    found = reference.transform_point(big, 2 * x + 0.5, 2 * y + 0.5)
                     assert found == pytest.approx((2 * u + 0.5, 2 * v + 0.5), abs=1e-3)
 
 
@@ -294,8 +294,8 @@ class TestRotate:
             angles = []
             for seed in range(100):
                 source = drawn("RandomRotate", size, seed, **settings)
-                assert reference.place(source, *middle) == pytest.approx(middle)
-                u, v = reference.place(source, middle[0] + 1, middle[1])
+                assert reference.transform_point(source, *middle) == pytest.approx(middle)
+                u, v = reference.transform_point(source, middle[0] + 1, middle[1])
                 angles.append(float(np.degrees(np.arctan2(v - middle[1], u - middle[0]))))
                 assert np.hypot(u - middle[0], v - middle[1]) == pytest.approx(1), "nothing is scaled"
             assert max(np.abs(angles)) <= most + 1e-6
@@ -329,7 +329,7 @@ class TestPerspective:
         for seed in range(50):
             source = drawn("RandomPerspective", size, seed)
             for (x, y), side in zip(corners(size), (1, -1, 1, -1), strict=True):
-                u, v = reference.place(source, x, y)
+                u, v = reference.transform_point(source, x, y)
                 assert v == pytest.approx(y, abs=1e-3)
                 assert -1e-3 <= (u - x) * side <= reach + 1e-3
                 moves.append((u - x) * side)
@@ -339,7 +339,7 @@ class TestPerspective:
 
     def test_the_corners_move_by_themselves(self) -> None:
         source = drawn("RandomPerspective", (64, 44), 0)
-        moves = {round(abs(reference.place(source, x, y)[0] - x), 2) for x, y in corners((64, 44))}
+        moves = {round(abs(reference.transform_point(source, x, y)[0] - x), 2) for x, y in corners((64, 44))}
         assert len(moves) == 4
 
     @pytest.mark.parametrize("size", SIZES)
@@ -372,7 +372,7 @@ class TestAffine:
             )
             source = always("RandomAffine").source(*size, Scripted(moves))
             for start, end in zip(before, after, strict=True):
-                assert reference.place(source, *end) == pytest.approx(start, abs=1e-3)
+                assert reference.transform_point(source, *end) == pytest.approx(start, abs=1e-3)
 
     @pytest.mark.parametrize("size", SIZES)
     def test_equal_triangles(self, size: tuple[int, int]) -> None:

@@ -1,4 +1,4 @@
-"""Ranks, pairs, searches and what a report draws are of the same comparisons, under every kind of protocol."""
+"""Ranks, pairs, searches and figures are derived from the same comparisons, under every kind of protocol."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TYPES = ("nm-01", "nm-02", "nm-05", "cl-01")
 PROBES = {"NM": ("nm-05",), "CL": ("cl-01", "nm-05")}
 GALLERY = ("nm-01", "nm-02")
 EXCLUSIONS = ("nothing", "identical view", "same id in the same view")
-HOW = ReRank(4, 3, 0.3)
+RE_RANK = ReRank(4, 3, 0.3)
 
 
 def rows(seed: int) -> tuple[np.ndarray, list[str], list[str], list[str]]:
@@ -42,7 +42,7 @@ def compared_distances(features: np.ndarray, types: list[str], re_rank: bool) ->
     order = [*probes, *gallery]
     found = np.full_like(plain, np.nan)
     found[np.ix_(probes, gallery)] = metrics.reranked(
-        plain[np.ix_(order, order)].tolist(), len(probes), HOW.k1, HOW.k2, HOW.weight
+        plain[np.ix_(order, order)].tolist(), len(probes), RE_RANK.k1, RE_RANK.k2, RE_RANK.weight
     )
     return found.astype(np.float32).astype(np.float64)
 
@@ -62,11 +62,12 @@ def test_everything_counts_the_same_pairs(exclusion: str, one_view: bool, re_ran
     protocol = Protocol.model_validate(declared)
     for seed in range(2):
         features, ids, types, views = rows(seed)
-        found = analyse(features, ids, types, views, protocol, re_rank=HOW if re_rank else None)
-        apart = compared_distances(features, types, re_rank)
+        found = analyse(features, ids, types, views, protocol, re_rank=RE_RANK if re_rank else None)
+        assert found.result.description.endswith("(k1 4, k2 3, lambda 0.3)") == re_rank
+        matrix = compared_distances(features, types, re_rank)
         cameras = [view.partition("-")[0] for view in views]
         for group, probe_types in PROBES.items():
-            expected = Comparisons(apart, ids, types, cameras, probe_types, GALLERY, one_view, exclusion, unmatched)
+            expected = Comparisons(matrix, ids, types, cameras, probe_types, GALLERY, one_view, exclusion, unmatched)
             check_ranks(found.result, group, expected)
             check_pairs(found, group, expected)
             check_searches(found.result, group, expected)
@@ -88,6 +89,9 @@ def check_pairs(found: Analysis, group: str, expected: Comparisons) -> None:
     for rates in (found.result.verification[group], pairs.verification):
         assert (rates.genuine, rates.impostor) == (len(genuine), len(impostor))
         assert rates.auc == pytest.approx(metrics.auc(genuine, impostor), abs=1e-9)
+        assert rates.eer == pytest.approx(metrics.eer(genuine, impostor), abs=1e-9)
+        for far, tar in rates.tar_at_far.items():
+            assert tar == pytest.approx(metrics.tar_at_far(genuine, impostor, far), nan_ok=True)
     for shares, of in ((pairs.genuine, genuine), (pairs.impostor, impostor)):
         wanted = np.histogram(of, pairs.edges)[0] / len(of)
         np.testing.assert_allclose(shares, wanted, atol=1.01 / len(of))  # one at an edge may fall to either side
@@ -108,6 +112,7 @@ def check_searches(result: EvaluationResult, group: str, expected: Comparisons) 
 
 def check_pictures(found: Analysis, group: str, expected: Comparisons) -> None:
     shown = found.groups[group]
+    assert shown.cmc[0] == pytest.approx(found.result.percentages[group]["rank-1"])
     for k in range(1, RANKS + 1):
         assert shown.cmc[k - 1] == pytest.approx(expected.cmc(k)), k
     hardest: list[tuple[float, int, str]] = []
@@ -119,6 +124,8 @@ def check_pictures(found: Analysis, group: str, expected: Comparisons) -> None:
         ranked = expected.ranked[probe, view]
         assert (one.probe, one.rank) == (probe, expected.rank(probe, view))
         assert list(one.nearest) == [n for _, n in ranked[:5]]
+        assert list(one.right) == [expected.ids[n] == expected.ids[probe] for n in one.nearest]
+        assert expected.ids[one.match] == expected.ids[probe]
         np.testing.assert_allclose(one.distances, [d for d, _ in ranked[:5]], rtol=1e-5, atol=1e-6)
         assert one.match_distance - one.distances[0] == pytest.approx(margin, rel=1e-3, abs=1e-6)
     for share in shown.by_type:

@@ -31,8 +31,8 @@ def sequences() -> tuple[np.ndarray, list[str], list[str], list[str]]:
 
 def test_a_declaration_of_a_known_protocol_gives_its_numbers() -> None:
     assert evaluate(*sequences(), protocol=CASIA) == evaluate(*sequences(), protocol="CASIA-B")
-    words = evaluate_detailed(*sequences(), protocol=CASIA).description
-    assert words == (
+    description = evaluate_detailed(*sequences(), protocol=CASIA).description
+    assert description == (
         "gallery type nm-0[1-4]; probes NM type nm-05, nm-06 / BG type bg-* / CL type cl-*; one view at a time; "
         "identical view excluded"
     )
@@ -98,11 +98,11 @@ def test_mistakes_are_named_by_their_key(change: dict[str, Any], message: str) -
 def test_all_mistakes_at_once() -> None:
     with pytest.raises(UserError) as raised:
         declared_protocol({"name": "x", "gallery": {"type": "a"}, "measures": [1]}, "my.yaml")
-    said = str(raised.value)
+    message = str(raised.value)
     for part in ("my.yaml: gallery.type: unknown key", "my.yaml: groups: this key is required", "my.yaml: measures.0:"):
-        assert part in said
+        assert part in message
 
 
-def test_built_in_protocols_are_told_in_words() -> None:
+def test_built_in_protocols_have_descriptions() -> None:
     for name in PROTOCOLS.names():
         assert len(PROTOCOLS.get(name).description) > 30

@@ -144,7 +144,7 @@ def test_damage_is_found_or_harmless(whole: Path, name: str, data: st.DataObject
     if data.draw(st.booleans(), "cut"):
         del content[data.draw(st.integers(0, len(content) - 1), "length") :]
     else:
-        content[data.draw(st.integers(0, len(content) - 1), "place")] ^= data.draw(st.integers(1, 255), "bits")
+        content[data.draw(st.integers(0, len(content) - 1), "index")] ^= data.draw(st.integers(1, 255), "bits")
     path.write_bytes(content)
     try:
         found = load_features(folder)

@@ -52,7 +52,7 @@ def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(bootstrap(scores, subjects, 50), whole, rtol=0, atol=1e-12)
 
 
-def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
+def test_an_interval_covers_the_truth_as_often_as_its_level() -> None:
     """Probes of a subject succeed or fail together: drawing probes would give an interval that is far too narrow."""
     generator = np.random.default_rng(5)
     inside = 0
@@ -64,6 +64,6 @@ def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
     assert 0.90 <= inside / 200 <= 0.99
 
 
-def test_nothing_to_tell() -> None:
+def test_without_scores_there_is_no_interval() -> None:
     assert interval(bootstrap(np.full((3, 1), np.nan), np.arange(3), 5)) is None
     assert interval(np.array([np.nan, 2.0])) == (2.0, 2.0)

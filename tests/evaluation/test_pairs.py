@@ -38,7 +38,7 @@ def test_every_rate_is_that_of_plain_counting(genuine: list[float], impostor: li
 
 @settings(max_examples=60, deadline=None)
 @given(DISTANCES, DISTANCES, st.integers(1, 6))
-def test_pairs_that_come_in_parts_tell_the_same(genuine: list[float], impostor: list[float], parts: int) -> None:
+def test_pairs_that_come_in_parts_give_the_same_rates(genuine: list[float], impostor: list[float], parts: int) -> None:
     g, i = np.array(genuine, dtype=np.float32), np.array(impostor, dtype=np.float32)
     streamed = PairDistances()
     streamed._BUFFER_SIZE = 3  # type: ignore[misc]

@@ -69,7 +69,7 @@ def test_resolve_protocol(eval_func: str | None, dataset_name: str, cross_view_g
         ("GREW_submission", "GREW", True, "cross_view_gallery: the protocol 'GREW/submission' has no cross-view form"),
     ],
 )
-def test_what_is_refused(eval_func: str | None, dataset_name: str, cross_view_gallery: bool, message: str) -> None:
+def test_what_does_not_fit(eval_func: str | None, dataset_name: str, cross_view_gallery: bool, message: str) -> None:
     with pytest.raises(UserError, match=message):
         resolve_protocol(eval_func, dataset_name, cross_view_gallery)
 
@@ -102,7 +102,7 @@ def protocol(**keys: Any) -> Protocol:
 
 
 @pytest.mark.parametrize("measure", ["rank-0", "rank-x", "rank-", "map", "rank-1.5"])
-def test_protocol_refuses_unknown_measures(measure: str) -> None:
+def test_unknown_measures_raise(measure: str) -> None:
     with pytest.raises(ValueError, match="unknown measure"):
         protocol(measures=[measure])
 
@@ -117,7 +117,7 @@ def test_only_gait3d_needs_a_probe_list() -> None:
     assert [name for name in PROTOCOLS.names() if PROTOCOLS.get(name).needs_probe_list] == ["Gait3D"]
 
 
-def test_patterns_say_what_is_needed() -> None:
+def test_patterns() -> None:
     columns = (["A"] * 4, ["00-nm", "x00-nm-2", "01-bg", "04-cl"], ["0"] * 4)
     assert chosen(columns, types="*00-nm*") == "xx--"
     assert chosen(columns, types="0[1-3]-*") == "--x-"

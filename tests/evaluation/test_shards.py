@@ -15,10 +15,10 @@ from dygait.evaluation.shards import Shards
 RNG = np.random.default_rng(0)
 
 
-def rows(*places: int, gei: bool = True) -> Rows:
-    count = len(places)
+def rows(*indices: int, gei: bool = True) -> Rows:
+    count = len(indices)
     images = RNG.random((count, 4, 3), np.float32) if gei else None
-    return Rows(np.array(places), RNG.integers(1, 9, count), RNG.random((count, 3, 2), np.float32), images)
+    return Rows(np.array(indices), RNG.integers(1, 9, count), RNG.random((count, 3, 2), np.float32), images)
 
 
 def same(one: Rows, other: Rows) -> bool:
@@ -29,8 +29,8 @@ def same(one: Rows, other: Rows) -> bool:
 
 
 def kept(folder: Path, key: str = "k") -> tuple[dict[str, list[int]], list[str]]:
-    said: list[str] = []
-    return Shards(folder, key).prune(said.append), said
+    messages: list[str] = []
+    return Shards(folder, key).prune(messages.append), messages
 
 
 @pytest.mark.parametrize("gei", [True, False])
@@ -44,9 +44,9 @@ def test_round_trip(tmp_path: Path, gei: bool) -> None:
 
 def test_those_of_another_extraction_go(tmp_path: Path) -> None:
     Shards(tmp_path, "old").write([0], rows(1))
-    found, said = kept(tmp_path)
+    found, messages = kept(tmp_path)
     assert not found
-    assert "belongs to another extraction" in said[0]
+    assert "belongs to another extraction" in messages[0]
     assert not list(tmp_path.iterdir())
 
 
@@ -57,9 +57,9 @@ def test_damage_is_found_wherever_it_is(tmp_path: Path, name: str) -> None:
     shards.write([2], damaged)
     shards.write([4], good)
     whole = (tmp_path / name).read_bytes()
-    for place in range(0, len(whole), 7):
+    for index in range(0, len(whole), 7):
         content = bytearray(whole)
-        content[place] ^= 1
+        content[index] ^= 1
         (tmp_path / name).write_bytes(content)
         with contextlib.suppress(UserError):
             found = shards.read("000002")
@@ -67,9 +67,9 @@ def test_damage_is_found_wherever_it_is(tmp_path: Path, name: str) -> None:
             assert found[0] == [2]
             assert same(found[1], damaged), "what a header's blanks are does not matter"
     (tmp_path / name).write_bytes(whole[:-1])
-    stock, said = kept(tmp_path)
-    assert stock == {"000004": [4]}
-    assert "000002.json is damaged" in said[0]
+    kept_shards, messages = kept(tmp_path)
+    assert kept_shards == {"000004": [4]}
+    assert "000002.json is damaged" in messages[0]
     assert {path.name.partition(".")[0] for path in tmp_path.iterdir()} == {"000004"}
     assert same(shards.read("000004")[1], good)
 

@@ -1,4 +1,4 @@
-"""Tests of a GPU, in one command: `bash scripts/test.sh tests/gpu`. Where there is none, one test says so.
+"""Tests of a GPU, in one command: `bash scripts/test.sh tests/gpu`. Without one, one test reports it.
 
 `DYGAIT_GPU_TESTS=cpu` has them run on a CPU, as far as they can; `tests/test_gpu_tests.py` does.
 """

@@ -25,7 +25,7 @@ def trained(tmp_path: Path, device: torch.device) -> Experiment:
 def test_training_and_testing_use_it(
     trained: Experiment, device: torch.device, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And the checkpoint says nothing of where it was made: a CPU reads it."""
+    """And the checkpoint does not depend on the device: a CPU reads it."""
     record = json.loads((trained.folder / "logs" / "run_train.json").read_text())
     assert device.type in json.dumps(record["device"])
     assert trained.run("test") == 0
@@ -59,7 +59,7 @@ def test_evaluation_is_the_cpu_s(device: torch.device, metric: str) -> None:
 
 @pytest.mark.cuda
 def test_the_benchmark_of_training_runs(tmp_path: Path) -> None:
-    """As it is, on this machine's processor; its two forms agree, or it fails."""
+    """On the CPU of this machine; it fails if its two forms differ."""
     file = tmp_path / "figures.json"
     script = [sys.executable, str(REPOSITORY / "scripts" / "benchmark_training.py")]
     subprocess.run([*script, "--quick", "--repeats", "1", "--json", str(file)], env=environment(), check=True)

@@ -49,15 +49,15 @@ def _quick_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def dam(c_in: int, c_out: int, form: str, frames: int, height: int, width: int) -> dict[str, int]:
-    """Multiply-adds of a DAM for one sequence: taps x channels in x channels out x places."""
-    places, map_ = frames * height * width, height * width
+    """Multiply-adds of a DAM for one sequence: taps x channels in x channels out x positions."""
+    positions, map_ = frames * height * width, height * width
     if form == "plain":
-        stage1 = (27 + 27 + 9) * c_in * c_out * places
-        stage2 = (27 + 27 + 27) * c_out * c_out * places
+        stage1 = (27 + 27 + 9) * c_in * c_out * positions
+        stage2 = (27 + 27 + 27) * c_out * c_out * positions
     else:
-        stage1 = (27 + 27) * c_in * c_out * places + 3 * 9 * c_in * c_out * map_
-        stage2 = (27 + 27) * c_out * c_out * places + 3 * 9 * c_out * c_out * map_
-    return {"stage1": stage1, "stage2": stage2, "shortcut": 0 if c_in == c_out else c_in * c_out * places}
+        stage1 = (27 + 27) * c_in * c_out * positions + 3 * 9 * c_in * c_out * map_
+        stage2 = (27 + 27) * c_out * c_out * positions + 3 * 9 * c_out * c_out * map_
+    return {"stage1": stage1, "stage2": stage2, "shortcut": 0 if c_in == c_out else c_in * c_out * positions}
 
 
 def shallow_by_hand(form: str) -> dict[str, int]:
@@ -237,7 +237,7 @@ def run(experiment: Experiment, *options: str) -> int:
 def test_profile_of_a_run(experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, trace = tmp_path / "made" / "profile.json", tmp_path / "trace"
     assert run(experiment, "--steps", "2", "--json", str(file), "--trace", str(trace)) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     profile = json.loads(file.read_text())
     assert profile["data"] == {"origin": f"32 sequences of {experiment.root}", "real": True}
     settings = load_config(experiment.config).model_cfg.model_dump()
@@ -259,22 +259,22 @@ def test_profile_of_a_run(experiment: Experiment, tmp_path: Path, capsys: pytest
     assert stages["share_of_peak"] > 0
     assert set(stages["by_phase"]) == {"forward", "backward"}
     for row in profile["layer_classes"]:
-        assert row["name"][0] in said or len(profile["layer_classes"]) > 12
+        assert row["name"][0] in output or len(profile["layer_classes"]) > 12
     assert "aten::convolution_backward" in {row["name"] for row in profile["operations"]}
     (written,) = trace.glob("*.pt.trace.json")
     ranges = {event.get("name") for event in json.loads(written.read_text())["traceEvents"]}
     assert set(PHASES) <= ranges
 
 
-def test_without_the_dataset_silhouettes_are_made(experiment: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_the_dataset_examples_are_used(experiment: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(experiment, "--steps", "1", "--set", "data_cfg.dataset_root=/nowhere", "--batch", "3", "1") == 0
-    said = capsys.readouterr().out
-    assert "batch 3 x 1, 9 frames" in said
-    assert "data: example silhouettes of 32x22, no loader" in said
-    assert "/nowhere" in said
+    output = capsys.readouterr().out
+    assert "batch 3 x 1, 9 frames" in output
+    assert "data: example silhouettes of 32x22, no loader" in output
+    assert "/nowhere" in output
 
 
-def test_a_batch_beyond_the_memory_is_refused(
+def test_a_batch_beyond_the_memory_raises(
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(machine_peak, "available_bytes", lambda: 1000)
@@ -309,7 +309,7 @@ def test_the_largest_batch_is_found_without_trying_what_does_not_fit(fits: int, 
 
     assert max(largest_batch.find_largest(trial, free, log=lambda message: None)) == fits
     if power == 1 and fits >= 4:
-        assert max(tried) <= free  # 2 and 4 people say what the rest takes
+        assert max(tried) <= free  # 2 and 4 people predict the rest
     assert max(tried) < 4 * free
 
 
@@ -322,7 +322,7 @@ def test_where_the_memory_is_unknown_everything_is_tried_and_failure_caught() ->
     assert max(largest_batch.find_largest(lambda people: people, None, most=9, log=lambda message: None)) == 9
 
 
-def test_a_process_that_takes_too_much_is_ended() -> None:
+def test_a_process_that_takes_too_much_is_killed() -> None:
     assert largest_batch.run_limited(greedy.takes, (2**22,), limit=2**28) is None
     assert largest_batch.run_limited(greedy.answers, (7,), limit=2**30) == 7
     with pytest.raises(UserError, match="failed"):
@@ -388,7 +388,7 @@ def test_free_memory_is_that_of_the_tightest_group(tmp_path: Path, files: dict[s
     assert machine_peak.available_bytes(tmp_path) == expected
 
 
-def test_a_system_that_does_not_say_its_memory(tmp_path: Path) -> None:
+def test_a_system_with_unknown_memory(tmp_path: Path) -> None:
     assert machine_peak.available_bytes(tmp_path) is None
 
 

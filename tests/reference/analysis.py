@@ -18,14 +18,14 @@ def distances(features: np.ndarray) -> np.ndarray:
 class Comparisons:
     """Every comparison of some probes with a gallery, searched one view at a time or at once.
 
-    A comparison is a probe against the gallery of one view, or all of it, less what is excluded; it takes place where
-    anything is left. The identical view's, where pairs of one view are excluded, has no true match by construction: it
-    is in no mean, whatever becomes of other comparisons without one.
+    A comparison is a probe against the gallery of one view, or the whole gallery, without excluded pairs; it is a
+    search if a pair remains. If pairs of one view are excluded, the comparison with the identical view has no true
+    match, and no mean includes it.
     """
 
     def __init__(
         self,
-        apart: np.ndarray,
+        matrix: np.ndarray,
         ids: Sequence[str],
         types: Sequence[str],
         views: Sequence[str],
@@ -56,7 +56,7 @@ class Comparisons:
                         excluded == "same id in the same view" and same_view and same_id
                     ):
                         continue
-                    found.append((float(apart[probe, other]), other))
+                    found.append((float(matrix[probe, other]), other))
                     (self.genuine if same_id else self.impostor).append(found[-1][0])
                 found.sort(key=lambda pair: pair[0])
                 if found:
@@ -68,7 +68,7 @@ class Comparisons:
     def rank(self, probe: int, view: str) -> int | None:
         """Return the rank of the nearest true match; None without one."""
         found = self.ranked.get((probe, view), [])
-        hits = [place for place, (_, other) in enumerate(found, 1) if self.ids[other] == self.ids[probe]]
+        hits = [rank for rank, (_, other) in enumerate(found, 1) if self.ids[other] == self.ids[probe]]
         return hits[0] if hits else None
 
     def mean(self, measure: Callable[[list[bool]], float | None]) -> float:

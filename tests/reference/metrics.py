@@ -173,7 +173,7 @@ def dir_at_fpir(match: Sequence[float], other: Sequence[float], correct: Sequenc
 
 
 def reranked(distances: Sequence[Sequence[float]], probes: int, k1: int, k2: int, weight: float) -> list[list[float]]:
-    """k-reciprocal re-ranking of N x N distances, sets and dense rows as the paper has them: probes x the rest."""
+    """k-reciprocal re-ranking of N x N distances, with sets and dense rows, as in the paper: probes x the rest."""
     total = range(len(distances))
     normed = [[d / (max(row) or 1) for d in row] for row in distances]
     order = [sorted(total, key=lambda j, i=i: (j != i, distances[i][j], j)) for i in total]

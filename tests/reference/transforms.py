@@ -8,7 +8,7 @@ import numpy as np
 
 
 def warp(frame: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """Return float64 (H, W): each pixel from where `source` (2, 3) or (3, 3) says, bilinear, 0 beyond the frame."""
+    """Sample each pixel at the coordinates that `source` (2, 3) or (3, 3) gives, bilinearly: float64 (H, W)."""
     height, width = frame.shape
 
     def level(row: int, column: int) -> float:
@@ -18,7 +18,7 @@ def warp(frame: np.ndarray, source: np.ndarray) -> np.ndarray:
     result = np.zeros(frame.shape)
     for row in range(height):
         for column in range(width):
-            x, y = place(source, column, row)
+            x, y = transform_point(source, column, row)
             left, top = math.floor(x), math.floor(y)
             right_share, bottom_share = x - left, y - top
             above = (1 - right_share) * level(top, left) + right_share * level(top, left + 1)
@@ -27,8 +27,8 @@ def warp(frame: np.ndarray, source: np.ndarray) -> np.ndarray:
     return result
 
 
-def place(matrix: np.ndarray, x: float, y: float) -> tuple[float, float]:
-    """Return where a matrix (2, 3) or (3, 3) puts a point."""
+def transform_point(matrix: np.ndarray, x: float, y: float) -> tuple[float, float]:
+    """Apply a matrix (2, 3) or (3, 3) to a point."""
     rows = [*matrix.tolist(), [0.0, 0.0, 1.0]][:3]
     u, v, w = (a * x + b * y + c for a, b, c in rows)
     return u / w, v / w

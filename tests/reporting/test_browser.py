@@ -50,18 +50,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """The folder on this machine's own address, and the paths that were asked for."""
-    asked: list[str] = []
+    """The folder on this machine's own address, and the paths that were requested."""
+    requests: list[str] = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: Any) -> None:
-            asked.append(self.path)
+            requests.append(self.path)
 
     handler = functools.partial(Handler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{running.server_port}", asked
+        yield f"http://127.0.0.1:{running.server_port}", requests
         running.shutdown()
         thread.join()
 
@@ -83,19 +83,19 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 def requested(browser: Any) -> list[str]:
-    """Return the addresses that the page has asked for since the last look."""
+    """Return the addresses that the page has requests for since the last look."""
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
 
 
 def test_it_loads_without_an_error_or_a_request(browser: Any, server: tuple[str, list[str]], folder: Path) -> None:
-    address, asked = server
+    address, requests = server
     requested(browser)
     browser.get(f"{address}/one.html")
     assert browser.execute_script("return document.readyState") == "complete"
     assert [r for r in requested(browser) if not r.startswith("data:")] == [f"{address}/one.html"]
     # A browser asks for an icon by itself; that is not the page's doing.
-    assert [path for path in asked if path != "/favicon.ico"] == ["/one.html"]
+    assert [path for path in requests if path != "/favicon.ico"] == ["/one.html"]
     errors = [entry for entry in browser.get_log("browser") if "favicon" not in entry["message"]]
     assert errors == []
     broken = "return [...document.images].filter(i => !(i.complete && i.naturalWidth)).length"
@@ -109,14 +109,14 @@ def test_it_shows_the_numbers_of_the_json(browser: Any, server: tuple[str, list[
     tiles = [e.text for e in browser.find_elements("css selector", ".tile")]
     for group, tile in zip(run["result"]["percentages"], tiles, strict=True):
         low, high = run["result"]["intervals"][group]["rank-1"]
-        for words in (
+        for text in (
             group,
             f"{run['result']['percentages'][group]['rank-1']:.1f}",
             f"{low:.1f} to {high:.1f}",
             f"baseline {run['baseline']['percentages'][group]['rank-1']:.1f}",
             f"chance {run['result']['chance'][group]:.1f}",
         ):
-            assert words in tile
+            assert text in tile
     cells = {e.text for e in browser.find_elements("css selector", "td")}
     for group, found in run["groups"].items():
         assert f"{100 * found['verification']['eer']:.1f}" in cells
@@ -152,18 +152,18 @@ def test_series_differ_by_colour_and_pattern(browser: Any, server: tuple[str, li
 
 
 def test_dark_and_light_are_readable(browser: Any, server: tuple[str, list[str]]) -> None:
-    """Words on paper, and each series' colour on paper, by the contrast of WCAG 2."""
+    """Text and series have enough contrast to the background, by WCAG 2."""
     browser.get(f"{server[0]}/one.html")
     script = """
         const style = getComputedStyle(document.documentElement);
         return ['--paper', '--ink', '--soft', '--accent', '--right', '--wrong', '--c0', '--c1', '--c2', '--c3', '--c4',
                 '--c5', '--c6', '--c7'].map(name => style.getPropertyValue(name).trim());"""
-    papers = set()
+    backgrounds = set()
     for scheme in ("light", "dark"):
         media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-        paper, *colours = browser.execute_script(script)
-        papers.add(paper)
-        for place, colour in enumerate(colours):
-            assert contrast(paper, colour) >= (4.5 if place < 5 else 3), (scheme, colour)
-    assert len(papers) == 2
+        background, *colours = browser.execute_script(script)
+        backgrounds.add(background)
+        for index, colour in enumerate(colours):
+            assert contrast(background, colour) >= (4.5 if index < 5 else 3), (scheme, colour)
+    assert len(backgrounds) == 2

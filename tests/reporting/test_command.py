@@ -62,7 +62,7 @@ def test_what_cannot_be_reported(tested: Experiment, tmp_path: Path, capsys: pyt
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "empty" / "features").mkdir(parents=True)
     (tmp_path / "file").write_text("")
-    for arguments, words in (
+    for arguments, message in (
         ([tmp_path / "run"], "this run has no features"),
         ([tmp_path / "empty"], "has no features; run `dygait test`"),
         ([tmp_path], "has no features"),
@@ -71,7 +71,7 @@ def test_what_cannot_be_reported(tested: Experiment, tmp_path: Path, capsys: pyt
         ([tested.folder, "--protocol", "Casia"], "unknown 'Casia'"),
     ):
         assert cli.main(["report", *map(str, arguments)]) == 2
-        assert words in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
 def test_it_can_be_switched_off(tested: Experiment, tmp_path: Path) -> None:

@@ -110,14 +110,14 @@ def test_charts_and_tables_speak_to_everyone(parsed: Page) -> None:
 
 def test_the_numbers_are_those_of_the_result(parsed: Page) -> None:
     run = make_run()
-    said = parsed.texts
+    texts = parsed.texts
     for group, values in run.analysis.result.percentages.items():
         for value in (values["rank-1"], *values["per view"].values(), *run.analysis.result.matrices[group].values.flat):
-            assert ("100" if value > 99.95 else f"{value:.1f}") in said
+            assert ("100" if value > 99.95 else f"{value:.1f}") in texts
         low, high = run.analysis.result.intervals[group]["rank-1"]
-        assert f"95 % interval {low:.1f} to {high:.1f}" in said
+        assert f"95 % interval {low:.1f} to {high:.1f}" in texts
         assert run.analysis.baseline is not None
-        assert f"GEI baseline {run.analysis.baseline.percentages[group]['rank-1']:.1f}" in said
+        assert f"GEI baseline {run.analysis.baseline.percentages[group]['rank-1']:.1f}" in texts
 
 
 def test_it_is_the_same_every_time(one: str) -> None:
@@ -125,7 +125,7 @@ def test_it_is_the_same_every_time(one: str) -> None:
 
 
 def test_missing_data_is_said(parsed: Page) -> None:
-    assert any("Without frames: the data cannot be read here" in words for words in parsed.texts)
+    assert any("Without frames: the data cannot be read here" in text for text in parsed.texts)
 
 
 def test_confusions_show_frames_and_mark_right_and_wrong_by_more_than_colour() -> None:
@@ -136,7 +136,7 @@ def test_confusions_show_frames_and_mark_right_and_wrong_by_more_than_colour() -
     assert len(pictures) == sum(1 + len(c.nearest) for g in run.analysis.groups.values() for c in g.confusions)
     right = sum(sum(c.right) for g in run.analysis.groups.values() for c in g.confusions)
     assert right == sum(a.get("class") == "strip right" for a in parsed.all("figure"))
-    assert right == sum(words.startswith("✓ ") and words.endswith(".") for words in parsed.texts)
+    assert right == sum(text.startswith("✓ ") and text.endswith(".") for text in parsed.texts)
     assert all(str(a["src"]).startswith("data:image/png;base64,iVBOR") for a in pictures)
 
 
@@ -175,8 +175,8 @@ def test_several_runs_are_compared() -> None:
 def test_other_protocols_have_no_differences() -> None:
     other = replace(make_run(protocol="CASIA-B/cross-view"), name="B")
     parsed = Page(page([make_run(), other]))
-    assert any("was tested by another protocol" in words for words in parsed.texts)
-    assert not [words for words in parsed.texts if re.fullmatch(r"[+−]\d+\.\d", words)]
+    assert any("was tested by another protocol" in text for text in parsed.texts)
+    assert not [text for text in parsed.texts if re.fullmatch(r"[+−]\d+\.\d", text)]
 
 
 def test_a_gallery_at_once_has_no_views() -> None:
@@ -217,8 +217,8 @@ def test_axes_hold_their_range(low: float, high: float) -> None:
     assert axis.low <= low
     assert axis.high >= high
     assert 2 <= len(axis.ticks) <= 9
-    for value, words in axis.ticks:
-        assert float(words) == pytest.approx(value, abs=1e-12)
+    for value, label in axis.ticks:
+        assert float(label) == pytest.approx(value, abs=1e-12)
         assert -1e-9 <= axis.share(value) <= 1 + 1e-9
 
 

@@ -36,12 +36,12 @@ def test_latex_comes_back() -> None:
     rows = [line.removesuffix(r" \\").split(" & ") for line in source.splitlines() if line.endswith(r"\\")]
     assert rows[0] == ["", "", *VIEWS, "mean"]
     result = run.analysis.result
-    for place, (group, found) in enumerate(result.percentages.items()):
+    for index, (group, found) in enumerate(result.percentages.items()):
         numbers = [*found["per view"].values(), found["rank-1"]]
-        assert rows[1 + 2 * place] == [group, "model", *(f"{n:.1f}" for n in numbers)]
-        assert rows[2 + 2 * place][:2] == ["", "GEI"]
-    for word in (r"\toprule", r"\midrule", r"\bottomrule", r"50\% \& a\_b"):
-        assert word in source
+        assert rows[1 + 2 * index] == [group, "model", *(f"{n:.1f}" for n in numbers)]
+        assert rows[2 + 2 * index][:2] == ["", "GEI"]
+    for text in (r"\toprule", r"\midrule", r"\bottomrule", r"50\% \& a\_b"):
+        assert text in source
     assert source.count(r"\begin{table}") == source.count(r"\end{table}") == 1
     assert {len(row) for row in rows} == {len(VIEWS) + 3}
 
@@ -57,9 +57,9 @@ def test_whole_galleries_have_measures() -> None:
     assert " & rank-1 & mAP " in to_latex([make_run(protocol="CASIA-B/cross-view")])
 
 
-@pytest.mark.parametrize("words", ["a_b", "50%", "a&b", "$x$", "#1", "{x}", "\\input{x}", "~", "^", "<>", "a\nb"])
-def test_latex_commands_are_words(words: str) -> None:
-    made = latex(words)
+@pytest.mark.parametrize("text", ["a_b", "50%", "a&b", "$x$", "#1", "{x}", "\\input{x}", "~", "^", "<>", "a\nb"])
+def test_latex_commands_are_escaped(text: str) -> None:
+    made = latex(text)
     bare = re.sub(r"\\(textbackslash|textasciitilde|textasciicircum|textless|textgreater)\{\}|\\[&%$#_{}]", "", made)
     assert not set(bare) & set("&%$#_{}~^\\<>\n")
 

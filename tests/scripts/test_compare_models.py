@@ -1,4 +1,4 @@
-"""The comparison of models: it runs all six, its figures have the agreed names, and it can give each the same time."""
+"""The comparison of models: it runs all six, its figures have fixed names, and it can give each the same time."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_it_compares_the_six(tmp_path: Path) -> None:
 def test_the_same_time_for_each(
     script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Planned once, each trained by itself, gone on with where it stopped, and tested together."""
+    """Planned once, each trained separately, resumed, and tested together."""
     experiment = make_experiment(tmp_path)
     output = tmp_path / "compared"
     named = [f"{name}={experiment.config}" for name in ("Fast", "Slow")]

@@ -35,7 +35,7 @@ ACTIVE = {"PATH": f"{Path(sys.executable).parent}:{os.defpath}", "VIRTUAL_ENV": 
 
 
 class TestRequirements:
-    def test_where_nothing_is_missing_nothing_is_said_or_asked(self) -> None:
+    def test_where_nothing_is_missing_there_is_no_output(self) -> None:
         done = bash("activate_environment; install_requirements requirements.txt", REPOSITORY, **ACTIVE)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -63,7 +63,7 @@ class TestRequirements:
         assert installed.endswith("--requirement a.txt --requirement b.txt")
         assert ("--constraint scripts/constraints.txt" in installed) != active
 
-    def test_without_a_python_it_says_what_is_needed(self, tmp_path: Path) -> None:
+    def test_without_a_python_the_message_says_what_is_needed(self, tmp_path: Path) -> None:
         done = bash("activate_environment", tmp_path, PATH=str(tmp_path))
         assert done.returncode == 2
         assert re.search(r"error: no Python 3\.10.*python3-venv", done.stderr)
@@ -81,7 +81,7 @@ def test_the_workflow_runs_at_both_ends_of_what_is_admitted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("user", "apt", "variables", "words", "ran"),
+    ("user", "apt", "variables", "message", "ran"),
     [
         (0, "true", {}, "", False),
         (1000, "true", {"CI": "true"}, "no apt-get as root", False),
@@ -90,7 +90,7 @@ def test_the_workflow_runs_at_both_ends_of_what_is_admitted() -> None:
     ],
 )
 def test_where_the_browser_is_installed(
-    tmp_path: Path, user: int, apt: str, variables: dict[str, str], words: str, ran: bool
+    tmp_path: Path, user: int, apt: str, variables: dict[str, str], message: str, ran: bool
 ) -> None:
     """On continuous integration and nowhere else; and it is not worth a failure."""
     write_script(tmp_path / "id", f"echo {user}")
@@ -101,6 +101,6 @@ def test_where_the_browser_is_installed(
         (tmp_path / name).symlink_to(found)
     done = bash("install_browser", tmp_path, PATH=str(tmp_path), **variables)
     assert done.returncode == 0
-    assert words in done.stderr
-    assert bool(done.stderr) == bool(words)
+    assert message in done.stderr
+    assert bool(done.stderr) == bool(message)
     assert (tmp_path / "asked").exists() == ran

@@ -1,0 +1,102 @@
+"""The benchmarks: each runs at a small size, fails if its two forms differ, and writes its ratios by their names."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import TreeFactory
+from dygait.data import TripletSampler, open_store
+from helpers.experiments import REPOSITORY, environment
+from helpers.scripts import load_script
+
+OPTIONS = {
+    "data": ("--batches", "1"),
+    "evaluation": ("--quick",),
+    "extraction": ("--quick",),
+    "training": ("--quick", "--plot", "plot.svg"),
+}
+RATIOS = {
+    "data": {"plain_0w", "plain_2w", "augmented_0w", "bytes_read"},
+    "evaluation": {"casia_b", "distance_over_gemm", "gait3d", "grew_ranking"},
+    "extraction": {"extraction"},
+    "training": {
+        "dam_forward", "dam_train", "network_train", "batch_norm",
+        "step_fp32", "step_bf16", "step_equal_allocator", "bf16_over_fp32", "allocator",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_it_writes_the_ratios(name: str, tmp_path: Path) -> None:
+    script = REPOSITORY / "scripts" / f"benchmark_{name}.py"
+    command = [sys.executable, str(script), *OPTIONS[name], "--repeats", "1", "--json", "figures.json"]
+    subprocess.run(command, cwd=tmp_path, env=environment(), check=True, capture_output=True, timeout=400)
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert set(figures) == {"ratios", "details", "environment"}
+    assert set(figures["ratios"]) == RATIOS[name]
+    assert all(value > 0 for value in figures["ratios"].values())
+    CHECKS[name](figures, tmp_path)
+
+
+def check_data(figures: dict[str, Any], folder: Path) -> None:
+    assert figures["ratios"]["bytes_read"] > 2.4
+
+
+def check_evaluation(figures: dict[str, Any], folder: Path) -> None:
+    assert figures["details"]["grew_distractors"]["peak_gib"] < 8
+
+
+def check_extraction(figures: dict[str, Any], folder: Path) -> None:
+    assert figures["details"]["relative_difference"] < 1e-5
+    assert figures["details"]["1_2_3_processes_identical"] is True
+    assert set(figures["details"]["peak_gib"]) == {"plain", "ours"}
+
+
+def check_training(figures: dict[str, Any], folder: Path) -> None:
+    losses = figures["details"]["first_losses"]
+    assert len(losses["plain"]) == len(losses["ours"]) == 3
+    assert max(figures["details"]["largest_relative_difference"].values()) <= 2e-5
+    bars = ET.parse(folder / "plot.svg").getroot().findall("{http://www.w3.org/2000/svg}rect")
+    assert len(bars) == len(figures["ratios"]) + 1  # and the background
+
+
+CHECKS = {
+    "data": check_data,
+    "evaluation": check_evaluation,
+    "extraction": check_extraction,
+    "training": check_training,
+}
+
+
+@pytest.fixture
+def benchmark_data() -> ModuleType:
+    return load_script("benchmark_data")
+
+
+def test_both_loaders_give_the_same_frames(silhouette_tree: TreeFactory, benchmark_data: ModuleType) -> None:
+    """Sequences of exactly thirty frames leave no choice of frames."""
+    people = [f"{i:03d}" for i in range(8)]
+    tree = open_store(silhouette_tree(ids=people, types=["nm-01"], views=["000"], size=(64, 64), frames=(30, 30)))
+
+    def sampler(count: int) -> TripletSampler:
+        return TripletSampler(tree.table.ids.codes.tolist(), [8, 16], total_iterations=count)
+
+    (plain,) = benchmark_data.field(tree, sampler, 0, False)(1)
+    (ours,) = benchmark_data.ours(tree, sampler, 0, False, scale=True)(1)
+    assert plain.shape == ours.shape == (128, 30, 64, 44)
+    assert np.allclose(plain, ours)
+
+
+def test_an_index_that_opens(tmp_path: Path, benchmark_data: ModuleType) -> None:
+    benchmark_data.make_index(tmp_path / "index", 1234)
+    assert benchmark_data.time_opening(tmp_path / "index").startswith("1234 sequences: 0.")
+    assert open_store(tmp_path / "index").table.key(1233) == ("000024", "06", "view-00001233")
