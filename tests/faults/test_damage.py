@@ -22,10 +22,10 @@ def test_every_class_is_found_out(uninterrupted: Experiment, tmp_path: Path, fau
     for name, content in damages((uninterrupted.checkpoints / "tiny-00004.pt").read_bytes()):
         with fault(f"checkpoint: {name}"):
             spoilt.write_bytes(content)
-            told: list[tuple[Path, str]] = []
-            newest = newest_checkpoint(tmp_path, "tiny", lambda *found, to=told: to.append(found))
+            damaged: list[tuple[Path, str]] = []
+            newest = newest_checkpoint(tmp_path, "tiny", lambda *found, to=damaged: to.append(found))
             assert newest == tmp_path / whole.name, name
-            ((path, damage),) = told
+            ((path, damage),) = damaged
             assert path == spoilt
             assert damage
             with pytest.raises(UserError, match=r"tiny-00004\.pt"):

@@ -97,12 +97,12 @@ def test_every_truncation_is_damage(tmp_path: Path, cut: float) -> None:
     assert damage_of(path) is not None
 
 
-@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_flipped_bit_is_damage_or_changes_nothing(tmp_path: Path, place: float, bit: int) -> None:
+def test_a_flipped_bit_is_damage_or_changes_nothing(tmp_path: Path, position: float, bit: int) -> None:
     content = bytearray(checkpoint_bytes())
     whole = torch.load(io.BytesIO(content), weights_only=True)
-    content[int(place * len(content))] ^= 1 << bit
+    content[int(position * len(content))] ^= 1 << bit
     path = tmp_path / "run-00001.pt"
     path.write_bytes(content)
     if damage_of(path) is None:  # a bit that nothing reads: padding, a date
@@ -126,10 +126,10 @@ def test_the_newest_whole_one_is_found(tmp_path: Path) -> None:
     third, fourth = (checkpoint_path(tmp_path, "run", i) for i in (3, 4))
     fourth.write_bytes(fourth.read_bytes()[:100])
     third.write_bytes(b"")
-    told: list[Path] = []
-    newest = newest_checkpoint(tmp_path, "run", lambda path, why: told.append(path))
+    skipped: list[Path] = []
+    newest = newest_checkpoint(tmp_path, "run", lambda path, why: skipped.append(path))
     assert newest == checkpoint_path(tmp_path, "run", 2)
-    assert told == [fourth, third]
+    assert skipped == [fourth, third]
 
 
 @pytest.mark.parametrize(

@@ -121,12 +121,12 @@ def test_with_test_writes_results_beside_every_checkpoint(trained: Experiment) -
 
 def test_log_file(experiment: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
     assert experiment.run("train", options=["--log_to_file"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     (file,) = (experiment.folder / "logs").glob("train-*.txt")
-    assert file.read_text() == said
-    assert "iteration 4/4: triplet/loss" in said
-    assert "sequences/s, 0 s left" in said
-    assert "32 sequences of 4 ids" in said
+    assert file.read_text() == output
+    assert "iteration 4/4: triplet/loss" in output
+    assert "sequences/s, 0 s left" in output
+    assert "32 sequences of 4 ids" in output
 
 
 def test_the_same_run_twice_is_the_same(experiment: Experiment, tmp_path: Path) -> None:
@@ -161,9 +161,9 @@ def test_frames_that_do_not_fit_are_refused_with_both_sizes(
         pack(root, root := tmp_path / "store")
     overrides = [f"data_cfg.dataset_root={root}", "model_cfg.input_size=[64, 44]"]
     assert experiment.run("train", *overrides) == 2
-    said = capfd.readouterr().err
-    assert "model_cfg.input_size is 64x44, but the frames of" in said
-    assert "are 32x22 and come out of the transform as 32x22" in said
+    output = capfd.readouterr().err
+    assert "model_cfg.input_size is 64x44, but the frames of" in output
+    assert "are 32x22 and come out of the transform as 32x22" in output
     assert experiment.run("train", f"data_cfg.dataset_root={root}", "trainer_cfg.transform.cutting=11",
                           "trainer_cfg.transform.type=BaseSilCuttingTransform") == 2  # fmt: skip
     assert "cutting 11 columns from both sides of frames that are 22 wide leaves nothing" in capfd.readouterr().err
@@ -384,10 +384,10 @@ def test_ids_that_are_not_on_disk_are_told(
     partition = tmp_path / "partition.json"
     partition.write_text(json.dumps({"TRAIN_SET": ["001", "002", "003", "077"], "TEST_SET": ["006", "078", "079"]}))
     assert experiment.run("train", f"data_cfg.dataset_partition={partition}") == 0
-    said = capsys.readouterr().out
-    assert "1 of 4 train ids are not on disk (077)" in said
-    assert "2 of 3 test ids are not on disk (078, 079)" in said
-    assert "2 ids on disk are in neither set (004, 005)" in said
+    output = capsys.readouterr().out
+    assert "1 of 4 train ids are not on disk (077)" in output
+    assert "2 of 3 test ids are not on disk (078, 079)" in output
+    assert "2 ids on disk are in neither set (004, 005)" in output
 
 
 def test_every_solver_and_schedule_by_name(experiment: Experiment) -> None:
@@ -423,11 +423,11 @@ class TestUnreadableSequences:
             damaged.train("data_cfg.on_error=skip", "trainer_cfg.total_iter=1")
         capsys.readouterr()
         assert damaged.run(phase) == 2
-        said = capsys.readouterr().err
-        assert "1 of " in said
-        assert "sequences cannot be used" in said
-        assert named in said
-        assert "data_cfg.on_error" in said
+        output = capsys.readouterr().err
+        assert "1 of " in output
+        assert "sequences cannot be used" in output
+        assert named in output
+        assert "data_cfg.on_error" in output
 
     @pytest.mark.parametrize("cache", ["false", "true"])
     def test_are_left_out_and_counted_where_that_is_asked(self, damaged: Experiment, cache: str) -> None:

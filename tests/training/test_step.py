@@ -260,13 +260,13 @@ class TestAverage:
         experiment.train("trainer_cfg.ema=0.9", "trainer_cfg.total_iter=2")
         state = experiment.checkpoint(2)
         assert any(not torch.equal(state["ema"][name], tensor) for name, tensor in state["model"].items())
-        said = {}
+        output = {}
         for use in ("true", "false"):
             capsys.readouterr()
             assert experiment.run("test", f"evaluator_cfg.use_ema={use}") == 0
-            said[use] = capsys.readouterr().out
-        assert "; the averaged weights" in said["true"]
-        assert "averaged" not in said["false"]
+            output[use] = capsys.readouterr().out
+        assert "; the averaged weights" in output["true"]
+        assert "averaged" not in output["false"]
 
     def test_a_damaged_one_is_refused(self, tmp_path: Path) -> None:
         save_checkpoint(tmp_path / "state.pt", {"model": {"w": torch.zeros(1)}, "ema": {"w": "no tensor"}})
@@ -388,7 +388,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 
 def two_process_steps(path: str) -> dict[str, Any]:
-    """What a process knows after steps of each variant on its share of the batches; what was said where refused."""
+    """What a process knows after steps of each variant on its share of the batches; what was output where refused."""
     found = {name: _steps_on_a_share(path, overrides) for name, overrides in VARIANTS.items()}
     return {**found, "norms": [_norm_on_a_share(*case) for case in NORMS]}
 
