@@ -229,27 +229,6 @@ def test_a_gradient_that_is_not_finite_is_skipped(
         assert [event["iteration"] for event in events(poisoned, "skipped step")] == [5]
 
 
-def test_no_room_for_a_checkpoint(
-    uninterrupted: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    full = uninterrupted.at(tmp_path)
-    save, calls = torch.save, []
-
-    def no_room(state: Any, file: Any) -> None:
-        calls.append(1)
-        if len(calls) > 2:
-            file.write(b"half of it")
-            raise OSError(28, "No space left on device")
-        save(state, file)
-
-    monkeypatch.setattr(torch, "save", no_room)
-    assert full.run("train", *SETTINGS) == 2
-    error = capsys.readouterr().err
-    assert "cannot be written: [Errno 28] No space left on device" in error
-    assert "from tiny-00004.pt" in error
-    assert sorted(p.name for p in full.checkpoints.iterdir()) == ["tiny-00002.pt", "tiny-00004.pt"]
-
-
 def test_out_of_memory_is_explained(
     uninterrupted: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -267,16 +246,6 @@ def test_only_so_many_checkpoints_are_kept(uninterrupted: Experiment, tmp_path: 
     few = uninterrupted.at(tmp_path)
     few.train(*SETTINGS, "trainer_cfg.keep_last=1", "trainer_cfg.keep_every=6")
     assert sorted(p.name for p in few.checkpoints.glob("*.pt")) == ["tiny-00006.pt", "tiny-00012.pt"]
-
-
-def test_a_second_signal_ends_at_once() -> None:
-    process = os.fork()
-    if process == 0:
-        with Interruption():
-            os.kill(os.getpid(), signal.SIGTERM)
-            os.kill(os.getpid(), signal.SIGTERM)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 128 + signal.SIGTERM
 
 
 def test_handlers_are_put_back() -> None:

@@ -1,4 +1,4 @@
-"""A disk, the data, a worker or TensorBoard fails in the middle of a run: a clear keyword, and nothing is lost."""
+"""A disk, the data, a worker or TensorBoard fails in the middle of a run: a clear message, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_limit_of_the_size_of_files(uninterrupted: Experiment, tmp_path: Path,
             shutil.rmtree(limited.folder, ignore_errors=True)
             limit = int(share * size)
             run = launch(limited, *SETTINGS, at={5: lambda n=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (n, n))})
-            assert_clear(run, "File too large", "--resume")
+            assert_clear(run, "File too large", "--resume from tiny-00004.pt")
             assert [p.name for p in sorted(limited.checkpoints.glob("*.pt"))] == ["tiny-00002.pt", "tiny-00004.pt"]
             assert_goes_on(limited, uninterrupted)
 

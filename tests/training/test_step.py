@@ -197,15 +197,6 @@ class TestOptimisers:
     def test_what_has_no_fused_form_is_built_as_it_is(self, make: Make) -> None:
         assert "fused" not in make("optimizer_cfg={solver: RMSprop, lr: 0.001}").optimizer.param_groups[0]
 
-    def test_a_first_step_that_is_skipped_leaves_momentum_at_zero(self, make: Make) -> None:
-        trainer = make("trainer_cfg.fix_BN=true")
-        before = {n: p.detach().clone() for n, p in trainer.network.named_parameters()}
-        trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)  # more than any gradient can take
-        trainer.step(batch_of(), [255.0])
-        for name, parameter in trainer.network.named_parameters():
-            assert torch.equal(parameter, before[name])
-            assert not trainer.optimizer.state[parameter]["momentum_buffer"].any()
-
 
 class TestAverage:
     def test_follows_the_weights(self, make: Make) -> None:
