@@ -234,12 +234,12 @@ def test_a_full_disk(trained: Experiment, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_shards_that_rank_0_does_not_see(trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    collect = extraction.distributed.collect
+    collect = extraction.distributed.all_gather_object
 
     def elsewhere(value: Any) -> list[Any]:
         return [*collect(value), value._replace(shards=["000099"])]
 
-    monkeypatch.setattr(extraction.distributed, "collect", elsewhere)
+    monkeypatch.setattr(extraction.distributed, "all_gather_object", elsewhere)
     with pytest.raises(UserError, match="does not see 1 of 8 shards"):
         features_of(trained, SMALL, folder=tmp_path / "f")
 

@@ -429,7 +429,7 @@ def _steps_on_a_share(path: str, overrides: tuple[str, ...]) -> Any:
         trainer.step(Batch(whole.silhouettes[share], None, whole.labels[share], whole.sequences[share]), [255.0])
     buffers = list(trainer.network.buffers())
     buffers[0].fill_(rank)
-    distributed.copy_from_main(buffers)
+    distributed.broadcast_tensors(buffers)
     return trainer.network.state_dict(), flat_gradient(trainer), buffers[0]
 
 
