@@ -32,7 +32,7 @@ class TestOneProcess:
         rows = torch.arange(6.0).reshape(3, 2).requires_grad_()
         for found in (distributed.gather_with_gradient(rows), distributed.gather(rows)):
             assert found is rows
-        assert distributed.collect("a") == ["a"]
+        assert distributed.all_gather_object("a") == ["a"]
         assert distributed.mean_over_processes({"a": 1.5}, CPU) == {"a": 1.5}
         distributed.barrier()
 
@@ -172,7 +172,7 @@ def everything(folder: str) -> dict[str, Any]:
         "gathered": distributed.gather(rows),
         "labels": distributed.gather(torch.tensor([rank, 5])),
         "transposed": distributed.gather(torch.tensor([[1, 2], [3, 4]]).T + 10 * rank),
-        "collected": distributed.collect(["a"] * rank),
+        "collected": distributed.all_gather_object(["a"] * rank),
         "mean": distributed.mean_over_processes({"b": float(rank), "a": 3.0}, CPU),
         "no error": failing_on(()),
         "main fails": failing_on((0,)),

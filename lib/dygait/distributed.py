@@ -1,6 +1,6 @@
-"""Processes and devices: CUDA with NCCL where there is a GPU for every process, else the CPU with Gloo.
+"""Process group, device and collectives: CUDA with NCCL if there is a GPU for every process, else the CPU with Gloo.
 
-Nothing else in DyGait asks which. Every function is safe in a single process that no launcher started.
+Every function works in a single process without a process group.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from dygait.machine import available_cores
 T = TypeVar("T")
 
 _COMPRESSION = {"float16": (fp16_compress_hook, torch.float16), "bfloat16": (bf16_compress_hook, torch.bfloat16)}
-# Newer versions of PyTorch have another name for it.
+# Newer versions of PyTorch have renamed the argument.
 _SYNC_BUFFERS = next(
     name
     for name in ("forward_sync_buffers", "broadcast_buffers")
@@ -39,14 +39,14 @@ _SYNC_BUFFERS = next(
 )
 
 _BACKSTOP = 60.0
-"""So many seconds longer than we wait ourselves the backend waits, which cannot say for whom."""
+"""By how many seconds the timeout of the backend, which names no process, exceeds that of the heartbeat."""
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 _heartbeat: Heartbeat | None = None
 
 
 def rank() -> int:
-    """Return this process's number in the group; 0 without a group."""
+    """Return the rank of this process; 0 without a group."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -56,17 +56,17 @@ def world_size() -> int:
 
 
 def is_main() -> bool:
-    """Tell whether this process is rank 0, the one that writes and prints."""
+    """Return whether this process is rank 0, which writes and prints."""
     return rank() == 0
 
 
 def local_processes() -> int:
-    """Return how many processes of this run share the machine."""
+    """Return the number of processes of this run on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1")))
 
 
 def choose_device(local_rank: int, processes: int) -> torch.device:
-    """Return this process's GPU where every process on the machine has one of its own, else the CPU."""
+    """Return the GPU of this process if every process on the machine has one, else the CPU."""
     if torch.cuda.is_available() and torch.cuda.device_count() >= processes:
         return torch.device("cuda", local_rank)
     return torch.device("cpu")
@@ -74,23 +74,23 @@ def choose_device(local_rank: int, processes: int) -> torch.device:
 
 @contextlib.contextmanager
 def process_group(local_rank: int | None = None, timeout: float = 1800.0) -> Iterator[torch.device]:
-    """Join the launcher's process group, if there is one, for the length of a `with` block; yields the device.
+    """Join the launcher's process group, if there is one, within a `with` block; yields the device.
 
     Args:
-        local_rank: what an old launcher passes on the command line; the environment's LOCAL_RANK wins.
-        timeout: how many seconds a collective may wait for the slowest process; then the run ends, and those that are
-            missing are named.
+        local_rank: from the command line of an old launcher; LOCAL_RANK in the environment has precedence.
+        timeout: how many seconds a collective may wait for the slowest process; then the run ends and names the
+            missing processes.
 
     Raises:
-        UserError: not all processes come.
+        UserError: not all processes join.
     """
     local = int(os.environ.get("LOCAL_RANK", local_rank or 0))
     device = choose_device(local, local_processes())
     if device.type == "cuda":
         torch.cuda.set_device(device)
     else:
-        # Launchers set OMP_NUM_THREADS=1; on a CPU that would leave cores idle, and without a launcher each of several
-        # processes would take them all.
+        # Launchers set OMP_NUM_THREADS=1, which would leave cores idle on a CPU; without it, each of several processes
+        # would use all cores.
         torch.set_num_threads(max(1, available_cores() // local_processes()))
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield device
@@ -104,59 +104,59 @@ def process_group(local_rank: int | None = None, timeout: float = 1800.0) -> Ite
             f"{os.environ.get('MASTER_PORT')}: {str(error).splitlines()[0]}"
         ) from None
     try:
-        with _listening(timeout):
+        with _heartbeat_running(timeout):
             yield device
     except BaseException as error:
-        _let_go(error)
+        _clear_frames(error)
         raise
     finally:
         dist.destroy_process_group()
 
 
-def _let_go(error: BaseException | None) -> None:
-    """Free what the frames hold that an error came through, a network and its share of the process group above all.
+def _clear_frames(error: BaseException | None) -> None:
+    """Clear the local variables of the frames of an exception, which may include the network.
 
-    Else DistributedDataParallel is the last to hold the group, and when the error goes, the group ends with Python's
-    lock held: it waits for its threads, and one of them for the lock.
+    Otherwise DistributedDataParallel holds the last reference to the process group, which is then destroyed with the
+    GIL held: it joins its threads, one of which waits for the GIL.
     """
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__context__
 
 
-def _join(device: torch.device, patience: timedelta) -> None:
+def _join(device: torch.device, timeout: timedelta) -> None:
     """Make the process group."""
     gpu = device.type == "cuda"
     dist.init_process_group(
         backend="nccl" if gpu else "gloo",
-        timeout=patience,
+        timeout=timeout,
         device_id=device if gpu else None,
-        **rendezvous.arguments(patience),
+        **rendezvous.arguments(timeout),
     )
 
 
 def _end_with_launcher() -> None:
-    """Ask the system to send SIGTERM when the launcher that watches over this process dies, under Linux."""
+    """On Linux, have the system send SIGTERM to this process when its launcher dies."""
     if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, int(signal.SIGTERM))
 
 
 @contextlib.contextmanager
-def _listening(timeout: float) -> Iterator[None]:
-    """Tell the other processes how this one is doing, and watch them, for the length of a `with` block."""
+def _heartbeat_running(timeout: float) -> Iterator[None]:
+    """Run the heartbeat within a `with` block."""
     global _heartbeat
     if world_size() == 1:
         yield
         return
-    # A new one, as after a restart the store may still hold what was said before.
-    prefix = agree(f"dygait/{secrets.token_hex(8)}")
+    # A new prefix, because after a restart the store still holds earlier reports.
+    prefix = broadcast_object(f"dygait/{secrets.token_hex(8)}")
     store = dist.PrefixStore(prefix, rendezvous.connect(timedelta(seconds=_BACKSTOP)))
     _heartbeat = heartbeat = Heartbeat(store, rank(), world_size(), timeout)
     heartbeat.start()
     try:
         yield
     except LostProcessError:
-        heartbeat.failed("")  # it was not this one
+        heartbeat.failed("")  # another process has failed
         raise
     except BaseException as error:
         heartbeat.failed(str(error) or type(error).__name__)
@@ -166,37 +166,37 @@ def _listening(timeout: float) -> Iterator[None]:
         heartbeat.stop()
 
 
-def together(what: str) -> contextlib.AbstractContextManager[None]:
-    """Mark what all processes do together, within a `with` block: where one does not come, it is named.
+def collective(name: str) -> contextlib.AbstractContextManager[None]:
+    """Name one or several collectives within a `with` block, for the message if a process does not reach them.
 
-    Collectives of this module mark themselves.
+    The functions of this module do so themselves.
     """
-    return contextlib.nullcontext() if _heartbeat is None else _heartbeat.together(what)
+    return contextlib.nullcontext() if _heartbeat is None else _heartbeat.collective(name)
 
 
-def reached(place: str) -> None:
-    """Take down where this process is, for the others to say if it gets no further."""
+def set_progress(progress: str) -> None:
+    """Set the progress of this process, for the message of the others if it hangs."""
     if _heartbeat is not None:
-        _heartbeat.reached(place)
+        _heartbeat.set_progress(progress)
 
 
-def at_a_hang(last_words: Callable[[str], None]) -> None:
-    """Have `last_words` told why, before this process ends because another one hangs."""
+def on_hang(callback: Callable[[str], None]) -> None:
+    """Call `callback` with the reason before this process ends because another one hangs."""
     if _heartbeat is not None:
-        _heartbeat.last_words = last_words
+        _heartbeat.on_hang = callback
 
 
 def barrier() -> None:
     """Wait for every process."""
     if world_size() > 1:
-        with together("a barrier"):
+        with collective("a barrier"):
             dist.barrier()
 
 
-def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
-    """Overwrite tensors, of the same shapes on every process, with rank 0's."""
+def broadcast_tensors(tensors: Iterable[torch.Tensor]) -> None:
+    """Overwrite tensors with those of rank 0."""
     if world_size() > 1:
-        with together("a copy from process 0"):
+        with collective("a broadcast of tensors"):
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
 
@@ -204,7 +204,7 @@ def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
 def main_first(work: Callable[[], T]) -> T:
     """Run `work` on rank 0, then on the others; a UserError of rank 0 is raised by every process.
 
-    For work whose first run leaves something that the later runs find, such as the index of a dataset.
+    For functions whose first call writes something that later calls read, such as the index of a dataset.
     """
     if world_size() == 1:
         return work()
@@ -214,37 +214,37 @@ def main_first(work: Callable[[], T]) -> T:
             result = work()
         except UserError as error:
             failure = str(error)
-    failure = agree(failure)
+    failure = broadcast_object(failure)
     if failure is not None:
         raise UserError(failure)
     if is_main():
         return result  # type: ignore[return-value]
     try:
         return work()
-    except UserError as error:  # what rank 0 could do and this one cannot: a folder that only its machine sees
+    except UserError as error:  # it failed on this process only: a folder that only the machine of rank 0 sees
         raise LocalError(f"process {rank()}: {error}") from None
 
 
-def agree(value: T) -> T:
-    """Return rank 0's value on every process; it must be plain data."""
-    box: list[Any] = [value]
+def broadcast_object(value: T) -> T:
+    """Return the value of rank 0 on every process; it must be picklable."""
+    objects: list[Any] = [value]
     if world_size() > 1:
-        with together("a word from process 0"):
-            dist.broadcast_object_list(box, src=0)
-    return box[0]
+        with collective("a broadcast"):
+            dist.broadcast_object_list(objects, src=0)
+    return objects[0]
 
 
-def collect(value: T) -> list[T]:
-    """Return what every process brings, in rank order, on every process; it must be plain data."""
+def all_gather_object(value: T) -> list[T]:
+    """Return the values of all processes, in rank order, on every process; they must be picklable."""
     values: list[Any] = [value]
     if world_size() > 1:
         values = [None] * world_size()
-        with together("a word from every process"):
+        with collective("a gather"):
             dist.all_gather_object(values, value)
     return values
 
 
-def first_on_machine(work: Callable[[], None]) -> None:
+def once_per_machine(work: Callable[[], None]) -> None:
     """Run `work` on one process of every machine, while the others wait; its UserError is raised by every process."""
     failure = None
     if int(os.environ.get("LOCAL_RANK", rank())) == 0:
@@ -252,7 +252,7 @@ def first_on_machine(work: Callable[[], None]) -> None:
             work()
         except UserError as error:
             failure = str(error)
-    failed = [f for f in collect(failure) if f is not None]
+    failed = [f for f in all_gather_object(failure) if f is not None]
     if failed:
         raise UserError(failed[0])
 
@@ -289,7 +289,7 @@ def gather(rows: torch.Tensor) -> torch.Tensor:
     if world_size() == 1:
         return rows
     parts = [torch.empty_like(rows) for _ in range(world_size())]
-    with together("the exchange of embeddings"):
+    with collective("the exchange of embeddings"):
         dist.all_gather(parts, rows.detach().contiguous())
     return torch.cat(parts)
 
@@ -299,7 +299,7 @@ def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
     if world_size() == 1:
         return tensor
     result = tensor.detach().clone(memory_format=torch.contiguous_format)
-    with together("a sum over the processes"):
+    with collective("a sum over the processes"):
         dist.all_reduce(result)
     return result
 
@@ -310,7 +310,7 @@ def data_parallel(
     """Wrap a network so that a backward pass averages its gradients over the processes.
 
     Buffers are not kept equal during training, which reads none of them but running statistics that it does not use;
-    `copy_from_main` makes them equal where they matter.
+    `broadcast_tensors` makes them equal where they matter.
 
     Args:
         network: with at least one parameter that wants a gradient.
@@ -358,6 +358,6 @@ def mean_over_processes(values: dict[str, float], device: torch.device) -> dict[
     if world_size() == 1:
         return values
     packed = torch.tensor([values[name] for name in sorted(values)], dtype=torch.float64, device=device)
-    with together("the mean of what is logged"):
+    with collective("the mean of what is logged"):
         dist.all_reduce(packed)
     return dict(zip(sorted(values), (packed / world_size()).tolist(), strict=True))

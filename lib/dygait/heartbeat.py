@@ -1,9 +1,9 @@
-"""Who keeps the others waiting: the processes of a run tell each other, beside their collectives, how far they are.
+"""Finding the process that hangs: every process reports its progress to the others, outside collectives.
 
-A collective that waits for a process which hangs says nothing, or after a long time only that it timed out. So a thread
-of every process writes to the launcher's store, every moment, how many collectives it has come to and where it is. One
-that has waited too long reads there who is behind, says so and ends; the launcher ends the others. It works with any
-backend: nothing of it goes through the collectives themselves.
+A collective that waits for a hanging process blocks, or times out without naming it. So a thread of every process
+writes the number of its collectives and its progress to the launcher's store every second. A process that has waited
+too long reads there which process is late, prints it and ends; the launcher then ends the others. It works with any
+backend, because it uses no collectives.
 
 PyTorch has nothing that names who is missing in the middle of a step. When a collective times out, Gloo raises with a
 peer's address and NCCL's watchdog aborts the process; `monitored_barrier` names ranks, but with Gloo alone, and would
@@ -28,83 +28,83 @@ from dygait.errors import LostProcessError
 
 EXIT_CODE = 2
 _SECONDS = 1.0
-"""Between two words of a process. One of which nothing new is heard in `_SILENT` of them hangs, is stopped, or dead."""
+"""The interval of the heartbeat. A process without a new one for `_SILENT` intervals is stopped or dead."""
 _SILENT = 3
 _GRACE = 10.0
-"""So long, in seconds, a collective may still wait when another process has said that it has failed."""
+"""How long, in seconds, a collective may wait after another process has reported a failure."""
 
 
 class Heartbeat:
-    """What a process tells the others, and what it finds out about them; all methods may be called at any time.
+    """Reports the progress of this process and watches the others.
 
     Args:
-        store: a connection of its own to the store that all processes share: another's could be busy waiting.
-        rank: this process's number.
-        world: how many there are.
-        patience: how many seconds a collective may wait.
+        store: a connection to the shared store, used by nothing else, which might block it.
+        rank: of this process.
+        world: the number of processes.
+        timeout: how many seconds a collective may wait.
 
     Attributes:
-        last_words: is told why, before a process that has waited too long ends.
+        on_hang: called with the reason before this process ends because it has waited too long.
     """
 
-    def __init__(self, store: dist.Store, rank: int, world: int, patience: float) -> None:
-        self.store, self.rank, self.world, self.patience = store, rank, world, patience
-        self.last_words: Callable[[str], None] | None = None
-        self._place = "the start"
-        self._inside: list[str] = []
-        self._come_to = 0
-        self._moved = time.monotonic()
+    def __init__(self, store: dist.Store, rank: int, world: int, timeout: float) -> None:
+        self.store, self.rank, self.world, self.timeout = store, rank, world, timeout
+        self.on_hang: Callable[[str], None] | None = None
+        self._progress = "the start"
+        self._active: list[str] = []
+        self._collectives = 0
+        self._last_change = time.monotonic()
         self._beats = 0
         self._store_lock = threading.Lock()
         self._stopped = threading.Event()
-        self._seconds = min(_SECONDS, patience / 5)
+        self._seconds = min(_SECONDS, timeout / 5)
         self._thread = threading.Thread(target=self._watch, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Begin to tell and to watch."""
-        self._tell()
+        """Start the thread."""
+        self._report()
         self._thread.start()
 
     def stop(self) -> None:
-        """Fall silent."""
+        """Stop the thread."""
         self._stopped.set()
         self._thread.join(2 * self._seconds)
 
-    def reached(self, place: str) -> None:
-        """Take down where this process is: `iteration 7`."""
-        self._place = place
+    def set_progress(self, progress: str) -> None:
+        """Set the progress that is reported: `iteration 7`."""
+        self._progress = progress
 
     @contextlib.contextmanager
-    def together(self, what: str) -> Iterator[None]:
-        """Mark what all processes do together, a collective or some, within a `with` block; blocks may be nested.
+    def collective(self, name: str) -> Iterator[None]:
+        """Mark one or several collectives within a `with` block; blocks may be nested.
 
         Raises:
-            LostProcessError: a process is lost, if the backend notices.
+            LostProcessError: the backend has lost the connection to a process.
         """
-        self._come_to += 1
-        self._inside.append(what)
-        self._moved = time.monotonic()
+        self._collectives += 1
+        self._active.append(name)
+        self._last_change = time.monotonic()
         try:
             yield
         except RuntimeError as error:
             if not is_lost_connection(error):
                 raise
-            raise LostProcessError(self._explained(f"lost the connection in {what}, {self._place}")) from None
+            raise LostProcessError(self._explanation(f"lost the connection in {name}, {self._progress}")) from None
         finally:
-            self._inside.pop()
-            self._moved = time.monotonic()
+            self._active.pop()
+            self._last_change = time.monotonic()
 
     def failed(self, why: str) -> None:
-        """Tell the others that this process ends, and why; what it cannot tell any more, they find out."""
+        """Report that this process ends, and why."""
         with contextlib.suppress(RuntimeError), self._store_lock:
             self.store.set(f"failed/{self.rank}", why)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         self._beats += 1
         state = {
             "beats": self._beats,
-            "come to": self._come_to,
-            "place": self._place,
+            "collectives": self._collectives,
+            "progress": self._progress,
             "process": f"pid {os.getpid()} on {socket.gethostname()}",
         }
         with self._store_lock:
@@ -113,63 +113,63 @@ class Heartbeat:
     def _watch(self) -> None:
         while not self._stopped.wait(self._seconds):
             try:
-                self._tell()
-                waited, inside = time.monotonic() - self._moved, self._inside[-1:]
-                if inside and waited > min(_GRACE, self.patience) and self._failures():
-                    self._end(self._explained(f"waits in {inside[0]}, {self._place}"))
-                if inside and waited > self.patience:
-                    what = f"waited {waited:.0f} s (trainer_cfg.collective_timeout) in {inside[0]}, {self._place}"
-                    self._end(self._explained(what))
-            except RuntimeError:  # the store is gone, with the launcher or rank 0: nobody is left to tell
+                self._report()
+                waited, active = time.monotonic() - self._last_change, self._active[-1:]
+                if active and waited > min(_GRACE, self.timeout) and self._failures():
+                    self._end(self._explanation(f"waits in {active[0]}, {self._progress}"))
+                if active and waited > self.timeout:
+                    what = f"waited {waited:.0f} s (trainer_cfg.collective_timeout) in {active[0]}, {self._progress}"
+                    self._end(self._explanation(what))
+            except RuntimeError:  # the store is gone, with the launcher or rank 0
                 return
 
     def _end(self, why: str) -> None:
-        """End this process, whose main thread cannot be reached."""
-        if self._stopped.is_set() or not self._inside:  # it has gone on in the meantime
+        """End this process, whose main thread is blocked."""
+        if self._stopped.is_set() or not self._active:  # the collective has finished in the meantime
             return
-        if self.last_words is not None:
+        if self.on_hang is not None:
             with contextlib.suppress(OSError):
-                self.last_words(why)
+                self.on_hang(why)
         sys.stdout.flush()
         os.write(2, f"dygait: error: {why}\n".encode())
         os._exit(EXIT_CODE)
 
-    def _explained(self, what: str) -> str:
-        """Return what happened to this process, and whose fault it is."""
+    def _explanation(self, what: str) -> str:
+        """Return what happened to this process, and which process caused it."""
         try:
-            guilty = self._guilty()
+            cause = self._find_cause()
         except RuntimeError:
-            guilty = "the launcher, or the process that keeps its store, is gone"
-        return f"process {self.rank} {what}: {guilty}. The checkpoints stay; go on with --resume"
+            cause = "the launcher, or the process that keeps its store, is gone"
+        return f"process {self.rank} {what}: {cause}. The checkpoints are kept; continue with --resume"
 
-    def _guilty(self) -> str:
+    def _find_cause(self) -> str:
         failures = self._failures()
         if not failures:
             before = self._states()
             limit = time.monotonic() + _SILENT * self._seconds
             while time.monotonic() < limit:
                 if threading.current_thread() is self._thread:
-                    self._tell()  # others may be asking at the same time
+                    self._report()  # other processes may be watching at the same time
                 time.sleep(self._seconds / 2)
             failures, after = self._failures(), self._states()
         if failures:
             return "; ".join(f"process {rank} has ended: {why}" for rank, why in failures.items())
         silent = [r for r in after if after[r].get("beats") == before[r].get("beats") and r != self.rank]
-        most = max(state.get("come to", 0) for state in after.values())
-        behind = [r for r in after if after[r].get("come to", 0) < most and r not in silent]
-        found = [f"nothing is heard from {_named(r, after[r])}, which is stopped, dead or cut off" for r in silent]
+        most = max(state.get("collectives", 0) for state in after.values())
+        late = [r for r in after if after[r].get("collectives", 0) < most and r not in silent]
+        found = [f"no news from {_named(r, after[r])}, which is stopped, dead or disconnected" for r in silent]
         if not silent:
-            found = [f"{_named(r, after[r])} has not come to it" for r in behind]
-        return "; ".join(found) or "all processes have come to it; the network between them, or a device, hangs"
+            found = [f"{_named(r, after[r])} has not reached it" for r in late]
+        return "; ".join(found) or "all processes have reached it; the network between them, or a device, hangs"
 
     def _states(self) -> dict[int, dict[str, Any]]:
-        """Return what each process said last; nothing where it has not said anything, or has left in order."""
+        """Return the last report of each process; an empty one if there is none."""
         return {rank: json.loads(self._read(f"state/{rank}") or "{}") for rank in range(self.world)}
 
     def _failures(self) -> dict[int, str]:
-        """Return what processes that failed have said."""
-        said = {rank: self._read(f"failed/{rank}") for rank in range(self.world) if rank != self.rank}
-        return {rank: why for rank, why in said.items() if why}
+        """Return the reported failures of other processes."""
+        reported = {rank: self._read(f"failed/{rank}") for rank in range(self.world) if rank != self.rank}
+        return {rank: why for rank, why in reported.items() if why}
 
     def _read(self, key: str) -> str:
         with self._store_lock:
@@ -177,10 +177,10 @@ class Heartbeat:
 
 
 def _named(rank: int, state: dict[str, Any]) -> str:
-    where = f" ({state['process']}, last at {state['place']})" if state else " (never heard)"
+    where = f" ({state['process']}, last at {state['progress']})" if state else " (no report)"
     return f"process {rank}{where}"
 
 
 def is_lost_connection(error: RuntimeError) -> bool:
-    """Tell whether an error is a backend's, that cannot reach another process."""
+    """Return whether an error of a backend is a lost connection to another process."""
     return isinstance(error, dist.DistError) or "gloo/transport" in str(error)

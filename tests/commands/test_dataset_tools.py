@@ -57,12 +57,12 @@ def test_info(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pa
         main(["pack", str(root), str(source)])
         capsys.readouterr()
     assert main(["info", str(source), "--sheet", str(tmp_path / "sheet.png")]) == 0
-    said = capsys.readouterr().out
-    assert "4 sequences of 2 ids" in said
-    assert "1 types: nm-01 (4)" in said
-    assert "2 views: 000 (2), 090 (2)" in said
-    assert ("frames of 6x4" in said) == packed
-    bars = [line for line in said.splitlines() if "#" in line]
+    output = capsys.readouterr().out
+    assert "4 sequences of 2 ids" in output
+    assert "1 types: nm-01 (4)" in output
+    assert "2 views: 000 (2), 090 (2)" in output
+    assert ("frames of 6x4" in output) == packed
+    bars = [line for line in output.splitlines() if "#" in line]
     assert sum(int(line.split()[-1]) for line in bars) == 4
     sheet = cv2.imread(str(tmp_path / "sheet.png"), cv2.IMREAD_GRAYSCALE)
     assert sheet.shape[0] == 4 * (6 + 20)

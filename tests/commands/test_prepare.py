@@ -209,9 +209,9 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     assert report["pictures_of_another_layout"]["names"] == ["raw/002/readme.png"]
     assert report["missing_train_ids"][0] == "003"
     assert not (tmp_path / "out/001/nm-01/000").exists()
-    said = (tmp_path / "out/prepare_report.txt").read_text()
-    assert "72 of 74 train ids are not on disk" in said
-    assert names[0] in said
+    printed = (tmp_path / "out/prepare_report.txt").read_text()
+    assert "72 of 74 train ids are not on disk" in printed
+    assert names[0] in printed
     # Mended, the sequence is made after all.
     raw.lay(tmp_path / "raw", {name: raw.casia_b()[name] for name in names[:2]})
     report = prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "out", progress=False)
@@ -284,25 +284,25 @@ def test_a_mistaken_first_try_does_not_claim_the_folder(tmp_path: Path) -> None:
     assert not prepare("CASIA-A", [tmp_path / "raw"], tmp_path / "out", progress=False)["lost"]
 
 
-def run_command(*words: Any) -> int:
-    return cli.main(["prepare", *map(str, words), "--workers", "1"])
+def run_command(*arguments: Any) -> int:
+    return cli.main(["prepare", *map(str, arguments), "--workers", "1"])
 
 
 def test_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv("DYGAIT_PASSWORD", raising=False)
     inputs = raw.packed(tmp_path / "raw", "OUMVLP")
-    words = ["OUMVLP", "--input", *inputs, "--output", tmp_path / "out"]
-    assert run_command(*words) == 2
-    assert run_command(*words, "--password", "wrong guess") == 2
-    said = "".join(capfd.readouterr())
-    assert "encrypted: set DYGAIT_PASSWORD" in said
-    assert "the password does not open it" in said
-    assert "Silhouette_000-00.zip" in said
-    assert "wrong guess" not in said
+    arguments = ["OUMVLP", "--input", *inputs, "--output", tmp_path / "out"]
+    assert run_command(*arguments) == 2
+    assert run_command(*arguments, "--password", "wrong guess") == 2
+    printed = "".join(capfd.readouterr())
+    assert "encrypted: set DYGAIT_PASSWORD" in printed
+    assert "the password does not open it" in printed
+    assert "Silhouette_000-00.zip" in printed
+    assert "wrong guess" not in printed
     monkeypatch.setenv("DYGAIT_PASSWORD", SECRET)
-    assert run_command(*words) == 0
-    said = "".join(capfd.readouterr())
-    assert SECRET not in said
+    assert run_command(*arguments) == 0
+    printed = "".join(capfd.readouterr())
+    assert SECRET not in printed
     assert not any(SECRET.encode() in content for content in contents(tmp_path / "out").values())
     same(tmp_path / "out", "OUMVLP")
 
@@ -314,7 +314,7 @@ def test_exit_codes_and_mistakes(tmp_path: Path, capfd: pytest.CaptureFixture[st
     out = tmp_path / "out"
     assert run_command("CASIA-A", "--input", tmp_path / "raw", "--output", out) == LOST == 3
     assert "prepare_report.txt" in "".join(capfd.readouterr())
-    for words, message in (
+    for arguments, message in (
         (("CASIA-A", "--input", tmp_path / "nowhere", "--output", out), "no such file"),
         (("CASIA-A", "--input", tmp_path / "raw", "--output", out, "--height", 32), "other settings (height)"),
         (("CASIA-A", "--input", tmp_path / "raw", "--output", out, "--height", 33), "even number"),
@@ -323,17 +323,17 @@ def test_exit_codes_and_mistakes(tmp_path: Path, capfd: pytest.CaptureFixture[st
         (("CASIA-A", "--input", tmp_path / "raw", "--output", tmp_path), "not made by"),
         (("CASIA-A", "--input", tmp_path / "raw", tmp_path / "x/raw", "--output", out), "the same name"),
     ):
-        assert run_command(*words) == 2, words
-        said = capfd.readouterr().err
-        assert message in said
-        assert "Traceback" not in said
+        assert run_command(*arguments) == 2, arguments
+        printed = capfd.readouterr().err
+        assert message in printed
+        assert "Traceback" not in printed
 
 
 def test_a_member_that_leaves_the_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     raw.lay(tmp_path, {"a.zip": raw.zipped({"../001/nm-01/000/001-nm-01-000-001.png": raw.png(raw.picture(1))})})
     assert run_command("CASIA-B", "--input", tmp_path / "a.zip", "--output", tmp_path / "out") == 2
-    said = capfd.readouterr().err
-    assert "a.zip: unsafe" in said
+    printed = capfd.readouterr().err
+    assert "a.zip: unsafe" in printed
     assert not list((tmp_path / "out").rglob("*.pkl"))
 
 

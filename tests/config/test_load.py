@@ -15,6 +15,7 @@ from dygait.config.load import configs_folder, merge, merge_sections, parse_over
 from dygait.errors import UserError
 from dygait.training.checks import component_problems
 
+OPENGAIT: dict[str, Any] = read_yaml(Path(__file__).parents[1] / "assets" / "opengait_every_key.yaml")
 SMALL: dict[str, Any] = {
     "data_cfg": {"dataset_name": "CASIA-B", "dataset_root": "data"},
     "model_cfg": {"model": "DyGait", "channels": [2, 3, 4], "class_num": 5},
@@ -539,86 +540,6 @@ class TestWithoutEffect:
         warnings: list[str] = []
         load_config(write(tmp_path, SMALL), warn=warnings.append)
         assert warnings == []
-
-
-OPENGAIT: dict[str, Any] = {
-    "data_cfg": {
-        "dataset_name": "CASIA-B",
-        "dataset_root": "your_path",
-        "dataset_partition": "./datasets/CASIA-B/CASIA-B.json",
-        "num_workers": 1,
-        "remove_no_gallery": False,
-        "cache": False,
-        "test_dataset_name": "CASIA-B",
-        "data_in_use": [True, False],
-    },
-    "model_cfg": {
-        "model": "Dygait",
-        "channels": [32, 64, 128],
-        "class_num": 74,
-        "bin_num": [32],
-        "SeparateFCs": {"in_channels": 128, "out_channels": 128, "parts_num": 32},
-        "SeparateBNNecks": {"class_num": 74, "in_channels": 128, "parts_num": 32},
-    },
-    "loss_cfg": [
-        {"type": "TripletLoss", "loss_term_weight": 1.0, "margin": 0.2, "log_prefix": "triplet"},
-        {
-            "type": "CrossEntropyLoss",
-            "loss_term_weight": 1,
-            "scale": 16,
-            "label_smooth": True,
-            "eps": 0.1,
-            "log_accuracy": True,
-            "log_prefix": "softmax",
-        },
-    ],
-    "optimizer_cfg": {"solver": "SGD", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4},
-    "scheduler_cfg": {"scheduler": "MultiStepLR", "milestones": [20000, 40000], "gamma": 0.1},
-    "trainer_cfg": {
-        "enable_distributed": True,
-        "enable_float16": True,
-        "fix_BN": False,
-        "sync_BN": False,
-        "find_unused_parameters": False,
-        "with_test": False,
-        "log_iter": 100,
-        "save_iter": 2000,
-        "total_iter": 60000,
-        "restore_hint": 0,
-        "restore_ckpt_strict": True,
-        "optimizer_reset": False,
-        "scheduler_reset": False,
-        "save_name": "mine",
-        "sampler": {
-            "type": "TripletSampler",
-            "batch_size": [8, 8],
-            "batch_shuffle": False,
-            "sample_type": "fixed_unordered",
-            "frames_num_fixed": 30,
-            "frames_num_min": 25,
-            "frames_num_max": 50,
-            "frames_skip_num": 0,
-        },
-        "transform": [{"type": "BaseSilCuttingTransform", "divisor": 255, "cutting": 10}],
-    },
-    "evaluator_cfg": {
-        "enable_distributed": True,
-        "enable_float16": False,
-        "restore_hint": 60000,
-        "restore_ckpt_strict": True,
-        "save_name": "mine",
-        "eval_func": "evaluate_indoor_dataset",
-        "sampler": {
-            "type": "InferenceSampler",
-            "batch_size": 4,
-            "sample_type": "all_ordered",
-            "frames_all_limit": 720,
-        },
-        "transform": [{"type": "BaseSilTransform"}],
-        "metric": "euc",
-        "cross_view_gallery": False,
-    },
-}
 
 
 @pytest.mark.parametrize("phase", ["train", "test"])

@@ -22,10 +22,10 @@ def test_every_class_is_found_out(uninterrupted: Experiment, tmp_path: Path, fau
     for name, content in damages((uninterrupted.checkpoints / "tiny-00004.pt").read_bytes()):
         with fault(f"checkpoint: {name}"):
             spoilt.write_bytes(content)
-            told: list[tuple[Path, str]] = []
-            newest = newest_checkpoint(tmp_path, "tiny", lambda *found, to=told: to.append(found))
+            damaged: list[tuple[Path, str]] = []
+            newest = newest_checkpoint(tmp_path, "tiny", lambda *found, to=damaged: to.append(found))
             assert newest == tmp_path / whole.name, name
-            ((path, damage),) = told
+            ((path, damage),) = damaged
             assert path == spoilt
             assert damage
             with pytest.raises(UserError, match=r"tiny-00004\.pt"):
@@ -51,7 +51,7 @@ def test_a_run_goes_on_from_the_older_one(
                 (damaged.checkpoints / f"tiny-{newer:05d}.pt").write_bytes(content)
             assert damaged.run("train", *SETTINGS, "trainer_cfg.keep_last=1", options=("--resume",)) == 0, name
             assert [event["file"] for event in events(damaged, "passed over")] == ["tiny-00012.pt", "tiny-00010.pt"]
-            assert capsys.readouterr().out.count("is damaged") == 2
+            assert capsys.readouterr().out.count("damaged checkpoint") == 2
             assert events(damaged, "started")[-1]["iteration"] == 8
             assert [p.name for p in damaged.checkpoints.glob("*.pt")] == ["tiny-00012.pt"]
             assert_same_end(damaged, uninterrupted)

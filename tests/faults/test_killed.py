@@ -30,7 +30,7 @@ def check(killed: Experiment, uninterrupted: Experiment) -> None:
     saved = checkpoints_of(killed.checkpoints, "tiny")
     assert [damage_of(path) for path in saved.values()] == [None] * len(saved)
     run = launch(killed, *SETTINGS, options=RESUME)
-    assert run.wait() == 0, run.said
+    assert run.wait() == 0, run.output
     assert [event["iteration"] for event in events(killed, "started")][-1] == max(saved, default=0)
     assert_same_end(killed, uninterrupted)
     assert unfinished(killed) == []
@@ -82,6 +82,6 @@ def test_again_and_again(uninterrupted: Experiment, tmp_path: Path, fault: Tally
         time.sleep(rng.uniform(0, 0.01))
         with fault("SIGKILL of a run that was killed before"):
             run.kill()
-            assert run.process.exitcode == -signal.SIGKILL, run.said
+            assert run.process.exitcode == -signal.SIGKILL, run.output
     check(killed, uninterrupted)
     assert len(events(killed, "started")) == 6

@@ -79,7 +79,7 @@ def pair(shared: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Experi
 def wait_for(experiment: Experiment, iteration: int, run: ranks.Ranks | ranks.Launched) -> None:
     limit = time.monotonic() + 60
     while iterations_done(experiment) < iteration:
-        assert time.monotonic() < limit, run.said()
+        assert time.monotonic() < limit, run.output()
         time.sleep(0.01)
 
 
@@ -113,8 +113,8 @@ def test_any_number_of_processes_trains_and_tests_as_one(
     """Two processes, then four, then one: the curve of one. One batch of test sequences: three of four have none."""
     for done, world in ((4, 2), (8, 4), (12, 1)):
         run = started(world, f"trainer_cfg.total_iter={done}", TESTED, options=("--resume",), fault=ranks.precise)
-        assert run.codes() == [0] * world, run.said()
-        assert all(not run.said(rank) for rank in range(1, world)), "rank 0 alone speaks"
+        assert run.codes() == [0] * world, run.output()
+        assert all(not run.output(rank) for rank in range(1, world)), "rank 0 alone speaks"
         same_results(experiment, alone, done)
     assert [event["processes"] for event in events(experiment, "started")] == [2, 4, 1]
     same_curve(experiment, alone, 1e-6)
@@ -141,13 +141,13 @@ def test_a_signal_ends_all_after_the_same_iteration(
     wait_for(experiment, 5, run)
     for _ in range(2):
         run.signal(signal.SIGTERM, *asked)
-    assert run.codes() == [75, 75], run.said()
+    assert run.codes() == [75, 75], run.output()
     done = iterations_done(experiment)
     assert 5 <= done < ITERATIONS
     assert [event["iteration"] for event in events(experiment, "saved")] == [4, done]
-    assert f"saved iteration {done} of {ITERATIONS};" in run.said(0)
-    assert ("SIGTERM: saved" if 0 in asked else "a signal to another process: saved") in run.said(0)
-    assert not run.said(1) or "SIGTERM: ending after this iteration" in run.said(1)
+    assert f"saved iteration {done} of {ITERATIONS};" in run.output(0)
+    assert ("SIGTERM: saved" if 0 in asked else "a signal to another process: saved") in run.output(0)
+    assert not run.output(1) or "SIGTERM: ending after this iteration" in run.output(1)
     assert started(2, options=("--resume",)).codes() == [0, 0]
     same_end(experiment, pair)
 
@@ -156,13 +156,13 @@ def test_a_signal_in_a_test_ends_all(started: Any, experiment: Experiment, pair:
     """One process stops in its share, the other makes all of its own: 4 + 8 of 16 sequences, of which none is lost."""
     settings = (TESTED, "evaluator_cfg.sampler.batch_size=4")
     run = started(2, *settings, fault=ranks.asked_in_its_test)
-    assert run.codes() == [75, 75], run.said()
-    assert "a signal to another process: saved iteration 4 of" in run.said(0)
-    assert "of its test, 12 of 16 sequences are embedded" in run.said(0)
-    assert run.said(1) == "dygait: SIGTERM: ending after this batch; again to end at once\n"
+    assert run.codes() == [75, 75], run.output()
+    assert "a signal to another process: saved iteration 4 of" in run.output(0)
+    assert "of its test, 12 of 16 sequences are embedded" in run.output(0)
+    assert run.output(1) == "dygait: SIGTERM: ending after this batch; again to end at once\n"
     again = started(2, *settings, options=("--resume",))
-    assert again.codes() == [0, 0], again.said()
-    assert "interrupted extraction: 12 of 16 sequences are done" in again.said(0)
+    assert again.codes() == [0, 0], again.output()
+    assert "interrupted extraction: 12 of 16 sequences are done" in again.output(0)
     assert [event["iteration"] for event in events(experiment, "tested")] == [4, 8, 12]
     same_end(experiment, pair)
 
@@ -181,16 +181,16 @@ def test_a_killed_process_is_named_by_the_other(
     run = started(2, fault=ranks.slow)
     wait_for(experiment, 5, run)
     run.signal(signal.SIGKILL, victim)
-    assert run.codes(1 - victim, within=20) == [2], run.said()
-    said = run.said(1 - victim)
-    assert f"dygait: error: process {1 - victim} lost the connection in " in said
-    assert "Traceback" not in said
+    assert run.codes(1 - victim, within=20) == [2], run.output()
+    output = run.output(1 - victim)
+    assert f"dygait: error: process {1 - victim} lost the connection in " in output
+    assert "Traceback" not in output
     if victim:  # process 0 keeps the store where no launcher does
-        assert f"nothing is heard from process 1 (pid {run.processes[1].pid} on " in said
-        assert "The checkpoints stay; go on with --resume" in events(experiment, "failed")[0]["why"]
+        assert f"no news from process 1 (pid {run.processes[1].pid} on " in output
+        assert "continue with --resume" in events(experiment, "failed")[0]["why"]
         check_resumed(started, experiment, pair)
     else:
-        assert "the process that keeps its store, is gone" in said
+        assert "the process that keeps its store, is gone" in output
 
 
 def test_a_stopped_process_is_named_in_time(started: Any, experiment: Experiment) -> None:
@@ -198,27 +198,27 @@ def test_a_stopped_process_is_named_in_time(started: Any, experiment: Experiment
     wait_for(experiment, 5, run)
     run.signal(signal.SIGSTOP, 1)
     stopped = time.monotonic()
-    assert run.codes(0) == [2], run.said()
+    assert run.codes(0) == [2], run.output()
     assert PATIENCE <= time.monotonic() - stopped < 3 * PATIENCE + 2
-    assert f"waited {PATIENCE} s (trainer_cfg.collective_timeout) in " in run.said(0)
-    assert f"nothing is heard from process 1 (pid {run.processes[1].pid} on " in run.said(0)
-    assert "which is stopped, dead or cut off" in events(experiment, "failed")[0]["why"]
+    assert f"waited {PATIENCE} s (trainer_cfg.collective_timeout) in " in run.output(0)
+    assert f"no news from process 1 (pid {run.processes[1].pid} on " in run.output(0)
+    assert "which is stopped, dead or disconnected" in events(experiment, "failed")[0]["why"]
 
 
 def test_a_process_that_hangs_alive_is_named_in_time(started: Any, experiment: Experiment) -> None:
     run = started(2, f"trainer_cfg.collective_timeout={PATIENCE}", fault=ranks.stuck_on_rank_1)
-    assert run.codes(0) == [2], run.said()
+    assert run.codes(0) == [2], run.output()
     assert iterations_done(experiment) == 3
-    assert "last at reading the batch of iteration 4) has not come to it" in run.said(0)
+    assert "last at reading the batch of iteration 4) has not reached it" in run.output(0)
 
 
 def test_an_error_of_one_process_is_everyones(started: Any, experiment: Experiment, pair: Experiment) -> None:
     run = started(2, "trainer_cfg.save_iter=3", fault=ranks.bad_file_on_rank_1)
-    assert run.codes(within=20) == [2, 2], run.said()
+    assert run.codes(within=20) == [2, 2], run.output()
     why = "data/001/nm-01/000/000.pkl holds no silhouettes"
-    assert run.said(1) == f"dygait: error: {why}\n"
-    assert f": process 1 has ended: {why}. The checkpoints stay" in run.said(0)
-    assert "Traceback" not in run.said()
+    assert run.output(1) == f"dygait: error: {why}\n"
+    assert f": process 1 has ended: {why}." in run.output(0)
+    assert "Traceback" not in run.output()
     assert started(2, options=("--resume",)).codes() == [0, 0]
     same_end(experiment, pair)
 
@@ -275,11 +275,11 @@ def test_a_killed_process_restarts_the_group(
         os.kill(run.pid_of(draw.randrange(world)), signal.SIGKILL)
         killed = time.monotonic()
         while len(events(experiment, "started")) < start + 2:
-            assert run.process.poll() is None, run.said()
-            assert time.monotonic() - killed < 90, run.said()
+            assert run.process.poll() is None, run.output()
+            assert time.monotonic() - killed < 90, run.output()
             time.sleep(0.05)
     everyone |= set(ranks.children(run.process.pid))
-    assert run.process.wait(120) == 0, run.said()
+    assert run.process.wait(120) == 0, run.output()
     assert gone(sorted(everyone), 10)
     assert [event["iteration"] % 2 for event in events(experiment, "started")] == [0] * (kills + 1)
     undisturbed = shared.at(tmp_path / "undisturbed")
@@ -299,7 +299,7 @@ def test_the_launcher_is_asked_to_end_or_killed(
     everyone = ranks.children(run.process.pid)
     run.process.send_signal(number)
     assert run.process.wait(60) != 0
-    assert gone(everyone, 20), run.said()
+    assert gone(everyone, 20), run.output()
     done = iterations_done(experiment)
     assert 5 <= done < ITERATIONS
     assert [event["iteration"] for event in events(experiment, "saved")] == [4, done]
@@ -321,7 +321,7 @@ def test_a_process_that_fails_for_good_ends_the_launcher(launched: Any, experime
     assert run.process.wait(90) != 0
     print(f"stopped among {world}: the launcher ended after {time.monotonic() - stopped:.0f} s")
     assert gone(everyone, 10)
-    assert f"nothing is heard from process {world - 1} (pid {victim} on " in run.said()
+    assert f"no news from process {world - 1} (pid {victim} on " in run.output()
 
 
 @long
@@ -352,7 +352,7 @@ def two_agents(port: int, nodes: str, restarts: int) -> list[str]:
 def test_two_agents_are_as_one(launched: Any, experiment: Experiment, pair: Experiment) -> None:
     port = free_port()
     agents = [launched(two_agents(port, "2", 0)) for _ in range(2)]
-    assert [agent.process.wait(180) for agent in agents] == [0, 0], [agent.said() for agent in agents]
+    assert [agent.process.wait(180) for agent in agents] == [0, 0], [agent.output() for agent in agents]
     assert same_curve(experiment, pair, 0) == 0
     same_end(experiment, pair)
 
@@ -369,7 +369,7 @@ def test_a_lost_machine_leaves_the_rest_to_go_on(launched: Any, experiment: Expe
     second.process.kill()
     for pid in worker:
         os.kill(pid, signal.SIGKILL)
-    assert first.process.wait(240) == 0, first.said()
+    assert first.process.wait(240) == 0, first.output()
     processes = [event["processes"] for event in events(experiment, "started")]
-    assert (processes[0], processes[-1]) == (2, 1), first.said()
+    assert (processes[0], processes[-1]) == (2, 1), first.output()
     print(f"lost machine: largest relative difference {same_curve(experiment, alone, 1e-6):.1e}")

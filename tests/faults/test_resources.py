@@ -1,4 +1,4 @@
-"""A disk, the data, a worker or TensorBoard fails in the middle of a run: a clear word, and nothing is lost."""
+"""A disk, the data, a worker or TensorBoard fails in the middle of a run: a clear message, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from helpers.faulting import (
 from helpers.tally import Tally
 
 
-def assert_clear(run: Run, *words: str) -> None:
-    """The run ended with code 2 and one line of error, in which there are some words, and no traceback."""
-    assert run.wait() == 2, run.said
-    errors = [line for line in run.said.splitlines() if line.startswith("dygait: error: ")]
-    assert len(errors) == 1, run.said
-    assert "Traceback" not in run.said
-    for word in words:
-        assert word in errors[0]
+def assert_clear(run: Run, *keywords: str) -> None:
+    """The run ended with code 2 and one line of error, in which there are some keywords, and no traceback."""
+    assert run.wait() == 2, run.output
+    errors = [line for line in run.output.splitlines() if line.startswith("dygait: error: ")]
+    assert len(errors) == 1, run.output
+    assert "Traceback" not in run.output
+    for keyword in keywords:
+        assert keyword in errors[0]
 
 
 def assert_goes_on(experiment: Experiment, uninterrupted: Experiment, *settings: str) -> None:
@@ -53,7 +53,7 @@ def assert_goes_on(experiment: Experiment, uninterrupted: Experiment, *settings:
     assert [damage_of(path) for path in saved] == [None] * len(saved)
     assert unfinished(experiment) == []
     run = launch(experiment, *SETTINGS, *settings, options=("--resume",))
-    assert run.wait() == 0, run.said
+    assert run.wait() == 0, run.output
     assert events(experiment, "started")[-1]["iteration"] == int(saved[-1].stem[-5:])
     assert_same_end(experiment, uninterrupted)
 
@@ -85,7 +85,7 @@ def test_a_limit_of_the_size_of_files(uninterrupted: Experiment, tmp_path: Path,
             shutil.rmtree(limited.folder, ignore_errors=True)
             limit = int(share * size)
             run = launch(limited, *SETTINGS, at={5: lambda n=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (n, n))})
-            assert_clear(run, "File too large", "--resume")
+            assert_clear(run, "File too large", "--resume from tiny-00004.pt")
             assert [p.name for p in sorted(limited.checkpoints.glob("*.pt"))] == ["tiny-00002.pt", "tiny-00004.pt"]
             assert_goes_on(limited, uninterrupted)
 
@@ -148,9 +148,9 @@ def test_a_packed_store_is_cut_off(uninterrupted: Experiment, tmp_path: Path, fa
     whole = frames.read_bytes()
     with fault("packed store cut off"):
         run = launch(cut, *SETTINGS, setting, at={5: partial(os.truncate, frames, 0)})
-        assert run.wait() == -signal.SIGBUS, run.said
-        assert "Bus error" in run.said
-        assert "File" in run.said
+        assert run.wait() == -signal.SIGBUS, run.output
+        assert "Bus error" in run.output
+        assert "File" in run.output
         frames.write_bytes(whole)
         assert_goes_on(cut, uninterrupted, setting)
 
@@ -188,8 +188,8 @@ def test_tensorboard_fails(uninterrupted: Experiment, tmp_path: Path, fault: Tal
 
     with fault(f"TensorBoard's folder {how}"):
         run = launch(blind, *SETTINGS, at={5: fail})
-        assert run.wait() == 0, run.said
-        assert "TensorBoard's files cannot be written" in run.said
+        assert run.wait() == 0, run.output
+        assert "TensorBoard's files cannot be written" in run.output
         assert len(events(blind, "no TensorBoard")) == 1
         assert "1 x no TensorBoard" in status(blind.folder)["warnings"]
         assert_same_end(blind, uninterrupted)

@@ -40,7 +40,7 @@ def on_a_share(folder: str, kind: str) -> dict[str, Any]:
         batch, share = batch_of(count=8), slice(4 * rank, 4 * rank + 4)
         found[name] = taken(trainer, Batch(*(t[share] for t in (batch.silhouettes,)), None, batch.labels[share],
                                            batch.sequences[share]))  # fmt: skip
-    found["gathered"] = distributed.collect(rank)
+    found["gathered"] = distributed.all_gather_object(rank)
     found["mean"] = distributed.mean_over_processes({"rank": float(rank)}, device)
     return found
 

@@ -200,7 +200,7 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def command(*arguments: str, timeout: float = 400, **extra: str) -> subprocess.CompletedProcess[str]:
-    """Run Python with arguments, from the repository's root, and return what it said."""
+    """Run Python with arguments, from the repository's root, and return what it output."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=REPOSITORY,

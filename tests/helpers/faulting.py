@@ -60,7 +60,7 @@ class Run:
     log: Path
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def send(self, number: int) -> None:
@@ -76,7 +76,7 @@ class Run:
         self.process.join(PATIENCE)
         if self.process.is_alive():
             self.process.kill()
-            pytest.fail(f"the run hangs; it said:\n{self.said}")
+            pytest.fail(f"the run hangs; it output:\n{self.output}")
         assert self.process.exitcode is not None
         return self.process.exitcode
 
@@ -102,7 +102,7 @@ def launch(
         after: what it does last, however the run ended.
     """
     experiment.output.mkdir(parents=True, exist_ok=True)
-    log = experiment.output / f"said-{time.monotonic_ns()}.txt"
+    log = experiment.output / f"output-{time.monotonic_ns()}.txt"
 
     def work() -> None:
         file = log.open("w", buffering=1, encoding="utf-8")
@@ -141,7 +141,7 @@ def wait_until(true: Callable[[], Any], run: Run) -> None:
     """Wait for something to become true, or for the run to end."""
     limit = time.monotonic() + PATIENCE
     while not true() and run.process.is_alive():
-        assert time.monotonic() < limit, run.said
+        assert time.monotonic() < limit, run.output
         time.sleep(0.0005)
 
 
@@ -199,18 +199,18 @@ def damages(whole: bytes) -> Iterator[tuple[str, bytes]]:
             yield "one bit of a record flipped", _flipped(whole, start + entry.file_size // 2)
     for number in chosen:
         # The checksum of each record in the directory, whose entries have no fixed length.
-        place = directory
+        position = directory
         for entry in entries[:number]:
-            place += 46 + len(entry.filename.encode()) + len(entry.extra) + len(entry.comment)
-        yield "one bit of a checksum flipped", _flipped(whole, place + 16)
+            position += 46 + len(entry.filename.encode()) + len(entry.extra) + len(entry.comment)
+        yield "one bit of a checksum flipped", _flipped(whole, position + 16)
     for rubbish in (b"\0", b"garbage", bytes(4096), whole[:1000]):
         yield "rubbish appended", whole + rubbish
     yield "rubbish in front", b"garbage" + whole
     yield "something else", b"not a checkpoint at all\n" * 400
 
 
-def _flipped(content: bytes, place: int) -> bytes:
-    return content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :]
+def _flipped(content: bytes, position: int) -> bytes:
+    return content[:position] + bytes([content[position] ^ 0x10]) + content[position + 1 :]
 
 
 # Surroundings that turn against a run: called in its process.

@@ -56,29 +56,29 @@ def damaged(draw: st.DrawFn, seeds: Sequence[bytes], words: Sequence[bytes] = ()
     """A valid file, and some accidents: bytes flipped, cut off, deleted, repeated, put in, or spliced from another."""
     content = bytearray(draw(st.sampled_from(seeds)))
     for _ in range(draw(st.integers(1, most))):
-        place = draw(st.integers(0, len(content)))
+        position = draw(st.integers(0, len(content)))
         kind = draw(st.sampled_from(["cut", "flip", "insert", "delete", "repeat", "splice", "word", "number"]))
         if kind == "cut":
-            del content[place:]
-        elif kind == "flip" and place < len(content):
-            content[place] ^= 1 << draw(st.integers(0, 7))
+            del content[position:]
+        elif kind == "flip" and position < len(content):
+            content[position] ^= 1 << draw(st.integers(0, 7))
         elif kind == "insert":
-            content[place:place] = draw(st.binary(min_size=1, max_size=12))
+            content[position:position] = draw(st.binary(min_size=1, max_size=12))
         elif kind == "delete":
-            del content[place : place + draw(st.integers(1, 40))]
+            del content[position : position + draw(st.integers(1, 40))]
         elif kind == "repeat":
-            content[place:place] = content[place : place + draw(st.integers(1, 60))]
+            content[position:position] = content[position : position + draw(st.integers(1, 60))]
         elif kind == "splice":
             other = draw(st.sampled_from(seeds))
-            content[place:] = other[draw(st.integers(0, len(other))) :]
+            content[position:] = other[draw(st.integers(0, len(other))) :]
         elif kind == "word" and words:
-            content[place:place] = draw(st.sampled_from(words))
+            content[position:position] = draw(st.sampled_from(words))
         elif kind == "number":  # a size or an offset that lies
             value = draw(
                 st.sampled_from([0, 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1])
             )
             width = draw(st.sampled_from([2, 4, 8]))
-            content[place : place + width] = (value % 256**width).to_bytes(width, "little")
+            content[position : position + width] = (value % 256**width).to_bytes(width, "little")
     return bytes(content)
 
 

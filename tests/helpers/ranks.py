@@ -70,11 +70,11 @@ class Ranks:
         for process in stuck:
             os.kill(process.pid, signal.SIGABRT)  # it says where it is (faulthandler)
             process.join(5)
-        assert not stuck, self.said()
+        assert not stuck, self.output()
         return [process.exitcode for process in chosen]
 
-    def said(self, rank: int | None = None) -> str:
-        """Return what a process has said, or all of them."""
+    def output(self, rank: int | None = None) -> str:
+        """Return what a process has output, or all of them."""
         return "".join(log.read_text() for log in (self.logs if rank is None else [self.logs[rank]]))
 
     def end(self) -> None:
@@ -97,23 +97,23 @@ def start(
         fault: a function of a module.
     """
     os.environ["PYTHONPATH"] = environment()["PYTHONPATH"]
-    place = {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1"}
-    place |= {"MASTER_PORT": str(free_port()), "GLOO_SOCKET_IFNAME": "lo"}
+    variables = {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1"}
+    variables |= {"MASTER_PORT": str(free_port()), "GLOO_SOCKET_IFNAME": "lo"}
     arguments = [*experiment.arguments("train", *overrides), *options]
     experiment.output.mkdir(parents=True, exist_ok=True)
-    turn = len(list(experiment.output.glob("said-*")))
-    logs = [experiment.output / f"said-{turn + rank}.txt" for rank in range(world)]
+    turn = len(list(experiment.output.glob("output-*")))
+    logs = [experiment.output / f"output-{turn + rank}.txt" for rank in range(world)]
     processes = []
     for rank, log in enumerate(logs):
         log.touch()
-        own = {**place, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        own = {**variables, "RANK": str(rank), "LOCAL_RANK": str(rank)}
         processes.append(_CONTEXT.Process(target=_run, args=(own, arguments, str(log), fault)))
         processes[-1].start()
     return Ranks(processes, logs)
 
 
-def _run(place: dict[str, str], arguments: list[str], log: str, fault: Fault | None) -> None:
-    os.environ.update(place)
+def _run(variables: dict[str, str], arguments: list[str], log: str, fault: Fault | None) -> None:
+    os.environ.update(variables)
     file = os.open(log, os.O_WRONLY | os.O_APPEND)
     for number in (1, 2):
         os.dup2(file, number)
@@ -158,8 +158,8 @@ class Launched:
                 return pid
         raise AssertionError(f"no rank {rank}: {self.log.read_text()}")
 
-    def said(self) -> str:
-        """Return what launcher and processes have said."""
+    def output(self) -> str:
+        """Return what launcher and processes have output."""
         return self.log.read_text()
 
     def end(self) -> None:

@@ -63,7 +63,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 
     experiment = make_experiment(tmp_path_factory.mktemp("whole"))
     run = launch(experiment, *SETTINGS)
-    assert run.wait() == 0, run.said
+    assert run.wait() == 0, run.output
     assert len(experiment.scalars()) == ITERATIONS
     return experiment
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 import dygait
@@ -29,16 +25,6 @@ from dygait.runs.checkpoint import (
     save_checkpoint,
 )
 from dygait.runs.folder import remove_unfinished
-
-
-class Touch:
-    """Its pickle makes a file where it is loaded without care."""
-
-    def __init__(self, sentinel: Path) -> None:
-        self.sentinel = sentinel
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (self.sentinel,)
 
 
 def layers(out: int = 3) -> nn.Module:
@@ -88,29 +74,6 @@ def checkpoint_bytes() -> bytes:
     return buffer.getvalue()
 
 
-@given(cut=st.floats(0, 1, exclude_max=True))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_every_truncation_is_damage(tmp_path: Path, cut: float) -> None:
-    content = checkpoint_bytes()
-    path = tmp_path / "run-00001.pt"
-    path.write_bytes(content[: int(cut * len(content))])
-    assert damage_of(path) is not None
-
-
-@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_flipped_bit_is_damage_or_changes_nothing(tmp_path: Path, place: float, bit: int) -> None:
-    content = bytearray(checkpoint_bytes())
-    whole = torch.load(io.BytesIO(content), weights_only=True)
-    content[int(place * len(content))] ^= 1 << bit
-    path = tmp_path / "run-00001.pt"
-    path.write_bytes(content)
-    if damage_of(path) is None:  # a bit that nothing reads: padding, a date
-        state = read_checkpoint(path)
-        assert state["iteration"] == 7
-        assert torch.equal(state["model"]["weight"], whole["model"]["weight"])
-
-
 def test_a_member_marked_as_a_folder_is_damage(tmp_path: Path) -> None:
     """PyTorch loads its tensor with memory that nobody has filled."""
     content = bytearray(checkpoint_bytes())
@@ -126,10 +89,10 @@ def test_the_newest_whole_one_is_found(tmp_path: Path) -> None:
     third, fourth = (checkpoint_path(tmp_path, "run", i) for i in (3, 4))
     fourth.write_bytes(fourth.read_bytes()[:100])
     third.write_bytes(b"")
-    told: list[Path] = []
-    newest = newest_checkpoint(tmp_path, "run", lambda path, why: told.append(path))
+    skipped: list[Path] = []
+    newest = newest_checkpoint(tmp_path, "run", lambda path, why: skipped.append(path))
     assert newest == checkpoint_path(tmp_path, "run", 2)
-    assert told == [fourth, third]
+    assert skipped == [fourth, third]
 
 
 @pytest.mark.parametrize(
@@ -162,46 +125,6 @@ def test_what_was_half_written_is_removed(tmp_path: Path) -> None:
         path.write_bytes(b"half")
     assert sorted(remove_unfinished(tmp_path)) == sorted(left)
     assert sorted(tmp_path.iterdir()) == sorted([*others, checkpoint_path(tmp_path, "run", 1)])
-
-
-def hostile_files(folder: Path, sentinel: Path) -> dict[str, Path]:
-    """Write files that make `sentinel` where they are loaded without care, one of each form."""
-    state = {"model": {"weight": torch.zeros(1)}, "extra": Touch(sentinel)}
-    paths = {name: folder / f"{name}.pt" for name in ("zipped", "legacy", "bare", "patched")}
-    torch.save(state, paths["zipped"])
-    torch.save(state, paths["legacy"], _use_new_zipfile_serialization=False)
-    paths["bare"].write_bytes(pickle.dumps(state["extra"]))
-    # An honest file whose pickle has been exchanged.
-    torch.save({"model": {"weight": torch.zeros(1)}}, folder / "honest.pt")
-    with zipfile.ZipFile(folder / "honest.pt") as honest, zipfile.ZipFile(paths["patched"], "w") as patched:
-        for name in honest.namelist():
-            content = pickle.dumps({"model": state["extra"]}, 2) if name.endswith("data.pkl") else honest.read(name)
-            patched.writestr(name, content)
-    return paths
-
-
-@pytest.mark.parametrize("kind", ["zipped", "legacy", "bare", "patched"])
-def test_hostile_checkpoint_runs_nothing(tmp_path: Path, kind: str) -> None:
-    sentinel = tmp_path / "sentinel"
-    path = hostile_files(tmp_path, sentinel)[kind]
-    with pytest.raises(UserError, match=r"is refused") as caught:
-        read_checkpoint(path)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
-    with pytest.raises(UserError):
-        load_weights(layers(), path)
-    assert not sentinel.exists()
-
-
-def test_the_hostile_files_are_hostile(tmp_path: Path) -> None:
-    sentinel = tmp_path / "sentinel"
-    for path in hostile_files(tmp_path, sentinel).values():
-        sentinel.unlink(missing_ok=True)
-        if path.stem == "bare":
-            pickle.loads(path.read_bytes())
-        else:
-            torch.load(path, weights_only=False)
-        assert sentinel.exists(), path
 
 
 @pytest.mark.parametrize(

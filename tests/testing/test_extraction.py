@@ -44,7 +44,7 @@ def _a_shard_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+def logged(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
     """What is logged; a run stops the lines from going further."""
     monkeypatch.setattr(logging.getLogger("dygait"), "propagate", True)
     caplog.set_level(logging.INFO, "dygait")
@@ -150,25 +150,25 @@ def test_three_processes_give_what_one_does_and_go_on_with_what_it_left(
 
 
 def test_an_interrupted_one_goes_on(
-    trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: pytest.LogCaptureFixture
+    trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
 ) -> None:
     interrupted(trained, tmp_path / "f")
     done = sum(len(np.load(p)) for p in (tmp_path / "f" / "unfinished").glob("*.features.npy"))
     seen = embedded(monkeypatch)
     assert equal(features_of(trained, SMALL, folder=tmp_path / "f"), features_of(trained, SMALL))
     assert sum(seen[:4]) == 16 - done
-    assert f"continuing an interrupted extraction: {done} of 16" in said.text
+    assert f"continuing an interrupted extraction: {done} of 16" in logged.text
     assert sorted(p.name for p in (tmp_path / "f").iterdir()) == ["features.npy", "gei.npy", "sequences.json"]
 
 
 def test_a_complete_one_is_used_again(
-    trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: pytest.LogCaptureFixture
+    trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
 ) -> None:
     first = features_of(trained, SMALL, folder=tmp_path)
     seen = embedded(monkeypatch)
     assert equal(features_of(trained, SMALL, "evaluator_cfg.metric=cos", folder=tmp_path), first)
     assert not seen
-    assert "reusing the features" in said.text
+    assert "reusing the features" in logged.text
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_nothing_of_another_extraction_is_used(
 
 
 def test_a_damaged_shard_is_made_again(
-    trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: pytest.LogCaptureFixture
+    trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
 ) -> None:
     interrupted(trained, tmp_path / "f")
     damaged = tmp_path / "f" / "unfinished" / "000001.features.npy"
@@ -212,8 +212,8 @@ def test_a_damaged_shard_is_made_again(
     seen = embedded(monkeypatch)
     assert equal(features_of(trained, SMALL, folder=tmp_path / "f"), features_of(trained, SMALL))
     assert len(seen) == 5 + 7
-    assert "000001.json is damaged" in said.text
-    assert "extracted again" in said.text
+    assert "000001.json is damaged" in logged.text
+    assert "extracted again" in logged.text
 
 
 def test_a_full_disk(trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,12 +234,12 @@ def test_a_full_disk(trained: Experiment, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_shards_that_rank_0_does_not_see(trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = extraction.distributed.collect
+    collect = extraction.distributed.all_gather_object
 
     def elsewhere(value: Any) -> list[Any]:
-        return [*told(value), value._replace(shards=["000099"])]
+        return [*collect(value), value._replace(shards=["000099"])]
 
-    monkeypatch.setattr(extraction.distributed, "collect", elsewhere)
+    monkeypatch.setattr(extraction.distributed, "all_gather_object", elsewhere)
     with pytest.raises(UserError, match="does not see 1 of 8 shards"):
         features_of(trained, SMALL, folder=tmp_path / "f")
 
@@ -267,14 +267,14 @@ def test_memory_that_is_too_small(trained: Experiment, monkeypatch: pytest.Monke
         features_of(trained)
 
 
-def test_long_sequences_are_cut_to_their_middle(trained: Experiment, said: pytest.LogCaptureFixture) -> None:
+def test_long_sequences_are_cut_to_their_middle(trained: Experiment, logged: pytest.LogCaptureFixture) -> None:
     whole, cut = features_of(trained), features_of(trained, "evaluator_cfg.sampler.frames_all_limit=9")
     lengths = np.array(whole.lengths)
     assert cut.lengths == np.minimum(lengths, 9).tolist()
     expected = {"sequences": int((lengths > 9).sum()), "frames": int(np.maximum(lengths - 9, 0).sum())}
     assert cut.origin["frames_cut"] == expected
-    told = f"shortens {expected['sequences']} of 16 sequences: {expected['frames']} of {lengths.sum()}"
-    assert told in said.text
+    expected_text = f"shortens {expected['sequences']} of 16 sequences: {expected['frames']} of {lengths.sum()}"
+    assert expected_text in logged.text
 
 
 @pytest.mark.parametrize("kind", ["fixed_ordered", "unfixed_unordered"])

@@ -47,7 +47,7 @@ def of_run(made: Experiment) -> Path:
 
 def test_from_training_to_the_table(tested: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert tested.run("test") == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     folder = tmp_path / "features"
     run = ["--cfgs", str(tested.config), "--output", str(tested.output)]
     assert cli.main(["extract", *run, "--features", str(folder)]) == 0
@@ -69,9 +69,9 @@ def test_from_training_to_the_table(tested: Experiment, tmp_path: Path, capsys: 
         assert low <= written["percentages"][group]["rank-1"] <= high
         assert 0 <= written["verification"][group]["AUC"] <= 100
         assert written["open_set"][group]["mated"] > 0
-        assert group in said
+        assert group in printed
     for part in ("Corridor:", "95 % intervals over subjects", "AUC", "TAR@FAR=0.1", "DIR@FPIR=0.1", "rank-5"):
-        assert part in said
+        assert part in printed
     with (of_run(tested) / "tiny-00002-Corridor-euc.csv").open(newline="") as file:
         rows = {(row["group"], row["measure"]) for row in csv.DictReader(file)}
     assert {("plain", "rank-1 low"), ("coat", "EER"), ("coat", "DIR@FPIR=0.1")} <= rows
@@ -118,6 +118,6 @@ def test_mistakes_are_found_before_the_network_runs(
     tested: Experiment, override: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert tested.run("test", override) == 2
-    said = capsys.readouterr()
-    assert message in said.err
-    assert "testing iteration" not in said.out
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert "testing iteration" not in printed.out

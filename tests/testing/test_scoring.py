@@ -51,7 +51,7 @@ def test_results_are_written_and_are_what_evaluate_says(
     trained: Experiment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert trained.run("test") == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     found = features_of(trained)
     arguments = (found.ids, found.types, found.views, "CASIA-B", "euc")
     expected = dygait.evaluate(found.features, *arguments)
@@ -73,7 +73,7 @@ def test_results_are_written_and_are_what_evaluate_says(
     assert baseline["percentages"] == json.loads(json.dumps(by_hand))
 
     for part in ("DyGait", "GEI nearest neighbour", "chance", "NM", "BG", "CL", "000", "090"):
-        assert part in said
+        assert part in output
     record = json.loads((trained.folder / "logs" / "run_test.json").read_text())
     assert record["phase"] == "test"
 

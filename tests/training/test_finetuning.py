@@ -167,15 +167,6 @@ class TestGroups:
             assert slow == pytest.approx(rest / 10)
             assert decayed == rest
 
-    def test_going_on_is_exact(self, experiment: Experiment, tmp_path: Path) -> None:
-        """Two iterations and two more are four, weight by weight."""
-        whole, parts = experiment.at(tmp_path / "whole"), experiment.at(tmp_path / "parts")
-        whole.train(self.SLOW, "trainer_cfg.total_iter=3")
-        parts.train(self.SLOW, "trainer_cfg.total_iter=2")
-        parts.train(self.SLOW, "trainer_cfg.total_iter=3", "trainer_cfg.restore_hint=2")
-        for name, tensor in weights(whole, 3).items():
-            assert torch.equal(weights(parts, 3)[name], tensor), name
-
     def test_other_groups_do_not_go_on(
         self, experiment: Experiment, trained: Experiment, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -197,15 +197,6 @@ class TestOptimisers:
     def test_what_has_no_fused_form_is_built_as_it_is(self, make: Make) -> None:
         assert "fused" not in make("optimizer_cfg={solver: RMSprop, lr: 0.001}").optimizer.param_groups[0]
 
-    def test_a_first_step_that_is_skipped_leaves_momentum_at_zero(self, make: Make) -> None:
-        trainer = make("trainer_cfg.fix_BN=true")
-        before = {n: p.detach().clone() for n, p in trainer.network.named_parameters()}
-        trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)  # more than any gradient can take
-        trainer.step(batch_of(), [255.0])
-        for name, parameter in trainer.network.named_parameters():
-            assert torch.equal(parameter, before[name])
-            assert not trainer.optimizer.state[parameter]["momentum_buffer"].any()
-
 
 class TestAverage:
     def test_follows_the_weights(self, make: Make) -> None:
@@ -260,13 +251,13 @@ class TestAverage:
         experiment.train("trainer_cfg.ema=0.9", "trainer_cfg.total_iter=2")
         state = experiment.checkpoint(2)
         assert any(not torch.equal(state["ema"][name], tensor) for name, tensor in state["model"].items())
-        said = {}
+        output = {}
         for use in ("true", "false"):
             capsys.readouterr()
             assert experiment.run("test", f"evaluator_cfg.use_ema={use}") == 0
-            said[use] = capsys.readouterr().out
-        assert "; the averaged weights" in said["true"]
-        assert "averaged" not in said["false"]
+            output[use] = capsys.readouterr().out
+        assert "; the averaged weights" in output["true"]
+        assert "averaged" not in output["false"]
 
     def test_a_damaged_one_is_refused(self, tmp_path: Path) -> None:
         save_checkpoint(tmp_path / "state.pt", {"model": {"w": torch.zeros(1)}, "ema": {"w": "no tensor"}})
@@ -388,7 +379,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 
 def two_process_steps(path: str) -> dict[str, Any]:
-    """What a process knows after steps of each variant on its share of the batches; what was said where refused."""
+    """What a process knows after steps of each variant on its share of the batches; what was output where refused."""
     found = {name: _steps_on_a_share(path, overrides) for name, overrides in VARIANTS.items()}
     return {**found, "norms": [_norm_on_a_share(*case) for case in NORMS]}
 
@@ -438,7 +429,7 @@ def _steps_on_a_share(path: str, overrides: tuple[str, ...]) -> Any:
         trainer.step(Batch(whole.silhouettes[share], None, whole.labels[share], whole.sequences[share]), [255.0])
     buffers = list(trainer.network.buffers())
     buffers[0].fill_(rank)
-    distributed.copy_from_main(buffers)
+    distributed.broadcast_tensors(buffers)
     return trainer.network.state_dict(), flat_gradient(trainer), buffers[0]
 
 

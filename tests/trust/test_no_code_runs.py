@@ -210,8 +210,8 @@ def test_code_is_run_where_the_user_names_its_configuration_and_is_said(
 ) -> None:
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(settings(code)))
     (tmp_path / "x.pt").touch()
-    words = ["convert", str(tmp_path / "x.pt"), str(tmp_path / "y.pt"), "--to", "dygait"]
-    assert cli.main([*words, "--cfgs", str(tmp_path / "mine.yaml")]) == 2
+    arguments = ["convert", str(tmp_path / "x.pt"), str(tmp_path / "y.pt"), "--to", "dygait"]
+    assert cli.main([*arguments, "--cfgs", str(tmp_path / "mine.yaml")]) == 2
     assert f"custom_imports executes the code of {code}" in capsys.readouterr().err
     assert (tmp_path / "sentinel").exists()
 

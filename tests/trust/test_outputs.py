@@ -50,10 +50,10 @@ def test_a_password_is_written_nowhere(
     inputs = raw.packed(tmp_path / "raw", "OUMVLP", "something else" if fails else SECRET)
     monkeypatch.delenv("DYGAIT_PASSWORD", raising=False)
     monkeypatch.setattr(prepare.getpass, "getpass", lambda prompt: SECRET)  # type: ignore[attr-defined]
-    words = ["prepare", "OUMVLP", "--input", *map(str, inputs), "--output", str(tmp_path / "out"), "--password"]
-    assert cli.main([*words, "--workers", "1"]) == (2 if fails else 0)
-    said = "".join(capfd.readouterr())
-    assert SECRET not in said
+    arguments = ["prepare", "OUMVLP", "--input", *map(str, inputs), "--output", str(tmp_path / "out"), "--password"]
+    assert cli.main([*arguments, "--workers", "1"]) == (2 if fails else 0)
+    printed = "".join(capfd.readouterr())
+    assert SECRET not in printed
     written = [path for path in tmp_path.rglob("*") if path.is_file() and path not in inputs]
     assert written or fails
     assert not [path for path in written if SECRET.encode() in path.read_bytes()]
@@ -180,19 +180,19 @@ def commands(folder: Path, tree: TreeFactory) -> dict[str, list[str]]:
 def test_no_room(
     name: str, how: str, tmp_path: Path, silhouette_tree: TreeFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = commands(tmp_path, silhouette_tree)[name]
+    arguments = commands(tmp_path, silhouette_tree)[name]
     if how == "no folder":
         (tmp_path / "out").write_text("a file where a folder should be")
     else:
         (tmp_path / "out").mkdir()
     capsys.readouterr()
     with room(200) if how == "no room" else contextlib.nullcontext():
-        code = cli.main(words)
-    said = capsys.readouterr().err
-    lines = [line for line in said.splitlines() if line.startswith("dygait: error: ")]
-    assert code == 2, said
-    assert len(lines) == 1, said
-    assert "Traceback" not in said
+        code = cli.main(arguments)
+    printed = capsys.readouterr().err
+    lines = [line for line in printed.splitlines() if line.startswith("dygait: error: ")]
+    assert code == 2, printed
+    assert len(lines) == 1, printed
+    assert "Traceback" not in printed
     if how == "no room":
         left = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
         assert not [path for path in left if path.suffix in (".pt", ".html", ".png", ".part", ".pkl")]

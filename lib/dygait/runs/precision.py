@@ -48,7 +48,7 @@ def resolve_precision(config: Config, device: torch.device, previous: Mapping[st
             continue
         decided = (previous or {}).get(name, {}).get("enable_float16", "auto")
         dtype = half_type(device, getattr(section, "half_type", None))
-        use_half = distributed.agree(_is_worthwhile(device, dtype)) if decided == "auto" else decided
+        use_half = distributed.broadcast_object(_is_worthwhile(device, dtype)) if decided == "auto" else decided
         sections[name] = section.model_copy(update={"enable_float16": use_half})
         reason = "as before" if decided != "auto" else _reason(device, dtype)
         log.info("%s.enable_float16 is auto: %s (%s)", name, str(use_half).lower(), reason)

@@ -94,7 +94,7 @@ class Interruption:
             return self.signal is not None
         stop = self._result()
         signalled = torch.tensor([self.signal is not None], dtype=torch.uint8)
-        with distributed.together(_STOP_DECISION):
+        with distributed.collective(_STOP_DECISION):
             work = dist.all_reduce(signalled, dist.ReduceOp.MAX, group=self._group, async_op=True)
         assert work is not None
         self._pending = (work, signalled)
@@ -106,7 +106,7 @@ class Interruption:
             return False
         work, signalled = self._pending
         self._pending = None
-        with distributed.together(_STOP_DECISION):
+        with distributed.collective(_STOP_DECISION):
             work.wait()
         return bool(signalled.item())
 

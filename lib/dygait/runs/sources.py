@@ -149,8 +149,8 @@ def _dataset(
     _check_geometry(config, dataset)
     if not section.cache:
         return dataset
-    folder = memory_folder(distributed.agree(secrets.token_hex(8)))
-    distributed.first_on_machine(
+    folder = memory_folder(distributed.broadcast_object(secrets.token_hex(8)))
+    distributed.once_per_machine(
         lambda: fill_cache(
             data.store, indices, dataset.files, folder, lambda wrapped, total: progress(wrapped, total, "reading")
         )
@@ -171,7 +171,7 @@ def _readable_indices(config: Config, data: Data, indices: np.ndarray) -> np.nda
         found = find_unreadable(
             data.store, indices, files, lambda wrapped, total: progress(wrapped, total, "checking sequences")
         )
-    found = distributed.agree(found)
+    found = distributed.broadcast_object(found)
     if not found:
         return indices
     named = "; ".join(list(found.values())[:_MAX_NAMED]) + (

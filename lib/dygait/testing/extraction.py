@@ -159,7 +159,7 @@ def extract(
         with Interruption() if interruption is None else contextlib.nullcontext(interruption) as signals:
             with signals.during("this batch"), working():
                 summary = extraction.run(model, device, settings, signals)
-            summaries = distributed.collect(summary)
+            summaries = distributed.all_gather_object(summary)
             if any(summary.stopped for summary in summaries):
                 embedded = sum(len(sampler.batches[number]) for number in existing.done)
                 embedded += sum(summary.sequences for summary in summaries)
@@ -332,7 +332,7 @@ def _run_on_main(function: Callable[[], T]) -> T:
             result = function()
         except UserError as error:
             failure = str(error)
-    result, failure = distributed.agree((result, failure))
+    result, failure = distributed.broadcast_object((result, failure))
     if failure is not None:
         raise UserError(failure)
     return result

@@ -99,7 +99,7 @@ def extract_and_score(
         UserError: data, protocol and partition do not fit each other.
         Interrupted: as `extract`.
     """
-    distributed.reached(f"the test of iteration {iteration}")
+    distributed.set_progress(f"the test of iteration {iteration}")
     log.info("testing iteration %d on %d sequences", iteration, len(source.dataset))
     path = checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, iteration)
     target = folder.features / path.stem

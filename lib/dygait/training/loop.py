@@ -44,7 +44,7 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
     folder = run_folder(output, config, config.trainer_cfg.save_name)
     distributed.main_first(folder.create)
     start_logging(folder.logs if log_to_file else None, "train")
-    distributed.at_a_hang(lambda why: add_event(folder, "failed", why=why))
+    distributed.on_hang(lambda why: add_event(folder, "failed", why=why))
     with Interruption() as interruption, recorded_end(folder):
         run = set_up(config, device, folder, interruption)
         with working(), contextlib.closing(run.metrics):
@@ -62,7 +62,7 @@ def _train(run: TrainingRun, interruption: Interruption) -> None:
     trainer.training_mode()
     for batch in progress(batches(run.source.loader), settings.total_iter, "training", trainer.iteration):
         _iteration(run, batch)
-        distributed.reached(f"the end of iteration {trainer.iteration}")
+        distributed.set_progress(f"the end of iteration {trainer.iteration}")
         stop, last = interruption.should_stop(), trainer.iteration == settings.total_iter
         if stop or last or trainer.iteration % settings.save_iter == 0:
             save(trainer, run.folder)
@@ -75,13 +75,13 @@ def _train(run: TrainingRun, interruption: Interruption) -> None:
                 f"{name_of(interruption.signal)}: saved iteration {trainer.iteration} of {settings.total_iter}; "
                 f"continue with --resume"
             )
-        distributed.reached(f"reading the batch of iteration {trainer.iteration + 1}")
+        distributed.set_progress(f"reading the batch of iteration {trainer.iteration + 1}")
 
 
 def _iteration(run: TrainingRun, batch: Batch) -> None:
     """Take a step, and log it where `log_iter` asks for it; only then is anything read from the device."""
     trainer, settings = run.trainer, run.trainer.config.trainer_cfg
-    distributed.reached(f"iteration {trainer.iteration + 1}")
+    distributed.set_progress(f"iteration {trainer.iteration + 1}")
     lr = float(trainer.scheduler.get_last_lr()[0])
     with explained_memory(batch, settings.accumulate):
         statistics = trainer.step(batch, run.source.divisors)

@@ -26,7 +26,7 @@ def find_checkpoint(hint: int | str, folder: RunFolder) -> Path | None:
         newest = None
         if distributed.is_main():
             newest = checkpoint.newest_checkpoint(folder.checkpoints, folder.save_name, partial(_log_damaged, folder))
-        return distributed.agree(newest)
+        return distributed.broadcast_object(newest)
     if isinstance(hint, int):
         return checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, hint) if hint else None
     return Path(hint)
@@ -55,4 +55,4 @@ def lacks_test(folder: RunFolder, start: Path, trainer: Trainer) -> bool:
     if not is_due or start.parent != folder.checkpoints:
         return False
     kinds = [event.get("kind") for event in read_events(folder.logs) if event.get("iteration") == iteration]
-    return distributed.agree("tested" not in kinds)
+    return distributed.broadcast_object("tested" not in kinds)

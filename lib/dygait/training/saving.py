@@ -20,9 +20,9 @@ def save(trainer: Trainer, folder: RunFolder) -> None:
         UserError: it cannot be written; earlier checkpoints stay.
     """
     for network in (trainer.network, trainer.tested_network):  # each process has running statistics of its own
-        distributed.copy_from_main(network.buffers())
+        distributed.broadcast_tensors(network.buffers())
     log_skipped_steps(trainer, folder)
-    failure = distributed.agree(_write(trainer, folder) if distributed.is_main() else None)
+    failure = distributed.broadcast_object(_write(trainer, folder) if distributed.is_main() else None)
     if failure is not None:
         raise UserError(failure)
 
@@ -51,7 +51,7 @@ def _write(trainer: Trainer, folder: RunFolder) -> str | None:
 
 def log_skipped_steps(trainer: Trainer, folder: RunFolder) -> None:
     """Log the steps that were skipped since the last call; waits for the device, and so for all processes."""
-    with distributed.together("the gradient"):
+    with distributed.collective("the gradient"):
         trainer.guard.read()
     for iteration, norm in trainer.guard.unreported:
         log.info("notice: iteration %d was skipped: its gradient has norm %g", iteration, norm)

@@ -75,7 +75,7 @@ class Trainer:
             self._warm_up(batch, divisors)
         self.guard.save_buffers()
         self.optimizer.zero_grad(set_to_none=True)
-        with distributed.together("the gradient"):
+        with distributed.collective("the gradient"):
             statistics = self._forward_backward(batch, divisors)
             self.scaler.unscale_(self.optimizer)
             clip = self.config.trainer_cfg.grad_clip_norm or math.inf
@@ -100,7 +100,7 @@ class Trainer:
         if not isinstance(self.model, DistributedDataParallel) or distributed.world_size() < 3:
             return
         before = [buffer.clone() for buffer in self.network.buffers()]
-        with distributed.together("the warm-up"):
+        with distributed.collective("the warm-up"):
             self._forward_backward(batch, divisors)
         for buffer, value in zip(self.network.buffers(), before, strict=True):
             buffer.copy_(value)
