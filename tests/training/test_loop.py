@@ -163,7 +163,7 @@ def test_frames_that_do_not_fit_are_refused_with_both_sizes(
     assert experiment.run("train", *overrides) == 2
     said = capfd.readouterr().err
     assert "model_cfg.input_size is 64x44, but the frames of" in said
-    assert "are 32x22 and come out of the transform as 32x22" in said
+    assert "are 32x22" in said
     assert experiment.run("train", f"data_cfg.dataset_root={root}", "trainer_cfg.transform.cutting=11",
                           "trainer_cfg.transform.type=BaseSilCuttingTransform") == 2  # fmt: skip
     assert "cutting 11 columns from both sides of frames that are 22 wide leaves nothing" in capfd.readouterr().err
