@@ -72,11 +72,13 @@ Mappings are merged key by key, with two exceptions. A list is replaced whole, `
 list of one). And naming another `solver` or `scheduler` starts `optimizer_cfg` or `scheduler_cfg` afresh, so that a
 default of one optimiser does not reach another.
 
-Everything is checked before any data is read. An unknown key, a wrong type, a name that is not registered and sizes
-that do not fit together are reported at once, each with the file, the key's path and the nearest valid name, and the
-run ends with exit code 2. A whole number will do where a number is wanted; `"3"` in quotes will not do where 3 is. The
-result is written to the run's folder as `logs/config_train.yaml` or `logs/config_test.yaml`, which are configuration
-files too.
+Everything is checked before any data is read: each component is built, and the model runs one forward pass on tensors
+without memory. An unknown key, a wrong type, a name that is not registered and sizes that do not fit are reported at
+once for all sections, each with the file, the key's path and the nearest valid name, and the run ends with exit code 2.
+Sizes that follow from others (`in_channels` and `parts_num` of SeparateFCs and SeparateBNNecks) may be left out, and
+`class_num`, which is then the number of the partition's training ids; where given, they must fit. A whole number will
+do where a number is wanted; `"3"` in quotes will not do where 3 is. The result is written to the run's folder as
+`logs/config_train.yaml` or `logs/config_test.yaml`, which are configuration files too.
 """
 
 

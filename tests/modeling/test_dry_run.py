@@ -1,0 +1,97 @@
+"""A dry run finds what does not fit, without memory and without drawing a random number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dygait.modeling import MODELS, GaitOutput
+from dygait.modeling.dry_run import dry_run
+
+NETWORK: dict[str, Any] = {"model": "DyGait", "variant": "shallow", "channels": [2, 3, 4], "bin_num": [8]}
+LARGE: dict[str, Any] = {
+    "model": "DyGait", "variant": "deep", "channels": [64, 128, 256, 512], "bin_num": [16, 8], "class_num": 10**7,
+}  # fmt: skip
+
+
+class OwnModel(nn.Module):
+    """A model of a user's, with one fault at a time."""
+
+    def __init__(self, fault: str, width: int = 2) -> None:
+        super().__init__()
+        if fault == "constructor":
+            raise ValueError("width: must be odd")
+        if fault == "unnamed":
+            raise ValueError("no such thing")
+        self.fault = fault
+        self.modalities = 1
+        self.layer = nn.Linear(44, width)
+        self.next = nn.Linear(width + (fault == "sizes"), 3)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
+        if self.fault == "values" and x.sum() > 0:
+            x = -x
+        if self.fault == "numpy":
+            x.numpy()
+        features = self.next(self.layer(x)).mean((1, 2))[:, :, None]
+        return GaitOutput(features, None, features)
+
+
+@pytest.fixture(autouse=True)
+def own_model() -> Iterator[None]:
+    MODELS.add("OwnModel", OwnModel)
+    yield
+    del MODELS._entries["OwnModel"]
+
+
+def found(model_cfg: dict[str, Any], size: tuple[int, int] = (64, 44)) -> list[tuple[str, str]]:
+    return [(".".join(p.path), p.message) for p in dry_run(model_cfg, None, [size], 9)[1]]
+
+
+def test_the_output_has_its_sizes() -> None:
+    output, problems = dry_run(LARGE, None, [(64, 44)], 30)
+    assert not problems
+    assert output is not None
+    assert output.logits is not None
+    assert output.logits.shape == (2, 10**7, 24)
+
+
+def test_no_random_number_is_drawn() -> None:
+    before = torch.get_rng_state()
+    dry_run(NETWORK, None, [(64, 44)], 9)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("model_cfg", "size", "path", "keyword"),
+    [
+        ({**NETWORK, "bin_num": [3]}, (64, 44), "bin_num", "32 rows"),
+        (NETWORK, (20, 44), "bin_num", "20x44"),
+        (NETWORK, (64, 1), "model", "64x1"),
+        ({**NETWORK, "channels": [2, 3]}, (64, 44), "channels", "takes 3"),
+        ({**NETWORK, "channels": [2, 3, 10**12]}, (64, 44), "model", ""),
+        ({"model": "GaitGL", "channels": [2, 3, 4]}, (40, 44), "input_size", "8 strips"),
+        ({"model": "Nothing"}, (64, 44), "model", "unknown model"),
+        ({"model": "OwnModel", "fault": "constructor"}, (64, 44), "width", "must be odd"),
+        ({"model": "OwnModel", "fault": "unnamed"}, (64, 44), "model", "no such thing"),
+        ({"model": "OwnModel", "fault": "sizes"}, (64, 44), "model", "64x44"),
+        ({"model": "OwnModel", "fault": "none", "widht": 1}, (64, 44), "widht", "did you mean 'width'"),
+    ],
+)
+def test_what_does_not_fit(model_cfg: dict[str, Any], size: tuple[int, int], path: str, keyword: str) -> None:
+    (first, message), *_ = found(model_cfg, size)
+    assert first == path
+    assert keyword in message
+
+
+@pytest.mark.parametrize("fault", ["none", "values", "numpy"])
+def test_what_depends_on_values_is_no_problem(fault: str) -> None:
+    assert found({"model": "OwnModel", "fault": fault}) == []
+
+
+def test_another_number_of_modalities_is_not_run() -> None:
+    assert dry_run(NETWORK, None, [(64, 44)] * 2, 9) == (None, [])
