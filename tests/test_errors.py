@@ -101,7 +101,7 @@ def test_alone(experiment: Experiment) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["trainer_cfg.sampler.batch_size=[3,1]"], "3 x 1 = 3 sequences cannot be dealt out evenly to 2 processes"),
+        (["trainer_cfg.sampler.batch_size=[3,1]"], "3 x 1 = 3 sequences are not divisible by 2 processes"),
         (["trainer_cfg.totl_iter=3"], "trainer_cfg.totl_iter: "),
         (["data_cfg.dataset_root=no/such/folder"], "no such folder: no/such/folder"),
     ],

@@ -37,7 +37,7 @@ def test_what_is_damaged_is_named_and_gives_another_exit_code(
     assert main(["verify", str(root)]) == 3
     assert str(bad) in capsys.readouterr().err
     assert main(["pack", str(root), str(tmp_path / "store")]) == 2
-    assert f"error: {bad} is refused" in capsys.readouterr().err
+    assert f"error: {bad} cannot be loaded" in capsys.readouterr().err
     assert main(["pack", "--skip-bad", str(root), str(tmp_path / "store")]) == 3
     captured = capsys.readouterr()
     assert str(bad) in captured.err

@@ -66,7 +66,7 @@ def test_a_bad_pickle_ends_packing_and_costs_nothing(
     bad = tree / "003" / "nm-01" / "007" / "000.pkl"
     good = bad.read_bytes()
     bad.write_bytes(good[:50])
-    with pytest.raises(UserError, match=f"{bad} is refused"):
+    with pytest.raises(UserError, match=f"{bad} cannot be loaded"):
         pack(tree, tmp_path / "store")
     assert len(PackedStore(tmp_path / "store").rows) == 12, "what came before it is packed"
     packed = pack(tree, tmp_path / "store", skip_bad=True)

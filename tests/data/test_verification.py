@@ -41,7 +41,7 @@ def test_a_damaged_pickle_is_named(silhouette_tree: TreeFactory) -> None:
     bad.write_bytes(bad.read_bytes()[:100])
     problems, read = found(open_store(root))
     assert list(problems) == [5]
-    assert problems[5].startswith(f"{bad} is refused")
+    assert problems[5].startswith(f"{bad} cannot be loaded")
     assert read == 16
     assert found(open_store(root))[1] == 16, "damage is looked at again"
 

@@ -115,7 +115,7 @@ def test_a_data_file_turns_to_garbage(uninterrupted: Experiment, tmp_path: Path,
         try:
             # Two workers are up to six batches ahead.
             run = launch(broken, *SETTINGS, setting, at={2: spoil})
-            assert_clear(run, f"{uninterrupted.root}/", ".pkl is refused")
+            assert_clear(run, f"{uninterrupted.root}/", ".pkl cannot be loaded")
         finally:
             for path in uninterrupted.root.rglob("*.whole"):
                 path.replace(path.with_suffix(".pkl"))

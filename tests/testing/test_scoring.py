@@ -173,7 +173,7 @@ def test_a_damaged_test_file_is_named(trained: Experiment, tmp_path: Path, capsy
     for workers in (0, 1):
         assert experiment.run("test", hint, f"data_cfg.num_workers={workers}") == 2
         error = capsys.readouterr().err
-        assert f"{damaged} is refused" in error
+        assert f"{damaged} cannot be loaded" in error
         assert "Traceback" not in error
 
 

@@ -1,4 +1,4 @@
-"""Data: the index of a dataset, its stores, partitions, samplers, frame choice, transforms and batches."""
+"""Datasets: stores, partitions, samplers, frame sampling, transforms and batches."""
 
 from dygait.data import augmentation
 from dygait.data.collate import Batch, collate

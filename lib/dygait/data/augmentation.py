@@ -1,14 +1,13 @@
-"""Random changes of silhouettes in training: mirrored, turned, sheared, seen from elsewhere, partly hidden.
+"""Random augmentation of silhouettes: flip, rotation, affine and perspective warps, erasing.
 
 Names, keywords and defaults are OpenGait's, whose GaitBase (Fan et al., "OpenGait: Revisiting Gait Recognition Toward
-Better Practicality", CVPR 2023) is trained with them; docs/fidelity.md tells where the geometry differs.
+Better Practicality", CVPR 2023) is trained with them; docs/fidelity.md lists the differences in geometry.
 
-What is drawn is drawn once for a sequence, and a warp turns all of its frames at once: they become the channels of one
-image, so that where a pixel comes from is worked out once. The frames given are never written to; a transform that
-does not strike returns them as they are.
+Random numbers are drawn once per sequence. A warp transforms all frames at once, as the channels of one image, so that
+source coordinates are computed once. The input is never modified; a transform that is not applied returns its input.
 
-S, H, W: frames, rows and columns. Coordinates are OpenCV's: x to the right, y down, whole numbers at pixel centres, so
-that a frame reaches from -0.5 to W - 0.5 and to H - 0.5.
+S, H, W: frames, height and width. Coordinates are OpenCV's: x to the right, y down, integers at pixel centres, so that
+a frame extends from -0.5 to W - 0.5 and to H - 0.5.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ import numpy as np
 
 from dygait.data.transforms import TRANSFORMS
 
-# OpenCV 5 admits 128 channels. It takes 16 at a time, and what is over costs more each, so that half a block is filled
-# up. One block at least: up to four channels it may interpolate in another way.
-_MOST_CHANNELS, _BLOCK = 64, 16
+# OpenCV 5 supports 128 channels. It processes blocks of 16 and a slower remainder: a remainder of half a block or more
+# is padded to a block. At least one block, as OpenCV may interpolate up to 4 channels differently.
+_MAX_CHANNELS, _BLOCK = 64, 16
 
 _ERASING_TRIES = 100
 
@@ -37,14 +36,14 @@ def _check_probability(prob: float) -> None:
 
 def _check_degree(degree: float) -> None:
     if not 0 <= degree <= 180:
-        raise ValueError(f"degree: must be from 0 to 180; it is for both sides, -degree..degree, got {degree}")
+        raise ValueError(f"degree: must be from 0 to 180; the range is -degree..degree, got {degree}")
 
 
-class _OfWholeSequences(abc.ABC):
-    """What strikes a sequence with some probability, all of its frames alike, or leaves it as it is.
+class _RandomTransform(abc.ABC):
+    """A transform that is applied to all frames of a sequence with a probability.
 
     Args:
-        prob: how often.
+        prob: the probability.
     """
 
     divisor = 1.0
@@ -54,40 +53,40 @@ class _OfWholeSequences(abc.ABC):
         self.prob = prob
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return uint8 (S, H, W), changed or not."""
-        return frames if rng.random() >= self.prob else self.change(frames, rng)
+        """Return uint8 (S, H, W), transformed or unchanged."""
+        return frames if rng.random() >= self.prob else self.apply(frames, rng)
 
     @abc.abstractmethod
-    def change(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return uint8 (S, H, W), changed."""
+    def apply(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the transformed frames, uint8 (S, H, W)."""
 
 
 @TRANSFORMS.register("RandomHorizontalFlip")
-class RandomHorizontalFlip(_OfWholeSequences):
-    """Mirror the whole sequence left to right.
+class RandomHorizontalFlip(_RandomTransform):
+    """Flip all frames of a sequence horizontally.
 
     Args:
-        prob: how often.
+        prob: the probability.
     """
 
-    def change(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the mirror image."""
+    def apply(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the flipped frames."""
         rows = np.ascontiguousarray(frames).reshape(-1, frames.shape[2])
         return cv2.flip(rows, 1).reshape(frames.shape)
 
 
 @TRANSFORMS.register("RandomErasing")
 class RandomErasing:
-    """Blacken a rectangle, the same one in all frames or one of its own in each frame.
+    """Erase a rectangle, the same one in all frames or another one in each frame.
 
-    Its area and its shape are drawn, then a place inside the frame; again, up to 100 times, while it does not fit.
+    Its area and aspect ratio are drawn, then its position; up to 100 times, until it fits into the frame.
 
     Args:
-        prob: how often; of a sequence, or of a frame where `per_frame` is true.
-        sl: the smallest area, as a share of the frame's.
-        sh: the largest area, as a share of the frame's.
+        prob: the probability; for a sequence, or for each frame if `per_frame` is true.
+        sl: the smallest area, as a fraction of the frame's.
+        sh: the largest area, as a fraction of the frame's.
         r1: the smallest height over width; the largest is 1 / r1.
-        per_frame: whether every frame is drawn for on its own.
+        per_frame: whether to draw for every frame independently.
     """
 
     divisor = 1.0
@@ -109,7 +108,7 @@ class RandomErasing:
         self.per_frame = per_frame
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return uint8 (S, H, W), with or without black rectangles."""
+        """Return uint8 (S, H, W), with or without erased rectangles."""
         _, height, width = frames.shape
         pending: list[Any] = []  # indices of frames, or one slice of all
         if self.per_frame:
@@ -135,33 +134,33 @@ class RandomErasing:
     def _rectangle(
         self, height: int, width: int, area_part: float, shape_part: float, down: float, right: float
     ) -> tuple[int, int, int, int]:
-        """Return top, left, height and width for four draws from 0..1; a place inside the frame, if it fits."""
+        """Return top, left, height and width of a rectangle for four random numbers in 0..1."""
         area = _between(*self.areas, area_part) * height * width
         shape = _between(*self.shapes, shape_part)
         rows, columns = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
         return int(down * (height - rows + 1)), int(right * (width - columns + 1)), rows, columns
 
 
-class _RandomWarp(_OfWholeSequences):
-    """What the warps share: bilinear, black where nothing was, the same for all frames."""
+class _RandomWarp(_RandomTransform):
+    """A warp: bilinear, zero outside the frame, the same for all frames."""
 
-    def change(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the frames, warped."""
+    def apply(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the warped frames."""
         _, height, width = frames.shape
         return warp(frames, self.source(height, width, rng))
 
     @abc.abstractmethod
     def source(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-        """Return the matrix (2, 3) or (3, 3) that says where a pixel of the result lies in the frame given."""
+        """Return the matrix (2, 3) or (3, 3) that maps a pixel of the output to the input."""
 
 
 @TRANSFORMS.register("RandomRotate")
 class RandomRotate(_RandomWarp):
-    """Turn the whole sequence about the middle of the frame.
+    """Rotate all frames of a sequence about the centre.
 
     Args:
-        prob: how often.
-        degree: the largest angle, to either side.
+        prob: the probability.
+        degree: the largest angle, in both directions.
     """
 
     def __init__(self, prob: float = 0.5, degree: float = 10) -> None:
@@ -177,32 +176,32 @@ class RandomRotate(_RandomWarp):
 
 @TRANSFORMS.register("RandomPerspective")
 class RandomPerspective(_RandomWarp):
-    """Stretch a trapezium of the sequence, of its full height, to the whole frame, as if the camera were tilted.
+    """Warp a trapezium of full height to the whole frame, as if the camera were tilted.
 
-    Each corner lies up to 10 columns inside the frame at a height of 64, in proportion at others.
+    Each corner is up to 10 columns inside the frame at a height of 64, in proportion at others.
 
     Args:
-        prob: how often.
+        prob: the probability.
     """
 
     def source(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
         """Return a homography (3, 3)."""
         corners = _corners(height, width)
         inwards = np.array([[1, 0], [-1, 0], [1, 0], [-1, 0]], np.float32)
-        trapezium = corners + inwards * _reach(height, width) * rng.random((4, 1), np.float32)
+        trapezium = corners + inwards * _max_shift(height, width) * rng.random((4, 1), np.float32)
         return cv2.getPerspectiveTransform(corners, trapezium)
 
 
 @TRANSFORMS.register("RandomAffine")
 class RandomAffine(_RandomWarp):
-    """Move three corners of the sequence: shift, scale and shear together.
+    """Move three corners of the frame: translation, scale and shear together.
 
-    Two triangles are drawn, and the first is laid on the second. The corners of each, top left, top right and bottom
-    left, lie up to 10 rows and columns inside the frame at a height of 64, in proportion at others.
+    Two triangles are drawn, and the first is mapped to the second. The corners of each, top left, top right and bottom
+    left, are up to 10 rows and columns inside the frame at a height of 64, in proportion at others.
 
     Args:
-        prob: how often.
-        degree: without effect, as in OpenGait, where nothing reads it; accepted because its files have it.
+        prob: the probability.
+        degree: no effect, as in OpenGait; accepted because its configurations contain it.
     """
 
     def __init__(self, prob: float = 0.5, degree: float = 10) -> None:
@@ -212,7 +211,7 @@ class RandomAffine(_RandomWarp):
     def source(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
         """Return an affine matrix (2, 3)."""
         inwards = np.array([[1, 1], [-1, 1], [1, -1]], np.float32)
-        moves = inwards * _reach(height, width) * rng.random((2, 3, 2), np.float32)
+        moves = inwards * _max_shift(height, width) * rng.random((2, 3, 2), np.float32)
         before, after = _corners(height, width)[:3] + moves
         return cv2.getAffineTransform(after, before)
 
@@ -227,19 +226,19 @@ def _corners(height: int, width: int) -> np.ndarray:
     return np.array([(left, top), (right, top), (left, bottom), (right, bottom)], np.float32)
 
 
-def _reach(height: int, width: int) -> float:
-    """Return how far a corner moves: 10 pixels in 64x64 and 64x44, 20 in 128x128 and 128x88."""
+def _max_shift(height: int, width: int) -> float:
+    """Return the largest shift of a corner: 10 pixels in 64x64 and 64x44, 20 in 128x128 and 128x88."""
     return 10 * min(height / 64, width / 44)
 
 
 class _Scratch(threading.local):
-    """Two buffers for each thread, kept: the page faults of fresh memory would make a warp a fifth slower."""
+    """Two buffers per thread, reused: the page faults of new memory would make a warp a fifth slower."""
 
     def __init__(self) -> None:
         self._buffers = np.empty((2, 0), np.uint8)
 
     def pair(self, size: int) -> np.ndarray:
-        """Return two buffers, uint8 (2, size), with anything in them."""
+        """Return two uninitialised buffers, uint8 (2, size)."""
         if self._buffers.shape[1] < size:
             self._buffers = np.empty((2, size), np.uint8)
         return self._buffers[:, :size]
@@ -249,31 +248,31 @@ _SCRATCH = _Scratch()
 
 
 def warp(frames: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """Warp all frames alike: bilinear between pixels, black beyond the frame.
+    """Warp all frames by the same matrix: bilinear, zero outside the frame.
 
     Args:
-        frames: uint8 (S, H, W), any strides; only read.
-        source: float64 (2, 3) or (3, 3), where a pixel (x, y) of the result lies in the frame given.
+        frames: uint8 (S, H, W), any strides; not modified.
+        source: float64 (2, 3) or (3, 3), maps a pixel (x, y) of the output to the input.
 
     Returns:
         uint8 (S, H, W).
     """
     count, height, width = frames.shape
-    if count > _MOST_CHANNELS:
-        parts = range(0, count, _MOST_CHANNELS)
-        return np.concatenate([warp(frames[start : start + _MOST_CHANNELS], source) for start in parts])
-    over = count % _BLOCK
-    channels = max(_BLOCK, count if over < _BLOCK / 2 else count - over + _BLOCK)
+    if count > _MAX_CHANNELS:
+        parts = range(0, count, _MAX_CHANNELS)
+        return np.concatenate([warp(frames[start : start + _MAX_CHANNELS], source) for start in parts])
+    remainder = count % _BLOCK
+    channels = max(_BLOCK, count if remainder < _BLOCK / 2 else count - remainder + _BLOCK)
     pixels = height * width
-    one, other = _SCRATCH.pair(channels * pixels)
-    one[: frames.size].reshape(frames.shape)[...] = frames
-    image = cv2.transpose(one.reshape(channels, pixels), other.reshape(pixels, channels))
-    move = cv2.warpAffine if len(source) == 2 else cv2.warpPerspective
-    warped = move(
+    first, second = _SCRATCH.pair(channels * pixels)
+    first[: frames.size].reshape(frames.shape)[...] = frames
+    image = cv2.transpose(first.reshape(channels, pixels), second.reshape(pixels, channels))
+    transform = cv2.warpAffine if len(source) == 2 else cv2.warpPerspective
+    warped = transform(
         image.reshape(height, width, channels),
         source,
         (width, height),
-        one.reshape(height, width, channels),
+        first.reshape(height, width, channels),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
     )
     return cv2.transpose(warped.reshape(pixels, channels)).reshape(channels, height, width)[:count]

@@ -1,4 +1,4 @@
-"""From a request for one sequence to its silhouettes: read, choose frames, transform."""
+"""The dataset: reads a sequence, samples frames and applies the transform."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from dygait.errors import UserError
 
 
 class Request(NamedTuple):
-    """One sequence of the dataset, and the key (seed, iteration, position) of all randomness about it."""
+    """A sequence of the dataset, and the seed (seed, iteration, position) of its random choices."""
 
     sequence: int
     key: tuple[int, int, int]
 
 
 class Sample(NamedTuple):
-    """One sequence, ready for a batch.
+    """One transformed sequence.
 
     Attributes:
         silhouettes: uint8 (S, H, W).
-        label: the person's number among the training ids; -1 at test time.
-        sequence: the sequence's position in the dataset.
+        label: the index of the subject among the training ids; -1 at test time.
+        sequence: the index of the sequence in the dataset.
         others: the same frames of the sequence's other modalities, each uint8 (S, H', W').
     """
 
@@ -37,20 +37,20 @@ class Sample(NamedTuple):
 
 
 class SequenceDataset:
-    """Some sequences of a store, with labels, frame choice and transform.
+    """Sequences of a store, with labels, frame sampling and transforms.
 
-    What `dataset[request]` returns is a pure function of the request and the files, whichever worker answers it.
+    `dataset[request]` is a pure function of the request and the files, and does not depend on the worker.
 
     Args:
-        store: where the sequences lie.
-        indices: int64 (n,), which of its sequences.
-        ids: the ids that have labels, in label order; others get -1.
-        frames: which frames of a sequence are used.
+        store: of the sequences.
+        indices: int64 (n,), of its sequences.
+        ids: the ids in the order of their labels; others have label -1.
+        frames: samples the frames of a sequence.
         transforms: uint8 (S, H, W) to uint8 (S, H', W'), one for each file in use.
         data_in_use: a mask over the sorted files of a sequence, true for those in use; None: the first file.
 
-    Of a sequence with several files in use (several modalities) the same frames of each are taken, and each transform
-    draws the same random numbers, so that equal transforms make equal changes.
+    Of a sequence with several files in use (modalities), the same frames of each are sampled, and the transforms draw
+    the same random numbers, so that equal transforms give equal changes.
     """
 
     def __init__(
@@ -81,29 +81,21 @@ class SequenceDataset:
         return table.ids.take(self.indices), table.types.take(self.indices), table.views.take(self.indices)
 
     def lengths(self) -> np.ndarray:
-        """Return the number of frames that each sequence has, int64, as far as the store knows it without reading."""
+        """Return the number of frames of each sequence, int64; an estimate for a tree of pickles."""
         return self.store.lengths(self.indices, self.files[0])
 
     def max_frames(self) -> np.ndarray:
-        """Return the most frames of each sequence that can be chosen, int64."""
+        """Return the largest number of frames that can be sampled of each sequence, int64."""
         return self.frames.max_frames(self.lengths())
 
     def silhouettes(self, position: int) -> np.ndarray:
-        """Return every frame of a sequence as it is stored, uint8 (S, H, W), perhaps not yet read from the disk."""
+        """Return all frames of a sequence as stored, uint8 (S, H, W), possibly memory-mapped."""
         return self.stored(int(self.indices[position]))
 
     def stored(self, index: int) -> np.ndarray:
-        """Return every frame of the sequence at an index of the store; as `silhouettes`."""
-        self.require(index)
-        return self.store.read(index, self.files[0])
-
-    def require(self, index: int) -> None:
-        """Make sure that the sequence at an index of the store has the file in use.
-
-        Raises:
-            UserError: it has not.
-        """
+        """Return all frames of the sequence at an index of the store, as `silhouettes`."""
         check_files(self.store, index, self.files)
+        return self.store.read(index, self.files[0])
 
     def __getitem__(self, request: Request) -> Sample:
         index = int(self.indices[request.sequence])
@@ -111,13 +103,13 @@ class SequenceDataset:
         rng = np.random.default_rng(np.random.SeedSequence(request.key))
         chosen = self.frames(len(stored), rng)
         state = rng.bit_generator.state if len(self.files) > 1 else {}
-        made = [self._transformed(index, self.files[0], self.transforms[0], stored, chosen, rng)]
+        modalities = [self._transformed(index, self.files[0], self.transforms[0], stored, chosen, rng)]
         for file, transform in zip(self.files[1:], self.transforms[1:], strict=True):
             other = self.store.read(index, file)
             check_lengths(self.store, index, (self.files[0], len(stored)), (file, len(other)))
             rng.bit_generator.state = state
-            made.append(self._transformed(index, file, transform, other, chosen, rng))
-        return Sample(made[0], self.labels[request.sequence], request.sequence, tuple(made[1:]))
+            modalities.append(self._transformed(index, file, transform, other, chosen, rng))
+        return Sample(modalities[0], self.labels[request.sequence], request.sequence, tuple(modalities[1:]))
 
     def _transformed(
         self,
@@ -135,28 +127,28 @@ class SequenceDataset:
 
 
 def files_in_use(mask: Sequence[bool] | None) -> tuple[int, ...]:
-    """Return the positions of the files that `data_cfg.data_in_use` asks for; None: the first."""
+    """Return the indices of the files that `data_cfg.data_in_use` asks for; None: the first."""
     return (0,) if mask is None else tuple(index for index, used in enumerate(mask) if used)
 
 
 def check_files(store: Store, index: int, files: Sequence[int]) -> None:
-    """Make sure that the sequence at an index of a store has some files.
+    """Check that the sequence at an index of a store has the files.
 
     Raises:
-        UserError: it has not.
+        UserError: a file is missing.
     """
-    if max(files) >= (there := store.num_files(index)):
+    if max(files) >= (count := store.num_files(index)):
         raise UserError(
             f"data_cfg.data_in_use asks for file {max(files) + 1} of {'/'.join(store.table.key(index))}, "
-            f"which has {there}"
+            f"which has {count}"
         )
 
 
 def check_lengths(store: Store, index: int, first: tuple[int, int], other: tuple[int, int]) -> None:
-    """Make sure that two modalities of a sequence, (file, number of frames) each, have equally many frames.
+    """Check that two modalities of a sequence, given as (file, number of frames), are of equal length.
 
     Raises:
-        UserError: they have not.
+        UserError: their lengths differ.
     """
     if first[1] != other[1]:
         raise UserError(
@@ -167,7 +159,7 @@ def check_lengths(store: Store, index: int, first: tuple[int, int], other: tuple
 
 
 def _take(frames: np.ndarray, chosen: np.ndarray, ordered: bool) -> np.ndarray:
-    """Return the chosen frames; those of an unbroken window without a copy."""
+    """Return the chosen frames; without a copy if they are contiguous."""
     first, last = int(chosen[0]), int(chosen[-1])
     if ordered and last - first == len(chosen) - 1:
         return frames[first : last + 1]

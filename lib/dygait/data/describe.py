@@ -1,4 +1,4 @@
-"""What a dataset holds, in a few lines and in a picture."""
+"""A summary of a dataset, as text and as a picture."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _BAR = 40
 
 
 def describe(store: Store) -> str:
-    """Return subjects, conditions, views and lengths of a dataset as lines of text.
+    """Return a summary of subjects, conditions, views and lengths of a dataset.
 
-    Lengths are known of a packed store; of a tree of pickles each file's size stands for its length.
+    Lengths are frames for a packed store, and bytes for a tree of pickles.
     """
-    table, everywhere = store.table, np.arange(len(store.table))
+    table, every_index = store.table, np.arange(len(store.table))
     packed = isinstance(store, PackedStore)
     lines = [
         f"{'packed store' if packed else 'tree of pickles'} {store.root}",
@@ -33,14 +33,14 @@ def describe(store: Store) -> str:
     if store.empty:
         lines.append(f"{store.empty} sequence folders hold no pickle")
     for title, column in (("types", table.types), ("views", table.views)):
-        counts = Counter(column.take(everywhere))
+        counts = Counter(column.take(every_index))
         shown = ", ".join(f"{name} ({counts[name]})" for name in list(column.names)[:24])
         more = f", and {len(column.names) - 24} more" if len(column.names) > 24 else ""
         lines.append(f"{len(column.names)} {title}: {shown}{more}")
     lengths = (
         np.array([sizes[0] for sizes in store.file_sizes])
         if isinstance(store, PickleTree)
-        else store.lengths(everywhere)
+        else store.lengths(every_index)
     )
     lines.append(f"{'frames' if packed else 'bytes'} of a sequence: {_summary(lengths)}")
     return "\n".join([*lines, *_histogram(lengths)])
@@ -61,7 +61,7 @@ def _histogram(lengths: np.ndarray) -> list[str]:
 
 
 def save_contact_sheet(store: Store, path: Path, rows: int = 12, columns: int = 16) -> None:
-    """Draw some frames of some sequences, a row for each sequence, evenly chosen, into a PNG file.
+    """Save evenly spaced frames of evenly spaced sequences as a PNG file, one row per sequence.
 
     Raises:
         UserError: the picture cannot be written.

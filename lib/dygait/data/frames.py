@@ -1,4 +1,4 @@
-"""Which frames of a sequence are used: fixed, unfixed or all of them, ordered or not."""
+"""Frame sampling: fixed, unfixed or all frames of a sequence, ordered or not."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import numpy as np
 
 
 class FrameSampler:
-    """Choose frames, as a pure function of the sequence's length and a random generator.
+    """Sample frames, as a pure function of the sequence's length and a random generator.
 
     * `fixed_*`: `frames_num_fixed` frames; `unfixed_*`: a number drawn from `frames_num_min` to `frames_num_max`.
-    * `*_ordered`: from a random window that is longer than wanted by `frames_skip_num`, in their order; a sequence that
-      is shorter than the window is walked through again from its start.
-    * `*_unordered`: any frames; with repetition only where the sequence is too short.
-    * `all_*`: every frame, in its order or shuffled; of more than `frames_all_limit`, the window in the middle.
+    * `*_ordered`: from a random window that is longer by `frames_skip_num`, in temporal order; a shorter sequence
+      is repeated from its start.
+    * `*_unordered`: random frames; with repetition only if the sequence is too short.
+    * `all_*`: every frame, in temporal order or shuffled; at most `frames_all_limit`, from the middle.
 
     Args:
         sample_type: one of the six combinations, such as `fixed_ordered`.
         frames_num_fixed: frames, for `fixed_*`.
         frames_num_min: the fewest frames, for `unfixed_*`.
         frames_num_max: the most frames, for `unfixed_*`.
-        frames_skip_num: frames of the window that are left out, for `*_ordered`.
+        frames_skip_num: frames of the window that are skipped, for `*_ordered`.
         frames_all_limit: the most frames, for `all_*`; None or -1: no limit.
     """
 
@@ -38,29 +38,29 @@ class FrameSampler:
         assert order in ("ordered", "unordered"), sample_type
         self.fixed = frames_num_fixed
         self.fewest = frames_num_min
-        self.most_drawn = frames_num_max
+        self.largest = frames_num_max
         self.skip = frames_skip_num
         self.limit = frames_all_limit if frames_all_limit and frames_all_limit > 0 else None
 
     def max_frames(self, lengths: np.ndarray) -> np.ndarray:
-        """Return the most frames, int64, that can be chosen of sequences of some lengths."""
+        """Return the largest number of frames that can be sampled of sequences of some lengths, int64."""
         if self.amount == "all":
             return lengths if self.limit is None else np.minimum(lengths, self.limit)
-        return np.full_like(lengths, self.fixed if self.amount == "fixed" else self.most_drawn)
+        return np.full_like(lengths, self.fixed if self.amount == "fixed" else self.largest)
 
     def __call__(self, length: int, rng: np.random.Generator) -> np.ndarray:
-        """Return the positions of the chosen frames, int64, in the order in which they are used."""
+        """Return the indices of the sampled frames, int64, in the order of use."""
         if self.amount == "all":
             first, count = 0, length
             if self.limit is not None and length > self.limit:
                 first, count = (length - self.limit) // 2, self.limit
-            positions = np.arange(first, first + count)
-            return positions if self.ordered else rng.permutation(positions)
-        count = self.fixed if self.amount == "fixed" else int(rng.integers(self.fewest, self.most_drawn + 1))
+            indices = np.arange(first, first + count)
+            return indices if self.ordered else rng.permutation(indices)
+        count = self.fixed if self.amount == "fixed" else int(rng.integers(self.fewest, self.largest + 1))
         if not self.ordered:
             return rng.choice(length, count, replace=length < count)
         window = count + self.skip
-        walked = length if length >= window else length * -(-window // length)
-        start = int(rng.integers(0, walked - window + 1))
+        repeated = length if length >= window else length * -(-window // length)
+        start = int(rng.integers(0, repeated - window + 1))
         kept = np.arange(window) if self.skip == 0 else np.sort(rng.choice(window, count, replace=False))
         return (start + kept) % length

@@ -1,4 +1,4 @@
-"""From a tree of pickles to a packed store and back, and the check that a store is what was written."""
+"""Convert between trees of pickles and packed stores, and verify datasets."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def _no_progress(indices: Iterable[int], total: int) -> Iterable[int]:
 
 @dataclass(frozen=True)
 class PackResult:
-    """What `pack` did.
+    """The result of `pack`.
 
     Attributes:
-        written: files that are new in the store.
-        kept: files that were in it already.
-        skipped: why each file that cannot be read was left out.
+        written: number of new files in the store.
+        kept: number of files that were in the store already.
+        skipped: for each unreadable file, why.
     """
 
     written: int
@@ -35,23 +35,23 @@ class PackResult:
 def pack(
     source: str | Path, target: str | Path, skip_bad: bool = False, progress: Progress = _no_progress
 ) -> PackResult:
-    """Convert a tree of pickles to a packed store; run again, it goes on where it stopped.
+    """Convert a tree of pickles to a packed store; running it again resumes.
 
     Args:
         source: the folder `<id>/<type>/<view>/<name>.pkl`.
         target: the store's folder.
-        skip_bad: leave out a pickle that cannot be read, and say so; else it ends the work.
-        progress: shows how far it is.
+        skip_bad: skip unreadable pickles, and list them in the result, instead of raising.
+        progress: shows a progress bar.
 
     Raises:
-        UserError: source or target cannot be used, or a pickle cannot be read. What was packed till then stays packed.
+        UserError: source or target cannot be used, or a pickle cannot be read. What was packed is kept.
     """
     try:
         return _pack(source, target, skip_bad, progress)
     except OSError as error:
         raise UserError(
-            f"{target} cannot be written: {error}; make room, or choose another folder, and run the same command: what "
-            "was packed till the last commit is kept"
+            f"{target} cannot be written: {error}; free space, or choose another folder, and run the same command: "
+            "what was packed up to the last commit is kept"
         ) from None
 
 
@@ -82,15 +82,15 @@ def _pack(source: str | Path, target: str | Path, skip_bad: bool, progress: Prog
 
 
 def unpack(source: str | Path, target: str | Path, progress: Progress = _no_progress) -> int:
-    """Write a packed store's sequences as a tree of pickles, one array each; files that are there already stay.
+    """Write the sequences of a packed store as a tree of pickles, one array each; existing files are kept.
 
     Args:
         source: the store's folder.
-        target: the folder to fill.
-        progress: shows how far it is.
+        target: the output folder.
+        progress: shows a progress bar.
 
     Returns:
-        How many files were written.
+        The number of files written.
 
     Raises:
         UserError: the store is damaged, or the target is no folder.
@@ -99,26 +99,26 @@ def unpack(source: str | Path, target: str | Path, progress: Progress = _no_prog
     for row in progress(range(len(store.rows)), len(store.rows)):
         path = store.path(row)
         file = Path(target, *path)
-        if os.path.exists(file):  # noqa: PTH110 - a name that is too long is not there
+        if os.path.exists(file):  # noqa: PTH110 - false, not an error, for a name that is too long
             continue
         store.check(row)
         try:
             write_pickle(file, store.frames(row))
         except OSError as error:
-            raise UserError(f"{file} cannot be written: {error}; what was written till now is whole") from None
+            raise UserError(f"{file} cannot be written: {error}; the files written before are complete") from None
         written += 1
     return written
 
 
 def verify(root: str | Path, progress: Progress = _no_progress) -> Iterator[str]:
-    """Read every file of a dataset, and yield what is wrong with each that cannot be used.
+    """Read every file of a dataset, and yield an error message for each unusable one.
 
     Args:
-        root: a packed store, whose checksums are compared, or a tree of pickles, each of which is read.
-        progress: shows how far it is.
+        root: a packed store, whose checksums are verified, or a tree of pickles.
+        progress: shows a progress bar.
 
     Raises:
-        UserError: the dataset cannot be opened at all.
+        UserError: the dataset cannot be opened.
     """
     store = open_store(root)
     for index in progress(range(len(store.table)), len(store.table)):

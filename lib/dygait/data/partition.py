@@ -1,4 +1,4 @@
-"""Which ids train and which test: the rule of a known dataset, or a JSON file."""
+"""Partitions: training and test ids, built in or from a JSON file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dygait.errors import UserError
 
 @dataclass(frozen=True)
 class Partition:
-    """Ids that train, ids that test, and, where the dataset has them, the keys of the probe sequences."""
+    """Training ids, test ids, and, for datasets that have them, the names of the probe sequences."""
 
     name: str
     train: tuple[str, ...]
@@ -39,7 +39,7 @@ BUILT_IN_PARTITIONS: dict[str, Callable[[], Partition]] = {"CASIA-B": _casia_b, 
 
 
 def load_partition(spec: str | None, dataset_name: str) -> Partition:
-    """Return a partition by a rule's name or from a JSON file.
+    """Return a built-in partition, or one from a JSON file.
 
     Args:
         spec: the path of `{"TRAIN_SET": [...], "TEST_SET": [...], "PROBE_SET": [...]}`, or a name in
@@ -47,7 +47,7 @@ def load_partition(spec: str | None, dataset_name: str) -> Partition:
         dataset_name: the dataset's name.
 
     Raises:
-        UserError: there is no rule and no file, or the file is not of that form.
+        UserError: there is no such partition or file, or the file is invalid.
     """
     if spec is None or spec in BUILT_IN_PARTITIONS:
         name = spec or dataset_name
@@ -61,7 +61,7 @@ def load_partition(spec: str | None, dataset_name: str) -> Partition:
         content = untrusted.parse_json(untrusted.read_bytes(spec))
     except FileNotFoundError:
         hint = (
-            f"; leave it out (--set data_cfg.dataset_partition=null): the rule of {dataset_name} is built in"
+            f"; remove it (--set data_cfg.dataset_partition=null): the partition of {dataset_name} is built in"
             if dataset_name in BUILT_IN_PARTITIONS
             else ""
         )
@@ -69,7 +69,7 @@ def load_partition(spec: str | None, dataset_name: str) -> Partition:
     except (OSError, ValueError) as error:
         raise UserError(f"data_cfg.dataset_partition: {spec} is not readable JSON: {error}") from None
     if not isinstance(content, dict) or not {"TRAIN_SET", "TEST_SET"} <= content.keys():
-        raise UserError(f"data_cfg.dataset_partition: {spec} must hold TRAIN_SET and TEST_SET, lists of ids")
+        raise UserError(f"data_cfg.dataset_partition: {spec} must contain TRAIN_SET and TEST_SET, lists of ids")
     sets: dict[str, tuple[str, ...]] = {}
     for key in ("TRAIN_SET", "TEST_SET", "PROBE_SET"):
         values = content.get(key, [])
@@ -79,25 +79,25 @@ def load_partition(spec: str | None, dataset_name: str) -> Partition:
     both = set(sets["TRAIN_SET"]) & set(sets["TEST_SET"])
     if both:
         raise UserError(
-            f"data_cfg.dataset_partition: {spec}: {len(both)} ids both train and test, {sorted(both)[0]} among them"
+            f"data_cfg.dataset_partition: {spec}: {len(both)} ids are in both sets, such as {sorted(both)[0]}"
         )
     probe = sets["PROBE_SET"] if "PROBE_SET" in content else None
     return Partition(str(spec), sets["TRAIN_SET"], sets["TEST_SET"], probe)
 
 
 def coverage(partition: Partition, ids_on_disk: list[str]) -> list[str]:
-    """Say in plain lines what partition and disk do not share; nothing is dropped in silence."""
+    """Return a description of the ids that are only in the partition or only on disk."""
     disk = set(ids_on_disk)
     lines = []
     for name, ids in (("train", partition.train), ("test", partition.test)):
         missing = [i for i in ids if i not in disk]
         if missing:
-            lines.append(f"{len(missing)} of {len(ids)} {name} ids are not on disk ({_few(missing)})")
+            lines.append(f"{len(missing)} of {len(ids)} {name} ids are not on disk ({_shortened(missing)})")
     unused = sorted(disk - set(partition.train) - set(partition.test))
     if unused:
-        lines.append(f"{len(unused)} ids on disk are in neither set ({_few(unused)})")
+        lines.append(f"{len(unused)} ids on disk are in neither set ({_shortened(unused)})")
     return lines
 
 
-def _few(names: list[str]) -> str:
+def _shortened(names: list[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -1,7 +1,7 @@
-"""Batch samplers: which sequences make the batch of an iteration, and which of them this process loads.
+"""Batch samplers: the sequences of an iteration's batch, and those that this process loads.
 
-A batch is a pure function of (seed, iteration): every process derives the same global batch without talking to the
-others and takes its slice; and a run that goes on from iteration i draws what the uninterrupted run would have drawn.
+A batch is a pure function of (seed, iteration): every process derives the same global batch without communication and
+takes its slice, and a resumed run draws the same batches as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ SAMPLERS: Registry[type] = Registry("sampler")
 
 
 class TrainingSampler(abc.ABC):
-    """What draws the batches of a training run.
+    """The base class of samplers for training.
 
     Attributes:
-        batch_size_form: how `batch_size` is given: as [P, K], or as one number.
+        batch_size_form: the form of `batch_size`: [P, K], or a number.
     """
 
     batch_size_form: ClassVar[Literal["[P, K]", "a number"]] = "[P, K]"
@@ -48,7 +48,7 @@ class TrainingSampler(abc.ABC):
             if len(self.size) > 1:
                 size = f"P x K = {' x '.join(map(str, self.size))} = {math.prod(self.size)}"
             raise UserError(
-                f"trainer_cfg.sampler.batch_size: {size} sequences cannot be dealt out evenly to {world_size} "
+                f"trainer_cfg.sampler.batch_size: {size} sequences are not divisible by {world_size} "
                 f"processes; change {'P or K' if len(self.size) > 1 else 'it'}, or the number of processes"
             )
         self.shuffle = batch_shuffle
@@ -63,10 +63,10 @@ class TrainingSampler(abc.ABC):
 
     @abc.abstractmethod
     def draw(self, iteration: int, rng: np.random.Generator) -> list[int]:
-        """Return the sequences of an iteration's batch; `rng` is the iteration's."""
+        """Return the indices of the sequences of a batch; `rng` is seeded for the iteration."""
 
     def global_batch(self, iteration: int) -> list[Request]:
-        """Return the whole batch of an iteration, as every process sees it."""
+        """Return the global batch of an iteration, the same in every process."""
         rng = np.random.default_rng(np.random.SeedSequence((self.seed, iteration)))
         chosen = self.draw(iteration, rng)
         return [Request(sequence, (self.seed, iteration, position)) for position, sequence in enumerate(chosen)]
@@ -78,20 +78,20 @@ class TrainingSampler(abc.ABC):
 
 @SAMPLERS.register("TripletSampler")
 class TripletSampler(TrainingSampler):
-    """P people, K sequences of each, drawn without replacement as far as there are enough.
+    """P subjects, K sequences of each, drawn without replacement if there are enough.
 
     Args:
         labels: the label of every sequence of the dataset.
         batch_size: [P, K], over all processes together.
-        batch_shuffle: shuffle the batch before it is dealt out; else every process gets its share of each person.
+        batch_shuffle: shuffle the batch before it is divided; else every process has sequences of every subject.
         seed: the run's seed.
-        first_iteration: how many iterations have been done.
-        total_iterations: where to stop.
-        rank: this process's number.
+        first_iteration: the number of completed iterations.
+        total_iterations: the last iteration.
+        rank: of this process.
         world_size: the number of processes.
 
     Raises:
-        UserError: there are fewer than P people, or the batch cannot be dealt out evenly.
+        UserError: there are fewer than P subjects, or the batch is not divisible by the number of processes.
     """
 
     def __init__(self, labels: Sequence[int], batch_size: Sequence[int], *rest: Any, **more: Any) -> None:
@@ -103,18 +103,18 @@ class TripletSampler(TrainingSampler):
         self.sequences = [np.array(by_label[label]) for label in sorted(by_label)]
         if self.num_ids > len(self.sequences):
             raise UserError(
-                f"trainer_cfg.sampler.batch_size: P = {self.num_ids} people per batch, but only {len(self.sequences)} "
-                f"train; lower P to {len(self.sequences)} or less"
+                f"trainer_cfg.sampler.batch_size: P = {self.num_ids} subjects per batch, but only "
+                f"{len(self.sequences)} train; lower P to {len(self.sequences)} or less"
             )
 
     def draw(self, iteration: int, rng: np.random.Generator) -> list[int]:
-        """Return K sequences of each of P people."""
+        """Return K sequences of each of P subjects."""
         chosen: list[int] = []
         for label in rng.choice(len(self.sequences), self.num_ids, replace=False):
             own = self.sequences[label]
-            # Someone with fewer than K sequences gives all of them again and again: every person counts K times.
-            rounds = [rng.permutation(own) for _ in range(-(-self.num_sequences // len(own)))]
-            chosen.extend(np.concatenate(rounds)[: self.num_sequences].tolist())
+            # A subject with fewer than K sequences repeats all of them: every subject has K samples.
+            permutations = [rng.permutation(own) for _ in range(-(-self.num_sequences // len(own)))]
+            chosen.extend(np.concatenate(permutations)[: self.num_sequences].tolist())
         if self.shuffle:
             rng.shuffle(chosen)
         return chosen
@@ -122,20 +122,20 @@ class TripletSampler(TrainingSampler):
 
 @SAMPLERS.register("CommonSampler")
 class CommonSampler(TrainingSampler):
-    """Any sequences, whoever's they are: drawn without replacement where there are enough, else with it.
+    """Any sequences of any subjects: drawn without replacement if there are enough, else with it.
 
     Args:
         labels: the label of every sequence of the dataset.
         batch_size: one number, over all processes together.
-        batch_shuffle: changes nothing: the batch comes in the order in which it is drawn.
+        batch_shuffle: no effect: the batch is in the order in which it is drawn.
         seed: the run's seed.
-        first_iteration: how many iterations have been done.
-        total_iterations: where to stop.
-        rank: this process's number.
+        first_iteration: the number of completed iterations.
+        total_iterations: the last iteration.
+        rank: of this process.
         world_size: the number of processes.
 
     Raises:
-        UserError: the batch cannot be dealt out evenly.
+        UserError: the batch is not divisible by the number of processes.
     """
 
     batch_size_form = "a number"
@@ -148,24 +148,24 @@ class CommonSampler(TrainingSampler):
 
 @SAMPLERS.register("BilateralSampler")
 class BilateralSampler(TrainingSampler):
-    """Every sequence in turn, in an order drawn anew for each round, and each one twice in its batch.
+    """Every sequence once per epoch, in random order, and each one twice in its batch.
 
-    Frames and random changes of the two are drawn apart, so that they are two views of one walk: GaitSSB's, Fan et al.,
-    *Learning Gait Representation from Massive Unlabelled Walking Videos: A Benchmark*, TPAMI 2023. A round ends where
-    fewer than P x K sequences are left.
+    Frames and augmentation of the two are drawn independently, so that they are two views of one walk, as in GaitSSB,
+    Fan et al., *Learning Gait Representation from Massive Unlabelled Walking Videos: A Benchmark*, TPAMI 2023. An epoch
+    ends when fewer than P x K sequences are left.
 
     Args:
         labels: the label of every sequence of the dataset.
         batch_size: [P, K]: P x K sequences over all processes together, and so 2 x P x K samples.
-        batch_shuffle: changes nothing: a round's order is drawn.
+        batch_shuffle: no effect: the order of an epoch is random.
         seed: the run's seed.
-        first_iteration: how many iterations have been done.
-        total_iterations: where to stop.
-        rank: this process's number.
+        first_iteration: the number of completed iterations.
+        total_iterations: the last iteration.
+        rank: of this process.
         world_size: the number of processes.
 
     Raises:
-        UserError: there are fewer than P x K sequences, or they cannot be dealt out evenly.
+        UserError: there are fewer than P x K sequences, or the batch is not divisible by the number of processes.
     """
 
     def __init__(self, labels: Sequence[int], batch_size: Sequence[int], *rest: Any, **more: Any) -> None:
@@ -178,32 +178,32 @@ class BilateralSampler(TrainingSampler):
             )
 
     def draw(self, iteration: int, rng: np.random.Generator) -> list[int]:
-        """Return P x K sequences, and the same again."""
+        """Return P x K sequences, twice."""
         epoch, position = divmod(iteration, len(self.labels) // self.num_distinct)
-        # The order is the round's, not the iteration's; the third number keeps it apart from every iteration's draws.
+        # Seeded by the epoch; the third number makes it independent of the draws of every iteration.
         order = np.random.default_rng(np.random.SeedSequence((self.seed, epoch, 1))).permutation(len(self.labels))
         return 2 * order[position * self.num_distinct : (position + 1) * self.num_distinct].tolist()
 
 
 @SAMPLERS.register("InferenceSampler")
 class InferenceSampler:
-    """Every sequence once, those of like length together so that little is padded, as many as a budget of frames holds.
+    """Every sequence once, sorted by length so that little is padded, in batches of a limited number of frames.
 
-    The batches are the same for any number of processes, which take whole batches; so are the results, therefore. No
-    sequence is repeated to fill a batch or to give every process the same number.
+    The batches are the same for any number of processes, which process whole batches; so are the results. No sequence
+    is repeated to fill a batch or to give every process the same number.
 
     Args:
-        lengths: the most frames of each sequence that can come.
-        frames_budget: the most frames of a batch, padding included; a longer sequence is a batch of its own.
-        batch_size: the most sequences of a batch; None: as many as the budget holds.
-        seed: the run's seed, for the frame modes that draw.
-        rank: this process's number.
+        lengths: the largest number of frames of each sequence.
+        frames_budget: the largest number of frames of a batch, padding included; a longer sequence is one batch.
+        batch_size: the largest number of sequences of a batch; None: limited by `frames_budget` only.
+        seed: the run's seed, for random frame sampling.
+        rank: of this process.
         world_size: the number of processes.
 
     Attributes:
         lengths: int64 (n,).
-        batches: every batch, as the positions of its sequences, the longest first; a batch's number is its index here.
-        done: the numbers of the batches that need not be made any more.
+        batches: every batch, as the indices of its sequences, the longest first; a batch's number is its index here.
+        done: the numbers of the batches that are skipped because they are done.
     """
 
     def __init__(
@@ -230,26 +230,26 @@ class InferenceSampler:
         self.world_size = world_size
 
     def num_padded_frames(self, number: int) -> int:
-        """Return how many frames a batch has, padding included."""
+        """Return the number of frames of a batch, padding included."""
         batch = self.batches[number]
         return len(batch) * int(self.lengths[batch[0]])
 
     def batches_of_rank(self) -> list[int]:
-        """Return the numbers of the batches that this process makes, in order: about as many frames as any other."""
+        """Return the numbers of this process's batches, sorted; all processes have about the same number of frames."""
         loads = [(0, rank) for rank in range(self.world_size)]  # a heap
-        mine = []
+        own_batches = []
         left = [number for number in range(len(self.batches)) if number not in self.done]
         for number in sorted(left, key=lambda n: -self.num_padded_frames(n)):
             load, rank = loads[0]
             heapq.heapreplace(loads, (load + self.num_padded_frames(number), rank))
             if rank == self.rank:
-                mine.append(number)
-        return sorted(mine)
+                own_batches.append(number)
+        return sorted(own_batches)
 
     def __len__(self) -> int:
         return len(self.batches_of_rank())
 
     def __iter__(self) -> Iterator[list[Request]]:
         for number in self.batches_of_rank():
-            # The position is the sequence's own: the frames drawn do not depend on batches or processes.
+            # Seeded by the sequence: the sampled frames do not depend on batches or processes.
             yield [Request(sequence, (self.seed, 0, sequence)) for sequence in self.batches[number]]

@@ -1,6 +1,6 @@
-"""The table of a dataset's sequences: who walks, how, and seen from where.
+"""The table of a dataset's sequences: id, type and view.
 
-It is kept in columns, names once and a number for each sequence, because a dataset may have a million of them.
+It is stored in columns, each name once and an integer code per sequence, as a dataset may have a million of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Column:
 
     Attributes:
         names: the different names, sorted.
-        codes: whole numbers (n,), each a position in `names`.
+        codes: integers (n,), indices into `names`.
     """
 
     names: Sequence[str]
@@ -28,7 +28,7 @@ class Column:
 
     @classmethod
     def from_names(cls, values: Iterable[str]) -> Column:
-        """Return the column of some names."""
+        """Build a column from the name of each sequence."""
         listed = list(values)
         names = sorted(set(listed))
         code_of = {name: code for code, name in enumerate(names)}
@@ -45,7 +45,7 @@ class Column:
         return [self.names[code] for code in self.codes[indices].tolist()]
 
     def isin(self, names: Collection[str]) -> np.ndarray:
-        """Return bool (n,), true for the sequences that have one of the wanted names."""
+        """Return bool (n,), true for the sequences with one of some names."""
         chosen = set(names)
         return np.array([name in chosen for name in self.names], bool)[self.codes]
 
@@ -55,9 +55,9 @@ class SequenceTable:
     """Every sequence of a dataset, sorted by id, type and view.
 
     Attributes:
-        ids: who walks.
-        types: how: `nm-01`, `bg-02`; a session; a camera.
-        views: from where, or the last folder's name, whatever it means in the dataset.
+        ids: of the subjects.
+        types: `nm-01`, `bg-02`; a session; a camera.
+        views: of the camera, or the last folder's name, whatever it means in the dataset.
     """
 
     ids: Column
@@ -66,7 +66,7 @@ class SequenceTable:
 
     @classmethod
     def from_keys(cls, keys: Sequence[SequenceKey]) -> SequenceTable:
-        """Return the table of some keys, in their order."""
+        """Build a table from the keys of the sequences, in their order."""
         columns = zip(*keys, strict=True) if keys else ((), (), ())
         return cls(*(Column.from_names(values) for values in columns))
 
@@ -79,9 +79,9 @@ class SequenceTable:
 
     def all_keys(self) -> list[SequenceKey]:
         """Return every sequence's (id, type, view)."""
-        everywhere = np.arange(len(self))
-        return list(zip(*(c.take(everywhere) for c in (self.ids, self.types, self.views)), strict=True))
+        every_index = np.arange(len(self))
+        return list(zip(*(c.take(every_index) for c in (self.ids, self.types, self.views)), strict=True))
 
     def indices(self, ids: Collection[str]) -> np.ndarray:
-        """Return the indices, int64 in order, of the sequences of some ids."""
+        """Return the indices of the sequences of some ids, int64, sorted."""
         return np.flatnonzero(self.ids.isin(ids)) if len(self) else np.empty(0, np.int64)

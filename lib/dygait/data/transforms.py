@@ -1,7 +1,7 @@
 """Transforms of silhouettes: uint8 (S, H, W) to uint8 (S, H', W') in the loader, scaled to 0..1 on the device.
 
-A transform draws from the generator that it is given and from nothing else, once for a whole sequence, so that every
-frame of a walk is changed alike. Those that draw are in `augmentation`.
+A transform draws random numbers only from its generator argument, once for a whole sequence, so that all frames are
+transformed in the same way. Random transforms are in `augmentation`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import numpy as np
 from dygait.errors import UserError
 from dygait.registry import Problem, Registry, below
 
-# What is cut from each side of a frame of this width: what the field does, seen at the geometries that it has.
+# Columns to cut from each side, by the frame's width, as usual for these sizes.
 _CUT_OF_WIDTH = {64: 10, 128: 20, 44: 0, 88: 0}
 
 
 class Transform(Protocol):
-    """What a transform is.
+    """The interface of transforms.
 
     Attributes:
-        divisor: what the device divides by, to bring grey levels to 0..1.
+        divisor: the device divides grey levels by it, to scale them to 0..1.
     """
 
     divisor: float
@@ -37,7 +37,7 @@ TRANSFORMS: Registry[type] = Registry("transform")
 
 @TRANSFORMS.register("NoOperation")
 class NoOperation:
-    """The frames as they are, grey levels 0 to 255 unscaled."""
+    """Return the frames unchanged, grey levels 0 to 255 unscaled."""
 
     divisor = 1.0
 
@@ -52,7 +52,7 @@ class BaseSilTransform:
 
     Args:
         divisor: the largest grey level.
-        img_shape: [H, W] to reshape each frame to, for data stored as rows.
+        img_shape: [H, W] to reshape each frame to, for flattened data.
     """
 
     def __init__(self, divisor: float = 255.0, img_shape: list[int] | None = None) -> None:
@@ -75,7 +75,7 @@ class BaseSilCuttingTransform:
 
     Args:
         divisor: the largest grey level.
-        cutting: columns to cut from each side. Absent: by the frame's width: 64 -> 10, 128 -> 20, 44 and 88 -> 0.
+        cutting: columns to cut from each side. Default by the frame's width: 64 -> 10, 128 -> 20, 44 and 88 -> 0.
     """
 
     def __init__(self, divisor: float = 255.0, cutting: int | None = None) -> None:
@@ -88,8 +88,8 @@ class BaseSilCuttingTransform:
         cut = _CUT_OF_WIDTH.get(width) if self.cutting is None else self.cutting
         if cut is None:
             raise UserError(
-                f"frames are {width} wide, for which no cut is customary (known: {sorted(_CUT_OF_WIDTH)}); "
-                f"say `cutting` in the transform"
+                f"frames are {width} wide, for which there is no default (known: {sorted(_CUT_OF_WIDTH)}); "
+                f"set `cutting` in the transform"
             )
         if cut < 0 or 2 * cut >= width:
             raise UserError(f"cutting {cut} columns from both sides of frames that are {width} wide leaves nothing")
@@ -101,7 +101,7 @@ class BaseParsingCuttingTransform(BaseSilCuttingTransform):
     """Cut the same number of columns from both sides of parsing maps, whose values are the classes of body parts.
 
     Args:
-        cutting: columns to cut from each side. Absent: by the frame's width: 64 -> 10, 128 -> 20, 44 and 88 -> 0.
+        cutting: columns to cut from each side. Default by the frame's width: 64 -> 10, 128 -> 20, 44 and 88 -> 0.
     """
 
     def __init__(self, cutting: int | None = None) -> None:
@@ -114,16 +114,16 @@ class BaseParsingCuttingTransform(BaseSilCuttingTransform):
             UserError: the frames are silhouettes.
         """
         if frames.max() == 255:
-            raise UserError("frames with grey levels up to 255 are no parsing maps; use BaseSilCuttingTransform")
+            raise UserError("frames with grey levels up to 255 are not parsing maps; use BaseSilCuttingTransform")
         return super().__call__(frames, rng)
 
 
 @TRANSFORMS.register("Resize")
 class Resize:
-    """Shrink (or enlarge) each frame; shrinking averages the area, so that an outline keeps its grey levels.
+    """Resize each frame; shrinking averages areas, so that the outline keeps its grey levels.
 
     Args:
-        size: [H, W] after it.
+        size: [H, W] of the output.
     """
 
     divisor = 1.0
@@ -139,15 +139,18 @@ class Resize:
         if (height, width) == (self.height, self.width):
             return frames
         shrinks = self.height <= height and self.width <= width
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         return np.stack(
-            [cv2.resize(f, (self.width, self.height), interpolation=how) for f in np.ascontiguousarray(frames)]
+            [
+                cv2.resize(f, (self.width, self.height), interpolation=interpolation)
+                for f in np.ascontiguousarray(frames)
+            ]
         )
 
 
 @TRANSFORMS.register("Compose")
 class Compose:
-    """Transforms one after the other.
+    """Apply transforms in sequence.
 
     Args:
         trf_cfg: their mappings, in order.
@@ -161,14 +164,14 @@ class Compose:
         self.divisor = float(np.prod([step.divisor for step in self.steps]))
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return what the last transform returns."""
+        """Return the output of the last transform."""
         for step in self.steps:
             frames = step(frames, rng)
         return frames
 
 
 def transform_problems(spec: Any) -> list[Problem]:
-    """Return what is wrong with a YAML transform: a mapping, or a list of them."""
+    """Return the problems of a YAML transform: a mapping, or a list of them."""
     specs = spec if isinstance(spec, list) else [spec]
     found = []
     for index, one in enumerate(specs):
@@ -181,7 +184,7 @@ def transform_problems(spec: Any) -> list[Problem]:
 
 
 def build_transform(spec: Any) -> Transform:
-    """Build a YAML transform: a mapping, or a list of them to apply in turn."""
+    """Build a YAML transform: a mapping, or a list of them to apply in sequence."""
     if isinstance(spec, list):
         return Compose([dict(one) for one in spec])
     return TRANSFORMS.build(spec)

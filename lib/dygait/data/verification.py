@@ -1,4 +1,4 @@
-"""What cannot be read is found before training begins, not at iteration 40,000."""
+"""Find unreadable sequences before training begins."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from dygait.data.stores.base import Store
 from dygait.errors import UserError
 
 _THREADS = 8
-"""Reading waits for disks, and a checksum leaves the interpreter to others."""
+"""Reading and checksums release the interpreter lock."""
 
 Wrap = Callable[[Iterable[str | None], int], Iterable[str | None]]
 
 
 def find_unreadable(store: Store, indices: np.ndarray, files: Sequence[int], progress: Wrap) -> dict[int, str]:
-    """Read some files of some sequences, and return what is wrong with those that cannot be used: index -> why.
+    """Read files of sequences, and return the index and error message of each unusable sequence.
 
-    Where everything was well, that is remembered until a file is written anew, and not read a second time.
+    A result without errors is cached until a file changes.
 
     Args:
-        store: where the sequences lie.
-        indices: int64 (n,), which of its sequences.
-        files: which files of each; they must hold equally many frames.
-        progress: wraps the results, of which there are so many, to show a bar.
+        store: of the sequences.
+        indices: int64 (n,), of its sequences.
+        files: indices of the files of each; they must be of equal length.
+        progress: wraps the iterable of results, given their number, to show a progress bar.
     """
-    mark = _mark(store, indices, files)
-    if mark.exists():
+    marker = _marker_path(store, indices, files)
+    if marker.exists():
         return {}
 
     def problem(index: int) -> str | None:
@@ -47,17 +47,17 @@ def find_unreadable(store: Store, indices: np.ndarray, files: Sequence[int], pro
         return None
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = list(progress(pool.map(problem, indices.tolist(), chunksize=16), len(indices)))
-    problems = {int(index): said for index, said in zip(indices, found, strict=True) if said is not None}
+        messages = list(progress(pool.map(problem, indices.tolist(), chunksize=16), len(indices)))
+    problems = {int(index): message for index, message in zip(indices, messages, strict=True) if message is not None}
     if not problems:
-        with contextlib.suppress(OSError):  # no room for the mark: read again next time
-            mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.touch()
+        with contextlib.suppress(OSError):  # not cached: read again next time
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            marker.touch()
     return problems
 
 
-def _mark(store: Store, indices: np.ndarray, files: Sequence[int]) -> Path:
-    """Return the empty file that stands for "these were all well"."""
+def _marker_path(store: Store, indices: np.ndarray, files: Sequence[int]) -> Path:
+    """Return the path of the empty file that marks these files as readable."""
     digest = hashlib.sha256(repr((str(store.root), store.state, tuple(files))).encode())
     digest.update(np.ascontiguousarray(indices, np.int64).tobytes())
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -1,4 +1,4 @@
-"""Writing sequences to disk: what a store for them has to offer, the field's tree of pickles, and the packed store."""
+"""Writers of sequences: a tree of pickles, or a packed store."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from dygait.data.stores.pickles import write_pickle
 
 
 class SequenceWriter(Protocol):
-    """Takes sequences, each whole or not at all."""
+    """The interface of writers; each sequence is written atomically."""
 
     def contains(self, id: str, type: str, view: str) -> bool:
-        """Tell whether a sequence is there, complete."""
+        """Return whether a sequence has been written."""
 
     def write(self, id: str, type: str, view: str, frames: np.ndarray) -> None:
-        """Write one sequence, in place of a former one of that name.
+        """Write one sequence, replacing one of the same name.
 
         Args:
-            id: who walks.
-            type: how.
-            view: from where.
+            id: of the subject.
+            type: of the sequence.
+            view: of the camera.
             frames: uint8 (S, H, W), S at least 1.
 
         Raises:
-            UserError: a name that could lead out of its folder.
-            OSError: it could not be written; nothing of it is to be seen.
+            UserError: an unsafe name.
+            OSError: it could not be written; no partial file is left.
         """
 
     def close(self) -> None:
@@ -37,24 +37,24 @@ class SequenceWriter(Protocol):
 
 
 class PickleTreeWriter:
-    """The layout `<root>/<id>/<type>/<view>/<view>.pkl`, as every tool of the field reads it.
+    """The layout `<root>/<id>/<type>/<view>/<view>.pkl`, as OpenGait reads it.
 
-    Whoever finds a file finds all of it. The folder is not synced: a power cut can take the newest files away again.
+    Files are complete once visible. The folder is not synced: a power failure may remove the newest files.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def contains(self, id: str, type: str, view: str) -> bool:
-        """Tell whether a sequence is there, complete."""
+        """Return whether a sequence has been written."""
         return self._path(id, type, view).is_file()
 
     def write(self, id: str, type: str, view: str, frames: np.ndarray) -> None:
-        """Write one sequence, uint8 (S, H, W), in place of a former one of that name.
+        """Write one sequence, uint8 (S, H, W), replacing one of the same name.
 
         Raises:
-            UserError: a name that could lead out of its folder.
-            OSError: it could not be written; nothing of it is to be seen.
+            UserError: an unsafe name.
+            OSError: it could not be written; no partial file is left.
         """
         assert frames.dtype == np.uint8
         assert frames.ndim == 3
@@ -64,7 +64,7 @@ class PickleTreeWriter:
         write_pickle(path, frames)
 
     def close(self) -> None:
-        """Nothing is left to be finished."""
+        """Do nothing: every file is complete."""
 
     def _path(self, id: str, type: str, view: str) -> Path:
         return self._root / id / type / view / f"{view}.pkl"
@@ -77,15 +77,15 @@ class PackedStoreWriter:
         self._writer = PackedWriter(root, "raw pictures", others=True)
 
     def contains(self, id: str, type: str, view: str) -> bool:
-        """Tell whether a sequence is there, complete."""
+        """Return whether a sequence has been written."""
         return self._writer.contains(id, type, view)
 
     def write(self, id: str, type: str, view: str, frames: np.ndarray) -> None:
-        """Write one sequence, uint8 (S, H, W), in place of a former one of that name.
+        """Write one sequence, uint8 (S, H, W), replacing one of the same name.
 
         Raises:
-            UserError: a name that could lead out of its folder.
-            OSError: it could not be written; nothing of it is to be seen.
+            UserError: an unsafe name.
+            OSError: it could not be written; no partial file is left.
         """
         self._writer.write(id, type, view, frames, replace=True)
 

@@ -148,7 +148,7 @@ class TestWriting:
             with pytest.raises(UserError, match=message):
                 writer.write(*key, frames)
             writer.write("a", "b", "c", np.ones((1, 2, 2), np.uint8))
-            with pytest.raises(UserError, match=r"has a/b/c/c\.pkl already"):
+            with pytest.raises(UserError, match="already"):
                 writer.write("a", "b", "c", np.ones((1, 2, 2), np.uint8))
         assert PackedStore(tmp_path).table.all_keys() == [("a", "b", "c")]
 
@@ -263,7 +263,7 @@ class TestWriting:
 
     def test_a_folder_of_something_else(self, tmp_path: Path) -> None:
         (tmp_path / "thesis.tex").write_text("")
-        with pytest.raises(UserError, match="is not empty and no store"):
+        with pytest.raises(UserError, match="not a store"):
             PackedWriter(tmp_path)
         assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -277,14 +277,14 @@ class TestDamage:
         ("key", "value", "message"),
         [
             ("format", "other", "does not describe a store"),
-            ("version", 3, "is a store of version 3, this program reads 1 and 2"),
+            ("version", 3, "version 3.*1 and 2"),
             ("shards", [1], "points beyond the end of a file"),
-            ("shards", [10**9], "frames-00000.bin is cut off"),
+            ("shards", [10**9], "frames-00000.bin is truncated"),
             ("shards", [], "without frames or without a file"),
             ("shards", ["1"], "no usable shards"),
             ("files", 3, "does not have 3 rows"),
             ("files", -1, "no usable files"),
-            ("checksums", {}, "does not have the checksum"),
+            ("checksums", {}, "checksum"),
             ("generation", 7, "index-7.npy cannot be read"),
             ("fingerprint", None, "no usable fingerprint"),
         ],
@@ -311,7 +311,7 @@ class TestDamage:
         data[int(store.rows[3]["offset"])] ^= 16
         (root / "frames-00000.bin").write_bytes(bytes(data))
         store = PackedStore(root)
-        with pytest.raises(UserError, match="/".join(store.table.key(3)) + ".* is damaged: its frames do not have"):
+        with pytest.raises(UserError, match="/".join(store.table.key(3)) + ".*checksum"):
             store.check(3)
         for row in (0, 1, 2, 4, 5, 6, 7):
             store.check(row)

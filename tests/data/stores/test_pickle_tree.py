@@ -90,10 +90,10 @@ class TestFinding:
         assert tree.table.ids.names == ["001", "002"]
 
     def test_nothing_there(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match=r"dataset_root: no such folder: .*nowhere; see datasets/README.md"):
+        with pytest.raises(UserError, match=r"dataset_root: no such folder: .*nowhere"):
             load_tree(tmp_path / "nowhere")
         (tmp_path / "001" / "nm-01" / "000").mkdir(parents=True)
-        with pytest.raises(UserError, match=r"holds no sequence <id>/<type>/<view>/<name>.pkl"):
+        with pytest.raises(UserError, match="no sequence"):
             load_tree(tmp_path)
 
     def test_a_relative_root(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,8 +143,8 @@ def test_hostile_pickles_run_nothing(tmp_path: Path, written: Callable[[bytes], 
     with pytest.raises(UserError) as caught:
         read_pickle(path)
     assert not sentinel.exists()
-    assert str(caught.value).startswith(f"{path} is refused: ")
-    assert "it must be a pickled uint8 array (S, H, W)" in str(caught.value)
+    assert str(caught.value).startswith(f"{path} cannot be loaded")
+    assert "uint8" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["os.system", "eval", "in a list", "as an array's element"])
@@ -156,7 +156,7 @@ def test_the_attacks_would_work_on_pickle_itself(tmp_path: Path, name: str) -> N
 
 
 def test_what_a_refused_pickle_asked_for_is_named(written: Callable[[bytes], Path]) -> None:
-    with pytest.raises(UserError, match=r"it asks for (posix|nt)\.system, which is not array data"):
+    with pytest.raises(UserError, match=r"(posix|nt)\.system"):
         read_pickle(written(pickle.dumps(Hostile(os.system, "true"))))
 
 
@@ -166,15 +166,15 @@ class TestDamage:
     def test_truncated(self, written: Callable[[bytes], Path], protocol: int, part: float) -> None:
         stream = pickle.dumps(WALK, protocol)
         path = written(stream[: int(part * len(stream))])
-        with pytest.raises(UserError, match=rf"^{path} is refused: "):
+        with pytest.raises(UserError, match=rf"^{path} cannot be loaded"):
             read_pickle(path)
 
     def test_no_pickle_at_all(self, written: Callable[[bytes], Path]) -> None:
-        with pytest.raises(UserError, match="is refused: "):
+        with pytest.raises(UserError, match="cannot be loaded"):
             read_pickle(written(b"\x89PNG\r\n\x1a\n"))
 
     def test_missing(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match=rf"^{tmp_path}/no.pkl is not there any more; run again to index"):
+        with pytest.raises(UserError, match=rf"^{tmp_path}/no.pkl does not exist"):
             read_pickle(tmp_path / "no.pkl")
 
     def test_a_folder(self, tmp_path: Path) -> None:
@@ -191,12 +191,12 @@ class TestDamage:
         (WALK[None], r"holds uint8 \(1, 5, 6, 4\)"),
         (WALK[:0], r"holds uint8 \(0, 6, 4\).*S >= 1"),
         (WALK[:, :0], r"holds uint8 \(5, 0, 4\)"),
-        ([WALK[0], WALK[1, :3]], r"is refused: "),
-        ([], r"is refused: "),
-        ({"silhouettes": WALK}, r"is refused: it holds a dict"),
-        ("silhouettes", r"is refused: it holds a str; it must be a pickled uint8 array \(S, H, W\)"),
-        (None, r"is refused: "),
-        (7, r"is refused: "),
+        ([WALK[0], WALK[1, :3]], r"cannot be loaded"),
+        ([], r"cannot be loaded"),
+        ({"silhouettes": WALK}, r"cannot be loaded.*dict"),
+        ("silhouettes", r"cannot be loaded.*str"),
+        (None, r"cannot be loaded"),
+        (7, r"cannot be loaded"),
     ],
     ids=lambda value: None if isinstance(value, str) else type(value).__name__,
 )

@@ -1,4 +1,4 @@
-"""Where sequences lie: the field's tree of pickles, and the packed store."""
+"""Stores of sequences: a tree of pickles, or a packed store."""
 
 from __future__ import annotations
 

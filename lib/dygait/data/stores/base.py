@@ -1,4 +1,4 @@
-"""What every store offers, whatever it keeps its sequences in."""
+"""The interface of stores."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Store(Protocol):
     A sequence may have several files, one for each modality, sorted by name; the first is the silhouettes'.
 
     Attributes:
-        root: where it is.
+        root: its folder.
         table: its sequences.
-        empty: how many sequences were found that have no file.
-        fingerprint: a hash: two runs with the same one saw the same data.
-        state: a hash that also changes when a file is written anew, whatever it then holds.
+        empty: the number of sequence folders without a file.
+        fingerprint: a hash of the content.
+        state: a hash that also changes when a file is rewritten with the same content.
     """
 
     @property
@@ -43,34 +43,34 @@ class Store(Protocol):
     def state(self) -> str: ...  # noqa: D102
 
     def num_files(self, index: int) -> int:
-        """Return how many files the sequence at an index has."""
+        """Return the number of files of a sequence."""
 
     def read(self, index: int, file: int = 0) -> np.ndarray:
-        """Return one file's frames, uint8 (S, H, W), S at least 1, read-only: perhaps a view of what is on disk.
+        """Return one file's frames, uint8 (S, H, W), S at least 1, read-only, possibly memory-mapped.
 
         Raises:
             UserError: it cannot be used.
         """
 
     def verify(self, index: int, file: int = 0) -> int:
-        """Read one file whole, compare it with its checksum where it has one, and return its number of frames.
+        """Read one file completely, verify its checksum if it has one, and return its number of frames.
 
         Raises:
             UserError: it cannot be used.
         """
 
     def location(self, index: int, file: int = 0) -> str:
-        """Return what to call a file in a message."""
+        """Return the name of a file for messages."""
 
     def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
         """Return the numbers of frames of some sequences, int64.
 
-        A store that does not know reads the first and takes the others' from the sizes of their files: right where the
-        frames of all are of one size.
+        A tree of pickles reads the first and estimates the others from the sizes of their files, which is exact if all
+        frames are of one size.
         """
 
     def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
-        """Return each (H, W) of the frames of some sequences that is known, with the index of one that has it.
+        """Return each known frame size (H, W) of some sequences, with the index of one that has it.
 
-        A store that does not know reads the first.
+        A tree of pickles reads the first.
         """

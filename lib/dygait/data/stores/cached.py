@@ -1,4 +1,4 @@
-"""A copy of the sequences in use in memory, once per machine: all processes and their workers map the same pages."""
+"""A copy of the sequences in use in memory, once per machine, mapped by all processes and workers."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from dygait.errors import UserError
 
 _PREFIX = "dygait-cache-"
 _GRACE_SECONDS = 60.0
-_alive: list[BinaryIO] = []  # locks that are held as long as this process lives, however it ends
+_alive: list[BinaryIO] = []  # locks, held until this process ends
 
 
 def memory_folder(token: str) -> Path:
-    """Return a folder of this name in memory, where the system has such a place, else among the temporary files."""
+    """Return a folder of this name in /dev/shm if it is available, else in the temporary folder."""
     memory = Path("/dev/shm")
     base = memory if memory.is_dir() and os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
     return base / f"{_PREFIX}{token}"
 
 
 def fill_cache(store: Store, indices: np.ndarray, files: Sequence[int], folder: Path, progress: Progress) -> None:
-    """Copy some files of some sequences to a folder, which goes when this process ends.
+    """Copy files of sequences to a folder, which is removed when this process ends.
 
     Raises:
-        UserError: a file cannot be read, or there is no room.
+        UserError: a file cannot be read, or there is not enough space.
     """
     _remove_abandoned(folder.parent)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -47,8 +47,8 @@ def fill_cache(store: Store, indices: np.ndarray, files: Sequence[int], folder: 
         try_lock(alive)
         with PackedWriter(folder, f"cache of {store.root}") as writer:
             for index in progress(indices.tolist(), len(indices)):
-                for turn, file in enumerate(files):
-                    writer.write(*store.table.key(index), store.read(index, file), f"{turn:03d}.pkl")
+                for number, file in enumerate(files):
+                    writer.write(*store.table.key(index), store.read(index, file), f"{number:03d}.pkl")
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise UserError(
@@ -58,7 +58,7 @@ def fill_cache(store: Store, indices: np.ndarray, files: Sequence[int], folder: 
 
 
 def _remove_abandoned(base: Path) -> None:
-    """Delete the caches of processes that were killed: nobody holds their lock any more."""
+    """Delete the caches of processes that were killed: their lock is free."""
     for old in base.glob(f"{_PREFIX}*.alive"):
         with contextlib.suppress(OSError):
             if time.time() - old.stat().st_mtime > _GRACE_SECONDS:
@@ -69,5 +69,5 @@ def _remove_abandoned(base: Path) -> None:
 
 
 def open_cache(folder: Path) -> PackedStore:
-    """Open what `fill_cache` wrote: a store of just those sequences, in order, with just those files."""
+    """Open the store that `fill_cache` wrote: those sequences in order, with those files."""
     return PackedStore(folder)

@@ -1,4 +1,4 @@
-"""Several datasets as one, for training on them together."""
+"""Several stores as one, for training on several datasets together."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from dygait.data.stores.base import Store
 
 
 def prefixed_id(number: int, person: str) -> str:
-    """Return what an id of the dataset with a number, from 1, is called beside those of others: `2:001`."""
+    """Return an id with the number of its dataset, from 1: `2:001`."""
     return f"{number}:{person}"
 
 
 class ConcatStore:
-    """A `Store` of the sequences of several; the id 001 of the second is `2:001`, another person than `1:001`.
+    """A `Store` of the sequences of several stores; the id 001 of the second is `2:001`, another subject than `1:001`.
 
     Args:
         stores: at least one.
@@ -29,13 +29,15 @@ class ConcatStore:
         self.root: Path = self.stores[0].root
         self.empty = sum(store.empty for store in self.stores)
         self.fingerprint = hashlib.sha256(" ".join(s.fingerprint for s in self.stores).encode()).hexdigest()[:16]
-        self._first = np.cumsum([0, *(len(store.table) for store in self.stores)])
+        self._offsets = np.cumsum([0, *(len(store.table) for store in self.stores)])
         ids = [
             Column([prefixed_id(number, name) for name in store.table.ids.names], store.table.ids.codes)
             for number, store in enumerate(self.stores, 1)
         ]
         self.table = SequenceTable(
-            _joined(ids), _joined([s.table.types for s in self.stores]), _joined([s.table.views for s in self.stores])
+            _concatenate(ids),
+            _concatenate([s.table.types for s in self.stores]),
+            _concatenate([s.table.views for s in self.stores]),
         )
 
     @property
@@ -44,54 +46,54 @@ class ConcatStore:
         return hashlib.sha256(" ".join(s.state for s in self.stores).encode()).hexdigest()[:16]
 
     def num_files(self, index: int) -> int:
-        """Return how many files the sequence at an index has."""
-        store, inside = self._of(index)
-        return store.num_files(inside)
+        """Return the number of files of a sequence."""
+        store, inner = self._store_of(index)
+        return store.num_files(inner)
 
     def read(self, index: int, file: int = 0) -> np.ndarray:
-        """Return one file's frames, as its own store does."""
-        store, inside = self._of(index)
-        return store.read(inside, file)
+        """Return the frames of a file."""
+        store, inner = self._store_of(index)
+        return store.read(inner, file)
 
     def verify(self, index: int, file: int = 0) -> int:
-        """Read one file whole, as its own store does."""
-        store, inside = self._of(index)
-        return store.verify(inside, file)
+        """Read one file completely, verify it, and return its number of frames."""
+        store, inner = self._store_of(index)
+        return store.verify(inner, file)
 
     def location(self, index: int, file: int = 0) -> str:
-        """Return what to call a file in a message."""
-        store, inside = self._of(index)
-        return store.location(inside, file)
+        """Return the name of a file for messages."""
+        store, inner = self._store_of(index)
+        return store.location(inner, file)
 
     def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
-        """Return the numbers of frames of some sequences, as their own stores do."""
+        """Return the numbers of frames of some sequences, int64."""
         lengths = np.empty(len(indices), np.int64)
-        for store, first, mine in self._divided(indices):
-            lengths[mine] = store.lengths(indices[mine] - first, file)
+        for store, offset, own in self._split(indices):
+            lengths[own] = store.lengths(indices[own] - offset, file)
         return lengths
 
     def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
-        """Return each (H, W) that the stores know of, with the index of one that has it."""
+        """Return each known frame size (H, W), with the index of a sequence that has it."""
         found: dict[tuple[int, int], int] = {}
-        for store, first, mine in self._divided(indices):
-            if mine.any():
-                for size, index in store.geometries(indices[mine] - first, file).items():
-                    found.setdefault(size, first + index)
+        for store, offset, own in self._split(indices):
+            if own.any():
+                for size, index in store.geometries(indices[own] - offset, file).items():
+                    found.setdefault(size, offset + index)
         return found
 
-    def _divided(self, indices: np.ndarray) -> Iterator[tuple[Store, int, np.ndarray]]:
-        """Yield each store, where its indices begin, and which of some indices are its own, bool."""
-        which = np.searchsorted(self._first, indices, side="right") - 1
+    def _split(self, indices: np.ndarray) -> Iterator[tuple[Store, int, np.ndarray]]:
+        """Yield each store, the offset of its indices, and the mask of the indices that are its own."""
+        owner = np.searchsorted(self._offsets, indices, side="right") - 1
         for number, store in enumerate(self.stores):
-            yield store, int(self._first[number]), which == number
+            yield store, int(self._offsets[number]), owner == number
 
-    def _of(self, index: int) -> tuple[Store, int]:
-        number = int(np.searchsorted(self._first, index, side="right")) - 1
-        return self.stores[number], index - int(self._first[number])
+    def _store_of(self, index: int) -> tuple[Store, int]:
+        number = int(np.searchsorted(self._offsets, index, side="right")) - 1
+        return self.stores[number], index - int(self._offsets[number])
 
 
-def _joined(columns: list[Column]) -> Column:
-    """Put columns one after the other, with one list of names."""
+def _concatenate(columns: list[Column]) -> Column:
+    """Concatenate columns, merging their names."""
     names = sorted({name for column in columns for name in column.names})
     code_of = {name: code for code, name in enumerate(names)}
     renumbered = [np.array([code_of[n] for n in c.names], np.uint32)[c.codes] for c in columns]

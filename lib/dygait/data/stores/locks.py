@@ -1,4 +1,4 @@
-"""Locks on files and folders, that the system lets go of when a process ends, however it ends."""
+"""Locks on files and folders, which the system releases when a process ends."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dygait.errors import UserError
 
 
 def lock(root: Path, name: str = ".lock") -> BinaryIO:
-    """Take a folder for one writer, until the file that is returned is closed.
+    """Lock a folder for one writer, until the returned file is closed.
 
     Raises:
-        UserError: another process has it.
+        UserError: another process holds the lock.
     """
     file = (root / name).open("wb")
     if try_lock(file) is False:
@@ -22,7 +22,7 @@ def lock(root: Path, name: str = ".lock") -> BinaryIO:
 
 
 def try_lock(file: BinaryIO) -> bool | None:
-    """Lock a file for this process, until it is closed: False where another holds it, None where there are no locks."""
+    """Lock a file until it is closed; False: another process holds the lock, None: locks are not supported."""
     try:
         import fcntl
     except ImportError:

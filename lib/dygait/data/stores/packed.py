@@ -17,13 +17,13 @@ from dygait.errors import UserError
 
 
 class PackedStore:
-    """A packed store, open for reading: a `Store` of which only the frames that are used are read.
+    """A packed store, open for reading: a `Store` that reads only the frames in use.
 
     Args:
         root: its folder.
 
     Raises:
-        UserError: it is no store, of another version, or damaged.
+        UserError: it is not a store, of another version, or damaged.
     """
 
     empty = 0
@@ -43,25 +43,25 @@ class PackedStore:
         self._maps: dict[int, np.ndarray] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root}  # a loader worker opens it for itself, and shares the pages
+        return {"root": self.root}  # loader workers reopen it, and share the pages
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["root"])  # type: ignore[misc]
 
     @property
     def state(self) -> str:
-        """A hash of the fingerprint, and of when the frames' files were written."""
+        """A hash of the fingerprint, and of the modification times of the files of frames."""
         shards = [(self.root / shard_name(int(n))).stat() for n in np.unique(self.rows["shard"])]
         return hashlib.sha256(
             repr((self.fingerprint, [(s.st_size, s.st_mtime_ns) for s in shards])).encode()
         ).hexdigest()[:16]
 
     def num_files(self, index: int) -> int:
-        """Return how many files the sequence at an index has."""
+        """Return the number of files of a sequence."""
         return int(self._last[index] - self._first[index])
 
     def read(self, index: int, file: int = 0) -> np.ndarray:
-        """Return the frames of a file, uint8 (S, H, W): a view of the mapped file; nothing is read until it is used.
+        """Return the frames of a file, uint8 (S, H, W), memory-mapped.
 
         Raises:
             UserError: the store's file cannot be mapped.
@@ -69,13 +69,13 @@ class PackedStore:
         return self.frames(int(self._first[index]) + file)
 
     def verify(self, index: int, file: int = 0) -> int:
-        """Compare a file's frames with their checksum, and return how many there are; errors as `check`."""
+        """Verify the checksum of a file's frames, and return their number; errors as `check`."""
         row = int(self._first[index]) + file
         self.check(row)
         return int(self.rows[row]["frames"])
 
     def location(self, index: int, file: int = 0) -> str:
-        """Return what to call a file in a message."""
+        """Return the name of a file for messages."""
         return self.label(int(self._first[index]) + file)
 
     def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
@@ -83,7 +83,7 @@ class PackedStore:
         return self.rows["frames"][self._rows_of(indices, file)].astype(np.int64)
 
     def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
-        """Return every (H, W) of the frames of some sequences, with the index of the first that has it."""
+        """Return every frame size (H, W) of some sequences, with the index of the first that has it."""
         rows = self._rows_of(indices, file)
         sizes = np.stack([self.rows["height"][rows], self.rows["width"][rows]], 1)
         different, first = np.unique(sizes, axis=0, return_index=True)
@@ -97,7 +97,7 @@ class PackedStore:
         return self._map(int(entry["shard"]))[start : start + count * height * width].reshape(count, height, width)
 
     def label(self, row: int) -> str:
-        """Return what to call a row of the index in a message."""
+        """Return the name of a row of the index for messages."""
         return f"{self.root}: " + "/".join(self.path(row))
 
     def path(self, row: int) -> tuple[str, ...]:
@@ -106,13 +106,13 @@ class PackedStore:
         return tuple(self.names[field][int(entry[field])] for field in NAMES)
 
     def check(self, row: int) -> None:
-        """Compare a row's frames with their checksum.
+        """Verify the checksum of a row's frames.
 
         Raises:
-            UserError: they are not what was written.
+            UserError: it differs.
         """
         if zlib.crc32(self.frames(row).data) != int(self.rows[row]["checksum"]):
-            raise UserError(f"{self.label(row)} is damaged: its frames do not have the checksum of what was written")
+            raise UserError(f"{self.label(row)} is damaged: the checksum of its frames differs")
 
     def _rows_of(self, indices: np.ndarray, file: int) -> np.ndarray:
         return np.minimum(self._first[indices] + file, self._last[indices] - 1)
@@ -127,7 +127,7 @@ class PackedStore:
 
 
 def is_store(root: str | Path) -> bool:
-    """Tell whether a folder says of itself that it is a packed store."""
+    """Return whether a folder is a packed store."""
     return (Path(root) / MANIFEST).is_file()
 
 
@@ -143,8 +143,8 @@ _MANIFEST_TYPES: dict[str, type] = {
 }
 
 
-_LARGEST = 2**63
-"""Beyond it no file has bytes."""
+_MAX_SIZE = 2**63
+"""Upper bound of all sizes in a manifest."""
 
 
 def _read_manifest(root: Path) -> dict[str, Any]:
@@ -154,16 +154,16 @@ def _read_manifest(root: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}; is {root} a store of `dygait pack`?") from None
     except ValueError as error:
-        raise _damaged(root, f"{MANIFEST} is no JSON: {error}") from None
+        raise _damaged(root, f"{MANIFEST} is not JSON: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise _damaged(root, f"{MANIFEST} does not describe a store")
     if manifest.get("version") not in [*ROWS]:
         readable = " and ".join(map(str, ROWS))
         raise UserError(f"{root} is a store of version {manifest.get('version')!r}, this program reads {readable}")
     for key, kind in _MANIFEST_TYPES.items():
-        if type(manifest.get(key)) is not kind or (kind is int and not 0 <= manifest[key] <= _LARGEST):
+        if type(manifest.get(key)) is not kind or (kind is int and not 0 <= manifest[key] <= _MAX_SIZE):
             raise _damaged(root, f"{MANIFEST} has no usable {key}")
-    if not all(type(size) is int and 0 <= size <= _LARGEST for size in manifest["shards"]):
+    if not all(type(size) is int and 0 <= size <= _MAX_SIZE for size in manifest["shards"]):
         raise _damaged(root, f"{MANIFEST} has no usable shards")
     return manifest
 
@@ -177,14 +177,14 @@ def _read_index(root: Path, manifest: dict[str, Any]) -> tuple[np.ndarray, dict[
         except OSError as error:
             raise _damaged(root, f"{name} cannot be read: {error}") from None
         if checksum != manifest["checksums"].get(name):
-            raise _damaged(root, f"{name} does not have the checksum of what was written")
+            raise _damaged(root, f"{name} has another checksum")
     try:
         rows = np.load(root / index, mmap_mode="r" if manifest["files"] else None, allow_pickle=False)
         names = untrusted.parse_json(untrusted.read_bytes(root / listed))
     except Exception as error:  # a damaged header can raise anything
         raise _damaged(root, str(error) or type(error).__name__) from None
     if rows.dtype != ROWS[manifest["version"]] or rows.ndim != 1 or len(rows) != manifest["files"]:
-        raise _damaged(root, f"{index} does not have {manifest['files']} rows of the known form")
+        raise _damaged(root, f"{index} does not have {manifest['files']} rows of the known type")
     if not isinstance(names, dict) or any(
         not isinstance(names.get(f), list) or not all(isinstance(n, str) for n in names[f]) for f in NAMES
     ):
@@ -193,27 +193,27 @@ def _read_index(root: Path, manifest: dict[str, Any]) -> tuple[np.ndarray, dict[
         for name in names[field]:
             check_name(name, str(root / listed))
         if any(a >= b for a, b in pairwise(names[field])):
-            raise _damaged(root, f"{listed} lists names that are out of order, or twice")
+            raise _damaged(root, f"{listed} lists names that are not sorted, or twice")
     for field in NAMES:
         if len(rows) and int(rows[field].max()) >= len(names[field]):
-            raise _damaged(root, f"{index} numbers a name that {listed} does not have")
+            raise _damaged(root, f"{index} refers to a name that {listed} does not have")
     if not _is_sorted(rows):
-        raise _damaged(root, f"{index} has rows that are out of order, or twice")
+        raise _damaged(root, f"{index} has rows that are not sorted, or twice")
     _check_bounds(root, manifest, rows)
     return rows, names
 
 
 def _is_sorted(rows: np.ndarray) -> bool:
-    """Tell whether each row names a file behind that of the row before."""
-    behind = np.zeros(max(0, len(rows) - 1), bool)
+    """Return whether the rows are sorted and unique."""
+    greater = np.zeros(max(0, len(rows) - 1), bool)
     for field in reversed(NAMES):
         a, b = rows[field][:-1], rows[field][1:]
-        behind = (b > a) | ((b == a) & behind)
-    return bool(behind.all())
+        greater = (b > a) | ((b == a) & greater)
+    return bool(greater.all())
 
 
 def _check_bounds(root: Path, manifest: dict[str, Any], rows: np.ndarray) -> None:
-    """Every row must lie within its files, and the files must be as long as the manifest says."""
+    """Check that every row lies within its file, and that files are as long as the manifest says."""
     shards = np.array(manifest["shards"], np.float64)
     for number, size in enumerate(manifest["shards"]):
         name = shard_name(number)
@@ -222,10 +222,10 @@ def _check_bounds(root: Path, manifest: dict[str, Any], rows: np.ndarray) -> Non
         except OSError as error:
             raise _damaged(root, f"{name} cannot be read: {error}") from None
         if found < size:
-            raise _damaged(root, f"{name} is cut off: {found} bytes of {size}")
+            raise _damaged(root, f"{name} is truncated: {found} bytes of {size}")
     if not len(rows):
         return
-    # In floating point nothing overflows, and no file is so long that it matters.
+    # Floating point does not overflow, and is exact for all sizes of files.
     count, height, width = (rows[f].astype(np.float64) for f in ("frames", "height", "width"))
     if min(count.min(), height.min(), width.min()) < 1 or int(rows["shard"].max()) >= len(shards):
         raise _damaged(root, "the index has a row without frames or without a file")
@@ -243,4 +243,4 @@ def _checksum(path: Path) -> int:
 
 
 def _damaged(root: Path, what: str) -> UserError:
-    return UserError(f"the store {root} is damaged: {what}; make it again with `dygait pack`, or take a copy")
+    return UserError(f"the store {root} is damaged: {what}; create it again with `dygait pack`, or restore a copy")

@@ -1,15 +1,14 @@
-"""How a packed store lies on disk: the frames of a dataset in a few large files, mapped into memory, and an index.
+"""The format of a packed store: the frames of a dataset in a few large, memory-mapped files, and an index.
 
-What lies in its folder::
+Files::
 
-    store.json          the manifest: sizes and checksums of the other files; what it does not name is not there
-    frames-00000.bin    frames as they are, uint8, sequence after sequence; the next file when one is full
-    index-<n>.npy       a row for each file of a sequence: whose it is, where its frames lie, their checksum
-    names-<n>.json      the names of ids, types, views and files, that the index gives by number
+    store.json          the manifest: sizes and checksums of the other files; files that it does not list are ignored
+    frames-00000.bin    frames, uint8, sequence after sequence; the next file when one is full
+    index-<n>.npy       a row for each file of a sequence: name codes, offset, shape and checksum of its frames
+    names-<n>.json      the names of ids, types, views and files, to which the codes refer
 
-Frames are only ever appended, behind what the manifest admits; index and names are written under a new number; and the
-manifest, replaced last and in one step, makes the new state the state. So whatever interrupts a writer, a reader finds
-what was there before. Nothing of it is ever unpickled.
+Frames are only appended, beyond the sizes in the manifest; index and names are written under a new number; the manifest
+is replaced last, atomically. If a writer is interrupted, readers see the state before. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -36,21 +35,21 @@ ROW = np.dtype(
     ]
 )
 ROWS = {1: np.dtype([*ROW.descr, ("envelope_size", "<u4"), ("envelope", "<u8")]), VERSION: ROW}
-"""By version. The first kept, in envelopes.bin, what pickles held besides their frames; it is not read any more."""
+"""By version. Version 1 stored the remaining bytes of pickles in envelopes.bin; they are not read."""
 NAMES = ("id", "type", "view", "name")
 NUMBERS = ("shard", "frames", "height", "width", "offset", "checksum")
 
 
 def shard_name(number: int) -> str:
-    """Return what a file of frames is called."""
+    """Return the name of a file of frames."""
     return f"frames-{number:05d}.bin"
 
 
 def check_name(name: str, label: str) -> None:
-    """Refuse what is no plain name of a file or folder, and so could lead out of a folder.
+    """Check that a name is a plain name of a file or folder, which cannot lead out of a folder.
 
     Raises:
-        UserError: it is none.
+        UserError: it is not.
     """
     plain = isinstance(name, str) and name not in ("", ".", "..") and name.isprintable()
     if not plain or any(c in "/\\" for c in name):

@@ -30,26 +30,26 @@ from dygait.errors import UserError
 from dygait.files import replacing, sync_folder, write_atomically
 
 SHARD_BYTES = 2**31
-"""A file of frames is full at this size."""
+"""The maximum size of a file of frames."""
 
 COMMIT_SECONDS = 20.0
-"""How much work an interruption of a writer costs at most."""
+"""The interval of automatic commits."""
 
 
 class PackedWriter:
     """Writes a packed store, or appends to one.
 
-    What was written counts from `commit` on, or from `close`; writing commits now and then by itself. Of a writer that
-    was interrupted, the last commit stands.
+    Data is visible to readers after `commit` or `close`; `write` commits at intervals. If the writer is interrupted,
+    the store is that of the last commit.
 
     Args:
-        root: the folder; made if need be.
-        source: what the data come from, for the manifest.
-        shard_bytes: when to begin another file of frames.
-        others: files of other names may lie in the folder.
+        root: the folder; created if it does not exist.
+        source: a description of the data's source, for the manifest.
+        shard_bytes: the maximum size of a file of frames.
+        others: whether the folder may contain other files.
 
     Raises:
-        UserError: the folder holds something else, or another writer is at work in it.
+        UserError: the folder contains something else, or another writer holds its lock.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class PackedWriter:
     ) -> None:
         self.root = Path(root)
         if not others and self.root.exists() and not (self.root / MANIFEST).exists() and any(self.root.iterdir()):
-            raise UserError(f"{root} is not empty and no store: give another folder, or delete it")
+            raise UserError(f"{root} is not empty and not a store: give another folder, or delete it")
         self.root.mkdir(parents=True, exist_ok=True)
         self._lock = lock(self.root)
         self.source = source
@@ -82,7 +82,7 @@ class PackedWriter:
             self._release()
 
     def contains(self, id: str, type: str, view: str, name: str | None = None) -> bool:
-        """Tell whether the store, or what is about to be committed to it, has a file."""
+        """Return whether the store, including uncommitted data, contains a file."""
         return (id, type, view, name or f"{view}.pkl") in self._paths
 
     def write(
@@ -97,16 +97,16 @@ class PackedWriter:
         """Append one file of a sequence.
 
         Args:
-            id: who walks.
-            type: how.
-            view: from where.
+            id: of the subject.
+            type: of the sequence.
+            view: of the camera.
             frames: uint8 (S, H, W), S at least 1.
-            name: the file's name; left out, `<view>.pkl`.
-            replace: take the place of a file that the store has already; the room that it took stays taken.
+            name: the file's name; default: `<view>.pkl`.
+            replace: replace an existing file; its space in the store is not freed.
 
         Raises:
-            UserError: frames of another form, a name that is no file name, or a file that the store has already.
-            OSError: there is no room.
+            UserError: invalid frames, an invalid name, or an existing file.
+            OSError: the disk is full.
         """
         path = (id, type, view, name or f"{view}.pkl")
         label = "/".join(path)
@@ -115,7 +115,7 @@ class PackedWriter:
         for part in path:
             check_name(part, label)
         if path in self._paths and not replace:
-            raise UserError(f"{self.root} has {label} already")
+            raise UserError(f"{self.root} already contains {label}")
         frames = np.ascontiguousarray(frames)
         offset = self._append(frames)
         if path in self._paths:
@@ -127,7 +127,7 @@ class PackedWriter:
             self.commit()
 
     def commit(self) -> None:
-        """Make what was written part of the store, to stay."""
+        """Make written data permanent and visible to readers."""
         if not self._changed and (self.root / MANIFEST).exists():
             return
         if self._frames is not None:
@@ -146,7 +146,7 @@ class PackedWriter:
         self._committed = time.monotonic()
 
     def close(self) -> None:
-        """Commit, and let others write."""
+        """Commit, and release the lock."""
         try:
             self.commit()
         finally:
@@ -176,7 +176,7 @@ class PackedWriter:
                 self._frames = None
             self._shards.append(0)
         if self._frames is None:
-            # It is appended behind what the manifest admits; what an interrupted writer left is cut off.
+            # Truncate what an interrupted writer left beyond the size in the manifest.
             self._frames = (self.root / shard_name(len(self._shards) - 1)).open("ab", buffering=0)
             self._frames.truncate(self._shards[-1])
         offset = self._shards[-1]
@@ -186,7 +186,7 @@ class PackedWriter:
 
 
 def _append_to(file: FileIO, data: memoryview, end: int) -> None:
-    """Append all of some bytes to a file that ends at `end`, or none of them."""
+    """Append bytes to a file that ends at `end`, all or none."""
     try:
         while data:
             data = data[file.write(data) :]
@@ -204,7 +204,7 @@ def write_index(
     source: str,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Write index, names and manifest of a store, the manifest last; then delete the index that it replaces."""
+    """Write index, names and manifest of a store, the manifest last; then delete the previous index."""
     index, listed = f"index-{generation}.npy", f"names-{generation}.json"
     with replacing(root / index) as file:
         np.save(file, rows, allow_pickle=False)
@@ -223,7 +223,7 @@ def write_index(
         "shard_bytes": shard_bytes,
         "checksums": {name: zlib.crc32((root / name).read_bytes()) for name in (index, listed)},
     }
-    sync_folder(root)  # what the manifest names is there before it
+    sync_folder(root)  # the files are durable before the manifest
     write_atomically(root / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     sync_folder(root)
     for old in [*root.glob("index-*.npy"), *root.glob("names-*.json")]:
@@ -232,7 +232,7 @@ def write_index(
 
 
 def _fingerprint(rows: np.ndarray, names: Path) -> str:
-    """Hash what is in a store, wherever in its files it lies."""
+    """Hash the content of a store, independent of offsets."""
     digest = hashlib.sha256(names.read_bytes())
     for field in (*NAMES, "frames", "height", "width", "checksum"):
         digest.update(rows[field].tobytes())

@@ -1,7 +1,7 @@
-"""The field's layout, `<id>/<type>/<view>/<name>.pkl`: reading one pickle, and the index of a tree of them.
+"""The layout `<id>/<type>/<view>/<name>.pkl`: reading one pickle, and the index of a tree of them.
 
-`read_pickle` runs nothing that a file says, see `unpickling`: anything but an array or a list of arrays is refused. The
-index is found once and kept in a cache file until the tree changes.
+`read_pickle` does not execute code, see `unpickling`: anything but an array or a list of arrays raises `UserError`. The
+index is kept in a cache file until the tree changes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dygait.files import replacing, write_atomically
 
 
 def read_pickle(path: str | Path) -> np.ndarray:
-    """Read one sequence of silhouettes, running nothing that the file says.
+    """Read one sequence of silhouettes, without executing code of the pickle.
 
     Args:
         path: a pickle of a uint8 array (S, H, W), or of a list of S such arrays (H, W).
@@ -36,22 +36,22 @@ def read_pickle(path: str | Path) -> np.ndarray:
         uint8 (S, H, W), S at least 1; grey levels 0 to 255.
 
     Raises:
-        UserError: the file is missing, damaged, holds something else, or asks for code to be run.
+        UserError: the file is missing, damaged, contains something else, or calls a function that is not allowed.
     """
     try:
-        content = untrusted.read_bytes(path, _LARGEST_PICKLE)
+        content = untrusted.read_bytes(path, _MAX_PICKLE_BYTES)
     except FileNotFoundError:
-        raise UserError(f"{path} is not there any more; run again to index the folder anew") from None
+        raise UserError(f"{path} does not exist any more; run again to rebuild the index of the folder") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     return parse_pickle(content, path)
 
 
 def write_pickle(path: Path, frames: np.ndarray) -> None:
-    """Write one sequence of silhouettes whole or not at all, in protocol 4, which every tool of the field reads.
+    """Write one sequence of silhouettes atomically, in protocol 4, for compatibility with OpenGait.
 
     Raises:
-        OSError: it could not be written; nothing of it is to be seen.
+        OSError: it could not be written; no partial file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, exclusive=True) as file:
@@ -59,35 +59,35 @@ def write_pickle(path: Path, frames: np.ndarray) -> None:
 
 
 def parse_pickle(content: bytes, path: str | Path) -> np.ndarray:
-    """Return the silhouettes that a pickle holds, as `read_pickle`; the path is only named in errors."""
+    """Return the silhouettes of a pickle, as `read_pickle`; `path` is for error messages."""
     try:
         frames = load_arrays(content)
     except Exception as error:  # a damaged stream can raise anything
         reason = str(error)
-        if len(reason) > 200 or not reason.isprintable():  # it may quote the file
+        if len(reason) > 200 or not reason.isprintable():  # it may contain bytes of the file
             reason = ascii(reason[:200])
-        raise UserError(f"{path} is refused: {reason}; it must be a pickled uint8 array (S, H, W)") from None
+        raise UserError(f"{path} cannot be loaded: {reason}; it must be a pickled uint8 array (S, H, W)") from None
     if frames.dtype != np.uint8 or frames.ndim != 3 or 0 in frames.shape:
         raise UserError(f"{path} holds {frames.dtype} {frames.shape}; a uint8 array (S, H, W) with S >= 1 is needed")
     return frames
 
 
-_LARGEST_PICKLE = 2**31
-"""Bytes: eight minutes of walking in frames of 512x512."""
+_MAX_PICKLE_BYTES = 2**31
+"""Eight minutes of frames of 512x512."""
 
 _CACHE_NAME = ".dygait_index.json"
 _CACHE_FORMAT = 1
-_LARGEST_CACHE = 2**31
+_MAX_CACHE_BYTES = 2**31
 
 
 @dataclass(frozen=True, eq=False)
 class PickleTree:
-    """A folder in the field's layout: a `Store` that reads a pickle whole to use some of its frames.
+    """A folder of pickles: a `Store` that reads a whole pickle to use some of its frames.
 
     Attributes:
         root: the folder.
-        table: the sequences that have a file.
-        empty: how many sequence folders hold no pickle.
+        table: the sequences with a file.
+        empty: the number of sequence folders without a pickle.
         fingerprint: a hash of names and sizes.
         state: a hash of names, sizes and times.
         names: the files of each sequence, sorted by name.
@@ -103,7 +103,7 @@ class PickleTree:
     file_sizes: list[tuple[int, ...]]
 
     def num_files(self, index: int) -> int:
-        """Return how many pickles the sequence at an index has."""
+        """Return the number of pickles of a sequence."""
         return len(self.names[index])
 
     def read(self, index: int, file: int = 0) -> np.ndarray:
@@ -119,9 +119,9 @@ class PickleTree:
         return "/".join((str(self.root), *self.table.key(index), self.names[index][file]))
 
     def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
-        """Return the numbers of frames of some sequences, int64, by the sizes of their pickles.
+        """Return the numbers of frames of some sequences, int64, from the sizes of their pickles.
 
-        The first is read; where frames differ in size from its own it is an estimate.
+        The first is read; it is an estimate for sequences of other frame sizes.
         """
         if not len(indices):
             return np.empty(0, np.int64)
@@ -131,7 +131,7 @@ class PickleTree:
         return np.maximum(1, np.rint((sizes - envelope) / frame)).astype(np.int64)
 
     def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
-        """Return (H, W) of the frames of the first of some sequences, and its index."""
+        """Return the frame size (H, W) of the first of some sequences, and its index."""
         _, height, width = self.read(int(indices[0]), file).shape
         return {(height, width): int(indices[0])}
 
@@ -146,7 +146,7 @@ def _stamp(path: str) -> int:
 
 
 def _scan(root: Path) -> dict[str, Any]:
-    """Walk the tree; the result is what the cache file holds."""
+    """Scan the tree; the result is the content of the cache file."""
     stamps: dict[str, int] = {}
     rows: list[list[Any]] = []
     for person in _folders(str(root)):
@@ -163,7 +163,7 @@ def _scan(root: Path) -> dict[str, Any]:
 
 
 def _is_current(root: Path, cached: dict[str, Any]) -> bool:
-    """Tell whether the tree still is what the cache file says, by time stamps alone."""
+    """Return whether a cached scan is still valid, by time stamps."""
     try:
         if cached["format"] != _CACHE_FORMAT or cached["root"] != str(root):
             return False
@@ -184,7 +184,7 @@ def _is_current(root: Path, cached: dict[str, Any]) -> bool:
 
 
 def _cache_paths(root: Path) -> list[Path]:
-    """Return where the cache file may be: in the folder itself, or, where that is read-only, in the user's cache."""
+    """Return the possible paths of the cache file: in the folder, or, if it is read-only, in the user's cache."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return [root / _CACHE_NAME, home / "dygait" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:16]}.json"]
 
@@ -192,7 +192,7 @@ def _cache_paths(root: Path) -> list[Path]:
 def _read_cache(root: Path) -> dict[str, Any] | None:
     for path in _cache_paths(root):
         try:
-            cached = untrusted.parse_json(untrusted.read_bytes(path, _LARGEST_CACHE))
+            cached = untrusted.parse_json(untrusted.read_bytes(path, _MAX_CACHE_BYTES))
         except (OSError, ValueError):
             continue
         if isinstance(cached, dict) and _is_current(root, cached):
@@ -209,10 +209,10 @@ def _write_cache(root: Path, content: dict[str, Any]) -> None:
 
 
 def load_tree(root: str | Path) -> PickleTree:
-    """Index the folder `<id>/<type>/<view>/<name>.pkl`, from its cache file where that still holds.
+    """Index the folder `<id>/<type>/<view>/<name>.pkl`, from its cache file if that is valid.
 
     Raises:
-        UserError: there is no such folder, or no sequence in it.
+        UserError: the folder does not exist, or contains no sequence.
     """
     folder = Path(root).resolve()
     if not folder.is_dir():
@@ -228,7 +228,7 @@ def load_tree(root: str | Path) -> PickleTree:
         digest.update(json.dumps([person, kind, view, [[name, size] for name, size, _ in files]]).encode())
     rows = [row for row in content["rows"] if row[3]]
     if not rows:
-        raise UserError(f"data_cfg.dataset_root: {root} holds no sequence <id>/<type>/<view>/<name>.pkl")
+        raise UserError(f"data_cfg.dataset_root: {root} contains no sequence <id>/<type>/<view>/<name>.pkl")
     return PickleTree(
         folder,
         SequenceTable.from_keys([(person, kind, view) for person, kind, view, _ in rows]),

@@ -1,7 +1,7 @@
-"""Unpickling NumPy arrays and lists of them from untrusted files.
+"""Unpickle NumPy arrays and lists of them from untrusted files.
 
-A pickle is a program. What it may call is an allow-list of the few functions that rebuild an array, each replaced by
-one that takes plain numbers only; what it makes is bounded by the size of the file.
+A pickle can call functions. Only those that rebuild an array are allowed, each replaced by one that accepts plain
+numbers only; the size of the result is bounded by the size of the file.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 
 _REPEATED_BYTES = 2**26
-"""A list may name one array many times: the result is at most this large, or as large as the file."""
+"""A list may contain one array many times: the result is at most this large, or as large as the file."""
 
 
 def load_arrays(content: bytes) -> np.ndarray:
-    """Return the array that a pickle holds, or those of its list, stacked; it may be read-only.
+    """Return the array of a pickle, or the stacked arrays of its list; it may be read-only.
 
     Raises:
-        pickle.UnpicklingError, or whatever else a damaged stream raises; no process or file is touched.
+        pickle.UnpicklingError, or any other exception for a damaged stream.
     """
     for code, argument, _ in pickletools.genops(content):
-        # CPython up to 3.13 allocates, and fills, a table of as many entries as the index says.
+        # CPython up to 3.13 allocates a table of as many entries as the index.
         if "PUT" in code.name and int(argument or 0) > len(content):
-            raise pickle.UnpicklingError("it numbers more objects than it can have")
+            raise pickle.UnpicklingError("it indexes more objects than it can contain")
     loaded = _ArrayUnpickler(content).load()
     if isinstance(loaded, _Array):
         return loaded.content()
@@ -38,12 +38,12 @@ def load_arrays(content: bytes) -> np.ndarray:
         raise pickle.UnpicklingError("it holds a list of something else than arrays")
     arrays = [item.content() for item in loaded]
     if sum(array.nbytes for array in arrays) > max(_REPEATED_BYTES, len(content)):
-        raise pickle.UnpicklingError("it holds the same arrays again and again")
+        raise pickle.UnpicklingError("it contains the same arrays repeatedly")
     return np.stack(arrays, casting="no")
 
 
 class _DType:
-    """In place of `numpy.dtype`, whose `__setstate__` would take flags that make NumPy follow numbers as pointers."""
+    """Replaces `numpy.dtype`, whose `__setstate__` accepts flags that make NumPy dereference numbers."""
 
     def __init__(self, code: Any, align: Any = False, copy: Any = True) -> None:
         if not isinstance(code, str) or not re.fullmatch("[biufc][0-9]{1,2}", code):
@@ -58,7 +58,7 @@ _FromBuffer = Callable[[Any, Any, Any, str], "_Array"]
 
 
 class _Array:
-    """In place of `numpy.ndarray`: NumPy writes an empty array first, and then its state."""
+    """Replaces `numpy.ndarray`: NumPy pickles an empty array first, and then its state."""
 
     def __init__(self, from_buffer: _FromBuffer, array: np.ndarray | None = None) -> None:
         self._from_buffer, self._array = from_buffer, array
@@ -75,12 +75,12 @@ class _Array:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """An unpickler that knows NumPy arrays and plain containers, and nothing else."""
+    """An unpickler of NumPy arrays and plain containers only."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(io.BytesIO(content))
-        # NumPy 2 renamed numpy.core to numpy._core; both names are on users' disks. They are methods, as no pickle can
-        # set the attributes of one.
+        # NumPy 2 renamed numpy.core to numpy._core; both occur in files. These are methods, because a pickle
+        # cannot set attributes of a method.
         self._allowed: dict[tuple[str, str], Any] = {
             ("numpy", "ndarray"): "ndarray",  # an argument of `_reconstruct`; it cannot be called
             ("numpy", "dtype"): _DType,
@@ -88,7 +88,7 @@ class _ArrayUnpickler(pickle.Unpickler):
             **{(f"numpy.{core}.multiarray", "_reconstruct"): self._reconstruct for core in ("core", "_core")},
             **{(f"numpy.{core}.numeric", "_frombuffer"): self._from_buffer for core in ("core", "_core")},
         }
-        self._left = 2 * len(content)  # bytes still to be made: each is in the file, and is made twice at most
+        self._left = 2 * len(content)  # remaining bytes: each byte of the file is used at most twice
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -99,10 +99,10 @@ class _ArrayUnpickler(pickle.Unpickler):
     def _spend(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise pickle.UnpicklingError("it unfolds to more than it holds")
+            raise pickle.UnpicklingError("it expands to more than its size")
 
     def _encode(self, text: str, encoding: str) -> bytes:
-        """How pickle protocols 0 to 2 carry bytes."""
+        """Decode bytes of pickle protocols 0 to 2."""
         if encoding != "latin1":
             raise pickle.UnpicklingError("bytes encoded in another way than NumPy's")
         self._spend(len(text))
