@@ -309,7 +309,7 @@ def main() -> int:
             pack(root, packed)
         tree, store = open_store(root), PackedStore(packed)
         assert isinstance(tree, PickleTree), f"{root} is no tree of pickles"
-        assert store.table.all_keys() == tree.table.keys(), f"{packed} does not hold the sequences of {root}"
+        assert store.table.all_keys() == tree.table.all_keys(), f"{packed} does not hold the sequences of {root}"
         print(f"opening the index of {time_opening(packed)}")
         result = measure(tree, store, options.repeats, options.batches)
     environment = {

@@ -465,7 +465,7 @@ def make_data(root: Path, frames: int) -> None:
     everybody = [f"{person + 1:03d}" for person in range(8)]
     (root / "partition.json").write_text(json.dumps({"TRAIN_SET": everybody, "TEST_SET": []}))
     pack(root / "pickles", root / "store")
-    assert open_store(root / "store").table.all_keys() == open_store(root / "pickles").table.keys()
+    assert open_store(root / "store").table.all_keys() == open_store(root / "pickles").table.all_keys()
 
 
 # ---- forms of a module and of a network ----------------------------------------------------------------------------

@@ -390,8 +390,8 @@ class TestProblems:
         [
             *(({"type": n, "prob": p}, "prob", f"from 0 to 1, got {p}") for n in NAMES for p in (-0.1, 1.5)),
             ({"type": "RandomErasing", "sl": 0.3}, "sl", "the smallest area, 0.3, is above the largest, 0.2; lower it"),
-            ({"type": "RandomErasing", "sl": -0.1}, "sl", "a share of the frame's area, from 0 to 1, got -0.1"),
-            ({"type": "RandomErasing", "sh": 20}, "sh", "a share of the frame's area, from 0 to 1, got 20"),
+            ({"type": "RandomErasing", "sl": -0.1}, "sl", "area, from 0 to 1, got -0.1"),
+            ({"type": "RandomErasing", "sh": 20}, "sh", "area, from 0 to 1, got 20"),
             *(({"type": "RandomErasing", "r1": r}, "r1", f"above 0 and at most 1 .* got {r}") for r in (0, -1, 3.3)),
             *(({"type": "RandomRotate", "degree": d}, "degree", f"from 0 to 180.* got {d}") for d in (-10, 181)),
             ({"type": "RandomAffine", "degree": -1}, "degree", "from 0 to 180.* got -1"),
