@@ -95,9 +95,9 @@ class RandomErasing:
         self, prob: float = 0.5, sl: float = 0.05, sh: float = 0.2, r1: float = 0.3, per_frame: bool = False
     ) -> None:
         _check_probability(prob)
-        for name, share in (("sl", sl), ("sh", sh)):
-            if not 0 <= share <= 1:
-                raise ValueError(f"{name}: must be a share of the frame's area, from 0 to 1, got {share}")
+        for name, fraction in (("sl", sl), ("sh", sh)):
+            if not 0 <= fraction <= 1:
+                raise ValueError(f"{name}: must be a fraction of the frame's area, from 0 to 1, got {fraction}")
         if sl > sh:
             raise ValueError(f"sl: the smallest area, {sl}, is above the largest, {sh}; lower it or raise `sh`")
         if not 0 < r1 <= 1:

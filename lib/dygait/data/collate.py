@@ -1,4 +1,4 @@
-"""From samples to a batch: padded with zeros to the longest, with the true lengths."""
+"""Collate samples to a batch: zero-padded to the longest, with the lengths."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dygait.errors import UserError
 
 @dataclass
 class Batch:
-    """Sequences that go through the network together.
+    """A batch of sequences.
 
     Attributes:
-        silhouettes: uint8 (N, S, H, W), zero where a sequence has ended.
-        lengths: int64 (N,), or None where all have S frames.
+        silhouettes: uint8 (N, S, H, W), zero-padded.
+        lengths: int64 (N,), or None if all have S frames.
         labels: int64 (N,).
-        sequences: int64 (N,), positions in the dataset.
+        sequences: int64 (N,), indices in the dataset.
         others: the other modalities, each uint8 (N, S, H', W') of the same lengths.
     """
 
@@ -32,14 +32,14 @@ class Batch:
     others: tuple[torch.Tensor, ...] = ()
 
     def pin_memory(self) -> Batch:
-        """Move to page-locked memory, from where a copy to the GPU does not wait; the loader calls it."""
+        """Move to page-locked memory, for asynchronous copies; called by the loader."""
         self.silhouettes = self.silhouettes.pin_memory()
         self.others = tuple(other.pin_memory() for other in self.others)
         self.labels = self.labels.pin_memory()
         return self
 
     def to(self, device: torch.device) -> Batch:
-        """Return the batch on a device; `lengths` and `sequences` stay where the host can read them."""
+        """Return the batch on a device; `lengths` and `sequences` stay on the host."""
         return Batch(
             self.silhouettes.to(device, non_blocking=True),
             self.lengths,
@@ -49,14 +49,14 @@ class Batch:
         )
 
     def scaled(self, divisors: Sequence[float]) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        """Return what a model takes: the silhouettes as float32 in 0..1, or a tuple of every modality.
+        """Return the input of a model: the silhouettes as float32 in 0..1, or a tuple of all modalities.
 
         Args:
             divisors: one for each modality.
         """
         pairs = zip((self.silhouettes, *self.others), divisors, strict=True)
-        made = tuple(levels.float() / divisor for levels, divisor in pairs)
-        return made if self.others else made[0]
+        inputs = tuple(levels.float() / divisor for levels, divisor in pairs)
+        return inputs if self.others else inputs[0]
 
 
 def collate(samples: list[Sample]) -> Batch:
@@ -84,7 +84,7 @@ def _padded(sequences: Sequence[np.ndarray]) -> torch.Tensor:
             f"frames of different sizes in one batch: {sorted(sizes)}; prepare the dataset at one size or cut to one"
         )
     blank = torch.zeros((), dtype=torch.uint8).expand(max(map(len, sequences)), *sizes.pop())
-    # PyTorch's own collation makes the batch, of zeros: in a worker, in memory that is shared already.
+    # default_collate allocates the batch: in a worker, directly in shared memory.
     padded: torch.Tensor = default_collate([blank] * len(sequences))
     for row, frames in zip(padded.numpy(), sequences, strict=True):
         row[: len(frames)] = frames

@@ -1,4 +1,4 @@
-"""The loader: requests in, batches out, in the sampler's order whatever the number of workers."""
+"""The data loader: batches in the order of the sampler, for any number of workers."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from dygait.data.dataset import Request, SequenceDataset
 from dygait.errors import LocalError, UserError
 
 _PREFETCH = 3
-"""Batches that each worker is ahead."""
+"""Batches that each worker prefetches."""
 
-_NOTICED = 2.0
-"""Seconds within which PyTorch raises that a worker was killed."""
+_DETECTION_SECONDS = 2.0
+"""Within this time PyTorch raises an error that a worker was killed."""
 
-_LEFT_TO_THE_PARENT = ("SIGTERM", "SIGINT", "SIGUSR1")
+_IGNORED_SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1")
 
 
 def _prepare_worker(worker: int) -> None:
-    """A worker is one of many: threads inside it would only fight.
+    """Use one thread, as there are many workers, and ignore signals.
 
-    And what signals a whole group must not end it before the iteration that its process wants to finish: it goes when
-    its process does.
+    Signals to the process group must not end a worker while the training process finishes an iteration; a worker ends
+    with its process.
     """
-    for name in _LEFT_TO_THE_PARENT:
+    for name in _IGNORED_SIGNALS:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     torch.set_num_threads(1)
@@ -46,12 +46,12 @@ def make_loader(
     """Return a loader of `Batch`es.
 
     Args:
-        dataset: answers requests.
+        dataset: of the sequences.
         sampler: yields the requests of a batch.
-        workers: loader processes; 0 loads in this one.
-        pin_memory: for copies to a GPU that do not wait.
+        workers: number of loader processes; 0: load in this process.
+        pin_memory: for asynchronous copies to a GPU.
     """
-    several: dict[str, Any] = (
+    worker_options: dict[str, Any] = (
         {"persistent_workers": True, "prefetch_factor": _PREFETCH, "worker_init_fn": _prepare_worker} if workers else {}
     )
     return DataLoader(
@@ -60,7 +60,7 @@ def make_loader(
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin_memory,
-        **several,
+        **worker_options,
     )
 
 
@@ -68,8 +68,8 @@ def make_loader(
 def working() -> Iterator[None]:
     """Kill the workers that a `with` block has started if it ends in an error, and explain the error if one was killed.
 
-    They ignore the SIGTERM by which PyTorch and Python end them: the process, which waits for them at its end, would
-    hang. That a worker was killed PyTorch raises wherever the process is, in the middle of a step or of a checkpoint.
+    Workers ignore the SIGTERM by which PyTorch and Python end them, so that the process would hang when it joins them
+    at exit. PyTorch raises the error of a killed worker at any time, such as during a step or a checkpoint.
 
     Raises:
         LocalError: a worker was killed.
@@ -83,13 +83,13 @@ def working() -> Iterator[None]:
         if died is None:
             raise
         raise LocalError(
-            f"process {died[1]}, which loads data, {died[2]}: most often the machine is short of memory, or /dev/shm "
-            f"is full; lower data_cfg.num_workers (0: the run loads its data itself), and go on with --resume"
+            f"process {died[1]}, which loads data, {died[2]}: usually out of memory, or /dev/shm is full; "
+            f"lower data_cfg.num_workers (0: no loader processes), and resume with --resume"
         ) from None
 
 
 def _death_of_worker(error: BaseException | None) -> re.Match[str] | None:
-    """Return the numbers of workers, and what became of them, from what PyTorch raised in the middle of anything."""
+    """Return the match of PyTorch's message of a killed worker: (pids, reason); None for another error."""
     while error is not None:
         died = re.search(r"^DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) ([^.]*)", str(error))
         if died is not None and isinstance(error, RuntimeError):
@@ -99,7 +99,7 @@ def _death_of_worker(error: BaseException | None) -> re.Match[str] | None:
 
 
 def _kill(workers: Iterable[Any]) -> None:
-    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's would raise that they were killed
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would raise an error
     for worker in workers:
         worker.kill()
         worker.join()
@@ -107,7 +107,7 @@ def _kill(workers: Iterable[Any]) -> None:
 
 
 def batches(loader: DataLoader[Any]) -> Iterator[Batch]:
-    """Yield a loader's batches; what a worker raises for the user is raised here in the same words.
+    """Yield the batches of a loader; a `UserError` of a worker is raised here with the same message.
 
     Raises:
         LocalError: a file cannot be used.
@@ -115,8 +115,8 @@ def batches(loader: DataLoader[Any]) -> Iterator[Batch]:
     try:
         yield from loader
     except UserError as error:
-        # A worker's exception arrives with its traceback wrapped into the message.
+        # The message of a worker's exception contains its traceback.
         raise LocalError(str(error).rstrip().rpartition("UserError: ")[2]) from None
     except (ConnectionError, EOFError, FileNotFoundError):
-        time.sleep(_NOTICED)  # a worker was killed as it handed over memory, perhaps: PyTorch raises so in here
+        time.sleep(_DETECTION_SECONDS)  # perhaps a worker was killed: PyTorch then raises here
         raise
