@@ -1,4 +1,4 @@
-"""From requests to batches: the same for any number of workers, and errors that name the file."""
+"""Batches of requests: independent of the number of workers; errors name the file."""
 
 from __future__ import annotations
 

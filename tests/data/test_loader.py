@@ -82,7 +82,7 @@ def test_an_error_ends_the_workers(started: Callable[[], list[Any]]) -> None:
 
 
 def test_another_lost_connection_is_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dygait.data.loader._NOTICED", 0)
+    monkeypatch.setattr("dygait.data.loader._DETECTION_SECONDS", 0)
 
     def lost() -> Iterator[Any]:
         raise ConnectionResetError("by the peer")

@@ -51,7 +51,7 @@ class TestTripletSampler:
                 assert len(by_person) == people
                 for person, chosen in by_person.items():
                     assert len(chosen) == each
-                    # As evenly as can be: without replacement while there are enough, then all of them once more.
+                    # Balanced: without replacement while there are enough, then all of them again.
                     times = Counter(chosen)
                     assert len(times) == min(each, COUNTS[person])
                     assert max(times.values()) - min(times.values()) <= 1
@@ -186,7 +186,7 @@ class TestCommonSampler:
             assert len({r.sequence for r in batch}) == 8
         assert {r.sequence for batch in batches for r in batch} == set(range(len(LABELS)))
 
-    def test_more_than_there_are_come_again(self) -> None:
+    def test_more_than_available_are_repeated(self) -> None:
         for batch in CommonSampler(LABELS[:5], 12, total_iterations=5):
             assert len(batch) == 12
             assert {r.sequence for r in batch} <= set(range(5))

@@ -31,8 +31,8 @@ def inside(archive: InputFile, password: str | None = None) -> dict[str, bytes]:
 def test_tars(mode: str, tmp_path: Path) -> None:
     archive = on_disk(tmp_path, "x.tar.gz", raw.tar(FILES, mode))
     assert inside(archive) == {f"x.tar.gz/{name}": content for name, content in FILES.items()}
-    held = InputFile("x.tgz", 1, content=raw.tar(FILES, mode))
-    assert list(inside(held).values()) == list(FILES.values())
+    archive = InputFile("x.tgz", 1, content=raw.tar(FILES, mode))
+    assert list(inside(archive).values()) == list(FILES.values())
 
 
 @pytest.mark.parametrize("password", [None, "it is a secret"])

@@ -119,7 +119,7 @@ def test_burdens_still_the_carrying_arm() -> None:
 
 
 def test_bags_and_coats_differ_from_person_to_person() -> None:
-    people = [walkers.walker(SEED, subject) for subject in range(1, 40)]
+    people = [walkers.draw_subject(SEED, subject) for subject in range(1, 40)]
     assert {person.bag.kind for person in people} == {"back", "shoulder", "hand"}
     assert {person.bag.side for person in people} == {0, 1}
     assert np.std([person.coat.length for person in people]) > 0.02

@@ -64,7 +64,7 @@ class SequenceDataset:
     ) -> None:
         self.store = store
         self.indices = indices
-        label_of = {person: label for label, person in enumerate(ids)}
+        label_of = {subject: label for label, subject in enumerate(ids)}
         by_code = np.array([label_of.get(name, -1) for name in store.table.ids.names], np.int64)
         self.labels: list[int] = by_code[store.table.ids.codes[indices]].tolist()
         self.frames = frames

@@ -57,7 +57,7 @@ class SequenceTable:
     Attributes:
         ids: of the subjects.
         types: `nm-01`, `bg-02`; a session; a camera.
-        views: of the camera, or the last folder's name, whatever it means in the dataset.
+        views: of the camera, or the last folder's name, as the dataset defines it.
     """
 
     ids: Column

@@ -1,8 +1,8 @@
-"""GREW: some 26,000 people outdoors; a tgz for each id in a tgz in an encrypted zip, silhouettes of 64x64."""
+"""GREW: about 26,000 people outdoors; a tgz for each id in a tgz in an encrypted zip, silhouettes of 64x64."""
 
 from dygait.preprocess.layout import Layout, Rule
 
-# Averages of a sequence, `...gei.png`, lie beside its frames.
+# Averages of a sequence, `...gei.png`, are beside its frames.
 _FRAME = r"(?P<view>[^/]+)/(?P<frame>(?![^/]*gei\.)[^/]+)\.(?i:png)$"
 
 LAYOUT = Layout(

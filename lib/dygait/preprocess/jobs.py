@@ -21,7 +21,7 @@ from dygait.preprocess.layouts import LAYOUTS
 from dygait.preprocess.silhouettes import normalise_silhouette
 
 EMPTY_PICTURE = "nobody in it"
-"""The reason for skipping a picture without a person: part of the normalisation, not a loss."""
+"""The reason for skipping a picture without a subject: part of the normalisation, not a loss."""
 
 _MAX_BUFFERED_BYTES = 2 * 2**30
 _MAX_ARCHIVE_DEPTH = 4
@@ -230,7 +230,7 @@ def _unpacked(archive: InputFile, layout: Layout, password: str | None) -> Itera
         for file in members(inner, password, partial(_is_needed_by, layout)):
             size += file.size
             if size > _MAX_BUFFERED_BYTES:
-                raise UserError(f"{archive.name}: holds more than {_MAX_BUFFERED_BYTES >> 30} GiB; unpack it first")
+                raise UserError(f"{archive.name}: contains more than {_MAX_BUFFERED_BYTES >> 30} GiB; unpack it first")
             if file.is_archive:
                 waiting.append((file, depth + 1))
             else:

@@ -58,19 +58,19 @@ def draw(kind: type[T], rng: np.random.Generator, factors: Mapping[str, float]) 
     return _moved(kind(), deviations)
 
 
-def vary(person: T, rng: np.random.Generator) -> T:
+def vary(subject: T, rng: np.random.Generator) -> T:
     """Draw one walk of a subject: every trait varied by its standard deviation within subjects."""
-    fields = dataclasses.fields(person)  # type: ignore[arg-type]
-    return _moved(person, {field.name: field.metadata["within"] * _deviation(rng) for field in fields})
+    fields = dataclasses.fields(subject)  # type: ignore[arg-type]
+    return _moved(subject, {field.name: field.metadata["within"] * _deviation(rng) for field in fields})
 
 
 def _deviation(rng: np.random.Generator) -> float:
     return float(np.clip(rng.standard_normal(), -MAX_DEVIATIONS, MAX_DEVIATIONS))
 
 
-def _moved(person: T, deviations: Mapping[str, float]) -> T:
+def _moved(subject: T, deviations: Mapping[str, float]) -> T:
     values = {}
-    for field in dataclasses.fields(person):  # type: ignore[arg-type]
-        moved = getattr(person, field.name) + deviations[field.name]
+    for field in dataclasses.fields(subject):  # type: ignore[arg-type]
+        moved = getattr(subject, field.name) + deviations[field.name]
         values[field.name] = float(np.clip(moved, field.metadata["low"], field.metadata["high"]))
-    return dataclasses.replace(person, **values)  # type: ignore[type-var]
+    return dataclasses.replace(subject, **values)  # type: ignore[type-var]

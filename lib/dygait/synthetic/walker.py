@@ -2,7 +2,7 @@
 
 Random generators are seeded by what they draw: a subject by (seed, id), a walk by (seed, id,
 type), the background of a view by (seed, id, coat or not, view), its other faults by (seed, id, type, view). So each
-sequence is a pure function of (seed, id, type, view), whatever the order of work and the number of workers.
+sequence is a pure function of (seed, id, type, view), independent of the order of work and the number of workers.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ TYPES = ("nm-01", "nm-02", "nm-03", "nm-04", "nm-05", "nm-06", "bg-01", "bg-02",
 VISIBLE_METRES = 4.0
 """Metres of the walk that are visible to the camera at the side."""
 
-_PERSON, _WALK, _BACKGROUND, _FILM = 1, 2, 3, 4
+_SUBJECT, _WALK, _BACKGROUND, _FILM = 1, 2, 3, 4
 SIGNATURE_DEGREES = 1.3
 
 
 @dataclasses.dataclass(frozen=True)
-class Walker:
+class SubjectTraits:
     """One subject: body, gait, bag and coat."""
 
     physique: Physique
@@ -40,12 +40,12 @@ class Walker:
     coat: wear.Coat
 
 
-def walker(seed: int, subject: int) -> Walker:
+def draw_subject(seed: int, subject: int) -> SubjectTraits:
     """Return the subject of a number."""
-    rng = np.random.default_rng([seed, _PERSON, subject])
+    rng = np.random.default_rng([seed, _SUBJECT, subject])
     factors = draw_factors(rng)
     fade = SIGNATURE_DEGREES / np.arange(1, SIGNATURE_HARMONICS + 1)
-    return Walker(
+    return SubjectTraits(
         draw(Physique, rng, factors),
         draw(Style, rng, factors),
         np.clip(rng.standard_normal((2, 3, SIGNATURE_HARMONICS)), -2, 2) * fade,
@@ -66,16 +66,16 @@ def walk(seed: int, subject: int, kind: str, frames: tuple[int, int]) -> Figure:
     Returns:
         The figure in S frames.
     """
-    person = walker(seed, subject)
+    traits = draw_subject(seed, subject)
     rng = np.random.default_rng([seed, _WALK, subject, TYPES.index(kind)])
-    physique, style = vary(person.physique, rng), vary(person.style, rng)
-    signature = person.signature * rng.normal(1, 0.06, person.signature.shape)
+    physique, style = vary(traits.physique, rng), vary(traits.style, rng)
+    signature = traits.signature * rng.normal(1, 0.06, traits.signature.shape)
     speed = float(np.clip(rng.normal(1, 0.035), 0.9, 1.1))
     start, heading, aside = rng.random(), rng.normal(0, 1.2), rng.normal(0, 0.06)
     wander = rng.normal(0, 0.012), rng.random()
     count = int(rng.integers(frames[0], frames[1] + 1))
 
-    bag, coat = person.bag, person.coat
+    bag, coat = traits.bag, traits.coat
     gait_change = GaitChange()
     if kind.startswith("bg"):
         if rng.random() < 0.25:  # sometimes another bag

@@ -1,4 +1,4 @@
-"""The packed store: what goes in comes out, what is damaged is named, what is interrupted loses nothing."""
+"""The packed store: round trip, damage, interruption."""
 
 from __future__ import annotations
 

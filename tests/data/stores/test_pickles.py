@@ -1,4 +1,4 @@
-"""Pickles: every form that holds an array is read; whatever asks for more is refused before it runs."""
+"""Pickles: every pickled form of an array is read; other pickles raise before code runs."""
 
 from __future__ import annotations
 
@@ -185,12 +185,12 @@ class TestDamage:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (WALK.astype(np.float32), r"holds float32 \(5, 6, 4\); a uint8 array \(S, H, W\)"),
-        (WALK > 127, r"holds bool \(5, 6, 4\)"),
-        (WALK[0], r"holds uint8 \(6, 4\)"),
-        (WALK[None], r"holds uint8 \(1, 5, 6, 4\)"),
-        (WALK[:0], r"holds uint8 \(0, 6, 4\).*S >= 1"),
-        (WALK[:, :0], r"holds uint8 \(5, 0, 4\)"),
+        (WALK.astype(np.float32), r"contains float32 \(5, 6, 4\); a uint8 array \(S, H, W\)"),
+        (WALK > 127, r"contains bool \(5, 6, 4\)"),
+        (WALK[0], r"contains uint8 \(6, 4\)"),
+        (WALK[None], r"contains uint8 \(1, 5, 6, 4\)"),
+        (WALK[:0], r"contains uint8 \(0, 6, 4\).*S >= 1"),
+        (WALK[:, :0], r"contains uint8 \(5, 0, 4\)"),
         ([WALK[0], WALK[1, :3]], r"cannot be loaded"),
         ([], r"cannot be loaded"),
         ({"silhouettes": WALK}, r"cannot be loaded.*dict"),

@@ -12,9 +12,9 @@ from dygait.data.sequences import Column, SequenceTable
 from dygait.data.stores.base import Store
 
 
-def prefixed_id(number: int, person: str) -> str:
+def prefixed_id(number: int, subject: str) -> str:
     """Return an id with the number of its dataset, from 1: `2:001`."""
-    return f"{number}:{person}"
+    return f"{number}:{subject}"
 
 
 class ConcatStore:

@@ -68,7 +68,7 @@ def parse_pickle(content: bytes, path: str | Path) -> np.ndarray:
             reason = ascii(reason[:200])
         raise UserError(f"{path} cannot be loaded: {reason}; it must be a pickled uint8 array (S, H, W)") from None
     if frames.dtype != np.uint8 or frames.ndim != 3 or 0 in frames.shape:
-        raise UserError(f"{path} holds {frames.dtype} {frames.shape}; a uint8 array (S, H, W) with S >= 1 is needed")
+        raise UserError(f"{path} contains {frames.dtype} {frames.shape}; a uint8 array (S, H, W) with S >= 1 is needed")
     return frames
 
 
@@ -149,16 +149,16 @@ def _scan(root: Path) -> dict[str, Any]:
     """Scan the tree; the result is the content of the cache file."""
     stamps: dict[str, int] = {}
     rows: list[list[Any]] = []
-    for person in _folders(str(root)):
-        stamps[person.name] = _stamp(person.path)
-        for kind in _folders(person.path):
-            stamps[f"{person.name}/{kind.name}"] = _stamp(kind.path)
+    for subject in _folders(str(root)):
+        stamps[subject.name] = _stamp(subject.path)
+        for kind in _folders(subject.path):
+            stamps[f"{subject.name}/{kind.name}"] = _stamp(kind.path)
             for view in _folders(kind.path):
-                stamps[f"{person.name}/{kind.name}/{view.name}"] = _stamp(view.path)
+                stamps[f"{subject.name}/{kind.name}/{view.name}"] = _stamp(view.path)
                 with os.scandir(view.path) as entries:
                     files = sorted((e for e in entries if e.name.endswith(".pkl")), key=lambda e: e.name)
                     found = [(e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in files]
-                rows.append([person.name, kind.name, view.name, [list(f) for f in found]])
+                rows.append([subject.name, kind.name, view.name, [list(f) for f in found]])
     return {"format": _CACHE_FORMAT, "root": str(root), "stamps": stamps, "rows": rows}
 
 
@@ -171,11 +171,11 @@ def _is_current(root: Path, cached: dict[str, Any]) -> bool:
             return False
         if any(_stamp(f"{root}/{name}") != stamp for name, stamp in cached["stamps"].items()):
             return False
-        for person, kind, view, files in cached["rows"]:
-            for part in (person, kind, view, *(name for name, _, _ in files)):
+        for subject, kind, view, files in cached["rows"]:
+            for part in (subject, kind, view, *(name for name, _, _ in files)):
                 check_name(part, "the cache")
             for name, size, stamp in files:
-                state = os.stat(f"{root}/{person}/{kind}/{view}/{name}")  # noqa: PTH116 - as in _stamp
+                state = os.stat(f"{root}/{subject}/{kind}/{view}/{name}")  # noqa: PTH116 - as in _stamp
                 if (state.st_size, state.st_mtime_ns) != (size, stamp):
                     return False
     except (KeyError, TypeError, ValueError, AttributeError, OSError):  # ValueError: a UserError too
@@ -224,14 +224,14 @@ def load_tree(root: str | Path) -> PickleTree:
         content = _scan(folder)
         _write_cache(folder, content)
     digest = hashlib.sha256()
-    for person, kind, view, files in content["rows"]:
-        digest.update(json.dumps([person, kind, view, [[name, size] for name, size, _ in files]]).encode())
+    for subject, kind, view, files in content["rows"]:
+        digest.update(json.dumps([subject, kind, view, [[name, size] for name, size, _ in files]]).encode())
     rows = [row for row in content["rows"] if row[3]]
     if not rows:
         raise UserError(f"data_cfg.dataset_root: {root} contains no sequence <id>/<type>/<view>/<name>.pkl")
     return PickleTree(
         folder,
-        SequenceTable.from_keys([(person, kind, view) for person, kind, view, _ in rows]),
+        SequenceTable.from_keys([(subject, kind, view) for subject, kind, view, _ in rows]),
         len(content["rows"]) - len(rows),
         digest.hexdigest()[:16],
         hashlib.sha256(json.dumps(content["rows"]).encode()).hexdigest()[:16],

@@ -33,9 +33,9 @@ def load_arrays(content: bytes) -> np.ndarray:
     if isinstance(loaded, _Array):
         return loaded.content()
     if not isinstance(loaded, (list, tuple)):
-        raise pickle.UnpicklingError(f"it holds a {type(loaded).__name__}")
+        raise pickle.UnpicklingError(f"it contains a {type(loaded).__name__}")
     if not all(isinstance(item, _Array) for item in loaded):
-        raise pickle.UnpicklingError("it holds a list of something else than arrays")
+        raise pickle.UnpicklingError("it contains a list of other objects than arrays")
     arrays = [item.content() for item in loaded]
     if sum(array.nbytes for array in arrays) > max(_REPEATED_BYTES, len(content)):
         raise pickle.UnpicklingError("it contains the same arrays repeatedly")
