@@ -177,7 +177,7 @@ class JobPlanner:
         return count
 
 
-def run(job: Job, dataset: str, height: int, password: str | None) -> JobResult:
+def run_job(job: Job, dataset: str, height: int, password: str | None) -> JobResult:
     """Read, decode and normalise the pictures of a job.
 
     Raises:

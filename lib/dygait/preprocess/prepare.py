@@ -37,7 +37,7 @@ from dygait.data.stores.locks import lock
 from dygait.data.writing import PackedStoreWriter, PickleTreeWriter, SequenceWriter
 from dygait.errors import UserError
 from dygait.files import write_atomically
-from dygait.preprocess.jobs import FinishedArchive, Job, JobPlanner, JobResult, run
+from dygait.preprocess.jobs import FinishedArchive, Job, JobPlanner, JobResult, run_job
 from dygait.preprocess.journal import NAME as JOURNAL
 from dygait.preprocess.journal import Journal, Outcome
 from dygait.preprocess.layout import Layout, SequenceName
@@ -87,20 +87,7 @@ def prepare(
     Raises:
         UserError: an invalid option, a missing or unsafe input, a full disk.
     """
-    if workers < 1:
-        raise UserError(f"--workers {workers}: give at least 1")
-    if height < 2 or height % 2:
-        raise UserError(f"--height {height}: give an even number of rows, such as 64 or 128")
-    names = [top.resolve().name for top in inputs]
-    if len(set(names)) < len(names):
-        raise UserError(
-            f"--input: two inputs have the same name ({', '.join(names)}): give their common folder instead"
-        )
-    for top in inputs:
-        if not top.exists():
-            raise UserError(f"--input {top}: no such file or folder")
-        if top.resolve() == output.resolve():
-            raise UserError(f"--output {output}: the input itself; give another folder")
+    _check_options(inputs, output, workers, height)
     known = load_partition(partition, dataset) if partition or dataset in BUILT_IN_PARTITIONS else None
     try:
         _check_output_folder(output)
@@ -112,7 +99,7 @@ def prepare(
             try:
                 preparation = _Preparation(LAYOUTS[dataset], journal, writer, password)
                 preparation.run(
-                    inputs, partial(run, dataset=dataset, height=height, password=password), workers, progress
+                    inputs, partial(run_job, dataset=dataset, height=height, password=password), workers, progress
                 )
             finally:
                 writer.close()
@@ -128,6 +115,23 @@ def prepare(
             f"{error.filename or output}: cannot be written ({error.strerror or error}): free space or fix it, then "
             "run the same command; what is written so far is kept"
         ) from None
+
+
+def _check_options(inputs: list[Path], output: Path, workers: int, height: int) -> None:
+    if workers < 1:
+        raise UserError(f"--workers {workers}: give at least 1")
+    if height < 2 or height % 2:
+        raise UserError(f"--height {height}: give an even number of rows, such as 64 or 128")
+    names = [top.resolve().name for top in inputs]
+    if len(set(names)) < len(names):
+        raise UserError(
+            f"--input: two inputs have the same name ({', '.join(names)}): give their common folder instead"
+        )
+    for top in inputs:
+        if not top.exists():
+            raise UserError(f"--input {top}: no such file or folder")
+        if top.resolve() == output.resolve():
+            raise UserError(f"--output {output}: the input itself; give another folder")
 
 
 class _Preparation:
