@@ -1,4 +1,4 @@
-"""What ends a loader's processes, and what is said of it; that it loads right is in test_dataset.py."""
+"""Killed and failing loader workers, and their messages; loading itself is tested in test_dataset.py."""
 
 from __future__ import annotations
 

@@ -83,10 +83,12 @@ def test_several_datasets(silhouette_tree: TreeFactory, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("second", "said"),
+    ("second", "message"),
     [(None, "asks for file 2 of 001/nm-01/000, which has 1"), (np.zeros((99, 64, 64), np.uint8), "has 99 frames")],
 )
-def test_modalities_must_be_there_and_fit(silhouette_tree: TreeFactory, second: np.ndarray | None, said: str) -> None:
+def test_modalities_must_be_there_and_fit(
+    silhouette_tree: TreeFactory, second: np.ndarray | None, message: str
+) -> None:
     root = silhouette_tree()
     for index in range(16):
         path = Path(open_store(root).location(index))
@@ -96,4 +98,4 @@ def test_modalities_must_be_there_and_fit(silhouette_tree: TreeFactory, second: 
             path.with_name("zzz.pkl").write_bytes(pickle.dumps(second))
     problems, _ = found(open_store(root), (0, 1))
     assert list(problems) == [0]
-    assert said in problems[0]
+    assert message in problems[0]

@@ -6,7 +6,7 @@ from dygait.preprocess.layout import SequenceName, natural_key
 from dygait.preprocess.layouts import LAYOUTS
 from helpers import raw
 
-PLACES = {
+PATHS = {
     "CASIA-B": [
         ("CASIA-B/001/nm-01/090/001-nm-01-090-001.png", "001/nm-01/090"),
         ("GaitDatasetB-silh.zip/GaitDatasetB-silh/001.tar.gz/001/bg-02/180/001-bg-02-180-010.png", "001/bg-02/180"),
@@ -43,9 +43,9 @@ PLACES = {
 
 
 @pytest.mark.parametrize(
-    ("dataset", "path", "name"), [(dataset, *place) for dataset, places in PLACES.items() for place in places]
+    ("dataset", "path", "name"), [(dataset, *path) for dataset, paths in PATHS.items() for path in paths]
 )
-def test_places(dataset: str, path: str, name: str | None) -> None:
+def test_paths(dataset: str, path: str, name: str | None) -> None:
     sequences, unmatched = LAYOUTS[dataset].arrange([path])
     assert [str(key) for key in sequences] == ([] if name is None else [name])
     assert unmatched == ([path] if name is None else [])

@@ -9,21 +9,21 @@ from dygait.synthetic.cameras import FOCAL, HEIGHT, VIEWS, WIDTH, camera
 from dygait.synthetic.renderer import SUBPIXEL_BITS, fill, outlines, project
 
 
-def balls(*places: tuple[float, float, float], radius: float = 0.1) -> Figure:
+def spheres(*centres: tuple[float, float, float], radius: float = 0.1) -> Figure:
     builder = FigureBuilder(1, 1.0)
-    for number, place in enumerate(places):
-        builder.sphere(str(number), np.array([place]), radius)
-    builder.hull("body", *map(str, range(len(places))))
+    for number, centre in enumerate(centres):
+        builder.sphere(str(number), np.array([centre]), radius)
+    builder.hull("body", *map(str, range(len(centres))))
     return builder.figure()
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_ball_is_a_disc_of_the_right_size_in_the_right_place(view: str) -> None:
+def test_a_sphere_is_a_disc_of_the_right_size_and_position(view: str) -> None:
     viewer = camera(view)
-    place = np.array([0.3, -0.2, 1.0])
-    figure = balls(tuple(place))
+    centre = np.array([0.3, -0.2, 1.0])
+    figure = spheres(tuple(centre))
     picture = fill(outlines(viewer, figure)[0])
-    x, y, depth = viewer.rotation @ (place - viewer.position)
+    x, y, depth = viewer.rotation @ (centre - viewer.position)
     radius = 0.1 * FOCAL / depth
     moments = cv2.moments(picture, binaryImage=True)
     assert abs(moments["m10"] / moments["m00"] - (WIDTH / 2 + FOCAL * x / depth)) < 0.7
@@ -31,9 +31,9 @@ def test_a_ball_is_a_disc_of_the_right_size_in_the_right_place(view: str) -> Non
     assert abs(np.sqrt(moments["m00"] / np.pi) - radius) < 0.7
 
 
-def test_a_hull_is_that_of_the_blobs_points() -> None:
+def test_a_hull_is_that_of_its_points() -> None:
     rng = np.random.default_rng(0)
-    figure = balls((0, 0, 0.5), (0.2, 0.3, 1.0), (-0.2, 0.1, 1.4))
+    figure = spheres((0, 0, 0.5), (0.2, 0.3, 1.0), (-0.2, 0.1, 1.4))
     viewer = camera("054")
     directions = rng.standard_normal((20000, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -47,7 +47,7 @@ def test_a_hull_is_that_of_the_blobs_points() -> None:
     assert differing < 0.05 * np.count_nonzero(expected)
 
 
-def test_an_oval_is_seen_with_its_radii() -> None:
+def test_an_ellipsoid_is_seen_with_its_radii() -> None:
     builder = FigureBuilder(1, 1.0)
     builder.ellipsoid("oval", np.array([[0.0, 0.0, 0.9]]), np.eye(3)[None], (0.0, 0.0, 0.0), (0.3, 0.1, 0.2))
     figure_ = builder.figure()
@@ -58,7 +58,7 @@ def test_an_oval_is_seen_with_its_radii() -> None:
 
 
 def test_hidden_hulls_are_not_drawn() -> None:
-    corners = outlines(camera("090"), balls((0, 0, 1)))[0]
+    corners = outlines(camera("090"), spheres((0, 0, 1)))[0]
     assert fill(corners, np.array([False])).max() == 0
     assert fill(corners, np.array([True])).max() == 255
 

@@ -19,7 +19,7 @@ SEED = 3
 
 
 def dressed(bag: wear.Bag | None = None, coat: wear.Coat | None = None) -> Figure:
-    """The mean person, as he is, with a bag or in a coat."""
+    """The mean subject, alone, with a bag or in a coat."""
     body = Physique()
     motion = Gait(body, Style(), np.zeros((2, 3, 3))).pose(PHASE)
     motion.joints.update({name: where - [0.6, 0, 0] for name, where in motion.joints.items()})
@@ -32,7 +32,7 @@ def dressed(bag: wear.Bag | None = None, coat: wear.Coat | None = None) -> Figur
 
 
 def added(figure: Figure, view: str) -> tuple[np.ndarray, float, float]:
-    """Pixels (240, 320) that a figure has more than the mean person, and the rows of his head and feet."""
+    """Pixels (240, 320) that a figure has more than the mean subject, and the rows of head and feet."""
     plain = [fill(corners) for corners in outlines(camera(view), dressed())]
     other = [fill(corners) for corners in outlines(camera(view), figure)]
     more = np.sum([(b > 0) & (a == 0) for a, b in zip(plain, other, strict=True)], 0)
@@ -49,7 +49,7 @@ def energy(kind: str, subject: int, view: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["nm-01", "bg-02", "cl-01"])
-def test_a_film_is_a_function_of_seed_id_type_and_view(kind: str) -> None:
+def test_a_sequence_is_a_function_of_seed_id_type_and_view(kind: str) -> None:
     figure = walk(SEED, 5, kind, (8, 10))
     again = walk(SEED, 5, kind, (8, 10))
     np.testing.assert_array_equal(figure.centres, again.centres)
@@ -64,7 +64,7 @@ def test_a_film_is_a_function_of_seed_id_type_and_view(kind: str) -> None:
         assert other.centres.shape != figure.centres.shape or not np.allclose(other.centres, figure.centres)
 
 
-def test_all_cameras_see_all_of_the_walker() -> None:
+def test_all_cameras_see_all_of_the_subject() -> None:
     for subject in range(1, 9):
         figure = walk(SEED, subject, TYPES[subject], (90, 110))
         for view in VIEWS:
@@ -89,7 +89,7 @@ def test_a_bag_is_where_bags_are(kind: str, view: str, low: float, high: float) 
     assert more.sum() > 500
     height = np.average(np.arange(240), weights=more.sum(1))
     assert low < (height - head) / (feet - head) < high
-    if kind == "back":  # behind a walker who goes to the left
+    if kind == "back":  # behind a subject who moves to the left
         assert np.average(np.arange(320), weights=more.sum(0)) > 160
 
 

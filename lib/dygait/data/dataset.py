@@ -90,16 +90,16 @@ class SequenceDataset:
 
     def silhouettes(self, position: int) -> np.ndarray:
         """Return all frames of a sequence as stored, uint8 (S, H, W), possibly memory-mapped."""
-        return self.stored(int(self.indices[position]))
+        return self.read(int(self.indices[position]))
 
-    def stored(self, index: int) -> np.ndarray:
+    def read(self, index: int) -> np.ndarray:
         """Return all frames of the sequence at an index of the store, as `silhouettes`."""
         check_files(self.store, index, self.files)
         return self.store.read(index, self.files[0])
 
     def __getitem__(self, request: Request) -> Sample:
         index = int(self.indices[request.sequence])
-        stored = self.stored(index)
+        stored = self.read(index)
         rng = np.random.default_rng(np.random.SeedSequence(request.key))
         chosen = self.frames(len(stored), rng)
         state = rng.bit_generator.state if len(self.files) > 1 else {}

@@ -119,7 +119,7 @@ def _check_geometry(config: Config, dataset: SequenceDataset) -> None:
     file, transform = dataset.files[0], dataset.transforms[0]
     checked: list[list[int]] = []
     for (height, width), index in dataset.store.geometries(dataset.indices, file).items():
-        stored = dataset.stored(index)[:1]
+        stored = dataset.read(index)[:1]
         where = dataset.store.location(index, file)
         try:
             found = list(transform(stored, np.random.default_rng(0)).shape[1:])
