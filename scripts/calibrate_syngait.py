@@ -95,6 +95,18 @@ def within_tolerance(ours: dict[str, tuple[float, float]], real: dict[str, tuple
     )
 
 
+def comparison(ours: dict[str, tuple[float, float]], real: dict[str, tuple[float, float]]) -> str:
+    """Return both summaries and their difference as a table."""
+    columns = [(f"{group} {where}", group, n) for n, where in enumerate(("same", "across")) for group in real]
+    cells = [
+        ("real CASIA-B", *(f"{real[g][n]:.1f}" for _, g, n in columns)),
+        ("SynGait full", *(f"{ours[g][n]:.1f}" for _, g, n in columns)),
+        ("difference", *(f"{ours[g][n] - real[g][n]:+.1f}" for _, g, n in columns)),
+    ]
+    sides = ("left", *["right"] * len(columns))
+    return tabulate(cells, ("", *(name for name, _, _ in columns)), colalign=sides, disable_numparse=True)
+
+
 def main() -> int:
     """Measure, print, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -128,14 +140,7 @@ def main() -> int:
     ours, real = summary(tables), summary(rank1(real_images)) if real_images is not None else REAL
 
     print("rank-1 (%), nearest neighbour on gait energy images, 50 test ids")
-    columns = [(f"{group} {where}", group, n) for n, where in enumerate(("same", "across")) for group in real]
-    cells = [
-        ("real CASIA-B", *(f"{real[g][n]:.1f}" for _, g, n in columns)),
-        ("SynGait full", *(f"{ours[g][n]:.1f}" for _, g, n in columns)),
-        ("difference", *(f"{ours[g][n] - real[g][n]:+.1f}" for _, g, n in columns)),
-    ]
-    sides = ("left", *["right"] * len(columns))
-    print(tabulate(cells, ("", *(name for name, _, _ in columns)), colalign=sides, disable_numparse=True))
+    print(comparison(ours, real))
     fits = within_tolerance(ours, real)
     same, across = TOLERANCE
     print(f"{'within' if fits else 'NOT within'} {same:.0f} points in the same view and {across:.0f} across views")
