@@ -188,10 +188,10 @@ def packed(folder: Path, dataset: str, password: str = "open sesame") -> list[Pa
     elif dataset == "GREW":
         for part, folders in (("train", ["train"]), ("test", ["test/gallery", "test/probe"])):
             inner = {}
-            for folder in folders:
-                for name in sorted({n.split("/")[0] for n in below(files, folder)}):
-                    own = {f"{name}/{k}": v for k, v in below(files, f"{folder}/{name}").items()}
-                    inner[f"{folder}/{name}.tgz"] = tar(own)
+            for inner_folder in folders:
+                for name in sorted({n.split("/")[0] for n in below(files, inner_folder)}):
+                    own = {f"{name}/{k}": v for k, v in below(files, f"{inner_folder}/{name}").items()}
+                    inner[f"{inner_folder}/{name}.tgz"] = tar(own)
             archives[f"{part}.zip"] = zipped({f"{part}.tgz": tar(inner)}, password)
     elif dataset == "Gait3D":
         archives["Gait3D.tar.gz"] = tar(files)

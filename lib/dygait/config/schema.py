@@ -347,17 +347,17 @@ class TrainerCfg(Section):
 
 
 def _patterns(value: Any) -> Any:
-    """Take one pattern for a list of one, and refuse what cannot be meant."""
+    """Accept a single pattern for a list, and check the patterns."""
     patterns = value if isinstance(value, list) else [value]
-    for place, pattern in enumerate(patterns):
+    for index, pattern in enumerate(patterns):
         if not isinstance(pattern, str):
             raise ValueError(f"a pattern is text: put {pattern!r} in quotes, as the folder is called ('01', not 1)")
         if not pattern.strip() or pattern != pattern.strip():
             raise ValueError(f"the pattern {pattern!r} is empty, or begins or ends with a space")
         if pattern.count("[") != pattern.count("]"):
-            raise ValueError(f"the pattern {pattern!r} has a bracket without its other half; [[] is the character [")
-        if pattern in patterns[:place]:
-            raise ValueError(f"the pattern {pattern!r} is there twice")
+            raise ValueError(f"the pattern {pattern!r} has an unmatched bracket; [[] is the character [")
+        if pattern in patterns[:index]:
+            raise ValueError(f"the pattern {pattern!r} is duplicate")
     return patterns
 
 
@@ -365,7 +365,7 @@ Patterns = Annotated[list[str], BeforeValidator(_patterns)]
 
 
 class Selector(Section, frozen=True):
-    """Chooses sequences by shell patterns; every criterion must hold, and one pattern of a list."""
+    """Selects sequences by shell patterns; every criterion must match, by one of its patterns."""
 
     types: Patterns = Field(["*"], min_length=1, description="Patterns for the type: `nm-01`, `nm-*`, `*-0[12]`.")
     ids: Patterns = Field(["*"], min_length=1, description="Patterns for the id.")
@@ -429,11 +429,11 @@ class Protocol(Section, frozen=True):
 
     @model_validator(mode="after")
     def _known_measures(self) -> Protocol:
-        for place, name in enumerate(self.measures):
+        for index, name in enumerate(self.measures):
             if not re.fullmatch(r"rank-[1-9]\d*|mAP|mINP", name):
                 raise ValueError(f"measures: unknown measure {name!r}: rank-<k>, mAP or mINP")
-            if name in self.measures[:place]:
-                raise ValueError(f"measures: {name!r} is there twice")
+            if name in self.measures[:index]:
+                raise ValueError(f"measures: {name!r} is duplicate")
         return self
 
     @property
