@@ -37,8 +37,8 @@ class BackboneSizes(TypedDict):
 class DeepGaitV2(nn.Module):
     """A deeper residual network of sequences, the largest value over time, horizontal parts, BNNecks.
 
-    A convolution and four stages, two of which halve the map. The first stage looks at each frame alone, the others as
-    `mode` says: `2d` the same, `3d` at three frames at once, `p3d` at a frame and, in a branch, at three.
+    A convolution and four stages, two of which halve the map. The first stage looks at each frame alone, the others by
+    `mode`: `2d` the same, `3d` at three frames at once, `p3d` at a frame and, in a branch, at three.
 
     Args:
         Backbone: mode; in_channels (1); layers, the blocks of each stage: [1, 1, 1, 1] or [1, 4, 4, 1]; channels of
