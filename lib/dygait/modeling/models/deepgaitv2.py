@@ -66,7 +66,7 @@ class DeepGaitV2(nn.Module):
         mode, channels, layers = Backbone["mode"], Backbone["channels"], Backbone["layers"]
         check_numbers("Backbone.channels", channels, 4, "DeepGaitV2")
         check_numbers("Backbone.layers", layers, 4, "DeepGaitV2")
-        check_sizes("Backbone", dict(Backbone), {"in_channels": 1})
+        check_sizes("Backbone", Backbone, {"in_channels": 1})
         self.class_num = number_of_classes(class_num, SeparateBNNecks)
         self.use_emb2 = use_emb2
         self.opengait_names = (*_LAYER_NAMES, *_BLOCK_NAMES[mode], *_HEAD_NAMES)
