@@ -56,7 +56,7 @@ def test_half_precision_is_computed_in_whole() -> None:
 
 
 def test_ids_are_no_masks() -> None:
-    with pytest.raises(UserError, match=r"masks of the same shape, got \[2, 5, 3\] and \[2\]; .*CrossEntropyLoss"):
+    with pytest.raises(UserError, match=r"masks of the same shape"):
         build_loss({"type": "BinaryCrossEntropyLoss"})(torch.rand(2, 5, 3), torch.tensor([0, 1]))
 
 

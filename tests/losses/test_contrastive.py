@@ -91,7 +91,7 @@ def test_half_precision_is_computed_in_whole() -> None:
 
 
 def test_features_without_views_are_refused() -> None:
-    with pytest.raises(UserError, match=r"SupConLoss reads \(N, views, C\) or, by_part, \(N, C, P\); it got \[4, 6\]"):
+    with pytest.raises(UserError, match=r"SupConLoss reads .*\[4, 6\]"):
         build_loss({"type": "SupConLoss"})(torch.zeros(4, 6), torch.arange(4))
 
 

@@ -1,4 +1,4 @@
-"""The whole network: shapes, heads, exactness on padded batches, and what is refused before it is built."""
+"""The whole network: shapes, heads, exactness on padded batches, and sizes that do not fit."""
 
 from __future__ import annotations
 

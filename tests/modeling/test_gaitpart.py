@@ -33,8 +33,8 @@ def test_aggregator(lengths: list[int] | None) -> None:
         for part in range(PARTS):
             walk = x[n, part, :, : 7 if lengths is None else lengths[n]].T.tolist()
             short, long = (micro_motion(walk, *weights(b, part)) for b in (made.short, made.long))
-            wanted = [max(a[c] + b[c] for a, b in zip(short, long, strict=True)) for c in range(CHANNELS)]
-            assert found[n, :, part].tolist() == pytest.approx(wanted)
+            expected = [max(a[c] + b[c] for a, b in zip(short, long, strict=True)) for c in range(CHANNELS)]
+            assert found[n, :, part].tolist() == pytest.approx(expected)
 
 
 def test_gradients_are_finite_in_padding() -> None:

@@ -1,4 +1,4 @@
-"""Weights under OpenGait's names: recognised, renamed in either direction, and what does not fit is told."""
+"""Weights under OpenGait's names: recognised, renamed in either direction, and errors where they do not fit."""
 
 from __future__ import annotations
 
@@ -106,9 +106,9 @@ def made(name: str, seed: int = 0, **more: Any) -> nn.Module:
     return build_model({**MODELS[name], **more})
 
 
-def assert_same(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
-    assert found.keys() == wanted.keys()
-    for name, tensor in wanted.items():
+def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=0, msg=name)
 
 

@@ -33,8 +33,8 @@ def test_horizontal_pooling() -> None:
 def test_focal_convolution(halving: int, kernel: int) -> None:
     layer = FocalConv2d(2, 3, kernel, halving).double()
     x = random(2, 2, 4, 3)
-    wanted = [convolve_by_strips(one[:, None], layer.conv.weight[:, :, None], 2**halving)[:, 0] for one in x]
-    torch.testing.assert_close(layer(x), torch.stack(wanted))
+    expected = [convolve_by_strips(one[:, None], layer.conv.weight[:, :, None], 2**halving)[:, 0] for one in x]
+    torch.testing.assert_close(layer(x), torch.stack(expected))
 
 
 @pytest.mark.parametrize("stack", [False, True])
@@ -47,8 +47,8 @@ def test_global_local_convolution(strips: int, stack: bool) -> None:
     for n, length in enumerate(lengths):
         whole = convolve_by_strips(x[n, :, :length], layer.conv_global.weight, 1)
         local = convolve_by_strips(x[n, :, :length], layer.conv_local.weight, strips)
-        wanted = torch.cat([leaky(whole), leaky(local)], 2) if stack else leaky(whole) + leaky(local)
-        torch.testing.assert_close(found[n, :, :length], wanted)
+        expected = torch.cat([leaky(whole), leaky(local)], 2) if stack else leaky(whole) + leaky(local)
+        torch.testing.assert_close(found[n, :, :length], expected)
     assert not found[1, :, 3].any(), "zero in padding"
 
 
@@ -83,10 +83,10 @@ class TestPlain:
     def test_computes_what_it_says(self) -> None:
         made, x = Plain(["BC-2", "M", "FC-3-1"]).double(), random(1, 1, 8, 6)
         first, second = (m.conv.weight[:, :, None] for m in made.layers if isinstance(m, FocalConv2d))
-        wanted = leaky(convolve_by_strips(x[0, :, None], first, 1))
-        wanted = torch.stack([wanted[..., i::2, j::2] for i in (0, 1) for j in (0, 1)]).amax(0)
-        wanted = leaky(convolve_by_strips(wanted, second, 2))
-        torch.testing.assert_close(made(x)[0], wanted[:, 0])
+        expected = leaky(convolve_by_strips(x[0, :, None], first, 1))
+        expected = torch.stack([expected[..., i::2, j::2] for i in (0, 1) for j in (0, 1)]).amax(0)
+        expected = leaky(convolve_by_strips(expected, second, 2))
+        torch.testing.assert_close(made(x)[0], expected[:, 0])
 
     @pytest.mark.parametrize(
         ("layers", "message"),

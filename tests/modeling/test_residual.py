@@ -62,8 +62,8 @@ def test_equals_the_loops(mode: Mode, in_channels: int, stride: int) -> None:
     with torch.no_grad():
         found = made(frames, COUNTS).split(COUNTS)
         for own, walk in zip(found, frames.split(COUNTS), strict=True):
-            wanted = slow(made, walk.transpose(0, 1), stride).transpose(0, 1)
-            torch.testing.assert_close(own, wanted, atol=1e-12, rtol=1e-9)
+            expected = slow(made, walk.transpose(0, 1), stride).transpose(0, 1)
+            torch.testing.assert_close(own, expected, atol=1e-12, rtol=1e-9)
     assert (made.shortcut is None) == (in_channels == 3 and stride == 1)
 
 

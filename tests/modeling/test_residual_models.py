@@ -1,4 +1,4 @@
-"""GaitBase and DeepGaitV2: parameters, shapes, exactness on padded batches, and what is refused."""
+"""GaitBase and DeepGaitV2: parameters, shapes, exactness on padded batches, and sizes that do not fit."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def network(name: str, **more: Any) -> nn.Module:
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_parameter_counts_are_the_references(name: str) -> None:
-    model_cfg, wanted = WHOLE[name]
+    model_cfg, expected = WHOLE[name]
     with torch.device("meta"):
         made = build_model(model_cfg)
-    assert sum(p.numel() for p in made.parameters()) == wanted
+    assert sum(p.numel() for p in made.parameters()) == expected
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -120,7 +120,7 @@ def test_the_two_names_are_one_model() -> None:
     assert MODELS.get("Baseline") is MODELS.get("GaitBase")
 
 
-REFUSED: list[tuple[str, dict[str, Any], str]] = [
+UNFIT: list[tuple[str, dict[str, Any], str]] = [
     (
         "GaitBase",
         {"backbone_cfg": {**RESNET, "block": "Bottleneck"}},
@@ -144,7 +144,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "change", "message"), REFUSED, ids=str)
+@pytest.mark.parametrize(("name", "change", "message"), UNFIT, ids=str)
 def test_sizes_that_do_not_fit(name: str, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_model({**SMALL[name], **change})(silhouettes(2, 4))

@@ -1,4 +1,4 @@
-"""GaitSet, GaitPart and GaitGL: parameters, shapes, exactness on padded batches, and what is refused."""
+"""GaitSet, GaitPart and GaitGL: parameters, shapes, exactness on padded batches, and sizes that do not fit."""
 
 from __future__ import annotations
 
@@ -97,10 +97,10 @@ def network(name: str, **more: Any) -> nn.Module:
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_parameter_counts_are_the_references(name: str) -> None:
-    model_cfg, dataset, wanted = WHOLE[name]
+    model_cfg, dataset, expected = WHOLE[name]
     with torch.device("meta"):
         made = build_model(model_cfg, dataset)
-    assert sum(p.numel() for p in made.parameters()) == wanted
+    assert sum(p.numel() for p in made.parameters()) == expected
 
 
 def test_the_class_head_of_gaitgl() -> None:
@@ -170,7 +170,7 @@ def test_the_datasets_name_chooses_gaitgls_variant() -> None:
 
 
 FCS = {"in_channels": 8, "out_channels": 9, "parts_num": 14}
-REFUSED: list[tuple[str, dict[str, Any], str]] = [
+UNFIT: list[tuple[str, dict[str, Any], str]] = [
     ("GaitSet", {"in_channels": [1, 4, 8]}, "in_channels: .*4 positive numbers"),
     ("GaitSet", {"in_channels": [3, 4, 6, 8]}, "in_channels: .*must be 1"),
     ("GaitSet", {"bin_num": [3], "SeparateFCs": {"out_channels": 9}}, r"bin_num: features 4 rows high"),
@@ -192,7 +192,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "change", "message"), REFUSED, ids=str)
+@pytest.mark.parametrize(("name", "change", "message"), UNFIT, ids=str)
 def test_sizes_that_do_not_fit(name: str, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_model({**SMALL[name], **change})(silhouettes(2, 4))

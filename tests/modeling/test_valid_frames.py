@@ -14,12 +14,12 @@ CASES = [None, [4, 4, 4], [2, 4, 1], [3, 3, 3], [1, 1, 1], [1, 4, 4]]
 def test_packed_and_unpacked(lengths: list[int] | None) -> None:
     x = torch.randn(3, 4, 2, 5)
     frames, counts = pack(x, None if lengths is None else torch.tensor(lengths))
-    wanted = lengths or [4, 4, 4]
-    assert counts == wanted
-    torch.testing.assert_close(frames, torch.cat([x[n, :length] for n, length in enumerate(wanted)]), rtol=0, atol=0)
+    expected = lengths or [4, 4, 4]
+    assert counts == expected
+    torch.testing.assert_close(frames, torch.cat([x[n, :length] for n, length in enumerate(expected)]), rtol=0, atol=0)
     back = unpack(frames, counts)
-    assert back.shape == (3, max(wanted), 2, 5)
-    for n, length in enumerate(wanted):
+    assert back.shape == (3, max(expected), 2, 5)
+    for n, length in enumerate(expected):
         torch.testing.assert_close(back[n, :length], x[n, :length], rtol=0, atol=0)
         assert not back[n, length:].any()
 

@@ -1,4 +1,4 @@
-"""The weighted sum of losses, right under any number of processes."""
+"""The weighted sum of losses, exact under any number of processes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ class LossAggregator(nn.Module):
 
     Under several processes with DistributedDataParallel, which averages their gradients, the result has the gradient
     that one process would have on the whole batch: a term that compares sequences gathers those of all processes with
-    gradient and is multiplied by the number of processes; a term that is a mean over sequences is averaged right as it
-    is.
+    gradient and is multiplied by the number of processes; a term that is a mean over sequences needs neither.
 
     Args:
         terms: `loss_cfg` mappings: `type`, keywords, `loss_term_weight`, `log_prefix`.
@@ -64,7 +63,7 @@ class LossAggregator(nn.Module):
                     f"SeparateBNNecks in model_cfg, or take the term out"
                 )
             if loss.needs_whole_batch and world > 1:
-                # In float32 at least: what is compared over processes must not be rounded on the way.
+                # In float32 at least: gathering must not round embeddings.
                 precise = read if read.dtype == torch.float64 else read.float()
                 term, found = loss(distributed.gather_with_gradient(precise), distributed.gather(labels))
                 total = total + weight * world * term

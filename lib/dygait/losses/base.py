@@ -1,4 +1,4 @@
-"""What a loss is, and the registry of them."""
+"""The base class and the registry of losses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Loss(nn.Module):
 
     Attributes:
         reads: which field of `GaitOutput` it reads.
-        compares_with: what it takes for labels: the ids of the sequences, or masks of their pixels.
+        compares_with: the labels that it takes: ids of sequences, or masks of their pixels.
         needs_whole_batch: it compares sequences with each other: under several processes it must see those of all.
         prefix: the first part of its names in log and TensorBoard, unless the config gives one.
     """
@@ -41,7 +41,7 @@ _OF_THE_SUM = ("loss_term_weight", "log_prefix")
 
 
 def loss_problems(term: Mapping[str, Any]) -> list[Problem]:
-    """Check one term of a configuration's `loss_cfg`: its name, its keywords, and whether training can feed it."""
+    """Check one term of a configuration's `loss_cfg`: its name, its keywords, and that training has its labels."""
     found = LOSSES.check(_keywords(term))
     name = term.get("type")
     if isinstance(name, str) and name in LOSSES and LOSSES.get(name).compares_with == "masks":

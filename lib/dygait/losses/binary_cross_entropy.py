@@ -14,7 +14,7 @@ class BinaryCrossEntropyLoss(Loss):
 
     Minus the log of the probability that a map of probabilities gives to each pixel's mask, averaged over pixels. For
     networks that segment, such as GaitEdge's (Liang et al., *GaitEdge: Beyond Plain End-to-end Gait Recognition for
-    Better Practicality*, ECCV 2022): the maps are what it reads as `logits`, the masks stand in the place of labels.
+    Better Practicality*, ECCV 2022): the maps are what it reads as `logits`, the masks are the labels.
 
     Args:
         eps: what is added before a logarithm is taken.

@@ -31,9 +31,9 @@ def pairwise_distance(x: torch.Tensor) -> torch.Tensor:
 class _Violations(torch.autograd.Function):
     """Sum relu(d(a, p) - d(a, n) + margin) over all triplets of a part, and count those that are not zero.
 
-    Without making a number for each of the N^3 triplets: of an anchor's negatives, sorted, those that are nearer than
-    a positive and the margin come first, so that a search counts them, and a running sum adds their distances up. The
-    gradient of a distance is how many triplets it is in.
+    Without a number for each of the N^3 triplets: the negatives of an anchor are sorted, a binary search counts those
+    nearer than a positive plus the margin, and a cumulative sum gives the sum of their distances. The gradient of a
+    distance is the number of triplets that it is in.
     """
 
     @staticmethod
@@ -67,8 +67,7 @@ class TripletLoss(Loss):
     """relu(d(a, p) - d(a, n) + margin) over all triplets of a part, averaged over those that are not zero.
 
     Hermans et al., *In Defense of the Triplet Loss for Person Re-Identification*, 2017; by part: Chao et al.,
-    *GaitSet*, AAAI 2019. The field's published numbers count an anchor as its own positive; so does this, unless told
-    otherwise.
+    *GaitSet*, AAAI 2019. The field's published numbers count an anchor as its own positive; so does this by default.
 
     Args:
         margin: how much farther the negative must be.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from dygait.modeling.layers import has_channels_last, valid_places
+from dygait.modeling.layers import has_channels_last, valid_indices
 
 
 def pack(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, list[int]]:
@@ -33,7 +33,7 @@ def pack_counted(x: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
     """Put the frames of a batch (N, S, ...) side by side: (F, ...), of each sequence as many as its count."""
     if min(counts) == x.shape[1]:
         return x.flatten(0, 1)
-    return x[valid_places(torch.tensor(counts), x.shape[1], x.device)]
+    return x[valid_indices(torch.tensor(counts), x.shape[1], x.device)]
 
 
 def unpack(frames: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:

@@ -6,7 +6,6 @@ N sequences, C channels, P parts (horizontal strips), K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 import torch
 from pydantic import ConfigDict, with_config
@@ -60,9 +59,9 @@ GaitGLHead = tuple[layers.SeparateBNNecks | None, nn.BatchNorm1d | None, layers.
 
 def separate_fcs(given: FCSizes | None, channels: int, parts: int) -> layers.SeparateFCs:
     """Return the separate FCs of features of C channels and P parts."""
-    sizes = dict(given or {})
+    sizes = given or FCSizes()
     check_sizes("SeparateFCs", sizes, {"in_channels": channels, "parts_num": parts})
-    out_channels = cast(int, sizes.get("out_channels", channels))
+    out_channels = sizes.get("out_channels", channels)
     check_positive("SeparateFCs.out_channels", out_channels)
     return layers.SeparateFCs(parts, channels, out_channels)
 
@@ -74,15 +73,15 @@ def separate_bn_necks(
     classes = number_of_classes(class_num, given)
     if classes is None:
         raise ValueError("class_num: this key is required")
-    check_sizes("SeparateBNNecks", dict(given or {}), {"in_channels": channels, "parts_num": parts})
+    check_sizes("SeparateBNNecks", given or NeckSizes(), {"in_channels": channels, "parts_num": parts})
     return layers.SeparateBNNecks(parts, channels, classes)
 
 
 def number_of_classes(class_num: int | None, necks: NeckSizes | None) -> int | None:
     """Return K, which a configuration gives as `class_num`, as `SeparateBNNecks.class_num`, or not at all."""
-    classes = class_num if class_num is not None else (necks or {}).get("class_num")
+    classes = class_num if class_num is not None else (necks or NeckSizes()).get("class_num")
     if classes is not None:
-        check_sizes("SeparateBNNecks", dict(necks or {}), {"class_num": classes})
+        check_sizes("SeparateBNNecks", necks or NeckSizes(), {"class_num": classes})
         key = "class_num" if class_num is not None else "SeparateBNNecks.class_num"
         check_positive(key, classes)
     return classes

@@ -22,22 +22,22 @@ from dygait.modeling.kernels.batch_norm import BatchNorm3d
 
 
 def channels_last(x: torch.Tensor) -> torch.Tensor:
-    """Return maps as they are computed with fastest: on a CPU with the channels of a pixel side by side in memory.
+    """Return maps in the layout that is computed fastest: channels last on a CPU.
 
-    What PyTorch makes of such a map has its layout again, so that only a network's first map is ever copied.
+    PyTorch's operations keep the layout, so that only a network's first map is copied.
 
     Args:
         x: (F, C, H, W) or (N, C, S, H, W).
     """
     if x.device.type != "cpu":
         return x
-    if x.shape[1] == 1:  # both layouts are one in memory: say which is meant
+    if x.shape[1] == 1:  # both layouts are the same in memory: set the strides of channels last
         return x.squeeze(1).unsqueeze(-1).movedim(-1, 1)
     return x.contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
 
 
 def has_channels_last(x: torch.Tensor) -> bool:
-    """Say whether the channels of a pixel lie side by side in memory: of (F, C, H, W) or (N, C, S, H, W)."""
+    """Return whether the channels of a pixel lie side by side in memory: of (F, C, H, W) or (N, C, S, H, W)."""
     return x.is_contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
 
 
@@ -46,13 +46,13 @@ def valid_frames(lengths: torch.Tensor, frames: int, device: torch.device | None
     return (torch.arange(frames, device=lengths.device) < lengths[:, None]).to(device, non_blocking=True)
 
 
-def valid_places(lengths: torch.Tensor, frames: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+def valid_indices(lengths: torch.Tensor, frames: int, device: torch.device) -> tuple[torch.Tensor, ...]:
     """Return the indices (sequence, frame) of the F frames that sequences have, (F,) each, on a device.
 
-    They pick what the mask of `valid_frames` picks; but to turn a mask on a GPU into indices the host waits for it.
+    They select the same frames as the mask of `valid_frames`, which on a GPU would need a synchronisation.
     """
-    places = valid_frames(lengths, frames).nonzero(as_tuple=True)
-    return tuple(index.to(device, non_blocking=True) for index in places)
+    indices = valid_frames(lengths, frames).nonzero(as_tuple=True)
+    return tuple(index.to(device, non_blocking=True) for index in indices)
 
 
 def zero_padding(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
@@ -70,7 +70,7 @@ def temporal_mean(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor
 
 def sum_over_frames(x: torch.Tensor) -> torch.Tensor:
     """Add the frames: (N, C, S, H, W) to (N, C, H, W), in the same layout in memory, and so is the gradient."""
-    # A compiler chooses layouts by itself, and that of PyTorch 2.4 lets no backward pass ask for one.
+    # A compiler chooses layouts itself, and that of PyTorch 2.4 fails where the backward pass requests one.
     if torch.compiler.is_compiling() or not has_channels_last(x):
         return x.sum(2)
     return x.movedim(1, 4).sum(1).movedim(3, 1)
@@ -104,8 +104,8 @@ def repeat_short(silhouettes: torch.Tensor, lengths: torch.Tensor | None) -> tup
         return silhouettes, lengths
     repeated = torch.where(lengths == 1, 3, torch.where(lengths == 2, 4, lengths))
     target = max(frames, int(repeated.max()))
-    place = torch.arange(target, device=lengths.device).expand(len(lengths), target)
-    source = torch.where((lengths < 3)[:, None], place % lengths[:, None], place.clamp(max=frames - 1))
+    position = torch.arange(target, device=lengths.device).expand(len(lengths), target)
+    source = torch.where((lengths < 3)[:, None], position % lengths[:, None], position.clamp(max=frames - 1))
     rows = torch.arange(len(lengths), device=lengths.device)[:, None]
     keep = valid_frames(repeated, target)[:, :, None, None].to(silhouettes, non_blocking=True)
     there = (index.to(silhouettes.device, non_blocking=True) for index in (rows, source))
@@ -115,7 +115,7 @@ def repeat_short(silhouettes: torch.Tensor, lengths: torch.Tensor | None) -> tup
 def whole_sequences(
     silhouettes: torch.Tensor, lengths: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return sequences as networks that look over time take them: zero in padding, of three frames at least.
+    """Return sequences for networks that convolve over time: zero in padding, of three frames at least.
 
     Args:
         silhouettes: (N, S, H, W).
@@ -126,8 +126,8 @@ def whole_sequences(
     """
     if lengths is None:
         return repeat_short(silhouettes, None)
-    here = valid_frames(lengths, silhouettes.shape[1], silhouettes.device)
-    return repeat_short(silhouettes * here[:, :, None, None], lengths)
+    valid = valid_frames(lengths, silhouettes.shape[1], silhouettes.device)
+    return repeat_short(silhouettes * valid[:, :, None, None], lengths)
 
 
 def avoid_two_frames(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -145,17 +145,17 @@ def avoid_two_frames(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[tor
 def over_valid_frames(
     norm: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, lengths: torch.Tensor | None
 ) -> torch.Tensor:
-    """Apply a norm to (N, C, S, H, W) so that its statistics see no padding; there the result is zero."""
+    """Apply a norm to (N, C, S, H, W) with the statistics of valid frames; the result is zero in padding."""
     if lengths is None:
         return norm(x)
-    frames = x.movedim(1, -1)  # whole pixels, which lie together where channels are last in memory
-    valid = valid_places(lengths, x.shape[2], x.device)
+    frames = x.movedim(1, -1)  # whole pixels are contiguous in channels last
+    valid = valid_indices(lengths, x.shape[2], x.device)
     normed = norm(frames[valid].movedim(-1, 1).unsqueeze(2)).squeeze(2).movedim(1, -1)
     return frames.new_zeros(frames.shape, dtype=normed.dtype).index_put(valid, normed).movedim(-1, 1)
 
 
 class FrameBatchNorm(nn.Module):
-    """BatchNorm3d whose statistics see only the frames that sequences really have.
+    """BatchNorm3d whose statistics are those of valid frames.
 
     Args:
         channels: C.
@@ -166,11 +166,11 @@ class FrameBatchNorm(nn.Module):
         self.norm = BatchNorm3d(channels)
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Return (N, C, S, H, W) for the same; padded frames come out as they may."""
+        """Return (N, C, S, H, W) for the same; the values of padded frames are undefined."""
         return over_valid_frames(self.norm, x, lengths if self.training else None)
 
     def factor_and_shift(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what the layer does in evaluation mode: multiply channels with a factor (C,), and add a shift (C,)."""
+        """Return the factor (C,) and the shift (C,) that the layer applies to channels in evaluation mode."""
         mean, variance = self.norm.running_mean, self.norm.running_var
         assert mean is not None
         assert variance is not None
@@ -179,10 +179,10 @@ class FrameBatchNorm(nn.Module):
 
 
 class LocalTemporalAggregation(nn.Module):
-    """Every three frames become one: Conv3d (3, 1, 1) with stride 3, LeakyReLU(0.01).
+    """Merge every three frames into one: Conv3d (3, 1, 1) with stride 3, LeakyReLU(0.01).
 
     Lin et al., *Gait Recognition via Effective Global-Local Feature Representation and Local Temporal Aggregation*,
-    ICCV 2021. Frames that are left over at the end, fewer than three, are dropped.
+    ICCV 2021. One or two remaining frames at the end are dropped.
 
     Args:
         channels: C.
@@ -251,8 +251,8 @@ class GeMHorizontalPooling(nn.Module):
 class _GeneralisedMean(torch.autograd.Function):
     """(mean of x^p)^(1/p) over the last dimension, x clamped to at least `eps`: (N, C, H, W) to (N, C, H).
 
-    Powers are those of x / max(x), since (1e-6)^p underflows in float32 once p passes 7.5. What is below 2^-80 of the
-    largest power counts as so much: no sum shows it, and a CPU is many times slower where products are denormal.
+    Powers are those of x / max(x), since (1e-6)^p underflows in float32 once p passes 7.5. Powers
+    below 2^-80 of the largest are raised to it: no sum changes, and a CPU is many times slower on denormal numbers.
     """
 
     @staticmethod
@@ -279,7 +279,7 @@ class _GeneralisedMean(torch.autograd.Function):
 
 
 class SeparateFCs(nn.Module):
-    """A fully connected layer of its own, without bias, for each part.
+    """A separate fully connected layer, without bias, for each part.
 
     Initialised as the field's code does: Xavier uniform over the whole (P, C_in, C_out) tensor, whose fans are larger
     than one part's. Embeddings then start at distances of the order of the triplet margin; with fans by part they start
@@ -324,7 +324,7 @@ class SeparateBNNecks(nn.Module):
         return self.logits(self.features(x))
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the logits are made of, (N, C, P): after BatchNorm, each part of length 1."""
+        """Return the features (N, C, P) that the logits are computed from: after BatchNorm, each part of length 1."""
         n, c, p = x.shape
         return F.normalize(self.bn1d(x.reshape(n, c * p)).reshape(n, c, p), dim=1)
 
@@ -360,7 +360,7 @@ class _Cosines(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             for_weight = torch.bmm(x.transpose(1, 2), scaled).to(weight.dtype)
             along = (gradient * cosines).sum(1, keepdim=True) * factor.square()
-            for_weight.addcmul_(weight, along, value=-1)  # what only makes a column longer changes no cosine
+            for_weight.addcmul_(weight, along, value=-1)  # a longer column has the same cosine
         return for_x, for_weight
 
 

@@ -1,6 +1,6 @@
 """Weights under OpenGait's names.
 
-A model says in its attribute `opengait_names` how its tensors are called in OpenGait: rules (pattern, replacement) of
+A model's attribute `opengait_names` maps the names of its tensors to OpenGait's: rules (pattern, replacement) of
 `re.sub`, applied in turn to each of our names. The way back needs no rules of its own: a model's own names,
 renamed, are a table that is read in either direction. Shapes are the same on both sides.
 """

@@ -1,8 +1,8 @@
 """BatchNorm over the batches of all processes, on any device.
 
 Ioffe and Szegedy, *Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift*, ICML
-2015: its statistics are the batch's, so that a batch that is dealt out to processes gives others. PyTorch joins them on
-CUDA only.
+2015. The statistics of a batch differ from those of its parts on several processes; PyTorch synchronises them on CUDA
+only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dygait.modeling.kernels import batch_norm
 
 
 class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """What BatchNorm1d, 2d or 3d gives for the batch of all processes together, for this process's share of it."""
+    """BatchNorm1d, 2d or 3d with the statistics of the batch of all processes."""
 
     def _check_input_dim(self, input: torch.Tensor) -> None:  # any number of dimensions
         pass

@@ -77,10 +77,10 @@ def test_only_the_gradient_that_is_asked_for(which: str) -> None:
 
 def test_where_it_is_used() -> None:
     x = torch.zeros(1, 64, 4, 1, 1)
-    assert winograd.pays(x, 128)
-    assert not winograd.pays(x, 64), "too few channels"
-    assert not winograd.pays(x[:, :32], 256), "too few channels"
-    assert not winograd.pays(x[:, :, :3], 128), "too few frames"
-    assert not winograd.pays(x.double(), 128), "not float32"
+    assert winograd.is_faster(x, 128)
+    assert not winograd.is_faster(x, 64), "too few channels"
+    assert not winograd.is_faster(x[:, :32], 256), "too few channels"
+    assert not winograd.is_faster(x[:, :, :3], 128), "too few frames"
+    assert not winograd.is_faster(x.double(), 128), "not float32"
     with torch.autocast("cpu", torch.bfloat16):
-        assert not winograd.pays(x, 128), "not float32 after all"
+        assert not winograd.is_faster(x, 128), "not float32 after all"

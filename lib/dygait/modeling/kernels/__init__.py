@@ -1,1 +1,1 @@
-"""Exact fast forms of operations whose plain form stands elsewhere."""
+"""Exact fast forms of operations whose plain form is elsewhere."""

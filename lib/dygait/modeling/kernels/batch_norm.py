@@ -40,7 +40,7 @@ def batch_norm(
     momentum: float,
     eps: float,
 ) -> torch.Tensor:
-    """Compute what `torch.nn.functional.batch_norm` does, which it calls where `is_supported` says no.
+    """Compute what `torch.nn.functional.batch_norm` does, which it calls where `is_supported` is false.
 
     Args:
         x: (N, C, ...), float32, float64 or a half type; under a half type, statistics are float32.
@@ -72,7 +72,7 @@ def update_running(
     count: int | torch.Tensor,
     momentum: float,
 ) -> None:
-    """Let a batch's mean and biased variance (C,) over `count` values into the running statistics."""
+    """Update the running statistics with a batch's mean and biased variance (C,) over `count` values."""
     for running, value in ((running_mean, mean), (running_var, variance * (count / (count - 1)))):
         if running is not None:
             running.mul_(1 - momentum).add_(value.to(running), alpha=momentum)
@@ -85,7 +85,7 @@ def statistics(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     channels = pixels.shape[1]
     found, counts = [], []
     for block in _blocks(pixels):
-        dummy = torch.zeros(block.shape[1], dtype=_accumulator(block))  # of the type that the statistics shall have
+        dummy = torch.zeros(block.shape[1], dtype=_accumulator(block))  # sets the type of the statistics
         found.append(torch.stack(torch.batch_norm_update_stats(_as_map(block), dummy, dummy.clone(), 0.0)))
         counts += [len(block)] * (block.shape[1] // channels)
     means, variances = torch.cat(found, 1).double().view(2, -1, channels)
@@ -114,7 +114,7 @@ def normalise(
     eps: float,
     reduce: Reduce | None = None,
 ) -> torch.Tensor:
-    """Normalise (N, C, ...) with the statistics of the batch, of which the gradient takes account.
+    """Normalise (N, C, ...) with the statistics of the batch, through which the gradient flows too.
 
     Args:
         x: this process's share of the batch.
@@ -261,7 +261,7 @@ class BatchNorm3d(nn.BatchNorm3d):
 
 
 def module_batch_norm(norm: nn.modules.batchnorm._BatchNorm, x: torch.Tensor) -> torch.Tensor:
-    """Compute what a BatchNorm module does, its running statistics included."""
+    """Apply a BatchNorm module, updating its running statistics in training."""
     norm._check_input_dim(x)
     training = norm.training or norm.running_mean is None
     return batch_norm(
@@ -270,7 +270,7 @@ def module_batch_norm(norm: nn.modules.batchnorm._BatchNorm, x: torch.Tensor) ->
 
 
 def count_batch(norm: nn.modules.batchnorm._BatchNorm) -> float:
-    """Count a batch in training, and return its part of the running statistics."""
+    """Count a batch in training, and return its weight in the running statistics."""
     if norm.training and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
         if norm.momentum is None:

@@ -28,7 +28,7 @@ def fast_stage(stage: DynamicStage, x: torch.Tensor, lengths: torch.Tensor | Non
     """
     x = channels_last(x)
     folded = not (torch.is_grad_enabled() or stage.training or torch.compiler.is_compiling())
-    by_winograd = winograd.pays(x, 2 * stage.conv_global.out_channels)
+    by_winograd = winograd.is_faster(x, 2 * stage.conv_global.out_channels)
     pair = _branches(x, lengths, _weights(stage, by_winograd, folded))
     if stage.norm_global is not None and stage.norm_local is not None and not folded:
         pair = norm_pair(pair, stage.norm_global, stage.norm_local, lengths)
@@ -68,8 +68,8 @@ class _Weights(NamedTuple):
     Attributes:
         by_winograd: whether `pair` holds the filters' values at Winograd's points, or filters (2 O, C, 3, 3, 3).
         pair: the global branch's weights; after them the sum of the dynamic and the spatial branch's.
-        slices: (3 O, C, 3, 3), the dynamic branch's time slices, applied to the mean: the one that looks back, the one
-            at the frame itself, the one that looks ahead; None where no mean is subtracted.
+        slices: (3 O, C, 3, 3), the dynamic branch's time slices, applied to the mean: for the previous frame, the frame
+            itself and the next; None where no mean is subtracted.
         shift: (2 O,), added after the convolution, where BatchNorms are folded into the weights.
     """
 
@@ -82,9 +82,9 @@ class _Weights(NamedTuple):
 def _branches(x: torch.Tensor, lengths: torch.Tensor | None, weights: _Weights) -> torch.Tensor:
     """Return the global branch, and the sum of the dynamic and the spatial one: a new tensor (N, 2 O, S, H, W).
 
-    Both are one convolution, the latter with the summed weights. From it is taken the dynamic branch's view of the
-    mean. The mean is one map per sequence, so convolving it takes three 2-D convolutions, one for each time slice of
-    the weight. The slice that looks back sees nothing at the first frame, the one that looks ahead nothing at the last.
+    Both are one convolution, the latter with the summed weights, minus the dynamic branch's convolution of the mean.
+    The mean is one map per sequence, so convolving it takes three 2-D convolutions, one for each time slice of the
+    weight. The slice for the previous frame does not apply at the first frame, nor that for the next at the last.
     """
     if weights.by_winograd:
         pair = winograd.convolution(x, weights.pair)
@@ -95,16 +95,16 @@ def _branches(x: torch.Tensor, lengths: torch.Tensor | None, weights: _Weights) 
     if weights.slices is None:
         return pair
     of_mean = F.conv2d(temporal_mean(x, lengths).squeeze(2), weights.slices, padding=1)
-    back, here, ahead = of_mean.chunk(3, 1)
+    previous, current, following = of_mean.chunk(3, 1)
     last = None if lengths is None else (lengths - 1).to(x.device, non_blocking=True)
-    return _LessMean.apply(pair, back + here + ahead, back, ahead, last)
+    return _LessMean.apply(pair, previous + current + following, previous, following, last)
 
 
 class _LessMean(torch.autograd.Function):
-    """Subtract a map from every frame of a pair's second map, less so from the first frame and from the last valid one.
+    """Subtract a map from every frame of a pair's second map, and add others to the first and to the last valid frame.
 
-    Changes the pair itself, which no convolution needs again. Written out, so that backward passes over the frames
-    once, for their sum, and makes no map for every frame.
+    Works in place: no convolution needs the pair again. The backward pass is explicit, so that it reads the frames
+    once, for their sum, and allocates no map per frame.
     """
 
     @staticmethod

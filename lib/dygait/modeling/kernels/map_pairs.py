@@ -1,8 +1,8 @@
-"""Two maps side by side in one tensor: what one convolution with two sets of filters gives, kept together.
+"""Operations on two maps in one tensor, the output of one convolution with two sets of filters.
 
 Channels 0 to O - 1 are the first map's, O to 2 O - 1 the second's. N sequences, S frames, H x W pixels; `lengths` as in
-`dygait.modeling.layers`. What is done to both is one operation over all of them: on a processor the passes over
-memory between convolutions cost a fifth of the arithmetic in them.
+`dygait.modeling.layers`. An operation on both is one pass over memory: on a CPU the passes
+between convolutions cost a fifth of the time of the convolutions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dygait.modeling.layers import FrameBatchNorm, has_channels_last, over_valid
 def norm_pair(
     pair: torch.Tensor, first: FrameBatchNorm, second: FrameBatchNorm, lengths: torch.Tensor | None
 ) -> torch.Tensor:
-    """Give each map its BatchNorm: (N, 2 O, S, H, W) to the same; padded frames come out as they may."""
+    """Apply a BatchNorm to each map: (N, 2 O, S, H, W) to the same; the values of padded frames are undefined."""
     norms = (first.norm, second.norm)
     training = norms[0].training
     if any(not isinstance(n, BatchNorm3d) or n.momentum is None or n.training != training for n in norms):
@@ -54,7 +54,7 @@ def rectified_sum(pair: torch.Tensor) -> torch.Tensor:
 
 
 class _RectifiedSum(torch.autograd.Function):
-    """Keeps the pair, where plain operations keep two rectified maps; makes no map of its own in between."""
+    """Saves the pair for backward, where plain operations save two rectified maps; allocates no intermediate map."""
 
     @staticmethod
     def forward(ctx: Any, pair: torch.Tensor) -> torch.Tensor:
@@ -62,9 +62,9 @@ class _RectifiedSum(torch.autograd.Function):
         first, second = pair.chunk(2, 1)
         layout = torch.channels_last_3d if has_channels_last(pair) else torch.contiguous_format
         result = torch.empty_like(first, memory_format=layout)
-        for place in _pieces(pair):
-            torch.clamp(first[place], min=0, out=result[place])
-            result[place] += second[place].clamp(min=0)
+        for piece in _pieces(pair):
+            torch.clamp(first[piece], min=0, out=result[piece])
+            result[piece] += second[piece].clamp(min=0)
         return result
 
     @staticmethod
@@ -78,5 +78,5 @@ class _RectifiedSum(torch.autograd.Function):
 
 
 def _pieces(x: torch.Tensor) -> list[slice]:
-    """Return which sequences to do at a time: on a CPU one, which stays in the cache between two operations."""
+    """Return slices of sequences to compute at a time: one on a CPU, which stays in the cache between operations."""
     return [slice(n, n + 1) for n in range(len(x))] if x.device.type == "cpu" else [slice(None)]

@@ -1,4 +1,4 @@
-"""Activation checkpointing that leaves running statistics as the first pass made them."""
+"""Activation checkpointing that updates the running statistics once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def recomputed(module: nn.Module, function: Callable[..., torch.Tensor], *inputs
 
 @contextmanager
 def _frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """Keep a second pass over the same batch out of the running statistics of BatchNorms."""
+    """Do not update the running statistics of BatchNorms in the second pass over the same batch."""
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:

@@ -45,8 +45,8 @@ def _matrices(frames: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor(a, dtype=torch.float32), torch.tensor(b, dtype=torch.float32)
 
 
-def pays(x: torch.Tensor, out_channels: int) -> bool:
-    """Say whether this is faster than the plain sum: in float32 on a CPU, with many channels and several frames.
+def is_faster(x: torch.Tensor, out_channels: int) -> bool:
+    """Return whether this is faster than a plain convolution: in float32 on a CPU, with many channels and frames.
 
     The transforms cost as much for few channels as for many, and the products they save cost in proportion to both
     numbers of channels. Measured on AVX-512, forward and backward, channels last: 64 or 128 channels to 128 or more
@@ -57,7 +57,7 @@ def pays(x: torch.Tensor, out_channels: int) -> bool:
         and x.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
-        and type(x) is torch.Tensor  # another kind may have no memory: nothing is computed then, only counted
+        and type(x) is torch.Tensor  # fake tensors have no memory to write to
         and min(x.shape[1], out_channels) >= _FEWEST_CHANNELS[0]
         and max(x.shape[1], out_channels) >= _FEWEST_CHANNELS[1]
         and x.shape[2] >= _FEWEST_FRAMES

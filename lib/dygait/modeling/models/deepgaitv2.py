@@ -37,8 +37,8 @@ class BackboneSizes(TypedDict):
 class DeepGaitV2(nn.Module):
     """A deeper residual network of sequences, the largest value over time, horizontal parts, BNNecks.
 
-    A convolution and four stages, two of which halve the map. The first stage looks at each frame alone, the others as
-    `mode` says: `2d` the same, `3d` at three frames at once, `p3d` at a frame and, in a branch, at three.
+    A convolution and four stages, two of which halve the map. The first stage looks at each frame alone, the others by
+    `mode`: `2d` the same, `3d` at three frames at once, `p3d` at a frame and, in a branch, at three.
 
     Args:
         Backbone: mode; in_channels (1); layers, the blocks of each stage: [1, 1, 1, 1] or [1, 4, 4, 1]; channels of
@@ -66,7 +66,7 @@ class DeepGaitV2(nn.Module):
         mode, channels, layers = Backbone["mode"], Backbone["channels"], Backbone["layers"]
         check_numbers("Backbone.channels", channels, 4, "DeepGaitV2")
         check_numbers("Backbone.layers", layers, 4, "DeepGaitV2")
-        check_sizes("Backbone", dict(Backbone), {"in_channels": 1})
+        check_sizes("Backbone", Backbone, {"in_channels": 1})
         self.class_num = number_of_classes(class_num, SeparateBNNecks)
         self.use_emb2 = use_emb2
         self.opengait_names = (*_LAYER_NAMES, *_BLOCK_NAMES[mode], *_HEAD_NAMES)

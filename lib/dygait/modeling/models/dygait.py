@@ -1,7 +1,7 @@
 """DyGait.
 
 Wang et al., *DyGait: Exploiting Dynamic Representations for High-performance Gait Recognition*, ICCV 2023,
-https://arxiv.org/abs/2303.14953. Where paper and release leave something open, docs/fidelity.md says what we do.
+https://arxiv.org/abs/2303.14953. docs/fidelity.md lists our choices where paper and release are ambiguous.
 N sequences, C channels, S frames, H x W pixels, P parts, K classes.
 """
 
