@@ -15,6 +15,13 @@ from dygait.machine import peak_memory
 pytest_plugins = ["helpers.tally"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run tests/faults first: its runs are forks of the test's process, and PyTorch refuses a backward pass in a fork once
+    FakeTensorMode, which the check of a configuration uses, has been followed by a backward pass in the parent.
+    """
+    items.sort(key=lambda item: "faults" not in item.path.parts)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
     """Tests are tiny: on a few cores threads would only wait for each other."""

@@ -35,6 +35,8 @@ def test_every_operator_of_a_step(tmp_path: Path, device: torch.device, name: st
 def test_a_wrong_operator_is_named(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     """A check that cannot fail is none: on a CPU an addition of other numbers stands for it."""
     x = torch.ones(3, device=device)
-    monkeypatch.setattr("operators._on_cpu", lambda leaf, exactly: leaf.cpu() * 2 if torch.is_tensor(leaf) else leaf)
+    monkeypatch.setattr(
+        "helpers.operators._on_cpu", lambda leaf, exactly: leaf.cpu() * 2 if torch.is_tensor(leaf) else leaf
+    )
     with OperatorCheck(), pytest.raises(OperatorError, match=r"aten\.add"):
         x.add(1)
