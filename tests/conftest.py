@@ -16,8 +16,10 @@ pytest_plugins = ["helpers.tally"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run tests/faults first: its runs are forks of the test's process, and PyTorch refuses a backward pass in a fork once
-    FakeTensorMode, which the check of a configuration uses, has been followed by a backward pass in the parent.
+    """Run tests/faults first, whose runs are forks of the test's process.
+
+    FakeTensorMode, which the check of a configuration uses, followed by a backward pass makes PyTorch refuse backward
+    passes in forks of the process.
     """
     items.sort(key=lambda item: "faults" not in item.path.parts)
 

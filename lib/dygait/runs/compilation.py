@@ -9,6 +9,7 @@ from torch import nn
 
 from dygait.errors import UserError
 from dygait.logs import log
+from dygait.modeling.dam import DynamicAugmentation
 
 BACKEND = "inductor"
 
@@ -26,7 +27,7 @@ def compile_network(network: nn.Module, setting: bool | str, device: torch.devic
     """
     if not setting:
         return
-    if any(getattr(module, "checkpointing", False) for module in network.modules()):
+    if any(isinstance(m, DynamicAugmentation) and m.options.checkpointing for m in network.modules()):
         raise UserError("trainer_cfg.compile: torch.compile does not support model_cfg.checkpointing; set one to false")
     _check_compiler(device)
     network.compile(backend=BACKEND, mode="default" if setting is True else str(setting))
