@@ -15,13 +15,10 @@ from dygait.machine import peak_memory
 pytest_plugins = ["helpers.tally"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run tests/faults first, whose runs are forks of the test's process.
-
-    FakeTensorMode, which the check of a configuration uses, followed by a backward pass makes PyTorch refuse backward
-    passes in forks of the process.
-    """
-    items.sort(key=lambda item: "faults" not in item.path.parts)
+# FakeTensorMode, which checks a configuration, stands in for CUDA's device guard in a PyTorch built for CUDA. A
+# backward pass then starts a thread, and PyTorch refuses backward passes in forks of the process, as tests/faults are.
+if hasattr(torch._C, "_ensureCUDADeviceGuardSet"):
+    torch._C._ensureCUDADeviceGuardSet = lambda: None
 
 
 @pytest.fixture(scope="session", autouse=True)
