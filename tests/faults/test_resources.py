@@ -131,7 +131,7 @@ def test_the_data_folder_vanishes(uninterrupted: Experiment, tmp_path: Path, fau
     with fault("data folder vanished"):
         try:
             run = launch(orphan, *SETTINGS, setting, at={2: lambda: uninterrupted.root.rename(away)})
-            assert_clear(run, f"{uninterrupted.root}/", "is not there any more")
+            assert_clear(run, f"{uninterrupted.root}/", "does not exist")
         finally:
             away.rename(uninterrupted.root)
         assert_goes_on(orphan, uninterrupted, setting)
