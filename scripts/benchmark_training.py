@@ -44,12 +44,12 @@ from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
-from dygait import build_model, distributed
+from dygait import build_model
 from dygait.config import Config, load_config
 from dygait.data import FrameSampler, Request, TripletSampler, batches, open_store
 from dygait.data.packing import pack
 from dygait.losses import LossAggregator
-from dygait.machine import tune_allocator
+from dygait.machine import available_cores, tune_allocator
 from dygait.modeling.dam import DAMOptions, DynamicAugmentation
 from dygait.modeling.kernels.batch_norm import batch_norm
 from dygait.profiling.machine_peak import products_per_second
@@ -369,7 +369,7 @@ def step_config(root: Path, overrides: tuple[str, ...]) -> Config:
 def serve(name: str, root: Path, quick: bool) -> None:
     """Run the process of a variant: run the number of steps in each line of stdin, and print time and losses."""
     variant = VARIANTS[name]
-    torch.set_num_threads(1 if quick else distributed.available_cores())
+    torch.set_num_threads(1 if quick else available_cores())
     if variant.allocator == "tuned":
         tune_allocator()
     config = step_config(
@@ -666,7 +666,7 @@ def main() -> int:
         serve(options.variant, options.data, options.quick)
         return 0
     sizes = QUICK if options.quick else FULL
-    torch.set_num_threads(1 if options.quick else distributed.available_cores())
+    torch.set_num_threads(1 if options.quick else available_cores())
     figures = Figures()
     figures.details["allocator"] = tune_allocator()[1]
     cpu = torch.device("cpu")

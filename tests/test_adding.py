@@ -12,7 +12,7 @@ import cv2
 import pytest
 
 from conftest import make_tree
-from dygait import cli, distributed
+from dygait import cli, machine
 from dygait.config import load_config
 from dygait.data import read_pickle
 from dygait.errors import UserError
@@ -29,7 +29,7 @@ def blocks(page: str, language: str) -> list[str]:
 def follow(page: str) -> None:
     """Run the commands of a page's only shell block."""
     (block,) = blocks(page, "bash")
-    with mock.patch.object(distributed, "available_cores", return_value=1):
+    with mock.patch.object(machine, "available_cores", return_value=1):
         for line in block.splitlines():
             program, *arguments = shlex.split(line)
             assert program == "dygait"

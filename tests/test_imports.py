@@ -27,7 +27,6 @@ LAYERS = (
     ("registry",),
     ("logs",),
     ("distributed",),
-    ("heartbeat", "rendezvous"),
     ("errors", "files", "machine", "untrusted"),
 )
 """The parts of the package, from above to below: each may import what is in a layer below its own."""

@@ -40,9 +40,9 @@ HALF = "8 of 16 sequences"
 RUNNER = """
 import sys
 import time
-from dygait import cli, distributed
+from dygait import cli, machine
 
-distributed.available_cores = lambda: 1
+machine.available_cores = lambda: 1
 sys.exit(cli.runner(sys.argv[1:]))
 """
 

@@ -20,7 +20,7 @@ import torch
 import yaml
 
 from conftest import make_tree
-from dygait import cli, distributed
+from dygait import cli, machine
 from dygait.config import load_config
 from dygait.evaluation.features import Rows, SavedFeatures, assemble, clear, load_features
 from dygait.runs import networks, sources
@@ -109,7 +109,7 @@ class Experiment:
 
     def run(self, phase: str, *overrides: str, options: Sequence[str] = ()) -> int:
         """Run in this process, on one thread; returns the exit code."""
-        with mock.patch.object(distributed, "available_cores", return_value=1):
+        with mock.patch.object(machine, "available_cores", return_value=1):
             return cli.runner([*self.arguments(phase, *overrides), *options])
 
     def train(self, *overrides: str) -> list[dict[str, float]]:

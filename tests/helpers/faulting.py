@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 import torch
 
-from dygait import cli, distributed
+from dygait import cli, machine
 from dygait.training.trainer import Trainer
 from helpers.experiments import Experiment
 
@@ -110,7 +110,7 @@ def launch(
             os.dup2(file.fileno(), stream)
         sys.stdout = sys.stderr = file
         faulthandler.disable()  # pytest's own
-        distributed.available_cores = lambda: 1  # type: ignore[assignment]
+        machine.available_cores = lambda: 1  # type: ignore[assignment]
         _act_at(at or {})
         if before is not None:
             before()

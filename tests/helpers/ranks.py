@@ -25,7 +25,7 @@ import torch
 import torch._dynamo  # what a run imports on its way, here and in the next lines, is imported once, before the fork
 from torch import nn
 
-from dygait import cli, distributed
+from dygait import cli, machine
 from dygait.data import Batch
 from dygait.data.samplers import TrainingSampler
 from dygait.errors import UserError
@@ -127,7 +127,7 @@ def _train(fault: Fault | None, arguments: list[str]) -> int:
     """Do what `lib/main.py` does, on one thread."""
     if fault is not None:
         fault(int(os.environ["RANK"]))
-    with mock.patch.object(distributed, "available_cores", return_value=1):
+    with mock.patch.object(machine, "available_cores", return_value=1):
         return cli.runner(arguments)
 
 

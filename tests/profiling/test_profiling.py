@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dygait import build_model, cli, distributed
+from dygait import build_model, cli, machine
 from dygait.config import load_config
 from dygait.errors import UserError
 from dygait.modeling import complete_model_cfg
@@ -230,7 +230,7 @@ def test_nothing_is_computed_on_fake_tensors_and_no_form_for_a_cpu_is_taken() ->
 
 
 def run(experiment: Experiment, *options: str) -> int:
-    with mock.patch.object(distributed, "available_cores", return_value=1):
+    with mock.patch.object(machine, "available_cores", return_value=1):
         return cli.main(["profile", "--cfgs", str(experiment.config), "--device", "cpu", *options])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from dygait import distributed
+from dygait import machine
 from dygait.config import load_config
 from helpers.experiments import REPOSITORY, command, make_experiment
 from helpers.scripts import load_script
@@ -21,7 +21,7 @@ SCRIPT = REPOSITORY / "scripts" / "compare_models.py"
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The script as a module, on one thread."""
-    monkeypatch.setattr(distributed, "available_cores", lambda: 1)
+    monkeypatch.setattr(machine, "available_cores", lambda: 1)
     return load_script("compare_models")
 
 
@@ -65,7 +65,7 @@ def test_the_same_time_for_each(
     written = (of_fast / "Fast-00006.pt").stat().st_mtime_ns
     assert not (output / "CASIA-B" / "DyGait" / "Slow").exists()
     monkeypatch.undo()
-    monkeypatch.setattr(distributed, "available_cores", lambda: 1)
+    monkeypatch.setattr(machine, "available_cores", lambda: 1)
     capsys.readouterr()
     figures = tmp_path / "figures.json"
     assert script.main([*arguments, "--json", str(figures), *named]) == 0

@@ -1,9 +1,8 @@
 """Finding the process that hangs: every process reports its progress to the others, outside collectives.
 
-A collective that waits for a hanging process blocks, or times out without naming it. So a thread of every process
-writes the number of its collectives and its progress to the launcher's store every second. A process that has waited
-too long reads there which process is late, prints it and ends; the launcher then ends the others. It works with any
-backend, because it uses no collectives.
+A thread of every process writes the number of its collectives and its progress to the launcher's store every second. A
+process that has waited too long in a collective reads there which process is late, prints it and ends; the launcher
+then ends the others.
 
 PyTorch has nothing that names who is missing in the middle of a step. When a collective times out, Gloo raises with a
 peer's address and NCCL's watchdog aborts the process; `monitored_barrier` names ranks, but with Gloo alone, and would
@@ -44,14 +43,15 @@ class Heartbeat:
         timeout: how many seconds a collective may wait.
 
     Attributes:
+        progress: what is reported: `iteration 7`.
         on_hang: called with the reason before this process ends because it has waited too long.
     """
 
     def __init__(self, store: dist.Store, rank: int, world: int, timeout: float) -> None:
         self.store, self.rank, self.world, self.timeout = store, rank, world, timeout
-        self.on_hang: Callable[[str], None] | None = None
-        self._progress = "the start"
-        self._active: list[str] = []
+        self.on_hang: Callable[[str], None] = lambda why: None
+        self.progress = "the start"
+        self._active: list[str] = []  # the names of the collectives that have begun
         self._collectives = 0
         self._last_change = time.monotonic()
         self._beats = 0
@@ -70,10 +70,6 @@ class Heartbeat:
         self._stopped.set()
         self._thread.join(2 * self._seconds)
 
-    def set_progress(self, progress: str) -> None:
-        """Set the progress that is reported: `iteration 7`."""
-        self._progress = progress
-
     @contextlib.contextmanager
     def collective(self, name: str) -> Iterator[None]:
         """Mark one or several collectives within a `with` block; blocks may be nested.
@@ -89,7 +85,7 @@ class Heartbeat:
         except RuntimeError as error:
             if not is_lost_connection(error):
                 raise
-            raise LostProcessError(self._explanation(f"lost the connection in {name}, {self._progress}")) from None
+            raise LostProcessError(self._explanation(f"lost the connection in {name}, {self.progress}")) from None
         finally:
             self._active.pop()
             self._last_change = time.monotonic()
@@ -104,7 +100,7 @@ class Heartbeat:
         state = {
             "beats": self._beats,
             "collectives": self._collectives,
-            "progress": self._progress,
+            "progress": self.progress,
             "process": f"pid {os.getpid()} on {socket.gethostname()}",
         }
         with self._store_lock:
@@ -116,9 +112,9 @@ class Heartbeat:
                 self._report()
                 waited, active = time.monotonic() - self._last_change, self._active[-1:]
                 if active and waited > min(_GRACE, self.timeout) and self._failures():
-                    self._end(self._explanation(f"waits in {active[0]}, {self._progress}"))
+                    self._end(self._explanation(f"waits in {active[0]}, {self.progress}"))
                 if active and waited > self.timeout:
-                    what = f"waited {waited:.0f} s (trainer_cfg.collective_timeout) in {active[0]}, {self._progress}"
+                    what = f"waited {waited:.0f} s (trainer_cfg.collective_timeout) in {active[0]}, {self.progress}"
                     self._end(self._explanation(what))
             except RuntimeError:  # the store is gone, with the launcher or rank 0
                 return
@@ -127,9 +123,8 @@ class Heartbeat:
         """End this process, whose main thread is blocked."""
         if self._stopped.is_set() or not self._active:  # the collective has finished in the meantime
             return
-        if self.on_hang is not None:
-            with contextlib.suppress(OSError):
-                self.on_hang(why)
+        with contextlib.suppress(OSError):
+            self.on_hang(why)
         sys.stdout.flush()
         os.write(2, f"dygait: error: {why}\n".encode())
         os._exit(EXIT_CODE)
@@ -143,23 +138,24 @@ class Heartbeat:
         return f"process {self.rank} {what}: {cause}. The checkpoints are kept; continue with --resume"
 
     def _find_cause(self) -> str:
-        failures = self._failures()
-        if not failures:
+        if not self._failures():
             before = self._states()
             limit = time.monotonic() + _SILENT * self._seconds
             while time.monotonic() < limit:
                 if threading.current_thread() is self._thread:
                     self._report()  # other processes may be watching at the same time
                 time.sleep(self._seconds / 2)
-            failures, after = self._failures(), self._states()
-        if failures:
+        if failures := self._failures():
             return "; ".join(f"process {rank} has ended: {why}" for rank, why in failures.items())
+        after = self._states()
         silent = [r for r in after if after[r].get("beats") == before[r].get("beats") and r != self.rank]
+        if silent:
+            return "; ".join(
+                f"no news from {_named(r, after[r])}, which is stopped, dead or disconnected" for r in silent
+            )
         most = max(state.get("collectives", 0) for state in after.values())
-        late = [r for r in after if after[r].get("collectives", 0) < most and r not in silent]
-        found = [f"no news from {_named(r, after[r])}, which is stopped, dead or disconnected" for r in silent]
-        if not silent:
-            found = [f"{_named(r, after[r])} has not reached it" for r in late]
+        late = [r for r in after if after[r].get("collectives", 0) < most]
+        found = [f"{_named(r, after[r])} has not reached it" for r in late]
         return "; ".join(found) or "all processes have reached it; the network between them, or a device, hangs"
 
     def _states(self) -> dict[int, dict[str, Any]]:
@@ -184,3 +180,45 @@ def _named(rank: int, state: dict[str, Any]) -> str:
 def is_lost_connection(error: RuntimeError) -> bool:
     """Return whether an error of a backend is a lost connection to another process."""
     return isinstance(error, dist.DistError) or "gloo/transport" in str(error)
+
+
+_heartbeat: Heartbeat | None = None
+
+
+@contextlib.contextmanager
+def running(store: dist.Store, rank: int, world: int, timeout: float) -> Iterator[None]:
+    """Run a `Heartbeat` of these arguments within a `with` block; none for a single process."""
+    global _heartbeat
+    if world == 1:
+        yield
+        return
+    _heartbeat = heartbeat = Heartbeat(store, rank, world, timeout)
+    heartbeat.start()
+    try:
+        yield
+    except LostProcessError:
+        heartbeat.failed("")  # another process has failed
+        raise
+    except BaseException as error:
+        heartbeat.failed(str(error) or type(error).__name__)
+        raise
+    finally:
+        _heartbeat = None
+        heartbeat.stop()
+
+
+def collective(name: str) -> contextlib.AbstractContextManager[None]:
+    """Name one or several collectives within a `with` block, for the message if a process does not reach them."""
+    return contextlib.nullcontext() if _heartbeat is None else _heartbeat.collective(name)
+
+
+def set_progress(progress: str) -> None:
+    """Set the progress of this process, for the message of the others if it hangs."""
+    if _heartbeat is not None:
+        _heartbeat.progress = progress
+
+
+def on_hang(callback: Callable[[str], None]) -> None:
+    """Call `callback` with the reason before this process ends because another one hangs."""
+    if _heartbeat is not None:
+        _heartbeat.on_hang = callback

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 import torch.distributed as dist
 
-from dygait import rendezvous
+from dygait.distributed import rendezvous
 
 PATIENCE = timedelta(seconds=20)
 
@@ -23,7 +23,7 @@ def test_all_agree_upon_a_new_name_whatever_the_dead_have_left() -> None:
         with ThreadPoolExecutor(world) as pool:
             # Rank 0 comes last: the others have to ask again.
             names = list(
-                pool.map(partial(rendezvous.agree, store, world=world, patience=PATIENCE), reversed(range(world)))
+                pool.map(partial(rendezvous.agree, store, world=world, timeout=PATIENCE), reversed(range(world)))
             )
         assert len(set(names)) == 1
         assert names[0] not in seen
@@ -33,9 +33,3 @@ def test_all_agree_upon_a_new_name_whatever_the_dead_have_left() -> None:
 def test_nobody_answers() -> None:
     with pytest.raises(dist.DistError, match="process 0"):
         rendezvous.agree(dist.HashStore(), 1, 2, timedelta(seconds=0.1))
-
-
-def test_the_environment_alone_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
-    assert rendezvous.arguments(PATIENCE) == {}
