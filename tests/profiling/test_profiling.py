@@ -15,15 +15,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dygait import build_model, cli, machine
 from dygait.config import load_config
-from dygait.errors import UserError
 from dygait.modeling import complete_model_cfg
 from dygait.profiling import largest_batch, machine_peak
 from dygait.profiling.counts import count_network, plain_form
 from dygait.profiling.example_batch import example_batch, frames_of, input_sizes
 from dygait.profiling.layers import OUTSIDE_LAYERS, LayerTracker, total
 from dygait.profiling.phases import PHASES
-from helpers import greedy
-from helpers.experiments import REPOSITORY, Experiment, make_experiment
+from dygait.runs.memory import is_out_of_memory
+from helpers.experiments import REPOSITORY, Experiment, command, make_experiment
 
 N, S, H, W = 2, 9, 32, 24
 CLASSES = 5
@@ -277,10 +276,8 @@ def test_without_the_dataset_examples_are_used(experiment: Experiment, capsys: p
 def test_a_batch_beyond_the_memory_raises(
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(machine_peak, "available_bytes", lambda: 1000)
-    # More than this process can hold: what it holds already, which a long run of tests makes large, is not counted.
-    monkeypatch.setattr(machine_peak, "peak_bytes", lambda device: 2**50)
-    assert run(experiment, "--batch", "4", "2") == 2
+    monkeypatch.setattr(machine_peak, "available_bytes", lambda: 2**27)
+    assert run(experiment, "--batch", "4", "2", "--set", "trainer_cfg.sampler.frames_num_fixed=4000") == 2
     assert "--batch P K" in capsys.readouterr().err
 
 
@@ -294,52 +291,66 @@ def test_mistakes_end_in_a_line(experiment: Experiment, options: list[str], caps
 
 
 @pytest.mark.parametrize("fits", [2, 3, 7, 64, 100])
-@pytest.mark.parametrize("power", [1, 2])
-def test_the_largest_batch_is_found_without_trying_what_does_not_fit(fits: int, power: int) -> None:
-    """Memory that grows with the batch, or with its square."""
-
-    def need(people: int) -> int:
-        return 1000 + 10 * people**power
-
-    free, tried = need(fits), []
+def test_the_largest_batch_is_found(fits: int) -> None:
+    tried = []
 
     def trial(people: int) -> int:
-        tried.append(need(people))
-        return need(people)
+        tried.append(people)
+        if people > fits:
+            raise MemoryError
+        return 1000 * people
 
-    assert max(largest_batch.find_largest(trial, free, log=lambda message: None)) == fits
-    if power == 1 and fits >= 4:
-        assert max(tried) <= free  # 2 and 4 people predict the rest
-    assert max(tried) < 4 * free
+    found = largest_batch.find_largest(trial, most=100, log=lambda message: None)
+    assert max(found) == fits
+    assert found[fits] == 1000 * fits
+    assert len(tried) == len(set(tried)) < 16
 
 
-def test_where_the_memory_is_unknown_everything_is_tried_and_failure_caught() -> None:
-    assert (
-        max(largest_batch.find_largest(lambda people: people if people <= 37 else None, None, log=lambda message: None))
-        == 37
+def test_nothing_fits() -> None:
+    def trial(people: int) -> int:
+        raise MemoryError
+
+    assert largest_batch.find_largest(trial, log=lambda message: None) == {}
+
+
+def test_allocating_beyond_a_limit_is_out_of_memory() -> None:
+    """In a process of its own, whose allocator holds no memory of earlier tests."""
+    code = (
+        "import torch; from dygait.profiling.machine_peak import limited_memory\n"
+        "from dygait.runs.memory import is_out_of_memory\n"
+        "with limited_memory(2**27):\n"
+        "    torch.zeros(2**20)\n"
+        "    try: torch.zeros(2**27)\n"
+        "    except RuntimeError as error: print(is_out_of_memory(error))\n"
+        "torch.zeros(2**27)"
     )
-    assert largest_batch.find_largest(lambda people: None, None, log=lambda message: None) == {}
-    assert max(largest_batch.find_largest(lambda people: people, None, most=9, log=lambda message: None)) == 9
-
-
-def test_a_process_that_takes_too_much_is_killed() -> None:
-    assert largest_batch.run_limited(greedy.takes, (2**22,), limit=2**28) is None
-    assert largest_batch.run_limited(greedy.answers, (7,), limit=2**30) == 7
-    with pytest.raises(UserError, match="failed"):
-        largest_batch.run_limited(greedy.fails, (), limit=2**30)
+    done = command("-c", code)
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_find_batch(
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    need = {2: 2**20, 3: 3 * 2**20, 4: 2**30}
-    monkeypatch.setattr(machine_peak, "available_bytes", lambda: 2**22)
-    monkeypatch.setattr(largest_batch, "run_limited", lambda target, arguments, limit: need[arguments[2]])
+    def trial(config: Any, limit: int, people: int) -> int:
+        if people > fits:
+            raise MemoryError
+        return 2**20 * people
+
+    monkeypatch.setattr(largest_batch, "_in_child", trial)
+    fits = 3
     assert run(experiment, "--find-batch") == 0
     assert "largest batch that fits: 3 x 2 = 6 sequences" in capsys.readouterr().out
-    need[2] = 2**30
+    fits = 1
     assert run(experiment, "--find-batch") == 2
-    assert "not even 2 people" in capsys.readouterr().err
+    assert "not even 2 subjects" in capsys.readouterr().err
+
+
+def test_a_trial_in_a_child(experiment: Experiment) -> None:
+    config = load_config(experiment.config, ["trainer_cfg.sampler.frames_num_fixed=200"])
+    assert largest_batch._in_child(config, 2**32, 2) > 2**20
+    with pytest.raises((RuntimeError, MemoryError)) as raised:
+        largest_batch._in_child(config, 2**27, 400)
+    assert is_out_of_memory(raised.value)
 
 
 def test_a_trial_trains(experiment: Experiment) -> None:

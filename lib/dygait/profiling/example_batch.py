@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,8 +11,7 @@ import torch
 from torch import nn
 
 from dygait.config import Config
-from dygait.config.schema import TransformCfg
-from dygait.data import Batch, batches, build_transform
+from dygait.data import Batch, batches
 from dygait.errors import UserError
 from dygait.runs import networks, sources
 
@@ -55,21 +55,14 @@ def classes_of(network: nn.Module) -> int | None:
 
 def input_sizes(config: Config) -> list[tuple[int, int]]:
     """Return (H, W) of each modality: the `input_size` of the model, or the output size of the transform for 64x64."""
-    plain = [transform.model_dump() for transform in _listed(config)]
-    chains = [plain] if config.data_cfg.modalities == 1 else plain
-    size = config.model_cfg.input_size
+    modalities, size = config.data_cfg.modalities, config.model_cfg.input_size
     if size is not None:
-        return [(size[0], size[1])] * len(chains)
+        return [(size[0], size[1])] * modalities
     found = []
-    for chain in chains:
-        shape = build_transform(chain)(np.zeros((1, 64, 64), np.uint8), np.random.default_rng(0)).shape
-        found.append((int(shape[1]), int(shape[2])))
+    for transform in sources.build_transforms(config.trainer_cfg.transform, modalities):
+        _, height, width = transform(np.zeros((1, 64, 64), np.uint8), np.random.default_rng(0)).shape
+        found.append((height, width))
     return found
-
-
-def _listed(config: Config) -> list[TransformCfg]:
-    transform = config.trainer_cfg.transform
-    return transform if isinstance(transform, list) else [transform]
 
 
 def example_batch(config: Config, people: int, each: int, classes: int | None) -> Batch:
@@ -96,29 +89,17 @@ def example_batch(config: Config, people: int, each: int, classes: int | None) -
     return Batch(inputs[0], None, labels, torch.arange(count), tuple(inputs[1:]))
 
 
-def example_batches(config: Config, classes: int | None) -> Batches:
-    """Return one example batch, repeated: there is no wait for data."""
-    batch = example_batch(config, *batch_size(config), classes)
-    size = " and ".join(f"{height}x{width}" for height, width in input_sizes(config))
-    divisors = [255.0] * config.data_cfg.modalities
-    return Batches(iter(lambda: batch, None), divisors, f"example silhouettes of {size}, no loader", False)
-
-
 def training_batches(config: Config, device: torch.device, network: nn.Module) -> Batches:
-    """Return the batches of the loader; example batches, and the reason in `origin`, if there is no dataset."""
+    """Return the batches of the loader; without a dataset, an example batch again and again, and why in `origin`."""
     try:
         data = sources.open_data(config)
     except UserError as error:
-        examples = example_batches(config, classes_of(network))
-        examples.origin += f" ({error})"
-        return examples
+        batch = example_batch(config, *batch_size(config), classes_of(network))
+        size = " and ".join(f"{height}x{width}" for height, width in input_sizes(config))
+        origin = f"example silhouettes of {size}, no loader ({error})"
+        return Batches(itertools.repeat(batch), [255.0] * config.data_cfg.modalities, origin, False)
     networks.check_classes(network, data)
     source = sources.build_training_source(config, data, device, 0)
-
-    def stream() -> Iterator[Batch]:
-        while True:
-            yield from batches(source.loader)
-
-    return Batches(
-        stream(), source.divisors, f"{len(source.dataset)} sequences of {config.data_cfg.dataset_root}", True
-    )
+    stream = itertools.chain.from_iterable(batches(source.loader) for _ in itertools.count())
+    origin = f"{len(source.dataset)} sequences of {config.data_cfg.dataset_root}"
+    return Batches(stream, source.divisors, origin, True)

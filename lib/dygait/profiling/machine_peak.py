@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 
 _ENOUGH = 0.05
 """The minimal duration of a measured matrix product, in seconds."""
+_SHARE = 0.8
+"""The share of the available memory that a step may take; the rest is for the loader and other programs."""
 
 
 def _seconds(device: torch.device, function: Callable[[], object], repeats: int) -> float:
@@ -59,13 +62,40 @@ def peak_bytes(device: torch.device) -> int | None:
     return status_bytes("VmHWM")
 
 
-def status_bytes(field: str, process: int | str = "self") -> int | None:
-    """Return a memory field of a process from Linux's /proc in bytes; None without /proc."""
+def status_bytes(field: str) -> int | None:
+    """Return a memory field of this process from Linux's /proc in bytes; None without /proc."""
     try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), None)
+
+
+@contextlib.contextmanager
+def limited_memory(limit: int | None) -> Iterator[None]:
+    """Make this process run out of memory where it allocates more than `limit` further bytes in a `with` block.
+
+    Args:
+        limit: in bytes; None: no limit.
+    """
+    allocated = status_bytes("VmData")
+    if limit is None or allocated is None:
+        yield
+        return
+    import resource  # not on Windows
+
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (allocated + limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def usable_bytes(device: torch.device) -> int | None:
+    """Return the limit of a training step on a CPU: a share of the available memory; None if unknown, or on a GPU."""
+    available = available_bytes() if device.type == "cpu" else None
+    return None if available is None else int(_SHARE * available)
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:

@@ -15,25 +15,16 @@ from dygait.errors import UserError
 from dygait.machine import tune_allocator
 from dygait.profiling import machine_peak
 from dygait.profiling.counts import count_network, plain_form
-from dygait.profiling.example_batch import (
-    Batches,
-    batch_size,
-    classes_of,
-    example_batch,
-    frames_of,
-    input_sizes,
-    training_batches,
-)
+from dygait.profiling.example_batch import Batches, batch_size, frames_of, input_sizes, training_batches
 from dygait.profiling.layers import Cost, Layer, LayerTracker, total
 from dygait.profiling.phases import PHASES, PhaseClock
+from dygait.runs.memory import is_out_of_memory
 from dygait.runs.networks import model_settings
 from dygait.runs.precision import half_type
 from dygait.training.trainer import Trainer, build_trainer
 
 _WARM_UP = 2
 _TRACKED = 2
-_MEMORY_SHARE = 0.8
-"""The share of the free memory that a step may take."""
 
 
 def run_step(trainer: Trainer, source: Batches, clock: PhaseClock) -> None:
@@ -43,32 +34,6 @@ def run_step(trainer: Trainer, source: Batches, clock: PhaseClock) -> None:
     clock.enter("transfer")
     trainer.step(batch, source.divisors)
     clock.end()
-
-
-def check_memory(config: Config, trainer: Trainer) -> None:
-    """Check that the batch fits the memory of a CPU, by extrapolation from two small batches.
-
-    Raises:
-        UserError: it does not fit.
-    """
-    people, each = batch_size(config)
-    free = machine_peak.available_bytes()
-    few = config.trainer_cfg.accumulate  # sequences of each of two subjects: every part of a batch has at least one
-    if trainer.device.type != "cpu" or free is None or people * each <= 4 * few:
-        return
-    divisors = [255.0] * config.data_cfg.modalities
-    peaks = []
-    for small in (few, few, 2 * few):  # the first step allocates the state of the optimiser
-        machine_peak.start_peak(trainer.device)
-        trainer.step(example_batch(config, 2, small, classes_of(trainer.network)), divisors)
-        peaks.append(machine_peak.peak_bytes(trainer.device) or 0)
-    now = machine_peak.status_bytes("VmRSS") or 0
-    needed = peaks[1] + max(0, peaks[2] - peaks[1]) / (2 * few) * (people * each - 2 * few) - now
-    if needed > _MEMORY_SHARE * free:
-        raise UserError(
-            f"a batch of {people} x {each} sequences needs about {needed / 2**30:.1f} GiB, and "
-            f"{free / 2**30:.1f} GiB are free: set a smaller one with --batch P K, or search for it with --find-batch"
-        )
 
 
 def profile(config: Config, device: torch.device, steps: int = 5, trace: Path | None = None) -> dict[str, Any]:
@@ -94,10 +59,8 @@ def profile(config: Config, device: torch.device, steps: int = 5, trace: Path | 
     dtype = half_type(device, settings.half_type) if settings.enable_float16 else torch.float32
     peak = machine_peak.products_per_second(device, dtype)
     trainer.training_mode()
-    check_memory(config, trainer)
     source = training_batches(config, device, trainer.network)
-    for _ in range(_WARM_UP):
-        trainer.step(next(source.stream), source.divisors)
+    _warm_up(trainer, source)
     machine_peak.start_peak(device)
     with PhaseClock(trainer) as clock:
         for _ in range(steps):
@@ -124,6 +87,26 @@ def profile(config: Config, device: torch.device, steps: int = 5, trace: Path | 
         "layer_classes": _table(costs, peak, lambda layer: (layer.class_name,)),
         "operations": operations,
     }
+
+
+def _warm_up(trainer: Trainer, source: Batches) -> None:
+    """Run the first steps.
+
+    Raises:
+        UserError: the batch does not fit the memory.
+    """
+    try:
+        with machine_peak.limited_memory(machine_peak.usable_bytes(trainer.device)):
+            for _ in range(_WARM_UP):
+                trainer.step(next(source.stream), source.divisors)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        people, each = batch_size(trainer.config)
+        raise UserError(
+            f"a batch of {people} x {each} sequences does not fit the memory: set a smaller one with --batch P K, or "
+            "search for it with --find-batch"
+        ) from None
 
 
 def _describe(config: Config, device: torch.device, source: Batches) -> dict[str, Any]:

@@ -33,4 +33,5 @@ def explained_memory(batch: Batch, parts: int) -> Iterator[None]:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error is an out-of-memory error, of a GPU or of the host."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error)
+    markers = ("DefaultCPUAllocator", "bad_alloc")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(text in str(error) for text in markers)

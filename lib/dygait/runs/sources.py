@@ -196,7 +196,7 @@ def _frames(sampler: FramesCfg, sample_type: str) -> FrameSampler:
     return FrameSampler(sample_type, **{name: getattr(sampler, name) for name in names})
 
 
-def _transforms(config: TransformCfg | list[TransformCfg], modalities: int) -> list[Transform]:
+def build_transforms(config: TransformCfg | list[TransformCfg], modalities: int) -> list[Transform]:
     """Build the transform of each modality; with one, a list is a chain."""
     plain = [t.model_dump() for t in config] if isinstance(config, list) else config.model_dump()
     return [build_transform(plain)] if modalities == 1 else [build_transform(one) for one in plain]
@@ -220,7 +220,7 @@ def build_training_source(config: Config, data: Data, device: torch.device, firs
     trainer, sampler = config.trainer_cfg, config.trainer_cfg.sampler
     assert isinstance(sampler, TrainSamplerCfg)
     indices = _indices_of(data, data.partition.train, "training", config.data_cfg.dataset_root)
-    transforms = _transforms(trainer.transform, config.data_cfg.modalities)
+    transforms = build_transforms(trainer.transform, config.data_cfg.modalities)
     dataset = _dataset(config, data, indices, data.train_ids, _frames(sampler, sampler.sample_type), transforms)
     batches = SAMPLERS.get(sampler.type)(
         dataset.labels,
@@ -241,7 +241,7 @@ def build_test_source(config: Config, data: Data, device: torch.device) -> Sourc
     evaluator, sampler = config.evaluator_cfg, config.evaluator_cfg.sampler
     assert isinstance(sampler, InferenceSamplerCfg)
     indices = _indices_of(data, data.partition.test, "test", config.data_cfg.dataset_root)
-    transforms = _transforms(evaluator.transform, config.data_cfg.modalities)
+    transforms = build_transforms(evaluator.transform, config.data_cfg.modalities)
     dataset = _dataset(config, data, indices, [], _frames(sampler, sampler.sample_type), transforms)
     batches = InferenceSampler(
         dataset.max_frames(),
