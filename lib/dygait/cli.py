@@ -24,12 +24,12 @@ _KEYBOARD_INTERRUPT = 130
 _DELAY = 20.0  # seconds; processes that start together are less apart
 
 
-def _exit_code(command: Callable[[], int]) -> int:
-    """Run a command and return its exit code; a `UserError` is printed as one line, without a traceback."""
+def _exit_code(command: Callable[[], int | None]) -> int:
+    """Run a command and return its exit code, 0 for None; a `UserError` is printed as one line, without a traceback."""
     if not faulthandler.is_enabled() and sys.__stderr__ is not None:
         faulthandler.enable(sys.__stderr__)  # prints a traceback if a truncated mapped file raises SIGBUS
     try:
-        return command()
+        return command() or 0
     except UserError as error:
         if is_main() or isinstance(error, LocalError):
             sys.stdout.flush()
@@ -54,7 +54,7 @@ def runner(arguments: Sequence[str] | None = None) -> int:
     add_run_arguments(parser)
     parser.add_argument("--phase", choices=("train", "test"), default="train", help="what to do (default: train)")
     parsed = parser.parse_args(arguments)
-    return _exit_code(lambda: int(import_module(f"dygait.commands.{parsed.phase}").main(parsed)))
+    return _exit_code(lambda: import_module(f"dygait.commands.{parsed.phase}").main(parsed))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     modules = {name: import_module(f"dygait.commands.{name.replace('-', '_')}") for name in commands.NAMES}
     for name, module in modules.items():
-        module.add_arguments(subparsers.add_parser(name, help=module.HELP))
+        parser_of_command = subparsers.add_parser(name, help=module.HELP, description=f"{module.HELP.capitalize()}.")
+        module.add_arguments(parser_of_command)
     parsed = parser.parse_args(arguments)
-    return _exit_code(lambda: int(modules[parsed.command].main(parsed)))
+    return _exit_code(lambda: modules[parsed.command].main(parsed))

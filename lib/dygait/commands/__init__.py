@@ -1,6 +1,6 @@
-"""The subcommands of `dygait`, one file each: `HELP`, `add_arguments(parser)`, and `main(arguments)` -> exit code.
+"""The subcommands of `dygait`, one file each: `HELP`, `add_arguments(parser)` and `main(arguments)`.
 
-Importing them imports nothing heavy, so that `--help` is fast.
+`main` returns an exit code, or None for success. Importing them imports nothing heavy, so that `--help` is fast.
 """
 
 NAMES = (

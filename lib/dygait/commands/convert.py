@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dygait.commands.experiment import load_experiment
+from dygait.commands.experiment import add_config_arguments, load_experiment
 
 HELP = "rename a checkpoint's weights, from or to OpenGait"
 
@@ -17,15 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("source", metavar="IN", help="the checkpoint, with either names")
     parser.add_argument("target", metavar="OUT", help="the file to write, which must not exist")
-    parser.add_argument("--cfgs", required=True, metavar="FILE", help="the YAML file of the model")
     parser.add_argument("--to", required=True, choices=("opengait", "dygait"), help="whose names to write")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override a key; as in training"
-    )
+    add_config_arguments(parser)
 
 
-def main(arguments: argparse.Namespace) -> int:
-    """Run `dygait convert`; returns the exit code.
+def main(arguments: argparse.Namespace) -> None:
+    """Run `dygait convert`.
 
     Raises:
         UserError: a file cannot be used, the weights do not fit the model, or OpenGait has no such model.
@@ -57,4 +54,3 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError(f"{target} cannot be written: {error}; free disk space, or name another file") from None
     names = "OpenGait's" if arguments.to == "opengait" else "DyGait's"
     print(f"wrote {len(weights)} tensors to {target}, under {names} names")
-    return 0

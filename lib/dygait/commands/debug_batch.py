@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args: argparse.Namespace) -> None:
     """Print what is wrong with a saved batch.
 
     Raises:
@@ -40,4 +40,3 @@ def main(args: argparse.Namespace) -> int:
         print(printable(f"dygait: warning: executing the code of {file}"), file=sys.stderr)
         import_file(Path(os.path.realpath(file)))
     print("\n".join(diagnose(read_checkpoint(args.file), str(args.file))))
-    return 0

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the result as CSV")
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args: argparse.Namespace) -> None:
     """Evaluate, print the table, and write the files.
 
     Raises:
@@ -85,4 +85,3 @@ def main(args: argparse.Namespace) -> int:
             except OSError as error:
                 raise UserError(f"{path} cannot be written: {error}") from None
             print(f"wrote {path}")
-    return 0

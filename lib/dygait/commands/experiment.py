@@ -21,9 +21,21 @@ if TYPE_CHECKING:
 Phase = Literal["train", "test"]
 
 
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that name a configuration."""
+    parser.add_argument("--cfgs", required=True, metavar="FILE", help="the experiment's YAML file")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override a key; may be given many times",
+    )
+
+
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of a run."""
-    parser.add_argument("--cfgs", required=True, metavar="FILE", help="the experiment's YAML file")
+    add_config_arguments(parser)
     parser.add_argument(
         "--iter", type=int, metavar="N", help="the iteration of the checkpoint to resume from, or to test"
     )
@@ -32,13 +44,6 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--log_to_file", action="store_true", help="write the log lines to a file in the run's folder too"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="override a key; may be given many times",
     )
     parser.add_argument("--output", default="output", metavar="DIR", help="where runs go (default: output)")
     # Old launchers pass this, in either spelling; the environment has precedence.

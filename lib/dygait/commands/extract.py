@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--half", action="store_true", help="store float16")
 
 
-def main(arguments: argparse.Namespace) -> int:
-    """Extract; returns the exit code.
+def main(arguments: argparse.Namespace) -> None:
+    """Extract.
 
     Raises:
         UserError: the input is invalid.
@@ -28,4 +28,3 @@ def main(arguments: argparse.Namespace) -> int:
         from dygait.testing.scoring import run_extraction
 
         run_extraction(config, device, arguments.features, arguments.output, arguments.half)
-    return 0

@@ -10,13 +10,12 @@ HELP = "describe a dataset"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options (imports nothing heavy)."""
-    parser.description = f"{HELP.capitalize()}."
     parser.add_argument("source", type=Path, help="a packed store, or the folder <id>/<type>/<view>/<name>.pkl")
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="draw frames of some sequences")
 
 
-def main(arguments: argparse.Namespace) -> int:
-    """Describe a dataset; returns the exit code.
+def main(arguments: argparse.Namespace) -> None:
+    """Describe a dataset.
 
     Raises:
         UserError: the dataset cannot be opened, or the picture cannot be written.
@@ -29,4 +28,3 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.sheet is not None:
         describe.save_contact_sheet(store, arguments.sheet)
         print(f"contact sheet: {arguments.sheet}")
-    return 0

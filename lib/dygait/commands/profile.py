@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from dygait.commands.experiment import load_experiment
+from dygait.commands.experiment import add_config_arguments, load_experiment
 
 HELP = "measure the cost of a training step"
 
@@ -17,14 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Measure a training step of a configuration: parameters, multiply-adds, memory, and the time of every phase "
         "and layer. On the data of the configuration or, without them, on an example batch."
     )
-    parser.add_argument("--cfgs", required=True, metavar="FILE", help="the experiment's YAML file")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="override a key; may be given many times",
-    )
+    add_config_arguments(parser)
     parser.add_argument("--batch", type=int, nargs=2, metavar=("P", "K"), help="default: the configuration's batch")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU, if there is one")
     parser.add_argument("--steps", type=int, default=5, metavar="N", help="steps to time (default: %(default)s)")
@@ -35,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args: argparse.Namespace) -> None:
     """Profile, print the tables, and write the files.
 
     Raises:
@@ -77,4 +70,3 @@ def main(args: argparse.Namespace) -> int:
     if args.json is not None:
         write_atomically(args.json, json.dumps(result, indent=2) + "\n")
         print(f"wrote {args.json}")
-    return 0

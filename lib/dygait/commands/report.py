@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args: argparse.Namespace) -> None:
     """Read the runs and write the report.
 
     Raises:
@@ -49,7 +49,6 @@ def main(args: argparse.Namespace) -> int:
     runs = [open_run(path, args.protocol, args.metric, not args.no_frames) for path in args.runs]
     write_report(runs, target)
     print(f"wrote {target}, with .csv, .tex and .json next to it")
-    return 0
 
 
 def _default_output(paths: Sequence[Path]) -> Path:

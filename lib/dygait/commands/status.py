@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args: argparse.Namespace) -> None:
     """Print the summary.
 
     Raises:
@@ -27,4 +27,3 @@ def main(args: argparse.Namespace) -> int:
 
     found = status(args.run)
     print(json.dumps(found, indent=2) if args.json else printable(to_text(found)))
-    return 0

@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strip", type=Path, metavar="FILE.png", help="draw a contact strip of the data")
 
 
-def main(args: argparse.Namespace) -> int:
-    """Run ``dygait synth``; returns the exit code.
+def main(args: argparse.Namespace) -> None:
+    """Run ``dygait synth``.
 
     Raises:
         UserError: an option is invalid, or the folder was generated with other settings.
@@ -48,20 +48,9 @@ def main(args: argparse.Namespace) -> int:
     from dygait.preprocess import normalise_silhouette as normalise
     from dygait.synthetic.generate import PRESETS, generate
 
-    settings = dataclasses.replace(
-        PRESETS[args.preset],
-        **{
-            name: value
-            for name, value in {
-                "train_ids": args.train_ids,
-                "test_ids": args.test_ids,
-                "frames": tuple(args.frames) if args.frames else None,
-                "seed": args.seed,
-                "format": args.format,
-            }.items()
-            if value is not None
-        },
-    )
+    given = {"train_ids": args.train_ids, "test_ids": args.test_ids, "frames": args.frames and tuple(args.frames)}
+    given = {name: value for name, value in given.items() if value is not None}
+    settings = dataclasses.replace(PRESETS[args.preset], **given, seed=args.seed, format=args.format)
     if args.strip is not None:
         from dygait.synthetic.strip import save_strip
 
@@ -71,8 +60,6 @@ def main(args: argparse.Namespace) -> int:
         start = time.monotonic()
         written = generate(args.output, settings, normalise, args.workers, args.only)
         print(
-            f"SynGait: {written} sequences written in {time.monotonic() - start:.0f} s; data root {args.output}, ",
-            end="",
+            f"SynGait: {written} sequences written in {time.monotonic() - start:.0f} s; data root {args.output}, "
+            f"partition {args.output / 'SynGait.json'}"
         )
-        print(f"partition {args.output / 'SynGait.json'}")
-    return 0

@@ -7,16 +7,11 @@ import argparse
 from dygait.commands.experiment import add_run_arguments, experiment
 
 HELP = "train a model"
+add_arguments = add_run_arguments
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options (imports nothing heavy)."""
-    parser.description = "Train a model."
-    add_run_arguments(parser)
-
-
-def main(arguments: argparse.Namespace) -> int:
-    """Train; returns the exit code.
+def main(arguments: argparse.Namespace) -> None:
+    """Train.
 
     Raises:
         UserError: the input is invalid.
@@ -26,4 +21,3 @@ def main(arguments: argparse.Namespace) -> int:
         from dygait.training.loop import train
 
         train(config, device, arguments.output, arguments.log_to_file)
-    return 0

@@ -13,13 +13,12 @@ HELP = "convert a packed store back to a tree of pickles"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options (imports nothing heavy)."""
-    parser.description = f"{HELP.capitalize()}."
     parser.add_argument("source", type=Path, help="the store's folder")
     parser.add_argument("target", type=Path, help="the folder to fill")
 
 
-def main(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit code.
+def main(arguments: argparse.Namespace) -> None:
+    """Run the command.
 
     Raises:
         UserError: the dataset cannot be opened, or something cannot be written.
@@ -29,4 +28,3 @@ def main(arguments: argparse.Namespace) -> int:
     start = time.monotonic()
     written = packing.unpack(arguments.source, arguments.target, progress_bar("unpack"))
     print(f"{written} files written to {arguments.target} in {time.monotonic() - start:.0f} s")
-    return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from dygait.files import write_atomically
 from dygait.registry import Problem, nested_keys, validation_problems
 
 Check = Callable[[Mapping[str, Any]], list[Problem]]
+Layer = tuple[str, dict[str, Any]]
+"""The name of a file or an override, and its content."""
 
 # Sections that are replaced, not merged, if another component is named: SGD's momentum must not leak into Adam.
 _COMPONENT_KEYS = {"optimizer_cfg": "solver", "scheduler_cfg": "scheduler"}
@@ -156,7 +158,7 @@ def parse_override(text: str) -> dict[str, Any]:
     return result
 
 
-def read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[str, dict[str, Any]]]:
+def read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[Layer]:
     """Read a file and the files that `base` names, relative to the file; the file itself is last."""
     resolved = path.resolve()
     if resolved in seen:
@@ -173,40 +175,34 @@ def read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[str, 
     return [*read_with_bases(path.parent / base, (*seen, resolved)), (str(path), content)]
 
 
-def _has_key(content: Any, path: tuple[str, ...]) -> bool:
-    for depth, part in enumerate(path):
-        if path[:depth] == ("loss_cfg",) and isinstance(content, dict) and part == "0":
-            continue  # one loss without a list
-        if isinstance(content, list) and part.isdigit() and int(part) < len(content):
-            content = content[int(part)]
-        elif isinstance(content, dict) and part in content:
-            content = content[part]
-        else:
-            return False
-    return True
+def _nested_keys(content: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the path and the value of each key, in nested mappings and lists too."""
+    items = enumerate(content) if isinstance(content, list) else content.items() if isinstance(content, dict) else ()
+    for key, value in items:
+        inner = (*path, str(key))
+        yield inner, value
+        yield from _nested_keys(value, inner)
 
 
-def _replaces(content: Any, path: tuple[str, ...]) -> bool:
-    """Return whether a layer has a list on the path to a key, or a single loss instead of one."""
-    for depth, part in enumerate(path):
-        if path[:depth] == ("loss_cfg",):
-            return True
-        if not isinstance(content, dict) or part not in content:
-            return isinstance(content, list)
-        content = content[part]
-    return False
+def _origins(layers: Sequence[Layer]) -> dict[tuple[str, ...], str]:
+    """Return the name of the last layer that has each key, by its path."""
+    origins: dict[tuple[str, ...], str] = {}
+    for name, content in layers:
+        loss = content.get("loss_cfg")
+        if isinstance(loss, dict) and not all(key.isdigit() for key in map(str, loss)):
+            content = {**content, "loss_cfg": [loss]}
+        own = dict(_nested_keys(content))
+        lists = {path for path, value in own.items() if isinstance(value, list)}  # they replace earlier layers' values
+        kept = {p: origin for p, origin in origins.items() if not any(p[:d] in lists for d in range(len(p)))}
+        origins = kept | dict.fromkeys(own, name)
+    return origins
 
 
-def _origin(layers: Sequence[tuple[str, dict[str, Any]]], path: tuple[str, ...]) -> str:
-    """Return the name of the last layer that has the key, else of the file."""
-    # A list replaces the values of earlier layers, which are therefore not the origin of its entries.
-    first = max((index for index, (_, content) in enumerate(layers) if _replaces(content, path)), default=0)
-    layers = layers[first:]
-    for depth in range(len(path), 0, -1):
-        for name, content in reversed(layers):
-            if _has_key(content, path[:depth]):
-                return name
-    return next(name for name, _ in reversed(layers) if not name.startswith("--set"))
+def _origin(layers: Sequence[Layer], path: tuple[str, ...]) -> str:
+    """Return the name of the last layer that has a key or, if it is missing, the mapping around it."""
+    origins = _origins(layers)
+    found = next((origins[path[:depth]] for depth in range(len(path), 0, -1) if path[:depth] in origins), None)
+    return found or next(name for name, _ in reversed(layers) if not name.startswith("--set"))
 
 
 def load_config(
@@ -264,7 +260,7 @@ def load_config(
     return config
 
 
-def _format_problems(layers: Sequence[tuple[str, dict[str, Any]]], problems: Sequence[Problem]) -> str:
+def _format_problems(layers: Sequence[Layer], problems: Sequence[Problem]) -> str:
     lines = list(dict.fromkeys(f"{_origin(layers, p.path)}: {'.'.join(p.path)}: {p.message}" for p in problems))
     if len(lines) == 1:
         return lines[0]

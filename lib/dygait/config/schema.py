@@ -12,7 +12,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator, with_config
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator, with_config
 from typing_extensions import Self, TypedDict
 
 SampleType = Literal[
@@ -24,6 +24,18 @@ HalfPrecision = bool | Literal["auto"]
 
 _LONGEST_NAME = 200
 """In bytes. File systems allow 255, and the names of checkpoints also contain the iteration."""
+
+
+def check_name(name: str) -> str:
+    """Check that a name is a valid name of one folder, so that a run's path stays inside the output folder."""
+    if not name or "/" in name or "\\" in name or name in (".", ".."):
+        raise ValueError("must be the name of one folder, without slashes")
+    if not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
+        raise ValueError(f"must be a printable name of at most {_LONGEST_NAME} bytes")
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(check_name)]
 
 
 class Section(BaseModel):
@@ -46,7 +58,7 @@ class Component(BaseModel):
 class DataCfg(Section):
     """The dataset and its partition."""
 
-    dataset_name: str = Field(description="The dataset's name: part of the output path; selects the protocol.")
+    dataset_name: FolderName = Field(description="The dataset's name: part of the output path; selects the protocol.")
     dataset_root: str | list[str] = Field(
         description="A packed store, or the folder `<id>/<type>/<view>/<name>.pkl`. A relative path starts at the "
         "working directory or, if it does not exist there, at the folder of the YAML file or one of the two above it. "
@@ -80,11 +92,6 @@ class DataCfg(Section):
         description="What happens if a sequence cannot be read. Every sequence is read once before the run begins: "
         "`stop` ends the run and names them, `skip` continues without them.",
     )
-
-    @model_validator(mode="after")
-    def _name_is_a_name(self) -> DataCfg:
-        check_name("dataset_name", self.dataset_name)
-        return self
 
     @model_validator(mode="after")
     def _as_many_partitions(self) -> DataCfg:
@@ -304,7 +311,7 @@ class TrainerCfg(Section):
     )
     optimizer_reset: bool = Field(False, description="Do not restore the optimiser's state.")
     scheduler_reset: bool = Field(False, description="Do not restore the scheduler's state.")
-    save_name: str = Field("tmp", min_length=1, description="The run's name: part of the output path.")
+    save_name: FolderName = Field("tmp", description="The run's name: part of the output path.")
     sampler: TrainSamplerCfg = Field(default_factory=TrainSamplerCfg, description="See `trainer_cfg.sampler`.")
     transform: TransformCfg | list[TransformCfg] = Field(
         default_factory=TransformCfg, description="The input's transform, or a list to apply in turn."
@@ -328,11 +335,6 @@ class TrainerCfg(Section):
         description="Also skip steps whose gradient norm is more than this many times the median of the last 100. "
         "Absent: never.",
     )
-
-    @model_validator(mode="after")
-    def _name_is_a_name(self) -> TrainerCfg:
-        check_name("save_name", self.save_name)
-        return self
 
     @model_validator(mode="after")
     def _parts_of_a_batch(self) -> TrainerCfg:
@@ -504,7 +506,7 @@ class EvaluatorCfg(Section):
         0, description="The iteration, or the path, of the checkpoint to test; 0: the newest."
     )
     restore_ckpt_strict: bool = Field(True, description="Every weight must match.")
-    save_name: str = Field("tmp", min_length=1, description="The run's name: part of the output path.")
+    save_name: FolderName = Field("tmp", description="The run's name: part of the output path.")
     eval_func: str | None = Field(
         None, description="A protocol's name, or one of OpenGait's functions. Absent: the dataset's protocol."
     )
@@ -540,11 +542,6 @@ class EvaluatorCfg(Section):
     baseline: Literal["gei"] | None = Field(
         None, description="`gei`: score nearest neighbour on gait energy images too, in the same table."
     )
-
-    @model_validator(mode="after")
-    def _name_is_a_name(self) -> EvaluatorCfg:
-        check_name("save_name", self.save_name)
-        return self
 
     @model_validator(mode="after")
     def _one_protocol(self) -> EvaluatorCfg:
@@ -585,11 +582,3 @@ class Config(Section):
     def as_dict(self) -> dict[str, Any]:
         """Return plain containers, as they are written to the resolved YAML."""
         return self.model_dump()
-
-
-def check_name(key: str, name: str) -> None:
-    """Check that a name is a valid name of one folder, so that a run's path stays inside the output folder."""
-    if not name or "/" in name or "\\" in name or name in (".", ".."):
-        raise ValueError(f"{key} must be the name of one folder, without slashes")
-    if not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
-        raise ValueError(f"{key} must be a printable name of at most {_LONGEST_NAME} bytes")
