@@ -32,6 +32,17 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 2**10)
 
 
+def is_running(process: int) -> bool:
+    """Return whether a process of this machine runs."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # it belongs to another user, but exists
+    return True
+
+
 def tune_allocator() -> tuple[bool, str]:
     """Make glibc keep freed memory in the process; calling it again changes nothing.
 

@@ -130,10 +130,10 @@ def test_what_was_half_written_is_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is refused"),
-        (b"not a checkpoint", "is refused"),
+        (b"", "is damaged"),
+        (b"not a checkpoint", "is damaged"),
         (None, "no such checkpoint"),
-        ("cut", "is refused"),
+        ("cut", "is damaged"),
         ({"weights": {}}, "holds no weights under the key 'model'"),
         ({"model": 3}, "holds no weights under the key 'model'"),
         ([1, 2], "holds no weights under the key 'model'"),
@@ -153,7 +153,7 @@ def test_unusable_files(tmp_path: Path, content: Any, message: str) -> None:
 
 
 def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot be read|is refused"):
+    with pytest.raises(UserError, match=r"cannot be read|is damaged"):
         read_checkpoint(tmp_path)
 
 

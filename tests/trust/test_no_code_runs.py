@@ -134,7 +134,7 @@ def _read_shard(path: Path, content: bytes) -> None:
 def _read_checkpoint(path: Path, content: bytes) -> None:
     for number, form in enumerate((as_archive, as_legacy, as_tar)):
         (path / f"{number}.pt").write_bytes(form(content))
-        with pytest.raises(UserError, match="is refused"):
+        with pytest.raises(UserError, match="is damaged"):
             read_checkpoint(path / f"{number}.pt")
     (path / "bare.pt").write_bytes(content)
     read_checkpoint(path / "bare.pt")

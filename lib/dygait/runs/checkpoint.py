@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import nn
@@ -97,11 +97,9 @@ def newest_checkpoint(
 
 
 def damage_of(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint of DyGait; None if it is undamaged."""
+    """Return what is wrong with a checkpoint of DyGait, as a sentence; None if it is undamaged."""
     try:
         read_checkpoint(path, mapped=True)
-    except _UnsafeCheckpointError as error:
-        return error.why
     except UserError as error:
         return str(error)
     return None
@@ -134,39 +132,12 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        writer = _ErrorRecorder(file)
         try:
-            torch.save(dict(state), writer)  # type: ignore[arg-type] # torch.save needs `write` only
-        except RuntimeError:
-            if writer.error is None:
-                raise
-            raise writer.error from None
-
-
-class _ErrorRecorder:
-    """A file that keeps the OSError of a write: PyTorch raises an error of its own, without the cause."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self.flush = file.flush
-        self.error: OSError | None = None
-
-    def write(self, content: Any) -> int:
-        try:
-            return self.file.write(content)
-        except OSError as error:
-            self.error = error
+            torch.save(dict(state), file)
+        except RuntimeError as error:  # PyTorch's own, after the OSError of a write
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
             raise
-
-
-class _UnsafeCheckpointError(UserError):
-    """A checkpoint is damaged or unsafe; `why` is the reason."""
-
-    def __init__(self, path: str, why: str) -> None:
-        super().__init__(
-            f"the checkpoint {path} is refused: it is damaged, or holds more than weights and plain values ({why})"
-        )
-        self.why = why
 
 
 def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
@@ -191,7 +162,10 @@ def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
         message = str(error) if type(error) is ValueError else type(error).__name__
         lines = str(error).splitlines()
         reason = next((line for line in lines if "Unsupported" in line or "disallowed" in line), message)
-        raise _UnsafeCheckpointError(path, " ".join(reason.split())[:300]) from None
+        raise UserError(
+            f"the checkpoint {path} is damaged, or holds more than weights and plain values "
+            f"({' '.join(reason.split())[:300]})"
+        ) from None
     for key in ("model", "ema") if isinstance(state, dict) and state.get("ema") is not None else ("model",):
         weights = state.get(key) if isinstance(state, dict) else None
         if not isinstance(weights, dict) or not all(isinstance(w, torch.Tensor) for w in weights.values()):

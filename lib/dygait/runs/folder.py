@@ -24,6 +24,7 @@ from dygait import distributed
 from dygait.config import Config, save_config
 from dygait.errors import UserError
 from dygait.files import write_atomically
+from dygait.machine import is_running
 
 
 @dataclass(frozen=True)
@@ -89,23 +90,12 @@ def remove_unfinished(*folders: Path) -> list[Path]:
         path
         for folder in folders
         for path in folder.glob(".*")
-        if (match := pattern.fullmatch(path.name)) and not _is_running(int(match[1]))
+        # In a container, this process may have the id of its predecessor.
+        if (match := pattern.fullmatch(path.name)) and (int(match[1]) == os.getpid() or not is_running(int(match[1])))
     ]
     for path in unfinished:
         path.unlink(missing_ok=True)
     return unfinished
-
-
-def _is_running(process: int) -> bool:
-    if process == os.getpid():  # in a container, a process may have the id of its predecessor
-        return False
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass  # it belongs to another user, but exists
-    return True
 
 
 def append_line(path: Path, entry: dict[str, Any]) -> None:

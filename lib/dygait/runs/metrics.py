@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
@@ -30,6 +29,9 @@ class MetricsLogger:
         folder: the run's folder.
         config: the run's configuration.
         first: how many iterations are done: what was written about later ones is removed.
+
+    Attributes:
+        tensorboard: its files, for silhouettes and results of tests too.
     """
 
     def __init__(self, folder: RunFolder, config: Config, first: int) -> None:
@@ -37,12 +39,11 @@ class MetricsLogger:
         self.total = config.trainer_cfg.total_iter
         self.sequences = config.trainer_cfg.sampler.sequences
         self._last = (time.perf_counter(), first)
-        self.tensorboard: TensorBoard | None = None
-        if not distributed.is_main():
-            return
         self.scalars = folder.logs / "scalars.jsonl"
-        self._remove_after(first)
-        self.tensorboard = TensorBoard(folder.summary, self._without_tensorboard, first)
+        is_main = distributed.is_main()
+        if is_main:
+            self._remove_after(first)
+        self.tensorboard = TensorBoard(folder.summary if is_main else None, self._without_tensorboard, first)
         if not first:
             self.tensorboard.config(config)
 
@@ -58,7 +59,7 @@ class MetricsLogger:
 
     def iteration(self, iteration: int, values: Mapping[str, float]) -> None:
         """Log an iteration: `values` holds loss terms, learning rate and gradient norm."""
-        if self.tensorboard is None:
+        if not distributed.is_main():
             return
         now = time.perf_counter()
         last_time, last_iteration = self._last
@@ -83,18 +84,3 @@ class MetricsLogger:
     def restart_clock(self, iteration: int) -> None:
         """Exclude what happened since the last logged iteration (a test, a checkpoint) from the speed."""
         self._last = (time.perf_counter(), iteration)
-
-    def silhouettes(self, iteration: int, silhouettes: torch.Tensor) -> None:
-        """Show a batch, uint8 (N, S, H, W), in TensorBoard."""
-        if self.tensorboard is not None:
-            self.tensorboard.silhouettes(iteration, silhouettes)
-
-    def results(self, iteration: int, percentages: Mapping[str, Any], protocol: str) -> None:
-        """Show the percentages of a test in TensorBoard."""
-        if self.tensorboard is not None:
-            self.tensorboard.results(iteration, percentages, protocol)
-
-    def close(self) -> None:
-        """Write out what is buffered."""
-        if self.tensorboard is not None:
-            self.tensorboard.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dygait.errors import UserError
+from dygait.machine import is_running
 
 _END_EVENTS = ("finished", "interrupted", "failed")
 _COUNTED_EVENTS = ("skipped step", "passed over", "left out", "test failed", "restarted", "tidied", "no TensorBoard")
@@ -93,23 +93,15 @@ def _is_time(value: Any) -> bool:
         return False
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < _LARGEST_NUMBER
 
 
 _IS_VALID: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("kind", "why", "host", "protocol"), _is_text),
+    **dict.fromkeys(("kind", "why", "host", "protocol"), lambda value: isinstance(value, str)),
     **dict.fromkeys(("iteration", "total", "process", "memory", "gpu_memory"), _is_count),
     "time": _is_time,
-    "notes": _is_list,
+    "notes": lambda value: isinstance(value, list),
     "results": lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
 }
 
@@ -128,13 +120,9 @@ def _running_or_lost(state: dict[str, Any], last: str | None, scalars: list[dict
     if not state or last is None:
         return "lost", "it has not logged an iteration"
     if state.get("host") == socket.gethostname():
-        try:
-            os.kill(state["process"], 0)
-        except (ProcessLookupError, KeyError, OverflowError):
-            return "lost", f"process {state.get('process')} has ended without an event; it was killed, or crashed"
-        except PermissionError:
-            pass  # it belongs to another user, but exists
-        return "running", ""
+        if "process" in state and is_running(state["process"]):
+            return "running", ""
+        return "lost", f"process {state.get('process')} has ended without an event; it was killed, or crashed"
     silent = (datetime.now(timezone.utc) - datetime.fromisoformat(last)).total_seconds()
     speed = state.get("speed") or 0.0
     every = scalars[-1]["iteration"] - scalars[-2]["iteration"] if len(scalars) > 1 else 1

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +16,34 @@ from dygait.logs import log
 
 
 class TensorBoard:
-    """A `SummaryWriter` that closes itself at the first error of the file system.
+    """A `SummaryWriter` that writes nothing after the first error of the file system.
 
     Args:
-        folder: where the files are.
+        folder: where the files are; None to write none.
         on_error: called with that error.
         first: how many iterations are done; events of later ones are hidden.
     """
 
-    def __init__(self, folder: Path, on_error: Callable[[OSError], None], first: int = 0) -> None:
+    def __init__(self, folder: Path | None, on_error: Callable[[OSError], None], first: int = 0) -> None:
         self._writer: SummaryWriter | None = None
         self._on_error = on_error
-        with self._until_error():
-            self._writer = SummaryWriter(str(folder), purge_step=first + 1 if first else None)
-
-    @contextlib.contextmanager
-    def _until_error(self) -> Iterator[None]:
+        if folder is None:
+            return
         try:
-            yield
+            self._writer = SummaryWriter(str(folder), purge_step=first + 1 if first else None)
+        except OSError as error:
+            on_error(error)
+
+    def _write(self, write: Callable[[SummaryWriter], None]) -> None:
+        try:
+            if self._writer is not None:
+                write(self._writer)
         except OSError as error:
             self._writer = None
             self._on_error(error)
 
     def config(self, config: Config) -> None:
         """Write the resolved configuration, and its main settings as hyperparameters."""
-        if self._writer is None:
-            return
         text = yaml.safe_dump(config.as_dict(), sort_keys=False)
         hyperparameters = {
             "model": config.model_cfg.model,
@@ -54,19 +55,23 @@ class TensorBoard:
             "total_iter": config.trainer_cfg.total_iter,
             "seed": config.trainer_cfg.seed,
         }
-        with self._until_error():
-            self._writer.add_text("config", "\n".join(f"    {line}" for line in text.splitlines()))
-            assert self._writer.file_writer is not None
+
+        def write(writer: SummaryWriter) -> None:
+            writer.add_text("config", "\n".join(f"    {line}" for line in text.splitlines()))
+            assert writer.file_writer is not None
             for summary in hparams(hyperparameters, {"loss": 0.0}):
-                self._writer.file_writer.add_summary(summary)
+                writer.file_writer.add_summary(summary)
+
+        self._write(write)
 
     def scalars(self, iteration: int, values: Mapping[str, float]) -> None:
         """Write named numbers."""
-        if self._writer is None:
-            return
-        with self._until_error():
+
+        def write(writer: SummaryWriter) -> None:
             for name, value in values.items():
-                self._writer.add_scalar(name, value, iteration)
+                writer.add_scalar(name, value, iteration)
+
+        self._write(write)
 
     def silhouettes(self, iteration: int, silhouettes: torch.Tensor) -> None:
         """Write the first frames of a few sequences, uint8 (N, S, H, W), as one image."""
@@ -76,8 +81,7 @@ class TensorBoard:
 
         some = silhouettes[:8, :10].cpu()
         grid = make_grid(some.flatten(0, 1)[:, None], nrow=some.shape[1], padding=1, pad_value=64)
-        with self._until_error():
-            self._writer.add_image("silhouettes", grid, iteration)
+        self._write(lambda writer: writer.add_image("silhouettes", grid, iteration))
 
     def results(self, iteration: int, percentages: Mapping[str, Any], protocol: str) -> None:
         """Write the nested percentages of a test as `test <protocol>/<group> <metric>`."""
@@ -89,15 +93,11 @@ class TensorBoard:
                 else:
                     values[f"test {protocol}/{group} {metric}"] = value
         self.scalars(iteration, values)
-        with self._until_error():
-            if self._writer is not None:
-                self._writer.flush()
+        self._write(SummaryWriter.flush)
 
     def close(self) -> None:
         """Write out what is buffered."""
-        with self._until_error():
-            if self._writer is not None:
-                self._writer.close()
+        self._write(SummaryWriter.close)
 
 
 def write_results(folder: Path, iteration: int, percentages: Mapping[str, Any], protocol: str) -> None:

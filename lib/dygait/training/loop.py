@@ -47,7 +47,7 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
     distributed.on_hang(lambda why: add_event(folder, "failed", why=why))
     with Interruption() as interruption, recorded_end(folder):
         run = set_up(config, device, folder, interruption)
-        with working(), contextlib.closing(run.metrics):
+        with working(), contextlib.closing(run.metrics.tensorboard):
             _train(run, interruption)
     add_event(folder, "finished", iteration=run.trainer.iteration)
     log.info("finished after iteration %d; checkpoints in %s", run.trainer.iteration, folder.checkpoints)
@@ -94,4 +94,4 @@ def _iteration(run: TrainingRun, batch: Batch) -> None:
         values = distributed.mean_over_processes({k: float(v) for k, v in statistics.items()}, trainer.device)
         run.metrics.iteration(iteration, {**values, "lr": lr})
         if iteration == settings.log_iter or iteration % (10 * settings.log_iter) == 0:
-            run.metrics.silhouettes(iteration, batch.silhouettes)
+            run.metrics.tensorboard.silhouettes(iteration, batch.silhouettes)

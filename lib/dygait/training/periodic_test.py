@@ -47,4 +47,4 @@ class PeriodicTest:
                 f"{self.config.trainer_cfg.total_iter}; of its test, {progress}; continue with --resume"
             ) from None
         if result is not None:
-            metrics.results(iteration, result.percentages, result.protocol)
+            metrics.tensorboard.results(iteration, result.percentages, result.protocol)

@@ -33,7 +33,7 @@ def find_checkpoint(hint: int | str, folder: RunFolder) -> Path | None:
 
 
 def _log_damaged(folder: RunFolder, path: Path, damage: str) -> None:
-    log.info("notice: skipping the damaged checkpoint %s (%s)", path, damage)
+    log.info("notice: skipping a damaged checkpoint: %s", damage)
     add_event(folder, "passed over", file=path.name, why=damage)
 
 
