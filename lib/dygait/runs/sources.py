@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from dygait import distributed
-from dygait.config.schema import Config, FramesCfg, InferenceSamplerCfg, TrainSamplerCfg, TransformCfg
+from dygait.config.schema import Config, EvaluatorCfg, TrainerCfg, TransformCfg
 from dygait.data import (
     SAMPLERS,
     FrameSampler,
@@ -60,12 +60,10 @@ def open_data(config: Config) -> Data:
         UserError: there is no data, or the partition does not fit it.
     """
     data = config.data_cfg
-    if isinstance(data.dataset_root, str):
-        root = data.dataset_root
-        store = distributed.main_first(lambda: open_store(root))
-    else:
-        roots = data.dataset_root
-        store = distributed.main_first(lambda: ConcatStore([open_store(root) for root in roots]))
+    root = data.dataset_root
+    store = distributed.main_first(
+        lambda: open_store(root) if isinstance(root, str) else ConcatStore([open_store(one) for one in root])
+    )
     partition = open_partition(config)
     notes = coverage(partition, list(store.table.ids.names))
     notes += [f"the code of {file} was executed (custom_imports)" for file in config.custom_imports]
@@ -80,10 +78,10 @@ def open_partition(config: Config) -> Partition:
     Raises:
         UserError: it cannot be read.
     """
-    data = config.data_cfg
-    if isinstance(data.dataset_partition, list):
-        return _merged_partition([load_partition(spec, data.dataset_name) for spec in data.dataset_partition])
-    return load_partition(data.dataset_partition, data.dataset_name)
+    spec, name = config.data_cfg.dataset_partition, config.data_cfg.dataset_name
+    if isinstance(spec, list):
+        return _merged_partition([load_partition(one, name) for one in spec])
+    return load_partition(spec, name)
 
 
 def _merged_partition(partitions: list[Partition]) -> Partition:
@@ -95,18 +93,6 @@ def _merged_partition(partitions: list[Partition]) -> Partition:
 
     probe = renamed("probe") if any(p.probe is not None for p in partitions) else None
     return Partition(" + ".join(p.name for p in partitions), renamed("train"), renamed("test"), probe)
-
-
-def _indices_of(data: Data, ids: tuple[str, ...], which: str, root: str | list[str]) -> np.ndarray:
-    """Return the indices of the sequences of some ids."""
-    indices = data.store.table.indices(ids)
-    if not len(indices):
-        found = data.store.table.ids.names
-        raise UserError(
-            f"data_cfg.dataset_partition: {data.partition.name} names no {which} id that is on disk: it has {len(ids)} "
-            f"such as {ids[0] if ids else '(none)'}, {root} has {len(found)} such as {found[0]}"
-        )
-    return indices
 
 
 def _check_geometry(config: Config, dataset: SequenceDataset) -> None:
@@ -141,13 +127,32 @@ def _check_geometry(config: Config, dataset: SequenceDataset) -> None:
 
 
 def _dataset(
-    config: Config, data: Data, indices: np.ndarray, ids: list[str], frames: FrameSampler, transforms: list[Transform]
+    config: Config, data: Data, section: TrainerCfg | EvaluatorCfg, which: str, ids: tuple[str, ...], labels: list[str]
 ) -> SequenceDataset:
-    section = config.data_cfg
+    """Open the sequences of some ids that can be read.
+
+    Args:
+        config: the experiment.
+        data: its data.
+        section: whose sampler and transform are used.
+        which: `training` or `test`, for messages.
+        ids: of the partition.
+        labels: the ids by label; empty in a test.
+    """
+    indices, names = data.store.table.indices(ids), data.store.table.ids.names
+    if not len(indices):
+        raise UserError(
+            f"data_cfg.dataset_partition: {data.partition.name} names no {which} id that is on disk: it has {len(ids)} "
+            f"such as {ids[0] if ids else '(none)'}, {config.data_cfg.dataset_root} has {len(names)} such as {names[0]}"
+        )
+    sampler = section.sampler
+    keys = ("frames_num_fixed", "frames_num_min", "frames_num_max", "frames_skip_num", "frames_all_limit")
+    frames = FrameSampler(sampler.sample_type, **{key: getattr(sampler, key) for key in keys})
+    transforms = build_transforms(section.transform, config.data_cfg.modalities)
     indices = _readable_indices(config, data, indices)
-    dataset = SequenceDataset(data.store, indices, ids, frames, transforms, section.data_in_use)
+    dataset = SequenceDataset(data.store, indices, labels, frames, transforms, config.data_cfg.data_in_use)
     _check_geometry(config, dataset)
-    if not section.cache:
+    if not config.data_cfg.cache:
         return dataset
     folder = memory_folder(distributed.broadcast_object(secrets.token_hex(8)))
     distributed.once_per_machine(
@@ -156,7 +161,7 @@ def _dataset(
         )
     )
     store = open_cache(folder)
-    return SequenceDataset(store, np.arange(len(store.table)), ids, frames, transforms, [True] * len(transforms))
+    return SequenceDataset(store, np.arange(len(store.table)), labels, frames, transforms, [True] * len(transforms))
 
 
 def _readable_indices(config: Config, data: Data, indices: np.ndarray) -> np.ndarray:
@@ -174,9 +179,8 @@ def _readable_indices(config: Config, data: Data, indices: np.ndarray) -> np.nda
     found = distributed.broadcast_object(found)
     if not found:
         return indices
-    named = "; ".join(list(found.values())[:_MAX_NAMED]) + (
-        f"; and {len(found) - _MAX_NAMED} more" * (len(found) > _MAX_NAMED)
-    )
+    more = [f"and {len(found) - _MAX_NAMED} more"] if len(found) > _MAX_NAMED else []
+    named = "; ".join([*found.values()][:_MAX_NAMED] + more)
     what = f"{len(found)} of {len(indices)} sequences cannot be used"
     if config.data_cfg.on_error == "stop":
         raise UserError(
@@ -189,11 +193,6 @@ def _readable_indices(config: Config, data: Data, indices: np.ndarray) -> np.nda
     data.notes.append(f"{what} and are skipped (data_cfg.on_error: skip): {named}")
     log.info("notice: %s", data.notes[-1])
     return kept
-
-
-def _frames(sampler: FramesCfg, sample_type: str) -> FrameSampler:
-    names = ("frames_num_fixed", "frames_num_min", "frames_num_max", "frames_skip_num", "frames_all_limit")
-    return FrameSampler(sample_type, **{name: getattr(sampler, name) for name in names})
 
 
 def build_transforms(config: TransformCfg | list[TransformCfg], modalities: int) -> list[Transform]:
@@ -218,10 +217,7 @@ class Source:
 def build_training_source(config: Config, data: Data, device: torch.device, first_iteration: int) -> Source:
     """Build dataset, sampler and loader for training, starting after `first_iteration` iterations."""
     trainer, sampler = config.trainer_cfg, config.trainer_cfg.sampler
-    assert isinstance(sampler, TrainSamplerCfg)
-    indices = _indices_of(data, data.partition.train, "training", config.data_cfg.dataset_root)
-    transforms = build_transforms(trainer.transform, config.data_cfg.modalities)
-    dataset = _dataset(config, data, indices, data.train_ids, _frames(sampler, sampler.sample_type), transforms)
+    dataset = _dataset(config, data, trainer, "training", data.partition.train, data.train_ids)
     batches = SAMPLERS.get(sampler.type)(
         dataset.labels,
         sampler.batch_size,
@@ -232,17 +228,13 @@ def build_training_source(config: Config, data: Data, device: torch.device, firs
         distributed.rank(),
         distributed.world_size(),
     )
-    loader = make_loader(dataset, batches, config.data_cfg.num_workers, device.type == "cuda")
-    return Source(dataset, loader)
+    return Source(dataset, make_loader(dataset, batches, config.data_cfg.num_workers, device.type == "cuda"))
 
 
 def build_test_source(config: Config, data: Data, device: torch.device) -> Source:
     """Build dataset, sampler and loader for testing."""
-    evaluator, sampler = config.evaluator_cfg, config.evaluator_cfg.sampler
-    assert isinstance(sampler, InferenceSamplerCfg)
-    indices = _indices_of(data, data.partition.test, "test", config.data_cfg.dataset_root)
-    transforms = build_transforms(evaluator.transform, config.data_cfg.modalities)
-    dataset = _dataset(config, data, indices, [], _frames(sampler, sampler.sample_type), transforms)
+    sampler = config.evaluator_cfg.sampler
+    dataset = _dataset(config, data, config.evaluator_cfg, "test", data.partition.test, [])
     batches = InferenceSampler(
         dataset.max_frames(),
         sampler.frames_budget,
@@ -251,5 +243,4 @@ def build_test_source(config: Config, data: Data, device: torch.device) -> Sourc
         distributed.rank(),
         distributed.world_size(),
     )
-    loader = make_loader(dataset, batches, config.data_cfg.num_workers, device.type == "cuda")
-    return Source(dataset, loader)
+    return Source(dataset, make_loader(dataset, batches, config.data_cfg.num_workers, device.type == "cuda"))
