@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dygait.evaluation import EvaluationResult, Protocol, ReRank
-from dygait.evaluation.analysis import RANKS, Analysis, analyse
+from dygait.evaluation.analysis import RANKS, Analysis
+from helpers.report_runs import analysed
 from reference import metrics
 from reference.analysis import Comparisons, distances
 
@@ -62,7 +63,7 @@ def test_everything_counts_the_same_pairs(exclusion: str, one_view: bool, re_ran
     protocol = Protocol.model_validate(declared)
     for seed in range(2):
         features, ids, types, views = rows(seed)
-        found = analyse(features, ids, types, views, protocol, re_rank=RE_RANK if re_rank else None)
+        found = analysed(features, ids, types, views, protocol=protocol, re_rank=RE_RANK if re_rank else None)
         assert found.result.description.endswith("(k1 4, k2 3, lambda 0.3)") == re_rank
         matrix = compared_distances(features, types, re_rank)
         cameras = [view.partition("-")[0] for view in views]

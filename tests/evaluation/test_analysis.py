@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from dygait.evaluation import PROTOCOLS
-from dygait.evaluation.analysis import (
-    Analysis,
-    AnalysisLimits,
-    analyse,
-    embedding_map,
-    principal_components,
-    tar_at,
-)
+from dygait.evaluation import Protocol
+from dygait.evaluation import analysis as module
+from dygait.evaluation.analysis import Analysis, embedding_map, principal_components, tar_at
 from dygait.evaluation.sequences import Sequences
+from helpers.report_runs import analysed
 from reference.analysis import Comparisons, distances
 
 VIEWS = ("000", "018", "090")
@@ -34,8 +27,8 @@ def features(seed: int = 0) -> np.ndarray:
     return np.stack([people[int(i)] + 1.1 * rng.normal(size=(6, 2)) for i in IDS]).astype(np.float32)
 
 
-def analysis(seed: int = 0, protocol: str = "CASIA-B", **options: object) -> Analysis:
-    return analyse(features(seed), IDS, KINDS, ANGLES, protocol, lengths=LENGTHS, **options)  # type: ignore[arg-type]
+def analysis(protocol: str | Protocol = "CASIA-B") -> Analysis:
+    return analysed(features(), IDS, KINDS, ANGLES, protocol=protocol, lengths=LENGTHS)
 
 
 def reference(group: str, seed: int = 0) -> Comparisons:
@@ -46,14 +39,15 @@ def test_probes_without_a_match_count_as_the_group_says() -> None:
     rows = [("1", "00", "000"), ("2", "00", "000"), ("1", "01", "030"), ("3", "01", "030"), ("1", "01", "000")]
     ids, types, views = (list(column) for column in zip(*rows, strict=True))
     numbers = np.arange(5, dtype=np.float32).reshape(5, 1, 1)
-    found = analyse(numbers, ids, types, views, "OUMVLP")
+    found = analysed(numbers, ids, types, views, protocol="OUMVLP")
     for name, percent in (("all probes", 50.0), ("probes with a match", 100.0)):
         assert found.groups[name].cmc[0] == found.result.percentages[name]["rank-1"] == percent
 
 
 @pytest.mark.parametrize("group", PROBES)
-def test_errors_by_length_and_by_type(group: str) -> None:
-    expected, found = reference(group), analysis(limits=AnalysisLimits(length_bins=3)).groups[group]
+def test_errors_by_length_and_by_type(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LENGTH_CLASSES", 3)
+    expected, found = reference(group), analysis().groups[group]
     errors = {p: e for p in expected.probes if (e := expected.error(p)) is not None}
     assert sum(s.probes for s in found.by_length) == len(errors)
     for before, after in zip(found.by_length, found.by_length[1:], strict=False):
@@ -86,29 +80,21 @@ def test_the_histogram_and_the_curve() -> None:
     assert abs(far - frr) < 0.1
 
 
-def test_given_results_are_used() -> None:
-    found = analysis(gei=np.random.default_rng(0).random((len(ROWS), 12, 1)).astype(np.float32))
-    assert found.baseline is not None
-    marked = replace(found.result, notes=("mine",))
-    again = analysis(result=marked, baseline=found.baseline)
-    assert again.result is marked
-    assert again.baseline is found.baseline
-    assert analysis().baseline is None
-
-
 def test_without_lengths_there_are_no_length_classes() -> None:
-    found = analyse(features(), IDS, KINDS, ANGLES)
+    found = analysed(features(), IDS, KINDS, ANGLES)
     assert all(g.by_length == () for g in found.groups.values())
     assert [s.name for s in found.groups["NM"].by_type] == ["nm-05", "nm-06"]
 
 
-def test_the_map_is_the_same_every_time_and_keeps_neighbours() -> None:
+def test_the_map_is_the_same_every_time_and_keeps_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MAP_SUBJECTS", 2)
+    monkeypatch.setattr(module, "_MAP_POINTS", 10)
     rng = np.random.default_rng(0)
     people = 10 * rng.normal(size=(3, 4, 2))
     ids = np.repeat(["a", "b", "c"], 12)
     numbers = np.stack([people["abc".index(i)] + rng.normal(size=(4, 2)) for i in ids])
     sequences = Sequences.checked(numbers, ids.tolist(), ["t"] * 36, ["v"] * 36)
-    maps = [embedding_map(sequences, np.arange(36), "euc", 0, AnalysisLimits(subjects=2, points=10)) for _ in range(2)]
+    maps = [embedding_map(sequences, np.arange(36), "euc") for _ in range(2)]
     np.testing.assert_array_equal(maps[0].points, maps[1].points)
     assert maps[0].method == "t-SNE"
     shown = ids[maps[0].sequences]
@@ -122,17 +108,9 @@ def test_the_map_is_the_same_every_time_and_keeps_neighbours() -> None:
 def test_few_sequences_are_mapped_by_principal_components() -> None:
     numbers = np.random.default_rng(0).normal(size=(6, 5, 1))
     sequences = Sequences.checked(numbers, list("aabbcc"), ["t"] * 6, ["v"] * 6)
-    found = embedding_map(sequences, np.arange(6), "euc", 0, AnalysisLimits())
+    found = embedding_map(sequences, np.arange(6), "euc")
     assert found.method == "PCA"
     centred = numbers.reshape(6, 5) - numbers.reshape(6, 5).mean(0)
     u, s, _ = np.linalg.svd(centred)
     np.testing.assert_allclose(np.abs(found.points), np.abs(u[:, :2] * s[:2]), atol=1e-5)
     assert principal_components(numbers[:1].reshape(1, 5), 3).tolist() == [[0, 0, 0]]
-
-
-def test_every_protocol_of_a_whole_gallery() -> None:
-    change = {"one_view_at_a_time": False, "exclusion": "nothing"}
-    protocol = PROTOCOLS.get("CASIA-B").model_copy(update=change)
-    found = analyse(features(), IDS, KINDS, ANGLES, protocol)
-    for name, group in found.groups.items():
-        assert group.cmc[0] == pytest.approx(found.result.percentages[name]["rank-1"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dygait.errors import UserError
-from dygait.evaluation import ProbeGroup, Protocol, Selector, check_against_data, evaluate, evaluate_detailed
+from dygait.evaluation import Options, ProbeGroup, Protocol, Selector, check_against_data, evaluate, evaluate_detailed
 from reference import metrics
 
 CASIA_TYPES = [*(f"nm-{k:02d}" for k in range(1, 7)), "bg-01", "bg-02", "cl-01", "cl-02"]
@@ -229,7 +229,7 @@ def test_arrays_tensors_and_precisions_agree() -> None:
     ):
         assert evaluate(given, *names) == expected
     assert evaluate(features, *(np.array(column) for column in names)) == expected
-    assert evaluate_detailed(*case.arguments, device="cpu", max_bytes=1).percentages == expected
+    assert evaluate_detailed(*case.arguments, options=Options(device="cpu", max_bytes=1)).percentages == expected
 
 
 def test_a_group_without_any_match_is_skipped() -> None:
@@ -422,7 +422,9 @@ def test_ccpg_one_camera_at_a_time() -> None:
 
 def test_a_group_that_the_data_has_nothing_of_is_skipped() -> None:
     case = ccpg().keep([kind not in ("U0_D3", "U3_D3") for kind in ccpg().types])
-    found = evaluate_detailed(*case.arguments, protocol="CCPG", verification=True, open_set=True, intervals=10)
+    found = evaluate_detailed(
+        *case.arguments, protocol="CCPG", options=Options(verification=True, open_set=True, intervals=10)
+    )
     assert list(found.percentages) == list(found.verification) == list(found.open_set) == ["CL", "DN", "BG"]
     assert "UP: no probe sequences of type U3_D3 in the data (group skipped)" in found.notes
     case = ccpg().keep([kind != "U0_D3" for kind in ccpg().types])
@@ -432,20 +434,22 @@ def test_a_group_that_the_data_has_nothing_of_is_skipped() -> None:
 
 def test_intervals_hold_the_number_and_shrink_with_subjects() -> None:
     case = casia(missing=0.2)
-    found = evaluate_detailed(*case.arguments, intervals=200)
+    found = evaluate_detailed(*case.arguments, options=Options(intervals=200))
     for group, values in found.percentages.items():
         low, high = found.intervals[group]["rank-1"]
         assert low <= values["rank-1"] <= high
-    assert evaluate_detailed(*case.arguments, intervals=200).intervals == found.intervals
+    assert evaluate_detailed(*case.arguments, options=Options(intervals=200)).intervals == found.intervals
     assert evaluate_detailed(*case.arguments).intervals == {}
     many = Case([f"{i:05d}" for i in range(120)], ["01", "02"], ["x"], levels=2)
     few = many_to_few(many, 30)
     widths = []
     for some in (few, many):
-        low, high = evaluate_detailed(*some.arguments, protocol="GREW", intervals=200).intervals["probe"]["rank-5"]
+        low, high = evaluate_detailed(*some.arguments, protocol="GREW", options=Options(intervals=200)).intervals[
+            "probe"
+        ]["rank-5"]
         widths.append(high - low)
     assert widths[1] < widths[0]
-    alone = evaluate_detailed(*many_to_few(many, 1).arguments, protocol="GREW", intervals=200)
+    alone = evaluate_detailed(*many_to_few(many, 1).arguments, protocol="GREW", options=Options(intervals=200))
     assert alone.intervals == {}
 
 

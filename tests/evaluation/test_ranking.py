@@ -133,7 +133,7 @@ def test_the_blocks_of_probes_do_not_change_the_result(monkeypatch: pytest.Monke
     distance, match, excluded = random_case(0, 4)
     names = ("rank-1", "mAP", "mINP")
     expected = {name: measure(name, distance, match, excluded) for name in names}
-    monkeypatch.setattr(ranking, "_BLOCK", {"cpu": 75})
+    monkeypatch.setattr(ranking, "_CPU_BLOCK", 75)
     for name in names:
         found = measure(name, distance, match, excluded)
         torch.testing.assert_close(found, expected[name], atol=1e-15, rtol=0, equal_nan=True)

@@ -6,16 +6,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dygait.evaluation.reranking import ReRank, nearest_k, reranked_blocks
+from dygait.evaluation.reranking import ReRank, blocks_between, nearest_k
 from reference import metrics as reference
 
 
 def reranked(
     features: torch.Tensor, probes: int, how: ReRank, metric: str = "euc", max_bytes: int = 2**20
 ) -> np.ndarray:
-    rows = torch.arange(len(features))
+    rows = np.arange(len(features))
     found = np.full((probes, len(features) - probes), np.nan)
-    for block, distance in reranked_blocks(features, rows[:probes], rows[probes:], how, metric, max_bytes):
+    for block, distance in blocks_between(features, rows[:probes], rows[probes:], how, metric, max_bytes):
         found[block] = distance.numpy()
     return found
 

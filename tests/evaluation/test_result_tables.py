@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from dygait.evaluation import EvaluationResult, evaluate_detailed, to_csv, to_dict, to_json, to_text
+from dygait.evaluation import EvaluationResult, Options, evaluate_detailed, to_csv, to_dict, to_json, to_text
 
 VIEWS = [f"{v:03d}" for v in range(0, 181, 18)]
 
@@ -120,7 +120,8 @@ def test_csv_has_a_line_per_group_view_and_measure() -> None:
 def test_intervals_pairs_and_searches_have_tables_of_their_own() -> None:
     ids, types = ["a", "b", "c"] * 2, ["01"] * 3 + ["02"] * 3
     at = np.array([0.0, 1, 2, 0.1, 1.6, 2.1])[:, None, None]
-    found = evaluate_detailed(at, ids, types, ["x"] * 6, "GREW", intervals=100, verification=True, open_set=True)
+    options = Options(intervals=100, verification=True, open_set=True)
+    found = evaluate_detailed(at, ids, types, ["x"] * 6, "GREW", options=options)
     lines = to_text(found, width=80).splitlines()
     assert max(map(len, lines)) <= 80
     start = lines.index("95 % intervals over subjects, in percent")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dygait.errors import UserError
-from dygait.evaluation import SUBMISSIONS, ReRank, write_submission
+from dygait.evaluation import SUBMISSIONS, Options, ReRank, write_submission
 from reference import metrics as reference
 
 GREW, HID = SUBMISSIONS["GREW/submission"], SUBMISSIONS["HID/submission"]
@@ -45,7 +45,10 @@ def test_exact_bytes(tmp_path: Path) -> None:
 
 def test_the_same_features_give_the_same_bytes(tmp_path: Path) -> None:
     first = [p.read_bytes() for p in write_submission(GREW, *data(), tmp_path / "submission.csv")]
-    again = [p.read_bytes() for p in write_submission(GREW, *data(), tmp_path / "submission.csv", max_bytes=1)]
+    again = [
+        p.read_bytes()
+        for p in write_submission(GREW, *data(), tmp_path / "submission.csv", options=Options(max_bytes=1))
+    ]
     assert first == again
 
 
@@ -80,7 +83,7 @@ def test_hid_is_the_nearest_after_re_ranking(tmp_path: Path, names_in: str) -> N
     features, ids, types, views = hid(names_in)
     names = (views if names_in == "views" else types)[9:]
     csv, packed = write_submission(
-        HID, features, ids, types, views, tmp_path / "tiny-00002-submission.csv", re_rank=HID.re_rank
+        HID, features, ids, types, views, tmp_path / "tiny-00002-submission.csv", options=Options(re_rank=HID.re_rank)
     )
     order = [names.index(name) + 9 for name in sorted(names)] + list(range(9))
     vectors = [features[n].tolist() for n in order]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dygait.evaluation import Options, Protocol, ReRank, evaluate_detailed
 from dygait.evaluation.analysis import Analysis, analyse
 from dygait.evaluation.features import SavedFeatures
 from dygait.reporting.reported_run import ReportedRun, describe
@@ -15,6 +16,21 @@ from dygait.reporting.reported_run import ReportedRun, describe
 VIEWS = ("000", "018", "090")
 EVIL = '<script>alert("1")</script>'
 IDS = ("001", "002", EVIL, "a&b_%$#{}~^\\", "\u202edne")
+
+
+def analysed(
+    features: np.ndarray,
+    *names: list[str],
+    protocol: str | Protocol = "CASIA-B",
+    lengths: np.ndarray | None = None,
+    gei: np.ndarray | None = None,
+    re_rank: ReRank | None = None,
+) -> Analysis:
+    """Evaluate features (and images) of these ids, types and views, and analyse the result."""
+    options = Options(intervals=1000, verification=True, open_set=True, re_rank=re_rank, keep=True)
+    result = evaluate_detailed(features, *names, protocol, options=options)
+    baseline = None if gei is None else evaluate_detailed(gei, *names, protocol)
+    return analyse(features, *names, result, baseline, lengths)
 
 
 def make_analysis(seed: int = 0, protocol: str = "CASIA-B", noise: float = 1.0) -> tuple[SavedFeatures, Analysis]:
@@ -36,7 +52,7 @@ def make_analysis(seed: int = 0, protocol: str = "CASIA-B", noise: float = 1.0) 
     }
     lengths = rng.integers(3, 60, len(ids))
     gei = rng.random((len(ids), 12, 1)).astype(np.float32)
-    analysis = analyse(features, ids, types, views, protocol, lengths=lengths, gei=gei)
+    analysis = analysed(features, ids, types, views, protocol=protocol, lengths=lengths, gei=gei)
     return SavedFeatures(features, ids, types, views, lengths.tolist(), origin, gei), analysis
 
 

@@ -231,14 +231,14 @@ def test_rates_have_a_logarithmic_axis() -> None:
 
 def test_points_keep_their_proportions_and_their_chart() -> None:
     points = np.random.default_rng(0).normal(size=(30, 2)) * (5, 2)
-    chart = charts.Scatter("t", "d", points, ["a", "b"], [n % 2 for n in range(30)], ["note"] * 30)
+    chart = charts.Scatter("d", points, ["a", "b"], [n % 2 for n in range(30)], ["note"] * 30)
     at = np.array([chart.position(point) for point in points])
     assert (at > 0).all()
     assert (at < (chart.width, chart.height)).all()
     scale = (at[1:] - at[0]) / (points[1:] - points[0])
     assert scale == pytest.approx(np.full((29, 2), scale[0, 0]) * (1, -1))  # upwards is less, in SVG
     assert len({marker.path for marker in chart.markers()}) == 30
-    many = [marker.colour for marker in charts.Scatter("t", "d", points, "abcdefghi", [0], ["note"]).legend_markers()]
+    many = [marker.colour for marker in charts.Scatter("d", points, "abcdefghi", [0], ["note"]).legend_markers()]
     assert len(set(many)) == 9
     assert None not in many
 
@@ -246,7 +246,7 @@ def test_points_keep_their_proportions_and_their_chart() -> None:
 def test_a_line_leaves_out_what_is_not_finite() -> None:
     axis = charts.linear_axis("x", 0, 4)
     line = charts.Series("s", [0, 1, 2, 3], [1, float("nan"), float("inf"), 4], 0)
-    chart = charts.LineChart("t", "d", [line], axis, axis)
+    chart = charts.LineChart("d", [line], axis, axis)
     assert [point.position for point in chart.points(line)] == [0, 3]
     assert chart.path(line) == "M46.0 161.5L274.0 10.0"
 

@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> None:
 
     from dygait.data import load_partition
     from dygait.errors import UserError
-    from dygait.evaluation import ReRank, evaluate_detailed, to_csv, to_json, to_text
+    from dygait.evaluation import Options, ReRank, evaluate_detailed, to_csv, to_json, to_text
     from dygait.evaluation.features import load_features
     from dygait.evaluation.protocols import protocol_of
     from dygait.files import write_atomically
@@ -63,19 +63,13 @@ def main(args: argparse.Namespace) -> None:
         probes = load_partition(args.partition, "").probe
     features = saved.features if len(parts) == 1 else np.concatenate([part.features for part in parts])
     ids, types, views = ([n for part in parts for n in getattr(part, key)] for key in ("ids", "types", "views"))
-    result = evaluate_detailed(
-        features,
-        ids,
-        types,
-        views,
-        protocol,
-        metric,
-        probes,
+    options = Options(
+        re_rank=ReRank() if args.re_rank else None,
         intervals=args.intervals,
         verification=not args.ranks_only,
         open_set=not args.ranks_only,
-        re_rank=ReRank() if args.re_rank else None,
     )
+    result = evaluate_detailed(features, ids, types, views, protocol, metric, probes, options)
     print(to_text(result))
     for path, text in ((args.json, to_json), (args.csv, to_csv)):
         if path is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dygait.config.schema import ProbeGroup, Protocol, Selector
+from dygait.evaluation.comparisons import Options
 from dygait.evaluation.distances import METRICS, distance_blocks, pairwise_distance
 from dygait.evaluation.evaluate import EvaluationResult, check_against_data, evaluate, evaluate_detailed
 from dygait.evaluation.openset import OpenSet
@@ -27,6 +28,7 @@ __all__ = [
     "ByView",
     "EvaluationResult",
     "OpenSet",
+    "Options",
     "ProbeGroup",
     "Protocol",
     "ReRank",

@@ -7,148 +7,88 @@ Letters: N sequences, C channels, P parts, M probes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dygait.config.schema import Protocol
 from dygait.evaluation.comparisons import Comparisons, Confusion
 from dygait.evaluation.distances import pairwise_distance
-from dygait.evaluation.evaluate import EvaluationResult, evaluate_detailed
-from dygait.evaluation.reranking import ReRank
+from dygait.evaluation.evaluate import EvaluationResult
 from dygait.evaluation.sequences import Sequences
 from dygait.evaluation.verification import Verification
 
 RANKS = 20
 """The last rank of the cumulative match characteristic."""
-RESAMPLES = 1000
-"""Resamples of the bootstrap over subjects, if the evaluation is computed here."""
+SEED = 0
+"""The random seed of the map."""
 _BINS = 60
+_LENGTH_CLASSES = 8
+_MAP_SUBJECTS, _MAP_POINTS = 8, 48
+"""Subjects in the map, and sequences of each; of more, a random sample is drawn."""
 _TSNE_MIN = 20
 """With fewer sequences than this, PCA replaces t-SNE."""
 
 
 @dataclass(frozen=True)
-class AnalysisLimits:
-    """Upper limits of what is shown.
-
-    Attributes:
-        subjects: subjects in the map; of more, a random sample is drawn.
-        points: sequences of each subject in the map, sampled likewise.
-        length_bins: number of length classes.
-    """
-
-    subjects: int = 8
-    points: int = 48
-    length_bins: int = 8
-
-
-@dataclass(frozen=True)
 class PairAnalysis:
-    """Distances of pairs of one subject (genuine) and of two (impostor), and the verification rates that follow.
+    """Distances of pairs of one subject (genuine) and of two (impostor), and the verification rates that follow."""
 
-    Attributes:
-        verification: ROC, rates and numbers of pairs.
-        threshold: the distance at which FAR and FRR are closest to each other.
-        edges: (B + 1,) edges of the histogram.
-        genuine: (B,) share of genuine pairs in each bin.
-        impostor: (B,) likewise.
-    """
-
-    verification: Verification
-    threshold: float
-    edges: np.ndarray
-    genuine: np.ndarray
-    impostor: np.ndarray
+    verification: Verification  # ROC, rates and numbers of pairs
+    threshold: float  # the distance at which FAR and FRR are closest to each other
+    edges: np.ndarray  # (B + 1,) edges of the histogram
+    genuine: np.ndarray  # (B,) share of genuine pairs in each bin
+    impostor: np.ndarray  # (B,) likewise
 
 
 @dataclass(frozen=True)
 class ProbeErrors:
-    """Rank-1 error of a class of probes: the mean over probes of the share of their comparisons that are wrong.
+    """Rank-1 error of a class of probes: the mean over probes of the share of their comparisons that are wrong."""
 
-    Attributes:
-        name: the class; empty for a class of lengths.
-        low: the smallest number of frames; 0 if lengths are not known.
-        high: the largest number of frames.
-        median: the median number of frames.
-        probes: number of probes.
-        error: in 0..1.
-        spread: the standard error of that mean, assuming independent probes.
-    """
-
-    name: str
-    low: int
-    high: int
-    median: float
+    name: str  # the class; empty for a class of lengths
+    low: int  # the smallest number of frames; 0 if lengths are not known
+    high: int  # the largest number of frames
+    median: float  # the median number of frames
     probes: int
-    error: float
-    spread: float
+    error: float  # in 0..1
+    spread: float  # the standard error of that mean, assuming independent probes
 
 
 @dataclass(frozen=True)
 class GroupAnalysis:
-    """Analysis of one probe group.
-
-    Attributes:
-        probes: number of probes.
-        cmc: (K,) percent at rank 1..K, averaged as the protocol averages its headline.
-        pairs: None if there are no genuine or no impostor pairs.
-        confusions: the hardest confusions, one for each subject.
-        by_length: classes of about equal size, from short to long; empty if lengths are not known.
-        by_type: one entry for each type of probe.
-    """
+    """Analysis of one probe group."""
 
     probes: int
-    cmc: np.ndarray
-    pairs: PairAnalysis | None
-    confusions: tuple[Confusion, ...]
-    by_length: tuple[ProbeErrors, ...]
-    by_type: tuple[ProbeErrors, ...]
+    cmc: np.ndarray  # (K,) percent at rank 1..K, averaged as the protocol averages its headline
+    pairs: PairAnalysis | None  # None if there are no genuine or no impostor pairs
+    confusions: tuple[Confusion, ...]  # the hardest, one for each subject
+    by_length: tuple[ProbeErrors, ...]  # classes of about equal size, from short to long; empty without lengths
+    by_type: tuple[ProbeErrors, ...]  # one entry for each type of probe
 
 
 @dataclass(frozen=True)
 class EmbeddingMap:
-    """A two-dimensional embedding of some sequences.
+    """A two-dimensional embedding of n sequences."""
 
-    Attributes:
-        method: ``t-SNE`` or ``PCA``.
-        sequences: (n,) indices into the N sequences.
-        points: (n, 2).
-    """
-
-    method: str
-    sequences: np.ndarray
-    points: np.ndarray
+    method: str  # t-SNE or PCA
+    sequences: np.ndarray  # (n,) indices into the N sequences
+    points: np.ndarray  # (n, 2)
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything that a report shows.
-
-    Attributes:
-        result: the evaluation.
-        baseline: the evaluation of gait energy images; None without them.
-        groups: group -> its analysis; the groups of `result`.
-        map: the embedding map of a few subjects.
-        ids: (N,) subjects.
-        types: (N,) sequence types.
-        views: (N,) views.
-        lengths: (N,) numbers of frames; None if they are not known.
-        seed: the random seed.
-    """
+    """Everything that a report shows."""
 
     result: EvaluationResult
-    baseline: EvaluationResult | None
-    groups: dict[str, GroupAnalysis]
-    map: EmbeddingMap
-    ids: np.ndarray
-    types: np.ndarray
-    views: np.ndarray
-    lengths: np.ndarray | None
-    seed: int
+    baseline: EvaluationResult | None  # the evaluation of gait energy images; None without them
+    groups: dict[str, GroupAnalysis]  # group -> its analysis; the groups of `result`
+    map: EmbeddingMap  # of a few subjects
+    ids: np.ndarray  # (N,) subjects
+    types: np.ndarray  # (N,) sequence types
+    views: np.ndarray  # (N,) views
+    lengths: np.ndarray | None  # (N,) numbers of frames; None if they are not known
 
 
 def analyse(
@@ -156,56 +96,26 @@ def analyse(
     ids: Sequence[str],
     types: Sequence[str],
     views: Sequence[str],
-    protocol: str | Protocol = "CASIA-B",
-    metric: str = "euc",
-    probes: Collection[str] | None = None,
-    *,
-    lengths: Sequence[int] | np.ndarray | None = None,
-    gei: Tensor | np.ndarray | None = None,
-    result: EvaluationResult | None = None,
+    result: EvaluationResult,
     baseline: EvaluationResult | None = None,
-    device: torch.device | str | None = None,
-    re_rank: ReRank | None = None,
-    seed: int = 0,
-    limits: AnalysisLimits | None = None,
+    lengths: Sequence[int] | np.ndarray | None = None,
 ) -> Analysis:
-    """Return everything that a report shows of features under a protocol.
+    """Return everything that a report shows of an evaluated test.
 
     Args:
-        features: as `evaluate`.
-        ids: as `evaluate`.
-        types: as `evaluate`.
-        views: as `evaluate`.
-        protocol: as `evaluate`.
-        metric: as `evaluate`.
-        probes: as `evaluate`.
+        features: (N, C, P), those that were evaluated.
+        ids: N subjects.
+        types: N sequence types.
+        views: N views.
+        result: the evaluation with its comparisons (`Options.keep`).
+        baseline: the evaluation of the gait energy images, if there are any.
         lengths: (N,) numbers of frames, if known.
-        gei: (N, H * W, 1) gait energy images for the baseline; None for no baseline.
-        result: the evaluation with its comparisons (`keep=True`), if it has been computed already.
-        baseline: the evaluation of the gait energy images, if it has been computed already.
-        device: where distances are computed; None for the device of the features.
-        re_rank: as `evaluate_detailed`.
-        seed: the random seed.
-        limits: upper limits of what is shown.
-
-    Raises:
-        UserError: as `evaluate`.
     """
-    limits = limits or AnalysisLimits()
-    inputs = ids, types, views, protocol
-    if result is None:
-        result = evaluate_detailed(
-            features, *inputs, metric, probes, device,
-            intervals=RESAMPLES, verification=True, open_set=True, re_rank=re_rank, keep=True,
-        )  # fmt: skip
-    if baseline is None and gei is not None:
-        baseline = evaluate_detailed(gei, *inputs, "euc", probes, device, re_rank=re_rank)
     sequences = Sequences.checked(features, ids, types, views)
     frames = None if lengths is None else np.asarray(lengths, dtype=np.int64)
     groups: dict[str, GroupAnalysis] = {}
     used = np.zeros(len(sequences.ids), bool)
-    for name in result.percentages:
-        found = result.comparisons[name]
+    for name, found in result.comparisons.items():
         used[found.probes] = used[found.gallery] = True
         errors = _errors(found)
         counted = ~np.isnan(errors)
@@ -215,12 +125,11 @@ def analyse(
             cmc=np.array([found.mean(f"rank-{k}") for k in range(1, RANKS + 1)]),
             pairs=_pairs(found, result.verification.get(name)),
             confusions=found.confusions,
-            by_length=_by_length(*of_probes, frames, limits.length_bins),
+            by_length=_by_length(*of_probes, frames),
             by_type=_by_type(*of_probes, sequences.types, frames),
         )
-    coordinates = embedding_map(sequences, np.flatnonzero(used), metric, seed, limits)
-    names = sequences.ids, sequences.types, sequences.views
-    return Analysis(result, baseline, groups, coordinates, *names, frames, seed)
+    coordinates = embedding_map(sequences, np.flatnonzero(used), result.metric)
+    return Analysis(result, baseline, groups, coordinates, sequences.ids, sequences.types, sequences.views, frames)
 
 
 def _errors(found: Comparisons) -> np.ndarray:
@@ -247,14 +156,12 @@ def tar_at(pairs: PairAnalysis, fars: np.ndarray) -> np.ndarray:
     return np.asarray(curve.tar[np.searchsorted(curve.far, fars, side="right") - 1])
 
 
-def _by_length(
-    probes: np.ndarray, errors: np.ndarray, lengths: np.ndarray | None, bins: int
-) -> tuple[ProbeErrors, ...]:
+def _by_length(probes: np.ndarray, errors: np.ndarray, lengths: np.ndarray | None) -> tuple[ProbeErrors, ...]:
     """Return classes of about equal size, from short to long; probes of equal length are in one class."""
     if lengths is None or not len(probes):
         return ()
     frames = lengths[probes]
-    inner = np.unique(np.quantile(frames, np.linspace(0, 1, bins + 1)[1:-1], method="higher"))
+    inner = np.unique(np.quantile(frames, np.linspace(0, 1, _LENGTH_CLASSES + 1)[1:-1], method="higher"))
     classes = np.searchsorted(inner, frames, side="right")
     return tuple(_share("", frames[classes == c], errors[classes == c]) for c in np.unique(classes).tolist())
 
@@ -273,29 +180,20 @@ def _share(name: str, frames: np.ndarray, errors: np.ndarray) -> ProbeErrors:
     return ProbeErrors(name, low, high, median, len(errors), float(errors.mean()), spread)
 
 
-def embedding_map(
-    sequences: Sequences, among: np.ndarray, metric: str, seed: int, limits: AnalysisLimits
-) -> EmbeddingMap:
-    """Embed sequences of a few subjects in two dimensions, by t-SNE of their distances, or by PCA if they are few.
+def embedding_map(sequences: Sequences, among: np.ndarray, metric: str) -> EmbeddingMap:
+    """Embed some of the sequences `among`, of a few subjects, in two dimensions: by t-SNE, or by PCA if they are few.
 
     t-SNE (van der Maaten and Hinton, *Visualizing Data using t-SNE*, JMLR 2008) uses the distances of the evaluation
     and is initialised with the first two principal components, so that it is deterministic.
-
-    Args:
-        sequences: features and names.
-        among: indices of the sequences to choose from.
-        metric: the distance.
-        seed: the seed of the choice of subjects and sequences.
-        limits: numbers of subjects and sequences.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     subjects = np.unique(sequences.ids[among])
-    if len(subjects) > limits.subjects:
-        subjects = np.sort(rng.choice(subjects, limits.subjects, replace=False))
+    if len(subjects) > _MAP_SUBJECTS:
+        subjects = np.sort(rng.choice(subjects, _MAP_SUBJECTS, replace=False))
     chosen = []
     for subject in subjects.tolist():
         rows = among[sequences.ids[among] == subject]
-        chosen.append(rows if len(rows) <= limits.points else np.sort(rng.choice(rows, limits.points, replace=False)))
+        chosen.append(rows if len(rows) <= _MAP_POINTS else np.sort(rng.choice(rows, _MAP_POINTS, replace=False)))
     rows = np.concatenate(chosen)
     features = sequences.features[torch.from_numpy(rows)].cpu().float()
     start = principal_components(features.flatten(1).numpy().astype(np.float64), 2)
@@ -311,7 +209,7 @@ def embedding_map(
         metric="precomputed",
         init=(1e-4 / spread * start).astype(np.float32),
         perplexity=min(30.0, (len(rows) - 1) / 3),
-        random_state=seed,
+        random_state=SEED,
         n_jobs=1,
     ).fit_transform(distance)
     return EmbeddingMap("t-SNE", rows, np.asarray(coordinates, np.float64))

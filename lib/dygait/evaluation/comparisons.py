@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from dygait.config.schema import Protocol
-from dygait.evaluation.distances import DEFAULT_MAX_BYTES, distance_blocks
+from dygait.evaluation.distances import DEFAULT_MAX_BYTES
 from dygait.evaluation.ranking import first_match_rank, mean_by_view, measure, within
-from dygait.evaluation.reranking import ReRank, reranked_blocks
+from dygait.evaluation.reranking import ReRank, blocks_between
 from dygait.evaluation.sequences import Sequences
 from dygait.evaluation.verification import PairDistances
 
@@ -36,83 +36,49 @@ _MASK = 2**24
 
 @dataclass(frozen=True)
 class Options:
-    """How distances are computed, and what is computed besides ranks.
+    """How distances are computed, and what is computed besides the measures of the protocol."""
 
-    Attributes:
-        metric: ``euc`` or ``cos``.
-        device: where distances are computed.
-        max_bytes: bound of the working memory of a block of distances.
-        re_rank: the parameters of re-ranking; None for none.
-        pairs: keep the distances of all pairs.
-        searches: keep the distances of the nearest true match and of the nearest other subject.
-        confusions: keep the hardest confusions of each group; requires `searches`.
-    """
-
-    metric: str
-    device: torch.device
-    max_bytes: int = DEFAULT_MAX_BYTES
-    re_rank: ReRank | None = None
-    pairs: bool = False
-    searches: bool = False
-    confusions: bool = False
+    device: torch.device | str | None = None  # where distances are computed; None for the device of the features
+    max_bytes: int = DEFAULT_MAX_BYTES  # bound of the working memory of a block of distances
+    re_rank: ReRank | None = None  # re-ranking, applied to the distances before anything else
+    intervals: int = 0  # resamples of the bootstrap over subjects; 0 for no intervals
+    verification: bool = False  # rates of all compared pairs, pooled over views; for their memory see `PairDistances`
+    open_set: bool = False  # open-set rates; each comparison of a probe with a gallery is a search
+    keep: bool = False  # keep the comparisons with their pairs, searches and confusions, for `analyse`
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """A comparison whose nearest gallery sequence shows another subject.
-
-    Attributes:
-        probe: index of the probe into the N sequences.
-        nearest: indices of the nearest gallery sequences, nearest first.
-        distances: their distances.
-        right: whether each shows the probe's subject.
-        match: index of the nearest true match.
-        match_distance: the distance of the nearest true match.
-        rank: the rank of the nearest true match.
-    """
+    """A comparison whose nearest gallery sequence shows another subject; sequences are indices into the N."""
 
     probe: int
-    nearest: tuple[int, ...]
-    distances: tuple[float, ...]
-    right: tuple[bool, ...]
-    match: int
+    nearest: tuple[int, ...]  # the nearest gallery sequences, nearest first
+    distances: tuple[float, ...]  # their distances
+    right: tuple[bool, ...]  # whether each shows the probe's subject
+    match: int  # the nearest true match
     match_distance: float
-    rank: int
+    rank: int  # the rank of the nearest true match
 
 
 @dataclass(frozen=True)
 class Comparisons:
     """The comparisons of one probe group.
 
-    Attributes:
-        probes: (M,) indices into the N sequences.
-        probe_views: (M,) names.
-        gallery: (G,) indices into the N sequences, in the order of the columns.
-        gallery_views: names of the columns; empty for the whole gallery.
-        unmatched: how a probe without a true match is treated (`ProbeGroup.unmatched`).
-        compared: (M, V) bool, whether the means include the comparison.
-        ranks: (M, V) ranks of the nearest true match, NaN without one. Those of the identical view are included, as if
-            nothing were excluded there, for matrices by view.
-        values: name -> (M, V) other measures in 0..1, likewise.
-        match: (M, V) distances of the nearest true match, inf without one; None unless `Options.searches`.
-        other: (M, V) distances of the nearest other subject, likewise.
-        pairs: the distances of all pairs; None unless `Options.pairs`.
-        confusions: the comparisons with the largest margin between the nearest true match and the nearest other
-            subject, one for each subject.
+    Ranks and values include those of the identical view, as if nothing were excluded there, for matrices by view.
     """
 
-    probes: np.ndarray
-    probe_views: np.ndarray
-    gallery: np.ndarray
-    gallery_views: tuple[str, ...]
-    unmatched: str
-    compared: np.ndarray
-    ranks: np.ndarray
-    values: Mapping[str, np.ndarray]
-    match: np.ndarray | None
-    other: np.ndarray | None
-    pairs: PairDistances | None
-    confusions: tuple[Confusion, ...]
+    probes: np.ndarray  # (M,) indices into the N sequences
+    probe_views: np.ndarray  # (M,) names
+    gallery: np.ndarray  # (G,) indices into the N sequences, in the order of the columns
+    gallery_views: tuple[str, ...]  # names of the columns; empty for the whole gallery
+    unmatched: str  # how a probe without a true match is treated (`ProbeGroup.unmatched`)
+    compared: np.ndarray  # (M, V) bool, whether the means include the comparison
+    ranks: np.ndarray  # (M, V) ranks of the nearest true match, NaN without one
+    values: Mapping[str, np.ndarray]  # name -> (M, V) other measures in 0..1, NaN likewise
+    match: np.ndarray  # (M, V) distances of the nearest true match, inf without one, and if searches are not requested
+    other: np.ndarray  # (M, V) distances of the nearest other subject, likewise
+    pairs: PairDistances | None  # the distances of all pairs, if requested
+    confusions: tuple[Confusion, ...]  # those with the largest margins between match and other, one for each subject
 
     def scores(self, name: str) -> np.ndarray:
         """Return a measure of each comparison in percent: (M, V), NaN if it is not counted."""
@@ -135,8 +101,6 @@ class Comparisons:
 
     def searches(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the arguments of `identify`, for the searches whose gallery is not empty after the exclusion."""
-        assert self.match is not None
-        assert self.other is not None
         is_search = np.isfinite(self.match) | np.isfinite(self.other)
         return self.match[is_search], self.other[is_search], self.ranks[is_search] == 1
 
@@ -146,6 +110,7 @@ def compare(
     members: Mapping[str, np.ndarray],
     gallery: np.ndarray,
     protocol: Protocol,
+    metric: str,
     options: Options,
 ) -> dict[str, Comparisons]:
     """Compare the probes of groups that share a gallery; each probe is compared once.
@@ -155,13 +120,16 @@ def compare(
         members: group -> (N,) bool, its probes.
         gallery: (G,) indices, at least one.
         protocol: the exclusion, and whether the gallery is searched one view at a time.
+        metric: the distance.
         options: what is computed.
 
     Returns:
         Group -> its comparisons.
     """
     found = _DistancePass(sequences, members, gallery, protocol, options)
-    for block, distances in found.blocks():
+    for block, distances in blocks_between(
+        sequences.features, found.probes, found.gallery, options.re_rank, metric, options.max_bytes, options.device
+    ):
         # A few probes at a time, so that their masks stay small beside the distances.
         step = max(1, _MASK // len(gallery))
         for start in range(block.start, block.stop, step):
@@ -192,10 +160,10 @@ class _DistancePass:
             self.views = tuple(names.tolist())
             self.columns = [slice(a, b) for a, b in pairwise([*starts.tolist(), len(gallery)])]
         self.gallery = gallery
-        self.probe_rows, self.gallery_rows = torch.from_numpy(self.probes), torch.from_numpy(gallery)
-        codes = [_codes(names).to(options.device) for names in (sequences.ids, sequences.views)]
-        self.probe_ids, self.probe_views = (code[self.probe_rows.to(code.device)] for code in codes)
-        self.gallery_ids, self.gallery_views = (code[self.gallery_rows.to(code.device)] for code in codes)
+        device = options.device or sequences.features.device
+        codes = [np.unique(names, return_inverse=True)[1].reshape(-1) for names in (sequences.ids, sequences.views)]
+        self.probe_ids, self.probe_views = (torch.from_numpy(code[self.probes]).to(device) for code in codes)
+        self.gallery_ids, self.gallery_views = (torch.from_numpy(code[gallery]).to(device) for code in codes)
         shape = len(self.probes), len(self.columns)
         self.compared = np.ones(shape, bool)
         if protocol.one_view_at_a_time and protocol.exclusion != "nothing":
@@ -207,24 +175,16 @@ class _DistancePass:
         # Groups of the same probes have the same pairs and confusions.
         self.same = {g: next(o for o in members if np.array_equal(members[o], members[g])) for g in members}
         self.members = {group: members[group][self.probes] for group in dict.fromkeys(self.same.values())}
-        self.pairs = {group: PairDistances() for group in self.members if options.pairs}
-        self.hardest = {group: _Hardest(CONFUSIONS) for group in self.members if options.confusions}
-
-    def blocks(self) -> Iterable[tuple[slice, Tensor]]:
-        """Yield the distances, one block of probes at a time."""
-        features, options = self.sequences.features, self.options
-        rows = self.probe_rows, self.gallery_rows
-        if options.re_rank is not None:
-            return reranked_blocks(features, *rows, options.re_rank, options.metric, options.max_bytes, options.device)
-        return distance_blocks(features, features, options.metric, options.max_bytes, options.device, *rows)
+        self.pairs = {group: PairDistances() for group in self.members if options.verification or options.keep}
+        self.confusions: dict[str, list[tuple[float, str, Confusion]]] = {group: [] for group in self.members}
 
     def add(self, rows: slice, distance: Tensor) -> None:
         """Add the distances (m, G) of some probes."""
-        one_view, exclusion, options = self.protocol.one_view_at_a_time, self.protocol.exclusion, self.options
+        one_view, exclusion = self.protocol.one_view_at_a_time, self.protocol.exclusion
         match = self.probe_ids[rows, None] == self.gallery_ids
         excluded = None
         # One view at a time, all excluded pairs are in the column of the identical view: only pairs need a mask.
-        if exclusion != "nothing" and (options.pairs or not one_view):
+        if exclusion != "nothing" and (self.pairs or not one_view):
             excluded = self.probe_views[rows, None] == self.gallery_views
             if exclusion == "same id in the same view":
                 excluded &= match
@@ -234,9 +194,10 @@ class _DistancePass:
             self.ranks[rows, number] = first_match_rank(*block, without).cpu().numpy()
             for name, values in self.values.items():
                 values[rows, number] = measure(name, *block, without).cpu().numpy()
-            if options.searches:
-                for nearest, found in zip((self.match, self.other), _nearest(*block, without), strict=True):
-                    nearest[rows, number] = found.cpu().numpy()
+            if self.options.open_set or self.options.keep:
+                near = block[0] if without is None else block[0].masked_fill(without, torch.inf)
+                self.match[rows, number] = near.masked_fill(~block[1], torch.inf).amin(1).cpu().numpy()
+                self.other[rows, number] = near.masked_fill(block[1], torch.inf).amin(1).cpu().numpy()
         if one_view and exclusion != "nothing":
             self.match[rows][~self.compared[rows]] = np.inf
             if exclusion == "identical view":
@@ -244,32 +205,37 @@ class _DistancePass:
         for group, pairs in self.pairs.items():
             member = torch.from_numpy(self.members[group][rows]).to(distance.device)
             _add_pairs(pairs, member, distance, match, excluded)
-        for group, hardest in self.hardest.items():
-            self._add_confusions(hardest, self.members[group][rows], rows, distance, None if one_view else excluded)
+        if self.options.keep:
+            for group in self.confusions:
+                self._add_confusions(group, rows, distance, None if one_view else excluded)
 
-    def _add_confusions(
-        self, hardest: _Hardest, member: np.ndarray, rows: slice, distance: Tensor, excluded: Tensor | None
-    ) -> None:
-        wrong = member[:, None] & self.compared[rows] & (self.ranks[rows] > 1)
-        indices = np.argwhere(wrong)
-        margin = self.match[rows][wrong] - self.other[rows][wrong]
-        for number in np.argsort(-margin, kind="stable").tolist():
-            if not hardest.accepts(float(margin[number])):
+    def _add_confusions(self, group: str, rows: slice, distance: Tensor, excluded: Tensor | None) -> None:
+        """Keep the hardest confusions so far, one for each subject; the first of equals is kept."""
+        wrong = self.members[group][rows, None] & self.compared[rows] & (self.ranks[rows] > 1)
+        indices, margins = np.argwhere(wrong), self.match[rows][wrong] - self.other[rows][wrong]
+        kept, subjects = self.confusions[group], set()
+        weakest = kept[-1][0] if len(kept) == CONFUSIONS else -np.inf
+        for number in np.argsort(-margins, kind="stable").tolist():
+            margin, (row, column) = float(margins[number]), indices[number].tolist()
+            if len(subjects) == CONFUSIONS or margin <= weakest:
                 break
-            row, column = indices[number].tolist()
             probe, part = int(self.probes[rows.start + row]), self.columns[column]
             subject = str(self.sequences.ids[probe])
-            if hardest.accepts(float(margin[number]), subject):
+            if subject not in subjects:
+                subjects.add(subject)
                 near = distance[row, part]
                 if excluded is not None:
                     near = near.masked_fill(excluded[row, part], torch.inf)
-                gallery = self.gallery[part]
-                hit = self.sequences.ids[gallery] == subject
-                hardest.add(float(margin[number]), subject, _confusion(probe, gallery, near.cpu().numpy(), hit))
+                hit = self.sequences.ids[self.gallery[part]] == subject
+                kept.append((margin, subject, _confusion(probe, self.gallery[part], near.cpu().numpy(), hit)))
+        hardest: dict[str, tuple[float, str, Confusion]] = {}
+        for entry in sorted(kept, key=lambda entry: -entry[0]):
+            hardest.setdefault(entry[1], entry)
+        self.confusions[group] = [*hardest.values()][:CONFUSIONS]
 
     def of(self, name: str, member: np.ndarray) -> Comparisons:
         """Return the comparisons of one group."""
-        rows, same, searches = member[self.probes], self.same[name], self.options.searches
+        rows, same = member[self.probes], self.same[name]
         return Comparisons(
             probes=self.probes[rows],
             probe_views=self.sequences.views[self.probes[rows]],
@@ -279,36 +245,11 @@ class _DistancePass:
             compared=self.compared[rows],
             ranks=self.ranks[rows],
             values={name: values[rows] for name, values in self.values.items()},
-            match=self.match[rows] if searches else None,
-            other=self.other[rows] if searches else None,
+            match=self.match[rows],
+            other=self.other[rows],
             pairs=self.pairs.get(same),
-            confusions=self.hardest[same].found() if same in self.hardest else (),
+            confusions=tuple(confusion for _, _, confusion in self.confusions[same]),
         )
-
-
-class _Hardest:
-    """The hardest confusions so far, one for each subject; the first of equals is kept."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.of_subject: dict[str, tuple[float, Confusion]] = {}
-
-    def accepts(self, margin: float, subject: str | None = None) -> bool:
-        """Return whether a confusion is harder than the kept one of its subject, or than the easiest of all."""
-        if subject in self.of_subject:
-            return margin > self.of_subject[subject][0]
-        return len(self.of_subject) < self.most or margin > min(b for b, _ in self.of_subject.values())
-
-    def add(self, margin: float, subject: str, confusion: Confusion) -> None:
-        """Keep a confusion; it replaces the one of its subject, or the easiest if there are enough."""
-        self.of_subject.pop(subject, None)
-        if len(self.of_subject) == self.most:
-            self.of_subject.pop(min(reversed(self.of_subject), key=lambda name: self.of_subject[name][0]))
-        self.of_subject[subject] = margin, confusion
-
-    def found(self) -> tuple[Confusion, ...]:
-        """Return the confusions, hardest first."""
-        return tuple(c for _, c in sorted(self.of_subject.values(), key=lambda entry: -entry[0]))
 
 
 def _confusion(probe: int, gallery: np.ndarray, distance: np.ndarray, hit: np.ndarray) -> Confusion:
@@ -327,12 +268,6 @@ def _confusion(probe: int, gallery: np.ndarray, distance: np.ndarray, hit: np.nd
     )
 
 
-def _nearest(distance: Tensor, match: Tensor, excluded: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the distances of the nearest true match and of the nearest other subject, each (m,)."""
-    considered = distance if excluded is None else distance.masked_fill(excluded, torch.inf)
-    return considered.masked_fill(~match, torch.inf).amin(1), considered.masked_fill(match, torch.inf).amin(1)
-
-
 def _add_pairs(pairs: PairDistances, member: Tensor, distance: Tensor, match: Tensor, excluded: Tensor | None) -> None:
     if not member.all():
         distance, match = distance[member], match[member]
@@ -341,10 +276,6 @@ def _add_pairs(pairs: PairDistances, member: Tensor, distance: Tensor, match: Te
     if excluded is not None:
         genuine, impostor = match & ~excluded, impostor & ~excluded
     pairs.add(distance[genuine].cpu().numpy(), distance[impostor].cpu().numpy())
-
-
-def _codes(names: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.unique(names, return_inverse=True)[1].reshape(-1))
 
 
 def mean(values: Iterable[float] | np.ndarray) -> float:

@@ -5,6 +5,7 @@ Letters: N sequences, C channels, P parts, M probes, G gallery sequences, V view
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,12 +17,10 @@ from torch import Tensor
 from dygait.config.schema import Protocol, Selector
 from dygait.errors import UserError
 from dygait.evaluation.comparisons import CHANCE, Comparisons, Options, compare, mean
-from dygait.evaluation.distances import DEFAULT_MAX_BYTES, METRICS
 from dygait.evaluation.intervals import bootstrap, interval
 from dygait.evaluation.openset import OpenSet, identify
 from dygait.evaluation.protocols import as_protocol
 from dygait.evaluation.ranking import ByView, mean_by_view
-from dygait.evaluation.reranking import ReRank
 from dygait.evaluation.sequences import Sequences
 from dygait.evaluation.verification import Verification
 
@@ -30,35 +29,35 @@ Percentages = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """The result of an evaluation.
+    """The result of an evaluation; mappings have a key for each probe group that is reported.
 
     Attributes:
         protocol: name of the protocol.
         description: the protocol in one sentence.
         metric: the distance, ``euc`` or ``cos``.
         measures: the reported measures; the first is the headline.
-        percentages: group -> measure -> percent; if the gallery is searched one view at a time, also
-            ``"per view"`` -> probe view -> percent (of the first measure; ``"<measure> per view"`` of the others).
-        chance: group -> expected rank-1, in percent, of a gallery sequence picked at random.
-        counts: group -> ``probes``, ``gallery``, ``probes without a match``; one view at a time also ``comparisons``
-            (a probe against the gallery of one view) and ``comparisons without a match``.
-        matrices: group -> the headline in percent for every probe view and gallery view, the identical view included;
-            empty unless the gallery is searched one view at a time.
+        percentages: measure -> percent; if the gallery is searched one view at a time, also `view_key` of the measure
+            -> probe view -> percent.
+        chance: expected rank-1, in percent, of a gallery sequence picked at random.
+        counts: ``probes``, ``gallery``, ``probes without a match``; one view at a time also ``comparisons`` (a probe
+            against the gallery of one view) and ``comparisons without a match``.
+        matrices: the headline in percent for every probe view and gallery view, the identical view included; empty
+            unless the gallery is searched one view at a time.
         notes: remarks on the numbers, one sentence each.
-        intervals: group -> measure -> the 95 % interval of its percentage, (low, high), by the bootstrap over subjects;
-            groups of one subject are skipped; empty unless requested.
-        verification: group -> verification rates of its pairs; empty unless requested.
-        open_set: group -> open-set identification rates of its searches; empty unless requested.
-        comparisons: group -> the comparisons from which the above is computed, for `analyse`; empty unless requested.
+        intervals: measure -> the 95 % interval of its percentage, (low, high), by the bootstrap over subjects; groups
+            of one subject are skipped; empty unless requested, as what follows.
+        verification: verification rates of its pairs.
+        open_set: open-set identification rates of its searches.
+        comparisons: the comparisons from which the above is computed, for `analyse`.
     """
 
     protocol: str
     description: str
     metric: str
     measures: tuple[str, ...]
-    percentages: Percentages
-    chance: dict[str, float]
-    counts: dict[str, dict[str, int]]
+    percentages: Percentages = field(default_factory=dict)
+    chance: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
     matrices: dict[str, ByView] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     intervals: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
@@ -69,6 +68,10 @@ class EvaluationResult:
     def scalars(self) -> dict[str, float]:
         """Return the group means by a flat name, ``NM/rank-1``: what TensorBoard shows."""
         return {f"{g}/{m}": values[m] for g, values in self.percentages.items() for m in self.measures}
+
+    def view_key(self, measure: str) -> str:
+        """Return the key of a measure by view: ``per view`` of the headline, ``<measure> per view`` of the others."""
+        return "per view" if measure == self.measures[0] else f"{measure} per view"
 
     def within_view(self, group: str) -> float:
         """Return the mean of a group's headline within the identical view, in percent; NaN where there is none."""
@@ -115,81 +118,33 @@ def evaluate_detailed(
     protocol: str | Protocol | Mapping[str, Any] = "CASIA-B",
     metric: str = "euc",
     probes: Collection[str] | None = None,
-    device: torch.device | str | None = None,
-    max_bytes: int = DEFAULT_MAX_BYTES,
-    intervals: int = 0,
-    verification: bool = False,
-    open_set: bool = False,
-    re_rank: ReRank | None = None,
-    keep: bool = False,
+    options: Options | None = None,
 ) -> EvaluationResult:
     """Return the percentages of a protocol with their counts, chance levels, view matrices and notes.
 
-    Definitions, besides those of `ranking`: a probe without a true match in the gallery that it is compared with is
-    excluded from that mean and reported in `counts`, or counted as wrong if the group says so (OUMVLP reports both). A
-    group without probes, or without a probe that counts, is skipped with a note. One view at a time, the value of a
-    probe view is the mean over gallery views, and that of the group the mean over its probe views.
-
-    Args:
-        features: as `evaluate`.
-        ids: as `evaluate`.
-        types: as `evaluate`.
-        views: as `evaluate`.
-        protocol: as `evaluate`.
-        metric: as `evaluate`.
-        probes: as `evaluate`.
-        device: where distances are computed; None for the device of the features.
-        max_bytes: bound of the working memory of a block of distances.
-        intervals: resamples of the bootstrap over subjects; 0 for no intervals.
-        verification: compute verification rates of all pairs that the protocol compares, pooled over views. For their
-            memory see `PairDistances`.
-        open_set: compute open-set identification rates; each comparison of a probe with a gallery is a search.
-        re_rank: the parameters of re-ranking, applied to the distances before anything else; None for none.
-        keep: keep the comparisons, pairs and searches included, for `analyse`.
-
-    Raises:
-        UserError: as `evaluate`.
+    Arguments and errors are those of `evaluate`. Definitions, besides those of `ranking`: a probe without a true match
+    in the gallery that it is compared with is excluded from that mean and reported in `counts`, or counted as wrong if
+    the group says so (OUMVLP reports both). A group without probes, or without a probe that counts, is skipped with a
+    note. One view at a time, the value of a probe view is the mean over gallery views, and that of the group the mean
+    over its probe views.
     """
-    chosen = as_protocol(protocol)
-    if metric not in METRICS:
-        raise UserError(f"metric: unknown distance {metric!r}; choose one of {', '.join(METRICS)}")
+    chosen, options = as_protocol(protocol), options or Options()
     sequences = Sequences.checked(features, ids, types, views)
     notes = _check_probe_list(sequences, chosen, probes)
-    selection = _Selection.of(sequences, chosen, probes)
+    members, galleries = _select(sequences, chosen, probes)
     sequences = replace(sequences, views=_view_names(sequences.views, chosen))
-    options = Options(
-        metric=metric,
-        device=torch.device(device) if device is not None else sequences.features.device,
-        max_bytes=max_bytes,
-        re_rank=re_rank,
-        pairs=verification or keep,
-        searches=open_set or keep,
-        confusions=keep,
-    )
-    found = selection.compare(sequences, chosen, options)
-    summaries: dict[str, _GroupSummary] = {}
+    found: dict[str, Comparisons] = {}
+    for name, gallery in galleries.items():
+        if name not in found:  # groups that share a gallery are compared in one pass
+            sharing = {n: members[n] for n, own in galleries.items() if np.array_equal(own, gallery)}
+            found |= compare(sequences, sharing, gallery, chosen, metric, options)
+    again = "" if options.re_rank is None else f"; {options.re_rank.description}"
+    result = EvaluationResult(chosen.name, f"{chosen.description}{again}", metric, tuple(chosen.measures))
     for name in chosen.groups:
-        summary = _summarise(found[name], sequences.ids, name, chosen, intervals)
-        notes.extend(f"{name}: {note}" for note in summary.notes)
-        if summary.percentages:
-            summaries[name] = summary
-    if not summaries:
+        notes += [f"{name}: {note}" for note in _add_group(result, name, found[name], sequences.ids, chosen, options)]
+    if not result.percentages:
         raise UserError(f"protocol {chosen.name}: {_NO_MATCH}")
-    return EvaluationResult(
-        protocol=chosen.name,
-        description=chosen.description if re_rank is None else f"{chosen.description}; {re_rank.description}",
-        metric=metric,
-        measures=tuple(chosen.measures),
-        percentages={name: summary.percentages for name, summary in summaries.items()},
-        chance={name: summary.chance for name, summary in summaries.items()},
-        counts={name: summary.counts for name, summary in summaries.items()},
-        matrices={name: summary.matrix for name, summary in summaries.items() if summary.matrix is not None},
-        notes=tuple(notes),
-        intervals={name: summary.intervals for name, summary in summaries.items() if summary.intervals},
-        verification={n: pairs.verification() for n in summaries if verification and (pairs := found[n].pairs)},
-        open_set={name: identify(*found[name].searches()) for name in summaries if open_set},
-        comparisons={name: found[name] for name in summaries if keep},
-    )
+    return replace(result, notes=tuple(notes))
 
 
 def check_against_data(
@@ -199,77 +154,54 @@ def check_against_data(
     views: Sequence[str],
     probes: Collection[str] | None = None,
 ) -> None:
-    """Raise an error if no probe of these sequences counts under a protocol, before any feature is computed.
-
-    Args:
-        protocol: the protocol.
-        ids: N subjects.
-        types: N sequence types.
-        views: N views.
-        probes: the PROBE_SET.
+    """Raise an error if no probe of these N sequences counts under a protocol, before any feature is computed.
 
     Raises:
-        UserError: the gallery is empty, there are no probes, or none has a true match.
+        UserError: the gallery is empty, there are no probes, none has a true match, or the PROBE_SET does not match.
     """
-    names = [np.array([str(name) for name in column], dtype=str) for column in (ids, types, views)]
-    sequences = Sequences(torch.empty(len(names[0]), 0, 0), *names)
+    sequences = Sequences.checked(torch.empty(len(ids), 0, 0), ids, types, views)
     _check_probe_list(sequences, protocol, probes)
-    _Selection.of(sequences, protocol, probes)
-
-
-@dataclass(frozen=True)
-class _Selection:
-    """Probes and gallery of each group."""
-
-    members: dict[str, np.ndarray]  # group -> (N,) bool
-    galleries: dict[str, np.ndarray]  # group -> indices of its gallery into the N sequences
-
-    @classmethod
-    def of(cls, sequences: Sequences, protocol: Protocol, probes: Collection[str] | None) -> _Selection:
-        """Select the sequences; raises `UserError` if no probe counts."""
-        groups = protocol.groups
-        members = {name: sequences.select(group.probes, probes) for name, group in groups.items()}
-        selectors = {name: group.gallery or protocol.gallery for name, group in groups.items()}
-        galleries = {name: np.flatnonzero(sequences.select(s, probes)) for name, s in selectors.items()}
-        some = [name for name, chosen in members.items() if chosen.any()]
-        for name in some or members:
-            if not len(galleries[name]):
-                whose = f" of {name}" if any(group.gallery for group in groups.values()) else ""
-                raise UserError(
-                    f"protocol {protocol.name}: the gallery{whose} is empty; it needs {selectors[name].description}, "
-                    f"{_available(sequences, selectors[name])}"
-                )
-        if not some:
-            wanted = "; ".join(g.probes.description for g in groups.values())
-            has = _available(sequences, *(g.probes for g in groups.values()))
-            raise UserError(f"protocol {protocol.name}: there are no probes; they need {wanted}, {has}")
-        views = _view_names(sequences.views, protocol)
-        if not any(
-            _can_match(sequences.ids, views, np.flatnonzero(members[name]), gallery, protocol).any()
-            for name, gallery in galleries.items()
-            if len(gallery)
-        ):
-            used = [*map(np.flatnonzero, members.values()), *galleries.values()]
-            only, *others = np.unique(views[np.concatenate(used)])
-            if protocol.exclusion != "nothing" and not others:
-                raise UserError(
-                    f"protocol {protocol.name}: the data has one view only ({only}), and with the "
-                    f"{protocol.exclusion} excluded nothing remains"
-                )
-            raise UserError(f"protocol {protocol.name}: {_NO_MATCH}")
-        return cls(members, galleries)
-
-    def compare(self, sequences: Sequences, protocol: Protocol, options: Options) -> dict[str, Comparisons]:
-        """Return the comparisons of each group; groups that share a gallery are compared in one pass."""
-        found: dict[str, Comparisons] = {}
-        for name, gallery in self.galleries.items():
-            if name not in found:
-                members = {n: self.members[n] for n, own in self.galleries.items() if np.array_equal(own, gallery)}
-                found |= compare(sequences, members, gallery, protocol, options)
-        return found
+    _select(sequences, protocol, probes)
 
 
 _NO_MATCH = "no probe has a true match in the gallery, so nothing can be reported; are the ids those of the test set?"
+
+
+def _select(
+    sequences: Sequences, protocol: Protocol, probes: Collection[str] | None
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the probes, (N,) bool, and the gallery, (G,) indices, of each group.
+
+    Raises:
+        UserError: no probe counts.
+    """
+    groups = protocol.groups
+    members = {name: sequences.select(group.probes, probes) for name, group in groups.items()}
+    selectors = {name: group.gallery or protocol.gallery for name, group in groups.items()}
+    galleries = {name: np.flatnonzero(sequences.select(s, probes)) for name, s in selectors.items()}
+    some = [name for name, chosen in members.items() if chosen.any()]
+    for name in some or members:
+        if not len(galleries[name]):
+            whose = f" of {name}" if any(group.gallery for group in groups.values()) else ""
+            raise UserError(
+                f"protocol {protocol.name}: the gallery{whose} is empty; it needs {selectors[name].description}, "
+                f"{_available(sequences, selectors[name])}"
+            )
+    if not some:
+        wanted = "; ".join(g.probes.description for g in groups.values())
+        has = _available(sequences, *(g.probes for g in groups.values()))
+        raise UserError(f"protocol {protocol.name}: there are no probes; they need {wanted}, {has}")
+    views, compares_views = _view_names(sequences.views, protocol), protocol.exclusion != "nothing"
+    if not any(_can_match(sequences.ids, views, members[name], galleries[name], compares_views) for name in groups):
+        used = [*map(np.flatnonzero, members.values()), *galleries.values()]
+        only, *others = np.unique(views[np.concatenate(used)])
+        if compares_views and not others:
+            raise UserError(
+                f"protocol {protocol.name}: the data has one view only ({only}), and with the "
+                f"{protocol.exclusion} excluded nothing remains"
+            )
+        raise UserError(f"protocol {protocol.name}: {_NO_MATCH}")
+    return members, galleries
 
 
 def _view_names(views: np.ndarray, protocol: Protocol) -> np.ndarray:
@@ -277,61 +209,40 @@ def _view_names(views: np.ndarray, protocol: Protocol) -> np.ndarray:
     return np.array([protocol.view_name(view) for view in views.tolist()], dtype=str)
 
 
-def _can_match(
-    ids: np.ndarray, views: np.ndarray, probes: np.ndarray, gallery: np.ndarray, protocol: Protocol
-) -> np.ndarray:
-    """Return whether each probe has a true match that is not excluded: (M,) bool."""
-    found = np.isin(ids[probes], ids[gallery])
-    if protocol.exclusion == "nothing":
-        return found
-    # A subject with two gallery views has a match from any view; with one gallery view, from other views only.
-    subjects, codes = np.unique(ids[gallery], return_inverse=True)
-    view = np.unique(views, return_inverse=True)[1].reshape(-1)
-    lowest, highest = np.full(len(subjects), len(views)), np.full(len(subjects), -1)
-    np.minimum.at(lowest, codes.reshape(-1), view[gallery])
-    np.maximum.at(highest, codes.reshape(-1), view[gallery])
-    index = np.minimum(np.searchsorted(subjects, ids[probes]), len(subjects) - 1)
-    elsewhere = (lowest[index] != view[probes]) | (highest[index] != view[probes])
-    return found & elsewhere
+def _can_match(ids: np.ndarray, views: np.ndarray, probes: np.ndarray, gallery: np.ndarray, other_view: bool) -> bool:
+    """Return whether a probe has a true match, in another view if that is required."""
+    views_of = defaultdict(set)
+    for subject, view in zip(ids[gallery].tolist(), views[gallery].tolist(), strict=True):
+        views_of[subject].add(view)
+    of_probes = zip(ids[probes].tolist(), views[probes].tolist(), strict=True)
+    return any(views_of.get(subject, set()) - ({view} if other_view else set()) for subject, view in of_probes)
 
 
-@dataclass(frozen=True)
-class _GroupSummary:
-    """What is reported of a group; no percentages if no probe counts."""
-
-    notes: list[str]
-    percentages: dict[str, Any] = field(default_factory=dict)
-    chance: float = float("nan")
-    counts: dict[str, int] = field(default_factory=dict)
-    matrix: ByView | None = None
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
-
-
-def _summarise(found: Comparisons, ids: np.ndarray, name: str, protocol: Protocol, resamples: int) -> _GroupSummary:
+def _add_group(
+    result: EvaluationResult, name: str, found: Comparisons, ids: np.ndarray, protocol: Protocol, options: Options
+) -> list[str]:
+    """Add a group to a result, unless no probe counts, and return notes on it."""
     group = protocol.groups[name]
     if not len(found.probes):
-        return _GroupSummary([f"no probe sequences of {group.probes.description} in the data (group skipped)"])
+        return [f"no probe sequences of {group.probes.description} in the data (group skipped)"]
     headline = protocol.measures[0]
     percentages: dict[str, Any] = {}
-    matrix = None
     for measure in protocol.measures:
         percentages[measure] = found.mean(measure)
         if protocol.one_view_at_a_time:
-            by_view = found.by_view(found.scores(measure))
-            percentages["per view" if measure == headline else f"{measure} per view"] = by_view
+            percentages[result.view_key(measure)] = found.by_view(found.scores(measure))
     if np.isnan(percentages[headline]):
-        return _GroupSummary(
-            [f"no probe with a true match in the gallery, {protocol.exclusion} excluded (group skipped)"]
-        )
+        return [f"no probe with a true match in the gallery, {protocol.exclusion} excluded (group skipped)"]
+    result.percentages[name], result.chance[name] = percentages, found.mean(CHANCE)
 
+    notes = []
     unmatched = np.isnan(found.ranks)
     alone = (unmatched | ~found.compared).all(1)
     counts = {"probes": len(alone), "gallery": len(found.gallery), "probes without a match": int(alone.sum())}
-    notes = []
     if alone.any():
         notes.append(f"{alone.sum()} of {len(alone)} probes have no true match in the gallery ({group.unmatched})")
     if protocol.one_view_at_a_time:
-        matrix = mean_by_view(found.scores(headline), found.probe_views, found.gallery_views)
+        result.matrices[name] = mean_by_view(found.scores(headline), found.probe_views, found.gallery_views)
         uncounted = unmatched & found.compared
         counts |= {"comparisons": int(found.compared.sum()), "comparisons without a match": int(uncounted.sum())}
         if uncounted.any():
@@ -339,8 +250,16 @@ def _summarise(found: Comparisons, ids: np.ndarray, name: str, protocol: Protoco
                 f"{uncounted.sum()} of {found.compared.sum()} comparisons of a probe with the gallery of one view "
                 f"have no true match ({group.unmatched})"
             )
-    intervals = _intervals(found, ids[found.probes], protocol, resamples) if resamples else {}
-    return _GroupSummary(notes, percentages, found.mean(CHANCE), counts, matrix, intervals)
+    result.counts[name] = counts
+    if options.intervals and (limits := _intervals(found, ids[found.probes], protocol, options.intervals)):
+        result.intervals[name] = limits
+    if options.verification and found.pairs is not None:
+        result.verification[name] = found.pairs.verification()
+    if options.open_set:
+        result.open_set[name] = identify(*found.searches())
+    if options.keep:
+        result.comparisons[name] = found
+    return notes
 
 
 def _intervals(

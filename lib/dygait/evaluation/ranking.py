@@ -15,8 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Labels = Sequence[str] | np.ndarray
-
 
 def first_match_rank(distance: Tensor, match: Tensor, excluded: Tensor | None = None) -> Tensor:
     """Return the rank of each probe's nearest true match.
@@ -85,32 +83,22 @@ def measure(name: str, distance: Tensor, match: Tensor, excluded: Tensor | None 
 
 
 class ByView(NamedTuple):
-    """Means over the probes of one view, against the gallery of one view.
+    """Means over the probes of one view, against the gallery of one view."""
 
-    Attributes:
-        views: the V names, sorted.
-        values: (V, V) float64, probe view by gallery view; NaN for a cell without a probe that counts.
-        counted: (V, V) int64, the number of probes in each mean.
-    """
-
-    views: tuple[str, ...]
-    values: np.ndarray
-    counted: np.ndarray
+    views: tuple[str, ...]  # V names, sorted
+    values: np.ndarray  # (V, V) float64, probe view by gallery view; NaN for a cell without a probe that counts
+    counted: np.ndarray  # (V, V) int64, the number of probes in each mean
 
 
-def mean_by_view(scores: np.ndarray, probe_views: Labels, gallery_views: Sequence[str]) -> ByView:
-    """Average scores over the probes of each view.
+def mean_by_view(scores: np.ndarray, probe_views: np.ndarray, gallery_views: Sequence[str]) -> ByView:
+    """Average scores over the probes of each view, for the sorted union of the probes' and the gallery's views.
 
     Args:
         scores: (M, number of gallery views) float64, the score of each probe against the gallery of each view; NaN is
             skipped.
         probe_views: M view names.
         gallery_views: the names of the columns of `scores`.
-
-    Returns:
-        The means, over the sorted union of the probes' and the gallery's views.
     """
-    probe_views = np.asarray(probe_views, dtype=str)
     views = np.union1d(probe_views, np.asarray(gallery_views, dtype=str))
     member = (views[:, None] == probe_views).astype(np.float64)
     present = ~np.isnan(scores)
@@ -123,9 +111,8 @@ def mean_by_view(scores: np.ndarray, probe_views: Labels, gallery_views: Sequenc
     return ByView(tuple(views.tolist()), values, counted)
 
 
-_BLOCK = {"cpu": 2**22}
-"""Distances looked at in one go: few enough to need little memory, and on other devices `_LARGE_BLOCK`."""
-_LARGE_BLOCK = 2**26
+_CPU_BLOCK, _GPU_BLOCK = 2**22, 2**26
+"""Number of distances in one block, which bounds the memory."""
 _MANY_MATCHES = 32
 """With more true matches than this, sorting a row is cheaper than counting once for each of them."""
 
@@ -140,7 +127,7 @@ def _by_rows(
     result = distance.new_full((distance.shape[0],), torch.nan, dtype=torch.float64)
     if distance.shape[1] == 0:
         return result
-    step = max(1, _BLOCK.get(distance.device.type, _LARGE_BLOCK) // distance.shape[1])
+    step = max(1, (_CPU_BLOCK if distance.device.type == "cpu" else _GPU_BLOCK) // distance.shape[1])
     for start in range(0, len(result), step):
         rows = slice(start, start + step)
         block, hit = distance[rows], match[rows]

@@ -33,17 +33,11 @@ Blocks = Callable[[Tensor, Tensor], Iterator[tuple[slice, Tensor]]]
 
 @dataclass(frozen=True)
 class ReRank:
-    """The parameters of re-ranking.
+    """The parameters of re-ranking."""
 
-    Attributes:
-        k1: number of neighbours in a neighbourhood.
-        k2: number of nearest sequences whose rows of V are averaged; 1 for no averaging.
-        weight: lambda, the weight of the original distance, in 0..1.
-    """
-
-    k1: int = 6
-    k2: int = 6
-    weight: float = 0.3
+    k1: int = 6  # number of neighbours in a neighbourhood
+    k2: int = 6  # number of nearest sequences whose rows of V are averaged; 1 for no averaging
+    weight: float = 0.3  # lambda, the weight of the original distance, in 0..1
 
     @property
     def description(self) -> str:
@@ -54,41 +48,41 @@ class ReRank:
         )
 
 
-def reranked_blocks(
+def blocks_between(
     features: Tensor,
-    probe_rows: Tensor,
-    gallery_rows: Tensor,
-    settings: ReRank,
+    probes: np.ndarray,
+    gallery: np.ndarray,
+    settings: ReRank | None = None,
     metric: str = "euc",
     max_bytes: int = DEFAULT_MAX_BYTES,
     device: torch.device | str | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Yield re-ranked distances one block of probes at a time, as `distance_blocks` yields plain ones.
+    """Yield the distances of probes to a gallery, re-ranked or plain, one block of probes at a time.
 
     A sequence is its own nearest neighbour, also if others are at distance 0. Other ties are broken by the order of
-    probes, then gallery.
-
-    Besides the memory of the blocks, bounded by `max_bytes`, it takes about 60 bytes for each of the E entries of V: at
-    most N * k2 * (k1 + 1) * (k1 / 2 + 2), and about a tenth of that in practice.
+    probes, then gallery. Besides the memory of the blocks, re-ranking takes about 60 bytes for each of the E entries of
+    V: at most N * k2 * (k1 + 1) * (k1 / 2 + 2), and about a tenth of that in practice.
 
     Args:
         features: (., C, P) of all sequences.
-        probe_rows: indices of the M probes.
-        gallery_rows: indices of the G gallery sequences.
-        settings: the parameters.
+        probes: indices of the M probes.
+        gallery: indices of the G gallery sequences.
+        settings: the parameters of re-ranking; None for plain distances.
         metric: as `distance_blocks`.
         max_bytes: as `distance_blocks`.
         device: as `distance_blocks`.
 
     Yields:
-        The slice of the probes, and their (m, G) float32 distances, in 0..1, on that device.
+        The slice of the probes, and their (m, G) float32 distances on that device; re-ranked ones are in 0..1.
     """
-    rows = torch.cat([probe_rows, gallery_rows])
+    probe_rows, gallery_rows = torch.from_numpy(probes), torch.from_numpy(gallery)
 
     def blocks(chosen: Tensor, against: Tensor) -> Iterator[tuple[slice, Tensor]]:
         return distance_blocks(features, features, metric, max_bytes, device, chosen, against)
 
-    return _reranked(rows, len(probe_rows), settings, blocks, max_bytes)
+    if settings is None:
+        return blocks(probe_rows, gallery_rows)
+    return _reranked(torch.cat([probe_rows, gallery_rows]), len(probes), settings, blocks, max_bytes)
 
 
 def _reranked(

@@ -9,7 +9,6 @@ import math
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tabulate import DataRow, TableFormat, tabulate
@@ -22,7 +21,8 @@ from dygait.untrusted import printable
 _FORMULAS = ("=", "+", "-", "@")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _GAP = "  "
-_BLANK = "-"
+Row = tuple[str, str, list[float]]
+"""Group, method, and a percentage for each column; NaN for a missing view."""
 
 
 def to_text(
@@ -43,18 +43,20 @@ def to_text(
         Lines, without a line end at the last.
     """
     methods = {name: result, **(baselines or {})}
-    rows = _rows(result, methods)
-    views = _views(methods.values())
     lines = textwrap.wrap(f"{result.protocol}: {result.description}.", width)
-    if views:
-        for measure in result.measures:
+    left, views = (1 if len(methods) == 1 else 2), len(probe_views(methods.values()))
+    for measure in result.measures if views else [None]:
+        columns, rows = result_rows(methods, measure)
+        shown = len(columns) - (measure in result.measures[1:])  # the chance level stands beside the headline only
+        table = [[""] * left + columns[:shown]]
+        for group, method, values in rows:
+            labels = [group if method == name else "", method] if left == 2 else [group]
+            table.append([*labels, *map(_number, values[:shown])])
+        if measure is None:
+            lines += [f"percent, distance {result.metric}", *_aligned(table, left)]
+        else:
             lines += textwrap.wrap(f"{measure} in percent by probe view, distance {result.metric}", width)
-            lines += _view_table(rows, views, result, measure, width)
-    else:
-        header = [*_blank_labels(rows), *result.measures, "chance"]
-        cells = [[*row.labels, *(row.mean(m) for m in result.measures), row.chance] for row in rows]
-        lines.append(f"percent, distance {result.metric}")
-        lines += _aligned([header, *cells], left=len(header) - len(result.measures) - 1)
+            lines += _view_table(table, left, shown - views, width)
     lines += _further(result)
     lines += textwrap.wrap(_counts(result), width)
     for note in result.notes:
@@ -123,7 +125,7 @@ def cell(name: str) -> str:
 def _cells(result: EvaluationResult) -> Iterator[tuple[str, str, str, float]]:
     for group, values in result.percentages.items():
         for measure in result.measures:
-            for view, value in values.get(_view_key(result, measure), {}).items():
+            for view, value in values.get(result.view_key(measure), {}).items():
                 yield group, measure, view, value
             yield group, measure, "mean", values[measure]
         yield group, "chance", "mean", result.chance[group]
@@ -171,53 +173,19 @@ def _further(result: EvaluationResult) -> list[str]:
     return lines + _rate_table("open-set identification, in percent", searches)
 
 
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1f}"
+
+
 def _rate_table(title: str, by_group: Mapping[str, Mapping[str, float]]) -> list[str]:
     if not by_group:
         return []
     names = [*next(iter(by_group.values()))]
-    cells = [
-        [group, *(_BLANK if math.isnan(rate) else f"{rate:.1f}" for rate in rates.values())]
-        for group, rates in by_group.items()
-    ]
+    cells = [[group, *map(_number, rates.values())] for group, rates in by_group.items()]
     return [title, *_aligned([["", *names], *cells], left=1)]
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One line of a table: a group and a method."""
-
-    labels: list[str]
-    group: str
-    result: EvaluationResult
-
-    def mean(self, measure: str) -> str:
-        return f"{self.result.percentages[self.group][measure]:.1f}"
-
-    def of_view(self, measure: str, view: str) -> str:
-        value = self.result.percentages[self.group][_view_key(self.result, measure)].get(view)
-        return _BLANK if value is None else f"{value:.1f}"
-
-    @property
-    def chance(self) -> str:
-        return f"{self.result.chance[self.group]:.1f}"
-
-
-def _rows(result: EvaluationResult, methods: Mapping[str, EvaluationResult]) -> list[_Row]:
-    """Return a row for each group and method; a single method has no label."""
-    rows: list[_Row] = []
-    for group in result.percentages:
-        for position, (method, shown) in enumerate(methods.items()):
-            if group in shown.percentages:
-                labels = [group if position == 0 else "", method] if len(methods) > 1 else [group]
-                rows.append(_Row(labels, group, shown))
-    return rows
-
-
-def _blank_labels(rows: Sequence[_Row]) -> list[str]:
-    return [""] * len(rows[0].labels)
-
-
-def _views(results: Iterable[EvaluationResult]) -> list[str]:
+def probe_views(results: Iterable[EvaluationResult]) -> list[str]:
     """Return the probe views of all results; numbers are sorted by value."""
     found = {
         view for result in results for values in result.percentages.values() for view in values.get("per view", {})
@@ -225,32 +193,52 @@ def _views(results: Iterable[EvaluationResult]) -> list[str]:
     return sorted(found, key=lambda view: (not view.isdecimal(), int(view) if view.isdecimal() else 0, view))
 
 
-def _view_key(result: EvaluationResult, measure: str) -> str:
-    return "per view" if measure == result.measures[0] else f"{measure} per view"
+def result_rows(results: Mapping[str, EvaluationResult], measure: str | None = None) -> tuple[list[str], list[Row]]:
+    """Return the columns of a table, and a row for each group and method.
+
+    Args:
+        results: method -> its result; the first one's groups are shown.
+        measure: the measure of a table by view; None for the headline.
+
+    Returns:
+        The probe views and ``mean``, or all measures if the gallery is searched at once, then ``chance``; and the rows.
+    """
+    first = next(iter(results.values()))
+    views, measure = probe_views(results.values()), measure or first.measures[0]
+    rows = []
+    for group in first.percentages:
+        for method, result in results.items():
+            if group in result.percentages:
+                found = result.percentages[group]
+                values = [found[m] for m in first.measures]
+                if views:
+                    by_view = found[result.view_key(measure)]
+                    values = [*(by_view.get(view, math.nan) for view in views), found[measure]]
+                rows.append((group, method, [*map(float, values), result.chance[group]]))
+    return [*views, "mean", "chance"] if views else [*first.measures, "chance"], rows
 
 
-def _view_table(
-    rows: Sequence[_Row], views: Sequence[str], result: EvaluationResult, measure: str, width: int
-) -> list[str]:
-    blank = _blank_labels(rows)
-    summary = ["mean", "chance"] if measure == result.measures[0] else ["mean"]
-    labels = sum(max(len(row.labels[i]) for row in rows) for i in range(len(blank)))
-    column = max(len("100.0"), *map(len, views))
-    ends_with = sum(max(len("100.0"), len(name)) for name in summary)
+def _view_table(table: Sequence[Sequence[str]], left: int, right: int, width: int) -> list[str]:
+    """Format a table by view; views that do not fit are in a second table.
+
+    Args:
+        table: the header and the rows.
+        left: number of columns of labels, which every table repeats.
+        right: number of columns at the end, which the last table has.
+        width: columns of the terminal.
+    """
+    header, stop = table[0], len(table[0]) - right
+    labels = sum(max(len(row[n]) for row in table) for n in range(left))
+    column = max(len("100.0"), *map(len, header[left:stop]))
+    ends = sum(max(len("100.0"), len(name)) for name in header[stop:])
     for gap in (_GAP, " "):  # a narrower gap, if that avoids a second table
-        around = len(gap) * (len(blank) - 1 + len(summary))
-        fit = max(1, (width - labels - ends_with - around) // (column + len(gap)))
-        if fit >= len(views):
+        fit = max(1, (width - labels - ends - len(gap) * (left - 1 + right)) // (column + len(gap)))
+        if fit >= stop - left:
             break
     lines: list[str] = []
-    for start in range(0, len(views), fit):
-        part = views[start : start + fit]
-        ends = start + fit >= len(views)
-        table = [[*blank, *part, *(summary if ends else [])]]
-        for row in rows:
-            last = [row.mean(measure), row.chance][: len(summary)] if ends else []
-            table.append([*row.labels, *(row.of_view(measure, view) for view in part), *last])
-        lines += _aligned(table, left=len(blank), gap=gap)
+    for start in range(left, stop, fit):
+        end = start + fit if start + fit < stop else len(header)
+        lines += _aligned([[*row[:left], *row[start:end]] for row in table], left, gap)
     return lines
 
 

@@ -25,20 +25,12 @@ _RAMP = np.array([(107, 79, 196), (42, 143, 140), (210, 128, 30)], float)
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis.
-
-    Attributes:
-        label: the label.
-        low: the value at the start.
-        high: the value at the end.
-        ticks: (value, label) of each tick.
-        log: whether the scale is logarithmic.
-    """
+    """An axis from `low` to `high`."""
 
     label: str
     low: float
     high: float
-    ticks: tuple[tuple[float, str], ...]
+    ticks: tuple[tuple[float, str], ...]  # value and label of each
     log: bool = False
 
     def share(self, value: float) -> float:
@@ -50,25 +42,15 @@ class Axis:
 
 @dataclass(frozen=True)
 class Series:
-    """A line.
+    """A line."""
 
-    Attributes:
-        name: the name in the legend.
-        x: the x values.
-        y: the y values.
-        style: an index below `STYLES`.
-        spread: half the length of the error bar of each point; None for no bars.
-        notes: the tooltip of each point; None for no markers.
-        area: fill the area below the line.
-    """
-
-    name: str
+    name: str  # in the legend
     x: Sequence[float] | np.ndarray
     y: Sequence[float] | np.ndarray
-    style: int
-    spread: Sequence[float] | None = None
-    notes: Sequence[str] | None = None
-    area: bool = False
+    style: int  # an index below `STYLES`
+    spread: Sequence[float] | None = None  # half the length of the error bar of each point; None for no bars
+    notes: Sequence[str] | None = None  # the tooltip of each point; None for no markers
+    area: bool = False  # fill the area below the line
 
 
 def linear_axis(label: str, low: float, high: float, count: int = 5) -> Axis:
@@ -112,24 +94,13 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class LineChart:
-    """Lines over two axes.
+    """Lines over two axes."""
 
-    Attributes:
-        title: the title, for screen readers.
-        description: the description, for screen readers.
-        series: the lines.
-        x: the x axis.
-        y: the y axis.
-        marks: vertical lines: x value and label.
-        legend: whether there is a legend.
-    """
-
-    title: str
-    description: str
+    description: str  # for screen readers
     series: Sequence[Series]
     x: Axis
     y: Axis
-    marks: Sequence[tuple[float, str]] = ()
+    marks: Sequence[tuple[float, str]] = ()  # vertical lines: x value and label
     legend: bool = True
 
     kind: ClassVar[str] = "lines"
@@ -159,43 +130,27 @@ class LineChart:
 
 
 class Marker(NamedTuple):
-    """A point of a scatter chart, or of its legend.
+    """A point of a scatter chart, or of its legend; either style or colour is set."""
 
-    Attributes:
-        path: the outline, as the data of an SVG path.
-        style: an index below `STYLES`; None if `colour` is set.
-        colour: the colour; None if `style` is set.
-        text: the tooltip, or the name in the legend.
-    """
-
-    path: str
-    style: int | None
+    path: str  # the outline, as the data of an SVG path
+    style: int | None  # an index below `STYLES`
     colour: str | None
-    text: str
+    text: str  # the tooltip, or the name in the legend
 
 
 @dataclass(frozen=True)
 class Scatter:
     """Points without axes, with equal scales in both directions.
 
-    Attributes:
-        title: the title, for screen readers.
-        description: the description, for screen readers.
-        points: (n, 2).
-        names: the names of the classes of points; each has a colour and a shape. More than `STYLES` classes are
-            coloured by a colour map.
-        kinds: n indices into `names`.
-        notes: n tooltips.
-        labels: (x, y, text) on the chart.
+    Each class of points has a colour and a shape; more than `STYLES` classes are coloured by a colour map.
     """
 
-    title: str
-    description: str
-    points: np.ndarray
-    names: Sequence[str]
-    kinds: Sequence[int]
-    notes: Sequence[str]
-    labels: Sequence[tuple[float, float, str]] = ()
+    description: str  # for screen readers
+    points: np.ndarray  # (n, 2)
+    names: Sequence[str]  # of the classes
+    kinds: Sequence[int]  # n indices into `names`
+    notes: Sequence[str]  # n tooltips
+    labels: Sequence[tuple[float, float, str]] = ()  # (x, y, text) on the chart
 
     kind: ClassVar[str] = "scatter"
     width: ClassVar[int] = 360

@@ -9,16 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dygait.evaluation.analysis import GroupAnalysis, tar_at
-from dygait.reporting.charts import (
-    STYLES,
-    Axis,
-    LineChart,
-    Scatter,
-    Series,
-    linear_axis,
-    percent_axis,
-    rate_axis,
-)
+from dygait.reporting.charts import STYLES, Axis, LineChart, Scatter, Series, linear_axis, percent_axis, rate_axis
 from dygait.reporting.reported_run import ReportedRun
 
 _FARS = np.geomspace(1e-5, 1, 160)
@@ -42,12 +33,11 @@ class Figure(NamedTuple):
 def curve_figures(run: ReportedRun) -> list[Figure]:
     """Return cumulative match characteristic and ROC of a run, with a line for each group."""
     groups = run.analysis.groups
-    title, caption = "Cumulative match characteristic", "Probes whose subject is among the k nearest, "
-    found = [Figure(title, f"{caption}averaged as the headline is.", _cmc_chart(title, groups))]
+    caption = "Probes whose subject is among the k nearest, averaged as the headline is."
+    found = [Figure("Cumulative match characteristic", caption, _cmc_chart(groups))]
     if _has_pairs(groups):
-        title = "Receiver operating characteristic"
         caption = "Pairs of one subject accepted, against pairs of two subjects accepted."
-        found.append(Figure(title, caption, _roc_chart(title, groups)))
+        found.append(Figure("Receiver operating characteristic", caption, _roc_chart(groups)))
     return found
 
 
@@ -57,20 +47,9 @@ def comparison_figures(runs: Sequence[ReportedRun]) -> list[Figure]:
         group: {f"{n}. {r.name}": r.analysis.groups[group] for n, r in enumerate(runs, 1) if group in r.analysis.groups}
         for group in dict.fromkeys(g for run in runs for g in run.analysis.groups)
     }
-    curves = [
-        Figure(
-            f"{group}: cumulative match characteristic",
-            "",
-            _cmc_chart(f"Cumulative match characteristics, {group}", lines),
-        )
-        for group, lines in groups.items()
-    ]
+    curves = [Figure(f"{g}: cumulative match characteristic", "", _cmc_chart(lines)) for g, lines in groups.items()]
     rates = [
-        Figure(
-            f"{group}: receiver operating characteristic",
-            "",
-            _roc_chart(f"Receiver operating characteristics, {group}", lines),
-        )
+        Figure(f"{group}: receiver operating characteristic", "", _roc_chart(lines))
         for group, lines in groups.items()
         if _has_pairs(lines)
     ]
@@ -81,29 +60,23 @@ def _has_pairs(groups: Mapping[str, GroupAnalysis]) -> bool:
     return any(group.pairs is not None for group in groups.values())
 
 
-def _cmc_chart(title: str, lines: Mapping[str, GroupAnalysis]) -> LineChart:
+def _cmc_chart(lines: Mapping[str, GroupAnalysis]) -> LineChart:
     curves = {name: group.cmc for name, group in lines.items()}
     lowest = min((float(np.nanmin(v)) for v in curves.values() if not np.isnan(v).all()), default=0.0)
     count = max(len(v) for v in curves.values())
-    series = [
-        Series(
-            name,
-            range(1, len(v) + 1),
-            v,
-            n % STYLES,
-            notes=[f"{name}, rank {k}: {y:.1f} %" for k, y in enumerate(v, 1)],
-        )
-        for n, (name, v) in enumerate(curves.items())
-    ]
+    series = []
+    for n, (name, v) in enumerate(curves.items()):
+        notes = [f"{name}, rank {k}: {y:.1f} %" for k, y in enumerate(v, 1)]
+        series.append(Series(name, range(1, len(v) + 1), v, n % STYLES, notes=notes))
     ticks = tuple((float(k), str(k)) for k in (1, *range(5, count + 1, 5)))
     description = "; ".join(
         f"{name}: {v[0]:.1f} % at rank 1, {v[min(4, len(v) - 1)]:.1f} % at rank 5" for name, v in curves.items()
     )
     x = Axis("rank", 1.0, float(count), ticks)
-    return LineChart(title, description, series, x, percent_axis("identified within rank, %", lowest))
+    return LineChart(description, series, x, percent_axis("identified within rank, %", lowest))
 
 
-def _roc_chart(title: str, lines: Mapping[str, GroupAnalysis]) -> LineChart:
+def _roc_chart(lines: Mapping[str, GroupAnalysis]) -> LineChart:
     pairs = {name: group.pairs for name, group in lines.items() if group.pairs is not None}
     styles = {name: n % STYLES for n, name in enumerate(lines)}
     most = max(p.verification.impostor for p in pairs.values())
@@ -116,7 +89,7 @@ def _roc_chart(title: str, lines: Mapping[str, GroupAnalysis]) -> LineChart:
         descriptions.append(f"{name}: AUC {100 * rates.auc:.2f} %, EER {100 * rates.eer:.2f} %")
     lowest = min(float(np.min(s.y)) for s in series)
     x, y = rate_axis("false accept rate", low), percent_axis("true accept rate, %", lowest)
-    return LineChart(title, "; ".join(descriptions), series, x, y)
+    return LineChart("; ".join(descriptions), series, x, y)
 
 
 def distance_figures(run: ReportedRun) -> list[Figure]:
@@ -134,16 +107,11 @@ def distance_figures(run: ReportedRun) -> list[Figure]:
         highest = 100 * max(float(pairs.genuine.max()), float(pairs.impostor.max()))
         rates = pairs.verification
         equal = f"equal error rate {100 * rates.eer:.2f} % at distance {pairs.threshold:.3g}"
-        chart = LineChart(
-            f"Distances of genuine and impostor pairs, {name}",
-            equal,
-            series,
-            linear_axis("distance", float(pairs.edges[0]), float(pairs.edges[-1])),
-            linear_axis("share of pairs, %", 0, highest),
-            [(pairs.threshold, "equal errors")],
-        )
+        x = linear_axis("distance", float(pairs.edges[0]), float(pairs.edges[-1]))
+        y = linear_axis("share of pairs, %", 0, highest)
+        chart = LineChart(equal, series, x, y, [(pairs.threshold, "equal errors")])
         counts = f"{rates.genuine:,} genuine and {rates.impostor:,} impostor pairs"
-        found.append(Figure(name, f"{counts}; {equal}.", chart))
+        found.append(Figure(f"{name}: genuine and impostor pairs", f"{counts}; {equal}.", chart))
     return found
 
 
@@ -161,15 +129,8 @@ def map_figures(run: ReportedRun) -> list[Figure]:
     for title, names in (("By subject", ids), ("By condition", [*map(_condition, types)]), ("By view", views)):
         kinds = sorted(set(names))
         if names is ids or 1 < len(kinds) <= _LARGEST_LEGEND:
-            chart = Scatter(
-                f"Embedding map {title.lower()}",
-                method,
-                points,
-                kinds,
-                [kinds.index(name) for name in names],
-                notes,
-                labels if names is ids else (),
-            )
+            indices = [kinds.index(name) for name in names]
+            chart = Scatter(method, points, kinds, indices, notes, labels if names is ids else ())
             found.append(Figure(title, caption if names is ids else "The same points.", chart))
     return found
 
@@ -192,27 +153,21 @@ def length_figures(run: ReportedRun) -> list[Figure]:
     if not known:
         return []
     styles = {name: n % STYLES for n, name in enumerate(run.analysis.groups)}
-    series = [
-        Series(
-            name,
-            [s.median for s in shares],
-            [100 * s.error for s in shares],
-            styles[name],
-            [196 * s.spread for s in shares],
-            [f"{name}, {s.low} to {s.high} frames, {s.probes} probes: {100 * s.error:.1f} % wrong" for s in shares],
-        )
-        for name, shares in known.items()
-    ]
+    series = []
+    for name, shares in known.items():
+        x, y = [s.median for s in shares], [100 * s.error for s in shares]
+        notes = [f"{name}, {s.low} to {s.high} frames, {s.probes} probes: {100 * s.error:.1f} % wrong" for s in shares]
+        series.append(Series(name, x, y, styles[name], [196 * s.spread for s in shares], notes))
     medians = [s.median for shares in known.values() for s in shares]
     highest = max(100 * s.error + 196 * s.spread for shares in known.values() for s in shares)
     description = "; ".join(
         f"{name}: {100 * s[0].error:.1f} % of the shortest, {100 * s[-1].error:.1f} % of the longest"
         for name, s in known.items()
     )
-    x = linear_axis("frames of the probe (median of its class)", min(medians), max(medians))
-    y = linear_axis("rank-1 wrong, %", 0, max(highest, 1))
+    frames = linear_axis("frames of the probe (median of its class)", min(medians), max(medians))
+    wrong = linear_axis("rank-1 wrong, %", 0, max(highest, 1))
     caption = "Classes of about equally many probes. Bars: ± 1.96 standard errors over probes."
-    return [Figure("Length against error", caption, LineChart("Length against error", description, series, x, y))]
+    return [Figure("Length against error", caption, LineChart(description, series, frames, wrong))]
 
 
 def training_figures(run: ReportedRun) -> list[Figure]:
@@ -232,13 +187,7 @@ def training_figures(run: ReportedRun) -> list[Figure]:
             for c in zip(*points, strict=True)
         )
         (first, start), (last, end) = points[0], points[-1]
-        chart = LineChart(
-            f"Training: {name}",
-            f"from {start:.3g} to {end:.3g}",
-            [Series(name, x, y, 0)],
-            linear_axis("iteration", 0, float(x[-1])),
-            linear_axis(name, min(0.0, float(y.min())), float(y.max())),
-            legend=False,
-        )
+        axes = linear_axis("iteration", 0, float(x[-1])), linear_axis(name, min(0.0, float(y.min())), float(y.max()))
+        chart = LineChart(f"from {start:.3g} to {end:.3g}", [Series(name, x, y, 0)], *axes, legend=False)
         found.append(Figure(name, f"{start:.3g} at iteration {first:.0f}, {end:.3g} at {last:.0f}.", chart))
     return found

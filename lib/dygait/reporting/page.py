@@ -17,6 +17,7 @@ from markupsafe import Markup
 from dygait.errors import UserError
 from dygait.evaluation import EvaluationResult
 from dygait.evaluation.ranking import ByView
+from dygait.evaluation.tables import result_rows
 from dygait.files import write_atomically
 from dygait.reporting import details, figures, tables
 from dygait.reporting.charts import heat_colour
@@ -68,7 +69,7 @@ def environment() -> Environment:
     templates.filters["percent"] = tables.percent
     for function in (
         *(tables.comparable, tables.comparison_columns, tables.differences, tables.groups_of, tables.headline),
-        *(tables.interval, tables.methods, tables.view_rows),
+        *(tables.interval, tables.methods, result_rows),
         *(figures.comparison_figures, figures.curve_figures, figures.distance_figures, figures.length_figures),
         *(figures.map_figures, figures.training_figures),
         *(details.commands, details.run_details, details.rate_table, details.protocol_descriptions, details.type_rows),

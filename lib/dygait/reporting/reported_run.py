@@ -15,12 +15,15 @@ from dygait import untrusted
 from dygait.data import Store, open_store
 from dygait.data.stores.concat import ConcatStore
 from dygait.errors import UserError
+from dygait.evaluation import Options, evaluate_detailed
 from dygait.evaluation.analysis import Analysis, analyse
 from dygait.evaluation.features import SavedFeatures, load_features
 from dygait.evaluation.protocols import protocol_of
 
 FRAMES = 4
 """Number of frames shown of a sequence."""
+_RESAMPLES = 1000
+"""Resamples of the bootstrap over subjects."""
 _SPACING = 8
 """Distance of the shown frames in a sufficiently long sequence: about a third of a stride."""
 _LARGEST_RECORD = 2**20
@@ -96,23 +99,15 @@ def open_run(
     """
     folder = find_features(path)
     saved = load_features(folder)
-    analysis = analyse(
-        saved.features,
-        saved.ids,
-        saved.types,
-        saved.views,
-        protocol_of(protocol, saved.origin, folder),
-        metric or saved.origin.get("metric", "euc"),
-        saved.origin.get("probes"),
-        lengths=saved.lengths,
-        gei=baseline_features(saved),
-    )
-    return describe(folder, saved, analysis, with_frames)
-
-
-def baseline_features(saved: SavedFeatures) -> np.ndarray | None:
-    """Return gait energy images as features, (N, H * W, 1); None without them."""
-    return None if saved.gei is None else saved.gei.reshape(len(saved.gei), -1, 1)
+    chosen, probes = protocol_of(protocol, saved.origin, folder), saved.origin.get("probes")
+    options = Options(intervals=_RESAMPLES, verification=True, open_set=True, keep=True)
+    metric = metric or saved.origin.get("metric", "euc")
+    columns = saved.ids, saved.types, saved.views
+    result = evaluate_detailed(saved.features, *columns, chosen, metric, probes, options)
+    baseline = None
+    if saved.gei is not None:
+        baseline = evaluate_detailed(saved.gei.reshape(len(saved.gei), -1, 1), *columns, chosen, "euc", probes)
+    return describe(folder, saved, analyse(saved.features, *columns, result, baseline, saved.lengths), with_frames)
 
 
 def describe(

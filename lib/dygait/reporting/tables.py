@@ -6,20 +6,16 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from dygait.evaluation import EvaluationResult, to_dict
 from dygait.evaluation import to_csv as result_to_csv
-from dygait.evaluation.analysis import Analysis, GroupAnalysis, ProbeErrors
-from dygait.evaluation.comparisons import Confusion
-from dygait.evaluation.tables import cell
+from dygait.evaluation.analysis import SEED, Analysis, GroupAnalysis
+from dygait.evaluation.tables import cell, result_rows
 from dygait.reporting.reported_run import ReportedRun
-
-Row = tuple[str, str, list[float], float, float]
-"""Group, method, a percentage for each view, their mean, chance; NaN where there is none."""
 
 _NAN = float("nan")
 
@@ -43,21 +39,6 @@ def methods(analysis: Analysis) -> dict[str, EvaluationResult]:
     """Return the results by method: the model, and the gait energy images if there are any."""
     baseline = analysis.baseline
     return {"model": analysis.result, **({"GEI": baseline} if baseline is not None else {})}
-
-
-def view_rows(results: Mapping[str, EvaluationResult]) -> tuple[list[str], list[Row]]:
-    """Return the probe views of results (empty without views), and a row for each group and method."""
-    first = next(iter(results.values()))
-    found = {v for r in results.values() for values in r.percentages.values() for v in values.get("per view", {})}
-    views = sorted(found, key=lambda view: (not view.isdecimal(), int(view) if view.isdecimal() else 0, view))
-    rows = []
-    for group in first.percentages:
-        for name, result in results.items():
-            if group in result.percentages:
-                by_view = result.percentages[group].get("per view", {})
-                values = [float(by_view.get(view, _NAN)) for view in views]
-                rows.append((group, name, values, headline(result, group), result.chance[group]))
-    return views, rows
 
 
 def comparable(runs: Sequence[ReportedRun]) -> list[str]:
@@ -141,22 +122,11 @@ def to_latex(runs: Sequence[ReportedRun]) -> str:
     parts = ["% \\usepackage{booktabs}"]
     for run in runs:
         result = run.analysis.result
-        views, rows = view_rows(methods(run.analysis))
-        about = f"{run.name}. {result.protocol}: {result.description}"
-        if views:
-            header = ["", "", *views, "mean"]
-            body = [[group, method, *map(percent, values), percent(mean)] for group, method, values, mean, _ in rows]
-            caption = f"{about}. {result.measures[0]} in percent by probe view."
-        else:
-            header = ["", "", *result.measures]
-            body = [
-                [group, name, *(percent(float(r.percentages[group][m])) for m in result.measures)]
-                for group in result.percentages
-                for name, r in methods(run.analysis).items()
-                if group in r.percentages
-            ]
-            caption = f"{about}. Percent."
-        parts.append(_latex_table(caption, header, _blank_repeats(body)))
+        columns, rows = result_rows(methods(run.analysis))
+        body = [[group, method, *map(percent, values[:-1])] for group, method, values in rows]
+        unit = f"{result.measures[0]} in percent by probe view" if result.matrices else "Percent"
+        caption = f"{run.name}. {result.protocol}: {result.description}. {unit}."
+        parts.append(_latex_table(caption, ["", "", *columns[:-1]], _blank_repeats(body)))
     if len(runs) > 1:
         measures = runs[0].analysis.result.measures
         body = [
@@ -215,9 +185,8 @@ def latex(text: str) -> str:
 
 def to_json(runs: Sequence[ReportedRun]) -> str:
     """Return everything that a report shows, except frames and the points of the map."""
-    return (
-        json.dumps({"format": "dygait-report", "runs": [_plain(run) for run in runs]}, indent=1, allow_nan=False) + "\n"
-    )
+    found = {"format": "dygait-report", "runs": [_plain(run) for run in runs]}
+    return json.dumps(found, indent=1, allow_nan=False) + "\n"
 
 
 def _plain(run: ReportedRun) -> dict[str, Any]:
@@ -225,7 +194,7 @@ def _plain(run: ReportedRun) -> dict[str, Any]:
     return {
         "name": run.name,
         "origin": {key: run.origin.get(key) for key in ("checkpoint", "iteration", "dataset", "fingerprint")},
-        "seed": analysis.seed,
+        "seed": SEED,
         "result": to_dict(analysis.result),
         "baseline": None if analysis.baseline is None else to_dict(analysis.baseline),
         "groups": {name: _group(run, group) for name, group in analysis.groups.items()},
@@ -233,41 +202,27 @@ def _plain(run: ReportedRun) -> dict[str, Any]:
 
 
 def _group(run: ReportedRun, group: GroupAnalysis) -> dict[str, Any]:
-    pairs = group.pairs
+    verification = None
+    if group.pairs is not None:
+        rates = group.pairs.verification
+        verification = {
+            **{name: getattr(rates, name) for name in ("genuine", "impostor", "auc", "eer")},
+            "threshold": group.pairs.threshold,
+            "tar_at_far": {f"{far:g}": _number(tar) for far, tar in rates.tar_at_far.items()},
+        }
+    confusions = [
+        {**vars(c), "probe": run.key(c.probe), "nearest": [*map(run.key, c.nearest)], "match": run.key(c.match)}
+        for c in group.confusions
+    ]
     return {
         "probes": group.probes,
         "cmc": [_number(value) for value in group.cmc.tolist()],
-        "verification": None
-        if pairs is None
-        else {
-            "genuine": pairs.verification.genuine,
-            "impostor": pairs.verification.impostor,
-            "auc": pairs.verification.auc,
-            "eer": pairs.verification.eer,
-            "threshold": pairs.threshold,
-            "tar_at_far": {f"{far:g}": _number(tar) for far, tar in pairs.verification.tar_at_far.items()},
-        },
-        "confusions": [_confusion(run, confusion) for confusion in group.confusions],
-        "by_length": [_share(share) for share in group.by_length],
-        "by_type": [_share(share) for share in group.by_type],
+        "verification": verification,
+        "confusions": confusions,
+        "by_length": [*map(vars, group.by_length)],
+        "by_type": [*map(vars, group.by_type)],
     }
 
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _confusion(run: ReportedRun, found: Confusion) -> dict[str, Any]:
-    return {
-        "probe": list(run.key(found.probe)),
-        "nearest": [list(run.key(n)) for n in found.nearest],
-        "distances": list(found.distances),
-        "right": list(found.right),
-        "match": list(run.key(found.match)),
-        "match_distance": found.match_distance,
-        "rank": found.rank,
-    }
-
-
-def _share(share: ProbeErrors) -> dict[str, Any]:
-    return {**vars(share)}

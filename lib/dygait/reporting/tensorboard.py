@@ -11,10 +11,11 @@ import torch
 from tabulate import tabulate
 from torch.utils.tensorboard import SummaryWriter
 
-from dygait.evaluation.analysis import Analysis, PairAnalysis, principal_components
+from dygait.evaluation.analysis import SEED, Analysis, PairAnalysis, principal_components
 from dygait.evaluation.ranking import ByView
+from dygait.evaluation.tables import result_rows
 from dygait.reporting.charts import heat_colour
-from dygait.reporting.tables import view_rows
+from dygait.reporting.tables import methods
 
 _POINTS = 1000
 _DIMENSIONS = 50
@@ -71,25 +72,14 @@ def _add_curve(writer: SummaryWriter, name: str, pairs: PairAnalysis, iteration:
 
 def markdown(analysis: Analysis) -> str:
     """Return the results as a Markdown table, by view if there are views, else by measure."""
-    result, baseline = analysis.result, analysis.baseline
-    methods = {"model": result, **({"GEI": baseline} if baseline is not None else {})}
-    views, rows = view_rows(methods)
-    if views:
-        header = ["group", "method", *views, "mean", "chance"]
-        table = [
-            [group, method, *(f"{v:.1f}" for v in (*values, mean, chance))]
-            for group, method, values, mean, chance in rows
-        ]
-    else:
-        header = ["group", "method", *result.measures, "chance"]
-        table = [
-            [group, method, *(f"{one.percentages[group][m]:.1f}" for m in result.measures), f"{one.chance[group]:.1f}"]
-            for group in result.percentages
-            for method, one in methods.items()
-            if group in one.percentages
-        ]
-    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in (header, *table)]
-    sides = ["left"] * 2 + ["right"] * (len(header) - 2)
+    result = analysis.result
+    columns, rows = result_rows(methods(analysis))
+    table = [[group, method, *(f"{value:.1f}" for value in values)] for group, method, values in rows]
+    sides = ["left", "left", *["right"] * len(columns)]
+    cells = [
+        [cell.replace("|", "\\|").replace("\n", " ") for cell in line]
+        for line in (["group", "method", *columns], *table)
+    ]
     body = tabulate(cells, headers="firstrow", tablefmt="pipe", colalign=sides, disable_numparse=True)
     return f"{result.protocol}: {result.description}. Percent, distance {result.metric}.\n\n{body}"
 
@@ -123,7 +113,7 @@ def _add_features(writer: SummaryWriter, analysis: Analysis, features: np.ndarra
     total = len(analysis.ids)
     rows = np.arange(total)
     if total > _POINTS:
-        rows = np.sort(np.random.default_rng(analysis.seed).choice(total, _POINTS, replace=False))
+        rows = np.sort(np.random.default_rng(SEED).choice(total, _POINTS, replace=False))
     vectors = np.asarray(features[rows], np.float64).reshape(len(rows), -1)
     names = [analysis.ids[rows], analysis.types[rows], analysis.views[rows]]
     writer.add_embedding(

@@ -6,7 +6,7 @@ import re
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -18,6 +18,7 @@ from dygait.evaluation import (
     PROTOCOLS,
     SUBMISSIONS,
     EvaluationResult,
+    Options,
     Protocol,
     ReRank,
     Submission,
@@ -29,11 +30,14 @@ from dygait.evaluation import (
     to_text,
     write_submission,
 )
+from dygait.evaluation.analysis import analyse
 from dygait.evaluation.features import SavedFeatures, remove_features
 from dygait.files import write_atomically
 from dygait.logs import duration, log, start_logging
 from dygait.machine import tune_allocator
-from dygait.reporting.run_report import write_run_report
+from dygait.reporting.page import write_report
+from dygait.reporting.reported_run import describe
+from dygait.reporting.tensorboard import add_report
 from dygait.runs import checkpoint, networks, sources
 from dygait.runs.events import add_event
 from dygait.runs.folder import RunFolder, record_run, run_folder, writing
@@ -108,7 +112,7 @@ def extract_and_score(
     result = None
     if features is not None:
         start = time.perf_counter()
-        result = _score(config, data, features, device, folder, iteration)
+        result = _score(config, data, features, device, folder, path)
         log.info("scored in %s", duration(time.perf_counter() - start))
         fields: dict[str, Any] = {}
         if result is not None:
@@ -127,53 +131,65 @@ def _score(
     features: SavedFeatures,
     device: torch.device,
     folder: RunFolder,
-    iteration: int,
+    path: Path,
 ) -> EvaluationResult | None:
+    """Score features, log a table, and write the result next to the checkpoint `path`."""
     columns = features.ids, features.types, features.views
-    metric = config.evaluator_cfg.metric
-    protocol = _protocol(config)
-    stem = checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, iteration).with_suffix("")
+    evaluator, protocol = config.evaluator_cfg, _protocol(config)
     if isinstance(protocol, Submission):
-        target = stem.with_name(f"{stem.name}-submission.csv")
+        target = path.with_name(f"{path.stem}-submission.csv")
         re_rank = _re_rank(config, protocol.re_rank)
-        written = write_submission(protocol, features.features, *columns, target, metric, device, re_rank=re_rank)
+        options = Options(device=device, re_rank=re_rank)
+        written = write_submission(protocol, features.features, *columns, target, evaluator.metric, options)
         log.info("wrote the submission %s", written)
         return None
-    evaluator = config.evaluator_cfg
-    options: dict[str, Any] = {
-        "device": device,
-        "intervals": evaluator.intervals,
-        "verification": evaluator.verification,
-        "open_set": evaluator.open_set,
-        "re_rank": _re_rank(config, None),
-    }
-    probes = data.partition.probe
-    result = evaluate_detailed(features.features, *columns, protocol, metric, probes, keep=evaluator.report, **options)
-    baselines = {}
+    options = Options(
+        device=device,
+        re_rank=_re_rank(config, None),
+        intervals=evaluator.intervals,
+        verification=evaluator.verification,
+        open_set=evaluator.open_set,
+    )
+    probes, kept = data.partition.probe, replace(options, keep=evaluator.report)
+    result = evaluate_detailed(features.features, *columns, protocol, evaluator.metric, probes, kept)
+    baseline = None
     if features.gei is not None:
-        baselines["GEI nearest neighbour"] = evaluate_detailed(
-            features.gei.reshape(len(features.gei), -1, 1), *columns, protocol, "euc", probes, **options
-        )
-    model = config.model_cfg.model
-    for line in to_text(result, baselines, model).splitlines():
+        images = features.gei.reshape(len(features.gei), -1, 1)
+        baseline = evaluate_detailed(images, *columns, protocol, "euc", probes, options)
+    table = to_text(result, {} if baseline is None else {"GEI nearest neighbour": baseline}, config.model_cfg.model)
+    for line in table.splitlines():
         log.info("%s", line)
-    slug = result.protocol.replace("/", "_") + ("-reranked" if options["re_rank"] is not None else "")
-    base = stem.with_name(f"{stem.name}-{slug}-{metric}")
+    slug = result.protocol.replace("/", "_") + ("-reranked" if options.re_rank is not None else "")
+    base = f"{path.stem}-{slug}-{evaluator.metric}"
     with writing(folder):
-        write_atomically(base.with_name(f"{base.name}.json"), to_json(result))
-        write_atomically(base.with_name(f"{base.name}.csv"), to_csv(result))
-        for name, baseline in baselines.items():
-            other = stem.with_name(f"{stem.name}-{slug}-{name.split()[0].lower()}.json")
-            write_atomically(other, to_json(baseline))
-    log.info("wrote %s.json and .csv", base)
+        write_atomically(path.with_name(f"{base}.json"), to_json(result))
+        write_atomically(path.with_name(f"{base}.csv"), to_csv(result))
+        if baseline is not None:
+            write_atomically(path.with_name(f"{path.stem}-{slug}-gei.json"), to_json(baseline))
+    log.info("wrote %s.json and .csv", path.with_name(base))
     if evaluator.report:
-        gei = next(iter(baselines.values()), None)
-        try:
-            report = write_run_report(folder, features, protocol, result, gei, probes, data.store, device)
-            log.info("wrote the report %s", report)
-        except UserError as error:  # the result is saved; the other processes continue
-            log.info("notice: the report cannot be written: %s", error)
+        _report(folder, data, features, result, baseline)
     return replace(result, comparisons={})  # which are large
+
+
+def _report(
+    folder: RunFolder,
+    data: sources.Data,
+    features: SavedFeatures,
+    result: EvaluationResult,
+    baseline: EvaluationResult | None,
+) -> None:
+    """Write `report/report.html` and its tables to the folder of a run, and the TensorBoard summaries."""
+    columns = features.ids, features.types, features.views
+    analysis = analyse(features.features, *columns, result, baseline, features.lengths)
+    target = folder.root / "report" / "report.html"
+    try:
+        run = describe(folder.features / Path(features.origin["checkpoint"]).stem, features, analysis, store=data.store)
+        write_report([run], target)
+        add_report(folder.summary / "report", features.origin["iteration"], analysis, features.features)
+        log.info("wrote the report %s", target)
+    except UserError as error:  # the result is saved; the other processes continue
+        log.info("notice: the report cannot be written: %s", error)
 
 
 def run_test(
@@ -194,15 +210,12 @@ def run_test(
         UserError: there is no such checkpoint, or it or the data does not fit.
         Interrupted: a signal came before all sequences were embedded; the features so far are kept.
     """
-    data, model, path, iteration, folder = _restore(config, device, output, "test", log_to_file)
-    config = resolve_precision(config, device)
-    source = sources.build_test_source(config, data, device)
-    check_protocol(config, data, source)
-    record_run(folder, "test", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
-    result = extract_and_score(config, data, source, model, device, folder, iteration)
+    run = _restore(config, device, output, "test", log_to_file)
+    result = extract_and_score(run.config, run.data, run.source, run.model, device, run.folder, run.iteration)
     if result is not None:
-        write_results(folder.summary, iteration, result.percentages, result.protocol)
-        log.info("checkpoint %s; log %s; TensorBoard: tensorboard --logdir %s", path, folder.logs, folder.summary)
+        summary = run.folder.summary
+        write_results(summary, run.iteration, result.percentages, result.protocol)
+        log.info("checkpoint %s; log %s; TensorBoard: tensorboard --logdir %s", run.path, run.folder.logs, summary)
     return result
 
 
@@ -222,11 +235,9 @@ def run_extraction(
         UserError: as `run_test`, or the features cannot be written.
         Interrupted: as `run_test`.
     """
-    data, model, path, iteration, folder = _restore(config, device, output, "extract", False)
-    config = resolve_precision(config, device)
-    source = sources.build_test_source(config, data, device)
-    record_run(folder, "extract", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
-    saved = extract(config, data, source, model, device, target, _origin(config, data, path, iteration), half)
+    run = _restore(config, device, output, "extract", False)
+    origin = _origin(run.config, run.data, run.path, run.iteration)
+    saved = extract(run.config, run.data, run.source, run.model, device, target, origin, half)
     if saved is not None:
         log.info("the features of %d sequences are in %s", len(saved.ids), target)
 
@@ -253,10 +264,18 @@ def _prune_features(folder: RunFolder, latest: Path, keep: str) -> None:
             remove_features(found)
 
 
-def _restore(
-    config: Config, device: torch.device, output: str | Path, phase: str, log_to_file: bool
-) -> tuple[sources.Data, nn.Module, Path, int, RunFolder]:
-    """Open the data of a configuration, and load the checkpoint to test."""
+class _RestoredRun(NamedTuple):
+    config: Config  # the precision resolved
+    data: sources.Data
+    source: sources.Source
+    model: nn.Module
+    path: Path  # the checkpoint
+    iteration: int
+    folder: RunFolder
+
+
+def _restore(config: Config, device: torch.device, output: str | Path, phase: str, log_to_file: bool) -> _RestoredRun:
+    """Open the test set of a configuration, load the checkpoint to test, and record the run."""
     evaluator = config.evaluator_cfg
     folder = run_folder(output, config, evaluator.save_name)
     damaged: list[tuple[Path, str]] = []
@@ -278,8 +297,12 @@ def _restore(
         model, state["ema" if averaged else "model"], str(path), evaluator.restore_ckpt_strict
     )
     log.info("restored %s: %s%s", path, report, "; the averaged weights" if averaged else "")
-    iteration = int(state.get("iteration", 0))
-    return data, model, path, iteration, folder
+    config = resolve_precision(config, device)
+    source = sources.build_test_source(config, data, device)
+    if phase == "test":
+        check_protocol(config, data, source)
+    record_run(folder, phase, config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
+    return _RestoredRun(config, data, source, model, path, int(state.get("iteration", 0)), folder)
 
 
 def _checkpoint_to_test(hint: int | str, folder: RunFolder, damaged: list[tuple[Path, str]]) -> Path:
