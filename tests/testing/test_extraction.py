@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +238,7 @@ def test_shards_that_rank_0_does_not_see(trained: Experiment, tmp_path: Path, mo
     collect = extraction.distributed.all_gather_object
 
     def elsewhere(value: Any) -> list[Any]:
-        return [*collect(value), value._replace(shards=["000099"])]
+        return [*collect(value), replace(value, shards=["000099"])]
 
     monkeypatch.setattr(extraction.distributed, "all_gather_object", elsewhere)
     with pytest.raises(UserError, match="does not see 1 of 8 shards"):

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from dygait import untrusted
-from dygait.errors import UserError
+from dygait.errors import LocalError, UserError
 from dygait.files import replacing
 
 _ARRAY = "features.npy"
@@ -44,41 +44,24 @@ UNFINISHED = "unfinished"
 
 @dataclass(frozen=True)
 class SavedFeatures:
-    """Features with the names of their sequences.
+    """Features with the names of their N sequences; arrays are memory-mapped copy-on-write."""
 
-    Attributes:
-        features: (N, C, P) float32 or float16, memory-mapped copy-on-write.
-        ids: N subjects.
-        types: N sequence types.
-        views: N views.
-        lengths: the number of frames used of each sequence.
-        origin: configuration, checkpoint, data fingerprint, protocol, PROBE_SET.
-        gei: (N, H, W) in 0..1, float32 or float16, memory-mapped: the gait energy images; None if not requested.
-    """
-
-    features: np.ndarray
-    ids: list[str]
+    features: np.ndarray  # (N, C, P) float32 or float16
+    ids: list[str]  # subjects
     types: list[str]
     views: list[str]
-    lengths: list[int]
-    origin: dict[str, Any] = field(default_factory=dict)
-    gei: np.ndarray | None = None
+    lengths: list[int]  # the number of frames used of each sequence
+    origin: dict[str, Any] = field(default_factory=dict)  # checkpoint, configuration and more; see `_ORIGIN`
+    gei: np.ndarray | None = None  # (N, H, W) in 0..1, of the same type: gait energy images; None if not requested
 
 
 class Rows(NamedTuple):
-    """The features of some sequences.
+    """The features of some sequences."""
 
-    Attributes:
-        indices: int64 (n,), indices into all sequences.
-        lengths: int64 (n,), numbers of frames used.
-        features: (n, C, P).
-        gei: (n, H, W), or None.
-    """
-
-    indices: np.ndarray
-    lengths: np.ndarray
-    features: np.ndarray
-    gei: np.ndarray | None = None
+    indices: np.ndarray  # (n,) int64, indices into all sequences
+    lengths: np.ndarray  # (n,) int64, numbers of frames used
+    features: np.ndarray  # (n, C, P)
+    gei: np.ndarray | None = None  # (n, H, W)
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -89,11 +72,11 @@ class Rows(NamedTuple):
         """Return the rows as float16 or float32, as they are stored.
 
         Raises:
-            UserError: a value exceeds the range of float16.
+            LocalError: a value exceeds the range of float16.
         """
-        wanted, most = (np.float16, np.finfo(np.float16).max) if half else (np.float32, np.inf)
-        if half and len(self.features) and np.abs(self.features).max() > most:
-            raise UserError("the features have values above 65504, which float16 cannot represent; store float32")
+        wanted = np.float16 if half else np.float32
+        if half and np.abs(self.features).max(initial=0) > np.finfo(np.float16).max:
+            raise LocalError("the features have values above 65504, which float16 cannot represent: omit --half")
         gei = None if self.gei is None else self.gei.astype(wanted, copy=False)
         return self._replace(features=self.features.astype(wanted, copy=False), gei=gei)
 
@@ -156,7 +139,7 @@ def assemble(
     parts: Iterable[Rows],
     origin: Mapping[str, Any],
 ) -> Path:
-    """Write the features of all sequences to a folder that `clear` returned, one part at a time.
+    """Write the features of all sequences to a folder that `clear` returned, one part at a time, and return it.
 
     Args:
         folder: the folder.
@@ -164,22 +147,15 @@ def assemble(
         parts: disjoint parts that cover all sequences, as `Rows.stored` returns them.
         origin: plain values.
 
-    Returns:
-        The folder.
-
     Raises:
         UserError: the folder cannot be written.
     """
     count = len(columns[0])
-    assert all(len(column) == count for column in columns)
-    lengths = np.zeros(count, np.int64)
-    seen = np.zeros(count, np.int64)
+    lengths, seen = np.zeros(count, np.int64), np.zeros(count, np.int64)
     files: dict[str, _RowFile] = {}
     try:
         with contextlib.ExitStack() as opened:
             for part in parts:
-                assert part.features.ndim == 3
-                assert part.features.dtype in (np.float16, np.float32)
                 for name, rows in part.arrays.items():
                     if name not in files:
                         file = opened.enter_context(replacing(folder / name))
@@ -212,12 +188,8 @@ def replace_origin(folder: Path, saved: SavedFeatures, origin: Mapping[str, Any]
 
 def _write_names(folder: Path, content: dict[str, Any], sums: Mapping[str, int]) -> None:
     content = json.loads(json.dumps(content))  # as it is read again: tuples become lists
-    names = {
-        "format": _FORMAT,
-        "version": _VERSION,
-        "checksums": {**sums, _NAMES: checksum_of_json(content)},
-        **content,
-    }
+    checksums = {**sums, _NAMES: checksum_of_json(content)}
+    names = {"format": _FORMAT, "version": _VERSION, "checksums": checksums, **content}
     with replacing(folder / _NAMES) as file:
         file.write(json.dumps(names).encode())
 
@@ -291,12 +263,12 @@ def _damaged(folder: Path, error: Exception) -> UserError:
 
 
 def checksum_of_json(content: Any, value: int = 0) -> int:
-    """Return the CRC-32 of plain values, independent of the order of keys; `value` is the checksum to continue from."""
+    """Return the CRC-32 of plain values, continued from `value`; the order of keys does not matter."""
     return zlib.crc32(json.dumps(content, sort_keys=True).encode(), value)
 
 
 def checksum_of_array(array: np.ndarray, value: int = 0) -> int:
-    """Return the CRC-32 of an array's dtype, shape and values; `value` is the checksum to continue from."""
+    """Return the CRC-32 of an array's dtype, shape and values, continued from `value`."""
     rows = max(1, _CHUNK // max(1, array[:1].nbytes))
     value = checksum_of_json([array.dtype.str, array.shape], value)
     for start in range(0, len(array), rows):
@@ -311,14 +283,12 @@ class _RowFile:
     """
 
     def __init__(self, file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self._file, self._shape, self._dtype = file, shape, dtype
+        self._file = file
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, header)
-        self._first = self._file.tell()
+        np.lib.format.write_array_header_1_0(file, header)
+        self._first = file.tell()
 
     def write_rows(self, indices: np.ndarray, rows: np.ndarray) -> None:
-        assert rows.shape[1:] == self._shape[1:]
-        assert rows.dtype == self._dtype
         for index, row in zip(indices.tolist(), rows, strict=True):
             self._file.seek(self._first + index * row.nbytes)
             self._file.write(np.ascontiguousarray(row).data)

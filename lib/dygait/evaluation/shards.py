@@ -8,9 +8,9 @@ that the features depend on, and a checksum of its content.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,16 +23,10 @@ _FORMAT = "dygait-shard"
 
 
 class Shards:
-    """The shards of one extraction in a folder.
-
-    Args:
-        folder: the folder.
-        key: the key of the extraction.
-    """
+    """The shards in a folder of the extraction with this key."""
 
     def __init__(self, folder: Path, key: str) -> None:
-        self._folder = folder
-        self._key = key
+        self._folder, self._key = folder, key
 
     def write(self, batches: Sequence[int], rows: Rows) -> str:
         """Write the features of batches, and return the name of the shard.
@@ -53,7 +47,7 @@ class Shards:
         try:
             for array, values in rows.arrays.items():
                 with replacing(self._folder / f"{name}.{array}") as file:
-                    _save(values, file)
+                    np.save(file, values, allow_pickle=False)
             with replacing(self._folder / f"{name}.json") as file:
                 file.write(json.dumps(content).encode())
         except OSError as error:
@@ -94,11 +88,9 @@ class Shards:
         kept: dict[str, list[int]] = {}
         for path in sorted(self._folder.glob("[0-9]*.json")):
             try:
-                batches, _ = self.read(path.stem)
+                kept[path.stem], _ = self.read(path.stem)
             except UserError as error:
                 log(str(error))
-                continue
-            kept[path.stem] = batches
         try:
             for path in self._folder.iterdir():
                 if path.name != LOCK and path.name.partition(".")[0] not in kept:
@@ -107,18 +99,9 @@ class Shards:
             raise write_error(self._folder, error) from None
         return kept
 
-    def rows(self, names: Sequence[str]) -> Iterator[Rows]:
-        """Yield the features of shards; errors as `read`."""
-        for name in names:
-            yield self.read(name)[1]
-
 
 LOCK = ".lock"
 """The lock file of a folder of shards in use."""
-
-
-def _save(values: np.ndarray, file: IO[bytes]) -> None:
-    np.save(file, values, allow_pickle=False)
 
 
 def _checksum(head: Any, rows: Rows) -> int:

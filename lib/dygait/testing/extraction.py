@@ -12,10 +12,10 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -58,34 +58,30 @@ _SHARD_SECONDS = 30.0
 class EmbeddingSettings:
     """How sequences are embedded, and what is stored.
 
-    Attributes:
-        float16: compute in half precision, or `auto`.
-        half: store float16.
-        gei: store the mean silhouette of each sequence too (Han and Bhanu, *Individual Recognition Using Gait Energy
-            Image*, TPAMI 2006).
+    The gait energy image is the mean silhouette of a sequence (Han and Bhanu, *Individual Recognition Using Gait Energy
+    Image*, TPAMI 2006).
     """
 
-    float16: HalfPrecision = False
-    half: bool = False
-    gei: bool = False
+    float16: HalfPrecision = False  # compute in half precision
+    half: bool = False  # store float16
+    gei: bool = False  # store gait energy images too
 
 
 @torch.inference_mode()
 def embed(
     model: nn.Module, batch: Batch, divisors: Sequence[float], device: torch.device, settings: EmbeddingSettings
 ) -> Rows:
-    """Embed the sequences of a batch.
+    """Embed the sequences of a batch by a network in evaluation mode.
 
     Args:
-        model: the network, in evaluation mode.
+        model: the network.
         batch: the sequences.
         divisors: scale the grey levels of each modality to 0..1.
         device: where to compute.
         settings: how.
 
     Raises:
-        UserError: the features overflow the stored type.
-        LocalError: the device's memory does not hold the batch.
+        LocalError: the features overflow the stored type, or the device's memory does not hold the batch.
     """
     moved = batch.to(device)
     inputs = moved.scaled(divisors)
@@ -143,66 +139,42 @@ def extract(
             process raises it.
     """
     settings = EmbeddingSettings(config.evaluator_cfg.enable_float16, half, config.evaluator_cfg.baseline == "gei")
-    folder, sampler = Path(folder), source.loader.batch_sampler
-    assert isinstance(sampler, InferenceSampler)
+    extraction = _Extraction(Path(folder), source, {**origin, "frames_cut": _frames_cut(source)})
     model.eval()
-    extraction = _Extraction(folder, source, sampler, {**origin, "frames_cut": _frames_cut(source)})
     if distributed.is_main():
         extraction.key = identity(config, data, source, model, device, settings)
     try:
-        existing = _run_on_main(extraction.prepare)
-        if existing.complete:
+        extraction.key, done = _run_on_main(extraction.prepare)
+        if done is None:
             return extraction.saved
-        sampler.done = frozenset(existing.done)
         start = time.perf_counter()
-        extraction.key = existing.key
-        with Interruption() if interruption is None else contextlib.nullcontext(interruption) as signals:
-            with signals.during("this batch"), working():
-                summary = extraction.run(model, device, settings, signals)
-            summaries = distributed.all_gather_object(summary)
-            if any(summary.stopped for summary in summaries):
-                embedded = sum(len(sampler.batches[number]) for number in existing.done)
-                embedded += sum(summary.sequences for summary in summaries)
-                progress = f"{embedded} of {len(source.dataset)} sequences are embedded"
-                if interruption is None:
-                    progress = f"{name_of(signals.signal)}: {progress} and kept; run the same command to continue"
-                raise Interrupted(progress)
+        shares = extraction.embed_all(model, device, settings, done, interruption)
         seconds = time.perf_counter() - start
-        _run_on_main(lambda: extraction.finish([name for summary in summaries for name in summary.shards]))
+        _run_on_main(lambda: extraction.finish([name for share in shares for name in share.shards]))
     finally:
-        sampler.done = frozenset()
-        extraction.close()
-    _log_summary(summaries, seconds, device)
+        extraction.unlock()
+    _log_summary(shares, seconds, device)
     return extraction.saved
 
 
-class _ExistingFeatures(NamedTuple):
-    """What rank 0 found in the folder: complete features, or finished batches."""
+@dataclass
+class _Share:
+    """What a process has done."""
 
-    key: str
-    complete: bool
-    done: list[int]
-
-
-class _ShareSummary(NamedTuple):
-    """What a process has done: names of shards, sequences, frames, frames with padding, peak memory.
-
-    `stopped`: a signal ended its share early.
-    """
-
-    shards: list[str]
-    sequences: int
-    frames: int
-    padded: int
-    peak: int
-    stopped: bool = False
+    shards: list[str] = field(default_factory=list)  # their names
+    sequences: int = 0
+    frames: int = 0
+    padded: int = 0  # frames with padding
+    peak: int = 0  # peak memory in bytes
+    stopped: bool = False  # a signal ended it early
 
 
 class _Extraction:
     """An extraction on this process."""
 
-    def __init__(self, folder: Path, source: sources.Source, sampler: InferenceSampler, origin: dict[str, Any]) -> None:
-        self.folder, self.source, self.sampler, self.origin = folder, source, sampler, origin
+    def __init__(self, folder: Path, source: sources.Source, origin: dict[str, Any]) -> None:
+        assert isinstance(source.loader.batch_sampler, InferenceSampler)
+        self.folder, self.source, self.sampler, self.origin = folder, source, source.loader.batch_sampler, origin
         self.key = ""
         self.saved: SavedFeatures | None = None
         self._existing_shards: list[str] = []
@@ -212,11 +184,15 @@ class _Extraction:
     def shards(self) -> Shards:
         return Shards(self.folder / UNFINISHED, self.key)
 
-    def prepare(self) -> _ExistingFeatures:
-        """Check what the folder holds, and lock it; on rank 0."""
+    def prepare(self) -> tuple[str, list[int] | None]:
+        """Check what the folder holds, and lock it; on rank 0.
+
+        Returns:
+            The key, and the finished batches; None if the features are complete.
+        """
         self.origin["extraction"] = self.key
         if self._complete():
-            return _ExistingFeatures(self.key, True, [])
+            return self.key, None
         check_folder(self.folder)
         unfinished = self.folder / UNFINISHED
         try:
@@ -233,7 +209,7 @@ class _Extraction:
                 "continuing an interrupted extraction: %d of %d sequences are done",
                 sum(len(self.sampler.batches[number]) for number in done), len(self.source.dataset),
             )  # fmt: skip
-        return _ExistingFeatures(self.key, False, done)
+        return self.key, done
 
     def _complete(self) -> bool:
         """Return whether the folder holds these features already."""
@@ -250,51 +226,69 @@ class _Extraction:
         self.saved = saved
         return True
 
-    def run(
+    def embed_all(
+        self,
+        model: nn.Module,
+        device: torch.device,
+        settings: EmbeddingSettings,
+        done: list[int],
+        interruption: Interruption | None,
+    ) -> list[_Share]:
+        """Embed the batches that are not done, and return the share of each process.
+
+        Raises:
+            Interrupted: a process got a signal before its share was done.
+        """
+        self.sampler.done = frozenset(done)
+        try:
+            with Interruption() if interruption is None else contextlib.nullcontext(interruption) as signals:
+                with signals.during("this batch"), working():
+                    share = self._embed_share(model, device, settings, signals)
+                shares = distributed.all_gather_object(share)
+                if any(share.stopped for share in shares):
+                    embedded = sum(len(self.sampler.batches[number]) for number in done)
+                    embedded += sum(share.sequences for share in shares)
+                    progress = f"{embedded} of {len(self.source.dataset)} sequences are embedded"
+                    if interruption is None:
+                        progress = f"{name_of(signals.signal)}: {progress} and kept; run the same command to continue"
+                    raise Interrupted(progress)
+        finally:
+            self.sampler.done = frozenset()
+        return shares
+
+    def _embed_share(
         self, model: nn.Module, device: torch.device, settings: EmbeddingSettings, signals: Interruption
-    ) -> _ShareSummary:
+    ) -> _Share:
         """Embed this process's share of the batches, up to a signal, and write the shards."""
-        share = self.sampler.batches_of_rank()
-        summary = _ShareSummary([], 0, 0, 0, 0)
+        numbers, share = self.sampler.batches_of_rank(), _Share()
         pending: list[tuple[int, Rows]] = []
         size, written = 0, time.monotonic()
-        expected = sum(int(self.sampler.lengths[self.sampler.batches[number]].sum()) for number in share)
+        expected = sum(int(self.sampler.lengths[self.sampler.batches[number]].sum()) for number in numbers)
         with progress_bar(expected, "extracting", " frames") as bar:
-            for number, batch in zip(share, batches(self.source.loader), strict=True):
-                rows = self._embed(model, batch, device, settings)
+            for number, batch in zip(numbers, batches(self.source.loader), strict=True):
+                rows = embed(model, batch, self.source.divisors, device, settings)
                 pending.append((number, rows))
                 size += sum(array.nbytes for array in rows.arrays.values())
                 frames = int(rows.lengths.sum())
-                padded = batch.silhouettes.shape[0] * batch.silhouettes.shape[1]
-                summary = summary._replace(
-                    sequences=summary.sequences + len(rows.indices),
-                    frames=summary.frames + frames,
-                    padded=summary.padded + padded,
-                )
+                share.sequences += len(rows.indices)
+                share.frames += frames
+                share.padded += batch.silhouettes.shape[0] * batch.silhouettes.shape[1]
                 bar.update(frames)
                 if size >= _SHARD_BYTES or time.monotonic() - written > _SHARD_SECONDS:
-                    summary.shards.append(self._write(pending))
+                    share.shards.append(self._write(pending))
                     pending, size, written = [], 0, time.monotonic()
-                if signals.signal is not None and number != share[-1]:
-                    summary = summary._replace(stopped=True)
+                if signals.signal is not None and number != numbers[-1]:
+                    share.stopped = True
                     break
         if pending:
-            summary.shards.append(self._write(pending))
-        return summary._replace(peak=peak_memory())
-
-    def _embed(self, model: nn.Module, batch: Batch, device: torch.device, settings: EmbeddingSettings) -> Rows:
-        try:
-            return embed(model, batch, self.source.divisors, device, settings)
-        except LocalError:
-            raise
-        except UserError as error:
-            raise LocalError(f"{self.folder}: {error}") from None
+            share.shards.append(self._write(pending))
+        share.peak = peak_memory()
+        return share
 
     def _write(self, pending: list[tuple[int, Rows]]) -> str:
         numbers, parts = zip(*pending, strict=True)
-        indices, lengths, features, gei = zip(*parts, strict=True)
-        images = None if gei[0] is None else np.concatenate(gei)
-        rows = Rows(np.concatenate(indices), np.concatenate(lengths), np.concatenate(features), images)
+        columns = zip(*parts, strict=True)
+        rows = Rows(*(None if column[0] is None else np.concatenate(column) for column in columns))
         try:
             return self.shards.write(numbers, rows)
         except UserError as error:
@@ -302,22 +296,20 @@ class _Extraction:
 
     def finish(self, names: list[str]) -> None:
         """Assemble the shards; on rank 0."""
-        assemble(self.folder, self.source.dataset.keys(), self._rows([*self._existing_shards, *names]), self.origin)
-        self.close()
-        shutil.rmtree(self.folder / UNFINISHED, ignore_errors=True)
-        self.saved = load_features(self.folder)
-
-    def _rows(self, names: list[str]) -> Iterator[Rows]:
-        missing = [name for name in names if not (self.folder / UNFINISHED / f"{name}.json").is_file()]
+        unfinished, names = self.folder / UNFINISHED, [*self._existing_shards, *names]
+        missing = [name for name in names if not (unfinished / f"{name}.json").is_file()]
         if missing:
             raise UserError(
                 f"{self.folder}: rank 0 does not see {len(missing)} of {len(names)} shards: every process must see "
                 f"the same folder; choose one on a file system that all machines share"
             )
-        yield from self.shards.rows(names)
+        rows = (self.shards.read(name)[1] for name in names)
+        assemble(self.folder, self.source.dataset.keys(), rows, self.origin)
+        self.unlock()
+        shutil.rmtree(unfinished, ignore_errors=True)
+        self.saved = load_features(self.folder)
 
-    def close(self) -> None:
-        """Release the lock."""
+    def unlock(self) -> None:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -347,21 +339,19 @@ def identity(
     settings: EmbeddingSettings,
 ) -> str:
     """Return a hash of what the features depend on: weights, sequences, batches, settings, version, device."""
-    evaluator, sampler = config.evaluator_cfg, source.loader.batch_sampler
-    model_cfg = config.model_cfg.model_dump()
     plain = {
         "version": dygait.__version__,
         "device": device.type,
         "settings": vars(settings),
-        "model": model_cfg,
+        "model": config.model_cfg.model_dump(),
         "dataset": config.data_cfg.dataset_name,  # it may choose the model's variant
         "files": source.dataset.files,
         "transform": config.as_dict()["evaluator_cfg"]["transform"],
-        "frames": evaluator.sampler.model_dump(exclude={"frames_budget", "batch_size"}),
+        "frames": config.evaluator_cfg.sampler.model_dump(exclude={"frames_budget", "batch_size"}),
         "seed": config.trainer_cfg.seed,
         "data": data.store.state,
         "sequences": source.dataset.keys(),
-        "batches": sampler.batches,
+        "batches": source.loader.batch_sampler.batches,
     }
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
@@ -384,14 +374,14 @@ def _frames_cut(source: sources.Source) -> dict[str, int]:
     return cut
 
 
-def _log_summary(summaries: list[_ShareSummary], seconds: float, device: torch.device) -> None:
-    sequences, frames, padded = (sum(getattr(s, n) for s in summaries) for n in ("sequences", "frames", "padded"))
-    memory = f"{max(s.peak for s in summaries) / 2**30:.2f} GiB"
+def _log_summary(shares: list[_Share], seconds: float, device: torch.device) -> None:
+    sequences, frames, padded = (sum(getattr(s, n) for s in shares) for n in ("sequences", "frames", "padded"))
+    memory = f"{max(s.peak for s in shares) / 2**30:.2f} GiB"
     if device.type == "cuda":
         memory += f", of the GPU {torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB"
     log.info(
         "extracted %d sequences, %d frames, in %s: %.1f sequences/s, %.0f frames/s, %.1f %% padding; %d process(es), "
         "peak memory of one %s",
         sequences, frames, duration(seconds), sequences / seconds, frames / seconds,
-        100 * (1 - frames / padded) if padded else 0.0, len(summaries), memory,
+        100 * (1 - frames / padded) if padded else 0.0, len(shares), memory,
     )  # fmt: skip
