@@ -20,10 +20,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from dygait.evaluation.distances import DEFAULT_MAX_BYTES, distance_blocks
@@ -96,22 +96,19 @@ def _reranked(
         nearest[block] = nearest_k(distance, wanted).cpu().numpy()
         largest[block] = distance.amax(1).double().cpu().numpy()
     largest[largest == 0] = 1  # all distances are 0
-    neighbourhoods = _neighbourhoods(nearest, settings.k1)
-    values = np.empty(len(neighbourhoods.columns))
+    encoded = _neighbourhoods(nearest, settings.k1)
+    row_of_entry = np.repeat(np.arange(len(rows)), np.diff(encoded.indptr))
     for block, distance in blocks(rows, rows):
-        entries = slice(neighbourhoods.starts[block.start], neighbourhoods.starts[block.stop])
-        of_row = neighbourhoods.rows()[entries]
-        indices = (torch.from_numpy(of_row - block.start), torch.from_numpy(neighbourhoods.columns[entries]))
-        distances = distance[indices[0].to(distance.device), indices[1].to(distance.device)].double().cpu().numpy()
-        values[entries] = np.exp(-distances / largest[of_row])
-    encoded = neighbourhoods._replace(
-        values=values / np.add.reduceat(values, neighbourhoods.starts[:-1])[neighbourhoods.rows()]
-    )
+        entries = slice(encoded.indptr[block.start], encoded.indptr[block.stop])
+        of_row, column = row_of_entry[entries], encoded.indices[entries].astype(np.int64)
+        index = [torch.from_numpy(numbers).to(distance.device) for numbers in (of_row - block.start, column)]
+        encoded.data[entries] = np.exp(-distance[index[0], index[1]].double().cpu().numpy() / largest[of_row])
+    encoded.data /= np.add.reduceat(encoded.data, encoded.indptr[:-1])[row_of_entry]
     if settings.k2 > 1:
-        encoded = _expanded(encoded, nearest[:, : settings.k2])
-    gallery = encoded.part(probes, len(rows)).transposed(len(rows))
+        encoded = _mean_over(nearest[:, : settings.k2], encoded)
+    gallery = encoded[probes:].T.tocsr()
     for block, distance in blocks(rows[:probes], rows[probes:]):
-        shared = _shared(encoded.part(block.start, block.stop), gallery, distance.shape[1], max_bytes)
+        shared = _shared(encoded[block], gallery, max_bytes)
         jaccard = 1 - shared / (2 - shared)
         plain = distance.double().cpu().numpy() / largest[block, None]
         mixed = (1 - settings.weight) * jaccard + settings.weight * plain
@@ -136,46 +133,8 @@ def nearest_k(distance: Tensor, k: int) -> Tensor:
     return columns
 
 
-class _Entries(NamedTuple):
-    """The entries of a sparse matrix in CSR order: by row, then by column."""
-
-    starts: np.ndarray  # (rows + 1,) index of the first entry of each row
-    columns: np.ndarray  # (E,)
-    values: np.ndarray  # (E,)
-
-    def rows(self) -> np.ndarray:
-        """Return the row of each entry."""
-        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
-
-    def part(self, start: int, stop: int) -> _Entries:
-        """Return the rows from `start` to `stop`."""
-        first, last = self.starts[start], self.starts[stop]
-        return _Entries(self.starts[start : stop + 1] - first, self.columns[first:last], self.values[first:last])
-
-    def transposed(self, columns: int) -> _Entries:
-        """Return the transpose, which has `columns` rows."""
-        order = np.argsort(self.columns, kind="stable")
-        starts = np.searchsorted(self.columns[order], np.arange(columns + 1))
-        return _Entries(starts, self.rows()[order], self.values[order])
-
-    def take(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the indices of the entries of the chosen rows, row by row, and for each the index into `chosen`."""
-        counts = np.diff(self.starts)[chosen]
-        which = np.repeat(np.arange(len(chosen)), counts)
-        within = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return self.starts[chosen][which] + within, which
-
-
-def _entries(rows: np.ndarray, columns: np.ndarray, values: np.ndarray | None, count: int) -> _Entries:
-    """Build the matrix from entries in any order; duplicates are summed, or merged if there are no values."""
-    cells, inverse = np.unique(rows * count + columns, return_inverse=True)
-    starts = np.searchsorted(cells, np.arange(count + 1) * count)
-    added = np.ones(len(cells)) if values is None else np.bincount(inverse.reshape(-1), values, len(cells))
-    return _Entries(starts, cells % count, added)
-
-
-def _neighbourhoods(nearest: np.ndarray, k1: int) -> _Entries:
-    """Return R*(i) of every i, as entries without values; `nearest` is (N, at least k1 + 1 or N)."""
+def _neighbourhoods(nearest: np.ndarray, k1: int) -> csr_array:
+    """Return which j are in R*(i), (N, N); `nearest` is (N, at least k1 + 1 or N)."""
     forward = nearest[:, : k1 + 1]
     half = nearest[:, : int(np.around(k1 / 2)) + 1]
     mutual, mutual_half = _reciprocal(forward), _reciprocal(half)
@@ -191,7 +150,10 @@ def _neighbourhoods(nearest: np.ndarray, k1: int) -> _Entries:
         for chosen, members in ((mutual[part], forward[part]), (kept[..., None] & valid, theirs)):
             rows.append(np.broadcast_to(numbers.reshape(-1, *[1] * (members.ndim - 1)), members.shape)[chosen])
             columns.append(members[chosen])
-    return _entries(np.concatenate(rows), np.concatenate(columns), None, len(nearest))
+    entries = np.concatenate(rows), np.concatenate(columns)
+    found = csr_array((np.ones(len(entries[0])), entries), shape=(len(nearest), len(nearest)))
+    found.sum_duplicates()  # sorts, too
+    return found
 
 
 def _reciprocal(nearest: np.ndarray) -> np.ndarray:
@@ -204,37 +166,38 @@ def _reciprocal(nearest: np.ndarray) -> np.ndarray:
     return found
 
 
-def _expanded(encoded: _Entries, nearest: np.ndarray) -> _Entries:
+def _mean_over(nearest: np.ndarray, encoded: csr_array) -> csr_array:
     """Return the mean of V over the nearest (N, k2) of each sequence."""
     count, several = nearest.shape
-    parts = []
-    step = max(1, 2**22 * count // max(1, several * len(encoded.columns)))
-    for start in range(0, count, step):
-        chosen = nearest[start : start + step]
-        positions, which = encoded.take(chosen.reshape(-1))
-        rows = which // several
-        cells, inverse = np.unique(rows * count + encoded.columns[positions], return_inverse=True)
-        values = np.bincount(inverse.reshape(-1), encoded.values[positions], len(cells)) / several
-        parts.append((np.bincount(cells // count, minlength=len(chosen)), cells % count, values))
-    lengths, columns, values = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return _Entries(np.concatenate([[0], np.cumsum(lengths)]), columns, values)
+    chosen = csr_array(
+        (np.ones(nearest.size), nearest.reshape(-1), np.arange(0, nearest.size + 1, several)), shape=(count, count)
+    )
+    mean = chosen @ encoded
+    mean.sort_indices()
+    mean.data /= several
+    return mean
 
 
-def _shared(probes: _Entries, gallery: _Entries, width: int, max_bytes: int) -> np.ndarray:
-    """Return sum_j min(V[i, j], V[g, j]) of probes i and gallery sequences g: (m, G); `gallery` is transposed."""
-    count = len(probes.starts) - 1
+def _shared(probes: csr_array, gallery: csr_array, max_bytes: int) -> np.ndarray:
+    """Return sum_j min(V[i, j], V[g, j]) of probes i, (m, N), and gallery sequences g, (N, G): (m, G)."""
+    count, width = probes.shape[0], gallery.shape[1]
     shared = np.empty((count, width))
     # The entries of a few probes at a time, joined with the gallery's entries of the same columns.
-    work = np.concatenate([[0], np.cumsum(np.diff(gallery.starts)[probes.columns])])[probes.starts]
+    lengths = np.diff(gallery.indptr)
+    work = np.concatenate([[0], np.cumsum(lengths[probes.indices])])[probes.indptr]
     limit = max(1, max_bytes // 64)
     start = 0
     while start < count:
         stop = max(start + 1, int(np.searchsorted(work, work[start] + limit, side="right")) - 1)
         stop = min(stop, start + max(1, max_bytes // (16 * max(1, width))), count)
-        some = probes.part(start, stop)
-        positions, which = gallery.take(some.columns)
-        least = np.minimum(some.values[which], gallery.values[positions])
-        cells = some.rows()[which] * width + gallery.columns[positions]
+        some = probes[start:stop]
+        times = lengths[some.indices]
+        which = np.repeat(np.arange(len(times)), times)
+        within = np.arange(len(which)) - np.repeat(np.cumsum(times) - times, times)
+        positions = gallery.indptr[some.indices][which] + within
+        least = np.minimum(some.data[which], gallery.data[positions])
+        row_of_entry = np.repeat(np.arange(stop - start), np.diff(some.indptr))
+        cells = row_of_entry[which] * width + gallery.indices[positions]
         shared[start:stop] = np.bincount(cells, least, (stop - start) * width).reshape(stop - start, width)
         start = stop
     return shared
