@@ -6,7 +6,7 @@ Letters: M probes, G gallery sequences, C channels, P parts.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dygait.errors import UserError
 
+METRICS = ("euc", "cos")
 DEFAULT_MAX_BYTES = 256 * 2**20
 """Working memory of a block of distances: large enough that features are rearranged only a few times."""
 
@@ -38,21 +39,11 @@ _SAMPLE = 128
 def pairwise_distance(
     probe: Tensor, gallery: Tensor, metric: str = "euc", max_bytes: int = DEFAULT_MAX_BYTES
 ) -> Tensor:
-    """Return the distance of every probe to every gallery sequence.
-
-    Args:
-        probe: (M, C, P) features.
-        gallery: (G, C, P) features.
-        metric: ``euc``, the mean over parts of the Euclidean distance, or ``cos``, 1 - the mean over parts of the
-            cosine similarity (a part that is all zeros is similar to nothing: 0).
-        max_bytes: bound of the working memory, as in `distance_blocks`; the result, 4·M·G bytes, comes on top.
+    """Return the distance of every probe to every gallery sequence; arguments and errors as `distance_blocks`.
 
     Returns:
         (M, G) float32 distances >= 0 on the features' device. Equal vectors are at distance exactly 0, and the result
         does not depend on ``max_bytes``.
-
-    Raises:
-        UserError: unknown metric, or features that are not (., C, P) of one C and P.
     """
     result = torch.empty(len(probe), len(gallery), device=probe.device)
     for _ in distance_blocks(probe, gallery, metric, max_bytes, out=result):
@@ -84,7 +75,8 @@ def distance_blocks(
     Args:
         probe: (M, C, P) features.
         gallery: (G, C, P) features.
-        metric: ``euc`` or ``cos``, as in `pairwise_distance`.
+        metric: ``euc``, the mean over parts of the Euclidean distance, or ``cos``, 1 - the mean over parts of the
+            cosine similarity (a part that is all zeros is similar to nothing: 0).
         max_bytes: bound of the working memory of a block. Its result, 4·G bytes for each probe, comes on top and is
             bounded by four times as much. The minimum is a pair of tiles of 768 sequences in float32, a pair of
             sequences in float64.
@@ -97,10 +89,10 @@ def distance_blocks(
         The slice of the probes, and their (m, G) float32 distances.
 
     Raises:
-        UserError: as `pairwise_distance`.
+        UserError: unknown metric, or features that are not (., C, P) of one C and P.
     """
-    if metric not in _METRICS:
-        raise UserError(f"metric: unknown distance {metric!r}; choose one of {', '.join(_METRICS)}")
+    if metric not in METRICS:
+        raise UserError(f"metric: unknown distance {metric!r}; choose one of {', '.join(METRICS)}")
     if probe.ndim != 3 or gallery.ndim != 3 or probe.shape[1:] != gallery.shape[1:]:
         raise UserError(
             f"features: probes {tuple(probe.shape)} and gallery {tuple(gallery.shape)} must be (sequences, C, P), "
@@ -136,8 +128,12 @@ class _Rows:
 def _float64_blocks(
     x: _Rows, y: _Rows, metric: str, max_bytes: int, out: Tensor | None
 ) -> Iterator[tuple[slice, Tensor]]:
-    prepare, side_of_block, block_distance = _METRICS[metric]
-    side = side_of_block(x.features.shape[1], x.features.shape[2], max_bytes // _FLOAT64_BYTES)
+    prepare, block_distance = (_parts_first, _euclidean_block) if metric == "euc" else (_unit_parts, _cosine_block)
+    # A block of the Euclidean distance is computed for each part: side² + 2·side·C numbers, the distances and the two
+    # blocks of features. That of the cosine is computed for all parts at once: side² + 2·side·C·P numbers.
+    _, channels, parts = x.features.shape
+    row, matrices = (channels, parts) if metric == "euc" else (channels * parts, 1)
+    side = max(1, int(math.sqrt(row**2 + max_bytes // _FLOAT64_BYTES / matrices) - row))
     for start in range(0, len(x), side):
         rows = slice(start, min(start + side, len(x)))
         left_side = prepare(x.take(rows.start, rows.stop, torch.float64))
@@ -168,10 +164,8 @@ def _float32_blocks(
         for left in range(0, len(y), _TILE):
             right = tiles.right(left, min(left + _TILE, len(y)))
             for top, prepared in zip(tops, lefts, strict=True):
-                # A view: the distances are written in place.
-                tiles.fill(
-                    distance[top - start : top - start + _TILE, left : left + _TILE], prepared, right, top, left, buffer
-                )
+                part = distance[top - start : top - start + _TILE, left : left + _TILE]
+                tiles.fill(part, prepared, right, top, left, buffer)
         yield rows, distance
 
 
@@ -322,11 +316,6 @@ def _parts_first(x: Tensor) -> Tensor:
     return x.permute(2, 0, 1).contiguous()
 
 
-def _euclidean_side(channels: int, parts: int, numbers: int) -> int:
-    # side² + 2·side·C numbers per part: the distances, and the two blocks of features.
-    return max(1, int(math.sqrt(channels**2 + numbers / parts) - channels))
-
-
 def _squared(x: Tensor, y: Tensor) -> Tensor:
     x_square, y_square = x.square().sum(2), y.square().sum(2)
     scale = x_square[:, :, None] + y_square[:, None, :]
@@ -344,19 +333,6 @@ def _unit_parts(x: Tensor) -> Tensor:
     )
 
 
-def _cosine_side(channels: int, parts: int, numbers: int) -> int:
-    return max(1, int(math.sqrt((channels * parts) ** 2 + numbers) - channels * parts))
-
-
 def _cosine_block(x: Tensor, y: Tensor) -> Tensor:
     distance = 1 - x @ y.T
     return distance.masked_fill_(distance < _ROUNDING, 0.0).float()
-
-
-_Side = Callable[[int, int, int], int]
-_METRICS: dict[str, tuple[Callable[[Tensor], Tensor], _Side, Callable[[Tensor, Tensor], Tensor]]] = {
-    "euc": (_parts_first, _euclidean_side, _euclidean_block),
-    "cos": (_unit_parts, _cosine_side, _cosine_block),
-}
-METRICS = tuple(_METRICS)
-"""Names of the metrics."""

@@ -31,40 +31,28 @@ _RESOLVED = 1 - 1e-9  # 1e-2 of 100 searches is one search, whatever the roundin
 
 @dataclass(frozen=True)
 class OpenSet:
-    """Open-set identification rates of a probe group, in 0..1.
+    """Open-set identification rates of a probe group, in 0..1."""
 
-    Attributes:
-        mated: the number of mated searches.
-        non_mated: the number of non-mated searches.
-        dir_at_fpir: FPIR -> DIR; NaN if there are too few searches to resolve the rate.
-    """
-
-    mated: int
-    non_mated: int
-    dir_at_fpir: dict[float, float]
+    mated: int  # number of mated searches
+    non_mated: int  # number of non-mated searches
+    dir_at_fpir: dict[float, float]  # FPIR -> DIR; NaN if there are too few searches to resolve the rate
 
 
-def identify(
-    nearest_match: np.ndarray, nearest_other: np.ndarray, correct: np.ndarray, fpirs: Sequence[float] = FPIRS
-) -> OpenSet:
+def identify(match: np.ndarray, other: np.ndarray, correct: np.ndarray, fpirs: Sequence[float] = FPIRS) -> OpenSet:
     """Return for each FPIR the largest DIR of a threshold whose FPIR is not larger, and the numbers of searches.
 
     With fewer than 1 / FPIR searches, or without a mated search, the rate is NaN.
 
     Args:
-        nearest_match: (M,) distances of the nearest true match; NaN or inf without one: the search is not
-            mated.
-        nearest_other: (M,) distances of the nearest gallery sequence of another subject; NaN or inf without
-            one: the non-mated search returns none at any threshold.
-        correct: (M,) bool, whether the nearest gallery sequence is a true match: ``nearest_match < nearest_other``, or
-            the two tie and the true match comes first in the gallery.
+        match: (M,) distances of the nearest true match; inf without one: the search is not mated.
+        other: (M,) distances of the nearest gallery sequence of another subject; inf without one: the non-mated search
+            returns none at any threshold.
+        correct: (M,) bool, whether the nearest gallery sequence is a true match: ``match < other``, or the two tie and
+            the true match comes first in the gallery.
         fpirs: the rates.
     """
-    match = np.asarray(nearest_match, dtype=np.float64)
-    other = np.asarray(nearest_other, dtype=np.float64)
     mated = np.isfinite(match)
-    hits = match[mated & np.asarray(correct, dtype=bool)]
-    alarms = np.sort(np.where(np.isfinite(other), other, np.inf))
+    hits, alarms = match[mated & correct], np.sort(other)
     found = {}
     for fpir in fpirs:
         allowed = int(np.floor(len(alarms) * fpir / _RESOLVED))

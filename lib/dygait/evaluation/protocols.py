@@ -23,25 +23,15 @@ from dygait.untrusted import at
 
 @dataclass(frozen=True)
 class Submission:
-    """A ranking that is scored by a challenge's server, because the ids of the probes are not public.
+    """A ranking that is scored by a challenge's server, because the ids of the probes are not public."""
 
-    Attributes:
-        name: the name that `resolve_protocol` returns.
-        description: the protocol in one sentence.
-        gallery: the gallery sequences.
-        probes: the probe sequences. The name of a probe is its view, or its type if views are not unique.
-        header: column names of the CSV: the name of the probe, then one for each of its nearest gallery sequences.
-        numbers: write ids as plain integers (00012 as 12), as the server expects them.
-        re_rank: the default parameters of re-ranking; None for none.
-    """
-
-    name: str
-    description: str
+    name: str  # as `resolve_protocol` returns it
+    description: str  # in one sentence
     gallery: Selector
-    probes: Selector
-    header: tuple[str, ...]
-    numbers: bool = False
-    re_rank: ReRank | None = None
+    probes: Selector  # the name of a probe is its view, or its type if views are not unique
+    header: tuple[str, ...]  # of the CSV: the name of the probe, then one for each of its nearest gallery sequences
+    numbers: bool = False  # write ids as plain integers (00012 as 12), as the server expects them
+    re_rank: ReRank | None = None  # the default parameters of re-ranking; None for none
 
     @property
     def ranks(self) -> int:
@@ -223,20 +213,19 @@ def name_problems(name: str) -> list[str]:
     return []
 
 
-# The eval_func names of OpenGait and DyGait. None: the protocol of the dataset.
-_EVAL_FUNCTIONS: dict[str, str | None] = {
-    "evaluate_indoor_dataset": None,
-    "evaluate_real_scene": "GREW",
-    "identification_real_scene": "GREW",
-    "evaluate_Gait3D": "Gait3D",
-    "evaluation_Gait3D": "Gait3D",
-    "evaluate_CCPG": "CCPG",
-    "GREW_submission": GREW_SUBMISSION.name,
-    "identification_GREW_submission": GREW_SUBMISSION.name,
-    "HID_submission": HID_SUBMISSION.name,
+# The eval_func names of OpenGait and DyGait, and the protocols that each can mean.
+_EVAL_FUNCTIONS = {
+    "evaluate_indoor_dataset": ("CASIA-B", "OUMVLP", "SUSTech1K"),
+    "evaluate_real_scene": ("GREW",),
+    "identification_real_scene": ("GREW",),
+    "evaluate_Gait3D": ("Gait3D",),
+    "evaluation_Gait3D": ("Gait3D",),
+    "evaluate_CCPG": ("CCPG",),
+    "GREW_submission": (GREW_SUBMISSION.name,),
+    "identification_GREW_submission": (GREW_SUBMISSION.name,),
+    "HID_submission": (HID_SUBMISSION.name,),
 }
 _NOT_BUILT = ("evaluate_scoliosis", "evaluate_FreeGait", "evaluate_segmentation")
-_INDOOR = ("CASIA-B", "OUMVLP", "SUSTech1K")
 
 
 def resolve_protocol(eval_func: str | None, dataset_name: str, cross_view_gallery: bool = False) -> str:
@@ -258,48 +247,33 @@ def resolve_protocol(eval_func: str | None, dataset_name: str, cross_view_galler
     protocol = _by_eval_func(eval_func, dataset_name, own)
     if not cross_view_gallery or protocol.endswith("/cross-view"):
         return protocol
-    cross_view = f"{protocol}/cross-view"
-    if cross_view not in PROTOCOLS:
+    if f"{protocol}/cross-view" not in PROTOCOLS:
         raise UserError(
             f"evaluator_cfg.cross_view_gallery: the protocol {protocol!r} has no cross-view form; set it to false"
         )
-    return PROTOCOLS.resolve(cross_view)
+    return f"{protocol}/cross-view"
 
 
 def _by_eval_func(eval_func: str | None, dataset_name: str, own: str | None) -> str:
-    if eval_func in _NOT_BUILT:
-        raise UserError(f"evaluator_cfg.eval_func: {eval_func} is not implemented; choose one of {_choices()}")
+    if eval_func in PROTOCOLS:
+        return PROTOCOLS.resolve(eval_func)
+    if eval_func in SUBMISSIONS:
+        return eval_func
     if eval_func is None:
-        if own is None:
-            raise UserError(
-                f"evaluator_cfg.eval_func: the dataset {dataset_name!r} has no protocol of its own; "
-                f"name one of {_choices()}"
-            )
-        return own
-    if eval_func not in _EVAL_FUNCTIONS:
-        if eval_func in PROTOCOLS:
-            return PROTOCOLS.resolve(eval_func)
-        if eval_func in SUBMISSIONS:
-            return eval_func
-        raise UserError(f"evaluator_cfg.eval_func: unknown {eval_func!r}; choose one of {_choices()}")
-    protocol = _EVAL_FUNCTIONS[eval_func]
-    if protocol is None:
-        if own not in _INDOOR:
-            raise UserError(
-                f"evaluator_cfg.eval_func: {eval_func} is for {', '.join(_INDOOR)}, "
-                f"not for the dataset {dataset_name!r}; name one of {_choices()}"
-            )
-        return own
-    # A dataset with an unknown name may have the layout of this protocol; a known dataset has not.
-    if own is not None and own != protocol.partition("/")[0]:
-        raise UserError(
-            f"evaluator_cfg.eval_func: {eval_func} does not fit the dataset {dataset_name!r}, whose protocol is {own!r}"
-        )
-    return protocol
-
-
-def _choices() -> str:
-    return ", ".join([*sorted(_EVAL_FUNCTIONS), *PROTOCOLS.names(), *SUBMISSIONS])
+        if own is not None:
+            return own
+        why = f"the dataset {dataset_name!r} has no protocol of its own"
+    elif eval_func in _EVAL_FUNCTIONS:
+        meant = _EVAL_FUNCTIONS[eval_func]
+        # A dataset with an unknown name may have the layout of the only protocol.
+        fitting = [name for name in meant if own in (name.partition("/")[0], None)]
+        if len(fitting) == 1:
+            return fitting[0]
+        why = f"{eval_func} is for {', '.join(meant)}, not for the dataset {dataset_name!r}"
+    else:
+        why = f"{eval_func} is not implemented" if eval_func in _NOT_BUILT else f"unknown {eval_func!r}"
+    choices = ", ".join([*sorted(_EVAL_FUNCTIONS), *PROTOCOLS.names(), *SUBMISSIONS])
+    raise UserError(f"evaluator_cfg.eval_func: {why}; choose one of {choices}")
 
 
 def protocol_of(name_or_file: str | None, origin: Mapping[str, Any], features: Path) -> Protocol:

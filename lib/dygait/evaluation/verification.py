@@ -9,6 +9,7 @@ Letters: A genuine pairs, B impostor pairs, T thresholds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -25,36 +26,22 @@ class Roc(NamedTuple):
     """A receiver operating characteristic, from no pair accepted to all accepted.
 
     Points inside a horizontal or vertical segment are dropped; no rate depends on them.
-
-    Attributes:
-        far: (T,) false accept rates, rising from 0 to 1.
-        tar: (T,) true accept rates, rising from 0 to 1.
-        thresholds: (T,) thresholds of the distance; the first is -inf.
     """
 
-    far: np.ndarray
-    tar: np.ndarray
-    thresholds: np.ndarray
+    far: np.ndarray  # (T,) false accept rates, rising from 0 to 1
+    tar: np.ndarray  # (T,) true accept rates, rising from 0 to 1
+    thresholds: np.ndarray  # (T,) thresholds of the distance; the first is -inf
 
 
 @dataclass(frozen=True)
 class Verification:
-    """Verification rates of the pairs of a probe group, in 0..1.
+    """Verification rates of the pairs of a probe group, in 0..1."""
 
-    Attributes:
-        genuine: the number of genuine pairs.
-        impostor: the number of impostor pairs.
-        auc: area under the ROC.
-        eer: equal error rate.
-        tar_at_far: false accept rate -> true accept rate; NaN if there are too few impostor pairs to resolve the rate.
-        roc: the curve.
-    """
-
-    genuine: int
-    impostor: int
-    auc: float
-    eer: float
-    tar_at_far: dict[float, float]
+    genuine: int  # number of genuine pairs
+    impostor: int  # number of impostor pairs
+    auc: float  # area under the ROC
+    eer: float  # equal error rate
+    tar_at_far: dict[float, float]  # FAR -> TAR; NaN if there are too few impostor pairs to resolve the rate
     roc: Roc
 
 
@@ -92,17 +79,15 @@ class PairDistances:
                 interpolation. With fewer than 1 / FAR impostor pairs it is NaN.
         """
         self._merge()
-        genuine, impostor = (int(n) for n in self._counts.sum(1))
+        genuine, impostor = self._counts.sum(1).tolist()
+        if not genuine or not impostor:
+            nothing = Roc(np.empty(0), np.empty(0), np.empty(0))
+            return Verification(genuine, impostor, math.nan, math.nan, dict.fromkeys(fars, math.nan), nothing)
         curve = _roc(self._values, self._counts)
-        rates = _tar_at_far(curve, impostor, fars)
-        return Verification(genuine, impostor, _auc(curve), _eer(curve), rates, curve)
+        return Verification(genuine, impostor, _auc(curve), _eer(curve), _tar_at_far(curve, impostor, fars), curve)
 
     def histogram(self, bins: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return a histogram from the smallest to the largest distance.
-
-        Returns:
-            (bins + 1,) edges, and (2, bins) numbers of genuine and of impostor pairs.
-        """
+        """Return (bins + 1,) edges from the smallest to the largest distance, and (2, bins) numbers of pairs."""
         self._merge()
         low, high = self._values[[0, -1]].tolist()
         edges = np.linspace(low, high if high > low else low + 1, bins + 1)
@@ -124,8 +109,6 @@ class PairDistances:
 
 def _roc(values: np.ndarray, counts: np.ndarray) -> Roc:
     """Return the ROC of ascending distinct distances and their counts of genuine and impostor pairs, (2, .)."""
-    if not counts.sum(1).all():
-        return Roc(np.empty(0), np.empty(0), np.empty(0))
     # A point is inside a horizontal (vertical) segment if TAR (FAR) changes neither before nor after it.
     zero = counts == 0
     kept = np.append(~(zero[:, :-1] & zero[:, 1:]).any(0), True)
@@ -135,15 +118,11 @@ def _roc(values: np.ndarray, counts: np.ndarray) -> Roc:
 
 def _auc(curve: Roc) -> float:
     """Return the probability that a genuine pair is nearer than an impostor pair; ties count half."""
-    if not len(curve.far):
-        return float("nan")
     return float((np.diff(curve.far) * (curve.tar[1:] + curve.tar[:-1])).sum() / 2)
 
 
 def _eer(curve: Roc) -> float:
     """Return the FAR at which FAR = 1 - TAR, by linear interpolation of the curve."""
-    if not len(curve.far):
-        return float("nan")
     excess = curve.far - (1 - curve.tar)  # rises from -1 to 1
     after = int(np.argmax(excess >= 0))
     before = after - 1
@@ -154,8 +133,7 @@ def _eer(curve: Roc) -> float:
 def _tar_at_far(curve: Roc, impostor: int, fars: Sequence[float]) -> dict[float, float]:
     found = {}
     for far in fars:
-        resolved = len(curve.far) > 0 and impostor * far >= _RESOLVED
         # Rates are compared as numbers of pairs: 0.1 of 30 is 3, whatever the rounding.
         allowed = np.floor(impostor * far / _RESOLVED) + 0.5
-        found[far] = float(curve.tar[curve.far * impostor <= allowed].max()) if resolved else float("nan")
+        found[far] = float(curve.tar[curve.far * impostor <= allowed].max()) if allowed > 1 else math.nan
     return found
