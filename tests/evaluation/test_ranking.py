@@ -9,16 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dygait.evaluation import ranking
-from dygait.evaluation.ranking import (
-    average_precision,
-    chance,
-    first_match_rank,
-    inverse_negative_penalty,
-    last_match_rank,
-    mean_by_view,
-    measure,
-    within,
-)
+from dygait.evaluation.ranking import first_match_rank, mean_by_view, measure, within
 from reference import metrics
 
 NAN = math.nan
@@ -59,10 +50,9 @@ def test_numbers_made_by_hand() -> None:
     distance = torch.tensor([[0.1, 0.4, 0.2, 0.3], [4.0, 3.0, 2.0, 1.0]])
     match = torch.tensor([[False, True, True, False], [False, False, False, True]])
     same(first_match_rank(distance, match), [2, 1])
-    same(last_match_rank(distance, match), [4, 1])
-    same(average_precision(distance, match), [(1 / 2 + 2 / 4) / 2, 1])
-    same(inverse_negative_penalty(distance, match), [2 / 4, 1])
-    same(chance(match), [2 / 4, 1 / 4])
+    same(measure("mAP", distance, match), [(1 / 2 + 2 / 4) / 2, 1])
+    same(measure("mINP", distance, match), [2 / 4, 1])
+    same(measure("chance", distance, match), [2 / 4, 1 / 4])
     same(within(torch.tensor([2.0, 1.0, NAN]), 1), [0, 1, NAN])
 
 
@@ -70,8 +60,8 @@ def test_the_gallery_order_decides_ties() -> None:
     distance = torch.zeros(3, 4)
     match = torch.tensor([[True, False, True, False], [False, True, False, False], [False, False, False, True]])
     same(first_match_rank(distance, match), [1, 2, 4])
-    same(last_match_rank(distance, match), [3, 2, 4])
-    same(average_precision(distance, match), [(1 + 2 / 3) / 2, 1 / 2, 1 / 4])
+    same(measure("mINP", distance, match), [2 / 3, 1 / 2, 1 / 4])
+    same(measure("mAP", distance, match), [(1 + 2 / 3) / 2, 1 / 2, 1 / 4])
 
 
 def test_excluding_moves_up_what_is_behind() -> None:
@@ -79,16 +69,16 @@ def test_excluding_moves_up_what_is_behind() -> None:
     match = torch.tensor([[True, False, True]])
     excluded = torch.tensor([[True, False, False]])
     same(first_match_rank(distance, match, excluded), [2])
-    same(inverse_negative_penalty(distance, match, excluded), [1 / 2])
-    same(chance(match, excluded), [1 / 2])
+    same(measure("mINP", distance, match, excluded), [1 / 2])
+    same(measure("chance", distance, match, excluded), [1 / 2])
     same(first_match_rank(distance, match, match), [NAN])
 
 
 def test_nothing_to_rank() -> None:
     empty = torch.zeros(2, 0)
-    for function in (first_match_rank, last_match_rank, average_precision, inverse_negative_penalty):
-        same(function(empty, empty.bool()), [NAN, NAN])
-        assert function(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.bool)).shape == (0,)
+    for name in ("rank-1", "mAP", "mINP", "chance"):
+        same(measure(name, empty, empty.bool()), [NAN, NAN])
+        assert measure(name, torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.bool)).shape == (0,)
 
 
 def _ranked(*arrays: torch.Tensor) -> list[list[bool]]:

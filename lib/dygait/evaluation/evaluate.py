@@ -65,6 +65,11 @@ class EvaluationResult:
     open_set: dict[str, OpenSet] = field(default_factory=dict)
     comparisons: dict[str, Comparisons] = field(default_factory=dict, repr=False, compare=False)
 
+    @property
+    def headlines(self) -> dict[str, float]:
+        """Group -> the first measure, in percent."""
+        return {group: float(values[self.measures[0]]) for group, values in self.percentages.items()}
+
     def scalars(self) -> dict[str, float]:
         """Return the group means by a flat name, ``NM/rank-1``: what TensorBoard shows."""
         return {f"{g}/{m}": values[m] for g, values in self.percentages.items() for m in self.measures}

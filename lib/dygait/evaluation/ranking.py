@@ -30,55 +30,28 @@ def first_match_rank(distance: Tensor, match: Tensor, excluded: Tensor | None = 
     return _by_rows(_first, distance, match, excluded)
 
 
-def last_match_rank(distance: Tensor, match: Tensor, excluded: Tensor | None = None) -> Tensor:
-    """Return the rank of each probe's farthest true match; arguments and result as `first_match_rank`."""
-    return _by_rows(_last, distance, match, excluded)
-
-
 def within(ranks: Tensor, k: int) -> Tensor:
     """Return 1 for ranks of at most k, else 0: float64, NaN without a match."""
     return torch.where(ranks.isnan(), torch.nan, (ranks <= k).double())
 
 
-def average_precision(distance: Tensor, match: Tensor, excluded: Tensor | None = None) -> Tensor:
-    """Return each probe's average precision: the mean, over its true matches, of the precision at the match's rank.
-
-    Arguments as `first_match_rank`.
-
-    Returns:
-        (M,) float64 in 0..1, NaN for a probe without a true match.
-    """
-    return _by_rows(_average_precision, distance, match, excluded)
-
-
-def inverse_negative_penalty(distance: Tensor, match: Tensor, excluded: Tensor | None = None) -> Tensor:
-    """Return each probe's INP: (number of its true matches) / (rank of the last of them).
-
-    The mean over probes is mINP (Ye et al., *Deep Learning for Person Re-identification: A Survey and Outlook*, TPAMI
-    2021). Arguments as `first_match_rank`.
-
-    Returns:
-        (M,) float64 in 0..1, NaN for a probe without a true match.
-    """
-    count = (match if excluded is None else match & ~excluded).sum(1)
-    return count / last_match_rank(distance, match, excluded)
-
-
-def chance(match: Tensor, excluded: Tensor | None = None) -> Tensor:
-    """Return each probe's expected rank-1 of a random pick from the gallery: (M,) float64, NaN without a match."""
-    considered = match.shape[1] if excluded is None else (~excluded).sum(1)
-    count = (match if excluded is None else match & ~excluded).sum(1).double()
-    return torch.where(count > 0, count / considered, torch.nan)
-
-
 def measure(name: str, distance: Tensor, match: Tensor, excluded: Tensor | None = None) -> Tensor:
-    """Return the measure ``rank-<k>``, ``mAP``, ``mINP`` or ``chance``: (M,) float64, NaN without a match."""
-    if name == "chance":
-        return chance(match, excluded)
+    """Return a measure of each probe: (M,) float64, NaN without a match; arguments as `first_match_rank`.
+
+    - ``rank-<k>``: whether the rank of the nearest true match is at most k.
+    - ``mAP``: average precision, the mean over the true matches of the precision at the match's rank.
+    - ``mINP``: (number of true matches) / (rank of the last of them) (Ye et al., *Deep Learning for Person
+      Re-identification: A Survey and Outlook*, TPAMI 2021).
+    - ``chance``: the expected rank-1 of a random pick from the gallery.
+    """
     if name == "mAP":
-        return average_precision(distance, match, excluded)
+        return _by_rows(_average_precision, distance, match, excluded)
     if name == "mINP":
-        return inverse_negative_penalty(distance, match, excluded)
+        return _by_rows(_inverse_negative_penalty, distance, match, excluded)
+    if name == "chance":
+        considered = match.shape[1] if excluded is None else (~excluded).sum(1)
+        count = (match if excluded is None else match & ~excluded).sum(1).double()
+        return torch.where(count > 0, count / considered, torch.nan)
     return within(first_match_rank(distance, match, excluded), int(name.removeprefix("rank-")))
 
 
@@ -142,10 +115,10 @@ def _first(distance: Tensor, match: Tensor) -> Tensor:
     return torch.where(match.any(1), _rank_of(distance, index).double(), torch.nan)
 
 
-def _last(distance: Tensor, match: Tensor) -> Tensor:
+def _inverse_negative_penalty(distance: Tensor, match: Tensor) -> Tensor:
     # argmax returns the first of equals; the last in the order of the gallery is the first in the reversed order.
     index = distance.shape[1] - 1 - distance.masked_fill(~match, -torch.inf).flip(1).argmax(1)
-    return torch.where(match.any(1), _rank_of(distance, index).double(), torch.nan)
+    return torch.where(match.any(1), match.sum(1) / _rank_of(distance, index).double(), torch.nan)
 
 
 def _average_precision(distance: Tensor, match: Tensor) -> Tensor:

@@ -110,7 +110,7 @@ def to_csv(result: EvaluationResult) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["protocol", "metric", "group", "view", "measure", "percent"])
-    for group, measure, view, value in _cells(result):
+    for group, measure, view, value in csv_rows(result):
         names = map(cell, (result.protocol, result.metric, group, view, measure))
         writer.writerow([*names, repr(value)])
     return buffer.getvalue()
@@ -122,7 +122,8 @@ def cell(name: str) -> str:
     return f"'{name}" if name.startswith(_FORMULAS) and not _NUMBER.fullmatch(name) else name
 
 
-def _cells(result: EvaluationResult) -> Iterator[tuple[str, str, str, float]]:
+def csv_rows(result: EvaluationResult) -> Iterator[tuple[str, str, str, float]]:
+    """Yield group, measure, view and value of each line of `to_csv`."""
     for group, values in result.percentages.items():
         for measure in result.measures:
             for view, value in values.get(result.view_key(measure), {}).items():

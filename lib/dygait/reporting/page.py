@@ -68,8 +68,8 @@ def environment() -> Environment:
     )
     templates.filters["percent"] = tables.percent
     for function in (
-        *(tables.comparable, tables.comparison_columns, tables.differences, tables.groups_of, tables.headline),
-        *(tables.interval, tables.methods, result_rows),
+        *(tables.comparable, tables.comparison_columns, tables.differences, tables.groups_of),
+        *(tables.methods, result_rows),
         *(figures.comparison_figures, figures.curve_figures, figures.distance_figures, figures.length_figures),
         *(figures.map_figures, figures.training_figures),
         *(details.commands, details.run_details, details.rate_table, details.protocol_descriptions, details.type_rows),

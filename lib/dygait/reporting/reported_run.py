@@ -33,27 +33,15 @@ _LARGEST_NUMBER = 1e100
 
 @dataclass(frozen=True)
 class ReportedRun:
-    """One run of a report.
+    """One run of a report."""
 
-    Attributes:
-        name: the name in the report.
-        folder: the folder of the features.
-        origin: `SavedFeatures.origin`.
-        analysis: the analysis of the features.
-        records: ``train`` and ``test`` -> the record of that phase, if it exists.
-        scalars: the logged scalars of training, one entry for each logged iteration.
-        frames: index of a sequence -> some of its frames, uint8 (S, H, W), for the sequences of confusions.
-        frames_missing: the reason why there are no frames; empty if there are.
-    """
-
-    name: str
-    folder: Path
-    origin: Mapping[str, Any]
-    analysis: Analysis
-    records: Mapping[str, Any] = field(default_factory=dict)
-    scalars: tuple[Mapping[str, Any], ...] = ()
-    frames: Mapping[int, np.ndarray] = field(default_factory=dict)
-    frames_missing: str = ""
+    name: str  # in the report
+    origin: Mapping[str, Any]  # `SavedFeatures.origin`
+    analysis: Analysis  # of the features
+    records: Mapping[str, Any] = field(default_factory=dict)  # train and test -> the record of that phase, if it exists
+    scalars: tuple[Mapping[str, Any], ...] = ()  # those logged in training, one entry for each logged iteration
+    frames: Mapping[int, np.ndarray] = field(default_factory=dict)  # sequence of a confusion -> uint8 (S, H, W)
+    frames_missing: str = ""  # the reason why there are no frames; empty if there are
 
     def key(self, index: int) -> tuple[str, str, str]:
         """Return subject, type and view of a sequence."""
@@ -130,7 +118,6 @@ def describe(
         frames, missing = _frames(sorted(shown), analysis, saved.origin, store)
     return ReportedRun(
         name=_name(folder, saved.origin),
-        folder=folder,
         origin=saved.origin,
         analysis=analysis,
         records={phase: entry for phase in ("train", "test") if (entry := _record(logs / f"run_{phase}.json"))},

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from dygait.evaluation import EvaluationResult, to_dict
-from dygait.evaluation import to_csv as result_to_csv
 from dygait.evaluation.analysis import SEED, Analysis, GroupAnalysis
-from dygait.evaluation.tables import cell, result_rows
+from dygait.evaluation.tables import cell, csv_rows, result_rows
 from dygait.reporting.reported_run import ReportedRun
 
 _NAN = float("nan")
@@ -23,16 +22,6 @@ _NAN = float("nan")
 def percent(value: float) -> str:
     """Format a percentage."""
     return "–" if math.isnan(value) else f"{value:.1f}"
-
-
-def headline(result: EvaluationResult, group: str) -> float:
-    """Return a group's headline, in percent."""
-    return float(result.percentages[group][result.measures[0]])
-
-
-def interval(result: EvaluationResult, group: str) -> tuple[float, float] | None:
-    """Return the interval of a group's headline, in percent; None without one."""
-    return result.intervals.get(group, {}).get(result.measures[0])
 
 
 def methods(analysis: Analysis) -> dict[str, EvaluationResult]:
@@ -46,7 +35,7 @@ def comparable(runs: Sequence[ReportedRun]) -> list[str]:
     first, warnings = runs[0], []
     for run in runs[1:]:
         a, b = first.analysis.result, run.analysis.result
-        if (a.protocol, a.description) != (b.protocol, b.description):
+        if not _same_protocol(first, run):
             warnings.append(f"{run.name} was tested by another protocol ({b.protocol}), so no differences are shown")
         if a.metric != b.metric:
             warnings.append(f"{run.name} was tested with another distance ({b.metric})")
@@ -68,17 +57,18 @@ def comparison_columns(runs: Sequence[ReportedRun]) -> list[str]:
 
 def differences(run: ReportedRun, first: ReportedRun, group: str) -> list[str]:
     """Return measures and equal error rate of a group, each with its difference to the first run."""
-    same = (run.analysis.result.protocol, run.analysis.result.description) == (
-        first.analysis.result.protocol,
-        first.analysis.result.description,
-    )
     cells = []
     pairs = [(_measure(run, group, m), _measure(first, group, m)) for m in first.analysis.result.measures]
     pairs.append((_eer(run, group), _eer(first, group)))
     for value, other in pairs:
-        difference = value - other if same and run is not first else _NAN
+        difference = value - other if run is not first and _same_protocol(run, first) else _NAN
         cells += [percent(value), "–" if math.isnan(difference) else f"{difference:+.1f}".replace("-", "−")]
     return cells
+
+
+def _same_protocol(one: ReportedRun, other: ReportedRun) -> bool:
+    a, b = one.analysis.result, other.analysis.result
+    return (a.protocol, a.description) == (b.protocol, b.description)
 
 
 def _measure(run: ReportedRun, group: str, measure: str) -> float:
@@ -102,14 +92,13 @@ def to_csv(runs: Sequence[ReportedRun]) -> str:
     for run in runs:
         for method, result in methods(run.analysis).items():
             start = [*map(cell, (run.name, result.protocol, result.metric)), method]
-            for row in csv.DictReader(io.StringIO(result_to_csv(result))):
-                writer.writerow([*start, row["group"], row["view"], row["measure"], row["percent"]])
+            for group, measure, view, value in csv_rows(result):
+                writer.writerow([*start, *map(cell, (group, view, measure)), repr(value)])
             for group, matrix in result.matrices.items():
                 for index in np.argwhere(~np.isnan(matrix.values)).tolist():
                     view = "/".join(matrix.views[n] for n in index)
-                    writer.writerow(
-                        [*start, cell(group), cell(view), result.measures[0], repr(float(matrix.values[tuple(index)]))]
-                    )
+                    value = float(matrix.values[tuple(index)])
+                    writer.writerow([*start, cell(group), cell(view), result.measures[0], repr(value)])
             if method == "model":
                 for group, found in run.analysis.groups.items():
                     for rank, value in enumerate(found.cmc.tolist(), 1):

@@ -116,9 +116,7 @@ def extract_and_score(
         log.info("scored in %s", duration(time.perf_counter() - start))
         fields: dict[str, Any] = {}
         if result is not None:
-            first = result.measures[0]
-            headlines = {group: float(values[first]) for group, values in result.percentages.items()}
-            fields = {"protocol": result.protocol, "results": headlines}
+            fields = {"protocol": result.protocol, "results": result.headlines}
         add_event(folder, "tested", iteration=iteration, **fields)
         _prune_features(folder, target, config.evaluator_cfg.keep_features)
     distributed.barrier()
