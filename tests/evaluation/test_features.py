@@ -70,7 +70,7 @@ def test_parts_in_any_order(tmp_path: Path) -> None:
 
 def test_another_origin(tmp_path: Path) -> None:
     folder = save(tmp_path / "f", gei=GEI)
-    replace_origin(folder, load_features(folder), {"protocol": "OUMVLP"})
+    replace_origin(folder, {"protocol": "OUMVLP"})
     found = load_features(folder)
     assert found.origin == {"protocol": "OUMVLP"}
     assert found.lengths == LENGTHS

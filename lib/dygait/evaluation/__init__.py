@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dygait.config.schema import ProbeGroup, Protocol, Selector
 from dygait.evaluation.comparisons import Options
-from dygait.evaluation.distances import METRICS, distance_blocks, pairwise_distance
+from dygait.evaluation.distances import pairwise_distance
 from dygait.evaluation.evaluate import EvaluationResult, check_against_data, evaluate, evaluate_detailed
-from dygait.evaluation.openset import OpenSet
 from dygait.evaluation.protocols import (
     PROTOCOLS,
     SUBMISSIONS,
@@ -15,29 +14,22 @@ from dygait.evaluation.protocols import (
     name_problems,
     resolve_protocol,
 )
-from dygait.evaluation.ranking import ByView
 from dygait.evaluation.reranking import ReRank
 from dygait.evaluation.submission import write_submission
 from dygait.evaluation.tables import to_csv, to_dict, to_json, to_text
-from dygait.evaluation.verification import Verification
 
 __all__ = [
-    "METRICS",
     "PROTOCOLS",
     "SUBMISSIONS",
-    "ByView",
     "EvaluationResult",
-    "OpenSet",
     "Options",
     "ProbeGroup",
     "Protocol",
     "ReRank",
     "Selector",
     "Submission",
-    "Verification",
     "check_against_data",
     "declared_protocol",
-    "distance_blocks",
     "evaluate",
     "evaluate_detailed",
     "name_problems",

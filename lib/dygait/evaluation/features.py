@@ -12,7 +12,7 @@ import contextlib
 import json
 import shutil
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -89,14 +89,12 @@ def clear(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     check_folder(folder)
-    try:
+    with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _NAMES).unlink(missing_ok=True)  # first: without it, the folder is not complete
         for path in folder.iterdir():
             if path.name != UNFINISHED:
                 path.unlink()
-    except OSError as error:
-        raise write_error(folder, error) from None
     return folder
 
 
@@ -107,15 +105,17 @@ def remove_features(folder: Path) -> None:
         UserError: the folder holds other files, or cannot be deleted.
     """
     clear(folder)
-    try:
+    with write_errors(folder):
         shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def write_errors(folder: Path) -> Iterator[None]:
+    """Raise a UserError if a folder cannot be written in a `with` block."""
+    try:
+        yield
     except OSError as error:
-        raise UserError(f"{folder} cannot be deleted: {error}") from None
-
-
-def write_error(folder: Path, error: OSError) -> UserError:
-    """Return the error for a folder that cannot be written."""
-    return UserError(f"{folder} cannot be written: {error}; choose another folder, or free disk space")
+        raise UserError(f"{folder} cannot be written: {error}; choose another folder, or free disk space") from None
 
 
 def check_folder(folder: Path) -> None:
@@ -153,7 +153,7 @@ def assemble(
     count = len(columns[0])
     lengths, seen = np.zeros(count, np.int64), np.zeros(count, np.int64)
     files: dict[str, _RowFile] = {}
-    try:
+    with write_errors(folder):
         with contextlib.ExitStack() as opened:
             for part in parts:
                 for name, rows in part.arrays.items():
@@ -166,24 +166,20 @@ def assemble(
             assert (seen == 1).all()
         sums = {name: checksum_of_array(np.load(folder / name, mmap_mode="r")) for name in files}
         names = dict(zip(_COLUMNS, (list(map(str, column)) for column in columns), strict=True))
-        _write_names(folder, {**names, "lengths": lengths.tolist(), "origin": dict(origin)}, sums)
-    except OSError as error:
-        raise write_error(folder, error) from None
+        _write_names(folder, {**names, "lengths": lengths.tolist(), "origin": origin}, sums)
     return folder
 
 
-def replace_origin(folder: Path, saved: SavedFeatures, origin: Mapping[str, Any]) -> None:
+def replace_origin(folder: Path, origin: Mapping[str, Any]) -> None:
     """Replace the origin of saved features.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    content = {name: getattr(saved, name) for name in (*_COLUMNS, "lengths")}
-    try:
-        sums = untrusted.parse_json(untrusted.read_bytes(folder / _NAMES, _LARGEST_NAMES))["checksums"]
-        _write_names(folder, {**content, "origin": dict(origin)}, sums)
-    except OSError as error:
-        raise write_error(folder, error) from None
+    with write_errors(folder):
+        names = untrusted.parse_json(untrusted.read_bytes(folder / _NAMES, _LARGEST_NAMES))
+        content = {name: names[name] for name in (*_COLUMNS, "lengths")}
+        _write_names(folder, {**content, "origin": origin}, names["checksums"])
 
 
 def _write_names(folder: Path, content: dict[str, Any], sums: Mapping[str, int]) -> None:
@@ -242,20 +238,22 @@ def load_features(folder: str | Path) -> SavedFeatures:
 
 def _check_content(content: Mapping[str, Any]) -> None:
     """Check the types of untrusted values."""
-    for name in _COLUMNS:
-        if type(content[name]) is not list or not all(type(one) is str for one in content[name]):
-            raise ValueError(f"{_NAMES} has no valid {name}")
-    if type(content["lengths"]) is not list or not all(type(n) is int and 0 < n < 2**31 for n in content["lengths"]):
-        raise ValueError(f"{_NAMES} has no valid lengths")
-    origin = content["origin"]
+    origin, lengths = content["origin"], content["lengths"]
     untrusted.check_expansion(origin, untrusted.parts_of, _MOST_VALUES)
-    if type(origin) is not dict:
-        raise ValueError(f"{_NAMES} has no valid origin")
-    for name, kind in _ORIGIN.items():
-        if type(origin.get(name)) not in (kind, type(None)):
-            raise ValueError(f"{_NAMES} has no valid {name} in the origin")
-    if not all(type(one) is str for one in origin.get("probes") or []):
-        raise ValueError(f"{_NAMES} has no valid probes in the origin")
+    valid = {
+        **{name: _is_list_of(str, content[name]) for name in _COLUMNS},
+        "lengths": _is_list_of(int, lengths) and all(0 < length < 2**31 for length in lengths),
+        "origin": type(origin) is dict
+        and all(type(origin.get(name)) in (kind, type(None)) for name, kind in _ORIGIN.items())
+        and _is_list_of(str, origin.get("probes") or []),
+    }
+    for name, is_valid in valid.items():
+        if not is_valid:
+            raise ValueError(f"{_NAMES} has no valid {name}")
+
+
+def _is_list_of(kind: type, value: Any) -> bool:
+    return type(value) is list and all(type(one) is kind for one in value)
 
 
 def _damaged(folder: Path, error: Exception) -> UserError:

@@ -16,7 +16,7 @@ import numpy as np
 
 from dygait import untrusted
 from dygait.errors import UserError
-from dygait.evaluation.features import Rows, checksum_of_array, checksum_of_json, write_error
+from dygait.evaluation.features import Rows, checksum_of_array, checksum_of_json, write_errors
 from dygait.files import replacing
 
 _FORMAT = "dygait-shard"
@@ -44,14 +44,12 @@ class Shards:
             "arrays": list(rows.arrays),
         }
         content = {**head, "checksum": _checksum(head, rows)}
-        try:
+        with write_errors(self._folder):
             for array, values in rows.arrays.items():
                 with replacing(self._folder / f"{name}.{array}") as file:
                     np.save(file, values, allow_pickle=False)
             with replacing(self._folder / f"{name}.json") as file:
                 file.write(json.dumps(content).encode())
-        except OSError as error:
-            raise write_error(self._folder, error) from None
         return name
 
     def read(self, name: str) -> tuple[list[int], Rows]:
@@ -91,12 +89,10 @@ class Shards:
                 kept[path.stem], _ = self.read(path.stem)
             except UserError as error:
                 log(str(error))
-        try:
+        with write_errors(self._folder):
             for path in self._folder.iterdir():
                 if path.name != LOCK and path.name.partition(".")[0] not in kept:
                     path.unlink()
-        except OSError as error:
-            raise write_error(self._folder, error) from None
         return kept
 
 

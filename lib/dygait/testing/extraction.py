@@ -37,7 +37,7 @@ from dygait.evaluation.features import (
     clear,
     load_features,
     replace_origin,
-    write_error,
+    write_errors,
 )
 from dygait.evaluation.shards import LOCK, Shards
 from dygait.logs import duration, log, progress_bar
@@ -195,11 +195,9 @@ class _Extraction:
             return self.key, None
         check_folder(self.folder)
         unfinished = self.folder / UNFINISHED
-        try:
+        with write_errors(unfinished):
             unfinished.mkdir(parents=True, exist_ok=True)
             self._lock = lock(unfinished, LOCK)
-        except OSError as error:
-            raise write_error(unfinished, error) from None
         clear(self.folder)
         kept = self.shards.prune(lambda why: log.info("notice: %s; it is extracted again", why))
         self._existing_shards = list(kept)
@@ -220,7 +218,7 @@ class _Extraction:
         if saved.origin.get("extraction") != self.key:
             return False
         if saved.origin != self.origin:
-            replace_origin(self.folder, saved, self.origin)
+            replace_origin(self.folder, self.origin)
             saved = load_features(self.folder)
         log.info("reusing the features of these weights and sequences in %s", self.folder)
         self.saved = saved
