@@ -90,6 +90,10 @@ class Analysis:
     views: np.ndarray  # (N,) views
     lengths: np.ndarray | None  # (N,) numbers of frames; None if they are not known
 
+    def key(self, index: int) -> tuple[str, str, str]:
+        """Return subject, type and view of a sequence."""
+        return str(self.ids[index]), str(self.types[index]), str(self.views[index])
+
 
 def analyse(
     features: Tensor | np.ndarray,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dygait.config.schema import Protocol, Selector
 from dygait.errors import UserError
-from dygait.evaluation.comparisons import CHANCE, Comparisons, Options, compare, mean
+from dygait.evaluation.comparisons import CHANCE, Comparisons, Options, compare
 from dygait.evaluation.intervals import bootstrap, interval
 from dygait.evaluation.openset import OpenSet, identify
 from dygait.evaluation.protocols import as_protocol
@@ -70,17 +70,9 @@ class EvaluationResult:
         """Group -> the first measure, in percent."""
         return {group: float(values[self.measures[0]]) for group, values in self.percentages.items()}
 
-    def scalars(self) -> dict[str, float]:
-        """Return the group means by a flat name, ``NM/rank-1``: what TensorBoard shows."""
-        return {f"{g}/{m}": values[m] for g, values in self.percentages.items() for m in self.measures}
-
     def view_key(self, measure: str) -> str:
         """Return the key of a measure by view: ``per view`` of the headline, ``<measure> per view`` of the others."""
         return "per view" if measure == self.measures[0] else f"{measure} per view"
-
-    def within_view(self, group: str) -> float:
-        """Return the mean of a group's headline within the identical view, in percent; NaN where there is none."""
-        return mean(np.diag(self.matrices[group].values))
 
 
 def evaluate(

@@ -37,6 +37,11 @@ class OpenSet:
     non_mated: int  # number of non-mated searches
     dir_at_fpir: dict[float, float]  # FPIR -> DIR; NaN if there are too few searches to resolve the rate
 
+    @property
+    def rates(self) -> dict[str, float]:
+        """The rates by their names, in percent."""
+        return {f"DIR@FPIR={fpir:g}": 100 * rate for fpir, rate in self.dir_at_fpir.items()}
+
 
 def identify(match: np.ndarray, other: np.ndarray, correct: np.ndarray, fpirs: Sequence[float] = FPIRS) -> OpenSet:
     """Return for each FPIR the largest DIR of a threshold whose FPIR is not larger, and the numbers of searches.

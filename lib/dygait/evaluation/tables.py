@@ -14,8 +14,6 @@ from typing import Any
 from tabulate import DataRow, TableFormat, tabulate
 
 from dygait.evaluation.evaluate import EvaluationResult
-from dygait.evaluation.openset import OpenSet
-from dygait.evaluation.verification import Verification
 from dygait.untrusted import printable
 
 _FORMULAS = ("=", "+", "-", "@")
@@ -86,11 +84,11 @@ def to_dict(result: EvaluationResult) -> dict[str, Any]:
         "notes": list(result.notes),
         "intervals": {group: {m: [*limits] for m, limits in of.items()} for group, of in result.intervals.items()},
         "verification": {
-            group: {"genuine": v.genuine, "impostor": v.impostor, **_without_nan(_verification_rates(v))}
+            group: {"genuine": v.genuine, "impostor": v.impostor, **_without_nan(v.rates)}
             for group, v in result.verification.items()
         },
         "open_set": {
-            group: {"mated": o.mated, "non-mated": o.non_mated, **_without_nan(_open_set_rates(o))}
+            group: {"mated": o.mated, "non-mated": o.non_mated, **_without_nan(o.rates)}
             for group, o in result.open_set.items()
         },
     }
@@ -133,26 +131,9 @@ def csv_rows(result: EvaluationResult) -> Iterator[tuple[str, str, str, float]]:
         for measure, limits in result.intervals.get(group, {}).items():
             for end, value in zip(("low", "high"), limits, strict=True):
                 yield group, f"{measure} {end}", "mean", value
-        for name, value in _rates(result, group).items():
-            yield group, name, "mean", value
-
-
-def _rates(result: EvaluationResult, group: str) -> dict[str, float]:
-    """Return the rates of a group's pairs and searches by their names, in percent."""
-    pairs, searches = result.verification.get(group), result.open_set.get(group)
-    return {
-        **({} if pairs is None else _verification_rates(pairs)),
-        **({} if searches is None else _open_set_rates(searches)),
-    }
-
-
-def _verification_rates(pairs: Verification) -> dict[str, float]:
-    of_far = {f"TAR@FAR={far:g}": 100 * rate for far, rate in pairs.tar_at_far.items()}
-    return {"AUC": 100 * pairs.auc, "EER": 100 * pairs.eer, **of_far}
-
-
-def _open_set_rates(searches: OpenSet) -> dict[str, float]:
-    return {f"DIR@FPIR={fpir:g}": 100 * rate for fpir, rate in searches.dir_at_fpir.items()}
+        for rates in (result.verification.get(group), result.open_set.get(group)):
+            for name, value in rates.rates.items() if rates is not None else ():
+                yield group, name, "mean", value
 
 
 def _without_nan(rates: Mapping[str, float]) -> dict[str, float | None]:
@@ -168,22 +149,19 @@ def _further(result: EvaluationResult) -> list[str]:
             [group, *(f"{low:.1f}..{high:.1f}" for low, high in of.values())] for group, of in result.intervals.items()
         ]
         lines += _aligned([["", *result.measures], *cells], left=1)
-    pairs = {group: _verification_rates(v) for group, v in result.verification.items()}
-    searches = {group: _open_set_rates(o) for group, o in result.open_set.items()}
-    lines += _rate_table("verification of pairs, in percent", pairs)
-    return lines + _rate_table("open-set identification, in percent", searches)
+    for title, found in (
+        ("verification of pairs, in percent", result.verification),
+        ("open-set identification, in percent", result.open_set),
+    ):
+        if found:
+            header = ["", *next(iter(found.values())).rates]
+            cells = [[group, *map(_number, one.rates.values())] for group, one in found.items()]
+            lines += [title, *_aligned([header, *cells], left=1)]
+    return lines
 
 
 def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.1f}"
-
-
-def _rate_table(title: str, by_group: Mapping[str, Mapping[str, float]]) -> list[str]:
-    if not by_group:
-        return []
-    names = [*next(iter(by_group.values()))]
-    cells = [[group, *map(_number, rates.values())] for group, rates in by_group.items()]
-    return [title, *_aligned([["", *names], *cells], left=1)]
 
 
 def probe_views(results: Iterable[EvaluationResult]) -> list[str]:

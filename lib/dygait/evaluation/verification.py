@@ -44,6 +44,12 @@ class Verification:
     tar_at_far: dict[float, float]  # FAR -> TAR; NaN if there are too few impostor pairs to resolve the rate
     roc: Roc
 
+    @property
+    def rates(self) -> dict[str, float]:
+        """The rates by their names, in percent."""
+        of_far = {f"TAR@FAR={far:g}": 100 * rate for far, rate in self.tar_at_far.items()}
+        return {"AUC": 100 * self.auc, "EER": 100 * self.eer, **of_far}
+
 
 class PairDistances:
     """The distances of pairs, stored as distinct values with counts, so that memory is bounded.

@@ -54,23 +54,17 @@ def type_rows(run: ReportedRun) -> list[tuple[list[str], list[str]]]:
     shares = [(name, share) for name, group in run.analysis.groups.items() for share in group.by_type]
     if not 1 < len(shares) <= _LARGEST_TYPE_TABLE:
         return []
-    return [
-        (
-            [name, s.name],
-            [
-                str(s.probes),
-                f"{s.median:.0f}" if s.high else "–",
-                percent(100 - 100 * s.error),
-                f"± {percent(196 * s.spread)}",
-            ],
-        )
-        for name, s in shares
-    ]
+    rows = []
+    for name, s in shares:
+        frames = f"{s.median:.0f}" if s.high else "–"
+        cells = [str(s.probes), frames, percent(100 - 100 * s.error), f"± {percent(196 * s.spread)}"]
+        rows.append(([name, s.name], cells))
+    return rows
 
 
 def run_details(run: ReportedRun) -> list[tuple[str, str]]:
     """Return what is needed to reproduce a run, as far as it is known: (name, value)."""
-    origin, analysis = run.origin, run.analysis
+    origin, analysis, frames = run.origin, run.analysis, run.analysis.lengths
     found = [
         ("checkpoint", origin.get("checkpoint")),
         ("iteration", origin.get("iteration")),
@@ -78,11 +72,9 @@ def run_details(run: ReportedRun) -> list[tuple[str, str]]:
         ("data fingerprint", origin.get("fingerprint")),
         ("test sequences", f"{len(analysis.ids):,} of {len(set(analysis.ids.tolist())):,} subjects"),
     ]
-    if analysis.lengths is not None:
-        frames = analysis.lengths
-        found.append(
-            ("frames of a sequence", f"min {frames.min()}, median {int(np.median(frames))}, max {frames.max()}")
-        )
+    if frames is not None:
+        shown = f"min {frames.min()}, median {int(np.median(frames))}, max {frames.max()}"
+        found.append(("frames of a sequence", shown))
     for phase, record in run.records.items():
         found += [(f"{phase}: {name}", value) for name, value in _environment(record)]
     return [(name, str(value)) for name, value in found if value not in (None, "")]
@@ -97,22 +89,16 @@ def _environment(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
         for name, key in (("DyGait", "dygait"), ("PyTorch", "torch"), ("Python", "python"))
         if key in record
     ]
-    machine = ", ".join(
-        [
-            *(str(record[key]) for key in ("device", "machine") if key in record),
-            *(
-                f"{record[key]} {one if record[key] == 1 else key}"
-                for one, key in (("process", "processes"), ("thread", "threads"))
-                if key in record
-            ),
-        ]
-    )
+    machine = [str(record[key]) for key in ("device", "machine") if key in record]
+    for one, several in (("process", "processes"), ("thread", "threads")):
+        if several in record:
+            machine.append(f"{record[several]} {one if record[several] == 1 else several}")
     notes = "; ".join(map(str, parts_of(at(record, "data", "notes"))))
     return [
         ("time", record.get("time")),
         ("commit", commit),
         ("versions", ", ".join(versions)),
-        ("machine", machine),
+        ("machine", ", ".join(machine)),
         ("notes", notes),
     ]
 

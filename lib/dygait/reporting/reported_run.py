@@ -43,10 +43,6 @@ class ReportedRun:
     frames: Mapping[int, np.ndarray] = field(default_factory=dict)  # sequence of a confusion -> uint8 (S, H, W)
     frames_missing: str = ""  # the reason why there are no frames; empty if there are
 
-    def key(self, index: int) -> tuple[str, str, str]:
-        """Return subject, type and view of a sequence."""
-        return _key(self.analysis, index)
-
     @property
     def config(self) -> str:
         """The resolved configuration as YAML; empty if it is not known."""
@@ -110,6 +106,7 @@ def describe(
         with_frames: as `open_run`.
         store: the data, if it is open already.
     """
+    checkpoint = saved.origin.get("checkpoint")
     logs = _root(folder, saved.origin) / "logs"
     frames: dict[int, np.ndarray] = {}
     missing = "they were not requested"
@@ -117,7 +114,7 @@ def describe(
         shown = {n for g in analysis.groups.values() for c in g.confusions for n in (c.probe, *c.nearest)}
         frames, missing = _frames(sorted(shown), analysis, saved.origin, store)
     return ReportedRun(
-        name=_name(folder, saved.origin),
+        name=folder.name if checkpoint is None else Path(checkpoint).stem,
         origin=saved.origin,
         analysis=analysis,
         records={phase: entry for phase in ("train", "test") if (entry := _record(logs / f"run_{phase}.json"))},
@@ -133,11 +130,6 @@ def _root(folder: Path, origin: Mapping[str, Any]) -> Path:
     if (root / "logs").is_dir():
         return root
     return Path(str(origin.get("checkpoint", folder))).parent.parent
-
-
-def _name(folder: Path, origin: Mapping[str, Any]) -> str:
-    checkpoint = origin.get("checkpoint")
-    return Path(checkpoint).stem if isinstance(checkpoint, str) else folder.name
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -188,14 +180,10 @@ def _frames(
     frames = {}
     try:
         for position in shown:
-            frames[position] = _middle_frames(store.read(indices[_key(analysis, position)]))
+            frames[position] = _middle_frames(store.read(indices[analysis.key(position)]))
     except (UserError, KeyError) as error:
         return {}, f"the data cannot be read here: {error}"
     return frames, ""
-
-
-def _key(analysis: Analysis, index: int) -> tuple[str, str, str]:
-    return str(analysis.ids[index]), str(analysis.types[index]), str(analysis.views[index])
 
 
 def _middle_frames(frames: np.ndarray) -> np.ndarray:

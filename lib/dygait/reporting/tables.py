@@ -199,8 +199,9 @@ def _group(run: ReportedRun, group: GroupAnalysis) -> dict[str, Any]:
             "threshold": group.pairs.threshold,
             "tar_at_far": {f"{far:g}": _number(tar) for far, tar in rates.tar_at_far.items()},
         }
+    key = run.analysis.key
     confusions = [
-        {**vars(c), "probe": run.key(c.probe), "nearest": [*map(run.key, c.nearest)], "match": run.key(c.match)}
+        {**vars(c), "probe": key(c.probe), "nearest": [*map(key, c.nearest)], "match": key(c.match)}
         for c in group.confusions
     ]
     return {

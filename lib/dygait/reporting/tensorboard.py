@@ -65,9 +65,7 @@ def _add_curve(writer: SummaryWriter, name: str, pairs: PairAnalysis, iteration:
     precision = np.where(true + false > 0, true / np.maximum(true + false, 1e-12), 1.0)
     counts = [torch.from_numpy(n) for n in (true, false, impostor - false, genuine - true)]
     rates = [torch.from_numpy(n) for n in (precision, curve.tar[indices])]
-    writer.add_pr_curve_raw(
-        name, counts[0], counts[1], counts[2], counts[3], rates[0], rates[1], iteration, _THRESHOLDS
-    )
+    writer.add_pr_curve_raw(name, *counts, *rates, iteration, _THRESHOLDS)
 
 
 def markdown(analysis: Analysis) -> str:
@@ -88,24 +86,20 @@ def heat_map(matrix: ByView) -> np.ndarray:
     """Draw a matrix of views with its values: uint8 (H, W, 3), RGB."""
     size, count = _CELL, len(matrix.views)
     picture = np.full(((count + 1) * size, (count + 1) * size, 3), 255, np.uint8)
-    for row in range(count + 1):
-        for column in range(count + 1):
-            foreground = (0, 0, 0)
-            if row and column:
-                value = float(matrix.values[row - 1, column - 1])
-                if np.isnan(value):
-                    continue
-                background, dark = heat_colour(value / 100)
-                foreground = (0, 0, 0) if dark == "#000" else (255, 255, 255)
-                cells = np.s_[row * size + 1 : (row + 1) * size, column * size + 1 : (column + 1) * size]
-                picture[cells] = [int(background[n : n + 2], 16) for n in (1, 3, 5)]
-                text = f"{value:.0f}"
-            elif row or column:
-                text = matrix.views[row + column - 1]
-            else:
-                continue
-            origin = column * size + max(1, (size - 7 * len(text)) // 2), row * size + size // 2 + 4
-            cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.38, foreground, 1, cv2.LINE_AA)
+
+    def write(row: int, column: int, text: str, colour: tuple[int, int, int] = (0, 0, 0)) -> None:
+        origin = column * size + max(1, (size - 7 * len(text)) // 2), row * size + size // 2 + 4
+        cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.38, colour, 1, cv2.LINE_AA)
+
+    for number, view in enumerate(matrix.views, 1):
+        write(0, number, view)
+        write(number, 0, view)
+    for row, column in (np.argwhere(~np.isnan(matrix.values)) + 1).tolist():
+        value = float(matrix.values[row - 1, column - 1])
+        background, dark = heat_colour(value / 100)
+        cell = np.s_[row * size + 1 : (row + 1) * size, column * size + 1 : (column + 1) * size]
+        picture[cell] = [int(background[n : n + 2], 16) for n in (1, 3, 5)]
+        write(row, column, f"{value:.0f}", (0, 0, 0) if dark == "#000" else (255, 255, 255))
     return picture
 
 
