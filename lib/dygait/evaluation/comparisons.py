@@ -113,18 +113,10 @@ def compare(
     metric: str,
     options: Options,
 ) -> dict[str, Comparisons]:
-    """Compare the probes of groups that share a gallery; each probe is compared once.
+    """Compare the probes of groups that share a gallery, (G,) indices; each probe is compared once.
 
-    Args:
-        sequences: all N sequences; views are named as the protocol distinguishes them (`Protocol.view_name`).
-        members: group -> (N,) bool, its probes.
-        gallery: (G,) indices, at least one.
-        protocol: the exclusion, and whether the gallery is searched one view at a time.
-        metric: the distance.
-        options: what is computed.
-
-    Returns:
-        Group -> its comparisons.
+    Views are named as the protocol distinguishes them (`Protocol.view_name`). `members` maps each group to its probes,
+    (N,) bool; the result maps it to its comparisons.
     """
     found = _DistancePass(sequences, members, gallery, protocol, options)
     for block, distances in blocks_between(
@@ -213,7 +205,8 @@ class _DistancePass:
         """Keep the hardest confusions so far, one for each subject; the first of equals is kept."""
         wrong = self.members[group][rows, None] & self.compared[rows] & (self.ranks[rows] > 1)
         indices, margins = np.argwhere(wrong), self.match[rows][wrong] - self.other[rows][wrong]
-        kept, subjects = self.confusions[group], set()
+        kept = self.confusions[group]
+        subjects: set[str] = set()
         weakest = kept[-1][0] if len(kept) == CONFUSIONS else -np.inf
         for number in np.argsort(-margins, kind="stable").tolist():
             margin, (row, column) = float(margins[number]), indices[number].tolist()

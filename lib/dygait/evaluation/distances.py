@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import torch
@@ -128,7 +129,7 @@ class _Rows:
 def _float64_blocks(
     x: _Rows, y: _Rows, metric: str, max_bytes: int, out: Tensor | None
 ) -> Iterator[tuple[slice, Tensor]]:
-    prepare, block_distance = (_parts_first, _euclidean_block) if metric == "euc" else (_unit_parts, _cosine_block)
+    prepare, block_distance = _EXACT[metric]
     # A block of the Euclidean distance is computed for each part: side² + 2·side·C numbers, the distances and the two
     # blocks of features. That of the cosine is computed for all parts at once: side² + 2·side·C·P numbers.
     _, channels, parts = x.features.shape
@@ -247,11 +248,7 @@ class _EuclideanTiles:
         distance /= self.parts * self.scale
         if not math.isfinite(float(distance.sum())):
             # Magnitudes so different that some squares overflow float32.
-            for a in range(0, height, _EDGE):
-                x64 = _parts_first(self.x.take(top + a, top + min(a + _EDGE, height), torch.float64))
-                for b in range(0, width, _EDGE):
-                    y64 = _parts_first(self.y.take(start + b, start + min(b + _EDGE, width), torch.float64))
-                    distance[a : a + _EDGE, b : b + _EDGE] = _euclidean_block(x64, y64)
+            _recompute("euc", distance, torch.ones_like(distance, dtype=torch.bool), self.x, self.y, top, start)
 
     def _recompute_close(
         self, squared: Tensor, far: Tensor, x_square: Tensor, y_square: Tensor, part: int, top: int, start: int
@@ -298,18 +295,19 @@ class _CosineTiles:
         tile = buffer[: left.shape[0] * right.shape[1]].view(left.shape[0], right.shape[1])
         torch.mm(left, right, out=tile)
         torch.sub(1, tile[:height, :width], out=distance)
-        close = distance < _CLOSE
-        if not close.any():
-            return
-        # A few rows at a time: unit vectors of all parts in float64 are large.
-        for a in range(0, height, _EDGE):
-            for b in range(0, width, _EDGE):
-                here = close[a : a + _EDGE, b : b + _EDGE]
-                if here.any():
-                    x = _unit_parts(self.x.take(top + a, top + a + here.shape[0], torch.float64))
-                    y = _unit_parts(self.y.take(start + b, start + b + here.shape[1], torch.float64))
-                    block = distance[a : a + _EDGE, b : b + _EDGE]
-                    block.copy_(torch.where(here, _cosine_block(x, y), block))
+        _recompute("cos", distance, distance < _CLOSE, self.x, self.y, top, start)
+
+
+def _recompute(metric: str, distance: Tensor, chosen: Tensor, x: _Rows, y: _Rows, top: int, start: int) -> None:
+    """Recompute chosen pairs of a tile in float64, in small blocks: the features of a tile would be large."""
+    prepare, block_distance = _EXACT[metric]
+    for a, b in product(*(range(0, size, _EDGE) for size in distance.shape)):
+        here = chosen[a : a + _EDGE, b : b + _EDGE]
+        if here.any():
+            left = prepare(x.take(top + a, top + a + here.shape[0], torch.float64))
+            right = prepare(y.take(start + b, start + b + here.shape[1], torch.float64))
+            block = distance[a : a + _EDGE, b : b + _EDGE]
+            block.copy_(torch.where(here, block_distance(left, right), block))
 
 
 def _parts_first(x: Tensor) -> Tensor:
@@ -336,3 +334,7 @@ def _unit_parts(x: Tensor) -> Tensor:
 def _cosine_block(x: Tensor, y: Tensor) -> Tensor:
     distance = 1 - x @ y.T
     return distance.masked_fill_(distance < _ROUNDING, 0.0).float()
+
+
+_EXACT = {"euc": (_parts_first, _euclidean_block), "cos": (_unit_parts, _cosine_block)}
+"""Metric -> the preparation of features in float64, and the distance of two blocks."""

@@ -20,9 +20,7 @@ _NUMBERS = 2**22
 """Number of float64 values in one chunk of resamples."""
 
 
-def bootstrap(
-    scores: np.ndarray, subjects: np.ndarray, resamples: int, rows: np.ndarray | None = None, seed: int = _SEED
-) -> np.ndarray:
+def bootstrap(scores: np.ndarray, subjects: np.ndarray, resamples: int, rows: np.ndarray | None = None) -> np.ndarray:
     """Return the mean of the scores in each resample.
 
     The mean is that of a table: a cell is the mean over the probes of its row, a row the mean over its cells, and the
@@ -33,7 +31,6 @@ def bootstrap(
         subjects: (M,) names.
         resamples: B.
         rows: (M,) names of the rows, the probe views; None for one row.
-        seed: the random seed.
 
     Returns:
         (B,) float64; NaN for a resample without scores.
@@ -45,7 +42,7 @@ def bootstrap(
     sums, counts = np.zeros(shape), np.zeros(shape)
     np.add.at(sums, (subject, row), np.where(present, scores, 0.0))
     np.add.at(counts, (subject, row), present)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(_SEED)
     found = np.empty(resamples)
     step = max(1, _NUMBERS // (shape[0] + 3 * shape[1] * shape[2]))
     for start in range(0, resamples, step):
@@ -59,12 +56,12 @@ def bootstrap(
     return found
 
 
-def interval(samples: np.ndarray, level: float = LEVEL) -> tuple[float, float] | None:
+def interval(samples: np.ndarray) -> tuple[float, float] | None:
     """Return the percentile interval of resampled means: (low, high); None if no resample has a score."""
     samples = samples[~np.isnan(samples)]
     if not len(samples):
         return None
-    low, high = np.percentile(samples, [(100 - level) / 2, (100 + level) / 2])
+    low, high = np.percentile(samples, [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
     return float(low), float(high)
 
 

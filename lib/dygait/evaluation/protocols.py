@@ -199,7 +199,7 @@ def declared_protocol(declaration: Mapping[str, Any], where: str = "protocol") -
         protocol = Protocol.model_validate(declaration)
     except ValidationError as error:
         problems = validation_problems(error, lambda path: nested_keys(Protocol, path))
-        lines = dict.fromkeys(f"{where}: {'.'.join((*p.path, ''))[:-1] or 'it'}: {p.message}" for p in problems)
+        lines = dict.fromkeys(f"{where}: {'.'.join(p.path) or 'it'}: {p.message}" for p in problems)
         raise UserError("\n  ".join(lines)) from None
     for problem in name_problems(protocol.name):
         raise UserError(f"{where}: name: {problem}")
@@ -255,14 +255,14 @@ def resolve_protocol(eval_func: str | None, dataset_name: str, cross_view_galler
 
 
 def _by_eval_func(eval_func: str | None, dataset_name: str, own: str | None) -> str:
-    if eval_func in PROTOCOLS:
-        return PROTOCOLS.resolve(eval_func)
-    if eval_func in SUBMISSIONS:
-        return eval_func
     if eval_func is None:
         if own is not None:
             return own
         why = f"the dataset {dataset_name!r} has no protocol of its own"
+    elif eval_func in PROTOCOLS:
+        return PROTOCOLS.resolve(eval_func)
+    elif eval_func in SUBMISSIONS:
+        return eval_func
     elif eval_func in _EVAL_FUNCTIONS:
         meant = _EVAL_FUNCTIONS[eval_func]
         # A dataset with an unknown name may have the layout of the only protocol.

@@ -68,9 +68,9 @@ def blocks_between(
         probes: indices of the M probes.
         gallery: indices of the G gallery sequences.
         settings: the parameters of re-ranking; None for plain distances.
-        metric: as `distance_blocks`.
-        max_bytes: as `distance_blocks`.
-        device: as `distance_blocks`.
+        metric: as `distance_blocks`, like what follows.
+        max_bytes: bound of the memory of a block.
+        device: where to compute.
 
     Yields:
         The slice of the probes, and their (m, G) float32 distances on that device; re-ranked ones are in 0..1.

@@ -150,13 +150,12 @@ def _further(result: EvaluationResult) -> list[str]:
         ]
         lines += _aligned([["", *result.measures], *cells], left=1)
     for title, found in (
-        ("verification of pairs, in percent", result.verification),
-        ("open-set identification, in percent", result.open_set),
+        ("verification of pairs, in percent", {group: pairs.rates for group, pairs in result.verification.items()}),
+        ("open-set identification, in percent", {group: one.rates for group, one in result.open_set.items()}),
     ):
         if found:
-            header = ["", *next(iter(found.values())).rates]
-            cells = [[group, *map(_number, one.rates.values())] for group, one in found.items()]
-            lines += [title, *_aligned([header, *cells], left=1)]
+            cells = [[group, *map(_number, rates.values())] for group, rates in found.items()]
+            lines += [title, *_aligned([["", *next(iter(found.values()))], *cells], left=1)]
     return lines
 
 

@@ -60,10 +60,8 @@ def linear_axis(label: str, low: float, high: float, count: int = 5) -> Axis:
     step = 10.0 ** math.floor(math.log10((high - low) / count))
     step *= min((m for m in (1, 2, 2.5, 5, 10) if (high - low) / (m * step) <= count), default=10)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    decimals = max(
-        0,
-        -math.floor(math.log10(step) + 1e-9) + (1 if round(step / 10 ** math.floor(math.log10(step)), 3) == 2.5 else 0),
-    )
+    exponent = math.floor(math.log10(step) + 1e-9)
+    decimals = max(0, -exponent + (round(step / 10.0**exponent, 3) == 2.5))
     ticks = tuple((n * step, f"{n * step:.{decimals}f}") for n in range(first, last + 1))
     return Axis(label, first * step, last * step, ticks)
 

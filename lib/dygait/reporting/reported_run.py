@@ -76,7 +76,7 @@ def open_run(
         path: the folder of a run, or of features.
         protocol: replaces the protocol of the configuration.
         metric: replaces the metric of the configuration.
-        with_frames: read the frames of the sequences of confusions.
+        with_frames: as `describe`.
 
     Raises:
         UserError: there are no features, or features, protocol and data do not match.
@@ -97,14 +97,9 @@ def open_run(
 def describe(
     folder: Path, saved: SavedFeatures, analysis: Analysis, with_frames: bool = True, store: Store | None = None
 ) -> ReportedRun:
-    """Combine features, their analysis and the records of the run.
+    """Combine the features in a folder, their analysis and the records of the run.
 
-    Args:
-        folder: the folder of the features.
-        saved: the features.
-        analysis: the analysis of the features.
-        with_frames: as `open_run`.
-        store: the data, if it is open already.
+    Frames of the sequences of confusions are read if wanted, from the store if it is open already.
     """
     checkpoint = saved.origin.get("checkpoint")
     logs = _root(folder, saved.origin) / "logs"

@@ -27,12 +27,7 @@ def add_report(folder: Path, iteration: int, analysis: Analysis, features: np.nd
     """Write the results of the latest test to a separate folder, replacing those of the previous test.
 
     TensorBoard reads the files of a folder one after the other, and would not return to that of a training in progress.
-
-    Args:
-        folder: the folder, which is emptied.
-        iteration: the iteration of the checkpoint.
-        analysis: the analysis.
-        features: (N, C, P), the features of the analysis; the projector gets the first principal components of some.
+    The projector gets the first principal components of some of the features (N, C, P).
     """
     shutil.rmtree(folder, ignore_errors=True)
     result = analysis.result
@@ -61,11 +56,10 @@ def _add_curve(writer: SummaryWriter, name: str, pairs: PairAnalysis, iteration:
     curve, genuine, impostor = pairs.verification.roc, pairs.verification.genuine, pairs.verification.impostor
     # From accepting all pairs to accepting none, as the plugin expects.
     indices = np.linspace(len(curve.far) - 1, 0, _THRESHOLDS).round().astype(int)
-    true, false = curve.tar[indices] * genuine, curve.far[indices] * impostor
-    precision = np.where(true + false > 0, true / np.maximum(true + false, 1e-12), 1.0)
-    counts = [torch.from_numpy(n) for n in (true, false, impostor - false, genuine - true)]
-    rates = [torch.from_numpy(n) for n in (precision, curve.tar[indices])]
-    writer.add_pr_curve_raw(name, *counts, *rates, iteration, _THRESHOLDS)
+    tp, fp = curve.tar[indices] * genuine, curve.far[indices] * impostor
+    precision = np.where(tp + fp > 0, tp / np.maximum(tp + fp, 1e-12), 1.0)
+    recall = curve.tar[indices]
+    writer.add_pr_curve_raw(name, tp, fp, impostor - fp, genuine - tp, precision, recall, iteration, _THRESHOLDS)
 
 
 def markdown(analysis: Analysis) -> str:

@@ -71,14 +71,7 @@ class EmbeddingSettings:
 def embed(
     model: nn.Module, batch: Batch, divisors: Sequence[float], device: torch.device, settings: EmbeddingSettings
 ) -> Rows:
-    """Embed the sequences of a batch by a network in evaluation mode.
-
-    Args:
-        model: the network.
-        batch: the sequences.
-        divisors: scale the grey levels of each modality to 0..1.
-        device: where to compute.
-        settings: how.
+    """Embed the sequences of a batch by a network in evaluation mode; divisors scale each modality to 0..1.
 
     Raises:
         LocalError: the features overflow the stored type, or the device's memory does not hold the batch.
@@ -119,16 +112,9 @@ def extract(
 ) -> SavedFeatures | None:
     """Embed every sequence of the test set and save the features; existing ones of the same origin are reused.
 
-    Args:
-        config: the experiment.
-        data: the dataset of `source`.
-        source: the sequences, as `sources.build_test_source` gives them.
-        model: the network.
-        device: where to compute.
-        folder: where to save, on a file system that every process sees.
-        origin: metadata to save with the features.
-        half: store float16.
-        interruption: the handler of signals, if one is active already.
+    `source` is as `sources.build_test_source` gives it, of `data`. The folder is on a file system that every process
+    sees; `origin` is saved with the features, as float16 if `half`. `interruption` is the handler of signals, if one is
+    active already.
 
     Returns:
         The features, on rank 0; None elsewhere. No process returns before they are complete.
@@ -285,10 +271,9 @@ class _Extraction:
 
     def _write(self, pending: list[tuple[int, Rows]]) -> str:
         numbers, parts = zip(*pending, strict=True)
-        columns = zip(*parts, strict=True)
-        rows = Rows(*(None if column[0] is None else np.concatenate(column) for column in columns))
+        columns: list[Any] = [None if c[0] is None else np.concatenate(c) for c in zip(*parts, strict=True)]
         try:
-            return self.shards.write(numbers, rows)
+            return self.shards.write(numbers, Rows(*columns))
         except UserError as error:
             raise LocalError(f"process {distributed.rank()}: {error}; finished shards are kept") from None
 

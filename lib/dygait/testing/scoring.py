@@ -220,18 +220,9 @@ def run_test(
 def run_extraction(
     config: Config, device: torch.device, target: str | Path, output: str | Path = "output", half: bool = False
 ) -> None:
-    """Extract the features of the test set by a checkpoint and save them for `dygait evaluate`.
+    """Extract the features of the test set by a checkpoint and save them in `target`, as float16 if `half`.
 
-    Args:
-        config: as `run_test`.
-        device: as `run_test`.
-        target: where to save the features.
-        output: as `run_test`.
-        half: store float16.
-
-    Raises:
-        UserError: as `run_test`, or the features cannot be written.
-        Interrupted: as `run_test`.
+    Arguments and errors are those of `run_test`; a UserError is also raised if the features cannot be written.
     """
     run = _restore(config, device, output, "extract", False)
     origin = _origin(run.config, run.data, run.path, run.iteration)
