@@ -61,8 +61,9 @@ def build_model(model_cfg: Mapping[str, Any], dataset_name: str | None = None) -
         dataset_name: lets a model choose what the mapping leaves open, as DyGait does its variant.
 
     Returns:
-        A module: `model(silhouettes, lengths=None)` takes float (N, S, H, W) in 0..1 and the sequences' true lengths
-        (N,), and returns a `GaitOutput`.
+        A module: `model(silhouettes, lengths=None)` takes float (N, S, H, W) in 0..1, S at least 1, and the sequences'
+        true lengths (N,), each from 1 to S, best on the host, and returns a `GaitOutput`. Frames after a sequence's
+        length are ignored; None: all have S frames.
 
     Raises:
         UserError: the model is unknown, or its keywords do not fit.

@@ -1,4 +1,4 @@
-"""The heads of models: their sizes in a configuration, the names of their weights in OpenGait, and GaitGL's two heads.
+"""The heads of models: their sizes in a configuration, and GaitGL's two heads.
 
 N sequences, C channels, P parts (horizontal strips), K classes.
 """
@@ -40,7 +40,7 @@ class NeckSizes(TypedDict, total=False):
 Renames = tuple[tuple[str, str], ...]
 """Rules (pattern, replacement) of `re.sub` from our names of tensors to OpenGait's, applied in turn."""
 
-GAITGL_HEAD: Renames = (
+GAITGL_NAMES: Renames = (
     (r"^pooling\.", "HPP."),
     (r"^fcs\.", "Head0."),
     (r"^head_norm\.", "Bn."),
@@ -48,13 +48,6 @@ GAITGL_HEAD: Renames = (
     (r"^necks\.", "BNNecks."),
 )
 """The names of GeM pooling, separate FCs and of either class head."""
-
-CLASS_HEAD = ("classifier.fc_bin", "necks.fc_bin")
-"""The tensors whose sizes are the number of classes."""
-
-
-GaitGLHead = tuple[layers.SeparateBNNecks | None, nn.BatchNorm1d | None, layers.SeparateFCs | None]
-"""BNNecks; or a BatchNorm, and the separate FC to the logits where classes are known."""
 
 
 def separate_fcs(given: FCSizes | None, channels: int, parts: int) -> layers.SeparateFCs:
@@ -69,12 +62,11 @@ def separate_fcs(given: FCSizes | None, channels: int, parts: int) -> layers.Sep
 def separate_bn_necks(
     given: NeckSizes | None, channels: int, parts: int, class_num: int | None
 ) -> layers.SeparateBNNecks:
-    """Return the BNNecks of features of C channels and P parts."""
-    classes = number_of_classes(class_num, given)
-    if classes is None:
+    """Return the BNNecks of features of C channels and P parts; `class_num` as `number_of_classes` gives it."""
+    if class_num is None:
         raise ValueError("class_num: this key is required")
     check_sizes("SeparateBNNecks", given or NeckSizes(), {"in_channels": channels, "parts_num": parts})
-    return layers.SeparateBNNecks(parts, channels, classes)
+    return layers.SeparateBNNecks(parts, channels, class_num)
 
 
 def number_of_classes(class_num: int | None, necks: NeckSizes | None) -> int | None:
@@ -82,32 +74,49 @@ def number_of_classes(class_num: int | None, necks: NeckSizes | None) -> int | N
     classes = class_num if class_num is not None else (necks or NeckSizes()).get("class_num")
     if classes is not None:
         check_sizes("SeparateBNNecks", necks or NeckSizes(), {"class_num": classes})
-        key = "class_num" if class_num is not None else "SeparateBNNecks.class_num"
-        check_positive(key, classes)
+        check_positive("class_num" if class_num is not None else "SeparateBNNecks.class_num", classes)
     return classes
 
 
-def gaitgl_head(channels: int, parts: int, class_num: int | None, necks: NeckSizes | None) -> GaitGLHead:
-    """Return the layers of one of GaitGL's two heads: BNNecks where `necks` is given, else the paper's."""
-    if necks is not None:
-        return separate_bn_necks(necks, channels, parts, class_num), None, None
-    classes = number_of_classes(class_num, None)
-    classifier = None if classes is None else layers.SeparateFCs(parts, channels, classes)
-    return None, nn.BatchNorm1d(channels), classifier
+class GaitGLHead(nn.Module):
+    """A network that ends as GaitGL does: maximum over time, GeM pooling by strips, separate FCs, one of two heads.
 
-
-def gaitgl_output(features: torch.Tensor, head: GaitGLHead) -> GaitOutput:
-    """Return the output of a network whose features (N, C, P) go through one of GaitGL's heads.
-
-    With BNNecks, triplet loss and test use the features before them. The paper's head normalises features for triplet
-    loss, test and the separate FC.
+    With BNNecks, triplet loss and test use the features before them, and logits are cosines. Without, features after a
+    BatchNorm serve triplet loss, test and, where classes are known, a further separate FC to the logits.
     """
-    necks, norm, classifier = head
-    if necks is not None:
-        return GaitOutput(features, necks(features), features)
-    assert norm is not None
-    normed = norm(features)
-    return GaitOutput(normed, None if classifier is None else classifier(normed), normed)
+
+    class_head = ("classifier.fc_bin", "necks.fc_bin")
+
+    def add_head(
+        self,
+        channels: int,
+        bin_num: list[int],
+        class_num: int | None,
+        necks: NeckSizes | None,
+        fcs: FCSizes | None = None,
+    ) -> None:
+        """Add the layers for a backbone's maps of C channels; the constructor calls it last but for `initialise`."""
+        parts = sum(bin_num)
+        self.class_num = number_of_classes(class_num, necks)
+        self.pooling = layers.GeMHorizontalPooling(bin_num)
+        self.fcs = separate_fcs(fcs, channels, parts)
+        width = self.fcs.out_channels
+        self.necks: layers.SeparateBNNecks | None = None
+        self.classifier: layers.SeparateFCs | None = None
+        if necks is not None:
+            self.necks = separate_bn_necks(necks, width, parts, self.class_num)
+            return
+        self.head_norm = nn.BatchNorm1d(width)
+        if self.class_num is not None:
+            self.classifier = layers.SeparateFCs(parts, width, self.class_num)
+
+    def head(self, maps: torch.Tensor, lengths: torch.Tensor | None) -> GaitOutput:
+        """Return the network's output for maps (N, C, S, H, W)."""
+        features = self.fcs(self.pooling(layers.temporal_max(maps, lengths)))
+        if self.necks is not None:
+            return GaitOutput(features, self.necks(features), features)
+        features = self.head_norm(features)
+        return GaitOutput(features, None if self.classifier is None else self.classifier(features), features)
 
 
 def check_sizes(section: str, given: Mapping[str, object], expected: Mapping[str, int]) -> None:

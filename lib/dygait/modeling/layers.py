@@ -87,19 +87,24 @@ def temporal_max(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
     return x.amax(1).movedim(3, 1) if last else x.amax(2)
 
 
-def repeat_short(silhouettes: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Repeat sequences of fewer than three frames: one frame three times, two frames as a, b, a, b.
+def whole_sequences(
+    silhouettes: torch.Tensor, lengths: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return sequences for networks that convolve over time: zero in padding, of three frames at least.
+
+    Shorter ones are repeated: one frame three times, two frames as a, b, a, b.
 
     Args:
-        silhouettes: (N, S, H, W), zero in padding.
-        lengths: (N,) or None; on the host, where reading them waits for no device.
+        silhouettes: (N, S, H, W).
+        lengths: (N,), on the host, where reading them waits for no device; None: all have S frames.
 
     Returns:
-        Silhouettes with at least three frames, and their lengths.
+        Silhouettes, and their lengths.
     """
     frames = silhouettes.shape[1]
     if lengths is None:
         return (silhouettes.repeat(1, 3 if frames == 1 else 2, 1, 1) if frames < 3 else silhouettes), None
+    silhouettes = silhouettes * valid_frames(lengths, frames, silhouettes.device)[:, :, None, None]
     if frames >= 4 and int(lengths.min()) >= 3:
         return silhouettes, lengths
     repeated = torch.where(lengths == 1, 3, torch.where(lengths == 2, 4, lengths))
@@ -110,24 +115,6 @@ def repeat_short(silhouettes: torch.Tensor, lengths: torch.Tensor | None) -> tup
     keep = valid_frames(repeated, target)[:, :, None, None].to(silhouettes, non_blocking=True)
     there = (index.to(silhouettes.device, non_blocking=True) for index in (rows, source))
     return silhouettes[tuple(there)] * keep, repeated
-
-
-def whole_sequences(
-    silhouettes: torch.Tensor, lengths: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return sequences for networks that convolve over time: zero in padding, of three frames at least.
-
-    Args:
-        silhouettes: (N, S, H, W).
-        lengths: (N,), on the host; None: all have S frames.
-
-    Returns:
-        Silhouettes, and their lengths.
-    """
-    if lengths is None:
-        return repeat_short(silhouettes, None)
-    valid = valid_frames(lengths, silhouettes.shape[1], silhouettes.device)
-    return repeat_short(silhouettes * valid[:, :, None, None], lengths)
 
 
 def avoid_two_frames(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -7,7 +7,6 @@ F frames, C channels, H x W pixels.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -17,21 +16,6 @@ from dygait.modeling.registry import BACKBONES
 
 _LAYER = re.compile(r"BC-([1-9]\d*)|FC-([1-9]\d*)-(\d+)")
 _POOL = "M"
-
-
-class _Layer(NamedTuple):
-    channels: int
-    halving: int
-
-
-def _parse(text: str) -> _Layer | None:
-    """Return a convolution's output channels and halving for `BC-C` or `FC-C-H`; None for `M`."""
-    if text == _POOL:
-        return None
-    found = _LAYER.fullmatch(text)
-    if found is None:
-        raise ValueError(f"layers_cfg: {text!r} is no layer: write BC-64, FC-128-3 (channels, halving) or M")
-    return _Layer(int(found[1] or found[2]), int(found[3] or 0))
 
 
 class FocalConv2d(nn.Module):
@@ -73,17 +57,19 @@ class Plain(nn.Module):
         if not layers_cfg or layers_cfg[0] == _POOL:
             raise ValueError("layers_cfg: the first layer must be a convolution")
         layers: list[nn.Module] = []
-        for index, layer in enumerate(map(_parse, layers_cfg)):
-            if layer is None:
+        for index, layer in enumerate(layers_cfg):
+            if layer == _POOL:
                 layers.append(nn.MaxPool2d(2))
-            else:
-                convolution = FocalConv2d(in_channels, layer.channels, 3 if index else 5, layer.halving)
-                layers += [convolution, nn.LeakyReLU(inplace=True)]
-                in_channels = layer.channels
+                continue
+            found = _LAYER.fullmatch(layer)
+            if found is None:
+                raise ValueError(f"layers_cfg: {layer!r} is no layer: write BC-64, FC-128-3 (channels, halving) or M")
+            channels, halving = int(found[1] or found[2]), int(found[3] or 0)
+            layers += [FocalConv2d(in_channels, channels, 3 if index else 5, halving), nn.LeakyReLU(inplace=True)]
+            in_channels = channels
         self.out_channels = in_channels
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (F, C_out, H_out, W_out) for (F, C_in, H, W)."""
-        result: torch.Tensor = self.layers(x)
-        return result
+        return self.layers(x)

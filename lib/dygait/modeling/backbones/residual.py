@@ -94,8 +94,7 @@ def _convolution(in_channels: int, channels: int, stride: int, mode: Mode) -> nn
 
 def _apply(layer: nn.Module, frames: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
     if not isinstance(layer, nn.Conv3d):
-        found: torch.Tensor = layer(frames)
-        return found
+        return layer(frames)
     if layer.kernel_size[0] == 1:  # sees one frame at a time, as a clip of that frame alone
         return layer(frames.unsqueeze(2)).squeeze(2)
     return over_sequences(layer, frames, counts)
@@ -151,5 +150,4 @@ class ResNet9(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (F, C_out, H_out, W_out) for (F, C_in, H, W)."""
         x = self.pool(F.relu(self.bn1(self.conv1(x))))
-        found: torch.Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return found
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))

@@ -16,9 +16,6 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-Reduce = Callable[[torch.Tensor], torch.Tensor]
-"""Adds a tensor over all processes."""
-
 _ROW = 1024  # numbers: neighbouring pixels are summed side by side, in as many columns as fit the fastest cache
 _ROWS = 1024  # at most so many are added one after another in float32
 _SMALL = 1 << 17  # numbers: so few are summed in float64
@@ -27,7 +24,8 @@ _CHUNK = 1 << 18  # numbers: what is written stays in the cache until it is comp
 
 def is_supported(x: torch.Tensor) -> bool:
     """Return whether `batch_norm` computes (N, C, ...) itself: channels-last maps on a CPU."""
-    return x.device.type == "cpu" and x.dim() > 2 and not torch.compiler.is_compiling() and _is_channels_last(x)
+    on_cpu = x.device.type == "cpu" and x.dim() > 2 and not torch.compiler.is_compiling()
+    return on_cpu and x.movedim(1, -1).is_contiguous()
 
 
 def batch_norm(
@@ -60,7 +58,7 @@ def batch_norm(
     mean, variance = statistics(x)
     count = x.numel() // x.shape[1]
     update_running(running_mean, running_var, mean, variance, count, momentum)
-    return normalise(x, mean, variance, weight, bias, count, eps)
+    return normalise(x, mean, variance, weight, bias, count, eps, None)
 
 
 @torch.no_grad()
@@ -104,33 +102,15 @@ def combine_statistics(
     return mean, (counts * (variances + (means - mean).square())).sum(0) / total
 
 
-def normalise(
-    x: torch.Tensor,
-    mean: torch.Tensor,
-    variance: torch.Tensor,
-    weight: torch.Tensor | None,
-    bias: torch.Tensor | None,
-    count: int | torch.Tensor,
-    eps: float,
-    reduce: Reduce | None = None,
-) -> torch.Tensor:
+class _Normalise(torch.autograd.Function):
     """Normalise (N, C, ...) with the statistics of the batch, through which the gradient flows too.
 
-    Args:
-        x: this process's share of the batch.
-        mean: (C,), of the batch.
-        variance: (C,), biased, of the batch.
-        weight: (C,) or None.
-        bias: (C,) or None.
-        count: values of each channel in the batch.
-        eps: added to the variance.
-        reduce: where the batch is spread over processes; every process must run the backward pass.
+    Arguments: x, this process's share of the batch; mean and variance (C,) of the batch, the latter biased;
+    weight and bias (C,) or None; count, the values of each channel in the batch; eps, added to the variance; reduce,
+    which adds a tensor over all processes where the batch is spread over them: every process must run the backward
+    pass; else None.
     """
-    result: torch.Tensor = _Normalise.apply(x, mean, variance, weight, bias, count, eps, reduce)
-    return result
 
-
-class _Normalise(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -141,7 +121,7 @@ class _Normalise(torch.autograd.Function):
         bias: torch.Tensor | None,
         count: int | torch.Tensor,
         eps: float,
-        reduce: Reduce | None,
+        reduce: Callable[[torch.Tensor], torch.Tensor] | None,
     ) -> torch.Tensor:
         ctx.save_for_backward(x, mean, weight, bias)
         ctx.factor, ctx.count, ctx.reduce = (variance.double() + eps).rsqrt(), count, reduce
@@ -169,8 +149,7 @@ class _Normalise(torch.autograd.Function):
         return for_x.movedim(-1, 1), None, None, for_weight, for_bias, None, None, None
 
 
-def _is_channels_last(x: torch.Tensor) -> bool:
-    return x.movedim(1, -1).is_contiguous()
+normalise: Callable[..., torch.Tensor] = _Normalise.apply
 
 
 def _pixels(x: torch.Tensor) -> torch.Tensor:
@@ -244,29 +223,24 @@ def _combine(
             out.copy_(torch.addcmul(constant, second, of_b).addcmul_(first, of_a))
 
 
-class BatchNorm2d(nn.BatchNorm2d):
+class _BatchNorm(nn.modules.batchnorm._BatchNorm):
+    """A BatchNorm module computed by `batch_norm`."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (N, C, ...) for the same."""
+        self._check_input_dim(x)
+        training = self.training or self.running_mean is None
+        return batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, training, count_batch(self), self.eps
+        )
+
+
+class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
     """`torch.nn.BatchNorm2d` computed by `batch_norm`."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return (N, C, H, W) for the same."""
-        return module_batch_norm(self, x)
 
-
-class BatchNorm3d(nn.BatchNorm3d):
+class BatchNorm3d(_BatchNorm, nn.BatchNorm3d):
     """`torch.nn.BatchNorm3d` computed by `batch_norm`."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return (N, C, S, H, W) for the same."""
-        return module_batch_norm(self, x)
-
-
-def module_batch_norm(norm: nn.modules.batchnorm._BatchNorm, x: torch.Tensor) -> torch.Tensor:
-    """Apply a BatchNorm module, updating its running statistics in training."""
-    norm._check_input_dim(x)
-    training = norm.training or norm.running_mean is None
-    return batch_norm(
-        x, norm.running_mean, norm.running_var, norm.weight, norm.bias, training, count_batch(norm), norm.eps
-    )
 
 
 def count_batch(norm: nn.modules.batchnorm._BatchNorm) -> float:

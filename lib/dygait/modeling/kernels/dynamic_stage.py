@@ -5,7 +5,7 @@ N sequences, C channels, O output channels, S frames, H x W pixels; `lengths` as
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -28,8 +28,10 @@ def fast_stage(stage: DynamicStage, x: torch.Tensor, lengths: torch.Tensor | Non
     """
     x = channels_last(x)
     folded = not (torch.is_grad_enabled() or stage.training or torch.compiler.is_compiling())
-    by_winograd = winograd.is_faster(x, 2 * stage.conv_global.out_channels)
-    pair = _branches(x, lengths, _weights(stage, by_winograd, folded))
+    weight, slices, shift = _weights(stage, folded)
+    pair = _convolved(x, weight, shift)
+    if slices is not None:
+        pair = _less_mean(pair, temporal_mean(x, lengths), slices, lengths)
     if stage.norm_global is not None and stage.norm_local is not None and not folded:
         pair = norm_pair(pair, stage.norm_global, stage.norm_local, lengths)
     return rectified_sum(pair)
@@ -38,13 +40,19 @@ def fast_stage(stage: DynamicStage, x: torch.Tensor, lengths: torch.Tensor | Non
 def pointwise(convolution: nn.Conv3d, x: torch.Tensor) -> torch.Tensor:
     """Return a 1x1x1 convolution of (N, C, S, H, W): on a CPU one matrix product, which keeps the layout in memory."""
     if x.device.type != "cpu":
-        result: torch.Tensor = convolution(x)
-        return result
+        return convolution(x)
     return F.linear(channels_last(x).movedim(1, 4), convolution.weight.flatten(1)).movedim(4, 1)
 
 
-def _weights(stage: DynamicStage, by_winograd: bool, folded: bool) -> _Weights:
-    """Return the weights of a stage; `folded`: with the BatchNorms in them, as they are in evaluation mode."""
+def _weights(stage: DynamicStage, folded: bool) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """Return the weights of a stage; `folded`: with the BatchNorms in them, as they are in evaluation mode.
+
+    Returns:
+        (2 O, C, 3, 3, 3), the global branch's weights, and the sum of the dynamic and the spatial branch's;
+        (3 O, C, 3, 3), the dynamic branch's time slices, applied to the mean: for the previous frame, the frame itself
+        and the next; None where no mean is subtracted;
+        (2 O,), added after the convolution where BatchNorms are folded, else None.
+    """
     whole, dynamic = stage.conv_global.weight, stage.conv_dynamic.weight
     local, shift = dynamic, None
     if stage.conv_spatial is not None:
@@ -57,46 +65,30 @@ def _weights(stage: DynamicStage, by_winograd: bool, folded: bool) -> _Weights:
         whole = whole * factor.view(-1, 1, 1, 1, 1)
         local, dynamic = (w * factor_local.view(-1, 1, 1, 1, 1) for w in (local, dynamic))
         shift = torch.cat([first, second])
-    pair = torch.cat([whole, local])
     slices = dynamic.permute(2, 0, 1, 3, 4).flatten(0, 1) if stage.options.dynamic else None
-    return _Weights(by_winograd, winograd.transformed(pair) if by_winograd else pair, slices, shift)
+    return torch.cat([whole, local]), slices, shift
 
 
-class _Weights(NamedTuple):
-    """The weights of the fast form.
-
-    Attributes:
-        by_winograd: whether `pair` holds the filters' values at Winograd's points, or filters (2 O, C, 3, 3, 3).
-        pair: the global branch's weights; after them the sum of the dynamic and the spatial branch's.
-        slices: (3 O, C, 3, 3), the dynamic branch's time slices, applied to the mean: for the previous frame, the frame
-            itself and the next; None where no mean is subtracted.
-        shift: (2 O,), added after the convolution, where BatchNorms are folded into the weights.
-    """
-
-    by_winograd: bool
-    pair: torch.Tensor
-    slices: torch.Tensor | None
-    shift: torch.Tensor | None = None
+def _convolved(x: torch.Tensor, weight: torch.Tensor, shift: torch.Tensor | None) -> torch.Tensor:
+    """Return the convolution of (N, C, S, H, W), a new tensor (N, 2 O, S, H, W)."""
+    if not winograd.is_faster(x, len(weight)):
+        return F.conv3d(x, weight, shift, padding=1)
+    result = winograd.convolution(x, winograd.transformed(weight))
+    if shift is not None:
+        result += shift.view(-1, 1, 1, 1)
+    return result
 
 
-def _branches(x: torch.Tensor, lengths: torch.Tensor | None, weights: _Weights) -> torch.Tensor:
-    """Return the global branch, and the sum of the dynamic and the spatial one: a new tensor (N, 2 O, S, H, W).
+def _less_mean(
+    pair: torch.Tensor, mean: torch.Tensor, slices: torch.Tensor, lengths: torch.Tensor | None
+) -> torch.Tensor:
+    """Subtract the dynamic branch's convolution of the mean (N, C, 1, H, W) from the second map, in place.
 
-    Both are one convolution, the latter with the summed weights, minus the dynamic branch's convolution of the mean.
     The mean is one map per sequence, so convolving it takes three 2-D convolutions, one for each time slice of the
     weight. The slice for the previous frame does not apply at the first frame, nor that for the next at the last.
     """
-    if weights.by_winograd:
-        pair = winograd.convolution(x, weights.pair)
-        if weights.shift is not None:
-            pair += weights.shift.view(-1, 1, 1, 1)
-    else:
-        pair = F.conv3d(x, weights.pair, weights.shift, padding=1)
-    if weights.slices is None:
-        return pair
-    of_mean = F.conv2d(temporal_mean(x, lengths).squeeze(2), weights.slices, padding=1)
-    previous, current, following = of_mean.chunk(3, 1)
-    last = None if lengths is None else (lengths - 1).to(x.device, non_blocking=True)
+    previous, current, following = F.conv2d(mean.squeeze(2), slices, padding=1).chunk(3, 1)
+    last = None if lengths is None else (lengths - 1).to(pair.device, non_blocking=True)
     return _LessMean.apply(pair, previous + current + following, previous, following, last)
 
 

@@ -10,7 +10,7 @@ N sequences, C channels in, O out, S frames, H x W pixels. S frames are cut into
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -70,21 +70,13 @@ def transformed(weight: torch.Tensor) -> torch.Tensor:
     return torch.einsum("pk,ockhw->pohwc", g, weight).permute(0, 1, 4, 2, 3)
 
 
-def convolution(x: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
+class _Convolution(torch.autograd.Function):
     """Convolve sequences with filters of 3x3x3, zero-padded by one: float32, on a CPU.
 
-    Args:
-        x: (N, C, S, H, W).
-        filters: (6, O, C, 3, 3), as `transformed` makes them.
-
-    Returns:
-        (N, O, S, H, W), channels last in memory.
+    Takes x (N, C, S, H, W) and filters (6, O, C, 3, 3), as `transformed` makes them; returns (N, O, S, H, W), channels
+    last in memory.
     """
-    result: torch.Tensor = _Convolution.apply(x, filters)
-    return result
 
-
-class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(x, filters)
@@ -141,6 +133,9 @@ class _Convolution(torch.autograd.Function):
                     into = for_rows[first : first + len(some), start : start + frames + 2]
                     into.baddbmm_(b.T.expand(len(some), -1, -1), _of_tile(for_values, t, frames, some))
         return None if for_rows is None else _sequences(for_rows[:, 1:-1], (h, w)), for_filters
+
+
+convolution: Callable[..., torch.Tensor] = _Convolution.apply
 
 
 def _tiles(frames: int) -> list[tuple[int, int]]:

@@ -78,19 +78,11 @@ class DeepGaitV2(nn.Module):
         self.layer4 = nn.ModuleList(residual_stage(channels[2], channels[3], layers[3], 1, mode))
         self.pooling = HorizontalPooling(bin_num)
         self.fcs = SeparateFCs(sum(bin_num), channels[3], channels[2])
-        self.necks = separate_bn_necks(SeparateBNNecks, channels[2], sum(bin_num), class_num)
+        self.necks = separate_bn_necks(SeparateBNNecks, channels[2], sum(bin_num), self.class_num)
         initialise(self)
 
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
-        """Embed sequences.
-
-        Args:
-            silhouettes: float (N, S, H, W) in 0..1, S at least 1.
-            lengths: (N,), each from 1 to S; frames after a sequence's length are ignored. None: all have S frames.
-
-        Returns:
-            Embeddings (N, C, P), logits (N, K, P), inference features (N, C, P).
-        """
+        """Return embeddings (N, C, P), logits (N, K, P), inference features (N, C, P)."""
         frames, counts = pack(silhouettes, lengths)
         x = self.layer1(self.layer0(channels_last(frames.unsqueeze(1))))  # (F, c0, H, W)
         for stage in (self.layer2, self.layer3, self.layer4):

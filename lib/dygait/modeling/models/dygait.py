@@ -10,23 +10,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
 from dygait.modeling.backbones.dynamic3d import DeepBackbone, ShallowBackbone
 from dygait.modeling.dam import DAMOptions, Form, Norm, Shortcut
-from dygait.modeling.heads import (
-    CLASS_HEAD,
-    GAITGL_HEAD,
-    FCSizes,
-    NeckSizes,
-    Renames,
-    check_numbers,
-    gaitgl_head,
-    gaitgl_output,
-    number_of_classes,
-    separate_fcs,
-)
-from dygait.modeling.layers import GeMHorizontalPooling, initialise, temporal_max, whole_sequences
+from dygait.modeling.heads import GAITGL_NAMES, FCSizes, GaitGLHead, NeckSizes, Renames, check_numbers
+from dygait.modeling.layers import initialise, whole_sequences
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.registry import MODELS
 
@@ -47,7 +35,7 @@ _RELEASE_STAGES: Renames = (
 
 
 @MODELS.register("DyGait", "Dygait")
-class DyGait(nn.Module):
+class DyGait(GaitGLHead):
     """The network of the paper: a backbone of DAMs, temporal max, GeM horizontal pooling, separate FCs, and a head.
 
     Two heads. With `SeparateBNNecks`: triplet loss and test use the features before the BNNeck, whose logits are
@@ -75,8 +63,6 @@ class DyGait(nn.Module):
         ValueError: sizes do not fit together.
     """
 
-    class_head = CLASS_HEAD
-
     def __init__(
         self,
         channels: list[int],
@@ -93,17 +79,11 @@ class DyGait(nn.Module):
         shortcut: Shortcut = "where needed",
     ) -> None:
         super().__init__()
-        self.opengait_names = (*_RELEASE_NAMES[variant], *_RELEASE_STAGES, *GAITGL_HEAD)
-        bins = bin_num or _BINS[variant]
+        self.opengait_names = (*_RELEASE_NAMES[variant], *_RELEASE_STAGES, *GAITGL_NAMES)
         backbone = _BACKBONES[variant]
         check_numbers("channels", channels, backbone.depth, f"the {variant} variant")
-        self.class_num = number_of_classes(class_num, SeparateBNNecks)
         self.backbone = backbone(channels, DAMOptions(norm, dam, checkpointing, dynamic, spatial, shortcut))
-        self.pooling = GeMHorizontalPooling(bins)
-        self.fcs = separate_fcs(SeparateFCs, channels[-1], sum(bins))
-        self.necks, self.head_norm, self.classifier = gaitgl_head(
-            self.fcs.out_channels, sum(bins), class_num, SeparateBNNecks
-        )
+        self.add_head(channels[-1], bin_num or _BINS[variant], class_num, SeparateBNNecks, SeparateFCs)
         initialise(self)
 
     @staticmethod
@@ -114,17 +94,6 @@ class DyGait(nn.Module):
         return {"variant": "deep" if dataset_name in ("OUMVLP", "GREW", "Gait3D", "Gait3D-128pixel") else "shallow"}
 
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
-        """Embed sequences.
-
-        Args:
-            silhouettes: float (N, S, H, W) in 0..1, S at least 1.
-            lengths: (N,), each from 1 to S, best on the host; frames after a sequence's length are ignored. None: all
-                have S frames.
-
-        Returns:
-            Embeddings (N, C, P), logits (N, K, P) or None, inference features (N, C, P).
-        """
+        """Return embeddings (N, C, P), logits (N, K, P) or None, inference features (N, C, P)."""
         silhouettes, lengths = whole_sequences(silhouettes, lengths)
-        features, lengths = self.backbone(silhouettes.unsqueeze(1), lengths)
-        parts = self.fcs(self.pooling(temporal_max(features, lengths)))
-        return gaitgl_output(parts, (self.necks, self.head_norm, self.classifier))
+        return self.head(*self.backbone(silhouettes.unsqueeze(1), lengths))

@@ -70,19 +70,11 @@ class GaitBase(nn.Module):
         self.opengait_names = (*_NAMES[backbone_cfg["type"]], *_HEAD_NAMES)
         self.pooling = HorizontalPooling(bin_num)
         self.fcs = separate_fcs(SeparateFCs, self.backbone.out_channels, sum(bin_num))
-        self.necks = separate_bn_necks(SeparateBNNecks, self.fcs.out_channels, sum(bin_num), class_num)
+        self.necks = separate_bn_necks(SeparateBNNecks, self.fcs.out_channels, sum(bin_num), self.class_num)
         initialise(self)
 
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
-        """Embed sequences.
-
-        Args:
-            silhouettes: float (N, S, H, W) in 0..1, S at least 1.
-            lengths: (N,), each from 1 to S; frames after a sequence's length are ignored. None: all have S frames.
-
-        Returns:
-            Embeddings (N, C, P), logits (N, K, P), inference features: the embeddings.
-        """
+        """Return embeddings (N, C, P), logits (N, K, P), inference features: the embeddings."""
         frames, counts = pack(silhouettes, lengths)
         maps = self.backbone(channels_last(frames.unsqueeze(1)))  # (F, C, H', W')
         embeddings = self.fcs(self.pooling(sequence_max(maps, counts)))

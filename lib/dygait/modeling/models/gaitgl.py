@@ -12,24 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dygait.modeling.heads import (
-    CLASS_HEAD,
-    GAITGL_HEAD,
-    NeckSizes,
-    Renames,
-    check_numbers,
-    gaitgl_head,
-    gaitgl_output,
-    number_of_classes,
-)
+from dygait.modeling.heads import GAITGL_NAMES, GaitGLHead, NeckSizes, Renames, check_numbers
 from dygait.modeling.layers import (
-    GeMHorizontalPooling,
     LocalTemporalAggregation,
-    SeparateFCs,
     avoid_two_frames,
     channels_last,
     initialise,
-    temporal_max,
     whole_sequences,
     zero_padding,
 )
@@ -83,7 +71,7 @@ class GLConv(nn.Module):
 
 
 @MODELS.register("GaitGL")
-class GaitGL(nn.Module):
+class GaitGL(GaitGLHead):
     """Global and local 3-D convolutions beside each other, local temporal aggregation, GeM pooling by rows.
 
     Two heads. With `SeparateBNNecks`: triplet loss and test use the features before the BNNeck, whose logits are
@@ -102,8 +90,6 @@ class GaitGL(nn.Module):
         ValueError: sizes do not fit together.
     """
 
-    class_head = CLASS_HEAD
-
     def __init__(
         self,
         channels: list[int],
@@ -113,26 +99,16 @@ class GaitGL(nn.Module):
         bin_num: list[int] = _BINS,
     ) -> None:
         super().__init__()
-        self.opengait_names = (*_NAMES[variant], *_LAYER_NAMES, *GAITGL_HEAD)
-        self.class_num = number_of_classes(class_num, SeparateBNNecks)
+        self.opengait_names = (*_NAMES[variant], *_LAYER_NAMES, *GAITGL_NAMES)
         check_numbers("channels", channels, _DEPTH[variant], f"the {variant} variant")
-        strips, width, parts = _STRIPS[variant], channels[-1], sum(bin_num)
-        if variant == "shallow":
-            c0, c1, c2 = channels
-            self.stem = nn.ModuleList([_convolution(1, c0)])
-            self.glconv0 = nn.ModuleList([GLConv(c0, c1, strips)])
-            self.glconv1 = nn.ModuleList([GLConv(c1, c2, strips)])
-            self.glconv2 = nn.ModuleList([GLConv(c2, c2, strips, stack=True)])
-        else:
-            c0, c1, c2, c3 = channels
-            self.stem = nn.ModuleList([_convolution(1, c0), _convolution(c0, c0)])
-            self.glconv0 = nn.ModuleList([GLConv(c0, c1, strips), GLConv(c1, c1, strips)])
-            self.glconv1 = nn.ModuleList([GLConv(c1, c2, strips), GLConv(c2, c2, strips)])
-            self.glconv2 = nn.ModuleList([GLConv(c2, c3, strips), GLConv(c3, c3, strips, stack=True)])
+        strips, twice = _STRIPS[variant], variant == "deep"
+        c0, c1, c2, c3 = channels if twice else (*channels, channels[-1])
+        self.stem = nn.ModuleList([_convolution(1, c0), *([_convolution(c0, c0)] if twice else [])])
+        self.glconv0 = nn.ModuleList([GLConv(c0, c1, strips), *([GLConv(c1, c1, strips)] if twice else [])])
+        self.glconv1 = nn.ModuleList([GLConv(c1, c2, strips), *([GLConv(c2, c2, strips)] if twice else [])])
+        self.glconv2 = nn.ModuleList([*([GLConv(c2, c3, strips)] if twice else []), GLConv(c3, c3, strips, stack=True)])
         self.lta = LocalTemporalAggregation(c0)
-        self.pooling = GeMHorizontalPooling(bin_num)
-        self.fcs = SeparateFCs(parts, width, width)
-        self.necks, self.head_norm, self.classifier = gaitgl_head(width, parts, class_num, SeparateBNNecks)
+        self.add_head(channels[-1], bin_num, class_num, SeparateBNNecks)
         initialise(self)
 
     @staticmethod
@@ -143,15 +119,7 @@ class GaitGL(nn.Module):
         return {"variant": "deep" if dataset_name in ("OUMVLP", "GREW") else "shallow"}
 
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
-        """Embed sequences.
-
-        Args:
-            silhouettes: float (N, S, H, W) in 0..1, S at least 1.
-            lengths: (N,), each from 1 to S; frames after a sequence's length are ignored. None: all have S frames.
-
-        Returns:
-            Embeddings (N, C, P), logits (N, K, P) or None, inference features (N, C, P).
-        """
+        """Return embeddings (N, C, P), logits (N, K, P) or None, inference features (N, C, P)."""
         silhouettes, lengths = whole_sequences(silhouettes, lengths)
         x = channels_last(silhouettes.unsqueeze(1))
         for convolution in self.stem:
@@ -162,5 +130,4 @@ class GaitGL(nn.Module):
         x = F.max_pool3d(x, (1, 2, 2))
         for block in (*self.glconv1, *self.glconv2):
             x = block(x, lengths)
-        parts = self.fcs(self.pooling(temporal_max(x, lengths)))
-        return gaitgl_output(parts, (self.necks, self.head_norm, self.classifier))
+        return self.head(x, lengths)

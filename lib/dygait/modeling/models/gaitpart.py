@@ -148,15 +148,7 @@ class GaitPart(nn.Module):
         initialise(self)
 
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
-        """Embed sequences.
-
-        Args:
-            silhouettes: float (N, S, H, W) in 0..1, S at least 1.
-            lengths: (N,), each from 1 to S; frames after a sequence's length are ignored. None: all have S frames.
-
-        Returns:
-            Embeddings (N, C, P), no logits, inference features: the embeddings.
-        """
+        """Return embeddings (N, C, P), no logits, inference features: the embeddings."""
         frames, counts = pack(silhouettes, lengths)
         strips = self.pooling(self.backbone(channels_last(frames.unsqueeze(1))))  # (F, C, P)
         parts = unpack(strips, counts).permute(0, 3, 2, 1)  # (N, P, C, S)

@@ -74,15 +74,7 @@ class GaitSet(nn.Module):
         initialise(self)
 
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
-        """Embed sequences.
-
-        Args:
-            silhouettes: float (N, S, H, W) in 0..1, S at least 1.
-            lengths: (N,), each from 1 to S; frames after a sequence's length are ignored. None: all have S frames.
-
-        Returns:
-            Embeddings (N, C, P), no logits, inference features: the embeddings.
-        """
+        """Return embeddings (N, C, P), no logits, inference features: the embeddings."""
         frames, counts = pack(silhouettes, lengths)
         frames = self.set_block1(channels_last(frames.unsqueeze(1)))  # (F, c1, H / 2, W / 2)
         whole = self.gl_block2(sequence_max(frames, counts))  # (N, c2, H / 4, W / 4)
