@@ -10,7 +10,7 @@ from torch import nn
 
 from dygait import distributed
 from dygait.errors import UserError
-from dygait.losses.base import Loss, Statistics, build_loss
+from dygait.losses.base import Loss, Statistics, at_least_float32, build_loss
 
 
 class Outputs(Protocol):
@@ -63,9 +63,8 @@ class LossAggregator(nn.Module):
                     f"SeparateBNNecks in model_cfg, or take the term out"
                 )
             if loss.needs_whole_batch and world > 1:
-                # In float32 at least: gathering must not round embeddings.
-                precise = read if read.dtype == torch.float64 else read.float()
-                term, found = loss(distributed.gather_with_gradient(precise), distributed.gather(labels))
+                whole = distributed.gather_with_gradient(at_least_float32(read))  # gathering must not round
+                term, found = loss(whole, distributed.gather(labels))
                 total = total + weight * world * term
             else:
                 term, found = loss(read, labels)

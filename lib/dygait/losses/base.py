@@ -32,8 +32,19 @@ class Loss(nn.Module):
     prefix: ClassVar[str]
 
     def forward(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
+        """Return `compute`'s loss and statistics, with `loss` among them: in float32 at least, under autocast too."""
+        with torch.autocast(outputs.device.type, enabled=False):
+            loss, statistics = self.compute(at_least_float32(outputs), labels)
+        return loss, {"loss": loss.detach(), **statistics}
+
+    def compute(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
         """Return the loss, a scalar tensor, and statistics, scalar tensors without gradient."""
         raise NotImplementedError  # pragma: no cover - every loss has its own
+
+
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    """Return a floating-point tensor in float32, or in float64 if it is."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 _OF_THE_SUM = ("loss_term_weight", "log_prefix")

@@ -29,16 +29,14 @@ class BinaryCrossEntropyLoss(Loss):
         super().__init__()
         self.eps = eps
 
-    def forward(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
-        """Compute the loss.
+    def compute(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
+        """Return the loss, `hard_loss` (the worst pixel's), and `miou`.
+
+        The latter is the intersection over union of the maps above 0.5 with the masks, as the mean over N.
 
         Args:
             outputs: probabilities (N, ...), after the sigmoid, such as (N, 1, H, W).
             labels: masks of the same shape, 0 or 1.
-
-        Returns:
-            The loss; and `loss`, `hard_loss` (the worst pixel's), and `miou`: the intersection over union of the maps
-            above 0.5 with the masks, as the mean over N.
 
         Raises:
             UserError: the shapes differ.
@@ -48,17 +46,10 @@ class BinaryCrossEntropyLoss(Loss):
                 f"BinaryCrossEntropyLoss compares maps with masks of the same shape, got {list(outputs.shape)} and "
                 f"{list(labels.shape)}; for the ids of sequences, CrossEntropyLoss"
             )
-        with torch.autocast(outputs.device.type, enabled=False):
-            maps = outputs if outputs.dtype == torch.float64 else outputs.float()
-            masks = labels.to(maps.dtype)
-            terms = -(masks * torch.log(maps + self.eps) + (1 - masks) * torch.log(1 - maps + self.eps))
-            loss = terms.mean()
-            with torch.no_grad():
-                found = (maps > 0.5).to(maps.dtype)
-                both, either = (found * masks).flatten(1).sum(1), ((found + masks) > 0).flatten(1).sum(1)
-                statistics = {
-                    "loss": loss.detach(),
-                    "hard_loss": terms.detach().max(),
-                    "miou": (both / (either + 1e-9)).mean(),
-                }
-        return loss, statistics
+        masks = labels.to(outputs.dtype)
+        terms = -(masks * torch.log(outputs + self.eps) + (1 - masks) * torch.log(1 - outputs + self.eps))
+        with torch.no_grad():
+            found = (outputs > 0.5).to(outputs.dtype)
+            both, either = (found * masks).flatten(1).sum(1), ((found + masks) > 0).flatten(1).sum(1)
+            statistics = {"hard_loss": terms.max(), "miou": (both / (either + 1e-9)).mean()}
+        return terms.mean(), statistics

@@ -33,23 +33,17 @@ class CrossEntropyLoss(Loss):
         self.smoothing = eps if label_smooth else 0.0
         self.log_accuracy = log_accuracy
 
-    def forward(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
-        """Compute the loss.
+    def compute(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
+        """Return the loss and, where it is asked for, `accuracy` in 0..1.
 
         Args:
             outputs: logits (N, K, P).
             labels: (N,), each from 0 to K - 1.
-
-        Returns:
-            The loss; and `loss`, and `accuracy` in 0..1 where it is asked for.
         """
-        with torch.autocast(outputs.device.type, enabled=False):
-            # One row for each part of each sequence: a model that computes part by part has them so in memory.
-            rows = outputs.permute(2, 0, 1).flatten(0, 1)
-            logits = (rows if rows.dtype == torch.float64 else rows.float()) * self.scale
-            target = labels.repeat(outputs.shape[2])
-            loss = F.cross_entropy(logits, target, label_smoothing=self.smoothing)
-        statistics = {"loss": loss.detach()}
-        if self.log_accuracy:
-            statistics["accuracy"] = (logits.detach().argmax(1) == target).float().mean()
-        return loss, statistics
+        # One row for each part of each sequence: a model that computes part by part has them so in memory.
+        logits = outputs.permute(2, 0, 1).flatten(0, 1) * self.scale
+        target = labels.repeat(outputs.shape[2])
+        loss = F.cross_entropy(logits, target, label_smoothing=self.smoothing)
+        if not self.log_accuracy:
+            return loss, {}
+        return loss, {"accuracy": (logits.detach().argmax(1) == target).float().mean()}

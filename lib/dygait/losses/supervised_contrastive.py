@@ -50,32 +50,25 @@ class SupConLoss(Loss):
         self.p = p
         self.by_part = by_part
 
-    def forward(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
-        """Compute the loss.
+    def compute(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
+        """Return the mean over anchors.
 
         Args:
             outputs: V views of each sequence (N, V, ...), flattened beyond; with `by_part`, parts (N, C, P).
             labels: (N,), any integers.
-
-        Returns:
-            The mean over anchors; and `loss`.
 
         Raises:
             UserError: there is no axis of views.
         """
         if outputs.dim() < 3:
             raise UserError(f"SupConLoss reads (N, views, C) or, by_part, (N, C, P); it got {list(outputs.shape)}")
-        with torch.autocast(outputs.device.type, enabled=False):
-            features = outputs if outputs.dtype == torch.float64 else outputs.float()
-            # (G, N, V, C): each of G groups is a contrast of its own.
-            features = features.permute(2, 0, 1).unsqueeze(2) if self.by_part else features.flatten(2).unsqueeze(0)
-            terms = self._terms(features, labels)
-            if self.reduce_zero:
-                above = terms.detach() > 0
-                loss = (terms * above).sum() / above.sum().clamp(min=1)
-            else:
-                loss = terms.mean()
-        return loss, {"loss": loss.detach()}
+        # (G, N, V, C): each of G groups is a contrast of its own.
+        features = outputs.permute(2, 0, 1).unsqueeze(2) if self.by_part else outputs.flatten(2).unsqueeze(0)
+        terms = self._terms(features, labels)
+        if not self.reduce_zero:
+            return terms.mean(), {}
+        above = terms.detach() > 0
+        return (terms * above).sum() / above.sum().clamp(min=1), {}
 
     def _terms(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return every anchor's term (G, anchors) for features (G, N, V, C)."""
@@ -109,6 +102,6 @@ class EuclideanSupConLoss(SupConLoss):
     def __init__(self, temperature: float = 0.01) -> None:
         super().__init__(temperature, base_temperature=temperature, reduce_zero=True, p=2)
 
-    def forward(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
-        """Compute the loss of features (N, ...), flattened beyond; as `SupConLoss`."""
-        return super().forward(outputs.flatten(1).unsqueeze(1), labels)
+    def compute(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
+        """Return the loss of features (N, ...), flattened beyond; as `SupConLoss`."""
+        return super().compute(outputs.flatten(1).unsqueeze(1), labels)

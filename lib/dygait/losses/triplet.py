@@ -83,36 +83,25 @@ class TripletLoss(Loss):
         self.margin = margin
         self.exclude_self = exclude_self
 
-    def forward(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
-        """Compute the loss.
+    def compute(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
+        """Return the mean over parts of each part's mean over its non-zero triplets (zero if it has none).
+
+        The statistics are means over parts: `hard_loss` (each anchor's farthest positive against its nearest negative),
+        `loss_num` (the non-zero triplets), `mean_dist`.
 
         Args:
             outputs: embeddings (N, C, P).
             labels: (N,), any integers, any number of sequences of each.
-
-        Returns:
-            The mean over parts of each part's mean over its non-zero triplets (zero if it has none); and, as means over
-            parts: `loss`, `hard_loss` (each anchor's farthest positive against its nearest negative), `loss_num` (the
-            non-zero triplets), `mean_dist`.
         """
-        with torch.autocast(outputs.device.type, enabled=False):
-            embeddings = outputs if outputs.dtype == torch.float64 else outputs.float()
-            distance = pairwise_distance(embeddings.permute(2, 0, 1))
-            same = labels[:, None] == labels[None, :]
-            positive = (
-                same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device) if self.exclude_self else same
-            )
-            total, count = _Violations.apply(distance, positive, ~same, self.margin)
-            per_part = total / count.clamp(min=1)
-            loss = per_part.mean()
-            with torch.no_grad():
-                farthest = distance.masked_fill(~positive, -torch.inf).amax(2)
-                nearest = distance.masked_fill(same, torch.inf).amin(2)
-                hard = F.relu(farthest - nearest + self.margin).nan_to_num(0.0, 0.0, 0.0)
-                statistics = {
-                    "loss": loss.detach(),
-                    "hard_loss": hard.mean(),
-                    "loss_num": count.to(distance.dtype).mean(),
-                    "mean_dist": distance.mean(),
-                }
+        distance = pairwise_distance(outputs.permute(2, 0, 1))
+        same = labels[:, None] == labels[None, :]
+        positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device) if self.exclude_self else same
+        total, count = _Violations.apply(distance, positive, ~same, self.margin)
+        loss = (total / count.clamp(min=1)).mean()
+        with torch.no_grad():
+            farthest = distance.masked_fill(~positive, -torch.inf).amax(2)
+            nearest = distance.masked_fill(same, torch.inf).amin(2)
+            hard = F.relu(farthest - nearest + self.margin).nan_to_num(0.0, 0.0, 0.0)
+            loss_num = count.to(distance.dtype).mean()
+            statistics = {"hard_loss": hard.mean(), "loss_num": loss_num, "mean_dist": distance.mean()}
         return loss, statistics
