@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from dygait.runs.checkpoint import read_checkpoint, save_checkpoint
+from dygait.training import resuming
 from dygait.training.guard import StepGuard
 from dygait.training.trainer import Trainer, build_trainer
 from helpers.experiments import make_experiment
@@ -162,7 +163,7 @@ class TestAStep:
             for form in (", fused: false", "")
         )
         save_checkpoint(tmp_path / "state.pt", plain_form.state())
-        fused.restore(tmp_path / "state.pt", read_checkpoint(tmp_path / "state.pt"))
+        resuming.restore(fused, tmp_path / "state.pt", read_checkpoint(tmp_path / "state.pt"))
         poison(monkeypatch, lambda trainer: True)
         fused.step(batch_of(), [255.0])
         assert fused.guard.state()["skipped"] == 1

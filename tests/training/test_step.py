@@ -20,7 +20,7 @@ from dygait.errors import UserError
 from dygait.modeling.sync_batch_norm import SyncBatchNorm, synchronise_norms
 from dygait.runs import compilation, precision
 from dygait.runs.checkpoint import read_checkpoint, save_checkpoint
-from dygait.training import optimizers
+from dygait.training import optimizers, resuming
 from dygait.training.trainer import Trainer, build_trainer
 from helpers.experiments import make_experiment
 from helpers.processes import in_processes
@@ -188,7 +188,7 @@ class TestOptimisers:
         drive(first, range(2))
         save_checkpoint(tmp_path / "state.pt", first.state())
         own = second.optimizer.param_groups[0]["fused"], second.optimizer.param_groups[0]["foreach"]
-        second.restore(tmp_path / "state.pt", read_checkpoint(tmp_path / "state.pt"))
+        resuming.restore(second, tmp_path / "state.pt", read_checkpoint(tmp_path / "state.pt"))
         assert (second.optimizer.param_groups[0]["fused"], second.optimizer.param_groups[0]["foreach"]) == own
         drive(second, range(2, 5))
         drive(straight, range(5))
@@ -222,7 +222,7 @@ class TestAverage:
         steps(straight, 4)
         steps(first, 2)
         save_checkpoint(tmp_path / "state.pt", first.state())
-        second.restore(tmp_path / "state.pt", read_checkpoint(tmp_path / "state.pt"))
+        resuming.restore(second, tmp_path / "state.pt", read_checkpoint(tmp_path / "state.pt"))
         for i in (2, 3):
             second.step(batch_of(seed=i), [255.0])
         assert straight.average is not None
@@ -234,7 +234,7 @@ class TestAverage:
         plain, averaged = make(), make("trainer_cfg.ema=0.9")
         steps(plain, 1)
         save_checkpoint(tmp_path / "state.pt", plain.state())
-        averaged.restore(tmp_path / "state.pt", read_checkpoint(tmp_path / "state.pt"))
+        resuming.restore(averaged, tmp_path / "state.pt", read_checkpoint(tmp_path / "state.pt"))
         assert averaged.average is not None
         for name, tensor in plain.network.state_dict().items():
             assert torch.equal(averaged.average.network.state_dict()[name], tensor)

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
 from dygait.data import Batch
 from dygait.losses.base import Statistics
 from dygait.modeling import GaitOutput
-
-Forward = Callable[[int], GaitOutput]
-ScaledLoss = Callable[[GaitOutput], tuple[torch.Tensor, Statistics]]
 
 
 def split_batch(batch: Batch, count: int) -> list[Batch]:
@@ -36,9 +34,9 @@ def split_batch(batch: Batch, count: int) -> list[Batch]:
 
 
 def backward_in_parts(
-    forward: Forward,
+    forward: Callable[[int], GaitOutput],
     count: int,
-    loss: ScaledLoss,
+    loss: Callable[[GaitOutput], tuple[torch.Tensor, Statistics]],
     buffers: Sequence[torch.Tensor],
     unsynchronised: Callable[[], contextlib.AbstractContextManager[object]],
 ) -> Statistics:
@@ -60,35 +58,27 @@ def backward_in_parts(
         outputs = [forward(part) for part in range(count - 1)]
     with unsynchronised():
         outputs.append(forward(count - 1))
-        embeddings, logits, inference = (_concatenate(fields) for fields in zip(*outputs, strict=True))
-        assert embeddings is not None
-        assert inference is not None
-        whole = GaitOutput(embeddings, logits, inference)
+        whole = GaitOutput(*map(_concatenate, zip(*outputs, strict=True)))
         scaled, statistics = loss(whole)
         scaled.backward()
         sizes = [len(output.embeddings) for output in outputs]
-        gradients = [_split_gradient(field, sizes) for field in whole]
-        _backward_from(outputs.pop(), [field[-1] for field in gradients])
+        gradients = [None if field is None or field.grad is None else field.grad.split(sizes) for field in whole]
+        _backward_from(outputs.pop(), gradients, count - 1)
     saved = [buffer.clone() for buffer in buffers]
     for part in range(count - 1):
         with unsynchronised() if part < count - 2 else contextlib.nullcontext():
-            _backward_from(forward(part), [field[part] for field in gradients])
+            _backward_from(forward(part), gradients, part)
     for buffer, value in zip(buffers, saved, strict=True):
         buffer.copy_(value)
     return statistics
 
 
-def _concatenate(fields: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+def _concatenate(fields: Sequence[torch.Tensor | None]) -> Any:
     present = [field for field in fields if field is not None]
     return torch.cat(present).detach().requires_grad_() if present else None
 
 
-def _split_gradient(field: torch.Tensor | None, sizes: list[int]) -> Sequence[torch.Tensor | None]:
-    """Split the gradient of an output field into parts; None where there is none."""
-    return [None] * len(sizes) if field is None or field.grad is None else field.grad.split(sizes)
-
-
-def _backward_from(output: GaitOutput, gradients: list[torch.Tensor | None]) -> None:
-    pairs = zip(output, gradients, strict=True)
-    with_gradient = [(field, gradient) for field, gradient in pairs if field is not None and gradient is not None]
-    torch.autograd.backward([field for field, _ in with_gradient], [gradient for _, gradient in with_gradient])
+def _backward_from(output: GaitOutput, gradients: Sequence[Sequence[torch.Tensor] | None], part: int) -> None:
+    """Backpropagate from a part's output; `gradients` holds those of each field by parts, None where there are none."""
+    pairs = [(field, own[part]) for field, own in zip(output, gradients, strict=True) if field is not None and own]
+    torch.autograd.backward([field for field, _ in pairs], [gradient for _, gradient in pairs])

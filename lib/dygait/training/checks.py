@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,58 +29,53 @@ from dygait.runs.networks import needs_classes
 from dygait.training.optimizers import OPTIMIZERS, SCHEDULERS
 
 
-def _keyword_problems(target: Callable[..., Any], keywords: Mapping[str, Any], own_key: str) -> list[Problem]:
-    """Check the names of a foreign class's keywords; its own constructor checks the values."""
-    valid = [n for n in inspect.signature(target).parameters if n not in ("params", "optimizer")]
-    return [
-        Problem(
-            (str(key),),
-            f"unknown key{suggest(str(key), valid) or '; valid keys: ' + ', '.join(sorted([*valid, own_key]))}",
-        )
-        for key in keywords
-        if key not in valid
-    ]
+def _class_problems(
+    section: Mapping[str, Any], key: str, kind: str, module: ModuleType, classes: Mapping[str, type], argument: Any
+) -> list[Problem]:
+    """Check a section that names a class of PyTorch: the names of its keywords; its constructor checks the values.
+
+    Args:
+        section: of the configuration.
+        key: the section's key that names the class.
+        kind: of class, for messages.
+        module: where the class is, for messages.
+        classes: those that there are.
+        argument: the constructor's first.
+    """
+    name = section.get(key)
+    if not isinstance(name, str) or name not in classes:
+        return [Problem((key,), f"unknown {kind} {name!r}{suggest(str(name), classes)} (a class of {module.__name__})")]
+    keywords = {k: v for k, v in section.items() if k not in (key, "param_groups")}
+    valid = [n for n in inspect.signature(classes[name]).parameters if n not in ("params", "optimizer")]
+    listed = f"; valid keys: {', '.join(sorted([*valid, key]))}"
+    found = [Problem((str(k),), f"unknown key{suggest(str(k), valid) or listed}") for k in keywords if k not in valid]
+    if not found and isinstance(keywords.get("lr", 0.0), (int, float)):  # else the schema reports it
+        try:
+            classes[name](argument, **keywords)
+        except Exception as error:  # whatever the class thinks of them
+            found.append(Problem((key,), f"{name} refuses its settings: {error}"))
+    return found
 
 
 def _optimizer_problems(section: Mapping[str, Any]) -> list[Problem]:
-    solver = section.get("solver")
-    keywords = {k: v for k, v in section.items() if k not in ("solver", "param_groups")}
+    solver, groups = section.get("solver"), section.get("param_groups")
+    found = _class_problems(section, "solver", "optimiser", torch.optim, OPTIMIZERS, [_parameter()])
     if not isinstance(solver, str) or solver not in OPTIMIZERS:
-        return [
-            Problem(
-                ("solver",), f"unknown optimiser {solver!r}{suggest(str(solver), OPTIMIZERS)} (a class of torch.optim)"
-            )
-        ]
-    found = _keyword_problems(OPTIMIZERS[solver], keywords, "solver")
-    if not found and isinstance(keywords.get("lr", 0.0), (int, float)):  # else the schema says so
-        try:
-            OPTIMIZERS[solver]([nn.Parameter(torch.zeros(1))], **keywords)
-        except (TypeError, ValueError, RuntimeError) as error:
-            found.append(Problem(("solver",), f"{solver} refuses its settings: {error}"))
-    groups = section.get("param_groups")
+        return found
+    lacking = {"lr", "weight_decay"} - inspect.signature(OPTIMIZERS[solver]).parameters.keys()
     for index, group in enumerate(groups if isinstance(groups, list) else []):
-        own = [k for k in ("lr", "weight_decay") if isinstance(group, Mapping) and k in group]
-        found += [
-            Problem(("param_groups", str(index), key), f"{solver} has no {key}")
-            for key in own
-            if key not in inspect.signature(OPTIMIZERS[solver]).parameters
-        ]
+        own = sorted(lacking & group.keys()) if isinstance(group, Mapping) else []
+        found += [Problem(("param_groups", str(index), key), f"{solver} has no {key}") for key in own]
     return found
 
 
 def _scheduler_problems(section: Mapping[str, Any]) -> list[Problem]:
-    name = section.get("scheduler")
-    keywords = {k: v for k, v in section.items() if k != "scheduler"}
-    if not isinstance(name, str) or name not in SCHEDULERS:
-        hint = suggest(str(name), SCHEDULERS)
-        return [Problem(("scheduler",), f"unknown scheduler {name!r}{hint} (a class of torch.optim.lr_scheduler)")]
-    found = _keyword_problems(SCHEDULERS[name], keywords, "scheduler")
-    if not found:
-        try:
-            SCHEDULERS[name](torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9), **keywords)
-        except Exception as error:  # whatever the class thinks of them
-            found.append(Problem(("scheduler",), f"{name} refuses its settings: {error}"))
-    return found
+    optimizer = torch.optim.SGD([_parameter()], lr=0.1, momentum=0.9)
+    return _class_problems(section, "scheduler", "scheduler", torch.optim.lr_scheduler, SCHEDULERS, optimizer)
+
+
+def _parameter() -> nn.Parameter:
+    return nn.Parameter(torch.zeros(1))
 
 
 def _stored_to_input(transforms: Any, modalities: int, stored: int) -> list[tuple[int, int]] | None:
@@ -155,23 +151,18 @@ def _sampler_problems(sampler: Mapping[str, Any], section: str, kind: type, usua
 
 def _protocol_problems(sections: Mapping[str, Any], phase: str) -> list[Problem]:
     data, evaluator = sections.get("data_cfg", {}), sections.get("evaluator_cfg", {})
-    tests = phase == "test" or sections.get("trainer_cfg", {}).get("with_test")
+    own = evaluator.get("protocol")
+    if own is not None:
+        named = isinstance(own, Mapping) and isinstance(own.get("name"), str)
+        return [Problem(("protocol", "name"), p) for p in name_problems(own["name"])] if named else []
     function, tested = evaluator.get("eval_func"), data.get("test_dataset_name") or data.get("dataset_name")
-    found = []
-    if (
-        tests
-        and isinstance(tested, str)
-        and (function is None or isinstance(function, str))
-        and evaluator.get("protocol") is None
-    ):
+    tests = phase == "test" or sections.get("trainer_cfg", {}).get("with_test")
+    if tests and isinstance(tested, str) and isinstance(function, str | None):
         try:
             resolve_protocol(function, tested, bool(evaluator.get("cross_view_gallery")))
         except UserError as error:
-            found.append(Problem(("eval_func",), str(error)))
-    own = evaluator.get("protocol")
-    if isinstance(own, Mapping) and isinstance(own.get("name"), str):
-        found += [Problem(("protocol", "name"), p) for p in name_problems(own["name"])]
-    return found
+            return [Problem(("eval_func",), str(error))]
+    return []
 
 
 def component_problems(merged: Mapping[str, Any], phase: str) -> list[Problem]:

@@ -64,10 +64,10 @@ def set_up(config: Config, device: torch.device, folder: RunFolder, interruption
     trainer = build_trainer(config, device)
     networks.check_classes(trainer.network, data)
     if start is not None and state is not None:
-        trainer.restore(start, state)
+        resuming.restore(trainer, start, state)
         del state  # as large as what was restored
     elif settings.init_from is not None:
-        trainer.load_initial_weights(settings.init_from)
+        resuming.load_initial_weights(trainer, settings.init_from)
     source = sources.build_training_source(config, data, device, trainer.iteration)
     test = PeriodicTest(config, data, device, folder, interruption) if settings.with_test else None
     test_is_missing = test is not None and start is not None and resuming.lacks_test(folder, start, trainer)

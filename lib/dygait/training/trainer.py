@@ -6,7 +6,6 @@ import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from dygait.losses import LossAggregator
 from dygait.losses.base import Statistics
 from dygait.modeling import GaitOutput
 from dygait.modeling.sync_batch_norm import synchronise_norms
-from dygait.runs import checkpoint, networks
+from dygait.runs import networks
 from dygait.runs.compilation import compile_network, mark_frames
 from dygait.runs.precision import half_precision, half_type, resolve_precision, warn_if_slow
 from dygait.training import optimizers
@@ -161,74 +160,6 @@ class Trainer:
             "config": self.config.as_dict(),
             "version": dygait.__version__,
         }
-
-    def load_initial_weights(self, path: str) -> None:
-        """Load the weights of a checkpoint; a class head of another size keeps its initial values.
-
-        Raises:
-            UserError: the checkpoint does not fit.
-        """
-        strict = self.config.trainer_cfg.restore_ckpt_strict
-        report = checkpoint.load_weights(self.network, path, strict, reset_head=True)
-        log.info("starting from the weights of %s: %s", path, report)
-        if self.average is not None:
-            self.average.network.load_state_dict(self.network.state_dict())
-
-    def restore(self, path: Path, state: dict[str, Any]) -> None:
-        """Restore a checkpoint, apart from what the configuration resets.
-
-        Args:
-            path: where it is.
-            state: what it holds.
-
-        Raises:
-            UserError: the checkpoint does not fit.
-        """
-        trainer = self.config.trainer_cfg
-        report = checkpoint.load_state(self.network, state["model"], str(path), trainer.restore_ckpt_strict)
-        log.info("restored %s: %s", path, report)
-        self._restore_average(state, str(path))
-        keeps_optimizer = not trainer.optimizer_reset
-        if keeps_optimizer and (report.opengait or not report.complete):
-            log.info("notice: the optimiser is reset: its state in the checkpoint belongs to other weights")
-            keeps_optimizer = False
-        solver = self.config.optimizer_cfg.solver
-        try:
-            if keeps_optimizer and state["config"]["optimizer_cfg"]["solver"] != solver:
-                raise ValueError(f"it was written with {state['config']['optimizer_cfg']['solver']}, this is {solver}")
-            if keeps_optimizer:
-                optimizers.restore_optimizer(self.optimizer, state["optimizer"])
-            if not trainer.scheduler_reset:
-                self.scheduler.load_state_dict(state["scheduler"])
-            if state.get("scaler"):
-                self.scaler.load_state_dict(state["scaler"])
-            if "guard" in state:
-                self.guard.restore(state["guard"])
-            self.iteration = int(state["iteration"])
-            self.resumed = self.iteration > 0
-        except (KeyError, ValueError, TypeError) as error:
-            raise UserError(
-                f"the checkpoint {path} does not fit the optimiser or scheduler ({error}); "
-                f"optimizer_reset and scheduler_reset reset them"
-            ) from None
-        # If only one of optimiser and scheduler is reset, the learning rate is the scheduler's.
-        rates = zip(self.scheduler.get_last_lr(), self.scheduler.base_lrs, strict=True)
-        for group, (rate, first) in zip(self.optimizer.param_groups, rates, strict=True):
-            group.update(lr=rate, initial_lr=first)
-        if self.config.trainer_cfg.seed != state.get("seed", trainer.seed):
-            log.info("the checkpoint was trained with seed %s; continuing with %s", state["seed"], trainer.seed)
-
-    def _restore_average(self, state: dict[str, Any], source: str) -> None:
-        """Restore the averaged weights of a checkpoint, or start the average from its weights."""
-        if self.average is None:
-            if state.get("ema") is not None:
-                log.info("notice: the averaged weights of the checkpoint are ignored; set trainer_cfg.ema to use them")
-            return
-        if state.get("ema") is None:
-            log.info("notice: the checkpoint holds no averaged weights; the average starts from its weights")
-            self.average.network.load_state_dict(self.network.state_dict())
-            return
-        checkpoint.load_state(self.average.network, state["ema"], source, self.config.trainer_cfg.restore_ckpt_strict)
 
 
 def build_trainer(config: Config, device: torch.device) -> Trainer:
