@@ -201,7 +201,6 @@ def test_backbones(form: Form, norm: Norm) -> None:
         features, kept = made(x, lengths)
         assert features.shape == (3, *size)
         assert kept.tolist() == [2, 1, 1]
-        assert (16 // 2**made.pools, 12 // 2**made.pools) == features.shape[3:]
         assert not features[1:, :, 1].any()
 
 

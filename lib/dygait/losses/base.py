@@ -68,12 +68,11 @@ def _keywords(term: Mapping[str, Any]) -> dict[str, Any]:
 def build_loss(loss_cfg: Mapping[str, Any]) -> Loss:
     """Build the loss that a `loss_cfg` mapping describes.
 
+    `loss, info = build_loss({"type": "TripletLoss", "margin": 0.2})(embeddings, labels)`
+
     Args:
         loss_cfg: `type`, the loss's name, and its constructor's keywords; `loss_term_weight` and `log_prefix` belong to
             the sum of losses and are left to it.
-
-    Returns:
-        A loss: `loss, info = build_loss({"type": "TripletLoss", "margin": 0.2})(embeddings, labels)`.
 
     Raises:
         UserError: the loss is unknown, or its keywords are.

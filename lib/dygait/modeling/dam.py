@@ -24,18 +24,15 @@ Shortcut = Literal["where needed", "always"]
 
 @dataclass(frozen=True)
 class DAMOptions:
-    """How every DAM of a network is built and computed.
+    """How every DAM of a network is built and computed: the keywords of `DyGait` that concern it.
 
     Attributes:
         norm: `none`, or `batch`: a BatchNorm on the global branch and one on the sum of the others, before each relu.
-        form: `plain` computes the formula as written; `fast` computes the same with fewer products. The parameters are
-            the same.
+        form: DyGait's `dam`. `plain` computes the formula as written; `fast` computes the same with fewer products.
         checkpointing: in training keep only the input of each DAM, and compute the rest again in the backward pass.
-        dynamic: False: the dynamic branch convolves the features themselves. For ablations: all weights and BatchNorms
-            stay, only the subtraction is missing.
+        dynamic: False: the dynamic branch convolves the features themselves.
         spatial: False: no stage has a spatial branch.
-        shortcut: `where needed`: a 1x1x1 convolution where the numbers of channels differ, else the identity; `always`:
-            the convolution.
+        shortcut: `always` a 1x1x1 convolution, or `where needed`: where the numbers of channels differ.
     """
 
     norm: Norm = "none"
@@ -50,13 +47,7 @@ class DynamicStage(nn.Module):
     """One stage of a DAM: relu(global) + relu(dynamic + spatial).
 
     The global branch convolves the features; the dynamic branch convolves their difference from the sequence's temporal
-    mean, which keeps what moves; the spatial branch keeps each frame's shape.
-
-    Args:
-        in_channels: C_in.
-        out_channels: C_out.
-        spatial_frames: how many frames the spatial branch sees, 1 or 3.
-        options: of the network's DAMs.
+    mean, which keeps what moves; the spatial branch sees `spatial_frames` frames, 1 or 3, and keeps their shape.
     """
 
     def __init__(self, in_channels: int, out_channels: int, spatial_frames: int, options: DAMOptions) -> None:
@@ -93,11 +84,6 @@ class DynamicAugmentation(nn.Module):
 
     The authors' release adds unlike numbers of channels, which cannot run: here the shortcut is a convolution there
     (docs/fidelity.md).
-
-    Args:
-        in_channels: C_in.
-        out_channels: C_out.
-        options: of the network's DAMs.
     """
 
     def __init__(self, in_channels: int, out_channels: int, options: DAMOptions = DAMOptions()) -> None:

@@ -29,11 +29,7 @@ def forward_once(
 ) -> tuple[nn.Module, GaitOutput]:
     """Build a network in training mode and run one forward pass of two sequences: to be called in FakeTensorMode.
 
-    Args:
-        model_cfg: as of `build_model`.
-        dataset_name: as of `build_model`.
-        sizes: (H, W) of each modality.
-        frames: S.
+    Arguments as of `build_model`, (H, W) of each modality, and S.
     """
     model = build_model(model_cfg, dataset_name)
     inputs = tuple(torch.empty(_SEQUENCES, frames, *size) for size in sizes)

@@ -1,7 +1,8 @@
 """Frames of sequences side by side, for networks that look at each frame alone.
 
 A padded batch is packed: the frames that its sequences really have, one after the other, without the padding. Nothing
-is computed for padding, nor can it leak into a batch's statistics. N sequences, S frames, F frames in all.
+is computed for padding, nor can it leak into a batch's statistics. N sequences, S frames, F frames in all; `lengths` as
+in `dygait.modeling.layers`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,7 @@ from dygait.modeling.layers import has_channels_last, valid_indices
 
 
 def pack(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, list[int]]:
-    """Put the frames of a batch side by side.
-
-    Args:
-        x: (N, S, ...).
-        lengths: (N,), on the host, or None where all sequences have S frames.
+    """Put the frames of a batch (N, S, ...) side by side.
 
     Returns:
         The frames (F, ...), and how many of them are each sequence's.

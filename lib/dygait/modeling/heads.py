@@ -133,13 +133,6 @@ def check_positive(key: str, given: int) -> None:
 
 
 def check_numbers(key: str, given: Sequence[int], count: int, component: str) -> None:
-    """Raise ValueError where a setting is not so many positive numbers.
-
-    Args:
-        key: of the setting.
-        given: its value.
-        count: how many numbers it takes.
-        component: what takes them, for the message.
-    """
+    """Raise ValueError where a setting is not so many positive numbers; the message names the component."""
     if len(given) != count or min(given) < 1:
         raise ValueError(f"{key}: {component} takes {count} positive numbers, got {list(given)}")

@@ -22,12 +22,9 @@ from dygait.modeling.kernels.batch_norm import BatchNorm3d
 
 
 def channels_last(x: torch.Tensor) -> torch.Tensor:
-    """Return maps in the layout that is computed fastest: channels last on a CPU.
+    """Return (F, C, H, W) or (N, C, S, H, W) in the layout that is computed fastest: channels last on a CPU.
 
     PyTorch's operations keep the layout, so that only a network's first map is copied.
-
-    Args:
-        x: (F, C, H, W) or (N, C, S, H, W).
     """
     if x.device.type != "cpu":
         return x
@@ -142,11 +139,7 @@ def over_valid_frames(
 
 
 class FrameBatchNorm(nn.Module):
-    """BatchNorm3d whose statistics are those of valid frames.
-
-    Args:
-        channels: C.
-    """
+    """BatchNorm3d whose statistics are those of valid frames."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -170,9 +163,6 @@ class LocalTemporalAggregation(nn.Module):
 
     Lin et al., *Gait Recognition via Effective Global-Local Feature Representation and Local Temporal Aggregation*,
     ICCV 2021. One or two remaining frames at the end are dropped.
-
-    Args:
-        channels: C.
     """
 
     def __init__(self, channels: int) -> None:
@@ -271,11 +261,6 @@ class SeparateFCs(nn.Module):
     Initialised as the field's code does: Xavier uniform over the whole (P, C_in, C_out) tensor, whose fans are larger
     than one part's. Embeddings then start at distances of the order of the triplet margin; with fans by part they start
     several times farther apart, and training first pulls them together for hundreds of iterations (docs/fidelity.md).
-
-    Args:
-        parts_num: P.
-        in_channels: C_in.
-        out_channels: C_out.
     """
 
     def __init__(self, parts_num: int, in_channels: int, out_channels: int) -> None:
@@ -293,11 +278,6 @@ class SeparateBNNecks(nn.Module):
     """The BNNeck of each part: BatchNorm over C x P jointly, then cosine logits against normalised class weights.
 
     Luo et al., *Bag of Tricks and a Strong Baseline for Deep Person Re-identification*, CVPRW 2019, by part.
-
-    Args:
-        parts_num: P.
-        in_channels: C.
-        class_num: K.
     """
 
     def __init__(self, parts_num: int, in_channels: int, class_num: int) -> None:

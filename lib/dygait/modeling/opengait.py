@@ -40,10 +40,6 @@ def unwrapped(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def in_our_names(model: nn.Module, weights: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], bool]:
     """Rename weights that a file holds to the model's names, where it holds them under OpenGait's.
 
-    Args:
-        model: the network that they are for.
-        weights: as they are in the file.
-
     Returns:
         The weights without a wrapper's prefix, renamed where the model knows the name, and whether the names were
         OpenGait's: those that fit more of the model's tensors decide.

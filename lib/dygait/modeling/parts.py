@@ -42,11 +42,8 @@ def by_strips(layer: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, st
 
     Args:
         layer: keeps the size of what it takes but for the channels: a padded convolution.
-        x: (N, C, ..., H, W).
+        x: (N, C, ..., H, W), of which (N, C_out, ..., H, W) is made.
         strips: how many there are, a divisor of H.
-
-    Returns:
-        (N, C_out, ..., H, W).
     """
     if strips == 1:
         return layer(x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,9 @@ from dygait.runs.folder import RunFolder
 def save_bad_batch(
     folder: RunFolder, config: Config, network: nn.Module, batch: Batch, source: sources.Source, iteration: int
 ) -> Path:
-    """Save this process's share of a batch, the names of its sequences, and the network.
+    """Save this process's share of a batch, the names of its sequences, and the network; return the file.
 
-    Returns:
-        The file, ``<run>/debug/batch-<iteration>-rank<rank>.pt``.
+    It is ``<run>/debug/batch-<iteration>-rank<rank>.pt``.
     """
     ids, types, views = source.dataset.keys()
     state = {
@@ -45,14 +45,10 @@ def save_bad_batch(
 
 
 def diagnose(state: Mapping[str, Any], source: str) -> list[str]:
-    """Return, as lines of text, what the batch contains and where values stop being finite.
-
-    Args:
-        state: what `save_bad_batch` wrote.
-        source: the name of the file, for messages.
+    """Return, as lines of text, what the batch that `save_bad_batch` wrote contains and where values stop being finite.
 
     Raises:
-        UserError: something is missing or invalid.
+        UserError: something is missing or invalid; it names the file, `source`.
     """
     try:
         return _diagnose(state, source)
@@ -83,31 +79,22 @@ def _diagnose(state: Mapping[str, Any], source: str) -> list[str]:
                      f"{frames.float().mean():.1f}")  # fmt: skip
     broken = [name for name, tensor in network.state_dict().items() if not _is_finite(tensor)]
     lines.append(f"non-finite weights: {', '.join(broken) or 'none'}")
-    batch = Batch(
-        state["silhouettes"], state.get("lengths"), state["labels"], torch.arange(len(state["labels"])),
-        tuple(state["others"]),
-    )  # fmt: skip
-    lines += _forward_backward(
-        network, LossAggregator([t.model_dump() for t in config.loss_cfg]), batch, state["divisors"]
-    )
-    return lines
+    order = torch.arange(len(state["labels"]))
+    batch = Batch(state["silhouettes"], state.get("lengths"), state["labels"], order, tuple(state["others"]))
+    losses = LossAggregator([term.model_dump() for term in config.loss_cfg])
+    return lines + _forward_backward(network, losses, batch, state["divisors"])
 
 
 def _forward_backward(network: nn.Module, losses: LossAggregator, batch: Batch, divisors: list[float]) -> list[str]:
     not_finite: list[str] = []
 
-    def check_output(name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if not all(_is_finite(t) for t in _tensors(output)) and all(_is_finite(t) for t in _tensors(inputs)):
-                not_finite.append(name or type(module).__name__)
+    def check_output(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        if _is_finite(inputs) and not _is_finite(output):
+            not_finite.append(name or type(module).__name__)
 
-        return hook
-
-    handles = [module.register_forward_hook(check_output(name)) for name, module in network.named_modules()]
-    network.train()
-    output = network(batch.scaled(divisors), batch.lengths)
-    for handle in handles:
-        handle.remove()
+    for name, module in network.named_modules():
+        module.register_forward_hook(partial(check_output, name))
+    output = network.train()(batch.scaled(divisors), batch.lengths)
     lines = [f"first modules with a non-finite output, in float32: {', '.join(not_finite) or 'nothing'}"]
     loss, statistics = losses(output, batch.labels)
     lines.append("losses: " + ", ".join(f"{name} {float(value):.4g}" for name, value in statistics.items()))
@@ -119,11 +106,8 @@ def _forward_backward(network: nn.Module, losses: LossAggregator, batch: Batch, 
     return lines
 
 
-def _tensors(value: Any) -> list[torch.Tensor]:
+def _is_finite(value: Any) -> bool:
+    """Return whether all numbers of a tensor, or of the tensors in tuples and lists, are finite."""
     if isinstance(value, torch.Tensor):
-        return [value]
-    return [t for inner in value for t in _tensors(inner)] if isinstance(value, (tuple, list)) else []
-
-
-def _is_finite(tensor: torch.Tensor) -> bool:
-    return bool(torch.isfinite(tensor).all()) if tensor.is_floating_point() else True
+        return bool(torch.isfinite(value).all())
+    return all(map(_is_finite, value)) if isinstance(value, (tuple, list)) else True

@@ -32,15 +32,9 @@ from dygait.training.optimizers import OPTIMIZERS, SCHEDULERS
 def _class_problems(
     section: Mapping[str, Any], key: str, kind: str, module: ModuleType, classes: Mapping[str, type], argument: Any
 ) -> list[Problem]:
-    """Check a section that names a class of PyTorch: the names of its keywords; its constructor checks the values.
+    """Check a section whose key names a class of PyTorch: its keywords' names; its constructor checks their values.
 
-    Args:
-        section: of the configuration.
-        key: the section's key that names the class.
-        kind: of class, for messages.
-        module: where the class is, for messages.
-        classes: those that there are.
-        argument: the constructor's first.
+    `kind` and `module` describe the class in messages; `argument` is the constructor's first.
     """
     name = section.get(key)
     if not isinstance(name, str) or name not in classes:
@@ -136,7 +130,9 @@ def _is_loss(term: Any) -> bool:
     return isinstance(term, Mapping) and isinstance(term.get("type"), str) and term["type"] in LOSSES
 
 
-def _sampler_problems(sampler: Mapping[str, Any], section: str, kind: type, usual: type) -> list[Problem]:
+def _sampler_problems(sampler: Mapping[str, Any], section: str) -> list[Problem]:
+    trains = section == "trainer_cfg"
+    kind, usual = (TrainingSampler, TripletSampler) if trains else (InferenceSampler, InferenceSampler)
     try:
         chosen = SAMPLERS.get(sampler["type"])
     except UserError as error:
@@ -190,16 +186,12 @@ def component_problems(merged: Mapping[str, Any], phase: str) -> list[Problem]:
         add(("optimizer_cfg",), _optimizer_problems(sections["optimizer_cfg"]))
     if "scheduler_cfg" in sections:
         add(("scheduler_cfg",), _scheduler_problems(sections["scheduler_cfg"]))
-    kinds: tuple[tuple[str, type, type], ...] = (
-        ("trainer_cfg", TrainingSampler, TripletSampler),
-        ("evaluator_cfg", InferenceSampler, InferenceSampler),
-    )
-    for section, kind, usual in kinds:
+    for section in ("trainer_cfg", "evaluator_cfg"):
         content = sections.get(section, {})
         if "transform" in content:
             add((section, "transform"), transform_problems(content["transform"]))
         sampler = content.get("sampler")
         if isinstance(sampler, Mapping) and isinstance(sampler.get("type"), str):
-            add((section, "sampler"), _sampler_problems(sampler, section, kind, usual))
+            add((section, "sampler"), _sampler_problems(sampler, section))
     add(("evaluator_cfg",), _protocol_problems(sections, phase))
     return found

@@ -28,13 +28,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, network: nn.Module, iteration: int, skip: torch.Tensor) -> None:
-        """Update the average after an iteration.
-
-        Args:
-            network: the network.
-            iteration: counted from 1.
-            skip: a bool tensor without dimensions, on the network's device: if true, the average is unchanged.
-        """
+        """Update the average after an iteration (the first is 1) unless `skip`, a bool tensor on the device, is true."""
         decay = min(self.decay, (1 + iteration) / (10 + iteration))
         other = network.state_dict()
         for name, own in self.network.state_dict().items():

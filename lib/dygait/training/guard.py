@@ -15,8 +15,7 @@ from typing import Any
 import torch
 
 _HISTORY = 100
-_MINIMUM_HISTORY = 20
-"""How many norms are needed before one is compared with their median."""
+_MINIMUM_HISTORY = 20  # norms before one is compared with their median
 
 
 class StepGuard:
@@ -50,14 +49,13 @@ class StepGuard:
 
     @torch.no_grad()
     def should_skip(self, norm: torch.Tensor, iteration: int) -> torch.Tensor:
-        """Return whether to skip a step; if so, the running statistics are restored. Does not wait for the device.
+        """Return whether to skip a step, a bool tensor on the norm's device; does not wait for it.
+
+        If so, the running statistics are restored.
 
         Args:
-            norm: of the gradient.
+            norm: of the gradient, without dimensions.
             iteration: which step it is, counted from 1.
-
-        Returns:
-            A bool tensor without dimensions, on the device of the norm.
         """
         skip = ~torch.isfinite(norm)
         if self.spike is not None:

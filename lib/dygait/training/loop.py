@@ -30,11 +30,8 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
     Args:
         config: the experiment.
         device: where to compute, as `distributed.process_group` gives it.
-        output: the folder that the run's folder is made in.
+        output: the folder that the run's folder, which is returned, is made in.
         log_to_file: write the log lines to a file too.
-
-    Returns:
-        The run's folder.
 
     Raises:
         UserError: the data, a checkpoint, the machine (disk or memory is full) or a row of gradients that are not

@@ -15,27 +15,17 @@ from dygait.errors import UserError
 from dygait.logs import log
 
 _FUSED = {"SGD", "Adam", "AdamW"}  # have a fused implementation on CUDA and CPU in every supported version
-
-_NO_CLOSURES = {"LBFGS"}  # step() needs a closure
-
-_NO_METRICS = {"ReduceLROnPlateau"}  # step() needs a metric
+_UNSUPPORTED = {"LBFGS", "ReduceLROnPlateau"}  # step() needs a closure or a metric
 
 
-def _classes(module: Any, base: type, without: set[str]) -> dict[str, type]:
-    return {
-        name: entry
-        for name, entry in vars(module).items()
-        if inspect.isclass(entry)
-        and issubclass(entry, base)
-        and entry is not base
-        and name not in without
-        and not name.startswith("_")
-    }
+def _classes(module: Any, base: type) -> dict[str, type]:
+    names = {name for name in vars(module) if not name.startswith("_")} - {base.__name__, *_UNSUPPORTED}
+    found = inspect.getmembers(module, lambda entry: inspect.isclass(entry) and issubclass(entry, base))
+    return {name: entry for name, entry in found if name in names}
 
 
-OPTIMIZERS = _classes(torch.optim, torch.optim.Optimizer, _NO_CLOSURES)
-
-SCHEDULERS = _classes(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler, _NO_METRICS)
+OPTIMIZERS = _classes(torch.optim, torch.optim.Optimizer)
+SCHEDULERS = _classes(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler)
 
 
 def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
@@ -46,9 +36,9 @@ def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
     keywords = section.keywords
     chosen = any(keywords.get(name) is not None for name in ("fused", "foreach", "differentiable"))
     fused = section.solver in _FUSED and not chosen and all(p.device.type in ("cpu", "cuda") for p in parameters)
-    if not fused:  # PyTorch takes the foreach form by itself where it is faster
-        return OPTIMIZERS[section.solver](groups, lr=section.lr, **keywords)
-    return OPTIMIZERS[section.solver](groups, lr=section.lr, **{**keywords, "fused": True})
+    if fused:  # else PyTorch takes the foreach form where it is faster
+        keywords = {**keywords, "fused": True}
+    return OPTIMIZERS[section.solver](groups, lr=section.lr, **keywords)
 
 
 def step_unless(skip: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
@@ -106,10 +96,6 @@ def build_scheduler(config: Config, optimizer: torch.optim.Optimizer) -> torch.o
     return scheduler
 
 
-_RATES = ("max_lr", "base_lr")
-"""Settings of schedulers that are learning rates, which would otherwise be the same for every group."""
-
-
 def _parameter_groups(config: Config, model: nn.Module) -> list[dict[str, Any]]:
     """Return the parameter groups: the weights that match no pattern, if any, then one for each pattern.
 
@@ -144,8 +130,7 @@ def _rates_of_groups(config: Config, groups: list[dict[str, Any]]) -> dict[str, 
     if not config.optimizer_cfg.param_groups:
         return keywords
     factors = [group["lr"] / config.optimizer_cfg.lr for group in groups]
-    for name in _RATES:
-        if name in keywords:
-            rate = keywords[name][0] if isinstance(keywords[name], list) else keywords[name]
-            keywords[name] = [rate * factor for factor in factors]
+    for name in keywords.keys() & {"max_lr", "base_lr"}:
+        rate = keywords[name][0] if isinstance(keywords[name], list) else keywords[name]
+        keywords[name] = [rate * factor for factor in factors]
     return keywords

@@ -27,10 +27,6 @@ class TrainingRun:
     """What the training loop works on.
 
     Attributes:
-        folder: the run's folder.
-        trainer: network, losses and optimiser.
-        source: the training data.
-        metrics: where losses and results are logged.
         test: the test at every checkpoint, if the configuration asks for it.
         test_is_missing: the run resumes from a checkpoint that was saved, but not tested.
     """

@@ -34,13 +34,12 @@ from dygait.training.guard import StepGuard
 
 @dataclass
 class Trainer:
-    """The state of training: network, losses, optimiser, schedule.
+    """The state of training.
 
     Attributes:
         network: the model itself, whose weights are saved.
         model: the network, or DistributedDataParallel around it.
-        average: the moving average of its weights, if `trainer_cfg.ema` is set.
-        guard: decides which steps are skipped.
+        average: of the network's weights, if `trainer_cfg.ema` is set.
         iteration: how many steps have been done.
         resumed: the state was restored from a checkpoint, and no step has been taken since.
     """
@@ -121,12 +120,9 @@ class Trainer:
 
         model = self.model
         return backward_in_parts(
-            lambda part: self._forward(parts[part], divisors, part),
-            count,
-            scaled_loss,
-            list(self.network.buffers()),
+            lambda part: self._forward(parts[part], divisors, part), count, scaled_loss, list(self.network.buffers()),
             model.no_sync if isinstance(model, DistributedDataParallel) else contextlib.nullcontext,
-        )
+        )  # fmt: skip
 
     def _forward(self, batch: Batch, divisors: Sequence[float], part: int = 0) -> GaitOutput:
         trainer = self.config.trainer_cfg
@@ -143,8 +139,9 @@ class Trainer:
     @property
     def tested_network(self) -> nn.Module:
         """The network that a test during training uses: the average, unless `evaluator_cfg.use_ema` is false."""
-        averaged = self.average is not None and self.config.evaluator_cfg.use_ema
-        return self.average.network if self.average is not None and averaged else self.network
+        if self.average is None or not self.config.evaluator_cfg.use_ema:
+            return self.network
+        return self.average.network
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint holds: tensors and plain values only."""

@@ -23,15 +23,9 @@ def _halve(x: torch.Tensor) -> torch.Tensor:
 
 
 class DeepBackbone(nn.Module):
-    """DAM(1, c0), pool, DAM(c0, c1), LTA(c1), DAM(c1, c2), pool, DAM(c2, c3), DAM(c3, c3).
-
-    Args:
-        channels: [c0, c1, c2, c3].
-        options: of the DAMs.
-    """
+    """DAM(1, c0), pool, DAM(c0, c1), LTA(c1), DAM(c1, c2), pool, DAM(c2, c3), DAM(c3, c3)."""
 
     depth = 4
-    pools = 2
 
     def __init__(self, channels: Sequence[int], options: DAMOptions) -> None:
         super().__init__()
@@ -52,15 +46,9 @@ class DeepBackbone(nn.Module):
 
 
 class ShallowBackbone(nn.Module):
-    """Conv3d(1, c0) + LeakyReLU, LTA(c0), DAM(c0, c1), pool, DAM(c1, c2), DAM(c2, c2).
-
-    Args:
-        channels: [c0, c1, c2].
-        options: of the DAMs.
-    """
+    """Conv3d(1, c0) + LeakyReLU, LTA(c0), DAM(c0, c1), pool, DAM(c1, c2), DAM(c2, c2)."""
 
     depth = 3
-    pools = 1
 
     def __init__(self, channels: Sequence[int], options: DAMOptions) -> None:
         super().__init__()

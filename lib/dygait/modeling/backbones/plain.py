@@ -21,11 +21,7 @@ _POOL = "M"
 class FocalConv2d(nn.Module):
     """A convolution of each of 2^halving horizontal strips alone: what lies beyond a strip's edge is zero to it.
 
-    Args:
-        in_channels: C_in.
-        out_channels: C_out.
-        kernel: the kernel's height and width, odd; the map keeps its size.
-        halving: how many times the map is halved; 0: a plain convolution.
+    The kernel is odd, so that the map keeps its size.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, halving: int) -> None:

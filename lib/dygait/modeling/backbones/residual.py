@@ -25,13 +25,7 @@ Mode = Literal["2d", "p3d", "3d"]
 def over_sequences(layer: nn.Conv3d, frames: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
     """Apply a 3-D convolution that keeps the number of frames to each sequence, which begins and ends with zeros.
 
-    Args:
-        layer: the convolution.
-        frames: packed (F, C, H, W).
-        counts: how many of the frames are each sequence's.
-
-    Returns:
-        Packed (F, C_out, H_out, W_out).
+    Packed (F, C, H, W), of which `counts` are each sequence's, become (F, C_out, H_out, W_out).
     """
     sequences, _ = avoid_two_frames(unpack(frames, counts).transpose(1, 2), None)
     return pack_counted(layer(sequences).transpose(1, 2), counts)
@@ -42,12 +36,7 @@ class ResidualBlock(nn.Module):
 
     `2d`: each frame alone, 3x3. `3d`: 3x3x3. `p3d`, pseudo-3-D (Qiu et al., *Learning Spatio-Temporal Representation
     with Pseudo-3D Residual Networks*, ICCV 2017): 3x3, and between the two a branch over three frames at each pixel.
-
-    Args:
-        in_channels: C_in.
-        channels: C_out.
-        stride: of the first convolution, down and across.
-        mode: `2d`, `p3d` or `3d`.
+    The stride is the first convolution's, down and across.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int, mode: Mode = "2d") -> None:
@@ -69,11 +58,9 @@ class ResidualBlock(nn.Module):
             self.shortcut = nn.ModuleList([projection, BatchNorm2d(channels)])
 
     def forward(self, x: torch.Tensor, counts: Sequence[int] = ()) -> torch.Tensor:
-        """Return packed (F, C_out, H_out, W_out) for packed (F, C_in, H, W).
+        """Return packed (F, C_out, H_out, W_out) for packed (F, C_in, H, W), of which `counts` are each sequence's.
 
-        Args:
-            x: the frames.
-            counts: how many of them are each sequence's; `2d` looks at none but the frame itself and needs no counts.
+        `2d` looks at each frame alone and needs no counts.
         """
         out = F.relu(self.bn1(_apply(self.conv1, x, counts)))
         if self.temporal is not None:

@@ -40,15 +40,7 @@ def batch_norm(
 ) -> torch.Tensor:
     """Compute what `torch.nn.functional.batch_norm` does, which it calls where `is_supported` is false.
 
-    Args:
-        x: (N, C, ...), float32, float64 or a half type; under a half type, statistics are float32.
-        running_mean: (C,), updated in training.
-        running_var: (C,), updated in training with the unbiased variance.
-        weight: (C,) or None.
-        bias: (C,) or None.
-        training: normalise with the batch's statistics, else with the running ones.
-        momentum: the new statistics' part of the running ones.
-        eps: added to the variance.
+    Of (N, C, ...) in float32, float64 or a half type, whose statistics are float32; all other tensors are (C,).
 
     Raises:
         ValueError: in training, a channel has a single value.

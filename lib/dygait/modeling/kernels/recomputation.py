@@ -14,15 +14,11 @@ from torch.utils.checkpoint import checkpoint
 def recomputed(module: nn.Module, function: Callable[..., torch.Tensor], *inputs: Any) -> torch.Tensor:
     """Return `function(*inputs)`, of which only the inputs are kept for the backward pass, where it runs again.
 
-    Args:
-        module: whose BatchNorms the function uses.
-        function: what to compute.
-        inputs: its arguments.
+    The function uses the BatchNorms of a module.
     """
-    result: torch.Tensor = checkpoint(
+    return checkpoint(
         function, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _frozen_statistics(module))
     )
-    return result
 
 
 @contextmanager

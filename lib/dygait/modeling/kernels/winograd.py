@@ -132,7 +132,8 @@ class _Convolution(torch.autograd.Function):
                     _, b = _matrices(frames)
                     into = for_rows[first : first + len(some), start : start + frames + 2]
                     into.baddbmm_(b.T.expand(len(some), -1, -1), _of_tile(for_values, t, frames, some))
-        return None if for_rows is None else _sequences(for_rows[:, 1:-1], (h, w)), for_filters
+        for_x = None if for_rows is None else for_rows[:, 1:-1].unflatten(2, (h, w, c)).permute(0, 4, 1, 2, 3)
+        return for_x, for_filters
 
 
 convolution: Callable[..., torch.Tensor] = _Convolution.apply
@@ -167,11 +168,6 @@ def _rows(x: torch.Tensor) -> torch.Tensor:
 def _frames(x: torch.Tensor) -> torch.Tensor:
     """Return (N, S, H W C), a row for each frame, channels last; a view where they are so in memory."""
     return x.permute(0, 2, 3, 4, 1).flatten(2)
-
-
-def _sequences(rows: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Return rows (N, S, H W O) as (N, O, S, H, W)."""
-    return rows.unflatten(2, (*size, -1)).permute(0, 4, 1, 2, 3)
 
 
 def _to_points(rows: torch.Tensor, tiles: list[tuple[int, int]], values: torch.Tensor) -> None:

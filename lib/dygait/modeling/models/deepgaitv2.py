@@ -47,9 +47,6 @@ class DeepGaitV2(nn.Module):
         use_emb2: test on the features after the BNNecks, of length 1 in each part, not on those before them.
         bin_num: numbers of horizontal strips.
         class_num: K, the number of training ids, where `SeparateBNNecks` does not have it.
-
-    Raises:
-        ValueError: sizes do not fit together.
     """
 
     class_head = ("necks.fc_bin",)

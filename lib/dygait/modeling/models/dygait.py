@@ -58,9 +58,6 @@ class DyGait(GaitGLHead):
         spatial: for ablations. False: the DAMs have no spatial branch, and so fewer parameters.
         shortcut: `where needed`: a 1x1x1 convolution in the DAMs whose numbers of channels differ, the identity in the
             others; `always`: the convolution in every DAM, as in the network of the published cost (docs/fidelity.md).
-
-    Raises:
-        ValueError: sizes do not fit together.
     """
 
     def __init__(

@@ -48,9 +48,6 @@ class GaitBase(nn.Module):
         SeparateBNNecks: the sizes of the BNNecks.
         bin_num: numbers of horizontal strips.
         class_num: K, the number of training ids, where `SeparateBNNecks` does not have it.
-
-    Raises:
-        ValueError: sizes do not fit together.
     """
 
     class_head = ("necks.fc_bin",)

@@ -48,11 +48,7 @@ def _convolution(in_channels: int, out_channels: int) -> nn.Conv3d:
 class GLConv(nn.Module):
     """A convolution of the whole map beside one of each horizontal strip alone; LeakyReLU(0.01).
 
-    Args:
-        in_channels: C_in.
-        out_channels: C_out.
-        strips: into how many strips the local convolution cuts the map.
-        stack: put the two maps below each other, where they are otherwise added.
+    The two maps are added or, with `stack`, put below each other.
     """
 
     def __init__(self, in_channels: int, out_channels: int, strips: int, stack: bool = False) -> None:
@@ -85,9 +81,6 @@ class GaitGL(GaitGLHead):
         variant: `shallow` (CASIA-B: one convolution, eight strips, three GLConvs) or `deep` (OUMVLP, GREW: two, two,
             six).
         bin_num: numbers of horizontal strips that the last map is pooled into; its rows are as many as the input's.
-
-    Raises:
-        ValueError: sizes do not fit together.
     """
 
     def __init__(

@@ -45,13 +45,8 @@ def _by_parts(x: torch.Tensor, layers: nn.ModuleList) -> torch.Tensor:
 class MicroMotion(nn.Module):
     """A micro-motion template builder: around each frame, the window's mean plus its maximum, weighted by attention.
 
-    The attention is a sigmoid of two 1-D convolutions over time, with parameters of their own for each part.
-
-    Args:
-        channels: C.
-        parts: P.
-        window: how many frames the template sees, odd.
-        last_kernel: how many frames the second convolution sees, odd; the first sees three.
+    The attention is a sigmoid of two 1-D convolutions over time, with parameters of their own for each part: the first
+    sees three frames, the second `last_kernel`. It and the window are odd.
     """
 
     def __init__(self, channels: int, parts: int, window: int, last_kernel: int) -> None:
@@ -62,12 +57,7 @@ class MicroMotion(nn.Module):
         self.excite = nn.ModuleList(nn.Conv1d(hidden, channels, last_kernel, bias=False) for _ in range(parts))
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-        """Return (N, P, C, S) for the same.
-
-        Args:
-            x: zero in padding.
-            valid: bool (N, 1, 1, S), true where a sequence has not ended; None: nowhere.
-        """
+        """Return (N, P, C, S) for the same, zero in padding; `valid` is bool (N, 1, 1, S), or None without padding."""
         hidden = F.leaky_relu(_by_parts(x, self.squeeze), 0.01)
         seen = x.flatten(1, 2)
         if valid is not None:
@@ -84,12 +74,7 @@ class MicroMotion(nn.Module):
 
 
 class TemporalFeatureAggregator(nn.Module):
-    """Add two micro-motion templates, of three and of five frames, and take the largest value over time.
-
-    Args:
-        channels: C.
-        parts: P.
-    """
+    """Add two micro-motion templates, of three and of five frames, and take the largest value over time."""
 
     def __init__(self, channels: int, parts: int) -> None:
         super().__init__()
@@ -115,9 +100,6 @@ class GaitPart(nn.Module):
         backbone_cfg: type Plain, `layers_cfg`, the chain of its layers, and `in_channels` (1).
         SeparateFCs: the sizes of the separate FCs; absent: the channels of the backbone's last layer.
         bin_num: numbers of horizontal strips; absent: [16].
-
-    Raises:
-        ValueError: sizes do not fit together.
     """
 
     opengait_names: Renames = (

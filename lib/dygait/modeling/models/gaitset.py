@@ -42,9 +42,6 @@ class GaitSet(nn.Module):
         SeparateFCs: the sizes of the separate FCs; parts_num is twice the sum of `bin_num`. Absent: the channels of the
             last block.
         bin_num: numbers of horizontal strips, for either pipeline.
-
-    Raises:
-        ValueError: sizes do not fit together.
     """
 
     opengait_names: Renames = (
