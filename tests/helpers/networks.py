@@ -1,4 +1,4 @@
-"""The six models, each as small as it can be, on silhouettes of 16x12; configurations and batches for them."""
+"""Small networks for silhouettes of 16x12, of every kind that there is; configurations and batches for six of them."""
 
 from __future__ import annotations
 
@@ -9,45 +9,68 @@ from typing import Any
 
 import torch
 import yaml
+from torch import nn
 
 from dygait.config import load_config
 from dygait.config.schema import Config
 from dygait.data import Batch
+from dygait.modeling import build_model
 from helpers.experiments import tiny_settings
 
-CLASSES = 3
+CLASSES = 5
 HEIGHT, WIDTH = 16, 12
-_SIZE = {"input_size": [HEIGHT, WIDTH]}
-_NECKS = {"class_num": CLASSES, "in_channels": 6, "parts_num": 4}
 
-SIX: dict[str, dict[str, Any]] = {
-    "GaitSet": {
-        "in_channels": [1, 4, 6, 8], "bin_num": [4, 2], **_SIZE,
-        "SeparateFCs": {"in_channels": 8, "out_channels": 6, "parts_num": 12},
-    },
-    "GaitPart": {
-        "backbone_cfg": {"type": "Plain", "layers_cfg": ["BC-4", "M", "FC-6-1", "M", "FC-8-2"]}, "bin_num": [4],
-        "SeparateFCs": {"in_channels": 8, "out_channels": 6, "parts_num": 4}, **_SIZE,
-    },
-    "GaitGL": {"channels": [2, 4, 6], "bin_num": [4], "SeparateBNNecks": _NECKS, "variant": "shallow", **_SIZE},
-    "GaitBase": {
-        "backbone_cfg": {
-            "type": "ResNet9", "channels": [2, 3, 4, 8], "layers": [1, 1, 1, 1], "strides": [1, 2, 2, 1],
-            "maxpool": False,
-        },
-        "SeparateFCs": {"in_channels": 8, "out_channels": 6, "parts_num": 4}, "SeparateBNNecks": _NECKS,
-        "bin_num": [4], **_SIZE,
-    },
-    "DeepGaitV2": {
-        "Backbone": {"mode": "p3d", "in_channels": 1, "layers": [1, 1, 1, 1], "channels": [2, 3, 6, 8]},
-        "SeparateBNNecks": {"class_num": CLASSES}, "bin_num": [4], **_SIZE,
-    },
-    "DyGait": {
-        "variant": "deep", "channels": [2, 3, 4, 6], "norm": "batch", "bin_num": [2, 1, 1], "SeparateBNNecks": _NECKS,
-        "checkpointing": True, **_SIZE,
-    },
+
+def _necks(parts: int) -> dict[str, Any]:
+    return {"SeparateBNNecks": {"class_num": CLASSES, "in_channels": 6, "parts_num": parts}}
+
+
+def _fcs(parts: int) -> dict[str, Any]:
+    return {"SeparateFCs": {"in_channels": 8, "out_channels": 6, "parts_num": parts}}
+
+
+def _model(model: str, bin_num: list[int], **more: Any) -> dict[str, Any]:
+    return {"model": model, "bin_num": bin_num, "input_size": [HEIGHT, WIDTH], **more}
+
+
+def _deepgaitv2(mode: str, **more: Any) -> dict[str, Any]:
+    sizes = {"mode": mode, "in_channels": 1, "layers": [1, 2, 1, 1], "channels": [2, 3, 6, 8]}
+    return _model("DeepGaitV2", [4], Backbone=sizes, SeparateBNNecks={"class_num": CLASSES}, **more)
+
+
+_CLASSES = {"class_num": CLASSES}
+_SHALLOW = {"variant": "shallow", "channels": [2, 3, 6]}
+_DEEP = {"variant": "deep", "channels": [2, 3, 4, 6]}
+_PLAIN = {"type": "Plain", "layers_cfg": ["BC-4", "M", "FC-6-1", "M", "FC-8-2"]}
+_RESNET = {
+    "type": "ResNet9", "block": "BasicBlock", "channels": [2, 3, 4, 8], "layers": [1, 2, 1, 1],
+    "strides": [1, 2, 2, 1], "maxpool": False,
 }  # fmt: skip
-"""`model_cfg` of each, without `model`."""
+
+SMALL: dict[str, dict[str, Any]] = {
+    "GaitSet": _model("GaitSet", [4, 2, 1], in_channels=[1, 4, 6, 8], **_fcs(14)),
+    "GaitPart": _model("GaitPart", [4], backbone_cfg=_PLAIN, **_fcs(4)),
+    "GaitGL": _model("GaitGL", [8], **_SHALLOW, **_CLASSES),
+    "GaitGL necks": _model("GaitGL", [8], **_SHALLOW, **_necks(8)),
+    "GaitGL deep": _model("GaitGL", [8], **_DEEP, **_CLASSES),
+    "GaitGL deep necks": _model("GaitGL", [8], **_DEEP, **_necks(8)),
+    "GaitBase": _model("GaitBase", [4], backbone_cfg=_RESNET, **_fcs(4), **_necks(4)),
+    "GaitBase plain": _model("Baseline", [2, 1, 1], backbone_cfg=_PLAIN, **_fcs(4), **_necks(4)),
+    "DeepGaitV2 2d": _deepgaitv2("2d"),
+    "DeepGaitV2 p3d": _deepgaitv2("p3d", use_emb2=True),
+    "DeepGaitV2 3d": _deepgaitv2("3d"),
+    "DyGait": _model("DyGait", [8], **_SHALLOW, **_CLASSES, norm="batch"),
+    "DyGait necks": _model("DyGait", [8], **_SHALLOW, **_necks(8)),
+    "DyGait deep": _model("DyGait", [4, 2, 1], **_DEEP, **_CLASSES),
+    "DyGait deep necks": _model("DyGait", [2, 1, 1], **_DEEP, **_necks(4), norm="batch", checkpointing=True),
+}
+"""`model_cfg` of each."""
+
+SIX = {
+    "GaitSet": "GaitSet", "GaitPart": "GaitPart", "GaitGL": "GaitGL necks", "GaitBase": "GaitBase",
+    "DeepGaitV2": "DeepGaitV2 p3d", "DyGait": "DyGait deep necks",
+}  # fmt: skip
+"""One of each model, by the model's name."""
 
 LENGTHS = [9, 4, 2, 7]
 """Of the sequences of a batch that are not of equal length."""
@@ -56,7 +79,7 @@ LENGTHS = [9, 4, 2, 7]
 def config_of(name: str, folder: Path, *overrides: str) -> Config:
     """Return the configuration of a model's training, for batches that the test makes: there is no data."""
     settings = copy.deepcopy(tiny_settings(folder, folder / "partition.json"))
-    settings["model_cfg"] = {"model": name, **SIX[name]}
+    settings["model_cfg"] = SMALL[SIX[name]]
     if name in ("GaitSet", "GaitPart"):  # which have no class head
         settings["loss_cfg"] = settings["loss_cfg"][:1]
     path = folder / f"{name}.yaml"
@@ -72,3 +95,21 @@ def batch_of(lengths: Sequence[int] | None = None, count: int = 4, seed: int = 0
         row[length:] = 0
     labels = torch.arange(count) % 2
     return Batch(silhouettes, None if lengths is None else torch.tensor(lengths), labels, torch.arange(count))
+
+
+def network(name: str, seed: int = 1, **more: Any) -> nn.Module:
+    """A network of `SMALL` whose BatchNorms have seen something, in evaluation mode; no embeddings are tiny."""
+    torch.manual_seed(seed)
+    made = build_model({**SMALL[name], **more})
+    for layer in made.modules():
+        if isinstance(layer, nn.Conv3d) and name.startswith("GaitGL"):
+            layer.weight.data *= 1.25
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            nn.init.normal_(layer.running_mean, 0, 0.1)
+            nn.init.uniform_(layer.running_var, 0.5, 1.5)
+    return made.eval()
+
+
+def silhouettes(n: int, s: int, seed: int = 0) -> torch.Tensor:
+    """N sequences of S frames, 0 or 1."""
+    return (torch.rand((n, s, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(seed)) > 0.5).float()

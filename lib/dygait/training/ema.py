@@ -28,7 +28,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, network: nn.Module, iteration: int, skip: torch.Tensor) -> None:
-        """Update the average after an iteration (the first is 1) unless `skip`, a bool tensor on the device, is true."""
+        """Update the average after an iteration, counted from 1, unless `skip`, a bool tensor, is true."""
         decay = min(self.decay, (1 + iteration) / (10 + iteration))
         other = network.state_dict()
         for name, own in self.network.state_dict().items():

@@ -1,0 +1,280 @@
+"""Every model: parameters, shapes, heads, exactness on padded batches, variants, and sizes that do not fit."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dygait.config import load_config
+from dygait.errors import UserError
+from dygait.modeling import MODELS, GaitOutput, build_model, complete_model_cfg
+from helpers.experiments import REPOSITORY
+from helpers.networks import CLASSES, HEIGHT, SMALL, WIDTH, network, silhouettes
+from reference import parts
+
+WITHOUT_LOGITS = ("GaitSet", "GaitPart")
+GAITGL_HEAD = ("GaitGL", "GaitGL deep", "DyGait", "DyGait deep")
+OVER_TIME = [name for name in SMALL if name.startswith(("GaitGL", "DyGait"))]
+every = pytest.mark.parametrize("name", SMALL)
+
+
+# The numbers of parameters that OpenGait's models have of the same configurations.
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ("GaitSet_CASIA-B", 2_594_592),
+        ("GaitSet_OUMVLP", 6_313_536),
+        ("GaitPart_CASIA-B", 1_204_000),
+        ("GaitPart_OUMVLP", 4_841_248),
+        ("GaitGL_CASIA-B", 3_096_673),
+        ("GaitGL_OUMVLP", 95_620_449),
+        ("GaitBase_CASIA-B", 7_305_408),
+        ("DeepGaitV2_CASIA-B", 8_339_392),
+        ("DeepGaitV2_Gait3D", 25_492_160),
+    ],
+)
+def test_parameter_counts_are_the_references(config: str, expected: int) -> None:
+    loaded = load_config(REPOSITORY / "configs" / f"{config}.yaml")
+    with torch.device("meta"):
+        made = build_model(loaded.model_cfg.model_dump(exclude_none=True), loaded.data_cfg.dataset_name)
+    assert sum(p.numel() for p in made.parameters()) == expected
+
+
+@every
+def test_shapes(name: str) -> None:
+    output = network(name)(silhouettes(3, 5))
+    count = sum(SMALL[name]["bin_num"]) * (2 if name == "GaitSet" else 1)
+    assert isinstance(output, GaitOutput)
+    assert output.embeddings.shape == output.inference.shape == (3, 6, count)
+    if name in WITHOUT_LOGITS:
+        assert output.logits is None
+    else:
+        assert output.logits.shape == (3, CLASSES, count)
+
+
+@every
+def test_heads(name: str) -> None:
+    """BNNecks give cosines of the features before them; GaitGL's head normalises features for all that follows."""
+    made: Any = network(name)
+    seen: list[torch.Tensor] = []
+    made.fcs.register_forward_hook(lambda module, inputs, found: seen.append(found))
+    output = made(silhouettes(3, 5))
+    (features,) = seen
+    if name in WITHOUT_LOGITS:
+        assert output.inference is output.embeddings is features
+        return
+    assert made.class_num == CLASSES
+    if name in GAITGL_HEAD:
+        norm = made.head_norm
+        scale = norm.weight / (norm.running_var + 1e-5).sqrt()
+        expected = features * scale[:, None] + (norm.bias - norm.running_mean * scale)[:, None]
+        torch.testing.assert_close(output.embeddings, expected, atol=1e-5, rtol=0)
+        assert output.inference is output.embeddings
+        logits = [parts.separate_fcs(one, made.classifier.fc_bin.tolist()) for one in output.embeddings.tolist()]
+        torch.testing.assert_close(output.logits, torch.tensor(logits), atol=1e-5, rtol=0)
+        return
+    assert output.embeddings is features
+    flat = F.normalize(made.necks.bn1d(features.flatten(1)).view_as(features), dim=1)
+    logits = torch.einsum("ncp,pck->nkp", flat, F.normalize(made.necks.fc_bin, dim=1))
+    torch.testing.assert_close(output.logits, logits, atol=1e-6, rtol=0)
+    tested = flat if SMALL[name].get("use_emb2") else features
+    torch.testing.assert_close(output.inference, tested, atol=1e-6, rtol=0)
+
+
+def test_gaitgl_s_head_with_other_sizes() -> None:
+    """Without classes there are no logits; separate FCs may change the width."""
+    sizes = {"in_channels": 6, "out_channels": 4, "parts_num": 8}
+    output = network("DyGait", class_num=None, SeparateFCs=sizes)(silhouettes(2, 4))
+    assert output.logits is None
+    assert output.embeddings.shape == output.inference.shape == (2, 4, 8)
+
+
+@every
+def test_alone_and_in_a_padded_batch_a_sequence_gives_the_same(name: str) -> None:
+    made, lengths = network(name), [1, 2, 3, 4, 5, 6, 7, 11, 12, 30]
+    walks = [silhouettes(1, length, seed=length) for length in lengths]
+    batch = torch.rand(len(lengths), max(lengths) + 1, HEIGHT, WIDTH)  # what lies in padding is ignored, whatever it is
+    for row, one in zip(batch, walks, strict=True):
+        row[: one.shape[1]] = one[0]
+    with torch.no_grad():
+        together = made(batch, torch.tensor(lengths))
+        for n, one in enumerate(walks):
+            for key, of_one, whole in zip(GaitOutput._fields, made(one), together, strict=True):
+                if of_one is not None:
+                    assert of_one.abs().max() > 1e-3
+                    torch.testing.assert_close(whole[n], of_one[0], atol=1e-5, rtol=0, msg=f"{key} of {lengths[n]}")
+
+
+@every
+@pytest.mark.parametrize("lengths", [[4, 7, 3], [1, 2, 7]])
+def test_more_padding_changes_nothing_in_training(name: str, lengths: list[int]) -> None:
+    """Nor embeddings, nor gradients, nor BatchNorm's statistics, which are those of the frames that sequences have."""
+    results: list[dict[str, torch.Tensor]] = []
+    for frames in (7, 10):
+        made = network(name).train()
+        batch = torch.zeros(3, frames, HEIGHT, WIDTH)
+        batch[:, :7] = silhouettes(3, 7)
+        output = made(batch, torch.tensor(lengths))
+        loss = output.embeddings.square().mean()
+        (loss if output.logits is None else loss + output.logits.square().mean()).backward()
+        gradients = {f"gradient of {k}": p.grad for k, p in made.named_parameters() if p.grad is not None}
+        assert len(gradients) == len(list(made.parameters()))
+        assert all(g.any() and torch.isfinite(g).all() for g in gradients.values())
+        results.append({"embeddings": output.embeddings, **gradients, **dict(made.named_buffers())})
+    for key, value in results[0].items():
+        torch.testing.assert_close(results[1][key], value, atol=1e-5, rtol=1e-4, msg=key)
+
+
+@every
+def test_the_order_of_frames_matters_to_those_that_look_over_time(name: str) -> None:
+    made, walks = network(name), silhouettes(2, 9)
+    walks[:, 5:] *= 0.5
+    with torch.no_grad():
+        change = made(walks[:, [0, 2, 1, *range(3, 9)]]).inference - made(walks).inference
+    assert (change.abs().max() > 1e-5) == (name in OVER_TIME or name == "GaitPart" or "3d" in name)
+
+
+@pytest.mark.parametrize("name", OVER_TIME)
+def test_short_sequences_are_repeated(name: str) -> None:
+    made, walk = network(name), silhouettes(2, 2)
+    with torch.no_grad():
+        assert torch.equal(made(walk).inference, made(walk[:, [0, 1, 0, 1]]).inference)
+        assert torch.equal(made(walk[:, :1]).inference, made(walk[:, [0, 0, 0]]).inference)
+
+
+@every
+def test_half_precision_is_near(name: str) -> None:
+    made, walks = network(name), silhouettes(2, 6)
+    with torch.no_grad():
+        whole = made(walks).inference
+        with torch.autocast("cpu", torch.bfloat16):
+            half = made(walks).inference.float()
+    assert (half - whole).abs().max() < 0.05 * whole.abs().max()
+
+
+@pytest.mark.parametrize("name", ["DyGait", "DyGait necks", "DyGait deep", "DyGait deep necks"])
+def test_ablations(name: str) -> None:
+    """Without the subtraction: an equal-sized twin. Without the spatial branch: those weights less. In either form."""
+    sizes, found, walks, lengths = [], [], silhouettes(3, 8), torch.tensor([8, 1, 4])
+    for ablation in ({}, {"dynamic": False}, {"spatial": False}):
+        made, plain = (network(name, dam=form, **ablation) for form in ("fast", "plain"))
+        sizes.append({name: p.shape for name, p in made.named_parameters()})
+        with torch.no_grad():
+            found.append(made(walks, lengths).inference)
+            torch.testing.assert_close(plain(walks, lengths).inference, found[-1], atol=1e-5, rtol=0)
+            torch.testing.assert_close(made(walks[2:, :4]).inference[0], found[-1][2], atol=1e-5, rtol=0)
+    assert sizes[1] == sizes[0]
+    assert sizes[2] == {name: shape for name, shape in sizes[0].items() if "spatial" not in name} != sizes[0]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert (found[one] - found[other]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(("name", "alias"), [("DyGait", "Dygait"), ("GaitBase", "Baseline")])
+def test_both_names(name: str, alias: str) -> None:
+    assert MODELS.get(alias) is MODELS.get(name)
+
+
+@pytest.mark.parametrize(
+    ("model", "dataset", "variant"),
+    [
+        *(("DyGait", dataset, "deep") for dataset in ("OUMVLP", "GREW", "Gait3D")),
+        *(("DyGait", dataset, "shallow") for dataset in ("CASIA-B", "SynGait")),
+        *(("GaitGL", dataset, "deep") for dataset in ("OUMVLP", "GREW")),
+        *(("GaitGL", dataset, "shallow") for dataset in ("CASIA-B", "Gait3D")),
+        ("DyGait", None, None),
+    ],
+)
+def test_the_dataset_chooses_the_variant(model: str, dataset: str | None, variant: str | None) -> None:
+    assert complete_model_cfg({"model": model}, dataset).get("variant") == variant
+    assert complete_model_cfg({"model": model, "variant": "deep"}, dataset)["variant"] == "deep", "what is given wins"
+    if variant is not None:
+        channels = [2, 3, 4, 6] if variant == "deep" else [2, 3, 4]
+        build_model({"model": model, "channels": channels}, dataset)
+
+
+FCS = {"in_channels": 8, "out_channels": 6, "parts_num": 4}
+NECKS = {"class_num": CLASSES, "in_channels": 6, "parts_num": 8}
+RESNET = SMALL["GaitBase"]["backbone_cfg"]
+PLAIN = SMALL["GaitPart"]["backbone_cfg"]
+BACKBONE = SMALL["DeepGaitV2 2d"]["Backbone"]
+UNFIT: list[tuple[str, dict[str, Any], str]] = [
+    ("GaitBase", {"backbone_cfg": {**RESNET, "block": "Bottleneck"}}, "backbone_cfg.block: input should be 'BasicBlo"),
+    ("GaitBase", {"backbone_cfg": {**RESNET, "layers": [1, 1, 1]}}, "backbone_cfg.layers: .* takes 4 positive numbers"),
+    ("GaitBase", {"backbone_cfg": {**RESNET, "in_channel": 3}}, "backbone_cfg.in_channel: must be 1"),
+    ("GaitBase", {"backbone_cfg": {**RESNET, "stride": [1] * 4}}, "backbone_cfg.stride: unknown key; did you mean"),
+    ("GaitBase", {"backbone_cfg": {**RESNET, "type": "ResNet50"}}, "backbone_cfg.type: unknown backbone"),
+    ("GaitBase", {"backbone_cfg": {"channels": [1]}}, "backbone_cfg.type: name the backbone"),
+    ("GaitBase", {"SeparateFCs": {**FCS, "in_channels": 9}}, r"SeparateFCs\.in_channels: must be 8"),
+    ("GaitBase", {"SeparateBNNecks": {**NECKS, "parts_num": 3}}, r"SeparateBNNecks\.parts_num: must be 4"),
+    ("GaitBase", {"bin_num": [3, 1]}, "bin_num: features 4 rows high"),
+    ("GaitBase plain", {"backbone_cfg": {"type": "Plain"}}, "backbone_cfg.layers_cfg: this key is required"),
+    ("DeepGaitV2 2d", {"Backbone": {**BACKBONE, "mode": "4d"}}, r"Backbone\.mode: input should be '2d', 'p3d' or '3d'"),
+    ("DeepGaitV2 2d", {"Backbone": {**BACKBONE, "layers": [1, 0, 1, 1]}}, r"Backbone\.layers: .* takes 4 positive"),
+    ("DeepGaitV2 2d", {"SeparateBNNecks": {"class_num": 0}}, r"SeparateBNNecks\.class_num: must be at least 1"),
+    ("DeepGaitV2 2d", {"bin_num": [16]}, "bin_num: features 4 rows high"),
+    ("GaitSet", {"in_channels": [1, 4, 8]}, "in_channels: .*4 positive numbers"),
+    ("GaitSet", {"in_channels": [3, 4, 6, 8]}, "in_channels: .*must be 1"),
+    ("GaitSet", {"bin_num": [3], "SeparateFCs": {"out_channels": 9}}, r"bin_num: features 4 rows high"),
+    ("GaitPart", {"backbone_cfg": {**PLAIN, "layers_cfg": ["BC"]}}, "backbone_cfg.layers_cfg: 'BC' is no"),
+    ("GaitPart", {"backbone_cfg": {**PLAIN, "type": "Other"}}, "backbone_cfg.type: "),
+    ("GaitPart", {"backbone_cfg": {**PLAIN, "in_channels": 3}}, "in_channels: must be 1"),
+    ("GaitPart", {"backbone_cfg": {**PLAIN, "layers_cfg": ["BC-2"]}}, "at least 4 channels"),
+    ("GaitPart", {"SeparateFCs": {**FCS, "parts_num": 5}}, r"SeparateFCs\.parts_num: must be 4"),
+    ("GaitGL", {"channels": [2, 3]}, "channels: .*takes 3"),
+    ("GaitGL deep", {"channels": [2, 3, 4]}, "channels: .*takes 4"),
+    ("GaitGL", {"bin_num": [32]}, "bin_num: features 16 rows high"),
+    ("GaitGL", {"class_num": 0}, "class_num: must be at least 1"),
+    ("DyGait", {"bin_num": [0]}, r"bin_num: .*positive"),
+    ("DyGait", {"bin_num": "16"}, r"bin_num: .*list"),
+    ("DyGait", {"class_num": None, "SeparateBNNecks": {}}, r"class_num: .*required"),
+    ("DyGait", {"SeparateFCs": {"out_channels": 0}}, r"SeparateFCs.out_channels: must be at least 1"),
+    ("DyGait", {"channels": []}, r"channels: the shallow variant takes 3"),
+    ("DyGait", {"channels": [2, 0, 6]}, r"channels: .*positive"),
+    ("DyGait", {"variant": "wide"}, r"variant: .*'deep' or 'shallow'"),
+    ("DyGait", {"channel": [2, 3, 6]}, r"channel: unknown key; did you mean 'channels'"),
+    ("DyGait", {"norm": "layer"}, r"norm: .*'none' or 'batch'"),
+    ("DyGait necks", {"class_num": 9}, r"SeparateBNNecks.class_num: must be 9"),
+    ("DyGait necks", {"SeparateBNNecks": {**NECKS, "parts": 8}}, r"did you mean 'parts_num'"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "message"), UNFIT, ids=str)
+def test_sizes_that_do_not_fit(name: str, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_model({**SMALL[name], **change})(silhouettes(2, 4))
+
+
+@every
+def test_silhouettes_of_another_height_do_not_fit(name: str) -> None:
+    with pytest.raises(ValueError, match="rows"):
+        network(name)(torch.zeros(1, 3, 20, 12))
+
+
+@every
+def test_sizes_that_follow_may_be_left_out(name: str) -> None:
+    short = {key: {} if key == "SeparateBNNecks" else value for key, value in SMALL[name].items()}
+    if "class_num" in inspect.signature(MODELS.get(short["model"])).parameters:
+        short["class_num"] = CLASSES
+    if "SeparateFCs" in short:
+        short["SeparateFCs"] = {"out_channels": 6}
+    made = build_model(short).state_dict()
+    assert {k: v.shape for k, v in made.items()} == {k: v.shape for k, v in network(name).state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("cfg", "message"),
+    [
+        ({"model": "GaitSett"}, "unknown model 'GaitSett'"),
+        ({"model": "DiGait"}, "did you mean 'DyGait'"),
+        ({}, "model: name the model: one of DeepGaitV2, DyGait, Gait"),
+        ({"model": ["DyGait"]}, "model: name the model"),
+        ("DyGait", "model_cfg must be a mapping"),
+    ],
+)
+def test_the_name_of_the_model(cfg: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build_model(cfg)
