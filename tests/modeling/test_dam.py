@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -136,34 +133,6 @@ def test_both_forms_have_the_same_gradient(
         torch.testing.assert_close(fast[name], expected, atol=tolerance * max(size, 1.0), rtol=0)
 
 
-@pytest.mark.parametrize("lengths", [None, [3, 2]])
-def test_the_gradient_is_that_of_the_function(lengths: list[int] | None) -> None:
-    made, counts = module(1, 2, "none", "fast"), None if lengths is None else torch.tensor(lengths)
-    x = zero_padding(walk(2, 1, 3, 3, 2), counts).requires_grad_()
-    # Padding is zeroed first: the module asks for that, and the finite differences disturb it.
-    assert torch.autograd.gradcheck(lambda y: made(zero_padding(y, counts), counts), (x,), eps=1e-7, atol=1e-5)
-
-
-@pytest.mark.parametrize("norm", ["none", "batch"])
-@pytest.mark.parametrize("make", [lambda o: DynamicAugmentation(2, 3, o), lambda o: DeepBackbone([2, 3, 4, 5], o)])
-def test_a_checkpoint_serves_both_forms_and_the_twin(make: Any, norm: Norm) -> None:
-    plain, *others = (
-        {k: v.shape for k, v in make(DAMOptions(norm, **more)).state_dict().items()}
-        for more in ({"form": "plain"}, {"form": "fast"}, {"dynamic": False})
-    )
-    assert others == [plain, plain]
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_of_mean_zero_the_twin_is_the_same(form: Form) -> None:
-    """The twin differs by the mean, so not where there is none; elsewhere it does."""
-    whole, twin = (module(2, 3, "none", form, **kind).stage1 for kind in KINDS[:2])
-    x = walk(2, 2, 5)
-    centred = x - x.mean(2, keepdim=True)
-    torch.testing.assert_close(twin(centred, None), whole(centred, None), atol=1e-12, rtol=0)
-    assert (twin(x, None) - whole(x, None)).abs().max() > 0.1
-
-
 def test_sizes_of_the_weights() -> None:
     shapes = {k: tuple(v.shape) for k, v in DynamicAugmentation(2, 3).state_dict().items()}
     assert shapes == {
@@ -178,14 +147,6 @@ def test_sizes_of_the_weights() -> None:
     assert not any(k.startswith("shortcut") for k in DynamicAugmentation(3, 3).state_dict())
     without = {k: tuple(v.shape) for k, v in DynamicAugmentation(2, 3, DAMOptions(spatial=False)).state_dict().items()}
     assert without == {k: shape for k, shape in shapes.items() if "spatial" not in k}
-
-
-def test_a_still_sequence_has_no_dynamic_branch() -> None:
-    made, still = module(2, 2, "none", "fast"), walk(1, 2, 1).expand(-1, -1, 5, -1, -1)
-    before = made.stage1(still, None)
-    with torch.no_grad():
-        made.stage1.conv_dynamic.weight.mul_(100)
-    torch.testing.assert_close(made.stage1(still, None), before, atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize(("form", "norm"), itertools.product(FORMS, ["none", "batch"]))
@@ -235,22 +196,6 @@ def test_by_winograd_all_is_the_same(
         assert float((fast - plain).abs().max()) <= 1e-5 * size
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("norm", ["none", "batch"])
-@every_kind
-def test_half_precision(form: Form, norm: Norm, kind: dict[str, bool]) -> None:
-    """Under autocast: within a few roundings of bfloat16, in training and with the BatchNorms in the weights."""
-    made, x = module(3, 4, norm, form, torch.float32, **kind), walk(2, 3, 5, dtype=torch.float32)
-    exact = module(3, 4, norm, "plain", torch.float32, **kind)
-    for mode in (True, False):
-        made.train(mode), exact.train(mode)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            found = made(x).float()
-        with torch.no_grad():
-            expected = exact(x)
-        assert float((found - expected).abs().max()) <= 0.05 * float(expected.abs().max())
-
-
 @pytest.mark.parametrize(("norm", "lengths"), [("batch", None), ("none", [5, 3])])
 def test_compiled_without_a_break_it_is_the_same(norm: Norm, lengths: list[int] | None) -> None:
     counts = None if lengths is None else torch.tensor(lengths)
@@ -267,50 +212,17 @@ def test_compiled_without_a_break_it_is_the_same(norm: Norm, lengths: list[int] 
         torch.testing.assert_close(compiled_, eager, atol=1e-4, rtol=1e-5)
 
 
-def overwrite(tensor: torch.Tensor) -> None:
-    """Write through memory, as a collective does: PyTorch's version counter does not see it."""
-    twice = (tensor.detach() * 2).contiguous()
-    ctypes.memmove(tensor.data_ptr(), twice.data_ptr(), tensor.nbytes)
-
-
-class TestWeightsAtInference:
-    """Evaluation without gradients folds the BatchNorms into the weights, and sees every change of either."""
-
-    CHANGES: ClassVar[dict[str, Callable[[DynamicAugmentation], object]]] = {
-        "a step": lambda m: torch.optim.SGD(m.parameters(), 0.1).step(),
-        "a fused step": lambda m: torch.optim.Adam(m.parameters(), 0.1, fused=True).step(),
-        "state": lambda m: m.load_state_dict({k: v * 2 for k, v in m.state_dict().items()}),
-        "assigned state": lambda m: m.load_state_dict({k: v * 2 for k, v in m.state_dict().items()}, assign=True),
-        "in place": lambda m: m.stage1.conv_dynamic.weight.detach().mul_(2),
-        "data": lambda m: [p.data.mul_(2) for p in m.parameters()],
-        "data of one weight": lambda m: m.stage2.conv_spatial.weight.data.mul_(2),
-        "NumPy": lambda m: m.stage1.conv_global.weight.detach().numpy().fill(0.5),
-        "memory": lambda m: [overwrite(p) for p in m.parameters()],
-        "other precision": lambda m: m.double().float().stage2.conv_global.weight.data.mul_(2),
-        "statistics": lambda m: [b.mul_(2) for b in m.buffers() if b.is_floating_point()],
-        "statistics' memory": lambda m: [overwrite(b) for b in m.buffers() if b.is_floating_point()],
-    }
-
-    @pytest.mark.parametrize("inference", [torch.no_grad, torch.inference_mode])
-    @pytest.mark.parametrize("change", CHANGES)
-    @pytest.mark.parametrize("channels", [(2, 3), (64, 128)], ids=["direct", "winograd"])
-    def test_what_changes_is_seen(
-        self, change: str, channels: tuple[int, int], inference: Callable[[], AbstractContextManager[object]]
-    ) -> None:
-        made = module(*channels, "batch", "fast", torch.float32).eval()
-        x = walk(2, channels[0], 5, dtype=torch.float32)
-        with inference():
-            before = made(x)
-        for parameter in made.parameters():
-            parameter.grad = torch.ones_like(parameter)
-        self.CHANGES[change](made)
-        plain = DynamicAugmentation(*channels, DAMOptions("batch", "plain")).eval()
+def test_at_inference_every_change_of_weights_and_statistics_is_seen() -> None:
+    """Also one that PyTorch does not count: there the BatchNorms are folded into the weights at every call."""
+    made, x = module(2, 3, "batch", "fast", torch.float32).eval(), walk(2, 2, 5, dtype=torch.float32)
+    plain = DynamicAugmentation(2, 3, DAMOptions("batch", "plain")).eval()
+    with torch.inference_mode():
+        before = made(x)
+        for tensor in made.state_dict().values():
+            tensor.numpy()[...] *= 2
         plain.load_state_dict(made.state_dict())
-        with inference():
-            found = made(x)
-            expected = plain(x)
-        assert float((found - expected).abs().max()) < 1e-5 * float(expected.abs().max())
-        assert float((found - before).abs().max()) > 0.01 * float(before.abs().max())
+        torch.testing.assert_close(made(x), plain(x), atol=1e-5, rtol=1e-5)
+        assert float((made(x) - before).abs().max()) > 0.01 * float(before.abs().max())
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])

@@ -52,14 +52,6 @@ def test_global_local_convolution(strips: int, stack: bool) -> None:
     assert not found[1, :, 3].any(), "zero in padding"
 
 
-def test_strips_do_not_see_each_other() -> None:
-    layer, x = FocalConv2d(1, 2, 3, 1).double(), random(1, 1, 6, 4)
-    other = x.clone()
-    other[:, :, 3:] = random(1, 1, 3, 4, seed=1)
-    assert torch.equal(layer(x)[:, :, :3], layer(other)[:, :, :3])
-    assert not torch.equal(layer(x)[:, :, 3:], layer(other)[:, :, 3:])
-
-
 def test_rows_that_do_not_divide_do_not_fit() -> None:
     with pytest.raises(ValueError, match=r"6 rows high do not divide into \[4\] strips"):
         HorizontalPooling([2, 4])(random(1, 1, 6, 2))
