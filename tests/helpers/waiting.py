@@ -1,15 +1,13 @@
 """What finds a host that waits for a device, where there is no device: a mode in which every such operation fails.
 
-Two stand-ins for a GPU. On `meta` tensors have no numbers, so that nothing can be read at all; which tensor is whose is
-known by its device, so that copies and mixtures are found too. On a CPU there are numbers, and every tensor counts as
-the device's that is computed from one of them.
+The device `meta` stands in for a GPU: its tensors have no numbers that could be read.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -33,43 +31,21 @@ class WaitedError(AssertionError):
     """The host has waited for the device, or mixed its tensors with its own."""
 
 
-class NoWaiting(TorchDispatchMode):
-    """Fails at every operation within a `with` block for which the host would wait for the device.
-
-    Args:
-        owned: on a CPU, tensors that are the device's.
-    """
-
-    def __init__(self, owned: Iterable[torch.Tensor] = ()) -> None:
-        super().__init__()
-        self._storages: dict[int, Any] = {}  # kept, so that no address is used again
-        self.own(owned)
-
-    def own(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Count tensors on a CPU as the device's."""
-        for storage in (tensor.untyped_storage() for tensor in tensors if tensor.device.type == "cpu"):
-            self._storages[storage._cdata] = storage
-
-    def owns(self, tensor: torch.Tensor) -> bool:
-        return tensor.device.type == "meta" or tensor.untyped_storage()._cdata in self._storages
+class _NoWaiting(TorchDispatchMode):
+    """Fails at every operation for which the host would wait for the device."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        own = [tensor for tensor in given if self.owns(tensor)]
         name = func.overloadpacket.__name__
-        if own:
+        on_meta = any(tensor.device.type == "meta" for tensor in given)
+        if on_meta:
             self._check(name, func, args, given)
         if name in _COPIES:
             self._check_copy(name, func, args, kwargs)
-        on_meta = any(tensor.device.type == "meta" for tensor in own)
         if on_meta and name in _WITHOUT_META:
             return args[0] if func._schema.returns else None
-        made = func(*args, **kwargs)
-        if own:
-            changed = given if func._schema.is_mutable else []
-            self.own(t for t in (*changed, *tree_leaves(made)) if isinstance(t, torch.Tensor))
-        return made
+        return func(*args, **kwargs)
 
     def _check(self, name: str, func: Any, args: Any, given: list[torch.Tensor]) -> None:
         if name in _READS:
@@ -103,9 +79,9 @@ class _NothingMade(TorchFunctionMode):
 
 
 @contextlib.contextmanager
-def no_waiting(owned: Iterable[torch.Tensor] = ()) -> Iterator[None]:
-    """Fail at everything within a `with` block for which the host would wait; `owned` as of `NoWaiting`."""
-    with NoWaiting(owned), _NothingMade():
+def no_waiting() -> Iterator[None]:
+    """Fail at everything within a `with` block for which the host would wait."""
+    with _NoWaiting(), _NothingMade():
         yield
 
 
