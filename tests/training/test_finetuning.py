@@ -70,7 +70,7 @@ def test_the_class_head_of_other_classes_starts_afresh(
     assert weights(experiment, 1)["necks.fc_bin"].shape == (4, 8, 9)
 
 
-def test_another_network_is_refused(
+def test_another_network_does_not_fit(
     experiment: Experiment, trained: Experiment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start = f"trainer_cfg.init_from={trained.checkpoints / 'tiny-00002.pt'}"
@@ -88,7 +88,7 @@ def theirs(trained: Experiment, path: Path) -> Path:
     return path
 
 
-def test_opengaits_checkpoint_is_a_start_and_a_place_to_go_on_from(
+def test_opengaits_checkpoint_is_a_start_and_resumes(
     experiment: Experiment, trained: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = theirs(trained, tmp_path / "theirs.pt")
@@ -167,7 +167,7 @@ class TestGroups:
             assert slow == pytest.approx(rest / 10)
             assert decayed == rest
 
-    def test_other_groups_do_not_go_on(
+    def test_other_groups_do_not_resume(
         self, experiment: Experiment, trained: Experiment, capsys: pytest.CaptureFixture[str]
     ) -> None:
         hint = f"trainer_cfg.restore_hint={trained.checkpoints / 'tiny-00002.pt'}"
@@ -184,13 +184,10 @@ class TestGroups:
             ),
             ("[{match: 'necks.*', lr: 1}]", r"param_groups\.0\.match: .*frozen"),
             ("[{match: 'fcs.*'}]", "needs lr or weight_decay"),
-            ("[{match: 'fcs.*', lr: 0}]", r"param_groups\.0\.lr: .*greater than 0"),
             ("[{match: 'fcs.*', rate: 1}]", r"param_groups\.0\.rate: unknown key"),
-            ("[{lr: 1}]", r"param_groups\.0\.match: this key is required"),
-            ("{match: 'fcs.*', lr: 1}", "param_groups: .*list"),
         ],
     )
-    def test_refusals(self, experiment: Experiment, groups: str, message: str) -> None:
+    def test_what_does_not_fit(self, experiment: Experiment, groups: str, message: str) -> None:
         with pytest.raises(UserError, match=message):
             self.trainer(experiment, f"optimizer_cfg.param_groups={groups}", "trainer_cfg.freeze=['necks.*']")
 
@@ -225,6 +222,6 @@ class TestFreeze:
     @pytest.mark.parametrize(
         ("patterns", "message"), [("['spine.*']", "no weight.*'spine"), ("['*']", "leaves nothing to train")]
     )
-    def test_refusals(self, experiment: Experiment, patterns: str, message: str) -> None:
+    def test_what_does_not_fit(self, experiment: Experiment, patterns: str, message: str) -> None:
         with pytest.raises(UserError, match=message):
             self.trainer(experiment, f"trainer_cfg.freeze={patterns}")
