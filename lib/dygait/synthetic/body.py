@@ -14,11 +14,22 @@ Legend: S frames, B ellipsoids.
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from dygait.synthetic.motion import Motion
+from dygait.synthetic.motion import Motion, Place
 from dygait.synthetic.traits import trait
+
+Triple = tuple[float, float, float]
+"""Forward, left and up, as fractions of stature."""
+
+
+def _length(fraction: Callable[[Physique], float]) -> Any:
+    """Declare a length in metres by its fraction of stature."""
+    return property(lambda body: fraction(body) * body.stature)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,99 +89,32 @@ class Physique:
         return float(np.exp(0.06 * self.build))
 
     @property
-    def thigh(self) -> float:
-        """Hip to knee, metres (0.245 of stature)."""
-        return 0.490 * self.leg_scale * (1 - self.shin_share) * self.stature
-
-    @property
-    def shank(self) -> float:
-        """Knee to ankle, metres (0.246 of stature)."""
-        return 0.492 * self.leg_scale * self.shin_share * self.stature
-
-    @property
-    def hip_spacing(self) -> float:
-        """Distance between the hip joints, metres."""
-        return 0.100 * self.hip_scale * self.stature
-
-    @property
-    def _trunk(self) -> float:
+    def trunk(self) -> float:
         """Factor on the heights of the trunk that keeps the stature for every length of the legs."""
         return 1 - (self.leg_scale - 1) * 0.53 / 0.29
 
-    @property
-    def lumbar(self) -> float:
-        """Hips to waist, metres."""
-        return 0.085 * self._trunk * self.stature
-
-    @property
-    def shoulder_rise(self) -> float:
-        """Waist to shoulder joints, metres."""
-        return (0.192 * self._trunk - self.shoulder_slope) * self.stature
-
-    @property
-    def neck_base(self) -> float:
-        """Waist to the root of the neck, metres."""
-        return 0.226 * self._trunk * self.stature
-
-    @property
-    def shoulder_spacing(self) -> float:
-        """Distance between the shoulder joints, metres."""
-        return 0.200 * self.shoulder_scale * self.stature
-
-    @property
-    def head_rise(self) -> float:
-        """Root of the neck to the middle of the head, metres."""
-        return (0.046 + 0.046 * self.neck_scale) * self.stature
-
-    @property
-    def upper_arm(self) -> float:
-        """Shoulder to elbow, metres (0.186 of stature)."""
-        return 0.332 * self.arm_scale * (1 - self.forearm_share) * self.stature
-
-    @property
-    def forearm(self) -> float:
-        """Elbow to wrist, metres (0.146 of stature)."""
-        return 0.332 * self.arm_scale * self.forearm_share * self.stature
-
-    @property
-    def hand(self) -> float:
-        """Wrist to fingertips, metres (0.108 of stature; fingers half closed)."""
-        return 0.090 * self.arm_scale * self.stature
-
-    @property
-    def ankle_height(self) -> float:
-        """Sole to ankle, metres (0.039 of stature)."""
-        return (0.039 + self.foot_height) * self.stature
-
-    @property
-    def heel(self) -> float:
-        """Ankle back to the middle of the heel, metres."""
-        return 0.022 * self.foot_scale * self.stature
-
-    @property
-    def ball(self) -> float:
-        """Ankle forward to the ball of the foot, metres."""
-        return 0.066 * self.foot_scale * self.stature
-
-    @property
-    def toe(self) -> float:
-        """Ball of the foot to the middle of the toecap, metres."""
-        return 0.032 * self.foot_scale * self.stature
-
-    @property
-    def heel_radius(self) -> float:
-        """Metres."""
-        return 0.0195 * self.stature
-
-    @property
-    def ball_radius(self) -> float:
-        """Metres."""
-        return 0.0170 * self.stature
-
-    @property
-    def toe_radius(self) -> float:
-        """Metres."""
-        return 0.0135 * self.stature
+    # Trunk: between the hip joints; hips to waist; waist to shoulder joints and to the root of the neck; between the
+    # shoulder joints; root of the neck to the middle of the head.
+    hip_spacing = _length(lambda body: 0.100 * body.hip_scale)
+    lumbar = _length(lambda body: 0.085 * body.trunk)
+    shoulder_rise = _length(lambda body: 0.192 * body.trunk - body.shoulder_slope)
+    neck_base = _length(lambda body: 0.226 * body.trunk)
+    shoulder_spacing = _length(lambda body: 0.200 * body.shoulder_scale)
+    head_rise = _length(lambda body: 0.046 + 0.046 * body.neck_scale)
+    # Limbs (the means are 0.245, 0.246, 0.186, 0.146 and 0.108 of stature); the fingers are half closed.
+    thigh = _length(lambda body: 0.490 * body.leg_scale * (1 - body.shin_share))
+    shank = _length(lambda body: 0.492 * body.leg_scale * body.shin_share)
+    upper_arm = _length(lambda body: 0.332 * body.arm_scale * (1 - body.forearm_share))
+    forearm = _length(lambda body: 0.332 * body.arm_scale * body.forearm_share)
+    hand = _length(lambda body: 0.090 * body.arm_scale)
+    # Feet: sole to ankle; ankle to the middle of the heel and to the ball; ball to the middle of the toecap; radii.
+    ankle_height = _length(lambda body: 0.039 + body.foot_height)
+    heel = _length(lambda body: 0.022 * body.foot_scale)
+    ball = _length(lambda body: 0.066 * body.foot_scale)
+    toe = _length(lambda body: 0.032 * body.foot_scale)
+    heel_radius = _length(lambda body: 0.0195)
+    ball_radius = _length(lambda body: 0.0170)
+    toe_radius = _length(lambda body: 0.0135)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,48 +147,42 @@ class FigureBuilder:
     def __init__(self, frames: int, unit: float) -> None:
         self.unit = unit
         self._frames = frames
-        self._names: list[str] = []
-        self._centres: list[np.ndarray] = []
-        self._shapes: list[np.ndarray] = []
-        self._hulls: list[tuple[int, ...]] = []
-        self._parts: list[str] = []
+        self._ellipsoids: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._hulls: list[tuple[str, tuple[str, ...]]] = []
 
     def sphere(self, name: str, centre: np.ndarray, radius: float) -> None:
         """Add a sphere at (S, 3) metres."""
-        self._add(name, centre, np.broadcast_to(np.eye(3) * (radius * self.unit) ** 2, (self._frames, 3, 3)))
+        shape = np.eye(3) * (radius * self.unit) ** 2
+        self._ellipsoids[name] = centre, np.broadcast_to(shape, (self._frames, 3, 3))
 
     def ellipsoid(
-        self,
-        name: str,
-        origin: np.ndarray,
-        frame: np.ndarray,
-        offset: tuple[float, float, float],
-        radii: tuple[float | np.ndarray, float, float],
+        self, name: str, place: Place, offset: Triple, radii: tuple[float | np.ndarray, float, float]
     ) -> None:
-        """Add an ellipsoid at an offset from (S, 3) metres; offset and radii forward, left, up in axes (S, 3, 3)."""
+        """Add an ellipsoid; offset and radii are along the axes of the place."""
+        origin, axes = place
         squares = np.stack([np.broadcast_to(np.square(radius), (self._frames,)) for radius in radii], -1) * self.unit**2
-        shape = np.einsum("sij,sj,skj->sik", frame, squares, frame)
-        self._add(name, origin + frame @ (np.array(offset) * self.unit), shape)
+        shape = np.einsum("sij,sj,skj->sik", axes, squares, axes)
+        self._ellipsoids[name] = origin + axes @ (np.array(offset) * self.unit), shape
 
     def hull(self, part: str, *names: str) -> None:
         """Add the convex hull of the named ellipsoids to ``part``."""
-        self._hulls.append(tuple(self._names.index(name) for name in names))
-        self._parts.append(part)
+        self._hulls.append((part, names))
+
+    def chain(self, part: str, *names: str) -> None:
+        """Add the convex hulls of each named ellipsoid and the next to ``part``."""
+        for pair in itertools.pairwise(names):
+            self.hull(part, *pair)
 
     def centre(self, name: str) -> np.ndarray:
         """Return the centres (S, 3) of an ellipsoid."""
-        return self._centres[self._names.index(name)]
+        return self._ellipsoids[name][0]
 
     def figure(self) -> Figure:
         """Return the figure."""
-        return Figure(
-            self._names, np.stack(self._centres, 1), np.stack(self._shapes, 1), list(self._hulls), list(self._parts)
-        )
-
-    def _add(self, name: str, centre: np.ndarray, shape: np.ndarray) -> None:
-        self._names.append(name)
-        self._centres.append(centre)
-        self._shapes.append(shape)
+        names = list(self._ellipsoids)
+        centres, shapes = (np.stack(arrays, 1) for arrays in zip(*self._ellipsoids.values(), strict=True))
+        hulls = [tuple(names.index(name) for name in members) for _, members in self._hulls]
+        return Figure(names, centres, shapes, hulls, [part for part, _ in self._hulls])
 
 
 def build_body(body: Physique, motion: Motion) -> FigureBuilder:
@@ -257,137 +195,91 @@ def build_body(body: Physique, motion: Motion) -> FigureBuilder:
     Returns:
         The builder, to which a bag or a coat can be added (see wear.py).
     """
-    joints, frames = motion.joints, motion.frames
-    builder = FigureBuilder(len(joints["pelvis"]), body.stature)
+    joints, stature = motion.joints, body.stature
+    builder = FigureBuilder(len(joints["pelvis"]), stature)
     _trunk(builder, body, motion)
     _head(builder, body, motion)
-    arm = body.arm_girth * body.limb
+    arm, thigh, calf = body.arm_girth * body.limb, body.thigh_girth * body.limb, body.calf_girth * body.limb
     for side in (0, 1):
         shoulder, elbow, wrist, hand = (joints[f"{name}_{side}"] for name in ("shoulder", "elbow", "wrist", "hand"))
         builder.sphere(f"elbow_{side}", elbow, 0.0245 * arm + body.sleeve)
         builder.sphere(f"upper_arm_{side}", 0.6 * shoulder + 0.4 * elbow, 0.030 * arm + body.sleeve)
         builder.sphere(f"wrist_{side}", wrist, 0.0170 * arm + 0.8 * body.sleeve)
         builder.sphere(f"hand_{side}", hand, 0.0185)
-        builder.hull(f"upper arm {side}", f"shoulder_{side}", f"upper_arm_{side}")
-        builder.hull(f"upper arm {side}", f"upper_arm_{side}", f"elbow_{side}")
+        builder.chain(f"upper arm {side}", f"shoulder_{side}", f"upper_arm_{side}", f"elbow_{side}")
         builder.hull(f"forearm {side}", f"elbow_{side}", f"wrist_{side}")
         builder.hull(f"hand {side}", f"wrist_{side}", f"hand_{side}")
 
         hip, knee, ankle = (joints[f"{name}_{side}"] for name in ("hip", "knee", "ankle"))
-        thigh, calf = body.thigh_girth * body.limb, body.calf_girth * body.limb
-        back = frames["pelvis"] @ np.array([-0.008, 0.0, 0.0]) * body.stature
+        back = motion.frames["pelvis"] @ np.array([-0.008, 0.0, 0.0]) * stature
         builder.sphere(f"hip_{side}", hip + back, 0.0500 * thigh)
         builder.sphere(f"thigh_{side}", 0.55 * hip + 0.45 * knee, 0.0465 * thigh)
         builder.sphere(f"knee_{side}", knee, 0.0385 * (0.5 * thigh + 0.5 * calf))
         # The calf lies behind the line from knee to ankle.
-        shin = joints[f"ankle_{side}"] - knee
-        behind = np.stack([shin[:, 2], 0 * shin[:, 0], -shin[:, 0]], -1) / body.shank * 0.007 * body.stature
+        shin = ankle - knee
+        behind = np.stack([shin[:, 2], 0 * shin[:, 0], -shin[:, 0]], -1) / body.shank * 0.007 * stature
         builder.sphere(f"calf_{side}", 0.68 * knee + 0.32 * ankle + behind, 0.0375 * calf + 0.5 * body.trouser_hem)
         builder.sphere(f"hem_{side}", 0.06 * knee + 0.94 * ankle, 0.0310 * calf + body.trouser_hem)
-        builder.sphere(f"heel_{side}", joints[f"heel_{side}"], body.heel_radius / body.stature)
-        sole = frames[f"foot_{side}"]
+        builder.sphere(f"heel_{side}", joints[f"heel_{side}"], body.heel_radius / stature)
         for name, thick, width in (("ball", body.ball_radius, 0.027), ("toe", body.toe_radius, 0.022)):
-            builder.ellipsoid(
-                f"{name}_{side}",
-                joints[f"{name}_{side}"],
-                sole,
-                (0, 0, 0),
-                (thick / body.stature, width, thick / body.stature),
-            )
+            place = joints[f"{name}_{side}"], motion.frames[f"foot_{side}"]
+            builder.ellipsoid(f"{name}_{side}", place, (0, 0, 0), (thick / stature, width, thick / stature))
         builder.sphere(f"instep_{side}", ankle, 0.020)
-        builder.hull(f"thigh {side}", f"hip_{side}", f"thigh_{side}")
-        builder.hull(f"thigh {side}", f"thigh_{side}", f"knee_{side}")
-        builder.hull(f"shank {side}", f"knee_{side}", f"calf_{side}")
-        builder.hull(f"shank {side}", f"calf_{side}", f"hem_{side}")
+        builder.chain(f"thigh {side}", f"hip_{side}", f"thigh_{side}", f"knee_{side}")
+        builder.chain(f"shank {side}", f"knee_{side}", f"calf_{side}", f"hem_{side}")
         builder.hull(f"foot {side}", f"instep_{side}", f"heel_{side}", f"ball_{side}")
         builder.hull(f"foot {side}", f"ball_{side}", f"toe_{side}")
     return builder
 
 
 def _trunk(builder: FigureBuilder, body: Physique, motion: Motion) -> None:
-    joints, frames = motion.joints, motion.frames
-    pelvis, lumbar, hips, chest = joints["pelvis"], joints["lumbar"], frames["pelvis"], frames["thorax"]
+    hips, chest = motion.place("pelvis"), motion.place("lumbar")
     wide, deep, height = body.breadth, body.depth, body.neck_base / (0.226 * body.stature)
     wide_hips, wide_chest = wide * body.hip_scale, wide * (0.5 + 0.5 * body.shoulder_scale) * body.chest_girth
-    builder.ellipsoid("crotch", pelvis, hips, (0.0, 0.0, -0.030), (0.050 * deep, 0.070 * wide_hips, 0.022))
-    builder.ellipsoid(
-        "hips", pelvis, hips, (-0.008 - body.seat / 2, 0.0, 0.012), (0.068 * deep + body.seat, 0.095 * wide_hips, 0.040)
-    )
-    builder.ellipsoid(
-        "waist",
-        lumbar,
-        chest,
-        (0.002 + body.belly, 0.0, 0.0),
-        (0.062 * deep * body.waist_girth + abs(body.belly) / 2, 0.084 * wide * body.waist_girth, 0.035),
-    )
-    builder.ellipsoid(
-        "chest",
-        lumbar,
-        chest,
-        (0.006, 0.0, 0.110 * height),
-        (0.068 * deep * body.chest_girth, 0.092 * wide_chest, 0.05),
-    )
-    builder.ellipsoid(
-        "upper_chest", lumbar, chest, (-0.004, 0.0, 0.172 * height), (0.054 * deep, 0.086 * wide_chest, 0.03)
-    )
-    builder.sphere("neck_root", joints["neck"], 0.040)
+    builder.ellipsoid("crotch", hips, (0.0, 0.0, -0.030), (0.050 * deep, 0.070 * wide_hips, 0.022))
+    seat = (0.068 * deep + body.seat, 0.095 * wide_hips, 0.040)
+    builder.ellipsoid("hips", hips, (-0.008 - body.seat / 2, 0.0, 0.012), seat)
+    waist = (0.062 * deep * body.waist_girth + abs(body.belly) / 2, 0.084 * wide * body.waist_girth, 0.035)
+    builder.ellipsoid("waist", chest, (0.002 + body.belly, 0.0, 0.0), waist)
+    ribs = (0.068 * deep * body.chest_girth, 0.092 * wide_chest, 0.05)
+    builder.ellipsoid("chest", chest, (0.006, 0.0, 0.110 * height), ribs)
+    builder.ellipsoid("upper_chest", chest, (-0.004, 0.0, 0.172 * height), (0.054 * deep, 0.086 * wide_chest, 0.03))
+    builder.sphere("neck_root", motion.joints["neck"], 0.040)
     for side in (0, 1):
-        builder.sphere(f"shoulder_{side}", joints[f"shoulder_{side}"], 0.0330 * body.limb + 0.5 * body.sleeve)
-    builder.hull("trunk", "crotch", "hips")
-    builder.hull("trunk", "hips", "waist")
-    builder.hull("trunk", "waist", "chest")
-    builder.hull("trunk", "chest", "upper_chest")
+        builder.sphere(f"shoulder_{side}", motion.joints[f"shoulder_{side}"], 0.0330 * body.limb + 0.5 * body.sleeve)
+    builder.chain("trunk", "crotch", "hips", "waist", "chest", "upper_chest")
     builder.hull("trunk", "upper_chest", "shoulder_0", "shoulder_1")
     builder.hull("trunk", "shoulder_0", "shoulder_1", "neck_root")
     # The shirt or jacket reaches over the hips.
-    loose, length = body.shirt_width, body.shirt_length
-    builder.ellipsoid(
-        "shirt",
-        pelvis,
-        hips,
-        (0.0, 0.0, -length),
-        (0.068 * deep + body.seat / 2 + loose, 0.095 * wide_hips + loose, 0.012),
-    )
+    shirt = (0.068 * deep + body.seat / 2 + body.shirt_width, 0.095 * wide_hips + body.shirt_width, 0.012)
+    builder.ellipsoid("shirt", hips, (0.0, 0.0, -body.shirt_length), shirt)
     builder.hull("trunk", "shirt", "waist")
 
 
 def _head(builder: FigureBuilder, body: Physique, motion: Motion) -> None:
-    head, frame, neck = motion.joints["head"], motion.frames["head"], motion.joints["neck"]
-    builder.ellipsoid(
-        "skull",
-        head,
-        frame,
-        (-0.004, 0.0, 0.012),
-        (0.053 * body.head_depth, 0.0455 * body.head_width, 0.051 * body.head_length),
-    )
-    builder.ellipsoid(
-        "face",
-        head,
-        frame,
-        (0.014 + body.chin, 0.0, -0.030 * body.head_length),
-        (0.032, 0.034 * body.head_width, 0.034),
-    )
-    builder.ellipsoid(
-        "nape", head, frame, (-0.010, 0.0, -0.040), (0.030 * body.neck_girth, 0.030 * body.neck_girth, 0.03)
-    )
-    builder.sphere("neck_foot", neck, 0.034 * body.neck_girth)
+    head = motion.place("head")
+    skull = (0.053 * body.head_depth, 0.0455 * body.head_width, 0.051 * body.head_length)
+    builder.ellipsoid("skull", head, (-0.004, 0.0, 0.012), skull)
+    face = (0.014 + body.chin, 0.0, -0.030 * body.head_length)
+    builder.ellipsoid("face", head, face, (0.032, 0.034 * body.head_width, 0.034))
+    nape = (0.030 * body.neck_girth, 0.030 * body.neck_girth, 0.03)
+    builder.ellipsoid("nape", head, (-0.010, 0.0, -0.040), nape)
+    builder.sphere("neck_foot", motion.joints["neck"], 0.034 * body.neck_girth)
     builder.hull("head", "skull", "face")
     builder.hull("neck", "nape", "neck_foot")
     top, back = body.hair_top, body.hair_back
-    builder.ellipsoid(
-        "hair",
-        head,
-        frame,
-        (-0.010 - back / 2, 0.0, 0.016 + top / 2),
-        (0.051 * body.head_depth + back / 2, 0.0470 * body.head_width + 0.4 * top, 0.050 * body.head_length + top / 2),
+    hair = (
+        0.051 * body.head_depth + back / 2,
+        0.0470 * body.head_width + 0.4 * top,
+        0.050 * body.head_length + top / 2,
     )
+    builder.ellipsoid("hair", head, (-0.010 - back / 2, 0.0, 0.016 + top / 2), hair)
     builder.hull("hair", "hair")
     if body.hair_length > 0:
         # Long hair hangs behind the neck, as wide as the head.
-        builder.ellipsoid(
-            "mane", head, frame, (-0.036 - back / 2, 0.0, -0.030 - body.hair_length), (0.020, 0.036, 0.02)
-        )
+        end = (-0.036 - back / 2, 0.0, -0.030 - body.hair_length)
+        builder.ellipsoid("mane", head, end, (0.020, 0.036, 0.02))
         builder.hull("hair", "hair", "mane")
     if body.hair_knot > 0:
-        builder.ellipsoid("knot", head, frame, (-0.062 - back, 0.0, 0.022), (0.012 + 0.5 * body.hair_knot,) * 3)
+        builder.ellipsoid("knot", head, (-0.062 - back, 0.0, 0.022), (0.012 + 0.5 * body.hair_knot,) * 3)
         builder.hull("hair", "knot")

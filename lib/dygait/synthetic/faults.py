@@ -28,26 +28,10 @@ BIAS = 25.0
 
 LOSABLE = ("hand", "forearm", "foot", "head", "hair", "shank", "bag")
 HOLLOW = (
-    "skull",
-    "chest",
-    "waist",
-    "hips",
-    "thigh_0",
-    "thigh_1",
-    "knee_0",
-    "knee_1",
-    "calf_0",
-    "calf_1",
-    "shoulder_0",
-    "shoulder_1",
-    "elbow_0",
-    "elbow_1",
-    "hand_0",
-    "hand_1",
-    "toe_0",
-    "toe_1",
+    *("skull", "chest", "waist", "hips"),
+    *(f"{name}_{side}" for name in ("thigh", "knee", "calf", "shoulder", "elbow", "hand", "toe") for side in (0, 1)),
 )
-
+"""Ellipsoids on which holes occur."""
 
 Patch = tuple[tuple[float, float, float, float, float], ...]
 
@@ -164,14 +148,8 @@ def draw_faults(figure: Figure, background: Background, rng: np.random.Generator
 
 def _patch(rng: np.random.Generator, offset: float, radius: float) -> Patch:
     middle, size = rng.normal(0, offset, 2), rng.uniform(0.3, 0.85) * radius
-    lobes = np.column_stack(
-        [
-            middle + rng.normal(0, 0.6 * size, (3, 2)),
-            rng.uniform(0.35, 1.0, (3, 2)) * size,
-            rng.uniform(0, 180, 3),
-        ]
-    )
-    return tuple(tuple(lobe) for lobe in lobes.tolist())
+    centres, radii = middle + rng.normal(0, 0.6 * size, (3, 2)), rng.uniform(0.35, 1.0, (3, 2)) * size
+    return tuple(tuple(lobe) for lobe in np.column_stack([centres, radii, rng.uniform(0, 180, 3)]).tolist())
 
 
 def visible_hulls(figure: Figure, faults: Faults, frame: int) -> np.ndarray:
@@ -211,8 +189,9 @@ def apply_faults(picture: np.ndarray, figure: Figure, faults: Faults, frame: int
             where = (round(speck.position[0] * (x1 - x0)), MARGIN + round(speck.position[1] * height))
             cv2.circle(part, where, round(speck.radius), 255, -1)
     level = cv2.GaussianBlur(part, (5, 5), 0).astype(np.float32)
-    noise = faults.ragged * _cut(faults.texture, x0, y0, x1, y1)
-    noise += faults.flicker * _cut(faults.flickers[frame], x0, y0, x1, y1)
+    noise = np.zeros_like(level)
+    for strength, (row, column) in ((faults.ragged, faults.texture), (faults.flicker, faults.flickers[frame])):
+        noise += strength * _texture()[row + y0 : row + y1, column + x0 : column + x1]
     # Noise only moves the outline; elsewhere it would add isolated pixels.
     noise[(level == 0) | (level == 255)] = 0
     part[...] = np.where(level + noise > 127.5 + faults.shift, 255, 0)
@@ -225,8 +204,3 @@ def _texture() -> np.ndarray:
     white = np.random.default_rng(0).standard_normal((TEXTURE_SIZE, TEXTURE_SIZE)).astype(np.float32)
     noise = cv2.GaussianBlur(np.tile(white, (2, 2)), (0, 0), 1.2)
     return noise / np.float32(noise.std())
-
-
-def _cut(corner: tuple[int, int], x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
-    row, column = corner
-    return _texture()[row + y0 : row + y1, column + x0 : column + x1]

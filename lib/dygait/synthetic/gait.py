@@ -15,6 +15,7 @@ Legend: S frames, G points of the gait cycle.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,44 +29,36 @@ SIGN = (1.0, -1.0)
 
 FRAMES_PER_SECOND = 25
 
-# Percent of the gait cycle: degrees. The hip is given against the vertical, not against the pelvis.
-HIP: dict[int, float] = dict(
-    zip(
-        (0, 10, 20, 30, 40, 50, 55, 60, 70, 80, 90),
-        (24, 21, 12, 2, -8, -15, -15, -10, 7, 21, 27),
-        strict=True,
-    )
+# Percent of the gait cycle, and degrees. The hip is given against the vertical, not against the pelvis.
+HIP = (
+    (0, 10, 20, 30, 40, 50, 55, 60, 70, 80, 90),
+    (24, 21, 12, 2, -8, -15, -15, -10, 7, 21, 27),
 )
-KNEE: dict[int, float] = dict(
-    zip(
-        (0, 5, 10, 15, 20, 30, 40, 45, 50, 55, 60, 65, 70, 73, 80, 85, 90, 95),
-        (4, 10, 17, 19, 18, 11, 6, 7, 11, 22, 39, 53, 62, 63, 52, 34, 15, 4),
-        strict=True,
-    )
+KNEE = (
+    (0, 5, 10, 15, 20, 30, 40, 45, 50, 55, 60, 65, 70, 73, 80, 85, 90, 95),
+    (4, 10, 17, 19, 18, 11, 6, 7, 11, 22, 39, 53, 62, 63, 52, 34, 15, 4),
 )
-ANKLE: dict[int, float] = dict(
-    zip(
-        (0, 5, 10, 20, 30, 40, 45, 50, 55, 60, 63, 70, 75, 80, 85, 90, 95),
-        (0, -5, -4, 3, 7, 9, 9, 5, -6, -17, -19, -9, -3, 0, 1, 1, 1),
-        strict=True,
-    )
+ANKLE = (
+    (0, 5, 10, 20, 30, 40, 45, 50, 55, 60, 63, 70, 75, 80, 85, 90, 95),
+    (0, -5, -4, 3, 7, 9, 9, 5, -6, -17, -19, -9, -3, 0, 1, 1, 1),
 )
 
 
-def fourier_series(curve: dict[int, float], harmonics: int) -> np.ndarray:
+def fourier_series(percents: Sequence[float], values: Sequence[float], harmonics: int) -> np.ndarray:
     """Fit a Fourier series to a curve over the gait cycle by least squares.
 
     Args:
-        curve: percent of the cycle -> value.
+        percents: of the cycle.
+        values: of the curve, there.
         harmonics: number of harmonics besides the mean.
 
     Returns:
         complex (harmonics + 1,): the coefficients, for :func:`evaluate`.
     """
-    phases = np.array(list(curve)) / 100
+    phases = np.array(percents) / 100
     angles = 2 * np.pi * phases[:, None] * np.arange(1, harmonics + 1)
     basis = np.hstack([np.ones((len(phases), 1)), np.cos(angles), np.sin(angles)])
-    solution = np.linalg.lstsq(basis, np.array(list(curve.values()), float), rcond=None)[0]
+    solution = np.linalg.lstsq(basis, np.array(values, float), rcond=None)[0]
     return np.concatenate([solution[:1], solution[1 : harmonics + 1] - 1j * solution[harmonics + 1 :]])
 
 
@@ -75,9 +68,9 @@ def evaluate(series: np.ndarray, phase: np.ndarray) -> np.ndarray:
     return (turns @ series).real
 
 
-HIP_SERIES = fourier_series(HIP, 3)
-KNEE_SERIES = fourier_series(KNEE, 6)
-ANKLE_SERIES = fourier_series(ANKLE, 6)
+HIP_SERIES = fourier_series(*HIP, 3)
+KNEE_SERIES = fourier_series(*KNEE, 6)
+ANKLE_SERIES = fourier_series(*ANKLE, 6)
 SIGNATURE_HARMONICS = 3
 
 
@@ -141,14 +134,12 @@ def rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray
         float (S, 3, 3).
     """
     cy, sy, cp, sp, cr, sr = (f(np.deg2rad(a)) for a in (yaw, pitch, roll) for f in (np.cos, np.sin))
-    return np.stack(
-        [
-            np.stack([cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr], -1),
-            np.stack([sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr], -1),
-            np.stack([-sp, cp * sr, cp * cr], -1),
-        ],
-        -2,
+    rows = (
+        (cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr),
+        (sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr),
+        (-sp, cp * sr, cp * cr),
     )
+    return np.stack([np.stack(row, -1) for row in rows], -2)
 
 
 class Gait:
@@ -257,10 +248,11 @@ class Gait:
             bow = sign * style.bow_leg * body.stature
             knee = hip + np.stack([body.thigh * np.sin(thigh), 0.5 * across + bow, -body.thigh * np.cos(thigh)], -1)
             ankle = knee + np.stack([body.shank * np.sin(shank), 0.5 * across - bow, -body.shank * np.cos(shank)], -1)
-            foot = rotation(np.full_like(pitch, sign * style.toe_out), -np.rad2deg(pitch), np.zeros_like(pitch))
+            turned, level = np.full_like(pitch, sign * style.toe_out), np.zeros_like(pitch)
+            foot = rotation(turned, -np.rad2deg(pitch), level)
             # At push-off the toes stay on the ground while the rest of the foot rises.
             bend = np.clip(-pitch, 0, np.deg2rad(38))
-            toes = rotation(np.full_like(pitch, sign * style.toe_out), -np.rad2deg(pitch + bend), np.zeros_like(pitch))
+            toes = rotation(turned, -np.rad2deg(pitch + bend), level)
             heel = ankle + foot @ np.array([-body.heel, 0.0, body.heel_radius - body.ankle_height])
             ball = ankle + foot @ np.array([body.ball, 0.0, body.ball_radius - body.ankle_height])
             toe = ball + toes @ np.array([body.toe, 0.0, body.toe_radius - body.ball_radius])
@@ -273,14 +265,8 @@ class Gait:
         """Return the lowest points of heels, balls and toes: (S, 6, 3)."""
         body = self.physique
         radii = {"heel": body.heel_radius, "ball": body.ball_radius, "toe": body.toe_radius}
-        return np.stack(
-            [
-                legs.joints[f"{name}_{side}"] - np.array([0.0, 0.0, radius])
-                for side in (LEFT, RIGHT)
-                for name, radius in radii.items()
-            ],
-            1,
-        )
+        points = [(f"{name}_{side}", radius) for side in (LEFT, RIGHT) for name, radius in radii.items()]
+        return np.stack([legs.joints[name] - np.array([0.0, 0.0, radius]) for name, radius in points], 1)
 
     def _pelvis_path(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the path of the pelvis over one cycle: phases (G,), distance and height in metres (G,).
@@ -324,28 +310,20 @@ class Gait:
         )
         stature = body.stature
         lumbar = joints["pelvis"] + frames["pelvis"] @ np.array([-0.006 * stature, 0.0, body.lumbar])
-        shrug = style.shoulder_shrug * stature
-        neck = lumbar + thorax @ np.array(
-            [style.stoop * stature, 0.0, body.neck_base - 0.4 * abs(style.stoop) * stature]
-        )
+        above = [style.stoop * stature, 0.0, body.neck_base - 0.4 * abs(style.stoop) * stature]
+        neck = lumbar + thorax @ np.array(above)
         nod = style.head_pitch + 0.3 * lean + style.head_nod * np.cos(2 * turn + 1.0)
         head_frame = rotation(0.2 * style.thorax_yaw * np.cos(turn), nod, 0.3 * style.thorax_roll * np.sin(turn))
         forward = (style.head_forward + 0.35 * style.stoop) * stature
-        joints |= {
-            "lumbar": lumbar,
-            "neck": neck,
-            "head": neck + thorax @ np.array([forward, 0.0, 0.0]) + head_frame @ np.array([0.0, 0.0, body.head_rise]),
-        }
+        head = neck + thorax @ np.array([forward, 0.0, 0.0]) + head_frame @ np.array([0.0, 0.0, body.head_rise])
+        joints |= {"lumbar": lumbar, "neck": neck, "head": head}
         frames |= {"thorax": thorax, "head": head_frame}
+        yaw = rotation(0.6 * style.thorax_yaw * np.cos(turn), 0 * turn, 0 * turn)
         for side in (LEFT, RIGHT):
             sign = SIGN[side]
-            shoulder = lumbar + thorax @ np.array(
-                [
-                    0.6 * style.stoop * stature - 0.004 * stature,
-                    sign * body.shoulder_spacing / 2,
-                    body.shoulder_rise + shrug,
-                ]
-            )
+            ahead, aside = 0.6 * style.stoop * stature - 0.004 * stature, sign * body.shoulder_spacing / 2
+            up = body.shoulder_rise + style.shoulder_shrug * stature
+            shoulder = lumbar + thorax @ np.array([ahead, aside, up])
             gain = gait_change.swing[side] * (1 + sign * style.arm_asymmetry)
             # The arm swings with the leg of the other side: furthest back at the heel strike of its own.
             swing = -np.cos(2 * np.pi * (self._own_phase(phase, side) - style.arm_phase))
@@ -356,7 +334,6 @@ class Gait:
             abduction = style.arm_abduction + gait_change.abduction[side]
             upper = _direction(flexion, still * abduction, sign)
             lower = _direction(flexion + elbow, still * (abduction - style.forearm_inward), sign)
-            yaw = rotation(0.6 * style.thorax_yaw * np.cos(turn), 0 * turn, 0 * turn)
             upper, lower = (np.einsum("sij,sj->si", yaw, d) for d in (upper, lower))
             joints[f"shoulder_{side}"] = shoulder
             joints[f"elbow_{side}"] = shoulder + body.upper_arm * upper
@@ -384,6 +361,5 @@ def _smooth(values: np.ndarray, width: float) -> np.ndarray:
 def _direction(flexion: np.ndarray, abduction: np.ndarray, sign: float) -> np.ndarray:
     """Return the direction (S, 3) of an arm segment that hangs down at angles 0, 0."""
     flexion, abduction = np.deg2rad(flexion), np.deg2rad(abduction)
-    return np.stack(
-        [np.sin(flexion) * np.cos(abduction), sign * np.sin(abduction), -np.cos(flexion) * np.cos(abduction)], -1
-    )
+    forward, down = np.sin(flexion) * np.cos(abduction), -np.cos(flexion) * np.cos(abduction)
+    return np.stack([forward, sign * np.sin(abduction), down], -1)

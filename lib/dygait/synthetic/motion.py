@@ -6,6 +6,9 @@ import dataclasses
 
 import numpy as np
 
+Place = tuple[np.ndarray, np.ndarray]
+"""An origin in metres, (S, 3), and axes, (S, 3, 3)."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Motion:
@@ -19,3 +22,7 @@ class Motion:
 
     joints: dict[str, np.ndarray]
     frames: dict[str, np.ndarray]
+
+    def place(self, joint: str) -> Place:
+        """Return a joint of pelvis, trunk or head with the orientation of its segment."""
+        return self.joints[joint], self.frames[joint if joint in ("pelvis", "head") else "thorax"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -50,13 +50,11 @@ def save_strip(path: Path, seed: int, normalise: Callable[[np.ndarray], np.ndarr
 def draw_strip(seed: int, normalise: Callable[[np.ndarray], np.ndarray | None]) -> np.ndarray:
     """Return the sheet as uint8 (H, W); see :func:`save_strip`."""
     rows = [_header(VIEWS)]
-    for kind, name in CONDITIONS:
-        rows.append(
-            _row(f"{SUBJECTS[0]:03d} {name}", [_window(picture) for picture in _views(seed, SUBJECTS[0], kind)])
-        )
-    for subject in SUBJECTS[1:]:
+    for subject in SUBJECTS:
         for kind, name in CONDITIONS:
-            rows.append(_row(f"{subject:03d} {name}", [_tile(normalise(p)) for p in _views(seed, subject, kind)]))
+            pictures = _views(seed, subject, kind)
+            raw = subject == SUBJECTS[0]
+            rows.append(_row(f"{subject:03d} {name}", [_window(p) if raw else _tile(normalise(p)) for p in pictures]))
     rows.append(_header([f"{100 * step // len(VIEWS)}%" for step in range(len(VIEWS))]))
     for subject in SUBJECTS:
         rows.append(_row(f"{subject:03d} stride", [_tile(normalise(p)) for p in _stride(seed, subject)]))
@@ -108,7 +106,7 @@ def _row(label: str, tiles: list[np.ndarray]) -> np.ndarray:
     return row
 
 
-def _header(names: list[str] | tuple[str, ...]) -> np.ndarray:
+def _header(names: Sequence[str]) -> np.ndarray:
     header = np.full((_HEADER, _LABEL + _COLUMN * len(names)), _GROUND, np.uint8)
     for column, name in enumerate(names):
         origin = (_LABEL + column * _COLUMN + _COLUMN // 2 - 4 * len(name), _HEADER - 6)

@@ -50,7 +50,7 @@ def draw_subject(seed: int, subject: int) -> SubjectTraits:
         draw(Style, rng, factors),
         np.clip(rng.standard_normal((2, 3, SIGNATURE_HARMONICS)), -2, 2) * fade,
         wear.draw_bag(rng),
-        wear.draw_coat(rng),
+        draw(wear.Coat, rng, {}),
     )
 
 
@@ -83,7 +83,7 @@ def walk(seed: int, subject: int, kind: str, frames: tuple[int, int]) -> Figure:
         bag = dataclasses.replace(bag, size=vary(bag.size, rng))
         gait_change = wear.bag_gait_change(bag)
     elif kind.startswith("cl"):
-        coat = wear.draw_coat(rng) if rng.random() < 0.15 else vary(coat, rng)
+        coat = draw(wear.Coat, rng, {}) if rng.random() < 0.15 else vary(coat, rng)
         gait_change = wear.coat_gait_change(coat)
 
     gait = Gait(physique, style, signature, gait_change, speed)

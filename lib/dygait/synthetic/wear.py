@@ -61,11 +61,6 @@ class Coat:
     hat: float = trait(-0.8, 1.0)
 
 
-def draw_coat(rng: np.random.Generator) -> Coat:
-    """Draw a coat, independent of the subject's other traits."""
-    return draw(Coat, rng, {})
-
-
 def draw_bag(rng: np.random.Generator) -> Bag:
     """Draw a bag."""
     kind = ("shoulder", "hand", "back")[rng.integers(3)]
@@ -118,55 +113,39 @@ def add_bag(builder: FigureBuilder, bag: Bag, body: Physique, motion: Motion, ph
         motion: the joints in S frames.
         phase: (S,) of the gait in cycles; the bag swings with it.
     """
-    size, side = bag.size, bag.side
-    half_length, half_height, radius = size.length / 2, size.height / 2, size.thickness / 2
+    size, side, stature = bag.size, bag.side, body.stature
+    radius = size.thickness / 2
+    corners = ("bag_0", "bag_1", "bag_2", "bag_3")
     if bag.kind == "back":
-        frame, lumbar = motion.frames["thorax"], motion.joints["lumbar"]
         behind = -0.052 * body.depth - radius
-        middle = (0.5 * body.shoulder_rise + 0.02 * body.stature) / body.stature + 0.3 * size.drop
-        for name, across, up, thick in (
-            ("bag_0", 0.05, 0.10, 0.8),
-            ("bag_1", -0.05, 0.10, 0.8),
-            ("bag_2", 0.055, -0.085, 1.25),
-            ("bag_3", -0.055, -0.085, 1.25),
-        ):
+        middle = (0.5 * body.shoulder_rise + 0.02 * stature) / stature + 0.3 * size.drop
+        layout = ((0.05, 0.10, 0.8), (-0.05, 0.10, 0.8), (0.055, -0.085, 1.25), (-0.055, -0.085, 1.25))
+        for name, (across, up, thick) in zip(corners, layout, strict=True):
             offset = (behind - (thick - 0.8) * radius, across, middle + up * size.height / 0.14)
-            builder.ellipsoid(name, lumbar, frame, offset, (thick * radius + 0.012, 0.022, 0.022))
-        builder.hull("bag", "bag_0", "bag_1", "bag_2", "bag_3")
+            builder.ellipsoid(name, motion.place("lumbar"), offset, (thick * radius + 0.012, 0.022, 0.022))
+        builder.hull("bag", *corners)
         return
 
-    swing = np.deg2rad(6.0) * np.cos(2 * np.pi * (phase - 0.1 - 0.5 * side))
     if bag.kind == "hand":
-        anchor = motion.joints[f"hand_{side}"]
-        top = 0.030
+        anchor, top = motion.joints[f"hand_{side}"], 0.030
+        builder.sphere("hang", anchor, 0.006)
     else:
         sideways = SIGN[side] * (0.100 * body.breadth * body.hip_scale + 0.9 * radius)
-        anchor = motion.joints["pelvis"] + motion.frames["pelvis"] @ (
-            np.array([size.forward, sideways, 0.055 + size.drop + half_height]) * body.stature
-        )
-        top = 0.0
+        pelvis, axes = motion.place("pelvis")
+        offset = (size.forward, sideways, 0.055 + size.drop + size.height / 2)
+        anchor, top = pelvis + axes @ (np.array(offset) * stature), 0.0
+        builder.sphere("hang", builder.centre(f"shoulder_{side}") + np.array([0.0, 0.0, 0.026]) * stature, 0.008)
+    swing = np.deg2rad(6.0) * np.cos(2 * np.pi * (phase - 0.1 - 0.5 * side))
     forward = np.stack([np.cos(swing), 0 * swing, np.sin(swing)], -1)
     down = np.stack([np.sin(swing), 0 * swing, -np.cos(swing)], -1)
-    for index, (along, below) in enumerate(
-        ((0.8, top), (-0.8, top), (-1.0, top + size.height - radius), (1.0, top + size.height - radius))
-    ):
-        builder.sphere(
-            f"bag_{index}",
-            anchor + body.stature * (along * (half_length - radius) * forward + (below + 0.5 * radius) * down),
-            radius,
-        )
-    builder.hull("bag", "bag_0", "bag_1", "bag_2", "bag_3")
-    if bag.kind == "hand":
-        builder.sphere("grip", anchor, 0.006)
-        hang = "grip"
-    else:
-        builder.sphere("strap", builder.centre(f"shoulder_{side}") + np.array([0.0, 0.0, 0.026]) * body.stature, 0.008)
-        hang = "strap"
-    for corner in ("bag_0", "bag_1"):
-        builder.ellipsoid(
-            f"{corner}_tie", builder.centre(corner), np.eye(3)[None].repeat(len(phase), 0), (0, 0, 0), (0.008,) * 3
-        )
-        builder.hull("bag", hang, f"{corner}_tie")
+    bottom = top + size.height - radius
+    for name, along, below in zip(corners, (0.8, -0.8, -1.0, 1.0), (top, top, bottom, bottom), strict=True):
+        where = along * (size.length / 2 - radius) * forward + (below + 0.5 * radius) * down
+        builder.sphere(name, anchor + stature * where, radius)
+    builder.hull("bag", *corners)
+    for corner in corners[:2]:  # the straps
+        builder.sphere(f"{corner}_tie", builder.centre(corner), 0.008)
+        builder.hull("bag", "hang", f"{corner}_tie")
 
 
 def coat_gait_change(coat: Coat) -> GaitChange:
@@ -189,35 +168,25 @@ def add_coat(builder: FigureBuilder, coat: Coat, body: Physique, motion: Motion)
         body: the subject's traits.
         motion: the joints in S frames.
     """
-    joints, frames = motion.joints, motion.frames
-    pelvis, lumbar, hips, chest = joints["pelvis"], joints["lumbar"], frames["pelvis"], frames["thorax"]
+    joints, hips, chest = motion.joints, motion.place("pelvis"), motion.place("lumbar")
     height = body.neck_base / (0.226 * body.stature)
     wide = coat.thickness + 0.092 * body.breadth * (0.5 + 0.25 * body.shoulder_scale + 0.25 * body.hip_scale)
     deep = coat.depth + 0.064 * body.depth
-    builder.ellipsoid("coat_chest", lumbar, chest, (0.004, 0.0, 0.105 * height), (deep, wide, 0.055))
-    builder.ellipsoid("coat_top", lumbar, chest, (-0.004, 0.0, 0.170 * height), (deep - 0.008, wide - 0.004, 0.03))
+    builder.ellipsoid("coat_chest", chest, (0.004, 0.0, 0.105 * height), (deep, wide, 0.055))
+    builder.ellipsoid("coat_top", chest, (-0.004, 0.0, 0.170 * height), (deep - 0.008, wide - 0.004, 0.03))
     belt = (deep + abs(body.belly) / 2 + coat.waist, wide - 0.006 + coat.waist, 0.03)
-    builder.ellipsoid("coat_belt", lumbar, chest, (body.belly / 2, 0.0, -0.005), belt)
-    builder.ellipsoid("coat_hips", pelvis, hips, (-0.006, 0.0, 0.0), (deep + body.seat, wide + 0.3 * coat.flare, 0.03))
+    builder.ellipsoid("coat_belt", chest, (body.belly / 2, 0.0, -0.005), belt)
+    builder.ellipsoid("coat_hips", hips, (-0.006, 0.0, 0.0), (deep + body.seat, wide + 0.3 * coat.flare, 0.03))
     # The hem follows the thighs and widens with the stride.
     share = min(coat.length * body.stature / body.thigh, 1.0)
     thighs = [joints[f"hip_{side}"] + share * (joints[f"knee_{side}"] - joints[f"hip_{side}"]) for side in (0, 1)]
     spread = 0.5 * np.abs(thighs[0][:, 0] - thighs[1][:, 0]) / body.stature
-    middle = 0.5 * (thighs[0] + thighs[1])
-    builder.ellipsoid(
-        "coat_hem",
-        middle,
-        hips,
-        (0.0, 0.0, 0.0),
-        (deep - 0.006 + coat.flare + 0.75 * spread, wide - 0.004 + coat.flare, 0.012),
-    )
-    for name in ("coat_top", "coat_belt"):
-        builder.hull("trunk", "coat_chest", name)
-    builder.hull("trunk", "coat_belt", "coat_hips")
-    builder.hull("trunk", "coat_hips", "coat_hem")
-    neck = joints["neck"]
-    builder.ellipsoid("collar", neck, chest, (0.0, 0.0, 0.012 + coat.collar), (0.040, 0.042, 0.016))
-    arm = body.arm_girth * body.limb
+    hem = (deep - 0.006 + coat.flare + 0.75 * spread, wide - 0.004 + coat.flare, 0.012)
+    builder.ellipsoid("coat_hem", (0.5 * (thighs[0] + thighs[1]), hips[1]), (0.0, 0.0, 0.0), hem)
+    builder.chain("trunk", "coat_top", "coat_chest", "coat_belt", "coat_hips", "coat_hem")
+    collar = (0.0, 0.0, 0.012 + coat.collar)
+    builder.ellipsoid("collar", motion.place("neck"), collar, (0.040, 0.042, 0.016))
+    arm, leg = body.arm_girth * body.limb, body.limb * body.thigh_girth
     for side in (0, 1):
         padded = 0.0330 * body.limb + coat.shoulder + 0.4 * coat.sleeve
         lift = np.array([0.0, 0.0, 0.4 * coat.shoulder * body.stature])
@@ -227,12 +196,10 @@ def add_coat(builder: FigureBuilder, coat: Coat, body: Physique, motion: Motion)
         builder.hull(f"upper arm {side}", f"coat_shoulder_{side}", f"coat_elbow_{side}")
         builder.hull(f"forearm {side}", f"coat_elbow_{side}", f"coat_cuff_{side}")
         hip, knee, ankle = (joints[f"{name}_{side}"] for name in ("hip", "knee", "ankle"))
-        leg = body.limb * body.thigh_girth
         builder.sphere(f"coat_thigh_{side}", 0.6 * hip + 0.4 * knee, 0.0470 * leg + coat.trousers)
         builder.sphere(f"coat_knee_{side}", knee, 0.0390 * leg + coat.trousers)
-        builder.sphere(
-            f"coat_ankle_{side}", 0.06 * knee + 0.94 * ankle, 0.0310 * body.limb + body.trouser_hem + coat.trousers
-        )
+        cuff = 0.0310 * body.limb + body.trouser_hem + coat.trousers
+        builder.sphere(f"coat_ankle_{side}", 0.06 * knee + 0.94 * ankle, cuff)
         builder.hull(f"thigh {side}", f"coat_thigh_{side}", f"coat_knee_{side}")
         builder.hull(f"shank {side}", f"coat_knee_{side}", f"coat_ankle_{side}")
     builder.hull("trunk", "coat_top", "coat_shoulder_0", "coat_shoulder_1")
@@ -241,22 +208,19 @@ def add_coat(builder: FigureBuilder, coat: Coat, body: Physique, motion: Motion)
 
 
 def _headwear(builder: FigureBuilder, coat: Coat, body: Physique, motion: Motion) -> None:
-    head, frame = motion.joints["head"], motion.frames["head"]
-    if coat.hood > 1.2:
-        builder.ellipsoid("hood", head, frame, (-0.012, 0.0, 0.012), (0.064, 0.058, 0.062))
-        builder.ellipsoid(
-            "hood_foot", motion.joints["neck"], motion.frames["thorax"], (-0.01, 0.0, 0.01), (0.05, 0.06, 0.02)
-        )
+    head, neck = motion.place("head"), motion.place("neck")
+    if coat.hood > 1.2:  # over the head
+        builder.ellipsoid("hood", head, (-0.012, 0.0, 0.012), (0.064, 0.058, 0.062))
+        builder.ellipsoid("hood_foot", neck, (-0.01, 0.0, 0.01), (0.05, 0.06, 0.02))
         builder.hull("head", "hood", "hood_foot")
-    elif coat.hood > 0:
-        builder.ellipsoid(
-            "hood", motion.joints["neck"], motion.frames["thorax"], (-0.045, 0.0, 0.012), (0.026, 0.052, 0.028)
-        )
+        return
+    if coat.hood > 0:
+        builder.ellipsoid("hood", neck, (-0.045, 0.0, 0.012), (0.026, 0.052, 0.028))
         builder.hull("trunk", "hood", "collar")
-    if coat.hat > 0 and coat.hood <= 1.2:
-        wide = (0.056 * body.head_depth, 0.048 * body.head_width, 0.040)
-        builder.ellipsoid("hat", head, frame, (-0.006, 0.0, 0.034 + 0.006 * coat.hat), wide)
+    if coat.hat > 0:
+        hat = (0.056 * body.head_depth, 0.048 * body.head_width, 0.040)
+        builder.ellipsoid("hat", head, (-0.006, 0.0, 0.034 + 0.006 * coat.hat), hat)
         builder.hull("head", "hat")
-        if coat.hat > 0.5:
-            builder.ellipsoid("brim", head, frame, (0.058, 0.0, 0.024), (0.026, 0.034, 0.006))
-            builder.hull("head", "hat", "brim")
+    if coat.hat > 0.5:
+        builder.ellipsoid("brim", head, (0.058, 0.0, 0.024), (0.026, 0.034, 0.006))
+        builder.hull("head", "hat", "brim")
