@@ -105,7 +105,7 @@ def one_at_a_time(case: Case) -> np.ndarray:
     found = []
     for position in range(len(dataset)):
         batch = collate([dataset[Request(position, (0, 0, position))]])
-        found.append(embed(case.model, batch, case.source.divisors, CPU, settings).features)
+        found.append(embed(case.model, batch, CPU, settings).features)
     return np.concatenate(found)
 
 

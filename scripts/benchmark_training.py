@@ -320,7 +320,7 @@ def our_steps(config: Config) -> Steps:
     source = sources.build_training_source(config, data, device, 0)
     for batch in batches(source.loader):
         # Read at every step, because the losses are compared; the runner reads them every `log_iter` steps.
-        found = trainer.step(batch, source.divisors)
+        found = trainer.step(batch)
         yield float(found["triplet/loss"] + found["softmax/loss"])
 
 

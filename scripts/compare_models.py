@@ -177,10 +177,8 @@ class Speed:
         self.device = device
         self.half = config.evaluator_cfg.enable_float16
         self.trainer = build_trainer(config, device)
-        self.training, self.testing = (
-            sources.build_training_source(config, data, device, 0), sources.build_test_source(config, data, device),
-        )  # fmt: skip
-        self.batch, self.probe = (next(iter(s.loader)).to(device) for s in (self.training, self.testing))
+        found = sources.build_training_source(config, data, device, 0), sources.build_test_source(config, data, device)
+        self.batch, self.probe = (next(iter(source.loader)).to(device) for source in found)
         self.seconds: dict[str, list[float]] = {"training": [], "test": []}
 
     def size(self) -> Sequence[int]:
@@ -190,7 +188,7 @@ class Speed:
     def step(self) -> None:
         """Take an optimiser step."""
         self.trainer.training_mode()
-        self.trainer.step(self.batch, self.training.divisors)
+        self.trainer.step(self.batch)
 
     def once(self) -> None:
         """Time a step and a batch of the test."""
@@ -200,7 +198,7 @@ class Speed:
 
     def _embed(self) -> None:
         with torch.inference_mode(), half_precision(self.device, self.half):
-            self.trainer.network(self.probe.scaled(self.testing.divisors), self.probe.lengths)
+            self.trainer.network(self.probe.scaled(), self.probe.lengths)
 
     def sequences_per_second(self, what: str) -> float:
         """Return the median, the first repeat left out where there are more."""

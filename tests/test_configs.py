@@ -63,7 +63,7 @@ def test_one_step_and_features(path: Path, tmp_path: Path) -> None:
     before = {name: p.detach().clone() for name, p in trainer.network.named_parameters()}
     trainer.training_mode()
     batch = next(iter(source.loader))
-    statistics = trainer.step(batch, source.divisors)
+    statistics = trainer.step(batch)
     assert batch.silhouettes.shape[:2] == (4, 9)
     assert trainer.iteration == 1
     assert all(torch.isfinite(torch.as_tensor(value)).all() for value in statistics.values())

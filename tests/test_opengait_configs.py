@@ -72,7 +72,7 @@ def test_it_takes_a_step(name: str, tmp_path: Path) -> None:
     source = sources.build_training_source(config, data, CPU, 0)
     trainer.training_mode()
     before = {key: p.detach().clone() for key, p in trainer.network.named_parameters()}
-    statistics = trainer.step(next(iter(source.loader)), source.divisors)
+    statistics = trainer.step(next(iter(source.loader)))
     assert trainer.iteration == 1
     assert all(torch.isfinite(torch.as_tensor(value)).all() for value in statistics.values())
     assert any(not torch.equal(p, before[key]) for key, p in trainer.network.named_parameters())

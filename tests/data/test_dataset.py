@@ -39,7 +39,8 @@ def root(silhouette_tree: TreeFactory) -> Path:
 def dataset(root: Path, kind: str = "unfixed_unordered", **more: Any) -> SequenceDataset:
     store = open_store(root)
     frames = FrameSampler(kind, frames_num_fixed=5, frames_num_min=2, frames_num_max=6)
-    transforms = [build_transform(FLIP)] * sum(more.get("data_in_use", [True]))
+    cut = [{**FLIP[1], "divisor": divisor} for divisor in (255, 51)]
+    transforms = [build_transform([FLIP[0], one]) for one in cut[: sum(more.get("data_in_use", [True]))]]
     return SequenceDataset(
         store,
         np.arange(len(store.table)),
@@ -125,7 +126,7 @@ class TestDataset:
             for row, length in enumerate(lengths.tolist()):
                 assert (batch.others[0][row, :length] == 255 - batch.silhouettes[row, :length]).all()
                 assert not batch.others[0][row, length:].any()
-            first, second = batch.scaled([255, 51])
+            first, second = batch.scaled()
             assert torch.equal(first, batch.silhouettes.float() / 255)
             assert torch.equal(second, batch.others[0].float() / 51)
         assert count == 12

@@ -34,7 +34,7 @@ def make(tmp_path: Path) -> Make:
 
 def losses(trainer: Trainer, lengths: list[int] | None = None, steps: int = 1) -> list[dict[str, float]]:
     """Take steps and return what they report, but for counts, which jump."""
-    rows = [trainer.step(batch_of(lengths, seed=i), [255.0]) for i in range(steps)]
+    rows = [trainer.step(batch_of(lengths, seed=i)) for i in range(steps)]
     kept = ("triplet/loss", "triplet/mean_dist", "softmax/loss", "gradient_norm")
     return [{name: float(row[name]) for name in kept if name in row} for row in rows]
 
@@ -125,7 +125,7 @@ def test_no_step_waits(make: Make, device: torch.device, name: str, lengths: lis
     batch = batch_of(lengths).pin_memory()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        trainer.step(batch, [255.0])
+        trainer.step(batch)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -145,7 +145,7 @@ class TestMemory:
         def peak(*overrides: str) -> int:
             trainer = make(device, "DyGait", "trainer_cfg.sampler.batch_size=[2,32]", *overrides)
             torch.cuda.reset_peak_memory_stats(device)
-            trainer.step(batch_of(count=64), [255.0])
+            trainer.step(batch_of(count=64))
             return torch.cuda.max_memory_allocated(device)
 
         whole = peak("model_cfg.checkpointing=false")

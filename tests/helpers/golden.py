@@ -31,7 +31,7 @@ def in_float64() -> Iterator[None]:
     build_network, scaled = networks.build_network, Batch.scaled
     with (
         mock.patch.object(networks, "build_network", lambda *arguments: build_network(*arguments).double()),
-        mock.patch.object(Batch, "scaled", lambda self, divisors: scaled(self, divisors).double()),
+        mock.patch.object(Batch, "scaled", lambda self: scaled(self).double()),
     ):
         yield
 

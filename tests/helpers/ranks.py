@@ -245,7 +245,7 @@ def precise(rank: int = 0) -> None:
     def double(*arguments: Any) -> nn.Module:
         return made(*arguments).double()
 
-    mock.patch.object(Batch, "scaled", lambda batch, divisors: scaled(batch, divisors).double()).start()
+    mock.patch.object(Batch, "scaled", lambda batch: scaled(batch).double()).start()
     mock.patch.object(networks, "build_network", double).start()
 
 

@@ -128,14 +128,14 @@ class TestAStep:
             trainer.training_mode()
         for iteration in range(1, 6):
             before = everything(disturbed) if iteration in poisoned and iteration > 1 else None
-            disturbed.step(batch_of(seed=iteration), [255.0])
+            disturbed.step(batch_of(seed=iteration))
             if before is not None:
                 lr = disturbed.optimizer.param_groups[0]["lr"]  # the schedule goes on
                 before["optimizer"]["param_groups"][0]["lr"] = lr
                 torch.testing.assert_close(everything(disturbed), before, rtol=0, atol=0)
             if iteration not in poisoned:
                 other.iteration = iteration - 1  # the average weighs by it
-                other.step(batch_of(seed=iteration), [255.0])
+                other.step(batch_of(seed=iteration))
         assert disturbed.guard.state()["skipped"] == len(poisoned)
         for name in ("model", "ema"):
             torch.testing.assert_close(everything(disturbed)[name], everything(other)[name], rtol=0, atol=0)
@@ -154,7 +154,7 @@ class TestAStep:
         save_checkpoint(tmp_path / "state.pt", plain_form.state())
         resuming.restore(fused, tmp_path / "state.pt", read_checkpoint(tmp_path / "state.pt"))
         poison(monkeypatch, lambda trainer: True)
-        fused.step(batch_of(), [255.0])
+        fused.step(batch_of())
         assert fused.guard.state()["skipped"] == 1
         momenta = [state["momentum_buffer"] for state in fused.optimizer.state.values()]
         assert momenta

@@ -57,7 +57,7 @@ def make(config: Callable[..., Config]) -> Make:
 def precise(make: Make, monkeypatch: pytest.MonkeyPatch) -> Make:
     """As `make`, in float64: what rounding hides in float32 shows."""
     scaled = Batch.scaled
-    monkeypatch.setattr(Batch, "scaled", lambda batch, divisors: scaled(batch, divisors).double())
+    monkeypatch.setattr(Batch, "scaled", lambda batch: scaled(batch).double())
 
     def made(*overrides: str) -> Trainer:
         trainer = make(*overrides)
@@ -79,7 +79,7 @@ def batch_of(count: int = 8, frames: int = 9, lengths: list[int] | None = None, 
 
 def steps(trainer: Trainer, number: int = 3, **batch: Any) -> list[dict[str, float]]:
     """Take steps on batches that differ; returns what was reported of each."""
-    return [{k: float(v) for k, v in trainer.step(batch_of(seed=i, **batch), [255.0]).items()} for i in range(number)]
+    return [{k: float(v) for k, v in trainer.step(batch_of(seed=i, **batch)).items()} for i in range(number)]
 
 
 def restore(trainer: Trainer, other: Trainer, folder: Path) -> None:
@@ -111,7 +111,7 @@ class TestAccumulation:
         norm = next(m for m in trainer.network.modules() if isinstance(m, nn.BatchNorm1d))
         seen: list[torch.Tensor] = []
         norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
-        trainer.step(batch, [255.0])
+        trainer.step(batch)
         assert len(seen) == 3  # the first part, the last, the first again
         torch.testing.assert_close(seen[0], seen[2])
         mean = torch.zeros_like(norm.running_mean)
@@ -124,7 +124,7 @@ class TestAccumulation:
         trainer = make("trainer_cfg.accumulate=2")
         drawn: list[torch.Tensor] = []
         trainer.network.register_forward_hook(lambda *_: drawn.append(torch.rand(3)))
-        trainer.step(batch_of(), [255.0])
+        trainer.step(batch_of())
         assert torch.equal(drawn[0], drawn[2])
         assert not torch.equal(drawn[0], drawn[1])
 
@@ -135,7 +135,7 @@ class TestAccumulation:
         trainer.network.register_forward_pre_hook(
             lambda module, inputs: sizes.append(len(inputs[0])) if torch.is_grad_enabled() else None
         )
-        trainer.step(batch_of(), [255.0])
+        trainer.step(batch_of())
         assert sizes == [2, 2, 2, 2]
 
     def test_under_loss_scaling(self, precise: Make) -> None:
@@ -211,7 +211,7 @@ class TestAverage:
         trainer = make("trainer_cfg.ema=0.3")
         average = {n: t.clone() for n, t in trainer.network.state_dict().items()}
         for i in range(1, 5):
-            trainer.step(batch_of(seed=i), [255.0])
+            trainer.step(batch_of(seed=i))
             decay = min(0.3, (1 + i) / (10 + i))
             for name, tensor in trainer.network.state_dict().items():
                 whole = not tensor.is_floating_point()
@@ -227,7 +227,7 @@ class TestAverage:
         steps(first, 2)
         restore(second, first, tmp_path)
         for i in (2, 3):
-            second.step(batch_of(seed=i), [255.0])
+            second.step(batch_of(seed=i))
         assert straight.average is not None
         assert second.average is not None
         for name, tensor in straight.average.network.state_dict().items():
@@ -343,7 +343,7 @@ class TestCompiled:
         seen = []
         for i, frames in enumerate((12, 15, 10, 20, 13, 17)):
             lengths = [frames - (k % 3) for k in range(8)]
-            trainer.step(batch_of(frames=frames, lengths=lengths, seed=i), [255.0])
+            trainer.step(batch_of(frames=frames, lengths=lengths, seed=i))
             seen.append(counter.frame_count)
         assert seen[0] > 0
         assert seen[-1] == seen[2], seen  # the third new length is served by what is there, and so is every other
@@ -416,7 +416,7 @@ def _steps_on_a_share(path: str, overrides: tuple[str, ...]) -> Any:
     for i in range(2):
         whole = batch_of(seed=i)
         share = slice(4 * rank, 4 * rank + 4)
-        trainer.step(Batch(whole.silhouettes[share], None, whole.labels[share], whole.sequences[share]), [255.0])
+        trainer.step(Batch(whole.silhouettes[share], None, whole.labels[share], whole.sequences[share]))
     buffers = list(trainer.network.buffers())
     buffers[0].fill_(rank)
     distributed.broadcast_tensors(buffers)

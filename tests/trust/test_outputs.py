@@ -219,6 +219,6 @@ def test_no_memory_is_explained(tmp_path: Path) -> None:
             raise error
 
         with pytest.raises(LocalError, match="a batch of 2 sequences, padded to 3 frames; lower evaluator_cfg"):
-            embed(model, batch, [255.0], torch.device("cpu"), EmbeddingSettings())  # type: ignore[arg-type]
+            embed(model, batch, torch.device("cpu"), EmbeddingSettings())  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="something else"), explained_memory(batch, 1):
         raise RuntimeError("something else")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ class Batch:
         labels: int64 (N,).
         sequences: int64 (N,), indices in the dataset.
         others: the other modalities, each uint8 (N, S, H', W') of the same lengths.
+        divisors: of the grey levels of each modality, which scale them to 0..1.
     """
 
     silhouettes: torch.Tensor
@@ -30,6 +31,7 @@ class Batch:
     labels: torch.Tensor
     sequences: torch.Tensor
     others: tuple[torch.Tensor, ...] = ()
+    divisors: tuple[float, ...] = (255.0,)
 
     def pin_memory(self) -> Batch:
         """Move to page-locked memory, for asynchronous copies; called by the loader."""
@@ -40,21 +42,16 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device; `lengths` and `sequences` stay on the host."""
-        return Batch(
-            self.silhouettes.to(device, non_blocking=True),
-            self.lengths,
-            self.labels.to(device, non_blocking=True),
-            self.sequences,
-            tuple(other.to(device, non_blocking=True) for other in self.others),
+        return replace(
+            self,
+            silhouettes=self.silhouettes.to(device, non_blocking=True),
+            labels=self.labels.to(device, non_blocking=True),
+            others=tuple(other.to(device, non_blocking=True) for other in self.others),
         )
 
-    def scaled(self, divisors: Sequence[float]) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        """Return the input of a model: the silhouettes as float32 in 0..1, or a tuple of all modalities.
-
-        Args:
-            divisors: one for each modality.
-        """
-        pairs = zip((self.silhouettes, *self.others), divisors, strict=True)
+    def scaled(self) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """Return the input of a model: the silhouettes as float32 in 0..1, or a tuple of all modalities."""
+        pairs = zip((self.silhouettes, *self.others), self.divisors, strict=True)
         inputs = tuple(levels.float() / divisor for levels, divisor in pairs)
         return inputs if self.others else inputs[0]
 
@@ -74,6 +71,7 @@ def collate(samples: list[Sample]) -> Batch:
         torch.tensor([s.label for s in samples]),
         torch.tensor([s.sequence for s in samples]),
         tuple(others),
+        samples[0].divisors,
     )
 
 

@@ -28,12 +28,14 @@ class Sample(NamedTuple):
         label: the index of the subject among the training ids; -1 at test time.
         sequence: the index of the sequence in the dataset.
         others: the same frames of the sequence's other modalities, each uint8 (S, H', W').
+        divisors: of the grey levels of each modality, which scale them to 0..1.
     """
 
     silhouettes: np.ndarray
     label: int
     sequence: int
     others: tuple[np.ndarray, ...] = ()
+    divisors: tuple[float, ...] = (255.0,)
 
 
 class SequenceDataset:
@@ -109,7 +111,9 @@ class SequenceDataset:
             check_lengths(self.store, index, (self.files[0], len(stored)), (file, len(other)))
             rng.bit_generator.state = state
             modalities.append(self._transformed(index, file, transform, other, chosen, rng))
-        return Sample(modalities[0], self.labels[request.sequence], request.sequence, tuple(modalities[1:]))
+        first, *others = modalities
+        divisors = tuple(transform.divisor for transform in self.transforms)
+        return Sample(first, self.labels[request.sequence], request.sequence, tuple(others), divisors)
 
     def _transformed(
         self,

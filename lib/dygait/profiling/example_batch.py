@@ -22,13 +22,11 @@ class Batches:
 
     Attributes:
         stream: the batches.
-        divisors: the divisors for `Batch.scaled`.
         origin: a description of the source of the batches.
         real: whether they come from the loader.
     """
 
     stream: Iterator[Batch]
-    divisors: list[float]
     origin: str
     real: bool
 
@@ -86,7 +84,7 @@ def example_batch(config: Config, people: int, each: int, classes: int | None) -
                 frame[height // 10 :, sway : sway + thick] = 255
         inputs.append(torch.from_numpy(levels))
     labels = (torch.arange(people) % (classes or people)).repeat_interleave(each)
-    return Batch(inputs[0], None, labels, torch.arange(count), tuple(inputs[1:]))
+    return Batch(inputs[0], None, labels, torch.arange(count), tuple(inputs[1:]), (255.0,) * len(inputs))
 
 
 def training_batches(config: Config, device: torch.device, network: nn.Module) -> Batches:
@@ -97,9 +95,9 @@ def training_batches(config: Config, device: torch.device, network: nn.Module) -
         batch = example_batch(config, *batch_size(config), classes_of(network))
         size = " and ".join(f"{height}x{width}" for height, width in input_sizes(config))
         origin = f"example silhouettes of {size}, no loader ({error})"
-        return Batches(itertools.repeat(batch), [255.0] * config.data_cfg.modalities, origin, False)
+        return Batches(itertools.repeat(batch), origin, False)
     networks.check_classes(network, data)
     source = sources.build_training_source(config, data, device, 0)
     stream = itertools.chain.from_iterable(batches(source.loader) for _ in itertools.count())
     origin = f"{len(source.dataset)} sequences of {config.data_cfg.dataset_root}"
-    return Batches(stream, source.divisors, origin, True)
+    return Batches(stream, origin, True)

@@ -68,7 +68,7 @@ def steps_peak(config: Config, device: torch.device, subjects: int) -> int:
     batch = example_batch(config, subjects, batch_size(config)[1], classes_of(trainer.network))
     machine_peak.start_peak(device)
     for _ in range(2):
-        trainer.step(batch, [255.0] * config.data_cfg.modalities)
+        trainer.step(batch)
     return machine_peak.peak_bytes(device) or 0
 
 

@@ -32,7 +32,7 @@ def run_step(trainer: Trainer, source: Batches, clock: PhaseClock) -> None:
     clock.begin()
     batch = next(source.stream)
     clock.enter("transfer")
-    trainer.step(batch, source.divisors)
+    trainer.step(batch)
     clock.end()
 
 
@@ -98,7 +98,7 @@ def _warm_up(trainer: Trainer, source: Batches) -> None:
     try:
         with machine_peak.limited_memory(machine_peak.usable_bytes(trainer.device)):
             for _ in range(_WARM_UP):
-                trainer.step(next(source.stream), source.divisors)
+                trainer.step(next(source.stream))
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

@@ -208,11 +208,6 @@ class Source:
     dataset: SequenceDataset
     loader: Any
 
-    @property
-    def divisors(self) -> list[float]:
-        """The factors that scale the grey levels of each modality to 0..1."""
-        return [transform.divisor for transform in self.dataset.transforms]
-
 
 def build_training_source(config: Config, data: Data, device: torch.device, first_iteration: int) -> Source:
     """Build dataset, sampler and loader for training, starting after `first_iteration` iterations."""

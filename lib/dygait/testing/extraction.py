@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,16 +68,14 @@ class EmbeddingSettings:
 
 
 @torch.inference_mode()
-def embed(
-    model: nn.Module, batch: Batch, divisors: Sequence[float], device: torch.device, settings: EmbeddingSettings
-) -> Rows:
-    """Embed the sequences of a batch by a network in evaluation mode; divisors scale each modality to 0..1.
+def embed(model: nn.Module, batch: Batch, device: torch.device, settings: EmbeddingSettings) -> Rows:
+    """Embed the sequences of a batch by a network in evaluation mode.
 
     Raises:
         LocalError: the features overflow the stored type, or the device's memory does not hold the batch.
     """
     moved = batch.to(device)
-    inputs = moved.scaled(divisors)
+    inputs = moved.scaled()
     try:
         with half_precision(device, settings.float16):
             features = model(inputs, batch.lengths).inference
@@ -250,7 +248,7 @@ class _Extraction:
         expected = sum(int(self.sampler.lengths[self.sampler.batches[number]].sum()) for number in numbers)
         with progress_bar(expected, "extracting", " frames") as bar:
             for number, batch in zip(numbers, batches(self.source.loader), strict=True):
-                rows = embed(model, batch, self.source.divisors, device, settings)
+                rows = embed(model, batch, device, settings)
                 pending.append((number, rows))
                 size += sum(array.nbytes for array in rows.arrays.values())
                 frames = int(rows.lengths.sum())

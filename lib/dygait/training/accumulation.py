@@ -9,6 +9,7 @@ Deep Contrastive Learning Batch Size under Memory Limited Setup*, RepL4NLP 2021.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,12 +23,13 @@ from dygait.modeling import GaitOutput
 def split_batch(batch: Batch, count: int) -> list[Batch]:
     """Split a batch into `count` parts: sequence i goes to part i % count, so that every part has every subject."""
     return [
-        Batch(
-            batch.silhouettes[i::count],
-            None if batch.lengths is None else batch.lengths[i::count],
-            batch.labels[i::count],
-            batch.sequences[i::count],
-            tuple(other[i::count] for other in batch.others),
+        dataclasses.replace(
+            batch,
+            silhouettes=batch.silhouettes[i::count],
+            lengths=None if batch.lengths is None else batch.lengths[i::count],
+            labels=batch.labels[i::count],
+            sequences=batch.sequences[i::count],
+            others=tuple(other[i::count] for other in batch.others),
         )
         for i in range(count)
     ]

@@ -35,7 +35,7 @@ def save_bad_batch(
         "lengths": batch.lengths,
         "labels": batch.labels.cpu(),
         "names": [f"{ids[i]}/{types[i]}/{views[i]}" for i in batch.sequences.tolist()],
-        "divisors": source.divisors,
+        "divisors": list(batch.divisors),
         "iteration": iteration,
         "config": config.as_dict(),
     }
@@ -80,12 +80,13 @@ def _diagnose(state: Mapping[str, Any], source: str) -> list[str]:
     broken = [name for name, tensor in network.state_dict().items() if not _is_finite(tensor)]
     lines.append(f"non-finite weights: {', '.join(broken) or 'none'}")
     order = torch.arange(len(state["labels"]))
-    batch = Batch(state["silhouettes"], state.get("lengths"), state["labels"], order, tuple(state["others"]))
+    inputs = state["silhouettes"], state.get("lengths"), state["labels"], order, tuple(state["others"])
+    batch = Batch(*inputs, tuple(state["divisors"]))
     losses = LossAggregator([term.model_dump() for term in config.loss_cfg])
-    return lines + _forward_backward(network, losses, batch, state["divisors"])
+    return lines + _forward_backward(network, losses, batch)
 
 
-def _forward_backward(network: nn.Module, losses: LossAggregator, batch: Batch, divisors: list[float]) -> list[str]:
+def _forward_backward(network: nn.Module, losses: LossAggregator, batch: Batch) -> list[str]:
     not_finite: list[str] = []
 
     def check_output(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
@@ -94,7 +95,7 @@ def _forward_backward(network: nn.Module, losses: LossAggregator, batch: Batch, 
 
     for name, module in network.named_modules():
         module.register_forward_hook(partial(check_output, name))
-    output = network.train()(batch.scaled(divisors), batch.lengths)
+    output = network.train()(batch.scaled(), batch.lengths)
     lines = [f"first modules with a non-finite output, in float32: {', '.join(not_finite) or 'nothing'}"]
     loss, statistics = losses(output, batch.labels)
     lines.append("losses: " + ", ".join(f"{name} {float(value):.4g}" for name, value in statistics.items()))

@@ -81,7 +81,7 @@ def _iteration(run: TrainingRun, batch: Batch) -> None:
     distributed.set_progress(f"iteration {trainer.iteration + 1}")
     lr = float(trainer.scheduler.get_last_lr()[0])
     with explained_memory(batch, settings.accumulate):
-        statistics = trainer.step(batch, run.source.divisors)
+        statistics = trainer.step(batch)
     iteration = trainer.iteration
     is_logged = iteration == settings.total_iter or iteration % settings.log_iter == 0
     if is_logged or trainer.guard.may_reach(settings.max_skipped):

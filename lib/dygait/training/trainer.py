@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,15 +65,15 @@ class Trainer:
                 if self.config.trainer_cfg.fix_BN or frozen:
                     module.eval()
 
-    def step(self, batch: Batch, divisors: Sequence[float]) -> dict[str, torch.Tensor]:
+    def step(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Take one optimiser step on this process's share of a batch; the statistics stay on the device."""
         batch = batch.to(self.device)
         if self.resumed:
-            self._warm_up(batch, divisors)
+            self._warm_up(batch)
         self.guard.save_buffers()
         self.optimizer.zero_grad(set_to_none=True)
         with distributed.collective("the gradient"):
-            statistics = self._forward_backward(batch, divisors)
+            statistics = self._forward_backward(batch)
             self.scaler.unscale_(self.optimizer)
             clip = self.config.trainer_cfg.grad_clip_norm or math.inf
             norm = nn.utils.clip_grad_norm_(self.network.parameters(), clip)
@@ -87,7 +86,7 @@ class Trainer:
             self.average.update(self.network, self.iteration, skip)
         return {**statistics, "gradient_norm": norm}
 
-    def _warm_up(self, batch: Batch, divisors: Sequence[float]) -> None:
+    def _warm_up(self, batch: Batch) -> None:
         """Run forward and backward without the step, where a run of three processes or more resumes.
 
         DistributedDataParallel rebuilds its gradient buckets after the first backward pass, and the order in which more
@@ -99,16 +98,16 @@ class Trainer:
             return
         before = [buffer.clone() for buffer in self.network.buffers()]
         with distributed.collective("the warm-up"):
-            self._forward_backward(batch, divisors)
+            self._forward_backward(batch)
         for buffer, value in zip(self.network.buffers(), before, strict=True):
             buffer.copy_(value)
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _forward_backward(self, batch: Batch, divisors: Sequence[float]) -> Statistics:
+    def _forward_backward(self, batch: Batch) -> Statistics:
         """Add the gradient of a batch's loss, times the loss scale, to the parameters."""
         count = self.config.trainer_cfg.accumulate
         if count == 1:
-            loss, statistics = self.losses(self._forward(batch, divisors), batch.labels)
+            loss, statistics = self.losses(self._forward(batch), batch.labels)
             self.scaler.scale(loss).backward()
             return statistics
         parts = split_batch(batch, count)
@@ -120,16 +119,16 @@ class Trainer:
 
         model = self.model
         return backward_in_parts(
-            lambda part: self._forward(parts[part], divisors, part), count, scaled_loss, list(self.network.buffers()),
+            lambda part: self._forward(parts[part], part), count, scaled_loss, list(self.network.buffers()),
             model.no_sync if isinstance(model, DistributedDataParallel) else contextlib.nullcontext,
         )  # fmt: skip
 
-    def _forward(self, batch: Batch, divisors: Sequence[float], part: int = 0) -> GaitOutput:
+    def _forward(self, batch: Batch, part: int = 0) -> GaitOutput:
         trainer = self.config.trainer_cfg
         # Dropout is a function of (seed, iteration, rank, part), so that a resumed run repeats it.
         state = np.random.SeedSequence((trainer.seed, self.iteration, distributed.rank(), part))
         torch.manual_seed(int(state.generate_state(1)[0]))
-        inputs = batch.scaled(divisors)
+        inputs = batch.scaled()
         if trainer.compile and not trainer.sampler.sample_type.startswith("fixed"):
             mark_frames(inputs)
         with half_precision(self.device, trainer.enable_float16, trainer.half_type):
