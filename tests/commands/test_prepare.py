@@ -21,7 +21,7 @@ from dygait.commands import prepare as command
 from dygait.commands.prepare import LOST
 from dygait.data import PackedStore, open_store
 from dygait.data.stores.locks import lock
-from dygait.data.writing import PickleTreeWriter
+from dygait.data.stores.pickles import PickleTreeWriter
 from dygait.errors import UserError
 from dygait.preprocess import archives, jobs, normalise_silhouette
 from dygait.preprocess import prepare as module
@@ -346,7 +346,7 @@ def test_straight_to_a_packed_store(dataset: str, tmp_path: Path) -> None:
     assert {"/".join(key) for key in store.table.all_keys()} == set(wanted)
     for index, key in enumerate(store.table.all_keys()):
         np.testing.assert_array_equal(store.read(index), wanted["/".join(key)])
-        store.check(index)
+        store.verify(index)
     before = store.fingerprint
     again = prepare(dataset, inputs, tmp_path / "out", format="store", password=SECRET, progress=False)
     assert again == report

@@ -10,8 +10,9 @@ import pytest
 
 from conftest import TreeFactory
 from dygait.data import PackedStore, open_store
-from dygait.data.packing import pack, unpack, verify
+from dygait.data.packing import pack, unpack
 from dygait.data.stores import packed_writer
+from dygait.data.verification import verify
 from dygait.errors import UserError
 
 WALK = np.random.default_rng(0).integers(0, 256, (5, 6, 4), dtype=np.uint8)
@@ -84,11 +85,11 @@ def test_verify_names_what_is_damaged(tree: Path, tmp_path: Path) -> None:
     pack(tree, tmp_path / "store")
     frames = tmp_path / "store" / "frames-00000.bin"
     content = bytearray(frames.read_bytes())
-    offset = int(PackedStore(tmp_path / "store").rows[2]["offset"])
-    content[offset] ^= 1
+    store = PackedStore(tmp_path / "store")
+    content[int(store.rows[2]["offset"])] ^= 1
     frames.write_bytes(bytes(content))
     (problem,) = verify(tmp_path / "store")
-    assert "/".join(PackedStore(tmp_path / "store").path(2)) in problem
+    assert store.location(1) in problem, "the first sequence has two files"
     bad = tree / "003" / "nm-01" / "000" / "000.pkl"
     bad.write_bytes(b"")
     (problem,) = verify(tree)

@@ -19,7 +19,7 @@ import yaml
 
 from dygait import cli
 from dygait.data.partition import load_partition
-from dygait.data.stores import PackedStore, PackedWriter, load_tree, read_pickle
+from dygait.data.stores import PackedStore, PackedWriter, read_pickle
 from dygait.errors import UserError
 from dygait.evaluation.features import load_features
 from dygait.evaluation.shards import Shards
@@ -178,17 +178,6 @@ def test_the_hostile_pickles_are_hostile(tmp_path: Path) -> None:
         sentinel.unlink(missing_ok=True)
         pickle.loads(hostile_pickles(sentinel)[name])
         assert sentinel.exists(), name
-
-
-def test_an_index_that_came_with_the_data_is_data(tmp_path: Path) -> None:
-    (tmp_path / "001" / "nm-01" / "000").mkdir(parents=True)
-    (tmp_path / "001" / "nm-01" / "000" / "000.pkl").write_bytes(pickle.dumps(WALK))
-    load_tree(tmp_path)
-    index = tmp_path / ".dygait_index.json"
-    cached = json.loads(index.read_text())
-    for rows in ([["..", "nm-01", "000", []]], [[1, 2, 3, []]], [["001", "nm-01", "000", [["../000.pkl", 1, 1]]]], 3):
-        index.write_text(json.dumps({**cached, "rows": rows}))
-        assert load_tree(tmp_path).table.key(0) == ("001", "nm-01", "000")
 
 
 # Code that a file names

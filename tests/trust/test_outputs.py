@@ -22,7 +22,7 @@ from conftest import TreeFactory
 from dygait import cli
 from dygait.commands import prepare
 from dygait.data import Batch
-from dygait.data.writing import PickleTreeWriter
+from dygait.data.stores.pickles import PickleTreeWriter
 from dygait.errors import LocalError, UserError
 from dygait.evaluation.tables import cell
 from dygait.files import write_atomically

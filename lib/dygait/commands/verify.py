@@ -21,9 +21,9 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: the dataset cannot be opened, or something cannot be written.
     """
-    from dygait.data import packing
+    from dygait.data import verification
 
-    damaged = print_problems(packing.verify(arguments.source, progress_bar("verify")))
+    damaged = print_problems(verification.verify(arguments.source, progress_bar("verify")))
     result = f"{damaged} files are damaged" if damaged else "no file is damaged"
     print(f"{arguments.source}: {result}")
     return DAMAGED if damaged else 0

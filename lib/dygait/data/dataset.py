@@ -101,33 +101,23 @@ class SequenceDataset:
 
     def __getitem__(self, request: Request) -> Sample:
         index = int(self.indices[request.sequence])
-        stored = self.read(index)
         rng = np.random.default_rng(np.random.SeedSequence(request.key))
-        chosen = self.frames(len(stored), rng)
-        state = rng.bit_generator.state if len(self.files) > 1 else {}
-        modalities = [self._transformed(index, self.files[0], self.transforms[0], stored, chosen, rng)]
-        for file, transform in zip(self.files[1:], self.transforms[1:], strict=True):
-            other = self.store.read(index, file)
-            check_lengths(self.store, index, (self.files[0], len(stored)), (file, len(other)))
-            rng.bit_generator.state = state
-            modalities.append(self._transformed(index, file, transform, other, chosen, rng))
+        stored = [self.read(index), *(self.store.read(index, file) for file in self.files[1:])]
+        for file, other in zip(self.files[1:], stored[1:], strict=True):
+            check_lengths(self.store, index, (self.files[0], len(stored[0])), (file, len(other)))
+        chosen = self.frames(len(stored[0]), rng)
+        state = rng.bit_generator.state if len(stored) > 1 else {}
+        modalities: list[np.ndarray] = []
+        for file, transform, frames in zip(self.files, self.transforms, stored, strict=True):
+            if modalities:
+                rng.bit_generator.state = state
+            try:
+                modalities.append(transform(_take(frames, chosen, self.frames.ordered), rng))
+            except UserError as error:
+                raise UserError(f"{self.store.location(index, file)}: {error}") from None
         first, *others = modalities
         divisors = tuple(transform.divisor for transform in self.transforms)
         return Sample(first, self.labels[request.sequence], request.sequence, tuple(others), divisors)
-
-    def _transformed(
-        self,
-        index: int,
-        file: int,
-        transform: Transform,
-        stored: np.ndarray,
-        chosen: np.ndarray,
-        rng: np.random.Generator,
-    ) -> np.ndarray:
-        try:
-            return transform(_take(stored, chosen, self.frames.ordered), rng)
-        except UserError as error:
-            raise UserError(f"{self.store.location(index, file)}: {error}") from None
 
 
 def files_in_use(mask: Sequence[bool] | None) -> tuple[int, ...]:

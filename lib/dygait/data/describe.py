@@ -27,9 +27,9 @@ def describe(store: Store) -> str:
         f"{len(table)} sequences of {len(table.ids.names)} ids, fingerprint {store.fingerprint}",
     ]
     if isinstance(store, PackedStore):
-        sizes = ", ".join(f"{h}x{w}" for h, w in store.manifest["geometries"])
-        total = sum(store.manifest["shards"]) / 2**20
-        lines.append(f"{store.manifest['frames']} frames of {sizes}, {total:.0f} MiB; from {store.manifest['source']}")
+        sizes = ", ".join(f"{h}x{w}" for h, w in store.manifest.geometries)
+        total = sum(store.manifest.shards) / 2**20
+        lines.append(f"{store.manifest.frames} frames of {sizes}, {total:.0f} MiB; from {store.manifest.source}")
     if store.empty:
         lines.append(f"{store.empty} sequence folders hold no pickle")
     for title, column in (("types", table.types), ("views", table.views)):

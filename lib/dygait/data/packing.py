@@ -1,24 +1,18 @@
-"""Convert between trees of pickles and packed stores, and verify datasets."""
+"""Convert between trees of pickles and packed stores."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from dygait.data.stores import PackedStore, PackedWriter, load_tree, open_store
-from dygait.data.stores.base import Progress
+from dygait.data.stores import PackedStore, PackedWriter, PickleTree
+from dygait.data.stores.base import Progress, no_progress
 from dygait.data.stores.pickles import write_pickle
 from dygait.errors import UserError
 
 
-def _no_progress(indices: Iterable[int], total: int) -> Iterable[int]:
-    return indices
-
-
-@dataclass(frozen=True)
-class PackResult:
+class PackResult(NamedTuple):
     """The result of `pack`.
 
     Attributes:
@@ -33,7 +27,7 @@ class PackResult:
 
 
 def pack(
-    source: str | Path, target: str | Path, skip_bad: bool = False, progress: Progress = _no_progress
+    source: str | Path, target: str | Path, skip_bad: bool = False, progress: Progress = no_progress
 ) -> PackResult:
     """Convert a tree of pickles to a packed store; running it again resumes.
 
@@ -46,8 +40,14 @@ def pack(
     Raises:
         UserError: source or target cannot be used, or a pickle cannot be read. What was packed is kept.
     """
+    tree = PickleTree(source)
     try:
-        return _pack(source, target, skip_bad, progress)
+        with PackedWriter(target, f"pickle tree {tree.fingerprint}") as writer:
+            try:
+                return _pack(tree, writer, skip_bad, progress)
+            except UserError:
+                writer.commit()
+                raise
     except OSError as error:
         raise UserError(
             f"{target} cannot be written: {error}; free space, or choose another folder, and run the same command: "
@@ -55,33 +55,27 @@ def pack(
         ) from None
 
 
-def _pack(source: str | Path, target: str | Path, skip_bad: bool, progress: Progress) -> PackResult:
-    tree = load_tree(source)
+def _pack(tree: PickleTree, writer: PackedWriter, skip_bad: bool, progress: Progress) -> PackResult:
     written, kept, skipped = 0, 0, []
-    with PackedWriter(target, f"pickle tree {tree.fingerprint}") as writer:
-        try:
-            for index in progress(range(len(tree.table)), len(tree.table)):
-                key = tree.table.key(index)
-                for file, name in enumerate(tree.names[index]):
-                    if writer.contains(*key, name):
-                        kept += 1
-                        continue
-                    try:
-                        frames = tree.read(index, file)
-                    except UserError as error:
-                        if not skip_bad:
-                            raise
-                        skipped.append(str(error))
-                        continue
-                    writer.write(*key, frames, name)
-                    written += 1
-        except UserError:
-            writer.commit()
-            raise
+    for index in progress(range(len(tree.table)), len(tree.table)):
+        key = tree.table.key(index)
+        for file, name in enumerate(tree.names[index]):
+            if writer.contains(*key, name):
+                kept += 1
+                continue
+            try:
+                frames = tree.read(index, file)
+            except UserError as error:
+                if not skip_bad:
+                    raise
+                skipped.append(str(error))
+                continue
+            writer.write(*key, frames, name)
+            written += 1
     return PackResult(written, kept, skipped)
 
 
-def unpack(source: str | Path, target: str | Path, progress: Progress = _no_progress) -> int:
+def unpack(source: str | Path, target: str | Path, progress: Progress = no_progress) -> int:
     """Write the sequences of a packed store as a tree of pickles, one array each; existing files are kept.
 
     Args:
@@ -96,34 +90,15 @@ def unpack(source: str | Path, target: str | Path, progress: Progress = _no_prog
         UserError: the store is damaged, or the target is no folder.
     """
     store, written = PackedStore(source), 0
-    for row in progress(range(len(store.rows)), len(store.rows)):
-        path = store.path(row)
-        file = Path(target, *path)
-        if os.path.exists(file):  # noqa: PTH110 - false, not an error, for a name that is too long
-            continue
-        store.check(row)
-        try:
-            write_pickle(file, store.frames(row))
-        except OSError as error:
-            raise UserError(f"{file} cannot be written: {error}; the files written before are complete") from None
-        written += 1
-    return written
-
-
-def verify(root: str | Path, progress: Progress = _no_progress) -> Iterator[str]:
-    """Read every file of a dataset, and yield an error message for each unusable one.
-
-    Args:
-        root: a packed store, whose checksums are verified, or a tree of pickles.
-        progress: shows a progress bar.
-
-    Raises:
-        UserError: the dataset cannot be opened.
-    """
-    store = open_store(root)
     for index in progress(range(len(store.table)), len(store.table)):
         for file in range(store.num_files(index)):
+            path = Path(target, *store.path(index, file))
+            if os.path.exists(path):  # noqa: PTH110 - false, not an error, for a name that is too long
+                continue
+            store.verify(index, file)
             try:
-                store.verify(index, file)
-            except UserError as error:
-                yield str(error)
+                write_pickle(path, store.read(index, file))
+            except OSError as error:
+                raise UserError(f"{path} cannot be written: {error}; the files written before are complete") from None
+            written += 1
+    return written

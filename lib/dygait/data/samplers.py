@@ -24,8 +24,21 @@ SAMPLERS: Registry[type] = Registry("sampler")
 class TrainingSampler(abc.ABC):
     """The base class of samplers for training.
 
+    Args:
+        labels: the label of every sequence of the dataset.
+        batch_size: [P, K] or a number, over all processes together.
+        batch_shuffle: shuffle the batch before it is divided among the processes.
+        seed: the run's seed.
+        first_iteration: the number of completed iterations.
+        total_iterations: the last iteration.
+        rank: of this process.
+        world_size: the number of processes.
+
     Attributes:
         batch_size_form: the form of `batch_size`: [P, K], or a number.
+
+    Raises:
+        UserError: the batch is not divisible by the number of processes, or larger than the dataset allows.
     """
 
     batch_size_form: ClassVar[Literal["[P, K]", "a number"]] = "[P, K]"
@@ -44,12 +57,10 @@ class TrainingSampler(abc.ABC):
         self.labels = list(labels)
         self.size = [batch_size] if isinstance(batch_size, int) else list(batch_size)
         if math.prod(self.size) % world_size:
-            size = str(self.size[0])
-            if len(self.size) > 1:
-                size = f"P x K = {' x '.join(map(str, self.size))} = {math.prod(self.size)}"
+            size = f"{' x '.join(map(str, self.size))} = {math.prod(self.size)}" if len(self.size) > 1 else self.size[0]
             raise UserError(
-                f"trainer_cfg.sampler.batch_size: {size} sequences are not divisible by {world_size} "
-                f"processes; change {'P or K' if len(self.size) > 1 else 'it'}, or the number of processes"
+                f"trainer_cfg.sampler.batch_size: {size} sequences are not divisible by {world_size} processes; "
+                "change it, or the number of processes"
             )
         self.shuffle = batch_shuffle
         self.seed = seed
@@ -80,25 +91,14 @@ class TrainingSampler(abc.ABC):
 class TripletSampler(TrainingSampler):
     """P subjects, K sequences of each, drawn without replacement if there are enough.
 
-    Args:
-        labels: the label of every sequence of the dataset.
-        batch_size: [P, K], over all processes together.
-        batch_shuffle: shuffle the batch before it is divided; else every process has sequences of every subject.
-        seed: the run's seed.
-        first_iteration: the number of completed iterations.
-        total_iterations: the last iteration.
-        rank: of this process.
-        world_size: the number of processes.
-
-    Raises:
-        UserError: there are fewer than P subjects, or the batch is not divisible by the number of processes.
+    Unless the batch is shuffled, every process has sequences of every subject.
     """
 
-    def __init__(self, labels: Sequence[int], batch_size: Sequence[int], *rest: Any, **more: Any) -> None:
-        super().__init__(labels, batch_size, *rest, **more)
-        self.num_ids, self.num_sequences = batch_size
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.num_ids, self.num_sequences = self.size
         by_label: dict[int, list[int]] = {}
-        for position, label in enumerate(labels):
+        for position, label in enumerate(self.labels):
             by_label.setdefault(label, []).append(position)
         self.sequences = [np.array(by_label[label]) for label in sorted(by_label)]
         if self.num_ids > len(self.sequences):
@@ -124,18 +124,7 @@ class TripletSampler(TrainingSampler):
 class CommonSampler(TrainingSampler):
     """Any sequences of any subjects: drawn without replacement if there are enough, else with it.
 
-    Args:
-        labels: the label of every sequence of the dataset.
-        batch_size: one number, over all processes together.
-        batch_shuffle: no effect: the batch is in the order in which it is drawn.
-        seed: the run's seed.
-        first_iteration: the number of completed iterations.
-        total_iterations: the last iteration.
-        rank: of this process.
-        world_size: the number of processes.
-
-    Raises:
-        UserError: the batch is not divisible by the number of processes.
+    `batch_shuffle` has no effect: the batch is in the order in which it is drawn.
     """
 
     batch_size_form = "a number"
@@ -152,25 +141,13 @@ class BilateralSampler(TrainingSampler):
 
     Frames and augmentation of the two are drawn independently, so that they are two views of one walk, as in GaitSSB,
     Fan et al., *Learning Gait Representation from Massive Unlabelled Walking Videos: A Benchmark*, TPAMI 2023. An epoch
-    ends when fewer than P x K sequences are left.
-
-    Args:
-        labels: the label of every sequence of the dataset.
-        batch_size: [P, K]: P x K sequences over all processes together, and so 2 x P x K samples.
-        batch_shuffle: no effect: the order of an epoch is random.
-        seed: the run's seed.
-        first_iteration: the number of completed iterations.
-        total_iterations: the last iteration.
-        rank: of this process.
-        world_size: the number of processes.
-
-    Raises:
-        UserError: there are fewer than P x K sequences, or the batch is not divisible by the number of processes.
+    ends when fewer than P x K sequences are left. A batch is P x K sequences, and so 2 x P x K samples; `batch_shuffle`
+    has no effect.
     """
 
-    def __init__(self, labels: Sequence[int], batch_size: Sequence[int], *rest: Any, **more: Any) -> None:
-        super().__init__(labels, batch_size, *rest, **more)
-        self.num_distinct = math.prod(batch_size)
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.num_distinct = math.prod(self.size)
         if self.num_distinct > len(self.labels):
             raise UserError(
                 f"trainer_cfg.sampler.batch_size: P x K = {self.num_distinct} sequences per batch, but only "

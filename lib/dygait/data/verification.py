@@ -1,28 +1,46 @@
-"""Find unreadable sequences before training begins."""
+"""Find unreadable files of a dataset."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from dygait.data.dataset import check_files, check_lengths
-from dygait.data.stores.base import Store
+from dygait.data.stores import Store, open_store
+from dygait.data.stores.base import Progress, no_progress
 from dygait.errors import UserError
 
 _THREADS = 8
 """Reading and checksums release the interpreter lock."""
 
-Wrap = Callable[[Iterable[str | None], int], Iterable[str | None]]
+
+def verify(root: str | Path, progress: Progress = no_progress) -> Iterator[str]:
+    """Read every file of a dataset, and yield an error message for each unusable one.
+
+    Args:
+        root: a packed store, whose checksums are verified, or a tree of pickles.
+        progress: shows a progress bar.
+
+    Raises:
+        UserError: the dataset cannot be opened.
+    """
+    store = open_store(root)
+    for index in progress(range(len(store.table)), len(store.table)):
+        for file in range(store.num_files(index)):
+            try:
+                store.verify(index, file)
+            except UserError as error:
+                yield str(error)
 
 
-def find_unreadable(store: Store, indices: np.ndarray, files: Sequence[int], progress: Wrap) -> dict[int, str]:
-    """Read files of sequences, and return the index and error message of each unusable sequence.
+def find_unreadable(store: Store, indices: np.ndarray, files: Sequence[int], progress: Progress) -> dict[int, str]:
+    """Read files of sequences before training, and return the index and error message of each unusable sequence.
 
     A result without errors is cached until a file changes.
 
@@ -58,7 +76,7 @@ def find_unreadable(store: Store, indices: np.ndarray, files: Sequence[int], pro
 
 def _marker_path(store: Store, indices: np.ndarray, files: Sequence[int]) -> Path:
     """Return the path of the empty file that marks these files as readable."""
-    digest = hashlib.sha256(repr((str(store.root), store.state, tuple(files))).encode())
+    digest = hashlib.sha256(repr((str(store.root), store.state(), tuple(files))).encode())
     digest.update(np.ascontiguousarray(indices, np.int64).tobytes())
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "dygait" / "verified" / digest.hexdigest()[:32]

@@ -33,8 +33,10 @@ from tqdm import tqdm
 
 from dygait import untrusted
 from dygait.data.partition import BUILT_IN_PARTITIONS, Partition, coverage, load_partition
+from dygait.data.stores.base import SequenceWriter
 from dygait.data.stores.locks import lock
-from dygait.data.writing import PackedStoreWriter, PickleTreeWriter, SequenceWriter
+from dygait.data.stores.packed_writer import PackedWriter
+from dygait.data.stores.pickles import PickleTreeWriter
 from dygait.errors import UserError
 from dygait.files import write_atomically
 from dygait.preprocess.jobs import FinishedArchive, Job, JobPlanner, JobResult, run_job
@@ -52,7 +54,10 @@ SETTINGS = "prepare_settings.json"
 VERSION = 1
 """To be incremented whenever the same pictures give other frames."""
 
-FORMATS: dict[str, Callable[[Path], SequenceWriter]] = {"pickle": PickleTreeWriter, "store": PackedStoreWriter}
+FORMATS: dict[str, Callable[[Path], SequenceWriter]] = {
+    "pickle": PickleTreeWriter,
+    "store": partial(PackedWriter, source="raw pictures", others=True),
+}
 """The writer of each value of ``--format``; the values are declared in `dygait.commands.prepare`."""
 
 

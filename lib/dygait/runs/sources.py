@@ -15,6 +15,7 @@ from dygait.data import (
     SAMPLERS,
     FrameSampler,
     InferenceSampler,
+    PackedStore,
     Partition,
     SequenceDataset,
     Store,
@@ -25,7 +26,7 @@ from dygait.data import (
     open_store,
 )
 from dygait.data.dataset import files_in_use
-from dygait.data.stores.cached import fill_cache, memory_folder, open_cache
+from dygait.data.stores.cached import fill_cache, memory_folder
 from dygait.data.stores.concat import ConcatStore, prefixed_id
 from dygait.data.transforms import Transform
 from dygait.data.verification import find_unreadable
@@ -160,7 +161,7 @@ def _dataset(
             data.store, indices, dataset.files, folder, lambda wrapped, total: progress(wrapped, total, "reading")
         )
     )
-    store = open_cache(folder)
+    store = PackedStore(folder)
     return SequenceDataset(store, np.arange(len(store.table)), labels, frames, transforms, [True] * len(transforms))
 
 

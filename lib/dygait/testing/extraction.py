@@ -330,7 +330,7 @@ def identity(
         "transform": config.as_dict()["evaluator_cfg"]["transform"],
         "frames": config.evaluator_cfg.sampler.model_dump(exclude={"frames_budget", "batch_size"}),
         "seed": config.trainer_cfg.seed,
-        "data": data.store.state,
+        "data": data.store.state(),
         "sequences": source.dataset.keys(),
         "batches": source.loader.batch_sampler.batches,
     }

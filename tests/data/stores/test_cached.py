@@ -1,4 +1,4 @@
-"""The copy in memory: the same frames, gone when the process ends, and room made by those that were killed."""
+"""The copy in memory: the same frames, removed when the process ends, or by the next one if it was killed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from conftest import TreeFactory
-from dygait.data import open_store
+from dygait.data import PackedStore, open_store
 from dygait.data.stores import cached
-from dygait.data.stores.cached import fill_cache, memory_folder, open_cache
+from dygait.data.stores.base import no_progress
+from dygait.data.stores.cached import fill_cache, memory_folder
 from dygait.errors import UserError
 from helpers.experiments import environment
 
@@ -26,16 +27,14 @@ def root(silhouette_tree: TreeFactory) -> Path:
 
 def test_it_holds_the_chosen_sequences_in_order(root: Path, tmp_path: Path) -> None:
     store, indices = open_store(root), np.array([1, 3])
-    fill_cache(store, indices, [0], tmp_path / "cache", lambda wrapped, total: wrapped)
-    copy = open_cache(tmp_path / "cache")
+    fill_cache(store, indices, [0], tmp_path / "cache", no_progress)
+    copy = PackedStore(tmp_path / "cache")
     assert copy.table.all_keys() == [store.table.key(1), store.table.key(3)]
     for index, original in enumerate(indices.tolist()):
         assert np.array_equal(copy.read(index), store.read(original))
 
 
-def test_it_goes_with_its_process_and_abandoned_ones_go_with_the_next(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_goes_with_its_process_and_abandoned_ones_go_with_the_next(root: Path, tmp_path: Path) -> None:
     code = (
         "import sys, os, numpy as np; from pathlib import Path; from dygait.data import open_store;"
         "from dygait.data.stores.cached import fill_cache;"
@@ -47,23 +46,23 @@ def test_it_goes_with_its_process_and_abandoned_ones_go_with_the_next(
         arguments = [sys.executable, "-c", code, str(root), str(tmp_path / name), name.rpartition("-")[2]]
         subprocess.run(arguments, env=environment(), check=False)
     assert sorted(p.name for p in tmp_path.glob("dygait*")) == ["dygait-cache-killed", "dygait-cache-killed.alive"]
-    fill_cache(open_store(root), np.array([0]), [0], tmp_path / "dygait-cache-young", lambda wrapped, total: wrapped)
+    fill_cache(open_store(root), np.array([0]), [0], tmp_path / "dygait-cache-young", no_progress)
     assert (tmp_path / "dygait-cache-killed").exists(), "it may be one that begins just now"
     then = time.time() - 100
     for path in tmp_path.glob("*.alive"):
         os.utime(path, (then, then))
-    fill_cache(open_store(root), np.array([0]), [0], tmp_path / "dygait-cache-next", lambda wrapped, total: wrapped)
+    fill_cache(open_store(root), np.array([0]), [0], tmp_path / "dygait-cache-next", no_progress)
     left = sorted(p.name for p in tmp_path.glob("dygait*") if p.is_dir())
     assert left == ["dygait-cache-next", "dygait-cache-young"], "those of living processes stay"
 
 
-def test_no_room(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(cached.PackedWriter, "write", full)
-    with pytest.raises(UserError, match=r"data_cfg.cache: 4 sequences do not fit .*No space left.*set cache to false"):
-        fill_cache(open_store(root), np.arange(4), [0], tmp_path / "cache", lambda wrapped, total: wrapped)
+    with pytest.raises(UserError, match=r"data_cfg.cache: .*No space left"):
+        fill_cache(open_store(root), np.arange(4), [0], tmp_path / "cache", no_progress)
     assert not (tmp_path / "cache").exists()
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from dygait.data.stores.base import Store
 from dygait.data.stores.packed import PackedStore, is_store
 from dygait.data.stores.packed_writer import PackedWriter
-from dygait.data.stores.pickles import PickleTree, load_tree, read_pickle
+from dygait.data.stores.pickles import PickleTree, read_pickle
 
-__all__ = ["PackedStore", "PackedWriter", "PickleTree", "Store", "is_store", "load_tree", "open_store", "read_pickle"]
+__all__ = ["PackedStore", "PackedWriter", "PickleTree", "Store", "is_store", "open_store", "read_pickle"]
 
 
 def open_store(root: str | Path) -> Store:
@@ -18,4 +18,4 @@ def open_store(root: str | Path) -> Store:
     Raises:
         UserError: there is neither, or it is damaged.
     """
-    return PackedStore(root) if is_store(root) else load_tree(root)
+    return PackedStore(root) if is_store(root) else PickleTree(root)

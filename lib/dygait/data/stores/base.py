@@ -1,20 +1,26 @@
-"""The interface of stores."""
+"""The interface of stores, and of writers of sequences."""
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from dygait.data.sequences import SequenceTable
 
-Progress = Callable[[Iterable[int], int], Iterable[int]]
-"""Wraps an iterable of indices, given their number, to show a progress bar."""
+Progress = Callable[[Iterable[Any], int], Iterable[Any]]
+"""Wraps an iterable, given its length, to show a progress bar."""
 
 
-class Store(Protocol):
+def no_progress(wrapped: Iterable[Any], total: int) -> Iterable[Any]:
+    """Show no progress bar."""
+    return wrapped
+
+
+class Store(abc.ABC):
     """A dataset on disk.
 
     A sequence may have several files, one for each modality, sorted by name; the first is the silhouettes'.
@@ -24,27 +30,22 @@ class Store(Protocol):
         table: its sequences.
         empty: the number of sequence folders without a file.
         fingerprint: a hash of the content.
-        state: a hash that also changes when a file is rewritten with the same content.
     """
 
-    @property
-    def root(self) -> Path: ...  # noqa: D102 - above
+    root: Path
+    table: SequenceTable
+    empty: int = 0
+    fingerprint: str
 
-    @property
-    def table(self) -> SequenceTable: ...  # noqa: D102
+    @abc.abstractmethod
+    def state(self) -> str:
+        """Return a hash that also changes when a file is rewritten with the same content."""
 
-    @property
-    def empty(self) -> int: ...  # noqa: D102
-
-    @property
-    def fingerprint(self) -> str: ...  # noqa: D102
-
-    @property
-    def state(self) -> str: ...  # noqa: D102
-
+    @abc.abstractmethod
     def num_files(self, index: int) -> int:
         """Return the number of files of a sequence."""
 
+    @abc.abstractmethod
     def read(self, index: int, file: int = 0) -> np.ndarray:
         """Return one file's frames, uint8 (S, H, W), S at least 1, read-only, possibly memory-mapped.
 
@@ -52,6 +53,7 @@ class Store(Protocol):
             UserError: it cannot be used.
         """
 
+    @abc.abstractmethod
     def verify(self, index: int, file: int = 0) -> int:
         """Read one file completely, verify its checksum if it has one, and return its number of frames.
 
@@ -59,9 +61,11 @@ class Store(Protocol):
             UserError: it cannot be used.
         """
 
+    @abc.abstractmethod
     def location(self, index: int, file: int = 0) -> str:
         """Return the name of a file for messages."""
 
+    @abc.abstractmethod
     def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
         """Return the numbers of frames of some sequences, int64.
 
@@ -69,8 +73,27 @@ class Store(Protocol):
         frames are of one size.
         """
 
+    @abc.abstractmethod
     def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
         """Return each known frame size (H, W) of some sequences, with the index of one that has it.
 
         A tree of pickles reads the first.
         """
+
+
+class SequenceWriter(Protocol):
+    """A writer of sequences."""
+
+    def contains(self, id: str, type: str, view: str) -> bool:
+        """Return whether a sequence has been written."""
+
+    def write(self, id: str, type: str, view: str, frames: np.ndarray) -> None:
+        """Write one sequence, uint8 (S, H, W), S at least 1, atomically, replacing one of the same name.
+
+        Raises:
+            UserError: a name that cannot be that of a file.
+            OSError: it could not be written; no partial file is left.
+        """
+
+    def close(self) -> None:
+        """Finish; nothing can be written afterwards."""

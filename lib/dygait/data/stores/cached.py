@@ -16,7 +16,6 @@ import numpy as np
 
 from dygait.data.stores.base import Progress, Store
 from dygait.data.stores.locks import try_lock
-from dygait.data.stores.packed import PackedStore
 from dygait.data.stores.packed_writer import PackedWriter
 from dygait.errors import UserError
 
@@ -33,7 +32,7 @@ def memory_folder(token: str) -> Path:
 
 
 def fill_cache(store: Store, indices: np.ndarray, files: Sequence[int], folder: Path, progress: Progress) -> None:
-    """Copy files of sequences to a folder, which is removed when this process ends.
+    """Copy files of sequences, in order, to a packed store, which is removed when this process ends.
 
     Raises:
         UserError: a file cannot be read, or there is not enough space.
@@ -66,8 +65,3 @@ def _remove_abandoned(base: Path) -> None:
                     if try_lock(file):
                         shutil.rmtree(old.with_suffix(""), ignore_errors=True)
                         old.unlink()
-
-
-def open_cache(folder: Path) -> PackedStore:
-    """Open the store that `fill_cache` wrote: those sequences in order, with those files."""
-    return PackedStore(folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +16,7 @@ def prefixed_id(number: int, subject: str) -> str:
     return f"{number}:{subject}"
 
 
-class ConcatStore:
+class ConcatStore(Store):
     """A `Store` of the sequences of several stores; the id 001 of the second is `2:001`, another subject than `1:001`.
 
     Args:
@@ -26,9 +25,9 @@ class ConcatStore:
 
     def __init__(self, stores: Sequence[Store]) -> None:
         self.stores = list(stores)
-        self.root: Path = self.stores[0].root
+        self.root = self.stores[0].root
         self.empty = sum(store.empty for store in self.stores)
-        self.fingerprint = hashlib.sha256(" ".join(s.fingerprint for s in self.stores).encode()).hexdigest()[:16]
+        self.fingerprint = _hash([store.fingerprint for store in self.stores])
         self._offsets = np.cumsum([0, *(len(store.table) for store in self.stores)])
         ids = [
             Column([prefixed_id(number, name) for name in store.table.ids.names], store.table.ids.codes)
@@ -40,10 +39,9 @@ class ConcatStore:
             _concatenate([s.table.views for s in self.stores]),
         )
 
-    @property
     def state(self) -> str:
-        """A hash of the stores' states."""
-        return hashlib.sha256(" ".join(s.state for s in self.stores).encode()).hexdigest()[:16]
+        """Return a hash of the stores' states."""
+        return _hash([store.state() for store in self.stores])
 
     def num_files(self, index: int) -> int:
         """Return the number of files of a sequence."""
@@ -90,6 +88,10 @@ class ConcatStore:
     def _store_of(self, index: int) -> tuple[Store, int]:
         number = int(np.searchsorted(self._offsets, index, side="right")) - 1
         return self.stores[number], index - int(self._offsets[number])
+
+
+def _hash(hashes: list[str]) -> str:
+    return hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:16]
 
 
 def _concatenate(columns: list[Column]) -> Column:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,10 +24,6 @@ def lock(root: Path, name: str = ".lock") -> BinaryIO:
 
 def try_lock(file: BinaryIO) -> bool | None:
     """Lock a file until it is closed; False: another process holds the lock, None: locks are not supported."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):

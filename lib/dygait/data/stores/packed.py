@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from dygait import untrusted
 from dygait.data.sequences import Column, SequenceTable
-from dygait.data.stores.packed_format import FORMAT, MANIFEST, NAMES, ROWS, check_name, shard_name
+from dygait.data.stores.base import Store
+from dygait.data.stores.packed_format import FORMAT, MANIFEST, NAMES, ROWS, Manifest, check_name, shard_name
 from dygait.errors import UserError
 
 
-class PackedStore:
+class PackedStore(Store):
     """A packed store, open for reading: a `Store` that reads only the frames in use.
 
     Args:
@@ -26,17 +28,13 @@ class PackedStore:
         UserError: it is not a store, of another version, or damaged.
     """
 
-    empty = 0
-
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).resolve()
         self.manifest = _read_manifest(self.root)
         self.rows, self.names = _read_index(self.root, self.manifest)
-        self.fingerprint: str = self.manifest["fingerprint"]
+        self.fingerprint = self.manifest.fingerprint
         changed = np.ones(len(self.rows), bool)
-        if len(self.rows):
-            keys = [self.rows[field] for field in NAMES[:3]]
-            changed[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
+        changed[1:] = np.any([self.rows[field][1:] != self.rows[field][:-1] for field in NAMES[:3]], axis=0)
         self._first = np.flatnonzero(changed)  # the first row of each sequence
         self._last = np.append(self._first[1:], len(self.rows))
         self.table = SequenceTable(*(Column(self.names[f], self.rows[f][self._first]) for f in NAMES[:3]))
@@ -48,9 +46,8 @@ class PackedStore:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["root"])  # type: ignore[misc]
 
-    @property
     def state(self) -> str:
-        """A hash of the fingerprint, and of the modification times of the files of frames."""
+        """Return a hash of the fingerprint, and of the modification times of the files of frames."""
         shards = [(self.root / shard_name(int(n))).stat() for n in np.unique(self.rows["shard"])]
         return hashlib.sha256(
             repr((self.fingerprint, [(s.st_size, s.st_mtime_ns) for s in shards])).encode()
@@ -66,17 +63,30 @@ class PackedStore:
         Raises:
             UserError: the store's file cannot be mapped.
         """
-        return self.frames(int(self._first[index]) + file)
+        row = self.rows[self._first[index] + file]
+        shape = int(row["frames"]), int(row["height"]), int(row["width"])
+        start = int(row["offset"])
+        return self._map(int(row["shard"]))[start : start + shape[0] * shape[1] * shape[2]].reshape(shape)
 
     def verify(self, index: int, file: int = 0) -> int:
-        """Verify the checksum of a file's frames, and return their number; errors as `check`."""
-        row = int(self._first[index]) + file
-        self.check(row)
-        return int(self.rows[row]["frames"])
+        """Verify the checksum of a file's frames, and return their number.
+
+        Raises:
+            UserError: it differs.
+        """
+        frames = self.read(index, file)
+        if zlib.crc32(frames.data) != int(self.rows[self._first[index] + file]["checksum"]):
+            raise UserError(f"{self.location(index, file)} is damaged: the checksum of its frames differs")
+        return len(frames)
 
     def location(self, index: int, file: int = 0) -> str:
         """Return the name of a file for messages."""
-        return self.label(int(self._first[index]) + file)
+        return f"{self.root}: " + "/".join(self.path(index, file))
+
+    def path(self, index: int, file: int = 0) -> tuple[str, ...]:
+        """Return (id, type, view, file name) of a file."""
+        row = self.rows[self._first[index] + file]
+        return tuple(self.names[field][int(row[field])] for field in NAMES)
 
     def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
         """Return the numbers of frames of some sequences, int64."""
@@ -88,31 +98,6 @@ class PackedStore:
         sizes = np.stack([self.rows["height"][rows], self.rows["width"][rows]], 1)
         different, first = np.unique(sizes, axis=0, return_index=True)
         return {(h, w): int(indices[at]) for (h, w), at in zip(different.tolist(), first.tolist(), strict=True)}
-
-    def frames(self, row: int) -> np.ndarray:
-        """Return the frames of a row of the index, uint8 (S, H, W), mapped."""
-        entry = self.rows[row]
-        count, height, width = int(entry["frames"]), int(entry["height"]), int(entry["width"])
-        start = int(entry["offset"])
-        return self._map(int(entry["shard"]))[start : start + count * height * width].reshape(count, height, width)
-
-    def label(self, row: int) -> str:
-        """Return the name of a row of the index for messages."""
-        return f"{self.root}: " + "/".join(self.path(row))
-
-    def path(self, row: int) -> tuple[str, ...]:
-        """Return (id, type, view, file name) of a row of the index."""
-        entry = self.rows[row]
-        return tuple(self.names[field][int(entry[field])] for field in NAMES)
-
-    def check(self, row: int) -> None:
-        """Verify the checksum of a row's frames.
-
-        Raises:
-            UserError: it differs.
-        """
-        if zlib.crc32(self.frames(row).data) != int(self.rows[row]["checksum"]):
-            raise UserError(f"{self.label(row)} is damaged: the checksum of its frames differs")
 
     def _rows_of(self, indices: np.ndarray, file: int) -> np.ndarray:
         return np.minimum(self._first[indices] + file, self._last[indices] - 1)
@@ -131,75 +116,54 @@ def is_store(root: str | Path) -> bool:
     return (Path(root) / MANIFEST).is_file()
 
 
-_MANIFEST_TYPES: dict[str, type] = {
-    "generation": int,
-    "files": int,
-    "frames": int,
-    "geometries": list,
-    "fingerprint": str,
-    "source": str,
-    "shards": list,
-    "checksums": dict,
-}
-
-
-_MAX_SIZE = 2**63
-"""Upper bound of all sizes in a manifest."""
-
-
-def _read_manifest(root: Path) -> dict[str, Any]:
+def _read_manifest(root: Path) -> Manifest:
     path = root / MANIFEST
     try:
-        manifest = untrusted.parse_json(untrusted.read_bytes(path))
+        content = untrusted.parse_json(untrusted.read_bytes(path))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}; is {root} a store of `dygait pack`?") from None
     except ValueError as error:
         raise _damaged(root, f"{MANIFEST} is not JSON: {error}") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise _damaged(root, f"{MANIFEST} does not describe a store")
-    if manifest.get("version") not in [*ROWS]:
+    if content.get("version") not in [*ROWS]:
         readable = " and ".join(map(str, ROWS))
-        raise UserError(f"{root} is a store of version {manifest.get('version')!r}, this program reads {readable}")
-    for key, kind in _MANIFEST_TYPES.items():
-        if type(manifest.get(key)) is not kind or (kind is int and not 0 <= manifest[key] <= _MAX_SIZE):
-            raise _damaged(root, f"{MANIFEST} has no usable {key}")
-    if not all(type(size) is int and 0 <= size <= _MAX_SIZE for size in manifest["shards"]):
-        raise _damaged(root, f"{MANIFEST} has no usable shards")
-    return manifest
+        raise UserError(f"{root} is a store of version {content.get('version')!r}, this program reads {readable}")
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        raise _damaged(root, f"{MANIFEST} has no usable {error.errors()[0]['loc'][0]}") from None
 
 
-def _read_index(root: Path, manifest: dict[str, Any]) -> tuple[np.ndarray, dict[str, list[str]]]:
-    generation = manifest["generation"]
-    index, listed = f"index-{generation}.npy", f"names-{generation}.json"
+def _read_index(root: Path, manifest: Manifest) -> tuple[np.ndarray, dict[str, list[str]]]:
+    index, listed = manifest.index, manifest.listed
     for name in (index, listed):
         try:
             checksum = _checksum(root / name)
         except OSError as error:
             raise _damaged(root, f"{name} cannot be read: {error}") from None
-        if checksum != manifest["checksums"].get(name):
+        if checksum != manifest.checksums.get(name):
             raise _damaged(root, f"{name} has another checksum")
     try:
-        rows = np.load(root / index, mmap_mode="r" if manifest["files"] else None, allow_pickle=False)
+        rows = np.load(root / index, mmap_mode="r" if manifest.files else None, allow_pickle=False)
         names = untrusted.parse_json(untrusted.read_bytes(root / listed))
     except Exception as error:  # a damaged header can raise anything
         raise _damaged(root, str(error) or type(error).__name__) from None
-    if rows.dtype != ROWS[manifest["version"]] or rows.ndim != 1 or len(rows) != manifest["files"]:
-        raise _damaged(root, f"{index} does not have {manifest['files']} rows of the known type")
-    if not isinstance(names, dict) or any(
-        not isinstance(names.get(f), list) or not all(isinstance(n, str) for n in names[f]) for f in NAMES
-    ):
-        raise _damaged(root, f"{listed} does not list names")
+    if rows.dtype != ROWS[manifest.version] or rows.shape != (manifest.files,):
+        raise _damaged(root, f"{index} does not have {manifest.files} rows of the known type")
     for field in NAMES:
-        for name in names[field]:
+        listing = names.get(field) if isinstance(names, dict) else None
+        if not isinstance(listing, list):
+            raise _damaged(root, f"{listed} does not list names")
+        for name in listing:
             check_name(name, str(root / listed))
-        if any(a >= b for a, b in pairwise(names[field])):
+        if any(a >= b for a, b in pairwise(listing)):
             raise _damaged(root, f"{listed} lists names that are not sorted, or twice")
-    for field in NAMES:
-        if len(rows) and int(rows[field].max()) >= len(names[field]):
+        if len(rows) and int(rows[field].max()) >= len(listing):
             raise _damaged(root, f"{index} refers to a name that {listed} does not have")
     if not _is_sorted(rows):
         raise _damaged(root, f"{index} has rows that are not sorted, or twice")
-    _check_bounds(root, manifest, rows)
+    _check_bounds(root, manifest.shards, rows)
     return rows, names
 
 
@@ -212,10 +176,9 @@ def _is_sorted(rows: np.ndarray) -> bool:
     return bool(greater.all())
 
 
-def _check_bounds(root: Path, manifest: dict[str, Any], rows: np.ndarray) -> None:
-    """Check that every row lies within its file, and that files are as long as the manifest says."""
-    shards = np.array(manifest["shards"], np.float64)
-    for number, size in enumerate(manifest["shards"]):
+def _check_bounds(root: Path, sizes: list[int], rows: np.ndarray) -> None:
+    """Check that files are as long as the manifest says, and that every row lies within its file."""
+    for number, size in enumerate(sizes):
         name = shard_name(number)
         try:
             found = (root / name).stat().st_size
@@ -227,10 +190,9 @@ def _check_bounds(root: Path, manifest: dict[str, Any], rows: np.ndarray) -> Non
         return
     # Floating point does not overflow, and is exact for all sizes of files.
     count, height, width = (rows[f].astype(np.float64) for f in ("frames", "height", "width"))
-    if min(count.min(), height.min(), width.min()) < 1 or int(rows["shard"].max()) >= len(shards):
+    if min(count.min(), height.min(), width.min()) < 1 or int(rows["shard"].max()) >= len(sizes):
         raise _damaged(root, "the index has a row without frames or without a file")
-    beyond = rows["offset"].astype(np.float64) + count * height * width > shards[rows["shard"]]
-    if beyond.any():
+    if (rows["offset"].astype(np.float64) + count * height * width > np.array(sizes, float)[rows["shard"]]).any():
         raise _damaged(root, "the index points beyond the end of a file")
 
 

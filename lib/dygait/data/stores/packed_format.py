@@ -13,7 +13,10 @@ is replaced last, atomically. If a writer is interrupted, readers see the state 
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from dygait.errors import UserError
 
@@ -38,6 +41,53 @@ ROWS = {1: np.dtype([*ROW.descr, ("envelope_size", "<u4"), ("envelope", "<u8")])
 """By version. Version 1 stored the remaining bytes of pickles in envelopes.bin; they are not read."""
 NAMES = ("id", "type", "view", "name")
 NUMBERS = ("shard", "frames", "height", "width", "offset", "checksum")
+
+SHARD_BYTES = 2**31
+"""The maximum size of a file of frames."""
+
+Size = Annotated[int, Field(ge=0, le=2**63)]
+
+
+class Manifest(BaseModel):
+    """The content of `store.json`.
+
+    Attributes:
+        format: `FORMAT`.
+        version: a key of `ROWS`.
+        generation: the number in the names of index and names.
+        files: the number of rows of the index.
+        frames: of all rows.
+        geometries: the different [H, W], sorted.
+        fingerprint: a hash of the content.
+        source: a description of the data's source.
+        shards: the size of each file of frames.
+        shard_bytes: their maximum.
+        checksums: CRC-32 of index and names.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    format: str = FORMAT
+    version: int = VERSION
+    generation: Size
+    files: Size
+    frames: Size
+    geometries: list[list[int]]
+    fingerprint: str
+    source: str
+    shards: list[Size]
+    shard_bytes: int = SHARD_BYTES
+    checksums: dict[str, int]
+
+    @property
+    def index(self) -> str:
+        """The name of the index."""
+        return f"index-{self.generation}.npy"
+
+    @property
+    def listed(self) -> str:
+        """The name of the file of names."""
+        return f"names-{self.generation}.json"
 
 
 def shard_name(number: int) -> str:

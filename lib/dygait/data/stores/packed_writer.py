@@ -9,7 +9,6 @@ import time
 import zlib
 from io import FileIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,20 +16,17 @@ from dygait.data.sequences import Column
 from dygait.data.stores.locks import lock
 from dygait.data.stores.packed import PackedStore
 from dygait.data.stores.packed_format import (
-    FORMAT,
     MANIFEST,
     NAMES,
     NUMBERS,
     ROW,
-    VERSION,
+    SHARD_BYTES,
+    Manifest,
     check_name,
     shard_name,
-)
+)  # fmt: skip
 from dygait.errors import UserError
 from dygait.files import replacing, sync_folder, write_atomically
-
-SHARD_BYTES = 2**31
-"""The maximum size of a file of frames."""
 
 COMMIT_SECONDS = 20.0
 """The interval of automatic commits."""
@@ -45,25 +41,20 @@ class PackedWriter:
     Args:
         root: the folder; created if it does not exist.
         source: a description of the data's source, for the manifest.
-        shard_bytes: the maximum size of a file of frames.
         others: whether the folder may contain other files.
 
     Raises:
         UserError: the folder contains something else, or another writer holds its lock.
     """
 
-    def __init__(
-        self, root: str | Path, source: str = "", shard_bytes: int = SHARD_BYTES, others: bool = False
-    ) -> None:
+    def __init__(self, root: str | Path, source: str = "", others: bool = False) -> None:
         self.root = Path(root)
         if not others and self.root.exists() and not (self.root / MANIFEST).exists() and any(self.root.iterdir()):
             raise UserError(f"{root} is not empty and not a store: give another folder, or delete it")
         self.root.mkdir(parents=True, exist_ok=True)
         self._lock = lock(self.root)
         self.source = source
-        self.shard_bytes = shard_bytes
-        self._rows: list[tuple[Any, ...]] = []
-        self._paths: set[tuple[str, ...]] = set()
+        self._rows: dict[tuple[str, ...], tuple[int, ...]] = {}  # NAMES -> NUMBERS
         self._shards: list[int] = []
         self._generation = 0
         self._changed = False
@@ -83,18 +74,10 @@ class PackedWriter:
 
     def contains(self, id: str, type: str, view: str, name: str | None = None) -> bool:
         """Return whether the store, including uncommitted data, contains a file."""
-        return (id, type, view, name or f"{view}.pkl") in self._paths
+        return (id, type, view, name or f"{view}.pkl") in self._rows
 
-    def write(
-        self,
-        id: str,
-        type: str,
-        view: str,
-        frames: np.ndarray,
-        name: str | None = None,
-        replace: bool = False,
-    ) -> None:
-        """Append one file of a sequence.
+    def write(self, id: str, type: str, view: str, frames: np.ndarray, name: str | None = None) -> None:
+        """Append one file of a sequence; it replaces one of the same name, whose space in the store is not freed.
 
         Args:
             id: of the subject.
@@ -102,10 +85,9 @@ class PackedWriter:
             view: of the camera.
             frames: uint8 (S, H, W), S at least 1.
             name: the file's name; default: `<view>.pkl`.
-            replace: replace an existing file; its space in the store is not freed.
 
         Raises:
-            UserError: invalid frames, an invalid name, or an existing file.
+            UserError: invalid frames, or an invalid name.
             OSError: the disk is full.
         """
         path = (id, type, view, name or f"{view}.pkl")
@@ -114,14 +96,9 @@ class PackedWriter:
             raise UserError(f"{label}: {frames.dtype} {frames.shape}; a uint8 array (S, H, W) with S >= 1 is needed")
         for part in path:
             check_name(part, label)
-        if path in self._paths and not replace:
-            raise UserError(f"{self.root} already contains {label}")
         frames = np.ascontiguousarray(frames)
         offset = self._append(frames)
-        if path in self._paths:
-            self._rows = [row for row in self._rows if row[: len(NAMES)] != path]
-        self._rows.append((*path, len(self._shards) - 1, *frames.shape, offset, zlib.crc32(frames.data)))
-        self._paths.add(path)
+        self._rows[path] = (len(self._shards) - 1, *frames.shape, offset, zlib.crc32(frames.data))
         self._changed = True
         if time.monotonic() - self._committed > COMMIT_SECONDS:
             self.commit()
@@ -133,15 +110,15 @@ class PackedWriter:
         if self._frames is not None:
             os.fsync(self._frames.fileno())
         self._generation += 1
-        codes = [Column.from_names(row[field] for row in self._rows) for field in range(len(NAMES))]
         rows = np.zeros(len(self._rows), ROW)
-        for field, column in zip(NAMES, codes, strict=True):
-            rows[field] = column.codes
-        for position, field in enumerate(NUMBERS, len(NAMES)):
-            rows[field] = [row[position] for row in self._rows]
+        names = {}
+        for position, field in enumerate(NAMES):
+            column = Column.from_names(path[position] for path in self._rows)
+            rows[field], names[field] = column.codes, list(column.names)
+        for position, field in enumerate(NUMBERS):
+            rows[field] = [numbers[position] for numbers in self._rows.values()]
         rows = rows[np.lexsort([rows[field] for field in reversed(NAMES)])]
-        names = {field: list(column.names) for field, column in zip(NAMES, codes, strict=True)}
-        write_index(self.root, rows, names, self._shards, self._generation, self.source, self.shard_bytes)
+        write_index(self.root, rows, names, self._shards, self._generation, self.source)
         self._changed = False
         self._committed = time.monotonic()
 
@@ -159,17 +136,15 @@ class PackedWriter:
 
     def _resume(self) -> None:
         store = PackedStore(self.root)
-        columns = [Column(store.names[f], store.rows[f]).take(np.arange(len(store.rows))) for f in NAMES]
-        rest = [store.rows[f].tolist() for f in NUMBERS]
-        self._rows = list(zip(*columns, *rest, strict=True))
-        self._paths = {row[: len(NAMES)] for row in self._rows}
-        self._shards = list(store.manifest["shards"])
-        self._generation = store.manifest["generation"]
-        self.source = self.source or store.manifest["source"]
+        paths = [Column(store.names[f], store.rows[f]).take(np.arange(len(store.rows))) for f in NAMES]
+        numbers = [store.rows[f].tolist() for f in NUMBERS]
+        self._rows = dict(zip(zip(*paths, strict=True), zip(*numbers, strict=True), strict=True))
+        self._shards = store.manifest.shards
+        self._generation = store.manifest.generation
+        self.source = self.source or store.manifest.source
 
     def _append(self, frames: np.ndarray) -> int:
-        full = self._shards and self._shards[-1] + frames.nbytes > self.shard_bytes and self._shards[-1] > 0
-        if not self._shards or full:
+        if not self._shards or (self._shards[-1] > 0 and self._shards[-1] + frames.nbytes > SHARD_BYTES):
             if self._frames is not None:
                 os.fsync(self._frames.fileno())
                 self._frames.close()
@@ -180,54 +155,42 @@ class PackedWriter:
             self._frames = (self.root / shard_name(len(self._shards) - 1)).open("ab", buffering=0)
             self._frames.truncate(self._shards[-1])
         offset = self._shards[-1]
-        _append_to(self._frames, frames.data.cast("B"), offset)
+        data = frames.data.cast("B")
+        try:
+            while data:
+                data = data[self._frames.write(data) :]
+        except OSError:
+            self._frames.truncate(offset)  # all or none
+            raise
         self._shards[-1] += frames.nbytes
         return offset
 
 
-def _append_to(file: FileIO, data: memoryview, end: int) -> None:
-    """Append bytes to a file that ends at `end`, all or none."""
-    try:
-        while data:
-            data = data[file.write(data) :]
-    except OSError:
-        file.truncate(end)
-        raise
-
-
 def write_index(
-    root: Path,
-    rows: np.ndarray,
-    names: dict[str, list[str]],
-    shards: list[int],
-    generation: int,
-    source: str,
-    shard_bytes: int = SHARD_BYTES,
+    root: Path, rows: np.ndarray, names: dict[str, list[str]], shards: list[int], generation: int, source: str
 ) -> None:
     """Write index, names and manifest of a store, the manifest last; then delete the previous index."""
-    index, listed = f"index-{generation}.npy", f"names-{generation}.json"
-    with replacing(root / index) as file:
+    manifest = Manifest(
+        generation=generation,
+        files=len(rows),
+        frames=int(rows["frames"].sum()),
+        geometries=sorted([int(h), int(w)] for h, w in np.unique(rows[["height", "width"]]).tolist()),
+        fingerprint="",
+        source=source,
+        shards=shards,
+        checksums={},
+    )
+    index, listed = root / manifest.index, root / manifest.listed
+    with replacing(index) as file:
         np.save(file, rows, allow_pickle=False)
-    write_atomically(root / listed, json.dumps(names, ensure_ascii=False, separators=(",", ":")))
-    geometries = sorted({(int(h), int(w)) for h, w in np.unique(rows[["height", "width"]]).tolist()})
-    manifest = {
-        "format": FORMAT,
-        "version": VERSION,
-        "generation": generation,
-        "files": len(rows),
-        "frames": int(rows["frames"].sum()),
-        "geometries": geometries,
-        "fingerprint": _fingerprint(rows, root / listed),
-        "source": source,
-        "shards": shards,
-        "shard_bytes": shard_bytes,
-        "checksums": {name: zlib.crc32((root / name).read_bytes()) for name in (index, listed)},
-    }
+    write_atomically(listed, json.dumps(names, ensure_ascii=False, separators=(",", ":")))
+    manifest.fingerprint = _fingerprint(rows, listed)
+    manifest.checksums = {path.name: zlib.crc32(path.read_bytes()) for path in (index, listed)}
     sync_folder(root)  # the files are durable before the manifest
-    write_atomically(root / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    write_atomically(root / MANIFEST, json.dumps(manifest.model_dump(), indent=1) + "\n")
     sync_folder(root)
     for old in [*root.glob("index-*.npy"), *root.glob("names-*.json")]:
-        if old.name not in (index, listed):
+        if old not in (index, listed):
             old.unlink(missing_ok=True)
 
 
