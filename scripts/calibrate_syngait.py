@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from dygait.data.stores import read_pickle
 from dygait.errors import UserError
-from dygait.preprocess import normalise_silhouette
+from dygait.preprocess.silhouettes import normalise_silhouette
 from dygait.synthetic.cameras import VIEWS
 from dygait.synthetic.generate import PRESETS, generate
 from dygait.synthetic.walker import TYPES

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dygait.evaluation.evaluate import evaluate
     from dygait.losses import build_loss
     from dygait.modeling import GaitOutput, build_model
-    from dygait.preprocess import normalise_silhouette
+    from dygait.preprocess.silhouettes import normalise_silhouette
     from dygait.runs.checkpoint import load_weights
 
 _HOMES = {
@@ -34,7 +34,7 @@ _HOMES = {
     "build_model": "dygait.modeling",
     "evaluate": "dygait.evaluation",
     "load_weights": "dygait.runs.checkpoint",
-    "normalise_silhouette": "dygait.preprocess",
+    "normalise_silhouette": "dygait.preprocess.silhouettes",
 }
 
 __all__ = [

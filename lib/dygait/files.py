@@ -1,4 +1,4 @@
-"""Writing files atomically; imports nothing heavy."""
+"""Writing files atomically, and the settings by which a folder was made; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from dygait import untrusted
+from dygait.errors import UserError
 
 
 @contextlib.contextmanager
@@ -55,3 +58,23 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def check_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Check that a JSON file, if it exists, contains these settings.
+
+    Raises:
+        UserError: it contains others.
+    """
+    if not path.exists():
+        return
+    try:
+        existing = untrusted.parse_json(untrusted.read_bytes(path))
+    except ValueError:
+        existing = None
+    if existing != settings:
+        changed = [key for key in settings if not isinstance(existing, dict) or existing.get(key) != settings[key]]
+        raise UserError(
+            f"{path}: this folder was made with other settings ({', '.join(changed)}): give the same ones, another "
+            "--output, or delete the folder"
+        )

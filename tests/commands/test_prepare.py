@@ -23,10 +23,11 @@ from dygait.data import PackedStore, open_store
 from dygait.data.stores.locks import lock
 from dygait.data.stores.pickles import PickleTreeWriter
 from dygait.errors import UserError
-from dygait.preprocess import archives, jobs, normalise_silhouette
+from dygait.preprocess import archives, jobs
 from dygait.preprocess import prepare as module
 from dygait.preprocess.layouts import LAYOUTS
 from dygait.preprocess.prepare import FORMATS, LOCK, prepare
+from dygait.preprocess.silhouettes import normalise_silhouette
 from helpers import raw
 from helpers.experiments import REPOSITORY
 

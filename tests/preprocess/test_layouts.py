@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from dygait.preprocess.layout import SequenceName, natural_key
 from dygait.preprocess.layouts import LAYOUTS
+from dygait.preprocess.rules import SequenceName, natural_key
 from helpers import raw
 
 PATHS = {

@@ -13,7 +13,7 @@ import pytest
 
 from dygait.commands import synth
 from dygait.errors import UserError
-from dygait.preprocess import normalise_silhouette
+from dygait.preprocess.silhouettes import normalise_silhouette
 from dygait.synthetic import generate as module
 from dygait.synthetic.cameras import VIEWS
 from dygait.synthetic.generate import PRESETS, Settings, frames_of, generate

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dygait.preprocess import normalise_silhouette
+from dygait.preprocess.silhouettes import normalise_silhouette
 from dygait.synthetic import walker as walkers
 from dygait.synthetic import wear
 from dygait.synthetic.body import Figure, Physique, build_body

@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
     """
     if args.output is None and args.strip is None:
         raise UserError("--output is missing: name the folder to fill, such as --output datasets/SynGait/data")
-    from dygait.preprocess import normalise_silhouette as normalise
+    from dygait.preprocess.silhouettes import normalise_silhouette as normalise
     from dygait.synthetic.generate import PRESETS, generate
 
     given = {"train_ids": args.train_ids, "test_ids": args.test_ids, "frames": args.frames and tuple(args.frames)}

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from dygait.errors import UserError
 from dygait.preprocess.archives import MAX_IN_MEMORY_BYTES, DamagedError, InputFile, list_files, members, read
 from dygait.preprocess.images import MAX_IMAGE_BYTES, ImageError, decode_silhouette
-from dygait.preprocess.layout import Layout, SequenceName
 from dygait.preprocess.layouts import LAYOUTS
+from dygait.preprocess.rules import Layout, SequenceName, is_archive, is_picture
 from dygait.preprocess.silhouettes import normalise_silhouette
 
 EMPTY_PICTURE = "nobody in it"
@@ -33,26 +33,18 @@ class Job:
 
     Attributes:
         source: the archive or input that it is read from.
-        group: the name of the pictures' group; empty for an archive.
         pictures: the pictures of whole groups.
-        archive: the archive of pictures, instead of `group` and `pictures`.
+        archive: the archive of pictures, instead of `pictures`.
+        finished: a tar that the planner itself has read to its end, instead of `pictures`: nothing to prepare.
     """
 
     source: str
-    group: str = ""
     pictures: tuple[InputFile, ...] = ()
     archive: InputFile | None = None
+    finished: InputFile | None = None
 
 
-@dataclass(frozen=True)
-class FinishedArchive:
-    """A tar that the planner itself has read to its end."""
-
-    archive: InputFile
-
-
-@dataclass(frozen=True)
-class PreparedSequence:
+class PreparedSequence(NamedTuple):
     """One sequence: frames uint8 (S, R, R), S possibly 0, and the skipped pictures as (name, reason)."""
 
     key: SequenceName
@@ -60,8 +52,7 @@ class PreparedSequence:
     skipped: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
-class JobResult:
+class JobResult(NamedTuple):
     """The result of a job: sequences, pictures that match no rule, and why an archive could not be read."""
 
     sequences: tuple[PreparedSequence, ...] = ()
@@ -87,65 +78,57 @@ class JobPlanner:
     unmatched: list[str] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
 
-    def jobs(self, inputs: list[Path]) -> Iterator[Job | FinishedArchive]:
+    def jobs(self, inputs: list[Path]) -> Iterator[Job]:
         """Yield the jobs of all inputs, in order.
 
         Raises:
             UserError: a missing input, an unsafe archive, a password that is missing or wrong.
         """
         for top in inputs:
-            name = top.resolve().name
-            yield from self._plan_files(
-                (file for file in list_files(top) if not self.layout.ignores(file.name)), name, 0
-            )
+            files = (file for file in list_files(top) if not self.layout.ignores(file.name))
+            yield from self._plan_files(files, top.resolve().name, 0)
 
-    def _is_needed(self, name: str) -> bool:
-        return _is_needed_by(self.layout, name)
-
-    def _plan_files(self, files: Iterator[InputFile], source: str, depth: int) -> Iterator[Job | FinishedArchive]:
+    def _plan_files(self, files: Iterator[InputFile], source: str, depth: int) -> Iterator[Job]:
         """Plan files that are sorted by folder, so that those of a group are contiguous."""
         group: str | None = None
         pictures: list[InputFile] = []
         for file in files:
-            if file.is_archive:
+            if is_archive(file.name):
                 yield from self._plan_archive(file, depth + 1)
-            elif _is_picture(file.name):
+            elif is_picture(file.name):
                 found = self.layout.group(file.name)
                 if found is None:
                     self.unmatched.append(file.name)
                     continue
-                if found != group and group is not None:
-                    yield Job(source, group, tuple(pictures))
+                if found != group and pictures:
+                    yield Job(source, tuple(pictures))
                     pictures = []
                 group = found
                 pictures.append(file)
-        if group is not None:
-            yield Job(source, group, tuple(pictures))
+        if pictures:
+            yield Job(source, tuple(pictures))
 
-    def _plan_archive(self, file: InputFile, depth: int) -> Iterator[Job | FinishedArchive]:
-        if depth > _MAX_ARCHIVE_DEPTH:
-            raise UserError(f"{file.name}: more than {_MAX_ARCHIVE_DEPTH} nested archives; unpack it first")
+    def _plan_archive(self, file: InputFile, depth: int) -> Iterator[Job]:
+        _check_depth(file, depth)
         try:
-            is_buffered = file.content is not None or file.member
-            if file.name.lower().endswith(".zip") and not is_buffered:
-                yield from self._plan_files(members(file, self.password, self._is_needed), file.name, depth)
+            if file.is_zip_on_disk:
+                yield from self._plan_files(members(file, self.password, self.layout.needs), file.name, depth)
             elif file.size <= MAX_IN_MEMORY_BYTES:
                 yield Job(file.name, archive=file)
-            elif (file.name, file.size) in self.done:
-                yield FinishedArchive(file)
             else:
-                yield from self._plan_large_tar(file, depth)
-                yield FinishedArchive(file)
+                if (file.name, file.size) not in self.done:
+                    yield from self._plan_large_tar(file, depth)
+                yield Job(file.name, finished=file)
         except DamagedError as error:
             self.failures[file.name] = str(error)
 
-    def _plan_large_tar(self, file: InputFile, depth: int) -> Iterator[Job | FinishedArchive]:
+    def _plan_large_tar(self, file: InputFile, depth: int) -> Iterator[Job]:
         """Plan a tar too large for memory: its files are read once, in stored order."""
         expected: Counter[str | None] | None = None
         buffered: dict[str, list[InputFile]] = {}
         size = 0
-        for member in members(file, self.password, self._is_needed):
-            if member.is_archive:
+        for member in members(file, self.password, self.layout.needs):
+            if is_archive(member.name):
                 yield from self._plan_archive(member, depth + 1)
                 continue
             if expected is None:
@@ -162,13 +145,13 @@ class JobPlanner:
             if len(buffered[group]) == expected[group]:
                 pictures = buffered.pop(group)
                 size -= sum(picture.size for picture in pictures)
-                yield Job(file.name, group, tuple(pictures))
+                yield Job(file.name, tuple(pictures))
 
     def _count_groups(self, file: InputFile) -> Counter[str | None]:
         count: Counter[str | None] = Counter()
 
         def count_name(name: str) -> bool:
-            if self._is_needed(name) and _is_picture(name):
+            if self.layout.needs(name) and is_picture(name):
                 count[self.layout.group(name)] += 1
             return False
 
@@ -187,8 +170,7 @@ def run_job(job: Job, dataset: str, height: int, password: str | None) -> JobRes
     pictures = {picture.name: picture for picture in job.pictures}
     if job.archive is not None:
         try:
-            for file in _unpacked(job.archive, layout, password):
-                pictures[file.name] = file
+            pictures = {file.name: file for file in _unpacked(job.archive, layout, password)}
         except DamagedError as error:
             return JobResult(failure=str(error))
     sequences, unmatched = layout.arrange(pictures)
@@ -209,11 +191,11 @@ def run_job(job: Job, dataset: str, height: int, password: str | None) -> JobRes
 
 
 def _frame(image: np.ndarray, height: int, normalised: bool) -> np.ndarray:
+    frame: np.ndarray | None
     if normalised and image.shape == (height, height):
-        if not image.any():
-            raise ImageError(EMPTY_PICTURE)
-        return image
-    frame = normalise_silhouette(image, height)
+        frame = image if image.any() else None
+    else:
+        frame = normalise_silhouette(image, height)
     if frame is None:
         raise ImageError(EMPTY_PICTURE)
     return frame
@@ -225,21 +207,17 @@ def _unpacked(archive: InputFile, layout: Layout, password: str | None) -> Itera
     waiting = [(archive, 1)]
     while waiting:
         inner, depth = waiting.pop()
-        if depth > _MAX_ARCHIVE_DEPTH:
-            raise UserError(f"{inner.name}: more than {_MAX_ARCHIVE_DEPTH} nested archives; unpack it first")
-        for file in members(inner, password, partial(_is_needed_by, layout)):
+        _check_depth(inner, depth)
+        for file in members(inner, password, layout.needs):
             size += file.size
             if size > _MAX_BUFFERED_BYTES:
                 raise UserError(f"{archive.name}: contains more than {_MAX_BUFFERED_BYTES >> 30} GiB; unpack it first")
-            if file.is_archive:
+            if is_archive(file.name):
                 waiting.append((file, depth + 1))
             else:
                 yield file
 
 
-def _is_needed_by(layout: Layout, name: str) -> bool:
-    return not layout.ignores(name) and (_is_picture(name) or InputFile(name, 0).is_archive)
-
-
-def _is_picture(name: str) -> bool:
-    return name[-4:].lower() == ".png"
+def _check_depth(archive: InputFile, depth: int) -> None:
+    if depth > _MAX_ARCHIVE_DEPTH:
+        raise UserError(f"{archive.name}: more than {_MAX_ARCHIVE_DEPTH} nested archives; unpack it first")

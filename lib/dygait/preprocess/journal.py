@@ -14,7 +14,7 @@ from typing import Any
 from dygait import untrusted
 from dygait.errors import UserError
 from dygait.preprocess.jobs import EMPTY_PICTURE
-from dygait.preprocess.layout import SequenceName
+from dygait.preprocess.rules import SequenceName
 
 NAME = "prepare_journal.jsonl"
 

@@ -1,6 +1,55 @@
-"""The raw datasets that `dygait prepare` supports."""
+"""The layouts of the raw datasets that `dygait prepare` supports."""
 
-from dygait.preprocess import casia_a, casia_b, gait3d, grew, oumvlp
-from dygait.preprocess.layout import Layout
+from dygait.preprocess.rules import Layout, Rule
 
-LAYOUTS: dict[str, Layout] = {module.LAYOUT.name: module.LAYOUT for module in (casia_b, oumvlp, grew, gait3d, casia_a)}
+_CASIA_B_TYPE = r"(?P<type>(?:nm|bg|cl)-\d\d)"
+_FRAME = r"(?P<frame>[^/]+)\.(?i:png)$"
+_GREW_FRAME = r"(?P<view>[^/]+)/(?P<frame>(?![^/]*gei\.)[^/]+)\.(?i:png)$"  # the average `...gei.png` is beside frames
+
+_LAYOUTS = (
+    # 124 people, 11 views; a tar.gz for each id in one zip.
+    Layout(
+        name="CASIA-B",
+        rules=(
+            Rule(rf"(?:^|/)(?P<id>\d{{3}})-{_CASIA_B_TYPE}-(?P<view>\d{{3}})-(?P<frame>\d+)\.(?i:png)$"),
+            Rule(rf"(?:^|/)(?P<id>\d{{3}})/{_CASIA_B_TYPE}/(?P<view>\d{{3}})/{_FRAME}"),
+        ),
+        example="001/nm-01/090/001-nm-01-090-001.png",
+    ),
+    # 10,307 people, 14 views; an encrypted zip for each view and walk.
+    Layout(
+        name="OUMVLP",
+        rules=(Rule(rf"(?:^|/)Silhouette_(?P<view>\d{{3}})-(?P<type>\d\d)/(?P<id>\d{{5}})/{_FRAME}"),),
+        example="Silhouette_000-00/00001/0001.png",
+    ),
+    # About 26,000 people outdoors; a tgz for each id in a tgz in an encrypted zip, silhouettes of 64x64.
+    Layout(
+        name="GREW",
+        rules=(
+            Rule(rf"(?:^|/)train/(?:\d{{5}}/)?(?P<id>\d{{5}})/{_GREW_FRAME}", id="{id}train", type="00"),
+            Rule(
+                rf"(?:^|/)gallery/(?:\d{{5}}/)?(?P<id>\d{{5}})/{_GREW_FRAME}",
+                type="{order}",
+                group_format="gallery {id}",
+            ),
+            Rule(rf"(?:^|/)probe/(?:[^/]+/)*?{_GREW_FRAME}", id="probe", type="03"),
+        ),
+        example="train/00001/4XPn5Z28/00001.png",
+        ignored=r"(?:^|/)distractor(?:[./]|$)|gei\.(?i:png)$",
+        normalised=True,
+    ),
+    # 4,000 people in a supermarket, silhouettes beside other modalities.
+    Layout(
+        name="Gait3D",
+        rules=(Rule(rf"(?:^|/)(?P<id>\d{{4}})/(?P<type>[^/]+)/(?P<view>[^/]+)/{_FRAME}"),),
+        example="2D_Silhouettes/0000/camid0_videoid2/seq0/human_crop_f11627.png",
+        ignored=r"(?:^|/)(?:2D_(?!Silhouettes)|3D_)[^/]*",
+    ),
+    # 20 people, three views, four walks of each.
+    Layout(
+        name="CASIA-A",
+        rules=(Rule(rf"(?:^|/)(?P<id>[A-Za-z]\w*)/(?P<view>\d\d)_(?P<walk>\d)/{_FRAME}", type="nm-{walk:0>2}"),),
+        example="fyc/00_1/fyc-00_1-001.png",
+    ),
+)
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _LAYOUTS}

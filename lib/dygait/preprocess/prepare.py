@@ -1,4 +1,4 @@
-"""``dygait prepare``: convert a downloaded raw dataset to normalised sequences.
+"""Convert a downloaded raw dataset to normalised sequences: `dygait prepare`.
 
 Files written besides the sequences::
 
@@ -13,7 +13,6 @@ interrupted run is resumed by the same command and gives the same files. A lock 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import multiprocessing
 import os
@@ -31,20 +30,19 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
-from dygait import untrusted
 from dygait.data.partition import BUILT_IN_PARTITIONS, Partition, coverage, load_partition
 from dygait.data.stores.base import SequenceWriter
 from dygait.data.stores.locks import lock
 from dygait.data.stores.packed_writer import PackedWriter
 from dygait.data.stores.pickles import PickleTreeWriter
 from dygait.errors import UserError
-from dygait.files import write_atomically
-from dygait.preprocess.jobs import FinishedArchive, Job, JobPlanner, JobResult, run_job
+from dygait.files import check_settings, write_atomically
+from dygait.preprocess.jobs import Job, JobPlanner, JobResult, run_job
 from dygait.preprocess.journal import NAME as JOURNAL
 from dygait.preprocess.journal import Journal, Outcome
-from dygait.preprocess.layout import Layout, SequenceName
 from dygait.preprocess.layouts import LAYOUTS
 from dygait.preprocess.report import format_report, summarise
+from dygait.preprocess.rules import Layout, SequenceName
 
 LOCK = ".prepare.lock"
 """Locked while a run writes to the folder; the empty file stays."""
@@ -98,14 +96,16 @@ def prepare(
         _check_output_folder(output)
         output.mkdir(parents=True, exist_ok=True)
         with lock(output, LOCK):
-            _write_settings(output, {"dataset": dataset, "format": format, "height": height, "version": VERSION})
             journal = Journal(output)
+            settings = {"dataset": dataset, "format": format, "height": height, "version": VERSION}
+            if journal.outcomes or journal.archives:
+                check_settings(output / SETTINGS, settings)
+            write_atomically(output / SETTINGS, json.dumps(settings, indent=2) + "\n")
             writer = FORMATS[format](output)
             try:
                 preparation = _Preparation(LAYOUTS[dataset], journal, writer, password)
-                preparation.run(
-                    inputs, partial(run_job, dataset=dataset, height=height, password=password), workers, progress
-                )
+                work = partial(run_job, dataset=dataset, height=height, password=password)
+                preparation.run(inputs, work, workers, progress)
             finally:
                 writer.close()
                 journal.close()
@@ -165,33 +165,32 @@ class _Preparation:
                 self._record(job, result)
                 bar.update(max(1, len(result.sequences)))
 
-    def _open_jobs(self, inputs: list[Path], bar: tqdm) -> Iterator[Job | FinishedArchive]:
+    def _open_jobs(self, inputs: list[Path], bar: tqdm) -> Iterator[Job]:
         """Yield the jobs that are not done yet."""
         for job in self.planner.jobs(inputs):
-            if isinstance(job, FinishedArchive):
-                yield job
-            elif job.archive is not None:
-                if (job.archive.name, job.archive.size) in self.planner.done:
-                    for key, outcome in self.journal.outcomes.items():
-                        if outcome.source == job.source:
-                            self._is_first_copy(self._layout.output_name(key), job.source)
-                else:
-                    yield job
+            keys: list[SequenceName] = []
+            if job.archive is not None:
+                is_done = (job.archive.name, job.archive.size) in self.planner.done
+                if is_done:
+                    keys = [key for key, outcome in self.journal.outcomes.items() if outcome.source == job.source]
             else:
-                keys, _ = self._layout.arrange(picture.name for picture in job.pictures)
-                if all(self._is_done(key) for key in keys):
-                    for key in keys:
-                        self._is_first_copy(self._layout.output_name(key), _location(job))
-                    bar.update(len(keys))
-                else:
-                    yield job
+                keys = list(self._layout.arrange(picture.name for picture in job.pictures)[0])
+                is_done = job.finished is None and all(self._is_done(key) for key in keys)
+            if not is_done:
+                yield job
+                continue
+            for key in keys:
+                self._is_first_copy(key, job)
+            bar.update(len(keys))
 
     def _is_done(self, key: SequenceName) -> bool:
         outcome = self.journal.outcomes.get(key)
         return outcome is not None and not outcome.lost and (not outcome.frames or self.writer.contains(*key))
 
-    def _is_first_copy(self, name: str, location: str) -> bool:
+    def _is_first_copy(self, key: SequenceName, job: Job) -> bool:
         """Record where a sequence was found; return whether it is the first location or the same."""
+        name = self._layout.output_name(key)
+        location = job.source if job.archive is not None else job.pictures[0].name.rpartition("/")[0]
         first = self._first_locations.setdefault(name, location)
         if first != location:
             locations = self.duplicates.setdefault(name, [first])
@@ -199,17 +198,13 @@ class _Preparation:
                 locations.append(location)
         return first == location
 
-    def _record(self, job: Job | FinishedArchive, result: JobResult) -> None:
-        if isinstance(job, FinishedArchive):
-            if job.archive.name not in self.planner.failures:
-                self.journal.add_archive(job.archive.name, job.archive.size, ())
-            return
+    def _record(self, job: Job, result: JobResult) -> None:
         if result.failure is not None:
             self.planner.failures[job.source] = result.failure
             return
         for prepared in result.sequences:
             key = prepared.key
-            if not self._is_first_copy(self._layout.output_name(key), _location(job)):
+            if not self._is_first_copy(key, job):
                 continue
             outcome = Outcome(len(prepared.frames), prepared.skipped, job.source)
             before = self.journal.outcomes.get(key)
@@ -218,35 +213,28 @@ class _Preparation:
                 self.writer.write(*key, prepared.frames)
             if not same:
                 self.journal.add_sequence(key, outcome)
-        if job.archive is not None:
-            self.journal.add_archive(job.archive.name, job.archive.size, tuple(sorted(result.unmatched)))
+        archive = job.archive or job.finished
+        if archive is not None and archive.name not in self.planner.failures:
+            self.journal.add_archive(archive.name, archive.size, tuple(sorted(result.unmatched)))
 
 
-def _location(job: Job) -> str:
-    """Return the location of a job's pictures, for the report on duplicates."""
-    if job.archive is not None:
-        return job.source
-    return job.pictures[0].name.rpartition("/")[0]
-
-
-def _run_jobs(
-    work: Callable[[Job], JobResult], jobs: Iterator[Job | FinishedArchive], workers: int
-) -> Iterator[tuple[Job | FinishedArchive, JobResult]]:
+def _run_jobs(work: Callable[[Job], JobResult], jobs: Iterator[Job], workers: int) -> Iterator[tuple[Job, JobResult]]:
     """Run the jobs in parallel, and yield their results in the order of the jobs."""
     if workers == 1:
         for job in jobs:
-            yield job, JobResult() if isinstance(job, FinishedArchive) else work(job)
+            yield job, work(job)
         return
     # spawn: safe if the caller has started threads. The password goes through a pipe.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
-    waiting: deque[tuple[Job | FinishedArchive, Future[JobResult] | None]] = deque()
+    waiting: deque[tuple[Job, Future[JobResult]]] = deque()
     try:
         for job in jobs:
-            waiting.append((job, None if isinstance(job, FinishedArchive) else pool.submit(work, job)))
+            waiting.append((job, pool.submit(work, job)))
             if len(waiting) > 2 * workers:
-                yield _next_result(waiting)
-        while waiting:
-            yield _next_result(waiting)
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
     except BrokenProcessPool:
         raise UserError(
             "a worker process ended unexpectedly, perhaps out of memory: run the same command with fewer "
@@ -254,13 +242,6 @@ def _run_jobs(
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _next_result(
-    waiting: deque[tuple[Job | FinishedArchive, Future[JobResult] | None]],
-) -> tuple[Job | FinishedArchive, JobResult]:
-    job, future = waiting.popleft()
-    return job, JobResult() if future is None else future.result()
 
 
 def _start_worker() -> None:
@@ -304,20 +285,3 @@ def _check_output_folder(output: Path) -> None:
         return
     if not output.is_dir() or any(p.name not in ours for p in output.iterdir()):
         raise UserError(f"--output {output}: not empty and not made by `dygait prepare`; give another folder")
-
-
-def _write_settings(output: Path, settings: dict[str, Any]) -> None:
-    """Write the settings to the folder, or check that it was made with the same."""
-    path = output / SETTINGS
-    if path.exists():
-        existing: Any = None
-        with contextlib.suppress(ValueError):
-            existing = untrusted.parse_json(untrusted.read_bytes(path))
-        journal = output / JOURNAL
-        if existing != settings and journal.exists() and journal.stat().st_size:
-            changed = [key for key in settings if not isinstance(existing, dict) or existing.get(key) != settings[key]]
-            raise UserError(
-                f"{path}: this folder was made with other settings ({', '.join(changed)}): give the same "
-                "ones, another --output, or delete the folder"
-            )
-    write_atomically(path, json.dumps(settings, indent=2) + "\n")

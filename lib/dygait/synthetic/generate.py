@@ -27,9 +27,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from dygait import untrusted
 from dygait.errors import UserError
-from dygait.files import replacing, write_atomically
+from dygait.files import check_settings, replacing, write_atomically
 from dygait.synthetic.cameras import VIEWS
 from dygait.synthetic.walker import TYPES, render_sequence, walk
 
@@ -40,7 +39,7 @@ FORMATS = ("pickle", "png")
 MAX_FRAMES = 110
 
 Normaliser = Callable[[np.ndarray], "np.ndarray | None"]
-"""Converts a raw picture to a frame: :func:`dygait.preprocess.normalise_silhouette`."""
+"""Converts a raw picture to a frame: :func:`dygait.preprocess.silhouettes.normalise_silhouette`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,17 +197,8 @@ def _write_settings(output: Path, settings: Settings) -> None:
     """Write settings and partition to the folder, or check that it was made with the same settings."""
     path = output / "settings.json"
     values = {"generator": f"SynGait {VERSION}", **dataclasses.asdict(settings), "frames": list(settings.frames)}
+    check_settings(path, values)
     if path.exists():
-        try:
-            existing = untrusted.parse_json(untrusted.read_bytes(path))
-        except ValueError:
-            existing = None
-        if existing != values:
-            changed = [key for key in values if not isinstance(existing, dict) or existing.get(key) != values[key]]
-            raise UserError(
-                f"{path}: this folder was made with other settings ({', '.join(changed)}): "
-                "give the same ones, another --output, or delete the folder"
-            )
         return
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output} is not empty and was not made by SynGait: give another --output, or delete it")

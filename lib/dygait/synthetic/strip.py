@@ -31,7 +31,7 @@ def save_strip(path: Path, seed: int, normalise: Callable[[np.ndarray], np.ndarr
     Args:
         path: the PNG file.
         seed: of the dataset.
-        normalise: raw picture -> frame (:func:`dygait.preprocess.normalise_silhouette`).
+        normalise: raw picture -> frame (:func:`dygait.preprocess.silhouettes.normalise_silhouette`).
 
     Raises:
         UserError: the path is not that of a PNG file.

@@ -1,16 +1,15 @@
-"""The file layout of a raw dataset: patterns that map a path to id, type, view and frame."""
+"""The rules of a raw dataset: patterns that map the path of a picture to id, type, view and frame."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import NamedTuple
 
-ARCHIVES = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz))$", re.IGNORECASE)
-_ARCHIVE_FOLDER = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz))(?=/)", re.IGNORECASE)
-_DIGITS = re.compile(r"(\d+)")
+_SUFFIX = r"\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz))"
+_ARCHIVE = re.compile(f"{_SUFFIX}$", re.IGNORECASE)
+_ARCHIVE_FOLDER = re.compile(f"{_SUFFIX}(?=/)", re.IGNORECASE)
 
 
 class SequenceName(NamedTuple):
@@ -24,9 +23,19 @@ class SequenceName(NamedTuple):
         return "/".join(self)
 
 
+def is_archive(path: str) -> bool:
+    """Return whether a path is that of an archive, by its suffix."""
+    return _ARCHIVE.search(path) is not None
+
+
+def is_picture(path: str) -> bool:
+    """Return whether a path is that of a picture, by its suffix."""
+    return path[-4:].lower() == ".png"
+
+
 def natural_key(text: str) -> tuple:
     """Return a sort key that compares the numbers in names as numbers: f9 before f10."""
-    pieces = _DIGITS.split(text)
+    pieces = re.split(r"(\d+)", text)
     return tuple(int(piece) if at % 2 else piece for at, piece in enumerate(pieces)), text
 
 
@@ -49,11 +58,6 @@ class Rule:
     view: str = "{view}"
     group_format: str = ""
 
-    @cached_property
-    def regex(self) -> re.Pattern[str]:
-        """The pattern, compiled."""
-        return re.compile(self.pattern)
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -70,14 +74,17 @@ class Layout:
     name: str
     rules: tuple[Rule, ...]
     example: str
-    ignored: str = field(default=r"(?!)")
+    ignored: str = r"(?!)"
     normalised: bool = False
 
     def ignores(self, path: str) -> bool:
         """Return whether a path is to be skipped: another part of the dataset, or a hidden file."""
-        bare = _strip_archive_suffixes(path)
         hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.split("/")[1:])
-        return hidden or re.search(self.ignored, bare) is not None
+        return hidden or re.search(self.ignored, _ARCHIVE_FOLDER.sub("", path)) is not None
+
+    def needs(self, path: str) -> bool:
+        """Return whether a path is that of a picture or an archive that is not to be skipped."""
+        return (is_picture(path) or is_archive(path)) and not self.ignores(path)
 
     def group(self, path: str) -> str | None:
         """Return the name of the group whose pictures must be read together; None for a picture that fits no rule."""
@@ -121,9 +128,9 @@ class Layout:
         return dict(sorted(sequences.items())), unmatched
 
     def _match(self, path: str) -> tuple[Rule, dict[str, str]] | None:
-        bare = _strip_archive_suffixes(path)
+        bare = _ARCHIVE_FOLDER.sub("", path)
         for rule in self.rules:
-            match = rule.regex.search(bare)
+            match = re.search(rule.pattern, bare)
             if match:
                 return rule, match.groupdict()
         return None
@@ -133,7 +140,3 @@ def _group_name(path: str, rule: Rule, fields: dict[str, str]) -> str:
     """Return the name of a picture's group, with its folder: copies in two folders are two groups."""
     name = rule.group_format or f"{rule.id}/{rule.type}/{rule.view}"
     return f"{name.format(**fields)} in {path.rsplit('/', 2 if rule.group_format else 1)[0]}"
-
-
-def _strip_archive_suffixes(path: str) -> str:
-    return _ARCHIVE_FOLDER.sub("", path)
