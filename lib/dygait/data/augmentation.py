@@ -1,10 +1,8 @@
 """Random augmentation of silhouettes: flip, rotation, affine and perspective warps, erasing.
 
 Names, keywords and defaults are OpenGait's, whose GaitBase (Fan et al., "OpenGait: Revisiting Gait Recognition Toward
-Better Practicality", CVPR 2023) is trained with them; docs/fidelity.md lists the differences in geometry.
-
-Random numbers are drawn once per sequence. A warp transforms all frames at once, as the channels of one image, so that
-source coordinates are computed once. The input is never modified; a transform that is not applied returns its input.
+Better Practicality", CVPR 2023) is trained with them; docs/fidelity.md lists the differences in geometry. The input is
+never modified; a transform that is not applied returns its input.
 
 S, H, W: frames, height and width. Coordinates are OpenCV's: x to the right, y down, integers at pixel centres, so that
 a frame extends from -0.5 to W - 0.5 and to H - 0.5.
@@ -14,7 +12,6 @@ from __future__ import annotations
 
 import abc
 import math
-import threading
 from typing import Any
 
 import cv2
@@ -231,24 +228,8 @@ def _max_shift(height: int, width: int) -> float:
     return 10 * min(height / 64, width / 44)
 
 
-class _Scratch(threading.local):
-    """Two buffers per thread, reused: the page faults of new memory would make a warp a fifth slower."""
-
-    def __init__(self) -> None:
-        self._buffers = np.empty((2, 0), np.uint8)
-
-    def pair(self, size: int) -> np.ndarray:
-        """Return two uninitialised buffers, uint8 (2, size)."""
-        if self._buffers.shape[1] < size:
-            self._buffers = np.empty((2, size), np.uint8)
-        return self._buffers[:, :size]
-
-
-_SCRATCH = _Scratch()
-
-
 def warp(frames: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """Warp all frames by the same matrix: bilinear, zero outside the frame.
+    """Warp all frames by the same matrix, as the channels of one image: bilinear, zero outside the frame.
 
     Args:
         frames: uint8 (S, H, W), any strides; not modified.
@@ -264,15 +245,9 @@ def warp(frames: np.ndarray, source: np.ndarray) -> np.ndarray:
     remainder = count % _BLOCK
     channels = max(_BLOCK, count if remainder < _BLOCK / 2 else count - remainder + _BLOCK)
     pixels = height * width
-    first, second = _SCRATCH.pair(channels * pixels)
-    first[: frames.size].reshape(frames.shape)[...] = frames
-    image = cv2.transpose(first.reshape(channels, pixels), second.reshape(pixels, channels))
+    padded = np.empty((channels, height, width), np.uint8)
+    padded[:count] = frames
+    image = cv2.transpose(padded.reshape(channels, pixels)).reshape(height, width, channels)
     transform = cv2.warpAffine if len(source) == 2 else cv2.warpPerspective
-    warped = transform(
-        image.reshape(height, width, channels),
-        source,
-        (width, height),
-        first.reshape(height, width, channels),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-    )
+    warped = transform(image, source, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     return cv2.transpose(warped.reshape(pixels, channels)).reshape(channels, height, width)[:count]

@@ -41,7 +41,7 @@ class Sample(NamedTuple):
 class SequenceDataset:
     """Sequences of a store, with labels, frame sampling and transforms.
 
-    `dataset[request]` is a pure function of the request and the files, and does not depend on the worker.
+    `dataset[request]` is a pure function of the request and the files.
 
     Args:
         store: of the sequences.

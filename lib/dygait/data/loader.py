@@ -24,18 +24,13 @@ _PREFETCH = 3
 _DETECTION_SECONDS = 2.0
 """Within this time PyTorch raises an error that a worker was killed."""
 
-_IGNORED_SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1")
+_IGNORED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 def _prepare_worker(worker: int) -> None:
-    """Use one thread, as there are many workers, and ignore signals.
-
-    Signals to the process group must not end a worker while the training process finishes an iteration; a worker ends
-    with its process.
-    """
-    for name in _IGNORED_SIGNALS:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    """Use one thread, as there are many workers, and ignore signals, so that the training process ends an iteration."""
+    for number in _IGNORED_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
 
@@ -51,16 +46,15 @@ def make_loader(
         workers: number of loader processes; 0: load in this process.
         pin_memory: for asynchronous copies to a GPU.
     """
-    worker_options: dict[str, Any] = (
-        {"persistent_workers": True, "prefetch_factor": _PREFETCH, "worker_init_fn": _prepare_worker} if workers else {}
-    )
     return DataLoader(
         dataset,  # type: ignore[arg-type]
         batch_sampler=sampler,
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin_memory,
-        **worker_options,
+        persistent_workers=workers > 0,
+        prefetch_factor=_PREFETCH if workers else None,
+        worker_init_fn=_prepare_worker,
     )
 
 

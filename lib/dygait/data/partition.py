@@ -19,23 +19,17 @@ class Partition:
     probe: tuple[str, ...] | None = None
 
 
-def _casia_b() -> Partition:
-    numbers = [f"{i:03d}" for i in range(1, 125)]
-    return Partition("CASIA-B", tuple(numbers[:74]), tuple(numbers[74:]))
+def _numbers(start: int, stop: int, step: int = 1, digits: int = 5) -> tuple[str, ...]:
+    return tuple(f"{number:0{digits}d}" for number in range(start, stop, step))
 
 
-def _oumvlp() -> Partition:
-    train = tuple(f"{i:05d}" for i in range(1, 10306, 2))
-    test = (*(f"{i:05d}" for i in range(2, 10307, 2)), "10307")
-    return Partition("OUMVLP", train, test)
-
-
-def _grew() -> Partition:
-    train = tuple(f"{i:05d}train" for i in range(1, 20001))
-    return Partition("GREW", train, (*(f"{i:05d}" for i in range(1, 6001)), "probe"))
-
-
-BUILT_IN_PARTITIONS: dict[str, Callable[[], Partition]] = {"CASIA-B": _casia_b, "OUMVLP": _oumvlp, "GREW": _grew}
+BUILT_IN_PARTITIONS: dict[str, Callable[[], Partition]] = {
+    "CASIA-B": lambda: Partition("CASIA-B", _numbers(1, 75, digits=3), _numbers(75, 125, digits=3)),
+    "OUMVLP": lambda: Partition("OUMVLP", _numbers(1, 10306, 2), (*_numbers(2, 10307, 2), "10307")),
+    "GREW": lambda: Partition(
+        "GREW", tuple(f"{number}train" for number in _numbers(1, 20001)), (*_numbers(1, 6001), "probe")
+    ),
+}
 
 
 def load_partition(spec: str | None, dataset_name: str) -> Partition:
@@ -60,11 +54,8 @@ def load_partition(spec: str | None, dataset_name: str) -> Partition:
     try:
         content = untrusted.parse_json(untrusted.read_bytes(spec))
     except FileNotFoundError:
-        hint = (
-            f"; remove it (--set data_cfg.dataset_partition=null): the partition of {dataset_name} is built in"
-            if dataset_name in BUILT_IN_PARTITIONS
-            else ""
-        )
+        hint = f"; --set data_cfg.dataset_partition=null for the built-in partition of {dataset_name}"
+        hint *= dataset_name in BUILT_IN_PARTITIONS
         raise UserError(f"data_cfg.dataset_partition: no such file: {spec}{hint}") from None
     except (OSError, ValueError) as error:
         raise UserError(f"data_cfg.dataset_partition: {spec} is not readable JSON: {error}") from None
@@ -76,11 +67,9 @@ def load_partition(spec: str | None, dataset_name: str) -> Partition:
         if not isinstance(values, list) or not all(isinstance(v, str) and v for v in values):
             raise UserError(f"data_cfg.dataset_partition: {key} in {spec} must be a list of strings")
         sets[key] = tuple(values)
-    both = set(sets["TRAIN_SET"]) & set(sets["TEST_SET"])
+    both = sorted({*sets["TRAIN_SET"]} & {*sets["TEST_SET"]})
     if both:
-        raise UserError(
-            f"data_cfg.dataset_partition: {spec}: {len(both)} ids are in both sets, such as {sorted(both)[0]}"
-        )
+        raise UserError(f"data_cfg.dataset_partition: {spec}: {len(both)} ids are in both sets, such as {both[0]}")
     probe = sets["PROBE_SET"] if "PROBE_SET" in content else None
     return Partition(str(spec), sets["TRAIN_SET"], sets["TEST_SET"], probe)
 

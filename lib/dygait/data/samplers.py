@@ -1,13 +1,11 @@
 """Batch samplers: the sequences of an iteration's batch, and those that this process loads.
 
-A batch is a pure function of (seed, iteration): every process derives the same global batch without communication and
-takes its slice, and a resumed run draws the same batches as an uninterrupted one.
+A batch is a pure function of (seed, iteration), the same in every process and in a resumed run.
 """
 
 from __future__ import annotations
 
 import abc
-import heapq
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
@@ -166,8 +164,7 @@ class BilateralSampler(TrainingSampler):
 class InferenceSampler:
     """Every sequence once, sorted by length so that little is padded, in batches of a limited number of frames.
 
-    The batches are the same for any number of processes, which process whole batches; so are the results. No sequence
-    is repeated to fill a batch or to give every process the same number.
+    The batches are the same for any number of processes. No sequence is repeated.
 
     Args:
         lengths: the largest number of frames of each sequence.
@@ -213,12 +210,12 @@ class InferenceSampler:
 
     def batches_of_rank(self) -> list[int]:
         """Return the numbers of this process's batches, sorted; all processes have about the same number of frames."""
-        loads = [(0, rank) for rank in range(self.world_size)]  # a heap
+        loads = [0] * self.world_size
         own_batches = []
         left = [number for number in range(len(self.batches)) if number not in self.done]
         for number in sorted(left, key=lambda n: -self.num_padded_frames(n)):
-            load, rank = loads[0]
-            heapq.heapreplace(loads, (load + self.num_padded_frames(number), rank))
+            rank = loads.index(min(loads))
+            loads[rank] += self.num_padded_frames(number)
             if rank == self.rank:
                 own_batches.append(number)
         return sorted(own_batches)

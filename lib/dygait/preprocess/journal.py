@@ -7,9 +7,8 @@ prepared again. The last line about a sequence is valid.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dygait import untrusted
 from dygait.errors import UserError
@@ -19,8 +18,7 @@ from dygait.preprocess.rules import SequenceName
 NAME = "prepare_journal.jsonl"
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The outcome of a sequence: the number of frames written, and the skipped pictures as (name, reason)."""
 
     frames: int
@@ -63,13 +61,11 @@ class Journal:
             self._file.truncate(len(whole))
 
     def add_sequence(self, key: SequenceName, outcome: Outcome) -> None:
-        """Append the outcome of a sequence, unless it is recorded already.
+        """Append the outcome of a sequence.
 
         Raises:
             OSError: the line could not be written.
         """
-        if self.outcomes.get(key) == outcome:
-            return
         skipped = [list(pair) for pair in outcome.skipped]
         self._append({"sequence": list(key), "frames": outcome.frames, "skipped": skipped, "source": outcome.source})
 
@@ -93,10 +89,10 @@ class Journal:
 
     def _apply(self, line: dict[str, Any]) -> None:
         if "sequence" in line:
-            id, type, view = line["sequence"]
-            if not isinstance(id, str) or not isinstance(type, str) or not isinstance(view, str):
+            key = SequenceName(*line["sequence"])
+            if not all(isinstance(name, str) for name in key):
                 raise ValueError("names are not strings")
             skipped = tuple((name, reason) for name, reason in line["skipped"])
-            self.outcomes[SequenceName(id, type, view)] = Outcome(int(line["frames"]), skipped, line["source"])
+            self.outcomes[key] = Outcome(int(line["frames"]), skipped, line["source"])
         else:
             self.archives[line["archive"], int(line["size"])] = tuple(line["unmatched"])

@@ -1,7 +1,4 @@
-"""Silhouette normalisation, as published results use it.
-
-Legend: H, W: height and width of the picture; R: height and width of the normalised frame.
-"""
+"""Silhouette normalisation, as published results use it."""
 
 from __future__ import annotations
 
@@ -18,19 +15,19 @@ def normalise_silhouette(image: np.ndarray, height: int = 64) -> np.ndarray | No
     """Scale one silhouette to a fixed height and centre it horizontally on its mass.
 
     The steps are those of the common gait datasets in pickle form, and give the same pixels: crop to the rows that
-    contain foreground, resize to ``height`` rows at the same
-    aspect ratio (cubic; the width rounded down), find the first column at which the cumulative column sum exceeds half
-    of the total, and keep ``height`` columns around it, with zeros outside the picture.
+    contain foreground, resize to `height` rows at the same aspect ratio (cubic; the width rounded down), find the first
+    column at which the cumulative column sum exceeds half of the total, and keep `height` columns around it, with zeros
+    outside the picture.
 
     Args:
         image: uint8 (H, W), any levels 0..255. A mask of zeros and ones is read as one of 0 and 255.
         height: R, even and positive.
 
     Returns:
-        uint8 (R, R), or None when nothing in the picture is usable (the levels add up to 10,000 or less).
+        uint8 (R, R), or None if nothing in the picture is usable (the levels add up to `MINIMUM_SUM` or less).
 
     Raises:
-        UserError: ``image`` is not a two-dimensional uint8 array, or ``height`` is not even and positive.
+        UserError: `image` is not a two-dimensional uint8 array, or `height` is not even and positive.
     """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 2:
         found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
