@@ -57,11 +57,7 @@ class Batch:
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """Pad samples, at least one, to the longest.
-
-    Raises:
-        UserError: their frames differ in size.
-    """
+    """Pad samples, at least one, to the longest; frames of different sizes raise `UserError`."""
     lengths = [len(s.silhouettes) for s in samples]
     modalities = zip(*((s.silhouettes, *s.others) for s in samples), strict=True)
     silhouettes, *others = (_padded(frames) for frames in modalities)

@@ -126,30 +126,17 @@ def files_in_use(mask: Sequence[bool] | None) -> tuple[int, ...]:
 
 
 def check_files(store: Store, index: int, files: Sequence[int]) -> None:
-    """Check that the sequence at an index of a store has the files.
-
-    Raises:
-        UserError: a file is missing.
-    """
+    """Raise `UserError` if a sequence of a store does not have the files."""
     if max(files) >= (count := store.num_files(index)):
-        raise UserError(
-            f"data_cfg.data_in_use asks for file {max(files) + 1} of {'/'.join(store.table.key(index))}, "
-            f"which has {count}"
-        )
+        name = "/".join(store.table.key(index))
+        raise UserError(f"data_cfg.data_in_use asks for file {max(files) + 1} of {name}, which has {count}")
 
 
 def check_lengths(store: Store, index: int, first: tuple[int, int], other: tuple[int, int]) -> None:
-    """Check that two modalities of a sequence, given as (file, number of frames), are of equal length.
-
-    Raises:
-        UserError: their lengths differ.
-    """
+    """Raise `UserError` if two modalities of a sequence, as (file, number of frames), are not of equal length."""
     if first[1] != other[1]:
-        raise UserError(
-            f"{store.location(index, other[0])} has {other[1]} frames, "
-            f"{store.location(index, first[0])} has {first[1]}; modalities must show the same frames: "
-            "prepare the sequence again"
-        )
+        one, two = (f"{store.location(index, file)} has {frames} frames" for file, frames in (first, other))
+        raise UserError(f"{two}, {one}; modalities must show the same frames: prepare the sequence again")
 
 
 def _take(frames: np.ndarray, chosen: np.ndarray, ordered: bool) -> np.ndarray:

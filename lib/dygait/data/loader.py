@@ -43,7 +43,7 @@ def make_loader(
     Args:
         dataset: of the sequences.
         sampler: yields the requests of a batch.
-        workers: number of loader processes; 0: load in this process.
+        workers: number of loader processes; 0: this process.
         pin_memory: for asynchronous copies to a GPU.
     """
     return DataLoader(

@@ -32,8 +32,8 @@ def pack(
     """Convert a tree of pickles to a packed store; running it again resumes.
 
     Args:
-        source: the folder `<id>/<type>/<view>/<name>.pkl`.
-        target: the store's folder.
+        source: the tree.
+        target: the store.
         skip_bad: skip unreadable pickles, and list them in the result, instead of raising.
         progress: shows a progress bar.
 
@@ -76,15 +76,7 @@ def _pack(tree: PickleTree, writer: PackedWriter, skip_bad: bool, progress: Prog
 
 
 def unpack(source: str | Path, target: str | Path, progress: Progress = no_progress) -> int:
-    """Write the sequences of a packed store as a tree of pickles, one array each; existing files are kept.
-
-    Args:
-        source: the store's folder.
-        target: the output folder.
-        progress: shows a progress bar.
-
-    Returns:
-        The number of files written.
+    """Write a packed store as a tree of pickles, and return the number of files written; existing ones are kept.
 
     Raises:
         UserError: the store is damaged, or the target is no folder.

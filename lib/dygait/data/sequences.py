@@ -1,7 +1,4 @@
-"""The table of a dataset's sequences: id, type and view.
-
-It is stored in columns, each name once and an integer code per sequence, as a dataset may have a million of them.
-"""
+"""The table of a dataset's sequences, a million at most: in columns of id, type and view, each name stored once."""
 
 from __future__ import annotations
 

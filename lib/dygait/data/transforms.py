@@ -1,7 +1,6 @@
 """Transforms of silhouettes: uint8 (S, H, W) to uint8 (S, H', W') in the loader, scaled to 0..1 on the device.
 
-A transform draws random numbers only from its generator argument, once for a whole sequence, so that all frames are
-transformed in the same way. Random transforms are in `augmentation`.
+Random transforms are in `augmentation`. They draw once for a whole sequence, from their generator argument.
 """
 
 from __future__ import annotations
@@ -88,8 +87,7 @@ class BaseSilCuttingTransform:
         cut = _CUT_OF_WIDTH.get(width) if self.cutting is None else self.cutting
         if cut is None:
             raise UserError(
-                f"frames are {width} wide, for which there is no default (known: {sorted(_CUT_OF_WIDTH)}); "
-                f"set `cutting` in the transform"
+                f"frames are {width} wide: set `cutting`, whose default is for {sorted(_CUT_OF_WIDTH)} only"
             )
         if cut < 0 or 2 * cut >= width:
             raise UserError(f"cutting {cut} columns from both sides of frames that are {width} wide leaves nothing")
@@ -108,11 +106,7 @@ class BaseParsingCuttingTransform(BaseSilCuttingTransform):
         super().__init__(1.0, cutting)
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return uint8 (S, H, W - 2 * cutting), classes unscaled.
-
-        Raises:
-            UserError: the frames are silhouettes.
-        """
+        """Return uint8 (S, H, W - 2 * cutting), classes unscaled; silhouettes raise `UserError`."""
         if frames.max() == 255:
             raise UserError("frames with grey levels up to 255 are not parsing maps; use BaseSilCuttingTransform")
         return super().__call__(frames, rng)
@@ -140,12 +134,8 @@ class Resize:
             return frames
         shrinks = self.height <= height and self.width <= width
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        return np.stack(
-            [
-                cv2.resize(f, (self.width, self.height), interpolation=interpolation)
-                for f in np.ascontiguousarray(frames)
-            ]
-        )
+        size, source = (self.width, self.height), np.ascontiguousarray(frames)
+        return np.stack([cv2.resize(frame, size, interpolation=interpolation) for frame in source])
 
 
 @TRANSFORMS.register("Compose")

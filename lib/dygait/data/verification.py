@@ -21,11 +21,7 @@ _THREADS = 8
 
 
 def verify(root: str | Path, progress: Progress = no_progress) -> Iterator[str]:
-    """Read every file of a dataset, and yield an error message for each unusable one.
-
-    Args:
-        root: a packed store, whose checksums are verified, or a tree of pickles.
-        progress: shows a progress bar.
+    """Read every file of a packed store or a tree of pickles, and yield an error message for each unusable one.
 
     Raises:
         UserError: the dataset cannot be opened.
@@ -48,7 +44,7 @@ def find_unreadable(store: Store, indices: np.ndarray, files: Sequence[int], pro
         store: of the sequences.
         indices: int64 (n,), of its sequences.
         files: indices of the files of each; they must be of equal length.
-        progress: wraps the iterable of results, given their number, to show a progress bar.
+        progress: shows a progress bar.
     """
     marker = _marker_path(store, indices, files)
     if marker.exists():

@@ -1,7 +1,6 @@
 """Read folders, archives and nested archives without unpacking to disk.
 
-An archive with an absolute path, a path out of its folder, a link or a device raises `UserError`. A truncated or
-damaged archive raises `DamagedError`, at its end at the latest.
+An unsafe archive raises `UserError`. A truncated or damaged one raises `DamagedError`, at its end at the latest.
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ def list_files(top: Path) -> Iterator[InputFile]:
     """Yield the files of a folder, depth first, sorted by name; or `top` itself, if it is a file.
 
     Raises:
-        UserError: there is no such file, or it cannot be listed.
+        UserError: it cannot be listed.
     """
     try:
         root = top.resolve(strict=True)
@@ -211,9 +210,7 @@ def _zip(path: str) -> zipfile.ZipFile:
 @contextmanager
 def _member(zip_file: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, password: str | None) -> Iterator[IO[bytes]]:
     if info.compress_type == _AES_METHOD:
-        raise UserError(
-            f"{name}: AES encryption is not supported; unpack the archive (7z x) and give the folder as --input"
-        )
+        raise UserError(f"{name}: AES encryption is not supported; unpack the archive (7z x) and give the folder")
     encrypted = info.flag_bits & 1
     if encrypted and not password:
         raise UserError(f"{name} is encrypted: set DYGAIT_PASSWORD or give --password, as the dataset's owners gave it")
@@ -270,9 +267,7 @@ def _check_size(name: str, size: int, archive: str) -> None:
 
 def _check_supported(name: str) -> None:
     if re.search(r"\.(7z|rar)$", name, re.IGNORECASE):
-        raise UserError(
-            f"{name}: this archive format is not supported; unpack it (7z x) and give the folder as --input"
-        )
+        raise UserError(f"{name}: this archive format is not supported; unpack it (7z x) and give the folder")
 
 
 def _safe_name(archive: str, member: str, is_plain: bool) -> str:
@@ -292,8 +287,7 @@ def _safe_name(archive: str, member: str, is_plain: bool) -> str:
         why = "a link or a device"
     if why:
         raise UserError(
-            f"{archive}: unsafe, its member {member!r} is {why}; get the archive from the dataset's owners, or unpack "
-            "and inspect it yourself, and give the folder"
+            f"{archive}: unsafe, its member {member!r} is {why}; unpack and inspect it yourself, and give the folder"
         )
     _check_supported(f"{archive}/{member}")
     return "/".join([archive, *parts])

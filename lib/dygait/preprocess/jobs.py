@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,23 +60,21 @@ class JobResult(NamedTuple):
     failure: str | None = None
 
 
-@dataclass
 class JobPlanner:
     """Divides inputs into jobs.
 
     Attributes:
-        layout: of the dataset.
-        password: of encrypted archives.
         done: large tars, as (name, size), that are skipped.
         unmatched: pictures seen so far that match no rule.
         failures: archives that could not be read, and why.
     """
 
-    layout: Layout
-    password: str | None = field(default=None, repr=False)
-    done: frozenset[tuple[str, int]] = frozenset()
-    unmatched: list[str] = field(default_factory=list)
-    failures: dict[str, str] = field(default_factory=dict)
+    def __init__(self, layout: Layout, password: str | None) -> None:
+        self.layout = layout
+        self.password = password
+        self.done: frozenset[tuple[str, int]] = frozenset()
+        self.unmatched: list[str] = []
+        self.failures: dict[str, str] = {}
 
     def jobs(self, inputs: list[Path]) -> Iterator[Job]:
         """Yield the jobs of all inputs, in order.

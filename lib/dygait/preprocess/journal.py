@@ -1,7 +1,6 @@
 """The journal of a preparation: a line of JSON for each prepared sequence and each archive that was read to its end.
 
-Lines are only appended. A run that was killed may leave an incomplete last line; it is removed, and its sequence is
-prepared again. The last line about a sequence is valid.
+Lines are only appended; the last one about a sequence is valid. An incomplete last line of a killed run is removed.
 """
 
 from __future__ import annotations
@@ -53,28 +52,19 @@ class Journal:
                 self._apply(untrusted.parse_json(line))
             except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
                 raise UserError(
-                    f"{self._path}, line {number} is damaged: delete this file and run the same command; everything "
-                    "is then prepared again"
+                    f"{self._path}, line {number} is damaged: delete this file, and prepare everything again"
                 ) from None
         self._file = self._path.open("ab")
         if len(whole) != len(content):
             self._file.truncate(len(whole))
 
     def add_sequence(self, key: SequenceName, outcome: Outcome) -> None:
-        """Append the outcome of a sequence.
-
-        Raises:
-            OSError: the line could not be written.
-        """
+        """Append the outcome of a sequence."""
         skipped = [list(pair) for pair in outcome.skipped]
         self._append({"sequence": list(key), "frames": outcome.frames, "skipped": skipped, "source": outcome.source})
 
     def add_archive(self, name: str, size: int, unmatched: tuple[str, ...]) -> None:
-        """Append that an archive was read to its end, unless it is recorded already.
-
-        Raises:
-            OSError: the line could not be written.
-        """
+        """Append that an archive was read to its end, unless it is recorded already."""
         if self.archives.get((name, size)) != unmatched:
             self._append({"archive": name, "size": size, "unmatched": list(unmatched)})
 

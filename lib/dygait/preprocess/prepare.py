@@ -1,12 +1,5 @@
 """Convert a downloaded raw dataset to normalised sequences: `dygait prepare`.
 
-Files written besides the sequences::
-
-    <output>/prepare_settings.json   the settings that determine the frames; a rerun must use the same
-    <output>/prepare_journal.jsonl   the outcome of each sequence
-    <output>/prepare_report.json     a summary
-    <output>/prepare_report.txt      the same as text
-
 Sequences are written in an order that depends on names only, each atomically and before its line in the journal. An
 interrupted run is resumed by the same command and gives the same files. A lock prevents two runs on one folder.
 """
@@ -48,6 +41,7 @@ LOCK = ".prepare.lock"
 """Locked while a run writes to the folder; the empty file stays."""
 
 SETTINGS = "prepare_settings.json"
+"""The settings that determine the frames; a rerun must use the same."""
 
 VERSION = 1
 """To be incremented whenever the same pictures give other frames."""
@@ -71,7 +65,7 @@ def prepare(
     partition: str | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Prepare a dataset, or its missing sequences.
+    """Prepare a dataset, or its missing sequences, and write a report of all, as JSON and as text.
 
     Args:
         dataset: a name in `LAYOUTS`.
@@ -85,15 +79,15 @@ def prepare(
         progress: show a progress bar.
 
     Returns:
-        the report, as written to `prepare_report.json`.
+        the report.
 
     Raises:
         UserError: an invalid option, a missing or unsafe input, a full disk.
     """
     _check_options(inputs, output, workers, height)
+    layout = LAYOUTS[dataset]
     known = load_partition(partition, dataset) if partition or dataset in BUILT_IN_PARTITIONS else None
     try:
-        _check_output_folder(output)
         output.mkdir(parents=True, exist_ok=True)
         with lock(output, LOCK):
             journal = Journal(output)
@@ -103,17 +97,15 @@ def prepare(
             write_atomically(output / SETTINGS, json.dumps(settings, indent=2) + "\n")
             writer = FORMATS[format](output)
             try:
-                preparation = _Preparation(LAYOUTS[dataset], journal, writer, password)
+                preparation = _Preparation(layout, journal, writer, password)
                 work = partial(run_job, dataset=dataset, height=height, password=password)
                 preparation.run(inputs, work, workers, progress)
             finally:
                 writer.close()
                 journal.close()
             if not journal.outcomes and not preparation.planner.failures:
-                raise UserError(
-                    f"--input {', '.join(map(str, inputs))}: no picture of {dataset} in it; its paths look like "
-                    f"{LAYOUTS[dataset].example}"
-                )
+                names = ", ".join(map(str, inputs))
+                raise UserError(f"--input {names}: no picture of {dataset}, whose paths are like {layout.example}")
             return _report(output, dataset, preparation, known)
     except OSError as error:
         raise UserError(
@@ -129,14 +121,16 @@ def _check_options(inputs: list[Path], output: Path, workers: int, height: int) 
         raise UserError(f"--height {height}: give an even number of rows, such as 64 or 128")
     names = [top.resolve().name for top in inputs]
     if len(set(names)) < len(names):
-        raise UserError(
-            f"--input: two inputs have the same name ({', '.join(names)}): give their common folder instead"
-        )
+        raise UserError(f"--input: two have the same name ({', '.join(names)}): give their common folder instead")
     for top in inputs:
         if not top.exists():
             raise UserError(f"--input {top}: no such file or folder")
         if top.resolve() == output.resolve():
             raise UserError(f"--output {output}: the input itself; give another folder")
+    if (output / SETTINGS).exists() or not output.exists():
+        return
+    if not output.is_dir() or {path.name for path in output.iterdir()} - {JOURNAL, LOCK}:
+        raise UserError(f"--output {output}: not empty and not made by `dygait prepare`; give another folder")
 
 
 class _Preparation:
@@ -158,7 +152,7 @@ class _Preparation:
         )
 
     def run(self, inputs: list[Path], work: Callable[[Job], JobResult], workers: int, progress: bool) -> None:
-        # Update often on a terminal, rarely in a log file.
+        """Run the jobs that are not done yet; the bar is updated rarely outside a terminal."""
         pause = 0.1 if sys.stderr.isatty() else 10.0
         with tqdm(unit="sequence", desc=self._layout.name, disable=not progress, mininterval=pause, miniters=1) as bar:
             for job, result in _run_jobs(work, self._open_jobs(inputs, bar), workers):
@@ -260,8 +254,9 @@ def _start_worker() -> None:
 def _report(output: Path, dataset: str, preparation: _Preparation, partition: Partition | None) -> dict[str, Any]:
     in_archives = (name for names in preparation.journal.archives.values() for name in names)
     unmatched = {*preparation.planner.unmatched, *in_archives}
-    report = summarise(preparation.journal.outcomes, unmatched, preparation.planner.failures, preparation.duplicates)
-    ids = {key.id for key, outcome in preparation.journal.outcomes.items() if outcome.frames}
+    outcomes = preparation.journal.outcomes
+    report = summarise(outcomes, unmatched, preparation.planner.failures, preparation.duplicates)
+    ids = {key.id for key, outcome in outcomes.items() if outcome.frames}
     if partition is None:
         lines = [f"none is built in for {dataset}: not compared"]
         missing: dict[str, Any] = {}
@@ -276,12 +271,3 @@ def _report(output: Path, dataset: str, preparation: _Preparation, partition: Pa
     write_atomically(output / "prepare_report.json", json.dumps(content, indent=2) + "\n")
     write_atomically(output / "prepare_report.txt", format_report(f"{dataset}, prepared", report, lines))
     return content
-
-
-def _check_output_folder(output: Path) -> None:
-    """Raise `UserError` if the folder was written by another program."""
-    ours = (SETTINGS, JOURNAL, LOCK)
-    if not output.exists() or (output / SETTINGS).exists():
-        return
-    if not output.is_dir() or any(p.name not in ours for p in output.iterdir()):
-        raise UserError(f"--output {output}: not empty and not made by `dygait prepare`; give another folder")

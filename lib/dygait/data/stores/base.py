@@ -55,11 +55,7 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def verify(self, index: int, file: int = 0) -> int:
-        """Read one file completely, verify its checksum if it has one, and return its number of frames.
-
-        Raises:
-            UserError: it cannot be used.
-        """
+        """Read one file completely, verify its checksum if it has one, and return its number of frames; as `read`."""
 
     @abc.abstractmethod
     def location(self, index: int, file: int = 0) -> str:
@@ -69,16 +65,12 @@ class Store(abc.ABC):
     def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
         """Return the numbers of frames of some sequences, int64.
 
-        A tree of pickles reads the first and estimates the others from the sizes of their files, which is exact if all
-        frames are of one size.
+        A tree of pickles estimates them from the sizes of its files: exact if all frames are of one size.
         """
 
     @abc.abstractmethod
     def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
-        """Return each known frame size (H, W) of some sequences, with the index of one that has it.
-
-        A tree of pickles reads the first.
-        """
+        """Return each frame size (H, W) of some sequences, with the index of one; a tree of pickles reads the first."""
 
 
 class SequenceWriter(Protocol):

@@ -26,9 +26,8 @@ _alive: list[BinaryIO] = []  # locks, held until this process ends
 
 def memory_folder(token: str) -> Path:
     """Return a folder of this name in /dev/shm if it is available, else in the temporary folder."""
-    memory = Path("/dev/shm")
-    base = memory if memory.is_dir() and os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
-    return base / f"{_PREFIX}{token}"
+    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
+    return Path(base, f"{_PREFIX}{token}")
 
 
 def fill_cache(store: Store, indices: np.ndarray, files: Sequence[int], folder: Path, progress: Progress) -> None:

@@ -29,15 +29,13 @@ class ConcatStore(Store):
         self.empty = sum(store.empty for store in self.stores)
         self.fingerprint = _hash([store.fingerprint for store in self.stores])
         self._offsets = np.cumsum([0, *(len(store.table) for store in self.stores)])
+        tables = [store.table for store in self.stores]
         ids = [
-            Column([prefixed_id(number, name) for name in store.table.ids.names], store.table.ids.codes)
-            for number, store in enumerate(self.stores, 1)
+            Column([prefixed_id(number, name) for name in table.ids.names], table.ids.codes)
+            for number, table in enumerate(tables, 1)
         ]
-        self.table = SequenceTable(
-            _concatenate(ids),
-            _concatenate([s.table.types for s in self.stores]),
-            _concatenate([s.table.views for s in self.stores]),
-        )
+        columns = (ids, [table.types for table in tables], [table.views for table in tables])
+        self.table = SequenceTable(*map(_concatenate, columns))
 
     def state(self) -> str:
         """Return a hash of the stores' states."""

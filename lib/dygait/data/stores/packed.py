@@ -49,31 +49,22 @@ class PackedStore(Store):
     def state(self) -> str:
         """Return a hash of the fingerprint, and of the modification times of the files of frames."""
         shards = [(self.root / shard_name(int(n))).stat() for n in np.unique(self.rows["shard"])]
-        return hashlib.sha256(
-            repr((self.fingerprint, [(s.st_size, s.st_mtime_ns) for s in shards])).encode()
-        ).hexdigest()[:16]
+        described = repr((self.fingerprint, [(s.st_size, s.st_mtime_ns) for s in shards]))
+        return hashlib.sha256(described.encode()).hexdigest()[:16]
 
     def num_files(self, index: int) -> int:
         """Return the number of files of a sequence."""
         return int(self._last[index] - self._first[index])
 
     def read(self, index: int, file: int = 0) -> np.ndarray:
-        """Return the frames of a file, uint8 (S, H, W), memory-mapped.
-
-        Raises:
-            UserError: the store's file cannot be mapped.
-        """
+        """Return the frames of a file, uint8 (S, H, W), memory-mapped."""
         row = self.rows[self._first[index] + file]
         shape = int(row["frames"]), int(row["height"]), int(row["width"])
         start = int(row["offset"])
         return self._map(int(row["shard"]))[start : start + shape[0] * shape[1] * shape[2]].reshape(shape)
 
     def verify(self, index: int, file: int = 0) -> int:
-        """Verify the checksum of a file's frames, and return their number.
-
-        Raises:
-            UserError: it differs.
-        """
+        """Verify the checksum of a file's frames, and return their number."""
         frames = self.read(index, file)
         if zlib.crc32(frames.data) != int(self.rows[self._first[index] + file]["checksum"]):
             raise UserError(f"{self.location(index, file)} is damaged: the checksum of its frames differs")

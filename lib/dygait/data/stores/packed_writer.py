@@ -35,8 +35,8 @@ COMMIT_SECONDS = 20.0
 class PackedWriter:
     """Writes a packed store, or appends to one.
 
-    Data is visible to readers after `commit` or `close`; `write` commits at intervals. If the writer is interrupted,
-    the store is that of the last commit.
+    Data is visible to readers after `commit` or `close`; `write` commits at intervals. An interrupted writer leaves the
+    store of the last commit.
 
     Args:
         root: the folder; created if it does not exist.
