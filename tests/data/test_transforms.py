@@ -34,7 +34,7 @@ class TestCutting:
         assert np.array_equal(found, x[:, :, cutting : 64 - cutting])
 
     def test_another_width_needs_it_said(self) -> None:
-        with pytest.raises(UserError, match="frames are 50 wide, .*`cutting`"):
+        with pytest.raises(UserError, match=r"frames are 50 wide.*`cutting`"):
             build_transform({"type": "BaseSilCuttingTransform"})(frames(width=50), rng())
         assert (
             build_transform({"type": "BaseSilCuttingTransform", "cutting": 5})(frames(width=50), rng()).shape[2] == 40
