@@ -26,35 +26,30 @@ def test_fixed_ordered_makes_every_possible_choice_and_no_other(length: int, cou
     assert found == possible
 
 
-def test_every_window_is_as_likely() -> None:
+def test_every_window_is_equally_likely() -> None:
     sampler = FrameSampler("fixed_ordered", frames_num_fixed=30)
-    starts = [draw(sampler, 39, seed)[0] for seed in range(2000)]
-    counts = np.bincount(starts, minlength=10)
+    counts = np.bincount([draw(sampler, 39, seed)[0] for seed in range(2000)], minlength=10)
     assert len(counts) == 10
     assert counts.min() > 140  # 200 expected, standard deviation 13.4
     assert counts.max() < 260
 
 
-def test_unordered_draws_without_repetition_where_it_can() -> None:
-    for length in (1, 2, 5, 6, 7, 20):
-        sampler = FrameSampler("fixed_unordered", frames_num_fixed=6)
-        draws = [draw(sampler, length, seed) for seed in range(50)]
-        for chosen in draws:
-            assert len(chosen) == 6
-            assert set(chosen) <= set(range(length))
-            if length >= 6:
-                assert sampling.repetitions(chosen) == [1] * 6
-        assert {v for chosen in draws for v in chosen} == set(range(length)), "every frame comes up"
-        if length > 2:
-            assert any(chosen != sorted(chosen) for chosen in draws)
+@pytest.mark.parametrize("length", [1, 2, 5, 6, 7, 20])
+def test_unordered_draws_without_repetition_if_it_can(length: int) -> None:
+    sampler = FrameSampler("fixed_unordered", frames_num_fixed=6)
+    draws = [draw(sampler, length, seed) for seed in range(50)]
+    assert {len(chosen) for chosen in draws} == {6}
+    assert {v for chosen in draws for v in chosen} == set(range(length)), "every frame, and no other"
+    assert length < 6 or all(sampling.repetitions(chosen) == [1] * 6 for chosen in draws)
+    assert length < 3 or any(chosen != sorted(chosen) for chosen in draws)
 
 
 @pytest.mark.parametrize("order", ["ordered", "unordered"])
 def test_unfixed_draws_the_number_too(order: str) -> None:
-    sampler = FrameSampler(f"unfixed_{order}", frames_num_min=3, frames_num_max=6)
-    for length in (2, 4, 40):
+    sampler = FrameSampler(f"unfixed_{order}", frames_num_min=1, frames_num_max=4)
+    for length in (2, 3, 40):
         draws = [draw(sampler, length, seed) for seed in range(100)]
-        assert {len(chosen) for chosen in draws} == {3, 4, 5, 6}, "both ends included"
+        assert {len(chosen) for chosen in draws} == {1, 2, 3, 4}, "both ends included"
         for chosen in draws:
             if order == "ordered":
                 assert tuple(chosen) in sampling.ordered_choices(length, len(chosen), 0)
@@ -66,10 +61,8 @@ def test_unfixed_draws_the_number_too(order: str) -> None:
 @pytest.mark.parametrize("limit", [None, -1, 1, 7, 8, 9])
 def test_all(length: int, limit: int | None) -> None:
     expected = sampling.middle(length, None if limit == -1 else limit)
-    ordered = FrameSampler("all_ordered", frames_all_limit=limit)
-    unordered = FrameSampler("all_unordered", frames_all_limit=limit)
-    assert draw(ordered, length, 0) == expected
-    draws = [draw(unordered, length, seed) for seed in range(20)]
+    assert draw(FrameSampler("all_ordered", frames_all_limit=limit), length, 0) == expected
+    draws = [draw(FrameSampler("all_unordered", frames_all_limit=limit), length, seed) for seed in range(20)]
     assert all(sorted(chosen) == expected for chosen in draws)
     assert len(expected) < 3 or len({tuple(chosen) for chosen in draws}) > 1
 
@@ -79,23 +72,14 @@ def test_all(length: int, limit: int | None) -> None:
 )
 def test_a_choice_is_a_pure_function_of_length_and_generator(kind: str) -> None:
     sampler = FrameSampler(kind, 6, 3, 9, frames_skip_num=2)
-    again = FrameSampler(kind, 6, 3, 9, frames_skip_num=2)
-    results = set()
-    for seed in range(10):
-        first = draw(sampler, 30, seed)
-        draw(sampler, 11, seed + 1)  # what went before does not matter
-        assert draw(again, 30, seed) == draw(sampler, 30, seed) == first
-        results.add(tuple(first))
-    assert len(results) > 5
-
-
-def test_the_number_of_an_unfixed_window_can_be_one() -> None:
-    assert len(draw(FrameSampler("unfixed_ordered", frames_num_min=1, frames_num_max=1), 5, 0)) == 1
+    first = [draw(sampler, 30, seed) for seed in range(10)]
+    assert [draw(sampler, 30, seed) for seed in reversed(range(10))][::-1] == first
+    assert len(set(map(tuple, first))) > 5
 
 
 @pytest.mark.parametrize("limit", [None, -1, 4])
 @pytest.mark.parametrize("kind", ["fixed", "unfixed", "all"])
-def test_the_most_frames_are_reached_and_not_passed(kind: str, limit: int | None) -> None:
+def test_max_frames(kind: str, limit: int | None) -> None:
     sampler = FrameSampler(f"{kind}_ordered", 5, 2, 6, frames_all_limit=limit)
     lengths = np.array([1, 3, 4, 9])
     drawn = [[len(draw(sampler, length, seed)) for seed in range(40)] for length in lengths.tolist()]

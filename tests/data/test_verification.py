@@ -1,4 +1,4 @@
-"""Sequences that cannot be used are found before a run begins."""
+"""Unusable sequences are found: by `verify`, and before a run begins."""
 
 from __future__ import annotations
 
@@ -6,71 +6,66 @@ import os
 import pickle
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from conftest import TreeFactory
-from dygait.data import Store, open_store, packing
+from dygait.data import PackedStore, Store, open_store
+from dygait.data.packing import pack
 from dygait.data.stores.concat import ConcatStore
-from dygait.data.verification import find_unreadable
-
-FIRST = (0,)
+from dygait.data.verification import find_unreadable, verify
 
 
-class Counted:
-    """A progress bar that knows whether it was shown."""
+def found(store: Store, files: tuple[int, ...] = (0,), count: int | None = None) -> tuple[dict[int, str], int]:
+    """Return the unreadable sequences, and the number of sequences that were read."""
+    read = 0
 
-    def __init__(self) -> None:
-        self.total = 0
-
-    def __call__(self, wrapped: Iterable[str | None], total: int) -> Iterable[str | None]:
-        self.total += total
+    def counted(wrapped: Iterable[Any], total: int) -> Iterable[Any]:
+        nonlocal read
+        read = total
         return wrapped
 
-
-def found(store: Store, files: tuple[int, ...] = FIRST) -> tuple[dict[int, str], int]:
-    bar = Counted()
-    return find_unreadable(store, np.arange(len(store.table)), files, bar), bar.total
+    return find_unreadable(store, np.arange(count or len(store.table)), files, counted), read
 
 
-def test_a_damaged_pickle_is_named(silhouette_tree: TreeFactory) -> None:
+def test_a_damaged_pickle(silhouette_tree: TreeFactory) -> None:
     root = silhouette_tree()
-    store = open_store(root)
-    bad = Path(store.location(5))
+    bad = Path(open_store(root).location(5))
     bad.write_bytes(bad.read_bytes()[:100])
     problems, read = found(open_store(root))
     assert list(problems) == [5]
     assert problems[5].startswith(f"{bad} cannot be loaded")
-    assert read == 16
-    assert found(open_store(root))[1] == 16, "damage is looked at again"
+    assert read == found(open_store(root))[1] == 16, "damage is not cached"
+    assert list(verify(root)) == [problems[5]]
 
 
-def test_a_damaged_frame_of_a_store_is_named(silhouette_tree: TreeFactory, tmp_path: Path) -> None:
+def test_a_damaged_frame_of_a_store(silhouette_tree: TreeFactory, tmp_path: Path) -> None:
     target = tmp_path / "store"
-    packing.pack(silhouette_tree(), target)
+    pack(silhouette_tree(), target)
     assert found(open_store(target)) == ({}, 16)
     assert found(open_store(target)) == ({}, 0)
-    shard = target / "frames-00000.bin"
+    assert list(verify(target)) == []
+    shard, store = target / "frames-00000.bin", PackedStore(target)
     content = bytearray(shard.read_bytes())
-    content[70] ^= 255
+    content[int(store.rows[2]["offset"])] ^= 255
     shard.write_bytes(content)
     os.utime(shard, ns=(1, 1))  # whatever the clock's steps are, it is another time
     problems, _ = found(open_store(target))
-    assert list(problems) == [0]
-    assert "001/nm-01/000/000.pkl is damaged" in problems[0]
+    assert list(problems) == [2]
+    assert f"{store.location(2)} is damaged" in problems[2]
+    assert list(verify(target)) == [problems[2]]
 
 
-def test_what_was_well_is_read_once(silhouette_tree: TreeFactory) -> None:
+def test_readable_sequences_are_read_once(silhouette_tree: TreeFactory) -> None:
     root = silhouette_tree()
     assert found(open_store(root)) == ({}, 16)
     assert found(open_store(root)) == ({}, 0)
-    some = find_unreadable(open_store(root), np.arange(3), FIRST, bar := Counted())
-    assert (some, bar.total) == ({}, 3), "other sequences, another mark"
+    assert found(open_store(root), count=3) == ({}, 3), "other sequences"
     path = Path(open_store(root).location(2))
-    path.write_bytes(path.read_bytes())
     os.utime(path, ns=(1, 1))
-    assert found(open_store(root)) == ({}, 16), "a file written anew is read anew"
+    assert found(open_store(root)) == ({}, 16), "a file written again is read again"
 
 
 def test_several_datasets(silhouette_tree: TreeFactory, tmp_path: Path) -> None:
@@ -86,9 +81,7 @@ def test_several_datasets(silhouette_tree: TreeFactory, tmp_path: Path) -> None:
     ("second", "message"),
     [(None, "asks for file 2 of 001/nm-01/000, which has 1"), (np.zeros((99, 64, 64), np.uint8), "has 99 frames")],
 )
-def test_modalities_must_be_there_and_fit(
-    silhouette_tree: TreeFactory, second: np.ndarray | None, message: str
-) -> None:
+def test_modalities_must_exist_and_fit(silhouette_tree: TreeFactory, second: np.ndarray | None, message: str) -> None:
     root = silhouette_tree()
     for index in range(16):
         path = Path(open_store(root).location(index))
