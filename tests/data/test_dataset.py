@@ -40,19 +40,20 @@ def dataset(root: Path, kind: str = "unfixed_unordered", **more: Any) -> Sequenc
     store = open_store(root)
     frames = FrameSampler(kind, frames_num_fixed=5, frames_num_min=2, frames_num_max=6)
     cut = [{**FLIP[1], "divisor": divisor} for divisor in (255, 51)]
-    transforms = [build_transform([FLIP[0], one]) for one in cut[: sum(more.get("data_in_use", [True]))]]
-    return SequenceDataset(
-        store,
-        np.arange(len(store.table)),
-        ["001", "002", "003"],
-        frames,
-        transforms,
-        **more,
-    )
+    transforms = [build_transform([FLIP[0], one]) for one in cut[: sum(more.get("data_in_use") or [True])]]
+    return SequenceDataset(store, np.arange(len(store.table)), ["001", "002", "003"], frames, transforms, **more)
+
+
+@pytest.fixture
+def root_of_two(root: Path) -> Path:
+    """Two files for each sequence, the second the inverse of the first."""
+    for path in list(root.rglob("*.pkl")):
+        path.with_name("zzz.pkl").write_bytes(pickle.dumps(255 - read_pickle(path)))
+    return root
 
 
 class TestDataset:
-    def test_labels_are_positions_in_the_list_of_ids(self, root: Path) -> None:
+    def test_labels_are_indices_in_the_list_of_ids(self, root: Path) -> None:
         made = dataset(root)
         assert len(made) == 16
         assert made.labels == [0] * 4 + [1] * 4 + [2] * 4 + [-1] * 4
@@ -62,16 +63,11 @@ class TestDataset:
     def test_a_sample_is_made_of_the_frames_of_its_sequence(self, root: Path) -> None:
         made = dataset(root, "all_ordered")
         stored = read_pickle(made.store.location(3))
-        cut = stored[:, :, 10:54]
-        seen = set()
-        for index in range(20):
-            found = made[Request(3, (0, 0, index))].silhouettes
-            assert found.dtype == np.uint8
-            mirrored = np.array_equal(found, cut[:, :, ::-1])
-            assert mirrored or np.array_equal(found, cut)
-            seen.add(mirrored)
-        assert seen == {True, False}
         assert np.array_equal(made.silhouettes(3), stored)
+        cut, flipped = stored[:, :, 10:54], stored[:, :, 53:9:-1]
+        found = [made[Request(3, (0, 0, index))].silhouettes for index in range(20)]
+        assert all(one.dtype == np.uint8 for one in found)
+        assert {one.tobytes() for one in found} == {cut.tobytes(), flipped.tobytes()}
 
     def test_a_sample_is_a_pure_function_of_the_request(self, root: Path) -> None:
         one, other = dataset(root), dataset(root)
@@ -84,64 +80,39 @@ class TestDataset:
             results.add(first.tobytes())
         assert len(results) == 4, "seed, iteration and position each matter"
 
-    def test_one_of_several_files(self, root: Path) -> None:
-        for index in range(16):
-            other = Path(dataset(root).store.location(index)).with_name("zzz.pkl")
-            other.write_bytes(pickle.dumps(np.full((2, 8, 64), 7, np.uint8)))
-        assert (dataset(root, data_in_use=[False, True])[Request(0, (0, 0, 0))].silhouettes == 7).all()
-        assert dataset(root, data_in_use=[True, False])[Request(0, (0, 0, 0))].silhouettes.max() == 255
-        assert dataset(root)[Request(0, (0, 0, 0))].silhouettes.max() == 255
-
-    def test_modalities_show_the_same_frames_under_the_same_changes(self, root: Path) -> None:
-        for index in range(16):
-            path = Path(dataset(root).store.location(index))
-            path.with_name("zzz.pkl").write_bytes(pickle.dumps(255 - read_pickle(path)))
-        made = dataset(root, data_in_use=[True, True])
-        several = SequenceDataset(
-            made.store,
-            made.indices,
-            [],
-            made.frames,
-            [build_transform({"type": "BaseSilCuttingTransform"})],
-        )
-        turned = 0
-        for iteration in range(8):
-            sample = made[Request(3, (0, iteration, 0))]
-            (other,) = sample.others
-            np.testing.assert_array_equal(other, 255 - sample.silhouettes)
-            turned += not np.array_equal(sample.silhouettes, several[Request(3, (0, iteration, 0))].silhouettes)
-        assert 0 < turned < 8, "some are flipped, some are not"
+    @pytest.mark.parametrize("mask", [[True, False], [False, True], None])
+    def test_one_of_several_files(self, root_of_two: Path, mask: list[bool] | None) -> None:
+        made = dataset(root_of_two, "all_ordered", data_in_use=mask)
+        expected = made.store.read(0, 1 if mask == [False, True] else 0)[:, :, 10:54]
+        assert np.array_equal(np.sort(made[Request(0, (0, 0, 0))].silhouettes), np.sort(expected)), "flipped or not"
 
     @pytest.mark.parametrize("workers", [0, 2])
-    def test_modalities_come_in_one_batch(self, root: Path, workers: int) -> None:
-        for index in range(16):
-            path = Path(dataset(root).store.location(index))
-            path.with_name("zzz.pkl").write_bytes(pickle.dumps(255 - read_pickle(path)))
-        made = dataset(root, data_in_use=[True, True])
+    def test_modalities_show_the_same_frames_under_the_same_changes(self, root_of_two: Path, workers: int) -> None:
+        made = dataset(root_of_two, data_in_use=[True, True])
         requests = [[Request(p, (0, i, p)) for p in range(6)] for i in range(12)]
-        count = 0
-        for batch in batches(make_loader(made, requests, workers, False)):
-            count += 1
+        found = list(batches(make_loader(made, requests, workers, False)))
+        assert len(found) == 12
+        for batch in found:
+            (other,) = batch.others
             lengths = batch.lengths if batch.lengths is not None else torch.full((6,), batch.silhouettes.shape[1])
             for row, length in enumerate(lengths.tolist()):
-                assert (batch.others[0][row, :length] == 255 - batch.silhouettes[row, :length]).all()
-                assert not batch.others[0][row, length:].any()
+                assert (other[row, :length] == 255 - batch.silhouettes[row, :length]).all()
+                assert not other[row, length:].any()
             first, second = batch.scaled()
             assert torch.equal(first, batch.silhouettes.float() / 255)
-            assert torch.equal(second, batch.others[0].float() / 51)
-        assert count == 12
+            assert torch.equal(second, other.float() / 51)
 
-    def test_modalities_of_different_lengths_are_refused(self, root: Path) -> None:
+    def test_modalities_of_different_lengths(self, root: Path) -> None:
         path = Path(dataset(root).store.location(0))
         path.with_name("zzz.pkl").write_bytes(pickle.dumps(np.zeros((99, 8, 64), np.uint8)))
-        with pytest.raises(UserError, match=rf"^{path.with_name('zzz.pkl')} has 99 frames, {path} has \d; modal"):
+        with pytest.raises(UserError, match=rf"^{path.with_name('zzz.pkl')} has 99 frames, {path} has \d"):
             dataset(root, data_in_use=[True, True])[Request(0, (0, 0, 0))]
 
-    def test_a_file_that_is_not_there(self, root: Path) -> None:
+    def test_a_missing_file(self, root: Path) -> None:
         with pytest.raises(UserError, match=r"data_in_use asks for file 2 of 001/nm-01/000, which has 1"):
             dataset(root, data_in_use=[False, True])[Request(0, (0, 0, 0))]
 
-    def test_what_a_transform_refuses_names_the_file(self, root: Path) -> None:
+    def test_an_error_of_a_transform_names_the_file(self, root: Path) -> None:
         made = dataset(root)
         made.transforms = (build_transform({"type": "BaseSilCuttingTransform", "cutting": 40}),)
         with pytest.raises(UserError, match=rf"^{root}/001/nm-01/000/000.pkl: cutting 40 columns"):
@@ -167,15 +138,14 @@ class TestCollate:
             assert np.array_equal(row[: len(one.silhouettes)], one.silhouettes)
             assert not row[len(one.silhouettes) :].any()
 
-    def test_equal_lengths_are_not_said(self) -> None:
+    def test_equal_lengths_are_none(self) -> None:
         assert collate([sample(3), sample(3)]).lengths is None
-        assert collate([sample(1)]).lengths is None
 
-    def test_different_sizes_are_refused(self) -> None:
-        with pytest.raises(UserError, match=r"frames of different sizes in one batch: \[\(3, 2\), \(4, 2\)\]"):
+    def test_different_sizes(self) -> None:
+        with pytest.raises(UserError, match=r"different sizes .*\(3, 2\), \(4, 2\)"):
             collate([sample(3), sample(3, size=(4, 2))])
 
-    def test_mirrored_frames_need_no_copy_first(self) -> None:
+    def test_mirrored_frames(self) -> None:
         one = sample(3)
         mirrored = one._replace(silhouettes=one.silhouettes[:, :, ::-1])
         assert np.array_equal(collate([mirrored]).silhouettes[0].numpy(), one.silhouettes[:, :, ::-1])
@@ -208,23 +178,9 @@ def test_any_number_of_workers_gives_the_same_batches(root: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_error_arrives_in_its_own_words(root: Path, workers: int) -> None:
+def test_an_error_in_a_worker_is_raised_here(root: Path, workers: int) -> None:
     for path in root.rglob("*.pkl"):
         path.write_bytes(b"no pickle")
-    with pytest.raises(LocalError) as caught, working():
+    with pytest.raises(LocalError, match=f"^{root}.* cannot be loaded: .*(S, H, W\\))$") as caught, working():
         all_batches(root, workers)
-    message = str(caught.value)
-    assert message.startswith(str(root)), message
-    assert message.count("\n") == 0
-    assert "cannot be loaded" in message
-    assert message.endswith("it must be a pickled uint8 array (S, H, W)")
-
-
-def test_batches_of_any_size_come_from_a_worker(root: Path) -> None:
-    made = dataset(root, "all_ordered")
-    requests = [[Request(p, (0, i, p)) for p in range(1 + i % 16)] for i in range(20)]
-    for request, batch in zip(requests, list(batches(make_loader(made, requests, 1, False))), strict=True):
-        plain = collate([made[one] for one in request])
-        assert torch.equal(batch.silhouettes, plain.silhouettes)
-        assert torch.equal(batch.labels, plain.labels)
-        assert torch.equal(batch.sequences, plain.sequences)
+    assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Killed and failing loader workers, and their messages; loading itself is tested in test_dataset.py."""
+"""Killed and failing loader workers; loading itself is tested in test_dataset.py."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def loader() -> DataLoader[Any]:
 
 @pytest.fixture
 def started() -> Iterator[Callable[[], list[Any]]]:
-    """Return what lists the processes that the test has started; another child goes on all the time."""
+    """Return what lists the processes that the test has started; another child keeps running."""
     bystander = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
     bystander.start()
     before = multiprocessing.active_children()
@@ -41,7 +41,7 @@ def started() -> Iterator[Callable[[], list[Any]]]:
     bystander.join()
 
 
-@pytest.mark.parametrize("where", ["as it is waited for", "in a step", "in a checkpoint", "as it hands over memory"])
+@pytest.mark.parametrize("where", ["waiting for it", "in a step", "in a checkpoint", "in a transfer of memory"])
 def test_a_killed_worker_is_named(started: Callable[[], list[Any]], where: str) -> None:
     killed = 0
     with pytest.raises(LocalError) as found, working():  # noqa: PT012 - where it dies is the point
@@ -57,7 +57,7 @@ def test_a_killed_worker_is_named(started: Callable[[], list[Any]], where: str) 
             other = OSError("of the file that could not be written")
             other.__context__ = inner.value
             raise other
-        if where == "as it hands over memory":
+        if where == "in a transfer of memory":
 
             def lost() -> Iterator[Any]:
                 raise ConnectionResetError
@@ -81,7 +81,7 @@ def test_an_error_ends_the_workers(started: Callable[[], list[Any]]) -> None:
     assert not started()
 
 
-def test_another_lost_connection_is_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_lost_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dygait.data.loader._DETECTION_SECONDS", 0)
 
     def lost() -> Iterator[Any]:
