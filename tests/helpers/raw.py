@@ -6,7 +6,7 @@ import io
 import struct
 import tarfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import cv2
@@ -31,85 +31,72 @@ def png(image: np.ndarray) -> bytes:
     return content.tobytes()
 
 
-def frames_of(folder: str, names: str, count: int, shape: tuple[int, int] = (240, 320)) -> Files:
-    """Return `count` pictures, by path; `names` has a place for the number."""
-    start = sum(folder.encode())
-    return {f"{folder}/{names.format(k)}": png(picture(start + k, shape)) for k in range(1, count + 1)}
+def _casia_b(ids: Iterable[str]) -> dict[str, str]:
+    return {f"{i}/{t}/{v}": f"{i}/{t}/{v}" for i in ids for t in ("nm-01", "cl-02") for v in ("000", "090")}
 
 
-def casia_b(ids: tuple[str, ...] = ("001", "002")) -> Files:
-    files: Files = {}
-    for person in ids:
-        for kind in ("nm-01", "cl-02"):
-            for view in ("000", "090"):
-                files |= frames_of(f"{person}/{kind}/{view}", f"{person}-{kind}-{view}-{{:03d}}.png", 2)
-    return files
-
-
-def oumvlp() -> Files:
-    files: Files = {}
-    for view, walk in (("000", "00"), ("000", "01"), ("090", "00")):
-        for person in ("00001", "00002"):
-            files |= frames_of(f"Silhouette_{view}-{walk}/{person}", "{:04d}.png", 2)
-    return files
-
-
-def grew() -> Files:
-    files: Files = {}
-    for folder in (
-        "train/00001/aB3xYz01", "train/00001/zz3xYz02", "train/00002/Qq3xYz03",
-        "test/gallery/00001/t16VLaQf", "test/gallery/00001/79XJefi8", "test/probe/etaGVnWf",
-    ):  # fmt: skip
-        files |= frames_of(folder, "{:05d}.png", 2, (64, 64))
-        files[f"{folder}/00001_2d_pose.json"] = b"{}"
-        files[f"{folder}/{folder[-8:]}_gei.png"] = png(picture(0, (64, 64)))
-    return files
-
-
-def gait3d() -> Files:
-    files: Files = {}
-    for folder in ("0000/camid0_videoid2/seq0", "0000/camid3_videoid2/seq1", "3999/camid1_videoid3/seq0"):
-        files |= {f"2D_Silhouettes/{k}": v for k, v in frames_of(folder, "human_crop_f{:d}.png", 11, (90, 60)).items()}
-    files["2D_Parsings/0000/camid0_videoid2/seq0/human_crop_f1.png"] = png(picture(0))
-    return files
-
-
-def casia_a() -> Files:
-    files: Files = {}
-    for person in ("fyc", "nhz"):
-        for walk in ("00_1", "45_2", "90_4"):
-            files |= frames_of(f"{person}/{walk}", f"{person}-{walk}-{{:03d}}.png", 2, (240, 352))
-    return files
-
-
-EXPECTED = {
-    "CASIA-B": {f"{i}/{t}/{v}" for i in ("001", "002") for t in ("nm-01", "cl-02") for v in ("000", "090")},
-    "OUMVLP": {f"{i}/{s}" for i in ("00001", "00002") for s in ("00/000", "01/000", "00/090")},
-    "GREW": {
-        "00001train/00/aB3xYz01", "00001train/00/zz3xYz02", "00002train/00/Qq3xYz03",
-        "00001/01/79XJefi8", "00001/02/t16VLaQf", "probe/03/etaGVnWf",
+SEQUENCES: dict[str, dict[str, str]] = {
+    "CASIA-B": _casia_b(("001", "002")),
+    "OUMVLP": {
+        f"{i}/{walk}/{view}": f"Silhouette_{view}-{walk}/{i}"
+        for view, walk in (("000", "00"), ("000", "01"), ("090", "00"))
+        for i in ("00001", "00002")
     },
-    "Gait3D": {"0000/camid0_videoid2/seq0", "0000/camid3_videoid2/seq1", "3999/camid1_videoid3/seq0"},
-    "CASIA-A": {f"{i}/{s}" for i in ("fyc", "nhz") for s in ("nm-01/00", "nm-02/45", "nm-04/90")},
-}  # fmt: skip
-
-RAW: dict[str, Callable[[], Files]] = {
-    "CASIA-B": casia_b,
-    "OUMVLP": oumvlp,
-    "GREW": grew,
-    "Gait3D": gait3d,
-    "CASIA-A": casia_a,
+    "GREW": {
+        "00001train/00/aB3xYz01": "train/00001/aB3xYz01",
+        "00001train/00/zz3xYz02": "train/00001/zz3xYz02",
+        "00002train/00/Qq3xYz03": "train/00002/Qq3xYz03",
+        "00001/02/t16VLaQf": "test/gallery/00001/t16VLaQf",
+        "00001/01/79XJefi8": "test/gallery/00001/79XJefi8",
+        "probe/03/etaGVnWf": "test/probe/etaGVnWf",
+    },
+    "Gait3D": {
+        name: f"2D_Silhouettes/{name}"
+        for name in ("0000/camid0_videoid2/seq0", "0000/camid3_videoid2/seq1", "3999/camid1_videoid3/seq0")
+    },
+    "CASIA-A": {
+        f"{i}/nm-0{walk}/{view}": f"{i}/{view}_{walk}"
+        for i in ("fyc", "nhz")
+        for view, walk in (("00", "1"), ("45", "2"), ("90", "4"))
+    },
 }
+"""The name of each sequence, and its folder."""
+
+_FORMS: dict[str, tuple[str, int, tuple[int, int]]] = {
+    "CASIA-B": ("{0}-{1}-{2}-{n:03d}.png", 2, (240, 320)),
+    "OUMVLP": ("{n:04d}.png", 2, (240, 320)),
+    "GREW": ("{n:05d}.png", 2, (64, 64)),
+    "Gait3D": ("human_crop_f{n:d}.png", 11, (90, 60)),
+    "CASIA-A": ("{0}-{1}-{n:03d}.png", 2, (240, 352)),
+}
+"""The names of the pictures of a folder, their number and their size."""
 
 
-def below(files: Files, folder: str) -> Files:
-    """Return the files of one folder, named from there."""
-    return {
-        name.removeprefix(f"{folder}/"): content for name, content in files.items() if name.startswith(f"{folder}/")
-    }
+def pictures(dataset: str, folder: str) -> list[np.ndarray]:
+    """The pictures of a sequence, in order."""
+    _, count, shape = _FORMS[dataset]
+    return [picture(sum(folder.encode()) + number, shape) for number in range(1, count + 1)]
 
 
-def lay(root: Path, files: Mapping[str, bytes]) -> Path:
+def files_of(dataset: str, folders: Iterable[str] | None = None) -> Files:
+    """The files of a dataset, by path."""
+    files: Files = {}
+    for folder in folders or SEQUENCES[dataset].values():
+        for number, image in enumerate(pictures(dataset, folder), 1):
+            files[f"{folder}/{_FORMS[dataset][0].format(*folder.split('/'), n=number)}"] = png(image)
+        if dataset == "GREW":
+            files[f"{folder}/00001_2d_pose.json"] = b"{}"
+            files[f"{folder}/{folder[-8:]}_gei.png"] = png(picture(0, (64, 64)))
+    if dataset == "Gait3D":
+        files["2D_Parsings/0000/camid0_videoid2/seq0/human_crop_f1.png"] = png(picture(0))
+    return files
+
+
+def casia_b(ids: Iterable[str] = ("001", "002")) -> Files:
+    return files_of("CASIA-B", _casia_b(ids))
+
+
+def write(root: Path, files: Mapping[str, bytes]) -> Path:
     """Write files below a folder."""
     for name, content in files.items():
         path = root / name
@@ -128,30 +115,25 @@ def tar(files: Mapping[str, bytes], mode: str = "w:gz") -> bytes:
     return buffer.getvalue()
 
 
-_CRC = [0] * 256
-for _n in range(256):
-    _c = _n
-    for _ in range(8):
-        _c = (_c >> 1) ^ (0xEDB88320 if _c & 1 else 0)
-    _CRC[_n] = _c
-
-
 def _encrypted(content: bytes, password: bytes) -> bytes:
-    """The traditional encryption of zips: three keys, stirred with every byte of the plain text."""
+    """The traditional encryption of zips: three keys, updated with every byte of the plain text."""
     keys = [0x12345678, 0x23456789, 0x34567890]
 
-    def stir(byte: int) -> None:
-        keys[0] = (keys[0] >> 8) ^ _CRC[(keys[0] ^ byte) & 255]
+    def crc(key: int, byte: int) -> int:
+        return zlib.crc32(bytes([byte]), key ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
+
+    def update(byte: int) -> None:
+        keys[0] = crc(keys[0], byte)
         keys[1] = ((keys[1] + (keys[0] & 255)) * 134775813 + 1) & 0xFFFFFFFF
-        keys[2] = (keys[2] >> 8) ^ _CRC[(keys[2] ^ (keys[1] >> 24)) & 255]
+        keys[2] = crc(keys[2], keys[1] >> 24)
 
     for byte in password:
-        stir(byte)
+        update(byte)
     out = bytearray()
     for byte in content:
         k = (keys[2] | 2) & 0xFFFF
         out.append(byte ^ ((k * (k ^ 1)) >> 8 & 255))
-        stir(byte)
+        update(byte)
     return bytes(out)
 
 
@@ -162,9 +144,7 @@ def zipped(files: Mapping[str, bytes], password: str | None = None, attributes: 
         crc = zlib.crc32(content)
         data = content if password is None else _encrypted(bytes(11) + bytes([crc >> 24]) + content, password.encode())
         flags = 0 if password is None else 1
-        common = struct.pack(
-            "<HHHHHIIIHH", 20, flags, 0, 0, 33, crc, len(data), len(content), len(name.encode()), 0
-        )  # fmt: skip
+        common = struct.pack("<HHHHHIIIHH", 20, flags, 0, 0, 33, crc, len(data), len(content), len(name.encode()), 0)
         book += b"PK\1\2" + struct.pack("<H", 0x0314) + common + struct.pack("<HHHII", 0, 0, 0, attributes, len(body))
         book += name.encode()
         body += b"PK\3\4" + common + name.encode() + data
@@ -173,8 +153,8 @@ def zipped(files: Mapping[str, bytes], password: str | None = None, attributes: 
 
 
 def packed(folder: Path, dataset: str, password: str = "open sesame") -> list[Path]:
-    """Write a dataset as its owners pack it; the archives."""
-    files = RAW[dataset]()
+    """Write a dataset as its owners pack it; return the archives."""
+    files = files_of(dataset)
     folder.mkdir(parents=True, exist_ok=True)
     archives: Files = {}
     if dataset == "CASIA-B":
@@ -183,19 +163,18 @@ def packed(folder: Path, dataset: str, password: str = "open sesame") -> list[Pa
         archives["GaitDatasetB-silh.zip"] = zipped(inner)
     elif dataset == "OUMVLP":
         for part in sorted({name.split("/")[0] for name in files}):
-            own = {k: v for k, v in files.items() if k.startswith(part)}
-            archives[f"{part}.zip"] = zipped(own, password)
+            archives[f"{part}.zip"] = zipped({k: v for k, v in files.items() if k.startswith(part)}, password)
     elif dataset == "GREW":
         for part, folders in (("train", ["train"]), ("test", ["test/gallery", "test/probe"])):
             inner = {}
-            for inner_folder in folders:
-                for name in sorted({n.split("/")[0] for n in below(files, inner_folder)}):
-                    own = {f"{name}/{k}": v for k, v in below(files, f"{inner_folder}/{name}").items()}
-                    inner[f"{inner_folder}/{name}.tgz"] = tar(own)
+            for above in folders:
+                own = {name.removeprefix(f"{above}/"): v for name, v in files.items() if name.startswith(f"{above}/")}
+                for i in sorted({name.split("/")[0] for name in own}):
+                    inner[f"{above}/{i}.tgz"] = tar({k: v for k, v in own.items() if k.startswith(f"{i}/")})
             archives[f"{part}.zip"] = zipped({f"{part}.tgz": tar(inner)}, password)
     elif dataset == "Gait3D":
         archives["Gait3D.tar.gz"] = tar(files)
     else:
         archives["GaitDatasetA-silh.zip"] = zipped(files)
-    lay(folder, archives)
+    write(folder, archives)
     return [folder / name for name in archives]

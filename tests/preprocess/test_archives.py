@@ -18,7 +18,7 @@ def every(name: str) -> bool:
 
 
 def on_disk(folder: Path, name: str, content: bytes) -> InputFile:
-    raw.lay(folder, {name: content})
+    raw.write(folder, {name: content})
     (file,) = list_files(folder / name)
     return file
 

@@ -55,9 +55,9 @@ def test_paths(dataset: str, path: str, name: str | None) -> None:
 @pytest.mark.parametrize("dataset", LAYOUTS)
 def test_whole_datasets_and_examples(dataset: str) -> None:
     layout = LAYOUTS[dataset]
-    paths = [path for path in raw.RAW[dataset]() if path.endswith(".png") and not layout.ignores(path)]
+    paths = [path for path in raw.files_of(dataset) if path.endswith(".png") and not layout.ignores(path)]
     sequences, unmatched = layout.arrange(reversed(paths))
-    assert {str(key) for key in sequences} == raw.EXPECTED[dataset]
+    assert {str(key) for key in sequences} == set(raw.SEQUENCES[dataset])
     assert not unmatched
     assert all(names == sorted(names, key=natural_key) for names in sequences.values())
     assert layout.group(layout.example)
