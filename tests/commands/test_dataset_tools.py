@@ -29,7 +29,7 @@ def test_from_a_tree_to_a_store_and_back(root: Path, tmp_path: Path, capsys: pyt
         assert np.array_equal(read_pickle(back / path.relative_to(root)), read_pickle(path))
 
 
-def test_what_is_damaged_is_named_and_gives_another_exit_code(
+def test_damaged_files_are_named_and_give_another_exit_code(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = root / "001" / "nm-01" / "090" / "090.pkl"
@@ -69,7 +69,7 @@ def test_info(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pa
     assert sheet.max() == 255
 
 
-def test_nothing_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["info", "nowhere"], ["pack", "nowhere", "store"], ["verify", "nowhere"]):
         assert main([arguments[0], *(str(tmp_path / a) for a in arguments[1:])]) == 2
         assert "no such folder" in capsys.readouterr().err

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,55 +45,57 @@ def test_zips_in_order_of_names(password: str | None, tmp_path: Path) -> None:
     assert inside(InputFile("x.zip", 1, content=raw.zipped(FILES, password)), password) == found
 
 
-@pytest.mark.parametrize("guess", [None, "", *(f"guess {k}" for k in range(300))])
-def test_a_wrong_password_is_always_noticed(guess: str | None) -> None:
+def test_a_wrong_password_is_always_noticed() -> None:
     """The format's own check lets one wrong password in 256 pass."""
     archive = InputFile("x.zip", 1, content=raw.zipped({"a": b"something " * 9}, "right"))
-    with pytest.raises(UserError, match="DYGAIT_PASSWORD") as caught:
-        inside(archive, guess)
-    assert "x.zip" in str(caught.value)
-    assert not guess or guess not in str(caught.value)
+    for guess in (None, "", *(f"guess {number}" for number in range(300))):
+        with pytest.raises(UserError, match=r"x\.zip.*DYGAIT_PASSWORD") as caught:
+            inside(archive, guess)
+        assert not guess or guess not in str(caught.value)
 
 
 def damages() -> list[tuple[str, bytes]]:
     packed, plain = raw.tar(FILES), raw.tar(FILES, "w")
-    cases = [(f"x{at}.tgz", packed[:at]) for at in range(0, len(packed), 9)]
-    cases += [(f"y{at}.tar", plain[:at]) for at in range(0, 4096, 256)]
+    cases = [(f"x{at}.tgz", packed[:at]) for at in range(0, len(packed), 27)]
+    cases += [(f"y{at}.tar", plain[:at]) for at in range(0, 4096, 512)]
     cases += [("z.tar", b"not a tar at all" * 100), ("z.zip", b"PK not a zip"), ("empty.zip", b"")]
     return [*cases, ("crc.tgz", packed[:-8] + bytes(8))]
 
 
 @pytest.mark.parametrize(("name", "content"), damages(), ids=lambda value: value if isinstance(value, str) else "")
-def test_what_breaks_off_is_never_taken_for_whole(name: str, content: bytes, tmp_path: Path) -> None:
+def test_truncated_and_damaged(name: str, content: bytes, tmp_path: Path) -> None:
     with pytest.raises(DamagedError, match=f"{name}.*download it again"):
         inside(on_disk(tmp_path, name, content))
 
 
+@pytest.mark.parametrize("pack", [raw.zipped, raw.tar])
 @pytest.mark.parametrize("name", ["../out.png", "a/../../out.png", "/etc/x.png", "C:/x.png", "a\\..\\..\\x.png"])
-def test_members_that_leave_the_folder(name: str) -> None:
-    for archive in (
-        InputFile("x.zip", 1, content=raw.zipped({name: b"-"})),
-        InputFile("x.tar", 1, content=raw.tar({name: b"-"})),
-    ):
-        with pytest.raises(UserError, match=r"x\.(zip|tar): unsafe"):
-            inside(archive)
+def test_members_that_leave_the_folder(name: str, pack: Callable[[dict[str, bytes]], bytes]) -> None:
+    archive = InputFile("x.zip" if pack is raw.zipped else "x.tar", 1, content=pack({name: b"-"}))
+    with pytest.raises(UserError, match=r"x\.(zip|tar): unsafe"):
+        inside(archive)
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
-def test_links_and_devices_in_a_tar(kind: bytes) -> None:
+def tar_of(kind: bytes) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         info = tarfile.TarInfo("a/x.png")
         info.type = kind
         info.linkname = "/etc/passwd"
         archive.addfile(info)
-    with pytest.raises(UserError, match="a link or a device"):
-        inside(InputFile("x.tar", 1, content=buffer.getvalue()))
+    return buffer.getvalue()
 
 
-def test_links_in_a_zip() -> None:
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.zip", raw.zipped({"a": b"/etc/passwd"}, attributes=0o120777 << 16)),
+        *(("x.tar", tar_of(kind)) for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE)),
+    ],
+)
+def test_links_and_devices(name: str, content: bytes) -> None:
     with pytest.raises(UserError, match="a link or a device"):
-        inside(InputFile("x.zip", 1, content=raw.zipped({"a": b"/etc/passwd"}, attributes=0o120777 << 16)))
+        inside(InputFile(name, 1, content=content))
 
 
 def test_archives_that_are_not_read(tmp_path: Path) -> None:
@@ -100,10 +103,6 @@ def test_archives_that_are_not_read(tmp_path: Path) -> None:
         on_disk(tmp_path, "x.7z", b"7z")
     with pytest.raises(UserError, match="unpack it"):
         inside(InputFile("x.zip", 1, content=raw.zipped({"a.7z": b"-"})))
-
-
-def test_read_is_bounded(tmp_path: Path) -> None:
-    assert read(on_disk(tmp_path, "x.png", b"-" * 100), 10) == b"-" * 11
 
 
 def test_a_folder_that_leads_back_into_itself(tmp_path: Path) -> None:

@@ -21,8 +21,7 @@ def figure(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(240, 320), (120, 100), (64, 64), (300, 90), (90, 400)])
 def test_equals_the_plain_steps_pixel_by_pixel(shape: tuple[int, int], height: int) -> None:
     rng = np.random.default_rng([*shape, height])
-    for _ in range(6):
-        image = figure(rng, *shape)
+    for image in [*(figure(rng, *shape) for _ in range(6)), rng.integers(0, 256, shape, dtype=np.uint8)]:
         expected, frame = slow(image, height), normalise_silhouette(image, height)
         assert (expected is None) == (frame is None)
         if expected is not None and frame is not None:
@@ -42,11 +41,6 @@ def test_a_body_at_the_edge_is_padded(left: int) -> None:
     assert abs((columns[0] + columns[-1]) / 2 - 32) < 2
 
 
-def test_grey_noise_equals_the_plain_steps() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (100, 80), dtype=np.uint8)
-    np.testing.assert_array_equal(normalise_silhouette(image), slow(image))
-
-
 def test_a_mask_of_ones_is_read_as_one_of_255() -> None:
     image = np.zeros((240, 320), np.uint8)
     image[50:200, 100:140] = 1
@@ -64,13 +58,12 @@ def test_a_picture_that_sums_to_10000_is_dropped_and_one_above_is_kept() -> None
     assert normalise_silhouette(image) is not None
 
 
-@pytest.mark.parametrize("shape", [(240, 320), (0, 320), (10, 0)])
-def test_nothing_in_the_picture_gives_none(shape: tuple[int, int]) -> None:
-    assert normalise_silhouette(np.zeros(shape, np.uint8)) is None
-
-
-def test_a_sliver_too_narrow_for_one_column_gives_none() -> None:
-    assert normalise_silhouette(np.full((2000, 20), 255, np.uint8)) is None
+@pytest.mark.parametrize(
+    "image",
+    [*(np.zeros(shape, np.uint8) for shape in ((240, 320), (0, 320), (10, 0))), np.full((2000, 20), 255, np.uint8)],
+)
+def test_nothing_in_the_picture_or_less_than_one_column(image: np.ndarray) -> None:
+    assert normalise_silhouette(image) is None
 
 
 @pytest.mark.parametrize(
@@ -83,12 +76,12 @@ def test_a_sliver_too_narrow_for_one_column_gives_none() -> None:
         [[0, 255]],
     ],
 )
-def test_another_type_or_shape_is_refused(image: np.ndarray) -> None:
+def test_another_type_or_shape(image: np.ndarray) -> None:
     with pytest.raises(UserError, match="uint8 array of shape"):
         normalise_silhouette(image)
 
 
 @pytest.mark.parametrize("height", [0, -64, 63])
-def test_a_height_that_cannot_be_centred_is_refused(height: int) -> None:
+def test_a_height_that_cannot_be_centred(height: int) -> None:
     with pytest.raises(UserError, match="even number of rows"):
         normalise_silhouette(np.full((64, 64), 255, np.uint8), height)
