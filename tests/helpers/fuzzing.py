@@ -1,12 +1,13 @@
-"""What the tests of `tests/fuzz` share: how many cases, how files are damaged, and the bounds of time and memory.
+"""Damaged files and altered structures for fuzz tests, and a bound of time.
 
-A few cases each by default, always the same; with ``DYGAIT_FAULTS=long`` in the environment 2,500 of each, new ones
-every time.
+A few cases each by default, always the same; with ``DYGAIT_FAULTS=long`` in the environment 2,500 random ones of each.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import os
 import signal
 from collections.abc import Iterator, Sequence
@@ -28,11 +29,11 @@ cases = settings(
 )
 
 SECONDS = 10
-"""What a hostile file of a few kB may take at most, with much to spare for a busy machine."""
+"""What a hostile file of a few kB may take at most, on a busy machine."""
 
 
 class Hang(BaseException):
-    """A case that does not end; no reader's `except Exception` can take it for a damaged file."""
+    """A case that does not end; not an `Exception`, which readers take for a damaged file."""
 
 
 @contextlib.contextmanager
@@ -53,7 +54,7 @@ def in_time() -> Iterator[None]:
 
 @st.composite
 def damaged(draw: st.DrawFn, seeds: Sequence[bytes], words: Sequence[bytes] = (), most: int = 4) -> bytes:
-    """A valid file, and some accidents: bytes flipped, cut off, deleted, repeated, put in, or spliced from another."""
+    """A valid file with some damage: bytes flipped, cut off, deleted, repeated, inserted, or spliced from another."""
     content = bytearray(draw(st.sampled_from(seeds)))
     for _ in range(draw(st.integers(1, most))):
         position = draw(st.integers(0, len(content)))
@@ -73,10 +74,8 @@ def damaged(draw: st.DrawFn, seeds: Sequence[bytes], words: Sequence[bytes] = ()
             content[position:] = other[draw(st.integers(0, len(other))) :]
         elif kind == "word" and words:
             content[position:position] = draw(st.sampled_from(words))
-        elif kind == "number":  # a size or an offset that lies
-            value = draw(
-                st.sampled_from([0, 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1])
-            )
+        elif kind == "number":  # a wrong size or offset
+            value = draw(st.sampled_from([0, 1, 2**15, 2**16 - 1, 2**31 - 1, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1]))
             width = draw(st.sampled_from([2, 4, 8]))
             content[position : position + width] = (value % 256**width).to_bytes(width, "little")
     return bytes(content)
@@ -87,23 +86,8 @@ NAMES = [
     "<script>", "]]>", "' \"", "=1+1", "nul\0l", "ﷺ", "true", "None", "1e999", "nan", "~", "%s", "{}", "000", "001",
 ]  # fmt: skip
 NUMBERS = [
-    0,
-    1,
-    -1,
-    2,
-    2**31,
-    2**53,
-    2**63,
-    2**64,
-    -(2**63),
-    10**400,
-    0.5,
-    -0.0,
-    1e308,
-    1e-308,
-    float("inf"),
-    float("nan"),
-]
+    0, 1, -1, 2, 2**31, 2**53, 2**63, 2**64, -(2**63), 10**400, 0.5, -0.0, 1e308, 1e-308, float("inf"), float("nan"),
+]  # fmt: skip
 ATOMS = st.one_of(
     st.none(), st.booleans(), st.sampled_from(NUMBERS), st.sampled_from(NAMES), st.integers(-3, 9), st.text(max_size=6)
 )
@@ -117,44 +101,38 @@ ANYTHING = st.recursive(
 )
 
 
-def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     yield path
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _places(inner, (*path, key))
-    elif isinstance(value, list):
-        for key, inner in enumerate(value[:6]):
-            yield from _places(inner, (*path, key))
+    items = value.items() if isinstance(value, dict) else enumerate(value[:6]) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from _paths(inner, (*path, key))
 
 
-def _with(value: Any, path: tuple[Any, ...], change: Any) -> Any:
-    if not path:
-        return change(value)
-    copy = dict(value) if isinstance(value, dict) else list(value)
-    copy[path[0]] = _with(copy[path[0]], path[1:], change)
-    return copy
+def _changed(old: Any, kind: str, new: Any, name: str) -> Any:
+    if kind == "wrap":
+        return [old]
+    if kind == "remove" and isinstance(old, dict) and old:
+        return {key: old[key] for key in [*old][1:]}
+    if kind == "remove" and isinstance(old, list) and old:
+        return old[1:]
+    if kind == "add" and isinstance(old, dict):
+        return {**old, name: new}
+    if kind == "add" and isinstance(old, list):
+        return [*old, new]
+    return new
 
 
 @st.composite
 def altered(draw: st.DrawFn, value: Any, most: int = 3) -> Any:
-    """A structure with some of its values exchanged, taken out, doubled or added to."""
+    """A structure with some of its values replaced, removed, wrapped in a list or added."""
     for _ in range(draw(st.integers(1, most))):
-        path = draw(st.sampled_from(list(_places(value))))
-        kind = draw(st.sampled_from(["exchange", "exchange", "remove", "add", "wrap"]))
-        new = draw(ANYTHING)
-
-        def change(old: Any, kind: str = kind, new: Any = new) -> Any:
-            if kind == "wrap":
-                return [old]
-            if kind == "remove" and isinstance(old, dict) and old:
-                return {key: old[key] for key in [*old][1:]}
-            if kind == "remove" and isinstance(old, list) and old:
-                return old[1:]
-            if kind == "add" and isinstance(old, dict):
-                return {**old, draw(st.sampled_from(NAMES)): new}
-            if kind == "add" and isinstance(old, list):
-                return [*old, new]
-            return new
-
-        value = _with(value, path, change)
+        value = copy.deepcopy(value)
+        path = draw(st.sampled_from(list(_paths(value))))
+        kind = draw(st.sampled_from(["replace", "replace", "remove", "add", "wrap"]))
+        new, name = draw(ANYTHING), draw(st.sampled_from(NAMES))
+        if not path:
+            value = _changed(value, kind, new, name)
+            continue
+        parent = functools.reduce(lambda inner, key: inner[key], path[:-1], value)
+        parent[path[-1]] = _changed(parent[path[-1]], kind, new, name)
     return value
