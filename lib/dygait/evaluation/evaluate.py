@@ -29,37 +29,22 @@ Percentages = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """The result of an evaluation; mappings have a key for each probe group that is reported.
-
-    Attributes:
-        protocol: name of the protocol.
-        description: the protocol in one sentence.
-        metric: the distance, ``euc`` or ``cos``.
-        measures: the reported measures; the first is the headline.
-        percentages: measure -> percent; if the gallery is searched one view at a time, also `view_key` of the measure
-            -> probe view -> percent.
-        chance: expected rank-1, in percent, of a gallery sequence picked at random.
-        counts: ``probes``, ``gallery``, ``probes without a match``; one view at a time also ``comparisons`` (a probe
-            against the gallery of one view) and ``comparisons without a match``.
-        matrices: the headline in percent for every probe view and gallery view, the identical view included; empty
-            unless the gallery is searched one view at a time.
-        notes: remarks on the numbers, one sentence each.
-        intervals: measure -> the 95 % interval of its percentage, (low, high), by the bootstrap over subjects; groups
-            of one subject are skipped; empty unless requested, as what follows.
-        verification: verification rates of its pairs.
-        open_set: open-set identification rates of its searches.
-        comparisons: the comparisons from which the above is computed, for `analyse`.
-    """
+    """The result of an evaluation; mappings have a key for each probe group that is reported."""
 
     protocol: str
-    description: str
-    metric: str
-    measures: tuple[str, ...]
-    percentages: Percentages = field(default_factory=dict)
-    chance: dict[str, float] = field(default_factory=dict)
+    description: str  # the protocol in one sentence
+    metric: str  # the distance, euc or cos
+    measures: tuple[str, ...]  # the first is the headline
+    percentages: Percentages = field(default_factory=dict)  # measure -> percent, `view_key` -> probe view -> percent
+    chance: dict[str, float] = field(default_factory=dict)  # expected rank-1 of a random gallery sequence, in percent
+    # probes, gallery, probes without a match; one view at a time also comparisons (a probe against the gallery of one
+    # view) and comparisons without a match.
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    # The headline in percent for every probe view and gallery view, the identical view included; empty unless the
+    # gallery is searched one view at a time.
     matrices: dict[str, ByView] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # remarks on the numbers, one sentence each
+    # Measure -> the 95 % interval of its percentage, by the bootstrap over subjects; not for groups of one subject.
     intervals: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
     verification: dict[str, Verification] = field(default_factory=dict)
     open_set: dict[str, OpenSet] = field(default_factory=dict)

@@ -1,17 +1,9 @@
-"""Open-set identification, where the subject of a probe need not be in the gallery.
+"""Open-set identification, where the subject of a probe need not be in the gallery (ISO/IEC 19795-1; NIST FRVT 1:N).
 
-A search returns the nearest gallery subject if its distance is at most a threshold, else none (watch-list
-identification: ISO/IEC 19795-1; NIST FRVT 1:N). At each threshold
-
-* DIR, the detection and identification rate (1 - FNIR at rank 1), is the share of *mated* searches, whose subject is in
-  the gallery, that return the right subject;
-* FPIR, the false-positive identification rate, is the share of *non-mated* searches, whose subject is not in the
-  gallery, that return any subject.
-
-A closed-set protocol has no probe whose subject is not in the gallery. Every probe is therefore searched twice: in the
-whole gallery (mated, if it has a true match there) and in the gallery without its own subject (non-mated). This
-requires no random split of the subjects, and uses every probe in both rates. A search depends on two distances only:
-that of the nearest true match, and that of the nearest other subject.
+A search returns the nearest gallery subject if its distance is at most a threshold, else none. Every probe is searched
+twice: in the whole gallery (*mated*, if it has a true match there) and in the gallery without its own subject
+(*non-mated*). DIR is the share of mated searches that return the right subject, FPIR the share of non-mated searches
+that return any. Both depend on the distances of the nearest true match and of the nearest other subject only.
 
 Letters: M searches.
 """

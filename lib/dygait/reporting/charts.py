@@ -208,9 +208,8 @@ def heat_colour(share: float) -> tuple[str, str]:
 
 def _mixed(colours: np.ndarray, share: float) -> np.ndarray:
     """Interpolate between colours, 0 the first to 1 the last: (3,) in 0..255."""
-    at = min(max(share, 0.0), 1.0) * (len(colours) - 1)
-    low = min(int(at), len(colours) - 2)
-    return np.asarray(colours[low] + (at - low) * (colours[low + 1] - colours[low]))
+    steps = np.arange(len(colours))
+    return np.array([np.interp(share * steps[-1], steps, channel) for channel in colours.T])
 
 
 def _hexadecimal(colour: np.ndarray) -> str:
