@@ -8,11 +8,13 @@ import numpy as np
 
 from reference import metrics
 
+Measure = Callable[[list[bool]], "float | None"]
 
-def distances(features: np.ndarray) -> np.ndarray:
-    """(N, N) Euclidean distances."""
+
+def distances(features: np.ndarray, metric: str = "euc") -> np.ndarray:
+    """(N, N) distances."""
     vectors = features.tolist()
-    return np.array([[metrics.distance(a, b, "euc") for b in vectors] for a in vectors])
+    return np.array([[metrics.distance(a, b, metric) for b in vectors] for a in vectors])
 
 
 class Comparisons:
@@ -27,71 +29,63 @@ class Comparisons:
         self,
         matrix: np.ndarray,
         ids: Sequence[str],
-        types: Sequence[str],
         views: Sequence[str],
-        probe_types: Sequence[str],
-        gallery_types: Sequence[str],
+        probes: Sequence[int],
+        gallery: Sequence[int],
         one_view: bool,
         excluded: str,
         unmatched: str = "left out",
     ) -> None:
-        self.ids, self.types, self.views = ids, types, views
-        self.probes = [n for n in range(len(ids)) if types[n] in probe_types]
-        gallery = [n for n in range(len(ids)) if types[n] in gallery_types]
+        self.ids, self.views, self.probes, self.gallery, self.one_view = ids, views, probes, gallery, one_view
+        self.wrong = unmatched == "counted as wrong"
         self.genuine: list[float] = []
         self.impostor: list[float] = []
-        # (probe, gallery view) -> [(distance, position)] nearest first, ties in the gallery's order.
+        # (probe, gallery view) -> [(distance, index)] nearest first, ties in the gallery's order.
         self.ranked: dict[tuple[int, str], list[tuple[float, int]]] = {}
-        # (probe, gallery view) -> which of them are true matches; of the comparisons that are in the means.
+        # (probe, gallery view) -> which of them are true matches: of the comparisons in the means, and of all, with
+        # nothing excluded.
         self.matches: dict[tuple[int, str], list[bool]] = {}
-        self.wrong = unmatched == "counted as wrong"
-        for probe in self.probes:
+        self.whole: dict[tuple[int, str], list[bool]] = {}
+        for probe in probes:
             for view in sorted({views[n] for n in gallery}) if one_view else [""]:
-                found = []
-                for other in gallery:
-                    if one_view and views[other] != view:
-                        continue
+                near = sorted((n for n in gallery if not one_view or views[n] == view), key=lambda n: matrix[probe, n])
+                self.whole[probe, view] = [ids[n] == ids[probe] for n in near]
+                kept = []
+                for other in near:
                     same_view, same_id = views[other] == views[probe], ids[other] == ids[probe]
-                    if (excluded == "identical view" and same_view) or (
-                        excluded == "same id in the same view" and same_view and same_id
-                    ):
-                        continue
-                    found.append((float(matrix[probe, other]), other))
-                    (self.genuine if same_id else self.impostor).append(found[-1][0])
-                found.sort(key=lambda pair: pair[0])
-                if found:
-                    self.ranked[probe, view] = found
+                    if excluded == "nothing" or not same_view or (excluded != "identical view" and not same_id):
+                        kept.append((float(matrix[probe, other]), other))
+                        (self.genuine if same_id else self.impostor).append(kept[-1][0])
+                if kept:
+                    self.ranked[probe, view] = kept
                 if excluded == "nothing" or view != views[probe]:
-                    self.matches[probe, view] = [ids[other] == ids[probe] for _, other in found]
-        self.one_view = one_view
+                    self.matches[probe, view] = [ids[other] == ids[probe] for _, other in kept]
+
+    def cells(self, measure: Measure, whole: bool = False) -> dict[tuple[str, str], float]:
+        """Return (probe view, gallery view) -> percent, the mean over probes; one cell for the whole gallery."""
+        scores: dict[tuple[str, str], list[float]] = {}
+        for (probe, view), hits in (self.whole if whole else self.matches).items():
+            score = measure(hits)
+            if score is not None or self.wrong:
+                scores.setdefault((self.views[probe] if self.one_view else "", view), []).append(100 * (score or 0.0))
+        return {key: sum(own) / len(own) for key, own in scores.items()}
+
+    def by_view(self, measure: Measure) -> dict[str, float]:
+        """Return probe view -> percent, the mean over gallery views."""
+        cells = self.cells(measure)
+        rows = {view: [value for key, value in cells.items() if key[0] == view] for view, _ in sorted(cells)}
+        return {view: sum(values) / len(values) for view, values in rows.items()}
+
+    def mean(self, measure: Measure) -> float:
+        """Return the percentage: over probes, then gallery views, then probe views; or over probes alone."""
+        values = self.by_view(measure).values()
+        return sum(values) / len(values)
 
     def rank(self, probe: int, view: str) -> int | None:
         """Return the rank of the nearest true match; None without one."""
         found = self.ranked.get((probe, view), [])
         hits = [rank for rank, (_, other) in enumerate(found, 1) if self.ids[other] == self.ids[probe]]
         return hits[0] if hits else None
-
-    def mean(self, measure: Callable[[list[bool]], float | None]) -> float:
-        """Return the percentage: over probes, then gallery views, then probe views; or over probes alone."""
-        means = []
-        for probe_view in sorted({self.views[n] for n in self.probes}) if self.one_view else [None]:
-            cells = []
-            for view in sorted({v for _, v in self.matches}):
-                scores = [
-                    measure(matches)
-                    for (probe, v), matches in self.matches.items()
-                    if v == view and probe_view in (None, self.views[probe])
-                ]
-                counted = [0.0 if s is None else s for s in scores if s is not None or self.wrong]
-                if counted:
-                    cells.append(sum(counted) / len(counted))
-            if cells:
-                means.append(sum(cells) / len(cells))
-        return 100 * sum(means) / len(means)
-
-    def cmc(self, k: int) -> float:
-        """Return the percentage within rank k."""
-        return self.mean(lambda matches: float(any(matches[:k])) if any(matches) else None)
 
     def error(self, probe: int) -> float | None:
         """Return the share of a probe's comparisons in which somebody else is nearest."""

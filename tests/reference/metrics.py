@@ -62,66 +62,6 @@ MEASURES: dict[str, Callable[[list[bool]], float | None]] = {
 }
 
 
-def mean(values: Sequence[float | None]) -> float | None:
-    kept = [v for v in values if v is not None]
-    return sum(kept) / len(kept) if kept else None
-
-
-class Data:
-    """N sequences, and the distances between all of them."""
-
-    def __init__(self, features: np.ndarray, ids: list[str], types: list[str], views: list[str], metric: str) -> None:
-        self.ids, self.types, self.views = ids, types, views
-        vectors = features.tolist()
-        self.distances = [[distance(x, y, metric) for y in vectors] for x in vectors]
-
-    def of_types(self, types: Sequence[str]) -> list[int]:
-        return [n for n in range(len(self.ids)) if self.types[n] in types]
-
-    def ranked(self, probe: int, gallery: list[int], exclude: Callable[[int, int], bool]) -> list[bool]:
-        return ranked_matches(
-            [self.distances[probe][g] for g in gallery],
-            [self.ids[probe] == self.ids[g] for g in gallery],
-            [exclude(probe, g) for g in gallery],
-        )
-
-
-def one_view_at_a_time(
-    data: Data, probes: list[int], gallery: list[int], unmatched_is_wrong: bool = False, name: str = "rank-1"
-) -> tuple[float | None, dict[str, float], dict[tuple[str, str], float]]:
-    """The mean in percent over probe views, each probe view's mean over the other gallery views, and every cell."""
-    cells: dict[tuple[str, str], float] = {}
-    for probe_view in sorted({data.views[n] for n in probes}):
-        for gallery_view in sorted({data.views[n] for n in gallery}):
-            scores: list[float | None] = []
-            for probe in probes:
-                if data.views[probe] == probe_view:
-                    own = [g for g in gallery if data.views[g] == gallery_view]
-                    score = MEASURES[name](data.ranked(probe, own, lambda p, g: False))
-                    scores.append(0.0 if score is None and unmatched_is_wrong else score)
-            value = mean(scores)
-            if value is not None:
-                cells[probe_view, gallery_view] = 100 * value
-    per_view = {}
-    for probe_view in sorted({data.views[n] for n in probes}):
-        value = mean([v for (p, g), v in cells.items() if p == probe_view and g != probe_view])
-        if value is not None:
-            per_view[probe_view] = value
-    return mean(list(per_view.values())), per_view, cells
-
-
-def whole_gallery(
-    data: Data,
-    probes: list[int],
-    gallery: list[int],
-    name: str,
-    exclude: Callable[[int, int], bool] = lambda p, g: False,
-) -> float | None:
-    """The mean in percent over the probes that have a true match."""
-    value = mean([MEASURES[name](data.ranked(probe, gallery, exclude)) for probe in probes])
-    return None if value is None else 100 * value
-
-
 def rates(genuine: Sequence[float], impostor: Sequence[float], threshold: float) -> tuple[float, float]:
     """FAR and TAR of accepting what is at most the threshold."""
     return sum(d <= threshold for d in impostor) / len(impostor), sum(d <= threshold for d in genuine) / len(genuine)
