@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,8 +33,8 @@ def run_arguments(made: Experiment) -> list[str]:
     return ["--cfgs", str(made.config), "--output", str(made.output)]
 
 
-def result_of(made: Experiment) -> dict[str, object]:
-    found: dict[str, object] = json.loads((made.checkpoints / "tiny-00002-CASIA-B-euc.json").read_text())
+def result_of(made: Experiment) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((made.checkpoints / "tiny-00002-CASIA-B-euc.json").read_text())
     return found
 
 
@@ -44,31 +45,24 @@ def test_the_same_numbers_as_the_test(tested: Experiment, features: Path, tmp_pa
     assert (tmp_path / "result.csv").read_text() == (tested.checkpoints / "tiny-00002-CASIA-B-euc.csv").read_text()
 
 
-def test_another_protocol_and_metric(features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "r.json"
-    arguments = ["evaluate", str(features), "--protocol", "CASIA-B", "--metric", "cos", "--json", str(out)]
-    assert cli.main(arguments) == 0
-    assert json.loads(out.read_text())["metric"] == "cos"
+def test_another_protocol_metric_and_gallery(
+    tested: Experiment, features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    half, out = tmp_path / "half", tmp_path / "r.json"
+    assert cli.main(["extract", *run_arguments(tested), "--features", str(half), "--half"]) == 0
+    assert load_features(half).features.dtype == "float16"
+    options = ["--protocol", "CASIA-B", "--metric", "cos", "--gallery", str(half), "--json", str(out)]
+    assert cli.main(["evaluate", str(features), *options]) == 0
+    found = json.loads(out.read_text())
+    assert found["metric"] == "cos"
+    assert found["counts"]["NM"]["gallery"] == 2 * result_of(tested)["counts"]["NM"]["gallery"]
     assert "distance cos" in capsys.readouterr().out
-    assert cli.main(["evaluate", str(features), "--protocol", "Casia"]) == 2
-    assert "unknown 'Casia'" in capsys.readouterr().err
-
-
-def test_a_gallery_of_its_own(features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out, twice = tmp_path / "r.json", tmp_path / "twice.json"
-    assert cli.main(["evaluate", str(features), "--json", str(out)]) == 0
-    assert cli.main(["evaluate", str(features), "--gallery", str(features), "--json", str(twice)]) == 0
-    one, two = (json.loads(path.read_text())["counts"]["NM"]["gallery"] for path in (out, twice))
-    assert two == 2 * one
-    assert cli.main(["evaluate", str(tmp_path)]) == 2
-    assert "has no features" in capsys.readouterr().err
-
-
-def test_half_precision(tested: Experiment, tmp_path: Path) -> None:
-    target = tmp_path / "half"
-    assert cli.main(["extract", *run_arguments(tested), "--features", str(target), "--half"]) == 0
-    assert load_features(target).features.dtype == "float16"
-    assert cli.main(["evaluate", str(target)]) == 0
+    for arguments, message in (
+        ([features, "--protocol", "Casia"], "unknown 'Casia'"),
+        ([tmp_path], "has no features"),
+    ):
+        assert cli.main(["evaluate", *map(str, arguments)]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_two_processes_write_what_one_does(tested: Experiment, features: Path, tmp_path: Path) -> None:

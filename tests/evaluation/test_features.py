@@ -41,7 +41,8 @@ def test_round_trip(tmp_path: Path) -> None:
     assert saved.lengths == LENGTHS
     assert saved.origin == {"protocol": "CASIA-B"}
     assert saved.gei is None
-    assert isinstance(saved.features, np.memmap)
+    saved.features[:] = 0  # mapped copy-on-write
+    np.testing.assert_array_equal(load_features(tmp_path / "f").features, FEATURES)
 
 
 def test_energy_images(tmp_path: Path) -> None:
@@ -52,11 +53,6 @@ def test_energy_images(tmp_path: Path) -> None:
     np.testing.assert_array_equal(half.gei, GEI.astype(np.float16))
     assert load_features(save(tmp_path / "f")).gei is None, "those of before are gone"
     assert sorted(path.name for path in (tmp_path / "f").iterdir()) == ["features.npy", "sequences.json"]
-
-
-def test_what_is_changed_in_memory_stays_there(tmp_path: Path) -> None:
-    load_features(save(tmp_path / "f")).features[:] = 0
-    np.testing.assert_array_equal(load_features(tmp_path / "f").features, FEATURES)
 
 
 def test_parts_in_any_order(tmp_path: Path) -> None:
@@ -77,13 +73,6 @@ def test_another_origin(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.gei, GEI)
 
 
-def test_the_first_version_is_refused(tmp_path: Path) -> None:
-    path = save(tmp_path / "f") / "sequences.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 1}))
-    with pytest.raises(UserError, match="version 1"):
-        load_features(tmp_path / "f")
-
-
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
@@ -98,10 +87,10 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_they_are_deleted_and_nothing_else_is(tmp_path: Path) -> None:
     remove_features(save(tmp_path / "f"))
     assert not (tmp_path / "f").exists()
-    save(tmp_path / "f")
-    (tmp_path / "f" / "thesis.tex").write_text("x")
-    with pytest.raises(UserError, match="other files"):
-        remove_features(tmp_path / "f")
+    (save(tmp_path / "f") / "thesis.tex").write_text("x")
+    for change in (remove_features, save):
+        with pytest.raises(UserError, match="other files"):
+            change(tmp_path / "f")
     assert (tmp_path / "f" / "features.npy").exists()
 
 
@@ -110,15 +99,6 @@ def test_half(tmp_path: Path) -> None:
     np.testing.assert_array_equal(saved.features, FEATURES.astype(np.float16))
     with pytest.raises(UserError, match="float16"):
         save_features(tmp_path / "g", FEATURES * 1e5, *NAMES, LENGTHS, half=True)
-
-
-def test_features_replace_features_and_nothing_else(tmp_path: Path) -> None:
-    save(tmp_path / "f")
-    save_features(tmp_path / "f", FEATURES[:2], *(names[:2] for names in NAMES), LENGTHS[:2])
-    assert len(load_features(tmp_path / "f").ids) == 2
-    (tmp_path / "f" / "thesis.tex").write_text("x")
-    with pytest.raises(UserError, match="other files"):
-        save(tmp_path / "f")
 
 
 def test_interrupted_or_missing(tmp_path: Path) -> None:
@@ -134,7 +114,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(tmp_path_factory.mktemp("damage") / "whole", gei=GEI)
 
 
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(derandomize=True, deadline=None, max_examples=100)
 @given(name=st.sampled_from(["features.npy", "gei.npy", "sequences.json"]), data=st.data())
 def test_damage_is_found_or_harmless(whole: Path, name: str, data: st.DataObject) -> None:
     folder = whole.with_name("damaged")
@@ -148,12 +128,7 @@ def test_damage_is_found_or_harmless(whole: Path, name: str, data: st.DataObject
     path.write_bytes(content)
     try:
         found = load_features(folder)
-    except UserError as error:
-        refused = str(error)
-    else:
-        refused = ""
-    if refused:
-        assert refused.startswith(str(folder))
+    except UserError:
         return
     np.testing.assert_array_equal(found.features, FEATURES)
     np.testing.assert_array_equal(found.gei, GEI)
@@ -161,12 +136,13 @@ def test_damage_is_found_or_harmless(whole: Path, name: str, data: st.DataObject
     assert (found.lengths, found.origin) == (LENGTHS, {"protocol": "CASIA-B"})
 
 
-def test_a_column_that_is_too_short(tmp_path: Path) -> None:
+def test_names_that_do_not_fit(tmp_path: Path) -> None:
     path = save(tmp_path / "f") / "sequences.json"
     names = json.loads(path.read_text())
     names["views"].pop()
     content = {name: names[name] for name in ("ids", "types", "views", "lengths", "origin")}
     names["checksums"]["sequences.json"] = checksum_of_json(content)
-    path.write_text(json.dumps(names))
-    with pytest.raises(UserError, match=r"6 features, but \[6, 6, 5, 6\] ids, types, views and lengths"):
-        load_features(tmp_path / "f")
+    for change, message in (({}, r"6 features, but \[6, 6, 5, 6\] ids"), ({"version": 1}, "version 1")):
+        path.write_text(json.dumps({**names, **change}))
+        with pytest.raises(UserError, match=f"{tmp_path / 'f'} .*{message}"):
+            load_features(tmp_path / "f")

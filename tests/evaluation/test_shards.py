@@ -42,14 +42,6 @@ def test_round_trip(tmp_path: Path, gei: bool) -> None:
     assert all(same(shards.read(name)[1], own) for name, own in zip(("000000", "000001"), written, strict=True))
 
 
-def test_those_of_another_extraction_go(tmp_path: Path) -> None:
-    Shards(tmp_path, "old").write([0], rows(1))
-    found, messages = kept(tmp_path)
-    assert not found
-    assert "belongs to another extraction" in messages[0]
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize("name", ["000002.json", "000002.features.npy", "000002.gei.npy"])
 def test_damage_is_found_wherever_it_is(tmp_path: Path, name: str) -> None:
     shards, good = Shards(tmp_path, "k"), rows(1)
@@ -74,12 +66,15 @@ def test_damage_is_found_wherever_it_is(tmp_path: Path, name: str) -> None:
     assert same(shards.read("000004")[1], good)
 
 
-def test_what_was_not_finished_goes(tmp_path: Path) -> None:
+def test_what_is_unfinished_or_of_another_extraction_goes(tmp_path: Path) -> None:
     Shards(tmp_path, "k").write([0], rows(1))
+    Shards(tmp_path, "old").write([1], rows(1))
     (tmp_path / "000000.json").unlink()
     (tmp_path / ".000003.features.npy.77").write_bytes(b"half")
     (tmp_path / ".lock").touch()
-    assert kept(tmp_path) == ({}, [])
+    found, (message,) = kept(tmp_path)
+    assert not found
+    assert "belongs to another extraction" in message
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 

@@ -24,17 +24,8 @@ DRIVER = shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="no Chromium with chromedriver here (on Debian: apt install chromium-driver)"
 )
-OPTIONS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run",
+           "--disable-background-networking", "--disable-component-update", "--disable-sync")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -106,17 +97,6 @@ def test_it_loads_without_an_error_or_a_request(browser: Any, server: tuple[str,
 def test_it_shows_the_numbers_of_the_json(browser: Any, server: tuple[str, list[str]], folder: Path) -> None:
     (run,) = json.loads((folder / "one.json").read_text(encoding="utf-8"))["runs"]
     browser.get(f"{server[0]}/one.html")
-    tiles = [e.text for e in browser.find_elements("css selector", ".tile")]
-    for group, tile in zip(run["result"]["percentages"], tiles, strict=True):
-        low, high = run["result"]["intervals"][group]["rank-1"]
-        for text in (
-            group,
-            f"{run['result']['percentages'][group]['rank-1']:.1f}",
-            f"{low:.1f} to {high:.1f}",
-            f"baseline {run['baseline']['percentages'][group]['rank-1']:.1f}",
-            f"chance {run['result']['chance'][group]:.1f}",
-        ):
-            assert text in tile
     cells = {e.text for e in browser.find_elements("css selector", "td")}
     for group, found in run["groups"].items():
         assert f"{100 * found['verification']['eer']:.1f}" in cells

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from jinja2 import UndefinedError
 
 from dygait.reporting import charts
 from dygait.reporting.details import command_line
 from dygait.reporting.page import environment, page
-from dygait.reporting.tables import to_json
-from helpers.report_runs import EVIL, VIEWS, contrast, make_run
+from helpers.report_runs import EVIL, contrast, make_run
 
 VOID = {"meta", "img", "br", "link"}
 
@@ -61,7 +58,9 @@ def parsed(one: str) -> Page:
     return Page(one)
 
 
-def test_it_has_every_section(parsed: Page) -> None:
+def test_it_has_every_section(one: str, parsed: Page) -> None:
+    assert any("Without frames: the data cannot be read here" in text for text in parsed.texts)
+    assert page([make_run.__wrapped__()]) == one, "the same every time"
     assert parsed.headings == [
         "mine-00060",
         "Result",
@@ -75,15 +74,11 @@ def test_it_has_every_section(parsed: Page) -> None:
     ]
 
 
-def test_names_do_not_become_markup(one: str, parsed: Page) -> None:
+def test_names_do_not_become_markup_and_nothing_comes_from_elsewhere(one: str, parsed: Page) -> None:
     assert EVIL in "".join(parsed.texts)
-    assert not parsed.all("script")
     assert "<i>" not in one
     assert "\u202e" not in one
     assert not any(name.startswith("on") for _, attributes in parsed.elements for name in attributes)
-
-
-def test_nothing_comes_from_elsewhere(one: str, parsed: Page) -> None:
     assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & {name for name, _ in parsed.elements}
     for name, attributes in parsed.elements:
         for key in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
@@ -120,14 +115,6 @@ def test_the_numbers_are_those_of_the_result(parsed: Page) -> None:
         assert f"GEI baseline {run.analysis.baseline.percentages[group]['rank-1']:.1f}" in texts
 
 
-def test_it_is_the_same_every_time(one: str) -> None:
-    assert page([make_run.__wrapped__()]) == one
-
-
-def test_missing_data_is_said(parsed: Page) -> None:
-    assert any("Without frames: the data cannot be read here" in text for text in parsed.texts)
-
-
 def test_confusions_show_frames_and_mark_right_and_wrong_by_more_than_colour() -> None:
     run = make_run()
     frames = {n: np.full((4, 64, 64), 255 * (n % 2), np.uint8) for n in range(len(run.analysis.ids))}
@@ -154,11 +141,7 @@ def test_training_curves_and_records() -> None:
     assert "dygait test --cfgs 'a b.yaml'" in parsed.texts
     assert "c0ffee" in parsed.texts
     assert "2 processes, 1 thread" in parsed.texts
-
-
-def test_commands() -> None:
     assert command_line(["lib/main.py", "--phase", "test"]) == "python lib/main.py --phase test"
-    assert command_line(["/usr/bin/dygait", "test"]) == "dygait test"
 
 
 def test_several_runs_are_compared() -> None:
@@ -172,17 +155,14 @@ def test_several_runs_are_compared() -> None:
     assert targets == {"comparison", "run1", "run2"} <= {a.get("id") for a in parsed.all("section")}
 
 
-def test_other_protocols_have_no_differences() -> None:
+def test_other_protocols_have_no_differences_and_a_whole_gallery_no_views() -> None:
     other = replace(make_run(protocol="CASIA-B/cross-view"), name="B")
     parsed = Page(page([make_run(), other]))
     assert any("was tested by another protocol" in text for text in parsed.texts)
     assert not [text for text in parsed.texts if re.fullmatch(r"[+−]\d+\.\d", text)]
-
-
-def test_a_gallery_at_once_has_no_views() -> None:
-    parsed = Page(page([make_run(protocol="CASIA-B/cross-view")]))
-    assert "By view" not in parsed.headings
-    assert "mAP" in parsed.texts
+    alone = Page(page([other]))
+    assert "By view" not in alone.headings
+    assert "mAP" in alone.texts
 
 
 @pytest.mark.parametrize(
@@ -206,12 +186,7 @@ def test_a_value_is_text_wherever_it_stands(value: object, printed: str) -> None
     assert template.render(value=value) == f"{part}{joined}{part}"
 
 
-def test_what_a_template_does_not_find_is_an_error() -> None:
-    with pytest.raises(UndefinedError):
-        environment().from_string("{{ nothing }}").render()
-
-
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 0.037), (12.3, 871.0), (-2, 3), (5, 5), (0, 1e-9), (1e6, 3e6)])
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 0.037), (12.3, 871.0), (-2, 3), (5, 5), (0, 1e-9)])
 def test_axes_hold_their_range(low: float, high: float) -> None:
     axis = charts.linear_axis("x", low, high)
     assert axis.low <= low
@@ -251,12 +226,6 @@ def test_a_line_leaves_out_what_is_not_finite() -> None:
     assert chart.path(line) == "M46.0 161.5L274.0 10.0"
 
 
-@pytest.mark.parametrize("share", np.linspace(0, 1, 21))
+@pytest.mark.parametrize("share", np.linspace(0, 1, 11))
 def test_numbers_on_the_heat_map_can_be_read(share: float) -> None:
     assert contrast(*charts.heat_colour(float(share))) >= 4.5
-
-
-def test_json_has_no_nan_and_the_views() -> None:
-    loaded = json.loads(to_json([make_run()]))
-    assert loaded["runs"][0]["result"]["matrices"]["NM"]["views"] == list(VIEWS)
-    assert "NaN" not in to_json([make_run()])

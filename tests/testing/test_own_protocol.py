@@ -91,24 +91,13 @@ def test_re_ranked_results_have_a_file_of_their_own(tested: Experiment) -> None:
     assert written["intervals"] == {}
 
 
-def test_a_submission_of_hid(tested: Experiment) -> None:
-    people = ["evaluator_cfg.protocol=null", "evaluator_cfg.eval_func=HID_submission"]
-    assert tested.run("test", *people) == 2  # nobody is called probe
-    assert not list(of_run(tested).glob("*-submission.csv"))
-
-
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("evaluator_cfg.protocol.gallery.types=day9", "the gallery is empty; it needs type day9"),
-        ("evaluator_cfg.protocol.gallery.type=day1", "evaluator_cfg.protocol.gallery.type: unknown key; did you mean"),
         ("evaluator_cfg.protocol.name=GREW", "evaluator_cfg.protocol.name: 'GREW' is a built-in protocol"),
         ("evaluator_cfg.eval_func=GREW", "protocol takes the place of eval_func"),
         ("evaluator_cfg.re_rank={k: 3}", "evaluator_cfg.re_rank"),
-        (
-            "evaluator_cfg.protocol.groups={plain: {probes: {types: x}}, coat: {probes: {types: y}}}",
-            "there are no probes; they need type x; type y",
-        ),
         ("evaluator_cfg.protocol.view_until=m", "has one view only (ca)"),
     ],
 )
