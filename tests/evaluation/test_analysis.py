@@ -56,14 +56,11 @@ def test_errors_by_length_and_by_type(group: str, monkeypatch: pytest.MonkeyPatc
         assert share.median == np.median([LENGTHS[p] for p in errors if KINDS[p] == share.name])
 
 
-def test_the_histogram_and_the_curve() -> None:
+def test_the_curve_and_the_threshold() -> None:
     found = analysis().groups["CL"].pairs
     expected = reference("CL")
     assert found is not None
     genuine, impostor = np.float32(expected.genuine), np.float32(expected.impostor)
-    for shares, own in ((found.genuine, genuine), (found.impostor, impostor)):
-        assert shares.sum() == pytest.approx(1)
-        np.testing.assert_allclose(np.histogram(own, found.edges)[0] / len(own), shares, atol=2 / len(own))
     grid = np.array([1e-3, 0.05, 0.3, 1.0])
     for far, tar in zip(grid, tar_at(found, grid), strict=True):
         best = max((genuine <= t).mean() for t in [-1.0, *genuine, *impostor] if (impostor <= t).mean() <= far)

@@ -37,16 +37,6 @@ def test_the_gallery_order_decides_ties() -> None:
     same(measure("mAP", distance, match), [(1 + 2 / 3) / 2, 1 / 2, 1 / 4])
 
 
-def test_excluding_moves_up_what_is_behind() -> None:
-    distance = torch.tensor([[0.0, 1.0, 2.0]])
-    match = torch.tensor([[True, False, True]])
-    excluded = torch.tensor([[True, False, False]])
-    same(first_match_rank(distance, match, excluded), [2])
-    same(measure("mINP", distance, match, excluded), [1 / 2])
-    same(measure("chance", distance, match, excluded), [1 / 2])
-    same(first_match_rank(distance, match, match), [NAN])
-
-
 def test_nothing_to_rank() -> None:
     empty = torch.zeros(2, 0)
     for name in ("rank-1", "mAP", "mINP", "chance"):

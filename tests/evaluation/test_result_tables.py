@@ -48,16 +48,13 @@ def test_baselines_stand_below_each_group() -> None:
     assert lines[5].split()[-2:] == [f"{plain.percentages['NM']['rank-1']:.1f}", "20.0"]
 
 
-@pytest.mark.parametrize("width", [30, 60, 80, 120])
+@pytest.mark.parametrize("width", [30, 80])
 def test_views_that_do_not_fit_go_on_below(width: int) -> None:
     found = result()
     lines = to_text(found, width=width).splitlines()
     assert max(map(len, lines)) <= width
     heads = [line.split() for line in lines if line.strip() and set(line.split()) <= {*VIEWS, "mean", "chance"}]
     assert [view for head in heads for view in head] == [*VIEWS, "mean", "chance"]
-
-
-def test_views_are_in_the_order_of_numbers() -> None:
     assert to_text(result(views=["0", "18", "90", "108"])).splitlines()[2].split()[:4] == ["0", "18", "90", "108"]
 
 
@@ -67,12 +64,7 @@ def test_the_table_of_a_whole_gallery() -> None:
     assert lines[1] == "percent, distance euc"
     assert lines[2].split() == ["rank-1", "mAP", "chance"]
     values = found.percentages["BG"]
-    assert lines[5].split() == [
-        "BG",
-        f"{values['rank-1']:.1f}",
-        f"{values['mAP']:.1f}",
-        f"{found.chance['BG']:.1f}",
-    ]
+    assert lines[5].split() == ["BG", *(f"{x:.1f}" for x in (values["rank-1"], values["mAP"], found.chance["BG"]))]
 
 
 def test_json_has_no_nan() -> None:

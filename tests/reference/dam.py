@@ -9,6 +9,7 @@ Ablations: the mean is not subtracted; Ws is not there.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
 
@@ -20,15 +21,11 @@ def convolution(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     _, frames, height, width = x.shape
     out = np.zeros((kernel.shape[0], frames, height, width))
     back, up, left = (size // 2 for size in kernel.shape[2:])
-    for a in range(kernel.shape[2]):
-        for b in range(kernel.shape[3]):
-            for c in range(kernel.shape[4]):
-                for s in range(frames):
-                    for i in range(height):
-                        for j in range(width):
-                            t, y, z = s + a - back, i + b - up, j + c - left
-                            if 0 <= t < frames and 0 <= y < height and 0 <= z < width:
-                                out[:, s, i, j] += kernel[:, :, a, b, c] @ x[:, t, y, z]
+    for a, b, c in product(*map(range, kernel.shape[2:])):
+        for s, i, j in product(range(frames), range(height), range(width)):
+            t, y, z = s + a - back, i + b - up, j + c - left
+            if 0 <= t < frames and 0 <= y < height and 0 <= z < width:
+                out[:, s, i, j] += kernel[:, :, a, b, c] @ x[:, t, y, z]
     return out
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
 import shutil
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -40,24 +37,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """The folder on this machine's own address, and the paths that were requested."""
-    requests: list[str] = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: Any) -> None:
-            requests.append(self.path)
-
-    handler = functools.partial(Handler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}", requests
-        running.shutdown()
-        thread.join()
-
-
-@pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
@@ -79,24 +58,21 @@ def requested(browser: Any) -> list[str]:
     return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
 
 
-def test_it_loads_without_an_error_or_a_request(browser: Any, server: tuple[str, list[str]], folder: Path) -> None:
-    address, requests = server
+def test_it_loads_without_an_error_or_a_request(browser: Any, folder: Path) -> None:
+    address = (folder / "one.html").as_uri()
     requested(browser)
-    browser.get(f"{address}/one.html")
+    browser.get(address)
     assert browser.execute_script("return document.readyState") == "complete"
-    assert [r for r in requested(browser) if not r.startswith("data:")] == [f"{address}/one.html"]
-    # A browser asks for an icon by itself; that is not the page's doing.
-    assert [path for path in requests if path != "/favicon.ico"] == ["/one.html"]
-    errors = [entry for entry in browser.get_log("browser") if "favicon" not in entry["message"]]
-    assert errors == []
+    assert [r for r in requested(browser) if not r.startswith("data:")] == [address]
+    assert browser.get_log("browser") == []
     broken = "return [...document.images].filter(i => !(i.complete && i.naturalWidth)).length"
     assert browser.execute_script("return document.images.length") > 0
     assert browser.execute_script(broken) == 0
 
 
-def test_it_shows_the_numbers_of_the_json(browser: Any, server: tuple[str, list[str]], folder: Path) -> None:
+def test_it_shows_the_numbers_of_the_json(browser: Any, folder: Path) -> None:
     (run,) = json.loads((folder / "one.json").read_text(encoding="utf-8"))["runs"]
-    browser.get(f"{server[0]}/one.html")
+    browser.get((folder / "one.html").as_uri())
     cells = {e.text for e in browser.find_elements("css selector", "td")}
     for group, found in run["groups"].items():
         assert f"{100 * found['verification']['eer']:.1f}" in cells
@@ -105,10 +81,10 @@ def test_it_shows_the_numbers_of_the_json(browser: Any, server: tuple[str, list[
 
 @pytest.mark.parametrize("name", ["one", "two"])
 @pytest.mark.parametrize("width", [320, 390, 1280])
-def test_nothing_is_wider_than_the_screen(browser: Any, server: tuple[str, list[str]], name: str, width: int) -> None:
+def test_nothing_is_wider_than_the_screen(browser: Any, folder: Path, name: str, width: int) -> None:
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.get(f"{server[0]}/{name}.html")
+    browser.get((folder / f"{name}.html").as_uri())
     assert browser.execute_script("return window.innerWidth") == width
     inside, needed = browser.execute_script(
         "const page = document.documentElement; return [page.clientWidth, page.scrollWidth]"
@@ -116,8 +92,8 @@ def test_nothing_is_wider_than_the_screen(browser: Any, server: tuple[str, list[
     assert needed <= inside <= width
 
 
-def test_series_differ_by_colour_and_pattern(browser: Any, server: tuple[str, list[str]]) -> None:
-    browser.get(f"{server[0]}/one.html")
+def test_series_differ_by_colour_and_pattern(browser: Any, folder: Path) -> None:
+    browser.get((folder / "one.html").as_uri())
     styles = browser.execute_script("""
         return [...document.querySelectorAll('.legend')].map(list => [...list.querySelectorAll('.line, .point')].map(
             part => { const style = getComputedStyle(part);
@@ -131,9 +107,9 @@ def test_series_differ_by_colour_and_pattern(browser: Any, server: tuple[str, li
         assert len({fill for _, _, _, fill in points} - {"none", "rgb(0, 0, 0)"}) == len(points)
 
 
-def test_dark_and_light_are_readable(browser: Any, server: tuple[str, list[str]]) -> None:
+def test_dark_and_light_are_readable(browser: Any, folder: Path) -> None:
     """Text and series have enough contrast to the background, by WCAG 2."""
-    browser.get(f"{server[0]}/one.html")
+    browser.get((folder / "one.html").as_uri())
     script = """
         const style = getComputedStyle(document.documentElement);
         return ['--paper', '--ink', '--soft', '--accent', '--right', '--wrong', '--c0', '--c1', '--c2', '--c3', '--c4',

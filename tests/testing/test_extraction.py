@@ -28,7 +28,7 @@ SMALL = f"{BUDGET}=30"
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     """A tree, and a checkpoint of two iterations."""
-    experiment = make_experiment(tmp_path_factory.mktemp("extract"))
+    experiment = make_experiment(tmp_path_factory.mktemp("trained"))
     experiment.train("trainer_cfg.total_iter=2")
     return experiment
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import pickle
 from pathlib import Path
@@ -21,7 +20,7 @@ from helpers.experiments import Experiment, features_of, make_experiment
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     """A tree, and a checkpoint of two iterations."""
-    experiment = make_experiment(tmp_path_factory.mktemp("test"))
+    experiment = make_experiment(tmp_path_factory.mktemp("trained"))
     experiment.train("trainer_cfg.total_iter=2")
     return experiment
 
@@ -57,13 +56,6 @@ def test_results_are_written_and_are_what_evaluate_says(
     expected = dygait.evaluate(found.features, *arguments)
     written = json.loads((trained.checkpoints / "tiny-00002-CASIA-B-euc.json").read_text())
     assert written["percentages"] == json.loads(json.dumps(expected))
-
-    with (trained.checkpoints / "tiny-00002-CASIA-B-euc.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    means = {
-        row["group"]: float(row["percent"]) for row in rows if row["view"] == "mean" and row["measure"] == "rank-1"
-    }
-    assert means == pytest.approx({group: values["rank-1"] for group, values in expected.items()}, abs=0.05)
 
     # The baseline, by its definition: every sequence's mean silhouette, as one long vector.
     energies = np.stack([frames.mean(0) / 255 for frames in pickles_of(trained, found)])
