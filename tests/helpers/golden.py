@@ -4,7 +4,7 @@ Training is chaotic: what processors and orders of summing do to the last bit of
 four iterations. In float64 it does not, so that is what is recorded; and a second curve at a learning rate so low that
 float32 follows it.
 
-To record them anew: `PYTHONPATH=lib:tests python tests/golden.py`, and say why in the changelog.
+To record them anew: `PYTHONPATH=lib:tests python tests/helpers/golden.py`, and say why in the changelog.
 """
 
 from __future__ import annotations

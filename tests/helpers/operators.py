@@ -29,21 +29,16 @@ class OperatorCheck(TorchDispatchMode):
 
     Attributes:
         compared: the operators that were.
-        alone: those that the CPU does not have.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.compared: set[str] = set()
-        self.alone: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
-        if name.startswith(_WITHOUT_NUMBERS) or _is_view(func):
-            return func(*args, **kwargs)
-        if name.startswith(_OF_A_GPU_ALONE):
-            self.alone.add(name)
+        if name.startswith((*_WITHOUT_NUMBERS, *_OF_A_GPU_ALONE)) or _is_view(func):
             return func(*args, **kwargs)
         exactly = not name.startswith(_BY_TYPE)
         there = tree_map(lambda leaf: _on_cpu(leaf, exactly), (args, kwargs))
@@ -65,7 +60,7 @@ class OperatorCheck(TorchDispatchMode):
 
 
 def _is_view(func: Any) -> bool:
-    """Tell whether an operator gives other sights of what it is given, and computes nothing."""
+    """Return whether an operator gives other sights of what it is given, and computes nothing."""
     returns = [result.alias_info for result in func._schema.returns]
     return bool(returns) and all(alias is not None and not alias.is_write for alias in returns)
 

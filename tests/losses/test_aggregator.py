@@ -1,20 +1,13 @@
-"""The sum of losses: weights and names; and that two processes have the gradient of one on the whole batch."""
+"""The sum of losses: weights and names; tests/training/test_step.py has it on two processes."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
-from dygait import distributed
 from dygait.errors import UserError
 from dygait.losses import LOSSES, LossAggregator, build_loss
-from dygait.modeling import GaitOutput, build_model
-from helpers.networks import SMALL, silhouettes
-from helpers.processes import in_processes
+from dygait.modeling import GaitOutput
 
 TRIPLET = {"type": "TripletLoss", "margin": 0.2, "loss_term_weight": 1.0}
 ENTROPY = {"type": "CrossEntropyLoss", "scale": 16, "loss_term_weight": 0.1, "log_accuracy": True}
@@ -71,55 +64,3 @@ def test_a_loss_that_reads_missing_logits() -> None:
     with pytest.raises(UserError, match=r"CrossEntropyLoss reads logits"):
         LossAggregator([TRIPLET, ENTROPY])(output(logits=False), torch.tensor(LABELS))
     LossAggregator([TRIPLET])(output(logits=False), torch.tensor(LABELS))
-
-
-def gradients(name: str, lengths: list[int] | None, terms: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of a tiny network with respect to its weights, after this process's share of the batch went through it."""
-    torch.manual_seed(5)
-    model = build_model({**SMALL[name], "norm": "batch"})
-    model.train()
-    for module in model.modules():  # as fix_BN does: statistics of a share are not those of the whole
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.eval()
-    rank, world = distributed.rank(), distributed.world_size()
-    wrapped = DistributedDataParallel(model) if world > 1 else model
-    walks = silhouettes(8, 6, seed=1)
-    counts = None if lengths is None else torch.tensor(lengths)[rank::world]
-    labels = torch.tensor(LABELS)[rank::world]
-    total, statistics = LossAggregator(terms)(wrapped(walks[rank::world], counts), labels)
-    total.backward()
-    return {
-        "gradients": {name: parameter.grad for name, parameter in model.named_parameters()},
-        "triplet": {k: v.item() for k, v in statistics.items() if k.startswith("triplet")},
-    }
-
-
-CASES: dict[str, tuple[str, list[int] | None, list[dict[str, Any]]]] = {
-    "both, necks": ("DyGait necks", None, [TRIPLET, ENTROPY]),
-    "both, gaitgl, padded": ("DyGait", [6, 3, 6, 1, 5, 4, 2, 6], [TRIPLET, {**ENTROPY, "loss_term_weight": 1.0}]),
-}
-
-
-def all_cases() -> dict[str, Any]:
-    return {name: gradients(*case) for name, case in CASES.items()}
-
-
-@pytest.fixture(scope="module")
-def of_two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    folder: Path = tmp_path_factory.mktemp("two")
-    return in_processes(all_cases, 2, folder)
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_two_processes_have_the_gradient_of_one_on_the_whole_batch(
-    case: str, of_two_processes: list[dict[str, Any]]
-) -> None:
-    alone = gradients(*CASES[case])
-    for share in of_two_processes:
-        found = share[case]
-        assert found["gradients"].keys() == alone["gradients"].keys()
-        for name, expected in alone["gradients"].items():
-            torch.testing.assert_close(found["gradients"][name], expected, atol=1e-5, rtol=0, msg=name)
-        assert found["triplet"] == pytest.approx(alone["triplet"], rel=1e-5), "every process sees the whole batch's"
-    sizes = [g.abs().max().item() for g in alone["gradients"].values()]
-    assert min(sizes) > 1e-4, "comparing zeros shows nothing"

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-from typing import Any
-
 import pytest
 import torch
 
-from dygait.modeling.backbones.dynamic3d import DeepBackbone, ShallowBackbone
+from dygait.modeling.backbones.dynamic3d import ShallowBackbone
 from dygait.modeling.dam import DAMOptions, DynamicAugmentation, Form, Norm, Shortcut
 from dygait.modeling.kernels import winograd
 from dygait.modeling.layers import zero_padding
@@ -147,22 +144,6 @@ def test_sizes_of_the_weights() -> None:
     assert not any(k.startswith("shortcut") for k in DynamicAugmentation(3, 3).state_dict())
     without = {k: tuple(v.shape) for k, v in DynamicAugmentation(2, 3, DAMOptions(spatial=False)).state_dict().items()}
     assert without == {k: shape for k, shape in shapes.items() if "spatial" not in k}
-
-
-@pytest.mark.parametrize(("form", "norm"), itertools.product(FORMS, ["none", "batch"]))
-def test_backbones(form: Form, norm: Norm) -> None:
-    lengths = torch.tensor([7, 3, 4])
-    x = zero_padding(walk(3, 1, 7, 16, 12, torch.float32), lengths)
-    for make, channels, size in (
-        (DeepBackbone, [2, 3, 4, 5], (5, 2, 4, 3)),
-        (ShallowBackbone, [2, 3, 4], (4, 2, 8, 6)),
-    ):
-        made: Any = make(channels, DAMOptions(norm, form))
-        assert len(channels) == made.depth
-        features, kept = made(x, lengths)
-        assert features.shape == (3, *size)
-        assert kept.tolist() == [2, 1, 1]
-        assert not features[1:, :, 1].any()
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])

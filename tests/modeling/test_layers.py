@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dygait.modeling import layers
+from dygait.modeling import frames, layers
 from reference import parts
 
 
@@ -17,23 +17,14 @@ def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> to
 class TestTime:
     lengths = torch.tensor([4, 1, 3])
 
-    def test_valid_frames(self) -> None:
-        expected = [[True] * 4, [True, False, False, False], [True, True, True, False]]
-        assert layers.valid_frames(self.lengths, 4).tolist() == expected
-
-    def test_zero_padding(self) -> None:
-        x = random(3, 2, 4, 3, 2)
-        assert layers.zero_padding(x, None) is x
-        found = layers.zero_padding(x, self.lengths)
-        for n, length in enumerate(self.lengths.tolist()):
-            assert torch.equal(found[n, :, :length], x[n, :, :length])
-            assert not found[n, :, length:].any()
-
     @pytest.mark.parametrize("padded", [False, True])
     def test_mean_and_max_see_only_valid_frames(self, padded: bool) -> None:
         x, lengths = random(3, 2, 4, 3, 2) - 5, self.lengths if padded else None  # all below zero: padding would win
         x = layers.zero_padding(x, lengths)
         mean, largest = layers.temporal_mean(x, lengths), layers.temporal_max(x, lengths)
+        packed = frames.pack(x.transpose(1, 2), lengths)
+        assert torch.equal(frames.unpack(*packed).transpose(1, 2), x)
+        assert torch.equal(frames.sequence_max(*packed), largest)
         assert mean.shape == (3, 2, 1, 3, 2)
         assert largest.shape == (3, 2, 3, 2)
         for n in range(3):
@@ -85,17 +76,6 @@ class TestLocalTemporalAggregation:
                 value = sum(layer.conv.weight[o, c, t, 0, 0] * x[0, c, 3 * s + t] for c in range(2) for t in range(3))
                 expected = torch.where(value > 0, value, 0.01 * value)
                 torch.testing.assert_close(found[0, o, s], expected, atol=1e-12, rtol=0)
-
-    def test_padding(self) -> None:
-        torch.manual_seed(0)
-        layer, lengths = layers.LocalTemporalAggregation(2).double(), torch.tensor([8, 5, 3, 4])
-        x = layers.zero_padding(random(4, 2, 8, 2, 2), lengths)
-        found, kept = layer(x, lengths)
-        assert kept.tolist() == [2, 1, 1, 1]
-        for n, length in enumerate(lengths.tolist()):
-            alone, _ = layer(x[n : n + 1, :, :length], None)
-            torch.testing.assert_close(found[n : n + 1, :, : kept[n]], alone, atol=1e-12, rtol=0)
-            assert not found[n, :, kept[n] :].any()
 
 
 class TestGeMHorizontalPooling:

@@ -416,11 +416,13 @@ def _steps_on_a_share(path: str, overrides: tuple[str, ...]) -> Any:
     for i in range(2):
         whole = batch_of(seed=i)
         share = slice(4 * rank, 4 * rank + 4)
-        trainer.step(Batch(whole.silhouettes[share], None, whole.labels[share], whole.sequences[share]))
+        own = Batch(whole.silhouettes[share], None, whole.labels[share], whole.sequences[share])
+        statistics = trainer.step(own)
     buffers = list(trainer.network.buffers())
     buffers[0].fill_(rank)
     distributed.broadcast_tensors(buffers)
-    return trainer.network.state_dict(), flat_gradient(trainer), buffers[0]
+    triplet = {name: float(value) for name, value in statistics.items() if name.startswith("triplet")}
+    return trainer.network.state_dict(), flat_gradient(trainer), buffers[0], triplet
 
 
 def flat_gradient(trainer: Trainer) -> torch.Tensor:
@@ -448,7 +450,9 @@ class TestTwoProcesses:
         weights, gradients = ([s[variant][i] for s in seen] for i in range(2))
         assert all(torch.equal(weights[1][name], tensor) for name, tensor in weights[0].items())
         alone = make("trainer_cfg.fix_BN=true")
-        steps(alone, 2)
+        reported = steps(alone, 2)[-1]
+        for s in seen:  # every process sees the whole batch's triplets
+            assert s[variant][3] == pytest.approx({name: reported[name] for name in s[variant][3]}, rel=1e-3)
         expected = flat_gradient(alone)
         for gradient in gradients:
             assert (gradient - expected).norm() < tolerance * expected.norm()
