@@ -37,11 +37,10 @@ def test_the_weighted_sum() -> None:
 def test_prefixes() -> None:
     terms = [{**TRIPLET, "log_prefix": "near"}, ENTROPY]
     assert LossAggregator(terms).prefixes == ["near", "softmax"]
-    assert LossAggregator([TRIPLET, {**TRIPLET, "log_prefix": None}, ENTROPY]).prefixes == [
-        "triplet0",
-        "triplet1",
-        "softmax",
-    ]
+    twice = LossAggregator([TRIPLET, {**TRIPLET, "log_prefix": None}, ENTROPY])
+    assert twice.prefixes == ["triplet0", "triplet1", "softmax"]
+    with pytest.raises(UserError, match="log_prefix"):
+        LossAggregator([{**TRIPLET, "log_prefix": "triplet1"}, TRIPLET, TRIPLET])
     _, statistics = LossAggregator([TRIPLET, {**TRIPLET, "margin": 5.0}])(output(), torch.tensor(LABELS))
     assert statistics["triplet1/loss"] > statistics["triplet0/loss"], "neither hides the other"
 

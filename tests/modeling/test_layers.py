@@ -89,11 +89,6 @@ class TestGeMHorizontalPooling:
         expected = [[parts.strips(image, bins, p) for image in maps] for maps in x.tolist()]
         torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), atol=1e-12, rtol=1e-10)
 
-    def test_the_exponent_is_learnt_from_6_5(self) -> None:
-        layer = layers.GeMHorizontalPooling([2])
-        assert layer.p.tolist() == [6.5]
-        assert layer.p.requires_grad
-
     def test_the_gradient_is_finite_where_all_is_dark(self) -> None:
         layer, x = layers.GeMHorizontalPooling([2, 1]), torch.zeros(1, 1, 4, 2, requires_grad=True)
         layer(x).sum().backward()

@@ -363,13 +363,13 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "in parts, looking for unused": ("trainer_cfg.accumulate=4", "trainer_cfg.find_unused_parameters=true"),
     "compressed": ("trainer_cfg.gradient_compression=float16",),
     "compressed, in parts": ("trainer_cfg.gradient_compression=float16", "trainer_cfg.accumulate=2"),
-    "refused": ("trainer_cfg.gradient_compression=bfloat16",),
+    "bfloat16": ("trainer_cfg.gradient_compression=bfloat16",),
     "too many parts": ("trainer_cfg.accumulate=5",),
 }
 
 
 def two_process_steps(path: str) -> dict[str, Any]:
-    """What a process knows after steps of each variant on its share of the batches; what was output where refused."""
+    """What a process knows after steps of each variant on its share of the batches, or the error."""
     found = {name: _steps_on_a_share(path, overrides) for name, overrides in VARIANTS.items()}
     return {**found, "norms": [_norm_on_a_share(*case) for case in NORMS]}
 
@@ -435,17 +435,8 @@ class TestTwoProcesses:
     def seen(self, path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         return in_processes(two_process_steps, 2, tmp_path_factory.mktemp("two"), str(path))
 
-    @pytest.mark.parametrize(
-        ("variant", "tolerance"),
-        [
-            ("plain", 2e-4),
-            ("in parts", 2e-4),
-            ("in parts, looking for unused", 2e-4),
-            ("compressed", 2e-3),
-            ("compressed, in parts", 2e-3),
-        ],
-    )
-    def test_equal_one_process(self, make: Make, seen: list[dict[str, Any]], variant: str, tolerance: float) -> None:
+    @pytest.mark.parametrize("variant", list(VARIANTS)[:5])
+    def test_equal_one_process(self, make: Make, seen: list[dict[str, Any]], variant: str) -> None:
         """Weights are the same on both, and the gradient is the whole batch's, but for rounding."""
         weights, gradients = ([s[variant][i] for s in seen] for i in range(2))
         assert all(torch.equal(weights[1][name], tensor) for name, tensor in weights[0].items())
@@ -454,6 +445,7 @@ class TestTwoProcesses:
         for s in seen:  # every process sees the whole batch's triplets
             assert s[variant][3] == pytest.approx({name: reported[name] for name in s[variant][3]}, rel=1e-3)
         expected = flat_gradient(alone)
+        tolerance = {"compressed": 2e-3, "compressed, in parts": 2e-3, "bfloat16": 2e-2}.get(variant, 2e-4)
         for gradient in gradients:
             assert (gradient - expected).norm() < tolerance * expected.norm()
 
@@ -473,14 +465,14 @@ class TestTwoProcesses:
     def test_buffers_can_be_made_those_of_rank_0(self, seen: list[dict[str, Any]]) -> None:
         assert not any(s["plain"][2].any() for s in seen)
 
-    def test_what_the_backend_cannot_exchange_is_refused(self, make: Make, seen: list[dict[str, Any]]) -> None:
+    def test_what_the_backend_cannot_exchange(self, make: Make, seen: list[dict[str, Any]]) -> None:
         """Gloo cannot exchange bfloat16; where it can (PyTorch 2.4), the gradient is the whole batch's."""
-        if not isinstance(seen[0]["refused"], str):
-            self.test_equal_one_process(make, seen, "refused", 2e-2)
+        if not isinstance(seen[0]["bfloat16"], str):
+            self.test_equal_one_process(make, seen, "bfloat16")
             return
         for s in seen:
-            assert s["refused"].startswith("trainer_cfg.gradient_compression: gloo does not exchange bfloat16 (")
-            assert s["refused"].endswith("); use float16, or leave the key out")
+            assert s["bfloat16"].startswith("trainer_cfg.gradient_compression: gloo does not exchange bfloat16 (")
+            assert s["bfloat16"].endswith("); use float16, or leave the key out")
 
     def test_parts_are_of_the_share_of_a_process(self, seen: list[dict[str, Any]]) -> None:
         assert seen[0]["too many parts"] == "trainer_cfg.accumulate is 5, but a process has 4 sequences of a batch"

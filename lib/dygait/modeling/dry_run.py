@@ -45,12 +45,13 @@ def dry_run(
     where the model takes another number of modalities.
     """
     name = str(model_cfg.get("model"))
+    takes = getattr(MODELS.get(name), "modalities", 1) if name in MODELS else 1
     try:
         with FakeTensorMode(), torch.no_grad():
-            if getattr(MODELS.get(name) if name in MODELS else None, "modalities", 1) != len(sizes):
-                build_model(model_cfg, dataset_name)
-                return None, []
-            return forward_once(model_cfg, dataset_name, sizes, frames)[1], []
+            if takes == len(sizes):
+                return forward_once(model_cfg, dataset_name, sizes, frames)[1], []
+            build_model(model_cfg, dataset_name)
+            return None, []
     except SettingsError as error:
         return None, error.problems
     except _NOT_FAKEABLE:

@@ -18,10 +18,7 @@ from dygait.modeling.output import GaitOutput
 
 @with_config(ConfigDict(extra="forbid", strict=True))
 class FCSizes(TypedDict, total=False):
-    """Sizes of the separate fully connected layers, as OpenGait's configs give them.
-
-    Those that are given must fit the other settings. out_channels absent: as in_channels.
-    """
+    """Sizes of the separate FCs, as OpenGait's configs give them; `out_channels` absent: as `in_channels`."""
 
     in_channels: int
     out_channels: int
@@ -30,7 +27,7 @@ class FCSizes(TypedDict, total=False):
 
 @with_config(ConfigDict(extra="forbid", strict=True))
 class NeckSizes(TypedDict, total=False):
-    """Sizes of the BNNecks, as OpenGait's configs give them. Those that are given must fit the other settings."""
+    """Sizes of the BNNecks, as OpenGait's configs give them."""
 
     class_num: int
     in_channels: int

@@ -1,9 +1,8 @@
 """Gradient accumulation over parts of a batch, with the losses and the gradient of the whole batch.
 
-Losses that compare sequences need the outputs of all of them, but memory suffices for the backward pass of one part
-only. So each part is computed twice: without gradient, for the losses of the whole batch and their gradient with
-respect to the outputs; then with gradient, to backpropagate from the outputs to the parameters. Gao et al., *Scaling
-Deep Contrastive Learning Batch Size under Memory Limited Setup*, RepL4NLP 2021.
+Losses that compare sequences need the outputs of all. So each part is computed twice: without gradient, for the losses
+of the whole batch and their gradient with respect to the outputs; then with gradient, to backpropagate from there. Gao
+et al., *Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup*, RepL4NLP 2021.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def backward_in_parts(
     buffers: Sequence[torch.Tensor],
     unsynchronised: Callable[[], contextlib.AbstractContextManager[object]],
 ) -> Statistics:
-    """Add the gradient of a whole batch's loss to the parameters.
+    """Add the gradient of a whole batch's loss to the parameters, and return the loss's statistics.
 
     The last part is computed once, the others twice. Running statistics are updated by the first pass only.
 
@@ -52,9 +51,6 @@ def backward_in_parts(
         loss: maps the concatenated outputs to the value to differentiate, and its statistics.
         buffers: of the network.
         unsynchronised: a context in which backward passes do not all-reduce gradients (`no_sync`).
-
-    Returns:
-        The loss's statistics.
     """
     with torch.no_grad():
         outputs = [forward(part) for part in range(count - 1)]

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from dygait.data import (
     SAMPLERS,
@@ -53,7 +52,7 @@ def _class_problems(
 
 def _optimizer_problems(section: Mapping[str, Any]) -> list[Problem]:
     solver, groups = section.get("solver"), section.get("param_groups")
-    found = _class_problems(section, "solver", "optimiser", torch.optim, OPTIMIZERS, [_parameter()])
+    found = _class_problems(section, "solver", "optimiser", torch.optim, OPTIMIZERS, [torch.zeros(1)])
     if not isinstance(solver, str) or solver not in OPTIMIZERS:
         return found
     lacking = {"lr", "weight_decay"} - inspect.signature(OPTIMIZERS[solver]).parameters.keys()
@@ -64,12 +63,8 @@ def _optimizer_problems(section: Mapping[str, Any]) -> list[Problem]:
 
 
 def _scheduler_problems(section: Mapping[str, Any]) -> list[Problem]:
-    optimizer = torch.optim.SGD([_parameter()], lr=0.1, momentum=0.9)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1, momentum=0.9)
     return _class_problems(section, "scheduler", "scheduler", torch.optim.lr_scheduler, SCHEDULERS, optimizer)
-
-
-def _parameter() -> nn.Parameter:
-    return nn.Parameter(torch.zeros(1))
 
 
 def _stored_to_input(transforms: Any, modalities: int, stored: int) -> list[tuple[int, int]] | None:
@@ -118,10 +113,8 @@ def _model_problems(sections: Mapping[str, Any], terms: Sequence[Any]) -> list[P
         output, found = dry_run(model_cfg, None, sizes, frames)
         problems = problems or found
         if not found:
-            if output is None or output.logits is not None:
-                return []
+            unfed = [i for i, what in read.items() if what == "logits" and output is not None and output.logits is None]
             message = "reads logits, and the model gives none: set class_num in model_cfg, or remove the term"
-            unfed = [index for index, what in read.items() if what == "logits"]
             return [Problem(("loss_cfg", str(i), "type"), f"{terms[i]['type']} {message}") for i in unfed]
     return [Problem(("model_cfg", *p.path), p.message) for p in problems]
 
@@ -182,10 +175,9 @@ def component_problems(merged: Mapping[str, Any], phase: str) -> list[Problem]:
     for index, term in enumerate(terms):
         if isinstance(term, Mapping) and "type" in term:
             add(("loss_cfg", str(index)), loss_problems(term))
-    if "optimizer_cfg" in sections:
-        add(("optimizer_cfg",), _optimizer_problems(sections["optimizer_cfg"]))
-    if "scheduler_cfg" in sections:
-        add(("scheduler_cfg",), _scheduler_problems(sections["scheduler_cfg"]))
+    for section, check in (("optimizer_cfg", _optimizer_problems), ("scheduler_cfg", _scheduler_problems)):
+        if section in sections:
+            add((section,), check(sections[section]))
     for section in ("trainer_cfg", "evaluator_cfg"):
         content = sections.get(section, {})
         if "transform" in content:

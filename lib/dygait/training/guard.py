@@ -1,10 +1,8 @@
 """Skipping optimiser steps whose gradient is not finite or, optionally, far larger than usual.
 
-A skipped step changes nothing: weights, optimiser state and running statistics stay as they were; only the schedule
-advances. Too many skipped steps in a row end the run, with the batch saved for `dygait debug-batch`.
-
-The decision is made on the device. The host, which runs ahead of it, reads the decisions later: when an iteration is
-logged or saved, and as soon as the unread steps could be a row that ends the run.
+A skipped step changes nothing but the schedule; too many in a row end the run. The decision is made on the device. The
+host, which runs ahead of it, reads it later: when an iteration is logged or saved, and as soon as the unread steps
+could be a row that ends the run.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ class StepGuard:
     Attributes:
         skipped: how many steps were skipped, of those that were read.
         consecutive: how many of them were the last ones.
-        unreported: iteration and gradient norm of skipped steps that were not logged yet; whoever logs them clears it.
+        unreported: iteration and gradient norm of skipped steps; whoever logs them clears it.
     """
 
     def __init__(self, buffers: Iterable[torch.Tensor], spike: float | None = None) -> None:

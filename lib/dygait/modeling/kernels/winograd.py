@@ -2,8 +2,7 @@
 
 Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*, CVPR 2016; here along the frames alone. A filter of
 three taps gives m frames of output from m + 2 of input with m + 2 products instead of 3 m: frames and filter are taken
-as polynomials, which are multiplied by their values at m + 2 points. A product is here a 3x3 convolution of a frame;
-the transforms around it are small matrices times a few frames. In exact arithmetic this is the same function.
+as polynomials, which are multiplied by their values at m + 2 points. A product is here a 3x3 convolution of a frame.
 
 N sequences, C channels in, O out, S frames, H x W pixels. S frames are cut into tiles of four, and one of what is left.
 """
