@@ -17,6 +17,7 @@ from dygait.runs.events import add_event, recorded_end
 from dygait.runs.folder import RunFolder, run_folder
 from dygait.runs.memory import explained_memory
 from dygait.runs.signals import Interruption, name_of
+from dygait.training.periodic_test import run_test
 from dygait.training.saving import log_skipped_steps, save, stop_if_all_skipped
 from dygait.training.setup import TrainingRun, set_up
 
@@ -43,7 +44,7 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
     start_logging(folder.logs if log_to_file else None, "train")
     distributed.on_hang(lambda why: add_event(folder, "failed", why=why))
     with Interruption() as interruption, recorded_end(folder):
-        run = set_up(config, device, folder, interruption)
+        run = set_up(config, device, folder)
         with working(), contextlib.closing(run.metrics.tensorboard):
             _train(run, interruption)
     add_event(folder, "finished", iteration=run.trainer.iteration)
@@ -53,8 +54,8 @@ def train(config: Config, device: torch.device, output: str | Path = "output", l
 
 def _train(run: TrainingRun, interruption: Interruption) -> None:
     trainer, settings = run.trainer, run.trainer.config.trainer_cfg
-    if run.test is not None and run.test_is_missing:
-        run.test.run(trainer, run.metrics)
+    if run.test_is_missing:
+        run_test(run, interruption)
         run.metrics.restart_clock(trainer.iteration)
     trainer.training_mode()
     for batch in progress(batches(run.source.loader), settings.total_iter, "training", trainer.iteration):
@@ -63,11 +64,11 @@ def _train(run: TrainingRun, interruption: Interruption) -> None:
         stop, last = interruption.should_stop(), trainer.iteration == settings.total_iter
         if stop or last or trainer.iteration % settings.save_iter == 0:
             save(trainer, run.folder)
-            if run.test is not None and not stop:
-                run.test.run(trainer, run.metrics)
+            if run.test_source is not None and not stop:
+                run_test(run, interruption)
                 trainer.training_mode()
             run.metrics.restart_clock(trainer.iteration)
-        if stop and (not last or run.test is not None):
+        if stop and (not last or run.test_source is not None):
             raise Interrupted(
                 f"{name_of(interruption.signal)}: saved iteration {trainer.iteration} of {settings.total_iter}; "
                 f"continue with --resume"

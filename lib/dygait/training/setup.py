@@ -16,9 +16,8 @@ from dygait.runs.events import add_event
 from dygait.runs.folder import RunFolder, record_run
 from dygait.runs.metrics import MetricsLogger
 from dygait.runs.precision import resolve_precision
-from dygait.runs.signals import Interruption
+from dygait.testing.scoring import check_protocol
 from dygait.training import resuming
-from dygait.training.periodic_test import PeriodicTest
 from dygait.training.trainer import Trainer, build_trainer
 
 
@@ -27,19 +26,21 @@ class TrainingRun:
     """What the training loop works on.
 
     Attributes:
-        test: the test at every checkpoint, if the configuration asks for it.
+        source: the training data.
+        test_source: the test set, if the configuration asks for a test at every checkpoint.
         test_is_missing: the run resumes from a checkpoint that was saved, but not tested.
     """
 
     folder: RunFolder
     trainer: Trainer
+    data: sources.Data
     source: sources.Source
+    test_source: sources.Source | None
     metrics: MetricsLogger
-    test: PeriodicTest | None
     test_is_missing: bool
 
 
-def set_up(config: Config, device: torch.device, folder: RunFolder, interruption: Interruption) -> TrainingRun:
+def set_up(config: Config, device: torch.device, folder: RunFolder) -> TrainingRun:
     """Open the data, build the trainer, restore the checkpoint that the configuration names, and record the run.
 
     Raises:
@@ -65,8 +66,10 @@ def set_up(config: Config, device: torch.device, folder: RunFolder, interruption
     elif settings.init_from is not None:
         resuming.load_initial_weights(trainer, settings.init_from)
     source = sources.build_training_source(config, data, device, trainer.iteration)
-    test = PeriodicTest(config, data, device, folder, interruption) if settings.with_test else None
-    test_is_missing = test is not None and start is not None and resuming.lacks_test(folder, start, trainer)
+    test_source = sources.build_test_source(config, data, device) if settings.with_test else None
+    if test_source is not None:
+        check_protocol(config, data, test_source)
+    test_is_missing = test_source is not None and start is not None and resuming.lacks_test(folder, start, trainer)
     record_run(folder, "train", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
     add_event(
         folder, "started", phase="training", iteration=trainer.iteration, processes=distributed.world_size(),
@@ -78,7 +81,7 @@ def set_up(config: Config, device: torch.device, folder: RunFolder, interruption
         len(data.train_ids), distributed.world_size(), device.type, folder.root,
     )  # fmt: skip
     metrics = MetricsLogger(folder, config, trainer.iteration)
-    return TrainingRun(folder, trainer, source, metrics, test, test_is_missing)
+    return TrainingRun(folder, trainer, data, source, test_source, metrics, test_is_missing)
 
 
 def _use_deterministic_algorithms() -> None:

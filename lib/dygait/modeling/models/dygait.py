@@ -38,17 +38,13 @@ _RELEASE_STAGES: Renames = (
 class DyGait(GaitGLHead):
     """The network of the paper: a backbone of DAMs, temporal max, GeM horizontal pooling, separate FCs, and a head.
 
-    Two heads. With `SeparateBNNecks`: triplet loss and test use the features before the BNNeck, whose logits are
-    cosines. Without: GaitGL's, whose features after a BatchNorm serve triplet loss, test and a further separate FC to
-    the logits.
-
     Args:
         channels: the backbone's channels: four for `deep`, three for `shallow`.
         variant: `deep` (OUMVLP, GREW, Gait3D) or `shallow` (CASIA-B).
         bin_num: numbers of horizontal strips; default [16, 8, 4, 2, 1] for `deep`, [32] for `shallow`.
         class_num: K, the number of training ids; without it, and without `SeparateBNNecks`, there are no logits.
         SeparateFCs: the sizes of the separate FCs, where they are not C to C.
-        SeparateBNNecks: the sizes of the BNNeck head; its presence chooses that head.
+        SeparateBNNecks: the sizes of the BNNeck head; its presence chooses that head, its absence GaitGL's.
         norm: `none`, as in the release, or `batch`: BatchNorm inside the DAMs.
         dam: how the DAMs compute: `fast`, or `plain`, the readable reference; same weights, same results.
         checkpointing: compute each DAM again in the backward pass instead of keeping what it made: less memory, about a

@@ -70,14 +70,12 @@ class GLConv(nn.Module):
 class GaitGL(GaitGLHead):
     """Global and local 3-D convolutions beside each other, local temporal aggregation, GeM pooling by rows.
 
-    Two heads. With `SeparateBNNecks`: triplet loss and test use the features before the BNNeck, whose logits are
-    cosines. Without, the paper's: features after a BatchNorm serve triplet loss, test and a further separate FC to the
-    logits. A single frame is repeated three times, two frames twice, as OpenGait does.
+    A single frame is repeated three times, two frames twice, as OpenGait does.
 
     Args:
         channels: three numbers for `shallow`, four for `deep`.
         class_num: K, the number of training ids; without it, and without `SeparateBNNecks`, there are no logits.
-        SeparateBNNecks: the sizes of the BNNeck head; its presence chooses that head.
+        SeparateBNNecks: the sizes of the BNNeck head; its presence chooses that head, its absence the paper's.
         variant: `shallow` (CASIA-B: one convolution, eight strips, three GLConvs) or `deep` (OUMVLP, GREW: two, two,
             six).
         bin_num: numbers of horizontal strips that the last map is pooled into; its rows are as many as the input's.
