@@ -1,6 +1,7 @@
 """The subcommands of `dygait`, one file each: `HELP`, `add_arguments(parser)` and `main(arguments)`.
 
-`main` returns an exit code, or None for success. Importing them imports nothing heavy, so that `--help` is fast.
+`main` returns an exit code, or None for success; the command line reports the `UserError` or `Interrupted` that it
+raises. Importing a command imports nothing heavy, so that `--help` is fast.
 """
 
 NAMES = (

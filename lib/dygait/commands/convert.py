@@ -11,7 +11,7 @@ HELP = "rename a checkpoint's weights, from or to OpenGait"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options (imports nothing heavy)."""
+    """Declare the options."""
     parser.description = (
         "Write the weights of a checkpoint under DyGait's or OpenGait's names, without the state of the optimiser."
     )
@@ -22,11 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Run `dygait convert`.
-
-    Raises:
-        UserError: a file cannot be used, the weights do not fit the model, or OpenGait has no such model.
-    """
+    """Write the weights of a checkpoint under other names."""
     import torch
 
     from dygait.errors import UserError

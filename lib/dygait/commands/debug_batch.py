@@ -11,7 +11,7 @@ HELP = "diagnose a batch whose gradient was not finite"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options (imports nothing heavy)."""
+    """Declare the options."""
     parser.description = "Diagnose a batch that a run saved because its gradient was not finite."
     parser.add_argument("file", type=Path, help="<run>/debug/batch-*.pt")
     parser.add_argument(
@@ -26,11 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Print what is wrong with a saved batch.
-
-    Raises:
-        UserError: the file cannot be read, or is not a saved batch.
-    """
+    """Print what is wrong with a saved batch."""
     from dygait.config.custom_imports import import_file
     from dygait.runs.checkpoint import read_checkpoint
     from dygait.training.bad_batch import diagnose

@@ -9,7 +9,7 @@ HELP = "score saved features"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options (imports nothing heavy)."""
+    """Declare the options."""
     parser.description = "Score the features that `dygait extract` saved."
     parser.add_argument("features", type=Path, help="the folder of the features")
     parser.add_argument(
@@ -32,11 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Evaluate, print the table, and write the files.
-
-    Raises:
-        UserError: the features cannot be read, or do not match the protocol and the partition.
-    """
+    """Evaluate, print the table, and write the files."""
     import numpy as np
 
     from dygait.data import load_partition

@@ -9,17 +9,13 @@ HELP = "describe a dataset"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options (imports nothing heavy)."""
+    """Declare the options."""
     parser.add_argument("source", type=Path, help="a packed store, or the folder <id>/<type>/<view>/<name>.pkl")
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="draw frames of some sequences")
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Describe a dataset.
-
-    Raises:
-        UserError: the dataset cannot be opened, or the picture cannot be written.
-    """
+    """Describe a dataset."""
     from dygait.data import describe
     from dygait.data.stores import open_store
 

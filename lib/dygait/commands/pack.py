@@ -12,7 +12,7 @@ HELP = "convert a tree of pickles to a packed store"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options (imports nothing heavy)."""
+    """Declare the options."""
     parser.add_argument("source", type=Path, help="the folder <id>/<type>/<view>/<name>.pkl")
     parser.add_argument("target", type=Path, help="the folder of the store; missing sequences are added")
     parser.add_argument(
@@ -23,11 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit code, `DAMAGED` if something cannot be used.
-
-    Raises:
-        UserError: the dataset cannot be opened, or something cannot be written.
-    """
+    """Pack a dataset; the exit code is `DAMAGED` if something cannot be used."""
     from dygait.data import packing
 
     start = time.monotonic()

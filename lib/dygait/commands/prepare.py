@@ -22,7 +22,7 @@ PASSWORD = "DYGAIT_PASSWORD"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``dygait prepare`` (imports nothing heavy)."""
+    """Declare the options."""
     parser.description = (
         "Convert a downloaded dataset, archives or folders, to normalised sequences. The same command continues an "
         "interrupted run."
@@ -63,14 +63,7 @@ def _dataset(name: str) -> str:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run ``dygait prepare``.
-
-    Returns:
-        0 if everything was used, `LOST` otherwise.
-
-    Raises:
-        UserError: an option or the input is invalid, or the output cannot be written.
-    """
+    """Prepare a dataset; the exit code is `LOST` if something cannot be used."""
     from dygait.preprocess.prepare import prepare
 
     report = prepare(

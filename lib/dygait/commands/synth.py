@@ -14,7 +14,7 @@ HELP = "generate SynGait, the synthetic dataset"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``dygait synth`` (imports nothing heavy)."""
+    """Declare the options."""
     parser.description = (
         "Generate SynGait: silhouettes of synthetic walkers seen by 11 cameras, in the layout of CASIA-B. The same "
         "command continues an interrupted run."
@@ -38,11 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Run ``dygait synth``.
-
-    Raises:
-        UserError: an option is invalid, or the folder was generated with other settings.
-    """
+    """Generate the dataset, the strip, or both."""
     if args.output is None and args.strip is None:
         raise UserError("--output is missing: name the folder to fill, such as --output datasets/SynGait/data")
     from dygait.preprocess.silhouettes import normalise_silhouette as normalise

@@ -11,7 +11,7 @@ add_arguments = add_run_arguments
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Test; raises as `train` does."""
+    """Test."""
     with experiment(arguments, "test") as (config, device):
         from dygait.testing.scoring import run_test
 

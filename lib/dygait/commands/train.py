@@ -11,12 +11,7 @@ add_arguments = add_run_arguments
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Train.
-
-    Raises:
-        UserError: the input is invalid.
-        Interrupted: a signal ended the run.
-    """
+    """Train."""
     with experiment(arguments, "train") as (config, device):
         from dygait.training.loop import train
 

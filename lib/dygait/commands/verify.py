@@ -11,16 +11,12 @@ HELP = "read every sequence of a dataset, and name the damaged ones"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options (imports nothing heavy)."""
+    """Declare the options."""
     parser.add_argument("source", type=Path, help="a packed store, or the folder <id>/<type>/<view>/<name>.pkl")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit code, `DAMAGED` if something is damaged.
-
-    Raises:
-        UserError: the dataset cannot be opened, or something cannot be written.
-    """
+    """Verify a dataset; the exit code is `DAMAGED` if something is damaged."""
     from dygait.data import verification
 
     damaged = print_problems(verification.verify(arguments.source, progress_bar("verify")))
