@@ -27,7 +27,6 @@ from dygait.preprocess.journal import Journal
 from dygait.reporting.page import write_report
 from dygait.reporting.reported_run import open_run
 from dygait.runs.checkpoint import damage_of, load_state, read_checkpoint, save_checkpoint
-from dygait.runs.status import status, to_text
 from helpers import raw
 from helpers.experiments import save_features
 from helpers.fuzzing import altered, cases, damaged, in_time
@@ -265,41 +264,12 @@ def test_altered_features(folder: Path, features: dict[str, bytes], data: st.Dat
 
 # The records of a run
 
-EVENTS = [
-    {"time": "2026-11-24T07:00:00+00:00", "kind": "started", "phase": "training", "iteration": 0, "notes": ["one"]},
-    {"time": "2026-11-24T07:00:01+00:00", "kind": "skipped step", "iteration": 3, "gradient_norm": "nan"},
-    {
-        "time": "2026-11-24T07:00:02+00:00",
-        "kind": "tested",
-        "iteration": 4,
-        "protocol": "CASIA-B",
-        "results": {"NM": 1},
-    },
-]
-RUN_STATE = {
-    "phase": "training", "iteration": 4, "total": 9, "speed": 0.5, "time": "2026-11-24T07:00:03+00:00",
-    "host": "elsewhere", "process": 1, "memory": 2**30, "gpu_memory": 0,
-}  # fmt: skip
 RECORD = {"git": {"commit": "c", "changed": True}, "data": {"notes": ["n"]}, "command": ["main.py"], "torch": "2"}
 SCALARS = [{"iteration": 2, "triplet/loss": 0.5}, {"iteration": 4, "triplet/loss": None}]
 
 
 def lines_of(entries: Any) -> bytes:
     return b"".join(encoded(entry) + b"\n" for entry in (entries if isinstance(entries, list) else [entries]))
-
-
-@cases
-@given(altered([EVENTS, [RUN_STATE], SCALARS]))
-def test_altered_records(folder: Path, content: Any) -> None:
-    logs = folder / "run" / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    names = ("events.jsonl", "state.json", "scalars.jsonl")
-    for name, entries in zip(names, content if isinstance(content, list) else [], strict=False):
-        (logs / name).write_bytes(lines_of(entries))
-    with in_time():
-        found = status(folder / "run")
-        assert to_text(found)
-        json.dumps(found)
 
 
 @cases

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ _COUNTED_EVENTS = ("skipped step", "passed over", "left out", "test failed", "re
 _SILENT = 600.0  # seconds without news after which a run on another machine counts as lost
 _PATIENCE = 10  # or this many times the usual time between two log lines
 _SLOWEST = 1e-9  # iterations per second; below it the remaining time is unknown
-_LARGEST_NUMBER = 1e100  # larger numbers are ignored
 
 
 def status(run: Path) -> dict[str, Any]:
@@ -41,9 +39,8 @@ def status(run: Path) -> dict[str, Any]:
     logs = run / "logs"
     if not logs.is_dir():
         raise UserError(f"{run} is not a run's folder: it has no logs; give output/<dataset>/<model>/<save_name>")
-    events = [valid for entry in read_events(logs) if "kind" in (valid := _valid_fields(entry))]
-    state = _valid_fields(next(iter(read_lines(logs / STATE)), {}))
-    scalars = [valid for entry in read_lines(logs / "scalars.jsonl") if "iteration" in (valid := _valid_fields(entry))]
+    events, scalars = read_events(logs), read_lines(logs / "scalars.jsonl")
+    state = next(iter(read_lines(logs / STATE)), {})
     began = next((e for e in reversed(events) if e.get("kind") == "started"), None)
     since = events[events.index(began) :] if began is not None else events
     end = next((e for e in reversed(since) if e.get("kind") in _END_EVENTS), None)
@@ -80,39 +77,6 @@ def status(run: Path) -> dict[str, Any]:
         "starts": sum(e.get("kind") == "started" for e in events),
         "warnings": [*(f"{count} x {kind}" for kind, count in sorted(counted.items())), *notes],
     }
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**53
-
-
-def _is_time(value: Any) -> bool:
-    try:
-        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
-    except ValueError:
-        return False
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < _LARGEST_NUMBER
-
-
-_IS_VALID: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("kind", "why", "host", "protocol"), lambda value: isinstance(value, str)),
-    **dict.fromkeys(("iteration", "total", "process", "memory", "gpu_memory"), _is_count),
-    "time": _is_time,
-    "notes": lambda value: isinstance(value, list),
-    "results": lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
-}
-
-
-def _valid_fields(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of an entry that have the type that a run writes; the files are untrusted input."""
-
-    def is_valid(key: str, value: Any) -> bool:
-        return _IS_VALID[key](value) if key in _IS_VALID else value is None or _is_number(value)
-
-    return {key: value for key, value in entry.items() if is_valid(key, value)}
 
 
 def _running_or_lost(state: dict[str, Any], last: str | None, scalars: list[dict[str, Any]]) -> tuple[str, str]:
