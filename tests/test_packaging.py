@@ -61,14 +61,6 @@ def test_every_module_and_what_lies_beside_it_is_there(installed: Path) -> None:
     assert files <= {path.relative_to(installed) for path in (installed / "dygait").rglob("*.*")}
 
 
-def test_templates_of_the_report_are_found(installed: Path) -> None:
-    folder = Path("dygait", "reporting", "templates")
-    names = {path.name for path in (REPOSITORY / "lib" / folder).iterdir()}
-    assert {"page.html", "style.css"} <= names == {path.name for path in (installed / folder).iterdir()}
-    listed = "from dygait.reporting.page import environment; print(*environment().list_templates())"
-    assert set(run(["-c", listed], installed.parent, str(installed)).split()) == names
-
-
 def test_version_requirements_and_command(installed: Path) -> None:
     (metadata,) = installed.glob("dygait-*.dist-info")
     assert metadata.name == f"dygait-{dygait.__version__}.dist-info"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dygait.errors import UserError
-from dygait.runs.checkpoint import damage_of, newest_checkpoint, read_checkpoint
+from dygait.runs.checkpoint import newest_checkpoint, read_checkpoint
 from helpers.experiments import Experiment
 from helpers.faulting import LONG, SETTINGS, assert_same_end, damages, events
 from helpers.tally import Tally
@@ -32,12 +32,6 @@ def test_every_class_is_found_out(uninterrupted: Experiment, tmp_path: Path, fau
                 read_checkpoint(spoilt)
 
 
-def test_what_is_whole_is_not_called_damaged(uninterrupted: Experiment) -> None:
-    for path in uninterrupted.checkpoints.glob("*.pt"):
-        assert damage_of(path) is None
-        assert read_checkpoint(path)["iteration"] == int(path.stem[-5:])
-
-
 def test_a_run_goes_on_from_the_older_one(
     uninterrupted: Experiment, tmp_path: Path, fault: Tally, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -55,14 +49,3 @@ def test_a_run_goes_on_from_the_older_one(
             assert events(damaged, "started")[-1]["iteration"] == 8
             assert [p.name for p in damaged.checkpoints.glob("*.pt")] == ["tiny-00012.pt"]
             assert_same_end(damaged, uninterrupted)
-
-
-def test_a_damaged_file_does_not_count_among_those_that_are_kept(uninterrupted: Experiment, tmp_path: Path) -> None:
-    """Else the one that was just saved would be the oldest, and go."""
-    damaged = uninterrupted.at(tmp_path)
-    shutil.copytree(uninterrupted.folder, damaged.folder)
-    (damaged.checkpoints / "tiny-00012.pt").write_bytes(b"")
-    (damaged.checkpoints / "tiny-00010.pt").unlink()
-    settings = (*SETTINGS, "trainer_cfg.keep_last=1", "trainer_cfg.total_iter=10")
-    assert damaged.run("train", *settings, options=("--resume",)) == 0
-    assert damage_of(damaged.checkpoints / "tiny-00010.pt") is None

@@ -20,16 +20,7 @@ from dygait.runs.signals import Interruption
 from dygait.testing import extraction
 from dygait.training.trainer import Trainer
 from helpers.experiments import REPOSITORY, Experiment, environment
-from helpers.faulting import (
-    ITERATIONS,
-    SETTINGS,
-    Run,
-    assert_same_end,
-    events,
-    iterations_done,
-    launch,
-    unfinished,
-)
+from helpers.faulting import ITERATIONS, SETTINGS, Run, assert_resumes, events, iterations_done, launch, unfinished
 from helpers.tally import Tally
 
 TESTED = (*SETTINGS, "trainer_cfg.with_test=true", "trainer_cfg.save_iter=6")
@@ -47,8 +38,7 @@ sys.exit(cli.runner(sys.argv[1:]))
 """
 
 
-def test_a_signal_to_the_command_line_saves(uninterrupted: Experiment, tmp_path: Path, fault: Tally) -> None:
-    stopped = uninterrupted.at(tmp_path)
+def test_a_signal_to_the_command_line_saves(uninterrupted: Experiment, stopped: Experiment, fault: Tally) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", RUNNER, *stopped.arguments("train", *SETTINGS)],
         cwd=REPOSITORY, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -63,8 +53,7 @@ def test_a_signal_to_the_command_line_saves(uninterrupted: Experiment, tmp_path:
         done = iterations_done(stopped)
         assert 3 <= done < ITERATIONS
         assert stopped.checkpoint(done)["iteration"] == done
-        assert stopped.run("train", *SETTINGS, options=("--resume",)) == 0
-        assert_same_end(stopped, uninterrupted)
+        assert_resumes(stopped, uninterrupted)
 
 
 def to_itself(number: int) -> None:
@@ -78,13 +67,11 @@ def assert_stopped(run: Run, number: signal.Signals, iteration: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_in_a_step_saves(
-    uninterrupted: Experiment, tmp_path: Path, fault: Tally, number: signal.Signals
+    uninterrupted: Experiment, stopped: Experiment, fault: Tally, number: signal.Signals
 ) -> None:
-    stopped = uninterrupted.at(tmp_path)
     with fault(number.name):
         assert_stopped(launch(stopped, *SETTINGS, at={4: partial(to_itself, number)}), number, 5)
-        assert launch(stopped, *SETTINGS, options=("--resume",)).wait() == 0
-        assert_same_end(stopped, uninterrupted)
+        assert_resumes(stopped, uninterrupted)
 
 
 def at_the_next_checkpoint(number: int, times: int = 1) -> None:
@@ -100,28 +87,23 @@ def at_the_next_checkpoint(number: int, times: int = 1) -> None:
     torch.save = signalled
 
 
-def test_sigterm_during_a_save(uninterrupted: Experiment, tmp_path: Path, fault: Tally) -> None:
+def test_sigterm_during_a_save(uninterrupted: Experiment, stopped: Experiment, fault: Tally) -> None:
     """What is being written is finished, and so is the next iteration."""
-    stopped = uninterrupted.at(tmp_path)
     with fault("SIGTERM during a save"):
         run = launch(stopped, *SETTINGS, at={5: partial(at_the_next_checkpoint, signal.SIGTERM)})
         assert_stopped(run, signal.SIGTERM, 7)
         assert stopped.checkpoint(6)["iteration"] == 6
-        assert launch(stopped, *SETTINGS, options=("--resume",)).wait() == 0
-        assert_same_end(stopped, uninterrupted)
+        assert_resumes(stopped, uninterrupted)
 
 
-def test_a_second_signal_during_a_save(uninterrupted: Experiment, tmp_path: Path, fault: Tally) -> None:
+def test_a_second_signal_during_a_save(uninterrupted: Experiment, stopped: Experiment, fault: Tally) -> None:
     """It ends at once; what it was writing is no checkpoint, and goes when the run goes on."""
-    stopped = uninterrupted.at(tmp_path)
     with fault("second signal, during a save"):
         run = launch(stopped, *SETTINGS, at={5: partial(at_the_next_checkpoint, signal.SIGTERM, 2)})
         assert run.wait() == 128 + signal.SIGTERM, run.output
         assert [p.name for p in sorted(stopped.checkpoints.glob("*.pt"))] == ["tiny-00002.pt", "tiny-00004.pt"]
         assert len(unfinished(stopped)) == 1
-        assert launch(stopped, *SETTINGS, options=("--resume",)).wait() == 0
-        assert unfinished(stopped) == []
-        assert_same_end(stopped, uninterrupted)
+        assert_resumes(stopped, uninterrupted)
 
 
 def while_testing(number: int, batch: int) -> None:
@@ -137,9 +119,8 @@ def while_testing(number: int, batch: int) -> None:
 
 
 @pytest.mark.parametrize("at", [5, 11])
-def test_sigterm_during_a_test(uninterrupted: Experiment, tmp_path: Path, fault: Tally, at: int) -> None:
+def test_sigterm_during_a_test(uninterrupted: Experiment, stopped: Experiment, fault: Tally, at: int) -> None:
     """The run ends after the batch; what is embedded is kept, and the resumed run finishes the test first."""
-    stopped = uninterrupted.at(tmp_path)
     with fault("SIGTERM during a test"):
         run = launch(stopped, *TESTED, at={at: partial(while_testing, signal.SIGTERM, 1)})
         assert_stopped(run, signal.SIGTERM, at + 1)
@@ -147,27 +128,23 @@ def test_sigterm_during_a_test(uninterrupted: Experiment, tmp_path: Path, fault:
         assert f"of {ITERATIONS}; of its test, {HALF} are embedded" in run.output
         assert len(events(stopped, "interrupted")) == 1
         assert [event["iteration"] for event in events(stopped, "tested")] == [6, 12][: at // 6]
-        run = launch(stopped, *TESTED, options=("--resume",))
-        assert run.wait() == 0, run.output
-        assert f"interrupted extraction: {HALF} are done" in run.output
+        assert f"interrupted extraction: {HALF} are done" in assert_resumes(stopped, uninterrupted, *TESTED).output
         assert [event["iteration"] for event in events(stopped, "tested")] == [6, 12]
-        assert_same_end(stopped, uninterrupted)
 
 
-def test_sigterm_in_the_last_batch_of_a_test(uninterrupted: Experiment, tmp_path: Path, fault: Tally) -> None:
+def test_sigterm_in_the_last_batch_of_a_test(uninterrupted: Experiment, stopped: Experiment, fault: Tally) -> None:
     """Nothing is left to embed: the test ends with its result, and the run an iteration later."""
-    stopped = uninterrupted.at(tmp_path)
     with fault("SIGTERM in the last batch of a test"):
         assert_stopped(launch(stopped, *TESTED, at={5: partial(while_testing, signal.SIGTERM, 3)}), signal.SIGTERM, 7)
         assert [event["iteration"] for event in events(stopped, "tested")] == [6]
-        assert launch(stopped, *TESTED, options=("--resume",)).wait() == 0
-        assert_same_end(stopped, uninterrupted)
+        assert_resumes(stopped, uninterrupted, *TESTED)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_test_alone_ends_in_order(uninterrupted: Experiment, tmp_path: Path, fault: Tally, workers: int) -> None:
+def test_a_test_alone_ends_in_order(
+    uninterrupted: Experiment, stopped: Experiment, tmp_path: Path, fault: Tally, workers: int
+) -> None:
     """Half of it is made, then the other half by the same command; percentages are those of a whole test."""
-    stopped = uninterrupted.at(tmp_path)
     shutil.copytree(uninterrupted.folder, stopped.folder)
     settings = (*SETTINGS, f"data_cfg.num_workers={workers}")
     name = "tiny-00012-CASIA-B-euc.json"
@@ -180,7 +157,7 @@ def test_a_test_alone_ends_in_order(uninterrupted: Experiment, tmp_path: Path, f
         assert run.wait() == 0, run.output
         assert f"interrupted extraction: {HALF} are done" in run.output
         found = json.loads((stopped.checkpoints / name).read_text())["percentages"]
-        whole = uninterrupted.at(tmp_path / "whole")
+        whole = stopped.at(tmp_path / "whole")
         shutil.copytree(uninterrupted.folder, whole.folder)
         assert launch(whole, *settings, phase="test").wait() == 0
         assert found == json.loads((whole.checkpoints / name).read_text())["percentages"]
@@ -188,30 +165,24 @@ def test_a_test_alone_ends_in_order(uninterrupted: Experiment, tmp_path: Path, f
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_test_that_was_not_made_is_made_up_for(
-    uninterrupted: Experiment, tmp_path: Path, fault: Tally, number: signal.Signals
+    uninterrupted: Experiment, stopped: Experiment, fault: Tally, number: signal.Signals
 ) -> None:
     """Killed in its last test, or asked to end in the iteration before: the resumed run has all its iterations."""
-    stopped = uninterrupted.at(tmp_path)
     killed = number == signal.SIGKILL
     with fault("SIGKILL during a test" if killed else "SIGTERM before a test"):
         action = partial(while_testing, number, 1) if killed else partial(to_itself, number)
         run = launch(stopped, *TESTED, at={11: action})
         assert run.wait() == (-number if killed else 75), run.output
         assert [event["iteration"] for event in events(stopped, "tested")] == [6]
-        run = launch(stopped, *TESTED, options=("--resume",))
-        assert run.wait() == 0, run.output
-        assert [event["iteration"] for event in events(stopped, "tested")] == [6, 12]
+        for _ in range(2):  # the second time, nothing is left to do
+            assert_resumes(stopped, uninterrupted, *TESTED)
+            assert [event["iteration"] for event in events(stopped, "tested")] == [6, 12]
         assert (stopped.checkpoints / "tiny-00012-CASIA-B-euc.json").is_file()
-        assert_same_end(stopped, uninterrupted)
-        again = launch(stopped, *TESTED, options=("--resume",))
-        assert again.wait() == 0
-        assert len(events(stopped, "tested")) == 2
 
 
 def test_a_gradient_that_is_not_finite_is_skipped(
-    uninterrupted: Experiment, tmp_path: Path, fault: Tally, monkeypatch: pytest.MonkeyPatch
+    uninterrupted: Experiment, stopped: Experiment, fault: Tally, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    poisoned = uninterrupted.at(tmp_path)
     weights: dict[int, Any] = {}
     forward = Trainer._forward
 
@@ -222,11 +193,11 @@ def test_a_gradient_that_is_not_finite_is_skipped(
 
     monkeypatch.setattr(Trainer, "_forward", poison)
     with fault("NaN in one step"):
-        poisoned.train(*SETTINGS)
+        stopped.train(*SETTINGS)
         torch.testing.assert_close(weights[5], weights[4], rtol=0, atol=0)
         assert not torch.equal(weights[6]["backbone.conv0.weight"], weights[5]["backbone.conv0.weight"])
-        assert poisoned.checkpoint(ITERATIONS)["guard"]["skipped"] == 1
-        assert [event["iteration"] for event in events(poisoned, "skipped step")] == [5]
+        assert stopped.checkpoint(ITERATIONS)["guard"]["skipped"] == 1
+        assert [event["iteration"] for event in events(stopped, "skipped step")] == [5]
 
 
 def test_out_of_memory_is_explained(
@@ -240,12 +211,6 @@ def test_out_of_memory_is_explained(
     error = capsys.readouterr().err
     assert "out of memory with a batch of 4 sequences of 9 frames of 32x22" in error
     assert "trainer_cfg.accumulate to 2" in error
-
-
-def test_only_so_many_checkpoints_are_kept(uninterrupted: Experiment, tmp_path: Path) -> None:
-    few = uninterrupted.at(tmp_path)
-    few.train(*SETTINGS, "trainer_cfg.keep_last=1", "trainer_cfg.keep_every=6")
-    assert sorted(p.name for p in few.checkpoints.glob("*.pt")) == ["tiny-00006.pt", "tiny-00012.pt"]
 
 
 def test_handlers_are_put_back() -> None:

@@ -29,8 +29,6 @@ SETTINGS = (
     "evaluator_cfg.report=false", "evaluator_cfg.intervals=0",
 )  # fmt: skip
 TESTED = "trainer_cfg.with_test=true"
-STEADY = "optimizer_cfg={solver: SGD, lr: 0.0001}"
-"""Adam divides by the size of gradients: where they are nearly zero, what rounding does grows to a step's size."""
 PATIENCE = 2
 
 long = pytest.mark.skipif(os.environ.get("DYGAIT_FAULTS") != "long", reason="minutes: set DYGAIT_FAULTS=long")
@@ -322,22 +320,6 @@ def test_a_process_that_fails_for_good_ends_the_launcher(launched: Any, experime
     print(f"stopped among {world}: the launcher ended after {time.monotonic() - stopped:.0f} s")
     assert gone(everyone, 10)
     assert f"no news from process {world - 1} (pid {victim} on " in run.output()
-
-
-@long
-@pytest.mark.parametrize(
-    ("fault", "settings", "tolerance"), [(ranks.precise, (TESTED,), 1e-6), (ranks.slow, (STEADY,), 1e-3)]
-)
-def test_every_number_of_processes_has_the_curve_of_one(
-    started: Any, shared: Experiment, tmp_path: Path, fault: ranks.Fault, settings: tuple[str, ...], tolerance: float
-) -> None:
-    """In float64 and, with a slower process, in float32."""
-    runs = {world: shared.at(tmp_path / str(world)) for world in (1, 2, 3, 4)}
-    for world, run in runs.items():
-        assert started(world, *settings, at=run, fault=fault).codes() == [0] * world
-        print(f"{fault.__name__}, {world}: largest relative difference {same_curve(run, runs[1], tolerance):.1e}")
-        for iteration in (4, 8, 12) if TESTED in settings else ():
-            same_results(run, runs[1], iteration)
 
 
 def two_agents(port: int, nodes: str, restarts: int) -> list[str]:

@@ -22,6 +22,7 @@ from helpers.faulting import (
     NO_MOUNT,
     SETTINGS,
     Run,
+    assert_resumes,
     assert_same_end,
     children,
     events,
@@ -52,10 +53,8 @@ def assert_goes_on(experiment: Experiment, uninterrupted: Experiment, *settings:
     assert saved
     assert [damage_of(path) for path in saved] == [None] * len(saved)
     assert unfinished(experiment) == []
-    run = launch(experiment, *SETTINGS, *settings, options=("--resume",))
-    assert run.wait() == 0, run.output
+    assert_resumes(experiment, uninterrupted, *SETTINGS, *settings)
     assert events(experiment, "started")[-1]["iteration"] == int(saved[-1].stem[-5:])
-    assert_same_end(experiment, uninterrupted)
 
 
 # Of how much room is left when the disk fills up before the step that follows 5: none, so that the next line of the log
@@ -76,34 +75,33 @@ def test_a_full_disk(uninterrupted: Experiment, tmp_path: Path, fault: Tally, le
         assert_goes_on(kept, uninterrupted)
 
 
-def test_a_limit_of_the_size_of_files(uninterrupted: Experiment, tmp_path: Path, fault: Tally) -> None:
+def test_a_limit_of_the_size_of_files(uninterrupted: Experiment, stopped: Experiment, fault: Tally) -> None:
     """As a quota is: it strikes in the middle of a checkpoint, for the first file that is too large."""
-    limited = uninterrupted.at(tmp_path)
     size = (uninterrupted.checkpoints / "tiny-00006.pt").stat().st_size
     for share in (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99) if LONG else (0.5,):
         with fault("limit of the size of files"):
-            shutil.rmtree(limited.folder, ignore_errors=True)
+            shutil.rmtree(stopped.folder, ignore_errors=True)
             limit = int(share * size)
-            run = launch(limited, *SETTINGS, at={5: lambda n=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (n, n))})
+            run = launch(stopped, *SETTINGS, at={5: lambda n=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (n, n))})
             assert_clear(run, "File too large", "--resume from tiny-00004.pt")
-            assert [p.name for p in sorted(limited.checkpoints.glob("*.pt"))] == ["tiny-00002.pt", "tiny-00004.pt"]
-            assert_goes_on(limited, uninterrupted)
+            assert [p.name for p in sorted(stopped.checkpoints.glob("*.pt"))] == ["tiny-00002.pt", "tiny-00004.pt"]
+            assert_goes_on(stopped, uninterrupted)
 
 
-def test_the_output_turns_read_only(uninterrupted: Experiment, tmp_path: Path, fault: Tally) -> None:
-    frozen = uninterrupted.at(tmp_path / "output")
+def test_the_output_turns_read_only(uninterrupted: Experiment, stopped: Experiment, fault: Tally) -> None:
     with fault("output folder turned read-only"):
-        run = launch(frozen, *SETTINGS, at={5: lambda: forbid_writing(frozen.folder)})
-        assert_clear(run, "Permission denied", str(frozen.folder), "--resume")
-        for path in (frozen.folder, *frozen.folder.rglob("*")):
+        run = launch(stopped, *SETTINGS, at={5: lambda: forbid_writing(stopped.folder)})
+        assert_clear(run, "Permission denied", str(stopped.folder), "--resume")
+        for path in (stopped.folder, *stopped.folder.rglob("*")):
             path.chmod(0o755)
-        assert status(frozen.folder)["state"] == "lost"  # it could not say more
-        assert_goes_on(frozen, uninterrupted)
+        assert status(stopped.folder)["state"] == "lost"  # it could not say more
+        assert_goes_on(stopped, uninterrupted)
 
 
 @pytest.mark.parametrize("workers", [0, 2] if LONG else [0])
-def test_a_data_file_turns_to_garbage(uninterrupted: Experiment, tmp_path: Path, fault: Tally, workers: int) -> None:
-    broken = uninterrupted.at(tmp_path / "output")
+def test_a_data_file_turns_to_garbage(
+    uninterrupted: Experiment, stopped: Experiment, fault: Tally, workers: int
+) -> None:
     setting = f"data_cfg.num_workers={workers}"
 
     def spoil() -> None:
@@ -114,51 +112,50 @@ def test_a_data_file_turns_to_garbage(uninterrupted: Experiment, tmp_path: Path,
     with fault("data file replaced by garbage"):
         try:
             # Two workers are up to six batches ahead.
-            run = launch(broken, *SETTINGS, setting, at={2: spoil})
+            run = launch(stopped, *SETTINGS, setting, at={2: spoil})
             assert_clear(run, f"{uninterrupted.root}/", ".pkl cannot be loaded")
         finally:
             for path in uninterrupted.root.rglob("*.whole"):
                 path.replace(path.with_suffix(".pkl"))
-        assert status(broken.folder)["state"] == "failed"
-        assert_goes_on(broken, uninterrupted, setting)
+        assert status(stopped.folder)["state"] == "failed"
+        assert_goes_on(stopped, uninterrupted, setting)
 
 
 @pytest.mark.parametrize("workers", [0, 2] if LONG else [2])
-def test_the_data_folder_vanishes(uninterrupted: Experiment, tmp_path: Path, fault: Tally, workers: int) -> None:
-    orphan = uninterrupted.at(tmp_path / "output")
+def test_the_data_folder_vanishes(uninterrupted: Experiment, stopped: Experiment, fault: Tally, workers: int) -> None:
     away = uninterrupted.root.with_name("away")
     setting = f"data_cfg.num_workers={workers}"
     with fault("data folder vanished"):
         try:
-            run = launch(orphan, *SETTINGS, setting, at={2: lambda: uninterrupted.root.rename(away)})
+            run = launch(stopped, *SETTINGS, setting, at={2: lambda: uninterrupted.root.rename(away)})
             assert_clear(run, f"{uninterrupted.root}/", "does not exist")
         finally:
             away.rename(uninterrupted.root)
-        assert_goes_on(orphan, uninterrupted, setting)
+        assert_goes_on(stopped, uninterrupted, setting)
 
 
-def test_a_packed_store_is_cut_off(uninterrupted: Experiment, tmp_path: Path, fault: Tally) -> None:
+def test_a_packed_store_is_cut_off(
+    uninterrupted: Experiment, stopped: Experiment, tmp_path: Path, fault: Tally
+) -> None:
     """What is mapped and gone ends the process, by SIGBUS: not in silence, and not in wrong numbers."""
     from dygait.data.packing import pack
 
     pack(uninterrupted.root, tmp_path / "packed")
-    cut = uninterrupted.at(tmp_path / "output")
     setting = f"data_cfg.dataset_root={tmp_path / 'packed'}"
     (frames,) = (tmp_path / "packed").glob("frames-*.bin")
     whole = frames.read_bytes()
     with fault("packed store cut off"):
-        run = launch(cut, *SETTINGS, setting, at={5: partial(os.truncate, frames, 0)})
+        run = launch(stopped, *SETTINGS, setting, at={5: partial(os.truncate, frames, 0)})
         assert run.wait() == -signal.SIGBUS, run.output
         assert "Bus error" in run.output
         assert "File" in run.output
         frames.write_bytes(whole)
-        assert_goes_on(cut, uninterrupted, setting)
+        assert_goes_on(stopped, uninterrupted, setting)
 
 
 @pytest.mark.parametrize("instant", range(10 if LONG else 2))
-def test_a_worker_is_killed(uninterrupted: Experiment, tmp_path: Path, fault: Tally, instant: int) -> None:
+def test_a_worker_is_killed(uninterrupted: Experiment, stopped: Experiment, fault: Tally, instant: int) -> None:
     """One of two processes that load data, while the run is in a step, or (from the third on) wherever it is."""
-    widow = uninterrupted.at(tmp_path)
     setting = "data_cfg.num_workers=2"
 
     def kill_one() -> None:
@@ -166,41 +163,39 @@ def test_a_worker_is_killed(uninterrupted: Experiment, tmp_path: Path, fault: Ta
 
     with fault("worker killed with SIGKILL"):
         at: dict[int, Callable[[], None]] = {5: kill_one} if instant < 2 else {}
-        run = launch(widow, *SETTINGS, setting, at=at)
+        run = launch(stopped, *SETTINGS, setting, at=at)
         if instant >= 2:
-            wait_until(lambda: iterations_done(widow) >= 3, run)
+            wait_until(lambda: iterations_done(stopped) >= 3, run)
             time.sleep(0.02 * (instant - 2))
             listed = Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text().split()
             os.kill(int(listed[instant % 2]), signal.SIGKILL)
         assert_clear(run, "which loads data, is killed by signal: Killed", "num_workers", "--resume")
-        assert_goes_on(widow, uninterrupted, setting)
+        assert_goes_on(stopped, uninterrupted, setting)
 
 
 @pytest.mark.parametrize("how", ["removed", "full"] if LONG else ["full"])
-def test_tensorboard_fails(uninterrupted: Experiment, tmp_path: Path, fault: Tally, how: str) -> None:
+def test_tensorboard_fails(uninterrupted: Experiment, stopped: Experiment, fault: Tally, how: str) -> None:
     """The run goes on, and says so."""
-    blind = uninterrupted.at(tmp_path / "output")
 
     def fail() -> None:
-        shutil.rmtree(blind.folder / "summary")
+        shutil.rmtree(stopped.folder / "summary")
         if how == "full":
-            (blind.folder / "summary").symlink_to("/dev/full")
+            (stopped.folder / "summary").symlink_to("/dev/full")
 
     with fault(f"TensorBoard's folder {how}"):
-        run = launch(blind, *SETTINGS, at={5: fail})
+        run = launch(stopped, *SETTINGS, at={5: fail})
         assert run.wait() == 0, run.output
         assert "TensorBoard's files cannot be written" in run.output
-        assert len(events(blind, "no TensorBoard")) == 1
-        assert "1 x no TensorBoard" in status(blind.folder)["warnings"]
-        assert_same_end(blind, uninterrupted)
+        assert len(events(stopped, "no TensorBoard")) == 1
+        assert "1 x no TensorBoard" in status(stopped.folder)["warnings"]
+        assert_same_end(stopped, uninterrupted)
 
 
-def test_numbers_turn_to_nan(uninterrupted: Experiment, tmp_path: Path, fault: Tally) -> None:
+def test_numbers_turn_to_nan(uninterrupted: Experiment, stopped: Experiment, fault: Tally) -> None:
     """A weight that no step can mend: the run ends, and names the batch, which can be looked at."""
     from dygait import cli
     from dygait.training.trainer import Trainer
 
-    lost = uninterrupted.at(tmp_path)
     step = Trainer.step
 
     def spoil_once(self: Trainer, *arguments: object) -> object:
@@ -211,11 +206,11 @@ def test_numbers_turn_to_nan(uninterrupted: Experiment, tmp_path: Path, fault: T
 
     with fault("NaN in a weight"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "step", spoil_once)
-        run = launch(lost, *SETTINGS)
+        run = launch(stopped, *SETTINGS)
         patch.undo()
         assert_clear(run, "iteration 8: 3 steps in a row", "dygait debug-batch")
-        assert [event["iteration"] for event in events(lost, "skipped step")] == [6, 7, 8]
-        (saved,) = (lost.folder / "debug").glob("batch-00008-rank0.pt")
+        assert [event["iteration"] for event in events(stopped, "skipped step")] == [6, 7, 8]
+        (saved,) = (stopped.folder / "debug").glob("batch-00008-rank0.pt")
         assert cli.main(["debug-batch", str(saved)]) == 0
-        (lost.checkpoints / "tiny-00006.pt").unlink()  # it was saved with the weight
-        assert_goes_on(lost, uninterrupted)
+        (stopped.checkpoints / "tiny-00006.pt").unlink()  # it was saved with the weight
+        assert_goes_on(stopped, uninterrupted)

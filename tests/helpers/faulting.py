@@ -170,6 +170,15 @@ def assert_same_end(one: Experiment, other: Experiment, iteration: int = ITERATI
     assert one.scalars() == other.scalars()
 
 
+def assert_resumes(experiment: Experiment, uninterrupted: Experiment, *settings: str) -> Run:
+    """The same command with `--resume` ends as the run that met no fault, and leaves nothing half-written."""
+    run = launch(experiment, *(settings or SETTINGS), options=("--resume",))
+    assert run.wait() == 0, run.output
+    assert unfinished(experiment) == []
+    assert_same_end(experiment, uninterrupted)
+    return run
+
+
 def damages(whole: bytes) -> Iterator[tuple[str, bytes]]:
     """Yield, for a checkpoint's bytes, what a crash, a full disk or a bad sector may have made of them.
 

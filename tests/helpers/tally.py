@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,6 +67,12 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     assert run.wait() == 0, run.output
     assert len(experiment.scalars()) == ITERATIONS
     return experiment
+
+
+@pytest.fixture
+def stopped(uninterrupted: Experiment, tmp_path: Path) -> Experiment:
+    """The same experiment with an output folder of its own, for a run that meets a fault."""
+    return uninterrupted.at(tmp_path / "output")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
