@@ -184,7 +184,7 @@ def test_a_killed_process_is_named_by_the_other(
     assert f"dygait: error: process {1 - victim} lost the connection in " in output
     assert "Traceback" not in output
     if victim:  # process 0 keeps the store where no launcher does
-        assert f"no news from process 1 (pid {run.processes[1].pid} on " in output
+        assert f"no news from process 1 (pid {run.runs[1].process.pid} on " in output
         assert "continue with --resume" in events(experiment, "failed")[0]["why"]
         check_resumed(started, experiment, pair)
     else:
@@ -199,7 +199,7 @@ def test_a_stopped_process_is_named_in_time(started: Any, experiment: Experiment
     assert run.codes(0) == [2], run.output()
     assert PATIENCE <= time.monotonic() - stopped < 3 * PATIENCE + 2
     assert f"waited {PATIENCE} s (trainer_cfg.collective_timeout) in " in run.output(0)
-    assert f"no news from process 1 (pid {run.processes[1].pid} on " in run.output(0)
+    assert f"no news from process 1 (pid {run.runs[1].process.pid} on " in run.output(0)
     assert "which is stopped, dead or disconnected" in events(experiment, "failed")[0]["why"]
 
 

@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import time
 import zipfile
@@ -69,12 +70,14 @@ class Run:
 
     def kill(self) -> None:
         self.process.kill()
-        self.wait()
+        self.process.join()
 
-    def wait(self) -> int:
-        """Return the exit code; a run that hangs fails the test."""
-        self.process.join(PATIENCE)
+    def wait(self, seconds: float = PATIENCE) -> int:
+        """Return the exit code; a run that does not end in time fails the test."""
+        self.process.join(max(0.0, seconds))
         if self.process.is_alive():
+            self.send(signal.SIGABRT)  # prints where it is (faulthandler)
+            self.process.join(5)
             self.process.kill()
             pytest.fail(f"the run hangs; it output:\n{self.output}")
         assert self.process.exitcode is not None

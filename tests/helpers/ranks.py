@@ -1,13 +1,11 @@
-"""Runs in several processes, each of which a test can signal, and whose words and exit code it sees.
+"""Runs in several processes, each of which a test can signal, and whose output and exit code it sees.
 
-They are forked from a process that has imported PyTorch already, so that one starts in a moment. `torchrun` is tried
-in `tests/faults/test_ranks.py` and `tests/test_launch.py`.
+They are forks, as in `helpers.faulting`. `torchrun` is tried in `tests/faults/test_ranks.py`, `tests/test_launch.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,14 +13,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import PIL.Image
-import sklearn.metrics  # noqa: F401
-import torch
-import torch._dynamo  # what a run imports on its way, here and in the next lines, is imported once, before the fork
 from torch import nn
 
 from dygait import cli, machine
@@ -31,13 +26,8 @@ from dygait.data.samplers import TrainingSampler
 from dygait.errors import UserError
 from dygait.runs import networks
 from dygait.testing import extraction
-from dygait.training import loop  # noqa: F401
 from helpers.experiments import REPOSITORY, Experiment, environment, free_port
-
-PIL.Image.init()
-
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["helpers.ranks"])
+from helpers.faulting import Run, launch
 
 Fault = Callable[[int], None]
 """What is done to a process before its run begins; it is given the rank."""
@@ -48,40 +38,29 @@ class Ranks:
     """The processes of a run.
 
     Attributes:
-        processes: by rank.
-        logs: what each says.
+        runs: by rank.
     """
 
-    processes: list[Any]
-    logs: list[Path]
+    runs: list[Run]
 
     def signal(self, number: signal.Signals, *ranks: int) -> None:
         """Send a signal to the processes of these ranks, or to all."""
-        for rank in ranks or range(len(self.processes)):
-            os.kill(self.processes[rank].pid, number)
+        for rank in ranks or range(len(self.runs)):
+            self.runs[rank].send(number)
 
     def codes(self, *ranks: int, within: float = 60.0) -> list[int]:
         """Return the exit codes of the processes of these ranks, or of all, which must end in so many seconds."""
         limit = time.monotonic() + within
-        chosen = [self.processes[rank] for rank in ranks or range(len(self.processes))]
-        for process in chosen:
-            process.join(max(0.0, limit - time.monotonic()))
-        stuck = [process for process in chosen if process.exitcode is None]
-        for process in stuck:
-            os.kill(process.pid, signal.SIGABRT)  # it says where it is (faulthandler)
-            process.join(5)
-        assert not stuck, self.output()
-        return [process.exitcode for process in chosen]
+        return [self.runs[rank].wait(limit - time.monotonic()) for rank in ranks or range(len(self.runs))]
 
     def output(self, rank: int | None = None) -> str:
         """Return what a process has output, or all of them."""
-        return "".join(log.read_text() for log in (self.logs if rank is None else [self.logs[rank]]))
+        return "".join(run.output for run in (self.runs if rank is None else [self.runs[rank]]))
 
     def end(self) -> None:
         """Kill what still runs."""
-        for process in self.processes:
-            process.kill()
-            process.join()
+        for run in self.runs:
+            run.kill()
 
 
 def start(
@@ -94,41 +73,19 @@ def start(
         world: how many processes.
         overrides: of the configuration.
         options: further ones of the command line.
-        fault: a function of a module.
+        fault: what is done to each process first.
     """
-    os.environ["PYTHONPATH"] = environment()["PYTHONPATH"]
     variables = {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1"}
     variables |= {"MASTER_PORT": str(free_port()), "GLOO_SOCKET_IFNAME": "lo"}
-    arguments = [*experiment.arguments("train", *overrides), *options]
-    experiment.output.mkdir(parents=True, exist_ok=True)
-    turn = len(list(experiment.output.glob("output-*")))
-    logs = [experiment.output / f"output-{turn + rank}.txt" for rank in range(world)]
-    processes = []
-    for rank, log in enumerate(logs):
-        log.touch()
-        own = {**variables, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-        processes.append(_CONTEXT.Process(target=_run, args=(own, arguments, str(log), fault)))
-        processes[-1].start()
-    return Ranks(processes, logs)
 
+    def become(rank: int) -> None:
+        os.environ.update(variables, RANK=str(rank), LOCAL_RANK=str(rank))
+        if fault is not None:
+            fault(rank)
 
-def _run(variables: dict[str, str], arguments: list[str], log: str, fault: Fault | None) -> None:
-    os.environ.update(variables)
-    file = os.open(log, os.O_WRONLY | os.O_APPEND)
-    for number in (1, 2):
-        os.dup2(file, number)
-    torch.set_num_threads(1)
-    code = _train(fault, arguments)
-    sys.stdout.flush()
-    os._exit(code)
-
-
-def _train(fault: Fault | None, arguments: list[str]) -> int:
-    """Do what `lib/main.py` does, on one thread."""
-    if fault is not None:
-        fault(int(os.environ["RANK"]))
-    with mock.patch.object(machine, "available_cores", return_value=1):
-        return cli.runner(arguments)
+    return Ranks(
+        [launch(experiment, *overrides, options=options, before=partial(become, rank)) for rank in range(world)]
+    )
 
 
 class Launched:
@@ -256,4 +213,6 @@ def precise_and_paced(rank: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(_train(globals()[sys.argv[1]], sys.argv[2:]))
+    globals()[sys.argv[1]](int(os.environ["RANK"]))
+    with mock.patch.object(machine, "available_cores", return_value=1):
+        sys.exit(cli.runner(sys.argv[2:]))
