@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from dygait.config import load_config
+from dygait.config import Config, load_config
 from dygait.runs import networks, sources
 from dygait.testing.extraction import extract
-from dygait.training.trainer import build_trainer
+from dygait.training.checks import component_problems
+from dygait.training.trainer import Trainer, build_trainer
 from helpers.experiments import REPOSITORY
 from helpers.narrowing import checks, classes_of, small
 
@@ -53,25 +55,69 @@ def test_whole_model_builds(path: Path) -> None:
     assert config.trainer_cfg.save_name == config.evaluator_cfg.save_name == path.stem
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_one_step_and_features(path: Path, tmp_path: Path) -> None:
-    config = small(path, tmp_path)
+def take_a_step(config: Config) -> tuple[Trainer, sources.Data, set[str]]:
+    """Train one step on the CPU, check it, and return the trainer, its data and the names of the weights that moved."""
     data = sources.open_data(config)
     trainer = build_trainer(config, CPU)
     networks.check_classes(trainer.network, data)
     source = sources.build_training_source(config, data, CPU, 0)
     before = {name: p.detach().clone() for name, p in trainer.network.named_parameters()}
     trainer.training_mode()
-    batch = next(iter(source.loader))
-    statistics = trainer.step(batch)
-    assert batch.silhouettes.shape[:2] == (4, 9)
+    statistics = trainer.step(next(iter(source.loader)))
     assert trainer.iteration == 1
     assert all(torch.isfinite(torch.as_tensor(value)).all() for value in statistics.values())
-    moved = [name for name, p in trainer.network.named_parameters() if not torch.equal(p, before[name])]
-    assert moved == list(before), "every parameter learns"
+    return trainer, data, {name for name, p in trainer.network.named_parameters() if not torch.equal(p, before[name])}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_one_step_and_features(path: Path, tmp_path: Path) -> None:
+    config = small(path, tmp_path)
+    trainer, data, moved = take_a_step(config)
+    assert moved == set(dict(trainer.network.named_parameters())), "every parameter learns"
 
     tests = sources.build_test_source(config, data, CPU)
     saved = extract(config, data, tests, trainer.network, CPU, tmp_path / "features", {})
     assert saved is not None
     assert saved.features.shape[0] == len(tests.dataset) == 4
     assert np.isfinite(saved.features).all()
+
+
+# Every configuration file of OpenGait's for the models that are here, by its keys: data, model, losses, optimiser,
+# schedule, samplers, transforms.
+OPENGAIT = sorted((REPOSITORY / "tests" / "assets" / "opengait").glob("*.yaml"))
+PARAMETERS = {"gaitset": 2.594592, "gaitpart": 1.204, "gaitgl": 3.096673, "gaitbase_da_casiab": 7.305408,
+              "gaitbase_hid": 12.730432, "DeepGaitV2_casiab": 8.339392, "DeepGaitV2_gait3d": 25.49216}  # fmt: skip
+"""Millions of parameters at full width, with OpenGait's own modules."""
+HARMLESS = ("batch_shuffle has no effect", "momentum has no effect with Adam", "img_w has no effect", "rerank is read")
+
+
+def test_opengaits_are_there() -> None:
+    assert len(OPENGAIT) == 29
+    assert PARAMETERS.keys() <= {path.stem for path in OPENGAIT}
+
+
+@pytest.mark.parametrize("path", OPENGAIT, ids=lambda path: path.stem)
+def test_opengaits_is_accepted_and_builds(path: Path) -> None:
+    phase = "train" if path.stem.endswith("casiae") else "test"  # CASIA-E has no protocol here
+    warnings: list[str] = []
+    config = load_config(path, checks=[partial(component_problems, phase=phase)], warn=warnings.append)
+    with torch.device("meta"):
+        model = networks.build_network(config, torch.device("meta"))
+    if path.stem in PARAMETERS:
+        assert sum(p.numel() for p in model.parameters()) == round(PARAMETERS[path.stem] * 1e6)
+    assert all(any(reason in line for reason in HARMLESS) for line in warnings), warnings
+
+
+@pytest.mark.parametrize("path", OPENGAIT, ids=lambda path: path.stem)
+def test_opengaits_takes_a_step(path: Path, tmp_path: Path) -> None:
+    """On a tree of silhouettes, one file for each sequence, in place of every dataset."""
+    name = path.stem
+    more = [f"data_cfg.{key}=CASIA-B" for key in ("dataset_name", "test_dataset_name")] + [
+        "evaluator_cfg.eval_func=null"
+    ]
+    if "parsing" in name:
+        more += [f"{s}_cfg.transform={{type: BaseSilCuttingTransform}}" for s in ("trainer", "evaluator")]
+    if name != "gaitgl" and name.startswith("gaitgl") and "parsing" not in name:
+        more.append("model_cfg.variant=deep")  # else chosen by the dataset's name
+    config = small(path, tmp_path, 128 if name == "gaitbase_hid" else None, more)
+    assert take_a_step(config)[2]
