@@ -4,6 +4,7 @@ import copy
 import os
 import warnings
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +17,22 @@ from helpers.experiments import free_port
 from helpers.processes import in_processes
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def _threads() -> Iterator[None]:
+    """Joining a process group sets the number of threads."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def _launched(_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of a launcher of one process."""
+    for key, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
 
 
 class TestOneProcess:
@@ -46,19 +63,15 @@ class TestOneProcess:
         with pytest.raises(UserError, match=r"^mend it$"):
             distributed.main_first(fail)
 
+    @pytest.mark.usefixtures("_threads")
     def test_process_group_without_a_launcher_makes_no_group(self) -> None:
-        threads = torch.get_num_threads()
         with distributed.process_group() as device:
             assert not torch.distributed.is_initialized()
             assert device.type in ("cpu", "cuda")
-        torch.set_num_threads(threads)
 
-    def test_a_gradient_in_another_layout_is_no_warning(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.usefixtures("_launched")
+    def test_a_gradient_in_another_layout_is_no_warning(self) -> None:
         """Maps with channels last give a weight of one channel or of one pixel a gradient with strides of its own."""
-        threads = torch.get_num_threads()
-        for key, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}.items():
-            monkeypatch.setenv(key, value)
-        monkeypatch.setenv("MASTER_PORT", str(free_port()))
         network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Conv2d(4, 3, 1), torch.nn.Conv2d(3, 2, 3))
         alone = copy.deepcopy(network)
         maps = channels_last(torch.rand(2, 1, 9, 8))
@@ -71,18 +84,14 @@ class TestOneProcess:
                 del model
         finally:
             torch.set_warn_always(False)
-            torch.set_num_threads(threads)
         alone(maps).square().sum().backward()
         for mine, theirs in zip(network.parameters(), alone.parameters(), strict=True):
             torch.testing.assert_close(mine.grad, theirs.grad)
 
+    @pytest.mark.usefixtures("_launched")
     @pytest.mark.parametrize("way", ["raised", "raised while another was handled"])
     def test_what_an_error_holds_goes_before_the_group(self, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
         """A network that goes after the process group would end it with Python's lock held, and could wait for ever."""
-        threads = torch.get_num_threads()
-        for key, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}.items():
-            monkeypatch.setenv(key, value)
-        monkeypatch.setenv("MASTER_PORT", str(free_port()))
         held: list[weakref.ref[torch.nn.Module]] = []
         at_the_end: list[bool] = []
         end = torch.distributed.destroy_process_group
@@ -105,7 +114,6 @@ class TestOneProcess:
         with pytest.raises(kind), distributed.process_group():
             failing()
         assert at_the_end == [True]
-        torch.set_num_threads(threads)
 
 
 class TestEnvironment:

@@ -17,7 +17,7 @@ from dygait.config.schema import Config
 from dygait.errors import UserError
 from dygait.training.checks import component_problems
 from helpers.experiments import tiny_settings
-from helpers.fuzzing import NAMES, altered, cases, damaged, in_time
+from helpers.fuzzing import altered, cases, damaged, in_time
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
@@ -74,16 +74,6 @@ def test_damaged_text(folder: Path, content: bytes) -> None:
 
 
 @cases
-@given(
-    st.lists(
-        st.one_of(st.sampled_from(WORDS), st.sampled_from(NAMES).map(lambda n: n.encode(errors="replace"))), max_size=30
-    )
-)
-def test_words_in_any_order(folder: Path, words: list[bytes]) -> None:
-    outcome(folder, b"".join(words))
-
-
-@cases
 @given(altered(SETTINGS))
 def test_altered_structures(folder: Path, content: Any) -> None:
     outcome(folder, yaml.safe_dump(content, sort_keys=False, allow_unicode=False).encode())
@@ -104,8 +94,6 @@ def laughs(text: str, times: int = 30) -> str:
 
 
 HOSTILE = {
-    "a list for an optimiser": "optimizer_cfg: {solver: []}",
-    "a mapping for a schedule": "scheduler_cfg: {scheduler: {}}",
     "a number for an optimiser's key": "optimizer_cfg: {1: 2}",
     "a list for a protocol": "evaluator_cfg: {eval_func: []}",
     "a list for a test's dataset": "data_cfg: {dataset_name: CASIA-B, test_dataset_name: [1]}",
@@ -121,13 +109,11 @@ HOSTILE = {
     "itself merged": "&a {<<: *a}",
     "deep": "data_cfg: " + "[" * 100_000,
     "deep and closed": "data_cfg: " + "[" * 500 + "]" * 500,
-    "deep blocks": "\n".join(" " * n + "a:" for n in range(900)),
     "deep keys": "? " * 5000,
     "a number of many digits": "seed: " + "9" * 100_000,
     "a number in base sixty": "a: " + "1" + ":59" * 20_000,
     "large": "a: " + "x" * 2**21,
-    "a key twice": "data_cfg: {}\ndata_cfg: {}",
-    "a key twice, spelt in two ways": 'data_cfg: {}\n"data_cfg": {}',
+    "a key twice": 'data_cfg: {}\n"data_cfg": {}',
     "a key that is a list": "? [a, b]\n: c",
     "half a character": 'data_cfg: {dataset_name: "\\ud800"}',
     "not UTF-8": b"data_cfg: \xff\xfe",
