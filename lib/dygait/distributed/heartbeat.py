@@ -55,6 +55,7 @@ class Heartbeat:
         self._collectives = 0
         self._last_change = time.monotonic()
         self._beats = 0
+        self._failure = ""
         self._store_lock = threading.Lock()
         self._stopped = threading.Event()
         self._seconds = min(_SECONDS, timeout / 5)
@@ -92,8 +93,9 @@ class Heartbeat:
 
     def failed(self, why: str) -> None:
         """Report that this process ends, and why."""
-        with contextlib.suppress(RuntimeError), self._store_lock:
-            self.store.set(f"failed/{self.rank}", why)
+        self._failure = why
+        with contextlib.suppress(RuntimeError):
+            self._report()
 
     def _report(self) -> None:
         self._beats += 1
@@ -101,10 +103,11 @@ class Heartbeat:
             "beats": self._beats,
             "collectives": self._collectives,
             "progress": self.progress,
+            "failure": self._failure,
             "process": f"pid {os.getpid()} on {socket.gethostname()}",
         }
         with self._store_lock:
-            self.store.set(f"state/{self.rank}", json.dumps(state))
+            self.store.set(str(self.rank), json.dumps(state))
 
     def _watch(self) -> None:
         while not self._stopped.wait(self._seconds):
@@ -160,16 +163,14 @@ class Heartbeat:
 
     def _states(self) -> dict[int, dict[str, Any]]:
         """Return the last report of each process; an empty one if there is none."""
-        return {rank: json.loads(self._read(f"state/{rank}") or "{}") for rank in range(self.world)}
+        with self._store_lock:
+            keys = {rank: str(rank) for rank in range(self.world)}
+            return {r: json.loads(self.store.get(k)) if self.store.check([k]) else {} for r, k in keys.items()}
 
     def _failures(self) -> dict[int, str]:
         """Return the reported failures of other processes."""
-        reported = {rank: self._read(f"failed/{rank}") for rank in range(self.world) if rank != self.rank}
+        reported = {rank: state.get("failure") for rank, state in self._states().items() if rank != self.rank}
         return {rank: why for rank, why in reported.items() if why}
-
-    def _read(self, key: str) -> str:
-        with self._store_lock:
-            return self.store.get(key).decode() if self.store.check([key]) else ""
 
 
 def _named(rank: int, state: dict[str, Any]) -> str:

@@ -11,31 +11,20 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from dygait import distributed, untrusted
 from dygait.errors import Interrupted, UserError
 from dygait.files import write_atomically
-from dygait.runs.folder import RunFolder, append_line, writing
+from dygait.runs.folder import RunFolder, append_line, now, writing
 
 EVENTS = "events.jsonl"
 STATE = "state.json"
 
 
-def now() -> str:
-    """Return the time in the format of events."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
 def add_event(folder: RunFolder, kind: str, **fields: Any) -> None:
-    """Append an event; ranks other than 0 do nothing.
-
-    Args:
-        folder: the run's folder, which exists.
-        kind: `saved`, `skipped step` and so on.
-        fields: plain values.
+    """Append an event, of a kind such as `saved`, with fields of plain values; ranks other than 0 do nothing.
 
     Raises:
         UserError: it cannot be written.
@@ -49,15 +38,15 @@ def add_event(folder: RunFolder, kind: str, **fields: Any) -> None:
 def write_state(
     folder: RunFolder, phase: str, iteration: int, total: int, speed: float | None = None, **fields: Any
 ) -> None:
-    """Write the progress of a run; ranks other than 0 do nothing.
+    """Write the progress of a run, with further fields of plain values; ranks other than 0 do nothing.
 
     Args:
         folder: the run's folder.
         phase: `training`, `testing`.
         iteration: iterations done.
         total: iterations of the whole run.
-        speed: iterations a second.
-        fields: plain values.
+        speed: iterations per second.
+        fields: further ones.
 
     Raises:
         UserError: it cannot be written.

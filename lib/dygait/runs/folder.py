@@ -11,7 +11,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -27,37 +26,24 @@ from dygait.files import write_atomically
 from dygait.machine import is_running
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """`<output>/<dataset_name>/<model>/<save_name>`.
 
-    Attributes:
+    Args:
         root: its path.
         save_name: the name of the run, with which the names of its checkpoints begin.
+
+    Attributes:
+        checkpoints: the folder of checkpoints and test results.
+        summary: that of TensorBoard's files.
+        features: that of the features of tests, a folder for each.
+        logs: that of log files, events, the resolved configuration and the record of the run.
     """
 
-    root: Path
-    save_name: str
-
-    @property
-    def checkpoints(self) -> Path:
-        """Checkpoints and test results."""
-        return self.root / "checkpoints"
-
-    @property
-    def summary(self) -> Path:
-        """TensorBoard's files."""
-        return self.root / "summary"
-
-    @property
-    def features(self) -> Path:
-        """The features of tests, a folder for each."""
-        return self.root / "features"
-
-    @property
-    def logs(self) -> Path:
-        """Log files, events, the resolved configuration and the record of the run."""
-        return self.root / "logs"
+    def __init__(self, root: Path, save_name: str) -> None:
+        self.root, self.save_name = root, save_name
+        self.checkpoints, self.summary = root / "checkpoints", root / "summary"
+        self.features, self.logs = root / "features", root / "logs"
 
     def create(self) -> None:
         """Create the folders.
@@ -96,6 +82,11 @@ def remove_unfinished(*folders: Path) -> list[Path]:
     for path in unfinished:
         path.unlink(missing_ok=True)
     return unfinished
+
+
+def now() -> str:
+    """Return the time in the format of events."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def append_line(path: Path, entry: dict[str, Any]) -> None:
@@ -158,14 +149,6 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _digest(file: Path) -> str | None:
-    """Return the SHA-256 of a file; None if it does not exist."""
-    try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError:
-        return None
-
-
 def record_run(folder: RunFolder, phase: str, config: Config, device: torch.device, data: dict[str, Any]) -> None:
     """Write, on rank 0, what this run is: resolved configuration, versions, commit, data fingerprint, code, command.
 
@@ -176,7 +159,7 @@ def record_run(folder: RunFolder, phase: str, config: Config, device: torch.devi
         return
     entry = {
         "phase": phase,
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "time": now(),
         "command": sys.argv,
         "dygait": dygait.__version__,
         "git": git_state(),
@@ -189,7 +172,7 @@ def record_run(folder: RunFolder, phase: str, config: Config, device: torch.devi
         "system": platform.platform(),
         "host": platform.node(),
         "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
-        "code": {file: _digest(Path(file)) for file in config.custom_imports},
+        "code": {file: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in config.custom_imports},
         "machine": platform.machine(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
