@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What takes too long for every change: memory and open files of a long run, then every fault and every fuzz test in its
-# long form. Prints how many faults were injected and survived; exits with a code other than 0 on a failure.
+# long form. Exits with a code other than 0 on a failure.
 #
 #   bash scripts/soak.sh [MINUTES]      # of the long run, 60; 0: the faults and the fuzzing alone
 #

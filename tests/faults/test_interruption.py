@@ -21,7 +21,6 @@ from dygait.testing import extraction
 from dygait.training.trainer import Trainer
 from helpers.experiments import REPOSITORY, Experiment, environment
 from helpers.faulting import ITERATIONS, SETTINGS, Run, assert_resumes, events, iterations_done, launch, unfinished
-from helpers.tally import Tally
 
 TESTED = (*SETTINGS, "trainer_cfg.with_test=true", "trainer_cfg.save_iter=6")
 
@@ -38,22 +37,21 @@ sys.exit(cli.runner(sys.argv[1:]))
 """
 
 
-def test_a_signal_to_the_command_line_saves(uninterrupted: Experiment, stopped: Experiment, fault: Tally) -> None:
+def test_a_signal_to_the_command_line_saves(uninterrupted: Experiment, stopped: Experiment) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", RUNNER, *stopped.arguments("train", *SETTINGS)],
         cwd=REPOSITORY, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    with fault("SIGTERM"):
-        while iterations_done(stopped) < 3 and process.poll() is None:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=120)
-        assert process.returncode == 75, output
-        assert "SIGTERM: saved iteration" in output
-        done = iterations_done(stopped)
-        assert 3 <= done < ITERATIONS
-        assert stopped.checkpoint(done)["iteration"] == done
-        assert_resumes(stopped, uninterrupted)
+    while iterations_done(stopped) < 3 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 75, output
+    assert "SIGTERM: saved iteration" in output
+    done = iterations_done(stopped)
+    assert 3 <= done < ITERATIONS
+    assert stopped.checkpoint(done)["iteration"] == done
+    assert_resumes(stopped, uninterrupted)
 
 
 def to_itself(number: int) -> None:
@@ -66,12 +64,9 @@ def assert_stopped(run: Run, number: signal.Signals, iteration: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
-def test_a_signal_in_a_step_saves(
-    uninterrupted: Experiment, stopped: Experiment, fault: Tally, number: signal.Signals
-) -> None:
-    with fault(number.name):
-        assert_stopped(launch(stopped, *SETTINGS, at={4: partial(to_itself, number)}), number, 5)
-        assert_resumes(stopped, uninterrupted)
+def test_a_signal_in_a_step_saves(uninterrupted: Experiment, stopped: Experiment, number: signal.Signals) -> None:
+    assert_stopped(launch(stopped, *SETTINGS, at={4: partial(to_itself, number)}), number, 5)
+    assert_resumes(stopped, uninterrupted)
 
 
 def at_the_next_checkpoint(number: int, times: int = 1) -> None:
@@ -87,23 +82,21 @@ def at_the_next_checkpoint(number: int, times: int = 1) -> None:
     torch.save = signalled
 
 
-def test_sigterm_during_a_save(uninterrupted: Experiment, stopped: Experiment, fault: Tally) -> None:
+def test_sigterm_during_a_save(uninterrupted: Experiment, stopped: Experiment) -> None:
     """What is being written is finished, and so is the next iteration."""
-    with fault("SIGTERM during a save"):
-        run = launch(stopped, *SETTINGS, at={5: partial(at_the_next_checkpoint, signal.SIGTERM)})
-        assert_stopped(run, signal.SIGTERM, 7)
-        assert stopped.checkpoint(6)["iteration"] == 6
-        assert_resumes(stopped, uninterrupted)
+    run = launch(stopped, *SETTINGS, at={5: partial(at_the_next_checkpoint, signal.SIGTERM)})
+    assert_stopped(run, signal.SIGTERM, 7)
+    assert stopped.checkpoint(6)["iteration"] == 6
+    assert_resumes(stopped, uninterrupted)
 
 
-def test_a_second_signal_during_a_save(uninterrupted: Experiment, stopped: Experiment, fault: Tally) -> None:
+def test_a_second_signal_during_a_save(uninterrupted: Experiment, stopped: Experiment) -> None:
     """It ends at once; what it was writing is no checkpoint, and goes when the run goes on."""
-    with fault("second signal, during a save"):
-        run = launch(stopped, *SETTINGS, at={5: partial(at_the_next_checkpoint, signal.SIGTERM, 2)})
-        assert run.wait() == 128 + signal.SIGTERM, run.output
-        assert [p.name for p in sorted(stopped.checkpoints.glob("*.pt"))] == ["tiny-00002.pt", "tiny-00004.pt"]
-        assert len(unfinished(stopped)) == 1
-        assert_resumes(stopped, uninterrupted)
+    run = launch(stopped, *SETTINGS, at={5: partial(at_the_next_checkpoint, signal.SIGTERM, 2)})
+    assert run.wait() == 128 + signal.SIGTERM, run.output
+    assert [p.name for p in sorted(stopped.checkpoints.glob("*.pt"))] == ["tiny-00002.pt", "tiny-00004.pt"]
+    assert len(unfinished(stopped)) == 1
+    assert_resumes(stopped, uninterrupted)
 
 
 def while_testing(number: int, batch: int) -> None:
@@ -119,69 +112,65 @@ def while_testing(number: int, batch: int) -> None:
 
 
 @pytest.mark.parametrize("at", [5, 11])
-def test_sigterm_during_a_test(uninterrupted: Experiment, stopped: Experiment, fault: Tally, at: int) -> None:
+def test_sigterm_during_a_test(uninterrupted: Experiment, stopped: Experiment, at: int) -> None:
     """The run ends after the batch; what is embedded is kept, and the resumed run finishes the test first."""
-    with fault("SIGTERM during a test"):
-        run = launch(stopped, *TESTED, at={at: partial(while_testing, signal.SIGTERM, 1)})
-        assert_stopped(run, signal.SIGTERM, at + 1)
-        assert "SIGTERM: ending after this batch; again" in run.output
-        assert f"of {ITERATIONS}; of its test, {HALF} are embedded" in run.output
-        assert len(events(stopped, "interrupted")) == 1
-        assert [event["iteration"] for event in events(stopped, "tested")] == [6, 12][: at // 6]
-        assert f"interrupted extraction: {HALF} are done" in assert_resumes(stopped, uninterrupted, *TESTED).output
-        assert [event["iteration"] for event in events(stopped, "tested")] == [6, 12]
+    run = launch(stopped, *TESTED, at={at: partial(while_testing, signal.SIGTERM, 1)})
+    assert_stopped(run, signal.SIGTERM, at + 1)
+    assert "SIGTERM: ending after this batch; again" in run.output
+    assert f"of {ITERATIONS}; of its test, {HALF} are embedded" in run.output
+    assert len(events(stopped, "interrupted")) == 1
+    assert [event["iteration"] for event in events(stopped, "tested")] == [6, 12][: at // 6]
+    assert f"interrupted extraction: {HALF} are done" in assert_resumes(stopped, uninterrupted, *TESTED).output
+    assert [event["iteration"] for event in events(stopped, "tested")] == [6, 12]
 
 
-def test_sigterm_in_the_last_batch_of_a_test(uninterrupted: Experiment, stopped: Experiment, fault: Tally) -> None:
+def test_sigterm_in_the_last_batch_of_a_test(uninterrupted: Experiment, stopped: Experiment) -> None:
     """Nothing is left to embed: the test ends with its result, and the run an iteration later."""
-    with fault("SIGTERM in the last batch of a test"):
-        assert_stopped(launch(stopped, *TESTED, at={5: partial(while_testing, signal.SIGTERM, 3)}), signal.SIGTERM, 7)
-        assert [event["iteration"] for event in events(stopped, "tested")] == [6]
-        assert_resumes(stopped, uninterrupted, *TESTED)
+    assert_stopped(launch(stopped, *TESTED, at={5: partial(while_testing, signal.SIGTERM, 3)}), signal.SIGTERM, 7)
+    assert [event["iteration"] for event in events(stopped, "tested")] == [6]
+    assert_resumes(stopped, uninterrupted, *TESTED)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_test_alone_ends_in_order(
-    uninterrupted: Experiment, stopped: Experiment, tmp_path: Path, fault: Tally, workers: int
+    uninterrupted: Experiment, stopped: Experiment, tmp_path: Path, workers: int
 ) -> None:
     """Half of it is made, then the other half by the same command; percentages are those of a whole test."""
     shutil.copytree(uninterrupted.folder, stopped.folder)
     settings = (*SETTINGS, f"data_cfg.num_workers={workers}")
     name = "tiny-00012-CASIA-B-euc.json"
-    with fault("SIGINT during a test alone"):
-        run = launch(stopped, *settings, phase="test", before=partial(while_testing, signal.SIGINT, 1))
-        assert run.wait() == 75, run.output
-        assert f"dygait: SIGINT: {HALF} are embedded" in run.output
-        assert not (stopped.checkpoints / name).exists()
-        run = launch(stopped, *settings, phase="test")
-        assert run.wait() == 0, run.output
-        assert f"interrupted extraction: {HALF} are done" in run.output
-        found = json.loads((stopped.checkpoints / name).read_text())["percentages"]
-        whole = stopped.at(tmp_path / "whole")
-        shutil.copytree(uninterrupted.folder, whole.folder)
-        assert launch(whole, *settings, phase="test").wait() == 0
-        assert found == json.loads((whole.checkpoints / name).read_text())["percentages"]
+    run = launch(stopped, *settings, phase="test", before=partial(while_testing, signal.SIGINT, 1))
+    assert run.wait() == 75, run.output
+    assert f"dygait: SIGINT: {HALF} are embedded" in run.output
+    assert not (stopped.checkpoints / name).exists()
+    run = launch(stopped, *settings, phase="test")
+    assert run.wait() == 0, run.output
+    assert f"interrupted extraction: {HALF} are done" in run.output
+    found = json.loads((stopped.checkpoints / name).read_text())["percentages"]
+    whole = stopped.at(tmp_path / "whole")
+    shutil.copytree(uninterrupted.folder, whole.folder)
+    assert launch(whole, *settings, phase="test").wait() == 0
+    assert found == json.loads((whole.checkpoints / name).read_text())["percentages"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_test_that_was_not_made_is_made_up_for(
-    uninterrupted: Experiment, stopped: Experiment, fault: Tally, number: signal.Signals
+    uninterrupted: Experiment, stopped: Experiment, number: signal.Signals
 ) -> None:
     """Killed in its last test, or asked to end in the iteration before: the resumed run has all its iterations."""
     killed = number == signal.SIGKILL
-    with fault("SIGKILL during a test" if killed else "SIGTERM before a test"):
-        action = partial(while_testing, number, 1) if killed else partial(to_itself, number)
-        run = launch(stopped, *TESTED, at={11: action})
-        assert run.wait() == (-number if killed else 75), run.output
-        assert [event["iteration"] for event in events(stopped, "tested")] == [6]
-        for _ in range(2):  # the second time, nothing is left to do
-            assert_resumes(stopped, uninterrupted, *TESTED)
-            assert [event["iteration"] for event in events(stopped, "tested")] == [6, 12]
-        assert (stopped.checkpoints / "tiny-00012-CASIA-B-euc.json").is_file()
+    action = partial(while_testing, number, 1) if killed else partial(to_itself, number)
+    run = launch(stopped, *TESTED, at={11: action})
+    assert run.wait() == (-number if killed else 75), run.output
+    assert [event["iteration"] for event in events(stopped, "tested")] == [6]
+    for _ in range(2):  # the second time, nothing is left to do
+        assert_resumes(stopped, uninterrupted, *TESTED)
+        assert [event["iteration"] for event in events(stopped, "tested")] == [6, 12]
+    assert (stopped.checkpoints / "tiny-00012-CASIA-B-euc.json").is_file()
 
 
 def test_a_gradient_that_is_not_finite_is_skipped(
-    uninterrupted: Experiment, stopped: Experiment, fault: Tally, monkeypatch: pytest.MonkeyPatch
+    uninterrupted: Experiment, stopped: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights: dict[int, Any] = {}
     forward = Trainer._forward
@@ -192,12 +181,11 @@ def test_a_gradient_that_is_not_finite_is_skipped(
         return type(output)(*(None if t is None else t * (float("nan") if self.iteration == 4 else 1) for t in output))
 
     monkeypatch.setattr(Trainer, "_forward", poison)
-    with fault("NaN in one step"):
-        stopped.train(*SETTINGS)
-        torch.testing.assert_close(weights[5], weights[4], rtol=0, atol=0)
-        assert not torch.equal(weights[6]["backbone.conv0.weight"], weights[5]["backbone.conv0.weight"])
-        assert stopped.checkpoint(ITERATIONS)["guard"]["skipped"] == 1
-        assert [event["iteration"] for event in events(stopped, "skipped step")] == [5]
+    stopped.train(*SETTINGS)
+    torch.testing.assert_close(weights[5], weights[4], rtol=0, atol=0)
+    assert not torch.equal(weights[6]["backbone.conv0.weight"], weights[5]["backbone.conv0.weight"])
+    assert stopped.checkpoint(ITERATIONS)["guard"]["skipped"] == 1
+    assert [event["iteration"] for event in events(stopped, "skipped step")] == [5]
 
 
 def test_out_of_memory_is_explained(

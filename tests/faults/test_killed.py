@@ -12,7 +12,6 @@ import pytest
 from dygait.runs.checkpoint import checkpoints_of, damage_of
 from helpers.experiments import Experiment
 from helpers.faulting import LONG, SETTINGS, assert_resumes, events, launch, wait_until
-from helpers.tally import Tally
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +31,7 @@ def check(killed: Experiment, uninterrupted: Experiment) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20 if LONG else 4))
-def test_at_a_random_instant(
-    uninterrupted: Experiment, tmp_path: Path, fault: Tally, seconds: float, seed: int
-) -> None:
+def test_at_a_random_instant(uninterrupted: Experiment, tmp_path: Path, seconds: float, seed: int) -> None:
     rng = random.Random(seed)
     while True:
         killed = uninterrupted.at(tmp_path / str(time.monotonic_ns()))
@@ -45,12 +42,11 @@ def test_at_a_random_instant(
         run.kill()
         if run.process.exitcode == -signal.SIGKILL:
             break
-    with fault("SIGKILL at a random instant of a run"):
-        check(killed, uninterrupted)
+    check(killed, uninterrupted)
 
 
 @pytest.mark.parametrize("seed", range(20 if LONG else 2))
-def test_while_a_checkpoint_is_written(uninterrupted: Experiment, tmp_path: Path, fault: Tally, seed: int) -> None:
+def test_while_a_checkpoint_is_written(uninterrupted: Experiment, tmp_path: Path, seed: int) -> None:
     """Between the first byte of the temporary file and its renaming; in the long form that moment is hit 20 times."""
     rng = random.Random(seed)
     while True:
@@ -62,21 +58,19 @@ def test_while_a_checkpoint_is_written(uninterrupted: Experiment, tmp_path: Path
         run.kill()
         if list(killed.checkpoints.glob(".tiny-*.pt.*")):
             break
-    with fault("SIGKILL while a checkpoint is written"):
-        assert not (killed.checkpoints / f"tiny-{number:05d}.pt").exists()
-        check(killed, uninterrupted)
-        assert events(killed, "tidied")
+    assert not (killed.checkpoints / f"tiny-{number:05d}.pt").exists()
+    check(killed, uninterrupted)
+    assert events(killed, "tidied")
 
 
-def test_again_and_again(uninterrupted: Experiment, stopped: Experiment, fault: Tally) -> None:
+def test_again_and_again(uninterrupted: Experiment, stopped: Experiment) -> None:
     """One run, killed a moment after each checkpoint, started again by the same command till it is done."""
     killed, rng = stopped, random.Random(0)
     for number in (2, 4, 6, 8, 10):
         run = launch(killed, *SETTINGS, options=("--resume",))
         wait_until((killed.checkpoints / f"tiny-{number:05d}.pt").exists, run)
         time.sleep(rng.uniform(0, 0.01))
-        with fault("SIGKILL of a run that was killed before"):
-            run.kill()
-            assert run.process.exitcode == -signal.SIGKILL, run.output
+        run.kill()
+        assert run.process.exitcode == -signal.SIGKILL, run.output
     check(killed, uninterrupted)
     assert len(events(killed, "started")) == 6

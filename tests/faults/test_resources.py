@@ -34,7 +34,6 @@ from helpers.faulting import (
     unfinished,
     wait_until,
 )
-from helpers.tally import Tally
 
 
 def assert_clear(run: Run, *keywords: str) -> None:
@@ -60,48 +59,43 @@ def assert_goes_on(experiment: Experiment, uninterrupted: Experiment, *settings:
 # Of how much room is left when the disk fills up before the step that follows 5: none, so that the next line of the log
 # fails; enough for the lines, so that the checkpoint fails; enough for some of its records, for most of them.
 @pytest.mark.parametrize("left", [0, 64_000, *([16_000, 32_000, 128_000, 256_000, 384_000] if LONG else [])])
-def test_a_full_disk(uninterrupted: Experiment, tmp_path: Path, fault: Tally, left: int) -> None:
+def test_a_full_disk(uninterrupted: Experiment, tmp_path: Path, left: int) -> None:
     full = uninterrupted.at(tmp_path / "disk")
     kept = uninterrupted.at(tmp_path / "kept")
-    with fault("full disk"):
-        run = launch(
-            full, *SETTINGS, before=partial(small_disk, full.output, 2**24), at={5: partial(fill, full.output, left)},
-            after=lambda: shutil.copytree(full.output, kept.output, ignore=shutil.ignore_patterns("filler")),
-        )  # fmt: skip
-        if run.wait() == NO_MOUNT:
-            pytest.skip("mounting a small disk is not allowed here; the limit of a file's size is tried instead")
-        assert_clear(run, "No space left on device", "--resume")
-        assert [p.name for p in sorted(kept.checkpoints.glob("*.pt"))] == ["tiny-00002.pt", "tiny-00004.pt"]
-        assert_goes_on(kept, uninterrupted)
+    run = launch(
+        full, *SETTINGS, before=partial(small_disk, full.output, 2**24), at={5: partial(fill, full.output, left)},
+        after=lambda: shutil.copytree(full.output, kept.output, ignore=shutil.ignore_patterns("filler")),
+    )  # fmt: skip
+    if run.wait() == NO_MOUNT:
+        pytest.skip("mounting a small disk is not allowed here; the limit of a file's size is tried instead")
+    assert_clear(run, "No space left on device", "--resume")
+    assert [p.name for p in sorted(kept.checkpoints.glob("*.pt"))] == ["tiny-00002.pt", "tiny-00004.pt"]
+    assert_goes_on(kept, uninterrupted)
 
 
-def test_a_limit_of_the_size_of_files(uninterrupted: Experiment, stopped: Experiment, fault: Tally) -> None:
+def test_a_limit_of_the_size_of_files(uninterrupted: Experiment, stopped: Experiment) -> None:
     """As a quota is: it strikes in the middle of a checkpoint, for the first file that is too large."""
     size = (uninterrupted.checkpoints / "tiny-00006.pt").stat().st_size
     for share in (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99) if LONG else (0.5,):
-        with fault("limit of the size of files"):
-            shutil.rmtree(stopped.folder, ignore_errors=True)
-            limit = int(share * size)
-            run = launch(stopped, *SETTINGS, at={5: lambda n=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (n, n))})
-            assert_clear(run, "File too large", "--resume from tiny-00004.pt")
-            assert [p.name for p in sorted(stopped.checkpoints.glob("*.pt"))] == ["tiny-00002.pt", "tiny-00004.pt"]
-            assert_goes_on(stopped, uninterrupted)
-
-
-def test_the_output_turns_read_only(uninterrupted: Experiment, stopped: Experiment, fault: Tally) -> None:
-    with fault("output folder turned read-only"):
-        run = launch(stopped, *SETTINGS, at={5: lambda: forbid_writing(stopped.folder)})
-        assert_clear(run, "Permission denied", str(stopped.folder), "--resume")
-        for path in (stopped.folder, *stopped.folder.rglob("*")):
-            path.chmod(0o755)
-        assert status(stopped.folder)["state"] == "lost"  # it could not say more
+        shutil.rmtree(stopped.folder, ignore_errors=True)
+        limit = int(share * size)
+        run = launch(stopped, *SETTINGS, at={5: lambda n=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (n, n))})
+        assert_clear(run, "File too large", "--resume from tiny-00004.pt")
+        assert [p.name for p in sorted(stopped.checkpoints.glob("*.pt"))] == ["tiny-00002.pt", "tiny-00004.pt"]
         assert_goes_on(stopped, uninterrupted)
 
 
+def test_the_output_turns_read_only(uninterrupted: Experiment, stopped: Experiment) -> None:
+    run = launch(stopped, *SETTINGS, at={5: lambda: forbid_writing(stopped.folder)})
+    assert_clear(run, "Permission denied", str(stopped.folder), "--resume")
+    for path in (stopped.folder, *stopped.folder.rglob("*")):
+        path.chmod(0o755)
+    assert status(stopped.folder)["state"] == "lost"  # it could not say more
+    assert_goes_on(stopped, uninterrupted)
+
+
 @pytest.mark.parametrize("workers", [0, 2] if LONG else [0])
-def test_a_data_file_turns_to_garbage(
-    uninterrupted: Experiment, stopped: Experiment, fault: Tally, workers: int
-) -> None:
+def test_a_data_file_turns_to_garbage(uninterrupted: Experiment, stopped: Experiment, workers: int) -> None:
     setting = f"data_cfg.num_workers={workers}"
 
     def spoil() -> None:
@@ -109,34 +103,30 @@ def test_a_data_file_turns_to_garbage(
             path.rename(path.with_suffix(".whole"))
             path.write_bytes(os.urandom(path.with_suffix(".whole").stat().st_size))
 
-    with fault("data file replaced by garbage"):
-        try:
-            # Two workers are up to six batches ahead.
-            run = launch(stopped, *SETTINGS, setting, at={2: spoil})
-            assert_clear(run, f"{uninterrupted.root}/", ".pkl cannot be loaded")
-        finally:
-            for path in uninterrupted.root.rglob("*.whole"):
-                path.replace(path.with_suffix(".pkl"))
-        assert status(stopped.folder)["state"] == "failed"
-        assert_goes_on(stopped, uninterrupted, setting)
+    try:
+        # Two workers are up to six batches ahead.
+        run = launch(stopped, *SETTINGS, setting, at={2: spoil})
+        assert_clear(run, f"{uninterrupted.root}/", ".pkl cannot be loaded")
+    finally:
+        for path in uninterrupted.root.rglob("*.whole"):
+            path.replace(path.with_suffix(".pkl"))
+    assert status(stopped.folder)["state"] == "failed"
+    assert_goes_on(stopped, uninterrupted, setting)
 
 
 @pytest.mark.parametrize("workers", [0, 2] if LONG else [2])
-def test_the_data_folder_vanishes(uninterrupted: Experiment, stopped: Experiment, fault: Tally, workers: int) -> None:
+def test_the_data_folder_vanishes(uninterrupted: Experiment, stopped: Experiment, workers: int) -> None:
     away = uninterrupted.root.with_name("away")
     setting = f"data_cfg.num_workers={workers}"
-    with fault("data folder vanished"):
-        try:
-            run = launch(stopped, *SETTINGS, setting, at={2: lambda: uninterrupted.root.rename(away)})
-            assert_clear(run, f"{uninterrupted.root}/", "does not exist")
-        finally:
-            away.rename(uninterrupted.root)
-        assert_goes_on(stopped, uninterrupted, setting)
+    try:
+        run = launch(stopped, *SETTINGS, setting, at={2: lambda: uninterrupted.root.rename(away)})
+        assert_clear(run, f"{uninterrupted.root}/", "does not exist")
+    finally:
+        away.rename(uninterrupted.root)
+    assert_goes_on(stopped, uninterrupted, setting)
 
 
-def test_a_packed_store_is_cut_off(
-    uninterrupted: Experiment, stopped: Experiment, tmp_path: Path, fault: Tally
-) -> None:
+def test_a_packed_store_is_cut_off(uninterrupted: Experiment, stopped: Experiment, tmp_path: Path) -> None:
     """What is mapped and gone ends the process, by SIGBUS: not in silence, and not in wrong numbers."""
     from dygait.data.packing import pack
 
@@ -144,37 +134,35 @@ def test_a_packed_store_is_cut_off(
     setting = f"data_cfg.dataset_root={tmp_path / 'packed'}"
     (frames,) = (tmp_path / "packed").glob("frames-*.bin")
     whole = frames.read_bytes()
-    with fault("packed store cut off"):
-        run = launch(stopped, *SETTINGS, setting, at={5: partial(os.truncate, frames, 0)})
-        assert run.wait() == -signal.SIGBUS, run.output
-        assert "Bus error" in run.output
-        assert "File" in run.output
-        frames.write_bytes(whole)
-        assert_goes_on(stopped, uninterrupted, setting)
+    run = launch(stopped, *SETTINGS, setting, at={5: partial(os.truncate, frames, 0)})
+    assert run.wait() == -signal.SIGBUS, run.output
+    assert "Bus error" in run.output
+    assert "File" in run.output
+    frames.write_bytes(whole)
+    assert_goes_on(stopped, uninterrupted, setting)
 
 
 @pytest.mark.parametrize("instant", range(10 if LONG else 2))
-def test_a_worker_is_killed(uninterrupted: Experiment, stopped: Experiment, fault: Tally, instant: int) -> None:
+def test_a_worker_is_killed(uninterrupted: Experiment, stopped: Experiment, instant: int) -> None:
     """One of two processes that load data, while the run is in a step, or (from the third on) wherever it is."""
     setting = "data_cfg.num_workers=2"
 
     def kill_one() -> None:
         os.kill(children()[instant % 2], signal.SIGKILL)
 
-    with fault("worker killed with SIGKILL"):
-        at: dict[int, Callable[[], None]] = {5: kill_one} if instant < 2 else {}
-        run = launch(stopped, *SETTINGS, setting, at=at)
-        if instant >= 2:
-            wait_until(lambda: iterations_done(stopped) >= 3, run)
-            time.sleep(0.02 * (instant - 2))
-            listed = Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text().split()
-            os.kill(int(listed[instant % 2]), signal.SIGKILL)
-        assert_clear(run, "which loads data, is killed by signal: Killed", "num_workers", "--resume")
-        assert_goes_on(stopped, uninterrupted, setting)
+    at: dict[int, Callable[[], None]] = {5: kill_one} if instant < 2 else {}
+    run = launch(stopped, *SETTINGS, setting, at=at)
+    if instant >= 2:
+        wait_until(lambda: iterations_done(stopped) >= 3, run)
+        time.sleep(0.02 * (instant - 2))
+        listed = Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text().split()
+        os.kill(int(listed[instant % 2]), signal.SIGKILL)
+    assert_clear(run, "which loads data, is killed by signal: Killed", "num_workers", "--resume")
+    assert_goes_on(stopped, uninterrupted, setting)
 
 
 @pytest.mark.parametrize("how", ["removed", "full"] if LONG else ["full"])
-def test_tensorboard_fails(uninterrupted: Experiment, stopped: Experiment, fault: Tally, how: str) -> None:
+def test_tensorboard_fails(uninterrupted: Experiment, stopped: Experiment, how: str) -> None:
     """The run goes on, and says so."""
 
     def fail() -> None:
@@ -182,16 +170,15 @@ def test_tensorboard_fails(uninterrupted: Experiment, stopped: Experiment, fault
         if how == "full":
             (stopped.folder / "summary").symlink_to("/dev/full")
 
-    with fault(f"TensorBoard's folder {how}"):
-        run = launch(stopped, *SETTINGS, at={5: fail})
-        assert run.wait() == 0, run.output
-        assert "TensorBoard's files cannot be written" in run.output
-        assert len(events(stopped, "no TensorBoard")) == 1
-        assert "1 x no TensorBoard" in status(stopped.folder)["warnings"]
-        assert_same_end(stopped, uninterrupted)
+    run = launch(stopped, *SETTINGS, at={5: fail})
+    assert run.wait() == 0, run.output
+    assert "TensorBoard's files cannot be written" in run.output
+    assert len(events(stopped, "no TensorBoard")) == 1
+    assert "1 x no TensorBoard" in status(stopped.folder)["warnings"]
+    assert_same_end(stopped, uninterrupted)
 
 
-def test_numbers_turn_to_nan(uninterrupted: Experiment, stopped: Experiment, fault: Tally) -> None:
+def test_numbers_turn_to_nan(uninterrupted: Experiment, stopped: Experiment) -> None:
     """A weight that no step can mend: the run ends, and names the batch, which can be looked at."""
     from dygait import cli
     from dygait.training.trainer import Trainer
@@ -204,7 +191,7 @@ def test_numbers_turn_to_nan(uninterrupted: Experiment, stopped: Experiment, fau
                 next(self.network.parameters()).view(-1)[0] = float("nan")
         return step(self, *arguments)  # type: ignore[arg-type]
 
-    with fault("NaN in a weight"), pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "step", spoil_once)
         run = launch(stopped, *SETTINGS)
         patch.undo()
