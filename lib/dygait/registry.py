@@ -56,19 +56,20 @@ def suggest(name: str, valid: Iterable[str]) -> str:
 
 
 def validation_problems(
-    error: ValidationError, valid_keys: Callable[[tuple[str, ...]], Iterable[str]]
+    error: ValidationError, schema: type[BaseModel], other_keys: Sequence[str] = ()
 ) -> list[Problem]:
     """Convert pydantic's errors to problems.
 
     Args:
         error: what pydantic raised.
-        valid_keys: gives the valid keys of the mapping at a path, for the suggestion on an unknown key.
+        schema: the model, whose keys are suggested for an unknown one.
+        other_keys: further valid keys of the outermost mapping.
     """
     problems = []
     for item in error.errors():
         path = tuple(str(p) for p in item["loc"])
         if item["type"] == "extra_forbidden":
-            valid = sorted(valid_keys(path[:-1]))
+            valid = sorted([*nested_keys(schema, path[:-1]), *(other_keys if len(path) == 1 else ())])
             hint = suggest(path[-1], valid) or f"; valid keys: {', '.join(valid)}"
             message = f"unknown key{hint}"
         elif item["type"] == "missing":
@@ -155,9 +156,7 @@ class Registry(Generic[T]):
         try:
             schema.model_validate(keywords)
         except ValidationError as error:
-            keys = [*schema.model_fields, self.key]
-            problems = validation_problems(error, lambda path: keys if not path else nested_keys(schema, path))
-            raise SettingsError(problems) from None
+            raise SettingsError(validation_problems(error, schema, [self.key])) from None
         try:
             return entry(**keywords)
         except SettingsError:

@@ -20,7 +20,7 @@ import torch
 
 from helpers import ranks
 from helpers.experiments import Experiment, free_port, make_experiment
-from helpers.faulting import events, iterations_done
+from helpers.faulting import children, events, iterations_done
 
 ITERATIONS = 12
 SETTINGS = (
@@ -269,14 +269,14 @@ def test_a_killed_process_restarts_the_group(
     for start in range(kills):
         wait_for(experiment, 3 + 3 * start, run)
         time.sleep(draw.uniform(0.0, 0.3))
-        everyone |= set(ranks.children(run.process.pid))
+        everyone |= set(children(run.process.pid))
         os.kill(run.pid_of(draw.randrange(world)), signal.SIGKILL)
         killed = time.monotonic()
         while len(events(experiment, "started")) < start + 2:
             assert run.process.poll() is None, run.output()
             assert time.monotonic() - killed < 90, run.output()
             time.sleep(0.05)
-    everyone |= set(ranks.children(run.process.pid))
+    everyone |= set(children(run.process.pid))
     assert run.process.wait(120) == 0, run.output()
     assert gone(sorted(everyone), 10)
     assert [event["iteration"] % 2 for event in events(experiment, "started")] == [0] * (kills + 1)
@@ -294,7 +294,7 @@ def test_the_launcher_is_asked_to_end_or_killed(
     """What a terminal or a queue does: the launcher gets it, and passes it on; where it is killed, nobody is left."""
     run = launched(on_one_machine(world))
     wait_for(experiment, 5, run)
-    everyone = ranks.children(run.process.pid)
+    everyone = children(run.process.pid)
     run.process.send_signal(number)
     assert run.process.wait(60) != 0
     assert gone(everyone, 20), run.output()
@@ -313,7 +313,7 @@ def test_a_process_that_fails_for_good_ends_the_launcher(launched: Any, experime
     """Stopped, so that only the time-out finds it: named, and the launcher kills it."""
     run = launched(on_one_machine(world), f"trainer_cfg.collective_timeout={PATIENCE}")
     wait_for(experiment, 5, run)
-    everyone, victim = ranks.children(run.process.pid), run.pid_of(world - 1)
+    everyone, victim = children(run.process.pid), run.pid_of(world - 1)
     os.kill(victim, signal.SIGSTOP)
     stopped = time.monotonic()
     assert run.process.wait(90) != 0
@@ -347,7 +347,7 @@ def test_a_lost_machine_leaves_the_rest_to_go_on(launched: Any, experiment: Expe
     time.sleep(1)
     second = launched(agent, **more)
     wait_for(experiment, 5, first)
-    worker = ranks.children(second.process.pid)
+    worker = children(second.process.pid)
     second.process.kill()
     for pid in worker:
         os.kill(pid, signal.SIGKILL)

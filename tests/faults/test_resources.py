@@ -148,15 +148,14 @@ def test_a_worker_is_killed(uninterrupted: Experiment, stopped: Experiment, inst
     setting = "data_cfg.num_workers=2"
 
     def kill_one() -> None:
-        os.kill(children()[instant % 2], signal.SIGKILL)
+        os.kill(children(os.getpid())[instant % 2], signal.SIGKILL)
 
     at: dict[int, Callable[[], None]] = {5: kill_one} if instant < 2 else {}
     run = launch(stopped, *SETTINGS, setting, at=at)
     if instant >= 2:
         wait_until(lambda: iterations_done(stopped) >= 3, run)
         time.sleep(0.02 * (instant - 2))
-        listed = Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text().split()
-        os.kill(int(listed[instant % 2]), signal.SIGKILL)
+        os.kill(children(run.process.pid or 0)[instant % 2], signal.SIGKILL)
     assert_clear(run, "which loads data, is killed by signal: Killed", "num_workers", "--resume")
     assert_goes_on(stopped, uninterrupted, setting)
 

@@ -269,6 +269,10 @@ def forbid_writing(*folders: Path) -> None:
             path.chmod(0o555 if path.is_dir() else 0o444)
 
 
-def children() -> list[int]:
-    """Return the processes that this one has started."""
-    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started and those that they have, under Linux."""
+    try:
+        own = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+    return own + [further for child in own for further in children(child)]

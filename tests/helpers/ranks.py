@@ -27,7 +27,7 @@ from dygait.errors import UserError
 from dygait.runs import networks
 from dygait.testing import extraction
 from helpers.experiments import REPOSITORY, Experiment, environment, free_port
-from helpers.faulting import Run, launch
+from helpers.faulting import Run, children, launch
 
 Fault = Callable[[int], None]
 """What is done to a process before its run begins; it is given the rank."""
@@ -127,15 +127,6 @@ class Launched:
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-
-
-def children(pid: int) -> list[int]:
-    """Return the processes that a process has started and those that they have, under Linux."""
-    try:
-        own = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-    return own + [further for child in own for further in children(child)]
 
 
 def alive(pid: int) -> bool:

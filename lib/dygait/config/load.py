@@ -16,7 +16,7 @@ from dygait.config.opengait_keys import translate
 from dygait.config.schema import Config
 from dygait.errors import UserError
 from dygait.files import write_atomically
-from dygait.registry import Problem, nested_keys, validation_problems
+from dygait.registry import Problem, validation_problems
 
 Check = Callable[[Mapping[str, Any]], list[Problem]]
 Layer = tuple[str, dict[str, Any]]
@@ -252,7 +252,7 @@ def load_config(
     try:
         config = Config.model_validate(merged)
     except ValidationError as error:
-        problems += validation_problems(error, lambda p: nested_keys(Config, p))
+        problems += validation_problems(error, Config)
     for check in checks:
         problems += check(merged)
     if problems or config is None:

@@ -17,7 +17,7 @@ from dygait.config.load import read_yaml
 from dygait.config.schema import Protocol, Selector
 from dygait.errors import UserError
 from dygait.evaluation.reranking import ReRank
-from dygait.registry import Registry, nested_keys, validation_problems
+from dygait.registry import Registry, validation_problems
 from dygait.untrusted import at
 
 
@@ -198,7 +198,7 @@ def declared_protocol(declaration: Mapping[str, Any], where: str = "protocol") -
     try:
         protocol = Protocol.model_validate(declaration)
     except ValidationError as error:
-        problems = validation_problems(error, lambda path: nested_keys(Protocol, path))
+        problems = validation_problems(error, Protocol)
         lines = dict.fromkeys(f"{where}: {'.'.join(p.path) or 'it'}: {p.message}" for p in problems)
         raise UserError("\n  ".join(lines)) from None
     for problem in name_problems(protocol.name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -157,9 +158,7 @@ def _dataset(
         return dataset
     folder = memory_folder(distributed.broadcast_object(secrets.token_hex(8)))
     distributed.once_per_machine(
-        lambda: fill_cache(
-            data.store, indices, dataset.files, folder, lambda wrapped, total: progress(wrapped, total, "reading")
-        )
+        lambda: fill_cache(data.store, indices, dataset.files, folder, partial(progress, description="reading"))
     )
     store = PackedStore(folder)
     return SequenceDataset(store, np.arange(len(store.table)), labels, frames, transforms, [True] * len(transforms))
@@ -174,9 +173,7 @@ def _readable_indices(config: Config, data: Data, indices: np.ndarray) -> np.nda
     files = files_in_use(config.data_cfg.data_in_use)
     found = {}
     if distributed.is_main():
-        found = find_unreadable(
-            data.store, indices, files, lambda wrapped, total: progress(wrapped, total, "checking sequences")
-        )
+        found = find_unreadable(data.store, indices, files, partial(progress, description="checking sequences"))
     found = distributed.broadcast_object(found)
     if not found:
         return indices
