@@ -22,8 +22,8 @@ from pydantic import BaseModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
+from dygait.config import opengait_keys
 from dygait.config.load import configs_folder, read_yaml
-from dygait.config.opengait_keys import described_keys
 from dygait.config.schema import (
     Config,
     DataCfg,
@@ -181,10 +181,22 @@ def _samplers() -> str:
     return "\n".join(["### Samplers", "", *lines, ""])
 
 
+def _opengait_keys() -> Iterator[tuple[str, str]]:
+    """Yield each key or keyword that is translated or ignored, and what happens to it."""
+    for path, reason in opengait_keys.WITHOUT_EFFECT.items():
+        yield f"`{'.'.join(path)}`", reason
+    for path, ours in opengait_keys.RENAMED_KEYS.items():
+        yield f"`{'.'.join(path)}`", f"read as `{ours}`"
+    for (name, key), reason in {**opengait_keys.IDLE_KEYWORDS, **opengait_keys.DROPPED_KEYWORDS}.items():
+        yield f"`{key}` of `{name}`", reason
+    for (name, key), ours in opengait_keys.RENAMED_KEYWORDS.items():
+        yield f"`{key}` of `{name}`", f"read as `{ours}`"
+
+
 def _without_effect() -> str:
     return (
         "## Known, without effect\n\nKeys of other tools' files that mean nothing here, or have another name. A "
-        "warning is printed, and the run continues.\n\n" + _table(("key", "why"), list(described_keys()))
+        "warning is printed, and the run continues.\n\n" + _table(("key", "why"), list(_opengait_keys()))
     )
 
 

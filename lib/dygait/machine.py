@@ -23,13 +23,21 @@ def available_cores() -> int:
 
 def peak_memory() -> int:
     """Return the peak resident memory of this process, in bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():  # unlike ru_maxrss, it is not inherited from the parent process
-        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 2**10
+    peak = status_bytes("VmHWM")
+    if peak is not None:  # unlike ru_maxrss, it is not inherited from the parent process
+        return peak
     import resource  # Linux and macOS have it
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 2**10)
+
+
+def status_bytes(field: str) -> int | None:
+    """Return a memory field of this process from Linux's /proc in bytes; None without /proc."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 2**10 for line in lines if line.startswith(f"{field}:")), None)
 
 
 def is_running(process: int) -> bool:

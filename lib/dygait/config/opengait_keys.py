@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 Path = tuple[str, ...]
@@ -63,15 +63,3 @@ def translate(node: Any, path: Path = ()) -> tuple[Any, list[tuple[Path, str]]]:
                 warnings.append((where, f"has no effect: {IDLE_KEYWORDS[own]}"))
             result[key] = translated_value(value, str(key))
     return result, warnings
-
-
-def described_keys() -> Iterator[tuple[str, str]]:
-    """Yield each key or keyword with its component, and what happens to it, for docs/configuration.md."""
-    for path, reason in WITHOUT_EFFECT.items():
-        yield f"`{'.'.join(path)}`", reason
-    for path, ours in RENAMED_KEYS.items():
-        yield f"`{'.'.join(path)}`", f"read as `{ours}`"
-    for (name, key), reason in {**IDLE_KEYWORDS, **DROPPED_KEYWORDS}.items():
-        yield f"`{key}` of `{name}`", reason
-    for (name, key), ours in RENAMED_KEYWORDS.items():
-        yield f"`{key}` of `{name}`", f"read as `{ours}`"

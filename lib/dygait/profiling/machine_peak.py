@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from dygait.machine import status_bytes
+
 _ENOUGH = 0.05
 """The minimal duration of a measured matrix product, in seconds."""
 _SHARE = 0.8
@@ -60,15 +62,6 @@ def peak_bytes(device: torch.device) -> int | None:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return status_bytes("VmHWM")
-
-
-def status_bytes(field: str) -> int | None:
-    """Return a memory field of this process from Linux's /proc in bytes; None without /proc."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), None)
 
 
 @contextlib.contextmanager
