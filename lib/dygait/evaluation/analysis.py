@@ -104,16 +104,10 @@ def analyse(
     baseline: EvaluationResult | None = None,
     lengths: Sequence[int] | np.ndarray | None = None,
 ) -> Analysis:
-    """Return everything that a report shows of an evaluated test.
+    """Return everything that a report shows of a test.
 
-    Args:
-        features: (N, C, P), those that were evaluated.
-        ids: N subjects.
-        types: N sequence types.
-        views: N views.
-        result: the evaluation with its comparisons (`Options.keep`).
-        baseline: the evaluation of the gait energy images, if there are any.
-        lengths: (N,) numbers of frames, if known.
+    `result` is the evaluation of these features (N, C, P) with its comparisons (`Options.keep`), `baseline` that of the
+    gait energy images, if there are any; lengths are (N,) numbers of frames, if known.
     """
     sequences = Sequences.checked(features, ids, types, views)
     frames = None if lengths is None else np.asarray(lengths, dtype=np.int64)

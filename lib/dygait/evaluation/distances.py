@@ -19,7 +19,6 @@ METRICS = ("euc", "cos")
 DEFAULT_MAX_BYTES = 256 * 2**20
 """Working memory of a block of distances: large enough that features are rearranged only a few times."""
 
-_FLOAT64_BYTES = 8
 _ROUNDING = 64 * torch.finfo(torch.float64).eps
 """Differences smaller than this, relative to the operands, are rounding errors and are set to zero."""
 
@@ -134,7 +133,7 @@ def _float64_blocks(
     # blocks of features. That of the cosine is computed for all parts at once: side² + 2·side·C·P numbers.
     _, channels, parts = x.features.shape
     row, matrices = (channels, parts) if metric == "euc" else (channels * parts, 1)
-    side = max(1, int(math.sqrt(row**2 + max_bytes // _FLOAT64_BYTES / matrices) - row))
+    side = max(1, int(math.sqrt(row**2 + max_bytes // 8 / matrices) - row))
     for start in range(0, len(x), side):
         rows = slice(start, min(start + side, len(x)))
         left_side = prepare(x.take(rows.start, rows.stop, torch.float64))

@@ -141,11 +141,8 @@ def assemble(
 ) -> Path:
     """Write the features of all sequences to a folder that `clear` returned, one part at a time, and return it.
 
-    Args:
-        folder: the folder.
-        columns: N ids, types and views.
-        parts: disjoint parts that cover all sequences, as `Rows.stored` returns them.
-        origin: plain values.
+    Columns are N ids, types and views; parts are disjoint, cover all sequences, and are as `Rows.stored` returns them;
+    the origin holds plain values.
 
     Raises:
         UserError: the folder cannot be written.

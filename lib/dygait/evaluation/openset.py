@@ -49,14 +49,12 @@ def identify(match: np.ndarray, other: np.ndarray, correct: np.ndarray, fpirs: S
         fpirs: the rates.
     """
     mated = np.isfinite(match)
-    hits, alarms = match[mated & correct], np.sort(other)
+    # The infinite alarm: the threshold is not bounded if all searches may raise one.
+    hits, alarms = match[mated & correct], np.append(np.sort(other), np.inf)
     found = {}
     for fpir in fpirs:
-        allowed = int(np.floor(len(alarms) * fpir / _RESOLVED))
-        if allowed < 1 or not mated.any():
-            found[fpir] = float("nan")
-            continue
+        allowed = int(np.floor(len(other) * fpir / _RESOLVED))
         # Thresholds below the first excess false alarm: none with at most `allowed` false alarms accepts more.
-        limit = alarms[allowed] if allowed < len(alarms) else np.inf
-        found[fpir] = float((hits < limit).sum() / mated.sum())
-    return OpenSet(int(mated.sum()), len(alarms), found)
+        limit = alarms[min(allowed, len(other))]
+        found[fpir] = float((hits < limit).sum() / mated.sum()) if allowed and mated.any() else float("nan")
+    return OpenSet(int(mated.sum()), len(other), found)

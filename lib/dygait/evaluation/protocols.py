@@ -186,11 +186,7 @@ def as_protocol(protocol: str | Protocol | Mapping[str, Any]) -> Protocol:
 
 
 def declared_protocol(declaration: Mapping[str, Any], where: str = "protocol") -> Protocol:
-    """Return the protocol that a mapping declares.
-
-    Args:
-        declaration: the keys of `evaluator_cfg.protocol`.
-        where: the key or file that error messages name.
+    """Return the protocol that a mapping, as `evaluator_cfg.protocol`, declares; `where` is its key or file.
 
     Raises:
         UserError: keys are unknown, missing or not valid; all are listed with their paths.

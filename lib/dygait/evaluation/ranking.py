@@ -64,13 +64,9 @@ class ByView(NamedTuple):
 
 
 def mean_by_view(scores: np.ndarray, probe_views: np.ndarray, gallery_views: Sequence[str]) -> ByView:
-    """Average scores over the probes of each view, for the sorted union of the probes' and the gallery's views.
+    """Average scores (M, gallery views) over the probes of each view; NaN is skipped.
 
-    Args:
-        scores: (M, number of gallery views) float64, the score of each probe against the gallery of each view; NaN is
-            skipped.
-        probe_views: M view names.
-        gallery_views: the names of the columns of `scores`.
+    The result is over the sorted union of the probes' (M) and the gallery's views, which name the columns of `scores`.
     """
     views = np.union1d(probe_views, np.asarray(gallery_views, dtype=str))
     member = (views[:, None] == probe_views).astype(np.float64)

@@ -77,8 +77,7 @@ class Shards:
     def prune(self, log: Callable[[str], None]) -> dict[str, list[int]]:
         """Delete damaged, unfinished and foreign shards, and return the names of the others with their batches.
 
-        Args:
-            log: takes a message for each shard that is deleted, with the reason.
+        `log` takes a message for each shard that is deleted, with the reason.
 
         Raises:
             UserError: a file cannot be deleted.

@@ -36,23 +36,12 @@ def write_submission(
     metric: str = "euc",
     options: Options | None = None,
 ) -> tuple[Path, Path]:
-    """Write a submission as CSV, and as zip beside it.
+    """Write a submission, a value of `SUBMISSIONS`, as CSV, and as zip beside it; return both paths.
 
-    Rows are sorted by the name of the probe; ties are broken by the order of the gallery. Both files are written
-    atomically, and the same features give the same bytes.
-
-    Args:
-        submission: a value of `SUBMISSIONS`.
-        features: (N, C, P) of gallery and probes.
-        ids: N subjects; ``probe`` for the probes.
-        types: N types.
-        views: N views, which are the names of the probes; if they are not unique, the types are.
-        path: the CSV; its folder is created if necessary.
-        metric: the distance: ``euc`` or ``cos``.
-        options: how distances are computed.
-
-    Returns:
-        The paths of the CSV and of the zip.
+    The first of the arguments are those of `evaluate`. The id of the probes is ``probe``; their names are their views,
+    or types if views are not unique. Rows are sorted by the name of the probe; ties are broken by the order of the
+    gallery. Both files are written atomically, into a folder that is created if necessary, and the same features give
+    the same bytes.
 
     Raises:
         UserError: no probes, two probes with one name, too few gallery sequences, a name with a comma or a quote, or an

@@ -142,21 +142,24 @@ def _without_nan(rates: Mapping[str, float]) -> dict[str, float | None]:
 
 def _further(result: EvaluationResult) -> list[str]:
     """Return the tables of intervals, verification and open-set identification, with a row for each group."""
+    tables = {
+        "95 % intervals over subjects, in percent": {
+            group: {name: f"{low:.1f}..{high:.1f}" for name, (low, high) in limits.items()}
+            for group, limits in result.intervals.items()
+        },
+        "verification of pairs, in percent": {g: _numbers(pairs.rates) for g, pairs in result.verification.items()},
+        "open-set identification, in percent": {g: _numbers(one.rates) for g, one in result.open_set.items()},
+    }
     lines: list[str] = []
-    if result.intervals:
-        lines.append("95 % intervals over subjects, in percent")
-        cells = [
-            [group, *(f"{low:.1f}..{high:.1f}" for low, high in of.values())] for group, of in result.intervals.items()
-        ]
-        lines += _aligned([["", *result.measures], *cells], left=1)
-    for title, found in (
-        ("verification of pairs, in percent", {group: pairs.rates for group, pairs in result.verification.items()}),
-        ("open-set identification, in percent", {group: one.rates for group, one in result.open_set.items()}),
-    ):
-        if found:
-            cells = [[group, *map(_number, rates.values())] for group, rates in found.items()]
-            lines += [title, *_aligned([["", *next(iter(found.values()))], *cells], left=1)]
+    for title, groups in tables.items():
+        if groups:
+            rows = [["", *next(iter(groups.values()))], *([group, *cells.values()] for group, cells in groups.items())]
+            lines += [title, *_aligned(rows, left=1)]
     return lines
+
+
+def _numbers(rates: Mapping[str, float]) -> dict[str, str]:
+    return {name: _number(rate) for name, rate in rates.items()}
 
 
 def _number(value: float) -> str:
@@ -172,14 +175,10 @@ def probe_views(results: Iterable[EvaluationResult]) -> list[str]:
 
 
 def result_rows(results: Mapping[str, EvaluationResult], measure: str | None = None) -> tuple[list[str], list[Row]]:
-    """Return the columns of a table, and a row for each group and method.
+    """Return the columns of a table, and a row for each group of the first result and method.
 
-    Args:
-        results: method -> its result; the first one's groups are shown.
-        measure: the measure of a table by view; None for the headline.
-
-    Returns:
-        The probe views and ``mean``, or all measures if the gallery is searched at once, then ``chance``; and the rows.
+    The columns are the probe views and ``mean`` of a measure (None: the headline), or all measures if the gallery is
+    searched at once; then ``chance``.
     """
     first = next(iter(results.values()))
     views, measure = probe_views(results.values()), measure or first.measures[0]
@@ -197,13 +196,9 @@ def result_rows(results: Mapping[str, EvaluationResult], measure: str | None = N
 
 
 def _view_table(table: Sequence[Sequence[str]], left: int, right: int, width: int) -> list[str]:
-    """Format a table by view; views that do not fit are in a second table.
+    """Format a header and rows in `width` columns; views that do not fit are in a second table.
 
-    Args:
-        table: the header and the rows.
-        left: number of columns of labels, which every table repeats.
-        right: number of columns at the end, which the last table has.
-        width: columns of the terminal.
+    The first `left` columns are labels, which every table repeats; the last `right` columns are in the last table.
     """
     header, stop = table[0], len(table[0]) - right
     labels = sum(max(len(row[n]) for row in table) for n in range(left))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import inspect
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,6 @@ from markupsafe import Markup
 from dygait.errors import UserError
 from dygait.evaluation import EvaluationResult
 from dygait.evaluation.ranking import ByView
-from dygait.evaluation.tables import result_rows
 from dygait.files import write_atomically
 from dygait.reporting import details, figures, tables
 from dygait.reporting.charts import heat_colour
@@ -56,7 +56,7 @@ def page(runs: Sequence[ReportedRun]) -> str:
 
 @functools.cache
 def environment() -> Environment:
-    """Return the template environment; values are escaped."""
+    """Return the template environment, with the functions of the report's modules; values are escaped."""
     templates = Environment(
         loader=PackageLoader("dygait.reporting"),
         autoescape=True,
@@ -67,15 +67,9 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     templates.filters["percent"] = tables.percent
-    for function in (
-        *(tables.comparable, tables.comparison_columns, tables.differences, tables.groups_of),
-        *(tables.methods, result_rows),
-        *(figures.comparison_figures, figures.curve_figures, figures.distance_figures, figures.length_figures),
-        *(figures.map_figures, figures.training_figures),
-        *(details.commands, details.run_details, details.rate_table, details.protocol_descriptions, details.type_rows),
-        *(heat_maps, heat_rows, picture),
-    ):
-        templates.globals[function.__name__] = function
+    for module in (tables, figures, details):
+        templates.globals.update({name: f for name, f in vars(module).items() if inspect.isfunction(f)})
+    templates.globals.update(heat_maps=heat_maps, heat_rows=heat_rows, picture=picture)
     return templates
 
 

@@ -103,11 +103,8 @@ def describe(
     """
     checkpoint = saved.origin.get("checkpoint")
     logs = _root(folder, saved.origin) / "logs"
-    frames: dict[int, np.ndarray] = {}
-    missing = "they were not requested"
-    if with_frames:
-        shown = {n for g in analysis.groups.values() for c in g.confusions for n in (c.probe, *c.nearest)}
-        frames, missing = _frames(sorted(shown), analysis, saved.origin, store)
+    shown = sorted({n for g in analysis.groups.values() for c in g.confusions for n in (c.probe, *c.nearest)})
+    frames, missing = _frames(shown, analysis, saved.origin, store) if with_frames else ({}, "they were not requested")
     return ReportedRun(
         name=folder.name if checkpoint is None else Path(checkpoint).stem,
         origin=saved.origin,
@@ -172,10 +169,8 @@ def _frames(
     if wanted is not None and store.fingerprint != wanted:
         return {}, f"the data in {store.root} is not the data of the features (another fingerprint)"
     indices = {key: index for index, key in enumerate(store.table.all_keys())}
-    frames = {}
     try:
-        for position in shown:
-            frames[position] = _middle_frames(store.read(indices[analysis.key(position)]))
+        frames = {n: _middle_frames(store.read(indices[analysis.key(n)])) for n in shown}
     except (UserError, KeyError) as error:
         return {}, f"the data cannot be read here: {error}"
     return frames, ""

@@ -193,13 +193,9 @@ def _report(
 def run_test(
     config: Config, device: torch.device, output: str | Path = "output", log_to_file: bool = False
 ) -> EvaluationResult | None:
-    """Test a checkpoint of a configuration.
+    """Test a checkpoint of a configuration: that of `evaluator_cfg.restore_hint`, 0 the newest.
 
-    Args:
-        config: the experiment; `evaluator_cfg.restore_hint` says which checkpoint, 0 the newest.
-        device: where to compute, as `distributed.process_group` gives it.
-        output: the folder that the run's folder is in.
-        log_to_file: write the log lines to a file too.
+    The run's folder is in `output`; log lines are written to a file there too if `log_to_file`.
 
     Returns:
         The result, on rank 0; None elsewhere, and for a submission.
