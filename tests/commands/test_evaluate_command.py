@@ -10,7 +10,7 @@ import pytest
 
 from dygait import cli
 from dygait.evaluation.features import load_features
-from helpers.experiments import Experiment, command, free_port, make_experiment
+from helpers.experiments import Experiment, make_experiment
 
 
 @pytest.fixture(scope="module")
@@ -63,17 +63,6 @@ def test_another_protocol_metric_and_gallery(
     ):
         assert cli.main(["evaluate", *map(str, arguments)]) == 2
         assert message in capsys.readouterr().err
-
-
-def test_two_processes_write_what_one_does(tested: Experiment, features: Path, tmp_path: Path) -> None:
-    target = tmp_path / "two"
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}", "-m", "dygait"]
-    done = command(*launcher, "extract", *run_arguments(tested), "--features", str(target))
-    assert done.returncode == 0, done.stderr
-    one, two = load_features(features), load_features(target)
-    assert (one.ids, one.types, one.views) == (two.ids, two.types, two.views)
-    assert abs(one.features - two.features).max() < 1e-5
-    assert one.origin["fingerprint"] == two.origin["fingerprint"]
 
 
 def test_a_folder_that_is_taken(tested: Experiment, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,32 +42,17 @@ def test_round_trip(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_features(tmp_path / "f").features, FEATURES)
 
 
-def test_energy_images(tmp_path: Path) -> None:
-    saved = load_features(save(tmp_path / "f", gei=GEI))
-    np.testing.assert_array_equal(saved.gei, GEI)
-    assert isinstance(saved.gei, np.memmap)
-    half = load_features(save(tmp_path / "f", gei=GEI, half=True))
-    np.testing.assert_array_equal(half.gei, GEI.astype(np.float16))
-    assert load_features(save(tmp_path / "f")).gei is None, "those of before are gone"
-    assert sorted(path.name for path in (tmp_path / "f").iterdir()) == ["features.npy", "sequences.json"]
-
-
-def test_parts_in_any_order(tmp_path: Path) -> None:
+def test_parts_in_any_order_energy_images_and_another_origin(tmp_path: Path) -> None:
     orders = np.array([5, 0, 3]), np.array([1]), np.array([4, 2])
     parts = [Rows(o, np.array(LENGTHS)[o], FEATURES[o], GEI[o]) for o in orders]
-    found = load_features(assemble(clear(tmp_path / "f"), NAMES, parts, {}))
-    np.testing.assert_array_equal(found.features, FEATURES)
-    np.testing.assert_array_equal(found.gei, GEI)
-    assert found.lengths == LENGTHS
-
-
-def test_another_origin(tmp_path: Path) -> None:
-    folder = save(tmp_path / "f", gei=GEI)
+    folder = assemble(clear(tmp_path / "f"), NAMES, parts, {})
     replace_origin(folder, {"protocol": "OUMVLP"})
     found = load_features(folder)
-    assert found.origin == {"protocol": "OUMVLP"}
-    assert found.lengths == LENGTHS
+    np.testing.assert_array_equal(found.features, FEATURES)
     np.testing.assert_array_equal(found.gei, GEI)
+    assert (found.lengths, found.origin) == (LENGTHS, {"protocol": "OUMVLP"})
+    assert load_features(save(folder)).gei is None, "those of before are gone"
+    assert sorted(path.name for path in folder.iterdir()) == ["features.npy", "sequences.json"]
 
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,8 +77,9 @@ def test_they_are_deleted_and_nothing_else_is(tmp_path: Path) -> None:
 
 
 def test_half(tmp_path: Path) -> None:
-    saved = load_features(save(tmp_path / "f", half=True))
+    saved = load_features(save(tmp_path / "f", gei=GEI, half=True))
     np.testing.assert_array_equal(saved.features, FEATURES.astype(np.float16))
+    np.testing.assert_array_equal(saved.gei, GEI.astype(np.float16))
     with pytest.raises(UserError, match="float16"):
         save_features(tmp_path / "g", FEATURES * 1e5, *NAMES, LENGTHS, half=True)
 

@@ -76,13 +76,3 @@ def test_what_is_unfinished_or_of_another_extraction_goes(tmp_path: Path) -> Non
     assert not found
     assert "belongs to another extraction" in message
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
-
-
-def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(UserError, match=r"No space left on device"):
-        Shards(tmp_path, "k").write([0], rows(1))
-    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,11 @@ def analysed(
     return analyse(features, *names, result, baseline, lengths)
 
 
-def make_analysis(seed: int = 0, protocol: str = "CASIA-B", noise: float = 1.0) -> tuple[SavedFeatures, Analysis]:
+@functools.cache
+def make_run(seed: int = 0, protocol: str = "CASIA-B", noise: float = 1.0) -> ReportedRun:
     rng = np.random.default_rng(seed)
-    rows = [
-        (i, t, v) for i in IDS for t in ("nm-01", "nm-02", "nm-05", "bg-01", "bg-02", "cl-01", "cl-02") for v in VIEWS
-    ]
-    ids, types, views = (list(column) for column in zip(*rows, strict=True))
+    kinds = ("nm-01", "nm-02", "nm-05", "bg-01", "bg-02", "cl-01", "cl-02")
+    ids, types, views = (list(column) for column in zip(*product(IDS, kinds, VIEWS), strict=True))
     people = {i: rng.normal(size=(6, 2)) for i in IDS}
     features = np.stack([people[i] + noise * rng.normal(size=(6, 2)) for i in ids]).astype(np.float32)
     origin: dict[str, Any] = {
@@ -53,13 +53,9 @@ def make_analysis(seed: int = 0, protocol: str = "CASIA-B", noise: float = 1.0) 
     lengths = rng.integers(3, 60, len(ids))
     gei = rng.random((len(ids), 12, 1)).astype(np.float32)
     analysis = analysed(features, ids, types, views, protocol=protocol, lengths=lengths, gei=gei)
-    return SavedFeatures(features, ids, types, views, lengths.tolist(), origin, gei), analysis
-
-
-@functools.cache
-def make_run(seed: int = 0, protocol: str = "CASIA-B", noise: float = 1.0) -> ReportedRun:
-    saved, analysis = make_analysis(seed, protocol, noise)
-    return describe(Path("/runs/features"), saved, analysis)
+    return describe(
+        Path("/runs/features"), SavedFeatures(features, ids, types, views, lengths.tolist(), origin, gei), analysis
+    )
 
 
 def contrast(one: str, other: str) -> float:

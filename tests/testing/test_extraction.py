@@ -139,7 +139,7 @@ def _in_group(experiment: Experiment, folder: str) -> SavedFeatures:
 def test_three_processes_give_what_one_does_and_go_on_with_what_it_left(
     trained: Experiment, alone: SavedFeatures, tmp_path: Path
 ) -> None:
-    """Two batches of the seven are there. Two processes: `tests/commands/test_evaluate_command.py`."""
+    """Two batches of the seven are there."""
     one = features_of(trained, SMALL)
     interrupted(trained, tmp_path / "features", after=2)
     for found in in_processes(_in_group, 3, tmp_path, trained, str(tmp_path)):

@@ -79,7 +79,8 @@ def test_which_checkpoint(trained: Experiment, tmp_path: Path, capsys: pytest.Ca
     assert "no such checkpoint" in error
     assert "tiny-00007.pt" in error
     path = trained.checkpoints / "tiny-00002.pt"
-    assert elsewhere.run("test", f"evaluator_cfg.restore_hint={path}") == 0
+    assert elsewhere.run("test", f"evaluator_cfg.restore_hint={path}", "evaluator_cfg.report=false") == 0
+    assert not (elsewhere.folder / "report").exists()
     assert f"restored {path}: 29 tensors match" in capsys.readouterr().out
     assert len(list(elsewhere.checkpoints.glob("tiny-00002-*.json"))) == 2
     # The tree has nm-01 and no nm-02: the cross-view protocol has no gallery.
@@ -112,7 +113,6 @@ def test_gait3d_and_its_probe_set(tmp_path: Path, capsys: pytest.CaptureFixture[
     folder = experiment.output / "Gait3D" / "DyGait" / "tiny" / "checkpoints"
     found = json.loads((folder / "tiny-00001-Gait3D-euc.json").read_text())
     (measures,) = found["percentages"].values()
-    assert {"rank-1", "rank-5", "rank-10", "mAP", "mINP"} <= measures.keys()
     assert all(0 <= measures[m] <= 100 for m in ("rank-1", "rank-5", "rank-10", "mAP", "mINP"))
     (tmp_path / "partition.json").write_text(json.dumps({**partition, "PROBE_SET": []}))
     assert experiment.run("test", *sets) == 2
@@ -139,18 +139,6 @@ def test_grew_submission(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert [row[:2] for row in rows[1:]] == [[f"video{n}", str(n + 1)] for n in range(3)]
     assert (folder / "tiny-00001-submission.zip").is_file()
     assert "submission.csv" in capsys.readouterr().out
-
-
-def test_a_damaged_test_file_is_named(trained: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    experiment = make_experiment(tmp_path)
-    damaged = experiment.root / "006" / "bg-01" / "090" / "090.pkl"
-    damaged.write_bytes(damaged.read_bytes()[:50])
-    hint = f"evaluator_cfg.restore_hint={trained.checkpoints / 'tiny-00002.pt'}"
-    for workers in (0, 1):
-        assert experiment.run("test", hint, f"data_cfg.num_workers={workers}") == 2
-        error = capsys.readouterr().err
-        assert f"{damaged} cannot be loaded" in error
-        assert "Traceback" not in error
 
 
 @pytest.mark.parametrize(("keep", "left"), [("latest", {2}), ("none", {1})])
