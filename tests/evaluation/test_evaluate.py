@@ -214,12 +214,6 @@ def test_numbers_made_by_hand() -> None:
     np.testing.assert_array_equal(found.matrices["BG"].values, [[0, 0], [50, 50]])
 
 
-def test_ties_go_to_the_first_in_the_gallery() -> None:
-    types, views, features = ["01", "01", "02"], ["x", "x", "x"], np.ones((3, 2, 2), np.float32)
-    assert evaluate(features, ["A", "B", "A"], types, views, "GREW")["probe"]["rank-1"] == 100
-    assert evaluate(features, ["B", "A", "A"], types, views, "GREW")["probe"]["rank-1"] == 0
-
-
 def test_arrays_tensors_and_precisions_agree() -> None:
     features, *names = casia(missing=0.1)
     expected = evaluate(features, *names)

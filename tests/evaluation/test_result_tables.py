@@ -75,17 +75,6 @@ def test_json_has_no_nan() -> None:
     assert "NaN" not in to_json(found)
 
 
-def test_csv_has_a_line_per_group_view_and_measure() -> None:
-    found = result()
-    rows = list(csv.DictReader(io.StringIO(to_csv(found))))
-    assert list(rows[0]) == ["protocol", "metric", "group", "view", "measure", "percent"]
-    assert len(rows) == 3 * (len(VIEWS) + 2)
-    values = {(r["group"], r["view"], r["measure"]): float(r["percent"]) for r in rows}
-    assert values["BG", "090", "rank-1"] == found.percentages["BG"]["per view"]["090"]
-    assert values["CL", "mean", "rank-1"] == found.percentages["CL"]["rank-1"]
-    assert values["NM", "mean", "chance"] == found.chance["NM"]
-
-
 def test_intervals_pairs_and_searches_have_tables_of_their_own() -> None:
     ids, types = ["a", "b", "c"] * 2, ["01"] * 3 + ["02"] * 3
     at = np.array([0.0, 1, 2, 0.1, 1.6, 2.1])[:, None, None]
