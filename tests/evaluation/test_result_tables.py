@@ -49,7 +49,7 @@ def test_baselines_stand_below_each_group() -> None:
 
 
 @pytest.mark.parametrize("width", [30, 80])
-def test_views_that_do_not_fit_go_on_below(width: int) -> None:
+def test_views_that_do_not_fit_are_in_a_second_table(width: int) -> None:
     found = result()
     lines = to_text(found, width=width).splitlines()
     assert max(map(len, lines)) <= width

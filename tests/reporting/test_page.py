@@ -87,7 +87,7 @@ def test_names_do_not_become_markup_and_nothing_comes_from_elsewhere(one: str, p
     ]
 
 
-def test_charts_and_tables_speak_to_everyone(parsed: Page) -> None:
+def test_charts_and_tables_are_accessible(parsed: Page) -> None:
     keys = [a["id"] for _, a in parsed.elements if "id" in a]
     assert len(keys) == len(set(keys))
     shown = [a for a in parsed.all("svg") if a.get("aria-hidden") != "true"]
@@ -171,7 +171,7 @@ def test_other_protocols_have_no_differences_and_a_whole_gallery_no_views() -> N
         (np.float64(-0.5), "-0.5"),
     ],
 )
-def test_a_value_is_text_wherever_it_stands(value: object, printed: str) -> None:
+def test_values_are_escaped(value: object, printed: str) -> None:
     template = environment().from_string(
         '{% macro inner(x) %}<b title="{{ x }}">{{ x }}</b>{% endmacro %}{{ inner(value) }}{{ value ~ inner(value) }}'
     )

@@ -136,7 +136,7 @@ def _in_group(experiment: Experiment, folder: str) -> SavedFeatures:
     return found
 
 
-def test_three_processes_give_what_one_does_and_go_on_with_what_it_left(
+def test_three_processes_resume_and_give_what_one_does(
     trained: Experiment, alone: SavedFeatures, tmp_path: Path
 ) -> None:
     """Two batches of the seven are there."""
@@ -147,7 +147,7 @@ def test_three_processes_give_what_one_does_and_go_on_with_what_it_left(
         assert close(found, alone)
 
 
-def test_an_interrupted_one_goes_on_and_a_complete_one_is_used_again(
+def test_an_interrupted_extraction_resumes_and_a_complete_one_is_reused(
     trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
 ) -> None:
     interrupted(trained, tmp_path / "f")

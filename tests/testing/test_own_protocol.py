@@ -74,7 +74,7 @@ def test_from_training_to_the_table(tested: Experiment, tmp_path: Path, capsys: 
         rows = {(row["group"], row["measure"]) for row in csv.DictReader(file)}
     assert {("plain", "rank-1 low"), ("coat", "EER"), ("coat", "DIR@FPIR=0.1")} <= rows
 
-    # The features know how they are to be scored; a file says it as well.
+    # The protocol comes from the features, or from a file.
     again, other = tmp_path / "again.json", tmp_path / "other.json"
     assert cli.main(["evaluate", str(folder), "--intervals", "50", "--json", str(again)]) == 0
     assert json.loads(again.read_text()) == written

@@ -46,7 +46,7 @@ def test_features_are_those_of_the_public_model(trained: Experiment) -> None:
         np.testing.assert_allclose(extracted.features[position], embedding.numpy(), rtol=0, atol=1e-5)
 
 
-def test_results_are_written_and_are_what_evaluate_says(
+def test_results_are_written_and_equal_those_of_evaluate(
     trained: Experiment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert trained.run("test") == 0
@@ -143,7 +143,7 @@ def test_grew_submission(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize(("keep", "left"), [("latest", {2}), ("none", {1})])
 def test_which_features_are_kept(trained: Experiment, tmp_path: Path, keep: str, left: set[int]) -> None:
-    """`none` deletes those of the test, not those that an earlier one was told to keep."""
+    """`none` deletes those of the test, not those that an earlier test kept."""
     elsewhere = trained.at(tmp_path)
     state = trained.checkpoint(2)
     for iteration in (1, 2):
