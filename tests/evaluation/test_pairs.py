@@ -60,12 +60,6 @@ def test_without_pairs_there_is_no_rate() -> None:
         assert len(found.roc.far) == 0
 
 
-def test_a_rate_finer_than_the_pairs_is_not_claimed() -> None:
-    rates = verify(np.zeros(5), np.ones(100), (0.1, 0.01, 0.001)).tar_at_far
-    assert rates[0.1] == rates[0.01] == 1
-    assert math.isnan(rates[0.001])
-
-
 SEARCHES = st.lists(
     st.tuples(
         st.sampled_from([0.0, 0.5, 1.0, 2.0, math.inf]), st.sampled_from([0.0, 0.5, 1.0, 2.0, math.inf]), st.booleans()

@@ -76,17 +76,11 @@ def tiny_settings(root: Path, partition: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A configuration on disk, the tree that it reads, and where it writes.
+    """A configuration on disk, the tree that it reads, and where it writes."""
 
-    Attributes:
-        config: the YAML file.
-        root: the tree of pickles.
-        output: what goes to `--output`.
-    """
-
-    config: Path
-    root: Path
-    output: Path
+    config: Path  # the YAML file
+    root: Path  # the tree of pickles
+    output: Path  # of `--output`
 
     @property
     def folder(self) -> Path:
@@ -161,17 +155,9 @@ def features_of(
     device: torch.device = torch.device("cpu"),  # noqa: B008 - it never changes
     **more: Any,
 ) -> SavedFeatures:
-    """Extract the test set's features by the checkpoint of iteration 2 in this process, whatever group it is in.
+    """Extract the test set's features by the checkpoint of iteration 2, into `folder` or a new one, on every process.
 
-    Args:
-        experiment: trained.
-        overrides: of the configuration.
-        folder: where to; left out, a new one.
-        device: where to compute.
-        more: keywords of `extract`.
-
-    Returns:
-        The features, on every process.
+    `more` are keywords of `extract`.
     """
     config = load_config(experiment.config, overrides)
     data = sources.open_data(config)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import product
 
 import torch
@@ -21,17 +20,6 @@ def convolve_by_strips(x: torch.Tensor, weight: torch.Tensor, strips: int) -> to
             if 0 <= t < frames and 0 <= j < width and 0 <= i < height and i // rows == h // rows:
                 out[:, s, h, w] += weight[:, :, ds, dh, dw] @ x[:, t, i, j]
     return out
-
-
-def mean_plus_max(image: torch.Tensor, bins: Sequence[int]) -> list[float]:
-    """The mean plus the largest value of every strip of rows of an H x W image, for each number of strips in turn."""
-    found = []
-    for count in bins:
-        rows = len(image) // count
-        for strip in range(count):
-            values = [float(v) for line in image[strip * rows : (strip + 1) * rows] for v in line]
-            found.append(sum(values) / len(values) + max(values))
-    return found
 
 
 def convolve_frames(walk: list[list[float]], weight: torch.Tensor) -> list[list[float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 Grid = Sequence[Sequence[float]]
 
@@ -12,14 +12,14 @@ def generalised_mean(values: Sequence[float], p: float, eps: float = 1e-6) -> fl
     return (sum(max(v, eps) ** p for v in values) / len(values)) ** (1 / p)
 
 
-def strips(image: Grid, bins: Sequence[int], p: float) -> list[float]:
-    """The generalised mean of every strip of rows of an H x W image, for each number of strips in turn."""
+def strips(image: Grid, bins: Sequence[int], pool: Callable[[list[float]], float]) -> list[float]:
+    """The pooled value of every strip of rows of an H x W image, for each number of strips in turn."""
     found = []
     for count in bins:
         rows = len(image) // count
         for strip in range(count):
             lines = image[strip * rows : (strip + 1) * rows]
-            found.append(generalised_mean([v for line in lines for v in line], p))
+            found.append(pool([v for line in lines for v in line]))
     return found
 
 
