@@ -63,7 +63,6 @@ class TestDataset:
     def test_a_sample_is_made_of_the_frames_of_its_sequence(self, root: Path) -> None:
         made = dataset(root, "all_ordered")
         stored = read_pickle(made.store.location(3))
-        assert np.array_equal(made.silhouettes(3), stored)
         cut, flipped = stored[:, :, 10:54], stored[:, :, 53:9:-1]
         found = [made[Request(3, (0, 0, index))].silhouettes for index in range(20)]
         assert all(one.dtype == np.uint8 for one in found)

@@ -90,12 +90,8 @@ class SequenceDataset:
         """Return the largest number of frames that can be sampled of each sequence, int64."""
         return self.frames.max_frames(self.lengths())
 
-    def silhouettes(self, position: int) -> np.ndarray:
-        """Return all frames of a sequence as stored, uint8 (S, H, W), possibly memory-mapped."""
-        return self.read(int(self.indices[position]))
-
     def read(self, index: int) -> np.ndarray:
-        """Return all frames of the sequence at an index of the store, as `silhouettes`."""
+        """Return all frames of the sequence at an index of the store, uint8 (S, H, W), possibly memory-mapped."""
         check_files(self.store, index, self.files)
         return self.store.read(index, self.files[0])
 

@@ -60,13 +60,10 @@ def make_loader(
 
 @contextlib.contextmanager
 def working() -> Iterator[None]:
-    """Kill the workers that a `with` block has started if it ends in an error, and explain the error if one was killed.
+    """Kill the workers that a `with` block has started if it ends in an error; `LocalError` if one had been killed.
 
-    Workers ignore the SIGTERM by which PyTorch and Python end them, so that the process would hang when it joins them
-    at exit. PyTorch raises the error of a killed worker at any time, such as during a step or a checkpoint.
-
-    Raises:
-        LocalError: a worker was killed.
+    Workers ignore the SIGTERM by which PyTorch and Python end them: the process would wait for them at exit. PyTorch
+    raises the error of a killed worker at any time, such as during a step or a checkpoint.
     """
     before = multiprocessing.active_children()
     try:
@@ -78,7 +75,7 @@ def working() -> Iterator[None]:
             raise
         raise LocalError(
             f"process {died[1]}, which loads data, {died[2]}: usually out of memory, or /dev/shm is full; "
-            f"lower data_cfg.num_workers (0: no loader processes), and resume with --resume"
+            "lower data_cfg.num_workers (0: no loader processes), and resume with --resume"
         ) from None
 
 
@@ -101,11 +98,7 @@ def _kill(workers: Iterable[Any]) -> None:
 
 
 def batches(loader: DataLoader[Any]) -> Iterator[Batch]:
-    """Yield the batches of a loader; a `UserError` of a worker is raised here with the same message.
-
-    Raises:
-        LocalError: a file cannot be used.
-    """
+    """Yield the batches of a loader; a `UserError` of a worker is raised here as `LocalError`, with its message."""
     try:
         yield from loader
     except UserError as error:

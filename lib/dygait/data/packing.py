@@ -13,13 +13,7 @@ from dygait.errors import UserError
 
 
 class PackResult(NamedTuple):
-    """The result of `pack`.
-
-    Attributes:
-        written: number of new files in the store.
-        kept: number of files that were in the store already.
-        skipped: for each unreadable file, why.
-    """
+    """The numbers of files that are new in a store and that were in it already; for each unreadable file, why."""
 
     written: int
     kept: int
@@ -41,37 +35,29 @@ def pack(
         UserError: source or target cannot be used, or a pickle cannot be read. What was packed is kept.
     """
     tree = PickleTree(source)
+    written, kept, skipped = 0, 0, []
     try:
         with PackedWriter(target, f"pickle tree {tree.fingerprint}") as writer:
-            try:
-                return _pack(tree, writer, skip_bad, progress)
-            except UserError:
-                writer.commit()
-                raise
+            for index in progress(range(len(tree.table)), len(tree.table)):
+                key = tree.table.key(index)
+                for file, name in enumerate(tree.names[index]):
+                    if writer.contains(*key, name):
+                        kept += 1
+                        continue
+                    try:
+                        frames = tree.read(index, file)
+                    except UserError as error:
+                        if not skip_bad:
+                            raise
+                        skipped.append(str(error))
+                        continue
+                    writer.write(*key, frames, name)
+                    written += 1
     except OSError as error:
         raise UserError(
             f"{target} cannot be written: {error}; free space, or choose another folder, and run the same command: "
             "what was packed up to the last commit is kept"
         ) from None
-
-
-def _pack(tree: PickleTree, writer: PackedWriter, skip_bad: bool, progress: Progress) -> PackResult:
-    written, kept, skipped = 0, 0, []
-    for index in progress(range(len(tree.table)), len(tree.table)):
-        key = tree.table.key(index)
-        for file, name in enumerate(tree.names[index]):
-            if writer.contains(*key, name):
-                kept += 1
-                continue
-            try:
-                frames = tree.read(index, file)
-            except UserError as error:
-                if not skip_bad:
-                    raise
-                skipped.append(str(error))
-                continue
-            writer.write(*key, frames, name)
-            written += 1
     return PackResult(written, kept, skipped)
 
 

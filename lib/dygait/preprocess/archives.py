@@ -72,11 +72,7 @@ class InputFile:
 
 
 def list_files(top: Path) -> Iterator[InputFile]:
-    """Yield the files of a folder, depth first, sorted by name; or `top` itself, if it is a file.
-
-    Raises:
-        UserError: it cannot be listed.
-    """
+    """Yield the files of a folder, depth first, sorted by name; or `top` itself, if it is a file."""
     try:
         root = top.resolve(strict=True)
         yield from _walk(str(root), root.name or "root", 0)
@@ -98,12 +94,7 @@ def _walk(path: str, name: str, depth: int) -> Iterator[InputFile]:
 
 
 def read(source: InputFile, limit: int, password: str | None = None) -> bytes:
-    """Return the content of a file, at most `limit` + 1 bytes.
-
-    Raises:
-        DamagedError: it cannot be read.
-        UserError: the password is missing or wrong.
-    """
+    """Return the content of a file, at most `limit` + 1 bytes; errors as `members`."""
     with _open(source, password) as file:
         return file.read(limit + 1)
 

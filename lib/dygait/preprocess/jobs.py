@@ -130,8 +130,7 @@ class JobPlanner:
                 yield from self._plan_archive(member, depth + 1)
                 continue
             if expected is None:
-                # The tar contains pictures: count the names of each group first, to know when a group is complete.
-                expected = self._count_groups(file)
+                expected = self._count_groups(file)  # to know when a group is complete
             group = self.layout.group(member.name)
             if group is None:
                 self.unmatched.append(member.name)
@@ -159,11 +158,7 @@ class JobPlanner:
 
 
 def run_job(job: Job, dataset: str, height: int, password: str | None) -> JobResult:
-    """Read, decode and normalise the pictures of a job.
-
-    Raises:
-        UserError: an unsafe archive, or a password that is missing or wrong.
-    """
+    """Read, decode and normalise the pictures of a job; errors as `JobPlanner.jobs`."""
     layout = LAYOUTS[dataset]
     pictures = {picture.name: picture for picture in job.pictures}
     if job.archive is not None:

@@ -66,11 +66,8 @@ class PackedWriter:
     def __enter__(self) -> PackedWriter:
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._release()
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def contains(self, id: str, type: str, view: str, name: str | None = None) -> bool:
         """Return whether the store, including uncommitted data, contains a file."""
@@ -127,12 +124,9 @@ class PackedWriter:
         try:
             self.commit()
         finally:
-            self._release()
-
-    def _release(self) -> None:
-        if self._frames is not None:
-            self._frames.close()
-        self._lock.close()
+            if self._frames is not None:
+                self._frames.close()
+            self._lock.close()
 
     def _resume(self) -> None:
         store = PackedStore(self.root)

@@ -73,7 +73,7 @@ def write_pickle(path: Path, frames: np.ndarray) -> None:
 class PickleTreeWriter:
     """Writes the layout `<root>/<id>/<type>/<view>/<view>.pkl`, as OpenGait reads it: a `SequenceWriter`.
 
-    Files are complete once visible. The folder is not synced: a power failure may remove the newest files.
+    The folder is not synced: a power failure may remove the newest files.
     """
 
     def __init__(self, root: Path) -> None:
