@@ -63,18 +63,14 @@ class TestAll:
     @pytest.mark.parametrize("name", NAMES)
     def test_a_pure_function_of_frames_and_generator(self, name: str, size: tuple[int, int]) -> None:
         x, transform = frames(*size), always(name)
-        before = x.copy()
         x.flags.writeable = False
         first = transform(x, rng(3))
         kept = first.copy()
-        transform(frames(*size)[:, :, ::-1], rng(4))
+        other = transform(x, rng(4))
+        assert name == "RandomHorizontalFlip" or not np.array_equal(other, first)
         assert np.array_equal(first, kept), "the result is the caller's"
         assert np.array_equal(transform(x, rng(3)), kept)
-        assert first.dtype == np.uint8
-        assert first.shape == x.shape
-        assert np.array_equal(x, before), "the frames given stay as they are"
-        if name != "RandomHorizontalFlip":
-            assert not np.array_equal(transform(x, rng(4)), first)
+        assert (first.dtype, first.shape) == (np.uint8, x.shape)
         assert transform.divisor == 1
 
     @pytest.mark.parametrize("name", NAMES)
@@ -90,33 +86,20 @@ class TestAll:
     def test_any_strides(self, name: str) -> None:
         transform = always("RandomErasing", per_frame=True) if name == "per_frame" else always(name)
         whole = frames(64, 64, 20)
-        for view in (
-            whole[:, :, 10:54],
-            whole[:, :, ::-1],
-            whole[::-2],
-            whole.transpose(0, 2, 1),
-            np.asfortranarray(whole),
-            np.broadcast_to(whole[0], whole.shape),
-        ):
+        for view in (whole[:, :, 10:54], whole[:, :, ::-1], whole[::-2], np.broadcast_to(whole[0], whole.shape)):
             assert not view.flags.c_contiguous
             before = view.copy()
             assert np.array_equal(transform(view, rng(1)), transform(before, rng(1)))
             assert np.array_equal(view, before)
 
     def test_one_after_the_other(self) -> None:
-        steps: list[dict[str, Any]] = [
-            {"type": "RandomPerspective", "prob": 1.0},
-            {"type": "BaseSilCuttingTransform"},
-            {"type": "RandomHorizontalFlip", "prob": 1.0},
-            {"type": "RandomRotate", "prob": 1.0},
-            {"type": "RandomErasing", "prob": 1.0},
-        ]
+        names = ("RandomPerspective", "RandomHorizontalFlip", "RandomRotate", "RandomErasing")
+        steps: list[dict[str, Any]] = [{"type": name, "prob": 1.0} for name in names]
         x, draws = frames(64, 64), rng(5)
         expected = x
         for step in steps:
             expected = build_transform(step)(expected, draws)
         assert np.array_equal(build_transform(steps)(x, rng(5)), expected)
-        assert expected.shape == (5, 64, 44)
 
 
 def test_a_flip_mirrors_the_whole_sequence() -> None:

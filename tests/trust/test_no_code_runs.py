@@ -1,4 +1,4 @@
-"""No file can run code: every reader is given pickles that would, in every form, and nothing happens but a refusal."""
+"""No file can run code: every reader raises for hostile pickles of every form, and nothing is called."""
 
 from __future__ import annotations
 
@@ -98,30 +98,27 @@ def as_archive(content: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _read_features(path: Path, content: bytes) -> None:
-    folder = path / "features"
-    save_features(folder, np.zeros((1, 1, 1), np.float32), ["a"], ["b"], ["c"], [1])
-    for name in ("features.npy", "sequences.json"):
+def _read_each(folder: Path, names: tuple[str, ...], content: bytes, read: Callable[[Path], Any]) -> None:
+    """Replace each file of a folder in turn, the others as they were; each is an error."""
+    for name in names:
         before = (folder / name).read_bytes()
         (folder / name).write_bytes(content)
         with pytest.raises(UserError, match="is damaged"):
-            load_features(folder)
+            read(folder)
         (folder / name).write_bytes(before)
-    (folder / "features.npy").write_bytes(content)
-    load_features(folder)
+    (folder / names[0]).write_bytes(content)
+    read(folder)
+
+
+def _read_features(path: Path, content: bytes) -> None:
+    save_features(path / "features", np.zeros((1, 1, 1), np.float32), ["a"], ["b"], ["c"], [1])
+    _read_each(path / "features", ("features.npy", "sequences.json"), content, load_features)
 
 
 def _read_store(path: Path, content: bytes) -> None:
     with PackedWriter(path / "store") as writer:
         writer.write("001", "nm-01", "000", WALK)
-    for name in ("index-1.npy", "names-1.json", "store.json"):
-        before = (path / "store" / name).read_bytes()
-        (path / "store" / name).write_bytes(content)
-        with pytest.raises(UserError, match="is damaged"):
-            PackedStore(path / "store")
-        (path / "store" / name).write_bytes(before)
-    (path / "store" / "store.json").write_bytes(content)
-    PackedStore(path / "store")
+    _read_each(path / "store", ("store.json", "index-1.npy", "names-1.json"), content, PackedStore)
 
 
 def _read_shard(path: Path, content: bytes) -> None:

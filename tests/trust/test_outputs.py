@@ -1,4 +1,4 @@
-"""What is written: passwords nowhere, names as names in every format, and nothing by halves where there is no room."""
+"""What is written: no passwords, names as names in every format, and no partial files on a full disk."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def test_a_password_is_written_nowhere(
     assert not [path for path in written if SECRET.encode() in path.read_bytes()]
 
 
-def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_prompt_without_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def closed(prompt: str) -> str:
         raise EOFError
 
@@ -95,11 +97,8 @@ def test_no_name_is_a_formula(name: str) -> None:
     assert {row[0] for row in rows[1:]} == {cell(name)}
     assert {len(row) for row in rows} == {8}
     assert not cell(name).startswith(("=", "+", "-", "@", "\t", "\r"))
-
-
-@pytest.mark.parametrize("name", ["-45", "+1.5", "090", "nm-01", ""])
-def test_numbers_and_names_stay_as_they_are(name: str) -> None:
-    assert cell(name) == name
+    for plain in ("-45", "+1.5", "090", "nm-01", ""):
+        assert cell(plain) == plain
 
 
 def test_latex_has_no_commands_of_a_name() -> None:
@@ -122,7 +121,7 @@ def test_no_name_is_markup(name: str, tmp_path: Path) -> None:
     assert (tmp_path / "x.html").read_bytes().endswith(b"\\ud800")
 
 
-def test_messages_do_not_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_messages_do_not_control_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert printable("a\x1b[2J\u202eb\nc\ud800é") == "a\\x1b[2J\\u202eb\nc\\ud800é"
     assert cli.main(["status", "/no\x1b[2Jwhere"]) == 2
     assert "\x1b" not in capsys.readouterr().err
@@ -136,11 +135,11 @@ def test_sequences_stay_in_their_folder(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*")) == []
 
 
-# No room
+# Full disks
 
 
 @contextlib.contextmanager
-def room(size: int) -> Iterator[None]:
+def full_disk(size: int) -> Iterator[None]:
     """No file may grow beyond so many bytes: writes fail as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -153,7 +152,7 @@ def room(size: int) -> Iterator[None]:
 
 
 def commands(folder: Path, tree: TreeFactory) -> dict[str, list[str]]:
-    """What each tool is asked to do; what it writes goes below `out`."""
+    """The arguments of each command; it writes below `out`."""
     settings = tiny_settings(folder / "data", folder / "p.json")
     (folder / "c.yaml").write_text(yaml.safe_dump(settings))
     tree(folder / "data", ids=("001",), size=(64, 44))
@@ -175,9 +174,9 @@ def commands(folder: Path, tree: TreeFactory) -> dict[str, list[str]]:
     }
 
 
-@pytest.mark.parametrize("how", ["no room", "no folder"])
+@pytest.mark.parametrize("how", ["full disk", "no folder"])
 @pytest.mark.parametrize("name", ["pack", "unpack", "convert", "report", "evaluate", "prepare", "info"])
-def test_no_room(
+def test_a_full_disk(
     name: str, how: str, tmp_path: Path, silhouette_tree: TreeFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = commands(tmp_path, silhouette_tree)[name]
@@ -186,14 +185,14 @@ def test_no_room(
     else:
         (tmp_path / "out").mkdir()
     capsys.readouterr()
-    with room(200) if how == "no room" else contextlib.nullcontext():
+    with full_disk(200) if how == "full disk" else contextlib.nullcontext():
         code = cli.main(arguments)
     printed = capsys.readouterr().err
     lines = [line for line in printed.splitlines() if line.startswith("dygait: error: ")]
     assert code == 2, printed
     assert len(lines) == 1, printed
     assert "Traceback" not in printed
-    if how == "no room":
+    if how == "full disk":
         left = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
         assert not [path for path in left if path.suffix in (".pt", ".html", ".png", ".part", ".pkl")]
         assert not [path for path in left if path.name.startswith(".") and path.name not in (".lock", ".prepare.lock")]
