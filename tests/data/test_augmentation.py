@@ -175,16 +175,6 @@ def example(kind: str, height: int, width: int) -> np.ndarray:
 
 
 class TestWarp:
-    @pytest.mark.parametrize("size", SIZES)
-    @pytest.mark.parametrize("kind", ["rotation", "affine", "homography"])
-    def test_smooth_frames_as_the_reference(self, kind: str, size: tuple[int, int]) -> None:
-        x, source = bump(*size), example(kind, *size)
-        found = warp(x, source)
-        for frame, result in zip(x[:2], found, strict=False):
-            expected = reference.warp(frame, source)
-            assert np.abs(expected - frame).max() > 20, "something is to be seen"
-            assert np.abs(result - expected).max() < 2
-
     @pytest.mark.parametrize("count", [1, 17, 30, 66])
     @pytest.mark.parametrize("kind", ["rotation", "affine", "homography"])
     def test_noise_as_the_reference(self, kind: str, count: int) -> None:
@@ -235,8 +225,9 @@ class TestWarps:
     @pytest.mark.parametrize("name", WARPS)
     def test_what_is_drawn_is_what_is_done(self, name: str, size: tuple[int, int]) -> None:
         x = bump(*size)
-        found = always(name)(x, rng(7))
-        assert np.abs(found[0] - reference.warp(x[0], drawn(name, size, 7))).max() < 2
+        expected = reference.warp(x[0], drawn(name, size, 7))
+        assert np.abs(expected - x[0]).max() > 20
+        assert np.abs(always(name)(x, rng(7))[0] - expected).max() < 2
 
     @pytest.mark.parametrize("name", WARPS)
     def test_sizes_in_proportion(self, name: str) -> None:
@@ -356,15 +347,16 @@ class TestProblems:
     def test_the_ends_are_accepted(self, spec: dict[str, Any]) -> None:
         assert transform_problems(spec) == []
 
-    def test_the_defaults_are_opengaits(self) -> None:
-        found = {
-            name: {k: p.default for k, p in inspect.signature(TRANSFORMS.get(name)).parameters.items()}
-            for name in NAMES
-        }
-        assert found == {
-            "RandomHorizontalFlip": {"prob": 0.5},
-            "RandomErasing": {"prob": 0.5, "sl": 0.05, "sh": 0.2, "r1": 0.3, "per_frame": False},
-            "RandomRotate": {"prob": 0.5, "degree": 10},
-            "RandomPerspective": {"prob": 0.5},
-            "RandomAffine": {"prob": 0.5, "degree": 10},
-        }
+    @pytest.mark.parametrize(
+        ("name", "defaults"),
+        [
+            ("RandomHorizontalFlip", {}),
+            ("RandomErasing", {"sl": 0.05, "sh": 0.2, "r1": 0.3, "per_frame": False}),
+            ("RandomRotate", {"degree": 10}),
+            ("RandomPerspective", {}),
+            ("RandomAffine", {"degree": 10}),
+        ],
+    )
+    def test_the_defaults_are_opengaits(self, name: str, defaults: dict[str, float]) -> None:
+        parameters = inspect.signature(TRANSFORMS.get(name)).parameters
+        assert {key: parameter.default for key, parameter in parameters.items()} == {"prob": 0.5, **defaults}

@@ -273,3 +273,22 @@ class TestDamage:
         (root / name).unlink()
         with pytest.raises(UserError, match=f"{name} cannot be read"):
             PackedStore(root)
+
+    @pytest.mark.parametrize(
+        ("field", "names", "message"),
+        [
+            ("view", None, "does not list names"),
+            ("id", ["002", "001"], "not sorted"),
+            ("type", ["nm-01"], "refers to a name"),
+            ("view", ["..", "090"], "cannot be the name"),
+            ("view", ["000", 90], "cannot be the name"),
+        ],
+    )
+    def test_names_that_do_not_fit(self, root: Path, field: str, names: Any, message: str) -> None:
+        content = json.dumps({**json.loads((root / "names-1.json").read_text()), field: names}).encode()
+        (root / "names-1.json").write_bytes(content)
+        manifest = json.loads((root / "store.json").read_text())
+        manifest["checksums"]["names-1.json"] = zlib.crc32(content)
+        (root / "store.json").write_text(json.dumps(manifest))
+        with pytest.raises(UserError, match=message):
+            PackedStore(root)
