@@ -191,17 +191,6 @@ def settings(code: Path) -> dict[str, Any]:
     return {**tiny_settings(Path("data"), Path("p.json")), "custom_imports": [str(code)]}
 
 
-def test_code_is_run_where_the_user_names_its_configuration_and_is_said(
-    code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(settings(code)))
-    (tmp_path / "x.pt").touch()
-    arguments = ["convert", str(tmp_path / "x.pt"), str(tmp_path / "y.pt"), "--to", "dygait"]
-    assert cli.main([*arguments, "--cfgs", str(tmp_path / "mine.yaml")]) == 2
-    assert f"custom_imports executes the code of {code}" in capsys.readouterr().err
-    assert (tmp_path / "sentinel").exists()
-
-
 def test_code_that_a_checkpoint_names_is_not_run(code: Path, tmp_path: Path) -> None:
     state = {"model": {"w": torch.zeros(1)}, "config": settings(code), "iteration": 1}
     save_checkpoint(tmp_path / "run" / "checkpoints" / "run-00001.pt", state)
