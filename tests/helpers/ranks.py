@@ -142,7 +142,7 @@ def before_iteration(act: Callable[[int], None]) -> None:
     draws = TrainingSampler.__iter__
 
     def acting(self: TrainingSampler) -> Iterator[Any]:
-        for iteration, requests in enumerate(draws(self), self.first + 1):
+        for iteration, requests in enumerate(draws(self), self.first_iteration + 1):
             act(iteration)
             yield requests
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from dygait.data.transforms import TRANSFORMS
 
-# OpenCV 5 supports 128 channels. It processes blocks of 16 and a slower remainder: a remainder of half a block or more
-# is padded to a block. At least one block, as OpenCV may interpolate up to 4 channels differently.
+# OpenCV 5 supports 128 channels. It processes blocks of 16 and a slower remainder: half a block or more is padded to a
+# block. At least one block, as OpenCV may interpolate up to 4 channels differently.
 _MAX_CHANNELS, _BLOCK = 64, 16
 
 _ERASING_TRIES = 100

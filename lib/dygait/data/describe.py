@@ -16,10 +16,7 @@ _BAR = 40
 
 
 def describe(store: Store) -> str:
-    """Return a summary of subjects, conditions, views and lengths of a dataset.
-
-    Lengths are frames for a packed store, and bytes for a tree of pickles.
-    """
+    """Return a summary of ids, types, views and lengths: frames of a packed store, bytes of a tree of pickles."""
     table, every_index = store.table, np.arange(len(store.table))
     packed = isinstance(store, PackedStore)
     lines = [
@@ -37,11 +34,10 @@ def describe(store: Store) -> str:
         shown = ", ".join(f"{name} ({counts[name]})" for name in list(column.names)[:24])
         more = f", and {len(column.names) - 24} more" if len(column.names) > 24 else ""
         lines.append(f"{len(column.names)} {title}: {shown}{more}")
-    lengths = (
-        np.array([sizes[0] for sizes in store.file_sizes])
-        if isinstance(store, PickleTree)
-        else store.lengths(every_index)
-    )
+    if isinstance(store, PickleTree):
+        lengths = np.array([sizes[0] for sizes in store.file_sizes])
+    else:
+        lengths = store.lengths(every_index)
     lines.append(f"{'frames' if packed else 'bytes'} of a sequence: {_summary(lengths)}")
     return "\n".join([*lines, *_histogram(lengths)])
 

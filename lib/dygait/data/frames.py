@@ -34,8 +34,6 @@ class FrameSampler:
     ) -> None:
         self.amount, _, order = sample_type.partition("_")
         self.ordered = order == "ordered"
-        assert self.amount in ("fixed", "unfixed", "all"), sample_type
-        assert order in ("ordered", "unordered"), sample_type
         self.fixed = frames_num_fixed
         self.fewest = frames_num_min
         self.largest = frames_num_max

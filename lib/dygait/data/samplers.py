@@ -8,7 +8,8 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -19,10 +20,11 @@ from dygait.registry import Registry
 SAMPLERS: Registry[type] = Registry("sampler")
 
 
+@dataclass(eq=False)
 class TrainingSampler(abc.ABC):
     """The base class of samplers for training.
 
-    Args:
+    Attributes:
         labels: the label of every sequence of the dataset.
         batch_size: [P, K] or a number, over all processes together.
         batch_shuffle: shuffle the batch before it is divided among the processes.
@@ -31,44 +33,33 @@ class TrainingSampler(abc.ABC):
         total_iterations: the last iteration.
         rank: of this process.
         world_size: the number of processes.
-
-    Attributes:
         batch_size_form: the form of `batch_size`: [P, K], or a number.
 
     Raises:
         UserError: the batch is not divisible by the number of processes, or larger than the dataset allows.
     """
 
+    labels: Sequence[int]
+    batch_size: Sequence[int] | int
+    batch_shuffle: bool = False
+    seed: int = 0
+    first_iteration: int = 0
+    total_iterations: int = 80000
+    rank: int = 0
+    world_size: int = 1
     batch_size_form: ClassVar[Literal["[P, K]", "a number"]] = "[P, K]"
 
-    def __init__(
-        self,
-        labels: Sequence[int],
-        batch_size: Sequence[int] | int,
-        batch_shuffle: bool = False,
-        seed: int = 0,
-        first_iteration: int = 0,
-        total_iterations: int = 80000,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        self.labels = list(labels)
-        self.size = [batch_size] if isinstance(batch_size, int) else list(batch_size)
-        if math.prod(self.size) % world_size:
-            size = f"{' x '.join(map(str, self.size))} = {math.prod(self.size)}" if len(self.size) > 1 else self.size[0]
+    def __post_init__(self) -> None:
+        self.size = [self.batch_size] if isinstance(self.batch_size, int) else list(self.batch_size)
+        if math.prod(self.size) % self.world_size:
+            size = " x ".join(map(str, self.size)) + f" = {math.prod(self.size)}" * (len(self.size) > 1)
             raise UserError(
-                f"trainer_cfg.sampler.batch_size: {size} sequences are not divisible by {world_size} processes; "
+                f"trainer_cfg.sampler.batch_size: {size} sequences are not divisible by {self.world_size} processes; "
                 "change it, or the number of processes"
             )
-        self.shuffle = batch_shuffle
-        self.seed = seed
-        self.first = first_iteration
-        self.total = total_iterations
-        self.rank = rank
-        self.world_size = world_size
 
     def __len__(self) -> int:
-        return max(0, self.total - self.first)
+        return max(0, self.total_iterations - self.first_iteration)
 
     @abc.abstractmethod
     def draw(self, iteration: int, rng: np.random.Generator) -> list[int]:
@@ -81,7 +72,7 @@ class TrainingSampler(abc.ABC):
         return [Request(sequence, (self.seed, iteration, position)) for position, sequence in enumerate(chosen)]
 
     def __iter__(self) -> Iterator[list[Request]]:
-        for iteration in range(self.first, self.total):
+        for iteration in range(self.first_iteration, self.total_iterations):
             yield self.global_batch(iteration)[self.rank :: self.world_size]
 
 
@@ -92,8 +83,8 @@ class TripletSampler(TrainingSampler):
     Unless the batch is shuffled, every process has sequences of every subject.
     """
 
-    def __init__(self, *arguments: Any, **more: Any) -> None:
-        super().__init__(*arguments, **more)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.num_ids, self.num_sequences = self.size
         by_label: dict[int, list[int]] = {}
         for position, label in enumerate(self.labels):
@@ -113,7 +104,7 @@ class TripletSampler(TrainingSampler):
             # A subject with fewer than K sequences repeats all of them: every subject has K samples.
             permutations = [rng.permutation(own) for _ in range(-(-self.num_sequences // len(own)))]
             chosen.extend(np.concatenate(permutations)[: self.num_sequences].tolist())
-        if self.shuffle:
+        if self.batch_shuffle:
             rng.shuffle(chosen)
         return chosen
 
@@ -143,8 +134,8 @@ class BilateralSampler(TrainingSampler):
     has no effect.
     """
 
-    def __init__(self, *arguments: Any, **more: Any) -> None:
-        super().__init__(*arguments, **more)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.num_distinct = math.prod(self.size)
         if self.num_distinct > len(self.labels):
             raise UserError(

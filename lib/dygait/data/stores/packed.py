@@ -127,7 +127,7 @@ def _read_manifest(root: Path) -> Manifest:
 
 
 def _read_index(root: Path, manifest: Manifest) -> tuple[np.ndarray, dict[str, list[str]]]:
-    index, listed = manifest.index, manifest.listed
+    index, listed = manifest.file_names()
     for name in (index, listed):
         try:
             checksum = _checksum(root / name)

@@ -52,16 +52,13 @@ class Manifest(BaseModel):
     """The content of `store.json`.
 
     Attributes:
-        format: `FORMAT`.
         version: a key of `ROWS`.
         generation: the number in the names of index and names.
         files: the number of rows of the index.
-        frames: of all rows.
         geometries: the different [H, W], sorted.
         fingerprint: a hash of the content.
         source: a description of the data's source.
-        shards: the size of each file of frames.
-        shard_bytes: their maximum.
+        shards: the size of each file of frames, at most `shard_bytes`.
         checksums: CRC-32 of index and names.
     """
 
@@ -79,15 +76,9 @@ class Manifest(BaseModel):
     shard_bytes: int = SHARD_BYTES
     checksums: dict[str, int]
 
-    @property
-    def index(self) -> str:
-        """The name of the index."""
-        return f"index-{self.generation}.npy"
-
-    @property
-    def listed(self) -> str:
-        """The name of the file of names."""
-        return f"names-{self.generation}.json"
+    def file_names(self) -> tuple[str, str]:
+        """Return the names of the files of the index and of the names."""
+        return f"index-{self.generation}.npy", f"names-{self.generation}.json"
 
 
 def shard_name(number: int) -> str:

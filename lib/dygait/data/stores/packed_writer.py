@@ -174,7 +174,7 @@ def write_index(
         shards=shards,
         checksums={},
     )
-    index, listed = root / manifest.index, root / manifest.listed
+    index, listed = (root / name for name in manifest.file_names())
     with replacing(index) as file:
         np.save(file, rows, allow_pickle=False)
     write_atomically(listed, json.dumps(names, ensure_ascii=False, separators=(",", ":")))
