@@ -84,7 +84,7 @@ def validation_problems(
 def parameters_of(target: Callable[..., Any], skip: Iterable[str] = ()) -> type[BaseModel]:
     """Build a strict pydantic model of a callable's keyword parameters, from its signature and annotations."""
     function = target.__init__ if inspect.isclass(target) else target
-    hints = get_type_hints(function)
+    hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(target).parameters.items():
         if name in skip or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import abc
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
+from pydantic import Field
 
 from dygait.data.transforms import TRANSFORMS
 
@@ -26,14 +27,8 @@ _MAX_CHANNELS, _BLOCK = 64, 16
 _ERASING_TRIES = 100
 
 
-def _check_probability(prob: float) -> None:
-    if not 0 <= prob <= 1:
-        raise ValueError(f"prob: must be a probability, from 0 to 1, got {prob}")
-
-
-def _check_degree(degree: float) -> None:
-    if not 0 <= degree <= 180:
-        raise ValueError(f"degree: must be from 0 to 180; the range is -degree..degree, got {degree}")
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Degree = Annotated[float, Field(ge=0, le=180)]
 
 
 class _RandomTransform(abc.ABC):
@@ -45,8 +40,7 @@ class _RandomTransform(abc.ABC):
 
     divisor = 1.0
 
-    def __init__(self, prob: float = 0.5) -> None:
-        _check_probability(prob)
+    def __init__(self, prob: Fraction = 0.5) -> None:
         self.prob = prob
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -89,16 +83,15 @@ class RandomErasing:
     divisor = 1.0
 
     def __init__(
-        self, prob: float = 0.5, sl: float = 0.05, sh: float = 0.2, r1: float = 0.3, per_frame: bool = False
+        self,
+        prob: Fraction = 0.5,
+        sl: Fraction = 0.05,
+        sh: Fraction = 0.2,
+        r1: Annotated[float, Field(gt=0, le=1)] = 0.3,
+        per_frame: bool = False,
     ) -> None:
-        _check_probability(prob)
-        for name, fraction in (("sl", sl), ("sh", sh)):
-            if not 0 <= fraction <= 1:
-                raise ValueError(f"{name}: must be a fraction of the frame's area, from 0 to 1, got {fraction}")
         if sl > sh:
             raise ValueError(f"sl: the smallest area, {sl}, is above the largest, {sh}; lower it or raise `sh`")
-        if not 0 < r1 <= 1:
-            raise ValueError(f"r1: must be above 0 and at most 1 (a square; 1 / r1 is the other end), got {r1}")
         self.prob = prob
         self.areas = (sl, sh)
         self.shapes = (r1, 1 / r1)
@@ -160,9 +153,8 @@ class RandomRotate(_RandomWarp):
         degree: the largest angle, in both directions.
     """
 
-    def __init__(self, prob: float = 0.5, degree: float = 10) -> None:
+    def __init__(self, prob: Fraction = 0.5, degree: Degree = 10) -> None:
         super().__init__(prob)
-        _check_degree(degree)
         self.degree = degree
 
     def source(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -201,9 +193,8 @@ class RandomAffine(_RandomWarp):
         degree: no effect, as in OpenGait; accepted because its configurations contain it.
     """
 
-    def __init__(self, prob: float = 0.5, degree: float = 10) -> None:
+    def __init__(self, prob: Fraction = 0.5, degree: Degree = 10) -> None:
         super().__init__(prob)
-        _check_degree(degree)
 
     def source(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
         """Return an affine matrix (2, 3)."""
