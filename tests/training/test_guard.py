@@ -72,7 +72,6 @@ class TestGuard:
 
 
 OPTIMISERS = [
-    "{solver: SGD, lr: 0.01}",
     "{solver: SGD, lr: 0.01, momentum: 0.9, weight_decay: 0.001}",
     "{solver: SGD, lr: 0.01, momentum: 0.9, nesterov: true, fused: false}",
     "{solver: SGD, lr: 0.01, momentum: 0.9, dampening: 0.5}",
@@ -80,7 +79,6 @@ OPTIMISERS = [
     "{solver: AdamW, lr: 0.001}",
     "{solver: AdamW, lr: 0.001, foreach: true}",
     "{solver: Adagrad, lr: 0.01}",
-    "{solver: RMSprop, lr: 0.001}",
 ]
 """Fused, foreach and plain; those that decide on the device and those that wait."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Mapping, Sequence
 from types import ModuleType
@@ -67,21 +68,6 @@ def _scheduler_problems(section: Mapping[str, Any]) -> list[Problem]:
     return _class_problems(section, "scheduler", "scheduler", torch.optim.lr_scheduler, SCHEDULERS, optimizer)
 
 
-def _stored_to_input(transforms: Any, modalities: int, stored: int) -> list[tuple[int, int]] | None:
-    """Return (H, W) of each modality that transforms make of square frames; None where they cannot."""
-    chains = [transforms] if modalities == 1 else transforms
-    if transform_problems(transforms) or not isinstance(chains, list):  # reported elsewhere
-        return None
-    frames, sizes = np.zeros((1, stored, stored), np.uint8), []
-    try:
-        for chain in chains:
-            height, width = build_transform(chain)(frames, np.random.default_rng(0)).shape[1:]
-            sizes.append((int(height), int(width)))
-    except UserError:  # frames of that size do not fit the transform
-        return None
-    return sizes if len(sizes) == modalities else None
-
-
 def _possible_inputs(model_cfg: Mapping[str, Any], sections: Mapping[str, Any]) -> list[list[tuple[int, int]]]:
     """Return the sizes that a model may be given, (H, W) of each modality: one list where `input_size` says it.
 
@@ -94,8 +80,16 @@ def _possible_inputs(model_cfg: Mapping[str, Any], sections: Mapping[str, Any]) 
         fits = isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)
         return [[(size[0], size[1])] * modalities] if fits else []  # the schema reports it
     transforms = sections.get("trainer_cfg", {}).get("transform")
-    found = (_stored_to_input(transforms, modalities, stored) for stored in (64, 128))
-    return [sizes for sizes in found if sizes is not None]
+    chains = [transforms] if modalities == 1 else transforms
+    if transform_problems(transforms) or not isinstance(chains, list) or len(chains) != modalities:
+        return []  # reported elsewhere
+    found = []
+    for stored in (64, 128):
+        frames = np.zeros((1, stored, stored), np.uint8)
+        with contextlib.suppress(UserError):  # frames of that size do not fit the transform
+            shapes = [build_transform(chain)(frames, np.random.default_rng(0)).shape for chain in chains]
+            found.append([(int(height), int(width)) for _, height, width in shapes])
+    return found
 
 
 def _model_problems(sections: Mapping[str, Any], terms: Sequence[Any]) -> list[Problem]:
