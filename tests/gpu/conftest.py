@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only CUDA has, where these tests run on a CPU."""
+    """Deselect what only CUDA has, where these tests run on a CPU."""
     if DEVICE is None or DEVICE.type == "cuda":
         return
     without = [item for item in items if item.get_closest_marker("cuda") is not None]

@@ -1,4 +1,4 @@
-"""Steps that are left out: decided on the device, equal to a plain loop on the host, and without a trace."""
+"""Skipped steps: decided on the device, equal to a plain loop on the host, and without a trace."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NORMS += [1.0 + 0.1 * i for i in range(130)] + [1e3, 1.0]
 
 
 def plain(norms: Sequence[float], spike: float | None) -> list[bool]:
-    """What is left out, one norm at a time."""
+    """Which steps are skipped, one norm at a time."""
     usual: list[float] = []
     found = []
     for norm in norms:
@@ -52,7 +52,7 @@ class TestGuard:
         assert guard.skipped == sum(expected) > 0
         assert guard.consecutive == 0
 
-    def test_goes_on_from_its_state(self) -> None:
+    def test_continues_from_its_state(self) -> None:
         straight, first, second = (StepGuard([], 2.0) for _ in range(3))
         expected = judged(straight, NORMS)
         assert judged(first, NORMS[:60]) == expected[:60]
@@ -87,13 +87,13 @@ def poison(patch: pytest.MonkeyPatch, when: Callable[[Trainer], bool], value: fl
     """Put a number that is not finite into the gradient of the steps for which `when` is true."""
     gradient = Trainer._forward_backward
 
-    def spoilt(self: Trainer, *arguments: Any) -> Any:
+    def poisoned(self: Trainer, *arguments: Any) -> Any:
         found = gradient(self, *arguments)
         if when(self):
             next(p.grad for p in self.network.parameters() if p.grad is not None).view(-1)[0] = value
         return found
 
-    patch.setattr(Trainer, "_forward_backward", spoilt)
+    patch.setattr(Trainer, "_forward_backward", poisoned)
 
 
 def everything(trainer: Trainer) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class TestAStep:
             before = everything(disturbed) if iteration in poisoned and iteration > 1 else None
             disturbed.step(batch_of(seed=iteration))
             if before is not None:
-                lr = disturbed.optimizer.param_groups[0]["lr"]  # the schedule goes on
+                lr = disturbed.optimizer.param_groups[0]["lr"]  # the schedule advances
                 before["optimizer"]["param_groups"][0]["lr"] = lr
                 torch.testing.assert_close(everything(disturbed), before, rtol=0, atol=0)
             if iteration not in poisoned:
@@ -130,7 +130,7 @@ class TestAStep:
     def test_momentum_begins_at_zero_from_a_checkpoint_without_any(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Of a run in which nothing but steps left out was done, by an optimiser in its plain form."""
+        """Of a run whose steps were all skipped, by an optimiser in its plain form."""
         plain_form, fused = (
             build_trainer(
                 config_of("GaitSet", tmp_path, f"optimizer_cfg={{solver: SGD, lr: 0.01, momentum: 0.9{form}}}"),

@@ -27,12 +27,8 @@ class DAMOptions:
     """How every DAM of a network is built and computed: the keywords of `DyGait` that concern it.
 
     Attributes:
-        norm: `none`, or `batch`: a BatchNorm on the global branch and one on the sum of the others, before each relu.
-        form: DyGait's `dam`. `plain` computes the formula as written; `fast` computes the same with fewer products.
-        checkpointing: in training keep only the input of each DAM, and compute the rest again in the backward pass.
-        dynamic: False: the dynamic branch convolves the features themselves.
-        spatial: False: no stage has a spatial branch.
-        shortcut: `always` a 1x1x1 convolution, or `where needed`: where the numbers of channels differ.
+        norm: `batch`: a BatchNorm on the global branch and one on the sum of the others, before each relu.
+        form: `dam` of DyGait. `plain` computes the formula as written; `fast` computes the same with fewer products.
     """
 
     norm: Norm = "none"

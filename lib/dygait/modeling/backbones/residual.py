@@ -32,7 +32,7 @@ def over_sequences(layer: nn.Conv3d, frames: torch.Tensor, counts: Sequence[int]
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions with BatchNorm, around which the input goes on: relu(f(x) + x).
+    """Two convolutions with BatchNorm and a shortcut around them: relu(f(x) + x).
 
     `2d`: each frame alone, 3x3. `3d`: 3x3x3. `p3d`, pseudo-3-D (Qiu et al., *Learning Spatio-Temporal Representation
     with Pseudo-3D Residual Networks*, ICCV 2017): 3x3, and between the two a branch over three frames at each pixel.
