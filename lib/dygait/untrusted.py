@@ -1,4 +1,4 @@
-"""Reading untrusted files with bounds on size, depth and expansion; imports nothing heavy."""
+"""Reading untrusted files, and printing what they contain; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
-from itertools import chain
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 LARGEST_TEXT = 2**28
 """The most bytes of a text file (partition, metadata of features, events) that is read."""
-
-DEEPEST = 100
-"""The deepest nesting of lists and mappings that is read."""
 
 
 def read_bytes(path: str | Path, limit: int = LARGEST_TEXT) -> bytes:
@@ -62,42 +58,6 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} is duplicate")
     return found
-
-
-def check_expansion(root: Any, inside: Callable[[Any], Iterable[Any]], most: int, deepest: int = DEEPEST) -> None:
-    """Check the number and depth of nested values, each counted as often as it is referenced.
-
-    A list that holds another list twice, which holds a third one twice, and so on, is small as it is stored, but takes
-    exponential time to visit.
-
-    Args:
-        root: the outermost value.
-        inside: returns the values that a value holds directly.
-        most: the largest number of values.
-        deepest: the largest number of levels.
-
-    Raises:
-        ValueError: there are more; a value that contains itself has infinitely many levels.
-    """
-    count, levels = 0, [iter((root,))]
-    while levels:
-        for value in levels[-1]:
-            count += 1
-            if count > most:
-                raise ValueError(f"it expands to more than {most} values")
-            if len(levels) > deepest:
-                raise ValueError("it is nested too deep")
-            levels.append(iter(inside(value)))
-            break
-        else:
-            levels.pop()
-
-
-def parts_of(value: Any) -> Iterable[Any]:
-    """Return the values in a plain container: `inside` of `check_expansion`."""
-    if isinstance(value, Mapping):
-        return chain(value.keys(), value.values())
-    return value if isinstance(value, (list, tuple, set, frozenset)) else ()
 
 
 def at(value: Any, *keys: str) -> Any:

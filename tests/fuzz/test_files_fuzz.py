@@ -21,7 +21,7 @@ from dygait.data.packing import unpack
 from dygait.data.partition import load_partition
 from dygait.data.stores import PackedStore, PackedWriter
 from dygait.errors import UserError
-from dygait.evaluation.features import checksum_of_json, load_features
+from dygait.evaluation.features import load_features
 from dygait.preprocess.archives import InputFile, members, read
 from dygait.preprocess.journal import Journal
 from dygait.reporting.page import write_report
@@ -249,35 +249,11 @@ def test_damaged_features(folder: Path, features: dict[str, bytes], data: st.Dat
     assert np.array_equal(found.features, np.load(folder / "features" / "features.npy"))
 
 
-@cases
-@given(data=st.data())
-def test_altered_features(folder: Path, features: dict[str, bytes], data: st.DataObject) -> None:
-    names = json.loads(features["sequences.json"])
-    content = {key: names[key] for key in ("ids", "types", "views", "lengths", "origin")}
-    lie = data.draw(altered(content))
-    if isinstance(lie, dict):
-        lie = {**content, **lie}
-        sums = {**names["checksums"], "sequences.json": checksum_of_json(lie)}
-        lie = {**names, "checksums": sums, **lie}
-    reported(folder / "altered-features", run_of({**features, "sequences.json": encoded(lie)}))
-
-
-# The records of a run
-
-RECORD = {"git": {"commit": "c", "changed": True}, "data": {"notes": ["n"]}, "command": ["main.py"], "torch": "2"}
-SCALARS = [{"iteration": 2, "triplet/loss": 0.5}, {"iteration": 4, "triplet/loss": None}]
+# The journal of a preparation
 
 
 def lines_of(entries: Any) -> bytes:
     return b"".join(encoded(entry) + b"\n" for entry in (entries if isinstance(entries, list) else [entries]))
-
-
-@cases
-@given(data=st.data())
-def test_reports_of_altered_records(folder: Path, features: dict[str, bytes], data: st.DataObject) -> None:
-    record, scalars = data.draw(altered(RECORD)), data.draw(altered(SCALARS))
-    logs = {"logs/run_test.json": encoded(record), "logs/scalars.jsonl": lines_of(scalars)}
-    reported(folder / "records", {**run_of(features), **logs})
 
 
 @cases

@@ -71,7 +71,8 @@ def _parse(text: str) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        untrusted.check_expansion(node, _inside, _MOST_VALUES)
+        if _expanded_size(node, {}) > _MOST_VALUES:
+            raise ValueError(f"it expands to more than {_MOST_VALUES} values")
         return loader.construct_document(node)
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None
@@ -79,6 +80,13 @@ def _parse(text: str) -> Any:
         raise ValueError("it is nested too deep") from None
     except (TypeError, LookupError, AttributeError, ArithmeticError) as error:  # a value that does not match its tag
         raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def _expanded_size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return the number of values that a node expands to, each counted as often as aliases refer to it."""
+    if id(node) not in known:
+        known[id(node)] = 1 + sum(_expanded_size(inner, known) for inner in _inside(node))
+    return known[id(node)]
 
 
 def _inside(node: yaml.Node) -> list[yaml.Node]:

@@ -19,7 +19,6 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from dygait import untrusted
 from dygait.errors import LocalError, UserError
 from dygait.files import replacing
 
@@ -30,13 +29,6 @@ _FORMAT = "dygait-features"
 _VERSION = 2
 _COLUMNS = ("ids", "types", "views")
 _CHUNK = 2**26
-_LARGEST_NAMES = 2**32
-_MOST_VALUES = 10**7
-_ORIGIN: dict[str, type] = {
-    "checkpoint": str, "iteration": int, "dataset": str, "fingerprint": str, "protocol": str, "metric": str,
-    "config": dict, "probes": list,
-}  # fmt: skip
-"""The keys of `SavedFeatures.origin` that readers use, and their types; each may be missing."""
 
 UNFINISHED = "unfinished"
 """The subfolder with the shards of an unfinished extraction."""
@@ -51,7 +43,7 @@ class SavedFeatures:
     types: list[str]
     views: list[str]
     lengths: list[int]  # the number of frames used of each sequence
-    origin: dict[str, Any] = field(default_factory=dict)  # checkpoint, configuration and more; see `_ORIGIN`
+    origin: dict[str, Any] = field(default_factory=dict)  # checkpoint, configuration and more
     gei: np.ndarray | None = None  # (N, H, W) in 0..1, of the same type: gait energy images; None if not requested
 
 
@@ -174,7 +166,7 @@ def replace_origin(folder: Path, origin: Mapping[str, Any]) -> None:
         UserError: the folder cannot be written.
     """
     with write_errors(folder):
-        names = untrusted.parse_json(untrusted.read_bytes(folder / _NAMES, _LARGEST_NAMES))
+        names = json.loads((folder / _NAMES).read_bytes())
         content = {name: names[name] for name in (*_COLUMNS, "lengths")}
         _write_names(folder, {**content, "origin": origin}, names["checksums"])
 
@@ -199,7 +191,7 @@ def load_features(folder: str | Path) -> SavedFeatures:
         why = "the extraction was interrupted" if begun else "it has no features"
         raise UserError(f"{folder}: {why}; run `dygait extract`")
     try:
-        names = untrusted.parse_json(untrusted.read_bytes(folder / _NAMES, _LARGEST_NAMES))
+        names = json.loads((folder / _NAMES).read_bytes())
         found = names["format"], names["version"]
     except Exception as error:  # a damaged file can raise anything
         raise _damaged(folder, error) from None
@@ -213,7 +205,6 @@ def load_features(folder: str | Path) -> SavedFeatures:
         content = {name: names[name] for name in (*_COLUMNS, "lengths", "origin")}
         if checksum_of_json(content) != sums[_NAMES]:
             raise ValueError(f"{_NAMES} does not match its checksum")
-        _check_content(content)
         if not {_ARRAY, _NAMES} <= sums.keys() <= {_ARRAY, _IMAGES, _NAMES}:
             raise ValueError(f"{_NAMES} lists other files: {sorted(sums)}")
         arrays = {name: np.load(folder / name, mmap_mode="c", allow_pickle=False) for name in sums if name != _NAMES}
@@ -231,26 +222,6 @@ def load_features(folder: str | Path) -> SavedFeatures:
     except Exception as error:  # a damaged header can raise anything
         raise _damaged(folder, error) from None
     return SavedFeatures(features, **content, gei=gei)
-
-
-def _check_content(content: Mapping[str, Any]) -> None:
-    """Check the types of untrusted values."""
-    origin, lengths = content["origin"], content["lengths"]
-    untrusted.check_expansion(origin, untrusted.parts_of, _MOST_VALUES)
-    valid = {
-        **{name: _is_list_of(str, content[name]) for name in _COLUMNS},
-        "lengths": _is_list_of(int, lengths) and all(0 < length < 2**31 for length in lengths),
-        "origin": type(origin) is dict
-        and all(type(origin.get(name)) in (kind, type(None)) for name, kind in _ORIGIN.items())
-        and _is_list_of(str, origin.get("probes") or []),
-    }
-    for name, is_valid in valid.items():
-        if not is_valid:
-            raise ValueError(f"{_NAMES} has no valid {name}")
-
-
-def _is_list_of(kind: type, value: Any) -> bool:
-    return type(value) is list and all(type(one) is kind for one in value)
 
 
 def _damaged(folder: Path, error: Exception) -> UserError:

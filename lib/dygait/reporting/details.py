@@ -12,7 +12,7 @@ import numpy as np
 
 from dygait.reporting.reported_run import ReportedRun
 from dygait.reporting.tables import percent
-from dygait.untrusted import at, parts_of
+from dygait.untrusted import at
 
 _LARGEST_TYPE_TABLE = 30
 
@@ -93,7 +93,7 @@ def _environment(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
     for one, several in (("process", "processes"), ("thread", "threads")):
         if several in record:
             machine.append(f"{record[several]} {one if record[several] == 1 else several}")
-    notes = "; ".join(map(str, parts_of(at(record, "data", "notes"))))
+    notes = "; ".join(map(str, at(record, "data", "notes") or []))
     return [
         ("time", record.get("time")),
         ("commit", commit),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from dygait.evaluation import Options, evaluate_detailed
 from dygait.evaluation.analysis import Analysis, analyse
 from dygait.evaluation.features import SavedFeatures, load_features
 from dygait.evaluation.protocols import protocol_of
+from dygait.runs.events import read_lines
 
 FRAMES = 4
 """Number of frames shown of a sequence."""
@@ -26,9 +28,6 @@ _RESAMPLES = 1000
 """Resamples of the bootstrap over subjects."""
 _SPACING = 8
 """Distance of the shown frames in a sufficiently long sequence: about a third of a stride."""
-_LARGEST_RECORD = 2**20
-_LARGEST_NUMBER = 1e100
-"""The largest magnitude that a chart shows."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def describe(
         origin=saved.origin,
         analysis=analysis,
         records={phase: entry for phase in ("train", "test") if (entry := _record(logs / f"run_{phase}.json"))},
-        scalars=tuple(_scalars(logs / "scalars.jsonl")),
+        scalars=tuple(read_lines(logs / "scalars.jsonl")),
         frames=frames,
         frames_missing=missing,
     )
@@ -125,28 +124,11 @@ def _root(folder: Path, origin: Mapping[str, Any]) -> Path:
 
 
 def _record(path: Path) -> dict[str, Any]:
-    """Read a record of a run; empty if it is missing or damaged."""
+    """Read the record of a phase of a run; empty if it is missing or damaged."""
     try:
-        found = untrusted.parse_json(untrusted.read_bytes(path, _LARGEST_RECORD))
-        untrusted.check_expansion(found, untrusted.parts_of, _LARGEST_RECORD)
-    except (OSError, ValueError):
+        return dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
         return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _scalars(path: Path) -> Iterable[Mapping[str, Any]]:
-    """Yield the entries of a file of scalars; incomplete lines are skipped."""
-    try:
-        lines = untrusted.read_bytes(path).decode().splitlines()
-    except (OSError, ValueError):
-        return
-    for line in lines:
-        try:
-            entry = untrusted.parse_json(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and type(entry.get("iteration")) is int and 0 <= entry["iteration"] < 2**53:
-            yield {name: v for name, v in entry.items() if type(v) in (int, float) and abs(v) < _LARGEST_NUMBER}
 
 
 def _frames(
