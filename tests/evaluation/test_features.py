@@ -109,7 +109,11 @@ def test_names_that_do_not_fit(tmp_path: Path) -> None:
     names["views"].pop()
     content = {name: names[name] for name in ("ids", "types", "views", "lengths", "origin")}
     names["checksums"]["sequences.json"] = checksum_of_json(content)
-    for change, message in (({}, r"6 features, but \[6, 6, 5, 6\] ids"), ({"version": 1}, "version 1")):
+    for change, message in (
+        ({}, r"6 features, but \[6, 6, 5, 6\] ids"),
+        ({"ids": ["x"] * 6}, "checksum"),
+        ({"version": 1}, "version 1"),
+    ):
         path.write_text(json.dumps({**names, **change}))
         with pytest.raises(UserError, match=f"{tmp_path / 'f'} .*{message}"):
             load_features(tmp_path / "f")

@@ -124,8 +124,6 @@ def evaluate_detailed(
     result = EvaluationResult(chosen.name, f"{chosen.description}{again}", metric, tuple(chosen.measures))
     for name in chosen.groups:
         notes += [f"{name}: {note}" for note in _add_group(result, name, found[name], sequences.ids, chosen, options)]
-    if not result.percentages:
-        raise UserError(f"protocol {chosen.name}: {_NO_MATCH}")
     return replace(result, notes=tuple(notes))
 
 
