@@ -6,10 +6,11 @@ Random transforms are in `augmentation`. They draw once for a whole sequence, fr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import cv2
 import numpy as np
+from pydantic import Field
 
 from dygait.errors import UserError
 from dygait.registry import Problem, Registry, below
@@ -32,6 +33,8 @@ class Transform(Protocol):
 
 
 TRANSFORMS: Registry[type] = Registry("transform")
+
+Size = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)]
 
 
 @TRANSFORMS.register("NoOperation")
@@ -122,9 +125,7 @@ class Resize:
 
     divisor = 1.0
 
-    def __init__(self, size: list[int]) -> None:
-        if len(size) != 2 or min(size) < 1:
-            raise ValueError(f"size: must be [H, W], two positive numbers, got {size}")
+    def __init__(self, size: Size) -> None:
         self.height, self.width = size
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:

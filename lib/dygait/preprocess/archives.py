@@ -130,7 +130,7 @@ def members(archive: InputFile, password: str | None, wanted: Callable[[str], bo
         yield from _zip_members(archive, password, wanted)
     else:
         with _open(archive, password) as file:
-            yield from _tar_members(archive.name, file, wanted)
+            yield from _tar_members(archive, file, wanted)
 
 
 def _zip_members(archive: InputFile, password: str | None, wanted: Callable[[str], bool]) -> Iterator[InputFile]:
@@ -156,23 +156,29 @@ def _zip_members(archive: InputFile, password: str | None, wanted: Callable[[str
             yield InputFile(name, info.file_size, content=member)
 
 
-class _TailReader(io.RawIOBase):
-    """A stream that keeps its last bytes, because tarfile accepts a tar that is truncated at a header."""
+class _BoundedReader(io.RawIOBase):
+    """A stream of bounded length; keeps its last bytes, because tarfile accepts a tar that is truncated at a header."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], limit: int) -> None:
         self._file = file
+        self._left = limit
         self.tail = b""
 
     def read(self, size: int = -1) -> bytes:
         content = self._file.read(size)
+        self._left -= len(content)
+        if self._left < 0:
+            raise tarfile.ReadError("it expands to far more than its size")
         self.tail = (self.tail + content[-1024:])[-1024:]
         return content
 
 
-def _tar_members(name: str, file: IO[bytes], wanted: Callable[[str], bool]) -> Iterator[InputFile]:
+def _tar_members(archive: InputFile, file: IO[bytes], wanted: Callable[[str], bool]) -> Iterator[InputFile]:
+    name = archive.name
     plain = file if hasattr(file, "peek") else io.BufferedReader(file)  # type: ignore[type-var]
     opener = _OPENERS.get(plain.peek(2)[:2])
-    reader = _TailReader(opener(plain) if opener else plain)
+    # As a defence against decompression bombs; tars of pictures expand up to tenfold.
+    reader = _BoundedReader(opener(plain) if opener else plain, 100 * archive.size + 2**30)
     with tarfile.open(fileobj=reader, mode="r|") as tar:
         while (info := tar.next()) is not None:
             tar.members.clear()  # type: ignore[attr-defined]  # else it keeps every header in memory
