@@ -87,4 +87,3 @@ def test_features_without_views() -> None:
 
 def test_names() -> None:
     assert type(build_loss({"type": "SupConLoss_Re"})) is type(build_loss({"type": "SupConLoss"}))
-    assert build_loss({"type": "SupConLoss"}).needs_whole_batch

@@ -89,7 +89,6 @@ class TestPlain:
         [
             (["BC-4", "FC-8"], "'FC-8' is no layer"),
             (["BC-0"], "'BC-0' is no layer"),
-            (["XX-4-1"], "'XX-4-1' is no layer"),
             ([], "first layer must be a convolution"),
             (["M", "BC-4"], "first layer must be a convolution"),
             (["BC-4", "M", "FC-4-4"], "8 rows does not divide into 16 strips"),
