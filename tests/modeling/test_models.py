@@ -253,8 +253,7 @@ def test_sizes_that_follow_may_be_left_out(name: str) -> None:
 @pytest.mark.parametrize(
     ("cfg", "message"),
     [
-        ({"model": "GaitSett"}, "unknown model 'GaitSett'"),
-        ({"model": "DiGait"}, "did you mean 'DyGait'"),
+        ({"model": "DiGait"}, "unknown model 'DiGait'; did you mean 'DyGait'"),
         ({}, "model: name the model: one of DeepGaitV2, DyGait, Gait"),
         ({"model": ["DyGait"]}, "model: name the model"),
         ("DyGait", "model_cfg must be a mapping"),
