@@ -47,13 +47,9 @@ class StepGuard:
 
     @torch.no_grad()
     def should_skip(self, norm: torch.Tensor, iteration: int) -> torch.Tensor:
-        """Return whether to skip a step, a bool tensor on the norm's device; does not wait for it.
+        """Return whether to skip a step by its gradient's norm: a bool tensor on its device, which is not waited for.
 
-        If so, the running statistics are restored.
-
-        Args:
-            norm: of the gradient, without dimensions.
-            iteration: which step it is, counted from 1.
+        If so, the running statistics are restored. Iterations are counted from 1.
         """
         skip = ~torch.isfinite(norm)
         if self.spike is not None:

@@ -26,12 +26,12 @@ warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step\\
 
 
 def train(config: Config, device: torch.device, output: str | Path = "output", log_to_file: bool = False) -> RunFolder:
-    """Train a configuration to its last iteration.
+    """Train a configuration to its last iteration, and return the run's folder.
 
     Args:
         config: the experiment.
         device: where to compute, as `distributed.process_group` gives it.
-        output: the folder that the run's folder, which is returned, is made in.
+        output: the folder that the run's folder is made in.
         log_to_file: write the log lines to a file too.
 
     Raises:

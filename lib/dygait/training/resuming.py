@@ -75,12 +75,7 @@ def load_initial_weights(trainer: Trainer, path: str) -> None:
 
 
 def restore(trainer: Trainer, path: Path, state: dict[str, Any]) -> None:
-    """Restore a checkpoint, apart from what the configuration resets.
-
-    Args:
-        trainer: the state of the run.
-        path: where the checkpoint is.
-        state: what it holds.
+    """Restore the state that a checkpoint holds, apart from what the configuration resets.
 
     Raises:
         UserError: the checkpoint does not fit.
