@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dygait.losses import build_loss
     from dygait.modeling import GaitOutput, build_model
     from dygait.preprocess.silhouettes import normalise_silhouette
-    from dygait.runs.checkpoint import load_weights
+    from dygait.runs.checkpoint_files import load_weights
 
 _HOMES = {
     "GaitOutput": "dygait.modeling",
@@ -33,7 +33,7 @@ _HOMES = {
     "build_loss": "dygait.losses",
     "build_model": "dygait.modeling",
     "evaluate": "dygait.evaluation",
-    "load_weights": "dygait.runs.checkpoint",
+    "load_weights": "dygait.runs.checkpoint_files",
     "normalise_silhouette": "dygait.preprocess.silhouettes",
 }
 

@@ -13,7 +13,7 @@ import torch
 
 from dygait import cli
 from dygait.errors import UserError
-from dygait.runs.checkpoint import checkpoint_path, save_checkpoint
+from dygait.runs.checkpoint_files import checkpoint_path, save_checkpoint
 from dygait.runs.events import add_event, read_events, write_state
 from dygait.runs.folder import RunFolder
 from dygait.runs.status import status

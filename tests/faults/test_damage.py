@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dygait.errors import UserError
-from dygait.runs.checkpoint import newest_checkpoint, read_checkpoint
+from dygait.runs.checkpoint_files import newest_checkpoint, read_checkpoint
 from helpers.experiments import Experiment
 from helpers.faulting import LONG, SETTINGS, assert_same_end, damages, events
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dygait.runs.checkpoint import checkpoints_of, damage_of
+from dygait.runs.checkpoint_files import checkpoints_of, damage_of
 from helpers.experiments import Experiment
 from helpers.faulting import LONG, SETTINGS, assert_resumes, events, launch, wait_until
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dygait.runs.checkpoint import damage_of
+from dygait.runs.checkpoint_files import damage_of
 from dygait.runs.status import status
 from helpers.experiments import Experiment
 from helpers.faulting import (

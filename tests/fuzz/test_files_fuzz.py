@@ -26,7 +26,7 @@ from dygait.preprocess.archives import InputFile, members, read
 from dygait.preprocess.journal import Journal
 from dygait.reporting.page import write_report
 from dygait.reporting.reported_run import open_run
-from dygait.runs.checkpoint import damage_of, load_state, read_checkpoint, save_checkpoint
+from dygait.runs.checkpoint_files import damage_of, load_state, read_checkpoint, save_checkpoint
 from helpers import raw
 from helpers.experiments import save_features
 from helpers.fuzzing import altered, cases, damaged, in_time

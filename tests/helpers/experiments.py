@@ -24,7 +24,7 @@ from dygait import cli, machine
 from dygait.config import load_config
 from dygait.evaluation.features import Rows, SavedFeatures, assemble, clear, load_features
 from dygait.runs import networks, sources
-from dygait.runs.checkpoint import load_weights
+from dygait.runs.checkpoint_files import load_weights
 from dygait.testing.extraction import extract
 
 REPOSITORY = Path(__file__).resolve().parents[2]

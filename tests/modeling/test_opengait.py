@@ -15,7 +15,7 @@ from dygait.cli import main
 from dygait.errors import UserError
 from dygait.modeling import build_model
 from dygait.modeling.opengait import in_opengait_names, in_our_names, opengait_names
-from dygait.runs.checkpoint import load_state, load_weights, read_checkpoint, save_checkpoint
+from dygait.runs.checkpoint_files import load_state, load_weights, read_checkpoint, save_checkpoint
 from helpers.networks import SMALL
 
 # Names that stand in OpenGait's checkpoints (DyGait: its authors' release), some of each model, by kind of layer.

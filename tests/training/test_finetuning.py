@@ -13,7 +13,7 @@ from dygait.config import load_config
 from dygait.errors import UserError
 from dygait.modeling.opengait import in_opengait_names
 from dygait.runs import networks
-from dygait.runs.checkpoint import read_checkpoint, save_checkpoint
+from dygait.runs.checkpoint_files import read_checkpoint, save_checkpoint
 from dygait.training.trainer import build_trainer
 from helpers.experiments import Experiment, make_experiment
 from helpers.narrowing import checks

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from dygait.runs.checkpoint import read_checkpoint, save_checkpoint
-from dygait.training import resuming
+from dygait.runs.checkpoint_files import read_checkpoint, save_checkpoint
+from dygait.training import checkpoint
 from dygait.training.guard import StepGuard
 from dygait.training.trainer import Trainer, build_trainer
 from helpers.experiments import make_experiment
@@ -97,7 +97,11 @@ def poison(patch: pytest.MonkeyPatch, when: Callable[[Trainer], bool], value: fl
 
 
 def everything(trainer: Trainer) -> dict[str, Any]:
-    state = {name: part for name, part in trainer.state().items() if name in ("model", "optimizer", "ema", "scaler")}
+    state = {
+        name: part
+        for name, part in checkpoint.state(trainer).items()
+        if name in ("model", "optimizer", "ema", "scaler")
+    }
     return copy.deepcopy(state)
 
 
@@ -138,8 +142,8 @@ class TestAStep:
             )
             for form in (", fused: false", "")
         )
-        save_checkpoint(tmp_path / "state.pt", plain_form.state())
-        resuming.restore(fused, tmp_path / "state.pt", read_checkpoint(tmp_path / "state.pt"))
+        save_checkpoint(tmp_path / "state.pt", checkpoint.state(plain_form))
+        checkpoint.restore(fused, tmp_path / "state.pt", read_checkpoint(tmp_path / "state.pt"))
         poison(monkeypatch, lambda trainer: True)
         fused.step(batch_of())
         assert fused.guard.state()["skipped"] == 1

@@ -19,8 +19,8 @@ from dygait.data import Batch
 from dygait.errors import UserError
 from dygait.modeling.sync_batch_norm import SyncBatchNorm, synchronise_norms
 from dygait.runs import compilation, precision
-from dygait.runs.checkpoint import read_checkpoint, save_checkpoint
-from dygait.training import optimizers, resuming
+from dygait.runs.checkpoint_files import read_checkpoint, save_checkpoint
+from dygait.training import checkpoint, optimizers
 from dygait.training.trainer import Trainer, build_trainer
 from helpers.experiments import make_experiment
 from helpers.processes import in_processes
@@ -84,8 +84,8 @@ def steps(trainer: Trainer, number: int = 3, **batch: Any) -> list[dict[str, flo
 
 def restore(trainer: Trainer, other: Trainer, folder: Path) -> None:
     """Give a trainer another's state by a checkpoint."""
-    save_checkpoint(folder / "state.pt", other.state())
-    resuming.restore(trainer, folder / "state.pt", read_checkpoint(folder / "state.pt"))
+    save_checkpoint(folder / "state.pt", checkpoint.state(other))
+    checkpoint.restore(trainer, folder / "state.pt", read_checkpoint(folder / "state.pt"))
 
 
 def assert_close(found: Trainer, expected: Trainer, rtol: float, atol: float) -> None:
@@ -333,7 +333,7 @@ class TestCompiled:
         for row, other in zip(steps(plain, 2), steps(compiled, 2), strict=True):
             assert other == pytest.approx(row, rel=1e-4)
         assert_close(compiled, plain, 1e-4, 1e-5)
-        assert compiled.state()["model"].keys() == plain.state()["model"].keys()
+        assert checkpoint.state(compiled)["model"].keys() == checkpoint.state(plain)["model"].keys()
 
     def test_many_lengths_take_few_compilations(self, make: Make) -> None:
         counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")

@@ -23,7 +23,7 @@ from dygait.data.stores import PackedStore, PackedWriter, read_pickle
 from dygait.errors import UserError
 from dygait.evaluation.features import load_features
 from dygait.evaluation.shards import Shards
-from dygait.runs.checkpoint import read_checkpoint, save_checkpoint
+from dygait.runs.checkpoint_files import read_checkpoint, save_checkpoint
 from dygait.runs.status import status
 from dygait.training.bad_batch import diagnose
 from helpers.experiments import save_features, tiny_settings

@@ -29,7 +29,7 @@ from dygait.files import write_atomically
 from dygait.modeling import build_model
 from dygait.reporting.page import page
 from dygait.reporting.tables import to_csv
-from dygait.runs.checkpoint import save_checkpoint
+from dygait.runs.checkpoint_files import save_checkpoint
 from dygait.runs.memory import explained_memory
 from dygait.testing.extraction import EmbeddingSettings, embed
 from dygait.untrusted import printable

@@ -27,7 +27,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     from dygait.errors import UserError
     from dygait.modeling.opengait import in_opengait_names, opengait_names
-    from dygait.runs import checkpoint, networks
+    from dygait.runs import checkpoint_files, networks
 
     config = load_experiment(arguments.cfgs, arguments.set, "train")
     target = Path(arguments.target)
@@ -37,15 +37,17 @@ def main(arguments: argparse.Namespace) -> None:
         model = networks.build_network(config, torch.device("meta"))
     if not opengait_names(model):
         raise UserError(f"OpenGait's names for {config.model_cfg.model} are not known")
-    state = checkpoint.read_checkpoint(arguments.source)
-    weights, report = checkpoint.compare(model, state["model"])
+    state = checkpoint_files.read_checkpoint(arguments.source)
+    weights, report = checkpoint_files.compare(model, state["model"])
     if not report.complete:
         raise UserError(f"the checkpoint {arguments.source} does not match the model of {arguments.cfgs}: {report}")
     if arguments.to == "opengait":
         weights = in_opengait_names(model, weights)
     iteration = state.get("iteration")
     try:
-        checkpoint.save_checkpoint(target, {"model": weights, "iteration": iteration if type(iteration) is int else 0})
+        checkpoint_files.save_checkpoint(
+            target, {"model": weights, "iteration": iteration if type(iteration) is int else 0}
+        )
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error}; free disk space, or name another file") from None
     names = "OpenGait's" if arguments.to == "opengait" else "DyGait's"

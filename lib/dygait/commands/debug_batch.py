@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Print what is wrong with a saved batch."""
     from dygait.config.custom_imports import import_file
-    from dygait.runs.checkpoint import read_checkpoint
+    from dygait.runs.checkpoint_files import read_checkpoint
     from dygait.training.bad_batch import diagnose
     from dygait.untrusted import printable
 

@@ -38,8 +38,8 @@ def main(args: argparse.Namespace) -> None:
     from dygait.data import load_partition
     from dygait.errors import UserError
     from dygait.evaluation import Options, ReRank, evaluate_detailed, to_csv, to_json, to_text
+    from dygait.evaluation.builtin_protocols import protocol_of
     from dygait.evaluation.features import load_features
-    from dygait.evaluation.protocols import protocol_of
     from dygait.files import write_atomically
 
     saved = load_features(args.features)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dygait.config.schema import ProbeGroup, Protocol, Selector
-from dygait.evaluation.comparisons import Options
-from dygait.evaluation.distances import pairwise_distance
-from dygait.evaluation.evaluate import EvaluationResult, check_against_data, evaluate, evaluate_detailed
-from dygait.evaluation.protocols import (
+from dygait.evaluation.builtin_protocols import (
     PROTOCOLS,
     SUBMISSIONS,
     Submission,
@@ -14,6 +11,9 @@ from dygait.evaluation.protocols import (
     name_problems,
     resolve_protocol,
 )
+from dygait.evaluation.comparisons import Options
+from dygait.evaluation.distances import pairwise_distance
+from dygait.evaluation.evaluate import EvaluationResult, check_against_data, evaluate, evaluate_detailed
 from dygait.evaluation.reranking import ReRank
 from dygait.evaluation.submission import write_submission
 from dygait.evaluation.tables import to_csv, to_dict, to_json, to_text

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from dygait.config.schema import Protocol, Selector
 from dygait.errors import UserError
+from dygait.evaluation.builtin_protocols import as_protocol
 from dygait.evaluation.comparisons import CHANCE, Comparisons, Options, compare
 from dygait.evaluation.intervals import bootstrap, interval
 from dygait.evaluation.openset import OpenSet, identify
-from dygait.evaluation.protocols import as_protocol
 from dygait.evaluation.ranking import ByView, mean_by_view
 from dygait.evaluation.sequences import Sequences
 from dygait.evaluation.verification import Verification

@@ -19,8 +19,8 @@ import numpy as np
 from torch import Tensor
 
 from dygait.errors import UserError
+from dygait.evaluation.builtin_protocols import Submission
 from dygait.evaluation.comparisons import Options
-from dygait.evaluation.protocols import Submission
 from dygait.evaluation.reranking import blocks_between, nearest_k
 from dygait.evaluation.sequences import Sequences
 from dygait.files import replacing

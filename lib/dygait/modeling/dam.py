@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dygait.modeling.kernels.dynamic_stage import fast_stage, pointwise
+from dygait.modeling.kernels.dam import fast_stage, pointwise
 from dygait.modeling.kernels.recomputation import recomputed
 from dygait.modeling.layers import FrameBatchNorm, temporal_mean, zero_padding
 

@@ -18,8 +18,8 @@ from dygait.data.stores.concat import ConcatStore
 from dygait.errors import UserError
 from dygait.evaluation import Options, evaluate_detailed
 from dygait.evaluation.analysis import Analysis, analyse
+from dygait.evaluation.builtin_protocols import protocol_of
 from dygait.evaluation.features import SavedFeatures, load_features
-from dygait.evaluation.protocols import protocol_of
 from dygait.runs.events import read_lines
 
 FRAMES = 4

@@ -33,7 +33,7 @@ def status(run: Path) -> dict[str, Any]:
     Raises:
         UserError: the folder is not a run's.
     """
-    from dygait.runs.checkpoint import newest_checkpoint
+    from dygait.runs.checkpoint_files import newest_checkpoint
     from dygait.runs.events import STATE, read_events, read_lines
 
     logs = run / "logs"

@@ -38,7 +38,7 @@ from dygait.machine import tune_allocator
 from dygait.reporting.page import write_report
 from dygait.reporting.reported_run import describe
 from dygait.reporting.tensorboard import add_report
-from dygait.runs import checkpoint, networks, sources
+from dygait.runs import checkpoint_files, networks, sources
 from dygait.runs.events import add_event
 from dygait.runs.folder import RunFolder, record_run, run_folder, writing
 from dygait.runs.precision import resolve_precision, warn_if_slow
@@ -105,7 +105,7 @@ def extract_and_score(
     """
     distributed.set_progress(f"the test of iteration {iteration}")
     log.info("testing iteration %d on %d sequences", iteration, len(source.dataset))
-    path = checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, iteration)
+    path = checkpoint_files.checkpoint_path(folder.checkpoints, folder.save_name, iteration)
     target = folder.features / path.stem
     origin = _origin(config, data, path, iteration)
     features = extract(config, data, source, model, device, target, origin, interruption=interruption)
@@ -276,9 +276,9 @@ def _restore(config: Config, device: torch.device, output: str | Path, phase: st
     for note in data.notes:
         log.info("notice: %s", note)
     model = networks.build_network(config, device)
-    state = checkpoint.read_checkpoint(path)
+    state = checkpoint_files.read_checkpoint(path)
     averaged = evaluator.use_ema and state.get("ema") is not None
-    report = checkpoint.load_state(
+    report = checkpoint_files.load_state(
         model, state["ema" if averaged else "model"], str(path), evaluator.restore_ckpt_strict
     )
     log.info("restored %s: %s%s", path, report, "; the averaged weights" if averaged else "")
@@ -295,8 +295,10 @@ def _checkpoint_to_test(hint: int | str, folder: RunFolder, damaged: list[tuple[
     if isinstance(hint, str):
         return Path(hint)
     if hint:
-        return checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, hint)
-    newest = checkpoint.newest_checkpoint(folder.checkpoints, folder.save_name, lambda *pair: damaged.append(pair))
+        return checkpoint_files.checkpoint_path(folder.checkpoints, folder.save_name, hint)
+    newest = checkpoint_files.newest_checkpoint(
+        folder.checkpoints, folder.save_name, lambda *pair: damaged.append(pair)
+    )
     if newest is None:
         raise UserError(
             f"there is no checkpoint {folder.save_name}-*.pt in {folder.checkpoints}; train first, or name one with "

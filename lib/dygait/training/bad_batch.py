@@ -16,7 +16,7 @@ from dygait.data import Batch
 from dygait.errors import UserError
 from dygait.losses import LossAggregator
 from dygait.modeling import MODELS
-from dygait.runs import checkpoint, networks, sources
+from dygait.runs import checkpoint_files, networks, sources
 from dygait.runs.folder import RunFolder
 
 
@@ -40,7 +40,7 @@ def save_bad_batch(
         "config": config.as_dict(),
     }
     path = folder.root / "debug" / f"batch-{iteration:05d}-rank{distributed.rank()}.pt"
-    checkpoint.save_checkpoint(path, state)
+    checkpoint_files.save_checkpoint(path, state)
     return path
 
 
@@ -72,7 +72,7 @@ def _diagnose(state: Mapping[str, Any], source: str) -> list[str]:
             f"executed; name the file with --custom-import"
         )
     network = networks.build_network(config, torch.device("cpu"))
-    checkpoint.load_state(network, state["model"], source)
+    checkpoint_files.load_state(network, state["model"], source)
     lines = [f"iteration {state['iteration']}, {len(state['names'])} sequences:"]
     for name, label, frames in zip(state["names"], state["labels"].tolist(), state["silhouettes"], strict=True):
         lines.append(f"  {name}, class {label}: grey levels {int(frames.min())}..{int(frames.max())}, mean "

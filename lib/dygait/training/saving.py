@@ -6,10 +6,11 @@ from dygait import distributed
 from dygait.data import Batch
 from dygait.errors import LocalError, UserError
 from dygait.logs import log
-from dygait.runs import checkpoint, sources
+from dygait.runs import checkpoint_files, sources
 from dygait.runs.events import add_event
 from dygait.runs.folder import RunFolder
 from dygait.training.bad_batch import save_bad_batch
+from dygait.training.checkpoint import state
 from dygait.training.trainer import Trainer
 
 
@@ -30,18 +31,18 @@ def save(trainer: Trainer, folder: RunFolder) -> None:
 def _write(trainer: Trainer, folder: RunFolder) -> str | None:
     """Write a checkpoint and remove old ones; return what failed, if anything."""
     settings, iteration = trainer.config.trainer_cfg, trainer.iteration
-    path = checkpoint.checkpoint_path(folder.checkpoints, folder.save_name, iteration)
+    path = checkpoint_files.checkpoint_path(folder.checkpoints, folder.save_name, iteration)
     try:
-        checkpoint.save_checkpoint(path, trainer.state())
+        checkpoint_files.save_checkpoint(path, state(trainer))
         log.info("saved %s", path)
-        removed = checkpoint.remove_old(
+        removed = checkpoint_files.remove_old(
             folder.checkpoints, folder.save_name, settings.keep_last, settings.keep_every, iteration
         )
         add_event(folder, "saved", iteration=iteration, removed=[p.name for p in removed])
     except UserError as error:  # only the event could not be written
         return str(error)
     except OSError as error:
-        newest = checkpoint.newest_checkpoint(folder.checkpoints, folder.save_name)
+        newest = checkpoint_files.newest_checkpoint(folder.checkpoints, folder.save_name)
         return (
             f"the checkpoint {path} cannot be written: {error}; free disk space, or set trainer_cfg.keep_last, and "
             f"continue with --resume from {newest.name if newest else 'the start'}"

@@ -11,13 +11,13 @@ from dygait import distributed
 from dygait.config import Config
 from dygait.logs import log
 from dygait.machine import tune_allocator
-from dygait.runs import checkpoint, networks, sources
+from dygait.runs import checkpoint_files, networks, sources
 from dygait.runs.events import add_event
 from dygait.runs.folder import RunFolder, record_run
 from dygait.runs.metrics import MetricsLogger
 from dygait.runs.precision import resolve_precision
 from dygait.testing.scoring import check_protocol
-from dygait.training import resuming
+from dygait.training import checkpoint, resuming
 from dygait.training.trainer import Trainer, build_trainer
 
 
@@ -56,12 +56,12 @@ def set_up(config: Config, device: torch.device, folder: RunFolder) -> TrainingR
         _use_deterministic_algorithms()
     resuming.remove_unfinished_files(folder)
     start = resuming.find_checkpoint(settings.restore_hint, folder)
-    state = None if start is None else checkpoint.read_checkpoint(start)
+    state = None if start is None else checkpoint_files.read_checkpoint(start)
     config = resolve_precision(config, device, state and state.get("config"))
     trainer = build_trainer(config, device)
     networks.check_classes(trainer.network, data)
     if start is not None and state is not None:
-        resuming.restore(trainer, start, state)
+        checkpoint.restore(trainer, start, state)
         del state  # as large as what was restored
     elif settings.init_from is not None:
         resuming.load_initial_weights(trainer, settings.init_from)

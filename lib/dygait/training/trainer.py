@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-import dygait
 from dygait import distributed
 from dygait.config import Config
 from dygait.data import Batch
@@ -141,21 +139,6 @@ class Trainer:
         if self.average is None or not self.config.evaluator_cfg.use_ema:
             return self.network
         return self.average.network
-
-    def state(self) -> dict[str, Any]:
-        """Return what a checkpoint holds: tensors and plain values only."""
-        return {
-            "model": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            **({} if self.average is None else {"ema": self.average.network.state_dict()}),
-            "guard": self.guard.state(),
-            "iteration": self.iteration,
-            "seed": self.config.trainer_cfg.seed,
-            "config": self.config.as_dict(),
-            "version": dygait.__version__,
-        }
 
 
 def build_trainer(config: Config, device: torch.device) -> Trainer:

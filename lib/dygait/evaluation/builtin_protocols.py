@@ -1,4 +1,4 @@
-"""The built-in protocols, declared as a user declares one in YAML, and their resolution by name.
+"""The built-in protocols, and their resolution by name; one's own is declared in the same way, in YAML.
 
 Types, ids and views are selected by shell patterns: ``nm-05`` matches itself, ``nm-*`` a prefix, ``*00-nm*`` a
 substring, ``0[1-4]`` one of four.

@@ -13,7 +13,7 @@ from torch import nn
 
 import dygait
 from dygait.errors import UserError
-from dygait.runs.checkpoint import (
+from dygait.runs.checkpoint_files import (
     checkpoint_path,
     checkpoints_of,
     damage_of,

@@ -1,0 +1,84 @@
+"""What a checkpoint of a training run holds, and how it is restored; its file is `dygait.runs.checkpoint_files`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dygait
+from dygait.errors import UserError
+from dygait.logs import log
+from dygait.runs import checkpoint_files
+from dygait.training import optimizers
+from dygait.training.trainer import Trainer
+
+
+def state(trainer: Trainer) -> dict[str, Any]:
+    """Return what a checkpoint holds: tensors and plain values only; `restore` is the inverse."""
+    return {
+        "model": trainer.network.state_dict(),
+        "optimizer": trainer.optimizer.state_dict(),
+        "scheduler": trainer.scheduler.state_dict(),
+        "scaler": trainer.scaler.state_dict(),
+        **({} if trainer.average is None else {"ema": trainer.average.network.state_dict()}),
+        "guard": trainer.guard.state(),
+        "iteration": trainer.iteration,
+        "seed": trainer.config.trainer_cfg.seed,
+        "config": trainer.config.as_dict(),
+        "version": dygait.__version__,
+    }
+
+
+def restore(trainer: Trainer, path: Path, state: dict[str, Any]) -> None:
+    """Restore the state that a checkpoint holds, apart from what the configuration resets.
+
+    Raises:
+        UserError: the checkpoint does not fit.
+    """
+    settings, solver = trainer.config.trainer_cfg, trainer.config.optimizer_cfg.solver
+    report = checkpoint_files.load_state(trainer.network, state["model"], str(path), settings.restore_ckpt_strict)
+    log.info("restored %s: %s", path, report)
+    _restore_average(trainer, state, str(path))
+    keeps_optimizer = not settings.optimizer_reset
+    if keeps_optimizer and (report.opengait or not report.complete):
+        log.info("notice: the optimiser is reset: its state in the checkpoint belongs to other weights")
+        keeps_optimizer = False
+    try:
+        if keeps_optimizer:
+            written = state["config"]["optimizer_cfg"]["solver"]
+            if written != solver:
+                raise ValueError(f"it was written with {written}, this is {solver}")
+            optimizers.restore_optimizer(trainer.optimizer, state["optimizer"])
+        if not settings.scheduler_reset:
+            trainer.scheduler.load_state_dict(state["scheduler"])
+        if state.get("scaler"):
+            trainer.scaler.load_state_dict(state["scaler"])
+        if "guard" in state:
+            trainer.guard.restore(state["guard"])
+        trainer.iteration = int(state["iteration"])
+        trainer.resumed = trainer.iteration > 0
+    except (KeyError, ValueError, TypeError) as error:
+        raise UserError(
+            f"the checkpoint {path} does not fit the optimiser or scheduler ({error}); "
+            f"optimizer_reset and scheduler_reset reset them"
+        ) from None
+    # If only one of optimiser and scheduler is reset, the learning rate is the scheduler's.
+    rates = zip(trainer.scheduler.get_last_lr(), trainer.scheduler.base_lrs, strict=True)
+    for group, (rate, first) in zip(trainer.optimizer.param_groups, rates, strict=True):
+        group.update(lr=rate, initial_lr=first)
+    if settings.seed != state.get("seed", settings.seed):
+        log.info("the checkpoint was trained with seed %s; continuing with %s", state["seed"], settings.seed)
+
+
+def _restore_average(trainer: Trainer, state: dict[str, Any], source: str) -> None:
+    """Restore the averaged weights of a checkpoint, or start the average from its weights."""
+    held = state.get("ema")
+    if trainer.average is None:
+        if held is not None:
+            log.info("notice: the averaged weights of the checkpoint are ignored; set trainer_cfg.ema to use them")
+    elif held is None:
+        log.info("notice: the checkpoint holds no averaged weights; the average starts from its weights")
+        trainer.average.network.load_state_dict(trainer.network.state_dict())
+    else:
+        strict = trainer.config.trainer_cfg.restore_ckpt_strict
+        checkpoint_files.load_state(trainer.average.network, held, source, strict)
