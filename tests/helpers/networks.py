@@ -33,8 +33,8 @@ def _model(model: str, bin_num: list[int], **more: Any) -> dict[str, Any]:
     return {"model": model, "bin_num": bin_num, "input_size": [HEIGHT, WIDTH], **more}
 
 
-def _deepgaitv2(mode: str, **more: Any) -> dict[str, Any]:
-    sizes = {"mode": mode, "in_channels": 1, "layers": [1, 2, 1, 1], "channels": [2, 3, 6, 8]}
+def _deepgaitv2(mode: str, layers: list[int], **more: Any) -> dict[str, Any]:
+    sizes = {"mode": mode, "in_channels": 1, "layers": layers, "channels": [2, 3, 6, 8]}
     return _model("DeepGaitV2", [4], Backbone=sizes, SeparateBNNecks={"class_num": CLASSES}, **more)
 
 
@@ -56,9 +56,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "GaitGL deep necks": _model("GaitGL", [8], **_DEEP, **_necks(8)),
     "GaitBase": _model("GaitBase", [4], backbone_cfg=_RESNET, **_fcs(4), **_necks(4)),
     "GaitBase plain": _model("Baseline", [2, 1, 1], backbone_cfg=_PLAIN, **_fcs(4), **_necks(4)),
-    "DeepGaitV2 2d": _deepgaitv2("2d"),
-    "DeepGaitV2 p3d": _deepgaitv2("p3d", use_emb2=True),
-    "DeepGaitV2 3d": _deepgaitv2("3d"),
+    "DeepGaitV2 2d": _deepgaitv2("2d", [1, 2, 1, 1]),
+    "DeepGaitV2 p3d": _deepgaitv2("p3d", [1, 1, 1, 1], use_emb2=True),
+    "DeepGaitV2 3d": _deepgaitv2("3d", [1, 2, 1, 1]),
     "DyGait": _model("DyGait", [8], **_SHALLOW, **_CLASSES, norm="batch"),
     "DyGait necks": _model("DyGait", [8], **_SHALLOW, **_necks(8)),
     "DyGait deep": _model("DyGait", [4, 2, 1], **_DEEP, **_CLASSES),

@@ -32,7 +32,7 @@ THEIRS: dict[str, set[str]] = {
     },
     "DeepGaitV2 p3d": {
         "layer0.forward_block.1.weight", "layer1.forward_block.0.conv1.weight", "layer2.0.conv1.forward_block.0.weight",
-        "layer2.1.conv2.forward_block.1.running_var", "layer3.0.shortcut3d.weight", "layer3.0.sbn.weight",
+        "layer2.0.conv2.forward_block.1.running_var", "layer3.0.shortcut3d.weight", "layer3.0.sbn.weight",
         "layer4.0.downsample.1.weight",
     },
     "DeepGaitV2 3d": {"layer2.0.conv1.weight", "layer2.1.bn2.bias", "layer3.0.downsample.0.weight"},
