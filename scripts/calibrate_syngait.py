@@ -28,9 +28,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from dygait.data.stores import read_pickle
 from dygait.errors import UserError
-from dygait.preprocess.silhouettes import normalise_silhouette
 from dygait.synthetic.cameras import VIEWS
-from dygait.synthetic.generate import PRESETS, generate
+from dygait.synthetic.generate import generate
+from dygait.synthetic.settings import PRESETS
 from dygait.synthetic.walker import TYPES
 
 GALLERY = ("nm-01", "nm-02", "nm-03", "nm-04")
@@ -126,7 +126,7 @@ def main() -> int:
             images = energy_images(args.syngait, TEST_IDS)
         else:
             with tempfile.TemporaryDirectory(prefix="syngait-") as folder:
-                generate(Path(folder), PRESETS["full"], normalise_silhouette, args.workers, only="test")
+                generate(Path(folder), PRESETS["full"], args.workers, only="test")
                 images = energy_images(Path(folder), TEST_IDS)
         real_images = energy_images(args.real, TEST_IDS) if args.real is not None else None
     except UserError as error:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from dygait.evaluation.evaluate import evaluate
     from dygait.losses import build_loss
     from dygait.modeling import GaitOutput, build_model
-    from dygait.preprocess.silhouettes import normalise_silhouette
     from dygait.runs.checkpoint_files import load_weights
+    from dygait.silhouettes import normalise_silhouette
 
 _HOMES = {
     "GaitOutput": "dygait.modeling",
@@ -34,7 +34,7 @@ _HOMES = {
     "build_model": "dygait.modeling",
     "evaluate": "dygait.evaluation",
     "load_weights": "dygait.runs.checkpoint_files",
-    "normalise_silhouette": "dygait.preprocess.silhouettes",
+    "normalise_silhouette": "dygait.silhouettes",
 }
 
 __all__ = [

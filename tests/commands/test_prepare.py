@@ -25,7 +25,7 @@ from dygait.errors import UserError
 from dygait.preprocess import jobs
 from dygait.preprocess.layouts import LAYOUTS
 from dygait.preprocess.prepare import FORMATS, LOCK, prepare
-from dygait.preprocess.silhouettes import normalise_silhouette
+from dygait.silhouettes import normalise_silhouette
 from helpers import raw
 from helpers.experiments import REPOSITORY
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dygait.errors import UserError
-from dygait.preprocess.silhouettes import normalise_silhouette
+from dygait.silhouettes import normalise_silhouette
 from reference.silhouettes import normalise_silhouette as slow
 
 

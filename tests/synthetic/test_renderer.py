@@ -6,7 +6,7 @@ import pytest
 
 from dygait.synthetic.body import Figure, FigureBuilder
 from dygait.synthetic.cameras import FOCAL, HEIGHT, VIEWS, WIDTH, camera
-from dygait.synthetic.renderer import SUBPIXEL_BITS, fill, outlines, project
+from dygait.synthetic.renderer import SUBPIXEL_BITS, fill, outlines, project, windows
 
 
 def spheres(*centres: tuple[float, float, float], radius: float = 0.1) -> Figure:
@@ -17,12 +17,18 @@ def spheres(*centres: tuple[float, float, float], radius: float = 0.1) -> Figure
     return builder.figure()
 
 
+def picture_of(figure: Figure, view: str) -> np.ndarray:
+    picture = np.zeros((HEIGHT, WIDTH), np.uint8)
+    fill(picture, outlines(figure, *project(camera(view), figure))[0])
+    return picture
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_sphere_is_a_disc_of_the_right_size_and_position(view: str) -> None:
     viewer = camera(view)
     centre = np.array([0.3, -0.2, 1.0])
     figure = spheres(tuple(centre))
-    picture = fill(outlines(viewer, figure)[0])
+    picture = picture_of(figure, view)
     x, y, depth = viewer.rotation @ (centre - viewer.position)
     radius = 0.1 * FOCAL / depth
     moments = cv2.moments(picture, binaryImage=True)
@@ -42,7 +48,7 @@ def test_a_hull_is_that_of_its_points() -> None:
     points = seen[:, :2] / seen[:, 2:] * FOCAL + (WIDTH / 2, HEIGHT / 2)
     expected = np.zeros((HEIGHT, WIDTH), np.uint8)
     cv2.fillConvexPoly(expected, cv2.convexHull(np.rint(points * 16).astype(np.int32)), 255, cv2.LINE_8, SUBPIXEL_BITS)
-    picture = fill(outlines(viewer, figure)[0])
+    picture = picture_of(figure, "054")
     differing = np.count_nonzero(picture != expected)
     assert differing < 0.05 * np.count_nonzero(expected)
 
@@ -50,21 +56,34 @@ def test_a_hull_is_that_of_its_points() -> None:
 def test_an_ellipsoid_is_seen_with_its_radii() -> None:
     builder = FigureBuilder(1, 1.0)
     builder.ellipsoid("oval", (np.array([[0.0, 0.0, 0.9]]), np.eye(3)[None]), (0.0, 0.0, 0.0), (0.3, 0.1, 0.2))
+    builder.hull("body", "oval")
     figure = builder.figure()
     for view, ratio in (("090", 1.5), ("000", 0.5)):
-        _, ellipse = project(camera(view), figure.centres, figure.shapes)
-        assert np.sqrt(ellipse[0, 0, 0] / ellipse[0, 0, 2]) == pytest.approx(ratio, rel=0.05)
+        _, ellipses = project(camera(view), figure)
+        assert np.sqrt(ellipses[0, 0, 0] / ellipses[2, 0, 0]) == pytest.approx(ratio, rel=0.05)
 
 
-def test_hidden_hulls_are_not_drawn() -> None:
-    corners = outlines(camera("090"), spheres((0, 0, 1)))[0]
-    assert fill(corners, np.array([False])).max() == 0
-    assert fill(corners, np.array([True])).max() == 255
+@pytest.mark.parametrize("height", [1.0, 3.0])
+def test_a_window_shows_the_same_as_the_picture(height: float) -> None:
+    figure = spheres((0.0, 0.3, height), (0.1, 0.0, 0.6), radius=0.2)
+    projection = project(camera("036"), figure)
+    origins, (width, rows) = windows(*projection, margin=3)
+    (x, y) = origins[0].tolist()
+    window = np.zeros((rows, width), np.uint8)
+    fill(window, outlines(figure, *projection, origins)[0])
+    expected = picture_of(figure, "036")
+    np.testing.assert_array_equal(window, expected[y : y + rows, x : x + width])
+    assert window.sum() == expected.sum()
+    left, top, wide, _ = cv2.boundingRect(expected)
+    assert 3 <= left - x <= 5
+    assert 3 <= x + width - left - wide <= 5
+    assert (top - y if y else 3) in (3, 4, 5)
+    assert (y > 0) == (height == 1.0), "the other one is cut by the edge of the picture"
 
 
 def test_the_walker_goes_to_the_left_at_090_and_comes_nearer_at_000() -> None:
     figure = spheres((0.0, 0.0, 1.0), (1.0, 0.0, 1.0))
-    (before, after), _ = (found[0] for found in project(camera("090"), figure.centres, figure.shapes))
-    assert after[0] < before[0]
-    _, (far, near) = (found[0] for found in project(camera("000"), figure.centres, figure.shapes))
-    assert near[0] > far[0]
+    (before, after), _ = project(camera("090"), figure)[0][:, 0]
+    assert after < before
+    _, (far, near) = project(camera("000"), figure)[0][:, 0]
+    assert near > far

@@ -41,8 +41,8 @@ def main(args: argparse.Namespace) -> None:
     """Generate the dataset, the strip, or both."""
     if args.output is None and args.strip is None:
         raise UserError("--output is missing: name the folder to fill, such as --output datasets/SynGait/data")
-    from dygait.preprocess.silhouettes import normalise_silhouette as normalise
-    from dygait.synthetic.generate import PRESETS, generate
+    from dygait.synthetic.generate import generate
+    from dygait.synthetic.settings import PRESETS
 
     given = {"train_ids": args.train_ids, "test_ids": args.test_ids, "frames": args.frames and tuple(args.frames)}
     given = {name: value for name, value in given.items() if value is not None}
@@ -50,11 +50,11 @@ def main(args: argparse.Namespace) -> None:
     if args.strip is not None:
         from dygait.synthetic.strip import save_strip
 
-        save_strip(args.strip, settings.seed, normalise)
+        save_strip(args.strip, settings.seed)
         print(f"strip: {args.strip}")
     if args.output is not None:
         start = time.monotonic()
-        written = generate(args.output, settings, normalise, args.workers, args.only)
+        written = generate(args.output, settings, args.workers, args.only)
         print(
             f"SynGait: {written} sequences written in {time.monotonic() - start:.0f} s; data root {args.output}, "
             f"partition {args.output / 'SynGait.json'}"

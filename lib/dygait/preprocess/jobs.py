@@ -18,7 +18,7 @@ from dygait.preprocess.archives import MAX_IN_MEMORY_BYTES, DamagedError, InputF
 from dygait.preprocess.images import MAX_IMAGE_BYTES, ImageError, decode_silhouette
 from dygait.preprocess.layouts import LAYOUTS
 from dygait.preprocess.rules import Layout, SequenceName, is_archive, is_picture
-from dygait.preprocess.silhouettes import normalise_silhouette
+from dygait.silhouettes import normalise_silhouette
 
 EMPTY_PICTURE = "nobody in it"
 """The reason for skipping a picture without a subject: part of the normalisation, not a loss."""

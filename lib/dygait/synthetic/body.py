@@ -25,6 +25,8 @@ from dygait.synthetic.traits import trait
 
 Triple = tuple[float, float, float]
 """Forward, left and up, as fractions of stature."""
+Radii = tuple[float | np.ndarray, float, float]
+"""The first may differ between frames: (S,)."""
 
 
 def _length(fraction: Callable[[Physique], float]) -> Any:
@@ -124,15 +126,15 @@ class Figure:
     Attributes:
         names: the names of the B ellipsoids.
         centres: float (S, B, 3), metres.
-        shapes: float (S, B, 3, 3), metres squared: the ellipsoid is ``{c + L u, |u| <= 1}`` with ``L L^T`` this matrix.
-        hulls: for each hull the indices of its ellipsoids.
-        parts: for each hull the name of its part of the body.
+        axes: float (S, B, 3, 3), metres: the ellipsoid is ``{c + L u, |u| <= 1}`` with this matrix L.
+        members: int (M, P), the indices of the ellipsoids of each hull; of fewer than M, the last is repeated.
+        parts: for each of the P hulls the name of its part of the body.
     """
 
     names: list[str]
     centres: np.ndarray
-    shapes: np.ndarray
-    hulls: list[tuple[int, ...]]
+    axes: np.ndarray
+    members: np.ndarray
     parts: list[str]
 
 
@@ -146,23 +148,17 @@ class FigureBuilder:
 
     def __init__(self, frames: int, unit: float) -> None:
         self.unit = unit
-        self._frames = frames
-        self._ellipsoids: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._upright = np.broadcast_to(np.eye(3), (frames, 3, 3))
+        self._ellipsoids: dict[str, tuple[Place, Triple, Radii]] = {}
         self._hulls: list[tuple[str, tuple[str, ...]]] = []
 
     def sphere(self, name: str, centre: np.ndarray, radius: float) -> None:
         """Add a sphere at (S, 3) metres."""
-        shape = np.eye(3) * (radius * self.unit) ** 2
-        self._ellipsoids[name] = centre, np.broadcast_to(shape, (self._frames, 3, 3))
+        self.ellipsoid(name, (centre, self._upright), (0.0, 0.0, 0.0), (radius, radius, radius))
 
-    def ellipsoid(
-        self, name: str, place: Place, offset: Triple, radii: tuple[float | np.ndarray, float, float]
-    ) -> None:
+    def ellipsoid(self, name: str, place: Place, offset: Triple, radii: Radii) -> None:
         """Add an ellipsoid; offset and radii are along the axes of the place."""
-        origin, axes = place
-        squares = np.stack([np.broadcast_to(np.square(radius), (self._frames,)) for radius in radii], -1) * self.unit**2
-        shape = np.einsum("sij,sj,skj->sik", axes, squares, axes)
-        self._ellipsoids[name] = origin + axes @ (np.array(offset) * self.unit), shape
+        self._ellipsoids[name] = place, offset, radii
 
     def hull(self, part: str, *names: str) -> None:
         """Add the convex hull of the named ellipsoids to ``part``."""
@@ -173,16 +169,19 @@ class FigureBuilder:
         for pair in itertools.pairwise(names):
             self.hull(part, *pair)
 
-    def centre(self, name: str) -> np.ndarray:
-        """Return the centres (S, 3) of an ellipsoid."""
-        return self._ellipsoids[name][0]
-
     def figure(self) -> Figure:
         """Return the figure."""
         names = list(self._ellipsoids)
-        centres, shapes = (np.stack(arrays, 1) for arrays in zip(*self._ellipsoids.values(), strict=True))
-        hulls = [tuple(names.index(name) for name in members) for _, members in self._hulls]
-        return Figure(names, centres, shapes, hulls, [part for part, _ in self._hulls])
+        places, offsets, radii = zip(*self._ellipsoids.values(), strict=True)
+        origins, axes = (np.stack(arrays, 1) for arrays in zip(*places, strict=True))
+        lengths = np.empty(origins.shape)
+        for index, own in enumerate(radii):
+            lengths[:, index, 0], lengths[:, index, 1], lengths[:, index, 2] = own
+        centres = origins + (axes @ (np.array(offsets) * self.unit)[..., None])[..., 0]
+        axes = axes * (lengths * self.unit)[..., None, :]
+        most = max(len(own) for _, own in self._hulls)
+        members = [[names.index(name) for name in own + own[-1:] * (most - len(own))] for _, own in self._hulls]
+        return Figure(names, centres, axes, np.array(members).T, [part for part, _ in self._hulls])
 
 
 def build_body(body: Physique, motion: Motion) -> FigureBuilder:

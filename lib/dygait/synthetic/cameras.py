@@ -6,6 +6,7 @@ The subject moves along x past the origin. View 000 is from the front, 090 from 
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -52,6 +53,7 @@ the same outline.
 """
 
 
+@functools.cache
 def camera(view: str) -> Camera:
     """Return the camera of a view.
 

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
 from dygait.synthetic.body import Figure
+from dygait.synthetic.cameras import HEIGHT, WIDTH
 
 MARGIN = 7
 """Pixels around the body within which faults occur."""
+GAP = 2
+"""Empty columns that separate the windows of two frames: the reach of the blur."""
 TEXTURE_SIZE = 512
 
 SPOTS = 0.8
@@ -152,55 +156,77 @@ def _patch(rng: np.random.Generator, offset: float, radius: float) -> Patch:
     return tuple(tuple(lobe) for lobe in np.column_stack([centres, radii, rng.uniform(0, 180, 3)]).tolist())
 
 
-def visible_hulls(figure: Figure, faults: Faults, frame: int) -> np.ndarray:
-    """Return which hulls are detected in a frame, bool (P,)."""
-    lost = {loss.part for loss in faults.losses if loss.first <= frame < loss.last}
-    return np.array([part not in lost for part in figure.parts])
+def visible_hulls(figure: Figure, faults: Faults) -> np.ndarray:
+    """Return which hulls are detected in which frame, bool (S, P)."""
+    visible = np.ones((len(figure.centres), len(figure.parts)), bool)
+    parts = np.array(figure.parts)
+    for loss in faults.losses:
+        visible[loss.first : max(loss.last, 0), parts == loss.part] = False
+    return visible
 
 
-def apply_faults(picture: np.ndarray, figure: Figure, faults: Faults, frame: int, centres: np.ndarray) -> np.ndarray:
-    """Apply the faults of a frame to its perfect silhouette.
+def apply_faults(
+    canvas: np.ndarray, origins: np.ndarray, figure: Figure, faults: Faults, frames: Sequence[int], centres: np.ndarray
+) -> None:
+    """Apply the faults of frames to their perfect silhouettes, in place.
 
     Args:
-        picture: uint8 (H, W), 0 or 255; changed in place.
+        canvas: uint8 (H, F, W), 0 or 255: windows of F frames' pictures, with at least :data:`MARGIN` empty pixels
+            around the body except at the edges of the picture, and :data:`GAP` empty columns at the right in any case.
+        origins: int (F, 2), the first column and row of each window in its picture.
         figure: the subject.
         faults: of the sequence.
-        frame: the index of the frame.
-        centres: (B, 2), the projected centres of the ellipsoids, in pixels.
-
-    Returns:
-        The picture.
+        frames: the indices of the F frames.
+        centres: (2, F, B), the projected centres of the ellipsoids, in pixels of the pictures.
     """
-    left, top, width, height = cv2.boundingRect(picture)
-    if width == 0:
-        return picture
-    x0, y0 = max(left - MARGIN, 0), max(top - MARGIN, 0)
-    x1, y1 = min(left + width + MARGIN, picture.shape[1]), min(top + height + MARGIN, picture.shape[0])
-    part = picture[y0:y1, x0:x1]
-    for hole in faults.holes:
-        if hole.first <= frame < hole.last:
-            middle = centres[figure.names.index(hole.ellipsoid)] - (x0, y0)
-            for x, y, *radii, angle in hole.patch:
-                where = (round(middle[0] + x * height), round(middle[1] + y * height))
+    rows, _, columns = canvas.shape
+    alone = []
+    for position, (frame, (x, y)) in enumerate(zip(frames, origins.tolist(), strict=True)):
+        holes = [hole for hole in faults.holes if hole.first <= frame < hole.last]
+        specks = [speck for speck in faults.specks if speck.frame == frame]
+        at_edge = x == 0 or x + columns - GAP == WIDTH
+        if not (holes or specks or at_edge):
+            continue
+        left, top, width, height = cv2.boundingRect(canvas[:, position])
+        if width == 0:
+            continue
+        x0, y0, x1 = max(left - MARGIN, 0), max(top - MARGIN, 0), min(left + width + MARGIN, WIDTH - x)
+        box = (slice(y0, top + height + MARGIN), position, slice(x0, x1))
+        for hole in holes:
+            middle = centres[:, position, figure.names.index(hole.ellipsoid)].tolist()
+            for across, down, *radii, angle in hole.patch:
+                where = (round(middle[0] - (x + x0) + across * height), round(middle[1] - (y + y0) + down * height))
                 axes = (max(1, round(radii[0] * height)), max(1, round(radii[1] * height)))
-                cv2.ellipse(part, where, axes, angle, 0, 360, 0, -1)
-    for speck in faults.specks:
-        if speck.frame == frame:
+                cv2.ellipse(canvas[box], where, axes, angle, 0, 360, 0, -1)
+        for speck in specks:
             where = (round(speck.position[0] * (x1 - x0)), MARGIN + round(speck.position[1] * height))
-            cv2.circle(part, where, round(speck.radius), 255, -1)
-    level = cv2.GaussianBlur(part, (5, 5), 0).astype(np.float32)
-    noise = np.zeros_like(level)
-    for strength, (row, column) in ((faults.ragged, faults.texture), (faults.flicker, faults.flickers[frame])):
-        noise += strength * _texture()[row + y0 : row + y1, column + x0 : column + x1]
+            cv2.circle(canvas[box], where, round(speck.radius), 255, -1)
+        if specks or at_edge:
+            alone.append(box)
+    # All at once, as the windows' margins separate them; but specks and edges have no margin.
+    level = cv2.GaussianBlur(canvas.reshape(rows, -1), (5, 5), 0).reshape(canvas.shape)
+    for box in alone:
+        level[:, box[1]] = 0
+        level[box] = cv2.GaussianBlur(canvas[box], (5, 5), 0)
+
+    row, column = faults.texture
+    ragged = faults.ragged * _texture()[row : row + HEIGHT, column : column + WIDTH + GAP]
+    noisy = np.empty(canvas.shape, np.float32)
+    for position, (frame, (x, y)) in enumerate(zip(frames, origins.tolist(), strict=True)):
+        row, column = faults.flickers[frame][0] + y, faults.flickers[frame][1] + x
+        texture = _texture()[row : row + rows, column : column + columns]
+        np.multiply(texture, faults.flicker, out=noisy[:, position])
+        cv2.add(noisy[:, position], ragged[y : y + rows, x : x + columns], noisy[:, position])
+    noisy += level
     # Noise only moves the outline; elsewhere it would add isolated pixels.
-    noise[(level == 0) | (level == 255)] = 0
-    part[...] = np.where(level + noise > 127.5 + faults.shift, 255, 0)
-    return picture
+    inside = (noisy > 127.5 + faults.shift) & (level > 0) | (level == 255)
+    np.multiply(inside.view(np.uint8), 255, out=canvas)
 
 
 @functools.cache
 def _texture() -> np.ndarray:
-    """Return smooth noise of unit deviation, tiled so that a window of the picture's size fits at every offset."""
+    """Return smooth noise of unit deviation, periodic, of which a picture fits at every offset."""
     white = np.random.default_rng(0).standard_normal((TEXTURE_SIZE, TEXTURE_SIZE)).astype(np.float32)
     noise = cv2.GaussianBlur(np.tile(white, (2, 2)), (0, 0), 1.2)
-    return noise / np.float32(noise.std())
+    noise = noise / np.float32(noise.std())
+    return noise[: TEXTURE_SIZE + HEIGHT, : TEXTURE_SIZE + WIDTH + GAP].copy()

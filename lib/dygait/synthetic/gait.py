@@ -134,12 +134,11 @@ def rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray
         float (S, 3, 3).
     """
     cy, sy, cp, sp, cr, sr = (f(np.deg2rad(a)) for a in (yaw, pitch, roll) for f in (np.cos, np.sin))
-    rows = (
-        (cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr),
-        (sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr),
-        (-sp, cp * sr, cp * cr),
-    )
-    return np.stack([np.stack(row, -1) for row in rows], -2)
+    turned = np.empty((len(cy), 3, 3))
+    turned[:, 0, 0], turned[:, 0, 1], turned[:, 0, 2] = cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr
+    turned[:, 1, 0], turned[:, 1, 1], turned[:, 1, 2] = sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr
+    turned[:, 2, 0], turned[:, 2, 1], turned[:, 2, 2] = -sp, cp * sr, cp * cr
+    return turned
 
 
 class Gait:

@@ -1,4 +1,4 @@
-"""SynGait on disk: presets, settings, and writing the sequences in parallel.
+"""SynGait on disk: writing the sequences in parallel.
 
 Files::
 
@@ -30,72 +30,13 @@ from tqdm import tqdm
 from dygait.errors import UserError
 from dygait.files import check_settings, replacing, write_atomically
 from dygait.synthetic.cameras import VIEWS
-from dygait.synthetic.walker import TYPES, render_sequence, walk
-
-VERSION = 1
-"""To be incremented whenever the same settings give other pictures."""
-
-FORMATS = ("pickle", "png")
-MAX_FRAMES = 110
-
-Normaliser = Callable[[np.ndarray], "np.ndarray | None"]
-"""Converts a raw picture to a frame: :func:`dygait.preprocess.silhouettes.normalise_silhouette`."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """The settings that determine the pictures.
-
-    Attributes:
-        train_ids: the number of training ids, the first ones.
-        test_ids: the number of test ids, the following ones.
-        frames: the fewest and the most frames of a sequence.
-        seed: of all random generators.
-        format: ``pickle`` (normalised frames) or ``png`` (raw pictures).
-
-    Raises:
-        UserError: an invalid value.
-    """
-
-    train_ids: int
-    test_ids: int
-    frames: tuple[int, int]
-    seed: int = 0
-    format: str = "pickle"
-
-    def __post_init__(self) -> None:
-        if min(self.train_ids, self.test_ids) < 0 or not 0 < self.train_ids + self.test_ids < 1000:
-            raise UserError(
-                f"train_ids={self.train_ids}, test_ids={self.test_ids}: give two numbers with 1 to 999 ids in all"
-            )
-        if not 1 <= self.frames[0] <= self.frames[1] <= MAX_FRAMES:
-            raise UserError(f"frames={self.frames}: give the fewest and the most, between 1 and {MAX_FRAMES}")
-        if self.seed < 0:
-            raise UserError(f"seed={self.seed}: give 0 or a positive whole number")
-        if self.format not in FORMATS:
-            raise UserError(f"format={self.format!r}: use one of {', '.join(FORMATS)}")
-
-    @property
-    def subjects(self) -> list[int]:
-        """The numbers of all ids, training first."""
-        return list(range(1, self.train_ids + self.test_ids + 1))
-
-    def partition(self) -> dict[str, list[str]]:
-        """The ids as three digits, under TRAIN_SET and TEST_SET."""
-        ids = [f"{subject:03d}" for subject in self.subjects]
-        return {"TRAIN_SET": ids[: self.train_ids], "TEST_SET": ids[self.train_ids :]}
-
-
-PRESETS = {
-    "quick": Settings(train_ids=40, test_ids=20, frames=(36, 40)),
-    "full": Settings(train_ids=74, test_ids=50, frames=(48, 96)),
-}
+from dygait.synthetic.settings import VERSION, Settings
+from dygait.synthetic.walker import TYPES, render_frames, render_sequence, walk
 
 
 def generate(
     output: Path,
     settings: Settings,
-    normalise: Normaliser,
     workers: int = 1,
     only: str = "all",
     progress: bool = True,
@@ -105,7 +46,6 @@ def generate(
     Args:
         output: the folder to fill.
         settings: of the dataset.
-        normalise: raw picture (240, 320) -> frame, or None for an empty picture, which is skipped.
         workers: processes; the result does not depend on their number.
         only: the sets to write: ``train``, ``test`` or ``all``. The partition always lists both.
         progress: show a progress bar.
@@ -131,7 +71,7 @@ def generate(
         if (missing := tuple(view for view in VIEWS if not _target(output, settings, subject, kind, view).exists()))
     ]
     sequences = sum(len(views) for _, _, views in walks)
-    task = functools.partial(_write_walk, output, settings, normalise)
+    task = functools.partial(_write_walk, output, settings)
     # Update often on a terminal, rarely in a log file.
     pause = 0.1 if sys.stderr.isatty() else 10.0
     silent = not (progress and walks)
@@ -139,12 +79,6 @@ def generate(
         for written in _map_parallel(task, walks, min(workers, len(walks))):
             bar.update(written)
     return sequences
-
-
-def frames_of(settings: Settings, subject: int, kind: str, view: str, normalise: Normaliser) -> np.ndarray:
-    """Return the normalised frames of one sequence, uint8 (S, R, R), as written to its pickle."""
-    figure = walk(settings.seed, subject, kind, settings.frames)
-    return _normalised(render_sequence(settings.seed, subject, kind, view, figure), normalise)
 
 
 def _map_parallel(task: Callable[[tuple[int, str, tuple[str, ...]]], int], walks: list, workers: int) -> Iterator[int]:
@@ -156,20 +90,20 @@ def _map_parallel(task: Callable[[tuple[int, str, tuple[str, ...]]], int], walks
         yield from pool.imap_unordered(task, walks)
 
 
-def _write_walk(output: Path, settings: Settings, normalise: Normaliser, job: tuple[int, str, tuple[str, ...]]) -> int:
+def _write_walk(output: Path, settings: Settings, job: tuple[int, str, tuple[str, ...]]) -> int:
     """Write one walk in some views; return the number of views."""
     subject, kind, views = job
     figure = walk(settings.seed, subject, kind, settings.frames)
     for view in views:
-        pictures = render_sequence(settings.seed, subject, kind, view, figure)
         target = _target(output, settings, subject, kind, view)
         if settings.format == "png":
+            pictures = render_sequence(settings.seed, subject, kind, view, figure)
             _write_pictures(target, pictures, f"{subject:03d}-{kind}-{view}")
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             with replacing(target, exclusive=True) as file:
                 # Protocol 4 is what every tool of the field reads and writes.
-                pickle.dump(_normalised(pictures, normalise), file, protocol=4)
+                pickle.dump(render_frames(settings.seed, subject, kind, view, figure), file, protocol=4)
     return len(views)
 
 
@@ -177,10 +111,6 @@ def _target(output: Path, settings: Settings, subject: int, kind: str, view: str
     """Return the path that exists if and only if a sequence is complete: its pickle, or its folder of pictures."""
     folder = output / f"{subject:03d}" / kind / view
     return folder if settings.format == "png" else folder / f"{view}.pkl"
-
-
-def _normalised(pictures: np.ndarray, normalise: Normaliser) -> np.ndarray:
-    return np.stack([frame for picture in pictures if (frame := normalise(picture)) is not None])
 
 
 def _write_pictures(target: Path, pictures: np.ndarray, name: str) -> None:

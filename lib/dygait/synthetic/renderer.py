@@ -10,6 +10,8 @@ Legend: S frames, B ellipsoids, P hulls of M ellipsoids each, K directions.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import cv2
 import numpy as np
 
@@ -23,72 +25,98 @@ _ANGLES = np.linspace(0, 2 * np.pi, DIRECTIONS, endpoint=False)
 _NORMALS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1).astype(np.float32)
 
 
-def project(camera: Camera, centres: np.ndarray, shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def project(camera: Camera, figure: Figure) -> tuple[np.ndarray, np.ndarray]:
     """Project ellipsoids to the image of a camera.
 
     Args:
         camera: the camera.
-        centres: float (S, B, 3), metres.
-        shapes: float (S, B, 3, 3), metres squared.
+        figure: B ellipsoids in S frames.
 
     Returns:
-        Centres (S, B, 2) and shapes (S, B, 3) of the ellipses (xx, xy, yy), in pixels.
+        Centres (2, S, B) and shapes (3, S, B) of the ellipses (xx, xy, yy), in pixels.
     """
-    seen = (centres - camera.position) @ camera.rotation.T
-    scale = camera.focal / seen[..., 2:]
-    flat = seen[..., :2] / seen[..., 2:]
-    jacobian = scale[..., None] * (camera.rotation[:2] - flat[..., None] * camera.rotation[2])  # (S, B, 2, 3)
-    half = jacobian @ shapes
-    ellipses = np.stack(
-        [
-            (half[..., 0, :] * jacobian[..., 0, :]).sum(-1),
-            (half[..., 0, :] * jacobian[..., 1, :]).sum(-1),
-            (half[..., 1, :] * jacobian[..., 1, :]).sum(-1),
-        ],
-        -1,
-    )
-    return flat * camera.focal + np.array([WIDTH / 2, HEIGHT / 2]), ellipses
+    across, down, depth = np.moveaxis((figure.centres - camera.position) @ camera.rotation.T, 2, 0)
+    flat = np.stack([across / depth, down / depth])
+    axes = np.ascontiguousarray(np.moveaxis(figure.axes, (2, 3), (0, 1)))
+    seen = (camera.rotation @ axes.reshape(3, -1)).reshape(axes.shape)
+    right, below = (camera.focal / depth) * (seen[:2] - flat[:, None] * seen[2])  # (3, S, B) each
+    ellipses = np.stack([(right * right).sum(0), (right * below).sum(0), (below * below).sum(0)])
+    return flat * camera.focal + np.array([WIDTH / 2, HEIGHT / 2])[:, None, None], ellipses
 
 
-def outlines(camera: Camera, figure: Figure) -> np.ndarray:
+def outlines(
+    figure: Figure, centres: np.ndarray, ellipses: np.ndarray, origins: np.ndarray | None = None
+) -> np.ndarray:
     """Return the outline of every hull of a figure in every frame.
 
     Args:
-        camera: the camera.
-        figure: S frames of P hulls.
+        figure: P hulls.
+        centres: (2, S, B), from :func:`project`.
+        ellipses: (3, S, B), from :func:`project`.
+        origins: int (S, 2), the column and row of each picture from which corners are counted; None: 0.
 
     Returns:
         int32 (S, P, K, 2): corners (x, y) in pixels, times ``2 ** SUBPIXEL_BITS``.
     """
-    centres, ellipses = project(camera, figure.centres, figure.shapes)
-    centres, ellipses = centres.astype(np.float32), ellipses.astype(np.float32)
-    nx, ny = _NORMALS[:, 0], _NORMALS[:, 1]
-    ex = ellipses[..., :1] * nx + ellipses[..., 1:2] * ny
-    ey = ellipses[..., 1:2] * nx + ellipses[..., 2:] * ny
-    reach = np.sqrt(ex * nx + ey * ny)  # (S, B, K)
-    support = centres[..., :1] * nx + centres[..., 1:] * ny + reach
-    points = np.stack([centres[..., :1] + ex / reach, centres[..., 1:] + ey / reach], -1)  # (S, B, K, 2)
+    (x, y), (xx, xy, yy) = centres.astype(np.float32), ellipses.astype(np.float32)
+    nx, ny = _NORMALS.T[..., None, None]  # (K, 1, 1)
+    ex, ey = xx * nx, xy * nx  # (K, S, B)
+    ex += xy * ny
+    ey += yy * ny
+    reach = ex * nx
+    reach += ey * ny
+    np.sqrt(reach, out=reach)
+    support = x * nx
+    support += y * ny
+    support += reach
+    points = np.empty((*reach.shape, 2), np.int32)
+    unit = 1 << SUBPIXEL_BITS
+    for axis, (centre, extent) in enumerate(((x, ex), (y, ey))):
+        extent /= reach
+        extent += centre
+        extent *= unit
+        points[..., axis] = np.rint(extent, out=extent)
+        if origins is not None:
+            points[..., axis] -= origins[:, axis, None] * unit
+    pairs = points.view(np.int64)[..., 0]  # (K, S, B)
 
-    members = max(len(hull) for hull in figure.hulls)
-    # Hulls of fewer ellipsoids are padded with their last one.
-    table = np.array([hull + hull[-1:] * (members - len(hull)) for hull in figure.hulls])  # (P, M)
-    best = support[:, table].argmax(2)  # (S, P, K)
-    chosen = table[np.arange(len(table))[:, None], best]
-    corners = np.take_along_axis(points, chosen[..., None], 1)
-    return np.rint(corners * (1 << SUBPIXEL_BITS)).astype(np.int32)
+    # Of the ellipses of each hull, the first whose support is largest.
+    first, *others = figure.members
+    largest, corners = support.take(first, 2), pairs.take(first, 2)  # (K, S, P)
+    for other in others:
+        rival = support.take(other, 2)
+        np.copyto(corners, pairs.take(other, 2), where=rival > largest)
+        np.maximum(largest, rival, out=largest)
+    return np.ascontiguousarray(corners.transpose(1, 2, 0)).view(np.int32).reshape(*corners.shape[1:], -1, 2)
 
 
-def fill(corners: np.ndarray, visible: np.ndarray | None = None) -> np.ndarray:
-    """Fill the outlines of hulls: a perfect silhouette.
+def windows(centres: np.ndarray, ellipses: np.ndarray, margin: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """Return a window of each picture that shows the body, all of one size.
 
     Args:
-        corners: int32 (P, K, 2), one frame of :func:`outlines`.
-        visible: bool (P,), which hulls to draw; all by default.
+        centres: (2, S, B), from :func:`project`.
+        ellipses: (3, S, B), from :func:`project`.
+        margin: pixels around the body, fewer at the edge of the picture.
 
     Returns:
-        uint8 (240, 320), 0 or 255.
+        int32 (S, 2), the first column and row of each window, and their width and height.
     """
-    picture = np.zeros((HEIGHT, WIDTH), np.uint8)
-    for index in range(len(corners)) if visible is None else np.flatnonzero(visible):
-        cv2.fillConvexPoly(picture, corners[index], 255, cv2.LINE_8, SUBPIXEL_BITS)
-    return picture
+    reach = np.sqrt(ellipses[::2])
+    low = np.floor((centres - reach).min(2)).astype(np.int32) - margin  # (2, S)
+    high = np.ceil((centres + reach).max(2)).astype(np.int32) + margin
+    picture = np.array([WIDTH, HEIGHT], np.int32)
+    size = np.minimum((high - low).max(1) + 1, picture)
+    width, height = size.tolist()
+    return np.clip(low.T, 0, picture - size), (width, height)
+
+
+def fill(picture: np.ndarray, corners: Iterable[np.ndarray]) -> None:
+    """Fill outlines of hulls.
+
+    Args:
+        picture: uint8 (H, W); changed in place.
+        corners: int32 (K, 2) each, from :func:`outlines`.
+    """
+    fill_polygon = cv2.fillConvexPoly
+    for outline in corners:
+        fill_polygon(picture, outline, 255, cv2.LINE_8, SUBPIXEL_BITS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -10,6 +10,7 @@ import numpy as np
 
 from dygait.errors import UserError
 from dygait.files import replacing
+from dygait.silhouettes import normalise_silhouette
 from dygait.synthetic.cameras import HEIGHT, VIEWS, WIDTH
 from dygait.synthetic.walker import render_sequence, walk
 
@@ -22,7 +23,7 @@ _GROUND, _LINE, _INK = 26, 60, 190
 _FRAMES = (60, 60)
 
 
-def save_strip(path: Path, seed: int, normalise: Callable[[np.ndarray], np.ndarray | None]) -> None:
+def save_strip(path: Path, seed: int) -> None:
     """Draw the sheet and save it as a PNG.
 
     Rows: three subjects in normal clothes, with a bag and in a coat, the first as raw pictures and the others as
@@ -31,14 +32,13 @@ def save_strip(path: Path, seed: int, normalise: Callable[[np.ndarray], np.ndarr
     Args:
         path: the PNG file.
         seed: of the dataset.
-        normalise: raw picture -> frame (:func:`dygait.preprocess.silhouettes.normalise_silhouette`).
 
     Raises:
         UserError: the path is not that of a PNG file.
     """
     if path.suffix.lower() != ".png":
         raise UserError(f"--strip {path}: give the name of a .png file")
-    _, encoded = cv2.imencode(".png", draw_strip(seed, normalise), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    _, encoded = cv2.imencode(".png", draw_strip(seed), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
@@ -47,17 +47,19 @@ def save_strip(path: Path, seed: int, normalise: Callable[[np.ndarray], np.ndarr
         raise UserError(f"--strip {path}: this file cannot be written: {error}") from None
 
 
-def draw_strip(seed: int, normalise: Callable[[np.ndarray], np.ndarray | None]) -> np.ndarray:
+def draw_strip(seed: int) -> np.ndarray:
     """Return the sheet as uint8 (H, W); see :func:`save_strip`."""
     rows = [_header(VIEWS)]
     for subject in SUBJECTS:
         for kind, name in CONDITIONS:
             pictures = _views(seed, subject, kind)
             raw = subject == SUBJECTS[0]
-            rows.append(_row(f"{subject:03d} {name}", [_window(p) if raw else _tile(normalise(p)) for p in pictures]))
+            rows.append(
+                _row(f"{subject:03d} {name}", [_window(p) if raw else _tile(normalise_silhouette(p)) for p in pictures])
+            )
     rows.append(_header([f"{100 * step // len(VIEWS)}%" for step in range(len(VIEWS))]))
     for subject in SUBJECTS:
-        rows.append(_row(f"{subject:03d} stride", [_tile(normalise(p)) for p in _stride(seed, subject)]))
+        rows.append(_row(f"{subject:03d} stride", [_tile(normalise_silhouette(p)) for p in _stride(seed, subject)]))
     return np.vstack(rows)
 
 

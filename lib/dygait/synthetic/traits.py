@@ -7,7 +7,8 @@ between and within subjects, and its correlations. :func:`draw` draws a subject,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -44,33 +45,35 @@ def trait(
 
 def draw_factors(rng: np.random.Generator) -> dict[str, float]:
     """Draw the common factors of one subject, in standard deviations."""
-    return {name: _deviation(rng) for name in FACTORS}
+    return dict(zip(FACTORS, _deviations(rng, len(FACTORS)), strict=True))
 
 
 def draw(kind: type[T], rng: np.random.Generator, factors: Mapping[str, float]) -> T:
     """Draw a subject: every trait of ``kind``, correlated with the subject's factors."""
-    deviations = {}
-    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    changes = []
+    for field, deviation in zip(fields, _deviations(rng, len(fields)), strict=True):
         loads = field.metadata["loads"]
-        own = np.sqrt(1 - sum(load**2 for load in loads.values()))
+        own = math.sqrt(1 - sum(load**2 for load in loads.values()))
         shared = sum(load * factors[name] for name, load in loads.items())
-        deviations[field.name] = field.metadata["between"] * (shared + own * _deviation(rng))
-    return _moved(kind(), deviations)
+        changes.append(field.metadata["between"] * (shared + own * deviation))
+    return _moved(kind(), changes)
 
 
 def vary(subject: T, rng: np.random.Generator) -> T:
     """Draw one walk of a subject: every trait varied by its standard deviation within subjects."""
     fields = dataclasses.fields(subject)  # type: ignore[arg-type]
-    return _moved(subject, {field.name: field.metadata["within"] * _deviation(rng) for field in fields})
+    deviations = _deviations(rng, len(fields))
+    return _moved(subject, [f.metadata["within"] * own for f, own in zip(fields, deviations, strict=True)])
 
 
-def _deviation(rng: np.random.Generator) -> float:
-    return float(np.clip(rng.standard_normal(), -MAX_DEVIATIONS, MAX_DEVIATIONS))
+def _deviations(rng: np.random.Generator, count: int) -> list[float]:
+    return rng.standard_normal(count).clip(-MAX_DEVIATIONS, MAX_DEVIATIONS).tolist()
 
 
-def _moved(subject: T, deviations: Mapping[str, float]) -> T:
-    values = {}
-    for field in dataclasses.fields(subject):  # type: ignore[arg-type]
-        moved = getattr(subject, field.name) + deviations[field.name]
-        values[field.name] = float(np.clip(moved, field.metadata["low"], field.metadata["high"]))
-    return dataclasses.replace(subject, **values)  # type: ignore[type-var]
+def _moved(subject: T, changes: Sequence[float]) -> T:
+    values = []
+    for field, change in zip(dataclasses.fields(subject), changes, strict=True):  # type: ignore[arg-type]
+        moved = getattr(subject, field.name) + change
+        values.append(min(max(moved, field.metadata["low"]), field.metadata["high"]))
+    return type(subject)(*values)

@@ -8,14 +8,18 @@ sequence is a pure function of (seed, id, type, view), independent of the order 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
+from dygait.silhouettes import scale_and_centre
 from dygait.synthetic import renderer, wear
 from dygait.synthetic.body import Figure, Physique, build_body
-from dygait.synthetic.cameras import VIEWS, camera
-from dygait.synthetic.faults import apply_faults, draw_background, draw_faults, visible_hulls
+from dygait.synthetic.cameras import HEIGHT, VIEWS, WIDTH, camera
+from dygait.synthetic.faults import GAP, MARGIN, Background, apply_faults, draw_background, draw_faults, visible_hulls
 from dygait.synthetic.gait import SIGNATURE_HARMONICS, Gait, GaitChange, Style, rotation
 from dygait.synthetic.motion import Motion
 from dygait.synthetic.traits import draw, draw_factors, vary
@@ -24,6 +28,9 @@ TYPES = ("nm-01", "nm-02", "nm-03", "nm-04", "nm-05", "nm-06", "bg-01", "bg-02",
 
 VISIBLE_METRES = 4.0
 """Metres of the walk that are visible to the camera at the side."""
+
+FRAME = 64
+"""Height and width of a normalised frame."""
 
 _SUBJECT, _WALK, _BACKGROUND, _FILM = 1, 2, 3, 4
 SIGNATURE_DEGREES = 1.3
@@ -40,6 +47,7 @@ class SubjectTraits:
     coat: wear.Coat
 
 
+@functools.lru_cache(64)
 def draw_subject(seed: int, subject: int) -> SubjectTraits:
     """Return the subject of a number."""
     rng = np.random.default_rng([seed, _SUBJECT, subject])
@@ -54,6 +62,55 @@ def draw_subject(seed: int, subject: int) -> SubjectTraits:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Walk:
+    """One walk of a subject past the cameras, before its body is built.
+
+    Attributes:
+        gait: of the subject in this walk.
+        phase: (S,) of the gait, in cycles.
+        heading: degrees to the left of the x axis.
+        aside: metres to the left of the origin.
+        bag: carried in this walk.
+        coat: worn in this walk.
+    """
+
+    gait: Gait
+    phase: np.ndarray
+    heading: float
+    aside: float
+    bag: wear.Bag | None
+    coat: wear.Coat | None
+
+
+def draw_walk(seed: int, subject: int, kind: str, frames: tuple[int, int]) -> Walk:
+    """Draw one walk of a subject; arguments as :func:`walk`."""
+    traits = draw_subject(seed, subject)
+    rng = np.random.default_rng([seed, _WALK, subject, TYPES.index(kind)])
+    physique, style = vary(traits.physique, rng), vary(traits.style, rng)
+    signature = traits.signature * rng.normal(1, 0.06, traits.signature.shape)
+    speed = float(np.clip(rng.normal(1, 0.035), 0.9, 1.1))
+    start, heading, aside = rng.random(), rng.normal(0, 1.2), rng.normal(0, 0.06)
+    wander = rng.normal(0, 0.012), rng.random()
+    count = int(rng.integers(frames[0], frames[1] + 1))
+
+    bag, coat, gait_change = None, None, GaitChange()
+    if kind.startswith("bg"):
+        bag = wear.draw_bag(rng) if rng.random() < 0.25 else traits.bag  # sometimes another bag
+        bag = dataclasses.replace(bag, size=vary(bag.size, rng))
+        gait_change = wear.bag_gait_change(bag)
+    elif kind.startswith("cl"):
+        coat = draw(wear.Coat, rng, {}) if rng.random() < 0.15 else vary(traits.coat, rng)
+        gait_change = wear.coat_gait_change(coat)
+
+    gait = Gait(physique, style, signature, gait_change, speed)
+    count = max(min(count, int(VISIBLE_METRES / (gait.stride_metres * gait.cycles_per_frame))), 1)
+    turns = gait.cycles_per_frame * np.arange(count)
+    phase = start + turns + wander[0] * np.sin(2 * np.pi * (wander[1] + turns / 3))
+    return Walk(gait, phase, heading, aside, bag, coat)
+
+
+@functools.lru_cache(128)
 def walk(seed: int, subject: int, kind: str, frames: tuple[int, int]) -> Figure:
     """Return one walk of a subject past the cameras.
 
@@ -64,38 +121,16 @@ def walk(seed: int, subject: int, kind: str, frames: tuple[int, int]) -> Figure:
         frames: the fewest and the most frames; a fast subject leaves the image in fewer.
 
     Returns:
-        The figure in S frames.
+        The figure in S frames, not to be changed: the last walks are kept.
     """
-    traits = draw_subject(seed, subject)
-    rng = np.random.default_rng([seed, _WALK, subject, TYPES.index(kind)])
-    physique, style = vary(traits.physique, rng), vary(traits.style, rng)
-    signature = traits.signature * rng.normal(1, 0.06, traits.signature.shape)
-    speed = float(np.clip(rng.normal(1, 0.035), 0.9, 1.1))
-    start, heading, aside = rng.random(), rng.normal(0, 1.2), rng.normal(0, 0.06)
-    wander = rng.normal(0, 0.012), rng.random()
-    count = int(rng.integers(frames[0], frames[1] + 1))
-
-    bag, coat = traits.bag, traits.coat
-    gait_change = GaitChange()
-    if kind.startswith("bg"):
-        if rng.random() < 0.25:  # sometimes another bag
-            bag = wear.draw_bag(rng)
-        bag = dataclasses.replace(bag, size=vary(bag.size, rng))
-        gait_change = wear.bag_gait_change(bag)
-    elif kind.startswith("cl"):
-        coat = draw(wear.Coat, rng, {}) if rng.random() < 0.15 else vary(coat, rng)
-        gait_change = wear.coat_gait_change(coat)
-
-    gait = Gait(physique, style, signature, gait_change, speed)
-    count = max(min(count, int(VISIBLE_METRES / (gait.stride_metres * gait.cycles_per_frame))), 1)
-    turns = gait.cycles_per_frame * np.arange(count)
-    phase = start + turns + wander[0] * np.sin(2 * np.pi * (wander[1] + turns / 3))
-    motion = _position_walk(gait.pose(phase), heading, aside)
+    drawn = draw_walk(seed, subject, kind, frames)
+    physique = drawn.gait.physique
+    motion = _position_walk(drawn.gait.pose(drawn.phase), drawn.heading, drawn.aside)
     builder = build_body(physique, motion)
-    if kind.startswith("bg"):
-        wear.add_bag(builder, bag, physique, motion, phase)
-    elif kind.startswith("cl"):
-        wear.add_coat(builder, coat, physique, motion)
+    if drawn.bag is not None:
+        wear.add_bag(builder, drawn.bag, physique, motion, drawn.phase)
+    if drawn.coat is not None:
+        wear.add_coat(builder, drawn.coat, physique, motion)
     return builder.figure()
 
 
@@ -115,25 +150,61 @@ def render_sequence(
     Returns:
         uint8 (S, 240, 320), 0 or 255; S is the number of `frames` if given.
     """
+    chosen = range(len(figure.centres)) if frames is None else frames
+    canvas, origins = _render(seed, subject, kind, view, figure, chosen)
+    pictures = np.zeros((len(chosen), HEIGHT, WIDTH), np.uint8)
+    for position, (x, y) in enumerate(origins.tolist()):
+        window = canvas[:, position]
+        pictures[position, y : y + window.shape[0], x : x + window.shape[1]] = window
+    return pictures
+
+
+def render_frames(
+    seed: int, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int] | None = None
+) -> np.ndarray:
+    """Return the normalised frames of a walk in one view, uint8 (S, 64, 64); arguments as :func:`render_sequence`."""
+    chosen = range(len(figure.centres)) if frames is None else frames
+    canvas, origins = _render(seed, subject, kind, view, figure, chosen)
+    normalised = np.zeros((len(chosen), FRAME, FRAME), np.uint8)
+    for position, x in enumerate(origins[:, 0].tolist()):
+        window = canvas[:, position]
+        _, top, _, rows = cv2.boundingRect(window)
+        if rows:
+            body = np.zeros((rows, WIDTH), np.uint8)
+            body[:, x : x + window.shape[1]] = window[top : top + rows]
+            normalised[position] = scale_and_centre(body, FRAME)
+    return normalised
+
+
+def _render(
+    seed: int, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the windows of F frames' pictures that are not empty.
+
+    Returns:
+        uint8 (H, F, W), 0 or 255, and int (F, 2), the first column and row of each window.
+    """
     number = VIEWS.index(view)
     coat = int(kind.startswith("cl"))
-    background = draw_background(np.random.default_rng([seed, _BACKGROUND, subject, coat, number]))
+    background = _background(seed, subject, coat, number)
     faults = draw_faults(figure, background, np.random.default_rng([seed, _FILM, subject, TYPES.index(kind), number]))
-    viewer = camera(view)
-    centres, _ = renderer.project(viewer, figure.centres, figure.shapes)
-    corners = renderer.outlines(viewer, figure)
-    return np.stack(
-        [
-            apply_faults(
-                renderer.fill(corners[frame], visible_hulls(figure, faults, frame)),
-                figure,
-                faults,
-                frame,
-                centres[frame],
-            )
-            for frame in (range(len(corners)) if frames is None else frames)
-        ]
-    )
+    centres, ellipses = renderer.project(camera(view), figure)
+    origins, (width, height) = renderer.windows(centres, ellipses, MARGIN)
+    chosen = np.array(frames)
+    centres, ellipses, origins = centres[:, chosen], ellipses[:, chosen], origins[chosen]
+    corners = renderer.outlines(figure, centres, ellipses, origins)
+    visible = visible_hulls(figure, faults)[chosen]
+    canvas = np.zeros((height, len(chosen), width + GAP), np.uint8)
+    for position, (outlines, drawn) in enumerate(zip(corners, visible.tolist(), strict=True)):
+        renderer.fill(canvas[:, position, :width], itertools.compress(outlines, drawn))
+    apply_faults(canvas, origins, figure, faults, frames, centres)
+    return canvas[..., :width], origins
+
+
+@functools.lru_cache(512)
+def _background(seed: int, subject: int, coat: int, number: int) -> Background:
+    """Return the background of a subject's everyday clothes (0) or coat (1) in the view of a number."""
+    return draw_background(np.random.default_rng([seed, _BACKGROUND, subject, coat, number]))
 
 
 def _position_walk(motion: Motion, heading: float, aside: float) -> Motion:

@@ -134,18 +134,19 @@ def add_bag(builder: FigureBuilder, bag: Bag, body: Physique, motion: Motion, ph
         pelvis, axes = motion.place("pelvis")
         offset = (size.forward, sideways, 0.055 + size.drop + size.height / 2)
         anchor, top = pelvis + axes @ (np.array(offset) * stature), 0.0
-        builder.sphere("hang", builder.centre(f"shoulder_{side}") + np.array([0.0, 0.0, 0.026]) * stature, 0.008)
+        strap = motion.joints[f"shoulder_{side}"] + np.array([0.0, 0.0, 0.026]) * stature
+        builder.sphere("hang", strap, 0.008)
     swing = np.deg2rad(6.0) * np.cos(2 * np.pi * (phase - 0.1 - 0.5 * side))
     forward = np.stack([np.cos(swing), 0 * swing, np.sin(swing)], -1)
     down = np.stack([np.sin(swing), 0 * swing, -np.cos(swing)], -1)
     bottom = top + size.height - radius
     for name, along, below in zip(corners, (0.8, -0.8, -1.0, 1.0), (top, top, bottom, bottom), strict=True):
-        where = along * (size.length / 2 - radius) * forward + (below + 0.5 * radius) * down
-        builder.sphere(name, anchor + stature * where, radius)
+        where = anchor + stature * (along * (size.length / 2 - radius) * forward + (below + 0.5 * radius) * down)
+        builder.sphere(name, where, radius)
+        if below == top:
+            builder.sphere(f"{name}_tie", where, 0.008)
+            builder.hull("bag", "hang", f"{name}_tie")
     builder.hull("bag", *corners)
-    for corner in corners[:2]:  # the straps
-        builder.sphere(f"{corner}_tie", builder.centre(corner), 0.008)
-        builder.hull("bag", "hang", f"{corner}_tie")
 
 
 def coat_gait_change(coat: Coat) -> GaitChange:

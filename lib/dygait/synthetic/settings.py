@@ -1,0 +1,117 @@
+"""The settings of a SynGait dataset, and their form as an address: `syngait://quick?seed=1&train_ids=300`."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from urllib.parse import parse_qsl, urlsplit
+
+from dygait.errors import UserError
+from dygait.registry import suggest
+
+VERSION = 1
+"""To be incremented whenever the same settings give other pictures."""
+
+FORMATS = ("pickle", "png")
+MAX_FRAMES = 110
+MAX_IDS = 100_000
+SCHEME = "syngait"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The settings that determine the pictures.
+
+    Attributes:
+        train_ids: the number of training ids, the first ones.
+        test_ids: the number of test ids, the following ones.
+        frames: the fewest and the most frames of a sequence.
+        seed: of all random generators.
+        format: ``pickle`` (normalised frames) or ``png`` (raw pictures).
+
+    Raises:
+        UserError: an invalid value.
+    """
+
+    train_ids: int
+    test_ids: int
+    frames: tuple[int, int]
+    seed: int = 0
+    format: str = "pickle"
+
+    def __post_init__(self) -> None:
+        if min(self.train_ids, self.test_ids) < 0 or not 0 < self.train_ids + self.test_ids <= MAX_IDS:
+            raise UserError(
+                f"train_ids={self.train_ids}, test_ids={self.test_ids}: give two numbers with 1 to {MAX_IDS} ids in all"
+            )
+        if not 1 <= self.frames[0] <= self.frames[1] <= MAX_FRAMES:
+            raise UserError(f"frames={self.frames}: give the fewest and the most, between 1 and {MAX_FRAMES}")
+        if self.seed < 0:
+            raise UserError(f"seed={self.seed}: give 0 or a positive whole number")
+        if self.format not in FORMATS:
+            raise UserError(f"format={self.format!r}: use one of {', '.join(FORMATS)}")
+
+    @property
+    def subjects(self) -> list[int]:
+        """The numbers of all ids, training first."""
+        return list(range(1, self.train_ids + self.test_ids + 1))
+
+    @property
+    def address(self) -> str:
+        """The address of the dataset, with every key."""
+        low, high = self.frames
+        return f"{SCHEME}://?seed={self.seed}&train_ids={self.train_ids}&test_ids={self.test_ids}&frames={low}-{high}"
+
+    def partition(self) -> dict[str, list[str]]:
+        """The ids, of at least three digits, under TRAIN_SET and TEST_SET."""
+        ids = [f"{subject:03d}" for subject in self.subjects]
+        return {"TRAIN_SET": ids[: self.train_ids], "TEST_SET": ids[self.train_ids :]}
+
+
+PRESETS = {
+    "quick": Settings(train_ids=40, test_ids=20, frames=(36, 40)),
+    "full": Settings(train_ids=74, test_ids=50, frames=(48, 96)),
+}
+
+
+def is_address(root: object) -> bool:
+    """Return whether a dataset is named by a SynGait address rather than by a path."""
+    return str(root).startswith(f"{SCHEME}:/")
+
+
+def parse_address(address: str) -> Settings:
+    """Return the settings of an address.
+
+    Args:
+        address: `syngait://PRESET?KEY=VALUE&...`, with a preset (`quick` if left out), and any of `seed`, `train_ids`,
+            `test_ids` and `frames` (`36-40`, or one number).
+
+    Raises:
+        UserError: an unknown preset or key, or an invalid value.
+    """
+    address = re.sub(rf"^{SCHEME}:/+", f"{SCHEME}://", address)  # of a Path, which has a single slash
+    parts = urlsplit(address)
+    preset = parts.netloc or "quick"
+    if parts.path or parts.fragment:
+        raise UserError(f"{address}: give {SCHEME}://PRESET?KEY=VALUE&..., such as {SCHEME}://quick?seed=1")
+    if preset not in PRESETS:
+        raise UserError(f"{address}: there is no preset {preset!r}{suggest(preset, PRESETS)} (presets: quick, full)")
+    changes: dict[str, int | tuple[int, int]] = {}
+    for key, value in parse_qsl(parts.query, keep_blank_values=True):
+        if key not in _KEYS:
+            raise UserError(f"{address}: unknown key {key!r}{suggest(key, _KEYS)} (keys: {', '.join(_KEYS)})")
+        if key in changes:
+            raise UserError(f"{address}: {key} is given twice")
+        numbers = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?" if key == "frames" else r"(\d{1,9})", value)
+        if numbers is None:
+            wanted = "a number or MIN-MAX, such as 36-40" if key == "frames" else "a whole number"
+            raise UserError(f"{address}: {key}={value!r}: give {wanted}")
+        first = int(numbers[1])
+        changes[key] = (first, int(numbers[2] or first)) if key == "frames" else first
+    try:
+        return dataclasses.replace(PRESETS[preset], **changes)  # type: ignore[arg-type]
+    except UserError as error:
+        raise UserError(f"{address}: {error}") from None
+
+
+_KEYS = ("seed", "train_ids", "test_ids", "frames")
