@@ -12,8 +12,20 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator, with_config
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+    with_config,
+)
 from typing_extensions import Self, TypedDict
+
+from dygait.errors import UserError
+from dygait.synthetic.settings import is_address, parse_address
 
 SampleType = Literal[
     "fixed_ordered", "fixed_unordered", "unfixed_ordered", "unfixed_unordered", "all_ordered", "all_unordered"
@@ -60,15 +72,16 @@ class DataCfg(Section):
 
     dataset_name: FolderName = Field(description="The dataset's name: part of the output path; selects the protocol.")
     dataset_root: str | list[str] = Field(
-        description="A packed store, or the folder `<id>/<type>/<view>/<name>.pkl`. A relative path starts at the "
+        description="A packed store, or the folder `<id>/<type>/<view>/<name>.pkl`, or an address of SynGait such as "
+        "`syngait://quick?seed=1&train_ids=300`, which is rendered when it is read. A relative path starts at the "
         "working directory or, if it does not exist there, at the folder of the YAML file or one of the two above it. "
         "A list trains on several datasets together: ids stay distinct, 001 of the second is `2:001`.",
     )
     dataset_partition: str | list[str] | None = Field(
         None,
         description="A JSON file with TRAIN_SET and TEST_SET (and PROBE_SET), found like `dataset_root`, or the name "
-        "of a built-in rule: CASIA-B, OUMVLP, GREW. Absent: the rule of `dataset_name`. With a list of roots, a list "
-        "of the same length.",
+        "of a built-in rule: CASIA-B, OUMVLP, GREW, or an address of SynGait. Absent: that of an address in "
+        "`dataset_root`, else the rule of `dataset_name`. With a list of roots, a list of the same length.",
     )
     num_workers: int = Field(1, ge=0, description="Loader workers per process; 0 loads in the training process.")
     remove_no_gallery: bool = Field(
@@ -92,6 +105,17 @@ class DataCfg(Section):
         description="What happens if a sequence cannot be read. Every sequence is read once before the run begins: "
         "`stop` ends the run and names them, `skip` continues without them.",
     )
+
+    @field_validator("dataset_root", "dataset_partition")
+    @classmethod
+    def _addresses(cls, value: str | list[str] | None) -> str | list[str] | None:
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None and is_address(one):
+                try:
+                    parse_address(one)
+                except UserError as error:
+                    raise ValueError(str(error)) from None
+        return value
 
     @model_validator(mode="after")
     def _as_many_partitions(self) -> DataCfg:

@@ -8,9 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dygait.data.stores import PackedStore, PickleTree, Store
+from dygait.data.stores import PackedStore, PickleTree, RenderedStore, Store
 from dygait.errors import UserError
 from dygait.files import replacing
+from dygait.synthetic.walker import FRAME
 
 _BAR = 40
 
@@ -19,8 +20,9 @@ def describe(store: Store) -> str:
     """Return a summary of ids, types, views and lengths: frames of a packed store, bytes of a tree of pickles."""
     table, every_index = store.table, np.arange(len(store.table))
     packed = isinstance(store, PackedStore)
+    kind = "SynGait, rendered:" if isinstance(store, RenderedStore) else "packed store" if packed else "tree of pickles"
     lines = [
-        f"{'packed store' if packed else 'tree of pickles'} {store.root}",
+        f"{kind} {store.root}",
         f"{len(table)} sequences of {len(table.ids.names)} ids, fingerprint {store.fingerprint}",
     ]
     if isinstance(store, PackedStore):
@@ -34,6 +36,12 @@ def describe(store: Store) -> str:
         shown = ", ".join(f"{name} ({counts[name]})" for name in list(column.names)[:24])
         more = f", and {len(column.names) - 24} more" if len(column.names) > 24 else ""
         lines.append(f"{len(column.names)} {title}: {shown}{more}")
+    if isinstance(store, RenderedStore):
+        settings = store.settings
+        lines.append(f"{settings.train_ids} ids for training, {settings.test_ids} for testing, seed {settings.seed}")
+        fewest, most = settings.frames
+        size = f"{fewest} to {most} of {FRAME}x{FRAME}, fewer if a fast subject leaves the picture"
+        return "\n".join([*lines, f"frames of a sequence: {size}"])
     if isinstance(store, PickleTree):
         lengths = np.array([sizes[0] for sizes in store.file_sizes])
     else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dygait import untrusted
 from dygait.errors import UserError
+from dygait.synthetic.settings import is_address, parse_address
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def load_partition(spec: str | None, dataset_name: str) -> Partition:
 
     Args:
         spec: the path of `{"TRAIN_SET": [...], "TEST_SET": [...], "PROBE_SET": [...]}`, or a name in
-            `BUILT_IN_PARTITIONS`, or None for that of the dataset.
+            `BUILT_IN_PARTITIONS`, or an address of SynGait, or None for that of the dataset.
         dataset_name: the dataset's name.
 
     Raises:
@@ -51,6 +52,9 @@ def load_partition(spec: str | None, dataset_name: str) -> Partition:
             f"data_cfg.dataset_partition: {name} has no built-in partition; give the path of its JSON file "
             f"(built in: {', '.join(BUILT_IN_PARTITIONS)})"
         )
+    if is_address(spec):
+        ids = parse_address(spec).partition()
+        return Partition(spec, tuple(ids["TRAIN_SET"]), tuple(ids["TEST_SET"]))
     try:
         content = untrusted.parse_json(untrusted.read_bytes(spec))
     except FileNotFoundError:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dygait.data.dataset import check_files, check_lengths
-from dygait.data.stores import Store, open_store
+from dygait.data.stores import RenderedStore, Store, open_store
 from dygait.data.stores.base import Progress, no_progress
 from dygait.errors import UserError
 
@@ -46,6 +46,8 @@ def find_unreadable(store: Store, indices: np.ndarray, files: Sequence[int], pro
         files: indices of the files of each; they must be of equal length.
         progress: shows a progress bar.
     """
+    if isinstance(store, RenderedStore):  # has no file
+        return {}
     marker = _marker_path(store, indices, files)
     if marker.exists():
         return {}

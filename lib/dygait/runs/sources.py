@@ -35,6 +35,7 @@ from dygait.errors import UserError
 from dygait.logs import log, progress
 from dygait.modeling import complete_model_cfg
 from dygait.modeling.dry_run import dry_run
+from dygait.synthetic.settings import is_address
 
 _FEW_FRAMES = 12
 _MAX_NAMED = 5  # unreadable sequences that a message names
@@ -80,9 +81,12 @@ def open_partition(config: Config) -> Partition:
     Raises:
         UserError: it cannot be read.
     """
-    spec, name = config.data_cfg.dataset_partition, config.data_cfg.dataset_name
+    data = config.data_cfg
+    spec, name = data.dataset_partition, data.dataset_name
     if isinstance(spec, list):
         return _merged_partition([load_partition(one, name) for one in spec])
+    if spec is None and isinstance(data.dataset_root, str) and is_address(data.dataset_root):
+        spec = data.dataset_root
     return load_partition(spec, name)
 
 

@@ -1,4 +1,4 @@
-"""Stores of sequences: a tree of pickles, or a packed store."""
+"""Stores of sequences: a tree of pickles, a packed store, or SynGait that is rendered when it is read."""
 
 from __future__ import annotations
 
@@ -8,14 +8,27 @@ from dygait.data.stores.base import Store
 from dygait.data.stores.packed import PackedStore, is_store
 from dygait.data.stores.packed_writer import PackedWriter
 from dygait.data.stores.pickles import PickleTree, read_pickle
+from dygait.data.stores.rendered import RenderedStore
+from dygait.synthetic.settings import is_address
 
-__all__ = ["PackedStore", "PackedWriter", "PickleTree", "Store", "is_store", "open_store", "read_pickle"]
+__all__ = [
+    "PackedStore",
+    "PackedWriter",
+    "PickleTree",
+    "RenderedStore",
+    "Store",
+    "is_store",
+    "open_store",
+    "read_pickle",
+]
 
 
 def open_store(root: str | Path) -> Store:
-    """Open a dataset: a packed store, or a tree of pickles.
+    """Open a dataset: a packed store, a tree of pickles, or SynGait by its address.
 
     Raises:
-        UserError: there is neither, or it is damaged.
+        UserError: there is neither, or it is damaged, or the address is invalid.
     """
+    if is_address(root):
+        return RenderedStore(root)
     return PackedStore(root) if is_store(root) else PickleTree(root)

@@ -1,0 +1,94 @@
+"""SynGait without files: a store that renders its sequences when they are read."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dygait.data.sequences import Column, SequenceTable
+from dygait.data.stores.base import Store
+from dygait.synthetic.cameras import VIEWS
+from dygait.synthetic.settings import VERSION, parse_address
+from dygait.synthetic.walker import FRAME, TYPES, draw_walk, render_frames, walk
+
+
+class RenderedFrames:
+    """The frames of one sequence, uint8 (S, 64, 64), of which those that are indexed are rendered.
+
+    Indexed by a slice or an integer array, it returns an array.
+    """
+
+    dtype, ndim = np.dtype(np.uint8), 3
+
+    def __init__(self, seed: int, subject: int, kind: str, view: str, frames: tuple[int, int]) -> None:
+        self._sequence = (seed, subject, kind, view)
+        self._figure = walk(seed, subject, kind, frames)
+        self.shape = (len(self._figure.centres), FRAME, FRAME)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, chosen: slice | np.ndarray) -> np.ndarray:
+        different, positions = np.unique(np.arange(len(self))[chosen], return_inverse=True)
+        return render_frames(*self._sequence, self._figure, different.tolist())[positions]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+class RenderedStore(Store):
+    """A `Store` of SynGait, named by its address: every sequence is a pure function of (seed, id, type, view).
+
+    Args:
+        address: see :func:`dygait.synthetic.settings.parse_address`.
+
+    Raises:
+        UserError: the address is invalid.
+    """
+
+    def __init__(self, address: str | Path) -> None:
+        self.root = Path(address)
+        self.settings = parse_address(str(address))
+        self.fingerprint = hashlib.sha256(f"{VERSION} {self.settings.address}".encode()).hexdigest()[:16]
+        ids = sorted(name for names in self.settings.partition().values() for name in names)
+        types, views = sorted(TYPES), sorted(VIEWS)
+        shape = (len(ids), len(types), len(views))
+        codes = np.indices(shape, np.uint32).reshape(3, -1)
+        self.table = SequenceTable(*map(Column, (ids, types, views), codes))
+
+    def state(self) -> str:
+        """Return the fingerprint."""
+        return self.fingerprint
+
+    def num_files(self, index: int) -> int:
+        """Return 1."""
+        return 1
+
+    def read(self, index: int, file: int = 0) -> Any:
+        """Return the frames of a sequence, rendered when they are indexed."""
+        subject, kind, view = self.table.key(index)
+        return RenderedFrames(self.settings.seed, int(subject), kind, view, self.settings.frames)
+
+    def verify(self, index: int, file: int = 0) -> int:
+        """Return the number of frames of a sequence, of which nothing can be damaged."""
+        return int(self.lengths(np.array([index]))[0])
+
+    def location(self, index: int, file: int = 0) -> str:
+        """Return the name of a sequence for messages."""
+        return f"{self.settings.address}, {'/'.join(self.table.key(index))}"
+
+    def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
+        """Return the numbers of frames of some sequences, int64."""
+        # All views of a walk have the same.
+        walks, positions = np.unique(indices // len(VIEWS), return_inverse=True)
+        keys = [self.table.key(int(number) * len(VIEWS)) for number in walks]
+        settings = self.settings
+        counts = [len(draw_walk(settings.seed, int(id_), kind, settings.frames).phase) for id_, kind, _ in keys]
+        return np.array(counts, np.int64)[positions]
+
+    def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
+        """Return the size of the frames, with the first index."""
+        return {(FRAME, FRAME): int(indices[0])} if len(indices) else {}
