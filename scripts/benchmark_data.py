@@ -10,6 +10,9 @@ scaling on this CPU, for a machine without a GPU.
     python scripts/benchmark_data.py --index 1000000      # how long an index of so many sequences takes to open
     python scripts/benchmark_data.py --json FILE          # {"ratios": ..., "details": ..., "environment": ...}
 
+SynGait without files (``syngait://``) is compared with whole pictures, normalised as real ones are, of walks that are
+drawn anew for every view.
+
 30 frames of each sequence, batches of 8 people x 16 sequences, the page cache warm. Every figure is the median of
 alternating repeats; a ratio is the plain form's time over ours, so that larger is better.
 """
@@ -27,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +56,12 @@ from dygait.data import (
 from dygait.data.packing import pack
 from dygait.data.stores.packed_format import ROW
 from dygait.data.stores.packed_writer import write_index
+from dygait.data.stores.rendered import RenderedStore
+from dygait.silhouettes import normalise_silhouette
+from dygait.synthetic.walker import draw_subject, render_sequence, walk
 
 FRAMES, PEOPLE, EACH = 30, 8, 16
+RENDERED = "syngait://?seed=0&train_ids=300&test_ids=0&frames=40"
 WARM = 12
 LONGER = 5
 """How many times more batches the fast loaders give: a rate of a tenth of a second says little."""
@@ -240,6 +247,40 @@ def measure(tree: PickleTree, store: PackedStore, repeats: int, batches: int) ->
     return {"ratios": ratios, "details": details}
 
 
+def measure_rendering(repeats: int) -> dict[str, Any]:
+    """Measure how many sequences of 40 frames are rendered per second of one process, alternating."""
+    store = open_store(RENDERED)
+    assert isinstance(store, RenderedStore)
+    sampler = TripletSampler(store.table.ids.codes.tolist(), [PEOPLE, EACH], total_iterations=repeats + 1)
+
+    def plain(index: int) -> None:
+        subject, kind, view = store.table.key(index)
+        draw_subject.cache_clear()
+        figure = walk.__wrapped__(0, int(subject), kind, store.settings.frames)
+        for picture in render_sequence(0, int(subject), kind, view, figure):
+            normalise_silhouette(picture)
+
+    def seconds(render: Callable[[int], Any], indices: Iterable[int]) -> float:
+        start = time.perf_counter()
+        for index in indices:
+            render(index)
+        return time.perf_counter() - start
+
+    in_order, sampled, pictures = [], [], []
+    for repeat, batch in enumerate(sampler):
+        person = range(110 * repeat, 110 * (repeat + 1))
+        in_order.append(len(person) / seconds(lambda index: np.asarray(store.read(index)), person))
+        pictures.append(len(person) / seconds(plain, person))
+        sampled.append(len(batch) / seconds(lambda index: np.asarray(store.read(index)), [r.sequence for r in batch]))
+    rates = {"in_order": in_order[1:], "sampled": sampled[1:], "pictures": pictures[1:]}
+    return {
+        "ratios": {"render": round(statistics.median(map(operator.truediv, in_order[1:], pictures[1:])), 2)},
+        "details": {
+            "rendered_per_second": {name: round(statistics.median(values), 1) for name, values in rates.items()}
+        },
+    }
+
+
 _OPEN = """
 import os, resource, sys, time
 sys.path.insert(0, sys.argv[1])
@@ -312,6 +353,8 @@ def main() -> int:
         assert store.table.all_keys() == tree.table.all_keys(), f"{packed} does not hold the sequences of {root}"
         print(f"opening the index of {time_opening(packed)}")
         result = measure(tree, store, options.repeats, options.batches)
+    rendering = measure_rendering(options.repeats)
+    result = {part: {**result[part], **rendering[part]} for part in ("ratios", "details")}
     environment = {
         "processor": platform.processor() or platform.machine(),
         "cores": torch.get_num_threads(),
@@ -322,6 +365,8 @@ def main() -> int:
     }
     for name, value in result["details"]["sequences_per_second"].items():
         print(f"{name:40} {value:10.1f} sequences/s")
+    for name, value in result["details"]["rendered_per_second"].items():
+        print(f"SynGait, {name:31} {value:10.1f} sequences of 40 frames/s")
     for name, value in result["details"]["bytes_per_sequence"].items():
         print(f"{name:40} {value:10d} bytes read for a sequence")
     for name, value in result["ratios"].items():

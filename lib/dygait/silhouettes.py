@@ -47,22 +47,22 @@ def normalise_silhouette(image: np.ndarray, height: int = 64) -> np.ndarray | No
         return None
 
     _, top, _, rows = cv2.boundingRect(image)
+    if height * image.shape[1] < rows:
+        return None
     return scale_and_centre(image[top : top + rows], height)
 
 
-def scale_and_centre(image: np.ndarray, height: int) -> np.ndarray | None:
+def scale_and_centre(image: np.ndarray, height: int) -> np.ndarray:
     """Scale a picture whose first and last row contain foreground, as :func:`normalise_silhouette`.
 
     Args:
-        image: uint8 (H, W).
+        image: uint8 (H, W), R * W at least H.
         height: R, even and positive.
 
     Returns:
-        uint8 (R, R), or None if the picture is too narrow to be scaled.
+        uint8 (R, R).
     """
     columns = height * image.shape[1] // image.shape[0]
-    if columns == 0:
-        return None
     scaled = cv2.resize(image, (columns, height), interpolation=cv2.INTER_CUBIC)
 
     mass = cv2.reduce(scaled, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0].cumsum()

@@ -25,7 +25,7 @@ OPTIONS = {
     "training": ("--quick", "--plot", "plot.svg"),
 }
 RATIOS = {
-    "data": {"plain_0w", "plain_2w", "augmented_0w", "bytes_read"},
+    "data": {"plain_0w", "plain_2w", "augmented_0w", "bytes_read", "render"},
     "evaluation": {"casia_b", "distance_over_gemm", "gait3d", "grew_ranking"},
     "extraction": {"extraction"},
     "training": {
