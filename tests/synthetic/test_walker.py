@@ -12,9 +12,19 @@ from dygait.synthetic import walker as walkers
 from dygait.synthetic import wear
 from dygait.synthetic.body import Figure, Physique, build_body
 from dygait.synthetic.cameras import VIEWS, camera
-from dygait.synthetic.faults import GAP, Background, Loss, apply_faults, draw_faults, visible_hulls
+from dygait.synthetic.faults import (
+    GAP,
+    MARGIN,
+    Background,
+    Loss,
+    Speck,
+    apply_faults,
+    draw_background,
+    draw_faults,
+    visible_hulls,
+)
 from dygait.synthetic.gait import Gait, Style
-from dygait.synthetic.renderer import fill, outlines, project
+from dygait.synthetic.renderer import fill, outlines, project, windows
 from dygait.synthetic.walker import TYPES, render_frames, render_sequence, walk
 
 PHASE = np.linspace(0, 1, 13)
@@ -159,6 +169,32 @@ def test_a_lost_part_is_not_drawn_and_a_spot_is_a_hole() -> None:
     visible = visible_hulls(figure, losing)
     for frame in (2, 3, 5, 6, 19):
         assert visible[frame].tolist() == [part != "head" or not 3 <= frame < 6 for part in figure.parts]
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0, 0.0), (2.7, 0.0, 0.0), (-2.7, 0.0, 0.0), (0.0, 0.0, -0.9)])
+@pytest.mark.parametrize("subject", [1, 2, 5])
+def test_windows_side_by_side_show_what_single_pictures_show(subject: int, shift: tuple[float, float, float]) -> None:
+    """In the middle of the picture and cut by its edges; with holes and specks."""
+    figure = walk(SEED, subject, "bg-01", (20, 20))
+    figure = dataclasses.replace(figure, centres=figure.centres + shift)
+    spots = draw_background(np.random.default_rng(subject))
+    specks = tuple(Speck(frame, (side, 0.4), 2.2) for frame in (3, 4, 17) for side in (0.0, 1.0))
+    faults = dataclasses.replace(draw_faults(figure, spots, np.random.default_rng(subject)), specks=specks)
+    centres, ellipses = project(camera("090"), figure)
+
+    def drawn(frames: list[int], origins: np.ndarray, width: int, height: int) -> np.ndarray:
+        canvas = np.zeros((height, len(frames), width + GAP), np.uint8)
+        for position, corners in enumerate(outlines(figure, centres, ellipses, origins)[frames]):
+            fill(canvas[:, position, :width], corners)
+        apply_faults(canvas, origins[frames], figure, faults, frames, centres[:, frames])
+        return canvas[..., :width]
+
+    origins, (width, height) = windows(centres, ellipses, MARGIN)
+    together = drawn(list(range(20)), origins, width, height)
+    for frame, (x, y) in enumerate(origins.tolist()):
+        alone = drawn([frame], np.zeros_like(origins), 320, 240)[:, 0]
+        np.testing.assert_array_equal(together[:, frame], alone[y : y + height, x : x + width])
+        assert together[:, frame].sum() == alone.sum(), "nothing is outside the window"
 
 
 @pytest.mark.parametrize(("kind", "view"), [("nm-02", "090"), ("bg-01", "018"), ("cl-01", "144")])

@@ -180,29 +180,7 @@ def apply_faults(
         centres: (2, F, B), the projected centres of the ellipsoids, in pixels of the pictures.
     """
     rows, _, columns = canvas.shape
-    alone = []
-    for position, (frame, (x, y)) in enumerate(zip(frames, origins.tolist(), strict=True)):
-        holes = [hole for hole in faults.holes if hole.first <= frame < hole.last]
-        specks = [speck for speck in faults.specks if speck.frame == frame]
-        at_edge = x == 0 or x + columns - GAP == WIDTH
-        if not (holes or specks or at_edge):
-            continue
-        left, top, width, height = cv2.boundingRect(canvas[:, position])
-        if width == 0:
-            continue
-        x0, y0, x1 = max(left - MARGIN, 0), max(top - MARGIN, 0), min(left + width + MARGIN, WIDTH - x)
-        box = (slice(y0, top + height + MARGIN), position, slice(x0, x1))
-        for hole in holes:
-            middle = centres[:, position, figure.names.index(hole.ellipsoid)].tolist()
-            for across, down, *radii, angle in hole.patch:
-                where = (round(middle[0] - (x + x0) + across * height), round(middle[1] - (y + y0) + down * height))
-                axes = (max(1, round(radii[0] * height)), max(1, round(radii[1] * height)))
-                cv2.ellipse(canvas[box], where, axes, angle, 0, 360, 0, -1)
-        for speck in specks:
-            where = (round(speck.position[0] * (x1 - x0)), MARGIN + round(speck.position[1] * height))
-            cv2.circle(canvas[box], where, round(speck.radius), 255, -1)
-        if specks or at_edge:
-            alone.append(box)
+    alone = _draw_patches(canvas, origins, figure, faults, frames, centres)
     # All at once, as the windows' margins separate them; but specks and edges have no margin.
     level = cv2.GaussianBlur(canvas.reshape(rows, -1), (5, 5), 0).reshape(canvas.shape)
     for box in alone:
@@ -221,6 +199,37 @@ def apply_faults(
     # Noise only moves the outline; elsewhere it would add isolated pixels.
     inside = (noisy > 127.5 + faults.shift) & (level > 0) | (level == 255)
     np.multiply(inside.view(np.uint8), 255, out=canvas)
+
+
+def _draw_patches(
+    canvas: np.ndarray, origins: np.ndarray, figure: Figure, faults: Faults, frames: Sequence[int], centres: np.ndarray
+) -> list[tuple[slice, int, slice]]:
+    """Draw holes and specks; return the surroundings of the body in frames with specks or at the picture's edge."""
+    columns = canvas.shape[2]
+    alone = []
+    for position, (frame, (x, y)) in enumerate(zip(frames, origins.tolist(), strict=True)):
+        holes = [hole for hole in faults.holes if hole.first <= frame < hole.last]
+        specks = [speck for speck in faults.specks if speck.frame == frame]
+        at_edge = x == 0 or x + columns - GAP == WIDTH
+        if not (holes or specks or at_edge):
+            continue
+        left, top, width, height = cv2.boundingRect(canvas[:, position])
+        if width == 0:
+            continue
+        x0, y0, x1 = max(left - MARGIN, 0), max(top - MARGIN, 0), min(left + width + MARGIN, WIDTH - x)
+        box = (slice(y0, top + height + MARGIN), position, slice(x0, x1))
+        for hole in holes:
+            across, down = centres[:, position, figure.names.index(hole.ellipsoid)].tolist()
+            for right, below, *radii, angle in hole.patch:
+                where = (round(across - (x + x0) + right * height), round(down - (y + y0) + below * height))
+                axes = (max(1, round(radii[0] * height)), max(1, round(radii[1] * height)))
+                cv2.ellipse(canvas[box], where, axes, angle, 0, 360, 0, -1)
+        for speck in specks:
+            where = (round(speck.position[0] * (x1 - x0)), MARGIN + round(speck.position[1] * height))
+            cv2.circle(canvas[box], where, round(speck.radius), 255, -1)
+        if specks or at_edge:
+            alone.append(box)
+    return alone
 
 
 @functools.cache
