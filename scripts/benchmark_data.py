@@ -41,22 +41,16 @@ from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
-from dygait.data import (
-    FrameSampler,
-    PackedStore,
-    PickleTree,
-    Request,
-    SequenceDataset,
-    Store,
-    TripletSampler,
-    build_transform,
-    make_loader,
-    open_store,
-)
+from dygait.data.dataset import Request, SequenceDataset
+from dygait.data.frames import FrameSampler
+from dygait.data.loader import make_loader
 from dygait.data.packing import pack
+from dygait.data.samplers import TripletSampler
+from dygait.data.stores import PackedStore, PickleTree, Store, open_store
 from dygait.data.stores.packed_format import ROW
 from dygait.data.stores.packed_writer import write_index
 from dygait.data.stores.rendered import RenderedStore
+from dygait.data.transforms import build_transform
 from dygait.silhouettes import normalise_silhouette
 from dygait.synthetic.walker import draw_subject, render_sequence, walk
 

@@ -39,7 +39,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from dygait import distributed
 from dygait.config import Config, load_config
-from dygait.data import InferenceSampler, PackedWriter, Request, SequenceDataset, collate, make_loader
+from dygait.data.collate import collate
+from dygait.data.dataset import Request, SequenceDataset
+from dygait.data.loader import make_loader
+from dygait.data.samplers import InferenceSampler
+from dygait.data.stores import PackedWriter
 from dygait.evaluation.features import load_features
 from dygait.machine import available_cores, peak_memory
 from dygait.runs import networks, sources

@@ -46,8 +46,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from dygait import build_model
 from dygait.config import Config, load_config
-from dygait.data import FrameSampler, Request, TripletSampler, batches, open_store
+from dygait.data.dataset import Request
+from dygait.data.frames import FrameSampler
+from dygait.data.loader import batches
 from dygait.data.packing import pack
+from dygait.data.samplers import TripletSampler
+from dygait.data.stores import open_store
 from dygait.losses import LossAggregator
 from dygait.machine import available_cores, tune_allocator
 from dygait.modeling.dam import DAMOptions, DynamicAugmentation

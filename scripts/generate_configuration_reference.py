@@ -41,8 +41,9 @@ from dygait.config.schema import (
     TrainSamplerCfg,
     TransformCfg,
 )
-from dygait.data import SAMPLERS, TRANSFORMS
 from dygait.data.partition import BUILT_IN_PARTITIONS
+from dygait.data.samplers import SAMPLERS
+from dygait.data.transforms import TRANSFORMS
 from dygait.losses import LOSSES
 from dygait.modeling import MODELS
 from dygait.registry import Registry

@@ -14,7 +14,7 @@ import pytest
 from conftest import make_tree
 from dygait import cli, machine
 from dygait.config import load_config
-from dygait.data import read_pickle
+from dygait.data.stores import read_pickle
 from dygait.errors import UserError
 from dygait.modeling import MODELS
 from helpers.experiments import REPOSITORY

@@ -20,7 +20,8 @@ import pytest
 
 from dygait import cli
 from dygait.config import load_config
-from dygait.data import load_partition, open_store
+from dygait.data.partition import load_partition
+from dygait.data.stores import open_store
 from dygait.errors import UserError
 from dygait.evaluation import PROTOCOLS, SUBMISSIONS, resolve_protocol
 from dygait.training.checks import component_problems

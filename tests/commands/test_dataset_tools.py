@@ -10,7 +10,7 @@ import pytest
 
 from conftest import TreeFactory
 from dygait.cli import main
-from dygait.data import read_pickle
+from dygait.data.stores import read_pickle
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 from dygait import cli
 from dygait.commands import prepare as command
 from dygait.commands.prepare import LOST
-from dygait.data import PackedStore, open_store
+from dygait.data.stores import PackedStore, open_store
 from dygait.data.stores.locks import lock
 from dygait.data.stores.pickles import PickleTreeWriter
 from dygait.errors import UserError

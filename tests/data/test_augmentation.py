@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dygait.data import TRANSFORMS, build_transform, transform_problems
 from dygait.data.augmentation import warp
+from dygait.data.transforms import TRANSFORMS, build_transform, transform_problems
 from dygait.errors import UserError
 from dygait.registry import Problem
 from reference import transforms as reference

@@ -11,21 +11,13 @@ import pytest
 import torch
 
 from conftest import TreeFactory
-from dygait.data import (
-    Batch,
-    FrameSampler,
-    Request,
-    Sample,
-    SequenceDataset,
-    TripletSampler,
-    batches,
-    build_transform,
-    collate,
-    make_loader,
-    open_store,
-    read_pickle,
-    working,
-)
+from dygait.data.collate import Batch, collate
+from dygait.data.dataset import Request, Sample, SequenceDataset
+from dygait.data.frames import FrameSampler
+from dygait.data.loader import batches, make_loader, working
+from dygait.data.samplers import TripletSampler
+from dygait.data.stores import open_store, read_pickle
+from dygait.data.transforms import build_transform
 from dygait.errors import LocalError, UserError
 
 FLIP = [{"type": "RandomHorizontalFlip"}, {"type": "BaseSilCuttingTransform"}]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dygait.data import FrameSampler
+from dygait.data.frames import FrameSampler
 from reference import sampling
 
 

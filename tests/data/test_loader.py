@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from dygait.data import Sample
+from dygait.data.dataset import Sample
 from dygait.data.loader import batches, make_loader, working
 from dygait.errors import LocalError
 

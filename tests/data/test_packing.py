@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from conftest import TreeFactory
-from dygait.data import PackedStore, open_store
 from dygait.data.packing import pack, unpack
-from dygait.data.stores import packed_writer
+from dygait.data.stores import PackedStore, open_store, packed_writer
 from dygait.errors import UserError
 
 WALK = np.random.default_rng(0).integers(0, 256, (5, 6, 4), dtype=np.uint8)

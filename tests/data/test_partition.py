@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dygait.data import Partition, coverage, load_partition
+from dygait.data.partition import Partition, coverage, load_partition
 from dygait.errors import UserError
 
 

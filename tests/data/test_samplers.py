@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dygait.data import SAMPLERS, InferenceSampler, Request, TripletSampler
-from dygait.data.samplers import BilateralSampler, CommonSampler
+from dygait.data.dataset import Request
+from dygait.data.samplers import SAMPLERS, BilateralSampler, CommonSampler, InferenceSampler, TripletSampler
 from dygait.errors import UserError
 
 # 6 people with 5, 2, 9, 1, 4 and 4 sequences, mixed up.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dygait.data import SequenceTable
+from dygait.data.sequences import SequenceTable
 
 KEYS = [("001", "nm-01", "000"), ("001", "nm-01", "090"), ("003", "bg-01", "000"), ("002", "nm-02", "018")]
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dygait.data import build_transform, transform_problems
+from dygait.data.transforms import build_transform, transform_problems
 from dygait.errors import UserError
 from dygait.registry import Problem
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from conftest import TreeFactory
-from dygait.data import PackedStore, Store, open_store
 from dygait.data.packing import pack
+from dygait.data.stores import PackedStore, Store, open_store
 from dygait.data.stores.concat import ConcatStore
 from dygait.data.verification import find_unreadable, verify
 

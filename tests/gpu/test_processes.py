@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dygait import distributed
-from dygait.data import Batch
+from dygait.data.collate import Batch
 from dygait.training.trainer import Trainer, build_trainer
 from helpers.networks import batch_of, config_of
 from helpers.processes import in_processes

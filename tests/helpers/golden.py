@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
-from dygait.data import Batch
+from dygait.data.collate import Batch
 from dygait.runs import networks
 from helpers.experiments import REPOSITORY, make_experiment
 

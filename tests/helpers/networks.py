@@ -13,7 +13,7 @@ from torch import nn
 
 from dygait.config import load_config
 from dygait.config.schema import Config
-from dygait.data import Batch
+from dygait.data.collate import Batch
 from dygait.modeling import build_model
 from helpers.experiments import tiny_settings
 

@@ -21,7 +21,7 @@ from unittest import mock
 from torch import nn
 
 from dygait import cli, machine
-from dygait.data import Batch
+from dygait.data.collate import Batch
 from dygait.data.samplers import TrainingSampler
 from dygait.errors import UserError
 from dygait.runs import networks

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from conftest import TreeFactory
-from dygait.data import TripletSampler, open_store
+from dygait.data.samplers import TripletSampler
+from dygait.data.stores import open_store
 from helpers.experiments import REPOSITORY, environment
 from helpers.scripts import load_script
 

@@ -15,7 +15,7 @@ from torch import nn
 from dygait import distributed
 from dygait.config import load_config
 from dygait.config.schema import Config
-from dygait.data import Batch
+from dygait.data.collate import Batch
 from dygait.errors import UserError
 from dygait.modeling.sync_batch_norm import SyncBatchNorm, synchronise_norms
 from dygait.runs import compilation, precision

@@ -21,7 +21,7 @@ import yaml
 from conftest import TreeFactory
 from dygait import cli
 from dygait.commands import prepare
-from dygait.data import Batch
+from dygait.data.collate import Batch
 from dygait.data.stores.pickles import PickleTreeWriter
 from dygait.errors import LocalError, UserError
 from dygait.evaluation.tables import cell

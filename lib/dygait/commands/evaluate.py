@@ -35,7 +35,7 @@ def main(args: argparse.Namespace) -> None:
     """Evaluate, print the table, and write the files."""
     import numpy as np
 
-    from dygait.data import load_partition
+    from dygait.data.partition import load_partition
     from dygait.errors import UserError
     from dygait.evaluation import Options, ReRank, evaluate_detailed, to_csv, to_json, to_text
     from dygait.evaluation.builtin_protocols import protocol_of

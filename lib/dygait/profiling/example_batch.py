@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from dygait.config import Config
-from dygait.data import Batch, batches
+from dygait.data.collate import Batch
+from dygait.data.loader import batches
 from dygait.errors import UserError
 from dygait.runs import networks, sources
 

@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from dygait import untrusted
-from dygait.data import Store, open_store
+from dygait.data.stores import Store, open_store
 from dygait.data.stores.concat import ConcatStore
 from dygait.errors import UserError
 from dygait.evaluation import Options, evaluate_detailed

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from dygait.data import Batch
+from dygait.data.collate import Batch
 from dygait.errors import LocalError
 
 

@@ -25,7 +25,9 @@ import dygait
 from dygait import distributed
 from dygait.config import Config
 from dygait.config.schema import HalfPrecision
-from dygait.data import Batch, InferenceSampler, batches, working
+from dygait.data.collate import Batch
+from dygait.data.loader import batches, working
+from dygait.data.samplers import InferenceSampler
 from dygait.data.stores.locks import lock
 from dygait.errors import Interrupted, LocalError, UserError
 from dygait.evaluation.features import (

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from dygait.data import Batch
+from dygait.data.collate import Batch
 from dygait.losses.base import Statistics
 from dygait.modeling import GaitOutput
 

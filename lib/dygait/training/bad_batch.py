@@ -12,7 +12,7 @@ from torch import nn
 
 from dygait import distributed
 from dygait.config import Config
-from dygait.data import Batch
+from dygait.data.collate import Batch
 from dygait.errors import UserError
 from dygait.losses import LossAggregator
 from dygait.modeling import MODELS

@@ -11,14 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dygait.data import (
-    SAMPLERS,
-    InferenceSampler,
-    TrainingSampler,
-    TripletSampler,
-    build_transform,
-    transform_problems,
-)
+from dygait.data.samplers import SAMPLERS, InferenceSampler, TrainingSampler, TripletSampler
+from dygait.data.transforms import build_transform, transform_problems
 from dygait.errors import UserError
 from dygait.evaluation import name_problems, resolve_protocol
 from dygait.losses import LOSSES, loss_problems

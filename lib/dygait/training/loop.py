@@ -10,7 +10,8 @@ import torch
 
 from dygait import distributed
 from dygait.config import Config
-from dygait.data import Batch, batches, working
+from dygait.data.collate import Batch
+from dygait.data.loader import batches, working
 from dygait.errors import Interrupted
 from dygait.logs import log, progress, start_logging
 from dygait.runs.events import add_event, recorded_end

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dygait import distributed
-from dygait.data import Batch
+from dygait.data.collate import Batch
 from dygait.errors import LocalError, UserError
 from dygait.logs import log
 from dygait.runs import checkpoint_files, sources

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dygait import distributed
 from dygait.config import Config
-from dygait.data import Batch
+from dygait.data.collate import Batch
 from dygait.errors import UserError
 from dygait.logs import log
 from dygait.losses import LossAggregator

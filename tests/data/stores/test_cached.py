@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from conftest import TreeFactory
-from dygait.data import PackedStore, open_store
-from dygait.data.stores import cached
+from dygait.data.stores import PackedStore, cached, open_store
 from dygait.data.stores.base import no_progress
 from dygait.data.stores.cached import fill_cache, memory_folder
 from dygait.errors import UserError
@@ -36,7 +35,7 @@ def test_it_holds_the_chosen_sequences_in_order(root: Path, tmp_path: Path) -> N
 
 def test_it_goes_with_its_process_and_abandoned_ones_go_with_the_next(root: Path, tmp_path: Path) -> None:
     code = (
-        "import sys, os, numpy as np; from pathlib import Path; from dygait.data import open_store;"
+        "import sys, os, numpy as np; from pathlib import Path; from dygait.data.stores import open_store;"
         "from dygait.data.stores.cached import fill_cache;"
         "fill_cache(open_store(sys.argv[1]), np.array([0]), [0], Path(sys.argv[2]), lambda wrapped, total: wrapped);"
         "assert (Path(sys.argv[2]) / 'store.json').is_file();"

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from conftest import TreeFactory
-from dygait.data import PackedStore, open_store
 from dygait.data.packing import pack
+from dygait.data.stores import PackedStore, open_store
 from dygait.data.stores.concat import ConcatStore
 
 

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from dygait import files
-from dygait.data import PackedStore, PackedWriter, open_store
-from dygait.data.stores import packed_format, packed_writer
+from dygait.data.stores import PackedStore, PackedWriter, open_store, packed_format, packed_writer
 from dygait.errors import UserError
 
 Key = tuple[str, str, str]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from conftest import TreeFactory
-from dygait.data import PickleTree, open_store, read_pickle
+from dygait.data.stores import PickleTree, open_store, read_pickle
 from dygait.data.stores.pickles import PickleTreeWriter
 from dygait.errors import UserError
 

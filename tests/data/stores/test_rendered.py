@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dygait.commands import info
-from dygait.data import load_partition, open_store, read_pickle
+from dygait.data.partition import load_partition
+from dygait.data.stores import open_store, read_pickle
 from dygait.data.stores.cached import fill_cache
 from dygait.data.stores.packed import PackedStore
 from dygait.data.stores.rendered import RenderedStore
