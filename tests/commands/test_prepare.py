@@ -23,6 +23,7 @@ from dygait.data.stores.locks import lock
 from dygait.data.stores.pickles import PickleTreeWriter
 from dygait.errors import UserError
 from dygait.preprocess import jobs
+from dygait.preprocess.journal import Journal
 from dygait.preprocess.layouts import LAYOUTS
 from dygait.preprocess.prepare import FORMATS, LOCK, prepare
 from dygait.silhouettes import normalise_silhouette
@@ -145,6 +146,12 @@ def test_a_run_that_stops_is_continued(
     assert report["skipped"]["damaged"]["pictures"] == 1
     assert report["skipped"]["damaged"]["names"][0].endswith(spoilt)
     assert report["lost"]
+
+
+def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
+    (tmp_path / "prepare_journal.jsonl").write_text('{"archive":"a","size":1,"unmatched":[]}\n{"archive":\n{}\n')
+    with pytest.raises(UserError, match="prepare_journal.jsonl, line 2 "):
+        Journal(tmp_path)
 
 
 def test_a_killed_process_is_continued(tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ from dygait.data.stores import PackedStore, PackedWriter
 from dygait.errors import UserError
 from dygait.evaluation.features import load_features
 from dygait.preprocess.archives import InputFile, members, read
-from dygait.preprocess.journal import Journal
 from dygait.reporting.page import write_report
 from dygait.reporting.reported_run import open_run
 from dygait.runs.checkpoint_files import damage_of, load_state, read_checkpoint, save_checkpoint
@@ -247,33 +246,6 @@ def test_damaged_features(folder: Path, features: dict[str, bytes], data: st.Dat
     except UserError:
         return
     assert np.array_equal(found.features, np.load(folder / "features" / "features.npy"))
-
-
-# The journal of a preparation
-
-
-def lines_of(entries: Any) -> bytes:
-    return b"".join(encoded(entry) + b"\n" for entry in (entries if isinstance(entries, list) else [entries]))
-
-
-@cases
-@given(
-    altered(
-        [
-            {"sequence": ["001", "nm-01", "000"], "frames": 3, "skipped": [["a", "b"]], "source": "s"},
-            {"archive": "a", "size": 1, "unmatched": []},
-        ]
-    )
-)
-def test_altered_journals(folder: Path, lines: Any) -> None:
-    (folder / "prepare_journal.jsonl").write_bytes(lines_of(lines))
-    try:
-        Journal(folder).close()
-    except UserError as error:
-        message = str(error)
-    else:
-        message = "prepare_journal.jsonl"
-    assert "prepare_journal.jsonl" in message
 
 
 # Archives

@@ -220,14 +220,9 @@ def _max_shift(height: int, width: int) -> float:
 
 
 def warp(frames: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """Warp all frames by the same matrix, as the channels of one image: bilinear, zero outside the frame.
+    """Return frames, uint8 (S, H, W), warped together, as the channels of one image: bilinear, zero outside the frame.
 
-    Args:
-        frames: uint8 (S, H, W), any strides; not modified.
-        source: float64 (2, 3) or (3, 3), maps a pixel (x, y) of the output to the input.
-
-    Returns:
-        uint8 (S, H, W).
+    The matrix, float64 (2, 3) or (3, 3), maps a pixel (x, y) of the output to the input.
     """
     count, height, width = frames.shape
     if count > _MAX_CHANNELS:

@@ -46,12 +46,9 @@ def describe(store: Store) -> str:
         lengths = np.array([sizes[0] for sizes in store.file_sizes])
     else:
         lengths = store.lengths(every_index)
-    lines.append(f"{'frames' if packed else 'bytes'} of a sequence: {_summary(lengths)}")
+    extent = f"fewest {lengths.min()}, median {int(np.median(lengths))}, most {lengths.max()}"
+    lines.append(f"{'frames' if packed else 'bytes'} of a sequence: {extent}")
     return "\n".join([*lines, *_histogram(lengths)])
-
-
-def _summary(lengths: np.ndarray) -> str:
-    return f"fewest {lengths.min()}, median {int(np.median(lengths))}, most {lengths.max()}"
 
 
 def _histogram(lengths: np.ndarray) -> list[str]:

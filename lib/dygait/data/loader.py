@@ -24,12 +24,10 @@ _PREFETCH = 3
 _DETECTION_SECONDS = 2.0
 """Within this time PyTorch raises an error that a worker was killed."""
 
-_IGNORED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-
 
 def _prepare_worker(worker: int) -> None:
     """Use one thread, as there are many workers, and ignore signals, so that the training process ends an iteration."""
-    for number in _IGNORED_SIGNALS:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
@@ -38,14 +36,7 @@ def _prepare_worker(worker: int) -> None:
 def make_loader(
     dataset: SequenceDataset, sampler: Iterable[list[Request]], workers: int, pin_memory: bool
 ) -> DataLoader[Any]:
-    """Return a loader of `Batch`es.
-
-    Args:
-        dataset: of the sequences.
-        sampler: yields the requests of a batch.
-        workers: number of loader processes; 0: this process.
-        pin_memory: for asynchronous copies to a GPU.
-    """
+    """Return a loader of the `Batch`es that a sampler requests, by worker processes or (0) by this process."""
     return DataLoader(
         dataset,  # type: ignore[arg-type]
         batch_sampler=sampler,

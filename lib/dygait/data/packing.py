@@ -25,14 +25,9 @@ def pack(
 ) -> PackResult:
     """Convert a tree of pickles to a packed store; running it again resumes.
 
-    Args:
-        source: the tree.
-        target: the store.
-        skip_bad: skip unreadable pickles, and list them in the result, instead of raising.
-        progress: shows a progress bar.
-
     Raises:
-        UserError: source or target cannot be used, or a pickle cannot be read. What was packed is kept.
+        UserError: source or target cannot be used, or a pickle cannot be read, unless `skip_bad`. What was packed is
+            kept.
     """
     tree = PickleTree(source)
     written, kept, skipped = 0, 0, []

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dygait.errors import UserError
+
 SequenceKey = tuple[str, str, str]
 """(id, type, view) of a sequence."""
 
@@ -82,3 +84,10 @@ class SequenceTable:
     def indices(self, ids: Collection[str]) -> np.ndarray:
         """Return the indices of the sequences of some ids, int64, sorted."""
         return np.flatnonzero(self.ids.isin(ids)) if len(self) else np.empty(0, np.int64)
+
+
+def check_name(name: str, label: str) -> None:
+    """Raise `UserError` unless a name is a plain name of a file or folder, which cannot lead out of a folder."""
+    plain = isinstance(name, str) and name not in ("", ".", "..") and name.isprintable()
+    if not plain or any(c in "/\\" for c in name):
+        raise UserError(f"{label}: {name!r} cannot be the name of a file or folder")

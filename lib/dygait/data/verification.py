@@ -38,13 +38,8 @@ def verify(root: str | Path, progress: Progress = no_progress) -> Iterator[str]:
 def find_unreadable(store: Store, indices: np.ndarray, files: Sequence[int], progress: Progress) -> dict[int, str]:
     """Read files of sequences before training, and return the index and error message of each unusable sequence.
 
-    A result without errors is cached until a file changes.
-
-    Args:
-        store: of the sequences.
-        indices: int64 (n,), of its sequences.
-        files: indices of the files of each; they must be of equal length.
-        progress: shows a progress bar.
+    The files of each sequence, indices int64 (n,), must be of equal length. A result without errors is cached until a
+    file changes.
     """
     if isinstance(store, RenderedStore):  # has no file
         return {}

@@ -89,14 +89,8 @@ def whole_sequences(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return sequences for networks that convolve over time: zero in padding, of three frames at least.
 
-    Shorter ones are repeated: one frame three times, two frames as a, b, a, b.
-
-    Args:
-        silhouettes: (N, S, H, W).
-        lengths: (N,), on the host, where reading them waits for no device; None: all have S frames.
-
-    Returns:
-        Silhouettes, and their lengths.
+    Silhouettes (N, S, H, W) and lengths become the same; shorter sequences are repeated: one frame three times, two
+    frames as a, b, a, b.
     """
     frames = silhouettes.shape[1]
     if lengths is None:

@@ -13,10 +13,8 @@ from dygait.modeling.layers import check_bins, check_rows, has_channels_last
 class HorizontalPooling(nn.Module):
     """Cut the map into horizontal strips and add each strip's mean and its largest value.
 
-    Fu et al., *Horizontal Pyramid Matching for Person Re-identification*, AAAI 2019.
-
-    Args:
-        bin_num: numbers of strips, one pooling each; their sum is P.
+    Fu et al., *Horizontal Pyramid Matching for Person Re-identification*, AAAI 2019. `bin_num` holds the numbers of
+    strips, one pooling each; their sum is P.
     """
 
     def __init__(self, bin_num: Sequence[int]) -> None:
@@ -36,14 +34,9 @@ class HorizontalPooling(nn.Module):
 
 
 def by_strips(layer: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, strips: int) -> torch.Tensor:
-    """Apply a layer to each horizontal strip alone, as if the others did not exist.
+    """Apply a padded convolution to each horizontal strip alone: (N, C, ..., H, W) to (N, C_out, ..., H, W).
 
-    The strips become sequences of a batch: one call computes all.
-
-    Args:
-        layer: keeps the size of what it takes but for the channels: a padded convolution.
-        x: (N, C, ..., H, W), of which (N, C_out, ..., H, W) is made.
-        strips: how many there are, a divisor of H.
+    The strips, whose number divides H, become sequences of a batch: one call computes all.
     """
     if strips == 1:
         return layer(x)

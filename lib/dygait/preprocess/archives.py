@@ -117,10 +117,7 @@ def _open(source: InputFile, password: str | None) -> Iterator[IO[bytes]]:
 def members(archive: InputFile, password: str | None, wanted: Callable[[str], bool]) -> Iterator[InputFile]:
     """Yield the files of an archive: those of a zip sorted by name, those of a tar in stored order with their content.
 
-    Args:
-        archive: a zip, or a tar with or without compression.
-        password: for encrypted zips.
-        wanted: returns whether the file of a name is needed; the others are not read.
+    A tar may be compressed. Files whose name is not wanted are not read.
 
     Raises:
         DamagedError: the archive is truncated, damaged, or no archive.

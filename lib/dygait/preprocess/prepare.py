@@ -65,21 +65,9 @@ def prepare(
     partition: str | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Prepare a dataset, or its missing sequences, and write a report of all, as JSON and as text.
+    """Prepare a dataset, or its missing sequences, and write and return a report of all; arguments as the options.
 
-    Args:
-        dataset: a name in `LAYOUTS`.
-        inputs: archives or folders.
-        output: the folder to fill.
-        format: a name in `FORMATS`.
-        password: of encrypted archives.
-        workers: processes; the result does not depend on their number.
-        height: rows and columns of a frame, even.
-        partition: a JSON file; None: the built-in partition of the dataset, if there is one.
-        progress: show a progress bar.
-
-    Returns:
-        the report.
+    The result does not depend on the number of workers. Without a partition, the built-in one is used, if there is one.
 
     Raises:
         UserError: an invalid option, a missing or unsafe input, a full disk.

@@ -18,16 +18,10 @@ def summarise(
     failures: dict[str, str],
     duplicates: dict[str, list[str]],
 ) -> dict[str, Any]:
-    """Return the report's content.
+    """Return the report's content, JSON-serialisable, which does not depend on the order of the arguments.
 
-    Args:
-        outcomes: of every sequence.
-        unmatched: pictures that match no rule of the layout.
-        failures: archives that could not be read, and why.
-        duplicates: sequences that were found in several locations, and these; the first was used.
-
-    Returns:
-        a JSON-serialisable dict that does not depend on the order of the arguments; `lost`: whether data was lost.
+    Of every sequence the outcome; pictures that match no rule; archives that could not be read, and why; sequences that
+    were found in several locations, and these.
     """
     ordered = sorted(outcomes.items())
     written = [(outcome.frames, str(key)) for key, outcome in ordered if outcome.frames]

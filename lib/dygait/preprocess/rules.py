@@ -98,13 +98,9 @@ class Layout:
         return f"{key.id}/{key.type}" if numbered else str(key)
 
     def arrange(self, paths: Iterable[str]) -> tuple[dict[SequenceName, list[str]], list[str]]:
-        """Group pictures into sequences, and sort the frames of a sequence by their numbers.
+        """Arrange the pictures of whole groups by sequence, sorted, and the frames of a sequence by their numbers.
 
-        Args:
-            paths: all pictures of one or more whole groups.
-
-        Returns:
-            the sequences, sorted, and the paths that match no rule or belong to another copy of a sequence.
+        The second result are the paths that match no rule or belong to another copy of a sequence.
         """
         unmatched: list[str] = []
         groups: dict[tuple[Rule, str], dict[str, list[tuple[dict[str, str], str]]]] = {}

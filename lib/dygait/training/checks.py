@@ -145,11 +145,8 @@ def _protocol_problems(sections: Mapping[str, Any], phase: str) -> list[Problem]
 def component_problems(merged: Mapping[str, Any], phase: str) -> list[Problem]:
     """Check the components that a configuration names: each is built, and the model runs once on fake tensors.
 
-    A section that is not of the right form is left to the schema.
-
-    Args:
-        merged: the configuration.
-        phase: `train`; or `test`, which also checks the protocol.
+    A section of the merged configuration that is not of the right form is left to the schema. The protocol is checked
+    in the phase `test`, and in `train` where it tests.
     """
     sections = {k: v for k, v in merged.items() if isinstance(v, Mapping)}
     terms = merged["loss_cfg"] if isinstance(merged.get("loss_cfg"), list) else []

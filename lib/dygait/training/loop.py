@@ -27,13 +27,7 @@ warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step\\
 
 
 def train(config: Config, device: torch.device, output: str | Path = "output", log_to_file: bool = False) -> RunFolder:
-    """Train a configuration to its last iteration, and return the run's folder.
-
-    Args:
-        config: the experiment.
-        device: where to compute, as `distributed.process_group` gives it.
-        output: the folder that the run's folder is made in.
-        log_to_file: write the log lines to a file too.
+    """Train a configuration to its last iteration, and return the run's folder, which is created in `output`.
 
     Raises:
         UserError: the data, a checkpoint, the machine (disk or memory is full) or a row of gradients that are not

@@ -227,7 +227,10 @@ SEEDS = [
     for protocol in range(6)
     for content in (WALK, [*WALK], tuple(WALK), np.asfortranarray(WALK), WALK.astype(np.float32))
 ]
-ALLOWED = [f"c{module}\n{name}\n".encode() for module, name in unpickling._ArrayUnpickler(b"")._allowed]
+ALLOWED = [
+    b"cnumpy\nndarray\n", b"cnumpy\ndtype\n", b"c_codecs\nencode\n", b"cnumpy.core.multiarray\n_reconstruct\n",
+    b"cnumpy._core.numeric\n_frombuffer\n",
+]  # fmt: skip
 WORDS = st.one_of(
     st.sampled_from([code.code.encode("latin1") for code in pickletools.opcodes]),
     st.binary(min_size=1, max_size=1),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from dygait.data.sequences import Column, SequenceTable
+from dygait.data.sequences import SequenceTable
 from dygait.data.stores.base import Store
 
 
@@ -17,10 +17,9 @@ def prefixed_id(number: int, subject: str) -> str:
 
 
 class ConcatStore(Store):
-    """A `Store` of the sequences of several stores; the id 001 of the second is `2:001`, another subject than `1:001`.
+    """A `Store` of the sequences of several stores, at least one.
 
-    Args:
-        stores: at least one.
+    The id 001 of the second is `2:001`, another subject than `1:001`.
     """
 
     def __init__(self, stores: Sequence[Store]) -> None:
@@ -29,13 +28,13 @@ class ConcatStore(Store):
         self.empty = sum(store.empty for store in self.stores)
         self.fingerprint = _hash([store.fingerprint for store in self.stores])
         self._offsets = np.cumsum([0, *(len(store.table) for store in self.stores)])
-        tables = [store.table for store in self.stores]
-        ids = [
-            Column([prefixed_id(number, name) for name in table.ids.names], table.ids.codes)
-            for number, table in enumerate(tables, 1)
-        ]
-        columns = (ids, [table.types for table in tables], [table.views for table in tables])
-        self.table = SequenceTable(*map(_concatenate, columns))
+        self.table = SequenceTable.from_keys(
+            [
+                (prefixed_id(number, id), type, view)
+                for number, store in enumerate(self.stores, 1)
+                for id, type, view in store.table.all_keys()
+            ]
+        )
 
     def state(self) -> str:
         """Return a hash of the stores' states."""
@@ -90,11 +89,3 @@ class ConcatStore(Store):
 
 def _hash(hashes: list[str]) -> str:
     return hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:16]
-
-
-def _concatenate(columns: list[Column]) -> Column:
-    """Concatenate columns, merging their names."""
-    names = sorted({name for column in columns for name in column.names})
-    code_of = {name: code for code, name in enumerate(names)}
-    renumbered = [np.array([code_of[n] for n in c.names], np.uint32)[c.codes] for c in columns]
-    return Column(names, np.concatenate(renumbered))

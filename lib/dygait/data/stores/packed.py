@@ -12,17 +12,14 @@ import numpy as np
 from pydantic import ValidationError
 
 from dygait import untrusted
-from dygait.data.sequences import Column, SequenceTable
+from dygait.data.sequences import Column, SequenceTable, check_name
 from dygait.data.stores.base import Store
-from dygait.data.stores.packed_format import FORMAT, MANIFEST, NAMES, ROWS, Manifest, check_name, shard_name
+from dygait.data.stores.packed_format import FORMAT, MANIFEST, NAMES, ROWS, Manifest, shard_name
 from dygait.errors import UserError
 
 
 class PackedStore(Store):
-    """A packed store, open for reading: a `Store` that reads only the frames in use.
-
-    Args:
-        root: its folder.
+    """The folder of a packed store, open for reading: a `Store` that reads only the frames in use.
 
     Raises:
         UserError: it is not a store, of another version, or damaged.

@@ -18,29 +18,14 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from dygait.errors import UserError
-
 MANIFEST = "store.json"
 FORMAT = "dygait-store"
 VERSION = 2
-ROW = np.dtype(
-    [
-        ("id", "<u4"),
-        ("type", "<u4"),
-        ("view", "<u4"),
-        ("name", "<u4"),
-        ("shard", "<u4"),
-        ("frames", "<u4"),
-        ("height", "<u4"),
-        ("width", "<u4"),
-        ("offset", "<u8"),
-        ("checksum", "<u4"),
-    ]
-)
-ROWS = {1: np.dtype([*ROW.descr, ("envelope_size", "<u4"), ("envelope", "<u8")]), VERSION: ROW}
-"""By version. Version 1 stored the remaining bytes of pickles in envelopes.bin; they are not read."""
 NAMES = ("id", "type", "view", "name")
 NUMBERS = ("shard", "frames", "height", "width", "offset", "checksum")
+ROW = np.dtype([(field, "<u8" if field == "offset" else "<u4") for field in (*NAMES, *NUMBERS)])
+ROWS = {1: np.dtype([*ROW.descr, ("envelope_size", "<u4"), ("envelope", "<u8")]), VERSION: ROW}
+"""By version. Version 1 stored the remaining bytes of pickles in envelopes.bin; they are not read."""
 
 SHARD_BYTES = 2**31
 """The maximum size of a file of frames."""
@@ -84,14 +69,3 @@ class Manifest(BaseModel):
 def shard_name(number: int) -> str:
     """Return the name of a file of frames."""
     return f"frames-{number:05d}.bin"
-
-
-def check_name(name: str, label: str) -> None:
-    """Check that a name is a plain name of a file or folder, which cannot lead out of a folder.
-
-    Raises:
-        UserError: it is not.
-    """
-    plain = isinstance(name, str) and name not in ("", ".", "..") and name.isprintable()
-    if not plain or any(c in "/\\" for c in name):
-        raise UserError(f"{label}: {name!r} cannot be the name of a file or folder")

@@ -12,19 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dygait.data.sequences import Column
+from dygait.data.sequences import Column, check_name
 from dygait.data.stores.locks import lock
 from dygait.data.stores.packed import PackedStore
-from dygait.data.stores.packed_format import (
-    MANIFEST,
-    NAMES,
-    NUMBERS,
-    ROW,
-    SHARD_BYTES,
-    Manifest,
-    check_name,
-    shard_name,
-)  # fmt: skip
+from dygait.data.stores.packed_format import MANIFEST, NAMES, NUMBERS, ROW, SHARD_BYTES, Manifest, shard_name
 from dygait.errors import UserError
 from dygait.files import replacing, sync_folder, write_atomically
 
@@ -74,14 +65,9 @@ class PackedWriter:
         return (id, type, view, name or f"{view}.pkl") in self._rows
 
     def write(self, id: str, type: str, view: str, frames: np.ndarray, name: str | None = None) -> None:
-        """Append one file of a sequence; it replaces one of the same name, whose space in the store is not freed.
+        """Append one file of a sequence, uint8 (S, H, W), S at least 1; its name is `<view>.pkl` by default.
 
-        Args:
-            id: of the subject.
-            type: of the sequence.
-            view: of the camera.
-            frames: uint8 (S, H, W), S at least 1.
-            name: the file's name; default: `<view>.pkl`.
+        It replaces one of the same name, whose space in the store is not freed.
 
         Raises:
             UserError: invalid frames, or an invalid name.

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from dygait import untrusted
-from dygait.data.sequences import SequenceTable
+from dygait.data.sequences import SequenceTable, check_name
 from dygait.data.stores.base import Store
-from dygait.data.stores.packed_format import check_name
 from dygait.data.stores.unpickling import load_arrays
 from dygait.errors import UserError
 from dygait.files import replacing
@@ -25,13 +24,9 @@ _MAX_PICKLE_BYTES = 2**31
 
 
 def read_pickle(path: str | Path) -> np.ndarray:
-    """Read one sequence of silhouettes, without executing code of the pickle.
+    """Read one sequence of silhouettes, uint8 (S, H, W), S at least 1, without executing code of the pickle.
 
-    Args:
-        path: a pickle of a uint8 array (S, H, W), or of a list of S such arrays (H, W).
-
-    Returns:
-        uint8 (S, H, W), S at least 1; grey levels 0 to 255.
+    The pickle contains that array, or a list of S arrays (H, W).
 
     Raises:
         UserError: the file is missing, damaged, contains something else, or calls a function that is not allowed.
@@ -98,10 +93,7 @@ class PickleTreeWriter:
 
 
 class PickleTree(Store):
-    """A `Store` that reads a whole pickle to use some of its frames.
-
-    Args:
-        root: the folder.
+    """The folder of a tree: a `Store` that reads a whole pickle to use some of its frames.
 
     Attributes:
         names: the files of each sequence, sorted by name.

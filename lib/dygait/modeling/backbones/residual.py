@@ -41,20 +41,17 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, stride: int, mode: Mode = "2d") -> None:
         super().__init__()
-        self.conv1 = _convolution(in_channels, channels, stride, mode)
+        self.conv1 = _convolution(in_channels, channels, 3, stride, mode == "3d")
         self.bn1 = BatchNorm2d(channels)
         self.temporal: nn.ModuleList | None = None
         if mode == "p3d":
             over_time = nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0), bias=False)
             self.temporal = nn.ModuleList([over_time, BatchNorm2d(channels)])
-        self.conv2 = _convolution(channels, channels, 1, mode)
+        self.conv2 = _convolution(channels, channels, 3, 1, mode == "3d")
         self.bn2 = BatchNorm2d(channels)
         self.shortcut: nn.ModuleList | None = None
         if stride > 1 or in_channels != channels:
-            if mode == "2d":
-                projection: nn.Module = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
-            else:
-                projection = nn.Conv3d(in_channels, channels, 1, (1, stride, stride), bias=False)
+            projection = _convolution(in_channels, channels, 1, stride, mode != "2d")
             self.shortcut = nn.ModuleList([projection, BatchNorm2d(channels)])
 
     def forward(self, x: torch.Tensor, counts: Sequence[int] = ()) -> torch.Tensor:
@@ -73,10 +70,10 @@ class ResidualBlock(nn.Module):
         return F.relu(out + x)
 
 
-def _convolution(in_channels: int, channels: int, stride: int, mode: Mode) -> nn.Module:
-    if mode == "3d":
-        return nn.Conv3d(in_channels, channels, 3, (1, stride, stride), padding=1, bias=False)
-    return nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+def _convolution(in_channels: int, channels: int, kernel: int, stride: int, is_3d: bool) -> nn.Module:
+    if is_3d:
+        return nn.Conv3d(in_channels, channels, kernel, (1, stride, stride), padding=kernel // 2, bias=False)
+    return nn.Conv2d(in_channels, channels, kernel, stride, padding=kernel // 2, bias=False)
 
 
 def _apply(layer: nn.Module, frames: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
