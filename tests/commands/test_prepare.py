@@ -150,7 +150,7 @@ def test_a_run_that_stops_is_continued(
 
 def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
     (tmp_path / "prepare_journal.jsonl").write_text('{"archive":"a","size":1,"unmatched":[]}\n{"archive":\n{}\n')
-    with pytest.raises(UserError, match="prepare_journal.jsonl, line 2 "):
+    with pytest.raises(UserError, match=r"journal\.jsonl, line 2 "):
         Journal(tmp_path)
 
 

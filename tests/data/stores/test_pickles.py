@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dygait.data.stores import read_pickle, unpickling
+from dygait.data.stores import read_pickle
 from dygait.data.stores.pickles import parse_pickle
 from dygait.errors import UserError
 from helpers.fuzzing import damaged
