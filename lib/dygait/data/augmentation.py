@@ -32,11 +32,7 @@ Degree = Annotated[float, Field(ge=0, le=180)]
 
 
 class _RandomTransform(abc.ABC):
-    """A transform that is applied to all frames of a sequence with a probability.
-
-    Args:
-        prob: the probability.
-    """
+    """A transform that is applied to all frames of a sequence with a probability."""
 
     divisor = 1.0
 

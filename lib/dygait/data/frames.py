@@ -12,15 +12,8 @@ class FrameSampler:
     * `*_ordered`: from a random window that is longer by `frames_skip_num`, in temporal order; a shorter sequence
       is repeated from its start.
     * `*_unordered`: random frames; with repetition only if the sequence is too short.
-    * `all_*`: every frame, in temporal order or shuffled; at most `frames_all_limit`, from the middle.
-
-    Args:
-        sample_type: one of the six combinations, such as `fixed_ordered`.
-        frames_num_fixed: frames, for `fixed_*`.
-        frames_num_min: the fewest frames, for `unfixed_*`.
-        frames_num_max: the most frames, for `unfixed_*`.
-        frames_skip_num: frames of the window that are skipped, for `*_ordered`.
-        frames_all_limit: the most frames, for `all_*`; None or -1: no limit.
+    * `all_*`: every frame, in temporal order or shuffled; at most `frames_all_limit`, from the middle, unless that is
+      None or -1.
     """
 
     def __init__(

@@ -157,16 +157,11 @@ class InferenceSampler:
 
     The batches are the same for any number of processes. No sequence is repeated.
 
-    Args:
-        lengths: the largest number of frames of each sequence.
-        frames_budget: the largest number of frames of a batch, padding included; a longer sequence is one batch.
-        batch_size: the largest number of sequences of a batch; None: limited by `frames_budget` only.
-        seed: the run's seed, for random frame sampling.
-        rank: of this process.
-        world_size: the number of processes.
+    A batch has at most `frames_budget` frames, padding included, unless it is one longer sequence, and at most
+    `batch_size` sequences. The other arguments are those of `TrainingSampler`.
 
     Attributes:
-        lengths: int64 (n,).
+        lengths: int64 (n,), the largest number of frames of each sequence.
         batches: every batch, as the indices of its sequences, the longest first; a batch's number is its index here.
         done: the numbers of the batches that are skipped because they are done.
     """

@@ -44,9 +44,7 @@ class LossAggregator(nn.Module):
     def forward(self, outputs: Outputs, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
         """Return the sum to differentiate, and statistics named `<prefix>/<statistic>`.
 
-        Args:
-            outputs: this process's share: embeddings (n, C, P), logits (n, K, P) or None.
-            labels: this process's share, (n,).
+        Outputs and labels are this process's share: embeddings (n, C, P), logits (n, K, P) or None, labels (n,).
 
         Raises:
             UserError: a term reads logits and the model gives none.

@@ -30,13 +30,10 @@ class BinaryCrossEntropyLoss(Loss):
         self.eps = eps
 
     def compute(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
-        """Return the loss, `hard_loss` (the worst pixel's), and `miou`.
+        """Return the loss of probabilities (N, ...), such as (N, 1, H, W), for masks of the same shape, 0 or 1.
 
-        The latter is the intersection over union of the maps above 0.5 with the masks, as the mean over N.
-
-        Args:
-            outputs: probabilities (N, ...), after the sigmoid, such as (N, 1, H, W).
-            labels: masks of the same shape, 0 or 1.
+        `hard_loss` is the worst pixel's, `miou` the mean over N of the intersection over union of the maps above 0.5
+        with the masks.
 
         Raises:
             UserError: the shapes differ.

@@ -34,12 +34,7 @@ class CrossEntropyLoss(Loss):
         self.log_accuracy = log_accuracy
 
     def compute(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
-        """Return the loss and, where it is asked for, `accuracy` in 0..1.
-
-        Args:
-            outputs: logits (N, K, P).
-            labels: (N,), each from 0 to K - 1.
-        """
+        """Return the loss of logits (N, K, P) for labels (N,), 0 to K - 1, and `accuracy` in 0..1 if asked for."""
         # One row for each part of each sequence: a model that computes part by part has them so in memory.
         logits = outputs.permute(2, 0, 1).flatten(0, 1) * self.scale
         target = labels.repeat(outputs.shape[2])

@@ -51,11 +51,7 @@ class SupConLoss(Loss):
         self.by_part = by_part
 
     def compute(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
-        """Return the mean over anchors.
-
-        Args:
-            outputs: V views of each sequence (N, V, ...), flattened beyond; with `by_part`, parts (N, C, P).
-            labels: (N,), any integers.
+        """Return the mean over anchors, of views (N, V, ...), flattened beyond, or by parts (N, C, P); labels (N,).
 
         Raises:
             UserError: there is no axis of views.

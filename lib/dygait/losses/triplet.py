@@ -86,12 +86,8 @@ class TripletLoss(Loss):
     def compute(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
         """Return the mean over parts of each part's mean over its non-zero triplets (zero if it has none).
 
-        The statistics are means over parts: `hard_loss` (each anchor's farthest positive against its nearest negative),
-        `loss_num` (the non-zero triplets), `mean_dist`.
-
-        Args:
-            outputs: embeddings (N, C, P).
-            labels: (N,), any integers, any number of sequences of each.
+        Of embeddings (N, C, P) and labels (N,), any integers. The statistics are means over parts: `hard_loss` (each
+        anchor's farthest positive against its nearest negative), `loss_num` (the non-zero triplets), `mean_dist`.
         """
         distance = pairwise_distance(outputs.permute(2, 0, 1))
         same = labels[:, None] == labels[None, :]

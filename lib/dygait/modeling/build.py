@@ -24,10 +24,7 @@ def complete_model_cfg(
 ) -> dict[str, Any]:
     """Fill in the settings that follow from the data, where the mapping does not have them.
 
-    Args:
-        model_cfg: `model` and its keywords.
-        dataset_name: lets a model choose, as DyGait does its variant.
-        class_num: for a model with a class head; None: not filled in.
+    By the dataset's name a model chooses, as DyGait does its variant. `class_num` is for a model with a class head.
     """
     model = model_cfg.get("model")
     if not isinstance(model, str) or model not in MODELS:

@@ -16,11 +16,7 @@ from dygait.modeling.layers import has_channels_last, valid_indices
 
 
 def pack(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, list[int]]:
-    """Put the frames of a batch (N, S, ...) side by side.
-
-    Returns:
-        The frames (F, ...), and how many of them are each sequence's.
-    """
+    """Put the frames of a batch (N, S, ...) side by side: (F, ...), and how many of them are each sequence's."""
     n, frames = x.shape[:2]
     counts = [frames] * n if lengths is None else [int(length) for length in lengths.tolist()]
     return pack_counted(x, counts), counts

@@ -38,11 +38,9 @@ def unwrapped(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def in_our_names(model: nn.Module, weights: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], bool]:
-    """Rename weights that a file holds to the model's names, where it holds them under OpenGait's.
+    """Rename weights that a file holds under OpenGait's names, and return whether it does: the majority decides.
 
-    Returns:
-        The weights without a wrapper's prefix, renamed where the model knows the name, and whether the names were
-        OpenGait's: those that fit more of the model's tensors decide.
+    A wrapper's prefix is removed, and names that the model does not have stay.
     """
     found = unwrapped(weights)
     theirs = {theirs: ours for ours, theirs in opengait_names(model).items()}

@@ -37,11 +37,9 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def synchronise_norms(network: nn.Module, device: torch.device) -> nn.Module:
-    """Return a network whose BatchNorms share their statistics between processes; weights keep their names.
+    """Make the BatchNorms of a network, in place, share their statistics between processes; weights keep their names.
 
-    Args:
-        network: changed in place.
-        device: where it computes; on CUDA the norm is PyTorch's own.
+    On CUDA the norm is PyTorch's own.
     """
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(network)

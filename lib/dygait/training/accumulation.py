@@ -43,14 +43,9 @@ def backward_in_parts(
 ) -> Statistics:
     """Add the gradient of a whole batch's loss to the parameters, and return the loss's statistics.
 
-    The last part is computed once, the others twice. Running statistics are updated by the first pass only.
-
-    Args:
-        forward: computes a part; called twice for the same part, it must draw the same random numbers.
-        count: the number of parts.
-        loss: maps the concatenated outputs to the value to differentiate, and its statistics.
-        buffers: of the network.
-        unsynchronised: a context in which backward passes do not all-reduce gradients (`no_sync`).
+    The last part is computed once, the others twice: `forward` must draw the same random numbers. Running statistics,
+    the network's buffers, are updated by the first pass only. `loss` maps the concatenated outputs to the value to
+    differentiate; backward passes in the context `unsynchronised` do not all-reduce gradients (`no_sync`).
     """
     with torch.no_grad():
         outputs = [forward(part) for part in range(count - 1)]

@@ -12,14 +12,8 @@ class WeightAverage:
     """A copy of a network whose weights follow the network's: average <- d * average + (1 - d) * weights.
 
     d is min(decay, (1 + t) / (10 + t)) after iteration t, so that the initial weights are soon forgotten. Buffers of
-    floating point (running statistics) are averaged in the same way, others are copied.
-
-    Args:
-        network: the network; it must not be compiled yet.
-        decay: between 0 and 1.
-
-    Attributes:
-        network: the copy, for testing.
+    floating point (running statistics) are averaged in the same way, others are copied. The network must not be
+    compiled yet; the copy, `network`, is for testing.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:

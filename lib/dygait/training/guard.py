@@ -19,11 +19,8 @@ _MINIMUM_HISTORY = 20  # norms before one is compared with their median
 class StepGuard:
     """Decides by the norm of the gradient whether a step is skipped, and restores the running statistics if it is.
 
-    The norm is the same on every process, and so is the decision.
-
-    Args:
-        buffers: the network's buffers.
-        spike: skip a step whose gradient norm is more than this many times the median of the last 100; None: never.
+    The norm is the same on every process, and so is the decision. A norm is too large if it is more than `spike` times
+    the median of the last 100.
 
     Attributes:
         skipped: how many steps were skipped, of those that were read.

@@ -29,10 +29,8 @@ class PackedWriter:
     Data is visible to readers after `commit` or `close`; `write` commits at intervals. An interrupted writer leaves the
     store of the last commit.
 
-    Args:
-        root: the folder; created if it does not exist.
-        source: a description of the data's source, for the manifest.
-        others: whether the folder may contain other files.
+    The folder is created if it does not exist; with `others` it may contain other files. `source` describes the data in
+    the manifest.
 
     Raises:
         UserError: the folder contains something else, or another writer holds its lock.
