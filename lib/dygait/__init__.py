@@ -37,15 +37,7 @@ _HOMES = {
     "normalise_silhouette": "dygait.silhouettes",
 }
 
-__all__ = [
-    "GaitOutput",
-    "UserError",
-    "build_loss",
-    "build_model",
-    "evaluate",
-    "load_weights",
-    "normalise_silhouette",
-]
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,5 +2,3 @@
 
 from dygait.config.load import load_config, save_config
 from dygait.config.schema import Config
-
-__all__ = ["Config", "load_config", "save_config"]

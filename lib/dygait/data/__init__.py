@@ -3,5 +3,3 @@
 from dygait.data import augmentation
 from dygait.data.samplers import SAMPLERS
 from dygait.data.transforms import TRANSFORMS
-
-__all__ = ["SAMPLERS", "TRANSFORMS", "augmentation"]

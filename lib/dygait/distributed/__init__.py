@@ -18,26 +18,3 @@ from dygait.distributed.collectives import (
 from dygait.distributed.ddp import data_parallel
 from dygait.distributed.group import choose_device, is_main, local_processes, process_group, rank, world_size
 from dygait.distributed.heartbeat import collective, on_hang, set_progress
-
-__all__ = [
-    "all_gather_object",
-    "barrier",
-    "broadcast_object",
-    "broadcast_tensors",
-    "choose_device",
-    "collective",
-    "data_parallel",
-    "gather",
-    "gather_with_gradient",
-    "is_main",
-    "local_processes",
-    "main_first",
-    "mean_over_processes",
-    "on_hang",
-    "once_per_machine",
-    "process_group",
-    "rank",
-    "set_progress",
-    "sum_over_processes",
-    "world_size",
-]

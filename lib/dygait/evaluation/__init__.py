@@ -17,27 +17,3 @@ from dygait.evaluation.evaluate import EvaluationResult, check_against_data, eva
 from dygait.evaluation.reranking import ReRank
 from dygait.evaluation.submission import write_submission
 from dygait.evaluation.tables import to_csv, to_dict, to_json, to_text
-
-__all__ = [
-    "PROTOCOLS",
-    "SUBMISSIONS",
-    "EvaluationResult",
-    "Options",
-    "ProbeGroup",
-    "Protocol",
-    "ReRank",
-    "Selector",
-    "Submission",
-    "check_against_data",
-    "declared_protocol",
-    "evaluate",
-    "evaluate_detailed",
-    "name_problems",
-    "pairwise_distance",
-    "resolve_protocol",
-    "to_csv",
-    "to_dict",
-    "to_json",
-    "to_text",
-    "write_submission",
-]

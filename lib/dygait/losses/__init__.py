@@ -1,7 +1,5 @@
 """Losses of embeddings and logits."""
 
-from dygait.losses import binary_cross_entropy, cross_entropy, supervised_contrastive, triplet  # noqa: F401 - register
+from dygait.losses import binary_cross_entropy, cross_entropy, supervised_contrastive, triplet
 from dygait.losses.aggregator import LossAggregator
 from dygait.losses.base import LOSSES, Loss, build_loss, loss_problems
-
-__all__ = ["LOSSES", "Loss", "LossAggregator", "build_loss", "loss_problems"]

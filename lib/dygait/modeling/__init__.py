@@ -3,5 +3,3 @@
 from dygait.modeling.build import build_model, complete_model_cfg, lacks_class_num
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.registry import MODELS
-
-__all__ = ["MODELS", "GaitOutput", "build_model", "complete_model_cfg", "lacks_class_num"]

@@ -11,8 +11,6 @@ from dygait.data.stores.pickles import PickleTree, read_pickle
 from dygait.data.stores.rendered import RenderedStore
 from dygait.synthetic.settings import is_address
 
-__all__ = ["PackedStore", "PackedWriter", "PickleTree", "RenderedStore", "Store", "open_store", "read_pickle"]
-
 
 def open_store(root: str | Path) -> Store:
     """Open a dataset: a packed store, a tree of pickles, or SynGait by its address.
