@@ -17,7 +17,6 @@ def replacing(path: Path, exclusive: bool = False) -> Iterator[BinaryIO]:
     """Write a file atomically: under a temporary name, synced to the disk, renamed.
 
     Args:
-        path: the file.
         exclusive: no other process writes this file at the same time. The temporary name is then constant, so that
             the file of a killed process is overwritten.
 
@@ -61,11 +60,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def check_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Check that a JSON file, if it exists, contains these settings.
-
-    Raises:
-        UserError: it contains others.
-    """
+    """Raise a UserError if a JSON file exists and contains other settings."""
     if not path.exists():
         return
     try:

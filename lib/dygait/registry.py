@@ -28,11 +28,7 @@ class Problem(NamedTuple):
 
 
 class SettingsError(UserError):
-    """Settings of a component that do not fit.
-
-    Attributes:
-        problems: each of them, with the path below the component.
-    """
+    """Settings of a component that do not fit: `problems`, each with the path below the component."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("; ".join(f"{'.'.join(p.path)}: {p.message}" for p in problems))
@@ -60,10 +56,7 @@ def validation_problems(
 ) -> list[Problem]:
     """Convert pydantic's errors to problems.
 
-    Args:
-        error: what pydantic raised.
-        schema: the model, whose keys are suggested for an unknown one.
-        other_keys: further valid keys of the outermost mapping.
+    For an unknown key, those of the schema are suggested, and of the outermost mapping the `other_keys` too.
     """
     problems = []
     for item in error.errors():
@@ -167,10 +160,7 @@ class Registry(Generic[T]):
     def problem(self, name: str, message: str, other_keys: Sequence[str] = ()) -> Problem:
         """Return the problem that an error of a component names: at the key that its message begins with, if any.
 
-        Args:
-            name: of the component.
-            message: of the error.
-            other_keys: keys of the mapping that are not the constructor's keywords.
+        `other_keys` are keys of the mapping that are not the constructor's keywords.
         """
         key, _, rest = message.partition(": ")
         path = tuple(key.split("."))

@@ -15,14 +15,10 @@ LARGEST_TEXT = 2**28
 
 
 def read_bytes(path: str | Path, limit: int = LARGEST_TEXT) -> bytes:
-    """Return the content of a file.
-
-    Args:
-        path: a regular file; devices and pipes may be endless.
-        limit: the largest size in bytes.
+    """Return the content of a file of at most `limit` bytes.
 
     Raises:
-        OSError: it does not exist, cannot be read, is not a regular file, or is larger.
+        OSError: it does not exist, cannot be read, is larger, or not a regular file (devices and pipes may be endless).
     """
     if "\0" in str(path):  # os.open would raise ValueError
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))

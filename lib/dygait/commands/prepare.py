@@ -89,11 +89,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _password(given: str | bool | None) -> str | None:
-    """Return the password of archives: from the option, a prompt, or the environment.
-
-    Raises:
-        UserError: there is no terminal for the prompt.
-    """
+    """Return the password of archives: from the option, a prompt, or the environment."""
     if given is not True:
         return given or os.environ.get(PASSWORD) or None
     try:

@@ -22,10 +22,6 @@ def resolve_data_paths(content: Mapping[str, Any], file: Path) -> tuple[dict[str
 
     A relative path is searched from the working directory, then from the folder of the YAML file and those above it. A
     path that does not exist is not changed.
-
-    Args:
-        content: the content of the file.
-        file: the YAML file.
     """
     section = content.get("data_cfg")
     if not isinstance(section, Mapping):  # absent, or invalid: reported by the schema

@@ -31,7 +31,6 @@ def data_parallel(
 
     Args:
         network: with at least one parameter that wants a gradient.
-        device: this process's.
         find_unused: look in every step for parameters without a gradient.
         compression: `float16` or `bfloat16`: exchange gradients in this type.
 

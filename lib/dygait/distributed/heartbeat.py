@@ -38,8 +38,6 @@ class Heartbeat:
 
     Args:
         store: a connection to the shared store, used by nothing else, which might block it.
-        rank: of this process.
-        world: the number of processes.
         timeout: how many seconds a collective may wait.
 
     Attributes:

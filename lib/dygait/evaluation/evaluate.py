@@ -134,10 +134,9 @@ def check_against_data(
     views: Sequence[str],
     probes: Collection[str] | None = None,
 ) -> None:
-    """Raise an error if no probe of these N sequences counts under a protocol, before any feature is computed.
+    """Raise a UserError if no probe of these N sequences counts under a protocol, before any feature is computed.
 
-    Raises:
-        UserError: the gallery is empty, there are no probes, none has a true match, or the PROBE_SET does not match.
+    That is: the gallery is empty, there are no probes, none has a true match, or the PROBE_SET does not match.
     """
     sequences = Sequences.checked(torch.empty(len(ids), 0, 0), ids, types, views)
     _check_probe_list(sequences, protocol, probes)
@@ -150,11 +149,7 @@ _NO_MATCH = "no probe has a true match in the gallery, so nothing can be reporte
 def _select(
     sequences: Sequences, protocol: Protocol, probes: Collection[str] | None
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return the probes, (N,) bool, and the gallery, (G,) indices, of each group.
-
-    Raises:
-        UserError: no probe counts.
-    """
+    """Return the probes, (N,) bool, and the gallery, (G,) indices, of each group; UserError if no probe counts."""
     groups = protocol.groups
     members = {name: sequences.select(group.probes, probes) for name, group in groups.items()}
     selectors = {name: group.gallery or protocol.gallery for name, group in groups.items()}

@@ -111,11 +111,7 @@ def write_errors(folder: Path) -> Iterator[None]:
 
 
 def check_folder(folder: Path) -> None:
-    """Check that a folder is missing, or holds features only.
-
-    Raises:
-        UserError: it holds other files.
-    """
+    """Raise a UserError unless a folder is missing, or holds features only."""
     names = {_ARRAY, _IMAGES, _NAMES, UNFINISHED}
     # An interrupted write leaves a file under its temporary name.
     if folder.exists() and (

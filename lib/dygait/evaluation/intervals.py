@@ -29,7 +29,6 @@ def bootstrap(scores: np.ndarray, subjects: np.ndarray, resamples: int, rows: np
     Args:
         scores: (M, K), one column, or one for each gallery view; NaN is skipped.
         subjects: (M,) names.
-        resamples: B.
         rows: (M,) names of the rows, the probe views; None for one row.
 
     Returns:

@@ -46,7 +46,6 @@ def identify(match: np.ndarray, other: np.ndarray, correct: np.ndarray, fpirs: S
             returns none at any threshold.
         correct: (M,) bool, whether the nearest gallery sequence is a true match: ``match < other``, or the two tie and
             the true match comes first in the gallery.
-        fpirs: the rates.
     """
     mated = np.isfinite(match)
     # The infinite alarm: the threshold is not bounded if all searches may raise one.

@@ -69,8 +69,6 @@ def blocks_between(
         gallery: indices of the G gallery sequences.
         settings: the parameters of re-ranking; None for plain distances.
         metric: as `distance_blocks`, like what follows.
-        max_bytes: bound of the memory of a block.
-        device: where to compute.
 
     Yields:
         The slice of the probes, and their (m, G) float32 distances on that device; re-ranked ones are in 0..1.

@@ -64,12 +64,7 @@ class Sequences:
         return np.array(["-".join(key) for key in zip(self.ids, self.types, self.views, strict=True)], dtype=str)
 
     def select(self, selector: Selector, probes: Collection[str] | None = None) -> np.ndarray:
-        """Return whether each sequence is selected: (N,) bool.
-
-        Args:
-            selector: the criteria, all of which must hold.
-            probes: the PROBE_SET; required if the selector uses it.
-        """
+        """Return whether all criteria of a selector hold for each sequence, (N,) bool; `probes` is the PROBE_SET."""
         criteria = ((self.types, selector.types), (self.ids, selector.ids), (self.views, selector.views))
         chosen = ~_matches(self.ids, selector.not_ids)
         for names, patterns in criteria:

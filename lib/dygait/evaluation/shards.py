@@ -29,11 +29,7 @@ class Shards:
         self._folder, self._key = folder, key
 
     def write(self, batches: Sequence[int], rows: Rows) -> str:
-        """Write the features of batches, and return the name of the shard.
-
-        Raises:
-            UserError: the shard cannot be written.
-        """
+        """Write the features of batches, and return the name of the shard; UserError if it cannot be written."""
         name = f"{batches[0]:06d}"
         head = {
             "format": _FORMAT,

@@ -32,13 +32,9 @@ def to_text(
     """Return a table: a row per group and method, a column per view (or per measure), the mean and the chance level.
 
     Args:
-        result: the result.
         baselines: other results under the same protocol, by the label of their rows.
         name: the label of the rows of `result`; shown only if there are baselines.
         width: columns of the terminal; views that do not fit are in a second table.
-
-    Returns:
-        Lines, without a line end at the last.
     """
     methods = {name: result, **(baselines or {})}
     lines = textwrap.wrap(f"{result.protocol}: {result.description}.", width)

@@ -18,17 +18,12 @@ from dygait.modeling.dry_run import forward_once
 class NetworkCounts:
     """Parameters of a network, and its multiply-adds for one sequence.
 
-    Attributes:
-        parameters: number of parameters.
-        without_class_head: number of parameters that the embeddings depend on.
-        forward: multiply-adds of the forward pass: one for each product of a convolution or matrix product, products
-            with zero padding included.
-        backward: multiply-adds of the backward pass.
+    There is a multiply-add for each product of a convolution or matrix product, products with zero padding included.
     """
 
     parameters: int
-    without_class_head: int
-    forward: int
+    without_class_head: int  # parameters that the embeddings depend on
+    forward: int  # multiply-adds of the forward pass
     backward: int
 
 
@@ -38,13 +33,7 @@ def plain_form(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def count_network(settings: Mapping[str, Any], sizes: Sequence[tuple[int, int]], frames: int) -> NetworkCounts:
-    """Count parameters and multiply-adds of a network.
-
-    Args:
-        settings: a complete `model_cfg`.
-        sizes: (H, W) of each modality.
-        frames: S, the number of frames of a sequence.
-    """
+    """Count parameters and multiply-adds of a complete `model_cfg`, for `frames` of `sizes` (H, W) of each modality."""
     with FakeTensorMode():
         with FlopCounterMode(display=False) as counter:
             model, output = forward_once(settings, None, sizes, frames)

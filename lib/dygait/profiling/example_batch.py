@@ -19,17 +19,11 @@ from dygait.runs import networks, sources
 
 @dataclass
 class Batches:
-    """An infinite stream of batches.
-
-    Attributes:
-        stream: the batches.
-        origin: a description of the source of the batches.
-        real: whether they come from the loader.
-    """
+    """An infinite stream of batches."""
 
     stream: Iterator[Batch]
-    origin: str
-    real: bool
+    origin: str  # a description of their source
+    real: bool  # whether they come from the loader
 
 
 def batch_size(config: Config) -> tuple[int, int]:
@@ -65,14 +59,7 @@ def input_sizes(config: Config) -> list[tuple[int, int]]:
 
 
 def example_batch(config: Config, people: int, each: int, classes: int | None) -> Batch:
-    """Return a batch of example silhouettes: moving blocks.
-
-    Args:
-        config: the configuration, for the number and the size of frames.
-        people: P.
-        each: K.
-        classes: the number of classes.
-    """
+    """Return a batch of P x K example silhouettes, moving blocks, with number and size of frames as configured."""
     rng = np.random.default_rng(0)
     count, frames = people * each, frames_of(config)
     inputs = []

@@ -34,12 +34,8 @@ def find_largest(
 ) -> dict[int, int]:
     """Find the largest number of subjects that fits, at least two, the minimum for a triplet.
 
-    The number is doubled as long as it fits, then bisected.
-
-    Args:
-        trial: takes a number of subjects, and returns the peak memory in bytes or raises an out-of-memory error.
-        most: the largest number that is tried.
-        log: takes a message for each size.
+    The number is doubled as long as it fits, then bisected. `trial` takes a number of subjects, and returns the peak
+    memory in bytes or raises an out-of-memory error; `log` takes a message for each number.
 
     Returns:
         Number of subjects -> peak memory in bytes, of those that fit.
@@ -97,11 +93,6 @@ def _limited_peak(config: Config, threads: int, limit: int, subjects: int) -> in
 
 def find_batch(config: Config, device: torch.device, log: Callable[[str], None] = print) -> dict[str, Any]:
     """Find the largest P such that a training batch of P x K sequences fits, with K from the configuration.
-
-    Args:
-        config: the experiment.
-        device: where to compute.
-        log: takes a message for each size.
 
     Returns:
         Plain values, as `to_text` prints them.

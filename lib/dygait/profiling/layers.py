@@ -17,13 +17,7 @@ OUTSIDE_LAYERS = "the step itself"
 
 
 class Layer(NamedTuple):
-    """The key by which costs are summed.
-
-    Attributes:
-        phase: the phase of the step.
-        path: the path of the module in the network.
-        class_name: the class name of the module.
-    """
+    """The key by which costs are summed: a module of the network, in a phase of the step."""
 
     phase: str
     path: str
@@ -55,11 +49,7 @@ class LayerTracker:
 
     Args:
         roots: prefix of the paths -> module: the network with "", the losses with "losses".
-        device: the device of the modules.
         counter: counts FLOPs; it slows down every operation, so time is measured without one.
-
-    Attributes:
-        costs: of each layer.
     """
 
     def __init__(

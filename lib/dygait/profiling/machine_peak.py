@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -36,15 +37,11 @@ def products_per_second(device: torch.device, dtype: torch.dtype, repeats: int =
     """Return the multiply-adds per second of a large matrix product: the measured peak in a dtype."""
     size = 256
     while True:
-        seconds = _seconds(device, _product(device, dtype, size), repeats)
+        a, b, out = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(3))
+        seconds = _seconds(device, partial(torch.mm, a, b, out=out), repeats)
         if seconds >= _ENOUGH or size >= 16384:
             return size**3 / seconds
         size *= 2
-
-
-def _product(device: torch.device, dtype: torch.dtype, size: int) -> Callable[[], object]:
-    a, b, out = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(3))
-    return lambda: torch.mm(a, b, out=out)
 
 
 def start_peak(device: torch.device) -> None:
@@ -66,11 +63,7 @@ def peak_bytes(device: torch.device) -> int | None:
 
 @contextlib.contextmanager
 def limited_memory(limit: int | None) -> Iterator[None]:
-    """Make this process run out of memory where it allocates more than `limit` further bytes in a `with` block.
-
-    Args:
-        limit: in bytes; None: no limit.
-    """
+    """Make this process run out of memory where it allocates more than `limit` further bytes in a `with` block."""
     allocated = status_bytes("VmData")
     if limit is None or allocated is None:
         yield
@@ -92,13 +85,9 @@ def usable_bytes(device: torch.device) -> int | None:
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:
-    """Return the memory that a process can allocate, by the machine and by all of its control groups.
+    """Return the bytes that a process can allocate, by the machine and by all of its control groups; None if unknown.
 
-    Args:
-        root: the folder of proc and sys; another one for tests.
-
-    Returns:
-        Bytes; None if unknown.
+    `root` is the folder of proc and sys; another one for tests.
     """
     try:
         info = (root / "proc/meminfo").read_text().splitlines()

@@ -40,13 +40,10 @@ class PhaseClock:
     Each phase is also a named range in a `torch.profiler` trace.
 
     Args:
-        trainer: the trainer.
         waits: synchronise with the GPU at every change of phase.
         on_phase: called with each phase that starts.
 
     Attributes:
-        phase: the current phase.
-        losses_done: whether the losses of the current step are computed.
         steps: the seconds of every phase, for each finished step.
     """
 
@@ -54,7 +51,7 @@ class PhaseClock:
         self, trainer: Trainer, waits: bool = True, on_phase: Callable[[str], None] = lambda phase: None
     ) -> None:
         self.phase = PHASES[0]
-        self.losses_done = False
+        self.losses_done = False  # of the current step
         self.steps: list[dict[str, float]] = []
         self._trainer = trainer
         self._on_phase = on_phase

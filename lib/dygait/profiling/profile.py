@@ -40,8 +40,6 @@ def profile(config: Config, device: torch.device, steps: int = 5, trace: Path | 
     """Profile a configuration's training step.
 
     Args:
-        config: the experiment.
-        device: where to compute.
         steps: the number of steps; times of phases are medians.
         trace: a folder for the trace of one step, for TensorBoard's profiler, chrome://tracing or Perfetto.
 
@@ -90,11 +88,7 @@ def profile(config: Config, device: torch.device, steps: int = 5, trace: Path | 
 
 
 def _warm_up(trainer: Trainer, source: Batches) -> None:
-    """Run the first steps.
-
-    Raises:
-        UserError: the batch does not fit the memory.
-    """
+    """Run the first steps; UserError if the batch does not fit the memory."""
     try:
         with machine_peak.limited_memory(machine_peak.usable_bytes(trainer.device)):
             for _ in range(_WARM_UP):
@@ -174,11 +168,7 @@ def layer_costs(trainer: Trainer, source: Batches) -> dict[Layer, Cost]:
 
 
 def trace_step(trainer: Trainer, source: Batches, folder: Path) -> list[dict[str, Any]]:
-    """Write a trace of one step, and return its PyTorch operations, longest first.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
+    """Write a trace of one step, and return its PyTorch operations, longest first; UserError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writer = torch.profiler.tensorboard_trace_handler(str(folder))

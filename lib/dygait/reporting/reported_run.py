@@ -69,13 +69,7 @@ def find_features(path: Path) -> Path:
 def open_run(
     path: Path, protocol: str | None = None, metric: str | None = None, with_frames: bool = True
 ) -> ReportedRun:
-    """Read and analyse a run.
-
-    Args:
-        path: the folder of a run, or of features.
-        protocol: replaces the protocol of the configuration.
-        metric: replaces the metric of the configuration.
-        with_frames: as `describe`.
+    """Read and analyse a run: its folder, or one of features. A protocol or metric replaces that of the configuration.
 
     Raises:
         UserError: there are no features, or features, protocol and data do not match.

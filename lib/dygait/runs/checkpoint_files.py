@@ -24,23 +24,15 @@ _FOLDER = 0x10  # the MS-DOS attribute of a folder in a zip archive
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Which weights of a checkpoint were loaded into a model.
+    """Which weights of a checkpoint were loaded into a model, by the model's names, except `unexpected`."""
 
-    Attributes:
-        matched: names of tensors that were loaded.
-        missing: names that the model has and the checkpoint lacks.
-        unexpected: names that the checkpoint has and the model lacks.
-        misshapen: names that both have, in different shapes, with the two shapes.
-        reset: weights of the class head that keep their initial values, because the classes differ.
-        opengait: the checkpoint's names were OpenGait's. `unexpected` are names of the file, the others the model's.
-    """
-
-    matched: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
+    matched: list[str] = field(default_factory=list)  # those loaded
+    missing: list[str] = field(default_factory=list)  # the model has them and the checkpoint lacks them
+    unexpected: list[str] = field(default_factory=list)  # the checkpoint has them and the model lacks them
+    # Both have them, in different shapes: name -> shape in the checkpoint and in the model.
     misshapen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
-    reset: list[str] = field(default_factory=list)
-    opengait: bool = False
+    reset: list[str] = field(default_factory=list)  # of the class head: they keep their initial values
+    opengait: bool = False  # the checkpoint's names were OpenGait's
 
     @property
     def complete(self) -> bool:
@@ -82,10 +74,7 @@ def newest_checkpoint(
 ) -> Path | None:
     """Return the undamaged checkpoint of the highest iteration, or None.
 
-    Args:
-        folder: where they are.
-        save_name: the run's name.
-        on_damage: called with the path of each newer, damaged checkpoint, and what is wrong with it.
+    `on_damage` is called with the path of each newer, damaged checkpoint, and what is wrong with it.
     """
     for path in checkpoints_of(folder, save_name).values():
         damage = damage_of(path)
@@ -109,8 +98,6 @@ def remove_old(folder: Path, save_name: str, last: int | None, every: int | None
     """Delete old checkpoints of a run, and return their paths.
 
     Args:
-        folder: where they are.
-        save_name: the run's name.
         last: how many of the newest to keep; None: all.
         every: also keep those of iterations that this divides.
         now: the iteration that was just saved; later checkpoints, of an earlier run, are ignored.
@@ -143,9 +130,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
     """Load a checkpoint to the CPU and compare its checksums; nothing in the file is executed.
 
-    Args:
-        path: the file.
-        mapped: map the tensors into memory instead of reading them.
+    Tensors are mapped into memory instead of read if `mapped`.
 
     Raises:
         UserError: there is no such file, it is damaged, contains code, or holds no model.
@@ -194,17 +179,13 @@ def _verify(path: str) -> None:
 
 
 def load_weights(model: nn.Module, path: str | Path, strict: bool = True, reset_head: bool = False) -> LoadReport:
-    """Load a checkpoint's weights into a model.
+    """Load a checkpoint's weights into a model, and return what matched and what did not.
 
     Args:
-        model: the network.
         path: a checkpoint of DyGait, or of OpenGait for a model that OpenGait has.
         strict: everything must match; otherwise weights that match in name and shape are loaded.
         reset_head: the class head (the model's attribute `class_head`) need not match: where the number of classes
             differs, or the file has none, it keeps its initial values.
-
-    Returns:
-        What matched and what did not.
 
     Raises:
         UserError: the file cannot be used, or `strict` and something does not match; the model is unchanged then.

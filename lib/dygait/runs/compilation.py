@@ -15,12 +15,7 @@ BACKEND = "inductor"
 
 
 def compile_network(network: nn.Module, setting: bool | str, device: torch.device) -> None:
-    """Compile a network in place at its first call; the names of its weights do not change.
-
-    Args:
-        network: the network.
-        setting: `trainer_cfg.compile`.
-        device: its device.
+    """Compile a network in place at its first call, as `trainer_cfg.compile` says; the names of its weights stay.
 
     Raises:
         UserError: this machine has no compiler, or the network cannot be compiled.
@@ -35,11 +30,7 @@ def compile_network(network: nn.Module, setting: bool | str, device: torch.devic
 
 
 def mark_frames(inputs: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
-    """Mark the number of frames as dynamic, so that one compilation serves all sequence lengths.
-
-    Args:
-        inputs: (N, S, H, W), or a tuple of them.
-    """
+    """Mark the number of frames of (N, S, H, W) as dynamic, so that one compilation serves all sequence lengths."""
     for frames in (inputs,) if isinstance(inputs, torch.Tensor) else inputs:
         torch._dynamo.maybe_mark_dynamic(frames, 1)
 

@@ -40,13 +40,7 @@ def write_state(
 ) -> None:
     """Write the progress of a run, with further fields of plain values; ranks other than 0 do nothing.
 
-    Args:
-        folder: the run's folder.
-        phase: `training`, `testing`.
-        iteration: iterations done.
-        total: iterations of the whole run.
-        speed: iterations per second.
-        fields: further ones.
+    The phase is `training` or `testing`, `total` the iterations of the whole run, `speed` iterations per second.
 
     Raises:
         UserError: it cannot be written.

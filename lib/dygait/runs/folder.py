@@ -27,30 +27,17 @@ from dygait.machine import is_running
 
 
 class RunFolder:
-    """`<output>/<dataset_name>/<model>/<save_name>`.
-
-    Args:
-        root: its path.
-        save_name: the name of the run, with which the names of its checkpoints begin.
-
-    Attributes:
-        checkpoints: the folder of checkpoints and test results.
-        summary: that of TensorBoard's files.
-        features: that of the features of tests, a folder for each.
-        logs: that of log files, events, the resolved configuration and the record of the run.
-    """
+    """`<output>/<dataset_name>/<model>/<save_name>`; the names of checkpoints begin with the last."""
 
     def __init__(self, root: Path, save_name: str) -> None:
         self.root, self.save_name = root, save_name
-        self.checkpoints, self.summary = root / "checkpoints", root / "summary"
-        self.features, self.logs = root / "features", root / "logs"
+        self.checkpoints = root / "checkpoints"  # and test results
+        self.summary = root / "summary"  # TensorBoard's files
+        self.features = root / "features"  # of tests, a folder for each
+        self.logs = root / "logs"  # log files, events, the resolved configuration and the record of the run
 
     def create(self) -> None:
-        """Create the folders.
-
-        Raises:
-            UserError: they cannot be created.
-        """
+        """Create the folders; UserError if they cannot be."""
         try:
             for folder in (self.checkpoints, self.summary, self.logs):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -105,11 +92,7 @@ def append_line(path: Path, entry: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def writing(folder: RunFolder) -> Iterator[None]:
-    """Turn an OSError within a `with` block into a `UserError` that says how to continue the run.
-
-    Raises:
-        UserError: the run's folder cannot be written.
-    """
+    """Turn an OSError within a `with` block into a `UserError` that says how to continue the run."""
     try:
         yield
     except OSError as error:

@@ -15,9 +15,7 @@ from dygait.errors import LocalError
 def explained_memory(batch: Batch, parts: int) -> Iterator[None]:
     """Turn an out-of-memory error within a `with` block into a `LocalError` that names the keys to change.
 
-    Args:
-        batch: the batch that is computed.
-        parts: `trainer_cfg.accumulate`.
+    The block computes a batch in `parts`, which is `trainer_cfg.accumulate`.
     """
     try:
         yield

@@ -23,15 +23,7 @@ class MetricsLogger:
     """Logs the metrics of a training run; ranks other than 0 do nothing.
 
     Where `logs/scalars.jsonl` cannot be written the run ends; without TensorBoard's files, which hold the same numbers,
-    it continues.
-
-    Args:
-        folder: the run's folder.
-        config: the run's configuration.
-        first: how many iterations are done: what was written about later ones is removed.
-
-    Attributes:
-        tensorboard: its files, for silhouettes and results of tests too.
+    it continues. `first` iterations are done: what was written about later ones is removed.
     """
 
     def __init__(self, folder: RunFolder, config: Config, first: int) -> None:

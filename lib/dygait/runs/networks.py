@@ -50,9 +50,7 @@ def model_settings(config: Config) -> dict[str, Any]:
 def needs_classes(model_cfg: Mapping[str, Any], read: Iterable[str]) -> bool:
     """Return whether the number of classes is left out and needed: by a loss that reads logits, or by the model.
 
-    Args:
-        model_cfg: as the configuration gives it.
-        read: the outputs that the losses read.
+    `read` names the outputs that the losses read.
     """
     model = model_cfg.get("model")
     if not isinstance(model, str) or model not in MODELS or not lacks_class_num(model_cfg):
@@ -62,11 +60,7 @@ def needs_classes(model_cfg: Mapping[str, Any], read: Iterable[str]) -> bool:
 
 
 def check_classes(model: nn.Module, data: Data) -> None:
-    """Check that the class head is as large as the number of training ids.
-
-    Raises:
-        UserError: it is smaller.
-    """
+    """Raise a UserError if the class head is smaller than the number of training ids."""
     classes, people = getattr(model, "class_num", None), len(data.train_ids)
     if classes is not None and classes < people:
         raise UserError(f"model_cfg: class_num is {classes}, but {people} ids train; set it to {people} or more")

@@ -36,10 +36,7 @@ def half_precision(device: torch.device, enabled: HalfPrecision, chosen: str | N
 def resolve_precision(config: Config, device: torch.device, previous: Mapping[str, Any] | None = None) -> Config:
     """Replace `enable_float16: auto` by true or false, the same on every process, and log the decision.
 
-    Args:
-        config: the experiment.
-        device: where it computes.
-        previous: the configuration in the checkpoint that the run resumes from, whose decision is kept.
+    `previous` is the configuration in the checkpoint that the run resumes from, whose decision is kept.
     """
     sections = {}
     for name in ("trainer_cfg", "evaluator_cfg"):

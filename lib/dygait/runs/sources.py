@@ -67,11 +67,7 @@ def open_data(config: Config) -> Data:
 
 
 def open_partition(config: Config) -> Partition:
-    """Return the partition of a configuration, which may lie before its data does.
-
-    Raises:
-        UserError: it cannot be read.
-    """
+    """Return the partition of a configuration, whose data need not exist yet; UserError if it cannot be read."""
     data = config.data_cfg
     spec, name = data.dataset_partition, data.dataset_name
     if isinstance(spec, list):
@@ -93,11 +89,7 @@ def _merged_partition(partitions: list[Partition]) -> Partition:
 
 
 def _check_geometry(config: Config, dataset: SequenceDataset) -> None:
-    """Check, before anything is computed, that the frames have the size that the model expects.
-
-    Raises:
-        UserError: the transform returns another size.
-    """
+    """Raise a UserError, before anything is computed, if transformed frames have not the size of the model's input."""
     wanted = config.model_cfg.input_size
     file, transform = dataset.files[0], dataset.transforms[0]
     checked: list[list[int]] = []
@@ -126,15 +118,9 @@ def _check_geometry(config: Config, dataset: SequenceDataset) -> None:
 def _dataset(
     config: Config, data: Data, section: TrainerCfg | EvaluatorCfg, which: str, ids: tuple[str, ...], labels: list[str]
 ) -> SequenceDataset:
-    """Open the sequences of some ids that can be read.
+    """Open the sequences of some ids of the partition that can be read, with the sampler and transform of a section.
 
-    Args:
-        config: the experiment.
-        data: its data.
-        section: whose sampler and transform are used.
-        which: `training` or `test`, for messages.
-        ids: of the partition.
-        labels: the ids by label; empty in a test.
+    Messages name `which` set it is, `training` or `test`; labels are indices into `labels`, which is empty in a test.
     """
     indices, names = data.store.table.indices(ids), data.store.table.ids.names
     if not len(indices):

@@ -19,10 +19,7 @@ _SLOWEST = 1e-9  # iterations per second; below it the remaining time is unknown
 
 
 def status(run: Path) -> dict[str, Any]:
-    """Return the state of a run.
-
-    Args:
-        run: the run's folder.
+    """Return the state of the run in a folder.
 
     Returns:
         `state` (running, finished, interrupted, failed, lost), `why`, `iteration`, `total`, `speed` (iterations per

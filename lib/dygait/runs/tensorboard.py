@@ -16,12 +16,9 @@ from dygait.logs import log
 
 
 class TensorBoard:
-    """A `SummaryWriter` that writes nothing after the first error of the file system.
+    """A `SummaryWriter` that writes nothing without a folder, and after the first error of the file system.
 
-    Args:
-        folder: where the files are; None to write none.
-        on_error: called with that error.
-        first: how many iterations are done; events of later ones are hidden.
+    `on_error` is called with that error. `first` iterations are done; events of later ones are hidden.
     """
 
     def __init__(self, folder: Path | None, on_error: Callable[[OSError], None], first: int = 0) -> None:

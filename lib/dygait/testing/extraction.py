@@ -173,8 +173,7 @@ class _Extraction:
     def prepare(self) -> tuple[str, list[int] | None]:
         """Check what the folder holds, and lock it; on rank 0.
 
-        Returns:
-            The key, and the finished batches; None if the features are complete.
+        Returns the key, and the finished batches; None if the features are complete.
         """
         self.origin["extraction"] = self.key
         if self._complete():

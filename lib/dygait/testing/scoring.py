@@ -74,11 +74,7 @@ def _re_rank(config: Config, default: ReRank | None) -> ReRank | None:
 
 
 def check_protocol(config: Config, data: sources.Data, source: sources.Source) -> None:
-    """Check, before the network runs, that the protocol gives a result on the test set.
-
-    Raises:
-        UserError: an empty gallery, no probe, or no probe that can match.
-    """
+    """Raise a UserError, before the network runs, if the protocol gives no result on the test set."""
     protocol = _protocol(config)
     if isinstance(protocol, Protocol):
         check_against_data(protocol, *source.dataset.keys(), data.partition.probe)
