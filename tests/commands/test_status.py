@@ -14,7 +14,7 @@ import torch
 from dygait import cli
 from dygait.errors import UserError
 from dygait.runs.checkpoint_files import checkpoint_path, save_checkpoint
-from dygait.runs.events import add_event, read_events, write_state
+from dygait.runs.events import EVENTS, add_event, read_lines, write_state
 from dygait.runs.folder import RunFolder
 from dygait.runs.status import status
 
@@ -89,7 +89,7 @@ def test_damaged_checkpoints_are_named(folder: RunFolder) -> None:
 def test_a_cut_line_is_left_out(folder: RunFolder) -> None:
     with (folder.logs / "events.jsonl").open("a") as file:
         file.write('{"kind": "sav')
-    assert [event["kind"] for event in read_events(folder.logs)] == ["started"]
+    assert [event["kind"] for event in read_lines(folder.logs / EVENTS)] == ["started"]
     assert status(folder.root)["state"] == "running"
 
 

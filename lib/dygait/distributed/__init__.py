@@ -12,6 +12,7 @@ from dygait.distributed.collectives import (
     gather_with_gradient,
     main_first,
     mean_over_processes,
+    on_main,
     once_per_machine,
     sum_over_processes,
 )

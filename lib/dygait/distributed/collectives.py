@@ -38,12 +38,7 @@ def main_first(work: Callable[[], T]) -> T:
     """
     if world_size() == 1:
         return work()
-    result, failure = None, None
-    if is_main():
-        try:
-            result = work()
-        except UserError as error:
-            failure = str(error)
+    result, failure = _attempt(work) if is_main() else (None, None)
     failure = broadcast_object(failure)
     if failure is not None:
         raise UserError(failure)
@@ -53,6 +48,22 @@ def main_first(work: Callable[[], T]) -> T:
         return work()
     except UserError as error:  # it failed on this process only: a folder that only the machine of rank 0 sees
         raise LocalError(f"process {rank()}: {error}") from None
+
+
+def on_main(work: Callable[[], T]) -> T:
+    """Run `work` on rank 0; its result, which must be picklable, or its UserError reaches every process."""
+    result, failure = broadcast_object(_attempt(work) if is_main() else (None, None))
+    if failure is not None:
+        raise UserError(failure)
+    return result  # type: ignore[return-value]
+
+
+def _attempt(work: Callable[[], T]) -> tuple[T | None, str | None]:
+    """Return the result of `work`, and the message of its UserError."""
+    try:
+        return work(), None
+    except UserError as error:
+        return None, str(error)
 
 
 def broadcast_object(value: T) -> T:
@@ -76,12 +87,8 @@ def all_gather_object(value: T) -> list[T]:
 
 def once_per_machine(work: Callable[[], None]) -> None:
     """Run `work` on one process of every machine, while the others wait; its UserError is raised by every process."""
-    failure = None
-    if int(os.environ.get("LOCAL_RANK", rank())) == 0:
-        try:
-            work()
-        except UserError as error:
-            failure = str(error)
+    is_first = int(os.environ.get("LOCAL_RANK", rank())) == 0
+    _, failure = _attempt(work) if is_first else (None, None)
     failed = [f for f in all_gather_object(failure) if f is not None]
     if failed:
         raise UserError(failed[0])

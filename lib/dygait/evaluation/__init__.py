@@ -1,7 +1,5 @@
 """Evaluation: from features, ids, types and views to percentages under a named protocol, by pure functions."""
 
-from __future__ import annotations
-
 from dygait.config.schema import ProbeGroup, Protocol, Selector
 from dygait.evaluation.builtin_protocols import (
     PROTOCOLS,

@@ -63,7 +63,7 @@ def to_dict(result: EvaluationResult) -> dict[str, Any]:
     matrices = {
         group: {
             "views": list(matrix.views),
-            "values": [[None if math.isnan(v) else v for v in row] for row in matrix.values.tolist()],
+            "values": [[*map(number_or_none, row)] for row in matrix.values.tolist()],
             "counted": matrix.counted.tolist(),
         }
         for group, matrix in result.matrices.items()
@@ -132,8 +132,13 @@ def csv_rows(result: EvaluationResult) -> Iterator[tuple[str, str, str, float]]:
                 yield group, name, "mean", value
 
 
+def number_or_none(value: float) -> float | None:
+    """Return a number as JSON represents it: NaN becomes None."""
+    return None if math.isnan(value) else value
+
+
 def _without_nan(rates: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: None if math.isnan(rate) else rate for name, rate in rates.items()}
+    return {name: number_or_none(rate) for name, rate in rates.items()}
 
 
 def _further(result: EvaluationResult) -> list[str]:

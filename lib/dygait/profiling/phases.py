@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -58,7 +59,7 @@ class PhaseClock:
         self._device = trainer.device if waits and trainer.device.type == "cuda" else None
         self._seconds: dict[str, float] = defaultdict(float)
         self._since = time.perf_counter()
-        self._range: Any = None
+        self._range = contextlib.ExitStack()
         self._handles: list[Any] = []
 
     def __enter__(self) -> PhaseClock:
@@ -74,16 +75,11 @@ class PhaseClock:
         for handle in self._handles:
             handle.remove()
         self._trainer.model = self._model
-        self._close_range()
+        self._range.close()
 
     def _after_losses(self) -> None:
         self.losses_done = True
         self.enter("backward")
-
-    def _close_range(self) -> None:
-        if self._range is not None:
-            self._range.__exit__(None, None, None)
-            self._range = None
 
     def enter(self, phase: str) -> None:
         """End the current phase and start another."""
@@ -92,11 +88,10 @@ class PhaseClock:
         now = time.perf_counter()
         self._seconds[self.phase] += now - self._since
         self._since = now
-        self._close_range()
+        self._range.close()
         self.phase = phase
         self._on_phase(phase)
-        self._range = torch.profiler.record_function(phase)
-        self._range.__enter__()
+        self._range.enter_context(torch.profiler.record_function(phase))
 
     def begin(self) -> None:
         """Start a step with the wait for its data; the time since the last step is not counted."""

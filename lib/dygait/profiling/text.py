@@ -10,7 +10,7 @@ from tabulate import tabulate
 from dygait.profiling.phases import PHASES
 
 _SHOWN = 12
-"""Maximal number of rows of a table; the JSON has all."""
+"""Maximal number of rows of a table."""
 
 
 def amount(value: float | None, unit: str = "") -> str:
@@ -23,20 +23,16 @@ def amount(value: float | None, unit: str = "") -> str:
     return f"{value:.3g} {unit}".rstrip()
 
 
-def gibibytes(value: int | None) -> str:
-    """Format a number of bytes."""
-    return "unknown" if value is None else f"{value / 2**30:.2f} GiB"
-
-
 def percent(value: float | None) -> str:
     """Format a share as percentage."""
     return "-" if value is None else f"{100 * value:.0f} %"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Format a table; the first column is aligned left, the others right."""
+    """Format the first rows of a table; the first column is aligned left, the others right."""
     sides = ("left", *["right"] * (len(head) - 1))
-    return tabulate([head, *rows], tablefmt="plain", colalign=sides, disable_numparse=True)
+    text = tabulate([head, *rows[:_SHOWN]], tablefmt="plain", colalign=sides, disable_numparse=True)
+    return text if len(rows) <= _SHOWN else f"{text}\n({len(rows) - _SHOWN} more rows in the JSON)"
 
 
 def to_text(profile: Mapping[str, Any]) -> str:
@@ -46,6 +42,7 @@ def to_text(profile: Mapping[str, Any]) -> str:
     half = ", half precision" if config["half_precision"] else ""
     counts, count = profile["multiply_adds"], profile["parameters"]
     forward, step = counts["forward_of_a_sequence"], counts["step"]
+    memory = "unknown" if profile["peak_bytes"] is None else f"{profile['peak_bytes'] / 2**30:.2f} GiB"
     rates = ", ".join(f"{amount(rate, 'MAC/s')} in {name}" for name, rate in peak["multiply_adds_per_second"].items())
     lines = [
         f"{config['model']}, batch {people} x {each}, {config['frames']} frames{half}; "
@@ -55,7 +52,7 @@ def to_text(profile: Mapping[str, Any]) -> str:
         f"multiply-adds, forward of a sequence: {amount(forward['plain_form'])} in the plain form, "
         f"{amount(forward['executed'])} executed",
         f"multiply-adds, step: {amount(step['plain_form'])} in the plain form, {amount(step['executed'])} executed",
-        f"peak memory in a step: {gibibytes(profile['peak_bytes'])}",
+        f"peak memory in a step: {memory}",
         f"measured peak of this machine: {rates}",
         f"step: {seconds['step']:.3f} s ({profile['spread']['fastest']:.3f} to {profile['spread']['slowest']:.3f}), "
         f"{percent(profile['share_of_peak'])} of peak",
@@ -69,13 +66,14 @@ def to_text(profile: Mapping[str, Any]) -> str:
     ]
     for title, key in (("layer", "layers"), ("layer class", "layer_classes")):
         lines += ["", _layers(title, profile[key])]
-    if profile["operations"]:
-        lines += ["", _operations(profile["operations"])]
+    operations = [(row["name"], f"{row['seconds']:.4f}", str(row["calls"])) for row in profile["operations"]]
+    if operations:
+        lines += ["", table(("operation", "seconds", "calls"), operations)]
     return "\n".join(lines)
 
 
 def _layers(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    shown = [
+    cells = [
         (
             row["name"][0],
             f"{row['seconds']:.4f}",
@@ -84,15 +82,6 @@ def _layers(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
             amount(row["multiply_adds"]) if row["multiply_adds"] else "-",
             percent(row["share_of_peak"]),
         )
-        for row in rows[:_SHOWN]
+        for row in rows
     ]
-    return table((title, "seconds", "forward", "backward", "MACs", "of peak"), shown) + _more(rows)
-
-
-def _operations(rows: Sequence[Mapping[str, Any]]) -> str:
-    shown = [(row["name"], f"{row['seconds']:.4f}", str(row["calls"])) for row in rows[:_SHOWN]]
-    return table(("operation", "seconds", "calls"), shown) + _more(rows)
-
-
-def _more(rows: Sequence[object]) -> str:
-    return f"\n({len(rows) - _SHOWN} more rows in the JSON)" if len(rows) > _SHOWN else ""
+    return table((title, "seconds", "forward", "backward", "MACs", "of peak"), cells)

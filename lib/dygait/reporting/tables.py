@@ -13,7 +13,7 @@ import numpy as np
 
 from dygait.evaluation import EvaluationResult, to_dict
 from dygait.evaluation.analysis import SEED, Analysis, GroupAnalysis
-from dygait.evaluation.tables import cell, csv_rows, result_rows
+from dygait.evaluation.tables import cell, csv_rows, number_or_none, result_rows
 from dygait.reporting.reported_run import ReportedRun
 
 _NAN = float("nan")
@@ -58,9 +58,8 @@ def comparison_columns(runs: Sequence[ReportedRun]) -> list[str]:
 def differences(run: ReportedRun, first: ReportedRun, group: str) -> list[str]:
     """Return measures and equal error rate of a group, each with its difference to the first run."""
     cells = []
-    pairs = [(_measure(run, group, m), _measure(first, group, m)) for m in first.analysis.result.measures]
-    pairs.append((_eer(run, group), _eer(first, group)))
-    for value, other in pairs:
+    measures = first.analysis.result.measures
+    for value, other in zip(_rates(run, group, measures), _rates(first, group, measures), strict=True):
         difference = value - other if run is not first and _same_protocol(run, first) else _NAN
         cells += [percent(value), "–" if math.isnan(difference) else f"{difference:+.1f}".replace("-", "−")]
     return cells
@@ -71,13 +70,11 @@ def _same_protocol(one: ReportedRun, other: ReportedRun) -> bool:
     return (a.protocol, a.description) == (b.protocol, b.description)
 
 
-def _measure(run: ReportedRun, group: str, measure: str) -> float:
-    return float(run.analysis.result.percentages.get(group, {}).get(measure, _NAN))
-
-
-def _eer(run: ReportedRun, group: str) -> float:
-    found = run.analysis.groups.get(group)
-    return _NAN if found is None or found.pairs is None else 100 * found.pairs.verification.eer
+def _rates(run: ReportedRun, group: str, measures: Iterable[str]) -> list[float]:
+    """Return measures and equal error rate of a group in percent, NaN where there is none."""
+    values, found = run.analysis.result.percentages.get(group, {}), run.analysis.groups.get(group)
+    eer = _NAN if found is None or found.pairs is None else 100 * found.pairs.verification.eer
+    return [*(float(values.get(measure, _NAN)) for measure in measures), eer]
 
 
 def to_csv(runs: Sequence[ReportedRun]) -> str:
@@ -119,7 +116,7 @@ def to_latex(runs: Sequence[ReportedRun]) -> str:
     if len(runs) > 1:
         measures = runs[0].analysis.result.measures
         body = [
-            [group, run.name, *(percent(_measure(run, group, m)) for m in measures), percent(_eer(run, group))]
+            [group, run.name, *map(percent, _rates(run, group, measures))]
             for group in groups_of(runs)
             for run in runs
             if group in run.analysis.groups
@@ -197,7 +194,7 @@ def _group(run: ReportedRun, group: GroupAnalysis) -> dict[str, Any]:
         verification = {
             **{name: getattr(rates, name) for name in ("genuine", "impostor", "auc", "eer")},
             "threshold": group.pairs.threshold,
-            "tar_at_far": {f"{far:g}": _number(tar) for far, tar in rates.tar_at_far.items()},
+            "tar_at_far": {f"{far:g}": number_or_none(tar) for far, tar in rates.tar_at_far.items()},
         }
     key = run.analysis.key
     confusions = [
@@ -206,13 +203,9 @@ def _group(run: ReportedRun, group: GroupAnalysis) -> dict[str, Any]:
     ]
     return {
         "probes": group.probes,
-        "cmc": [_number(value) for value in group.cmc.tolist()],
+        "cmc": [*map(number_or_none, group.cmc.tolist())],
         "verification": verification,
         "confusions": confusions,
         "by_length": [*map(vars, group.by_length)],
         "by_type": [*map(vars, group.by_type)],
     }
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -75,11 +75,6 @@ def recorded_end(folder: RunFolder) -> Iterator[None]:
         raise
 
 
-def read_events(logs: Path) -> list[dict[str, Any]]:
-    """Return the events of a run in order; incomplete lines are skipped."""
-    return read_lines(logs / EVENTS)
-
-
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the mappings in a file of JSON lines; invalid lines, which a crash may leave, are skipped.
 

@@ -31,12 +31,12 @@ def status(run: Path) -> dict[str, Any]:
         UserError: the folder is not a run's.
     """
     from dygait.runs.checkpoint_files import newest_checkpoint
-    from dygait.runs.events import STATE, read_events, read_lines
+    from dygait.runs.events import EVENTS, STATE, read_lines
 
     logs = run / "logs"
     if not logs.is_dir():
         raise UserError(f"{run} is not a run's folder: it has no logs; give output/<dataset>/<model>/<save_name>")
-    events, scalars = read_events(logs), read_lines(logs / "scalars.jsonl")
+    events, scalars = read_lines(logs / EVENTS), read_lines(logs / "scalars.jsonl")
     state = next(iter(read_lines(logs / STATE)), {})
     began = next((e for e in reversed(events) if e.get("kind") == "started"), None)
     since = events[events.index(began) :] if began is not None else events

@@ -12,10 +12,10 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,8 +48,6 @@ from dygait.runs import sources
 from dygait.runs.memory import is_out_of_memory
 from dygait.runs.precision import half_precision
 from dygait.runs.signals import Interruption, name_of
-
-T = TypeVar("T")
 
 _SHARD_BYTES = 2**25
 _SHARD_SECONDS = 30.0
@@ -130,13 +128,13 @@ def extract(
     if distributed.is_main():
         extraction.key = identity(config, data, source, model, device, settings)
     try:
-        extraction.key, done = _run_on_main(extraction.prepare)
+        extraction.key, done = distributed.on_main(extraction.prepare)
         if done is None:
             return extraction.saved
         start = time.perf_counter()
         shares = extraction.embed_all(model, device, settings, done, interruption)
         seconds = time.perf_counter() - start
-        _run_on_main(lambda: extraction.finish([name for share in shares for name in share.shards]))
+        distributed.on_main(lambda: extraction.finish([name for share in shares for name in share.shards]))
     finally:
         extraction.unlock()
     _log_summary(shares, seconds, device)
@@ -295,21 +293,6 @@ class _Extraction:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
-
-
-def _run_on_main(function: Callable[[], T]) -> T:
-    """Call a function on rank 0, and return its result, or raise its UserError, on every process."""
-    result: Any = None
-    failure = None
-    if distributed.is_main():
-        try:
-            result = function()
-        except UserError as error:
-            failure = str(error)
-    result, failure = distributed.broadcast_object((result, failure))
-    if failure is not None:
-        raise UserError(failure)
-    return result
 
 
 def identity(

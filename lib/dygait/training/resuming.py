@@ -8,7 +8,7 @@ from pathlib import Path
 from dygait import distributed
 from dygait.logs import log
 from dygait.runs import checkpoint_files
-from dygait.runs.events import add_event, read_events
+from dygait.runs.events import EVENTS, add_event, read_lines
 from dygait.runs.folder import RunFolder, remove_unfinished
 from dygait.training.trainer import Trainer
 
@@ -56,7 +56,7 @@ def lacks_test(folder: RunFolder, start: Path, trainer: Trainer) -> bool:
     is_due = iteration == settings.total_iter or iteration % settings.save_iter == 0
     if not is_due or start.parent != folder.checkpoints:
         return False
-    kinds = [event.get("kind") for event in read_events(folder.logs) if event.get("iteration") == iteration]
+    kinds = [event.get("kind") for event in read_lines(folder.logs / EVENTS) if event.get("iteration") == iteration]
     return distributed.broadcast_object("tested" not in kinds)
 
 
