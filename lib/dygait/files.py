@@ -39,11 +39,7 @@ def replacing(path: Path, exclusive: bool = False) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file atomically.
-
-    Raises:
-        OSError: it cannot be written; no partial file is left.
-    """
+    """Write a text file atomically; errors as `replacing`."""
     with replacing(path) as file:
         # Paths that are not valid Unicode contain surrogates, which cannot be encoded.
         file.write(text.encode("utf-8", "backslashreplace"))

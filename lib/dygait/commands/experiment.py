@@ -51,11 +51,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_experiment(file: str, overrides: Sequence[str], phase: Phase) -> Config:
-    """Load and check a configuration; rank 0 prints the warnings.
-
-    Raises:
-        UserError: it has problems; the message lists all of them.
-    """
+    """Load and check a configuration; rank 0 prints the warnings, and a UserError lists all problems."""
     from dygait.config import load_config
     from dygait.training.checks import component_problems
 
@@ -64,11 +60,7 @@ def load_experiment(file: str, overrides: Sequence[str], phase: Phase) -> Config
 
 @contextmanager
 def experiment(arguments: argparse.Namespace, phase: Phase) -> Iterator[tuple[Config, torch.device]]:
-    """Load the configuration of a run, and join the process group.
-
-    Raises:
-        UserError: the options or the configuration are invalid.
-    """
+    """Load the configuration of a run, and join the process group."""
     from dygait import distributed
 
     overrides = list(arguments.set)

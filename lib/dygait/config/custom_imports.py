@@ -28,11 +28,7 @@ def _is_path(name: Any) -> bool:
 
 
 def import_file(path: Path) -> None:
-    """Import a file once, so that it registers what it defines.
-
-    Raises:
-        UserError: there is no such file, or its code raises an exception.
-    """
+    """Import a file once, so that it registers what it defines; UserError if it is missing or raises an exception."""
     name = f"dygait_custom_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return

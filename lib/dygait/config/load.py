@@ -99,11 +99,7 @@ def _inside(node: yaml.Node) -> list[yaml.Node]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read one YAML file that holds a mapping.
-
-    Raises:
-        UserError: it cannot be read, or does not hold a mapping.
-    """
+    """Read one YAML file; UserError if it cannot be read, or does not hold a mapping."""
     try:
         text = untrusted.read_bytes(path, _LARGEST_FILE).decode()
     except FileNotFoundError:

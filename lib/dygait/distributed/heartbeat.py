@@ -4,9 +4,8 @@ A thread of every process writes the number of its collectives and its progress 
 process that has waited too long in a collective reads there which process is late, prints it and ends; the launcher
 then ends the others.
 
-PyTorch has nothing that names who is missing in the middle of a step. When a collective times out, Gloo raises with a
-peer's address and NCCL's watchdog aborts the process; `monitored_barrier` names ranks, but with Gloo alone, and would
-have to come before every collective; `record` hands exceptions to the launcher, and a hang raises none.
+PyTorch does not name the process: when a collective times out, Gloo raises with a peer's address and NCCL's watchdog
+aborts; `monitored_barrier` names ranks, but only with Gloo, and would have to come before every collective.
 """
 
 from __future__ import annotations

@@ -175,11 +175,7 @@ SUBMISSIONS = {submission.name: submission for submission in (GREW_SUBMISSION, H
 
 
 def as_protocol(protocol: str | Protocol | Mapping[str, Any]) -> Protocol:
-    """Return the protocol of a name, or of a mapping as `evaluator_cfg.protocol` takes it.
-
-    Raises:
-        UserError: the name is unknown, or the mapping is not valid.
-    """
+    """Return the protocol of a name, or of a mapping as `evaluator_cfg.protocol`; UserError if there is none."""
     if isinstance(protocol, str):
         return PROTOCOLS.get(protocol)
     return protocol if isinstance(protocol, Protocol) else declared_protocol(protocol)

@@ -91,11 +91,7 @@ def clear(folder: str | Path) -> Path:
 
 
 def remove_features(folder: Path) -> None:
-    """Delete a folder of features, finished or not.
-
-    Raises:
-        UserError: the folder holds other files, or cannot be deleted.
-    """
+    """Delete a folder of features, finished or not; UserError if it holds other files, or cannot be deleted."""
     clear(folder)
     with write_errors(folder):
         shutil.rmtree(folder)
@@ -156,11 +152,7 @@ def assemble(
 
 
 def replace_origin(folder: Path, origin: Mapping[str, Any]) -> None:
-    """Replace the origin of saved features.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
+    """Replace the origin of saved features; UserError if the folder cannot be written."""
     with write_errors(folder):
         names = json.loads((folder / _NAMES).read_bytes())
         content = {name: names[name] for name in (*_COLUMNS, "lengths")}

@@ -73,10 +73,7 @@ class Shards:
     def prune(self, log: Callable[[str], None]) -> dict[str, list[int]]:
         """Delete damaged, unfinished and foreign shards, and return the names of the others with their batches.
 
-        `log` takes a message for each shard that is deleted, with the reason.
-
-        Raises:
-            UserError: a file cannot be deleted.
+        `log` takes a message for each shard that is deleted, with the reason. UserError if a file cannot be deleted.
         """
         kept: dict[str, list[int]] = {}
         for path in sorted(self._folder.glob("[0-9]*.json")):

@@ -59,6 +59,8 @@ def find_largest(
 
 def steps_peak(config: Config, device: torch.device, subjects: int) -> int:
     """Run two training steps on example silhouettes and return their peak memory in bytes."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # of an earlier call
     trainer = build_trainer(config, device)
     trainer.training_mode()
     batch = example_batch(config, subjects, batch_size(config)[1], classes_of(trainer.network))
@@ -66,13 +68,6 @@ def steps_peak(config: Config, device: torch.device, subjects: int) -> int:
     for _ in range(2):
         trainer.step(batch)
     return machine_peak.peak_bytes(device) or 0
-
-
-def _on_gpu(config: Config, device: torch.device, subjects: int) -> int:
-    try:
-        return steps_peak(config, device, subjects)
-    finally:
-        torch.cuda.empty_cache()
 
 
 def _in_child(config: Config, limit: int, subjects: int) -> int:
@@ -109,7 +104,7 @@ def find_batch(config: Config, device: torch.device, log: Callable[[str], None] 
     limit = machine_peak.usable_bytes(device)
     if device.type == "cpu" and limit is None:
         raise UserError("--find-batch: the free memory of this system is unknown (Linux reports it)")
-    trial = partial(_on_gpu, config, device) if limit is None else partial(_in_child, config, limit)
+    trial = partial(steps_peak, config, device) if limit is None else partial(_in_child, config, limit)
     fitted = find_largest(trial, log=log)
     if not fitted:
         raise UserError(f"not even 2 subjects x {each} sequences fit; lower K, the frames or the channels")

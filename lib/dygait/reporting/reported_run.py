@@ -50,11 +50,7 @@ class ReportedRun:
 
 
 def find_features(path: Path) -> Path:
-    """Return the folder of features of a path: the path itself, or the newest features of a run's folder.
-
-    Raises:
-        UserError: the run has no features.
-    """
+    """Return the folder of features of a path: the path itself, or the newest features of a run; UserError if it has none."""
     kept = path / "features"
     if not kept.is_dir():
         if (path / "checkpoints").is_dir():

@@ -159,11 +159,7 @@ def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
 
 
 def _verify(path: str) -> None:
-    """Check what `torch.load(weights_only=True)` does not.
-
-    Raises:
-        ValueError: checksums differ, or the file is a tar archive, whose code PyTorch up to 2.5 executes.
-    """
+    """Raise a ValueError if checksums differ, or the file is a tar archive, whose code PyTorch up to 2.5 executes."""
     if tarfile.is_tarfile(path):
         raise ValueError("it is in the tar format of PyTorch before 0.2, which can contain code")
     if zipfile.is_zipfile(path):

@@ -1,7 +1,8 @@
 """The events and the progress of a run, written as they happen.
 
 ``logs/events.jsonl`` has a JSON line for each event: starts, checkpoints, skipped steps, damaged or removed files, how
-the run ended. ``logs/state.json`` holds the progress, rewritten with every log line. `dygait status` reads both.
+the run ended. ``logs/state.json`` holds the progress, rewritten with every log line. `dygait status` reads both. A
+UserError is raised where they cannot be written.
 """
 
 from __future__ import annotations
@@ -24,11 +25,7 @@ STATE = "state.json"
 
 
 def add_event(folder: RunFolder, kind: str, **fields: Any) -> None:
-    """Append an event, of a kind such as `saved`, with fields of plain values; ranks other than 0 do nothing.
-
-    Raises:
-        UserError: it cannot be written.
-    """
+    """Append an event, of a kind such as `saved`, with fields of plain values; ranks other than 0 do nothing."""
     if not distributed.is_main():
         return
     with writing(folder):
@@ -41,9 +38,6 @@ def write_state(
     """Write the progress of a run, with further fields of plain values; ranks other than 0 do nothing.
 
     The phase is `training` or `testing`, `total` the iterations of the whole run, `speed` iterations per second.
-
-    Raises:
-        UserError: it cannot be written.
     """
     if not distributed.is_main():
         return

@@ -133,11 +133,7 @@ def _version(package: str) -> str | None:
 
 
 def record_run(folder: RunFolder, phase: str, config: Config, device: torch.device, data: dict[str, Any]) -> None:
-    """Write, on rank 0, what this run is: resolved configuration, versions, commit, data fingerprint, code, command.
-
-    Raises:
-        UserError: it cannot be written.
-    """
+    """Write, on rank 0, what this run is: resolved configuration, versions, commit, data fingerprint, code, command."""
     if not distributed.is_main():
         return
     entry = {

@@ -36,11 +36,7 @@ def build_network(config: Config, device: torch.device) -> nn.Module:
 
 
 def model_settings(config: Config) -> dict[str, Any]:
-    """Return `model_cfg` with what it leaves to the data: the variant, and as many classes as the partition trains.
-
-    Raises:
-        UserError: the number of classes is needed, and the partition cannot be read.
-    """
+    """Return `model_cfg` with what it leaves to the data: the variant, and as many classes as the partition trains."""
     given = {k: v for k, v in config.model_cfg.model_dump().items() if v is not None}
     read = [LOSSES.get(term.type).reads for term in config.loss_cfg if term.type in LOSSES]
     classes = len(set(open_partition(config).train)) if needs_classes(given, read) else None
