@@ -63,8 +63,7 @@ def tune_allocator() -> tuple[bool, str]:
     """
     if os.environ.get(ALLOCATOR_VARIABLE) == "default":
         return False, f"the allocator is unchanged ({ALLOCATOR_VARIABLE}=default)"
-    chosen = _user_setting()
-    if chosen is not None:
+    if (chosen := _user_setting()) is not None:
         return False, f"the allocator is unchanged: {chosen} is set"
     libc = libc_with_mallopt()
     if libc is None:

@@ -122,18 +122,11 @@ def merge(base: Any, over: Any) -> Any:
 
     A mapping whose keys are indices of a list (`--set loss_cfg.0.margin=0.3`) is merged into those entries of the list.
     """
-    if (
-        isinstance(base, list)
-        and isinstance(over, dict)
-        and over
-        and all(k in map(str, range(len(base))) for k in over)
-    ):
-        return [merge(entry, over[str(index)]) if str(index) in over else entry for index, entry in enumerate(base)]
+    if isinstance(base, list) and isinstance(over, dict) and over:
+        entries = {str(index): entry for index, entry in enumerate(base)}
+        return [*merge(entries, over).values()] if over.keys() <= entries.keys() else over
     if isinstance(base, dict) and isinstance(over, dict):
-        return {
-            k: merge(base[k], over[k]) if k in base and k in over else over.get(k, base.get(k))
-            for k in {**base, **over}
-        }
+        return {**base, **{key: merge(base[key], value) if key in base else value for key, value in over.items()}}
     return over
 
 

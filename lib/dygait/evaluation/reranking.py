@@ -114,12 +114,7 @@ def _reranked(
 
 
 def nearest_k(distance: Tensor, k: int) -> Tensor:
-    """Return the k nearest of each row, nearest first, ties in the order of the columns: (m, k) int64.
-
-    Args:
-        distance: (m, G) finite distances.
-        k: at most G.
-    """
+    """Return the k nearest of each row of finite distances (m, G), nearest first, ties in order: (m, k) int64."""
     values, columns = distance.topk(k, dim=1, largest=False)
     # topk returns any of equals; rows with a tie at the k-th distance are sorted completely.
     tied = ((distance <= values[:, -1:]).sum(1) > k).nonzero()[:, 0]

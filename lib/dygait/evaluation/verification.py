@@ -80,9 +80,8 @@ class PairDistances:
     def verification(self, fars: Sequence[float] = FARS) -> Verification:
         """Return the exact verification rates, ties included.
 
-        Args:
-            fars: false accept rates of `tar_at_far`: the largest TAR of a threshold whose FAR is not larger, without
-                interpolation. With fewer than 1 / FAR impostor pairs it is NaN.
+        `tar_at_far` is the largest TAR of a threshold whose FAR is not larger, without interpolation; NaN with fewer
+        than 1 / FAR impostor pairs.
         """
         self._merge()
         genuine, impostor = self._counts.sum(1).tolist()

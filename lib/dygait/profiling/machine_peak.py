@@ -20,17 +20,15 @@ _SHARE = 0.8
 
 def _seconds(device: torch.device, function: Callable[[], object], repeats: int) -> float:
     """Return the shortest time of the repeats after a warm-up."""
-    best = float("inf")
-    for repeat in range(repeats + 1):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+    synchronize = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
+    seconds = []
+    for _ in range(repeats + 1):
+        synchronize()
         start = time.perf_counter()
         function()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if repeat:
-            best = min(best, time.perf_counter() - start)
-    return best
+        synchronize()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
 
 
 def products_per_second(device: torch.device, dtype: torch.dtype, repeats: int = 4) -> float:

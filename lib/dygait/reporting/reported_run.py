@@ -50,7 +50,7 @@ class ReportedRun:
 
 
 def find_features(path: Path) -> Path:
-    """Return the folder of features of a path: the path itself, or the newest features of a run; UserError if it has none."""
+    """Return a folder of features: the path itself, or the newest of a run's folder; UserError if it has none."""
     kept = path / "features"
     if not kept.is_dir():
         if (path / "checkpoints").is_dir():
