@@ -121,21 +121,13 @@ class Physique:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A body in every frame: ellipsoids and convex hulls of them.
+    """A body in every frame: B ellipsoids ``{c + L u, |u| <= 1}``, and P convex hulls of them."""
 
-    Attributes:
-        names: the names of the B ellipsoids.
-        centres: float (S, B, 3), metres.
-        axes: float (S, B, 3, 3), metres: the ellipsoid is ``{c + L u, |u| <= 1}`` with this matrix L.
-        members: int (M, P), the indices of the ellipsoids of each hull; of fewer than M, the last is repeated.
-        parts: for each of the P hulls the name of its part of the body.
-    """
-
-    names: list[str]
-    centres: np.ndarray
-    axes: np.ndarray
-    members: np.ndarray
-    parts: list[str]
+    names: list[str]  # of the ellipsoids
+    centres: np.ndarray  # c, float (S, B, 3), metres
+    axes: np.ndarray  # L, float (S, B, 3, 3), metres
+    members: np.ndarray  # int (M, P), the ellipsoids of each hull; of fewer than M, the last is repeated
+    parts: list[str]  # for each hull the name of its part of the body
 
 
 class FigureBuilder:
@@ -185,15 +177,7 @@ class FigureBuilder:
 
 
 def build_body(body: Physique, motion: Motion) -> FigureBuilder:
-    """Build body and everyday clothes around the joints.
-
-    Args:
-        body: whose.
-        motion: where the joints are in each of S frames.
-
-    Returns:
-        The builder, to which a bag or a coat can be added (see wear.py).
-    """
+    """Build body and everyday clothes around the joints; a bag or a coat can be added (see wear.py)."""
     joints, stature = motion.joints, body.stature
     builder = FigureBuilder(len(joints["pelvis"]), stature)
     _trunk(builder, body, motion)

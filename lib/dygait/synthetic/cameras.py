@@ -20,17 +20,11 @@ FOCAL = 360.0
 
 @dataclasses.dataclass(frozen=True)
 class Camera:
-    """A pinhole camera.
+    """A pinhole camera."""
 
-    Attributes:
-        position: float (3,), metres.
-        rotation: float (3, 3), rows: right, down and forward of the camera in the world.
-        focal: pixels.
-    """
-
-    position: np.ndarray
-    rotation: np.ndarray
-    focal: float
+    position: np.ndarray  # float (3,), metres
+    rotation: np.ndarray  # float (3, 3), rows: right, down and forward of the camera in the world
+    focal: float  # pixels
 
 
 _POSITIONS = {
@@ -55,12 +49,9 @@ the same outline.
 
 @functools.cache
 def camera(view: str) -> Camera:
-    """Return the camera of a view.
+    """Return the camera of one of :data:`VIEWS`.
 
     A subject of 1.7 m at the origin is about 100 pixels tall, as in CASIA-B, and 5 m of the walk are visible.
-
-    Args:
-        view: one of :data:`VIEWS`.
     """
     error, distance, height = _POSITIONS[view]
     angle = np.deg2rad(float(view) + error)

@@ -87,14 +87,10 @@ class Faults:
 
 @dataclasses.dataclass(frozen=True)
 class Background:
-    """The effect of the background of one camera on the clothes of one subject, the same in every sequence.
+    """The effect of the background of one camera on the clothes of one subject, the same in every sequence."""
 
-    Attributes:
-        shift: bias of the threshold between body and background, in grey levels.
-        spots: patches that resemble the background: ellipsoid, patch, and the share of the frames that it is missing.
-    """
-
-    shift: float
+    shift: float  # bias of the threshold between body and background, in grey levels
+    # Patches that resemble the background: ellipsoid, patch, and the share of the frames that it is missing.
     spots: tuple[tuple[str, Patch, float], ...]
 
 
@@ -108,13 +104,7 @@ def draw_background(rng: np.random.Generator) -> Background:
 
 
 def draw_faults(figure: Figure, background: Background, rng: np.random.Generator) -> Faults:
-    """Draw the faults of one sequence in one view.
-
-    Args:
-        figure: the subject in S frames.
-        background: of the view and the subject's clothes.
-        rng: the generator of the sequence and view.
-    """
+    """Draw the faults of one sequence in one view."""
     frames = len(figure.centres)
     parts = sorted({part for part in figure.parts if part.split()[0] in LOSABLE})
     # Most recordings are good, few are bad.
@@ -174,8 +164,6 @@ def apply_faults(
         canvas: uint8 (H, F, W), 0 or 255: windows of F frames' pictures, with at least :data:`MARGIN` empty pixels
             around the body except at the edges of the picture, and :data:`GAP` empty columns at the right in any case.
         origins: int (F, 2), the first column and row of each window in its picture.
-        figure: the subject.
-        faults: of the sequence.
         frames: the indices of the F frames.
         centres: (2, F, B), the projected centres of the ellipsoids, in pixels of the pictures.
     """

@@ -45,15 +45,10 @@ ANKLE = (
 
 
 def fourier_series(percents: Sequence[float], values: Sequence[float], harmonics: int) -> np.ndarray:
-    """Fit a Fourier series to a curve over the gait cycle by least squares.
-
-    Args:
-        percents: of the cycle.
-        values: of the curve, there.
-        harmonics: number of harmonics besides the mean.
+    """Fit a Fourier series to the values of a curve at percents of the gait cycle by least squares.
 
     Returns:
-        complex (harmonics + 1,): the coefficients, for :func:`evaluate`.
+        complex (harmonics + 1,): the coefficients of the mean and the harmonics, for :func:`evaluate`.
     """
     phases = np.array(percents) / 100
     angles = 2 * np.pi * phases[:, None] * np.arange(1, harmonics + 1)
@@ -145,7 +140,6 @@ class Gait:
     """The gait of one subject in one sequence: joint angles and positions for any phase of the cycle.
 
     Args:
-        physique: the body.
         style: the gait traits in this sequence.
         signature: float (2, 3, K) degrees: small subject-specific cosine and sine terms that are added to the first K
             harmonics of hip, knee and ankle.

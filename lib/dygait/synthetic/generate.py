@@ -44,11 +44,8 @@ def generate(
     """Write a dataset, or its missing sequences.
 
     Args:
-        output: the folder to fill.
-        settings: of the dataset.
         workers: processes; the result does not depend on their number.
         only: the sets to write: ``train``, ``test`` or ``all``. The partition always lists both.
-        progress: show a progress bar.
 
     Returns:
         The number of sequences written; 0 if none was missing.

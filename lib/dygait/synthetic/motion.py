@@ -12,16 +12,10 @@ Place = tuple[np.ndarray, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Motion:
-    """Joint positions and orientations in each frame.
+    """Joint positions and orientations in each frame; names of paired joints end in ``_0`` (left), ``_1`` (right)."""
 
-    Attributes:
-        joints: name -> float (S, 3) in metres; the names of paired joints end in ``_0`` (left) and ``_1`` (right).
-        frames: name -> float (S, 3, 3), the orientations of pelvis, thorax, head and the two feet (columns: forward,
-            left, up).
-    """
-
-    joints: dict[str, np.ndarray]
-    frames: dict[str, np.ndarray]
+    joints: dict[str, np.ndarray]  # float (S, 3) in metres
+    frames: dict[str, np.ndarray]  # float (S, 3, 3), of pelvis, thorax, head and feet (columns: forward, left, up)
 
     def place(self, joint: str) -> Place:
         """Return a joint of pelvis, trunk or head with the orientation of its segment."""

@@ -26,11 +26,7 @@ _NORMALS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1).astype(np.float32)
 
 
 def project(camera: Camera, figure: Figure) -> tuple[np.ndarray, np.ndarray]:
-    """Project ellipsoids to the image of a camera.
-
-    Args:
-        camera: the camera.
-        figure: B ellipsoids in S frames.
+    """Project the B ellipsoids of a figure in S frames to the image of a camera.
 
     Returns:
         Centres (2, S, B) and shapes (3, S, B) of the ellipses (xx, xy, yy), in pixels.
@@ -47,10 +43,9 @@ def project(camera: Camera, figure: Figure) -> tuple[np.ndarray, np.ndarray]:
 def outlines(
     figure: Figure, centres: np.ndarray, ellipses: np.ndarray, origins: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return the outline of every hull of a figure in every frame.
+    """Return the outline of each of the P hulls of a figure in every frame.
 
     Args:
-        figure: P hulls.
         centres: (2, S, B), from :func:`project`.
         ellipses: (3, S, B), from :func:`project`.
         origins: int (S, 2), the column and row of each picture from which corners are counted; None: 0.
@@ -111,12 +106,7 @@ def windows(centres: np.ndarray, ellipses: np.ndarray, margin: int) -> tuple[np.
 
 
 def fill(picture: np.ndarray, corners: Iterable[np.ndarray]) -> None:
-    """Fill outlines of hulls.
-
-    Args:
-        picture: uint8 (H, W); changed in place.
-        corners: int32 (K, 2) each, from :func:`outlines`.
-    """
+    """Fill outlines of hulls, int32 (K, 2) each, from :func:`outlines`, in a picture, uint8 (H, W), in place."""
     fill_polygon = cv2.fillConvexPoly
     for outline in corners:
         fill_polygon(picture, outline, 255, cv2.LINE_8, SUBPIXEL_BITS)

@@ -20,24 +20,13 @@ SCHEME = "syngait"
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The settings that determine the pictures.
+    """The settings that determine the pictures; an invalid value raises UserError."""
 
-    Attributes:
-        train_ids: the number of training ids, the first ones.
-        test_ids: the number of test ids, the following ones.
-        frames: the fewest and the most frames of a sequence.
-        seed: of all random generators.
-        format: ``pickle`` (normalised frames) or ``png`` (raw pictures).
-
-    Raises:
-        UserError: an invalid value.
-    """
-
-    train_ids: int
-    test_ids: int
-    frames: tuple[int, int]
-    seed: int = 0
-    format: str = "pickle"
+    train_ids: int  # the number of training ids, the first ones
+    test_ids: int  # the number of test ids, the following ones
+    frames: tuple[int, int]  # the fewest and the most frames of a sequence
+    seed: int = 0  # of all random generators
+    format: str = "pickle"  # normalised frames, or png: raw pictures
 
     def __post_init__(self) -> None:
         if min(self.train_ids, self.test_ids) < 0 or not 0 < self.train_ids + self.test_ids <= MAX_IDS:

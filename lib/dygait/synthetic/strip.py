@@ -29,10 +29,6 @@ def save_strip(path: Path, seed: int) -> None:
     Rows: three subjects in normal clothes, with a bag and in a coat, the first as raw pictures and the others as
     normalised frames; one stride of each from the side. Columns: the 11 views, or phases of the stride.
 
-    Args:
-        path: the PNG file.
-        seed: of the dataset.
-
     Raises:
         UserError: the path is not that of a PNG file.
     """

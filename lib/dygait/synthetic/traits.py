@@ -25,7 +25,7 @@ FACTORS = ("frame", "vigour", "posture")
 def trait(
     mean: float, between: float, within: float = 0.0, low: float = -np.inf, high: float = np.inf, **loads: float
 ) -> Any:
-    """Declare one trait of a dataclass.
+    """Return the field of one trait of a dataclass.
 
     Args:
         mean: the population's mean, which is also the field's default.
@@ -34,9 +34,6 @@ def trait(
         low: lower bound of draws.
         high: upper bound of draws.
         loads: correlations with :data:`FACTORS`.
-
-    Returns:
-        A dataclass field.
     """
     assert set(loads) <= set(FACTORS)
     metadata = {"between": between, "within": within, "low": low, "high": high, "loads": loads}

@@ -64,21 +64,12 @@ def draw_subject(seed: int, subject: int) -> SubjectTraits:
 
 @dataclasses.dataclass(frozen=True)
 class Walk:
-    """One walk of a subject past the cameras, before its body is built.
-
-    Attributes:
-        gait: of the subject in this walk.
-        phase: (S,) of the gait, in cycles.
-        heading: degrees to the left of the x axis.
-        aside: metres to the left of the origin.
-        bag: carried in this walk.
-        coat: worn in this walk.
-    """
+    """One walk of a subject past the cameras, before its body is built."""
 
     gait: Gait
-    phase: np.ndarray
-    heading: float
-    aside: float
+    phase: np.ndarray  # (S,) of the gait, in cycles
+    heading: float  # degrees to the left of the x axis
+    aside: float  # metres to the left of the origin
     bag: wear.Bag | None
     coat: wear.Coat | None
 
@@ -118,7 +109,7 @@ def walk(seed: int, subject: int, kind: str, frames: tuple[int, int]) -> Figure:
         seed: of the whole dataset.
         subject: its number.
         kind: one of :data:`TYPES`.
-        frames: the fewest and the most frames; a fast subject leaves the image in fewer.
+        frames: the fewest and the most frames S; a fast subject leaves the image in fewer.
 
     Returns:
         The figure in S frames, not to be changed: the last walks are kept.
@@ -137,14 +128,10 @@ def walk(seed: int, subject: int, kind: str, frames: tuple[int, int]) -> Figure:
 def render_sequence(
     seed: int, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int] | None = None
 ) -> np.ndarray:
-    """Return the silhouettes of a walk in one view, with segmentation faults.
+    """Return the silhouettes of a walk, as :func:`walk` returns it, in one view, with segmentation faults.
 
     Args:
-        seed: of the whole dataset.
-        subject: its number.
-        kind: one of :data:`TYPES`.
         view: one of :data:`~dygait.synthetic.cameras.VIEWS`.
-        figure: the walk, from :func:`walk`.
         frames: the indices of the frames to render; None: all S.
 
     Returns:

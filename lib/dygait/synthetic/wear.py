@@ -29,19 +29,12 @@ class BagSize:
 
 @dataclasses.dataclass(frozen=True)
 class Bag:
-    """A bag.
+    """A bag."""
 
-    Attributes:
-        kind: ``back``, ``shoulder`` or ``hand``.
-        side: 0 left, 1 right.
-        held: whether the hands are on the straps.
-        size: size and position.
-    """
-
-    kind: str
-    side: int
-    held: bool
-    size: BagSize
+    kind: str  # back, shoulder or hand
+    side: int  # 0 left, 1 right
+    held: bool  # whether the hands are on the straps
+    size: BagSize  # and position
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,15 +97,7 @@ def bag_gait_change(bag: Bag) -> GaitChange:
 
 
 def add_bag(builder: FigureBuilder, bag: Bag, body: Physique, motion: Motion, phase: np.ndarray) -> None:
-    """Add a bag to a figure.
-
-    Args:
-        builder: the figure.
-        bag: the bag.
-        body: the subject's traits.
-        motion: the joints in S frames.
-        phase: (S,) of the gait in cycles; the bag swings with it.
-    """
+    """Add a bag to a figure; it swings with the phase (S,) of the gait in cycles."""
     size, side, stature = bag.size, bag.side, body.stature
     radius = size.thickness / 2
     corners = ("bag_0", "bag_1", "bag_2", "bag_3")
@@ -161,14 +146,7 @@ def coat_gait_change(coat: Coat) -> GaitChange:
 
 
 def add_coat(builder: FigureBuilder, coat: Coat, body: Physique, motion: Motion) -> None:
-    """Add a coat to a figure.
-
-    Args:
-        builder: the figure.
-        coat: the coat.
-        body: the subject's traits.
-        motion: the joints in S frames.
-    """
+    """Add a coat to a figure."""
     joints, hips, chest = motion.joints, motion.place("pelvis"), motion.place("lumbar")
     height = body.neck_base / (0.226 * body.stature)
     wide = coat.thickness + 0.092 * body.breadth * (0.5 + 0.25 * body.shoulder_scale + 0.25 * body.hip_scale)
