@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,20 +34,16 @@ class Batch:
     divisors: tuple[float, ...] = (255.0,)
 
     def pin_memory(self) -> Batch:
-        """Move to page-locked memory, for asynchronous copies; called by the loader."""
-        self.silhouettes = self.silhouettes.pin_memory()
-        self.others = tuple(other.pin_memory() for other in self.others)
-        self.labels = self.labels.pin_memory()
-        return self
+        """Return the batch in page-locked memory, for asynchronous copies; called by the loader."""
+        return self._moved(torch.Tensor.pin_memory)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device; `lengths` and `sequences` stay on the host."""
-        return replace(
-            self,
-            silhouettes=self.silhouettes.to(device, non_blocking=True),
-            labels=self.labels.to(device, non_blocking=True),
-            others=tuple(other.to(device, non_blocking=True) for other in self.others),
-        )
+        return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _moved(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        others = tuple(map(move, self.others))
+        return replace(self, silhouettes=move(self.silhouettes), labels=move(self.labels), others=others)
 
     def scaled(self) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Return the input of a model: the silhouettes as float32 in 0..1, or a tuple of all modalities."""

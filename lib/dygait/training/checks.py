@@ -90,7 +90,8 @@ def _model_problems(sections: Mapping[str, Any], terms: Sequence[Any]) -> list[P
     """Build the model and run it once, without memory; check that it gives what the losses read."""
     name = sections.get("data_cfg", {}).get("dataset_name")
     given = sections["model_cfg"]
-    read = {index: LOSSES.get(term["type"]).reads for index, term in enumerate(terms) if _is_loss(term)}
+    names = {index: term.get("type") for index, term in enumerate(terms) if isinstance(term, Mapping)}
+    read = {index: LOSSES.get(n).reads for index, n in names.items() if isinstance(n, str) and n in LOSSES}
     classes = 2 if needs_classes(given, read.values()) else None  # the true number is known with the data
     model_cfg = complete_model_cfg(given, name if isinstance(name, str) else None, classes)
     sampler = sections.get("trainer_cfg", {}).get("sampler")
@@ -105,10 +106,6 @@ def _model_problems(sections: Mapping[str, Any], terms: Sequence[Any]) -> list[P
             message = "reads logits, and the model gives none: set class_num in model_cfg, or remove the term"
             return [Problem(("loss_cfg", str(i), "type"), f"{terms[i]['type']} {message}") for i in unfed]
     return [Problem(("model_cfg", *p.path), p.message) for p in problems]
-
-
-def _is_loss(term: Any) -> bool:
-    return isinstance(term, Mapping) and isinstance(term.get("type"), str) and term["type"] in LOSSES
 
 
 def _sampler_problems(sampler: Mapping[str, Any], section: str) -> list[Problem]:

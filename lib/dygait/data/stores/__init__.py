@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dygait.data.stores.base import Store
-from dygait.data.stores.packed import PackedStore, is_store
+from dygait.data.stores.packed import PackedStore
+from dygait.data.stores.packed_format import MANIFEST
 from dygait.data.stores.packed_writer import PackedWriter
 from dygait.data.stores.pickles import PickleTree, read_pickle
 from dygait.data.stores.rendered import RenderedStore
@@ -20,4 +21,4 @@ def open_store(root: str | Path) -> Store:
     """
     if is_address(root):
         return RenderedStore(root)
-    return PackedStore(root) if is_store(root) else PickleTree(root)
+    return PackedStore(root) if Path(root, MANIFEST).is_file() else PickleTree(root)

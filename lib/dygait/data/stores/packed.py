@@ -6,7 +6,6 @@ import hashlib
 import zlib
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -37,11 +36,8 @@ class PackedStore(Store):
         self.table = SequenceTable(*(Column(self.names[f], self.rows[f][self._first]) for f in NAMES[:3]))
         self._maps: dict[int, np.ndarray] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root}  # loader workers reopen it, and share the pages
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["root"])  # type: ignore[misc]
+    def __reduce__(self) -> tuple[type[PackedStore], tuple[Path]]:
+        return PackedStore, (self.root,)  # loader workers reopen it, and share the pages
 
     def state(self) -> str:
         """Return a hash of the fingerprint, and of the modification times of the files of frames."""
@@ -56,9 +52,14 @@ class PackedStore(Store):
     def read(self, index: int, file: int = 0) -> np.ndarray:
         """Return the frames of a file, uint8 (S, H, W), memory-mapped."""
         row = self.rows[self._first[index] + file]
-        shape = int(row["frames"]), int(row["height"]), int(row["width"])
-        start = int(row["offset"])
-        return self._map(int(row["shard"]))[start : start + shape[0] * shape[1] * shape[2]].reshape(shape)
+        count, height, width, start, shard = (int(row[f]) for f in ("frames", "height", "width", "offset", "shard"))
+        if shard not in self._maps:
+            path = self.root / shard_name(shard)
+            try:
+                self._maps[shard] = np.memmap(path, np.uint8, "r").view(np.ndarray)
+            except (OSError, ValueError) as error:
+                raise UserError(f"{path} cannot be mapped: {error}") from None
+        return self._maps[shard][start : start + count * height * width].reshape(count, height, width)
 
     def verify(self, index: int, file: int = 0) -> int:
         """Verify the checksum of a file's frames, and return their number."""
@@ -90,19 +91,6 @@ class PackedStore(Store):
     def _rows_of(self, indices: np.ndarray, file: int) -> np.ndarray:
         return np.minimum(self._first[indices] + file, self._last[indices] - 1)
 
-    def _map(self, shard: int) -> np.ndarray:
-        if shard not in self._maps:
-            try:
-                self._maps[shard] = np.memmap(self.root / shard_name(shard), np.uint8, "r")
-            except (OSError, ValueError) as error:
-                raise UserError(f"{self.root / shard_name(shard)} cannot be mapped: {error}") from None
-        return self._maps[shard].view(np.ndarray)
-
-
-def is_store(root: str | Path) -> bool:
-    """Return whether a folder is a packed store."""
-    return (Path(root) / MANIFEST).is_file()
-
 
 def _read_manifest(root: Path) -> Manifest:
     path = root / MANIFEST
@@ -127,7 +115,7 @@ def _read_index(root: Path, manifest: Manifest) -> tuple[np.ndarray, dict[str, l
     index, listed = manifest.file_names()
     for name in (index, listed):
         try:
-            checksum = _checksum(root / name)
+            checksum = zlib.crc32((root / name).read_bytes())
         except OSError as error:
             raise _damaged(root, f"{name} cannot be read: {error}") from None
         if checksum != manifest.checksums.get(name):
@@ -182,14 +170,6 @@ def _check_bounds(root: Path, sizes: list[int], rows: np.ndarray) -> None:
         raise _damaged(root, "the index has a row without frames or without a file")
     if (rows["offset"].astype(np.float64) + count * height * width > np.array(sizes, float)[rows["shard"]]).any():
         raise _damaged(root, "the index points beyond the end of a file")
-
-
-def _checksum(path: Path) -> int:
-    checksum = 0
-    with path.open("rb") as file:
-        while block := file.read(2**22):
-            checksum = zlib.crc32(block, checksum)
-    return checksum
 
 
 def _damaged(root: Path, what: str) -> UserError:

@@ -1,11 +1,4 @@
-"""The format of a packed store: the frames of a dataset in a few large, memory-mapped files, and an index.
-
-Files::
-
-    store.json          the manifest: sizes and checksums of the other files; files that it does not list are ignored
-    frames-00000.bin    frames, uint8, sequence after sequence; the next file when one is full
-    index-<n>.npy       a row for each file of a sequence: name codes, offset, shape and checksum of its frames
-    names-<n>.json      the names of ids, types, views and files, to which the codes refer
+"""The format of a packed store (docs/data.md): large files of frames, an index, names, and a manifest of these files.
 
 Frames are only appended, beyond the sizes in the manifest; index and names are written under a new number; the manifest
 is replaced last, atomically. If a writer is interrupted, readers see the state before. Nothing is unpickled.

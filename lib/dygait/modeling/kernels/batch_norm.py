@@ -136,8 +136,15 @@ class _Normalise(torch.autograd.Function):
         of_gradient = ctx.factor if weight is None else ctx.factor * weight.double()
         of_x = -of_gradient * ctx.factor * product / ctx.count
         constant = -of_gradient * total / ctx.count - of_x * mean
+        of_gradient, of_x, constant = (t.to(_accumulator(x)) for t in (of_gradient, of_x, constant))
         for_x = torch.empty_like(x.movedim(1, -1), memory_format=torch.contiguous_format)
-        _combine(for_x.view(pixels.shape), gradients, of_gradient, pixels, of_x, constant)
+        rows = max(1, _CHUNK // x.shape[1])
+        chunks = zip(for_x.view(pixels.shape).split(rows), gradients.split(rows), pixels.split(rows), strict=True)
+        for out, own_gradients, own_pixels in chunks:
+            if x.dtype == constant.dtype:
+                torch.addcmul(constant, own_pixels, of_x, out=out).addcmul_(own_gradients, of_gradient)
+            else:
+                out.copy_(torch.addcmul(constant, own_pixels, of_x).addcmul_(own_gradients, of_gradient))
         return for_x.movedim(-1, 1), None, None, for_weight, for_bias, None, None, None
 
 
@@ -195,24 +202,6 @@ def _blocks(pixels: torch.Tensor) -> list[torch.Tensor]:
 def _as_map(rows: torch.Tensor) -> torch.Tensor:
     """View (R, C) as the channels-last map (1, C, R, 1)."""
     return rows.t()[None, :, :, None]
-
-
-def _combine(
-    result: torch.Tensor,
-    a: torch.Tensor,
-    of_a: torch.Tensor,
-    b: torch.Tensor,
-    of_b: torch.Tensor,
-    constant: torch.Tensor,
-) -> None:
-    """Write a of_a + b of_b + constant, for a and b (M, C) and the rest (C,)."""
-    of_a, of_b, constant = (t.to(_accumulator(result)) for t in (of_a, of_b, constant))
-    rows = max(1, _CHUNK // result.shape[1])
-    for out, first, second in zip(result.split(rows), a.split(rows), b.split(rows), strict=True):
-        if result.dtype == of_a.dtype:
-            torch.addcmul(constant, second, of_b, out=out).addcmul_(first, of_a)
-        else:
-            out.copy_(torch.addcmul(constant, second, of_b).addcmul_(first, of_a))
 
 
 class _BatchNorm(nn.modules.batchnorm._BatchNorm):
