@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 
+@dataclass
 class FrameSampler:
     """Sample frames, as a pure function of the sequence's length and a random generator.
 
@@ -16,28 +19,23 @@ class FrameSampler:
       None or -1.
     """
 
-    def __init__(
-        self,
-        sample_type: str = "fixed_ordered",
-        frames_num_fixed: int = 30,
-        frames_num_min: int = 25,
-        frames_num_max: int = 50,
-        frames_skip_num: int = 0,
-        frames_all_limit: int | None = None,
-    ) -> None:
-        self.amount, _, order = sample_type.partition("_")
+    sample_type: str = "fixed_ordered"
+    frames_num_fixed: int = 30
+    frames_num_min: int = 25
+    frames_num_max: int = 50
+    frames_skip_num: int = 0
+    frames_all_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        self.amount, _, order = self.sample_type.partition("_")
         self.ordered = order == "ordered"
-        self.fixed = frames_num_fixed
-        self.fewest = frames_num_min
-        self.largest = frames_num_max
-        self.skip = frames_skip_num
-        self.limit = frames_all_limit if frames_all_limit and frames_all_limit > 0 else None
+        self.limit = self.frames_all_limit if self.frames_all_limit and self.frames_all_limit > 0 else None
 
     def max_frames(self, lengths: np.ndarray) -> np.ndarray:
         """Return the largest number of frames that can be sampled of sequences of some lengths, int64."""
         if self.amount == "all":
             return lengths if self.limit is None else np.minimum(lengths, self.limit)
-        return np.full_like(lengths, self.fixed if self.amount == "fixed" else self.largest)
+        return np.full_like(lengths, self.frames_num_fixed if self.amount == "fixed" else self.frames_num_max)
 
     def __call__(self, length: int, rng: np.random.Generator) -> np.ndarray:
         """Return the indices of the sampled frames, int64, in the order of use."""
@@ -47,11 +45,15 @@ class FrameSampler:
                 first, count = (length - self.limit) // 2, self.limit
             indices = np.arange(first, first + count)
             return indices if self.ordered else rng.permutation(indices)
-        count = self.fixed if self.amount == "fixed" else int(rng.integers(self.fewest, self.largest + 1))
+        count = (
+            self.frames_num_fixed
+            if self.amount == "fixed"
+            else int(rng.integers(self.frames_num_min, self.frames_num_max + 1))
+        )
         if not self.ordered:
             return rng.choice(length, count, replace=length < count)
-        window = count + self.skip
+        window = count + self.frames_skip_num
         repeated = length if length >= window else length * -(-window // length)
         start = int(rng.integers(0, repeated - window + 1))
-        kept = np.arange(window) if self.skip == 0 else np.sort(rng.choice(window, count, replace=False))
+        kept = np.arange(window) if self.frames_skip_num == 0 else np.sort(rng.choice(window, count, replace=False))
         return (start + kept) % length

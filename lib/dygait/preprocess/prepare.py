@@ -24,7 +24,6 @@ import cv2
 from tqdm import tqdm
 
 from dygait.data.partition import BUILT_IN_PARTITIONS, Partition, coverage, load_partition
-from dygait.data.stores.base import SequenceWriter
 from dygait.data.stores.locks import lock
 from dygait.data.stores.packed_writer import PackedWriter
 from dygait.data.stores.pickles import PickleTreeWriter
@@ -46,7 +45,9 @@ SETTINGS = "prepare_settings.json"
 VERSION = 1
 """To be incremented whenever the same pictures give other frames."""
 
-FORMATS: dict[str, Callable[[Path], SequenceWriter]] = {
+Writer = PickleTreeWriter | PackedWriter
+
+FORMATS: dict[str, Callable[[Path], Writer]] = {
     "pickle": PickleTreeWriter,
     "store": partial(PackedWriter, source="raw pictures", others=True),
 }
@@ -124,7 +125,7 @@ def _check_options(inputs: list[Path], output: Path, workers: int, height: int) 
 class _Preparation:
     """The state of one run: its journal and writer, and the locations of the sequences found so far."""
 
-    def __init__(self, layout: Layout, journal: Journal, writer: SequenceWriter, password: str | None) -> None:
+    def __init__(self, layout: Layout, journal: Journal, writer: Writer, password: str | None) -> None:
         self.journal = journal
         self.writer = writer
         self.planner = JobPlanner(layout, password)

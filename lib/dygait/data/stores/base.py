@@ -1,11 +1,11 @@
-"""The interface of stores, and of writers of sequences."""
+"""The interface of stores."""
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -71,21 +71,3 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
         """Return each frame size (H, W) of some sequences, with the index of one; a tree of pickles reads the first."""
-
-
-class SequenceWriter(Protocol):
-    """A writer of sequences."""
-
-    def contains(self, id: str, type: str, view: str) -> bool:
-        """Return whether a sequence has been written."""
-
-    def write(self, id: str, type: str, view: str, frames: np.ndarray) -> None:
-        """Write one sequence, uint8 (S, H, W), S at least 1, atomically, replacing one of the same name.
-
-        Raises:
-            UserError: a name that cannot be that of a file.
-            OSError: it could not be written; no partial file is left.
-        """
-
-    def close(self) -> None:
-        """Finish; nothing can be written afterwards."""

@@ -66,7 +66,7 @@ def write_pickle(path: Path, frames: np.ndarray) -> None:
 
 
 class PickleTreeWriter:
-    """Writes the layout `<root>/<id>/<type>/<view>/<view>.pkl`, as OpenGait reads it: a `SequenceWriter`.
+    """Writes the layout `<root>/<id>/<type>/<view>/<view>.pkl`, as OpenGait reads it.
 
     The folder is not synced: a power failure may remove the newest files.
     """
@@ -79,7 +79,12 @@ class PickleTreeWriter:
         return self._path(id, type, view).is_file()
 
     def write(self, id: str, type: str, view: str, frames: np.ndarray) -> None:
-        """Write one sequence, as `SequenceWriter.write`."""
+        """Write one sequence, uint8 (S, H, W), S at least 1, atomically, replacing one of the same name.
+
+        Raises:
+            UserError: a name that cannot be that of a file.
+            OSError: it could not be written; no partial file is left.
+        """
         path = self._path(id, type, view)
         for name in (id, type, view):
             check_name(name, str(path))

@@ -31,10 +31,8 @@ def load_arrays(content: bytes) -> np.ndarray:
     loaded = _ArrayUnpickler(io.BytesIO(content)).load()
     if isinstance(loaded, _Array):
         return loaded.build()
-    if not isinstance(loaded, (list, tuple)):
-        raise pickle.UnpicklingError(f"it contains a {type(loaded).__name__}")
-    if not all(isinstance(item, _Array) for item in loaded):
-        raise pickle.UnpicklingError("it contains a list of other objects than arrays")
+    if not isinstance(loaded, (list, tuple)) or not all(isinstance(item, _Array) for item in loaded):
+        raise pickle.UnpicklingError(f"it contains a {type(loaded).__name__}, neither an array nor a list of arrays")
     if sum(len(item.buffer) for item in loaded) > max(_REPEATED_BYTES, len(content)):
         raise pickle.UnpicklingError("it contains the same arrays repeatedly")
     return np.stack([item.build() for item in loaded], casting="no")
