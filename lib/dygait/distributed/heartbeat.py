@@ -33,7 +33,7 @@ _GRACE = 10.0
 
 
 class Heartbeat:
-    """Reports the progress of this process and watches the others.
+    """Reports the progress of this process and watches the others, in a thread, within a `with` block.
 
     Args:
         store: a connection to the shared store, used by nothing else, which might block it.
@@ -58,13 +58,16 @@ class Heartbeat:
         self._seconds = min(_SECONDS, timeout / 5)
         self._thread = threading.Thread(target=self._watch, name="heartbeat", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
+    def __enter__(self) -> Heartbeat:
         self._report()
         self._thread.start()
+        return self
 
-    def stop(self) -> None:
-        """Stop the thread."""
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is not None and not isinstance(error, LostProcessError):  # which another process has caused
+            self._failure = str(error) or type(error).__name__
+            with contextlib.suppress(RuntimeError):
+                self._report()
         self._stopped.set()
         self._thread.join(2 * self._seconds)
 
@@ -87,12 +90,6 @@ class Heartbeat:
         finally:
             self._active.pop()
             self._last_change = time.monotonic()
-
-    def failed(self, why: str) -> None:
-        """Report that this process ends, and why."""
-        self._failure = why
-        with contextlib.suppress(RuntimeError):
-            self._report()
 
     def _report(self) -> None:
         self._beats += 1
@@ -190,19 +187,11 @@ def running(store: dist.Store, rank: int, world: int, timeout: float) -> Iterato
     if world == 1:
         yield
         return
-    _heartbeat = heartbeat = Heartbeat(store, rank, world, timeout)
-    heartbeat.start()
-    try:
-        yield
-    except LostProcessError:
-        heartbeat.failed("")  # another process has failed
-        raise
-    except BaseException as error:
-        heartbeat.failed(str(error) or type(error).__name__)
-        raise
-    finally:
-        _heartbeat = None
-        heartbeat.stop()
+    with Heartbeat(store, rank, world, timeout) as _heartbeat:
+        try:
+            yield
+        finally:
+            _heartbeat = None
 
 
 def collective(name: str) -> contextlib.AbstractContextManager[None]:
