@@ -87,17 +87,7 @@ def make_tree(
 ) -> Path:
     """Write `root/<id>/<type>/<view>/<view>.pkl`, a pickle of uint8 (S, H, W) each; the same for the same arguments.
 
-    Args:
-        root: the folder to fill; made where it is missing.
-        ids: the people; each has a width of trunk of their own.
-        types: the walks of each.
-        views: the views of each walk.
-        frames: the fewest and the most frames of a sequence.
-        size: (H, W).
-        seed: another seed gives other frames.
-
-    Returns:
-        `root`.
+    Each id has a width of trunk of its own; `frames` are the fewest and the most of a sequence.
     """
     for i, person in enumerate(ids):
         for j, kind in enumerate(types):

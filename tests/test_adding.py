@@ -21,13 +21,11 @@ from helpers.experiments import REPOSITORY
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """Return a page's blocks of code in a language."""
     text = (REPOSITORY / "docs" / page).read_text()
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def follow(page: str) -> None:
-    """Run the commands of a page's only shell block."""
     (block,) = blocks(page, "bash")
     with mock.patch.object(machine, "available_cores", return_value=1):
         for line in block.splitlines():

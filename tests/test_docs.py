@@ -44,7 +44,6 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def commands(page: str) -> list[list[str]]:
-    """Return the words of every command in a page's blocks of shell."""
     lines = [shlex.split(line, comments=True) for block in blocks(page, "bash") for line in block.splitlines()]
     return [words for words in lines if words]
 
@@ -66,22 +65,6 @@ def test_the_configuration_reference_is_current():
 def test_every_declared_key_and_keyword_has_a_meaning():
     empty = [line for line in reference.document().splitlines() if re.match(r"\| `\w+` \|.*\|  \|$", line)]
     assert not empty
-
-
-def test_arguments_come_from_the_docstring():
-    def example() -> None:
-        """Do nothing.
-
-        Args:
-            one: the first,
-                on two lines.
-            two: The second.
-
-        Returns:
-            three: not an argument.
-        """
-
-    assert reference.arguments_of(example) == {"one": "The first, on two lines.", "two": "The second."}
 
 
 def test_nothing_is_left_to_be_filled_in():

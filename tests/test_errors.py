@@ -35,11 +35,7 @@ MISTAKES = [
     pytest.param(["trainer_cfg.sampler.batch_size=[5,2]"], "P = 5 subjects per batch, but only 4 train", id="people"),
     pytest.param(["trainer_cfg.restore_hint=7"], "no such checkpoint", id="checkpoint"),
     pytest.param(["model_cfg.SeparateBNNecks.class_num=3"], "class_num is 3, but 4 ids train", id="classes"),
-    pytest.param(
-        ["trainer_cfg.transform.type=BaseSilCuttingTransform"],
-        "frames are 22 wide",
-        id="cut",
-    ),
+    pytest.param(["trainer_cfg.transform.type=BaseSilCuttingTransform"], "frames are 22 wide", id="cut"),
     pytest.param(["trainer_cfg"], "write section.key=value", id="override"),
 ]
 

@@ -37,7 +37,6 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def part_of(module: str) -> str:
-    """The part of the package that `dygait.part.and.so.on` belongs to."""
     return module.split(".")[1] if "." in module else ROOT
 
 
@@ -64,7 +63,6 @@ def imported(path: Path) -> set[str]:
 
 
 def below(part: str) -> set[str]:
-    """The parts that a part may import."""
     layer = next((index for index, parts in enumerate(LAYERS) if part in parts), None)
     assert layer is not None, f"{part} is new: say in this test where it belongs"
     return {ROOT, part}.union(*LAYERS[layer + 1 :])
@@ -102,11 +100,7 @@ HEAVY = ("torch", "torchvision", "cv2", "tensorboard", "pydantic", "yaml", "nump
 
 def heavy_modules_after(statement: str) -> list[str]:
     """Which heavy modules a fresh interpreter has imported after a statement."""
-    lines = (
-        "import sys",
-        statement,
-        f"print([m for m in {HEAVY} if m in sys.modules])",
-    )
+    lines = ("import sys", statement, f"print([m for m in {HEAVY} if m in sys.modules])")
     answer = run("-c", "\n".join(lines)).stdout.strip().splitlines()[-1]
     return list(ast.literal_eval(answer))
 

@@ -29,7 +29,6 @@ def experiment(shared: Experiment, tmp_path: Path) -> Experiment:
 
 
 def check(experiment: Experiment, said: str, processes: int) -> None:
-    """Check what both phases left behind."""
     assert f"{processes} process(es) on cpu" in said
     assert [row["iteration"] for row in experiment.scalars()] == [1, 2]
     assert (experiment.checkpoints / "tiny-00002.pt").is_file()
@@ -51,7 +50,6 @@ def in_float64(folder: Path) -> dict[str, str]:
 
 
 def same_curve(experiment: Experiment, folder: Path, precise: dict[str, str]) -> None:
-    """Check that two processes reported what one reports."""
     alone = experiment.at(folder / "alone")
     output_of(*script(alone, "train"), **precise)
     for found, expected in zip(experiment.scalars(), alone.scalars(), strict=True):
@@ -63,7 +61,6 @@ def script(experiment: Experiment, phase: str) -> list[str]:
 
 
 def output_of(*arguments: str, **variables: str) -> str:
-    """Run Python, which must succeed, and return its output."""
     done = command(*arguments, **variables)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -17,11 +17,6 @@ class Size(TypedDict):
 
 
 class Brush:
-    """Something to register.
-
-    Args: as they are.
-    """
-
     def __init__(self, width: int, colour: str = "red", size: Size | None = None, ratio: float = 1.0) -> None:
         self.width, self.colour, self.size, self.ratio = width, colour, size, ratio
 
@@ -36,8 +31,6 @@ class Careful:
 
 
 class Handle:
-    """Holds a tool."""
-
     def __init__(self, tool: dict[str, Any]) -> None:
         with below("tool"):
             self.tool = TOOLS.build(tool)
@@ -97,11 +90,6 @@ class TestBuild:
         [
             ({"type": "Brush"}, ("width",), "this key is required"),
             ({"type": "Brush", "width": 1, "color": "blue"}, ("color",), "unknown key; did you mean 'colour'?"),
-            (
-                {"type": "Brush", "width": 1, "zzz": 0},
-                ("zzz",),
-                "unknown key; valid keys: colour, ratio, size, type, width",
-            ),
             ({"type": "Brush", "width": "3"}, ("width",), "input should be a valid integer, got '3'"),
             (
                 {"type": "Brush", "width": 1, "size": {"height": 1, "widht": 2, "width": 2}},
@@ -111,11 +99,6 @@ class TestBuild:
             ({"type": "Careful", "low": 5}, ("low",), "must be below high, got 5"),
             ({"type": "Careful", "high": 101}, ("type",), "Careful: too high"),
             ({"type": "Handle", "tool": {"type": "Careful", "low": 5}}, ("tool", "low"), "must be below high, got 5"),
-            (
-                {"type": "Handle", "tool": {"type": "Careful", "lo": 5}},
-                ("tool", "lo"),
-                "unknown key; did you mean 'low'?",
-            ),
             ({"width": 1}, ("type",), "name the tool: one of Brush, Careful, Handle"),
         ],
     )

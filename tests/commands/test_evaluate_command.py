@@ -15,7 +15,6 @@ from helpers.experiments import Experiment, make_experiment
 
 @pytest.fixture(scope="module")
 def tested(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """A run of two iterations that has been tested."""
     made = make_experiment(tmp_path_factory.mktemp("score"))
     made.train("trainer_cfg.total_iter=2")
     assert made.run("test") == 0
@@ -57,10 +56,7 @@ def test_another_protocol_metric_and_gallery(
     assert found["metric"] == "cos"
     assert found["counts"]["NM"]["gallery"] == 2 * result_of(tested)["counts"]["NM"]["gallery"]
     assert "distance cos" in capsys.readouterr().out
-    for arguments, message in (
-        ([features, "--protocol", "Casia"], "unknown 'Casia'"),
-        ([tmp_path], "has no features"),
-    ):
+    for arguments, message in (([features, "--protocol", "Casia"], "unknown 'Casia'"), ([tmp_path], "has no features")):
         assert cli.main(["evaluate", *map(str, arguments)]) == 2
         assert message in capsys.readouterr().err
 

@@ -105,8 +105,6 @@ def test_a_folder_of_the_inner_archives_and_workers(tmp_path: Path) -> None:
 
 
 class Stopping(PickleTreeWriter):
-    """Takes some sequences, then fails."""
-
     left = 3
     error: BaseException = KeyboardInterrupt()
 

@@ -140,7 +140,6 @@ LENGTHS = [30, 10, 20, 20, 50, 5, 70, 20, 31, 44, 12]
 def shares_of(
     lengths: list[int], budget: int, batch_size: int | None = None, world: int = 1, done: tuple[int, ...] = ()
 ) -> list[list[list[Request]]]:
-    """Return the batches of every process."""
     found = []
     for rank in range(world):
         sampler = InferenceSampler(lengths, budget, batch_size, rank=rank, world_size=world)

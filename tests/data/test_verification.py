@@ -19,7 +19,6 @@ from dygait.data.verification import find_unreadable, verify
 
 
 def found(store: Store, files: tuple[int, ...] = (0,), count: int | None = None) -> tuple[dict[int, str], int]:
-    """Return the unreadable sequences, and the number of sequences that were read."""
     read = 0
 
     def counted(wrapped: Iterable[Any], total: int) -> Iterable[Any]:

@@ -29,22 +29,15 @@ def _threads() -> Iterator[None]:
 
 @pytest.fixture
 def _launched(_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment of a launcher of one process."""
     for key, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(key, value)
     monkeypatch.setenv("MASTER_PORT", str(free_port()))
 
 
 class TestOneProcess:
-    """Everything is safe, and does nothing, where no launcher started us."""
-
-    def test_who_we_are(self) -> None:
-        assert distributed.rank() == 0
-        assert distributed.world_size() == 1
-        assert distributed.is_main()
-        assert distributed.local_processes() == 1
-
     def test_collectives_return_what_they_are_given(self) -> None:
+        assert (distributed.rank(), distributed.world_size(), distributed.local_processes()) == (0, 1, 1)
+        assert distributed.is_main()
         rows = torch.arange(6.0).reshape(3, 2).requires_grad_()
         for found in (distributed.gather_with_gradient(rows), distributed.gather(rows)):
             assert found is rows
@@ -163,7 +156,6 @@ def order_of_work(folder: str) -> bool:
 
 
 def everything(folder: str) -> dict[str, Any]:
-    """Every collective, seen from one of the processes."""
     rank, world = distributed.rank(), distributed.world_size()
     rows = (torch.arange(6.0, dtype=torch.float64).reshape(3, 2) + 10 * rank).requires_grad_()
     together = distributed.gather_with_gradient(rows)
@@ -194,33 +186,21 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 class TestTwoProcesses:
-    def test_who_they_are(self, seen: list[dict[str, Any]]) -> None:
-        assert [(s["rank"], s["world"], s["is_main"]) for s in seen] == [(0, 2, True), (1, 2, False)]
-
-    def test_gather_with_gradient(self, seen: list[dict[str, Any]]) -> None:
+    def test_gather(self, seen: list[dict[str, Any]]) -> None:
         whole = torch.cat([s["rows"] for s in seen])
         for s in seen:
             assert torch.equal(s["together"], whole)
             # The gradient of the whole batch's loss in these rows: complete, and theirs alone.
             assert torch.equal(s["gradient"], 3 * s["rows"] ** 2)
-
-    def test_gather(self, seen: list[dict[str, Any]]) -> None:
-        whole = torch.cat([s["rows"] for s in seen])
-        for s in seen:
             assert torch.equal(s["gathered"], whole)
             assert not s["gathered"].requires_grad
             assert s["labels"].tolist() == [0, 5, 1, 5]
             assert s["transposed"].tolist() == [[1, 3], [2, 4], [11, 13], [12, 14]]
 
-    def test_collect(self, seen: list[dict[str, Any]]) -> None:
+    def test_objects_and_errors(self, seen: list[dict[str, Any]]) -> None:
+        assert [(s["rank"], s["world"], s["is_main"]) for s in seen] == [(0, 2, True), (1, 2, False)]
         assert [s["collected"] for s in seen] == [[[], ["a"]]] * 2
-
-    def test_mean_over_processes(self, seen: list[dict[str, Any]]) -> None:
         assert [s["mean"] for s in seen] == [{"a": 3.0, "b": 0.5}] * 2
-
-    def test_main_first(self, seen: list[dict[str, Any]]) -> None:
         assert [s["no error"] for s in seen] == ["returned 0", "returned 1"]
         assert [s["main was first"] for s in seen] == [False, True]
-
-    def test_an_error_of_rank_0_is_raised_everywhere(self, seen: list[dict[str, Any]]) -> None:
         assert [s["main fails"] for s in seen] == ["raised no data, says 0"] * 2

@@ -265,12 +265,7 @@ def test_invalid_arguments(change: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("gallery", "probes", "exclusion", "message"),
     [
-        (
-            {"views": "1*"},
-            {"types": "cl-*"},
-            "nothing",
-            r"gallery is empty.* view 1\*, .* views 000, 018, 090",
-        ),
+        ({"views": "1*"}, {"types": "cl-*"}, "nothing", r"gallery is empty.* view 1\*, .* views 000, 018, 090"),
         ({}, {"types": "x", "not_ids": "075"}, "nothing", r"no probes.* type x and not id 075"),
         ({"not_ids": "075"}, {"ids": "075"}, "nothing", "no probe has a true match in the gallery"),
         ({"views": "000"}, {"types": "cl-*", "views": "000"}, "identical view", r"one view only \(000\)"),

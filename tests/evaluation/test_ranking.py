@@ -67,9 +67,7 @@ def rankings(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor 
 
 @given(rankings())
 @settings(deadline=None)
-def test_every_measure_equals_the_slow_reference(
-    case: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None],
-) -> None:
+def test_every_measure_equals_the_slow_reference(case: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]) -> None:
     distance, match, excluded = case
     mask = torch.zeros_like(match) if excluded is None else excluded
     ranked = [

@@ -16,7 +16,6 @@ from helpers.faulting import LONG, SETTINGS, assert_resumes, events, launch, wai
 
 @pytest.fixture(scope="module")
 def seconds(uninterrupted: Experiment, tmp_path_factory: pytest.TempPathFactory) -> float:
-    """How long a run takes."""
     start = time.monotonic()
     assert launch(uninterrupted.at(tmp_path_factory.mktemp("timed")), *SETTINGS).wait() == 0
     return time.monotonic() - start

@@ -46,7 +46,6 @@ def experiment(shared: Experiment, tmp_path: Path) -> Experiment:
 
 @pytest.fixture
 def started(experiment: Experiment) -> Any:
-    """Start the experiment; whatever is left of it is killed when the test ends."""
     runs: list[ranks.Ranks] = []
 
     def start(world: int, *overrides: str, at: Experiment = experiment, **more: Any) -> ranks.Ranks:
@@ -88,7 +87,6 @@ def same_end(one: Experiment, other: Experiment) -> None:
 
 
 def same_curve(found: Experiment, expected: Experiment, rtol: float) -> float:
-    """Check every number of every iteration; returns the largest relative difference."""
     worst = 0.0
     assert [row["iteration"] for row in found.scalars()] == list(range(1, ITERATIONS + 1))
     for row, other in zip(found.scalars(), expected.scalars(), strict=True):
@@ -223,7 +221,6 @@ def test_an_error_of_one_process_is_everyones(started: Any, experiment: Experime
 
 @pytest.fixture
 def launched(experiment: Experiment, tmp_path: Path) -> Any:
-    """Start the experiment by `torchrun`; whatever is left of it is killed when the test ends."""
     runs: list[ranks.Launched] = []
 
     def start(
@@ -243,7 +240,6 @@ def on_one_machine(world: int, *more: str) -> list[str]:
 
 
 def gone(pids: Sequence[int], within: float) -> bool:
-    """Tell whether processes end in so many seconds."""
     limit = time.monotonic() + within
     while any(map(ranks.alive, pids)) and time.monotonic() < limit:
         time.sleep(0.05)

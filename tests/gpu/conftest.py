@@ -18,7 +18,6 @@ collect_ignore = [p.name for p in Path(__file__).parent.glob("test_*.py") if DEV
 
 @pytest.fixture
 def device() -> torch.device:
-    """Where to compute."""
     assert DEVICE is not None
     return DEVICE
 

@@ -84,20 +84,16 @@ class Experiment:
 
     @property
     def folder(self) -> Path:
-        """The run's folder."""
         return self.output / "CASIA-B" / "DyGait" / "tiny"
 
     @property
     def checkpoints(self) -> Path:
-        """Where the run's checkpoints are."""
         return self.folder / "checkpoints"
 
     def at(self, output: Path) -> Experiment:
-        """Return the same experiment with another output folder."""
         return Experiment(self.config, self.root, output)
 
     def arguments(self, phase: str, *overrides: str) -> list[str]:
-        """Return the arguments of `lib/main.py`."""
         sets = [part for text in overrides for part in ("--set", text)]
         return ["--cfgs", str(self.config), "--phase", phase, "--output", str(self.output), *sets]
 
@@ -116,7 +112,6 @@ class Experiment:
         return [json.loads(line) for line in (self.folder / "logs" / "scalars.jsonl").read_text().splitlines()]
 
     def checkpoint(self, iteration: int) -> dict[str, Any]:
-        """Read a checkpoint of the run."""
         path = self.checkpoints / f"tiny-{iteration:05d}.pt"
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return state

@@ -50,12 +50,7 @@ Action = Callable[[], Any]
 
 @dataclass
 class Run:
-    """A run that is going.
-
-    Attributes:
-        process: it.
-        log: what it says goes here.
-    """
+    """A run that is going, and the file of its output."""
 
     process: ForkProcess
     log: Path
@@ -95,14 +90,7 @@ def launch(
 ) -> Run:
     """Train, or test, in a process of its own, on one thread.
 
-    Args:
-        experiment: what to train.
-        settings: overrides of its configuration.
-        phase: what the runner is told to do.
-        options: more of the command line.
-        at: what the process does to itself, or to its surroundings, before the step that follows so many.
-        before: what it does first.
-        after: what it does last, however the run ended.
+    The process does `before` first, `at[n]` before the step that follows n, and `after` last, however the run ended.
     """
     experiment.output.mkdir(parents=True, exist_ok=True)
     log = experiment.output / f"output-{time.monotonic_ns()}.txt"

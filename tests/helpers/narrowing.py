@@ -30,11 +30,7 @@ def classes_of(config: Config) -> dict[str, int]:
 def small(path: Path, folder: Path, size: int | None = None, more: Sequence[str] = ()) -> Config:
     """Load a configuration on a tree of its geometry: two classes, a batch of [2, 2], an eighth of the channels.
 
-    Args:
-        path: the configuration.
-        folder: where the tree goes.
-        size: the frames' height and width; absent: 128 where the model's `input_size` is [128, 88], else 64.
-        more: further overrides.
+    Frames are `size` high and wide; absent: 128 where the model's `input_size` is [128, 88], else 64.
     """
     whole = load_config(path, more)
     keywords = whole.model_cfg.keywords

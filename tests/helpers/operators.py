@@ -25,11 +25,7 @@ class OperatorError(AssertionError):
 
 
 class OperatorCheck(TorchDispatchMode):
-    """Compares every operator within a `with` block with itself on a CPU, given the same numbers in float64.
-
-    Attributes:
-        compared: the operators that were.
-    """
+    """Compares every operator within a `with` block with itself on a CPU, given the same numbers in float64."""
 
     def __init__(self) -> None:
         super().__init__()

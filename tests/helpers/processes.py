@@ -32,14 +32,9 @@ def _work(
 def in_processes(
     function: Callable[..., Any], world: int, folder: Path, *arguments: Any, backend: str = "gloo"
 ) -> list[Any]:
-    """Return what `function(*arguments)` returns in each of `world` processes, in rank order.
+    """Return what `function(*arguments)`, which can be pickled, returns in each of `world` processes, in rank order.
 
-    Args:
-        function: a function at the top of a module, so that another process can import it.
-        world: how many processes.
-        folder: an empty folder for the rendezvous and the results.
-        arguments: what can be pickled.
-        backend: `gloo`, or `nccl`, with a GPU for each process.
+    `folder` is empty, for the rendezvous and the results; `nccl` needs a GPU for each process.
     """
     torch.multiprocessing.spawn(_work, (function, world, str(folder), arguments, backend), world)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world)]

@@ -35,11 +35,7 @@ Fault = Callable[[int], None]
 
 @dataclass
 class Ranks:
-    """The processes of a run.
-
-    Attributes:
-        runs: by rank.
-    """
+    """The processes of a run, by rank."""
 
     runs: list[Run]
 
@@ -54,11 +50,9 @@ class Ranks:
         return [self.runs[rank].wait(limit - time.monotonic()) for rank in ranks or range(len(self.runs))]
 
     def output(self, rank: int | None = None) -> str:
-        """Return what a process has output, or all of them."""
         return "".join(run.output for run in (self.runs if rank is None else [self.runs[rank]]))
 
     def end(self) -> None:
-        """Kill what still runs."""
         for run in self.runs:
             run.kill()
 
@@ -66,15 +60,7 @@ class Ranks:
 def start(
     experiment: Experiment, world: int, *overrides: str, options: Sequence[str] = (), fault: Fault | None = None
 ) -> Ranks:
-    """Start a training run.
-
-    Args:
-        experiment: what trains.
-        world: how many processes.
-        overrides: of the configuration.
-        options: further ones of the command line.
-        fault: what is done to each process first.
-    """
+    """Start a training run of `world` processes."""
     variables = {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1"}
     variables |= {"MASTER_PORT": str(free_port()), "GLOO_SOCKET_IFNAME": "lo"}
 
@@ -89,14 +75,7 @@ def start(
 
 
 class Launched:
-    """A launcher that runs this file in several processes, each with a fault.
-
-    Args:
-        launcher: the options of `torchrun`.
-        fault: a function of this module.
-        arguments: of `lib/main.py`.
-        log: where all of them write.
-    """
+    """A `torchrun` with these options that runs `lib/main.py` in processes with a fault of this module."""
 
     def __init__(self, launcher: Sequence[str], fault: Fault, arguments: Sequence[str], log: Path) -> None:
         self.log = log
@@ -116,11 +95,9 @@ class Launched:
         raise AssertionError(f"no rank {rank}: {self.log.read_text()}")
 
     def output(self) -> str:
-        """Return what launcher and processes have output."""
         return self.log.read_text()
 
     def end(self) -> None:
-        """Kill what still runs."""
         left = children(self.process.pid)
         self.process.kill()
         self.process.wait()
@@ -198,7 +175,6 @@ def precise(rank: int = 0) -> None:
 
 
 def precise_and_paced(rank: int) -> None:
-    """Both."""
     precise()
     paced(rank)
 

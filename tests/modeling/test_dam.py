@@ -129,19 +129,6 @@ def test_both_forms_have_the_same_gradient(
         torch.testing.assert_close(fast[name], expected, atol=tolerance * max(size, 1.0), rtol=0)
 
 
-def test_sizes_of_the_weights() -> None:
-    shapes = {k: tuple(v.shape) for k, v in DynamicAugmentation(2, 3).state_dict().items()}
-    assert shapes == {
-        "stage1.conv_global.weight": (3, 2, 3, 3, 3),
-        "stage1.conv_dynamic.weight": (3, 2, 3, 3, 3),
-        "stage1.conv_spatial.weight": (3, 2, 1, 3, 3),
-        "stage2.conv_global.weight": (3, 3, 3, 3, 3),
-        "stage2.conv_dynamic.weight": (3, 3, 3, 3, 3),
-        "stage2.conv_spatial.weight": (3, 3, 3, 3, 3),
-        "shortcut.weight": (3, 2, 1, 1, 1),
-    }
-
-
 @pytest.mark.parametrize("norm", ["none", "batch"])
 @pytest.mark.parametrize("channels", [(1, 4), (4, 4), (4, 6)])
 @pytest.mark.parametrize(

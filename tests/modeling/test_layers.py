@@ -91,14 +91,6 @@ class TestGeMHorizontalPooling:
         expected = [[parts.strips(image, bins, pool) for image in maps] for maps in x.tolist()]
         torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), atol=1e-12, rtol=1e-10)
 
-    def test_the_gradient_is_finite_where_all_is_dark(self) -> None:
-        layer, x = layers.GeMHorizontalPooling([2, 1]), torch.zeros(1, 1, 4, 2, requires_grad=True)
-        layer(x).sum().backward()
-        assert x.grad is not None
-        assert layer.p.grad is not None
-        assert torch.isfinite(x.grad).all()
-        assert torch.isfinite(layer.p.grad).all()
-
     def test_half_precision_is_computed_in_float32(self) -> None:
         layer, x = layers.GeMHorizontalPooling([2]), random(2, 3, 4, 5, dtype=torch.float32).abs() * 30
         with torch.autocast("cpu", torch.bfloat16):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
 from dygait.modeling.backbones.plain import FocalConv2d, Plain
 from dygait.modeling.layers import valid_frames
 from dygait.modeling.models.gaitgl import GLConv
 from dygait.modeling.models.gaitpart import MicroMotion, TemporalFeatureAggregator
-from dygait.modeling.parts import HorizontalPooling, by_strips
+from dygait.modeling.parts import HorizontalPooling
 from reference import parts
 from reference.convolutions import convolve_by_strips, micro_motion
 
@@ -54,13 +53,6 @@ def test_global_local_convolution(strips: int, stack: bool) -> None:
         expected = torch.cat([leaky(whole), leaky(local)], 2) if stack else leaky(whole) + leaky(local)
         torch.testing.assert_close(found[n, :, :length], expected)
     assert not found[1, :, 3].any(), "zero in padding"
-
-
-def test_rows_that_do_not_divide_do_not_fit() -> None:
-    with pytest.raises(ValueError, match=r"6 rows high do not divide into \[4\] strips"):
-        HorizontalPooling([2, 4])(random(1, 1, 6, 2))
-    with pytest.raises(ValueError, match=r"6 rows does not divide"):
-        by_strips(nn.Identity(), random(1, 1, 6, 2), 4)
 
 
 class TestPlain:

@@ -286,13 +286,6 @@ def test_the_largest_batch_is_found(fits: int) -> None:
     assert len(tried) == len(set(tried)) < 16
 
 
-def test_nothing_fits() -> None:
-    def trial(people: int) -> int:
-        raise MemoryError
-
-    assert largest_batch.find_largest(trial, log=lambda message: None) == {}
-
-
 def test_allocating_beyond_a_limit_is_out_of_memory() -> None:
     """In a process of its own, whose allocator holds no memory of earlier tests."""
     code = (
@@ -381,15 +374,6 @@ def test_free_memory_is_that_of_the_tightest_group(tmp_path: Path, files: dict[s
 
 def test_a_system_with_unknown_memory(tmp_path: Path) -> None:
     assert machine_peak.available_bytes(tmp_path) is None
-
-
-def test_a_model_of_torch_modules_alone_is_one_layer() -> None:
-    model = nn.Linear(3, 2)
-    roots = {"": nn.Sequential(model)}
-    with FlopCounterMode(display=False) as counter, LayerTracker(roots, torch.device("cpu"), counter) as tracker:
-        model(torch.zeros(4, 3))
-    assert {layer.path for layer in tracker.costs} == {OUTSIDE_LAYERS}
-    assert total(tracker.costs.values()).multiply_adds == 24
 
 
 def test_a_batch_in_parts_has_the_same_phases(experiment: Experiment, tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from helpers.experiments import Experiment, make_experiment
 
 @pytest.fixture(scope="module")
 def tested(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """A run of two iterations that has been tested."""
     made = make_experiment(tmp_path_factory.mktemp("report"))
     made.train("trainer_cfg.total_iter=2")
     assert made.run("test") == 0

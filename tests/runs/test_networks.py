@@ -28,7 +28,6 @@ def experiment(tmp_path: Path) -> Experiment:
 
 
 def config_of(experiment: Experiment, model_cfg: dict[str, Any], losses: tuple[str, ...] = ()) -> Config:
-    """The experiment's configuration with another model, and losses of these types."""
     content = yaml.safe_load(experiment.config.read_text())
     content["model_cfg"] = model_cfg
     if losses:

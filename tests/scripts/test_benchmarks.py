@@ -45,7 +45,7 @@ def test_it_writes_the_ratios(name: str, tmp_path: Path) -> None:
     assert set(figures) == {"ratios", "details", "environment"}
     assert set(figures["ratios"]) == RATIOS[name]
     assert all(value > 0 for value in figures["ratios"].values())
-    CHECKS[name](figures, tmp_path)
+    globals()[f"check_{name}"](figures, tmp_path)
 
 
 def check_data(figures: dict[str, Any], folder: Path) -> None:
@@ -68,14 +68,6 @@ def check_training(figures: dict[str, Any], folder: Path) -> None:
     assert max(figures["details"]["largest_relative_difference"].values()) <= 2e-5
     bars = ET.parse(folder / "plot.svg").getroot().findall("{http://www.w3.org/2000/svg}rect")
     assert len(bars) == len(figures["ratios"]) + 1  # and the background
-
-
-CHECKS = {
-    "data": check_data,
-    "evaluation": check_evaluation,
-    "extraction": check_extraction,
-    "training": check_training,
-}
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ SCRIPT = REPOSITORY / "scripts" / "compare_models.py"
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The script as a module, on one thread."""
     monkeypatch.setattr(machine, "available_cores", lambda: 1)
     return load_script("compare_models")
 

@@ -27,7 +27,6 @@ SMALL = f"{BUDGET}=30"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """A tree, and a checkpoint of two iterations."""
     experiment = make_experiment(tmp_path_factory.mktemp("trained"))
     experiment.train("trainer_cfg.total_iter=2")
     return experiment
@@ -35,7 +34,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 
 @pytest.fixture(scope="module")
 def alone(trained: Experiment) -> SavedFeatures:
-    """The features, every sequence by itself."""
     return features_of(trained, f"{BUDGET}=1")
 
 

@@ -22,7 +22,6 @@ TYPES = ("day1", "day2", "coat_day2")
 
 
 def documented() -> dict[str, Any]:
-    """Return the example of docs/evaluation.md, a section of a configuration."""
     text = (REPOSITORY / "docs" / "evaluation.md").read_text(encoding="utf-8")
     example = next(block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "protocol:" in block)
     section: dict[str, Any] = yaml.safe_load(example)

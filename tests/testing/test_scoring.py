@@ -19,14 +19,12 @@ from helpers.experiments import Experiment, features_of, make_experiment
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """A tree, and a checkpoint of two iterations."""
     experiment = make_experiment(tmp_path_factory.mktemp("trained"))
     experiment.train("trainer_cfg.total_iter=2")
     return experiment
 
 
 def pickles_of(experiment: Experiment, saved: SavedFeatures) -> list[np.ndarray]:
-    """Return the frames of every sequence."""
     names = zip(saved.ids, saved.types, saved.views, strict=True)
     return [pickle.loads((experiment.root / i / t / v / f"{v}.pkl").read_bytes()) for i, t, v in names]
 
@@ -89,7 +87,6 @@ def test_which_checkpoint(trained: Experiment, tmp_path: Path, capsys: pytest.Ca
 
 
 def make_other(folder: Path, name: str, partition: dict[str, list[str]], **tree: Any) -> tuple[Experiment, list[str]]:
-    """Write another dataset's tree, and what makes the tiny configuration read it."""
     experiment = make_experiment(folder, **tree)
     (folder / "partition.json").write_text(json.dumps(partition))
     people = len(partition["TRAIN_SET"])

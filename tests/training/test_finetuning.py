@@ -107,8 +107,6 @@ def test_opengaits_checkpoint_is_a_start_and_resumes(
 
 
 class TestGroups:
-    """Weights with a learning rate of their own."""
-
     SLOW = "optimizer_cfg.param_groups=[{match: 'backbone.*', lr: 0.0003}, {match: '*.fc_bin', weight_decay: 0.5}]"
 
     def trainer(self, experiment: Experiment, *more: str) -> Any:
@@ -160,10 +158,7 @@ class TestGroups:
         ("groups", "message"),
         [
             ("[{match: 'spine.*', lr: 1}]", r"param_groups\.0\.match: no weight.*'spine\.\*'; .*backbone"),
-            (
-                "[{match: 'fcs.*', lr: 1}, {match: 'fcs.fc*', lr: 2}]",
-                r"param_groups\.1\.match: .*earlier groups",
-            ),
+            ("[{match: 'fcs.*', lr: 1}, {match: 'fcs.fc*', lr: 2}]", r"param_groups\.1\.match: .*earlier groups"),
             ("[{match: 'necks.*', lr: 1}]", r"param_groups\.0\.match: .*frozen"),
             ("[{match: 'fcs.*'}]", "needs lr or weight_decay"),
             ("[{match: 'fcs.*', rate: 1}]", r"param_groups\.0\.rate: unknown key"),

@@ -25,7 +25,6 @@ NORMS += [1.0 + 0.1 * i for i in range(130)] + [1e3, 1.0]
 
 
 def plain(norms: Sequence[float], spike: float | None) -> list[bool]:
-    """Which steps are skipped, one norm at a time."""
     usual: list[float] = []
     found = []
     for norm in norms:

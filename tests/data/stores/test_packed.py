@@ -39,7 +39,6 @@ def written(root: Path, walks: Mapping[Key, np.ndarray] = WALKS) -> PackedStore:
 
 
 def check(store: PackedStore, walks: Mapping[Key, np.ndarray]) -> None:
-    """Check that a store contains some sequences, in order, and that its checksums are right."""
     assert store.table.all_keys() == sorted(walks)
     for index, key in enumerate(sorted(walks)):
         assert np.array_equal(store.read(index), walks[key])

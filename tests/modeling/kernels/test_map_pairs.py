@@ -10,12 +10,7 @@ from torch import nn
 from dygait.modeling.backbones.dynamic3d import ShallowBackbone
 from dygait.modeling.dam import DAMOptions, DynamicAugmentation
 from dygait.modeling.kernels.map_pairs import norm_pair, rectified_sum
-from dygait.modeling.layers import (
-    FrameBatchNorm,
-    channels_last,
-    has_channels_last,
-    temporal_max,
-)
+from dygait.modeling.layers import FrameBatchNorm, channels_last, has_channels_last, temporal_max
 from dygait.modeling.sync_batch_norm import synchronise_norms
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last_3d]
