@@ -12,7 +12,7 @@ import torch
 
 from dygait.machine import peak_memory
 
-pytest_plugins = ["helpers.uninterrupted"]
+pytest_plugins = ["helpers.fixtures"]
 
 # FakeTensorMode, which checks a configuration, stands in for CUDA's device guard in a PyTorch built for CUDA. A
 # backward pass then starts a thread, and PyTorch refuses backward passes in forks of the process, as tests/faults are.

@@ -35,7 +35,6 @@ def follow(page: str) -> None:
 
 
 def write_blocks(page: str, **files: str) -> None:
-    """Write a page's blocks, one of each language, to the files that it names."""
     text = (REPOSITORY / "docs" / page).read_text()
     for language, name in files.items():
         assert f"`{name}`" in text

@@ -21,7 +21,6 @@ ALTERNATIVES = {"dygait.data.stores.packed.PackedStore.read", "dygait.cli.main"}
 
 @pytest.fixture(scope="module")
 def called(tmp_path_factory: pytest.TempPathFactory) -> set[CodeType]:
-    """The code of every Python function that a training and a test call."""
     experiment = make_experiment(tmp_path_factory.mktemp("walk"))
     found: set[CodeType] = set()
 

@@ -18,11 +18,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     return experiment
 
 
-@pytest.fixture
-def experiment(shared: Experiment, tmp_path: Path) -> Experiment:
-    return shared.at(tmp_path / "output")
-
-
 MISTAKES = [
     pytest.param(
         ["data_cfg.dataset_partition=no/such.json"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -12,20 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from helpers.experiments import REPOSITORY, Experiment, command, environment, free_port, make_experiment
+from helpers.experiments import REPOSITORY, Experiment, command, environment, free_port
 
 PHASES = ("train", "test")
 SHORT = ("trainer_cfg.total_iter=2", "trainer_cfg.save_iter=2", "data_cfg.num_workers=1", "trainer_cfg.sync_BN=true")
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    return make_experiment(tmp_path_factory.mktemp("launch"))
-
-
-@pytest.fixture
-def experiment(shared: Experiment, tmp_path: Path) -> Experiment:
-    return shared.at(tmp_path / "output")
 
 
 def check(experiment: Experiment, said: str, processes: int) -> None:
@@ -108,8 +97,6 @@ STAND_INS = {
 
 def test_two_nodes(experiment: Experiment, tmp_path: Path) -> None:
     """The cluster script itself, with stand-ins for Slurm: two agents on loopback, one process each."""
-    bash = shutil.which("bash")
-    assert bash
     for name, content in STAND_INS.items():
         file = tmp_path / "bin" / name
         file.parent.mkdir(exist_ok=True)
@@ -123,7 +110,7 @@ def test_two_nodes(experiment: Experiment, tmp_path: Path) -> None:
             "PATH": os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]]),
         }  # fmt: skip
         done = subprocess.run(
-            [bash, "scripts/train_slurm.sh", *experiment.arguments(phase, *SHORT)],
+            ["bash", "scripts/train_slurm.sh", *experiment.arguments(phase, *SHORT)],
             cwd=REPOSITORY, env=environment(**slurm), capture_output=True, text=True, timeout=400, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -10,15 +10,7 @@ import pytest
 
 from dygait import cli
 from dygait.evaluation.features import load_features
-from helpers.experiments import Experiment, make_experiment
-
-
-@pytest.fixture(scope="module")
-def tested(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    made = make_experiment(tmp_path_factory.mktemp("score"))
-    made.train("trainer_cfg.total_iter=2")
-    assert made.run("test") == 0
-    return made
+from helpers.experiments import Experiment
 
 
 @pytest.fixture(scope="module")

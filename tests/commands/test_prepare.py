@@ -46,7 +46,6 @@ def sequences(root: Path) -> dict[str, np.ndarray]:
 
 
 def expected(dataset: str) -> dict[str, np.ndarray]:
-    """The sequences of the pictures, by the plain normalisation."""
     found = {}
     for name, folder in raw.SEQUENCES[dataset].items():
         frames = [

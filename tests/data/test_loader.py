@@ -19,8 +19,6 @@ from dygait.errors import LocalError
 
 
 class Same:
-    """A dataset of one sample."""
-
     def __getitem__(self, request: Any) -> Sample:
         return Sample(np.zeros((2, 4, 3), np.uint8), 0, 0)
 

@@ -126,8 +126,6 @@ class TestProblems:
         [
             ({"type": "BaseSilTransform"}, []),
             ([{"type": "NoOperation"}, {"type": "Resize", "size": [3, 2]}], []),
-            ({"type": "Resize"}, [Problem(("size",), "this key is required")]),
-            ({"type": "BaseSilTransform", "divsor": 1}, [Problem(("divsor",), "unknown key; did you mean 'divisor'?")]),
             ([{"type": "NoOperation"}, {"type": "Resize"}], [Problem(("1", "size"), "this key is required")]),
             (
                 {"type": "Compose", "trf_cfg": [{"type": "NoOperation"}, {"type": "BaseSilTransform", "divsor": 1}]},

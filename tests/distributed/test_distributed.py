@@ -21,7 +21,6 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def _threads() -> Iterator[None]:
-    """Joining a process group sets the number of threads."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)

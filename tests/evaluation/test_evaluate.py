@@ -358,7 +358,6 @@ def test_everything_counts_the_same_pairs(exclusion: str, one_view: bool, re_ran
 def check_pairs(found: Analysis, group: str, expected: Comparisons) -> None:
     genuine, impostor = expected.genuine, expected.impostor
     pairs = found.groups[group].pairs
-    assert pairs is not None
     assert pairs.verification is found.result.verification[group]
     rates = pairs.verification
     assert (rates.genuine, rates.impostor) == (len(genuine), len(impostor))

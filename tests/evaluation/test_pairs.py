@@ -80,10 +80,3 @@ def test_identification_in_an_open_set_is_that_of_plain_counting(
     found = identify(match, other, correct, (fpir,)).dir_at_fpir[fpir]
     wanted = reference.dir_at_fpir(match.tolist(), other.tolist(), correct.tolist(), fpir)
     assert found == pytest.approx(wanted, nan_ok=True)
-
-
-def test_identification_counts_its_searches() -> None:
-    found = identify(np.array([0.1, np.inf, 0.3]), np.array([0.2, 0.2, 0.2]), np.array([True, False, False]), (0.4,))
-    assert (found.mated, found.non_mated) == (2, 3)
-    alone = identify(np.array([np.inf]), np.array([0.1]), np.array([False]), (1.0,))
-    assert math.isnan(alone.dir_at_fpir[1.0])

@@ -29,14 +29,6 @@ def test_numbers_made_by_hand() -> None:
     same(within(torch.tensor([2.0, 1.0, NAN]), 1), [0, 1, NAN])
 
 
-def test_the_gallery_order_decides_ties() -> None:
-    distance = torch.zeros(3, 4)
-    match = torch.tensor([[True, False, True, False], [False, True, False, False], [False, False, False, True]])
-    same(first_match_rank(distance, match), [1, 2, 4])
-    same(measure("mINP", distance, match), [2 / 3, 1 / 2, 1 / 4])
-    same(measure("mAP", distance, match), [(1 + 2 / 3) / 2, 1 / 2, 1 / 4])
-
-
 def test_nothing_to_rank() -> None:
     empty = torch.zeros(2, 0)
     for name in ("rank-1", "mAP", "mINP", "chance"):

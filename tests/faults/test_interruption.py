@@ -169,25 +169,6 @@ def test_a_test_that_was_not_made_is_made_up_for(
     assert (stopped.checkpoints / "tiny-00012-CASIA-B-euc.json").is_file()
 
 
-def test_a_gradient_that_is_not_finite_is_skipped(
-    uninterrupted: Experiment, stopped: Experiment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    weights: dict[int, Any] = {}
-    forward = Trainer._forward
-
-    def poison(self: Trainer, *arguments: Any) -> Any:
-        weights[self.iteration] = {n: t.clone() for n, t in self.network.state_dict().items()}
-        output = forward(self, *arguments)
-        return type(output)(*(None if t is None else t * (float("nan") if self.iteration == 4 else 1) for t in output))
-
-    monkeypatch.setattr(Trainer, "_forward", poison)
-    stopped.train(*SETTINGS)
-    torch.testing.assert_close(weights[5], weights[4], rtol=0, atol=0)
-    assert not torch.equal(weights[6]["backbone.conv0.weight"], weights[5]["backbone.conv0.weight"])
-    assert stopped.checkpoint(ITERATIONS)["guard"]["skipped"] == 1
-    assert [event["iteration"] for event in events(stopped, "skipped step")] == [5]
-
-
 def test_out_of_memory_is_explained(
     uninterrupted: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,7 +63,6 @@ def test_while_a_checkpoint_is_written(uninterrupted: Experiment, tmp_path: Path
 
 
 def test_again_and_again(uninterrupted: Experiment, stopped: Experiment) -> None:
-    """One run, killed a moment after each checkpoint, started again by the same command till it is done."""
     killed, rng = stopped, random.Random(0)
     for number in (2, 4, 6, 8, 10):
         run = launch(killed, *SETTINGS, options=("--resume",))

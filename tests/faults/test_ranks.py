@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from helpers import ranks
-from helpers.experiments import Experiment, free_port, make_experiment
+from helpers.experiments import Experiment, free_port
 from helpers.faulting import children, events, iterations_done
 
 ITERATIONS = 12
@@ -32,16 +32,6 @@ TESTED = "trainer_cfg.with_test=true"
 PATIENCE = 2
 
 long = pytest.mark.skipif(os.environ.get("DYGAIT_FAULTS") != "long", reason="minutes: set DYGAIT_FAULTS=long")
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    return make_experiment(tmp_path_factory.mktemp("ranks"))
-
-
-@pytest.fixture
-def experiment(shared: Experiment, tmp_path: Path) -> Experiment:
-    return shared.at(tmp_path)
 
 
 @pytest.fixture
@@ -67,7 +57,6 @@ def alone(shared: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Exper
 
 @pytest.fixture(scope="module")
 def pair(shared: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """The run of two processes that nothing disturbs."""
     run = shared.at(tmp_path_factory.mktemp("pair"))
     assert ranks.start(run, 2, *SETTINGS).codes() == [0, 0]
     return run
@@ -97,12 +86,6 @@ def same_curve(found: Experiment, expected: Experiment, rtol: float) -> float:
     return worst
 
 
-def same_results(found: Experiment, expected: Experiment, iteration: int) -> None:
-    name = f"tiny-{iteration:05d}-CASIA-B-euc.json"
-    a, b = (json.loads((run.checkpoints / name).read_text())["percentages"] for run in (found, expected))
-    assert a == b
-
-
 def test_any_number_of_processes_trains_and_tests_as_one(
     started: Any, experiment: Experiment, alone: Experiment
 ) -> None:
@@ -111,7 +94,9 @@ def test_any_number_of_processes_trains_and_tests_as_one(
         run = started(world, f"trainer_cfg.total_iter={done}", TESTED, options=("--resume",), fault=ranks.precise)
         assert run.codes() == [0] * world, run.output()
         assert all(not run.output(rank) for rank in range(1, world)), "rank 0 alone speaks"
-        same_results(experiment, alone, done)
+        results = [run.checkpoints / f"tiny-{done:05d}-CASIA-B-euc.json" for run in (experiment, alone)]
+        found, expected = (json.loads(path.read_text())["percentages"] for path in results)
+        assert found == expected
     assert [event["processes"] for event in events(experiment, "started")] == [2, 4, 1]
     same_curve(experiment, alone, 1e-6)
     torch.testing.assert_close(
@@ -163,13 +148,6 @@ def test_a_signal_in_a_test_ends_all(started: Any, experiment: Experiment, pair:
     same_end(experiment, pair)
 
 
-def check_resumed(started: Any, experiment: Experiment, pair: Experiment) -> None:
-    """Check that what is left of a run that failed is whole, and ends as if nothing had been."""
-    assert [path.name for path in sorted(experiment.checkpoints.glob("*.pt"))] == ["tiny-00004.pt"]
-    assert started(2, options=("--resume",)).codes() == [0, 0]
-    same_end(experiment, pair)
-
-
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_process_is_named_by_the_other(
     started: Any, experiment: Experiment, pair: Experiment, victim: int
@@ -184,7 +162,9 @@ def test_a_killed_process_is_named_by_the_other(
     if victim:  # process 0 keeps the store where no launcher does
         assert f"no news from process 1 (pid {run.runs[1].process.pid} on " in output
         assert "continue with --resume" in events(experiment, "failed")[0]["why"]
-        check_resumed(started, experiment, pair)
+        assert [path.name for path in sorted(experiment.checkpoints.glob("*.pt"))] == ["tiny-00004.pt"]
+        assert started(2, options=("--resume",)).codes() == [0, 0]
+        same_end(experiment, pair)
     else:
         assert "the process that keeps its store, is gone" in output
 

@@ -162,7 +162,6 @@ def test_a_worker_is_killed(uninterrupted: Experiment, stopped: Experiment, inst
 
 @pytest.mark.parametrize("how", ["removed", "full"] if LONG else ["full"])
 def test_tensorboard_fails(uninterrupted: Experiment, stopped: Experiment, how: str) -> None:
-    """The run goes on, and says so."""
 
     def fail() -> None:
         shutil.rmtree(stopped.folder / "summary")
@@ -177,7 +176,9 @@ def test_tensorboard_fails(uninterrupted: Experiment, stopped: Experiment, how: 
     assert_same_end(stopped, uninterrupted)
 
 
-def test_numbers_turn_to_nan(uninterrupted: Experiment, stopped: Experiment) -> None:
+def test_numbers_turn_to_nan(
+    uninterrupted: Experiment, stopped: Experiment, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A weight that no step can mend: the run ends, and names the batch, which can be looked at."""
     from dygait import cli
     from dygait.training.trainer import Trainer
@@ -198,5 +199,9 @@ def test_numbers_turn_to_nan(uninterrupted: Experiment, stopped: Experiment) -> 
         assert [event["iteration"] for event in events(stopped, "skipped step")] == [6, 7, 8]
         (saved,) = (stopped.folder / "debug").glob("batch-00008-rank0.pt")
         assert cli.main(["debug-batch", str(saved)]) == 0
+        output = capsys.readouterr().out
+        assert "/nm-" in output
+        assert "non-finite weights" in output
+        assert "3 x skipped step" in status(stopped.folder)["warnings"]
         (stopped.checkpoints / "tiny-00006.pt").unlink()  # it was saved with the weight
         assert_goes_on(stopped, uninterrupted)

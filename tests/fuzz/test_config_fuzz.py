@@ -50,7 +50,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def outcome(folder: Path, content: bytes, *overrides: str) -> Config | str:
-    """Load a configuration; return it, or why it was refused."""
     path = folder / "mine.yaml"
     path.write_bytes(content)
     try:

@@ -22,8 +22,6 @@ from dygait.data.stores import PackedStore, PackedWriter
 from dygait.errors import UserError
 from dygait.evaluation.features import load_features
 from dygait.preprocess.archives import InputFile, members, read
-from dygait.reporting.page import write_report
-from dygait.reporting.reported_run import open_run
 from dygait.runs.checkpoint_files import damage_of, load_state, read_checkpoint, save_checkpoint
 from helpers import raw
 from helpers.experiments import save_features
@@ -108,12 +106,6 @@ def test_damaged_checkpoints(folder: Path, content: bytes) -> None:
             assert torch.equal(state["model"][name], tensor), "the checksum of what was written"
 
 
-@cases
-@given(damaged([LEGACY]))
-def test_damaged_checkpoints_of_the_old_form(folder: Path, content: bytes) -> None:
-    checkpoint(folder, content)
-
-
 # The packed store
 
 WALK = np.random.default_rng(0).integers(0, 256, (3, 5, 4), dtype=np.uint8)
@@ -165,7 +157,7 @@ def test_stores(folder: Path, store: dict[str, bytes], data: st.DataObject) -> N
     opened(folder / "damaged", {**store, name: data.draw(changes)}, honest)
 
 
-# Features, and reports of them
+# Features
 
 COUNT = 8
 ORIGIN = {
@@ -181,21 +173,6 @@ def features(folder: Path) -> dict[str, bytes]:
     columns = ["001"] * 4 + ["002"] * 4, ["nm-01", "nm-05"] * 4, ["000", "000", "090", "090"] * 2
     save_features(folder / "features", numbers, *columns, [9] * COUNT, ORIGIN)
     return {path.name: path.read_bytes() for path in (folder / "features").iterdir()}
-
-
-def reported(root: Path, files: dict[str, bytes]) -> None:
-    write_anew(root, files)
-    with in_time():
-        try:
-            write_report([open_run(root / "features" / "run-00007")], root / "report.html")
-        except UserError:
-            return
-    page = (root / "report.html").read_text(encoding="utf-8")
-    assert "<script" not in page
-
-
-def run_of(files: dict[str, bytes]) -> dict[str, bytes]:
-    return {f"features/run-00007/{name}": content for name, content in files.items()}
 
 
 @cases
@@ -246,7 +223,5 @@ def test_sound_files_are_read(folder: Path, store: dict[str, bytes], features: d
         assert torch.equal(state["model"]["weight"], WEIGHTS.weight)
     opened(folder / "sound", store, honest=True)
     assert len(list((folder / "sound" / "out").rglob("*.pkl"))) == 4
-    reported(folder / "sound-run", run_of(features))
-    assert (folder / "sound-run" / "report.html").is_file()
     save_checkpoint(folder / "a.pt", STATE)
     assert damage_of(folder / "a.pt") is None

@@ -20,7 +20,6 @@ SETTINGS = ("trainer_cfg.sync_BN=true", "optimizer_cfg={solver: SGD, lr: 0.0001}
 
 
 def taken(trainer: Trainer, batch: Batch) -> dict[str, dict[str, torch.Tensor]]:
-    """Take a step and return gradients and running statistics."""
     trainer.training_mode()
     trainer.step(batch)
     gradients = {name: p.grad.cpu() for name, p in trainer.network.named_parameters() if p.grad is not None}

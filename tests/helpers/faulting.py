@@ -60,7 +60,6 @@ class Run:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def send(self, number: int) -> None:
-        assert self.process.pid is not None
         os.kill(self.process.pid, number)
 
     def kill(self) -> None:
@@ -75,7 +74,6 @@ class Run:
             self.process.join(5)
             self.process.kill()
             pytest.fail(f"the run hangs; it output:\n{self.output}")
-        assert self.process.exitcode is not None
         return self.process.exitcode
 
 

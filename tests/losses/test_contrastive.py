@@ -76,14 +76,9 @@ def test_without_a_positive_the_loss_and_its_gradient_are_zero(n: int, views: in
     loss, _ = build_loss({"type": "SupConLoss", "reduce_zero": True})(x, torch.arange(n))
     loss.backward()
     assert loss.item() == 0
-    assert x.grad is not None
     assert not x.grad.any()
 
 
 def test_features_without_views() -> None:
     with pytest.raises(UserError, match=r"SupConLoss reads .*\[4, 6\]"):
         build_loss({"type": "SupConLoss"})(torch.zeros(4, 6), torch.arange(4))
-
-
-def test_names() -> None:
-    assert type(build_loss({"type": "SupConLoss_Re"})) is type(build_loss({"type": "SupConLoss"}))

@@ -64,17 +64,6 @@ def test_what_is_not_a_number_is_not_hidden() -> None:
     assert TripletLoss()(x, torch.tensor(LABELS["even"]))[0].isnan()
 
 
-@pytest.mark.parametrize("spread", [0.01, 1.0, 100.0])
-def test_in_float32(spread: float) -> None:
-    """Errors are relative to the size of distances."""
-    labels = LABELS["uneven"]
-    x = embeddings(7, spread=spread, dtype=torch.float32)
-    loss, statistics = TripletLoss()(x, torch.tensor(labels))
-    expected = losses.triplet(x.tolist(), labels, 0.2)
-    assert loss.item() == pytest.approx(expected.loss, rel=1e-5, abs=1e-5 * spread)
-    assert statistics["loss_num"].item() == pytest.approx(expected.loss_num)
-
-
 @pytest.mark.parametrize("exclude_self", [False, True])
 def test_gradient(exclude_self: bool) -> None:
     labels = torch.tensor(LABELS["uneven"])
@@ -89,7 +78,6 @@ def test_the_gradient_is_zero_where_there_is_no_triplet(case: str) -> None:
     loss, _ = TripletLoss(exclude_self=True)(x, labels)
     loss.backward()
     assert loss.item() == 0
-    assert x.grad is not None
     assert not x.grad.any()
 
 
@@ -102,7 +90,6 @@ def test_identical_embeddings_have_a_finite_gradient(dtype: torch.dtype, value: 
     assert loss.item() == pytest.approx(0.2)  # every distance is 0: the margin remains
     assert statistics["mean_dist"].item() == 0
     assert statistics["loss_num"].item() == 4 * 2 * 2
-    assert x.grad is not None
     assert not x.grad.any()
 
 

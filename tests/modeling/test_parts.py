@@ -95,10 +95,7 @@ PARTS, CHANNELS = 2, 4
 
 
 def weights(builder: MicroMotion, part: int) -> tuple[torch.Tensor, torch.Tensor, int]:
-    squeeze, excite = builder.squeeze[part].weight, builder.excite[part].weight
-    assert isinstance(squeeze, torch.Tensor)
-    assert isinstance(excite, torch.Tensor)
-    return squeeze.detach(), excite.detach(), builder.window
+    return builder.squeeze[part].weight.detach(), builder.excite[part].weight.detach(), builder.window
 
 
 @pytest.mark.parametrize("lengths", [None, [7, 3], [1, 2], [7, 7]])

@@ -22,7 +22,7 @@ from dygait.profiling.example_batch import example_batch, frames_of, input_sizes
 from dygait.profiling.layers import OUTSIDE_LAYERS, LayerTracker, total
 from dygait.profiling.phases import PHASES
 from dygait.runs.memory import is_out_of_memory
-from helpers.experiments import REPOSITORY, Experiment, command, make_experiment
+from helpers.experiments import REPOSITORY, Experiment
 
 N, S, H, W = 2, 9, 32, 24
 CLASSES = 5
@@ -34,11 +34,6 @@ DEEP = {
     "model": "DyGait", "variant": "deep", "channels": [2, 3, 4, 5], "bin_num": [4, 2], "class_num": CLASSES,
     "norm": "batch",
 }  # fmt: skip
-
-
-@pytest.fixture
-def experiment(tmp_path: Path) -> Experiment:
-    return make_experiment(tmp_path)
 
 
 @pytest.fixture(autouse=True)
@@ -284,21 +279,6 @@ def test_the_largest_batch_is_found(fits: int) -> None:
     assert max(found) == fits
     assert found[fits] == 1000 * fits
     assert len(tried) == len(set(tried)) < 16
-
-
-def test_allocating_beyond_a_limit_is_out_of_memory() -> None:
-    """In a process of its own, whose allocator holds no memory of earlier tests."""
-    code = (
-        "import torch; from dygait.profiling.machine_peak import limited_memory\n"
-        "from dygait.runs.memory import is_out_of_memory\n"
-        "with limited_memory(2**27):\n"
-        "    torch.zeros(2**20)\n"
-        "    try: torch.zeros(2**27)\n"
-        "    except RuntimeError as error: print(is_out_of_memory(error))\n"
-        "torch.zeros(2**27)"
-    )
-    done = command("-c", code)
-    assert done.stdout == "True\n", done.stderr
 
 
 def test_find_batch(

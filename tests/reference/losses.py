@@ -102,7 +102,6 @@ def contrastive(
     """The supervised contrastive loss of N sequences, V views of each, C values of a view."""
 
     def norm(values: Sequence[float]) -> float:
-        assert p is not None
         return float(sum(abs(v) ** p for v in values) ** (1 / p))
 
     def normal(values: Sequence[float]) -> list[float]:

@@ -27,7 +27,6 @@ def normalise_silhouette(image: np.ndarray, height: int = 64) -> np.ndarray | No
         if running > total / 2:
             centre = column
             break
-    assert centre is not None
 
     left, right = centre - height // 2, centre + height // 2
     if left < 0 or right > width:

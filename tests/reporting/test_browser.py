@@ -53,7 +53,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 def requested(browser: Any) -> list[str]:
-    """Return the addresses that the page has requests for since the last look."""
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
 
@@ -99,7 +98,6 @@ def test_series_differ_by_colour_and_pattern(browser: Any, folder: Path) -> None
 
 
 def test_dark_and_light_are_readable(browser: Any, folder: Path) -> None:
-    """Text and series have enough contrast to the background, by WCAG 2."""
     browser.get((folder / "one.html").as_uri())
     script = """
         const style = getComputedStyle(document.documentElement);

@@ -9,15 +9,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dygait import cli
-from helpers.experiments import Experiment, make_experiment
-
-
-@pytest.fixture(scope="module")
-def tested(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    made = make_experiment(tmp_path_factory.mktemp("report"))
-    made.train("trainer_cfg.total_iter=2")
-    assert made.run("test") == 0
-    return made
+from helpers.experiments import Experiment
 
 
 def loaded(path: Path) -> list[dict[str, object]]:

@@ -14,7 +14,7 @@ import pytest
 
 from dygait.reporting import charts
 from dygait.reporting.details import command_line
-from dygait.reporting.page import environment, page
+from dygait.reporting.page import page
 from dygait.reporting.tables import latex, to_csv, to_json, to_latex
 from helpers.report_runs import EVIL, VIEWS, contrast, make_run
 
@@ -108,7 +108,6 @@ def test_the_numbers_are_those_of_the_result(parsed: Page) -> None:
             assert ("100" if value > 99.95 else f"{value:.1f}") in texts
         low, high = run.analysis.result.intervals[group]["rank-1"]
         assert f"95 % interval {low:.1f} to {high:.1f}" in texts
-        assert run.analysis.baseline is not None
         assert f"GEI baseline {run.analysis.baseline.percentages[group]['rank-1']:.1f}" in texts
 
 
@@ -162,24 +161,6 @@ def test_other_protocols_have_no_differences_and_a_whole_gallery_no_views() -> N
     assert "mAP" in alone.texts
 
 
-@pytest.mark.parametrize(
-    ("value", "printed"),
-    [
-        ("<&\"'>", "&lt;&amp;&#34;&#39;&gt;"),
-        ("a\x00b\ud800\u202ec", "a\ufffdb\ufffd\ufffdc"),
-        (2.345678, "2.35"),
-        (np.float64(-0.5), "-0.5"),
-    ],
-)
-def test_values_are_escaped(value: object, printed: str) -> None:
-    template = environment().from_string(
-        '{% macro inner(x) %}<b title="{{ x }}">{{ x }}</b>{% endmacro %}{{ inner(value) }}{{ value ~ inner(value) }}'
-    )
-    part = f'<b title="{printed}">{printed}</b>'
-    joined = printed if isinstance(value, str) else str(value)
-    assert template.render(value=value) == f"{part}{joined}{part}"
-
-
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 0.037), (12.3, 871.0), (-2, 3), (5, 5), (0, 1e-9)])
 def test_axes_hold_their_range(low: float, high: float) -> None:
     axis = charts.linear_axis("x", low, high)
@@ -227,7 +208,6 @@ def test_csv_comes_back() -> None:
     values = {(r["method"], r["group"], r["view"], r["measure"]): float(r["percent"]) for r in rows}
     assert len(values) == len(rows)
     result, baseline = run.analysis.result, run.analysis.baseline
-    assert baseline is not None
     for group, found in result.percentages.items():
         assert values["model", group, "mean", "rank-1"] == found["rank-1"]
         assert values["GEI", group, "mean", "rank-1"] == baseline.percentages[group]["rank-1"]
@@ -276,7 +256,6 @@ def test_json_has_what_is_drawn() -> None:
     assert loaded["result"]["percentages"] == run.analysis.result.percentages
     one, found = loaded["groups"]["CL"], run.analysis.groups["CL"]
     assert one["cmc"] == found.cmc.tolist()
-    assert found.pairs is not None
     assert one["verification"]["eer"] == found.pairs.verification.eer
     assert [c["probe"][0] for c in one["confusions"]] == [run.analysis.ids[c.probe] for c in found.confusions]
     assert [s["name"] for s in one["by_type"]] == ["cl-01", "cl-02"]

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-import dygait
 from dygait.errors import UserError
 from dygait.runs.checkpoint_files import (
     checkpoint_path,
@@ -63,7 +62,6 @@ def test_newest_is_by_number(tmp_path: Path) -> None:
     for name in ("run-00002", "run-00010", "run-100000", "other-999999", "run-x-00099", "run-00011.pt.tmp"):
         torch.save({"model": {}}, tmp_path / f"{name}.pt")
     newest = newest_checkpoint(tmp_path, "run")
-    assert newest is not None
     assert newest.name == "run-100000.pt"
 
 
@@ -80,18 +78,6 @@ def test_a_member_marked_as_a_folder_is_damage(tmp_path: Path) -> None:
     content[attributes] ^= 0x10
     (tmp_path / "run-00001.pt").write_bytes(content)
     assert "data/0" in (damage_of(tmp_path / "run-00001.pt") or "")
-
-
-def test_the_newest_whole_one_is_found(tmp_path: Path) -> None:
-    for iteration in (1, 2, 3, 4):
-        save_checkpoint(checkpoint_path(tmp_path, "run", iteration), {"model": {}, "iteration": iteration})
-    third, fourth = (checkpoint_path(tmp_path, "run", i) for i in (3, 4))
-    fourth.write_bytes(fourth.read_bytes()[:100])
-    third.write_bytes(b"")
-    skipped: list[Path] = []
-    newest = newest_checkpoint(tmp_path, "run", lambda path, why: skipped.append(path))
-    assert newest == checkpoint_path(tmp_path, "run", 2)
-    assert skipped == [fourth, third]
 
 
 @pytest.mark.parametrize(
@@ -129,13 +115,12 @@ def test_what_was_half_written_is_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is damaged"),
         (b"not a checkpoint", "is damaged"),
         (None, "no such checkpoint"),
-        ("cut", "is damaged"),
         ({"weights": {}}, "holds no weights under the key 'model'"),
         ({"model": 3}, "holds no weights under the key 'model'"),
         ({"model": {"0.weight": 3}}, "holds no weights under the key 'model'"),
+        ({"model": {"w": torch.zeros(1)}, "ema": {"w": 3}}, "no weights under the key 'ema'"),
         ([1, 2], "holds no weights under the key 'model'"),
     ],
 )
@@ -143,9 +128,6 @@ def test_unusable_files(tmp_path: Path, content: Any, message: str) -> None:
     path = tmp_path / "run.pt"
     if isinstance(content, bytes):
         path.write_bytes(content)
-    elif content == "cut":
-        save_checkpoint(path, {"model": layers().state_dict()})
-        path.write_bytes(path.read_bytes()[:-200])
     elif content is not None:
         torch.save(content, path)
     with pytest.raises(UserError, match=message):
@@ -155,17 +137,6 @@ def test_unusable_files(tmp_path: Path, content: Any, message: str) -> None:
 def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot be read|is damaged"):
         read_checkpoint(tmp_path)
-
-
-def test_public_load_weights(tmp_path: Path) -> None:
-    source, target = layers(), layers()
-    save_checkpoint(tmp_path / "a.pt", {"model": source.state_dict()})
-    report = dygait.load_weights(target, tmp_path / "a.pt")
-    assert report.complete
-    assert len(report.matched) == 4
-    assert str(report) == "4 tensors match"
-    for name, tensor in source.state_dict().items():
-        torch.testing.assert_close(target.state_dict()[name], tensor, rtol=0, atol=0)
 
 
 def test_what_does_not_fit_is_reported() -> None:

@@ -125,7 +125,6 @@ def script() -> Iterator[Any]:
 
 
 def run(script: Any, folder: Path, slope: str = "0.01", momentum: str = "0.1", change: str = "pass") -> int:
-    """Compare with a stand-in, in which something may differ; returns the exit code."""
     for name, text in FILES.items():
         file = folder / "opengait" / name
         file.parent.mkdir(parents=True, exist_ok=True)

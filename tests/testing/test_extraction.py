@@ -16,20 +16,13 @@ from dygait import distributed
 from dygait.errors import UserError
 from dygait.evaluation.features import SavedFeatures, load_features
 from dygait.testing import extraction
-from helpers.experiments import Experiment, features_of, make_experiment
+from helpers.experiments import Experiment, features_of
 from helpers.processes import in_processes
 
 BUDGET = "evaluator_cfg.sampler.frames_budget"
 MOST = "evaluator_cfg.sampler.batch_size"
 SMALL = f"{BUDGET}=30"
 """Two or three sequences in a batch: seven batches of the sixteen sequences."""
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    experiment = make_experiment(tmp_path_factory.mktemp("trained"))
-    experiment.train("trainer_cfg.total_iter=2")
-    return experiment
 
 
 @pytest.fixture(scope="module")
@@ -238,15 +231,6 @@ def test_features_too_large_for_half(trained: Experiment, monkeypatch: pytest.Mo
     weighted(monkeypatch, 1e9)
     with pytest.raises(UserError, match="float16"):
         features_of(trained, half=True)
-
-
-def test_memory_that_is_too_small(trained: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    def too_much(*arguments: Any) -> Any:
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 TiB\nmore")
-
-    monkeypatch.setattr(extraction, "half_precision", too_much)
-    with pytest.raises(UserError, match=r"lower evaluator_cfg.sampler.frames_budget.*allocate 9 TiB"):
-        features_of(trained)
 
 
 def test_long_sequences_are_cut_to_their_middle(trained: Experiment, logged: pytest.LogCaptureFixture) -> None:

@@ -17,13 +17,6 @@ from dygait.evaluation.features import SavedFeatures, load_features
 from helpers.experiments import Experiment, features_of, make_experiment
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    experiment = make_experiment(tmp_path_factory.mktemp("trained"))
-    experiment.train("trainer_cfg.total_iter=2")
-    return experiment
-
-
 def pickles_of(experiment: Experiment, saved: SavedFeatures) -> list[np.ndarray]:
     names = zip(saved.ids, saved.types, saved.views, strict=True)
     return [pickle.loads((experiment.root / i / t / v / f"{v}.pkl").read_bytes()) for i, t, v in names]

@@ -43,7 +43,6 @@ def config(path: Path) -> Callable[..., Config]:
 
 @pytest.fixture
 def make(config: Callable[..., Config]) -> Make:
-    """Build a trainer; the same initial weights every time."""
 
     def made(*overrides: str) -> Trainer:
         trainer = build_trainer(config(*overrides), CPU)
@@ -77,12 +76,10 @@ def batch_of(count: int = 8, frames: int = 9, lengths: list[int] | None = None, 
 
 
 def steps(trainer: Trainer, number: int = 3, **batch: Any) -> list[dict[str, float]]:
-    """Take steps on batches that differ; returns what was reported of each."""
     return [{k: float(v) for k, v in trainer.step(batch_of(seed=i, **batch)).items()} for i in range(number)]
 
 
 def restore(trainer: Trainer, other: Trainer, folder: Path) -> None:
-    """Give a trainer another's state by a checkpoint."""
     save_checkpoint(folder / "state.pt", checkpoint.state(other))
     checkpoint.restore(trainer, folder / "state.pt", read_checkpoint(folder / "state.pt"))
 
@@ -156,7 +153,6 @@ class TestAccumulation:
 
 
 def drive(trainer: Trainer, iterations: range) -> None:
-    """Let the optimiser step on made gradients, which do not depend on the weights."""
     for i in iterations:
         generator = torch.Generator().manual_seed(i)
         for parameter in trainer.network.parameters():
@@ -212,7 +208,6 @@ class TestAverage:
             for name, tensor in trainer.network.state_dict().items():
                 whole = not tensor.is_floating_point()
                 average[name] = tensor.clone() if whole else decay * average[name] + (1 - decay) * tensor
-        assert trainer.average is not None
         for name, tensor in trainer.average.network.state_dict().items():
             torch.testing.assert_close(tensor, average[name], rtol=1e-5, atol=1e-6)
         assert not any(p.requires_grad for p in trainer.average.network.parameters())
@@ -224,8 +219,6 @@ class TestAverage:
         restore(second, first, tmp_path)
         for i in (2, 3):
             second.step(batch_of(seed=i))
-        assert straight.average is not None
-        assert second.average is not None
         for name, tensor in straight.average.network.state_dict().items():
             assert torch.equal(second.average.network.state_dict()[name], tensor), name
 
@@ -233,13 +226,11 @@ class TestAverage:
         plain, averaged = make(), make("trainer_cfg.ema=0.9")
         steps(plain, 1)
         restore(averaged, plain, tmp_path)
-        assert averaged.average is not None
         for name, tensor in plain.network.state_dict().items():
             assert torch.equal(averaged.average.network.state_dict()[name], tensor)
 
     def test_tests_during_training_use_it_unless_told(self, make: Make) -> None:
         trainer = make("trainer_cfg.ema=0.9")
-        assert trainer.average is not None
         assert trainer.tested_network is trainer.average.network
         trainer = make("trainer_cfg.ema=0.9", "evaluator_cfg.use_ema=false")
         assert trainer.tested_network is trainer.network
@@ -256,11 +247,6 @@ class TestAverage:
             output[use] = capsys.readouterr().out
         assert "; the averaged weights" in output["true"]
         assert "averaged" not in output["false"]
-
-    def test_a_damaged_one(self, tmp_path: Path) -> None:
-        save_checkpoint(tmp_path / "state.pt", {"model": {"w": torch.zeros(1)}, "ema": {"w": "no tensor"}})
-        with pytest.raises(UserError, match="no weights under the key 'ema'"):
-            read_checkpoint(tmp_path / "state.pt")
 
 
 class TestHalfPrecision:
@@ -389,7 +375,6 @@ def _normed(layer: nn.Module, x: torch.Tensor, share: slice) -> dict[str, Any]:
     y = layer(x[share])
     weights = torch.arange(float(x.numel()), dtype=torch.float64).reshape(x.shape).sin()
     (y**3 * weights[share]).sum().backward()
-    assert x.grad is not None
     gradients = [p.grad for p in layer.parameters()]
     tested = layer.eval()(x[share])
     return {"y": y.detach(), "x": x.grad[share], "own": gradients, "state": layer.state_dict(), "test": tested.detach()}

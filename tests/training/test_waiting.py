@@ -47,17 +47,12 @@ def put_by_mask(x: torch.Tensor) -> None:
 
 READS: dict[str, Callable[[torch.Tensor], Any]] = {
     "item": lambda x: x.sum().item(),
-    "float": lambda x: float(x.sum()),
-    "bool": lambda x: bool(x.sum() > 1),
     "nonzero": lambda x: x.nonzero(),
     "a mask": masked,
     "assigning by a mask": put_by_mask,
-    "masked_select": lambda x: x.masked_select(x > 0),
     "equal": lambda x: torch.equal(x, x),
-    "allclose": lambda x: torch.allclose(x, x),
     "unique": lambda x: x.unique(),
     "cpu": lambda x: x.cpu(),
-    "tolist": lambda x: x.tolist(),
     "a copy that waits": lambda x: torch.ones(3).to(x.device),
     "copy_ that waits": lambda x: x.copy_(torch.ones(3)),
     "a sum of both": lambda x: x + torch.ones(3),

@@ -32,8 +32,6 @@ WALK = np.zeros((2, 4, 3), np.uint8)
 
 
 class Touch:
-    """Unpickled, it makes a file."""
-
     def __init__(self, path: Path) -> None:
         self.path = path
 

@@ -126,7 +126,6 @@ def test_constant_channels_stay_finite() -> None:
     y = kernel.batch_norm(x, None, None, None, None, True, 0.1, 1e-5)
     y.sum().backward()
     assert y.abs().max() < 1e-2
-    assert x.grad is not None
     assert torch.isfinite(x.grad).all()
 
 
@@ -161,7 +160,6 @@ def test_every_norm_over_frames_is_as_precise(form: Any) -> None:
         leaf = x.to(dtype).contiguous(memory_format=torch.channels_last_3d).requires_grad_()
         y = over_frames(function(norm, leaf))
         y.backward(over_frames(gradient).to(dtype))
-        assert leaf.grad is not None
         own = {"weight": norm.norm.weight.grad, "bias": norm.norm.bias.grad}
         statistics = {"mean": norm.norm.running_mean, "variance": norm.norm.running_var}
         return {"y": y.detach(), "x": over_frames(leaf.grad), **own, **statistics}
