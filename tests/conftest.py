@@ -108,3 +108,9 @@ TreeFactory = Callable[..., Path]
 def silhouette_tree(tmp_path: Path) -> TreeFactory:
     """`make_tree`, whose first argument may be left out: then `data` in the test's own folder is filled."""
     return lambda root=tmp_path / "data", **options: make_tree(root, **options)
+
+
+@pytest.fixture
+def root(silhouette_tree: TreeFactory) -> Path:
+    """A tree of four small sequences."""
+    return silhouette_tree(ids=["001", "002"], types=["nm-01"], views=["000", "090"], size=(6, 4))

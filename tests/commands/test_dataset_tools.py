@@ -8,14 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from conftest import TreeFactory
 from dygait.cli import main
 from dygait.data.stores import read_pickle
-
-
-@pytest.fixture
-def root(silhouette_tree: TreeFactory) -> Path:
-    return silhouette_tree(ids=["001", "002"], types=["nm-01"], views=["000", "090"], size=(6, 4))
 
 
 def test_from_a_tree_to_a_store_and_back(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

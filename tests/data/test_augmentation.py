@@ -90,15 +90,6 @@ class TestAll:
             assert np.array_equal(transform(view, rng(1)), transform(before, rng(1)))
             assert np.array_equal(view, before)
 
-    def test_one_after_the_other(self) -> None:
-        names = ("RandomPerspective", "RandomHorizontalFlip", "RandomRotate", "RandomErasing")
-        steps: list[dict[str, Any]] = [{"type": name, "prob": 1.0} for name in names]
-        x, draws = frames(64, 64), rng(5)
-        expected = x
-        for step in steps:
-            expected = build_transform(step)(expected, draws)
-        assert np.array_equal(build_transform(steps)(x, rng(5)), expected)
-
 
 def test_a_flip_mirrors_the_whole_sequence() -> None:
     x = frames()

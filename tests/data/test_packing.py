@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import TreeFactory
 from dygait.data.packing import pack, unpack
 from dygait.data.stores import PackedStore, open_store, packed_writer
 from dygait.errors import UserError
@@ -21,8 +20,7 @@ def arrays(root: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def tree(silhouette_tree: TreeFactory) -> Path:
-    root = silhouette_tree(ids=["001", "002"], types=["nm-01"], views=["000", "090"], size=(6, 4))
+def tree(root: Path) -> Path:
     forms = [pickle.dumps(WALK), pickle.dumps(list(WALK), 0), pickle.dumps(np.asfortranarray(WALK), 4)]
     forms += [pickle.dumps(WALK[:, ::2, ::-1], 3), pickle.dumps(WALK, 2) + b"what follows is not read"]
     for number, content in enumerate(forms):

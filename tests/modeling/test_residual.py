@@ -40,13 +40,11 @@ def slow(made: ResidualBlock, walk: torch.Tensor, stride: int) -> torch.Tensor:
     out = normalise(out, made.bn1).clamp(min=0)
     if made.temporal is not None:
         norm = made.temporal[1]
-        assert isinstance(norm, torch.nn.BatchNorm2d)
         branch = normalise(convolve_by_strips(out, weights["temporal.0.weight"], 1), norm)
         out = (out + branch).clamp(min=0)
     out = normalise(convolve_by_strips(out, clip(weights["conv2.weight"]), 1), made.bn2)
     if made.shortcut is not None:
         norm = made.shortcut[1]
-        assert isinstance(norm, torch.nn.BatchNorm2d)
         walk = walk[:, :, ::stride, ::stride]
         walk = normalise(convolve_by_strips(walk, clip(weights["shortcut.0.weight"]), 1), norm)
     return (out + walk).clamp(min=0)

@@ -65,7 +65,6 @@ def test_tensorboard_gets_it(tested: Experiment) -> None:
     events = EventAccumulator(str(folder)).Reload()
     (run,) = loaded(tested.folder / "report" / "report.json")
     groups = run["groups"]
-    assert isinstance(groups, dict)
     for group, found in groups.items():
         points = events.Scalars(f"CMC CASIA-B (step: rank)/{group}")
         assert [p.step for p in points] == list(range(1, 21))

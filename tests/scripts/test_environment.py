@@ -17,8 +17,7 @@ from helpers.experiments import REPOSITORY
 
 def bash(command: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder with the functions of environment.sh and nothing of this process's environment."""
-    found = shutil.which("bash")
-    assert found
+    found = str(shutil.which("bash"))  # the variables below need not name a path to it
     return subprocess.run(
         [found, "-euo", "pipefail", "-c", f"source {REPOSITORY}/scripts/environment.sh; {command}"],
         cwd=folder, env=variables, capture_output=True, text=True, timeout=120, check=False,

@@ -226,13 +226,6 @@ def test_a_folder_of_another_process_and_one_that_rank_0_does_not_see(
         features_of(trained, SMALL, folder=tmp_path / "f")
 
 
-def test_features_too_large_for_half(trained: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert features_of(trained, half=True).features.dtype == np.float16
-    weighted(monkeypatch, 1e9)
-    with pytest.raises(UserError, match="float16"):
-        features_of(trained, half=True)
-
-
 def test_long_sequences_are_cut_to_their_middle(trained: Experiment, logged: pytest.LogCaptureFixture) -> None:
     whole, cut = features_of(trained), features_of(trained, "evaluator_cfg.sampler.frames_all_limit=9")
     lengths = np.array(whole.lengths)

@@ -59,16 +59,6 @@ class TestGuard:
         assert judged(second, NORMS[60:], 61) == expected[60:]
         assert second.state() == straight.state()
 
-    def test_asks_to_be_read_before_a_row_can_be_too_long(self) -> None:
-        guard = StepGuard([])
-        judged(guard, [math.nan, 1.0])
-        assert not guard.may_reach(3)
-        judged(guard, [math.nan])
-        assert guard.may_reach(3)
-        guard.read()
-        assert guard.consecutive == 1
-        assert not guard.may_reach(3)
-
 
 OPTIMISERS = [
     "{solver: SGD, lr: 0.01, momentum: 0.9, weight_decay: 0.001}",

@@ -278,15 +278,6 @@ def test_ids_that_are_not_on_disk_are_logged(
     assert "2 ids on disk are in neither set (004, 005)" in output
 
 
-def test_resolved_configuration_gives_the_same_run(experiment: Experiment, trained: Experiment, tmp_path: Path) -> None:
-    resolved = trained.folder / "logs" / "config_train.yaml"
-    content = yaml.safe_load(resolved.read_text())
-    content["trainer_cfg"]["with_test"] = False
-    copy = tmp_path / "again.yaml"
-    copy.write_text(yaml.safe_dump(content))
-    assert Experiment(copy, experiment.root, experiment.output).train() == trained.scalars()
-
-
 class TestUnreadableSequences:
     @pytest.fixture
     def damaged(self, tmp_path: Path) -> Experiment:

@@ -212,16 +212,6 @@ class TestAverage:
             torch.testing.assert_close(tensor, average[name], rtol=1e-5, atol=1e-6)
         assert not any(p.requires_grad for p in trainer.average.network.parameters())
 
-    def test_is_resumed_exactly(self, make: Make, tmp_path: Path) -> None:
-        straight, first, second = (make("trainer_cfg.ema=0.9") for _ in range(3))
-        steps(straight, 4)
-        steps(first, 2)
-        restore(second, first, tmp_path)
-        for i in (2, 3):
-            second.step(batch_of(seed=i))
-        for name, tensor in straight.average.network.state_dict().items():
-            assert torch.equal(second.average.network.state_dict()[name], tensor), name
-
     def test_starts_from_a_checkpoint_without_one(self, make: Make, tmp_path: Path) -> None:
         plain, averaged = make(), make("trainer_cfg.ema=0.9")
         steps(plain, 1)

@@ -11,17 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import TreeFactory
 from dygait.data.stores import PackedStore, cached, open_store
 from dygait.data.stores.base import no_progress
 from dygait.data.stores.cached import fill_cache, memory_folder
 from dygait.errors import UserError
 from helpers.experiments import environment
-
-
-@pytest.fixture
-def root(silhouette_tree: TreeFactory) -> Path:
-    return silhouette_tree(ids=["001", "002"], types=["nm-01"], views=["000", "090"], size=(6, 4))
 
 
 def test_it_holds_the_chosen_sequences_in_order(root: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import pickle
 from collections.abc import Callable
@@ -111,15 +110,3 @@ def test_a_sequence_is_written_where_opengait_looks_for_it(tmp_path: Path) -> No
     np.testing.assert_array_equal(read_pickle(path), WALK[:, ::-1])
     writer.close()
     assert [p.name for p in path.parent.iterdir()] == ["090.pkl"]
-
-
-def test_a_full_disk_leaves_no_partial_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    writer = PickleTreeWriter(tmp_path)
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        writer.write("001", "nm-01", "090", WALK)
-    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
-    assert not writer.contains("001", "nm-01", "090")

@@ -129,24 +129,17 @@ def test_constant_channels_stay_finite() -> None:
     assert torch.isfinite(x.grad).all()
 
 
-def frame_norm(norm: FrameBatchNorm, x: torch.Tensor) -> torch.Tensor:
-    return norm(x, LENGTHS)
-
-
-def pair_norm(norm: FrameBatchNorm, x: torch.Tensor) -> torch.Tensor:
-    """Of two equal maps side by side, the second's result."""
-    return norm_pair(torch.cat([x, x], 1), copy.deepcopy(norm), norm, LENGTHS).chunk(2, 1)[1]
-
-
-def synchronised_norm(norm: FrameBatchNorm, x: torch.Tensor) -> torch.Tensor:
-    return synchronise_norms(norm, torch.device("cpu"))(x, LENGTHS)
-
-
 LENGTHS = torch.tensor([10, 7, 9, 10])
+FORMS: dict[str, Any] = {
+    "alone": lambda norm, x: norm(x, LENGTHS),
+    # The second of two equal maps side by side.
+    "a pair": lambda norm, x: norm_pair(torch.cat([x, x], 1), copy.deepcopy(norm), norm, LENGTHS).chunk(2, 1)[1],
+    "synchronised": lambda norm, x: synchronise_norms(norm, torch.device("cpu"))(x, LENGTHS),
+}
 
 
-@pytest.mark.parametrize("form", [frame_norm, pair_norm, synchronised_norm])
-def test_every_norm_over_frames_is_as_precise(form: Any) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_every_norm_over_frames_is_as_precise(form: str) -> None:
     """Each against PyTorch's contiguous kernel over the frames that the sequences have, as one sequence."""
     x, gradient, weight, bias = made((4, 32, 10, 64, 44), 10.0)
 
@@ -174,5 +167,5 @@ def test_every_norm_over_frames_is_as_precise(form: Any) -> None:
 
     expected = run(torch.float64, contiguous)
     plain = errors(run(torch.float32, contiguous), expected)
-    for name, error in errors(run(torch.float32, form), expected).items():
+    for name, error in errors(run(torch.float32, FORMS[form]), expected).items():
         assert error < 10 * max(plain[name], 2**-24), (name, error, plain[name])
