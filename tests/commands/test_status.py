@@ -93,12 +93,6 @@ def test_a_cut_line_is_left_out(folder: RunFolder) -> None:
     assert status(folder.root)["state"] == "running"
 
 
-def test_remarkable_events_are_counted(folder: RunFolder) -> None:
-    for iteration in (3, 4):
-        add_event(folder, "skipped step", iteration=iteration)
-    assert "2 x skipped step" in status(folder.root)["warnings"]
-
-
 def test_json(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["status", str(folder.root), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == status(folder.root)

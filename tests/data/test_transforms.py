@@ -124,13 +124,8 @@ class TestProblems:
     @pytest.mark.parametrize(
         ("spec", "expected"),
         [
-            ({"type": "BaseSilTransform"}, []),
             ([{"type": "NoOperation"}, {"type": "Resize", "size": [3, 2]}], []),
             ([{"type": "NoOperation"}, {"type": "Resize"}], [Problem(("1", "size"), "this key is required")]),
-            (
-                {"type": "Compose", "trf_cfg": [{"type": "NoOperation"}, {"type": "BaseSilTransform", "divsor": 1}]},
-                [Problem(("trf_cfg", "1", "divsor"), "unknown key; did you mean 'divisor'?")],
-            ),
             (
                 {"type": "Compose", "trf_cfg": [{"type": "Compose", "trf_cfg": [{"type": "Resize"}]}]},
                 [Problem(("trf_cfg", "0", "trf_cfg", "0", "size"), "this key is required")],

@@ -127,7 +127,6 @@ class TestEnvironment:
 
 
 def failing_on(ranks: tuple[int, ...]) -> str:
-    """What `main_first` says where its work fails on some ranks."""
 
     def work() -> int:
         if distributed.rank() in ranks:

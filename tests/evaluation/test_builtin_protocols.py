@@ -16,15 +16,11 @@ from dygait.evaluation.sequences import Sequences
         (None, "CASIA-B", False, "CASIA-B"),
         (None, "SynGait", True, "CASIA-B/cross-view"),
         (None, "Gait3D-128pixel", False, "Gait3D"),
-        ("evaluate_indoor_dataset", "SynGait", False, "CASIA-B"),
         ("evaluate_indoor_dataset", "OUMVLP", True, "OUMVLP/cross-view"),
-        ("evaluate_indoor_dataset", "SUSTech1K", False, "SUSTech1K"),
         ("evaluate_real_scene", "my-GREW", False, "GREW"),
-        ("evaluation_Gait3D", "Gait3D", False, "Gait3D"),
         ("GREW_submission", "GREW", False, "GREW/submission"),
         ("CASIA-B", "mine", True, "CASIA-B/cross-view"),
         ("CASIA-B/cross-view", "CASIA-B", True, "CASIA-B/cross-view"),
-        ("HID/submission", "HID", False, "HID/submission"),
     ],
 )
 def test_resolve_protocol(eval_func: str | None, dataset_name: str, cross_view_gallery: bool, expected: str) -> None:

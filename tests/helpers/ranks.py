@@ -18,17 +18,15 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from torch import nn
-
 from dygait import cli, machine
-from dygait.data.collate import Batch
 from dygait.data.samplers import TrainingSampler
 from dygait.errors import UserError
-from dygait.runs import networks
 from dygait.testing import extraction
 from helpers.experiments import REPOSITORY, Experiment, environment, free_port
 from helpers.faulting import Run, children, launch
+from helpers.golden import in_float64
 
+UNTIL_THE_END = contextlib.ExitStack()
 Fault = Callable[[int], None]
 """What is done to a process before its run begins; it is given the rank."""
 
@@ -165,13 +163,7 @@ def asked_in_its_test(rank: int) -> None:
 
 def precise(rank: int = 0) -> None:
     """Train in float64, whose rounding does not grow to where one could see it."""
-    scaled, made = Batch.scaled, networks.build_network
-
-    def double(*arguments: Any) -> nn.Module:
-        return made(*arguments).double()
-
-    mock.patch.object(Batch, "scaled", lambda batch: scaled(batch).double()).start()
-    mock.patch.object(networks, "build_network", double).start()
+    UNTIL_THE_END.enter_context(in_float64())
 
 
 def precise_and_paced(rank: int) -> None:

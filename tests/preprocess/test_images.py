@@ -35,13 +35,10 @@ ENCODINGS = {
     "16 bits, 0 and 1": raw.png(BITS.astype(np.uint16)),
     "RGB": raw.png(COLOUR),
     "RGB, 0 and 1": raw.png(COLOUR // 255),
-    "RGB, 16 bits": raw.png(COLOUR.astype(np.uint16) * 257),
     "RGBA, opaque": raw.png(np.dstack([COLOUR, np.full_like(MASK, 255)])),
     "RGBA, cut out": raw.png(np.dstack([np.full_like(COLOUR, 255), MASK])),
-    "RGBA, 16 bits": raw.png(np.dstack([COLOUR, np.full_like(MASK, 255)]).astype(np.uint16) * 257),
     "1 bit": hand_made(1, 0, PACKED),
     "palette": hand_made(8, 3, BYTES, chunk(b"PLTE", bytes(3) + b"\xff" * 3)),
-    "palette of 0 and 1": hand_made(8, 3, BYTES, chunk(b"PLTE", bytes(3) + b"\1" * 3)),
     "palette, 1 bit": hand_made(1, 3, PACKED, chunk(b"PLTE", bytes(3) + b"\xff" * 3)),
     "grey with alpha": hand_made(8, 4, [np.dstack([row, np.full_like(row, 255)]).tobytes() for row in MASK]),
 }

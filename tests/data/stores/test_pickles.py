@@ -130,8 +130,6 @@ def with_state(shape: bytes, kind: str = "u1", data: bytes = b"C\x08" + bytes(8)
 
 
 class Hostile:
-    """Pickles as a call of `os.mkdir`."""
-
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return os.mkdir, ("sentinel",)
 

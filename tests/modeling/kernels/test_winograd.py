@@ -57,13 +57,6 @@ def test_a_few_sequences_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     compare(with_gradients("winograd", x, weights), with_gradients("plain", x, weights, torch.float64))
 
 
-def test_any_layout_in_memory() -> None:
-    x, weights = case(2, 3, 5, [4])
-    last = x.contiguous(memory_format=torch.channels_last_3d)
-    for a, b in zip(with_gradients("winograd", x, weights), with_gradients("winograd", last, weights), strict=True):
-        assert torch.equal(a, b)
-
-
 @pytest.mark.parametrize("which", ["input", "filter"])
 def test_only_the_gradient_that_is_asked_for(which: str) -> None:
     x, (weight,) = case(2, 3, 5, [4])
