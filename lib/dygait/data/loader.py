@@ -18,9 +18,6 @@ from dygait.data.collate import Batch, collate
 from dygait.data.dataset import Request, SequenceDataset
 from dygait.errors import LocalError, UserError
 
-_PREFETCH = 3
-"""Batches that each worker prefetches."""
-
 _DETECTION_SECONDS = 2.0
 """Within this time PyTorch raises an error that a worker was killed."""
 
@@ -44,7 +41,7 @@ def make_loader(
         collate_fn=collate,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
-        prefetch_factor=_PREFETCH if workers else None,
+        prefetch_factor=3 if workers else None,
         worker_init_fn=_prepare_worker,
     )
 

@@ -28,11 +28,8 @@ class TrainingSampler(abc.ABC):
         labels: the label of every sequence of the dataset.
         batch_size: [P, K] or a number, over all processes together.
         batch_shuffle: shuffle the batch before it is divided among the processes.
-        seed: the run's seed.
         first_iteration: the number of completed iterations.
         total_iterations: the last iteration.
-        rank: of this process.
-        world_size: the number of processes.
         batch_size_form: the form of `batch_size`: [P, K], or a number.
 
     Raises:

@@ -267,8 +267,7 @@ def _check_supported(name: str) -> None:
 def _safe_name(archive: str, member: str, is_plain: bool) -> str:
     """Return the name of an archive's member, with forward slashes, below the archive's.
 
-    Raises:
-        UserError: it leads out of the archive's folder, is a link or a device, or an unsupported archive.
+    `UserError` if it leads out of the archive's folder, is a link or a device, or an unsupported archive.
     """
     name = member.replace("\\", "/")
     parts = [part for part in name.split("/") if part not in ("", ".")]

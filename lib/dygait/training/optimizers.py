@@ -68,22 +68,14 @@ def _start_momentum(optimizer: torch.optim.Optimizer) -> None:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Load an optimiser's state, which any form (fused, foreach, plain) of its class may have written.
-
-    Raises:
-        ValueError: it does not fit.
-    """
+    """Load an optimiser's state, of any form (fused, foreach, plain) of its class; `ValueError` if it does not fit."""
     forms = [{name: group[name] for name in ("fused", "foreach") if name in group} for group in optimizer.param_groups]
     groups = [{**group, **form} for group, form in zip(state["param_groups"], forms, strict=True)]
     optimizer.load_state_dict({**state, "param_groups": groups})
 
 
 def build_scheduler(config: Config, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-    """Build the learning rate's schedule.
-
-    Raises:
-        UserError: it ends before the run does.
-    """
+    """Build the learning rate's schedule; `UserError` if it ends before the run does."""
     section = config.scheduler_cfg
     keywords = _rates_of_groups(config, optimizer.param_groups)
     scheduler: torch.optim.lr_scheduler.LRScheduler = SCHEDULERS[section.scheduler](optimizer, **keywords)

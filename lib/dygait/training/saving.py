@@ -61,11 +61,7 @@ def log_skipped_steps(trainer: Trainer, folder: RunFolder) -> None:
 
 
 def stop_if_all_skipped(trainer: Trainer, folder: RunFolder, batch: Batch, source: sources.Source) -> None:
-    """End a run whose last `max_skipped` steps were all skipped, and save the batch.
-
-    Raises:
-        LocalError: they were.
-    """
+    """Save the batch and raise `LocalError` if the last `max_skipped` steps were all skipped."""
     consecutive, iteration = trainer.guard.consecutive, trainer.iteration
     if consecutive < trainer.config.trainer_cfg.max_skipped:
         return

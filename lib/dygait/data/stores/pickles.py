@@ -55,11 +55,7 @@ def parse_pickle(content: bytes, path: str | Path) -> np.ndarray:
 
 
 def write_pickle(path: Path, frames: np.ndarray) -> None:
-    """Write one sequence of silhouettes atomically, in protocol 4, for compatibility with OpenGait.
-
-    Raises:
-        OSError: it could not be written; no partial file is left.
-    """
+    """Write one sequence atomically (an `OSError` leaves no partial file), in protocol 4, as OpenGait reads it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, exclusive=True) as file:
         pickle.dump(np.ascontiguousarray(frames), file, protocol=4)
