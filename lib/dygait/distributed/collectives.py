@@ -146,6 +146,5 @@ def mean_over_processes(values: dict[str, float], device: torch.device) -> dict[
     if world_size() == 1:
         return values
     packed = torch.tensor([values[name] for name in sorted(values)], dtype=torch.float64, device=device)
-    with collective("the mean of what is logged"):
-        dist.all_reduce(packed)
-    return dict(zip(sorted(values), (packed / world_size()).tolist(), strict=True))
+    means = sum_over_processes(packed) / world_size()
+    return dict(zip(sorted(values), means.tolist(), strict=True))

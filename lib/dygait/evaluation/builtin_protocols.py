@@ -221,16 +221,12 @@ _NOT_BUILT = ("evaluate_scoliosis", "evaluate_FreeGait", "evaluate_segmentation"
 
 
 def resolve_protocol(eval_func: str | None, dataset_name: str, cross_view_gallery: bool = False) -> str:
-    """Return the protocol of a configuration.
+    """Return the name of a configuration's protocol, in `PROTOCOLS` or `SUBMISSIONS`.
 
     Args:
         eval_func: `evaluator_cfg.eval_func`: a function name of OpenGait or DyGait, or the name of a protocol; None for
             the protocol of the dataset.
         dataset_name: `data_cfg.test_dataset_name`, or `dataset_name`.
-        cross_view_gallery: `evaluator_cfg.cross_view_gallery`.
-
-    Returns:
-        A name in `PROTOCOLS` or `SUBMISSIONS`.
 
     Raises:
         UserError: the name is unknown or not implemented, or does not fit the dataset.

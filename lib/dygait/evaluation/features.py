@@ -61,11 +61,7 @@ class Rows(NamedTuple):
         return {_ARRAY: self.features, **({} if self.gei is None else {_IMAGES: self.gei})}
 
     def stored(self, half: bool) -> Rows:
-        """Return the rows as float16 or float32, as they are stored.
-
-        Raises:
-            LocalError: a value exceeds the range of float16.
-        """
+        """Return the rows as they are stored, as float16 or float32; LocalError if a value exceeds the range."""
         wanted = np.float16 if half else np.float32
         if half and np.abs(self.features).max(initial=0) > np.finfo(np.float16).max:
             raise LocalError("the features have values above 65504, which float16 cannot represent: omit --half")
@@ -74,11 +70,7 @@ class Rows(NamedTuple):
 
 
 def clear(folder: str | Path) -> Path:
-    """Create a folder for features, or remove the features in it; an unfinished extraction stays.
-
-    Raises:
-        UserError: the folder holds other files, or cannot be written.
-    """
+    """Create a folder, or remove its features but not an unfinished extraction; UserError if it holds other files."""
     folder = Path(folder)
     check_folder(folder)
     with write_errors(folder):
@@ -126,10 +118,7 @@ def assemble(
     """Write the features of all sequences to a folder that `clear` returned, one part at a time, and return it.
 
     Columns are N ids, types and views; parts are disjoint, cover all sequences, and are as `Rows.stored` returns them;
-    the origin holds plain values.
-
-    Raises:
-        UserError: the folder cannot be written.
+    the origin holds plain values. UserError if the folder cannot be written.
     """
     count = len(columns[0])
     lengths, seen = np.zeros(count, np.int64), np.zeros(count, np.int64)

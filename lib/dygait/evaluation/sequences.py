@@ -28,11 +28,7 @@ class Sequences:
     def checked(
         cls, features: Tensor | np.ndarray, ids: Sequence[str], types: Sequence[str], views: Sequence[str]
     ) -> Sequences:
-        """Check the arguments and convert them.
-
-        Raises:
-            UserError: shapes or lengths do not match, or features are not finite.
-        """
+        """Convert the arguments; UserError if shapes or lengths do not match, or features are not finite."""
         if isinstance(features, np.ndarray):
             features = torch.from_numpy(features if features.flags.writeable else features.copy())
         features = features.detach()

@@ -33,11 +33,7 @@ _UNPRINTABLE = re.compile(
 
 
 def write_report(runs: Sequence[ReportedRun], target: Path) -> None:
-    """Write a report of runs: the page, and its numbers as CSV, LaTeX and JSON under the same name.
-
-    Raises:
-        UserError: the report cannot be written.
-    """
+    """Write the page of runs, and its numbers as CSV, LaTeX and JSON under the same name; UserError if that fails."""
     runs = with_unique_names(runs)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -112,11 +112,7 @@ def remove_old(folder: Path, save_name: str, last: int | None, every: int | None
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint atomically: a crash leaves the old file or the new one.
-
-    Raises:
-        OSError: it cannot be written; no partial file is left.
-    """
+    """Write a checkpoint atomically: a crash or an OSError leaves the old file, and no partial one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         try:

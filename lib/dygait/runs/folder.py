@@ -77,11 +77,7 @@ def now() -> str:
 
 
 def append_line(path: Path, entry: dict[str, Any]) -> None:
-    """Append a JSON line to a file, on a line of its own even after an incomplete line.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Append a JSON line to a file, on a line of its own even after an incomplete line."""
     with path.open("a+b") as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - 1))

@@ -63,11 +63,7 @@ def check_classes(model: nn.Module, data: Data) -> None:
 
 
 def freeze(model: nn.Module, patterns: list[str]) -> None:
-    """Exclude the weights whose names match a pattern from training.
-
-    Raises:
-        UserError: a pattern matches no name, or nothing is left to train.
-    """
+    """Exclude the weights whose names match a pattern from training; UserError if none match, or none are left."""
     named = dict(model.named_parameters())
     for pattern in patterns:
         matching = fnmatch.filter(named, pattern)
