@@ -54,10 +54,7 @@ def suggest(name: str, valid: Iterable[str]) -> str:
 def validation_problems(
     error: ValidationError, schema: type[BaseModel], other_keys: Sequence[str] = ()
 ) -> list[Problem]:
-    """Convert pydantic's errors to problems.
-
-    For an unknown key, those of the schema are suggested, and of the outermost mapping the `other_keys` too.
-    """
+    """Convert pydantic's errors to problems; `other_keys` of the outermost mapping are valid too, for suggestions."""
     problems = []
     for item in error.errors():
         path = tuple(str(p) for p in item["loc"])

@@ -3,15 +3,3 @@
 from dygait.losses import binary_cross_entropy, cross_entropy, supervised_contrastive, triplet
 from dygait.losses.aggregator import LossAggregator
 from dygait.losses.base import LOSSES, Loss, build_loss, loss_problems
-
-__all__ = [
-    "LOSSES",
-    "Loss",
-    "LossAggregator",
-    "binary_cross_entropy",
-    "build_loss",
-    "cross_entropy",
-    "loss_problems",
-    "supervised_contrastive",
-    "triplet",
-]

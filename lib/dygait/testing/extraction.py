@@ -169,10 +169,7 @@ class _Extraction:
         return Shards(self.folder / UNFINISHED, self.key)
 
     def prepare(self) -> tuple[str, list[int] | None]:
-        """Check what the folder holds, and lock it; on rank 0.
-
-        Returns the key, and the finished batches; None if the features are complete.
-        """
+        """Check and lock the folder, on rank 0; return the key and the finished batches, None if all features exist."""
         self.origin["extraction"] = self.key
         if self._complete():
             return self.key, None
