@@ -278,7 +278,7 @@ def measure_rendering(repeats: int) -> dict[str, Any]:
 _OPEN = """
 import os, resource, sys, time
 sys.path.insert(0, sys.argv[1])
-from dygait.data import PackedStore
+from dygait.data.stores import PackedStore
 def peak():
     if not os.path.exists("/proc/self/status"):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,7 +1,5 @@
 """Fixtures that tests of every package share."""
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

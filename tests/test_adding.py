@@ -1,7 +1,5 @@
 """The pages on adding a model, a dataset and a protocol, followed word for word."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

@@ -1,7 +1,5 @@
 """The walks of docs/architecture.md: at most 12 stops each, and every function that they name is called by a run."""
 
-from __future__ import annotations
-
 import re
 import sys
 from pkgutil import resolve_name

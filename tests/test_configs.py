@@ -1,7 +1,5 @@
 """Every configuration that is shipped is valid, builds its model, takes an optimiser step, and extracts features."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 That links resolve is checked where the site is built, by scripts/site.sh.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Mistakes of the user's: one clear line, exit code 2, once, whatever started the run."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

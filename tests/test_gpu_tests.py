@@ -1,7 +1,5 @@
 """The tests of a GPU, tried on a CPU, so that they are right when somebody with a GPU runs them."""
 
-from __future__ import annotations
-
 import re
 
 from helpers.accelerator import ON_CPU

@@ -1,7 +1,5 @@
 """Imports only go down, components do not know each other, and nothing heavy is imported before it is needed."""
 
-from __future__ import annotations
-
 import ast
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Every way to start a run: each trains and tests a tiny experiment, on the CPU, in processes of its own."""
 
-from __future__ import annotations
-
 import json
 import os
 import stat

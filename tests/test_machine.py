@@ -1,7 +1,5 @@
 """What is asked of the machine: cores and memory."""
 
-from __future__ import annotations
-
 import pytest
 
 from dygait import machine

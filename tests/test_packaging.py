@@ -1,7 +1,5 @@
 """`pip install .`: the package, its configurations and its command arrive."""
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import subprocess

@@ -3,8 +3,6 @@
 That its commands and its code work is checked with those of all pages, in test_docs.py.
 """
 
-from __future__ import annotations
-
 import re
 
 from helpers.experiments import REPOSITORY

@@ -1,7 +1,5 @@
 """`dygait pack`, `unpack`, `verify`, `info`, as they are called."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

@@ -1,7 +1,5 @@
 """`dygait extract` and `dygait evaluate`: the numbers of a test run, without the network."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What the files of a run say about it."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket

@@ -1,7 +1,5 @@
 """From files, defaults and overrides to one configuration; and what is warnings when something is wrong."""
 
-from __future__ import annotations
-
 import os
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The random transforms, against pixel-by-pixel references, at all usual frame sizes."""
 
-from __future__ import annotations
-
 import inspect
 from typing import Any
 

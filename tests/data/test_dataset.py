@@ -1,7 +1,5 @@
 """Batches of requests: independent of the number of workers; errors name the file."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Which frames are chosen: against every possible choice written out, and invariants over many lengths and seeds."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Killed and failing loader workers; loading itself is tested in test_dataset.py."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

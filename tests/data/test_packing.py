@@ -1,7 +1,5 @@
 """Tree to store to tree: equal arrays, in whatever form the pickles are."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Partitions, built in and from files, and how they compare with the ids on disk."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Which sequences make a batch: a pure function of (seed, iteration), whatever the number of processes."""
 
-from __future__ import annotations
-
 import itertools
 from collections import Counter
 from typing import Any

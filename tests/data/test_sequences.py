@@ -1,7 +1,5 @@
 """The table of sequences: names and codes agree, for any selection."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from dygait.data.sequences import SequenceTable

@@ -1,7 +1,5 @@
 """Unusable sequences are found: by `verify`, and before a run begins."""
 
-from __future__ import annotations
-
 import os
 import pickle
 from collections.abc import Iterable

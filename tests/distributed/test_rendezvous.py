@@ -1,7 +1,5 @@
 """The workaround for stores that outlive a restart; `tests/faults/test_ranks.py` tries it under `torchrun`."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial

@@ -1,7 +1,5 @@
 """The analysis equals loops over probes, and is deterministic."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Every number of an evaluation is that of plain loops over comparisons, under every kind of protocol."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from itertools import product

@@ -1,7 +1,5 @@
 """Features on disk: what was written is what is read, and nothing else is."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

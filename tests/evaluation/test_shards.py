@@ -1,7 +1,5 @@
 """Shards: what is kept of an interrupted extraction is whole and its own."""
 
-from __future__ import annotations
-
 import contextlib
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Checkpoints that a crash, a full disk or a bad sector has spoilt: each is found out, named and passed over."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

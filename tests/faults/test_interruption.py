@@ -1,7 +1,5 @@
 """Runs that are asked to end, killed, or fed what no step can use: nothing is lost but what came after a checkpoint."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

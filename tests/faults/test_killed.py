@@ -1,7 +1,5 @@
 """SIGKILL at any instant: what was saved stands, and the resumed run ends as if nothing had been."""
 
-from __future__ import annotations
-
 import random
 import signal
 import time

@@ -3,8 +3,6 @@
 What takes minutes (`torchrun`, four processes, kills at many instants) runs with DYGAIT_FAULTS=long in the environment.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import random

@@ -1,7 +1,5 @@
 """A disk, the data, a worker or TensorBoard fails in the middle of a run: a clear message, and nothing is lost."""
 
-from __future__ import annotations
-
 import os
 import resource
 import shutil

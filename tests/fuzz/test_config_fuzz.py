@@ -1,7 +1,5 @@
 """Configurations of every kind: a `Config`, or one error that names the file."""
 
-from __future__ import annotations
-
 import os
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Untrusted files of every kind: read, or a `UserError`; what checksums cover is read as it was written."""
 
-from __future__ import annotations
-
 import io
 import json
 import shutil

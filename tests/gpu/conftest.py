@@ -3,8 +3,6 @@
 `DYGAIT_GPU_TESTS=cpu` has them run on a CPU, as far as they can; `tests/test_gpu_tests.py` does.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Whether there is a GPU at all."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

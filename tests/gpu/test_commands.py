@@ -1,7 +1,5 @@
 """Training, extraction and evaluation on the GPU, as a user runs them, beside the same on the CPU."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Every operator of whole training steps of each model, on the GPU and on the CPU: the first that differs is named."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Two GPUs with NCCL, where there are two: BatchNorm over both, and gradients that are one process's."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

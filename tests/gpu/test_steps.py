@@ -1,7 +1,5 @@
 """Whole steps on the GPU: in every precision beside the CPU, compiled, without waiting, and what memory they take."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

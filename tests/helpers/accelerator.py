@@ -1,7 +1,5 @@
 """The device that `tests/gpu` runs on: the first GPU; or, to try those tests themselves, a CPU."""
 
-from __future__ import annotations
-
 import os
 
 import torch

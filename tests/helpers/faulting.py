@@ -4,8 +4,6 @@ A run is a fork of the test's process, which has imported everything: it starts 
 disk or lose its data without harm to the test. `DYGAIT_FAULTS=long` in the environment asks for many more instants.
 """
 
-from __future__ import annotations
-
 import ctypes
 import faulthandler
 import io

@@ -3,8 +3,6 @@
 A few cases each by default, always the same; with ``DYGAIT_FAULTS=long`` in the environment 2,500 random ones of each.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import functools

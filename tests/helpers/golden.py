@@ -7,8 +7,6 @@ float32 follows it.
 To record them anew: `PYTHONPATH=lib:tests python tests/helpers/golden.py`, and say why in the changelog.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import tempfile

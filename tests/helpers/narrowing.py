@@ -1,7 +1,5 @@
 """A configuration at small width on a tiny tree, so that it takes a step in a moment."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from functools import partial

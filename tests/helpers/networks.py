@@ -1,7 +1,5 @@
 """Small networks for silhouettes of 16x12, of every kind that there is; configurations and batches for six of them."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from pathlib import Path

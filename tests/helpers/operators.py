@@ -1,7 +1,5 @@
 """Every operator that a computation runs, against the same operator on a CPU in float64: a failure names it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Running a function of a test module in several processes that form a group."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from datetime import timedelta

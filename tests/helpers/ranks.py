@@ -3,8 +3,6 @@
 They are forks, as in `helpers.faulting`. `torchrun` is tried in `tests/faults/test_ranks.py`, `tests/test_launch.py`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

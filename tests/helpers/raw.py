@@ -1,7 +1,5 @@
 """Raw datasets as their owners hand them out, tiny, and the archives that they come in."""
 
-from __future__ import annotations
-
 import io
 import struct
 import tarfile

@@ -1,7 +1,5 @@
 """Runs for reports: features of a few invented people, with names that a page must not believe."""
 
-from __future__ import annotations
-
 import functools
 from itertools import product
 from pathlib import Path

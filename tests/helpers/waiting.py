@@ -3,8 +3,6 @@
 The device `meta` stands in for a GPU: its tensors have no numbers that could be read.
 """
 
-from __future__ import annotations
-
 import contextlib
 import sys
 from collections.abc import Iterator

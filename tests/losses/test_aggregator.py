@@ -1,7 +1,5 @@
 """The sum of losses: weights and names; tests/training/test_step.py has it on two processes."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

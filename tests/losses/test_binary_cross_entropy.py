@@ -1,7 +1,5 @@
 """Binary cross entropy of maps against loops over pixels."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """The supervised contrastive loss against loops over pairs."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Cross entropy over parts against the definition in loops."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """The batch-all triplet loss against three nested loops."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from hypothesis import given, settings

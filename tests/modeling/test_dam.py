@@ -1,7 +1,5 @@
 """The Dynamic Augmentation Module, in both forms, against its formula written out in loops."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

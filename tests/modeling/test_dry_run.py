@@ -1,7 +1,5 @@
 """A dry run finds what does not fit, without memory and without drawing a random number."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

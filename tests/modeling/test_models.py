@@ -1,7 +1,5 @@
 """Every model: parameters, shapes, heads, exactness on padded batches, variants, and sizes that do not fit."""
 
-from __future__ import annotations
-
 import inspect
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Weights under OpenGait's names: recognised, renamed in either direction, and errors where they do not fit."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

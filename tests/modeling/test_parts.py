@@ -1,7 +1,5 @@
 """Parts: pooling, convolutions, and GaitPart's motion of each, against plain loops."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """The residual blocks against plain loops over output values, sequence by sequence."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """`dygait profile`: what it counts equals a hand computation, and it never takes more memory than it may."""
 
-from __future__ import annotations
-
 import json
 import time
 from pathlib import Path

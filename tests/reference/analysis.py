@@ -1,7 +1,5 @@
 """What an evaluation counts and a report draws, one comparison after the other: slow and obvious."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Convolutions, pooling by strips and temporal aggregation, one output value at a time."""
 
-from __future__ import annotations
-
 import math
 from itertools import product
 

@@ -6,8 +6,6 @@ DAM(x) = stage2(stage1(x)) + shortcut(x)
 Ablations: the mean is not subtracted; Ws is not there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import product
 

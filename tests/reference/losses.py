@@ -1,7 +1,5 @@
 """Losses by plain Python loops over lists."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple

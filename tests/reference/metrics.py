@@ -1,7 +1,5 @@
 """Slow, obvious evaluation: plain Python loops over lists, to compare `dygait.evaluation` with."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """Pooling and heads by plain Python loops over lists."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,5 @@
 """Which choices of frames are possible, written out as lists."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import combinations
 

@@ -1,7 +1,5 @@
 """The field's silhouette normalisation, step by step, in the plainest Python: slow, obvious, to compare with."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

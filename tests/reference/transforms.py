@@ -1,7 +1,5 @@
 """Warping and erasing, pixel by pixel in the plainest Python: slow, obvious, to compare with."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

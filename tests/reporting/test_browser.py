@@ -1,7 +1,5 @@
 """The page in a browser: no error, no request, the numbers of the JSON, and no sideways scrolling on a phone."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """`dygait report`, and the report that a test leaves."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The page and its tables: whole, well formed, escaped, with nothing from elsewhere, and the same every time."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Checkpoints: whole or absent, and never a way to run code."""
 
-from __future__ import annotations
-
 import io
 import os
 from pathlib import Path

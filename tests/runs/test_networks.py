@@ -1,7 +1,5 @@
 """The network of a configuration: what it leaves to the data, and what does not fit the data."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

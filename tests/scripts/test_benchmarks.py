@@ -1,7 +1,5 @@
 """The benchmarks: each runs at a small size, fails if its two forms differ, and writes its ratios by their names."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

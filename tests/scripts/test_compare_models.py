@@ -1,7 +1,5 @@
 """The comparison of models: it runs all six, its figures have fixed names, and it can give each the same time."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

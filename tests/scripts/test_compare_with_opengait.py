@@ -1,7 +1,5 @@
 """The comparison with OpenGait, on a stand-in of its layout: equal networks pass, planted differences are reported."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import sys

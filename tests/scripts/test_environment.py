@@ -1,7 +1,5 @@
 """The environment that the scripts make or use, and the browser of continuous integration."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

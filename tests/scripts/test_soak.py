@@ -1,7 +1,5 @@
 """The soak test: it distinguishes a constant from a growing run, and the script has a help text."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

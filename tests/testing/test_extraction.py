@@ -1,7 +1,5 @@
 """Extraction: features do not depend on batches, padding, processes or interruptions, and never mix two checkpoints."""
 
-from __future__ import annotations
-
 import logging
 import os
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """A protocol for an invented dataset, declared in YAML only: from training to the table."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re

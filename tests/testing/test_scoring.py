@@ -1,7 +1,5 @@
 """Testing: what is written is what the features say."""
 
-from __future__ import annotations
-
 import json
 import pickle
 from pathlib import Path

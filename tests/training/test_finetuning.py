@@ -1,7 +1,5 @@
 """Runs that start from other weights: of ours, of OpenGait's form, with another number of classes, partly frozen."""
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 from typing import Any

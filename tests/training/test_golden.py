@@ -1,7 +1,5 @@
 """A recorded loss curve: whoever changes a number that training depends on changes it knowingly."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Skipped steps: decided on the device, equal to a plain loop on the host, and without a trace."""
 
-from __future__ import annotations
-
 import copy
 import math
 import statistics

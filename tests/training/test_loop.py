@@ -1,7 +1,5 @@
 """Training: what a run writes, what each setting does, and that a resumed run continues exactly."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

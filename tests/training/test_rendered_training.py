@@ -1,7 +1,5 @@
 """Training on SynGait that is rendered when it is read: the same as on its files, however it is read."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Every variant of the training step against the plain step in float32."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from pathlib import Path

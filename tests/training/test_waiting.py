@@ -1,7 +1,5 @@
 """No step waits for the device: whole steps of every model, with all that a step can have, where every read fails."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """No file can run code: every reader raises for hostile pickles of every form, and nothing is called."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

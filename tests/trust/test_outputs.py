@@ -1,7 +1,5 @@
 """What is written: no passwords, names as names in every format, and no partial files on a full disk."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import io

@@ -1,7 +1,5 @@
 """The copy in memory: the same frames, removed when the process ends, or by the next one if it was killed."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Several datasets as one: every sequence keeps its frames, and ids stay distinct."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 

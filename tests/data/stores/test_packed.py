@@ -1,7 +1,5 @@
 """The packed store: round trip, damage, interruption."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import shutil

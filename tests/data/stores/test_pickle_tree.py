@@ -1,7 +1,5 @@
 """The tree of a dataset: its sequences, their files, and its hashes; and its writer."""
 
-from __future__ import annotations
-
 import os
 import pickle
 from collections.abc import Callable

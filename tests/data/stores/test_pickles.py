@@ -1,7 +1,5 @@
 """Pickles: every pickled form of an array is read; any other, damaged or hostile, is an error that names the file."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import pickletools

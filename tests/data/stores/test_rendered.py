@@ -1,7 +1,5 @@
 """SynGait that is rendered when it is read."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 

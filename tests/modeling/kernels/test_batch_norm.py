@@ -1,7 +1,5 @@
 """BatchNorm of channels-last maps against PyTorch's in float64, and against what its contiguous kernel rounds."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

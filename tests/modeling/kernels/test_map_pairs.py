@@ -1,7 +1,5 @@
 """Maps side by side against each map alone, and the layout in memory that they are computed in."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """Winograd's filtering over time against PyTorch's convolution."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F
