@@ -39,7 +39,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 import dygait
-from dygait.modeling.opengait import opengait_names
+from dygait.modeling.opengait_names import opengait_names
 
 ROOT = Path(__file__).resolve().parents[1]
 THREADS = (1, 2)

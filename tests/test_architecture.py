@@ -13,7 +13,7 @@ from helpers.experiments import REPOSITORY, make_experiment
 PAGE = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
 WALKS = [section for section in PAGE.split("\n## ") if section.startswith("A ")]
 NAMES = sorted(set(re.findall(r"`(dygait\.[\w.]+)`", PAGE)))
-ALTERNATIVES = {"dygait.data.stores.packed.PackedStore.read", "dygait.cli.main"}
+ALTERNATIVES = {"dygait.data.stores.packed_reader.PackedStore.read", "dygait.cli.main"}
 """Named beside the function that the run below calls."""
 
 

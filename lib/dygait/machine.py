@@ -1,12 +1,15 @@
-"""CPU cores, memory and the allocator of this process; imports nothing heavy."""
+"""CPU cores, signals, memory and the allocator of this process; imports nothing heavy."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 from pathlib import Path
 
+END_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
+"""The signals that end a run early. Slurm can send SIGUSR1 some time before SIGTERM."""
 ALLOCATOR_VARIABLE = "DYGAIT_ALLOCATOR"
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # mallopt(3)
 _KEPT = 2**31 - 1  # bytes; mallopt takes an int

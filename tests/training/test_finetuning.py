@@ -9,7 +9,7 @@ import torch
 
 from dygait.config import load_config
 from dygait.errors import UserError
-from dygait.modeling.opengait import in_opengait_names
+from dygait.modeling.opengait_names import in_opengait_names
 from dygait.runs import networks
 from dygait.runs.checkpoint_files import read_checkpoint, save_checkpoint
 from dygait.training.trainer import build_trainer

@@ -26,7 +26,7 @@ def main(arguments: argparse.Namespace) -> None:
     import torch
 
     from dygait.errors import UserError
-    from dygait.modeling.opengait import in_opengait_names, opengait_names
+    from dygait.modeling.opengait_names import in_opengait_names, opengait_names
     from dygait.runs import checkpoint_files, networks
 
     config = load_experiment(arguments.cfgs, arguments.set, "train")

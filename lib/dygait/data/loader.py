@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from dygait.data.collate import Batch, collate
 from dygait.data.dataset import Request, SequenceDataset
 from dygait.errors import LocalError, UserError
+from dygait.machine import END_SIGNALS
 
 _DETECTION_SECONDS = 2.0
 """Within this time PyTorch raises an error that a worker was killed."""
@@ -24,7 +25,7 @@ _DETECTION_SECONDS = 2.0
 
 def _prepare_worker(worker: int) -> None:
     """Use one thread, as there are many workers, and ignore signals, so that the training process ends an iteration."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+    for number in END_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

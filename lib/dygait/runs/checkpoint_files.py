@@ -16,7 +16,7 @@ from torch import nn
 
 from dygait.errors import UserError
 from dygait.files import replacing
-from dygait.modeling.opengait import in_our_names
+from dygait.modeling.opengait_names import in_our_names
 
 _END, _END_SIZE = b"PK\x05\x06", 22  # the end record of a zip archive
 _FOLDER = 0x10  # the MS-DOS attribute of a folder in a zip archive

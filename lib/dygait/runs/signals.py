@@ -21,9 +21,7 @@ import torch.distributed as dist
 
 from dygait import distributed
 from dygait.errors import Interrupted, LocalError
-
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
-"""The signals that end a run. Slurm can send SIGUSR1 some time before SIGTERM."""
+from dygait.machine import END_SIGNALS
 
 _SIGNAL_EXIT = 128
 """By convention, the exit code of a process that a signal ends is this plus the number of the signal."""
@@ -54,7 +52,7 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():  # only there Python accepts handlers
-            self._previous_handlers = {number: signal.signal(number, self._handle) for number in SIGNALS}
+            self._previous_handlers = {number: signal.signal(number, self._handle) for number in END_SIGNALS}
         if distributed.world_size() > 1 and dist.get_backend() != "gloo":
             # A group of its own, so that the all-reduce does not wait for the GPU. Every process is a member.
             self._group = cast("dist.ProcessGroup", dist.new_group(backend="gloo"))

@@ -1,6 +1,7 @@
 """Eleven cameras around the walk, as in CASIA-B.
 
 The subject moves along x past the origin. View 000 is from the front, 090 from the left, 180 from behind.
+Other numbers give other pictures: increment `settings.VERSION`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from dygait.commands import info
 from dygait.data.partition import load_partition
 from dygait.data.stores import open_store, read_pickle
 from dygait.data.stores.cached import fill_cache
-from dygait.data.stores.packed import PackedStore
+from dygait.data.stores.packed_reader import PackedStore
 from dygait.data.stores.rendered import RenderedStore
 from dygait.data.verification import find_unreadable, verify
 from dygait.errors import UserError

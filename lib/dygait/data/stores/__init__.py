@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dygait.data.stores.base import Store
-from dygait.data.stores.packed import PackedStore
 from dygait.data.stores.packed_format import MANIFEST
+from dygait.data.stores.packed_reader import PackedStore
 from dygait.data.stores.packed_writer import PackedWriter
 from dygait.data.stores.pickles import PickleTree, read_pickle
 from dygait.data.stores.rendered import RenderedStore

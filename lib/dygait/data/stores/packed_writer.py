@@ -14,8 +14,8 @@ import numpy as np
 
 from dygait.data.sequences import Column, check_name
 from dygait.data.stores.locks import lock
-from dygait.data.stores.packed import PackedStore
 from dygait.data.stores.packed_format import MANIFEST, NAMES, NUMBERS, ROW, SHARD_BYTES, Manifest, shard_name
+from dygait.data.stores.packed_reader import PackedStore
 from dygait.errors import UserError
 from dygait.files import replacing, sync_folder, write_atomically
 

@@ -12,7 +12,7 @@ import dygait
 from dygait.cli import main
 from dygait.errors import UserError
 from dygait.modeling import build_model
-from dygait.modeling.opengait import in_opengait_names, in_our_names, opengait_names
+from dygait.modeling.opengait_names import in_opengait_names, in_our_names, opengait_names
 from dygait.runs.checkpoint_files import load_state, load_weights, read_checkpoint, save_checkpoint
 from helpers.networks import SMALL
 
