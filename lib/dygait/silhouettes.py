@@ -1,4 +1,7 @@
-"""Silhouette normalisation, as published results use it."""
+"""Silhouette normalisation, as published results use it.
+
+Other frames need another `VERSION` in preprocess/prepare.py and in synthetic/settings.py.
+"""
 
 from __future__ import annotations
 

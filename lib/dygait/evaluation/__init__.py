@@ -3,8 +3,6 @@
 from dygait.config.schema import ProbeGroup, Protocol, Selector
 from dygait.evaluation.builtin_protocols import (
     PROTOCOLS,
-    SUBMISSIONS,
-    Submission,
     declared_protocol,
     name_problems,
     resolve_protocol,
@@ -13,5 +11,5 @@ from dygait.evaluation.comparisons import Options
 from dygait.evaluation.distances import pairwise_distance
 from dygait.evaluation.evaluate import EvaluationResult, check_against_data, evaluate, evaluate_detailed
 from dygait.evaluation.reranking import ReRank
-from dygait.evaluation.submission import write_submission
+from dygait.evaluation.submission import SUBMISSIONS, Submission, write_submission
 from dygait.evaluation.tables import to_csv, to_dict, to_json, to_text

@@ -7,37 +7,17 @@ substring, ``0[1-4]`` one of four.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from dygait.config.load import read_yaml
-from dygait.config.schema import Protocol, Selector
+from dygait.config.schema import Protocol
 from dygait.errors import UserError
-from dygait.evaluation.reranking import ReRank
+from dygait.evaluation.submission import GREW_SUBMISSION, HID_SUBMISSION, SUBMISSIONS
 from dygait.registry import Registry, validation_problems
 from dygait.untrusted import at
-
-
-@dataclass(frozen=True)
-class Submission:
-    """A ranking that is scored by a challenge's server, because the ids of the probes are not public."""
-
-    name: str  # as `resolve_protocol` returns it
-    description: str  # in one sentence
-    gallery: Selector
-    probes: Selector  # the name of a probe is its view, or its type if views are not unique
-    header: tuple[str, ...]  # of the CSV: the name of the probe, then one for each of its nearest gallery sequences
-    numbers: bool = False  # write ids as plain integers (00012 as 12), as the server expects them
-    re_rank: ReRank | None = None  # the default parameters of re-ranking; None for none
-
-    @property
-    def ranks(self) -> int:
-        """The number of nearest gallery sequences listed for a probe."""
-        return len(self.header) - 1
-
 
 PROTOCOLS: Registry[Protocol] = Registry("protocol")
 """The protocols; a dataset that shares the protocol of another is an alias."""
@@ -152,26 +132,6 @@ _add(
     exclusion="identical view",
     **_CCPG,
 )
-
-GREW_SUBMISSION = Submission(
-    name="GREW/submission",
-    description="gallery sequences 01 and 02 of the test ids, probes the unlabelled sequences of the id 'probe'",
-    gallery=Selector(types=["01", "02"], not_ids=["probe"]),
-    probes=Selector(ids=["probe"], types=["03"]),
-    header=("videoId", *(f"rank{k}" for k in range(1, 21))),
-    numbers=True,
-)
-HID_SUBMISSION = Submission(
-    name="HID/submission",
-    description="gallery the sequences of all ids but 'probe', probes the unlabelled sequences of the id 'probe', "
-    "re-ranked",
-    gallery=Selector(not_ids=["probe"]),
-    probes=Selector(ids=["probe"]),
-    header=("videoID", "label"),
-    re_rank=ReRank(),
-)
-SUBMISSIONS = {submission.name: submission for submission in (GREW_SUBMISSION, HID_SUBMISSION)}
-"""The submissions by name."""
 
 
 def as_protocol(protocol: str | Protocol | Mapping[str, Any]) -> Protocol:

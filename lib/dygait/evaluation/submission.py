@@ -12,18 +12,58 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
+from dygait.config.schema import Selector
 from dygait.errors import UserError
-from dygait.evaluation.builtin_protocols import Submission
 from dygait.evaluation.comparisons import Options
-from dygait.evaluation.reranking import blocks_between, nearest_k
+from dygait.evaluation.reranking import ReRank, blocks_between, nearest_k
 from dygait.evaluation.sequences import Sequences
 from dygait.files import replacing
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A ranking that is scored by a challenge's server, because the ids of the probes are not public."""
+
+    name: str  # as `resolve_protocol` returns it
+    description: str  # in one sentence
+    gallery: Selector
+    probes: Selector  # the name of a probe is its view, or its type if views are not unique
+    header: tuple[str, ...]  # of the CSV: the name of the probe, then one for each of its nearest gallery sequences
+    numbers: bool = False  # write ids as plain integers (00012 as 12), as the server expects them
+    re_rank: ReRank | None = None  # the default parameters of re-ranking; None for none
+
+    @property
+    def ranks(self) -> int:
+        """The number of nearest gallery sequences listed for a probe."""
+        return len(self.header) - 1
+
+
+GREW_SUBMISSION = Submission(
+    name="GREW/submission",
+    description="gallery sequences 01 and 02 of the test ids, probes the unlabelled sequences of the id 'probe'",
+    gallery=Selector(types=["01", "02"], not_ids=["probe"]),
+    probes=Selector(ids=["probe"], types=["03"]),
+    header=("videoId", *(f"rank{k}" for k in range(1, 21))),
+    numbers=True,
+)
+HID_SUBMISSION = Submission(
+    name="HID/submission",
+    description="gallery the sequences of all ids but 'probe', probes the unlabelled sequences of the id 'probe', "
+    "re-ranked",
+    gallery=Selector(not_ids=["probe"]),
+    probes=Selector(ids=["probe"]),
+    header=("videoID", "label"),
+    re_rank=ReRank(),
+)
+SUBMISSIONS = {submission.name: submission for submission in (GREW_SUBMISSION, HID_SUBMISSION)}
+"""The submissions by name."""
 
 
 def write_submission(

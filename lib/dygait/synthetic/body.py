@@ -8,6 +8,8 @@ Proportions are drawn around published means. Lengths of segments: R. Drillis an
 2009, figure 4.1). Breadths, depths and girths: C. C. Gordon et al., *1988 Anthropometric Survey of U.S. Army Personnel*
 (NATICK/TR-89/044), with a layer of clothing added.
 
+Other numbers give other pictures: increment `settings.VERSION`.
+
 Legend: S frames, B ellipsoids.
 """
 

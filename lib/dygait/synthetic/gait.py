@@ -9,6 +9,8 @@ J. Perry, *Gait Analysis: Normal and Pathological Function* (1992), for the pelv
 M. P. Murray, S. B. Sepic and E. J. Barnard, "Patterns of sagittal rotation of the upper limbs in walking",
 Physical Therapy 47 (1967), for shoulder and elbow.
 
+Other numbers give other pictures: increment `settings.VERSION`.
+
 Legend: S frames, G points of the gait cycle.
 """
 

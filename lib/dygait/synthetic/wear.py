@@ -2,6 +2,7 @@
 
 Each is drawn once per subject (:class:`Bag` and :class:`Coat`), added to the body, and changes the gait
 (:class:`~dygait.synthetic.gait.GaitChange`). Sizes are fractions of the subject's stature.
+Other numbers give other pictures: increment `settings.VERSION`.
 """
 
 from __future__ import annotations
