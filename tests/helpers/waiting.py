@@ -91,6 +91,9 @@ def meta_as_a_gpu() -> Iterator[None]:
         return lambda kind, *more, **named: function("cpu" if kind == "meta" else kind, *more, **named)
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(
+            mock.patch.object(torch, "meta", torch.cpu, create=True)
+        )  # for checkpointing in PyTorch 2.4
         for name in ("autocast", "is_autocast_enabled", "get_autocast_dtype"):
             stack.enter_context(mock.patch.object(torch, name, as_cpu(getattr(torch, name))))
         name = "_get_fused_kernels_supported_devices"

@@ -29,6 +29,8 @@ class OwnModel(nn.Module):
         self.modalities = 1
         self.layer = nn.Linear(44, width)
         self.next = nn.Linear(width + (fault == "sizes"), 3)
+        if fault == "double":
+            self.double()
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
         if self.fault == "values" and x.sum() > 0:
@@ -82,8 +84,8 @@ def test_what_does_not_fit(model_cfg: dict[str, Any], size: tuple[int, int], pat
     assert keyword in message
 
 
-@pytest.mark.parametrize("fault", ["none", "values", "numpy"])
-def test_what_depends_on_values_is_no_problem(fault: str) -> None:
+@pytest.mark.parametrize("fault", ["none", "values", "numpy", "double"])
+def test_what_fake_tensors_cannot_do_is_no_problem(fault: str) -> None:
     assert found({"model": "OwnModel", "fault": fault}) == []
 
 

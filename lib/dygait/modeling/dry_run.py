@@ -21,6 +21,8 @@ from dygait.registry import Problem, SettingsError
 
 _SEQUENCES = 2  # a BatchNorm in training needs two
 _NOT_FAKEABLE = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
+_NOT_FAKEABLE_MESSAGES = ("not supported for tensor subclasses", "Couldn't swap")
+"""Of `.numpy()`, and of a constructor that converts its weights (`.double()`)."""
 Sizes = Sequence[tuple[int, int]]
 
 
@@ -41,7 +43,7 @@ def dry_run(
 ) -> tuple[GaitOutput | None, list[Problem]]:
     """Return the output of `forward_once` on fake tensors, and the problems that building and running the network meet.
 
-    There is no output, and no problem, where the forward pass depends on values, which fake tensors do not have, or
+    There is no output, and no problem, where the network needs values or conversions that fake tensors do not have, or
     where the model takes another number of modalities.
     """
     name = str(model_cfg.get("model"))
@@ -58,7 +60,7 @@ def dry_run(
         return None, []
     except (ValueError, RuntimeError) as error:
         message = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if "not supported for tensor subclasses" in message:  # `.numpy()`
+        if any(text in message for text in _NOT_FAKEABLE_MESSAGES):
             return None, []
         problem = MODELS.problem(name, message, ("input_size",))
         size = " and ".join(f"{height}x{width}" for height, width in sizes)
