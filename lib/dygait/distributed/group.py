@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -88,6 +89,7 @@ def process_group(local_rank: int | None = None, timeout: float = 1800.0) -> Ite
         _clear_frames(error)
         raise
     finally:
+        gc.collect()  # what reference cycles hold, as `_clear_frames` does for an exception
         dist.destroy_process_group()
 
 
