@@ -14,7 +14,6 @@ import yaml
 
 from dygait import untrusted
 from dygait.data.stores import Store, open_store
-from dygait.data.stores.concat import ConcatStore
 from dygait.errors import UserError
 from dygait.evaluation import Options, evaluate_detailed
 from dygait.evaluation.analysis import Analysis, analyse
@@ -133,8 +132,7 @@ def _frames(
         if not isinstance(named, list) or not named or not all(isinstance(one, str) and one for one in named):
             return {}, "the features do not name their data"
         try:
-            stores = [open_store(one) for one in named]
-            store = stores[0] if isinstance(root, str) else ConcatStore(stores)
+            store = open_store(root)
         except (UserError, OSError, ValueError) as error:  # the name of the folder can be anything
             return {}, f"the data cannot be read here: {error}"
     wanted = origin.get("fingerprint")

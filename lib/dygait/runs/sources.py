@@ -19,7 +19,7 @@ from dygait.data.partition import Partition, coverage, load_partition
 from dygait.data.samplers import SAMPLERS, InferenceSampler
 from dygait.data.stores import PackedStore, Store, open_store
 from dygait.data.stores.cached import fill_cache, memory_folder
-from dygait.data.stores.concat import ConcatStore, prefixed_id
+from dygait.data.stores.concat import prefixed_id
 from dygait.data.transforms import Transform, build_transform
 from dygait.data.verification import find_unreadable
 from dygait.errors import UserError
@@ -54,10 +54,7 @@ def open_data(config: Config) -> Data:
         UserError: there is no data, or the partition does not fit it.
     """
     data = config.data_cfg
-    root = data.dataset_root
-    store = distributed.main_first(
-        lambda: open_store(root) if isinstance(root, str) else ConcatStore([open_store(one) for one in root])
-    )
+    store = distributed.main_first(lambda: open_store(data.dataset_root))
     partition = open_partition(config)
     notes = coverage(partition, list(store.table.ids.names))
     notes += [f"the code of {file} was executed (custom_imports)" for file in config.custom_imports]

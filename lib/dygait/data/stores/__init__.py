@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dygait.data.stores.base import Store
+from dygait.data.stores.concat import ConcatStore
 from dygait.data.stores.packed_format import MANIFEST
 from dygait.data.stores.packed_reader import PackedStore
 from dygait.data.stores.packed_writer import PackedWriter
@@ -13,12 +14,14 @@ from dygait.data.stores.rendered import RenderedStore
 from dygait.synthetic.settings import is_address
 
 
-def open_store(root: str | Path) -> Store:
-    """Open a dataset: a packed store, a tree of pickles, or SynGait by its address.
+def open_store(root: str | Path | list[str]) -> Store:
+    """Open a dataset: a packed store, a tree of pickles, or SynGait by its address; a list of them as one.
 
     Raises:
         UserError: there is neither, or it is damaged, or the address is invalid.
     """
+    if isinstance(root, list):
+        return ConcatStore([open_store(one) for one in root])
     if is_address(root):
         return RenderedStore(root)
     return PackedStore(root) if Path(root, MANIFEST).is_file() else PickleTree(root)
