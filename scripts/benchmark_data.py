@@ -229,14 +229,14 @@ def measure(tree: PickleTree, store: PackedStore, repeats: int, batches: int) ->
         "augmented_0w": ratio("augmented", 0),
         "bytes_read": round(theirs / mine, 2),
     }
-    workers_pay = {
+    workers_gain = {
         kind: round(statistics.median(map(operator.truediv, *(seen[f"store, {kind}, {n} workers"] for n in (2, 0)))), 2)
         for kind in ("plain", "augmented")
     }
     details = {
         "sequences_per_second": rates,
         "bytes_per_sequence": {"field": round(theirs), "store": round(mine)},
-        "two_workers_over_none": workers_pay,
+        "two_workers_over_none": workers_gain,
     }
     return {"ratios": ratios, "details": details}
 

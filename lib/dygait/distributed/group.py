@@ -89,7 +89,7 @@ def process_group(local_rank: int | None = None, timeout: float = 1800.0) -> Ite
         _clear_frames(error)
         raise
     finally:
-        gc.collect()  # what reference cycles hold, as `_clear_frames` does for an exception
+        gc.collect()  # objects in reference cycles, such as the network, keep the group too: see `_clear_frames`
         dist.destroy_process_group()
 
 

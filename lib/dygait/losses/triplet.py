@@ -14,10 +14,10 @@ from dygait.losses.base import LOSSES, Loss, Statistics
 def pairwise_distance(x: torch.Tensor) -> torch.Tensor:
     """Return Euclidean distances (P, N, N) of embeddings (P, N, C), with a gradient of zero where a distance is zero.
 
-    Through the Gram matrix, which is one batched product, of embeddings less the first: where all lie close together,
-    as at the start of a training, the rounding of squared norms would otherwise hide their differences. (Less the mean,
-    equal distances would come out unequal.) Squared distances below a few rounding errors of the squared norms are
-    taken to be zero, so that equal embeddings have distance zero and no gradient of rounding noise.
+    They follow from the Gram matrix, which is one batched product. The first embedding is subtracted from all: where
+    they lie close together, as at the start of training, the rounding of squared norms would otherwise hide their
+    differences. (Subtracting the mean instead would make equal distances unequal.) Squared distances below a few
+    rounding errors of the squared norms are set to zero, so that equal embeddings have distance zero and no gradient.
     """
     x = x - x[:, :1].detach()
     squared = (x * x).sum(2)

@@ -222,8 +222,8 @@ class GeMHorizontalPooling(nn.Module):
 class _GeneralisedMean(torch.autograd.Function):
     """(mean of x^p)^(1/p) over the last dimension, x clamped to at least `eps`: (N, C, H, W) to (N, C, H).
 
-    Powers are those of x / max(x), since (1e-6)^p underflows in float32 once p passes 7.5. Powers
-    below 2^-80 of the largest are raised to it: no sum changes, and a CPU is many times slower on denormal numbers.
+    Powers are those of x / max(x), since (1e-6)^p underflows in float32 once p passes 7.5. Powers below 2^-80 of the
+    largest are raised to it: no sum changes, and a CPU is many times slower on denormal numbers.
     """
 
     @staticmethod

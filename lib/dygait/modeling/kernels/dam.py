@@ -31,7 +31,7 @@ def fast_stage(stage: DynamicStage, x: torch.Tensor, lengths: torch.Tensor | Non
     weight, slices, shift = _weights(stage, folded)
     pair = _convolved(x, weight, shift)
     if slices is not None:
-        pair = _less_mean(pair, temporal_mean(x, lengths), slices, lengths)
+        pair = _subtract_mean(pair, temporal_mean(x, lengths), slices, lengths)
     if stage.norm_global is not None and stage.norm_local is not None and not folded:
         pair = norm_pair(pair, stage.norm_global, stage.norm_local, lengths)
     return rectified_sum(pair)
@@ -79,7 +79,7 @@ def _convolved(x: torch.Tensor, weight: torch.Tensor, shift: torch.Tensor | None
     return result
 
 
-def _less_mean(
+def _subtract_mean(
     pair: torch.Tensor, mean: torch.Tensor, slices: torch.Tensor, lengths: torch.Tensor | None
 ) -> torch.Tensor:
     """Subtract the dynamic branch's convolution of the mean (N, C, 1, H, W) from the second map, in place.
@@ -89,10 +89,10 @@ def _less_mean(
     """
     previous, current, following = F.conv2d(mean.squeeze(2), slices, padding=1).chunk(3, 1)
     last = None if lengths is None else (lengths - 1).to(pair.device, non_blocking=True)
-    return _LessMean.apply(pair, previous + current + following, previous, following, last)
+    return _SubtractMean.apply(pair, previous + current + following, previous, following, last)
 
 
-class _LessMean(torch.autograd.Function):
+class _SubtractMean(torch.autograd.Function):
     """Subtract a map from every frame of a pair's second map, and add others to the first and to the last valid frame.
 
     Works in place: no convolution needs the pair again. The backward pass is explicit, so that it reads the frames

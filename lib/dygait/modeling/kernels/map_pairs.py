@@ -1,8 +1,8 @@
 """Operations on two maps in one tensor, the output of one convolution with two sets of filters.
 
 Channels 0 to O - 1 are the first map's, O to 2 O - 1 the second's. N sequences, S frames, H x W pixels; `lengths` as in
-`dygait.modeling.layers`. An operation on both is one pass over memory: on a CPU the passes
-between convolutions cost a fifth of the time of the convolutions.
+`dygait.modeling.layers`. An operation on both is one pass over memory: on a CPU the passes between convolutions cost a
+fifth of the time of the convolutions.
 """
 
 from __future__ import annotations
