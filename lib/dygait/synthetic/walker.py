@@ -1,8 +1,8 @@
 """Subjects, their walks, and the rendered sequences.
 
 Random generators are seeded by what they draw: a subject by (seed, id), a walk by (seed, id, type), the background of a
-view by (seed, id, coat or not, view), its other faults by (seed, id, type, view). So each sequence is a pure function of
-(seed, id, type, view), independent of the order of work and the number of workers.
+view by (seed, id, coat or not, view), its other faults by (seed, id, type, view). So each sequence is a pure function
+of (seed, id, type, view), independent of the order of work and the number of workers.
 """
 
 from __future__ import annotations
