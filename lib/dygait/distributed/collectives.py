@@ -34,7 +34,7 @@ def broadcast_tensors(tensors: Iterable[torch.Tensor]) -> None:
 def main_first(work: Callable[[], T]) -> T:
     """Run `work` on rank 0, then on the others; a UserError of rank 0 is raised by every process.
 
-    For functions whose first call writes something that later calls read, such as the index of a dataset.
+    For functions whose first call writes something that later calls find, such as the folders of a run.
     """
     if world_size() == 1:
         return work()
