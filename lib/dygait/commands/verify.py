@@ -17,9 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Verify a dataset; the exit code is `DAMAGED` if something is damaged."""
-    from dygait.data import verification
+    from dygait.data import integrity
 
-    damaged = print_problems(verification.verify(arguments.source, progress_bar("verify")))
+    damaged = print_problems(integrity.verify(arguments.source, progress_bar("verify")))
     result = f"{damaged} files are damaged" if damaged else "no file is damaged"
     print(f"{arguments.source}: {result}")
     return DAMAGED if damaged else 0

@@ -14,6 +14,7 @@ from dygait import distributed
 from dygait.config.schema import Config, EvaluatorCfg, TrainerCfg, TransformCfg
 from dygait.data.dataset import SequenceDataset, files_in_use
 from dygait.data.frames import FrameSampler
+from dygait.data.integrity import find_unreadable
 from dygait.data.loader import make_loader
 from dygait.data.partition import Partition, coverage, load_partition
 from dygait.data.samplers import SAMPLERS, InferenceSampler
@@ -21,7 +22,6 @@ from dygait.data.stores import PackedStore, Store, open_store
 from dygait.data.stores.cached import fill_cache, memory_folder
 from dygait.data.stores.concat import prefixed_id
 from dygait.data.transforms import Transform, build_transform
-from dygait.data.verification import find_unreadable
 from dygait.errors import UserError
 from dygait.logs import log, progress
 from dygait.modeling import complete_model_cfg

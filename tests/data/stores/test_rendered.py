@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from dygait.commands import info
+from dygait.data.integrity import find_unreadable, verify
 from dygait.data.partition import load_partition
 from dygait.data.stores import open_store, read_pickle
 from dygait.data.stores.cached import fill_cache
 from dygait.data.stores.packed_reader import PackedStore
 from dygait.data.stores.rendered import RenderedStore
-from dygait.data.verification import find_unreadable, verify
 from dygait.errors import UserError
 from dygait.synthetic.generate import generate
 from dygait.synthetic.settings import MAX_IDS, parse_address

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from conftest import TreeFactory
+from dygait.data.integrity import find_unreadable, verify
 from dygait.data.packing import pack
 from dygait.data.stores import PackedStore, Store, open_store
 from dygait.data.stores.concat import ConcatStore
-from dygait.data.verification import find_unreadable, verify
 
 
 def found(store: Store, files: tuple[int, ...] = (0,), count: int | None = None) -> tuple[dict[int, str], int]:
