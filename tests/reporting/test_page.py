@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from dygait.reporting import charts
-from dygait.reporting.details import command_line
 from dygait.reporting.page import page
+from dygait.reporting.provenance import command_line
 from dygait.reporting.tables import latex, to_csv, to_json, to_latex
 from helpers.report_runs import EVIL, VIEWS, contrast, make_run
 

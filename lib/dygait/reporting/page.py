@@ -19,7 +19,7 @@ from dygait.errors import UserError
 from dygait.evaluation import EvaluationResult
 from dygait.evaluation.ranking import ByView
 from dygait.files import write_atomically
-from dygait.reporting import details, figures, tables
+from dygait.reporting import figures, provenance, result_tables, tables
 from dygait.reporting.charts import heat_colour
 from dygait.reporting.reported_run import FRAMES, ReportedRun, with_unique_names
 
@@ -63,7 +63,7 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     templates.filters["percent"] = tables.percent
-    for module in (tables, figures, details):
+    for module in (tables, figures, result_tables, provenance):
         templates.globals.update({name: f for name, f in vars(module).items() if inspect.isfunction(f)})
     templates.globals.update(heat_maps=heat_maps, heat_rows=heat_rows, picture=picture)
     return templates

@@ -1,16 +1,28 @@
 """Skipping optimiser steps whose gradient is not finite or, optionally, far larger than usual.
 
-A skipped step changes nothing but the schedule; too many in a row end the run. The decision is made on the device. The
-host, which runs ahead of it, reads it later: when an iteration is logged or saved, and as soon as the unread steps
-could be a row that ends the run.
+A skipped step changes nothing but the schedule; `trainer_cfg.max_skipped` in a row end the run. The decision is made
+on the device. The host, which runs ahead of it, reads it later: when an iteration is logged or saved, and as soon as
+the unread steps could be a row that ends the run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+from dygait import distributed
+from dygait.data.collate import Batch
+from dygait.errors import LocalError
+from dygait.logs import log
+from dygait.runs import sources
+from dygait.runs.events import add_event
+from dygait.runs.folder import RunFolder
+from dygait.training.bad_batch import save_bad_batch
+
+if TYPE_CHECKING:
+    from dygait.training.trainer import Trainer
 
 _HISTORY = 100
 _MINIMUM_HISTORY = 20  # norms before one is compared with their median
@@ -87,6 +99,29 @@ class StepGuard:
         self.skipped, self.consecutive = int(state["skipped"]), int(state["in_a_row"])
         self._norms = _padded(list(map(float, state["norms"])))
         self._unread = []
+
+
+def log_skipped_steps(guard: StepGuard, folder: RunFolder) -> None:
+    """Log the steps that were skipped since the last call; waits for the device, and so for all processes."""
+    with distributed.collective("the gradient"):
+        guard.read()
+    for iteration, norm in guard.unreported:
+        log.info("notice: iteration %d was skipped: its gradient has norm %g", iteration, norm)
+        add_event(folder, "skipped step", iteration=iteration, gradient_norm=str(norm))
+    guard.unreported.clear()
+
+
+def stop_if_all_skipped(trainer: Trainer, folder: RunFolder, batch: Batch, source: sources.Source) -> None:
+    """Save the batch and raise `LocalError` if the last `trainer_cfg.max_skipped` steps were all skipped."""
+    consecutive, iteration = trainer.guard.consecutive, trainer.iteration
+    if consecutive < trainer.config.trainer_cfg.max_skipped:
+        return
+    path = save_bad_batch(folder, trainer.config, trainer.network, batch, source, iteration)
+    raise LocalError(
+        f"iteration {iteration}: {consecutive} steps in a row were skipped because of their gradient "
+        f"(trainer_cfg.max_skipped). Inspect the last batch with `dygait debug-batch {path}`; lower "
+        f"optimizer_cfg.lr, or set trainer_cfg.grad_clip_norm, and continue with --resume"
+    )
 
 
 def _padded(norms: list[float]) -> torch.Tensor:

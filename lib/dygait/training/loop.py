@@ -18,8 +18,9 @@ from dygait.runs.events import add_event, recorded_end
 from dygait.runs.folder import RunFolder, run_folder
 from dygait.runs.memory import explained_memory
 from dygait.runs.signals import Interruption, name_of
+from dygait.training.guard import log_skipped_steps, stop_if_all_skipped
 from dygait.training.periodic_test import run_test
-from dygait.training.saving import log_skipped_steps, save, stop_if_all_skipped
+from dygait.training.saving import save
 from dygait.training.setup import TrainingRun, set_up
 
 # The schedule is a function of the iteration, also when the loss scaler skips the very first step.
@@ -81,7 +82,7 @@ def _iteration(run: TrainingRun, batch: Batch) -> None:
     iteration = trainer.iteration
     is_logged = iteration == settings.total_iter or iteration % settings.log_iter == 0
     if is_logged or trainer.guard.may_reach(settings.max_skipped):
-        log_skipped_steps(trainer, run.folder)
+        log_skipped_steps(trainer.guard, run.folder)
     stop_if_all_skipped(trainer, run.folder, batch, run.source)
     if is_logged:
         values = distributed.mean_over_processes({k: float(v) for k, v in statistics.items()}, trainer.device)

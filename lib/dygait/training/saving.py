@@ -1,16 +1,15 @@
-"""Saving during training: checkpoints, the steps that were skipped, and the batch that made too many of them."""
+"""Saving checkpoints during training."""
 
 from __future__ import annotations
 
 from dygait import distributed
-from dygait.data.collate import Batch
-from dygait.errors import LocalError, UserError
+from dygait.errors import UserError
 from dygait.logs import log
-from dygait.runs import checkpoint_files, sources
+from dygait.runs import checkpoint_files
 from dygait.runs.events import add_event
 from dygait.runs.folder import RunFolder
-from dygait.training.bad_batch import save_bad_batch
 from dygait.training.checkpoint import state
+from dygait.training.guard import log_skipped_steps
 from dygait.training.trainer import Trainer
 
 
@@ -22,7 +21,7 @@ def save(trainer: Trainer, folder: RunFolder) -> None:
     """
     for network in (trainer.network, trainer.tested_network):  # each process has running statistics of its own
         distributed.broadcast_tensors(network.buffers())
-    log_skipped_steps(trainer, folder)
+    log_skipped_steps(trainer.guard, folder)
     failure = distributed.broadcast_object(_write(trainer, folder) if distributed.is_main() else None)
     if failure is not None:
         raise UserError(failure)
@@ -48,26 +47,3 @@ def _write(trainer: Trainer, folder: RunFolder) -> str | None:
             f"continue with --resume from {newest.name if newest else 'the start'}"
         )
     return None
-
-
-def log_skipped_steps(trainer: Trainer, folder: RunFolder) -> None:
-    """Log the steps that were skipped since the last call; waits for the device, and so for all processes."""
-    with distributed.collective("the gradient"):
-        trainer.guard.read()
-    for iteration, norm in trainer.guard.unreported:
-        log.info("notice: iteration %d was skipped: its gradient has norm %g", iteration, norm)
-        add_event(folder, "skipped step", iteration=iteration, gradient_norm=str(norm))
-    trainer.guard.unreported.clear()
-
-
-def stop_if_all_skipped(trainer: Trainer, folder: RunFolder, batch: Batch, source: sources.Source) -> None:
-    """Save the batch and raise `LocalError` if the last `max_skipped` steps were all skipped."""
-    consecutive, iteration = trainer.guard.consecutive, trainer.iteration
-    if consecutive < trainer.config.trainer_cfg.max_skipped:
-        return
-    path = save_bad_batch(folder, trainer.config, trainer.network, batch, source, iteration)
-    raise LocalError(
-        f"iteration {iteration}: {consecutive} steps in a row were skipped because of their gradient "
-        f"(trainer_cfg.max_skipped). Inspect the last batch with `dygait debug-batch {path}`; lower "
-        f"optimizer_cfg.lr, or set trainer_cfg.grad_clip_norm, and continue with --resume"
-    )

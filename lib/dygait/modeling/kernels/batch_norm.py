@@ -74,7 +74,7 @@ def statistics(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     pixels = _precise(_pixels(x))
     channels = pixels.shape[1]
     found, counts = [], []
-    for block in _blocks(pixels):
+    for block in _blocks(pixels, _rows_to_add(pixels)):
         dummy = torch.zeros(block.shape[1], dtype=_accumulator(block))  # sets the type of the statistics
         found.append(torch.stack(torch.batch_norm_update_stats(_as_map(block), dummy, dummy.clone(), 0.0)))
         counts += [len(block)] * (block.shape[1] // channels)
@@ -138,13 +138,17 @@ class _Normalise(torch.autograd.Function):
         constant = -of_gradient * total / ctx.count - of_x * mean
         of_gradient, of_x, constant = (t.to(_accumulator(x)) for t in (of_gradient, of_x, constant))
         for_x = torch.empty_like(x.movedim(1, -1), memory_format=torch.contiguous_format)
-        rows = max(1, _CHUNK // x.shape[1])
-        chunks = zip(for_x.view(pixels.shape).split(rows), gradients.split(rows), pixels.split(rows), strict=True)
+        side_by_side = _side_by_side(pixels)
+        of_gradient, of_x, constant = (t.repeat(side_by_side) for t in (of_gradient, of_x, constant))
+        rows = max(1, _CHUNK // len(constant))
+        chunks = zip(*(_blocks(t, rows) for t in (for_x.view(pixels.shape), gradients, pixels)), strict=True)
         for out, own_gradients, own_pixels in chunks:
-            if x.dtype == constant.dtype:
-                torch.addcmul(constant, own_pixels, of_x, out=out).addcmul_(own_gradients, of_gradient)
-            else:
-                out.copy_(torch.addcmul(constant, own_pixels, of_x).addcmul_(own_gradients, of_gradient))
+            width = out.shape[1]
+            result = out if x.dtype == constant.dtype else None
+            result = torch.addcmul(constant[:width], own_pixels, of_x[:width], out=result)
+            result.addcmul_(own_gradients, of_gradient[:width])
+            if result is not out:
+                out.copy_(result)
         return for_x.movedim(-1, 1), None, None, for_weight, for_bias, None, None, None
 
 
@@ -165,10 +169,11 @@ def _column_sums(a: torch.Tensor, b: torch.Tensor, mean: torch.Tensor) -> tuple[
     a, b = _precise(a), _precise(b)
     channels = a.shape[1]
     rounded = mean.to(_accumulator(a))
-    wide = rounded.repeat(max(1, _ROW // channels))
+    wide = rounded.repeat(_side_by_side(a))
     ones = torch.ones_like(wide)
     found = []
-    for first, second in zip(_blocks(a), _blocks(b), strict=True):
+    rows = _rows_to_add(a)
+    for first, second in zip(_blocks(a, rows), _blocks(b, rows), strict=True):
         width = first.shape[1]
         # One pass of PyTorch's kernel, which gives the sums that BatchNorm's gradient is made of.
         _, products, sums = torch.ops.aten.native_batch_norm_backward(
@@ -185,17 +190,21 @@ def _precise(pixels: torch.Tensor) -> torch.Tensor:
     return pixels.double() if pixels.numel() <= _SMALL else pixels
 
 
-def _blocks(pixels: torch.Tensor) -> list[torch.Tensor]:
-    """Cut (M, C) into blocks that PyTorch's kernels add up in float32 without losing digits: (rows, B * C).
+def _side_by_side(pixels: torch.Tensor) -> int:
+    """Return how many neighbouring pixels of (M, C) are side by side in a row of `_blocks`."""
+    return max(1, _ROW // pixels.shape[1])
 
-    B neighbouring pixels are side by side in a row; what is left over at the end is a block with B = 1.
-    """
-    channels = pixels.shape[1]
-    side_by_side = max(1, _ROW // channels)
+
+def _rows_to_add(pixels: torch.Tensor) -> int:
+    """Return of how many rows a block of (M, C) is, that PyTorch's kernels add up in float32 without losing digits."""
+    return min(_ROWS, max(_ROWS // 16, len(pixels) // _side_by_side(pixels) // 8))
+
+
+def _blocks(pixels: torch.Tensor, rows: int) -> list[torch.Tensor]:
+    """Cut (M, C) into blocks (rows, B * C), of B pixels side by side; what is left over is a block with B = 1."""
+    side_by_side = _side_by_side(pixels)
     whole = len(pixels) // side_by_side * side_by_side
-    wide = pixels[:whole].view(-1, side_by_side * channels)
-    rows = min(_ROWS, max(_ROWS // 16, len(wide) // 8))
-    blocks = list(wide.split(rows)) if whole else []
+    blocks = list(pixels[:whole].view(-1, side_by_side * pixels.shape[1]).split(rows)) if whole else []
     return [*blocks, pixels[whole:]] if whole < len(pixels) else blocks
 
 

@@ -1,8 +1,7 @@
-"""The tables of a run on the page, and how it was trained and tested."""
+"""How a run was trained and tested: data, commit, versions, machine, commands."""
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,55 +10,7 @@ from typing import Any
 import numpy as np
 
 from dygait.reporting.reported_run import ReportedRun
-from dygait.reporting.tables import percent
 from dygait.untrusted import at
-
-_LARGEST_TYPE_TABLE = 30
-
-
-def protocol_descriptions(runs: Sequence[ReportedRun]) -> list[tuple[str, str, str]]:
-    """Return the distinct protocols of runs: name, description, metric."""
-    results = [run.analysis.result for run in runs]
-    return list(dict.fromkeys((result.protocol, result.description, result.metric) for result in results))
-
-
-def rate_table(run: ReportedRun) -> tuple[list[str], dict[str, list[str]]]:
-    """Return the columns of the table of rates, and its cells by group; only rates that all groups resolve."""
-    result = run.analysis.result
-    tars = [g.pairs.verification.tar_at_far for g in run.analysis.groups.values() if g.pairs is not None]
-    fars, fpirs = _resolved(tars), _resolved([one.dir_at_fpir for one in result.open_set.values()])
-    columns = [
-        *result.measures, "AUC", "EER", *(f"TAR at\nFAR {far:g}" for far in fars),
-        *(f"DIR at\nFPIR {fpir:g}" for fpir in fpirs), "probes", "gallery",
-    ]  # fmt: skip
-    rows = {}
-    for group, values in result.percentages.items():
-        pairs, counts = run.analysis.groups[group].pairs, result.counts[group]
-        rates = [math.nan] * (2 + len(fars))
-        if pairs is not None:
-            found = pairs.verification
-            rates = [100 * rate for rate in (found.auc, found.eer, *(found.tar_at_far[far] for far in fars))]
-        rates += [100 * result.open_set[group].dir_at_fpir[fpir] for fpir in fpirs]
-        shown = [percent(value) for value in (*(values[m] for m in result.measures), *rates)]
-        rows[group] = [*shown, f"{counts['probes']:,}", f"{counts['gallery']:,}"]
-    return columns, rows
-
-
-def _resolved(rates: Sequence[Mapping[float, float]]) -> list[float]:
-    return [key for key in (rates[0] if rates else {}) if all(not math.isnan(one[key]) for one in rates)]
-
-
-def type_rows(run: ReportedRun) -> list[tuple[list[str], list[str]]]:
-    """Return labels and cells of the table by probe type; empty for one type, or for very many."""
-    shares = [(name, share) for name, group in run.analysis.groups.items() for share in group.by_type]
-    if not 1 < len(shares) <= _LARGEST_TYPE_TABLE:
-        return []
-    rows = []
-    for name, s in shares:
-        frames = f"{s.median:.0f}" if s.high else "–"
-        cells = [str(s.probes), frames, percent(100 - 100 * s.error), f"± {percent(196 * s.spread)}"]
-        rows.append(([name, s.name], cells))
-    return rows
 
 
 def run_details(run: ReportedRun) -> list[tuple[str, str]]:
