@@ -250,8 +250,8 @@ def measure_rendering(repeats: int) -> dict[str, Any]:
     def plain(index: int) -> None:
         subject, kind, view = store.table.key(index)
         draw_subject.cache_clear()
-        figure = walk.__wrapped__(0, int(subject), kind, store.settings.frames)
-        for picture in render_sequence(0, int(subject), kind, view, figure):
+        figure = walk.__wrapped__(store.settings, int(subject), kind)
+        for picture in render_sequence(store.settings, int(subject), kind, view, figure):
             normalise_silhouette(picture)
 
     def seconds(render: Callable[[int], Any], indices: Iterable[int]) -> float:

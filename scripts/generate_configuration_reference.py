@@ -47,6 +47,7 @@ from dygait.data.transforms import TRANSFORMS
 from dygait.losses import LOSSES
 from dygait.modeling import MODELS
 from dygait.registry import Registry
+from dygait.synthetic.world import World
 
 REQUIRED = "required"
 _BUILT_IN = {str: "string", int: "integer", float: "number", bool: "true or false", Any: "anything"}
@@ -95,6 +96,12 @@ def document() -> str:
         f"Built-in partitions: {_names(BUILT_IN_PARTITIONS)}. Another dataset needs a JSON file:\n"
         '`{"TRAIN_SET": ["001", ...], "TEST_SET": [...], "PROBE_SET": ["id-type-view", ...]}`, PROBE_SET where the '
         "protocol needs one.\n",
+        _section("data_cfg.syngait", World, {}, "What they show: [syngait.md](syngait.md#knobs)."),
+        *(
+            _section(f"data_cfg.syngait.{name}", hint, {})
+            for name, hint in get_type_hints(World).items()
+            if _is_schema(hint)
+        ),
         _section("model_cfg", ModelCfg, {}),
         _components(MODELS),
         _section("loss_cfg", LossCfg, {}, "A list of terms, which are added; each is a mapping."),
@@ -238,7 +245,7 @@ def _type(annotation: Any) -> str:
         return " or ".join(dict.fromkeys(_type(a) for a in arguments if a is not type(None)))
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in arguments)
-    if origin is list:
+    if origin in (list, tuple):
         element = _type(arguments[0])
         return f"list of {_PLURALS.get(element, element)}"
     if origin is dict or _is_schema(annotation):
@@ -259,7 +266,7 @@ def _flow(value: Any) -> str:
     """Return a value as YAML on one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_flow(inner)}" for key, inner in value.items() if inner is not None) + "}"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_flow, value)) + "]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 

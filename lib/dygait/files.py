@@ -64,7 +64,8 @@ def check_settings(path: Path, settings: dict[str, Any]) -> None:
     except ValueError:
         existing = None
     if existing != settings:
-        changed = [key for key in settings if not isinstance(existing, dict) or existing.get(key) != settings[key]]
+        keys = {**settings, **existing} if isinstance(existing, dict) else settings
+        changed = [key for key in keys if keys is settings or existing.get(key) != settings.get(key)]
         raise UserError(
             f"{path}: this folder was made with other settings ({', '.join(changed)}): give the same ones, another "
             "--output, or delete the folder"

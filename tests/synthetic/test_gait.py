@@ -4,6 +4,7 @@ import pytest
 from dygait.synthetic import gait as module
 from dygait.synthetic.body import Physique
 from dygait.synthetic.gait import LEFT, RIGHT, Gait, Style, evaluate, fourier_series
+from dygait.synthetic.settings import Settings
 from dygait.synthetic.traits import MAX_DEVIATIONS, vary
 from dygait.synthetic.walker import SubjectTraits, draw_subject
 
@@ -13,7 +14,7 @@ CYCLE = np.linspace(0, 1, 101)
 
 @pytest.fixture(scope="module")
 def people() -> list[SubjectTraits]:
-    return [draw_subject(0, number) for number in range(300)]
+    return [draw_subject(Settings(300, 0, (1, 1)), number) for number in range(300)]
 
 
 @pytest.fixture(scope="module")

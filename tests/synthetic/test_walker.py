@@ -23,10 +23,18 @@ from dygait.synthetic.faults import (
 )
 from dygait.synthetic.gait import Gait, Style
 from dygait.synthetic.renderer import fill, outlines, project, windows
+from dygait.synthetic.settings import Settings
 from dygait.synthetic.walker import TYPES, render_frames, render_sequence, walk
 
 PHASE = np.linspace(0, 1, 13)
 SEED = 3
+
+
+def of_length(fewest: int, most: int | None = None, seed: int = SEED) -> Settings:
+    """The settings of sequences of so many frames."""
+    return Settings(train_ids=40, test_ids=0, frames=(fewest, most or fewest), seed=seed)
+
+
 NO_BACKGROUND = Background(0.0, ())
 
 
@@ -62,26 +70,29 @@ def added(figure: Figure, view: str) -> tuple[np.ndarray, float, float]:
 
 def energy(kind: str, subject: int, view: str) -> np.ndarray:
     """The gait energy image, (64, 64)."""
-    pictures = render_sequence(SEED, subject, kind, view, walk(SEED, subject, kind, (30, 30)))
+    settings = of_length(30)
+    pictures = render_sequence(settings, subject, kind, view, walk(settings, subject, kind))
     return np.mean([normalise_silhouette(picture) for picture in pictures], 0)
 
 
 @pytest.mark.parametrize("kind", ["nm-01", "bg-02", "cl-01"])
 def test_a_sequence_is_a_function_of_seed_id_type_and_view(kind: str) -> None:
-    figure, again = walk(SEED, 5, kind, (8, 10)), walk(SEED, 5, kind, (8, 10))
+    settings = of_length(8, 10)
+    figure, again = walk(settings, 5, kind), walk.__wrapped__(of_length(8, 10), 5, kind)
     np.testing.assert_array_equal(figure.centres, again.centres)
-    pictures = render_sequence(SEED, 5, kind, "054", figure)
-    np.testing.assert_array_equal(render_sequence(SEED, 5, kind, "054", figure, [6, 1]), pictures[[6, 1]])
-    np.testing.assert_array_equal(render_sequence(SEED, 5, kind, "054", again), pictures)
+    pictures = render_sequence(settings, 5, kind, "054", figure)
+    np.testing.assert_array_equal(render_sequence(settings, 5, kind, "054", figure, [6, 1]), pictures[[6, 1]])
+    np.testing.assert_array_equal(render_sequence(settings, 5, kind, "054", again), pictures)
     assert 8 <= len(pictures) <= 10
     assert pictures.shape[1:] == (240, 320)
     assert set(np.unique(pictures)) == {0, 255}
-    for other in (walk(SEED + 1, 5, kind, (8, 8)), walk(SEED, 6, kind, (8, 8)), walk(SEED, 5, "nm-06", (8, 8))):
+    eight = of_length(8)
+    for other in (walk(of_length(8, seed=SEED + 1), 5, kind), walk(eight, 6, kind), walk(eight, 5, "nm-06")):
         assert other.centres.shape != figure.centres.shape or not np.allclose(other.centres, figure.centres)
 
 
 def test_all_cameras_see_all_of_the_subject_and_a_quick_one_for_fewer_frames() -> None:
-    walks = [walk(SEED, subject, TYPES[subject], (110, 110)) for subject in range(1, 7)]
+    walks = [walk(of_length(110), subject, TYPES[subject]) for subject in range(1, 7)]
     assert min(len(figure.centres) for figure in walks) < max(len(figure.centres) for figure in walks) <= 110
     for figure, view in itertools.product(walks, VIEWS):
         corners = outlines(figure, *project(camera(view), figure)) / 16
@@ -115,7 +126,7 @@ def test_hats_and_hoods_change_the_head() -> None:
 
 
 def test_bags_and_coats_differ_from_person_to_person() -> None:
-    people = [walkers.draw_subject(SEED, subject) for subject in range(1, 40)]
+    people = [walkers.draw_subject(of_length(20), subject) for subject in range(1, 40)]
     assert {person.bag.kind for person in people} == {"back", "shoulder", "hand"}
     assert {person.bag.side for person in people} == {0, 1}
     assert np.std([person.coat.length for person in people]) > 0.02
@@ -135,11 +146,11 @@ def test_people_differ_more_than_the_walks_of_one(view: str) -> None:
 def test_faults_are_there_but_leave_the_body() -> None:
     rough, found = 0, np.zeros(3, int)
     for subject in range(1, 13):
-        figure = walk(SEED, subject, "nm-01", (20, 20))
+        figure = walk(of_length(20), subject, "nm-01")
         faults = draw_faults(figure, NO_BACKGROUND, np.random.default_rng(subject))
         found += len(faults.holes), len(faults.losses), len(faults.specks)
         clean = pictures_of(figure, "072")
-        for before, after in zip(clean, render_sequence(SEED, subject, "nm-01", "072", figure), strict=True):
+        for before, after in zip(clean, render_sequence(of_length(20), subject, "nm-01", "072", figure), strict=True):
             rough += np.count_nonzero(before != after)
             assert 0.5 < np.count_nonzero(after) / np.count_nonzero(before) < 1.5
     assert rough > 12 * 20 * 30
@@ -147,7 +158,7 @@ def test_faults_are_there_but_leave_the_body() -> None:
 
 
 def test_a_lost_part_is_not_drawn_and_a_spot_is_a_hole() -> None:
-    figure = walk(SEED, 1, "nm-01", (20, 20))
+    figure = walk(of_length(20), 1, "nm-01")
     patch = ((0.0, 0.0, 0.05, 0.05, 0.0),)
     faults = draw_faults(figure, Background(0.0, (("chest", patch, 1.0),) * 20), np.random.default_rng(0))
     hole = next(hole for hole in faults.holes if hole.patch == patch)
@@ -173,7 +184,7 @@ def test_a_lost_part_is_not_drawn_and_a_spot_is_a_hole() -> None:
 @pytest.mark.parametrize("subject", [1, 2, 5])
 def test_windows_side_by_side_show_what_single_pictures_show(subject: int, shift: tuple[float, float, float]) -> None:
     """In the middle of the picture and cut by its edges; with holes and specks."""
-    figure = walk(SEED, subject, "bg-01", (20, 20))
+    figure = walk(of_length(20), subject, "bg-01")
     figure = dataclasses.replace(figure, centres=figure.centres + shift)
     spots = draw_background(np.random.default_rng(subject))
     specks = tuple(Speck(frame, (side, 0.4), 2.2) for frame in (3, 4, 17) for side in (0.0, 1.0))
@@ -198,8 +209,9 @@ def test_windows_side_by_side_show_what_single_pictures_show(subject: int, shift
 @pytest.mark.parametrize(("kind", "view"), [("nm-02", "090"), ("bg-01", "018"), ("cl-01", "144")])
 def test_frames_are_the_normalised_pictures(kind: str, view: str) -> None:
     for subject in range(1, 6):
-        figure = walk(SEED, subject, kind, (20, 20))
-        pictures = render_sequence(SEED, subject, kind, view, figure)
+        settings = of_length(20)
+        figure = walk(settings, subject, kind)
+        pictures = render_sequence(settings, subject, kind, view, figure)
         expected = np.stack([normalise_silhouette(picture) for picture in pictures])
-        np.testing.assert_array_equal(render_frames(SEED, subject, kind, view, figure), expected)
-        np.testing.assert_array_equal(render_frames(SEED, subject, kind, view, figure, [7, 2]), expected[[7, 2]])
+        np.testing.assert_array_equal(render_frames(settings, subject, kind, view, figure), expected)
+        np.testing.assert_array_equal(render_frames(settings, subject, kind, view, figure, [7, 2]), expected[[7, 2]])

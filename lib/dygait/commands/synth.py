@@ -6,9 +6,13 @@ import argparse
 import dataclasses
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dygait.errors import UserError
 from dygait.machine import available_cores
+
+if TYPE_CHECKING:
+    from dygait.synthetic.settings import Settings
 
 HELP = "generate SynGait, the synthetic dataset"
 
@@ -19,7 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Generate SynGait: silhouettes of synthetic walkers seen by 11 cameras, in the layout of CASIA-B. The same "
         "command continues an interrupted run."
     )
-    parser.add_argument("--preset", choices=("quick", "full"), default="quick", help="size (default: %(default)s)")
+    parser.add_argument(
+        "--preset",
+        choices=("quick", "full", "wild"),
+        default="quick",
+        help="size, or wild: a wide range of everything (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--settings", type=Path, metavar="FILE.yaml", help="knobs as under data_cfg.syngait, instead of the preset's"
+    )
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="folder to fill; needed unless only --strip is wanted"
     )
@@ -47,10 +59,12 @@ def main(args: argparse.Namespace) -> None:
     given = {"train_ids": args.train_ids, "test_ids": args.test_ids, "frames": args.frames and tuple(args.frames)}
     given = {name: value for name, value in given.items() if value is not None}
     settings = dataclasses.replace(PRESETS[args.preset], **given, seed=args.seed, format=args.format)
+    if args.settings is not None:
+        settings = _with_file(settings, args.settings)
     if args.strip is not None:
         from dygait.synthetic.strip import save_strip
 
-        save_strip(args.strip, settings.seed)
+        save_strip(args.strip, settings)
         print(f"strip: {args.strip}")
     if args.output is not None:
         start = time.monotonic()
@@ -59,3 +73,13 @@ def main(args: argparse.Namespace) -> None:
             f"SynGait: {written} sequences written in {time.monotonic() - start:.0f} s; data root {args.output}, "
             f"partition {args.output / 'SynGait.json'}"
         )
+
+
+def _with_file(settings: Settings, path: Path) -> Settings:
+    """Return settings with the knobs of a YAML file."""
+    from dygait.config.load import read_yaml
+
+    try:
+        return settings.with_knobs(read_yaml(path))
+    except UserError as error:
+        raise UserError(f"--settings {path}: {error}") from None

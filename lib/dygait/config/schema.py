@@ -26,6 +26,7 @@ from typing_extensions import Self, TypedDict
 
 from dygait.errors import UserError
 from dygait.synthetic.settings import is_address, parse_address
+from dygait.synthetic.world import World
 
 SampleType = Literal[
     "fixed_ordered", "fixed_unordered", "unfixed_ordered", "unfixed_unordered", "all_ordered", "all_unordered"
@@ -84,6 +85,11 @@ class DataCfg(Section):
         "`dataset_root`, else the rule of `dataset_name`. With a list of roots, a list of the same length.",
     )
     num_workers: int = Field(1, ge=0, description="Loader workers per process; 0 loads in the training process.")
+    syngait: World = Field(
+        World(),
+        description="Knobs of SynGait, for the addresses in `dataset_root`, which are resolved to addresses with these "
+        "knobs; see `data_cfg.syngait`.",
+    )
     remove_no_gallery: bool = Field(
         False, description="Exclude probes without a match in the gallery from every result, OUMVLP's included."
     )
@@ -116,6 +122,23 @@ class DataCfg(Section):
                 except UserError as error:
                     raise ValueError(str(error)) from None
         return value
+
+    @model_validator(mode="after")
+    def _knobs_in_the_addresses(self) -> DataCfg:
+        knobs = self.syngait.model_dump()
+        roots = self.dataset_root if isinstance(self.dataset_root, list) else [self.dataset_root]
+        if not knobs:
+            return self
+        if not any(map(is_address, roots)):
+            raise ValueError(
+                "syngait: dataset_root names no address of SynGait, such as syngait://wild, to apply it to"
+            )
+        try:
+            resolved = [parse_address(root).with_knobs(knobs).address if is_address(root) else root for root in roots]
+        except UserError as error:
+            raise ValueError(f"syngait: {error}") from None
+        self.dataset_root = resolved if isinstance(self.dataset_root, list) else resolved[0]
+        return self
 
     @model_validator(mode="after")
     def _as_many_partitions(self) -> DataCfg:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 import multiprocessing
 import pickle
@@ -29,9 +30,9 @@ from tqdm import tqdm
 
 from dygait.errors import UserError
 from dygait.files import check_settings, replacing, write_atomically
-from dygait.synthetic.cameras import VIEWS
 from dygait.synthetic.settings import VERSION, Settings
-from dygait.synthetic.walker import TYPES, render_frames, render_sequence, walk
+from dygait.synthetic.walker import render_frames, render_sequence, walk
+from dygait.synthetic.world import CASIA
 
 
 def generate(
@@ -63,9 +64,8 @@ def generate(
     }[only]
     walks = [
         (subject, kind, missing)
-        for subject in chosen
-        for kind in TYPES
-        if (missing := tuple(view for view in VIEWS if not _target(output, settings, subject, kind, view).exists()))
+        for subject, kind in itertools.product(chosen, settings.types)
+        if (missing := tuple(v for v in settings.views if not _target(output, settings, subject, kind, v).exists()))
     ]
     sequences = sum(len(views) for _, _, views in walks)
     task = functools.partial(_write_walk, output, settings)
@@ -90,17 +90,17 @@ def _map_parallel(task: Callable[[tuple[int, str, tuple[str, ...]]], int], walks
 def _write_walk(output: Path, settings: Settings, job: tuple[int, str, tuple[str, ...]]) -> int:
     """Write one walk in some views; return the number of views."""
     subject, kind, views = job
-    figure = walk(settings.seed, subject, kind, settings.frames)
+    figure = walk(settings, subject, kind)
     for view in views:
         target = _target(output, settings, subject, kind, view)
         if settings.format == "png":
-            pictures = render_sequence(settings.seed, subject, kind, view, figure)
+            pictures = render_sequence(settings, subject, kind, view, figure)
             _write_pictures(target, pictures, f"{subject:03d}-{kind}-{view}")
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             with replacing(target, exclusive=True) as file:
                 # Protocol 4 is what every tool of the field reads and writes.
-                pickle.dump(render_frames(settings.seed, subject, kind, view, figure), file, protocol=4)
+                pickle.dump(render_frames(settings, subject, kind, view, figure), file, protocol=4)
     return len(views)
 
 
@@ -124,6 +124,9 @@ def _write_settings(output: Path, settings: Settings) -> None:
     """Write settings and partition to the folder, or check that it was made with the same settings."""
     path = output / "settings.json"
     values = {"generator": f"SynGait {VERSION}", **dataclasses.asdict(settings), "frames": list(settings.frames)}
+    del values["world"]
+    if knobs := settings.world.differences(CASIA):  # else as before there were knobs: older folders can be continued
+        values["world"] = knobs
     check_settings(path, values)
     if path.exists():
         return

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from dygait.errors import UserError
 from dygait.registry import suggest
+from dygait.synthetic.cameras import VIEWS
+from dygait.synthetic.world import CASIA, WILD, World, parse_knob
 
 VERSION = 1
 """To be incremented whenever the same settings give other pictures."""
@@ -27,6 +31,7 @@ class Settings:
     frames: tuple[int, int]  # the fewest and the most frames of a sequence
     seed: int = 0  # of all random generators
     format: str = "pickle"  # normalised frames, or png: raw pictures
+    world: World = CASIA  # people, clothes, cameras, frame rate, segmentation
 
     def __post_init__(self) -> None:
         if min(self.train_ids, self.test_ids) < 0 or not 0 < self.train_ids + self.test_ids <= MAX_IDS:
@@ -39,6 +44,8 @@ class Settings:
             raise UserError(f"seed={self.seed}: give 0 or a positive whole number")
         if self.format not in FORMATS:
             raise UserError(f"format={self.format!r}: use one of {', '.join(FORMATS)}")
+        if not self.types:
+            raise UserError("people.walks: give at least one walk in all")
 
     @property
     def subjects(self) -> list[int]:
@@ -46,10 +53,28 @@ class Settings:
         return list(range(1, self.train_ids + self.test_ids + 1))
 
     @property
+    def types(self) -> tuple[str, ...]:
+        """The names of the walks of each id."""
+        return self.world.people.types
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The names of the views of each walk."""
+        return VIEWS
+
+    @property
     def address(self) -> str:
-        """The address of the dataset, with every key."""
+        """The address of the dataset, with every key, and every knob that is not that of the nearest preset."""
         low, high = self.frames
-        return f"{SCHEME}://?seed={self.seed}&train_ids={self.train_ids}&test_ids={self.test_ids}&frames={low}-{high}"
+        keys = {"seed": self.seed, "train_ids": self.train_ids, "test_ids": self.test_ids, "frames": f"{low}-{high}"}
+        worlds = {"": CASIA, "wild": WILD}
+        preset = min(worlds, key=lambda name: len(self.world.differences(worlds[name])))
+        knobs = self.world.differences(worlds[preset])
+        return f"{SCHEME}://{preset}?{'&'.join(f'{key}={value}' for key, value in (keys | knobs).items())}"
+
+    def with_knobs(self, changes: Mapping[str, Any]) -> Settings:
+        """Return settings with some knobs replaced: section -> knob -> value; UserError if they are invalid."""
+        return dataclasses.replace(self, world=self.world.replaced(changes))
 
     def partition(self) -> dict[str, list[str]]:
         """The ids, of at least three digits, under TRAIN_SET and TEST_SET."""
@@ -60,6 +85,7 @@ class Settings:
 PRESETS = {
     "quick": Settings(train_ids=40, test_ids=20, frames=(36, 40)),
     "full": Settings(train_ids=74, test_ids=50, frames=(48, 96)),
+    "wild": Settings(train_ids=2000, test_ids=50, frames=(36, 40), world=WILD),
 }
 
 
@@ -72,8 +98,9 @@ def parse_address(address: str) -> Settings:
     """Return the settings of an address.
 
     Args:
-        address: `syngait://PRESET?KEY=VALUE&...`, with a preset (`quick` if left out), and any of `seed`, `train_ids`,
-            `test_ids` and `frames` (`36-40`, or one number).
+        address: `syngait://PRESET?KEY=VALUE&...`, with a preset (`quick` if left out), any of `seed`, `train_ids`,
+            `test_ids` and `frames` (`36-40`, or one number), and knobs of :class:`~dygait.synthetic.world.World`, such
+            as `people.variety=1.2` or `people.walks=4,2,2`.
 
     Raises:
         UserError: an unknown preset or key, or an invalid value.
@@ -84,23 +111,39 @@ def parse_address(address: str) -> Settings:
     if parts.path or parts.fragment:
         raise UserError(f"{address}: give {SCHEME}://PRESET?KEY=VALUE&..., such as {SCHEME}://quick?seed=1")
     if preset not in PRESETS:
-        raise UserError(f"{address}: there is no preset {preset!r}{suggest(preset, PRESETS)} (presets: quick, full)")
-    changes: dict[str, int | tuple[int, int]] = {}
+        raise UserError(
+            f"{address}: there is no preset {preset!r}{suggest(preset, PRESETS)} (presets: {', '.join(PRESETS)})"
+        )
+    changes: dict[str, Any] = {}
+    knobs: dict[str, dict[str, Any]] = {}
+    seen: set[str] = set()
     for key, value in parse_qsl(parts.query, keep_blank_values=True):
-        if key not in _KEYS:
-            raise UserError(f"{address}: unknown key {key!r}{suggest(key, _KEYS)} (keys: {', '.join(_KEYS)})")
-        if key in changes:
+        if key in seen:
             raise UserError(f"{address}: {key} is given twice")
-        numbers = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?" if key == "frames" else r"(\d{1,9})", value)
-        if numbers is None:
-            wanted = "a number or MIN-MAX, such as 36-40" if key == "frames" else "a whole number"
-            raise UserError(f"{address}: {key}={value!r}: give {wanted}")
-        first = int(numbers[1])
-        changes[key] = (first, int(numbers[2] or first)) if key == "frames" else first
+        seen.add(key)
+        section, dot, knob = key.partition(".")
+        if dot:
+            knobs.setdefault(section, {})[knob] = parse_knob(value)
+        else:
+            changes[key] = _parse_key(address, key, value)
     try:
-        return dataclasses.replace(PRESETS[preset], **changes)  # type: ignore[arg-type]
+        return dataclasses.replace(PRESETS[preset], **changes).with_knobs(knobs)
     except UserError as error:
         raise UserError(f"{address}: {error}") from None
+
+
+def _parse_key(address: str, key: str, value: str) -> int | tuple[int, int]:
+    if key not in _KEYS:
+        raise UserError(
+            f"{address}: unknown key {key!r}{suggest(key, _KEYS)} (keys: {', '.join(_KEYS)}, and the knobs of "
+            f"data_cfg.syngait, such as people.variety)"
+        )
+    numbers = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?" if key == "frames" else r"(\d{1,9})", value)
+    if numbers is None:
+        wanted = "a number or MIN-MAX, such as 36-40" if key == "frames" else "a whole number"
+        raise UserError(f"{address}: {key}={value!r}: give {wanted}")
+    first = int(numbers[1])
+    return (first, int(numbers[2] or first)) if key == "frames" else first
 
 
 _KEYS = ("seed", "train_ids", "test_ids", "frames")

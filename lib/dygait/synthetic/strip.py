@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,30 +12,35 @@ import numpy as np
 from dygait.errors import UserError
 from dygait.files import replacing
 from dygait.silhouettes import normalise_silhouette
-from dygait.synthetic.cameras import HEIGHT, VIEWS, WIDTH
-from dygait.synthetic.walker import render_sequence, walk
+from dygait.synthetic.cameras import HEIGHT, WIDTH
+from dygait.synthetic.settings import Settings
+from dygait.synthetic.walker import draw_walk, render_sequence, walk
+from dygait.synthetic.world import CASIA
 
 SUBJECTS = (2, 3, 10)
 """The subjects of the sheet; with seed 0, their bags are of three kinds."""
 CONDITIONS = (("nm-01", "normal"), ("bg-01", "bag"), ("cl-01", "coat"))
+"""The walks of the sheet, and what they are called; with other knobs than the presets quick and full, all walks."""
+
+_PHASES = 11
 
 _COLUMN, _RAW_HEIGHT, _FRAME, _LABEL, _HEADER = 84, 128, 68, 92, 20
 _GROUND, _LINE, _INK = 26, 60, 190
 _FRAMES = (60, 60)
 
 
-def save_strip(path: Path, seed: int) -> None:
+def save_strip(path: Path, settings: Settings) -> None:
     """Draw the sheet and save it as a PNG.
 
-    Rows: three subjects in normal clothes, with a bag and in a coat, the first as raw pictures and the others as
-    normalised frames; one stride of each from the side. Columns: the 11 views, or phases of the stride.
+    Rows: the walks of three subjects, the first as raw pictures and the others as normalised frames; one stride of each
+    from the side. Columns: the views, or phases of the stride.
 
     Raises:
         UserError: the path is not that of a PNG file.
     """
     if path.suffix.lower() != ".png":
         raise UserError(f"--strip {path}: give the name of a .png file")
-    _, encoded = cv2.imencode(".png", draw_strip(seed), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    _, encoded = cv2.imencode(".png", draw_strip(settings), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
@@ -43,39 +49,39 @@ def save_strip(path: Path, seed: int) -> None:
         raise UserError(f"--strip {path}: this file cannot be written: {error}") from None
 
 
-def draw_strip(seed: int) -> np.ndarray:
+def draw_strip(settings: Settings) -> np.ndarray:
     """Return the sheet as uint8 (H, W); see :func:`save_strip`."""
-    rows = [_header(VIEWS)]
+    settings = dataclasses.replace(settings, frames=_FRAMES)
+    rows = [_header(settings.views)]
+    walks = CONDITIONS if settings.world == CASIA else [(kind, kind) for kind in settings.types]
     for subject in SUBJECTS:
-        for kind, name in CONDITIONS:
-            pictures = _views(seed, subject, kind)
+        for kind, name in walks:
+            pictures = _views(settings, subject, kind)
             raw = subject == SUBJECTS[0]
             rows.append(
                 _row(f"{subject:03d} {name}", [_window(p) if raw else _tile(normalise_silhouette(p)) for p in pictures])
             )
-    rows.append(_header([f"{100 * step // len(VIEWS)}%" for step in range(len(VIEWS))]))
+    rows.append(_header([f"{100 * step // _PHASES}%" for step in range(_PHASES)]))
     for subject in SUBJECTS:
-        rows.append(_row(f"{subject:03d} stride", [_tile(normalise_silhouette(p)) for p in _stride(seed, subject)]))
+        rows.append(_row(f"{subject:03d} stride", [_tile(normalise_silhouette(p)) for p in _stride(settings, subject)]))
     return np.vstack(rows)
 
 
-def _views(seed: int, subject: int, kind: str) -> list[np.ndarray]:
+def _views(settings: Settings, subject: int, kind: str) -> list[np.ndarray]:
     """Return the middle frame of one walk in all views, uint8 (240, 320) each."""
-    figure = walk(seed, subject, kind, _FRAMES)
+    figure = walk(settings, subject, kind)
     middle = [len(figure.centres) // 2]
-    return [render_sequence(seed, subject, kind, view, figure, middle)[0] for view in VIEWS]
+    return [render_sequence(settings, subject, kind, view, figure, middle)[0] for view in settings.views]
 
 
-def _stride(seed: int, subject: int) -> list[np.ndarray]:
-    """Return phases of one stride from the side, uint8 (240, 320) each."""
-    figure = walk(seed, subject, CONDITIONS[0][0], _FRAMES)
-    left, right = (figure.centres[:, figure.names.index(f"heel_{side}"), 0] for side in (0, 1))
-    # The maxima of the distance from right to left heel are about the left heel strikes; a stride is between two.
-    lead = left - right
-    strikes = [i for i in range(1, len(lead) - 1) if lead[i] > 0.15 and lead[i - 1] < lead[i] >= lead[i + 1]]
-    first, last = strikes[0], strikes[1]
-    frames = [first + round((last - first) * step / len(VIEWS)) for step in range(len(VIEWS))]
-    return list(render_sequence(seed, subject, CONDITIONS[0][0], "090", figure, frames))
+def _stride(settings: Settings, subject: int) -> list[np.ndarray]:
+    """Return phases of one stride from the side (or in the first view), uint8 (240, 320) each."""
+    kind = settings.types[0]
+    figure, phase = walk(settings, subject, kind), draw_walk(settings, subject, kind).phase
+    wanted = np.ceil(phase[0]) + np.arange(_PHASES) / _PHASES
+    frames = np.searchsorted(phase, wanted).clip(max=len(phase) - 1).tolist()
+    view = "090" if "090" in settings.views else settings.views[0]
+    return list(render_sequence(settings, subject, kind, view, figure, frames))
 
 
 def _window(picture: np.ndarray) -> np.ndarray:

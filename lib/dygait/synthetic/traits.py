@@ -45,23 +45,23 @@ def draw_factors(rng: np.random.Generator) -> dict[str, float]:
     return dict(zip(FACTORS, _deviations(rng, len(FACTORS)), strict=True))
 
 
-def draw(kind: type[T], rng: np.random.Generator, factors: Mapping[str, float]) -> T:
-    """Draw a subject: every trait of ``kind``, correlated with the subject's factors."""
+def draw(kind: type[T], rng: np.random.Generator, factors: Mapping[str, float], spread: float = 1.0) -> T:
+    """Draw a subject: every trait of ``kind``, correlated with its factors, and deviating ``spread`` times as far."""
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
     changes = []
     for field, deviation in zip(fields, _deviations(rng, len(fields)), strict=True):
         loads = field.metadata["loads"]
         own = math.sqrt(1 - sum(load**2 for load in loads.values()))
         shared = sum(load * factors[name] for name, load in loads.items())
-        changes.append(field.metadata["between"] * (shared + own * deviation))
+        changes.append(spread * (field.metadata["between"] * (shared + own * deviation)))
     return _moved(kind(), changes)
 
 
-def vary(subject: T, rng: np.random.Generator) -> T:
-    """Draw one walk of a subject: every trait varied by its standard deviation within subjects."""
+def vary(subject: T, rng: np.random.Generator, spread: float = 1.0) -> T:
+    """Draw one walk of a subject: every trait varied by its standard deviation within subjects, times ``spread``."""
     fields = dataclasses.fields(subject)  # type: ignore[arg-type]
     deviations = _deviations(rng, len(fields))
-    return _moved(subject, [f.metadata["within"] * own for f, own in zip(fields, deviations, strict=True)])
+    return _moved(subject, [spread * (f.metadata["within"] * own) for f, own in zip(fields, deviations, strict=True)])
 
 
 def _deviations(rng: np.random.Generator, count: int) -> list[float]:

@@ -2,7 +2,7 @@
 
 Random generators are seeded by what they draw: a subject by (seed, id), a walk by (seed, id, type), the background of a
 view by (seed, id, coat or not, view), its other faults by (seed, id, type, view). So each sequence is a pure function
-of (seed, id, type, view), independent of the order of work and the number of workers.
+of (settings, id, type, view), independent of the order of work and the number of workers.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ import numpy as np
 from dygait.silhouettes import scale_and_centre
 from dygait.synthetic import renderer, wear
 from dygait.synthetic.body import Figure, Physique, build_body
-from dygait.synthetic.cameras import HEIGHT, VIEWS, WIDTH, camera
+from dygait.synthetic.cameras import HEIGHT, WIDTH, camera
 from dygait.synthetic.faults import GAP, MARGIN, Background, apply_faults, draw_background, draw_faults, visible_hulls
 from dygait.synthetic.gait import SIGNATURE_HARMONICS, Gait, GaitChange, Style, rotation
 from dygait.synthetic.motion import Motion
+from dygait.synthetic.settings import Settings
 from dygait.synthetic.traits import draw, draw_factors, vary
+from dygait.synthetic.world import CASIA
 
-TYPES = ("nm-01", "nm-02", "nm-03", "nm-04", "nm-05", "nm-06", "bg-01", "bg-02", "cl-01", "cl-02")
+TYPES = CASIA.people.types
+"""The walks of CASIA-B."""
 
 VISIBLE_METRES = 4.0
 """Metres of the walk that are visible to the camera at the side."""
@@ -48,15 +51,16 @@ class SubjectTraits:
 
 
 @functools.lru_cache(64)
-def draw_subject(seed: int, subject: int) -> SubjectTraits:
+def draw_subject(settings: Settings, subject: int) -> SubjectTraits:
     """Return the subject of a number."""
-    rng = np.random.default_rng([seed, _SUBJECT, subject])
+    rng = np.random.default_rng([settings.seed, _SUBJECT, subject])
+    variety = settings.world.people.variety
     factors = draw_factors(rng)
     fade = SIGNATURE_DEGREES / np.arange(1, SIGNATURE_HARMONICS + 1)
     return SubjectTraits(
-        draw(Physique, rng, factors),
-        draw(Style, rng, factors),
-        np.clip(rng.standard_normal((2, 3, SIGNATURE_HARMONICS)), -2, 2) * fade,
+        draw(Physique, rng, factors, variety),
+        draw(Style, rng, factors, variety),
+        np.clip(rng.standard_normal((2, 3, SIGNATURE_HARMONICS)), -2, 2) * (variety * fade),
         wear.draw_bag(rng),
         draw(wear.Coat, rng, {}),
     )
@@ -74,16 +78,16 @@ class Walk:
     coat: wear.Coat | None
 
 
-def draw_walk(seed: int, subject: int, kind: str, frames: tuple[int, int]) -> Walk:
+def draw_walk(settings: Settings, subject: int, kind: str) -> Walk:
     """Draw one walk of a subject; arguments as :func:`walk`."""
-    traits = draw_subject(seed, subject)
-    rng = np.random.default_rng([seed, _WALK, subject, TYPES.index(kind)])
-    physique, style = vary(traits.physique, rng), vary(traits.style, rng)
-    signature = traits.signature * rng.normal(1, 0.06, traits.signature.shape)
-    speed = float(np.clip(rng.normal(1, 0.035), 0.9, 1.1))
-    start, heading, aside = rng.random(), rng.normal(0, 1.2), rng.normal(0, 0.06)
-    wander = rng.normal(0, 0.012), rng.random()
-    count = int(rng.integers(frames[0], frames[1] + 1))
+    traits, within = draw_subject(settings, subject), settings.world.people.within
+    rng = np.random.default_rng([settings.seed, _WALK, subject, _type_number(kind)])
+    physique, style = vary(traits.physique, rng, within), vary(traits.style, rng, within)
+    signature = traits.signature * rng.normal(1, 0.06 * within, traits.signature.shape)
+    speed = float(np.clip(rng.normal(1, 0.035 * within), 0.9, 1.1))
+    start, heading, aside = rng.random(), rng.normal(0, 1.2 * within), rng.normal(0, 0.06 * within)
+    wander = rng.normal(0, 0.012 * within), rng.random()
+    count = int(rng.integers(settings.frames[0], settings.frames[1] + 1))
 
     bag, coat, gait_change = None, None, GaitChange()
     if kind.startswith("bg"):
@@ -102,19 +106,19 @@ def draw_walk(seed: int, subject: int, kind: str, frames: tuple[int, int]) -> Wa
 
 
 @functools.lru_cache(128)
-def walk(seed: int, subject: int, kind: str, frames: tuple[int, int]) -> Figure:
+def walk(settings: Settings, subject: int, kind: str) -> Figure:
     """Return one walk of a subject past the cameras.
 
     Args:
-        seed: of the whole dataset.
+        settings: of the whole dataset.
         subject: its number.
-        kind: one of :data:`TYPES`.
-        frames: the fewest and the most frames S; a fast subject leaves the image in fewer.
+        kind: one of `settings.types`.
 
     Returns:
-        The figure in S frames, not to be changed: the last walks are kept.
+        The figure in S frames (fewer than the settings say if a fast subject leaves the image), not to be changed: the
+        last walks are kept.
     """
-    drawn = draw_walk(seed, subject, kind, frames)
+    drawn = draw_walk(settings, subject, kind)
     physique = drawn.gait.physique
     motion = _position_walk(drawn.gait.pose(drawn.phase), drawn.heading, drawn.aside)
     builder = build_body(physique, motion)
@@ -126,19 +130,19 @@ def walk(seed: int, subject: int, kind: str, frames: tuple[int, int]) -> Figure:
 
 
 def render_sequence(
-    seed: int, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int] | None = None
+    settings: Settings, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int] | None = None
 ) -> np.ndarray:
     """Return the silhouettes of a walk, as :func:`walk` returns it, in one view, with segmentation faults.
 
     Args:
-        view: one of :data:`~dygait.synthetic.cameras.VIEWS`.
+        view: one of `settings.views`.
         frames: the indices of the frames to render; None: all S.
 
     Returns:
         uint8 (S, 240, 320), 0 or 255; S is the number of `frames` if given.
     """
     chosen = range(len(figure.centres)) if frames is None else frames
-    canvas, origins = _render(seed, subject, kind, view, figure, chosen)
+    canvas, origins = _render(settings, subject, kind, view, figure, chosen)
     pictures = np.zeros((len(chosen), HEIGHT, WIDTH), np.uint8)
     for position, (x, y) in enumerate(origins.tolist()):
         window = canvas[:, position]
@@ -147,11 +151,11 @@ def render_sequence(
 
 
 def render_frames(
-    seed: int, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int] | None = None
+    settings: Settings, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int] | None = None
 ) -> np.ndarray:
     """Return the normalised frames of a walk in one view, uint8 (S, 64, 64); arguments as :func:`render_sequence`."""
     chosen = range(len(figure.centres)) if frames is None else frames
-    canvas, origins = _render(seed, subject, kind, view, figure, chosen)
+    canvas, origins = _render(settings, subject, kind, view, figure, chosen)
     normalised = np.zeros((len(chosen), FRAME, FRAME), np.uint8)
     for position, x in enumerate(origins[:, 0].tolist()):
         window = canvas[:, position]
@@ -164,17 +168,18 @@ def render_frames(
 
 
 def _render(
-    seed: int, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int]
+    settings: Settings, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the windows of F frames' pictures that are not empty.
 
     Returns:
         uint8 (H, F, W), 0 or 255, and int (F, 2), the first column and row of each window.
     """
-    number = VIEWS.index(view)
+    number = settings.views.index(view)
     coat = int(kind.startswith("cl"))
-    background = _background(seed, subject, coat, number)
-    faults = draw_faults(figure, background, np.random.default_rng([seed, _FILM, subject, TYPES.index(kind), number]))
+    background = _background(settings, subject, coat, number)
+    rng = np.random.default_rng([settings.seed, _FILM, subject, _type_number(kind), number])
+    faults = draw_faults(figure, background, rng)
     centres, ellipses = renderer.project(camera(view), figure)
     origins, (width, height) = renderer.windows(centres, ellipses, MARGIN)
     chosen = np.array(frames)
@@ -189,9 +194,17 @@ def _render(
 
 
 @functools.lru_cache(512)
-def _background(seed: int, subject: int, coat: int, number: int) -> Background:
+def _background(settings: Settings, subject: int, coat: int, number: int) -> Background:
     """Return the background of a subject's everyday clothes (0) or coat (1) in the view of a number."""
-    return draw_background(np.random.default_rng([seed, _BACKGROUND, subject, coat, number]))
+    return draw_background(np.random.default_rng([settings.seed, _BACKGROUND, subject, coat, number]))
+
+
+def _type_number(kind: str) -> int:
+    """Return the number by which a type seeds its walks, whatever other types there are."""
+    if kind in TYPES:
+        return TYPES.index(kind)
+    condition, number = kind.split("-")
+    return len(TYPES) + 3 * int(number) + ("nm", "bg", "cl").index(condition)
 
 
 def _position_walk(motion: Motion, heading: float, aside: float) -> Motion:

@@ -10,9 +10,8 @@ import numpy as np
 
 from dygait.data.sequences import Column, SequenceTable
 from dygait.data.stores.base import Store
-from dygait.synthetic.cameras import VIEWS
-from dygait.synthetic.settings import VERSION, parse_address
-from dygait.synthetic.walker import FRAME, TYPES, draw_walk, render_frames, walk
+from dygait.synthetic.settings import VERSION, Settings, parse_address
+from dygait.synthetic.walker import FRAME, draw_walk, render_frames, walk
 
 
 class RenderedFrames:
@@ -23,9 +22,9 @@ class RenderedFrames:
 
     dtype, ndim = np.dtype(np.uint8), 3
 
-    def __init__(self, seed: int, subject: int, kind: str, view: str, frames: tuple[int, int]) -> None:
-        self._sequence = (seed, subject, kind, view)
-        self._figure = walk(seed, subject, kind, frames)
+    def __init__(self, settings: Settings, subject: int, kind: str, view: str) -> None:
+        self._sequence = (settings, subject, kind, view)
+        self._figure = walk(settings, subject, kind)
         self.shape = (len(self._figure.centres), FRAME, FRAME)
 
     def __len__(self) -> int:
@@ -40,7 +39,7 @@ class RenderedFrames:
 
 
 class RenderedStore(Store):
-    """A `Store` of SynGait, named by its address: every sequence is a pure function of (seed, id, type, view).
+    """A `Store` of SynGait, named by its address: every sequence is a pure function of (settings, id, type, view).
 
     Args:
         address: see :func:`dygait.synthetic.settings.parse_address`.
@@ -54,7 +53,7 @@ class RenderedStore(Store):
         self.settings = parse_address(str(address))
         self.fingerprint = hashlib.sha256(f"{VERSION} {self.settings.address}".encode()).hexdigest()[:16]
         ids = sorted(name for names in self.settings.partition().values() for name in names)
-        types, views = sorted(TYPES), sorted(VIEWS)
+        types, views = sorted(self.settings.types), sorted(self.settings.views)
         shape = (len(ids), len(types), len(views))
         codes = np.indices(shape, np.uint32).reshape(3, -1)
         self.table = SequenceTable(*map(Column, (ids, types, views), codes))
@@ -70,7 +69,7 @@ class RenderedStore(Store):
     def read(self, index: int, file: int = 0) -> Any:
         """Return the frames of a sequence, rendered when they are indexed."""
         subject, kind, view = self.table.key(index)
-        return RenderedFrames(self.settings.seed, int(subject), kind, view, self.settings.frames)
+        return RenderedFrames(self.settings, int(subject), kind, view)
 
     def verify(self, index: int, file: int = 0) -> int:
         """Return the number of frames of a sequence, of which nothing can be damaged."""
@@ -83,10 +82,10 @@ class RenderedStore(Store):
     def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
         """Return the numbers of frames of some sequences, int64."""
         # All views of a walk have the same.
-        walks, positions = np.unique(indices // len(VIEWS), return_inverse=True)
-        keys = [self.table.key(int(number) * len(VIEWS)) for number in walks]
-        settings = self.settings
-        counts = [len(draw_walk(settings.seed, int(id_), kind, settings.frames).phase) for id_, kind, _ in keys]
+        views = len(self.settings.views)
+        walks, positions = np.unique(indices // views, return_inverse=True)
+        keys = [self.table.key(int(number) * views) for number in walks]
+        counts = [len(draw_walk(self.settings, int(id_), kind).phase) for id_, kind, _ in keys]
         return np.array(counts, np.int64)[positions]
 
     def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:

@@ -1,0 +1,137 @@
+"""The world that SynGait shows: knobs of people, wardrobe, cameras, frame rate and segmentation.
+
+One frozen model per section of `data_cfg.syngait`. Every default is what the presets `quick` and `full` show, so a knob
+that is not turned changes no picture; :data:`WILD` is the preset for training networks for real data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    Strict,
+    ValidationError,
+    model_serializer,
+)
+
+from dygait.registry import SettingsError, validation_problems
+
+Count = Annotated[int, Field(ge=0, le=99)]
+
+
+class Knobs(BaseModel):
+    """A section: hashable, and written with the keys alone that were given."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, protected_namespaces=(), allow_inf_nan=False, validate_default=True
+    )
+
+    @model_serializer(mode="wrap")
+    def _given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
+
+
+class People(Knobs):
+    """The subjects, and how much one differs from another and from himself."""
+
+    walks: Annotated[tuple[Count, Count, Count], Strict(False)] = Field(
+        (6, 2, 2), description="How many walks each subject has of the types `nm`, `bg` and `cl`; at least one in all."
+    )
+    variety: float = Field(
+        1.0, ge=0, le=2, description="Factor on the spread of bodies and gaits between subjects; 0: all are the mean."
+    )
+    within: float = Field(
+        1.0, ge=0, le=5, description="Factor on the spread between walks of one subject: gait, speed, heading, offset."
+    )
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The names of the walks of a subject."""
+        counts = zip(("nm", "bg", "cl"), self.walks, strict=True)
+        return tuple(f"{kind}-{number:02d}" for kind, count in counts for number in range(1, count + 1))
+
+
+class Wardrobe(Knobs):
+    """What subjects wear and carry."""
+
+
+class Cameras(Knobs):
+    """Where the cameras are, and where the subjects walk."""
+
+
+class FrameRate(Knobs):
+    """Frames per second."""
+
+
+class Segmentation(Knobs):
+    """How silhouettes are cut out of pictures, and normalised."""
+
+
+class World(Knobs):
+    """Knobs of SynGait's data, for the addresses in `dataset_root`; they replace those of the address's preset."""
+
+    people: People = Field(People(), description="See `data_cfg.syngait.people`.")
+    wardrobe: Wardrobe = Field(Wardrobe(), description="See `data_cfg.syngait.wardrobe`.")
+    cameras: Cameras = Field(Cameras(), description="See `data_cfg.syngait.cameras`.")
+    frame_rate: FrameRate = Field(FrameRate(), description="See `data_cfg.syngait.frame_rate`.")
+    segmentation: Segmentation = Field(Segmentation(), description="See `data_cfg.syngait.segmentation`.")
+
+    def replaced(self, changes: Mapping[str, Any]) -> World:
+        """Return a world with some knobs replaced.
+
+        Args:
+            changes: section -> knob -> value, as in YAML.
+
+        Raises:
+            SettingsError: an unknown key or an invalid value.
+        """
+        own = self.model_dump()
+        merged = own | {
+            name: own.get(name, {}) | dict(new) if isinstance(new, Mapping) else new for name, new in changes.items()
+        }
+        try:
+            return World.model_validate(merged)
+        except ValidationError as error:
+            raise SettingsError(validation_problems(error, World)) from None
+
+    def differences(self, other: World) -> dict[str, str]:
+        """Return the knobs whose values differ from another world's, as an address has them: `section.knob` -> text."""
+        return {
+            f"{section}.{key}": _text(value)
+            for section in World.model_fields
+            for key in getattr(self, section).__class__.model_fields
+            if (value := getattr(getattr(self, section), key)) != getattr(getattr(other, section), key)
+        }
+
+
+def parse_knob(text: str) -> Any:
+    """Return the value of a knob in an address: a number, a word, `true`, `false`, `none`, or a list with commas."""
+    if "," in text:
+        return [parse_knob(part) for part in text.split(",")]
+    words = {"true": True, "false": False, "none": None}
+    if text in words:
+        return words[text]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_text, value))
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+CASIA = World()
+"""What `quick` and `full` show: the conditions of CASIA-B."""
+
+WILD = World(people=People(walks=(4, 3, 5), variety=1.2, within=1.5))
+"""A wide range of everything, for networks that are to recognise real people."""
