@@ -37,6 +37,8 @@ FRAME = 64
 
 _SUBJECT, _WALK, _BACKGROUND, _FILM = 1, 2, 3, 4
 SIGNATURE_DEGREES = 1.3
+EVERYONE = 0
+"""The number of a subject who is not in the dataset: whose body or gait all have where people do not differ in it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +54,17 @@ class SubjectTraits:
 
 @functools.lru_cache(64)
 def draw_subject(settings: Settings, subject: int) -> SubjectTraits:
-    """Return the subject of a number."""
+    """Return the subject of a number; where people do not differ in body or gait, it has that of :data:`EVERYONE`."""
+    own, differ = _draw_traits(settings, subject), settings.world.people.differ
+    if differ == "both":
+        return own
+    same = _draw_traits(settings, EVERYONE)
+    if differ == "gait":
+        return dataclasses.replace(same, style=own.style, signature=own.signature)
+    return dataclasses.replace(own, style=same.style, signature=same.signature, bag=same.bag)
+
+
+def _draw_traits(settings: Settings, subject: int) -> SubjectTraits:
     rng = np.random.default_rng([settings.seed, _SUBJECT, subject])
     variety = settings.world.people.variety
     factors = draw_factors(rng)
@@ -96,7 +108,9 @@ def draw_walk(settings: Settings, subject: int, kind: str) -> Walk:
         gait_change = wear.bag_gait_change(bag)
     elif kind.startswith("cl"):
         coat = draw(wear.Coat, rng, {}) if rng.random() < 0.15 else vary(traits.coat, rng)
-        gait_change = wear.coat_gait_change(coat)
+        # With one gait for all, also that of a coat.
+        same = settings.world.people.differ == "body"
+        gait_change = wear.coat_gait_change(draw_subject(settings, EVERYONE).coat if same else coat)
 
     gait = Gait(physique, style, signature, gait_change, speed)
     count = max(min(count, int(VISIBLE_METRES / (gait.stride_metres * gait.cycles_per_frame))), 1)
@@ -177,7 +191,9 @@ def _render(
     """
     number = settings.views.index(view)
     coat = int(kind.startswith("cl"))
-    background = _background(settings, subject, coat, number)
+    # It is that of the clothes, which may be the same for all.
+    dressed = EVERYONE if settings.world.people.differ == "gait" else subject
+    background = _background(settings, dressed, coat, number)
     rng = np.random.default_rng([settings.seed, _FILM, subject, _type_number(kind), number])
     faults = draw_faults(figure, background, rng)
     centres, ellipses = renderer.project(camera(view), figure)

@@ -7,7 +7,7 @@ that is not turned changes no picture; :data:`WILD` is the preset for training n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -39,6 +39,12 @@ class Knobs(BaseModel):
 class People(Knobs):
     """The subjects, and how much one differs from another and from himself."""
 
+    differ: Literal["both", "gait", "body"] = Field(
+        "both",
+        description="In what subjects differ: `gait`: only in how they walk and hold themselves, with one body and one "
+        "set of clothes for all; `body`: only in body and clothes, with one gait for all; `both`. With `gait` or "
+        "`body`, all have the same bag.",
+    )
     walks: Annotated[tuple[Count, Count, Count], Strict(False)] = Field(
         (6, 2, 2), description="How many walks each subject has of the types `nm`, `bg` and `cl`; at least one in all."
     )
