@@ -17,6 +17,7 @@ LAYERS = (
     ("profiling",),
     ("training",),
     ("testing",),
+    ("explaining",),
     ("reporting",),
     ("runs",),
     ("preprocess",),

@@ -10,6 +10,7 @@ NAMES = (
     "extract",
     "evaluate",
     "report",
+    "explain",
     "profile",
     "status",
     "debug-batch",

@@ -19,7 +19,7 @@ from dygait.errors import UserError
 from dygait.evaluation import EvaluationResult
 from dygait.evaluation.ranking import ByView
 from dygait.files import write_atomically
-from dygait.reporting import figures, provenance, result_tables, tables
+from dygait.reporting import figures, provenance, responses, result_tables, tables
 from dygait.reporting.charts import heat_colour
 from dygait.reporting.reported_run import FRAMES, ReportedRun, with_unique_names
 
@@ -63,9 +63,9 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     templates.filters["percent"] = tables.percent
-    for module in (tables, figures, result_tables, provenance):
+    for module in (tables, figures, responses, result_tables, provenance):
         templates.globals.update({name: f for name, f in vars(module).items() if inspect.isfunction(f)})
-    templates.globals.update(heat_maps=heat_maps, heat_rows=heat_rows, picture=picture)
+    templates.globals.update(heat_maps=heat_maps, heat_rows=heat_rows, picture=picture, data_uri=data_uri)
     return templates
 
 
@@ -106,5 +106,9 @@ def picture(frames: np.ndarray) -> str:
         row[:, index * (width + 1) : index * (width + 1) + width] = frame[:, left : left + width]
     if height > 64:
         row = cv2.resize(row, (round(row.shape[1] * 64 / height), 64), interpolation=cv2.INTER_AREA)
-    encoded = cv2.imencode(".png", row, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1]
-    return "data:image/png;base64," + base64.b64encode(encoded.tobytes()).decode()
+    return data_uri(cv2.imencode(".png", row, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes())
+
+
+def data_uri(png: bytes) -> str:
+    """Return a PNG as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -19,6 +19,7 @@ from dygait.evaluation import Options, evaluate_detailed
 from dygait.evaluation.analysis import Analysis, analyse
 from dygait.evaluation.builtin_protocols import protocol_of
 from dygait.evaluation.features import SavedFeatures, load_features
+from dygait.reporting import explanation
 from dygait.runs.events import read_lines
 
 FRAMES = 4
@@ -40,6 +41,8 @@ class ReportedRun:
     scalars: tuple[Mapping[str, Any], ...] = ()  # those logged in training, one entry for each logged iteration
     frames: Mapping[int, np.ndarray] = field(default_factory=dict)  # sequence of a confusion -> uint8 (S, H, W)
     frames_missing: str = ""  # the reason why there are no frames; empty if there are
+    explained: explanation.Explanation | None = None  # where the branches respond, if the run has it
+    explained_strip: bytes = b""  # its picture, PNG; empty without
 
     @property
     def config(self) -> str:
@@ -90,9 +93,11 @@ def describe(
     Frames of the sequences of confusions are read if wanted, from the store if it is open already.
     """
     checkpoint = saved.origin.get("checkpoint")
-    logs = _root(folder, saved.origin) / "logs"
+    root = _root(folder, saved.origin)
+    logs = root / "logs"
     shown = sorted({n for g in analysis.groups.values() for c in g.confusions for n in (c.probe, *c.nearest)})
     frames, missing = _frames(shown, analysis, saved.origin, store) if with_frames else ({}, "they were not requested")
+    explained, strip = _explanation(root / explanation.FOLDER, with_frames)
     return ReportedRun(
         name=folder.name if checkpoint is None else Path(checkpoint).stem,
         origin=saved.origin,
@@ -101,6 +106,8 @@ def describe(
         scalars=tuple(read_lines(logs / "scalars.jsonl")),
         frames=frames,
         frames_missing=missing,
+        explained=explained,
+        explained_strip=strip,
     )
 
 
@@ -118,6 +125,15 @@ def _record(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):
         return {}
+
+
+def _explanation(folder: Path, with_strip: bool) -> tuple[explanation.Explanation | None, bytes]:
+    """Return what `dygait explain` has left in a folder, and its picture; UserError if it is damaged."""
+    if not (folder / explanation.FILE).is_file():
+        return None, b""
+    picture = folder / explanation.STRIP
+    strip = untrusted.read_bytes(picture) if with_strip and picture.is_file() else b""
+    return explanation.load_explanation(folder / explanation.FILE), strip
 
 
 def _frames(

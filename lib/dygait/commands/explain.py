@@ -1,0 +1,56 @@
+"""`dygait explain`: show where the branches of a DyGait respond."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "show where the branches of a DyGait respond"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.description = (
+        "Show where the dynamic and the spatial branches of a trained DyGait respond: maps over the silhouette, and "
+        "the energy by part of the body over the cycle of the walk. Writes explain.html, explain.json and PNGs."
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder, or a checkpoint")
+    parser.add_argument(
+        "--sequences",
+        nargs="+",
+        default=[],
+        metavar="ID/TYPE/VIEW",
+        help="the sequences, with wildcards: '*/nm-05/090'; default: those of the test ids",
+    )
+    parser.add_argument("--data", metavar="ROOT", help="another dataset than the run's: a folder, or syngait://...")
+    parser.add_argument(
+        "--count", type=int, default=24, metavar="N", help="the most sequences, evenly spaced (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--pictures", type=int, default=3, metavar="N", help="how many of them to draw (default: %(default)s)"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="the folder to write; default: explain in the run's folder"
+    )
+
+
+def main(args: argparse.Namespace) -> None:
+    """Measure, draw and write."""
+    from tabulate import tabulate
+
+    from dygait.errors import UserError
+    from dygait.explaining.explain import choose, explain, restore
+    from dygait.explaining.page import write
+    from dygait.reporting.explanation import FOLDER
+    from dygait.reporting.responses import share_table
+
+    if args.count < 1 or args.pictures < 0:
+        raise UserError("--count must be at least 1, and --pictures at least 0")
+    restored = restore(args.run)
+    store, indices = choose(restored.config, args.data, args.sequences, args.count)
+    explanation, films = explain(restored, store, indices, args.pictures)
+    folder = args.output or (args.run if args.run.is_dir() else args.run.parent.parent) / FOLDER
+    written = write(explanation, films, folder)
+    columns, rows = share_table(explanation)
+    print(tabulate([[*labels, *cells] for labels, cells in rows], ["DAM", "branch", *columns], disable_numparse=True))
+    print(f"wrote {', '.join(map(str, written))}")

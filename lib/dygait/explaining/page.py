@@ -1,0 +1,44 @@
+"""The folder that `dygait explain` writes: a page, its numbers, and its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dygait.errors import UserError
+from dygait.explaining import pictures
+from dygait.files import replacing, write_atomically
+from dygait.reporting.explanation import FILE, STRIP, Explanation, save_explanation
+from dygait.reporting.page import data_uri, environment
+
+PAGE, SHEET = "explain.html", "sheet.png"
+_SECONDS = 0.24
+"""Of a tile of an animation: half the speed of a walk at 25 frames a second."""
+
+
+def write(explanation: Explanation, films: Sequence[pictures.Film], folder: Path) -> list[Path]:
+    """Write page, numbers and, if there are films, pictures; return the paths. UserError if they cannot be written."""
+    drawn = {SHEET: pictures.sheet(films), STRIP: pictures.summary(films[0])} if films else {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for stale in (folder / name for name in (SHEET, STRIP) if name not in drawn):
+            stale.unlink(missing_ok=True)
+        for name, picture in drawn.items():
+            with replacing(folder / name) as file:
+                file.write(pictures.png(picture))
+        save_explanation(explanation, folder / FILE)
+        write_atomically(folder / PAGE, page(explanation, films))
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error}; choose another folder with --output") from None
+    return [folder / name for name in (PAGE, FILE, *drawn)]
+
+
+def page(explanation: Explanation, films: Sequence[pictures.Film]) -> str:
+    """Return the page as HTML: self-contained, without scripts."""
+    template = environment().get_template("explain.html")
+    return template.render(explanation=explanation, films=films, address=_address, seconds=_SECONDS)
+
+
+def _address(strip: pictures.Strip) -> str:
+    """Return the tiles of a strip side by side as the data URI of a PNG."""
+    return data_uri(pictures.png(pictures.row(strip)))

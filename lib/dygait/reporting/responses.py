@@ -1,0 +1,57 @@
+"""Charts and tables of an explanation.
+
+P parts of the body, the last of which is what is beyond the silhouette; K phases of the cycle.
+"""
+
+from __future__ import annotations
+
+from dygait.reporting.charts import LineChart, Series, linear_axis
+from dygait.reporting.explanation import SHOWN_BRANCHES, Explanation
+from dygait.reporting.figures import Figure
+
+CYCLES = {
+    "gait cycle": "gait cycle, % (0: the left heel strikes)",
+    "step": "step, % (0: the legs are furthest apart)",
+}
+
+
+def cycle_figures(explanation: Explanation, dam: str) -> list[Figure]:
+    """Return a chart of the energy by part over the cycle, of the dynamic and of the spatial branch of a DAM."""
+    found = []
+    for branch in SHOWN_BRANCHES:
+        response = explanation.dams[dam].get(branch)
+        if response is None or response.cycle is None or explanation.cycle is None:
+            continue
+        x = [100 * phase for phase in explanation.phases]
+        series = [
+            Series(part, x, [100 * value for value in values], n)
+            for n, (part, values) in enumerate(zip(explanation.parts, response.cycle, strict=True))
+        ]
+        highest = max(100 * max(values) for values in response.cycle)
+        axes = linear_axis(CYCLES[explanation.cycle], 0, 100), linear_axis("energy, % of the mean", 0, highest)
+        description = "; ".join(
+            f"{part} {100 * share:.0f} %" for part, share in zip(explanation.parts, response.shares, strict=True)
+        )
+        chart = LineChart(f"share of the energy over the cycle: {description}", series, *axes)
+        caption = f"Energy of each part; 100 % is the branch's whole energy, averaged over the {explanation.cycle}."
+        found.append(Figure(f"{dam}, {branch} branch", caption, chart))
+    return found
+
+
+def share_table(explanation: Explanation) -> tuple[list[str], list[tuple[list[str], list[str]]]]:
+    """Return columns, and labels and cells of each branch: its strength, and the shares of the parts."""
+    columns = ["of the DAM", *explanation.parts]
+    return columns, [
+        ([dam, branch], [f"{100 * value:.1f}" for value in (response.strength, *response.shares)])
+        for dam, branches in explanation.dams.items()
+        for branch, response in branches.items()
+    ]
+
+
+def density_table(explanation: Explanation) -> tuple[list[str], list[tuple[list[str], list[str]]]]:
+    """Return columns, and labels and cells of each branch: the energy per pixel, relative to the body's mean."""
+    return explanation.parts, [
+        ([dam, branch], [f"{value:.2f}" for value in response.densities])
+        for dam, branches in explanation.dams.items()
+        for branch, response in branches.items()
+    ]

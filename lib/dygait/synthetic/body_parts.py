@@ -1,0 +1,94 @@
+"""The truth behind SynGait's frames: which part of the body each pixel shows, and the phase of the gait cycle.
+
+S frames, B ellipsoids, P hulls, K corners.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from dygait.synthetic import renderer
+from dygait.synthetic.body import Figure
+from dygait.synthetic.cameras import Camera, camera
+from dygait.synthetic.settings import Settings
+from dygait.synthetic.walker import FRAME, draw_walk, walk
+
+PARTS = ("head", "trunk", "arms", "thighs", "shanks", "feet", "carried")
+"""What is carried is a bag, and whatever else is no part of the body."""
+
+_PART_OF = {
+    "head": "head", "hair": "head", "neck": "head", "trunk": "trunk", "upper arm": "arms", "forearm": "arms",
+    "hand": "arms", "thigh": "thighs", "shank": "shanks", "foot": "feet",
+}  # fmt: skip
+"""By the name of a hull's part, without the number of the side."""
+
+_FARTHEST = 8
+"""Columns by which a frame may be centred elsewhere than the body: a bag that is not segmented, a shadow that is."""
+
+
+def part_frames(settings: Settings, subject: int, kind: str, view: str, frames: np.ndarray) -> np.ndarray:
+    """Return the body parts that the frames of a sequence show.
+
+    The parts are those of the body and its clothes, without segmentation faults. They are drawn at the scale of a body
+    that is segmented from head to foot, and shifted to the columns where most of them lies on the silhouette.
+
+    Args:
+        settings: of the dataset.
+        subject: the number of the id.
+        kind: one of `settings.types`.
+        view: one of `settings.views`.
+        frames: uint8 (S, 64, 64), all frames of the sequence.
+
+    Returns:
+        uint8 (S, 64, 64): 0 none, n the n-th of :data:`PARTS`.
+    """
+    figure, seen_by = walk(settings, subject, kind), camera(view)
+    corners = _scaled_outlines(figure, seen_by)
+    order = np.argsort(-_depths(seen_by, figure), axis=1).tolist()
+    numbers = [_number(part) for part in figure.parts]
+    labels = np.zeros_like(frames)
+    for position, frame in enumerate(frames):
+        canvas = np.zeros((FRAME, 2 * FRAME), np.uint8)
+        for hull in order[position]:  # the nearest last
+            cv2.fillConvexPoly(canvas, corners[position, hull], numbers[hull], cv2.LINE_8, renderer.SUBPIXEL_BITS)
+        labels[position] = _moved_to(canvas, frame)
+    return labels
+
+
+def gait_phase(settings: Settings, subject: int, kind: str) -> np.ndarray:
+    """Return the phase of the gait cycle in each frame of a walk, (S,) in cycles: the left heel strikes at 0, 1, ..."""
+    return draw_walk(settings, subject, kind).phase
+
+
+def _number(part: str) -> int:
+    name, _, side = part.rpartition(" ")
+    return 1 + PARTS.index(_PART_OF.get(name if side.isdecimal() else part, "carried"))
+
+
+def _scaled_outlines(figure: Figure, seen_by: Camera) -> np.ndarray:
+    """Return outlines as `renderer.outlines`, (S, P, K, 2), of bodies 64 rows high in the middle of 128 columns."""
+    centres, ellipses = renderer.project(seen_by, figure)
+    reach = np.sqrt(ellipses[::2])
+    low, high = (centres - reach).min(2), (centres + reach).max(2)  # (2, S)
+    scale = FRAME / (high[1] - low[1])
+    origin = np.stack([(low[0] + high[0]) / 2 - FRAME / scale, low[1]])
+    return renderer.outlines(figure, (centres - origin[..., None]) * scale[:, None], ellipses * scale[:, None] ** 2)
+
+
+def _depths(seen_by: Camera, figure: Figure) -> np.ndarray:
+    """Return the mean distance of each hull's ellipsoids from the plane of the camera: (S, P)."""
+    depths = (figure.centres - seen_by.position) @ seen_by.rotation[2]  # (S, B)
+    return depths[:, figure.members].mean(1)
+
+
+def _moved_to(canvas: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """Cut the 64 columns of labels (64, 128) that fit a frame (64, 64) best."""
+    windows = np.lib.stride_tricks.sliding_window_view(canvas, (FRAME, FRAME))[0]  # (65, 64, 64)
+    body = frame > 127
+    middle = FRAME // 2
+    if body.any():
+        columns = np.flatnonzero(canvas.any(0))
+        middle = int(columns.mean()) - int(np.flatnonzero(body.any(0)).mean())
+    tried = range(max(middle - _FARTHEST, 0), min(middle + _FARTHEST, FRAME) + 1)
+    return windows[max(tried, key=lambda left: int((body & (windows[left] > 0)).sum()))]

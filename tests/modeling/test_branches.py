@@ -1,0 +1,103 @@
+"""The branches of the DAMs: what they add is the DAM's own output, at every place where a network has one."""
+
+import pytest
+import torch
+from torch import nn
+
+from dygait.modeling import build_model
+from dygait.modeling.branches import branch_energies, contributions
+from dygait.modeling.dam import DAMOptions, DynamicStage, Form, Norm
+
+
+def stage(norm: Norm, form: Form = "plain", **kind: bool) -> DynamicStage:
+    torch.manual_seed(3)
+    made = DynamicStage(2, 3, 3, DAMOptions(norm, form, **kind)).double().eval()
+    for name, buffer in made.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_()
+        elif name.endswith("running_var"):
+            buffer.uniform_(0.5, 2.0)
+    return made
+
+
+def walk(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("form", ["plain", "fast"])
+@pytest.mark.parametrize("kind", [{}, {"dynamic": False}, {"spatial": False}], ids=str)
+def test_the_branches_add_up_to_the_output(form: Form, kind: dict[str, bool]) -> None:
+    made, x = stage("none", form, **kind), walk(2, 2, 5, 6, 4)
+    added = contributions(made, x)
+    assert list(added) == ["global", "dynamic", "spatial"][: 2 if kind == {"spatial": False} else 3]
+    torch.testing.assert_close(sum(added.values()), made(x, None), atol=1e-12, rtol=0)
+
+
+def test_with_batch_norm_the_shifts_are_missing() -> None:
+    """Element by element, by BatchNorm's own formula."""
+    made, x = stage("batch"), walk(1, 2, 4, 5, 3)
+    added = contributions(made, x)
+    assert made.norm_global is not None
+    assert made.norm_local is not None
+    assert made.conv_spatial is not None
+    moving = x - x.mean(2, keepdim=True)
+    sums = {
+        "global": (made.conv_global(x), made.norm_global.norm),
+        "local": (made.conv_dynamic(moving) + made.conv_spatial(x), made.norm_local.norm),
+    }
+    rest = torch.zeros_like(added["global"])
+    for total, norm in sums.values():
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        factor = norm.weight / (norm.running_var + norm.eps).sqrt()
+        shift = norm.bias - norm.running_mean * factor
+        for c in range(3):
+            rest[:, c] += torch.where(factor[c] * total[:, c] + shift[c] > 0, shift[c], 0.0)
+    torch.testing.assert_close(sum(added.values()) + rest, made(x, None), atol=1e-12, rtol=0)
+
+
+def test_a_sequence_alone_and_padded_are_the_same() -> None:
+    made, alone = stage("none"), walk(1, 2, 4, 5, 3)
+    padded = torch.cat([alone, torch.zeros(1, 2, 3, 5, 3, dtype=torch.float64)], 2)
+    found = contributions(made, padded, torch.tensor([4]))
+    for branch, added in contributions(made, alone).items():
+        torch.testing.assert_close(found[branch][:, :, :3], added[:, :, :3], atol=1e-12, rtol=0)
+
+
+def test_a_person_who_stands_still_has_no_dynamic_energy() -> None:
+    still = walk(1, 2, 1, 5, 3).expand(1, 2, 6, 5, 3)
+    added = contributions(stage("none"), still)
+    assert added["dynamic"].abs().max() < 1e-14
+    assert added["spatial"].abs().max() > 0.1
+
+
+def test_where_the_energies_are() -> None:
+    """The shapes of every DAM, and the values of the first: sums over its stages of means over channels."""
+    model = build_model({"model": "DyGait", "variant": "deep", "channels": [2, 3, 3, 4], "bin_num": [4]}).eval()
+    x = torch.rand(9, 16, 12)
+    energies = branch_energies(model, x)
+    assert {name: tuple(e["dynamic"].shape) for name, e in energies.items()} == {
+        "backbone.dam0": (9, 16, 12), "backbone.dam1": (9, 8, 6), "backbone.dam2": (3, 8, 6),
+        "backbone.dam3": (3, 4, 3), "backbone.dam4": (3, 4, 3),
+    }  # fmt: skip
+    first = model.get_submodule("backbone.dam0")
+    with torch.no_grad():
+        inputs = (x[None, None], first.stage1(x[None, None], None))
+        for branch, energy in energies["backbone.dam0"].items():
+            stages = zip((first.stage1, first.stage2), inputs, strict=True)
+            wanted = sum(contributions(s, given)[branch][0].pow(2).mean(0) for s, given in stages)
+            torch.testing.assert_close(energy, wanted, atol=1e-6, rtol=1e-4)
+
+
+def test_the_network_is_left_as_it_was() -> None:
+    model = build_model({"model": "DyGait", "variant": "shallow", "channels": [2, 3, 3], "bin_num": [4]}).eval()
+    x = torch.rand(9, 16, 12)
+    before = model(x[None]).inference
+    branch_energies(model, x)
+    assert all(not module._forward_pre_hooks for module in model.modules())
+    torch.testing.assert_close(model(x[None]).inference, before, atol=0, rtol=0)
+
+
+def test_a_network_without_dams_is_refused() -> None:
+    with pytest.raises(ValueError, match="no Dynamic Augmentation Module"):
+        branch_energies(nn.Conv2d(1, 1, 1), torch.zeros(3, 4, 4))

@@ -1,0 +1,53 @@
+"""The truth behind the frames: parts lie on the silhouette, in the order of a body, the nearer before the farther."""
+
+import numpy as np
+import pytest
+
+from dygait.synthetic.body_parts import PARTS, gait_phase, part_frames
+from dygait.synthetic.settings import PRESETS
+from dygait.synthetic.walker import draw_walk, render_frames, walk
+
+SETTINGS = PRESETS["quick"]
+
+
+def parts_and_frames(subject: int, kind: str, view: str) -> tuple[np.ndarray, np.ndarray]:
+    frames = render_frames(SETTINGS, subject, kind, view, walk(SETTINGS, subject, kind))
+    return part_frames(SETTINGS, subject, kind, view, frames), frames
+
+
+@pytest.mark.parametrize(("subject", "kind"), [(1, "nm-01"), (2, "bg-01"), (3, "cl-01")])
+@pytest.mark.parametrize("view", ["000", "090", "144"])
+def test_parts_lie_on_the_silhouette(subject: int, kind: str, view: str) -> None:
+    labels, frames = parts_and_frames(subject, kind, view)
+    assert labels.shape == frames.shape
+    body, segmented = labels > 0, frames > 127
+    overlap = (body & segmented).sum((1, 2)) / (body | segmented).sum((1, 2))
+    assert np.median(overlap) > 0.85
+    assert overlap.mean() > 0.8
+    wanted = set(range(1, 7)) | ({PARTS.index("carried") + 1} if kind.startswith("bg") else set())
+    assert set(np.unique(labels).tolist()) - {0} == wanted
+
+
+def test_the_order_of_a_body() -> None:
+    labels, _ = parts_and_frames(1, "nm-01", "090")
+    rows = np.arange(64)
+    means = [(labels == n).sum((0, 2)) @ rows / (labels == n).sum() for n in range(1, 7)]
+    head, trunk, arms, thighs, shanks, feet = means
+    assert head < trunk < thighs < shanks < feet
+    assert head < arms < shanks
+
+
+def test_the_nearer_arm_hides_the_trunk() -> None:
+    """From the left at phase 0.25, both arms hang beside the trunk: the left is in front of it."""
+    labels, _ = parts_and_frames(1, "nm-01", "090")
+    phase = gait_phase(SETTINGS, 1, "nm-01")
+    assert phase.tolist() == draw_walk(SETTINGS, 1, "nm-01").phase.tolist()
+    frame = labels[np.abs(phase % 0.5 - 0.25).argmin()]
+    middle = frame[25:30, 20:44]
+    assert PARTS.index("arms") + 1 in middle
+    assert PARTS.index("trunk") + 1 in middle
+
+
+def test_the_seen_body_has_64_rows() -> None:
+    labels, _ = parts_and_frames(2, "nm-02", "036")
+    assert labels.any(2).all(1).mean() > 0.9
