@@ -39,7 +39,7 @@ def test_it_is_left_in_the_run_and_its_report(tested: Experiment, capsys: pytest
         assert all(sum(branch.shares) == pytest.approx(1) for branch in branches.values())
     assert re.search(r"dam2 +spatial", printed)
     page = (folder / "explain.html").read_text()
-    assert page.count("<img ") == 2 + 2 * 3
+    assert page.count("<img ") == 1
     assert cv2.imread(str(folder / "sheet.png")).shape[0] > 8 * 128
 
     for arguments, pictures in (([], True), (["--no-frames"], False)):
@@ -59,12 +59,13 @@ def test_synthetic_walkers_by_their_joints(trained: Experiment, tmp_path: Path) 
     folder = explained(tmp_path / "out", run, "--data", SYNTHETIC, "--count", 3, "--pictures", 2)
     found = json.loads((folder / "explain.json").read_text())
     assert found["known"] is True
-    assert found["parts"] == ["head", "trunk", "arms", "thighs", "shanks", "feet", "carried", "beyond"]
+    assert found["parts"][:6] == ["head", "trunk", "arms", "thighs", "shanks", "feet"]
+    assert found["parts"][-1] == "beyond"
     assert found["cycle"] == "gait cycle"
     assert {key[0] for key in found["sequences"]} <= {"002", "003"}
     assert len(found["sequences"]) == 3
     page = (folder / "explain.html").read_text()
-    assert page.count('class="film"') == 2
+    assert page.count('class="film"') == page.count("<img ") == 2
     assert page.count("<svg viewBox") == 2 * 3  # two branches of three DAMs
     assert "the left heel strikes" in page
     without = explained(tmp_path / "out", run, "--data", SYNTHETIC, "--count", 1, "--pictures", 0)

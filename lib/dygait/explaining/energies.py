@@ -31,6 +31,13 @@ class SequenceEnergies:
     areas: dict[str, np.ndarray]  # by DAM: float (P, S'), in cells of the map
     phases: dict[str, np.ndarray] | None  # by DAM: float (S',), in cycles; None if not known
 
+    def of_parts(self, chosen: Sequence[int]) -> SequenceEnergies:
+        """Return the energies of some of the parts."""
+        energies = {
+            dam: {name: energy[chosen] for name, energy in branches.items()} for dam, branches in self.energies.items()
+        }
+        return SequenceEnergies(energies, {dam: area[chosen] for dam, area in self.areas.items()}, self.phases)
+
 
 def by_part(maps: Maps, coverage: np.ndarray, phase: np.ndarray | None) -> SequenceEnergies:
     """Sum the energies of one sequence over the pixels of each part.

@@ -152,19 +152,20 @@ def explain(
         shown.append(one)
         if len(drawn) < films:
             drawn.append(pictures.film("/".join(one.key), frames, one.labels, maps))
+    present = [n for n in range(len(names)) if any(area[n].any() for one in measured for area in one.areas.values())]
     cycle: Literal["gait cycle", "step"] = "gait cycle" if isinstance(store, RenderedStore) else "step"
     return Explanation(
         checkpoint=restored.path.name,
         iteration=restored.iteration,
-        data=str(store.root),
+        data=store.settings.address if isinstance(store, RenderedStore) else str(store.root),
         fingerprint=store.fingerprint,
         sequences=[one.key for one in shown],
-        parts=list(names),
+        parts=[names[n] for n in present],
         known=isinstance(store, RenderedStore),
         cycle=cycle if any(one.phase is not None for one in shown) else None,
         phases=PHASES.tolist(),
         dynamic=restored.config.model_cfg.model_dump().get("dynamic", True),
-        dams=summarise(measured),
+        dams=summarise([one.of_parts(present) for one in measured]),
     ), drawn
 
 

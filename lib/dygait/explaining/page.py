@@ -36,9 +36,9 @@ def write(explanation: Explanation, films: Sequence[pictures.Film], folder: Path
 def page(explanation: Explanation, films: Sequence[pictures.Film]) -> str:
     """Return the page as HTML: self-contained, without scripts."""
     template = environment().get_template("explain.html")
-    return template.render(explanation=explanation, films=films, address=_address, seconds=_SECONDS)
+    return template.render(explanation=explanation, films=films, screen=_screen, seconds=_SECONDS)
 
 
-def _address(strip: pictures.Strip) -> str:
-    """Return the tiles of a strip side by side as the data URI of a PNG."""
-    return data_uri(pictures.png(pictures.row(strip)))
+def _screen(film: pictures.Film) -> str:
+    """Return the frames of an animation, one below the other, as the data URI of a PNG."""
+    return data_uri(pictures.png(pictures.screen(film)))

@@ -107,6 +107,12 @@ def row(strip: Strip) -> np.ndarray:
     return np.concatenate(list(strip.tiles), 1)
 
 
+def screen(film: Film) -> np.ndarray:
+    """Return the frames of an animation of all strips, side by side and one below the other, uint8 (T 128, W, 3)."""
+    panels = [np.pad(strip.tiles[:, :, 2:-2], ((0, 0), (0, 0), (2, 2), (0, 0))) for strip in film.strips]
+    return np.concatenate(list(np.concatenate(panels, 2)))
+
+
 def sheet(films: Sequence[Film]) -> np.ndarray:
     """Return a contact sheet of sequences: under the name of each its strips, uint8 (H, W, 3)."""
     widest = _LABEL + max(one.tiles.shape[0] * one.tiles.shape[2] for film in films for one in film.strips)
