@@ -27,7 +27,7 @@ LAYERS = (
     ("registry",),
     ("logs",),
     ("distributed",),
-    ("silhouettes", "files"),
+    ("silhouettes", "masks", "jumps", "files"),
     ("errors", "machine", "untrusted"),
 )
 """The parts of the package, from above to below: each may import what is in a layer below its own."""

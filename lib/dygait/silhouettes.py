@@ -55,6 +55,19 @@ def normalise_silhouette(image: np.ndarray, height: int = 64) -> np.ndarray | No
     return scale_and_centre(image[top : top + rows], height)
 
 
+def is_normalised(frames: np.ndarray) -> bool:
+    """Return whether silhouettes fill the rows of their frames, as `normalise_silhouette` leaves them.
+
+    Args:
+        frames: uint8 (S, H, W), S at least 1.
+
+    Returns:
+        True if there is foreground in the first and in the last row of at least half of the frames.
+    """
+    ends = frames[:, [0, -1]].any(axis=2)  # (S, 2)
+    return bool(ends.all(axis=1).mean() >= 0.5)
+
+
 def scale_and_centre(image: np.ndarray, height: int) -> np.ndarray:
     """Scale a picture whose first and last row contain foreground, as :func:`normalise_silhouette`.
 

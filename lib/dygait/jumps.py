@@ -1,0 +1,110 @@
+"""Frames of a sequence whose person jumps in height, area or place against the neighbouring frames.
+
+A person changes little from frame to frame: where a frame jumps, something else is in the mask, part of the person is
+missing, or it is somebody else.
+
+Letters: S frames.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+_FOREGROUND = 128
+_WINDOW = 9
+"""Frames that a frame is compared with, itself included; a sequence of fewer than `_FEWEST` is not checked."""
+_FEWEST = 5
+_HEIGHT, _AREA = np.log(1.25), np.log(1.7)
+"""The largest change of the height and of the area against the neighbours, as logarithms."""
+_CENTRE = 0.25
+"""The largest distance of the centre from where the neighbours show it, in heights of the person."""
+
+
+class Measures(NamedTuple):
+    """What is measured of a silhouette, in pixels; all 0 if it is empty.
+
+    Attributes:
+        height: of everything white, the specks included.
+        largest: height of the largest connected piece.
+        area: of that piece.
+        x: its centre.
+        y: its centre.
+    """
+
+    height: float
+    largest: float
+    area: float
+    x: float
+    y: float
+
+
+class Jump(NamedTuple):
+    """A frame that jumps.
+
+    Attributes:
+        frame: its index.
+        what: ``height``, ``area`` or ``centre``.
+        amount: height or area as a multiple of the neighbours', or the distance of the centre in heights.
+    """
+
+    frame: int
+    what: str
+    amount: float
+
+    def __str__(self) -> str:
+        if self.what == "centre":
+            return f"centre {self.amount:.2f} heights away"
+        return f"{self.what} {self.amount:.2f} of its neighbours'"
+
+
+def measure(silhouette: np.ndarray) -> Measures:
+    """Measure a raw mask or a normalised frame, uint8 (H, W); levels of at least 128 are the person."""
+    solid = cv2.threshold(silhouette, _FOREGROUND - 1, 255, cv2.THRESH_BINARY)[1]
+    count, _, stats, centres = cv2.connectedComponentsWithStats(solid, connectivity=8)
+    if count < 2:
+        return Measures(0, 0, 0, 0, 0)
+    tops, heights, areas = stats[1:, cv2.CC_STAT_TOP], stats[1:, cv2.CC_STAT_HEIGHT], stats[1:, cv2.CC_STAT_AREA]
+    person = int(areas.argmax())
+    height = int((tops + heights).max() - tops.min())
+    x, y = centres[1 + person].tolist()
+    return Measures(height, int(heights[person]), int(areas[person]), x, y)
+
+
+def find_jumps(measures: list[Measures]) -> list[Jump]:
+    """Return the frames of a sequence that jump, one reason each, in order.
+
+    Each value is compared with a line through those of the nine frames around it: the median of their values, moved
+    along the median of their changes. Empty frames are skipped.
+    """
+    present = [index for index, found in enumerate(measures) if found.area]
+    if len(present) < _FEWEST:
+        return []
+    height, largest, area, x, y = np.array([measures[index] for index in present], np.float64).T
+    unit = np.median(largest)
+    values = np.stack([np.log(height), np.log(largest), np.log(area), x / unit, y / unit])
+    away = values - _expected(values)
+    size = np.maximum(np.abs(away[0]), np.abs(away[1])) > _HEIGHT
+    reasons = (
+        ("height", size, np.exp(np.where(np.abs(away[0]) > np.abs(away[1]), away[0], away[1]))),
+        ("area", np.abs(away[2]) > _AREA, np.exp(away[2])),
+        ("centre", np.hypot(away[3], away[4]) > _CENTRE, np.hypot(away[3], away[4])),
+    )
+    found: dict[int, Jump] = {}
+    for what, jumps, amounts in reasons:
+        for index in np.flatnonzero(jumps).tolist():
+            found.setdefault(index, Jump(present[index], what, float(amounts[index])))
+    return [found[index] for index in sorted(found)]
+
+
+def _expected(values: np.ndarray) -> np.ndarray:
+    """Return what the neighbours of each frame let expect, for values (V, S): (V, S)."""
+    frames = np.arange(values.shape[1])
+    width = min(_WINDOW, len(frames))
+    first = np.clip(frames - width // 2, 0, len(frames) - width)
+    window = first[:, None] + np.arange(width)  # (S, width)
+    near = values[:, window]
+    slope = np.median(np.diff(near, axis=2), axis=2, keepdims=True)
+    return np.median(near - slope * (window - frames[:, None]), axis=2)

@@ -1,0 +1,145 @@
+"""Masks as other programs make them, cleaned: one person, white on black, without specks.
+
+A speck at the edge of a picture extends the rows that :func:`~dygait.silhouettes.normalise_silhouette` crops to: the
+person shrinks in that frame.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+THRESHOLDED = "grey levels thresholded (Otsu)"
+INVERTED = "dark on light, inverted"
+SPECKS = "specks removed"
+SECOND = "a second large object removed (two people?)"
+"""The steps of `clean_mask`."""
+
+_SPECK = 0.01
+"""A piece of less than this share of the person's area is a speck."""
+_REACH = 0.03
+"""A piece that is nearer than this share of the person's height belongs to it, as a head above a gap at the neck."""
+_LINE = 0.07
+"""The thickness (half the width), as a share of the root of its area, below which a piece is a line, and no person."""
+_RIVAL = 0.3
+"""An object of more than this share of the person's size is worth a remark."""
+_LABELS = 32
+"""The most labels of a label map; a picture with soft edges may have as few levels, but none that fills an area."""
+_MAX_SPREAD = 0.25
+"""The largest standard deviation in the person or in the background of a mask, as a share of their contrast."""
+
+
+class MaskError(ValueError):
+    """A picture is no mask of one person; the message is a short reason."""
+
+
+class CleanedMask(NamedTuple):
+    """A cleaned mask, and how it was found.
+
+    Attributes:
+        mask: uint8 (H, W), 0 and 255; all 0 if nobody is in the picture.
+        steps: what was done, of `THRESHOLDED`, `INVERTED`, `SPECKS` and `SECOND`.
+        inverted: whether the person is darker than the background.
+    """
+
+    mask: np.ndarray
+    steps: tuple[str, ...]
+    inverted: bool
+
+
+def clean_mask(picture: np.ndarray, inverted: bool | None = None) -> CleanedMask:
+    """Find the mask of one person in a picture.
+
+    Grey levels are thresholded by Otsu's method (1979) unless there are only two. The person is what does not fill most
+    of the picture's edge. Of several connected pieces, the largest is kept, with those that are close to it and not
+    tiny; holes stay, since they are as a rule between an arm and the body.
+
+    Args:
+        picture: uint8 (H, W), or (H, W, 3) in any order of colours.
+        inverted: whether the person is darker than the background, where that is known; None: judged.
+
+    Raises:
+        MaskError: the picture is a photograph, or a label map of several objects.
+    """
+    grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    levels = np.flatnonzero(np.bincount(grey.ravel(), minlength=256))
+    if len(levels) < 2:
+        return CleanedMask(np.zeros_like(grey), (), bool(inverted))
+    steps = []
+    if len(levels) == 2:
+        light = cv2.compare(grey, int(levels[1]), cv2.CMP_EQ)
+    else:
+        _check_labels(grey, levels)
+        if levels[-1] - levels[0] < _LABELS:  # the noise of a compressed picture of nobody
+            return CleanedMask(np.zeros_like(grey), (), bool(inverted))
+        light = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1]
+        _check_tones(picture, light)
+        steps.append(THRESHOLDED)
+    if inverted is None:
+        inverted = _share_of_edge(light) > 0.5
+    if inverted:
+        light = cv2.bitwise_not(light)
+        steps.append(INVERTED)
+    mask, removed = keep_person(light)
+    return CleanedMask(mask, (*steps, *removed), inverted)
+
+
+def keep_person(mask: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Keep the largest object of a mask, with the pieces that belong to it.
+
+    Args:
+        mask: uint8 (H, W), 0 and 255.
+
+    Returns:
+        uint8 (H, W), and what was removed: `SPECKS`, `SECOND` or nothing.
+    """
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    if count <= 2:
+        return mask, ()
+    areas = stats[:, cv2.CC_STAT_AREA].astype(np.float64)
+    areas[0] = 0
+    thickness = np.zeros(count)
+    np.maximum.at(thickness, labels.ravel(), cv2.distanceTransform(mask, cv2.DIST_C, 3).ravel())
+    # A line along the picture's edge can have the area of a person.
+    sizes = np.where(thickness >= _LINE * np.sqrt(areas), areas, 0)
+    person = int((sizes if sizes.any() else areas).argmax())
+    solid = (areas >= _SPECK * areas[person])[labels]
+    reach = max(1, round(_REACH * float(stats[person, cv2.CC_STAT_HEIGHT])))
+    grown = cv2.dilate(solid.astype(np.uint8), np.ones((reach + 1, reach + 1), np.uint8))
+    groups = cv2.connectedComponents(grown, connectivity=8)[1]
+    kept = solid & (groups == groups[labels == person][0])
+    left_out = np.bincount(labels[kept], minlength=count) == 0
+    removed: tuple[str, ...] = ()
+    if left_out[1:].any():
+        removed = (SECOND,) if sizes[left_out].max() > _RIVAL * sizes[person] else (SPECKS,)
+    return np.where(kept, mask, np.uint8(0)), removed
+
+
+def _share_of_edge(mask: np.ndarray) -> float:
+    """Return the share of the picture's outermost pixels that are white."""
+    width = max(1, min(mask.shape) // 50)
+    sides = (mask[:width], mask[-width:], mask[width:-width, :width], mask[width:-width, -width:])
+    return sum(int(np.count_nonzero(side)) for side in sides) / sum(side.size for side in sides)
+
+
+def _check_labels(grey: np.ndarray, levels: np.ndarray) -> None:
+    """Raise a MaskError for a label map: a few levels, of which one between the extremes fills an area."""
+    if len(levels) > _LABELS:
+        return
+    inside = (cv2.erode(cv2.compare(grey, int(level), cv2.CMP_EQ), np.ones((3, 3), np.uint8)) for level in levels[1:-1])
+    if any(area.any() for area in inside):
+        listed = ", ".join(map(str, levels[:4])) + (", ..." if len(levels) > 4 else "")
+        raise MaskError(f"a label map (levels {listed}): write a mask of 0 and 255 for each person")
+
+
+def _check_tones(picture: np.ndarray, light: np.ndarray) -> None:
+    """Raise a MaskError for a photograph: its two halves are of many tones."""
+    means, spreads = [], []
+    for half in (light, cv2.bitwise_not(light)):
+        mean, deviation = cv2.meanStdDev(picture, mask=half)
+        means.append(mean)
+        spreads.append(float(np.linalg.norm(deviation)))
+    if max(spreads) > _MAX_SPREAD * float(np.linalg.norm(means[0] - means[1])):
+        raise MaskError("a photograph, not a mask of one person")

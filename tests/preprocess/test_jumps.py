@@ -1,0 +1,92 @@
+"""Frames that jump against their neighbours, in raw masks and in normalised frames."""
+
+import numpy as np
+import pytest
+
+from dygait.jumps import Measures, find_jumps, measure
+from dygait.silhouettes import is_normalised, normalise_silhouette
+
+SHAPE = (240, 320)
+
+
+def mask(left: int, height: int = 120, width: int = 40, top: int = 60) -> np.ndarray:
+    image = np.zeros(SHAPE, np.uint8)
+    image[top : top + height, left : left + width] = 255
+    return image
+
+
+def walk(frames: int = 20) -> list[np.ndarray]:
+    """Walk from left to right, growing by 1 % a frame, with legs that open and close."""
+    return [mask(20 + 9 * n, 90 + n, 40 + (10 if n % 4 < 2 else 0)) for n in range(frames)]
+
+
+def jumps(images: list[np.ndarray]) -> dict[int, str]:
+    return {jump.frame: jump.what for jump in find_jumps([measure(image) for image in images])}
+
+
+def test_measures() -> None:
+    image = mask(100, 50, 20, 30)
+    assert measure(image) == (50, 50, 1000, 109.5, 54.5)
+    image[239, 319] = 200
+    image[0, 0] = 127  # background
+    assert measure(image) == (210, 50, 1000, 109.5, 54.5)
+    assert measure(np.zeros(SHAPE, np.uint8)) == (0, 0, 0, 0, 0)
+
+
+def test_a_walk_does_not_jump() -> None:
+    assert jumps(walk()) == {}
+    assert jumps(walk(5)) == jumps(walk(6)[::-1]) == {}
+
+
+@pytest.mark.parametrize("at", [0, 1, 9, 18, 19])
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda image: np.maximum(image, np.eye(*SHAPE, dtype=np.uint8) * np.uint8(255)), "height"),
+        (lambda image: image * (np.arange(SHAPE[0]) < 115)[:, None].astype(np.uint8), "height"),
+        (lambda image: np.maximum(image, np.roll(image, 38, 1)), "area"),
+        (lambda image: np.roll(image, 40, 0), "centre"),
+    ],
+)
+def test_one_frame(at: int, change, what: str) -> None:  # type: ignore[no-untyped-def]
+    images = walk()
+    images[at] = change(images[at])
+    assert jumps(images) == {at: what}
+    (jump,) = find_jumps([measure(image) for image in images])
+    assert what in str(jump)
+    assert jump.amount > 0
+
+
+def test_normalised_frames_show_what_shrank_them() -> None:
+    images = walk()
+    for at in (4, 5, 12):
+        images[at][0, 300] = images[at][235:, 300] = 255
+    frames = [frame for image in images if (frame := normalise_silhouette(image)) is not None]
+    assert jumps(frames) == {4: "height", 5: "height", 12: "height"}
+
+
+def test_specks_in_half_of_the_frames_are_noticed() -> None:
+    rng, images = np.random.default_rng(0), walk(40)
+    dirty = rng.permutation(40)[:20].tolist()
+    for at in dirty:
+        images[at % 40][238:, 3:6] = 255
+    assert len(jumps([image for image in images if image.any()])) >= 8
+
+
+def test_short_sequences_and_empty_frames() -> None:
+    images = walk()
+    images[3][:] = 0
+    images[9] = np.roll(images[9], 40, 0)
+    assert jumps(images) == {9: "centre"}
+    assert jumps(images[7:11]) == {}
+    assert find_jumps([]) == find_jumps([Measures(0, 0, 0, 0, 0)] * 9) == []
+
+
+def test_what_was_normalised() -> None:
+    frames = np.stack([frame for image in walk() if (frame := normalise_silhouette(image)) is not None])
+    assert is_normalised(frames)
+    assert not is_normalised(np.stack(walk()))
+    frames[:9, 0] = 0
+    assert is_normalised(frames)
+    frames[:11, -1] = 0
+    assert not is_normalised(frames)
