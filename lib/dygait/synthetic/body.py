@@ -150,6 +150,10 @@ class FigureBuilder:
         """Add a sphere at (S, 3) metres."""
         self.ellipsoid(name, (centre, self._upright), (0.0, 0.0, 0.0), (radius, radius, radius))
 
+    def disc(self, name: str, centre: np.ndarray, radius: float, thickness: float) -> None:
+        """Add a horizontal disc at (S, 3) metres, as of a hem."""
+        self.ellipsoid(name, (centre, self._upright), (0.0, 0.0, 0.0), (radius, radius, thickness))
+
     def ellipsoid(self, name: str, place: Place, offset: Triple, radii: Radii) -> None:
         """Add an ellipsoid; offset and radii are along the axes of the place."""
         self._ellipsoids[name] = place, offset, radii

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -112,7 +113,10 @@ class Style:
 
 @dataclasses.dataclass(frozen=True)
 class GaitChange:
-    """The effect of a bag or a coat on the gait: per side (left, right) and for the trunk."""
+    """The effect of a bag, of clothes or of an impairment on the gait: per side (left, right) and for both.
+
+    Angles in degrees, lengths as fractions of stature; swing, elbow_swing, hip, knee, drop and stride are factors.
+    """
 
     swing: tuple[float, float] = (1.0, 1.0)
     elbow: tuple[float, float] = (0.0, 0.0)
@@ -122,6 +126,30 @@ class GaitChange:
     lean: float = 0.0
     roll: float = 0.0
     stride: float = 1.0
+    hip: tuple[float, float] = (1.0, 1.0)  # range of motion
+    knee: tuple[float, float] = (1.0, 1.0)  # range of motion
+    toes: tuple[float, float] = (0.0, 0.0)  # how far they are raised while the leg swings
+    circumduction: tuple[float, float] = (0.0, 0.0)
+    inward: tuple[float, float] = (0.0, 0.0)  # of the forearm
+    lag: float = 0.0  # of the right leg, in cycles
+    base: float = 0.0  # width of the steps
+    drop: float = 1.0  # of the pelvis to the side that swings
+    rock: float = 0.0  # of the trunk over the leg that stands
+    nod: float = 0.0  # of the head
+
+    def and_also(self, other: GaitChange) -> GaitChange:
+        """Return the effect of both."""
+        pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
+        return GaitChange(**{name: _joined(name in _FACTORS, own, more) for name, own, more in pairs})
+
+
+_FACTORS = ("swing", "elbow_swing", "hip", "knee", "drop", "stride")
+
+
+def _joined(factor: bool, own: Any, more: Any) -> Any:
+    if isinstance(own, tuple):
+        return tuple(_joined(factor, *pair) for pair in zip(own, more, strict=True))
+    return own * more if factor else own + more
 
 
 def rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
@@ -179,13 +207,16 @@ class Gait:
         Returns:
             Hip flexion, knee flexion, ankle dorsiflexion and the pitch of the foot (toes up positive), each (S,).
         """
-        style = self.style
+        style, change = self.style, self.gait_change
         own = self._own_phase(phase, side)
         gain = 1 + SIGN[side] * style.leg_asymmetry
         hip = evaluate(self._series[0], own + style.hip_phase)
-        hip = style.hip_offset + (hip - style.hip_offset) * gain
-        knee = np.maximum(evaluate(self._series[1], own + style.knee_phase) * gain + style.knee_offset, -2.0)
+        hip = style.hip_offset + (hip - style.hip_offset) * (gain * change.hip[side])
+        knee = evaluate(self._series[1], own + style.knee_phase) * (gain * change.knee[side])
+        knee = np.maximum(knee + style.knee_offset, -2.0)
         ankle = evaluate(self._series[2], own)
+        if change.toes[side]:
+            ankle = ankle + change.toes[side] * _window(own, 0.6, 1.0, 0.12)
         pitch = hip - knee + ankle
         # From foot flat to heel rise the ground determines the pitch of the foot, and the ankle follows.
         flat = _window(own, 0.07, 0.40, 0.05)
@@ -217,16 +248,16 @@ class Gait:
         return float(self._path[1][-1])
 
     def _own_phase(self, phase: np.ndarray, side: int) -> np.ndarray:
-        return phase + (0.5 + self.style.leg_lag if side == RIGHT else 0.0)
+        return phase + (0.5 + self.style.leg_lag + self.gait_change.lag if side == RIGHT else 0.0)
 
     def _lower_body(self, phase: np.ndarray) -> Motion:
         """Return pelvis and legs, with the middle of the hips at height 0 and x = 0."""
-        body, style = self.physique, self.style
+        body, style, change = self.physique, self.style, self.gait_change
         turn = 2 * np.pi * phase
         # The hip of the leg that swings forward leads (Perry): left most forward at left heel strike.
         yaw = -style.pelvis_yaw * np.cos(turn)
         # The pelvis drops on the side that swings: towards the right while the left leg stands (phase 0.1 .. 0.5).
-        list_ = style.pelvis_list * np.sin(2 * np.pi * (phase - 0.02))
+        list_ = style.pelvis_list * change.drop * np.sin(2 * np.pi * (phase - 0.02))
         pelvis = rotation(yaw, np.full_like(phase, 0.4 * style.lean), list_)
         middle = np.zeros((len(phase), 3))
         middle[:, 1] = style.sway * body.stature * np.cos(turn - 2 * np.pi * 0.27)
@@ -238,7 +269,8 @@ class Gait:
             thigh, shank, pitch = np.deg2rad(hip_angle), np.deg2rad(hip_angle - knee_angle), np.deg2rad(pitch)
             hip = middle + pelvis @ np.array([0.0, sign * body.hip_spacing / 2, 0.0])
             swing = _window(self._own_phase(phase, side), 0.62, 0.95, 0.12)
-            track = sign * (style.step_base / 2 + style.circumduction * swing) * body.stature
+            aside = style.circumduction + change.circumduction[side]
+            track = sign * ((style.step_base + change.base) / 2 + aside * swing) * body.stature
             across = track - hip[:, 1]
             bow = sign * style.bow_leg * body.stature
             knee = hip + np.stack([body.thigh * np.sin(thigh), 0.5 * across + bow, -body.thigh * np.cos(thigh)], -1)
@@ -301,13 +333,13 @@ class Gait:
         thorax = rotation(
             style.thorax_yaw * np.cos(turn - 2 * np.pi * style.arm_phase),
             lean,
-            -style.thorax_roll * np.sin(turn) + gait_change.roll,
+            -(style.thorax_roll + gait_change.rock) * np.sin(turn) + gait_change.roll,
         )
         stature = body.stature
         lumbar = joints["pelvis"] + frames["pelvis"] @ np.array([-0.006 * stature, 0.0, body.lumbar])
         above = [style.stoop * stature, 0.0, body.neck_base - 0.4 * abs(style.stoop) * stature]
         neck = lumbar + thorax @ np.array(above)
-        nod = style.head_pitch + 0.3 * lean + style.head_nod * np.cos(2 * turn + 1.0)
+        nod = style.head_pitch + gait_change.nod + 0.3 * lean + style.head_nod * np.cos(2 * turn + 1.0)
         head_frame = rotation(0.2 * style.thorax_yaw * np.cos(turn), nod, 0.3 * style.thorax_roll * np.sin(turn))
         forward = (style.head_forward + 0.35 * style.stoop) * stature
         head = neck + thorax @ np.array([forward, 0.0, 0.0]) + head_frame @ np.array([0.0, 0.0, body.head_rise])
@@ -328,7 +360,9 @@ class Gait:
             elbow = np.maximum(style.elbow_flexion + gait_change.elbow[side] + elbow_swing * bend, 2.0)
             abduction = style.arm_abduction + gait_change.abduction[side]
             upper = _direction(flexion, still * abduction, sign)
-            lower = _direction(flexion + elbow, still * (abduction - style.forearm_inward), sign)
+            lower = _direction(
+                flexion + elbow, still * (abduction - style.forearm_inward - gait_change.inward[side]), sign
+            )
             upper, lower = (np.einsum("sij,sj->si", yaw, d) for d in (upper, lower))
             joints[f"shoulder_{side}"] = shoulder
             joints[f"elbow_{side}"] = shoulder + body.upper_arm * upper

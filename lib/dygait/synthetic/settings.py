@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from dygait.errors import UserError
 from dygait.registry import suggest
 from dygait.synthetic.cameras import VIEWS
-from dygait.synthetic.world import CASIA, WILD, World, parse_knob
+from dygait.synthetic.world import CASIA, WILD, Wardrobe, World, parse_knob
 
 VERSION = 1
 """To be incremented whenever the same settings give other pictures."""
@@ -46,6 +46,11 @@ class Settings:
             raise UserError(f"format={self.format!r}: use one of {', '.join(FORMATS)}")
         if not self.types:
             raise UserError("people.walks: give at least one walk in all")
+        people, wardrobe = self.world.people, self.world.wardrobe
+        if people.children + people.old > 1:
+            raise UserError("people: children and old are shares of all subjects: together at most 1")
+        if wardrobe != Wardrobe() and not wardrobe.outfits:
+            raise UserError("wardrobe: its knobs are those of outfits of one's own: give outfits of at least 1 too")
 
     @property
     def subjects(self) -> list[int]:

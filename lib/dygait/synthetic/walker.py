@@ -1,7 +1,7 @@
 """Subjects, their walks, and the rendered sequences.
 
 Random generators are seeded by what they draw: a subject by (seed, id), a walk by (seed, id, type), the background of a
-view by (seed, id, coat or not, view), its other faults by (seed, id, type, view). So each sequence is a pure function
+view by (seed, id, clothes, view), its other faults by (seed, id, type, view). So each sequence is a pure function
 of (settings, id, type, view), independent of the order of work and the number of workers.
 """
 
@@ -19,9 +19,11 @@ from dygait.silhouettes import scale_and_centre
 from dygait.synthetic import renderer, wear
 from dygait.synthetic.body import Figure, Physique, build_body
 from dygait.synthetic.cameras import HEIGHT, WIDTH, camera
+from dygait.synthetic.dressing import Dress, draw_dress
 from dygait.synthetic.faults import GAP, MARGIN, Background, apply_faults, draw_background, draw_faults, visible_hulls
 from dygait.synthetic.gait import SIGNATURE_HARMONICS, Gait, GaitChange, Style, rotation
 from dygait.synthetic.motion import Motion
+from dygait.synthetic.population import Person, draw_person, paced, shaped
 from dygait.synthetic.settings import Settings
 from dygait.synthetic.traits import draw, draw_factors, vary
 from dygait.synthetic.world import CASIA
@@ -35,7 +37,7 @@ VISIBLE_METRES = 4.0
 FRAME = 64
 """Height and width of a normalised frame."""
 
-_SUBJECT, _WALK, _BACKGROUND, _FILM = 1, 2, 3, 4
+_SUBJECT, _WALK, _BACKGROUND, _FILM, _PERSON = 1, 2, 3, 4, 5
 SIGNATURE_DEGREES = 1.3
 EVERYONE = 0
 """The number of a subject who is not in the dataset: whose body or gait all have where people do not differ in it."""
@@ -45,6 +47,7 @@ EVERYONE = 0
 class SubjectTraits:
     """One subject: body, gait, bag and coat."""
 
+    person: Person
     physique: Physique
     style: Style
     signature: np.ndarray
@@ -66,13 +69,15 @@ def draw_subject(settings: Settings, subject: int) -> SubjectTraits:
 
 def _draw_traits(settings: Settings, subject: int) -> SubjectTraits:
     rng = np.random.default_rng([settings.seed, _SUBJECT, subject])
-    variety = settings.world.people.variety
+    people = settings.world.people
     factors = draw_factors(rng)
     fade = SIGNATURE_DEGREES / np.arange(1, SIGNATURE_HARMONICS + 1)
+    person = draw_person(np.random.default_rng([settings.seed, _PERSON, subject]), people)
     return SubjectTraits(
-        draw(Physique, rng, factors, variety),
-        draw(Style, rng, factors, variety),
-        np.clip(rng.standard_normal((2, 3, SIGNATURE_HARMONICS)), -2, 2) * (variety * fade),
+        person,
+        shaped(draw(Physique, rng, factors, people.variety), person, people),
+        paced(draw(Style, rng, factors, people.variety), person, people),
+        np.clip(rng.standard_normal((2, 3, SIGNATURE_HARMONICS)), -2, 2) * (people.variety * fade),
         wear.draw_bag(rng),
         draw(wear.Coat, rng, {}),
     )
@@ -88,6 +93,7 @@ class Walk:
     aside: float  # metres to the left of the origin
     bag: wear.Bag | None
     coat: wear.Coat | None
+    dress: Dress | None
 
 
 def draw_walk(settings: Settings, subject: int, kind: str) -> Walk:
@@ -96,13 +102,16 @@ def draw_walk(settings: Settings, subject: int, kind: str) -> Walk:
     rng = np.random.default_rng([settings.seed, _WALK, subject, _type_number(kind)])
     physique, style = vary(traits.physique, rng, within), vary(traits.style, rng, within)
     signature = traits.signature * rng.normal(1, 0.06 * within, traits.signature.shape)
-    speed = float(np.clip(rng.normal(1, 0.035 * within), 0.9, 1.1))
+    speed = float(np.clip(rng.normal(1, 0.035 * within), 1 - 0.1 * max(within, 1), 1 + 0.1 * max(within, 1)))
     start, heading, aside = rng.random(), rng.normal(0, 1.2 * within), rng.normal(0, 0.06 * within)
     wander = rng.normal(0, 0.012 * within), rng.random()
     count = int(rng.integers(settings.frames[0], settings.frames[1] + 1))
 
-    bag, coat, gait_change = None, None, GaitChange()
-    if kind.startswith("bg"):
+    bag, coat, dress, gait_change = None, None, None, GaitChange()
+    if settings.world.wardrobe.outfits:
+        dress = _dress(settings, subject, kind)
+        physique, gait_change = dress.outfit.fit(physique), dress.gait_change
+    elif kind.startswith("bg"):
         bag = wear.draw_bag(rng) if rng.random() < 0.25 else traits.bag  # sometimes another bag
         bag = dataclasses.replace(bag, size=vary(bag.size, rng))
         gait_change = wear.bag_gait_change(bag)
@@ -112,11 +121,18 @@ def draw_walk(settings: Settings, subject: int, kind: str) -> Walk:
         same = settings.world.people.differ == "body"
         gait_change = wear.coat_gait_change(draw_subject(settings, EVERYONE).coat if same else coat)
 
-    gait = Gait(physique, style, signature, gait_change, speed)
+    gait = Gait(physique, style, signature, traits.person.gait_change.and_also(gait_change), speed)
     count = max(min(count, int(VISIBLE_METRES / (gait.stride_metres * gait.cycles_per_frame))), 1)
     turns = gait.cycles_per_frame * np.arange(count)
     phase = start + turns + wander[0] * np.sin(2 * np.pi * (wander[1] + turns / 3))
-    return Walk(gait, phase, heading, aside, bag, coat)
+    return Walk(gait, phase, heading, aside, bag, coat, dress)
+
+
+@functools.lru_cache(512)
+def _dress(settings: Settings, subject: int, kind: str) -> Dress:
+    """Return what a subject wears and carries in a walk."""
+    person = draw_subject(settings, subject).person
+    return draw_dress(settings.world.wardrobe, person, settings.seed, subject, kind, _type_number(kind))
 
 
 @functools.lru_cache(128)
@@ -140,6 +156,8 @@ def walk(settings: Settings, subject: int, kind: str) -> Figure:
         wear.add_bag(builder, drawn.bag, physique, motion, drawn.phase)
     if drawn.coat is not None:
         wear.add_coat(builder, drawn.coat, physique, motion)
+    if drawn.dress is not None:
+        drawn.dress.add(builder, physique, motion, drawn.phase)
     return builder.figure()
 
 
@@ -190,10 +208,10 @@ def _render(
         uint8 (H, F, W), 0 or 255, and int (F, 2), the first column and row of each window.
     """
     number = settings.views.index(view)
-    coat = int(kind.startswith("cl"))
-    # It is that of the clothes, which may be the same for all.
+    clothes = _dress(settings, subject, kind).number if settings.world.wardrobe.outfits else int(kind.startswith("cl"))
+    # Those of everyone, where people do not differ in them.
     dressed = EVERYONE if settings.world.people.differ == "gait" else subject
-    background = _background(settings, dressed, coat, number)
+    background = _background(settings, dressed, clothes, number)
     rng = np.random.default_rng([settings.seed, _FILM, subject, _type_number(kind), number])
     faults = draw_faults(figure, background, rng)
     centres, ellipses = renderer.project(camera(view), figure)
@@ -210,9 +228,9 @@ def _render(
 
 
 @functools.lru_cache(512)
-def _background(settings: Settings, subject: int, coat: int, number: int) -> Background:
-    """Return the background of a subject's everyday clothes (0) or coat (1) in the view of a number."""
-    return draw_background(np.random.default_rng([settings.seed, _BACKGROUND, subject, coat, number]))
+def _background(settings: Settings, subject: int, clothes: int, number: int) -> Background:
+    """Return the background of a subject's everyday clothes (0), coat (1) or outfits in the view of a number."""
+    return draw_background(np.random.default_rng([settings.seed, _BACKGROUND, subject, clothes, number]))
 
 
 def _type_number(kind: str) -> int:

@@ -32,7 +32,7 @@ class BagSize:
 class Bag:
     """A bag."""
 
-    kind: str  # back, shoulder or hand
+    kind: str  # back, shoulder, hand, or one of carried.py
     side: int  # 0 left, 1 right
     held: bool  # whether the hands are on the straps
     size: BagSize  # and position
@@ -120,7 +120,8 @@ def add_bag(builder: FigureBuilder, bag: Bag, body: Physique, motion: Motion, ph
         pelvis, axes = motion.place("pelvis")
         offset = (size.forward, sideways, 0.055 + size.drop + size.height / 2)
         anchor, top = pelvis + axes @ (np.array(offset) * stature), 0.0
-        strap = motion.joints[f"shoulder_{side}"] + np.array([0.0, 0.0, 0.026]) * stature
+        over = 1 - side if bag.kind == "crossbody" else side
+        strap = motion.joints[f"shoulder_{over}"] + np.array([0.0, 0.0, 0.026]) * stature
         builder.sphere("hang", strap, 0.008)
     swing = np.deg2rad(6.0) * np.cos(2 * np.pi * (phase - 0.1 - 0.5 * side))
     forward = np.stack([np.cos(swing), 0 * swing, np.sin(swing)], -1)
@@ -147,7 +148,14 @@ def coat_gait_change(coat: Coat) -> GaitChange:
 
 
 def add_coat(builder: FigureBuilder, coat: Coat, body: Physique, motion: Motion) -> None:
-    """Add a coat to a figure."""
+    """Add a coat, thick trousers and what is on the head to a figure."""
+    add_jacket(builder, coat, body, motion)
+    _thick_trousers(builder, coat, body, motion)
+    _headwear(builder, coat, body, motion)
+
+
+def add_jacket(builder: FigureBuilder, coat: Coat, body: Physique, motion: Motion) -> None:
+    """Add trunk, sleeves and collar of a coat to a figure."""
     joints, hips, chest = motion.joints, motion.place("pelvis"), motion.place("lumbar")
     height = body.neck_base / (0.226 * body.stature)
     wide = coat.thickness + 0.092 * body.breadth * (0.5 + 0.25 * body.shoulder_scale + 0.25 * body.hip_scale)
@@ -166,7 +174,7 @@ def add_coat(builder: FigureBuilder, coat: Coat, body: Physique, motion: Motion)
     builder.chain("trunk", "coat_top", "coat_chest", "coat_belt", "coat_hips", "coat_hem")
     collar = (0.0, 0.0, 0.012 + coat.collar)
     builder.ellipsoid("collar", motion.place("neck"), collar, (0.040, 0.042, 0.016))
-    arm, leg = body.arm_girth * body.limb, body.limb * body.thigh_girth
+    arm = body.arm_girth * body.limb
     for side in (0, 1):
         padded = 0.0330 * body.limb + coat.shoulder + 0.4 * coat.sleeve
         lift = np.array([0.0, 0.0, 0.4 * coat.shoulder * body.stature])
@@ -175,6 +183,13 @@ def add_coat(builder: FigureBuilder, coat: Coat, body: Physique, motion: Motion)
         builder.sphere(f"coat_cuff_{side}", joints[f"wrist_{side}"], 0.0205 * arm + 0.8 * coat.sleeve)
         builder.hull(f"upper arm {side}", f"coat_shoulder_{side}", f"coat_elbow_{side}")
         builder.hull(f"forearm {side}", f"coat_elbow_{side}", f"coat_cuff_{side}")
+    builder.hull("trunk", "coat_top", "coat_shoulder_0", "coat_shoulder_1")
+    builder.hull("trunk", "coat_shoulder_0", "coat_shoulder_1", "collar")
+
+
+def _thick_trousers(builder: FigureBuilder, coat: Coat, body: Physique, motion: Motion) -> None:
+    joints, leg = motion.joints, body.limb * body.thigh_girth
+    for side in (0, 1):
         hip, knee, ankle = (joints[f"{name}_{side}"] for name in ("hip", "knee", "ankle"))
         builder.sphere(f"coat_thigh_{side}", 0.6 * hip + 0.4 * knee, 0.0470 * leg + coat.trousers)
         builder.sphere(f"coat_knee_{side}", knee, 0.0390 * leg + coat.trousers)
@@ -182,9 +197,6 @@ def add_coat(builder: FigureBuilder, coat: Coat, body: Physique, motion: Motion)
         builder.sphere(f"coat_ankle_{side}", 0.06 * knee + 0.94 * ankle, cuff)
         builder.hull(f"thigh {side}", f"coat_thigh_{side}", f"coat_knee_{side}")
         builder.hull(f"shank {side}", f"coat_knee_{side}", f"coat_ankle_{side}")
-    builder.hull("trunk", "coat_top", "coat_shoulder_0", "coat_shoulder_1")
-    builder.hull("trunk", "coat_shoulder_0", "coat_shoulder_1", "collar")
-    _headwear(builder, coat, body, motion)
 
 
 def _headwear(builder: FigureBuilder, coat: Coat, body: Physique, motion: Motion) -> None:

@@ -22,6 +22,7 @@ from pydantic import (
 from dygait.registry import SettingsError, validation_problems
 
 Count = Annotated[int, Field(ge=0, le=99)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Knobs(BaseModel):
@@ -54,6 +55,18 @@ class People(Knobs):
     within: float = Field(
         1.0, ge=0, le=5, description="Factor on the spread between walks of one subject: gait, speed, heading, offset."
     )
+    dimorphism: float = Field(
+        0.0,
+        ge=0,
+        le=2,
+        description="How far bodies and gaits of women and men, half of the subjects each, are apart; 1: as published.",
+    )
+    children: Share = Field(0.0, description="Share of children of 4 to 16 years: stature, proportions, cadence.")
+    old: Share = Field(0.0, description="Share of people of 65 to 88: shorter and slower steps, stooped.")
+    heavy: Share = Field(0.0, description="Share of overweight people, 1.5 to 3.5 standard deviations of build.")
+    impaired: Share = Field(
+        0.0, description="Share of gaits changed by illness: limp, stiff knee, waddling, shuffling, drop foot."
+    )
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -63,7 +76,36 @@ class People(Knobs):
 
 
 class Wardrobe(Knobs):
-    """What subjects wear and carry."""
+    """What subjects wear and carry. All but `outfits` need `outfits` of at least 1."""
+
+    outfits: int = Field(
+        0,
+        ge=0,
+        le=50,
+        description="How many outfits each subject owns: the first is worn in `nm` and `bg`, one of the others in each "
+        "walk of `cl`. 0: as in CASIA-B, everyday clothes, with a bag in `bg` and in a coat in `cl`.",
+    )
+    coats: Share = Field(0.0, description="Probability that an outfit has a jacket or a coat.")
+    long_coats: Share = Field(0.0, description="Share of the coats that reach to the knees or the shins.")
+    open_coats: Share = Field(0.0, description="Share of the coats that are open, and flap.")
+    skirts: Share = Field(
+        0.0,
+        description="Probability that a woman's outfit is a skirt or a dress, of any length; a man's: a tenth of it.",
+    )
+    shorts: Share = Field(0.0, description="Probability that trousers are short.")
+    bare_arms: Share = Field(0.0, description="Probability that sleeves are short.")
+    hats: Share = Field(0.0, description="Probability of a cap, a hat, a woollen hat or a hood.")
+    heels: Share = Field(0.0, description="Probability that a woman's shoes have high heels.")
+    boots: Share = Field(0.0, description="Probability of boots.")
+    carried: Share = Field(
+        0.0,
+        description="Probability that something is carried in a walk of `cl`, as it always is in `bg`: a backpack, a "
+        "bag on a shoulder, in a hand or across, a box in both arms, a trolley, an umbrella.",
+    )
+    umbrellas: Share = Field(0.0, description="Share of what is carried that is an open umbrella.")
+    hands: Share = Field(
+        0.0, description="Probability, in every walk, of a phone at the ear or in front, or of pockets."
+    )
 
 
 class Cameras(Knobs):
@@ -139,5 +181,24 @@ def _text(value: Any) -> str:
 CASIA = World()
 """What `quick` and `full` show: the conditions of CASIA-B."""
 
-WILD = World(people=People(walks=(4, 3, 5), variety=1.2, within=1.5))
+WILD = World(
+    people=People(
+        walks=(4, 3, 5), variety=1.2, within=1.5, dimorphism=1.0, children=0.06, old=0.1, heavy=0.12, impaired=0.04
+    ),
+    wardrobe=Wardrobe(
+        outfits=5,
+        coats=0.4,
+        long_coats=0.3,
+        open_coats=0.25,
+        skirts=0.3,
+        shorts=0.15,
+        bare_arms=0.3,
+        hats=0.15,
+        heels=0.2,
+        boots=0.12,
+        carried=0.35,
+        umbrellas=0.03,
+        hands=0.2,
+    ),
+)
 """A wide range of everything, for networks that are to recognise real people."""

@@ -1,0 +1,126 @@
+"""Who the subjects are: each knob changes what it says."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from dygait.synthetic.body import Physique
+from dygait.synthetic.gait import Gait, GaitChange, Style
+from dygait.synthetic.population import IMPAIRMENTS, Person, draw_person, impairment, paced, shaped
+from dygait.synthetic.settings import Settings
+from dygait.synthetic.walker import SubjectTraits, draw_subject, draw_walk
+from dygait.synthetic.world import People, World
+
+NO_SIGNATURE = np.zeros((2, 3, 3))
+CYCLE = np.linspace(0, 1, 101)
+
+
+def crowd(count: int = 150, **knobs: float) -> list[SubjectTraits]:
+    settings = Settings(count, 0, (20, 20), world=World(people=People(**knobs)))
+    return [draw_subject(settings, subject) for subject in range(1, count + 1)]
+
+
+def statures(subjects: list[SubjectTraits]) -> np.ndarray:
+    return np.array([subject.physique.stature for subject in subjects])
+
+
+def test_without_knobs_a_person_changes_nothing() -> None:
+    person = draw_person(np.random.default_rng(0), People())
+    assert person.gait_change == GaitChange()
+    assert shaped(Physique(), person, People()) == Physique()
+    assert paced(Style(), person, People()) == Style()
+
+
+def test_women_and_men_have_their_means() -> None:
+    subjects = crowd(300, dimorphism=1.0)
+    women = [subject for subject in subjects if subject.person.woman]
+    men = [subject for subject in subjects if not subject.person.woman]
+    assert 120 < len(women) < 180
+    assert statures(women).mean() == pytest.approx(1.629, abs=0.02)
+    assert statures(men).mean() == pytest.approx(1.756, abs=0.02)
+    for name, larger in (("hip_scale", women), ("shoulder_scale", men), ("neck_girth", men)):
+        smaller = men if larger is women else women
+        assert np.mean([getattr(s.physique, name) for s in larger]) > np.mean(
+            [getattr(s.physique, name) for s in smaller]
+        )
+    assert np.mean([s.style.stride_seconds for s in women]) < np.mean([s.style.stride_seconds for s in men])
+
+
+def test_children_are_small_with_large_heads_and_quick_steps() -> None:
+    children = crowd(children=1.0)
+    ages = np.array([child.person.age for child in children])
+    assert 4 <= ages.min() < 6
+    assert 14 < ages.max() <= 16
+    assert np.corrcoef(ages, statures(children))[0, 1] > 0.9
+    assert 0.9 < statures(children).min() < 1.15
+    youngest, adult = children[int(ages.argmin())], Physique()
+    assert youngest.physique.head_length > 1.15 * adult.head_length
+    assert np.mean([child.style.stride_seconds for child in children]) < 0.93 * Style().stride_seconds
+    assert 0.15 < np.mean([child.person.age < 16.5 for child in crowd(200, children=0.25)]) < 0.35
+
+
+def test_the_old_take_short_slow_steps() -> None:
+    old, young = crowd(100, old=1.0), crowd(100)
+
+    def stride(subject: SubjectTraits) -> float:
+        return Gait(subject.physique, subject.style, NO_SIGNATURE).stride_metres / subject.physique.stature
+
+    assert min(subject.person.age for subject in old) >= 65
+    assert np.mean([stride(s) for s in old]) < 0.95 * np.mean([stride(s) for s in young])
+    assert np.mean([s.style.stoop for s in old]) > np.mean([s.style.stoop for s in young]) + 0.004
+
+
+def test_the_heavy_are_broad_and_variety_spreads() -> None:
+    assert np.mean([s.physique.build for s in crowd(heavy=1.0)]) > 1.5 + np.mean([s.physique.build for s in crowd()])
+    spread = [statures(crowd(variety=variety)).std() for variety in (0.0, 0.5, 1.0, 2.0)]
+    assert spread[0] == pytest.approx(0, abs=1e-12)
+    np.testing.assert_allclose(np.array(spread[1:]) / spread[2], [0.5, 1.0, 2.0], rtol=1e-6)
+
+
+def test_within_spreads_the_walks_of_a_subject() -> None:
+    def cadences(within: float) -> np.ndarray:
+        settings = Settings(1, 0, (20, 20), world=World(people=People(walks=(20, 0, 0), within=within)))
+        return np.array([draw_walk(settings, 1, kind).gait.cycles_per_frame for kind in settings.types])
+
+    assert cadences(0.0).std() == pytest.approx(0, abs=1e-12)
+    assert 1.5 < cadences(2.0).std() / cadences(1.0).std() < 2.5
+
+
+@pytest.mark.parametrize("kind", IMPAIRMENTS)
+@pytest.mark.parametrize("side", [0, 1])
+def test_impaired_people_walk_otherwise_but_on_the_ground(kind: str, side: int) -> None:
+    change = impairment(kind, side, 1.0)
+    plain, changed = Gait(Physique(), Style(), NO_SIGNATURE), Gait(Physique(), Style(), NO_SIGNATURE, change)
+    assert changed.stride_metres < plain.stride_metres
+    assert np.diff(changed.pose(CYCLE).joints["pelvis"][:, 0]).min() > 0
+    assert min(joint[:, 2].min() for joint in changed.pose(CYCLE).joints.values()) > 0
+    knees = [np.ptp(changed.leg_angles(CYCLE, leg)[1]) for leg in (0, 1)]
+    if kind in ("limp", "stiff knee"):
+        assert knees[side] < 0.85 * knees[1 - side]
+    mirrored = Gait(Physique(), Style(), NO_SIGNATURE, impairment(kind, 1 - side, 1.0))
+    assert [np.ptp(mirrored.leg_angles(CYCLE, leg)[1]) for leg in (1, 0)] == pytest.approx(knees)
+    assert dataclasses.replace(change, stride=1.0) != GaitChange()
+
+
+def test_impairments_come_in_the_wanted_number_and_in_all_kinds() -> None:
+    assert {s.person.gait_change for s in crowd(50)} == {GaitChange()}
+    impaired = [s.person.gait_change != GaitChange() for s in crowd(400, impaired=0.1)]
+    assert 0.06 < np.mean(impaired) < 0.14
+
+
+def test_changes_of_a_gait_add_up() -> None:
+    one = GaitChange(swing=(0.5, 1.0), elbow=(10.0, 0.0), lean=2.0, stride=0.9)
+    other = GaitChange(swing=(0.5, 0.8), elbow=(5.0, 1.0), lean=-1.0, stride=0.5, knee=(0.3, 1.0))
+    both = one.and_also(other)
+    assert both == other.and_also(one)
+    assert (both.swing, both.elbow, both.lean) == ((0.25, 0.8), (15.0, 1.0), 1.0)
+    assert (both.stride, both.knee) == (0.45, (0.3, 1.0))
+    assert one.and_also(GaitChange()) == one
+
+
+def test_frailty_begins_late() -> None:
+    ages = [30.0, 61.0, 75.0, 95.0]
+    found = [Person(True, age, 0.0, 0.5, 0.5, GaitChange()).frailty for age in ages]
+    assert found[:2] == [0, 0]
+    assert 0 < found[2] < found[3] == 1
