@@ -19,6 +19,7 @@ LAYERS = (
     ("testing",),
     ("explaining",),
     ("reporting",),
+    ("deployment",),
     ("runs",),
     ("preprocess",),
     ("data", "modeling", "losses", "evaluation"),

@@ -3,7 +3,9 @@
 The public face. Everything here is imported when it is first used, so that `import dygait` costs nothing:
 
 * `build_model(model_cfg, dataset_name=None)`: a `model_cfg` mapping to a `torch.nn.Module`.
-* `load_weights(model, path)`: a checkpoint's weights into a model, with a report.
+* `load_weights(model, path)`: a checkpoint's weights into a model, with a report; also by name, those that ship.
+* `load_pretrained(name)`: weights that ship with the package, or of a run, ready for inference.
+* `embed(model, sequences)`: sequences of normalised silhouettes to features, prepared as the weights want.
 * `build_loss(loss_cfg)`: a loss: `loss, info = build_loss({...})(embeddings, labels)`.
 * `evaluate(features, ids, types, views, protocol, metric, probes)`: percentages under a named protocol.
 * `normalise_silhouette(image, height)`: a raw mask to the field's normalised silhouette.
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from dygait.deployment import embed, load_pretrained
     from dygait.errors import UserError
     from dygait.evaluation.evaluate import evaluate
     from dygait.losses import build_loss
@@ -32,7 +35,9 @@ _HOMES = {
     "UserError": "dygait.errors",
     "build_loss": "dygait.losses",
     "build_model": "dygait.modeling",
+    "embed": "dygait.deployment",
     "evaluate": "dygait.evaluation",
+    "load_pretrained": "dygait.deployment",
     "load_weights": "dygait.runs.checkpoint_files",
     "normalise_silhouette": "dygait.silhouettes",
 }

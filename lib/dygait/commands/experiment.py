@@ -40,6 +40,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--iter", type=int, metavar="N", help="the iteration of the checkpoint to resume from, or to test"
     )
     parser.add_argument(
+        "--weights",
+        metavar="NAME",
+        help="test the weights of this name that ship, or of this checkpoint, with their network, transform and name",
+    )
+    parser.add_argument(
         "--resume", action="store_true", help="resume from the newest undamaged checkpoint of the run, if there is one"
     )
     parser.add_argument(
@@ -70,9 +75,17 @@ def experiment(arguments: argparse.Namespace, phase: Phase) -> Iterator[tuple[Co
         raise UserError(
             "--resume continues training from the newest checkpoint; it cannot be used in a test or with --iter"
         )
+    if arguments.weights is not None and (phase != "test" or arguments.iter is not None):
+        raise UserError(
+            "--weights names the weights of a test, without --iter; trainer_cfg.init_from is where a training starts"
+        )
     if arguments.resume:
         overrides.append("trainer_cfg.restore_hint=auto")
     config = load_experiment(arguments.cfgs, overrides, phase)
+    if arguments.weights is not None:
+        from dygait.deployment import with_weights
+
+        config = with_weights(config, arguments.weights)
     with distributed.process_group(arguments.local_rank, config.trainer_cfg.collective_timeout) as device:
         yield config, device
 

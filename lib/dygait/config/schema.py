@@ -348,8 +348,9 @@ class TrainerCfg(Section):
     )
     init_from: str | None = Field(
         None,
-        description="A checkpoint of DyGait or OpenGait with the initial weights of a new run; the class head keeps "
-        "its own where the number of classes differs. Ignored where the run resumes (`restore_hint`).",
+        description="A checkpoint of DyGait or OpenGait with the initial weights of a new run, or the name of weights "
+        "that ship; the class head keeps its own where the number of classes differs. Ignored where the run resumes "
+        "(`restore_hint`).",
     )
     freeze: list[str] = Field(
         [],
@@ -550,7 +551,9 @@ class EvaluatorCfg(Section):
         True, description="Test the averaged weights (`trainer_cfg.ema`) of a checkpoint that has them."
     )
     restore_hint: int | str = Field(
-        0, description="The iteration, or the path, of the checkpoint to test; 0: the newest."
+        0,
+        description="The iteration, or the path, of the checkpoint to test, or the name of weights that ship; 0: the "
+        "newest.",
     )
     restore_ckpt_strict: bool = Field(True, description="Every weight must match.")
     save_name: FolderName = Field("tmp", description="The run's name: part of the output path.")

@@ -17,6 +17,7 @@ from torch import nn
 from dygait.errors import UserError
 from dygait.files import replacing
 from dygait.modeling.opengait_names import in_our_names
+from dygait.runs import published
 
 _END, _END_SIZE = b"PK\x05\x06", 22  # the end record of a zip archive
 _FOLDER = 0x10  # the MS-DOS attribute of a folder in a zip archive
@@ -124,13 +125,15 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
-    """Load a checkpoint to the CPU and compare its checksums; nothing in the file is executed.
+    """Load a checkpoint, or published weights, to the CPU and compare checksums; nothing in the file is executed.
 
-    Tensors are mapped into memory instead of read if `mapped`.
+    Tensors are mapped into memory instead of read if `mapped`. Published weights are those of `published.read`.
 
     Raises:
         UserError: there is no such file, it is damaged, contains code, or holds no model.
     """
+    if Path(path).suffix == published.SUFFIX:
+        return published.read(path)
     path = str(path)
     try:
         _verify(path)
@@ -174,15 +177,18 @@ def load_weights(model: nn.Module, path: str | Path, strict: bool = True, reset_
     """Load a checkpoint's weights into a model, and return what matched and what did not.
 
     Args:
-        path: a checkpoint of DyGait, or of OpenGait for a model that OpenGait has.
+        path: a checkpoint of DyGait, or of OpenGait for a model that OpenGait has; a safetensors file; or the name of
+            weights that ship with the package.
         strict: everything must match; otherwise weights that match in name and shape are loaded.
         reset_head: the class head (the model's attribute `class_head`) need not match: where the number of classes
-            differs, or the file has none, it keeps its initial values.
+            differs, or the file has none, it keeps its initial values. Always so for safetensors.
 
     Raises:
         UserError: the file cannot be used, or `strict` and something does not match; the model is unchanged then.
     """
-    return load_state(model, read_checkpoint(path)["model"], str(path), strict, reset_head)
+    found = published.locate(path)
+    reset_head = reset_head or found.suffix == published.SUFFIX
+    return load_state(model, read_checkpoint(found)["model"], str(path), strict, reset_head)
 
 
 def load_state(

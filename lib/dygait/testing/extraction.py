@@ -47,6 +47,7 @@ from dygait.machine import peak_memory
 from dygait.runs import sources
 from dygait.runs.memory import is_out_of_memory
 from dygait.runs.precision import half_precision
+from dygait.runs.published import fingerprint
 from dygait.runs.signals import Interruption, name_of
 
 _SHARD_BYTES = 2**25
@@ -316,10 +317,7 @@ def identity(
         "batches": source.loader.batch_sampler.batches,
     }
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        values = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-        digest.update(values.flatten().view(torch.uint8).numpy().data)
+    digest.update(fingerprint(model.state_dict()).encode())
     return digest.hexdigest()
 
 

@@ -38,7 +38,7 @@ from dygait.machine import tune_allocator
 from dygait.reporting.page import write_report
 from dygait.reporting.reported_run import describe
 from dygait.reporting.tensorboard import add_report
-from dygait.runs import checkpoint_files, networks, sources
+from dygait.runs import checkpoint_files, networks, published, sources
 from dygait.runs.events import add_event
 from dygait.runs.folder import RunFolder, record_run, run_folder, writing
 from dygait.runs.precision import resolve_precision, warn_if_slow
@@ -275,7 +275,11 @@ def _restore(config: Config, device: torch.device, output: str | Path, phase: st
     state = checkpoint_files.read_checkpoint(path)
     averaged = evaluator.use_ema and state.get("ema") is not None
     report = checkpoint_files.load_state(
-        model, state["ema" if averaged else "model"], str(path), evaluator.restore_ckpt_strict
+        model,
+        state["ema" if averaged else "model"],
+        str(path),
+        evaluator.restore_ckpt_strict,
+        reset_head=True,  # a test does not read it
     )
     log.info("restored %s: %s%s", path, report, "; the averaged weights" if averaged else "")
     config = resolve_precision(config, device)
@@ -289,7 +293,7 @@ def _restore(config: Config, device: torch.device, output: str | Path, phase: st
 def _checkpoint_to_test(hint: int | str, folder: RunFolder, damaged: list[tuple[Path, str]]) -> Path:
     """Return the checkpoint that a restore_hint means; newer damaged ones are appended to `damaged`."""
     if isinstance(hint, str):
-        return Path(hint)
+        return published.locate(hint)
     if hint:
         return checkpoint_files.checkpoint_path(folder.checkpoints, folder.save_name, hint)
     newest = checkpoint_files.newest_checkpoint(

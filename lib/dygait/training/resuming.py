@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from dygait import distributed
+from dygait.errors import UserError
 from dygait.logs import log
-from dygait.runs import checkpoint_files
+from dygait.runs import checkpoint_files, published
 from dygait.runs.events import EVENTS, add_event, read_lines
 from dygait.runs.folder import RunFolder, remove_unfinished
 from dygait.training.trainer import Trainer
@@ -20,6 +21,9 @@ def find_checkpoint(hint: int | str, folder: RunFolder) -> Path | None:
     """Return the path that a restore_hint means: an iteration of this run, its newest undamaged checkpoint, or a path.
 
     Called by every process.
+
+    Raises:
+        UserError: it means published weights, or nothing.
     """
     if hint == AUTO:
         # Every process must continue from the same checkpoint, so rank 0 chooses it.
@@ -31,7 +35,13 @@ def find_checkpoint(hint: int | str, folder: RunFolder) -> Path | None:
         return distributed.broadcast_object(newest)
     if isinstance(hint, int):
         return checkpoint_files.checkpoint_path(folder.checkpoints, folder.save_name, hint) if hint else None
-    return Path(hint)
+    path = published.locate(hint)
+    if path.suffix == published.SUFFIX:
+        raise UserError(
+            f"trainer_cfg.restore_hint: {hint} holds weights alone, and no training to resume; trainer_cfg.init_from "
+            f"starts one from them"
+        )
+    return path
 
 
 def _log_damaged(folder: RunFolder, path: Path, damage: str) -> None:
@@ -61,7 +71,7 @@ def lacks_test(folder: RunFolder, start: Path, trainer: Trainer) -> bool:
 
 
 def load_initial_weights(trainer: Trainer, path: str) -> None:
-    """Load the weights of a checkpoint; a class head of another size keeps its initial values.
+    """Load the weights of a checkpoint, or of those that ship; a class head of another size keeps its initial values.
 
     Raises:
         UserError: the checkpoint does not fit.

@@ -1,0 +1,4 @@
+"""Trained weights in use: loaded ready for inference, embedding sequences, exported to other runtimes."""
+
+from dygait.deployment.embedding import EmbeddingModel, embed
+from dygait.deployment.pretrained import PretrainedModel, WeightsInfo, load_pretrained, with_weights

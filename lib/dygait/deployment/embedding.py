@@ -1,0 +1,80 @@
+"""Sequences of silhouettes to features, by weights that know how their input is prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from dygait.data.collate import collate
+from dygait.data.dataset import Sample
+from dygait.data.samplers import InferenceSampler
+from dygait.data.transforms import Transform
+from dygait.deployment.pretrained import WeightsInfo
+from dygait.errors import UserError
+
+_FRAMES = 512  # of a batch, padding included: larger ones do not stay in a CPU's cache
+
+
+class EmbeddingModel(Protocol):
+    """What `embed` needs of a model: those of `load_pretrained` and of `load_exported` have it."""
+
+    info: WeightsInfo
+    transform: Transform
+
+    def features(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """Return (N, C, P) for float (N, S, H, W) in 0..1 and lengths (N,), None if all have S frames."""
+
+
+@torch.inference_mode()
+def embed(model: EmbeddingModel, sequences: Sequence[np.ndarray]) -> np.ndarray:
+    """Embed sequences of normalised silhouettes.
+
+    Args:
+        model: of `dygait.load_pretrained` or `dygait.load_exported`.
+        sequences: N arrays, at least one, each uint8 (S, 64, 64) of frames as `dygait.normalise_silhouette` gives them,
+            S at least 1 and not the same for all. They are cut and resized as the weights want.
+
+    Returns:
+        float32 (N, C, P): C channels, P parts. A sequence gives the same alone and among others (to 1e-5 of the largest
+        value).
+
+    Raises:
+        UserError: a sequence is of another form, or the model does not know how its input is prepared.
+    """
+    if not hasattr(model, "info") or not hasattr(model, "features"):
+        raise UserError(f"embed takes a model of dygait.load_pretrained or load_exported, not {type(model).__name__}")
+    if not len(sequences):
+        raise UserError("embed takes at least one sequence")
+    prepared = [_prepare(model, frames, f"sequences[{index}]") for index, frames in enumerate(sequences)]
+    found: list[tuple[int, np.ndarray]] = []
+    for indices in InferenceSampler([len(frames) for frames in prepared], _FRAMES).batches:
+        batch = collate([Sample(prepared[i], -1, i, divisors=(model.transform.divisor,)) for i in indices])
+        silhouettes = batch.scaled()
+        assert isinstance(silhouettes, torch.Tensor)
+        features = model.features(silhouettes, batch.lengths)
+        found += zip(indices, features.float().cpu().numpy(), strict=True)
+    return np.stack([features for _, features in sorted(found, key=lambda pair: pair[0])])
+
+
+def _prepare(model: EmbeddingModel, frames: np.ndarray, name: str) -> np.ndarray:
+    """Return uint8 (S, H, W) as the network takes it."""
+    if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.ndim != 3 or not frames.size:
+        found = f"{frames.dtype} {frames.shape}" if isinstance(frames, np.ndarray) else type(frames).__name__
+        raise UserError(
+            f"{name} is {found}: give a uint8 array (S, 64, 64) of S frames, 1 or more, each as "
+            f"dygait.normalise_silhouette returns it"
+        )
+    try:
+        prepared = model.transform(frames, np.random.default_rng(0))
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+    wanted, size = model.info.input_size, list(prepared.shape[1:])
+    if wanted is not None and size != list(wanted):
+        raise UserError(
+            f"{name}: its frames of {frames.shape[1]}x{frames.shape[2]} become {size[0]}x{size[1]}, and the network "
+            f"takes {wanted[0]}x{wanted[1]}; normalise the silhouettes to another height"
+        )
+    return prepared

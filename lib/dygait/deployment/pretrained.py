@@ -1,0 +1,189 @@
+"""Weights ready for inference: those that ship with the package, and those of one's own runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from dygait.config.schema import Config, EvaluatorCfg, ModelCfg
+from dygait.data.transforms import Transform, build_transform
+from dygait.errors import UserError
+from dygait.modeling import MODELS, GaitOutput, build_model, complete_model_cfg
+from dygait.runs import published
+from dygait.runs.checkpoint_files import load_state, newest_checkpoint, read_checkpoint
+from dygait.untrusted import at
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """What weights are, and how their input is prepared; plain values, which JSON can hold.
+
+    Attributes:
+        name: the name by which they ship, or their path.
+        identity: SHA-256 of all that features depend on: weights, network and transform. Features of one identity can
+            be compared with each other, and with no others.
+        model_cfg: the network, as a configuration describes it.
+        transform: of normalised silhouettes, as `evaluator_cfg.transform` describes it.
+        input_size: [H, W] after the transform; None where the weights do not say.
+        frame_rate: frames a second of the sequences that they were trained on; None where the weights do not say.
+        training: where they come from: `config`, the whole configuration; `seed`, `iteration`, `version` of DyGait and,
+            of published weights, `commit`, `data`, `averaged` and `sha256`.
+    """
+
+    name: str
+    identity: str
+    model_cfg: dict[str, Any]
+    transform: Any
+    input_size: list[int] | None
+    frame_rate: float | None
+    training: dict[str, Any]
+
+
+class PretrainedModel(nn.Module):
+    """A network with its trained weights, in evaluation mode, that knows how its input is prepared.
+
+    Attributes:
+        network: the network.
+        info: what the weights are.
+        transform: uint8 (S, H, W) normalised silhouettes, and a random generator, to uint8 (S, H', W').
+    """
+
+    def __init__(self, network: nn.Module, info: WeightsInfo) -> None:
+        super().__init__()
+        self.network = network
+        self.info = info
+        self.transform: Transform = build_transform(info.transform)
+        self.eval()
+
+    def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
+        """Return embeddings and inference features (N, C, P), and no logits, for float (N, S, H, W) in 0..1."""
+        return self.network(silhouettes, lengths)._replace(logits=None)
+
+    def features(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """Return what is compared, (N, C, P), for float (N, S, H, W) in 0..1; on the network's device."""
+        device = next(self.parameters()).device
+        return self(silhouettes.to(device), lengths).inference
+
+
+def load_pretrained(name: str | Path = "syngait") -> PretrainedModel:
+    """Load weights for inference.
+
+    Args:
+        name: the name of weights that ship with the package, or the path of a file that `scripts/publish_weights.py`
+            wrote, of a checkpoint of DyGait, or of a run's folder, whose newest checkpoint is loaded. Averaged weights
+            (`trainer_cfg.ema`) are preferred.
+
+    Returns:
+        The model on the CPU, in evaluation mode, with what `dygait.embed` needs to prepare sequences for it.
+
+    Raises:
+        UserError: there are no such weights, they are damaged, or do not say which network they belong to.
+    """
+    path = find_weights(name)
+    state = read_checkpoint(path)
+    settings, transform = _described(state, path)
+    try:
+        with torch.random.fork_rng(devices=[]):  # the initial weights are replaced
+            network = build_model(settings)
+        if getattr(network, "modalities", 1) != 1:
+            raise UserError("its network takes several modalities, of which silhouettes are one")
+        info = _info(str(name), state, settings, transform, getattr(network, "class_head", ()))
+        model = PretrainedModel(network, info)
+    except UserError as error:
+        raise UserError(f"the configuration in {path} cannot be used: {error}") from None
+    load_state(network, weights_of(state), str(path), reset_head=True)
+    return model
+
+
+def find_weights(source: str | Path) -> Path:
+    """Return the file of weights that a name, a path, or the path of a run's folder means; UserError if there is none.
+
+    Of a run's folder it is the newest checkpoint that is undamaged.
+    """
+    folder = Path(source)
+    if str(source) in published.names() or not folder.is_dir():
+        return published.locate(source)
+    newest = newest_checkpoint(folder / "checkpoints", folder.resolve().name)
+    if newest is None:
+        raise UserError(f"{folder} is no folder of a run: there is no {folder.name}-*.pt in {folder / 'checkpoints'}")
+    return newest
+
+
+def weights_of(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the weights to use of a checkpoint's state: the averaged ones where there are any."""
+    averaged: dict[str, torch.Tensor] | None = state.get("ema")
+    return state["model"] if averaged is None else averaged
+
+
+def _described(state: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], Any]:
+    """Return `model_cfg` of the network that a file's weights belong to, and the transform of its input."""
+    config = state.get("config")
+    model_cfg, transform = at(config, "model_cfg"), at(config, "evaluator_cfg", "transform")
+    if not isinstance(model_cfg, Mapping) or transform is None:
+        raise UserError(
+            f"{path} does not say which network and which transform its weights belong to, as checkpoints of DyGait "
+            f"do; load them by dygait.load_weights into a network of dygait.build_model"
+        )
+    return _for_inference(model_cfg, at(config, "data_cfg", "dataset_name")), transform
+
+
+def _for_inference(model_cfg: Mapping[str, Any], dataset_name: str | None) -> dict[str, Any]:
+    """Return `model_cfg` with a class head of one class, where there is one: what is compared does not depend on it."""
+    settings = complete_model_cfg({k: v for k, v in model_cfg.items() if v is not None}, dataset_name, 1)
+    model = settings.get("model")
+    if model not in MODELS or not getattr(MODELS.get(str(model)), "class_head", ()):
+        return settings
+    if "class_num" in settings:
+        settings["class_num"] = 1
+    if isinstance(necks := settings.get("SeparateBNNecks"), Mapping) and "class_num" in necks:
+        settings["SeparateBNNecks"] = {**necks, "class_num": 1}
+    return settings
+
+
+def _info(
+    name: str, state: Mapping[str, Any], settings: dict[str, Any], transform: Any, class_head: tuple[str, ...]
+) -> WeightsInfo:
+    compared = {n: tensor for n, tensor in weights_of(state).items() if n not in class_head}
+    depends_on = [published.fingerprint(compared), settings, transform]
+    kept = ("config", "seed", "iteration", "version", "commit", "data", "averaged", "sha256")
+    return WeightsInfo(
+        name=name,
+        identity=hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest(),
+        model_cfg=settings,
+        transform=transform,
+        input_size=state.get("input_size") or settings.get("input_size"),
+        frame_rate=state.get("frame_rate"),
+        training={key: state[key] for key in kept if key in state},
+    )
+
+
+def with_weights(config: Config, source: str | Path) -> Config:
+    """Return a configuration that tests weights with their network and transform; the rest stays as it is.
+
+    `source` is as of `load_pretrained`. The run is called like the weights.
+
+    Raises:
+        UserError: as `load_pretrained`.
+    """
+    path = find_weights(source)
+    state = read_checkpoint(path)
+    settings, transform = _described(state, path)
+    evaluator = config.evaluator_cfg.model_dump()
+    evaluator |= {"transform": transform, "restore_hint": str(path), "save_name": Path(source).resolve().stem}
+    try:
+        return config.model_copy(
+            update={
+                "model_cfg": ModelCfg.model_validate(settings),
+                "evaluator_cfg": EvaluatorCfg.model_validate(evaluator),
+            }
+        )
+    except ValidationError as error:
+        raise UserError(f"the configuration in {path} cannot be used: {error}") from None
