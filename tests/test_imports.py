@@ -21,7 +21,7 @@ LAYERS = (
     ("reporting",),
     ("deployment",),
     ("runs",),
-    ("preprocess",),
+    ("preprocess", "video"),
     ("data", "modeling", "losses", "evaluation"),
     ("config",),
     ("synthetic",),

@@ -33,6 +33,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (source / "tests").mkdir()
     shutil.copy(REPOSITORY / "tests" / "requirements.txt", source / "tests")
     shutil.copytree(REPOSITORY / "configs", source / "configs")
+    shutil.copytree(REPOSITORY / "scripts" / "requirements", source / "scripts" / "requirements")
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
     shutil.copytree(REPOSITORY / "lib", source / "lib", ignore=ignored)
     offline = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"]
@@ -64,7 +65,9 @@ def test_version_requirements_and_command(installed: Path) -> None:
     assert metadata.name == f"dygait-{dygait.__version__}.dist-info"
     assert "dygait = dygait.cli:main" in (metadata / "entry_points.txt").read_text()
     written = (metadata / "METADATA").read_text()
-    for file, extra in (("requirements.txt", ""), ("tests/requirements.txt", '; extra == "dev"')):
+    of_extra = {"tests/requirements.txt": "dev", "scripts/requirements/video.txt": "video"}
+    markers = {"requirements.txt": "", **{file: f'; extra == "{name}"' for file, name in of_extra.items()}}
+    for file, extra in markers.items():
         lines = [line.partition("#")[0].strip() for line in (REPOSITORY / file).read_text().splitlines()]
         assert [line for line in lines if line and f"Requires-Dist: {line}{extra}\n" not in written] == []
     assert "Requires-Python: >=3.10" in written

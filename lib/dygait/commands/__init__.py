@@ -16,6 +16,7 @@ NAMES = (
     "debug-batch",
     "convert",
     "synth",
+    "silhouettes",
     "prepare",
     "pack",
     "unpack",

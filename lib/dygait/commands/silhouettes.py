@@ -1,0 +1,124 @@
+"""`dygait silhouettes`: videos, cameras, pictures or masks to silhouette sequences."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dygait.errors import UserError
+
+if TYPE_CHECKING:
+    from dygait.video.output import SilhouetteFolder
+    from dygait.video.segmenters import Segmenter
+    from dygait.video.sources import Source
+    from dygait.video.track import Options
+
+HELP = "convert videos, cameras, pictures or masks to silhouette sequences"
+
+LOST = 3
+"""The exit code if some of the input could not be read."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.description = (
+        "Find the people in videos, follow them, and write one sequence of normalised silhouettes for each track. "
+        "See docs/own_video.md."
+    )
+    parser.epilog = "Exit code 0: done; 3: done, but some of the input could not be read; 2: invalid input, or nobody."
+    parser.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="a video file, a camera's number, a folder of pictures or masks"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to make")
+    parser.add_argument(
+        "--segmenter",
+        default="background",
+        metavar="NAME|FILE",
+        help="background, torchvision, onnx, masks or your own; or a YAML file with its keys (default: %(default)s)",
+    )
+    parser.add_argument("--background", metavar="PICTURE", help="the scene without people (background)")
+    parser.add_argument("--weights", metavar="FILE", help="the network's weights (torchvision)")
+    parser.add_argument("--preview", type=Path, metavar="FILE.mp4", help="draw outlines, boxes and track numbers")
+    parser.add_argument("--rate", type=float, metavar="N", help="frames per second, instead of the source's own")
+    parser.add_argument("--seconds", type=float, metavar="S", help="stop after this much of each source")
+    parser.add_argument(
+        "--min-height", type=int, default=48, metavar="PIXELS", help="of a person that is used (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--min-frames", type=int, default=30, metavar="N", help="in use, of a good sequence (default: %(default)s)"
+    )
+    parser.add_argument("--keep-all", action="store_true", help="write the sequences that are marked, too")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Write the silhouettes; the exit code is `LOST` if some of the input could not be read."""
+    from dygait.video.output import SilhouetteFolder, unique_names
+    from dygait.video.settings import build_segmenter
+    from dygait.video.sources import open_source
+    from dygait.video.track import Options
+
+    options = Options(
+        rate=arguments.rate,
+        seconds=arguments.seconds,
+        min_height=arguments.min_height,
+        min_frames=arguments.min_frames,
+    )
+    segmenter = build_segmenter(arguments.segmenter, weights=arguments.weights, background=arguments.background)
+    sources = [open_source(address, options.rate, segmenter.reads_masks) for address in arguments.sources]
+    for source, name in zip(sources, unique_names([source.name for source in sources]), strict=True):
+        source.name = name
+    with SilhouetteFolder(arguments.output, options, arguments.segmenter, arguments.keep_all) as folder:
+        for source in sources:
+            _follow(source, options, segmenter, folder, _preview_path(arguments.preview, source, len(sources)))
+        if not folder.counts["tracks"]:
+            listed = ", ".join(source.address for source in sources)
+            raise UserError(f"{listed}: nobody was found; look at --preview, and see docs/own_video.md")
+    counts = folder.counts
+    print(
+        f"{counts['tracks']} tracks, {counts['marked']} of them marked; {counts['sequences']} sequences, "
+        f"{counts['frames']} frames in {arguments.output}"
+    )
+    return LOST if any(source.lost for source in sources) else 0
+
+
+def _follow(
+    source: Source, options: Options, segmenter: Segmenter, folder: SilhouetteFolder, preview: Path | None
+) -> None:
+    """Write the tracks of one source."""
+    from dygait.logs import progress_bar
+    from dygait.untrusted import printable
+    from dygait.video.pipeline import Seen, tracks
+    from dygait.video.preview import PreviewFile, draw
+    from dygait.video.sources import Frame
+
+    notices: list[str] = []
+
+    def notify(notice: str) -> None:
+        notices.append(notice)
+        bar.write(printable(f"dygait: warning: {notice}"), file=sys.stderr)
+
+    with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(progress_bar(source.count or 0, source.name, "frame"))
+        video = None if preview is None else stack.enter_context(PreviewFile(preview, source.rate))
+
+        def observe(frame: Frame, seen: list[Seen]) -> None:
+            bar.update()
+            if video is not None:
+                video.write(draw(frame, seen))
+
+        for track in tracks(source, options, segmenter, observe, notify):
+            folder.add(track)
+            verdict = "; ".join(track.problems) or "good"
+            bar.write(
+                f"{source.name} {track.number:3d}  {track.times[0]:6.1f} to {track.times[-1]:6.1f} s  "
+                f"{len(track.frames):4d} frames  {verdict} ({track.end})"
+            )
+    folder.close_source(source, notices)
+
+
+def _preview_path(path: Path | None, source: Source, sources: int) -> Path | None:
+    """Return the preview's path; of several sources, each has its own."""
+    return path if path is None or sources == 1 else path.with_name(f"{path.stem}-{source.name}{path.suffix}")

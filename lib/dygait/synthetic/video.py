@@ -1,0 +1,386 @@
+"""Videos of SynGait's subjects before a fixed camera, with the true mask of everybody in every frame.
+
+Subjects in coloured clothes walk past, stop, turn back and cross each other on a tiled floor before a brick wall; they
+cast shadows, and the sensor is noisy. Everything follows from the seed of the :class:`Scene`.
+
+World: x to the right along the wall, y away from the camera, z up, metres, with the origin on the ground in the middle.
+
+Legend: S frames of an appearance, H x W the picture.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from dygait.errors import UserError
+from dygait.files import write_atomically
+from dygait.synthetic import renderer, wear
+from dygait.synthetic.body import Figure, build_body
+from dygait.synthetic.cameras import HEIGHT, WIDTH, Camera
+from dygait.synthetic.gait import FRAMES_PER_SECOND, rotation
+from dygait.synthetic.motion import Motion
+from dygait.synthetic.settings import Settings
+from dygait.synthetic.walker import draw_walk
+from dygait.synthetic.world import CASIA, World
+
+PLANS = ("pass", "stop", "return")
+"""What a subject does: walks past, stops on the way, or turns back in the middle."""
+
+_DISTANCE, _EYE, _AIM = 7.0, 1.5, 0.95  # metres: of the camera from the middle, its height, the height it looks at
+_FOCAL = 1.25  # in widths of the picture
+_WALL = 3.5  # metres from the middle to the wall
+_BEYOND = 1.1  # metres outside the picture where walks begin and end
+_SUN = np.array([[1, 0, 0.45], [0, 1, 0.25], [0, 0, 0.0]])  # a point to its shadow on the ground
+_DARK = 0.35  # how much light a shadow takes
+_NOISE = 2.5  # standard deviation of the sensor's noise, in grey levels
+_TURN = 0.9  # seconds
+_RAMP = 9  # frames to reach full speed
+_GROUND, _CLOTHES, _PLAN, _SENSOR = 11, 12, 13, 14  # what random numbers are for
+
+
+@dataclasses.dataclass(frozen=True)
+class Appearance:
+    """One subject, once before the camera."""
+
+    subject: int
+    kind: str  # of the walk: nm-01, bg-01, cl-01, ...
+    start: float  # seconds
+    plan: str = "pass"
+    rightward: bool = True
+    depth: float = 0.0  # metres behind the middle of the scene
+    pause: float = 3.0  # seconds that a stop lasts
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """A video: its cast, its length and size."""
+
+    appearances: tuple[Appearance, ...]
+    seconds: float
+    seed: int = 0  # of the subjects, as SynGait's; and of clothes, background and noise
+    world: World = CASIA  # SynGait's, of which the people and their wardrobe count
+    width: int = 640
+    height: int = 480
+
+    @property
+    def settings(self) -> Settings:
+        """SynGait's settings, of which the walks are drawn."""
+        return Settings(train_ids=1, test_ids=0, frames=(1, 1), seed=self.seed, world=self.world)
+
+    @property
+    def frames(self) -> int:
+        """The number of frames."""
+        return round(self.seconds * FRAMES_PER_SECOND)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Actor:
+    """An appearance, ready to be drawn."""
+
+    number: int  # from 1: its value in the label maps
+    first: int  # frame
+    figure: Figure
+    colours: list[tuple[int, int, int]]  # of each hull
+    depths: np.ndarray  # float (S, P), metres from the camera
+
+
+def plan_scene(
+    subjects: Sequence[int], kinds: Sequence[str], seconds: float, seed: int = 0, most: int = 3, **size: int
+) -> Scene:
+    """Plan a video in which every subject appears in turn, alone or with up to `most` - 1 others, until it ends.
+
+    Args:
+        subjects: whose walks are shown, in this order, again and again.
+        kinds: of the walks; each subject takes the next at each appearance.
+        size: `width` and `height` of the pictures, in pixels.
+    """
+    rng = np.random.default_rng([seed, _PLAN])
+    appearances: list[Appearance] = []
+    start, turn = 1.5, 0
+    while start + 8 < seconds:
+        end, depths = start, rng.permutation(np.linspace(-0.8, 1.8, most))
+        for place in range(int(rng.integers(1, most + 1))):
+            plan = PLANS[rng.choice(3, p=[0.6, 0.2, 0.2])]
+            appearances.append(
+                Appearance(
+                    subject=subjects[turn % len(subjects)],
+                    kind=kinds[(turn // len(subjects)) % len(kinds)],
+                    start=start + place * float(rng.uniform(0.5, 2.0)),
+                    plan=plan,
+                    rightward=bool(rng.integers(2)),
+                    depth=float(depths[place]),
+                    pause=float(rng.uniform(2, 5)),
+                )
+            )
+            turn += 1
+            end = max(end, appearances[-1].start + 7.5 + (appearances[-1].pause if plan == "stop" else 0))
+        start = end + 0.5
+    return Scene(tuple(appearances), seconds, seed=seed, **size)
+
+
+def render(scene: Scene) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield each frame, uint8 (H, W, 3) in the order blue, green, red, and its label map.
+
+    The label map is uint8 (H, W): 0, or the number of the appearance from 1 that is visible at this pixel.
+    """
+    camera = _camera(scene.width)
+    background = _background(scene, camera)
+    noise = _Noise(scene)
+    waiting = sorted(enumerate(scene.appearances, 1), key=lambda item: item[1].start)
+    present: list[_Actor] = []
+    for frame in range(scene.frames):
+        while waiting and waiting[0][1].start * FRAMES_PER_SECOND <= frame:
+            number, appearance = waiting.pop(0)
+            present.append(_actor(scene, camera, number, appearance, frame))
+        present = [actor for actor in present if frame - actor.first < len(actor.figure.centres)]
+        picture, labels = background.copy(), np.zeros((scene.height, scene.width), np.uint8)
+        for actor in present:
+            _draw_shadow(picture, actor, camera, frame - actor.first)
+        for actor in sorted(present, key=lambda actor: -actor.depths[frame - actor.first].mean()):
+            _draw_person(picture, labels, actor, camera, frame - actor.first)
+        yield noise.add(cv2.GaussianBlur(picture, (3, 3), 0.6), frame), labels
+
+
+def write_video(path: Path, scene: Scene, codec: str = "mp4v") -> dict[str, Any]:
+    """Write a scene to a video file, and who is where to `<path>.json`, which is also returned.
+
+    Raises:
+        UserError: the file cannot be written, or OpenCV has no such codec.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".part-{path.name}")
+    size = (scene.width, scene.height)
+    writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*codec), FRAMES_PER_SECOND, size)
+    if not writer.isOpened():
+        raise UserError(
+            f"{path}: this video cannot be written; give the name of an .mp4 or .avi file in a folder of yours"
+        )
+    boxes: list[list[list[int]]] = [[] for _ in scene.appearances]
+    try:
+        for frame, (picture, labels) in enumerate(render(scene)):
+            writer.write(picture)
+            for number in np.unique(labels[labels > 0]).tolist():
+                boxes[number - 1].append([frame, *cv2.boundingRect((labels == number).view(np.uint8))])
+        writer.release()
+        temporary.replace(path)
+    finally:
+        writer.release()
+        temporary.unlink(missing_ok=True)
+    people = [
+        {**dataclasses.asdict(appearance), "boxes": own}
+        for appearance, own in zip(scene.appearances, boxes, strict=True)
+    ]
+    truth = {"frames_per_second": FRAMES_PER_SECOND, "frames": scene.frames, "seed": scene.seed, "people": people}
+    write_atomically(path.with_name(f"{path.name}.json"), json.dumps(truth) + "\n")
+    return truth
+
+
+def _camera(width: int) -> Camera:
+    position = np.array([0.0, -_DISTANCE, _EYE])
+    forward = np.array([0.0, 0.0, _AIM]) - position
+    forward /= np.linalg.norm(forward)
+    right = np.array([1.0, 0.0, 0.0])
+    return Camera(position, np.stack([right, np.cross(forward, right), forward]), _FOCAL * width)
+
+
+def _actor(scene: Scene, camera: Camera, number: int, appearance: Appearance, first: int) -> _Actor:
+    walk = draw_walk(scene.settings, appearance.subject, appearance.kind)
+    half = _DISTANCE / _FOCAL / 2 * (1 + max(appearance.depth, 0) / _DISTANCE) + _BEYOND
+    cycles, heading = _timeline(appearance, 2 * half, walk.gait.stride_metres, walk.gait.cycles_per_frame)
+    phase = 0.05 + np.cumsum(cycles)
+    motion = _along(walk.gait.pose(phase), heading, -half if appearance.rightward else half, appearance.depth)
+    builder = build_body(walk.gait.physique, motion)
+    if walk.bag is not None:
+        wear.add_bag(builder, walk.bag, walk.gait.physique, motion, phase)
+    if walk.coat is not None:
+        wear.add_coat(builder, walk.coat, walk.gait.physique, motion)
+    figure = builder.figure()
+    away = (figure.centres - camera.position) @ camera.rotation[2]  # (S, B)
+    depths = away[:, figure.members].mean(1)
+    return _Actor(number, first, figure, _colours(scene, appearance, figure.parts), depths)
+
+
+def _timeline(appearance: Appearance, length: float, stride: float, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cycles walked in each frame and the heading in degrees to the left of x, float (S,) each.
+
+    Args:
+        length: metres from one side of the scene to the other.
+        stride: metres of a cycle.
+        rate: cycles of a frame.
+    """
+    ahead, back = (0.0, 180.0) if appearance.rightward else (180.0, 0.0)
+
+    def walk(metres: float, heading: float) -> tuple[np.ndarray, np.ndarray]:
+        count = max(1, round(round(2 * metres / stride) / 2 / rate))  # whole steps, to stop on both feet
+        return np.full(count, rate), np.full(count, heading)
+
+    def stand(seconds: float, turn: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        count = round(seconds * FRAMES_PER_SECOND)
+        return np.zeros(count), ahead + turn * np.linspace(0, 1, count)
+
+    legs = [walk(length, ahead)]
+    if appearance.plan == "stop":
+        legs = [walk(length / 2, ahead), stand(appearance.pause), walk(length / 2, ahead)]
+    elif appearance.plan == "return":
+        turn = back - ahead
+        legs = [walk(length / 2, ahead), stand(_TURN, turn), walk(length / 2, back)]
+    cycles, heading = (np.concatenate(parts) for parts in zip(*legs, strict=True))
+    padded = np.pad(cycles, _RAMP // 2, mode="edge")
+    return np.convolve(padded, np.full(_RAMP, 1 / _RAMP), "valid"), heading
+
+
+def _along(motion: Motion, heading: np.ndarray, x: float, depth: float) -> Motion:
+    """Bend a straight walk along x to a heading in each frame, (S,), starting at (x, depth)."""
+    pelvis = motion.joints["pelvis"]
+    steps = np.diff(pelvis[:, 0], prepend=pelvis[0, 0])
+    radians = np.deg2rad(heading)
+    place = np.stack(
+        [x + np.cumsum(steps * np.cos(radians)), depth + np.cumsum(steps * np.sin(radians)), 0 * steps], -1
+    )
+    turn = rotation(heading, 0 * heading, 0 * heading)  # (S, 3, 3)
+    straight = np.stack([pelvis[:, 0], 0 * steps, 0 * steps], -1)
+    joints = {name: np.einsum("sij,sj->si", turn, at - straight) + place for name, at in motion.joints.items()}
+    return Motion(joints, {name: turn @ frame for name, frame in motion.frames.items()})
+
+
+_SKIN = ((140, 170, 220), (110, 145, 200), (75, 105, 160), (45, 65, 105))
+_HAIR = ((25, 25, 30), (35, 50, 75), (70, 110, 150), (120, 120, 125))
+
+
+def _colours(scene: Scene, appearance: Appearance, parts: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Return the colour of each hull; a subject's clothes of a walk are the same whenever they are worn."""
+    kind = sum(appearance.kind.encode())
+    rng = np.random.default_rng([scene.seed, _CLOTHES, appearance.subject])
+    skin, hair = _SKIN[rng.integers(4)], _HAIR[rng.integers(4)]
+    rng = np.random.default_rng([scene.seed, _CLOTHES, appearance.subject, kind])
+    shirt, trousers, shoes, bag = (
+        rng.integers(low, high, 3) for low, high in ((20, 235), (20, 110), (10, 60), (20, 160))
+    )
+    bare = rng.random() < 0.3 and not appearance.kind.startswith("cl")
+    by_part = {
+        **dict.fromkeys(("trunk", "upper"), shirt),
+        "forearm": skin if bare else shirt,
+        **dict.fromkeys(("thigh", "shank"), trousers),
+        **dict.fromkeys(("head", "neck", "hand"), skin),
+        "foot": shoes,
+        "hair": hair,
+        "bag": bag,
+    }
+    found = []
+    for part in parts:
+        shade = 0.88 if part.endswith("1") else 1.0  # one side is in less light
+        blue, green, red = (int(shade * level) for level in by_part[part.split()[0]])
+        found.append((blue, green, red))
+    return found
+
+
+def _outlines(
+    figure: Figure, camera: Camera, frame: int, size: tuple[int, int]
+) -> tuple[np.ndarray, tuple[int, int, int, int]] | None:
+    """Return the outlines of the hulls in a frame, (P, K, 2), and the window that they are counted from.
+
+    The window is left, top, right and bottom in pixels, within the picture of the size (width, height); None: outside.
+    """
+    one = dataclasses.replace(figure, centres=figure.centres[frame : frame + 1], axes=figure.axes[frame : frame + 1])
+    centres, ellipses = renderer.project(camera, one)
+    centres = centres + np.array([size[0] - WIDTH, size[1] - HEIGHT])[:, None, None] / 2
+    reach = np.sqrt(ellipses[::2])
+    low = np.floor((centres - reach).min(2)[:, 0]).astype(int) - 2
+    high = np.ceil((centres + reach).max(2)[:, 0]).astype(int) + 3
+    (left, top), (right, bottom) = np.clip(low, 0, size).tolist(), np.clip(high, 0, size).tolist()
+    if left >= right or top >= bottom:
+        return None
+    corners = renderer.outlines(one, centres, ellipses, np.array([[left, top]], np.int32))
+    return corners[0], (left, top, right, bottom)
+
+
+def _draw_person(picture: np.ndarray, labels: np.ndarray, actor: _Actor, camera: Camera, frame: int) -> None:
+    """Draw an actor into a picture and into its label map, from the furthest hull to the nearest."""
+    found = _outlines(actor.figure, camera, frame, (picture.shape[1], picture.shape[0]))
+    if found is None:
+        return
+    corners, (left, top, right, bottom) = found
+    window = picture[top:bottom, left:right]
+    mask = np.zeros(window.shape[:2], np.uint8)
+    layer = np.zeros(window.shape, np.uint8)
+    for hull in np.argsort(-actor.depths[frame]):
+        cv2.fillConvexPoly(layer, corners[hull], actor.colours[hull], cv2.LINE_8, renderer.SUBPIXEL_BITS)
+        cv2.fillConvexPoly(mask, corners[hull], 255, cv2.LINE_8, renderer.SUBPIXEL_BITS)
+    folds = _cloth(window.shape[0], window.shape[1])
+    layer = cv2.multiply(layer, folds, dtype=cv2.CV_8U)
+    cv2.copyTo(layer, mask, window)
+    labels[top:bottom, left:right][mask > 0] = actor.number
+
+
+def _draw_shadow(picture: np.ndarray, actor: _Actor, camera: Camera, frame: int) -> None:
+    """Darken the ground where an actor's shadow falls."""
+    figure = actor.figure
+    fallen = dataclasses.replace(figure, centres=figure.centres @ _SUN.T, axes=_SUN @ figure.axes)
+    found = _outlines(fallen, camera, frame, (picture.shape[1], picture.shape[0]))
+    if found is None:
+        return
+    corners, (left, top, right, bottom) = found
+    mask = np.zeros((bottom - top, right - left), np.uint8)
+    renderer.fill(mask, corners)
+    light = 1 - _DARK / 255 * cv2.GaussianBlur(mask, (5, 5), 0).astype(np.float32)
+    window = picture[top:bottom, left:right]
+    window[:] = window * light[:, :, None]
+
+
+def _cloth(height: int, width: int) -> np.ndarray:
+    """Return folds of cloth as factors of brightness, float32 (height, width, 3)."""
+    y, x = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None]
+    folds = 1 + 0.06 * np.sin(0.35 * x + 0.11 * y) + 0.05 * np.sin(0.23 * y - 0.17 * x)
+    return np.repeat(folds[:, :, None], 3, 2).astype(np.float32)
+
+
+def _background(scene: Scene, camera: Camera) -> np.ndarray:
+    """Return the empty scene, uint8 (H, W, 3): a tiled floor before a brick wall with posters."""
+    rng = np.random.default_rng([scene.seed, _GROUND])
+    rows, columns = np.mgrid[: scene.height, : scene.width].astype(np.float64)
+    rays = np.stack([columns - scene.width / 2, rows - scene.height / 2, np.full(rows.shape, camera.focal)], -1)
+    rays = rays @ camera.rotation  # (H, W, 3), in the world
+    to_wall = (_WALL - camera.position[1]) / rays[..., 1]
+    to_floor = np.where(rays[..., 2] < 0, -camera.position[2] / np.minimum(rays[..., 2], -1e-9), np.inf)
+    is_floor = to_floor < to_wall
+    x, y, z = np.moveaxis(camera.position + rays * np.minimum(to_wall, to_floor)[..., None], -1, 0)
+    course = np.floor(z / 0.10)
+    brick = (np.floor(x / 0.25 + 0.5 * (course % 2)), course)
+    tile = (np.floor(x / 0.6), np.floor(y / 0.6))
+    levels = rng.normal(0, 9, (64, 64))
+    level = np.where(is_floor, *(levels[a.astype(int) % 64, b.astype(int) % 64] for a, b in (tile, brick)))
+    joint = np.where(
+        is_floor, np.minimum(x % 0.6, y % 0.6) < 0.02, np.minimum((x + 0.125 * (course % 2)) % 0.25, z % 0.10) < 0.012
+    )
+    base = np.where(is_floor[..., None], rng.integers(100, 160, 3), rng.integers(120, 190, 3))
+    picture = base + level[..., None] - 25.0 * joint[..., None]
+    for _ in range(3):  # posters
+        left, bottom = rng.uniform(-3.5, 3), rng.uniform(0.8, 1.6)
+        inside = ~is_floor & (np.abs(x - left) < 0.35) & (z > bottom) & (z < bottom + 0.9)
+        picture[inside] = rng.integers(30, 230, 3) + 0.8 * level[inside, None]
+    grain = cv2.GaussianBlur(rng.normal(0, 1, picture.shape[:2]), (0, 0), 1.2)
+    return np.clip(picture + 12 * grain[..., None], 0, 255).astype(np.uint8)
+
+
+class _Noise:
+    """The noise of a sensor, and light that varies a little."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._rng = np.random.default_rng([scene.seed, _SENSOR])
+        levels = np.rint(self._rng.normal(0, _NOISE, (scene.height + 64, scene.width + 64, 3)))
+        self._lighter, self._darker = (np.clip(sign * levels, 0, 255).astype(np.uint8) for sign in (1, -1))
+
+    def add(self, picture: np.ndarray, frame: int) -> np.ndarray:
+        """Return a noisy picture."""
+        height, width = picture.shape[:2]
+        row, column = self._rng.integers(64, size=2)
+        part = np.s_[row : row + height, column : column + width]
+        lit = cv2.convertScaleAbs(picture, alpha=1 + 0.012 * float(np.sin(frame / 90)))
+        return cv2.subtract(cv2.add(lit, self._lighter[part]), self._darker[part])

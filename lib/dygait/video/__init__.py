@@ -1,0 +1,9 @@
+"""From a video of people walking to one sequence of normalised silhouettes per track.
+
+`tracks(source, options)` yields each track when it ends, a second after the person has left; what it holds in memory
+does not grow with the length of the video.
+"""
+
+from dygait.video.pipeline import tracks
+from dygait.video.segmenters import SEGMENTERS, Person, Segmenter
+from dygait.video.track import Options, Track

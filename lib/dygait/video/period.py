@@ -1,0 +1,82 @@
+"""The period of a gait, and where it changes at once: there somebody else has taken the place of a person.
+
+Legend: S frames in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from dygait.video.cutting import Piece
+from dygait.video.sightings import Sighting
+from dygait.video.track import FRAME
+
+_WINDOW_SECONDS = 2.0  # three to five steps
+_HOP_SECONDS = 0.5
+_STEP_SECONDS = (0.3, 0.9)  # of walking and running people
+_RATE = 25.0  # of the signal, which is interpolated
+_REGULAR = 0.5  # the least correlation of a signal with itself a step later
+_CHANGE = (1.35, 1.8)  # the ratio of two periods that is a change of person; beyond, a step is taken for a stride
+_CHANGED = "its gait period jumps"
+
+
+def step_seconds(times: np.ndarray, frames: np.ndarray) -> float | None:
+    """Return the seconds of a step, half of the gait period.
+
+    Args:
+        times: float (S,), increasing.
+        frames: uint8 (S, 64, 64), normalised silhouettes.
+
+    Returns:
+        The lag from 0.3 to 0.9 s at which the width of the legs is most like itself; None if it is not regular.
+    """
+    legs = frames[:, FRAME * 2 // 3 :].astype(np.float64)
+    columns = np.arange(FRAME) - FRAME / 2
+    mass = np.maximum(legs.sum((1, 2)), 1)
+    spread = np.sqrt((legs * columns**2).sum((1, 2)) / mass)
+    grid = np.arange(times[0], times[-1], 1 / _RATE)
+    lags = np.arange(round(_STEP_SECONDS[0] * _RATE), round(_STEP_SECONDS[1] * _RATE) + 1)
+    if len(grid) < 2 * lags[0]:
+        return None
+    signal = np.interp(grid, times, spread)
+    signal = signal - np.polyval(np.polyfit(grid, signal, 1), grid)
+    similar = np.array([_correlation(signal[lag:], signal[:-lag]) for lag in lags if lag < len(signal) // 2 + 1])
+    peaks = [i for i in range(1, len(similar) - 1) if similar[i - 1] < similar[i] >= similar[i + 1]]
+    best = max(peaks, key=lambda i: similar[i], default=None)
+    return None if best is None or similar[best] < _REGULAR else float(lags[best] / _RATE)
+
+
+def cut_at_changes(piece: Piece, new_number: Callable[[], int]) -> list[Piece]:
+    """Cut a piece where the period before and after differs, both being regular; return the pieces in order."""
+    used = [sighting for sighting in piece.sightings if not sighting.flaw]
+    time = _change(used)
+    if time is None:
+        return [piece]
+    before = Piece(piece.number, [s for s in piece.sightings if s.time < time], _CHANGED)
+    after = Piece(new_number(), [s for s in piece.sightings if s.time >= time], piece.end)
+    return [before, *cut_at_changes(after, new_number)]
+
+
+def _change(used: list[Sighting]) -> float | None:
+    """Return the time of the first change of the period."""
+    if not used or used[-1].time - used[0].time < 2 * _WINDOW_SECONDS:
+        return None
+    times = np.array([sighting.time for sighting in used])
+    frames = np.stack([sighting.silhouette for sighting in used if sighting.silhouette is not None])
+    for middle in np.arange(times[0] + _WINDOW_SECONDS, times[-1] - _WINDOW_SECONDS, _HOP_SECONDS):
+        first, cut, last = np.searchsorted(times, (middle - _WINDOW_SECONDS, middle, middle + _WINDOW_SECONDS))
+        if min(cut - first, last - cut) < 10:
+            continue
+        periods = step_seconds(times[first:cut], frames[first:cut]), step_seconds(times[cut:last], frames[cut:last])
+        if None not in periods:
+            ratio = max(periods) / min(periods)  # type: ignore[type-var]
+            if _CHANGE[0] <= ratio <= _CHANGE[1]:
+                return float(middle)
+    return None
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    scale = np.sqrt((first @ first) * (second @ second))
+    return float(first @ second / scale) if scale else 0.0

@@ -1,0 +1,136 @@
+"""The way of a video: pictures -> people -> tracks -> pieces -> sequences of silhouettes."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from dygait.logs import log
+from dygait.video.cutting import GONE_SECONDS, Follower, Piece, find_merged
+from dygait.video.period import cut_at_changes
+from dygait.video.quality import judge
+from dygait.video.segmenters import SEGMENTERS, Person, Segmenter
+from dygait.video.sightings import EDGE, flaws_of, sight
+from dygait.video.sources import Frame, Source, open_source
+from dygait.video.track import Options, Track
+from dygait.video.tracking import Tracker
+
+_SHORTEST = 5  # sightings; what is shorter is noise
+
+_TOUCHES = "touches somebody else"
+
+
+class Seen(NamedTuple):
+    """A person in a frame, for somebody who watches."""
+
+    person: Person
+    number: int | None  # of the track; None: of none yet
+    flaw: str  # why the frame is not in use; empty if it is
+
+
+Observer = Callable[[Frame, list[Seen]], None]
+
+
+def tracks(
+    source: str | Path | int | Source,
+    options: Options | None = None,
+    segmenter: Segmenter | None = None,
+    observe: Observer | None = None,
+    notify: Callable[[str], None] = log.warning,
+) -> Iterator[Track]:
+    """Yield the tracks of a source, each when it ends.
+
+    A track is bounded in length, and a frame is forgotten when the next is read, so that memory does not grow with the
+    source. A camera goes on until it stops, `options.seconds` are over, or Ctrl-C is pressed; the tracks of that moment
+    are still yielded.
+
+    Args:
+        source: a video file, a folder of pictures or masks, a camera's number, or an opened source.
+        options: the options; None: all defaults.
+        segmenter: one to use again; None: built as the options say.
+        observe: called for every frame with the people in it.
+        notify: called with each remark about the source, one sentence: a cut-off file, a shaking camera.
+
+    Raises:
+        UserError: the source or the segmenter cannot be used, or the package for tracking is missing.
+    """
+    options = options or Options()
+    segmenter = segmenter or SEGMENTERS.build(options.segmenter)
+    opened = source if isinstance(source, Source) else open_source(str(source), options.rate, segmenter.reads_masks)
+    scene = _Scene(opened, options)
+    _tell(opened.notices, notify)
+    if segmenter.learn_seconds is not None:
+        segmenter.learn(opened.sample(segmenter.learn_seconds), opened.rate)
+    interruption = contextlib.suppress(KeyboardInterrupt) if opened.is_live else contextlib.nullcontext()
+    with interruption:
+        for frame in opened.frames():
+            if options.seconds is not None and frame.time >= options.seconds:
+                break
+            people = segmenter.segment(frame.picture)
+            _tell([f"{opened.name}, at {frame.time:.1f} s: {notice}" for notice in segmenter.notices], notify)
+            segmenter.notices.clear()
+            finished, seen = scene.update(frame, people)
+            if observe is not None:
+                observe(frame, seen)
+            yield from finished
+    _tell(opened.notices, notify)
+    yield from scene.end()
+
+
+def _tell(notices: list[str], notify: Callable[[str], None]) -> None:
+    for notice in notices:
+        notify(notice)
+    notices.clear()
+
+
+class _Scene:
+    """The people who are before the camera."""
+
+    def __init__(self, source: Source, options: Options) -> None:
+        self._name = source.name
+        self._options = options
+        self._tracker = Tracker(source.rate)
+        self._numbers = itertools.count(1)
+        self._followers: dict[int, Follower] = {}
+
+    def update(self, frame: Frame, people: list[Person]) -> tuple[list[Track], list[Seen]]:
+        """Take the people of the next frame; return the tracks that have ended, and who is seen."""
+        finished = [
+            piece
+            for track, follower in list(self._followers.items())
+            if frame.time - follower.last.time > GONE_SECONDS
+            for piece in self._end(track)
+        ]
+        places = {track: follower.place(frame.time) for track, follower in self._followers.items()}
+        merged = find_merged(people, places)
+        for tracks_ in merged.values():
+            for track in tracks_:
+                self._followers[track].doubt(f"{_TOUCHES} at {frame.time:.1f} s")
+        seen = [Seen(people[index], None, _TOUCHES) for index in merged]
+        apart = [person for index, person in enumerate(people) if index not in merged]
+        flaws = flaws_of(apart, frame.picture.shape[:2], self._options.min_height)
+        found = self._tracker.update(frame.index, apart)
+        for person, flaw, track in zip(apart, flaws, found, strict=True):
+            if track is None:
+                seen.append(Seen(person, None, flaw))
+                continue
+            follower = self._followers.setdefault(track, Follower(lambda: next(self._numbers)))
+            sighting = sight(frame.index, frame.time, person, flaw)
+            finished += follower.add(sighting)
+            seen.append(Seen(person, follower.number, sighting.flaw))
+        return self._judged(finished), seen
+
+    def end(self) -> list[Track]:
+        """End all tracks."""
+        return self._judged([piece for track in list(self._followers) for piece in self._end(track)])
+
+    def _end(self, track: int) -> list[Piece]:
+        follower = self._followers.pop(track)
+        return follower.end("left the picture" if follower.last.flaw == EDGE else "not seen any more")
+
+    def _judged(self, pieces: list[Piece]) -> list[Track]:
+        parts = [part for piece in pieces for part in cut_at_changes(piece, lambda: next(self._numbers))]
+        return [judge(part, self._options, self._name) for part in parts if len(part.sightings) >= _SHORTEST]

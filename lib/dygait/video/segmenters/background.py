@@ -1,0 +1,217 @@
+"""People as what differs from the background of a fixed camera, by OpenCV's mixture of Gaussians.
+
+Z. Zivkovic, *Improved adaptive Gaussian mixture model for background subtraction*, ICPR 2004 (MOG2). It updates every
+pixel in every frame, so that somebody who stops fades into the background. Here the model is learnt first and then
+updated beside the people only; what stands still for long is taken into it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dygait.errors import UserError
+from dygait.video.segmenters.base import SEGMENTERS, Person, Segmenter, people_in_mask
+
+_FOREGROUND = 255  # the value of MOG2 and KNN; that of shadows is lower
+_UPDATE = 5  # frames between updates of the model
+_MEMORY_SECONDS = 60.0  # the time constant of the updates
+_ABSORB_SECONDS = 30.0  # what does not move for as long is background
+_STILL = 12  # grey levels by which something that does not move may change from second to second
+_CHANGED = 0.5  # the share of a picture that differs when the light changes or the camera is moved
+_RELEARN_SECONDS = 2.0
+_SHAKE = 2.0  # pixels; a smaller shift of the picture does no harm
+_EXPLAINED = 0.7  # the share of the difference that is left when the shift is undone
+_SHAKE_SCALE = 4  # the shift is measured in a picture smaller by this factor
+
+
+@SEGMENTERS.register("background")
+class BackgroundSubtraction(Segmenter):
+    """What differs from the background; for fixed cameras.
+
+    Args:
+        background: a picture without people, instead of the median of the first seconds.
+        learn_seconds: how long the source is looked at first; people who walk by in this time do no harm.
+        sensitivity: the squared distance from a pixel's mean, in variances, from which it is foreground; smaller finds
+            more, and more noise.
+        shadow: the darkest that a cast shadow can be, as a fraction of the background's brightness; 1 keeps shadows.
+        least_area: pixels; what is smaller is noise.
+    """
+
+    def __init__(
+        self,
+        background: str | None = None,
+        learn_seconds: float = 10.0,
+        sensitivity: float = 20.0,
+        shadow: float = 0.5,
+        least_area: int = 300,
+    ) -> None:
+        super().__init__()
+        for name, value, low, high in (
+            ("learn_seconds", learn_seconds, 0, 600),
+            ("sensitivity", sensitivity, 1, 10_000),
+            ("shadow", shadow, 0, 1),
+            ("least_area", least_area, 1, 10**9),
+        ):
+            if not low <= value <= high:
+                raise ValueError(f"{name}: give a number from {low} to {high}, got {value}")
+        self.learn_seconds = learn_seconds
+        self._given = None if background is None else _read_background(Path(background))
+        self._sensitivity = sensitivity
+        self._shadow = shadow
+        self._least_area = least_area
+
+    def learn(self, pictures: Sequence[np.ndarray], rate: float) -> None:
+        """Learn the background: the median of the pictures, and how much each pixel varies."""
+        self._rate = rate
+        median = _median(pictures)
+        if self._given is not None:
+            if self._given.shape != median.shape:
+                height, width = median.shape[:2]
+                raise UserError(
+                    f"the picture of the background has {self._given.shape[1]}x{self._given.shape[0]} pixels, the "
+                    f"source {width}x{height}: give one of the same camera at the same resolution"
+                )
+            median = self._given
+        self._restart(median)
+        for picture in pictures:
+            # Where somebody stands, the median says nothing about the noise; it is taken for the picture.
+            differs = cv2.absdiff(picture, median).max(2) > 40
+            calm = picture.copy()
+            calm[differs] = median[differs]
+            self._model.apply(calm, None, 1 / 20)
+        self._background = self._model.getBackgroundImage()
+
+    def _restart(self, picture: np.ndarray) -> None:
+        """Begin with a picture of the background."""
+        self._model = cv2.createBackgroundSubtractorMOG2(500, self._sensitivity, self._shadow < 1)
+        self._model.setShadowThreshold(self._shadow)
+        self._model.apply(picture, None, 1.0)
+        self._background = picture
+        self._frame = 0
+        self._relearning = 0
+        self._changed = 0
+        self._seconds_still = np.zeros(picture.shape[:2], np.uint8)
+        self._second_ago = picture
+        self._small_background = _shrink(picture)
+        self._shaken = False
+
+    def segment(self, picture: np.ndarray) -> list[Person]:
+        """Return the people in a picture."""
+        self._frame += 1
+        if self._relearning:
+            self._relearning -= 1
+            self._model.apply(picture, None, 0.1)
+            if not self._relearning:
+                self._background = self._model.getBackgroundImage()
+                self._small_background = _shrink(self._background)
+            return []
+        labels = self._model.apply(picture, None, 0)
+        if self._light_changed(labels):
+            return []
+        mask = self._clean(labels)
+        self._notice_shake(picture, mask)
+        if self._frame % _UPDATE == 0:
+            self._update(picture, mask)
+        return people_in_mask(mask, self._least_area)
+
+    def _light_changed(self, labels: np.ndarray) -> bool:
+        """Return whether most of the picture differs from the background; if this lasts, learn it anew."""
+        if cv2.countNonZero(labels) < _CHANGED * labels.size:
+            self._changed = 0
+            return False
+        self._changed += 1
+        if self._changed == 3:
+            self.notices.append(
+                "most of the picture changed at once (the light, or the camera was moved): the background is learnt "
+                f"anew for {_RELEARN_SECONDS:.0f} s"
+            )
+            self._changed = 0
+            self._relearning = max(1, round(_RELEARN_SECONDS * self._rate))
+        return True
+
+    def _clean(self, labels: np.ndarray) -> np.ndarray:
+        """Return the foreground, uint8 (H, W), 0 or 255, without specks, gaps and small holes."""
+        mask = cv2.threshold(labels, _FOREGROUND - 1, 255, cv2.THRESH_BINARY)[1]
+        mask = cv2.medianBlur(mask, 5)
+        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _ELLIPSE)
+        return _fill_small_holes(mask)
+
+    def _notice_shake(self, picture: np.ndarray, mask: np.ndarray) -> None:
+        if self._shaken or self._frame % _UPDATE:
+            return
+        small = _shrink(picture)
+        people = cv2.resize(mask, small.shape[::-1], interpolation=cv2.INTER_AREA) > 0
+        small[people] = self._small_background[people]
+        (x, y), _ = cv2.phaseCorrelate(self._small_background, small)
+        shift = _SHAKE_SCALE * float(np.hypot(x, y))
+        if shift > _SHAKE and _explains(x, y, self._small_background, small):
+            self._shaken = True
+            self.notices.append(
+                f"the camera moves (by {shift:.0f} pixels): outlines are wrong there; this segmenter is "
+                "for a fixed camera"
+            )
+
+    def _update(self, picture: np.ndarray, mask: np.ndarray) -> None:
+        """Update the model beside the people, and take what has stood still for long into it."""
+        second = max(1, round(self._rate / _UPDATE)) * _UPDATE
+        if self._frame % second == 0:
+            moved = cv2.absdiff(picture, self._second_ago).max(2) > _STILL
+            self._seconds_still = np.where(moved | (mask == 0), 0, np.minimum(self._seconds_still, 254) + 1)
+            self._seconds_still = self._seconds_still.astype(np.uint8)
+            self._second_ago = picture
+            self._background = self._model.getBackgroundImage()
+            self._small_background = _shrink(self._background)
+        people = cv2.dilate(mask, _NEAR)
+        people[self._seconds_still >= _ABSORB_SECONDS] = 0
+        seen = picture.copy()
+        cv2.copyTo(self._background, people, seen)
+        self._model.apply(seen, None, min(1.0, _UPDATE / (_MEMORY_SECONDS * self._rate)))
+
+
+_ELLIPSE = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+_NEAR = np.ones((15, 15), np.uint8)
+
+
+def _fill_small_holes(mask: np.ndarray) -> np.ndarray:
+    """Fill holes that are small beside their component; between the legs of a walker they are larger."""
+    outlines, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    for outline, (_, _, _, outer) in zip(outlines, [] if hierarchy is None else hierarchy[0], strict=True):
+        if outer >= 0 and cv2.contourArea(outline) < 0.03 * cv2.contourArea(outlines[outer]):
+            cv2.drawContours(mask, [outline], -1, 255, cv2.FILLED)
+    return mask
+
+
+def _median(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the median of pictures, uint8 (H, W, 3), a few rows at a time, for their memory."""
+    stack = [np.median([picture[row : row + 32] for picture in pictures], 0) for row in range(0, len(pictures[0]), 32)]
+    return np.concatenate(stack).astype(np.uint8)
+
+
+def _shrink(picture: np.ndarray) -> np.ndarray:
+    """Return a small grey picture, float32."""
+    height, width = picture.shape[:2]
+    size = (max(8, width // _SHAKE_SCALE), max(8, height // _SHAKE_SCALE))
+    return cv2.cvtColor(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY).astype(np.float32)
+
+
+def _explains(x: float, y: float, before: np.ndarray, after: np.ndarray) -> bool:
+    """Return whether a picture moved by (x, y) pixels is much more like another than it was."""
+    moved = cv2.warpAffine(before, np.array([[1, 0, x], [0, 1, y]], np.float32), before.shape[::-1])
+    rows, columns = math.ceil(abs(y)), math.ceil(abs(x))
+    if 2 * rows >= len(before) or 2 * columns >= before.shape[1]:
+        return False
+    inside = np.s_[rows : len(before) - rows, columns : before.shape[1] - columns]
+    unlike = [float(np.abs(after[inside] - other[inside]).mean()) for other in (before, moved)]
+    return unlike[1] < _EXPLAINED * unlike[0]
+
+
+def _read_background(path: Path) -> np.ndarray:
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
+    if picture is None:
+        raise UserError(f"{path}: no such picture, or it cannot be decoded; give a PNG or JPEG of the empty scene")
+    return picture

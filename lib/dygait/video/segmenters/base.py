@@ -1,0 +1,66 @@
+"""The base of segmenters, their registry, and people from a mask."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from dygait.registry import Registry
+
+
+class Person(NamedTuple):
+    """One person in one picture."""
+
+    box: tuple[int, int, int, int]  # left, top, width and height, in pixels
+    mask: np.ndarray  # uint8 (height, width), 0 or 255
+    score: float = 1.0  # of a detector, 0..1
+
+
+class Segmenter(ABC):
+    """Finds the people of each picture of one source, in the order of its pictures.
+
+    Attributes:
+        reads_masks: the pictures are masks, and come as the files hold them: any depth, grey or colour.
+        learn_seconds: how much of the beginning :meth:`learn` wants to see before the first picture; None: nothing.
+        notices: what the user should know about the source; the caller prints and empties it.
+    """
+
+    reads_masks: bool = False
+    learn_seconds: float | None = None
+
+    def __init__(self) -> None:
+        self.notices: list[str] = []
+
+    def learn(self, pictures: Sequence[np.ndarray], rate: float) -> None:  # noqa: B027 - most have nothing to learn
+        """See some pictures of the beginning, uint8 (H, W, 3), and the frames per second; called if it is asked for."""
+
+    @abstractmethod
+    def segment(self, picture: np.ndarray) -> list[Person]:
+        """Return the people in a picture, uint8 (H, W, 3) in the order blue, green, red."""
+
+
+SEGMENTERS: Registry[type[Segmenter]] = Registry("segmenter", key="segmenter")
+
+
+def people_in_mask(mask: np.ndarray, least_area: int) -> list[Person]:
+    """Return the 8-connected components of a mask, uint8 (H, W), 0 or 255, of at least `least_area` pixels."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)
+    people = []
+    for label in range(1, count):
+        left, top, width, height, area = (int(value) for value in stats[label])
+        if area >= least_area:
+            part = labels[top : top + height, left : left + width] == label
+            people.append(Person((left, top, width, height), part.view(np.uint8) * np.uint8(255)))
+    return people
+
+
+def person_in_mask(mask: np.ndarray, score: float = 1.0) -> Person | None:
+    """Return the person that a mask of the whole picture shows, uint8 (H, W), 0 or 255; None if it is empty."""
+    left, top, width, height = cv2.boundingRect(mask)
+    if not width:
+        return None
+    return Person((left, top, width, height), mask[top : top + height, left : left + width].copy(), score)

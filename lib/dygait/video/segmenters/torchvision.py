@@ -1,0 +1,107 @@
+"""People as torchvision's instance segmentation finds them: Mask R-CNN, for moving cameras and crowds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from dygait.errors import UserError
+from dygait.video.segmenters.base import SEGMENTERS, Person, Segmenter, person_in_mask
+
+_NAMES = Literal["maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2"]
+_CLASSES = "roi_heads.box_predictor.cls_score.bias"  # in the state dict; one value for each class
+
+
+@SEGMENTERS.register("torchvision")
+class TorchvisionSegmenter(Segmenter):
+    """He et al., *Mask R-CNN*, ICCV 2017, as torchvision has it.
+
+    Args:
+        weights: a state dict of the network (.pth or .pt); None: torchvision's own, trained on COCO,
+            which are downloaded once.
+        network: the name of the network in `torchvision.models.detection`.
+        person: the number of the class of people; 1 in COCO.
+        score: the least score of a person, 0..1.
+        size: rows that a picture is scaled to; fewer is faster, and finds fewer small people.
+        device: where it runs; None: the first GPU if there is one.
+    """
+
+    def __init__(
+        self,
+        weights: str | None = None,
+        network: _NAMES = "maskrcnn_resnet50_fpn",
+        person: int = 1,
+        score: float = 0.6,
+        size: int = 480,
+        device: str | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 <= score <= 1:
+            raise ValueError(f"score: give a number from 0 to 1, got {score}")
+        if size < 16:
+            raise ValueError(f"size: give at least 16 rows, got {size}")
+        if weights is not None and not Path(weights).is_file():
+            raise UserError(f"{weights}: there is no such file of weights")
+        import torch
+
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._network = _load(network, weights, size).to(self._device).eval()
+        self._person = person
+        self._score = score
+
+    def segment(self, picture: np.ndarray) -> list[Person]:
+        """Return the people in a picture."""
+        import torch
+
+        tensor = torch.from_numpy(np.ascontiguousarray(picture[:, :, ::-1].transpose(2, 0, 1)))
+        with torch.inference_mode():
+            (found,) = self._network([tensor.to(self._device).float() / 255])
+        chosen = (found["labels"] == self._person) & (found["scores"] >= self._score)
+        masks = (found["masks"][chosen, 0] > 0.5).cpu().numpy()
+        people = [
+            person_in_mask(mask.view(np.uint8) * np.uint8(255), score)
+            for mask, score in zip(masks, found["scores"][chosen].tolist(), strict=True)
+        ]
+        return [person for person in people if person is not None]
+
+
+def _load(name: str, weights: str | None, size: int) -> Any:
+    """Return a network with weights."""
+    from torchvision.models import detection
+
+    build = getattr(detection, name)
+    sizes = {"min_size": size, "max_size": 4 * size}
+    if weights is None:
+        try:
+            return build(weights="DEFAULT", **sizes)
+        except OSError as error:
+            raise UserError(
+                f"the weights of {name} cannot be downloaded ({error}): give them as a file, --weights FILE.pth"
+            ) from None
+    state = _read_state(Path(weights))
+    if _CLASSES not in state:
+        raise UserError(f"{weights}: no weights of {name}: there is no {_CLASSES}")
+    network = build(weights=None, weights_backbone=None, num_classes=len(state[_CLASSES]), **sizes)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1:2] or [str(error)]
+        raise UserError(f"{weights}: these weights do not fit {name}: {first[0].strip()}") from None
+    return network
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """Return a state dict; a training checkpoint may have it under `model`."""
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can raise anything
+        reason = str(error).splitlines()[0][:200]
+        raise UserError(f"{path}: these weights cannot be read: {reason}") from None
+    content = content.get("model", content) if isinstance(content, dict) else content
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: a state dict is needed, not {type(content).__name__}")
+    return content

@@ -1,0 +1,49 @@
+"""The segmenter that a command line names: a name in the registry, or a YAML file with its keywords."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dygait import untrusted
+from dygait.config.custom_imports import KEY, import_file, resolve_paths
+from dygait.errors import UserError
+from dygait.registry import SettingsError
+from dygait.video.segmenters import SEGMENTERS, Segmenter
+
+
+def build_segmenter(named: str, **keywords: Any) -> Segmenter:
+    """Build a segmenter.
+
+    Args:
+        named: a name in the registry, or a YAML file with the key `segmenter`, the segmenter's keywords, and
+            `custom_imports`, Python files that register segmenters.
+        keywords: more keywords, which have precedence; those that are None are left out.
+
+    Raises:
+        UserError: no such name or file, or a keyword that does not fit.
+    """
+    is_file = named.endswith((".yaml", ".yml"))
+    spec = _read(Path(named)) if is_file else {SEGMENTERS.key: SEGMENTERS.resolve(named)}
+    spec.update({key: value for key, value in keywords.items() if value is not None})
+    try:
+        return SEGMENTERS.build(spec)
+    except SettingsError as error:
+        raise UserError(f"{named}: {error}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(untrusted.read_bytes(path))
+    except OSError as error:
+        raise UserError(f"{path}: this file cannot be read: {error.strerror or error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: a mapping is needed, with the key `segmenter`")
+    content = resolve_paths(content, path.parent)
+    for file in content.pop(KEY, []):
+        import_file(Path(file))
+    return content
