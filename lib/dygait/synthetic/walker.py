@@ -130,7 +130,9 @@ def draw_walk(settings: Settings, subject: int, kind: str) -> Walk:
 
 @functools.lru_cache(512)
 def _dress(settings: Settings, subject: int, kind: str) -> Dress:
-    """Return what a subject wears and carries in a walk."""
+    """Return what a subject wears and carries in a walk; where people differ in gait alone, that of everyone."""
+    if settings.world.people.differ == "gait":
+        subject = EVERYONE
     person = draw_subject(settings, subject).person
     return draw_dress(settings.world.wardrobe, person, settings.seed, subject, kind, _type_number(kind))
 
@@ -209,7 +211,7 @@ def _render(
     """
     number = settings.views.index(view)
     clothes = _dress(settings, subject, kind).number if settings.world.wardrobe.outfits else int(kind.startswith("cl"))
-    # Those of everyone, where people do not differ in them.
+    # Everyone's, where people do not differ in them.
     dressed = EVERYONE if settings.world.people.differ == "gait" else subject
     background = _background(settings, dressed, clothes, number)
     rng = np.random.default_rng([settings.seed, _FILM, subject, _type_number(kind), number])
