@@ -124,3 +124,18 @@ def test_frailty_begins_late() -> None:
     found = [Person(True, age, 0.0, 0.5, 0.5, GaitChange()).frailty for age in ages]
     assert found[:2] == [0, 0]
     assert 0 < found[2] < found[3] == 1
+
+
+def test_calibrated_people_have_sloping_shoulders_and_quick_steps() -> None:
+    plain, moved = crowd(20), crowd(20, calibrated=1.0)
+    for before, after in zip(plain, moved, strict=True):
+        assert after.physique.shoulder_slope > before.physique.shoulder_slope + 0.01
+        assert after.physique.shoulder_scale < before.physique.shoulder_scale
+        assert after.style.stride_seconds == pytest.approx(0.91 * before.style.stride_seconds)
+
+
+def test_gait_variety_spreads_gaits_alone() -> None:
+    plain, alike = crowd(100), crowd(100, gait_variety=0.5)
+    assert [s.physique for s in plain] == [s.physique for s in alike]
+    spread = [np.std([s.style.hip_gain for s in subjects]) for subjects in (plain, alike)]
+    assert spread[1] == pytest.approx(0.5 * spread[0])

@@ -11,10 +11,9 @@ from dygait.synthetic import wear
 from dygait.synthetic.body import FigureBuilder, Physique
 from dygait.synthetic.gait import GaitChange
 from dygait.synthetic.motion import Motion
-from dygait.synthetic.traits import draw
 from dygait.synthetic.wear import Bag, BagSize
 
-KINDS = {"back": 0.29, "shoulder": 0.2, "hand": 0.2, "crossbody": 0.15, "box": 0.08, "trolley": 0.08}
+KINDS = {"back": 0.22, "shoulder": 0.27, "hand": 0.22, "crossbody": 0.16, "box": 0.06, "trolley": 0.07}
 """What is carried, with its share."""
 HANDS = ("pockets", "pocket", "phone at the ear", "phone in front")
 
@@ -23,7 +22,19 @@ def draw_carried(rng: np.random.Generator, umbrellas: float) -> Bag:
     """Draw something to carry, an open umbrella with a probability."""
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     side, held, umbrella = int(rng.integers(2)), bool(rng.random() < 0.3), rng.random() < umbrellas
-    return Bag("umbrella" if umbrella else kind, side, held, draw(BagSize, rng, {}))
+    return Bag("umbrella" if umbrella else kind, side, held, _draw_size(rng))
+
+
+def _draw_size(rng: np.random.Generator) -> BagSize:
+    """Draw the size of a bag; worn at the side, it hangs behind the hip."""
+    z = rng.standard_normal(5).clip(-2, 2).tolist()
+    return BagSize(
+        length=0.20 + 0.035 * z[0],
+        height=0.175 + 0.03 * z[1],
+        thickness=0.068 + 0.016 * z[2],
+        drop=-0.045 + 0.024 * z[3],
+        forward=-0.075 + 0.028 * z[4],
+    )
 
 
 def draw_hands(rng: np.random.Generator, carried: Bag | None) -> Bag | None:

@@ -62,4 +62,4 @@ def draw_dress(knobs: Wardrobe, person: Person, seed: int, subject: int, kind: s
 
 @functools.lru_cache(1024)
 def _outfit(knobs: Wardrobe, person: Person, seed: int, subject: int, number: int) -> Outfit:
-    return draw_outfit(np.random.default_rng([seed, _OUTFIT, subject, number]), knobs, person)
+    return draw_outfit(np.random.default_rng([seed, _OUTFIT, subject, number]), knobs, person, usual=number == 0)

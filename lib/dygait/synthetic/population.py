@@ -128,15 +128,19 @@ def shaped(body: Physique, person: Person, people: People) -> Physique:
     """Return the body of a person from one drawn around the mean of adults."""
     sign = people.dimorphism * (-1.0 if person.woman else 1.0)
     build = body.build + person.overweight
+    real = people.calibrated
     changes = {
         "stature": body.stature * (1 + 0.0375 * sign - 0.02 * person.frailty),
-        "shoulder_scale": body.shoulder_scale * (1 + 0.03 * sign),
+        "shoulder_scale": body.shoulder_scale * (1 + 0.03 * sign) * (1 - 0.075 * real),
+        "shoulder_slope": body.shoulder_slope + 0.021 * real,
         "hip_scale": body.hip_scale * (1 - 0.04 * sign),
-        "neck_girth": body.neck_girth * (1 + 0.055 * sign),
+        "arm_scale": body.arm_scale * (1 - 0.035 * real),
+        "neck_girth": body.neck_girth * (1 + 0.055 * sign) * (1 - 0.06 * real),
         "arm_girth": body.arm_girth * (1 + 0.05 * sign),
         "thigh_girth": body.thigh_girth * (1 - 0.023 * sign),
         "waist_girth": body.waist_girth * (1 + 0.025 * sign),
-        "foot_scale": body.foot_scale * (1 + 0.0125 * sign),
+        "foot_scale": body.foot_scale * (1 + 0.0125 * sign) * (1 - 0.05 * real),
+        "foot_height": body.foot_height + 0.006 * real,
         "head_width": body.head_width * (1 - 0.01 * sign),
         "seat": body.seat - 0.004 * sign,
         "belly": body.belly + 0.010 * person.overweight + 0.006 * person.frailty,
@@ -152,9 +156,9 @@ def shaped(body: Physique, person: Person, people: People) -> Physique:
             "head_length": body.head_length * head,
             "neck_scale": body.neck_scale * (1 - 0.5 * (head - 1)),
             "neck_girth": body.neck_girth * (1 + 0.3 * (head - 1)),
-            "shoulder_scale": body.shoulder_scale * (1 - 0.15 * (head - 1)),
+            "shoulder_scale": body.shoulder_scale * (1 - 0.15 * (head - 1)) * (1 - 0.075 * real),
             "hip_scale": body.hip_scale * (1 - 0.1 * (head - 1)),
-            "foot_scale": body.foot_scale * (1 + 0.1 * (head - 1)),
+            "foot_scale": body.foot_scale * (1 + 0.1 * (head - 1)) * (1 - 0.05 * real),
         }
     return dataclasses.replace(body, **changes)
 
@@ -166,7 +170,11 @@ def paced(style: Style, person: Person, people: People) -> Style:
     heavy = person.overweight
     return dataclasses.replace(
         style,
-        stride_seconds=style.stride_seconds * (1 + 0.025 * sign) * (1 + 0.07 * frailty) * child,
+        stride_seconds=style.stride_seconds
+        * (1 + 0.025 * sign)
+        * (1 + 0.07 * frailty)
+        * (1 - 0.09 * people.calibrated)
+        * child,
         hip_gain=style.hip_gain * (1 - 0.2 * frailty) * (1 - 0.02 * heavy),
         knee_offset=style.knee_offset + 4.0 * frailty,
         ankle_gain=style.ankle_gain * (1 - 0.2 * frailty),

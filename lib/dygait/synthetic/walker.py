@@ -76,8 +76,9 @@ def _draw_traits(settings: Settings, subject: int) -> SubjectTraits:
     return SubjectTraits(
         person,
         shaped(draw(Physique, rng, factors, people.variety), person, people),
-        paced(draw(Style, rng, factors, people.variety), person, people),
-        np.clip(rng.standard_normal((2, 3, SIGNATURE_HARMONICS)), -2, 2) * (people.variety * fade),
+        paced(draw(Style, rng, factors, people.variety * people.gait_variety), person, people),
+        np.clip(rng.standard_normal((2, 3, SIGNATURE_HARMONICS)), -2, 2)
+        * (people.variety * people.gait_variety * fade),
         wear.draw_bag(rng),
         draw(wear.Coat, rng, {}),
     )

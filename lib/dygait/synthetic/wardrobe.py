@@ -59,16 +59,16 @@ class Outfit:
         return dataclasses.replace(body, **self.fitted, foot_height=body.foot_height + self.sole)
 
 
-def draw_outfit(rng: np.random.Generator, knobs: Wardrobe, person: Person) -> Outfit:
-    """Draw one outfit of a person."""
+def draw_outfit(rng: np.random.Generator, knobs: Wardrobe, person: Person, usual: bool = False) -> Outfit:
+    """Draw one outfit of a person; the usual one has a coat half as often."""
     woman = person.woman
     skirt = _draw_skirt(rng) if rng.random() < knobs.skirts * (1.0 if woman else 0.1) else None
     fitted, loose, shorts = _draw_trousers(rng, knobs.shorts, skirt is not None)
-    bare_arms, has_coat = rng.random() < knobs.bare_arms, rng.random() < knobs.coats
+    bare_arms, has_coat = rng.random() < knobs.bare_arms, rng.random() < knobs.coats * (0.5 if usual else 1.0)
     fitted |= {
         "shirt_length": float(np.clip(rng.normal(0.03, 0.03), -0.015, 0.1)),
         "shirt_width": abs(float(rng.normal(0.003, 0.006))),
-        "sleeve": _BARE_ARM if bare_arms and not has_coat else float(rng.uniform(-0.001, 0.011)),
+        "sleeve": _BARE_ARM if bare_arms and not has_coat else float(rng.uniform(-0.002, 0.006)),
     }
     coat, reach, open_by = _draw_coat(rng, knobs) if has_coat else (_draw_sweater(rng, bare_arms), 0.0, 0.0)
     hair, tail = _draw_hair(rng, person)
@@ -96,7 +96,7 @@ def draw_outfit(rng: np.random.Generator, knobs: Wardrobe, person: Person) -> Ou
 
 
 def _draw_skirt(rng: np.random.Generator) -> Skirt:
-    low, high = ((0.27, 0.42), (0.42, 0.58), (0.58, 0.78), (0.78, 0.96))[rng.choice(4, p=(0.2, 0.35, 0.25, 0.2))]
+    low, high = ((0.27, 0.42), (0.42, 0.58), (0.58, 0.78), (0.78, 0.96))[rng.choice(4, p=(0.28, 0.4, 0.2, 0.12))]
     return Skirt(float(rng.uniform(low, high)), float(rng.uniform(-0.004, 0.06)))
 
 
@@ -131,7 +131,7 @@ def _draw_coat(rng: np.random.Generator, knobs: Wardrobe) -> tuple[Coat, float, 
         sleeve=0.004 + 0.018 * thick,
         shoulder=0.002 + 0.012 * thick,
         collar=float(rng.uniform(0, 0.025)),
-        hood=float(rng.normal(-0.5, 0.6)),
+        hood=float(rng.normal(-0.25, 0.6)),
     )
     if long:
         coat = dataclasses.replace(coat, length=0.10)
@@ -141,7 +141,7 @@ def _draw_coat(rng: np.random.Generator, knobs: Wardrobe) -> tuple[Coat, float, 
 
 def _draw_sweater(rng: np.random.Generator, bare_arms: bool) -> Coat | None:
     """Return a sweater or a hooded jacket as a thin short coat, or none."""
-    thick, worn = float(rng.uniform(0.003, 0.014)), rng.random() < 0.4
+    thick, worn = float(rng.uniform(0.002, 0.012)), rng.random() < 0.25
     if bare_arms or not worn:
         return None
     return Coat(

@@ -50,10 +50,20 @@ class People(Knobs):
         (6, 2, 2), description="How many walks each subject has of the types `nm`, `bg` and `cl`; at least one in all."
     )
     variety: float = Field(
-        1.0, ge=0, le=2, description="Factor on the spread of bodies and gaits between subjects; 0: all are the mean."
+        1.0, ge=0, le=2, description="Factor on the spread of bodies and gaits between subjects; 0: all are alike."
     )
     within: float = Field(
         1.0, ge=0, le=5, description="Factor on the spread between walks of one subject: gait, speed, heading, offset."
+    )
+    gait_variety: float = Field(
+        1.0, ge=0, le=2, description="Factor on the spread of gaits between subjects alone, besides `variety`."
+    )
+    calibrated: float = Field(
+        0.0,
+        ge=0,
+        le=1.5,
+        description="How far the mean body and gait are moved to the mean of real silhouettes: narrower, sloping "
+        "shoulders, shorter arms and feet, thicker soles, quicker steps; 1: all the way.",
     )
     dimorphism: float = Field(
         0.0,
@@ -85,7 +95,9 @@ class Wardrobe(Knobs):
         description="How many outfits each subject owns: the first is worn in `nm` and `bg`, one of the others in each "
         "walk of `cl`. 0: as in CASIA-B, everyday clothes, with a bag in `bg` and in a coat in `cl`.",
     )
-    coats: Share = Field(0.0, description="Probability that an outfit has a jacket or a coat.")
+    coats: Share = Field(
+        0.0, description="Probability that an outfit has a jacket or a coat; half of it for the first."
+    )
     long_coats: Share = Field(0.0, description="Share of the coats that reach to the knees or the shins.")
     open_coats: Share = Field(0.0, description="Share of the coats that are open, and flap.")
     skirts: Share = Field(
@@ -183,14 +195,22 @@ CASIA = World()
 
 WILD = World(
     people=People(
-        walks=(4, 3, 5), variety=1.2, within=1.5, dimorphism=1.0, children=0.06, old=0.1, heavy=0.12, impaired=0.04
+        walks=(4, 3, 5),
+        gait_variety=0.8,
+        within=1.5,
+        calibrated=1.0,
+        dimorphism=1.0,
+        children=0.06,
+        old=0.1,
+        heavy=0.08,
+        impaired=0.04,
     ),
     wardrobe=Wardrobe(
         outfits=5,
-        coats=0.4,
+        coats=0.5,
         long_coats=0.3,
         open_coats=0.25,
-        skirts=0.3,
+        skirts=0.25,
         shorts=0.15,
         bare_arms=0.3,
         hats=0.15,
