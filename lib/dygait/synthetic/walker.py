@@ -63,8 +63,10 @@ def draw_subject(settings: Settings, subject: int) -> SubjectTraits:
         return own
     same = _draw_traits(settings, EVERYONE)
     if differ == "gait":
-        return dataclasses.replace(same, style=own.style, signature=own.signature)
-    return dataclasses.replace(own, style=same.style, signature=same.signature, bag=same.bag)
+        person = dataclasses.replace(same.person, gait_change=own.person.gait_change)
+        return dataclasses.replace(same, person=person, style=own.style, signature=own.signature)
+    person = dataclasses.replace(own.person, gait_change=same.person.gait_change)
+    return dataclasses.replace(own, person=person, style=same.style, signature=same.signature, bag=same.bag)
 
 
 def _draw_traits(settings: Settings, subject: int) -> SubjectTraits:
@@ -109,18 +111,18 @@ def draw_walk(settings: Settings, subject: int, kind: str) -> Walk:
     count = int(rng.integers(settings.frames[0], settings.frames[1] + 1))
 
     bag, coat, dress, gait_change = None, None, None, GaitChange()
+    one_gait = settings.world.people.differ == "body"  # for all: also that in a coat
     if settings.world.wardrobe.outfits:
         dress = _dress(settings, subject, kind)
-        physique, gait_change = dress.outfit.fit(physique), dress.gait_change
+        physique = dress.outfit.fit(physique)
+        gait_change = (_dress(settings, EVERYONE, kind) if one_gait else dress).gait_change
     elif kind.startswith("bg"):
         bag = wear.draw_bag(rng) if rng.random() < 0.25 else traits.bag  # sometimes another bag
         bag = dataclasses.replace(bag, size=vary(bag.size, rng))
         gait_change = wear.bag_gait_change(bag)
     elif kind.startswith("cl"):
         coat = draw(wear.Coat, rng, {}) if rng.random() < 0.15 else vary(traits.coat, rng)
-        # With one gait for all, also that of a coat.
-        same = settings.world.people.differ == "body"
-        gait_change = wear.coat_gait_change(draw_subject(settings, EVERYONE).coat if same else coat)
+        gait_change = wear.coat_gait_change(draw_subject(settings, EVERYONE).coat if one_gait else coat)
 
     gait = Gait(physique, style, signature, traits.person.gait_change.and_also(gait_change), speed)
     count = max(min(count, int(VISIBLE_METRES / (gait.stride_metres * gait.cycles_per_frame))), 1)
