@@ -132,6 +132,9 @@ def configuration(cell: Cell, settings: dict[str, Any]) -> dict[str, Any]:
         "evaluator_cfg": {
             "save_name": name,
             "baseline": "gei",
+            "verification": False,
+            "open_set": False,
+            "report": False,
             "keep_features": "none",
             "sampler": {"sample_type": "all_ordered"},
             "transform": transform,

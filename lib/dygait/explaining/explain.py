@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -106,7 +106,7 @@ def choose(config: Config, data: str | None, patterns: Sequence[str], count: int
     return store, [indices[position] for position in spaced.tolist()]
 
 
-def _test_ids(config: Config, store: Store, data: str | None) -> Iterable[str]:
+def _test_ids(config: Config, store: Store, data: str | None) -> Collection[str]:
     if data is None:
         return sources.open_partition(config).test
     return store.settings.partition()["TEST_SET"] if isinstance(store, RenderedStore) else ()
