@@ -70,6 +70,21 @@ install_requirements() {
         fail "torch and torchvision do not fit together; scripts/constraints.txt names a pair that does, and without an active environment it is installed into .venv"
 }
 
+# The command `dygait`, for whoever uses the environment afterwards: this folder, editable. No network is asked where the
+# environment can build packages; the scripts themselves do without the command.
+install_command() {
+    if [[ -x "$(python -c 'import sysconfig; print(sysconfig.get_path("scripts"))')/dygait" ]]; then
+        return
+    fi
+    local options=(--quiet --disable-pip-version-check --no-deps --editable .)
+    if PIP_CONFIG_FILE=/dev/null python -m pip --isolated install --no-index --no-build-isolation "${options[@]}" >/dev/null 2>&1 ||
+        PIP_RETRIES=1 PIP_DEFAULT_TIMEOUT=10 python -m pip install "${options[@]}" </dev/null >/dev/null 2>&1; then
+        say "the command dygait is in $(python -c 'import sys; print(sys.prefix)')"
+    else
+        say "the command dygait could not be installed (pip install -e .); python lib/main.py works without"
+    fi
+}
+
 # On continuous integration only, never on somebody's machine: the browser in which reports are tested, where it can be
 # had without a password. Without it those tests are skipped.
 install_browser() {

@@ -25,6 +25,7 @@ done
 source scripts/environment.sh
 activate_environment
 install_requirements requirements.txt
+install_command
 SECONDS=0
 
 config=configs/Dygait_SynGait.yaml
@@ -57,4 +58,7 @@ python lib/main.py --cfgs "$config" --phase test --log_to_file --iter "$iteratio
 printf '\nDone in %d min %02d s, installation not counted.\n' $((SECONDS / 60)) $((SECONDS % 60))
 echo "checkpoint    $(ls "$folder"/checkpoints/*-"$(printf %05d "$iterations")".pt)"
 echo "log           $folder/logs"
+command=dygait
+[[ -n "${constraints[*]-}" ]] && command="source .venv/bin/activate; dygait"
+echo "your own data $command --help, docs/adding_a_dataset.md"
 echo "TensorBoard   tensorboard --logdir $folder/summary"

@@ -24,9 +24,8 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def follow(page: str) -> None:
-    (block,) = blocks(page, "bash")
     with mock.patch.object(machine, "available_cores", return_value=1):
-        for line in block.splitlines():
+        for line in "".join(blocks(page, "bash")).splitlines():
             program, *arguments = shlex.split(line)
             assert program == "dygait"
             assert cli.main(arguments) == 0, line
@@ -55,27 +54,35 @@ def test_adding_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     assert "rank-1" in output.out
 
 
+def write_masks(root: Path, people: tuple[str, ...], days: tuple[str, ...], views: tuple[str, ...]) -> None:
+    for file in make_tree(root.with_suffix(".made"), people, days, views, (6, 7)).rglob("*.pkl"):
+        folder = root / file.parent.relative_to(root.with_suffix(".made"))
+        folder.mkdir(parents=True)
+        for number, frame in enumerate(read_pickle(file)):
+            cv2.imwrite(str(folder / f"{number:03d}.png"), frame)
+
+
 def test_adding_a_dataset_and_a_protocol(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     people = ("anna", "ben", "carla", "dora", "emil")
-    made = make_tree(Path("made"), people, ("day1", "day2"), ("cam1", "cam2"), (6, 7))
-    for file in made.rglob("*.pkl"):
-        folder = Path("pictures") / file.parent.relative_to(made)
-        folder.mkdir(parents=True)
-        for number, frame in enumerate(read_pickle(file)):
-            cv2.imwrite(str(folder / f"{number:03d}.png"), frame)
-    (code,) = blocks("adding_a_dataset.md", "python")
-    exec(compile(code, "adding_a_dataset.md", "exec"), {})
-    assert len(list(Path("data").rglob("*.pkl"))) == 20
+    write_masks(Path("masks"), people, ("day1", "day2"), ("cam1", "cam2"))
     write_blocks("adding_a_dataset.md", json="split.json", yaml="corridor.yaml")
     follow("adding_a_dataset.md")
+    assert len(list(Path("data").rglob("*.pkl"))) == 20
     assert "second day" in capsys.readouterr().out
     (protocol,) = blocks("adding_a_protocol.md", "yaml")
     Path("protocol.yaml").write_text(protocol)
     follow("adding_a_protocol.md")
     assert "mAP" in capsys.readouterr().out
+    write_masks(Path("yard"), ("fay", "gus"), ("walk1", "walk2"), ("gate",))
+    write_blocks("testing_on_new_data.md", json="yard.json", yaml="yard.yaml")
+    follow("testing_on_new_data.md")
+    printed = capsys.readouterr().out
+    assert "GEI nearest neighbour" in printed
+    assert "second walk" in printed
+    assert "second day" not in printed
 
 
 class TestCustomImports:

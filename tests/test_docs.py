@@ -11,14 +11,11 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
 from dygait import cli
 from dygait.config import load_config
 from dygait.data.partition import load_partition
-from dygait.data.stores import open_store
 from dygait.errors import UserError
 from dygait.evaluation import PROTOCOLS, SUBMISSIONS, resolve_protocol
 from dygait.training.checks import component_problems
@@ -91,23 +88,6 @@ def test_the_python_of_the_page_on_python_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (code,) = blocks("docs/python.md", "python")
     exec(compile(code, "python.md", "exec"), {})
-
-
-def test_the_conversion_of_the_datasets_page_gives_what_is_read(tmp_path):
-    (code,) = blocks("datasets/README.md", "python")
-    page: dict = {}
-    exec(compile(code, "datasets/README.md", "exec"), page)
-    raw = tmp_path / "raw/001/nm-01/090"
-    raw.mkdir(parents=True)
-    for number in range(3):
-        picture = np.zeros((240, 320), np.uint8)
-        if number:  # nobody is in the first picture
-            picture[60:200, 100 + 20 * number : 140 + 20 * number] = 255
-        cv2.imwrite(str(raw / f"001-nm-01-090-{number:03d}.png"), picture)
-    page["convert"](tmp_path / "raw", tmp_path / "data")
-    store = open_store(tmp_path / "data")
-    assert store.table.all_keys() == [("001", "nm-01", "090")]
-    assert Path(store.location(0)).name == "090.pkl"
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,8 +1,11 @@
 """Mistakes of the user's: one clear line, exit code 2, once, whatever started the run."""
 
+import dataclasses
 import json
+import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from helpers.experiments import Experiment, command, free_port, make_experiment
@@ -36,6 +39,56 @@ def test_one_line_and_two(
     assert error.startswith("dygait: error: ")
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("key", ["evaluator_cfg.eval_func", "trainer_cfg.total_iter", "data_cfg.num_workers"])
+@pytest.mark.parametrize("where", ["--set", "file"])
+def test_a_key_is_named_once(
+    experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, where: str
+) -> None:
+    section, name = key.split(".")
+    overrides = [f"{key}=nonsense"]
+    if where == "file":
+        (tmp_path / "own.yaml").write_text(f"base: {experiment.config}\n{section}: {{{name}: nonsense}}\n")
+        experiment, overrides = dataclasses.replace(experiment, config=tmp_path / "own.yaml"), []
+    assert experiment.run("test", *overrides) == 2
+    assert capsys.readouterr().err.count(key) == 1
+
+
+def test_a_problem_of_several_sections_has_no_key(experiment: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+    assert experiment.run("train", "data_cfg.data_in_use=[true,true]") == 2
+    error = capsys.readouterr().err
+    assert "trainer_cfg.transform: data_cfg.data_in_use reads 2 files" in error
+    assert ": : " not in error
+
+
+def test_nobody_reads_the_rest(experiment: Experiment) -> None:
+    code = f"from dygait.cli import main; import sys; sys.exit(main(['info', {str(experiment.root)!r}]))"
+    for before in ("", "import time; time.sleep(0.5); "):  # the reader has gone before or while the command prints
+        done = command(
+            "-c",
+            "import subprocess, sys\n"
+            f"writer = subprocess.Popen([sys.executable, '-c', {before + code!r}], stdout=subprocess.PIPE)\n"
+            f"{'writer.stdout.close()' if before else 'writer.stdout.read(1); writer.stdout.close()'}\n"
+            "print(writer.wait())",
+        )
+        assert done.stderr == ""
+        assert done.stdout.strip() in ("141", "0")
+        if before:
+            assert done.stdout.strip() == "141"
+
+
+def test_raw_frames_are_recognised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    experiment = make_experiment(tmp_path)
+    for path in experiment.root.rglob("*.pkl"):
+        frames = np.zeros((9, 240, 320), np.uint8)
+        frames[:, 60:200, 100:150] = 255
+        path.write_bytes(pickle.dumps(frames))
+    for transform, code in (("BaseSilCuttingTransform", 2), ("Resize, size: [32, 22]", 0)):
+        assert experiment.run("train", f"trainer_cfg.transform={{type: {transform}}}") == code
+        printed = capsys.readouterr()
+        assert "240x320, were never normalised" in printed.err + printed.out
+        assert "cutting" not in printed.err
 
 
 def test_output_that_cannot_be_made(experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import os
+import select
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +23,7 @@ from dygait.untrusted import printable
 _USER_ERROR = 2
 _INTERRUPTED = 75  # sysexits.h's EX_TEMPFAIL: try again
 _KEYBOARD_INTERRUPT = 130
+_BROKEN_PIPE = 141  # as a shell reports SIGPIPE
 _DELAY = 20.0  # seconds; processes that start together are less apart
 
 
@@ -29,7 +32,9 @@ def _exit_code(command: Callable[[], int | None]) -> int:
     if not faulthandler.is_enabled() and sys.__stderr__ is not None:
         faulthandler.enable(sys.__stderr__)  # prints a traceback if a truncated mapped file raises SIGBUS
     try:
-        return command() or 0
+        code = command() or 0
+        sys.stdout.flush()
+        return code
     except UserError as error:
         if is_main() or isinstance(error, LocalError):
             sys.stdout.flush()
@@ -46,6 +51,20 @@ def _exit_code(command: Callable[[], int | None]) -> int:
         return _INTERRUPTED
     except KeyboardInterrupt:
         return _KEYBOARD_INTERRUPT
+    except BrokenPipeError:
+        if not _discard_output():
+            raise
+        return _BROKEN_PIPE
+
+
+def _discard_output() -> bool:
+    """Discard what is still to be printed, and return True, if nobody reads it, as in `dygait info DIR | head`."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    if not any(event & select.POLLERR for _, event in output.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def runner(arguments: Sequence[str] | None = None) -> int:

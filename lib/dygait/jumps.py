@@ -17,9 +17,11 @@ _FOREGROUND = 128
 _WINDOW = 9
 """Frames that a frame is compared with, itself included; a sequence of fewer than `_FEWEST` is not checked."""
 _FEWEST = 5
-_HEIGHT, _AREA = np.log(1.25), np.log(1.7)
+_REACH = 0.04
+"""Pieces that are nearer than this share of the height are measured as one: segmentation often cuts a head off."""
+_HEIGHT, _AREA = np.log(1.15), np.log(1.5)
 """The largest change of the height and of the area against the neighbours, as logarithms."""
-_CENTRE = 0.25
+_CENTRE = 0.2
 """The largest distance of the centre from where the neighbours show it, in heights of the person."""
 
 
@@ -28,8 +30,8 @@ class Measures(NamedTuple):
 
     Attributes:
         height: of everything white, the specks included.
-        largest: height of the largest connected piece.
-        area: of that piece.
+        largest: height of the largest piece, with those near it.
+        area: of that piece, widened.
         x: its centre.
         y: its centre.
     """
@@ -63,14 +65,17 @@ class Jump(NamedTuple):
 def measure(silhouette: np.ndarray) -> Measures:
     """Measure a raw mask or a normalised frame, uint8 (H, W); levels of at least 128 are the person."""
     solid = cv2.threshold(silhouette, _FOREGROUND - 1, 255, cv2.THRESH_BINARY)[1]
-    count, _, stats, centres = cv2.connectedComponentsWithStats(solid, connectivity=8)
+    height = cv2.boundingRect(solid)[3]
+    reach = max(1, round(_REACH * height))
+    joined = cv2.dilate(solid, np.ones((reach + 1, reach + 1), np.uint8))
+    count, _, stats, centres = cv2.connectedComponentsWithStats(joined, connectivity=8)
     if count < 2:
         return Measures(0, 0, 0, 0, 0)
-    tops, heights, areas = stats[1:, cv2.CC_STAT_TOP], stats[1:, cv2.CC_STAT_HEIGHT], stats[1:, cv2.CC_STAT_AREA]
-    person = int(areas.argmax())
-    height = int((tops + heights).max() - tops.min())
-    x, y = centres[1 + person].tolist()
-    return Measures(height, int(heights[person]), int(areas[person]), x, y)
+    person = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    # The widening is taken off again, but for what lies beyond the picture's edge.
+    largest = max(1, min(height, int(stats[person, cv2.CC_STAT_HEIGHT]) - reach))
+    x, y = centres[person].tolist()
+    return Measures(height, largest, int(stats[person, cv2.CC_STAT_AREA]), x, y)
 
 
 def find_jumps(measures: list[Measures]) -> list[Jump]:

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dygait import cli
 from dygait.evaluation.features import load_features
-from helpers.experiments import Experiment
+from helpers.experiments import Experiment, save_features
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +41,19 @@ def test_another_protocol_metric_and_gallery(
     half, out = tmp_path / "half", tmp_path / "r.json"
     assert cli.main(["extract", *run_arguments(tested), "--features", str(half), "--half"]) == 0
     assert load_features(half).features.dtype == "float16"
-    options = ["--protocol", "CASIA-B", "--metric", "cos", "--gallery", str(half), "--json", str(out)]
+    saved = load_features(half)
+    others, columns = tmp_path / "others", (saved.types, saved.views, saved.lengths)
+    save_features(others, np.array(saved.features), [f"{i}x" for i in saved.ids], *columns, gei=np.array(saved.gei))
+    options = ["--protocol", "CASIA-B", "--metric", "cos", "--gallery", str(others), "--json", str(out)]
     assert cli.main(["evaluate", str(features), *options]) == 0
     found = json.loads(out.read_text())
     assert found["metric"] == "cos"
     assert found["counts"]["NM"]["gallery"] == 2 * result_of(tested)["counts"]["NM"]["gallery"]
-    assert "distance cos" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "distance cos" in printed
+    assert "GEI nearest neighbour" in printed
+    assert cli.main(["evaluate", str(features), "--gallery", str(half)]) == 2
+    assert "16 sequences are in" in capsys.readouterr().err
     for arguments, message in (([features, "--protocol", "Casia"], "unknown 'Casia'"), ([tmp_path], "has no features")):
         assert cli.main(["evaluate", *map(str, arguments)]) == 2
         assert message in capsys.readouterr().err
@@ -54,3 +62,20 @@ def test_another_protocol_metric_and_gallery(
 def test_a_folder_that_is_taken(tested: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["extract", *run_arguments(tested), "--features", str(tested.root)]) == 2
     assert "other files" in capsys.readouterr().err
+
+
+def test_gait_energy_images_are_a_row(features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", str(features)]) == 0
+    assert "GEI nearest neighbour" in capsys.readouterr().out
+    saved = load_features(features)
+    columns = saved.ids, saved.types, saved.views, saved.lengths
+    plain = save_features(tmp_path / "plain", np.array(saved.features), *columns, origin=saved.origin)
+    assert cli.main(["evaluate", str(plain)]) == 0
+    assert "GEI" not in capsys.readouterr().out
+
+
+def test_a_probe_never_meets_itself(features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "all.yaml").write_text("{name: All, gallery: {}, groups: {all: {probes: {}}}}")
+    assert cli.main(["evaluate", str(features), "--protocol", str(tmp_path / "all.yaml")]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "all: 16 of 16 probes are in the gallery too; none is compared with itself" in printed

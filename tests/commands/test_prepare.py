@@ -22,7 +22,6 @@ from dygait.data.stores.pickles import PickleTreeWriter
 from dygait.errors import UserError
 from dygait.preprocess import jobs
 from dygait.preprocess.journal import Journal
-from dygait.preprocess.layouts import LAYOUTS
 from dygait.preprocess.prepare import FORMATS, LOCK, prepare
 from dygait.silhouettes import normalise_silhouette
 from helpers import raw
@@ -60,7 +59,7 @@ def same(root: Path, dataset: str) -> None:
         np.testing.assert_array_equal(got[name], frames, err_msg=name)
 
 
-@pytest.mark.parametrize("dataset", LAYOUTS)
+@pytest.mark.parametrize("dataset", raw.SEQUENCES)
 def test_extracted_folders(dataset: str, tmp_path: Path) -> None:
     report = prepare(dataset, [raw.write(tmp_path / "raw", raw.files_of(dataset))], tmp_path / "out", progress=False)
     same(tmp_path / "out", dataset)
@@ -69,7 +68,7 @@ def test_extracted_folders(dataset: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dataset", "in_memory"), [*((dataset, 2**26) for dataset in LAYOUTS), ("GREW", 1500), ("Gait3D", 100)]
+    ("dataset", "in_memory"), [*((dataset, 2**26) for dataset in raw.SEQUENCES), ("GREW", 1500), ("Gait3D", 100)]
 )
 def test_archives_as_downloaded(dataset: str, in_memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "MAX_IN_MEMORY_BYTES", in_memory)
@@ -177,7 +176,7 @@ def test_unusable_pictures_are_reported(tmp_path: Path) -> None:
     assert report["lost"]
     assert json.loads((tmp_path / "out/prepare_report.json").read_text()) == report
     assert report["skipped"]["empty file"]["names"] == [f"raw/{names[0]}"]
-    assert report["skipped"]["not a PNG"]["names"] == [f"raw/{names[1]}"]
+    assert report["skipped"]["not a PNG, JPEG, BMP or TIFF"]["names"] == [f"raw/{names[1]}"]
     assert report["skipped"]["nobody in it"]["names"] == [f"raw/{names[2]}"]
     assert report["sequences_without_frames"] == ["001/nm-01/000"]
     assert report["pictures_of_another_layout"]["names"] == ["raw/002/readme.png"]
@@ -338,3 +337,17 @@ def test_grew_frames_of_another_size_are_normalised(tmp_path: Path) -> None:
     )
     assert not report["lost"]
     assert {frames.shape[1:] for frames in sequences(tmp_path / "out").values()} == {(32, 32)}
+
+
+def test_masks_of_a_dataset_are_cleaned_on_request(tmp_path: Path) -> None:
+    files = {name: raw.png(255 - raw.picture(number)) for number, name in enumerate(raw.casia_b())}
+    report = prepare("CASIA-B", [raw.write(tmp_path / "raw", files)], tmp_path / "out", clean=True, progress=False)
+    assert report["cleaned"] == {"dark on light, inverted": {"pictures": 16, "sequences": 8}}
+    assert prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "plain", progress=False)["cleaned"] == {}
+
+
+def test_a_journal_of_an_earlier_version(tmp_path: Path) -> None:
+    line = '{"sequence":["001","nm-01","000"],"frames":2,"skipped":[],"source":"raw"}'
+    (tmp_path / "prepare_journal.jsonl").write_text(f"{line}\n")
+    (outcome,) = Journal(tmp_path).outcomes.values()
+    assert (outcome.frames, outcome.remarks.jumps) == (2, ())

@@ -10,6 +10,7 @@ import yaml
 
 from dygait.config import Config, load_config, save_config
 from dygait.config.load import configs_folder, merge, merge_sections, parse_override, read_yaml
+from dygait.config.schema import Protocol
 from dygait.errors import UserError
 from dygait.training.checks import component_problems
 
@@ -221,7 +222,7 @@ class TestOverrides:
     def test_a_problem_names_the_override(self, tmp_path: Path) -> None:
         path = write(tmp_path, changed(trainer_cfg={"total_iter": 5}))
         assert refusal(path, "trainer_cfg.total_iter=many") == (
-            "--set trainer_cfg.total_iter=many: trainer_cfg.total_iter: input should be a valid integer, got 'many'"
+            "--set trainer_cfg.total_iter=many: input should be a valid integer, got 'many'"
         )
 
 
@@ -336,7 +337,7 @@ class TestProblems:
     def test_one(self, tmp_path: Path, override: str, path: str, message: str) -> None:
         file = write(tmp_path, changed(**parse_override(override)))
         found = refusal(file)
-        assert found.startswith(f"{file}: {path}: "), found
+        assert found.startswith(f"{file}: {path}: " if path else f"{file}: trainer_cfg.transform: "), found
         assert message in found
         assert "\n" not in found, "one problem, one line"
 
@@ -363,10 +364,20 @@ class TestProblems:
             f"  {parent}: model_cfg.chanels: unknown key; did you mean 'channels'?",
             f"  {child}: optimizer_cfg.lr: input should be a valid number, got 'fast'",
             f"  {child}: loss_cfg.0.type: unknown loss 'Tripletloss'; did you mean 'TripletLoss'? (valid: ",
-            "  --set evaluator_cfg.metric=far: evaluator_cfg.metric: input should be 'euc' or 'cos', got 'far'",
+            "  --set evaluator_cfg.metric=far: input should be 'euc' or 'cos', got 'far'",
         }
         for start in starts:
             assert any(line.startswith(start) for line in lines), (start, lines)
+
+    def test_another_protocol_replaces_that_of_the_base(self, tmp_path: Path) -> None:
+        day = {"name": "Day", "gallery": {"types": "day1"}, "groups": {"day 2": {"probes": {"types": "day2"}}}}
+        parent = write(tmp_path, changed(evaluator_cfg={"protocol": day}), "parent.yaml")
+        assert load(parent, "evaluator_cfg.protocol.exclusion=identical view").evaluator_cfg.protocol == Protocol(
+            **day, exclusion="identical view"
+        )
+        night = {"name": "Night", "gallery": {}, "groups": {"all": {"probes": {}}}}
+        child = write(tmp_path, {"base": "parent.yaml", "evaluator_cfg": {"protocol": night}})
+        assert load(child).evaluator_cfg.protocol == Protocol(**night)
 
     def test_a_protocol_matters_only_to_a_test(self, tmp_path: Path) -> None:
         path = write(tmp_path, changed(data_cfg={"dataset_name": "Mine"}))

@@ -49,13 +49,15 @@ class TestFiles:
         assert load_partition(self.write(tmp_path, content), "Mine").probe == ("c-1-2",)
         empty = {"TRAIN_SET": ["a"], "TEST_SET": [], "PROBE_SET": []}
         assert load_partition(self.write(tmp_path, empty), "Mine").probe == ()
+        assert load_partition(self.write(tmp_path, {"TEST_SET": ["c"]}), "Mine").train == ()
+        assert load_partition(self.write(tmp_path, {"TRAIN_SET": ["a"]}), "Mine").test == ()
 
     @pytest.mark.parametrize(
         ("content", "message"),
         [
             ("{", "JSON"),
-            ("[]", "TRAIN_SET and TEST_SET"),
-            ({"TRAIN_SET": ["a"]}, "TRAIN_SET and TEST_SET"),
+            ("[]", "TRAIN_SET, .*, and TEST_SET"),
+            ({"PROBE_SET": ["a"]}, "TRAIN_SET, .*, and TEST_SET"),
             ({"TRAIN_SET": "a", "TEST_SET": []}, "TRAIN_SET in .* list of strings"),
             ({"TRAIN_SET": [], "TEST_SET": [1, 2]}, "TEST_SET in .* list of strings"),
             ({"TRAIN_SET": [], "TEST_SET": [], "PROBE_SET": {}}, "PROBE_SET in .* list of strings"),

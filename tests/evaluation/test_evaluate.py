@@ -325,11 +325,32 @@ def reranked(features: np.ndarray, probes: list[int], gallery: list[int]) -> np.
     ("exclusion", "one_view", "re_rank"), [*product(("nothing", "identical view", SAME), (False, True), (False, True))]
 )
 def test_everything_counts_the_same_pairs(exclusion: str, one_view: bool, re_rank: bool, unmatched: str) -> None:
+    check_the_same_pairs(["nm-01", "nm-02"], exclusion, one_view, re_rank, unmatched)
+
+
+@pytest.mark.parametrize(
+    ("exclusion", "one_view", "re_rank"),
+    [*product(("nothing", "identical view", SAME), (False, True), (False,)), ("nothing", False, True)],
+)
+def test_a_probe_never_meets_itself(exclusion: str, one_view: bool, re_rank: bool) -> None:
+    check_the_same_pairs(["*"], exclusion, one_view, re_rank, "left out")
+    features, *names = sequences(["a", "b"], ["x"], subjects=5)
+    declared = {"name": "p", "gallery": {}, "groups": {"all": {"probes": {}}}}
+    everyone = evaluate_detailed(np.zeros_like(features), *names, protocol=declared)
+    assert everyone.chance["all"] == pytest.approx(100 / 9)
+    assert everyone.notes == ("all: 10 of 10 probes are in the gallery too; none is compared with itself",)
+    with pytest.raises(UserError, match="no probe has a true match"):
+        evaluate(*keep((features, *names), lambda _, kind, __: kind == "a"), protocol=declared)
+
+
+def check_the_same_pairs(
+    gallery_types: list[str], exclusion: str, one_view: bool, re_rank: bool, unmatched: str
+) -> None:
     """Ranks, pairs, searches and figures are derived from the same comparisons."""
     kinds = {"NM": ("nm-05",), "CL": ("cl-01", "nm-05")}
     declared = {
         "name": "all",
-        "gallery": {"types": ["nm-01", "nm-02"]},
+        "gallery": {"types": gallery_types},
         "groups": {name: {"probes": {"types": [*own]}, "unmatched": unmatched} for name, own in kinds.items()},
         "one_view_at_a_time": one_view,
         "exclusion": exclusion,
@@ -340,7 +361,7 @@ def test_everything_counts_the_same_pairs(exclusion: str, one_view: bool, re_ran
     protocol = Protocol.model_validate(declared)
     found = analysed(features, ids, types, views, protocol=protocol, re_rank=RE_RANK if re_rank else None)
     assert found.result.description.endswith("(k1 4, k2 3, lambda 0.3)") == re_rank
-    gallery = [n for n, kind in enumerate(types) if kind in GALLERY]
+    gallery = [n for n, kind in enumerate(types) if "*" in gallery_types or kind in gallery_types]
     probes = [n for n, kind in enumerate(types) if kind not in GALLERY]
     matrix = reranked(features, probes, gallery) if re_rank else distances(features)
     cameras = [view.partition("-")[0] for view in views]

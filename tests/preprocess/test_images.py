@@ -1,10 +1,11 @@
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 
-from dygait.preprocess.images import ImageError, decode_silhouette
+from dygait.preprocess.images import ImageError, decode_picture, decode_silhouette
 from helpers import raw
 
 MASK = raw.picture(3, (60, 50))
@@ -49,6 +50,40 @@ def test_every_encoding_gives_the_same_silhouette(name: str) -> None:
     np.testing.assert_array_equal(image, MASK)
 
 
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_a_picture_that_may_be_anything(name: str) -> None:
+    image = decode_picture(ENCODINGS[name])
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image > 0, MASK > 0)
+
+
+def encoded(suffix: str, image: np.ndarray) -> bytes:
+    return bytes(cv2.imencode(suffix, image)[1].tobytes())
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".bmp", ".tiff"])
+def test_other_formats(suffix: str) -> None:
+    scene = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    for image in (MASK, COLOUR):
+        content = encoded(suffix, image)
+        assert np.abs(decode_picture(content).astype(int) - MASK).max() < 40
+        assert np.abs(decode_silhouette(content).astype(int) - MASK).max() < 40
+    assert decode_picture(encoded(suffix, scene)).shape == (30, 40, 3)
+    for cut in (10, len(content) // 2, len(content) - 1):
+        with pytest.raises(ImageError, match="damaged"):
+            decode_picture(content[:cut])
+
+
+def test_tiffs_of_other_kinds() -> None:
+    done, content = cv2.imencodemulti(".tiff", [MASK, MASK])
+    assert done
+    with pytest.raises(ImageError, match="several pages"):
+        decode_picture(content.tobytes())
+    with pytest.raises(ImageError, match="float32"):
+        decode_picture(encoded(".tiff", MASK.astype(np.float32)))
+    np.testing.assert_array_equal(decode_picture(encoded(".tiff", MASK.astype(np.uint16) * 257)), MASK)
+
+
 def test_grey_levels_are_kept() -> None:
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
     np.testing.assert_array_equal(decode_silhouette(raw.png(grey)), grey)
@@ -63,7 +98,7 @@ WHOLE = raw.png(MASK)
     ("content", "reason"),
     [
         (b"", "empty file"),
-        (b"P5 1 1 255\n0", "not a PNG"),
+        (b"P5 1 1 255\n0", "not a PNG, JPEG, BMP or TIFF"),
         (WHOLE[:8], "damaged"),
         (WHOLE[: len(WHOLE) // 2], "damaged"),
         (WHOLE[:-12], "damaged"),

@@ -37,6 +37,14 @@ PATHS = {
         ("GaitDatasetA-silh/silhouettes/fyc/00_1/fyc-00_1-001.png", "fyc/nm-01/00"),
         ("nhz/45_4/nhz-45_4-001.png", "nhz/nm-04/45"),
     ],
+    "folders": [
+        ("masks/anna/day1/cam1/001.png", "anna/day1/cam1"),
+        ("masks/anna/day1/cam1/frame 7.JPEG", "anna/day1/cam1"),
+        ("masks/anna/day1/001.tiff", "anna/day1/any"),
+        ("masks.zip/anna.zip/day 1/cam.1/1.bmp", "anna/day 1/cam.1"),
+        ("masks/anna/001.png", None),
+        ("masks/a/b/c/d/001.png", None),
+    ],
 }
 
 
@@ -50,7 +58,7 @@ def test_paths(dataset: str, path: str, name: str | None) -> None:
     assert (LAYOUTS[dataset].group(path) is None) == (name is None)
 
 
-@pytest.mark.parametrize("dataset", LAYOUTS)
+@pytest.mark.parametrize("dataset", raw.SEQUENCES)
 def test_whole_datasets_and_examples(dataset: str) -> None:
     layout = LAYOUTS[dataset]
     paths = [path for path in raw.files_of(dataset) if path.endswith(".png") and not layout.ignores(path)]
@@ -59,6 +67,17 @@ def test_whole_datasets_and_examples(dataset: str) -> None:
     assert not unmatched
     assert all(names == sorted(names, key=natural_key) for names in sequences.values())
     assert layout.group(layout.example)
+
+
+def test_what_is_a_picture() -> None:
+    for name, dataset, own in (
+        ("a.png", True, True),
+        ("A.PNG", True, True),
+        ("a.jpg", False, True),
+        ("a.txt", False, False),
+    ):
+        assert LAYOUTS["CASIA-B"].is_picture(name) == dataset
+        assert LAYOUTS["folders"].is_picture(name) == own
 
 
 def test_frames_come_by_number() -> None:

@@ -18,8 +18,8 @@ def distances(features: np.ndarray, metric: str = "euc") -> np.ndarray:
 class Comparisons:
     """Every comparison of some probes with a gallery, searched one view at a time or at once.
 
-    A comparison is a probe against the gallery of one view, or the whole gallery, without excluded pairs; it is a
-    search if a pair remains. If pairs of one view are excluded, the comparison with the identical view has no true
+    A comparison is a probe against the gallery of one view, or the whole gallery, without itself and excluded pairs; it
+    is a search if a pair remains. If pairs of one view are excluded, the comparison with the identical view has no true
     match, and no mean includes it.
     """
 
@@ -46,7 +46,8 @@ class Comparisons:
         self.whole: dict[tuple[int, str], list[bool]] = {}
         for probe in probes:
             for view in sorted({views[n] for n in gallery}) if one_view else [""]:
-                near = sorted((n for n in gallery if not one_view or views[n] == view), key=lambda n: matrix[probe, n])
+                others = (n for n in gallery if n != probe and (not one_view or views[n] == view))
+                near = sorted(others, key=lambda n: matrix[probe, n])
                 self.whole[probe, view] = [ids[n] == ids[probe] for n in near]
                 kept = []
                 for other in near:

@@ -60,6 +60,24 @@ class TestRequirements:
         assert installed.endswith("--requirement a.txt --requirement b.txt")
         assert ("--constraint scripts/constraints.txt" in installed) != active
 
+    @pytest.mark.parametrize(("offline", "online"), [(0, 1), (1, 0), (1, 1)])
+    def test_the_command_is_installed_unless_it_is_there(self, tmp_path: Path, offline: int, online: int) -> None:
+        binaries = tmp_path / "bin"
+        write_script(
+            binaries / "python",
+            f'case "$*" in *get_path*) echo {binaries};; *sys.prefix*) echo {tmp_path};; '
+            f"*--no-index*--no-build-isolation*) echo offline >> calls; exit {offline};; "
+            f'*"pip install"*) echo online >> calls; exit {online};; esac',
+        )
+        done = bash("install_command", tmp_path, PATH=str(binaries))
+        assert done.returncode == 0
+        assert (tmp_path / "calls").read_text().split() == ["offline", "online"][: 1 + offline]
+        assert ("could not be installed" in done.stderr) == bool(offline and online)
+        write_script(binaries / "dygait", "")
+        (tmp_path / "calls").unlink()
+        assert bash("install_command", tmp_path, PATH=str(binaries)).stderr == ""
+        assert not (tmp_path / "calls").exists()
+
     def test_without_a_python_the_message_says_what_is_needed(self, tmp_path: Path) -> None:
         done = bash("activate_environment", tmp_path, PATH=str(tmp_path))
         assert done.returncode == 2

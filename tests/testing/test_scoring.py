@@ -1,5 +1,6 @@
 """Testing: what is written is what the features say."""
 
+import dataclasses
 import json
 import pickle
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import dygait
 from dygait.config import load_config
@@ -75,6 +77,30 @@ def test_which_checkpoint(trained: Experiment, tmp_path: Path, capsys: pytest.Ca
     # The tree has nm-01 and no nm-02: the cross-view protocol has no gallery.
     assert trained.run("test", "evaluator_cfg.cross_view_gallery=true") == 2
     assert "gallery" in capsys.readouterr().err
+
+
+def test_a_dataset_without_training_ids(
+    trained: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The class head, whose size follows from the training ids, is not part of a test."""
+    (tmp_path / "partition.json").write_text(json.dumps({"TEST_SET": ["005", "006"]}))
+    settings = yaml.safe_load(trained.config.read_text())
+    settings["model_cfg"]["SeparateBNNecks"].pop("class_num")
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(settings))
+    elsewhere = dataclasses.replace(trained, config=tmp_path / "own.yaml", output=tmp_path / "output")
+    overrides = [
+        f"data_cfg.dataset_partition={tmp_path / 'partition.json'}",
+        f"evaluator_cfg.restore_hint={trained.checkpoints / 'tiny-00002.pt'}",
+        "evaluator_cfg.report=false",
+    ]
+    assert elsewhere.run("test", *overrides) == 0
+    assert "the class head keeps its initial values" in capsys.readouterr().out
+    found = json.loads((elsewhere.checkpoints / "tiny-00002-CASIA-B-euc.json").read_text())
+    assert trained.run("test", "evaluator_cfg.report=false") == 0
+    wanted = json.loads((trained.checkpoints / "tiny-00002-CASIA-B-euc.json").read_text())
+    assert found["percentages"] == wanted["percentages"]
+    assert elsewhere.run("train", *overrides[:1]) == 2
+    assert "names no training id" in capsys.readouterr().err
 
 
 def make_other(folder: Path, name: str, partition: dict[str, list[str]], **tree: Any) -> tuple[Experiment, list[str]]:

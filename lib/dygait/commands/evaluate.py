@@ -52,6 +52,12 @@ def main(args: argparse.Namespace) -> None:
                 f"{args.gallery}: features of (C, P) = {shapes[1]}, those of {args.features} are {shapes[0]}; "
                 "extract both with the same network"
             )
+        keys = [set(zip(part.ids, part.types, part.views, strict=True)) for part in parts]
+        if both := keys[0] & keys[1]:
+            raise UserError(
+                f"--gallery {args.gallery}: {len(both)} sequences are in {args.features} too, such as "
+                f"{'/'.join(min(both))}; a sequence would be compared with itself"
+            )
     protocol = protocol_of(args.protocol, saved.origin, args.features)
     metric = args.metric or saved.origin.get("metric", "euc")
     probes = saved.origin.get("probes")
@@ -66,7 +72,13 @@ def main(args: argparse.Namespace) -> None:
         open_set=not args.ranks_only,
     )
     result = evaluate_detailed(features, ids, types, views, protocol, metric, probes, options)
-    print(to_text(result))
+    baselines = {}
+    images = [part.gei.reshape(len(part.gei), -1, 1) for part in parts if part.gei is not None]
+    if len(images) == len(parts) and len({part.shape[1:] for part in images}) == 1:
+        baselines["GEI nearest neighbour"] = evaluate_detailed(
+            np.concatenate(images), ids, types, views, protocol, "euc", probes, options
+        )
+    print(to_text(result, baselines))
     for path, text in ((args.json, to_json), (args.csv, to_csv)):
         if path is not None:
             try:

@@ -7,12 +7,13 @@ import getpass
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from dygait.errors import UserError
 from dygait.machine import available_cores
 from dygait.preprocess.layouts import LAYOUTS
 
-HELP = "convert a downloaded dataset to normalised sequences"
+HELP = "convert a downloaded dataset, or masks of your own, to normalised sequences"
 
 LOST = 3
 """The exit code if some of the input could not be used."""
@@ -24,7 +25,8 @@ PASSWORD = "DYGAIT_PASSWORD"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.description = (
-        "Convert a downloaded dataset, archives or folders, to normalised sequences. The same command continues an "
+        "Convert a downloaded dataset, archives or folders, to normalised sequences; `folders` is masks of your own, "
+        "PNG, JPEG, BMP or TIFF, in DIR/<id>/<type>/<view>/ or DIR/<id>/<type>/. The same command continues an "
         "interrupted run."
     )
     parser.epilog = (
@@ -41,6 +43,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("pickle", "store"),
         default="pickle",
         help="<id>/<type>/<view>/<view>.pkl, or a packed store, which trains faster (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--clean",
+        choices=("auto", "none"),
+        help="threshold grey masks, invert dark ones, and keep one person without specks (default: auto for folders, "
+        "none for the datasets)",
+    )
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="use every Nth picture of a sequence (default: %(default)s)"
     )
     parser.add_argument(
         "--password",
@@ -75,17 +86,39 @@ def main(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         height=arguments.height,
         partition=arguments.partition,
+        clean=None if arguments.clean is None else arguments.clean == "auto",
+        every=arguments.every,
     )
-    print(f"{arguments.dataset}: {report['ids']} ids, {report['sequences']} sequences, {report['frames']} frames")
-    for problem in report["unreadable_archives"].values():
-        print(f"dygait: warning: {problem}", file=sys.stderr)
-    if report["lost"]:
-        print(
-            f"dygait: warning: not everything could be used: {arguments.output / 'prepare_report.txt'}", file=sys.stderr
-        )
-    else:
-        print(f"report: {arguments.output / 'prepare_report.txt'}")
+    _print_summary(arguments, report)
     return LOST if report["lost"] else 0
+
+
+def _print_summary(arguments: argparse.Namespace, report: dict[str, Any]) -> None:
+    """Print what was written, and warnings; `UserError` if nothing could be used."""
+    written = arguments.output / "prepare_report.txt"
+    skipped = [
+        f"{found['pictures']} pictures: {reason} ({found['names'][0]})" for reason, found in report["skipped"].items()
+    ]
+    if not report["sequences"] and skipped:
+        raise UserError(f"--input: no picture could be used. {'; '.join(skipped)}")
+    print(f"{arguments.dataset}: {report['ids']} ids, {report['sequences']} sequences, {report['frames']} frames")
+    for step, count in report["cleaned"].items():
+        print(f"{step}: {count['pictures']} pictures of {count['sequences']} sequences")
+    warnings = [*report["unreadable_archives"].values()]
+    jumps = sum(map(len, report["jumps"].values()))
+    if jumps:
+        warnings.append(
+            f"{jumps} pictures of {len(report['jumps'])} sequences jump in height, area or place against their "
+            "neighbours"
+        )
+    if report["gaps"]:
+        warnings.append(f"{len(report['gaps'])} sequences lack numbers among their pictures")
+    if report["lost"]:
+        warnings += [f"skipped {line}" for line in skipped] + [f"not everything could be used: {written}"]
+    for warning in warnings:
+        print(f"dygait: warning: {warning}", file=sys.stderr)
+    if not report["lost"]:
+        print(f"report: {written}")
 
 
 def _password(given: str | bool | None) -> str | None:

@@ -22,8 +22,12 @@ Check = Callable[[Mapping[str, Any]], list[Problem]]
 Layer = tuple[str, dict[str, Any]]
 """The name of a file or an override, and its content."""
 
-# Sections that are replaced, not merged, if another component is named: SGD's momentum must not leak into Adam.
-_COMPONENT_KEYS = {"optimizer_cfg": "solver", "scheduler_cfg": "scheduler"}
+# Mappings that are replaced, not merged, if another component is named: SGD's momentum must not leak into Adam.
+_COMPONENT_KEYS = {
+    ("optimizer_cfg",): "solver",
+    ("scheduler_cfg",): "scheduler",
+    ("evaluator_cfg", "protocol"): "name",
+}
 
 _LARGEST_FILE = 2**20
 _MOST_VALUES = 100_000
@@ -131,13 +135,20 @@ def merge(base: Any, over: Any) -> Any:
 
 
 def merge_sections(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Merge two configurations; another optimiser or scheduler replaces its section."""
-    base = dict(base)
-    for section, key in _COMPONENT_KEYS.items():
-        old, new = base.get(section), over.get(section)
+    """Merge two configurations; another optimiser, scheduler or protocol replaces that of `base`."""
+    for path, key in _COMPONENT_KEYS.items():
+        old, new = untrusted.at(base, *path), untrusted.at(over, *path)
         if isinstance(old, dict) and isinstance(new, dict) and new.get(key, old.get(key)) != old.get(key):
-            del base[section]
+            base = _without(base, path)
     return merge(base, over)
+
+
+def _without(content: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    """Return nested mappings without the key at a path."""
+    key, *rest = path
+    if rest:
+        return {**content, key: _without(content[key], tuple(rest))}
+    return {name: value for name, value in content.items() if name != key}
 
 
 def parse_override(text: str) -> dict[str, Any]:
@@ -258,10 +269,19 @@ def load_config(
 
 
 def _format_problems(layers: Sequence[Layer], problems: Sequence[Problem]) -> str:
-    lines = list(dict.fromkeys(f"{_origin(layers, p.path)}: {'.'.join(p.path)}: {p.message}" for p in problems))
+    lines = list(dict.fromkeys(_format_problem(_origin(layers, p.path), p) for p in problems))
     if len(lines) == 1:
         return lines[0]
     return "\n  ".join([f"{len(lines)} problems in the configuration:", *lines])
+
+
+def _format_problem(origin: str, problem: Problem) -> str:
+    """Return origin, key and message; an override names its key, and a problem of several sections has none."""
+    key = ".".join(problem.path)
+    parts = (
+        [origin, problem.message] if not key or origin.startswith(f"--set {key}=") else [origin, key, problem.message]
+    )
+    return ": ".join(parts)
 
 
 def save_config(config: Config, path: Path) -> None:

@@ -37,8 +37,9 @@ def load_partition(spec: str | None, dataset_name: str) -> Partition:
     """Return a built-in partition, or one from a JSON file.
 
     Args:
-        spec: the path of `{"TRAIN_SET": [...], "TEST_SET": [...], "PROBE_SET": [...]}`, or a name in
-            `BUILT_IN_PARTITIONS`, or an address of SynGait, or None for that of the dataset.
+        spec: the path of `{"TRAIN_SET": [...], "TEST_SET": [...], "PROBE_SET": [...]}`, where a set that is not used
+            may be absent, or a name in `BUILT_IN_PARTITIONS`, or an address of SynGait, or None for that of the
+            dataset.
         dataset_name: the dataset's name.
 
     Raises:
@@ -63,8 +64,10 @@ def load_partition(spec: str | None, dataset_name: str) -> Partition:
         raise UserError(f"data_cfg.dataset_partition: no such file: {spec}{hint}") from None
     except (OSError, ValueError) as error:
         raise UserError(f"data_cfg.dataset_partition: {spec} is not readable JSON: {error}") from None
-    if not isinstance(content, dict) or not {"TRAIN_SET", "TEST_SET"} <= content.keys():
-        raise UserError(f"data_cfg.dataset_partition: {spec} must contain TRAIN_SET and TEST_SET, lists of ids")
+    if not isinstance(content, dict) or not {"TRAIN_SET", "TEST_SET"} & content.keys():
+        raise UserError(
+            f"data_cfg.dataset_partition: {spec} must contain TRAIN_SET, to train, and TEST_SET, to test: lists of ids"
+        )
     sets: dict[str, tuple[str, ...]] = {}
     for key in ("TRAIN_SET", "TEST_SET", "PROBE_SET"):
         values = content.get(key, [])

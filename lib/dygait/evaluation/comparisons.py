@@ -3,7 +3,8 @@
 A *comparison* is one probe against the gallery of one view, or against the whole gallery, without the pairs that the
 protocol excludes. Excluded pairs are counted nowhere. If pairs of one view are excluded, the comparison with the
 identical view has no true match, and no mean includes it. Its remaining pairs (the impostors, for `same id in the same
-view`) count for verification, and form a non-mated search.
+view`) count for verification, and form a non-mated search. A sequence that is a probe and in the gallery is never
+compared with itself, whatever the protocol says.
 
 Letters: N sequences, M probes, G gallery sequences, V columns (the gallery of one view each, or the whole gallery).
 """
@@ -152,6 +153,7 @@ class _DistancePass:
             self.views = tuple(names.tolist())
             self.columns = [slice(a, b) for a, b in pairwise([*starts.tolist(), len(gallery)])]
         self.gallery = gallery
+        self.meets_itself = bool(np.isin(self.probes, gallery).any())
         device = options.device or sequences.features.device
         codes = [np.unique(names, return_inverse=True)[1].reshape(-1) for names in (sequences.ids, sequences.views)]
         self.probe_ids, self.probe_views = (torch.from_numpy(code[self.probes]).to(device) for code in codes)
@@ -174,14 +176,17 @@ class _DistancePass:
         """Add the distances (m, G) of some probes."""
         one_view, exclusion = self.protocol.one_view_at_a_time, self.protocol.exclusion
         match = self.probe_ids[rows, None] == self.gallery_ids
-        excluded = None
-        # One view at a time, all excluded pairs are in the column of the identical view: only pairs need a mask.
+        excluded = itself = self._itself(rows, distance.device) if self.meets_itself else None
+        # One view at a time, all pairs of excluded views are in the column of the identical view: only pairs need them.
         if exclusion != "nothing" and (self.pairs or not one_view):
             excluded = self.probe_views[rows, None] == self.gallery_views
             if exclusion == "same id in the same view":
                 excluded &= match
+            if itself is not None:
+                excluded |= itself
+        of_columns = itself if one_view else excluded
         for number, column in enumerate(self.columns):
-            without = None if one_view or excluded is None else excluded[:, column]
+            without = None if of_columns is None else of_columns[:, column]
             block = distance[:, column], match[:, column]
             self.ranks[rows, number] = first_match_rank(*block, without).cpu().numpy()
             for name, values in self.values.items():
@@ -199,7 +204,11 @@ class _DistancePass:
             _add_pairs(pairs, member, distance, match, excluded)
         if self.options.keep:
             for group in self.confusions:
-                self._add_confusions(group, rows, distance, None if one_view else excluded)
+                self._add_confusions(group, rows, distance, of_columns)
+
+    def _itself(self, rows: slice, device: torch.device) -> Tensor:
+        """Return whether each pair is a sequence and itself: (m, G) bool."""
+        return torch.from_numpy(self.probes[rows, None] == self.gallery).to(device)
 
     def _add_confusions(self, group: str, rows: slice, distance: Tensor, excluded: Tensor | None) -> None:
         """Keep the hardest confusions so far, one for each subject; the first of equals is kept."""

@@ -5,7 +5,7 @@ Letters: N sequences, C channels, P parts, M probes, G gallery sequences, V view
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -108,7 +108,7 @@ def evaluate_detailed(
     in the gallery that it is compared with is excluded from that mean and reported in `counts`, or counted as wrong if
     the group says so (OUMVLP reports both). A group without probes, or without a probe that counts, is skipped with a
     note. One view at a time, the value of a probe view is the mean over gallery views, and that of the group the mean
-    over its probe views.
+    over its probe views. A probe that is in the gallery too is not compared with itself.
     """
     chosen, options = as_protocol(protocol), options or Options()
     sequences = Sequences.checked(features, ids, types, views)
@@ -185,12 +185,17 @@ def _view_names(views: np.ndarray, protocol: Protocol) -> np.ndarray:
 
 
 def _can_match(ids: np.ndarray, views: np.ndarray, probes: np.ndarray, gallery: np.ndarray, other_view: bool) -> bool:
-    """Return whether a probe has a true match, in another view if that is required."""
-    views_of = defaultdict(set)
+    """Return whether a probe has a true match besides itself, in another view if that is required."""
+    views_of: dict[str, Counter[str]] = defaultdict(Counter)
     for subject, view in zip(ids[gallery].tolist(), views[gallery].tolist(), strict=True):
-        views_of[subject].add(view)
-    of_probes = zip(ids[probes].tolist(), views[probes].tolist(), strict=True)
-    return any(views_of.get(subject, set()) - ({view} if other_view else set()) for subject, view in of_probes)
+        views_of[subject][view] += 1
+    found = np.flatnonzero(probes)
+    itself = np.isin(found, gallery).tolist()
+    for subject, view, same in zip(ids[found].tolist(), views[found].tolist(), itself, strict=True):
+        own = views_of.get(subject, Counter())
+        if own.total() > (own[view] if other_view else same):
+            return True
+    return False
 
 
 def _add_group(
@@ -214,6 +219,9 @@ def _add_group(
     unmatched = np.isnan(found.ranks)
     alone = (unmatched | ~found.compared).all(1)
     counts = {"probes": len(alone), "gallery": len(found.gallery), "probes without a match": int(alone.sum())}
+    both = int(np.isin(found.probes, found.gallery).sum())
+    if both:
+        notes.append(f"{both} of {len(alone)} probes are in the gallery too; none is compared with itself")
     if alone.any():
         notes.append(f"{alone.sum()} of {len(alone)} probes have no true match in the gallery ({group.unmatched})")
     if protocol.one_view_at_a_time:

@@ -11,17 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from dygait.errors import UserError
 from dygait.preprocess.archives import MAX_IN_MEMORY_BYTES, DamagedError, InputFile, list_files, members, read
-from dygait.preprocess.images import MAX_IMAGE_BYTES, ImageError, decode_silhouette
-from dygait.preprocess.layouts import LAYOUTS
-from dygait.preprocess.rules import Layout, SequenceName, is_archive, is_picture
-from dygait.silhouettes import normalise_silhouette
-
-EMPTY_PICTURE = "nobody in it"
-"""The reason for skipping a picture without a subject: part of the normalisation, not a loss."""
+from dygait.preprocess.images import MAX_IMAGE_BYTES
+from dygait.preprocess.normalise import Normalisation, NormalisedSequence, normalise_sequence
+from dygait.preprocess.rules import Layout, SequenceName, is_archive
 
 _MAX_BUFFERED_BYTES = 2 * 2**30
 _MAX_ARCHIVE_DEPTH = 4
@@ -45,11 +39,10 @@ class Job:
 
 
 class PreparedSequence(NamedTuple):
-    """One sequence: frames uint8 (S, R, R), S possibly 0, and the skipped pictures as (name, reason)."""
+    """One sequence, and its frames."""
 
     key: SequenceName
-    frames: np.ndarray
-    skipped: tuple[tuple[str, str], ...]
+    result: NormalisedSequence
 
 
 class JobResult(NamedTuple):
@@ -66,6 +59,7 @@ class JobPlanner:
     Attributes:
         done: large tars, as (name, size), that are skipped.
         unmatched: pictures seen so far that match no rule.
+        others: the number of other files seen so far, by suffix.
         failures: archives that could not be read, and why.
     """
 
@@ -74,6 +68,7 @@ class JobPlanner:
         self.password = password
         self.done: frozenset[tuple[str, int]] = frozenset()
         self.unmatched: list[str] = []
+        self.others: Counter[str] = Counter()
         self.failures: dict[str, str] = {}
 
     def jobs(self, inputs: list[Path]) -> Iterator[Job]:
@@ -93,7 +88,7 @@ class JobPlanner:
         for file in files:
             if is_archive(file.name):
                 yield from self._plan_archive(file, depth + 1)
-            elif is_picture(file.name):
+            elif self.layout.is_picture(file.name):
                 found = self.layout.group(file.name)
                 if found is None:
                     self.unmatched.append(file.name)
@@ -103,6 +98,8 @@ class JobPlanner:
                     pictures = []
                 group = found
                 pictures.append(file)
+            else:
+                self.others[Path(file.name).suffix] += 1
         if pictures:
             yield Job(source, tuple(pictures))
 
@@ -148,7 +145,7 @@ class JobPlanner:
         count: Counter[str | None] = Counter()
 
         def count_name(name: str) -> bool:
-            if self.layout.needs(name) and is_picture(name):
+            if self.layout.needs(name) and self.layout.is_picture(name):
                 count[self.layout.group(name)] += 1
             return False
 
@@ -157,41 +154,21 @@ class JobPlanner:
         return count
 
 
-def run_job(job: Job, dataset: str, height: int, password: str | None) -> JobResult:
+def run_job(job: Job, layout: Layout, settings: Normalisation, password: str | None) -> JobResult:
     """Read, decode and normalise the pictures of a job; errors as `JobPlanner.jobs`."""
-    layout = LAYOUTS[dataset]
     pictures = {picture.name: picture for picture in job.pictures}
     if job.archive is not None:
         try:
             pictures = {file.name: file for file in _unpacked(job.archive, layout, password)}
         except DamagedError as error:
             return JobResult(failure=str(error))
+
+    def load(name: str) -> bytes:
+        return read(pictures[name], MAX_IMAGE_BYTES, password)
+
     sequences, unmatched = layout.arrange(pictures)
-    prepared = []
-    for key, names in sequences.items():
-        frames, skipped = [], []
-        for name in names:
-            try:
-                content = read(pictures[name], MAX_IMAGE_BYTES, password)
-                frames.append(_frame(decode_silhouette(content), height, layout.normalised))
-            except ImageError as problem:
-                skipped.append((name, str(problem)))
-            except DamagedError:
-                skipped.append((name, "unreadable"))
-        stacked = np.stack(frames) if frames else np.zeros((0, height, height), np.uint8)
-        prepared.append(PreparedSequence(key, stacked, tuple(skipped)))
+    prepared = (PreparedSequence(key, normalise_sequence(names, load, settings)) for key, names in sequences.items())
     return JobResult(tuple(prepared), tuple(unmatched))
-
-
-def _frame(image: np.ndarray, height: int, normalised: bool) -> np.ndarray:
-    frame: np.ndarray | None
-    if normalised and image.shape == (height, height):
-        frame = image if image.any() else None
-    else:
-        frame = normalise_silhouette(image, height)
-    if frame is None:
-        raise ImageError(EMPTY_PICTURE)
-    return frame
 
 
 def _unpacked(archive: InputFile, layout: Layout, password: str | None) -> Iterator[InputFile]:

@@ -11,18 +11,19 @@ from typing import Any, NamedTuple
 
 from dygait import untrusted
 from dygait.errors import UserError
-from dygait.preprocess.jobs import EMPTY_PICTURE
+from dygait.preprocess.normalise import EMPTY_PICTURE, Remarks
 from dygait.preprocess.rules import SequenceName
 
 NAME = "prepare_journal.jsonl"
 
 
 class Outcome(NamedTuple):
-    """The outcome of a sequence: the number of frames written, and the skipped pictures as (name, reason)."""
+    """The outcome of a sequence: the number of frames written, the skipped pictures as (name, reason), and remarks."""
 
     frames: int
     skipped: tuple[tuple[str, str], ...]
     source: str
+    remarks: Remarks = Remarks({})
 
     @property
     def lost(self) -> bool:
@@ -60,8 +61,8 @@ class Journal:
 
     def add_sequence(self, key: SequenceName, outcome: Outcome) -> None:
         """Append the outcome of a sequence."""
-        skipped = [list(pair) for pair in outcome.skipped]
-        self._append({"sequence": list(key), "frames": outcome.frames, "skipped": skipped, "source": outcome.source})
+        content = {"sequence": list(key), **outcome._asdict(), "remarks": outcome.remarks._asdict()}
+        self._append(content)
 
     def add_archive(self, name: str, size: int, unmatched: tuple[str, ...]) -> None:
         """Append that an archive was read to its end, unless it is recorded already."""
@@ -80,6 +81,7 @@ class Journal:
     def _apply(self, line: dict[str, Any]) -> None:
         if "sequence" in line:
             skipped = tuple((name, reason) for name, reason in line["skipped"])
-            self.outcomes[SequenceName(*line["sequence"])] = Outcome(line["frames"], skipped, line["source"])
+            remarks = Remarks(**line.get("remarks", {"cleaned": {}}))  # absent in a journal of an earlier version
+            self.outcomes[SequenceName(*line["sequence"])] = Outcome(line["frames"], skipped, line["source"], remarks)
         else:
             self.archives[line["archive"], line["size"]] = tuple(line["unmatched"])

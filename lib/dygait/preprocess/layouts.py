@@ -5,6 +5,10 @@ from dygait.preprocess.rules import Layout, Rule
 _CASIA_B_TYPE = r"(?P<type>(?:nm|bg|cl)-\d\d)"
 _FRAME = r"(?P<frame>[^/]+)\.(?i:png)$"
 _GREW_FRAME = r"(?P<view>[^/]+)/(?P<frame>(?![^/]*gei\.)[^/]+)\.(?i:png)$"  # the average `...gei.png` is beside frames
+_OWN_FRAME = r"(?P<frame>[^/]+)\.[A-Za-z]+$"
+
+ANY_VIEW = "any"
+"""The view of the sequences of a tree without a folder for it."""
 
 _LAYOUTS = (
     # 124 people, 11 views; a tar.gz for each id in one zip.
@@ -50,6 +54,17 @@ _LAYOUTS = (
         name="CASIA-A",
         rules=(Rule(rf"(?:^|/)(?P<id>[A-Za-z]\w*)/(?P<view>\d\d)_(?P<walk>\d)/{_FRAME}", type="nm-{walk:0>2}"),),
         example="fyc/00_1/fyc-00_1-001.png",
+    ),
+    # Masks of the user's own.
+    Layout(
+        name="folders",
+        rules=(
+            Rule(rf"^[^/]+/(?P<id>[^/]+)/(?P<type>[^/]+)/(?P<view>[^/]+)/{_OWN_FRAME}"),
+            Rule(rf"^[^/]+/(?P<id>[^/]+)/(?P<type>[^/]+)/{_OWN_FRAME}", view=ANY_VIEW),
+        ),
+        example="DIR/<id>/<type>/<view>/001.png",
+        suffixes=(".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"),
+        own=True,
     ),
 )
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _LAYOUTS}

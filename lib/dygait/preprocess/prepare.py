@@ -33,6 +33,7 @@ from dygait.preprocess.jobs import Job, JobPlanner, JobResult, run_job
 from dygait.preprocess.journal import NAME as JOURNAL
 from dygait.preprocess.journal import Journal, Outcome
 from dygait.preprocess.layouts import LAYOUTS
+from dygait.preprocess.normalise import Normalisation
 from dygait.preprocess.report import format_report, summarise
 from dygait.preprocess.rules import Layout, SequenceName
 
@@ -64,38 +65,44 @@ def prepare(
     workers: int = 1,
     height: int = 64,
     partition: str | None = None,
+    clean: bool | None = None,
+    every: int = 1,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Prepare a dataset, or its missing sequences, and write and return a report of all; arguments as the options.
 
     The result does not depend on the number of workers. Without a partition, the built-in one is used, if there is one.
+    Masks are cleaned if `clean`; None: those of a user's own folders. Every nth picture is used if `every` is n.
 
     Raises:
         UserError: an invalid option, a missing or unsafe input, a full disk.
     """
-    _check_options(inputs, output, workers, height)
     layout = LAYOUTS[dataset]
+    clean = layout.own if clean is None else clean
+    _check_options(layout, inputs, output, workers, height, every)
     known = load_partition(partition, dataset) if partition or dataset in BUILT_IN_PARTITIONS else None
     try:
         output.mkdir(parents=True, exist_ok=True)
         with lock(output, LOCK):
             journal = Journal(output)
             settings = {"dataset": dataset, "format": format, "height": height, "version": VERSION}
+            settings |= {"clean": "auto"} if clean else {}
+            settings |= {"every": every} if every > 1 else {}
             if journal.outcomes or journal.archives:
                 check_settings(output / SETTINGS, settings)
             write_atomically(output / SETTINGS, json.dumps(settings, indent=2) + "\n")
             writer = FORMATS[format](output)
             try:
                 preparation = _Preparation(layout, journal, writer, password)
-                work = partial(run_job, dataset=dataset, height=height, password=password)
+                frames = Normalisation(height, clean, layout.normalised, numbered=layout.own, every=every)
+                work = partial(run_job, layout=layout, settings=frames, password=password)
                 preparation.run(inputs, work, workers, progress)
             finally:
                 writer.close()
                 journal.close()
             if not journal.outcomes and not preparation.planner.failures:
-                names = ", ".join(map(str, inputs))
-                raise UserError(f"--input {names}: no picture of {dataset}, whose paths are like {layout.example}")
-            return _report(output, dataset, preparation, known)
+                raise UserError(_nothing_found(inputs, preparation.planner))
+            return _report(output, dataset, clean, preparation, known)
     except OSError as error:
         raise UserError(
             f"{error.filename or output}: cannot be written ({error.strerror or error}): free space or fix it, then "
@@ -103,11 +110,15 @@ def prepare(
         ) from None
 
 
-def _check_options(inputs: list[Path], output: Path, workers: int, height: int) -> None:
+def _check_options(layout: Layout, inputs: list[Path], output: Path, workers: int, height: int, every: int) -> None:
     if workers < 1:
         raise UserError(f"--workers {workers}: give at least 1")
+    if every < 1:
+        raise UserError(f"--every {every}: give 1 for every picture, 2 for every second one")
     if height < 2 or height % 2:
         raise UserError(f"--height {height}: give an even number of rows, such as 64 or 128")
+    if layout.own and len(inputs) > 1:
+        raise UserError(f"--input: {layout.name} takes one folder, the one that holds the folders of the ids")
     names = [top.resolve().name for top in inputs]
     if len(set(names)) < len(names):
         raise UserError(f"--input: two have the same name ({', '.join(names)}): give their common folder instead")
@@ -120,6 +131,18 @@ def _check_options(inputs: list[Path], output: Path, workers: int, height: int) 
         return
     if not output.is_dir() or {path.name for path in output.iterdir()} - {JOURNAL, LOCK}:
         raise UserError(f"--output {output}: not empty and not made by `dygait prepare`; give another folder")
+
+
+def _nothing_found(inputs: list[Path], planner: JobPlanner) -> str:
+    """Return the message for inputs without a picture of the layout, with what they have instead."""
+    layout, instead = planner.layout, ""
+    if planner.unmatched:
+        instead = f"; it has {len(planner.unmatched)} pictures such as {planner.unmatched[0]}"
+    elif planner.others:
+        suffix, count = planner.others.most_common(1)[0]
+        instead = f"; it has {count} files {suffix or 'without a suffix'}, and reads {', '.join(layout.suffixes)}"
+    names = ", ".join(map(str, inputs))
+    return f"--input {names}: no picture of {layout.name}, whose paths are like {layout.example}{instead}"
 
 
 class _Preparation:
@@ -189,11 +212,12 @@ class _Preparation:
             key = prepared.key
             if not self._is_first_copy(key, job):
                 continue
-            outcome = Outcome(len(prepared.frames), prepared.skipped, job.source)
+            frames, skipped, remarks = prepared.result
+            outcome = Outcome(len(frames), skipped, job.source, remarks)
             before = self.journal.outcomes.get(key)
             same = before is not None and (before.frames, before.skipped) == (outcome.frames, outcome.skipped)
             if outcome.frames and not (same and self.writer.contains(*key)):
-                self.writer.write(*key, prepared.frames)
+                self.writer.write(*key, frames)
             if not same:
                 self.journal.add_sequence(key, outcome)
         archive = job.archive or job.finished
@@ -240,7 +264,9 @@ def _start_worker() -> None:
     threading.Thread(target=exit_with_parent, daemon=True).start()
 
 
-def _report(output: Path, dataset: str, preparation: _Preparation, partition: Partition | None) -> dict[str, Any]:
+def _report(
+    output: Path, dataset: str, clean: bool, preparation: _Preparation, partition: Partition | None
+) -> dict[str, Any]:
     in_archives = (name for names in preparation.journal.archives.values() for name in names)
     unmatched = {*preparation.planner.unmatched, *in_archives}
     outcomes = preparation.journal.outcomes
@@ -256,7 +282,7 @@ def _report(output: Path, dataset: str, preparation: _Preparation, partition: Pa
             "missing_test_ids": [name for name in partition.test if name not in ids],
             "ids_in_neither_set": sorted(ids - {*partition.train, *partition.test}),
         }
-    content = {"dataset": dataset, **report, **missing}
+    content = {"dataset": dataset, "clean": "auto" if clean else "none", **report, **missing}
     write_atomically(output / "prepare_report.json", json.dumps(content, indent=2) + "\n")
     write_atomically(output / "prepare_report.txt", format_report(f"{dataset}, prepared", report, lines))
     return content

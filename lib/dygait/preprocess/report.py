@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from dygait.preprocess.jobs import EMPTY_PICTURE
 from dygait.preprocess.journal import Outcome
+from dygait.preprocess.normalise import EMPTY_PICTURE
 from dygait.preprocess.rules import SequenceName
 
 _MAX_NAMES = 10
+_MAX_NAMED = 5  # pictures or gaps of one sequence
 
 
 def summarise(
@@ -30,6 +31,12 @@ def summarise(
     for _, outcome in ordered:
         for name, reason in outcome.skipped:
             skipped.setdefault(reason, []).append(name)
+    cleaned: dict[str, dict[str, int]] = {}
+    for _, outcome in ordered:
+        for step, pictures in outcome.remarks.cleaned.items():
+            total = cleaned.setdefault(step, {"pictures": 0, "sequences": 0})
+            total["pictures"] += pictures
+            total["sequences"] += 1
     names = sorted(set(unmatched))
     lost = failures or duplicates or names or not written or any(outcome.lost for outcome in outcomes.values())
     return {
@@ -37,6 +44,9 @@ def summarise(
         "sequences": len(written),
         "frames": sum(frames for frames, _ in written),
         "skipped": {reason: {"pictures": len(skipped[reason]), "names": skipped[reason]} for reason in sorted(skipped)},
+        "cleaned": dict(sorted(cleaned.items())),
+        "jumps": {str(key): dict(outcome.remarks.jumps) for key, outcome in ordered if outcome.remarks.jumps},
+        "gaps": {str(key): list(outcome.remarks.gaps) for key, outcome in ordered if outcome.remarks.gaps},
         "sequences_without_frames": [str(key) for key, outcome in ordered if not outcome.frames],
         "shortest": [{"sequence": name, "frames": frames} for frames, name in shortest],
         "unreadable_archives": dict(sorted(failures.items())),
@@ -48,7 +58,7 @@ def summarise(
 
 def format_report(title: str, report: dict[str, Any], coverage: list[str]) -> str:
     """Return the report as text, with the first names of long lists."""
-    sections = []
+    sections: list[tuple[str, list[str]]] = []
     for reason, found in report["skipped"].items():
         usual = " (by the normalisation; no loss)" if reason == EMPTY_PICTURE else ""
         sections.append((f"pictures skipped: {reason}{usual}", found["names"]))
@@ -63,12 +73,21 @@ def format_report(title: str, report: dict[str, Any], coverage: list[str]) -> st
             "pictures match no rule of the layout, or are duplicates",
             report["pictures_of_another_layout"]["names"],
         ),
+        (
+            "sequences have pictures that jump against their neighbours: specks, a cut or merged person, another one?",
+            [f"{name}: {_listed(found)}" for name, found in _jumps(report)],
+        ),
+        (
+            "sequences lack numbers among their pictures",
+            [f"{name}: {_listed(gaps)}" for name, gaps in report["gaps"].items()],
+        ),
     ]
     lines = [
         title,
         "",
         f"{report['ids']} ids, {report['sequences']} sequences, {report['frames']} frames written",
         "data was lost: see below" if report["lost"] else "nothing was lost",
+        *(f"{step}: {n['pictures']} pictures of {n['sequences']} sequences" for step, n in report["cleaned"].items()),
     ]
     for heading, names in sections:
         if names:
@@ -79,3 +98,17 @@ def format_report(title: str, report: dict[str, Any], coverage: list[str]) -> st
         lines += ["", "shortest sequences", *(f"  {s['sequence']}: {s['frames']}" for s in report["shortest"])]
     lines += ["", "partition", *(f"  {line}" for line in coverage)]
     return "\n".join(lines) + "\n"
+
+
+def _jumps(report: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return the sequences with pictures that jump, those with most first."""
+    found = [
+        (sequence, [f"{picture.rpartition('/')[2]} ({how})" for picture, how in pictures.items()])
+        for sequence, pictures in report["jumps"].items()
+    ]
+    return sorted(found, key=lambda one: -len(one[1]))
+
+
+def _listed(names: list[str]) -> str:
+    """Return the first of many names."""
+    return ", ".join(names[:_MAX_NAMED]) + (f", and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else "")

@@ -28,11 +28,6 @@ def is_archive(path: str) -> bool:
     return _ARCHIVE.search(path) is not None
 
 
-def is_picture(path: str) -> bool:
-    """Return whether a path is that of a picture, by its suffix."""
-    return path[-4:].lower() == ".png"
-
-
 def natural_key(text: str) -> tuple:
     """Return a sort key that compares the numbers in names as numbers: f9 before f10."""
     pieces = re.split(r"(\d+)", text)
@@ -69,6 +64,9 @@ class Layout:
         example: a path, for error messages.
         ignored: a regular expression for paths (archives and folders too) that are skipped.
         normalised: whether pictures of the requested size are used without normalisation.
+        suffixes: of pictures, in lower case.
+        own: whether it is a tree of the user's own: paths count from the one input, masks are cleaned unless that is
+            declined, and frames are numbered one after the other.
     """
 
     name: str
@@ -76,15 +74,21 @@ class Layout:
     example: str
     ignored: str = r"(?!)"
     normalised: bool = False
+    suffixes: tuple[str, ...] = (".png",)
+    own: bool = False
 
     def ignores(self, path: str) -> bool:
         """Return whether a path is to be skipped: another part of the dataset, or a hidden file."""
         hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.split("/")[1:])
         return hidden or re.search(self.ignored, _ARCHIVE_FOLDER.sub("", path)) is not None
 
+    def is_picture(self, path: str) -> bool:
+        """Return whether a path is that of a picture, by its suffix."""
+        return path.lower().endswith(self.suffixes)
+
     def needs(self, path: str) -> bool:
         """Return whether a path is that of a picture or an archive that is not to be skipped."""
-        return (is_picture(path) or is_archive(path)) and not self.ignores(path)
+        return (self.is_picture(path) or is_archive(path)) and not self.ignores(path)
 
     def group(self, path: str) -> str | None:
         """Return the name of the group whose pictures must be read together; None for a picture that fits no rule."""

@@ -39,7 +39,8 @@ def model_settings(config: Config) -> dict[str, Any]:
     """Return `model_cfg` with what it leaves to the data: the variant, and as many classes as the partition trains."""
     given = {k: v for k, v in config.model_cfg.model_dump().items() if v is not None}
     read = [LOSSES.get(term.type).reads for term in config.loss_cfg if term.type in LOSSES]
-    classes = len(set(open_partition(config).train)) if needs_classes(given, read) else None
+    # A partition without training ids is for tests, which do not use the class head.
+    classes = max(1, len(set(open_partition(config).train))) if needs_classes(given, read) else None
     return complete_model_cfg(given, config.data_cfg.dataset_name, classes)
 
 

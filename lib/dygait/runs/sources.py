@@ -26,9 +26,11 @@ from dygait.errors import UserError
 from dygait.logs import log, progress
 from dygait.modeling import complete_model_cfg
 from dygait.modeling.dry_run import dry_run
+from dygait.silhouettes import is_normalised
 from dygait.synthetic.settings import is_address
 
 _FEW_FRAMES = 12
+_REMEDY = "the person does not fill their rows; make frames from the pictures with `dygait prepare folders`"
 _MAX_NAMED = 5  # unreadable sequences that a message names
 
 
@@ -85,18 +87,26 @@ def _merged_partition(partitions: list[Partition]) -> Partition:
     return Partition(" + ".join(p.name for p in partitions), renamed("train"), renamed("test"), probe)
 
 
-def _check_geometry(config: Config, dataset: SequenceDataset) -> None:
-    """Raise a UserError, before anything is computed, if transformed frames have not the size of the model's input."""
+def _check_geometry(config: Config, dataset: SequenceDataset) -> list[str]:
+    """Raise a UserError, before anything is computed, if transformed frames have not the size of the model's input.
+
+    Returns remarks: on frames that were never normalised.
+    """
     wanted = config.model_cfg.input_size
     file, transform = dataset.files[0], dataset.transforms[0]
     checked: list[list[int]] = []
+    notes: list[str] = []
     for (height, width), index in dataset.store.geometries(dataset.indices, file).items():
-        stored = dataset.read(index)[:1]
+        stored = dataset.read(index)
         where = dataset.store.location(index, file)
+        raw = []
+        if not is_normalised(stored):
+            raw = [f"the frames of {where}, {height}x{width}, were never normalised: {_REMEDY}"]
+        notes += raw
         try:
-            found = list(transform(stored, np.random.default_rng(0)).shape[1:])
+            found = list(transform(stored[:1], np.random.default_rng(0)).shape[1:])
         except UserError as error:
-            raise UserError(f"{where}: {error}") from None
+            raise UserError(raw[0] if raw else f"{where}: {error}") from None
         message = f"the frames of {where} are {height}x{width}, and {found[0]}x{found[1]} after the transform"
         if wanted is not None and wanted != found:
             raise UserError(
@@ -110,6 +120,7 @@ def _check_geometry(config: Config, dataset: SequenceDataset) -> None:
             problems = dry_run(model_cfg, None, sizes, _FEW_FRAMES)[1]
             if problems:
                 raise UserError(f"{message}, which does not fit the model: {problems[0].message}")
+    return notes
 
 
 def _dataset(
@@ -131,7 +142,9 @@ def _dataset(
     transforms = build_transforms(section.transform, config.data_cfg.modalities)
     indices = _readable_indices(config, data, indices)
     dataset = SequenceDataset(data.store, indices, labels, frames, transforms, config.data_cfg.data_in_use)
-    _check_geometry(config, dataset)
+    for note in _check_geometry(config, dataset):
+        data.notes.append(note)
+        log.info("notice: %s", note)
     if not config.data_cfg.cache:
         return dataset
     folder = memory_folder(distributed.broadcast_object(secrets.token_hex(8)))

@@ -135,7 +135,8 @@ def _protocol_problems(sections: Mapping[str, Any], phase: str) -> list[Problem]
         try:
             resolve_protocol(function, tested, bool(evaluator.get("cross_view_gallery")))
         except UserError as error:
-            return [Problem(("eval_func",), str(error))]
+            key, _, message = str(error).removeprefix("evaluator_cfg.").partition(": ")
+            return [Problem((key,), message)]
     return []
 
 

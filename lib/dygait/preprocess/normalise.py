@@ -1,0 +1,132 @@
+"""From the pictures of one sequence to its frames: decoded, cleaned if that is wanted, normalised, and checked."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from dygait.jumps import Measures, find_jumps, measure
+from dygait.masks import MaskError, clean_mask
+from dygait.preprocess.archives import DamagedError
+from dygait.preprocess.images import ImageError, decode_picture, decode_silhouette
+from dygait.silhouettes import normalise_silhouette
+
+EMPTY_PICTURE = "nobody in it"
+"""The reason for skipping a picture without a subject: part of the normalisation, not a loss."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How pictures become frames.
+
+    Attributes:
+        height: R, the rows and columns of a frame.
+        clean: whether masks are cleaned (`dygait.masks.clean_mask`).
+        keep_normalised: whether pictures of R x R are used as they are.
+        numbered: whether frames are numbered one after the other, so that a gap is worth a remark.
+        every: n, to use every nth picture.
+    """
+
+    height: int
+    clean: bool
+    keep_normalised: bool
+    numbered: bool
+    every: int = 1
+
+
+class Remarks(NamedTuple):
+    """What a user should know about the frames of a sequence; plain values, as they are written to the journal.
+
+    Attributes:
+        cleaned: the number of pictures for each step of the cleaning.
+        jumps: pictures that jump against their neighbours, and how.
+        gaps: numbers that are missing among the pictures: `13`, `20 to 24`.
+    """
+
+    cleaned: dict[str, int]
+    jumps: tuple[tuple[str, str], ...] = ()
+    gaps: tuple[str, ...] = ()
+
+
+class NormalisedSequence(NamedTuple):
+    """Frames uint8 (S, R, R), S possibly 0; the skipped pictures as (name, reason); remarks."""
+
+    frames: np.ndarray
+    skipped: tuple[tuple[str, str], ...]
+    remarks: Remarks
+
+
+@dataclass(frozen=True)
+class _Frame:
+    frame: np.ndarray
+    measures: Measures
+    steps: tuple[str, ...]
+    inverted: bool
+
+
+def normalise_sequence(
+    names: Sequence[str], load: Callable[[str], bytes], settings: Normalisation
+) -> NormalisedSequence:
+    """Normalise the pictures of a sequence, in order; `load` returns the content of a file, or raises `DamagedError`.
+
+    Whether the masks are inverted is decided for the sequence: a person close to the camera may fill the edge of some.
+    """
+    found = {name: _frame_of(name, load, settings, None) for name in names[:: settings.every]}
+    inverted = [one.inverted for one in found.values() if isinstance(one, _Frame)]
+    if len(set(inverted)) == 2:
+        common = sum(inverted) > len(inverted) / 2
+        others = [name for name, one in found.items() if isinstance(one, _Frame) and one.inverted != common]
+        found |= {name: _frame_of(name, load, settings, common) for name in others}
+    usable = {name: one for name, one in found.items() if isinstance(one, _Frame)}
+    skipped = tuple((name, reason) for name, reason in found.items() if isinstance(reason, str))
+    jumps = find_jumps([one.measures for one in usable.values()])
+    listed = list(usable)
+    remarks = Remarks(
+        cleaned=dict(sorted(Counter(step for one in usable.values() for step in one.steps).items())),
+        jumps=tuple((listed[jump.frame], str(jump)) for jump in jumps),
+        gaps=_gaps(names) if settings.numbered else (),
+    )
+    frames = [one.frame for one in usable.values()]
+    stacked = np.stack(frames) if frames else np.zeros((0, settings.height, settings.height), np.uint8)
+    return NormalisedSequence(stacked, skipped, remarks)
+
+
+def _frame_of(name: str, load: Callable[[str], bytes], settings: Normalisation, inverted: bool | None) -> _Frame | str:
+    """Return the frame of a picture, or the reason for skipping it."""
+    height = settings.height
+    try:
+        content = load(name)
+        if settings.clean:
+            image, steps, inverted = clean_mask(decode_picture(content), inverted)
+        else:
+            image, steps, inverted = decode_silhouette(content), (), False
+    except (ImageError, MaskError) as problem:
+        return str(problem)
+    except DamagedError:
+        return "unreadable"
+    frame: np.ndarray | None
+    if settings.keep_normalised and image.shape == (height, height):
+        frame = image if image.any() else None
+    else:
+        frame = normalise_silhouette(image, height)
+    return EMPTY_PICTURE if frame is None else _Frame(frame, measure(image), steps, inverted)
+
+
+def _gaps(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the missing numbers of files that are numbered in steps: the last number in the name of each."""
+    found = [re.findall(r"\d+", name.rpartition("/")[2].rpartition(".")[0]) for name in names]
+    if not all(found):
+        return ()
+    numbers = [int(digits[-1]) for digits in found]
+    steps = Counter(after - before for before, after in pairwise(numbers))
+    step = steps.most_common(1)[0][0] if steps else 0
+    if step < 1:
+        return ()
+    holes = [(before + step, after - step) for before, after in pairwise(numbers) if after - before >= 2 * step]
+    return tuple(str(first) if first == last else f"{first} to {last}" for first, last in holes)
