@@ -11,7 +11,7 @@ scaling on this CPU, for a machine without a GPU.
     python scripts/benchmark_data.py --json FILE          # {"ratios": ..., "details": ..., "environment": ...}
 
 SynGait without files (``syngait://``) is compared with whole pictures, normalised as real ones are, of walks that are
-drawn anew for every view.
+drawn anew for every view; the preset `wild`, drawn at the size that is needed, has no such form.
 
 30 frames of each sequence, batches of 8 people x 16 sequences, the page cache warm. Every figure is the median of
 alternating repeats; a ratio is the plain form's time over ours, so that larger is better.
@@ -20,6 +20,7 @@ alternating repeats; a ratio is the plain form's time over ours, so that larger 
 from __future__ import annotations
 
 import argparse
+import collections
 import json
 import operator
 import os
@@ -30,7 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ from dygait.synthetic.walker import draw_subject, render_sequence, walk
 
 FRAMES, PEOPLE, EACH = 30, 8, 16
 RENDERED = "syngait://?seed=0&train_ids=300&test_ids=0&frames=40"
+WILD = RENDERED.replace("://", "://wild")
 WARM = 12
 LONGER = 5
 """How many times more batches the fast loaders give: a rate of a tenth of a second says little."""
@@ -243,9 +245,12 @@ def measure(tree: PickleTree, store: PackedStore, repeats: int, batches: int) ->
 
 def measure_rendering(repeats: int) -> dict[str, Any]:
     """Measure how many sequences of 40 frames are rendered per second of one process, alternating."""
-    store = open_store(RENDERED)
+    store, wild = open_store(RENDERED), open_store(WILD)
     assert isinstance(store, RenderedStore)
-    sampler = TripletSampler(store.table.ids.codes.tolist(), [PEOPLE, EACH], total_iterations=repeats + 1)
+    samplers = (
+        TripletSampler(one.table.ids.codes.tolist(), [PEOPLE, EACH], total_iterations=repeats + 1)
+        for one in (store, wild)
+    )
 
     def plain(index: int) -> None:
         subject, kind, view = store.table.key(index)
@@ -254,21 +259,25 @@ def measure_rendering(repeats: int) -> dict[str, Any]:
         for picture in render_sequence(store.settings, int(subject), kind, view, figure):
             normalise_silhouette(picture)
 
-    def seconds(render: Callable[[int], Any], indices: Iterable[int]) -> float:
+    rates: dict[str, list[float]] = collections.defaultdict(list)
+
+    def add(name: str, render: Callable[[int], Any], indices: Sequence[int]) -> None:
         start = time.perf_counter()
         for index in indices:
             render(index)
-        return time.perf_counter() - start
+        rates[name].append(len(indices) / (time.perf_counter() - start))
 
-    in_order, sampled, pictures = [], [], []
-    for repeat, batch in enumerate(sampler):
-        person = range(110 * repeat, 110 * (repeat + 1))
-        in_order.append(len(person) / seconds(lambda index: np.asarray(store.read(index)), person))
-        pictures.append(len(person) / seconds(plain, person))
-        sampled.append(len(batch) / seconds(lambda index: np.asarray(store.read(index)), [r.sequence for r in batch]))
-    rates = {"in_order": in_order[1:], "sampled": sampled[1:], "pictures": pictures[1:]}
+    for repeat, (batch, wild_batch) in enumerate(zip(*samplers, strict=True)):
+        person, wild_person = (range(many * repeat, many * (repeat + 1)) for many in (110, len(wild.table) // 300))
+        add("in_order", lambda index: np.asarray(store.read(index)), person)
+        add("pictures", plain, person)
+        add("sampled", lambda index: np.asarray(store.read(index)), [request.sequence for request in batch])
+        add("wild_in_order", lambda index: np.asarray(wild.read(index)), wild_person)
+        add("wild_sampled", lambda index: np.asarray(wild.read(index)), [request.sequence for request in wild_batch])
+    # The first repeat warms up.
+    rates = {name: values[1:] for name, values in rates.items()}
     return {
-        "ratios": {"render": round(statistics.median(map(operator.truediv, in_order[1:], pictures[1:])), 2)},
+        "ratios": {"render": round(statistics.median(map(operator.truediv, rates["in_order"], rates["pictures"])), 2)},
         "details": {
             "rendered_per_second": {name: round(statistics.median(values), 1) for name, values in rates.items()}
         },

@@ -175,7 +175,7 @@ def test_a_lost_part_is_not_drawn_and_a_spot_is_a_hole() -> None:
     assert apply()[100, 160] == 0
 
     losing = dataclasses.replace(faults, losses=(Loss(3, 6, "head"), Loss(0, -2, "hair")))
-    visible = visible_hulls(figure, losing)
+    visible = visible_hulls(figure, losing.losses)
     for frame in (2, 3, 5, 6, 19):
         assert visible[frame].tolist() == [part != "head" or not 3 <= frame < 6 for part in figure.parts]
 

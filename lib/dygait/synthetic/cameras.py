@@ -1,4 +1,4 @@
-"""Eleven cameras around the walk, as in CASIA-B.
+"""Eleven cameras around the walk, as in CASIA-B, or others that are drawn; and walks along curves.
 
 The subject moves along x past the origin. View 000 is from the front, 090 from the left, 180 from behind.
 Other numbers give other pictures: increment `settings.VERSION`.
@@ -11,12 +11,17 @@ import functools
 
 import numpy as np
 
+from dygait.synthetic.body import Figure
+from dygait.synthetic.world import Cameras
+
 VIEWS = tuple(f"{angle:03d}" for angle in range(0, 181, 18))
 """Names of the views: degrees between the direction of the walk and the direction to the camera."""
 
 WIDTH, HEIGHT = 320, 240
 FOCAL = 360.0
 """Pixels."""
+_MIDDLE = 0.88
+"""Metres above the ground, of the middle of a body."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +62,62 @@ def camera(view: str) -> Camera:
     error, distance, height = _POSITIONS[view]
     angle = np.deg2rad(float(view) + error)
     position = np.array([distance * np.cos(angle), distance * np.sin(angle), height])
-    forward = np.array([0.0, 0.0, 0.88]) - position
+    return _looking(position, np.array([0.0, 0.0, _MIDDLE]), FOCAL)
+
+
+def _looking(position: np.ndarray, target: np.ndarray, focal: float, roll: float = 0.0) -> Camera:
+    forward = target - position
     forward /= np.linalg.norm(forward)
     right = np.cross(forward, [0.0, 0.0, 1.0])
     right /= np.linalg.norm(right)
-    return Camera(position, np.stack([right, np.cross(forward, right), forward]), FOCAL)
+    down = np.cross(forward, right)
+    if roll:
+        sine, cosine = np.sin(np.deg2rad(roll)), np.cos(np.deg2rad(roll))
+        right, down = cosine * right + sine * down, cosine * down - sine * right
+    return Camera(position, np.stack([right, down, forward]), focal)
+
+
+STATURE = 1.7
+"""Metres, of the subject whose height in pixels `cameras.pixels` gives."""
+NEAREST = 2.2
+"""Metres to the nearest point of the walk, at least: nearer, a part of the body leaves the picture."""
+
+
+def draw_camera(knobs: Cameras, view: str, rng: np.random.Generator) -> Camera:
+    """Draw a camera for a view by its nominal direction."""
+    error, nominal_distance, height = _POSITIONS[view]
+    angle = float(view) + error + float(rng.normal(0, knobs.deviation))
+    if rng.random() < knobs.anywhere:
+        angle = float(rng.uniform(-180, 180))
+    if rng.random() < knobs.mirrored:
+        angle = -angle
+    along, across = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    distance = nominal_distance
+    if knobs.distance is not None:
+        # Of the walk's nearest point, which for a camera in front of it is its end.
+        distance = max(float(rng.uniform(*knobs.distance)), NEAREST) + abs(along) * knobs.metres / 2
+    if knobs.height is not None:
+        highest = _MIDDLE + np.tan(np.deg2rad(knobs.pitch)) * (distance - abs(along) * knobs.metres / 2)
+        height = min(float(rng.uniform(*knobs.height)), highest)
+    position = np.array([distance * along, distance * across, height])
+    target = np.array([0.0, 0.0, _MIDDLE]) + rng.normal(0, knobs.aim, 3) * (1.0, 1.0, 0.4)
+    focal = FOCAL
+    if knobs.pixels is not None:
+        low, high = np.log(knobs.pixels)
+        focal = float(np.exp(rng.uniform(low, high))) * float(np.linalg.norm(target - position)) / STATURE
+    return _looking(position, target, focal, float(rng.normal(0, knobs.roll)))
+
+
+def bend(figure: Figure, degrees: float) -> Figure:
+    """Bend a walk along x to the left, by some degrees per metre, so that feet on the ground do not slide."""
+    if degrees == 0:
+        return figure
+    radius = 1 / np.deg2rad(degrees)
+    x, y, z = np.moveaxis(figure.centres, 2, 0)
+    turned = x / radius
+    sine, cosine = np.sin(turned), np.cos(turned)
+    centres = np.stack([(radius - y) * sine, radius - (radius - y) * cosine, z], 2)
+    turn = np.zeros((*turned.shape, 3, 3))
+    turn[..., 0, 0], turn[..., 0, 1], turn[..., 1, 0], turn[..., 1, 1] = cosine, -sine, sine, cosine
+    turn[..., 2, 2] = 1
+    return dataclasses.replace(figure, centres=centres, axes=turn @ figure.axes)

@@ -97,7 +97,7 @@ class Background:
 def draw_background(rng: np.random.Generator) -> Background:
     """Draw the effect of one camera's background on one subject's clothes."""
     spots = tuple(
-        (HOLLOW[rng.integers(len(HOLLOW))], _patch(rng, 0.022, SPOT_RADIUS), float(rng.uniform(0.2, 0.9)))
+        (HOLLOW[rng.integers(len(HOLLOW))], draw_patch(rng, 0.022, SPOT_RADIUS), float(rng.uniform(0.2, 0.9)))
         for _ in range(rng.poisson(SPOTS))
     )
     return Background(float(np.clip(rng.normal(0, BIAS), -1.5 * BIAS, 1.5 * BIAS)), spots)
@@ -120,7 +120,7 @@ def draw_faults(figure: Figure, background: Background, rng: np.random.Generator
         for _ in range(rng.poisson(share * frames / 10))
     ]
     holes += [
-        Hole(*span(12), HOLLOW[rng.integers(len(HOLLOW))], _patch(rng, 0.02, 0.035))
+        Hole(*span(12), HOLLOW[rng.integers(len(HOLLOW))], draw_patch(rng, 0.02, 0.035))
         for _ in range(rng.poisson(0.9 * quality * frames / 60))
     ]
     losses = [Loss(*span(5), parts[rng.integers(len(parts))]) for _ in range(rng.poisson(0.9 * quality * frames / 60))]
@@ -140,17 +140,18 @@ def draw_faults(figure: Figure, background: Background, rng: np.random.Generator
     )
 
 
-def _patch(rng: np.random.Generator, offset: float, radius: float) -> Patch:
+def draw_patch(rng: np.random.Generator, offset: float, radius: float) -> Patch:
+    """Draw a patch of the body, by its distance from the middle of an ellipsoid and its largest radius."""
     middle, size = rng.normal(0, offset, 2), rng.uniform(0.3, 0.85) * radius
     centres, radii = middle + rng.normal(0, 0.6 * size, (3, 2)), rng.uniform(0.35, 1.0, (3, 2)) * size
     return tuple(tuple(lobe) for lobe in np.column_stack([centres, radii, rng.uniform(0, 180, 3)]).tolist())
 
 
-def visible_hulls(figure: Figure, faults: Faults) -> np.ndarray:
+def visible_hulls(figure: Figure, losses: Sequence[Loss]) -> np.ndarray:
     """Return which hulls are detected in which frame, bool (S, P)."""
     visible = np.ones((len(figure.centres), len(figure.parts)), bool)
     parts = np.array(figure.parts)
-    for loss in faults.losses:
+    for loss in losses:
         visible[loss.first : max(loss.last, 0), parts == loss.part] = False
     return visible
 

@@ -10,6 +10,7 @@ Legend: S frames, B ellipsoids, P hulls of M ellipsoids each, K directions.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 import cv2
@@ -20,9 +21,6 @@ from dygait.synthetic.cameras import HEIGHT, WIDTH, Camera
 
 DIRECTIONS = 18
 SUBPIXEL_BITS = 4
-
-_ANGLES = np.linspace(0, 2 * np.pi, DIRECTIONS, endpoint=False)
-_NORMALS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1).astype(np.float32)
 
 
 def project(camera: Camera, figure: Figure) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +39,11 @@ def project(camera: Camera, figure: Figure) -> tuple[np.ndarray, np.ndarray]:
 
 
 def outlines(
-    figure: Figure, centres: np.ndarray, ellipses: np.ndarray, origins: np.ndarray | None = None
+    figure: Figure,
+    centres: np.ndarray,
+    ellipses: np.ndarray,
+    origins: np.ndarray | None = None,
+    directions: int = DIRECTIONS,
 ) -> np.ndarray:
     """Return the outline of each of the P hulls of a figure in every frame.
 
@@ -49,12 +51,13 @@ def outlines(
         centres: (2, S, B), from :func:`project`.
         ellipses: (3, S, B), from :func:`project`.
         origins: int (S, 2), the column and row of each picture from which corners are counted; None: 0.
+        directions: K.
 
     Returns:
         int32 (S, P, K, 2): corners (x, y) in pixels, times ``2 ** SUBPIXEL_BITS``.
     """
     (x, y), (xx, xy, yy) = centres.astype(np.float32), ellipses.astype(np.float32)
-    nx, ny = _NORMALS.T[..., None, None]  # (K, 1, 1)
+    nx, ny = _normals(directions).T[..., None, None]  # (K, 1, 1)
     ex, ey = xx * nx, xy * nx  # (K, S, B)
     ex += xy * ny
     ey += yy * ny
@@ -105,8 +108,15 @@ def windows(centres: np.ndarray, ellipses: np.ndarray, margin: int) -> tuple[np.
     return np.clip(low.T, 0, picture - size), (width, height)
 
 
-def fill(picture: np.ndarray, corners: Iterable[np.ndarray]) -> None:
+def fill(picture: np.ndarray, corners: Iterable[np.ndarray], level: int = 255) -> None:
     """Fill outlines of hulls, int32 (K, 2) each, from :func:`outlines`, in a picture, uint8 (H, W), in place."""
     fill_polygon = cv2.fillConvexPoly
     for outline in corners:
-        fill_polygon(picture, outline, 255, cv2.LINE_8, SUBPIXEL_BITS)
+        fill_polygon(picture, outline, level, cv2.LINE_8, SUBPIXEL_BITS)
+
+
+@functools.cache
+def _normals(count: int) -> np.ndarray:
+    """Return directions all around, float32 (K, 2)."""
+    angles = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    return np.stack([np.cos(angles), np.sin(angles)], -1).astype(np.float32)

@@ -18,12 +18,14 @@ import numpy as np
 from dygait.silhouettes import scale_and_centre
 from dygait.synthetic import renderer, wear
 from dygait.synthetic.body import Figure, Physique, build_body
-from dygait.synthetic.cameras import HEIGHT, WIDTH, camera
+from dygait.synthetic.cameras import HEIGHT, WIDTH, bend, camera, draw_camera
 from dygait.synthetic.dressing import Dress, draw_dress
 from dygait.synthetic.faults import GAP, MARGIN, Background, apply_faults, draw_background, draw_faults, visible_hulls
-from dygait.synthetic.gait import SIGNATURE_HARMONICS, Gait, GaitChange, Style, rotation
+from dygait.synthetic.film import film
+from dygait.synthetic.gait import FRAMES_PER_SECOND, SIGNATURE_HARMONICS, Gait, GaitChange, Style, rotation
 from dygait.synthetic.motion import Motion
 from dygait.synthetic.population import Person, draw_person, paced, shaped
+from dygait.synthetic.segmentation import Segmenter, Windows, draw_segmenter, normalise
 from dygait.synthetic.settings import Settings
 from dygait.synthetic.traits import draw, draw_factors, vary
 from dygait.synthetic.world import CASIA
@@ -31,13 +33,10 @@ from dygait.synthetic.world import CASIA
 TYPES = CASIA.people.types
 """The walks of CASIA-B."""
 
-VISIBLE_METRES = 4.0
-"""Metres of the walk that are visible to the camera at the side."""
-
 FRAME = 64
 """Height and width of a normalised frame."""
 
-_SUBJECT, _WALK, _BACKGROUND, _FILM, _PERSON = 1, 2, 3, 4, 5
+_SUBJECT, _WALK, _BACKGROUND, _FILM, _PERSON, _PATH, _CAMERA, _SEGMENTER = 1, 2, 3, 4, 5, 7, 8, 9
 SIGNATURE_DEGREES = 1.3
 EVERYONE = 0
 """The number of a subject who is not in the dataset: whose body or gait all have where people do not differ in it."""
@@ -94,6 +93,7 @@ class Walk:
     phase: np.ndarray  # (S,) of the gait, in cycles
     heading: float  # degrees to the left of the x axis
     aside: float  # metres to the left of the origin
+    curve: float  # degrees to the left per metre
     bag: wear.Bag | None
     coat: wear.Coat | None
     dress: Dress | None
@@ -125,10 +125,20 @@ def draw_walk(settings: Settings, subject: int, kind: str) -> Walk:
         gait_change = wear.coat_gait_change(draw_subject(settings, EVERYONE).coat if one_gait else coat)
 
     gait = Gait(physique, style, signature, traits.person.gait_change.and_also(gait_change), speed)
-    count = max(min(count, int(VISIBLE_METRES / (gait.stride_metres * gait.cycles_per_frame))), 1)
-    turns = gait.cycles_per_frame * np.arange(count)
+    frame_rate, curve = _draw_path(settings, subject, kind)
+    cycles_per_frame = gait.cycles_per_frame * (FRAMES_PER_SECOND / frame_rate)
+    count = max(min(count, int(settings.world.cameras.metres / (gait.stride_metres * cycles_per_frame))), 1)
+    turns = cycles_per_frame * np.arange(count)
     phase = start + turns + wander[0] * np.sin(2 * np.pi * (wander[1] + turns / 3))
-    return Walk(gait, phase, heading, aside, bag, coat, dress)
+    return Walk(gait, phase, heading, aside, curve, bag, coat, dress)
+
+
+def _draw_path(settings: Settings, subject: int, kind: str) -> tuple[float, float]:
+    """Draw the frame rate of a walk, and the degrees by which it turns per metre."""
+    rng = np.random.default_rng([settings.seed, _PATH, subject, _type_number(kind)])
+    low, high = settings.world.frame_rate.per_second
+    frame_rate = low * (high / low) ** rng.random()
+    return frame_rate, float(rng.uniform(-1, 1)) * settings.world.cameras.curve
 
 
 @functools.lru_cache(512)
@@ -163,7 +173,7 @@ def walk(settings: Settings, subject: int, kind: str) -> Figure:
         wear.add_coat(builder, drawn.coat, physique, motion)
     if drawn.dress is not None:
         drawn.dress.add(builder, physique, motion, drawn.phase)
-    return builder.figure()
+    return bend(builder.figure(), drawn.curve)
 
 
 def render_sequence(
@@ -179,6 +189,8 @@ def render_sequence(
         uint8 (S, 240, 320), 0 or 255; S is the number of `frames` if given.
     """
     chosen = range(len(figure.centres)) if frames is None else frames
+    if not settings.world.is_plain:
+        return _centred(_film(settings, subject, kind, view, figure, chosen)[0])
     canvas, origins = _render(settings, subject, kind, view, figure, chosen)
     pictures = np.zeros((len(chosen), HEIGHT, WIDTH), np.uint8)
     for position, (x, y) in enumerate(origins.tolist()):
@@ -192,6 +204,8 @@ def render_frames(
 ) -> np.ndarray:
     """Return the normalised frames of a walk in one view, uint8 (S, 64, 64); arguments as :func:`render_sequence`."""
     chosen = range(len(figure.centres)) if frames is None else frames
+    if not settings.world.is_plain:
+        return normalise(*_film(settings, subject, kind, view, figure, chosen), FRAME)
     canvas, origins = _render(settings, subject, kind, view, figure, chosen)
     normalised = np.zeros((len(chosen), FRAME, FRAME), np.uint8)
     for position, x in enumerate(origins[:, 0].tolist()):
@@ -224,12 +238,32 @@ def _render(
     chosen = np.array(frames)
     centres, ellipses, origins = centres[:, chosen], ellipses[:, chosen], origins[chosen]
     corners = renderer.outlines(figure, centres, ellipses, origins)
-    visible = visible_hulls(figure, faults)[chosen]
+    visible = visible_hulls(figure, faults.losses)[chosen]
     canvas = np.zeros((height, len(chosen), width + GAP), np.uint8)
     for position, (outlines, drawn) in enumerate(zip(corners, visible.tolist(), strict=True)):
         renderer.fill(canvas[:, position, :width], itertools.compress(outlines, drawn))
     apply_faults(canvas, origins, figure, faults, frames, centres)
     return canvas[..., :width], origins
+
+
+def _film(
+    settings: Settings, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int]
+) -> tuple[Windows, Segmenter]:
+    """Return the silhouettes of frames as a camera and a segmenter of their own see them."""
+    sequence = subject, _type_number(kind), settings.views.index(view)
+    seen = draw_camera(settings.world.cameras, view, np.random.default_rng([settings.seed, _CAMERA, *sequence]))
+    rng = np.random.default_rng([settings.seed, _SEGMENTER, *sequence])
+    segmenter = draw_segmenter(settings.world.segmentation, figure, rng)
+    return film(figure, seen, segmenter, frames), segmenter
+
+
+def _centred(windows: Windows) -> np.ndarray:
+    """Return windows as pictures, uint8 (S, 240, 320), in the middle of each."""
+    rows, count, columns = windows.canvas.shape
+    pictures = np.zeros((count, HEIGHT, WIDTH), np.uint8)
+    y, x = (HEIGHT - rows) // 2, (WIDTH - columns) // 2
+    pictures[:, y : y + rows, x : x + columns] = windows.canvas.transpose(1, 0, 2)
+    return pictures
 
 
 @functools.lru_cache(512)

@@ -10,19 +10,35 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     Strict,
     ValidationError,
+    field_validator,
     model_serializer,
+    model_validator,
 )
+from typing_extensions import Self
 
 from dygait.registry import SettingsError, validation_problems
 
 Count = Annotated[int, Field(ge=0, le=99)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _ordered(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError("give the smaller number first")
+    return value
+
+
+Range = Annotated[
+    tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], Strict(False), AfterValidator(_ordered)
+]
+"""The least and the most of what is drawn uniformly."""
 
 
 class Knobs(BaseModel):
@@ -121,15 +137,91 @@ class Wardrobe(Knobs):
 
 
 class Cameras(Knobs):
-    """Where the cameras are, and where the subjects walk."""
+    """Where the cameras are, and where the subjects walk. A camera is drawn for each sequence."""
+
+    anywhere: Share = Field(
+        0.0, description="Share of the sequences seen from any direction, instead of the one that their view names."
+    )
+    deviation: float = Field(
+        0.0, ge=0, le=45, description="Standard deviation of the direction from the one that the view names, degrees."
+    )
+    mirrored: Share = Field(0.0, description="Share of the sequences seen from the other side, walking to the right.")
+    height: Range | None = Field(None, description="Of the camera above the ground, metres. Null: 0.9 to 1.6, by view.")
+    distance: Range | None = Field(
+        None, description="Of the camera from the nearest point of the walk, metres, at least 2.2. Null: about 6.4 m."
+    )
+    pitch: float = Field(40.0, ge=0, le=80, description="The most degrees by which a camera looks down; bounds height.")
+    roll: float = Field(0.0, ge=0, le=20, description="Standard deviation of the camera's rotation, degrees.")
+    aim: float = Field(
+        0.0, ge=0, le=2, description="Standard deviation of the point that the camera aims at, metres beside the walk."
+    )
+    pixels: Range | None = Field(
+        None,
+        description="How tall a subject of 1.7 m is in the picture, by the lens: in pixels, in the middle of the walk. "
+        "Null: about 100.",
+    )
+    curve: float = Field(
+        0.0, ge=0, le=30, description="A walk is a curve, to the left or right, by up to so many degrees per metre."
+    )
+    metres: float = Field(
+        4.0, gt=0, le=20, description="Length of the walk that is seen; who leaves it has fewer frames."
+    )
 
 
 class FrameRate(Knobs):
     """Frames per second."""
 
+    per_second: Range = Field((25.0, 25.0), description="Drawn for each walk, uniformly on a logarithmic scale.")
+
+    @field_validator("per_second")
+    @classmethod
+    def _possible(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 5 <= value[0] <= value[1] <= 120:
+            raise ValueError("give two numbers between 5 and 120")
+        return value
+
 
 class Segmentation(Knobs):
-    """How silhouettes are cut out of pictures, and normalised."""
+    """How silhouettes are cut out of pictures, and normalised; drawn for each sequence."""
+
+    subtraction: float = Field(
+        1.0, ge=0, description="Weight of background subtraction: outlines ragged, holes, parts missing, specks."
+    )
+    network: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of networks: outlines smooth, gaps closed, parts missing, a bag missing, and late (mixed "
+        "with the frame before).",
+    )
+    strength: Range = Field((1.0, 1.0), description="Of the faults of both: 0: few, 1: as in CASIA-B, 3: bad.")
+    shadow: Share = Field(
+        0.0, description="Share of the sequences cut out by subtraction in which the legs' shadows are taken for them."
+    )
+    smoothing: Share = Field(0.0, description="Share of the sequences that are smoothed by a median filter of 3 or 5.")
+    motion_blur: Share = Field(
+        0.0, description="Share of the sequences with long exposures, nearly to the next frame: what moves is blurred."
+    )
+    occlusion: Share = Field(
+        0.0,
+        description="Share of the sequences of which furniture, a post or the picture's edge hides a part for a time.",
+    )
+    box_error: float = Field(
+        0.0,
+        ge=0,
+        le=0.2,
+        description="Standard deviation of the errors of the box by which silhouettes are normalised (top, bottom, "
+        "centre), as a part of the height.",
+    )
+    edge_specks: Share = Field(
+        0.0, description="Share of the sequences with a speck above or below the body in some frames, which shrinks it."
+    )
+    binary: Share = Field(0.0, description="Share of the sequences whose normalised frames are two-valued.")
+
+    @model_validator(mode="after")
+    def _some_kind(self) -> Self:
+        if self.subtraction + self.network <= 0:
+            raise ValueError("subtraction and network: give at least one of them a positive weight")
+        return self
 
 
 class World(Knobs):
@@ -140,6 +232,11 @@ class World(Knobs):
     cameras: Cameras = Field(Cameras(), description="See `data_cfg.syngait.cameras`.")
     frame_rate: FrameRate = Field(FrameRate(), description="See `data_cfg.syngait.frame_rate`.")
     segmentation: Segmentation = Field(Segmentation(), description="See `data_cfg.syngait.segmentation`.")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether cameras and segmentation are those of `quick` and `full`, whose pictures are defined to the pixel."""
+        return self.cameras == Cameras() and self.segmentation == Segmentation()
 
     def replaced(self, changes: Mapping[str, Any]) -> World:
         """Return a world with some knobs replaced.
@@ -219,6 +316,30 @@ WILD = World(
         carried=0.35,
         umbrellas=0.03,
         hands=0.2,
+    ),
+    cameras=Cameras(
+        anywhere=0.3,
+        deviation=6.0,
+        mirrored=0.5,
+        height=(0.5, 4.0),
+        distance=(3.0, 10.0),
+        roll=2.0,
+        aim=0.3,
+        pixels=(25.0, 250.0),
+        curve=6.0,
+        metres=6.0,
+    ),
+    frame_rate=FrameRate(per_second=(15.0, 35.0)),
+    segmentation=Segmentation(
+        network=1.0,
+        strength=(0.3, 2.0),
+        shadow=0.2,
+        smoothing=0.3,
+        motion_blur=0.15,
+        occlusion=0.1,
+        box_error=0.01,
+        edge_specks=0.05,
+        binary=0.3,
     ),
 )
 """A wide range of everything, for networks that are to recognise real people."""

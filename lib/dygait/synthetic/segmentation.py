@@ -1,0 +1,377 @@
+"""Segmentation as it is done: by background subtraction or by a network, on good and bad pictures, and normalised.
+
+:func:`draw_segmenter` draws how one sequence is segmented (:class:`Segmenter`), :func:`segment` cuts the silhouettes of
+its frames out of what the camera sees, and :func:`normalise` scales them. The knobs are those of
+:class:`~dygait.synthetic.world.Segmentation`. Unlike faults.py, which draws the plain faults of the presets `quick` and
+`full` on whole pictures, this draws every kind, in windows that follow the body.
+
+Displacements of outlines are in pixels of a body of :data:`ROWS` rows. A threshold on a blurred silhouette displaces
+its outline; noise that is added to the threshold makes it ragged (fine noise, fixed to the background) or wavy (coarse
+noise, fixed to the body, as networks do).
+
+Other numbers give other pictures: increment `settings.VERSION`. Legend: S frames of the sequence, F chosen ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+
+import cv2
+import numpy as np
+
+from dygait.silhouettes import scale_and_centre
+from dygait.synthetic.body import Figure
+from dygait.synthetic.faults import HOLLOW, LOSABLE, Hole, Loss, Speck, draw_patch
+from dygait.synthetic.world import Segmentation
+
+ROWS = 128
+"""The most rows of a body: larger ones are drawn smaller, as 64 rows remain."""
+MARGIN = 8
+"""Pixels around a body within which outlines move, and between the windows of two frames: the reach of the blur."""
+LARGEST = 240
+"""The largest width and height of a window: it fits in a picture."""
+
+TOGETHER = (
+    ("head", "hair", "neck"),
+    *(("shank " + side, "foot " + side) for side in "01"),
+    *(("upper arm " + side, "forearm " + side, "hand " + side) for side in "01"),
+    ("shank 0", "foot 0", "shank 1", "foot 1"),
+)
+"""Parts of the body that are lost together."""
+
+_TEXTURE, _UNIT = 512, 32
+_FINE, _MIXED, _COARSE = 0, 1, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """Displacement of an outline: which texture, and its standard deviation in pixels."""
+
+    texture: int
+    pixels: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Shadow:
+    """The shadow of the legs on the ground, as far as it is taken for the body."""
+
+    light: tuple[float, float]  # metres of shadow per metre of height, along x and y
+    level: int  # of the picture, 255: as different from the background as the body
+
+
+@dataclasses.dataclass(frozen=True)
+class Occluder:
+    """Furniture, or the picture's edge: what lies in a rectangle that is fixed in the picture is not seen."""
+
+    frame: int  # in which left, top, right and bottom are given, in fractions of the body's box
+    rectangle: tuple[float, float, float, float]
+    first: int
+    last: int
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxErrors:
+    """Errors of normalisation, in fractions of the body's height: float (S, 3), of top, bottom and centre."""
+
+    shifts: np.ndarray
+    # A speck above (negative) or below the body in frames first..last-1, by which the body shrinks.
+    speck: tuple[int, int, float] = (0, 0, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmenter:
+    """How one sequence is segmented."""
+
+    blur: float  # standard deviation in pixels
+    shift: float  # pixels by which the body is larger
+    fixed: Noise  # the same in every frame, where the background or the body is the same
+    drift: float | None  # pixels per frame by which `fixed` moves on the body; None: it is fixed to the background
+    flicker: Noise  # new in every frame
+    flickers: np.ndarray  # int (S, 2), where in the texture
+    start: tuple[int, int]  # where `fixed` begins in its texture
+    fuse: int  # size of the square by which gaps are closed before the threshold, 0: none
+    close: int  # the same after it
+    median: int  # size of the median filter, 0: none
+    trail: tuple[float, float]  # how many frames ago the body is also seen, and how strongly
+    holes: tuple[Hole, ...]
+    losses: tuple[Loss, ...]
+    specks: tuple[Speck, ...]
+    shadow: Shadow | None
+    occluder: Occluder | None
+    box: BoxErrors | None
+    binary: bool  # whether normalised frames are two-valued
+
+
+def draw_segmenter(knobs: Segmentation, figure: Figure, rng: np.random.Generator) -> Segmenter:
+    """Draw how one sequence is segmented."""
+    frames = len(figure.centres)
+    network = bool(rng.random() * (knobs.subtraction + knobs.network) >= knobs.subtraction)
+    # Most recordings are good, few are bad.
+    strength = float(rng.uniform(*knobs.strength)) * float(rng.gamma(0.8, 1 / 0.8))
+    outline = _draw_network(rng, strength) if network else _draw_subtraction(rng, strength)
+    parts = sorted({part for part in figure.parts if part.split()[0] in LOSABLE})
+    holes, losses, specks = _draw_faults(rng, network, strength, frames, parts)
+    trail = (1.0, float(rng.uniform(0.2, 0.48))) if network and rng.random() < 0.4 else (0.0, 0.0)
+    if rng.random() < knobs.motion_blur and not trail[0]:
+        trail = (float(rng.uniform(0.4, 1.0)), 0.5)
+    shadow = None if network or rng.random() >= knobs.shadow else _draw_shadow(rng)
+    median = int(rng.choice([3, 5])) if rng.random() < knobs.smoothing else 0
+    return Segmenter(
+        **outline,
+        flickers=rng.integers(_TEXTURE, size=(frames, 2)),
+        start=tuple(rng.integers(_TEXTURE, size=2).tolist()),
+        median=median,
+        trail=trail,
+        holes=holes,
+        losses=losses,
+        specks=specks,
+        shadow=shadow,
+        occluder=_draw_occluder(rng, frames) if rng.random() < knobs.occlusion else None,
+        box=_draw_box(knobs, rng, frames),
+        binary=bool(rng.random() < knobs.binary),
+    )
+
+
+def _draw_subtraction(rng: np.random.Generator, strength: float) -> dict:
+    rough = min(strength, 2.5)
+    return {
+        "blur": float(rng.uniform(0.8, 1.6)),
+        "shift": float(rng.normal(0.5, 0.6)),
+        "fixed": Noise(_MIXED if rng.random() < 0.6 else _FINE, float(rng.uniform(0.05, 0.2 + 0.15 * rough))),
+        "drift": None,
+        "flicker": Noise(_FINE, float(rng.uniform(0.05, 0.15 + 0.1 * rough))),
+        "fuse": 0,
+        "close": int(rng.choice([0, 3, 5, 7])),
+    }
+
+
+def _draw_network(rng: np.random.Generator, strength: float) -> dict:
+    rough = min(strength, 2.5)
+    return {
+        "blur": float(rng.uniform(1.2, 2.8)),
+        "shift": float(rng.normal(0.2, 0.5)),
+        "fixed": Noise(_COARSE, float(rng.uniform(0.1, 0.3 + 0.5 * rough))),
+        "drift": float(rng.uniform(0.2, 1.5)),
+        "flicker": Noise(_COARSE, float(rng.uniform(0.0, 0.2 + 0.2 * rough))),
+        "fuse": int(rng.choice([0, 0, 3, 5, 7])),
+        "close": 0,
+    }
+
+
+def _draw_faults(
+    rng: np.random.Generator, network: bool, strength: float, frames: int, parts: list[str]
+) -> tuple[tuple[Hole, ...], tuple[Loss, ...], tuple[Speck, ...]]:
+    def span(mean: float) -> tuple[int, int]:
+        first = int(rng.integers(1 - int(mean), frames))
+        return max(first, 0), min(frames, first + 1 + int(rng.exponential(mean)))
+
+    def count(rate: float) -> int:
+        return int(rng.poisson(rate * strength * frames / 60))
+
+    holes = tuple(
+        Hole(*span(10), str(rng.choice(HOLLOW)), draw_patch(rng, 0.022, 0.1 if rng.random() < 0.3 else 0.04))
+        for _ in range(0 if network else count(2.0))
+    )
+    losses = []
+    for _ in range(count(1.0)):
+        lost = (str(rng.choice(parts)),) if rng.random() < 0.6 else TOGETHER[rng.integers(len(TOGETHER))]
+        losses += [Loss(*when, part) for when in [span(5)] for part in lost]
+    if network and "bag" in parts and rng.random() < 0.2:
+        losses.append(Loss(0, frames, "bag"))
+    specks = tuple(
+        Speck(int(rng.integers(frames)), tuple(rng.uniform(0, 1, 2).tolist()), float(rng.uniform(0.6, 2.2)))
+        for _ in range(0 if network else count(3.0))
+    )
+    return holes, tuple(losses), specks
+
+
+def _draw_shadow(rng: np.random.Generator) -> Shadow:
+    direction, length = rng.uniform(0, 2 * np.pi), rng.uniform(0.2, 1.0)
+    return Shadow((float(length * np.cos(direction)), float(length * np.sin(direction))), int(rng.uniform(90, 200)))
+
+
+def _draw_occluder(rng: np.random.Generator, frames: int) -> Occluder:
+    kind = rng.integers(4)
+    far = 10.0
+    if kind == 0:  # the picture's edge, left or right
+        cut = float(rng.uniform(0.15, 0.5))
+        rectangle = (-far, -far, cut, far) if rng.random() < 0.5 else (1 - cut, -far, far, far)
+    elif kind == 1:  # the picture's edge, above or below
+        cut = float(rng.uniform(0.03, 0.2))
+        rectangle = (-far, -far, far, cut) if rng.random() < 0.3 else (-far, 1 - cut, far, far)
+    elif kind == 2:  # a table or a wall
+        left, wide = float(rng.uniform(-0.5, 0.8)), float(rng.uniform(0.4, 3))
+        rectangle = (left, float(rng.uniform(0.55, 0.85)), left + wide, far)
+    else:  # a post
+        left, wide = float(rng.uniform(-0.2, 0.9)), float(rng.uniform(0.1, 0.4))
+        rectangle = (left, -far, left + wide, far)
+    span = max(1, int(frames * rng.uniform(0.1, 0.6)))
+    first = int(rng.integers(0, frames - span + 1))
+    return Occluder(first + span // 2, rectangle, first, first + span)
+
+
+def _draw_box(knobs: Segmentation, rng: np.random.Generator, frames: int) -> BoxErrors | None:
+    lasting, jitter = rng.normal(0, knobs.box_error, 3), rng.normal(0, 0.4 * knobs.box_error, (frames, 3))
+    speck = (0, 0, 0.0)
+    if rng.random() < knobs.edge_specks:
+        first, span = int(rng.integers(frames)), 1 + int(rng.exponential(6))
+        speck = first, min(frames, first + span), float(rng.uniform(0.03, 0.3) * rng.choice([-1, 1]))
+    return BoxErrors(lasting + jitter, speck) if knobs.box_error or speck[1] else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """What the camera sees of F frames, each in a window that follows the body."""
+
+    canvas: np.ndarray  # uint8 (H, F, W): levels, and at least MARGIN empty columns and rows after each window
+    frames: np.ndarray  # int (F,), their numbers
+    origins: np.ndarray  # int (F, 2): the first column and row of each window in the picture, in its own pixels
+    sizes: np.ndarray  # int (F, 2): the columns and rows of each window
+    scale: np.ndarray  # (F,): pixels of the window in one of the picture
+    boxes: np.ndarray  # (F, 4): left, top, right and bottom of the body, in pixels of the picture
+    centres: np.ndarray  # (2, F, B): the projected centres of the ellipsoids, in pixels of the window
+
+
+def segment(windows: Windows, segmenter: Segmenter, names: list[str], occluded: np.ndarray | None) -> None:
+    """Cut out the silhouettes of what the camera sees, in place: 0 or 255.
+
+    Args:
+        names: of the ellipsoids.
+        occluded: (4,), left, top, right and bottom of what hides the body, in pixels of the picture.
+    """
+    canvas = windows.canvas
+    rows = len(canvas)
+    flat = canvas.reshape(rows, -1)
+    _draw_patches(windows, segmenter, names)
+    if segmenter.fuse:
+        flat[:] = _closed(flat, segmenter.fuse)
+    size = 2 * math.ceil(1.6 * segmenter.blur) + 1
+    level = cv2.GaussianBlur(flat, (size, size), segmenter.blur, borderType=cv2.BORDER_CONSTANT)
+    cv2.compare(level, _thresholds(windows, segmenter), cv2.CMP_GT, dst=flat)
+    # What is outside its window must not depend on the other frames.
+    for position, (width, height) in enumerate(windows.sizes.tolist()):
+        canvas[:, position, width:] = canvas[height:, position] = 0
+    if segmenter.close:
+        flat[:] = _closed(flat, segmenter.close)
+    if segmenter.median:
+        flat[:] = cv2.medianBlur(flat, segmenter.median)
+    if occluded is not None:
+        _occlude(windows, segmenter, occluded)
+
+
+def _closed(flat: np.ndarray, size: int) -> np.ndarray:
+    return cv2.morphologyEx(flat, cv2.MORPH_CLOSE, np.ones((size, size), np.uint8))
+
+
+def _thresholds(windows: Windows, segmenter: Segmenter) -> np.ndarray:
+    """Return the threshold of every pixel, uint8 (H, F * W), 0 to 254."""
+    rows, _, columns = windows.canvas.shape
+    slope = 255 / (segmenter.blur * math.sqrt(2 * math.pi))  # grey levels per pixel at an outline
+    fixed, flicker = (noise.pixels * slope / _UNIT for noise in (segmenter.fixed, segmenter.flicker))
+    middle = 127.5 - segmenter.shift * slope - 128 * (fixed + flicker)
+    steady, lively = _textures()[segmenter.fixed.texture], _textures()[segmenter.flicker.texture]
+    threshold = np.empty(windows.canvas.shape, np.uint8)
+    starts = np.array(segmenter.start) + windows.origins[:, ::-1]
+    if segmenter.drift is not None:
+        starts = np.array(segmenter.start) + np.outer(segmenter.drift * windows.frames, [1, 1]).astype(int)
+    places = np.hstack([starts % _TEXTURE, segmenter.flickers[windows.frames]])
+    for position, (y, x, v, u) in enumerate(places.tolist()):
+        one, other = steady[y : y + rows, x : x + columns], lively[v : v + rows, u : u + columns]
+        cv2.addWeighted(one, fixed, other, flicker, middle, dst=threshold[:, position])
+    flat = threshold.reshape(rows, -1)
+    return cv2.threshold(flat, 254, 0, cv2.THRESH_TRUNC, dst=flat)[1]
+
+
+def _draw_patches(windows: Windows, segmenter: Segmenter, names: list[str]) -> None:
+    """Draw holes and specks."""
+    if not (segmenter.holes or segmenter.specks):
+        return
+    heights = (windows.boxes[:, 3] - windows.boxes[:, 1]) * windows.scale
+    for position, (frame, height, (columns, rows)) in enumerate(
+        zip(windows.frames.tolist(), heights.tolist(), windows.sizes.tolist(), strict=True)
+    ):
+        window = windows.canvas[:rows, position, :columns]
+        for hole in segmenter.holes:
+            if not hole.first <= frame < hole.last:
+                continue
+            across, down = windows.centres[:, position, names.index(hole.ellipsoid)].tolist()
+            for right, below, *radii, angle in hole.patch:
+                where = (round(across + right * height), round(down + below * height))
+                axes = (max(1, round(radii[0] * height)), max(1, round(radii[1] * height)))
+                cv2.ellipse(window, where, axes, angle, 0, 360, 0, -1)
+        for speck in segmenter.specks:
+            if speck.frame == frame:
+                where = (round(speck.position[0] * columns), round(MARGIN + speck.position[1] * height))
+                cv2.circle(window, where, round(speck.radius), 255, -1)
+
+
+def _occlude(windows: Windows, segmenter: Segmenter, occluded: np.ndarray) -> None:
+    """Hide what is behind the occluder, unless hardly anything would be left of the body."""
+    occluder = segmenter.occluder
+    assert occluder is not None
+    rows, _, columns = windows.canvas.shape
+    corners = np.outer(windows.scale, occluded) - np.tile(windows.origins, 2)
+    corners = np.clip(np.rint(corners), 0, np.array([columns, rows] * 2)).astype(int)
+    for position, (frame, (left, top, right, bottom)) in enumerate(
+        zip(windows.frames.tolist(), corners.tolist(), strict=True)
+    ):
+        if not occluder.first <= frame < occluder.last:
+            continue
+        window = windows.canvas[:, position]
+        hidden = window[top:bottom, left:right]
+        if cv2.countNonZero(hidden) < 0.6 * cv2.countNonZero(window):
+            hidden[:] = 0
+
+
+def normalise(windows: Windows, segmenter: Segmenter, height: int) -> np.ndarray:
+    """Scale and centre the silhouettes, with the errors of a sequence: uint8 (F, R, R) for a height R."""
+    canvas = windows.canvas
+    frames = np.zeros((canvas.shape[1], height, height), np.uint8)
+    for position, (frame, width) in enumerate(zip(windows.frames.tolist(), windows.sizes[:, 0].tolist(), strict=True)):
+        window = canvas[:, position, :width]
+        _, top, _, rows = cv2.boundingRect(window)
+        if rows == 0:
+            continue
+        body = window[top : top + rows]
+        if segmenter.box is None:
+            frames[position] = scale_and_centre(body, height)
+        else:
+            frames[position] = _misplaced(body, segmenter.box, frame, height)
+    if segmenter.binary:
+        cv2.threshold(frames.reshape(-1, height), 127, 255, cv2.THRESH_BINARY, dst=frames.reshape(-1, height))
+    return frames
+
+
+def _misplaced(body: np.ndarray, box: BoxErrors, frame: int, height: int) -> np.ndarray:
+    """Normalise one silhouette by a box that is not its own."""
+    rows, columns = body.shape
+    above, below, aside = box.shifts[frame].tolist()
+    first, last, speck = box.speck
+    if first <= frame < last:
+        above, below = above + max(0.0, -speck), below + max(0.0, speck)
+    above, below = round(above * rows), round(below * rows)
+    body = cv2.copyMakeBorder(body, max(above, 0), max(below, 0), 0, 0, cv2.BORDER_CONSTANT)
+    body = body[max(-above, 0) : len(body) - max(-below, 0)]
+    if first <= frame < last:
+        edge = 1 if speck < 0 else len(body) - 2
+        cv2.circle(body, (columns // 2, edge), 1, 255, -1)
+    normalised = scale_and_centre(body, height)
+    shift = round(aside * height)
+    moved = np.zeros_like(normalised)
+    moved[:, max(shift, 0) : height + min(shift, 0)] = normalised[:, max(-shift, 0) : height - max(shift, 0)]
+    return moved
+
+
+@functools.cache
+def _textures() -> list[np.ndarray]:
+    """Return fine, mixed and coarse noise of mean 128 and deviation 32, periodic, of which a window fits everywhere."""
+    noises, size = [], _TEXTURE + LARGEST + MARGIN
+    for number, smoothness in enumerate((1.2, 5.0)):
+        white = np.random.default_rng(number).standard_normal((_TEXTURE, _TEXTURE)).astype(np.float32)
+        noise = cv2.GaussianBlur(np.tile(white, (2, 2)), (0, 0), smoothness)[:size, :size]
+        noises.append(noise / noise.std())
+    fine, coarse = noises
+    mixed = (fine + coarse) / math.sqrt(2)
+    return [np.clip(128 + _UNIT * noise, 0, 255).astype(np.uint8) for noise in (fine, mixed, coarse)]
