@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dygait.explaining.page import write
 from dygait.reporting.page import write_report
+from helpers.explanations import make_explanation
 from helpers.report_runs import contrast, make_run
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed (tests/requirements.txt)")
@@ -31,6 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shown = replace(run, frames=frames, frames_missing="", name="a-rather-long-name-of-a-run-" * 3)
     write_report([shown], made / "one.html")
     write_report([shown, make_run(1)], made / "two.html")
+    write(*make_explanation(), made)
     return made
 
 
@@ -55,8 +58,9 @@ def requested(browser: Any) -> list[str]:
     return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
 
 
-def test_it_loads_without_an_error_or_a_request(browser: Any, folder: Path) -> None:
-    address = (folder / "one.html").as_uri()
+@pytest.mark.parametrize("name", ["one", "explain"])
+def test_it_loads_without_an_error_or_a_request(browser: Any, folder: Path, name: str) -> None:
+    address = (folder / f"{name}.html").as_uri()
     requested(browser)
     browser.get(address)
     assert browser.execute_script("return document.readyState") == "complete"
@@ -67,7 +71,7 @@ def test_it_loads_without_an_error_or_a_request(browser: Any, folder: Path) -> N
     assert browser.execute_script(broken) == 0
 
 
-@pytest.mark.parametrize("name", ["one", "two"])
+@pytest.mark.parametrize("name", ["one", "two", "explain"])
 @pytest.mark.parametrize("width", [320, 390, 1280])
 def test_nothing_is_wider_than_the_screen(browser: Any, folder: Path, name: str, width: int) -> None:
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
@@ -110,3 +114,11 @@ def test_dark_and_light_are_readable(browser: Any, folder: Path) -> None:
         for index, colour in enumerate(colours):
             assert contrast(background, colour) >= (4.5 if index < 5 else 3), (scheme, colour)
     assert len(backgrounds) == 2
+
+
+def test_the_panels_of_an_animation_can_be_paused(browser: Any, folder: Path) -> None:
+    browser.get((folder / "explain.html").as_uri())
+    state = "return getComputedStyle(document.querySelector('.film img')).animationPlayState"
+    assert browser.execute_script(state) == "running"
+    browser.execute_script("document.querySelector('#pause').click()")
+    assert browser.execute_script(state) == "paused"
