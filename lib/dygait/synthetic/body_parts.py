@@ -19,9 +19,9 @@ PARTS = ("head", "trunk", "arms", "thighs", "shanks", "feet", "carried")
 
 _PART_OF = {
     "head": "head", "hair": "head", "neck": "head", "trunk": "trunk", "upper arm": "arms", "forearm": "arms",
-    "hand": "arms", "thigh": "thighs", "shank": "shanks", "foot": "feet",
+    "hand": "arms", "thigh": "thighs", "skirt": "thighs", "shank": "shanks", "foot": "feet",
 }  # fmt: skip
-"""By the name of a hull's part, without the number of the side."""
+"""By the name of a hull's part, without the number of the side; skirts and coat tails hang around the thighs."""
 
 _FARTHEST = 8
 """Columns by which a frame may be centred elsewhere than the body: a bag that is not segmented, a shadow that is."""
