@@ -17,6 +17,7 @@ from dygait.data.stores import open_store
 from dygait.data.stores.rendered import RenderedStore
 from dygait.errors import UserError
 from dygait.synthetic.settings import PRESETS, parse_address
+from dygait.synthetic.strip import draw_strip
 from dygait.synthetic.walker import render_frames, walk
 from dygait.synthetic.world import CASIA, WILD, World
 
@@ -152,3 +153,26 @@ def test_synth_takes_a_file_of_knobs(tmp_path: Path) -> None:
     knobs.write_text("people: {walk: [1, 0, 0]}\n")
     with pytest.raises(UserError, match=r"knobs\.yaml: people\.walk: unknown key; did you mean 'walks'"):
         command("--output", str(tmp_path / "more"), "--settings", str(knobs))
+
+
+PIXELS = {
+    ("001", "nm-02", "054"): [[47, 92, 121, 143, 120, 69, 67, 61], [48, 80, 94, 96, 112, 92, 76, 89]],
+    ("002", "bg-01", "090"): [[44, 53, 79, 118, 96, 85, 82, 80], [47, 52, 73, 94, 67, 83, 92, 52]],
+    ("003", "cl-01", "162"): [[48, 159, 203, 211, 140, 95, 66, 42], [51, 147, 194, 211, 162, 127, 118, 88]],
+}
+"""Of the first and the last of six frames, eight rows each, before there were knobs."""
+
+
+@pytest.mark.parametrize("key", PIXELS, ids="/".join)
+def test_the_defaults_show_what_was_shown_before_there_were_knobs(key: tuple[str, str, str]) -> None:
+    store = open_store("syngait://?seed=2&train_ids=3&test_ids=0&frames=6")
+    frames = np.asarray(store.read(store.table.all_keys().index(key)))[[0, 5]] > 127
+    # An outline is computed a little differently on other processors.
+    np.testing.assert_allclose(frames.reshape(2, 8, 8, 64).sum((2, 3)), PIXELS[key], atol=2)
+
+
+def test_wild_has_a_strip() -> None:
+    settings = PRESETS["wild"].with_knobs({"people": {"walks": [1, 0, 1]}})
+    picture = draw_strip(settings)
+    assert picture.shape[0] > 7 * 2 * 64
+    assert picture.std() > 20

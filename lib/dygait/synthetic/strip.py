@@ -17,10 +17,13 @@ from dygait.synthetic.settings import Settings
 from dygait.synthetic.walker import draw_walk, render_sequence, walk
 from dygait.synthetic.world import CASIA
 
-SUBJECTS = (2, 3, 10)
+SUBJECTS: Sequence[int] = (2, 3, 10)
 """The subjects of the sheet; with seed 0, their bags are of three kinds."""
-CONDITIONS = (("nm-01", "normal"), ("bg-01", "bag"), ("cl-01", "coat"))
-"""The walks of the sheet, and what they are called; with other knobs than the presets quick and full, all walks."""
+CONDITIONS: Sequence[tuple[str, str]] = (("nm-01", "normal"), ("bg-01", "bag"), ("cl-01", "coat"))
+"""The walks of the sheet, and what they are called."""
+MORE_SUBJECTS = range(1, 8)
+MORE_TYPES = ("nm-01", "bg-01", "cl-01", "cl-02")
+"""With other knobs than the presets quick and full, where people differ more, and outfits of one person do."""
 
 _PHASES = 11
 
@@ -32,8 +35,8 @@ _FRAMES = (60, 60)
 def save_strip(path: Path, settings: Settings) -> None:
     """Draw the sheet and save it as a PNG.
 
-    Rows: the walks of three subjects, the first as raw pictures and the others as normalised frames; one stride of each
-    from the side. Columns: the views, or phases of the stride.
+    Rows: walks of subjects as normalised frames (without knobs, those of the first as raw pictures), and a stride of
+    three from the side. Columns: the views, or phases of the stride.
 
     Raises:
         UserError: the path is not that of a PNG file.
@@ -53,11 +56,13 @@ def draw_strip(settings: Settings) -> np.ndarray:
     """Return the sheet as uint8 (H, W); see :func:`save_strip`."""
     settings = dataclasses.replace(settings, frames=_FRAMES)
     rows = [_header(settings.views)]
-    walks = CONDITIONS if settings.world == CASIA else [(kind, kind) for kind in settings.types]
-    for subject in SUBJECTS:
+    subjects, walks = SUBJECTS, CONDITIONS
+    if settings.world != CASIA:
+        subjects, walks = MORE_SUBJECTS, [(kind, kind) for kind in settings.types if kind in MORE_TYPES]
+    for subject in subjects:
         for kind, name in walks:
             pictures = _views(settings, subject, kind)
-            raw = subject == SUBJECTS[0]
+            raw = settings.world == CASIA and subject == SUBJECTS[0]
             rows.append(
                 _row(f"{subject:03d} {name}", [_window(p) if raw else _tile(normalise_silhouette(p)) for p in pictures])
             )
