@@ -100,7 +100,7 @@ def _check_geometry(config: Config, dataset: SequenceDataset) -> list[str]:
         stored = dataset.read(index)
         where = dataset.store.location(index, file)
         raw = []
-        if not is_normalised(stored):
+        if not is_normalised(np.asarray(stored)):  # rendered frames are not an array
             raw = [f"the frames of {where}, {height}x{width}, were never normalised: {_REMEDY}"]
         notes += raw
         try:
