@@ -66,3 +66,14 @@ def test_it_survives_the_address() -> None:
     assert parse_address(settings.address) == settings
     with pytest.raises(UserError, match="differ"):
         split("clothes")
+
+
+def test_outfits_and_impairments_belong_to_the_gait_where_they_change_it() -> None:
+    def changes(differ: str, kind: str, **knobs: float) -> list[Any]:
+        settings = split(differ).with_knobs({"people": knobs, "wardrobe": {"outfits": 2, "heels": 0.5, "coats": 0.5}})
+        return [draw_walk(settings, subject, kind).gait.gait_change for subject in range(1, 7)]
+
+    assert len(set(changes("body", "bg-01"))) == 1
+    assert len(set(changes("body", "cl-01", impaired=1.0))) == 1
+    assert len(set(changes("gait", "nm-01"))) == 1, "all wear the same"
+    assert len(set(changes("gait", "nm-01", impaired=1.0))) > 3

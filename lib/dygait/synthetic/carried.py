@@ -52,7 +52,14 @@ def gait_change(thing: Bag) -> GaitChange:
     """Return the effect of what is carried, or of where the hands are, on the gait."""
 
     def arm(
-        swing: float, elbow: float, flexion: float, abduction: float, inward: float = 0.0, **more: float
+        swing: float,
+        elbow: float,
+        flexion: float,
+        abduction: float,
+        inward: float = 0.0,
+        lean: float = 0.0,
+        nod: float = 0.0,
+        stride: float = 1.0,
     ) -> GaitChange:
         """Return the change of one arm, for which the other one swings as before."""
 
@@ -66,7 +73,9 @@ def gait_change(thing: Bag) -> GaitChange:
             flexion=on_side(flexion, 0.0),
             abduction=on_side(abduction, 0.0),
             inward=on_side(inward, 0.0),
-            **more,
+            lean=lean,
+            nod=nod,
+            stride=stride,
         )
 
     if thing.kind == "box":
