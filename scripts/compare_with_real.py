@@ -44,7 +44,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 from dygait.data.stores import Store, open_store
 from dygait.errors import UserError
 from dygait.synthetic.cameras import VIEWS
-from dygait.synthetic.walker import TYPES
 
 REAL_IDS = [f"{number:03d}" for number in range(1, 75)]
 """CASIA-B's training ids; the test ids are never looked at."""
@@ -173,10 +172,11 @@ def describe(frames: np.ndarray) -> dict[str, float]:
 
 def read_samples(real: Store, synthetic: Store, count: int, views: list[str], rng: np.random.Generator) -> list[Sample]:
     """Read `count` sequences of each store, of the same types and views, ids 001 to 074 of the real one."""
-    usable = real.table.ids.isin(REAL_IDS) & real.table.views.isin(views) & real.table.types.isin(TYPES)
+    kinds = set(real.table.types.names) & set(synthetic.table.types.names)
+    usable = real.table.ids.isin(REAL_IDS) & real.table.views.isin(views) & real.table.types.isin(kinds)
     found = np.flatnonzero(usable)
     if len(found) == 0:
-        raise UserError(f"--real {real.root} has no sequence of ids 001 to 074 and views {', '.join(views)}")
+        raise UserError(f"--real {real.root}: no sequence of ids 001 to 074 has a view and type of {synthetic.root}")
     indices = rng.permutation(found)[:count]
     position = {key: index for index, key in enumerate(synthetic.table.all_keys())}
     names = sorted(set(synthetic.table.ids.names))

@@ -212,7 +212,7 @@ def test_pictures_normalised_are_the_frames() -> None:
 def test_a_missing_bag_is_missing_in_every_frame() -> None:
     knobs = Segmentation(network=1.0, subtraction=0.0)
     figure = walk(settings_of(), 1, "bg-01")
-    drawn = [draw_segmenter(knobs, figure, np.random.default_rng(seed)) for seed in range(40)]
+    drawn = [draw_segmenter(knobs, figure, 100, np.random.default_rng(seed)) for seed in range(40)]
     gone = [any(loss.part == "bag" and loss.last - loss.first == 20 for loss in one.losses) for one in drawn]
     assert 2 < sum(gone) < 20
 

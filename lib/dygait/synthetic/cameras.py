@@ -108,6 +108,11 @@ def draw_camera(knobs: Cameras, view: str, rng: np.random.Generator) -> Camera:
     return _looking(position, target, focal, float(rng.normal(0, knobs.roll)))
 
 
+def rows_of_a_body(camera: Camera) -> float:
+    """Return how many pixels of a picture a subject is tall in the middle of the walk, about."""
+    return camera.focal * STATURE / float(np.linalg.norm(camera.position - (0, 0, _MIDDLE)))
+
+
 def bend(figure: Figure, degrees: float) -> Figure:
     """Bend a walk along x to the left, by some degrees per metre, so that feet on the ground do not slide."""
     if degrees == 0:

@@ -25,11 +25,13 @@ from dygait.synthetic.segmentation import LARGEST, MARGIN, ROWS, Segmenter, Shad
 
 DIRECTIONS = 12
 SHADOWED = ("thigh", "shank", "foot")
+LIMBS = ("thigh", "shank", "upper", "forearm")
+"""First words of the parts of the body that are nearly convex as a whole."""
 
 
 def film(figure: Figure, camera: Camera, segmenter: Segmenter, frames: Sequence[int]) -> Windows:
     """Return the segmented silhouettes of some frames of a walk."""
-    chosen = np.array(frames)
+    figure, chosen = _join_limbs(figure), np.array(frames)
     seen = _project(figure, camera, chosen)
     boxes = _boxes(*seen)
     scale = np.minimum(1.0, ROWS / np.maximum(boxes[:, 3] - boxes[:, 1], 1e-3))
@@ -61,6 +63,18 @@ def film(figure: Figure, camera: Camera, segmenter: Segmenter, frames: Sequence[
     windows = Windows(canvas, chosen, origins, sizes, scale, boxes, placed[0])
     segment(windows, segmenter, figure.names, _occluded(figure, camera, segmenter))
     return windows
+
+
+def _join_limbs(figure: Figure) -> Figure:
+    """Return a figure with one hull for each limb instead of several: fewer to draw."""
+    joined: dict[str | int, list[int]] = {}
+    for number, part in enumerate(figure.parts):
+        joined.setdefault(part if part.split()[0] in LIMBS else number, []).append(number)
+    members = [list(dict.fromkeys(figure.members[:, numbers].ravel().tolist())) for numbers in joined.values()]
+    most = max(map(len, members))
+    padded = [own + own[-1:] * (most - len(own)) for own in members]
+    parts = [figure.parts[numbers[0]] for numbers in joined.values()]
+    return dataclasses.replace(figure, members=np.array(padded).T, parts=parts)
 
 
 def _project(figure: Figure, camera: Camera, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -104,16 +104,16 @@ class Segmenter:
     binary: bool  # whether normalised frames are two-valued
 
 
-def draw_segmenter(knobs: Segmentation, figure: Figure, rng: np.random.Generator) -> Segmenter:
-    """Draw how one sequence is segmented."""
+def draw_segmenter(knobs: Segmentation, figure: Figure, rows: float, rng: np.random.Generator) -> Segmenter:
+    """Draw how one sequence is segmented, in which the body is about so many rows tall."""
     frames = len(figure.centres)
     network = bool(rng.random() * (knobs.subtraction + knobs.network) >= knobs.subtraction)
     # Most recordings are good, few are bad.
     strength = float(rng.uniform(*knobs.strength)) * float(rng.gamma(0.8, 1 / 0.8))
-    outline = _draw_network(rng, strength) if network else _draw_subtraction(rng, strength)
+    outline = _draw_network(rng, strength, rows) if network else _draw_subtraction(rng, strength, rows)
     parts = sorted({part for part in figure.parts if part.split()[0] in LOSABLE})
     holes, losses, specks = _draw_faults(rng, network, strength, frames, parts)
-    trail = (1.0, float(rng.uniform(0.2, 0.48))) if network and rng.random() < 0.4 else (0.0, 0.0)
+    trail = (1.0, float(rng.uniform(0.2, 0.48))) if network and rng.random() < 0.3 else (0.0, 0.0)
     if rng.random() < knobs.motion_blur and not trail[0]:
         trail = (float(rng.uniform(0.4, 1.0)), 0.5)
     shadow = None if network or rng.random() >= knobs.shadow else _draw_shadow(rng)
@@ -134,30 +134,36 @@ def draw_segmenter(knobs: Segmentation, figure: Figure, rng: np.random.Generator
     )
 
 
-def _draw_subtraction(rng: np.random.Generator, strength: float) -> dict:
+def _draw_subtraction(rng: np.random.Generator, strength: float, rows: float) -> dict:
     rough = min(strength, 2.5)
     return {
-        "blur": float(rng.uniform(0.8, 1.6)),
-        "shift": float(rng.normal(0.5, 0.6)),
+        "blur": max(0.7, float(rng.uniform(0.8, 1.6)) * rows / ROWS),
+        "shift": float(rng.normal(0.2, 0.5)),
         "fixed": Noise(_MIXED if rng.random() < 0.6 else _FINE, float(rng.uniform(0.05, 0.2 + 0.15 * rough))),
         "drift": None,
         "flicker": Noise(_FINE, float(rng.uniform(0.05, 0.15 + 0.1 * rough))),
         "fuse": 0,
-        "close": int(rng.choice([0, 3, 5, 7])),
+        "close": _odd(rng.choice([0, 0, 3, 3, 5, 7]) * rows / ROWS),
     }
 
 
-def _draw_network(rng: np.random.Generator, strength: float) -> dict:
+def _draw_network(rng: np.random.Generator, strength: float, rows: float) -> dict:
     rough = min(strength, 2.5)
     return {
-        "blur": float(rng.uniform(1.2, 2.8)),
+        "blur": max(0.7, float(rng.uniform(1.2, 2.8)) * rows / ROWS),
         "shift": float(rng.normal(0.2, 0.5)),
         "fixed": Noise(_COARSE, float(rng.uniform(0.1, 0.3 + 0.5 * rough))),
         "drift": float(rng.uniform(0.2, 1.5)),
         "flicker": Noise(_COARSE, float(rng.uniform(0.0, 0.2 + 0.2 * rough))),
-        "fuse": int(rng.choice([0, 0, 3, 5, 7])),
+        "fuse": _odd(rng.choice([0, 0, 3, 5, 7]) * rows / ROWS),
         "close": 0,
     }
+
+
+def _odd(size: float) -> int:
+    """Return the size of a filter: odd, 0 if it would do nothing."""
+    odd = 2 * round((size - 1) / 2) + 1
+    return odd if odd >= 3 else 0
 
 
 def _draw_faults(
@@ -172,7 +178,7 @@ def _draw_faults(
 
     holes = tuple(
         Hole(*span(10), str(rng.choice(HOLLOW)), draw_patch(rng, 0.022, 0.1 if rng.random() < 0.3 else 0.04))
-        for _ in range(0 if network else count(2.0))
+        for _ in range(0 if network else count(3.0))
     )
     losses = []
     for _ in range(count(1.0)):
@@ -213,7 +219,7 @@ def _draw_occluder(rng: np.random.Generator, frames: int) -> Occluder:
 
 
 def _draw_box(knobs: Segmentation, rng: np.random.Generator, frames: int) -> BoxErrors | None:
-    lasting, jitter = rng.normal(0, knobs.box_error, 3), rng.normal(0, 0.4 * knobs.box_error, (frames, 3))
+    lasting, jitter = rng.normal(0, knobs.box_error, 3), rng.normal(0, 0.2 * knobs.box_error, (frames, 3))
     speck = (0, 0, 0.0)
     if rng.random() < knobs.edge_specks:
         first, span = int(rng.integers(frames)), 1 + int(rng.exponential(6))
@@ -327,41 +333,43 @@ def _occlude(windows: Windows, segmenter: Segmenter, occluded: np.ndarray) -> No
 
 def normalise(windows: Windows, segmenter: Segmenter, height: int) -> np.ndarray:
     """Scale and centre the silhouettes, with the errors of a sequence: uint8 (F, R, R) for a height R."""
-    canvas = windows.canvas
-    frames = np.zeros((canvas.shape[1], height, height), np.uint8)
+    frames = np.zeros((len(windows.frames), height, height), np.uint8)
     for position, (frame, width) in enumerate(zip(windows.frames.tolist(), windows.sizes[:, 0].tolist(), strict=True)):
-        window = canvas[:, position, :width]
+        window = windows.canvas[:, position, :width]
         _, top, _, rows = cv2.boundingRect(window)
         if rows == 0:
             continue
-        body = window[top : top + rows]
         if segmenter.box is None:
-            frames[position] = scale_and_centre(body, height)
-        else:
-            frames[position] = _misplaced(body, segmenter.box, frame, height)
+            frames[position] = scale_and_centre(window[top : top + rows], height)
+            continue
+        above, below, aside = segmenter.box.shifts[frame].tolist()
+        above, below = round(above * rows), round(below * rows)
+        body = window[max(top - above, 0) : top + rows + below]
+        first, last, speck = segmenter.box.speck
+        if first <= frame < last:
+            body = _with_speck(body, round(speck * rows))
+        frames[position] = _shifted(scale_and_centre(body, height), round(aside * height))
     if segmenter.binary:
-        cv2.threshold(frames.reshape(-1, height), 127, 255, cv2.THRESH_BINARY, dst=frames.reshape(-1, height))
+        flat = frames.reshape(-1, height)
+        cv2.threshold(flat, 127, 255, cv2.THRESH_BINARY, dst=flat)
     return frames
 
 
-def _misplaced(body: np.ndarray, box: BoxErrors, frame: int, height: int) -> np.ndarray:
-    """Normalise one silhouette by a box that is not its own."""
-    rows, columns = body.shape
-    above, below, aside = box.shifts[frame].tolist()
-    first, last, speck = box.speck
-    if first <= frame < last:
-        above, below = above + max(0.0, -speck), below + max(0.0, speck)
-    above, below = round(above * rows), round(below * rows)
-    body = cv2.copyMakeBorder(body, max(above, 0), max(below, 0), 0, 0, cv2.BORDER_CONSTANT)
-    body = body[max(-above, 0) : len(body) - max(-below, 0)]
-    if first <= frame < last:
-        edge = 1 if speck < 0 else len(body) - 2
-        cv2.circle(body, (columns // 2, edge), 1, 255, -1)
-    normalised = scale_and_centre(body, height)
-    shift = round(aside * height)
-    moved = np.zeros_like(normalised)
-    moved[:, max(shift, 0) : height + min(shift, 0)] = normalised[:, max(-shift, 0) : height - max(shift, 0)]
-    return moved
+def _with_speck(body: np.ndarray, distance: int) -> np.ndarray:
+    """Add rows below a body, or above if `distance` is negative, and a speck at their end."""
+    body = cv2.copyMakeBorder(body, max(-distance, 0), max(distance, 0), 0, 0, cv2.BORDER_CONSTANT)
+    cv2.circle(body, (body.shape[1] // 2, 1 if distance < 0 else len(body) - 2), 1, 255, -1)
+    return body
+
+
+def _shifted(frame: np.ndarray, columns: int) -> np.ndarray:
+    """Shift a frame to the right."""
+    if columns == 0:
+        return frame
+    shifted = np.zeros_like(frame)
+    width = frame.shape[1]
+    shifted[:, max(columns, 0) : width + min(columns, 0)] = frame[:, max(-columns, 0) : width - max(columns, 0)]
+    return shifted
 
 
 @functools.cache

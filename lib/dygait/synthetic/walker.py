@@ -18,14 +18,14 @@ import numpy as np
 from dygait.silhouettes import scale_and_centre
 from dygait.synthetic import renderer, wear
 from dygait.synthetic.body import Figure, Physique, build_body
-from dygait.synthetic.cameras import HEIGHT, WIDTH, bend, camera, draw_camera
+from dygait.synthetic.cameras import HEIGHT, WIDTH, bend, camera, draw_camera, rows_of_a_body
 from dygait.synthetic.dressing import Dress, draw_dress
 from dygait.synthetic.faults import GAP, MARGIN, Background, apply_faults, draw_background, draw_faults, visible_hulls
 from dygait.synthetic.film import film
 from dygait.synthetic.gait import FRAMES_PER_SECOND, SIGNATURE_HARMONICS, Gait, GaitChange, Style, rotation
 from dygait.synthetic.motion import Motion
 from dygait.synthetic.population import Person, draw_person, paced, shaped
-from dygait.synthetic.segmentation import Segmenter, Windows, draw_segmenter, normalise
+from dygait.synthetic.segmentation import ROWS, Segmenter, Windows, draw_segmenter, normalise
 from dygait.synthetic.settings import Settings
 from dygait.synthetic.traits import draw, draw_factors, vary
 from dygait.synthetic.world import CASIA
@@ -253,7 +253,7 @@ def _film(
     sequence = subject, _type_number(kind), settings.views.index(view)
     seen = draw_camera(settings.world.cameras, view, np.random.default_rng([settings.seed, _CAMERA, *sequence]))
     rng = np.random.default_rng([settings.seed, _SEGMENTER, *sequence])
-    segmenter = draw_segmenter(settings.world.segmentation, figure, rng)
+    segmenter = draw_segmenter(settings.world.segmentation, figure, min(ROWS, rows_of_a_body(seen)), rng)
     return film(figure, seen, segmenter, frames), segmenter
 
 

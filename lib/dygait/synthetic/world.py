@@ -325,7 +325,7 @@ WILD = World(
         distance=(3.0, 10.0),
         roll=2.0,
         aim=0.3,
-        pixels=(25.0, 250.0),
+        pixels=(35.0, 250.0),
         curve=6.0,
         metres=6.0,
     ),
@@ -335,11 +335,11 @@ WILD = World(
         strength=(0.3, 2.0),
         shadow=0.2,
         smoothing=0.3,
-        motion_blur=0.15,
+        motion_blur=0.1,
         occlusion=0.1,
-        box_error=0.01,
+        box_error=0.008,
         edge_specks=0.05,
-        binary=0.3,
+        binary=0.2,
     ),
 )
 """A wide range of everything, for networks that are to recognise real people."""
