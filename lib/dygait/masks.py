@@ -23,8 +23,10 @@ _REACH = 0.03
 """A piece that is nearer than this share of the person's height belongs to it, as a head above a gap at the neck."""
 _LINE = 0.07
 """The thickness (half the width), as a share of the root of its area, below which a piece is a line, and no person."""
+_SMALL = 0.1
+"""An object of less than this share of the largest one's area is not the person."""
 _RIVAL = 0.3
-"""An object of more than this share of the person's size is worth a remark."""
+"""An object of more than this share of the person's area is worth a remark."""
 _LABELS = 32
 """The most labels of a label map; a picture with soft edges may have as few levels, but none that fills an area."""
 _MAX_SPREAD = 0.3
@@ -103,11 +105,7 @@ def keep_person(mask: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         return mask, ()
     areas = stats[:, cv2.CC_STAT_AREA].astype(np.float64)
     areas[0] = 0
-    thickness = np.zeros(count)
-    np.maximum.at(thickness, labels.ravel(), cv2.distanceTransform(mask, cv2.DIST_C, 3).ravel())
-    # A line along the picture's edge can have the area of a person.
-    sizes = np.where(thickness >= _LINE * np.sqrt(areas), areas, 0)
-    person = int((sizes if sizes.any() else areas).argmax())
+    person = _person(mask, labels, areas)
     solid = (areas >= _SPECK * areas[person])[labels]
     reach = max(1, round(_REACH * float(stats[person, cv2.CC_STAT_HEIGHT])))
     grown = cv2.dilate(solid.astype(np.uint8), np.ones((reach + 1, reach + 1), np.uint8))
@@ -116,8 +114,18 @@ def keep_person(mask: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     left_out = np.bincount(labels[kept], minlength=count) == 0
     removed: tuple[str, ...] = ()
     if left_out[1:].any():
-        removed = (SECOND,) if sizes[left_out].max() > _RIVAL * sizes[person] else (SPECKS,)
+        removed = (SECOND,) if areas[left_out].max() > _RIVAL * areas[person] else (SPECKS,)
     return np.where(kept, mask, np.uint8(0)), removed
+
+
+def _person(mask: np.ndarray, labels: np.ndarray, areas: np.ndarray) -> int:
+    """Return the label of the largest object, unless it is a line, as along the picture's edge, and another is not."""
+    largest = np.flatnonzero(areas >= _SMALL * areas.max())
+    if len(largest) > 1:
+        distance = cv2.distanceTransform(mask, cv2.DIST_C, 3)
+        solid = [n for n in largest.tolist() if distance[labels == n].max() >= _LINE * np.sqrt(areas[n])]
+        largest = np.array(solid) if solid else largest
+    return int(largest[areas[largest].argmax()])
 
 
 def _share_of_edge(mask: np.ndarray) -> float:
