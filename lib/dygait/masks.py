@@ -19,8 +19,8 @@ SECOND = "a second large object removed (two people?)"
 
 _SPECK = 0.01
 """A piece of less than this share of the person's area is a speck."""
-_REACH = 0.03
-"""A piece that is nearer than this share of the person's height belongs to it, as a head above a gap at the neck."""
+_REACH_UP, _REACH_ASIDE = 0.2, 0.03
+"""A piece that is nearer than these shares of the person's height belongs to it: segmentation often cuts a head off."""
 _LINE = 0.07
 """The thickness (half the width), as a share of the root of its area, below which a piece is a line, and no person."""
 _SMALL = 0.1
@@ -107,8 +107,8 @@ def keep_person(mask: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     areas[0] = 0
     person = _person(mask, labels, areas)
     solid = (areas >= _SPECK * areas[person])[labels]
-    reach = max(1, round(_REACH * float(stats[person, cv2.CC_STAT_HEIGHT])))
-    grown = cv2.dilate(solid.astype(np.uint8), np.ones((reach + 1, reach + 1), np.uint8))
+    rows, columns = (1 + round(reach * float(stats[person, cv2.CC_STAT_HEIGHT])) for reach in (_REACH_UP, _REACH_ASIDE))
+    grown = cv2.dilate(solid.astype(np.uint8), np.ones((rows, columns), np.uint8))
     groups = cv2.connectedComponents(grown, connectivity=8)[1]
     kept = solid & (groups == groups[labels == person][0])
     left_out = np.bincount(labels[kept], minlength=count) == 0

@@ -112,13 +112,13 @@ def test_a_frame_around_the_picture_is_not_the_person() -> None:
 def test_pieces_of_the_person_stay() -> None:
     image = person()
     cut = image.copy()
-    cut[48:52] = 0  # between head and body: 4 of 180 rows
+    cut[48:58] = 0  # between head and body: 10 of 180 rows
     found = clean_mask(cut)
     np.testing.assert_array_equal(found.mask, cut)
     assert found.steps == ()
     far = cut.copy()
-    far[44:60] = 0
-    assert cv2.boundingRect(clean_mask(far).mask)[1] == 60, "a piece far away is somebody else's"
+    far[40:90] = 0
+    assert cv2.boundingRect(clean_mask(far).mask)[1] == 90, "a piece far away is somebody else's"
 
 
 def test_a_second_person_is_said() -> None:
