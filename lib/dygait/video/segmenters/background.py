@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 
 from dygait.errors import UserError
-from dygait.video.segmenters.base import SEGMENTERS, Person, Segmenter, people_in_mask
+from dygait.video.segmenters.base import SEGMENTERS, Person, Segmenter, people_in_mask, person_in_mask
+from dygait.video.segmenters.outlines import outline
 
-_FOREGROUND = 255  # the value of MOG2 and KNN; that of shadows is lower
 _UPDATE = 5  # frames between updates of the model
 _MEMORY_SECONDS = 60.0  # the time constant of the updates
 _ABSORB_SECONDS = 30.0  # what does not move for as long is background
@@ -25,6 +25,7 @@ _STILL = 12  # grey levels by which something that does not move may change from
 _CHANGED = 0.5  # the share of a picture that differs when the light changes or the camera is moved
 _RELEARN_SECONDS = 2.0
 _SHAKE = 2.0  # pixels; a smaller shift of the picture does no harm
+_MARGIN = 8  # pixels around what differs, for the filters
 _EXPLAINED = 0.7  # the share of the difference that is left when the shift is undone
 _SHAKE_SCALE = 4  # the shift is measured in a picture smaller by this factor
 
@@ -85,6 +86,7 @@ class BackgroundSubtraction(Segmenter):
             calm[differs] = median[differs]
             self._model.apply(calm, None, 1 / 20)
         self._background = self._model.getBackgroundImage()
+        self._noise = max(1.0, 1.5 * float(np.median(cv2.absdiff(pictures[len(pictures) // 2], self._background))))
 
     def _restart(self, picture: np.ndarray) -> None:
         """Begin with a picture of the background."""
@@ -113,11 +115,11 @@ class BackgroundSubtraction(Segmenter):
         labels = self._model.apply(picture, None, 0)
         if self._light_changed(labels):
             return []
-        mask = self._clean(labels)
+        mask = self._clean(picture, labels)
         self._notice_shake(picture, mask)
         if self._frame % _UPDATE == 0:
             self._update(picture, mask)
-        return people_in_mask(mask, self._least_area)
+        return _grouped(mask, self._least_area)
 
     def _light_changed(self, labels: np.ndarray) -> bool:
         """Return whether most of the picture differs from the background; if this lasts, learn it anew."""
@@ -134,12 +136,21 @@ class BackgroundSubtraction(Segmenter):
             self._relearning = max(1, round(_RELEARN_SECONDS * self._rate))
         return True
 
-    def _clean(self, labels: np.ndarray) -> np.ndarray:
-        """Return the foreground, uint8 (H, W), 0 or 255, without specks, gaps and small holes."""
-        mask = cv2.threshold(labels, _FOREGROUND - 1, 255, cv2.THRESH_BINARY)[1]
-        mask = cv2.medianBlur(mask, 5)
-        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _ELLIPSE)
-        return _fill_small_holes(mask)
+    def _clean(self, picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return the people, uint8 (H, W), 0 or 255, without shadows, specks, gaps, small holes and blurred rims."""
+        differs = cv2.medianBlur(labels, 5)
+        count, parts, stats, _ = cv2.connectedComponentsWithStats((differs > 0).view(np.uint8), connectivity=8)
+        people = np.zeros(labels.shape, np.uint8)
+        for part in range(1, count):
+            left, top, width, height, area = (int(value) for value in stats[part])
+            if area < self._least_area:
+                continue
+            window = np.s_[
+                max(top - _MARGIN, 0) : top + height + _MARGIN, max(left - _MARGIN, 0) : left + width + _MARGIN
+            ]
+            own = np.where(parts[window] == part, differs[window], 0).astype(np.uint8)
+            people[window] |= outline(own, picture[window], self._background[window], self._noise)
+        return people
 
     def _notice_shake(self, picture: np.ndarray, mask: np.ndarray) -> None:
         if self._shaken or self._frame % _UPDATE:
@@ -173,17 +184,23 @@ class BackgroundSubtraction(Segmenter):
         self._model.apply(seen, None, min(1.0, _UPDATE / (_MEMORY_SECONDS * self._rate)))
 
 
-_ELLIPSE = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
 _NEAR = np.ones((15, 15), np.uint8)
+_TALL = np.ones((15, 3), np.uint8)
 
 
-def _fill_small_holes(mask: np.ndarray) -> np.ndarray:
-    """Fill holes that are small beside their component; between the legs of a walker they are larger."""
-    outlines, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    for outline, (_, _, _, outer) in zip(outlines, [] if hierarchy is None else hierarchy[0], strict=True):
-        if outer >= 0 and cv2.contourArea(outline) < 0.03 * cv2.contourArea(outlines[outer]):
-            cv2.drawContours(mask, [outline], -1, 255, cv2.FILLED)
-    return mask
+def _grouped(mask: np.ndarray, least_area: int) -> list[Person]:
+    """Return the people in a mask; parts above each other with a small gap, as a head and a trunk, are one."""
+    left, top, width, height = cv2.boundingRect(mask)
+    if not width:
+        return []
+    used = mask[top : top + height, left : left + width]
+    found = []
+    for (x, y, columns, rows), grown, _ in people_in_mask(cv2.dilate(used, _TALL), least_area):
+        person = person_in_mask(grown & used[y : y + rows, x : x + columns])
+        if person is not None and cv2.countNonZero(person.mask) >= least_area:
+            right, down, *size = person.box
+            found.append(person._replace(box=(left + x + right, top + y + down, size[0], size[1])))
+    return found
 
 
 def _median(pictures: Sequence[np.ndarray]) -> np.ndarray:

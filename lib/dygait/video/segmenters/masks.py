@@ -17,7 +17,7 @@ class Masks(Segmenter):
     """Masks: people are the connected white parts, or, in a label map, the values other than 0.
 
     Args:
-        labels: whether the pictures are label maps; None: judged from the first that has several values.
+        labels: whether the pictures are label maps; None: from the first that has several values, each of a surface.
         least_area: pixels; what is smaller is noise.
     """
 
@@ -33,11 +33,12 @@ class Masks(Segmenter):
     def segment(self, picture: np.ndarray) -> list[Person]:
         """Return the people in a mask: grey, (H, W), or colour, (H, W, 3 or 4), of any depth."""
         values = _one_channel(picture)
-        if self._labels is None and values.any():
-            self._labels = _is_label_map(values)
+        found, counts = np.unique(values, return_counts=True)
+        if self._labels is None and 2 < len(found) <= _MOST_LABELS and int(counts.min()) >= _LEAST_OF_A_LABEL:
+            self._labels = True  # every value is a surface
         if not self._labels:
-            return people_in_mask(_white(values), self._least_area)
-        masks = [np.where(values == value, 255, 0).astype(np.uint8) for value in np.unique(values) if value]
+            return people_in_mask(_white(values, len(found)), self._least_area)
+        masks = [np.where(values == value, 255, 0).astype(np.uint8) for value in found if value]
         people = [person_in_mask(mask) for mask in masks if cv2.countNonZero(mask) >= self._least_area]
         return [person for person in people if person is not None]
 
@@ -54,14 +55,7 @@ def _one_channel(picture: np.ndarray) -> np.ndarray:
     return colour @ np.array([1, 256, 65536])
 
 
-def _is_label_map(values: np.ndarray) -> bool:
-    """Return whether every value is a surface, and there are several beside 0."""
-    found, counts = np.unique(values, return_counts=True)
-    return 2 < len(found) <= _MOST_LABELS and int(counts.min()) >= _LEAST_OF_A_LABEL
-
-
-def _white(values: np.ndarray) -> np.ndarray:
-    """Return a mask of two values, uint8 (H, W), 0 or 255: what is nearer to the brightest than to black."""
-    brightest = int(values.max())
-    least = 0.5 if brightest == 1 else max(brightest / 2, _FAINTEST)
+def _white(values: np.ndarray, levels: int) -> np.ndarray:
+    """Return a mask, uint8 (H, W), 0 or 255: what is nearer to the brightest than to black, of two levels the other."""
+    least = 0.0 if levels <= 2 else max(int(values.max()) / 2, _FAINTEST)
     return np.where(values > least, 255, 0).astype(np.uint8)

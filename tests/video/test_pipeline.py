@@ -1,0 +1,236 @@
+"""Videos of synthetic walkers, whose truth is known, through the whole pipeline, and the command."""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dygait import cli
+from dygait.data.stores import open_store
+from dygait.silhouettes import normalise_silhouette
+from dygait.synthetic.video import Appearance, Scene, render, write_video
+from dygait.video import Options, Track, tracks
+from dygait.video.cutting import Piece
+from dygait.video.quality import judge
+from dygait.video.sightings import EDGE, FLICKER, STILL, Sighting
+
+pytest.importorskip("trackers")
+HALF = {"width": 320, "height": 240}
+Film = tuple[Path, list[np.ndarray]]
+
+
+def make(folder: Path, *appearances: Appearance, seconds: float, **size: int) -> Film:
+    """Write a video; return its path and the true label maps."""
+    scene = Scene(appearances, seconds, seed=1, **size)
+    path = folder / "walk.mp4"
+    write_video(path, scene)
+    return path, [labels for _, labels in render(scene)]
+
+
+@pytest.fixture(scope="module")
+def lone(tmp_path_factory: pytest.TempPathFactory) -> Film:
+    """One walker, 640x480."""
+    return make(tmp_path_factory.mktemp("lone"), Appearance(1, "nm-01", 0.3), seconds=7.0)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Film:
+    """Two who cross."""
+    right, left = Appearance(1, "nm-01", 0.5), Appearance(2, "cl-01", 0.5, rightward=False, depth=1.0)
+    return make(tmp_path_factory.mktemp("pair"), right, left, seconds=7.5, **HALF)
+
+
+def ious(track: Track, truth: list[np.ndarray], person: int) -> np.ndarray:
+    """Return the IoU of each frame in use with the normalised truth."""
+    found = []
+    for index, frame in zip(track.indices[track.used], track.frames, strict=True):
+        wanted = normalise_silhouette((truth[index] == person).astype(np.uint8) * np.uint8(255))
+        assert wanted is not None
+        both = np.count_nonzero((frame >= 128) & (wanted >= 128))
+        found.append(both / np.count_nonzero((frame >= 128) | (wanted >= 128)))
+    return np.array(found)
+
+
+def people_in(track: Track, truth: list[np.ndarray]) -> Counter[int]:
+    """Return how many frames in use of a track show which person of the truth."""
+    found: Counter[int] = Counter()
+    for index, (left, top, width, height) in zip(track.indices[track.used], track.boxes[track.used], strict=True):
+        inside = truth[index][top : top + height, left : left + width]
+        counts = np.bincount(inside.ravel(), minlength=3)
+        found[int(counts[1:].argmax()) + 1] += 1
+    return found
+
+
+def test_a_lone_walker(lone: Film) -> None:
+    path, truth = lone
+    said: list[str] = []
+    (track,) = tracks(path, Options(), notify=said.append)
+    assert track.usable, track.problems
+    assert len(track.frames) > 70
+    assert track.frames.shape[1:] == (64, 64)
+    assert track.end == "left the picture"
+    assert ious(track, truth, 1).mean() > 0.9
+    np.testing.assert_allclose(track.times, track.indices / 25, atol=1e-6)
+    at_edge = [flaw == EDGE for flaw in track.flaws]
+    assert at_edge[0]
+    assert at_edge[-1]
+    assert not said
+
+
+def test_two_who_cross_are_never_one_sequence(pair: Film) -> None:
+    path, truth = pair
+    found = list(tracks(path, Options(min_frames=15)))
+    usable = [track for track in found if track.usable]
+    assert len(usable) >= 3
+    for track in usable:
+        people = people_in(track, truth)
+        assert len(people) == 1, (track.number, people)
+    assert any("touches somebody else" in track.end for track in found)
+    assert {person for track in usable for person in people_in(track, truth)} == {1, 2}
+
+
+def test_who_stops_is_followed_and_not_used_while_standing(tmp_path: Path) -> None:
+    stop = Appearance(1, "nm-01", 0.5, "stop", pause=4.0)
+    path, truth = make(tmp_path, stop, seconds=11.0, **HALF)
+    (track,) = (track for track in tracks(path) if track.usable)
+    flaws = Counter(track.flaws)
+    assert 60 < flaws[STILL] < 100
+    assert len(track.frames) > 70
+    assert people_in(track, truth) == {1: len(track.frames)}
+
+
+def test_label_maps_as_they_are(pair: Film, tmp_path: Path) -> None:
+    _, truth = pair
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    for number, labels in enumerate(truth):
+        if not 40 <= number < 44:  # a gap
+            cv2.imwrite(str(folder / f"{number:04d}.png"), labels)
+    said: list[str] = []
+    found = list(tracks(folder, Options(segmenter={"segmenter": "masks"}, min_frames=10), notify=said.append))
+    assert "4 of the numbered pictures are missing" in said[0]
+    usable = [track for track in found if track.usable]
+    assert {person for track in usable for person in people_in(track, truth)} == {1, 2}
+    for track in usable:
+        ((person, _),) = people_in(track, truth).items()
+        assert ious(track, truth, person).mean() > 0.99
+        assert not {40, 41, 42, 43} & set(track.indices.tolist())
+
+
+def test_seconds_and_observers(lone: Film) -> None:
+    seen: list[tuple[int, int]] = []
+    list(tracks(lone[0], Options(seconds=2.0), observe=lambda frame, people: seen.append((frame.index, len(people)))))
+    assert [index for index, _ in seen] == list(range(50))
+    assert max(count for _, count in seen) == 1
+
+
+def test_frames_that_flicker_are_left_out_and_a_sequence_that_does_is_marked() -> None:
+    frame = np.zeros((64, 64), np.uint8)
+    frame[:, 22:42] = 255
+    torn = frame.copy()
+    torn[10:30] = 0
+    walk = [np.roll(frame, shift, 1) for shift in (0, 1, 2, 1) * 15]  # enough to be no standing
+
+    def track(frames: list[np.ndarray]) -> Track:
+        sightings = [Sighting(i, i / 25, (6 * i, 20, 30, 90), 2000, picture, "") for i, picture in enumerate(frames)]
+        return judge(Piece(1, sightings, "left"), Options(), "walk")
+
+    good = track(walk)
+    assert good.usable
+    assert len(good.frames) == 60
+    once = track([torn if i == 30 else picture for i, picture in enumerate(walk)])
+    assert [i for i, flaw in enumerate(once.flaws) if flaw == FLICKER] == [30]
+    assert once.usable
+    holes = [picture.copy() for picture in walk]
+    for i, picture in enumerate(holes):
+        picture[8 * (i % 3) : 8 * (i % 3) + 4, 22:40] = 0
+    assert "flickers" in " ".join(track(holes).problems)
+    assert "too few frames: 20 of at least 30" in " ".join(track(walk[:20]).problems)
+    assert track([]).problems
+
+
+def test_the_command(lone: Film, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output, preview = tmp_path / "silhouettes", tmp_path / "preview.mp4"
+    assert cli.main(["silhouettes", str(lone[0]), "--output", str(output), "--preview", str(preview)]) == 0
+    assert "1 tracks, 0 of them marked; 1 sequences" in capsys.readouterr().out
+    content = json.loads((output / "tracks.json").read_text())
+    (track,) = content["tracks"]
+    number = f"{track['number']:03d}"
+    store = open_store(output)
+    assert store.table.all_keys() == [(f"walk-{number}", "walk", number)]
+    assert len(store.read(0)) == track["frames_in_use"]
+    assert (output / track["sequence"]).is_file()
+    assert len(track["boxes"]) == len(track["flaws"]) == len(track["times"]) == len(track["frames"])
+    (source,) = content["sources"]
+    assert (source["name"], source["frames_per_second"], source["notices"]) == ("walk", 25.0, [])
+    capture = cv2.VideoCapture(str(preview))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == len(lone[1])
+    assert {path.name for path in tmp_path.iterdir()} == {"silhouettes", "preview.mp4"}
+
+
+def test_marked_sequences_are_written_on_demand(lone: Film, tmp_path: Path) -> None:
+    arguments = ["silhouettes", str(lone[0]), "--seconds", "3.2"]
+    assert cli.main([*arguments, "--output", str(tmp_path / "good")]) == 0
+    assert not list((tmp_path / "good").rglob("*.pkl"))
+    assert cli.main([*arguments, "--output", str(tmp_path / "all"), "--keep-all"]) == 0
+    assert len(open_store(tmp_path / "all").table) == 1
+
+
+def test_a_video_that_is_cut_off_is_used_as_far_as_it_goes(
+    lone: Film, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "walk.avi"
+    write_video(path, Scene((Appearance(1, "nm-01", 0.0),), 6.0, seed=1, **HALF), codec="MJPG")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    assert cli.main(["silhouettes", str(path), "--output", str(tmp_path / "out")]) == 3
+    assert "walk.avi ends after" in capsys.readouterr().err
+    assert (tmp_path / "out" / "tracks.json").is_file()
+
+
+def bad_input(kind: str, folder: Path) -> tuple[list[str], str]:
+    """Return arguments, and a word of the message."""
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    size = (4, 4) if kind == "tiny" else (64, 64)
+    for number in range(3):
+        cv2.imwrite(str(pictures / f"{number}.png"), np.full(size, 90, np.uint8))
+    output = ["--output", str(folder / "out")]
+    if kind == "full":
+        (folder / "out").mkdir()
+        (folder / "out" / "other.txt").write_text("mine")
+    cases = {
+        "missing": (["nothing.mp4", *output], "nothing.mp4: no such file"),
+        "camera": (["99", *output], "99: no such camera"),
+        "nobody": ([str(pictures), *output], "nobody was found"),
+        "tiny": ([str(pictures), *output], "4x4"),
+        "full": ([str(pictures), *output], "not empty"),
+        "preview": ([str(pictures), *output, "--preview", "x.gif"], "x.gif"),
+        "rate": ([str(pictures), *output, "--rate", "0"], "rate=0"),
+        "keyword": ([str(pictures), *output, "--segmenter", "masks", "--weights", "x.pth"], "weights"),
+        "both": ([str(pictures), "nothing", *output], "nothing: no such file"),
+    }
+    return cases[kind]
+
+
+@pytest.mark.parametrize("kind", ["missing", "camera", "nobody", "tiny", "full", "preview", "rate", "keyword", "both"])
+def test_bad_input_is_one_line_and_leaves_nothing(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments, words = bad_input(kind, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.main(["silhouettes", *arguments]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert words in line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_without_the_package_for_tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments, _ = bad_input("nobody", tmp_path)
+    monkeypatch.setitem(sys.modules, "trackers", None)
+    with pytest.raises(Exception, match=r"pip install 'dygait\[video\]'"):
+        list(tracks(arguments[0]))
