@@ -17,7 +17,7 @@ LAYERS = (
     ("profiling",),
     ("training",),
     ("testing",),
-    ("explaining",),
+    ("explaining", "identification"),
     ("reporting",),
     ("deployment",),
     ("runs",),

@@ -6,6 +6,7 @@ The public face. Everything here is imported when it is first used, so that `imp
 * `load_weights(model, path)`: a checkpoint's weights into a model, with a report; also by name, those that ship.
 * `load_pretrained(name)`: weights that ship with the package, or of a run, ready for inference.
 * `embed(model, sequences)`: sequences of normalised silhouettes to features, prepared as the weights want.
+* `Gallery.open(path)`: people by name: `enroll`, `identify`, `forget`.
 * `build_loss(loss_cfg)`: a loss: `loss, info = build_loss({...})(embeddings, labels)`.
 * `evaluate(features, ids, types, views, protocol, metric, probes)`: percentages under a named protocol.
 * `normalise_silhouette(image, height)`: a raw mask to the field's normalised silhouette.
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from dygait.deployment import embed, load_pretrained
     from dygait.errors import UserError
     from dygait.evaluation.evaluate import evaluate
+    from dygait.identification import Gallery
     from dygait.losses import build_loss
     from dygait.modeling import GaitOutput, build_model
     from dygait.runs.checkpoint_files import load_weights
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "GaitOutput": "dygait.modeling",
+    "Gallery": "dygait.identification",
     "UserError": "dygait.errors",
     "build_loss": "dygait.losses",
     "build_model": "dygait.modeling",

@@ -156,13 +156,13 @@ def _frames(
         return {}, f"the data in {store.root} is not the data of the features (another fingerprint)"
     indices = {key: index for index, key in enumerate(store.table.all_keys())}
     try:
-        frames = {n: _middle_frames(store.read(indices[analysis.key(n)])) for n in shown}
+        frames = {n: middle_frames(store.read(indices[analysis.key(n)])) for n in shown}
     except (UserError, KeyError) as error:
         return {}, f"the data cannot be read here: {error}"
     return frames, ""
 
 
-def _middle_frames(frames: np.ndarray) -> np.ndarray:
+def middle_frames(frames: np.ndarray) -> np.ndarray:
     """Return frames from the middle of a sequence, `_SPACING` apart if it is long enough."""
     spacing = min(_SPACING, max(1, (len(frames) - 1) // (FRAMES - 1)))
     first = max(0, (len(frames) - 1 - spacing * (FRAMES - 1)) // 2)

@@ -1,0 +1,55 @@
+"""`dygait calibrate`: find the threshold of a gallery."""
+
+from __future__ import annotations
+
+import argparse
+
+from dygait.commands.gallery_options import add_gallery_arguments, add_window_arguments, open_gallery, shown
+
+HELP = "find the distance up to which a gallery's people count as known"
+STRANGERS = "syngait://?seed=990019&train_ids=0&test_ids=100"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.description = (
+        "Search for the people of a labelled dataset among themselves, and store the distances in a gallery. The "
+        "threshold at a wanted false-positive identification rate follows from them. The people must not have trained "
+        "the weights, and should be enrolled and seen as those of the gallery are."
+    )
+    parser.add_argument(
+        "source", nargs="?", default=STRANGERS, metavar="DATASET",
+        help="a labelled dataset, or an address of SynGait (default: %(default)s)",
+    )  # fmt: skip
+    add_gallery_arguments(parser)
+    add_window_arguments(parser)
+    parser.add_argument(
+        "--fpir", type=float, default=0.01, metavar="RATE",
+        help="of searches for somebody who is not enrolled, the share that may return somebody (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--ids", default="*", metavar="PATTERN", help="of the people (default: all)")
+    parser.add_argument(
+        "--enrolled", metavar="PATTERN", help="the types that are enrolled (default: the first of each person)"
+    )
+    parser.add_argument("--enrolled-views", default="*", metavar="PATTERN", help="their views (default: all)")
+    parser.add_argument(
+        "--searches", type=int, default=20, metavar="N", help="the most searches of a person (default: %(default)s)"
+    )
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Calibrate a gallery, and print the thresholds."""
+    from dygait.data.stores import open_store
+    from dygait.identification.answers import calibration_text
+    from dygait.identification.folder import CALIBRATION
+    from dygait.identification.labelled import Choice, calibrate
+
+    gallery = open_gallery(arguments)
+    choice = Choice(arguments.ids, arguments.enrolled, arguments.enrolled_views, arguments.searches)
+    calibration = calibrate(
+        gallery.model, open_store(arguments.source), choice, arguments.fpir, (gallery.window, gallery.step),
+        gallery.metric, shown("embedding"),
+    )  # fmt: skip
+    settings = gallery.create()
+    calibration.save(gallery.folder.root / CALIBRATION, settings)
+    print(calibration_text(calibration, len(gallery.names)))

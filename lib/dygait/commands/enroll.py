@@ -1,0 +1,66 @@
+"""`dygait enroll`: add a person to a gallery."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from dygait.commands.gallery_options import add_gallery_arguments, add_window_arguments, open_gallery
+from dygait.commands.walk_options import add_source_arguments, open_video, walks_in
+from dygait.errors import UserError
+
+if TYPE_CHECKING:
+    from dygait.identification.walks import Walk
+
+HELP = "add a person to a gallery"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.description = "Add walks of a person to a gallery. Who is enrolled already gets more walks."
+    parser.add_argument("name", metavar="NAME", help="whose walks these are")
+    add_source_arguments(parser)
+    add_gallery_arguments(parser)
+    add_window_arguments(parser)
+    parser.add_argument(
+        "--keep-silhouettes",
+        action="store_true",
+        help="store some frames too, for `identify --page`; else a gallery holds no picture",
+    )
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Enrol the walks of a source."""
+    from dygait.untrusted import printable
+
+    gallery = open_gallery(arguments)
+    gallery.folder.person(arguments.name)
+    walks = list(walks_in(arguments, open_video(arguments)))
+    used = [walk for walk in walks if not walk.problems]
+    for walk in walks:
+        if walk.problems:
+            print(printable(f"skipped {walk.label}: {'; '.join(walk.problems)}"))
+    if not used:
+        raise UserError(f"{arguments.source}: none of {len(walks)} walks can be used; nobody was enrolled")
+    _check_one_person(used, arguments.source, arguments.name)
+    windows = gallery.enroll(arguments.name, [walk.frames for walk in used], arguments.keep_silhouettes)
+    print(printable(f"enrolled {arguments.name} in {arguments.gallery}: {len(used)} walks, {windows} windows"))
+
+
+def _check_one_person(walks: Sequence[Walk], source: str, name: str) -> None:
+    """Raise a UserError if the walks are of several ids, or of people who are seen at the same time."""
+    people = sorted({walk.person for walk in walks})
+    if len(people) > 1:
+        raise UserError(
+            f"{source} has sequences of {len(people)} ids, such as {people[0]} and {people[1]}: choose those of {name} "
+            f"with --sequences, such as --sequences '{people[0]}/*'"
+        )
+    spans = sorted((walk.span, walk.label) for walk in walks if walk.span is not None)
+    for ((_, end), one), ((start, _), other) in pairwise(spans):
+        if start < end:
+            raise UserError(
+                f"{source}: tracks {one} and {other} are seen at the same time, and cannot both be {name}: look at "
+                f"`dygait silhouettes --preview`, and choose with --sequences, such as --sequences {one}"
+            )

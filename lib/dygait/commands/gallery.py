@@ -1,0 +1,51 @@
+"""`dygait gallery`: list, forget or verify the people of a gallery."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dygait.commands.dataset_output import DAMAGED, print_problems
+
+HELP = "list, forget or verify the people of a gallery"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, text in (
+        ("list", "print who is enrolled"),
+        ("forget", "delete everything of a person"),
+        ("verify", "read every file, and name the damaged ones"),
+    ):
+        action = actions.add_parser(name, help=text, description=f"{text.capitalize()}.")
+        action.add_argument("gallery", type=Path, metavar="DIR", help="the gallery's folder")
+        if name == "forget":
+            action.add_argument("name", metavar="NAME", help="who is to be forgotten")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do what is asked; the exit code is `DAMAGED` if something is damaged."""
+    from dygait.identification.folder import GalleryFolder
+    from dygait.untrusted import printable
+
+    folder = GalleryFolder(arguments.gallery)
+    settings = folder.settings()
+    if arguments.action == "forget":
+        count = folder.forget(arguments.name)
+        print(printable(f"forgot {arguments.name}: {count} enrolments are deleted from {arguments.gallery}"))
+        return 0
+    if arguments.action == "verify":
+        damaged = print_problems(map(printable, folder.problems(settings)))
+        print(f"{arguments.gallery}: {f'{damaged} problems' if damaged else 'no file is damaged'}")
+        return DAMAGED if damaged else 0
+    from tabulate import tabulate
+
+    rows = [(printable(name), len(files), sum(map(folder.count, files))) for name, files in folder.people().items()]
+    print(
+        f"{arguments.gallery}: {len(rows)} people; weights {settings.weights} ({settings.identity[:12]}), "
+        f"windows of {settings.window} frames every {settings.step}"
+    )
+    if rows:
+        print(tabulate(rows, headers=("name", "enrolments", "windows"), disable_numparse=True))
+    return 0

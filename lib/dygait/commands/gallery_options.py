@@ -1,0 +1,43 @@
+"""Options of the commands that use a gallery."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dygait.identification import Gallery
+
+
+def add_gallery_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that name a gallery and its weights."""
+    parser.add_argument("--gallery", type=Path, required=True, metavar="DIR", help="the gallery's folder")
+    parser.add_argument(
+        "--weights",
+        metavar="NAME|FILE|RUN",
+        help="what embeds silhouettes: weights that ship, a checkpoint, or a run's folder; default: the gallery's, "
+        "syngait for a new one",
+    )
+
+
+def add_window_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of a new gallery."""
+    parser.add_argument("--window", type=int, metavar="N", help="frames of a window, for a new gallery (default: 30)")
+    parser.add_argument("--step", type=int, metavar="N", help="frames from one to the next, likewise (default: 15)")
+
+
+def open_gallery(arguments: argparse.Namespace, **more: Any) -> Gallery:
+    """Open the gallery that the options name."""
+    from dygait.identification import Gallery
+
+    given = {name: getattr(arguments, name) for name in ("window", "step") if hasattr(arguments, name)}
+    return Gallery.open(arguments.gallery, arguments.weights, **given, **more)
+
+
+def shown(description: str) -> Callable[[Iterable[Any], int], Iterable[Any]]:
+    """Return a wrapper that shows a progress bar on a terminal."""
+    from dygait.logs import progress
+
+    return lambda items, total: progress(items, total, description)

@@ -1,0 +1,102 @@
+"""`dygait identify`: find out who of a gallery walks in a video, or in silhouettes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dygait.commands.gallery_options import add_gallery_arguments, open_gallery
+from dygait.commands.walk_options import Video, add_source_arguments, open_video, walks_in
+from dygait.errors import UserError
+
+if TYPE_CHECKING:
+    from dygait.identification import Gallery
+    from dygait.identification.answers import Identified
+
+HELP = "find out who of a gallery walks in a video"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.description = "Search for the people of a gallery: for each track the nearest person, if it is near enough."
+    add_source_arguments(parser)
+    add_gallery_arguments(parser)
+    parser.add_argument(
+        "--fpir",
+        type=float,
+        metavar="RATE",
+        help="of searches for somebody who is not enrolled, the share that may return somebody (default: that of the "
+        "calibration)",
+    )
+    parser.add_argument(
+        "--search",
+        choices=("exact", "faiss"),
+        default="exact",
+        help="faiss: for galleries of more than a million windows (default: %(default)s)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the answers as JSON")
+    parser.add_argument("--page", type=Path, metavar="FILE.html", help="write a page with silhouettes and distances")
+    parser.add_argument("--video", type=Path, metavar="FILE.mp4", help="write the video with names")
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="say who is seen while people walk, until Ctrl-C, and show it where there is a display",
+    )
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Identify the walks of a source, and print the table."""
+    from dygait.identification.answers import Identified, table
+
+    gallery = open_gallery(arguments, search=arguments.search)
+    video = open_video(arguments)
+    if video is None and (arguments.video is not None or arguments.live):
+        raise UserError(f"{arguments.source} is silhouettes: --video and --live need a video or a camera")
+    if video is not None and video.source.is_live and arguments.video is not None:
+        raise UserError("--video reads the source again, which a camera cannot: record it first")
+    if video is not None and arguments.live:
+        _watch(gallery, video, arguments)
+        return
+    results = []
+    for walk in walks_in(arguments, video):
+        (answer,) = gallery.identify([walk.frames], arguments.fpir)
+        results.append(Identified(walk.reduced(), answer))
+    results.sort(key=lambda one: one.walk.span or (0.0, 0.0))
+    print(table(results))
+    _write(results, gallery, video, arguments)
+
+
+def _write(results: Sequence[Identified], gallery: Gallery, video: Video | None, arguments: argparse.Namespace) -> None:
+    """Write the files that are asked for."""
+    from dygait.files import write_atomically
+    from dygait.identification.answers import to_dict
+    from dygait.identification.drawing import write_video
+    from dygait.identification.page import write_page
+
+    if arguments.json is not None:
+        content = to_dict(results, str(arguments.gallery), len(gallery.names))
+        try:
+            write_atomically(arguments.json, json.dumps(content, indent=2) + "\n")
+        except OSError as error:
+            raise UserError(f"{arguments.json} cannot be written: {error}; name another file with --json") from None
+    if arguments.page is not None:
+        write_page(results, gallery, arguments.source, arguments.page)
+    if video is not None and arguments.video is not None:
+        write_video(results, video.source, arguments.video)
+    for path in (arguments.json, arguments.page, arguments.video):
+        if path is not None:
+            print(f"wrote {path}")
+
+
+def _watch(gallery: Gallery, video: Video, arguments: argparse.Namespace) -> None:
+    """Say who is seen, while people walk and when a track ends; nothing is kept."""
+    from dygait.identification.answers import Identified, line
+    from dygait.identification.live import LiveNames
+
+    names = LiveNames(gallery, arguments.fpir)
+    for walk in video.walks(arguments.sequences, names):
+        (answer,) = gallery.identify([walk.frames], arguments.fpir)
+        print(line(Identified(walk, answer)), flush=True)

@@ -1,0 +1,96 @@
+"""Options that name walks, of silhouettes or of a video, and the walks."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dygait.errors import UserError
+
+if TYPE_CHECKING:
+    from dygait.identification.walks import Walk
+    from dygait.video import Options, Segmenter
+    from dygait.video.pipeline import Observer
+    from dygait.video.sources import Source
+
+
+def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that name walks."""
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="silhouettes (a dataset, a folder of pickles), a video, a camera's number, or a folder of pictures",
+    )
+    parser.add_argument(
+        "--sequences",
+        default="*",
+        metavar="PATTERN",
+        help="of silhouettes those whose <id>/<type>/<view> matches, of a video the tracks whose number matches",
+    )
+    video = parser.add_argument_group("videos", "as of `dygait silhouettes`")
+    video.add_argument("--segmenter", default="background", metavar="NAME|FILE", help="default: %(default)s")
+    video.add_argument("--background", metavar="PICTURE", help="the scene without people (background)")
+    video.add_argument("--segmenter-weights", metavar="FILE", help="the segmenter's weights (torchvision)")
+    video.add_argument("--rate", type=float, metavar="N", help="frames per second, instead of the source's own")
+    video.add_argument("--seconds", type=float, metavar="S", help="stop after this much of the source")
+
+
+class Video(NamedTuple):
+    """A source that is segmented."""
+
+    source: Source
+    segmenter: Segmenter
+    options: Options
+
+    def walks(self, pattern: str, observe: Observer | None = None) -> Iterator[Walk]:
+        """Yield the tracks whose number matches a pattern, with a progress bar; as `dygait.video.tracks`."""
+        from dygait.identification.walks import Walk
+        from dygait.logs import progress_bar
+        from dygait.untrusted import printable
+        from dygait.video import tracks
+
+        with progress_bar(self.source.count or 0, self.source.name, "frame") as bar:
+
+            def watch(*seen: Any) -> None:
+                bar.update()
+                if observe is not None:
+                    observe(*seen)
+
+            def notify(notice: str) -> None:
+                bar.write(printable(f"dygait: warning: {notice}"), file=sys.stderr)
+
+            found = False
+            for track in tracks(self.source, self.options, self.segmenter, watch, notify):
+                if fnmatchcase(str(track.number), pattern):
+                    found = True
+                    yield Walk(str(track.number), track.frames, track=track)
+        if not found:
+            raise UserError(f"{self.source.name}: nobody was found; look at `dygait silhouettes --preview`")
+
+
+def open_video(arguments: argparse.Namespace) -> Video | None:
+    """Open the source that the options name, if it is to be segmented; None if it is silhouettes."""
+    from dygait.identification.walks import holds_silhouettes
+
+    if holds_silhouettes(arguments.source):
+        return None
+    from dygait.video.settings import build_segmenter
+    from dygait.video.sources import open_source
+    from dygait.video.track import Options
+
+    options = Options(rate=arguments.rate, seconds=arguments.seconds)
+    keywords = {"weights": arguments.segmenter_weights, "background": arguments.background}
+    segmenter = build_segmenter(arguments.segmenter, **keywords)
+    return Video(open_source(arguments.source, options.rate, segmenter.reads_masks), segmenter, options)
+
+
+def walks_in(arguments: argparse.Namespace, video: Video | None) -> Iterator[Walk]:
+    """Yield the walks that the options name, of a video or of silhouettes."""
+    from dygait.identification.walks import walks_of
+
+    if video is not None:
+        return video.walks(arguments.sequences)
+    return walks_of(arguments.source, arguments.sequences)

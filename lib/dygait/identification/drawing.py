@@ -1,0 +1,67 @@
+"""The names of people in the pictures of a video."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dygait.identification.answers import Identified, decision_of
+from dygait.identification.gallery import Answer
+from dygait.video.preview import PreviewFile, colour_of, draw
+from dygait.video.sources import Source
+
+_FONT, _SIZE, _MARGIN = cv2.FONT_HERSHEY_SIMPLEX, 0.5, 4
+_UNKNOWN, _BLACK, _WHITE = (90, 90, 90), (0, 0, 0), (255, 255, 255)
+Box = tuple[int, int, int, int]
+
+
+def write_video(results: Sequence[Identified], source: Source, target: Path) -> None:
+    """Write a source, which is read again, as an .mp4 file with boxes and names.
+
+    Raises:
+        UserError: the source cannot be read, or the file cannot be written.
+    """
+    seen = _by_frame(results)
+    with PreviewFile(target, source.rate) as file:
+        for frame in source.frames():
+            picture = draw(frame, [])
+            for box, number, answer in seen.get(frame.index, []):
+                draw_name(picture, box, number, answer)
+            file.write(picture)
+
+
+def draw_name(picture: np.ndarray, box: Box, number: int, answer: Answer | None) -> None:
+    """Draw a box (left, top, width, height) and who is in it, if it is known, into a picture, uint8 (H, W, 3)."""
+    known = answer is not None and answer.name is not None
+    colour, ink = (colour_of(number), _BLACK) if known else (_UNKNOWN, _WHITE)
+    left, top, width, height = box
+    cv2.rectangle(picture, (left, top), (left + width - 1, top + height - 1), colour, 2)
+    text = _text(number, answer)
+    (columns, rows), _ = cv2.getTextSize(text, _FONT, _SIZE, 1)
+    x = max(0, min(left, picture.shape[1] - columns - 2 * _MARGIN))
+    y = max(0, top - rows - 2 * _MARGIN)
+    cv2.rectangle(picture, (x, y), (x + columns + 2 * _MARGIN, y + rows + 2 * _MARGIN), colour, cv2.FILLED)
+    cv2.putText(picture, text, (x + _MARGIN, y + rows + _MARGIN), _FONT, _SIZE, ink, 1, cv2.LINE_AA)
+
+
+def _text(number: int, answer: Answer | None) -> str:
+    """Return a label in ASCII, which is what OpenCV can draw: accents are dropped; other scripts leave the number."""
+    if answer is None:
+        return str(number)
+    decided = unicodedata.normalize("NFKD", decision_of(answer)).encode("ascii", "ignore").decode()
+    distance = "" if answer.distance is None else f"{answer.distance:.3g}"
+    return " ".join([str(number), *decided.split(), distance]).strip()
+
+
+def _by_frame(results: Sequence[Identified]) -> dict[int, list[tuple[Box, int, Answer]]]:
+    """Return who is seen in every frame."""
+    found: dict[int, list[tuple[Box, int, Answer]]] = {}
+    for walk, answer in results:
+        if walk.track is not None:
+            for index, box in zip(walk.track.indices.tolist(), walk.track.boxes.tolist(), strict=True):
+                found.setdefault(index, []).append((tuple(box), walk.track.number, answer))
+    return found

@@ -1,0 +1,98 @@
+"""Names while people walk: every track of a camera is searched again and again, from its last frames."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dygait.identification.answers import decision_of
+from dygait.identification.drawing import draw_name
+from dygait.identification.gallery import Answer, Gallery
+from dygait.silhouettes import normalise_silhouette
+from dygait.video.pipeline import Seen
+from dygait.video.preview import draw
+from dygait.video.sources import Frame
+
+_WINDOWS = 4
+"""Windows of a track that are searched, the last ones."""
+_GONE = 5.0
+"""Seconds after which a track that is not seen is dropped."""
+_TITLE = "dygait"
+
+
+@dataclass
+class _Follower:
+    frames: deque[np.ndarray]  # uint8 (64, 64) each, the last ones in use
+    new: int = 0  # frames since the last search
+    seen: float = 0.0  # seconds
+    answer: Answer | None = None
+
+
+class LiveNames:
+    """An observer of `dygait.video.tracks` that prints who is seen, and shows it where there is a display.
+
+    Args:
+        gallery: who is known.
+        fpir: as of `Gallery.identify`.
+        tell: called with a line whenever the answer to a track changes.
+    """
+
+    def __init__(self, gallery: Gallery, fpir: float | None = None, tell: Callable[[str], None] = print) -> None:
+        self.gallery, self.fpir, self.tell = gallery, fpir, tell
+        self._kept = gallery.window + (_WINDOWS - 1) * gallery.step
+        self._followers: dict[int, _Follower] = {}
+        self._shows = _has_display()
+
+    def __call__(self, frame: Frame, seen: list[Seen]) -> None:
+        """Take the people of a frame."""
+        for person, number, flaw in seen:
+            if number is None or flaw:
+                continue
+            silhouette = normalise_silhouette(person.mask)
+            if silhouette is not None:
+                follower = self._followers.setdefault(number, _Follower(deque(maxlen=self._kept)))
+                follower.frames.append(silhouette)
+                follower.new, follower.seen = follower.new + 1, frame.time
+                if follower.new >= self.gallery.step and len(follower.frames) >= self.gallery.window:
+                    self._search(frame.time, number, follower)
+        for number in [n for n, follower in self._followers.items() if frame.time - follower.seen > _GONE]:
+            del self._followers[number]
+        if self._shows:
+            self._show(frame, seen)
+
+    def _search(self, time: float, number: int, follower: _Follower) -> None:
+        before = follower.answer
+        (follower.answer,) = self.gallery.identify([np.stack(follower.frames)], self.fpir)
+        follower.new = 0
+        decided = decision_of(follower.answer)
+        if before is None or decision_of(before) != decided:
+            nearest = follower.answer.nearest[0]
+            self.tell(
+                f"{time:.1f} s, track {number}: {decided} (nearest {nearest.name}, distance {nearest.distance:.4g})"
+            )
+
+    def _show(self, frame: Frame, seen: list[Seen]) -> None:
+        picture = draw(frame, [])
+        for person, number, _ in seen:
+            if number is not None:
+                follower = self._followers.get(number)
+                draw_name(picture, person.box, number, follower and follower.answer)
+        cv2.imshow(_TITLE, picture)
+        if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
+            raise KeyboardInterrupt
+
+
+def _has_display() -> bool:
+    """Return whether a window can be shown: there is a display, and OpenCV is built with windows (`opencv-python`)."""
+    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False
+    try:
+        cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL)
+    except cv2.error:  # opencv-python-headless
+        return False
+    return True

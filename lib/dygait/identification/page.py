@@ -1,0 +1,45 @@
+"""Answers as one HTML file, with the report's templates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dygait.errors import UserError
+from dygait.files import write_atomically
+from dygait.identification import answers
+from dygait.identification.answers import Identified
+from dygait.identification.gallery import Gallery
+from dygait.reporting.page import environment, picture
+
+_STRIPS = 3
+"""Nearest people whose silhouettes are shown."""
+
+
+def write_page(results: Sequence[Identified], gallery: Gallery, source: str, target: Path) -> None:
+    """Write the page of answers; UserError if that fails."""
+    text = environment().get_template("identification.html").render(
+        title=source,
+        people=len(gallery.names),
+        weights=f"{Path(gallery.model.info.name).name} ({gallery.model.info.identity[:12]})",
+        results=results,
+        gallery=gallery,
+        strips=_strips(results, gallery),
+        text=answers,
+        picture=picture,
+        farthest=max((one.distance for _, answer in results for one in answer.nearest), default=0.0),
+    )  # fmt: skip
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, text)
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error}; name another file with --page") from None
+
+
+def _strips(results: Sequence[Identified], gallery: Gallery) -> dict[str, np.ndarray]:
+    """Return the silhouettes of the nearest people, as far as the gallery keeps them: name -> uint8 (F, H, W)."""
+    names = dict.fromkeys(one.name for _, answer in results for one in answer.nearest[:_STRIPS])
+    kept = ((name, gallery.silhouettes(name)) for name in names)
+    return {name: frames for name, frames in kept if frames is not None}

@@ -1,0 +1,92 @@
+"""Thresholds and rates, against every choice of people, and against the evaluation's own open-set rates."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dygait.errors import UserError
+from dygait.evaluation.openset import identify
+from dygait.identification.calibration import Calibration
+from dygait.identification.folder import GallerySettings
+
+SETTINGS = GallerySettings("made", "a" * 64, "euc", 30, 15)
+
+
+def made(searches: int = 40, others: int = 6, fpir: float = 0.1) -> Calibration:
+    rng = np.random.default_rng(0)
+    subjects = np.arange(searches) % (others + 1)
+    other = np.sort(rng.uniform(1, 3, (searches, others)).astype(np.float32), 1)
+    return Calibration(rng.uniform(0.5, 2, searches).astype(np.float32), other, subjects, "made", fpir)
+
+
+@pytest.mark.parametrize("people", [1, 2, 5, 6])
+@pytest.mark.parametrize("distance", [0.9, 1.2, 1.7, 2.5, 3.5])
+def test_rates_are_means_over_every_choice_of_people(people: int, distance: float) -> None:
+    calibration = made()
+    others = calibration.other.shape[1]
+    chosen = [list(c) for c in itertools.combinations(range(others), people)]
+    alarms = np.mean([(calibration.other[:, c] <= distance).any(1) for c in chosen])
+    assert calibration.false_positive_rate(distance, people).value == pytest.approx(alarms)
+    fewer = [list(c) for c in itertools.combinations(range(others), people - 1)]
+    near, match = calibration.match <= distance, calibration.match[:, None]
+    hits = np.mean([near & ~(calibration.other[:, c] < match).any(1) for c in fewer])
+    assert calibration.identification_rate(distance, people).value == pytest.approx(hits)
+
+
+@pytest.mark.parametrize("fpir", [0.025, 0.1, 0.5])
+def test_the_threshold_of_all_people_is_that_of_the_evaluation(fpir: float) -> None:
+    calibration = made()
+    others = calibration.other.shape[1]
+    threshold = calibration.threshold(others, fpir)
+    assert (calibration.other[:, 0] <= threshold).mean() <= fpir
+    assert (calibration.other[:, 0] <= np.nextafter(np.float32(threshold), np.float32(9))).mean() > fpir
+    nearest = calibration.other[:, 0]
+    wanted = identify(calibration.match, nearest, calibration.match <= nearest, [fpir])
+    assert calibration.open_set([fpir]) == wanted
+    correct = (calibration.match <= nearest) & (calibration.match <= threshold)
+    assert correct.mean() == pytest.approx(wanted.dir_at_fpir[fpir])
+
+
+def test_more_people_need_a_smaller_threshold() -> None:
+    calibration = made()
+    thresholds = [calibration.threshold(people) for people in (1, 2, 4, 6, 12, 100)]
+    assert thresholds == sorted(thresholds, reverse=True)
+    assert len(set(thresholds)) > 3
+    assert calibration.false_positive_rate(1.5, 10**6).value <= 1
+
+
+def test_intervals_hold_the_values() -> None:
+    calibration = made(400, 6)
+    threshold = calibration.threshold(6)
+    low, high = calibration.threshold_interval(6)
+    assert low < threshold < high
+    rate = calibration.false_positive_rate(threshold, 6)
+    assert rate.low < rate.value < rate.high
+    assert calibration.false_positive_rate(low, 6).high <= 0.1
+    assert calibration.false_positive_rate(high, 6).low <= 0.1
+
+
+def test_a_rate_that_cannot_be_resolved_is_refused() -> None:
+    with pytest.raises(UserError, match=r"--fpir 0\.01: .* 40 searches, and 100 are needed"):
+        made().threshold(3, 0.01)
+    with pytest.raises(UserError, match="between 0 and 1"):
+        made().threshold(3, 1.5)
+
+
+def test_it_comes_back_from_its_file(tmp_path: Path) -> None:
+    calibration, path = made(), tmp_path / "calibration.safetensors"
+    assert Calibration.load(path, SETTINGS) is None
+    calibration.save(path, SETTINGS)
+    again = Calibration.load(path, SETTINGS)
+    assert again is not None
+    assert again.threshold(4) == calibration.threshold(4)
+    assert (again.source, again.fpir) == ("made", 0.1)
+    with pytest.raises(UserError, match="other weights than the gallery"):
+        Calibration.load(path, GallerySettings("x", "b" * 64, "euc", 30, 15))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="is damaged"):
+        Calibration.load(path, SETTINGS)
