@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 
 from dygait.synthetic.body_parts import PARTS, gait_phase, part_frames
-from dygait.synthetic.settings import PRESETS
+from dygait.synthetic.settings import PRESETS, Settings
 from dygait.synthetic.walker import draw_walk, render_frames, walk
 
 SETTINGS = PRESETS["quick"]
 
 
-def parts_and_frames(subject: int, kind: str, view: str) -> tuple[np.ndarray, np.ndarray]:
-    frames = render_frames(SETTINGS, subject, kind, view, walk(SETTINGS, subject, kind))
-    return part_frames(SETTINGS, subject, kind, view, frames), frames
+def parts_and_frames(
+    subject: int, kind: str, view: str, settings: Settings = SETTINGS
+) -> tuple[np.ndarray, np.ndarray]:
+    frames = render_frames(settings, subject, kind, view, walk(settings, subject, kind))
+    return part_frames(settings, subject, kind, view, frames), frames
 
 
 @pytest.mark.parametrize(("subject", "kind"), [(1, "nm-01"), (2, "bg-01"), (3, "cl-01")])
@@ -26,6 +28,14 @@ def test_parts_lie_on_the_silhouette(subject: int, kind: str, view: str) -> None
     assert overlap.mean() > 0.8
     wanted = set(range(1, 7)) | ({PARTS.index("carried") + 1} if kind.startswith("bg") else set())
     assert set(np.unique(labels).tolist()) - {0} == wanted
+
+
+@pytest.mark.parametrize(("subject", "kind"), [(1, "nm-01"), (2, "cl-01"), (5, "bg-02")])
+def test_cameras_and_segmentation_of_any_kind(subject: int, kind: str) -> None:
+    labels, frames = parts_and_frames(subject, kind, "108", PRESETS["wild"])
+    body, segmented = labels > 0, frames > 127
+    overlap = (body & segmented).sum((1, 2)) / np.maximum((body | segmented).sum((1, 2)), 1)
+    assert np.median(overlap) > 0.5
 
 
 def test_the_order_of_a_body() -> None:

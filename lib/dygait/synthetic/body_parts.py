@@ -10,9 +10,9 @@ import numpy as np
 
 from dygait.synthetic import renderer
 from dygait.synthetic.body import Figure
-from dygait.synthetic.cameras import Camera, camera
+from dygait.synthetic.cameras import Camera
 from dygait.synthetic.settings import Settings
-from dygait.synthetic.walker import FRAME, draw_walk, walk
+from dygait.synthetic.walker import FRAME, camera_of, draw_walk, walk
 
 PARTS = ("head", "trunk", "arms", "thighs", "shanks", "feet", "carried")
 """What is carried is a bag, and whatever else is no part of the body."""
@@ -43,7 +43,7 @@ def part_frames(settings: Settings, subject: int, kind: str, view: str, frames: 
     Returns:
         uint8 (S, 64, 64): 0 none, n the n-th of :data:`PARTS`.
     """
-    figure, seen_by = walk(settings, subject, kind), camera(view)
+    figure, seen_by = walk(settings, subject, kind), camera_of(settings, subject, kind, view)
     corners = _scaled_outlines(figure, seen_by)
     order = np.argsort(-_depths(seen_by, figure), axis=1).tolist()
     numbers = [_number(part) for part in figure.parts]

@@ -18,7 +18,7 @@ import numpy as np
 from dygait.silhouettes import scale_and_centre
 from dygait.synthetic import renderer, wear
 from dygait.synthetic.body import Figure, Physique, build_body
-from dygait.synthetic.cameras import HEIGHT, WIDTH, bend, camera, draw_camera, rows_of_a_body
+from dygait.synthetic.cameras import HEIGHT, WIDTH, Camera, bend, camera, draw_camera, rows_of_a_body
 from dygait.synthetic.dressing import Dress, draw_dress
 from dygait.synthetic.faults import GAP, MARGIN, Background, apply_faults, draw_background, draw_faults, visible_hulls
 from dygait.synthetic.film import film
@@ -250,11 +250,18 @@ def _film(
     settings: Settings, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int]
 ) -> tuple[Windows, Segmenter]:
     """Return the silhouettes of frames as a camera and a segmenter of their own see them."""
-    sequence = subject, _type_number(kind), settings.views.index(view)
-    seen = draw_camera(settings.world.cameras, view, np.random.default_rng([settings.seed, _CAMERA, *sequence]))
-    rng = np.random.default_rng([settings.seed, _SEGMENTER, *sequence])
+    seen = camera_of(settings, subject, kind, view)
+    rng = np.random.default_rng([settings.seed, _SEGMENTER, subject, _type_number(kind), settings.views.index(view)])
     segmenter = draw_segmenter(settings.world.segmentation, figure, min(ROWS, rows_of_a_body(seen)), rng)
     return film(figure, seen, segmenter, frames), segmenter
+
+
+def camera_of(settings: Settings, subject: int, kind: str, view: str) -> Camera:
+    """Return the camera that films a walk in a view: one for all, or one that is drawn."""
+    if settings.world.is_plain:
+        return camera(view)
+    sequence = subject, _type_number(kind), settings.views.index(view)
+    return draw_camera(settings.world.cameras, view, np.random.default_rng([settings.seed, _CAMERA, *sequence]))
 
 
 def _centred(windows: Windows) -> np.ndarray:
