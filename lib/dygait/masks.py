@@ -74,7 +74,7 @@ def clean_mask(picture: np.ndarray, inverted: bool | None = None) -> CleanedMask
         return CleanedMask(np.zeros_like(grey), (), bool(inverted))
     steps = []
     if len(levels) == 2:
-        light = cv2.compare(grey, int(levels[1]), cv2.CMP_EQ)
+        light = np.uint8(255) * (grey == levels[1])
     else:
         _check_labels(grey, levels)
         if levels[-1] - levels[0] < _LABELS:  # the noise of a compressed picture of nobody
@@ -139,7 +139,7 @@ def _check_labels(grey: np.ndarray, levels: np.ndarray) -> None:
     """Raise a MaskError for a label map: a few levels, of which one between the extremes fills an area."""
     if len(levels) > _LABELS:
         return
-    inside = (cv2.erode(cv2.compare(grey, int(level), cv2.CMP_EQ), np.ones((3, 3), np.uint8)) for level in levels[1:-1])
+    inside = (cv2.erode(np.uint8(255) * (grey == level), np.ones((3, 3), np.uint8)) for level in levels[1:-1])
     if any(area.any() for area in inside):
         listed = ", ".join(map(str, levels[:4])) + (", ..." if len(levels) > 4 else "")
         raise MaskError(f"a label map (levels {listed}): write a mask of 0 and 255 for each person")
@@ -152,5 +152,5 @@ def _check_tones(picture: np.ndarray, light: np.ndarray) -> None:
         mean, deviation = cv2.meanStdDev(picture, mask=half)
         means.append(mean)
         spreads.append(float(np.linalg.norm(deviation)))
-    if float(np.hypot(*spreads)) > _MAX_SPREAD * float(np.linalg.norm(means[0] - means[1])):
+    if float(np.linalg.norm(spreads)) > _MAX_SPREAD * float(np.linalg.norm(means[0] - means[1])):
         raise MaskError("a photograph, not a mask of one person")
