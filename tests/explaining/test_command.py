@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from dygait import cli
-from dygait.explaining.explain import choose, look_at, restore
+from dygait.explaining.explain import choose, load, look_at
 from dygait.reporting.explanation import load_explanation
 from helpers.experiments import Experiment
 
@@ -73,19 +73,19 @@ def test_synthetic_walkers_by_their_joints(trained: Experiment, tmp_path: Path) 
 
 
 def test_the_network_sees_what_a_test_sees(trained: Experiment) -> None:
-    restored = restore(trained.folder)
-    assert not restored.network.training
-    assert restored.path == restore(trained.checkpoints / "tiny-00002.pt").path
+    model = load(str(trained.folder))
+    assert not model.network.training
     saved = trained.checkpoint(2)["model"]
-    assert all(torch.equal(saved[name], value) for name, value in restored.network.state_dict().items())
-    store, (index,) = choose(restored.config, None, ["005/nm-01/*"], 1)
+    compared = {name: value for name, value in model.network.state_dict().items() if not name.startswith("necks")}
+    assert all(torch.equal(saved[name], value) for name, value in compared.items())
+    store, (index,) = choose(model, None, ["005/nm-01/*"], 1)
     shown = look_at(store, index)
     assert shown.key[:2] == ("005", "nm-01")
     assert np.array_equal(shown.frames, np.asarray(store.read(index)))
 
 
 def test_evenly_spaced_test_ids_are_the_default(trained: Experiment) -> None:
-    store, indices = choose(restore(trained.folder).config, None, [], 3)
+    store, indices = choose(load(str(trained.folder)), None, [], 3)
     keys = [store.table.key(index) for index in indices]
     assert keys[0][0] == "005"
     assert keys[-1][0] == "006"
@@ -98,9 +98,9 @@ def test_what_cannot_be_explained(trained: Experiment, tmp_path: Path, capsys: p
     torch.save({"model": trained.checkpoint(2)["model"]}, foreign)
     run = str(trained.folder)
     for arguments, message in (
-        ([tmp_path / "empty"], "give a run's folder or a .pt"),
+        ([tmp_path / "empty"], "no folder of a run"),
         ([tmp_path / "nothing.pt"], "no such checkpoint"),
-        ([foreign], "holds no configuration"),
+        ([foreign], "does not say which network"),
         ([run, "--sequences", "007/*/*"], "--sequences 007/*/*"),
         ([run, "--data", tmp_path / "empty"], "empty"),
         ([run, "--data", "syngait://quick?frames=4", "--count", "1"], "give sequences of 6 or more"),

@@ -20,7 +20,7 @@ def make_explanation() -> tuple[Explanation, list[Film]]:
         return BranchResponse(1 / 3, shares.tolist(), (count * shares).tolist(), cycle.tolist())
 
     made = Explanation(
-        checkpoint="<b>a-rather-long-name-of-a-run-</b>" * 3,
+        name="<b>a-rather-long-name-of-a-run-</b>" * 3,
         iteration=60,
         data="syngait://?" + "&".join(f"key{n}=value" for n in range(30)),
         fingerprint="abc",

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Show where the dynamic and the spatial branches of a trained DyGait respond: maps over the silhouette, and "
         "the energy by part of the body over the cycle of the walk. Writes explain.html, explain.json and PNGs."
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder, or a checkpoint")
+    parser.add_argument("run", metavar="RUN", help="a run's folder, a checkpoint, or the name of weights that ship")
     parser.add_argument(
         "--sequences",
         nargs="+",
@@ -30,7 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pictures", type=int, default=3, metavar="N", help="how many of them to draw (default: %(default)s)"
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="DIR", help="the folder to write; default: explain in the run's folder"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="the folder to write; default: explain, in the run's folder if there is one",
     )
 
 
@@ -38,18 +42,20 @@ def main(args: argparse.Namespace) -> None:
     """Measure, draw and write."""
     from tabulate import tabulate
 
+    from dygait.deployment.pretrained import find_weights
     from dygait.errors import UserError
-    from dygait.explaining.explain import choose, explain, restore
+    from dygait.explaining.explain import choose, explain, load
     from dygait.explaining.page import write
     from dygait.reporting.explanation import FOLDER
     from dygait.reporting.responses import share_table
 
     if args.count < 1 or args.pictures < 0:
         raise UserError("--count must be at least 1, and --pictures at least 0")
-    restored = restore(args.run)
-    store, indices = choose(restored.config, args.data, args.sequences, args.count)
-    explanation, films = explain(restored, store, indices, args.pictures)
-    folder = args.output or (args.run if args.run.is_dir() else args.run.parent.parent) / FOLDER
+    model = load(args.run)
+    store, indices = choose(model, args.data, args.sequences, args.count)
+    explanation, films = explain(model, store, indices, args.pictures)
+    path = find_weights(args.run)
+    folder = args.output or (path.parent.parent if path.parent.name == "checkpoints" else Path()) / FOLDER
     written = write(explanation, films, folder)
     columns, rows = share_table(explanation)
     print(tabulate([[*labels, *cells] for labels, cells in rows], ["DAM", "branch", *columns], disable_numparse=True))

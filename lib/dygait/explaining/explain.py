@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import ValidationError
-from torch import nn
 
 from dygait.config import Config
 from dygait.data.frames import FrameSampler
 from dygait.data.stores import RenderedStore, Store, open_store
 from dygait.data.transforms import Transform
+from dygait.deployment.pretrained import PretrainedModel, load_pretrained
 from dygait.errors import UserError
 from dygait.explaining import parts, pictures
 from dygait.explaining.cycle import step_phase
@@ -25,22 +24,12 @@ from dygait.logs import progress
 from dygait.modeling.branches import branch_energies
 from dygait.modeling.dam import DynamicAugmentation
 from dygait.reporting.explanation import Explanation
-from dygait.runs import checkpoint_files, networks, sources
+from dygait.runs import sources
 from dygait.synthetic.body_parts import PARTS, gait_phase, part_frames
 
 MOST_FRAMES = 90
 """Of a longer sequence as many from the middle are looked at."""
 FEWEST_FRAMES = 2 * MERGED
-
-
-@dataclass(frozen=True)
-class Restored:
-    """The network of a checkpoint, in evaluation mode."""
-
-    network: nn.Module
-    config: Config
-    path: Path
-    iteration: int
 
 
 class Shown(NamedTuple):
@@ -52,37 +41,24 @@ class Shown(NamedTuple):
     phase: np.ndarray | None  # float (S,), in cycles
 
 
-def restore(run: Path) -> Restored:
-    """Load the newest checkpoint of a run's folder, or a checkpoint by its path.
+def load(source: str) -> PretrainedModel:
+    """Load the network of a run's folder, of a checkpoint, or of weights that ship.
 
     Raises:
-        UserError: there is none, it cannot be used, or its network has no DAM.
+        UserError: there is none, it cannot be used, or it has no DAM.
     """
-    path: Path | None = run
-    if run.is_dir():
-        path = checkpoint_files.newest_checkpoint(run / "checkpoints", run.resolve().name)
-    if path is None:
-        raise UserError(
-            f"{run / 'checkpoints'} has no checkpoint {run.resolve().name}-*.pt: give a run's folder or a .pt"
-        )
-    state = checkpoint_files.read_checkpoint(path)
-    try:
-        config = Config.model_validate(state.get("config"))
-    except ValidationError:
-        raise UserError(f"{path}: it holds no configuration: explain a checkpoint of a run of DyGait") from None
-    network = networks.build_network(config, torch.device("cpu"))
-    if not any(isinstance(module, DynamicAugmentation) for module in network.modules()):
-        raise UserError(f"{path}: {config.model_cfg.model} has no Dynamic Augmentation Module: explain a run of DyGait")
-    averaged = config.evaluator_cfg.use_ema and state.get("ema") is not None
-    checkpoint_files.load_state(network, state["ema" if averaged else "model"], str(path))
-    return Restored(network.eval(), config, path, int(state.get("iteration", 0)))
+    model = load_pretrained(source)
+    if not any(isinstance(module, DynamicAugmentation) for module in model.network.modules()):
+        kind = model.info.model_cfg["model"]
+        raise UserError(f"{source}: {kind} has no Dynamic Augmentation Module: explain a run of DyGait")
+    return model
 
 
-def choose(config: Config, data: str | None, patterns: Sequence[str], count: int) -> tuple[Store, list[int]]:
+def choose(model: PretrainedModel, data: str | None, patterns: Sequence[str], count: int) -> tuple[Store, list[int]]:
     """Open the sequences to look at.
 
     Args:
-        data: the folder or the address of a dataset; None: that of the configuration.
+        data: the folder or the address of a dataset; None: that which the network was trained on.
         patterns: `<id>/<type>/<view>`, with wildcards; none: the test ids' sequences.
         count: the most sequences; of more, evenly spaced ones are chosen.
 
@@ -92,7 +68,8 @@ def choose(config: Config, data: str | None, patterns: Sequence[str], count: int
     Raises:
         UserError: there is no data, or no sequence of these names.
     """
-    store = open_store(config.data_cfg.dataset_root if data is None else data)
+    config = _config_of(model) if data is None else None
+    store = open_store(config.data_cfg.dataset_root if config is not None else str(data))
     names = ["/".join(key) for key in store.table.all_keys()]
     if patterns:
         indices = [i for i, name in enumerate(names) if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
@@ -101,13 +78,21 @@ def choose(config: Config, data: str | None, patterns: Sequence[str], count: int
                 f"--sequences {' '.join(patterns)}: {store.root} has none of these names, such as {names[0]}"
             )
     else:
-        indices = store.table.indices(_test_ids(config, store, data)).tolist() or list(range(len(names)))
+        indices = store.table.indices(_test_ids(config, store)).tolist() or list(range(len(names)))
     spaced = np.unique(np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int))
     return store, [indices[position] for position in spaced.tolist()]
 
 
-def _test_ids(config: Config, store: Store, data: str | None) -> Collection[str]:
-    if data is None:
+def _config_of(model: PretrainedModel) -> Config:
+    try:
+        return Config.model_validate(model.info.training["config"])
+    except ValidationError as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{model.info.name}: its configuration is of another version ({reason}); give --data") from None
+
+
+def _test_ids(config: Config | None, store: Store) -> Collection[str]:
+    if config is not None:
         return sources.open_partition(config).test
     return store.settings.partition()["TEST_SET"] if isinstance(store, RenderedStore) else ()
 
@@ -133,30 +118,29 @@ def look_at(store: Store, index: int) -> Shown:
 
 
 def explain(
-    restored: Restored, store: Store, indices: Sequence[int], films: int
+    model: PretrainedModel, store: Store, indices: Sequence[int], films: int
 ) -> tuple[Explanation, list[pictures.Film]]:
     """Measure where the branches of a network respond in sequences of a store, and draw the first `films` of them.
 
     Raises:
         UserError: a sequence cannot be read, or its frames do not fit the network.
     """
-    (transform,) = sources.build_transforms(restored.config.evaluator_cfg.transform, 1)
     names = part_names(store)
     measured: list[SequenceEnergies] = []
     shown: list[Shown] = []
     drawn: list[pictures.Film] = []
     for index in progress(indices, len(indices), "explaining"):
         one = look_at(store, index)
-        frames, maps = _respond(restored, transform, one, store.location(index))
-        measured.append(by_part(maps, _coverage(transform, one, len(names)), one.phase))
+        frames, maps = _respond(model, one, store.location(index))
+        measured.append(by_part(maps, _coverage(model.transform, one, len(names)), one.phase))
         shown.append(one)
         if len(drawn) < films:
             drawn.append(pictures.film("/".join(one.key), frames, one.labels, maps))
     present = [n for n in range(len(names)) if any(area[n].any() for one in measured for area in one.areas.values())]
     cycle: Literal["gait cycle", "step"] = "gait cycle" if isinstance(store, RenderedStore) else "step"
     return Explanation(
-        checkpoint=restored.path.name,
-        iteration=restored.iteration,
+        name=Path(model.info.name).resolve().name,
+        iteration=int(model.info.training.get("iteration", 0)),
         data=store.settings.address if isinstance(store, RenderedStore) else str(store.root),
         fingerprint=store.fingerprint,
         sequences=[one.key for one in shown],
@@ -164,22 +148,22 @@ def explain(
         known=isinstance(store, RenderedStore),
         cycle=cycle if any(one.phase is not None for one in shown) else None,
         phases=PHASES.tolist(),
-        dynamic=restored.config.model_cfg.model_dump().get("dynamic", True),
+        dynamic=model.info.model_cfg.get("dynamic", True),
         dams=summarise([one.of_parts(present) for one in measured]),
     ), drawn
 
 
-def _respond(restored: Restored, transform: Transform, one: Shown, location: str) -> tuple[np.ndarray, Maps]:
+def _respond(model: PretrainedModel, one: Shown, location: str) -> tuple[np.ndarray, Maps]:
     """Return the input of the network for a sequence, uint8 (S, H, W), and the energies of its branches."""
     try:
-        frames = transform(one.frames, np.random.default_rng(0))
-        wanted = restored.config.model_cfg.input_size
+        frames = model.transform(one.frames, np.random.default_rng(0))
+        wanted = model.info.input_size
         if wanted is not None and list(frames.shape[1:]) != wanted:
             raise ValueError(
                 f"they are {frames.shape[1]}x{frames.shape[2]} after the transform, not {wanted[0]}x{wanted[1]}"
             )
-        inputs = torch.from_numpy(np.ascontiguousarray(frames)).float() / transform.divisor
-        energies = branch_energies(restored.network, inputs)
+        inputs = torch.from_numpy(np.ascontiguousarray(frames)).float() / model.transform.divisor
+        energies = branch_energies(model.network, inputs)
     except (UserError, RuntimeError, ValueError) as error:
         raise UserError(f"{location}: its frames do not fit the run's transform and network: {error}") from None
     named = {dam.removeprefix("backbone."): branches for dam, branches in energies.items()}

@@ -56,9 +56,7 @@ def film(name: str, frames: np.ndarray, labels: np.ndarray, maps: Maps) -> Film:
     shown = np.arange(len(frames) // MERGED) * MERGED + MERGED // 2
     size = (round(frames.shape[2] * TILE / frames.shape[1]), TILE)
     silhouettes = [cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR) for frame in frames[shown]]
-    outlines = [
-        cv2.findContours((s > 127).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0] for s in silhouettes
-    ]
+    outlines = [_outline(silhouette) for silhouette in silhouettes]
     strips = [
         Strip("silhouettes", "", np.stack([cv2.cvtColor(s, cv2.COLOR_GRAY2BGR) for s in silhouettes])),
         Strip("parts", "", np.stack([_coloured(labels[frame], size) for frame in shown])),

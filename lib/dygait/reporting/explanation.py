@@ -35,7 +35,7 @@ class BranchResponse:
 class Explanation:
     """Where the branches of a run's DAMs respond."""
 
-    checkpoint: str
+    name: str  # of the run, the checkpoint or the weights
     iteration: int
     data: str  # the address or the folder
     fingerprint: str
