@@ -11,8 +11,8 @@ seed for people, network and batches. DyGait, its twin without the subtraction o
 frames, have equal channels, batches, iterations and loss: the triplet loss alone, as GaitSet has no class head. The
 people of the test are not those of the training; all wear everyday clothes.
 
-A finished cell is a file in DIR/cells, and is not run again; DIR/branches.json and DIR/branches.md are made from all of
-them. Rank-1: gallery nm-01..04, probes nm-05,06, one view at a time; "across views": identical view excluded.
+A finished cell is a file in DIR/cells, and is not run again; a training that was interrupted resumes. DIR/branches.json
+and DIR/branches.md are made from all finished cells. Rank-1: gallery nm-01..04, probes nm-05,06, one view at a time; "across views": identical view excluded.
 Intervals are those of the mean over seeds, 95 % of Student's t; of one seed, of the bootstrap over its test subjects.
 """
 
@@ -46,6 +46,7 @@ from dygait.runs.folder import git_state, now
 from dygait.testing.scoring import run_test
 from dygait.training import checks
 from dygait.training.loop import train
+from dygait.training.resuming import AUTO
 
 SPLITS = ("gait", "body", "both")
 MODELS = ("DyGait", "no-subtraction", "no-spatial", "GaitGL", "GaitBase", "GaitSet")
@@ -121,7 +122,8 @@ def configuration(cell: Cell, settings: dict[str, Any]) -> dict[str, Any]:
         "trainer_cfg": {
             "enable_float16": False,
             "total_iter": iterations,
-            "save_iter": iterations,
+            "save_iter": max(1, iterations // 10),
+            "restore_hint": AUTO,
             "log_iter": max(1, iterations // 20),
             "save_name": name,
             "seed": cell.seed,
