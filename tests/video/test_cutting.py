@@ -63,6 +63,17 @@ def test_a_gap_cuts_and_a_short_one_does_not() -> None:
     assert indices(after) == list(range(40, 60))
 
 
+def test_who_leaves_at_the_edge_is_not_who_comes_there() -> None:
+    def flawed(count: int) -> list[Sighting]:
+        edge = [sighting(20 + i, flaw=EDGE) for i in range(count)]
+        return [*(sighting(i) for i in range(20)), *edge, *(sighting(20 + count + i) for i in range(20))]
+
+    before, after = follow(flawed(10))
+    assert (before.end, len(before.sightings), len(after.sightings)) == (EDGE, 30, 20)
+    assert len(follow(flawed(3))) == 1
+    assert len(follow([sighting(i, flaw=EDGE if i < 10 else "") for i in range(30)])) == 1  # coming in
+
+
 def test_a_track_is_bounded() -> None:
     pieces = follow([sighting(i) for i in range(RATE * 150)])
     assert [piece.end for piece in pieces] == ["longer than 60 s", "longer than 60 s", "left"]

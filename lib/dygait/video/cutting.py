@@ -2,8 +2,8 @@
 
 A tracker goes by boxes: when two people touch or hide each other, their numbers can change places, and what is found
 as one person can be two. A sequence of gait must not be of two people, so a track ends where somebody else is touched,
-where the size jumps for longer than a fault of segmentation lasts, and where nobody was seen for a while. What follows
-is a new track.
+where the size jumps for longer than a fault of segmentation lasts, where the picture's edge was reached, and where
+nobody was seen for a while. What follows is a new track.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from dygait.video.segmenters.base import Person
-from dygait.video.sightings import JUMP, Sighting, overlap
+from dygait.video.sightings import EDGE, JUMP, Sighting, overlap
 
 GONE_SECONDS = 1.0
 """Somebody who is not seen for as long has left."""
@@ -25,6 +25,7 @@ _JUMP_SECONDS = 0.4  # a jump that lasts no longer is a fault of segmentation
 _LONGEST_SECONDS = 60.0  # for the memory that a track takes
 _RECENT = 15  # frames whose median a size is compared with
 _FEWEST = 5
+_EDGE_SECONDS = 0.2  # somebody who was cut by the picture's edge for longer may have left, and somebody else come
 _HEIGHT, _AREA, _WIDTH = 1.25, 1.6, 1.5  # ratios to recent sizes beyond which one jumps; a walk widens and narrows
 _COVERED = 0.6  # the share of a person's place that somebody found there covers
 _LARGER = 1.25  # two people who are found as one are as much larger than each of them
@@ -52,6 +53,7 @@ class Follower:
         self._doubt = ""  # why the piece ends when the person is seen again
         self._jumping: list[Sighting] = []
         self._recent: deque[Sighting] = deque(maxlen=_RECENT)
+        self._at_edge: float | None = None  # since when
         self._finished: list[Piece] = []
 
     @property
@@ -95,10 +97,13 @@ class Follower:
                 self.doubt(f"not seen for {gap:.1f} s")
             elif sighting.time - self._piece.sightings[0].time > _LONGEST_SECONDS:
                 self.doubt(f"longer than {_LONGEST_SECONDS:.0f} s")
+            elif sighting.flaw != EDGE and self._recent and self._has_been_at_edge(sighting.time):
+                self.doubt(EDGE)
             if self._doubt:
                 self._finish(self._doubt)
         if self._piece is None:
             self._piece = Piece(self._new_number(), [])
+        self._at_edge = None if sighting.flaw != EDGE else sighting.time if self._at_edge is None else self._at_edge
         if not sighting.flaw and self._jumps(sighting):
             self._jumping.append(sighting)
             if sighting.time - self._jumping[0].time > _JUMP_SECONDS:
@@ -113,6 +118,9 @@ class Follower:
         """End the track; return the pieces that end by it."""
         self._finish(self._doubt or why)
         return self._finished
+
+    def _has_been_at_edge(self, time: float) -> bool:
+        return self._at_edge is not None and time - self._at_edge > _EDGE_SECONDS
 
     def _append(self, sighting: Sighting) -> None:
         assert self._piece is not None

@@ -18,6 +18,9 @@ _HOP_SECONDS = 0.5
 _STEP_SECONDS = (0.3, 0.9)  # of walking and running people
 _RATE = 25.0  # of the signal, which is interpolated
 _REGULAR = 0.5  # the least correlation of a signal with itself a step later
+_AGREE = 1.12  # the largest ratio of the periods of overlapping windows of one person
+_WINDOWS = 3  # overlapping windows that must agree on each side of a change
+_LARGEST_GAP = 0.2  # seconds without a frame in a window
 _CHANGE = (1.35, 1.8)  # the ratio of two periods that is a change of person; beyond, a step is taken for a stride
 _CHANGED = "its gait period jumps"
 
@@ -60,21 +63,40 @@ def cut_at_changes(piece: Piece, new_number: Callable[[], int]) -> list[Piece]:
 
 
 def _change(used: list[Sighting]) -> float | None:
-    """Return the time of the first change of the period."""
-    if not used or used[-1].time - used[0].time < 2 * _WINDOW_SECONDS:
+    """Return the time of the first change of the period: several windows before it agree, and several after it."""
+    if not used:
         return None
     times = np.array([sighting.time for sighting in used])
     frames = np.stack([sighting.silhouette for sighting in used if sighting.silhouette is not None])
-    for middle in np.arange(times[0] + _WINDOW_SECONDS, times[-1] - _WINDOW_SECONDS, _HOP_SECONDS):
-        first, cut, last = np.searchsorted(times, (middle - _WINDOW_SECONDS, middle, middle + _WINDOW_SECONDS))
-        if min(cut - first, last - cut) < 10:
+    starts = np.arange(times[0], times[-1] - _WINDOW_SECONDS, _HOP_SECONDS)
+    apart = _WINDOWS - 1 + round(_WINDOW_SECONDS / _HOP_SECONDS)  # windows from the first before to the first after
+    if len(starts) < apart + _WINDOWS:
+        return None
+    periods = [_period(times, frames, start) for start in starts.tolist()]
+    for first in range(len(periods) - apart - _WINDOWS + 1):
+        sides = [_agreed(periods[place : place + _WINDOWS]) for place in (first, first + apart)]
+        if sides[0] is None or sides[1] is None:
             continue
-        periods = step_seconds(times[first:cut], frames[first:cut]), step_seconds(times[cut:last], frames[cut:last])
-        if None not in periods:
-            ratio = max(periods) / min(periods)  # type: ignore[type-var]
-            if _CHANGE[0] <= ratio <= _CHANGE[1]:
-                return float(middle)
+        if _CHANGE[0] <= max(sides[0], sides[1]) / min(sides[0], sides[1]) <= _CHANGE[1]:
+            return float(starts[first + apart])
     return None
+
+
+def _period(times: np.ndarray, frames: np.ndarray, start: float) -> float | None:
+    """Return the seconds of a step in a window of a piece; None if it is irregular or has gaps."""
+    first, last = np.searchsorted(times, (start, start + _WINDOW_SECONDS))
+    own = times[first:last]
+    if len(own) < 2 or own[-1] - own[0] < 0.9 * _WINDOW_SECONDS or np.diff(own).max() > _LARGEST_GAP:
+        return None
+    return step_seconds(own, frames[first:last])
+
+
+def _agreed(periods: list[float | None]) -> float | None:
+    """Return the median of periods that are nearly the same; None if they are not."""
+    found = [period for period in periods if period is not None]
+    if len(found) < len(periods) or max(found) > _AGREE * min(found):
+        return None
+    return float(np.median(found))
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:

@@ -9,8 +9,9 @@ from collections import Counter
 
 import numpy as np
 
+from dygait.jumps import Measures, find_jumps
 from dygait.video.cutting import Piece
-from dygait.video.sightings import FLICKER, STILL, Sighting
+from dygait.video.sightings import FLICKER, JUMP, STILL, Sighting
 from dygait.video.track import FRAME, Options, Track
 
 _TRUNK = FRAME * 5 // 8  # rows of head and trunk, which change little from frame to frame
@@ -22,7 +23,8 @@ _BROADEST = 0.8  # width over height of one walking person
 
 def judge(piece: Piece, options: Options, source: str) -> Track:
     """Return a piece as a track, with the flaws of its frames and the problems of the whole."""
-    sightings = _without_flicker(piece.sightings)
+    sightings = _without_jumps(piece.sightings)
+    sightings = _without_flicker(sightings)
     sightings = _without_standing(sightings)
     used = [sighting for sighting in sightings if not sighting.flaw]
     measures = _measures(piece.sightings, used)
@@ -81,6 +83,17 @@ def _flicker(used: list[Sighting]) -> np.ndarray:
     odd = (trunk[1:-1] != before) & (before == after)
     share = odd.sum((1, 2)) / np.maximum(trunk[1:-1].sum((1, 2)), 1)
     return np.pad(share, 1)
+
+
+def _without_jumps(sightings: list[Sighting]) -> list[Sighting]:
+    """Mark the frames whose height, area or place jumps against the neighbouring ones."""
+    used = [sighting for sighting in sightings if not sighting.flaw]
+    measures = []
+    for sighting in used:
+        left, top, width, height = sighting.box
+        measures.append(Measures(height, height, sighting.area, left + width / 2, top + height / 2))
+    bad = {used[jump.frame].index for jump in find_jumps(measures)}
+    return [s._replace(flaw=JUMP, silhouette=None) if s.index in bad else s for s in sightings]
 
 
 def _without_flicker(sightings: list[Sighting]) -> list[Sighting]:

@@ -36,8 +36,15 @@ class Sighting(NamedTuple):
 def sight(index: int, time: float, person: Person, flaw: str) -> Sighting:
     """Return what is kept of a person in a frame."""
     area = int(np.count_nonzero(person.mask))
-    silhouette = None if flaw else normalise_silhouette(person.mask, FRAME)
+    silhouette = None if flaw else normalise_silhouette(_widened(person.mask), FRAME)
     return Sighting(index, time, person.box, area, silhouette, flaw or (SMALL if silhouette is None else ""))
+
+
+def _widened(mask: np.ndarray) -> np.ndarray:
+    """Return a mask with empty columns at both sides: a width that scales to whole pixels is not distorted."""
+    height, width = mask.shape
+    more = (width // height + 2) * height - width
+    return np.pad(mask, ((0, 0), (more // 2, more - more // 2)))
 
 
 def flaws_of(people: Sequence[Person], size: tuple[int, int], min_height: int) -> list[str]:
