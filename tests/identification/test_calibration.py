@@ -51,10 +51,14 @@ def test_the_threshold_of_all_people_is_that_of_the_evaluation(fpir: float) -> N
 
 def test_more_people_need_a_smaller_threshold() -> None:
     calibration = made()
-    thresholds = [calibration.threshold(people) for people in (1, 2, 4, 6, 12, 100)]
+    thresholds = [calibration.threshold(people) for people in (1, 2, 4, 6, 7, 12, 100)]
     assert thresholds == sorted(thresholds, reverse=True)
     assert len(set(thresholds)) > 3
-    assert calibration.false_positive_rate(1.5, 10**6).value <= 1
+    for distance in (0.9, 1.3, 1.5):
+        rates = [calibration.false_positive_rate(distance, people).value for people in (1, 5, 6, 7, 12, 10**6)]
+        assert rates == sorted(rates)
+        assert rates[4] == pytest.approx(1 - (1 - rates[2]) ** 2)
+        assert rates[-1] <= 1
 
 
 def test_intervals_hold_the_values() -> None:

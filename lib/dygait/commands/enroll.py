@@ -37,27 +37,29 @@ def main(arguments: argparse.Namespace) -> None:
 
     gallery = open_gallery(arguments)
     gallery.folder.person(arguments.name)
-    walks = list(walks_in(arguments, open_video(arguments)))
+    walks = list(walks_in(arguments, open_video(arguments), gallery.model.info.frame_rate))
     used = [walk for walk in walks if not walk.problems]
     for walk in walks:
         if walk.problems:
             print(printable(f"skipped {walk.label}: {'; '.join(walk.problems)}"))
     if not used:
         raise UserError(f"{arguments.source}: none of {len(walks)} walks can be used; nobody was enrolled")
-    _check_one_person(used, arguments.source, arguments.name)
+    _check_one_person(walks, arguments.source, arguments.name)
     windows = gallery.enroll(arguments.name, [walk.frames for walk in used], arguments.keep_silhouettes)
     print(printable(f"enrolled {arguments.name} in {arguments.gallery}: {len(used)} walks, {windows} windows"))
 
 
 def _check_one_person(walks: Sequence[Walk], source: str, name: str) -> None:
     """Raise a UserError if the walks are of several ids, or of people who are seen at the same time."""
+    from dygait.identification.windows import FEWEST
+
     people = sorted({walk.person for walk in walks})
     if len(people) > 1:
         raise UserError(
             f"{source} has sequences of {len(people)} ids, such as {people[0]} and {people[1]}: choose those of {name} "
             f"with --sequences, such as --sequences '{people[0]}/*'"
         )
-    spans = sorted((walk.span, walk.label) for walk in walks if walk.span is not None)
+    spans = sorted((walk.span, walk.label) for walk in walks if walk.span is not None and len(walk.frames) >= FEWEST)
     for ((_, end), one), ((start, _), other) in pairwise(spans):
         if start < end:
             raise UserError(

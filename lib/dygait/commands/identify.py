@@ -52,6 +52,7 @@ def main(arguments: argparse.Namespace) -> None:
     from dygait.identification.answers import Identified, table
 
     gallery = open_gallery(arguments, search=arguments.search)
+    gallery.folder.settings()  # that there is one, before anything is loaded
     video = open_video(arguments)
     if video is None and (arguments.video is not None or arguments.live):
         raise UserError(f"{arguments.source} is silhouettes: --video and --live need a video or a camera")
@@ -61,7 +62,7 @@ def main(arguments: argparse.Namespace) -> None:
         _watch(gallery, video, arguments)
         return
     results = []
-    for walk in walks_in(arguments, video):
+    for walk in walks_in(arguments, video, gallery.model.info.frame_rate):
         (answer,) = gallery.identify([walk.frames], arguments.fpir)
         results.append(Identified(walk.reduced(), answer))
     results.sort(key=lambda one: one.walk.span or (0.0, 0.0))
@@ -96,7 +97,8 @@ def _watch(gallery: Gallery, video: Video, arguments: argparse.Namespace) -> Non
     from dygait.identification.answers import Identified, line
     from dygait.identification.live import LiveNames
 
-    names = LiveNames(gallery, arguments.fpir)
-    for walk in video.walks(arguments.sequences, names):
+    rate = gallery.model.info.frame_rate
+    names = LiveNames(gallery, video.stride(rate), arguments.fpir)
+    for walk in video.walks(arguments.sequences, rate, names):
         (answer,) = gallery.identify([walk.frames], arguments.fpir)
         print(line(Identified(walk, answer)), flush=True)

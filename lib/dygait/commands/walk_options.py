@@ -45,8 +45,15 @@ class Video(NamedTuple):
     segmenter: Segmenter
     options: Options
 
-    def walks(self, pattern: str, observe: Observer | None = None) -> Iterator[Walk]:
-        """Yield the tracks whose number matches a pattern, with a progress bar; as `dygait.video.tracks`."""
+    def stride(self, rate: float | None) -> int:
+        """Return how many frames to go on, so that about `rate` of a second are used; 1 if that is not known."""
+        return 1 if rate is None else max(1, round(self.source.rate / rate))
+
+    def walks(self, pattern: str, rate: float | None, observe: Observer | None = None) -> Iterator[Walk]:
+        """Yield the tracks whose number matches a pattern, with a progress bar; as `dygait.video.tracks`.
+
+        `rate` is how many frames a second the weights want; None if that is not known.
+        """
         from dygait.identification.walks import Walk
         from dygait.logs import progress_bar
         from dygait.untrusted import printable
@@ -66,7 +73,7 @@ class Video(NamedTuple):
             for track in tracks(self.source, self.options, self.segmenter, watch, notify):
                 if fnmatchcase(str(track.number), pattern):
                     found = True
-                    yield Walk(str(track.number), track.frames, track=track)
+                    yield Walk(str(track.number), track.frames[:: self.stride(rate)], track=track)
         if not found:
             raise UserError(f"{self.source.name}: nobody was found; look at `dygait silhouettes --preview`")
 
@@ -87,10 +94,10 @@ def open_video(arguments: argparse.Namespace) -> Video | None:
     return Video(open_source(arguments.source, options.rate, segmenter.reads_masks), segmenter, options)
 
 
-def walks_in(arguments: argparse.Namespace, video: Video | None) -> Iterator[Walk]:
-    """Yield the walks that the options name, of a video or of silhouettes."""
+def walks_in(arguments: argparse.Namespace, video: Video | None, rate: float | None) -> Iterator[Walk]:
+    """Yield the walks that the options name, of a video or of silhouettes; `rate` as of `Video.walks`."""
     from dygait.identification.walks import walks_of
 
     if video is not None:
-        return video.walks(arguments.sequences)
+        return video.walks(arguments.sequences, rate)
     return walks_of(arguments.source, arguments.sequences)

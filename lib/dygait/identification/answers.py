@@ -110,11 +110,10 @@ def calibration_text(calibration: Calibration, people: int) -> str:
     for size in sizes:
         threshold = calibration.threshold(size)
         low, high = calibration.threshold_interval(size)
-        alarms = calibration.false_positive_rate(threshold, size)
-        found = calibration.identification_rate(threshold, size)
+        alarms = _with_interval(calibration.false_positive_rate(threshold, size))
+        found = _with_interval(calibration.identification_rate(threshold, size)) if size <= total else ""
         mark = " (this gallery)" if size == people else ""
-        rows.append([f"{size}{mark}", f"{threshold:.4g}", f"{low:.4g} to {high:.4g}", _with_interval(alarms),
-                     _with_interval(found)])  # fmt: skip
+        rows.append([f"{size}{mark}", f"{threshold:.4g}", f"{low:.4g} to {high:.4g}", alarms, found])
     headers = ("people", "threshold", "95 % interval", "strangers named", "enrolled people found")
     intro = (
         f"{calibration.source}: {len(calibration.match)} searches, each also without its own person; wanted: "

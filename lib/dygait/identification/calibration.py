@@ -9,6 +9,7 @@ Letters: M searches, N other people.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,21 +52,16 @@ class Calibration:
     source: str
     fpir: float
 
-    def false_positives(self, distance: float, people: int) -> np.ndarray:
-        """Return, for each search without its own person, the probability that it returns somebody: (M,).
-
-        That is, that one of `people` others, drawn at random, is at most at this distance.
-        """
-        near = (self.other <= distance).sum(1)
-        return 1 - _probability_of_none(near, self.other.shape[1], people)
-
     def false_positive_rate(self, distance: float, people: int) -> Rate:
         """Return how often somebody who is not enrolled is at most at this distance from one of so many people."""
-        scores = self.false_positives(distance, people)
-        return _rate(scores, self.subjects)
+        found = _rate(self._false_positives(distance, people), self.subjects)
+        return Rate(*(self._extrapolated(rate, people) for rate in found))
 
     def identification_rate(self, threshold: float, people: int) -> Rate:
-        """Return how often somebody of so many enrolled people is nearest to its own, and within the threshold."""
+        """Return how often somebody of so many enrolled people is nearest to its own, and within the threshold.
+
+        There must be no more people than in the calibration.
+        """
         nearer = (self.other < self.match[:, None]).sum(1)
         first = _probability_of_none(nearer, self.other.shape[1], people - 1)
         return _rate(np.where(self.match <= threshold, first, 0.0), self.subjects)
@@ -78,7 +74,11 @@ class Calibration:
         """
         wanted = self.fpir if fpir is None else fpir
         check_resolved(wanted, len(self.match))
-        return self._largest(lambda distance: float(self.false_positives(distance, people).mean()), wanted)
+
+        def rate(distance: float) -> float:
+            return self._extrapolated(float(self._false_positives(distance, people).mean()), people)
+
+        return self._largest(rate, wanted)
 
     def threshold_interval(self, people: int, fpir: float | None = None) -> tuple[float, float]:
         """Return the 95 % interval of the threshold; the rate at its lower end is below the wanted one in 97.5 %."""
@@ -92,9 +92,22 @@ class Calibration:
         """Return the open-set rates in the gallery of all people of the calibration."""
         return identify(self.match, self.other[:, 0], self.match <= self.other[:, 0], fpirs)
 
+    def _false_positives(self, distance: float, people: int) -> np.ndarray:
+        """Return the probability that a search finds one of so many others within a distance: (M,)."""
+        others = self.other.shape[1]
+        return 1 - _probability_of_none((self.other <= distance).sum(1), others, min(people, others))
+
+    def _extrapolated(self, rate: float, people: int) -> float:
+        """Return the rate of more people than there are: of several galleries, independent of each other."""
+        return 1 - (1 - rate) ** max(people / self.other.shape[1], 1)
+
+    @functools.cached_property
+    def _values(self) -> np.ndarray:
+        return np.unique(self.other)
+
     def _largest(self, rate: Callable[[float], float], wanted: float) -> float:
         """Return the largest distance at which a rate, which rises with the distance, is at most the wanted one."""
-        values = np.unique(self.other)
+        values = self._values
         first, last = 0, len(values)  # the first value whose rate is too high is in this range
         while first < last:
             middle = (first + last) // 2
@@ -146,12 +159,7 @@ def _rate(scores: np.ndarray, subjects: np.ndarray) -> Rate:
 
 
 def _probability_of_none(near: np.ndarray, total: int, people: int) -> np.ndarray:
-    """Return the probability that a random choice of `people` of `total` misses all `near` ones: that of `near`.
-
-    More people than there are, are drawn with replacement.
-    """
-    if people > total:
-        return (1 - near / total) ** people
+    """Return the probability that a random choice of `people` of `total` misses all `near` ones: that of `near`."""
     left = total - near
     fits = left >= people
     left = np.where(fits, left, people)

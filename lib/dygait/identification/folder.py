@@ -117,7 +117,9 @@ class GalleryFolder:
             raise UserError(f"{self.root}: there is no such gallery; `dygait enroll` makes one") from None
 
     def people(self) -> dict[str, list[Path]]:
-        """Return name -> files of the enrolments, both sorted."""
+        """Return name -> files of the enrolments, both sorted; empty without a gallery."""
+        if not self.root.is_dir():
+            return {}
         self._delete_forgotten()
         found = {}
         for folder in sorted(p for p in self.root.iterdir() if p.is_dir() and not p.name.startswith(".")):

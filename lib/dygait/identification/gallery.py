@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from dygait.deployment import EmbeddingModel, embed, load_pretrained
+from dygait.deployment.pretrained import find_weights
 from dygait.errors import UserError
 from dygait.identification.approximate import ApproximateSearch
 from dygait.identification.calibration import Calibration, Rate
@@ -18,6 +19,7 @@ from dygait.identification.folder import CALIBRATION, GalleryFolder, GallerySett
 from dygait.identification.search import Candidate, ExactSearch
 from dygait.identification.windows import FEWEST, SIZE, STEP, windows_of_all
 from dygait.reporting.reported_run import middle_frames
+from dygait.runs import published
 from dygait.untrusted import at
 
 DEFAULT_WEIGHTS = "syngait"
@@ -216,7 +218,8 @@ class Gallery:
         """Create the gallery unless it exists, and return its settings; UserError if it has other ones."""
         if not self.folder.exists():
             info = self.model.info
-            self.folder.create(GallerySettings(info.name, info.identity, self.metric, self.window, self.step))
+            weights = _lasting(info.name)
+            self.folder.create(GallerySettings(weights, info.identity, self.metric, self.window, self.step))
         settings = self.folder.settings()
         if (settings.identity, settings.window, settings.step) != (self.model.info.identity, self.window, self.step):
             raise UserError(
@@ -259,6 +262,13 @@ class Gallery:
         return Answer(
             "known" if known else "unknown", nearest[0].name if known else None, shown, threshold, wrong, frames
         )
+
+
+def _lasting(name: str) -> str:
+    """Return the name of weights as it is found from any folder, and after a run has gone on."""
+    if name in published.names() or not Path(name).exists():
+        return name
+    return str(find_weights(name).resolve())
 
 
 def _finite(features: np.ndarray) -> np.ndarray:

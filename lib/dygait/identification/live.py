@@ -38,12 +38,15 @@ class LiveNames:
 
     Args:
         gallery: who is known.
+        stride: how many frames to go on, where a camera has more a second than the weights want.
         fpir: as of `Gallery.identify`.
         tell: called with a line whenever the answer to a track changes.
     """
 
-    def __init__(self, gallery: Gallery, fpir: float | None = None, tell: Callable[[str], None] = print) -> None:
-        self.gallery, self.fpir, self.tell = gallery, fpir, tell
+    def __init__(
+        self, gallery: Gallery, stride: int = 1, fpir: float | None = None, tell: Callable[[str], None] = print
+    ) -> None:
+        self.gallery, self.stride, self.fpir, self.tell = gallery, stride, fpir, tell
         self._kept = gallery.window + (_WINDOWS - 1) * gallery.step
         self._followers: dict[int, _Follower] = {}
         self._shows = _has_display()
@@ -51,7 +54,7 @@ class LiveNames:
     def __call__(self, frame: Frame, seen: list[Seen]) -> None:
         """Take the people of a frame."""
         for person, number, flaw in seen:
-            if number is None or flaw:
+            if number is None or flaw or frame.index % self.stride:
                 continue
             silhouette = normalise_silhouette(person.mask)
             if silhouette is not None:
@@ -81,7 +84,7 @@ class LiveNames:
         for person, number, _ in seen:
             if number is not None:
                 follower = self._followers.get(number)
-                draw_name(picture, person.box, number, follower and follower.answer)
+                draw_name(picture, person.box, number, None if follower is None else follower.answer)
         cv2.imshow(_TITLE, picture)
         if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
             raise KeyboardInterrupt

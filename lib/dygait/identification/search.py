@@ -2,8 +2,8 @@
 
 Both a track and a person are sets of windows, some of which are bad: occluded, badly segmented, of another view. The
 distance of a window to a person is the mean of its `NEAREST` smallest distances to windows of that person, so that a
-person may be enrolled in several views and one odd window is not decisive; the distance of a track to a person is the
-median over the track's windows.
+person may be enrolled in several views, and no single window decides. The distance of a track to a person is the mean
+over the nearer half of the track's windows.
 
 The search is exact. Float32 products give a lower bound of every distance of windows, rounding errors included. People
 are then visited in the order of their bounds, and their distances computed, until no bound is below those found.
@@ -63,6 +63,12 @@ def windows_to_people(distance: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return found
 
 
+def track_to_people(windows: np.ndarray) -> np.ndarray:
+    """Return the distances of a track to Q people, (Q,), from those of its windows, (T, Q), T at least 1."""
+    half = (len(windows) + 1) // 2
+    return np.partition(windows, half - 1, axis=0)[:half].mean(0)
+
+
 def distances_of_tracks(tracks: Sequence[np.ndarray], people: Sequence[np.ndarray], metric: str) -> np.ndarray:
     """Return the distances of M tracks to Q people: (M, Q) float32.
 
@@ -80,7 +86,7 @@ def distances_of_tracks(tracks: Sequence[np.ndarray], people: Sequence[np.ndarra
         rows = np.cumsum([0, *map(len, several)]).tolist()
         near = windows_to_people(distance, starts)
         for number, (start, stop) in enumerate(pairwise(rows)):
-            found[first + number] = np.median(near[start:stop], axis=0)
+            found[first + number] = track_to_people(near[start:stop])
     return found
 
 
@@ -111,7 +117,7 @@ class ExactSearch:
     def nearest(self, track: np.ndarray, count: int) -> list[Candidate]:
         """Return the nearest people of a track (T, C, P), nearest first; `count` of them, or all."""
         windows = self._lower_bounds(torch.from_numpy(track))
-        bounds = _SLACK * np.median(np.minimum.reduceat(windows, self.starts[:-1], axis=1), axis=0)
+        bounds = _SLACK * track_to_people(np.minimum.reduceat(windows, self.starts[:-1], axis=1))
         order = np.argsort(bounds, kind="stable")
         found: list[Candidate] = []
         first, size = 0, max(count, _FIRST)
@@ -132,7 +138,7 @@ class ExactSearch:
         parts = [self.features(q) for q in people]
         gallery, starts = torch.cat(parts), np.cumsum([0, *map(len, parts)])
         distance = pairwise_distance(torch.from_numpy(track), gallery, self.metric).numpy()
-        values = np.median(windows_to_people(distance, starts), axis=0).tolist()
+        values = track_to_people(windows_to_people(distance, starts)).tolist()
         return [Candidate(self.names[q], value) for q, value in zip(people, values, strict=True)]
 
     def features(self, person: int) -> Tensor:
@@ -152,7 +158,8 @@ class ExactSearch:
 
     def _tighter_bound(self, windows: np.ndarray, person: int) -> float:
         span = self._span(person)
-        return _SLACK * float(np.median(windows_to_people(windows[:, span], np.array([0, span.stop - span.start]))))
+        near = windows_to_people(windows[:, span], np.array([0, span.stop - span.start]))
+        return _SLACK * float(track_to_people(near)[0])
 
     def _lower_bounds(self, track: Tensor) -> np.ndarray:
         """Return a lower bound of the distance of each window of a track to each of the gallery: (T, G)."""
