@@ -65,7 +65,7 @@ def test_version_requirements_and_command(installed: Path) -> None:
     assert metadata.name == f"dygait-{dygait.__version__}.dist-info"
     assert "dygait = dygait.cli:main" in (metadata / "entry_points.txt").read_text()
     written = (metadata / "METADATA").read_text()
-    of_extra = {f"scripts/requirements/{name}.txt": name for name in ("video", "faiss")}
+    of_extra = {f"scripts/requirements/{name}.txt": name for name in ("video", "faiss", "export")}
     of_extra["tests/requirements.txt"] = "dev"
     markers = {"requirements.txt": "", **{file: f'; extra == "{name}"' for file, name in of_extra.items()}}
     for file, extra in markers.items():

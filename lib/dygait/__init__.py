@@ -7,6 +7,7 @@ The public face. Everything here is imported when it is first used, so that `imp
 * `load_pretrained(name)`: weights that ship with the package, or of a run, ready for inference.
 * `embed(model, sequences)`: sequences of normalised silhouettes to features, prepared as the weights want.
 * `Gallery.open(path)`: people by name: `enroll`, `identify`, `forget`.
+* `load_exported(path)`: what `dygait export` wrote, for `embed`.
 * `build_loss(loss_cfg)`: a loss: `loss, info = build_loss({...})(embeddings, labels)`.
 * `evaluate(features, ids, types, views, protocol, metric, probes)`: percentages under a named protocol.
 * `normalise_silhouette(image, height)`: a raw mask to the field's normalised silhouette.
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from dygait.deployment import embed, load_pretrained
+    from dygait.deployment import embed, load_exported, load_pretrained
     from dygait.errors import UserError
     from dygait.evaluation.evaluate import evaluate
     from dygait.identification import Gallery
@@ -40,6 +41,7 @@ _HOMES = {
     "build_model": "dygait.modeling",
     "embed": "dygait.deployment",
     "evaluate": "dygait.evaluation",
+    "load_exported": "dygait.deployment",
     "load_pretrained": "dygait.deployment",
     "load_weights": "dygait.runs.checkpoint_files",
     "normalise_silhouette": "dygait.silhouettes",

@@ -15,6 +15,7 @@ NAMES = (
     "status",
     "debug-batch",
     "convert",
+    "export",
     "synth",
     "silhouettes",
     "enroll",

@@ -1,4 +1,5 @@
 """Trained weights in use: loaded ready for inference, embedding sequences, exported to other runtimes."""
 
 from dygait.deployment.embedding import EmbeddingModel, embed
+from dygait.deployment.exported import ExportedModel, load_exported
 from dygait.deployment.pretrained import PretrainedModel, WeightsInfo, load_pretrained, with_weights

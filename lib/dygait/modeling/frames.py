@@ -1,46 +1,74 @@
 """Frames of sequences side by side, for networks that look at each frame alone.
 
 A padded batch is packed: the frames that its sequences really have, one after the other, without the padding. Nothing
-is computed for padding, nor can it leak into a batch's statistics. N sequences, S frames, F frames in all; `lengths` as
-in `dygait.modeling.layers`.
+is computed for padding, nor can it leak into a batch's statistics. While a network is exported, padding stays, and is
+masked where frames meet. N sequences, S frames, F frames in all; `lengths` as in `dygait.modeling.layers`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from dygait.modeling.layers import has_channels_last, valid_indices
+from dygait.modeling.export_mode import is_exporting
+from dygait.modeling.layers import has_channels_last, valid_frames, valid_indices
 
 
-def pack(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, list[int]]:
+class Padded(NamedTuple):
+    """How many frames are each sequence's, where the padding is among those that lie side by side: F is N x S."""
+
+    valid: torch.Tensor  # bool (N, S), false in padding
+
+    def apart(self, frames: torch.Tensor, value: float) -> torch.Tensor:
+        """Return (N, S, ...) for (F, ...), with a value in padding."""
+        apart = frames.unflatten(0, self.valid.shape)
+        return apart.masked_fill(~self.valid.reshape(*self.valid.shape, *[1] * (frames.dim() - 1)), value)
+
+
+Counts = Sequence[int] | Padded
+"""How many frames are each sequence's."""
+
+
+def pack(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, Counts]:
     """Put the frames of a batch (N, S, ...) side by side: (F, ...), and how many of them are each sequence's."""
     n, frames = x.shape[:2]
+    if is_exporting() and lengths is not None:
+        return x.flatten(0, 1), Padded(valid_frames(lengths, frames))
     counts = [frames] * n if lengths is None else [int(length) for length in lengths.tolist()]
     return pack_counted(x, counts), counts
 
 
-def pack_counted(x: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+def pack_counted(x: torch.Tensor, counts: Counts) -> torch.Tensor:
     """Put the frames of a batch (N, S, ...) side by side: (F, ...), of each sequence as many as its count."""
-    if min(counts) == x.shape[1]:
+    if isinstance(counts, Padded) or min(counts) == x.shape[1]:
         return x.flatten(0, 1)
     return x[valid_indices(torch.tensor(counts), x.shape[1], x.device)]
 
 
-def unpack(frames: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+def equally_long(counts: Counts) -> bool:
+    """Return whether all sequences have the same number of frames, as far as is known."""
+    return not isinstance(counts, Padded) and min(counts) == max(counts)
+
+
+def unpack(frames: torch.Tensor, counts: Counts) -> torch.Tensor:
     """Return (N, S, ...), zero in padding, for packed frames (F, ...): S is the largest count."""
-    if min(counts) == max(counts):
+    if isinstance(counts, Padded):
+        return counts.apart(frames, 0)
+    if equally_long(counts):
         return frames.unflatten(0, (len(counts), counts[0]))
     return pad_sequence(list(frames.split(list(counts))), batch_first=True)
 
 
-def sequence_max(frames: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+def sequence_max(frames: torch.Tensor, counts: Counts) -> torch.Tensor:
     """Take the largest value over each sequence's frames: packed (F, ...) to (N, ...)."""
+    if isinstance(counts, Padded):
+        return counts.apart(frames, -torch.inf).amax(1)
     if frames.dim() == 4 and has_channels_last(frames):  # and so is the result, and the gradient
         pixels = frames.permute(0, 2, 3, 1)
         return sequence_max(pixels.flatten(1), counts).unflatten(1, pixels.shape[1:]).permute(0, 3, 1, 2)
-    if min(counts) == max(counts):
+    if equally_long(counts):
         return unpack(frames, counts).amax(1)
     return torch.stack([own.amax(0) for own in frames.split(list(counts))])

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from dygait.modeling.export_mode import is_exporting
 from dygait.modeling.kernels.batch_norm import BatchNorm3d
 
 
@@ -26,7 +27,7 @@ def channels_last(x: torch.Tensor) -> torch.Tensor:
 
     PyTorch's operations keep the layout, so that only a network's first map is copied.
     """
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" or is_exporting():
         return x
     if x.shape[1] == 1:  # both layouts are the same in memory: set the strides of channels last
         return x.squeeze(1).unsqueeze(-1).movedim(-1, 1)
@@ -35,7 +36,8 @@ def channels_last(x: torch.Tensor) -> torch.Tensor:
 
 def has_channels_last(x: torch.Tensor) -> bool:
     """Return whether the channels of a pixel lie side by side in memory: of (F, C, H, W) or (N, C, S, H, W)."""
-    return x.is_contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
+    layout = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
+    return not is_exporting() and x.is_contiguous(memory_format=layout)
 
 
 def valid_frames(lengths: torch.Tensor, frames: int, device: torch.device | None = None) -> torch.Tensor:
@@ -95,6 +97,8 @@ def whole_sequences(
     frames = silhouettes.shape[1]
     if lengths is None:
         return (silhouettes.repeat(1, 3 if frames == 1 else 2, 1, 1) if frames < 3 else silhouettes), None
+    if is_exporting():
+        return _repeated(silhouettes, lengths)
     silhouettes = silhouettes * valid_frames(lengths, frames, silhouettes.device)[:, :, None, None]
     if frames >= 4 and int(lengths.min()) >= 3:
         return silhouettes, lengths
@@ -108,13 +112,22 @@ def whole_sequences(
     return silhouettes[tuple(there)] * keep, repeated
 
 
+def _repeated(silhouettes: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what `whole_sequences` does, whatever the lengths: for at least four frames, padding included."""
+    repeated = torch.where(lengths == 1, 3, torch.where(lengths == 2, 4, lengths))
+    position = torch.arange(silhouettes.shape[1], device=lengths.device)[None]
+    source = torch.where(lengths[:, None] < 3, position % lengths[:, None], position)
+    taken = silhouettes.gather(1, source[:, :, None, None].expand_as(silhouettes))
+    return taken * valid_frames(repeated, silhouettes.shape[1])[:, :, None, None], repeated
+
+
 def avoid_two_frames(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Add an empty third frame to maps of two frames (N, C, 2, H, W), where PyTorch cannot train on two.
 
     On a CPU in bfloat16, PyTorch (2.13 at least) returns uninitialised memory as the weight gradient of a 3-D
     convolution over exactly two frames. Padding changes no result here: every layer knows the true lengths.
     """
-    if x.shape[2] != 2 or x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+    if not torch.is_autocast_enabled("cpu") or x.device.type != "cpu" or x.shape[2] != 2:
         return x, lengths
     lengths = torch.full((len(x),), 2) if lengths is None else lengths
     return F.pad(x, (0, 0, 0, 0, 0, 1)), lengths

@@ -49,5 +49,5 @@ def by_strips(layer: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, st
     rows = pixels.dim() - (3 if last else 2)
     apart = pixels.unflatten(rows, (strips, -1)).movedim(rows, 1).flatten(0, 1)
     found = layer(apart.movedim(-1, 1)).movedim(1, -1) if last else layer(apart)
-    together = found.unflatten(0, (len(x), strips)).movedim(1, rows).flatten(rows, rows + 1)
+    together = found.unflatten(0, (x.shape[0], strips)).movedim(1, rows).flatten(rows, rows + 1)
     return together.movedim(-1, 1) if last else together

@@ -6,14 +6,13 @@ all sequences side by side, without padding, C channels, H x W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dygait.modeling.frames import pack_counted, unpack
+from dygait.modeling.frames import Counts, pack_counted, unpack
 from dygait.modeling.heads import check_numbers
 from dygait.modeling.kernels.batch_norm import BatchNorm2d
 from dygait.modeling.layers import avoid_two_frames
@@ -22,7 +21,7 @@ from dygait.modeling.registry import BACKBONES
 Mode = Literal["2d", "p3d", "3d"]
 
 
-def over_sequences(layer: nn.Conv3d, frames: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+def over_sequences(layer: nn.Conv3d, frames: torch.Tensor, counts: Counts) -> torch.Tensor:
     """Apply a 3-D convolution that keeps the number of frames to each sequence, which begins and ends with zeros.
 
     Packed (F, C, H, W), of which `counts` are each sequence's, become (F, C_out, H_out, W_out).
@@ -54,7 +53,7 @@ class ResidualBlock(nn.Module):
             projection = _convolution(in_channels, channels, 1, stride, mode != "2d")
             self.shortcut = nn.ModuleList([projection, BatchNorm2d(channels)])
 
-    def forward(self, x: torch.Tensor, counts: Sequence[int] = ()) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, counts: Counts = ()) -> torch.Tensor:
         """Return packed (F, C_out, H_out, W_out) for packed (F, C_in, H, W), of which `counts` are each sequence's.
 
         `2d` looks at each frame alone and needs no counts.
@@ -76,7 +75,7 @@ def _convolution(in_channels: int, channels: int, kernel: int, stride: int, is_3
     return nn.Conv2d(in_channels, channels, kernel, stride, padding=kernel // 2, bias=False)
 
 
-def _apply(layer: nn.Module, frames: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+def _apply(layer: nn.Module, frames: torch.Tensor, counts: Counts) -> torch.Tensor:
     if not isinstance(layer, nn.Conv3d):
         return layer(frames)
     if layer.kernel_size[0] == 1:  # sees one frame at a time, as a clip of that frame alone

@@ -15,7 +15,8 @@ from torch import nn
 from typing_extensions import NotRequired, TypedDict
 
 from dygait.modeling.backbones.plain import Plain
-from dygait.modeling.frames import pack, unpack
+from dygait.modeling.export_mode import is_exporting
+from dygait.modeling.frames import equally_long, pack, unpack
 from dygait.modeling.heads import FCSizes, Renames, separate_fcs
 from dygait.modeling.layers import channels_last, initialise, valid_frames
 from dygait.modeling.output import GaitOutput
@@ -40,6 +41,13 @@ def _by_parts(x: torch.Tensor, layers: nn.ModuleList) -> torch.Tensor:
     weight = torch.cat([layer.get_parameter("weight") for layer in layers])
     padding = weight.shape[2] // 2
     return F.conv1d(x.flatten(1, 2), weight, padding=padding, groups=len(layers)).unflatten(1, (len(layers), -1))
+
+
+def _windowed_max(x: torch.Tensor, window: int) -> torch.Tensor:
+    """Take the largest value of a window, an odd number of frames, around each: (N, C, S) to the same."""
+    if is_exporting():  # PyTorch cannot record max_pool1d for any number of frames
+        return F.max_pool2d(x.unsqueeze(2), (1, window), 1, (0, window // 2)).squeeze(2)
+    return F.max_pool1d(x, window, 1, window // 2)
 
 
 class MicroMotion(nn.Module):
@@ -67,7 +75,7 @@ class MicroMotion(nn.Module):
         # The mean counts what lies beyond either end of a sequence as zeros, the maximum does not see it.
         reach = self.window // 2
         mean = F.avg_pool1d(x.flatten(1, 2), self.window, 1, reach)
-        largest = F.max_pool1d(seen, self.window, 1, reach)
+        largest = _windowed_max(seen, self.window)
         if valid is not None:
             largest = largest.masked_fill(~valid.flatten(1, 2), 0)
         return (mean + largest).view_as(x) * scores
@@ -134,7 +142,7 @@ class GaitPart(nn.Module):
         frames, counts = pack(silhouettes, lengths)
         strips = self.pooling(self.backbone(channels_last(frames.unsqueeze(1))))  # (F, C, P)
         parts = unpack(strips, counts).permute(0, 3, 2, 1)  # (N, P, C, S)
-        if min(counts) == max(counts):
+        if equally_long(counts):
             lengths = None
         embeddings = self.fcs(self.motion(parts, lengths))
         return GaitOutput(embeddings, None, embeddings)

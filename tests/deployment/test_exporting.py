@@ -1,0 +1,138 @@
+"""Exported networks give PyTorch's features, whatever runs them; a file that would not is not written."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import dygait
+from dygait import cli
+from dygait.deployment import PretrainedModel, exporting
+from dygait.deployment.exporting import TOLERANCE, export, largest_difference
+from dygait.errors import UserError
+from dygait.runs import published
+from helpers.faulting import LONG
+from helpers.networks import SIX, SMALL, network
+
+
+def weights(name: str, folder: Path) -> Path:
+    """Write a small network's weights as published ones."""
+    made = network(SIX[name])
+    head = getattr(made, "class_head", ())
+    config = {"model_cfg": SMALL[SIX[name]], "evaluator_cfg": {"transform": {"type": "BaseSilTransform"}}}
+    path = folder / f"{name}.safetensors"
+    published.write(path, {n: w for n, w in made.state_dict().items() if n not in head}, {"config": config})
+    return path
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> torch.export.ExportedProgram:
+    return exporting._program(dygait.load_pretrained(weights("GaitSet", tmp_path_factory.mktemp("weights"))))
+
+
+@pytest.fixture
+def model(program: torch.export.ExportedProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PretrainedModel:
+    """A GaitSet, whose operations are not recorded again."""
+    monkeypatch.setattr(exporting, "_program", lambda model: program)
+    return dygait.load_pretrained(weights("GaitSet", tmp_path))
+
+
+def walks(lengths: list[int]) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [(rng.random((length, 16, 12)) > 0.5).astype(np.uint8) * np.uint8(255) for length in lengths]
+
+
+ALL = [(name, form) for name in SIX for form in exporting.FORMATS]
+"""Minutes: with DYGAIT_FAULTS=long; else each form of one network, those of frames and those of sequences."""
+
+
+@pytest.mark.parametrize(("name", "form"), ALL if LONG else [("GaitSet", "exported"), ("GaitGL", "onnx")])
+def test_every_network(name: str, form: str, tmp_path: Path) -> None:
+    model = dygait.load_pretrained(weights(name, tmp_path))
+    target = tmp_path / f"made{exporting.FORMATS[form]}"
+    assert export(model, target, form) <= TOLERANCE
+    loaded = dygait.load_exported(target)
+    assert dataclasses.asdict(loaded.info) == json.loads(json.dumps(dataclasses.asdict(model.info)))
+    for lengths in ([1], [2], [3], [200], [30, 30], [1, 2, 3, 4, 5, 6, 30, 57]):
+        wanted = dygait.embed(model, walks(lengths))
+        np.testing.assert_allclose(dygait.embed(loaded, walks(lengths)), wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_a_difference_is_seen(model: PretrainedModel, tmp_path: Path) -> None:
+    export(model, tmp_path / "made.pt2", "exported")
+    loaded = dygait.load_exported(tmp_path / "made.pt2")
+    with torch.no_grad():
+        next(model.network.parameters()).mul_(1.01)
+    assert largest_difference(model, loaded) > TOLERANCE
+
+
+@pytest.mark.parametrize("wrong", [1e-3, float("nan")])
+def test_a_file_whose_features_differ_is_not_written(
+    wrong: float, model: PretrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wrong:
+        def features(self, silhouettes: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+            found = model.features(silhouettes, lengths)
+            return found + wrong * found.abs().max()
+
+    monkeypatch.setattr(exporting, "load_exported", lambda path: Wrong())
+    target = tmp_path / "made.pt2"
+    target.write_bytes(b"before")
+    with pytest.raises(UserError, match=r"made.pt2 is not written: its features differ"):
+        export(model, target, "exported")
+    assert target.read_bytes() == b"before"
+    assert {path.name for path in tmp_path.iterdir()} == {"made.pt2", "GaitSet.safetensors"}
+
+
+def test_the_command_and_int8(model: PretrainedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = model.info.name, tmp_path / "small.onnx"
+    assert cli.main(["export", str(source), str(target), "--to", "onnx", "--int8"]) == 0
+    assert "small.onnx" in capsys.readouterr().out
+    loaded = dygait.load_exported(target)
+    assert loaded.info.identity != model.info.identity
+    assert loaded.info.model_cfg == model.info.model_cfg
+    wanted, found = (dygait.embed(one, walks([30, 9])) for one in (model, loaded))
+    assert 1e-4 < np.abs(found - wanted).max() / np.abs(wanted).max() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["made.onnx", "--to", "exported"], "a file of --to exported is called *.pt2"),
+        (["made.pt2", "--to", "exported", "--int8"], "--int8 is for --to onnx"),
+        (["none/made.pt2", "--to", "exported"], "there is no folder none"),
+    ],
+)
+def test_what_the_command_refuses(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    source = weights("GaitSet", tmp_path)
+    assert cli.main(["export", str(source), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [source.name]
+
+
+def test_what_does_not_load(model: PretrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, content, message in (
+        ("a.pt", b"", "is no exported model"),
+        ("a.pt2", b"nothing", "is no program of torch.export"),
+        ("a.onnx", b"nothing", "is no ONNX file that onnxruntime can run"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=message):
+            dygait.load_exported(tmp_path / name)
+    with pytest.raises(UserError, match="no such exported model"):
+        dygait.load_exported(tmp_path / "none.onnx")
+    program = torch.export.export(torch.nn.Identity(), (torch.zeros(2),))
+    torch.export.save(program, tmp_path / "theirs.pt2")
+    with pytest.raises(UserError, match=r"theirs.pt2 was not written by `dygait export`"):
+        dygait.load_exported(tmp_path / "theirs.pt2")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match=r"onnxruntime is not installed: pip install 'dygait\[export\]'"):
+        dygait.load_exported(tmp_path / "a.onnx")
