@@ -141,7 +141,8 @@ def shaped(body: Physique, person: Person, people: People) -> Physique:
         "waist_girth": body.waist_girth * (1 + 0.025 * sign),
         "foot_scale": body.foot_scale * (1 + 0.0125 * sign) * (1 - 0.05 * real),
         "foot_height": body.foot_height + 0.006 * real,
-        "head_width": body.head_width * (1 - 0.01 * sign),
+        "head_width": body.head_width * (1 - 0.01 * sign) * (1 + 0.04 * real),
+        "head_depth": body.head_depth * (1 + 0.03 * real),
         "seat": body.seat - 0.004 * sign,
         "belly": body.belly + 0.010 * person.overweight + 0.006 * person.frailty,
         "build": build,
@@ -151,8 +152,8 @@ def shaped(body: Physique, person: Person, people: People) -> Physique:
         changes |= {
             "stature": body.stature / _MEAN_STATURE * float(np.interp(person.age, AGES, CHILD_STATURE)),
             "leg_scale": body.leg_scale * float(np.interp(person.age, AGES, CHILD_LEG)),
-            "head_width": body.head_width * head,
-            "head_depth": body.head_depth * head,
+            "head_width": body.head_width * head * (1 + 0.04 * real),
+            "head_depth": body.head_depth * head * (1 + 0.03 * real),
             "head_length": body.head_length * head,
             "neck_scale": body.neck_scale * (1 - 0.5 * (head - 1)),
             "neck_girth": body.neck_girth * (1 + 0.3 * (head - 1)),
@@ -166,16 +167,13 @@ def shaped(body: Physique, person: Person, people: People) -> Physique:
 def paced(style: Style, person: Person, people: People) -> Style:
     """Return the gait of a person from one drawn around the mean of adults."""
     sign, frailty = people.dimorphism * (-1.0 if person.woman else 1.0), person.frailty
+    real = people.calibrated
     child = float(np.interp(person.age, AGES, CHILD_STRIDE))
     heavy = person.overweight
     return dataclasses.replace(
         style,
-        stride_seconds=style.stride_seconds
-        * (1 + 0.025 * sign)
-        * (1 + 0.07 * frailty)
-        * (1 - 0.09 * people.calibrated)
-        * child,
-        hip_gain=style.hip_gain * (1 - 0.2 * frailty) * (1 - 0.02 * heavy),
+        stride_seconds=style.stride_seconds * (1 + 0.025 * sign) * (1 + 0.07 * frailty) * (1 - 0.09 * real) * child,
+        hip_gain=style.hip_gain * (1 + 0.03 * real) * (1 - 0.2 * frailty) * (1 - 0.02 * heavy),
         knee_offset=style.knee_offset + 4.0 * frailty,
         ankle_gain=style.ankle_gain * (1 - 0.2 * frailty),
         step_base=style.step_base + 0.005 * sign + 0.012 * frailty + 0.009 * heavy,
@@ -183,10 +181,10 @@ def paced(style: Style, person: Person, people: People) -> Style:
         pelvis_yaw=style.pelvis_yaw * (1 - 0.12 * sign) * (1 - 0.25 * frailty),
         pelvis_list=style.pelvis_list * (1 - 0.2 * sign),
         thorax_roll=style.thorax_roll + 0.4 * sign + 0.3 * heavy,
-        lean=style.lean + 4.0 * frailty - 0.5 * heavy,
+        lean=style.lean + 1.0 * real + 4.0 * frailty - 0.5 * heavy,
         stoop=style.stoop + 0.02 * frailty,
         head_forward=style.head_forward + 0.012 * frailty,
-        arm_swing=style.arm_swing * (1 - 0.2 * frailty),
+        arm_swing=style.arm_swing * (1 + 0.1 * real) * (1 - 0.2 * frailty),
         arm_abduction=style.arm_abduction + 1.5 * sign + 2.0 * heavy,
         elbow_flexion=style.elbow_flexion + 6.0 * frailty,
     )

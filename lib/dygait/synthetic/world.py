@@ -79,7 +79,7 @@ class People(Knobs):
         ge=0,
         le=1.5,
         description="How far the mean body and gait are moved to the mean of real silhouettes: narrower, sloping "
-        "shoulders, shorter arms and feet, thicker soles, quicker steps; 1: all the way.",
+        "shoulders, larger heads, shorter arms and feet, quicker and longer steps; 1: all the way.",
     )
     dimorphism: float = Field(
         0.0,
