@@ -22,7 +22,7 @@ def describe(store: Store) -> str:
     packed = isinstance(store, PackedStore)
     kind = "SynGait, rendered:" if isinstance(store, RenderedStore) else "packed store" if packed else "tree of pickles"
     lines = [
-        f"{kind} {store.root}",
+        f"{kind} {store.settings.address if isinstance(store, RenderedStore) else store.root}",
         f"{len(table)} sequences of {len(table.ids.names)} ids, fingerprint {store.fingerprint}",
     ]
     if isinstance(store, PackedStore):

@@ -178,7 +178,8 @@ class FigureBuilder:
         centres = origins + (axes @ (np.array(offsets) * self.unit)[..., None])[..., 0]
         axes = axes * (lengths * self.unit)[..., None, :]
         most = max(len(own) for _, own in self._hulls)
-        members = [[names.index(name) for name in own + own[-1:] * (most - len(own))] for _, own in self._hulls]
+        numbers = {name: number for number, name in enumerate(names)}
+        members = [[numbers[name] for name in own + own[-1:] * (most - len(own))] for _, own in self._hulls]
         return Figure(names, centres, axes, np.array(members).T, [part for part, _ in self._hulls])
 
 

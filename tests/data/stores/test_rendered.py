@@ -124,6 +124,12 @@ def test_info_describes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     info.add_arguments(parser)
     info.main(parser.parse_args([ADDRESS, "--sheet", str(tmp_path / "sheet.png")]))
     printed = capsys.readouterr().out
-    for part in ("rendered", "220 sequences of 2 ids", "cl-02 (22)", "seed 2", "4 to 6 of 64x64"):
+    for part in (
+        f"rendered: {parse_address(ADDRESS).address}",
+        "220 sequences of 2 ids",
+        "cl-02 (22)",
+        "seed 2",
+        "4 to 6 of 64x64",
+    ):
         assert part in printed
     assert (tmp_path / "sheet.png").stat().st_size > 1000
