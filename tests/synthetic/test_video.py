@@ -7,8 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
+from dygait import cli
 from dygait.errors import UserError
 from dygait.synthetic.video import Appearance, Scene, plan_scene, render, write_video
+from dygait.synthetic.world import WILD
 
 SMALL = {"width": 160, "height": 120}
 
@@ -58,6 +60,22 @@ def test_planned_scenes_have_everybody() -> None:
     assert {one.kind for one in scene.appearances} == {"nm-01", "cl-01"}
     assert {one.plan for one in scene.appearances} == {"pass", "stop", "return"}
     assert all(one.start < 60 for one in scene.appearances)
+
+
+def test_subjects_of_another_world() -> None:
+    """Outfits of all kinds can be drawn."""
+    people = tuple(Appearance(n, "nm-01", 0.0, depth=0.3 * n) for n in range(1, 9))
+    labels = [labels for _, labels in render(Scene(people, 3.0, world=WILD, **SMALL))]
+    assert len(np.unique(labels[-1])) > 5
+
+
+def test_the_command(tmp_path: Path) -> None:
+    path = tmp_path / "ten.mp4"
+    assert cli.main(["synth", "--video", str(path), "--seconds", "12", "--seed", "3"]) == 0
+    truth = json.loads((tmp_path / "ten.mp4.json").read_text())
+    assert truth["frames"] == 300
+    assert {person["subject"] for person in truth["people"]} <= set(range(41, 51))
+    assert cli.main(["synth", "--video", str(path), "--seconds", "1"]) == 2
 
 
 def test_a_video_file_and_its_truth(tmp_path: Path) -> None:

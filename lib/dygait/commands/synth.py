@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--settings", type=Path, metavar="FILE.yaml", help="knobs as under data_cfg.syngait, instead of the preset's"
     )
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="folder to fill; needed unless only --strip is wanted"
+        "--output", type=Path, metavar="DIR", help="folder to fill; needed unless only --strip or --video is wanted"
     )
     parser.add_argument(
         "--format", choices=("pickle", "png"), default="pickle", help="64x64 frames, or raw 320x240 pictures"
@@ -47,11 +47,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--only", choices=("all", "train", "test"), default="all", help="write only the ids of one set")
     parser.add_argument("--strip", type=Path, metavar="FILE.png", help="draw a contact strip of the data")
+    parser.add_argument(
+        "--video", type=Path, metavar="FILE.mp4", help="film ten ids, and write who is where to FILE.mp4.json"
+    )
+    parser.add_argument("--seconds", type=float, default=60.0, help="of the video (default: %(default)g)")
 
 
 def main(args: argparse.Namespace) -> None:
-    """Generate the dataset, the strip, or both."""
-    if args.output is None and args.strip is None:
+    """Generate the dataset, the strip, a video, or several of them."""
+    if args.output is None and args.strip is None and args.video is None:
         raise UserError("--output is missing: name the folder to fill, such as --output datasets/SynGait/data")
     from dygait.synthetic.generate import generate
     from dygait.synthetic.settings import PRESETS
@@ -66,6 +70,8 @@ def main(args: argparse.Namespace) -> None:
 
         save_strip(args.strip, settings)
         print(f"strip: {args.strip}")
+    if args.video is not None:
+        _film(settings, args.video, args.seconds)
     if args.output is not None:
         start = time.monotonic()
         written = generate(args.output, settings, args.workers, args.only)
@@ -73,6 +79,17 @@ def main(args: argparse.Namespace) -> None:
             f"SynGait: {written} sequences written in {time.monotonic() - start:.0f} s; data root {args.output}, "
             f"partition {args.output / 'SynGait.json'}"
         )
+
+
+def _film(settings: Settings, path: Path, seconds: float) -> None:
+    """Write a video of the first ten test ids."""
+    from dygait.synthetic.video import plan_scene, write_video
+
+    if not 10 <= seconds <= 3600:
+        raise UserError(f"--seconds {seconds:g}: give 10 to 3600")
+    cast = settings.subjects[settings.train_ids :][:10]
+    truth = write_video(path, plan_scene(cast, settings.types, seconds, settings.seed, world=settings.world))
+    print(f"video: {path}, {truth['frames']} frames, {len(truth['people'])} walks; who is where: {path}.json")
 
 
 def _with_file(settings: Settings, path: Path) -> Settings:

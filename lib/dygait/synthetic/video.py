@@ -92,14 +92,14 @@ class _Actor:
 
 
 def plan_scene(
-    subjects: Sequence[int], kinds: Sequence[str], seconds: float, seed: int = 0, most: int = 3, **size: int
+    subjects: Sequence[int], kinds: Sequence[str], seconds: float, seed: int = 0, most: int = 3, **more: Any
 ) -> Scene:
     """Plan a video in which every subject appears in turn, alone or with up to `most` - 1 others, until it ends.
 
     Args:
         subjects: whose walks are shown, in this order, again and again.
         kinds: of the walks; each subject takes the next at each appearance.
-        size: `width` and `height` of the pictures, in pixels.
+        more: other fields of the scene.
     """
     rng = np.random.default_rng([seed, _PLAN])
     appearances: list[Appearance] = []
@@ -122,7 +122,7 @@ def plan_scene(
             turn += 1
             end = max(end, appearances[-1].start + 7.5 + (appearances[-1].pause if plan == "stop" else 0))
         start = end + 0.5
-    return Scene(tuple(appearances), seconds, seed=seed, **size)
+    return Scene(tuple(appearances), seconds, seed=seed, **more)
 
 
 def render(scene: Scene) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -201,6 +201,8 @@ def _actor(scene: Scene, camera: Camera, number: int, appearance: Appearance, fi
         wear.add_bag(builder, walk.bag, walk.gait.physique, motion, phase)
     if walk.coat is not None:
         wear.add_coat(builder, walk.coat, walk.gait.physique, motion)
+    if walk.dress is not None:
+        walk.dress.add(builder, walk.gait.physique, motion, phase)
     figure = builder.figure()
     away = (figure.centres - camera.position) @ camera.rotation[2]  # (S, B)
     depths = away[:, figure.members].mean(1)
@@ -276,7 +278,7 @@ def _colours(scene: Scene, appearance: Appearance, parts: Sequence[str]) -> list
     found = []
     for part in parts:
         shade = 0.88 if part.endswith("1") else 1.0  # one side is in less light
-        blue, green, red = (int(shade * level) for level in by_part[part.split()[0]])
+        blue, green, red = (int(shade * level) for level in by_part.get(part.split()[0], bag))
         found.append((blue, green, red))
     return found
 
