@@ -22,6 +22,8 @@ _UPDATE = 5  # frames between updates of the model
 _MEMORY_SECONDS = 60.0  # the time constant of the updates
 _ABSORB_SECONDS = 30.0  # what does not move for as long is background
 _STILL = 12  # grey levels by which something that does not move may change from second to second
+_SPARSE = 8  # every so many rows and columns are enough to measure the exposure
+_LEAST_GAIN = 0.02
 _CHANGED = 0.5  # the share of a picture that differs when the light changes or the camera is moved
 _RELEARN_SECONDS = 2.0
 _SHAKE = 2.0  # pixels; a smaller shift of the picture does no harm
@@ -112,6 +114,7 @@ class BackgroundSubtraction(Segmenter):
                 self._background = self._model.getBackgroundImage()
                 self._small_background = _shrink(self._background)
             return []
+        picture = self._as_bright_as_background(picture)
         labels = self._model.apply(picture, None, 0)
         if self._light_changed(labels):
             return []
@@ -120,6 +123,14 @@ class BackgroundSubtraction(Segmenter):
         if self._frame % _UPDATE == 0:
             self._update(picture, mask)
         return _grouped(mask, self._least_area)
+
+    def _as_bright_as_background(self, picture: np.ndarray) -> np.ndarray:
+        """Undo the exposure that a camera chooses anew when somebody dark or bright comes near."""
+        now, then = (image[::_SPARSE, ::_SPARSE].reshape(-1, 3) + 1.0 for image in (picture, self._background))
+        gain = np.median(now / then, 0)
+        if np.abs(gain - 1).max() < _LEAST_GAIN:
+            return picture
+        return cv2.multiply(picture, (*(1 / gain).tolist(), 0.0))
 
     def _light_changed(self, labels: np.ndarray) -> bool:
         """Return whether most of the picture differs from the background; if this lasts, learn it anew."""
