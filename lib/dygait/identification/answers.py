@@ -42,6 +42,11 @@ def percent(rate: float) -> str:
     return f"{100 * rate:.2g} %"
 
 
+def rate_text(rate: Rate) -> str:
+    """Return a rate as percent; of one that was never met, its bound."""
+    return percent(rate.value) if rate.value else f"under {percent(rate.high)}"
+
+
 def decision_of(answer: Answer) -> str:
     """Return what is decided about a track: a name, `unknown`, or why there is no decision."""
     return answer.name or answer.decision
@@ -62,7 +67,7 @@ def table(results: Sequence[Identified]) -> str:
     for walk, answer in results:
         nearest = answer.nearest[0].name if answer.nearest else ""
         numbers = [number(answer.distance), number(answer.margin)]
-        wrong = "" if answer.wrong is None else percent(answer.wrong.value)
+        wrong = "" if answer.wrong is None else rate_text(answer.wrong)
         notes = "; ".join(walk.problems)
         rows.append([walk.label, span_of(walk), answer.frames, decision_of(answer), nearest, *numbers, wrong, notes])
     headers = ["track", "time", "frames", "who", "nearest", "distance", "margin", "strangers as near", "problems"]

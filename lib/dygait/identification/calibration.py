@@ -154,6 +154,8 @@ def check_resolved(fpir: float, searches: int) -> None:
 
 
 def _rate(scores: np.ndarray, subjects: np.ndarray) -> Rate:
+    if not scores.any():  # no resample has any; the exact bound of the binomial distribution
+        return Rate(0.0, 0.0, 1 - 0.025 ** (1 / len(scores)))
     low, high = interval(bootstrap(scores[:, None], subjects, _RESAMPLES)) or (np.nan, np.nan)
     return Rate(float(scores.mean()), low, high)
 

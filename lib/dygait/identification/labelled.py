@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dygait.data.sequences import SequenceTable
-from dygait.data.stores import Store
+from dygait.data.stores import RenderedStore, Store
 from dygait.data.stores.base import no_progress
 from dygait.deployment import EmbeddingModel, embed
 from dygait.errors import UserError
@@ -110,7 +110,8 @@ def calibrate(
     subjects = np.array([person for person, _ in tracks])
     own = subjects[:, None] == np.array(list(gallery))
     other = np.sort(distance[~own].reshape(len(tracks), -1), 1)
-    return Calibration(distance[own], other, subjects, f"{store.root}, {len(gallery)} people", fpir)
+    source = store.settings.address if isinstance(store, RenderedStore) else str(store.root)
+    return Calibration(distance[own], other, subjects, f"{source}, {len(gallery)} people", fpir)
 
 
 def embed_sequences(

@@ -21,7 +21,7 @@ _STRIPS = 3
 def write_page(results: Sequence[Identified], gallery: Gallery, source: str, target: Path) -> None:
     """Write the page of answers; UserError if that fails."""
     text = environment().get_template("identification.html").render(
-        title=source,
+        title=Path(source).name if Path(source).exists() else source,
         people=len(gallery.names),
         weights=f"{Path(gallery.model.info.name).name} ({gallery.model.info.identity[:12]})",
         results=results,
