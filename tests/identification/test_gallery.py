@@ -108,6 +108,16 @@ def test_other_weights_and_windows_are_refused(gallery: Gallery) -> None:
         Gallery.open(gallery.folder.root, MeanSilhouette(), window=20)
 
 
+def test_exported_weights_are_those_that_were_exported(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    monkeypatch.setattr(
+        "dygait.identification.gallery.load_exported", lambda path: opened.append(path) or MeanSilhouette()
+    )
+    again = Gallery.open(gallery.folder.root, "mean.onnx")
+    assert again.identify(walks(2)) == gallery.identify(walks(2))
+    assert opened == ["mean.onnx"]
+
+
 def test_windows_of_a_new_gallery(tmp_path: Path) -> None:
     gallery = Gallery.open(tmp_path / "people", MeanSilhouette(metric="cos"), window=20, step=5)
     assert gallery.enroll("x", walks(1, 1)) == 6

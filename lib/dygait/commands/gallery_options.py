@@ -17,8 +17,8 @@ def add_gallery_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         metavar="NAME|FILE|RUN",
-        help="what embeds silhouettes: weights that ship, a checkpoint, or a run's folder; default: the gallery's, "
-        "syngait for a new one",
+        help="what embeds silhouettes: weights that ship, a checkpoint, a run's folder, or what `dygait export` wrote "
+        "(.onnx runs in onnxruntime); default: the gallery's, syngait for a new one",
     )
 
 

@@ -10,7 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from dygait.deployment import EmbeddingModel, embed, load_pretrained
+from dygait.deployment import EmbeddingModel, embed, load_exported, load_pretrained
+from dygait.deployment.exported import ONNX, PROGRAM
 from dygait.deployment.pretrained import find_weights
 from dygait.errors import UserError
 from dygait.identification.approximate import ApproximateSearch
@@ -98,8 +99,8 @@ class Gallery:
 
         Args:
             path: its folder.
-            weights: what embeds silhouettes: a name or path as of `dygait.load_pretrained`, or what that returns. None:
-                the weights of the gallery, `syngait` for a new one.
+            weights: what embeds silhouettes: a name or path as of `dygait.load_pretrained` or `dygait.load_exported`, or
+                what these return. None: the weights of the gallery, `syngait` for a new one.
             window: frames of a window. None: that of the gallery, 30 for a new one.
             step: frames from one window to the next. None: that of the gallery, 15 for a new one.
             search: `exact`, or `faiss` for more windows than can be compared.
@@ -128,7 +129,7 @@ class Gallery:
         """
         settings = self.folder.settings() if self.folder.exists() else None
         weights = self._weights or (settings.weights if settings else DEFAULT_WEIGHTS)
-        model = load_pretrained(weights) if isinstance(weights, (str, Path)) else weights
+        model = _opened(weights) if isinstance(weights, (str, Path)) else weights
         if settings is not None and model.info.identity != settings.identity:
             raise UserError(
                 f"the gallery {self.folder.root} was made with the weights {settings.weights} "
@@ -262,6 +263,11 @@ class Gallery:
         return Answer(
             "known" if known else "unknown", nearest[0].name if known else None, shown, threshold, wrong, frames
         )
+
+
+def _opened(weights: str | Path) -> EmbeddingModel:
+    """Load weights, or a file that `dygait export` wrote."""
+    return load_exported(weights) if Path(weights).suffix in (ONNX, PROGRAM) else load_pretrained(weights)
 
 
 def _lasting(name: str) -> str:
