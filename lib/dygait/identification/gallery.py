@@ -99,7 +99,7 @@ class Gallery:
 
         Args:
             path: its folder.
-            weights: what embeds silhouettes: a name or path as of `dygait.load_pretrained` or `dygait.load_exported`, or
+            weights: what embeds silhouettes: a name or path as `dygait.load_pretrained` or `load_exported` takes it, or
                 what these return. None: the weights of the gallery, `syngait` for a new one.
             window: frames of a window. None: that of the gallery, 30 for a new one.
             step: frames from one window to the next. None: that of the gallery, 15 for a new one.
