@@ -11,8 +11,9 @@ seed for people, network and batches. DyGait, its twin without the subtraction o
 frames, have equal channels, batches, iterations and loss: the triplet loss alone, as GaitSet has no class head. The
 people of the test are not those of the training; all wear everyday clothes.
 
-A finished cell is a file in DIR/cells, and is not run again; a training that was interrupted resumes. DIR/branches.json
-and DIR/branches.md are made from all finished cells. Rank-1: gallery nm-01..04, probes nm-05,06, one view at a time; "across views": identical view excluded.
+A finished cell is a file in DIR/cells, and is not run again; a training that was interrupted resumes. The tables,
+DIR/branches.json and DIR/branches.md, are made from all finished cells. Rank-1: gallery nm-01..04, probes nm-05,06, one
+view at a time; "across views": identical view excluded. "GEI": nearest neighbour on gait energy images, no network.
 Intervals are those of the mean over seeds, 95 % of Student's t; of one seed, of the bootstrap over its test subjects.
 """
 
