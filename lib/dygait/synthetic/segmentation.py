@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,7 +34,7 @@ MARGIN = 8
 LARGEST = 240
 """The largest width and height of a window: it fits in a picture."""
 
-TOGETHER = (
+TOGETHER: tuple[tuple[str, ...], ...] = (
     ("head", "hair", "neck"),
     *(("shank " + side, "foot " + side) for side in "01"),
     *(("upper arm " + side, "forearm " + side, "hand " + side) for side in "01"),
@@ -93,6 +94,7 @@ class Segmenter:
     start: tuple[int, int]  # where `fixed` begins in its texture
     fuse: int  # size of the square by which gaps are closed before the threshold, 0: none
     close: int  # the same after it
+    open: int  # size of the square by which what is thin is then removed, 0: none
     median: int  # size of the median filter, 0: none
     trail: tuple[float, float]  # how many frames ago the body is also seen, and how strongly
     holes: tuple[Hole, ...]
@@ -109,7 +111,7 @@ def draw_segmenter(knobs: Segmentation, figure: Figure, rows: float, rng: np.ran
     frames = len(figure.centres)
     network = bool(rng.random() * (knobs.subtraction + knobs.network) >= knobs.subtraction)
     # Most recordings are good, few are bad.
-    strength = float(rng.uniform(*knobs.strength)) * float(rng.gamma(0.8, 1 / 0.8))
+    strength = float(rng.uniform(*knobs.strength)) * float(rng.gamma(0.6, 1 / 0.6))
     outline = _draw_network(rng, strength, rows) if network else _draw_subtraction(rng, strength, rows)
     parts = sorted({part for part in figure.parts if part.split()[0] in LOSABLE})
     holes, losses, specks = _draw_faults(rng, network, strength, frames, parts)
@@ -117,7 +119,7 @@ def draw_segmenter(knobs: Segmentation, figure: Figure, rows: float, rng: np.ran
     if rng.random() < knobs.motion_blur and not trail[0]:
         trail = (float(rng.uniform(0.4, 1.0)), 0.5)
     shadow = None if network or rng.random() >= knobs.shadow else _draw_shadow(rng)
-    median = int(rng.choice([3, 5])) if rng.random() < knobs.smoothing else 0
+    median = _odd(rng.choice([3, 5]) * rows / ROWS) if rng.random() < knobs.smoothing else 0
     return Segmenter(
         **outline,
         flickers=rng.integers(_TEXTURE, size=(frames, 2)),
@@ -134,7 +136,7 @@ def draw_segmenter(knobs: Segmentation, figure: Figure, rows: float, rng: np.ran
     )
 
 
-def _draw_subtraction(rng: np.random.Generator, strength: float, rows: float) -> dict:
+def _draw_subtraction(rng: np.random.Generator, strength: float, rows: float) -> dict[str, Any]:
     rough = min(strength, 2.5)
     return {
         "blur": max(0.7, float(rng.uniform(0.8, 1.6)) * rows / ROWS),
@@ -143,11 +145,12 @@ def _draw_subtraction(rng: np.random.Generator, strength: float, rows: float) ->
         "drift": None,
         "flicker": Noise(_FINE, float(rng.uniform(0.05, 0.15 + 0.1 * rough))),
         "fuse": 0,
-        "close": _odd(rng.choice([0, 0, 3, 3, 5, 7]) * rows / ROWS),
+        "close": _odd(rng.choice([0, 0, 3, 3, 5, 5]) * rows / ROWS),
+        "open": _odd(rng.choice([0, 0, 0, 3, 3, 5]) * rows / ROWS),
     }
 
 
-def _draw_network(rng: np.random.Generator, strength: float, rows: float) -> dict:
+def _draw_network(rng: np.random.Generator, strength: float, rows: float) -> dict[str, Any]:
     rough = min(strength, 2.5)
     return {
         "blur": max(0.7, float(rng.uniform(1.2, 2.8)) * rows / ROWS),
@@ -157,6 +160,7 @@ def _draw_network(rng: np.random.Generator, strength: float, rows: float) -> dic
         "flicker": Noise(_COARSE, float(rng.uniform(0.0, 0.2 + 0.2 * rough))),
         "fuse": _odd(rng.choice([0, 0, 3, 5, 7]) * rows / ROWS),
         "close": 0,
+        "open": 0,
     }
 
 
@@ -177,18 +181,18 @@ def _draw_faults(
         return int(rng.poisson(rate * strength * frames / 60))
 
     holes = tuple(
-        Hole(*span(10), str(rng.choice(HOLLOW)), draw_patch(rng, 0.022, 0.1 if rng.random() < 0.3 else 0.04))
-        for _ in range(0 if network else count(3.0))
+        Hole(*span(10), str(rng.choice(HOLLOW)), draw_patch(rng, 0.022, 0.11 if rng.random() < 0.35 else 0.04))
+        for _ in range(0 if network else count(4.5))
     )
-    losses = []
-    for _ in range(count(1.0)):
+    losses: list[Loss] = []
+    for _ in range(count(1.3)):
         lost = (str(rng.choice(parts)),) if rng.random() < 0.6 else TOGETHER[rng.integers(len(TOGETHER))]
         losses += [Loss(*when, part) for when in [span(5)] for part in lost]
     if network and "bag" in parts and rng.random() < 0.2:
         losses.append(Loss(0, frames, "bag"))
     specks = tuple(
         Speck(int(rng.integers(frames)), tuple(rng.uniform(0, 1, 2).tolist()), float(rng.uniform(0.6, 2.2)))
-        for _ in range(0 if network else count(3.0))
+        for _ in range(0 if network else count(0.6))
     )
     return holes, tuple(losses), specks
 
@@ -252,7 +256,7 @@ def segment(windows: Windows, segmenter: Segmenter, names: list[str], occluded: 
     flat = canvas.reshape(rows, -1)
     _draw_patches(windows, segmenter, names)
     if segmenter.fuse:
-        flat[:] = _closed(flat, segmenter.fuse)
+        flat[:] = _filtered(flat, cv2.MORPH_CLOSE, segmenter.fuse)
     size = 2 * math.ceil(1.6 * segmenter.blur) + 1
     level = cv2.GaussianBlur(flat, (size, size), segmenter.blur, borderType=cv2.BORDER_CONSTANT)
     cv2.compare(level, _thresholds(windows, segmenter), cv2.CMP_GT, dst=flat)
@@ -260,15 +264,17 @@ def segment(windows: Windows, segmenter: Segmenter, names: list[str], occluded: 
     for position, (width, height) in enumerate(windows.sizes.tolist()):
         canvas[:, position, width:] = canvas[height:, position] = 0
     if segmenter.close:
-        flat[:] = _closed(flat, segmenter.close)
+        flat[:] = _filtered(flat, cv2.MORPH_CLOSE, segmenter.close)
+    if segmenter.open:
+        flat[:] = _filtered(flat, cv2.MORPH_OPEN, segmenter.open)
     if segmenter.median:
         flat[:] = cv2.medianBlur(flat, segmenter.median)
     if occluded is not None:
         _occlude(windows, segmenter, occluded)
 
 
-def _closed(flat: np.ndarray, size: int) -> np.ndarray:
-    return cv2.morphologyEx(flat, cv2.MORPH_CLOSE, np.ones((size, size), np.uint8))
+def _filtered(flat: np.ndarray, operation: int, size: int) -> np.ndarray:
+    return cv2.morphologyEx(flat, operation, np.ones((size, size), np.uint8))
 
 
 def _thresholds(windows: Windows, segmenter: Segmenter) -> np.ndarray:

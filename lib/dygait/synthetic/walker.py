@@ -176,6 +176,14 @@ def walk(settings: Settings, subject: int, kind: str) -> Figure:
     return bend(builder.figure(), drawn.curve)
 
 
+def camera_of(settings: Settings, subject: int, kind: str, view: str) -> Camera:
+    """Return the camera that sees a sequence."""
+    if settings.world.is_plain:
+        return camera(view)
+    sequence = subject, _type_number(kind), settings.views.index(view)
+    return draw_camera(settings.world.cameras, view, np.random.default_rng([settings.seed, _CAMERA, *sequence]))
+
+
 def render_sequence(
     settings: Settings, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int] | None = None
 ) -> np.ndarray:
@@ -251,17 +259,10 @@ def _film(
 ) -> tuple[Windows, Segmenter]:
     """Return the silhouettes of frames as a camera and a segmenter of their own see them."""
     seen = camera_of(settings, subject, kind, view)
-    rng = np.random.default_rng([settings.seed, _SEGMENTER, subject, _type_number(kind), settings.views.index(view)])
+    sequence = subject, _type_number(kind), settings.views.index(view)
+    rng = np.random.default_rng([settings.seed, _SEGMENTER, *sequence])
     segmenter = draw_segmenter(settings.world.segmentation, figure, min(ROWS, rows_of_a_body(seen)), rng)
     return film(figure, seen, segmenter, frames), segmenter
-
-
-def camera_of(settings: Settings, subject: int, kind: str, view: str) -> Camera:
-    """Return the camera that films a walk in a view: one for all, or one that is drawn."""
-    if settings.world.is_plain:
-        return camera(view)
-    sequence = subject, _type_number(kind), settings.views.index(view)
-    return draw_camera(settings.world.cameras, view, np.random.default_rng([settings.seed, _CAMERA, *sequence]))
 
 
 def _centred(windows: Windows) -> np.ndarray:

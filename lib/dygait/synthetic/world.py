@@ -332,9 +332,9 @@ WILD = World(
     frame_rate=FrameRate(per_second=(15.0, 35.0)),
     segmentation=Segmentation(
         network=1.0,
-        strength=(0.3, 2.0),
+        strength=(0.4, 2.2),
         shadow=0.2,
-        smoothing=0.3,
+        smoothing=0.15,
         motion_blur=0.1,
         occlusion=0.1,
         box_error=0.008,
