@@ -1,0 +1,69 @@
+"""The scripts about identification: the benchmark, and CASIA-B's protocol."""
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from conftest import make_tree
+from dygait.data.stores import open_store
+from helpers.experiments import REPOSITORY, command
+from helpers.galleries import MeanSilhouette
+from helpers.scripts import load_script
+
+
+def test_the_benchmark(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    script = REPOSITORY / "scripts" / "benchmark_identification.py"
+    done = command(str(script), "--quick", "--windows", "400", "1000", "--tracks", "2", "--json", str(figures))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(figures.read_text())
+    assert found.keys() == {"ratios", "details", "environment"}
+    assert found["ratios"].keys() == {"search_400", "search_1000"}
+    assert min(found["ratios"].values()) > 0
+
+
+def test_the_benchmark_notices_another_answer() -> None:
+    script = load_script("benchmark_identification")
+    one, other = (script.Candidate("a", distance) for distance in (1.0, 1.001))
+    script.check([one], [one])
+    with pytest.raises(SystemExit):
+        script.check([one], [other])
+
+
+@pytest.fixture
+def script() -> ModuleType:
+    return load_script("evaluate_identification")
+
+
+def test_the_protocol_of_casia_b(script: ModuleType, tmp_path: Path) -> None:
+    kinds = ["nm-01", "nm-02", "nm-05", "bg-01", "cl-02"]
+    ids = [f"{n:03d}" for n in range(1, 13)]
+    store = open_store(make_tree(tmp_path / "data", ids, kinds, ["054", "072", "090"], frames=(30, 40)))
+    found = script.search(MeanSilhouette(), store, set(ids[:8]), "euc")
+    assert found.people == ids[:8]
+    assert sorted(zip(found.groups, found.views, strict=True)) == sorted(
+        (group, view) for group in ("NM", "BG", "CL") for view in ("072", "090") for _ in range(8)
+    )
+    ranks = script.rank_1(found)
+    right = found.distance.argmin(1) == found.subjects
+    assert ranks["NM"]["mean"]["value"] == pytest.approx(100 * right[found.groups == "NM"].mean())
+    assert ranks["CL"].keys() == {"072", "090", "mean"}
+    others = script.search_as_calibration(script.search(MeanSilhouette(), store, set(ids[6:]), "euc"), "made")
+    assert others.other.shape == (36, 5)
+    thresholds = {"others": others}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(script, "FPIRS", (0.1, 0.5))
+        rates = script.open_set(found, thresholds, 5)
+    assert rates.keys() == {"NM", "BG", "CL", "all"}
+    ours, theirs = (rates["all"]["0.5"][source] for source in ("searches", "others"))
+    assert ours["FPIR"] == 50
+    assert 0 <= theirs["FPIR"] <= 100
+    assert rates["all"]["0.1"]["searches"]["DIR"] <= ours["DIR"] <= 100
+
+
+def test_too_few_people(script: ModuleType, tmp_path: Path) -> None:
+    store = open_store(make_tree(tmp_path / "data", ["001"], ["nm-01", "nm-05"], ["090"], frames=(30, 30)))
+    with pytest.raises(SystemExit, match="two are needed"):
+        script.search(MeanSilhouette(), store, {"001"}, "euc")
