@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from dygait.jumps import Measures, find_jumps, measure
-from dygait.masks import MaskError, clean_mask
+from dygait.masks import THRESHOLDED, MaskError, clean_mask
 from dygait.preprocess.archives import DamagedError
 from dygait.preprocess.images import ImageError, decode_picture, decode_silhouette
 from dygait.silhouettes import normalise_silhouette
@@ -103,7 +104,10 @@ def _frame_of(name: str, load: Callable[[str], bytes], settings: Normalisation, 
     try:
         content = load(name)
         if settings.clean:
-            image, steps, inverted = clean_mask(decode_picture(content), inverted)
+            picture = decode_picture(content)
+            image, steps, inverted = clean_mask(picture, inverted)
+            if picture.shape == (height, height) and THRESHOLDED in steps and not inverted:
+                image, steps = _with_levels(picture, image), tuple(step for step in steps if step != THRESHOLDED)
         else:
             image, steps, inverted = decode_silhouette(content), (), False
     except (ImageError, MaskError) as problem:
@@ -116,6 +120,11 @@ def _frame_of(name: str, load: Callable[[str], bytes], settings: Normalisation, 
     else:
         frame = normalise_silhouette(image, height)
     return EMPTY_PICTURE if frame is None else _Frame(frame, measure(image), steps, inverted)
+
+
+def _with_levels(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return a picture that has been scaled to the size of a frame: its soft edge is kept, all else is background."""
+    return np.where(cv2.dilate(mask, np.ones((3, 3), np.uint8)), picture, np.uint8(0))
 
 
 def _gaps(names: Sequence[str]) -> tuple[str, ...]:
