@@ -64,8 +64,8 @@ def is_normalised(frames: np.ndarray) -> bool:
     Returns:
         True if there is foreground in the first and in the last row of at least half of the frames.
     """
-    ends = frames[:, [0, -1]].any(axis=2)  # (S, 2)
-    return bool(ends.all(axis=1).mean() >= 0.5)
+    touches = frames[:, 0].any(axis=1) & frames[:, -1].any(axis=1)  # (S,)
+    return bool(touches.mean() >= 0.5)
 
 
 def scale_and_centre(image: np.ndarray, height: int) -> np.ndarray:

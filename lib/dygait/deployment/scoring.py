@@ -36,6 +36,6 @@ def score(
     left, found = iter(indices), []
     while some := list(islice(left, _AT_A_TIME)):
         found.append(embed(model, [np.asarray(store.read(index)) for index in some]))
-    keys = zip(*(store.table.key(index) for index in indices), strict=True)
+    ids, types, views = map(list, zip(*(store.table.key(index) for index in indices), strict=True))
     protocol = PROTOCOLS.get(resolve_protocol(None, dataset_name, False))
-    return evaluate_detailed(np.concatenate(found), *(list(column) for column in keys), protocol)
+    return evaluate_detailed(np.concatenate(found), ids, types, views, protocol)
