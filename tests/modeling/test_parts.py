@@ -1,5 +1,7 @@
 """Parts: pooling, convolutions, and GaitPart's motion of each, against plain loops."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -7,13 +9,13 @@ from dygait.modeling.backbones.plain import FocalConv2d, Plain
 from dygait.modeling.layers import valid_frames
 from dygait.modeling.models.gaitgl import GLConv
 from dygait.modeling.models.gaitpart import MicroMotion, TemporalFeatureAggregator
-from dygait.modeling.parts import HorizontalPooling
+from dygait.modeling.parts import GeMHorizontalPooling, HorizontalPooling
 from reference import parts
 from reference.convolutions import convolve_by_strips, micro_motion
 
 
-def random(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def leaky(x: torch.Tensor) -> torch.Tensor:
@@ -28,6 +30,53 @@ def test_horizontal_pooling() -> None:
         for c in range(3):
             expected = parts.strips(x[n, c].tolist(), [4, 2, 1], lambda v: sum(v) / len(v) + max(v))
             assert found[n, c].tolist() == pytest.approx(expected)
+
+
+class TestGeMHorizontalPooling:
+    @pytest.mark.parametrize("bins", [[1], [4], [4, 2, 1], [2, 4]])
+    @pytest.mark.parametrize("p", [1.0, 3.0, 6.5])
+    def test_equals_the_powers_written_out(self, bins: list[int], p: float) -> None:
+        x = random(2, 3, 4, 5)  # some below zero: they count as eps
+        layer = GeMHorizontalPooling(bins, p).double()
+        found = layer(x)
+        assert found.shape == (2, 3, sum(bins))
+        pool = partial(parts.generalised_mean, p=p)
+        expected = [[parts.strips(image, bins, pool) for image in maps] for maps in x.tolist()]
+        torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), atol=1e-12, rtol=1e-10)
+
+    def test_half_precision_is_computed_in_float32(self) -> None:
+        layer, x = GeMHorizontalPooling([2]), random(2, 3, 4, 5, dtype=torch.float32).abs() * 30
+        with torch.autocast("cpu", torch.bfloat16):
+            found = layer(x.bfloat16())
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, layer(x.bfloat16().float()), atol=0, rtol=0)
+        half = layer(x.half())  # 30^6.5 is far beyond the range of float16
+        torch.testing.assert_close(half, layer(x.half().float()), atol=0, rtol=0)
+
+    @pytest.mark.parametrize("p", [1.0, 6.5, 7.55, 12.0])
+    @pytest.mark.parametrize("bins", [[1], [4, 2, 1], [2, 1]])
+    @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+    def test_large_exponents_neither_underflow_nor_overflow(self, p: float, bins: list[int], scale: float) -> None:
+        x = (random(3, 8, 4, 11, dtype=torch.float32) * scale).contiguous(memory_format=torch.channels_last)
+        x[0, :, :2] = 0  # strips wholly below eps
+        x[1, 1], x[1, 2] = 0, 1e-7
+        x[2, :, :, :6] = 0
+        layer = GeMHorizontalPooling(bins, p)
+        weights = random(3, 8, sum(bins), seed=1, dtype=torch.float32)
+        ulp = torch.finfo(torch.float32).eps
+
+        def values_and_gradients(pooled: torch.Tensor, *inputs: torch.Tensor) -> list[torch.Tensor]:
+            gradients = torch.autograd.grad((pooled * weights.to(pooled.dtype)).sum(), inputs)
+            return [pooled.detach().double(), *(gradient.double() for gradient in gradients)]
+
+        x.requires_grad_()
+        exact, exponent = x.detach().double().requires_grad_(), layer.p.detach().double().requires_grad_()
+        powers = exact.clamp(min=1e-6).pow(exponent)
+        means = torch.cat([powers.reshape(3, 8, b, -1).mean(3) for b in bins], 2).pow(1 / exponent)
+        found, expected = values_and_gradients(layer(x), x, layer.p), values_and_gradients(means, exact, exponent)
+        torch.testing.assert_close(found[0], expected[0], rtol=4 * ulp, atol=0)
+        for mine, true in zip(found[1:], expected[1:], strict=True):
+            torch.testing.assert_close(mine, true, rtol=0, atol=16 * ulp * float(true.abs().max()))
 
 
 @pytest.mark.parametrize(("halving", "kernel"), [(0, 3), (1, 3), (2, 3), (1, 5)])

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from dygait.modeling import layers
 from dygait.modeling.output import GaitOutput
+from dygait.modeling.parts import GeMHorizontalPooling
 
 
 @with_config(ConfigDict(extra="forbid", strict=True))
@@ -95,7 +96,7 @@ class GaitGLHead(nn.Module):
         """Add the layers for a backbone's maps of C channels; the constructor calls it last but for `initialise`."""
         parts = sum(bin_num)
         self.class_num = number_of_classes(class_num, necks)
-        self.pooling = layers.GeMHorizontalPooling(bin_num)
+        self.pooling = GeMHorizontalPooling(bin_num)
         self.fcs = separate_fcs(fcs, channels, parts)
         width = self.fcs.out_channels
         self.necks: layers.SeparateBNNecks | None = None

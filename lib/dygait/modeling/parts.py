@@ -1,13 +1,35 @@
-"""Horizontal parts: pooling by strips, and convolutions that stay inside a strip."""
+"""Horizontal parts: pooling by strips (mean and maximum, or GeM), and convolutions that stay inside a strip.
+
+N sequences, C channels, H x W pixels, P parts.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 
-from dygait.modeling.layers import check_bins, check_rows, has_channels_last
+from dygait.modeling.layers import has_channels_last
+
+
+def check_bins(bin_num: Sequence[int]) -> None:
+    """Raise ValueError where numbers of horizontal strips are not positive."""
+    if not bin_num or min(bin_num) < 1:
+        raise ValueError(f"bin_num: takes positive numbers of strips, got {list(bin_num)}")
+
+
+def check_rows(rows: int, bin_num: Sequence[int]) -> None:
+    """Raise ValueError where the rows of a map do not divide into each number of strips."""
+    unfit = [b for b in bin_num if rows % b]
+    if unfit:
+        raise ValueError(
+            f"bin_num: features {rows} rows high do not divide into {unfit} strips; choose divisors of {rows}, or "
+            f"silhouettes of another height"
+        )
 
 
 class HorizontalPooling(nn.Module):
@@ -31,6 +53,70 @@ class HorizontalPooling(nn.Module):
             return torch.cat([s.mean(2) + s.amax(2) for s in rows], 1).transpose(1, 2)
         strips = (x.unflatten(2, (b, -1)).flatten(3) for b in self.bin_num)
         return torch.cat([s.mean(3) + s.amax(3) for s in strips], 2)
+
+
+class GeMHorizontalPooling(nn.Module):
+    """Cut the map into horizontal strips and take each strip's generalised mean, (mean of x^p)^(1/p).
+
+    Strips: Fu et al., *Horizontal Pyramid Matching*, AAAI 2019; the learnt exponent in gait: Lin et al., ICCV 2021.
+    Computed in float32 (or float64) under autocast too: x^6.5 leaves the range of half precision.
+
+    Args:
+        bin_num: numbers of strips, one pooling each; their sum is P.
+        p: the exponent's initial value.
+        eps: values are clamped to at least this.
+    """
+
+    def __init__(self, bin_num: Sequence[int], p: float = 6.5, eps: float = 1e-6) -> None:
+        super().__init__()
+        check_bins(bin_num)
+        self.bin_num = list(bin_num)
+        self.p = nn.Parameter(torch.full((1,), p))
+        self.eps = eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return float32 (N, C, P) for (N, C, H, W); H must be a multiple of every number of strips."""
+        n, c, h, _ = x.shape
+        check_rows(h, self.bin_num)
+        with torch.autocast(x.device.type, enabled=False):
+            precise = x if x.dtype == torch.float64 else x.float()
+            rows = _GeneralisedMean.apply(precise, self.p, self.eps)
+            # A mean of equally many values is the mean of the rows' means.
+            strips = [
+                rows if b == h else _GeneralisedMean.apply(rows.reshape(n, c, b, h // b), self.p, 0.0)
+                for b in self.bin_num
+            ]
+            return torch.cat(strips, 2)
+
+
+class _GeneralisedMean(torch.autograd.Function):
+    """(mean of x^p)^(1/p) over the last dimension, x clamped to at least `eps`: (N, C, H, W) to (N, C, H).
+
+    Powers are those of x / max(x), since (1e-6)^p underflows in float32 once p passes 7.5. Powers below 2^-80 of the
+    largest are raised to it: no sum changes, and a CPU is many times slower on denormal numbers.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, p: torch.Tensor, eps: float) -> torch.Tensor:
+        largest = x.amax(3, keepdim=True).clamp(min=eps)
+        floor = (largest * (-80 / p).exp2()).clamp(min=eps)
+        # log2 and exp2 rather than pow, whose gradient in p takes the logarithm again.
+        logs = (x.clamp(min=floor) / largest).log2_()
+        powers = (logs * p).exp2_()
+        total = powers.sum(3)
+        log_mean = (total / x.shape[3]).log2_() / p
+        mean = log_mean.exp2() * largest.squeeze(3)
+        ctx.save_for_backward(x, p, floor, logs, powers, total, log_mean, mean)
+        return mean
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, p, floor, logs, powers, total, log_mean, mean = ctx.saved_tensors
+        gradient = gradient * mean
+        shares = powers * (gradient / total).unsqueeze(3)
+        for_p = ((shares * logs).sum() - (gradient * log_mean).sum()) * math.log(2) / p
+        return (shares / x).masked_fill_(x < floor, 0), for_p, None
 
 
 def by_strips(layer: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, strips: int) -> torch.Tensor:
