@@ -3,12 +3,16 @@
 import json
 from pathlib import Path
 
+import pytest
+
+from dygait.deployment.exporting import writes_onnx
 from helpers.scripts import load_script
 
 script = load_script("benchmark_export")
 ALWAYS = {"torch_export_float32", "onnx_float32", "onnx_int8_dynamic"}
 
 
+@pytest.mark.skipif(not writes_onnx(), reason="this PyTorch is too old to write ONNX")
 def test_it_writes_the_figures(tmp_path: Path) -> None:
     files = ["--json", str(tmp_path / "figures.json"), "--markdown", str(tmp_path / "table.md")]
     assert script.main(["--quick", "--threads", "1", "--repeats", "1", *files]) == 0

@@ -29,6 +29,7 @@ TOLERANCE = 1e-4
 _LENGTHS: Sequence[Sequence[int]] = ((3,), (30,), (200,), (4, 64), (31, 3, 30), (3, 4, 5, 6, 7, 9, 12, 17))
 """Of the batches on which a file is compared with PyTorch."""
 _ONNX_SINCE = (2, 6)
+_MOST = 2**20  # frames of a sequence: ten hours; PyTorch 2.4 needs a bound
 
 
 class _Features(nn.Module):
@@ -58,12 +59,7 @@ def export(model: PretrainedModel, target: Path, form: str, int8: bool = False) 
     Raises:
         UserError: the target has another suffix or cannot be written, a package is missing, or the features differ.
     """
-    if target.suffix != FORMATS[form]:
-        raise UserError(f"{target}: a file of --to {form} is called *{FORMATS[form]}")
-    if int8 and form != "onnx":
-        raise UserError("--int8 is for --to onnx: the quantisation is onnxruntime's")
-    if not target.parent.is_dir():
-        raise UserError(f"{target} cannot be written: there is no folder {target.parent}; make it, or name another")
+    _check(target, form, int8)
     program = _program(model)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / f"made{target.suffix}"
@@ -83,6 +79,27 @@ def export(model: PretrainedModel, target: Path, form: str, int8: bool = False) 
         except OSError as error:
             raise UserError(f"{target} cannot be written: {error}; free disk space, or name another file") from None
     return difference
+
+
+def writes_onnx() -> bool:
+    """Return whether this PyTorch is new enough to write ONNX."""
+    return tuple(int(number) for number in torch.__version__.split(".")[:2]) >= _ONNX_SINCE
+
+
+def _check(target: Path, form: str, int8: bool) -> None:
+    """Raise UserError, before anything is computed, where a file cannot be written."""
+    if target.suffix != FORMATS[form]:
+        raise UserError(f"{target}: a file of --to {form} is called *{FORMATS[form]}")
+    if int8 and form != "onnx":
+        raise UserError("--int8 is for --to onnx: the quantisation is onnxruntime's")
+    if not target.parent.is_dir():
+        raise UserError(f"{target} cannot be written: there is no folder {target.parent}; make it, or name another")
+    if form == "onnx":
+        if not writes_onnx():
+            since = ".".join(map(str, _ONNX_SINCE))
+            raise UserError(f"--to onnx needs PyTorch {since} or later, this is {torch.__version__}")
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            needed(package)
 
 
 def input_size(model: PretrainedModel) -> tuple[int, int]:
@@ -118,7 +135,7 @@ def _batch(
 def _program(model: PretrainedModel) -> torch.export.ExportedProgram:
     """Record the network's operations for any number of sequences and frames."""
     network = _Features(model.network).eval().requires_grad_(False)
-    sequences, thirds = torch.export.Dim("sequences", min=1), torch.export.Dim("thirds", min=2)
+    sequences, thirds = torch.export.Dim("sequences", min=1), torch.export.Dim("thirds", min=2, max=_MOST // 3)
     example = _batch((18, 24, 7), input_size(model), torch.Generator().manual_seed(0))
     with torch.no_grad():
         return torch.export.export(
@@ -134,13 +151,6 @@ def _write(program: torch.export.ExportedProgram, model: PretrainedModel, form: 
     if form == "exported":
         torch.export.save(program, path, extra_files={INFO: info})
         return
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        needed(package)
-    release = tuple(int(number) for number in torch.__version__.split(".")[:2])
-    if release < _ONNX_SINCE:
-        raise UserError(
-            f"--to onnx needs PyTorch {'.'.join(map(str, _ONNX_SINCE))} or later, this is {torch.__version__}"
-        )
     made = torch.onnx.export(
         program, (), dynamo=True, input_names=["silhouettes", "lengths"], output_names=["features"], verbose=False
     )

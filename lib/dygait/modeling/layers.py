@@ -223,6 +223,8 @@ class SeparateBNNecks(nn.Module):
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """Return cosine logits (N, K, P) for `features`' result (N, C, P)."""
+        if is_exporting():
+            return torch.einsum("ncp,pck->nkp", features, F.normalize(self.fc_bin, dim=1))
         return _Cosines.apply(features.permute(2, 0, 1), self.fc_bin).permute(1, 2, 0)
 
 

@@ -38,7 +38,7 @@ class PlainCfg(TypedDict):
 
 def _by_parts(x: torch.Tensor, layers: nn.ModuleList) -> torch.Tensor:
     """Convolve each part with its own layer, all in one call: (N, P, C_in, S) to (N, P, C_out, S)."""
-    weight = torch.cat([layer.get_parameter("weight") for layer in layers])
+    weight = torch.cat([layer.weight for layer in layers if isinstance(layer, nn.Conv1d)])
     padding = weight.shape[2] // 2
     return F.conv1d(x.flatten(1, 2), weight, padding=padding, groups=len(layers)).unflatten(1, (len(layers), -1))
 
