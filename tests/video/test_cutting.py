@@ -1,5 +1,6 @@
 """Where tracks are cut: synthetic sightings, no pictures."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -125,7 +126,7 @@ def walking(step: float, first: int, count: int) -> list[Sighting]:
         frame = np.zeros((64, 64), np.uint8)
         frame[:42, 26:38] = 255
         frame[42:, 32 - half : 32 + half] = 255
-        found.append(sighting(i)._replace(silhouette=frame))
+        found.append(dataclasses.replace(sighting(i), silhouette=frame))
     return found
 
 
@@ -137,7 +138,7 @@ def test_the_step_is_found() -> None:
     for step in (0.44, 0.56, 0.72):
         people = walking(step, 0, 75)
         assert step_seconds(np.array([one.time for one in people]), frames_of(people)) == step
-    still = [one._replace(silhouette=people[0].silhouette) for one in people]
+    still = [dataclasses.replace(one, silhouette=people[0].silhouette) for one in people]
     assert step_seconds(np.array([one.time for one in still]), frames_of(still)) is None
 
 

@@ -131,7 +131,7 @@ class Follower:
     def _keep_jumping(self) -> None:
         """Take a short jump as what it is: frames that are not in use."""
         for sighting in self._jumping:
-            self._append(sighting._replace(flaw=JUMP, silhouette=None))
+            self._append(sighting.rejected(JUMP))
         self._jumping = []
 
     def _restart(self) -> None:

@@ -93,7 +93,7 @@ def _without_jumps(sightings: list[Sighting]) -> list[Sighting]:
         left, top, width, height = sighting.box
         measures.append(Measures(height, height, sighting.area, left + width / 2, top + height / 2))
     bad = {used[jump.frame].index for jump in find_jumps(measures)}
-    return [s._replace(flaw=JUMP, silhouette=None) if s.index in bad else s for s in sightings]
+    return [s.rejected(JUMP) if s.index in bad else s for s in sightings]
 
 
 def _without_flicker(sightings: list[Sighting]) -> list[Sighting]:
@@ -102,7 +102,7 @@ def _without_flicker(sightings: list[Sighting]) -> list[Sighting]:
     if len(used) < 3:
         return sightings
     bad = {s.index for s, share in zip(used, _flicker(used), strict=True) if share > _FLICKER_OF_FRAME}
-    return [s._replace(flaw=FLICKER, silhouette=None) if s.index in bad else s for s in sightings]
+    return [s.rejected(FLICKER) if s.index in bad else s for s in sightings]
 
 
 def _without_standing(sightings: list[Sighting]) -> list[Sighting]:
@@ -119,7 +119,7 @@ def _without_standing(sightings: list[Sighting]) -> list[Sighting]:
         near = slice(int(first), max(int(last), int(first) + 2))
         if _motion(legs[near]) < _MOTION and _moved(boxes[near]) < _MOVED:
             bad.add(used[position].index)
-    return [s._replace(flaw=STILL, silhouette=None) if s.index in bad else s for s in sightings]
+    return [s.rejected(STILL) if s.index in bad else s for s in sightings]
 
 
 def _motion(legs: np.ndarray) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,8 @@ STILL = "stands still"
 _OVERLAP = 0.15  # of the smaller of two boxes
 
 
-class Sighting(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Sighting:
     """One person in one frame."""
 
     index: int  # of the frame in its source
@@ -31,6 +32,10 @@ class Sighting(NamedTuple):
     area: int  # pixels of the mask
     silhouette: np.ndarray | None  # uint8 (64, 64), normalised; None if the frame is not in use
     flaw: str  # why it is not in use; empty if it is
+
+    def rejected(self, flaw: str) -> Sighting:
+        """Return the sighting as one that is not in use."""
+        return dataclasses.replace(self, flaw=flaw, silhouette=None)
 
 
 def sight(index: int, time: float, person: Person, flaw: str) -> Sighting:

@@ -5,13 +5,13 @@ Every source can be read more than once, except a camera; what the user should k
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -30,7 +30,8 @@ _MOST_MISSING = 20  # numbered pictures are at most as many times as sparse
 _READ_SHORT = 0.02  # the share of its frames that a complete file may lack: some containers only estimate their number
 
 
-class Frame(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Frame:
     """One picture of a source."""
 
     index: int  # from 0; of a folder with numbered pictures, gaps included
