@@ -8,7 +8,7 @@ import numpy as np
 from dygait.video.cutting import Follower, Piece, find_merged
 from dygait.video.period import cut_at_changes, step_seconds
 from dygait.video.segmenters import Person
-from dygait.video.sightings import EDGE, HIDDEN, JUMP, SMALL, Sighting, flaws_of
+from dygait.video.sightings import APART, EDGE, HIDDEN, JUMP, SMALL, Sighting, flaws_of
 
 RATE = 25
 
@@ -88,8 +88,13 @@ def test_a_doubt_cuts_before_the_next_sighting_or_is_the_reason_of_the_end() -> 
     follower.doubt("touches")
     (piece,) = follower.add(sighting(12))
     assert (piece.end, indices(piece)) == ("touches", list(range(10)))
+    follower.doubt("touches", settling=0.19)
+    for i in range(13, 24):
+        follower.add(sighting(i))
     follower.doubt("touches again")
-    assert [piece.end for piece in follower.end("left")] == ["touches again"]
+    (piece,) = follower.end("left")
+    assert piece.end == "touches again"
+    assert [one.flaw for one in piece.sightings] == [APART] * 5 + [""] * 6
 
 
 def test_the_place_moves_on() -> None:

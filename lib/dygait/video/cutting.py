@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from dygait.video.segmenters.base import Person
-from dygait.video.sightings import EDGE, JUMP, Sighting, overlap
+from dygait.video.sightings import APART, EDGE, JUMP, Sighting, overlap
 
 GONE_SECONDS = 1.0
 """Somebody who is not seen for as long has left."""
@@ -51,6 +51,8 @@ class Follower:
         self._new_number = new_number
         self._piece: Piece | None = None
         self._doubt = ""  # why the piece ends when the person is seen again
+        self._settling = 0.0  # seconds for which the person is not used then
+        self._settled = 0.0  # the time from which the person is used
         self._jumping: list[Sighting] = []
         self._recent: deque[Sighting] = deque(maxlen=_RECENT)
         self._at_edge: float | None = None  # since when
@@ -85,9 +87,10 @@ class Follower:
             height,
         )
 
-    def doubt(self, why: str) -> None:
-        """Cut the track before its next sighting."""
+    def doubt(self, why: str, settling: float = 0.0) -> None:
+        """Cut the track before its next sighting, and leave so many seconds out from there."""
         self._doubt = self._doubt or why
+        self._settling = max(self._settling, settling)
 
     def add(self, sighting: Sighting) -> list[Piece]:
         """Add the next sighting; return the pieces that end by it."""
@@ -100,7 +103,10 @@ class Follower:
             elif sighting.flaw != EDGE and self._recent and self._has_been_at_edge(sighting.time):
                 self.doubt(EDGE)
             if self._doubt:
+                self._settled, self._settling = sighting.time + self._settling, 0.0
                 self._finish(self._doubt)
+        if not sighting.flaw and sighting.time < self._settled:
+            sighting = sighting.rejected(APART)
         if self._piece is None:
             self._piece = Piece(self._new_number(), [])
         self._at_edge = None if sighting.flaw != EDGE else sighting.time if self._at_edge is None else self._at_edge

@@ -20,6 +20,7 @@ from dygait.video.tracking import Tracker
 
 _SHORTEST = 5  # sightings; what is shorter is noise
 
+_SETTLING_SECONDS = 0.25  # after two have touched, a leg of the one may still be found as the other's
 _TOUCHES = "touches somebody else"
 
 
@@ -108,7 +109,7 @@ class _Scene:
         merged = find_merged(people, places)
         for tracks_ in merged.values():
             for track in tracks_:
-                self._followers[track].doubt(f"{_TOUCHES} at {frame.time:.1f} s")
+                self._followers[track].doubt(f"{_TOUCHES} at {frame.time:.1f} s", _SETTLING_SECONDS)
         seen = [Seen(people[index], None, _TOUCHES) for index in merged]
         apart = [person for index, person in enumerate(people) if index not in merged]
         flaws = flaws_of(apart, frame.picture.shape[:2], self._options.min_height)

@@ -18,7 +18,7 @@ _TRUNK = FRAME * 5 // 8  # rows of head and trunk, which change little from fram
 _FLICKER_OF_FRAME, _FLICKER = 0.12, 0.05  # the most of the trunk that comes and goes: of a frame, on average
 _STRIDE_SECONDS = 1.0
 _MOTION, _MOVED = 0.12, 0.25  # the least of somebody who walks, see `_motion`
-_BROADEST = 0.8  # width over height of one walking person
+_BROADEST = 0.65  # median width over height; of one person 0.3 to 0.55, of two side by side more
 
 
 def judge(piece: Piece, options: Options, source: str) -> Track:

@@ -14,6 +14,7 @@ from dygait.video.track import FRAME
 EDGE = "cut by the picture's edge"
 SMALL = "too small"
 HIDDEN = "behind somebody else"
+APART = "has just touched somebody else"
 JUMP = "its size jumps"
 FLICKER = "flickers"
 STILL = "stands still"
