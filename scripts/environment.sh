@@ -66,6 +66,10 @@ install_requirements() {
     # shellcheck disable=SC2046
     python -m pip install -qq --disable-pip-version-check $(torch_index) "${wanted[@]}" </dev/null ||
         fail "pip could not install what $* name; its messages are above"
+    # The build of OpenCV with windows, which `trackers` brings, needs libraries that servers lack.
+    python -c 'import cv2' 2>/dev/null ||
+        python -m pip install -qq --disable-pip-version-check --force-reinstall --no-deps opencv-python-headless </dev/null ||
+        fail "OpenCV cannot be imported, and opencv-python-headless could not be installed in its place"
     python -c 'import torchvision' ||
         fail "torch and torchvision do not fit together; scripts/constraints.txt names a pair that does, and without an active environment it is installed into .venv"
 }
