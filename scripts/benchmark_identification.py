@@ -52,14 +52,15 @@ class Crowd:
 
     def __init__(self, channels: int, parts: int) -> None:
         self.shape = channels, parts
-        self.maps = np.random.default_rng(0).standard_normal((LATENT, channels * parts)).astype(np.float32)
+        maps = np.random.default_rng(0).standard_normal((LATENT, channels * parts)).astype(np.float32)
+        self.maps = torch.from_numpy(maps)  # NumPy's own threads would wait actively between the small products
 
     def windows(self, person: int, count: int, walk: int) -> np.ndarray:
         """Return windows of a walk, float32 (count, C, P)."""
         centre = np.random.default_rng((1, person)).standard_normal(LATENT)
         deviation = np.random.default_rng((2, person, walk)).standard_normal((count, LATENT))
         latent = (centre + SPREAD * deviation).astype(np.float32)
-        return (latent @ self.maps).reshape(count, *self.shape)
+        return torch.from_numpy(latent).mm(self.maps).view(count, *self.shape).numpy()
 
 
 def plain(gallery: ExactSearch, track: np.ndarray, count: int) -> list[Candidate]:
