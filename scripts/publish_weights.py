@@ -57,7 +57,12 @@ class Row(NamedTuple):
 
 
 def training_data(config: Mapping[str, Any]) -> list[str]:
-    """Return the addresses or folders that a configuration trains on; UserError if one is not SynGait."""
+    """Return the SynGait that a training saw: its addresses, or settings of its folders as JSON, the earliest first.
+
+    A training that started from other weights (`init_from`) has seen their data. UserError if anything is not SynGait.
+    """
+    start = at(config, "trainer_cfg", "init_from")
+    earlier = [] if start is None else data_of(start)
     roots = at(config, "data_cfg", "dataset_root")
     roots = roots if isinstance(roots, list) else [roots]
     for root in roots:
@@ -66,7 +71,20 @@ def training_data(config: Mapping[str, Any]) -> list[str]:
                 f"the training data {root} are not SynGait's, neither an address nor a folder of `dygait synth`; the "
                 f"card says that no real person was in them: publish weights that were trained on SynGait alone"
             )
-    return [root if is_address(root) else json.dumps(settings_of(root), sort_keys=True) for root in roots]
+    own = [root if is_address(root) else json.dumps(settings_of(root), sort_keys=True) for root in roots]
+    return list(dict.fromkeys([*earlier, *own]))
+
+
+def data_of(start: str) -> list[str]:
+    """Return the SynGait that the weights saw from which a training started."""
+    try:
+        state = read_checkpoint(find_weights(start), mapped=True)
+    except UserError as error:
+        raise UserError(
+            f"the training started from {start}, and what that was trained on is unknown: {error}"
+        ) from None
+    published_data: list[str] | None = state.get("data")
+    return training_data(state.get("config") or {}) if published_data is None else published_data
 
 
 def settings_of(root: Any) -> dict[str, Any]:

@@ -94,6 +94,7 @@ def test_the_commit_is_the_runs(run: Path, tmp_path: Path) -> None:
         ({}, ["--name", "mine", "--results", "x.json"], "write TITLE=FILE"),
         ({}, ["--name", "mine", "--results", "A=none.json", "--dtype", "float16"], "none.json is not the result"),
         ({"data_cfg": {"dataset_root": "datasets/CASIA-B/data"}}, ["--name", "mine"], "are not SynGait's"),
+        ({"trainer_cfg": {"init_from": "gone.pt"}}, ["--name", "mine"], "started from gone.pt"),
         (None, ["--name", "mine"], "name it with --commit"),
     ],
 )
@@ -115,3 +116,14 @@ def published_state(run: Path) -> dict:
     from dygait.runs.checkpoint_files import read_checkpoint
 
     return read_checkpoint(run / "checkpoints" / "tiny-00002.pt")
+
+
+def test_data_are_those_of_the_start_too(run: Path, tmp_path: Path) -> None:
+    state = published_state(run)
+    other = ADDRESS.replace("seed=3", "seed=5")
+    state["config"]["data_cfg"]["dataset_root"] = other
+    state["config"]["trainer_cfg"]["init_from"] = str(run / "checkpoints" / "tiny-00002.pt")
+    assert script.training_data(state["config"]) == [ADDRESS, other]
+    published.write(tmp_path / "start.safetensors", {}, {"data": ["syngait://quick?seed=9"]})
+    state["config"]["trainer_cfg"]["init_from"] = str(tmp_path / "start.safetensors")
+    assert script.training_data(state["config"]) == ["syngait://quick?seed=9", other]
