@@ -311,7 +311,7 @@ def _draw_person(picture: np.ndarray, labels: np.ndarray, actor: _Actor, camera:
     corners, (left, top, right, bottom) = found
     window = picture[top:bottom, left:right]
     mask = np.zeros(window.shape[:2], np.uint8)
-    layer = np.zeros(window.shape, np.uint8)
+    layer: np.ndarray = np.zeros(window.shape, np.uint8)
     for hull in np.argsort(-actor.depths[frame]):
         cv2.fillConvexPoly(layer, corners[hull], actor.colours[hull], cv2.LINE_8, renderer.SUBPIXEL_BITS)
         cv2.fillConvexPoly(mask, corners[hull], 255, cv2.LINE_8, renderer.SUBPIXEL_BITS)

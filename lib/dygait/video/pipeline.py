@@ -114,11 +114,11 @@ class _Scene:
         apart = [person for index, person in enumerate(people) if index not in merged]
         flaws = flaws_of(apart, frame.picture.shape[:2], self._options.min_height)
         found = self._tracker.update(frame.index, apart)
-        for person, flaw, track in zip(apart, flaws, found, strict=True):
-            if track is None:
+        for person, flaw, number in zip(apart, flaws, found, strict=True):
+            if number is None:
                 seen.append(Seen(person, None, flaw))
                 continue
-            follower = self._followers.setdefault(track, Follower(lambda: next(self._numbers)))
+            follower = self._followers.setdefault(number, Follower(lambda: next(self._numbers)))
             sighting = sight(frame.index, frame.time, person, flaw)
             finished += follower.add(sighting)
             seen.append(Seen(person, follower.number, sighting.flaw))

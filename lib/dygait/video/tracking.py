@@ -63,7 +63,8 @@ class Tracker:
             )
         )
         numbers: list[int | None] = [None] * len(people)
-        for person, number in zip(found.class_id.tolist(), found.tracker_id.tolist(), strict=True):
+        order, tracks = np.asarray(found.class_id).tolist(), np.asarray(found.tracker_id).tolist()
+        for person, number in zip(order, tracks, strict=True):
             if number >= 0:
                 numbers[person] = number
         return numbers

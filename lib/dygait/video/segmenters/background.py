@@ -130,7 +130,7 @@ class BackgroundSubtraction(Segmenter):
         gain = np.median(now / then, 0)
         if np.abs(gain - 1).max() < _LEAST_GAIN:
             return picture
-        return cv2.multiply(picture, (*(1 / gain).tolist(), 0.0))
+        return cv2.multiply(picture, np.array([*(1 / gain), 0.0]))  # a scalar of OpenCV has four numbers
 
     def _light_changed(self, labels: np.ndarray) -> bool:
         """Return whether most of the picture differs from the background; if this lasts, learn it anew."""
