@@ -10,8 +10,8 @@ import torch
 
 from dygait.errors import UserError
 from dygait.video.segmenters import Person, Segmenter
+from dygait.video.segmenters.build import build_segmenter
 from dygait.video.segmenters.onnx import OnnxSegmenter
-from dygait.video.settings import build_segmenter
 from helpers.experiments import REPOSITORY
 
 SIZE = (120, 160)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from dygait.errors import UserError
 
 if TYPE_CHECKING:
+    from dygait.video.options import Options
     from dygait.video.output import SilhouetteFolder
     from dygait.video.segmenters import Segmenter
     from dygait.video.sources import Source
-    from dygait.video.track import Options
 
 HELP = "convert videos, cameras, pictures or masks to silhouette sequences"
 
@@ -55,10 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Write the silhouettes; the exit code is `LOST` if some of the input could not be read."""
+    from dygait.video.options import Options
     from dygait.video.output import SilhouetteFolder, unique_names
-    from dygait.video.settings import build_segmenter
+    from dygait.video.segmenters.build import build_segmenter
     from dygait.video.sources import open_source
-    from dygait.video.track import Options
 
     options = Options(
         rate=arguments.rate,

@@ -84,9 +84,9 @@ def open_video(arguments: argparse.Namespace) -> Video | None:
 
     if holds_silhouettes(arguments.source):
         return None
-    from dygait.video.settings import build_segmenter
+    from dygait.video.options import Options
+    from dygait.video.segmenters.build import build_segmenter
     from dygait.video.sources import open_source
-    from dygait.video.track import Options
 
     options = Options(rate=arguments.rate, seconds=arguments.seconds)
     keywords = {"weights": arguments.segmenter_weights, "background": arguments.background}

@@ -4,6 +4,7 @@
 does not grow with the length of the video.
 """
 
+from dygait.video.options import Options
 from dygait.video.pipeline import tracks
 from dygait.video.segmenters import SEGMENTERS, Person, Segmenter
-from dygait.video.track import Options, Track
+from dygait.video.track import Track

@@ -21,8 +21,9 @@ from dygait import __version__
 from dygait.data.sequences import check_name
 from dygait.data.stores.pickles import PickleTreeWriter
 from dygait.errors import UserError
+from dygait.video.options import Options
 from dygait.video.sources import Source
-from dygait.video.track import Options, Track
+from dygait.video.track import Track
 
 TRACKS = "tracks.json"
 

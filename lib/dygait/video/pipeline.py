@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 from dygait.logs import log
 from dygait.video.cutting import GONE_SECONDS, Follower, Piece, find_merged
+from dygait.video.options import Options
 from dygait.video.period import cut_at_changes
 from dygait.video.quality import judge
 from dygait.video.segmenters import SEGMENTERS, Person, Segmenter
 from dygait.video.sightings import EDGE, flaws_of, sight
 from dygait.video.sources import Frame, Source, open_source
-from dygait.video.track import Options, Track
+from dygait.video.track import Track
 from dygait.video.tracking import Tracker
 
 _SHORTEST = 5  # sightings; what is shorter is noise

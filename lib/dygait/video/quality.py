@@ -11,8 +11,9 @@ import numpy as np
 
 from dygait.jumps import Measures, find_jumps
 from dygait.video.cutting import Piece
+from dygait.video.options import Options
 from dygait.video.sightings import FLICKER, JUMP, STILL, Sighting
-from dygait.video.track import FRAME, Options, Track
+from dygait.video.track import FRAME, Track
 
 _TRUNK = FRAME * 5 // 8  # rows of head and trunk, which change little from frame to frame
 _FLICKER_OF_FRAME, _FLICKER = 0.12, 0.05  # the most of the trunk that comes and goes: of a frame, on average

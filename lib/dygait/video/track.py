@@ -1,4 +1,4 @@
-"""What is asked of a video (:class:`Options`) and what comes out of it (:class:`Track`).
+"""A track: one person of a video, as a sequence of silhouettes.
 
 Legend: T frames in which a person was seen, S of them in use.
 """
@@ -7,43 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from dygait.errors import UserError
-
 FRAME = 64
 """Height and width of a normalised frame."""
-
-BACKGROUND = {"segmenter": "background"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """The options of :func:`dygait.video.tracks`; an invalid value raises UserError.
-
-    Attributes:
-        segmenter: the mapping that names the segmenter (`segmenter`) and its keywords.
-        rate: frames per second, instead of the source's own; folders of pictures have none, and 25 is assumed.
-        seconds: read only this much of a source.
-        min_height: a person of fewer rows of pixels is too small to be used.
-        min_frames: a track of fewer frames in use is marked.
-    """
-
-    segmenter: Mapping[str, Any] = dataclasses.field(default_factory=lambda: dict(BACKGROUND))
-    rate: float | None = None
-    seconds: float | None = None
-    min_height: int = 48
-    min_frames: int = 30
-
-    def __post_init__(self) -> None:
-        for name, value, low in (("rate", self.rate, 1), ("seconds", self.seconds, 0)):
-            if value is not None and not low <= value < float("inf"):
-                raise UserError(f"{name}={value}: give a number of at least {low}")
-        for name, number in (("min_height", self.min_height), ("min_frames", self.min_frames)):
-            if number < 1:
-                raise UserError(f"{name}={number}: give a whole number of at least 1")
 
 
 @dataclasses.dataclass(frozen=True)
