@@ -41,6 +41,7 @@ def small(path: Path, folder: Path, size: int | None = None, more: Sequence[str]
         f"data_cfg.dataset_partition={partition}",
         "data_cfg.num_workers=0",
         "data_cfg.data_in_use=null",  # the tree has one file for each sequence
+        "data_cfg.syngait=null",
         "trainer_cfg.sampler.batch_size=[2,2]",
         "trainer_cfg.sampler.frames_num_fixed=9",
         "trainer_cfg.sampler.frames_num_min=7",

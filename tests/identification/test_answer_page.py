@@ -13,7 +13,7 @@ from dygait.identification.folder import CALIBRATION
 from dygait.identification.page import write_page
 from dygait.identification.walks import Walk
 from helpers.galleries import MeanSilhouette, walks
-from helpers.html import Page
+from helpers.page_parser import Page
 
 EVIL = "<b>Ada & Co"
 

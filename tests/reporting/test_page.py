@@ -13,7 +13,7 @@ from dygait.reporting import charts
 from dygait.reporting.page import page
 from dygait.reporting.provenance import command_line
 from dygait.reporting.tables import latex, to_csv, to_json, to_latex
-from helpers.html import Page
+from helpers.page_parser import Page
 from helpers.report_runs import EVIL, VIEWS, contrast, make_run
 
 

@@ -85,10 +85,10 @@ class DataCfg(Section):
         "`dataset_root`, else the rule of `dataset_name`. With a list of roots, a list of the same length.",
     )
     num_workers: int = Field(1, ge=0, description="Loader workers per process; 0 loads in the training process.")
-    syngait: World = Field(
+    syngait: Annotated[World, BeforeValidator(lambda knobs: {} if knobs is None else knobs)] = Field(
         World(),
         description="Knobs of SynGait, for the addresses in `dataset_root`, which are resolved to addresses with these "
-        "knobs; see `data_cfg.syngait`.",
+        "knobs; see `data_cfg.syngait`. Null: none, as where a configuration with knobs gets another dataset.",
     )
     remove_no_gallery: bool = Field(
         False, description="Exclude probes without a match in the gallery from every result, OUMVLP's included."

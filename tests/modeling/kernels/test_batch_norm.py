@@ -92,6 +92,17 @@ def test_equal_in_float64(shape: tuple[int, ...], affine: bool) -> None:
     torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(4, 16, 40, 30), (2, 16, 9, 40, 30)], ids=str)
+def test_gradients_in_any_memory_layout(shape: tuple[int, ...]) -> None:
+    x, gradient, *affine = made(shape, 1.0)
+    x = x.contiguous(memory_format=LAYOUTS[len(shape)])
+    expected = results(kernel.batch_norm, x, gradient.contiguous(memory_format=LAYOUTS[len(shape)]), *affine)
+    inside = torch.zeros(shape[0], *shape[2:], 2 * shape[1])[..., : shape[1]].movedim(-1, 1)  # of a wider map
+    for strided in (gradient, inside.copy_(gradient)):
+        found = results(kernel.batch_norm, x, strided, *affine)
+        assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
 def test_a_running_average_over_all_batches() -> None:
     plain, ours = nn.BatchNorm2d(3, momentum=None), kernel.BatchNorm2d(3, momentum=None)
     for seed in range(3):

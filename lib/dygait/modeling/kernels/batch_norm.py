@@ -156,8 +156,8 @@ normalise: Callable[..., torch.Tensor] = _Normalise.apply
 
 
 def _pixels(x: torch.Tensor) -> torch.Tensor:
-    """View (N, C, ...) as (M, C); a copy where the channels of a pixel do not lie side by side."""
-    return x.movedim(1, -1).reshape(-1, x.shape[1])
+    """View (N, C, ...) as a contiguous (M, C); a copy where pixels and their channels do not lie side by side."""
+    return x.movedim(1, -1).reshape(-1, x.shape[1]).contiguous()
 
 
 def _accumulator(x: torch.Tensor) -> torch.dtype:
