@@ -90,7 +90,7 @@ def test_descriptors_are_what_they_are_called(script: Any) -> None:
     ragged[::2, ::2, 26] = ragged[1::2, 1::2, 37] = 0
     worse = script.describe(ragged)
     for name in ("roughness (outline / smoothed outline)", "flicker above / outline"):
-        assert worse[name] > 1.1 * clean[name] + 0.01
+        assert worse[name] > clean[name] + 0.01
 
 
 def test_equal_samples_cannot_be_told_apart_and_others_can(script: Any) -> None:
