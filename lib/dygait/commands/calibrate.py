@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
-from dygait.commands.gallery_options import add_gallery_arguments, add_window_arguments, open_gallery, shown
+from dygait.commands.gallery_options import add_gallery_arguments, add_window_arguments, open_gallery
 
 HELP = "find the distance up to which a gallery's people count as known"
 STRANGERS = "syngait://?seed=990019&train_ids=0&test_ids=100"
@@ -43,12 +44,13 @@ def main(arguments: argparse.Namespace) -> None:
     from dygait.identification.answers import calibration_text
     from dygait.identification.folder import CALIBRATION
     from dygait.identification.labelled import Choice, calibrate
+    from dygait.logs import progress
 
     gallery = open_gallery(arguments)
     choice = Choice(arguments.ids, arguments.enrolled, arguments.enrolled_views, arguments.searches)
     calibration = calibrate(
         gallery.model, open_store(arguments.source), choice, arguments.fpir, (gallery.window, gallery.step),
-        gallery.metric, shown("embedding"),
+        gallery.metric, partial(progress, description="embedding"),
     )  # fmt: skip
     settings = gallery.create()
     calibration.save(gallery.folder.root / CALIBRATION, settings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +33,3 @@ def open_gallery(arguments: argparse.Namespace, **more: Any) -> Gallery:
 
     given = {name: getattr(arguments, name) for name in ("window", "step") if hasattr(arguments, name)}
     return Gallery.open(arguments.gallery, arguments.weights, **given, **more)
-
-
-def shown(description: str) -> Callable[[Iterable[Any], int], Iterable[Any]]:
-    """Return a wrapper that shows a progress bar on a terminal."""
-    from dygait.logs import progress
-
-    return lambda items, total: progress(items, total, description)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dygait.commands.walk_options import add_video_arguments
 from dygait.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,17 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sources", nargs="+", metavar="SOURCE", help="a video file, a camera's number, a folder of pictures or masks"
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to make")
-    parser.add_argument(
-        "--segmenter",
-        default="background",
-        metavar="NAME|FILE",
-        help="background, torchvision, onnx, masks or your own; or a YAML file with its keys (default: %(default)s)",
-    )
-    parser.add_argument("--background", metavar="PICTURE", help="the scene without people (background)")
-    parser.add_argument("--weights", metavar="FILE", help="the network's weights (torchvision)")
+    add_video_arguments(parser, "--weights")
     parser.add_argument("--preview", type=Path, metavar="FILE.mp4", help="draw outlines, boxes and track numbers")
-    parser.add_argument("--rate", type=float, metavar="N", help="frames per second, instead of the source's own")
-    parser.add_argument("--seconds", type=float, metavar="S", help="stop after this much of each source")
     parser.add_argument(
         "--min-height", type=int, default=48, metavar="PIXELS", help="of a person that is used (default: %(default)s)"
     )

@@ -31,11 +31,21 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         help="of silhouettes those whose <id>/<type>/<view> matches, of a video the tracks whose number matches",
     )
     video = parser.add_argument_group("videos", "as of `dygait silhouettes`")
-    video.add_argument("--segmenter", default="background", metavar="NAME|FILE", help="default: %(default)s")
-    video.add_argument("--background", metavar="PICTURE", help="the scene without people (background)")
-    video.add_argument("--segmenter-weights", metavar="FILE", help="the segmenter's weights (torchvision)")
-    video.add_argument("--rate", type=float, metavar="N", help="frames per second, instead of the source's own")
-    video.add_argument("--seconds", type=float, metavar="S", help="stop after this much of the source")
+    add_video_arguments(video, "--segmenter-weights")
+
+
+def add_video_arguments(parser: argparse._ActionsContainer, weights: str) -> None:
+    """Declare how people are found in a video; `weights` is the option that names the segmenter's."""
+    parser.add_argument(
+        "--segmenter",
+        default="background",
+        metavar="NAME|FILE",
+        help="background, torchvision, onnx, masks or your own; or a YAML file with its keys (default: %(default)s)",
+    )
+    parser.add_argument("--background", metavar="PICTURE", help="the scene without people (background)")
+    parser.add_argument(weights, metavar="FILE", help="the segmenter's weights (torchvision)")
+    parser.add_argument("--rate", type=float, metavar="N", help="frames per second, instead of the source's own")
+    parser.add_argument("--seconds", type=float, metavar="S", help="stop after this much of each source")
 
 
 class Video(NamedTuple):

@@ -131,6 +131,10 @@ class Figure:
     members: np.ndarray  # int (M, P), the ellipsoids of each hull; of fewer than M, the last is repeated
     parts: list[str]  # for each hull the name of its part of the body
 
+    def at(self, frames: slice | np.ndarray) -> Figure:
+        """Return the body in some of the frames."""
+        return dataclasses.replace(self, centres=self.centres[frames], axes=self.axes[frames])
+
 
 class FigureBuilder:
     """Collects ellipsoids and hulls; :meth:`figure` returns them as arrays.

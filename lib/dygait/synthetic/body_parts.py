@@ -69,8 +69,7 @@ def _number(part: str) -> int:
 def _scaled_outlines(figure: Figure, seen_by: Camera) -> np.ndarray:
     """Return outlines as `renderer.outlines`, (S, P, K, 2), of bodies 64 rows high in the middle of 128 columns."""
     centres, ellipses = renderer.project(seen_by, figure)
-    reach = np.sqrt(ellipses[::2])
-    low, high = (centres - reach).min(2), (centres + reach).max(2)  # (2, S)
+    low, high = renderer.bounds(centres, ellipses)
     scale = FRAME / (high[1] - low[1])
     origin = np.stack([(low[0] + high[0]) / 2 - FRAME / scale, low[1]])
     return renderer.outlines(figure, (centres - origin[..., None]) * scale[:, None], ellipses * scale[:, None] ** 2)

@@ -32,13 +32,13 @@ LIMBS = ("thigh", "shank", "upper", "forearm")
 def film(figure: Figure, camera: Camera, segmenter: Segmenter, frames: Sequence[int]) -> Windows:
     """Return the segmented silhouettes of some frames of a walk."""
     figure, chosen = _join_limbs(figure), np.array(frames)
-    seen = _project(figure, camera, chosen)
+    seen = renderer.project(camera, figure.at(chosen))
     boxes = _boxes(*seen)
     scale = np.minimum(1.0, ROWS / np.maximum(boxes[:, 3] - boxes[:, 1], 1e-3))
     around = boxes
     if segmenter.shadow is not None:
         shadow = _cast(figure, segmenter.shadow)
-        on_ground = _project(shadow, camera, chosen)
+        on_ground = renderer.project(camera, shadow.at(chosen))
         ground = _boxes(*on_ground)
         around = np.hstack([np.minimum(boxes[:, :2], ground[:, :2]), np.maximum(boxes[:, 2:], ground[:, 2:])])
     edges = around * scale[:, None]
@@ -50,7 +50,7 @@ def film(figure: Figure, camera: Camera, segmenter: Segmenter, frames: Sequence[
     canvas = _draw(sizes, figure, placed, visible)
     ago, weight = segmenter.trail
     if ago:
-        before = _place(*_project(figure, camera, np.maximum(chosen - 1, 0)), scale, origins)
+        before = _place(*renderer.project(camera, figure.at(np.maximum(chosen - 1, 0))), scale, origins)
         past = tuple(now + ago * (then - now) for now, then in zip(placed, before, strict=True))
         trail = _draw(sizes, figure, (past[0], past[1]), visible)
         rows = len(canvas)
@@ -77,16 +77,9 @@ def _join_limbs(figure: Figure) -> Figure:
     return dataclasses.replace(figure, members=np.array(padded).T, parts=parts)
 
 
-def _project(figure: Figure, camera: Camera, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Project a figure in some frames: (2, F, B) and (3, F, B), in pixels of the camera's picture."""
-    part = dataclasses.replace(figure, centres=figure.centres[frames], axes=figure.axes[frames])
-    return renderer.project(camera, part)
-
-
 def _boxes(centres: np.ndarray, ellipses: np.ndarray) -> np.ndarray:
     """Return left, top, right and bottom of the body in each frame, (F, 4)."""
-    reach = np.sqrt(ellipses[::2])
-    return np.hstack([(centres - reach).min(2).T, (centres + reach).max(2).T])
+    return np.vstack(renderer.bounds(centres, ellipses)).T
 
 
 def _place(
@@ -133,6 +126,6 @@ def _occluded(figure: Figure, camera: Camera, segmenter: Segmenter) -> np.ndarra
     occluder = segmenter.occluder
     if occluder is None:
         return None
-    left, top, right, bottom = _boxes(*_project(figure, camera, np.array([occluder.frame])))[0]
+    left, top, right, bottom = _boxes(*renderer.project(camera, figure.at(np.array([occluder.frame]))))[0]
     size = np.array([right - left, bottom - top] * 2)
     return np.array([left, top] * 2) + np.array(occluder.rectangle) * size

@@ -88,6 +88,12 @@ def outlines(
     return np.ascontiguousarray(corners.transpose(1, 2, 0)).view(np.int32).reshape(*corners.shape[1:], -1, 2)
 
 
+def bounds(centres: np.ndarray, ellipses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return left and top, and right and bottom, of the body: (2, S) each, for what :func:`project` returns."""
+    reach = np.sqrt(ellipses[::2])
+    return (centres - reach).min(2), (centres + reach).max(2)
+
+
 def windows(centres: np.ndarray, ellipses: np.ndarray, margin: int) -> tuple[np.ndarray, tuple[int, int]]:
     """Return a window of each picture that shows the body, all of one size.
 
@@ -99,9 +105,9 @@ def windows(centres: np.ndarray, ellipses: np.ndarray, margin: int) -> tuple[np.
     Returns:
         int32 (S, 2), the first column and row of each window, and their width and height.
     """
-    reach = np.sqrt(ellipses[::2])
-    low = np.floor((centres - reach).min(2)).astype(np.int32) - margin  # (2, S)
-    high = np.ceil((centres + reach).max(2)).astype(np.int32) + margin
+    low, high = bounds(centres, ellipses)
+    low = np.floor(low).astype(np.int32) - margin
+    high = np.ceil(high).astype(np.int32) + margin
     picture = np.array([WIDTH, HEIGHT], np.int32)
     size = np.minimum((high - low).max(1) + 1, picture)
     width, height = size.tolist()

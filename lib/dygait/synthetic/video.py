@@ -290,12 +290,11 @@ def _outlines(
 
     The window is left, top, right and bottom in pixels, within the picture of the size (width, height); None: outside.
     """
-    one = dataclasses.replace(figure, centres=figure.centres[frame : frame + 1], axes=figure.axes[frame : frame + 1])
+    one = figure.at(slice(frame, frame + 1))
     centres, ellipses = renderer.project(camera, one)
     centres = centres + np.array([size[0] - WIDTH, size[1] - HEIGHT])[:, None, None] / 2
-    reach = np.sqrt(ellipses[::2])
-    low = np.floor((centres - reach).min(2)[:, 0]).astype(int) - 2
-    high = np.ceil((centres + reach).max(2)[:, 0]).astype(int) + 3
+    low, high = (edges[:, 0] for edges in renderer.bounds(centres, ellipses))
+    low, high = np.floor(low).astype(int) - 2, np.ceil(high).astype(int) + 3
     (left, top), (right, bottom) = np.clip(low, 0, size).tolist(), np.clip(high, 0, size).tolist()
     if left >= right or top >= bottom:
         return None

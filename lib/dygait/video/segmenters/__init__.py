@@ -1,4 +1,4 @@
-"""Segmenters: from a picture to the people in it. A file in this folder is a segmenter in the registry."""
+"""Segmenters: from a picture to the people in it. Those that the files of this folder register are known by name."""
 
 from importlib import import_module
 from pkgutil import iter_modules
