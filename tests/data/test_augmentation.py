@@ -70,6 +70,13 @@ class TestAll:
         assert transform.divisor == 1
 
     @pytest.mark.parametrize("name", NAMES)
+    def test_all_channels_alike(self, name: str) -> None:
+        x = frames(count=40).reshape(20, 2, 64, 44)
+        found = always(name)(x, rng(2))
+        for channel in range(2):
+            assert np.array_equal(found[:, channel], always(name)(x[:, channel], rng(2)))
+
+    @pytest.mark.parametrize("name", NAMES)
     def test_all_frames_alike(self, name: str) -> None:
         for count in (1, 2, 4, 7, 8, 16, 17, 30, 64, 65, 100):
             x = np.repeat(frames(count=1), count, axis=0)

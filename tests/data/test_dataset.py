@@ -91,6 +91,34 @@ class TestDataset:
             assert torch.equal(first, batch.silhouettes.float() / 255)
             assert torch.equal(second, other.float() / 51)
 
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_one_transform_stacks_modalities_to_channels(self, root_of_two: Path, workers: int) -> None:
+        """The wider one is cut to the middle columns of the narrower, before a flip of both."""
+        for path in root_of_two.rglob("zzz.pkl"):
+            path.write_bytes(pickle.dumps(np.stack([read_pickle(path)] * 2, 1)[..., 10:-10]))
+        made = dataset(root_of_two, data_in_use=[True, True])
+        made.transforms = (build_transform([FLIP[0], {"type": "BaseSilTransform"}]),)
+        assert made.sizes(0) == [(3, 8, 44)]
+        requests = [[Request(p, (0, i, p)) for p in range(6)] for i in range(4)]
+        flipped = 0
+        for batch in batches(make_loader(made, requests, workers, False)):
+            assert not batch.others
+            lengths = batch.lengths if batch.lengths is not None else torch.full((6,), batch.silhouettes.shape[1])
+            for row, (frames, length) in enumerate(zip(batch.silhouettes, lengths.tolist(), strict=True)):
+                assert (frames[:length, 1:] == 255 - frames[:length, :1]).all()
+                assert not frames[length:].any()
+                stored = read_pickle(made.store.location(row))[..., 10:54]
+                flipped += any((frames[0, 0].numpy() == one[:, ::-1]).all() for one in stored)
+        assert 0 < flipped < 24
+
+    def test_modalities_of_two_heights_are_not_stacked(self, root_of_two: Path) -> None:
+        for path in root_of_two.rglob("zzz.pkl"):
+            path.write_bytes(pickle.dumps(read_pickle(path)[:, :6]))
+        made = dataset(root_of_two, data_in_use=[True, True])
+        made.transforms = made.transforms[:1]
+        with pytest.raises(UserError, match=r"8x64 and 6x64 .*one height"):
+            made[Request(0, (0, 0, 0))]
+
     def test_an_error_of_a_transform_names_the_file(self, root: Path) -> None:
         made = dataset(root)
         made.transforms = (build_transform({"type": "BaseSilCuttingTransform", "cutting": 40}),)

@@ -31,8 +31,8 @@ def _model(model: str, bin_num: list[int], **more: Any) -> dict[str, Any]:
     return {"model": model, "bin_num": bin_num, "input_size": [HEIGHT, WIDTH], **more}
 
 
-def _deepgaitv2(mode: str, layers: list[int], **more: Any) -> dict[str, Any]:
-    sizes = {"mode": mode, "in_channels": 1, "layers": layers, "channels": [2, 3, 6, 8]}
+def _deepgaitv2(mode: str, layers: list[int], channels: int = 1, **more: Any) -> dict[str, Any]:
+    sizes = {"mode": mode, "in_channels": channels, "layers": layers, "channels": [2, 3, 6, 8]}
     return _model("DeepGaitV2", [4], Backbone=sizes, SeparateBNNecks={"class_num": CLASSES}, **more)
 
 
@@ -54,15 +54,20 @@ SMALL: dict[str, dict[str, Any]] = {
     "GaitGL deep necks": _model("GaitGL", [8], **_DEEP, **_necks(8)),
     "GaitBase": _model("GaitBase", [4], backbone_cfg=_RESNET, **_fcs(4), **_necks(4)),
     "GaitBase plain": _model("Baseline", [2, 1, 1], backbone_cfg=_PLAIN, **_fcs(4), **_necks(4)),
+    "LidarGait": _model("Baseline", [4], backbone_cfg={**_RESNET, "in_channel": 3}, **_fcs(4), **_necks(4)),
     "DeepGaitV2 2d": _deepgaitv2("2d", [1, 2, 1, 1]),
     "DeepGaitV2 p3d": _deepgaitv2("p3d", [1, 1, 1, 1], use_emb2=True),
     "DeepGaitV2 3d": _deepgaitv2("3d", [1, 2, 1, 1]),
+    "SkeletonGait": _deepgaitv2("p3d", [1, 1, 1, 1], 2, use_emb2=True),
     "DyGait": _model("DyGait", [8], **_SHALLOW, **_CLASSES, norm="batch"),
     "DyGait necks": _model("DyGait", [8], **_SHALLOW, **_necks(8)),
     "DyGait deep": _model("DyGait", [4, 2, 1], **_DEEP, **_CLASSES),
     "DyGait deep necks": _model("DyGait", [2, 1, 1], **_DEEP, **_necks(4), norm="batch", checkpointing=True),
 }
 """`model_cfg` of each."""
+
+CHANNELS = {"LidarGait": 3, "SkeletonGait": 2}
+"""Of the frames of those that take several."""
 
 SIX = {
     "GaitSet": "GaitSet", "GaitPart": "GaitPart", "GaitGL": "GaitGL necks", "GaitBase": "GaitBase",
@@ -108,6 +113,7 @@ def network(name: str, seed: int = 1, **more: Any) -> nn.Module:
     return made.eval()
 
 
-def silhouettes(n: int, s: int, seed: int = 0) -> torch.Tensor:
-    """N sequences of S frames, 0 or 1."""
-    return (torch.rand((n, s, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(seed)) > 0.5).float()
+def silhouettes(n: int, s: int, seed: int = 0, name: str = "") -> torch.Tensor:
+    """N sequences of S frames, 0 or 1, of as many channels as a network of `SMALL` takes."""
+    size = (n, s, *filter(None, [CHANNELS.get(name)]), HEIGHT, WIDTH)
+    return (torch.rand(size, generator=torch.Generator().manual_seed(seed)) > 0.5).float()

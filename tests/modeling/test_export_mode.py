@@ -11,7 +11,7 @@ from helpers.networks import SMALL, network, silhouettes
 @pytest.mark.parametrize("lengths", [[9, 4, 2, 1], [9, 9, 9, 9], [4, 3, 1, 2]], ids=str)
 @torch.no_grad()
 def test_it_equals_the_packed_form(name: str, lengths: list[int]) -> None:
-    model, frames = network(name).double(), silhouettes(4, max(lengths)).double()
+    model, frames = network(name).double(), silhouettes(4, max(lengths), name=name).double()
     wanted = model(frames, torch.tensor(lengths))
     with export_mode():
         found = model(frames, torch.tensor(lengths))

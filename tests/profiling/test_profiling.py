@@ -308,7 +308,11 @@ def test_a_trial_trains(experiment: Experiment) -> None:
     """More people than classes too: labels then come again."""
     config = load_config(experiment.config)
     assert largest_batch.steps_peak(config, torch.device("cpu"), 5) > 2**20
-    assert example_batch(config, 5, 2, 4).labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 0, 0]
+    network = torch.nn.Identity()
+    network.class_num, network.in_channels = 4, 2
+    found = example_batch(config, 5, 2, network)
+    assert found.labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 0, 0]
+    assert found.silhouettes.shape[2] == 2
 
 
 MEMINFO = "MemTotal: 1000 kB\nMemAvailable: 800 kB\n"

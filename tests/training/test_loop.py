@@ -350,4 +350,4 @@ class TestSeveralModalities:
 
     def test_a_model_that_takes_one(self, two: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
         assert two.run("train") == 2
-        assert "data_in_use reads 2 file(s) of a sequence, but the model DyGait takes 1" in capsys.readouterr().err
+        assert "make 2 input(s) of a sequence, but the model DyGait takes 1" in capsys.readouterr().err

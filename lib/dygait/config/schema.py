@@ -104,7 +104,8 @@ class DataCfg(Section):
     data_in_use: list[bool] | None = Field(
         None,
         description="A mask over the sorted files of a sequence, true for each that is read. Absent: the first file. "
-        "If several are true (several modalities), `transform` is a list with one for each; the model must take them.",
+        "If several are true (several modalities), they are stacked, in order, to the channels of one frame and go "
+        "through one `transform`; or `transform` is a list with one for each, and the model takes as many inputs.",
     )
     on_error: Literal["stop", "skip"] = Field(
         "stop",
@@ -156,7 +157,7 @@ class DataCfg(Section):
         return self
 
     @property
-    def modalities(self) -> int:
+    def files_read(self) -> int:
         """How many files of a sequence are read."""
         return 1 if self.data_in_use is None else sum(self.data_in_use)
 
@@ -619,15 +620,22 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _a_transform_for_each_modality(self) -> Config:
-        wanted = self.data_cfg.modalities
+        files, modalities = self.data_cfg.files_read, self.modalities
         for name, section in (("trainer_cfg", self.trainer_cfg), ("evaluator_cfg", self.evaluator_cfg)):
             listed = len(section.transform) if isinstance(section.transform, list) else 1
-            if wanted > 1 and listed != wanted:
+            if files > 1 and (listed != modalities or modalities not in (1, files)):
                 raise ValueError(
-                    f"{name}.transform: data_cfg.data_in_use reads {wanted} files of a sequence, so it must be a list "
-                    f"of {wanted} transforms, one for each (it has {listed}; Compose makes one of several)"
+                    f"{name}.transform: data_cfg.data_in_use reads {files} files of a sequence, so it must be one "
+                    f"transform of all as channels, or a list of {files}, one for each, in training as in tests (it "
+                    f"has {listed}; Compose makes one of several)"
                 )
         return self
+
+    @property
+    def modalities(self) -> int:
+        """How many inputs the model gets: one for each transform of the files that are read; else 1."""
+        transform = self.trainer_cfg.transform
+        return len(transform) if self.data_cfg.files_read > 1 and isinstance(transform, list) else 1
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain containers, as they are written to the resolved YAML."""

@@ -4,8 +4,8 @@ Names, keywords and defaults are OpenGait's, whose GaitBase (Fan et al., "OpenGa
 Better Practicality", CVPR 2023) is trained with them; docs/fidelity.md lists the differences in geometry. The input is
 never modified; a transform that is not applied returns its input.
 
-S, H, W: frames, height and width. Coordinates are OpenCV's: x to the right, y down, integers at pixel centres, so that
-a frame extends from -0.5 to W - 0.5 and to H - 0.5.
+S, H, W: frames, height and width; all channels of frames (S, C, H, W) are changed alike. Coordinates are OpenCV's: x to
+the right, y down, integers at pixel centres, so that a frame extends from -0.5 to W - 0.5 and to H - 0.5.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class RandomHorizontalFlip(_RandomTransform):
 
     def apply(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the flipped frames."""
-        rows = np.ascontiguousarray(frames).reshape(-1, frames.shape[2])
+        rows = np.ascontiguousarray(frames).reshape(-1, frames.shape[-1])
         return cv2.flip(rows, 1).reshape(frames.shape)
 
 
@@ -95,7 +95,7 @@ class RandomErasing:
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return uint8 (S, H, W), with or without erased rectangles."""
-        _, height, width = frames.shape
+        height, width = frames.shape[-2:]
         pending: list[Any] = []  # indices of frames, or one slice of all
         if self.per_frame:
             pending = np.flatnonzero(rng.random(len(frames)) < self.prob).tolist()
@@ -110,7 +110,7 @@ class RandomErasing:
             for which, draws in tries:
                 top, left, rows, columns = self._rectangle(height, width, *draws)
                 if rows < height and columns < width:
-                    erased[which, top : top + rows, left : left + columns] = 0
+                    erased[which, ..., top : top + rows, left : left + columns] = 0
                 else:
                     pending.append(which)
             if not pending:
@@ -132,8 +132,9 @@ class _RandomWarp(_RandomTransform):
 
     def apply(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the warped frames."""
-        _, height, width = frames.shape
-        return warp(frames, self.source(height, width, rng))
+        height, width = frames.shape[-2:]
+        planes = frames.reshape(-1, height, width)
+        return warp(planes, self.source(height, width, rng)).reshape(frames.shape)
 
     @abc.abstractmethod
     def source(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:

@@ -18,11 +18,11 @@ class Batch:
     """A batch of sequences.
 
     Attributes:
-        silhouettes: uint8 (N, S, H, W), zero-padded.
+        silhouettes: uint8 (N, S, H, W), or (N, S, C, H, W) of several channels, zero-padded.
         lengths: int64 (N,), or None if all have S frames.
         labels: int64 (N,).
         sequences: int64 (N,), indices in the dataset.
-        others: the other modalities, each uint8 (N, S, H', W') of the same lengths.
+        others: the other modalities, each of that form and of the same lengths.
         divisors: of the grey levels of each modality, which scale them to 0..1.
     """
 

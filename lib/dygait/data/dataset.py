@@ -24,10 +24,10 @@ class Sample(NamedTuple):
     """One transformed sequence.
 
     Attributes:
-        silhouettes: uint8 (S, H, W).
+        silhouettes: uint8 (S, H, W), or (S, C, H, W) of several channels.
         label: the index of the subject among the training ids; -1 at test time.
         sequence: the index of the sequence in the dataset.
-        others: the same frames of the sequence's other modalities, each uint8 (S, H', W').
+        others: the same frames of the sequence's other modalities, each of that form.
         divisors: of the grey levels of each modality, which scale them to 0..1.
     """
 
@@ -48,11 +48,11 @@ class SequenceDataset:
         indices: int64 (n,), of its sequences.
         ids: the ids in the order of their labels; others have label -1.
         frames: samples the frames of a sequence.
-        transforms: uint8 (S, H, W) to uint8 (S, H', W'), one for each file in use.
+        transforms: one for each file in use; or one for all, whose frames are stacked to several channels before it.
         data_in_use: a mask over the sorted files of a sequence, true for those in use; None: the first file.
 
-    Of a sequence with several files in use (modalities), the same frames of each are sampled, and the transforms draw
-    the same random numbers, so that equal transforms give equal changes.
+    Of a sequence with several files in use (modalities), the same frames of each are sampled, and several transforms
+    draw the same random numbers, so that equal transforms give equal changes.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class SequenceDataset:
         self.frames = frames
         self.transforms = tuple(transforms)
         self.files = files_in_use(data_in_use)
-        assert len(self.files) == len(self.transforms)
+        assert len(self.transforms) in (1, len(self.files))
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -102,18 +102,30 @@ class SequenceDataset:
         for file, other in zip(self.files[1:], stored[1:], strict=True):
             check_lengths(self.store, index, (self.files[0], len(stored[0])), (file, len(other)))
         chosen = self.frames(len(stored[0]), rng)
-        state = rng.bit_generator.state if len(stored) > 1 else {}
-        modalities: list[np.ndarray] = []
-        for file, transform, frames in zip(self.files, self.transforms, stored, strict=True):
-            if modalities:
-                rng.bit_generator.state = state
-            try:
-                modalities.append(transform(_take(frames, chosen, self.frames.ordered), rng))
-            except UserError as error:
-                raise UserError(f"{self.store.location(index, file)}: {error}") from None
-        first, *others = modalities
+        taken = [_take(frames, chosen, self.frames.ordered) for frames in stored]
+        first, *others = self._transformed(taken, index, rng)
         divisors = tuple(transform.divisor for transform in self.transforms)
         return Sample(first, self.labels[request.sequence], request.sequence, tuple(others), divisors)
+
+    def sizes(self, index: int) -> list[tuple[int, ...]]:
+        """Return the size of a transformed frame of each modality of the sequence at an index of the store.
+
+        It is (H, W), or (C, H, W) of several channels.
+        """
+        first = [np.asarray(self.store.read(index, file)[:1]) for file in self.files]
+        return [frames.shape[1:] for frames in self._transformed(first, index, np.random.default_rng(0))]
+
+    def _transformed(self, taken: list[np.ndarray], index: int, rng: np.random.Generator) -> list[np.ndarray]:
+        """Return the transformed frames of each modality; UserError names the file."""
+        state, modalities = rng.bit_generator.state, []
+        for number, transform in enumerate(self.transforms):
+            rng.bit_generator.state = state
+            try:
+                frames = taken[number] if len(self.transforms) == len(taken) else _stacked(taken)
+                modalities.append(transform(frames, rng))
+            except UserError as error:
+                raise UserError(f"{self.store.location(index, self.files[number])}: {error}") from None
+        return modalities
 
 
 def files_in_use(mask: Sequence[bool] | None) -> tuple[int, ...]:
@@ -133,6 +145,16 @@ def check_lengths(store: Store, index: int, first: tuple[int, int], other: tuple
     if first[1] != other[1]:
         one, two = (f"{store.location(index, file)} has {frames} frames" for file, frames in (first, other))
         raise UserError(f"{two}, {one}; modalities must show the same frames: prepare the sequence again")
+
+
+def _stacked(modalities: Sequence[np.ndarray]) -> np.ndarray:
+    """Stack (S, H, W) and (S, C, H, W) to channels, cut to the columns in the middle that the narrowest has."""
+    width = min(frames.shape[-1] for frames in modalities)
+    if len({frames.shape[-2] for frames in modalities}) > 1:
+        sizes = " and ".join(f"{frames.shape[-2]}x{frames.shape[-1]}" for frames in modalities)
+        raise UserError(f"frames of {sizes} cannot be stacked to channels: prepare them at one height")
+    cut = [frames[..., (frames.shape[-1] - width) // 2 :][..., :width] for frames in modalities]
+    return np.concatenate([frames.reshape(len(frames), -1, *frames.shape[-2:]) for frames in cut], 1)
 
 
 def _take(frames: np.ndarray, chosen: np.ndarray, ordered: bool) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from dygait.data.stores import PackedStore, PickleTree, RenderedStore, Store
 from dygait.errors import UserError
 from dygait.files import replacing
+from dygait.silhouettes import brightest_channel
 from dygait.synthetic.walker import FRAME
 
 _BAR = 40
@@ -67,9 +68,9 @@ def save_contact_sheet(store: Store, path: Path, rows: int = 12, columns: int = 
     strips = []
     for index in indices.tolist():
         frames = store.read(index)
-        chosen = frames[np.linspace(0, len(frames) - 1, columns).round().astype(int)]
+        chosen = brightest_channel(frames[np.linspace(0, len(frames) - 1, columns).round().astype(int)])
         strip = cv2.copyMakeBorder(np.hstack(list(chosen)), 18, 2, 2, 2, cv2.BORDER_CONSTANT, value=60)
-        label = f"{'/'.join(store.table.key(index))}  {len(frames)} frames {frames.shape[1]}x{frames.shape[2]}"
+        label = f"{'/'.join(store.table.key(index))}  {len(frames)} frames {'x'.join(map(str, frames.shape[1:]))}"
         cv2.putText(strip, label, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, 255, 1, cv2.LINE_AA)
         strips.append(strip)
     widest = max(strip.shape[1] for strip in strips)

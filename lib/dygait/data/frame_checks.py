@@ -20,7 +20,7 @@ _NAMED_SEQUENCES, _NAMED_FRAMES = 10, 5
 def check_frames(store: Store, every: bool = False, progress: Progress = no_progress) -> list[str]:
     """Check the silhouettes of evenly spaced sequences, or of `every` one; return lines to print.
 
-    Those of `dygait verify`, which cannot be read, are skipped. Rendered frames are not checked.
+    Those that `dygait verify` cannot read and those of several channels are skipped. Rendered frames are not checked.
     """
     if isinstance(store, RenderedStore):
         return []
@@ -34,6 +34,8 @@ def check_frames(store: Store, every: bool = False, progress: Progress = no_prog
         try:
             frames = store.read(index)
         except UserError:
+            continue
+        if frames.ndim != 3:  # heat maps, depth
             continue
         frames_checked += len(frames)
         if jumps := find_jumps([measure(frame) for frame in frames]):

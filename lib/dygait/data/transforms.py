@@ -1,4 +1,6 @@
-"""Transforms of silhouettes: uint8 (S, H, W) to uint8 (S, H', W') in the loader, scaled to 0..1 on the device.
+"""Transforms of frames: uint8 (S, H, W) to uint8 (S, H', W') in the loader, scaled to 0..1 on the device.
+
+Frames of several channels, uint8 (S, C, H, W), are transformed likewise, all channels of a frame alike.
 
 Random transforms are in `augmentation`. They draw once for a whole sequence, from their generator argument.
 """
@@ -29,7 +31,7 @@ class Transform(Protocol):
     divisor: float
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return uint8 (S, H', W') for uint8 (S, H, W)."""
+        """Return uint8 (S, H', W') for uint8 (S, H, W), or (S, C, H', W') for (S, C, H, W)."""
 
 
 TRANSFORMS: Registry[type] = Registry("transform")
@@ -54,7 +56,7 @@ class BaseSilTransform:
 
     Args:
         divisor: the largest grey level.
-        img_shape: [H, W] to reshape each frame to, for flattened data.
+        img_shape: [H, W] or [C, H, W] to reshape each frame to, for flattened data.
     """
 
     def __init__(self, divisor: float = 255.0, img_shape: list[int] | None = None) -> None:
@@ -86,7 +88,7 @@ class BaseSilCuttingTransform:
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return uint8 (S, H, W - 2 * cutting)."""
-        width = frames.shape[2]
+        width = frames.shape[-1]
         cut = _CUT_OF_WIDTH.get(width) if self.cutting is None else self.cutting
         if cut is None:
             raise UserError(
@@ -94,7 +96,7 @@ class BaseSilCuttingTransform:
             )
         if cut < 0 or 2 * cut >= width:
             raise UserError(f"cutting {cut} columns from both sides of frames that are {width} wide leaves nothing")
-        return frames[:, :, cut : width - cut]
+        return frames[..., cut : width - cut]
 
 
 @TRANSFORMS.register("BaseParsingCuttingTransform")
@@ -130,13 +132,14 @@ class Resize:
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return uint8 (S, H', W')."""
-        _, height, width = frames.shape
+        height, width = frames.shape[-2:]
         if (height, width) == (self.height, self.width):
             return frames
         shrinks = self.height <= height and self.width <= width
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        size, source = (self.width, self.height), np.ascontiguousarray(frames)
-        return np.stack([cv2.resize(frame, size, interpolation=interpolation) for frame in source])
+        size, source = (self.width, self.height), np.ascontiguousarray(frames).reshape(-1, height, width)
+        resized = np.stack([cv2.resize(frame, size, interpolation=interpolation) for frame in source])
+        return resized.reshape(*frames.shape[:-2], self.height, self.width)
 
 
 @TRANSFORMS.register("Compose")

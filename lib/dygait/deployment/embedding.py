@@ -11,6 +11,7 @@ import torch
 from dygait.data.collate import collate
 from dygait.data.dataset import Sample
 from dygait.data.samplers import InferenceSampler
+from dygait.data.stores.base import frames_problem
 from dygait.data.transforms import Transform
 from dygait.deployment.pretrained import WeightsInfo
 from dygait.errors import UserError
@@ -25,7 +26,7 @@ class EmbeddingModel(Protocol):
     transform: Transform
 
     def features(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Return (N, C, P) for float (N, S, H, W) in 0..1 and lengths (N,), None if all have S frames."""
+        """Return (N, C, P) for frames as of `dygait.build_model` and lengths (N,), None if all have S frames."""
 
 
 @torch.inference_mode()
@@ -35,7 +36,8 @@ def embed(model: EmbeddingModel, sequences: Sequence[np.ndarray]) -> np.ndarray:
     Args:
         model: of `dygait.load_pretrained` or `dygait.load_exported`.
         sequences: N arrays, at least one, each uint8 (S, 64, 64) of frames as `dygait.normalise_silhouette` gives them,
-            S at least 1 and not the same for all. They are cut and resized as the weights want.
+            S at least 1 and not the same for all. They are cut and resized as the weights want. Weights that want
+            frames of several channels take (S, channels, 64, 64).
 
     Returns:
         float32 (N, C, P): C channels, P parts. A sequence gives the same alone and among others (to 1e-5 of the largest
@@ -60,8 +62,8 @@ def embed(model: EmbeddingModel, sequences: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _prepare(model: EmbeddingModel, frames: np.ndarray, name: str) -> np.ndarray:
-    """Return uint8 (S, H, W) as the network takes it."""
-    if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.ndim != 3 or not frames.size:
+    """Return frames as the network takes them."""
+    if not isinstance(frames, np.ndarray) or frames_problem(frames):
         found = f"{frames.dtype} {frames.shape}" if isinstance(frames, np.ndarray) else type(frames).__name__
         raise UserError(
             f"{name} is {found}: give a uint8 array (S, 64, 64) of S frames, 1 or more, each as "
@@ -71,10 +73,10 @@ def _prepare(model: EmbeddingModel, frames: np.ndarray, name: str) -> np.ndarray
         prepared = model.transform(frames, np.random.default_rng(0))
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
-    wanted, size = model.info.input_size, list(prepared.shape[1:])
+    wanted, size = model.info.input_size, list(prepared.shape[-2:])
     if wanted is not None and size != list(wanted):
         raise UserError(
-            f"{name}: its frames of {frames.shape[1]}x{frames.shape[2]} become {size[0]}x{size[1]}, and the network "
+            f"{name}: its frames of {frames.shape[-2]}x{frames.shape[-1]} become {size[0]}x{size[1]}, and the network "
             f"takes {wanted[0]}x{wanted[1]}; normalise the silhouettes to another height"
         )
     return prepared

@@ -34,7 +34,7 @@ class ExportedModel:
 
     Attributes:
         info: what its weights are; as of the weights that were exported, but for an int8 file's identity.
-        transform: uint8 (S, H, W) normalised silhouettes, and a random generator, to uint8 (S, H', W').
+        transform: of normalised silhouettes, or frames of several channels, as in the loader.
     """
 
     def __init__(self, run: _Runtime, info: WeightsInfo, frames: tuple[int, int]) -> None:
@@ -44,13 +44,13 @@ class ExportedModel:
         self.transform: Transform = build_transform(info.transform)
 
     def features(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Return what is compared, (N, C, P), for float (N, S, H, W) in 0..1, on the CPU, and lengths as of a model."""
+        """Return what is compared, (N, C, P), for frames and lengths as of `dygait.build_model`, on the CPU."""
         n, frames = silhouettes.shape[:2]
         lengths = torch.full((n,), frames) if lengths is None else lengths.cpu().long()
         missing = max(self._fewest - frames, -frames % self._multiple)
-        padded = F.pad(silhouettes.cpu().float(), (0, 0, 0, 0, 0, missing))
+        padded = F.pad(silhouettes.cpu().float().flatten(2), (0, 0, 0, missing))
         valid = valid_frames(lengths, padded.shape[1])
-        return self._run(padded * valid[:, :, None, None], lengths)
+        return self._run((padded * valid[:, :, None]).unflatten(2, silhouettes.shape[2:]), lengths)
 
     __call__ = features
 

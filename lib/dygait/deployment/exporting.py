@@ -1,7 +1,7 @@
 """Networks out of PyTorch: as ONNX or as a `torch.export` program, checked before the file is kept.
 
-The graph takes silhouettes (N, S, H, W), float32 in 0..1 and zero in padding, and lengths (N,), int64, and gives
-features (N, C, P). N and S are free: of ONNX, S from 4 on; of a program, multiples of 3 from 6 on.
+The graph takes silhouettes (N, S, H, W) or frames (N, S, C, H, W), float32 in 0..1 and zero in padding, and lengths
+(N,), int64, and gives features (N, C, P). N and S are free: of ONNX, S from 4 on; of a program, multiples of 3 from 6.
 """
 
 from __future__ import annotations
@@ -102,12 +102,11 @@ def _check(target: Path, form: str, int8: bool) -> None:
             needed(package)
 
 
-def input_size(model: PretrainedModel) -> tuple[int, int]:
-    """Return (H, W) of the silhouettes that the network takes."""
-    if model.info.input_size is not None:
-        return model.info.input_size[0], model.info.input_size[1]
-    _, height, width = model.transform(np.zeros((1, 64, 64), np.uint8), np.random.default_rng(0)).shape
-    return height, width
+def input_size(model: PretrainedModel) -> tuple[int, ...]:
+    """Return (H, W), or (C, H, W), of the frames that the network takes."""
+    channels = getattr(model.network, "in_channels", 1)
+    size = model.info.input_size or model.transform(np.zeros((1, 64, 64), np.uint8), np.random.default_rng(0)).shape[1:]
+    return (channels, *size) if channels > 1 else tuple(size)
 
 
 def largest_difference(model: PretrainedModel, exported: ExportedModel) -> float:
@@ -123,7 +122,7 @@ def largest_difference(model: PretrainedModel, exported: ExportedModel) -> float
 
 
 def _batch(
-    lengths: Sequence[int], size: tuple[int, int], generator: torch.Generator
+    lengths: Sequence[int], size: tuple[int, ...], generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return random silhouettes, zero in padding, and their lengths."""
     silhouettes = (torch.rand(len(lengths), max(lengths), *size, generator=generator) > 0.5).float()

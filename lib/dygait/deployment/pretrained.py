@@ -53,7 +53,7 @@ class PretrainedModel(nn.Module):
     Attributes:
         network: the network.
         info: what the weights are.
-        transform: uint8 (S, H, W) normalised silhouettes, and a random generator, to uint8 (S, H', W').
+        transform: of normalised silhouettes, or frames of several channels, as in the loader.
     """
 
     def __init__(self, network: nn.Module, info: WeightsInfo) -> None:
@@ -64,11 +64,18 @@ class PretrainedModel(nn.Module):
         self.eval()
 
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
-        """Return embeddings and inference features (N, C, P), and no logits, for float (N, S, H, W) in 0..1."""
+        """Return embeddings and inference features (N, C, P), and no logits, for frames as of `dygait.build_model`."""
         return self.network(silhouettes, lengths)._replace(logits=None)
 
     def features(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Return what is compared, (N, C, P), for float (N, S, H, W) in 0..1; on the network's device."""
+        """Return what is compared, (N, C, P), for frames as of `dygait.build_model`; on the network's device.
+
+        Raises:
+            UserError: they have another number of channels than the network takes.
+        """
+        takes, given = getattr(self.network, "in_channels", 1), 1 if silhouettes.dim() == 4 else silhouettes.shape[2]
+        if takes != given:
+            raise UserError(f"the weights {self.info.name} take frames of {takes} channels, got {given}")
         device = next(self.parameters()).device
         return self(silhouettes.to(device), lengths).inference
 

@@ -60,7 +60,8 @@ def build_model(model_cfg: Mapping[str, Any], dataset_name: str | None = None) -
     Returns:
         A module: `model(silhouettes, lengths=None)` takes float (N, S, H, W) in 0..1, S at least 1, and the sequences'
         true lengths (N,), each from 1 to S, best on the host, and returns a `GaitOutput`. Frames after a sequence's
-        length are ignored; None: all have S frames.
+        length are ignored; None: all have S frames. A model whose attribute `in_channels` is C > 1 takes
+        (N, S, C, H, W), or a tuple of modalities with C channels in all, which it stacks.
 
     Raises:
         UserError: the model is unknown, or its keywords do not fit.

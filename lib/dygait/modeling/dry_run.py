@@ -23,7 +23,8 @@ _SEQUENCES = 2  # a BatchNorm in training needs two
 _NOT_FAKEABLE = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
 _NOT_FAKEABLE_MESSAGES = ("not supported for tensor subclasses", "Couldn't swap")
 """Of `.numpy()`, and of a constructor that converts its weights (`.double()`)."""
-Sizes = Sequence[tuple[int, int]]
+Sizes = Sequence[tuple[int, ...]]
+"""(H, W) or (C, H, W) of each modality."""
 
 
 def forward_once(
@@ -31,11 +32,24 @@ def forward_once(
 ) -> tuple[nn.Module, GaitOutput]:
     """Build a network in training mode and run one forward pass of two sequences: to be called in FakeTensorMode.
 
-    Arguments as of `build_model`, (H, W) of each modality, and S.
+    Arguments as of `build_model`, the sizes of each modality, and S. One size (H, W) is given the model's channels.
+
+    Raises:
+        ValueError: one size (C, H, W) has not the model's channels.
     """
     model = build_model(model_cfg, dataset_name)
+    if len(sizes) == 1:
+        sizes = [(*_channels(model, sizes[0][:-2]), *sizes[0][-2:])]
     inputs = tuple(torch.empty(_SEQUENCES, frames, *size) for size in sizes)
     return model, model(inputs[0] if len(inputs) == 1 else inputs)
+
+
+def _channels(model: nn.Module, given: tuple[int, ...]) -> tuple[int, ...]:
+    """Return (C,) of the frames that a network takes, () where they have no such dimension; `given` is () or fits."""
+    takes = getattr(model, "in_channels", 1)
+    if given not in ((), (takes,)):
+        raise ValueError(f"in_channels: the model takes frames of {takes} channels, got {given[0]}")
+    return (takes,) if takes > 1 else ()
 
 
 def dry_run(

@@ -16,6 +16,28 @@ from torch.nn.utils.rnn import pad_sequence
 from dygait.modeling.export_mode import is_exporting
 from dygait.modeling.layers import has_channels_last, valid_frames, valid_indices
 
+Frames = torch.Tensor | tuple[torch.Tensor, ...]
+"""The input of a model: float (N, S, H, W); (N, S, C, H, W) of several channels; or a tuple of such modalities."""
+
+
+def stack_channels(frames: Frames, channels: int) -> torch.Tensor:
+    """Return (N, S, C, H, W) of a model's input, whose modalities are stacked in order.
+
+    They are cut to the columns in the middle that the narrowest has, as OpenGait does with square heat maps beside
+    narrow silhouettes.
+
+    Raises:
+        ValueError: there are not C channels.
+    """
+    modalities = frames if isinstance(frames, tuple) else (frames,)
+    width = min(x.shape[-1] for x in modalities)
+    cut = [x[..., (x.shape[-1] - width) // 2 :][..., :width] for x in modalities]
+    each = [x.unsqueeze(2) if x.dim() == 4 else x for x in cut]
+    stacked = torch.cat(each, 2) if len(each) > 1 else each[0]
+    if stacked.shape[2] != channels:
+        raise ValueError(f"in_channels: the model takes frames of {channels} channels, got {stacked.shape[2]}")
+    return stacked
+
 
 class Padded(NamedTuple):
     """How many frames are each sequence's, where the padding is among those that lie side by side: F is N x S."""

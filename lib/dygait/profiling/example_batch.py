@@ -48,18 +48,22 @@ def classes_of(network: nn.Module) -> int | None:
 
 def input_sizes(config: Config) -> list[tuple[int, int]]:
     """Return (H, W) of each modality: the `input_size` of the model, or the output size of the transform for 64x64."""
-    modalities, size = config.data_cfg.modalities, config.model_cfg.input_size
+    modalities, size = config.modalities, config.model_cfg.input_size
     if size is not None:
         return [(size[0], size[1])] * modalities
     found = []
     for transform in sources.build_transforms(config.trainer_cfg.transform, modalities):
-        _, height, width = transform(np.zeros((1, 64, 64), np.uint8), np.random.default_rng(0)).shape
+        height, width = transform(np.zeros((1, 64, 64), np.uint8), np.random.default_rng(0)).shape[-2:]
         found.append((height, width))
     return found
 
 
-def example_batch(config: Config, people: int, each: int, classes: int | None) -> Batch:
-    """Return a batch of P x K example silhouettes, moving blocks, with number and size of frames as configured."""
+def example_batch(config: Config, people: int, each: int, network: nn.Module) -> Batch:
+    """Return a batch of P x K example silhouettes, moving blocks, with number and size of frames as configured.
+
+    They have the network's channels, all alike, and no more subjects than it has classes.
+    """
+    channels, classes = getattr(network, "in_channels", 1), classes_of(network)
     rng = np.random.default_rng(0)
     count, frames = people * each, frames_of(config)
     inputs = []
@@ -70,7 +74,8 @@ def example_batch(config: Config, people: int, each: int, classes: int | None) -
             for number, frame in enumerate(sequence):
                 sway = left + number % 3
                 frame[height // 10 :, sway : sway + thick] = 255
-        inputs.append(torch.from_numpy(levels))
+        blocks = torch.from_numpy(levels)
+        inputs.append(blocks if channels == 1 else blocks[:, :, None].repeat(1, 1, channels, 1, 1))
     labels = (torch.arange(people) % (classes or people)).repeat_interleave(each)
     return Batch(inputs[0], None, labels, torch.arange(count), tuple(inputs[1:]), (255.0,) * len(inputs))
 
@@ -80,7 +85,7 @@ def training_batches(config: Config, device: torch.device, network: nn.Module) -
     try:
         data = sources.open_data(config)
     except UserError as error:
-        batch = example_batch(config, *batch_size(config), classes_of(network))
+        batch = example_batch(config, *batch_size(config), network)
         size = " and ".join(f"{height}x{width}" for height, width in input_sizes(config))
         origin = f"example silhouettes of {size}, no loader ({error})"
         return Batches(itertools.repeat(batch), origin, False)

@@ -21,7 +21,7 @@ from dygait.config import Config
 from dygait.config.custom_imports import import_file
 from dygait.errors import UserError
 from dygait.profiling import machine_peak
-from dygait.profiling.example_batch import batch_size, classes_of, example_batch
+from dygait.profiling.example_batch import batch_size, example_batch
 from dygait.runs.memory import is_out_of_memory
 from dygait.training.trainer import build_trainer
 
@@ -63,7 +63,7 @@ def steps_peak(config: Config, device: torch.device, subjects: int) -> int:
         torch.cuda.empty_cache()  # of an earlier call
     trainer = build_trainer(config, device)
     trainer.training_mode()
-    batch = example_batch(config, subjects, batch_size(config)[1], classes_of(trainer.network))
+    batch = example_batch(config, subjects, batch_size(config)[1], trainer.network)
     machine_peak.start_peak(device)
     for _ in range(2):
         trainer.step(batch)

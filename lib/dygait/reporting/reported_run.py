@@ -21,6 +21,7 @@ from dygait.evaluation.builtin_protocols import protocol_of
 from dygait.evaluation.features import SavedFeatures, load_features
 from dygait.reporting import explanation
 from dygait.runs.events import read_lines
+from dygait.silhouettes import brightest_channel
 
 FRAMES = 4
 """Number of frames shown of a sequence."""
@@ -166,7 +167,7 @@ def middle_frames(frames: np.ndarray) -> np.ndarray:
     """Return frames from the middle of a sequence, `_SPACING` apart if it is long enough."""
     spacing = min(_SPACING, max(1, (len(frames) - 1) // (FRAMES - 1)))
     first = max(0, (len(frames) - 1 - spacing * (FRAMES - 1)) // 2)
-    return np.array(frames[first : first + spacing * (FRAMES - 1) + 1 : spacing])
+    return np.array(brightest_channel(frames[first : first + spacing * (FRAMES - 1) + 1 : spacing]))
 
 
 def with_unique_names(runs: Sequence[ReportedRun]) -> list[ReportedRun]:

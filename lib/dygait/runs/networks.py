@@ -26,11 +26,12 @@ def build_network(config: Config, device: torch.device) -> nn.Module:
     settings = model_settings(config)
     torch.manual_seed(config.trainer_cfg.seed)
     model = build_model(settings)
-    takes, read = getattr(model, "modalities", 1), config.data_cfg.modalities
+    takes, read = getattr(model, "modalities", 1), config.modalities
     if takes != read:
         raise UserError(
-            f"data_cfg.data_in_use reads {read} file(s) of a sequence, but the model {config.model_cfg.model} takes "
-            f"{takes}: set as many entries to true"
+            f"data_cfg.data_in_use and trainer_cfg.transform make {read} input(s) of a sequence, but the model "
+            f"{config.model_cfg.model} takes {takes}: "
+            + ("give one transform, which stacks the files to channels" if takes == 1 else "read as many files")
         )
     return model.to(device)
 

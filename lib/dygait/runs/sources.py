@@ -93,30 +93,31 @@ def _check_geometry(config: Config, dataset: SequenceDataset) -> list[str]:
     Returns remarks: on frames that were never normalised.
     """
     wanted = config.model_cfg.input_size
-    file, transform = dataset.files[0], dataset.transforms[0]
-    checked: list[list[int]] = []
+    file = dataset.files[0]
+    checked: list[list[tuple[int, ...]]] = []
     notes: list[str] = []
     for (height, width), index in dataset.store.geometries(dataset.indices, file).items():
         stored = dataset.read(index)
         where = dataset.store.location(index, file)
         raw = []
-        if not is_normalised(np.asarray(stored)):  # rendered frames are not an array
+        if stored.ndim == 3 and not is_normalised(np.asarray(stored)):  # rendered frames are not an array
             raw = [f"the frames of {where}, {height}x{width}, were never normalised: {_REMEDY}"]
         notes += raw
         try:
-            found = list(transform(stored[:1], np.random.default_rng(0)).shape[1:])
+            found = dataset.sizes(index)
         except UserError as error:
-            raise UserError(raw[0] if raw else f"{where}: {error}") from None
-        message = f"the frames of {where} are {height}x{width}, and {found[0]}x{found[1]} after the transform"
-        if wanted is not None and wanted != found:
+            raise UserError(raw[0] if raw else str(error)) from None
+        after = " and ".join("x".join(map(str, size)) for size in found)
+        message = f"the frames of {where} are {height}x{width}, and {after} after the transform"
+        if wanted is not None and any(tuple(wanted) != size[-2:] for size in found):
             raise UserError(
                 f"model_cfg.input_size is {wanted[0]}x{wanted[1]}, but {message}; change the transform, the "
                 f"input_size, or the data"
             )
-        if wanted is None and found not in checked:
+        if found not in checked:
             checked.append(found)
             model_cfg = complete_model_cfg(config.model_cfg.model_dump(), config.data_cfg.dataset_name, 2)
-            sizes = [(found[0], found[1])] * config.data_cfg.modalities
+            sizes = [(1, *found[0])] if len(found) == 1 and len(found[0]) == 2 else found
             problems = dry_run(model_cfg, None, sizes, _FEW_FRAMES)[1]
             if problems:
                 raise UserError(f"{message}, which does not fit the model: {problems[0].message}")
@@ -139,7 +140,7 @@ def _dataset(
     sampler = section.sampler
     keys = ("frames_num_fixed", "frames_num_min", "frames_num_max", "frames_skip_num", "frames_all_limit")
     frames = FrameSampler(sampler.sample_type, **{key: getattr(sampler, key) for key in keys})
-    transforms = build_transforms(section.transform, config.data_cfg.modalities)
+    transforms = build_transforms(section.transform, config.modalities)
     indices = _readable_indices(config, data, indices)
     dataset = SequenceDataset(data.store, indices, labels, frames, transforms, config.data_cfg.data_in_use)
     for note in _check_geometry(config, dataset):
@@ -152,7 +153,7 @@ def _dataset(
         lambda: fill_cache(data.store, indices, dataset.files, folder, partial(progress, description="reading"))
     )
     store = PackedStore(folder)
-    return SequenceDataset(store, np.arange(len(store.table)), labels, frames, transforms, [True] * len(transforms))
+    return SequenceDataset(store, np.arange(len(store.table)), labels, frames, transforms, [True] * len(dataset.files))
 
 
 def _readable_indices(config: Config, data: Data, indices: np.ndarray) -> np.ndarray:
@@ -185,7 +186,7 @@ def _readable_indices(config: Config, data: Data, indices: np.ndarray) -> np.nda
 
 
 def build_transforms(config: TransformCfg | list[TransformCfg], modalities: int) -> list[Transform]:
-    """Build the transform of each modality; with one, a list is a chain."""
+    """Build the transform of each input of the model; with one, a list is a chain."""
     plain = [t.model_dump() for t in config] if isinstance(config, list) else config.model_dump()
     return [build_transform(plain)] if modalities == 1 else [build_transform(one) for one in plain]
 

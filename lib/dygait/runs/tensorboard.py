@@ -71,12 +71,13 @@ class TensorBoard:
         self._write(write)
 
     def silhouettes(self, iteration: int, silhouettes: torch.Tensor) -> None:
-        """Write the first frames of a few sequences, uint8 (N, S, H, W), as one image."""
+        """Write the first frames of a few sequences, of a batch, as one image; of several channels the brightest."""
         if self._writer is None:
             return
         from torchvision.utils import make_grid  # takes a second: only where it is used
 
         some = silhouettes[:8, :10].cpu()
+        some = some.amax(2) if some.dim() == 5 else some
         grid = make_grid(some.flatten(0, 1)[:, None], nrow=some.shape[1], padding=1, pad_value=64)
         self._write(lambda writer: writer.add_image("silhouettes", grid, iteration))
 

@@ -93,7 +93,8 @@ def embed(model: nn.Module, batch: Batch, device: torch.device, settings: Embedd
     gei = None
     if settings.gei:
         silhouettes = inputs if isinstance(inputs, torch.Tensor) else inputs[0]
-        gei = (silhouettes.sum(1) / lengths.to(device)[:, None, None]).cpu().numpy()  # padding is zero
+        total = silhouettes.sum(1).flatten(1, -2)  # (N, H, W); padding is zero, channels are one above the other
+        gei = (total / lengths.to(device)[:, None, None]).cpu().numpy()
     rows = Rows(batch.sequences.numpy(), lengths.numpy(), features.float().cpu().numpy(), gei)
     return rows.stored(settings.half)
 

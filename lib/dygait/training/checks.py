@@ -65,24 +65,27 @@ def _scheduler_problems(section: Mapping[str, Any]) -> list[Problem]:
 def _possible_inputs(model_cfg: Mapping[str, Any], sections: Mapping[str, Any]) -> list[list[tuple[int, int]]]:
     """Return the sizes that a model may be given, (H, W) of each modality: one list where `input_size` says it.
 
+    The channels are the model's.
+
     Before the data is read the size of its frames is not known: it is nearly always 64x64, else 128x128.
     """
     in_use = sections.get("data_cfg", {}).get("data_in_use")
-    modalities = max(1, sum(use is True for use in in_use)) if isinstance(in_use, list) else 1
+    files = sum(use is True for use in in_use) if isinstance(in_use, list) else 1
+    transforms = sections.get("trainer_cfg", {}).get("transform")
+    modalities = len(transforms) if files > 1 and isinstance(transforms, list) else 1
     size = model_cfg.get("input_size")
     if size is not None:
         fits = isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)
         return [[(size[0], size[1])] * modalities] if fits else []  # the schema reports it
-    transforms = sections.get("trainer_cfg", {}).get("transform")
-    chains = [transforms] if modalities == 1 else transforms
-    if transform_problems(transforms) or not isinstance(chains, list) or len(chains) != modalities:
+    chains = transforms if modalities > 1 else [transforms]
+    if transform_problems(transforms) or modalities not in (1, files):
         return []  # reported elsewhere
     found = []
     for stored in (64, 128):
         frames = np.zeros((1, stored, stored), np.uint8)
         with contextlib.suppress(UserError):  # frames of that size do not fit the transform
             shapes = [build_transform(chain)(frames, np.random.default_rng(0)).shape for chain in chains]
-            found.append([(int(height), int(width)) for _, height, width in shapes])
+            found.append([(int(shape[-2]), int(shape[-1])) for shape in shapes])
     return found
 
 

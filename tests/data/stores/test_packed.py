@@ -77,6 +77,14 @@ class TestReading:
         assert store.lengths(np.array([1, 0]), 1).tolist() == [7, 2]
         assert store.location(0, 1).endswith("001/nm-01/000/b.pkl")
 
+    def test_frames_of_several_channels(self, tmp_path: Path) -> None:
+        maps = RNG.integers(0, 256, (3, 2, 6, 4), np.uint8)
+        walks = {("1", "a", "0"): maps, ("1", "a", "1"): WALKS["001", "nm-01", "000"]}
+        store = written(tmp_path / "s", walks)
+        check(store, walks)
+        assert list(store.geometries(np.arange(2))) == [(6, 4)]
+        check(written(tmp_path / "s", MORE), {**walks, **MORE})
+
     def test_it_can_be_pickled_and_copied(self, root: Path, tmp_path: Path) -> None:
         store = PackedStore(root)
         store.read(0)
@@ -99,17 +107,19 @@ class TestReading:
         assert store.table.indices({"001"}).tolist() == []
 
 
-def test_version_1_is_read_and_appended_to(root: Path) -> None:
-    """Its rows and its manifest refer to a further file."""
+@pytest.mark.parametrize("version", [1, 2])
+def test_older_versions_are_read_and_appended_to(root: Path, version: int) -> None:
+    """Rows and manifest of version 1 refer to a further file; those of both have no channels."""
     fingerprint = PackedStore(root).fingerprint
     rows, manifest = np.load(root / "index-1.npy"), json.loads((root / "store.json").read_text())
-    older = np.zeros(len(rows), packed_format.ROWS[1])
-    for field in rows.dtype.names:
+    older = np.zeros(len(rows), packed_format.ROWS[version])
+    for field in packed_format.ROWS[2].names or ():
         older[field] = rows[field]
-    older["envelope_size"] = 7
+    if version == 1:
+        older["envelope_size"] = 7
     np.save(root / "index-1.npy", older)
     (root / "envelopes.bin").write_bytes(bytes(7))
-    manifest |= {"version": 1, "envelopes": 7}
+    manifest |= {"version": version, "envelopes": 7}
     manifest["checksums"]["index-1.npy"] = zlib.crc32((root / "index-1.npy").read_bytes())
     (root / "store.json").write_text(json.dumps(manifest))
 
@@ -240,7 +250,7 @@ class TestDamage:
         ("key", "value", "message"),
         [
             ("format", "other", "does not describe a store"),
-            ("version", 3, "version 3.*1 and 2"),
+            ("version", 4, "version 4.*1 and 2 and 3"),
             ("shards", [1], "points beyond the end of a file"),
             ("shards", [10**9], "frames-00000.bin is truncated"),
             ("shards", [], "without frames or without a file"),

@@ -20,6 +20,13 @@ def no_progress(wrapped: Iterable[Any], total: int) -> Iterable[Any]:
     return wrapped
 
 
+def frames_problem(frames: np.ndarray) -> str | None:
+    """Return what is wrong with the frames of a file, which must be as `Store.read` returns them; None: nothing."""
+    if frames.dtype == np.uint8 and frames.ndim in (3, 4) and 0 not in frames.shape:
+        return None
+    return f"{frames.dtype} {frames.shape}; a uint8 array (S, H, W) or (S, C, H, W) with S >= 1 is needed"
+
+
 class Store(abc.ABC):
     """A dataset on disk.
 
@@ -47,7 +54,9 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def read(self, index: int, file: int = 0) -> np.ndarray:
-        """Return one file's frames, uint8 (S, H, W), S at least 1, read-only, possibly memory-mapped.
+        """Return one file's frames, uint8 (S, H, W), S at least 1, or (S, C, H, W) of several channels.
+
+        They are read-only, possibly memory-mapped.
 
         Raises:
             UserError: it cannot be used.

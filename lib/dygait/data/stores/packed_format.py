@@ -13,12 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 MANIFEST = "store.json"
 FORMAT = "dygait-store"
-VERSION = 2
+VERSION = 3
 NAMES = ("id", "type", "view", "name")
-NUMBERS = ("shard", "frames", "height", "width", "offset", "checksum")
+NUMBERS = ("shard", "frames", "height", "width", "offset", "checksum", "channels")
 ROW = np.dtype([(field, "<u8" if field == "offset" else "<u4") for field in (*NAMES, *NUMBERS)])
-ROWS = {1: np.dtype([*ROW.descr, ("envelope_size", "<u4"), ("envelope", "<u8")]), VERSION: ROW}
-"""By version. Version 1 stored the remaining bytes of pickles in envelopes.bin; they are not read."""
+_ROW_2 = np.dtype(ROW.descr[:-1])
+ROWS = {1: np.dtype([*_ROW_2.descr, ("envelope_size", "<u4"), ("envelope", "<u8")]), 2: _ROW_2, VERSION: ROW}
+"""By version. Version 1 stored the remaining bytes of pickles in envelopes.bin; they are not read. Version 3 added the
+number of channels, which is 0 for frames (H, W)."""
 
 SHARD_BYTES = 2**31
 """The maximum size of a file of frames."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import zlib
 from itertools import pairwise
 from pathlib import Path
@@ -50,16 +51,17 @@ class PackedStore(Store):
         return int(self._last[index] - self._first[index])
 
     def read(self, index: int, file: int = 0) -> np.ndarray:
-        """Return the frames of a file, uint8 (S, H, W), memory-mapped."""
+        """Return the frames of a file, memory-mapped."""
         row = self.rows[self._first[index] + file]
-        count, height, width, start, shard = (int(row[f]) for f in ("frames", "height", "width", "offset", "shard"))
+        start, shard = int(row["offset"]), int(row["shard"])
+        shape = [int(n) for n in _shape(row) if n]
         if shard not in self._maps:
             path = self.root / shard_name(shard)
             try:
                 self._maps[shard] = np.memmap(path, np.uint8, "r").view(np.ndarray)
             except (OSError, ValueError) as error:
                 raise UserError(f"{path} cannot be mapped: {error}") from None
-        return self._maps[shard][start : start + count * height * width].reshape(count, height, width)
+        return self._maps[shard][start : start + math.prod(shape)].reshape(shape)
 
     def verify(self, index: int, file: int = 0) -> int:
         """Verify the checksum of a file's frames, and return their number."""
@@ -152,6 +154,12 @@ def _is_sorted(rows: np.ndarray) -> bool:
     return bool(greater.all())
 
 
+def _shape(rows: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return frames, channels (0: frames have none), height and width, of each row or of one."""
+    channels = rows["channels"] if "channels" in (rows.dtype.names or ()) else np.zeros_like(rows["frames"])
+    return rows["frames"], channels, rows["height"], rows["width"]
+
+
 def _check_bounds(root: Path, sizes: list[int], rows: np.ndarray) -> None:
     """Check that files are as long as the manifest says, and that every row lies within its file."""
     for number, size in enumerate(sizes):
@@ -165,10 +173,11 @@ def _check_bounds(root: Path, sizes: list[int], rows: np.ndarray) -> None:
     if not len(rows):
         return
     # Floating point does not overflow, and is exact for all sizes of files.
-    count, height, width = (rows[f].astype(np.float64) for f in ("frames", "height", "width"))
+    count, channels, height, width = (column.astype(np.float64) for column in _shape(rows))
     if min(count.min(), height.min(), width.min()) < 1 or int(rows["shard"].max()) >= len(sizes):
         raise _damaged(root, "the index has a row without frames or without a file")
-    if (rows["offset"].astype(np.float64) + count * height * width > np.array(sizes, float)[rows["shard"]]).any():
+    size = count * np.maximum(channels, 1) * height * width
+    if (rows["offset"].astype(np.float64) + size > np.array(sizes, float)[rows["shard"]]).any():
         raise _damaged(root, "the index points beyond the end of a file")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dygait.data.sequences import Column, check_name
+from dygait.data.stores.base import frames_problem
 from dygait.data.stores.locks import lock
 from dygait.data.stores.packed_format import MANIFEST, NAMES, NUMBERS, ROW, SHARD_BYTES, Manifest, shard_name
 from dygait.data.stores.packed_reader import PackedStore
@@ -63,7 +64,7 @@ class PackedWriter:
         return (id, type, view, name or f"{view}.pkl") in self._rows
 
     def write(self, id: str, type: str, view: str, frames: np.ndarray, name: str | None = None) -> None:
-        """Append one file of a sequence, uint8 (S, H, W), S at least 1; its name is `<view>.pkl` by default.
+        """Append one file of a sequence, as `Store.read` returns it; its name is `<view>.pkl` by default.
 
         It replaces one of the same name, whose space in the store is not freed.
 
@@ -73,13 +74,15 @@ class PackedWriter:
         """
         path = (id, type, view, name or f"{view}.pkl")
         label = "/".join(path)
-        if frames.dtype != np.uint8 or frames.ndim != 3 or 0 in frames.shape:
-            raise UserError(f"{label}: {frames.dtype} {frames.shape}; a uint8 array (S, H, W) with S >= 1 is needed")
+        if problem := frames_problem(frames):
+            raise UserError(f"{label}: {problem}")
         for part in path:
             check_name(part, label)
         frames = np.ascontiguousarray(frames)
         offset = self._append(frames)
-        self._rows[path] = (len(self._shards) - 1, *frames.shape, offset, zlib.crc32(frames.data))
+        channels = frames.shape[1] if frames.ndim == 4 else 0
+        size = (len(frames), *frames.shape[-2:])
+        self._rows[path] = (len(self._shards) - 1, *size, offset, zlib.crc32(frames.data), channels)
         self._changed = True
         if time.monotonic() - self._committed > COMMIT_SECONDS:
             self.commit()
@@ -115,7 +118,8 @@ class PackedWriter:
     def _resume(self) -> None:
         store = PackedStore(self.root)
         paths = [Column(store.names[f], store.rows[f]).take(np.arange(len(store.rows))) for f in NAMES]
-        numbers = [store.rows[f].tolist() for f in NUMBERS]
+        none = np.zeros(len(store.rows), int)  # rows of older versions have no channels
+        numbers = [(store.rows[f] if f in (store.rows.dtype.names or ()) else none).tolist() for f in NUMBERS]
         self._rows = dict(zip(zip(*paths, strict=True), zip(*numbers, strict=True), strict=True))
         self._shards = store.manifest.shards
         self._generation = store.manifest.generation

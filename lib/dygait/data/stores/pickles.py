@@ -14,7 +14,7 @@ import numpy as np
 
 from dygait import untrusted
 from dygait.data.sequences import SequenceTable, check_name
-from dygait.data.stores.base import Store
+from dygait.data.stores.base import Store, frames_problem
 from dygait.data.stores.unpickling import load_arrays
 from dygait.errors import UserError
 from dygait.files import replacing
@@ -24,9 +24,9 @@ _MAX_PICKLE_BYTES = 2**31
 
 
 def read_pickle(path: str | Path) -> np.ndarray:
-    """Read one sequence of silhouettes, uint8 (S, H, W), S at least 1, without executing code of the pickle.
+    """Read the frames of one sequence, as `Store.read` returns them, without executing code of the pickle.
 
-    The pickle contains that array, or a list of S arrays (H, W).
+    The pickle contains that array, or a list of S arrays (H, W) or (C, H, W).
 
     Raises:
         UserError: the file is missing, damaged, contains something else, or calls a function that is not allowed.
@@ -41,7 +41,7 @@ def read_pickle(path: str | Path) -> np.ndarray:
 
 
 def parse_pickle(content: bytes, path: str | Path) -> np.ndarray:
-    """Return the silhouettes of a pickle, as `read_pickle`; `path` is for error messages."""
+    """Return the frames of a pickle, as `read_pickle`; `path` is for error messages."""
     try:
         frames = load_arrays(content)
     except Exception as error:  # a damaged stream can raise anything
@@ -49,9 +49,9 @@ def parse_pickle(content: bytes, path: str | Path) -> np.ndarray:
         if len(reason) > 200 or not reason.isprintable():  # it may contain bytes of the file
             reason = ascii(reason[:200])
         raise UserError(f"{path} cannot be loaded: {reason}; it must be a pickled uint8 array (S, H, W)") from None
-    if frames.dtype != np.uint8 or frames.ndim != 3 or 0 in frames.shape:
-        raise UserError(f"{path} contains {frames.dtype} {frames.shape}; a uint8 array (S, H, W) with S >= 1 is needed")
-    return frames
+    if problem := frames_problem(frames):
+        raise UserError(f"{path} contains {problem}")
+    return frames[:, 0] if frames.shape[1:-2] == (1,) else frames
 
 
 def write_pickle(path: Path, frames: np.ndarray) -> None:
@@ -75,7 +75,7 @@ class PickleTreeWriter:
         return self._path(id, type, view).is_file()
 
     def write(self, id: str, type: str, view: str, frames: np.ndarray) -> None:
-        """Write one sequence, uint8 (S, H, W), S at least 1, atomically, replacing one of the same name.
+        """Write one sequence, as `Store.read` returns it, atomically, replacing one of the same name.
 
         Raises:
             UserError: a name that cannot be that of a file.
@@ -133,7 +133,7 @@ class PickleTree(Store):
         return len(self.names[index])
 
     def read(self, index: int, file: int = 0) -> np.ndarray:
-        """Return the frames of a pickle, uint8 (S, H, W); errors as `read_pickle`."""
+        """Return the frames of a pickle; errors as `read_pickle`."""
         return read_pickle(self.location(index, file))
 
     def verify(self, index: int, file: int = 0) -> int:
@@ -156,7 +156,7 @@ class PickleTree(Store):
 
     def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
         """Return the frame size (H, W) of the first of some sequences, and its index."""
-        _, height, width = self.read(int(indices[0]), file).shape
+        height, width = self.read(int(indices[0]), file).shape[-2:]
         return {(height, width): int(indices[0])}
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dygait.modeling.frames import Counts, pack_counted, unpack
-from dygait.modeling.heads import check_numbers
+from dygait.modeling.heads import check_numbers, check_positive
 from dygait.modeling.kernels.batch_norm import BatchNorm2d
 from dygait.modeling.layers import avoid_two_frames
 from dygait.modeling.registry import BACKBONES
@@ -103,7 +103,7 @@ class ResNet9(nn.Module):
         channels: of the four stages; the first convolution has the first stage's.
         layers: blocks of each stage.
         strides: of each stage's first block.
-        in_channel: channels of the input: 1.
+        in_channel: channels of a frame.
         block: the kind of block.
         maxpool: halve the map after the first convolution.
     """
@@ -120,8 +120,7 @@ class ResNet9(nn.Module):
         super().__init__()
         for key, given in (("channels", channels), ("layers", layers), ("strides", strides)):
             check_numbers(key, given, 4, "ResNet9")
-        if in_channel != 1:
-            raise ValueError(f"in_channel: must be 1: silhouettes have one channel, got {in_channel}")
+        check_positive("in_channel", in_channel)
         self.out_channels = channels[-1]
         self.conv1 = nn.Conv2d(in_channel, channels[0], 3, padding=1, bias=False)
         self.bn1 = BatchNorm2d(channels[0])

@@ -1,6 +1,8 @@
 """DeepGaitV2.
 
 Fan et al., *Exploring Deep Models for Practical Gait Recognition*, 2023, https://arxiv.org/abs/2303.03301.
+On two channels, heat maps of limbs and of joints, it is SkeletonGait: Fan et al., *SkeletonGait: Gait Recognition Using
+Skeleton Maps*, AAAI 2024, https://arxiv.org/abs/2311.13444.
 N sequences, C channels, S frames, F frames in all, H x W pixels, P parts, K classes.
 """
 
@@ -12,8 +14,15 @@ from torch import nn
 from typing_extensions import NotRequired, TypedDict
 
 from dygait.modeling.backbones.residual import Mode, residual_stage
-from dygait.modeling.frames import pack, sequence_max
-from dygait.modeling.heads import NeckSizes, Renames, check_numbers, check_sizes, number_of_classes, separate_bn_necks
+from dygait.modeling.frames import Frames, pack, sequence_max, stack_channels
+from dygait.modeling.heads import (
+    NeckSizes,
+    Renames,
+    check_numbers,
+    check_positive,
+    number_of_classes,
+    separate_bn_necks,
+)
 from dygait.modeling.kernels.batch_norm import BatchNorm2d
 from dygait.modeling.layers import SeparateFCs, channels_last, initialise
 from dygait.modeling.output import GaitOutput
@@ -41,8 +50,8 @@ class DeepGaitV2(nn.Module):
     `mode`: `2d` the same, `3d` at three frames at once, `p3d` at a frame and, in a branch, at three.
 
     Args:
-        Backbone: mode; in_channels (1); layers, the blocks of each stage: [1, 1, 1, 1] or [1, 4, 4, 1]; channels of
-            each stage.
+        Backbone: mode; in_channels, of a frame (1); layers, the blocks of each stage: [1, 1, 1, 1] or [1, 4, 4, 1];
+            channels of each stage.
         SeparateBNNecks: the sizes of the BNNecks.
         use_emb2: test on the features after the BNNecks, of length 1 in each part, not on those before them.
         bin_num: numbers of horizontal strips.
@@ -63,11 +72,12 @@ class DeepGaitV2(nn.Module):
         mode, channels, layers = Backbone["mode"], Backbone["channels"], Backbone["layers"]
         check_numbers("Backbone.channels", channels, 4, "DeepGaitV2")
         check_numbers("Backbone.layers", layers, 4, "DeepGaitV2")
-        check_sizes("Backbone", Backbone, {"in_channels": 1})
+        self.in_channels = Backbone.get("in_channels", 1)
+        check_positive("Backbone.in_channels", self.in_channels)
         self.class_num = number_of_classes(class_num, SeparateBNNecks)
         self.use_emb2 = use_emb2
         self.opengait_names = (*_LAYER_NAMES, *_BLOCK_NAMES[mode], *_HEAD_NAMES)
-        first = nn.Conv2d(1, channels[0], 3, padding=1, bias=False)
+        first = nn.Conv2d(self.in_channels, channels[0], 3, padding=1, bias=False)
         self.layer0 = nn.Sequential(first, BatchNorm2d(channels[0]), nn.ReLU(inplace=True))
         self.layer1 = nn.Sequential(*residual_stage(channels[0], channels[0], layers[0], 1))
         self.layer2 = nn.ModuleList(residual_stage(channels[0], channels[1], layers[1], 2, mode))
@@ -78,10 +88,10 @@ class DeepGaitV2(nn.Module):
         self.necks = separate_bn_necks(SeparateBNNecks, channels[2], sum(bin_num), self.class_num)
         initialise(self)
 
-    def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
+    def forward(self, silhouettes: Frames, lengths: torch.Tensor | None = None) -> GaitOutput:
         """Return embeddings (N, C, P), logits (N, K, P), inference features (N, C, P)."""
-        frames, counts = pack(silhouettes, lengths)
-        x = self.layer1(self.layer0(channels_last(frames.unsqueeze(1))))  # (F, c0, H, W)
+        frames, counts = pack(stack_channels(silhouettes, self.in_channels), lengths)
+        x = self.layer1(self.layer0(channels_last(frames)))  # (F, c0, H, W)
         for stage in (self.layer2, self.layer3, self.layer4):
             assert isinstance(stage, nn.ModuleList)
             for block in stage:

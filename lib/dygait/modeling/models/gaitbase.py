@@ -1,7 +1,9 @@
 """GaitBase.
 
 Fan et al., *OpenGait: Revisiting Gait Recognition Toward Better Practicality*, CVPR 2023,
-https://arxiv.org/abs/2211.06597. N sequences, C channels, S frames, F frames in all, H x W pixels, P parts, K classes.
+https://arxiv.org/abs/2211.06597. On three channels of projected depth it is LidarGait: Shen et al., *LidarGait:
+Benchmarking 3D Gait Recognition with Point Clouds*, CVPR 2023, https://arxiv.org/abs/2211.10598.
+N sequences, C channels, S frames, F frames in all, H x W pixels, P parts, K classes.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from torch import nn
 
 from dygait.modeling.backbones.plain import Plain
 from dygait.modeling.backbones.residual import ResNet9
-from dygait.modeling.frames import pack, sequence_max
+from dygait.modeling.frames import Frames, pack, sequence_max, stack_channels
 from dygait.modeling.heads import FCSizes, NeckSizes, Renames, number_of_classes, separate_bn_necks, separate_fcs
 from dygait.modeling.layers import channels_last, initialise
 from dygait.modeling.output import GaitOutput
@@ -63,6 +65,7 @@ class GaitBase(nn.Module):
         super().__init__()
         with below("backbone_cfg"):
             self.backbone: ResNet9 | Plain = BACKBONES.build(backbone_cfg)
+        self.in_channels: int = backbone_cfg.get("in_channel", 1)
         self.class_num = number_of_classes(class_num, SeparateBNNecks)
         self.opengait_names = (*_NAMES[backbone_cfg["type"]], *_HEAD_NAMES)
         self.pooling = HorizontalPooling(bin_num)
@@ -70,9 +73,9 @@ class GaitBase(nn.Module):
         self.necks = separate_bn_necks(SeparateBNNecks, self.fcs.out_channels, sum(bin_num), self.class_num)
         initialise(self)
 
-    def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
+    def forward(self, silhouettes: Frames, lengths: torch.Tensor | None = None) -> GaitOutput:
         """Return embeddings (N, C, P), logits (N, K, P), inference features: the embeddings."""
-        frames, counts = pack(silhouettes, lengths)
-        maps = self.backbone(channels_last(frames.unsqueeze(1)))  # (F, C, H', W')
+        frames, counts = pack(stack_channels(silhouettes, self.in_channels), lengths)
+        maps = self.backbone(channels_last(frames))  # (F, C, H', W')
         embeddings = self.fcs(self.pooling(sequence_max(maps, counts)))
         return GaitOutput(embeddings, self.necks(embeddings), embeddings)
