@@ -55,6 +55,7 @@ def test_heads(name: str) -> None:
     (features,) = seen
     if name in WITHOUT_LOGITS:
         assert output.inference is output.embeddings is features
+        assert output.after_neck is None
         return
     assert made.class_num == CLASSES
     if name in GAITGL_HEAD:
@@ -63,15 +64,16 @@ def test_heads(name: str) -> None:
         expected = features * scale[:, None] + (norm.bias - norm.running_mean * scale)[:, None]
         torch.testing.assert_close(output.embeddings, expected, atol=1e-5, rtol=0)
         assert output.inference is output.embeddings
+        assert output.after_neck is None
         logits = [parts.separate_fcs(one, made.classifier.fc_bin.tolist()) for one in output.embeddings.tolist()]
         torch.testing.assert_close(output.logits, torch.tensor(logits), atol=1e-5, rtol=0)
         return
     assert output.embeddings is features
+    assert output.inference is (output.after_neck if SMALL[name].get("use_emb2") else features)
     flat = F.normalize(made.necks.bn1d(features.flatten(1)).view_as(features), dim=1)
     logits = torch.einsum("ncp,pck->nkp", flat, F.normalize(made.necks.fc_bin, dim=1))
     torch.testing.assert_close(output.logits, logits, atol=1e-6, rtol=0)
-    tested = flat if SMALL[name].get("use_emb2") else features
-    torch.testing.assert_close(output.inference, tested, atol=1e-6, rtol=0)
+    torch.testing.assert_close(output.after_neck, flat, atol=1e-6, rtol=0)
 
 
 def test_gaitgl_s_head_with_other_sizes() -> None:

@@ -47,6 +47,7 @@ def test_results_are_written_and_equal_those_of_evaluate(
     expected = dygait.evaluate(found.features, *arguments)
     written = json.loads((trained.checkpoints / "tiny-00002-CASIA-B-euc.json").read_text())
     assert written["percentages"] == json.loads(json.dumps(expected))
+    assert written["feature"] == "embeddings"
 
     # The baseline, by its definition: every sequence's mean silhouette, as one long vector.
     energies = np.stack([frames.mean(0) / 255 for frames in pickles_of(trained, found)])
@@ -59,6 +60,43 @@ def test_results_are_written_and_equal_those_of_evaluate(
         assert part in output
     record = json.loads((trained.folder / "logs" / "run_test.json").read_text())
     assert record["phase"] == "test"
+
+
+@pytest.mark.parametrize("feature", ["after_neck", "logits"])
+def test_another_feature(trained: Experiment, tmp_path: Path, feature: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Stored, scored and named as it was chosen; with `--weights` too, which bring the number of classes."""
+    elsewhere, overrides = trained.at(tmp_path), (f"evaluator_cfg.feature={feature}", "evaluator_cfg.baseline=null")
+    without = [*overrides, "model_cfg.SeparateBNNecks.class_num=1", "evaluator_cfg.report=false"]
+    path = trained.checkpoints / "tiny-00002.pt"
+    assert elsewhere.run("test", *without, options=["--weights", str(path)]) == 0
+    folder = tmp_path / "CASIA-B" / "DyGait" / path.stem / "features"
+    saved = load_features(folder / f"{path.stem}-00002")
+    model = dygait.build_model(load_config(trained.config).model_cfg.model_dump(), dataset_name="CASIA-B")
+    dygait.load_weights(model, path)
+    model.eval()
+    frames = torch.from_numpy(pickles_of(trained, saved)[3]).float() / 255
+    with torch.no_grad():
+        output = model(frames[None])
+    np.testing.assert_allclose(saved.features[3], getattr(output, feature)[0].numpy(), rtol=0, atol=1e-5)
+    assert saved.origin["feature"] == feature
+    assert f"distance euc, feature {feature}" in capsys.readouterr().out
+
+    assert elsewhere.run("test", *overrides, f"evaluator_cfg.restore_hint={path}") == 0
+    written = elsewhere.checkpoints / f"tiny-00002-CASIA-B-euc-{feature}.json"
+    found = json.loads(written.read_text())
+    assert found["feature"] == feature
+    expected = dygait.evaluate(saved.features, saved.ids, saved.types, saved.views)
+    assert found["percentages"] == json.loads(json.dumps(expected))
+    assert f"distance; feature: {feature}." in (elsewhere.folder / "report" / "report.html").read_text()
+    if feature == "logits":
+        assert elsewhere.run("test", *without, f"evaluator_cfg.restore_hint={path}") == 2
+        assert "does not match the model" in capsys.readouterr().err
+
+
+def test_a_feature_that_the_network_does_not_have(trained: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = ("model_cfg.SeparateBNNecks=null", "evaluator_cfg.feature=after_neck")
+    assert trained.run("test", "model_cfg.class_num=4", *overrides) == 2
+    assert "the model gives no after_neck with these settings; choose embeddings or" in capsys.readouterr().err
 
 
 def test_which_checkpoint(trained: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Evaluate, print the table, and write the files."""
+    from dataclasses import replace
+
     import numpy as np
 
     from dygait.data.partition import load_partition
@@ -51,6 +53,12 @@ def main(args: argparse.Namespace) -> None:
             raise UserError(
                 f"{args.gallery}: features of (C, P) = {shapes[1]}, those of {args.features} are {shapes[0]}; "
                 "extract both with the same network"
+            )
+        names = [part.origin["feature"] for part in parts if "feature" in part.origin]
+        if len(set(names)) > 1:
+            raise UserError(
+                f"{args.gallery}: the features are the network's {names[1]}, those of {args.features} its {names[0]}; "
+                "extract both with the same evaluator_cfg.feature"
             )
         keys = [set(zip(part.ids, part.types, part.views, strict=True)) for part in parts]
         if both := keys[0] & keys[1]:
@@ -72,6 +80,7 @@ def main(args: argparse.Namespace) -> None:
         open_set=not args.ranks_only,
     )
     result = evaluate_detailed(features, ids, types, views, protocol, metric, probes, options)
+    result = replace(result, feature=saved.origin.get("feature"))
     baselines = {}
     images = [part.gei.reshape(len(part.gei), -1, 1) for part in parts if part.gei is not None]
     if len(images) == len(parts) and len({part.shape[1:] for part in images}) == 1:

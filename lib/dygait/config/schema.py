@@ -34,6 +34,7 @@ SampleType = Literal[
 
 
 HalfPrecision = bool | Literal["auto"]
+Feature = Literal["embeddings", "after_neck", "logits"]
 
 _LONGEST_NAME = 200
 """In bytes. File systems allow 255, and the names of checkpoints also contain the iteration."""
@@ -568,6 +569,12 @@ class EvaluatorCfg(Section):
         default_factory=TransformCfg, description="The input's transform, or a list to apply in turn."
     )
     metric: Literal["euc", "cos"] = Field("euc", description="Distance: mean over parts, Euclidean or cosine.")
+    feature: Feature | None = Field(
+        None,
+        description="Which output of the network is compared: `embeddings`, which the triplet loss reads; "
+        "`after_neck`, the feature after the BNNecks; `logits`. Absent: the model's own choice "
+        "([evaluation.md](evaluation.md#which-feature-is-compared)).",
+    )
     cross_view_gallery: bool = Field(False, description="CASIA-B, OUMVLP: the gallery holds all views at once.")
     protocol: Protocol | None = Field(
         None, description="A protocol of one's own, in place of `eval_func`; see `evaluator_cfg.protocol`."

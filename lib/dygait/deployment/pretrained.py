@@ -130,8 +130,11 @@ def weights_of(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     return state["model"] if averaged is None else averaged
 
 
-def _described(state: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], Any]:
-    """Return `model_cfg` of the network that a file's weights belong to, and the transform of its input."""
+def _described(state: Mapping[str, Any], path: Path, class_num: int = 1) -> tuple[dict[str, Any], Any]:
+    """Return `model_cfg` of the network that a file's weights belong to, and the transform of its input.
+
+    One class is enough, as the inference feature does not depend on the class head.
+    """
     config = state.get("config")
     model_cfg, transform = at(config, "model_cfg"), at(config, "evaluator_cfg", "transform")
     if not isinstance(model_cfg, Mapping) or transform is None:
@@ -139,20 +142,30 @@ def _described(state: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], An
             f"{path} does not say which network and which transform its weights belong to, as checkpoints of DyGait "
             f"do; load them by dygait.load_weights into a network of dygait.build_model"
         )
-    return _for_inference(model_cfg, at(config, "data_cfg", "dataset_name")), transform
+    return _for_inference(model_cfg, at(config, "data_cfg", "dataset_name"), class_num), transform
 
 
-def _for_inference(model_cfg: Mapping[str, Any], dataset_name: str | None) -> dict[str, Any]:
-    """Return `model_cfg` with a class head of one class, where there is one: what is compared does not depend on it."""
-    settings = complete_model_cfg({k: v for k, v in model_cfg.items() if v is not None}, dataset_name, 1)
+def _for_inference(model_cfg: Mapping[str, Any], dataset_name: str | None, class_num: int) -> dict[str, Any]:
+    """Return `model_cfg` with a class head of so many classes, where there is one."""
+    settings = complete_model_cfg({k: v for k, v in model_cfg.items() if v is not None}, dataset_name, class_num)
     model = settings.get("model")
     if model not in MODELS or not getattr(MODELS.get(str(model)), "class_head", ()):
         return settings
     if "class_num" in settings:
-        settings["class_num"] = 1
+        settings["class_num"] = class_num
     if isinstance(necks := settings.get("SeparateBNNecks"), Mapping) and "class_num" in necks:
-        settings["SeparateBNNecks"] = {**necks, "class_num": 1}
+        settings["SeparateBNNecks"] = {**necks, "class_num": class_num}
     return settings
+
+
+def _classes(state: Mapping[str, Any], path: Path) -> int:
+    """Return the number of classes of weights, the last size of their class head; UserError without one."""
+    model, weights = str(at(state.get("config"), "model_cfg", "model")), weights_of(state)
+    heads = getattr(MODELS.get(model), "class_head", ()) if model in MODELS else ()
+    for name in heads:
+        if name in weights:
+            return weights[name].shape[-1]
+    raise UserError(f"evaluator_cfg.feature: the weights {path} have no class head, so that logits cannot be compared")
 
 
 def _info(
@@ -182,7 +195,8 @@ def with_weights(config: Config, source: str | Path) -> Config:
     """
     path = find_weights(source)
     state = read_checkpoint(path)
-    settings, transform = _described(state, path)
+    class_num = _classes(state, path) if config.evaluator_cfg.feature == "logits" else 1
+    settings, transform = _described(state, path, class_num)
     evaluator = config.evaluator_cfg.model_dump()
     evaluator |= {"transform": transform, "restore_hint": str(path), "save_name": Path(source).resolve().stem}
     try:

@@ -35,6 +35,7 @@ class EvaluationResult:
     description: str  # the protocol in one sentence
     metric: str  # the distance, euc or cos
     measures: tuple[str, ...]  # the first is the headline
+    feature: str | None = None  # which output of the network is compared; None if it is not known
     percentages: Percentages = field(default_factory=dict)  # measure -> percent, `view_key` -> probe view -> percent
     chance: dict[str, float] = field(default_factory=dict)  # expected rank-1 of a random gallery sequence, in percent
     # probes, gallery, probes without a match; one view at a time also comparisons (a probe against the gallery of one

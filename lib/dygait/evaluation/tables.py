@@ -47,15 +47,20 @@ def to_text(
             labels = [group if method == name else "", method] if left == 2 else [group]
             table.append([*labels, *map(_number, values[:shown])])
         if measure is None:
-            lines += [f"percent, distance {result.metric}", *_aligned(table, left)]
+            lines += [f"percent, {compared(result)}", *_aligned(table, left)]
         else:
-            lines += textwrap.wrap(f"{measure} in percent by probe view, distance {result.metric}", width)
+            lines += textwrap.wrap(f"{measure} in percent by probe view, {compared(result)}", width)
             lines += _view_table(table, left, shown - views, width)
     lines += _further(result)
     lines += textwrap.wrap(_counts(result), width)
     for note in result.notes:
         lines += textwrap.wrap(f"Note: {note}.", width, subsequent_indent="      ")
     return "\n".join(lines)
+
+
+def compared(result: EvaluationResult) -> str:
+    """Return the distance of a result, and the feature if it is known."""
+    return f"distance {result.metric}" + (f", feature {result.feature}" if result.feature else "")
 
 
 def to_dict(result: EvaluationResult) -> dict[str, Any]:
@@ -72,6 +77,7 @@ def to_dict(result: EvaluationResult) -> dict[str, Any]:
         "protocol": result.protocol,
         "words": result.description,
         "metric": result.metric,
+        "feature": result.feature,
         "measures": list(result.measures),
         "percentages": result.percentages,
         "chance": result.chance,

@@ -112,7 +112,8 @@ class GaitGLHead(nn.Module):
         """Return the network's output for maps (N, C, S, H, W)."""
         features = self.fcs(self.pooling(layers.temporal_max(maps, lengths)))
         if self.necks is not None:
-            return GaitOutput(features, self.necks(features), features)
+            after_neck = self.necks.features(features)
+            return GaitOutput(features, self.necks.logits(after_neck), features, after_neck)
         features = self.head_norm(features)
         return GaitOutput(features, None if self.classifier is None else self.classifier(features), features)
 

@@ -8,14 +8,18 @@ import torch
 
 
 class GaitOutput(NamedTuple):
-    """The three things that a gait network gives.
+    """What a gait network gives.
+
+    The fields that `evaluator_cfg.feature` names are compared in a test in place of `inference`.
 
     Attributes:
         embeddings: (N, C, P), what the triplet loss reads.
         logits: (N, K, P), what the cross entropy reads; None for a model without a class head.
         inference: (N, C, P), what is compared at test time.
+        after_neck: (N, C, P), what the logits of BNNecks are computed from; None for a model without BNNecks.
     """
 
     embeddings: torch.Tensor
     logits: torch.Tensor | None
     inference: torch.Tensor
+    after_neck: torch.Tensor | None = None

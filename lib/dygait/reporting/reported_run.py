@@ -80,6 +80,7 @@ def open_run(
     metric = metric or saved.origin.get("metric", "euc")
     columns = saved.ids, saved.types, saved.views
     result = evaluate_detailed(saved.features, *columns, chosen, metric, probes, options)
+    result = replace(result, feature=saved.origin.get("feature"))
     baseline = None
     if saved.gei is not None:
         baseline = evaluate_detailed(saved.gei.reshape(len(saved.gei), -1, 1), *columns, chosen, "euc", probes)

@@ -11,10 +11,10 @@ from dygait.reporting.tables import percent
 _LARGEST_TYPE_TABLE = 30
 
 
-def protocol_descriptions(runs: Sequence[ReportedRun]) -> list[tuple[str, str, str]]:
-    """Return the distinct protocols of runs: name, description, metric."""
+def protocol_descriptions(runs: Sequence[ReportedRun]) -> list[tuple[str, str, str, str | None]]:
+    """Return the distinct protocols of runs: name, description, metric, and the feature if it is known."""
     results = [run.analysis.result for run in runs]
-    return list(dict.fromkeys((result.protocol, result.description, result.metric) for result in results))
+    return list(dict.fromkeys((r.protocol, r.description, r.metric, r.feature) for r in results))
 
 
 def rate_table(run: ReportedRun) -> tuple[list[str], dict[str, list[str]]]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from dygait.evaluation import EvaluationResult, to_dict
 from dygait.evaluation.analysis import SEED, Analysis, GroupAnalysis
-from dygait.evaluation.tables import cell, csv_rows, number_or_none, result_rows
+from dygait.evaluation.tables import cell, compared, csv_rows, number_or_none, result_rows
 from dygait.reporting.reported_run import ReportedRun
 
 _NAN = float("nan")
@@ -39,6 +39,8 @@ def comparable(runs: Sequence[ReportedRun]) -> list[str]:
             warnings.append(f"{run.name} was tested by another protocol ({b.protocol}), so no differences are shown")
         if a.metric != b.metric:
             warnings.append(f"{run.name} was tested with another distance ({b.metric})")
+        if a.feature != b.feature:
+            warnings.append(f"{run.name} was tested on another feature ({b.feature})")
         if first.origin.get("fingerprint") != run.origin.get("fingerprint"):
             warnings.append(f"{run.name} was tested on other data than {first.name} (another fingerprint)")
     return warnings
@@ -111,7 +113,7 @@ def to_latex(runs: Sequence[ReportedRun]) -> str:
         columns, rows = result_rows(methods(run.analysis))
         body = [[group, method, *map(percent, values[:-1])] for group, method, values in rows]
         unit = f"{result.measures[0]} in percent by probe view" if result.matrices else "Percent"
-        caption = f"{run.name}. {result.protocol}: {result.description}. {unit}."
+        caption = f"{run.name}. {result.protocol}: {result.description}. {unit}, {compared(result)}."
         parts.append(_latex_table(caption, ["", "", *columns[:-1]], _blank_repeats(body)))
     if len(runs) > 1:
         measures = runs[0].analysis.result.measures

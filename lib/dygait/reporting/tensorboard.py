@@ -13,7 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from dygait.evaluation.analysis import SEED, Analysis, PairAnalysis, principal_components
 from dygait.evaluation.ranking import ByView
-from dygait.evaluation.tables import result_rows
+from dygait.evaluation.tables import compared, result_rows
 from dygait.reporting.charts import heat_colour
 from dygait.reporting.tables import methods
 
@@ -73,7 +73,7 @@ def markdown(analysis: Analysis) -> str:
         for line in (["group", "method", *columns], *table)
     ]
     body = tabulate(cells, headers="firstrow", tablefmt="pipe", colalign=sides, disable_numparse=True)
-    return f"{result.protocol}: {result.description}. Percent, distance {result.metric}.\n\n{body}"
+    return f"{result.protocol}: {result.description}. Percent, {compared(result)}.\n\n{body}"
 
 
 def heat_map(matrix: ByView) -> np.ndarray:

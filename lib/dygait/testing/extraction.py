@@ -13,9 +13,9 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -24,8 +24,9 @@ from torch import nn
 import dygait
 from dygait import distributed
 from dygait.config import Config
-from dygait.config.schema import HalfPrecision
-from dygait.data.collate import Batch
+from dygait.config.schema import Feature, HalfPrecision
+from dygait.data.collate import Batch, collate
+from dygait.data.dataset import Request
 from dygait.data.loader import batches, working
 from dygait.data.samplers import InferenceSampler
 from dygait.data.stores.locks import lock
@@ -50,6 +51,7 @@ from dygait.runs.precision import half_precision
 from dygait.runs.published import fingerprint
 from dygait.runs.signals import Interruption, name_of
 
+_FEW = 12  # frames
 _SHARD_BYTES = 2**25
 _SHARD_SECONDS = 30.0
 """A process writes a shard after this many bytes of features, or this long: the most that an interruption loses."""
@@ -66,6 +68,7 @@ class EmbeddingSettings:
     float16: HalfPrecision = False  # compute in half precision
     half: bool = False  # store float16
     gei: bool = False  # store gait energy images too
+    feature: str = "inference"  # which output of the network
 
 
 @torch.inference_mode()
@@ -79,7 +82,7 @@ def embed(model: nn.Module, batch: Batch, device: torch.device, settings: Embedd
     inputs = moved.scaled()
     try:
         with half_precision(device, settings.float16):
-            features = model(inputs, batch.lengths).inference
+            features = getattr(model(inputs, batch.lengths), settings.feature)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -120,13 +123,17 @@ def extract(
         The features, on rank 0; None elsewhere. No process returns before they are complete.
 
     Raises:
-        UserError: the folder holds something else, cannot be written, or is being written by another run.
+        UserError: the folder holds something else, cannot be written, or is being written by another run; or the
+            network does not have the feature.
         Interrupted: one of the processes got a signal before its share was done; finished batches are kept. Every
             process raises it.
     """
-    settings = EmbeddingSettings(config.evaluator_cfg.enable_float16, half, config.evaluator_cfg.baseline == "gei")
-    extraction = _Extraction(Path(folder), source, {**origin, "frames_cut": _frames_cut(source)})
+    evaluator = config.evaluator_cfg
     model.eval()
+    feature = compared_feature(model, source, device, evaluator.feature)
+    settings = EmbeddingSettings(evaluator.enable_float16, half, evaluator.baseline == "gei", feature)
+    added = {"feature": feature, "frames_cut": _frames_cut(source)}
+    extraction = _Extraction(Path(folder), source, {**origin, **added})
     if distributed.is_main():
         extraction.key = identity(config, data, source, model, device, settings)
     try:
@@ -141,6 +148,26 @@ def extract(
         extraction.unlock()
     _log_summary(shares, seconds, device)
     return extraction.saved
+
+
+@torch.inference_mode()
+def compared_feature(
+    model: nn.Module, source: sources.Source, device: torch.device, wanted: Feature | None = None
+) -> str:
+    """Return the name of the output that is compared: `wanted`, or the one that the network compares by itself.
+
+    The network, in evaluation mode, runs on a few frames. `inference` means an output that has no other name.
+
+    Raises:
+        UserError: the network does not have it.
+    """
+    batch = collate([source.dataset[Request(0, (0, 0, 0))]]).to(device)
+    few = replace(batch, silhouettes=batch.silhouettes[:, :_FEW], others=tuple(o[:, :_FEW] for o in batch.others))
+    output = model(few.scaled())
+    has = [name for name in get_args(Feature) if getattr(output, name) is not None]
+    if wanted is not None and wanted not in has:
+        raise UserError(f"evaluator_cfg.feature: the network gives no {wanted}; choose {' or '.join(has)}")
+    return wanted or next((name for name in has if getattr(output, name) is output.inference), "inference")
 
 
 @dataclass

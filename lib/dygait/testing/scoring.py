@@ -146,6 +146,7 @@ def _score(
     )
     probes, kept = data.partition.probe, replace(options, keep=evaluator.report)
     result = evaluate_detailed(features.features, *columns, protocol, evaluator.metric, probes, kept)
+    result = replace(result, feature=features.origin["feature"])
     baseline = None
     if features.gei is not None:
         images = features.gei.reshape(len(features.gei), -1, 1)
@@ -154,7 +155,7 @@ def _score(
     for line in table.splitlines():
         log.info("%s", line)
     slug = result.protocol.replace("/", "_") + ("-reranked" if options.re_rank is not None else "")
-    base = f"{path.stem}-{slug}-{evaluator.metric}"
+    base = f"{path.stem}-{slug}-{evaluator.metric}" + (f"-{evaluator.feature}" if evaluator.feature else "")
     with writing(folder):
         write_atomically(path.with_name(f"{base}.json"), to_json(result))
         write_atomically(path.with_name(f"{base}.csv"), to_csv(result))
@@ -279,7 +280,7 @@ def _restore(config: Config, device: torch.device, output: str | Path, phase: st
         state["ema" if averaged else "model"],
         str(path),
         evaluator.restore_ckpt_strict,
-        reset_head=True,  # a test does not read it
+        reset_head=evaluator.feature != "logits",  # else a test does not read it
     )
     log.info("restored %s: %s%s", path, report, "; the averaged weights" if averaged else "")
     config = resolve_precision(config, device)

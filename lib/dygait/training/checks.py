@@ -6,17 +6,18 @@ import contextlib
 import inspect
 from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 
+from dygait.config.schema import Feature
 from dygait.data.samplers import SAMPLERS, InferenceSampler, TrainingSampler, TripletSampler
 from dygait.data.transforms import build_transform, transform_problems
 from dygait.errors import UserError
 from dygait.evaluation import name_problems, resolve_protocol
 from dygait.losses import LOSSES, loss_problems
-from dygait.modeling import complete_model_cfg
+from dygait.modeling import GaitOutput, complete_model_cfg
 from dygait.modeling.dry_run import dry_run
 from dygait.registry import Problem, suggest
 from dygait.runs.networks import needs_classes
@@ -107,8 +108,18 @@ def _model_problems(sections: Mapping[str, Any], terms: Sequence[Any]) -> list[P
         if not found:
             unfed = [i for i, what in read.items() if what == "logits" and output is not None and output.logits is None]
             message = "reads logits, and the model gives none: set class_num in model_cfg, or remove the term"
-            return [Problem(("loss_cfg", str(i), "type"), f"{terms[i]['type']} {message}") for i in unfed]
+            lacking = [Problem(("loss_cfg", str(i), "type"), f"{terms[i]['type']} {message}") for i in unfed]
+            return lacking + _feature_problems(sections, output)
     return [Problem(("model_cfg", *p.path), p.message) for p in problems]
+
+
+def _feature_problems(sections: Mapping[str, Any], output: GaitOutput | None) -> list[Problem]:
+    """Check that a model, whose output is given if it is known, has the feature that is to be compared."""
+    feature, names = sections.get("evaluator_cfg", {}).get("feature"), get_args(Feature)
+    if output is None or feature not in names or getattr(output, feature) is not None:
+        return []
+    has = " or ".join(name for name in names if getattr(output, name) is not None)
+    return [Problem(("evaluator_cfg", "feature"), f"the model gives no {feature} with these settings; choose {has}")]
 
 
 def _sampler_problems(sampler: Mapping[str, Any], section: str) -> list[Problem]:

@@ -97,8 +97,9 @@ class DeepGaitV2(nn.Module):
             for block in stage:
                 x = block(x, counts)
         embeddings = self.fcs(self.pooling(sequence_max(x, counts)))
-        features = self.necks.features(embeddings)
-        return GaitOutput(embeddings, self.necks.logits(features), features if self.use_emb2 else embeddings)
+        after_neck = self.necks.features(embeddings)
+        compared = after_neck if self.use_emb2 else embeddings
+        return GaitOutput(embeddings, self.necks.logits(after_neck), compared, after_neck)
 
 
 _LAYER_NAMES: Renames = (

@@ -78,4 +78,5 @@ class GaitBase(nn.Module):
         frames, counts = pack(stack_channels(silhouettes, self.in_channels), lengths)
         maps = self.backbone(channels_last(frames))  # (F, C, H', W')
         embeddings = self.fcs(self.pooling(sequence_max(maps, counts)))
-        return GaitOutput(embeddings, self.necks(embeddings), embeddings)
+        after_neck = self.necks.features(embeddings)
+        return GaitOutput(embeddings, self.necks.logits(after_neck), embeddings, after_neck)
