@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dygait.data.frames import FrameSampler
+from dygait.data.frames import FrameSampler, window_starts
 from reference import sampling
 
 
@@ -75,10 +75,32 @@ def test_a_choice_is_a_pure_function_of_length_and_generator(kind: str) -> None:
     assert len(set(map(tuple, first))) > 5
 
 
+@pytest.mark.parametrize("length", [1, 2, 5, 12])
+def test_every_third_frame(length: int) -> None:
+    counted = [list(range(phase, length, 3)) for phase in range(min(3, length))]
+    drawn = [draw(FrameSampler("fixed_ordered", 2, frames_step=3), length, seed) for seed in range(200)]
+    possible = {tuple(own[i] for i in chosen) for own in counted for chosen in sampling.ordered_choices(len(own), 2, 0)}
+    assert set(map(tuple, drawn)) == possible
+    assert draw(FrameSampler("all_ordered", frames_step=3), length, 0) == counted[0]
+    limited = FrameSampler("all_ordered", frames_step=3, frames_all_limit=2)
+    assert draw(limited, length, 0) == [counted[0][i] for i in sampling.middle(len(counted[0]), 2)]
+
+
+@pytest.mark.parametrize("size", [1, 4, 7])
+def test_windows_are_the_fewest_that_cover_a_sequence(size: int) -> None:
+    for length in range(1, 30):
+        starts = window_starts(length, size)
+        covered = {frame for start in starts.tolist() for frame in range(start, min(start + size, length))}
+        assert covered == set(range(length))
+        assert len(starts) == max(1, -(-length // size))
+        assert starts.max() == max(length - size, 0)
+
+
 @pytest.mark.parametrize("limit", [None, -1, 4])
+@pytest.mark.parametrize("step", [1, 2])
 @pytest.mark.parametrize("kind", ["fixed", "unfixed", "all"])
-def test_max_frames(kind: str, limit: int | None) -> None:
-    sampler = FrameSampler(f"{kind}_ordered", 5, 2, 6, frames_all_limit=limit)
+def test_max_frames(kind: str, step: int, limit: int | None) -> None:
+    sampler = FrameSampler(f"{kind}_ordered", 5, 2, 6, frames_all_limit=limit, frames_step=step)
     lengths = np.array([1, 3, 4, 9])
     drawn = [[len(draw(sampler, length, seed)) for seed in range(40)] for length in lengths.tolist()]
     assert sampler.max_frames(lengths).tolist() == [max(counts) for counts in drawn]

@@ -60,6 +60,29 @@ def test_features_are_those_of_the_runs_test(trained: Experiment, shipped: Path)
     np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
 
 
+@pytest.mark.parametrize("frames", [{"frames_step": 2}, {"frames_window": 4}, {"frames_step": 2, "frames_window": 3}])
+def test_steps_and_windows_are_those_of_the_runs_test(trained: Experiment, frames: dict[str, int]) -> None:
+    model = dygait.load_pretrained(trained.folder)
+    whole = dygait.embed(model, sequences_of(trained))
+    model.info = dataclasses.replace(model.info, **frames)  # as weights say whose configuration has these keys
+    found = dygait.embed(model, sequences_of(trained))
+    assert not np.allclose(found, whole, atol=1e-4)
+    step, size = frames.get("frames_step", 1), frames.get("frames_window", 1000)
+    for features, sequence in zip(found, sequences_of(trained), strict=True):
+        kept = sequence[::step]
+        count = -(-len(kept) // size)
+        starts = [round(i * max(len(kept) - size, 0) / max(count - 1, 1)) for i in range(count)]
+        slow = np.mean(
+            [dygait.embed(dygait.load_pretrained(trained.folder), [kept[s : s + size]])[0] for s in starts], 0
+        )
+        np.testing.assert_allclose(features, slow, atol=1e-5)
+    state = read_checkpoint(trained.checkpoints / "tiny-00002.pt")
+    averaged = trained.at(trained.output.parent / "averaged")
+    save_checkpoint(averaged.checkpoints / "tiny-00002.pt", {**state, "model": state["ema"]})
+    sets = [f"evaluator_cfg.sampler.{key}={value}" for key, value in frames.items()]
+    np.testing.assert_allclose(features_of(averaged, *EMA, *sets).features, found, atol=1e-5 * np.abs(found).max())
+
+
 def test_a_run_a_checkpoint_and_a_name_are_the_same_weights(trained: Experiment, shipped: Path) -> None:
     models = [
         dygait.load_pretrained(source)

@@ -178,6 +178,11 @@ class FramesCfg(Section):
     frames_skip_num: int = Field(
         0, ge=0, description="Ordered sampling: the number of frames by which the window is longer than the sample."
     )
+    frames_step: int = Field(
+        1,
+        ge=1,
+        description="Use every n-th frame only; `frames_num_*` and `frames_all_limit` count those. 2 halves the work.",
+    )
     frames_all_limit: int | None = Field(
         None, description="For `all_*`: the most frames, from the middle of the sequence; -1: no limit."
     )
@@ -231,6 +236,12 @@ class InferenceSamplerCfg(FramesCfg):
         description="The most sequences of a batch of one process. Absent: limited by `frames_budget` only.",
     )
     sample_type: SampleType = Field("all_ordered", description="As in training; `all_ordered` uses every frame.")
+    frames_window: int | None = Field(
+        None,
+        ge=1,
+        description="Embed the fewest windows of so many frames that cover a sequence, and compare the mean of their "
+        "features. Absent: embed the sequence as a whole, as the papers do.",
+    )
 
 
 class ModelCfg(Component):

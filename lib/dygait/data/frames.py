@@ -17,6 +17,8 @@ class FrameSampler:
     * `*_unordered`: random frames; with repetition only if the sequence is too short.
     * `all_*`: every frame, in temporal order or shuffled; at most `frames_all_limit`, from the middle, unless that is
       None or -1.
+
+    With `frames_step` n above 1 only every n-th frame counts: of a random phase, from the first frame for `all_*`.
     """
 
     sample_type: str = "fixed_ordered"
@@ -25,6 +27,7 @@ class FrameSampler:
     frames_num_max: int = 50
     frames_skip_num: int = 0
     frames_all_limit: int | None = None
+    frames_step: int = 1
 
     def __post_init__(self) -> None:
         self.amount, _, order = self.sample_type.partition("_")
@@ -34,11 +37,19 @@ class FrameSampler:
     def max_frames(self, lengths: np.ndarray) -> np.ndarray:
         """Return the largest number of frames that can be sampled of sequences of some lengths, int64."""
         if self.amount == "all":
+            lengths = -(-lengths // self.frames_step)
             return lengths if self.limit is None else np.minimum(lengths, self.limit)
         return np.full_like(lengths, self.frames_num_fixed if self.amount == "fixed" else self.frames_num_max)
 
     def __call__(self, length: int, rng: np.random.Generator) -> np.ndarray:
         """Return the indices of the sampled frames, int64, in the order of use."""
+        if self.frames_step == 1:
+            return self._sample(length, rng)
+        phase = 0 if self.amount == "all" else int(rng.integers(min(self.frames_step, length)))
+        counted = np.arange(phase, length, self.frames_step)
+        return counted[self._sample(len(counted), rng)]
+
+    def _sample(self, length: int, rng: np.random.Generator) -> np.ndarray:
         if self.amount == "all":
             first, count = 0, length
             if self.limit is not None and length > self.limit:
@@ -57,3 +68,9 @@ class FrameSampler:
         start = int(rng.integers(0, repeated - window + 1))
         kept = np.arange(window) if self.frames_skip_num == 0 else np.sort(rng.choice(window, count, replace=False))
         return (start + kept) % length
+
+
+def window_starts(length: int, size: int) -> np.ndarray:
+    """Return the first frames, int64, of the fewest windows of `size` frames that cover a sequence, evenly spread."""
+    count = -(-length // size)
+    return np.linspace(0, max(length - size, 0), count).round().astype(np.int64)

@@ -10,6 +10,7 @@ import torch
 
 from dygait.data.collate import collate
 from dygait.data.dataset import Sample
+from dygait.data.frames import window_starts
 from dygait.data.samplers import InferenceSampler
 from dygait.data.stores.base import frames_problem
 from dygait.data.transforms import Transform
@@ -50,7 +51,11 @@ def embed(model: EmbeddingModel, sequences: Sequence[np.ndarray]) -> np.ndarray:
         raise UserError(f"embed takes a model of dygait.load_pretrained or load_exported, not {type(model).__name__}")
     if not len(sequences):
         raise UserError("embed takes at least one sequence")
-    prepared = [_prepare(model, frames, f"sequences[{index}]") for index, frames in enumerate(sequences)]
+    prepared, owners = [], []
+    for index, frames in enumerate(sequences):
+        windows = _windows(model.info, _prepare(model, frames, f"sequences[{index}]"))
+        prepared += windows
+        owners += [index] * len(windows)
     found: list[tuple[int, np.ndarray]] = []
     for indices in InferenceSampler([len(frames) for frames in prepared], _FRAMES).batches:
         batch = collate([Sample(prepared[i], -1, i, divisors=(model.transform.divisor,)) for i in indices])
@@ -58,7 +63,18 @@ def embed(model: EmbeddingModel, sequences: Sequence[np.ndarray]) -> np.ndarray:
         assert isinstance(silhouettes, torch.Tensor)
         features = model.features(silhouettes, batch.lengths)
         found += zip(indices, features.float().cpu().numpy(), strict=True)
-    return np.stack([features for _, features in sorted(found, key=lambda pair: pair[0])])
+    features = np.stack([own for _, own in sorted(found, key=lambda pair: pair[0])])
+    counts = np.bincount(owners).astype(np.float32)
+    sums: np.ndarray = np.add.reduceat(features, np.unique(owners, return_index=True)[1])
+    return sums / counts[:, None, None]
+
+
+def _windows(info: WeightsInfo, frames: np.ndarray) -> list[np.ndarray]:
+    """Return what is embedded of a sequence: every `frames_step`-th frame, in windows where the weights want them."""
+    frames, size = frames[:: info.frames_step], info.frames_window
+    if size is None:
+        return [frames]
+    return [frames[start : start + size] for start in window_starts(len(frames), size)]
 
 
 def _prepare(model: EmbeddingModel, frames: np.ndarray, name: str) -> np.ndarray:

@@ -32,6 +32,7 @@ class WeightsInfo:
             be compared with each other, and with no others.
         model_cfg: the network, as a configuration describes it.
         transform: of normalised silhouettes, as `evaluator_cfg.transform` describes it.
+        frames_step, frames_window: which frames are embedded, as `evaluator_cfg.sampler` says.
         input_size: [H, W] after the transform; None where the weights do not say.
         frame_rate: frames a second of the sequences that they were trained on; None where the weights do not say.
         training: where they come from: `config`, the whole configuration; `seed`, `iteration`, `version` of DyGait and,
@@ -45,6 +46,8 @@ class WeightsInfo:
     input_size: list[int] | None
     frame_rate: float | None
     training: dict[str, Any]
+    frames_step: int = 1
+    frames_window: int | None = None
 
 
 class PretrainedModel(nn.Module):
@@ -171,8 +174,10 @@ def _classes(state: Mapping[str, Any], path: Path) -> int:
 def _info(
     name: str, state: Mapping[str, Any], settings: dict[str, Any], transform: Any, class_head: tuple[str, ...]
 ) -> WeightsInfo:
+    frames = _frames(state)
     compared = {n: tensor for n, tensor in weights_of(state).items() if n not in class_head}
     depends_on = [published.fingerprint(compared), settings, transform]
+    depends_on += [frames] if frames else []
     kept = ("config", "seed", "iteration", "version", "commit", "data", "averaged", "sha256")
     return WeightsInfo(
         name=name,
@@ -182,7 +187,14 @@ def _info(
         input_size=state.get("input_size") or settings.get("input_size"),
         frame_rate=state.get("frame_rate"),
         training={key: state[key] for key in kept if key in state},
+        **frames,
     )
+
+
+def _frames(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which frames the weights want embedded, where that is not every frame of a whole sequence."""
+    sampler = at(state.get("config"), "evaluator_cfg", "sampler") or {}
+    return {key: sampler[key] for key in ("frames_step", "frames_window") if sampler.get(key) not in (None, 1)}
 
 
 def with_weights(config: Config, source: str | Path) -> Config:
@@ -198,6 +210,7 @@ def with_weights(config: Config, source: str | Path) -> Config:
     class_num = _classes(state, path) if config.evaluator_cfg.feature == "logits" else 1
     settings, transform = _described(state, path, class_num)
     evaluator = config.evaluator_cfg.model_dump()
+    evaluator["sampler"] |= {"frames_step": 1, "frames_window": None, **_frames(state)}
     evaluator |= {"transform": transform, "restore_hint": str(path), "save_name": Path(source).resolve().stem}
     try:
         return config.model_copy(

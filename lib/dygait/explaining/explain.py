@@ -102,8 +102,8 @@ def part_names(store: Store) -> tuple[str, ...]:
     return (*(PARTS if isinstance(store, RenderedStore) else parts.STRIPS), parts.BEYOND)
 
 
-def look_at(store: Store, index: int) -> Shown:
-    """Read a sequence of a store and divide it into parts; UserError if it is too short."""
+def look_at(store: Store, index: int, step: int = 1) -> Shown:
+    """Read every `step`-th frame of a sequence of a store, divided into parts; UserError if it is too short."""
     key = store.table.key(index)
     stored = store.read(index)
     chosen = FrameSampler("all_ordered", frames_all_limit=MOST_FRAMES)(len(stored), np.random.default_rng(0))
@@ -111,10 +111,12 @@ def look_at(store: Store, index: int) -> Shown:
         raise UserError(f"{store.location(index)} has {len(stored)} frames: give sequences of {FEWEST_FRAMES} or more")
     frames = np.asarray(stored[chosen])
     if not isinstance(store, RenderedStore):
-        return Shown(key, frames, parts.strips(frames), step_phase(frames))
+        phase = step_phase(frames)
+        return Shown(key, frames[::step], parts.strips(frames[::step]), None if phase is None else phase[::step])
     walked = store.settings, int(key[0]), key[1]
     labels = part_frames(*walked, key[2], np.asarray(stored[:]))
-    return Shown(key, frames, labels[chosen], gait_phase(*walked)[chosen])
+    chosen = chosen[::step]
+    return Shown(key, frames[::step], labels[chosen], gait_phase(*walked)[chosen])
 
 
 def explain(
@@ -130,7 +132,7 @@ def explain(
     shown: list[Shown] = []
     drawn: list[pictures.Film] = []
     for index in progress(indices, len(indices), "explaining"):
-        one = look_at(store, index)
+        one = look_at(store, index, model.info.frames_step)
         frames, maps = _respond(model, one, store.location(index))
         measured.append(by_part(maps, _coverage(model.transform, one, len(names)), one.phase))
         shown.append(one)

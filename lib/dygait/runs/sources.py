@@ -138,7 +138,14 @@ def _dataset(
             f"such as {ids[0] if ids else '(none)'}, {config.data_cfg.dataset_root} has {len(names)} such as {names[0]}"
         )
     sampler = section.sampler
-    keys = ("frames_num_fixed", "frames_num_min", "frames_num_max", "frames_skip_num", "frames_all_limit")
+    keys = (
+        "frames_num_fixed",
+        "frames_num_min",
+        "frames_num_max",
+        "frames_skip_num",
+        "frames_all_limit",
+        "frames_step",
+    )
     frames = FrameSampler(sampler.sample_type, **{key: getattr(sampler, key) for key in keys})
     transforms = build_transforms(section.transform, config.modalities)
     indices = _readable_indices(config, data, indices)

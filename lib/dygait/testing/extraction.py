@@ -27,6 +27,7 @@ from dygait.config import Config
 from dygait.config.schema import Feature, HalfPrecision
 from dygait.data.collate import Batch, collate
 from dygait.data.dataset import Request
+from dygait.data.frames import window_starts
 from dygait.data.loader import batches, working
 from dygait.data.samplers import InferenceSampler
 from dygait.data.stores.locks import lock
@@ -69,6 +70,7 @@ class EmbeddingSettings:
     half: bool = False  # store float16
     gei: bool = False  # store gait energy images too
     feature: str = "inference"  # which output of the network
+    window: int | None = None  # features are the mean over windows of so many frames; None: of the whole sequence
 
 
 @torch.inference_mode()
@@ -82,7 +84,7 @@ def embed(model: nn.Module, batch: Batch, device: torch.device, settings: Embedd
     inputs = moved.scaled()
     try:
         with half_precision(device, settings.float16):
-            features = getattr(model(inputs, batch.lengths), settings.feature)
+            features = embed_windows(model, inputs, batch.lengths, settings)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -100,6 +102,29 @@ def embed(model: nn.Module, batch: Batch, device: torch.device, settings: Embedd
         gei = (total / lengths.to(device)[:, None, None]).cpu().numpy()
     rows = Rows(batch.sequences.numpy(), lengths.numpy(), features.float().cpu().numpy(), gei)
     return rows.stored(settings.half)
+
+
+def embed_windows(
+    model: nn.Module,
+    inputs: torch.Tensor | tuple[torch.Tensor, ...],
+    lengths: torch.Tensor | None,
+    settings: EmbeddingSettings,
+) -> torch.Tensor:
+    """Return features (N, C, P) of sequences: of all of each, or the mean over its windows."""
+    first = inputs if isinstance(inputs, torch.Tensor) else inputs[0]
+    (n, frames), size = first.shape[:2], settings.window
+    if size is None or frames <= size:
+        return getattr(model(inputs, lengths), settings.feature)
+    counts = [frames] * n if lengths is None else lengths.tolist()
+    starts = [window_starts(count, size) for count in counts]
+    owner = torch.from_numpy(np.repeat(np.arange(n), [len(own) for own in starts]))
+    chosen = torch.from_numpy(np.concatenate(starts))[:, None] + torch.arange(size)
+    cut = [one[owner[:, None], chosen] for one in ([first] if first is inputs else inputs)]
+    within = torch.tensor(counts)[owner].clamp(max=size)
+    output = model(cut[0] if first is inputs else tuple(cut), None if within.min() == size else within)
+    features: torch.Tensor = getattr(output, settings.feature)
+    sums = features.new_zeros(n, *features.shape[1:]).index_add_(0, owner.to(features.device), features)
+    return sums / torch.tensor([len(own) for own in starts], device=features.device)[:, None, None]
 
 
 def extract(
@@ -131,7 +156,8 @@ def extract(
     evaluator = config.evaluator_cfg
     model.eval()
     feature = compared_feature(model, source, device, evaluator.feature)
-    settings = EmbeddingSettings(evaluator.enable_float16, half, evaluator.baseline == "gei", feature)
+    window = evaluator.sampler.frames_window
+    settings = EmbeddingSettings(evaluator.enable_float16, half, evaluator.baseline == "gei", feature, window)
     added = {"feature": feature, "frames_cut": _frames_cut(source)}
     extraction = _Extraction(Path(folder), source, {**origin, **added})
     if distributed.is_main():
@@ -351,8 +377,9 @@ def identity(
 
 def _frames_cut(source: sources.Source) -> dict[str, int]:
     """Return, and log, how many sequences `frames_all_limit` shortens and how many frames it removes."""
-    sampler, lengths = source.dataset.frames, source.dataset.lengths()
-    lost = lengths - sampler.max_frames(lengths) if sampler.amount == "all" else np.zeros_like(lengths)
+    sampler, stored = source.dataset.frames, source.dataset.lengths()
+    lengths = -(-stored // sampler.frames_step)
+    lost = lengths - sampler.max_frames(stored) if sampler.amount == "all" else np.zeros_like(lengths)
     cut = {"sequences": int((lost > 0).sum()), "frames": int(lost.sum())}
     if cut["sequences"]:
         log.info(
