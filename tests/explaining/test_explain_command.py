@@ -104,7 +104,7 @@ def test_what_cannot_be_explained(trained: Experiment, tmp_path: Path, capsys: p
         ([run, "--sequences", "007/*/*"], "--sequences 007/*/*"),
         ([run, "--data", tmp_path / "empty"], "empty"),
         ([run, "--data", "syngait://quick?frames=4", "--count", "1"], "give sequences of 6 or more"),
-        ([run, "--data", "syngait://quick?frames=12", "--count", "1"], "do not fit the run's transform and network"),
+        ([run, "--data", "syngait://quick?frames=12", "--count", "1"], "the network takes 32x22"),
         ([run, "--count", "0"], "--count must be at least 1"),
     ):
         assert cli.main(["explain", *map(str, arguments), "-o", str(tmp_path / "out")]) == 2

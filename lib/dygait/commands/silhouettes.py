@@ -83,8 +83,9 @@ def _follow(
     from dygait.logs import progress_bar
     from dygait.untrusted import printable
     from dygait.video.pipeline import Seen, tracks
-    from dygait.video.preview import PreviewFile, draw
+    from dygait.video.preview import draw
     from dygait.video.sources import Frame
+    from dygait.video_file import VideoFile
 
     notices: list[str] = []
 
@@ -94,7 +95,7 @@ def _follow(
 
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(progress_bar(source.count or 0, source.name, "frame"))
-        video = None if preview is None else stack.enter_context(PreviewFile(preview, source.rate))
+        video = None if preview is None else stack.enter_context(VideoFile(preview, source.rate))
 
         def observe(frame: Frame, seen: list[Seen]) -> None:
             bar.update()

@@ -53,7 +53,7 @@ def embed(model: EmbeddingModel, sequences: Sequence[np.ndarray]) -> np.ndarray:
         raise UserError("embed takes at least one sequence")
     prepared, owners = [], []
     for index, frames in enumerate(sequences):
-        windows = _windows(model.info, _prepare(model, frames, f"sequences[{index}]"))
+        windows = _windows(model.info, prepare(model, frames, f"sequences[{index}]"))
         prepared += windows
         owners += [index] * len(windows)
     found: list[tuple[int, np.ndarray]] = []
@@ -77,8 +77,8 @@ def _windows(info: WeightsInfo, frames: np.ndarray) -> list[np.ndarray]:
     return [frames[start : start + size] for start in window_starts(len(frames), size)]
 
 
-def _prepare(model: EmbeddingModel, frames: np.ndarray, name: str) -> np.ndarray:
-    """Return frames as the network takes them."""
+def prepare(model: EmbeddingModel, frames: np.ndarray, name: str) -> np.ndarray:
+    """Return a sequence's frames as the network takes them; UserError with its name if they are of another form."""
     if not isinstance(frames, np.ndarray) or frames_problem(frames):
         found = f"{frames.dtype} {frames.shape}" if isinstance(frames, np.ndarray) else type(frames).__name__
         raise UserError(

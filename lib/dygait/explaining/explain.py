@@ -15,6 +15,7 @@ from dygait.config import Config
 from dygait.data.frames import FrameSampler
 from dygait.data.stores import RenderedStore, Store, open_store
 from dygait.data.transforms import Transform
+from dygait.deployment.embedding import prepare
 from dygait.deployment.pretrained import PretrainedModel, load_pretrained
 from dygait.errors import UserError
 from dygait.explaining import parts, pictures
@@ -157,17 +158,9 @@ def explain(
 
 def _respond(model: PretrainedModel, one: Shown, location: str) -> tuple[np.ndarray, Maps]:
     """Return the input of the network for a sequence, uint8 (S, H, W), and the energies of its branches."""
-    try:
-        frames = model.transform(one.frames, np.random.default_rng(0))
-        wanted = model.info.input_size
-        if wanted is not None and list(frames.shape[1:]) != wanted:
-            raise ValueError(
-                f"they are {frames.shape[1]}x{frames.shape[2]} after the transform, not {wanted[0]}x{wanted[1]}"
-            )
-        inputs = torch.from_numpy(np.ascontiguousarray(frames)).float() / model.transform.divisor
-        energies = branch_energies(model.network, inputs)
-    except (UserError, RuntimeError, ValueError) as error:
-        raise UserError(f"{location}: its frames do not fit the run's transform and network: {error}") from None
+    frames = prepare(model, one.frames, location)
+    inputs = torch.from_numpy(np.ascontiguousarray(frames)).float() / model.transform.divisor
+    energies = branch_energies(model.network, inputs)
     named = {dam.removeprefix("backbone."): branches for dam, branches in energies.items()}
     return frames, {dam: {name: energy.numpy() for name, energy in own.items()} for dam, own in named.items()}
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from dygait.identification.answers import Identified, decision_of
 from dygait.identification.gallery import Answer
-from dygait.video.preview import PreviewFile, colour_of, draw
+from dygait.video.preview import colour_of, draw
 from dygait.video.sources import Source
+from dygait.video_file import VideoFile
 
 _FONT, _SIZE, _MARGIN = cv2.FONT_HERSHEY_SIMPLEX, 0.5, 4
 _UNKNOWN, _BLACK, _WHITE = (90, 90, 90), (0, 0, 0), (255, 255, 255)
@@ -26,7 +27,7 @@ def write_video(results: Sequence[Identified], source: Source, target: Path) -> 
         UserError: the source cannot be read, or the file cannot be written.
     """
     seen = _by_frame(results)
-    with PreviewFile(target, source.rate) as file:
+    with VideoFile(target, source.rate) as file:
         for frame in source.frames():
             picture = draw(frame, [])
             for box, number, answer in seen.get(frame.index, []):

@@ -19,7 +19,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dygait.errors import UserError
 from dygait.files import write_atomically
 from dygait.synthetic import renderer, wear
 from dygait.synthetic.body import Figure, build_body
@@ -29,6 +28,7 @@ from dygait.synthetic.motion import Motion
 from dygait.synthetic.settings import Settings
 from dygait.synthetic.walker import draw_walk
 from dygait.synthetic.world import CASIA, World
+from dygait.video_file import VideoFile
 
 PLANS = ("pass", "stop", "return")
 """What a subject does: walks past, stops on the way, or turns back in the middle."""
@@ -155,24 +155,12 @@ def write_video(path: Path, scene: Scene, codec: str = "mp4v") -> dict[str, Any]
         UserError: the file cannot be written, or OpenCV has no such codec.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".part-{path.name}")
-    size = (scene.width, scene.height)
-    writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*codec), FRAMES_PER_SECOND, size)
-    if not writer.isOpened():
-        raise UserError(
-            f"{path}: this video cannot be written; give the name of an .mp4 or .avi file in a folder of yours"
-        )
     boxes: list[list[list[int]]] = [[] for _ in scene.appearances]
-    try:
+    with VideoFile(path, FRAMES_PER_SECOND, codec) as file:
         for frame, (picture, labels) in enumerate(render(scene)):
-            writer.write(picture)
+            file.write(picture)
             for number in np.unique(labels[labels > 0]).tolist():
                 boxes[number - 1].append([frame, *cv2.boundingRect((labels == number).view(np.uint8))])
-        writer.release()
-        temporary.replace(path)
-    finally:
-        writer.release()
-        temporary.unlink(missing_ok=True)
     people = [
         {**dataclasses.asdict(appearance), "boxes": own}
         for appearance, own in zip(scene.appearances, boxes, strict=True)

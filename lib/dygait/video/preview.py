@@ -1,60 +1,16 @@
-"""A video with what was found drawn into it: outlines, boxes and numbers."""
+"""What was found, drawn into the frames of a video: outlines, boxes and numbers."""
 
 from __future__ import annotations
-
-from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
 
-from dygait.errors import UserError
 from dygait.video.pipeline import Seen
 from dygait.video.segmenters import Person
 from dygait.video.sources import Frame
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _UNUSED = (150, 150, 150)
-
-
-class PreviewFile:
-    """An .mp4 file that is complete when the `with` block ends without an exception, and absent otherwise.
-
-    Args:
-        rate: frames per second.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-
-    def __init__(self, path: Path, rate: float) -> None:
-        if path.suffix.lower() != ".mp4":
-            raise UserError(f"{path}: give the name of an .mp4 file")
-        self._path = path
-        self._part = path.with_name(f".part-{path.name}")
-        self._rate = rate
-        self._writer: cv2.VideoWriter | None = None
-
-    def write(self, picture: np.ndarray) -> None:
-        """Add a picture, uint8 (H, W, 3); all have the size of the first."""
-        if self._writer is None:
-            size = (picture.shape[1], picture.shape[0])
-            self._writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter.fourcc(*"mp4v"), self._rate, size)
-            if not self._writer.isOpened():
-                raise UserError(f"{self._path}: this video cannot be written: give a file in a folder of yours")
-        self._writer.write(picture)
-
-    def __enter__(self) -> PreviewFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._writer is not None:
-            self._writer.release()
-        if kind is None and self._part.exists():
-            self._part.replace(self._path)
-        self._part.unlink(missing_ok=True)
 
 
 def draw(frame: Frame, seen: list[Seen]) -> np.ndarray:
