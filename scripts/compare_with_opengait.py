@@ -6,7 +6,8 @@
     python scripts/compare_with_opengait.py OpenGait --only "GaitSet, CASIA-B" "GaitBase, Plain" --json FILE
 
 OpenGait's weights are saved as a checkpoint and read with `dygait.load_weights`. In training mode, one step without the
-optimiser's: embeddings, logits, running statistics, and the gradients of a fixed random sum of embeddings and logits.
+optimiser's: embeddings, logits, running statistics, and the gradients of a fixed random sum of embeddings and logits;
+dropout and stochastic depth draw the same numbers.
 In evaluation mode, a padded batch of ours against OpenGait's on one sequence at a time. Everything in float32 with each
 number of threads, and in float64. In the tables, after a float32 difference: how far our float32 is from our float64,
 and OpenGait's from its own, which is what rounding alone explains.
@@ -27,8 +28,9 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -115,6 +117,26 @@ def small_deepgaitv2(mode: str, blocks: int) -> Network:
     return Network({"model": "DeepGaitV2", "Backbone": {"mode": mode, **sizes}, "SeparateBNNecks": {"class_num": 10}})
 
 
+def scoliosis() -> Network:
+    """Return a small ScoNet."""
+    cfg = small_gaitbase(small_resnet9(False), 16).model_cfg
+    return Network({**cfg, "model": "ScoNet", "SeparateBNNecks": {**necks(24, 16), "class_num": 3}})
+
+
+def small_gln(pretraining: bool) -> Network:
+    """Return a GLN in either phase."""
+    sizes = {"in_channels": 16, "out_channels": 12, "parts_num": 93}
+    more = {"bin_num": [16, 8, 4, 2, 1], "dropout": 0.5, "class_num": 10, "Lateral_pretraining": pretraining}
+    channels = {"in_channels": [1, 8, 12, 16], "lateral_dim": 16, "hidden_dim": 12}
+    return Network({"model": "GLN", **channels, "SeparateFCs": sizes, **more})
+
+
+def small_swingait(layers: list[int]) -> Network:
+    """Return a SwinGait with few channels before its transformer, whose width OpenGait fixes."""
+    sizes = {"mode": "p3d", "in_channels": 1, "layers": layers, "channels": [8, 16]}
+    return Network({"model": "SwinGait", "Backbone": sizes, "bin_num": [15], "SeparateBNNecks": necks(256, 16)})
+
+
 def networks() -> dict[str, Network]:
     """Return what is compared, by name."""
     plain = {"type": "Plain", "in_channels": 1, "layers_cfg": ["BC-8", "BC-8", "M", "FC-16-1", "M", "FC-32-2"]}
@@ -129,6 +151,10 @@ def networks() -> dict[str, Network]:
     for mode in ("2d", "3d", "p3d"):
         for blocks, words in ((1, "one block"), (4, "four blocks")):
             found[f"DeepGaitV2, {mode}, {words}"] = small_deepgaitv2(mode, blocks)
+    found["SwinGait, 1 1 2 2"] = small_swingait([1, 1, 2, 2])
+    found["SwinGait, 1 4 4 2"] = small_swingait([1, 4, 4, 2])
+    found["GLN, first phase"], found["GLN, second phase"] = small_gln(True), small_gln(False)
+    found["ScoNet"] = scoliosis()
     return found
 
 
@@ -168,8 +194,13 @@ def opengait_model(network: Network) -> Any:
     model = kind.__new__(kind)
     nn.Module.__init__(model)
     model.cfgs = {"data_cfg": {"dataset_name": network.dataset}}
+    # SwinGait sets learning rates in its forward pass.
+    model.iteration, model.T_max_iter, model.optimizer = 0, 1, SimpleNamespace(param_groups=[])
     model.build_network(copy.deepcopy(network.model_cfg))
     model.init_parameters()
+    drops = [module for module in model.modules() if type(module).__name__ == "DropPath"]
+    for number, drop in enumerate(drops, 1):  # whose rates it rounds to float32
+        drop.drop_prob = 0.1 * number / len(drops)
     return model
 
 
@@ -181,10 +212,14 @@ def silhouettes(n: int, frames: int, size: tuple[int, int] = (64, 44)) -> torch.
 
 def run_opengait(model: Any, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return embeddings and logits of sequences of one length."""
-    found = model(([batch], torch.zeros(len(batch)), None, None, None))
+    with mock.patch.object(torch.Tensor, "cuda", lambda tensor: tensor):  # ScoNet sends its labels to a GPU
+        found = model(([batch], torch.zeros(len(batch)), ["neutral"] * len(batch), None, None))
     kind = "training_feat" if model.training else "inference_feat"
     embeddings = found[kind]["triplet"]["embeddings"] if model.training else found[kind]["embeddings"]
-    return embeddings, found["training_feat"].get("softmax", {}).get("logits")
+    logits = found["training_feat"].get("softmax", {}).get("logits")
+    if type(model).__name__ == "GLN" and logits is not None:
+        logits = logits.transpose(1, 2)  # it gives (N, 1, K), which its cross entropy cannot read
+    return embeddings, logits
 
 
 def as_results(embeddings: torch.Tensor, logits: torch.Tensor | None) -> Results:
@@ -203,6 +238,7 @@ class Side:
     def train(self, batch: torch.Tensor, directions: Sequence[torch.Tensor]) -> Results:
         """Return what one step in training mode gives; the network itself stays as it was."""
         model = copy.deepcopy(self.model).to(batch.dtype).train()
+        torch.manual_seed(0)
         outputs = model(batch)[:2] if self.ours else run_opengait(model, batch)
         given = [output for output in outputs if output is not None]
         torch.autograd.backward(given, [direction.to(batch.dtype) for direction in directions])

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from dygait.config import Config, load_config
+from dygait.modeling.opengait_names import opengait_names
 from dygait.runs import networks, sources
 from dygait.testing.extraction import extract
 from dygait.training.checks import component_problems
+from dygait.training.optimizers import build_optimizer
 from dygait.training.trainer import Trainer, build_trainer
 from helpers.experiments import REPOSITORY
 from helpers.narrowing import checks, classes_of, small
@@ -20,10 +22,16 @@ CPU = torch.device("cpu")
 DATASETS = ("CASIA-B", "OUMVLP", "GREW", "Gait3D", "SynGait")
 
 
+NO_PARSING = [f"{s}_cfg.transform={{type: BaseSilCuttingTransform}}" for s in ("trainer", "evaluator")]
+
+
 def test_something_is_shipped() -> None:
     assert {
         "Dygait_GREW", "Dygait_Gait3D", "Dygait_Gait3D_64x44", "Dygait_OUMVLP", "Dygait_CASIA-B", "Dygait_SynGait",
         "Dygait_CASIA-B_cpu", "Dygait_CASIA-B_cpu_static", "GaitGL_CASIA-B_cpu",
+        "ScoNet_Scoliosis1K", "ScoNet_SynGait",
+        *(f"GLN_{dataset}{phase}" for dataset in ("CASIA-B", "Gait3D-Parsing", "SynGait") for phase in ("", "_phase2")),
+        *(f"SwinGait_{dataset}" for dataset in ("Gait3D", "GREW", "CCPG", "SUSTech1K", "SynGait")),
         "GaitGL_GREW_BNNeck", "GaitBase_CCPG", "DeepGaitV2_CCPG", "DeepGaitV2_SUSTech1K",
         *(f"{m}_{d}" for m in ("GaitSet", "GaitPart", "GaitGL", "GaitBase", "DeepGaitV2") for d in DATASETS),
     } <= {path.stem for path in SHIPPED}  # fmt: skip
@@ -69,14 +77,15 @@ def take_a_step(config: Config) -> tuple[Trainer, sources.Data, set[str]]:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_one_step_and_features(path: Path, tmp_path: Path) -> None:
-    config = small(path, tmp_path)
+    config = small(path, tmp_path, more=NO_PARSING if "Parsing" in path.stem else ())
     trainer, data, moved = take_a_step(config)
-    assert moved == set(dict(trainer.network.named_parameters())), "every parameter learns"
+    learning = {name for name, p in trainer.network.named_parameters() if p.requires_grad}
+    assert moved == learning, "every parameter learns"
 
     tests = sources.build_test_source(config, data, CPU)
     saved = extract(config, data, tests, trainer.network, CPU, tmp_path / "features", {})
     assert saved is not None
-    assert saved.features.shape[0] == len(tests.dataset) == 4
+    assert saved.features.shape[0] == len(tests.dataset) == (6 if path.stem.startswith("ScoNet") else 4)
     assert np.isfinite(saved.features).all()
 
 
@@ -84,13 +93,24 @@ def test_one_step_and_features(path: Path, tmp_path: Path) -> None:
 # schedule, samplers, transforms.
 OPENGAIT = sorted((REPOSITORY / "tests" / "assets" / "opengait").glob("*.yaml"))
 PARAMETERS = {"gaitset": 2.594592, "gaitpart": 1.204, "gaitgl": 3.096673, "gaitbase_da_casiab": 7.305408,
-              "gaitbase_hid": 12.730432, "DeepGaitV2_casiab": 8.339392, "DeepGaitV2_gait3d": 25.49216}  # fmt: skip
+              "gaitbase_hid": 12.730432, "DeepGaitV2_casiab": 8.339392, "DeepGaitV2_gait3d": 25.49216,
+              "sconet_scoliosis1k": 7.014592, "gln_phase1": 8.541984, "gln_phase2": 14.703904,
+              "gln_phase2_gait3d_parsing": 15.45296, "swingait3D_B1122C2_CCPG": 11.03952,
+              "swingait3D_B1442C2_Gait3D": 25.539136}  # fmt: skip
 """Millions of parameters at full width, with OpenGait's own modules."""
-HARMLESS = ("batch_shuffle has no effect", "momentum has no effect with Adam", "img_w has no effect", "rerank is read")
+HARMLESS = (
+    "batch_shuffle has no effect",
+    "momentum has no effect with Adam",
+    "img_w has no effect",
+    "rerank is read",
+    "T_max_iter is read",
+    "fix_layers has no effect",
+    "enable_distributed has no effect",
+)
 
 
 def test_opengaits_are_there() -> None:
-    assert len(OPENGAIT) == 29
+    assert len(OPENGAIT) == 38
     assert PARAMETERS.keys() <= {path.stem for path in OPENGAIT}
 
 
@@ -110,12 +130,35 @@ def test_opengaits_is_accepted_and_builds(path: Path) -> None:
 def test_opengaits_takes_a_step(path: Path, tmp_path: Path) -> None:
     """On a tree of silhouettes, one file for each sequence, in place of every dataset."""
     name = path.stem
-    more = [f"data_cfg.{key}=CASIA-B" for key in ("dataset_name", "test_dataset_name")] + [
-        "evaluator_cfg.eval_func=null"
-    ]
+    more = []
+    if not name.startswith("sconet"):  # whose classes are the protocol's
+        more = [f"data_cfg.{key}=CASIA-B" for key in ("dataset_name", "test_dataset_name")]
+        more.append("evaluator_cfg.eval_func=null")
     if "parsing" in name:
-        more += [f"{s}_cfg.transform={{type: BaseSilCuttingTransform}}" for s in ("trainer", "evaluator")]
+        more += NO_PARSING
     if name != "gaitgl" and name.startswith("gaitgl") and "parsing" not in name:
         more.append("model_cfg.variant=deep")  # else chosen by the dataset's name
     config = small(path, tmp_path, 128 if name == "gaitbase_hid" else None, more)
     assert take_a_step(config)[2]
+
+
+@pytest.mark.parametrize("name", ["CCPG", "SUSTech1K", "GREW", "Gait3D"])
+def test_swingait_s_recipe_is_that_of_opengait_s_code(name: str, tmp_path: Path) -> None:
+    """The weights of each learning rate and weight decay by the rule of its `get_optimizer`, in OpenGait's names."""
+    path = next(p for p in OPENGAIT if p.stem.startswith("swingait") and p.stem.endswith(name))
+    theirs, ours = load_config(path), load_config(REPOSITORY / "configs" / f"SwinGait_{name}.yaml")
+    assert theirs.scheduler_cfg == ours.scheduler_cfg
+    pairs = zip(theirs.optimizer_cfg.param_groups, ours.optimizer_cfg.param_groups, strict=True)
+    assert all(a.model_dump() == pytest.approx(b.model_dump()) for a, b in pairs)
+    if name != "CCPG":
+        return
+    config = small(path, tmp_path)
+    network = networks.build_network(config, CPU)
+    found = {id(p): group for group in build_optimizer(config, network).param_groups for p in group["params"]}
+    names = opengait_names(network)
+    for own, parameter in network.named_parameters():
+        module, _, inner = names[own].partition(".")
+        exempt = any(part in inner for part in ("patch_embed", "norm", "relative_position_bias_table"))
+        slow = module != "transformer"
+        assert found[id(parameter)]["lr"] == pytest.approx(3e-5 if slow else 3e-4)
+        assert found[id(parameter)]["weight_decay"] == (0.02 if slow or not exempt else 0)

@@ -14,6 +14,7 @@ from dygait import cli
 from dygait.deployment import PretrainedModel, exporting
 from dygait.deployment.exporting import TOLERANCE, export, largest_difference
 from dygait.errors import UserError
+from dygait.modeling import build_model
 from dygait.runs import published
 from helpers.faulting import LONG
 from helpers.networks import SIX, SMALL, network
@@ -120,6 +121,12 @@ def test_what_the_command_refuses(
     assert cli.main(["export", str(source), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [source.name]
+
+
+def test_a_network_whose_operations_depend_on_lengths(model: PretrainedModel, tmp_path: Path) -> None:
+    model.network = build_model(SMALL["SwinGait"])
+    with pytest.raises(UserError, match="SwinGait cannot be exported"):
+        export(model, tmp_path / "made.pt2", "exported")
 
 
 def test_what_does_not_load(model: PretrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

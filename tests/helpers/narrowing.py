@@ -8,6 +8,7 @@ from typing import Any
 
 from conftest import make_tree
 from dygait.config import Config, load_config
+from dygait.evaluation import classification_of
 from dygait.training.checks import component_problems
 
 TRAIN, TEST = ["001", "002"], ["003"]
@@ -28,12 +29,15 @@ def classes_of(config: Config) -> dict[str, int]:
 def small(path: Path, folder: Path, size: int | None = None, more: Sequence[str] = ()) -> Config:
     """Load a configuration on a tree of its geometry: two classes, a batch of [2, 2], an eighth of the channels.
 
+    A classification keeps its classes, and they are the tree's types.
     Frames are `size` high and wide; absent: 128 where the model's `input_size` is [128, 88], else 64.
     """
     whole = load_config(path, more)
     keywords = whole.model_cfg.keywords
     size = size or (128 if whole.model_cfg.input_size == [128, 88] else 64)
-    root = make_tree(folder / "data", ids=TRAIN + TEST, frames=(6, 8), size=(size, size))
+    protocol = classification_of(whole)
+    types = ["nm-01", "nm-02"] if protocol is None else [p.replace("*", "01") for p in protocol.classes or ()]
+    root = make_tree(folder / "data", ids=TRAIN + TEST, types=types, frames=(6, 8), size=(size, size))
     partition = folder / "partition.json"
     partition.write_text(json.dumps({"TRAIN_SET": TRAIN, "TEST_SET": TEST, "PROBE_SET": ["003-nm-01-000"]}))
     overrides = [
@@ -47,7 +51,7 @@ def small(path: Path, folder: Path, size: int | None = None, more: Sequence[str]
         "trainer_cfg.sampler.frames_num_min=7",
         "trainer_cfg.sampler.frames_num_max=9",
         *(f"model_cfg.{key}={value}" for key, value in narrow(keywords).items()),
-        *(f"model_cfg.{key}=2" for key in classes_of(whole)),
+        *(f"model_cfg.{key}={2 if protocol is None else len(types)}" for key in classes_of(whole)),
         *more,
     ]
     return load_config(path, overrides, checks())
@@ -69,6 +73,11 @@ def narrow(keywords: dict[str, Any]) -> dict[str, Any]:
         chain = [[kind, *(str(max(4, int(c) // 8)) for c in rest[:1]), *rest[1:]] for kind, *rest in chain]
         found["backbone_cfg.layers_cfg"] = f"[{', '.join('-'.join(layer) for layer in chain)}]"
         width = int(chain[-1][1])
+    if len(found.get("Backbone.channels", ())) == 2:  # SwinGait
+        width = found["Backbone.embed_dim"] = 32
+    if "lateral_dim" in keywords:
+        width = found["lateral_dim"] = keywords["lateral_dim"] // 8
+        found["hidden_dim"] = keywords["hidden_dim"] // 8
     if "SeparateFCs" in keywords:
         found["SeparateFCs.in_channels"] = width
         width = found["SeparateFCs.out_channels"] = max(2, keywords["SeparateFCs"]["out_channels"] // 8)

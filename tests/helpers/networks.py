@@ -45,6 +45,15 @@ _RESNET = {
     "strides": [1, 2, 2, 1], "maxpool": False,
 }  # fmt: skip
 
+_GLN = {
+    "in_channels": [1, 4, 6, 8], "lateral_dim": 5, "hidden_dim": 6,
+    "SeparateFCs": {"in_channels": 5, "out_channels": 6, "parts_num": 21},
+}  # fmt: skip
+_SWIN = {
+    "Backbone": {"mode": "p3d", "in_channels": 1, "layers": [1, 2, 2, 2], "channels": [2, 3], "embed_dim": 16},
+    "SeparateBNNecks": {"class_num": CLASSES, "in_channels": 16, "parts_num": 6},
+}
+
 SMALL: dict[str, dict[str, Any]] = {
     "GaitSet": _model("GaitSet", [4, 2, 1], in_channels=[1, 4, 6, 8], **_fcs(14)),
     "GaitPart": _model("GaitPart", [4], backbone_cfg=_PLAIN, **_fcs(4)),
@@ -55,6 +64,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "GaitBase": _model("GaitBase", [4], backbone_cfg=_RESNET, **_fcs(4), **_necks(4)),
     "GaitBase plain": _model("Baseline", [2, 1, 1], backbone_cfg=_PLAIN, **_fcs(4), **_necks(4)),
     "LidarGait": _model("Baseline", [4], backbone_cfg={**_RESNET, "in_channel": 3}, **_fcs(4), **_necks(4)),
+    "ScoNet": _model("ScoNet", [4], backbone_cfg=_RESNET, **_fcs(4), **_necks(4)),
+    "GLN": _model("GLN", [4, 2, 1], **_GLN, Lateral_pretraining=True),
+    "GLN phase 2": _model("GLN", [4, 2, 1], **_GLN, Lateral_pretraining=False, dropout=0.2, class_num=CLASSES),
+    "SwinGait": _model("SwinGait", [5], **_SWIN),
     "DeepGaitV2 2d": _deepgaitv2("2d", [1, 2, 1, 1]),
     "DeepGaitV2 p3d": _deepgaitv2("p3d", [1, 1, 1, 1], use_emb2=True),
     "DeepGaitV2 3d": _deepgaitv2("3d", [1, 2, 1, 1]),

@@ -14,10 +14,10 @@ from helpers.experiments import REPOSITORY
 from helpers.networks import CLASSES, SMALL, network, silhouettes
 from reference import parts
 
-WITHOUT_LOGITS = ("GaitSet", "GaitPart")
+WITHOUT_LOGITS = ("GaitSet", "GaitPart", "GLN")
 GAITGL_HEAD = ("GaitGL", "GaitGL deep", "DyGait", "DyGait deep")
 OVER_TIME = [name for name in SMALL if name.startswith(("GaitGL", "DyGait"))]
-ALSO_OVER_TIME = ("GaitPart", "SkeletonGait")
+ALSO_OVER_TIME = ("GaitPart", "SkeletonGait", "SwinGait")
 every = pytest.mark.parametrize("name", SMALL)
 
 
@@ -36,13 +36,15 @@ def test_parameter_counts_are_the_references(config: str, expected: int) -> None
 @every
 def test_shapes(name: str) -> None:
     output = network(name)(silhouettes(3, 5, name=name))
-    count = sum(SMALL[name]["bin_num"]) * (2 if name == "GaitSet" else 1)
+    count = sum(SMALL[name]["bin_num"]) * {"GaitSet": 2, "GLN": 3}.get(SMALL[name]["model"], 1)
+    channels = 16 if name == "SwinGait" else 6
     assert isinstance(output, GaitOutput)
-    assert output.embeddings.shape == output.inference.shape == (3, 6, count)
+    assert output.embeddings.shape == (3, channels, count)
+    assert output.inference.shape == (3, CLASSES if name == "ScoNet" else channels, count)
     if name in WITHOUT_LOGITS:
         assert output.logits is None
     else:
-        assert output.logits.shape == (3, CLASSES, count)
+        assert output.logits.shape == (3, CLASSES, 1 if name == "GLN phase 2" else count)
 
 
 @every
@@ -68,12 +70,21 @@ def test_heads(name: str) -> None:
         logits = [parts.separate_fcs(one, made.classifier.fc_bin.tolist()) for one in output.embeddings.tolist()]
         torch.testing.assert_close(output.logits, torch.tensor(logits), atol=1e-5, rtol=0)
         return
-    assert output.embeddings is features
-    assert output.inference is (output.after_neck if SMALL[name].get("use_emb2") else features)
+    if name == "GLN phase 2":
+        assert output.inference is output.embeddings is features
+        assert output.after_neck is None
+        compact = F.relu(made.encoder_bn(features.flatten(1))) @ made.reduce_fc.weight.T
+        logits = made.reduce_bn(compact) @ made.reduce_cls.weight.T
+        torch.testing.assert_close(output.logits, logits[:, :, None], atol=1e-6, rtol=0)
+        return
+    shown = slice(-1) if name == "SwinGait" else slice(None)  # its last part is another's double
+    torch.testing.assert_close(output.embeddings, features[:, :, shown], atol=0, rtol=0)
+    compared = "after_neck" if SMALL[name].get("use_emb2") else "logits" if name == "ScoNet" else "embeddings"
+    assert output.inference is getattr(output, compared)
     flat = F.normalize(made.necks.bn1d(features.flatten(1)).view_as(features), dim=1)
     logits = torch.einsum("ncp,pck->nkp", flat, F.normalize(made.necks.fc_bin, dim=1))
-    torch.testing.assert_close(output.logits, logits, atol=1e-6, rtol=0)
-    torch.testing.assert_close(output.after_neck, flat, atol=1e-6, rtol=0)
+    torch.testing.assert_close(output.logits, logits[:, :, shown], atol=1e-6, rtol=0)
+    torch.testing.assert_close(output.after_neck, flat[:, :, shown], atol=1e-6, rtol=0)
 
 
 def test_gaitgl_s_head_with_other_sizes() -> None:
@@ -113,7 +124,7 @@ def test_more_padding_changes_nothing_in_training(name: str, lengths: list[int])
         loss = output.embeddings.square().mean()
         (loss if output.logits is None else loss + output.logits.square().mean()).backward()
         gradients = {f"gradient of {k}": p.grad for k, p in made.named_parameters() if p.grad is not None}
-        assert len(gradients) == len(list(made.parameters()))
+        assert len(gradients) == sum(p.requires_grad for p in made.parameters())
         assert all(g.any() and torch.isfinite(g).all() for g in gradients.values())
         results.append({"embeddings": output.embeddings, **gradients, **dict(made.named_buffers())})
     for key, value in results[0].items():
@@ -192,6 +203,7 @@ NECKS = {"class_num": CLASSES, "in_channels": 6, "parts_num": 8}
 RESNET = SMALL["GaitBase"]["backbone_cfg"]
 PLAIN = SMALL["GaitPart"]["backbone_cfg"]
 BACKBONE = SMALL["DeepGaitV2 2d"]["Backbone"]
+SWIN = SMALL["SwinGait"]["Backbone"]
 UNFIT: list[tuple[str, dict[str, Any], str]] = [
     ("GaitBase", {"backbone_cfg": {**RESNET, "block": "Bottleneck"}}, "backbone_cfg.block: input should be 'BasicBlo"),
     ("GaitBase", {"backbone_cfg": {**RESNET, "layers": [1, 1, 1]}}, "backbone_cfg.layers: .* takes 4 positive numbers"),
@@ -206,6 +218,12 @@ UNFIT: list[tuple[str, dict[str, Any], str]] = [
     ("DeepGaitV2 2d", {"Backbone": {**BACKBONE, "mode": "4d"}}, r"Backbone\.mode: input should be '2d', 'p3d' or '3d'"),
     ("DeepGaitV2 2d", {"SeparateBNNecks": {"class_num": 0}}, r"SeparateBNNecks\.class_num: must be at least 1"),
     ("GaitSet", {"in_channels": [1, 4, 8]}, "in_channels: .*4 positive numbers"),
+    ("GLN", {"hidden_dim": 7}, r"SeparateFCs\.out_channels: must be 7"),
+    ("GLN phase 2", {"class_num": None}, "class_num: this key is required"),
+    ("SwinGait", {"Backbone": {**SWIN, "embed_dim": 24}}, "Backbone.embed_dim: must be a multiple of 16, got 24"),
+    ("SwinGait", {"Backbone": {**SWIN, "mode": "3d"}}, "Backbone.mode: input should be 'p3d'"),
+    ("SwinGait", {"SeparateBNNecks": {"class_num": 5, "parts_num": 5}}, r"SeparateBNNecks\.parts_num: must be 6"),
+    ("SwinGait", {"bin_num": [4], "SeparateBNNecks": {"class_num": 5}}, "bin_num: features 15 rows high"),
     ("GaitPart", {"backbone_cfg": {**PLAIN, "layers_cfg": ["BC"]}}, "backbone_cfg.layers_cfg: 'BC' is no"),
     ("GaitPart", {"backbone_cfg": {**PLAIN, "layers_cfg": ["BC-2"]}}, "at least 4 channels"),
     ("GaitGL", {"channels": [2, 3]}, "channels: .*takes 3"),
@@ -227,7 +245,7 @@ def test_sizes_that_do_not_fit(name: str, change: dict[str, Any], message: str) 
         build_model({**SMALL[name], **change})(silhouettes(2, 4, name=name))
 
 
-@every
+@pytest.mark.parametrize("name", [name for name in SMALL if name != "SwinGait"])  # which resizes its maps
 def test_silhouettes_of_another_height_do_not_fit(name: str) -> None:
     with pytest.raises(ValueError, match="rows"):
         network(name)(F.pad(silhouettes(1, 3, name=name), (0, 0, 0, 4)))

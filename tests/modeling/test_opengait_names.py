@@ -23,6 +23,23 @@ THEIRS: dict[str, set[str]] = {
         "Backbone.forward_block.layer2.1.conv2.weight", "Backbone.forward_block.layer4.0.downsample.1.bias",
         "FCs.fc_bin", "BNNecks.fc_bin", "BNNecks.bn1d.weight",
     },
+    "ScoNet": {"Backbone.forward_block.conv1.conv.weight", "FCs.fc_bin", "BNNecks.fc_bin", "BNNecks.bn1d.weight"},
+    "GLN phase 2": {
+        "Head.fc_bin", "encoder_bn.running_mean", "reduce_fc.weight", "reduce_bn.weight", "reduce_cls.weight",
+        "lateral_layer1.weight", "smooth_layer3.weight",
+        "sil_stage_0.forward_block.2.conv.weight", "sil_stage_1.forward_block.0.conv.weight",
+        "set_stage_2.0.conv.weight",
+    },
+    "SwinGait": {
+        "layer0.forward_block.0.weight", "layer1.forward_block.0.bn2.bias", "layer2.0.conv1.forward_block.0.weight",
+        "layer2.0.shortcut3d.weight", "layer2.0.sbn.weight", "layer2.0.downsample.1.weight", "FCs.fc_bin",
+        "transformer.patch_embed.proj.bias", "transformer.patch_embed.norm.weight", "transformer.norm.bias",
+        *(f"transformer.layers.{s}.blocks.1.{n}" for s in (0, 1) for n in (
+            "norm1.weight", "norm2.bias", "attn.relative_position_bias_table", "attn.relative_position_index",
+            "attn.qkv.bias", "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.bias",
+        )),
+        "transformer.layers.0.downsample.0.weight", "transformer.layers.0.downsample.1.weight", "BNNecks.bn1d.weight",
+    },
     "GaitBase plain": {"Backbone.forward_block.feature.0.conv.weight", "Backbone.forward_block.feature.3.conv.weight"},
     "DeepGaitV2 2d": {
         "layer0.forward_block.0.weight", "layer1.forward_block.0.bn2.bias", "layer2.forward_block.1.conv1.weight",

@@ -10,6 +10,7 @@ Path = tuple[str, ...]
 # Keys without effect.
 WITHOUT_EFFECT: dict[Path, str] = {
     ("trainer_cfg", "enable_distributed"): "the launcher decides",
+    ("trainer_cfg", "fix_layers"): "nothing reads it, as in OpenGait; `freeze` names weights that are not trained",
     ("evaluator_cfg", "enable_distributed"): "the launcher decides",
     ("evaluator_cfg", "sampler", "batch_shuffle"): "every sequence is tested once, and the order changes no result",
 }
@@ -33,13 +34,41 @@ RENAMED_KEYWORDS: dict[tuple[str, str], str] = {
 
 _NAMES = ("type", "solver")
 
+# SwinGait's parameter groups: weights of the transformer without weight decay, and all others at a tenth of the rate.
+_SWINGAIT_WITHOUT_DECAY = ("transformer.patch_*", "transformer.*norm*", "transformer.*relative_position_bias_table")
+_SWINGAIT_SLOW = ("layer*", "fcs.*", "necks.*")
 
-def translate(node: Any, path: Path = ()) -> tuple[Any, list[tuple[Path, str]]]:
+
+def translate(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[Path, str]]]:
     """Translate the keys of a configuration; return it with the warnings: the path of a key, and a message."""
+    translated, warnings = _translate(content)
+    optimizer, trainer = (translated.get(name) for name in ("optimizer_cfg", "trainer_cfg"))
+    if isinstance(optimizer, Mapping) and isinstance(trainer, Mapping) and "T_max_iter" in trainer:
+        warnings.append((("trainer_cfg", "T_max_iter"), "is read as scheduler_cfg and optimizer_cfg.param_groups"))
+        translated |= _swingait_s_recipe(optimizer, trainer)
+    return translated, warnings
+
+
+def _swingait_s_recipe(optimizer: Mapping[str, Any], trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sections that say what OpenGait's SwinGait does, the one model with the key `T_max_iter`."""
+    rate = optimizer.get("lr")
+    groups = [{"match": pattern, "weight_decay": 0.0} for pattern in _SWINGAIT_WITHOUT_DECAY]
+    if isinstance(rate, (int, float)):  # else the schema reports it
+        groups += [{"match": pattern, "lr": 0.1 * rate} for pattern in _SWINGAIT_SLOW]
+    return {
+        "optimizer_cfg": {"param_groups": groups, **optimizer},
+        "scheduler_cfg": {
+            "scheduler": "CosineStepLR", "T_max": trainer["T_max_iter"], "step_size": 1000, "eta_min": 1e-6
+        },
+        "trainer_cfg": {key: value for key, value in trainer.items() if key != "T_max_iter"},
+    }  # fmt: skip
+
+
+def _translate(node: Any, path: Path = ()) -> tuple[Any, list[tuple[Path, str]]]:
     warnings: list[tuple[Path, str]] = []
 
     def translated_value(value: Any, key: str) -> Any:
-        result, inner = translate(value, (*path, key))
+        result, inner = _translate(value, (*path, key))
         warnings.extend(inner)
         return result
 

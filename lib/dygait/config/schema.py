@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -294,7 +295,11 @@ class OptimizerCfg(Component):
 class SchedulerCfg(Component):
     """The learning rate's schedule, stepped every iteration: a class of `torch.optim.lr_scheduler`, its keywords."""
 
-    scheduler: str = Field("MultiStepLR", description="A class of `torch.optim.lr_scheduler`.")
+    scheduler: str = Field(
+        "MultiStepLR",
+        description="A class of `torch.optim.lr_scheduler`, or `CosineStepLR`: half a cosine to `T_max`, held for "
+        "`step_size` iterations at a time, at least `eta_min`, which stays after `T_max`.",
+    )
 
 
 class TrainerCfg(Section):
@@ -460,8 +465,14 @@ class ProbeGroup(Section, frozen=True):
     )
 
 
+CLASSIFICATION_MEASURES = ("accuracy", "precision", "recall", "F1")
+
+
 class Protocol(Section, frozen=True):
-    """How features become numbers: the gallery, groups of probes, what is not compared, and what is reported."""
+    """How features become numbers: the gallery, groups of probes, what is not compared, and what is reported.
+
+    With `classes`, sequences are not compared but classified: there is no gallery, and features are logits.
+    """
 
     name: str = Field(
         pattern=r"^[\w.+-]([\w.+ /-]*[\w.+-])?$",
@@ -486,15 +497,40 @@ class Protocol(Section, frozen=True):
         description="Views are told apart by what comes before the first of this: with `_`, `06_1` and `06_2` are the "
         "camera `06`. Absent: by the whole name.",
     )
-    measures: list[str] = Field(
-        ["rank-1"], min_length=1, description="What is reported, the headline first: `rank-<k>`, `mAP`, `mINP`."
+    classes: Annotated[Patterns, Field(min_length=2)] | None = Field(
+        None,
+        description="Patterns for the type, one for each class, upper and lower case alike: a classification, in place "
+        "of `gallery`. In training the logits learn these classes, not subjects. Absent: sequences are compared.",
     )
+    measures: list[str] = Field(
+        ["rank-1"],
+        min_length=1,
+        description="What is reported, the headline first: `rank-<k>`, `mAP`, `mINP`; of a classification `accuracy` "
+        "and, each the mean over classes, `precision`, `recall`, `F1`.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _needless_with_classes(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("classes") is None:
+            return given
+        needless = {"gallery": {}, "groups": {"all": {"probes": {}}}, "measures": [*CLASSIFICATION_MEASURES]}
+        return {**needless, **given}
+
+    @model_validator(mode="after")
+    def _no_gallery_with_classes(self) -> Protocol:
+        compares = self.gallery != Selector() or any(group.gallery is not None for group in self.groups.values())
+        if self.classes and (compares or self.one_view_at_a_time or self.exclusion != "nothing"):
+            raise ValueError("classes: a classification has no gallery; remove it, one_view_at_a_time and exclusion")
+        return self
 
     @model_validator(mode="after")
     def _known_measures(self) -> Protocol:
+        known = "|".join(CLASSIFICATION_MEASURES) if self.classes else r"rank-[1-9]\d*|mAP|mINP"
+        listed = ", ".join(CLASSIFICATION_MEASURES) if self.classes else "rank-<k>, mAP or mINP"
         for index, name in enumerate(self.measures):
-            if not re.fullmatch(r"rank-[1-9]\d*|mAP|mINP", name):
-                raise ValueError(f"measures: unknown measure {name!r}: rank-<k>, mAP or mINP")
+            if not re.fullmatch(known, name):
+                raise ValueError(f"measures: unknown measure {name!r}: {listed}")
             if name in self.measures[:index]:
                 raise ValueError(f"measures: {name!r} is duplicate")
         return self
@@ -509,6 +545,10 @@ class Protocol(Section, frozen=True):
             own = "" if group.gallery is None else f" in the gallery {group.gallery.description}"
             wrong = "" if group.unmatched == "left out" else " (without a match counted as wrong)"
             probes.append(f"{name} {group.probes.description}{own}{wrong}")
+        if self.classes is not None:
+            return (
+                f"classes by type {', '.join(self.classes)}; the largest logit, mean over parts; {' / '.join(probes)}"
+            )
         parts = [f"gallery {self.gallery.description}", f"probes {' / '.join(probes)}"]
         parts.append("one view at a time" if self.one_view_at_a_time else "whole gallery")
         if self.exclusion != "nothing":
@@ -523,6 +563,17 @@ class Protocol(Section, frozen=True):
         selectors = [self.gallery, *(g.probes for g in self.groups.values())]
         selectors += [g.gallery for g in self.groups.values() if g.gallery is not None]
         return any(s.listed is not None for s in selectors)
+
+    def class_of(self, sequence_type: str) -> int:
+        """Return the index of the class of a type; UserError where it has none."""
+        assert self.classes is not None
+        for index, pattern in enumerate(self.classes):
+            if fnmatchcase(sequence_type.lower(), pattern.lower()):
+                return index
+        raise UserError(
+            f"the sequence type {sequence_type!r} is none of the classes of the protocol {self.name}: "
+            f"{', '.join(self.classes)}"
+        )
 
     def view_name(self, view: str) -> str:
         """Return the name by which the protocol tells a view apart; selectors see the whole name."""

@@ -24,6 +24,7 @@ class Batch:
         sequences: int64 (N,), indices in the dataset.
         others: the other modalities, each of that form and of the same lengths.
         divisors: of the grey levels of each modality, which scale them to 0..1.
+        class_labels: int64 (N,), what the logits learn; None: the labels.
     """
 
     silhouettes: torch.Tensor
@@ -32,6 +33,7 @@ class Batch:
     sequences: torch.Tensor
     others: tuple[torch.Tensor, ...] = ()
     divisors: tuple[float, ...] = (255.0,)
+    class_labels: torch.Tensor | None = None
 
     def pin_memory(self) -> Batch:
         """Return the batch in page-locked memory, for asynchronous copies; called by the loader."""
@@ -43,7 +45,10 @@ class Batch:
 
     def _moved(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         others = tuple(map(move, self.others))
-        return replace(self, silhouettes=move(self.silhouettes), labels=move(self.labels), others=others)
+        classes = None if self.class_labels is None else move(self.class_labels)
+        return replace(
+            self, silhouettes=move(self.silhouettes), labels=move(self.labels), others=others, class_labels=classes
+        )
 
     def scaled(self) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Return the input of a model: the silhouettes as float32 in 0..1, or a tuple of all modalities."""
@@ -64,6 +69,7 @@ def collate(samples: list[Sample]) -> Batch:
         torch.tensor([s.sequence for s in samples]),
         tuple(others),
         samples[0].divisors,
+        None if samples[0].class_label is None else torch.tensor([s.class_label for s in samples]),
     )
 
 

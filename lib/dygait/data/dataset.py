@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +29,7 @@ class Sample(NamedTuple):
         sequence: the index of the sequence in the dataset.
         others: the same frames of the sequence's other modalities, each of that form.
         divisors: of the grey levels of each modality, which scale them to 0..1.
+        class_label: what the logits learn, if not the label.
     """
 
     silhouettes: np.ndarray
@@ -36,6 +37,7 @@ class Sample(NamedTuple):
     sequence: int
     others: tuple[np.ndarray, ...] = ()
     divisors: tuple[float, ...] = (255.0,)
+    class_label: int | None = None
 
 
 class SequenceDataset:
@@ -50,6 +52,7 @@ class SequenceDataset:
         frames: samples the frames of a sequence.
         transforms: one for each file in use; or one for all, whose frames are stacked to several channels before it.
         data_in_use: a mask over the sorted files of a sequence, true for those in use; None: the first file.
+        class_of: what the logits learn, by a sequence's type; None: the label.
 
     Of a sequence with several files in use (modalities), the same frames of each are sampled, and several transforms
     draw the same random numbers, so that equal transforms give equal changes.
@@ -63,12 +66,15 @@ class SequenceDataset:
         frames: FrameSampler,
         transforms: Sequence[Transform],
         data_in_use: list[bool] | None = None,
+        class_of: Callable[[str], int] | None = None,
     ) -> None:
         self.store = store
         self.indices = indices
         label_of = {subject: label for label, subject in enumerate(ids)}
         by_code = np.array([label_of.get(name, -1) for name in store.table.ids.names], np.int64)
         self.labels: list[int] = by_code[store.table.ids.codes[indices]].tolist()
+        types = store.table.types.take(indices)
+        self.class_labels = [None] * len(indices) if class_of is None else [class_of(name) for name in types]
         self.frames = frames
         self.transforms = tuple(transforms)
         self.files = files_in_use(data_in_use)
@@ -105,7 +111,8 @@ class SequenceDataset:
         taken = [_take(frames, chosen, self.frames.ordered) for frames in stored]
         first, *others = self._transformed(taken, index, rng)
         divisors = tuple(transform.divisor for transform in self.transforms)
-        return Sample(first, self.labels[request.sequence], request.sequence, tuple(others), divisors)
+        number = request.sequence
+        return Sample(first, self.labels[number], number, tuple(others), divisors, self.class_labels[number])
 
     def sizes(self, index: int) -> list[tuple[int, ...]]:
         """Return the size of a transformed frame of each modality of the sequence at an index of the store.

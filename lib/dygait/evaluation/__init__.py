@@ -3,6 +3,8 @@
 from dygait.config.schema import ProbeGroup, Protocol, Selector
 from dygait.evaluation.builtin_protocols import (
     PROTOCOLS,
+    classification_of,
+    configured_protocol,
     declared_protocol,
     name_problems,
     resolve_protocol,

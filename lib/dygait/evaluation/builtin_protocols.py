@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from dygait.config.load import read_yaml
-from dygait.config.schema import Protocol
+from dygait.config.schema import Config, Protocol
 from dygait.errors import UserError
-from dygait.evaluation.submission import GREW_SUBMISSION, HID_SUBMISSION, SUBMISSIONS
+from dygait.evaluation.submission import GREW_SUBMISSION, HID_SUBMISSION, SUBMISSIONS, Submission
 from dygait.registry import Registry, validation_problems
 from dygait.untrusted import at
 
@@ -132,6 +132,11 @@ _add(
     exclusion="identical view",
     **_CCPG,
 )
+_add(
+    "Scoliosis1K",
+    words="classes by type: negative, neutral, positive; the largest logit, mean over parts",
+    classes=["negative", "neutral", "positive"],
+)
 
 
 def as_protocol(protocol: str | Protocol | Mapping[str, Any]) -> Protocol:
@@ -173,11 +178,12 @@ _EVAL_FUNCTIONS = {
     "evaluate_Gait3D": ("Gait3D",),
     "evaluation_Gait3D": ("Gait3D",),
     "evaluate_CCPG": ("CCPG",),
+    "evaluate_scoliosis": ("Scoliosis1K",),
     "GREW_submission": (GREW_SUBMISSION.name,),
     "identification_GREW_submission": (GREW_SUBMISSION.name,),
     "HID_submission": (HID_SUBMISSION.name,),
 }
-_NOT_BUILT = ("evaluate_scoliosis", "evaluate_FreeGait", "evaluate_segmentation")
+_NOT_BUILT = ("evaluate_FreeGait", "evaluate_segmentation")
 
 
 def resolve_protocol(eval_func: str | None, dataset_name: str, cross_view_gallery: bool = False) -> str:
@@ -222,6 +228,30 @@ def _by_eval_func(eval_func: str | None, dataset_name: str, own: str | None) -> 
         why = f"{eval_func} is not implemented" if eval_func in _NOT_BUILT else f"unknown {eval_func!r}"
     choices = ", ".join([*sorted(_EVAL_FUNCTIONS), *PROTOCOLS.names(), *SUBMISSIONS])
     raise UserError(f"evaluator_cfg.eval_func: {why}; choose one of {choices}")
+
+
+def configured_protocol(config: Config) -> Protocol | Submission:
+    """Return the protocol of a configuration; UserError as `resolve_protocol`."""
+    data, evaluator = config.data_cfg, config.evaluator_cfg
+    if evaluator.protocol is not None:
+        protocol = evaluator.protocol
+    else:
+        name = resolve_protocol(
+            evaluator.eval_func, data.test_dataset_name or data.dataset_name, evaluator.cross_view_gallery
+        )
+        if name in SUBMISSIONS:
+            return SUBMISSIONS[name]
+        protocol = PROTOCOLS.get(name)
+    return protocol.without_unmatched() if data.remove_no_gallery else protocol
+
+
+def classification_of(config: Config) -> Protocol | None:
+    """Return the protocol of a configuration if it is a classification, whose classes the logits then learn."""
+    try:
+        protocol = configured_protocol(config)
+    except UserError:  # a run that only trains needs no protocol
+        return None
+    return protocol if isinstance(protocol, Protocol) and protocol.classes is not None else None
 
 
 def protocol_of(name_or_file: str | None, origin: Mapping[str, Any], features: Path) -> Protocol:

@@ -17,6 +17,7 @@ from torch import Tensor
 from dygait.config.schema import Protocol, Selector
 from dygait.errors import UserError
 from dygait.evaluation.builtin_protocols import as_protocol
+from dygait.evaluation.classification import scores
 from dygait.evaluation.comparisons import CHANCE, Comparisons, Options, compare
 from dygait.evaluation.intervals import bootstrap, interval
 from dygait.evaluation.openset import OpenSet, identify
@@ -33,7 +34,7 @@ class EvaluationResult:
 
     protocol: str
     description: str  # the protocol in one sentence
-    metric: str  # the distance, euc or cos
+    metric: str  # the distance, euc or cos; of a classification `logits`
     measures: tuple[str, ...]  # the first is the headline
     feature: str | None = None  # which output of the network is compared; None if it is not known
     percentages: Percentages = field(default_factory=dict)  # measure -> percent, `view_key` -> probe view -> percent
@@ -113,6 +114,8 @@ def evaluate_detailed(
     """
     chosen, options = as_protocol(protocol), options or Options()
     sequences = Sequences.checked(features, ids, types, views)
+    if chosen.classes is not None:
+        return _classify(sequences, chosen, probes, options)
     notes = _check_probe_list(sequences, chosen, probes)
     members, galleries = _select(sequences, chosen, probes)
     sequences = replace(sequences, views=_view_names(sequences.views, chosen))
@@ -141,7 +144,48 @@ def check_against_data(
     """
     sequences = Sequences.checked(torch.empty(len(ids), 0, 0), ids, types, views)
     _check_probe_list(sequences, protocol, probes)
+    if protocol.classes is not None:
+        _true_classes(sequences, protocol)
+        return
     _select(sequences, protocol, probes)
+
+
+def _classify(
+    sequences: Sequences, protocol: Protocol, probes: Collection[str] | None, options: Options
+) -> EvaluationResult:
+    """Return the result of a classification: of the logits (N, K, P), the largest mean over parts is predicted."""
+    count = len(protocol.classes or ())
+    if sequences.features.shape[1] != count:
+        raise UserError(
+            f"features: {sequences.features.shape[1]} channels, but the protocol {protocol.name} has {count} classes; "
+            f"it takes logits: ScoNet's, or another model's with evaluator_cfg.feature: logits"
+        )
+    notes = _check_probe_list(sequences, protocol, probes)
+    true, found = _true_classes(sequences, protocol), sequences.features.double().mean(2).argmax(1).cpu().numpy()
+    result = EvaluationResult(protocol.name, protocol.description, "logits", tuple(protocol.measures))
+    for name, group in protocol.groups.items():
+        chosen = sequences.select(group.probes, probes)
+        if not chosen.any():
+            notes.append(f"{name}: no sequences of {group.probes.description} in the data (group skipped)")
+            continue
+        measured = scores(true[chosen], found[chosen])
+        result.percentages[name] = {measure: measured[measure] for measure in protocol.measures}
+        result.chance[name] = 100 / count
+        result.counts[name] = {"probes": int(chosen.sum()), "gallery": 0, "probes without a match": 0}
+        subjects = sequences.ids[chosen]
+        if options.intervals and "accuracy" in protocol.measures and len(np.unique(subjects)) > 1:
+            right = 100.0 * (true == found)[chosen, None]
+            if (limits := interval(bootstrap(right, subjects, options.intervals))) is not None:
+                result.intervals[name] = {"accuracy": limits}
+    if not result.percentages:
+        raise UserError(f"protocol {protocol.name}: no group has a sequence; {notes[0]}")
+    return replace(result, notes=tuple(notes))
+
+
+def _true_classes(sequences: Sequences, protocol: Protocol) -> np.ndarray:
+    """Return the class of each sequence, (N,) int64; UserError where a type has none."""
+    names, codes = np.unique(sequences.types, return_inverse=True)
+    return np.array([protocol.class_of(name) for name in names.tolist()])[codes.reshape(-1)]
 
 
 _NO_MATCH = "no probe has a true match in the gallery, so nothing can be reported; are the ids those of the test set?"

@@ -59,7 +59,9 @@ def to_text(
 
 
 def compared(result: EvaluationResult) -> str:
-    """Return the distance of a result, and the feature if it is known."""
+    """Return the distance of a result, and the feature if it is known; of a classification, what decides."""
+    if result.metric == "logits":
+        return "by the largest logit"
     return f"distance {result.metric}" + (f", feature {result.feature}" if result.feature else "")
 
 
@@ -233,5 +235,7 @@ def _aligned(table: Sequence[Sequence[str]], left: int, gap: str = _GAP) -> list
 
 def _counts(result: EvaluationResult) -> str:
     probes = ", ".join(f"{group} {counts['probes']}" for group, counts in result.counts.items())
+    if result.metric == "logits":
+        return f"Sequences: {probes}."
     galleries = sorted({counts["gallery"] for counts in result.counts.values()})
     return f"Probe sequences: {probes}. Gallery sequences: {', '.join(map(str, galleries))}."

@@ -41,10 +41,13 @@ class LossAggregator(nn.Module):
         if len(set(self.prefixes)) < len(self.prefixes):
             raise UserError(f"loss_cfg: give each term a log_prefix of its own; they are {', '.join(prefixes)}")
 
-    def forward(self, outputs: Outputs, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
+    def forward(
+        self, outputs: Outputs, labels: torch.Tensor, class_labels: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, Statistics]:
         """Return the sum to differentiate, and statistics named `<prefix>/<statistic>`.
 
         Outputs and labels are this process's share: embeddings (n, C, P), logits (n, K, P) or None, labels (n,).
+        Terms that read logits take `class_labels` (n,) instead, where they are given.
 
         Raises:
             UserError: a term reads logits and the model gives none.
@@ -60,12 +63,13 @@ class LossAggregator(nn.Module):
                     f"loss_cfg: {type(loss).__name__} reads logits, and the model gives none: set class_num or "
                     f"SeparateBNNecks in model_cfg, or take the term out"
                 )
+            targets = class_labels if class_labels is not None and loss.reads == "logits" else labels
             if loss.needs_whole_batch and world > 1:
                 whole = distributed.gather_with_gradient(at_least_float32(read))  # gathering must not round
-                term, found = loss(whole, distributed.gather(labels))
+                term, found = loss(whole, distributed.gather(targets))
                 total = total + weight * world * term
             else:
-                term, found = loss(read, labels)
+                term, found = loss(read, targets)
                 total = total + weight * term
             statistics.update({f"{prefix}/{name}": value for name, value in found.items()})
         return total, statistics

@@ -76,6 +76,8 @@ def open_run(
     folder = find_features(path)
     saved = load_features(folder)
     chosen, probes = protocol_of(protocol, saved.origin, folder), saved.origin.get("probes")
+    if chosen.classes is not None:
+        raise UserError(f"{folder}: a report compares sequences, and the protocol {chosen.name} does not")
     options = Options(intervals=_RESAMPLES, verification=True, open_set=True, keep=True)
     metric = metric or saved.origin.get("metric", "euc")
     columns = saved.ids, saved.types, saved.views

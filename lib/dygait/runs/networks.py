@@ -12,6 +12,7 @@ from torch import nn
 
 from dygait.config.schema import Config
 from dygait.errors import UserError
+from dygait.evaluation import classification_of
 from dygait.losses import LOSSES
 from dygait.modeling import MODELS, build_model, complete_model_cfg, lacks_class_num
 from dygait.runs.sources import Data, open_partition
@@ -40,8 +41,11 @@ def model_settings(config: Config) -> dict[str, Any]:
     """Return `model_cfg` with what it leaves to the data: the variant, and as many classes as the partition trains."""
     given = {k: v for k, v in config.model_cfg.model_dump().items() if v is not None}
     read = [LOSSES.get(term.type).reads for term in config.loss_cfg if term.type in LOSSES]
-    # A partition without training ids is for tests, which do not use the class head.
-    classes = max(1, len(set(open_partition(config).train))) if needs_classes(given, read) else None
+    classes = None
+    if needs_classes(given, read):
+        protocol = classification_of(config)
+        found = set(open_partition(config).train) if protocol is None else protocol.classes
+        classes = max(1, len(found or ()))  # a partition without training ids is for tests, without the class head
     return complete_model_cfg(given, config.data_cfg.dataset_name, classes)
 
 
@@ -58,9 +62,13 @@ def needs_classes(model_cfg: Mapping[str, Any], read: Iterable[str]) -> bool:
 
 
 def check_classes(model: nn.Module, data: Data) -> None:
-    """Raise a UserError if the class head is smaller than the number of training ids."""
-    classes, people = getattr(model, "class_num", None), len(data.train_ids)
-    if classes is not None and classes < people:
+    """Raise a UserError if the class head has fewer classes than there are training ids, or another protocol's."""
+    classes, people, protocol = getattr(model, "class_num", None), len(data.train_ids), data.classification
+    if classes is not None and protocol is not None:
+        wanted = len(protocol.classes or ())
+        if classes != wanted:
+            raise UserError(f"model_cfg: class_num is {classes}, but the protocol {protocol.name} has {wanted} classes")
+    elif classes is not None and classes < people:
         raise UserError(f"model_cfg: class_num is {classes}, but {people} ids train; set it to {people} or more")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dygait import distributed
-from dygait.config.schema import Config, EvaluatorCfg, TrainerCfg, TransformCfg
+from dygait.config.schema import Config, EvaluatorCfg, Protocol, TrainerCfg, TransformCfg
 from dygait.data.dataset import SequenceDataset, files_in_use
 from dygait.data.frames import FrameSampler
 from dygait.data.integrity import find_unreadable
@@ -23,6 +23,7 @@ from dygait.data.stores.cached import fill_cache, memory_folder
 from dygait.data.stores.concat import prefixed_id
 from dygait.data.transforms import Transform, build_transform
 from dygait.errors import UserError
+from dygait.evaluation import classification_of
 from dygait.logs import log, progress
 from dygait.modeling import complete_model_cfg
 from dygait.modeling.dry_run import dry_run
@@ -36,11 +37,15 @@ _MAX_NAMED = 5  # unreadable sequences that a message names
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset on disk and its partition; `notes` are remarks for the log and the record of the run."""
+    """A dataset on disk and its partition; `notes` are remarks for the log and the record of the run.
+
+    `classification` is the protocol whose classes the logits learn, if they do not learn the training ids.
+    """
 
     store: Store
     partition: Partition
     notes: list[str]
+    classification: Protocol | None = None
 
     @property
     def train_ids(self) -> list[str]:
@@ -62,7 +67,7 @@ def open_data(config: Config) -> Data:
     notes += [f"the code of {file} was executed (custom_imports)" for file in config.custom_imports]
     if store.empty:
         notes.append(f"{store.empty} sequence folders hold no pickle")
-    return Data(store, partition, notes)
+    return Data(store, partition, notes, classification_of(config))
 
 
 def open_partition(config: Config) -> Partition:
@@ -149,7 +154,9 @@ def _dataset(
     frames = FrameSampler(sampler.sample_type, **{key: getattr(sampler, key) for key in keys})
     transforms = build_transforms(section.transform, config.modalities)
     indices = _readable_indices(config, data, indices)
-    dataset = SequenceDataset(data.store, indices, labels, frames, transforms, config.data_cfg.data_in_use)
+    class_of = data.classification.class_of if data.classification is not None and labels else None
+    in_use = config.data_cfg.data_in_use
+    dataset = SequenceDataset(data.store, indices, labels, frames, transforms, in_use, class_of)
     for note in _check_geometry(config, dataset):
         data.notes.append(note)
         log.info("notice: %s", note)
@@ -160,7 +167,8 @@ def _dataset(
         lambda: fill_cache(data.store, indices, dataset.files, folder, partial(progress, description="reading"))
     )
     store = PackedStore(folder)
-    return SequenceDataset(store, np.arange(len(store.table)), labels, frames, transforms, [True] * len(dataset.files))
+    in_use = [True] * len(dataset.files)
+    return SequenceDataset(store, np.arange(len(store.table)), labels, frames, transforms, in_use, class_of)
 
 
 def _readable_indices(config: Config, data: Data, indices: np.ndarray) -> np.ndarray:

@@ -15,16 +15,15 @@ from dygait import distributed
 from dygait.config import Config
 from dygait.errors import UserError
 from dygait.evaluation import (
-    PROTOCOLS,
-    SUBMISSIONS,
     EvaluationResult,
     Options,
     Protocol,
     ReRank,
     Submission,
     check_against_data,
+    classification_of,
+    configured_protocol,
     evaluate_detailed,
-    resolve_protocol,
     to_csv,
     to_json,
     to_text,
@@ -47,21 +46,6 @@ from dygait.runs.tensorboard import write_results
 from dygait.testing.extraction import extract
 
 
-def _protocol(config: Config) -> Protocol | Submission:
-    """Return the protocol of the configuration."""
-    data, evaluator = config.data_cfg, config.evaluator_cfg
-    if evaluator.protocol is not None:
-        protocol = evaluator.protocol
-    else:
-        name = resolve_protocol(
-            evaluator.eval_func, data.test_dataset_name or data.dataset_name, evaluator.cross_view_gallery
-        )
-        if name in SUBMISSIONS:
-            return SUBMISSIONS[name]
-        protocol = PROTOCOLS.get(name)
-    return protocol.without_unmatched() if data.remove_no_gallery else protocol
-
-
 def _re_rank(config: Config, default: ReRank | None) -> ReRank | None:
     """Return how distances are re-ranked: by `re_rank`, or `default` where it is absent."""
     wanted = config.evaluator_cfg.re_rank
@@ -75,9 +59,13 @@ def _re_rank(config: Config, default: ReRank | None) -> ReRank | None:
 
 def check_protocol(config: Config, data: sources.Data, source: sources.Source) -> None:
     """Raise a UserError, before the network runs, if the protocol gives no result on the test set."""
-    protocol = _protocol(config)
-    if isinstance(protocol, Protocol):
-        check_against_data(protocol, *source.dataset.keys(), data.partition.probe)
+    protocol, evaluator = configured_protocol(config), config.evaluator_cfg
+    if not isinstance(protocol, Protocol):
+        return
+    if protocol.classes is not None and (evaluator.baseline or evaluator.re_rank):
+        key = "baseline" if evaluator.baseline else "re_rank"
+        raise UserError(f"evaluator_cfg.{key}: the protocol {protocol.name} compares no sequences; set it to null")
+    check_against_data(protocol, *source.dataset.keys(), data.partition.probe)
 
 
 def extract_and_score(
@@ -129,7 +117,7 @@ def _score(
 ) -> EvaluationResult | None:
     """Score features, log a table, and write the result next to the checkpoint `path`."""
     columns = features.ids, features.types, features.views
-    evaluator, protocol = config.evaluator_cfg, _protocol(config)
+    evaluator, protocol = config.evaluator_cfg, configured_protocol(config)
     if isinstance(protocol, Submission):
         target = path.with_name(f"{path.stem}-submission.csv")
         re_rank = _re_rank(config, protocol.re_rank)
@@ -155,14 +143,16 @@ def _score(
     for line in table.splitlines():
         log.info("%s", line)
     slug = result.protocol.replace("/", "_") + ("-reranked" if options.re_rank is not None else "")
-    base = f"{path.stem}-{slug}-{evaluator.metric}" + (f"-{evaluator.feature}" if evaluator.feature else "")
+    base = f"{path.stem}-{slug}-{result.metric}" + (f"-{evaluator.feature}" if evaluator.feature else "")
     with writing(folder):
         write_atomically(path.with_name(f"{base}.json"), to_json(result))
         write_atomically(path.with_name(f"{base}.csv"), to_csv(result))
         if baseline is not None:
             write_atomically(path.with_name(f"{path.stem}-{slug}-gei.json"), to_json(baseline))
     log.info("wrote %s.json and .csv", path.with_name(base))
-    if evaluator.report:
+    if evaluator.report and protocol.classes is not None:
+        log.info("notice: no report: the protocol %s compares no sequences", protocol.name)
+    elif evaluator.report:
         _report(folder, data, features, result, baseline)
     return replace(result, comparisons={})  # which are large
 
@@ -231,7 +221,7 @@ def _origin(config: Config, data: sources.Data, path: Path, iteration: int) -> d
         "iteration": iteration,
         "dataset": config.data_cfg.dataset_name,
         "fingerprint": data.store.fingerprint,
-        "protocol": _protocol(config).name,
+        "protocol": configured_protocol(config).name,
         "metric": config.evaluator_cfg.metric,
         "probes": sorted(data.partition.probe) if data.partition.probe is not None else None,
         "config": config.as_dict(),
@@ -280,7 +270,7 @@ def _restore(config: Config, device: torch.device, output: str | Path, phase: st
         state["ema" if averaged else "model"],
         str(path),
         evaluator.restore_ckpt_strict,
-        reset_head=evaluator.feature != "logits",  # else a test does not read it
+        reset_head=evaluator.feature != "logits" and classification_of(config) is None,  # else a test does not read it
     )
     log.info("restored %s: %s%s", path, report, "; the averaged weights" if averaged else "")
     config = resolve_precision(config, device)

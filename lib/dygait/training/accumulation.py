@@ -29,6 +29,7 @@ def split_batch(batch: Batch, count: int) -> list[Batch]:
             labels=batch.labels[i::count],
             sequences=batch.sequences[i::count],
             others=tuple(other[i::count] for other in batch.others),
+            class_labels=None if batch.class_labels is None else batch.class_labels[i::count],
         )
         for i in range(count)
     ]

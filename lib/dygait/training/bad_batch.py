@@ -34,6 +34,7 @@ def save_bad_batch(
         "others": [other.cpu() for other in batch.others],
         "lengths": batch.lengths,
         "labels": batch.labels.cpu(),
+        "class_labels": None if batch.class_labels is None else batch.class_labels.cpu(),
         "names": [f"{ids[i]}/{types[i]}/{views[i]}" for i in batch.sequences.tolist()],
         "divisors": list(batch.divisors),
         "iteration": iteration,
@@ -81,7 +82,7 @@ def _diagnose(state: Mapping[str, Any], source: str) -> list[str]:
     lines.append(f"non-finite weights: {', '.join(broken) or 'none'}")
     order = torch.arange(len(state["labels"]))
     inputs = state["silhouettes"], state.get("lengths"), state["labels"], order, tuple(state["others"])
-    batch = Batch(*inputs, tuple(state["divisors"]))
+    batch = Batch(*inputs, tuple(state["divisors"]), state.get("class_labels"))
     losses = LossAggregator([term.model_dump() for term in config.loss_cfg])
     return lines + _forward_backward(network, losses, batch)
 
@@ -97,7 +98,7 @@ def _forward_backward(network: nn.Module, losses: LossAggregator, batch: Batch) 
         module.register_forward_hook(partial(check_output, name))
     output = network.train()(batch.scaled(), batch.lengths)
     lines = [f"first modules with a non-finite output, in float32: {', '.join(not_finite) or 'nothing'}"]
-    loss, statistics = losses(output, batch.labels)
+    loss, statistics = losses(output, batch.labels, batch.class_labels)
     lines.append("losses: " + ", ".join(f"{name} {float(value):.4g}" for name, value in statistics.items()))
     loss.backward()
     gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}

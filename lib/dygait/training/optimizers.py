@@ -13,6 +13,7 @@ from torch import nn
 from dygait.config.schema import Config
 from dygait.errors import UserError
 from dygait.logs import log
+from dygait.training.schedules import CosineStepLR
 
 _FUSED = {"SGD", "Adam", "AdamW"}  # have a fused implementation on CUDA and CPU in every supported version
 _UNSUPPORTED = {"LBFGS", "ReduceLROnPlateau"}  # step() needs a closure or a metric
@@ -25,7 +26,10 @@ def _classes(module: Any, base: type) -> dict[str, type]:
 
 
 OPTIMIZERS = _classes(torch.optim, torch.optim.Optimizer)
-SCHEDULERS = _classes(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler)
+SCHEDULERS = {
+    **_classes(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler),
+    CosineStepLR.__name__: CosineStepLR,
+}
 
 
 def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:

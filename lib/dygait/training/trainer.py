@@ -105,14 +105,15 @@ class Trainer:
         """Add the gradient of a batch's loss, times the loss scale, to the parameters."""
         count = self.config.trainer_cfg.accumulate
         if count == 1:
-            loss, statistics = self.losses(self._forward(batch), batch.labels)
+            loss, statistics = self.losses(self._forward(batch), batch.labels, batch.class_labels)
             self.scaler.scale(loss).backward()
             return statistics
         parts = split_batch(batch, count)
         labels = torch.cat([part.labels for part in parts])
+        classes = [part.class_labels for part in parts if part.class_labels is not None]
 
         def scaled_loss(output: GaitOutput) -> tuple[torch.Tensor, Statistics]:
-            loss, statistics = self.losses(output, labels)
+            loss, statistics = self.losses(output, labels, torch.cat(classes) if classes else None)
             return self.scaler.scale(loss), statistics
 
         model = self.model

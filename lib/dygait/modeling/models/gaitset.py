@@ -19,7 +19,7 @@ from dygait.modeling.registry import MODELS
 _BINS = [16, 8, 4, 2, 1]
 
 
-def _block(in_channels: int, out_channels: int, kernel: int, pool: bool) -> nn.Sequential:
+def set_block(in_channels: int, out_channels: int, kernel: int, pool: bool) -> nn.Sequential:
     """Two convolutions, the first of the given kernel, with LeakyReLU(0.01), and a halving of the map."""
     layers: list[nn.Module] = [
         nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False),
@@ -61,11 +61,11 @@ class GaitSet(nn.Module):
         c0, c1, c2, c3 = in_channels
         if c0 != 1:
             raise ValueError(f"in_channels: the first must be 1: silhouettes have one channel, got {c0}")
-        self.set_block1 = _block(c0, c1, 5, pool=True)
-        self.set_block2 = _block(c1, c2, 3, pool=True)
-        self.set_block3 = _block(c2, c3, 3, pool=False)
-        self.gl_block2 = _block(c1, c2, 3, pool=True)
-        self.gl_block3 = _block(c2, c3, 3, pool=False)
+        self.set_block1 = set_block(c0, c1, 5, pool=True)
+        self.set_block2 = set_block(c1, c2, 3, pool=True)
+        self.set_block3 = set_block(c2, c3, 3, pool=False)
+        self.gl_block2 = set_block(c1, c2, 3, pool=True)
+        self.gl_block3 = set_block(c2, c3, 3, pool=False)
         self.pooling = HorizontalPooling(bin_num)
         self.fcs = separate_fcs(SeparateFCs, c3, 2 * sum(bin_num))
         initialise(self)

@@ -1,0 +1,164 @@
+"""SwinGait.
+
+Fan et al., *Exploring Deep Models for Practical Gait Recognition*, 2023, https://arxiv.org/abs/2303.03301; windows: Liu
+et al., *Video Swin Transformer*, CVPR 2022. N sequences, C channels, S frames, F frames in all, H x W pixels, P parts,
+K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import ConfigDict, with_config
+from torch import nn
+from typing_extensions import NotRequired, TypedDict
+
+from dygait.modeling.backbones.residual import residual_stage
+from dygait.modeling.frames import over_equal_lengths, pack
+from dygait.modeling.heads import NeckSizes, Renames, check_numbers, check_sizes, number_of_classes, separate_bn_necks
+from dygait.modeling.kernels.batch_norm import BatchNorm2d
+from dygait.modeling.layers import SeparateFCs, channels_last, initialise
+from dygait.modeling.output import GaitOutput
+from dygait.modeling.parts import HorizontalPooling
+from dygait.modeling.registry import MODELS
+
+_BINS = [15]
+_MAP = (30, 20)  # to which every frame's map is resized: 15 x 10 tokens
+_WINDOW = (3, 3, 5)  # frames, rows, columns
+_SHIFT = (1, 1, 2)
+_HEAD_CHANNELS = 16
+_DROP_RATE = 0.1  # of the last block
+
+
+@with_config(ConfigDict(extra="forbid", strict=True))
+class BackboneSizes(TypedDict):
+    """The backbone's sizes, as OpenGait's configs give them, and `embed_dim`, which is 256 there."""
+
+    mode: NotRequired[Literal["p3d"]]
+    in_channels: NotRequired[int]
+    layers: list[int]
+    channels: list[int]
+    embed_dim: NotRequired[int]
+
+
+class ShiftedWindows(nn.Module):
+    """Two stages of Swin blocks over frames, rows and columns, the second twice as wide; tokens are not merged.
+
+    Stochastic depth rises from block to block. A sequence is padded with zeros, which take part in attention, to whole
+    windows, and one of at most three frames is one window: so sequences of different lengths cannot share a batch.
+    """
+
+    def __init__(self, in_channels: int, channels: int, depths: list[int]) -> None:
+        from torchvision.models.swin_transformer import SwinTransformerBlock  # takes a second
+        from torchvision.models.video.swin_transformer import ShiftedWindowAttention3d
+
+        super().__init__()
+
+        def stage(width: int, numbers: range) -> nn.Sequential:
+            return nn.Sequential(*(
+                SwinTransformerBlock(
+                    width,
+                    width // _HEAD_CHANNELS,
+                    window_size=list(_WINDOW),
+                    shift_size=list(_SHIFT) if place % 2 else [0, 0, 0],
+                    stochastic_depth_prob=_DROP_RATE * number / max(1, sum(depths) - 1),
+                    attn_layer=ShiftedWindowAttention3d,
+                )
+                for place, number in enumerate(numbers)
+            ))  # fmt: skip
+
+        self.patch_embed = nn.Conv3d(in_channels, channels, (1, 2, 2), (1, 2, 2))
+        self.patch_norm = nn.LayerNorm(channels)
+        self.stage1 = stage(channels, range(depths[0]))
+        self.widen = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, 2 * channels, bias=False))
+        self.stage2 = stage(2 * channels, range(depths[0], sum(depths)))
+        self.norm = nn.LayerNorm(2 * channels)
+
+    def tokens(self, frames: torch.Tensor) -> torch.Tensor:
+        """Return (F, H / 2, W / 2, C) for the maps of frames (F, C_in, H, W)."""
+        return self.patch_norm(self.patch_embed(frames.unsqueeze(2)).squeeze(2).permute(0, 2, 3, 1))
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return the largest values over time (N, H, W, 2 C) for the tokens of whole sequences (N, S, H, W, C)."""
+        return self.norm(self.stage2(self.widen(self.stage1(tokens)))).amax(1)
+
+
+@MODELS.register("SwinGait")
+class SwinGait(nn.Module):
+    """The first stages of DeepGaitV2, pseudo-3-D, then a Swin transformer over windows of frames, rows and columns.
+
+    The last of the parts is there twice, as DeepGaitV2, whose weights it starts from, has 16 for its 15; the second is
+    not part of the output.
+
+    Args:
+        Backbone: layers: residual blocks of two stages and Swin blocks of two, [1, 1, 2, 2] or [1, 4, 4, 2]; channels
+            of the two residual stages; embed_dim: channels of the first Swin stage (256), half those of the second and
+            as many as those of the embeddings, a multiple of 16; in_channels (1); mode (p3d).
+        SeparateBNNecks: the sizes of the BNNecks; parts_num is one more than the sum of `bin_num`.
+        bin_num: numbers of horizontal strips of the 15 rows of tokens.
+        class_num: K, the number of training ids, where `SeparateBNNecks` does not have it.
+    """
+
+    class_head = ("necks.fc_bin",)
+    exportable = False  # a sequence's windows depend on its length
+    opengait_names: Renames = (
+        (r"^(layer[01])\.", r"\1.forward_block."),
+        (r"\.shortcut\.", ".downsample."),
+        (r"^(layer2\.\d+)\.conv([12])\.", r"\1.conv\2.forward_block.0."),
+        (r"^(layer2\.\d+)\.bn([12])\.", r"\1.conv\2.forward_block.1."),
+        (r"\.temporal\.0\.", ".shortcut3d."),
+        (r"\.temporal\.1\.", ".sbn."),
+        (r"\.patch_embed\.", ".patch_embed.proj."),
+        (r"\.patch_norm\.", ".patch_embed.norm."),
+        (r"\.stage1\.", ".layers.0.blocks."),
+        (r"\.stage2\.", ".layers.1.blocks."),
+        (r"\.widen\.", ".layers.0.downsample."),
+        (r"\.mlp\.0\.", ".mlp.fc1."),
+        (r"\.mlp\.3\.", ".mlp.fc2."),
+        (r"^fcs\.", "FCs."),
+        (r"^necks\.", "BNNecks."),
+    )
+
+    def __init__(
+        self,
+        Backbone: BackboneSizes,
+        SeparateBNNecks: NeckSizes | None = None,
+        bin_num: list[int] = _BINS,
+        class_num: int | None = None,
+    ) -> None:
+        super().__init__()
+        layers, channels, width = Backbone["layers"], Backbone["channels"], Backbone.get("embed_dim", 256)
+        check_numbers("Backbone.channels", channels, 2, "SwinGait")
+        check_numbers("Backbone.layers", layers, 4, "SwinGait")
+        check_sizes("Backbone", Backbone, {"in_channels": 1})
+        if width < 1 or width % _HEAD_CHANNELS:
+            raise ValueError(f"Backbone.embed_dim: must be a multiple of {_HEAD_CHANNELS}, got {width}")
+        self.class_num = number_of_classes(class_num, SeparateBNNecks)
+        first = nn.Conv2d(1, channels[0], 3, padding=1, bias=False)
+        self.layer0 = nn.Sequential(first, BatchNorm2d(channels[0]), nn.ReLU(inplace=True))
+        self.layer1 = nn.Sequential(*residual_stage(channels[0], channels[0], layers[0], 1))
+        self.layer2 = nn.ModuleList(residual_stage(channels[0], channels[1], layers[1], 2, "p3d"))
+        self.transformer = ShiftedWindows(channels[1], width, layers[2:])
+        self.pooling = HorizontalPooling(bin_num)
+        self.fcs = SeparateFCs(sum(bin_num) + 1, 2 * width, width)
+        self.necks = separate_bn_necks(SeparateBNNecks, width, sum(bin_num) + 1, self.class_num)
+        initialise(self)
+        for module in self.transformer.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+
+    def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
+        """Return embeddings (N, C, P), logits (N, K, P), inference features: the embeddings."""
+        frames, counts = pack(silhouettes, lengths)
+        x = self.layer1(self.layer0(channels_last(frames.unsqueeze(1))))  # (F, c0, H, W)
+        for block in self.layer2:
+            x = block(x, counts)
+        x = F.interpolate(x, _MAP, mode="bilinear", align_corners=True)
+        maps = over_equal_lengths(self.transformer, self.transformer.tokens(x), counts).permute(0, 3, 1, 2)
+        parts = self.pooling(maps)  # (N, 2 C, P)
+        features = self.fcs(torch.cat([parts, parts[:, :, -1:]], 2))
+        after_neck = self.necks.features(features)
+        embeddings = features[:, :, :-1]
+        return GaitOutput(embeddings, self.necks.logits(after_neck)[:, :, :-1], embeddings, after_neck[:, :, :-1])
