@@ -26,7 +26,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -58,9 +58,12 @@ rounding decides where a gradient goes.
 UNUSED = (
     "data", "data.transform", "data.collate_fn", "data.dataset", "data.sampler", "evaluation",
     "modeling.loss_aggregator", "matplotlib", "matplotlib.pyplot",
+    "kornia",
 )  # fmt: skip
 """Modules that OpenGait's networks import and do not use."""
 BACKBONES = {"ResNet9": "resnet", "Plain": "plain"}
+FILES = {"SkeletonGaitPP": "skeletongait++", "MultiGaitpp": "multigait++"}
+"""Names of OpenGait's modules, where they are not those of their models in lower case."""
 
 Results = dict[str, dict[str, torch.Tensor]]
 """`embeddings`, `logits`, `statistics` and `gradients`, each a tensor or several by OpenGait's names."""
@@ -74,11 +77,13 @@ class Network:
         model_cfg: for either side; `model` is OpenGait's class.
         dataset: the dataset's name, by which GaitGL chooses its depth.
         shape: (N, S) of the batch.
+        channels: of a frame.
     """
 
     model_cfg: dict[str, Any]
     dataset: str = "CASIA-B"
     shape: tuple[int, int] = (6, 6)
+    channels: int = 1
 
 
 def shipped(name: str) -> Network:
@@ -137,6 +142,13 @@ def small_swingait(layers: list[int]) -> Network:
     return Network({"model": "SwinGait", "Backbone": sizes, "bin_num": [15], "SeparateBNNecks": necks(256, 16)})
 
 
+def small_multimodal(model: str, channels: int, **more: int) -> Network:
+    """Return a network of several modalities; OpenGait's MultiGait++ has one width."""
+    sizes = {"in_channels": channels, "blocks": [1, 2, 1, 1], "C": 2 if model == "MultiGaitpp" else 1, **more}
+    model_cfg = {"model": model, "Backbone": sizes, "SeparateBNNecks": {"class_num": 10}}
+    return Network(model_cfg, shape=(4, 4), channels=channels)
+
+
 def networks() -> dict[str, Network]:
     """Return what is compared, by name."""
     plain = {"type": "Plain", "in_channels": 1, "layers_cfg": ["BC-8", "BC-8", "M", "FC-16-1", "M", "FC-32-2"]}
@@ -155,6 +167,14 @@ def networks() -> dict[str, Network]:
     found["SwinGait, 1 4 4 2"] = small_swingait([1, 4, 4, 2])
     found["GLN, first phase"], found["GLN, second phase"] = small_gln(True), small_gln(False)
     found["ScoNet"] = scoliosis()
+    lidar, skeleton = small_gaitbase({**small_resnet9(False), "in_channel": 3}, 16), small_deepgaitv2("p3d", 1)
+    found["LidarGait"] = replace(lidar, channels=3)
+    skeleton.model_cfg["Backbone"]["in_channels"] = 2
+    found["SkeletonGait"] = replace(skeleton, channels=2)
+    found["SkeletonGait++"] = small_multimodal("SkeletonGaitPP", 3)
+    for parts in ((1, 1), (2, 3)):
+        name = f"MultiGait++, {parts[0]} and {parts[1]} channels"
+        found[name] = small_multimodal("MultiGaitpp", sum(parts), part1_channel=parts[0], part2_channel=parts[1])
     return found
 
 
@@ -190,7 +210,7 @@ def opengait_model(network: Network) -> Any:
     if backbone is not None:
         found = importlib.import_module(f"modeling.backbones.{BACKBONES[backbone]}")
         setattr(sys.modules["modeling.backbones"], backbone, getattr(found, backbone))
-    kind = getattr(importlib.import_module(f"modeling.models.{name.lower()}"), name)
+    kind = getattr(importlib.import_module(f"modeling.models.{FILES.get(name, name.lower())}"), name)
     model = kind.__new__(kind)
     nn.Module.__init__(model)
     model.cfgs = {"data_cfg": {"dataset_name": network.dataset}}
@@ -204,8 +224,13 @@ def opengait_model(network: Network) -> Any:
     return model
 
 
-def silhouettes(n: int, frames: int, size: tuple[int, int] = (64, 44)) -> torch.Tensor:
-    """Draw a smooth random shape for each sequence, which changes from frame to frame: 0 or 1, (N, S, H, W)."""
+def frames_like(n: int, frames: int, channels: int, size: tuple[int, int] = (64, 44)) -> torch.Tensor:
+    """Draw a smooth random shape for each channel of a sequence, which changes from frame to frame: 0 or 1.
+
+    (N, S, H, W), or (N, S, C, H, W) of several channels.
+    """
+    if channels > 1:
+        return frames_like(n * channels, frames, 1, size).unflatten(0, (n, channels)).transpose(1, 2).contiguous()
     coarse = torch.rand(n, 1, 9, 7) + 0.5 * torch.rand(n, frames, 9, 7)
     return (F.interpolate(coarse, size, mode="bilinear") > 0.75).float()
 
@@ -289,7 +314,7 @@ def make_sides(network: Network, folder: Path) -> tuple[Side, Side]:
     for norm in norms:
         norm.momentum = None  # a first batch's statistics are kept as they are
     with torch.no_grad():
-        run_opengait(theirs.train(), silhouettes(*network.shape))
+        run_opengait(theirs.train(), frames_like(*network.shape, network.channels))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     torch.save({"model": theirs.state_dict()}, folder / "opengait.pt")
@@ -306,7 +331,7 @@ def compare(network: Network, folder: Path) -> dict[str, dict[str, dict[str, flo
     """
     torch.manual_seed(0)
     n, frames = network.shape
-    batch = silhouettes(n, frames)
+    batch = frames_like(n, frames, network.channels)
     lengths = torch.linspace(1, frames, n).round().long()
     sides = make_sides(network, folder)
     outputs = run_opengait(copy.deepcopy(sides[1].model).train(), batch)

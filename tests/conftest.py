@@ -82,10 +82,12 @@ def make_tree(
     frames: tuple[int, int] = (8, 14),
     size: tuple[int, int] = (64, 64),
     seed: int = 0,
+    channels: int = 1,
 ) -> Path:
     """Write `root/<id>/<type>/<view>/<view>.pkl`, a pickle of uint8 (S, H, W) each; the same for the same arguments.
 
-    Each id has a width of trunk of its own; `frames` are the fewest and the most of a sequence.
+    Each id has a width of trunk of its own; `frames` are the fewest and the most of a sequence. With several `channels`
+    it is (S, C, H, W), each channel the one before moved by a pixel.
     """
     for i, person in enumerate(ids):
         for j, kind in enumerate(types):
@@ -95,6 +97,8 @@ def make_tree(
                 folder.mkdir(parents=True)
                 count = int(rng.integers(frames[0], frames[1] + 1))
                 walk = blob_walk(count, size, 0.08 + 0.12 * i / max(1, len(ids) - 1), rng)
+                if channels > 1:
+                    walk = np.stack([np.roll(walk, channel, 2) for channel in range(channels)], 1)
                 (folder / f"{view}.pkl").write_bytes(pickle.dumps(walk))
     return root
 

@@ -6,9 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from conftest import make_tree
 from dygait.config import Config, load_config
 from dygait.evaluation import classification_of
+from dygait.runs.networks import build_network
 from dygait.training.checks import component_problems
 
 TRAIN, TEST = ["001", "002"], ["003"]
@@ -29,7 +32,7 @@ def classes_of(config: Config) -> dict[str, int]:
 def small(path: Path, folder: Path, size: int | None = None, more: Sequence[str] = ()) -> Config:
     """Load a configuration on a tree of its geometry: two classes, a batch of [2, 2], an eighth of the channels.
 
-    A classification keeps its classes, and they are the tree's types.
+    A classification keeps its classes, and they are the tree's types. Files are of as many channels as the model takes.
     Frames are `size` high and wide; absent: 128 where the model's `input_size` is [128, 88], else 64.
     """
     whole = load_config(path, more)
@@ -37,17 +40,20 @@ def small(path: Path, folder: Path, size: int | None = None, more: Sequence[str]
     size = size or (128 if whole.model_cfg.input_size == [128, 88] else 64)
     protocol = classification_of(whole)
     types = ["nm-01", "nm-02"] if protocol is None else [p.replace("*", "01") for p in protocol.classes or ()]
-    root = make_tree(folder / "data", ids=TRAIN + TEST, types=types, frames=(6, 8), size=(size, size))
+    with torch.device("meta"):
+        channels = getattr(build_network(whole, torch.device("meta")), "in_channels", 1)
+    tree = {"ids": TRAIN + TEST, "types": types, "frames": (6, 8), "size": (size, size), "channels": channels}
+    root = make_tree(folder / "data", **tree)
     partition = folder / "partition.json"
     partition.write_text(json.dumps({"TRAIN_SET": TRAIN, "TEST_SET": TEST, "PROBE_SET": ["003-nm-01-000"]}))
     overrides = [
         f"data_cfg.dataset_root={root}",
         f"data_cfg.dataset_partition={partition}",
         "data_cfg.num_workers=0",
-        "data_cfg.data_in_use=null",  # the tree has one file for each sequence
+        "data_cfg.data_in_use=null",  # the tree has one file for each sequence, of all channels
         "data_cfg.syngait=null",
         "trainer_cfg.sampler.batch_size=[2,2]",
-        "trainer_cfg.sampler.frames_num_fixed=9",
+        f"trainer_cfg.sampler.frames_num_fixed={3 if 'C' in keywords.get('Backbone', {}) else 9}",  # C is coarse
         "trainer_cfg.sampler.frames_num_min=7",
         "trainer_cfg.sampler.frames_num_max=9",
         *(f"model_cfg.{key}={value}" for key, value in narrow(keywords).items()),
@@ -68,6 +74,8 @@ def narrow(keywords: dict[str, Any]) -> dict[str, Any]:
         if isinstance(held, list):
             found[path] = [1 if c == 1 else max(2, c // 8) for c in held]
             width = found[path][-1]
+    if "C" in keywords.get("Backbone", {}):
+        found["Backbone.C"] = 1
     if "layers_cfg" in keywords.get("backbone_cfg", {}):
         chain = [layer.split("-") for layer in keywords["backbone_cfg"]["layers_cfg"]]
         chain = [[kind, *(str(max(4, int(c) // 8)) for c in rest[:1]), *rest[1:]] for kind, *rest in chain]

@@ -37,6 +37,7 @@ def _deepgaitv2(mode: str, layers: list[int], channels: int = 1, **more: Any) ->
 
 
 _CLASSES = {"class_num": CLASSES}
+_BLOCKS: dict[str, Any] = {"blocks": [1, 1, 1, 1], "C": 1}
 _SHALLOW = {"variant": "shallow", "channels": [2, 3, 6]}
 _DEEP = {"variant": "deep", "channels": [2, 3, 4, 6]}
 _PLAIN = {"type": "Plain", "layers_cfg": ["BC-4", "M", "FC-6-1", "M", "FC-8-2"]}
@@ -72,6 +73,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "DeepGaitV2 p3d": _deepgaitv2("p3d", [1, 1, 1, 1], use_emb2=True),
     "DeepGaitV2 3d": _deepgaitv2("3d", [1, 2, 1, 1]),
     "SkeletonGait": _deepgaitv2("p3d", [1, 1, 1, 1], 2, use_emb2=True),
+    "SkeletonGaitPP": _model("SkeletonGaitPP", [4], Backbone=_BLOCKS, SeparateBNNecks=_CLASSES),
+    "MultiGaitpp": _model(
+        "MultiGaitpp", [4], Backbone={**_BLOCKS, "part1_channel": 1, "part2_channel": 2}, SeparateBNNecks=_CLASSES
+    ),
     "DyGait": _model("DyGait", [8], **_SHALLOW, **_CLASSES, norm="batch"),
     "DyGait necks": _model("DyGait", [8], **_SHALLOW, **_necks(8)),
     "DyGait deep": _model("DyGait", [4, 2, 1], **_DEEP, **_CLASSES),
@@ -79,7 +84,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 """`model_cfg` of each."""
 
-CHANNELS = {"LidarGait": 3, "SkeletonGait": 2}
+CHANNELS = {"LidarGait": 3, "SkeletonGait": 2, "SkeletonGaitPP": 3, "MultiGaitpp": 3}
 """Of the frames of those that take several."""
 
 SIX = {

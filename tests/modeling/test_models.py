@@ -17,7 +17,8 @@ from reference import parts
 WITHOUT_LOGITS = ("GaitSet", "GaitPart", "GLN")
 GAITGL_HEAD = ("GaitGL", "GaitGL deep", "DyGait", "DyGait deep")
 OVER_TIME = [name for name in SMALL if name.startswith(("GaitGL", "DyGait"))]
-ALSO_OVER_TIME = ("GaitPart", "SkeletonGait", "SwinGait")
+ALSO_OVER_TIME = ("GaitPart", "SkeletonGait", "SkeletonGaitPP", "MultiGaitpp", "SwinGait")
+FEATURES = {"SkeletonGaitPP": 128, "MultiGaitpp": 128, "SwinGait": 16}
 every = pytest.mark.parametrize("name", SMALL)
 
 
@@ -37,8 +38,8 @@ def test_parameter_counts_are_the_references(config: str, expected: int) -> None
 def test_shapes(name: str) -> None:
     output = network(name)(silhouettes(3, 5, name=name))
     count = sum(SMALL[name]["bin_num"]) * {"GaitSet": 2, "GLN": 3}.get(SMALL[name]["model"], 1)
-    channels = 16 if name == "SwinGait" else 6
     assert isinstance(output, GaitOutput)
+    channels = FEATURES.get(name, 6)
     assert output.embeddings.shape == (3, channels, count)
     assert output.inference.shape == (3, CLASSES if name == "ScoNet" else channels, count)
     if name in WITHOUT_LOGITS:
@@ -175,7 +176,7 @@ def test_ablations(name: str) -> None:
         assert (found[one] - found[other]).abs().max() > 1e-2
 
 
-@pytest.mark.parametrize(("name", "alias"), [("DyGait", "Dygait"), ("GaitBase", "Baseline")])
+@pytest.mark.parametrize(("name", "alias"), [("DyGait", "Dygait"), ("GaitBase", "Baseline"), ("GaitBase", "LidarGait")])
 def test_both_names(name: str, alias: str) -> None:
     assert MODELS.get(alias) is MODELS.get(name)
 
@@ -204,6 +205,7 @@ RESNET = SMALL["GaitBase"]["backbone_cfg"]
 PLAIN = SMALL["GaitPart"]["backbone_cfg"]
 BACKBONE = SMALL["DeepGaitV2 2d"]["Backbone"]
 SWIN = SMALL["SwinGait"]["Backbone"]
+BLOCKS = SMALL["SkeletonGaitPP"]["Backbone"]
 UNFIT: list[tuple[str, dict[str, Any], str]] = [
     ("GaitBase", {"backbone_cfg": {**RESNET, "block": "Bottleneck"}}, "backbone_cfg.block: input should be 'BasicBlo"),
     ("GaitBase", {"backbone_cfg": {**RESNET, "layers": [1, 1, 1]}}, "backbone_cfg.layers: .* takes 4 positive numbers"),
@@ -217,6 +219,9 @@ UNFIT: list[tuple[str, dict[str, Any], str]] = [
     ("GaitBase plain", {"backbone_cfg": {"type": "Plain"}}, "backbone_cfg.layers_cfg: this key is required"),
     ("DeepGaitV2 2d", {"Backbone": {**BACKBONE, "mode": "4d"}}, r"Backbone\.mode: input should be '2d', 'p3d' or '3d'"),
     ("DeepGaitV2 2d", {"SeparateBNNecks": {"class_num": 0}}, r"SeparateBNNecks\.class_num: must be at least 1"),
+    ("SkeletonGait", {"Backbone": {**BACKBONE, "in_channels": 1}}, "in_channels: .* frames of 1 channels, got 2"),
+    ("SkeletonGaitPP", {"Backbone": {**BLOCKS, "in_channels": 2}}, r"Backbone\.in_channels: must be 3"),
+    ("MultiGaitpp", {"Backbone": {**BLOCKS, "part1_channel": 1, "part2_channel": 0}}, "part2_channel: .*at least 1"),
     ("GaitSet", {"in_channels": [1, 4, 8]}, "in_channels: .*4 positive numbers"),
     ("GLN", {"hidden_dim": 7}, r"SeparateFCs\.out_channels: must be 7"),
     ("GLN phase 2", {"class_num": None}, "class_num: this key is required"),
@@ -243,6 +248,13 @@ UNFIT: list[tuple[str, dict[str, Any], str]] = [
 def test_sizes_that_do_not_fit(name: str, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_model({**SMALL[name], **change})(silhouettes(2, 4, name=name))
+
+
+def test_a_tuple_of_modalities_is_stacked() -> None:
+    made, frames = network("SkeletonGaitPP"), silhouettes(2, 4, name="SkeletonGaitPP")
+    wide = F.pad(frames[:, :, :2], (2, 2))
+    found = made((wide, frames[:, :, 2]), torch.tensor([4, 3]))
+    torch.testing.assert_close(found, made(frames, torch.tensor([4, 3])), atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("name", [name for name in SMALL if name != "SwinGait"])  # which resizes its maps

@@ -53,6 +53,15 @@ THEIRS: dict[str, set[str]] = {
     "DeepGaitV2 3d": {"layer2.0.conv1.weight", "layer2.1.bn2.bias", "layer3.0.downsample.0.weight"},
     "LidarGait": {"Backbone.forward_block.conv1.conv.weight", "FCs.fc_bin", "BNNecks.fc_bin"},
     "SkeletonGait": {"layer0.forward_block.0.weight", "layer2.0.conv1.forward_block.0.weight", "layer4.0.sbn.weight"},
+    "SkeletonGaitPP": {
+        "map_layer0.forward_block.0.weight", "sil_layer1.forward_block.0.bn1.weight", "layer2.0.downsample.0.weight",
+        "fusion.conv.forward_block.3.weight", "layer4.0.conv2.forward_block.1.running_mean",
+    },
+    "MultiGaitpp": {
+        "part1_layer0.forward_block.0.weight", "part2_layer1.forward_block.0.conv1.weight", "FCs.fc_bin",
+        "csquare.conv1.forward_block.6.weight", "csquare.conv2.forward_block.1.weight", "layer3.0.shortcut3d.weight",
+        "part2_layer3.0.conv1.forward_block.0.weight", "fusion.conv.forward_block.0.weight",
+    },
     "DyGait deep": {
         "conv3d0.conv1g.weight", "conv3d1.conv1d.weight", "conv3d4.conv2s.weight", "LTA.0.conv3d.weight", "HPP.p",
         "Head0.fc_bin", "Bn.weight", "Bn.running_var", "Head1.fc_bin",

@@ -24,6 +24,7 @@ Layer = tuple[str, dict[str, Any]]
 
 # Mappings that are replaced, not merged, if another component is named: SGD's momentum must not leak into Adam.
 _COMPONENT_KEYS = {
+    ("model_cfg",): "model",
     ("optimizer_cfg",): "solver",
     ("scheduler_cfg",): "scheduler",
     ("evaluator_cfg", "protocol"): "name",
@@ -135,7 +136,7 @@ def merge(base: Any, over: Any) -> Any:
 
 
 def merge_sections(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Merge two configurations; another optimiser, scheduler or protocol replaces that of `base`."""
+    """Merge two configurations; another model, optimiser, scheduler or protocol replaces that of `base`."""
     for path, key in _COMPONENT_KEYS.items():
         old, new = untrusted.at(base, *path), untrusted.at(over, *path)
         if isinstance(old, dict) and isinstance(new, dict) and new.get(key, old.get(key)) != old.get(key):

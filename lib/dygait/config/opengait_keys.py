@@ -23,6 +23,7 @@ IDLE_KEYWORDS: dict[tuple[str, str], str] = {
 # Keywords that OpenGait's own code ignores, by `type` or `solver`; they are removed.
 DROPPED_KEYWORDS: dict[tuple[str, str], str] = {
     ("BaseSilCuttingTransform", "img_w"): "the cut goes by the width that the frames have; `cutting` sets it",
+    **{(name, "loss_term_weights"): "the key is loss_term_weight" for name in ("TripletLoss", "CrossEntropyLoss")},
     **{(name, "momentum"): "it is SGD's" for name in ("Adam", "AdamW", "NAdam", "RAdam", "Adamax")},
 }
 

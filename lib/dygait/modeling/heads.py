@@ -1,4 +1,4 @@
-"""The heads of models: their sizes in a configuration, and GaitGL's two heads.
+"""The heads of models: their sizes in a configuration, GaitGL's two heads, and that of DeepGaitV2 and its kin.
 
 N sequences, C channels, P parts (horizontal strips), K classes.
 """
@@ -13,8 +13,9 @@ from torch import nn
 from typing_extensions import TypedDict
 
 from dygait.modeling import layers
+from dygait.modeling.frames import Counts, sequence_max
 from dygait.modeling.output import GaitOutput
-from dygait.modeling.parts import GeMHorizontalPooling
+from dygait.modeling.parts import GeMHorizontalPooling, HorizontalPooling
 
 
 @with_config(ConfigDict(extra="forbid", strict=True))
@@ -116,6 +117,36 @@ class GaitGLHead(nn.Module):
             return GaitOutput(features, self.necks.logits(after_neck), features, after_neck)
         features = self.head_norm(features)
         return GaitOutput(features, None if self.classifier is None else self.classifier(features), features)
+
+
+BNNECK_NAMES: Renames = ((r"^fcs\.", "FCs."), (r"^necks\.", "BNNecks."))
+
+
+class BNNeckHead(nn.Module):
+    """A network that ends as DeepGaitV2 does: maximum over time, horizontal parts, separate FCs, BNNecks.
+
+    Triplet loss and test use the features before the BNNecks, whose logits are cosines; with `use_emb2` the test uses
+    those after them, of length 1 in each part.
+    """
+
+    class_head = ("necks.fc_bin",)
+
+    def add_head(
+        self, sizes: tuple[int, int], bin_num: list[int], class_num: int | None, necks: NeckSizes | None, use_emb2: bool
+    ) -> None:
+        """Add the layers for (C of the maps, C of the features); the constructor calls it last but `initialise`."""
+        self.class_num = number_of_classes(class_num, necks)
+        self.use_emb2 = use_emb2
+        self.pooling = HorizontalPooling(bin_num)
+        self.fcs = layers.SeparateFCs(sum(bin_num), *sizes)
+        self.necks = separate_bn_necks(necks, sizes[1], sum(bin_num), self.class_num)
+
+    def head(self, maps: torch.Tensor, counts: Counts) -> GaitOutput:
+        """Return the network's output for packed maps (F, C, H, W), of which `counts` are each sequence's."""
+        embeddings = self.fcs(self.pooling(sequence_max(maps, counts)))
+        features = self.necks.features(embeddings)
+        compared = features if self.use_emb2 else embeddings
+        return GaitOutput(embeddings, self.necks.logits(features), compared, features)
 
 
 def check_sizes(section: str, given: Mapping[str, object], expected: Mapping[str, int]) -> None:

@@ -29,7 +29,7 @@ def channels_last(x: torch.Tensor) -> torch.Tensor:
     if x.device.type != "cpu" or is_exporting():
         return x
     if x.shape[1] == 1:  # both layouts are the same in memory: set the strides of channels last
-        return x.squeeze(1).unsqueeze(-1).movedim(-1, 1)
+        return x.squeeze(1).contiguous().unsqueeze(-1).movedim(-1, 1)
     return x.contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dygait.modeling.frames import Counts, pack_counted, unpack
-from dygait.modeling.heads import check_numbers, check_positive
+from dygait.modeling.heads import Renames, check_numbers, check_positive
 from dygait.modeling.kernels.batch_norm import BatchNorm2d
 from dygait.modeling.layers import avoid_two_frames
 from dygait.modeling.registry import BACKBONES
@@ -88,6 +88,41 @@ def residual_stage(in_channels: int, channels: int, layers: int, stride: int, mo
     first = ResidualBlock(in_channels, channels, stride, mode)
     return [first, *(ResidualBlock(channels, channels, 1, mode) for _ in range(layers - 1))]
 
+
+class ResidualStage(nn.ModuleList):
+    """The blocks of a stage, for packed maps and counts."""
+
+    def __init__(self, in_channels: int, channels: int, layers: int, stride: int, mode: Mode = "2d") -> None:
+        super().__init__(residual_stage(in_channels, channels, layers, stride, mode))
+
+    def forward(self, x: torch.Tensor, counts: Counts = ()) -> torch.Tensor:
+        """Return what the last block does."""
+        for block in self:
+            x = block(x, counts)
+        return x
+
+
+def stem(in_channels: int, channels: int) -> nn.Sequential:
+    """Return a 3x3 convolution with BatchNorm and ReLU: packed (F, C_in, H, W) to (F, C, H, W)."""
+    convolution = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+    return nn.Sequential(convolution, BatchNorm2d(channels), nn.ReLU(inplace=True))
+
+
+LAYER_NAMES: Renames = (
+    (r"layer([01])\.", r"layer\1.forward_block."),
+    (r"\.shortcut\.", ".downsample."),
+)
+BLOCK_NAMES: dict[Mode, Renames] = {
+    "2d": ((r"layer([234])\.", r"layer\1.forward_block."),),
+    "p3d": (
+        (r"(layer[234]\.\d+)\.conv([12])\.", r"\1.conv\2.forward_block.0."),
+        (r"(layer[234]\.\d+)\.bn([12])\.", r"\1.conv\2.forward_block.1."),
+        (r"\.temporal\.0\.", ".shortcut3d."),
+        (r"\.temporal\.1\.", ".sbn."),
+    ),
+    "3d": (),
+}
+"""Rules for the stages of DeepGaitV2 and its kin: a `stem` called layer0, layer1 of mode 2d, layer2 to layer4."""
 
 _CHANNELS, _LAYERS, _STRIDES = [32, 64, 128, 256], [1, 2, 2, 1], [1, 2, 2, 1]  # OpenGait's defaults
 

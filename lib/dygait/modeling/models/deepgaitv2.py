@@ -13,20 +13,11 @@ from pydantic import ConfigDict, with_config
 from torch import nn
 from typing_extensions import NotRequired, TypedDict
 
-from dygait.modeling.backbones.residual import Mode, residual_stage
-from dygait.modeling.frames import Frames, pack, sequence_max, stack_channels
-from dygait.modeling.heads import (
-    NeckSizes,
-    Renames,
-    check_numbers,
-    check_positive,
-    number_of_classes,
-    separate_bn_necks,
-)
-from dygait.modeling.kernels.batch_norm import BatchNorm2d
-from dygait.modeling.layers import SeparateFCs, channels_last, initialise
+from dygait.modeling.backbones.residual import BLOCK_NAMES, LAYER_NAMES, Mode, ResidualStage, residual_stage, stem
+from dygait.modeling.frames import Frames, pack, stack_channels
+from dygait.modeling.heads import BNNECK_NAMES, BNNeckHead, NeckSizes, check_numbers, check_positive
+from dygait.modeling.layers import channels_last, initialise
 from dygait.modeling.output import GaitOutput
-from dygait.modeling.parts import HorizontalPooling
 from dygait.modeling.registry import MODELS
 
 _BINS = [16]
@@ -43,7 +34,7 @@ class BackboneSizes(TypedDict):
 
 
 @MODELS.register("DeepGaitV2")
-class DeepGaitV2(nn.Module):
+class DeepGaitV2(BNNeckHead):
     """A deeper residual network of sequences, the largest value over time, horizontal parts, BNNecks.
 
     A convolution and four stages, two of which halve the map. The first stage looks at each frame alone, the others by
@@ -57,8 +48,6 @@ class DeepGaitV2(nn.Module):
         bin_num: numbers of horizontal strips.
         class_num: K, the number of training ids, where `SeparateBNNecks` does not have it.
     """
-
-    class_head = ("necks.fc_bin",)
 
     def __init__(
         self,
@@ -74,46 +63,18 @@ class DeepGaitV2(nn.Module):
         check_numbers("Backbone.layers", layers, 4, "DeepGaitV2")
         self.in_channels = Backbone.get("in_channels", 1)
         check_positive("Backbone.in_channels", self.in_channels)
-        self.class_num = number_of_classes(class_num, SeparateBNNecks)
-        self.use_emb2 = use_emb2
-        self.opengait_names = (*_LAYER_NAMES, *_BLOCK_NAMES[mode], *_HEAD_NAMES)
-        first = nn.Conv2d(self.in_channels, channels[0], 3, padding=1, bias=False)
-        self.layer0 = nn.Sequential(first, BatchNorm2d(channels[0]), nn.ReLU(inplace=True))
-        self.layer1 = nn.Sequential(*residual_stage(channels[0], channels[0], layers[0], 1))
-        self.layer2 = nn.ModuleList(residual_stage(channels[0], channels[1], layers[1], 2, mode))
-        self.layer3 = nn.ModuleList(residual_stage(channels[1], channels[2], layers[2], 2, mode))
-        self.layer4 = nn.ModuleList(residual_stage(channels[2], channels[3], layers[3], 1, mode))
-        self.pooling = HorizontalPooling(bin_num)
-        self.fcs = SeparateFCs(sum(bin_num), channels[3], channels[2])
-        self.necks = separate_bn_necks(SeparateBNNecks, channels[2], sum(bin_num), self.class_num)
+        self.opengait_names = (*LAYER_NAMES, *BLOCK_NAMES[mode], *BNNECK_NAMES)
+        c0, c1, c2, c3 = channels
+        self.layer0 = stem(self.in_channels, c0)
+        self.layer1 = nn.Sequential(*residual_stage(c0, c0, layers[0], 1))
+        self.layer2 = ResidualStage(c0, c1, layers[1], 2, mode)
+        self.layer3 = ResidualStage(c1, c2, layers[2], 2, mode)
+        self.layer4 = ResidualStage(c2, c3, layers[3], 1, mode)
+        self.add_head((c3, c2), bin_num, class_num, SeparateBNNecks, use_emb2)
         initialise(self)
 
     def forward(self, silhouettes: Frames, lengths: torch.Tensor | None = None) -> GaitOutput:
         """Return embeddings (N, C, P), logits (N, K, P), inference features (N, C, P)."""
         frames, counts = pack(stack_channels(silhouettes, self.in_channels), lengths)
         x = self.layer1(self.layer0(channels_last(frames)))  # (F, c0, H, W)
-        for stage in (self.layer2, self.layer3, self.layer4):
-            assert isinstance(stage, nn.ModuleList)
-            for block in stage:
-                x = block(x, counts)
-        embeddings = self.fcs(self.pooling(sequence_max(x, counts)))
-        after_neck = self.necks.features(embeddings)
-        compared = after_neck if self.use_emb2 else embeddings
-        return GaitOutput(embeddings, self.necks.logits(after_neck), compared, after_neck)
-
-
-_LAYER_NAMES: Renames = (
-    (r"^(layer[01])\.", r"\1.forward_block."),
-    (r"\.shortcut\.", ".downsample."),
-)
-_BLOCK_NAMES: dict[Mode, Renames] = {
-    "2d": ((r"^(layer[234])\.", r"\1.forward_block."),),
-    "p3d": (
-        (r"^(layer[234]\.\d+)\.conv([12])\.", r"\1.conv\2.forward_block.0."),
-        (r"^(layer[234]\.\d+)\.bn([12])\.", r"\1.conv\2.forward_block.1."),
-        (r"\.temporal\.0\.", ".shortcut3d."),
-        (r"\.temporal\.1\.", ".sbn."),
-    ),
-    "3d": (),
-}
-_HEAD_NAMES: Renames = ((r"^fcs\.", "FCs."), (r"^necks\.", "BNNecks."))
+        return self.head(self.layer4(self.layer3(self.layer2(x, counts), counts), counts), counts)

@@ -38,7 +38,7 @@ _HEAD_NAMES: Renames = (
 )
 
 
-@MODELS.register("GaitBase", "Baseline")
+@MODELS.register("GaitBase", "Baseline", "LidarGait")
 class GaitBase(nn.Module):
     """A residual network on each frame, the largest value over time, horizontal parts, BNNecks: simple, and strong.
 

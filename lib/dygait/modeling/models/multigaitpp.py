@@ -1,0 +1,125 @@
+"""MultiGait++.
+
+Jin et al., *Exploring More from Multiple Gait Modalities for Human Identification*, AAAI 2025,
+https://arxiv.org/abs/2412.11495. N sequences, C channels, S frames, F frames in all, H x W pixels, P parts, K classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import ConfigDict, with_config
+from torch import nn
+from typing_extensions import NotRequired, TypedDict
+
+from dygait.modeling.backbones.residual import BLOCK_NAMES, LAYER_NAMES, ResidualStage, residual_stage, stem
+from dygait.modeling.frames import Frames, pack, stack_channels
+from dygait.modeling.heads import BNNECK_NAMES, BNNeckHead, NeckSizes, check_numbers, check_positive, check_sizes
+from dygait.modeling.kernels.batch_norm import BatchNorm2d
+from dygait.modeling.layers import channels_last, initialise
+from dygait.modeling.output import GaitOutput
+from dygait.modeling.registry import MODELS
+
+_BINS = [16]
+_SQUEEZE = 16
+
+
+@with_config(ConfigDict(extra="forbid", strict=True))
+class BackboneSizes(TypedDict):
+    """The backbone's sizes, as OpenGait's configs give them."""
+
+    in_channels: NotRequired[int]
+    blocks: list[int]
+    C: int
+    part1_channel: int
+    part2_channel: int
+
+
+def _scores(channels: int) -> nn.Sequential:
+    hidden = channels // _SQUEEZE
+    layers: list[nn.Module] = []
+    for width in (channels, hidden):
+        layers += [nn.Conv2d(width, hidden, 1, bias=False), BatchNorm2d(hidden), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Conv2d(hidden, channels, 1, bias=False))
+
+
+class CSquare(nn.Module):
+    """What two maps have in common, and what each has beside it.
+
+    Attention weighs the maps against each other at each pixel and channel. Where both weights are near one half, which
+    the smaller one tells, relative to the pixel's other channels, the maps have something in common.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.of_first, self.of_second = _scores(channels), _scores(channels)
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the first map's own, the common and the second map's own (F, C, H, W) for two of these."""
+        difference = self.of_first(first) - self.of_second(second)
+        smaller = torch.sigmoid(-difference.abs())  # of a softmax of two
+        least, most = smaller.amin(1, keepdim=True), smaller.amax(1, keepdim=True)
+        common = (smaller - least) / (most - least + 1e-6)
+        own = 1 - common
+        weighted = first * (own * torch.sigmoid(difference)), second * (own * torch.sigmoid(-difference))
+        return weighted[0], (first + second) / 2 * common, weighted[1]
+
+
+@MODELS.register("MultiGaitpp")
+class MultiGaitpp(BNNeckHead):
+    """DeepGaitV2 (p3d) on two groups of channels: stages for each, and for what both have in common.
+
+    Args:
+        Backbone: blocks of each stage; C, a thirty-second of the first stage's channels: 32 C, 64 C, 128 C and 256 C;
+            part1_channel and part2_channel, how many channels of a frame are the first group, and the second: of
+            silhouettes, parsing maps, optical flow; in_channels, their sum.
+        SeparateBNNecks: the sizes of the BNNecks.
+        bin_num: numbers of horizontal strips.
+        class_num: K, the number of training ids, where `SeparateBNNecks` does not have it.
+    """
+
+    opengait_names = (
+        *LAYER_NAMES,
+        *BLOCK_NAMES["p3d"],
+        *BNNECK_NAMES,
+        (r"^fusion\.", "fusion.conv.forward_block.0."),
+        (r"^csquare\.of_second\.", "csquare.conv1.forward_block."),
+        (r"^csquare\.of_first\.", "csquare.conv2.forward_block."),
+    )
+
+    def __init__(
+        self,
+        Backbone: BackboneSizes,
+        SeparateBNNecks: NeckSizes | None = None,
+        bin_num: list[int] = _BINS,
+        class_num: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_numbers("Backbone.blocks", Backbone["blocks"], 4, "MultiGaitpp")
+        self.groups = [Backbone["part1_channel"], Backbone["part2_channel"]]
+        for key, given in zip(("C", "part1_channel", "part2_channel"), (Backbone["C"], *self.groups), strict=True):
+            check_positive(f"Backbone.{key}", given)
+        self.in_channels = sum(self.groups)
+        check_sizes("Backbone", Backbone, {"in_channels": self.in_channels})
+        c0, c1, c2, c3 = (Backbone["C"] * factor for factor in (32, 64, 128, 256))
+        b0, b1, b2, b3 = Backbone["blocks"]
+        self.part1_layer0, self.part2_layer0 = (stem(channels, c0) for channels in self.groups)
+        self.part1_layer1, self.part2_layer1 = (nn.Sequential(*residual_stage(c0, c0, b0, 1)) for _ in range(2))
+        self.csquare = CSquare(c0)
+        self.part1_layer2, self.layer2, self.part2_layer2 = (ResidualStage(c0, c1, b1, 2, "p3d") for _ in range(3))
+        self.part1_layer3, self.layer3, self.part2_layer3 = (ResidualStage(c1, c2, b2, 2, "p3d") for _ in range(3))
+        self.fusion = nn.Conv2d(3 * c2, c2, 1, bias=False)
+        self.layer4 = ResidualStage(c2, c3, b3, 1, "p3d")
+        self.add_head((c3, c2), bin_num, class_num, SeparateBNNecks, use_emb2=False)
+        initialise(self)
+
+    def forward(self, frames: Frames, lengths: torch.Tensor | None = None) -> GaitOutput:
+        """Return embeddings (N, C, P), logits (N, K, P), inference features: the embeddings, for (N, S, c, H, W)."""
+        packed, counts = pack(stack_channels(frames, self.in_channels), lengths)
+        first, second = packed.split(self.groups, 1)
+        first = self.part1_layer1(self.part1_layer0(channels_last(first)))
+        second = self.part2_layer1(self.part2_layer0(channels_last(second)))
+        first, common, second = self.csquare(first, second)
+        first = self.part1_layer3(self.part1_layer2(first, counts), counts)
+        common = self.layer3(self.layer2(common, counts), counts)
+        second = self.part2_layer3(self.part2_layer2(second, counts), counts)
+        return self.head(self.layer4(self.fusion(torch.cat([first, common, second], 1)), counts), counts)

@@ -1,0 +1,109 @@
+"""SkeletonGait++.
+
+Fan et al., *SkeletonGait: Gait Recognition Using Skeleton Maps*, AAAI 2024, https://arxiv.org/abs/2311.13444.
+N sequences, C channels, S frames, F frames in all, H x W pixels, P parts, K classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import ConfigDict, with_config
+from torch import nn
+from typing_extensions import NotRequired, TypedDict
+
+from dygait.modeling.backbones.residual import BLOCK_NAMES, LAYER_NAMES, ResidualStage, residual_stage, stem
+from dygait.modeling.frames import Frames, pack, stack_channels
+from dygait.modeling.heads import BNNECK_NAMES, BNNeckHead, NeckSizes, check_numbers, check_positive, check_sizes
+from dygait.modeling.kernels.batch_norm import BatchNorm2d
+from dygait.modeling.layers import channels_last, initialise
+from dygait.modeling.output import GaitOutput
+from dygait.modeling.registry import MODELS
+
+_BINS = [16]
+_SQUEEZE = 16
+
+
+@with_config(ConfigDict(extra="forbid", strict=True))
+class BackboneSizes(TypedDict):
+    """The backbone's sizes, as OpenGait's configs give them."""
+
+    in_channels: NotRequired[int]
+    blocks: list[int]
+    C: int
+
+
+class AttentionFusion(nn.Module):
+    """Weigh two maps by attention: at each pixel and channel the weights, which the two maps give, add up to 1."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = channels // _SQUEEZE
+        self.scores = nn.Sequential(
+            nn.Conv2d(2 * channels, hidden, 1, bias=False),
+            BatchNorm2d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden, hidden, 3, padding=1, bias=False),
+            BatchNorm2d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden, 2 * channels, 1, bias=False),
+        )
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """Return (F, C, H, W) for two of these."""
+        of_first, of_second = self.scores(torch.cat([first, second], 1)).chunk(2, 1)
+        return torch.lerp(second, first, torch.sigmoid(of_first - of_second))  # the softmax of two
+
+
+@MODELS.register("SkeletonGaitPP")
+class SkeletonGaitPP(BNNeckHead):
+    """DeepGaitV2 (p3d) on heat maps and silhouettes, which attention joins after the first stage of each.
+
+    Frames have three channels: the heat map of limbs, that of joints, and the silhouette.
+
+    Args:
+        Backbone: blocks of each stage; C, a thirty-second of the first stage's channels: 32 C, 64 C, 128 C and 256 C;
+            in_channels (3).
+        SeparateBNNecks: the sizes of the BNNecks.
+        use_emb2: test on the features after the BNNecks, of length 1 in each part, not on those before them.
+        bin_num: numbers of horizontal strips.
+        class_num: K, the number of training ids, where `SeparateBNNecks` does not have it.
+    """
+
+    in_channels = 3
+    opengait_names = (
+        *LAYER_NAMES,
+        *BLOCK_NAMES["p3d"],
+        *BNNECK_NAMES,
+        (r"^fusion\.scores\.", "fusion.conv.forward_block."),
+    )
+
+    def __init__(
+        self,
+        Backbone: BackboneSizes,
+        SeparateBNNecks: NeckSizes | None = None,
+        use_emb2: bool = False,
+        bin_num: list[int] = _BINS,
+        class_num: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_numbers("Backbone.blocks", Backbone["blocks"], 4, "SkeletonGaitPP")
+        check_positive("Backbone.C", Backbone["C"])
+        check_sizes("Backbone", Backbone, {"in_channels": self.in_channels})
+        c0, c1, c2, c3 = (Backbone["C"] * factor for factor in (32, 64, 128, 256))
+        b0, b1, b2, b3 = Backbone["blocks"]
+        self.map_layer0, self.sil_layer0 = stem(2, c0), stem(1, c0)
+        self.map_layer1, self.sil_layer1 = (nn.Sequential(*residual_stage(c0, c0, b0, 1)) for _ in range(2))
+        self.fusion = AttentionFusion(c0)
+        self.layer2 = ResidualStage(c0, c1, b1, 2, "p3d")
+        self.layer3 = ResidualStage(c1, c2, b2, 2, "p3d")
+        self.layer4 = ResidualStage(c2, c3, b3, 1, "p3d")
+        self.add_head((c3, c2), bin_num, class_num, SeparateBNNecks, use_emb2)
+        initialise(self)
+
+    def forward(self, frames: Frames, lengths: torch.Tensor | None = None) -> GaitOutput:
+        """Return embeddings (N, C, P), logits (N, K, P), inference features (N, C, P) for (N, S, 3, H, W)."""
+        packed, counts = pack(stack_channels(frames, self.in_channels), lengths)
+        maps = self.map_layer1(self.map_layer0(channels_last(packed[:, :2])))
+        silhouettes = self.sil_layer1(self.sil_layer0(channels_last(packed[:, 2:])))
+        x = self.layer2(self.fusion(silhouettes, maps), counts)
+        return self.head(self.layer4(self.layer3(x, counts), counts), counts)
