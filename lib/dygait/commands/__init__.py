@@ -23,6 +23,7 @@ NAMES = (
     "gallery",
     "calibrate",
     "prepare",
+    "heatmaps",
     "pack",
     "unpack",
     "verify",

@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=("pickle", "png"), default="pickle", help="64x64 frames, or raw 320x240 pictures"
     )
+    parser.add_argument(
+        "--heatmaps", action="store_true", help="heat maps of the key points too: 0_heatmap.pkl beside 1_sil.pkl"
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other subjects (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default: all, %(default)s)")
     parser.add_argument("--train-ids", type=int, metavar="N", help="training ids, instead of the preset's")
@@ -62,7 +65,8 @@ def main(args: argparse.Namespace) -> None:
 
     given = {"train_ids": args.train_ids, "test_ids": args.test_ids, "frames": args.frames and tuple(args.frames)}
     given = {name: value for name, value in given.items() if value is not None}
-    settings = dataclasses.replace(PRESETS[args.preset], **given, seed=args.seed, format=args.format)
+    given |= {"seed": args.seed, "format": args.format, "heatmaps": args.heatmaps}
+    settings = dataclasses.replace(PRESETS[args.preset], **given)
     if args.settings is not None:
         settings = _with_file(settings, args.settings)
     if args.strip is not None:

@@ -5,6 +5,7 @@ Files::
     <output>/settings.json                                      the settings; a rerun must use the same
     <output>/SynGait.json                                       the partition, {"TRAIN_SET": [...], "TEST_SET": [...]}
     <output>/<id>/<type>/<view>/<view>.pkl                      uint8 (S, 64, 64), format "pickle"
+    <output>/<id>/<type>/<view>/0_heatmap.pkl, 1_sil.pkl        with heat maps: uint8 (S, 2, 64, 64), (S, 64, 64)
     <output>/<id>/<type>/<view>/<id>-<type>-<view>-<frame>.png  320x240, format "png" (the raw layout of CASIA-B)
 
 Sequences are written atomically (to a temporary name, then renamed): running an interrupted run again writes only the
@@ -30,6 +31,8 @@ from tqdm import tqdm
 
 from dygait.errors import UserError
 from dygait.files import check_settings, replacing, write_atomically
+from dygait.heatmaps import HEAT_MAPS, SILHOUETTES
+from dygait.synthetic.key_points import render_heat_maps
 from dygait.synthetic.settings import VERSION, Settings
 from dygait.synthetic.walker import render_frames, render_sequence, walk
 from dygait.synthetic.world import CASIA
@@ -98,16 +101,23 @@ def _write_walk(output: Path, settings: Settings, job: tuple[int, str, tuple[str
             _write_pictures(target, pictures, f"{subject:03d}-{kind}-{view}")
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(target, exclusive=True) as file:
-                # Protocol 4 is what every tool of the field reads and writes.
-                pickle.dump(render_frames(settings, subject, kind, view, figure), file, protocol=4)
+            if settings.heatmaps:
+                _write_pickle(target.with_name(HEAT_MAPS), render_heat_maps(settings, subject, kind, view, figure))
+            _write_pickle(target, render_frames(settings, subject, kind, view, figure))
     return len(views)
 
 
 def _target(output: Path, settings: Settings, subject: int, kind: str, view: str) -> Path:
-    """Return the path that exists if and only if a sequence is complete: its pickle, or its folder of pictures."""
+    """Return the path that exists if and only if a sequence is complete: its last pickle, or its folder of pictures."""
     folder = output / f"{subject:03d}" / kind / view
-    return folder if settings.format == "png" else folder / f"{view}.pkl"
+    if settings.format == "png":
+        return folder
+    return folder / (SILHOUETTES if settings.heatmaps else f"{view}.pkl")
+
+
+def _write_pickle(path: Path, frames: np.ndarray) -> None:
+    with replacing(path, exclusive=True) as file:
+        pickle.dump(frames, file, protocol=4)  # which every tool of the field reads and writes
 
 
 def _write_pictures(target: Path, pictures: np.ndarray, name: str) -> None:
@@ -125,6 +135,8 @@ def _write_settings(output: Path, settings: Settings) -> None:
     path = output / "settings.json"
     values = {"generator": f"SynGait {VERSION}", **dataclasses.asdict(settings), "frames": list(settings.frames)}
     del values["world"]
+    if not settings.heatmaps:  # as before there were any
+        del values["heatmaps"]
     if knobs := settings.world.differences(CASIA):  # else as before there were knobs: older folders can be continued
         values["world"] = knobs
     check_settings(path, values)

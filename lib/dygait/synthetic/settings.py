@@ -31,6 +31,7 @@ class Settings:
     frames: tuple[int, int]  # the fewest and the most frames of a sequence
     seed: int = 0  # of all random generators
     format: str = "pickle"  # normalised frames, or png: raw pictures
+    heatmaps: bool = False  # also heat maps of the key points
     world: World = CASIA  # people, clothes, cameras, frame rate, segmentation
 
     def __post_init__(self) -> None:
@@ -44,6 +45,8 @@ class Settings:
             raise UserError(f"seed={self.seed}: give 0 or a positive whole number")
         if self.format not in FORMATS:
             raise UserError(f"format={self.format!r}: use one of {', '.join(FORMATS)}")
+        if self.heatmaps and self.format == "png":
+            raise UserError("heat maps are of normalised frames: leave them out, or use the format pickle")
         if not self.types:
             raise UserError("people.walks: give at least one walk in all")
         people, wardrobe = self.world.people, self.world.wardrobe
@@ -72,6 +75,7 @@ class Settings:
         """The address of the dataset, with every key, and every knob that is not that of the nearest preset."""
         low, high = self.frames
         keys = {"seed": self.seed, "train_ids": self.train_ids, "test_ids": self.test_ids, "frames": f"{low}-{high}"}
+        keys |= {"heatmaps": 1} if self.heatmaps else {}
         worlds = {"": CASIA, "wild": WILD}
         preset = min(worlds, key=lambda name: len(self.world.differences(worlds[name])))
         knobs = self.world.differences(worlds[preset])
@@ -104,8 +108,8 @@ def parse_address(address: str) -> Settings:
 
     Args:
         address: `syngait://PRESET?KEY=VALUE&...`, with a preset (`quick` if left out), any of `seed`, `train_ids`,
-            `test_ids` and `frames` (`36-40`, or one number), and knobs of :class:`~dygait.synthetic.world.World`, such
-            as `people.variety=1.2` or `people.walks=4,2,2`.
+            `test_ids`, `frames` (`36-40`, or one number) and `heatmaps` (1: with heat maps), and knobs of
+            :class:`~dygait.synthetic.world.World`, such as `people.variety=1.2` or `people.walks=4,2,2`.
 
     Raises:
         UserError: an unknown preset or key, or an invalid value.
@@ -148,7 +152,9 @@ def _parse_key(address: str, key: str, value: str) -> int | tuple[int, int]:
         wanted = "a number or MIN-MAX, such as 36-40" if key == "frames" else "a whole number"
         raise UserError(f"{address}: {key}={value!r}: give {wanted}")
     first = int(numbers[1])
+    if key == "heatmaps":
+        return first > 0
     return (first, int(numbers[2] or first)) if key == "frames" else first
 
 
-_KEYS = ("seed", "train_ids", "test_ids", "frames")
+_KEYS = ("seed", "train_ids", "test_ids", "frames", "heatmaps")

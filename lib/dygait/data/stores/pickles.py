@@ -62,7 +62,7 @@ def write_pickle(path: Path, frames: np.ndarray) -> None:
 
 
 class PickleTreeWriter:
-    """Writes the layout `<root>/<id>/<type>/<view>/<view>.pkl`, as OpenGait reads it.
+    """Writes the layout `<root>/<id>/<type>/<view>/<name>`, as OpenGait reads it; a name is `<view>.pkl` by default.
 
     The folder is not synced: a power failure may remove the newest files.
     """
@@ -70,27 +70,27 @@ class PickleTreeWriter:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def contains(self, id: str, type: str, view: str) -> bool:
-        """Return whether a sequence has been written."""
-        return self._path(id, type, view).is_file()
+    def contains(self, id: str, type: str, view: str, name: str | None = None) -> bool:
+        """Return whether a file of a sequence has been written."""
+        return self._path(id, type, view, name).is_file()
 
-    def write(self, id: str, type: str, view: str, frames: np.ndarray) -> None:
-        """Write one sequence, as `Store.read` returns it, atomically, replacing one of the same name.
+    def write(self, id: str, type: str, view: str, frames: np.ndarray, name: str | None = None) -> None:
+        """Write one file of a sequence, as `Store.read` returns it, atomically, replacing one of the same name.
 
         Raises:
             UserError: a name that cannot be that of a file.
             OSError: it could not be written; no partial file is left.
         """
-        path = self._path(id, type, view)
-        for name in (id, type, view):
-            check_name(name, str(path))
+        path = self._path(id, type, view, name)
+        for part in (id, type, view, path.name):
+            check_name(part, str(path))
         write_pickle(path, frames)
 
     def close(self) -> None:
         """Do nothing: every file is complete."""
 
-    def _path(self, id: str, type: str, view: str) -> Path:
-        return self._root / id / type / view / f"{view}.pkl"
+    def _path(self, id: str, type: str, view: str, name: str | None) -> Path:
+        return self._root / id / type / view / (name or f"{view}.pkl")
 
 
 class PickleTree(Store):

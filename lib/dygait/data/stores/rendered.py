@@ -10,29 +10,32 @@ import numpy as np
 
 from dygait.data.sequences import Column, SequenceTable
 from dygait.data.stores.base import Store
+from dygait.synthetic.key_points import render_heat_maps
 from dygait.synthetic.settings import VERSION, Settings, parse_address
 from dygait.synthetic.walker import FRAME, draw_walk, render_frames, walk
 
 
 class RenderedFrames:
-    """The frames of one sequence, uint8 (S, 64, 64), of which those that are indexed are rendered.
+    """The frames of one sequence, uint8 (S, 64, 64), or heat maps (S, 2, 64, 64); those that are indexed are rendered.
 
     Indexed by a slice or an integer array, it returns an array.
     """
 
-    dtype, ndim = np.dtype(np.uint8), 3
+    dtype = np.dtype(np.uint8)
 
-    def __init__(self, settings: Settings, subject: int, kind: str, view: str) -> None:
+    def __init__(self, settings: Settings, subject: int, kind: str, view: str, heatmaps: bool = False) -> None:
         self._sequence = (settings, subject, kind, view)
         self._figure = walk(settings, subject, kind)
-        self.shape = (len(self._figure.centres), FRAME, FRAME)
+        self._render = render_heat_maps if heatmaps else render_frames
+        self.shape = (len(self._figure.centres), *((2,) if heatmaps else ()), FRAME, FRAME)
+        self.ndim = len(self.shape)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, chosen: slice | np.ndarray) -> np.ndarray:
         different, positions = np.unique(np.arange(len(self))[chosen], return_inverse=True)
-        return render_frames(*self._sequence, self._figure, different.tolist())[positions]
+        return self._render(*self._sequence, self._figure, different.tolist())[positions]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
@@ -63,13 +66,13 @@ class RenderedStore(Store):
         return self.fingerprint
 
     def num_files(self, index: int) -> int:
-        """Return 1."""
-        return 1
+        """Return 2 with heat maps, which are the first, else 1."""
+        return 1 + self.settings.heatmaps
 
     def read(self, index: int, file: int = 0) -> Any:
         """Return the frames of a sequence, rendered when they are indexed."""
         subject, kind, view = self.table.key(index)
-        return RenderedFrames(self.settings, int(subject), kind, view)
+        return RenderedFrames(self.settings, int(subject), kind, view, file < self.settings.heatmaps)
 
     def verify(self, index: int, file: int = 0) -> int:
         """Return the number of frames of a sequence, of which nothing can be damaged."""

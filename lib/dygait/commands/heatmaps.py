@@ -1,0 +1,62 @@
+"""`dygait heatmaps`: 2-D key points to heat maps of limbs and joints."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from dygait.machine import available_cores
+
+HELP = "draw 2-D key points as heat maps of limbs and joints"
+
+LOST = 3
+"""The exit code if some of the input could not be used."""
+
+_NAMED = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.description = (
+        "Draw the heat maps that SkeletonGait takes, from 2-D key points in DIR/<id>/<type>/<view>/: .pkl, .npy or "
+        ".json, COCO's 17 or OpenPose's 18. The same command continues an interrupted run. See docs/heatmaps.md."
+    )
+    parser.epilog = "Exit code 0: everything was used; 3: something could not be used; 2: invalid input."
+    parser.add_argument("--input", type=Path, required=True, metavar="DIR", help="folder of key points")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to fill")
+    parser.add_argument(
+        "--silhouettes",
+        metavar="DIR",
+        help="prepared silhouettes of the same frames, to be copied beside the heat maps, for models of both",
+    )
+    parser.add_argument(
+        "--files",
+        default="*",
+        metavar="PATTERN",
+        help="names of the files of key points; of several in a folder the first is used (SUSTech1K: '03*')",
+    )
+    parser.add_argument(
+        "--format", choices=("pickle", "store"), default="pickle", help="as of `dygait prepare` (default: %(default)s)"
+    )
+    parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default: all, %(default)s)")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Write the heat maps; the exit code is `LOST` if something could not be used."""
+    from dygait.preprocess.heatmaps import write_heat_maps
+
+    written = write_heat_maps(
+        arguments.input,
+        arguments.output,
+        arguments.silhouettes,
+        format=arguments.format,
+        pattern=arguments.files,
+        workers=arguments.workers,
+    )
+    print(f"heat maps: {written.sequences} sequences written, {written.frames} frames; data root {arguments.output}")
+    for line in written.lost[:_NAMED]:
+        print(f"dygait: warning: {line}", file=sys.stderr)
+    if len(written.lost) > _NAMED:
+        print(f"dygait: warning: and {len(written.lost) - _NAMED} more sequences", file=sys.stderr)
+    return LOST if written.lost else 0

@@ -1,0 +1,126 @@
+"""Key points to heat maps, one file for each sequence, beside silhouettes: `dygait heatmaps`."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from dygait.data.stores import Store, open_store
+from dygait.data.stores.locks import lock
+from dygait.data.stores.packed_writer import PackedWriter
+from dygait.data.stores.pickles import PickleTreeWriter
+from dygait.errors import UserError
+from dygait.heatmaps import HEAT_MAPS, SILHOUETTES, draw_heat_maps
+from dygait.preprocess.poses import SUFFIXES, read_poses
+
+_LOCK = ".heatmaps.lock"
+
+Key = tuple[str, str, str]
+Writer = PickleTreeWriter | PackedWriter
+
+
+@dataclass
+class Written:
+    """What was written, and what of the input could not be used and why."""
+
+    sequences: int = 0
+    frames: int = 0
+    lost: list[str] = field(default_factory=list)
+
+
+def write_heat_maps(
+    poses: Path,
+    output: Path,
+    silhouettes: str | None = None,
+    format: str = "pickle",
+    pattern: str = "*",
+    workers: int = 1,
+) -> Written:
+    """Write the heat maps of a tree of key points, and with them silhouettes; what is written already is left.
+
+    Args:
+        poses: a folder `<id>/<type>/<view>/<file>`, files as `read_poses` reads them.
+        output: the folder to fill.
+        silhouettes: a tree of pickles or a packed store; of each sequence the first file is copied. Sequences that it
+            does not have, or of another length, are not written. None: heat maps alone.
+        format: `pickle`, or `store`: a packed store.
+        pattern: of the names of the files; of several the first is used.
+        workers: processes; the result does not depend on their number.
+
+    Raises:
+        UserError: there is no file of key points, or the output cannot be written.
+    """
+    files = {path.parts[-4:-1]: path for path in reversed(_files(poses, pattern))}
+    if not files:
+        raise UserError(f"--input {poses}: no <id>/<type>/<view>/{pattern} of {', '.join(SUFFIXES)}")
+    store = None if silhouettes is None else open_store(silhouettes)
+    known = {} if store is None else {key: index for index, key in enumerate(store.table.all_keys())}
+    output.mkdir(parents=True, exist_ok=True)
+    with lock(output, _LOCK):
+        packed = format == "store"
+        writer: Writer = PackedWriter(output, "key points", others=True) if packed else PickleTreeWriter(output)
+        last = HEAT_MAPS if store is None else SILHOUETTES
+        jobs = sorted((key, path) for key, path in files.items() if not writer.contains(*key, last))
+        try:
+            return _write(jobs, writer, store, known, workers)
+        finally:
+            writer.close()
+
+
+def _files(poses: Path, pattern: str) -> list[Path]:
+    return sorted(path for path in poses.glob(f"*/*/*/{pattern}") if path.suffix in SUFFIXES)
+
+
+def _write(
+    jobs: list[tuple[Key, Path]], writer: Writer, store: Store | None, known: dict[Key, int], workers: int
+) -> Written:
+    written = Written()
+    for key, path, found in tqdm(_drawn(jobs, workers), total=len(jobs), unit="sequence", disable=None):
+        frames = None
+        if isinstance(found, np.ndarray) and store is not None:
+            frames, found = _beside(store, known, key, found)
+        if not isinstance(found, np.ndarray):
+            written.lost.append(f"{path}: {found}")
+            continue
+        writer.write(*key, found, HEAT_MAPS)
+        if frames is not None:
+            writer.write(*key, frames, SILHOUETTES)
+        written.sequences += 1
+        written.frames += len(found)
+    return written
+
+
+def _beside(
+    store: Store, known: dict[Key, int], key: Key, maps: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray | str]:
+    """Return the silhouettes of a sequence and its heat maps; or None, and why it cannot be used."""
+    if key not in known:
+        return None, "there are no silhouettes of it"
+    frames = store.read(known[key])
+    if len(frames) != len(maps):
+        return None, f"it has {len(maps)} frames, its silhouettes have {len(frames)}"
+    return frames, maps
+
+
+def _drawn(jobs: list[tuple[Key, Path]], workers: int) -> Iterator[tuple[Key, Path, np.ndarray | str]]:
+    if workers <= 1 or len(jobs) < 2:
+        yield from map(_draw, jobs)
+        return
+    # spawn: safe if the caller has started threads.
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(min(workers, len(jobs)), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        yield from pool.imap(_draw, jobs)
+
+
+def _draw(job: tuple[Key, Path]) -> tuple[Key, Path, np.ndarray | str]:
+    key, path = job
+    try:
+        return key, path, draw_heat_maps(read_poses(path))
+    except UserError as error:
+        return key, path, str(error).removeprefix(f"{path} ")

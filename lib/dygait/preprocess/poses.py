@@ -1,0 +1,66 @@
+"""Files of 2-D key points: arrays (.pkl, .npy), or the JSON of pose estimators."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dygait import untrusted
+from dygait.data.stores.unpickling import load_arrays
+from dygait.errors import UserError
+
+SUFFIXES = (".pkl", ".npy", ".json")
+_MAX_BYTES = 2**28
+_NUMBERS = 51  # of 17 key points
+
+
+def read_poses(path: Path) -> np.ndarray:
+    """Read the key points of one sequence, floating point (S, V, 2) or (S, V, 3).
+
+    The file holds such an array, also as nested lists; rows of at least 51 numbers, of which the last 51 are 17 key
+    points (GREW's); or results in COCO's form, objects with `image_id`, `keypoints` and `score`: in the order of the
+    images, of each the person with the highest score.
+
+    Raises:
+        UserError: it cannot be read, or holds something else.
+    """
+    try:
+        content = untrusted.read_bytes(path, _MAX_BYTES)
+        if path.suffix == ".pkl":
+            found = load_arrays(content)
+        elif path.suffix == ".npy":
+            found = np.load(io.BytesIO(content), allow_pickle=False)
+        else:
+            parsed = untrusted.parse_json(content)
+            found = np.array(_of_results(parsed) if _are_results(parsed) else parsed)
+        poses = found if found.dtype == np.float32 else found.astype(np.float64)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    except Exception as error:  # a damaged file can raise anything
+        raise UserError(f"{path} holds no key points: {str(error)[:200]!a}") from None
+    if poses.ndim == 2 and poses.shape[1] >= _NUMBERS:
+        poses = poses[:, -_NUMBERS:].reshape(-1, 17, 3)
+    return poses
+
+
+def _are_results(parsed: Any) -> bool:
+    return isinstance(parsed, list) and bool(parsed) and all(isinstance(one, Mapping) for one in parsed)
+
+
+def _of_results(results: Sequence[Mapping[str, Any]]) -> list[Any]:
+    best: dict[Any, Mapping[str, Any]] = {}
+    for one in results:
+        image = one["image_id"]
+        if image not in best or one.get("score", 0) > best[image].get("score", 0):
+            best[image] = one
+    return [best[image]["keypoints"] for image in sorted(best, key=_order)]
+
+
+def _order(image: Any) -> tuple[int, Any]:
+    """Return a key that sorts numbers, also in names such as 12.jpg, by their value."""
+    number = str(image).rpartition(".")[0] or str(image)
+    return (0, int(number)) if number.isdecimal() else (1, str(image))
