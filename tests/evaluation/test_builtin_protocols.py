@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dygait.errors import UserError
-from dygait.evaluation import PROTOCOLS, Protocol, Selector, declared_protocol, resolve_protocol
+from dygait.evaluation import PROTOCOLS, Protocol, Selector, declared_protocol, protocols_named, resolve_protocol
 from dygait.evaluation.sequences import Sequences
 
 
@@ -18,6 +18,10 @@ from dygait.evaluation.sequences import Sequences
         ("evaluate_real_scene", "my-GREW", False, "GREW"),
         ("GREW_submission", "GREW", False, "GREW/submission"),
         ("CASIA-B", "mine", True, "CASIA-B/cross-view"),
+        ("evaluate_indoor_dataset", "CASIA-E", False, "CASIA-E"),
+        ("evaluate_CCGR_MINI", "CCGR-MINI", False, "CCGR-Mini"),
+        ("evaluate_FreeGait", "FreeGait", False, "FreeGait"),
+        ("CCPG/single-view", "CCPG", False, "CCPG/gait"),
         ("CASIA-B/cross-view", "CASIA-B", True, "CASIA-B/cross-view"),
     ],
 )
@@ -26,7 +30,8 @@ def test_resolve_protocol(eval_func: str | None, dataset_name: str, cross_view_g
     assert name == expected
     if name in PROTOCOLS:
         assert PROTOCOLS.get(name).name == name
-        assert PROTOCOLS.get(name).needs_probe_list == (name == "Gait3D")
+        lists = {"Gait3D": ["PROBE_SET"], "FreeGait": ["PROBE_SET"], "CCGR-Mini": ["GALLERY_SET"]}
+        assert PROTOCOLS.get(name).lists == lists.get(name, [])
 
 
 @pytest.mark.parametrize(
@@ -34,7 +39,12 @@ def test_resolve_protocol(eval_func: str | None, dataset_name: str, cross_view_g
     [
         ("HID_submission", "CASIA-B", False, "is for HID/submission, not for the dataset 'CASIA-B'"),
         ("evaluate_CASIA", "CASIA-B", False, "unknown 'evaluate_CASIA'; choose one of GREW_submission"),
-        ("evaluate_indoor_dataset", "GREW", False, "is for CASIA-B, OUMVLP, SUSTech1K, not for the dataset 'GREW'"),
+        (
+            "evaluate_indoor_dataset",
+            "GREW",
+            False,
+            "is for CASIA-B, .*, SUSTech1K, not for the dataset 'GREW'",
+        ),
         ("GREW_submission", "GREW", True, "cross_view_gallery: the protocol 'GREW/submission' has no cross-view form"),
     ],
 )
@@ -53,14 +63,26 @@ def test_what_does_not_fit(eval_func: str | None, dataset_name: str, cross_view_
         ({"types": "nm-0"}, "----"),  # a name, not a prefix
         ({"views": ["90", "18"]}, "---x"),
         ({"not_ids": "*"}, "----"),
+        ({"not_views": ["9*", "1"]}, "xxx-"),
         ({"listed": True}, "-x--"),
+        ({"listed": True, "listed_in": "GALLERY_SET"}, "--x-"),
         ({"listed": False, "types": "nm-*"}, "x--x"),
     ],
 )
 def test_all_criteria_of_a_selector_hold(criteria: dict[str, Any], chosen: str) -> None:
     columns = (["A", "B", "A", "A"], ["nm-01", "nm-01", "cl-01", "nm-02"], ["0", "0", "0", "90"])
-    found = Sequences.checked(torch.empty(4, 0, 0), *columns).select(Selector.model_validate(criteria), ["B-nm-01-0"])
+    lists = {"PROBE_SET": ["B-nm-01-0"], "GALLERY_SET": ["A-cl-01-0"]}
+    found = Sequences.checked(torch.empty(4, 0, 0), *columns).select(Selector.model_validate(criteria), lists)
     assert "".join("x" if one else "-" for one in found) == chosen
+
+
+@pytest.mark.parametrize("eval_func", [None, "evaluate_CCPG", "CCPG"])
+def test_both_protocols_of_ccpg_are_reported_unless_one_is_named(eval_func: str | None) -> None:
+    named = protocols_named(resolve_protocol(eval_func, "CCPG"))
+    assert [one.name for one in named] == ["CCPG/re-identification", "CCPG/gait"]
+    assert PROTOCOLS.get("CCPG") is named[0]
+    for one in named:
+        assert protocols_named(resolve_protocol(one.name, "CCPG")) == [one]
 
 
 def protocol(**keys: Any) -> Protocol:

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 import dygait
+from dygait import cli
 from dygait.config import load_config
 from dygait.evaluation.features import SavedFeatures, load_features
 from helpers.experiments import Experiment, features_of, make_experiment
@@ -169,6 +170,29 @@ def test_gait3d_and_its_probe_set(tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / "partition.json").write_text(json.dumps({**partition, "PROBE_SET": []}))
     assert experiment.run("test", *sets) == 2
     assert "PROBE_SET" in capsys.readouterr().err
+
+
+def test_both_protocols_of_ccpg(tmp_path: Path) -> None:
+    types = ["U0_D0", "U0_D0_BG", "U1_D1", "U0_D3", "U3_D3", "U1_D0"]
+    partition = {"TRAIN_SET": ["000", "001"], "TEST_SET": ["100", "101"]}
+    experiment, sets = make_other(
+        tmp_path, "CCPG", partition, ids=[*partition["TRAIN_SET"], *partition["TEST_SET"]], types=types,
+        views=["00_0", "01_0"], frames=(6, 8),
+    )  # fmt: skip
+    assert experiment.run("train", *sets, "trainer_cfg.sampler.batch_size=[2,2]", "evaluator_cfg.intervals=0") == 0
+    assert experiment.run("test", *sets, "evaluator_cfg.intervals=0") == 0
+    folder = experiment.output / "CCPG" / "DyGait" / "tiny"
+    saved = load_features(folder / "features" / "tiny-00001")
+    page = (folder / "report" / "report.html").read_text()
+    again = tmp_path / "again.json"
+    assert cli.main(["evaluate", str(folder / "features" / "tiny-00001"), "--json", str(again)]) == 0
+    for name, other in (("CCPG/re-identification", "again"), ("CCPG/gait", "again-CCPG_gait")):
+        written = folder / "checkpoints" / f"tiny-00001-{name.replace('/', '_')}-euc.json"
+        found = json.loads(written.read_text())["percentages"]
+        assert found == json.loads(again.with_stem(other).read_text())["percentages"]
+        expected = dygait.evaluate(saved.features, saved.ids, saved.types, saved.views, name)
+        assert found == json.loads(json.dumps(expected))
+        assert f"<h2>tiny-00001, {name}</h2>" in page
 
 
 def test_grew_submission(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

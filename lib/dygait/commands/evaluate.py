@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--metric", choices=("euc", "cos"), help="default: the configuration's")
     parser.add_argument(
-        "--partition", metavar="FILE", help="a partition whose PROBE_SET is used; default: that of the extraction"
+        "--partition", metavar="FILE", help="a partition whose lists are used; default: those of the extraction"
     )
     parser.add_argument("--gallery", type=Path, metavar="DIR", help="add the features of another folder to these")
     parser.add_argument("--re-rank", action="store_true", help="k-reciprocal re-ranking (k1 6, k2 6, lambda 0.3)")
@@ -40,9 +40,8 @@ def main(args: argparse.Namespace) -> None:
     from dygait.data.partition import load_partition
     from dygait.errors import UserError
     from dygait.evaluation import Options, ReRank, evaluate_detailed, to_csv, to_json, to_text
-    from dygait.evaluation.builtin_protocols import protocol_of
+    from dygait.evaluation.builtin_protocols import protocols_of
     from dygait.evaluation.features import load_features
-    from dygait.files import write_atomically
 
     saved = load_features(args.features)
     parts = [saved]
@@ -66,33 +65,42 @@ def main(args: argparse.Namespace) -> None:
                 f"--gallery {args.gallery}: {len(both)} sequences are in {args.features} too, such as "
                 f"{'/'.join(min(both))}; a sequence would be compared with itself"
             )
-    protocol = protocol_of(args.protocol, saved.origin, args.features)
+    protocols = protocols_of(args.protocol, saved.origin, args.features)
     metric = args.metric or saved.origin.get("metric", "euc")
-    probes = saved.origin.get("probes")
+    lists = {name: saved.origin.get(name) for name in ("probes", "gallery")}
     if args.partition is not None:
-        probes = load_partition(args.partition, "").probe
+        lists = load_partition(args.partition, "").lists
     features = saved.features if len(parts) == 1 else np.concatenate([part.features for part in parts])
-    ids, types, views = ([n for part in parts for n in getattr(part, key)] for key in ("ids", "types", "views"))
+    columns = [[n for part in parts for n in getattr(part, key)] for key in ("ids", "types", "views")]
     options = Options(
         re_rank=ReRank() if args.re_rank else None,
         intervals=args.intervals,
         verification=not args.ranks_only,
         open_set=not args.ranks_only,
     )
-    result = evaluate_detailed(features, ids, types, views, protocol, metric, probes, options)
-    result = replace(result, feature=saved.origin.get("feature"))
-    baselines = {}
     images = [part.gei.reshape(len(part.gei), -1, 1) for part in parts if part.gei is not None]
-    if len(images) == len(parts) and len({part.shape[1:] for part in images}) == 1:
-        baselines["GEI nearest neighbour"] = evaluate_detailed(
-            np.concatenate(images), ids, types, views, protocol, "euc", probes, options
-        )
-    print(to_text(result, baselines))
-    for path, text in ((args.json, to_json), (args.csv, to_csv)):
-        if path is not None:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(path, text(result))
-            except OSError as error:
-                raise UserError(f"{path} cannot be written: {error}") from None
-            print(f"wrote {path}")
+    for number, protocol in enumerate(protocols):
+        result = evaluate_detailed(features, *columns, protocol, metric, options=options, **lists)
+        result = replace(result, feature=saved.origin.get("feature"))
+        baselines = {}
+        if len(images) == len(parts) and len({part.shape[1:] for part in images}) == 1:
+            baselines["GEI nearest neighbour"] = evaluate_detailed(
+                np.concatenate(images), *columns, protocol, "euc", options=options, **lists
+            )
+        print(to_text(result, baselines))
+        suffix = f"-{protocol.name.replace('/', '_')}" if number else ""
+        for path, text in ((args.json, to_json), (args.csv, to_csv)):
+            if path is not None:
+                _write(path.with_name(f"{path.stem}{suffix}{path.suffix}"), text(result))
+
+
+def _write(path: Path, text: str) -> None:
+    from dygait.errors import UserError
+    from dygait.files import write_atomically
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error}") from None
+    print(f"wrote {path}")

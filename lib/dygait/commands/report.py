@@ -37,12 +37,12 @@ def main(args: argparse.Namespace) -> None:
     """Read the runs and write the report."""
     from dygait.errors import UserError
     from dygait.reporting.page import write_report
-    from dygait.reporting.reported_run import open_run
+    from dygait.reporting.reported_run import open_runs
 
     target = args.output or _default_output(args.runs)
     if target.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--output {target}: name a .html file; the tables are written next to it")
-    runs = [open_run(path, args.protocol, args.metric, not args.no_frames) for path in args.runs]
+    runs = [run for path in args.runs for run in open_runs(path, args.protocol, args.metric, not args.no_frames)]
     write_report(runs, target)
     print(f"wrote {target}, with .csv, .tex and .json next to it")
 

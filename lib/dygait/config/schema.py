@@ -439,9 +439,11 @@ class Selector(Section, frozen=True):
     ids: Patterns = Field(["*"], min_length=1, description="Patterns for the id.")
     views: Patterns = Field(["*"], min_length=1, description="Patterns for the view.")
     not_ids: Patterns = Field([], description="Patterns that the id must not match.")
+    not_views: Patterns = Field([], description="Patterns that the view must not match.")
     listed: bool | None = Field(
-        None, description="true: what is in the partition's PROBE_SET; false: what is not. Absent: both."
+        None, description="true: what is in a list of the partition; false: what is not. Absent: both."
     )
+    listed_in: Literal["PROBE_SET", "GALLERY_SET"] = Field("PROBE_SET", description="Which list, for `listed`.")
 
     @property
     def description(self) -> str:
@@ -450,8 +452,10 @@ class Selector(Section, frozen=True):
         parts = [f"{name} {', '.join(patterns)}" for name, patterns in criteria.items() if patterns != ["*"]]
         if self.not_ids:
             parts.append(f"not id {', '.join(self.not_ids)}")
+        if self.not_views:
+            parts.append(f"not view {', '.join(self.not_views)}")
         if self.listed is not None:
-            parts.append(f"what is {'' if self.listed else 'not '}in PROBE_SET")
+            parts.append(f"what is {'' if self.listed else 'not '}in {self.listed_in}")
         return " and ".join(parts) or "every sequence"
 
 
@@ -558,11 +562,11 @@ class Protocol(Section, frozen=True):
         return "; ".join(parts)
 
     @property
-    def needs_probe_list(self) -> bool:
-        """Whether the partition's PROBE_SET decides what is a probe."""
+    def lists(self) -> list[str]:
+        """The lists of the partition that decide what is a probe or in the gallery."""
         selectors = [self.gallery, *(g.probes for g in self.groups.values())]
         selectors += [g.gallery for g in self.groups.values() if g.gallery is not None]
-        return any(s.listed is not None for s in selectors)
+        return sorted({s.listed_in for s in selectors if s.listed is not None})
 
     def class_of(self, sequence_type: str) -> int:
         """Return the index of the class of a type; UserError where it has none."""

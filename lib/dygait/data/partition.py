@@ -12,12 +12,22 @@ from dygait.synthetic.settings import is_address, parse_address
 
 @dataclass(frozen=True)
 class Partition:
-    """Training ids, test ids, and, for datasets that have them, the names of the probe sequences."""
+    """Training ids, test ids, and, where a dataset lists them, the keys `id-type-view` of probes and of the gallery."""
 
     name: str
     train: tuple[str, ...]
     test: tuple[str, ...]
     probe: tuple[str, ...] | None = None
+    gallery: tuple[str, ...] | None = None
+
+    @property
+    def lists(self) -> dict[str, list[str] | None]:
+        """The keys of probes and of the gallery, as `dygait.evaluation.evaluate` takes them."""
+        return {"probes": _sorted(self.probe), "gallery": _sorted(self.gallery)}
+
+
+def _sorted(keys: tuple[str, ...] | None) -> list[str] | None:
+    return None if keys is None else sorted(keys)
 
 
 def _numbers(start: int, stop: int, step: int = 1, digits: int = 5) -> tuple[str, ...]:
@@ -37,9 +47,9 @@ def load_partition(spec: str | None, dataset_name: str) -> Partition:
     """Return a built-in partition, or one from a JSON file.
 
     Args:
-        spec: the path of `{"TRAIN_SET": [...], "TEST_SET": [...], "PROBE_SET": [...]}`, where a set that is not used
-            may be absent, or a name in `BUILT_IN_PARTITIONS`, or an address of SynGait, or None for that of the
-            dataset.
+        spec: the path of `{"TRAIN_SET": [...], "TEST_SET": [...], "PROBE_SET": [...], "GALLERY_SET": [...]}`, where a
+            set that is not used may be absent, or a name in `BUILT_IN_PARTITIONS`, or an address of SynGait, or None
+            for that of the dataset.
         dataset_name: the dataset's name.
 
     Raises:
@@ -69,7 +79,7 @@ def load_partition(spec: str | None, dataset_name: str) -> Partition:
             f"data_cfg.dataset_partition: {spec} must contain TRAIN_SET, to train, and TEST_SET, to test: lists of ids"
         )
     sets: dict[str, tuple[str, ...]] = {}
-    for key in ("TRAIN_SET", "TEST_SET", "PROBE_SET"):
+    for key in ("TRAIN_SET", "TEST_SET", "PROBE_SET", "GALLERY_SET"):
         values = content.get(key, [])
         if not isinstance(values, list) or not all(isinstance(v, str) and v for v in values):
             raise UserError(f"data_cfg.dataset_partition: {key} in {spec} must be a list of strings")
@@ -77,8 +87,8 @@ def load_partition(spec: str | None, dataset_name: str) -> Partition:
     both = sorted({*sets["TRAIN_SET"]} & {*sets["TEST_SET"]})
     if both:
         raise UserError(f"data_cfg.dataset_partition: {spec}: {len(both)} ids are in both sets, such as {both[0]}")
-    probe = sets["PROBE_SET"] if "PROBE_SET" in content else None
-    return Partition(str(spec), sets["TRAIN_SET"], sets["TEST_SET"], probe)
+    probe, gallery = (sets[key] if key in content else None for key in ("PROBE_SET", "GALLERY_SET"))
+    return Partition(str(spec), sets["TRAIN_SET"], sets["TEST_SET"], probe, gallery)
 
 
 def coverage(partition: Partition, ids_on_disk: list[str]) -> list[str]:

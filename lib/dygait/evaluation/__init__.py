@@ -4,9 +4,11 @@ from dygait.config.schema import ProbeGroup, Protocol, Selector
 from dygait.evaluation.builtin_protocols import (
     PROTOCOLS,
     classification_of,
-    configured_protocol,
+    configured_name,
+    configured_protocols,
     declared_protocol,
     name_problems,
+    protocols_named,
     resolve_protocol,
 )
 from dygait.evaluation.comparisons import Options

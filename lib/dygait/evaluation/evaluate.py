@@ -70,6 +70,7 @@ def evaluate(
     protocol: str | Protocol | Mapping[str, Any] = "CASIA-B",
     metric: str = "euc",
     probes: Collection[str] | None = None,
+    gallery: Collection[str] | None = None,
 ) -> Percentages:
     """Return the percentages of a protocol.
 
@@ -81,7 +82,8 @@ def evaluate(
         protocol: a name in `PROTOCOLS` (``CASIA-B``, ``CASIA-B/cross-view``, ``OUMVLP``, ``GREW``, ``Gait3D``, ...), a
             mapping as `evaluator_cfg.protocol` takes it, or a `Protocol`.
         metric: the distance: ``euc`` or ``cos``.
-        probes: Gait3D's PROBE_SET, keys ``id-type-view``; ignored by protocols that choose probes by type.
+        probes: Gait3D's or FreeGait's PROBE_SET, keys ``id-type-view``; ignored by protocols that do not name it.
+        gallery: CCGR-Mini's GALLERY_SET, likewise.
 
     Returns:
         ``result[group][measure]`` in percent: ``result["NM"]["rank-1"]``, and ``result["NM"]["per view"]["090"]`` if
@@ -91,7 +93,7 @@ def evaluate(
         UserError: the arguments do not match each other, features are not finite, the gallery is empty, or no group has
             a probe that counts.
     """
-    return evaluate_detailed(features, ids, types, views, protocol, metric, probes).percentages
+    return evaluate_detailed(features, ids, types, views, protocol, metric, probes, None, gallery).percentages
 
 
 def evaluate_detailed(
@@ -103,6 +105,7 @@ def evaluate_detailed(
     metric: str = "euc",
     probes: Collection[str] | None = None,
     options: Options | None = None,
+    gallery: Collection[str] | None = None,
 ) -> EvaluationResult:
     """Return the percentages of a protocol with their counts, chance levels, view matrices and notes.
 
@@ -114,16 +117,16 @@ def evaluate_detailed(
     """
     chosen, options = as_protocol(protocol), options or Options()
     sequences = Sequences.checked(features, ids, types, views)
+    lists, notes = _checked_lists(sequences, chosen, probes, gallery)
     if chosen.classes is not None:
-        return _classify(sequences, chosen, probes, options)
-    notes = _check_probe_list(sequences, chosen, probes)
-    members, galleries = _select(sequences, chosen, probes)
+        return _classify(sequences, chosen, lists, notes, options)
+    members, galleries = _select(sequences, chosen, lists)
     sequences = replace(sequences, views=_view_names(sequences.views, chosen))
     found: dict[str, Comparisons] = {}
-    for name, gallery in galleries.items():
+    for name, searched in galleries.items():
         if name not in found:  # groups that share a gallery are compared in one pass
-            sharing = {n: members[n] for n, own in galleries.items() if np.array_equal(own, gallery)}
-            found |= compare(sequences, sharing, gallery, chosen, metric, options)
+            sharing = {n: members[n] for n, own in galleries.items() if np.array_equal(own, searched)}
+            found |= compare(sequences, sharing, searched, chosen, metric, options)
     again = "" if options.re_rank is None else f"; {options.re_rank.description}"
     result = EvaluationResult(chosen.name, f"{chosen.description}{again}", metric, tuple(chosen.measures))
     for name in chosen.groups:
@@ -137,21 +140,22 @@ def check_against_data(
     types: Sequence[str],
     views: Sequence[str],
     probes: Collection[str] | None = None,
+    gallery: Collection[str] | None = None,
 ) -> None:
     """Raise a UserError if no probe of these N sequences counts under a protocol, before any feature is computed.
 
-    That is: the gallery is empty, there are no probes, none has a true match, or the PROBE_SET does not match.
+    That is: the gallery is empty, there are no probes, none has a true match, or a list does not match.
     """
     sequences = Sequences.checked(torch.empty(len(ids), 0, 0), ids, types, views)
-    _check_probe_list(sequences, protocol, probes)
+    lists, _ = _checked_lists(sequences, protocol, probes, gallery)
     if protocol.classes is not None:
         _true_classes(sequences, protocol)
-        return
-    _select(sequences, protocol, probes)
+    else:
+        _select(sequences, protocol, lists)
 
 
 def _classify(
-    sequences: Sequences, protocol: Protocol, probes: Collection[str] | None, options: Options
+    sequences: Sequences, protocol: Protocol, lists: Mapping[str, Collection[str]], notes: list[str], options: Options
 ) -> EvaluationResult:
     """Return the result of a classification: of the logits (N, K, P), the largest mean over parts is predicted."""
     count = len(protocol.classes or ())
@@ -160,11 +164,10 @@ def _classify(
             f"features: {sequences.features.shape[1]} channels, but the protocol {protocol.name} has {count} classes; "
             f"it takes logits: ScoNet's, or another model's with evaluator_cfg.feature: logits"
         )
-    notes = _check_probe_list(sequences, protocol, probes)
     true, found = _true_classes(sequences, protocol), sequences.features.double().mean(2).argmax(1).cpu().numpy()
     result = EvaluationResult(protocol.name, protocol.description, "logits", tuple(protocol.measures))
     for name, group in protocol.groups.items():
-        chosen = sequences.select(group.probes, probes)
+        chosen = sequences.select(group.probes, lists)
         if not chosen.any():
             notes.append(f"{name}: no sequences of {group.probes.description} in the data (group skipped)")
             continue
@@ -192,13 +195,13 @@ _NO_MATCH = "no probe has a true match in the gallery, so nothing can be reporte
 
 
 def _select(
-    sequences: Sequences, protocol: Protocol, probes: Collection[str] | None
+    sequences: Sequences, protocol: Protocol, lists: Mapping[str, Collection[str]]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return the probes, (N,) bool, and the gallery, (G,) indices, of each group; UserError if no probe counts."""
     groups = protocol.groups
-    members = {name: sequences.select(group.probes, probes) for name, group in groups.items()}
+    members = {name: sequences.select(group.probes, lists) for name, group in groups.items()}
     selectors = {name: group.gallery or protocol.gallery for name, group in groups.items()}
-    galleries = {name: np.flatnonzero(sequences.select(s, probes)) for name, s in selectors.items()}
+    galleries = {name: np.flatnonzero(sequences.select(s, lists)) for name, s in selectors.items()}
     some = [name for name, chosen in members.items() if chosen.any()]
     for name in some or members:
         if not len(galleries[name]):
@@ -304,22 +307,26 @@ def _intervals(
     return limits
 
 
-def _check_probe_list(sequences: Sequences, protocol: Protocol, probes: Collection[str] | None) -> list[str]:
-    """Return notes on the PROBE_SET; raises `UserError` if the protocol needs one that does not match the data."""
-    if not protocol.needs_probe_list:
-        return []
-    if not probes:
-        raise UserError(
-            f"protocol {protocol.name}: PROBE_SET is missing: the 'id-type-view' keys of the dataset's partition file"
-        )
-    wanted = set(probes)
-    missing = len(wanted - set(sequences.keys().tolist()))
-    if missing == len(wanted):
-        raise UserError(
-            f"protocol {protocol.name}: none of the {len(wanted)} keys of PROBE_SET ({_abbreviated(wanted)}) is in the "
-            f"data, whose keys are like {sequences.keys()[0]}"
-        )
-    return [f"{missing} of the {len(wanted)} keys of PROBE_SET are not in the data"] if missing else []
+def _checked_lists(
+    sequences: Sequences, protocol: Protocol, probes: Collection[str] | None, gallery: Collection[str] | None
+) -> tuple[dict[str, Collection[str]], list[str]]:
+    """Return the lists that a protocol needs, and notes; raises `UserError` if one is missing or not of the data."""
+    lists, notes = {}, []
+    for name in protocol.lists:
+        given = {"PROBE_SET": probes, "GALLERY_SET": gallery}[name]
+        if not given:
+            raise UserError(
+                f"protocol {protocol.name}: {name} is missing: the 'id-type-view' keys of the dataset's partition file"
+            )
+        wanted = lists[name] = set(given)
+        missing = len(wanted - set(sequences.keys().tolist()))
+        if missing == len(wanted):
+            raise UserError(
+                f"protocol {protocol.name}: none of the {len(wanted)} keys of {name} ({_abbreviated(wanted)}) is in "
+                f"the data, whose keys are like {sequences.keys()[0]}"
+            )
+        notes += [f"{missing} of the {len(wanted)} keys of {name} are not in the data"] if missing else []
+    return lists, notes
 
 
 def _available(sequences: Sequences, *selectors: Selector) -> str:

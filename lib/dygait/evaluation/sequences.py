@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 
@@ -56,18 +56,19 @@ class Sequences:
         return cls(features, *names)
 
     def keys(self) -> np.ndarray:
-        """Return the ``id-type-view`` keys of Gait3D's PROBE_SET: (N,) names."""
+        """Return the ``id-type-view`` keys of a partition's lists: (N,) names."""
         return np.array(["-".join(key) for key in zip(self.ids, self.types, self.views, strict=True)], dtype=str)
 
-    def select(self, selector: Selector, probes: Collection[str] | None = None) -> np.ndarray:
-        """Return whether all criteria of a selector hold for each sequence, (N,) bool; `probes` is the PROBE_SET."""
+    def select(self, selector: Selector, lists: Mapping[str, Collection[str]] | None = None) -> np.ndarray:
+        """Return whether all criteria of a selector hold for each sequence: (N,) bool; `lists` are the partition's."""
         criteria = ((self.types, selector.types), (self.ids, selector.ids), (self.views, selector.views))
-        chosen = ~_matches(self.ids, selector.not_ids)
+        chosen = ~_matches(self.ids, selector.not_ids) & ~_matches(self.views, selector.not_views)
         for names, patterns in criteria:
             chosen &= _matches(names, patterns)
         if selector.listed is not None:
-            assert probes is not None
-            chosen &= np.isin(self.keys(), np.array(sorted(set(probes)), dtype=str)) == selector.listed
+            assert lists is not None
+            listed = np.array(sorted(set(lists[selector.listed_in])), dtype=str)
+            chosen &= np.isin(self.keys(), listed) == selector.listed
         return chosen
 
 

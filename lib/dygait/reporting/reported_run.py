@@ -17,7 +17,7 @@ from dygait.data.stores import Store, open_store
 from dygait.errors import UserError
 from dygait.evaluation import Options, evaluate_detailed
 from dygait.evaluation.analysis import Analysis, analyse
-from dygait.evaluation.builtin_protocols import protocol_of
+from dygait.evaluation.builtin_protocols import protocols_of
 from dygait.evaluation.features import SavedFeatures, load_features
 from dygait.reporting import explanation
 from dygait.runs.events import read_lines
@@ -65,28 +65,40 @@ def find_features(path: Path) -> Path:
     return max(found, key=lambda p: int(p.name.rpartition("-")[2]))
 
 
-def open_run(
+def open_runs(
     path: Path, protocol: str | None = None, metric: str | None = None, with_frames: bool = True
-) -> ReportedRun:
-    """Read and analyse a run: its folder, or one of features. A protocol or metric replaces that of the configuration.
+) -> list[ReportedRun]:
+    """Read and analyse a run under each of its protocols: its folder, or one of features.
+
+    A protocol or metric replaces that of the configuration.
 
     Raises:
         UserError: there are no features, or features, protocol and data do not match.
     """
     folder = find_features(path)
     saved = load_features(folder)
-    chosen, probes = protocol_of(protocol, saved.origin, folder), saved.origin.get("probes")
-    if chosen.classes is not None:
-        raise UserError(f"{folder}: a report compares sequences, and the protocol {chosen.name} does not")
     options = Options(intervals=_RESAMPLES, verification=True, open_set=True, keep=True)
     metric = metric or saved.origin.get("metric", "euc")
     columns = saved.ids, saved.types, saved.views
-    result = evaluate_detailed(saved.features, *columns, chosen, metric, probes, options)
-    result = replace(result, feature=saved.origin.get("feature"))
-    baseline = None
-    if saved.gei is not None:
-        baseline = evaluate_detailed(saved.gei.reshape(len(saved.gei), -1, 1), *columns, chosen, "euc", probes)
-    return describe(folder, saved, analyse(saved.features, *columns, result, baseline, saved.lengths), with_frames)
+    lists = {name: saved.origin.get(name) for name in ("probes", "gallery")}
+    runs = []
+    for chosen in protocols_of(protocol, saved.origin, folder):
+        if chosen.classes is not None:
+            raise UserError(f"{folder}: a report compares sequences, and the protocol {chosen.name} does not")
+        result = evaluate_detailed(saved.features, *columns, chosen, metric, options=options, **lists)
+        result = replace(result, feature=saved.origin.get("feature"))
+        baseline = None
+        if saved.gei is not None:
+            images = saved.gei.reshape(len(saved.gei), -1, 1)
+            baseline = evaluate_detailed(images, *columns, chosen, "euc", **lists)
+        analysis = analyse(saved.features, *columns, result, baseline, saved.lengths)
+        runs.append(describe(folder, saved, analysis, with_frames))
+    return named_by_protocol(runs)
+
+
+def named_by_protocol(runs: Sequence[ReportedRun]) -> list[ReportedRun]:
+    """Return one run under several protocols with names that tell them apart."""
+    return [replace(r, name=f"{r.name}, {r.analysis.result.protocol}") if len(runs) > 1 else r for r in runs]
 
 
 def describe(

@@ -88,8 +88,10 @@ def _merged_partition(partitions: list[Partition]) -> Partition:
         numbered = enumerate((getattr(p, attribute) or () for p in partitions), 1)
         return tuple(prefixed_id(number, name) for number, names in numbered for name in names)
 
-    probe = renamed("probe") if any(p.probe is not None for p in partitions) else None
-    return Partition(" + ".join(p.name for p in partitions), renamed("train"), renamed("test"), probe)
+    lists = {
+        name: renamed(name) for name in ("probe", "gallery") if any(getattr(p, name) is not None for p in partitions)
+    }
+    return Partition(" + ".join(p.name for p in partitions), renamed("train"), renamed("test"), **lists)
 
 
 def _check_geometry(config: Config, dataset: SequenceDataset) -> list[str]:

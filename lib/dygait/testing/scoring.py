@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +23,8 @@ from dygait.evaluation import (
     Submission,
     check_against_data,
     classification_of,
-    configured_protocol,
+    configured_name,
+    configured_protocols,
     evaluate_detailed,
     to_csv,
     to_json,
@@ -35,7 +37,7 @@ from dygait.files import write_atomically
 from dygait.logs import duration, log, start_logging
 from dygait.machine import tune_allocator
 from dygait.reporting.page import write_report
-from dygait.reporting.reported_run import describe
+from dygait.reporting.reported_run import describe, named_by_protocol
 from dygait.reporting.tensorboard import add_report
 from dygait.runs import checkpoint_files, networks, published, sources
 from dygait.runs.events import add_event
@@ -59,13 +61,12 @@ def _re_rank(config: Config, default: ReRank | None) -> ReRank | None:
 
 def check_protocol(config: Config, data: sources.Data, source: sources.Source) -> None:
     """Raise a UserError, before the network runs, if the protocol gives no result on the test set."""
-    protocol, evaluator = configured_protocol(config), config.evaluator_cfg
-    if not isinstance(protocol, Protocol):
-        return
-    if protocol.classes is not None and (evaluator.baseline or evaluator.re_rank):
-        key = "baseline" if evaluator.baseline else "re_rank"
-        raise UserError(f"evaluator_cfg.{key}: the protocol {protocol.name} compares no sequences; set it to null")
-    check_against_data(protocol, *source.dataset.keys(), data.partition.probe)
+    protocols, evaluator = configured_protocols(config), config.evaluator_cfg
+    for protocol in protocols if isinstance(protocols, list) else ():
+        if protocol.classes is not None and (evaluator.baseline or evaluator.re_rank):
+            key = "baseline" if evaluator.baseline else "re_rank"
+            raise UserError(f"evaluator_cfg.{key}: the protocol {protocol.name} compares no sequences; set it to null")
+        check_against_data(protocol, *source.dataset.keys(), **data.partition.lists)
 
 
 def extract_and_score(
@@ -77,11 +78,11 @@ def extract_and_score(
     folder: RunFolder,
     iteration: int,
     interruption: Interruption | None = None,
-) -> EvaluationResult | None:
+) -> list[EvaluationResult]:
     """Test a network: extract, score, log a table, and save the result next to the checkpoint.
 
     Returns:
-        The result, on rank 0; None elsewhere, and for a submission, which a server scores.
+        The result of each protocol, on rank 0; none elsewhere, and for a submission, which a server scores.
 
     Raises:
         UserError: data, protocol and partition do not fit each other.
@@ -93,18 +94,17 @@ def extract_and_score(
     target = folder.features / path.stem
     origin = _origin(config, data, path, iteration)
     features = extract(config, data, source, model, device, target, origin, interruption=interruption)
-    result = None
+    results: list[EvaluationResult] = []
     if features is not None:
         start = time.perf_counter()
-        result = _score(config, data, features, device, folder, path)
+        results = _score(config, data, features, device, folder, path)
         log.info("scored in %s", duration(time.perf_counter() - start))
-        fields: dict[str, Any] = {}
-        if result is not None:
-            fields = {"protocol": result.protocol, "results": result.headlines}
-        add_event(folder, "tested", iteration=iteration, **fields)
+        fields: list[dict[str, Any]] = [{"protocol": r.protocol, "results": r.headlines} for r in results]
+        for one in fields or [{}]:
+            add_event(folder, "tested", iteration=iteration, **one)
         _prune_features(folder, target, config.evaluator_cfg.keep_features)
     distributed.barrier()
-    return result
+    return results
 
 
 def _score(
@@ -114,17 +114,35 @@ def _score(
     device: torch.device,
     folder: RunFolder,
     path: Path,
-) -> EvaluationResult | None:
-    """Score features, log a table, and write the result next to the checkpoint `path`."""
-    columns = features.ids, features.types, features.views
-    evaluator, protocol = config.evaluator_cfg, configured_protocol(config)
-    if isinstance(protocol, Submission):
+) -> list[EvaluationResult]:
+    """Score features under each protocol, or write the submission, next to the checkpoint `path`."""
+    evaluator, protocols = config.evaluator_cfg, configured_protocols(config)
+    if isinstance(protocols, Submission):
+        columns = features.ids, features.types, features.views
         target = path.with_name(f"{path.stem}-submission.csv")
-        re_rank = _re_rank(config, protocol.re_rank)
-        options = Options(device=device, re_rank=re_rank)
-        written = write_submission(protocol, features.features, *columns, target, evaluator.metric, options)
+        options = Options(device=device, re_rank=_re_rank(config, protocols.re_rank))
+        written = write_submission(protocols, features.features, *columns, target, evaluator.metric, options)
         log.info("wrote the submission %s", written)
-        return None
+        return []
+    pairs = [_evaluate(config, data, features, device, folder, path, protocol) for protocol in protocols]
+    if evaluator.report and any(protocol.classes is not None for protocol in protocols):
+        log.info("notice: no report: the protocol %s compares no sequences", protocols[0].name)
+    elif evaluator.report:
+        _report(folder, data, features, pairs)
+    return [replace(result, comparisons={}) for result, _ in pairs]  # which are large
+
+
+def _evaluate(
+    config: Config,
+    data: sources.Data,
+    features: SavedFeatures,
+    device: torch.device,
+    folder: RunFolder,
+    path: Path,
+    protocol: Protocol,
+) -> tuple[EvaluationResult, EvaluationResult | None]:
+    """Score features under a protocol, and the baseline if there is one; log a table, and write the results."""
+    columns, evaluator = (features.ids, features.types, features.views), config.evaluator_cfg
     options = Options(
         device=device,
         re_rank=_re_rank(config, None),
@@ -132,13 +150,13 @@ def _score(
         verification=evaluator.verification,
         open_set=evaluator.open_set,
     )
-    probes, kept = data.partition.probe, replace(options, keep=evaluator.report)
-    result = evaluate_detailed(features.features, *columns, protocol, evaluator.metric, probes, kept)
+    lists, kept = data.partition.lists, replace(options, keep=evaluator.report)
+    result = evaluate_detailed(features.features, *columns, protocol, evaluator.metric, options=kept, **lists)
     result = replace(result, feature=features.origin["feature"])
     baseline = None
     if features.gei is not None:
         images = features.gei.reshape(len(features.gei), -1, 1)
-        baseline = evaluate_detailed(images, *columns, protocol, "euc", probes, options)
+        baseline = evaluate_detailed(images, *columns, protocol, "euc", options=options, **lists)
     table = to_text(result, {} if baseline is None else {"GEI nearest neighbour": baseline}, config.model_cfg.model)
     for line in table.splitlines():
         log.info("%s", line)
@@ -150,28 +168,25 @@ def _score(
         if baseline is not None:
             write_atomically(path.with_name(f"{path.stem}-{slug}-gei.json"), to_json(baseline))
     log.info("wrote %s.json and .csv", path.with_name(base))
-    if evaluator.report and protocol.classes is not None:
-        log.info("notice: no report: the protocol %s compares no sequences", protocol.name)
-    elif evaluator.report:
-        _report(folder, data, features, result, baseline)
-    return replace(result, comparisons={})  # which are large
+    return result, baseline
 
 
 def _report(
     folder: RunFolder,
     data: sources.Data,
     features: SavedFeatures,
-    result: EvaluationResult,
-    baseline: EvaluationResult | None,
+    results: Sequence[tuple[EvaluationResult, EvaluationResult | None]],
 ) -> None:
     """Write `report/report.html` and its tables to the folder of a run, and the TensorBoard summaries."""
     columns = features.ids, features.types, features.views
-    analysis = analyse(features.features, *columns, result, baseline, features.lengths)
-    target = folder.root / "report" / "report.html"
+    analyses = [analyse(features.features, *columns, *pair, features.lengths) for pair in results]
+    target, source = folder.root / "report" / "report.html", folder.features / Path(features.origin["checkpoint"]).stem
     try:
-        run = describe(folder.features / Path(features.origin["checkpoint"]).stem, features, analysis, store=data.store)
-        write_report([run], target)
-        add_report(folder.summary / "report", features.origin["iteration"], analysis, features.features)
+        runs = [describe(source, features, analysis, store=data.store) for analysis in analyses]
+        write_report(named_by_protocol(runs), target)
+        for number, analysis in enumerate(analyses):
+            summary = folder.summary / ("report" if not number else f"report-{number + 1}")
+            add_report(summary, features.origin["iteration"], analysis, features.features)
         log.info("wrote the report %s", target)
     except UserError as error:  # the result is saved; the other processes continue
         log.info("notice: the report cannot be written: %s", error)
@@ -185,19 +200,21 @@ def run_test(
     The run's folder is in `output`; log lines are written to a file there too if `log_to_file`.
 
     Returns:
-        The result, on rank 0; None elsewhere, and for a submission.
+        The result, on rank 0, of the first protocol where there are several; None elsewhere, and for a submission.
 
     Raises:
         UserError: there is no such checkpoint, or it or the data does not fit.
         Interrupted: a signal came before all sequences were embedded; the features so far are kept.
     """
     run = _restore(config, device, output, "test", log_to_file)
-    result = extract_and_score(run.config, run.data, run.source, run.model, device, run.folder, run.iteration)
-    if result is not None:
-        summary = run.folder.summary
+    results = extract_and_score(run.config, run.data, run.source, run.model, device, run.folder, run.iteration)
+    if not results:
+        return None
+    summary = run.folder.summary
+    for result in results:
         write_results(summary, run.iteration, result.percentages, result.protocol)
-        log.info("checkpoint %s; log %s; TensorBoard: tensorboard --logdir %s", run.path, run.folder.logs, summary)
-    return result
+    log.info("checkpoint %s; log %s; TensorBoard: tensorboard --logdir %s", run.path, run.folder.logs, summary)
+    return results[0]
 
 
 def run_extraction(
@@ -221,9 +238,9 @@ def _origin(config: Config, data: sources.Data, path: Path, iteration: int) -> d
         "iteration": iteration,
         "dataset": config.data_cfg.dataset_name,
         "fingerprint": data.store.fingerprint,
-        "protocol": configured_protocol(config).name,
+        "protocol": configured_name(config),
         "metric": config.evaluator_cfg.metric,
-        "probes": sorted(data.partition.probe) if data.partition.probe is not None else None,
+        **data.partition.lists,
         "config": config.as_dict(),
     }
 

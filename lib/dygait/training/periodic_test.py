@@ -17,7 +17,7 @@ def run_test(run: TrainingRun, interruption: Interruption) -> None:
     assert run.test_source is not None
     trainer, config, iteration = run.trainer, run.trainer.config, run.trainer.iteration
     try:
-        result = extract_and_score(
+        results = extract_and_score(
             config, run.data, run.test_source, trainer.tested_network, trainer.device, run.folder, iteration,
             interruption,
         )  # fmt: skip
@@ -26,5 +26,5 @@ def run_test(run: TrainingRun, interruption: Interruption) -> None:
             f"{name_of(interruption.signal)}: saved iteration {iteration} of {config.trainer_cfg.total_iter}; "
             f"of its test, {progress}; continue with --resume"
         ) from None
-    if result is not None:
+    for result in results:
         run.metrics.tensorboard.results(iteration, result.percentages, result.protocol)
