@@ -7,7 +7,7 @@ DYGAIT_PAGES=$(mktemp -d)
 export DYGAIT_PAGES NO_MKDOCS_2_WARNING=1
 trap 'rm -rf "$DYGAIT_PAGES"' EXIT
 # The pages and what they link to, as they lie here; datasets and output hold data and runs besides.
-for page in *.md LICENSE docs configs lib output/README.md datasets/README.md datasets/*/README.md datasets/CASIA-B/CASIA-B.json; do
+for page in *.md LICENSE docs configs lib output/README.md datasets/README.md datasets/*/README.md datasets/*/*.json; do
     mkdir -p "$DYGAIT_PAGES/$(dirname "$page")"
     ln -s "$PWD/$page" "$DYGAIT_PAGES/$page"
 done

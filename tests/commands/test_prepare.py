@@ -339,6 +339,33 @@ def test_grew_frames_of_another_size_are_normalised(tmp_path: Path) -> None:
     assert {frames.shape[1:] for frames in sequences(tmp_path / "out").values()} == {(32, 32)}
 
 
+@pytest.mark.parametrize(
+    ("dataset", "folder", "silhouettes", "other"),
+    [
+        ("SUSTech1K", "{}/00-nm/090-far", "06-090-far-Camera-Sils_aligned", "05-090-far-Camera-RGB_raw"),
+        ("CCGR-Mini", "{}/NM1/67_5_2.avi", "67_5_2.avisil-1", "67_5_2.avipose-1"),
+        ("FreeGait", "{}/devid_3/seq_00_new", "image/image", "lidar/lidar"),
+    ],
+)
+def test_datasets_that_are_handed_out_as_pickles(
+    dataset: str, folder: str, silhouettes: str, other: str, tmp_path: Path
+) -> None:
+    """Frames of the wanted height are kept as they are, empty ones too; those of another are normalised."""
+    kept = np.stack([np.zeros((64, 64), np.uint8), *(raw.picture(n, (64, 64)) for n in range(3))])
+    large = [raw.picture(n, (128, 128)) for n in range(2)]
+    content = {"0001": kept, "0002": large, "0003": np.zeros((2, 3))}
+    files = {f"{folder.format(i)}/{silhouettes}.pkl": pickle.dumps(one) for i, one in content.items()}
+    files |= {f"{folder.format(i)}/{other}.pkl": b"of no interest" for i in content}
+    raw.write(tmp_path / "raw", {"given.zip": raw.zipped({"all.tar.gz": raw.tar(files)}, SECRET)})
+    report = prepare(dataset, [tmp_path / "raw" / "given.zip"], tmp_path / "out", password=SECRET, progress=False)
+    found = {str(path.parent.relative_to(tmp_path / "out")): path for path in (tmp_path / "out").rglob("*.pkl")}
+    assert set(found) == {folder.format("0001"), folder.format("0002")}
+    frames = {name: pickle.loads(path.read_bytes()) for name, path in found.items()}
+    np.testing.assert_array_equal(frames[folder.format("0001")], kept)
+    np.testing.assert_array_equal(frames[folder.format("0002")], np.stack([*map(normalise_silhouette, large)]))
+    assert any("a uint8 array (S, H, W)" in reason for reason in report["skipped"])
+
+
 def test_masks_of_a_dataset_are_cleaned_on_request(tmp_path: Path) -> None:
     files = {name: raw.png(255 - raw.picture(number)) for number, name in enumerate(raw.casia_b())}
     report = prepare("CASIA-B", [raw.write(tmp_path / "raw", files)], tmp_path / "out", clean=True, progress=False)

@@ -52,6 +52,7 @@ SEQUENCES: dict[str, dict[str, str]] = {
         name: f"2D_Silhouettes/{name}"
         for name in ("0000/camid0_videoid2/seq0", "0000/camid3_videoid2/seq1", "3999/camid1_videoid3/seq0")
     },
+    "CCPG": {name: f"CCPG_G_SIL/{name}" for name in ("000/U0_D0_BG/06_1", "000/U3_D3/00_0", "101/U1_D0/00_0")},
     "CASIA-A": {
         f"{i}/nm-0{walk}/{view}": f"{i}/{view}_{walk}"
         for i in ("fyc", "nhz")
@@ -65,6 +66,7 @@ _FORMS: dict[str, tuple[str, int, tuple[int, int]]] = {
     "OUMVLP": ("{n:04d}.png", 2, (240, 320)),
     "GREW": ("{n:05d}.png", 2, (64, 64)),
     "Gait3D": ("human_crop_f{n:d}.png", 11, (90, 60)),
+    "CCPG": ("{n:04d}.png", 3, (120, 70)),
     "CASIA-A": ("{0}-{1}-{n:03d}.png", 2, (240, 352)),
 }
 """The names of the pictures of a folder, their number and their size."""

@@ -37,6 +37,31 @@ PATHS = {
         ("GaitDatasetA-silh/silhouettes/fyc/00_1/fyc-00_1-001.png", "fyc/nm-01/00"),
         ("nhz/45_4/nhz-45_4-001.png", "nhz/nm-04/45"),
     ],
+    "CCPG": [
+        ("CCPG/CCPG_G_SIL/000/U0_D0_BG/06_1/0001.png", "000/U0_D0_BG/06_1"),
+        ("CCPG_G_SIL.zip/199/U3_D3/00_0/1.png", "199/U3_D3/00_0"),
+        ("CCPG_G_SIL/000/else/00_0/1.png", None),
+    ],
+    "SUSTech1K": [
+        ("SUSTech1K-Released-pkl/0000/00-nm/000/06-000-Camera-Sils_aligned.pkl", "0000/00-nm/000"),
+        (
+            "SUSTech1K-pkl.zip/0000.tar.gz/0000/01-cr-ub/090-far/06-090-far-Camera-Sils_aligned.pkl",
+            "0000/01-cr-ub/090-far",
+        ),
+        ("SUSTech1K-Released-2023/0000/00-nm/000/Sils_aligned/1.png", "0000/00-nm/000"),
+        ("0000/00-nm/000/14-sync-000-Camera-Sils_aligned.pkl", None),
+        ("0000/00-nm/000/PCDs_depths/1.png", None),
+    ],
+    "CCGR-Mini": [
+        ("CCGR_MINI_SIL_PAR_POSE/CCGR-MINI/1/DTBXHVCL1/67_5_2.avi/67_5_2.avisil-1.pkl", "1/DTBXHVCL1/67_5_2.avi"),
+        ("1000/NM2/over.avi/002-oversil-1.pkl", "1000/NM2/over.avi"),
+        ("1/NM1/90_3.avi/90_3.avipar-1.pkl", None),
+    ],
+    "FreeGait": [
+        ("FreeGait/0001/devid_3/seq_00_new/image/image.pkl", "0001/devid_3/seq_00_new"),
+        ("0001/devid0/seq_04/image.pkl", "0001/devid0/seq_04"),
+        ("0001/devid0/seq_04/lidar/lidar.pkl", None),
+    ],
     "folders": [
         ("masks/anna/day1/cam1/001.png", "anna/day1/cam1"),
         ("masks/anna/day1/cam1/frame 7.JPEG", "anna/day1/cam1"),

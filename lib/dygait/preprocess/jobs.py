@@ -14,7 +14,7 @@ from typing import NamedTuple
 from dygait.errors import UserError
 from dygait.preprocess.archives import MAX_IN_MEMORY_BYTES, DamagedError, InputFile, list_files, members, read
 from dygait.preprocess.images import MAX_IMAGE_BYTES
-from dygait.preprocess.normalise import Normalisation, NormalisedSequence, normalise_sequence
+from dygait.preprocess.normalise import Normalisation, NormalisedSequence, normalise_sequence, stored_sequence
 from dygait.preprocess.rules import Layout, SequenceName, is_archive
 
 _MAX_BUFFERED_BYTES = 2 * 2**30
@@ -167,8 +167,12 @@ def run_job(job: Job, layout: Layout, settings: Normalisation, password: str | N
         return read(pictures[name], MAX_IMAGE_BYTES, password)
 
     sequences, unmatched = layout.arrange(pictures)
-    prepared = (PreparedSequence(key, normalise_sequence(names, load, settings)) for key, names in sequences.items())
-    return JobResult(tuple(prepared), tuple(unmatched))
+
+    def prepare(names: list[str]) -> NormalisedSequence:
+        make = stored_sequence if names[0].endswith(".pkl") else normalise_sequence
+        return make(names, load, settings)
+
+    return JobResult(tuple(PreparedSequence(key, prepare(names)) for key, names in sequences.items()), tuple(unmatched))
 
 
 def _unpacked(archive: InputFile, layout: Layout, password: str | None) -> Iterator[InputFile]:

@@ -5,6 +5,7 @@ from dygait.preprocess.rules import Layout, Rule
 _CASIA_B_TYPE = r"(?P<type>(?:nm|bg|cl)-\d\d)"
 _FRAME = r"(?P<frame>[^/]+)\.(?i:png)$"
 _GREW_FRAME = r"(?P<view>[^/]+)/(?P<frame>(?![^/]*gei\.)[^/]+)\.(?i:png)$"  # the average `...gei.png` is beside frames
+_SUSTECH1K = r"(?:^|/)(?P<id>\d{4})/(?P<type>\d\d-[^/]+)/(?P<view>\d{3}[^/]*)"
 _OWN_FRAME = r"(?P<frame>[^/]+)\.[A-Za-z]+$"
 
 ANY_VIEW = "any"
@@ -54,6 +55,45 @@ _LAYOUTS = (
         name="CASIA-A",
         rules=(Rule(rf"(?:^|/)(?P<id>[A-Za-z]\w*)/(?P<view>\d\d)_(?P<walk>\d)/{_FRAME}", type="nm-{walk:0>2}"),),
         example="fyc/00_1/fyc-00_1-001.png",
+    ),
+    # 200 people in changing clothes on ten cameras; silhouettes beside pictures in colours.
+    Layout(
+        name="CCPG",
+        rules=(Rule(rf"(?:^|/)(?P<id>\d{{3}})/(?P<type>U\d_D\d(?:_BG)?)/(?P<view>[^/]+)/{_FRAME}"),),
+        example="CCPG_G_SIL/000/U0_D0/00_0/0001.png",
+        ignored=r"(?:^|/)CCPG_D_",
+    ),
+    # 1,050 people before a camera and a LiDAR sensor: pickles of each modality, or pictures.
+    Layout(
+        name="SUSTech1K",
+        rules=(
+            Rule(rf"{_SUSTECH1K}/(?P<frame>\d\d-(?!sync-)[^/]*-Camera-Sils_aligned)\.pkl$"),
+            Rule(rf"{_SUSTECH1K}/Sils_aligned/{_FRAME}"),
+        ),
+        example="SUSTech1K-Released-pkl/0000/00-nm/000/06-000-Camera-Sils_aligned.pkl",
+        ignored=r"/(?:PCDs\w*|Pose|RGB_raw|Sils_raw)(?:/|$)|/\d\d-(?:sync-[^/]*|[^/]*(?<!-Camera-Sils_aligned))\.pkl$",
+        normalised=True,
+        suffixes=(".png", ".pkl"),
+    ),
+    # 971 people in 53 covariates from 33 views: pickles of silhouettes, body parts and poses.
+    Layout(
+        name="CCGR-Mini",
+        rules=(Rule(r"(?:^|/)(?P<id>\d{1,4})/(?P<type>[A-Z]+\d+)/(?P<view>[^/]+)/(?P<frame>[^/]*sil[^/]*)\.pkl$"),),
+        example="CCGR_MINI_SIL_PAR_POSE/CCGR-MINI/1/NM1/90_3.avi/90_3.avisil-1.pkl",
+        ignored=r"/(?![^/]*sil)[^/]*\.pkl$",
+        normalised=True,
+        suffixes=(".pkl",),
+    ),
+    # 1,195 people outdoors before a camera and a LiDAR sensor: a pickle of each modality in a folder of its own.
+    Layout(
+        name="FreeGait",
+        rules=(
+            Rule(r"(?:^|/)(?P<id>\d{4})/(?P<type>devid[^/]*)/(?P<view>seq[^/]*)/(?:image/)?(?P<frame>image)\.pkl$"),
+        ),
+        example="FreeGait/0001/devid_3/seq_00_new/image/image.pkl",
+        ignored=r"/(?:lidar|range_pkl|smpl|kp3d)(?:/|\.pkl$|$)",
+        normalised=True,
+        suffixes=(".pkl",),
     ),
     # Masks of the user's own.
     Layout(

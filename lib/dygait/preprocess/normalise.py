@@ -12,6 +12,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from dygait.data.stores.pickles import parse_pickle
+from dygait.errors import UserError
 from dygait.jumps import Measures, find_jumps, measure
 from dygait.masks import THRESHOLDED, MaskError, clean_mask
 from dygait.preprocess.archives import DamagedError
@@ -56,7 +58,7 @@ class Remarks(NamedTuple):
 
 
 class NormalisedSequence(NamedTuple):
-    """Frames uint8 (S, R, R), S possibly 0; the skipped pictures as (name, reason); remarks."""
+    """Frames uint8 (S, R, R), or of a pickle's width, S possibly 0; skipped pictures as (name, reason); remarks."""
 
     frames: np.ndarray
     skipped: tuple[tuple[str, str], ...]
@@ -96,6 +98,29 @@ def normalise_sequence(
     frames = [one.frame for one in usable.values()]
     stacked = np.stack(frames) if frames else np.zeros((0, settings.height, settings.height), np.uint8)
     return NormalisedSequence(stacked, skipped, remarks)
+
+
+def stored_sequence(names: Sequence[str], load: Callable[[str], bytes], settings: Normalisation) -> NormalisedSequence:
+    """Return the frames of pickles, uint8 (S, H, W), one pickle after the other, as `normalise_sequence` does."""
+    frames: list[np.ndarray] = []
+    skipped: list[tuple[str, str]] = []
+    for name in names:
+        try:
+            stored = parse_pickle(load(name), name)[:: settings.every]
+        except DamagedError:
+            skipped.append((name, "unreadable"))
+            continue
+        except UserError as problem:
+            skipped.append((name, str(problem).removeprefix(f"{name} ")))
+            continue
+        if settings.keep_normalised and stored.shape[1] == settings.height:
+            frames.extend(stored)
+            continue
+        made = [normalise_silhouette(frame, settings.height) for frame in stored]
+        frames += [frame for frame in made if frame is not None]
+        skipped += [(f"{name}, frame {n}", EMPTY_PICTURE) for n, frame in enumerate(made) if frame is None]
+    stacked = np.stack(frames) if frames else np.zeros((0, settings.height, settings.height), np.uint8)
+    return NormalisedSequence(stacked, tuple(skipped), Remarks({}))
 
 
 def _frame_of(name: str, load: Callable[[str], bytes], settings: Normalisation, inverted: bool | None) -> _Frame | str:

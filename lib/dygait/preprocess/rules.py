@@ -63,8 +63,8 @@ class Layout:
         rules: the patterns of its pictures' paths; the first that matches is used.
         example: a path, for error messages.
         ignored: a regular expression for paths (archives and folders too) that are skipped.
-        normalised: whether pictures of the requested size are used without normalisation.
-        suffixes: of pictures, in lower case.
+        normalised: whether pictures, or frames of pickles, of the requested size are used without normalisation.
+        suffixes: of pictures, in lower case; `.pkl` is a pickle of all frames of a sequence.
         own: whether it is a tree of the user's own: paths count from the one input, masks are cleaned unless that is
             declined, and frames are numbered one after the other.
     """
