@@ -9,6 +9,7 @@ NAMES = (
     "test",
     "extract",
     "evaluate",
+    "cross",
     "report",
     "explain",
     "profile",

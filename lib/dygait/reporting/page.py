@@ -87,10 +87,11 @@ def heat_rows(matrix: ByView, floor: int) -> Iterator[tuple[str, list[tuple[str,
     """Yield each probe view and its cells: text, background, foreground, whether it is the identical view."""
     for view, values in zip(matrix.views, matrix.values, strict=True):
         if not np.isnan(values).all():
-            yield view, [(*_heat_cell(float(v), floor), view == o) for v, o in zip(values, matrix.views, strict=True)]
+            yield view, [(*heat_cell(float(v), floor), view == o) for v, o in zip(values, matrix.views, strict=True)]
 
 
-def _heat_cell(value: float, floor: int) -> tuple[str, str, str]:
+def heat_cell(value: float, floor: int) -> tuple[str, str, str]:
+    """Return text, background and foreground of a percentage; `floor` has the lightest colour."""
     if math.isnan(value):
         return "–", "", ""
     return f"{value:.1f}" if value < 99.95 else "100", *heat_colour((value - floor) / (100 - floor))

@@ -114,7 +114,7 @@ def to_latex(runs: Sequence[ReportedRun]) -> str:
         body = [[group, method, *map(percent, values[:-1])] for group, method, values in rows]
         unit = f"{result.measures[0]} in percent by probe view" if result.matrices else "Percent"
         caption = f"{run.name}. {result.protocol}: {result.description}. {unit}, {compared(result)}."
-        parts.append(_latex_table(caption, ["", "", *columns[:-1]], _blank_repeats(body)))
+        parts.append(latex_table(caption, ["", "", *columns[:-1]], blank_repeats(body)))
     if len(runs) > 1:
         measures = runs[0].analysis.result.measures
         body = [
@@ -123,16 +123,17 @@ def to_latex(runs: Sequence[ReportedRun]) -> str:
             for run in runs
             if group in run.analysis.groups
         ]
-        parts.append(_latex_table("Runs compared, in percent.", ["", "", *measures, "EER"], _blank_repeats(body)))
+        parts.append(latex_table("Runs compared, in percent.", ["", "", *measures, "EER"], blank_repeats(body)))
     return "\n".join(parts)
 
 
-def _blank_repeats(rows: list[list[str]]) -> list[list[str]]:
+def blank_repeats(rows: list[list[str]]) -> list[list[str]]:
     """Blank first cells that are equal to the one above."""
     return [[("" if n and rows[n - 1][0] == row[0] else row[0]), *row[1:]] for n, row in enumerate(rows)]
 
 
-def _latex_table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def latex_table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table whose first two columns are labels."""
     lines = [
         r"\begin{table}",
         r"\centering",

@@ -1,0 +1,137 @@
+"""Runs tested on datasets that they were not trained on: every pair, with geometry and frame rate brought together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+
+from dygait.config import Config
+from dygait.config.schema import EvaluatorCfg
+from dygait.data.dataset import files_in_use
+from dygait.data.transforms import build_transform
+from dygait.deployment.pretrained import find_weights, with_weights
+from dygait.errors import UserError
+from dygait.evaluation import Submission, configured_protocols
+from dygait.reporting.cross import CrossTest
+from dygait.runs import sources
+from dygait.runs.checkpoint_files import read_checkpoint
+from dygait.testing.scoring import run_test
+from dygait.untrusted import at
+
+_HEIGHTS = (64, 128)  # of normalised frames
+
+
+def config_of(source: str) -> Config:
+    """Return the configuration of a run or of weights; UserError if they have none."""
+    path = find_weights(source)
+    try:
+        return Config.model_validate(read_checkpoint(path, mapped=True).get("config"))
+    except ValidationError:
+        raise UserError(f"{path} does not say which dataset it was trained on; name one with --on") from None
+
+
+def run_cross(
+    runs: Sequence[str],
+    datasets: Sequence[Config],
+    device: torch.device,
+    output: str | Path = "output",
+    rates: Mapping[str, float] | None = None,
+) -> list[CrossTest]:
+    """Test every run on every dataset; the features of each pair stay in its folder in `output`, and are reused.
+
+    Args:
+        runs: names of weights that ship, checkpoints, or the folders of runs.
+        datasets: configurations, of which data, protocol and batches are used.
+        rates: frames a second of datasets, by name.
+
+    Returns:
+        The tests, on rank 0; none elsewhere.
+
+    Raises:
+        UserError: a pair cannot be tested.
+    """
+    names, rates = _unique([Path(run).resolve().stem for run in runs]), rates or {}
+    tested = _unique([c.data_cfg.test_dataset_name or c.data_cfg.dataset_name for c in datasets])
+    tests = []
+    for run, name in zip(runs, names, strict=True):
+        state = read_checkpoint(find_weights(run), mapped=True)
+        trained = str(at(state, "config", "data_cfg", "dataset_name"))
+        for dataset, on in zip(datasets, tested, strict=True):
+            config, geometry = _fitted(with_run(dataset, run, name), state.get("input_size"))
+            config, rate = _slowed(config, rates.get(on), state.get("frame_rate") or rates.get(trained))
+            result = run_test(config, device, output)
+            if result is not None:
+                tests.append(CrossTest(name, trained, on, f"{geometry}; {rate}", result))
+    return tests
+
+
+def with_run(dataset: Config, run: str, name: str) -> Config:
+    """Return a dataset's configuration with the network, transform, distance and feature of a run, called `name`."""
+    own = at(read_checkpoint(find_weights(run), mapped=True), "config", "evaluator_cfg") or {}
+    compared = {key: own[key] for key in ("metric", "feature") if key in own}
+    config = with_weights(_changed(dataset, **compared, report=False, baseline=None), run)
+    if isinstance(protocol := configured_protocols(config), Submission):
+        raise UserError(f"{protocol.name} gives no numbers to compare; set evaluator_cfg.eval_func to another protocol")
+    return _changed(config, save_name=name)
+
+
+def _changed(config: Config, **keys: Any) -> Config:
+    evaluator = EvaluatorCfg.model_validate({**config.evaluator_cfg.model_dump(), **keys})
+    return config.model_copy(update={"evaluator_cfg": evaluator})
+
+
+def _fitted(config: Config, wanted: Sequence[int] | None) -> tuple[Config, str]:
+    """Return a configuration that resizes a dataset's frames to those of the training, if they differ; and in words.
+
+    `wanted` is [H, W] of the network's input, None if the weights do not say: what the transform makes of 64x64.
+    """
+    transform = config.as_dict()["evaluator_cfg"]["transform"]
+    chain = transform if isinstance(transform, list) else [transform]
+    wanted = wanted or config.model_cfg.input_size or _size_after(chain, (64, 64))
+    data = sources.open_data(config)
+    indices = data.store.table.indices(data.partition.test)
+    if not len(indices) or wanted is None:
+        return config, "frames as they are"  # the test says what is wrong
+    height, width = next(iter(data.store.geometries(indices, files_in_use(config.data_cfg.data_in_use)[0])))
+    stored, size = f"{height}x{width}", f"{wanted[0]}x{wanted[1]}"
+    if _size_after(chain, (height, width)) == tuple(wanted):
+        return config, f"frames of {stored}, input {size}"
+    for rows in (*_HEIGHTS, wanted[0]):
+        resize = {"type": "Resize", "size": [rows, round(rows * width / height)]}
+        if _size_after([resize, *chain], (height, width)) == tuple(wanted):
+            words = f"frames of {stored} resized to {rows}x{resize['size'][1]}, input {size}"
+            return _changed(config, transform=[resize, *chain]), words
+    raise UserError(
+        f"{config.data_cfg.dataset_root}: frames of {stored} cannot be brought to the {size} that "
+        f"{config.evaluator_cfg.save_name} takes; prepare the dataset at another height"
+    )
+
+
+def _size_after(chain: list[Any], size: tuple[int, int]) -> tuple[int, ...] | None:
+    try:
+        return build_transform(chain)(np.zeros((1, *size), np.uint8), np.random.default_rng(0)).shape[-2:]
+    except UserError:  # frames of that size do not fit the transform
+        return None
+
+
+def _slowed(config: Config, rate: float | None, trained: float | None) -> tuple[Config, str]:
+    """Return a configuration that uses every nth frame of a dataset with n times the frame rate; and in words."""
+    if rate is None or trained is None:
+        return config, "every frame, at a rate that is not known to be the same"
+    n, sampler = max(1, round(rate / trained)), config.evaluator_cfg.sampler.model_dump()
+    words = f"{rate:g} frames a second, trained on {trained:g}"
+    if n == 1:
+        return config, words
+    sampler["frames_step"] *= n
+    return _changed(config, sampler=sampler), f"one frame in {n} of {words}"
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Return names that are distinct: the second of a kind ends in -2."""
+    counts = [names[:n].count(name) for n, name in enumerate(names, 1)]
+    return [name if count == 1 else f"{name}-{count}" for name, count in zip(names, counts, strict=True)]
