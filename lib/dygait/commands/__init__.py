@@ -17,6 +17,7 @@ NAMES = (
     "debug-batch",
     "convert",
     "export",
+    "whiten",
     "synth",
     "silhouettes",
     "enroll",

@@ -12,11 +12,13 @@ from dygait.data.collate import collate
 from dygait.data.dataset import Sample
 from dygait.data.frames import window_starts
 from dygait.data.samplers import InferenceSampler
+from dygait.data.stores import Store
 from dygait.data.stores.base import frames_problem
 from dygait.data.transforms import Transform
 from dygait.deployment.pretrained import WeightsInfo
 from dygait.errors import UserError
 
+_AT_A_TIME = 256  # sequences that are read before they are embedded
 _FRAMES = 512  # of a batch, padding included: larger ones do not stay in a CPU's cache
 
 
@@ -67,6 +69,12 @@ def embed(model: EmbeddingModel, sequences: Sequence[np.ndarray]) -> np.ndarray:
     counts = np.bincount(owners).astype(np.float32)
     sums: np.ndarray = np.add.reduceat(features, np.unique(owners, return_index=True)[1])
     return sums / counts[:, None, None]
+
+
+def embed_stored(model: EmbeddingModel, store: Store, indices: Sequence[int]) -> np.ndarray:
+    """Embed sequences of a store, some at a time: float32 (N, C, P), as `embed`."""
+    groups = [indices[start : start + _AT_A_TIME] for start in range(0, len(indices), _AT_A_TIME)]
+    return np.concatenate([embed(model, [np.asarray(store.read(index)) for index in group]) for group in groups])
 
 
 def _windows(info: WeightsInfo, frames: np.ndarray) -> list[np.ndarray]:

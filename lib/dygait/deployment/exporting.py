@@ -35,13 +35,13 @@ _MOST = 2**20  # frames of a sequence: ten hours; PyTorch 2.4 needs a bound
 class _Features(nn.Module):
     """What is compared at test time, in the form that can be exported."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, model: PretrainedModel) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.feature = model.network, model.info.feature
 
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         with export_mode():
-            features: torch.Tensor = self.network(silhouettes, lengths).inference
+            features: torch.Tensor = getattr(self.network(silhouettes, lengths), self.feature)
         return features
 
 
@@ -135,7 +135,7 @@ def _batch(
 
 def _program(model: PretrainedModel) -> torch.export.ExportedProgram:
     """Record the network's operations for any number of sequences and frames."""
-    network = _Features(model.network).eval().requires_grad_(False)
+    network = _Features(model).eval().requires_grad_(False)
     sequences, thirds = torch.export.Dim("sequences", min=1), torch.export.Dim("thirds", min=2, max=_MOST // 3)
     example = _batch((18, 24, 7), input_size(model), torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -33,10 +33,11 @@ class WeightsInfo:
         model_cfg: the network, as a configuration describes it.
         transform: of normalised silhouettes, as `evaluator_cfg.transform` describes it.
         frames_step, frames_window: which frames are embedded, as `evaluator_cfg.sampler` says.
+        feature: which output of the network is compared, as `evaluator_cfg.feature` says.
         input_size: [H, W] after the transform; None where the weights do not say.
         frame_rate: frames a second of the sequences that they were trained on; None where the weights do not say.
         training: where they come from: `config`, the whole configuration; `seed`, `iteration`, `version` of DyGait and,
-            of published weights, `commit`, `data`, `averaged` and `sha256`.
+            of published weights, `commit`, `data`, `averaged`, `whitened` and `sha256`.
     """
 
     name: str
@@ -48,6 +49,7 @@ class WeightsInfo:
     training: dict[str, Any]
     frames_step: int = 1
     frames_window: int | None = None
+    feature: str = "inference"
 
 
 class PretrainedModel(nn.Module):
@@ -68,7 +70,8 @@ class PretrainedModel(nn.Module):
 
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
         """Return embeddings and inference features (N, C, P), and no logits, for frames as of `dygait.build_model`."""
-        return self.network(silhouettes, lengths)._replace(logits=None)
+        output: GaitOutput = self.network(silhouettes, lengths)
+        return output._replace(logits=None, inference=getattr(output, self.info.feature))
 
     def features(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """Return what is compared, (N, C, P), for frames as of `dygait.build_model`; on the network's device.
@@ -174,11 +177,11 @@ def _classes(state: Mapping[str, Any], path: Path) -> int:
 def _info(
     name: str, state: Mapping[str, Any], settings: dict[str, Any], transform: Any, class_head: tuple[str, ...]
 ) -> WeightsInfo:
-    frames = _frames(state)
+    compared_as = _compared(state)
     compared = {n: tensor for n, tensor in weights_of(state).items() if n not in class_head}
     depends_on = [published.fingerprint(compared), settings, transform]
-    depends_on += [frames] if frames else []
-    kept = ("config", "seed", "iteration", "version", "commit", "data", "averaged", "sha256")
+    depends_on += [compared_as] if compared_as else []
+    kept = ("config", "seed", "iteration", "version", "commit", "data", "averaged", "whitened", "sha256")
     return WeightsInfo(
         name=name,
         identity=hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest(),
@@ -187,14 +190,19 @@ def _info(
         input_size=state.get("input_size") or settings.get("input_size"),
         frame_rate=state.get("frame_rate"),
         training={key: state[key] for key in kept if key in state},
-        **frames,
+        **compared_as,
     )
 
 
-def _frames(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return which frames the weights want embedded, where that is not every frame of a whole sequence."""
-    sampler = at(state.get("config"), "evaluator_cfg", "sampler") or {}
-    return {key: sampler[key] for key in ("frames_step", "frames_window") if sampler.get(key) not in (None, 1)}
+def _compared(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how the weights want to be compared, as keys of `WeightsInfo`, where it is not the usual way."""
+    evaluator = at(state.get("config"), "evaluator_cfg") or {}
+    wanted = {**(evaluator.get("sampler") or {}), "feature": evaluator.get("feature")}
+    usual = {"frames_step": 1, "frames_window": None, "feature": None}
+    found = {key: wanted[key] for key in usual if wanted.get(key) not in (usual[key], None)}
+    if found.get("feature") == "logits":  # of the training ids: they are no feature of published weights
+        del found["feature"]
+    return found
 
 
 def with_weights(config: Config, source: str | Path) -> Config:
@@ -210,7 +218,10 @@ def with_weights(config: Config, source: str | Path) -> Config:
     class_num = _classes(state, path) if config.evaluator_cfg.feature == "logits" else 1
     settings, transform = _described(state, path, class_num)
     evaluator = config.evaluator_cfg.model_dump()
-    evaluator["sampler"] |= {"frames_step": 1, "frames_window": None, **_frames(state)}
+    compared_as = {"frames_step": 1, "frames_window": None, **_compared(state)}
+    feature = compared_as.pop("feature", None)
+    evaluator["feature"] = evaluator["feature"] or feature
+    evaluator["sampler"] |= compared_as
     evaluator |= {"transform": transform, "restore_hint": str(path), "save_name": Path(source).resolve().stem}
     try:
         return config.model_copy(

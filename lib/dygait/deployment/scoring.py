@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
-import numpy as np
+from typing import Literal
 
 from dygait.data.partition import load_partition
-from dygait.data.stores import open_store
-from dygait.deployment.embedding import EmbeddingModel, embed
+from dygait.data.stores import Store, open_store
+from dygait.deployment.embedding import EmbeddingModel, embed_stored
 from dygait.errors import UserError
 from dygait.evaluation import PROTOCOLS, EvaluationResult, evaluate_detailed, resolve_protocol
 
-_AT_A_TIME = 256  # sequences that are read before they are embedded
+
+def labelled_sequences(
+    root: str, which: Literal["train", "test"], dataset_name: str = "SynGait", partition: str | None = None
+) -> tuple[Store, list[int]]:
+    """Open a dataset, and return the sequences of its training or test ids; arguments and errors as of `score`."""
+    store = open_store(root)
+    sets = load_partition(partition or (root if dataset_name == "SynGait" else None), dataset_name)
+    ids = set(getattr(sets, which))
+    indices = [index for index, key in enumerate(store.table.all_keys()) if key[0] in ids]
+    if not indices:
+        raise UserError(f"{root} has no sequence of the {which} ids")
+    return store, indices
 
 
 def score(
@@ -28,14 +37,7 @@ def score(
     Raises:
         UserError: there is no such data, or nothing in it can be evaluated.
     """
-    store = open_store(root)
-    test = set(load_partition(partition or (root if dataset_name == "SynGait" else None), dataset_name).test)
-    indices = [index for index, key in enumerate(store.table.all_keys()) if key[0] in test]
-    if not indices:
-        raise UserError(f"{root} has no sequence of the test ids")
-    left, found = iter(indices), []
-    while some := list(islice(left, _AT_A_TIME)):
-        found.append(embed(model, [np.asarray(store.read(index)) for index in some]))
+    store, indices = labelled_sequences(root, "test", dataset_name, partition)
     ids, types, views = map(list, zip(*(store.table.key(index) for index in indices), strict=True))
     protocol = PROTOCOLS.get(resolve_protocol(None, dataset_name, False))
-    return evaluate_detailed(np.concatenate(found), ids, types, views, protocol)
+    return evaluate_detailed(embed_stored(model, store, indices), ids, types, views, protocol)

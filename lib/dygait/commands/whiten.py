@@ -1,0 +1,38 @@
+"""`dygait whiten`: let what differs within a person count less, without training."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "whiten the features of weights by labelled sequences, without training"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.description = (
+        "Embed labelled sequences, measure in which directions the features of one person differ, and fold the inverse "
+        "into the weights: within-class covariance normalisation. Works on networks with separate FCs and BNNecks."
+    )
+    parser.add_argument(
+        "source", metavar="WEIGHTS", help="a name of weights that ship, a checkpoint, or a run's folder"
+    )
+    parser.add_argument("target", metavar="FILE", type=Path, help="the file to write: *.safetensors")
+    parser.add_argument(
+        "--data", metavar="ROOT",
+        help="a dataset, of which the training ids are used: a folder, or syngait://... (default: the weights' own)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--count", type=int, default=4000, metavar="N", help="the most sequences, evenly spaced (default: %(default)s)"
+    )
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Whiten, and write the weights."""
+    from dygait.deployment.pretrained import load_pretrained
+    from dygait.deployment.whitening import training_sequences, write_whitened
+
+    model = load_pretrained(arguments.source)
+    store, indices = training_sequences(model, arguments.data, arguments.count)
+    write_whitened(model, store, indices, arguments.target)
+    print(f"wrote {arguments.target}: compared are unit-length features, whitened by {len(indices)} sequences")
