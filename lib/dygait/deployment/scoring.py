@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from dygait.data.partition import load_partition
@@ -9,6 +10,7 @@ from dygait.data.stores import Store, open_store
 from dygait.deployment.embedding import EmbeddingModel, embed_stored
 from dygait.errors import UserError
 from dygait.evaluation import PROTOCOLS, EvaluationResult, evaluate_detailed, resolve_protocol
+from dygait.synthetic.settings import is_address
 
 
 def labelled_sequences(
@@ -16,7 +18,10 @@ def labelled_sequences(
 ) -> tuple[Store, list[int]]:
     """Open a dataset, and return the sequences of its training or test ids; arguments and errors as of `score`."""
     store = open_store(root)
-    sets = load_partition(partition or (root if dataset_name == "SynGait" else None), dataset_name)
+    beside = Path(root, f"{dataset_name}.json")
+    sets = load_partition(
+        partition or (root if is_address(root) else beside if beside.is_file() else None), dataset_name
+    )
     ids = set(getattr(sets, which))
     indices = [index for index, key in enumerate(store.table.all_keys()) if key[0] in ids]
     if not indices:
@@ -32,7 +37,8 @@ def score(
     Args:
         root: a packed store, a tree of pickles, or an address of SynGait.
         dataset_name: selects the protocol and, where there is no other, the partition.
-        partition: as `data_cfg.dataset_partition`; None: that of an address, else that of the name.
+        partition: as `data_cfg.dataset_partition`; None: that of an address, or NAME.json in the folder, else that of
+            the name.
 
     Raises:
         UserError: there is no such data, or nothing in it can be evaluated.
