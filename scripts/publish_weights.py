@@ -1,6 +1,7 @@
 """Weights of a run as a file that anyone can use, with a model card in the form of Hugging Face.
 
     python scripts/publish_weights.py output/SynGait/DyGait/mine --name syngait --results "CASIA-B=result.json"
+    python scripts/publish_weights.py whitened.safetensors --name mine --commit 0123abc
     python scripts/publish_weights.py mine-60000.pt --name mine --output weights --frame-rate 25 --limitations where.md
 
 Writes NAME/NAME.safetensors and NAME/MODEL_CARD.md to the package's folder of weights or to another: the averaged
@@ -134,7 +135,7 @@ def record_of(model: PretrainedModel, path: Path, options: argparse.Namespace) -
         "version": training.get("version"),
         "commit": commit_of(path, options.commit),
         "data": training_data(training["config"]),
-        "averaged": read_checkpoint(path, mapped=True).get("ema") is not None,
+        **{key: training[key] for key in ("averaged", "whitened") if key in training},
         "frame_rate": options.frame_rate,
         "input_size": list(model.transform(frames, np.random.default_rng(0)).shape[1:]),
     }

@@ -70,7 +70,7 @@ def test_the_command_folds_it_into_the_weights(trained: Experiment, tmp_path: Pa
     plain, white = dygait.load_pretrained(trained.folder), dygait.load_pretrained(target)
     assert white.info.feature == "after_neck"
     assert white.info.identity != plain.info.identity
-    assert white.info.training["whitened"]["sequences"] == 24
+    assert white.info.training["whitened"] == {"data": trained.root.name, "sequences": 24}
     store = open_store(trained.root)
     everything = store.table.all_keys()
     test = [index for index, key in enumerate(everything) if key[0] in ("005", "006")]

@@ -36,8 +36,8 @@ class WeightsInfo:
         feature: which output of the network is compared, as `evaluator_cfg.feature` says.
         input_size: [H, W] after the transform; None where the weights do not say.
         frame_rate: frames a second of the sequences that they were trained on; None where the weights do not say.
-        training: where they come from: `config`, the whole configuration; `seed`, `iteration`, `version` of DyGait and,
-            of published weights, `commit`, `data`, `averaged`, `whitened` and `sha256`.
+        training: where they come from: `config`, the whole configuration; `seed`, `iteration`, `version` of DyGait,
+            `averaged` and, of published weights, `commit`, `data`, `whitened` and `sha256`.
     """
 
     name: str
@@ -189,7 +189,7 @@ def _info(
         transform=transform,
         input_size=state.get("input_size") or settings.get("input_size"),
         frame_rate=state.get("frame_rate"),
-        training={key: state[key] for key in kept if key in state},
+        training={"averaged": state.get("ema") is not None, **{key: state[key] for key in kept if key in state}},
         **compared_as,
     )
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dygait.data.stores import Store
+from dygait.data.stores import RenderedStore, Store
 from dygait.deployment.embedding import embed_stored
 from dygait.deployment.pretrained import PretrainedModel
 from dygait.deployment.scoring import labelled_sequences
@@ -57,10 +57,11 @@ def write_whitened(model: PretrainedModel, store: Store, indices: Sequence[int],
     training = model.info.training
     config = training["config"]
     evaluator = {**config["evaluator_cfg"], "feature": "after_neck"}
+    data = store.settings.address if isinstance(store, RenderedStore) else Path(store.root).name
     record = {
         **training,
         "config": {**config, "evaluator_cfg": evaluator},
-        "whitened": {"data": Path(store.root).name, "sequences": len(indices)},
+        "whitened": {"data": data, "sequences": len(indices)},
         "frame_rate": model.info.frame_rate,
         "input_size": model.info.input_size,
     }
