@@ -12,9 +12,11 @@ from dygait.errors import UserError
 from dygait.registry import Problem
 from reference import transforms as reference
 
+EACH, PER_FRAME = {"per_frame": True}, ["RandomErasing", "RandomPartBlur"]
 SIZES = [(64, 44), (64, 64), (128, 88), (128, 128)]
 WARPS = ["RandomRotate", "RandomPerspective", "RandomAffine"]
-NAMES = ["RandomHorizontalFlip", "RandomErasing", *WARPS]
+PARTS = ["RandomPartDilate", "RandomPartBlur"]
+NAMES = ["RandomHorizontalFlip", "RandomErasing", *WARPS, *PARTS]
 
 
 def frames(height: int = 64, width: int = 44, count: int = 5) -> np.ndarray:
@@ -85,9 +87,9 @@ class TestAll:
             assert (found == found[0]).all(), count
             assert np.array_equal(found[0], always(name)(x[:1], rng(2))[0]), "however many there are"
 
-    @pytest.mark.parametrize("name", [*NAMES, "per_frame"])
-    def test_any_strides(self, name: str) -> None:
-        transform = always("RandomErasing", per_frame=True) if name == "per_frame" else always(name)
+    @pytest.mark.parametrize(("name", "more"), [*((n, {}) for n in NAMES), *((n, EACH) for n in PER_FRAME)])
+    def test_any_strides(self, name: str, more: dict[str, Any]) -> None:
+        transform = always(name, **more)
         whole = frames(64, 64, 20)
         for view in (whole[:, :, 10:54], whole[:, :, ::-1], whole[::-2], np.broadcast_to(whole[0], whole.shape)):
             assert not view.flags.c_contiguous
@@ -272,6 +274,66 @@ class TestAffine:
         assert np.array_equal(always("RandomAffine", degree=45)(x, rng()), always("RandomAffine")(x, rng()))
 
 
+class Rows:
+    """A generator that chooses these whole numbers, after the probability."""
+
+    def __init__(self, *draws: int) -> None:
+        self.draws = list(draws)
+
+    def random(self) -> float:
+        return 0.0
+
+    def integers(self, low: int, high: int | None = None) -> int:
+        draw = self.draws.pop(0)
+        assert (0, low)[high is not None] <= draw < (high or low)
+        return draw
+
+
+class TestParts:
+    @pytest.mark.parametrize("shape", range(3))
+    @pytest.mark.parametrize("kernel", range(3))
+    def test_dilation(self, shape: int, kernel: int) -> None:
+        """The largest level below a rectangle, a cross or an ellipse; the rows around the part are not seen."""
+        x = frames(20, 14, 2)
+        found = always("RandomPartDilate", top_range=[3, 5], bot_range=[9, 12])(x, Rows(4, 11, shape, kernel))
+        width, height = ((5, 3), (5, 5), (3, 5))[kernel] if shape == 0 else ((3, 3), (3, 5), (5, 3))[kernel]
+        expected = x.copy()
+        for n in range(2):
+            expected[n, 4:11] = reference.dilate(x[n, 4:11], shape, width, height)
+        assert np.array_equal(found, expected)
+
+    def test_blur(self) -> None:
+        x = frames(20, 14, 2) // 3
+        found = always("RandomPartBlur", top_range=[3, 5], bot_range=[9, 12])(x, Rows(4, 11))
+        expected = x.copy()
+        for n in range(2):
+            expected[n, 4:11] = 255 * (reference.blur(x[n, 4:11]) > 0.2 * 255)
+        assert np.array_equal(found, expected)
+        assert 0 < (found[:, 4:11] == 255).mean() < 1
+
+    def test_blur_of_each_frame_alone(self) -> None:
+        x = np.repeat(frames(count=1), 200, axis=0)
+        found = build_transform({"type": "RandomPartBlur", "per_frame": True})(x, rng())
+        changed = [frame for frame in found if not np.array_equal(frame, x[0])]
+        assert 70 < len(changed) < 130
+        assert len({frame.tobytes() for frame in changed}) > 0.5 * len(changed)
+
+    def test_rows_that_frames_have_not(self) -> None:
+        with pytest.raises(UserError, match="16 high: set `top_range`"):
+            always("RandomPartDilate")(frames(16, 11), rng())
+
+    def test_gaitssbs_whole_augmentation(self) -> None:
+        transform = build_transform({"type": "DA4GaitSSB"})
+        assert transform.divisor == 255
+        probabilities = {"ra_prob": 0.0, "rp_prob": 0.0, "rhf_prob": 1.0, "rpd_prob": 0.0, "rpb_prob": 0.0}
+        x = np.where(frames(64, 64) > 250, 255, 0).astype(np.uint8)
+        assert np.array_equal(build_transform({"type": "DA4GaitSSB", **probabilities})(x, rng()), x[:, :, 53:9:-1])
+        made = build_transform({"type": "DA4GaitSSB", "cutting": 4, **dict.fromkeys(probabilities, 1.0)})(x, rng())
+        assert made.shape == (5, 64, 56)
+        assert set(np.unique(made[:, 20:39]).tolist()) == {0, 255}, "rows that every blurred part has"
+        assert len(np.unique(made[:, :9])) > 20
+
+
 class TestProblems:
     @pytest.mark.parametrize(
         ("spec", "key", "message"),
@@ -283,6 +345,14 @@ class TestProblems:
             *(({"type": "RandomErasing", "r1": r}, "r1", f"got {r}") for r in (0, 3.3)),
             *(({"type": "RandomRotate", "degree": d}, "degree", f"got {d}") for d in (-10, 181)),
             ({"type": "RandomAffine", "degree": -1}, "degree", "got -1"),
+            *(({"type": n, "top_range": [12, 40]}, "top_range", "must end above bot_range") for n in PARTS),
+            (
+                {"type": "RandomPartBlur", "bot_range": [40, 29]},
+                "bot_range",
+                "the first row, 40, is below the last, 29",
+            ),
+            ({"type": "DA4GaitSSB", "top_range": [9, 60]}, "top_range", "must end above bot_range, which starts at 39"),
+            ({"type": "DA4GaitSSB", "rpd_prob": 2}, "rpd_prob", "got 2"),
         ],
     )
     def test_one_at_a_time(self, spec: dict[str, Any], key: str, message: str) -> None:
@@ -301,6 +371,8 @@ class TestProblems:
             ("RandomRotate", {"degree": 10}),
             ("RandomPerspective", {}),
             ("RandomAffine", {"degree": 10}),
+            ("RandomPartDilate", {"top_range": [12, 16], "bot_range": [36, 40]}),
+            ("RandomPartBlur", {"top_range": [9, 20], "bot_range": [29, 40], "per_frame": False}),
         ],
     )
     def test_the_defaults_are_opengaits(self, name: str, defaults: dict[str, float]) -> None:

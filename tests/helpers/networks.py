@@ -45,6 +45,7 @@ _RESNET = {
     "type": "ResNet9", "block": "BasicBlock", "channels": [2, 3, 4, 8], "layers": [1, 2, 1, 1],
     "strides": [1, 2, 2, 1], "maxpool": False,
 }  # fmt: skip
+_NARROW = {**_RESNET, "channels": [2, 3, 4, 6]}
 
 _GLN = {
     "in_channels": [1, 4, 6, 8], "lateral_dim": 5, "hidden_dim": 6,
@@ -76,6 +77,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "SkeletonGaitPP": _model("SkeletonGaitPP", [4], Backbone=_BLOCKS, SeparateBNNecks=_CLASSES),
     "MultiGaitpp": _model(
         "MultiGaitpp", [4], Backbone={**_BLOCKS, "part1_channel": 1, "part2_channel": 2}, SeparateBNNecks=_CLASSES
+    ),
+    "GaitSSB_Pretrain": _model("GaitSSB_Pretrain", [4, 2, 1], backbone_cfg=_NARROW),
+    "GaitSSB_Finetune": _model(
+        "GaitSSB_Finetune", [4, 2, 1], backbone_cfg=_NARROW, backbone_lr=[0.0, 0.1, 0.2, 0.3], projector_lr=0.4
     ),
     "DyGait": _model("DyGait", [8], **_SHALLOW, **_CLASSES, norm="batch"),
     "DyGait necks": _model("DyGait", [8], **_SHALLOW, **_necks(8)),

@@ -55,7 +55,7 @@ def found(model_cfg: dict[str, Any], size: tuple[int, int] = (64, 44)) -> list[t
 def test_the_output_has_its_sizes() -> None:
     output, problems = dry_run(LARGE, None, [(64, 44)], 30)
     assert not problems
-    assert output.logits.shape == (2, 10**7, 24)
+    assert output.logits.shape == (4, 10**7, 24)
 
 
 def test_no_random_number_is_drawn() -> None:

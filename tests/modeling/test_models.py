@@ -14,7 +14,8 @@ from helpers.experiments import REPOSITORY
 from helpers.networks import CLASSES, SMALL, network, silhouettes
 from reference import parts
 
-WITHOUT_LOGITS = ("GaitSet", "GaitPart", "GLN")
+GAITSSB = ("GaitSSB_Pretrain", "GaitSSB_Finetune")  # tests/modeling/test_gaitssb.py has its heads
+WITHOUT_LOGITS = ("GaitSet", "GaitPart", "GLN", *GAITSSB)
 GAITGL_HEAD = ("GaitGL", "GaitGL deep", "DyGait", "DyGait deep")
 OVER_TIME = [name for name in SMALL if name.startswith(("GaitGL", "DyGait"))]
 ALSO_OVER_TIME = ("GaitPart", "SkeletonGait", "SkeletonGaitPP", "MultiGaitpp", "SwinGait")
@@ -48,7 +49,7 @@ def test_shapes(name: str) -> None:
         assert output.logits.shape == (3, CLASSES, 1 if name == "GLN phase 2" else count)
 
 
-@every
+@pytest.mark.parametrize("name", [name for name in SMALL if name not in GAITSSB])
 def test_heads(name: str) -> None:
     """BNNecks give cosines of the features before them; GaitGL's head normalises features for all that follows."""
     made: Any = network(name)
@@ -112,7 +113,7 @@ def test_alone_and_in_a_padded_batch_a_sequence_gives_the_same(name: str) -> Non
                     torch.testing.assert_close(whole[n], of_one[0], atol=1e-5, rtol=0, msg=f"{key} of {lengths[n]}")
 
 
-@every
+@pytest.mark.parametrize("name", [name for name in SMALL if name != "GaitSSB_Pretrain"])
 @pytest.mark.parametrize("lengths", [[4, 7, 3], [1, 2, 7]])
 def test_more_padding_changes_nothing_in_training(name: str, lengths: list[int]) -> None:
     """Nor embeddings, nor gradients, nor BatchNorm's statistics, which are those of the frames that sequences have."""
@@ -237,6 +238,11 @@ UNFIT: list[tuple[str, dict[str, Any], str]] = [
     ("DyGait", {"bin_num": "16"}, r"bin_num: .*list"),
     ("DyGait", {"class_num": None, "SeparateBNNecks": {}}, r"class_num: .*required"),
     ("DyGait", {"SeparateFCs": {"out_channels": 0}}, r"SeparateFCs.out_channels: must be at least 1"),
+    ("GaitSSB_Pretrain", {"parts_num": 31}, "parts_num: must be 7"),
+    ("GaitSSB_Pretrain", {"backbone_cfg": PLAIN}, "backbone_cfg.type: must be ResNet9"),
+    ("GaitSSB_Finetune", {"backbone_lr": [0.1] * 3}, "backbone_lr: .*at least 4"),
+    ("GaitSSB_Finetune", {"backbone_lr": [0.1] * 3 + [-0.1]}, "backbone_lr.3: .*greater than or equal to 0"),
+    ("GaitSSB_Finetune", {"projector_lr": 0.0}, "projector_lr: .*greater than 0"),
     ("DyGait", {"variant": "wide"}, r"variant: .*'deep' or 'shallow'"),
     ("DyGait", {"norm": "layer"}, r"norm: .*'none' or 'batch'"),
     ("DyGait necks", {"class_num": 9}, r"SeparateBNNecks.class_num: must be 9"),

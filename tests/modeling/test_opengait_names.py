@@ -70,6 +70,11 @@ THEIRS: dict[str, set[str]] = {
         "conv3d.0.conv3d.weight", "LTA.0.conv3d.weight", "GLConvA0.conv1g.weight", "GLConvA1.conv2d.weight",
         "GLConvB2.conv1s.weight", "HPP.p", "Head0.fc_bin", "BNNecks.fc_bin", "BNNecks.bn1d.num_batches_tracked",
     },
+    "GaitSSB_Pretrain": {
+        "Backbone.forward_block.conv1.conv.weight", "Backbone.forward_block.layer2.0.downsample.1.bias",
+        "projector.0.fc_bin", "projector.1.bn1d.weight", "projector.4.bn1d.running_mean", "predictor.3.fc_bin",
+    },
+    "GaitSSB_Finetune": {"Backbone.forward_block.layer4.0.bn2.weight", "projector.3.fc_bin", "head0.fc_bin"},
     "GaitSet": {
         "Head.fc_bin",
         *(f"set_block{b}.forward_block.{i}.conv.weight" for b in (1, 2, 3) for i in (0, 2)),

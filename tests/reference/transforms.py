@@ -42,3 +42,43 @@ def black_rectangle(frame: np.ndarray) -> tuple[int, int, int, int] | None:
     height, width = max(rows) - top + 1, max(columns) - left + 1
     assert len(black) == height * width, "a rectangle without holes"
     return top, left, height, width
+
+
+def dilate(frame: np.ndarray, shape: int, width: int, height: int) -> np.ndarray:
+    """Take the largest level below a rectangle (0), a cross (1) or an ellipse (2) around each pixel."""
+    rows, columns = frame.shape
+    a, b = width // 2, height // 2
+
+    def inside(x: int, y: int) -> bool:
+        if shape == 0:
+            return True
+        if shape == 1:
+            return x == 0 or y == 0
+        return abs(x) <= round(a * math.sqrt((b * b - y * y) / (b * b)))  # OpenCV's, row by row
+
+    offsets = [(x, y) for y in range(-b, b + 1) for x in range(-a, a + 1) if inside(x, y)]
+    result = np.zeros_like(frame)
+    for row in range(rows):
+        for column in range(columns):
+            levels = [
+                frame[row + y, column + x] for x, y in offsets if 0 <= row + y < rows and 0 <= column + x < columns
+            ]
+            result[row, column] = max(levels)
+    return result
+
+
+def blur(frame: np.ndarray) -> np.ndarray:
+    """Weigh 3x3 pixels by 1, 2, 1 in either direction, mirrored about the pixels at the edges: float64 (H, W)."""
+    rows, columns = frame.shape
+
+    def mirrored(index: int, count: int) -> int:
+        return 1 if index < 0 else count - 2 if index == count else index
+
+    result = np.zeros(frame.shape)
+    for row in range(rows):
+        for column in range(columns):
+            for y, of_row in ((-1, 1), (0, 2), (1, 1)):
+                for x, of_column in ((-1, 1), (0, 2), (1, 1)):
+                    level = frame[mirrored(row + y, rows), mirrored(column + x, columns)]
+                    result[row, column] += of_row * of_column * float(level) / 16
+    return result

@@ -37,17 +37,18 @@ _MOST_BASES = 20
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, except that `1e-4` is a number and a duplicate key is an error."""
+    """YAML's safe loader, except that `1e-4` is a number and a key with a second value is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
+        seen: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
             key = self.construct_object(key_node, deep=True)
-            if key in seen:
+            # A file of OpenGait's names the dataset twice.
+            if key in seen and not (isinstance(value_node, yaml.ScalarNode) and seen[key] == value_node.value):
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is duplicate", key_node.start_mark
                 )
-            seen.add(key)
+            seen[key] = value_node.value
         return super().construct_mapping(node, deep)
 
 

@@ -83,8 +83,9 @@ class DataCfg(Section):
     dataset_partition: str | list[str] | None = Field(
         None,
         description="A JSON file with TRAIN_SET and TEST_SET (and PROBE_SET), found like `dataset_root`, or the name "
-        "of a built-in rule: CASIA-B, OUMVLP, GREW, or an address of SynGait. Absent: that of an address in "
-        "`dataset_root`, else the rule of `dataset_name`. With a list of roots, a list of the same length.",
+        "of a built-in rule: CASIA-B, OUMVLP, GREW, or `all`, every id on disk trains; or an address of SynGait. "
+        "Absent: that of an address in `dataset_root`, else the rule of `dataset_name`. With a list of roots, a list "
+        "of the same length.",
     )
     num_workers: int = Field(1, ge=0, description="Loader workers per process; 0 loads in the training process.")
     syngait: Annotated[World, BeforeValidator(lambda knobs: {} if knobs is None else knobs)] = Field(
@@ -203,7 +204,8 @@ class TrainSamplerCfg(FramesCfg):
     type: str = Field("TripletSampler", description="The batch sampler.")
     batch_size: list[int] | int = Field(
         [8, 16],
-        description="[P, K]: P subjects with K sequences each, over all processes together. CommonSampler: one number.",
+        description="[P, K]: P subjects with K sequences each, over all processes together. CommonSampler: one number. "
+        "BilateralSampler: P x K sequences, each of them twice.",
     )
     batch_shuffle: bool = Field(False, description="Shuffle the batch before it is divided among the processes.")
     sample_type: SampleType = Field("fixed_unordered", description="How many frames, and whether they are ordered.")
@@ -287,8 +289,9 @@ class OptimizerCfg(Component):
     lr: float = Field(0.1, gt=0, description="The learning rate.")
     param_groups: list[ParamGroupCfg] = Field(
         [],
-        description="Weights with a learning rate or weight decay of their own, as for fine-tuning. Schedulers start "
-        "from each group's learning rate; OneCycleLR's and CyclicLR's rates are scaled in proportion to it.",
+        description="Weights with a learning rate or weight decay of their own, as for fine-tuning; they take the "
+        "place of a model's own groups (GaitSSB_Finetune's `backbone_lr`). Schedulers start from each group's learning "
+        "rate; OneCycleLR's and CyclicLR's rates are scaled in proportion to it.",
     )
 
 

@@ -34,12 +34,16 @@ def _numbers(start: int, stop: int, step: int = 1, digits: int = 5) -> tuple[str
     return tuple(f"{number:0{digits}d}" for number in range(start, stop, step))
 
 
+ALL = "all"
+"""The rule that every id on disk trains, and none is tested: for training without labels."""
+
 BUILT_IN_PARTITIONS: dict[str, Callable[[], Partition]] = {
     "CASIA-B": lambda: Partition("CASIA-B", _numbers(1, 75, digits=3), _numbers(75, 125, digits=3)),
     "OUMVLP": lambda: Partition("OUMVLP", _numbers(1, 10306, 2), (*_numbers(2, 10307, 2), "10307")),
     "GREW": lambda: Partition(
         "GREW", tuple(f"{number}train" for number in _numbers(1, 20001)), (*_numbers(1, 6001), "probe")
     ),
+    ALL: lambda: Partition(ALL, (), ()),  # the ids are known with the data
 }
 
 

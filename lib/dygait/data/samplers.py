@@ -31,6 +31,7 @@ class TrainingSampler(abc.ABC):
         first_iteration: the number of completed iterations.
         total_iterations: the last iteration.
         batch_size_form: the form of `batch_size`: [P, K], or a number.
+        views: how often each sequence of a batch is in it; the batch is one view of all of them, then the next.
 
     Raises:
         UserError: the batch is not divisible by the number of processes, or larger than the dataset allows.
@@ -45,6 +46,7 @@ class TrainingSampler(abc.ABC):
     rank: int = 0
     world_size: int = 1
     batch_size_form: ClassVar[Literal["[P, K]", "a number"]] = "[P, K]"
+    views: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         self.size = [self.batch_size] if isinstance(self.batch_size, int) else list(self.batch_size)
@@ -131,6 +133,8 @@ class BilateralSampler(TrainingSampler):
     has no effect.
     """
 
+    views = 2
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.num_distinct = math.prod(self.size)
@@ -145,7 +149,7 @@ class BilateralSampler(TrainingSampler):
         epoch, position = divmod(iteration, len(self.labels) // self.num_distinct)
         # Seeded by the epoch; the third number makes it independent of the draws of every iteration.
         order = np.random.default_rng(np.random.SeedSequence((self.seed, epoch, 1))).permutation(len(self.labels))
-        return 2 * order[position * self.num_distinct : (position + 1) * self.num_distinct].tolist()
+        return self.views * order[position * self.num_distinct : (position + 1) * self.num_distinct].tolist()
 
 
 @SAMPLERS.register("InferenceSampler")

@@ -11,6 +11,7 @@ from torch import nn
 from dygait import distributed
 from dygait.errors import UserError
 from dygait.losses.base import Loss, Statistics, at_least_float32, build_loss
+from dygait.losses.views import contrast
 
 
 class Outputs(Protocol):
@@ -18,6 +19,8 @@ class Outputs(Protocol):
 
     embeddings: torch.Tensor
     logits: torch.Tensor | None
+    predictions: torch.Tensor | None
+    targets: torch.Tensor | None
 
 
 class LossAggregator(nn.Module):
@@ -26,6 +29,9 @@ class LossAggregator(nn.Module):
     Under several processes with DistributedDataParallel, which averages their gradients, the result has the gradient
     that one process would have on the whole batch: a term that compares sequences gathers those of all processes with
     gradient and is multiplied by the number of processes; a term that is a mean over sequences needs neither.
+
+    Of a model that predicts views instead of classes, a single term that reads logits reads those of all views
+    (`views.contrast`); several share the views out, as GaitSSB's two terms do.
 
     Args:
         terms: `loss_cfg` mappings: `type`, keywords, `loss_term_weight`, `log_prefix`.
@@ -37,6 +43,7 @@ class LossAggregator(nn.Module):
         self.losses = nn.ModuleList(losses)
         self.weights = [float(term.get("loss_term_weight", 1.0)) for term in terms]
         prefixes = [term.get("log_prefix") or loss.prefix for term, loss in zip(terms, losses, strict=True)]
+        self.logit_terms = [index for index, loss in enumerate(losses) if loss.reads == "logits"]
         self.prefixes = [p if prefixes.count(p) == 1 else f"{p}{i}" for i, p in enumerate(prefixes)]
         if len(set(self.prefixes)) < len(self.prefixes):
             raise UserError(f"loss_cfg: give each term a log_prefix of its own; they are {', '.join(prefixes)}")
@@ -55,21 +62,32 @@ class LossAggregator(nn.Module):
         world = distributed.world_size()
         total = torch.zeros((), device=labels.device)
         statistics: Statistics = {}
-        for loss, weight, prefix in zip(self.losses, self.weights, self.prefixes, strict=True):
+        for index, (loss, weight, prefix) in enumerate(zip(self.losses, self.weights, self.prefixes, strict=True)):
             assert isinstance(loss, Loss)
-            read: torch.Tensor | None = getattr(outputs, loss.reads)
-            if read is None:
-                raise UserError(
-                    f"loss_cfg: {type(loss).__name__} reads logits, and the model gives none: set class_num or "
-                    f"SeparateBNNecks in model_cfg, or take the term out"
-                )
-            targets = class_labels if class_labels is not None and loss.reads == "logits" else labels
+            read, true = self._read(index, outputs, labels, class_labels)
             if loss.needs_whole_batch and world > 1:
                 whole = distributed.gather_with_gradient(at_least_float32(read))  # gathering must not round
-                term, found = loss(whole, distributed.gather(targets))
+                term, found = loss(whole, distributed.gather(true))
                 total = total + weight * world * term
             else:
-                term, found = loss(read, targets)
+                term, found = loss(read, true)
                 total = total + weight * term
             statistics.update({f"{prefix}/{name}": value for name, value in found.items()})
         return total, statistics
+
+    def _read(
+        self, index: int, outputs: Outputs, labels: torch.Tensor, class_labels: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what a term reads, and the labels that it compares that with."""
+        loss = self.losses[index]
+        assert isinstance(loss, Loss)
+        if index in self.logit_terms and outputs.predictions is not None and outputs.targets is not None:
+            own = slice(self.logit_terms.index(index), None, len(self.logit_terms))
+            return contrast(outputs.predictions[:, own], outputs.targets[:, own])
+        read: torch.Tensor | None = getattr(outputs, loss.reads)
+        if read is None:
+            raise UserError(
+                f"loss_cfg: {type(loss).__name__} reads logits, and the model gives none: set class_num or "
+                f"SeparateBNNecks in model_cfg, or take the term out"
+            )
+        return read, class_labels if class_labels is not None and index in self.logit_terms else labels

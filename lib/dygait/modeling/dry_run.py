@@ -19,7 +19,7 @@ from dygait.modeling.output import GaitOutput
 from dygait.modeling.registry import MODELS
 from dygait.registry import Problem, SettingsError
 
-_SEQUENCES = 2  # a BatchNorm in training needs two
+_SEQUENCES = 4  # a BatchNorm in training needs two, and so does each of two views
 _NOT_FAKEABLE = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
 _NOT_FAKEABLE_MESSAGES = ("not supported for tensor subclasses", "Couldn't swap")
 """Of `.numpy()`, and of a constructor that converts its weights (`.double()`)."""
@@ -30,7 +30,7 @@ Sizes = Sequence[tuple[int, ...]]
 def forward_once(
     model_cfg: Mapping[str, Any], dataset_name: str | None, sizes: Sizes, frames: int
 ) -> tuple[nn.Module, GaitOutput]:
-    """Build a network in training mode and run one forward pass of two sequences: to be called in FakeTensorMode.
+    """Build a network in training mode and run one forward pass of some sequences: to be called in FakeTensorMode.
 
     Arguments as of `build_model`, the sizes of each modality, and S. One size (H, W) is given the model's channels.
 

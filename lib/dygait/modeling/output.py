@@ -17,9 +17,14 @@ class GaitOutput(NamedTuple):
         logits: (N, K, P), what the cross entropy reads; None for a model without a class head.
         inference: (N, C, P), what is compared at test time.
         after_neck: (N, C, P), what the logits of BNNecks are computed from; None for a model without BNNecks.
+        predictions: (M, V, C, P) of V views of each of M sequences, for a model that trains without labels; from these
+            and `targets` follow the logits (`losses.views`).
+        targets: (M, V, C, P), without gradient: what each prediction should be like, and those of others unlike.
     """
 
     embeddings: torch.Tensor
     logits: torch.Tensor | None
     inference: torch.Tensor
     after_neck: torch.Tensor | None = None
+    predictions: torch.Tensor | None = None
+    targets: torch.Tensor | None = None

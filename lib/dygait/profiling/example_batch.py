@@ -13,6 +13,7 @@ from torch import nn
 from dygait.config import Config
 from dygait.data.collate import Batch
 from dygait.data.loader import batches
+from dygait.data.samplers import SAMPLERS
 from dygait.errors import UserError
 from dygait.runs import networks, sources
 
@@ -27,10 +28,10 @@ class Batches:
 
 
 def batch_size(config: Config) -> tuple[int, int]:
-    """Return P and K; a batch of N arbitrary sequences counts as N subjects with one sequence each."""
-    size = config.trainer_cfg.sampler.batch_size
-    people, each = (size, 1) if isinstance(size, int) else size
-    return people, each
+    """Return P and K, times the views of each sequence; N arbitrary sequences count as N subjects with one each."""
+    sampler = config.trainer_cfg.sampler
+    people, each = (sampler.batch_size, 1) if isinstance(sampler.batch_size, int) else sampler.batch_size
+    return people, each * SAMPLERS.get(sampler.type).views
 
 
 def frames_of(config: Config) -> int:

@@ -55,8 +55,10 @@ def backward_in_parts(
         whole = GaitOutput(*map(_concatenate, zip(*outputs, strict=True)))
         scaled, statistics = loss(whole)
         scaled.backward()
-        sizes = [len(output.embeddings) for output in outputs]
-        gradients = [None if field is None or field.grad is None else field.grad.split(sizes) for field in whole]
+        gradients = [
+            None if field is None or field.grad is None else field.grad.split([*map(len, parts)])
+            for field, parts in zip(whole, zip(*outputs, strict=True), strict=True)
+        ]
         _backward_from(outputs.pop(), gradients, count - 1)
     saved = [buffer.clone() for buffer in buffers]
     for part in range(count - 1):

@@ -32,6 +32,9 @@ def state(trainer: Trainer) -> dict[str, Any]:
 def restore(trainer: Trainer, path: Path, state: dict[str, Any]) -> None:
     """Restore the state that a checkpoint holds, apart from what the configuration resets.
 
+    A checkpoint that lacks weights of the network, if it need not fit (`restore_ckpt_strict: false`), is of another
+    network, such as one of pre-training: only its weights are restored, and the run starts at iteration 0.
+
     Raises:
         UserError: the checkpoint does not fit.
     """
@@ -39,6 +42,9 @@ def restore(trainer: Trainer, path: Path, state: dict[str, Any]) -> None:
     report = checkpoint_files.load_state(trainer.network, state["model"], str(path), settings.restore_ckpt_strict)
     log.info("restored %s: %s", path, report)
     _restore_average(trainer, state, str(path))
+    if report.missing:
+        log.info("notice: the checkpoint is another network's: the run starts at iteration 0, from its weights")
+        return
     keeps_optimizer = not settings.optimizer_reset
     if keeps_optimizer and (report.opengait or not report.complete):
         log.info("notice: the optimiser is reset: its state in the checkpoint belongs to other weights")

@@ -17,7 +17,7 @@ from dygait.data.transforms import build_transform, transform_problems
 from dygait.errors import UserError
 from dygait.evaluation import name_problems, resolve_protocol
 from dygait.losses import LOSSES, loss_problems
-from dygait.modeling import GaitOutput, complete_model_cfg
+from dygait.modeling import MODELS, GaitOutput, complete_model_cfg
 from dygait.modeling.dry_run import dry_run
 from dygait.registry import Problem, suggest
 from dygait.runs.networks import needs_classes
@@ -106,8 +106,7 @@ def _model_problems(sections: Mapping[str, Any], terms: Sequence[Any]) -> list[P
         output, found = dry_run(model_cfg, None, sizes, frames)
         problems = problems or found
         if not found:
-            unfed = [i for i, what in read.items() if what == "logits" and output is not None and output.logits is None]
-            message = "reads logits, and the model gives none: set class_num in model_cfg, or remove the term"
+            unfed, message = _unfed([i for i, what in read.items() if what == "logits"], output)
             lacking = [Problem(("loss_cfg", str(i), "type"), f"{terms[i]['type']} {message}") for i in unfed]
             return lacking + _feature_problems(sections, output)
     return [Problem(("model_cfg", *p.path), p.message) for p in problems]
@@ -120,6 +119,25 @@ def _feature_problems(sections: Mapping[str, Any], output: GaitOutput | None) ->
         return []
     has = " or ".join(name for name in names if getattr(output, name) is not None)
     return [Problem(("evaluator_cfg", "feature"), f"the model gives no {feature} with these settings; choose {has}")]
+
+
+def _unfed(terms: list[int], output: GaitOutput | None) -> tuple[list[int], str]:
+    """Return which of the terms that read logits get none of a model's output, and why."""
+    if output is None or output.logits is not None:
+        return [], ""
+    if output.predictions is None:
+        return terms, "reads logits, and the model gives none: set class_num in model_cfg, or remove the term"
+    views = output.predictions.shape[1]
+    return terms[views:], f"reads logits, and there is one term for each of the {views} views already: remove the term"
+
+
+def _view_problems(model: str, sampler: Mapping[str, Any]) -> list[Problem]:
+    """Check that a batch has as many views of each sequence as the model compares."""
+    views, name = getattr(MODELS.get(model), "views", 1) if model in MODELS else 1, sampler.get("type")
+    if views == 1 or name not in SAMPLERS or getattr(SAMPLERS.get(str(name)), "views", 1) == views:
+        return []
+    fitting = [n for n in SAMPLERS.names() if getattr(SAMPLERS.get(n), "views", 1) == views]
+    return [Problem(("type",), f"{model} compares {views} views of each sequence; use {', '.join(fitting)}")]
 
 
 def _sampler_problems(sampler: Mapping[str, Any], section: str) -> list[Problem]:
@@ -167,8 +185,10 @@ def component_problems(merged: Mapping[str, Any], phase: str) -> list[Problem]:
     def add(path: tuple[str, ...], problems: list[Problem]) -> None:
         found.extend(Problem((*path, *p.path), p.message) for p in problems)
 
-    if isinstance(sections.get("model_cfg", {}).get("model"), str):
+    if isinstance(model := sections.get("model_cfg", {}).get("model"), str):
         add((), _model_problems(sections, terms))
+        sampler = sections.get("trainer_cfg", {}).get("sampler")
+        add(("trainer_cfg", "sampler"), _view_problems(model, sampler) if isinstance(sampler, Mapping) else [])
     for index, term in enumerate(terms):
         if isinstance(term, Mapping) and "type" in term:
             add(("loss_cfg", str(index)), loss_problems(term))

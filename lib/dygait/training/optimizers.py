@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dygait.config.schema import Config
+from dygait.config.schema import Config, ParamGroupCfg
 from dygait.errors import UserError
 from dygait.logs import log
 from dygait.training.schedules import CosineStepLR
@@ -78,11 +78,14 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
     optimizer.load_state_dict({**state, "param_groups": groups})
 
 
-def build_scheduler(config: Config, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-    """Build the learning rate's schedule; `UserError` if it ends before the run does."""
+def build_scheduler(
+    config: Config, optimizer: torch.optim.Optimizer, least_lr: float = 0.0
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Build the learning rate's schedule, which keeps it at `least_lr`; `UserError` if it ends before the run does."""
     section = config.scheduler_cfg
     keywords = _rates_of_groups(config, optimizer.param_groups)
-    scheduler: torch.optim.lr_scheduler.LRScheduler = SCHEDULERS[section.scheduler](optimizer, **keywords)
+    kind = _bounded(SCHEDULERS[section.scheduler], least_lr) if least_lr else SCHEDULERS[section.scheduler]
+    scheduler: torch.optim.lr_scheduler.LRScheduler = kind(optimizer, **keywords)
     steps, wanted = getattr(scheduler, "total_steps", None), config.trainer_cfg.total_iter
     if isinstance(steps, int) and steps < wanted:
         raise UserError(
@@ -92,8 +95,20 @@ def build_scheduler(config: Config, optimizer: torch.optim.Optimizer) -> torch.o
     return scheduler
 
 
+def _bounded(kind: Any, least_lr: float) -> type:
+    """Return a kind of scheduler whose learning rates are never below a number."""
+
+    class Bounded(kind):
+        def get_lr(self) -> list[float]:
+            return [max(least_lr, rate) for rate in super().get_lr()]
+
+    return Bounded
+
+
 def _parameter_groups(config: Config, model: nn.Module) -> list[dict[str, Any]]:
     """Return the parameter groups: the weights that match no pattern, if any, then one for each pattern.
+
+    The patterns are those of the configuration or, if it has none, of the model's attribute `param_groups`.
 
     Raises:
         UserError: a pattern matches no trained weight, or only weights of earlier groups.
@@ -101,7 +116,8 @@ def _parameter_groups(config: Config, model: nn.Module) -> list[dict[str, Any]]:
     unassigned = {name: p for name, p in model.named_parameters() if p.requires_grad}
     trained = list(unassigned)
     groups: list[dict[str, Any]] = []
-    for index, entry in enumerate(config.optimizer_cfg.param_groups):
+    of_model = [ParamGroupCfg(**group) for group in getattr(model, "param_groups", ())]
+    for index, entry in enumerate(config.optimizer_cfg.param_groups or of_model):
         key = f"optimizer_cfg.param_groups.{index}.match"
         matching = fnmatch.filter(unassigned, entry.match)
         if not matching and fnmatch.filter(trained, entry.match):
@@ -123,7 +139,7 @@ def _parameter_groups(config: Config, model: nn.Module) -> list[dict[str, Any]]:
 def _rates_of_groups(config: Config, groups: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a scheduler's keywords; its learning rates, if it has any, in proportion to those of the groups."""
     keywords = config.scheduler_cfg.keywords
-    if not config.optimizer_cfg.param_groups:
+    if len(groups) == 1:
         return keywords
     factors = [group["lr"] / config.optimizer_cfg.lr for group in groups]
     for name in keywords.keys() & {"max_lr", "base_lr"}:

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dygait import distributed
 from dygait.config import Config
 from dygait.data.collate import Batch
+from dygait.data.samplers import SAMPLERS
 from dygait.errors import UserError
 from dygait.logs import log
 from dygait.losses import LossAggregator
@@ -155,6 +156,11 @@ def build_trainer(config: Config, device: torch.device) -> Trainer:
         raise UserError(
             f"trainer_cfg.accumulate is {trainer.accumulate}, but a process has {share} sequences of a batch"
         )
+    if SAMPLERS.get(trainer.sampler.type).views > 1 and share % trainer.accumulate:
+        raise UserError(
+            f"trainer_cfg.accumulate: {trainer.accumulate} parts do not each get all views of their share of {share} "
+            f"sequences; choose a divisor of {share}"
+        )
     warn_if_slow(device, bool(trainer.enable_float16), trainer.half_type, "trainer_cfg")
     network = networks.build_network(config, device)
     networks.freeze(network, trainer.freeze)
@@ -179,7 +185,7 @@ def build_trainer(config: Config, device: torch.device) -> Trainer:
         model,
         LossAggregator([term.model_dump() for term in config.loss_cfg]),
         optimizer,
-        optimizers.build_scheduler(config, optimizer),
+        optimizers.build_scheduler(config, optimizer, getattr(network, "least_lr", 0.0)),
         torch.amp.GradScaler(device.type, enabled=bool(trainer.enable_float16) and half is torch.float16),
         average,
         StepGuard(network.buffers(), trainer.spike_factor),

@@ -1,0 +1,31 @@
+"""Logits of views: which sequence's other view is it that a prediction foretells?"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from dygait import distributed
+from dygait.losses.base import at_least_float32
+
+
+def contrast(predictions: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the cosines of predictions with the targets of all processes' sequences, and the labels: their own.
+
+    Chen et al., *A Simple Framework for Contrastive Learning of Visual Representations*, ICML 2020, whose classes are
+    the sequences of the batch; as GaitSSB's, part by part.
+
+    Args:
+        predictions: (M, V, C, P) of this process's sequences.
+        targets: (M, V, C, P), whose gradient is not taken.
+
+    Returns:
+        Logits (M, K, V x P), in -1..1, for the K sequences of all processes in the order of their ranks, and labels
+        (M,).
+    """
+    with torch.autocast(predictions.device.type, enabled=False):
+        predictions = F.normalize(at_least_float32(predictions), dim=2)
+        others = distributed.gather(F.normalize(at_least_float32(targets.detach()), dim=2))
+        logits = torch.einsum("mvcp,kvcp->mkvp", predictions, others).flatten(2)
+    count = len(predictions)
+    return logits, torch.arange(count, device=logits.device) + distributed.rank() * count

@@ -1,0 +1,165 @@
+"""GaitSSB: pre-training without labels, and fine-tuning.
+
+Fan et al., *Learning Gait Representation from Massive Unlabelled Walking Videos: A Benchmark*, TPAMI 2023,
+https://arxiv.org/abs/2206.13964. N sequences, C channels, S frames, H x W pixels, P parts; two views of each sequence.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import nn
+
+from dygait.modeling.backbones.residual import ResNet9
+from dygait.modeling.frames import Frames, pack, sequence_max, stack_channels
+from dygait.modeling.heads import Renames
+from dygait.modeling.layers import SeparateFCs, channels_last, initialise
+from dygait.modeling.output import GaitOutput
+from dygait.modeling.parts import HorizontalPooling
+from dygait.modeling.registry import BACKBONES, MODELS
+from dygait.registry import below
+
+_BINS = [16, 8, 4, 2, 1]
+_VIEWS = 2
+Rate = Annotated[float, Field(ge=0)]
+
+
+class _PartBatchNorm(nn.Module):
+    """BatchNorm over C x P jointly."""
+
+    def __init__(self, parts: int, channels: int) -> None:
+        super().__init__()
+        self.bn1d = nn.BatchNorm1d(channels * parts)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (N, C, P) for the same."""
+        return self.bn1d(x.flatten(1)).reshape(x.shape)
+
+
+class _CosineFCs(SeparateFCs):
+    """A separate FC for each part, whose columns have length 1: cosines, of parts of length 1."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (N, C_out, P) for (N, C_in, P)."""
+        return torch.einsum("ncp,pco->nop", x, F.normalize(self.fc_bin, dim=1))
+
+
+def _perceptron(parts: int, channels: int) -> list[nn.Module]:
+    """Return the layers of a perceptron of each part."""
+    first, last = (SeparateFCs(parts, channels, channels) for _ in range(2))
+    return [first, _PartBatchNorm(parts, channels), nn.ReLU(inplace=True), last]
+
+
+class _Encoder(nn.Module):
+    """ResNet9 on each frame, the largest value over time, horizontal parts, and a projection of each part."""
+
+    opengait_names: Renames = (
+        (r"^backbone\.conv1\.", "backbone.conv1.conv."),
+        (r"\.shortcut\.", ".downsample."),
+        (r"^backbone\.", "Backbone.forward_block."),
+    )
+
+    def __init__(self, backbone_cfg: dict[str, Any], parts_num: int | None, bin_num: list[int]) -> None:
+        super().__init__()
+        parts = sum(bin_num)
+        if parts_num not in (None, parts):
+            raise ValueError(f"parts_num: must be {parts}, the sum of bin_num, got {parts_num}")
+        with below("backbone_cfg"):
+            self.backbone = BACKBONES.build(backbone_cfg)
+        if not isinstance(self.backbone, ResNet9):
+            raise ValueError(f"backbone_cfg.type: must be ResNet9, got {backbone_cfg['type']}")
+        self.in_channels: int = backbone_cfg.get("in_channel", 1)
+        self.pooling = HorizontalPooling(bin_num)
+        channels = self.backbone.out_channels
+        self.projector = nn.Sequential(*_perceptron(parts, channels), _PartBatchNorm(parts, channels))
+
+    def project(self, frames: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+        """Return projections (N, C, P) for frames (N, S, C_in, H, W)."""
+        packed, counts = pack(frames, lengths)
+        maps = self.backbone(channels_last(packed))
+        return self.projector(self.pooling(sequence_max(maps, counts)))
+
+
+@MODELS.register("GaitSSB_Pretrain")
+class GaitSSBPretrain(_Encoder):
+    """Pre-training: of one view of a sequence, predict the projection of another, and tell it from other sequences'.
+
+    A batch in training is one view of each of its sequences, then another of each, in the same order: the sampler is
+    `BilateralSampler`. Each view has BatchNorm statistics of its own. Cross entropy reads the cosines of a view's
+    predictions with the projections, without gradient, of the other views of all sequences. Test: the predictions.
+
+    Args:
+        backbone_cfg: `type: ResNet9`, and its keywords.
+        parts_num: P, the sum of `bin_num`.
+        bin_num: numbers of horizontal strips.
+    """
+
+    views = _VIEWS
+
+    def __init__(self, backbone_cfg: dict[str, Any], parts_num: int | None = None, bin_num: list[int] = _BINS) -> None:
+        super().__init__(backbone_cfg, parts_num, bin_num)
+        self.predictor = nn.Sequential(*_perceptron(sum(bin_num), self.backbone.out_channels))
+        initialise(self)
+
+    def forward(self, silhouettes: Frames, lengths: torch.Tensor | None = None) -> GaitOutput:
+        """Return embeddings (N, C, P), whose parts have length 1; in training also predictions and targets.
+
+        Raises:
+            ValueError: in training, N is odd.
+        """
+        count, frames = _VIEWS if self.training else 1, stack_channels(silhouettes, self.in_channels)
+        if len(frames) % count:
+            raise ValueError(f"a batch of {len(frames)} cannot be two views of each of its sequences")
+        of_views = [None] * count if lengths is None else lengths.chunk(count)
+        projections = [self.project(*view) for view in zip(frames.chunk(count), of_views, strict=True)]
+        predictions = [self.predictor(projection) for projection in projections]
+        embeddings = F.normalize(torch.cat(predictions), dim=1)
+        if not self.training:
+            return GaitOutput(embeddings, None, embeddings)
+        targets = torch.stack(projections[::-1], 1).detach()
+        return GaitOutput(embeddings, None, embeddings, predictions=torch.stack(predictions, 1), targets=targets)
+
+
+@MODELS.register("GaitSSB_Finetune")
+class GaitSSBFinetune(_Encoder):
+    """Fine-tuning: cosines of the pre-trained projections with the columns of a new head, for triplet loss and test.
+
+    The first convolution and its BatchNorm are never trained.
+
+    Args:
+        backbone_cfg: `type: ResNet9`, and its keywords.
+        backbone_lr: the learning rate of each of the four stages; 0: not trained.
+        projector_lr: that of the projections. The head has the optimiser's.
+        parts_num: P, the sum of `bin_num`.
+        bin_num: numbers of horizontal strips.
+    """
+
+    least_lr = 1e-4
+
+    def __init__(
+        self,
+        backbone_cfg: dict[str, Any],
+        backbone_lr: Annotated[list[Rate], Field(min_length=4, max_length=4)],
+        projector_lr: Annotated[float, Field(gt=0)],
+        parts_num: int | None = None,
+        bin_num: list[int] = _BINS,
+    ) -> None:
+        super().__init__(backbone_cfg, parts_num, bin_num)
+        channels = self.backbone.out_channels
+        self.head0 = _CosineFCs(sum(bin_num), channels, channels)
+        initialise(self)
+        rates = {"conv1": 0.0, "bn1": 0.0, **{f"layer{n}": rate for n, rate in enumerate(backbone_lr, 1)}}
+        for name, rate in rates.items():
+            self.backbone.get_submodule(name).requires_grad_(rate > 0)
+        trained = {f"backbone.{name}": rate for name, rate in rates.items() if rate}
+        trained["projector"] = projector_lr
+        self.param_groups = [{"match": f"{name}.*", "lr": rate} for name, rate in trained.items()]
+
+    def forward(self, silhouettes: Frames, lengths: torch.Tensor | None = None) -> GaitOutput:
+        """Return embeddings (N, C, P), cosines, which are also compared in the test."""
+        frames = stack_channels(silhouettes, self.in_channels)
+        embeddings = self.head0(F.normalize(self.project(frames, lengths), dim=1))
+        return GaitOutput(embeddings, None, embeddings)
