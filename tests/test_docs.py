@@ -22,6 +22,7 @@ from dygait.training.checks import component_problems
 from helpers.scripts import load_script
 
 reference = load_script("generate_configuration_reference")
+model_zoo = load_script("generate_model_zoo")
 ROOT = Path(__file__).resolve().parents[1]
 _GLOBS = ("*.md", "docs/**/*.md", "datasets/*.md", "datasets/*/*.md", "output/README.md")
 PAGES = sorted(path.relative_to(ROOT).as_posix() for glob in _GLOBS for path in ROOT.glob(glob))
@@ -53,6 +54,11 @@ def test_the_configuration_reference_is_current():
     assert text("docs/configuration.md") == reference.document(), (
         "run: python scripts/generate_configuration_reference.py"
     )
+
+
+def test_the_tables_of_published_results_are_current():
+    assert text("docs/model_zoo.md") == model_zoo.document(), "run: python scripts/generate_model_zoo.py"
+    assert "| GaitSet (2019) | 95.0 / 87.2 / 70.4 | 87.1 |" in text("docs/model_zoo.md")
 
 
 def test_every_declared_key_and_keyword_has_a_meaning():

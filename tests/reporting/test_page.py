@@ -9,6 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dygait.evaluation import literature
+from dygait.evaluation.literature import PublishedResult
 from dygait.reporting import charts
 from dygait.reporting.page import page
 from dygait.reporting.provenance import command_line
@@ -86,6 +88,22 @@ def test_confusions_show_frames_and_mark_right_and_wrong_by_more_than_colour() -
     assert right == sum(a.get("class") == "strip right" for a in parsed.all("figure"))
     assert right == sum(text.startswith("✓ ") and text.endswith(".") for text in parsed.texts)
     assert all(str(a["src"]).startswith("data:image/png;base64,iVBOR") for a in pictures)
+
+
+def test_published_results_stand_beside_ones_own(monkeypatch: pytest.MonkeyPatch, parsed: Page) -> None:
+    heading = "Published results, rank-1 in percent: same protocol, data and input; none measured with this code"
+    assert heading not in parsed.texts
+    run = make_run()
+    run = replace(run, origin={**run.origin, "config": {"data_cfg": {"dataset_name": "CASIA-B"}}})
+    published = [PublishedResult("GaitSet", 2019, "paper", percentages={"CASIA-B": {"NM": 95.04, "CL": 70.4}})]
+    monkeypatch.setattr(literature, "comparable", lambda *_: published)
+    texts = Page(page([run])).texts
+    at = texts.index(heading)
+    headlines = run.analysis.result.headlines
+    assert [text for text in texts[at + 1 :] if text.strip()][:13] == [
+        "model", "source", "NM", "CL", "mine-00060", "this test", f"{headlines['NM']:.1f}", f"{headlines['CL']:.1f}",
+        "GaitSet (2019)", "paper", "95.0", "70.4", "By view",
+    ]  # fmt: skip
 
 
 def test_training_curves_and_records() -> None:

@@ -42,6 +42,7 @@ def main(args: argparse.Namespace) -> None:
     from dygait.evaluation import Options, ReRank, evaluate_detailed, to_csv, to_json, to_text
     from dygait.evaluation.builtin_protocols import protocols_of
     from dygait.evaluation.features import load_features
+    from dygait.evaluation.literature import beside
 
     saved = load_features(args.features)
     parts = [saved]
@@ -87,7 +88,7 @@ def main(args: argparse.Namespace) -> None:
             baselines["GEI nearest neighbour"] = evaluate_detailed(
                 np.concatenate(images), *columns, protocol, "euc", options=options, **lists
             )
-        print(to_text(result, baselines))
+        print(to_text(result, baselines, published=beside(result, saved.origin, columns[0], "model")))
         suffix = f"-{protocol.name.replace('/', '_')}" if number else ""
         for path, text in ((args.json, to_json), (args.csv, to_csv)):
             if path is not None:

@@ -21,6 +21,9 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _GAP = "  "
 Row = tuple[str, str, list[float]]
 """Group, method, and a percentage for each column; NaN for a missing view."""
+PublishedRows = tuple[Sequence[str], Sequence[tuple[str, str, list[float]]]]
+"""The groups; and of one's own result and each published one: name, source, and a percentage for each group."""
+PUBLISHED = "published rank-1 in percent: same protocol, data and input; none measured with this code"
 
 
 def to_text(
@@ -28,6 +31,7 @@ def to_text(
     baselines: Mapping[str, EvaluationResult] | None = None,
     name: str = "model",
     width: int = 120,
+    published: PublishedRows = ((), ()),
 ) -> str:
     """Return a table: a row per group and method, a column per view (or per measure), the mean and the chance level.
 
@@ -35,6 +39,7 @@ def to_text(
         baselines: other results under the same protocol, by the label of their rows.
         name: the label of the rows of `result`; shown only if there are baselines.
         width: columns of the terminal; views that do not fit are in a second table.
+        published: of `literature.beside`: shown below.
     """
     methods = {name: result, **(baselines or {})}
     lines = textwrap.wrap(f"{result.protocol}: {result.description}.", width)
@@ -51,7 +56,7 @@ def to_text(
         else:
             lines += textwrap.wrap(f"{measure} in percent by probe view, {compared(result)}", width)
             lines += _view_table(table, left, shown - views, width)
-    lines += _further(result)
+    lines += _further(result) + _published(*published, width)
     lines += textwrap.wrap(_counts(result), width)
     for note in result.notes:
         lines += textwrap.wrap(f"Note: {note}.", width, subsequent_indent="      ")
@@ -165,6 +170,13 @@ def _further(result: EvaluationResult) -> list[str]:
             rows = [["", *next(iter(groups.values()))], *([group, *cells.values()] for group, cells in groups.items())]
             lines += [title, *_aligned(rows, left=1)]
     return lines
+
+
+def _published(groups: Sequence[str], rows: Sequence[tuple[str, str, list[float]]], width: int) -> list[str]:
+    if not rows:
+        return []
+    table = [["", "source", *groups], *([name, source, *map(_number, values)] for name, source, values in rows)]
+    return [*textwrap.wrap(PUBLISHED, width), *_view_table(table, 2, 0, width)]
 
 
 def _numbers(rates: Mapping[str, float]) -> dict[str, str]:

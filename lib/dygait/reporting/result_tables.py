@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from dygait.evaluation.literature import beside
 from dygait.reporting.reported_run import ReportedRun
 from dygait.reporting.tables import percent
 
@@ -41,6 +42,12 @@ def rate_table(run: ReportedRun) -> tuple[list[str], dict[str, list[str]]]:
 
 def _resolved(rates: Sequence[Mapping[float, float]]) -> list[float]:
     return [key for key in (rates[0] if rates else {}) if all(not math.isnan(one[key]) for one in rates)]
+
+
+def published_table(run: ReportedRun) -> tuple[list[str], list[tuple[list[str], list[str]]]]:
+    """Return the columns of the table of published results, and labels and cells of its rows; none if nothing is."""
+    groups, rows = beside(run.analysis.result, run.origin, run.analysis.ids, run.name)
+    return groups, [([name, source], [percent(value) for value in values]) for name, source, values in rows]
 
 
 def type_rows(run: ReportedRun) -> list[tuple[list[str], list[str]]]:

@@ -158,7 +158,8 @@ def extract(
     feature = compared_feature(model, source, device, evaluator.feature)
     window = evaluator.sampler.frames_window
     settings = EmbeddingSettings(evaluator.enable_float16, half, evaluator.baseline == "gei", feature, window)
-    added = {"feature": feature, "frames_cut": _frames_cut(source)}
+    frame_size = [*source.dataset.sizes(int(source.dataset.indices[0]))[0]]
+    added = {"feature": feature, "frame_size": frame_size, "frames_cut": _frames_cut(source)}
     extraction = _Extraction(Path(folder), source, {**origin, **added})
     if distributed.is_main():
         extraction.key = identity(config, data, source, model, device, settings)

@@ -33,6 +33,7 @@ from dygait.evaluation import (
 )
 from dygait.evaluation.analysis import analyse
 from dygait.evaluation.features import SavedFeatures, remove_features
+from dygait.evaluation.literature import beside
 from dygait.files import write_atomically
 from dygait.logs import duration, log, start_logging
 from dygait.machine import tune_allocator
@@ -157,7 +158,9 @@ def _evaluate(
     if features.gei is not None:
         images = features.gei.reshape(len(features.gei), -1, 1)
         baseline = evaluate_detailed(images, *columns, protocol, "euc", options=options, **lists)
-    table = to_text(result, {} if baseline is None else {"GEI nearest neighbour": baseline}, config.model_cfg.model)
+    name, baselines = config.model_cfg.model, {} if baseline is None else {"GEI nearest neighbour": baseline}
+    published = beside(result, features.origin, features.ids, name)
+    table = to_text(result, baselines, name, published=published)
     for line in table.splitlines():
         log.info("%s", line)
     slug = result.protocol.replace("/", "_") + ("-reranked" if options.re_rank is not None else "")
