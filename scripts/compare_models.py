@@ -47,6 +47,7 @@ from dygait.config import Config, load_config
 from dygait.config.load import merge, parse_override
 from dygait.errors import Interrupted, UserError
 from dygait.files import write_atomically
+from dygait.modeling import MODELS
 from dygait.runs import sources
 from dygait.runs.precision import half_precision, resolve_precision
 from dygait.testing.scoring import run_test
@@ -56,10 +57,6 @@ from dygait.training.resuming import AUTO
 from dygait.training.trainer import build_trainer
 
 ROOT = Path(__file__).resolve().parents[1]
-MODELS = {
-    "GaitSet": "GaitSet", "GaitPart": "GaitPart", "GaitGL": "GaitGL", "GaitBase": "GaitBase",
-    "DeepGaitV2": "DeepGaitV2", "DyGait": "Dygait",
-}  # fmt: skip
 GROUPS = ("NM", "BG", "CL")
 FRAMES = 30
 WALKERS = "SynGait"
@@ -69,16 +66,24 @@ PER_ITERATION = ("total_steps", "milestones", "T_max", "T_0", "step_size", "tota
 
 
 def configurations(named: Sequence[str]) -> dict[str, Path]:
-    """Return the configurations to compare by name: those given as NAME=FILE, or the six models'."""
-    if not named:
-        return {name: ROOT / "configs" / f"{stem}_SynGait.yaml" for name, stem in MODELS.items()}
-    return {name: Path(path) for name, _, path in (text.partition("=") for text in named)}
+    """Return the configurations to compare by name: those given as NAME=FILE, or every model's for SynGait.
+
+    Those with a protocol of their own are left out: they answer another question than who it is.
+    """
+    if named:
+        return {name: Path(path) for name, _, path in (text.partition("=") for text in named)}
+    found = {}
+    for path in sorted((ROOT / "configs").glob(f"*_{WALKERS}.yaml"), key=lambda path: path.stem.lower()):
+        if load_config(path).evaluator_cfg.protocol is None:
+            name = path.stem.removesuffix(f"_{WALKERS}")
+            found[MODELS.resolve(name) if name in MODELS else name] = path
+    return found
 
 
-def make_data(folder: Path, quick: bool) -> None:
+def make_data(folder: Path, quick: bool, more: Sequence[str]) -> None:
     """Make the synthetic walkers where they are missing."""
     size = ["--train-ids", "2", "--test-ids", "1", "--frames", "5", "6"] if quick else ["--preset", "quick"]
-    if not (folder / "SynGait.json").is_file() and cli.main(["synth", "--output", str(folder), *size]):
+    if not (folder / "SynGait.json").is_file() and cli.main(["synth", "--output", str(folder), *size, *more]):
         raise SystemExit(f"the walkers could not be made in {folder}")
 
 
@@ -86,8 +91,10 @@ def of_walkers(config: Config, options: argparse.Namespace, work: Path) -> list[
     """Return where a configuration's data are; the synthetic walkers are made where they are missing."""
     if config.data_cfg.dataset_name != WALKERS:
         return [] if options.data is None else [f"data_cfg.dataset_root={options.data.resolve()}"]
-    data = (options.output or work) / "data" if options.quick else options.data or ROOT / "datasets" / WALKERS / "data"
-    make_data(data, options.quick)
+    # Several files of a sequence are a heat map and a silhouette.
+    folder, more = ("data", []) if config.data_cfg.data_in_use is None else ("heatmaps", ["--heatmaps"])
+    data = (options.output or work) / folder if options.quick else options.data or ROOT / "datasets" / WALKERS / folder
+    make_data(data, options.quick, more)
     partition = data.resolve() / "SynGait.json"
     return [f"data_cfg.dataset_root={data.resolve()}", f"data_cfg.dataset_partition={partition}"]
 
@@ -269,7 +276,7 @@ def compare(options: argparse.Namespace, work: Path, device: torch.device) -> di
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare the models."""
     parser = argparse.ArgumentParser(description="All models side by side under one schedule.")
-    parser.add_argument("configs", nargs="*", metavar="NAME=FILE", help="configurations, instead of the six models'")
+    parser.add_argument("configs", nargs="*", metavar="NAME=FILE", help="configurations, instead of all models'")
     parser.add_argument("--quick", action="store_true", help="three people and two iterations, to see that it runs")
     parser.add_argument("--iterations", type=int, default=450, help="of each training (default: %(default)s)")
     parser.add_argument("--minutes", type=float, help="of each training, instead of iterations; needs --output")
