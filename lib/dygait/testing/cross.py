@@ -90,33 +90,43 @@ def _fitted(config: Config, wanted: Sequence[int] | None) -> tuple[Config, str]:
 
     `wanted` is [H, W] of the network's input, None if the weights do not say: what the transform makes of 64x64.
     """
-    transform = config.as_dict()["evaluator_cfg"]["transform"]
+    transform, data = config.as_dict()["evaluator_cfg"]["transform"], sources.open_data(config)
     chain = transform if isinstance(transform, list) else [transform]
-    wanted = wanted or config.model_cfg.input_size or _size_after(chain, (64, 64))
-    data = sources.open_data(config)
     indices = data.store.table.indices(data.partition.test)
-    if not len(indices) or wanted is None:
-        return config, "frames as they are"  # the test says what is wrong
-    height, width = next(iter(data.store.geometries(indices, files_in_use(config.data_cfg.data_in_use)[0])))
-    stored, size = f"{height}x{width}", f"{wanted[0]}x{wanted[1]}"
-    if _size_after(chain, (height, width)) == tuple(wanted):
-        return config, f"frames of {stored}, input {size}"
-    for rows in (*_HEIGHTS, wanted[0]):
-        resize = {"type": "Resize", "size": [rows, round(rows * width / height)]}
-        if _size_after([resize, *chain], (height, width)) == tuple(wanted):
-            words = f"frames of {stored} resized to {rows}x{resize['size'][1]}, input {size}"
+    if not len(indices) or config.data_cfg.modalities > 1:
+        return config, "frames as they are"  # the test says what does not fit
+    file = files_in_use(config.data_cfg.data_in_use)[0]
+    ((height, width), index), *_ = data.store.geometries(indices, file).items()
+    frame = np.asarray(data.store.read(index, file)[:1])
+    size = tuple(wanted or config.model_cfg.input_size or ()) or _size_after([_resize(64, 64), *chain], frame)
+    words = f"frames of {height}x{width}, input {_by(size)}"
+    if _size_after(chain, frame) == size:
+        return config, words
+    for rows in (*_HEIGHTS, size[0]):
+        resize = _resize(rows, round(rows * width / height))
+        if _size_after([resize, *chain], frame) == size:
+            words = f"frames of {height}x{width} resized to {_by(resize['size'])}, input {_by(size)}"
             return _changed(config, transform=[resize, *chain]), words
     raise UserError(
-        f"{config.data_cfg.dataset_root}: frames of {stored} cannot be brought to the {size} that "
+        f"{config.data_cfg.dataset_root}: frames of {height}x{width} cannot be brought to the {_by(size)} that "
         f"{config.evaluator_cfg.save_name} takes; prepare the dataset at another height"
     )
 
 
-def _size_after(chain: list[Any], size: tuple[int, int]) -> tuple[int, ...] | None:
+def _resize(height: int, width: int) -> dict[str, Any]:
+    return {"type": "Resize", "size": [height, width]}
+
+
+def _by(size: Sequence[int]) -> str:
+    return "x".join(map(str, size))
+
+
+def _size_after(chain: list[Any], frame: np.ndarray) -> tuple[int, ...]:
+    """Return (H, W) of a frame after transforms, nothing if they do not take it."""
     try:
-        return build_transform(chain)(np.zeros((1, *size), np.uint8), np.random.default_rng(0)).shape[-2:]
-    except UserError:  # frames of that size do not fit the transform
-        return None
+        return build_transform(chain)(frame, np.random.default_rng(0)).shape[-2:]
+    except UserError:
+        return ()
 
 
 def _slowed(config: Config, rate: float | None, trained: float | None) -> tuple[Config, str]:
