@@ -195,6 +195,7 @@ def _opengait_keys() -> Iterator[tuple[str, str]]:
         yield f"`{'.'.join(path)}`", reason
     for path, ours in opengait_keys.RENAMED_KEYS.items():
         yield f"`{'.'.join(path)}`", f"read as `{ours}`"
+    yield "`trainer_cfg.T_max_iter` of `SwinGait`", "read as `scheduler_cfg` and `optimizer_cfg.param_groups`"
     for (name, key), reason in {**opengait_keys.IDLE_KEYWORDS, **opengait_keys.DROPPED_KEYWORDS}.items():
         yield f"`{key}` of `{name}`", reason
     for (name, key), ours in opengait_keys.RENAMED_KEYWORDS.items():

@@ -43,15 +43,16 @@ _SWINGAIT_SLOW = ("layer*", "fcs.*", "necks.*")
 def translate(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[Path, str]]]:
     """Translate the keys of a configuration; return it with the warnings: the path of a key, and a message."""
     translated, warnings = _translate(content)
-    optimizer, trainer = (translated.get(name) for name in ("optimizer_cfg", "trainer_cfg"))
-    if isinstance(optimizer, Mapping) and isinstance(trainer, Mapping) and "T_max_iter" in trainer:
+    model, optimizer, trainer = (translated.get(f"{name}_cfg") for name in ("model", "optimizer", "trainer"))
+    sections = all(isinstance(section, Mapping) for section in (model, optimizer, trainer))
+    if sections and model.get("model") == "SwinGait" and "T_max_iter" in trainer:
         warnings.append((("trainer_cfg", "T_max_iter"), "is read as scheduler_cfg and optimizer_cfg.param_groups"))
         translated |= _swingait_s_recipe(optimizer, trainer)
     return translated, warnings
 
 
 def _swingait_s_recipe(optimizer: Mapping[str, Any], trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sections that say what OpenGait's SwinGait does, the one model with the key `T_max_iter`."""
+    """Return the sections that say what the code of OpenGait's SwinGait does, which reads `T_max_iter`."""
     rate = optimizer.get("lr")
     groups = [{"match": pattern, "weight_decay": 0.0} for pattern in _SWINGAIT_WITHOUT_DECAY]
     if isinstance(rate, (int, float)):  # else the schema reports it

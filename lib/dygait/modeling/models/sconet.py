@@ -19,7 +19,14 @@ class ScoNet(GaitBase):
     """GaitBase whose classes are diagnoses, and whose result are its logits.
 
     The protocol's classes are what the logits learn (`Scoliosis1K`: negative, neutral, positive); the triplet loss
-    compares subjects. Arguments: GaitBase's.
+    compares subjects.
+
+    Args:
+        backbone_cfg: as GaitBase's.
+        SeparateFCs: as GaitBase's.
+        SeparateBNNecks: as GaitBase's.
+        bin_num: as GaitBase's.
+        class_num: K, the number of the protocol's classes, where `SeparateBNNecks` does not have it.
     """
 
     def forward(self, silhouettes: Frames, lengths: torch.Tensor | None = None) -> GaitOutput:
