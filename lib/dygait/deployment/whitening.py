@@ -102,9 +102,8 @@ def within_class_whitening(features: np.ndarray, ids: np.ndarray) -> tuple[np.nd
         raise UserError(f"whitening needs several sequences of several people, not {len(ids)} of {len(people)}")
     x = np.moveaxis(features.astype(np.float64), 2, 0)  # (P, N, C)
     mean = x.mean(1)
-    sums = np.zeros((len(x), len(people), x.shape[2]))
-    np.add.at(sums, (slice(None), codes), x)
-    within = x - (sums / counts[:, None])[:, codes]
+    means = np.stack([x[:, codes == person].mean(1) for person in range(len(people))], 1)
+    within = x - means[:, codes]
     covariance = np.einsum("pni,pnj->pij", within, within) / len(ids)
     level = np.trace(covariance, axis1=1, axis2=2)[:, None, None] / x.shape[2]
     values, vectors = np.linalg.eigh(covariance + SHRINKAGE * level * np.eye(x.shape[2]))
