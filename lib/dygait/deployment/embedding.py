@@ -65,9 +65,9 @@ def embed(model: EmbeddingModel, sequences: Sequence[np.ndarray]) -> np.ndarray:
         assert isinstance(silhouettes, torch.Tensor)
         features = model.features(silhouettes, batch.lengths)
         found += zip(indices, features.float().cpu().numpy(), strict=True)
-    features = np.stack([own for _, own in sorted(found, key=lambda pair: pair[0])])
+    by_window = np.stack([own for _, own in sorted(found, key=lambda pair: pair[0])])
     counts = np.bincount(owners).astype(np.float32)
-    sums: np.ndarray = np.add.reduceat(features, np.unique(owners, return_index=True)[1])
+    sums: np.ndarray = np.add.reduceat(by_window, np.unique(owners, return_index=True)[1])
     return sums / counts[:, None, None]
 
 

@@ -18,10 +18,11 @@ def labelled_sequences(
 ) -> tuple[Store, list[int]]:
     """Open a dataset, and return the sequences of its training or test ids; arguments and errors as of `score`."""
     store = open_store(root)
-    beside = Path(root, f"{dataset_name}.json")
-    sets = load_partition(
-        partition or (root if is_address(root) else beside if beside.is_file() else None), dataset_name
-    )
+    if partition is None and is_address(root):
+        partition = root
+    elif partition is None and (beside := Path(root, f"{dataset_name}.json")).is_file():
+        partition = str(beside)
+    sets = load_partition(partition, dataset_name)
     ids = set(getattr(sets, which))
     indices = [index for index, key in enumerate(store.table.all_keys()) if key[0] in ids]
     if not indices:
