@@ -30,7 +30,7 @@ def test_the_file() -> None:
     content = literature.literature()
     for of in content["datasets"].values():
         known = of["protocol"] in PROTOCOLS or of["protocol"] in SUBMISSIONS
-        assert known or of["protocol"] in ("CCGR-Mini", "the source's own")
+        assert known or of["protocol"] == "the source's own"
         if of["protocol"] in PROTOCOLS:
             assert {*of["groups"]} <= {MEAN, *PROTOCOLS.get(of["protocol"]).groups}
     for one in content["results"]:
