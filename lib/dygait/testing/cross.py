@@ -92,10 +92,9 @@ def _fitted(config: Config, wanted: Sequence[int] | None) -> tuple[Config, str]:
     """
     transform, data = config.as_dict()["evaluator_cfg"]["transform"], sources.open_data(config)
     chain = transform if isinstance(transform, list) else [transform]
-    indices = data.store.table.indices(data.partition.test)
-    if not len(indices) or config.data_cfg.modalities > 1:
+    indices, (file, *others) = data.store.table.indices(data.partition.test), files_in_use(config.data_cfg.data_in_use)
+    if not len(indices) or others:
         return config, "frames as they are"  # the test says what does not fit
-    file = files_in_use(config.data_cfg.data_in_use)[0]
     ((height, width), index), *_ = data.store.geometries(indices, file).items()
     frame = np.asarray(data.store.read(index, file)[:1])
     size = tuple(wanted or config.model_cfg.input_size or ()) or _size_after([_resize(64, 64), *chain], frame)
