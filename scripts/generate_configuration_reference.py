@@ -71,8 +71,8 @@ An experiment is a YAML file of sections. What applies is put together in this o
    and `evaluator_cfg.restore_hint=N` in testing.
 
 Mappings are merged key by key, with two exceptions. A list is replaced whole, `loss_cfg` too (one mapping is read as a
-list of one). And naming another `solver` or `scheduler` starts `optimizer_cfg` or `scheduler_cfg` afresh, so that a
-default of one optimiser does not reach another.
+list of one). And naming another `model`, `solver` or `scheduler` starts `model_cfg`, `optimizer_cfg` or `scheduler_cfg`
+afresh, so that a default of one optimiser does not reach another.
 
 Everything is checked before any data is read: each component is built, and the model runs one forward pass on tensors
 without memory. An unknown key, a wrong type, a name that is not registered and sizes that do not fit are reported at

@@ -120,6 +120,14 @@ def test_merging_changes_neither_argument() -> None:
     assert base == {"optimizer_cfg": {"solver": "SGD", "momentum": 0.9}}
 
 
+def test_another_model_starts_its_section_afresh() -> None:
+    base = {"model_cfg": {"model": "DeepGaitV2", "Backbone": {"mode": "p3d"}, "use_emb2": True}}
+    other = {"model": "SkeletonGaitPP", "Backbone": {"C": 2}}
+    assert merge_sections(base, {"model_cfg": other}) == {"model_cfg": other}
+    same = merge_sections(base, {"model_cfg": {"Backbone": {"in_channels": 2}}})
+    assert same == {"model_cfg": {**base["model_cfg"], "Backbone": {"mode": "p3d", "in_channels": 2}}}
+
+
 class TestPathsOfData:
     """Paths that do not exist from the working directory are searched from the folder of the file and above."""
 

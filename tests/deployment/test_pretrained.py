@@ -16,7 +16,7 @@ from dygait.modeling import build_model
 from dygait.runs import published
 from dygait.runs.checkpoint_files import read_checkpoint, save_checkpoint
 from helpers.experiments import Experiment, features_of
-from helpers.networks import SIX, SMALL
+from helpers.networks import SIX, SMALL, network, silhouettes
 
 EMA = ("trainer_cfg.ema=0.9", "model_cfg.norm=batch")
 
@@ -81,6 +81,19 @@ def test_steps_and_windows_are_those_of_the_runs_test(trained: Experiment, frame
     save_checkpoint(averaged.checkpoints / "tiny-00002.pt", {**state, "model": state["ema"]})
     sets = [f"evaluator_cfg.sampler.{key}={value}" for key, value in frames.items()]
     np.testing.assert_allclose(features_of(averaged, *EMA, *sets).features, found, atol=1e-5 * np.abs(found).max())
+
+
+def test_frames_of_several_channels(tmp_path: Path) -> None:
+    config = {"model_cfg": SMALL["SkeletonGait"], "evaluator_cfg": {"transform": {"type": "BaseSilTransform"}}}
+    trained = network("SkeletonGait")
+    save_checkpoint(tmp_path / "maps.pt", {"model": trained.state_dict(), "config": config})
+    model, maps = dygait.load_pretrained(tmp_path / "maps.pt"), [silhouettes(1, n, n, "SkeletonGait") for n in (3, 7)]
+    found = dygait.embed(model, [(one[0] * 255).byte().numpy() for one in maps])
+    with torch.no_grad():
+        wanted = torch.cat([trained(one).inference for one in maps]).numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    with pytest.raises(UserError, match="frames of 2 channels, got 1"):
+        dygait.embed(model, [np.zeros((3, 16, 12), np.uint8)])
 
 
 def test_a_run_a_checkpoint_and_a_name_are_the_same_weights(trained: Experiment, shipped: Path) -> None:

@@ -33,7 +33,8 @@ def small(path: Path, folder: Path, size: int | None = None, more: Sequence[str]
     """Load a configuration on a tree of its geometry: two classes, a batch of [2, 2], an eighth of the channels.
 
     A classification keeps its classes, and they are the tree's types. Files are of as many channels as the model takes.
-    Frames are `size` high and wide; absent: 128 where the model's `input_size` is [128, 88], else 64.
+    Frames are `size` high and wide; absent: 128 where the model's `input_size` is [128, 88], else 64. Where widths are
+    multiples of 32, they are a quarter as high, and few.
     """
     whole = load_config(path, more)
     keywords = whole.model_cfg.keywords
@@ -42,7 +43,9 @@ def small(path: Path, folder: Path, size: int | None = None, more: Sequence[str]
     types = ["nm-01", "nm-02"] if protocol is None else [p.replace("*", "01") for p in protocol.classes or ()]
     with torch.device("meta"):
         channels = getattr(build_network(whole, torch.device("meta")), "in_channels", 1)
-    tree = {"ids": TRAIN + TEST, "types": types, "frames": (6, 8), "size": (size, size), "channels": channels}
+    coarse = "C" in keywords.get("Backbone", {})  # 32 channels at least
+    height = size // 4 if coarse else size
+    tree = {"ids": TRAIN + TEST, "types": types, "frames": (6, 8), "size": (height, size), "channels": channels}
     root = make_tree(folder / "data", **tree)
     partition = folder / "partition.json"
     partition.write_text(json.dumps({"TRAIN_SET": TRAIN, "TEST_SET": TEST, "PROBE_SET": ["003-nm-01-000"]}))
@@ -53,7 +56,7 @@ def small(path: Path, folder: Path, size: int | None = None, more: Sequence[str]
         "data_cfg.data_in_use=null",  # the tree has one file for each sequence, of all channels
         "data_cfg.syngait=null",
         "trainer_cfg.sampler.batch_size=[2,2]",
-        f"trainer_cfg.sampler.frames_num_fixed={3 if 'C' in keywords.get('Backbone', {}) else 9}",  # C is coarse
+        f"trainer_cfg.sampler.frames_num_fixed={3 if coarse else 9}",
         "trainer_cfg.sampler.frames_num_min=7",
         "trainer_cfg.sampler.frames_num_max=9",
         *(f"model_cfg.{key}={value}" for key, value in narrow(keywords).items()),
@@ -75,7 +78,7 @@ def narrow(keywords: dict[str, Any]) -> dict[str, Any]:
             found[path] = [1 if c == 1 else max(2, c // 8) for c in held]
             width = found[path][-1]
     if "C" in keywords.get("Backbone", {}):
-        found["Backbone.C"] = 1
+        found |= {"Backbone.C": 1, "Backbone.blocks": [1, 1, 1, 1], "bin_num": [4]}
     if "layers_cfg" in keywords.get("backbone_cfg", {}):
         chain = [layer.split("-") for layer in keywords["backbone_cfg"]["layers_cfg"]]
         chain = [[kind, *(str(max(4, int(c) // 8)) for c in rest[:1]), *rest[1:]] for kind, *rest in chain]

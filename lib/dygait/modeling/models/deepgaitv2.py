@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import torch
 from pydantic import ConfigDict, with_config
-from torch import nn
 from typing_extensions import NotRequired, TypedDict
 
-from dygait.modeling.backbones.residual import BLOCK_NAMES, LAYER_NAMES, Mode, ResidualStage, residual_stage, stem
+from dygait.modeling.backbones.residual import BLOCK_NAMES, LAYER_NAMES, Mode, ResidualStage, stem
 from dygait.modeling.frames import Frames, pack, stack_channels
 from dygait.modeling.heads import BNNECK_NAMES, BNNeckHead, NeckSizes, check_numbers, check_positive
 from dygait.modeling.layers import channels_last, initialise
@@ -66,7 +65,7 @@ class DeepGaitV2(BNNeckHead):
         self.opengait_names = (*LAYER_NAMES, *BLOCK_NAMES[mode], *BNNECK_NAMES)
         c0, c1, c2, c3 = channels
         self.layer0 = stem(self.in_channels, c0)
-        self.layer1 = nn.Sequential(*residual_stage(c0, c0, layers[0], 1))
+        self.layer1 = ResidualStage(c0, c0, layers[0], 1)
         self.layer2 = ResidualStage(c0, c1, layers[1], 2, mode)
         self.layer3 = ResidualStage(c1, c2, layers[2], 2, mode)
         self.layer4 = ResidualStage(c2, c3, layers[3], 1, mode)

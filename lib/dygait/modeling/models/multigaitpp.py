@@ -11,7 +11,7 @@ from pydantic import ConfigDict, with_config
 from torch import nn
 from typing_extensions import NotRequired, TypedDict
 
-from dygait.modeling.backbones.residual import BLOCK_NAMES, LAYER_NAMES, ResidualStage, residual_stage, stem
+from dygait.modeling.backbones.residual import BLOCK_NAMES, LAYER_NAMES, ResidualStage, stem
 from dygait.modeling.frames import Frames, pack, stack_channels
 from dygait.modeling.heads import BNNECK_NAMES, BNNeckHead, NeckSizes, check_numbers, check_positive, check_sizes
 from dygait.modeling.kernels.batch_norm import BatchNorm2d
@@ -103,7 +103,7 @@ class MultiGaitpp(BNNeckHead):
         c0, c1, c2, c3 = (Backbone["C"] * factor for factor in (32, 64, 128, 256))
         b0, b1, b2, b3 = Backbone["blocks"]
         self.part1_layer0, self.part2_layer0 = (stem(channels, c0) for channels in self.groups)
-        self.part1_layer1, self.part2_layer1 = (nn.Sequential(*residual_stage(c0, c0, b0, 1)) for _ in range(2))
+        self.part1_layer1, self.part2_layer1 = (ResidualStage(c0, c0, b0, 1) for _ in range(2))
         self.csquare = CSquare(c0)
         self.part1_layer2, self.layer2, self.part2_layer2 = (ResidualStage(c0, c1, b1, 2, "p3d") for _ in range(3))
         self.part1_layer3, self.layer3, self.part2_layer3 = (ResidualStage(c1, c2, b2, 2, "p3d") for _ in range(3))
