@@ -68,11 +68,9 @@ def main(args: argparse.Namespace) -> None:
             )
     protocols = protocols_of(args.protocol, saved.origin, args.features)
     metric = args.metric or saved.origin.get("metric", "euc")
-    lists = {name: saved.origin.get(name) for name in ("probes", "gallery")}
-    if args.partition is not None:
-        lists = load_partition(args.partition, "").lists
+    lists = saved.lists if args.partition is None else load_partition(args.partition, "").lists
     features = saved.features if len(parts) == 1 else np.concatenate([part.features for part in parts])
-    columns = [[n for part in parts for n in getattr(part, key)] for key in ("ids", "types", "views")]
+    ids, types, views = ([n for part in parts for n in getattr(part, key)] for key in ("ids", "types", "views"))
     options = Options(
         re_rank=ReRank() if args.re_rank else None,
         intervals=args.intervals,
@@ -81,14 +79,14 @@ def main(args: argparse.Namespace) -> None:
     )
     images = [part.gei.reshape(len(part.gei), -1, 1) for part in parts if part.gei is not None]
     for number, protocol in enumerate(protocols):
-        result = evaluate_detailed(features, *columns, protocol, metric, options=options, **lists)
+        result = evaluate_detailed(features, ids, types, views, protocol, metric, options=options, **lists)
         result = replace(result, feature=saved.origin.get("feature"))
         baselines = {}
         if len(images) == len(parts) and len({part.shape[1:] for part in images}) == 1:
             baselines["GEI nearest neighbour"] = evaluate_detailed(
-                np.concatenate(images), *columns, protocol, "euc", options=options, **lists
+                np.concatenate(images), ids, types, views, protocol, "euc", options=options, **lists
             )
-        print(to_text(result, baselines, published=beside(result, saved.origin, columns[0], "model")))
+        print(to_text(result, baselines, published=beside(result, saved.origin, ids, "model")))
         suffix = f"-{protocol.name.replace('/', '_')}" if number else ""
         for path, text in ((args.json, to_json), (args.csv, to_csv)):
             if path is not None:

@@ -435,6 +435,13 @@ def _patterns(value: Any) -> Any:
 Patterns = Annotated[list[str], BeforeValidator(_patterns)]
 
 
+class PartitionLists(TypedDict):
+    """The keys `id-type-view` that a partition lists; None where it has no such list."""
+
+    probes: list[str] | None
+    gallery: list[str] | None
+
+
 class Selector(Section, frozen=True):
     """Selects sequences by shell patterns; every criterion must match, by one of its patterns."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dygait import untrusted
+from dygait.config.schema import PartitionLists
 from dygait.errors import UserError
 from dygait.synthetic.settings import is_address, parse_address
 
@@ -21,9 +22,9 @@ class Partition:
     gallery: tuple[str, ...] | None = None
 
     @property
-    def lists(self) -> dict[str, list[str] | None]:
+    def lists(self) -> PartitionLists:
         """The keys of probes and of the gallery, as `dygait.evaluation.evaluate` takes them."""
-        return {"probes": _sorted(self.probe), "gallery": _sorted(self.gallery)}
+        return PartitionLists(probes=_sorted(self.probe), gallery=_sorted(self.gallery))
 
 
 def _sorted(keys: tuple[str, ...] | None) -> list[str] | None:

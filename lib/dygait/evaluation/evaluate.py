@@ -311,14 +311,16 @@ def _checked_lists(
     sequences: Sequences, protocol: Protocol, probes: Collection[str] | None, gallery: Collection[str] | None
 ) -> tuple[dict[str, Collection[str]], list[str]]:
     """Return the lists that a protocol needs, and notes; raises `UserError` if one is missing or not of the data."""
-    lists, notes = {}, []
+    lists: dict[str, Collection[str]] = {}
+    notes: list[str] = []
     for name in protocol.lists:
         given = {"PROBE_SET": probes, "GALLERY_SET": gallery}[name]
         if not given:
             raise UserError(
                 f"protocol {protocol.name}: {name} is missing: the 'id-type-view' keys of the dataset's partition file"
             )
-        wanted = lists[name] = set(given)
+        wanted = set(given)
+        lists[name] = wanted
         missing = len(wanted - set(sequences.keys().tolist()))
         if missing == len(wanted):
             raise UserError(

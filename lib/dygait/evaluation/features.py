@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from dygait.config.schema import PartitionLists
 from dygait.errors import LocalError, UserError
 from dygait.files import replacing
 
@@ -45,6 +46,11 @@ class SavedFeatures:
     lengths: list[int]  # the number of frames used of each sequence
     origin: dict[str, Any] = field(default_factory=dict)  # checkpoint, configuration and more
     gei: np.ndarray | None = None  # (N, H, W) in 0..1, of the same type: gait energy images; None if not requested
+
+    @property
+    def lists(self) -> PartitionLists:
+        """The lists of the partition, as `evaluate` takes them."""
+        return PartitionLists(probes=self.origin.get("probes"), gallery=self.origin.get("gallery"))
 
 
 class Rows(NamedTuple):

@@ -80,17 +80,16 @@ def open_runs(
     options = Options(intervals=_RESAMPLES, verification=True, open_set=True, keep=True)
     metric = metric or saved.origin.get("metric", "euc")
     columns = saved.ids, saved.types, saved.views
-    lists = {name: saved.origin.get(name) for name in ("probes", "gallery")}
     runs = []
     for chosen in protocols_of(protocol, saved.origin, folder):
         if chosen.classes is not None:
             raise UserError(f"{folder}: a report compares sequences, and the protocol {chosen.name} does not")
-        result = evaluate_detailed(saved.features, *columns, chosen, metric, options=options, **lists)
+        result = evaluate_detailed(saved.features, *columns, chosen, metric, options=options, **saved.lists)
         result = replace(result, feature=saved.origin.get("feature"))
         baseline = None
         if saved.gei is not None:
             images = saved.gei.reshape(len(saved.gei), -1, 1)
-            baseline = evaluate_detailed(images, *columns, chosen, "euc", **lists)
+            baseline = evaluate_detailed(images, *columns, chosen, "euc", **saved.lists)
         analysis = analyse(saved.features, *columns, result, baseline, saved.lengths)
         runs.append(describe(folder, saved, analysis, with_frames))
     return named_by_protocol(runs)
