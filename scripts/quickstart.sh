@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything once, on this machine: install what is missing, make the synthetic walkers, train DyGait on them, and test it.
+# Everything once, on this machine: install what is missing, make the synthetic walkers, train DyGait on them, and test it
+# beside the weights that ship.
 #
 #   bash scripts/quickstart.sh [SECTION.KEY=VALUE ...]
 #
@@ -11,7 +12,7 @@ overrides=()
 for argument in "$@"; do
     case "$argument" in
     -h | --help)
-        sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+        sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
         exit 0
         ;;
     [!-]*.*=*) overrides+=(--set "$argument") ;;
@@ -28,7 +29,7 @@ install_requirements requirements.txt
 install_command
 SECONDS=0
 
-config=configs/Dygait_SynGait.yaml
+config=configs/Dygait_SynGait_quick.yaml
 export PYTHONPATH="$PWD/lib${PYTHONPATH:+:$PYTHONPATH}"
 # The iteration is named at the test: an earlier, longer run may have left a later checkpoint.
 run=$(
@@ -48,12 +49,14 @@ PYTHON
 )
 folder=${run% *} iterations=${run##* }
 
-echo "[1/3] the synthetic walkers of SynGait, in datasets/SynGait/data"
+echo "[1/4] the synthetic walkers of SynGait, in datasets/SynGait/data"
 python -m dygait synth --preset quick --output datasets/SynGait/data
-echo "[2/3] training: $config"
+echo "[2/4] training: $config"
 python lib/main.py --cfgs "$config" --phase train --log_to_file ${overrides[@]+"${overrides[@]}"}
-echo "[3/3] testing"
+echo "[3/4] testing"
 python lib/main.py --cfgs "$config" --phase test --log_to_file --iter "$iterations" ${overrides[@]+"${overrides[@]}"}
+echo "[4/4] the weights that ship, which were trained for other people and cameras, on the same walkers"
+python lib/main.py --cfgs "$config" --phase test --weights syngait ${overrides[@]+"${overrides[@]}"}
 
 printf '\nDone in %d min %02d s, installation not counted.\n' $((SECONDS / 60)) $((SECONDS % 60))
 echo "checkpoint    $(ls "$folder"/checkpoints/*-"$(printf %05d "$iterations")".pt)"
