@@ -56,7 +56,10 @@ def write_heat_maps(
     Raises:
         UserError: there is no file of key points, or the output cannot be written.
     """
-    files = {path.parts[-4:-1]: path for path in reversed(_files(poses, pattern))}
+    files: dict[Key, Path] = {}
+    for path in reversed(_files(poses, pattern)):
+        *_, subject, kind, view, _ = path.parts
+        files[subject, kind, view] = path
     if not files:
         raise UserError(f"--input {poses}: no <id>/<type>/<view>/{pattern} of {', '.join(SUFFIXES)}")
     store = None if silhouettes is None else open_store(silhouettes)

@@ -31,7 +31,7 @@ def batch_size(config: Config) -> tuple[int, int]:
     """Return P and K, times the views of each sequence; N arbitrary sequences count as N subjects with one each."""
     sampler = config.trainer_cfg.sampler
     people, each = (sampler.batch_size, 1) if isinstance(sampler.batch_size, int) else sampler.batch_size
-    return people, each * SAMPLERS.get(sampler.type).views
+    return people, each * getattr(SAMPLERS.get(sampler.type), "views", 1)
 
 
 def frames_of(config: Config) -> int:

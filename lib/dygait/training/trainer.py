@@ -156,7 +156,7 @@ def build_trainer(config: Config, device: torch.device) -> Trainer:
         raise UserError(
             f"trainer_cfg.accumulate is {trainer.accumulate}, but a process has {share} sequences of a batch"
         )
-    if SAMPLERS.get(trainer.sampler.type).views > 1 and share % trainer.accumulate:
+    if getattr(SAMPLERS.get(trainer.sampler.type), "views", 1) > 1 and share % trainer.accumulate:
         raise UserError(
             f"trainer_cfg.accumulate: {trainer.accumulate} parts do not each get all views of their share of {share} "
             f"sequences; choose a divisor of {share}"

@@ -176,8 +176,8 @@ def _check_bounds(root: Path, sizes: list[int], rows: np.ndarray) -> None:
     count, channels, height, width = (column.astype(np.float64) for column in _shape(rows))
     if min(count.min(), height.min(), width.min()) < 1 or int(rows["shard"].max()) >= len(sizes):
         raise _damaged(root, "the index has a row without frames or without a file")
-    size = count * np.maximum(channels, 1) * height * width
-    if (rows["offset"].astype(np.float64) + size > np.array(sizes, float)[rows["shard"]]).any():
+    bytes_of_rows = count * np.maximum(channels, 1) * height * width
+    if (rows["offset"].astype(np.float64) + bytes_of_rows > np.array(sizes, float)[rows["shard"]]).any():
         raise _damaged(root, "the index points beyond the end of a file")
 
 
