@@ -54,7 +54,7 @@ def translate(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[Pa
 def _swingait_s_recipe(optimizer: Mapping[str, Any], trainer: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sections that say what the code of OpenGait's SwinGait does, which reads `T_max_iter`."""
     rate = optimizer.get("lr")
-    groups = [{"match": pattern, "weight_decay": 0.0} for pattern in _SWINGAIT_WITHOUT_DECAY]
+    groups: list[dict[str, Any]] = [{"match": pattern, "weight_decay": 0.0} for pattern in _SWINGAIT_WITHOUT_DECAY]
     if isinstance(rate, (int, float)):  # else the schema reports it
         groups += [{"match": pattern, "lr": 0.1 * rate} for pattern in _SWINGAIT_SLOW]
     return {

@@ -74,7 +74,7 @@ class SequenceDataset:
         by_code = np.array([label_of.get(name, -1) for name in store.table.ids.names], np.int64)
         self.labels: list[int] = by_code[store.table.ids.codes[indices]].tolist()
         types = store.table.types.take(indices)
-        self.class_labels = [None] * len(indices) if class_of is None else [class_of(name) for name in types]
+        self.class_labels = [None if class_of is None else class_of(name) for name in types]
         self.frames = frames
         self.transforms = tuple(transforms)
         self.files = files_in_use(data_in_use)

@@ -106,7 +106,8 @@ def over_equal_lengths(
     if equally_long(counts):
         return function(unpack(frames, counts))
     assert not isinstance(counts, Padded), "what is exported cannot depend on lengths"
-    sequences, found = frames.split(list(counts)), {}
+    sequences = frames.split(list(counts))
+    found: dict[int, torch.Tensor] = {}
     for length in sorted(set(counts)):
         rows = [row for row, count in enumerate(counts) if count == length]
         found.update(zip(rows, function(torch.stack([sequences[row] for row in rows])), strict=True))

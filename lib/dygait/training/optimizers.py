@@ -26,7 +26,7 @@ def _classes(module: Any, base: type) -> dict[str, type]:
 
 
 OPTIMIZERS = _classes(torch.optim, torch.optim.Optimizer)
-SCHEDULERS = {
+SCHEDULERS: dict[str, type] = {
     **_classes(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler),
     CosineStepLR.__name__: CosineStepLR,
 }

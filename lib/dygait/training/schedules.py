@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import LRScheduler
@@ -35,7 +36,7 @@ class CosineStepLR(LRScheduler):
         self.T_max, self.step_size, self.eta_min = T_max, step_size, eta_min
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[Any]:
         """Return each group's learning rate at the present iteration."""
         if self.last_epoch >= self.T_max:
             return [self.eta_min] * len(self.base_lrs)
