@@ -35,7 +35,7 @@ def test_every_pair(trained: Experiment, other: Path, tmp_path: Path, capsys: py
     page, output = tmp_path / "page" / "cross.html", tmp_path / "output"
     run = str(trained.folder)
     options = ["--page", str(page), "--output", str(output), "--frame-rate", "CASIA-B=25", "Yard=50"]
-    assert cli.main(["cross", run, run, "--on", run, str(other), *options]) == 0
+    assert cli.main(["cross", run, run, "--on", run, run, str(other), *options]) == 0
     assert f"wrote {page}" in capsys.readouterr().out
     with page.with_suffix(".csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

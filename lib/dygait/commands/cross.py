@@ -49,6 +49,7 @@ def main(arguments: argparse.Namespace) -> None:
         load_experiment(one, arguments.set, "test") if one.endswith((".yaml", ".yml")) else config_of(one)
         for one in arguments.on or arguments.runs
     ]
+    datasets = list({one.data_cfg.model_dump_json(): one for one in datasets}.values())  # of two runs on one, one
     rates = dict(map(_rate, arguments.frame_rate))
     with distributed.process_group(None, datasets[0].trainer_cfg.collective_timeout) as device:
         tests = run_cross(arguments.runs, datasets, device, arguments.output, rates)
