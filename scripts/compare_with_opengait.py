@@ -18,6 +18,7 @@ The exit code is 1 where a difference is beyond its limit. N sequences, S frames
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import importlib
 import json
@@ -41,6 +42,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 import dygait
+from dygait.losses.views import contrast
 from dygait.modeling.opengait_names import opengait_names
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,7 +64,10 @@ UNUSED = (
 )  # fmt: skip
 """Modules that OpenGait's networks import and do not use."""
 BACKBONES = {"ResNet9": "resnet", "Plain": "plain"}
-FILES = {"SkeletonGaitPP": "skeletongait++", "MultiGaitpp": "multigait++"}
+FILES = {
+    "SkeletonGaitPP": "skeletongait++", "MultiGaitpp": "multigait++", "GaitSSB_Pretrain": "gaitssb",
+    "GaitSSB_Finetune": "gaitssb",
+}  # fmt: skip
 """Names of OpenGait's modules, where they are not those of their models in lower case."""
 
 Results = dict[str, dict[str, torch.Tensor]]
@@ -149,6 +154,12 @@ def small_multimodal(model: str, channels: int, **more: int) -> Network:
     return Network(model_cfg, shape=(4, 4), channels=channels)
 
 
+def small_gaitssb(phase: str, **rates: Any) -> Network:
+    """Return a small GaitSSB of either phase."""
+    model_cfg = {"model": f"GaitSSB_{phase}", "backbone_cfg": small_resnet9(False), "parts_num": 31, **rates}
+    return Network(model_cfg, shape=(32, 3))  # fewer are too few for the statistics of a view's sequences
+
+
 def networks() -> dict[str, Network]:
     """Return what is compared, by name."""
     plain = {"type": "Plain", "in_channels": 1, "layers_cfg": ["BC-8", "BC-8", "M", "FC-16-1", "M", "FC-32-2"]}
@@ -175,6 +186,8 @@ def networks() -> dict[str, Network]:
     for parts in ((1, 1), (2, 3)):
         name = f"MultiGait++, {parts[0]} and {parts[1]} channels"
         found[name] = small_multimodal("MultiGaitpp", sum(parts), part1_channel=parts[0], part2_channel=parts[1])
+    found["GaitSSB, pre-training"] = small_gaitssb("Pretrain")
+    found["GaitSSB, fine-tuning"] = small_gaitssb("Finetune", backbone_lr=[0.001] * 4, projector_lr=0.01)
     return found
 
 
@@ -210,12 +223,17 @@ def opengait_model(network: Network) -> Any:
     if backbone is not None:
         found = importlib.import_module(f"modeling.backbones.{BACKBONES[backbone]}")
         setattr(sys.modules["modeling.backbones"], backbone, getattr(found, backbone))
-    kind = getattr(importlib.import_module(f"modeling.models.{FILES.get(name, name.lower())}"), name)
+    module: Any = importlib.import_module(f"modeling.models.{FILES.get(name, name.lower())}")
+    if hasattr(module, "no_grad"):  # GaitSSB's fails with current PyTorch; and one process gathers its own
+        module.no_grad = lambda enable=True: torch.no_grad() if enable else contextlib.nullcontext()
+        module.ddp_all_gather = lambda features, **_: features
+    kind = getattr(module, name)
     model = kind.__new__(kind)
     nn.Module.__init__(model)
     model.cfgs = {"data_cfg": {"dataset_name": network.dataset}}
     # SwinGait sets learning rates in its forward pass.
     model.iteration, model.T_max_iter, model.optimizer = 0, 1, SimpleNamespace(param_groups=[])
+    model.fix_layer = []  # of GaitSSB's optimiser
     model.build_network(copy.deepcopy(network.model_cfg))
     model.init_parameters()
     drops = [module for module in model.modules() if type(module).__name__ == "DropPath"]
@@ -235,19 +253,30 @@ def frames_like(n: int, frames: int, channels: int, size: tuple[int, int] = (64,
     return (F.interpolate(coarse, size, mode="bilinear") > 0.75).float()
 
 
-def run_opengait(model: Any, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return embeddings and logits of sequences of one length."""
+def run_opengait(model: Any, batch: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Return embeddings and logits of sequences of one length; of GaitSSB in pre-training the logits of both views."""
+    if type(model).__name__ == "GaitSSB_Pretrain" and model.training:
+        views = [[view] for view in batch.chunk(2)]
+        with mock.patch("torch.distributed.get_rank", return_value=0), mock.patch("torch.Tensor.cuda"):
+            found = model((views, None, None, None, (None, None)))["training_feat"]
+        return None, torch.cat([found[f"softmax{view}"]["logits"] for view in (1, 2)], 2)
     with mock.patch.object(torch.Tensor, "cuda", lambda tensor: tensor):  # ScoNet sends its labels to a GPU
         found = model(([batch], torch.zeros(len(batch)), ["neutral"] * len(batch), None, None))
     kind = "training_feat" if model.training else "inference_feat"
     embeddings = found[kind]["triplet"]["embeddings"] if model.training else found[kind]["embeddings"]
-    logits = found["training_feat"].get("softmax", {}).get("logits")
+    logits = (found["training_feat"] or {}).get("softmax", {}).get("logits")
     if type(model).__name__ == "GLN" and logits is not None:
         logits = logits.transpose(1, 2)  # it gives (N, 1, K), which its cross entropy cannot read
     return embeddings, logits
 
 
-def as_results(embeddings: torch.Tensor, logits: torch.Tensor | None) -> Results:
+def run_ours(model: nn.Module, batch: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Return what `run_opengait` does."""
+    output = model(batch)
+    return output[:2] if output.predictions is None else (None, contrast(output.predictions, output.targets)[0])
+
+
+def as_results(embeddings: torch.Tensor | None, logits: torch.Tensor | None) -> Results:
     """Name what a network returns."""
     outputs = {"embeddings": embeddings, "logits": logits}
     return {kind: {"": output.detach()} for kind, output in outputs.items() if output is not None}
@@ -264,7 +293,7 @@ class Side:
         """Return what one step in training mode gives; the network itself stays as it was."""
         model = copy.deepcopy(self.model).to(batch.dtype).train()
         torch.manual_seed(0)
-        outputs = model(batch)[:2] if self.ours else run_opengait(model, batch)
+        outputs = run_ours(model, batch) if self.ours else run_opengait(model, batch)
         given = [output for output in outputs if output is not None]
         torch.autograd.backward(given, [direction.to(batch.dtype) for direction in directions])
         gradients = {self.names[name]: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -292,7 +321,8 @@ def differences(a: Results, b: Results) -> dict[str, float]:
 
 def _difference(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor], relative: bool) -> float:
     assert a.keys() == b.keys()
-    scales = {name: tensor.abs().max().clamp(min=1e-30) if relative else 1 for name, tensor in b.items()}
+    # What BatchNorm removes has a gradient of zero, and rounding.
+    scales = {name: tensor.abs().max().clamp(min=1e-8) if relative else 1 for name, tensor in b.items()}
     return _worst(float((a[name].double() - tensor.double()).abs().max() / scales[name]) for name, tensor in b.items())
 
 
