@@ -19,6 +19,7 @@ import torch
 
 from dygait.config import Config
 from dygait.config.custom_imports import import_file
+from dygait.data.samplers import SAMPLERS
 from dygait.errors import UserError
 from dygait.profiling import machine_peak
 from dygait.profiling.example_batch import batch_size, example_batch
@@ -95,7 +96,7 @@ def find_batch(config: Config, device: torch.device, log: Callable[[str], None] 
     Raises:
         UserError: P = 2 does not fit.
     """
-    each = batch_size(config)[1]
+    each = batch_size(config)[1]  # of a sampler of two views both are counted
     if 2 * each < config.trainer_cfg.accumulate:
         raise UserError(
             f"trainer_cfg.accumulate is {config.trainer_cfg.accumulate}, but 2 subjects have {2 * each} sequences"
@@ -110,7 +111,7 @@ def find_batch(config: Config, device: torch.device, log: Callable[[str], None] 
         raise UserError(f"not even 2 subjects x {each} sequences fit; lower K, the frames or the channels")
     subjects = max(fitted)
     return {
-        "batch": [subjects, each],
+        "batch": [subjects, each // SAMPLERS.get(config.trainer_cfg.sampler.type).views],
         "bytes": fitted[subjects],
         "limit": limit,
         "tried": {str(p): size for p, size in sorted(fitted.items())},
