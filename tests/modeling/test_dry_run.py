@@ -89,5 +89,10 @@ def test_what_fake_tensors_cannot_do_is_no_problem(fault: str) -> None:
     assert found({"model": "OwnModel", "fault": fault}) == []
 
 
+def test_another_number_of_channels() -> None:
+    (problem,) = dry_run(NETWORK, None, [(2, 64, 44)], 9)[1]
+    assert problem.message == "DyGait: the model takes frames of 1 channels, got 2 (with silhouettes of 64x44)"
+
+
 def test_another_number_of_modalities_is_not_run() -> None:
     assert dry_run(NETWORK, None, [(64, 44)] * 2, 9) == (None, [])

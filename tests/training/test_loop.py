@@ -351,3 +351,18 @@ class TestSeveralModalities:
     def test_a_model_that_takes_one(self, two: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
         assert two.run("train") == 2
         assert "make 2 input(s) of a sequence, but the model DyGait takes 1" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("cache", ["false", "true"])
+    def test_one_transform_stacks_them(self, two: Experiment, cache: str, capsys: pytest.CaptureFixture[str]) -> None:
+        settings = yaml.safe_load(two.config.read_text())
+        for section in ("trainer_cfg", "evaluator_cfg"):
+            settings[section]["transform"] = {"type": "BaseSilTransform"}
+        two.config.write_text(yaml.safe_dump(settings))
+        assert two.run("train", f"data_cfg.cache={cache}") == 2
+        assert "the model takes frames of 1 channels, got 2" in capsys.readouterr().err
+        sizes = {"mode": "p3d", "in_channels": 2, "layers": [1, 1, 1, 1], "channels": [2, 3, 4, 6]}
+        necks = {"class_num": len(TRAIN)}
+        settings["model_cfg"] = {"model": "DeepGaitV2", "bin_num": [4], "Backbone": sizes, "SeparateBNNecks": necks}
+        two.config.write_text(yaml.safe_dump(settings))
+        assert two.run("train", f"data_cfg.cache={cache}") == 0
+        assert two.run("test", f"data_cfg.cache={cache}") == 0

@@ -48,7 +48,7 @@ def _channels(model: nn.Module, given: tuple[int, ...]) -> tuple[int, ...]:
     """Return (C,) of the frames that a network takes, () where they have no such dimension; `given` is () or fits."""
     takes = getattr(model, "in_channels", 1)
     if given not in ((), (takes,)):
-        raise ValueError(f"in_channels: the model takes frames of {takes} channels, got {given[0]}")
+        raise ValueError(f"the model takes frames of {takes} channels, got {given[0]}")
     return (takes,) if takes > 1 else ()
 
 
@@ -77,5 +77,5 @@ def dry_run(
         if any(text in message for text in _NOT_FAKEABLE_MESSAGES):
             return None, []
         problem = MODELS.problem(name, message, ("input_size",))
-        size = " and ".join(f"{height}x{width}" for height, width in sizes)
+        size = " and ".join("x".join(map(str, one[-2:])) for one in sizes)
         return None, [Problem(problem.path, f"{problem.message} (with silhouettes of {size})")]

@@ -35,7 +35,7 @@ def stack_channels(frames: Frames, channels: int) -> torch.Tensor:
     each = [x.unsqueeze(2) if x.dim() == 4 else x for x in cut]
     stacked = torch.cat(each, 2) if len(each) > 1 else each[0]
     if stacked.shape[2] != channels:
-        raise ValueError(f"in_channels: the model takes frames of {channels} channels, got {stacked.shape[2]}")
+        raise ValueError(f"the model takes frames of {channels} channels, got {stacked.shape[2]}")
     return stacked
 
 
