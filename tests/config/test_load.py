@@ -309,7 +309,6 @@ class TestProblems:
             ("evaluator_cfg.metric=manhattan", "evaluator_cfg.metric", "'euc' or 'cos', got 'manhattan'"),
             ("trainer_cfg.save_name=''", "trainer_cfg.save_name", "name of one folder"),
             ("data_cfg={data_in_use: [false]}", "data_cfg", "data_in_use: set at least one entry to true"),
-            ("data_cfg.data_in_use=[true, true]", "", "must be a list of 2"),
             ("optimizer_cfg.lr=0", "optimizer_cfg.lr", "greater than 0"),
             ("loss_cfg=[]", "loss_cfg", "at least 1 item"),
             ("loss_cfg={type: BinaryCrossEntropyLoss}", "loss_cfg.0.type", "masks"),

@@ -111,7 +111,7 @@ def find_batch(config: Config, device: torch.device, log: Callable[[str], None] 
         raise UserError(f"not even 2 subjects x {each} sequences fit; lower K, the frames or the channels")
     subjects = max(fitted)
     return {
-        "batch": [subjects, each // SAMPLERS.get(config.trainer_cfg.sampler.type).views],
+        "batch": [subjects, each // getattr(SAMPLERS.get(config.trainer_cfg.sampler.type), "views", 1)],
         "bytes": fitted[subjects],
         "limit": limit,
         "tried": {str(p): size for p, size in sorted(fitted.items())},
