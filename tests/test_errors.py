@@ -56,7 +56,14 @@ def test_a_key_is_named_once(
 
 
 def test_a_problem_of_several_sections_has_no_key(experiment: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
-    assert experiment.run("train", "data_cfg.data_in_use=[true,true]") == 2
+    assert (
+        experiment.run(
+            "train",
+            "data_cfg.data_in_use=[true,true]",
+            "trainer_cfg.transform=[{type: Resize, size: [32, 22]}, {type: NoOperation}, {type: NoOperation}]",
+        )
+        == 2
+    )
     error = capsys.readouterr().err
     assert "trainer_cfg.transform: data_cfg.data_in_use reads 2 files" in error
     assert ": : " not in error

@@ -96,8 +96,9 @@ class TestSeparateBNNecks:
     def test_logits_are_cosines(self) -> None:
         torch.manual_seed(0)
         layer, x = layers.SeparateBNNecks(2, 3, 5).double(), random(4, 3, 2) * 7 + 1
-        found = layer(x)
+        found, features = layer(x)
         assert found.shape == (4, 5, 2)
+        assert torch.equal(features, layer.features(x))
         assert found.abs().max() <= 1 + 1e-12
         # BatchNorm over C x P jointly: every channel of every part by itself, over the sequences.
         normed = (x - x.mean(0)) / (x.var(0, unbiased=False) + 1e-5).sqrt()
@@ -121,7 +122,7 @@ class TestSeparateBNNecks:
                 logits = torch.einsum("ncp,pck->nkp", normed, nn.functional.normalize(layer.fc_bin, dim=1))
             else:
                 with torch.autocast("cpu", torch.bfloat16, enabled=half):
-                    logits = layer(leaf)
+                    logits, _ = layer(leaf)
             logits.square().sum().backward()
             found.append((logits.detach(), leaf.grad, layer.fc_bin.grad.clone()))
         for mine, plainly in zip(*found, strict=True):

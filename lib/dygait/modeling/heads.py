@@ -113,8 +113,8 @@ class GaitGLHead(nn.Module):
         """Return the network's output for maps (N, C, S, H, W)."""
         features = self.fcs(self.pooling(layers.temporal_max(maps, lengths)))
         if self.necks is not None:
-            after_neck = self.necks.features(features)
-            return GaitOutput(features, self.necks.logits(after_neck), features, after_neck)
+            logits, after_neck = self.necks(features)
+            return GaitOutput(features, logits, features, after_neck)
         features = self.head_norm(features)
         return GaitOutput(features, None if self.classifier is None else self.classifier(features), features)
 
@@ -144,9 +144,8 @@ class BNNeckHead(nn.Module):
     def head(self, maps: torch.Tensor, counts: Counts) -> GaitOutput:
         """Return the network's output for packed maps (F, C, H, W), of which `counts` are each sequence's."""
         embeddings = self.fcs(self.pooling(sequence_max(maps, counts)))
-        features = self.necks.features(embeddings)
-        compared = features if self.use_emb2 else embeddings
-        return GaitOutput(embeddings, self.necks.logits(features), compared, features)
+        logits, after_neck = self.necks(embeddings)
+        return GaitOutput(embeddings, logits, after_neck if self.use_emb2 else embeddings, after_neck)
 
 
 def check_sizes(section: str, given: Mapping[str, object], expected: Mapping[str, int]) -> None:

@@ -212,9 +212,10 @@ class SeparateBNNecks(nn.Module):
         self.fc_bin = nn.Parameter(torch.empty(parts_num, in_channels, class_num))
         nn.init.xavier_uniform_(self.fc_bin)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return cosine logits (N, K, P), in -1..1, for features (N, C, P)."""
-        return self.logits(self.features(x))
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return cosine logits (N, K, P) in -1..1, and what they are of, (N, C, P), for features (N, C, P)."""
+        features = self.features(x)
+        return self.logits(features), features
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """Return the features (N, C, P) that the logits are computed from: after BatchNorm, each part of length 1."""

@@ -78,5 +78,5 @@ class GaitBase(nn.Module):
         frames, counts = pack(stack_channels(silhouettes, self.in_channels), lengths)
         maps = self.backbone(channels_last(frames))  # (F, C, H', W')
         embeddings = self.fcs(self.pooling(sequence_max(maps, counts)))
-        after_neck = self.necks.features(embeddings)
-        return GaitOutput(embeddings, self.necks.logits(after_neck), embeddings, after_neck)
+        logits, after_neck = self.necks(embeddings)
+        return GaitOutput(embeddings, logits, embeddings, after_neck)

@@ -159,6 +159,6 @@ class SwinGait(nn.Module):
         maps = over_equal_lengths(self.transformer, self.transformer.tokens(x), counts).permute(0, 3, 1, 2)
         parts = self.pooling(maps)  # (N, 2 C, P)
         features = self.fcs(torch.cat([parts, parts[:, :, -1:]], 2))
-        after_neck = self.necks.features(features)
+        logits, after_neck = self.necks(features)
         embeddings = features[:, :, :-1]
-        return GaitOutput(embeddings, self.necks.logits(after_neck)[:, :, :-1], embeddings, after_neck[:, :, :-1])
+        return GaitOutput(embeddings, logits[:, :, :-1], embeddings, after_neck[:, :, :-1])
