@@ -68,13 +68,12 @@ def test_steps_and_windows_are_those_of_the_runs_test(trained: Experiment, frame
     found = dygait.embed(model, sequences_of(trained))
     assert not np.allclose(found, whole, atol=1e-4)
     step, size = frames.get("frames_step", 1), frames.get("frames_window", 1000)
+    plain = dygait.load_pretrained(trained.folder)
     for features, sequence in zip(found, sequences_of(trained), strict=True):
         kept = sequence[::step]
         count = -(-len(kept) // size)
         starts = [round(i * max(len(kept) - size, 0) / max(count - 1, 1)) for i in range(count)]
-        slow = np.mean(
-            [dygait.embed(dygait.load_pretrained(trained.folder), [kept[s : s + size]])[0] for s in starts], 0
-        )
+        slow = np.mean([dygait.embed(plain, [kept[start : start + size]])[0] for start in starts], 0)
         np.testing.assert_allclose(features, slow, atol=1e-5)
     state = read_checkpoint(trained.checkpoints / "tiny-00002.pt")
     averaged = trained.at(trained.output.parent / "averaged")
