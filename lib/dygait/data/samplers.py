@@ -214,3 +214,8 @@ class InferenceSampler:
         for number in self.batches_of_rank():
             # Seeded by the sequence: the sampled frames do not depend on batches or processes.
             yield [Request(sequence, (self.seed, 0, sequence)) for sequence in self.batches[number]]
+
+
+def views_of(name: str) -> int:
+    """Return how often each sequence of a batch of a sampler is in it."""
+    return getattr(SAMPLERS.get(name), "views", 1)

@@ -13,7 +13,7 @@ from torch import nn
 from dygait.config import Config
 from dygait.data.collate import Batch
 from dygait.data.loader import batches
-from dygait.data.samplers import SAMPLERS
+from dygait.data.samplers import views_of
 from dygait.errors import UserError
 from dygait.runs import networks, sources
 
@@ -31,7 +31,7 @@ def batch_size(config: Config) -> tuple[int, int]:
     """Return P and K, times the views of each sequence; N arbitrary sequences count as N subjects with one each."""
     sampler = config.trainer_cfg.sampler
     people, each = (sampler.batch_size, 1) if isinstance(sampler.batch_size, int) else sampler.batch_size
-    return people, each * getattr(SAMPLERS.get(sampler.type), "views", 1)
+    return people, each * views_of(sampler.type)
 
 
 def frames_of(config: Config) -> int:

@@ -19,7 +19,7 @@ import torch
 
 from dygait.config import Config
 from dygait.config.custom_imports import import_file
-from dygait.data.samplers import SAMPLERS
+from dygait.data.samplers import views_of
 from dygait.errors import UserError
 from dygait.profiling import machine_peak
 from dygait.profiling.example_batch import batch_size, example_batch
@@ -111,7 +111,7 @@ def find_batch(config: Config, device: torch.device, log: Callable[[str], None] 
         raise UserError(f"not even 2 subjects x {each} sequences fit; lower K, the frames or the channels")
     subjects = max(fitted)
     return {
-        "batch": [subjects, each // getattr(SAMPLERS.get(config.trainer_cfg.sampler.type), "views", 1)],
+        "batch": [subjects, each // views_of(config.trainer_cfg.sampler.type)],
         "bytes": fitted[subjects],
         "limit": limit,
         "tried": {str(p): size for p, size in sorted(fitted.items())},

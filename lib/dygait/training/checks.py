@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from dygait.config.schema import Feature
-from dygait.data.samplers import SAMPLERS, InferenceSampler, TrainingSampler, TripletSampler
+from dygait.data.samplers import SAMPLERS, InferenceSampler, TrainingSampler, TripletSampler, views_of
 from dygait.data.transforms import build_transform, transform_problems
 from dygait.errors import UserError
 from dygait.evaluation import name_problems, resolve_protocol
@@ -134,9 +134,9 @@ def _unfed(terms: list[int], output: GaitOutput | None) -> tuple[list[int], str]
 def _view_problems(model: str, sampler: Mapping[str, Any]) -> list[Problem]:
     """Check that a batch has as many views of each sequence as the model compares."""
     views, name = getattr(MODELS.get(model), "views", 1) if model in MODELS else 1, sampler.get("type")
-    if views == 1 or name not in SAMPLERS or getattr(SAMPLERS.get(str(name)), "views", 1) == views:
+    if views == 1 or name not in SAMPLERS or views_of(str(name)) == views:
         return []
-    fitting = [n for n in SAMPLERS.names() if getattr(SAMPLERS.get(n), "views", 1) == views]
+    fitting = [n for n in SAMPLERS.names() if views_of(n) == views]
     return [Problem(("type",), f"{model} compares {views} views of each sequence; use {', '.join(fitting)}")]
 
 

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dygait import distributed
 from dygait.config import Config
 from dygait.data.collate import Batch
-from dygait.data.samplers import SAMPLERS
+from dygait.data.samplers import views_of
 from dygait.errors import UserError
 from dygait.logs import log
 from dygait.losses import LossAggregator
@@ -156,7 +156,7 @@ def build_trainer(config: Config, device: torch.device) -> Trainer:
         raise UserError(
             f"trainer_cfg.accumulate is {trainer.accumulate}, but a process has {share} sequences of a batch"
         )
-    if getattr(SAMPLERS.get(trainer.sampler.type), "views", 1) > 1 and share % trainer.accumulate:
+    if views_of(trainer.sampler.type) > 1 and share % trainer.accumulate:
         raise UserError(
             f"trainer_cfg.accumulate: {trainer.accumulate} parts do not each get all views of their share of {share} "
             f"sequences; choose a divisor of {share}"

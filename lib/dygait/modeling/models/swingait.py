@@ -15,10 +15,17 @@ from pydantic import ConfigDict, with_config
 from torch import nn
 from typing_extensions import NotRequired, TypedDict
 
-from dygait.modeling.backbones.residual import residual_stage
+from dygait.modeling.backbones.residual import BLOCK_NAMES, LAYER_NAMES, ResidualStage, stem
 from dygait.modeling.frames import over_equal_lengths, pack
-from dygait.modeling.heads import NeckSizes, Renames, check_numbers, check_sizes, number_of_classes, separate_bn_necks
-from dygait.modeling.kernels.batch_norm import BatchNorm2d
+from dygait.modeling.heads import (
+    BNNECK_NAMES,
+    NeckSizes,
+    Renames,
+    check_numbers,
+    check_sizes,
+    number_of_classes,
+    separate_bn_necks,
+)
 from dygait.modeling.layers import SeparateFCs, channels_last, initialise
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import HorizontalPooling
@@ -104,12 +111,8 @@ class SwinGait(nn.Module):
     class_head = ("necks.fc_bin",)
     exportable = False  # a sequence's windows depend on its length
     opengait_names: Renames = (
-        (r"^(layer[01])\.", r"\1.forward_block."),
-        (r"\.shortcut\.", ".downsample."),
-        (r"^(layer2\.\d+)\.conv([12])\.", r"\1.conv\2.forward_block.0."),
-        (r"^(layer2\.\d+)\.bn([12])\.", r"\1.conv\2.forward_block.1."),
-        (r"\.temporal\.0\.", ".shortcut3d."),
-        (r"\.temporal\.1\.", ".sbn."),
+        *LAYER_NAMES,
+        *BLOCK_NAMES["p3d"],
         (r"\.patch_embed\.", ".patch_embed.proj."),
         (r"\.patch_norm\.", ".patch_embed.norm."),
         (r"\.stage1\.", ".layers.0.blocks."),
@@ -117,8 +120,7 @@ class SwinGait(nn.Module):
         (r"\.widen\.", ".layers.0.downsample."),
         (r"\.mlp\.0\.", ".mlp.fc1."),
         (r"\.mlp\.3\.", ".mlp.fc2."),
-        (r"^fcs\.", "FCs."),
-        (r"^necks\.", "BNNecks."),
+        *BNNECK_NAMES,
     )
 
     def __init__(
@@ -136,10 +138,9 @@ class SwinGait(nn.Module):
         if width < 1 or width % _HEAD_CHANNELS:
             raise ValueError(f"Backbone.embed_dim: must be a multiple of {_HEAD_CHANNELS}, got {width}")
         self.class_num = number_of_classes(class_num, SeparateBNNecks)
-        first = nn.Conv2d(1, channels[0], 3, padding=1, bias=False)
-        self.layer0 = nn.Sequential(first, BatchNorm2d(channels[0]), nn.ReLU(inplace=True))
-        self.layer1 = nn.Sequential(*residual_stage(channels[0], channels[0], layers[0], 1))
-        self.layer2 = nn.ModuleList(residual_stage(channels[0], channels[1], layers[1], 2, "p3d"))
+        self.layer0 = stem(1, channels[0])
+        self.layer1 = ResidualStage(channels[0], channels[0], layers[0], 1)
+        self.layer2 = ResidualStage(channels[0], channels[1], layers[1], 2, "p3d")
         self.transformer = ShiftedWindows(channels[1], width, layers[2:])
         self.pooling = HorizontalPooling(bin_num)
         self.fcs = SeparateFCs(sum(bin_num) + 1, 2 * width, width)
@@ -152,9 +153,7 @@ class SwinGait(nn.Module):
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
         """Return embeddings (N, C, P), logits (N, K, P), inference features: the embeddings."""
         frames, counts = pack(silhouettes, lengths)
-        x = self.layer1(self.layer0(channels_last(frames.unsqueeze(1))))  # (F, c0, H, W)
-        for block in self.layer2:
-            x = block(x, counts)
+        x = self.layer2(self.layer1(self.layer0(channels_last(frames.unsqueeze(1)))), counts)
         x = F.interpolate(x, _MAP, mode="bilinear", align_corners=True)
         maps = over_equal_lengths(self.transformer, self.transformer.tokens(x), counts).permute(0, 3, 1, 2)
         parts = self.pooling(maps)  # (N, 2 C, P)
