@@ -8,6 +8,7 @@ from unittest import mock
 
 import pytest
 import torch
+import torch._dynamo.testing
 from torch import nn
 
 from dygait import distributed
