@@ -186,9 +186,9 @@ def bytes_read(tree: PickleTree, store: PackedStore, sampler: TripletSampler) ->
 
 
 def make_tree(root: Path) -> None:
-    """Write 48 people x 11 sequences of 60 to 100 frames 64x64 that look, to a loader, like silhouettes."""
+    """Write PEOPLE x 6 people x 11 sequences of 60 to 100 frames 64x64 that look, to a loader, like silhouettes."""
     rng = np.random.default_rng(0)
-    for person in range(48):
+    for person in range(6 * PEOPLE):
         for view in range(11):
             folder = root / f"{person:03d}" / "nm-01" / f"{18 * view:03d}"
             folder.mkdir(parents=True)

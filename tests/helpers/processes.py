@@ -30,9 +30,12 @@ def _work(
 def in_processes(
     function: Callable[..., Any], world: int, folder: Path, *arguments: Any, backend: str = "gloo"
 ) -> list[Any]:
-    """Return what `function(*arguments)`, which can be pickled, returns in each of `world` processes, in rank order.
+    """Return what `function(*arguments)` returns in each of `world` processes, in rank order.
 
-    `folder` is empty, for the rendezvous and the results; `nccl` needs a GPU for each process.
+    `folder` is empty, for the rendezvous and the results; `nccl` needs a GPU for each process. Forks have imported
+    PyTorch already; CUDA does not work in them, and needs a function and arguments that can be pickled.
     """
-    torch.multiprocessing.spawn(_work, (function, world, str(folder), arguments, backend), world)
+    start = "fork" if backend == "gloo" else "spawn"
+    arguments = (function, world, str(folder), arguments, backend)
+    torch.multiprocessing.start_processes(_work, arguments, world, start_method=start)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world)]

@@ -1,7 +1,6 @@
 """The benchmarks: each runs at a small size, fails if its two forms differ, and writes its ratios by their names."""
 
 import json
-import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from conftest import TreeFactory
 from dygait.data.samplers import TripletSampler
 from dygait.data.stores import open_store
-from helpers.experiments import REPOSITORY, environment
+from helpers import forks
 from helpers.scripts import load_script
 
 OPTIONS = {
@@ -34,11 +33,23 @@ RATIOS = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A benchmark that starts forks, and the one of data, which has no `--quick`, at a small size."""
+    script = load_script(f"benchmark_{name}")
+    monkeypatch.setattr(script, "subprocess", forks, raising=False)
+    if name == "data":
+        for constant, value in {"WARM": 1, "LONGER": 1, "PEOPLE": 2, "EACH": 3}.items():
+            monkeypatch.setattr(script, constant, value)
+        for constant in ("RENDERED", "WILD"):
+            monkeypatch.setattr(script, constant, getattr(script, constant).replace("frames=40", "frames=2"))
+    return script
+
+
 @pytest.mark.parametrize("name", OPTIONS)
-def test_it_writes_the_ratios(name: str, tmp_path: Path) -> None:
-    script = REPOSITORY / "scripts" / f"benchmark_{name}.py"
-    command = [sys.executable, str(script), *OPTIONS[name], "--repeats", "1", "--json", "figures.json"]
-    subprocess.run(command, cwd=tmp_path, env=environment(), check=True, capture_output=True, timeout=400)
+def test_it_writes_the_ratios(name: str, script: ModuleType, tmp_path: Path) -> None:
+    command = [sys.executable, script.__file__, *OPTIONS[name], "--repeats", "1", "--json", "figures.json"]
+    forks.run(command, cwd=tmp_path, check=True)
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert set(figures) == {"ratios", "details", "environment"}
     assert set(figures["ratios"]) == RATIOS[name]
@@ -68,12 +79,8 @@ def check_training(figures: dict[str, Any], folder: Path) -> None:
     assert len(bars) == len(figures["ratios"]) + 1  # and the background
 
 
-@pytest.fixture
-def benchmark_data() -> ModuleType:
-    return load_script("benchmark_data")
-
-
-def test_both_loaders_give_the_same_frames(silhouette_tree: TreeFactory, benchmark_data: ModuleType) -> None:
+@pytest.mark.parametrize("name", ["data"])
+def test_both_loaders_give_the_same_frames(silhouette_tree: TreeFactory, script: ModuleType) -> None:
     """Sequences of exactly thirty frames leave no choice of frames."""
     people = [f"{i:03d}" for i in range(8)]
     tree = open_store(silhouette_tree(ids=people, types=["nm-01"], views=["000"], size=(64, 64), frames=(30, 30)))
@@ -81,13 +88,14 @@ def test_both_loaders_give_the_same_frames(silhouette_tree: TreeFactory, benchma
     def sampler(count: int) -> TripletSampler:
         return TripletSampler(tree.table.ids.codes.tolist(), [8, 16], total_iterations=count)
 
-    (plain,) = benchmark_data.field(tree, sampler, 0, False)(1)
-    (ours,) = benchmark_data.ours(tree, sampler, 0, False, scale=True)(1)
+    (plain,) = script.field(tree, sampler, 0, False)(1)
+    (ours,) = script.ours(tree, sampler, 0, False, scale=True)(1)
     assert plain.shape == ours.shape == (128, 30, 64, 44)
     assert np.allclose(plain, ours)
 
 
-def test_an_index_that_opens(tmp_path: Path, benchmark_data: ModuleType) -> None:
-    benchmark_data.make_index(tmp_path / "index", 1234)
-    assert benchmark_data.time_opening(tmp_path / "index").startswith("1234 sequences: 0.")
+@pytest.mark.parametrize("name", ["data"])
+def test_an_index_that_opens(tmp_path: Path, script: ModuleType) -> None:
+    script.make_index(tmp_path / "index", 1234)
+    assert script.time_opening(tmp_path / "index").startswith("1234 sequences: 0.")
     assert open_store(tmp_path / "index").table.key(1233) == ("000024", "06", "view-00001233")
