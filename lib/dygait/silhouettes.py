@@ -10,11 +10,14 @@ import numpy as np
 
 from dygait.errors import UserError
 
+FRAME = 64
+"""Height and width of a normalised frame, unless another height is asked for."""
+
 MINIMUM_SUM = 10_000
 """A picture whose grey levels sum to at most this (40 white pixels) is empty."""
 
 
-def normalise_silhouette(image: np.ndarray, height: int = 64) -> np.ndarray | None:
+def normalise_silhouette(image: np.ndarray, height: int = FRAME) -> np.ndarray | None:
     """Scale one silhouette to a fixed height and centre it horizontally on its mass.
 
     The steps are those of the common gait datasets in pickle form, and give the same pixels: crop to the rows that

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from dygait.silhouettes import scale_and_centre
+from dygait.silhouettes import FRAME, scale_and_centre
 from dygait.synthetic import renderer, wear
 from dygait.synthetic.body import Figure, Physique, build_body
 from dygait.synthetic.cameras import HEIGHT, WIDTH, Camera, bend, camera, draw_camera, rows_of_a_body
@@ -32,9 +32,6 @@ from dygait.synthetic.world import CASIA
 
 TYPES = CASIA.people.types
 """The walks of CASIA-B."""
-
-FRAME = 64
-"""Height and width of a normalised frame."""
 
 _SUBJECT, _WALK, _BACKGROUND, _FILM, _PERSON, _PATH, _CAMERA, _SEGMENTER = 1, 2, 3, 4, 5, 7, 8, 9
 SIGNATURE_DEGREES = 1.3

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dygait.silhouettes import FRAME
 from dygait.video.cutting import Piece
 from dygait.video.sightings import Sighting
-from dygait.video.track import FRAME
 
 _WINDOW_SECONDS = 2.0  # three to five steps
 _HOP_SECONDS = 0.5

@@ -9,7 +9,6 @@ import numpy as np
 
 from dygait.silhouettes import normalise_silhouette
 from dygait.video.segmenters.base import Person
-from dygait.video.track import FRAME
 
 EDGE = "cut by the picture's edge"
 SMALL = "too small"
@@ -42,7 +41,7 @@ class Sighting:
 def sight(index: int, time: float, person: Person, flaw: str) -> Sighting:
     """Return what is kept of a person in a frame."""
     area = int(np.count_nonzero(person.mask))
-    silhouette = None if flaw else normalise_silhouette(_widened(person.mask), FRAME)
+    silhouette = None if flaw else normalise_silhouette(_widened(person.mask))
     return Sighting(index, time, person.box, area, silhouette, flaw or (SMALL if silhouette is None else ""))
 
 

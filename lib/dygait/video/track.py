@@ -10,9 +10,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-FRAME = 64
-"""Height and width of a normalised frame."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Track:
