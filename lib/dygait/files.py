@@ -45,6 +45,15 @@ def write_atomically(path: Path, text: str) -> None:
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
+@contextlib.contextmanager
+def write_errors(target: Path | str, remedy: str = "free disk space, or choose another place") -> Iterator[None]:
+    """Turn an `OSError` of the `with` block into a `UserError` that names what cannot be written, and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error.strerror or error}; {remedy}") from None
+
+
 def sync_folder(folder: Path) -> None:
     """Sync a folder, so that renamed files in it survive a power failure, on POSIX systems."""
     if os.name == "posix":

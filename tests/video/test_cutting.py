@@ -97,11 +97,11 @@ def test_a_doubt_cuts_before_the_next_sighting_or_is_the_reason_of_the_end() -> 
     assert [one.flaw for one in piece.sightings] == [APART] * 5 + [""] * 6
 
 
-def test_the_place_moves_on() -> None:
+def test_the_expected_box_moves_on() -> None:
     follower = Follower(lambda: 1)
     for i in range(10):
         follower.add(sighting(i, left=5 * i))
-    np.testing.assert_allclose(follower.place(13 / RATE), (65, 50, 40, 100))
+    np.testing.assert_allclose(follower.expected_box(13 / RATE), (65, 50, 40, 100))
 
 
 def person(left: int, top: int, width: int, height: int) -> Person:

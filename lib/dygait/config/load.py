@@ -119,7 +119,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} does not hold a mapping of sections (data_cfg, model_cfg, ...)")
+        raise UserError(f"{path} does not hold a mapping of keys (of an experiment: data_cfg, model_cfg, ...)")
     return content
 
 

@@ -6,18 +6,15 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from dygait.identification.answers import Identified, decision_of
 from dygait.identification.gallery import Answer
-from dygait.video.preview import colour_of, draw
+from dygait.video.preview import Box, colour_of, draw, draw_box
 from dygait.video.sources import Source
 from dygait.video_file import VideoFile
 
-_FONT, _SIZE, _MARGIN = cv2.FONT_HERSHEY_SIMPLEX, 0.5, 4
-_UNKNOWN, _BLACK, _WHITE = (90, 90, 90), (0, 0, 0), (255, 255, 255)
-Box = tuple[int, int, int, int]
+_UNKNOWN = (90, 90, 90)
 
 
 def write_video(results: Sequence[Identified], source: Source, target: Path) -> None:
@@ -36,17 +33,9 @@ def write_video(results: Sequence[Identified], source: Source, target: Path) -> 
 
 
 def draw_name(picture: np.ndarray, box: Box, number: int, answer: Answer | None) -> None:
-    """Draw a box (left, top, width, height) and who is in it, if it is known, into a picture, uint8 (H, W, 3)."""
-    known = answer is not None and answer.name is not None
-    colour, ink = (colour_of(number), _BLACK) if known else (_UNKNOWN, _WHITE)
-    left, top, width, height = box
-    cv2.rectangle(picture, (left, top), (left + width - 1, top + height - 1), colour, 2)
-    text = _text(number, answer)
-    (columns, rows), _ = cv2.getTextSize(text, _FONT, _SIZE, 1)
-    x = max(0, min(left, picture.shape[1] - columns - 2 * _MARGIN))
-    y = max(0, top - rows - 2 * _MARGIN)
-    cv2.rectangle(picture, (x, y), (x + columns + 2 * _MARGIN, y + rows + 2 * _MARGIN), colour, cv2.FILLED)
-    cv2.putText(picture, text, (x + _MARGIN, y + rows + _MARGIN), _FONT, _SIZE, ink, 1, cv2.LINE_AA)
+    """Draw a box and who is in it, if it is known, into a picture, uint8 (H, W, 3), in place."""
+    is_known = answer is not None and answer.name is not None
+    draw_box(picture, box, _text(number, answer), colour_of(number) if is_known else _UNKNOWN)
 
 
 def _text(number: int, answer: Answer | None) -> str:

@@ -49,7 +49,7 @@ class Follower:
 
     def __init__(self, new_number: Callable[[], int]) -> None:
         self._new_number = new_number
-        self._piece: Piece | None = None
+        self._piece = Piece(new_number(), [])
         self._doubt = ""  # why the piece ends when the person is seen again
         self._settling = 0.0  # seconds for which the person is not used then
         self._settled = 0.0  # the time from which the person is used
@@ -61,31 +61,23 @@ class Follower:
     @property
     def number(self) -> int:
         """The number of the piece that goes on."""
-        assert self._piece is not None
         return self._piece.number
 
     @property
     def last(self) -> Sighting:
         """The last sighting."""
-        assert self._piece is not None
-        return self._jumping[-1] if self._jumping else self._piece.sightings[-1]
+        return (self._jumping or self._piece.sightings)[-1]
 
-    def place(self, time: float) -> tuple[float, float, float, float]:
+    def expected_box(self, time: float) -> tuple[float, float, float, float]:
         """Return the box in which the person is expected at a time, moved as in its last frames."""
-        assert self._piece is not None
-        last = self._piece.sightings[-1]
-        before = self._piece.sightings[-_FEWEST:][0]
+        before, last = self._piece.sightings[-_FEWEST:][0], self._piece.sightings[-1]
         left, top, width, height = last.box
         if last.time == before.time:
             return last.box
         steps = (time - last.time) / (last.time - before.time)
-        centres = [(s.box[0] + s.box[2] / 2, s.box[1] + s.box[3] / 2) for s in (before, last)]
-        return (
-            left + steps * (centres[1][0] - centres[0][0]),
-            top + steps * (centres[1][1] - centres[0][1]),
-            width,
-            height,
-        )
+        right = left + width / 2 - before.box[0] - before.box[2] / 2
+        down = top + height / 2 - before.box[1] - before.box[3] / 2
+        return left + steps * right, top + steps * down, width, height
 
     def doubt(self, why: str, settling: float = 0.0) -> None:
         """Cut the track before its next sighting, and leave so many seconds out from there."""
@@ -94,7 +86,7 @@ class Follower:
 
     def add(self, sighting: Sighting) -> list[Piece]:
         """Add the next sighting; return the pieces that end by it."""
-        if self._piece is not None:
+        if self._piece.sightings:
             gap = sighting.time - self.last.time
             if gap > _GAP_SECONDS:
                 self.doubt(f"not seen for {gap:.1f} s")
@@ -102,20 +94,21 @@ class Follower:
                 self.doubt(f"longer than {_LONGEST_SECONDS:.0f} s")
             elif sighting.flaw != EDGE and self._recent and self._has_been_at_edge(sighting.time):
                 self.doubt(EDGE)
-            if self._doubt:
-                self._settled, self._settling = sighting.time + self._settling, 0.0
-                self._finish(self._doubt)
+        if self._doubt:
+            self._settled, self._settling = sighting.time + self._settling, 0.0
+            self._cut(self._doubt)
         if not sighting.flaw and sighting.time < self._settled:
             sighting = sighting.rejected(APART)
-        if self._piece is None:
-            self._piece = Piece(self._new_number(), [])
-        self._at_edge = None if sighting.flaw != EDGE else sighting.time if self._at_edge is None else self._at_edge
+        if sighting.flaw != EDGE:
+            self._at_edge = None
+        elif self._at_edge is None:
+            self._at_edge = sighting.time
         if not sighting.flaw and self._jumps(sighting):
             self._jumping.append(sighting)
             if sighting.time - self._jumping[0].time > _JUMP_SECONDS:
-                self._restart()
+                self._begin_with_jump()
         else:
-            self._keep_jumping()
+            self._reject_jump()
             self._append(sighting)
         finished, self._finished = self._finished, []
         return finished
@@ -129,33 +122,33 @@ class Follower:
         return self._at_edge is not None and time - self._at_edge > _EDGE_SECONDS
 
     def _append(self, sighting: Sighting) -> None:
-        assert self._piece is not None
         self._piece.sightings.append(sighting)
         if not sighting.flaw:
             self._recent.append(sighting)
 
-    def _keep_jumping(self) -> None:
+    def _reject_jump(self) -> None:
         """Take a short jump as what it is: frames that are not in use."""
         for sighting in self._jumping:
             self._append(sighting.rejected(JUMP))
         self._jumping = []
 
-    def _restart(self) -> None:
-        """Begin a piece with a jump that lasts."""
+    def _begin_with_jump(self) -> None:
+        """Cut the track where a jump that lasts began."""
         jumping, self._jumping = self._jumping, []
-        self._finish(JUMP)
-        self._piece = Piece(self._new_number(), [])
+        self._cut(JUMP)
         for sighting in jumping:
             self._append(sighting)
 
+    def _cut(self, why: str) -> None:
+        """End a piece and begin the next."""
+        self._finish(why)
+        self._piece, self._doubt = Piece(self._new_number(), []), ""
+        self._recent.clear()
+
     def _finish(self, why: str) -> None:
-        if self._piece is None:
-            return
-        self._keep_jumping()
+        self._reject_jump()
         self._piece.end = why
         self._finished.append(self._piece)
-        self._piece, self._doubt = None, ""
-        self._recent.clear()
 
     def _jumps(self, sighting: Sighting) -> bool:
         """Return whether the size differs much from the recent ones."""
@@ -168,27 +161,24 @@ class Follower:
         return any(not 1 / most <= ratio <= most for ratio, most in ratios) or sighting.box[2] > _WIDTH * widest
 
 
-def find_merged(people: Sequence[Person], places: Mapping[int, Sequence[float]]) -> dict[int, list[int]]:
+def find_merged(people: Sequence[Person], expected: Mapping[int, Sequence[float]]) -> dict[int, list[int]]:
     """Return which people of a frame are two or more that were apart before.
 
     Args:
-        places: track -> the box in which its person is expected.
+        expected: track -> the box in which its person is expected.
 
     Returns:
         The index of each such person, and the tracks that it covers.
     """
-    claims: dict[int, list[int]] = {}
-    for track, place in places.items():
-        shared = [overlap(person.box, place) for person in people]
-        if not shared:
-            continue
-        best = int(np.argmax(shared))
-        if shared[best] > _COVERED * place[2] * place[3]:
-            claims.setdefault(best, []).append(track)
+    covered: dict[int, list[int]] = {}
+    for track, box in expected.items():
+        shared = [overlap(person.box, box) for person in people]
+        if shared and max(shared) > _COVERED * box[2] * box[3]:
+            covered.setdefault(int(np.argmax(shared)), []).append(track)
     merged = {}
-    for person, tracks in claims.items():
+    for person, tracks in covered.items():
         size = people[person].box[2] * people[person].box[3]
-        largest = max(places[track][2] * places[track][3] for track in tracks)
+        largest = max(expected[track][2] * expected[track][3] for track in tracks)
         if len(tracks) > 1 and size > _LARGER * largest:
             merged[person] = tracks
     return merged

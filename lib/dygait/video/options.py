@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 from dygait.errors import UserError
-
-BACKGROUND = {"segmenter": "background"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,14 +12,12 @@ class Options:
     """The options of :func:`dygait.video.tracks`; an invalid value raises UserError.
 
     Attributes:
-        segmenter: the mapping that names the segmenter (`segmenter`) and its keywords.
         rate: frames per second, instead of the source's own; folders of pictures have none, and 25 is assumed.
         seconds: read only this much of a source.
         min_height: a person of fewer rows of pixels is too small to be used.
         min_frames: a track of fewer frames in use is marked.
     """
 
-    segmenter: Mapping[str, Any] = dataclasses.field(default_factory=lambda: dict(BACKGROUND))
     rate: float | None = None
     seconds: float | None = None
     min_height: int = 48

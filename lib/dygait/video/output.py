@@ -21,6 +21,7 @@ from dygait import __version__
 from dygait.data.sequences import check_name
 from dygait.data.stores.pickles import PickleTreeWriter
 from dygait.errors import UserError
+from dygait.files import write_errors
 from dygait.video.options import Options
 from dygait.video.sources import Source
 from dygait.video.track import Track
@@ -53,14 +54,12 @@ class SilhouetteFolder:
         self._sources: list[dict[str, Any]] = []
 
     def __enter__(self) -> SilhouetteFolder:
-        try:
+        with write_errors(f"--output {self._output}"):
             self._part.mkdir(parents=True)
             # One line for each track, written when it ends: a long video has many.
             self._lines = (self._part / TRACKS).open("w", encoding="utf-8")
             head = json.dumps(self._head, indent=1).removesuffix("\n}")
             self._lines.write(f'{head},\n "tracks": [')
-        except OSError as error:
-            raise _unwritable(self._output, error) from None
         return self
 
     def add(self, track: Track) -> None:
@@ -84,15 +83,13 @@ class SilhouetteFolder:
             "boxes": track.boxes.tolist(),
             "flaws": track.flaws,
         }
-        try:
+        with write_errors(f"--output {self._output}"):
             if written:
                 self._writer.write(name, track.source, number, track.frames)
             separator = ",\n  " if self.counts["tracks"] else "\n  "
             self._lines.write(separator + json.dumps(content))
-        except OSError as error:
-            raise _unwritable(self._output, error) from None
-        self.counts.update(tracks=1, sequences=int(written), frames=len(track.frames) if written else 0)
-        self.counts.update(marked=int(not track.usable))
+        frames = len(track.frames) if written else 0
+        self.counts.update(tracks=1, marked=int(not track.usable), sequences=int(written), frames=frames)
 
     def close_source(self, source: Source, notices: list[str]) -> None:
         """Note what a source was, and what was said about it."""
@@ -103,23 +100,13 @@ class SilhouetteFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            sources = json.dumps(self._sources, indent=1)
-            self._lines.write(f'\n ],\n "sources": {sources}\n}}\n')
-            self._lines.close()
+            with write_errors(f"--output {self._output}"), self._lines:
+                self._lines.write(f'\n ],\n "sources": {json.dumps(self._sources, indent=1)}\n}}\n')
             if kind is None:
-                if self._output.exists():
-                    self._output.rmdir()  # empty
-                self._part.rename(self._output)
-        except OSError as failure:
-            if kind is None:
-                raise _unwritable(self._output, failure) from None
+                with write_errors(f"--output {self._output}"):
+                    self._part.replace(self._output)  # also of an empty folder
         finally:
             shutil.rmtree(self._part, ignore_errors=True)
-
-
-def _unwritable(output: Path, error: OSError) -> UserError:
-    reason = error.strerror or error
-    return UserError(f"--output {output}: cannot be written ({reason}); free space or give another folder")
 
 
 def unique_names(names: list[str]) -> list[str]:

@@ -13,7 +13,8 @@ from dygait.video.cutting import GONE_SECONDS, Follower, Piece, find_merged
 from dygait.video.options import Options
 from dygait.video.period import cut_at_changes
 from dygait.video.quality import judge
-from dygait.video.segmenters import SEGMENTERS, Person, Segmenter
+from dygait.video.segmenters import Person, Segmenter
+from dygait.video.segmenters.background import BackgroundSubtraction
 from dygait.video.sightings import EDGE, flaws_of, sight
 from dygait.video.sources import Frame, Source, open_source
 from dygait.video.track import Track
@@ -52,7 +53,7 @@ def tracks(
     Args:
         source: a video file, a folder of pictures or masks, a camera's number, or an opened source.
         options: the options; None: all defaults.
-        segmenter: one to use again; None: built as the options say.
+        segmenter: finds the people in a picture; None: `background`.
         observe: called for every frame with the people in it.
         notify: called with each remark about the source, one sentence: a cut-off file, a shaking camera.
 
@@ -60,10 +61,10 @@ def tracks(
         UserError: the source or the segmenter cannot be used, or the package for tracking is missing.
     """
     options = options or Options()
-    segmenter = segmenter or SEGMENTERS.build(options.segmenter)
+    segmenter = segmenter or BackgroundSubtraction()
     opened = source if isinstance(source, Source) else open_source(str(source), options.rate, segmenter.reads_masks)
     scene = _Scene(opened, options)
-    _tell(opened.notices, notify)
+    _notify_all(opened.notices, notify)
     if segmenter.learn_seconds is not None:
         segmenter.learn(opened.sample(segmenter.learn_seconds), opened.rate)
     interruption = contextlib.suppress(KeyboardInterrupt) if opened.is_live else contextlib.nullcontext()
@@ -72,19 +73,18 @@ def tracks(
             if options.seconds is not None and frame.time >= options.seconds:
                 break
             people = segmenter.segment(frame.picture)
-            _tell([f"{opened.name}, at {frame.time:.1f} s: {notice}" for notice in segmenter.notices], notify)
-            segmenter.notices.clear()
+            _notify_all(segmenter.notices, notify, f"{opened.name}, at {frame.time:.1f} s: ")
             finished, seen = scene.update(frame, people)
             if observe is not None:
                 observe(frame, seen)
             yield from finished
-    _tell(opened.notices, notify)
+    _notify_all(opened.notices, notify)
     yield from scene.end()
 
 
-def _tell(notices: list[str], notify: Callable[[str], None]) -> None:
+def _notify_all(notices: list[str], notify: Callable[[str], None], prefix: str = "") -> None:
     for notice in notices:
-        notify(notice)
+        notify(prefix + notice)
     notices.clear()
 
 
@@ -95,7 +95,7 @@ class _Scene:
         self._name = source.name
         self._options = options
         self._tracker = Tracker(source.rate)
-        self._numbers = itertools.count(1)
+        self._new_number = itertools.count(1).__next__
         self._followers: dict[int, Follower] = {}
 
     def update(self, frame: Frame, people: list[Person]) -> tuple[list[Track], list[Seen]]:
@@ -106,8 +106,8 @@ class _Scene:
             if frame.time - follower.last.time > GONE_SECONDS
             for piece in self._end(track)
         ]
-        places = {track: follower.place(frame.time) for track, follower in self._followers.items()}
-        merged = find_merged(people, places)
+        expected = {track: follower.expected_box(frame.time) for track, follower in self._followers.items()}
+        merged = find_merged(people, expected)
         for tracks_ in merged.values():
             for track in tracks_:
                 self._followers[track].doubt(f"{_TOUCHES} at {frame.time:.1f} s", _SETTLING_SECONDS)
@@ -119,7 +119,9 @@ class _Scene:
             if number is None:
                 seen.append(Seen(person, None, flaw))
                 continue
-            follower = self._followers.setdefault(number, Follower(lambda: next(self._numbers)))
+            if number not in self._followers:
+                self._followers[number] = Follower(self._new_number)
+            follower = self._followers[number]
             sighting = sight(frame.index, frame.time, person, flaw)
             finished += follower.add(sighting)
             seen.append(Seen(person, follower.number, sighting.flaw))
@@ -134,5 +136,5 @@ class _Scene:
         return follower.end("left the picture" if follower.last.flaw == EDGE else "not seen any more")
 
     def _judged(self, pieces: list[Piece]) -> list[Track]:
-        parts = [part for piece in pieces for part in cut_at_changes(piece, lambda: next(self._numbers))]
+        parts = [part for piece in pieces for part in cut_at_changes(piece, self._new_number)]
         return [judge(part, self._options, self._name) for part in parts if len(part.sightings) >= _SHORTEST]

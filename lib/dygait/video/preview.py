@@ -1,4 +1,4 @@
-"""What was found, drawn into the frames of a video: outlines, boxes and numbers."""
+"""What was found, drawn into the frames of a video: outlines, boxes and labels."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import cv2
 import numpy as np
 
 from dygait.video.pipeline import Seen
-from dygait.video.segmenters import Person
 from dygait.video.sources import Frame
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_UNUSED = (150, 150, 150)
+Box = tuple[int, int, int, int]
+"""Left, top, width and height, in pixels."""
+Colour = tuple[int, int, int]
+"""Blue, green, red."""
+
+_FONT, _SIZE, _MARGIN = cv2.FONT_HERSHEY_SIMPLEX, 0.45, 3
+_UNUSED, _BLACK, _WHITE = (150, 150, 150), (0, 0, 0), (255, 255, 255)
 
 
 def draw(frame: Frame, seen: list[Seen]) -> np.ndarray:
@@ -18,31 +22,30 @@ def draw(frame: Frame, seen: list[Seen]) -> np.ndarray:
     picture = _as_colour(frame.picture)
     for person, number, flaw in seen:
         colour = _UNUSED if flaw or number is None else colour_of(number)
-        label = " ".join(part for part in (str(number or ""), flaw) if part)
-        draw_person(picture, person, label, colour)
-    cv2.putText(picture, f"{frame.time:.1f} s", (6, 16), _FONT, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+        outlines, _ = cv2.findContours(person.mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=person.box[:2])
+        cv2.drawContours(picture, outlines, -1, colour, 1)
+        draw_box(picture, person.box, " ".join(part for part in (str(number or ""), flaw) if part), colour)
+    cv2.putText(picture, f"{frame.time:.1f} s", (6, 16), _FONT, _SIZE, _WHITE, 1, cv2.LINE_AA)
     return picture
 
 
-def draw_person(picture: np.ndarray, person: Person, label: str, colour: tuple[int, int, int]) -> None:
-    """Draw a person's outline, box and label into a picture, uint8 (H, W, 3), in place."""
-    outlines, _ = cv2.findContours(person.mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=person.box[:2])
-    cv2.drawContours(picture, outlines, -1, colour, 1)
-    draw_box(picture, person.box, label, colour)
-
-
-def draw_box(picture: np.ndarray, box: tuple[int, int, int, int], label: str, colour: tuple[int, int, int]) -> None:
-    """Draw a box (left, top, width, height) and a label above it into a picture, uint8 (H, W, 3), in place."""
+def draw_box(picture: np.ndarray, box: Box, label: str, colour: Colour) -> None:
+    """Draw a box and a label above it, in ASCII, into a picture, uint8 (H, W, 3), in place."""
     left, top, width, height = box
     cv2.rectangle(picture, (left, top), (left + width - 1, top + height - 1), colour, 1)
-    where = (max(left, 2), top - 5 if top > 18 else top + 14)
-    for ink, thickness in (((0, 0, 0), 3), (colour, 1)):
-        cv2.putText(picture, label, where, _FONT, 0.45, ink, thickness, cv2.LINE_AA)
+    if not label:
+        return
+    (columns, rows), _ = cv2.getTextSize(label, _FONT, _SIZE, 1)
+    x = max(0, min(left, picture.shape[1] - columns - 2 * _MARGIN))
+    y = max(0, top - rows - 2 * _MARGIN)
+    cv2.rectangle(picture, (x, y), (x + columns + 2 * _MARGIN, y + rows + 2 * _MARGIN), colour, cv2.FILLED)
+    ink = _BLACK if max(colour) > 128 else _WHITE
+    cv2.putText(picture, label, (x + _MARGIN, y + rows + _MARGIN), _FONT, _SIZE, ink, 1, cv2.LINE_AA)
 
 
-def colour_of(number: int) -> tuple[int, int, int]:
+def colour_of(number: int) -> Colour:
     """Return the colour of a track; those of tracks that follow each other differ clearly."""
-    hue = int(number * 67) % 180
+    hue = number * 67 % 180
     blue, green, red = cv2.cvtColor(np.uint8([[[hue, 200, 255]]]), cv2.COLOR_HSV2BGR)[0, 0].tolist()  # type: ignore[arg-type]
     return blue, green, red
 

@@ -96,15 +96,15 @@ def open_source(address: str, rate: float | None = None, masks: bool = False) ->
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     path = Path(address)
     if path.is_dir():
-        return PictureFolder(path, rate or ASSUMED_RATE, masks)
+        return PictureSource(path, rate or ASSUMED_RATE, masks)
     if path.is_file():
-        return VideoFile(path, rate)
+        return VideoSource(path, rate)
     if re.fullmatch(r"\d{1,3}", address):
-        return Camera(int(address), rate)
+        return CameraSource(int(address), rate)
     raise UserError(f"{address}: no such file or folder; give a video file, a folder of pictures, or a camera's number")
 
 
-class VideoFile(Source):
+class VideoSource(Source):
     """A video file that OpenCV (FFmpeg) can read."""
 
     def __init__(self, path: Path, rate: float | None) -> None:
@@ -158,7 +158,7 @@ class VideoFile(Source):
             self.notices.append(f"{self._path} ends after {index} of {self._counted} frames: it is cut off or damaged")
 
 
-class Camera(Source):
+class CameraSource(Source):
     """A camera of this machine; it is open from the first frame that is read."""
 
     is_live = True
@@ -190,7 +190,7 @@ class Camera(Source):
             raise UserError(f"{self.name}: it sends no picture; try it in another program")
 
 
-class PictureFolder(Source):
+class PictureSource(Source):
     """The pictures of a folder, by the numbers in their names if all have one, else in the order of their names."""
 
     def __init__(self, folder: Path, rate: float, masks: bool) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from dygait import untrusted
 from dygait.config.custom_imports import KEY, import_file, resolve_paths
+from dygait.config.load import read_yaml
 from dygait.errors import UserError
 from dygait.registry import SettingsError
 from dygait.video.segmenters import SEGMENTERS, Segmenter
@@ -35,15 +33,8 @@ def build_segmenter(named: str, **keywords: Any) -> Segmenter:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(untrusted.read_bytes(path))
-    except OSError as error:
-        raise UserError(f"{path}: this file cannot be read: {error.strerror or error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: a mapping is needed, with the key `segmenter`")
-    content = resolve_paths(content, path.parent)
+    """Return the mapping of a file, and import the Python files that it names."""
+    content = resolve_paths(read_yaml(path), path.parent)
     for file in content.pop(KEY, []):
         import_file(Path(file))
     return content

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
+from scipy.special import expit, softmax
 
 from dygait.errors import UserError
 from dygait.video.segmenters.base import SEGMENTERS, Person, Segmenter, people_in_mask, person_in_mask
@@ -154,7 +155,7 @@ class OnnxSegmenter(Segmenter):
         people = []
         for index in np.array(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), self._threshold, _NMS)).reshape(-1):
             mask = np.tensordot(rows[index, _BOX + classes :], prototypes, 1)
-            mask = cv2.resize(_sigmoid(mask), (self._size[1], self._size[0]), interpolation=cv2.INTER_LINEAR)
+            mask = cv2.resize(expit(mask), (self._size[1], self._size[0]), interpolation=cv2.INTER_LINEAR)
             left, top, width, height = (max(0, round(float(value))) for value in boxes[index])
             inside = np.zeros_like(mask)
             inside[top : top + height, left : left + width] = mask[top : top + height, left : left + width]
@@ -163,11 +164,8 @@ class OnnxSegmenter(Segmenter):
 
     def _activate(self, values: np.ndarray) -> np.ndarray:
         if self._activation == "sigmoid":
-            return _sigmoid(values)
-        if self._activation == "softmax":
-            powers = np.exp(values - values.max(0))
-            return powers / powers.sum(0)
-        return values
+            return expit(values)
+        return softmax(values, axis=0) if self._activation == "softmax" else values
 
     def _pasted(self, mask: np.ndarray, box: np.ndarray) -> np.ndarray:
         """Return the mask of a box in the size of the input."""
@@ -185,10 +183,6 @@ class OnnxSegmenter(Segmenter):
         filled = probability[:rows, :columns].astype(np.float32)
         resized = cv2.resize(filled, fit.size[::-1], interpolation=cv2.INTER_LINEAR)
         return np.where(resized >= self._threshold, 255, 0).astype(np.uint8)
-
-
-def _sigmoid(values: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-values.clip(-50, 50)))
 
 
 def _load(path: Path, outputs: list[str] | None) -> tuple[Run, Sequence[int] | None]:
