@@ -15,7 +15,7 @@ import pytest
 
 from dygait import cli
 from dygait.commands import prepare as command
-from dygait.commands.prepare import LOST
+from dygait.commands.dataset_output import INCOMPLETE
 from dygait.data.stores import PackedStore, open_store
 from dygait.data.stores.locks import lock
 from dygait.data.stores.pickles import PickleTreeWriter
@@ -273,7 +273,7 @@ def test_exit_codes_and_mistakes(tmp_path: Path, capfd: pytest.CaptureFixture[st
     files[next(iter(files))] = b""
     raw.write(tmp_path / "raw", files)
     out = tmp_path / "out"
-    assert run_command("CASIA-A", "--input", tmp_path / "raw", "--output", out) == LOST == 3
+    assert run_command("CASIA-A", "--input", tmp_path / "raw", "--output", out) == INCOMPLETE == 3
     assert "prepare_report.txt" in "".join(capfd.readouterr())
     for arguments, message in (
         (("CASIA-A", "--input", tmp_path / "nowhere", "--output", out), "no such file"),

@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_sample_images
 
 from dygait import cli
-from dygait.commands.prepare import LOST
+from dygait.commands.dataset_output import INCOMPLETE
 from dygait.data.stores import open_store
 from dygait.masks import INVERTED, SPECKS
 from dygait.preprocess.prepare import prepare
@@ -141,7 +141,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, capsys: pytest.CaptureFixt
     write(tmp_path / "in/stray.png", photograph)
     (folder / "6.png").unlink()
     (folder / "7.png").unlink()
-    assert run(tmp_path / "in", tmp_path / "out") == LOST
+    assert run(tmp_path / "in", tmp_path / "out") == INCOMPLETE
     printed = capsys.readouterr()
     assert "folders: 2 ids, 4 sequences, 43 frames" in printed.out
     for words in ("damaged (in/anna/day1/cam1/3.png)", "empty file (", "photograph", "1 sequences lack numbers"):

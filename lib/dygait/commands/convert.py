@@ -26,6 +26,7 @@ def main(arguments: argparse.Namespace) -> None:
     import torch
 
     from dygait.errors import UserError
+    from dygait.files import write_errors
     from dygait.modeling.opengait_names import in_opengait_names, opengait_names
     from dygait.runs import checkpoint_files, networks
 
@@ -43,12 +44,7 @@ def main(arguments: argparse.Namespace) -> None:
         raise UserError(f"the checkpoint {arguments.source} does not match the model of {arguments.cfgs}: {report}")
     if arguments.to == "opengait":
         weights = in_opengait_names(model, weights)
-    iteration = state.get("iteration")
-    try:
-        checkpoint_files.save_checkpoint(
-            target, {"model": weights, "iteration": iteration if type(iteration) is int else 0}
-        )
-    except OSError as error:
-        raise UserError(f"{target} cannot be written: {error}; free disk space, or name another file") from None
+    with write_errors(target):
+        checkpoint_files.save_checkpoint(target, {"model": weights, "iteration": state.get("iteration", 0)})
     names = "OpenGait's" if arguments.to == "opengait" else "DyGait's"
     print(f"wrote {len(weights)} tensors to {target}, under {names} names")

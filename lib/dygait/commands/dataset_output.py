@@ -1,12 +1,12 @@
-"""The output of `dygait pack`, `unpack` and `verify`."""
+"""What commands that read a dataset print, and their exit code."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
 
-DAMAGED = 3
-"""The exit code if some sequences of a dataset are damaged."""
+INCOMPLETE = 3
+"""The exit code if some of the input is damaged, or could not be used."""
 
 
 def print_problems(problems: Iterable[str]) -> int:

@@ -94,12 +94,9 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    from dygait.errors import UserError
-    from dygait.files import write_atomically
+    from dygait.files import write_atomically, write_errors
 
-    try:
+    with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error}") from None
     print(f"wrote {path}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dygait.commands.dataset_output import DAMAGED, print_problems
+from dygait.commands.dataset_output import INCOMPLETE, print_problems
 
 HELP = "list, forget or verify the people of a gallery"
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Do what is asked; the exit code is `DAMAGED` if something is damaged."""
+    """Do what is asked; the exit code is `INCOMPLETE` if something is damaged."""
     from dygait.identification.folder import GalleryFolder
     from dygait.untrusted import printable
 
@@ -38,7 +38,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.action == "verify":
         damaged = print_problems(map(printable, folder.problems(settings)))
         print(f"{arguments.gallery}: {f'{damaged} problems' if damaged else 'no file is damaged'}")
-        return DAMAGED if damaged else 0
+        return INCOMPLETE if damaged else 0
     from tabulate import tabulate
 
     rows = [(printable(name), len(files), sum(map(folder.count, files))) for name, files in folder.people().items()]

@@ -6,12 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from dygait.commands.dataset_output import INCOMPLETE
 from dygait.machine import available_cores
 
 HELP = "draw 2-D key points as heat maps of limbs and joints"
 
-LOST = 3
-"""The exit code if some of the input could not be used."""
 
 _NAMED = 5
 
@@ -43,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Write the heat maps; the exit code is `LOST` if something could not be used."""
+    """Write the heat maps; the exit code is `INCOMPLETE` if something could not be used."""
     from dygait.preprocess.heatmaps import write_heat_maps
 
     written = write_heat_maps(
@@ -59,4 +58,4 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"dygait: warning: {line}", file=sys.stderr)
     if len(written.lost) > _NAMED:
         print(f"dygait: warning: and {len(written.lost) - _NAMED} more sequences", file=sys.stderr)
-    return LOST if written.lost else 0
+    return INCOMPLETE if written.lost else 0

@@ -72,17 +72,15 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _write(results: Sequence[Identified], gallery: Gallery, video: Video | None, arguments: argparse.Namespace) -> None:
     """Write the files that are asked for."""
-    from dygait.files import write_atomically
+    from dygait.files import write_atomically, write_errors
     from dygait.identification.answers import to_dict
     from dygait.identification.drawing import write_video
     from dygait.identification.page import write_page
 
     if arguments.json is not None:
         content = to_dict(results, str(arguments.gallery), len(gallery.names))
-        try:
+        with write_errors(arguments.json):
             write_atomically(arguments.json, json.dumps(content, indent=2) + "\n")
-        except OSError as error:
-            raise UserError(f"{arguments.json} cannot be written: {error}; name another file with --json") from None
     if arguments.page is not None:
         write_page(results, gallery, arguments.source, arguments.page)
     if video is not None and arguments.video is not None:

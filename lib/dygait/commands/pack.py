@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from dygait.commands.dataset_output import DAMAGED, print_problems, progress_bar
+from dygait.commands.dataset_output import INCOMPLETE, print_problems, progress_bar
 
 HELP = "convert a tree of pickles to a packed store"
 
@@ -18,12 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skip-bad",
         action="store_true",
-        help=f"skip pickles that cannot be read, and print their names; the exit code is then {DAMAGED}",
+        help=f"skip pickles that cannot be read, and print their names; the exit code is then {INCOMPLETE}",
     )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Pack a dataset; the exit code is `DAMAGED` if something cannot be used."""
+    """Pack a dataset; the exit code is `INCOMPLETE` if something cannot be used."""
     from dygait.data import packing
 
     start = time.monotonic()
@@ -34,4 +34,4 @@ def main(arguments: argparse.Namespace) -> int:
         f"{result.written} files packed into {arguments.target} in {seconds:.0f} s; {result.kept} existed "
         f"already, {len(result.skipped)} were skipped"
     )
-    return DAMAGED if result.skipped else 0
+    return INCOMPLETE if result.skipped else 0

@@ -9,14 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dygait.commands.dataset_output import INCOMPLETE
 from dygait.errors import UserError
 from dygait.machine import available_cores
 from dygait.preprocess.layouts import LAYOUTS
 
 HELP = "convert a downloaded dataset, or masks of your own, to normalised sequences"
 
-LOST = 3
-"""The exit code if some of the input could not be used."""
 
 PASSWORD = "DYGAIT_PASSWORD"
 """The environment variable that holds the password of encrypted archives."""
@@ -74,7 +73,7 @@ def _dataset(name: str) -> str:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Prepare a dataset; the exit code is `LOST` if something cannot be used."""
+    """Prepare a dataset; the exit code is `INCOMPLETE` if something cannot be used."""
     from dygait.preprocess.prepare import prepare
 
     report = prepare(
@@ -90,7 +89,7 @@ def main(arguments: argparse.Namespace) -> int:
         every=arguments.every,
     )
     _print_summary(arguments, report)
-    return LOST if report["lost"] else 0
+    return INCOMPLETE if report["lost"] else 0
 
 
 def _print_summary(arguments: argparse.Namespace, report: dict[str, Any]) -> None:

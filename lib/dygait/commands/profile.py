@@ -34,7 +34,7 @@ def main(args: argparse.Namespace) -> None:
 
     from dygait import distributed
     from dygait.errors import UserError
-    from dygait.files import write_atomically
+    from dygait.files import write_atomically, write_errors
     from dygait.logs import start_logging
     from dygait.profiling import largest_batch, text
     from dygait.profiling.profile import profile
@@ -44,10 +44,8 @@ def main(args: argparse.Namespace) -> None:
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: there is no GPU here that PyTorch can use")
     if args.json is not None:
-        try:
+        with write_errors(f"--json {args.json}"):
             args.json.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"--json: {args.json} cannot be written: {error}") from None
     overrides = list(args.set)
     if args.batch is not None:
         overrides.append(f"trainer_cfg.sampler.batch_size={args.batch}")

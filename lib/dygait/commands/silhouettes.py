@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dygait.commands.walk_options import add_video_arguments
+from dygait.commands.dataset_output import INCOMPLETE
+from dygait.commands.walk_options import Video, add_video_arguments
 from dygait.errors import UserError
 
 if TYPE_CHECKING:
-    from dygait.video.options import Options
     from dygait.video.output import SilhouetteFolder
-    from dygait.video.segmenters import Segmenter
     from dygait.video.sources import Source
 
 HELP = "convert videos, cameras, pictures or masks to silhouette sequences"
-
-LOST = 3
-"""The exit code if some of the input could not be read."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Write the silhouettes; the exit code is `LOST` if some of the input could not be read."""
+    """Write the silhouettes; the exit code is `INCOMPLETE` if some of the input could not be read."""
     from dygait.video.options import Options
     from dygait.video.output import SilhouetteFolder, unique_names
     from dygait.video.segmenters.build import build_segmenter
@@ -64,7 +59,8 @@ def main(arguments: argparse.Namespace) -> int:
         source.name = name
     with SilhouetteFolder(arguments.output, options, arguments.segmenter, arguments.keep_all) as folder:
         for source in sources:
-            _follow(source, options, segmenter, folder, _preview_path(arguments.preview, source, len(sources)))
+            preview = _preview_path(arguments.preview, source, len(sources))
+            _write_tracks(Video(source, segmenter, options), folder, preview)
         if not folder.counts["tracks"]:
             listed = ", ".join(source.address for source in sources)
             raise UserError(f"{listed}: nobody was found; look at --preview, and see docs/own_video.md")
@@ -73,43 +69,33 @@ def main(arguments: argparse.Namespace) -> int:
         f"{counts['tracks']} tracks, {counts['marked']} of them marked; {counts['sequences']} sequences, "
         f"{counts['frames']} frames in {arguments.output}"
     )
-    return LOST if any(source.lost for source in sources) else 0
+    return INCOMPLETE if any(source.lost for source in sources) else 0
 
 
-def _follow(
-    source: Source, options: Options, segmenter: Segmenter, folder: SilhouetteFolder, preview: Path | None
-) -> None:
+def _write_tracks(video: Video, folder: SilhouetteFolder, preview: Path | None) -> None:
     """Write the tracks of one source."""
-    from dygait.logs import progress_bar
-    from dygait.untrusted import printable
-    from dygait.video.pipeline import Seen, tracks
+    from tqdm import tqdm
+
+    from dygait.video.pipeline import Seen
     from dygait.video.preview import draw
     from dygait.video.sources import Frame
     from dygait.video_file import VideoFile
 
-    notices: list[str] = []
-
-    def notify(notice: str) -> None:
-        notices.append(notice)
-        bar.write(printable(f"dygait: warning: {notice}"), file=sys.stderr)
-
-    with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(progress_bar(source.count or 0, source.name, "frame"))
-        video = None if preview is None else stack.enter_context(VideoFile(preview, source.rate))
+    name, notices = video.source.name, list[str]()
+    with contextlib.nullcontext() if preview is None else VideoFile(preview, video.source.rate) as file:
 
         def observe(frame: Frame, seen: list[Seen]) -> None:
-            bar.update()
-            if video is not None:
-                video.write(draw(frame, seen))
+            if file is not None:
+                file.write(draw(frame, seen))
 
-        for track in tracks(source, options, segmenter, observe, notify):
+        for track in video.tracks(observe, notices.append):
             folder.add(track)
             verdict = "; ".join(track.problems) or "good"
-            bar.write(
-                f"{source.name} {track.number:3d}  {track.times[0]:6.1f} to {track.times[-1]:6.1f} s  "
+            tqdm.write(
+                f"{name} {track.number:3d}  {track.times[0]:6.1f} to {track.times[-1]:6.1f} s  "
                 f"{len(track.frames):4d} frames  {verdict} ({track.end})"
             )
-    folder.close_source(source, notices)
+    folder.close_source(video.source, notices)
 
 
 def _preview_path(path: Path | None, source: Source, sources: int) -> Path | None:

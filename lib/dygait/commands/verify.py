@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dygait.commands.dataset_output import DAMAGED, print_problems, progress_bar
+from dygait.commands.dataset_output import INCOMPLETE, print_problems, progress_bar
 
 HELP = "read every sequence of a dataset, and name the damaged ones"
 
@@ -16,10 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Verify a dataset; the exit code is `DAMAGED` if something is damaged."""
+    """Verify a dataset; the exit code is `INCOMPLETE` if something is damaged."""
     from dygait.data import integrity
 
     damaged = print_problems(integrity.verify(arguments.source, progress_bar("verify")))
     result = f"{damaged} files are damaged" if damaged else "no file is damaged"
     print(f"{arguments.source}: {result}")
-    return DAMAGED if damaged else 0
+    return INCOMPLETE if damaged else 0

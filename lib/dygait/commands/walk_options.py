@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dygait.errors import UserError
 
 if TYPE_CHECKING:
     from dygait.identification.walks import Walk
-    from dygait.video import Options, Segmenter
-    from dygait.video.pipeline import Observer
-    from dygait.video.sources import Source
+    from dygait.video import Options, Segmenter, Track
+    from dygait.video.pipeline import Observer, Seen
+    from dygait.video.sources import Frame, Source
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,31 +59,38 @@ class Video(NamedTuple):
         """Return how many frames to go on, so that about `rate` of a second are used; 1 if that is not known."""
         return 1 if rate is None else max(1, round(self.source.rate / rate))
 
-    def walks(self, pattern: str, rate: float | None, observe: Observer | None = None) -> Iterator[Walk]:
-        """Yield the tracks whose number matches a pattern, with a progress bar; as `dygait.video.tracks`.
-
-        `rate` is how many frames a second the weights want; None if that is not known.
-        """
-        from dygait.identification.walks import Walk
+    def tracks(self, observe: Observer | None = None, notify: Callable[[str], None] | None = None) -> Iterator[Track]:
+        """Yield the tracks, with a progress bar, as `dygait.video.tracks`; what is noticed is printed too."""
         from dygait.logs import progress_bar
         from dygait.untrusted import printable
         from dygait.video import tracks
 
         with progress_bar(self.source.count or 0, self.source.name, "frame") as bar:
 
-            def watch(*seen: Any) -> None:
+            def observe_frame(frame: Frame, seen: list[Seen]) -> None:
                 bar.update()
                 if observe is not None:
-                    observe(*seen)
+                    observe(frame, seen)
 
-            def notify(notice: str) -> None:
+            def warn(notice: str) -> None:
                 bar.write(printable(f"dygait: warning: {notice}"), file=sys.stderr)
+                if notify is not None:
+                    notify(notice)
 
-            found = False
-            for track in tracks(self.source, self.options, self.segmenter, watch, notify):
-                if fnmatchcase(str(track.number), pattern):
-                    found = True
-                    yield Walk(str(track.number), track.frames[:: self.stride(rate)], track=track)
+            yield from tracks(self.source, self.options, self.segmenter, observe_frame, warn)
+
+    def walks(self, pattern: str, rate: float | None, observe: Observer | None = None) -> Iterator[Walk]:
+        """Yield the tracks whose number matches a pattern.
+
+        `rate` is how many frames a second the weights want; None if that is not known.
+        """
+        from dygait.identification.walks import Walk
+
+        found = False
+        for track in self.tracks(observe):
+            if fnmatchcase(str(track.number), pattern):
+                found = True
+                yield Walk(str(track.number), track.frames[:: self.stride(rate)], track=track)
         if not found:
             raise UserError(f"{self.source.name}: nobody was found; look at `dygait silhouettes --preview`")
 

@@ -20,7 +20,7 @@ from torch import nn
 from dygait.deployment.exported import INFO, ONNX, PROGRAM, ExportedModel, load_exported, needed
 from dygait.deployment.pretrained import PretrainedModel
 from dygait.errors import UserError
-from dygait.files import replacing
+from dygait.files import replacing, write_errors
 from dygait.modeling.export_mode import export_mode
 
 FORMATS = {"onnx": ONNX, "exported": PROGRAM}
@@ -75,11 +75,8 @@ def export(model: PretrainedModel, target: Path, form: str, int8: bool = False) 
         if int8:
             made = quantise(made, Path(folder) / f"int8{target.suffix}")
             difference = largest_difference(model, load_exported(made))
-        try:
-            with replacing(target) as file:
-                file.write(made.read_bytes())
-        except OSError as error:
-            raise UserError(f"{target} cannot be written: {error}; free disk space, or name another file") from None
+        with write_errors(target), replacing(target) as file:
+            file.write(made.read_bytes())
     return difference
 
 

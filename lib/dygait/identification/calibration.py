@@ -9,6 +9,7 @@ Letters: M searches, N other people.
 
 from __future__ import annotations
 
+import bisect
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from scipy.special import gammaln
 from dygait.errors import UserError
 from dygait.evaluation.intervals import bootstrap, interval
 from dygait.evaluation.openset import OpenSet, identify
+from dygait.files import write_errors
 from dygait.identification.folder import GallerySettings, read_tensors, write_tensors
 
 _RESAMPLES = 1000
@@ -108,13 +110,7 @@ class Calibration:
     def _largest(self, rate: Callable[[float], float], wanted: float) -> float:
         """Return the largest distance at which a rate, which rises with the distance, is at most the wanted one."""
         values = self._values
-        first, last = 0, len(values)  # the first value whose rate is too high is in this range
-        while first < last:
-            middle = (first + last) // 2
-            if rate(float(values[middle])) > wanted * (1 + 1e-9):
-                last = middle
-            else:
-                first = middle + 1
+        first = bisect.bisect_right(values, wanted * (1 + 1e-9), key=lambda distance: rate(float(distance)))
         beyond = values[first] if first < len(values) else np.float32(np.inf)
         return float(np.nextafter(beyond, np.float32(-np.inf)))
 
@@ -122,10 +118,8 @@ class Calibration:
         """Write the calibration of a gallery atomically; UserError if that fails."""
         tensors = {"match": self.match, "other": self.other, "subjects": self.subjects}
         texts = {"weights": settings.identity, "source": self.source, "fpir": repr(self.fpir)}
-        try:
+        with write_errors(path):
             write_tensors(path, tensors, texts)
-        except OSError as error:
-            raise UserError(f"{path} cannot be written: {error}; free disk space") from None
 
     @classmethod
     def load(cls, path: Path, settings: GallerySettings) -> Calibration | None:

@@ -32,7 +32,7 @@ from safetensors.numpy import save
 from dygait import untrusted
 from dygait.data.sequences import check_name
 from dygait.errors import UserError
-from dygait.files import replacing, write_atomically
+from dygait.files import replacing, write_atomically, write_errors
 
 SETTINGS, CALIBRATION = "gallery.json", "calibration.safetensors"
 _SUFFIX = ".safetensors"
@@ -95,7 +95,7 @@ class GalleryFolder:
 
     def create(self, settings: GallerySettings) -> GallerySettings:
         """Create the gallery, unless another process just has; return the settings of the one that is there."""
-        with _write_errors(self.root):
+        with write_errors(self.root):
             self.root.parent.mkdir(parents=True, exist_ok=True)
             made = self.root.with_name(f".{self.root.name}.{secrets.token_hex(4)}")
             made.mkdir()
@@ -141,7 +141,7 @@ class GalleryFolder:
         if silhouettes is not None:
             tensors["silhouettes"] = np.ascontiguousarray(silhouettes, np.uint8)
         path = folder / f"{secrets.token_hex(8)}{_SUFFIX}"
-        with _write_errors(self.root):
+        with write_errors(self.root):
             folder.mkdir(exist_ok=True)
             try:
                 write_tensors(path, tensors, {"weights": settings.identity})
@@ -177,7 +177,7 @@ class GalleryFolder:
     def forget(self, name: str) -> int:
         """Delete all enrolments of a person, and return their number; UserError if nobody has the name."""
         folder = self.person(name)
-        with _write_errors(self.root):
+        with write_errors(self.root):
             count = len(list(folder.glob(f"[!.]*{_SUFFIX}"))) if folder.is_dir() else 0
             hidden = self.root / f"{_FORGOTTEN}{secrets.token_hex(8)}"
             try:
@@ -257,11 +257,3 @@ def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
         value = zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), value)
         value = zlib.crc32(np.ascontiguousarray(array).data, value)
     return f"{value:08x}"
-
-
-@contextlib.contextmanager
-def _write_errors(root: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{root} cannot be written: {error}; free disk space, or name another folder") from None

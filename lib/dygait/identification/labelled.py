@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 import numpy as np
 
 from dygait.data.sequences import SequenceTable
 from dygait.data.stores import RenderedStore, Store
-from dygait.data.stores.base import no_progress
+from dygait.data.stores.base import Progress, no_progress
 from dygait.deployment import EmbeddingModel, embed
 from dygait.errors import UserError
 from dygait.identification.calibration import Calibration, check_resolved
 from dygait.identification.search import distances_of_tracks
 from dygait.identification.windows import windows_of_all
 
-Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 _SEQUENCES = 32
 """Sequences whose frames are in memory at a time."""
 

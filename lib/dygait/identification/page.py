@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dygait.errors import UserError
-from dygait.files import write_atomically
+from dygait.files import write_atomically, write_errors
 from dygait.identification import answers
 from dygait.identification.answers import Identified
 from dygait.identification.gallery import Gallery
@@ -31,11 +30,9 @@ def write_page(results: Sequence[Identified], gallery: Gallery, source: str, tar
         picture=picture,
         farthest=max((one.distance for _, answer in results for one in answer.nearest), default=0.0),
     )  # fmt: skip
-    try:
+    with write_errors(f"--page {target}"):
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, text)
-    except OSError as error:
-        raise UserError(f"{target} cannot be written: {error}; name another file with --page") from None
 
 
 def _strips(results: Sequence[Identified], gallery: Gallery) -> dict[str, np.ndarray]:
