@@ -28,6 +28,6 @@ def test_a_step_of_frames_is_too_short() -> None:
 def test_windows_of_several_sequences() -> None:
     lengths = (60, 3, 31)
     windows, starts = windows_of_all([np.full((n, 2, 2), n, np.uint8) for n in lengths])
-    assert starts.tolist() == [0, 3, 3, 5]
+    assert starts == [0, 3, 3, 5]
     assert [int(window[0, 0, 0]) for window in windows] == [60] * 3 + [31] * 2
-    assert windows_of_all([])[1].tolist() == [0]
+    assert windows_of_all([])[1] == [0]

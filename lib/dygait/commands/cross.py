@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 
 HELP = "test runs on other datasets: trained here, tested there"
@@ -62,9 +63,7 @@ def _rate(text: str) -> tuple[str, float]:
     from dygait.errors import UserError
 
     name, _, rate = text.rpartition("=")
-    try:
-        if float(rate) > 0 and name:
+    with contextlib.suppress(ValueError):
+        if name and float(rate) > 0:
             return name, float(rate)
-    except ValueError:
-        pass
     raise UserError(f"--frame-rate {text}: give NAME=RATE, such as CASIA-B=25")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,8 +26,8 @@ DyGait and GaitGL merge three frames into one: torch.export treats a single fram
 """
 
 
-class _Runtime(Protocol):
-    def __call__(self, silhouettes: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor: ...
+_Runtime = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From silhouettes and lengths to features."""
 
 
 class ExportedModel:
@@ -108,7 +109,6 @@ def _open_program(path: Path) -> tuple[_Runtime, str]:
 
     def run(silhouettes: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            features: torch.Tensor = module(silhouettes, lengths)
-        return features
+            return module(silhouettes, lengths)
 
     return run, files[INFO]

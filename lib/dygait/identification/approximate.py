@@ -17,6 +17,8 @@ _PROBED = 16
 """Cells that are searched for a window."""
 _WINDOWS = 64
 """Windows of the gallery that the index returns for a window."""
+_PEOPLE = 32
+"""People to whom the exact distances are computed."""
 
 
 class ApproximateSearch:
@@ -27,20 +29,19 @@ class ApproximateSearch:
 
     Args:
         exact: the features of the gallery.
-        people: to how many people the distances are computed.
 
     Raises:
         UserError: faiss is not installed.
     """
 
-    def __init__(self, exact: ExactSearch, people: int = 32) -> None:
+    def __init__(self, exact: ExactSearch) -> None:
         try:
             import faiss
         except ImportError:
             raise UserError(
                 "the search by faiss is not installed: pip install 'dygait[faiss]', or leave out --search"
             ) from None
-        self.exact, self.names, self.people = exact, exact.names, people
+        self.exact, self.names = exact, exact.names
         total = int(exact.starts[-1])
         sample = np.unique(np.linspace(0, total - 1, min(total, _TRAINING)).astype(np.int64))
         learned = exact.rows(torch.from_numpy(sample))
@@ -61,5 +62,5 @@ class ApproximateSearch:
         people = np.searchsorted(self.exact.starts, rows[found], side="right") - 1
         # The people in the order of the nearest of their windows.
         order = people[np.argsort(approximate[found], kind="stable")].tolist()
-        candidates = list(dict.fromkeys(order))[: max(self.people, count)]
+        candidates = list(dict.fromkeys(order))[: max(_PEOPLE, count)]
         return sorted(self.exact.distances(track, candidates), key=lambda one: (one.distance, one.name))[:count]

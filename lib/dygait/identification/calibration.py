@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import bisect
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +21,6 @@ from scipy.special import gammaln
 
 from dygait.errors import UserError
 from dygait.evaluation.intervals import bootstrap, interval
-from dygait.evaluation.openset import OpenSet, identify
 from dygait.files import write_errors
 from dygait.identification.folder import GallerySettings, read_tensors, write_tensors
 
@@ -82,17 +81,12 @@ class Calibration:
 
         return self._largest(rate, wanted)
 
-    def threshold_interval(self, people: int, fpir: float | None = None) -> tuple[float, float]:
+    def threshold_interval(self, people: int) -> tuple[float, float]:
         """Return the 95 % interval of the threshold; the rate at its lower end is below the wanted one in 97.5 %."""
-        wanted = self.fpir if fpir is None else fpir
         # Rates rise with the distance in every resample, so that quantiles of thresholds are those of rates, inverted.
-        low = self._largest(lambda distance: self.false_positive_rate(distance, people).high, wanted)
-        high = self._largest(lambda distance: self.false_positive_rate(distance, people).low, wanted)
+        low = self._largest(lambda distance: self.false_positive_rate(distance, people).high, self.fpir)
+        high = self._largest(lambda distance: self.false_positive_rate(distance, people).low, self.fpir)
         return low, high
-
-    def open_set(self, fpirs: Sequence[float]) -> OpenSet:
-        """Return the open-set rates in the gallery of all people of the calibration."""
-        return identify(self.match, self.other[:, 0], self.match <= self.other[:, 0], fpirs)
 
     def _false_positives(self, distance: float, people: int) -> np.ndarray:
         """Return the probability that a search finds one of so many others within a distance: (M,)."""

@@ -84,14 +84,11 @@ class GalleryFolder:
             found = content.pop("format"), content.pop("version")
             if found != (_FORMAT, _VERSION):
                 raise ValueError(f"format {found[0]!r}, version {found[1]!r}; this DyGait reads {_FORMAT} {_VERSION}")
-            settings = GallerySettings(**content)
-            if not all(isinstance(getattr(settings, n), int) and getattr(settings, n) > 0 for n in ("window", "step")):
-                raise ValueError("window and step must be positive numbers")
+            return GallerySettings(**content)
         except FileNotFoundError:
             raise UserError(f"{self.root}: there is no such gallery; `dygait enroll` makes one") from None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{path} is damaged: {error}; restore it from a copy") from None
-        return settings
 
     def create(self, settings: GallerySettings) -> GallerySettings:
         """Create the gallery, unless another process just has; return the settings of the one that is there."""
@@ -110,11 +107,8 @@ class GalleryFolder:
         return self.settings()
 
     def state(self) -> int:
-        """Return a number that changes when somebody is enrolled or forgotten."""
-        try:
-            return self.root.stat().st_mtime_ns
-        except FileNotFoundError:
-            raise UserError(f"{self.root}: there is no such gallery; `dygait enroll` makes one") from None
+        """Return a number that changes when somebody is enrolled or forgotten; 0 without a gallery."""
+        return self.root.stat().st_mtime_ns if self.root.exists() else 0
 
     def people(self) -> dict[str, list[Path]]:
         """Return name -> files of the enrolments, both sorted; empty without a gallery."""

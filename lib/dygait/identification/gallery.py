@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -37,20 +38,20 @@ class Answer:
     Attributes:
         decision: whether the nearest person is within the threshold. Without a calibration there is none; a track of
             fewer than `FEWEST` frames is not searched.
-        name: the person, if known.
+        frames: of the track.
         nearest: the nearest people, the first at rank 1; empty if the track is too short.
+        name: the person, if known.
         threshold: the largest distance that counts as known; None without a calibration.
         wrong: how often somebody who is not enrolled is as near as this to somebody of as many people, or nearer; None
             without a calibration.
-        frames: of the track.
     """
 
     decision: Decision
-    name: str | None
-    nearest: tuple[Candidate, ...]
-    threshold: float | None
-    wrong: Rate | None
     frames: int
+    nearest: tuple[Candidate, ...] = ()
+    name: str | None = None
+    threshold: float | None = None
+    wrong: Rate | None = None
 
     @property
     def distance(self) -> float | None:
@@ -182,13 +183,11 @@ class Gallery:
         search = self._refreshed()
         windows, starts = windows_of_all(sequences, self.window, self.step, _MOST_WINDOWS)
         features = _finite(embed(self.model, windows)) if windows else np.empty((0, 0, 0), np.float32)
-        spans = zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
-        found = [search.nearest(features[a:b], max(count, 2)) if b > a else [] for a, b in spans]
-        lengths = [len(frames) for frames in sequences]
-        return [
-            self._answer(one, len(search.names), length, fpir, count)
-            for one, length in zip(found, lengths, strict=True)
-        ]
+        answers = []
+        for frames, (start, stop) in zip(sequences, pairwise(starts), strict=True):
+            nearest = search.nearest(features[start:stop], max(count, 2)) if stop > start else []
+            answers.append(self._answer(nearest, len(search.names), len(frames), fpir, count))
+        return answers
 
     def silhouettes(self, name: str) -> np.ndarray | None:
         """Return some frames of a person, uint8 (F, H, W); None if the gallery keeps none."""
@@ -251,18 +250,16 @@ class Gallery:
             return self._read()
 
     def _answer(self, nearest: list[Candidate], people: int, frames: int, fpir: float | None, count: int) -> Answer:
-        shown = tuple(nearest[:count])
         if not nearest:
-            return Answer("too short", None, shown, None, None, frames)
-        calibration = self._calibration
-        if calibration is None:
-            return Answer("not calibrated", None, shown, None, None, frames)
-        threshold, distance = calibration.threshold(people, fpir), nearest[0].distance
-        known = distance <= threshold
-        wrong = calibration.false_positive_rate(distance, people)
-        return Answer(
-            "known" if known else "unknown", nearest[0].name if known else None, shown, threshold, wrong, frames
-        )
+            return Answer("too short", frames)
+        shown, (name, distance) = tuple(nearest[:count]), nearest[0]
+        if self._calibration is None:
+            return Answer("not calibrated", frames, shown)
+        threshold = self._calibration.threshold(people, fpir)
+        wrong = self._calibration.false_positive_rate(distance, people)
+        if distance <= threshold:
+            return Answer("known", frames, shown, name, threshold, wrong)
+        return Answer("unknown", frames, shown, None, threshold, wrong)
 
 
 def _opened(weights: str | Path) -> EmbeddingModel:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from itertools import pairwise
 
 import numpy as np
 
@@ -48,13 +49,11 @@ class Choice:
         enrolled: list[int] = []
         searched: list[int] = []
         keys = table.all_keys()
-        for subject in table.ids.names:
-            if not fnmatchcase(subject, self.ids):
-                continue
+        for subject in fnmatch.filter(table.ids.names, self.ids):
             own = table.indices([subject]).tolist()
             wanted = self.enrolled_types or min(keys[n][1] for n in own)
-            of_type = [n for n in own if fnmatchcase(keys[n][1], wanted)]
-            chosen = [n for n in of_type if fnmatchcase(keys[n][2], self.enrolled_views)]
+            of_type = [n for n in own if fnmatch.fnmatchcase(keys[n][1], wanted)]
+            chosen = [n for n in of_type if fnmatch.fnmatchcase(keys[n][2], self.enrolled_views)]
             if not chosen:
                 continue
             others = sorted(set(own) - set(of_type))
@@ -121,4 +120,4 @@ def embed_sequences(
         sequences = [np.asarray(store.read(n)) for n in indices[first : first + _SEQUENCES].tolist()]
         parts, starts = windows_of_all(sequences, *windows)
         features = embed(model, parts) if parts else empty
-        yield from (features[a:b] for a, b in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True))
+        yield from (features[start:stop] for start, stop in pairwise(starts))

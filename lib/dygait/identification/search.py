@@ -55,7 +55,7 @@ def windows_to_people(distance: np.ndarray, starts: np.ndarray) -> np.ndarray:
         (T, Q) of the same type.
     """
     found = np.empty((len(distance), len(starts) - 1), distance.dtype)
-    for person, (start, stop) in enumerate(zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)):
+    for person, (start, stop) in enumerate(pairwise(starts.tolist())):
         windows = distance[:, start:stop]
         if stop - start > NEAREST:
             windows = np.partition(windows, NEAREST - 1, axis=1)[:, :NEAREST]
@@ -106,7 +106,7 @@ class ExactSearch:
         self.names, self.metric = list(names), metric
         self.starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self._rows = torch.empty(0)  # (P, G, C + 2): features, 1, the square of their norm
-        for start, stop, part in zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), features, strict=True):
+        for (start, stop), part in zip(pairwise(self.starts.tolist()), features, strict=True):
             prepared = self._prepared(torch.from_numpy(part))
             if not len(self._rows):
                 self._rows = torch.empty(prepared.shape[0], int(self.starts[-1]), prepared.shape[2] + 2)

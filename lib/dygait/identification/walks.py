@@ -58,9 +58,11 @@ class Walk:
 def holds_silhouettes(source: str) -> bool:
     """Return whether a source is a dataset, or a pickle or folder of silhouettes, rather than something to segment."""
     path = Path(source)
-    if is_address(source) or path.suffix == ".pkl" or (path / MANIFEST).is_file():
-        return True
-    return path.is_dir() and next(path.rglob("*.pkl"), None) is not None
+    return _is_store(source) or path.suffix == ".pkl" or any(path.rglob("*.pkl"))
+
+
+def _is_store(source: str) -> bool:
+    return is_address(source) or Path(source, MANIFEST).is_file()
 
 
 def walks_of(source: str, pattern: str = "*") -> Iterator[Walk]:
@@ -73,9 +75,8 @@ def walks_of(source: str, pattern: str = "*") -> Iterator[Walk]:
     Raises:
         UserError: the source cannot be read, or nothing matches the pattern.
     """
-    stored = is_address(source) or Path(source, MANIFEST).is_file()
     found = False
-    for walk in _stored(source, pattern) if stored else _pickled(Path(source), pattern):
+    for walk in _stored(source, pattern) if _is_store(source) else _pickled(Path(source), pattern):
         found = True
         yield walk
     if not found:

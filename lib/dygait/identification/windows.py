@@ -37,17 +37,17 @@ def windows_of(frames: np.ndarray, size: int = SIZE, step: int = STEP) -> list[n
 
 def windows_of_all(
     sequences: Sequence[np.ndarray], size: int = SIZE, step: int = STEP, most: int | None = None
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return the windows of N sequences, and (N + 1,) indices: those of sequence n are `starts[n]` to `starts[n + 1]`.
+) -> tuple[list[np.ndarray], list[int]]:
+    """Return the windows of N sequences, and N + 1 indices: those of sequence n are `starts[n]` to `starts[n + 1]`.
 
     Of a sequence with more than `most` windows so many are returned, evenly spread.
     """
-    parts = [_spread(windows_of(frames, size, step), most) for frames in sequences]
-    starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
-    return [window for part in parts for window in part], starts
-
-
-def _spread(windows: list[np.ndarray], most: int | None) -> list[np.ndarray]:
-    if most is None or len(windows) <= most:
-        return windows
-    return [windows[n] for n in np.linspace(0, len(windows) - 1, most).round().astype(int).tolist()]
+    found: list[np.ndarray] = []
+    starts = [0]
+    for frames in sequences:
+        windows = windows_of(frames, size, step)
+        if most is not None and len(windows) > most:
+            windows = [windows[n] for n in np.linspace(0, len(windows) - 1, most).round().astype(int)]
+        found += windows
+        starts.append(len(found))
+    return found, starts

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -18,6 +15,7 @@ from dygait.data.stores.pickles import PickleTreeWriter
 from dygait.errors import UserError
 from dygait.heatmaps import HEAT_MAPS, SILHOUETTES, draw_heat_maps
 from dygait.preprocess.poses import SUFFIXES, read_poses
+from dygait.preprocess.workers import run_in_order
 
 _LOCK = ".heatmaps.lock"
 
@@ -57,17 +55,18 @@ def write_heat_maps(
         UserError: there is no file of key points, or the output cannot be written.
     """
     files: dict[Key, Path] = {}
-    for path in reversed(_files(poses, pattern)):
-        *_, subject, kind, view, _ = path.parts
-        files[subject, kind, view] = path
+    for path in sorted(poses.glob(f"*/*/*/{pattern}"), reverse=True):
+        if path.suffix in SUFFIXES:
+            subject, kind, view, _ = path.parts[-4:]
+            files[subject, kind, view] = path
     if not files:
         raise UserError(f"--input {poses}: no <id>/<type>/<view>/{pattern} of {', '.join(SUFFIXES)}")
     store = None if silhouettes is None else open_store(silhouettes)
     known = {} if store is None else {key: index for index, key in enumerate(store.table.all_keys())}
     output.mkdir(parents=True, exist_ok=True)
     with lock(output, _LOCK):
-        packed = format == "store"
-        writer: Writer = PackedWriter(output, "key points", others=True) if packed else PickleTreeWriter(output)
+        is_store = format == "store"
+        writer: Writer = PackedWriter(output, "key points", others=True) if is_store else PickleTreeWriter(output)
         last = HEAT_MAPS if store is None else SILHOUETTES
         jobs = sorted((key, path) for key, path in files.items() if not writer.contains(*key, last))
         try:
@@ -76,54 +75,32 @@ def write_heat_maps(
             writer.close()
 
 
-def _files(poses: Path, pattern: str) -> list[Path]:
-    return sorted(path for path in poses.glob(f"*/*/*/{pattern}") if path.suffix in SUFFIXES)
-
-
 def _write(
     jobs: list[tuple[Key, Path]], writer: Writer, store: Store | None, known: dict[Key, int], workers: int
 ) -> Written:
     written = Written()
-    for key, path, found in tqdm(_drawn(jobs, workers), total=len(jobs), unit="sequence", disable=None):
-        frames = None
-        if isinstance(found, np.ndarray) and store is not None:
-            frames, found = _beside(store, known, key, found)
-        if not isinstance(found, np.ndarray):
+    results = run_in_order(_draw, jobs, min(workers, len(jobs)) or 1)
+    for (key, path), found in tqdm(results, total=len(jobs), unit="sequence", disable=None):
+        frames = store.read(known[key]) if store is not None and key in known else None
+        if isinstance(found, str):
             written.lost.append(f"{path}: {found}")
-            continue
-        writer.write(*key, found, HEAT_MAPS)
-        if frames is not None:
-            writer.write(*key, frames, SILHOUETTES)
-        written.sequences += 1
-        written.frames += len(found)
+        elif store is not None and frames is None:
+            written.lost.append(f"{path}: there are no silhouettes of it")
+        elif frames is not None and len(frames) != len(found):
+            written.lost.append(f"{path}: it has {len(found)} frames, its silhouettes have {len(frames)}")
+        else:
+            writer.write(*key, found, HEAT_MAPS)
+            if frames is not None:
+                writer.write(*key, frames, SILHOUETTES)
+            written.sequences += 1
+            written.frames += len(found)
     return written
 
 
-def _beside(
-    store: Store, known: dict[Key, int], key: Key, maps: np.ndarray
-) -> tuple[np.ndarray | None, np.ndarray | str]:
-    """Return the silhouettes of a sequence and its heat maps; or None, and why it cannot be used."""
-    if key not in known:
-        return None, "there are no silhouettes of it"
-    frames = store.read(known[key])
-    if len(frames) != len(maps):
-        return None, f"it has {len(maps)} frames, its silhouettes have {len(frames)}"
-    return frames, maps
-
-
-def _drawn(jobs: list[tuple[Key, Path]], workers: int) -> Iterator[tuple[Key, Path, np.ndarray | str]]:
-    if workers <= 1 or len(jobs) < 2:
-        yield from map(_draw, jobs)
-        return
-    # spawn: safe if the caller has started threads.
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(min(workers, len(jobs)), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        yield from pool.imap(_draw, jobs)
-
-
-def _draw(job: tuple[Key, Path]) -> tuple[Key, Path, np.ndarray | str]:
-    key, path = job
+def _draw(job: tuple[Key, Path]) -> np.ndarray | str:
+    """Return the heat maps of a sequence, or why there are none."""
+    _, path = job
     try:
-        return key, path, draw_heat_maps(read_poses(path))
+        return draw_heat_maps(read_poses(path))
     except UserError as error:
-        return key, path, str(error).removeprefix(f"{path} ")
+        return str(error).removeprefix(f"{path} ")

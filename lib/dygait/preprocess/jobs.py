@@ -38,17 +38,10 @@ class Job:
     finished: InputFile | None = None
 
 
-class PreparedSequence(NamedTuple):
-    """One sequence, and its frames."""
-
-    key: SequenceName
-    result: NormalisedSequence
-
-
 class JobResult(NamedTuple):
     """The result of a job: sequences, pictures that match no rule, and why an archive could not be read."""
 
-    sequences: tuple[PreparedSequence, ...] = ()
+    sequences: tuple[tuple[SequenceName, NormalisedSequence], ...] = ()
     unmatched: tuple[str, ...] = ()
     failure: str | None = None
 
@@ -167,12 +160,11 @@ def run_job(job: Job, layout: Layout, settings: Normalisation, password: str | N
         return read(pictures[name], MAX_IMAGE_BYTES, password)
 
     sequences, unmatched = layout.arrange(pictures)
-
-    def prepare(names: list[str]) -> NormalisedSequence:
-        make = stored_sequence if names[0].endswith(".pkl") else normalise_sequence
-        return make(names, load, settings)
-
-    return JobResult(tuple(PreparedSequence(key, prepare(names)) for key, names in sequences.items()), tuple(unmatched))
+    made = []
+    for key, names in sequences.items():
+        normalise = stored_sequence if names[0].endswith(".pkl") else normalise_sequence
+        made.append((key, normalise(names, load, settings)))
+    return JobResult(tuple(made), tuple(unmatched))
 
 
 def _unpacked(archive: InputFile, layout: Layout, password: str | None) -> Iterator[InputFile]:

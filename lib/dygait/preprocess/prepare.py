@@ -7,20 +7,12 @@ interrupted run is resumed by the same command and gives the same files. A lock 
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import signal
 import sys
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 from tqdm import tqdm
 
 from dygait.data.partition import BUILT_IN_PARTITIONS, Partition, coverage, load_partition
@@ -36,6 +28,7 @@ from dygait.preprocess.layouts import LAYOUTS
 from dygait.preprocess.normalise import Normalisation
 from dygait.preprocess.report import format_report, summarise
 from dygait.preprocess.rules import Layout, SequenceName
+from dygait.preprocess.workers import run_in_order
 
 LOCK = ".prepare.lock"
 """Locked while a run writes to the folder; the empty file stays."""
@@ -167,7 +160,7 @@ class _Preparation:
         """Run the jobs that are not done yet; the bar is updated rarely outside a terminal."""
         pause = 0.1 if sys.stderr.isatty() else 10.0
         with tqdm(unit="sequence", desc=self._layout.name, disable=not progress, mininterval=pause, miniters=1) as bar:
-            for job, result in _run_jobs(work, self._open_jobs(inputs, bar), workers):
+            for job, result in run_in_order(work, self._open_jobs(inputs, bar), workers):
                 self._record(job, result)
                 bar.update(max(1, len(result.sequences)))
 
@@ -208,11 +201,9 @@ class _Preparation:
         if result.failure is not None:
             self.planner.failures[job.source] = result.failure
             return
-        for prepared in result.sequences:
-            key = prepared.key
+        for key, (frames, skipped, remarks) in result.sequences:
             if not self._is_first_copy(key, job):
                 continue
-            frames, skipped, remarks = prepared.result
             outcome = Outcome(len(frames), skipped, job.source, remarks)
             before = self.journal.outcomes.get(key)
             same = before is not None and (before.frames, before.skipped) == (outcome.frames, outcome.skipped)
@@ -223,45 +214,6 @@ class _Preparation:
         archive = job.archive or job.finished
         if archive is not None and archive.name not in self.planner.failures:
             self.journal.add_archive(archive.name, archive.size, tuple(sorted(result.unmatched)))
-
-
-def _run_jobs(work: Callable[[Job], JobResult], jobs: Iterator[Job], workers: int) -> Iterator[tuple[Job, JobResult]]:
-    """Run the jobs in parallel, and yield their results in the order of the jobs."""
-    if workers == 1:
-        for job in jobs:
-            yield job, work(job)
-        return
-    # spawn: safe if the caller has started threads. The password goes through a pipe.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
-    waiting: deque[tuple[Job, Future[JobResult]]] = deque()
-    try:
-        for job in jobs:
-            waiting.append((job, pool.submit(work, job)))
-            if len(waiting) > 2 * workers:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
-    except BrokenProcessPool:
-        raise UserError(
-            "a worker process ended unexpectedly, perhaps out of memory: run the same command with fewer "
-            "--workers; what is written so far is kept"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def exit_with_parent() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=exit_with_parent, daemon=True).start()
 
 
 def _report(
