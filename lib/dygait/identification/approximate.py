@@ -9,16 +9,11 @@ from dygait.errors import UserError
 from dygait.identification.search import Candidate, ExactSearch
 
 _COMPONENTS = 64
-_TRAINING = 50_000
-"""Windows of the gallery from which the index learns its principal components and cells."""
-_PER_CELL = 39
-"""Windows that faiss wants for the training of a cell."""
-_PROBED = 16
-"""Cells that are searched for a window."""
-_WINDOWS = 64
-"""Windows of the gallery that the index returns for a window."""
-_PEOPLE = 32
-"""People to whom the exact distances are computed."""
+_TRAINING = 50_000  # windows of the gallery from which the index learns its principal components and cells
+_PER_CELL = 39  # windows that faiss wants for the training of a cell
+_PROBED = 16  # cells that are searched for a window
+_WINDOWS = 64  # windows of the gallery that the index returns for a window
+_PEOPLE = 32  # people to whom the exact distances are computed
 
 
 class ApproximateSearch:

@@ -18,8 +18,7 @@ from dygait.identification.calibration import Calibration, check_resolved
 from dygait.identification.search import distances_of_tracks
 from dygait.identification.windows import windows_of_all
 
-_SEQUENCES = 32
-"""Sequences whose frames are in memory at a time."""
+_SEQUENCES = 32  # sequences whose frames are in memory at a time
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,8 @@ from dygait.video.pipeline import Seen
 from dygait.video.preview import draw
 from dygait.video.sources import Frame
 
-_WINDOWS = 4
-"""Windows of a track that are searched, the last ones."""
-_GONE = 5.0
-"""Seconds after which a track that is not seen is dropped."""
+_WINDOWS = 4  # windows of a track that are searched, the last ones
+_GONE = 5.0  # seconds after which a track that is not seen is dropped
 _TITLE = "dygait"
 
 

@@ -13,8 +13,7 @@ from dygait.identification.answers import Identified
 from dygait.identification.gallery import Gallery
 from dygait.reporting.page import environment, picture
 
-_STRIPS = 3
-"""Nearest people whose silhouettes are shown."""
+_STRIPS = 3  # nearest people whose silhouettes are shown
 
 
 def write_page(results: Sequence[Identified], gallery: Gallery, source: str, target: Path) -> None:

@@ -26,12 +26,9 @@ from dygait.evaluation import pairwise_distance
 
 NEAREST = 3
 """Windows of a person that a window is compared with, the nearest ones."""
-_PIECE = 2048
-"""Gallery windows whose products are computed at a time, so that they stay in the cache."""
-_FIRST = 16
-"""People whose distances are computed first; then twice as many, and so on."""
-_TRACKS = 256
-"""Tracks whose distances are computed at a time."""
+_PIECE = 2048  # gallery windows whose products are computed at a time, so that they stay in the cache
+_FIRST = 16  # people whose distances are computed first; then twice as many, and so on
+_TRACKS = 256  # tracks whose distances are computed at a time
 _UNIT = 2.0**-24  # the rounding error of float32
 _SLACK = 1 - 1e-5
 """Covers the rounding errors of roots and means; those of the products are subtracted from the squares."""

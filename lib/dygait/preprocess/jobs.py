@@ -68,7 +68,7 @@ class JobPlanner:
         """Yield the jobs of all inputs, in order.
 
         Raises:
-            UserError: a missing input, an unsafe archive, a password that is missing or wrong.
+            UserError: a missing input, an archive with links, a password that is missing or wrong.
         """
         for top in inputs:
             files = (file for file in list_files(top) if not self.layout.ignores(file.name))

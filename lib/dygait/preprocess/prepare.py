@@ -68,7 +68,7 @@ def prepare(
     Masks are cleaned if `clean`; None: those of a user's own folders. Every nth picture is used if `every` is n.
 
     Raises:
-        UserError: an invalid option, a missing or unsafe input, a full disk.
+        UserError: an invalid option, a missing input, an archive with links, a full disk.
     """
     layout = LAYOUTS[dataset]
     clean = layout.own if clean is None else clean
