@@ -29,6 +29,15 @@ def trained(shared: Experiment) -> Experiment:
 
 
 @pytest.fixture
+def averaged(trained: Experiment) -> Experiment:
+    """A run whose weights are the averaged ones."""
+    state = read_checkpoint(trained.checkpoints / "tiny-00002.pt")
+    made = trained.at(trained.output.parent / "averaged")
+    save_checkpoint(made.checkpoints / "tiny-00002.pt", {**state, "model": state["ema"]})
+    return made
+
+
+@pytest.fixture
 def shipped(trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The run's weights as those that ship, called `tiny`."""
     monkeypatch.setattr(published, "FOLDER", tmp_path / "pretrained")
@@ -45,7 +54,7 @@ def sequences_of(experiment: Experiment) -> list[np.ndarray]:
     return [np.asarray(read_pickle(path)) for path in paths]
 
 
-def test_features_are_those_of_the_runs_test(trained: Experiment, shipped: Path) -> None:
+def test_features_are_those_of_the_runs_test(trained: Experiment, averaged: Experiment, shipped: Path) -> None:
     model = dygait.load_pretrained("tiny")
     assert isinstance(model, PretrainedModel)
     assert not model.training
@@ -53,15 +62,14 @@ def test_features_are_those_of_the_runs_test(trained: Experiment, shipped: Path)
     assert len({len(frames) for frames in sequences}) > 1
     found = dygait.embed(model, sequences)
     assert found.dtype == np.float32
-    state = read_checkpoint(trained.checkpoints / "tiny-00002.pt")
-    averaged = trained.at(trained.output.parent / "averaged")
-    save_checkpoint(averaged.checkpoints / "tiny-00002.pt", {**state, "model": state["ema"]})
     wanted = features_of(averaged, *EMA).features
     np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
 
 
 @pytest.mark.parametrize("frames", [{"frames_step": 2}, {"frames_window": 4}, {"frames_step": 2, "frames_window": 3}])
-def test_steps_and_windows_are_those_of_the_runs_test(trained: Experiment, frames: dict[str, int]) -> None:
+def test_steps_and_windows_are_those_of_the_runs_test(
+    trained: Experiment, averaged: Experiment, frames: dict[str, int]
+) -> None:
     model = dygait.load_pretrained(trained.folder)
     whole = dygait.embed(model, sequences_of(trained))
     model.info = dataclasses.replace(model.info, **frames)  # as weights say whose configuration has these keys
@@ -75,9 +83,6 @@ def test_steps_and_windows_are_those_of_the_runs_test(trained: Experiment, frame
         starts = [round(i * max(len(kept) - size, 0) / max(count - 1, 1)) for i in range(count)]
         slow = np.mean([dygait.embed(plain, [kept[start : start + size]])[0] for start in starts], 0)
         np.testing.assert_allclose(features, slow, atol=1e-5)
-    state = read_checkpoint(trained.checkpoints / "tiny-00002.pt")
-    averaged = trained.at(trained.output.parent / "averaged")
-    save_checkpoint(averaged.checkpoints / "tiny-00002.pt", {**state, "model": state["ema"]})
     sets = [f"evaluator_cfg.sampler.{key}={value}" for key, value in frames.items()]
     np.testing.assert_allclose(features_of(averaged, *EMA, *sets).features, found, atol=1e-5 * np.abs(found).max())
 

@@ -45,16 +45,10 @@ ENCODINGS = {
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_every_encoding_gives_the_same_silhouette(name: str) -> None:
-    image = decode_silhouette(ENCODINGS[name])
-    assert image.dtype == np.uint8
+    image, picture = decode_silhouette(ENCODINGS[name]), decode_picture(ENCODINGS[name])
+    assert image.dtype == picture.dtype == np.uint8
     np.testing.assert_array_equal(image, MASK)
-
-
-@pytest.mark.parametrize("name", ENCODINGS)
-def test_a_picture_that_may_be_anything(name: str) -> None:
-    image = decode_picture(ENCODINGS[name])
-    assert image.dtype == np.uint8
-    np.testing.assert_array_equal(image > 0, MASK > 0)
+    np.testing.assert_array_equal(picture > 0, MASK > 0)
 
 
 def encoded(suffix: str, image: np.ndarray) -> bytes:

@@ -112,17 +112,14 @@ class VideoSource(Source):
         self.name = path.stem
         self._path = path
         capture = self._open()
-        self._counted = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self._own_rate = capture.get(cv2.CAP_PROP_FPS)
+        self.count = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) or None
+        own = capture.get(cv2.CAP_PROP_FPS)
         capture.release()
+        if rate is None and not _RATES[0] <= own <= _RATES[1]:
+            self.notices.append(f"{path} has {own:g} frames per second; {ASSUMED_RATE:.0f} are assumed (--rate)")
+            rate = ASSUMED_RATE
         self._has_times = rate is None
-        if rate is None and not _RATES[0] <= self._own_rate <= _RATES[1]:
-            self.notices.append(
-                f"{path} says {self._own_rate:g} frames per second; {ASSUMED_RATE:.0f} are assumed (--rate)"
-            )
-            rate, self._has_times = ASSUMED_RATE, False
-        self.rate = rate or self._own_rate
-        self.count = self._counted if self._counted > 0 else None
+        self.rate = rate or own
 
     def _open(self) -> cv2.VideoCapture:
         capture = cv2.VideoCapture(str(self._path))
@@ -153,9 +150,9 @@ class VideoSource(Source):
             capture.release()
         if index == 0:
             raise UserError(f"{self._path}: no frame can be decoded; convert it with `ffmpeg -i FILE out.mp4`")
-        if index < self._counted * (1 - _READ_SHORT) - 1:
+        if self.count is not None and index < self.count * (1 - _READ_SHORT) - 1:
             self.lost = True
-            self.notices.append(f"{self._path} ends after {index} of {self._counted} frames: it is cut off or damaged")
+            self.notices.append(f"{self._path} ends after {index} of {self.count} frames: it is cut off or damaged")
 
 
 class CameraSource(Source):

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from dygait.errors import UserError
-from dygait.video.segmenters.base import SEGMENTERS, Person, Segmenter, people_in_mask, person_in_mask
+from dygait.video.segmenters.base import SEGMENTERS, Person, Segmenter, people_in_mask, people_in_masks
 from dygait.video.segmenters.outlines import outline
 
 _UPDATE = 5  # frames between updates of the model
@@ -207,10 +207,10 @@ def _grouped(mask: np.ndarray, least_area: int) -> list[Person]:
     used = mask[top : top + height, left : left + width]
     found = []
     for (x, y, columns, rows), grown, _ in people_in_mask(cv2.dilate(used, _TALL), least_area):
-        person = person_in_mask(grown & used[y : y + rows, x : x + columns])
-        if person is not None and cv2.countNonZero(person.mask) >= least_area:
-            right, down, *size = person.box
-            found.append(person._replace(box=(left + x + right, top + y + down, size[0], size[1])))
+        for person in people_in_masks([grown & used[y : y + rows, x : x + columns]]):
+            if cv2.countNonZero(person.mask) >= least_area:
+                right, down, *size = person.box
+                found.append(person._replace(box=(left + x + right, top + y + down, size[0], size[1])))
     return found
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 import cv2
@@ -58,9 +59,12 @@ def people_in_mask(mask: np.ndarray, least_area: int) -> list[Person]:
     return people
 
 
-def person_in_mask(mask: np.ndarray, score: float = 1.0) -> Person | None:
-    """Return the person that a mask of the whole picture shows, uint8 (H, W), 0 or 255; None if it is empty."""
-    left, top, width, height = cv2.boundingRect(mask)
-    if not width:
-        return None
-    return Person((left, top, width, height), mask[top : top + height, left : left + width].copy(), score)
+def people_in_masks(masks: Iterable[np.ndarray], scores: Iterable[float] = repeat(1.0)) -> list[Person]:
+    """Return the people that masks of the whole picture show, uint8 (H, W), 0 or 255; an empty mask shows nobody."""
+    people = []
+    for mask, score in zip(masks, scores, strict=False):
+        left, top, width, height = cv2.boundingRect(mask)
+        if width:
+            own = mask[top : top + height, left : left + width].copy()
+            people.append(Person((left, top, width, height), own, float(score)))
+    return people

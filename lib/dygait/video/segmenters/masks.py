@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
-from dygait.video.segmenters.base import SEGMENTERS, Person, Segmenter, people_in_mask, person_in_mask
+from dygait.video.segmenters.base import SEGMENTERS, Person, Segmenter, people_in_mask, people_in_masks
 
 _MOST_LABELS = 64
 _LEAST_OF_A_LABEL = 16  # pixels; the grey levels of a smoothed or compressed outline are rarer
@@ -38,9 +37,8 @@ class Masks(Segmenter):
             self._labels = True  # every value is a surface
         if not self._labels:
             return people_in_mask(_white(values, len(found)), self._least_area)
-        masks = [np.where(values == value, 255, 0).astype(np.uint8) for value in found if value]
-        people = [person_in_mask(mask) for mask in masks if cv2.countNonZero(mask) >= self._least_area]
-        return [person for person in people if person is not None]
+        people = [value for value, count in zip(found, counts, strict=True) if value and count >= self._least_area]
+        return people_in_masks(np.where(values == value, 255, 0).astype(np.uint8) for value in people)
 
 
 def _one_channel(picture: np.ndarray) -> np.ndarray:

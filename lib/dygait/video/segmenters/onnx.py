@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from dygait.errors import UserError
-from dygait.video.segmenters.base import SEGMENTERS, Person, Segmenter, people_in_mask, person_in_mask
+from dygait.video.segmenters.base import SEGMENTERS, Person, Segmenter, people_in_mask, people_in_masks
 
 Run = Callable[[np.ndarray], list[np.ndarray]]
 """From the input, float32 (1, 3, h, w), to the outputs."""
@@ -135,13 +135,11 @@ class OnnxSegmenter(Segmenter):
         boxes, labels, scores, masks = (output.squeeze() if output.ndim > 2 else output for output in outputs[:4])
         boxes = boxes.reshape(-1, 4)
         masks = masks.reshape(len(boxes), *masks.shape[-2:])
-        people = []
-        for box, label, score, mask in zip(boxes, labels.reshape(-1), scores.reshape(-1), masks, strict=True):
-            if int(label) != self._person or score < self._threshold:
-                continue
-            whole = mask if mask.shape == tuple(self._size) else self._pasted(mask, box)
-            people.append(person_in_mask(self._to_picture(whole, fit), float(score)))
-        return [person for person in people if person is not None]
+        scores = scores.reshape(-1)
+        people = np.flatnonzero((labels.reshape(-1).astype(int) == self._person) & (scores >= self._threshold))
+        is_whole = masks.shape[1:] == tuple(self._size)
+        whole = (masks[n] if is_whole else self._pasted(masks[n], boxes[n]) for n in people)
+        return people_in_masks((self._to_picture(mask, fit) for mask in whole), scores[people])
 
     def _read_yolo(self, outputs: list[np.ndarray], fit: _Fit) -> list[Person]:
         rows, prototypes = outputs[0][0].T, outputs[1][0]  # (n, 4 + classes + M), (M, h, w)
@@ -152,15 +150,16 @@ class OnnxSegmenter(Segmenter):
         is_person = (scores >= self._threshold) & (scores >= rows[:, _BOX : _BOX + classes].max(1))
         rows, scores = rows[is_person], scores[is_person]
         boxes = np.hstack([rows[:, :2] - rows[:, 2:4] / 2, rows[:, 2:4]])
-        people = []
-        for index in np.array(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), self._threshold, _NMS)).reshape(-1):
-            mask = np.tensordot(rows[index, _BOX + classes :], prototypes, 1)
-            mask = cv2.resize(expit(mask), (self._size[1], self._size[0]), interpolation=cv2.INTER_LINEAR)
-            left, top, width, height = (max(0, round(float(value))) for value in boxes[index])
+        people = np.array(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), self._threshold, _NMS), int).reshape(-1)
+        masks = []
+        for box, coefficients in zip(boxes[people], rows[people, _BOX + classes :], strict=True):
+            mask = expit(np.tensordot(coefficients, prototypes, 1))
+            mask = cv2.resize(mask, (self._size[1], self._size[0]), interpolation=cv2.INTER_LINEAR)
+            left, top, width, height = (max(0, round(float(value))) for value in box)
             inside = np.zeros_like(mask)
             inside[top : top + height, left : left + width] = mask[top : top + height, left : left + width]
-            people.append(person_in_mask(self._to_picture(inside, fit), float(scores[index])))
-        return [person for person in people if person is not None]
+            masks.append(self._to_picture(inside, fit))
+        return people_in_masks(masks, scores[people])
 
     def _activate(self, values: np.ndarray) -> np.ndarray:
         if self._activation == "sigmoid":

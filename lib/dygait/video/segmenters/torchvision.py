@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dygait.errors import UserError
-from dygait.video.segmenters.base import SEGMENTERS, Person, Segmenter, person_in_mask
+from dygait.video.segmenters.base import SEGMENTERS, Person, Segmenter, people_in_masks
 
 _NAMES = Literal["maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2"]
 _CLASSES = "roi_heads.box_predictor.cls_score.bias"  # in the state dict; one value for each class
@@ -59,12 +59,8 @@ class TorchvisionSegmenter(Segmenter):
         with torch.inference_mode():
             (found,) = self._network([tensor.to(self._device).float() / 255])
         chosen = (found["labels"] == self._person) & (found["scores"] >= self._score)
-        masks = (found["masks"][chosen, 0] > 0.5).cpu().numpy()
-        people = [
-            person_in_mask(mask.view(np.uint8) * np.uint8(255), score)
-            for mask, score in zip(masks, found["scores"][chosen].tolist(), strict=True)
-        ]
-        return [person for person in people if person is not None]
+        masks = 255 * (found["masks"][chosen, 0] > 0.5).byte().cpu().numpy()
+        return people_in_masks(masks, found["scores"][chosen].tolist())
 
 
 def _load(name: str, weights: str | None, size: int) -> Any:
