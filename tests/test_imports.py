@@ -28,7 +28,7 @@ LAYERS = (
     ("registry",),
     ("logs",),
     ("distributed",),
-    ("silhouettes", "heatmaps", "masks", "jumps", "files", "video_file"),
+    ("silhouettes", "heatmaps", "masks", "modalities", "jumps", "files", "video_file"),
     ("errors", "machine", "untrusted"),
 )
 """The parts of the package, from above to below: each may import what is in a layer below its own."""

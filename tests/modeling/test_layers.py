@@ -30,6 +30,23 @@ class TestTime:
             torch.testing.assert_close(mean[n, :, 0], own.mean(1), atol=1e-12, rtol=0)
             assert torch.equal(largest[n], own.amax(1))
 
+    @pytest.mark.parametrize("packed", [False, True])
+    @pytest.mark.parametrize("last", [False, True])
+    @pytest.mark.parametrize("padded", [False, True])
+    def test_of_equal_values_the_first_gets_the_gradient(self, padded: bool, last: bool, packed: bool) -> None:
+        own, lengths = self.lengths if padded else torch.full((3,), 4), self.lengths if padded else None
+        x = random(3, 5, 4, 3, 2).sign() - 2  # -1 and -3, below the zeros of padding
+        x = x.to(memory_format=torch.channels_last_3d) if last else x
+        gradient = random(3, 5, 3, 2, seed=1)
+        expected = torch.zeros_like(x)
+        for n, c, h, w in torch.ones(3, 5, 3, 2).nonzero().tolist():
+            values = x[n, c, : own[n], h, w].tolist()
+            expected[n, c, values.index(max(values)), h, w] = gradient[n, c, h, w]
+        x = layers.zero_padding(x, lengths).requires_grad_()
+        found = frames.sequence_max(*frames.pack(x.transpose(1, 2), lengths)) if packed else None
+        found = layers.temporal_max(x, lengths) if found is None else found
+        assert torch.equal(torch.autograd.grad(found, x, gradient)[0], expected)
+
 
 class TestWholeSequences:
     """a -> a a a; a b -> a b a b; three frames or more stay."""

@@ -22,8 +22,9 @@ def leaky(x: torch.Tensor) -> torch.Tensor:
     return torch.where(x > 0, x, 0.01 * x)
 
 
-def test_horizontal_pooling() -> None:
-    x = random(2, 3, 4, 5)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_horizontal_pooling(layout: torch.memory_format) -> None:
+    x = random(2, 3, 4, 5).to(memory_format=layout)
     found = HorizontalPooling([4, 2, 1])(x)
     assert found.shape == (2, 3, 7)
     for n in range(2):

@@ -11,6 +11,7 @@ from dygait.data.frames import FrameSampler
 from dygait.data.stores import Store
 from dygait.data.transforms import Transform
 from dygait.errors import UserError
+from dygait.modalities import channels_to_stack
 
 
 class Request(NamedTuple):
@@ -128,7 +129,8 @@ class SequenceDataset:
         for number, transform in enumerate(self.transforms):
             rng.bit_generator.state = state
             try:
-                frames = taken[number] if len(self.transforms) == len(taken) else _stacked(taken)
+                stacks = len(self.transforms) < len(taken)
+                frames = np.concatenate(channels_to_stack(taken, 4), 1) if stacks else taken[number]
                 modalities.append(transform(frames, rng))
             except UserError as error:
                 raise UserError(f"{self.store.location(index, self.files[number])}: {error}") from None
@@ -152,16 +154,6 @@ def check_lengths(store: Store, index: int, first: tuple[int, int], other: tuple
     if first[1] != other[1]:
         one, two = (f"{store.location(index, file)} has {frames} frames" for file, frames in (first, other))
         raise UserError(f"{two}, {one}; modalities must show the same frames: prepare the sequence again")
-
-
-def _stacked(modalities: Sequence[np.ndarray]) -> np.ndarray:
-    """Stack (S, H, W) and (S, C, H, W) to channels, cut to the columns in the middle that the narrowest has."""
-    width = min(frames.shape[-1] for frames in modalities)
-    if len({frames.shape[-2] for frames in modalities}) > 1:
-        sizes = " and ".join(f"{frames.shape[-2]}x{frames.shape[-1]}" for frames in modalities)
-        raise UserError(f"frames of {sizes} cannot be stacked to channels: prepare them at one height")
-    cut = [frames[..., (frames.shape[-1] - width) // 2 :][..., :width] for frames in modalities]
-    return np.concatenate([frames.reshape(len(frames), -1, *frames.shape[-2:]) for frames in cut], 1)
 
 
 def _take(frames: np.ndarray, chosen: np.ndarray, ordered: bool) -> np.ndarray:

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from dygait.modalities import channels_to_stack
 from dygait.modeling.export_mode import is_exporting
-from dygait.modeling.layers import has_channels_last, valid_frames, valid_indices
+from dygait.modeling.layers import temporal_max, valid_frames, valid_indices
 
 Frames = torch.Tensor | tuple[torch.Tensor, ...]
 """The input of a model: float (N, S, H, W); (N, S, C, H, W) of several channels; or a tuple of such modalities."""
@@ -23,16 +24,10 @@ Frames = torch.Tensor | tuple[torch.Tensor, ...]
 def stack_channels(frames: Frames, channels: int) -> torch.Tensor:
     """Return (N, S, C, H, W) of a model's input, whose modalities are stacked in order.
 
-    They are cut to the columns in the middle that the narrowest has, as OpenGait does with square heat maps beside
-    narrow silhouettes.
-
     Raises:
-        ValueError: there are not C channels.
+        ValueError: there are not C channels, or modalities are not of one height.
     """
-    modalities = frames if isinstance(frames, tuple) else (frames,)
-    width = min(x.shape[-1] for x in modalities)
-    cut = [x[..., (x.shape[-1] - width) // 2 :][..., :width] for x in modalities]
-    each = [x.unsqueeze(2) if x.dim() == 4 else x for x in cut]
+    each = channels_to_stack(frames if isinstance(frames, tuple) else (frames,), 5)
     stacked = torch.cat(each, 2) if len(each) > 1 else each[0]
     if stacked.shape[2] != channels:
         raise ValueError(f"the model takes frames of {channels} channels, got {stacked.shape[2]}")
@@ -85,15 +80,12 @@ def unpack(frames: torch.Tensor, counts: Counts) -> torch.Tensor:
 
 
 def sequence_max(frames: torch.Tensor, counts: Counts) -> torch.Tensor:
-    """Take the largest value over each sequence's frames: packed (F, ...) to (N, ...)."""
+    """Take the largest value over each sequence's frames: packed (F, C, H, W) to (N, C, H, W); as `temporal_max`."""
     if isinstance(counts, Padded):
         return counts.apart(frames, -torch.inf).amax(1)
-    if frames.dim() == 4 and has_channels_last(frames):  # and so is the result, and the gradient
-        pixels = frames.permute(0, 2, 3, 1)
-        return sequence_max(pixels.flatten(1), counts).unflatten(1, pixels.shape[1:]).permute(0, 3, 1, 2)
     if equally_long(counts):
-        return unpack(frames, counts).amax(1)
-    return torch.stack([own.amax(0) for own in frames.split(list(counts))])
+        return temporal_max(unpack(frames, counts).transpose(1, 2), None)
+    return torch.cat([temporal_max(own.transpose(0, 1).unsqueeze(0), None) for own in frames.split(list(counts))])
 
 
 def over_equal_lengths(

@@ -75,14 +75,18 @@ def sum_over_frames(x: torch.Tensor) -> torch.Tensor:
 
 
 def temporal_max(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-    """Take the largest value over a sequence's own frames: (N, C, S, H, W) to (N, C, H, W)."""
-    last = has_channels_last(x)
-    if last:
-        x = x.movedim(1, 4)
+    """Take the largest value over a sequence's own frames: (N, C, S, H, W) to (N, C, H, W).
+
+    Of equal values the first gets the gradient: `amax` would divide it among them, in several passes over all frames.
+    """
     if lengths is not None:
-        padded = ~valid_frames(lengths, x.shape[1 if last else 2], x.device)
-        x = x.masked_fill(padded[:, :, None, None, None] if last else padded[:, None, :, None, None], -torch.inf)
-    return x.amax(1).movedim(3, 1) if last else x.amax(2)
+        padded = ~valid_frames(lengths, x.shape[2], x.device)
+        x = x.masked_fill(padded[:, None, :, None, None], -torch.inf)
+    if is_exporting() or torch.compiler.is_compiling():
+        return x.amax(2)
+    if x.device.type == "cpu" and has_channels_last(x):  # pooling is vectorised for this layout, `max` is not
+        return F.max_pool3d(x, (x.shape[2], 1, 1)).squeeze(2)
+    return x.max(2).values
 
 
 def whole_sequences(
@@ -93,31 +97,17 @@ def whole_sequences(
     Silhouettes (N, S, H, W) and lengths become the same; shorter sequences are repeated: one frame three times, two
     frames as a, b, a, b.
     """
-    frames = silhouettes.shape[1]
+    frames, device = silhouettes.shape[1], silhouettes.device
     if lengths is None:
         return (silhouettes.repeat(1, 3 if frames == 1 else 2, 1, 1) if frames < 3 else silhouettes), None
-    if is_exporting():
-        return _repeated(silhouettes, lengths)
-    silhouettes = silhouettes * valid_frames(lengths, frames, silhouettes.device)[:, :, None, None]
-    if frames >= 4 and int(lengths.min()) >= 3:
-        return silhouettes, lengths
+    if not is_exporting() and frames >= 4 and int(lengths.min()) >= 3:
+        return silhouettes * valid_frames(lengths, frames, device)[:, :, None, None], lengths
     repeated = torch.where(lengths == 1, 3, torch.where(lengths == 2, 4, lengths))
-    target = max(frames, int(repeated.max()))
-    position = torch.arange(target, device=lengths.device).expand(len(lengths), target)
-    source = torch.where((lengths < 3)[:, None], position % lengths[:, None], position.clamp(max=frames - 1))
-    rows = torch.arange(len(lengths), device=lengths.device)[:, None]
-    keep = valid_frames(repeated, target)[:, :, None, None].to(silhouettes, non_blocking=True)
-    there = (index.to(silhouettes.device, non_blocking=True) for index in (rows, source))
-    return silhouettes[tuple(there)] * keep, repeated
-
-
-def _repeated(silhouettes: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what `whole_sequences` does, whatever the lengths: for at least four frames, padding included."""
-    repeated = torch.where(lengths == 1, 3, torch.where(lengths == 2, 4, lengths))
-    position = torch.arange(silhouettes.shape[1], device=lengths.device)[None]
-    source = torch.where(lengths[:, None] < 3, position % lengths[:, None], position)
-    taken = silhouettes.gather(1, source[:, :, None, None].expand_as(silhouettes))
-    return taken * valid_frames(repeated, silhouettes.shape[1])[:, :, None, None], repeated
+    target = frames if is_exporting() else max(frames, int(repeated.max()))  # exported for four frames or more
+    index = torch.arange(target, device=lengths.device)[None]
+    source = torch.where(lengths[:, None] < 3, index % lengths[:, None], index.clamp(max=frames - 1))
+    source = source.to(device, non_blocking=True)[:, :, None, None].expand(-1, -1, *silhouettes.shape[2:])
+    return silhouettes.gather(1, source) * valid_frames(repeated, target, device)[:, :, None, None], repeated
 
 
 def avoid_two_frames(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
@@ -46,11 +47,12 @@ class HorizontalPooling(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (N, C, P) for (N, C, H, W); H must be a multiple of every number of strips."""
-        check_rows(x.shape[2], self.bin_num)
-        if has_channels_last(x):  # whole pixels, whose gradient is in the same layout
+        h, w = x.shape[2:]
+        check_rows(h, self.bin_num)
+        if x.device.type == "cpu" and has_channels_last(x):  # whole pixels, whose gradient is in the same layout
             pixels = x.permute(0, 2, 3, 1)
-            rows = (pixels.unflatten(1, (b, -1)).flatten(2, 3) for b in self.bin_num)
-            return torch.cat([s.mean(2) + s.amax(2) for s in rows], 1).transpose(1, 2)
+            means = torch.cat([pixels.unflatten(1, (b, -1)).mean((2, 3)) for b in self.bin_num], 1).transpose(1, 2)
+            return means + torch.cat([F.max_pool2d(x, (h // b, w)).squeeze(3) for b in self.bin_num], 2)
         strips = (x.unflatten(2, (b, -1)).flatten(3) for b in self.bin_num)
         return torch.cat([s.mean(3) + s.amax(3) for s in strips], 2)
 

@@ -26,7 +26,7 @@ from dygait.modeling.heads import (
     number_of_classes,
     separate_bn_necks,
 )
-from dygait.modeling.layers import SeparateFCs, channels_last, initialise
+from dygait.modeling.layers import SeparateFCs, channels_last, initialise, temporal_max
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import HorizontalPooling
 from dygait.modeling.registry import MODELS
@@ -88,8 +88,8 @@ class ShiftedWindows(nn.Module):
         return self.patch_norm(self.patch_embed(frames.unsqueeze(2)).squeeze(2).permute(0, 2, 3, 1))
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Return the largest values over time (N, H, W, 2 C) for the tokens of whole sequences (N, S, H, W, C)."""
-        return self.norm(self.stage2(self.widen(self.stage1(tokens)))).amax(1)
+        """Return the largest values over time (N, 2 C, H, W) for the tokens of whole sequences (N, S, H, W, C)."""
+        return temporal_max(self.norm(self.stage2(self.widen(self.stage1(tokens)))).movedim(4, 1), None)
 
 
 @MODELS.register("SwinGait")
@@ -155,7 +155,7 @@ class SwinGait(nn.Module):
         frames, counts = pack(silhouettes, lengths)
         x = self.layer2(self.layer1(self.layer0(channels_last(frames.unsqueeze(1)))), counts)
         x = F.interpolate(x, _MAP, mode="bilinear", align_corners=True)
-        maps = over_equal_lengths(self.transformer, self.transformer.tokens(x), counts).permute(0, 3, 1, 2)
+        maps = over_equal_lengths(self.transformer, self.transformer.tokens(x), counts)
         parts = self.pooling(maps)  # (N, 2 C, P)
         features = self.fcs(torch.cat([parts, parts[:, :, -1:]], 2))
         logits, after_neck = self.necks(features)
