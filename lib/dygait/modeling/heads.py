@@ -1,4 +1,4 @@
-"""The heads of models: their sizes in a configuration, GaitGL's two heads, and that of DeepGaitV2 and its kin.
+"""The heads of models: their sizes in a configuration, GaitGL's two heads, and that of GaitBase and its kin.
 
 N sequences, C channels, P parts (horizontal strips), K classes.
 """
@@ -39,6 +39,7 @@ class NeckSizes(TypedDict, total=False):
 Renames = tuple[tuple[str, str], ...]
 """Rules (pattern, replacement) of `re.sub` from our names of tensors to OpenGait's, applied in turn."""
 
+BNNECK_NAMES: Renames = ((r"^fcs\.", "FCs."), (r"^necks\.", "BNNecks."))
 GAITGL_NAMES: Renames = (
     (r"^pooling\.", "HPP."),
     (r"^fcs\.", "Head0."),
@@ -119,27 +120,29 @@ class GaitGLHead(nn.Module):
         return GaitOutput(features, None if self.classifier is None else self.classifier(features), features)
 
 
-BNNECK_NAMES: Renames = ((r"^fcs\.", "FCs."), (r"^necks\.", "BNNecks."))
-
-
 class BNNeckHead(nn.Module):
-    """A network that ends as DeepGaitV2 does: maximum over time, horizontal parts, separate FCs, BNNecks.
+    """A network that ends as GaitBase does: maximum over time, horizontal parts, separate FCs, BNNecks.
 
     Triplet loss and test use the features before the BNNecks, whose logits are cosines; with `use_emb2` the test uses
     those after them, of length 1 in each part.
     """
 
     class_head = ("necks.fc_bin",)
+    use_emb2 = False
 
     def add_head(
-        self, sizes: tuple[int, int], bin_num: list[int], class_num: int | None, necks: NeckSizes | None, use_emb2: bool
+        self,
+        channels: int,
+        bin_num: list[int],
+        class_num: int | None,
+        necks: NeckSizes | None,
+        fcs: FCSizes | None = None,
     ) -> None:
-        """Add the layers for (C of the maps, C of the features); the constructor calls it last but `initialise`."""
+        """Add the layers for maps of C channels; the constructor calls it last but for `initialise`."""
         self.class_num = number_of_classes(class_num, necks)
-        self.use_emb2 = use_emb2
         self.pooling = HorizontalPooling(bin_num)
-        self.fcs = layers.SeparateFCs(sum(bin_num), *sizes)
-        self.necks = separate_bn_necks(necks, sizes[1], sum(bin_num), self.class_num)
+        self.fcs = separate_fcs(fcs, channels, sum(bin_num))
+        self.necks = separate_bn_necks(necks, self.fcs.out_channels, sum(bin_num), self.class_num)
 
     def head(self, maps: torch.Tensor, counts: Counts) -> GaitOutput:
         """Return the network's output for packed maps (F, C, H, W), of which `counts` are each sequence's."""

@@ -11,6 +11,7 @@ import re
 import torch
 from torch import nn
 
+from dygait.modeling.heads import Renames
 from dygait.modeling.parts import by_strips
 from dygait.modeling.registry import BACKBONES
 
@@ -45,6 +46,8 @@ class Plain(nn.Module):
             pooling by 2.
         in_channels: channels of the input: 1.
     """
+
+    opengait_names: Renames = ((r"^backbone\.layers\.", "Backbone.forward_block.feature."),)
 
     def __init__(self, layers_cfg: list[str], in_channels: int = 1) -> None:
         super().__init__()

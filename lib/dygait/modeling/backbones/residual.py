@@ -10,10 +10,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import ConfigDict, with_config
 from torch import nn
+from typing_extensions import NotRequired, TypedDict
 
 from dygait.modeling.frames import Counts, pack_counted, unpack
-from dygait.modeling.heads import Renames, check_numbers, check_positive
+from dygait.modeling.heads import Renames, check_numbers, check_positive, check_sizes
 from dygait.modeling.kernels.batch_norm import BatchNorm2d
 from dygait.modeling.layers import avoid_two_frames
 from dygait.modeling.registry import BACKBONES
@@ -108,6 +110,23 @@ def stem(in_channels: int, channels: int) -> nn.Sequential:
     return nn.Sequential(convolution, BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
+@with_config(ConfigDict(extra="forbid", strict=True))
+class StageSizes(TypedDict):
+    """The sizes of the stages of SkeletonGait++ and MultiGait++, as OpenGait's configs give them."""
+
+    in_channels: NotRequired[int]
+    blocks: list[int]
+    C: int
+
+
+def stage_sizes(given: StageSizes, in_channels: int, model: str) -> tuple[list[int], list[int]]:
+    """Return the channels and the blocks of the four stages; ValueError where they do not fit the input's channels."""
+    check_numbers("Backbone.blocks", given["blocks"], 4, model)
+    check_positive("Backbone.C", given["C"])
+    check_sizes("Backbone", given, {"in_channels": in_channels})
+    return [given["C"] * factor for factor in (32, 64, 128, 256)], given["blocks"]
+
+
 LAYER_NAMES: Renames = (
     (r"layer([01])\.", r"layer\1.forward_block."),
     (r"\.shortcut\.", ".downsample."),
@@ -142,6 +161,12 @@ class ResNet9(nn.Module):
         block: the kind of block.
         maxpool: halve the map after the first convolution.
     """
+
+    opengait_names: Renames = (
+        (r"^backbone\.conv1\.", "backbone.conv1.conv."),
+        (r"\.shortcut\.", ".downsample."),
+        (r"^backbone\.", "Backbone.forward_block."),
+    )
 
     def __init__(
         self,

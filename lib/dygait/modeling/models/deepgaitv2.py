@@ -69,7 +69,8 @@ class DeepGaitV2(BNNeckHead):
         self.layer2 = ResidualStage(c0, c1, layers[1], 2, mode)
         self.layer3 = ResidualStage(c1, c2, layers[2], 2, mode)
         self.layer4 = ResidualStage(c2, c3, layers[3], 1, mode)
-        self.add_head((c3, c2), bin_num, class_num, SeparateBNNecks, use_emb2)
+        self.use_emb2 = use_emb2
+        self.add_head(c3, bin_num, class_num, SeparateBNNecks, {"out_channels": c2})
         initialise(self)
 
     def forward(self, silhouettes: Frames, lengths: torch.Tensor | None = None) -> GaitOutput:

@@ -11,38 +11,22 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 
 from dygait.modeling.backbones.plain import Plain
 from dygait.modeling.backbones.residual import ResNet9
-from dygait.modeling.frames import Frames, pack, sequence_max, stack_channels
-from dygait.modeling.heads import FCSizes, NeckSizes, Renames, number_of_classes, separate_bn_necks, separate_fcs
+from dygait.modeling.frames import Frames, pack, stack_channels
+from dygait.modeling.heads import BNNECK_NAMES, BNNeckHead, FCSizes, NeckSizes
 from dygait.modeling.layers import channels_last, initialise
 from dygait.modeling.output import GaitOutput
-from dygait.modeling.parts import HorizontalPooling
 from dygait.modeling.registry import BACKBONES, MODELS
 from dygait.registry import below
 
 _BINS = [16]
-_NAMES: dict[str, Renames] = {  # of each backbone that looks at frames alone
-    "ResNet9": (
-        (r"^backbone\.conv1\.", "backbone.conv1.conv."),
-        (r"\.shortcut\.", ".downsample."),
-    ),
-    "Plain": ((r"^backbone\.layers\.", "backbone.feature."),),
-}
-_HEAD_NAMES: Renames = (
-    (r"^backbone\.", "Backbone.forward_block."),
-    (r"^fcs\.", "FCs."),
-    (r"^necks\.", "BNNecks."),
-)
 
 
 @MODELS.register("GaitBase", "Baseline", "LidarGait")
-class GaitBase(nn.Module):
+class GaitBase(BNNeckHead):
     """A residual network on each frame, the largest value over time, horizontal parts, BNNecks: simple, and strong.
-
-    Triplet loss and test use the features before the BNNecks, whose logits are cosines.
 
     Args:
         backbone_cfg: `type`, `ResNet9` or `Plain`, and that backbone's keywords.
@@ -51,8 +35,6 @@ class GaitBase(nn.Module):
         bin_num: numbers of horizontal strips.
         class_num: K, the number of training ids, where `SeparateBNNecks` does not have it.
     """
-
-    class_head = ("necks.fc_bin",)
 
     def __init__(
         self,
@@ -66,17 +48,11 @@ class GaitBase(nn.Module):
         with below("backbone_cfg"):
             self.backbone: ResNet9 | Plain = BACKBONES.build(backbone_cfg)
         self.in_channels: int = backbone_cfg.get("in_channel", 1)
-        self.class_num = number_of_classes(class_num, SeparateBNNecks)
-        self.opengait_names = (*_NAMES[backbone_cfg["type"]], *_HEAD_NAMES)
-        self.pooling = HorizontalPooling(bin_num)
-        self.fcs = separate_fcs(SeparateFCs, self.backbone.out_channels, sum(bin_num))
-        self.necks = separate_bn_necks(SeparateBNNecks, self.fcs.out_channels, sum(bin_num), self.class_num)
+        self.opengait_names = (*self.backbone.opengait_names, *BNNECK_NAMES)
+        self.add_head(self.backbone.out_channels, bin_num, class_num, SeparateBNNecks, SeparateFCs)
         initialise(self)
 
     def forward(self, silhouettes: Frames, lengths: torch.Tensor | None = None) -> GaitOutput:
         """Return embeddings (N, C, P), logits (N, K, P), inference features: the embeddings."""
         frames, counts = pack(stack_channels(silhouettes, self.in_channels), lengths)
-        maps = self.backbone(channels_last(frames))  # (F, C, H', W')
-        embeddings = self.fcs(self.pooling(sequence_max(maps, counts)))
-        logits, after_neck = self.necks(embeddings)
-        return GaitOutput(embeddings, logits, embeddings, after_neck)
+        return self.head(self.backbone(channels_last(frames)), counts)

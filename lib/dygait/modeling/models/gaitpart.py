@@ -111,7 +111,7 @@ class GaitPart(nn.Module):
     """
 
     opengait_names: Renames = (
-        (r"^backbone\.layers\.", "Backbone.forward_block.feature."),
+        *Plain.opengait_names,
         (r"^motion\.short\.", "TFA.pooling_func.conv1d3x1."),
         (r"^motion\.long\.", "TFA.pooling_func.conv1d3x3."),
         (r"squeeze\.(\d+)\.", r"\1.0.conv."),

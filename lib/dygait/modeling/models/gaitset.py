@@ -19,6 +19,14 @@ from dygait.modeling.registry import MODELS
 _BINS = [16, 8, 4, 2, 1]
 
 
+def stage_channels(in_channels: list[int], model: str) -> list[int]:
+    """Return the four numbers of `in_channels`; ValueError unless they are four and the first, the input's, is 1."""
+    check_numbers("in_channels", in_channels, 4, model)
+    if in_channels[0] != 1:
+        raise ValueError(f"in_channels: the first must be 1: silhouettes have one channel, got {in_channels[0]}")
+    return in_channels
+
+
 def set_block(in_channels: int, out_channels: int, kernel: int, pool: bool) -> nn.Sequential:
     """Two convolutions, the first of the given kernel, with LeakyReLU(0.01), and a halving of the map."""
     layers: list[nn.Module] = [
@@ -57,10 +65,7 @@ class GaitSet(nn.Module):
         bin_num: list[int] = _BINS,
     ) -> None:
         super().__init__()
-        check_numbers("in_channels", in_channels, 4, "GaitSet")
-        c0, c1, c2, c3 = in_channels
-        if c0 != 1:
-            raise ValueError(f"in_channels: the first must be 1: silhouettes have one channel, got {c0}")
+        c0, c1, c2, c3 = stage_channels(in_channels, "GaitSet")
         self.set_block1 = set_block(c0, c1, 5, pool=True)
         self.set_block2 = set_block(c1, c2, 3, pool=True)
         self.set_block3 = set_block(c2, c3, 3, pool=False)

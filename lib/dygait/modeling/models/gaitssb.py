@@ -15,7 +15,6 @@ from torch import nn
 
 from dygait.modeling.backbones.residual import ResNet9
 from dygait.modeling.frames import Frames, pack, sequence_max, stack_channels
-from dygait.modeling.heads import Renames
 from dygait.modeling.layers import SeparateFCs, channels_last, initialise
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import HorizontalPooling
@@ -56,11 +55,7 @@ def _perceptron(parts: int, channels: int) -> list[nn.Module]:
 class _Encoder(nn.Module):
     """ResNet9 on each frame, the largest value over time, horizontal parts, and a projection of each part."""
 
-    opengait_names: Renames = (
-        (r"^backbone\.conv1\.", "backbone.conv1.conv."),
-        (r"\.shortcut\.", ".downsample."),
-        (r"^backbone\.", "Backbone.forward_block."),
-    )
+    opengait_names = ResNet9.opengait_names
 
     def __init__(self, backbone_cfg: dict[str, Any], parts_num: int | None, bin_num: list[int]) -> None:
         super().__init__()

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from dygait.modeling.frames import pack, sequence_max
-from dygait.modeling.heads import FCSizes, Renames, check_numbers, check_positive, check_sizes, separate_fcs
+from dygait.modeling.heads import FCSizes, Renames, check_positive, check_sizes, separate_fcs
 from dygait.modeling.layers import channels_last, initialise
-from dygait.modeling.models.gaitset import set_block
+from dygait.modeling.models.gaitset import set_block, stage_channels
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import HorizontalPooling
 from dygait.modeling.registry import MODELS
@@ -59,14 +59,11 @@ class GLN(nn.Module):
         class_num: int | None = None,
     ) -> None:
         super().__init__()
-        check_numbers("in_channels", in_channels, 4, "GLN")
         check_positive("lateral_dim", lateral_dim)
         check_positive("hidden_dim", hidden_dim)
         sizes = SeparateFCs or FCSizes()
         check_sizes("SeparateFCs", sizes, {"out_channels": hidden_dim})
-        c0, c1, c2, c3 = in_channels
-        if c0 != 1:
-            raise ValueError(f"in_channels: the first must be 1: silhouettes have one channel, got {c0}")
+        c0, c1, c2, c3 = stage_channels(in_channels, "GLN")
         self.sil_stage_0 = set_block(c0, c1, 5, pool=False)
         self.sil_stage_1 = set_block(c1, c2, 3, pool=False)
         self.sil_stage_2 = set_block(c2, c3, 3, pool=False)

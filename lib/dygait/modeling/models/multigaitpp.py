@@ -9,11 +9,10 @@ from __future__ import annotations
 import torch
 from pydantic import ConfigDict, with_config
 from torch import nn
-from typing_extensions import NotRequired, TypedDict
 
-from dygait.modeling.backbones.residual import BLOCK_NAMES, LAYER_NAMES, ResidualStage, stem
+from dygait.modeling.backbones.residual import BLOCK_NAMES, LAYER_NAMES, ResidualStage, StageSizes, stage_sizes, stem
 from dygait.modeling.frames import Frames, pack, stack_channels
-from dygait.modeling.heads import BNNECK_NAMES, BNNeckHead, NeckSizes, check_numbers, check_positive, check_sizes
+from dygait.modeling.heads import BNNECK_NAMES, BNNeckHead, NeckSizes, check_positive
 from dygait.modeling.kernels.batch_norm import BatchNorm2d
 from dygait.modeling.layers import channels_last, initialise
 from dygait.modeling.output import GaitOutput
@@ -24,12 +23,9 @@ _SQUEEZE = 16
 
 
 @with_config(ConfigDict(extra="forbid", strict=True))
-class BackboneSizes(TypedDict):
+class BackboneSizes(StageSizes):
     """The backbone's sizes, as OpenGait's configs give them."""
 
-    in_channels: NotRequired[int]
-    blocks: list[int]
-    C: int
     part1_channel: int
     part2_channel: int
 
@@ -94,14 +90,11 @@ class MultiGaitpp(BNNeckHead):
         class_num: int | None = None,
     ) -> None:
         super().__init__()
-        check_numbers("Backbone.blocks", Backbone["blocks"], 4, "MultiGaitpp")
         self.groups = [Backbone["part1_channel"], Backbone["part2_channel"]]
-        for key, given in zip(("C", "part1_channel", "part2_channel"), (Backbone["C"], *self.groups), strict=True):
-            check_positive(f"Backbone.{key}", given)
+        check_positive("Backbone.part1_channel", self.groups[0])
+        check_positive("Backbone.part2_channel", self.groups[1])
         self.in_channels = sum(self.groups)
-        check_sizes("Backbone", Backbone, {"in_channels": self.in_channels})
-        c0, c1, c2, c3 = (Backbone["C"] * factor for factor in (32, 64, 128, 256))
-        b0, b1, b2, b3 = Backbone["blocks"]
+        (c0, c1, c2, c3), (b0, b1, b2, b3) = stage_sizes(Backbone, self.in_channels, "MultiGaitpp")
         self.part1_layer0, self.part2_layer0 = (stem(channels, c0) for channels in self.groups)
         self.part1_layer1, self.part2_layer1 = (ResidualStage(c0, c0, b0, 1) for _ in range(2))
         self.csquare = CSquare(c0)
@@ -109,7 +102,7 @@ class MultiGaitpp(BNNeckHead):
         self.part1_layer3, self.layer3, self.part2_layer3 = (ResidualStage(c1, c2, b2, 2, "p3d") for _ in range(3))
         self.fusion = nn.Conv2d(3 * c2, c2, 1, bias=False)
         self.layer4 = ResidualStage(c2, c3, b3, 1, "p3d")
-        self.add_head((c3, c2), bin_num, class_num, SeparateBNNecks, use_emb2=False)
+        self.add_head(c3, bin_num, class_num, SeparateBNNecks, {"out_channels": c2})
         initialise(self)
 
     def forward(self, frames: Frames, lengths: torch.Tensor | None = None) -> GaitOutput:

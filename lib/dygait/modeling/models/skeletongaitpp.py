@@ -7,13 +7,11 @@ N sequences, C channels, S frames, F frames in all, H x W pixels, P parts, K cla
 from __future__ import annotations
 
 import torch
-from pydantic import ConfigDict, with_config
 from torch import nn
-from typing_extensions import NotRequired, TypedDict
 
-from dygait.modeling.backbones.residual import BLOCK_NAMES, LAYER_NAMES, ResidualStage, stem
+from dygait.modeling.backbones.residual import BLOCK_NAMES, LAYER_NAMES, ResidualStage, StageSizes, stage_sizes, stem
 from dygait.modeling.frames import Frames, pack, stack_channels
-from dygait.modeling.heads import BNNECK_NAMES, BNNeckHead, NeckSizes, check_numbers, check_positive, check_sizes
+from dygait.modeling.heads import BNNECK_NAMES, BNNeckHead, NeckSizes
 from dygait.modeling.kernels.batch_norm import BatchNorm2d
 from dygait.modeling.layers import channels_last, initialise
 from dygait.modeling.output import GaitOutput
@@ -21,15 +19,6 @@ from dygait.modeling.registry import MODELS
 
 _BINS = [16]
 _SQUEEZE = 16
-
-
-@with_config(ConfigDict(extra="forbid", strict=True))
-class BackboneSizes(TypedDict):
-    """The backbone's sizes, as OpenGait's configs give them."""
-
-    in_channels: NotRequired[int]
-    blocks: list[int]
-    C: int
 
 
 class AttentionFusion(nn.Module):
@@ -79,25 +68,22 @@ class SkeletonGaitPP(BNNeckHead):
 
     def __init__(
         self,
-        Backbone: BackboneSizes,
+        Backbone: StageSizes,
         SeparateBNNecks: NeckSizes | None = None,
         use_emb2: bool = False,
         bin_num: list[int] = _BINS,
         class_num: int | None = None,
     ) -> None:
         super().__init__()
-        check_numbers("Backbone.blocks", Backbone["blocks"], 4, "SkeletonGaitPP")
-        check_positive("Backbone.C", Backbone["C"])
-        check_sizes("Backbone", Backbone, {"in_channels": self.in_channels})
-        c0, c1, c2, c3 = (Backbone["C"] * factor for factor in (32, 64, 128, 256))
-        b0, b1, b2, b3 = Backbone["blocks"]
+        (c0, c1, c2, c3), (b0, b1, b2, b3) = stage_sizes(Backbone, self.in_channels, "SkeletonGaitPP")
         self.map_layer0, self.sil_layer0 = stem(2, c0), stem(1, c0)
         self.map_layer1, self.sil_layer1 = (ResidualStage(c0, c0, b0, 1) for _ in range(2))
         self.fusion = AttentionFusion(c0)
         self.layer2 = ResidualStage(c0, c1, b1, 2, "p3d")
         self.layer3 = ResidualStage(c1, c2, b2, 2, "p3d")
         self.layer4 = ResidualStage(c2, c3, b3, 1, "p3d")
-        self.add_head((c3, c2), bin_num, class_num, SeparateBNNecks, use_emb2)
+        self.use_emb2 = use_emb2
+        self.add_head(c3, bin_num, class_num, SeparateBNNecks, {"out_channels": c2})
         initialise(self)
 
     def forward(self, frames: Frames, lengths: torch.Tensor | None = None) -> GaitOutput:
