@@ -37,18 +37,18 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """Return the batch in page-locked memory, for asynchronous copies; called by the loader."""
-        return self._moved(torch.Tensor.pin_memory)
+        return self.map(torch.Tensor.pin_memory)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device; `lengths` and `sequences` stay on the host."""
-        return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def _moved(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
-        others = tuple(map(move, self.others))
-        classes = None if self.class_labels is None else move(self.class_labels)
-        return replace(
-            self, silhouettes=move(self.silhouettes), labels=move(self.labels), others=others, class_labels=classes
-        )
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        """Return the batch with a function applied to every tensor but `lengths` and `sequences`."""
+        others = tuple(map(function, self.others))
+        classes = None if self.class_labels is None else function(self.class_labels)
+        silhouettes, labels = function(self.silhouettes), function(self.labels)
+        return replace(self, silhouettes=silhouettes, labels=labels, others=others, class_labels=classes)
 
     def scaled(self) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Return the input of a model: the silhouettes as float32 in 0..1, or a tuple of all modalities."""

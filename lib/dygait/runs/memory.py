@@ -22,7 +22,7 @@ def explained_memory(batch: Batch, parts: int) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        n, s, h, w = batch.silhouettes.shape
+        n, s, *_, h, w = batch.silhouettes.shape
         raise LocalError(
             f"out of memory with a batch of {n} sequences of {s} frames of {h}x{w} in {parts} part(s): set "
             f"trainer_cfg.accumulate to {2 * parts}, or lower trainer_cfg.sampler.batch_size or frames_num_fixed"

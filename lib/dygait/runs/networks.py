@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -76,13 +76,16 @@ def freeze(model: nn.Module, patterns: list[str]) -> None:
     """Exclude the weights whose names match a pattern from training; UserError if none match, or none are left."""
     named = dict(model.named_parameters())
     for pattern in patterns:
-        matching = fnmatch.filter(named, pattern)
-        if not matching:
-            raise UserError(
-                f"trainer_cfg.freeze: no weight's name matches {pattern!r}; the names begin with "
-                f"{', '.join(dict.fromkeys(name.partition('.')[0] for name in named))}"
-            )
-        for name in matching:
+        for name in matching_names(named, pattern, "trainer_cfg.freeze"):
             named[name].requires_grad_(False)
     if patterns and not any(p.requires_grad for p in named.values()):
         raise UserError(f"trainer_cfg.freeze: {patterns} leaves nothing to train")
+
+
+def matching_names(names: Collection[str], pattern: str, key: str) -> list[str]:
+    """Return the names of weights that match the pattern of a key; UserError if none do."""
+    matching = fnmatch.filter(names, pattern)
+    if not matching:
+        beginnings = ", ".join(dict.fromkeys(name.partition(".")[0] for name in names))
+        raise UserError(f"{key}: no weight's name matches {pattern!r}; the names begin with {beginnings}")
+    return matching

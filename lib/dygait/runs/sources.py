@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dygait import distributed
-from dygait.config.schema import Config, EvaluatorCfg, Protocol, TrainerCfg, TransformCfg
+from dygait.config.schema import Config, EvaluatorCfg, FramesCfg, Protocol, TrainerCfg, TransformCfg
 from dygait.data.dataset import SequenceDataset, files_in_use
 from dygait.data.frames import FrameSampler
 from dygait.data.integrity import find_unreadable
@@ -155,15 +155,7 @@ def _dataset(
             f"such as {ids[0] if ids else '(none)'}, {config.data_cfg.dataset_root} has {len(names)} such as {names[0]}"
         )
     sampler = section.sampler
-    keys = (
-        "frames_num_fixed",
-        "frames_num_min",
-        "frames_num_max",
-        "frames_skip_num",
-        "frames_all_limit",
-        "frames_step",
-    )
-    frames = FrameSampler(sampler.sample_type, **{key: getattr(sampler, key) for key in keys})
+    frames = FrameSampler(sampler.sample_type, **{key: getattr(sampler, key) for key in FramesCfg.model_fields})
     transforms = build_transforms(section.transform, config.modalities)
     indices = _readable_indices(config, data, indices)
     class_of = data.classification.class_of if data.classification is not None and labels else None
@@ -189,11 +181,8 @@ def _readable_indices(config: Config, data: Data, indices: np.ndarray) -> np.nda
     Raises:
         UserError: some cannot be read and `on_error` is `stop`, or none can.
     """
-    files = files_in_use(config.data_cfg.data_in_use)
-    found = {}
-    if distributed.is_main():
-        found = find_unreadable(data.store, indices, files, partial(progress, description="checking sequences"))
-    found = distributed.broadcast_object(found)
+    files, shown = files_in_use(config.data_cfg.data_in_use), partial(progress, description="checking sequences")
+    found = distributed.on_main(lambda: find_unreadable(data.store, indices, files, shown))
     if not found:
         return indices
     more = [f"and {len(found) - _MAX_NAMED} more"] if len(found) > _MAX_NAMED else []

@@ -8,8 +8,8 @@ et al., *Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,18 +21,12 @@ from dygait.modeling import GaitOutput
 
 def split_batch(batch: Batch, count: int) -> list[Batch]:
     """Split a batch into `count` parts: sequence i goes to part i % count, so that every part has every subject."""
-    return [
-        dataclasses.replace(
-            batch,
-            silhouettes=batch.silhouettes[i::count],
-            lengths=None if batch.lengths is None else batch.lengths[i::count],
-            labels=batch.labels[i::count],
-            sequences=batch.sequences[i::count],
-            others=tuple(other[i::count] for other in batch.others),
-            class_labels=None if batch.class_labels is None else batch.class_labels[i::count],
-        )
-        for i in range(count)
-    ]
+
+    def part(rows: slice) -> Batch:
+        lengths = None if batch.lengths is None else batch.lengths[rows]
+        return replace(batch.map(lambda tensor: tensor[rows]), lengths=lengths, sequences=batch.sequences[rows])
+
+    return [part(slice(i, None, count)) for i in range(count)]
 
 
 def backward_in_parts(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +12,7 @@ from torch import nn
 from dygait.config.schema import Config, ParamGroupCfg
 from dygait.errors import UserError
 from dygait.logs import log
+from dygait.runs.networks import matching_names
 from dygait.training.schedules import CosineStepLR
 
 _FUSED = {"SGD", "Adam", "AdamW"}  # have a fused implementation on CUDA and CPU in every supported version
@@ -114,21 +114,17 @@ def _parameter_groups(config: Config, model: nn.Module) -> list[dict[str, Any]]:
         UserError: a pattern matches no trained weight, or only weights of earlier groups.
     """
     unassigned = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    trained = list(unassigned)
+    trained = set(unassigned)
     groups: list[dict[str, Any]] = []
     of_model = [ParamGroupCfg(**group) for group in getattr(model, "param_groups", ())]
     for index, entry in enumerate(config.optimizer_cfg.param_groups or of_model):
         key = f"optimizer_cfg.param_groups.{index}.match"
-        matching = fnmatch.filter(unassigned, entry.match)
-        if not matching and fnmatch.filter(trained, entry.match):
+        of_name = matching_names(dict(model.named_parameters()), entry.match, key)
+        matching = [name for name in of_name if name in unassigned]
+        if not matching and any(name in trained for name in of_name):
             raise UserError(f"{key}: {entry.match!r} matches only weights of earlier groups; put this one first")
-        if not matching and fnmatch.filter(dict(model.named_parameters()), entry.match):
-            raise UserError(f"{key}: all weights that match {entry.match!r} are frozen by trainer_cfg.freeze")
         if not matching:
-            raise UserError(
-                f"{key}: no weight's name matches {entry.match!r}; the names begin with "
-                f"{', '.join(dict.fromkeys(name.partition('.')[0] for name in trained))}"
-            )
+            raise UserError(f"{key}: all weights that match {entry.match!r} are frozen by trainer_cfg.freeze")
         own = entry.model_dump(exclude={"match"}, exclude_none=True)
         groups.append({"params": [unassigned.pop(name) for name in matching], **own})
         options = ", ".join(f"{name} {value:g}" for name, value in own.items())

@@ -25,14 +25,9 @@ def find_checkpoint(hint: int | str, folder: RunFolder) -> Path | None:
     Raises:
         UserError: it means published weights, or nothing.
     """
-    if hint == AUTO:
-        # Every process must continue from the same checkpoint, so rank 0 chooses it.
-        newest = None
-        if distributed.is_main():
-            newest = checkpoint_files.newest_checkpoint(
-                folder.checkpoints, folder.save_name, partial(_log_damaged, folder)
-            )
-        return distributed.broadcast_object(newest)
+    if hint == AUTO:  # every process must continue from the same checkpoint
+        own, on_damage = (folder.checkpoints, folder.save_name), partial(_log_damaged, folder)
+        return distributed.on_main(lambda: checkpoint_files.newest_checkpoint(*own, on_damage))
     if isinstance(hint, int):
         return checkpoint_files.checkpoint_path(folder.checkpoints, folder.save_name, hint) if hint else None
     path = published.locate(hint)

@@ -22,13 +22,10 @@ def save(trainer: Trainer, folder: RunFolder) -> None:
     for network in (trainer.network, trainer.tested_network):  # each process has running statistics of its own
         distributed.broadcast_tensors(network.buffers())
     log_skipped_steps(trainer.guard, folder)
-    failure = distributed.broadcast_object(_write(trainer, folder) if distributed.is_main() else None)
-    if failure is not None:
-        raise UserError(failure)
+    distributed.on_main(lambda: _write(trainer, folder))
 
 
-def _write(trainer: Trainer, folder: RunFolder) -> str | None:
-    """Write a checkpoint and remove old ones; return what failed, if anything."""
+def _write(trainer: Trainer, folder: RunFolder) -> None:
     settings, iteration = trainer.config.trainer_cfg, trainer.iteration
     path = checkpoint_files.checkpoint_path(folder.checkpoints, folder.save_name, iteration)
     try:
@@ -38,12 +35,9 @@ def _write(trainer: Trainer, folder: RunFolder) -> str | None:
             folder.checkpoints, folder.save_name, settings.keep_last, settings.keep_every, iteration
         )
         add_event(folder, "saved", iteration=iteration, removed=[p.name for p in removed])
-    except UserError as error:  # only the event could not be written
-        return str(error)
     except OSError as error:
         newest = checkpoint_files.newest_checkpoint(folder.checkpoints, folder.save_name)
-        return (
+        raise UserError(
             f"the checkpoint {path} cannot be written: {error}; free disk space, or set trainer_cfg.keep_last, and "
             f"continue with --resume from {newest.name if newest else 'the start'}"
-        )
-    return None
+        ) from None
