@@ -1,5 +1,6 @@
 """Videos of synthetic walkers, whose truth is known, through the whole pipeline, and the command."""
 
+import argparse
 import json
 import sys
 from collections import Counter
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from dygait import cli
+from dygait.commands import silhouettes
 from dygait.data.stores import open_store
 from dygait.silhouettes import normalise_silhouette
 from dygait.synthetic.video import Appearance, Scene, render, write_video
@@ -186,6 +188,13 @@ def test_the_command(lone: Film, tmp_path: Path, capsys: pytest.CaptureFixture[s
     capture = cv2.VideoCapture(str(preview))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == len(lone[1])
     assert {path.name for path in tmp_path.iterdir()} == {"silhouettes", "preview.mp4"}
+
+
+def test_the_defaults_of_the_command_are_those_of_the_options() -> None:
+    parser = argparse.ArgumentParser()
+    silhouettes.add_arguments(parser)
+    given = parser.parse_args(["walk.mp4", "--output", "out"])
+    assert Options(given.rate, given.seconds, given.min_height, given.min_frames) == Options()
 
 
 def test_marked_sequences_are_written_on_demand(pair: Film, tmp_path: Path) -> None:

@@ -7,12 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-HELP = "diagnose a batch whose gradient was not finite"
+HELP = "diagnose a batch that a run saved because its gradient was not finite"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.description = "Diagnose a batch that a run saved because its gradient was not finite."
     parser.add_argument("file", type=Path, help="<run>/debug/batch-*.pt")
     parser.add_argument(
         "--custom-import",

@@ -47,12 +47,7 @@ def main(arguments: argparse.Namespace) -> int:
     from dygait.video.segmenters.build import build_segmenter
     from dygait.video.sources import open_source
 
-    options = Options(
-        rate=arguments.rate,
-        seconds=arguments.seconds,
-        min_height=arguments.min_height,
-        min_frames=arguments.min_frames,
-    )
+    options = Options(arguments.rate, arguments.seconds, arguments.min_height, arguments.min_frames)
     segmenter = build_segmenter(arguments.segmenter, weights=arguments.weights, background=arguments.background)
     sources = [open_source(address, options.rate, segmenter.reads_masks) for address in arguments.sources]
     for source, name in zip(sources, unique_names([source.name for source in sources]), strict=True):

@@ -7,12 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-HELP = "show the state of a run"
+HELP = "show the state of a run, from the files in its folder"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.description = "Show the state of a run, from the files in its folder."
     parser.add_argument("run", type=Path, help="the run's folder: output/<dataset>/<model>/<save_name>")
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -41,7 +41,7 @@ def training_sequences(model: PretrainedModel, root: str | None, count: int) -> 
         raise UserError(f"{model.info.name} was trained on several datasets: name one with --data")
     store, indices = labelled_sequences(root, "train", data["dataset_name"], partition)
     chosen = np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)
-    return store, [indices[place] for place in chosen]
+    return store, [indices[n] for n in chosen]
 
 
 def write_whitened(model: PretrainedModel, store: Store, indices: Sequence[int], target: Path) -> None:

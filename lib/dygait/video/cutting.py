@@ -27,7 +27,7 @@ _RECENT = 15  # frames whose median a size is compared with
 _FEWEST = 5
 _EDGE_SECONDS = 0.2  # somebody who was cut by the picture's edge for longer may have left, and somebody else come
 _HEIGHT, _AREA, _WIDTH = 1.25, 1.6, 1.5  # ratios to recent sizes beyond which one jumps; a walk widens and narrows
-_COVERED = 0.6  # the share of a person's place that somebody found there covers
+_COVERED = 0.6  # the share of a person's expected box that somebody found there covers
 _LARGER = 1.25  # two people who are found as one are as much larger than each of them
 
 

@@ -92,7 +92,7 @@ class SilhouetteFolder:
         self.counts.update(tracks=1, marked=int(not track.usable), sequences=int(written), frames=frames)
 
     def close_source(self, source: Source, notices: list[str]) -> None:
-        """Note what a source was, and what was said about it."""
+        """Record a source and the notices about it."""
         content = {"name": source.name, "address": source.address, "frames_per_second": source.rate, "notices": notices}
         self._sources.append(content)
 

@@ -74,7 +74,7 @@ def _change(used: list[Sighting]) -> float | None:
         return None
     periods = [_period(times, frames, start) for start in starts.tolist()]
     for first in range(len(periods) - apart - _WINDOWS + 1):
-        sides = [_agreed(periods[place : place + _WINDOWS]) for place in (first, first + apart)]
+        sides = [_agreed(periods[start : start + _WINDOWS]) for start in (first, first + apart)]
         if sides[0] is None or sides[1] is None:
             continue
         if _CHANGE[0] <= max(sides[0], sides[1]) / min(sides[0], sides[1]) <= _CHANGE[1]:

@@ -91,7 +91,7 @@ def open_source(address: str, rate: float | None = None, masks: bool = False) ->
     Raises:
         UserError: there is no such source, or nothing can be read from it.
     """
-    # What is wrong with a file is said here, in one line, not by OpenCV and FFmpeg in several.
+    # A file that cannot be read gives one line of ours, not several of OpenCV's and FFmpeg's.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     path = Path(address)

@@ -193,7 +193,7 @@ def _load(path: Path, outputs: list[str] | None) -> tuple[Run, Sequence[int] | N
     except ImportError:
         return _load_in_opencv(path, outputs), None
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what is wrong is said below
+    options.log_severity_level = 4  # errors are raised below
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=onnxruntime.get_available_providers())
     except Exception as error:  # its errors have no common class
