@@ -15,7 +15,7 @@ import pytest
 
 from dygait import cli
 from dygait.commands import prepare as command
-from dygait.commands.dataset_output import INCOMPLETE
+from dygait.commands.messages import INCOMPLETE
 from dygait.data.stores import PackedStore, open_store
 from dygait.data.stores.locks import lock
 from dygait.data.stores.pickles import PickleTreeWriter

@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_sample_images
 
 from dygait import cli
-from dygait.commands.dataset_output import INCOMPLETE
+from dygait.commands.messages import INCOMPLETE
 from dygait.data.stores import open_store
 from dygait.masks import INVERTED, SPECKS
 from dygait.preprocess.prepare import prepare

@@ -166,7 +166,7 @@ def test_a_label_map_stays_one_when_a_label_is_hardly_visible() -> None:
         ("backgroud", {}, "did you mean 'background'"),
         ("masks", {"weights": "x.pth"}, "weights: unknown key"),
         ("background", {"shadow": "dark"}, "shadow"),
-        ("background", {"sensitivity": 0.0}, "sensitivity: give a number"),
+        ("background", {"sensitivity": 0.0}, "sensitivity: .* greater than or equal to 1"),
         ("torchvision", {"weights": "none.pth"}, "none.pth"),
         ("onnx", {"model": "none.onnx"}, "none.onnx"),
         ("none.yaml", {}, "none.yaml"),

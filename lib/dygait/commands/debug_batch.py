@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
+
+from dygait.commands.messages import warn
 
 HELP = "diagnose a batch that a run saved because its gradient was not finite"
 
@@ -29,9 +30,8 @@ def main(args: argparse.Namespace) -> None:
     from dygait.config.custom_imports import import_file
     from dygait.runs.checkpoint_files import read_checkpoint
     from dygait.training.bad_batch import diagnose
-    from dygait.untrusted import printable
 
     for file in args.custom_import:
-        print(printable(f"dygait: warning: executing the code of {file}"), file=sys.stderr)
+        warn(f"executing the code of {file}")
         import_file(Path(os.path.realpath(file)))
     print("\n".join(diagnose(read_checkpoint(args.file), str(args.file))))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from dygait.commands.messages import warn
 from dygait.errors import UserError
-from dygait.untrusted import printable
 
 if TYPE_CHECKING:
     import torch
@@ -97,4 +96,4 @@ def is_main() -> bool:
 
 def _warn(message: str) -> None:
     if is_main():
-        print(printable(f"dygait: warning: {message}"), file=sys.stderr)
+        warn(message)

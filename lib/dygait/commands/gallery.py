@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dygait.commands.dataset_output import INCOMPLETE, print_problems
+from dygait.commands.messages import INCOMPLETE, print_problems
 
 HELP = "list, forget or verify the people of a gallery"
 
@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(printable(f"forgot {arguments.name}: {count} enrolments are deleted from {arguments.gallery}"))
         return 0
     if arguments.action == "verify":
-        damaged = print_problems(map(printable, folder.problems(settings)))
+        damaged = print_problems(folder.problems(settings))
         print(f"{arguments.gallery}: {f'{damaged} problems' if damaged else 'no file is damaged'}")
         return INCOMPLETE if damaged else 0
     from tabulate import tabulate

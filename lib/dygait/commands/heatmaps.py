@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from dygait.commands.dataset_output import INCOMPLETE
+from dygait.commands.messages import INCOMPLETE, warn
 from dygait.machine import available_cores
 
 HELP = "draw 2-D key points as heat maps of limbs and joints"
@@ -55,7 +54,7 @@ def main(arguments: argparse.Namespace) -> int:
     )
     print(f"heat maps: {written.sequences} sequences written, {written.frames} frames; data root {arguments.output}")
     for line in written.lost[:_NAMED]:
-        print(f"dygait: warning: {line}", file=sys.stderr)
+        warn(line)
     if len(written.lost) > _NAMED:
-        print(f"dygait: warning: and {len(written.lost) - _NAMED} more sequences", file=sys.stderr)
+        warn(f"and {len(written.lost) - _NAMED} more sequences")
     return INCOMPLETE if written.lost else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dygait.commands.dataset_output import progress_bar
+from dygait.commands.messages import progress_bar
 
 HELP = "describe a dataset"
 

@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from dygait.commands.dataset_output import INCOMPLETE, print_problems, progress_bar
+from dygait.commands.messages import INCOMPLETE, print_problems, progress_bar
 
 HELP = "convert a tree of pickles to a packed store"
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
-from dygait.commands.dataset_output import INCOMPLETE
+from dygait.commands.messages import INCOMPLETE, warn
 from dygait.errors import UserError
 from dygait.machine import available_cores
 from dygait.preprocess.layouts import LAYOUTS
@@ -115,7 +114,7 @@ def _print_summary(arguments: argparse.Namespace, report: dict[str, Any]) -> Non
     if report["lost"]:
         warnings += [f"skipped {line}" for line in skipped] + [f"not everything could be used: {written}"]
     for warning in warnings:
-        print(f"dygait: warning: {warning}", file=sys.stderr)
+        warn(warning)
     if not report["lost"]:
         print(f"report: {written}")
 

@@ -7,7 +7,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dygait.commands.dataset_output import INCOMPLETE
+from dygait.commands.messages import INCOMPLETE
 from dygait.commands.walk_options import Video, add_video_arguments
 from dygait.errors import UserError
 

@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from dygait.commands.dataset_output import progress_bar
+from dygait.commands.messages import progress_bar
 
 HELP = "convert a packed store back to a tree of pickles"
 

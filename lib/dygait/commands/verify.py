@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dygait.commands.dataset_output import INCOMPLETE, print_problems, progress_bar
+from dygait.commands.messages import INCOMPLETE, print_problems, progress_bar
 
 HELP = "read every sequence of a dataset, and name the damaged ones"
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
+from pydantic import Field
 
 from dygait.errors import UserError
 from dygait.video.segmenters.base import SEGMENTERS, Person, Segmenter, people_in_mask, people_in_masks
@@ -48,20 +50,12 @@ class BackgroundSubtraction(Segmenter):
     def __init__(
         self,
         background: str | None = None,
-        learn_seconds: float = 10.0,
-        sensitivity: float = 20.0,
-        shadow: float = 0.5,
-        least_area: int = 300,
+        learn_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0,
+        sensitivity: Annotated[float, Field(ge=1, le=10_000)] = 20.0,
+        shadow: Annotated[float, Field(ge=0, le=1)] = 0.5,
+        least_area: Annotated[int, Field(ge=1)] = 300,
     ) -> None:
         super().__init__()
-        for name, value, low, high in (
-            ("learn_seconds", learn_seconds, 0, 600),
-            ("sensitivity", sensitivity, 1, 10_000),
-            ("shadow", shadow, 0, 1),
-            ("least_area", least_area, 1, 10**9),
-        ):
-            if not low <= value <= high:
-                raise ValueError(f"{name}: give a number from {low} to {high}, got {value}")
         self.learn_seconds = learn_seconds
         self._given = None if background is None else _read_background(Path(background))
         self._sensitivity = sensitivity

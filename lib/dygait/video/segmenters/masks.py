@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
+from pydantic import Field
 
 from dygait.video.segmenters.base import SEGMENTERS, Person, Segmenter, people_in_mask, people_in_masks
 
@@ -22,10 +25,8 @@ class Masks(Segmenter):
 
     reads_masks = True
 
-    def __init__(self, labels: bool | None = None, least_area: int = 100) -> None:
+    def __init__(self, labels: bool | None = None, least_area: Annotated[int, Field(ge=1)] = 100) -> None:
         super().__init__()
-        if least_area < 1:
-            raise ValueError(f"least_area: give at least 1, got {least_area}")
         self._labels = labels
         self._least_area = least_area
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from dygait.errors import UserError
 from dygait.video.segmenters.base import SEGMENTERS, Person, Segmenter, people_in_masks
@@ -33,15 +34,11 @@ class TorchvisionSegmenter(Segmenter):
         weights: str | None = None,
         network: _NAMES = "maskrcnn_resnet50_fpn",
         person: int = 1,
-        score: float = 0.6,
-        size: int = 480,
+        score: Annotated[float, Field(ge=0, le=1)] = 0.6,
+        size: Annotated[int, Field(ge=16)] = 480,
         device: str | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= score <= 1:
-            raise ValueError(f"score: give a number from 0 to 1, got {score}")
-        if size < 16:
-            raise ValueError(f"size: give at least 16 rows, got {size}")
         if weights is not None and not Path(weights).is_file():
             raise UserError(f"{weights}: there is no such file of weights")
         import torch

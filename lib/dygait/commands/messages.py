@@ -1,19 +1,26 @@
-"""What commands that read a dataset print, and their exit code."""
+"""What commands print beside their results: warnings, problems, progress; and the exit code if there were problems."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
 
+from dygait.untrusted import printable
+
 INCOMPLETE = 3
 """The exit code if some of the input is damaged, or could not be used."""
+
+
+def warn(message: str) -> None:
+    """Print a warning."""
+    print(printable(f"dygait: warning: {message}"), file=sys.stderr)
 
 
 def print_problems(problems: Iterable[str]) -> int:
     """Print problems as they are found, and return their number."""
     count = 0
     for problem in problems:
-        print(f"dygait: {problem}", file=sys.stderr)
+        print(printable(f"dygait: {problem}"), file=sys.stderr)
         count += 1
     return count
 
