@@ -12,7 +12,6 @@ STRANGERS = "syngait://?seed=990019&train_ids=0&test_ids=100"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.description = (
         "Search for the people of a labelled dataset among themselves, and store the distances in a gallery. The "
         "threshold at a wanted false-positive identification rate follows from them. The people must not have trained "
@@ -39,7 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Calibrate a gallery, and print the thresholds."""
     from dygait.data.stores import open_store
     from dygait.identification.answers import calibration_text
     from dygait.identification.folder import CALIBRATION

@@ -11,7 +11,6 @@ HELP = "rename a checkpoint's weights, from or to OpenGait"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.description = (
         "Write the weights of a checkpoint under DyGait's or OpenGait's names, without the state of the optimiser."
     )
@@ -22,7 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Write the weights of a checkpoint under other names."""
     import torch
 
     from dygait.errors import UserError

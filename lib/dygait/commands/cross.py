@@ -10,7 +10,6 @@ HELP = "test runs on other datasets: trained here, tested there"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.description = "Test every run on every dataset, and write one table and heat map of all pairs."
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="a run's folder, a checkpoint, or the name of weights that ship"
@@ -36,7 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Test all pairs, and write the page."""
     from dygait import distributed
     from dygait.commands.experiment import load_experiment
     from dygait.errors import UserError

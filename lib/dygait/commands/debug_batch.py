@@ -12,7 +12,6 @@ HELP = "diagnose a batch that a run saved because its gradient was not finite"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("file", type=Path, help="<run>/debug/batch-*.pt")
     parser.add_argument(
         "--custom-import",
@@ -26,7 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Print what is wrong with a saved batch."""
     from dygait.config.custom_imports import import_file
     from dygait.runs.checkpoint_files import read_checkpoint
     from dygait.training.bad_batch import diagnose

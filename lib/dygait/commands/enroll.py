@@ -18,7 +18,6 @@ HELP = "add a person to a gallery"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.description = "Add walks of a person to a gallery. Who is enrolled already gets more walks."
     parser.add_argument("name", metavar="NAME", help="whose walks these are")
     add_source_arguments(parser)
@@ -32,7 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Enrol the walks of a source."""
     from dygait.untrusted import printable
 
     gallery = open_gallery(arguments)

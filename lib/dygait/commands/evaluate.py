@@ -9,7 +9,6 @@ HELP = "score saved features"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.description = "Score the features that `dygait extract` saved."
     parser.add_argument("features", type=Path, help="the folder of the features")
     parser.add_argument(
@@ -32,7 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Evaluate, print the table, and write the files."""
     from dataclasses import replace
 
     import numpy as np

@@ -9,7 +9,6 @@ HELP = "show where the branches of a DyGait respond"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.description = (
         "Show where the dynamic and the spatial branches of a trained DyGait respond: maps over the silhouette, and "
         "the energy by part of the body over the cycle of the walk. Writes explain.html, explain.json and PNGs."
@@ -39,7 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Measure, draw and write."""
     from tabulate import tabulate
 
     from dygait.deployment.pretrained import find_weights

@@ -9,7 +9,6 @@ HELP = "export weights to ONNX or torch.export"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.description = (
         "Write a trained network, from silhouettes and lengths to features, as ONNX or as a torch.export program. The "
         "file is kept if it gives the same features as PyTorch."
@@ -23,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Export."""
     from dygait.deployment import load_pretrained
     from dygait.deployment.exporting import export
 

@@ -10,7 +10,6 @@ HELP = "save the features of the test set"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.description = "Embed the test set by a checkpoint, and save the features for `dygait evaluate`."
     add_run_arguments(parser)
     parser.add_argument("--features", required=True, metavar="DIR", help="the folder to write")
@@ -18,7 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Embed the test set of a configuration, and save its features."""
     with experiment(arguments, "test") as (config, device):
         from dygait.testing.scoring import run_extraction
 

@@ -11,7 +11,6 @@ HELP = "list, forget or verify the people of a gallery"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, text in (
         ("list", "print who is enrolled"),

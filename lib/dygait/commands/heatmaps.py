@@ -15,7 +15,6 @@ _NAMED = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.description = (
         "Draw the heat maps that SkeletonGait takes, from 2-D key points in DIR/<id>/<type>/<view>/: .pkl, .npy or "
         ".json, COCO's 17 or OpenPose's 18. The same command continues an interrupted run. See docs/heatmaps.md."

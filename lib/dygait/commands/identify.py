@@ -20,7 +20,6 @@ HELP = "find out who of a gallery walks in a video"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.description = "Search for the people of a gallery: for each track the nearest person, if it is near enough."
     add_source_arguments(parser)
     add_gallery_arguments(parser)
@@ -48,7 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Identify the walks of a source, and print the table."""
     from dygait.identification.answers import Identified, table
 
     gallery = open_gallery(arguments, search=arguments.search)

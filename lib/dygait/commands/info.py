@@ -11,7 +11,6 @@ HELP = "describe a dataset"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("source", type=Path, help="a packed store, or the folder <id>/<type>/<view>/<name>.pkl")
     parser.add_argument(
         "--every-sequence",
@@ -22,7 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Describe a dataset."""
     from dygait.data import describe, frame_checks
     from dygait.data.stores import open_store
 

@@ -12,7 +12,6 @@ HELP = "convert a tree of pickles to a packed store"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("source", type=Path, help="the folder <id>/<type>/<view>/<name>.pkl")
     parser.add_argument("target", type=Path, help="the folder of the store; missing sequences are added")
     parser.add_argument(

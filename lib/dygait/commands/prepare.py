@@ -21,7 +21,6 @@ PASSWORD = "DYGAIT_PASSWORD"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.description = (
         "Convert a downloaded dataset, archives or folders, to normalised sequences; `folders` is masks of your own, "
         "PNG, JPEG, BMP or TIFF, in DIR/<id>/<type>/<view>/ or DIR/<id>/<type>/. The same command continues an "

@@ -12,7 +12,6 @@ HELP = "measure the cost of a training step"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.description = (
         "Measure a training step of a configuration: parameters, multiply-adds, memory, and the time of every phase "
         "and layer. On the data of the configuration or, without them, on an example batch."
@@ -29,7 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Profile, print the tables, and write the files."""
     import torch
 
     from dygait import distributed

@@ -10,7 +10,6 @@ HELP = "make an HTML report of tests"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.description = "Make an HTML report of tests, with tables as CSV, LaTeX and JSON next to it."
     parser.add_argument(
         "runs",
@@ -34,7 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Read the runs and write the report."""
     from dygait.errors import UserError
     from dygait.reporting.page import write_report
     from dygait.reporting.reported_run import open_runs

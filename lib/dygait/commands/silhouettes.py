@@ -19,7 +19,6 @@ HELP = "convert videos, cameras, pictures or masks to silhouette sequences"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.description = (
         "Find the people in videos, follow them, and write one sequence of normalised silhouettes for each track. "
         "See docs/own_video.md."

@@ -11,13 +11,11 @@ HELP = "show the state of a run, from the files in its folder"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("run", type=Path, help="the run's folder: output/<dataset>/<model>/<save_name>")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def main(args: argparse.Namespace) -> None:
-    """Print the state."""
     from dygait.runs.status import status
     from dygait.untrusted import printable
 

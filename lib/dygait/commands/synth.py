@@ -18,7 +18,6 @@ HELP = "generate SynGait, the synthetic dataset"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.description = (
         "Generate SynGait: silhouettes of synthetic walkers seen by 11 cameras, in the layout of CASIA-B. The same "
         "command continues an interrupted run."
@@ -57,7 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Generate the dataset, the strip, a video, or several of them."""
     if args.output is None and args.strip is None and args.video is None:
         raise UserError("--output is missing: name the folder to fill, such as --output datasets/SynGait/data")
     from dygait.synthetic.generate import generate

@@ -11,7 +11,6 @@ add_arguments = add_run_arguments
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Test."""
     with experiment(arguments, "test") as (config, device):
         from dygait.testing.scoring import run_test
 

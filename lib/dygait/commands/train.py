@@ -11,7 +11,6 @@ add_arguments = add_run_arguments
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Train."""
     with experiment(arguments, "train") as (config, device):
         from dygait.training.loop import train
 

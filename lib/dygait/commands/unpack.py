@@ -12,13 +12,11 @@ HELP = "convert a packed store back to a tree of pickles"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("source", type=Path, help="the store's folder")
     parser.add_argument("target", type=Path, help="the folder to fill")
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Unpack a store."""
     from dygait.data import packing
 
     start = time.monotonic()

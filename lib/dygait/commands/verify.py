@@ -11,7 +11,6 @@ HELP = "read every sequence of a dataset, and name the damaged ones"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("source", type=Path, help="a packed store, or the folder <id>/<type>/<view>/<name>.pkl")
 
 

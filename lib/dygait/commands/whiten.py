@@ -9,7 +9,6 @@ HELP = "whiten the features of weights by labelled sequences, without training"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.description = (
         "Embed labelled sequences, measure in which directions the features of one person differ, and fold the inverse "
         "into the weights: within-class covariance normalisation. Works on networks with separate FCs and BNNecks."
@@ -28,7 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Whiten, and write the weights."""
     from dygait.deployment.pretrained import load_pretrained
     from dygait.deployment.whitening import training_sequences, write_whitened
 
