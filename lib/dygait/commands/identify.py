@@ -69,7 +69,6 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _write(results: Sequence[Identified], gallery: Gallery, video: Video | None, arguments: argparse.Namespace) -> None:
-    """Write the files that are asked for."""
     from dygait.files import write_atomically, write_errors
     from dygait.identification.answers import to_dict
     from dygait.identification.drawing import write_video

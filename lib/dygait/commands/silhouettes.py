@@ -67,7 +67,6 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _write_tracks(video: Video, folder: SilhouetteFolder, preview: Path | None) -> None:
-    """Write the tracks of one source."""
     from tqdm import tqdm
 
     from dygait.video.pipeline import Seen

@@ -24,7 +24,6 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _to_text(found: dict[str, Any]) -> str:
-    """Format a status as text."""
     from dygait.logs import duration
 
     why = f": {found['why']}" if found["why"] else ""

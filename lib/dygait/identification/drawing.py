@@ -48,7 +48,6 @@ def _text(number: int, answer: Answer | None) -> str:
 
 
 def _by_frame(results: Sequence[Identified]) -> dict[int, list[tuple[Box, int, Answer]]]:
-    """Return who is seen in every frame."""
     found: dict[int, list[tuple[Box, int, Answer]]] = {}
     for walk, answer in results:
         if walk.track is not None:

@@ -237,7 +237,6 @@ class Gallery:
         return self._search
 
     def _read(self) -> ExactSearch:
-        """Read the features of everybody."""
         settings, people = self.folder.settings(), self.folder.people()
         if not people:
             root = self.folder.root

@@ -12,6 +12,7 @@ import numpy as np
 from dygait import untrusted
 from dygait.data.stores.unpickling import load_arrays
 from dygait.errors import UserError
+from dygait.preprocess.rules import natural_key
 
 SUFFIXES = (".pkl", ".npy", ".json")
 _MAX_BYTES = 2**28
@@ -36,7 +37,8 @@ def read_poses(path: Path) -> np.ndarray:
             found = np.load(io.BytesIO(content), allow_pickle=False)
         else:
             parsed = untrusted.parse_json(content)
-            found = np.array(_of_results(parsed) if _are_results(parsed) else parsed)
+            are_results = all(isinstance(one, Mapping) for one in parsed)
+            found = np.array(_of_results(parsed) if are_results else parsed)
         poses = found if found.dtype == np.float32 else found.astype(np.float64)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from None
@@ -47,20 +49,10 @@ def read_poses(path: Path) -> np.ndarray:
     return poses
 
 
-def _are_results(parsed: Any) -> bool:
-    return isinstance(parsed, list) and bool(parsed) and all(isinstance(one, Mapping) for one in parsed)
-
-
 def _of_results(results: Sequence[Mapping[str, Any]]) -> list[Any]:
     best: dict[Any, Mapping[str, Any]] = {}
     for one in results:
         image = one["image_id"]
         if image not in best or one.get("score", 0) > best[image].get("score", 0):
             best[image] = one
-    return [best[image]["keypoints"] for image in sorted(best, key=_order)]
-
-
-def _order(image: Any) -> tuple[int, Any]:
-    """Return a key that sorts numbers, also in names such as 12.jpg, by their value."""
-    number = str(image).rpartition(".")[0] or str(image)
-    return (0, int(number)) if number.isdecimal() else (1, str(image))
+    return [best[image]["keypoints"] for image in sorted(best, key=lambda image: natural_key(str(image)))]

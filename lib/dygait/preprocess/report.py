@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,16 +28,13 @@ def summarise(
     ordered = sorted(outcomes.items())
     written = [(outcome.frames, str(key)) for key, outcome in ordered if outcome.frames]
     shortest = sorted(written, key=lambda one: one[0])[:_MAX_NAMES]
-    skipped: dict[str, list[str]] = {}
+    skipped: dict[str, list[str]] = defaultdict(list)
+    cleaned: dict[str, Counter[str]] = defaultdict(Counter)
     for _, outcome in ordered:
         for name, reason in outcome.skipped:
-            skipped.setdefault(reason, []).append(name)
-    cleaned: dict[str, dict[str, int]] = {}
-    for _, outcome in ordered:
+            skipped[reason].append(name)
         for step, pictures in outcome.remarks.cleaned.items():
-            total = cleaned.setdefault(step, {"pictures": 0, "sequences": 0})
-            total["pictures"] += pictures
-            total["sequences"] += 1
+            cleaned[step].update(pictures=pictures, sequences=1)
     names = sorted(set(unmatched))
     lost = failures or duplicates or names or not written or any(outcome.lost for outcome in outcomes.values())
     return {
@@ -44,7 +42,7 @@ def summarise(
         "sequences": len(written),
         "frames": sum(frames for frames, _ in written),
         "skipped": {reason: {"pictures": len(skipped[reason]), "names": skipped[reason]} for reason in sorted(skipped)},
-        "cleaned": dict(sorted(cleaned.items())),
+        "cleaned": {step: dict(cleaned[step]) for step in sorted(cleaned)},
         "jumps": {str(key): dict(outcome.remarks.jumps) for key, outcome in ordered if outcome.remarks.jumps},
         "gaps": {str(key): list(outcome.remarks.gaps) for key, outcome in ordered if outcome.remarks.gaps},
         "sequences_without_frames": [str(key) for key, outcome in ordered if not outcome.frames],

@@ -61,7 +61,6 @@ class TorchvisionSegmenter(Segmenter):
 
 
 def _load(name: str, weights: str | None, size: int) -> Any:
-    """Return a network with weights."""
     from torchvision.models import detection
 
     build = getattr(detection, name)
