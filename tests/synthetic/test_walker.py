@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from dygait.silhouettes import normalise_silhouette
+from dygait.synthetic import coats
 from dygait.synthetic import walker as walkers
-from dygait.synthetic import wear
 from dygait.synthetic.body import Figure, Physique, build_body
 from dygait.synthetic.cameras import VIEWS, camera
+from dygait.synthetic.carried import Bag, BagSize, add_bag
 from dygait.synthetic.faults import (
     GAP,
     MARGIN,
@@ -38,16 +39,16 @@ def of_length(fewest: int, most: int | None = None, seed: int = SEED) -> Setting
 NO_BACKGROUND = Background(0.0, ())
 
 
-def dressed(bag: wear.Bag | None = None, coat: wear.Coat | None = None) -> Figure:
+def dressed(bag: Bag | None = None, coat: coats.Coat | None = None) -> Figure:
     """The mean subject, alone, with a bag or in a coat."""
     body = Physique()
     motion = Gait(body, Style(), np.zeros((2, 3, 3))).pose(PHASE)
     motion.joints.update({name: where - [0.6, 0, 0] for name, where in motion.joints.items()})
     builder = build_body(body, motion)
     if bag is not None:
-        wear.add_bag(builder, bag, body, motion, PHASE)
+        add_bag(builder, bag, body, motion, PHASE)
     if coat is not None:
-        wear.add_coat(builder, coat, body, motion)
+        coats.add_coat(builder, coat, body, motion)
     return builder.figure()
 
 
@@ -102,7 +103,7 @@ def test_all_cameras_see_all_of_the_subject_and_a_quick_one_for_fewer_frames() -
 
 @pytest.mark.parametrize(("kind", "low", "high"), [("back", 0.12, 0.55), ("hand", 0.4, 0.8), ("shoulder", 0.15, 0.6)])
 def test_a_bag_is_where_bags_are(kind: str, low: float, high: float) -> None:
-    more, head, feet = added(dressed(bag=wear.Bag(kind, 0, False, wear.BagSize())), "090")
+    more, head, feet = added(dressed(bag=Bag(kind, 0, False, BagSize())), "090")
     assert more.sum() > 500
     height = np.average(np.arange(240), weights=more.sum(1))
     assert low < (height - head) / (feet - head) < high
@@ -112,7 +113,7 @@ def test_a_bag_is_where_bags_are(kind: str, low: float, high: float) -> None:
 
 def test_a_coat_hides_trunk_and_thighs_but_not_head_and_feet() -> None:
     for view in ("000", "090"):
-        more, head, feet = added(dressed(coat=wear.Coat(hood=-1, hat=-1)), view)
+        more, head, feet = added(dressed(coat=coats.Coat(hood=-1, hat=-1)), view)
         share = np.add.reduceat(more.sum(1), (head + (feet - head) * np.array([0, 0.1, 0.65, 0.95])).astype(int))
         assert share[1] > 0.6 * share.sum()
         assert share[0] < 0.05 * share.sum()
@@ -120,7 +121,7 @@ def test_a_coat_hides_trunk_and_thighs_but_not_head_and_feet() -> None:
 
 
 def test_hats_and_hoods_change_the_head() -> None:
-    for coat in (wear.Coat(hat=1.0, hood=-1), wear.Coat(hood=2.0), wear.Coat(hood=0.5, hat=-1)):
+    for coat in (coats.Coat(hat=1.0, hood=-1), coats.Coat(hood=2.0), coats.Coat(hood=0.5, hat=-1)):
         more, head, feet = added(dressed(coat=coat), "090")
         assert more[: int(head + 0.2 * (feet - head))].sum() > 50
 

@@ -9,12 +9,13 @@ import pytest
 from dygait.synthetic import carried
 from dygait.synthetic.body import Figure, Physique, build_body
 from dygait.synthetic.cameras import camera
+from dygait.synthetic.carried import Bag, BagSize
+from dygait.synthetic.coats import Coat
 from dygait.synthetic.dressing import Dress, draw_dress
 from dygait.synthetic.gait import Gait, GaitChange, Style
 from dygait.synthetic.population import Person, draw_person
 from dygait.synthetic.renderer import fill, outlines, project
 from dygait.synthetic.wardrobe import HATS, Outfit, Skirt, add_outfit, draw_outfit
-from dygait.synthetic.wear import Bag, BagSize, Coat
 from dygait.synthetic.world import People, Wardrobe
 
 PHASE = np.linspace(0, 1, 13)

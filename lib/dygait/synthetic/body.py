@@ -188,7 +188,7 @@ class FigureBuilder:
 
 
 def build_body(body: Physique, motion: Motion) -> FigureBuilder:
-    """Build body and everyday clothes around the joints; a bag or a coat can be added (see wear.py)."""
+    """Build body and everyday clothes around the joints; a bag or a coat can be added (carried.py, coats.py)."""
     joints, stature = motion.joints, body.stature
     builder = FigureBuilder(len(joints["pelvis"]), stature)
     _trunk(builder, body, motion)

@@ -45,7 +45,7 @@ def part_frames(settings: Settings, subject: int, kind: str, view: str, frames: 
     """
     figure, seen_by = walk(settings, subject, kind), camera_of(settings, subject, kind, view)
     corners = _scaled_outlines(figure, seen_by)
-    order = np.argsort(-_depths(seen_by, figure), axis=1).tolist()
+    order = np.argsort(-renderer.depths(seen_by, figure), axis=1).tolist()
     numbers = [_number(part) for part in figure.parts]
     labels = np.zeros_like(frames)
     for position, frame in enumerate(frames):
@@ -73,12 +73,6 @@ def _scaled_outlines(figure: Figure, seen_by: Camera) -> np.ndarray:
     scale = FRAME / (high[1] - low[1])
     origin = np.stack([(low[0] + high[0]) / 2 - FRAME / scale, low[1]])
     return renderer.outlines(figure, (centres - origin[..., None]) * scale[:, None], ellipses * scale[:, None] ** 2)
-
-
-def _depths(seen_by: Camera, figure: Figure) -> np.ndarray:
-    """Return the mean distance of each hull's ellipsoids from the plane of the camera: (S, P)."""
-    depths = (figure.centres - seen_by.position) @ seen_by.rotation[2]  # (S, B)
-    return depths[:, figure.members].mean(1)
 
 
 def _moved_to(canvas: np.ndarray, frame: np.ndarray) -> np.ndarray:

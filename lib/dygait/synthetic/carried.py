@@ -1,21 +1,50 @@
 """What is carried, and where the hands are: bags, boxes, trolleys, umbrellas, phones, pockets.
 
-Everything is a :class:`~dygait.synthetic.wear.Bag` of a kind, and changes the gait. Lengths are fractions of stature.
+Everything is a :class:`Bag` of a kind, and changes the gait. Lengths are fractions of stature.
+Other numbers give other pictures: increment `settings.VERSION`.
 """
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
-from dygait.synthetic import wear
 from dygait.synthetic.body import FigureBuilder, Physique
-from dygait.synthetic.gait import GaitChange
+from dygait.synthetic.gait import SIGN, GaitChange
 from dygait.synthetic.motion import Motion
-from dygait.synthetic.wear import Bag, BagSize
+from dygait.synthetic.traits import draw, trait
 
 KINDS = {"back": 0.22, "shoulder": 0.27, "hand": 0.22, "crossbody": 0.16, "box": 0.06, "trolley": 0.07}
 """What is carried, with its share."""
 HANDS = ("pockets", "pocket", "phone at the ear", "phone in front")
+
+
+@dataclasses.dataclass(frozen=True)
+class BagSize:
+    """Size and position of a bag."""
+
+    length: float = trait(0.19, 0.03, 0.0051, low=0.10)
+    height: float = trait(0.16, 0.026, 0.0051, low=0.09)
+    thickness: float = trait(0.065, 0.013, 0.0026, low=0.025)
+    drop: float = trait(0.0, 0.019, 0.0051)
+    forward: float = trait(-0.035, 0.017, 0.0068)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bag:
+    """A bag."""
+
+    kind: str  # of GAIT_CHANGES
+    side: int  # 0 left, 1 right
+    held: bool  # whether the hands are on the straps
+    size: BagSize  # and position
+
+
+def draw_bag(rng: np.random.Generator) -> Bag:
+    """Draw a bag."""
+    kind = ("shoulder", "hand", "back")[rng.integers(3)]
+    return Bag(kind, int(rng.integers(2)), bool(rng.random() < 0.3), draw(BagSize, rng, {}))
 
 
 def draw_carried(rng: np.random.Generator, umbrellas: float) -> Bag:
@@ -48,55 +77,39 @@ def draw_hands(rng: np.random.Generator, carried: Bag | None) -> Bag | None:
     return Bag(kind, side, False, BagSize())
 
 
+def _one_arm(
+    swing: float, elbow: float, flexion: float, abduction: float, inward: float = 0.0, **more: float
+) -> GaitChange:
+    """Return the change of the left arm, for which the right one swings as before."""
+    return GaitChange(
+        (swing, 1.0), (elbow, 0.0), (swing, 1.0), (abduction, 0.0), (flexion, 0.0), inward=(inward, 0.0), **more
+    )
+
+
+GAIT_CHANGES = {
+    "back": GaitChange((0.9, 0.9), (4.0, 4.0), abduction=(2.0, 2.0), lean=3.0, stride=0.98),
+    "shoulder": GaitChange((0.7, 1.0), (4.0, 0.0), (0.8, 1.0), (7.0, 0.0), roll=-1.2, stride=0.985),
+    "hand": GaitChange((0.35, 1.05), (-12.0, 0.0), (0.3, 1.0), (3.0, 1.0), roll=2.0, stride=0.985),
+    "crossbody": GaitChange((0.95, 0.95), stride=0.99),
+    "box": GaitChange((0.05, 0.05), (62.0, 62.0), (0.1, 0.1), (2.0, 2.0), (16.0, 16.0), lean=-3.0, stride=0.95),
+    "trolley": _one_arm(0.12, -14.0, -24.0, 5.0, lean=1.5, stride=0.98),
+    "umbrella": _one_arm(0.08, 85.0, 22.0, -3.0, 12.0, stride=0.98),
+    "pockets": GaitChange((0.12, 0.12), (20.0, 20.0), (0.1, 0.1), (7.0, 7.0), (-6.0, -6.0)),
+    "pocket": _one_arm(0.12, 20.0, -6.0, 7.0),
+    "phone at the ear": _one_arm(0.05, 116.0, 66.0, 10.0, 52.0),
+    "phone in front": _one_arm(0.1, 76.0, 20.0, -2.0, 18.0, nod=12.0),
+}
+"""The effect of each kind on the gait, on the left."""
+_HANDS_ON_STRAPS = {
+    "back": {"swing": (0.3, 0.3), "elbow": (85.0, 85.0), "elbow_swing": (0.15, 0.15)},
+    "shoulder": {"swing": (0.35, 1.0), "elbow": (60.0, 0.0), "elbow_swing": (0.2, 1.0), "flexion": (8.0, 0.0)},
+}
+
+
 def gait_change(thing: Bag) -> GaitChange:
     """Return the effect of what is carried, or of where the hands are, on the gait."""
-
-    def arm(
-        swing: float,
-        elbow: float,
-        flexion: float,
-        abduction: float,
-        inward: float = 0.0,
-        lean: float = 0.0,
-        nod: float = 0.0,
-        stride: float = 1.0,
-    ) -> GaitChange:
-        """Return the change of one arm, for which the other one swings as before."""
-
-        def on_side(own: float, free: float) -> tuple[float, float]:
-            return (own, free) if thing.side == 0 else (free, own)
-
-        return GaitChange(
-            swing=on_side(swing, 1.0),
-            elbow=on_side(elbow, 0.0),
-            elbow_swing=on_side(swing, 1.0),
-            flexion=on_side(flexion, 0.0),
-            abduction=on_side(abduction, 0.0),
-            inward=on_side(inward, 0.0),
-            lean=lean,
-            nod=nod,
-            stride=stride,
-        )
-
-    if thing.kind == "box":
-        return GaitChange((0.05,) * 2, (62.0,) * 2, (0.1,) * 2, (2.0,) * 2, (16.0,) * 2, lean=-3.0, stride=0.95)
-    if thing.kind == "crossbody":
-        return GaitChange(swing=(0.95, 0.95), stride=0.99)
-    if thing.kind == "pockets":
-        return GaitChange((0.12,) * 2, (20.0,) * 2, (0.1,) * 2, (7.0,) * 2, (-6.0,) * 2)
-    if thing.kind in _ARMS:
-        return arm(**_ARMS[thing.kind])
-    return wear.bag_gait_change(thing)
-
-
-_ARMS: dict[str, dict[str, float]] = {
-    "trolley": {"swing": 0.12, "elbow": -14.0, "flexion": -24.0, "abduction": 5.0, "lean": 1.5, "stride": 0.98},
-    "umbrella": {"swing": 0.08, "elbow": 85.0, "flexion": 22.0, "abduction": -3.0, "inward": 12.0, "stride": 0.98},
-    "pocket": {"swing": 0.12, "elbow": 20.0, "flexion": -6.0, "abduction": 7.0},
-    "phone at the ear": {"swing": 0.05, "elbow": 116.0, "flexion": 66.0, "abduction": 10.0, "inward": 52.0},
-    "phone in front": {"swing": 0.1, "elbow": 76.0, "flexion": 20.0, "abduction": -2.0, "inward": 18.0, "nod": 12.0},
-}
-"""The arm that has something in its hand."""
+    held = _HANDS_ON_STRAPS.get(thing.kind, {}) if thing.held else {}
+    return dataclasses.replace(GAIT_CHANGES[thing.kind], **held).on(thing.side)
 
 
 def add_carried(builder: FigureBuilder, thing: Bag, body: Physique, motion: Motion, phase: np.ndarray) -> None:
@@ -108,7 +121,46 @@ def add_carried(builder: FigureBuilder, thing: Bag, body: Physique, motion: Moti
     elif thing.kind == "umbrella":
         _add_umbrella(builder, thing, body, motion)
     elif thing.kind not in HANDS:
-        wear.add_bag(builder, thing, body, motion, phase)
+        add_bag(builder, thing, body, motion, phase)
+
+
+def add_bag(builder: FigureBuilder, bag: Bag, body: Physique, motion: Motion, phase: np.ndarray) -> None:
+    """Add a bag to a figure; it swings with the phase (S,) of the gait in cycles."""
+    size, side, stature = bag.size, bag.side, body.stature
+    radius = size.thickness / 2
+    corners = ("bag_0", "bag_1", "bag_2", "bag_3")
+    if bag.kind == "back":
+        behind = -0.052 * body.depth - radius
+        middle = (0.5 * body.shoulder_rise + 0.02 * stature) / stature + 0.3 * size.drop
+        layout = ((0.05, 0.10, 0.8), (-0.05, 0.10, 0.8), (0.055, -0.085, 1.25), (-0.055, -0.085, 1.25))
+        for name, (across, up, thick) in zip(corners, layout, strict=True):
+            offset = (behind - (thick - 0.8) * radius, across, middle + up * size.height / 0.14)
+            builder.ellipsoid(name, motion.place("lumbar"), offset, (thick * radius + 0.012, 0.022, 0.022))
+        builder.hull("bag", *corners)
+        return
+
+    if bag.kind == "hand":
+        anchor, top = motion.joints[f"hand_{side}"], 0.030
+        builder.sphere("hang", anchor, 0.006)
+    else:
+        sideways = SIGN[side] * (0.100 * body.breadth * body.hip_scale + 0.9 * radius)
+        pelvis, axes = motion.place("pelvis")
+        offset = (size.forward, sideways, 0.055 + size.drop + size.height / 2)
+        anchor, top = pelvis + axes @ (np.array(offset) * stature), 0.0
+        over = 1 - side if bag.kind == "crossbody" else side
+        strap = motion.joints[f"shoulder_{over}"] + np.array([0.0, 0.0, 0.026]) * stature
+        builder.sphere("hang", strap, 0.008)
+    swing = np.deg2rad(6.0) * np.cos(2 * np.pi * (phase - 0.1 - 0.5 * side))
+    forward = np.stack([np.cos(swing), 0 * swing, np.sin(swing)], -1)
+    down = np.stack([np.sin(swing), 0 * swing, -np.cos(swing)], -1)
+    bottom = top + size.height - radius
+    for name, along, below in zip(corners, (0.8, -0.8, -1.0, 1.0), (top, top, bottom, bottom), strict=True):
+        where = anchor + stature * (along * (size.length / 2 - radius) * forward + (below + 0.5 * radius) * down)
+        builder.sphere(name, where, radius)
+        if below == top:
+            builder.sphere(f"{name}_tie", where, 0.008)
+            builder.hull("bag", "hang", f"{name}_tie")
+    builder.hull("bag", *corners)
 
 
 def _add_box(builder: FigureBuilder, thing: Bag, body: Physique, motion: Motion) -> None:
@@ -138,16 +190,8 @@ def _add_trolley(builder: FigureBuilder, thing: Bag, body: Physique, motion: Mot
 
 def _add_umbrella(builder: FigureBuilder, thing: Bag, body: Physique, motion: Motion) -> None:
     hand, unit = motion.joints[f"hand_{thing.side}"], body.stature
-    above = (
-        hand
-        + np.array([0.0, 0.0, 1.0]) * (1.03 * unit - hand[:, 2:].mean())
-        + (motion.joints["head"] - hand)
-        * [
-            0.6,
-            0.6,
-            0.0,
-        ]
-    )
+    higher = np.array([0.0, 0.0, 1.0]) * (1.03 * unit - hand[:, 2:].mean())
+    above = hand + higher + (motion.joints["head"] - hand) * [0.6, 0.6, 0.0]
     builder.sphere("grip", hand, 0.006)
     builder.disc("canopy", above, 0.20 + 0.5 * thing.size.length, 0.012)
     builder.sphere("tip", above + np.array([0.0, 0.0, 0.10 * unit]), 0.012)

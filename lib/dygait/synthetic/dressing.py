@@ -9,11 +9,11 @@ import numpy as np
 
 from dygait.synthetic import carried
 from dygait.synthetic.body import FigureBuilder, Physique
+from dygait.synthetic.carried import Bag
 from dygait.synthetic.gait import GaitChange
 from dygait.synthetic.motion import Motion
 from dygait.synthetic.population import Person
 from dygait.synthetic.wardrobe import Outfit, add_outfit, draw_outfit
-from dygait.synthetic.wear import Bag
 from dygait.synthetic.world import Wardrobe
 
 _OUTFIT, _CHOICE = 6, 10

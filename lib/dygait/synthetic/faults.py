@@ -106,28 +106,23 @@ def draw_background(rng: np.random.Generator) -> Background:
 def draw_faults(figure: Figure, background: Background, rng: np.random.Generator) -> Faults:
     """Draw the faults of one sequence in one view."""
     frames = len(figure.centres)
-    parts = sorted({part for part in figure.parts if part.split()[0] in LOSABLE})
+    parts = losable_parts(figure)
     # Most recordings are good, few are bad.
     quality = float(rng.gamma(1.5, 1 / 1.5))
-
-    def span(mean: int) -> tuple[int, int]:
-        first = int(rng.integers(1 - mean, frames))
-        return max(first, 0), min(frames, first + 1 + int(rng.exponential(mean)))
-
     holes = [
-        Hole(*span(14), ellipsoid, patch)
+        Hole(*draw_span(rng, 14, frames), ellipsoid, patch)
         for ellipsoid, patch, share in background.spots
         for _ in range(rng.poisson(share * frames / 10))
     ]
     holes += [
-        Hole(*span(12), HOLLOW[rng.integers(len(HOLLOW))], draw_patch(rng, 0.02, 0.035))
+        Hole(*draw_span(rng, 12, frames), HOLLOW[rng.integers(len(HOLLOW))], draw_patch(rng, 0.02, 0.035))
         for _ in range(rng.poisson(0.9 * quality * frames / 60))
     ]
-    losses = [Loss(*span(5), parts[rng.integers(len(parts))]) for _ in range(rng.poisson(0.9 * quality * frames / 60))]
-    specks = [
-        Speck(int(rng.integers(frames)), tuple(rng.uniform(0, 1, 2).tolist()), float(rng.uniform(0.6, 2.2)))
-        for _ in range(rng.poisson(3.0 * quality * frames / 60))
+    losses = [
+        Loss(*draw_span(rng, 5, frames), parts[rng.integers(len(parts))])
+        for _ in range(rng.poisson(0.9 * quality * frames / 60))
     ]
+    specks = [draw_speck(rng, frames) for _ in range(rng.poisson(3.0 * quality * frames / 60))]
     return Faults(
         shift=background.shift + float(rng.normal(0, 6)),
         ragged=float(rng.uniform(8, 22)),
@@ -140,11 +135,35 @@ def draw_faults(figure: Figure, background: Background, rng: np.random.Generator
     )
 
 
+def losable_parts(figure: Figure) -> list[str]:
+    """Return the names of the parts of a body that may not be detected."""
+    return sorted({part for part in figure.parts if part.split()[0] in LOSABLE})
+
+
+def draw_span(rng: np.random.Generator, mean: int, frames: int) -> tuple[int, int]:
+    """Draw the first and the last frame + 1 of a fault that lasts `mean` frames on average."""
+    first = int(rng.integers(1 - mean, frames))
+    return max(first, 0), min(frames, first + 1 + int(rng.exponential(mean)))
+
+
+def draw_speck(rng: np.random.Generator, frames: int) -> Speck:
+    """Draw a speck in one of the frames."""
+    return Speck(int(rng.integers(frames)), tuple(rng.uniform(0, 1, 2).tolist()), float(rng.uniform(0.6, 2.2)))
+
+
 def draw_patch(rng: np.random.Generator, offset: float, radius: float) -> Patch:
     """Draw a patch of the body, by its distance from the middle of an ellipsoid and its largest radius."""
     middle, size = rng.normal(0, offset, 2), rng.uniform(0.3, 0.85) * radius
     centres, radii = middle + rng.normal(0, 0.6 * size, (3, 2)), rng.uniform(0.35, 1.0, (3, 2)) * size
     return tuple(tuple(lobe) for lobe in np.column_stack([centres, radii, rng.uniform(0, 180, 3)]).tolist())
+
+
+def fill_hole(picture: np.ndarray, hole: Hole, centre: tuple[float, float], height: float) -> None:
+    """Draw a hole, whose ellipsoid is centred at (x, y), in a picture (H, W) of a body of a height, in place."""
+    for right, below, *radii, angle in hole.patch:
+        where = (round(centre[0] + right * height), round(centre[1] + below * height))
+        axes = (max(1, round(radii[0] * height)), max(1, round(radii[1] * height)))
+        cv2.ellipse(picture, where, axes, angle, 0, 360, 0, -1)
 
 
 def visible_hulls(figure: Figure, losses: Sequence[Loss]) -> np.ndarray:
@@ -209,10 +228,7 @@ def _draw_patches(
         box = (slice(y0, top + height + MARGIN), position, slice(x0, x1))
         for hole in holes:
             across, down = centres[:, position, figure.names.index(hole.ellipsoid)].tolist()
-            for right, below, *radii, angle in hole.patch:
-                where = (round(across - (x + x0) + right * height), round(down - (y + y0) + below * height))
-                axes = (max(1, round(radii[0] * height)), max(1, round(radii[1] * height)))
-                cv2.ellipse(canvas[box], where, axes, angle, 0, 360, 0, -1)
+            fill_hole(canvas[box], hole, (across - (x + x0), down - (y + y0)), height)
         for speck in specks:
             where = (round(speck.position[0] * (x1 - x0)), MARGIN + round(speck.position[1] * height))
             cv2.circle(canvas[box], where, round(speck.radius), 255, -1)

@@ -142,6 +142,14 @@ class GaitChange:
         pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
         return GaitChange(**{name: _joined(name in _FACTORS, own, more) for name, own, more in pairs})
 
+    def on(self, side: int) -> GaitChange:
+        """Return the effect on a side of what is given as on the left."""
+        if side == LEFT:
+            return self
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        pairs = {name: value[::-1] for name, value in values.items() if isinstance(value, tuple)}
+        return dataclasses.replace(self, **pairs, lag=-self.lag, roll=-self.roll)
+
 
 _FACTORS = ("swing", "elbow_swing", "hip", "knee", "drop", "stride")
 
@@ -360,9 +368,8 @@ class Gait:
             elbow = np.maximum(style.elbow_flexion + gait_change.elbow[side] + elbow_swing * bend, 2.0)
             abduction = style.arm_abduction + gait_change.abduction[side]
             upper = _direction(flexion, still * abduction, sign)
-            lower = _direction(
-                flexion + elbow, still * (abduction - style.forearm_inward - gait_change.inward[side]), sign
-            )
+            outward = abduction - style.forearm_inward - gait_change.inward[side]
+            lower = _direction(flexion + elbow, still * outward, sign)
             upper, lower = (np.einsum("sij,sj->si", yaw, d) for d in (upper, lower))
             joints[f"shoulder_{side}"] = shoulder
             joints[f"elbow_{side}"] = shoulder + body.upper_arm * upper

@@ -20,6 +20,7 @@ Heads, legs and gaits of children between the tables' ages are interpolated.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,26 @@ CHILD_STRIDE = (0.76, 0.81, 0.85, 0.89, 0.93, 0.97, 1.0)
 
 ADULT, OLD, OLDEST = 17.0, 62.0, 88.0
 """Years."""
-IMPAIRMENTS = ("limp", "stiff knee", "waddling", "shuffling", "drop foot")
+IMPAIRMENTS: dict[str, dict[str, Any]] = {
+    # The painful leg stands for a short time, and the trunk leans over it.
+    "limp": {"hip": (-0.25, 0.0), "knee": (-0.2, 0.0), "lag": 0.05, "roll": -2.0, "rock": 2.5, "stride": -0.15},
+    # The leg swings around, and the pelvis is hitched.
+    "stiff knee": {"knee": (-0.75, 0.0), "circumduction": (0.045, 0.0), "rock": 3.0, "stride": -0.12},
+    # The trunk is thrown over the leg that stands.
+    "waddling": {"rock": 8.0, "drop": 1.0, "base": 0.03, "stride": -0.15},
+    # Short steps, feet close to the ground, bent forward, stiff arms.
+    "shuffling": {
+        "knee": (-0.35, -0.35),
+        "swing": (-0.8, -0.8),
+        "elbow": (35.0, 35.0),
+        "elbow_swing": (-0.7, -0.7),
+        "lean": 9.0,
+        "stride": -0.45,
+    },
+    # The leg is lifted high to clear the toes.
+    "drop foot": {"hip": (0.25, 0.0), "knee": (0.25, 0.0), "toes": (-16.0, 0.0), "stride": -0.15},
+}
+"""What is added to a :class:`~dygait.synthetic.gait.GaitChange` by the worst impairment of the left leg."""
 _MEAN_STATURE = Physique().stature
 
 
@@ -71,7 +91,8 @@ def draw_person(rng: np.random.Generator, people: People) -> Person:
     else:
         age = ADULT + share * (OLD - ADULT)
     overweight = 1.5 + 2.0 * weight if heavy < people.heavy else 0.0
-    change = impairment(IMPAIRMENTS[which], side, 0.4 + 0.6 * severity) if impaired < people.impaired else GaitChange()
+    kind = list(IMPAIRMENTS)[which]
+    change = impairment(kind, side, 0.4 + 0.6 * severity) if impaired < people.impaired else GaitChange()
     return Person(woman < 0.5, age, overweight, hair, hair_length, change)
 
 
@@ -83,45 +104,14 @@ def impairment(kind: str, side: int, severity: float) -> GaitChange:
         side: 0 left, 1 right.
         severity: 0 to 1.
     """
-
-    def on_side(impaired: float, other: float) -> tuple[float, float]:
-        return (impaired, other) if side == 0 else (other, impaired)
-
-    away = 1.0 if side == 0 else -1.0
-    if kind == "limp":  # the painful leg stands for a short time, and the trunk leans over it
-        return GaitChange(
-            hip=on_side(1 - 0.25 * severity, 1.0),
-            knee=on_side(1 - 0.2 * severity, 1.0),
-            lag=0.05 * severity * away,
-            roll=-2.0 * severity * away,
-            rock=2.5 * severity,
-            stride=1 - 0.15 * severity,
-        )
-    if kind == "stiff knee":  # the leg swings around, and the pelvis is hitched
-        return GaitChange(
-            knee=on_side(1 - 0.75 * severity, 1.0),
-            circumduction=on_side(0.045 * severity, 0.0),
-            rock=3.0 * severity,
-            stride=1 - 0.12 * severity,
-        )
-    if kind == "waddling":  # the trunk is thrown over the leg that stands
-        return GaitChange(rock=8.0 * severity, drop=1 + severity, base=0.03 * severity, stride=1 - 0.15 * severity)
-    if kind == "shuffling":  # short steps, feet close to the ground, bent forward, stiff arms
-        return GaitChange(
-            knee=(1 - 0.35 * severity,) * 2,
-            swing=(1 - 0.8 * severity,) * 2,
-            elbow=(35.0 * severity,) * 2,
-            elbow_swing=(1 - 0.7 * severity,) * 2,
-            lean=9.0 * severity,
-            stride=1 - 0.45 * severity,
-        )
-    # Drop foot: the leg is lifted high to clear the toes.
-    return GaitChange(
-        hip=on_side(1 + 0.25 * severity, 1.0),
-        knee=on_side(1 + 0.25 * severity, 1.0),
-        toes=on_side(-16.0 * severity, 0.0),
-        stride=1 - 0.15 * severity,
-    )
+    usual = GaitChange()
+    change = {}
+    for name, most in IMPAIRMENTS[kind].items():
+        if isinstance(most, tuple):
+            change[name] = tuple(u + severity * m for u, m in zip(getattr(usual, name), most, strict=True))
+        else:
+            change[name] = getattr(usual, name) + severity * most
+    return GaitChange(**change).on(side)
 
 
 def shaped(body: Physique, person: Person, people: People) -> Physique:

@@ -38,6 +38,12 @@ def project(camera: Camera, figure: Figure) -> tuple[np.ndarray, np.ndarray]:
     return flat * camera.focal + np.array([WIDTH / 2, HEIGHT / 2])[:, None, None], ellipses
 
 
+def depths(camera: Camera, figure: Figure) -> np.ndarray:
+    """Return the mean distance of each hull's ellipsoids from the plane of a camera: (S, P)."""
+    of_ellipsoids = (figure.centres - camera.position) @ camera.rotation[2]  # (S, B)
+    return of_ellipsoids[:, figure.members].mean(1)
+
+
 def outlines(
     figure: Figure,
     centres: np.ndarray,

@@ -24,7 +24,17 @@ import numpy as np
 
 from dygait.silhouettes import scale_and_centre
 from dygait.synthetic.body import Figure
-from dygait.synthetic.faults import HOLLOW, LOSABLE, Hole, Loss, Speck, draw_patch
+from dygait.synthetic.faults import (
+    HOLLOW,
+    Hole,
+    Loss,
+    Speck,
+    draw_patch,
+    draw_span,
+    draw_speck,
+    fill_hole,
+    losable_parts,
+)
 from dygait.synthetic.world import Segmentation
 
 ROWS = 128
@@ -113,8 +123,7 @@ def draw_segmenter(knobs: Segmentation, figure: Figure, rows: float, rng: np.ran
     # Most recordings are good, few are bad.
     strength = float(rng.uniform(*knobs.strength)) * float(rng.gamma(0.6, 1 / 0.6))
     outline = _draw_network(rng, strength, rows) if network else _draw_subtraction(rng, strength, rows)
-    parts = sorted({part for part in figure.parts if part.split()[0] in LOSABLE})
-    holes, losses, specks = _draw_faults(rng, network, strength, frames, parts)
+    holes, losses, specks = _draw_faults(rng, network, strength, frames, losable_parts(figure))
     trail = (1.0, float(rng.uniform(0.2, 0.48))) if network and rng.random() < 0.3 else (0.0, 0.0)
     if rng.random() < knobs.motion_blur and not trail[0]:
         trail = (float(rng.uniform(0.4, 1.0)), 0.5)
@@ -173,27 +182,25 @@ def _odd(size: float) -> int:
 def _draw_faults(
     rng: np.random.Generator, network: bool, strength: float, frames: int, parts: list[str]
 ) -> tuple[tuple[Hole, ...], tuple[Loss, ...], tuple[Speck, ...]]:
-    def span(mean: float) -> tuple[int, int]:
-        first = int(rng.integers(1 - int(mean), frames))
-        return max(first, 0), min(frames, first + 1 + int(rng.exponential(mean)))
-
     def count(rate: float) -> int:
         return int(rng.poisson(rate * strength * frames / 60))
 
     holes = tuple(
-        Hole(*span(10), str(rng.choice(HOLLOW)), draw_patch(rng, 0.022, 0.11 if rng.random() < 0.35 else 0.04))
+        Hole(
+            *draw_span(rng, 10, frames),
+            str(rng.choice(HOLLOW)),
+            draw_patch(rng, 0.022, 0.11 if rng.random() < 0.35 else 0.04),
+        )
         for _ in range(0 if network else count(4.5))
     )
     losses: list[Loss] = []
     for _ in range(count(1.3)):
         lost = (str(rng.choice(parts)),) if rng.random() < 0.6 else TOGETHER[rng.integers(len(TOGETHER))]
-        losses += [Loss(*when, part) for when in [span(5)] for part in lost]
+        when = draw_span(rng, 5, frames)
+        losses += [Loss(*when, part) for part in lost]
     if network and "bag" in parts and rng.random() < 0.2:
         losses.append(Loss(0, frames, "bag"))
-    specks = tuple(
-        Speck(int(rng.integers(frames)), tuple(rng.uniform(0, 1, 2).tolist()), float(rng.uniform(0.6, 2.2)))
-        for _ in range(0 if network else count(0.6))
-    )
+    specks = tuple(draw_speck(rng, frames) for _ in range(0 if network else count(0.6)))
     return holes, tuple(losses), specks
 
 
@@ -306,13 +313,9 @@ def _draw_patches(windows: Windows, segmenter: Segmenter, names: list[str]) -> N
     ):
         window = windows.canvas[:rows, position, :columns]
         for hole in segmenter.holes:
-            if not hole.first <= frame < hole.last:
-                continue
-            across, down = windows.centres[:, position, names.index(hole.ellipsoid)].tolist()
-            for right, below, *radii, angle in hole.patch:
-                where = (round(across + right * height), round(down + below * height))
-                axes = (max(1, round(radii[0] * height)), max(1, round(radii[1] * height)))
-                cv2.ellipse(window, where, axes, angle, 0, 360, 0, -1)
+            if hole.first <= frame < hole.last:
+                centre = windows.centres[:, position, names.index(hole.ellipsoid)].tolist()
+                fill_hole(window, hole, centre, height)
         for speck in segmenter.specks:
             if speck.frame == frame:
                 where = (round(speck.position[0] * columns), round(MARGIN + speck.position[1] * height))

@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 
 from dygait.files import write_atomically
-from dygait.synthetic import renderer, wear
-from dygait.synthetic.body import Figure, build_body
+from dygait.synthetic import renderer
+from dygait.synthetic.body import Figure
 from dygait.synthetic.cameras import HEIGHT, WIDTH, Camera
 from dygait.synthetic.gait import FRAMES_PER_SECOND, rotation
 from dygait.synthetic.motion import Motion
@@ -184,17 +184,9 @@ def _actor(scene: Scene, camera: Camera, number: int, appearance: Appearance, fi
     cycles, heading = _timeline(appearance, 2 * half, walk.gait.stride_metres, walk.gait.cycles_per_frame)
     phase = 0.05 + np.cumsum(cycles)
     motion = _along(walk.gait.pose(phase), heading, -half if appearance.rightward else half, appearance.depth)
-    builder = build_body(walk.gait.physique, motion)
-    if walk.bag is not None:
-        wear.add_bag(builder, walk.bag, walk.gait.physique, motion, phase)
-    if walk.coat is not None:
-        wear.add_coat(builder, walk.coat, walk.gait.physique, motion)
-    if walk.dress is not None:
-        walk.dress.add(builder, walk.gait.physique, motion, phase)
-    figure = builder.figure()
-    away = (figure.centres - camera.position) @ camera.rotation[2]  # (S, B)
-    depths = away[:, figure.members].mean(1)
-    return _Actor(number, first, figure, _colours(scene, appearance, figure.parts), depths)
+    figure = walk.figure(motion, phase)
+    colours = _colours(scene, appearance, figure.parts)
+    return _Actor(number, first, figure, colours, renderer.depths(camera, figure))
 
 
 def _timeline(appearance: Appearance, length: float, stride: float, rate: float) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from dygait.silhouettes import FRAME, scale_and_centre
-from dygait.synthetic import renderer, wear
+from dygait.synthetic import carried, coats, renderer
 from dygait.synthetic.body import Figure, Physique, build_body
 from dygait.synthetic.cameras import HEIGHT, WIDTH, Camera, bend, camera, draw_camera, rows_of_a_body
 from dygait.synthetic.dressing import Dress, draw_dress
@@ -47,8 +47,8 @@ class SubjectTraits:
     physique: Physique
     style: Style
     signature: np.ndarray
-    bag: wear.Bag
-    coat: wear.Coat
+    bag: carried.Bag
+    coat: coats.Coat
 
 
 @functools.lru_cache(64)
@@ -77,23 +77,38 @@ def _draw_traits(settings: Settings, subject: int) -> SubjectTraits:
         paced(draw(Style, rng, factors, people.variety * people.gait_variety), person, people),
         np.clip(rng.standard_normal((2, 3, SIGNATURE_HARMONICS)), -2, 2)
         * (people.variety * people.gait_variety * fade),
-        wear.draw_bag(rng),
-        draw(wear.Coat, rng, {}),
+        carried.draw_bag(rng),
+        draw(coats.Coat, rng, {}),
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class Walk:
-    """One walk of a subject past the cameras, before its body is built."""
+    """One walk of a subject past the cameras, before its body is built.
+
+    What is worn and carried is a dress, or a bag or a coat over everyday clothes.
+    """
 
     gait: Gait
     phase: np.ndarray  # (S,) of the gait, in cycles
     heading: float  # degrees to the left of the x axis
     aside: float  # metres to the left of the origin
     curve: float  # degrees to the left per metre
-    bag: wear.Bag | None
-    coat: wear.Coat | None
+    bag: carried.Bag | None
+    coat: coats.Coat | None
     dress: Dress | None
+
+    def figure(self, motion: Motion, phase: np.ndarray) -> Figure:
+        """Build the subject as dressed in this walk; phase (S,) in cycles."""
+        body = self.gait.physique
+        builder = build_body(body, motion)
+        if self.bag is not None:
+            carried.add_bag(builder, self.bag, body, motion, phase)
+        if self.coat is not None:
+            coats.add_coat(builder, self.coat, body, motion)
+        if self.dress is not None:
+            self.dress.add(builder, body, motion, phase)
+        return builder.figure()
 
 
 def draw_walk(settings: Settings, subject: int, kind: str) -> Walk:
@@ -114,12 +129,12 @@ def draw_walk(settings: Settings, subject: int, kind: str) -> Walk:
         physique = dress.outfit.fit(physique)
         gait_change = (_dress(settings, EVERYONE, kind) if one_gait else dress).gait_change
     elif kind.startswith("bg"):
-        bag = wear.draw_bag(rng) if rng.random() < 0.25 else traits.bag  # sometimes another bag
+        bag = carried.draw_bag(rng) if rng.random() < 0.25 else traits.bag  # sometimes another bag
         bag = dataclasses.replace(bag, size=vary(bag.size, rng))
-        gait_change = wear.bag_gait_change(bag)
+        gait_change = carried.gait_change(bag)
     elif kind.startswith("cl"):
-        coat = draw(wear.Coat, rng, {}) if rng.random() < 0.15 else vary(traits.coat, rng)
-        gait_change = wear.coat_gait_change(draw_subject(settings, EVERYONE).coat if one_gait else coat)
+        coat = draw(coats.Coat, rng, {}) if rng.random() < 0.15 else vary(traits.coat, rng)
+        gait_change = coats.gait_change(draw_subject(settings, EVERYONE).coat if one_gait else coat)
 
     gait = Gait(physique, style, signature, traits.person.gait_change.and_also(gait_change), speed)
     frame_rate, curve = _draw_path(settings, subject, kind)
@@ -161,16 +176,8 @@ def walk(settings: Settings, subject: int, kind: str) -> Figure:
         last walks are kept.
     """
     drawn = draw_walk(settings, subject, kind)
-    physique = drawn.gait.physique
     motion = _position_walk(drawn.gait.pose(drawn.phase), drawn.heading, drawn.aside)
-    builder = build_body(physique, motion)
-    if drawn.bag is not None:
-        wear.add_bag(builder, drawn.bag, physique, motion, drawn.phase)
-    if drawn.coat is not None:
-        wear.add_coat(builder, drawn.coat, physique, motion)
-    if drawn.dress is not None:
-        drawn.dress.add(builder, physique, motion, drawn.phase)
-    return bend(builder.figure(), drawn.curve)
+    return bend(drawn.figure(motion, drawn.phase), drawn.curve)
 
 
 def camera_of(settings: Settings, subject: int, kind: str, view: str) -> Camera:

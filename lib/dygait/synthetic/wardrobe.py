@@ -12,11 +12,12 @@ import dataclasses
 
 import numpy as np
 
+from dygait.synthetic import coats
 from dygait.synthetic.body import FigureBuilder, Physique
+from dygait.synthetic.coats import Coat
 from dygait.synthetic.gait import SIGN, GaitChange
 from dygait.synthetic.motion import Motion
 from dygait.synthetic.population import ADULT, Person
-from dygait.synthetic.wear import Coat, add_jacket, coat_gait_change
 from dygait.synthetic.world import Wardrobe
 
 HATS = ("cap", "hat", "woollen hat", "hood")
@@ -75,7 +76,7 @@ def draw_outfit(rng: np.random.Generator, knobs: Wardrobe, person: Person, usual
     heels = rng.random() < knobs.heels and woman and person.age >= ADULT
     boots = float(rng.uniform(0.15, 0.75)) if rng.random() < knobs.boots else 0.0
     hat = HATS[rng.integers(len(HATS))] if rng.random() < knobs.hats else ""
-    change = coat_gait_change(coat) if coat is not None else GaitChange()
+    change = coats.gait_change(coat) if coat is not None else GaitChange()
     tight = 1.0 if skirt is None else min(0.88 + 4 * max(skirt.flare, 0.0), 1.0)
     change = change.and_also(GaitChange(stride=tight * (0.94 if heels else 1.0)))
     return Outfit(
@@ -181,7 +182,7 @@ def add_outfit(builder: FigureBuilder, outfit: Outfit, body: Physique, motion: M
             builder.hull(f"upper arm {side}", f"shoulder_{side}", f"sleeve_{side}")
     if outfit.coat is not None:
         coat = dataclasses.replace(outfit.coat, length=0.03) if outfit.open_by else outfit.coat
-        add_jacket(builder, coat, body, motion)
+        coats.add_jacket(builder, coat, body, motion)
         if outfit.open_by:
             _add_open_front(builder, outfit, body, motion, phase)
         elif outfit.coat_reach:

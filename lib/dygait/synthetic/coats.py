@@ -1,8 +1,6 @@
-"""Bags and coats, the two other conditions of CASIA-B.
+"""Coats, from thin jackets to long down coats: one of the conditions of CASIA-B, or a part of an outfit.
 
-Each is drawn once per subject (:class:`Bag` and :class:`Coat`), added to the body, and changes the gait
-(:class:`~dygait.synthetic.gait.GaitChange`). Sizes are fractions of the subject's stature.
-Other numbers give other pictures: increment `settings.VERSION`.
+Sizes are fractions of the subject's stature. Other numbers give other pictures: increment `settings.VERSION`.
 """
 
 from __future__ import annotations
@@ -12,35 +10,14 @@ import dataclasses
 import numpy as np
 
 from dygait.synthetic.body import FigureBuilder, Physique
-from dygait.synthetic.gait import SIGN, GaitChange
+from dygait.synthetic.gait import GaitChange
 from dygait.synthetic.motion import Motion
-from dygait.synthetic.traits import draw, trait
-
-
-@dataclasses.dataclass(frozen=True)
-class BagSize:
-    """Size and position of a bag."""
-
-    length: float = trait(0.19, 0.03, 0.0051, low=0.10)
-    height: float = trait(0.16, 0.026, 0.0051, low=0.09)
-    thickness: float = trait(0.065, 0.013, 0.0026, low=0.025)
-    drop: float = trait(0.0, 0.019, 0.0051)
-    forward: float = trait(-0.035, 0.017, 0.0068)
-
-
-@dataclasses.dataclass(frozen=True)
-class Bag:
-    """A bag."""
-
-    kind: str  # back, shoulder, hand, or one of carried.py
-    side: int  # 0 left, 1 right
-    held: bool  # whether the hands are on the straps
-    size: BagSize  # and position
+from dygait.synthetic.traits import trait
 
 
 @dataclasses.dataclass(frozen=True)
 class Coat:
-    """A coat, from a thin jacket to a long down coat; ``thickness`` is added to each side of the trunk."""
+    """A coat, trousers and what is on the head; ``thickness`` is added to each side of the trunk."""
 
     thickness: float = trait(0.026, 0.01, 0.0013, low=0.006)
     depth: float = trait(0.026, 0.011, 0.0013, low=0.004)
@@ -55,88 +32,7 @@ class Coat:
     hat: float = trait(-0.8, 1.0)
 
 
-def draw_bag(rng: np.random.Generator) -> Bag:
-    """Draw a bag."""
-    kind = ("shoulder", "hand", "back")[rng.integers(3)]
-    return Bag(kind, int(rng.integers(2)), bool(rng.random() < 0.3), draw(BagSize, rng, {}))
-
-
-def bag_gait_change(bag: Bag) -> GaitChange:
-    """Return the effect of a bag on the gait."""
-
-    def on_side(carrying: float, free: float) -> tuple[float, float]:
-        return (carrying, free) if bag.side == 0 else (free, carrying)
-
-    away = 2.0 * SIGN[bag.side]
-    if bag.kind == "hand":
-        return GaitChange(
-            swing=on_side(0.35, 1.05),
-            elbow=on_side(-12.0, 0.0),
-            elbow_swing=on_side(0.3, 1.0),
-            abduction=on_side(3.0, 1.0),
-            roll=away,
-            stride=0.985,
-        )
-    if bag.kind == "shoulder":
-        return GaitChange(
-            swing=on_side(0.35 if bag.held else 0.7, 1.0),
-            elbow=on_side(60.0 if bag.held else 4.0, 0.0),
-            elbow_swing=on_side(0.2 if bag.held else 0.8, 1.0),
-            abduction=on_side(7.0, 0.0),
-            flexion=on_side(8.0 if bag.held else 0.0, 0.0),
-            roll=-0.6 * away,
-            stride=0.985,
-        )
-    return GaitChange(
-        swing=(0.3, 0.3) if bag.held else (0.9, 0.9),
-        elbow=(85.0, 85.0) if bag.held else (4.0, 4.0),
-        elbow_swing=(0.15, 0.15) if bag.held else (1.0, 1.0),
-        abduction=(2.0, 2.0),
-        lean=3.0,
-        stride=0.98,
-    )
-
-
-def add_bag(builder: FigureBuilder, bag: Bag, body: Physique, motion: Motion, phase: np.ndarray) -> None:
-    """Add a bag to a figure; it swings with the phase (S,) of the gait in cycles."""
-    size, side, stature = bag.size, bag.side, body.stature
-    radius = size.thickness / 2
-    corners = ("bag_0", "bag_1", "bag_2", "bag_3")
-    if bag.kind == "back":
-        behind = -0.052 * body.depth - radius
-        middle = (0.5 * body.shoulder_rise + 0.02 * stature) / stature + 0.3 * size.drop
-        layout = ((0.05, 0.10, 0.8), (-0.05, 0.10, 0.8), (0.055, -0.085, 1.25), (-0.055, -0.085, 1.25))
-        for name, (across, up, thick) in zip(corners, layout, strict=True):
-            offset = (behind - (thick - 0.8) * radius, across, middle + up * size.height / 0.14)
-            builder.ellipsoid(name, motion.place("lumbar"), offset, (thick * radius + 0.012, 0.022, 0.022))
-        builder.hull("bag", *corners)
-        return
-
-    if bag.kind == "hand":
-        anchor, top = motion.joints[f"hand_{side}"], 0.030
-        builder.sphere("hang", anchor, 0.006)
-    else:
-        sideways = SIGN[side] * (0.100 * body.breadth * body.hip_scale + 0.9 * radius)
-        pelvis, axes = motion.place("pelvis")
-        offset = (size.forward, sideways, 0.055 + size.drop + size.height / 2)
-        anchor, top = pelvis + axes @ (np.array(offset) * stature), 0.0
-        over = 1 - side if bag.kind == "crossbody" else side
-        strap = motion.joints[f"shoulder_{over}"] + np.array([0.0, 0.0, 0.026]) * stature
-        builder.sphere("hang", strap, 0.008)
-    swing = np.deg2rad(6.0) * np.cos(2 * np.pi * (phase - 0.1 - 0.5 * side))
-    forward = np.stack([np.cos(swing), 0 * swing, np.sin(swing)], -1)
-    down = np.stack([np.sin(swing), 0 * swing, -np.cos(swing)], -1)
-    bottom = top + size.height - radius
-    for name, along, below in zip(corners, (0.8, -0.8, -1.0, 1.0), (top, top, bottom, bottom), strict=True):
-        where = anchor + stature * (along * (size.length / 2 - radius) * forward + (below + 0.5 * radius) * down)
-        builder.sphere(name, where, radius)
-        if below == top:
-            builder.sphere(f"{name}_tie", where, 0.008)
-            builder.hull("bag", "hang", f"{name}_tie")
-    builder.hull("bag", *corners)
-
-
-def coat_gait_change(coat: Coat) -> GaitChange:
+def gait_change(coat: Coat) -> GaitChange:
     """Return the effect of a coat on the gait: arms further from the body, shorter strides."""
     stiff = min(coat.thickness / 0.03, 1.0)
     return GaitChange(
