@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -20,35 +18,30 @@ from dygait.runs.memory import explained_memory
 from dygait.runs.signals import Interruption
 from dygait.testing import extraction
 from dygait.training.trainer import Trainer
-from helpers.experiments import REPOSITORY, Experiment, environment
-from helpers.faulting import ITERATIONS, SETTINGS, Run, assert_resumes, events, iterations_done, launch, unfinished
+from helpers.experiments import Experiment
+from helpers.faulting import (
+    ITERATIONS,
+    SETTINGS,
+    Run,
+    assert_resumes,
+    events,
+    iterations_done,
+    launch,
+    unfinished,
+    wait_until,
+)  # fmt: skip
 
 TESTED = (*SETTINGS, "trainer_cfg.with_test=true", "trainer_cfg.save_iter=6")
 
 HALF = "8 of 16 sequences"
 
-# The runs in this process have one thread; another number would move the last bits.
-RUNNER = """
-import sys
-import time
-from dygait import cli, machine
 
-machine.available_cores = lambda: 1
-sys.exit(cli.runner(sys.argv[1:]))
-"""
-
-
-def test_a_signal_to_the_command_line_saves(uninterrupted: Experiment, stopped: Experiment) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUNNER, *stopped.arguments("train", *SETTINGS)],
-        cwd=REPOSITORY, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    while iterations_done(stopped) < 3 and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 75, output
-    assert "SIGTERM: saved iteration" in output
+def test_a_signal_from_outside_saves(uninterrupted: Experiment, stopped: Experiment) -> None:
+    run = launch(stopped, *SETTINGS, at={iteration: partial(time.sleep, 0.1) for iteration in range(3, ITERATIONS)})
+    wait_until(lambda: iterations_done(stopped) >= 3, run)
+    run.send(signal.SIGTERM)
+    assert run.wait() == 75, run.output
+    assert "SIGTERM: saved iteration" in run.output
     done = iterations_done(stopped)
     assert 3 <= done < ITERATIONS
     assert stopped.checkpoint(done)["iteration"] == done

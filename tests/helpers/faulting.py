@@ -6,6 +6,7 @@ disk or lose its data without harm to the test. `DYGAIT_FAULTS=long` in the envi
 
 import ctypes
 import faulthandler
+import gc
 import io
 import json
 import multiprocessing
@@ -23,6 +24,9 @@ from typing import Any
 
 import pytest
 import torch
+import torch._dynamo  # by FakeTensorMode; with what follows it costs two seconds, here once and not in every fork
+import torch.utils.tensorboard
+import torchvision  # noqa: F401
 
 from dygait import cli, machine
 from dygait.training.trainer import Trainer
@@ -92,6 +96,7 @@ def launch(
     log = experiment.output / f"output-{time.monotonic_ns()}.txt"
 
     def work() -> None:
+        gc.freeze()  # a collection would copy the pages of all that is here
         file = log.open("w", buffering=1, encoding="utf-8")
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)

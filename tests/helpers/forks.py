@@ -1,5 +1,6 @@
 """In the place of `subprocess`: Python commands in forks of this process, which has imported PyTorch already."""
 
+import gc
 import multiprocessing
 import os
 import subprocess
@@ -11,6 +12,7 @@ from typing import IO, Any, ClassVar
 
 import cv2
 import torch
+import torch._dynamo  # by FakeTensorMode; it costs two seconds, here once and not in every fork
 
 from helpers.experiments import free_port
 
@@ -41,6 +43,7 @@ class Popen:
         self._pipes.extend((self.stdin, self.stdout))
 
         def work(rank: int) -> None:
+            gc.freeze()  # a collection would copy the pages of all that is here
             for pipe in self._pipes:
                 pipe.close()
             os.dup2(source, 0)

@@ -1,5 +1,6 @@
 """Running a function of a test module in several processes that form a group."""
 
+import gc
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,6 +14,7 @@ import torch.distributed as dist
 def _work(
     rank: int, function: Callable[..., Any], world: int, folder: str, arguments: tuple[Any, ...], backend: str
 ) -> None:
+    gc.freeze()  # in a fork a collection would copy the pages of all that is here
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # no name look-up: the tests need no network
     if backend == "nccl":

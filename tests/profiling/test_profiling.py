@@ -1,6 +1,7 @@
 """`dygait profile`: what it counts equals a hand computation, and it never takes more memory than it may."""
 
 import json
+import multiprocessing
 import time
 from pathlib import Path
 from typing import Any
@@ -296,9 +297,11 @@ def test_find_batch(
     assert "not even 2 subjects" in capsys.readouterr().err
 
 
-def test_a_trial_in_a_child(experiment: Experiment) -> None:
+def test_a_trial_in_a_child(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config(experiment.config, ["trainer_cfg.sampler.frames_num_fixed=200"])
     assert largest_batch._in_child(config, 2**32, 2) > 2**20
+    fork = multiprocessing.get_context("fork")  # which need not import PyTorch again
+    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: fork)
     with pytest.raises((RuntimeError, MemoryError)) as raised:
         largest_batch._in_child(config, 2**27, 400)
     assert is_out_of_memory(raised.value)

@@ -19,9 +19,12 @@ from helpers.scripts import load_script
 OPTIONS = {
     "data": ("--batches", "1"),
     "evaluation": ("--quick",),
-    "extraction": ("--quick",),
+    "extraction": (
+        "--quick", "--sequences", "9", "--set", "model_cfg.input_size=[32,22]", "--set",
+        "evaluator_cfg.transform=[{type: BaseSilCuttingTransform}, {type: Resize, size: [32, 22]}]",
+    ),
     "training": ("--quick", "--plot", "plot.svg"),
-}
+}  # fmt: skip
 RATIOS = {
     "data": {"plain_0w", "plain_2w", "augmented_0w", "bytes_read", "render"},
     "evaluation": {"casia_b", "distance_over_gemm", "gait3d", "grew_ranking"},
@@ -31,18 +34,22 @@ RATIOS = {
         "step_fp32", "step_bf16", "step_equal_allocator", "bf16_over_fp32", "allocator",
     },
 }  # fmt: skip
+LITTLE = {
+    "data": {
+        "WARM": 1, "LONGER": 1, "PEOPLE": 2, "EACH": 3,
+        "RENDERED": "syngait://?train_ids=300&test_ids=0&frames=2", "WILD": "syngait://wild?train_ids=300&test_ids=0&frames=2",
+    },
+    "extraction": {"FEW": 6},
+}  # fmt: skip
 
 
 @pytest.fixture
 def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A benchmark that starts forks, and the one of data, which has no `--quick`, at a small size."""
+    """A benchmark that starts forks, on little data."""
     script = load_script(f"benchmark_{name}")
-    monkeypatch.setattr(script, "subprocess", forks, raising=False)
-    if name == "data":
-        for constant, value in {"WARM": 1, "LONGER": 1, "PEOPLE": 2, "EACH": 3}.items():
-            monkeypatch.setattr(script, constant, value)
-        for constant in ("RENDERED", "WILD"):
-            monkeypatch.setattr(script, constant, getattr(script, constant).replace("frames=40", "frames=2"))
+    monkeypatch.setattr(script, "subprocess", forks)
+    for constant, value in LITTLE.get(name, {}).items():
+        monkeypatch.setattr(script, constant, value)
     return script
 
 

@@ -1,6 +1,7 @@
 """The scripts about identification: the benchmark, and CASIA-B's protocol."""
 
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -8,16 +9,15 @@ import pytest
 
 from conftest import make_tree
 from dygait.data.stores import open_store
-from helpers.experiments import REPOSITORY, command
+from helpers import forks
 from helpers.galleries import MeanSilhouette
 from helpers.scripts import load_script
 
 
 def test_the_benchmark(tmp_path: Path) -> None:
-    figures = tmp_path / "figures.json"
-    script = REPOSITORY / "scripts" / "benchmark_identification.py"
-    done = command(str(script), "--quick", "--windows", "400", "1000", "--tracks", "2", "--json", str(figures))
-    assert done.returncode == 0, done.stderr
+    figures, script = tmp_path / "figures.json", load_script("benchmark_identification")
+    options = ["--quick", "--windows", "400", "1000", "--tracks", "2", "--json", str(figures)]
+    forks.run([sys.executable, script.__file__, *options], check=True)
     found = json.loads(figures.read_text())
     assert found.keys() == {"ratios", "details", "environment"}
     assert found["ratios"].keys() == {"search_400", "search_1000"}
