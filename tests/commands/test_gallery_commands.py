@@ -100,9 +100,7 @@ def test_list_forget_and_verify(people: Path, capsys: pytest.CaptureFixture[str]
         (["enroll", "a/b", "{data}/001", "--gallery", "{people}"], "'a/b' cannot be the name"),
         (["enroll", "x", "{data}", "--gallery", "{people}"], "sequences of 6 ids"),
         (["enroll", "x", "{data}", "--gallery", "{people}", "--sequences", "9*"], "no walk that matches '9*'"),
-        (["enroll", "x", "{data}/001", "--gallery", "{people}", "--window", "10"], "has window 30"),
         (["enroll", "x", "{data}/001", "--gallery", "{people}", "--weights", "nonsense"], "nonsense"),
-        (["enroll", "x", "{data}/001", "--gallery", "{people}", "--weights", "{other}"], "cannot be compared"),
         (["enroll", "x", "{data}/001", "--gallery", "{data}"], "not a gallery"),
         (["identify", "{data}/001", "--gallery", "{data}/nothing"], "no such gallery"),
         (["identify", "{data}/001", "--gallery", "{people}", "--fpir", "0.001"], "1000 are needed"),
@@ -117,14 +115,8 @@ def test_list_forget_and_verify(people: Path, capsys: pytest.CaptureFixture[str]
 def test_one_line_and_two(
     people: Path, run: Experiment, capsys: pytest.CaptureFixture[str], arguments: list[str], keyword: str
 ) -> None:
-    places = {"data": run.root, "people": people, "other": run.checkpoints / "tiny-00002.pt"}
-    if "{other}" in arguments:  # the same weights, but cut otherwise
-        state = torch.load(places["other"], weights_only=True)
-        state["config"]["evaluator_cfg"]["transform"] = {"type": "BaseSilCuttingTransform", "cutting": 0}
-        places["other"] = people.parent / "other.pt"
-        torch.save(state, places["other"])
     before = sorted(path for path in people.parent.rglob("*"))
-    assert main([part.format(**places) for part in arguments]) == 2
+    assert main([part.format(data=run.root, people=people) for part in arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("dygait: error: ")
     assert error.count("\n") == 1

@@ -78,15 +78,14 @@ def test_from_a_video_to_a_name(
     assert 0.01 < (difference > 40).mean() < 0.2  # the box and the name
 
 
-def test_names_while_people_walk(videos: dict[str, Path], people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_while_people_walk(
+    videos: dict[str, Path], people: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    lines: list[str] = []
-    names = LiveNames(Gallery.open(people), tell=lines.append)
-    ended = 0
-    for _ in tracks(str(videos["both"]), observe=names):
-        ended += 1
-    assert ended >= 2
+    names = LiveNames(Gallery.open(people))
+    assert len(list(tracks(str(videos["both"]), observe=names))) >= 2
+    lines = capsys.readouterr().out.splitlines()
     assert len(lines) >= 2
     assert all("not calibrated (nearest Ada" in line for line in lines)
     assert all(len(follower.frames) <= 75 for follower in names._followers.values())

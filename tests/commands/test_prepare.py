@@ -61,7 +61,7 @@ def same(root: Path, dataset: str) -> None:
 
 @pytest.mark.parametrize("dataset", raw.SEQUENCES)
 def test_extracted_folders(dataset: str, tmp_path: Path) -> None:
-    report = prepare(dataset, [raw.write(tmp_path / "raw", raw.files_of(dataset))], tmp_path / "out", progress=False)
+    report = prepare(dataset, [raw.write(tmp_path / "raw", raw.files_of(dataset))], tmp_path / "out")
     same(tmp_path / "out", dataset)
     assert not report["lost"]
     assert report["sequences"] == len(open_store(tmp_path / "out").table) == len(raw.SEQUENCES[dataset])
@@ -73,11 +73,11 @@ def test_extracted_folders(dataset: str, tmp_path: Path) -> None:
 def test_archives_as_downloaded(dataset: str, in_memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "MAX_IN_MEMORY_BYTES", in_memory)
     inputs = raw.packed(tmp_path / "raw", dataset)
-    report = prepare(dataset, inputs, tmp_path / "out", password=SECRET, progress=False)
+    report = prepare(dataset, inputs, tmp_path / "out", password=SECRET)
     same(tmp_path / "out", dataset)
     assert not report["lost"]
     before = contents(tmp_path / "out")
-    assert prepare(dataset, inputs, tmp_path / "out", password=SECRET, progress=False) == report
+    assert prepare(dataset, inputs, tmp_path / "out", password=SECRET) == report
     assert contents(tmp_path / "out") == before
 
 
@@ -86,7 +86,7 @@ def test_a_tar_whose_sequences_are_interleaved(tmp_path: Path, monkeypatch: pyte
     mixed = dict(sorted(files.items(), key=lambda pair: pair[0][::-1]))
     raw.write(tmp_path, {"all.tar": raw.tar(mixed, "w")})
     monkeypatch.setattr(jobs, "MAX_IN_MEMORY_BYTES", 100)
-    prepare("CASIA-B", [tmp_path / "all.tar"], tmp_path / "out", progress=False)
+    prepare("CASIA-B", [tmp_path / "all.tar"], tmp_path / "out")
     same(tmp_path / "out", "CASIA-B")
 
 
@@ -94,8 +94,8 @@ def test_a_folder_of_the_inner_archives_and_workers(tmp_path: Path) -> None:
     files = raw.casia_b()
     inner = {f"{i}.tar.gz": raw.tar({k: v for k, v in files.items() if k[:3] == i}) for i in ("001", "002")}
     raw.write(tmp_path / "silh", inner)
-    prepare("CASIA-B", [tmp_path / "silh"], tmp_path / "two", workers=2, progress=False)
-    prepare("CASIA-B", [tmp_path / "silh"], tmp_path / "one", workers=1, progress=False)
+    prepare("CASIA-B", [tmp_path / "silh"], tmp_path / "two", workers=2)
+    prepare("CASIA-B", [tmp_path / "silh"], tmp_path / "one", workers=1)
     same(tmp_path / "two", "CASIA-B")
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
@@ -123,19 +123,19 @@ def test_a_run_that_stops_is_continued(
     if packed:
         inputs = [tmp_path / "a.tgz"]
         inputs[0].write_bytes(raw.tar(files))
-    prepare("CASIA-B", inputs, tmp_path / "straight", progress=False)
+    prepare("CASIA-B", inputs, tmp_path / "straight")
     message = "No space left.*free space" if isinstance(error, OSError) else None
     with monkeypatch.context() as patch:
         patch.setattr(Stopping, "left", 3)
         patch.setattr(Stopping, "error", error)
         patch.setitem(FORMATS, "pickle", Stopping)
         with pytest.raises((KeyboardInterrupt, UserError), match=message):
-            prepare("CASIA-B", inputs, tmp_path / "out", progress=False)
+            prepare("CASIA-B", inputs, tmp_path / "out")
     assert len(sequences(tmp_path / "out")) == 3
     journal = tmp_path / "out" / "prepare_journal.jsonl"
     with journal.open("ab") as file:
         file.write(b'{"sequence":["001","nm')  # a torn line
-    report = prepare("CASIA-B", inputs, tmp_path / "out", progress=False)
+    report = prepare("CASIA-B", inputs, tmp_path / "out")
     assert contents(tmp_path / "out") == contents(tmp_path / "straight")
     assert report["skipped"]["damaged"]["pictures"] == 1
     assert report["skipped"]["damaged"]["names"][0].endswith(spoilt)
@@ -159,8 +159,8 @@ def test_a_killed_process_is_continued(tmp_path: Path) -> None:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    prepare("CASIA-B", [inputs], out, progress=False)
-    prepare("CASIA-B", [inputs], tmp_path / "straight", progress=False)
+    prepare("CASIA-B", [inputs], out)
+    prepare("CASIA-B", [inputs], tmp_path / "straight")
     assert contents(out) == contents(tmp_path / "straight")
 
 
@@ -172,7 +172,7 @@ def test_unusable_pictures_are_reported(tmp_path: Path) -> None:
     files[names[2]] = raw.png(np.zeros((240, 320), np.uint8))
     files["001/nm-01/090/stray.png"] = raw.png(raw.picture(1))
     files["002/readme.png"] = raw.png(raw.picture(1))
-    report = prepare("CASIA-B", [raw.write(tmp_path / "raw", files)], tmp_path / "out", progress=False)
+    report = prepare("CASIA-B", [raw.write(tmp_path / "raw", files)], tmp_path / "out")
     assert report["lost"]
     assert json.loads((tmp_path / "out/prepare_report.json").read_text()) == report
     assert report["skipped"]["empty file"]["names"] == [f"raw/{names[0]}"]
@@ -187,7 +187,7 @@ def test_unusable_pictures_are_reported(tmp_path: Path) -> None:
     assert names[0] in printed
     # With the pictures repaired, the sequence is prepared.
     raw.write(tmp_path / "raw", {name: raw.casia_b()[name] for name in names[:2]})
-    report = prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "out", progress=False)
+    report = prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "out")
     assert report["sequences_without_frames"] == []
     assert "empty file" not in report["skipped"]
 
@@ -195,7 +195,7 @@ def test_unusable_pictures_are_reported(tmp_path: Path) -> None:
 def test_nobody_in_a_picture_is_no_loss(tmp_path: Path) -> None:
     files = raw.casia_b()
     files[next(iter(files))] = raw.png(np.zeros((240, 320), np.uint8))
-    report = prepare("CASIA-B", [raw.write(tmp_path / "raw", files)], tmp_path / "out", progress=False)
+    report = prepare("CASIA-B", [raw.write(tmp_path / "raw", files)], tmp_path / "out")
     assert not report["lost"]
     assert report["skipped"]["nobody in it"]["pictures"] == 1
 
@@ -205,12 +205,12 @@ def test_a_truncated_archive_is_named_and_the_others_are_done(tmp_path: Path) ->
     whole = raw.tar({k: v for k, v in files.items() if k[:3] == "001"})
     inner = {"001.tar.gz": whole[:-200], "002.tar.gz": raw.tar({k: v for k, v in files.items() if k[:3] == "002"})}
     raw.write(tmp_path / "raw", inner)
-    report = prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "out", progress=False)
+    report = prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "out")
     assert report["lost"]
     assert "download it again" in report["unreadable_archives"]["raw/001.tar.gz"]
     assert report["sequences"] == 4
     (tmp_path / "raw/001.tar.gz").write_bytes(whole)
-    report = prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "out", progress=False)
+    report = prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "out")
     assert not report["lost"]
     same(tmp_path / "out", "CASIA-B")
 
@@ -220,10 +220,10 @@ def test_copies_side_by_side_are_not_mixed(tmp_path: Path) -> None:
     for copy in ("a", "b"):
         raw.write(tmp_path / "raw" / copy, one)
     (tmp_path / "all.tgz").write_bytes(raw.tar({f"{copy}/{k}": v for copy in ("a", "b") for k, v in one.items()}))
-    report = prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "folders", progress=False)
+    report = prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "folders")
     assert report["found_twice"] == {"001/nm-01/000": ["raw/a/001/nm-01/000", "raw/b/001/nm-01/000"]}
-    assert prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "folders", progress=False) == report
-    report = prepare("CASIA-B", [tmp_path / "all.tgz"], tmp_path / "tar", progress=False)
+    assert prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "folders") == report
+    report = prepare("CASIA-B", [tmp_path / "all.tgz"], tmp_path / "tar")
     assert report["pictures_of_another_layout"]["pictures"] == 2
     for out in ("folders", "tar"):
         np.testing.assert_array_equal(sequences(tmp_path / out)["001/nm-01/000"], expected("CASIA-B")["001/nm-01/000"])
@@ -236,7 +236,7 @@ def test_a_gallery_that_is_spread_over_two_places_is_noticed(tmp_path: Path) -> 
         raw.write(
             tmp_path / "raw" / part, {k: v for k, v in files.items() if name in k and k[-5:] in ("0.png", "1.png")}
         )
-    report = prepare("GREW", [tmp_path / "raw"], tmp_path / "out", progress=False)
+    report = prepare("GREW", [tmp_path / "raw"], tmp_path / "out")
     assert report["lost"]
     assert list(report["found_twice"]) == ["00001/01"]
     assert report["sequences"] == 1
@@ -245,8 +245,8 @@ def test_a_gallery_that_is_spread_over_two_places_is_noticed(tmp_path: Path) -> 
 def test_a_first_run_without_result_does_not_fix_the_settings(tmp_path: Path) -> None:
     raw.write(tmp_path / "raw", raw.files_of("CASIA-A"))
     with pytest.raises(UserError, match="no picture of GREW"):
-        prepare("GREW", [tmp_path / "raw"], tmp_path / "out", progress=False)
-    assert not prepare("CASIA-A", [tmp_path / "raw"], tmp_path / "out", progress=False)["lost"]
+        prepare("GREW", [tmp_path / "raw"], tmp_path / "out")
+    assert not prepare("CASIA-A", [tmp_path / "raw"], tmp_path / "out")["lost"]
 
 
 def run_command(*arguments: Any) -> int:
@@ -292,24 +292,24 @@ def test_exit_codes_and_mistakes(tmp_path: Path, capfd: pytest.CaptureFixture[st
 
 def test_straight_to_a_packed_store(tmp_path: Path) -> None:
     inputs, out = raw.packed(tmp_path / "raw", "CASIA-B"), tmp_path / "out"
-    report = prepare("CASIA-B", inputs, out, format="store", progress=False)
+    report = prepare("CASIA-B", inputs, out, format="store")
     store, wanted = PackedStore(out), expected("CASIA-B")
     assert set(map("/".join, store.table.all_keys())) == set(wanted)
     for index, key in enumerate(store.table.all_keys()):
         np.testing.assert_array_equal(store.read(index), wanted["/".join(key)])
         store.verify(index)
-    assert prepare("CASIA-B", inputs, out, format="store", progress=False) == report
+    assert prepare("CASIA-B", inputs, out, format="store") == report
     assert PackedStore(out).fingerprint == store.fingerprint
 
 
 def test_a_store_that_lost_its_last_commit_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = raw.packed(tmp_path / "raw", "CASIA-B")
-    prepare("CASIA-B", inputs, tmp_path / "whole", format="store", progress=False)
+    prepare("CASIA-B", inputs, tmp_path / "whole", format="store")
     monkeypatch.setattr("dygait.data.stores.packed_writer.PackedWriter.commit", lambda self: None)
-    prepare("CASIA-B", inputs, tmp_path / "out", format="store", progress=False)
+    prepare("CASIA-B", inputs, tmp_path / "out", format="store")
     monkeypatch.undo()
     assert not (tmp_path / "out" / "store.json").exists()
-    prepare("CASIA-B", inputs, tmp_path / "out", format="store", progress=False)
+    prepare("CASIA-B", inputs, tmp_path / "out", format="store")
     assert PackedStore(tmp_path / "out").fingerprint == PackedStore(tmp_path / "whole").fingerprint
 
 
@@ -318,9 +318,9 @@ def test_two_runs_on_one_folder(tmp_path: Path, format: str) -> None:
     top, out = raw.write(tmp_path / "raw", raw.files_of("CASIA-A")), tmp_path / "out"
     out.mkdir()
     with lock(out, LOCK), pytest.raises(UserError, match=rf"^{out} is being written by another process"):
-        prepare("CASIA-A", [top], out, format=format, progress=False)
+        prepare("CASIA-A", [top], out, format=format)
     assert [path.name for path in out.iterdir()] == [LOCK], "the second run touches nothing"
-    prepare("CASIA-A", [top], out, format=format, progress=False)
+    prepare("CASIA-A", [top], out, format=format)
     assert set(map("/".join, open_store(out).table.all_keys())) == set(expected("CASIA-A"))
 
 
@@ -332,9 +332,7 @@ def test_the_formats_are_those_that_are_offered() -> None:
 
 
 def test_grew_frames_of_another_size_are_normalised(tmp_path: Path) -> None:
-    report = prepare(
-        "GREW", [raw.write(tmp_path / "raw", raw.files_of("GREW"))], tmp_path / "out", height=32, progress=False
-    )
+    report = prepare("GREW", [raw.write(tmp_path / "raw", raw.files_of("GREW"))], tmp_path / "out", height=32)
     assert not report["lost"]
     assert {frames.shape[1:] for frames in sequences(tmp_path / "out").values()} == {(32, 32)}
 
@@ -357,7 +355,7 @@ def test_datasets_that_are_handed_out_as_pickles(
     files = {f"{folder.format(i)}/{silhouettes}.pkl": pickle.dumps(one) for i, one in content.items()}
     files |= {f"{folder.format(i)}/{other}.pkl": b"of no interest" for i in content}
     raw.write(tmp_path / "raw", {"given.zip": raw.zipped({"all.tar.gz": raw.tar(files)}, SECRET)})
-    report = prepare(dataset, [tmp_path / "raw" / "given.zip"], tmp_path / "out", password=SECRET, progress=False)
+    report = prepare(dataset, [tmp_path / "raw" / "given.zip"], tmp_path / "out", password=SECRET)
     found = {str(path.parent.relative_to(tmp_path / "out")): path for path in (tmp_path / "out").rglob("*.pkl")}
     assert set(found) == {folder.format("0001"), folder.format("0002")}
     frames = {name: pickle.loads(path.read_bytes()) for name, path in found.items()}
@@ -368,9 +366,9 @@ def test_datasets_that_are_handed_out_as_pickles(
 
 def test_masks_of_a_dataset_are_cleaned_on_request(tmp_path: Path) -> None:
     files = {name: raw.png(255 - raw.picture(number)) for number, name in enumerate(raw.casia_b())}
-    report = prepare("CASIA-B", [raw.write(tmp_path / "raw", files)], tmp_path / "out", clean=True, progress=False)
+    report = prepare("CASIA-B", [raw.write(tmp_path / "raw", files)], tmp_path / "out", clean=True)
     assert report["cleaned"] == {"dark on light, inverted": {"pictures": 16, "sequences": 8}}
-    assert prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "plain", progress=False)["cleaned"] == {}
+    assert prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "plain")["cleaned"] == {}
 
 
 def test_a_journal_of_an_earlier_version(tmp_path: Path) -> None:

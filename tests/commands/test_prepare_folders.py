@@ -79,7 +79,7 @@ def test_a_tree_without_views_and_an_archive(tmp_path: Path) -> None:
     files = {str(p.relative_to(tmp_path / "in")): p.read_bytes() for p in (tmp_path / "in").rglob("*.png")}
     (tmp_path / "masks.zip").write_bytes(raw.zipped(files))
     for source in ("in", "masks.zip"):
-        report = prepare("folders", [tmp_path / source], tmp_path / f"from {source}", progress=False)
+        report = prepare("folders", [tmp_path / source], tmp_path / f"from {source}")
         assert not report["lost"]
         store = open_store(tmp_path / f"from {source}")
         assert store.table.all_keys() == [(person, "day1", "any") for person in PEOPLE]
@@ -126,7 +126,7 @@ def test_the_polarity_is_that_of_the_sequence(tmp_path: Path) -> None:
     close[:30, :20] = close[:30, -20:] = 0
     for number, image in enumerate([*images, close]):
         write(tmp_path / "in/ben/day1/cam1" / f"{number}.png", image)
-    report = prepare("folders", [tmp_path / "in"], tmp_path / "out", progress=False)
+    report = prepare("folders", [tmp_path / "in"], tmp_path / "out")
     assert report["cleaned"] == {}
     np.testing.assert_array_equal(open_store(tmp_path / "out").read(0)[:FRAMES], expected(1))
 
@@ -194,7 +194,7 @@ def test_frames_that_were_normalised_already_keep_their_soft_edges(tmp_path: Pat
         spoilt = frame.copy()
         spoilt[:2, :2] = 255
         write(tmp_path / "in/anna/day1/cam1" / f"{number}.png", spoilt)
-    report = prepare("folders", [tmp_path / "in"], tmp_path / "out", progress=False)
+    report = prepare("folders", [tmp_path / "in"], tmp_path / "out")
     assert list(report["cleaned"]) == [SPECKS]
     found, wanted = open_store(tmp_path / "out").read(0), np.stack(frames)
     assert len(np.unique(found)) > 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -14,6 +13,7 @@ from dygait.identification.answers import decision_of
 from dygait.identification.drawing import draw_name
 from dygait.identification.gallery import Answer, Gallery
 from dygait.silhouettes import normalise_silhouette
+from dygait.untrusted import printable
 from dygait.video.pipeline import Seen
 from dygait.video.preview import draw
 from dygait.video.sources import Frame
@@ -38,13 +38,10 @@ class LiveNames:
         gallery: who is known.
         stride: how many frames to go on, where a camera has more a second than the weights want.
         fpir: as of `Gallery.identify`.
-        tell: called with a line whenever the answer to a track changes.
     """
 
-    def __init__(
-        self, gallery: Gallery, stride: int = 1, fpir: float | None = None, tell: Callable[[str], None] = print
-    ) -> None:
-        self.gallery, self.stride, self.fpir, self.tell = gallery, stride, fpir, tell
+    def __init__(self, gallery: Gallery, stride: int = 1, fpir: float | None = None) -> None:
+        self.gallery, self.stride, self.fpir = gallery, stride, fpir
         self._kept = gallery.window + (_WINDOWS - 1) * gallery.step
         self._followers: dict[int, _Follower] = {}
         self._shows = _has_display()
@@ -73,9 +70,8 @@ class LiveNames:
         decided = decision_of(follower.answer)
         if before is None or decision_of(before) != decided:
             nearest = follower.answer.nearest[0]
-            self.tell(
-                f"{time:.1f} s, track {number}: {decided} (nearest {nearest.name}, distance {nearest.distance:.4g})"
-            )
+            found = f"{decided} (nearest {nearest.name}, distance {nearest.distance:.4g})"
+            print(printable(f"{time:.1f} s, track {number}: {found}"), flush=True)
 
     def _show(self, frame: Frame, seen: list[Seen]) -> None:
         picture = draw(frame, [])

@@ -60,7 +60,6 @@ def prepare(
     partition: str | None = None,
     clean: bool | None = None,
     every: int = 1,
-    progress: bool = True,
 ) -> dict[str, Any]:
     """Prepare a dataset, or its missing sequences, and write and return a report of all; arguments as the options.
 
@@ -89,7 +88,7 @@ def prepare(
                 preparation = _Preparation(layout, journal, writer, password)
                 frames = Normalisation(height, clean, layout.normalised, numbered=layout.own, every=every)
                 work = partial(run_job, layout=layout, settings=frames, password=password)
-                preparation.run(inputs, work, workers, progress)
+                preparation.run(inputs, work, workers)
             finally:
                 writer.close()
                 journal.close()
@@ -156,10 +155,10 @@ class _Preparation:
             if not any(source == name or source.startswith(f"{name}/") for source in unfinished)
         )
 
-    def run(self, inputs: list[Path], work: Callable[[Job], JobResult], workers: int, progress: bool) -> None:
+    def run(self, inputs: list[Path], work: Callable[[Job], JobResult], workers: int) -> None:
         """Run the jobs that are not done yet; the bar is updated rarely outside a terminal."""
         pause = 0.1 if sys.stderr.isatty() else 10.0
-        with tqdm(unit="sequence", desc=self._layout.name, disable=not progress, mininterval=pause, miniters=1) as bar:
+        with tqdm(unit="sequence", desc=self._layout.name, mininterval=pause, miniters=1) as bar:
             for job, result in run_in_order(work, self._open_jobs(inputs, bar), workers):
                 self._record(job, result)
                 bar.update(max(1, len(result.sequences)))
