@@ -74,8 +74,10 @@ def _write_tracks(video: Video, folder: SilhouetteFolder, preview: Path | None) 
     from dygait.video.sources import Frame
     from dygait.video_file import VideoFile
 
-    name, notices = video.source.name, list[str]()
-    with contextlib.nullcontext() if preview is None else VideoFile(preview, video.source.rate) as file:
+    name = video.source.name
+    notices: list[str] = []
+    with contextlib.ExitStack() as stack:
+        file = None if preview is None else stack.enter_context(VideoFile(preview, video.source.rate))
 
         def observe(frame: Frame, seen: list[Seen]) -> None:
             if file is not None:
