@@ -1,6 +1,7 @@
 """The comparison with real silhouettes: it tells a changed generator from itself, and reads no test id."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,8 @@ from dygait.data.packing import pack
 from dygait.data.stores import open_store
 from dygait.synthetic.generate import generate
 from dygait.synthetic.settings import parse_address
-from helpers.experiments import REPOSITORY, command
 from helpers.scripts import load_script
 
-SCRIPT = REPOSITORY / "scripts" / "compare_with_real.py"
 TWELVE = "syngait://?seed=5&train_ids=12&test_ids=0&frames=24&people.walks=2,0,0"
 
 
@@ -40,20 +39,27 @@ def test_only_training_ids_are_read(script: Any, real: Path) -> None:
     assert len(samples[0].sequences) == len(samples[1].sequences) == 3 * 2 * 2
 
 
-def test_nothing_but_test_ids_is_an_error(tmp_path: Path, real: Path) -> None:
+def test_nothing_but_test_ids_is_an_error(
+    script: Any, tmp_path: Path, real: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "080").symlink_to(real / "080")
-    done = command(str(SCRIPT), "--real", str(tmp_path / "data"))
-    assert done.returncode == 2
-    assert "ids 001 to 074" in done.stderr
+    monkeypatch.setattr(sys, "argv", ["compare_with_real", "--real", str(tmp_path / "data")])
+    assert script.main() == 2
+    assert "ids 001 to 074" in capsys.readouterr().err
 
 
-def test_it_prints_and_writes_the_figures(tmp_path: Path, real: Path) -> None:
+def test_it_prints_and_writes_the_figures(
+    script: Any, tmp_path: Path, real: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     pack(real, tmp_path / "packed")
     figures = tmp_path / "figures.json"
-    options = ("--sequences", "20", "--top", "5", "--json", str(figures))
-    done = command(str(SCRIPT), "--real", str(tmp_path / "packed"), "--synthetic", TWELVE, *options)
-    assert done.returncode == 0, done.stderr
+    options = ["--sequences", "20", "--top", "5", "--json", str(figures), "--synthetic", TWELVE]
+    monkeypatch.setattr(sys, "argv", ["compare_with_real", "--real", str(tmp_path / "packed"), *options])
+    for constant in ("CNN_FRAMES", "CNN_EPOCHS"):
+        monkeypatch.setattr(script, constant, 2)
+    assert script.main() == 0
+    assert len(capsys.readouterr().out.splitlines()) == (2 + 5) + 1 + (2 + 3) + 2
     found = json.loads(figures.read_text())
     assert found["sequences"] == {"real": 20, "synthetic": 20}
     assert set(found["classifiers"]) == {"descriptors, sequences", "network, frames", "network, sequences"}
