@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -130,6 +130,10 @@ class Figure:
     axes: np.ndarray  # L, float (S, B, 3, 3), metres
     members: np.ndarray  # int (M, P), the ellipsoids of each hull; of fewer than M, the last is repeated
     parts: list[str]  # for each hull the name of its part of the body
+
+    def indices(self, frames: Sequence[int] | None) -> np.ndarray:
+        """Return the indices of some frames; None: of all S."""
+        return np.arange(len(self.centres)) if frames is None else np.array(frames)
 
     def at(self, frames: slice | np.ndarray) -> Figure:
         """Return the body in some of the frames."""

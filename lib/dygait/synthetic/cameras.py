@@ -86,26 +86,26 @@ NEAREST = 2.2
 def draw_camera(knobs: Cameras, view: str, rng: np.random.Generator) -> Camera:
     """Draw a camera for a view by its nominal direction."""
     error, nominal_distance, height = _POSITIONS[view]
-    angle = float(view) + error + float(rng.normal(0, knobs.deviation))
+    angle = float(view) + error + rng.normal(0, knobs.deviation)
     if rng.random() < knobs.anywhere:
-        angle = float(rng.uniform(-180, 180))
+        angle = rng.uniform(-180, 180)
     if rng.random() < knobs.mirrored:
         angle = -angle
     along, across = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
     distance = nominal_distance
     if knobs.distance is not None:
         # Of the walk's nearest point, which for a camera in front of it is its end.
-        distance = max(float(rng.uniform(*knobs.distance)), NEAREST) + abs(along) * knobs.metres / 2
+        distance = max(rng.uniform(*knobs.distance), NEAREST) + abs(along) * knobs.metres / 2
     if knobs.height is not None:
         highest = _MIDDLE + np.tan(np.deg2rad(knobs.pitch)) * (distance - abs(along) * knobs.metres / 2)
-        height = min(float(rng.uniform(*knobs.height)), highest)
+        height = min(rng.uniform(*knobs.height), highest)
     position = np.array([distance * along, distance * across, height])
     target = np.array([0.0, 0.0, _MIDDLE]) + rng.normal(0, knobs.aim, 3) * (1.0, 1.0, 0.4)
     focal = FOCAL
     if knobs.pixels is not None:
         low, high = np.log(knobs.pixels)
         focal = float(np.exp(rng.uniform(low, high))) * float(np.linalg.norm(target - position)) / STATURE
-    return _looking(position, target, focal, float(rng.normal(0, knobs.roll)))
+    return _looking(position, target, focal, rng.normal(0, knobs.roll))
 
 
 def rows_of_a_body(camera: Camera) -> float:

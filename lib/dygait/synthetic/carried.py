@@ -44,13 +44,13 @@ class Bag:
 def draw_bag(rng: np.random.Generator) -> Bag:
     """Draw a bag."""
     kind = ("shoulder", "hand", "back")[rng.integers(3)]
-    return Bag(kind, int(rng.integers(2)), bool(rng.random() < 0.3), draw(BagSize, rng, {}))
+    return Bag(kind, int(rng.integers(2)), rng.random() < 0.3, draw(BagSize, rng, {}))
 
 
 def draw_carried(rng: np.random.Generator, umbrellas: float) -> Bag:
     """Draw something to carry, an open umbrella with a probability."""
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
-    side, held, umbrella = int(rng.integers(2)), bool(rng.random() < 0.3), rng.random() < umbrellas
+    side, held, umbrella = int(rng.integers(2)), rng.random() < 0.3, rng.random() < umbrellas
     return Bag("umbrella" if umbrella else kind, side, held, _draw_size(rng))
 
 

@@ -46,7 +46,7 @@ class Dress:
 def draw_dress(knobs: Wardrobe, person: Person, seed: int, subject: int, kind: str, number: int) -> Dress:
     """Draw what a subject wears and carries in a walk, of which `number` is unique for its type."""
     rng = np.random.default_rng([seed, _CHOICE, subject, number])
-    other, carries, own_bag, has_hands = (float(value) for value in rng.random(4))
+    other, carries, own_bag, has_hands = rng.random(4).tolist()
     condition = kind.partition("-")[0]
     chosen = 1 + int(other * (knobs.outfits - 1)) if condition == "cl" and knobs.outfits > 1 else 0
     things: list[Bag] = []

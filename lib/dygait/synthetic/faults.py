@@ -97,7 +97,7 @@ class Background:
 def draw_background(rng: np.random.Generator) -> Background:
     """Draw the effect of one camera's background on one subject's clothes."""
     spots = tuple(
-        (HOLLOW[rng.integers(len(HOLLOW))], draw_patch(rng, 0.022, SPOT_RADIUS), float(rng.uniform(0.2, 0.9)))
+        (HOLLOW[rng.integers(len(HOLLOW))], draw_patch(rng, 0.022, SPOT_RADIUS), rng.uniform(0.2, 0.9))
         for _ in range(rng.poisson(SPOTS))
     )
     return Background(float(np.clip(rng.normal(0, BIAS), -1.5 * BIAS, 1.5 * BIAS)), spots)
@@ -108,7 +108,7 @@ def draw_faults(figure: Figure, background: Background, rng: np.random.Generator
     frames = len(figure.centres)
     parts = losable_parts(figure)
     # Most recordings are good, few are bad.
-    quality = float(rng.gamma(1.5, 1 / 1.5))
+    quality = rng.gamma(1.5, 1 / 1.5)
     holes = [
         Hole(*draw_span(rng, 14, frames), ellipsoid, patch)
         for ellipsoid, patch, share in background.spots
@@ -124,9 +124,9 @@ def draw_faults(figure: Figure, background: Background, rng: np.random.Generator
     ]
     specks = [draw_speck(rng, frames) for _ in range(rng.poisson(3.0 * quality * frames / 60))]
     return Faults(
-        shift=background.shift + float(rng.normal(0, 6)),
-        ragged=float(rng.uniform(8, 22)),
-        flicker=float(rng.uniform(6, 18)),
+        shift=background.shift + rng.normal(0, 6),
+        ragged=rng.uniform(8, 22),
+        flicker=rng.uniform(6, 18),
         texture=tuple(rng.integers(TEXTURE_SIZE, size=2).tolist()),
         flickers=tuple((row, column) for row, column in rng.integers(TEXTURE_SIZE, size=(frames, 2)).tolist()),
         holes=tuple(holes),
@@ -148,7 +148,7 @@ def draw_span(rng: np.random.Generator, mean: int, frames: int) -> tuple[int, in
 
 def draw_speck(rng: np.random.Generator, frames: int) -> Speck:
     """Draw a speck in one of the frames."""
-    return Speck(int(rng.integers(frames)), tuple(rng.uniform(0, 1, 2).tolist()), float(rng.uniform(0.6, 2.2)))
+    return Speck(int(rng.integers(frames)), tuple(rng.uniform(0, 1, 2).tolist()), rng.uniform(0.6, 2.2))
 
 
 def draw_patch(rng: np.random.Generator, offset: float, radius: float) -> Patch:

@@ -29,9 +29,9 @@ LIMBS = ("thigh", "shank", "upper", "forearm")
 """First words of the parts of the body that are nearly convex as a whole."""
 
 
-def film(figure: Figure, camera: Camera, segmenter: Segmenter, frames: Sequence[int]) -> Windows:
-    """Return the segmented silhouettes of some frames of a walk."""
-    figure, chosen = _join_limbs(figure), np.array(frames)
+def film(figure: Figure, camera: Camera, segmenter: Segmenter, frames: Sequence[int] | None) -> Windows:
+    """Return the segmented silhouettes of some frames of a walk; None: of all."""
+    figure, chosen = _join_limbs(figure), figure.indices(frames)
     seen = renderer.project(camera, figure.at(chosen))
     boxes = _boxes(*seen)
     scale = np.minimum(1.0, ROWS / np.maximum(boxes[:, 3] - boxes[:, 1], 1e-3))

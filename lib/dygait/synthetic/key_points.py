@@ -35,7 +35,7 @@ def key_points(
 
     They are exact, also where the body hides them; arguments as of `walker.render_sequence`.
     """
-    chosen = figure if frames is None else figure.at(np.asarray(frames))
+    chosen = figure.at(figure.indices(frames))
     number = {name: position for position, name in enumerate(figure.names)}
     bodies = [number[name] for name, _ in _PLACES]
     inside = np.array([place for _, place in _PLACES])

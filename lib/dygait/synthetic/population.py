@@ -81,8 +81,8 @@ class Person:
 
 def draw_person(rng: np.random.Generator, people: People) -> Person:
     """Draw a person; the number of random numbers is the same for every one."""
-    woman, group, heavy, impaired = (float(value) for value in rng.random(4))
-    share, weight, severity, hair, hair_length = (float(value) for value in rng.random(5))
+    woman, group, heavy, impaired = rng.random(4).tolist()
+    share, weight, severity, hair, hair_length = rng.random(5).tolist()
     which, side = int(rng.integers(len(IMPAIRMENTS))), int(rng.integers(2))
     if group < people.children:
         age = AGES[0] + share * (ADULT - 1 - AGES[0])

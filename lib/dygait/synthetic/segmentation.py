@@ -121,12 +121,12 @@ def draw_segmenter(knobs: Segmentation, figure: Figure, rows: float, rng: np.ran
     frames = len(figure.centres)
     network = bool(rng.random() * (knobs.subtraction + knobs.network) >= knobs.subtraction)
     # Most recordings are good, few are bad.
-    strength = float(rng.uniform(*knobs.strength)) * float(rng.gamma(0.6, 1 / 0.6))
+    strength = rng.uniform(*knobs.strength) * rng.gamma(0.6, 1 / 0.6)
     outline = _draw_network(rng, strength, rows) if network else _draw_subtraction(rng, strength, rows)
     holes, losses, specks = _draw_faults(rng, network, strength, frames, losable_parts(figure))
-    trail = (1.0, float(rng.uniform(0.2, 0.48))) if network and rng.random() < 0.3 else (0.0, 0.0)
+    trail = (1.0, rng.uniform(0.2, 0.48)) if network and rng.random() < 0.3 else (0.0, 0.0)
     if rng.random() < knobs.motion_blur and not trail[0]:
-        trail = (float(rng.uniform(0.4, 1.0)), 0.5)
+        trail = (rng.uniform(0.4, 1.0), 0.5)
     shadow = None if network or rng.random() >= knobs.shadow else _draw_shadow(rng)
     median = _odd(rng.choice([3, 5]) * rows / ROWS) if rng.random() < knobs.smoothing else 0
     return Segmenter(
@@ -141,18 +141,18 @@ def draw_segmenter(knobs: Segmentation, figure: Figure, rows: float, rng: np.ran
         shadow=shadow,
         occluder=_draw_occluder(rng, frames) if rng.random() < knobs.occlusion else None,
         box=_draw_box(knobs, rng, frames),
-        binary=bool(rng.random() < knobs.binary),
+        binary=rng.random() < knobs.binary,
     )
 
 
 def _draw_subtraction(rng: np.random.Generator, strength: float, rows: float) -> dict[str, Any]:
     rough = min(strength, 2.5)
     return {
-        "blur": max(0.7, float(rng.uniform(0.8, 1.6)) * rows / ROWS),
-        "shift": float(rng.normal(0.2, 0.5)),
-        "fixed": Noise(_MIXED if rng.random() < 0.6 else _FINE, float(rng.uniform(0.05, 0.2 + 0.15 * rough))),
+        "blur": max(0.7, rng.uniform(0.8, 1.6) * rows / ROWS),
+        "shift": rng.normal(0.2, 0.5),
+        "fixed": Noise(_MIXED if rng.random() < 0.6 else _FINE, rng.uniform(0.05, 0.2 + 0.15 * rough)),
         "drift": None,
-        "flicker": Noise(_FINE, float(rng.uniform(0.05, 0.15 + 0.1 * rough))),
+        "flicker": Noise(_FINE, rng.uniform(0.05, 0.15 + 0.1 * rough)),
         "fuse": 0,
         "close": _odd(rng.choice([0, 0, 3, 3, 5, 5]) * rows / ROWS),
         "open": _odd(rng.choice([0, 0, 0, 3, 3, 5]) * rows / ROWS),
@@ -162,11 +162,11 @@ def _draw_subtraction(rng: np.random.Generator, strength: float, rows: float) ->
 def _draw_network(rng: np.random.Generator, strength: float, rows: float) -> dict[str, Any]:
     rough = min(strength, 2.5)
     return {
-        "blur": max(0.7, float(rng.uniform(1.2, 2.8)) * rows / ROWS),
-        "shift": float(rng.normal(0.2, 0.5)),
-        "fixed": Noise(_COARSE, float(rng.uniform(0.1, 0.3 + 0.5 * rough))),
-        "drift": float(rng.uniform(0.2, 1.5)),
-        "flicker": Noise(_COARSE, float(rng.uniform(0.0, 0.2 + 0.2 * rough))),
+        "blur": max(0.7, rng.uniform(1.2, 2.8) * rows / ROWS),
+        "shift": rng.normal(0.2, 0.5),
+        "fixed": Noise(_COARSE, rng.uniform(0.1, 0.3 + 0.5 * rough)),
+        "drift": rng.uniform(0.2, 1.5),
+        "flicker": Noise(_COARSE, rng.uniform(0.0, 0.2 + 0.2 * rough)),
         "fuse": _odd(rng.choice([0, 0, 3, 5, 7]) * rows / ROWS),
         "close": 0,
         "open": 0,
@@ -213,16 +213,16 @@ def _draw_occluder(rng: np.random.Generator, frames: int) -> Occluder:
     kind = rng.integers(4)
     far = 10.0
     if kind == 0:  # the picture's edge, left or right
-        cut = float(rng.uniform(0.15, 0.5))
+        cut = rng.uniform(0.15, 0.5)
         rectangle = (-far, -far, cut, far) if rng.random() < 0.5 else (1 - cut, -far, far, far)
     elif kind == 1:  # the picture's edge, above or below
-        cut = float(rng.uniform(0.03, 0.2))
+        cut = rng.uniform(0.03, 0.2)
         rectangle = (-far, -far, far, cut) if rng.random() < 0.3 else (-far, 1 - cut, far, far)
     elif kind == 2:  # a table or a wall
-        left, wide = float(rng.uniform(-0.5, 0.8)), float(rng.uniform(0.4, 3))
-        rectangle = (left, float(rng.uniform(0.55, 0.85)), left + wide, far)
+        left, wide = rng.uniform(-0.5, 0.8), rng.uniform(0.4, 3)
+        rectangle = (left, rng.uniform(0.55, 0.85), left + wide, far)
     else:  # a post
-        left, wide = float(rng.uniform(-0.2, 0.9)), float(rng.uniform(0.1, 0.4))
+        left, wide = rng.uniform(-0.2, 0.9), rng.uniform(0.1, 0.4)
         rectangle = (left, -far, left + wide, far)
     span = max(1, int(frames * rng.uniform(0.1, 0.6)))
     first = int(rng.integers(0, frames - span + 1))

@@ -22,9 +22,7 @@ FACTORS = ("frame", "vigour", "posture")
 """Common factors of many traits: size of the skeleton, vigour of the gait, posture."""
 
 
-def trait(
-    mean: float, between: float, within: float = 0.0, low: float = -np.inf, high: float = np.inf, **loads: float
-) -> Any:
+def trait(mean: float, between: float, within: float = 0.0, low: float = -np.inf, **loads: float) -> Any:
     """Return the field of one trait of a dataclass.
 
     Args:
@@ -32,11 +30,10 @@ def trait(
         between: standard deviation between subjects.
         within: standard deviation between walks of one subject.
         low: lower bound of draws.
-        high: upper bound of draws.
         loads: correlations with :data:`FACTORS`.
     """
     assert set(loads) <= set(FACTORS)
-    metadata = {"between": between, "within": within, "low": low, "high": high, "loads": loads}
+    metadata = {"between": between, "within": within, "low": low, "loads": loads}
     return dataclasses.field(default=mean, metadata=metadata)
 
 
@@ -69,8 +66,5 @@ def _deviations(rng: np.random.Generator, count: int) -> list[float]:
 
 
 def _moved(subject: T, changes: Sequence[float]) -> T:
-    values = []
-    for field, change in zip(dataclasses.fields(subject), changes, strict=True):  # type: ignore[arg-type]
-        moved = getattr(subject, field.name) + change
-        values.append(min(max(moved, field.metadata["low"]), field.metadata["high"]))
-    return type(subject)(*values)
+    pairs = zip(dataclasses.fields(subject), changes, strict=True)  # type: ignore[arg-type]
+    return type(subject)(*(max(getattr(subject, f.name) + change, f.metadata["low"]) for f, change in pairs))

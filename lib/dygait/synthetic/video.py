@@ -112,11 +112,11 @@ def plan_scene(
                 Appearance(
                     subject=subjects[turn % len(subjects)],
                     kind=kinds[(turn // len(subjects)) % len(kinds)],
-                    start=start + place * float(rng.uniform(0.5, 2.0)),
+                    start=start + place * rng.uniform(0.5, 2.0),
                     plan=plan,
                     rightward=bool(rng.integers(2)),
                     depth=float(depths[place]),
-                    pause=float(rng.uniform(2, 5)),
+                    pause=rng.uniform(2, 5),
                 )
             )
             turn += 1

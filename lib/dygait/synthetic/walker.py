@@ -150,7 +150,7 @@ def _draw_path(settings: Settings, subject: int, kind: str) -> tuple[float, floa
     rng = np.random.default_rng([settings.seed, _PATH, subject, _type_number(kind)])
     low, high = settings.world.frame_rate.per_second
     frame_rate = low * (high / low) ** rng.random()
-    return frame_rate, float(rng.uniform(-1, 1)) * settings.world.cameras.curve
+    return frame_rate, rng.uniform(-1, 1) * settings.world.cameras.curve
 
 
 @functools.lru_cache(512)
@@ -200,11 +200,10 @@ def render_sequence(
     Returns:
         uint8 (S, 240, 320), 0 or 255; S is the number of `frames` if given.
     """
-    chosen = range(len(figure.centres)) if frames is None else frames
     if not settings.world.is_plain:
-        return _centred(_film(settings, subject, kind, view, figure, chosen)[0])
-    canvas, origins = _render(settings, subject, kind, view, figure, chosen)
-    pictures = np.zeros((len(chosen), HEIGHT, WIDTH), np.uint8)
+        return _centred(_film(settings, subject, kind, view, figure, frames)[0])
+    canvas, origins = _render(settings, subject, kind, view, figure, frames)
+    pictures = np.zeros((len(origins), HEIGHT, WIDTH), np.uint8)
     for position, (x, y) in enumerate(origins.tolist()):
         window = canvas[:, position]
         pictures[position, y : y + window.shape[0], x : x + window.shape[1]] = window
@@ -215,11 +214,10 @@ def render_frames(
     settings: Settings, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int] | None = None
 ) -> np.ndarray:
     """Return the normalised frames of a walk in one view, uint8 (S, 64, 64); arguments as :func:`render_sequence`."""
-    chosen = range(len(figure.centres)) if frames is None else frames
     if not settings.world.is_plain:
-        return normalise(*_film(settings, subject, kind, view, figure, chosen), FRAME)
-    canvas, origins = _render(settings, subject, kind, view, figure, chosen)
-    normalised = np.zeros((len(chosen), FRAME, FRAME), np.uint8)
+        return normalise(*_film(settings, subject, kind, view, figure, frames), FRAME)
+    canvas, origins = _render(settings, subject, kind, view, figure, frames)
+    normalised = np.zeros((len(origins), FRAME, FRAME), np.uint8)
     for position, x in enumerate(origins[:, 0].tolist()):
         window = canvas[:, position]
         _, top, _, rows = cv2.boundingRect(window)
@@ -231,7 +229,7 @@ def render_frames(
 
 
 def _render(
-    settings: Settings, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int]
+    settings: Settings, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int] | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the windows of F frames' pictures that are not empty.
 
@@ -247,19 +245,19 @@ def _render(
     faults = draw_faults(figure, background, rng)
     centres, ellipses = renderer.project(camera(view), figure)
     origins, (width, height) = renderer.windows(centres, ellipses, MARGIN)
-    chosen = np.array(frames)
+    chosen = figure.indices(frames)
     centres, ellipses, origins = centres[:, chosen], ellipses[:, chosen], origins[chosen]
     corners = renderer.outlines(figure, centres, ellipses, origins)
     visible = visible_hulls(figure, faults.losses)[chosen]
     canvas = np.zeros((height, len(chosen), width + GAP), np.uint8)
     for position, (outlines, drawn) in enumerate(zip(corners, visible.tolist(), strict=True)):
         renderer.fill(canvas[:, position, :width], itertools.compress(outlines, drawn))
-    apply_faults(canvas, origins, figure, faults, frames, centres)
+    apply_faults(canvas, origins, figure, faults, chosen.tolist(), centres)
     return canvas[..., :width], origins
 
 
 def _film(
-    settings: Settings, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int]
+    settings: Settings, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int] | None
 ) -> tuple[Windows, Segmenter]:
     """Return the silhouettes of frames as a camera and a segmenter of their own see them."""
     seen = camera_of(settings, subject, kind, view)

@@ -68,24 +68,24 @@ def draw_outfit(rng: np.random.Generator, knobs: Wardrobe, person: Person, usual
     bare_arms, has_coat = rng.random() < knobs.bare_arms, rng.random() < knobs.coats * (0.5 if usual else 1.0)
     fitted |= {
         "shirt_length": float(np.clip(rng.normal(0.03, 0.03), -0.015, 0.1)),
-        "shirt_width": abs(float(rng.normal(0.003, 0.006))),
-        "sleeve": _BARE_ARM if bare_arms and not has_coat else float(rng.uniform(-0.002, 0.006)),
+        "shirt_width": abs(rng.normal(0.003, 0.006)),
+        "sleeve": _BARE_ARM if bare_arms and not has_coat else rng.uniform(-0.002, 0.006),
     }
     coat, reach, open_by = _draw_coat(rng, knobs) if has_coat else (_draw_sweater(rng, bare_arms), 0.0, 0.0)
     hair, tail = _draw_hair(rng, person)
     heels = rng.random() < knobs.heels and woman and person.age >= ADULT
-    boots = float(rng.uniform(0.15, 0.75)) if rng.random() < knobs.boots else 0.0
+    boots = rng.uniform(0.15, 0.75) if rng.random() < knobs.boots else 0.0
     hat = HATS[rng.integers(len(HATS))] if rng.random() < knobs.hats else ""
     change = coats.gait_change(coat) if coat is not None else GaitChange()
     tight = 1.0 if skirt is None else min(0.88 + 4 * max(skirt.flare, 0.0), 1.0)
     change = change.and_also(GaitChange(stride=tight * (0.94 if heels else 1.0)))
     return Outfit(
         fitted=fitted | hair,
-        sole=float(rng.uniform(0.02, 0.045)) if heels else float(rng.uniform(0.0, 0.01)) + (0.005 if boots else 0.0),
+        sole=rng.uniform(0.02, 0.045) if heels else rng.uniform(0.0, 0.01) + (0.005 if boots else 0.0),
         boots=boots,
         loose=loose,
         shorts=shorts,
-        sleeve=float(rng.uniform(0.3, 0.9)) if bare_arms and not has_coat else 0.0,
+        sleeve=rng.uniform(0.3, 0.9) if bare_arms and not has_coat else 0.0,
         skirt=skirt,
         coat=coat,
         coat_reach=reach,
@@ -98,14 +98,14 @@ def draw_outfit(rng: np.random.Generator, knobs: Wardrobe, person: Person, usual
 
 def _draw_skirt(rng: np.random.Generator) -> Skirt:
     low, high = ((0.27, 0.42), (0.42, 0.58), (0.58, 0.78), (0.78, 0.96))[rng.choice(4, p=(0.28, 0.4, 0.2, 0.12))]
-    return Skirt(float(rng.uniform(low, high)), float(rng.uniform(-0.004, 0.06)))
+    return Skirt(rng.uniform(low, high), rng.uniform(-0.004, 0.06))
 
 
 def _draw_trousers(rng: np.random.Generator, shorts: float, skirt: bool) -> tuple[dict[str, float], float, float]:
     """Return the traits that are replaced, how loose the trousers are, and how far short ones reach."""
     kind = rng.choice(4, p=(0.3, 0.4, 0.17, 0.13))
-    hem, loose = float(rng.random()), float(rng.random())
-    short, reach = rng.random() < shorts, float(rng.uniform(0.26, 0.56))
+    hem, loose = rng.random(), rng.random()
+    short, reach = rng.random() < shorts, rng.uniform(0.26, 0.56)
     if skirt:
         return {"trouser_hem": _BARE_LEG}, 0.0, 0.0
     if short:
@@ -122,45 +122,45 @@ def _draw_trousers(rng: np.random.Generator, shorts: float, skirt: bool) -> tupl
 def _draw_coat(rng: np.random.Generator, knobs: Wardrobe) -> tuple[Coat, float, float]:
     """Return a coat, the share of the leg that it reaches, and how far it is open."""
     long, is_open = rng.random() < knobs.long_coats, rng.random() < knobs.open_coats
-    thick = float(rng.random()) ** 1.5
+    thick = rng.random() ** 1.5
     coat = Coat(
         thickness=0.006 + 0.036 * thick,
         depth=0.005 + 0.038 * thick,
-        length=float(rng.uniform(0.02, 0.13)),
+        length=rng.uniform(0.02, 0.13),
         flare=float(np.clip(rng.normal(0.008, 0.011), -0.006, 0.035)),
-        waist=float(rng.normal(0, 0.007)),
+        waist=rng.normal(0, 0.007),
         sleeve=0.004 + 0.018 * thick,
         shoulder=0.002 + 0.012 * thick,
-        collar=float(rng.uniform(0, 0.025)),
-        hood=float(rng.normal(-0.25, 0.6)),
+        collar=rng.uniform(0, 0.025),
+        hood=rng.normal(-0.25, 0.6),
     )
     if long:
         coat = dataclasses.replace(coat, length=0.10)
-    reach = float(rng.uniform(0.5, 0.85)) if long else 0.0
-    return coat, reach, float(rng.uniform(0.02, 0.09)) if is_open else 0.0
+    reach = rng.uniform(0.5, 0.85) if long else 0.0
+    return coat, reach, rng.uniform(0.02, 0.09) if is_open else 0.0
 
 
 def _draw_sweater(rng: np.random.Generator, bare_arms: bool) -> Coat | None:
     """Return a sweater or a hooded jacket as a thin short coat, or none."""
-    thick, worn = float(rng.uniform(0.002, 0.012)), rng.random() < 0.25
+    thick, worn = rng.uniform(0.002, 0.012), rng.random() < 0.25
     if bare_arms or not worn:
         return None
     return Coat(
         thickness=thick,
         depth=thick,
-        length=float(rng.uniform(0.0, 0.05)),
+        length=rng.uniform(0.0, 0.05),
         flare=-0.004,
         sleeve=0.6 * thick,
         shoulder=0.3 * thick,
-        collar=float(rng.uniform(0, 0.01)),
-        hood=float(rng.normal(0, 0.5)),
+        collar=rng.uniform(0, 0.01),
+        hood=rng.normal(0, 0.5),
     )
 
 
 def _draw_hair(rng: np.random.Generator, person: Person) -> tuple[dict[str, float], float]:
     """Return the traits of the hair, and the length of tied hair; whether it is long belongs to the person."""
     long = person.hair < (0.65 if person.woman else 0.07)
-    top, back, length = (float(value) for value in rng.random(3))
+    top, back, length = rng.random(3).tolist()
     worn = rng.choice(3, p=(0.5, 0.3, 0.2))  # loose, tied, in a knot
     hair = {"hair_top": 0.014 * top**2 + (0.004 if long else 0.0), "hair_back": 0.016 * back, "hair_knot": -1.0}
     hair["hair_length"] = 0.01 + 0.13 * person.hair_length if long and worn == 0 else -0.05
