@@ -337,6 +337,6 @@ def _available(sequences: Sequences, *selectors: Selector) -> str:
     return "the data has " + ", ".join(f"{key} {_abbreviated(getattr(sequences, key))}" for key in by)
 
 
-def _abbreviated(names: Iterable[str], most: int = 8) -> str:
+def _abbreviated(names: Iterable[str]) -> str:
     unique = sorted(set(names))
-    return ", ".join(unique[:most]) + (f", ... ({len(unique)} in total)" if len(unique) > most else "")
+    return ", ".join(unique[:8]) + (f", ... ({len(unique)} in total)" if len(unique) > 8 else "")

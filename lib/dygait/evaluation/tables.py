@@ -114,12 +114,20 @@ def to_csv(result: EvaluationResult) -> str:
     The view of a group's mean is ``mean``; the chance level is a line with the measure ``chance``, the ends of an
     interval are ``rank-1 low`` and ``rank-1 high``, and rates of pairs and of searches are lines with their names.
     """
+    rows = [
+        (result.protocol, result.metric, group, view, measure, value)
+        for group, measure, view, value in csv_rows(result)
+    ]
+    return csv_text(("protocol", "metric", "group", "view", "measure", "percent"), rows)
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return CSV of rows whose last cell is a number, in full precision, and whose others are names."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["protocol", "metric", "group", "view", "measure", "percent"])
-    for group, measure, view, value in csv_rows(result):
-        names = map(cell, (result.protocol, result.metric, group, view, measure))
-        writer.writerow([*names, repr(value)])
+    writer.writerow(header)
+    for *names, value in rows:
+        writer.writerow([*map(cell, names), repr(value)])
     return buffer.getvalue()
 
 

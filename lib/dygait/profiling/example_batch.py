@@ -41,12 +41,6 @@ def frames_of(config: Config) -> int:
     return sampler.frames_num_fixed if fixed else sampler.frames_num_max
 
 
-def classes_of(network: nn.Module) -> int | None:
-    """Return the number of classes of a network's head."""
-    classes: int | None = getattr(network, "class_num", None)
-    return classes
-
-
 def input_sizes(config: Config) -> list[tuple[int, int]]:
     """Return (H, W) of each modality: the `input_size` of the model, or the output size of the transform for 64x64."""
     modalities, size = config.modalities, config.model_cfg.input_size
@@ -64,7 +58,7 @@ def example_batch(config: Config, people: int, each: int, network: nn.Module) ->
 
     They have the network's channels, all alike, and no more subjects than it has classes.
     """
-    channels, classes = getattr(network, "in_channels", 1), classes_of(network)
+    channels, classes = getattr(network, "in_channels", 1), getattr(network, "class_num", None)
     rng = np.random.default_rng(0)
     count, frames = people * each, frames_of(config)
     inputs = []

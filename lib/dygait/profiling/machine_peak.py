@@ -12,17 +12,18 @@ import torch
 
 from dygait.machine import status_bytes
 
+_REPEATS = 4
 _ENOUGH = 0.05
 """The minimal duration of a measured matrix product, in seconds."""
 _SHARE = 0.8
 """The share of the available memory that a step may take; the rest is for the loader and other programs."""
 
 
-def _seconds(device: torch.device, function: Callable[[], object], repeats: int) -> float:
-    """Return the shortest time of the repeats after a warm-up."""
+def _seconds(device: torch.device, function: Callable[[], object]) -> float:
+    """Return the shortest time of `_REPEATS` after a warm-up."""
     synchronize = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
     seconds = []
-    for _ in range(repeats + 1):
+    for _ in range(_REPEATS + 1):
         synchronize()
         start = time.perf_counter()
         function()
@@ -31,12 +32,12 @@ def _seconds(device: torch.device, function: Callable[[], object], repeats: int)
     return min(seconds[1:])
 
 
-def products_per_second(device: torch.device, dtype: torch.dtype, repeats: int = 4) -> float:
+def products_per_second(device: torch.device, dtype: torch.dtype) -> float:
     """Return the multiply-adds per second of a large matrix product: the measured peak in a dtype."""
     size = 256
     while True:
         a, b, out = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(3))
-        seconds = _seconds(device, partial(torch.mm, a, b, out=out), repeats)
+        seconds = _seconds(device, partial(torch.mm, a, b, out=out))
         if seconds >= _ENOUGH or size >= 16384:
             return size**3 / seconds
         size *= 2

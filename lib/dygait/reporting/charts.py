@@ -15,6 +15,8 @@ import numpy as np
 
 STYLES = 8
 """Number of distinguishable series."""
+_INTERVALS = 5
+"""About as many lie between the ticks of a linear axis."""
 
 # From light to dark, one hue, even steps of lightness.
 _HEAT = np.array(
@@ -53,12 +55,12 @@ class Series:
     area: bool = False  # fill the area below the line
 
 
-def linear_axis(label: str, low: float, high: float, count: int = 5) -> Axis:
+def linear_axis(label: str, low: float, high: float) -> Axis:
     """Return an axis with round ticks that covers a range."""
     if not high > low:
         low, high = low - 0.5, low + 0.5
-    step = 10.0 ** math.floor(math.log10((high - low) / count))
-    step *= min((m for m in (1, 2, 2.5, 5, 10) if (high - low) / (m * step) <= count), default=10)
+    step = 10.0 ** math.floor(math.log10((high - low) / _INTERVALS))
+    step *= min((m for m in (1, 2, 2.5, 5, 10) if (high - low) / (m * step) <= _INTERVALS), default=10)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     exponent = math.floor(math.log10(step) + 1e-9)
     decimals = max(0, -exponent + (round(step / 10.0**exponent, 3) == 2.5))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from pathlib import Path
 
 from dygait.errors import UserError
 from dygait.evaluation import EvaluationResult
-from dygait.evaluation.tables import cell
+from dygait.evaluation.tables import csv_text
 from dygait.files import write_atomically
 from dygait.reporting.page import environment, heat_cell
 from dygait.reporting.tables import blank_repeats, latex_table, percent
@@ -84,18 +82,15 @@ def _cells(test: CrossTest, group: str) -> list[str]:
 
 def to_csv(tests: Sequence[CrossTest]) -> str:
     """Return CSV with a line for each pair, group and measure, in full precision; also ``chance``."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
     labels = ("run", "trained on", "tested on", "protocol", "distance", "feature", "frames", "group", "measure")
-    writer.writerow([*labels, "percent"])
+    lines: list[tuple[str | float, ...]] = []
     for test in tests:
         result = test.result
         start = (test.run, test.trained, test.tested, result.protocol, result.metric, result.feature or "", test.frames)
         for group, values in result.percentages.items():
             numbers = {**{m: float(values[m]) for m in result.measures}, "chance": result.chance[group]}
-            for measure, value in numbers.items():
-                writer.writerow([*map(cell, (*start, group, measure)), repr(value)])
-    return buffer.getvalue()
+            lines += [(*start, group, measure, value) for measure, value in numbers.items()]
+    return csv_text((*labels, "percent"), lines)
 
 
 def to_latex(tests: Sequence[CrossTest]) -> str:

@@ -5,8 +5,10 @@ P parts of the body, the last of which is what is beyond the silhouette; K phase
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dygait.reporting.charts import LineChart, Series, linear_axis
-from dygait.reporting.explanation import SHOWN_BRANCHES, Explanation
+from dygait.reporting.explanation import SHOWN_BRANCHES, BranchResponse, Explanation
 from dygait.reporting.figures import Figure
 
 CYCLES = {
@@ -41,17 +43,17 @@ def cycle_figures(explanation: Explanation, dam: str) -> list[Figure]:
 def share_table(explanation: Explanation) -> tuple[list[str], list[tuple[list[str], list[str]]]]:
     """Return columns, and labels and cells of each branch: its strength, and the shares of the parts."""
     columns = ["of the DAM", *explanation.parts]
-    return columns, [
-        ([dam, branch], [f"{100 * value:.1f}" for value in (response.strength, *response.shares)])
-        for dam, branches in explanation.dams.items()
-        for branch, response in branches.items()
-    ]
+    return columns, _rows(explanation, lambda one: [f"{100 * value:.1f}" for value in (one.strength, *one.shares)])
 
 
 def density_table(explanation: Explanation) -> tuple[list[str], list[tuple[list[str], list[str]]]]:
     """Return columns, and labels and cells of each branch: the energy per pixel, relative to the body's mean."""
-    return explanation.parts, [
-        ([dam, branch], [f"{value:.2f}" for value in response.densities])
+    return explanation.parts, _rows(explanation, lambda one: [f"{value:.2f}" for value in one.densities])
+
+
+def _rows(explanation: Explanation, cells: Callable[[BranchResponse], list[str]]) -> list[tuple[list[str], list[str]]]:
+    return [
+        ([dam, branch], cells(response))
         for dam, branches in explanation.dams.items()
         for branch, response in branches.items()
     ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -13,7 +11,7 @@ import numpy as np
 
 from dygait.evaluation import EvaluationResult, to_dict
 from dygait.evaluation.analysis import SEED, Analysis, GroupAnalysis
-from dygait.evaluation.tables import cell, compared, csv_rows, number_or_none, result_rows
+from dygait.evaluation.tables import compared, csv_rows, csv_text, number_or_none, result_rows
 from dygait.reporting.reported_run import ReportedRun
 
 _NAN = float("nan")
@@ -85,24 +83,23 @@ def to_csv(runs: Sequence[ReportedRun]) -> str:
     ``method`` is ``model`` or ``GEI``; group, view and measure are those of `dygait.evaluation.to_csv`, with the
     additional view ``090/036``, a probe view against a gallery view, and the additional measure ``CMC 5``.
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["run", "protocol", "distance", "method", "group", "view", "measure", "percent"])
+    header = ("run", "protocol", "distance", "method", "group", "view", "measure", "percent")
+    rows: list[tuple[Any, ...]] = []
     for run in runs:
         for method, result in methods(run.analysis).items():
-            start = [*map(cell, (run.name, result.protocol, result.metric)), method]
-            for group, measure, view, value in csv_rows(result):
-                writer.writerow([*start, *map(cell, (group, view, measure)), repr(value)])
+            start = run.name, result.protocol, result.metric, method
+            rows += [(*start, group, view, measure, value) for group, measure, view, value in csv_rows(result)]
             for group, matrix in result.matrices.items():
-                for index in np.argwhere(~np.isnan(matrix.values)).tolist():
-                    view = "/".join(matrix.views[n] for n in index)
-                    value = float(matrix.values[tuple(index)])
-                    writer.writerow([*start, cell(group), cell(view), result.measures[0], repr(value)])
+                for row, column in np.argwhere(~np.isnan(matrix.values)).tolist():
+                    view = f"{matrix.views[row]}/{matrix.views[column]}"
+                    rows.append((*start, group, view, result.measures[0], float(matrix.values[row, column])))
             if method == "model":
-                for group, found in run.analysis.groups.items():
-                    for rank, value in enumerate(found.cmc.tolist(), 1):
-                        writer.writerow([*start, cell(group), "mean", f"CMC {rank}", repr(value)])
-    return buffer.getvalue()
+                rows += [
+                    (*start, group, "mean", f"CMC {rank}", value)
+                    for group, found in run.analysis.groups.items()
+                    for rank, value in enumerate(found.cmc.tolist(), 1)
+                ]
+    return csv_text(header, rows)
 
 
 def to_latex(runs: Sequence[ReportedRun]) -> str:
