@@ -21,11 +21,7 @@ from __future__ import annotations
 
 import argparse
 import collections
-import json
-import operator
 import os
-import pickle
-import platform
 import statistics
 import subprocess
 import sys
@@ -38,10 +34,9 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
+from common import ROOT, WholePickles, ratio, write_figures, write_sequence
 from dygait.data.dataset import Request, SequenceDataset
 from dygait.data.frames import FrameSampler
 from dygait.data.loader import make_loader
@@ -75,24 +70,10 @@ RNG = np.random.default_rng(0)
 Batches = Callable[[int], Iterator[Any]]
 
 
-class WholePickles(Dataset):
-    """The field's dataset: an item is a whole sequence."""
-
-    def __init__(self, paths: list[str]) -> None:
-        self.paths = paths
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, request: Request) -> np.ndarray:
-        with open(self.paths[request.sequence], "rb") as file:  # noqa: PTH123 - as the field does
-            return pickle.load(file)
-
-
-def lists_of_frames(sequences: list[np.ndarray]) -> list[list[np.ndarray]]:
+def lists_of_frames(items: list[tuple[np.ndarray, Request]]) -> list[list[np.ndarray]]:
     """The field's collation: thirty frames of each sequence, in lists."""
     batch = []
-    for frames in sequences:
+    for frames, _ in items:
         start = RNG.integers(0, max(1, len(frames) - FRAMES + 1))
         batch.append([frames[(start + i) % len(frames)] for i in range(FRAMES)])
     return batch
@@ -190,12 +171,10 @@ def make_tree(root: Path) -> None:
     rng = np.random.default_rng(0)
     for person in range(6 * PEOPLE):
         for view in range(11):
-            folder = root / f"{person:03d}" / "nm-01" / f"{18 * view:03d}"
-            folder.mkdir(parents=True)
             frames = np.zeros((int(rng.integers(60, 101)), 64, 64), np.uint8)
             for frame in frames:
                 cv2.ellipse(frame, (32, 32), (int(rng.integers(8, 14)), 30), 0, 0, 360, 255, -1)
-            (folder / f"{folder.name}.pkl").write_bytes(pickle.dumps(frames, protocol=4))
+            write_sequence(root, f"{person:03d}", "nm-01", f"{18 * view:03d}", frames)
 
 
 def measure(tree: PickleTree, store: PackedStore, repeats: int, batches: int) -> dict[str, Any]:
@@ -221,19 +200,13 @@ def measure(tree: PickleTree, store: PackedStore, repeats: int, batches: int) ->
     rates = {name: round(statistics.median(values), 1) for name, values in seen.items()}
     theirs, mine = bytes_read(tree, store, sampler(20))
 
-    def ratio(kind: str, workers: int) -> float:
-        pairs = zip(seen[f"field, {kind}, {workers} workers"], seen[f"store, {kind}, {workers} workers"], strict=True)
-        return round(statistics.median(ours_ / field_ for field_, ours_ in pairs), 2)
-
     ratios = {
-        "plain_0w": ratio("plain", 0),
-        "plain_2w": ratio("plain", 2),
-        "augmented_0w": ratio("augmented", 0),
-        "bytes_read": round(theirs / mine, 2),
+        f"{kind}_{n}w": ratio(seen[f"store, {kind}, {n} workers"], seen[f"field, {kind}, {n} workers"])
+        for kind, n in (("plain", 0), ("plain", 2), ("augmented", 0))
     }
+    ratios["bytes_read"] = round(theirs / mine, 2)
     workers_gain = {
-        kind: round(statistics.median(map(operator.truediv, *(seen[f"store, {kind}, {n} workers"] for n in (2, 0)))), 2)
-        for kind in ("plain", "augmented")
+        kind: ratio(*(seen[f"store, {kind}, {n} workers"] for n in (2, 0))) for kind in ("plain", "augmented")
     }
     details = {
         "sequences_per_second": rates,
@@ -277,7 +250,7 @@ def measure_rendering(repeats: int) -> dict[str, Any]:
     # The first repeat warms up.
     rates = {name: values[1:] for name, values in rates.items()}
     return {
-        "ratios": {"render": round(statistics.median(map(operator.truediv, rates["in_order"], rates["pictures"])), 2)},
+        "ratios": {"render": ratio(rates["in_order"], rates["pictures"])},
         "details": {
             "rendered_per_second": {name: round(statistics.median(values), 1) for name, values in rates.items()}
         },
@@ -285,20 +258,14 @@ def measure_rendering(repeats: int) -> dict[str, Any]:
 
 
 _OPEN = """
-import os, resource, sys, time
+import sys, time
 sys.path.insert(0, sys.argv[1])
 from dygait.data.stores import PackedStore
-def peak():
-    if not os.path.exists("/proc/self/status"):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # A new process takes its parent's ru_maxrss along; this it does not.
-    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
-before = peak()
-start = time.perf_counter()
+from dygait.machine import peak_memory
+before, start = peak_memory(), time.perf_counter()
 store = PackedStore(sys.argv[2])
 seconds = time.perf_counter() - start
-kilobytes = peak() - before
-print(f"{len(store.table)} sequences: {seconds:.3f} s, {kilobytes / 1024:.0f} MiB")
+print(f"{len(store.table)} sequences: {seconds:.3f} s, {(peak_memory() - before) / 2**20:.0f} MiB")
 """
 
 
@@ -323,8 +290,7 @@ def make_index(root: Path, count: int) -> None:
 
 def time_opening(store: Path) -> str:
     """Open a store in a process of its own, and return how long that took and how much memory."""
-    library = str(Path(__file__).resolve().parents[1] / "lib")
-    command = [sys.executable, "-c", _OPEN, library, str(store)]
+    command = [sys.executable, "-c", _OPEN, str(ROOT / "lib"), str(store)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
@@ -358,14 +324,6 @@ def main() -> int:
         result = measure(tree, store, options.repeats, options.batches)
     rendering = measure_rendering(options.repeats)
     result = {part: {**result[part], **rendering[part]} for part in ("ratios", "details")}
-    environment = {
-        "processor": platform.processor() or platform.machine(),
-        "cores": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-    }
     for name, value in result["details"]["sequences_per_second"].items():
         print(f"{name:40} {value:10.1f} sequences/s")
     for name, value in result["details"]["rendered_per_second"].items():
@@ -374,8 +332,7 @@ def main() -> int:
         print(f"{name:40} {value:10d} bytes read for a sequence")
     for name, value in result["ratios"].items():
         print(f"{name:40} {value:10.2f} times")
-    if options.json is not None:
-        options.json.write_text(json.dumps({**result, "environment": environment}, indent=2) + "\n")
+    write_figures(options.json, result, opencv=cv2.__version__)
     return 0
 
 

@@ -18,12 +18,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,8 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
+from common import alternate, ratio, write_figures
 from dygait.evaluation import evaluate, evaluate_detailed, pairwise_distance
 from dygait.evaluation.ranking import first_match_rank, measure, within
 from dygait.machine import peak_memory
@@ -193,18 +190,6 @@ def bare_products(probe: Tensor, gallery: Tensor) -> Tensor:
     return tile
 
 
-def alternate(repeats: int, *functions: Callable[[], Any]) -> tuple[list[list[float]], list[Any]]:
-    """Return the seconds of each function in every repeat, and its last result."""
-    seconds: list[list[float]] = [[] for _ in functions]
-    results: list[Any] = [None] * len(functions)
-    for _ in range(repeats):
-        for number, function in enumerate(functions):
-            start = time.perf_counter()
-            results[number] = function()
-            seconds[number].append(time.perf_counter() - start)
-    return seconds, results
-
-
 class Figures:
     """What was measured."""
 
@@ -214,7 +199,7 @@ class Figures:
 
     def compare(self, name: str, times: list[list[float]], first: str = "plain") -> None:
         """Take down a ratio, and the seconds that it is made of."""
-        self.ratios[name] = round(statistics.median(a / b for a, b in zip(*times, strict=True)), 2)
+        self.ratios[name] = ratio(*times)
         self.details["seconds"][name] = {
             key: round(statistics.median(values), 4) for key, values in zip((first, "ours"), times, strict=True)
         }
@@ -235,9 +220,9 @@ def measure_distances(figures: Figures, case: Case, repeats: int) -> None:
     # Positive numbers, so that every product has a square root.
     x, y = probe.abs().permute(2, 0, 1).contiguous(), gallery.abs().permute(2, 1, 0).contiguous()
     times, (_, distance) = alternate(
-        2 * repeats + 1, lambda: bare_products(x, y), lambda: pairwise_distance(probe, gallery)
-    )  # fmt: skip
-    figures.compare("distance_over_gemm", [values[1:] for values in times], "gemm")
+        2 * repeats, lambda: bare_products(x, y), lambda: pairwise_distance(probe, gallery), warm_up=True
+    )
+    figures.compare("distance_over_gemm", times, "gemm")
     few = distance[:100]
     exact = torch.stack([(x.double() - gallery.double()).square().sum(1).sqrt().mean(1) for x in probe[:100]])
     error = float(((few - exact).abs() / exact).max())
@@ -316,15 +301,7 @@ def main() -> int:
         print(f"{name:24}", ", ".join(f"{key} {value:.3f} s" for key, value in seconds.items()))
     for name, value in result["ratios"].items():
         print(f"{name:24} {value:10.2f} times")
-    environment = {
-        "processor": platform.processor() or platform.machine(),
-        "cores": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-    }
-    if options.json is not None:
-        options.json.write_text(json.dumps({**result, "environment": environment}, indent=2) + "\n")
+    write_figures(options.json, result)
     return 0
 
 

@@ -15,8 +15,6 @@ Rank-1 is that of the test ids of synthetic walkers, the mean of NM, BG and CL, 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import sys
 import tempfile
@@ -26,10 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tabulate import tabulate
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
+from common import markdown_table, write_figures
 from dygait.deployment import EmbeddingModel, PretrainedModel, load_exported, load_pretrained
 from dygait.deployment.exporting import export, input_size, quantise
 from dygait.deployment.scoring import score
@@ -122,7 +118,7 @@ def markdown(rows: Mapping[str, Mapping[str, Any]]) -> str:
         for name, row in rows.items()
     ]
     head = ("form", *(f"{n} window{'s' * (n > 1)}, ms" for n in BATCHES), "times as fast", "rank-1", "against float32")
-    return tabulate(cells, head, tablefmt="github", disable_numparse=True) + "\n"
+    return markdown_table(cells, head)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -155,14 +151,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures = {
             "ratios": {keys[name]: plain / row["milliseconds"][1] for name, row in rows.items() if name != PLAIN},
             "details": {"weights": model.info.name, "identity": model.info.identity, "check": check, "forms": rows},
-            "environment": {
-                "processor": platform.processor() or platform.machine(),
-                "threads": options.threads,
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-            },
         }
-        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_figures(options.json, figures)
     return 0
 
 

@@ -22,12 +22,10 @@ import argparse
 import contextlib
 import json
 import logging
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,8 +33,7 @@ import numpy as np
 import torch
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
+from common import ROOT, alternate, ratio, write_figures
 from dygait import distributed
 from dygait.config import Config, load_config
 from dygait.data.collate import collate
@@ -49,7 +46,6 @@ from dygait.machine import available_cores, peak_memory
 from dygait.runs import networks, sources
 from dygait.testing.extraction import EmbeddingSettings, embed, extract
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 TOLERANCE = 1e-5
 FEW = 60
 CPU = torch.device("cpu")
@@ -119,20 +115,6 @@ def ours(case: Case, folder: Path) -> np.ndarray | None:
     return None if saved is None else saved.features
 
 
-def alternate(case: Case, repeats: int) -> tuple[list[list[float]], np.ndarray, np.ndarray]:
-    """Return the seconds of both ways in every repeat, and the features that each gave."""
-    seconds: list[list[float]] = [[], []]
-    for _ in range(repeats):
-        start = time.perf_counter()
-        plain = one_at_a_time(case)
-        between = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            mine = np.array(ours(case, Path(folder) / "features"))
-            seconds[1].append(time.perf_counter() - between)
-        seconds[0].append(between - start)
-    return seconds, plain, mine
-
-
 def elsewhere(options: argparse.Namespace, launcher: list[str], *arguments: str) -> str:
     """Run this script with other arguments in processes of their own, and return what it printed."""
     sets = [part for text in options.set for part in ("--set", text)]
@@ -172,14 +154,19 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     processes = measure_processes(options)
     case = open_case(options)
     lengths, sampler = case.source.dataset.lengths(), case.source.loader.batch_sampler
-    seconds, plain, mine = alternate(case, options.repeats)
+
+    def batched() -> np.ndarray:
+        with tempfile.TemporaryDirectory() as folder:
+            return np.array(ours(case, Path(folder) / "features"))
+
+    seconds, (plain, mine) = alternate(options.repeats, lambda: one_at_a_time(case), batched)
     relative = difference(plain, mine)
     if relative > TOLERANCE:
         raise SystemExit(f"the embeddings differ by {relative:.2g} of the largest")
     medians = {form: statistics.median(values) for form, values in zip(("plain", "ours"), seconds, strict=True)}
     padded = sum(sampler.num_padded_frames(number) for number in range(len(sampler.batches)))
     return {
-        "ratios": {"extraction": round(statistics.median(a / b for a, b in zip(*seconds, strict=True)), 2)},
+        "ratios": {"extraction": ratio(*seconds)},
         "details": {
             "sequences": len(lengths),
             "frames": {"fewest": int(lengths.min()), "most": int(lengths.max()), "all": int(lengths.sum())},
@@ -201,7 +188,7 @@ def main() -> int:
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="a packed store or a tree of pickles; else one is made"
     )
-    parser.add_argument("--cfgs", type=Path, default=REPOSITORY / "configs" / "Dygait_CASIA-B_cpu.yaml", metavar="FILE")
+    parser.add_argument("--cfgs", type=Path, default=ROOT / "configs" / "Dygait_CASIA-B_cpu.yaml", metavar="FILE")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key")
     parser.add_argument("--sequences", type=int, metavar="N", help="take so many, evenly over the lengths")
     parser.add_argument("--quick", action="store_true", help="a small network on short sequences")
@@ -232,14 +219,7 @@ def main() -> int:
         result = measure(options)
     print(json.dumps(result["details"], indent=2))
     print(f"extraction {result['ratios']['extraction']:.2f} times as fast as one sequence at a time")
-    environment = {
-        "processor": platform.processor() or platform.machine(),
-        "threads": options.threads,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-    if options.json is not None:
-        options.json.write_text(json.dumps({**result, "environment": environment}, indent=2) + "\n")
+    write_figures(options.json, result)
     return 0
 
 

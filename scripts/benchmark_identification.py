@@ -19,9 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,8 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
+from common import ratio, write_figures
 from dygait.identification.approximate import ApproximateSearch
 from dygait.identification.search import NEAREST, Candidate, ExactSearch
 from dygait.machine import peak_memory
@@ -112,7 +109,7 @@ def measure(windows: int, crowd: Crowd, tracks: int, with_faiss: bool) -> dict[s
         answers.append(mine)
     medians = {name: round(statistics.median(values), 4) for name, values in seconds.items()}
     found: dict[str, Any] = {"seconds": medians, "slowest": round(max(seconds["ours"]), 4)}
-    found["ratio"] = round(statistics.median(a / b for a, b in zip(*seconds.values(), strict=True)), 2)
+    found["ratio"] = ratio(*seconds.values())
     if with_faiss:
         found["faiss"] = measure_faiss(exact, walks, answers)
     return found
@@ -157,16 +154,7 @@ def main() -> int:
                 f"{windows:,} windows: a track takes {found['seconds']['ours']} s, more than {LIMITS[windows]}"
             )
     details["peak_gib"] = round(peak_memory() / 2**30, 2)
-    environment = {
-        "processor": platform.processor() or platform.machine(),
-        "cores": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-    }
-    if options.json is not None:
-        result = {"ratios": ratios, "details": details, "environment": environment}
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    write_figures(options.json, {"ratios": ratios, "details": details})
     return 0
 
 

@@ -23,8 +23,6 @@ import argparse
 import html
 import json
 import os
-import pickle
-import platform
 import statistics
 import subprocess
 import sys
@@ -38,12 +36,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tabulate import tabulate
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
+from common import ROOT, WholePickles, alternate, markdown_table, ratio, write_figures, write_sequence
 from dygait import build_model
 from dygait.config import Config, load_config
 from dygait.data.dataset import Request
@@ -61,7 +57,6 @@ from dygait.runs import networks, sources
 from dygait.training import optimizers
 from dygait.training.trainer import build_trainer
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 CUT = 5
 """Columns cut from each side of the generated frames, which are 32 wide."""
 EXACT, GRADIENT = 1e-5, 2e-5
@@ -243,20 +238,6 @@ def plain_losses(
     return triplet.mean() + softmax, reported
 
 
-class WholePickles(Dataset):
-    """An item is a whole sequence and its request."""
-
-    def __init__(self, paths: list[str]) -> None:
-        self.paths = paths
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, request: Request) -> tuple[np.ndarray, Request]:
-        with open(self.paths[request.sequence], "rb") as file:  # noqa: PTH123 - as the field does
-            return pickle.load(file), request
-
-
 class ListsOfFrames:
     """Collates: the frames of each sequence in a list, then in an array."""
 
@@ -363,7 +344,7 @@ STEP_RATIOS = {
 
 def step_config(root: Path, overrides: tuple[str, ...]) -> Config:
     """The configuration of the whole step: the small network for CASIA-B, on the made data."""
-    return load_config(CONFIGS / "Dygait_CASIA-B_cpu.yaml", [
+    return load_config(ROOT / "configs" / "Dygait_CASIA-B_cpu.yaml", [
         f"data_cfg.dataset_root={root}", f"data_cfg.dataset_partition={root.parent / 'partition.json'}",
         f"trainer_cfg.transform={{type: BaseSilCuttingTransform, cutting: {CUT}}}", "trainer_cfg.total_iter=4200",
         *overrides,
@@ -439,8 +420,8 @@ def measure_steps(figures: Figures, sizes: Sizes, repeats: int, quick: bool) -> 
     figures.details["first_losses"] = losses
     for name, values in seconds.items():
         figures.add_times(f"step, {name}", values)
-    for ratio, (theirs, mine) in STEP_RATIOS.items():
-        figures.compare(ratio, seconds[theirs], seconds[mine])
+    for name, (theirs, mine) in STEP_RATIOS.items():
+        figures.compare(name, seconds[theirs], seconds[mine])
 
 
 def compare_losses(losses: dict[str, list[float]]) -> None:
@@ -458,14 +439,12 @@ def make_data(root: Path, frames: int) -> None:
     rng = np.random.default_rng(0)
     for person in range(8):
         for number in range(8):
-            folder = root / "pickles" / f"{person + 1:03d}" / f"nm-{number + 1:02d}" / "090"
-            folder.mkdir(parents=True)
             levels = np.zeros((frames, 32, 32), np.uint8)
             for index, frame in enumerate(levels):
                 left = 12 + (index + number) % 4
                 frame[2 + person % 3 :, left : left + 4 + person] = 255
                 frame[rng.random(frame.shape) < 0.02] = 255
-            (folder / "090.pkl").write_bytes(pickle.dumps(levels, protocol=4))
+            write_sequence(root / "pickles", f"{person + 1:03d}", f"nm-{number + 1:02d}", "090", levels)
     everybody = [f"{person + 1:03d}" for person in range(8)]
     (root / "partition.json").write_text(json.dumps({"TRAIN_SET": everybody, "TEST_SET": []}))
     pack(root / "pickles", root / "store")
@@ -492,18 +471,6 @@ def largest_difference(
     return worst
 
 
-def alternate(repeats: int, *functions: Callable[[], Any]) -> list[list[float]]:
-    """Return the seconds of the alternating repeats of each function, after a warm-up."""
-    seconds: list[list[float]] = [[] for _ in functions]
-    for repeat in range(repeats + 1):
-        for function, times in zip(functions, seconds, strict=True):
-            start = time.perf_counter()
-            function()
-            if repeat:
-                times.append(time.perf_counter() - start)
-    return seconds
-
-
 def measure_module(figures: Figures, sizes: Sizes, repeats: int) -> None:
     """Measure one DAM in both forms: without gradient, and forward and backward."""
     shape, out = sizes.dam
@@ -528,12 +495,11 @@ def measure_module(figures: Figures, sizes: Sizes, repeats: int) -> None:
 
     equal = figures.details["largest_relative_difference"]
     equal["dam_train"] = largest_difference("dam_train", *(train(module) for module in modules), allowed=GRADIENT)
-    times = alternate(repeats, *(lambda m=m: train(m) for m in modules))
-    figures.add_pair("dam_train", times)
+    figures.measure("dam_train", repeats, *(lambda m=m: train(m) for m in modules))
     for module in modules:
         module.eval()  # as at a test
     equal["dam_forward"] = largest_difference("dam_forward", *([[forward(module)]] for module in modules))
-    figures.add_pair("dam_forward", alternate(2 * repeats, *(lambda m=m: forward(m) for m in modules)))
+    figures.measure("dam_forward", 2 * repeats, *(lambda m=m: forward(m) for m in modules))
 
 
 def measure_network(figures: Figures, sizes: Sizes, repeats: int) -> None:
@@ -555,7 +521,7 @@ def measure_network(figures: Figures, sizes: Sizes, repeats: int) -> None:
 
     values = [[[train(network)]] for network in networks]
     figures.details["largest_relative_difference"]["network_train"] = largest_difference("network_train", *values)
-    figures.add_pair("network_train", alternate(repeats, *(lambda n=n: train(n) for n in networks)))
+    figures.measure("network_train", repeats, *(lambda n=n: train(n) for n in networks))
 
 
 def measure_batch_norm(figures: Figures, sizes: Sizes, repeats: int) -> None:
@@ -578,7 +544,7 @@ def measure_batch_norm(figures: Figures, sizes: Sizes, repeats: int) -> None:
             k: float((a - b).abs().max() / b.abs().max()) for k, a, b in results
         }
     del exact
-    figures.add_pair("batch_norm", alternate(4 * repeats, *(lambda f=f: train(f) for f in forms.values())))
+    figures.measure("batch_norm", 4 * repeats, *(lambda f=f: train(f) for f in forms.values()))
 
 
 # ---- figures -------------------------------------------------------------------------------------------------------
@@ -604,11 +570,12 @@ class Figures:
     def compare(self, name: str, theirs: list[float], mine: list[float]) -> None:
         """Add a ratio: the median over repeats, and its spread."""
         ratios = [a / b for a, b in zip(theirs, mine, strict=True)]
-        self.ratios[name] = round(statistics.median(ratios), 2)
+        self.ratios[name] = ratio(theirs, mine)
         self.details["spread_of_ratios"][name] = [round(min(ratios), 2), round(max(ratios), 2)]
 
-    def add_pair(self, name: str, seconds: list[list[float]]) -> None:
+    def measure(self, name: str, repeats: int, *forms: Callable[[], Any]) -> None:
         """Add the times of a plain and a fast form, and their ratio."""
+        seconds, _ = alternate(repeats, *forms, warm_up=True)
         for form, times in zip(("plain", "fast"), seconds, strict=True):
             self.add_times(f"{name}, {form}", times)
         self.compare(name, *seconds)
@@ -625,35 +592,18 @@ def bars(ratios: dict[str, float]) -> str:
         '<rect width="100%" height="100%" fill="white"/>',
         '<text x="10" y="20">The plain form over ours: how many times as fast</text>',
     ]
-    for index, (name, ratio) in enumerate(ratios.items()):
-        top, length = 32 + index * row, wide * ratio / longest
+    for index, (name, value) in enumerate(ratios.items()):
+        top, length = 32 + index * row, wide * value / longest
         parts.append(
             f'<text x="{label - 8}" y="{top + 15}" text-anchor="end">{html.escape(name)}</text>'
             f'<rect x="{label}" y="{top}" width="{length:.1f}" height="{row - 8}" fill="#3b6ea5"/>'
-            f'<text x="{label + length + 6:.1f}" y="{top + 15}">{ratio:.2f}</text>'
+            f'<text x="{label + length + 6:.1f}" y="{top + 15}">{value:.2f}</text>'
         )
     one = label + wide / longest
     parts.append(
         f'<line x1="{one:.1f}" x2="{one:.1f}" y1="28" y2="{height - 12}" stroke="black" stroke-dasharray="3"/></svg>'
     )
     return "\n".join(parts) + "\n"
-
-
-def environment() -> dict[str, Any]:
-    """Return a description of the machine."""
-    model = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    return {
-        "processor": model[0] if model else platform.processor() or platform.machine(),
-        "cores": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "bfloat16_by_itself": bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()),
-    }
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
 
 
 def main() -> int:
@@ -686,10 +636,10 @@ def main() -> int:
         (f"`{name}`", f"{value:.2f}", "{:.2f} to {:.2f}".format(*spread[name]))
         for name, value in figures.ratios.items()
     ]
-    print("\n" + tabulate(cells, ("ratio", "median", "spread"), tablefmt="github", disable_numparse=True))
-    if options.json is not None:
-        result = {"ratios": figures.ratios, "details": figures.details, "environment": environment()}
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    print("\n" + markdown_table(cells, ("ratio", "median", "spread")))
+    result = {"ratios": figures.ratios, "details": figures.details}
+    has_bfloat16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    write_figures(options.json, result, bfloat16_by_itself=bool(has_bfloat16()))
     if options.plot is not None:
         options.plot.write_text(bars(figures.ratios), encoding="utf-8")
     return 0

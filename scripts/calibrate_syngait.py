@@ -14,8 +14,6 @@ Exit code 0 when all six figures are within tolerance, else 1.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import sys
 import tempfile
 import time
@@ -24,8 +22,7 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
+from common import write_figures
 from dygait.data.stores import read_pickle
 from dygait.errors import UserError
 from dygait.synthetic.cameras import VIEWS
@@ -155,13 +152,8 @@ def main() -> int:
                 "real": "measured" if real_images is not None else "quoted",
                 "tables": {group: table.round(1).tolist() for group, table in tables.items()},
             },
-            "environment": {
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-                "machine": platform.machine(),
-            },
         }
-        args.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_figures(args.json, content)
     return 0 if fits else 1
 
 

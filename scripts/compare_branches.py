@@ -23,7 +23,6 @@ import argparse
 import fnmatch
 import itertools
 import json
-import platform
 import statistics
 import sys
 import time
@@ -35,10 +34,8 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 from scipy.stats import t
-from tabulate import tabulate
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
+from common import environment, markdown_table
 from dygait import distributed
 from dygait.config import load_config
 from dygait.errors import Interrupted, UserError
@@ -179,12 +176,7 @@ def run(cell: Cell, settings: dict[str, Any], folder: Path, device: torch.device
         "processor seconds": time.process_time() - cpu,
         "git": git_state(),
         "date": now(),
-        "environment": {
-            "processor": platform.processor() or platform.machine(),
-            "device": device.type,
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        },
+        "environment": environment(device=device.type),
     }
 
 
@@ -248,7 +240,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
          *(_text(row.get(key), "+.1f" if key == "difference" else ".1f") for key in (*MEASURES, "difference"))]
         for row in sorted(rows, key=lambda row: SPLITS.index(row["split"]))
     ]  # fmt: skip
-    return tabulate(cells, head, tablefmt="github", disable_numparse=True) + "\n"
+    return markdown_table(cells, head)
 
 
 def _text(values: Sequence[float] | None, form: str) -> str:

@@ -24,8 +24,6 @@ an optimiser step on a batch that is loaded, and the embeddings of a batch as th
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import sys
 import tempfile
@@ -37,11 +35,9 @@ from typing import Any
 
 import torch
 import yaml
-from tabulate import tabulate
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
+from common import ROOT, markdown_table, write_figures
 from dygait import cli, distributed
 from dygait.config import Config, load_config
 from dygait.config.load import merge, parse_override
@@ -56,7 +52,6 @@ from dygait.training.loop import train
 from dygait.training.resuming import AUTO
 from dygait.training.trainer import build_trainer
 
-ROOT = Path(__file__).resolve().parents[1]
 GROUPS = ("NM", "BG", "CL")
 FRAMES = 30
 WALKERS = "SynGait"
@@ -229,7 +224,7 @@ def markdown(rows: Mapping[str, Mapping[str, float]]) -> str:
         ]
         for name, row in rows.items()
     ]
-    return tabulate(cells, ("model", *GROUPS, *head), tablefmt="github", disable_numparse=True) + "\n"
+    return markdown_table(cells, ("model", *GROUPS, *head))
 
 
 def compare(options: argparse.Namespace, work: Path, device: torch.device) -> dict[str, dict[str, float]]:
@@ -307,15 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(markdown(rows), end="")
     if options.markdown is not None:
         options.markdown.write_text(markdown(rows))
-    if options.json is not None:
-        environment = {
-            "processor": platform.processor() or platform.machine(),
-            "device": device.type,
-            "threads": torch.get_num_threads(),
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-        }
-        options.json.write_text(json.dumps({"models": rows, "environment": environment}, indent=2) + "\n")
+    write_figures(options.json, {"models": rows}, device=device.type)
     return 0
 
 

@@ -21,9 +21,7 @@ import argparse
 import contextlib
 import copy
 import importlib
-import json
 import math
-import platform
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,16 +34,13 @@ from unittest import mock
 import torch
 import torch.nn.functional as F
 import yaml
-from tabulate import tabulate
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
-import dygait
+from common import ROOT, markdown_table, write_figures
+from dygait import build_model, load_weights
 from dygait.losses.views import contrast
 from dygait.modeling.opengait_names import opengait_names
 
-ROOT = Path(__file__).resolve().parents[1]
 THREADS = (1, 2)
 MODES = ("training", "evaluation")
 KINDS = ("embeddings", "logits", "statistics", "gradients")
@@ -348,8 +343,8 @@ def make_sides(network: Network, folder: Path) -> tuple[Side, Side]:
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     torch.save({"model": theirs.state_dict()}, folder / "opengait.pt")
-    ours = dygait.build_model(network.model_cfg, network.dataset)
-    assert dygait.load_weights(ours, folder / "opengait.pt").opengait
+    ours = build_model(network.model_cfg, network.dataset)
+    assert load_weights(ours, folder / "opengait.pt").opengait
     return Side(ours, ours=True), Side(theirs, ours=False)
 
 
@@ -419,23 +414,13 @@ def table(rows: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]], m
         exact = [f"{value:.0e}" for value in (_worst(float64.values()), *gradients)]
         cells.append([name, *(_cell(row[mode].get(kind)) for kind in kinds), *exact])
     head = ("network", *kinds, "float64", "gradients, float64")[: len(cells[0])]
-    return tabulate(cells, head, tablefmt="github", disable_numparse=True) + "\n"
+    return markdown_table(cells, head)
 
 
 def _cell(found: Mapping[str, float] | None) -> str:
     if found is None:
         return ""
     return f"{found['difference']:.1e} ({found['ours']:.1e}, {found['opengait']:.1e})"
-
-
-def environment() -> dict[str, str]:
-    """Say what this was measured on."""
-    return {
-        "processor": platform.processor() or platform.machine(),
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -454,8 +439,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(name, file=sys.stderr, flush=True)
     for mode in MODES:
         print(f"In {mode} mode:\n\n{table(rows, mode)}")
-    if options.json is not None:
-        options.json.write_text(json.dumps({"networks": rows, "environment": environment()}, indent=2) + "\n")
+    write_figures(options.json, {"networks": rows}, capability=torch.backends.cpu.get_cpu_capability())
     faults = [f"{name}: {fault}" for name, figures in rows.items() for fault in beyond(figures)]
     print("\n".join(faults) or f"{len(rows)} networks within the limits")
     return 1 if faults else 0

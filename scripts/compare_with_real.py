@@ -24,7 +24,6 @@ exchanged.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,8 +38,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.neighbors import NearestNeighbors
 from tabulate import tabulate
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
+from common import write_figures
 from dygait.data.stores import Store, open_store
 from dygait.errors import UserError
 from dygait.synthetic.cameras import VIEWS
@@ -334,7 +332,7 @@ def main() -> int:
     if args.json is not None:
         sizes = {"real": len(samples[0].sequences), "synthetic": len(samples[1].sequences)}
         content = {**result, "sequences": sizes, "synthetic": args.synthetic, "views": args.views, "seed": args.seed}
-        args.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_figures(args.json, content)
     return 0
 
 

@@ -17,20 +17,15 @@ Tables are Markdown; percentages are over searches, their 95 % intervals over pe
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from tabulate import tabulate
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
-import dygait
+from common import markdown_table, write_figures
+from dygait import __version__
 from dygait.data.stores import Store, open_store
 from dygait.deployment import EmbeddingModel, load_pretrained
 from dygait.evaluation.intervals import bootstrap, interval
@@ -147,17 +142,13 @@ def print_tables(ranks: dict[str, Any], rates: dict[str, Any], found: Searches, 
         for g, r in ranks.items()
     ]
     print(f"\nRank-1 in percent, {len(found.people)} people enrolled, {len(found.subjects)} searches:\n")
-    print(tabulate(cells, ["group", *columns], tablefmt="github", disable_numparse=True))
+    print(markdown_table(cells, ["group", *columns]), end="")
     lines = [
         [group, f"{100 * float(fpir):g} %", source, f"{rate['FPIR']:.1f}", f"{rate['DIR']:.1f}"]
         for group, by_rate in rates.items() for fpir, by_source in by_rate.items() for source, rate in by_source.items()
     ]  # fmt: skip
     print(f"\nKnown or unknown in percent, {half} of {len(found.people)} people enrolled:\n")
-    print(
-        tabulate(
-            lines, ["group", "wanted FPIR", "threshold from", "FPIR", "DIR"], tablefmt="github", disable_numparse=True
-        )
-    )
+    print(markdown_table(lines, ["group", "wanted FPIR", "threshold from", "FPIR", "DIR"]), end="")
 
 
 def main() -> None:
@@ -187,16 +178,8 @@ def main() -> None:
     thresholds["synthetic"] = calibrate(model, synthetic, choice, min(FPIRS), WINDOWS, metric, bar)
     ranks, rates = rank_1(found), open_set(found, thresholds, options.splits)
     print_tables(ranks, rates, found, len(found.people) // 2)
-    if options.json is not None:
-        environment = {
-            "dygait": dygait.__version__,
-            "torch": torch.__version__,
-            "weights": model.info.name,
-            "identity": model.info.identity,
-            "data": store.fingerprint,
-        }
-        result = {"rank-1": ranks, "open_set": rates, "environment": environment}
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    of_model = {"dygait": __version__, "weights": model.info.name, "identity": model.info.identity}
+    write_figures(options.json, {"rank-1": ranks, "open_set": rates}, **of_model, data=store.fingerprint)
 
 
 def search_as_calibration(found: Searches, source: str) -> Calibration:

@@ -20,8 +20,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
+from common import ROOT
 from dygait.config import opengait_keys
 from dygait.config.load import configs_folder, read_yaml
 from dygait.config.schema import (
@@ -285,7 +284,7 @@ def main() -> int:
     """Write the page, or check it; returns the exit code."""
     parser = argparse.ArgumentParser(description="Write docs/configuration.md.")
     parser.add_argument("--check", action="store_true", help="compare with the page instead of writing it")
-    text, page = document(), Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
+    text, page = document(), ROOT / "docs" / "configuration.md"
     if not parser.parse_args().check:
         page.write_text(text, encoding="utf-8")
         return 0

@@ -26,8 +26,7 @@ import numpy as np
 import torch
 import yaml
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
+from common import ROOT
 from dygait.config.schema import check_name
 from dygait.deployment.pretrained import PretrainedModel, find_weights, load_pretrained, weights_of
 from dygait.deployment.scoring import score
@@ -41,7 +40,7 @@ from dygait.untrusted import at, parse_json, read_bytes
 TYPES = {"float16": torch.float16, "float32": torch.float32}
 LARGEST = 6 * 2**20
 CHECK = "syngait://quick?seed=2026&train_ids=0&test_ids=20"
-CARD = Path(__file__).with_name("model_card.md.jinja")
+CARD = ROOT / "scripts" / "model_card.md.jinja"
 
 
 class Row(NamedTuple):

@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pickle
-import platform
 import signal
 import statistics
 import subprocess
@@ -30,7 +28,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from common import ROOT, write_figures, write_sequence
+
 LIMIT = 1.0
 """MB in 1,000 iterations."""
 EVERY = 1.0
@@ -66,9 +65,7 @@ def make_data(root: Path) -> None:
                 rng = np.random.default_rng((number, TYPES.index(kind), VIEWS.index(view)))
                 frames = (rng.random((int(rng.integers(12, 30)), 32, 22)) < 0.02).astype(np.uint8) * 255
                 frames[:, 4:28, 6 : 8 + number] = 255
-                folder = root / person / kind / view
-                folder.mkdir(parents=True)
-                (folder / f"{view}.pkl").write_bytes(pickle.dumps(frames))
+                write_sequence(root, person, kind, view, frames)
 
 
 def configure(folder: Path) -> Path:
@@ -156,7 +153,7 @@ def summarise(samples: list[Sample]) -> dict[str, float]:
 
 def watch(minutes: float, folder: Path) -> list[Sample]:
     """Train for a time, and return a sample for each second in which the run was going."""
-    command = [sys.executable, str(REPOSITORY / "lib" / "main.py"), "--cfgs", str(configure(folder))]
+    command = [sys.executable, str(ROOT / "lib" / "main.py"), "--cfgs", str(configure(folder))]
     run = folder / "output" / "CASIA-B" / "DyGait" / "soak"
     samples: list[Sample] = []
     with (folder / "output.txt").open("w") as output:
@@ -202,10 +199,8 @@ def main() -> int:
         f"open files {found['files_start']:.0f} to {found['files_end']:.0f} ({'flat' if closed else 'THEY GROW'})"
     )
     if arguments.json is not None:
-        environment = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
         thinned = [asdict(sample) for sample in samples[:: max(1, len(samples) // 300)]]
-        content = {"soak": found, "samples": thinned, "environment": environment}
-        arguments.json.write_text(json.dumps(content, indent=2) + "\n")
+        write_figures(arguments.json, {"soak": found, "samples": thinned}, cores=os.cpu_count())
     return 0 if flat and closed else 1
 
 
