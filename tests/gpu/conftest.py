@@ -33,9 +33,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what only CUDA has, where these tests run on a CPU."""
+    """On a CPU, deselect what only CUDA has, and all but a case of each value of each parameter."""
     if DEVICE is None or DEVICE.type == "cuda":
         return
-    without = [item for item in items if item.get_closest_marker("cuda") is not None]
-    items[:] = [item for item in items if item not in without]
-    config.hook.pytest_deselected(items=without)
+    seen: set[tuple[str, str, str]] = set()
+    kept = []
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {"": ""}
+        values = {(item.function.__qualname__, name, str(value)) for name, value in parameters.items()}
+        if item.get_closest_marker("cuda") is None and not values <= seen:
+            kept.append(item)
+            seen |= values
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
