@@ -63,7 +63,7 @@ def small(path: Path, folder: Path, size: int | None = None, more: Sequence[str]
         *(f"model_cfg.{key}={2 if protocol is None else len(types)}" for key in classes_of(whole)),
         *more,
     ]
-    return load_config(path, overrides, checks())
+    return load_config(path, overrides)
 
 
 def narrow(keywords: dict[str, Any]) -> dict[str, Any]:
