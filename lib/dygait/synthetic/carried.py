@@ -7,6 +7,7 @@ Other numbers give other pictures: increment `settings.VERSION`.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def draw_hands(rng: np.random.Generator, carried: Bag | None) -> Bag | None:
 
 
 def _one_arm(
-    swing: float, elbow: float, flexion: float, abduction: float, inward: float = 0.0, **more: float
+    swing: float, elbow: float, flexion: float, abduction: float, inward: float = 0.0, **more: Any
 ) -> GaitChange:
     """Return the change of the left arm, for which the right one swings as before."""
     return GaitChange(
@@ -100,7 +101,7 @@ GAIT_CHANGES = {
     "phone in front": _one_arm(0.1, 76.0, 20.0, -2.0, 18.0, nod=12.0),
 }
 """The effect of each kind on the gait, on the left."""
-_HANDS_ON_STRAPS = {
+_HANDS_ON_STRAPS: dict[str, dict[str, Any]] = {
     "back": {"swing": (0.3, 0.3), "elbow": (85.0, 85.0), "elbow_swing": (0.15, 0.15)},
     "shoulder": {"swing": (0.35, 1.0), "elbow": (60.0, 0.0), "elbow_swing": (0.2, 1.0), "flexion": (8.0, 0.0)},
 }

@@ -146,8 +146,7 @@ class GaitChange:
         """Return the effect on a side of what is given as on the left."""
         if side == LEFT:
             return self
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        pairs = {name: value[::-1] for name, value in values.items() if isinstance(value, tuple)}
+        pairs: dict[str, Any] = {name: own[::-1] for name, own in vars(self).items() if isinstance(own, tuple)}
         return dataclasses.replace(self, **pairs, lag=-self.lag, roll=-self.roll)
 
 

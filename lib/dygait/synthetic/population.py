@@ -105,7 +105,7 @@ def impairment(kind: str, side: int, severity: float) -> GaitChange:
         severity: 0 to 1.
     """
     usual = GaitChange()
-    change = {}
+    change: dict[str, Any] = {}
     for name, most in IMPAIRMENTS[kind].items():
         if isinstance(most, tuple):
             change[name] = tuple(u + severity * m for u, m in zip(getattr(usual, name), most, strict=True))
