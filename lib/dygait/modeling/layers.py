@@ -80,8 +80,8 @@ def temporal_max(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
     Of equal values the first gets the gradient: `amax` would divide it among them, in several passes over all frames.
     """
     if lengths is not None:
-        padded = ~valid_frames(lengths, x.shape[2], x.device)
-        x = x.masked_fill(padded[:, None, :, None, None], -torch.inf)
+        valid = valid_frames(lengths, x.shape[2], x.device)[:, None, :, None, None]
+        x = torch.where(valid, x, -torch.inf)  # `masked_fill` would return another layout
     if is_exporting() or torch.compiler.is_compiling():
         return x.amax(2)
     if x.device.type == "cpu" and has_channels_last(x):  # pooling is vectorised for this layout, `max` is not
