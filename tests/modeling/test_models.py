@@ -232,6 +232,7 @@ UNFIT: list[tuple[str, dict[str, Any], str]] = [
     ("SwinGait", {"bin_num": [4], "SeparateBNNecks": {"class_num": 5}}, "bin_num: features 15 rows high"),
     ("GaitPart", {"backbone_cfg": {**PLAIN, "layers_cfg": ["BC"]}}, "backbone_cfg.layers_cfg: 'BC' is no"),
     ("GaitPart", {"backbone_cfg": {**PLAIN, "layers_cfg": ["BC-2"]}}, "at least 4 channels"),
+    ("GaitPart", {"backbone_cfg": RESNET}, "backbone_cfg.type: must be Plain"),
     ("GaitGL", {"channels": [2, 3]}, "channels: .*takes 3"),
     ("GaitGL", {"bin_num": [32]}, "bin_num: features 16 rows high"),
     ("DyGait", {"bin_num": [0]}, r"bin_num: .*positive"),

@@ -17,8 +17,11 @@ from dygait.modeling.frames import Counts, sequence_max
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import GeMHorizontalPooling, HorizontalPooling
 
+strict_keys = with_config(ConfigDict(extra="forbid", strict=True))
+"""Decorates the mappings of a configuration: an unknown key, and a value of another type, is an error."""
 
-@with_config(ConfigDict(extra="forbid", strict=True))
+
+@strict_keys
 class FCSizes(TypedDict, total=False):
     """Sizes of the separate FCs, as OpenGait's configs give them; `out_channels` absent: as `in_channels`."""
 
@@ -27,7 +30,7 @@ class FCSizes(TypedDict, total=False):
     parts_num: int
 
 
-@with_config(ConfigDict(extra="forbid", strict=True))
+@strict_keys
 class NeckSizes(TypedDict, total=False):
     """Sizes of the BNNecks, as OpenGait's configs give them."""
 
@@ -95,7 +98,7 @@ class GaitGLHead(nn.Module):
         necks: NeckSizes | None,
         fcs: FCSizes | None = None,
     ) -> None:
-        """Add the layers for a backbone's maps of C channels; the constructor calls it last but for `initialise`."""
+        """Add the layers for maps of C channels, and initialise the network: the last call of the constructor."""
         parts = sum(bin_num)
         self.class_num = number_of_classes(class_num, necks)
         self.pooling = GeMHorizontalPooling(bin_num)
@@ -105,10 +108,11 @@ class GaitGLHead(nn.Module):
         self.classifier: layers.SeparateFCs | None = None
         if necks is not None:
             self.necks = separate_bn_necks(necks, width, parts, self.class_num)
-            return
-        self.head_norm = nn.BatchNorm1d(width)
-        if self.class_num is not None:
-            self.classifier = layers.SeparateFCs(parts, width, self.class_num)
+        else:
+            self.head_norm = nn.BatchNorm1d(width)
+            if self.class_num is not None:
+                self.classifier = layers.SeparateFCs(parts, width, self.class_num)
+        layers.initialise(self)
 
     def head(self, maps: torch.Tensor, lengths: torch.Tensor | None) -> GaitOutput:
         """Return the network's output for maps (N, C, S, H, W)."""
@@ -138,11 +142,12 @@ class BNNeckHead(nn.Module):
         necks: NeckSizes | None,
         fcs: FCSizes | None = None,
     ) -> None:
-        """Add the layers for maps of C channels; the constructor calls it last but for `initialise`."""
+        """Add the layers for maps of C channels, and initialise the network: the last call of the constructor."""
         self.class_num = number_of_classes(class_num, necks)
         self.pooling = HorizontalPooling(bin_num)
         self.fcs = separate_fcs(fcs, channels, sum(bin_num))
         self.necks = separate_bn_necks(necks, self.fcs.out_channels, sum(bin_num), self.class_num)
+        layers.initialise(self)
 
     def head(self, maps: torch.Tensor, counts: Counts) -> GaitOutput:
         """Return the network's output for packed maps (F, C, H, W), of which `counts` are each sequence's."""

@@ -43,16 +43,7 @@ def synchronise_norms(network: nn.Module, device: torch.device) -> nn.Module:
     """
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    for module in list(network.modules()):
-        for name, norm in module.named_children():
-            if isinstance(norm, nn.modules.batchnorm._BatchNorm):
-                setattr(module, name, _synchronised(norm))
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.__class__ = SyncBatchNorm  # which has the same attributes
     return network
-
-
-def _synchronised(norm: nn.modules.batchnorm._BatchNorm) -> SyncBatchNorm:
-    made = SyncBatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-    made.weight, made.bias = norm.weight, norm.bias
-    made.running_mean, made.running_var = norm.running_mean, norm.running_var
-    made.num_batches_tracked = norm.num_batches_tracked
-    return made.train(norm.training)

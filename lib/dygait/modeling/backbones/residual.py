@@ -10,12 +10,11 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import ConfigDict, with_config
 from torch import nn
 from typing_extensions import NotRequired, TypedDict
 
 from dygait.modeling.frames import Counts, pack_counted, unpack
-from dygait.modeling.heads import Renames, check_numbers, check_positive, check_sizes
+from dygait.modeling.heads import Renames, check_numbers, check_positive, check_sizes, strict_keys
 from dygait.modeling.kernels.batch_norm import BatchNorm2d
 from dygait.modeling.layers import avoid_two_frames
 from dygait.modeling.registry import BACKBONES
@@ -40,7 +39,7 @@ class ResidualBlock(nn.Module):
     The stride is the first convolution's, down and across.
     """
 
-    def __init__(self, in_channels: int, channels: int, stride: int, mode: Mode = "2d") -> None:
+    def __init__(self, in_channels: int, channels: int, stride: int, mode: Mode) -> None:
         super().__init__()
         self.conv1 = _convolution(in_channels, channels, 3, stride, mode == "3d")
         self.bn1 = BatchNorm2d(channels)
@@ -85,17 +84,12 @@ def _apply(layer: nn.Module, frames: torch.Tensor, counts: Counts) -> torch.Tens
     return over_sequences(layer, frames, counts)
 
 
-def residual_stage(in_channels: int, channels: int, layers: int, stride: int, mode: Mode = "2d") -> list[ResidualBlock]:
-    """Return the blocks of a stage: the first has the stride, and the new number of channels."""
-    first = ResidualBlock(in_channels, channels, stride, mode)
-    return [first, *(ResidualBlock(channels, channels, 1, mode) for _ in range(layers - 1))]
-
-
 class ResidualStage(nn.ModuleList):
-    """The blocks of a stage, for packed maps and counts."""
+    """The blocks of a stage, for packed maps and counts: the first has the stride, and the new number of channels."""
 
     def __init__(self, in_channels: int, channels: int, layers: int, stride: int, mode: Mode = "2d") -> None:
-        super().__init__(residual_stage(in_channels, channels, layers, stride, mode))
+        first = ResidualBlock(in_channels, channels, stride, mode)
+        super().__init__([first, *(ResidualBlock(channels, channels, 1, mode) for _ in range(layers - 1))])
 
     def forward(self, x: torch.Tensor, counts: Counts = ()) -> torch.Tensor:
         """Return what the last block does."""
@@ -110,7 +104,7 @@ def stem(in_channels: int, channels: int) -> nn.Sequential:
     return nn.Sequential(convolution, BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
-@with_config(ConfigDict(extra="forbid", strict=True))
+@strict_keys
 class StageSizes(TypedDict):
     """The sizes of the stages of SkeletonGait++ and MultiGait++, as OpenGait's configs give them."""
 
@@ -187,7 +181,7 @@ class ResNet9(nn.Module):
         self.pool = nn.MaxPool2d(3, 2, padding=1) if maxpool else nn.Identity()
         widths = [channels[0], *channels]
         sizes = zip(widths, channels, layers, strides, strict=False)
-        self.layer1, self.layer2, self.layer3, self.layer4 = (nn.Sequential(*residual_stage(*size)) for size in sizes)
+        self.layer1, self.layer2, self.layer3, self.layer4 = (ResidualStage(*size) for size in sizes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (F, C_out, H_out, W_out) for (F, C_in, H, W)."""

@@ -9,20 +9,19 @@ N sequences, C channels, S frames, F frames in all, H x W pixels, P parts, K cla
 from __future__ import annotations
 
 import torch
-from pydantic import ConfigDict, with_config
 from typing_extensions import NotRequired, TypedDict
 
 from dygait.modeling.backbones.residual import BLOCK_NAMES, LAYER_NAMES, Mode, ResidualStage, stem
 from dygait.modeling.frames import Frames, pack, stack_channels
-from dygait.modeling.heads import BNNECK_NAMES, BNNeckHead, NeckSizes, check_numbers, check_positive
-from dygait.modeling.layers import channels_last, initialise
+from dygait.modeling.heads import BNNECK_NAMES, BNNeckHead, NeckSizes, check_numbers, check_positive, strict_keys
+from dygait.modeling.layers import channels_last
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.registry import MODELS
 
 _BINS = [16]
 
 
-@with_config(ConfigDict(extra="forbid", strict=True))
+@strict_keys
 class BackboneSizes(TypedDict):
     """The backbone's kind of blocks and its sizes, as OpenGait's configs give them."""
 
@@ -71,7 +70,6 @@ class DeepGaitV2(BNNeckHead):
         self.layer4 = ResidualStage(c2, c3, layers[3], 1, mode)
         self.use_emb2 = use_emb2
         self.add_head(c3, bin_num, class_num, SeparateBNNecks, {"out_channels": c2})
-        initialise(self)
 
     def forward(self, silhouettes: Frames, lengths: torch.Tensor | None = None) -> GaitOutput:
         """Return embeddings (N, C, P), logits (N, K, P), inference features (N, C, P)."""

@@ -14,7 +14,7 @@ import torch
 from dygait.modeling.backbones.dynamic3d import DeepBackbone, ShallowBackbone
 from dygait.modeling.dam import DAMOptions, Form, Norm, Shortcut
 from dygait.modeling.heads import GAITGL_NAMES, FCSizes, GaitGLHead, NeckSizes, Renames, check_numbers
-from dygait.modeling.layers import initialise, whole_sequences
+from dygait.modeling.layers import whole_sequences
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.registry import MODELS
 
@@ -77,7 +77,6 @@ class DyGait(GaitGLHead):
         check_numbers("channels", channels, backbone.depth, f"the {variant} variant")
         self.backbone = backbone(channels, DAMOptions(norm, dam, checkpointing, dynamic, spatial, shortcut))
         self.add_head(channels[-1], bin_num or _BINS[variant], class_num, SeparateBNNecks, SeparateFCs)
-        initialise(self)
 
     @staticmethod
     def chosen_by_dataset(dataset_name: str | None) -> dict[str, Any]:

@@ -11,15 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
-from dygait.modeling.backbones.plain import Plain
-from dygait.modeling.backbones.residual import ResNet9
 from dygait.modeling.frames import Frames, pack, stack_channels
 from dygait.modeling.heads import BNNECK_NAMES, BNNeckHead, FCSizes, NeckSizes
-from dygait.modeling.layers import channels_last, initialise
+from dygait.modeling.layers import channels_last
 from dygait.modeling.output import GaitOutput
-from dygait.modeling.registry import BACKBONES, MODELS
-from dygait.registry import below
+from dygait.modeling.registry import MODELS, build_backbone
 
 _BINS = [16]
 
@@ -45,12 +43,10 @@ class GaitBase(BNNeckHead):
         class_num: int | None = None,
     ) -> None:
         super().__init__()
-        with below("backbone_cfg"):
-            self.backbone: ResNet9 | Plain = BACKBONES.build(backbone_cfg)
+        self.backbone: Any = build_backbone(backbone_cfg, nn.Module)
         self.in_channels: int = backbone_cfg.get("in_channel", 1)
         self.opengait_names = (*self.backbone.opengait_names, *BNNECK_NAMES)
         self.add_head(self.backbone.out_channels, bin_num, class_num, SeparateBNNecks, SeparateFCs)
-        initialise(self)
 
     def forward(self, silhouettes: Frames, lengths: torch.Tensor | None = None) -> GaitOutput:
         """Return embeddings (N, C, P), logits (N, K, P), inference features: the embeddings."""

@@ -17,7 +17,6 @@ from dygait.modeling.layers import (
     LocalTemporalAggregation,
     avoid_two_frames,
     channels_last,
-    initialise,
     whole_sequences,
     zero_padding,
 )
@@ -100,7 +99,6 @@ class GaitGL(GaitGLHead):
         self.glconv2 = nn.ModuleList([*([GLConv(c2, c3, strips)] if twice else []), GLConv(c3, c3, strips, stack=True)])
         self.lta = LocalTemporalAggregation(c0)
         self.add_head(channels[-1], bin_num, class_num, SeparateBNNecks)
-        initialise(self)
 
     @staticmethod
     def chosen_by_dataset(dataset_name: str | None) -> dict[str, Any]:

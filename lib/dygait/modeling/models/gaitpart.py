@@ -6,13 +6,11 @@ N sequences, C channels, S frames, F frames in all, H x W pixels, P parts.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import ConfigDict, with_config
 from torch import nn
-from typing_extensions import NotRequired, TypedDict
 
 from dygait.modeling.backbones.plain import Plain
 from dygait.modeling.export_mode import is_exporting
@@ -21,19 +19,10 @@ from dygait.modeling.heads import FCSizes, Renames, separate_fcs
 from dygait.modeling.layers import channels_last, initialise, valid_frames
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import HorizontalPooling
-from dygait.modeling.registry import BACKBONES, MODELS
-from dygait.registry import below
+from dygait.modeling.registry import MODELS, build_backbone
 
+_BINS = [16]
 _SQUEEZE = 4
-
-
-@with_config(ConfigDict(extra="forbid", strict=True))
-class PlainCfg(TypedDict):
-    """The backbone, as OpenGait's configs give it."""
-
-    type: Literal["Plain"]
-    layers_cfg: list[str]
-    in_channels: NotRequired[int]
 
 
 def _by_parts(x: torch.Tensor, layers: nn.ModuleList) -> torch.Tensor:
@@ -107,7 +96,7 @@ class GaitPart(nn.Module):
     Args:
         backbone_cfg: type Plain, `layers_cfg`, the chain of its layers, and `in_channels` (1).
         SeparateFCs: the sizes of the separate FCs; absent: the channels of the backbone's last layer.
-        bin_num: numbers of horizontal strips; absent: [16].
+        bin_num: numbers of horizontal strips.
     """
 
     opengait_names: Renames = (
@@ -120,21 +109,16 @@ class GaitPart(nn.Module):
     )
 
     def __init__(
-        self,
-        backbone_cfg: PlainCfg,
-        SeparateFCs: FCSizes | None = None,
-        bin_num: list[int] | None = None,
+        self, backbone_cfg: dict[str, Any], SeparateFCs: FCSizes | None = None, bin_num: list[int] = _BINS
     ) -> None:
         super().__init__()
-        bins = bin_num or [16]
-        with below("backbone_cfg"):
-            self.backbone: Plain = BACKBONES.build(backbone_cfg)
+        self.backbone = build_backbone(backbone_cfg, Plain)
         channels = self.backbone.out_channels
         if channels < _SQUEEZE:
             raise ValueError(f"backbone_cfg.layers_cfg: must end with at least {_SQUEEZE} channels")
-        self.pooling = HorizontalPooling(bins)
-        self.motion = TemporalFeatureAggregator(channels, sum(bins))
-        self.fcs = separate_fcs(SeparateFCs, channels, sum(bins))
+        self.pooling = HorizontalPooling(bin_num)
+        self.motion = TemporalFeatureAggregator(channels, sum(bin_num))
+        self.fcs = separate_fcs(SeparateFCs, channels, sum(bin_num))
         initialise(self)
 
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:

@@ -18,8 +18,7 @@ from dygait.modeling.frames import Frames, pack, sequence_max, stack_channels
 from dygait.modeling.layers import SeparateFCs, channels_last, initialise
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import HorizontalPooling
-from dygait.modeling.registry import BACKBONES, MODELS
-from dygait.registry import below
+from dygait.modeling.registry import MODELS, build_backbone
 
 _BINS = [16, 8, 4, 2, 1]
 _VIEWS = 2
@@ -62,10 +61,7 @@ class _Encoder(nn.Module):
         parts = sum(bin_num)
         if parts_num not in (None, parts):
             raise ValueError(f"parts_num: must be {parts}, the sum of bin_num, got {parts_num}")
-        with below("backbone_cfg"):
-            self.backbone = BACKBONES.build(backbone_cfg)
-        if not isinstance(self.backbone, ResNet9):
-            raise ValueError(f"backbone_cfg.type: must be ResNet9, got {backbone_cfg['type']}")
+        self.backbone = build_backbone(backbone_cfg, ResNet9)
         self.in_channels: int = backbone_cfg.get("in_channel", 1)
         self.pooling = HorizontalPooling(bin_num)
         channels = self.backbone.out_channels

@@ -7,14 +7,13 @@ https://arxiv.org/abs/2412.11495. N sequences, C channels, S frames, F frames in
 from __future__ import annotations
 
 import torch
-from pydantic import ConfigDict, with_config
 from torch import nn
 
 from dygait.modeling.backbones.residual import BLOCK_NAMES, LAYER_NAMES, ResidualStage, StageSizes, stage_sizes, stem
 from dygait.modeling.frames import Frames, pack, stack_channels
-from dygait.modeling.heads import BNNECK_NAMES, BNNeckHead, NeckSizes, check_positive
+from dygait.modeling.heads import BNNECK_NAMES, BNNeckHead, NeckSizes, check_positive, strict_keys
 from dygait.modeling.kernels.batch_norm import BatchNorm2d
-from dygait.modeling.layers import channels_last, initialise
+from dygait.modeling.layers import channels_last
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.registry import MODELS
 
@@ -22,7 +21,7 @@ _BINS = [16]
 _SQUEEZE = 16
 
 
-@with_config(ConfigDict(extra="forbid", strict=True))
+@strict_keys
 class BackboneSizes(StageSizes):
     """The backbone's sizes, as OpenGait's configs give them."""
 
@@ -103,7 +102,6 @@ class MultiGaitpp(BNNeckHead):
         self.fusion = nn.Conv2d(3 * c2, c2, 1, bias=False)
         self.layer4 = ResidualStage(c2, c3, b3, 1, "p3d")
         self.add_head(c3, bin_num, class_num, SeparateBNNecks, {"out_channels": c2})
-        initialise(self)
 
     def forward(self, frames: Frames, lengths: torch.Tensor | None = None) -> GaitOutput:
         """Return embeddings (N, C, P), logits (N, K, P), inference features: the embeddings, for (N, S, c, H, W)."""

@@ -13,7 +13,7 @@ from dygait.modeling.backbones.residual import BLOCK_NAMES, LAYER_NAMES, Residua
 from dygait.modeling.frames import Frames, pack, stack_channels
 from dygait.modeling.heads import BNNECK_NAMES, BNNeckHead, NeckSizes
 from dygait.modeling.kernels.batch_norm import BatchNorm2d
-from dygait.modeling.layers import channels_last, initialise
+from dygait.modeling.layers import channels_last
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.registry import MODELS
 
@@ -84,7 +84,6 @@ class SkeletonGaitPP(BNNeckHead):
         self.layer4 = ResidualStage(c2, c3, b3, 1, "p3d")
         self.use_emb2 = use_emb2
         self.add_head(c3, bin_num, class_num, SeparateBNNecks, {"out_channels": c2})
-        initialise(self)
 
     def forward(self, frames: Frames, lengths: torch.Tensor | None = None) -> GaitOutput:
         """Return embeddings (N, C, P), logits (N, K, P), inference features (N, C, P) for (N, S, 3, H, W)."""

@@ -11,7 +11,6 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import ConfigDict, with_config
 from torch import nn
 from typing_extensions import NotRequired, TypedDict
 
@@ -25,6 +24,7 @@ from dygait.modeling.heads import (
     check_sizes,
     number_of_classes,
     separate_bn_necks,
+    strict_keys,
 )
 from dygait.modeling.layers import SeparateFCs, channels_last, initialise, temporal_max
 from dygait.modeling.output import GaitOutput
@@ -39,7 +39,7 @@ _HEAD_CHANNELS = 16
 _DROP_RATE = 0.1  # of the last block
 
 
-@with_config(ConfigDict(extra="forbid", strict=True))
+@strict_keys
 class BackboneSizes(TypedDict):
     """The backbone's sizes, as OpenGait's configs give them, and `embed_dim`, which is 256 there."""
 
@@ -69,11 +69,11 @@ class ShiftedWindows(nn.Module):
                     width,
                     width // _HEAD_CHANNELS,
                     window_size=list(_WINDOW),
-                    shift_size=list(_SHIFT) if place % 2 else [0, 0, 0],
+                    shift_size=list(_SHIFT) if index % 2 else [0, 0, 0],
                     stochastic_depth_prob=_DROP_RATE * number / max(1, sum(depths) - 1),
                     attn_layer=ShiftedWindowAttention3d,
                 )
-                for place, number in enumerate(numbers)
+                for index, number in enumerate(numbers)
             ))  # fmt: skip
 
         self.patch_embed = nn.Conv3d(in_channels, channels, (1, 2, 2), (1, 2, 2))
