@@ -31,7 +31,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Degree = Annotated[float, Field(ge=0, le=180)]
 
 
-class _RandomTransform(abc.ABC):
+class RandomTransform(abc.ABC):
     """A transform that is applied to all frames of a sequence with a probability."""
 
     divisor = 1.0
@@ -40,7 +40,6 @@ class _RandomTransform(abc.ABC):
         self.prob = prob
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return uint8 (S, H, W), transformed or unchanged."""
         return frames if rng.random() >= self.prob else self.apply(frames, rng)
 
     @abc.abstractmethod
@@ -49,7 +48,7 @@ class _RandomTransform(abc.ABC):
 
 
 @TRANSFORMS.register("RandomHorizontalFlip")
-class RandomHorizontalFlip(_RandomTransform):
+class RandomHorizontalFlip(RandomTransform):
     """Flip all frames of a sequence horizontally.
 
     Args:
@@ -57,7 +56,6 @@ class RandomHorizontalFlip(_RandomTransform):
     """
 
     def apply(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the flipped frames."""
         rows = np.ascontiguousarray(frames).reshape(-1, frames.shape[-1])
         return cv2.flip(rows, 1).reshape(frames.shape)
 
@@ -94,7 +92,6 @@ class RandomErasing:
         self.per_frame = per_frame
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return uint8 (S, H, W), with or without erased rectangles."""
         height, width = frames.shape[-2:]
         pending: list[Any] = []  # indices of frames, or one slice of all
         if self.per_frame:
@@ -127,11 +124,10 @@ class RandomErasing:
         return int(down * (height - rows + 1)), int(right * (width - columns + 1)), rows, columns
 
 
-class _RandomWarp(_RandomTransform):
+class _RandomWarp(RandomTransform):
     """A warp: bilinear, zero outside the frame, the same for all frames."""
 
     def apply(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the warped frames."""
         height, width = frames.shape[-2:]
         planes = frames.reshape(-1, height, width)
         return warp(planes, self.source(height, width, rng)).reshape(frames.shape)
@@ -155,7 +151,6 @@ class RandomRotate(_RandomWarp):
         self.degree = degree
 
     def source(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-        """Return a rotation (2, 3)."""
         angle = _between(-self.degree, self.degree, rng.random())
         return cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1)
 
@@ -171,7 +166,6 @@ class RandomPerspective(_RandomWarp):
     """
 
     def source(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-        """Return a homography (3, 3)."""
         corners = _corners(height, width)
         inwards = np.array([[1, 0], [-1, 0], [1, 0], [-1, 0]], np.float32)
         trapezium = corners + inwards * _max_shift(height, width) * rng.random((4, 1), np.float32)
@@ -194,7 +188,6 @@ class RandomAffine(_RandomWarp):
         super().__init__(prob)
 
     def source(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-        """Return an affine matrix (2, 3)."""
         inwards = np.array([[1, 1], [-1, 1], [1, -1]], np.float32)
         moves = inwards * _max_shift(height, width) * rng.random((2, 3, 2), np.float32)
         before, after = _corners(height, width)[:3] + moves

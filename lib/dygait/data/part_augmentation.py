@@ -14,7 +14,13 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from dygait.data.augmentation import Fraction, RandomAffine, RandomHorizontalFlip, RandomPerspective
+from dygait.data.augmentation import (
+    Fraction,
+    RandomAffine,
+    RandomHorizontalFlip,
+    RandomPerspective,
+    RandomTransform,
+)
 from dygait.data.transforms import TRANSFORMS, BaseSilCuttingTransform, Compose
 from dygait.errors import UserError
 
@@ -30,10 +36,8 @@ _THRESHOLD = 0.2 * 255
 _DILATED, _BLURRED, _OF_GAITSSB = ([12, 16], [36, 40]), ([9, 20], [29, 40]), ([9, 20], [39, 50])
 
 
-class _RandomPart(abc.ABC):
+class _RandomPart(RandomTransform):
     """A change of the rows from a random top to a random bottom, which see nothing of the rows around them."""
-
-    divisor = 1.0
 
     def __init__(self, prob: Fraction, top_range: Rows, bot_range: Rows) -> None:
         for key, (first, last) in (("top_range", top_range), ("bot_range", bot_range)):
@@ -41,13 +45,10 @@ class _RandomPart(abc.ABC):
                 raise ValueError(f"{key}: the first row, {first}, is below the last, {last}")
         if top_range[1] >= bot_range[0]:
             raise ValueError(f"top_range: must end above bot_range, which starts at {bot_range[0]}")
-        self.prob = prob
+        super().__init__(prob)
         self.top_range, self.bot_range = top_range, bot_range
 
-    def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return uint8 (S, H, W), changed or unchanged; the same rows of all frames."""
-        if rng.random() >= self.prob:
-            return frames
+    def apply(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         height, width = frames.shape[-2:]
         if height <= self.top_range[1]:
             raise UserError(f"frames are {height} high: set `top_range` to rows that they have")
@@ -76,7 +77,6 @@ class RandomPartDilate(_RandomPart):
         super().__init__(prob, top_range, bot_range)
 
     def change(self, part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the dilated rows."""
         shape = list(_KERNELS)[rng.integers(len(_KERNELS))]
         kernel = cv2.getStructuringElement(shape, _KERNELS[shape][rng.integers(3)])
         return np.stack([cv2.dilate(frame, kernel) for frame in part])
@@ -104,13 +104,11 @@ class RandomPartBlur(_RandomPart):
         self.per_frame = per_frame
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return uint8 (S, H, W), with or without blurred rows."""
         if not self.per_frame:
             return super().__call__(frames, rng)
         return np.concatenate([super(RandomPartBlur, self).__call__(frame[None], rng) for frame in frames])
 
     def change(self, part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the blurred rows: 0 and 255."""
         # In float32, which is exact: OpenCV rounds what is blurred in uint8.
         blurred = [cv2.GaussianBlur(frame, (3, 3), 0) for frame in part.astype(np.float32)]
         return np.where(np.stack(blurred) > _THRESHOLD, 255, 0).astype(np.uint8)

@@ -96,7 +96,6 @@ class TripletSampler(TrainingSampler):
             )
 
     def draw(self, iteration: int, rng: np.random.Generator) -> list[int]:
-        """Return K sequences of each of P subjects."""
         chosen: list[int] = []
         for label in rng.choice(len(self.sequences), self.num_ids, replace=False):
             own = self.sequences[label]
@@ -118,7 +117,6 @@ class CommonSampler(TrainingSampler):
     batch_size_form = "a number"
 
     def draw(self, iteration: int, rng: np.random.Generator) -> list[int]:
-        """Return B sequences."""
         count, size = len(self.labels), self.size[0]
         return rng.choice(count, size, replace=count < size).tolist()
 
@@ -145,7 +143,6 @@ class BilateralSampler(TrainingSampler):
             )
 
     def draw(self, iteration: int, rng: np.random.Generator) -> list[int]:
-        """Return P x K sequences, twice."""
         epoch, position = divmod(iteration, len(self.labels) // self.num_distinct)
         # Seeded by the epoch; the third number makes it independent of the draws of every iteration.
         order = np.random.default_rng(np.random.SeedSequence((self.seed, epoch, 1))).permutation(len(self.labels))

@@ -46,7 +46,6 @@ class NoOperation:
     divisor = 1.0
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the frames."""
         return frames
 
 
@@ -64,7 +63,6 @@ class BaseSilTransform:
         self.shape = img_shape
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the frames, reshaped where `img_shape` is given."""
         if self.shape is None:
             return frames
         try:
@@ -87,7 +85,6 @@ class BaseSilCuttingTransform:
         self.cutting = cutting
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return uint8 (S, H, W - 2 * cutting)."""
         width = frames.shape[-1]
         cut = _CUT_OF_WIDTH.get(width) if self.cutting is None else self.cutting
         if cut is None:
@@ -131,7 +128,6 @@ class Resize:
         self.height, self.width = size
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return uint8 (S, H', W')."""
         height, width = frames.shape[-2:]
         if (height, width) == (self.height, self.width):
             return frames
@@ -158,7 +154,6 @@ class Compose:
         self.divisor = float(np.prod([step.divisor for step in self.steps]))
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the output of the last transform."""
         for step in self.steps:
             frames = step(frames, rng)
         return frames

@@ -37,38 +37,31 @@ class ConcatStore(Store):
         )
 
     def state(self) -> str:
-        """Return a hash of the stores' states."""
         return _hash([store.state() for store in self.stores])
 
     def num_files(self, index: int) -> int:
-        """Return the number of files of a sequence."""
         store, inner = self._store_of(index)
         return store.num_files(inner)
 
     def read(self, index: int, file: int = 0) -> np.ndarray:
-        """Return the frames of a file."""
         store, inner = self._store_of(index)
         return store.read(inner, file)
 
     def verify(self, index: int, file: int = 0) -> int:
-        """Read one file completely, verify it, and return its number of frames."""
         store, inner = self._store_of(index)
         return store.verify(inner, file)
 
     def location(self, index: int, file: int = 0) -> str:
-        """Return the name of a file for messages."""
         store, inner = self._store_of(index)
         return store.location(inner, file)
 
     def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
-        """Return the numbers of frames of some sequences, int64."""
         lengths = np.empty(len(indices), np.int64)
         for store, offset, own in self._split(indices):
             lengths[own] = store.lengths(indices[own] - offset, file)
         return lengths
 
     def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
-        """Return each known frame size (H, W), with the index of a sequence that has it."""
         found: dict[tuple[int, int], int] = {}
         for store, offset, own in self._split(indices):
             if own.any():

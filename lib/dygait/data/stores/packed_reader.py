@@ -47,7 +47,6 @@ class PackedStore(Store):
         return hashlib.sha256(described.encode()).hexdigest()[:16]
 
     def num_files(self, index: int) -> int:
-        """Return the number of files of a sequence."""
         return int(self._last[index] - self._first[index])
 
     def read(self, index: int, file: int = 0) -> np.ndarray:
@@ -71,7 +70,6 @@ class PackedStore(Store):
         return len(frames)
 
     def location(self, index: int, file: int = 0) -> str:
-        """Return the name of a file for messages."""
         return f"{self.root}: " + "/".join(self.path(index, file))
 
     def path(self, index: int, file: int = 0) -> tuple[str, ...]:
@@ -80,11 +78,9 @@ class PackedStore(Store):
         return tuple(self.names[field][int(row[field])] for field in NAMES)
 
     def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
-        """Return the numbers of frames of some sequences, int64."""
         return self.rows["frames"][self._rows_of(indices, file)].astype(np.int64)
 
     def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
-        """Return every frame size (H, W) of some sequences, with the index of the first that has it."""
         rows = self._rows_of(indices, file)
         sizes = np.stack([self.rows["height"][rows], self.rows["width"][rows]], 1)
         different, first = np.unique(sizes, axis=0, return_index=True)

@@ -129,23 +129,15 @@ class PickleTree(Store):
         return self._state
 
     def num_files(self, index: int) -> int:
-        """Return the number of pickles of a sequence."""
         return len(self.names[index])
 
     def read(self, index: int, file: int = 0) -> np.ndarray:
-        """Return the frames of a pickle; errors as `read_pickle`."""
         return read_pickle(self.location(index, file))
 
-    def verify(self, index: int, file: int = 0) -> int:
-        """Read a pickle and return its number of frames; errors as `read_pickle`."""
-        return len(self.read(index, file))
-
     def location(self, index: int, file: int = 0) -> str:
-        """Return a pickle's path."""
         return "/".join((str(self.root), *self.table.key(index), self.names[index][file]))
 
     def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
-        """Return the numbers of frames of some sequences, int64, estimated from the sizes of their pickles."""
         if not len(indices):
             return np.empty(0, np.int64)
         files = [min(file, self.num_files(index) - 1) for index in indices.tolist()]
@@ -155,7 +147,6 @@ class PickleTree(Store):
         return np.maximum(1, np.rint((sizes - envelope) / frame)).astype(np.int64)
 
     def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
-        """Return the frame size (H, W) of the first of some sequences, and its index."""
         height, width = self.read(int(indices[0]), file).shape[-2:]
         return {(height, width): int(indices[0])}
 

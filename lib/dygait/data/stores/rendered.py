@@ -62,7 +62,6 @@ class RenderedStore(Store):
         self.table = SequenceTable(*map(Column, (ids, types, views), codes))
 
     def state(self) -> str:
-        """Return the fingerprint."""
         return self.fingerprint
 
     def num_files(self, index: int) -> int:
@@ -79,11 +78,9 @@ class RenderedStore(Store):
         return int(self.lengths(np.array([index]))[0])
 
     def location(self, index: int, file: int = 0) -> str:
-        """Return the name of a sequence for messages."""
         return f"{self.settings.address}, {'/'.join(self.table.key(index))}"
 
     def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
-        """Return the numbers of frames of some sequences, int64."""
         # All views of a walk have the same.
         views = len(self.settings.views)
         walks, positions = np.unique(indices // views, return_inverse=True)
@@ -92,5 +89,4 @@ class RenderedStore(Store):
         return np.array(counts, np.int64)[positions]
 
     def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
-        """Return the size of the frames, with the first index."""
         return {(FRAME, FRAME): int(indices[0])} if len(indices) else {}
