@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> RunFolder:
     )
     for iteration in (10, 20):
         save_checkpoint(checkpoint_path(made.checkpoints, "run", iteration), {"model": {"w": torch.zeros(1)}})
-    write_state(made, "training", 20, 100, speed=2.0)
+    write_state(made, 20, 100, speed=2.0)
     return made
 
 

@@ -12,9 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from dygait.data.collate import Batch
-from dygait.errors import LocalError
-from dygait.runs.memory import explained_memory
 from dygait.runs.signals import Interruption
 from dygait.testing import extraction
 from dygait.training.trainer import Trainer
@@ -174,12 +171,6 @@ def test_out_of_memory_is_explained(
     error = capsys.readouterr().err
     assert "out of memory with a batch of 4 sequences of 9 frames of 32x22" in error
     assert "trainer_cfg.accumulate to 2" in error
-
-
-def test_out_of_memory_of_frames_of_several_channels_is_explained() -> None:
-    batch = Batch(torch.zeros(2, 3, 2, 8, 4), None, torch.zeros(2), torch.zeros(2))
-    with pytest.raises(LocalError, match="2 sequences of 3 frames of 8x4"), explained_memory(batch, 1):
-        raise MemoryError
 
 
 def test_handlers_are_put_back() -> None:

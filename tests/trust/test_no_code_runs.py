@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from dygait import cli
+from dygait.data.collate import Batch
 from dygait.data.partition import load_partition
 from dygait.data.stores import PackedStore, PackedWriter, read_pickle
 from dygait.errors import UserError
@@ -199,15 +200,16 @@ def test_code_that_features_name_is_not_run(code: Path, tmp_path: Path, capsys: 
 
 
 def test_code_that_a_saved_batch_names_is_not_run(code: Path, tmp_path: Path) -> None:
+    index = torch.zeros(1, dtype=torch.int64)
+    batch = Batch(torch.zeros(1, 2, 4, 4, dtype=torch.uint8), None, index, index)
     state: dict[str, Any] = {
-        "model": {"w": torch.zeros(1)}, "silhouettes": torch.zeros(1, 2, 4, 4, dtype=torch.uint8), "others": [],
-        "labels": torch.zeros(1, dtype=torch.int64), "names": ["a"], "divisors": [255.0], "iteration": 1,
+        "model": {"w": torch.zeros(1)}, "batch": vars(batch), "names": ["a"], "iteration": 1,
         "config": {**settings(code), "model_cfg": {"model": "Theirs"}},
     }  # fmt: skip
     with pytest.raises(UserError, match="--custom-import"):
         diagnose(state, "batch.pt")
     assert not (tmp_path / "sentinel").exists()
-    for key, value in (("config", 3), ("config", {}), ("silhouettes", 3), ("names", None), ("divisors", "x")):
+    for key, value in (("config", 3), ("config", {}), ("batch", 3), ("names", None), ("batch", {"silhouettes": 3})):
         with pytest.raises(UserError, match=r"batch\.pt"):
             diagnose({**state, "config": tiny_settings(Path("d"), Path("p")), key: value}, "batch.pt")
     save_checkpoint(tmp_path / "batch.pt", state)

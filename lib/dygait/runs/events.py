@@ -32,25 +32,15 @@ def add_event(folder: RunFolder, kind: str, **fields: Any) -> None:
         append_line(folder.logs / EVENTS, {"time": now(), "kind": kind, **fields})
 
 
-def write_state(
-    folder: RunFolder, phase: str, iteration: int, total: int, speed: float | None = None, **fields: Any
-) -> None:
-    """Write the progress of a run, with further fields of plain values; ranks other than 0 do nothing.
+def write_state(folder: RunFolder, iteration: int, total: int, speed: float, **fields: Any) -> None:
+    """Write the progress of training, with further fields of plain values; ranks other than 0 do nothing.
 
-    The phase is `training` or `testing`, `total` the iterations of the whole run, `speed` iterations per second.
+    `total` is the iterations of the whole run, `speed` iterations per second.
     """
     if not distributed.is_main():
         return
-    state = {
-        "phase": phase,
-        "iteration": iteration,
-        "total": total,
-        "speed": speed,
-        "time": now(),
-        "host": socket.gethostname(),
-        "process": os.getpid(),
-        **fields,
-    }
+    state = {"iteration": iteration, "total": total, "speed": speed, **fields}
+    state.update(time=now(), host=socket.gethostname(), process=os.getpid())
     with writing(folder):
         write_atomically(folder.logs / STATE, json.dumps(state) + "\n")
 

@@ -1,4 +1,4 @@
-"""Out-of-memory errors that name the batch and the keys to change."""
+"""Out-of-memory errors that name the batch and what to change."""
 
 from __future__ import annotations
 
@@ -12,20 +12,17 @@ from dygait.errors import LocalError
 
 
 @contextlib.contextmanager
-def explained_memory(batch: Batch, parts: int) -> Iterator[None]:
-    """Turn an out-of-memory error within a `with` block into a `LocalError` that names the keys to change.
-
-    The block computes a batch in `parts`, which is `trainer_cfg.accumulate`.
-    """
+def explained_memory(batch: Batch, remedy: str) -> Iterator[None]:
+    """Turn an out-of-memory error within a `with` block, which computes a batch, into a `LocalError` with a remedy."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         n, s, *_, h, w = batch.silhouettes.shape
+        reason = next(iter(str(error).splitlines()), "no memory")
         raise LocalError(
-            f"out of memory with a batch of {n} sequences of {s} frames of {h}x{w} in {parts} part(s): set "
-            f"trainer_cfg.accumulate to {2 * parts}, or lower trainer_cfg.sampler.batch_size or frames_num_fixed"
+            f"out of memory with a batch of {n} sequences of {s} frames of {h}x{w} ({reason}): {remedy}"
         ) from None
 
 

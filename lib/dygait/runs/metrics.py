@@ -56,21 +56,21 @@ class MetricsLogger:
         now = time.perf_counter()
         last_time, last_iteration = self._last
         speed = (iteration - last_iteration) / max(now - last_time, 1e-9)
+        sequences_per_second = speed * self.sequences
         self._last = (now, iteration)
         named = {name if "/" in name else f"train/{name}": value for name, value in values.items()}
-        self.tensorboard.scalars(iteration, {**named, "speed/sequences_per_second": speed * self.sequences})
+        self.tensorboard.scalars(iteration, {**named, "speed/sequences_per_second": sequences_per_second})
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         with writing(self.folder):
             append_line(self.scalars, {"iteration": iteration, **finite})
         write_state(
-            self.folder, "training", iteration, self.total, speed,
-            sequences_per_second=speed * self.sequences, memory=peak_memory(),
+            self.folder, iteration, self.total, speed, sequences_per_second=sequences_per_second, memory=peak_memory(),
             gpu_memory=torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0,
         )  # fmt: skip
         text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         log.info(
             "iteration %d/%d: %s; %.2f it/s, %.0f sequences/s, %s left",
-            iteration, self.total, text, speed, speed * self.sequences, duration((self.total - iteration) / speed),
+            iteration, self.total, text, speed, sequences_per_second, duration((self.total - iteration) / speed),
         )  # fmt: skip
 
     def restart_clock(self, iteration: int) -> None:

@@ -86,7 +86,7 @@ def _changed(config: Config, **keys: Any) -> Config:
 
 
 def _fitted(config: Config, wanted: Sequence[int] | None) -> tuple[Config, str]:
-    """Return a configuration that resizes a dataset's frames to those of the training, if they differ; and in words.
+    """Return a configuration that resizes a dataset's frames to those of the training, if they differ; and describe it.
 
     `wanted` is [H, W] of the network's input, None if the weights do not say: what the transform makes of 64x64.
     """
@@ -98,14 +98,14 @@ def _fitted(config: Config, wanted: Sequence[int] | None) -> tuple[Config, str]:
     ((height, width), index), *_ = data.store.geometries(indices, file).items()
     frame = np.asarray(data.store.read(index, file)[:1])
     size = tuple(wanted or config.model_cfg.input_size or ()) or _size_after([_resize(64, 64), *chain], frame)
-    words = f"frames of {height}x{width}, input {_by(size)}"
+    description = f"frames of {height}x{width}, input {_by(size)}"
     if _size_after(chain, frame) == size:
-        return config, words
+        return config, description
     for rows in (*_HEIGHTS, size[0]):
         resize = _resize(rows, round(rows * width / height))
         if _size_after([resize, *chain], frame) == size:
-            words = f"frames of {height}x{width} resized to {_by(resize['size'])}, input {_by(size)}"
-            return _changed(config, transform=[resize, *chain]), words
+            description = f"frames of {height}x{width} resized to {_by(resize['size'])}, input {_by(size)}"
+            return _changed(config, transform=[resize, *chain]), description
     raise UserError(
         f"{config.data_cfg.dataset_root}: frames of {height}x{width} cannot be brought to the {_by(size)} that "
         f"{config.evaluator_cfg.save_name} takes; prepare the dataset at another height"
@@ -129,15 +129,15 @@ def _size_after(chain: list[Any], frame: np.ndarray) -> tuple[int, ...]:
 
 
 def _slowed(config: Config, rate: float | None, trained: float | None) -> tuple[Config, str]:
-    """Return a configuration that uses every nth frame of a dataset with n times the frame rate; and in words."""
+    """Return a configuration that uses every nth frame of a dataset with n times the frame rate; and describe it."""
     if rate is None or trained is None:
         return config, "every frame, at a rate that is not known to be the same"
     n, sampler = max(1, round(rate / trained)), config.evaluator_cfg.sampler.model_dump()
-    words = f"{rate:g} frames a second, trained on {trained:g}"
+    rates = f"{rate:g} frames a second, trained on {trained:g}"
     if n == 1:
-        return config, words
+        return config, rates
     sampler["frames_step"] *= n
-    return _changed(config, sampler=sampler), f"one frame in {n} of {words}"
+    return _changed(config, sampler=sampler), f"one frame in {n} of {rates}"
 
 
 def _unique(names: Sequence[str]) -> list[str]:

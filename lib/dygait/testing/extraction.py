@@ -47,7 +47,7 @@ from dygait.evaluation.shards import LOCK, Shards
 from dygait.logs import duration, log, progress_bar
 from dygait.machine import peak_memory
 from dygait.runs import sources
-from dygait.runs.memory import is_out_of_memory
+from dygait.runs.memory import explained_memory
 from dygait.runs.precision import half_precision
 from dygait.runs.published import fingerprint
 from dygait.runs.signals import Interruption, name_of
@@ -82,17 +82,9 @@ def embed(model: nn.Module, batch: Batch, device: torch.device, settings: Embedd
     """
     moved = batch.to(device)
     inputs = moved.scaled()
-    try:
-        with half_precision(device, settings.float16):
-            features = embed_windows(model, inputs, batch.lengths, settings)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise LocalError(
-            f"the memory of {device} does not hold a batch of {len(batch.sequences)} sequences, padded to "
-            f"{batch.silhouettes.shape[1]} frames; lower evaluator_cfg.sampler.frames_budget, or cut long sequences "
-            f"with frames_all_limit ({next(iter(str(error).splitlines()), 'no memory')})"
-        ) from None
+    remedy = "lower evaluator_cfg.sampler.frames_budget, or cut long sequences with frames_all_limit"
+    with explained_memory(batch, remedy), half_precision(device, settings.float16):
+        features = embed_windows(model, inputs, batch.lengths, settings)
     frames = batch.silhouettes.shape[1]
     lengths = torch.full((len(batch.sequences),), frames) if batch.lengths is None else batch.lengths
     gei = None

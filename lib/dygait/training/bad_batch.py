@@ -30,13 +30,8 @@ def save_bad_batch(
     ids, types, views = source.dataset.keys()
     state = {
         "model": network.state_dict(),
-        "silhouettes": batch.silhouettes.cpu(),
-        "others": [other.cpu() for other in batch.others],
-        "lengths": batch.lengths,
-        "labels": batch.labels.cpu(),
-        "class_labels": None if batch.class_labels is None else batch.class_labels.cpu(),
+        "batch": vars(batch.map(torch.Tensor.cpu)),
         "names": [f"{ids[i]}/{types[i]}/{views[i]}" for i in batch.sequences.tolist()],
-        "divisors": list(batch.divisors),
         "iteration": iteration,
         "config": config.as_dict(),
     }
@@ -62,7 +57,7 @@ def diagnose(state: Mapping[str, Any], source: str) -> list[str]:
 
 
 def _diagnose(state: Mapping[str, Any], source: str) -> list[str]:
-    missing = {"silhouettes", "others", "labels", "names", "divisors", "config"} - state.keys()
+    missing = {"batch", "names", "config"} - state.keys()
     if missing:
         raise UserError(f"{source} is no saved batch: it has no {', '.join(sorted(missing))}")
     config = Config.model_validate(state["config"])
@@ -74,15 +69,13 @@ def _diagnose(state: Mapping[str, Any], source: str) -> list[str]:
         )
     network = networks.build_network(config, torch.device("cpu"))
     checkpoint_files.load_state(network, state["model"], source)
+    batch = Batch(**state["batch"])
     lines = [f"iteration {state['iteration']}, {len(state['names'])} sequences:"]
-    for name, label, frames in zip(state["names"], state["labels"].tolist(), state["silhouettes"], strict=True):
+    for name, label, frames in zip(state["names"], batch.labels.tolist(), batch.silhouettes, strict=True):
         lines.append(f"  {name}, class {label}: grey levels {int(frames.min())}..{int(frames.max())}, mean "
                      f"{frames.float().mean():.1f}")  # fmt: skip
     broken = [name for name, tensor in network.state_dict().items() if not _is_finite(tensor)]
     lines.append(f"non-finite weights: {', '.join(broken) or 'none'}")
-    order = torch.arange(len(state["labels"]))
-    inputs = state["silhouettes"], state.get("lengths"), state["labels"], order, tuple(state["others"])
-    batch = Batch(*inputs, tuple(state["divisors"]), state.get("class_labels"))
     losses = LossAggregator([term.model_dump() for term in config.loss_cfg])
     return lines + _forward_backward(network, losses, batch)
 

@@ -18,9 +18,9 @@ from dygait.runs.events import add_event, recorded_end
 from dygait.runs.folder import RunFolder, run_folder
 from dygait.runs.memory import explained_memory
 from dygait.runs.signals import Interruption, name_of
+from dygait.training.checkpoint import save
 from dygait.training.guard import log_skipped_steps, stop_if_all_skipped
 from dygait.training.periodic_test import run_test
-from dygait.training.saving import save
 from dygait.training.setup import TrainingRun, set_up
 
 # The schedule is a function of the iteration, also when the loss scaler skips the very first step.
@@ -77,7 +77,11 @@ def _iteration(run: TrainingRun, batch: Batch) -> None:
     trainer, settings = run.trainer, run.trainer.config.trainer_cfg
     distributed.set_progress(f"iteration {trainer.iteration + 1}")
     lr = float(trainer.scheduler.get_last_lr()[0])
-    with explained_memory(batch, settings.accumulate):
+    remedy = (
+        f"set trainer_cfg.accumulate to {2 * settings.accumulate}, or lower trainer_cfg.sampler.batch_size or "
+        f"frames_num_fixed"
+    )
+    with explained_memory(batch, remedy):
         statistics = trainer.step(batch)
     iteration = trainer.iteration
     is_logged = iteration == settings.total_iter or iteration % settings.log_iter == 0
