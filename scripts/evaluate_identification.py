@@ -112,21 +112,20 @@ def open_set(
     for _ in range(splits):
         known = np.sort(rng.permutation(len(found.people))[:count])
         distance = found.distance[:, known]
-        own = known == found.subjects[:, None]
-        mated = own.any(1)
-        match = np.where(own, distance, np.inf).min(1)
-        other = np.where(own, np.inf, distance).min(1)
+        mated = (known == found.subjects[:, None]).any(1)
+        first, second = np.partition(distance, 1, axis=1)[:, :2].T
+        ratio, correct = first / second, known[distance.argmin(1)] == found.subjects
         for group in (*GROUPS, "all"):
             chosen = np.ones(len(mated), bool) if group == "all" else found.groups == group
             m, s = mated & chosen, ~mated & chosen
-            result = identify(match[m], other[s], match[m] <= other[m], FPIRS)
+            result = identify(ratio[m], ratio[s], correct[m], FPIRS)
             for fpir in FPIRS:
                 key = group, f"{fpir:g}"
                 sums.setdefault((*key, "searches"), []).append((fpir, result.dir_at_fpir[fpir]))
                 for source, calibration in thresholds.items():
                     limit = calibration.threshold(count, fpir)
-                    hits = (match[m] <= limit) & (match[m] <= other[m])
-                    sums.setdefault((*key, source), []).append((float((other[s] <= limit).mean()), float(hits.mean())))
+                    hits = (ratio[m] <= limit) & correct[m]
+                    sums.setdefault((*key, source), []).append((float((ratio[s] <= limit).mean()), float(hits.mean())))
     table: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
     for (group, fpir, source), rates in sums.items():
         alarms, hits = (100 * np.array(rates).mean(0)).tolist()

@@ -57,7 +57,7 @@ def test_from_enrolment_to_answers(
     assert found["people"] == 3
     for track in found["tracks"]:
         assert track["track"] in output
-        assert (track["decision"] == "known") == (track["distance"] <= found["threshold"])
+        assert (track["decision"] == "known") == (track["distance"] <= track["threshold"])
         assert track["name"] == (track["nearest"][0]["name"] if track["decision"] == "known" else None)
         assert [one["rank"] for one in track["nearest"]] == [1, 2, 3]
         assert {one["name"] for one in track["nearest"]} == set(PEOPLE)

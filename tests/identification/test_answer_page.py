@@ -52,10 +52,10 @@ def test_without_a_calibration(gallery: Gallery, tmp_path: Path) -> None:
 
 
 def test_with_a_calibration(gallery: Gallery, tmp_path: Path) -> None:
-    distances = [answer.distance for _, answer in results(gallery)][:2]
-    middle = np.float32(np.mean(distances))
+    ratios = [a.nearest[0].distance / a.nearest[1].distance for _, a in results(gallery)[:2]]
+    middle = np.float32(np.mean(ratios))
     settings = gallery.folder.settings()
-    other = np.sort(np.stack([np.linspace(middle, 3 * middle, 30)] * 4, 1).astype(np.float32), 1)
+    other = np.array([[middle, 1, 1, 1]] * 30, np.float32)
     made = Calibration(np.full(30, middle / 2, np.float32), other, np.arange(30) % 5, "made & measured", 0.1)
     made.save(gallery.folder.root / CALIBRATION, settings)
     text = " ".join(write(gallery, tmp_path).texts)

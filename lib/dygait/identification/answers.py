@@ -81,11 +81,9 @@ def table(results: Sequence[Identified]) -> str:
 
 def to_dict(results: Sequence[Identified], gallery: str, people: int) -> dict[str, Any]:
     """Return answers as plain values."""
-    thresholds = [answer.threshold for _, answer in results if answer.threshold is not None]
     return {
         "gallery": gallery,
         "people": people,
-        "threshold": thresholds[0] if thresholds else None,
         "tracks": [_plain(walk, answer) for walk, answer in results],
     }
 
@@ -100,6 +98,7 @@ def _plain(walk: Walk, answer: Answer) -> dict[str, Any]:
         "name": answer.name,
         "distance": answer.distance,
         "margin": answer.margin,
+        "threshold": answer.threshold,
         "strangers_as_near": None if answer.wrong is None else answer.wrong._asdict(),
         "nearest": nearest,
         "problems": list(walk.problems),
@@ -119,10 +118,11 @@ def calibration_text(calibration: Calibration, people: int) -> str:
         found = _with_interval(calibration.identification_rate(threshold, size)) if size <= total else ""
         mark = " (this gallery)" if size == people else ""
         rows.append([f"{size}{mark}", f"{threshold:.4g}", f"{low:.4g} to {high:.4g}", alarms, found])
-    headers = ("people", "threshold", "95 % interval", "strangers named", "enrolled people found")
+    headers = ("people", "largest ratio", "95 % interval", "strangers named", "enrolled people found")
     intro = (
         f"{calibration.source}: {len(calibration.match)} searches, each also without its own person; wanted: "
-        f"{percent(calibration.fpir)} of strangers named. Intervals are over people."
+        f"{percent(calibration.fpir)} of strangers named. A track is known up to this ratio of its distance to the "
+        "nearest person to that to the second nearest; with one person, up to this distance. Intervals are over people."
     )
     if people > total:
         intro += f" This gallery has more people than the calibration ({total}): its row assumes that they are alike."

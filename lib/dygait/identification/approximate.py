@@ -58,4 +58,6 @@ class ApproximateSearch:
         # The people in the order of the nearest of their windows.
         order = people[np.argsort(approximate[found], kind="stable")].tolist()
         candidates = list(dict.fromkeys(order))[: max(_PEOPLE, count)]
+        if len(candidates) < 2:  # all windows are of one person, and a decision needs the second nearest too
+            return self.exact.nearest(track, count)
         return sorted(self.exact.distances(track, candidates), key=lambda one: (one.distance, one.name))[:count]

@@ -1,18 +1,22 @@
 """Calibration: the threshold at a wanted false-positive identification rate, from a labelled dataset.
 
+Somebody who is not enrolled is about as far from the second nearest person as from the nearest. So a track is known or
+unknown by its *ratio*: the distance to the nearest person over that to the second nearest, as in the ratio test for
+image features (Lowe, *Distinctive Image Features from Scale-Invariant Keypoints*, IJCV 2004). A camera or a coat that
+makes all distances larger changes it little, so that a threshold of other people holds better than one of distances. A
+gallery of one person has no second: there the distance itself is compared.
+
 Some sequences of every person are enrolled, the others searched, each also in the gallery without its own person, as
-`dygait.evaluation.openset` does. A larger gallery has more people to be confused with, so a threshold is that of a
-number of people: all rates are means over every choice of so many people from the calibration's, in closed form.
+`dygait.evaluation.openset` does. Rates are those of a number of people: means over every choice of so many people from
+the calibration's, in closed form.
 
 Letters: M searches, N other people.
 """
 
 from __future__ import annotations
 
-import bisect
-import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +29,7 @@ from dygait.files import write_errors
 from dygait.identification.folder import GallerySettings, read_tensors, write_tensors
 
 _RESAMPLES = 1000
+_HALVINGS = 20  # of the range of ratios, for a threshold to 1e-6
 
 
 class Rate(NamedTuple):
@@ -52,61 +57,64 @@ class Calibration:
     subjects: np.ndarray
     source: str
     fpir: float
+    _thresholds: dict[tuple[int, float], float] = field(default_factory=dict, init=False, repr=False)
 
-    def false_positive_rate(self, distance: float, people: int) -> Rate:
-        """Return how often somebody who is not enrolled is at most at this distance from one of so many people."""
-        found = _rate(self._false_positives(distance, people), self.subjects)
-        return Rate(*(self._extrapolated(rate, people) for rate in found))
+    def false_positive_rate(self, ratio: float, people: int) -> Rate:
+        """Return how often somebody who is not enrolled has at most this ratio in a gallery of so many people.
+
+        Of one person, `ratio` is the distance, here and below. More people than in the calibration count as those.
+        """
+        return _rate(self._false_positives(ratio, people), self.subjects)
 
     def identification_rate(self, threshold: float, people: int) -> Rate:
         """Return how often somebody of so many enrolled people is nearest to its own, and within the threshold.
 
         There must be no more people than in the calibration.
         """
-        nearer = (self.other < self.match[:, None]).sum(1)
-        first = _probability_of_none(nearer, self.other.shape[1], people - 1)
-        return _rate(np.where(self.match <= threshold, first, 0.0), self.subjects)
+        if people == 1:
+            return _rate((self.match <= threshold).astype(float), self.subjects)
+        nearer = (threshold * self.other < self.match[:, None]).sum(1)
+        others = self.other.shape[1]
+        return _rate(_ways(others - nearer, people - 1, others, people - 1), self.subjects)
 
     def threshold(self, people: int, fpir: float | None = None) -> float:
-        """Return the largest distance whose false-positive identification rate is at most the wanted one.
+        """Return the largest ratio whose false-positive identification rate is at most the wanted one.
 
         Raises:
             UserError: there are too few searches to resolve the rate.
         """
         wanted = self.fpir if fpir is None else fpir
         check_resolved(wanted, len(self.match))
-
-        def rate(distance: float) -> float:
-            return self._extrapolated(float(self._false_positives(distance, people).mean()), people)
-
-        return self._largest(rate, wanted)
+        if (people, wanted) not in self._thresholds:
+            found = self._largest(people, wanted, lambda ratio: float(self._false_positives(ratio, people).mean()))
+            self._thresholds[people, wanted] = found
+        return self._thresholds[people, wanted]
 
     def threshold_interval(self, people: int) -> tuple[float, float]:
         """Return the 95 % interval of the threshold; the rate at its lower end is below the wanted one in 97.5 %."""
-        # Rates rise with the distance in every resample, so that quantiles of thresholds are those of rates, inverted.
-        low = self._largest(lambda distance: self.false_positive_rate(distance, people).high, self.fpir)
-        high = self._largest(lambda distance: self.false_positive_rate(distance, people).low, self.fpir)
+        # Rates rise with the ratio in every resample, so that quantiles of thresholds are those of rates, inverted.
+        low = self._largest(people, self.fpir, lambda ratio: self.false_positive_rate(ratio, people).high)
+        high = self._largest(people, self.fpir, lambda ratio: self.false_positive_rate(ratio, people).low)
         return low, high
 
-    def _false_positives(self, distance: float, people: int) -> np.ndarray:
-        """Return the probability that a search finds one of so many others within a distance: (M,)."""
+    def _false_positives(self, ratio: float, people: int) -> np.ndarray:
+        """Return the probability that a search among so many others has at most a ratio: (M,)."""
         others = self.other.shape[1]
-        return 1 - _probability_of_none((self.other <= distance).sum(1), others, min(people, others))
+        if people == 1:
+            return (self.other <= ratio).mean(1)
+        people = min(people, others)
+        # If the nearest of the chosen is other[m, i], the rest must be at least other[m, i] / ratio away.
+        nearer = np.stack([np.searchsorted(ratio * row, row) for row in self.other])
+        far = others - np.maximum(nearer, np.arange(1, others + 1))
+        return _ways(far, people - 1, others, people).sum(1)
 
-    def _extrapolated(self, rate: float, people: int) -> float:
-        """Return the rate of more people than there are: of several galleries, independent of each other."""
-        return 1 - (1 - rate) ** max(people / self.other.shape[1], 1)
-
-    @functools.cached_property
-    def _values(self) -> np.ndarray:
-        return np.unique(self.other)
-
-    def _largest(self, rate: Callable[[float], float], wanted: float) -> float:
-        """Return the largest distance at which a rate, which rises with the distance, is at most the wanted one."""
-        values = self._values
-        first = bisect.bisect_right(values, wanted * (1 + 1e-9), key=lambda distance: rate(float(distance)))
-        beyond = values[first] if first < len(values) else np.float32(np.inf)
-        return float(np.nextafter(beyond, np.float32(-np.inf)))
+    def _largest(self, people: int, wanted: float, rate: Callable[[float], float]) -> float:
+        """Return the largest ratio at which a rate, which rises with the ratio, is at most the wanted one."""
+        low, high = 0.0, float(self.other.max()) if people == 1 else 1.0
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            low, high = (low, middle) if rate(middle) > wanted * (1 + 1e-9) else (middle, high)
+        return low
 
     def save(self, path: Path, settings: GallerySettings) -> None:
         """Write the calibration of a gallery atomically; UserError if that fails."""
@@ -148,10 +156,12 @@ def _rate(scores: np.ndarray, subjects: np.ndarray) -> Rate:
     return Rate(float(scores.mean()), low, high)
 
 
-def _probability_of_none(near: np.ndarray, total: int, people: int) -> np.ndarray:
-    """Return the probability that a random choice of `people` of `total` misses all `near` ones: that of `near`."""
-    left = total - near
-    fits = left >= people
-    left = np.where(fits, left, people)
-    logarithm = gammaln(left + 1) - gammaln(left - people + 1) - gammaln(total + 1) + gammaln(total - people + 1)
-    return np.where(fits, np.exp(logarithm), 0.0)
+def _ways(among: np.ndarray, chosen: int, total: int, people: int) -> np.ndarray:
+    """Return the number of ways to choose some of `among`, over that to choose `people` of `total`."""
+    logarithm = _log_binomial(np.maximum(among, chosen), chosen) - _log_binomial(np.array(total), people)
+    return np.where(among >= chosen, np.exp(logarithm), 0.0)
+
+
+def _log_binomial(total: np.ndarray, chosen: int) -> np.ndarray:
+    found: np.ndarray = gammaln(total + 1) - gammaln(chosen + 1) - gammaln(total - chosen + 1)
+    return found

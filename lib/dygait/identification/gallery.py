@@ -41,9 +41,10 @@ class Answer:
         frames: of the track.
         nearest: the nearest people, the first at rank 1; empty if the track is too short.
         name: the person, if known.
-        threshold: the largest distance that counts as known; None without a calibration.
-        wrong: how often somebody who is not enrolled is as near as this to somebody of as many people, or nearer; None
-            without a calibration.
+        threshold: the largest distance of this track that counts as known: the calibrated ratio, times the distance to
+            the second nearest person; None without a calibration.
+        wrong: how often somebody who is not enrolled has this ratio or a smaller one in a gallery of as many people;
+            None without a calibration.
     """
 
     decision: Decision
@@ -254,8 +255,9 @@ class Gallery:
         shown, (name, distance) = tuple(nearest[:count]), nearest[0]
         if self._calibration is None:
             return Answer("not calibrated", frames, shown)
-        threshold = self._calibration.threshold(people, fpir)
-        wrong = self._calibration.false_positive_rate(distance, people)
+        scale = (nearest[1].distance or 1.0) if people > 1 else 1.0
+        threshold = scale * self._calibration.threshold(people, fpir)
+        wrong = self._calibration.false_positive_rate(distance / scale, people)
         if distance <= threshold:
             return Answer("known", frames, shown, name, threshold, wrong)
         return Answer("unknown", frames, shown, None, threshold, wrong)
