@@ -16,7 +16,6 @@ N sequences, S frames, H x W pixels.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import statistics
 import sys
@@ -30,12 +29,10 @@ from unittest import mock
 
 import torch
 import yaml
-from tabulate import tabulate
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
-import dygait
-from compare_with_opengait import Network, environment, find_opengait, frames_like, opengait_model
+from common import markdown_table, ratio, write_figures
+from compare_with_opengait import Network, find_opengait, frames_like, opengait_model
+from dygait import load_weights
 from dygait.config import load_config
 from dygait.data.collate import Batch
 from dygait.machine import available_cores, tune_allocator
@@ -119,7 +116,7 @@ def our_step(path: Path, case: Case, shape: Sequence[int], weights: Path) -> Ste
     """Return the runner's step, from OpenGait's first weights."""
     overrides = ["trainer_cfg.enable_float16=false", f"trainer_cfg.sampler.batch_size={[*shape[:2]]}"]
     trainer = build_trainer(load_config(path, overrides, warn=lambda _: None), torch.device("cpu"))
-    assert dygait.load_weights(trainer.network, weights).opengait
+    assert load_weights(trainer.network, weights).opengait
     trainer.training_mode()
     levels, labels = draw_batch(shape, case.channels)
     batch = Batch(levels, None, labels, torch.arange(len(labels)))
@@ -195,19 +192,12 @@ def main() -> int:
     details, ratios, rows = {}, {}, []
     for name in options.only or CASES:
         details[name] = found = measure(options.checkout, name, shape, options.repeats)
-        each = sorted(a / b for a, b in zip(found["opengait"], found["ours"], strict=True))
-        ratios[name] = round(statistics.median(each), 2)
-        times = [f"{statistics.median(found[side]):.2f}" for side in ("opengait", "ours")]
-        rows.append([name, *times, f"{ratios[name]:.2f}", f"{each[0]:.2f} to {each[-1]:.2f}"])
+        ratios[name] = ratio(found["opengait"], found["ours"])
+        times = [statistics.median(found[side]) for side in ("opengait", "ours")]
+        rows.append([name, *(f"{seconds:.2f}" for seconds in times), f"{ratios[name]:.2f}"])
         print(f"{name}: {ratios[name]:.2f}", file=sys.stderr, flush=True)
-    print(
-        tabulate(
-            rows, ["network", "OpenGait, s", "ours, s", "ratio", "spread"], tablefmt="github", disable_numparse=True
-        )
-    )
-    if options.json is not None:
-        result = {"ratios": ratios, "details": details, "environment": environment()}
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    print(markdown_table(rows, ["network", "OpenGait, s", "ours, s", "ratio"]), end="")
+    write_figures(options.json, {"ratios": ratios, "details": details})
     return 0
 
 
