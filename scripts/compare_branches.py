@@ -44,7 +44,7 @@ from dygait.runs.folder import git_state, now
 from dygait.testing.scoring import run_test
 from dygait.training import checks
 from dygait.training.loop import train
-from dygait.training.resuming import AUTO
+from dygait.training.restore_hint import AUTO
 
 SPLITS = ("gait", "body", "both")
 MODELS = ("DyGait", "no-subtraction", "no-spatial", "GaitGL", "GaitBase", "GaitSet")

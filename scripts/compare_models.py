@@ -49,7 +49,7 @@ from dygait.runs.precision import half_precision, resolve_precision
 from dygait.testing.scoring import run_test
 from dygait.training import checks
 from dygait.training.loop import train
-from dygait.training.resuming import AUTO
+from dygait.training.restore_hint import AUTO
 from dygait.training.trainer import build_trainer
 
 GROUPS = ("NM", "BG", "CL")

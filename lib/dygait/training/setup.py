@@ -17,7 +17,7 @@ from dygait.runs.folder import RunFolder, record_run
 from dygait.runs.metrics import MetricsLogger
 from dygait.runs.precision import resolve_precision
 from dygait.testing.scoring import check_protocol
-from dygait.training import checkpoint, resuming
+from dygait.training import checkpoint, restore_hint
 from dygait.training.trainer import Trainer, build_trainer
 
 
@@ -54,8 +54,8 @@ def set_up(config: Config, device: torch.device, folder: RunFolder) -> TrainingR
         log.info("memory: %s", tune_allocator()[1])
     if settings.deterministic:
         _use_deterministic_algorithms()
-    resuming.remove_unfinished_files(folder)
-    start = resuming.find_checkpoint(settings.restore_hint, folder)
+    restore_hint.remove_unfinished_files(folder)
+    start = restore_hint.find_checkpoint(settings.restore_hint, folder)
     state = None if start is None else checkpoint_files.read_checkpoint(start)
     config = resolve_precision(config, device, state and state.get("config"))
     trainer = build_trainer(config, device)
@@ -64,12 +64,12 @@ def set_up(config: Config, device: torch.device, folder: RunFolder) -> TrainingR
         checkpoint.restore(trainer, start, state)
         del state  # as large as what was restored
     elif settings.init_from is not None:
-        resuming.load_initial_weights(trainer, settings.init_from)
+        restore_hint.load_initial_weights(trainer, settings.init_from)
     source = sources.build_training_source(config, data, device, trainer.iteration)
     test_source = sources.build_test_source(config, data, device) if settings.with_test else None
     if test_source is not None:
         check_protocol(config, data, test_source)
-    test_is_missing = test_source is not None and start is not None and resuming.lacks_test(folder, start, trainer)
+    test_is_missing = test_source is not None and start is not None and restore_hint.lacks_test(folder, start, trainer)
     record_run(folder, "train", config, device, {"fingerprint": data.store.fingerprint, "notes": data.notes})
     add_event(
         folder, "started", phase="training", iteration=trainer.iteration, processes=distributed.world_size(),

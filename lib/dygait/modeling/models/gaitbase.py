@@ -43,10 +43,11 @@ class GaitBase(BNNeckHead):
         class_num: int | None = None,
     ) -> None:
         super().__init__()
-        self.backbone: Any = build_backbone(backbone_cfg, nn.Module)
+        backbone: Any = build_backbone(backbone_cfg, nn.Module)
+        self.backbone = backbone
         self.in_channels: int = backbone_cfg.get("in_channel", 1)
-        self.opengait_names = (*self.backbone.opengait_names, *BNNECK_NAMES)
-        self.add_head(self.backbone.out_channels, bin_num, class_num, SeparateBNNecks, SeparateFCs)
+        self.opengait_names = (*backbone.opengait_names, *BNNECK_NAMES)
+        self.add_head(backbone.out_channels, bin_num, class_num, SeparateBNNecks, SeparateFCs)
 
     def forward(self, silhouettes: Frames, lengths: torch.Tensor | None = None) -> GaitOutput:
         """Return embeddings (N, C, P), logits (N, K, P), inference features: the embeddings."""
