@@ -17,6 +17,6 @@ if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
 fi
 echo "[5/6] documentation" && bash scripts/site.sh
 echo "[6/6] pytest"
-# Two tests at a time: threads that spin while they wait would take the other's core.
-export OMP_WAIT_POLICY=passive
+# Two tests at a time, with a thread each unless said otherwise; threads that spin while they wait would take the other's core.
+export OMP_WAIT_POLICY=passive OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 exec python -m pytest --numprocesses 2 --dist worksteal "$@"

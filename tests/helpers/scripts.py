@@ -2,7 +2,12 @@
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 from types import ModuleType
+
+import cv2
+import pytest
+import torch
 
 from helpers.experiments import REPOSITORY
 
@@ -18,3 +23,14 @@ def load_script(name: str) -> ModuleType:
     sys.modules[name] = module  # dataclasses look for it
     spec.loader.exec_module(module)
     return module
+
+
+def run_script(script: ModuleType, arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the `main` of a script in this process, which keeps its number of threads."""
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    monkeypatch.setattr(sys, "argv", [script.__file__, *arguments])
+    try:
+        assert script.main() in (0, None)
+    finally:
+        torch.set_num_threads(threads[0])
+        cv2.setNumThreads(threads[1])

@@ -1,7 +1,6 @@
 """The benchmarks: each runs at a small size, fails if its two forms differ, and writes its ratios by their names."""
 
 import json
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from types import ModuleType
@@ -13,8 +12,7 @@ import pytest
 from conftest import TreeFactory
 from dygait.data.samplers import TripletSampler
 from dygait.data.stores import open_store
-from helpers import forks
-from helpers.scripts import load_script
+from helpers.scripts import load_script, run_script
 
 OPTIONS = {
     "data": ("--batches", "1"),
@@ -45,18 +43,17 @@ LITTLE = {
 
 @pytest.fixture
 def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A benchmark that starts forks, on little data."""
+    """A benchmark on little data."""
     script = load_script(f"benchmark_{name}")
-    monkeypatch.setattr(script, "subprocess", forks)
     for constant, value in LITTLE.get(name, {}).items():
         monkeypatch.setattr(script, constant, value)
     return script
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_it_writes_the_ratios(name: str, script: ModuleType, tmp_path: Path) -> None:
-    command = [sys.executable, script.__file__, *OPTIONS[name], "--repeats", "1", "--json", "figures.json"]
-    forks.run(command, cwd=tmp_path, check=True)
+def test_it_writes_the_ratios(name: str, script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_script(script, [*OPTIONS[name], "--repeats", "1", "--json", "figures.json"], monkeypatch)
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert set(figures) == {"ratios", "details", "environment"}
     assert set(figures["ratios"]) == RATIOS[name]

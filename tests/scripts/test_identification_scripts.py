@@ -1,7 +1,6 @@
 """The scripts about identification: the benchmark, and CASIA-B's protocol."""
 
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -9,15 +8,14 @@ import pytest
 
 from conftest import make_tree
 from dygait.data.stores import open_store
-from helpers import forks
 from helpers.galleries import MeanSilhouette
-from helpers.scripts import load_script
+from helpers.scripts import load_script, run_script
 
 
-def test_the_benchmark(tmp_path: Path) -> None:
+def test_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures, script = tmp_path / "figures.json", load_script("benchmark_identification")
     options = ["--quick", "--windows", "400", "1000", "--tracks", "2", "--json", str(figures)]
-    forks.run([sys.executable, script.__file__, *options], check=True)
+    run_script(script, options, monkeypatch)
     found = json.loads(figures.read_text())
     assert found.keys() == {"ratios", "details", "environment"}
     assert found["ratios"].keys() == {"search_400", "search_1000"}
