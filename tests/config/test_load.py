@@ -267,8 +267,8 @@ class TestYaml:
         ("content", "message"),
         [
             ("a: [1", "is not valid YAML"),
-            ("- a\n- b", "mapping of sections"),
-            ("", "mapping of sections"),
+            ("- a\n- b", "mapping"),
+            ("", "mapping"),
         ],
     )
     def test_no_configuration(self, tmp_path: Path, content: str, message: str) -> None:
