@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import dygait
+from dygait.config import load_config
 from dygait.data.stores import read_pickle
-from dygait.deployment import PretrainedModel
+from dygait.deployment import PretrainedModel, with_weights
 from dygait.errors import UserError
 from dygait.modeling import build_model
 from dygait.runs import published
@@ -238,6 +239,14 @@ class TestInARun:
             (result,) = experiment.checkpoints.glob(f"tiny-{iteration:05d}*-euc.json")
             percentages = json.loads(result.read_text())["percentages"]
             assert set(percentages) == {"NM", "BG", "CL"}
+
+    def test_frames_are_those_of_the_weights_unless_the_user_sets_them(
+        self, experiment: Experiment, shipped: Path
+    ) -> None:
+        key = "evaluator_cfg.sampler.frames_window"
+        config = load_config(experiment.config, [f"{key}=4"])
+        assert with_weights(config, "tiny").evaluator_cfg.sampler.frames_window is None
+        assert with_weights(config, "tiny", {key}).evaluator_cfg.sampler.frames_window == 4
 
     def test_load_weights(self, shipped: Path) -> None:
         state = published.read(shipped)

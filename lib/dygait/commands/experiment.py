@@ -84,7 +84,7 @@ def experiment(arguments: argparse.Namespace, phase: Phase) -> Iterator[tuple[Co
     if arguments.weights is not None:
         from dygait.deployment import with_weights
 
-        config = with_weights(config, arguments.weights)
+        config = with_weights(config, arguments.weights, {name.partition("=")[0].strip() for name in arguments.set})
     with distributed.process_group(arguments.local_rank, config.trainer_cfg.collective_timeout) as device:
         yield config, device
 

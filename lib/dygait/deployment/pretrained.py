@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -205,10 +205,14 @@ def _compared(state: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def with_weights(config: Config, source: str | Path) -> Config:
-    """Return a configuration that tests weights with their network and transform; the rest stays as it is.
+def with_weights(config: Config, source: str | Path, kept: Collection[str] = ()) -> Config:
+    """Return a configuration that tests weights with their network, transform, frames and name; the rest stays as it is.
 
-    `source` is as of `load_pretrained`. The run is called like the weights.
+    Args:
+        config: of the dataset.
+        source: as of `load_pretrained`.
+        kept: keys of the configuration, such as `evaluator_cfg.sampler.frames_window`, that the user has set for these
+            weights.
 
     Raises:
         UserError: as `load_pretrained`.
@@ -221,7 +225,7 @@ def with_weights(config: Config, source: str | Path) -> Config:
     compared_as = {"frames_step": 1, "frames_window": None, **_compared(state)}
     feature = compared_as.pop("feature", None)
     evaluator["feature"] = evaluator["feature"] or feature
-    evaluator["sampler"] |= compared_as
+    evaluator["sampler"] |= {k: value for k, value in compared_as.items() if f"evaluator_cfg.sampler.{k}" not in kept}
     evaluator |= {"transform": transform, "restore_hint": str(path), "save_name": Path(source).resolve().stem}
     try:
         return config.model_copy(
