@@ -115,3 +115,12 @@ def test_faiss_finds_near_people() -> None:
         track = (gallery[person][:4] + 0.1 * rng.normal(size=(4, 5, 3))).astype(np.float32)
         (found,) = approximate.nearest(track, 1)
         assert found == exact.nearest(track, 1)[0]
+
+
+def test_faiss_gives_the_second_person_too() -> None:
+    """The nearest windows of a track are all of one person, who has many."""
+    pytest.importorskip("faiss", reason="faiss is not installed: pip install 'dygait[faiss]'")
+    gallery = people([100, 2])
+    found = ApproximateSearch(opened(gallery)).nearest(gallery[0][:1], 2)
+    assert found == opened(gallery).nearest(gallery[0][:1], 2)
+    assert len(found) == 2

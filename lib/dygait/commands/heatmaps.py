@@ -10,7 +10,6 @@ from dygait.machine import available_cores
 
 HELP = "draw 2-D key points as heat maps of limbs and joints"
 
-
 _NAMED = 5
 
 

@@ -15,7 +15,6 @@ from dygait.preprocess.layouts import LAYOUTS
 
 HELP = "convert a downloaded dataset, or masks of your own, to normalised sequences"
 
-
 PASSWORD = "DYGAIT_PASSWORD"
 """The environment variable that holds the password of encrypted archives."""
 

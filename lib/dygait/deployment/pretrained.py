@@ -206,7 +206,7 @@ def _compared(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_weights(config: Config, source: str | Path, kept: Collection[str] = ()) -> Config:
-    """Return a configuration that tests weights with their network, transform, frames and name, and else stays.
+    """Return a configuration that tests weights: their network, transform, frames and name, the rest as it was.
 
     Args:
         config: of the dataset.

@@ -41,8 +41,10 @@ class Answer:
         frames: of the track.
         nearest: the nearest people, the first at rank 1; empty if the track is too short.
         name: the person, if known.
-        threshold: the largest distance of this track that counts as known: the calibrated ratio, times the distance to
-            the second nearest person; None without a calibration.
+        scale: what the distance is divided by for the ratio: the distance to the second nearest person, or 1 in a
+            gallery of one.
+        threshold: the largest distance of this track that counts as known, the calibrated ratio times the scale; None
+            without a calibration.
         wrong: how often somebody who is not enrolled has this ratio or a smaller one in a gallery of as many people;
             None without a calibration.
     """
@@ -51,6 +53,7 @@ class Answer:
     frames: int
     nearest: tuple[Candidate, ...] = ()
     name: str | None = None
+    scale: float = 1.0
     threshold: float | None = None
     wrong: Rate | None = None
 
@@ -259,8 +262,8 @@ class Gallery:
         threshold = scale * self._calibration.threshold(people, fpir)
         wrong = self._calibration.false_positive_rate(distance / scale, people)
         if distance <= threshold:
-            return Answer("known", frames, shown, name, threshold, wrong)
-        return Answer("unknown", frames, shown, None, threshold, wrong)
+            return Answer("known", frames, shown, name, scale, threshold, wrong)
+        return Answer("unknown", frames, shown, None, scale, threshold, wrong)
 
 
 def _opened(weights: str | Path) -> EmbeddingModel:
