@@ -19,39 +19,23 @@ Intervals are those of the mean over seeds, 95 % of Student's t; of one seed, of
 
 from __future__ import annotations
 
-import argparse
-import fnmatch
 import itertools
 import json
-import statistics
 import sys
-import time
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml
-from scipy.stats import t
 
-from common import environment, markdown_table
-from dygait import distributed
-from dygait.config import load_config
-from dygait.errors import Interrupted, UserError
-from dygait.files import write_atomically
-from dygait.runs.folder import git_state, now
-from dygait.testing.scoring import run_test
-from dygait.training import checks
-from dygait.training.loop import train
-from dygait.training.restore_hint import AUTO
+import cells
+from cells import over_seeds, text_of
+from common import markdown_table
 
 SPLITS = ("gait", "body", "both")
 MODELS = ("DyGait", "no-subtraction", "no-spatial", "GaitGL", "GaitBase", "GaitSet")
-SEEDS = (0, 1, 2)
 BASELINE = "GEI"
 MEASURES = ("across views", "same view")
-CHECKS = [partial(checks.component_problems, phase=phase) for phase in ("train", "test")]
 FULL = {
     "channels": [8, 16, 32],
     "iterations": 300,
@@ -69,11 +53,6 @@ class Cell(NamedTuple):
     split: str
     model: str
     seed: int
-
-    @property
-    def name(self) -> str:
-        """SPLIT/MODEL/SEED."""
-        return "/".join(map(str, self))
 
 
 def model_cfg(model: str, channels: Sequence[int]) -> dict[str, Any]:
@@ -103,10 +82,9 @@ def configuration(cell: Cell, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the experiment of a cell."""
     people = {key: settings[key] for key in ("train_ids", "test_ids", "frames")}
     keys = {"seed": cell.seed, **people, "people.differ": cell.split, "people.walks": "6,0,0"}
-    iterations = settings["iterations"]
     transform = [{"type": "BaseSilCuttingTransform"}, {"type": "Resize", "size": [32, 22]}]
-    name = cell.name.replace("/", "_")
-    schedule = {"scheduler": "OneCycleLR", "max_lr": 2e-3, "total_steps": iterations, "pct_start": 0.15}
+    sampler = {"batch_size": settings["batch"], "frames_num_fixed": 30}
+    shared = cells.experiment(cell, settings["iterations"], 2e-3, transform, sampler, {})
     return {
         "data_cfg": {
             "dataset_name": "SynGait",
@@ -115,29 +93,10 @@ def configuration(cell: Cell, settings: dict[str, Any]) -> dict[str, Any]:
         },
         "model_cfg": model_cfg(cell.model, settings["channels"]),
         "loss_cfg": [{"type": "TripletLoss", "margin": 0.2, "log_prefix": "triplet"}],
-        "optimizer_cfg": {"solver": "AdamW", "lr": 2e-3, "betas": [0.9, 0.99], "weight_decay": 0.02},
-        "scheduler_cfg": {**schedule, "cycle_momentum": False},
-        "trainer_cfg": {
-            "enable_float16": False,
-            "total_iter": iterations,
-            "save_iter": max(1, iterations // 10),
-            "restore_hint": AUTO,
-            "log_iter": max(1, iterations // 20),
-            "save_name": name,
-            "seed": cell.seed,
-            "sampler": {"type": "TripletSampler", "batch_size": settings["batch"], "sample_type": "fixed_ordered",
-                        "frames_num_fixed": 30},
-            "transform": transform,
-        },
+        **shared,
         "evaluator_cfg": {
-            "save_name": name,
+            **shared["evaluator_cfg"],
             "baseline": "gei",
-            "verification": False,
-            "open_set": False,
-            "report": False,
-            "keep_features": "none",
-            "sampler": {"sample_type": "all_ordered"},
-            "transform": transform,
             "protocol": {
                 "name": "branches",
                 "gallery": {"types": "nm-0[1-4]"},
@@ -146,88 +105,47 @@ def configuration(cell: Cell, settings: dict[str, Any]) -> dict[str, Any]:
                 "exclusion": "identical view",
             },
         },
-    }  # fmt: skip
+    }
 
 
 def run(cell: Cell, settings: dict[str, Any], folder: Path, device: torch.device) -> dict[str, Any]:
     """Train and test a cell, and return its figures."""
-    path = folder / "configs" / f"{cell.name.replace('/', '_')}.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, yaml.safe_dump(configuration(cell, settings), sort_keys=False))
-    config = load_config(path, checks=CHECKS)
-    start, cpu = time.perf_counter(), time.process_time()
-    trained = train(config, device, folder / "runs")
-    result = run_test(config, device, folder / "runs")
-    assert result is not None
+    trained, result, took = cells.train_and_test(cell, configuration(cell, settings), folder, device)
     (baseline,) = trained.checkpoints.glob("*-gei.json")
     of_images = json.loads(baseline.read_text())
-    matrix = result.matrices["NM"].values.diagonal()
     return {
-        "split": cell.split,
-        "model": cell.model,
-        "seed": cell.seed,
-        "settings": settings,
         "across views": result.percentages["NM"]["rank-1"],
-        "same view": float(matrix.mean()),
+        "same view": float(result.matrices["NM"].values.diagonal().mean()),
         "interval": list(result.intervals["NM"]["rank-1"]),
         "chance": result.chance["NM"],
         BASELINE: of_images["percentages"]["NM"]["rank-1"],
-        "seconds": time.perf_counter() - start,
-        "processor seconds": time.process_time() - cpu,
-        "git": git_state(),
-        "date": now(),
-        "environment": environment(device=device.type),
+        **took,
     }
 
 
-def finished(folder: Path, settings: dict[str, Any]) -> dict[Cell, dict[str, Any]]:
-    """Return the figures of the finished cells in a folder; UserError if some were made with other settings."""
-    found = {}
-    for path in sorted((folder / "cells").glob("*.json")):
-        figures = json.loads(path.read_text())
-        if figures["settings"] != settings:
-            raise UserError(f"{path} was made with other settings ({figures['settings']}): give another --output")
-        found[Cell(figures["split"], figures["model"], figures["seed"])] = figures
-    return dict(sorted(found.items(), key=lambda item: _position(item[0])))
-
-
-def _position(cell: Cell) -> tuple[int, int, int]:
-    return SPLITS.index(cell.split), MODELS.index(cell.model), cell.seed
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return the mean of several values and its 95 % interval, by Student's t."""
-    mean = statistics.fmean(values)
-    half = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
-    return mean, mean - half, mean + half
-
-
-def summarise(cells: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
+def summarise(finished: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a row for each split and model: means over seeds, and differences to DyGait of the same seed."""
     rows = []
     for split, model in itertools.product(SPLITS, MODELS):
-        own = {cell.seed: figures for cell, figures in cells.items() if (cell.split, cell.model) == (split, model)}
+        own = {cell.seed: figures for cell, figures in finished.items() if (cell.split, cell.model) == (split, model)}
         if not own:
             continue
         row: dict[str, Any] = {"split": split, "model": model, "seeds": sorted(own)}
+        intervals = {"across views": next(iter(own.values()))["interval"]}
         for measure in MEASURES:
-            values = [figures[measure] for figures in own.values()]
-            row[measure] = list(mean_interval(values)) if len(values) > 1 else values
-        if len(own) == 1:
-            row["across views"] += next(iter(own.values()))["interval"]
+            row[measure] = over_seeds([figures[measure] for figures in own.values()], intervals.get(measure, ()))
         paired = [
-            figures["across views"] - cells[first]["across views"]
+            figures["across views"] - finished[first]["across views"]
             for seed, figures in own.items()
-            if (first := Cell(split, "DyGait", seed)) in cells and model != "DyGait"
+            if (first := Cell(split, "DyGait", seed)) in finished and model != "DyGait"
         ]
         if paired:
-            row["difference"] = list(mean_interval(paired)) if len(paired) > 1 else paired
+            row["difference"] = over_seeds(paired)
         rows.append(row)
     for split in SPLITS:
-        images = {cell.seed: figures[BASELINE] for cell, figures in cells.items() if cell.split == split}
+        images = {cell.seed: figures[BASELINE] for cell, figures in finished.items() if cell.split == split}
         if images:
-            values = list(images.values())
-            mean = list(mean_interval(values)) if len(values) > 1 else values
+            mean = over_seeds(list(images.values()))
             rows.append({"split": split, "model": BASELINE, "seeds": sorted(images), "across views": mean})
     return rows
 
@@ -235,71 +153,27 @@ def summarise(cells: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """Return the table."""
     head = ("people differ in", "model", "seeds", *MEASURES, "to DyGait, across views")
-    cells = [
+    lines = [
         [row["split"], row["model"], len(row["seeds"]),
-         *(_text(row.get(key), "+.1f" if key == "difference" else ".1f") for key in (*MEASURES, "difference"))]
+         *(text_of(row.get(measure)) for measure in MEASURES), text_of(row.get("difference"), "+.1f")]
         for row in sorted(rows, key=lambda row: SPLITS.index(row["split"]))
     ]  # fmt: skip
-    return markdown_table(cells, head)
-
-
-def _text(values: Sequence[float] | None, form: str) -> str:
-    if not values:
-        return ""
-    mean, *interval = (format(value, form) for value in values)
-    return f"{mean} ({' to '.join(interval)})" if interval else mean
-
-
-def write_tables(folder: Path, cells: dict[Cell, dict[str, Any]]) -> str:
-    """Write DIR/branches.json and DIR/branches.md, and return the table."""
-    rows = summarise(cells)
-    write_atomically(
-        folder / "branches.json", json.dumps({"rows": rows, "cells": list(cells.values())}, indent=1) + "\n"
-    )
-    write_atomically(folder / "branches.md", markdown(rows))
-    return markdown(rows)
-
-
-def chosen(patterns: Sequence[str] | None, seeds: Iterable[int]) -> list[Cell]:
-    """Return the cells that match a pattern, those of the first seed first; None: all."""
-    every = [Cell(split, model, seed) for seed, split, model in itertools.product(seeds, SPLITS, MODELS)]
-    found = [cell for cell in every if patterns is None or any(fnmatch.fnmatchcase(cell.name, p) for p in patterns)]
-    for pattern in patterns or ():
-        if not fnmatch.filter([cell.name for cell in every], pattern):
-            raise UserError(f"--cells {pattern}: there is no such cell, such as {every[0].name}")
-    return found
+    return markdown_table(lines, head)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the cells."""
-    parser = argparse.ArgumentParser(description="What the branches of the DAM are for.")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where cells and runs are kept")
-    parser.add_argument("--cells", nargs="*", metavar="SPLIT/MODEL/SEED", help="with wildcards; none: tables only")
-    parser.add_argument("--iterations", type=int, metavar="N", help=f"of each training (default: {FULL['iterations']})")
-    parser.add_argument("--quick", action="store_true", help="a few people and two iterations, to see that it runs")
-    parser.add_argument("--threads", type=int, metavar="N", help="of this process (default: as many as cores)")
+    description = "What the branches of the DAM are for."
+    parser = cells.parser_of("compare_branches.py", description, "SPLIT/MODEL/SEED", FULL["iterations"])
     options = parser.parse_args(arguments)
-    settings = dict(QUICK if options.quick else FULL)
-    if options.iterations is not None:
-        settings["iterations"] = options.iterations
-    with distributed.process_group() as device:
-        if options.threads is not None:
-            torch.set_num_threads(options.threads)
-        try:
-            for cell in chosen(options.cells, SEEDS[:1] if options.quick else SEEDS):
-                if cell in finished(options.output, settings):
-                    continue
-                figures = run(cell, settings, options.output, device)
-                path = options.output / "cells" / f"{cell.name.replace('/', '_')}.json"
-                path.parent.mkdir(exist_ok=True)
-                write_atomically(path, json.dumps(figures, indent=1) + "\n")
-                print(f"{cell.name}: {figures['across views']:.1f} in {figures['seconds']:.0f} s", flush=True)
-            cells = finished(options.output, settings)
-            if not cells:
-                raise UserError(f"{options.output / 'cells'} has no finished cell: run some with --cells")
-            print(write_tables(options.output, cells), end="")
-        except (UserError, Interrupted) as error:
-            raise SystemExit(f"compare_branches.py: {error}") from None
+    settings = cells.settings_of(options, FULL, QUICK)
+    every = [Cell(*names) for names in itertools.product(SPLITS, MODELS, cells.SEEDS[: 1 if options.quick else None])]
+    with cells.running(parser, options) as device:
+        finished = cells.run_missing(
+            options, settings, every, "across views", lambda cell: run(cell, settings, options.output, device)
+        )
+        rows = summarise(finished)
+        cells.write_tables(options.output / "branches", rows, markdown(rows), finished)
     return 0
 
 

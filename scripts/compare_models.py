@@ -29,7 +29,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +36,16 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
+from cells import CHECKS, running
 from common import ROOT, markdown_table, write_figures
-from dygait import cli, distributed
+from dygait import cli
 from dygait.config import Config, load_config
 from dygait.config.load import merge, parse_override
-from dygait.errors import Interrupted, UserError
 from dygait.files import write_atomically
 from dygait.modeling import MODELS
 from dygait.runs import sources
 from dygait.runs.precision import half_precision, resolve_precision
 from dygait.testing.scoring import run_test
-from dygait.training import checks
 from dygait.training.loop import train
 from dygait.training.restore_hint import AUTO
 from dygait.training.trainer import build_trainer
@@ -55,7 +53,6 @@ from dygait.training.trainer import build_trainer
 GROUPS = ("NM", "BG", "CL")
 FRAMES = 30
 WALKERS = "SynGait"
-CHECKS = [partial(checks.component_problems, phase=phase) for phase in ("train", "test")]
 PER_ITERATION = ("total_steps", "milestones", "T_max", "T_0", "step_size", "total_iters")
 """The schedulers' settings that count iterations."""
 
@@ -270,7 +267,7 @@ def compare(options: argparse.Namespace, work: Path, device: torch.device) -> di
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare the models."""
-    parser = argparse.ArgumentParser(description="All models side by side under one schedule.")
+    parser = argparse.ArgumentParser("compare_models.py", description="All models side by side under one schedule.")
     parser.add_argument("configs", nargs="*", metavar="NAME=FILE", help="configurations, instead of all models'")
     parser.add_argument("--quick", action="store_true", help="three people and two iterations, to see that it runs")
     parser.add_argument("--iterations", type=int, default=450, help="of each training (default: %(default)s)")
@@ -290,13 +287,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--plan needs --minutes")
     if options.only is not None and options.only not in configurations(options.configs):
         parser.error(f"--only {options.only}: no configuration has this name")
-    with tempfile.TemporaryDirectory() as work, distributed.process_group() as device:
-        if options.threads is not None:
-            torch.set_num_threads(options.threads)
-        try:
-            rows = compare(options, Path(work), device)
-        except (UserError, Interrupted) as error:
-            raise SystemExit(f"compare_models.py: {error}") from None
+    with tempfile.TemporaryDirectory() as work, running(parser, options) as device:
+        rows = compare(options, Path(work), device)
     if not rows:
         return 0
     print(markdown(rows), end="")

@@ -50,7 +50,7 @@ def test_every_cell_is_a_valid_experiment(script: Any, model: str, settings: str
     cell = script.Cell("both", model, 2)
     path = tmp_path / "cell.yaml"
     path.write_text(json.dumps(script.configuration(cell, getattr(script, settings))))
-    config = load_config(path, checks=script.CHECKS)
+    config = load_config(path, checks=script.cells.CHECKS)
     assert (config.trainer_cfg.seed, config.model_cfg.input_size) == (2, [32, 22])
 
 
