@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 
 from dygait.data.stores import PackedStore, PickleTree, RenderedStore, Store
-from dygait.errors import UserError
-from dygait.files import replacing
+from dygait.files import replacing, write_errors
 from dygait.silhouettes import brightest_channel
 from dygait.synthetic.walker import FRAME
 
@@ -77,8 +76,5 @@ def save_contact_sheet(store: Store, path: Path, rows: int = 12, columns: int = 
     padded = [cv2.copyMakeBorder(s, 0, 0, 0, widest - s.shape[1], cv2.BORDER_CONSTANT, value=60) for s in strips]
     ok, encoded = cv2.imencode(".png", np.vstack(padded))
     assert ok
-    try:
-        with replacing(path) as file:
-            file.write(encoded.tobytes())
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error}") from None
+    with write_errors(path), replacing(path) as file:
+        file.write(encoded.tobytes())

@@ -10,6 +10,11 @@ from dygait.data.stores import PackedStore, PackedWriter, PickleTree
 from dygait.data.stores.base import Progress, no_progress
 from dygait.data.stores.pickles import write_pickle
 from dygait.errors import UserError
+from dygait.files import write_errors
+
+_REMEDY = (
+    "free disk space, or choose another folder, and run the same command: what was packed up to the last commit is kept"
+)
 
 
 class PackResult(NamedTuple):
@@ -31,28 +36,22 @@ def pack(
     """
     tree = PickleTree(source)
     written, kept, skipped = 0, 0, []
-    try:
-        with PackedWriter(target, f"pickle tree {tree.fingerprint}") as writer:
-            for index in progress(range(len(tree.table)), len(tree.table)):
-                key = tree.table.key(index)
-                for file, name in enumerate(tree.names[index]):
-                    if writer.contains(*key, name):
-                        kept += 1
-                        continue
-                    try:
-                        frames = tree.read(index, file)
-                    except UserError as error:
-                        if not skip_bad:
-                            raise
-                        skipped.append(str(error))
-                        continue
-                    writer.write(*key, frames, name)
-                    written += 1
-    except OSError as error:
-        raise UserError(
-            f"{target} cannot be written: {error}; free space, or choose another folder, and run the same command: "
-            "what was packed up to the last commit is kept"
-        ) from None
+    with write_errors(target, _REMEDY), PackedWriter(target, f"pickle tree {tree.fingerprint}") as writer:
+        for index in progress(range(len(tree.table)), len(tree.table)):
+            key = tree.table.key(index)
+            for file, name in enumerate(tree.names[index]):
+                if writer.contains(*key, name):
+                    kept += 1
+                    continue
+                try:
+                    frames = tree.read(index, file)
+                except UserError as error:
+                    if not skip_bad:
+                        raise
+                    skipped.append(str(error))
+                    continue
+                writer.write(*key, frames, name)
+                written += 1
     return PackResult(written, kept, skipped)
 
 
@@ -69,9 +68,7 @@ def unpack(source: str | Path, target: str | Path, progress: Progress = no_progr
             if os.path.exists(path):  # noqa: PTH110 - false, not an error, for a name that is too long
                 continue
             store.verify(index, file)
-            try:
+            with write_errors(path, "free disk space, or choose another folder; the files written before are complete"):
                 write_pickle(path, store.read(index, file))
-            except OSError as error:
-                raise UserError(f"{path} cannot be written: {error}; the files written before are complete") from None
             written += 1
     return written

@@ -12,7 +12,7 @@ import contextlib
 import json
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -21,7 +21,7 @@ import numpy as np
 
 from dygait.config.schema import PartitionLists
 from dygait.errors import LocalError, UserError
-from dygait.files import replacing
+from dygait.files import replacing, write_errors
 
 _ARRAY = "features.npy"
 _IMAGES = "gei.npy"
@@ -93,15 +93,6 @@ def remove_features(folder: Path) -> None:
     clear(folder)
     with write_errors(folder):
         shutil.rmtree(folder)
-
-
-@contextlib.contextmanager
-def write_errors(folder: Path) -> Iterator[None]:
-    """Raise a UserError if a folder cannot be written in a `with` block."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error}; choose another folder, or free disk space") from None
 
 
 def check_folder(folder: Path) -> None:

@@ -16,8 +16,8 @@ import numpy as np
 
 from dygait import untrusted
 from dygait.errors import UserError
-from dygait.evaluation.features import Rows, checksum_of_array, checksum_of_json, write_errors
-from dygait.files import replacing
+from dygait.evaluation.features import Rows, checksum_of_array, checksum_of_json
+from dygait.files import replacing, write_errors
 
 _FORMAT = "dygait-shard"
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dygait.errors import UserError
 from dygait.explaining import pictures
-from dygait.files import replacing, write_atomically
+from dygait.files import replacing, write_atomically, write_errors
 from dygait.reporting.explanation import FILE, STRIP, Explanation, save_explanation
 from dygait.reporting.page import data_uri, environment
 
@@ -19,7 +18,7 @@ _SECONDS = 0.24
 def write(explanation: Explanation, films: Sequence[pictures.Film], folder: Path) -> list[Path]:
     """Write page, numbers and, if there are films, pictures; return the paths. UserError if they cannot be written."""
     drawn = {SHEET: pictures.sheet(films), STRIP: pictures.summary(films[0])} if films else {}
-    try:
+    with write_errors(folder, "free disk space, or choose another folder with --output"):
         folder.mkdir(parents=True, exist_ok=True)
         for stale in (folder / name for name in (SHEET, STRIP) if name not in drawn):
             stale.unlink(missing_ok=True)
@@ -28,8 +27,6 @@ def write(explanation: Explanation, films: Sequence[pictures.Film], folder: Path
                 file.write(pictures.png(picture))
         save_explanation(explanation, folder / FILE)
         write_atomically(folder / PAGE, page(explanation, films))
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error}; choose another folder with --output") from None
     return [folder / name for name in (PAGE, FILE, *drawn)]
 
 

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dygait.config import Config
 from dygait.errors import UserError
+from dygait.files import write_errors
 from dygait.machine import tune_allocator
 from dygait.profiling import machine_peak
 from dygait.profiling.counts import count_network, plain_form
@@ -169,13 +170,11 @@ def layer_costs(trainer: Trainer, source: Batches) -> dict[Layer, Cost]:
 
 def trace_step(trainer: Trainer, source: Batches, folder: Path) -> list[dict[str, Any]]:
     """Write a trace of one step, and return its PyTorch operations, longest first; UserError if that fails."""
-    try:
+    with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         writer = torch.profiler.tensorboard_trace_handler(str(folder))
         with torch.profiler.profile(on_trace_ready=writer) as profiler, PhaseClock(trainer, waits=False) as clock:
             run_step(trainer, source, clock)
-    except OSError as error:
-        raise UserError(f"the trace cannot be written to {folder}: {error}") from None
     on_gpu = trainer.device.type == "cuda"
     rows = [
         {

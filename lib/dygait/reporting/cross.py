@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dygait.errors import UserError
 from dygait.evaluation import EvaluationResult
 from dygait.evaluation.tables import csv_text
-from dygait.files import write_atomically
+from dygait.files import write_atomically, write_errors
 from dygait.reporting.page import environment, heat_cell
 from dygait.reporting.tables import blank_repeats, latex_table, percent
 
@@ -58,12 +57,10 @@ def write_cross(tests: Sequence[CrossTest], target: Path) -> None:
     shown = {"tests": tests, "columns": columns(tests), "rows": rows(tests), "protocols": protocols}
     template = environment().get_template("cross.html")
     page = template.render(**shown, headlines=_headlines(tests), cells=_cells, heat_cell=heat_cell)
-    try:
+    with write_errors(target, "free disk space, or choose another file with --page"):
         target.parent.mkdir(parents=True, exist_ok=True)
         for suffix, text in ((target.suffix, page), (".csv", to_csv(tests)), (".tex", to_latex(tests))):
             write_atomically(target.with_suffix(suffix), text)
-    except OSError as error:
-        raise UserError(f"{target} cannot be written: {error}; choose another file with --page") from None
 
 
 def _headlines(tests: Sequence[CrossTest]) -> list[str]:

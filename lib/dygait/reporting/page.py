@@ -15,10 +15,9 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from dygait.errors import UserError
 from dygait.evaluation import EvaluationResult
 from dygait.evaluation.ranking import ByView
-from dygait.files import write_atomically
+from dygait.files import write_atomically, write_errors
 from dygait.reporting import figures, provenance, responses, result_tables, tables
 from dygait.reporting.charts import heat_colour
 from dygait.reporting.reported_run import FRAMES, ReportedRun, with_unique_names
@@ -35,13 +34,11 @@ _UNPRINTABLE = re.compile(
 def write_report(runs: Sequence[ReportedRun], target: Path) -> None:
     """Write the page of runs, and its numbers as CSV, LaTeX and JSON under the same name; UserError if that fails."""
     runs = with_unique_names(runs)
-    try:
+    with write_errors(target, "free disk space, or choose another file with --output"):
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, page(runs))
         for suffix, numbers in ((".csv", tables.to_csv), (".tex", tables.to_latex), (".json", tables.to_json)):
             write_atomically(target.with_suffix(suffix), numbers(runs))
-    except OSError as error:
-        raise UserError(f"{target} cannot be written: {error}; choose another file with --output") from None
 
 
 def page(runs: Sequence[ReportedRun]) -> str:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from dygait.errors import UserError
-from dygait.files import replacing
+from dygait.files import replacing, write_errors
 from dygait.silhouettes import normalise_silhouette
 from dygait.synthetic.cameras import HEIGHT, WIDTH
 from dygait.synthetic.settings import Settings
@@ -39,17 +39,15 @@ def save_strip(path: Path, settings: Settings) -> None:
     three from the side. Columns: the views, or phases of the stride.
 
     Raises:
-        UserError: the path is not that of a PNG file.
+        UserError: the path is not that of a PNG file, or cannot be written.
     """
     if path.suffix.lower() != ".png":
         raise UserError(f"--strip {path}: give the name of a .png file")
     _, encoded = cv2.imencode(".png", draw_strip(settings), [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    try:
+    with write_errors(f"--strip {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             file.write(encoded.tobytes())
-    except OSError as error:
-        raise UserError(f"--strip {path}: this file cannot be written: {error}") from None
 
 
 def draw_strip(settings: Settings) -> np.ndarray:

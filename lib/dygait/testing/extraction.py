@@ -41,9 +41,9 @@ from dygait.evaluation.features import (
     clear,
     load_features,
     replace_origin,
-    write_errors,
 )
 from dygait.evaluation.shards import LOCK, Shards
+from dygait.files import write_errors
 from dygait.logs import duration, log, progress_bar
 from dygait.machine import peak_memory
 from dygait.runs import sources
