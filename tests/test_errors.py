@@ -98,6 +98,20 @@ def test_output_that_cannot_be_made(experiment: Experiment, tmp_path: Path, caps
     assert "choose another with --output" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("launcher", [True, False])
+def test_other_ranks_are_silent_and_wait_for_a_launcher_only(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], launcher: bool
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    monkeypatch.setenv("RANK", "1")
+    if launcher:
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    assert experiment.run("train", "trainer_cfg.no_such_key=1") == 2
+    assert len(waits) == launcher
+    assert capsys.readouterr().err == ""
+
+
 def test_alone(experiment: Experiment) -> None:
     done = command("lib/main.py", *experiment.arguments("train", "data_cfg.dataset_root=no/such/folder"))
     assert done.returncode == 2

@@ -39,9 +39,9 @@ def _exit_code(command: Callable[[], int | None]) -> int:
         if is_main() or isinstance(error, LocalError):
             sys.stdout.flush()
             print(printable(f"dygait: error: {error}"), file=sys.stderr, flush=True)
-        else:
-            # Rank 0 raises and prints the same error. A launcher ends all processes when the first one ends: wait, so
-            # that this is rank 0.
+        elif "TORCHELASTIC_RUN_ID" in os.environ:
+            # Rank 0 raises and prints the same error. This launcher ends all processes when the first one ends: wait,
+            # so that this is rank 0.
             time.sleep(_DELAY)
         return _USER_ERROR
     except Interrupted as interrupted:
