@@ -24,10 +24,10 @@ from dygait.video.sightings import EDGE, FLICKER, STILL, Sighting, sight
 
 pytest.importorskip("trackers")
 HALF = {"width": 320, "height": 240}
-Film = tuple[Path, list[np.ndarray]]
+Video = tuple[Path, list[np.ndarray]]
 
 
-def make(folder: Path, *appearances: Appearance, seconds: float, **size: int) -> Film:
+def make(folder: Path, *appearances: Appearance, seconds: float, **size: int) -> Video:
     """Write a video; return its path and the true label maps."""
     scene = Scene(appearances, seconds, seed=1, **size)
     path = folder / "walk.mp4"
@@ -36,13 +36,13 @@ def make(folder: Path, *appearances: Appearance, seconds: float, **size: int) ->
 
 
 @pytest.fixture(scope="module")
-def lone(tmp_path_factory: pytest.TempPathFactory) -> Film:
+def lone(tmp_path_factory: pytest.TempPathFactory) -> Video:
     """One walker, 640x480."""
     return make(tmp_path_factory.mktemp("lone"), Appearance(1, "nm-01", 0.3), seconds=7.0)
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Film:
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Video:
     """Two who cross."""
     right, left = Appearance(1, "nm-01", 0.5), Appearance(2, "cl-01", 0.5, rightward=False, depth=1.0)
     return make(tmp_path_factory.mktemp("pair"), right, left, seconds=7.5, **HALF)
@@ -69,7 +69,7 @@ def people_in(track: Track, truth: list[np.ndarray]) -> Counter[int]:
     return found
 
 
-def test_a_lone_walker(lone: Film) -> None:
+def test_a_lone_walker(lone: Video) -> None:
     path, truth = lone
     said: list[str] = []
     (track,) = tracks(path, Options(), notify=said.append)
@@ -86,7 +86,7 @@ def test_a_lone_walker(lone: Film) -> None:
     assert not said
 
 
-def test_two_who_cross_are_never_one_sequence(pair: Film) -> None:
+def test_two_who_cross_are_never_one_sequence(pair: Video) -> None:
     path, truth = pair
     found = list(tracks(path, Options(min_frames=15)))
     usable = [track for track in found if track.usable]
@@ -108,7 +108,7 @@ def test_who_stops_is_followed_and_not_used_while_standing(tmp_path: Path) -> No
     assert people_in(track, truth) == {1: len(track.frames)}
 
 
-def test_label_maps_as_they_are(pair: Film, tmp_path: Path) -> None:
+def test_label_maps_as_they_are(pair: Video, tmp_path: Path) -> None:
     _, truth = pair
     folder = tmp_path / "masks"
     folder.mkdir()
@@ -126,7 +126,7 @@ def test_label_maps_as_they_are(pair: Film, tmp_path: Path) -> None:
         assert not {40, 41, 42, 43} & set(track.indices.tolist())
 
 
-def test_seconds_and_observers(lone: Film) -> None:
+def test_seconds_and_observers(lone: Video) -> None:
     seen: list[tuple[int, int]] = []
     list(tracks(lone[0], Options(seconds=2.0), observe=lambda frame, people: seen.append((frame.index, len(people)))))
     assert [index for index, _ in seen] == list(range(50))
@@ -171,7 +171,7 @@ def test_the_outline_of_a_clean_silhouette_does_not_flicker(kind: str) -> None:
     assert track.measures["flicker"] < 0.02
 
 
-def test_the_command(lone: Film, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(lone: Video, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output, preview = tmp_path / "silhouettes", tmp_path / "preview.mp4"
     assert cli.main(["silhouettes", str(lone[0]), "--output", str(output), "--preview", str(preview)]) == 0
     assert "1 tracks, 0 of them marked; 1 sequences" in capsys.readouterr().out
@@ -197,7 +197,7 @@ def test_the_defaults_of_the_command_are_those_of_the_options() -> None:
     assert Options(given.rate, given.seconds, given.min_height, given.min_frames) == Options()
 
 
-def test_marked_sequences_are_written_on_demand(pair: Film, tmp_path: Path) -> None:
+def test_marked_sequences_are_written_on_demand(pair: Video, tmp_path: Path) -> None:
     arguments = ["silhouettes", str(pair[0]), "--seconds", "2.5"]
     assert cli.main([*arguments, "--output", str(tmp_path / "good")]) == 0
     assert not list((tmp_path / "good").rglob("*.pkl"))
@@ -206,7 +206,7 @@ def test_marked_sequences_are_written_on_demand(pair: Film, tmp_path: Path) -> N
 
 
 def test_a_video_that_is_cut_off_is_used_as_far_as_it_goes(
-    lone: Film, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    lone: Video, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "walk.avi"
     write_video(path, Scene((Appearance(1, "nm-01", 0.0),), 6.0, seed=1, **HALF), codec="MJPG")

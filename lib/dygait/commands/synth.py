@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", choices=("all", "train", "test"), default="all", help="write only the ids of one set")
     parser.add_argument("--strip", type=Path, metavar="FILE.png", help="draw a contact strip of the data")
     parser.add_argument(
-        "--video", type=Path, metavar="FILE.mp4", help="film ten ids, and write who is where to FILE.mp4.json"
+        "--video", type=Path, metavar="FILE.mp4", help="render a video of ten ids, and FILE.mp4.json: who is where"
     )
     parser.add_argument("--seconds", type=float, default=60.0, help="of the video (default: %(default)g)")
 
@@ -73,7 +73,7 @@ def main(args: argparse.Namespace) -> None:
         save_strip(args.strip, settings)
         print(f"strip: {args.strip}")
     if args.video is not None:
-        _film(settings, args.video, args.seconds)
+        _save_video(settings, args.video, args.seconds)
     if args.output is not None:
         start = time.monotonic()
         written = generate(args.output, settings, args.workers, args.only)
@@ -83,7 +83,7 @@ def main(args: argparse.Namespace) -> None:
         )
 
 
-def _film(settings: Settings, path: Path, seconds: float) -> None:
+def _save_video(settings: Settings, path: Path, seconds: float) -> None:
     """Write a video of the first ten test ids."""
     from dygait.synthetic.video import plan_scene, write_video
 

@@ -16,12 +16,11 @@ import cv2
 import numpy as np
 
 from dygait.silhouettes import FRAME, scale_and_centre
-from dygait.synthetic import carried, coats, renderer
+from dygait.synthetic import any_camera, carried, coats, renderer
 from dygait.synthetic.body import Figure, Physique, build_body
 from dygait.synthetic.cameras import HEIGHT, WIDTH, Camera, bend, camera, draw_camera, rows_of_a_body
 from dygait.synthetic.dressing import Dress, draw_dress
 from dygait.synthetic.faults import GAP, MARGIN, Background, apply_faults, draw_background, draw_faults, visible_hulls
-from dygait.synthetic.film import film
 from dygait.synthetic.gait import FRAMES_PER_SECOND, SIGNATURE_HARMONICS, Gait, GaitChange, Style, rotation
 from dygait.synthetic.motion import Motion
 from dygait.synthetic.population import Person, draw_person, paced, shaped
@@ -33,7 +32,7 @@ from dygait.synthetic.world import CASIA
 TYPES = CASIA.people.types
 """The walks of CASIA-B."""
 
-_SUBJECT, _WALK, _BACKGROUND, _FILM, _PERSON, _PATH, _CAMERA, _SEGMENTER = 1, 2, 3, 4, 5, 7, 8, 9
+_SUBJECT, _WALK, _BACKGROUND, _FAULTS, _PERSON, _PATH, _CAMERA, _SEGMENTER = 1, 2, 3, 4, 5, 7, 8, 9
 SIGNATURE_DEGREES = 1.3
 EVERYONE = 0
 """The number of a subject who is not in the dataset: whose body or gait all have where people do not differ in it."""
@@ -201,7 +200,7 @@ def render_sequence(
         uint8 (S, 240, 320), 0 or 255; S is the number of `frames` if given.
     """
     if not settings.world.is_plain:
-        return _centred(_film(settings, subject, kind, view, figure, frames)[0])
+        return _centred(_render_any_camera(settings, subject, kind, view, figure, frames)[0])
     canvas, origins = _render(settings, subject, kind, view, figure, frames)
     pictures = np.zeros((len(origins), HEIGHT, WIDTH), np.uint8)
     for position, (x, y) in enumerate(origins.tolist()):
@@ -215,7 +214,7 @@ def render_frames(
 ) -> np.ndarray:
     """Return the normalised frames of a walk in one view, uint8 (S, 64, 64); arguments as :func:`render_sequence`."""
     if not settings.world.is_plain:
-        return normalise(*_film(settings, subject, kind, view, figure, frames), FRAME)
+        return normalise(*_render_any_camera(settings, subject, kind, view, figure, frames), FRAME)
     canvas, origins = _render(settings, subject, kind, view, figure, frames)
     normalised = np.zeros((len(origins), FRAME, FRAME), np.uint8)
     for position, x in enumerate(origins[:, 0].tolist()):
@@ -241,7 +240,7 @@ def _render(
     # Everyone's, where people do not differ in them.
     dressed = EVERYONE if settings.world.people.differ == "gait" else subject
     background = _background(settings, dressed, clothes, number)
-    rng = np.random.default_rng([settings.seed, _FILM, subject, _type_number(kind), number])
+    rng = np.random.default_rng([settings.seed, _FAULTS, subject, _type_number(kind), number])
     faults = draw_faults(figure, background, rng)
     centres, ellipses = renderer.project(camera(view), figure)
     origins, (width, height) = renderer.windows(centres, ellipses, MARGIN)
@@ -256,7 +255,7 @@ def _render(
     return canvas[..., :width], origins
 
 
-def _film(
+def _render_any_camera(
     settings: Settings, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int] | None
 ) -> tuple[Windows, Segmenter]:
     """Return the silhouettes of frames as a camera and a segmenter of their own see them."""
@@ -264,7 +263,7 @@ def _film(
     sequence = subject, _type_number(kind), settings.views.index(view)
     rng = np.random.default_rng([settings.seed, _SEGMENTER, *sequence])
     segmenter = draw_segmenter(settings.world.segmentation, figure, min(ROWS, rows_of_a_body(seen)), rng)
-    return film(figure, seen, segmenter, frames), segmenter
+    return any_camera.render(figure, seen, segmenter, frames), segmenter
 
 
 def _centred(windows: Windows) -> np.ndarray:

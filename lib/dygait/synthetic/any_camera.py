@@ -29,7 +29,7 @@ LIMBS = ("thigh", "shank", "upper", "forearm")
 """First words of the parts of the body that are nearly convex as a whole."""
 
 
-def film(figure: Figure, camera: Camera, segmenter: Segmenter, frames: Sequence[int] | None) -> Windows:
+def render(figure: Figure, camera: Camera, segmenter: Segmenter, frames: Sequence[int] | None) -> Windows:
     """Return the segmented silhouettes of some frames of a walk; None: of all."""
     figure, chosen = _join_limbs(figure), figure.indices(frames)
     seen = renderer.project(camera, figure.at(chosen))
