@@ -7,7 +7,7 @@ from dygait.modeling.export_mode import export_mode, is_exporting
 from helpers.networks import SMALL, network, silhouettes
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if name != "SwinGait"])
+@pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("lengths", [[9, 4, 2, 1], [9, 9, 9, 9], [4, 3, 1, 2]], ids=str)
 @torch.no_grad()
 def test_it_equals_the_packed_form(name: str, lengths: list[int]) -> None:

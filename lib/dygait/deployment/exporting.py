@@ -60,8 +60,6 @@ def export(model: PretrainedModel, target: Path, form: str, int8: bool = False) 
         UserError: the target has another suffix or cannot be written, a package is missing, or the features differ.
     """
     _check(target, form, int8)
-    if not getattr(model.network, "exportable", True):
-        raise UserError(f"{type(model.network).__name__} cannot be exported: its operations depend on lengths")
     program = _program(model)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / f"made{target.suffix}"

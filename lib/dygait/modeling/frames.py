@@ -7,7 +7,7 @@ masked where frames meet. N sequences, S frames, F frames in all; `lengths` as i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -86,21 +86,3 @@ def sequence_max(frames: torch.Tensor, counts: Counts) -> torch.Tensor:
     if equally_long(counts):
         return temporal_max(unpack(frames, counts).transpose(1, 2), None)
     return torch.cat([temporal_max(own.transpose(0, 1).unsqueeze(0), None) for own in frames.split(list(counts))])
-
-
-def over_equal_lengths(
-    function: Callable[[torch.Tensor], torch.Tensor], frames: torch.Tensor, counts: Counts
-) -> torch.Tensor:
-    """Apply a function of whole sequences, (N, S, ...) to (N, ...), length by length: packed (F, ...) to (N, ...).
-
-    For what padding would change in a way that no mask undoes.
-    """
-    if equally_long(counts):
-        return function(unpack(frames, counts))
-    assert not isinstance(counts, Padded), "what is exported cannot depend on lengths"
-    sequences = frames.split(list(counts))
-    found: dict[int, torch.Tensor] = {}
-    for length in sorted(set(counts)):
-        rows = [row for row, count in enumerate(counts) if count == length]
-        found.update(zip(rows, function(torch.stack([sequences[row] for row in rows])), strict=True))
-    return torch.stack([found[row] for row in range(len(counts))])

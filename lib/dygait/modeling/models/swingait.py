@@ -15,7 +15,7 @@ from torch import nn
 from typing_extensions import NotRequired, TypedDict
 
 from dygait.modeling.backbones.residual import BLOCK_NAMES, LAYER_NAMES, ResidualStage, stem
-from dygait.modeling.frames import over_equal_lengths, pack
+from dygait.modeling.frames import pack
 from dygait.modeling.heads import (
     BNNECK_NAMES,
     NeckSizes,
@@ -26,17 +26,13 @@ from dygait.modeling.heads import (
     separate_bn_necks,
     strict_keys,
 )
-from dygait.modeling.layers import SeparateFCs, channels_last, initialise, temporal_max
+from dygait.modeling.layers import SeparateFCs, channels_last, initialise
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import HorizontalPooling
 from dygait.modeling.registry import MODELS
 
 _BINS = [15]
 _MAP = (30, 20)  # to which every frame's map is resized: 15 x 10 tokens
-_WINDOW = (3, 3, 5)  # frames, rows, columns
-_SHIFT = (1, 1, 2)
-_HEAD_CHANNELS = 16
-_DROP_RATE = 0.1  # of the last block
 
 
 @strict_keys
@@ -48,48 +44,6 @@ class BackboneSizes(TypedDict):
     layers: list[int]
     channels: list[int]
     embed_dim: NotRequired[int]
-
-
-class ShiftedWindows(nn.Module):
-    """Two stages of Swin blocks over frames, rows and columns, the second twice as wide; tokens are not merged.
-
-    Stochastic depth rises from block to block. A sequence is padded with zeros, which take part in attention, to whole
-    windows, and one of at most three frames is one window: so sequences of different lengths cannot share a batch.
-    """
-
-    def __init__(self, in_channels: int, channels: int, depths: list[int]) -> None:
-        from torchvision.models.swin_transformer import SwinTransformerBlock  # takes a second
-        from torchvision.models.video.swin_transformer import ShiftedWindowAttention3d
-
-        super().__init__()
-
-        def stage(width: int, numbers: range) -> nn.Sequential:
-            return nn.Sequential(*(
-                SwinTransformerBlock(
-                    width,
-                    width // _HEAD_CHANNELS,
-                    window_size=list(_WINDOW),
-                    shift_size=list(_SHIFT) if index % 2 else [0, 0, 0],
-                    stochastic_depth_prob=_DROP_RATE * number / max(1, sum(depths) - 1),
-                    attn_layer=ShiftedWindowAttention3d,
-                )
-                for index, number in enumerate(numbers)
-            ))  # fmt: skip
-
-        self.patch_embed = nn.Conv3d(in_channels, channels, (1, 2, 2), (1, 2, 2))
-        self.patch_norm = nn.LayerNorm(channels)
-        self.stage1 = stage(channels, range(depths[0]))
-        self.widen = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, 2 * channels, bias=False))
-        self.stage2 = stage(2 * channels, range(depths[0], sum(depths)))
-        self.norm = nn.LayerNorm(2 * channels)
-
-    def tokens(self, frames: torch.Tensor) -> torch.Tensor:
-        """Return (F, H / 2, W / 2, C) for the maps of frames (F, C_in, H, W)."""
-        return self.patch_norm(self.patch_embed(frames.unsqueeze(2)).squeeze(2).permute(0, 2, 3, 1))
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Return the largest values over time (N, 2 C, H, W) for the tokens of whole sequences (N, S, H, W, C)."""
-        return temporal_max(self.norm(self.stage2(self.widen(self.stage1(tokens)))).movedim(4, 1), None)
 
 
 @MODELS.register("SwinGait")
@@ -109,7 +63,6 @@ class SwinGait(nn.Module):
     """
 
     class_head = ("necks.fc_bin",)
-    exportable = False  # a sequence's windows depend on its length
     opengait_names: Renames = (
         *LAYER_NAMES,
         *BLOCK_NAMES["p3d"],
@@ -130,13 +83,13 @@ class SwinGait(nn.Module):
         bin_num: list[int] = _BINS,
         class_num: int | None = None,
     ) -> None:
+        from dygait.modeling.backbones.shifted_windows import ShiftedWindows  # torchvision's models take a second
+
         super().__init__()
         layers, channels, width = Backbone["layers"], Backbone["channels"], Backbone.get("embed_dim", 256)
         check_numbers("Backbone.channels", channels, 2, "SwinGait")
         check_numbers("Backbone.layers", layers, 4, "SwinGait")
         check_sizes("Backbone", Backbone, {"in_channels": 1})
-        if width < 1 or width % _HEAD_CHANNELS:
-            raise ValueError(f"Backbone.embed_dim: must be a multiple of {_HEAD_CHANNELS}, got {width}")
         self.class_num = number_of_classes(class_num, SeparateBNNecks)
         self.layer0 = stem(1, channels[0])
         self.layer1 = ResidualStage(channels[0], channels[0], layers[0], 1)
@@ -155,8 +108,7 @@ class SwinGait(nn.Module):
         frames, counts = pack(silhouettes, lengths)
         x = self.layer2(self.layer1(self.layer0(channels_last(frames.unsqueeze(1)))), counts)
         x = F.interpolate(x, _MAP, mode="bilinear", align_corners=True)
-        maps = over_equal_lengths(self.transformer, self.transformer.tokens(x), counts)
-        parts = self.pooling(maps)  # (N, 2 C, P)
+        parts = self.pooling(self.transformer(x, counts))  # (N, 2 C, P)
         features = self.fcs(torch.cat([parts, parts[:, :, -1:]], 2))
         logits, after_neck = self.necks(features)
         embeddings = features[:, :, :-1]

@@ -1,0 +1,169 @@
+"""Swin blocks over windows of frames, rows and columns, for packed sequences of any lengths.
+
+Liu et al., *Video Swin Transformer*, CVPR 2022. N sequences, F frames in all, packed (`modeling.frames`), H x W tokens
+of C channels in each; G windows of three frames, each of them divided into M windows of T tokens. A sequence is padded
+with zeros, which take part in attention, to whole windows, and one of at most three frames is one window, which is not
+shifted in time; so attention depends on a sequence's own length.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.models.swin_transformer import SwinTransformerBlock
+from torchvision.models.video.swin_transformer import ShiftedWindowAttention3d
+
+from dygait.modeling.frames import Counts, Padded, sequence_max
+
+_WINDOW = (3, 3, 5)  # frames, rows, columns
+_SHIFTS = ((0, 0, 0), (1, 1, 2))  # of blocks in turn
+_HEAD_CHANNELS = 16
+_DROP_RATE = 0.1  # of the last block
+_UNSEEN = -100.0  # is added to the scores of tokens that do not see each other
+
+
+class Windows(NamedTuple):
+    """How packed frames lie in windows.
+
+    Attributes:
+        frames: long (3 G,), the frame in each place; F where there is none, for zeros.
+        places: long (F,), where each frame is.
+        mask: (G, M, 1, T, T), what is added to scores; None: a window's tokens all see each other.
+        sequences: long (F,), whose each frame is.
+    """
+
+    frames: torch.Tensor
+    places: torch.Tensor
+    mask: torch.Tensor | None
+    sequences: torch.Tensor
+
+    def to(self, device: torch.device) -> Windows:
+        """Return the same on a device."""
+        return Windows(*(x if x is None else x.to(device, non_blocking=True) for x in self))
+
+
+def arrange(counts: Counts, height: int, width: int, shift: tuple[int, int, int]) -> Windows:
+    """Return the windows over sequences of H x W tokens a frame, shifted: on the host, or where padding's mask is."""
+    padded = isinstance(counts, Padded)
+    lengths, longest = (counts.valid.sum(1), counts.valid.shape[1]) if padded else (torch.tensor(counts), max(counts))
+    stored = torch.full_like(lengths, longest) if padded else lengths
+    total = counts.valid.numel() if padded else sum(counts)
+    long = lengths > _WINDOW[0]
+    whole = torch.where(long, (lengths + 2) // 3 * 3, lengths)[:, None]
+    forward = torch.where(long, shift[0], 0)[:, None]
+    place = torch.arange((longest // 3 + 1) * 3, device=lengths.device)  # of any number of frames, when exported
+    own = place < whole
+    source = torch.where(own, (place + forward) % whole, place)  # (N, places)
+    starts = (stored.cumsum(0) - stored)[:, None]
+    frames = torch.where(source < lengths[:, None], source + starts, total).unflatten(1, (-1, 3))
+    region = torch.where(own, (source < forward).long(), 2).unflatten(1, (-1, 3))
+    if padded:
+        frames, region = frames.flatten(0, 1), region.flatten(0, 1)
+    else:
+        frames, region = frames[own[:, ::3]], region[own[:, ::3]]
+    flat = frames.flatten()
+    places = flat.new_zeros(total + 1).scatter(0, flat, torch.arange(flat.shape[0], device=flat.device))[:-1]
+    sequences = torch.arange(lengths.shape[0], device=flat.device).repeat_interleave(stored, output_size=total)
+    needed = padded or any(shift) or min(counts) < _WINDOW[0]
+    return Windows(flat, places, _mask(region, height, width, shift) if needed else None, sequences)
+
+
+def _mask(region: torch.Tensor, height: int, width: int, shift: tuple[int, int, int]) -> torch.Tensor:
+    """Return (G, M, 1, T, T) for regions in time (G, 3): tokens that were not neighbours before a shift are apart."""
+    rows, columns = (
+        (torch.arange(size, device=region.device) >= size - by).long()
+        for size, by in ((height, shift[1]), (width, shift[2]))
+    )
+    regions = _partition(region[:, :, None, None, None] * 4 + (rows[:, None] * 2 + columns)[..., None]).squeeze(-1)
+    return ((regions[:, :, :, None] != regions[:, :, None, :]) * _UNSEEN).unsqueeze(2)
+
+
+def _partition(x: torch.Tensor) -> torch.Tensor:
+    """Divide (G, 3, H, W, C) into windows: (G, M, T, C)."""
+    _, rows, columns = _WINDOW
+    return x.unflatten(3, (-1, columns)).unflatten(2, (-1, rows)).movedim((2, 4), (1, 2)).flatten(3, 5).flatten(1, 2)
+
+
+def _join(x: torch.Tensor, height: int) -> torch.Tensor:
+    """Undo `_partition`."""
+    x = x.unflatten(2, _WINDOW).unflatten(1, (height // _WINDOW[1], -1))
+    return x.movedim((1, 2), (2, 4)).flatten(4, 5).flatten(2, 3)
+
+
+class WindowAttention(ShiftedWindowAttention3d):
+    """torchvision's attention within windows, for sequences of several lengths; height and width are whole windows."""
+
+    def forward(self, x: torch.Tensor, windows: Windows) -> torch.Tensor:
+        """Return packed tokens (F, H, W, C) for the same."""
+        _, down, right = self.shift_size
+        with_zeros = F.pad(x, (0, 0, 0, 0, 0, 0, 0, 1))
+        tokens = with_zeros.index_select(0, windows.frames).unflatten(0, (-1, 3)).roll((-down, -right), (2, 3))
+        qkv = self.qkv(_partition(tokens)).unflatten(-1, (3, self.num_heads, -1))
+        q, k, v = qkv.permute(3, 0, 1, 4, 2, 5)  # (G, M, heads, T, C / heads)
+        scores = (q * q.shape[-1] ** -0.5).matmul(k.transpose(-2, -1))
+        scores = scores + self.get_relative_position_bias(self.window_size)
+        if windows.mask is not None:
+            scores = scores + windows.mask
+        seen = self.proj(scores.softmax(-1).matmul(v).transpose(2, 3).flatten(3))
+        return _join(seen, x.shape[1]).roll((down, right), (2, 3)).flatten(0, 1).index_select(0, windows.places)
+
+
+class SwinBlock(SwinTransformerBlock):
+    """torchvision's block, on packed frames; stochastic depth drops whole sequences."""
+
+    def forward(self, x: torch.Tensor, windows: Windows, n: int) -> torch.Tensor:
+        """Return packed tokens (F, H, W, C) for those of N sequences."""
+        x = x + self._kept(self.attn(self.norm1(x), windows), windows, n)
+        return x + self._kept(self.mlp(self.norm2(x)), windows, n)
+
+    def _kept(self, x: torch.Tensor, windows: Windows, n: int) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * self.stochastic_depth(x.new_ones(n, 1, 1, 1)).index_select(0, windows.sequences)
+
+
+class ShiftedWindows(nn.Module):
+    """Two stages of Swin blocks over frames, rows and columns, the second twice as wide; tokens are not merged.
+
+    Stochastic depth rises from block to block.
+    """
+
+    def __init__(self, in_channels: int, channels: int, depths: list[int]) -> None:
+        super().__init__()
+        if channels < 1 or channels % _HEAD_CHANNELS:
+            raise ValueError(f"Backbone.embed_dim: must be a multiple of {_HEAD_CHANNELS}, got {channels}")
+
+        def stage(width: int, numbers: range) -> nn.ModuleList:
+            return nn.ModuleList(
+                SwinBlock(
+                    width,
+                    width // _HEAD_CHANNELS,
+                    window_size=list(_WINDOW),
+                    shift_size=list(_SHIFTS[index % 2]),
+                    stochastic_depth_prob=_DROP_RATE * number / max(1, sum(depths) - 1),
+                    attn_layer=WindowAttention,
+                )
+                for index, number in enumerate(numbers)
+            )
+
+        self.patch_embed = nn.Conv3d(in_channels, channels, (1, 2, 2), (1, 2, 2))
+        self.patch_norm = nn.LayerNorm(channels)
+        self.stage1 = stage(channels, range(depths[0]))
+        self.widen = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, 2 * channels, bias=False))
+        self.stage2 = stage(2 * channels, range(depths[0], sum(depths)))
+        self.norm = nn.LayerNorm(2 * channels)
+
+    def forward(self, frames: torch.Tensor, counts: Counts) -> torch.Tensor:
+        """Return the largest values over time (N, 2 C, H / 2, W / 2) for packed maps (F, C_in, H, W)."""
+        x = self.patch_norm(self.patch_embed(frames.unsqueeze(2)).squeeze(2).permute(0, 2, 3, 1))
+        windows = [arrange(counts, *x.shape[1:3], shift).to(x.device) for shift in _SHIFTS]
+        n = counts.valid.shape[0] if isinstance(counts, Padded) else len(counts)
+        for index, block in enumerate(self.stage1):
+            x = block(x, windows[index % 2], n)
+        x = self.widen(x)
+        for index, block in enumerate(self.stage2):
+            x = block(x, windows[index % 2], n)
+        return sequence_max(self.norm(x).permute(0, 3, 1, 2), counts)
