@@ -96,7 +96,7 @@ SIX = {
     "GaitSet": "GaitSet", "GaitPart": "GaitPart", "GaitGL": "GaitGL necks", "GaitBase": "GaitBase",
     "DeepGaitV2": "DeepGaitV2 p3d", "DyGait": "DyGait deep necks",
 }  # fmt: skip
-"""One of each model, by the model's name."""
+"""One of each of six models, by the model's name."""
 
 LENGTHS = [9, 4, 2, 7]
 """Of the sequences of a batch that are not of equal length."""
@@ -105,9 +105,12 @@ LENGTHS = [9, 4, 2, 7]
 def config_of(name: str, folder: Path, *overrides: str) -> Config:
     """Return the configuration of a model's training, for batches that the test makes: there is no data."""
     settings = copy.deepcopy(tiny_settings(folder, folder / "partition.json"))
-    settings["model_cfg"] = SMALL[SIX[name]]
-    if name in ("GaitSet", "GaitPart"):  # which have no class head
+    settings["model_cfg"] = SMALL[SIX.get(name, name)]
+    if name in ("GaitSet", "GaitPart", "GaitSSB_Finetune"):  # which have no class head
         settings["loss_cfg"] = settings["loss_cfg"][:1]
+    if name == "GaitSSB_Pretrain":  # whose classes are the sequences of a batch
+        settings["loss_cfg"] = settings["loss_cfg"][1:]
+        settings["trainer_cfg"]["sampler"]["type"] = "BilateralSampler"
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(settings))
     return load_config(path, overrides)

@@ -23,7 +23,7 @@ EVERYTHING = (
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["fixed", "unfixed"])
-@pytest.mark.parametrize("name", SIX)
+@pytest.mark.parametrize("name", [*SIX, "GaitSSB_Pretrain", "GaitSSB_Finetune"])
 def test_a_step_reads_nothing(tmp_path: Path, name: str, lengths: list[int] | None) -> None:
     with meta_as_a_gpu():
         trainer = build_trainer(config_of(name, tmp_path, *EVERYTHING), torch.device("meta"))
@@ -31,7 +31,7 @@ def test_a_step_reads_nothing(tmp_path: Path, name: str, lengths: list[int] | No
         assert trainer.scaler.is_enabled()
         with no_waiting():
             for seed in range(2):
-                statistics = trainer.step(batch_of(lengths, seed=seed))
+                statistics = trainer.step(batch_of(lengths and 2 * lengths, count=8, seed=seed))
     assert {tensor.device.type for tensor in statistics.values()} == {"meta"}
 
 
