@@ -31,7 +31,7 @@ import torch
 import yaml
 
 from common import markdown_table, ratio, write_figures
-from compare_with_opengait import Network, find_opengait, frames_like, opengait_model
+from compare_with_opengait import Network, find_opengait, frames_like, opengait_model, package_of
 from dygait import load_weights
 from dygait.config import load_config
 from dygait.data.collate import Batch
@@ -192,6 +192,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5, help="after one that is not counted (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     options = parser.parse_args()
+    package_of(options.checkout)  # else the processes would fail, one by one
     shape = (*options.batch, options.frames)
     details, ratios, rows = {}, {}, []
     for name in options.only or CASES:

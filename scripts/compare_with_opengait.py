@@ -199,16 +199,22 @@ class Unused(ModuleType):
         return refuse
 
 
+def package_of(checkout: Path) -> Path:
+    """Return OpenGait's package in a checkout; the script ends if there is none."""
+    package = (checkout / "opengait").resolve()
+    if not (package / "modeling" / "models").is_dir():
+        raise SystemExit(f"{checkout} is no checkout of OpenGait: git clone https://github.com/ShiqiYu/OpenGait")
+    return package
+
+
 def find_opengait(checkout: Path) -> None:
     """Let `modeling.models.X` be imported from a checkout, without the other models and the data loaders."""
-    package = checkout / "opengait"
-    if not (package / "modeling" / "models").is_dir():
-        raise SystemExit(f"compare_with_opengait.py: {checkout} is no checkout of OpenGait")
-    sys.path.insert(0, str(package.resolve()))
+    package = package_of(checkout)
+    sys.path.insert(0, str(package))
     sys.modules.update({name: Unused(name) for name in UNUSED})
     for name in ("models", "backbones"):  # their __init__.py import everything that is in the folder
         bare = ModuleType(f"modeling.{name}")
-        bare.__path__ = [str(package.resolve() / "modeling" / name)]
+        bare.__path__ = [str(package / "modeling" / name)]
         sys.modules[bare.__name__] = bare
 
 
