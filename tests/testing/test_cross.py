@@ -66,6 +66,22 @@ def test_every_pair(trained: Experiment, other: Path, tmp_path: Path, capsys: py
         assert part in text
 
 
+def test_two_datasets_of_one_name(trained: Experiment, other: Path, tmp_path: Path) -> None:
+    """Each has its column and folder, and the run's own is marked: the second."""
+    settings = yaml.safe_load(other.read_text())
+    settings["data_cfg"]["dataset_name"] = "CASIA-B"
+    other.write_text(yaml.safe_dump(settings, sort_keys=False))
+    page, output, run = tmp_path / "cross.html", tmp_path / "output", str(trained.folder)
+    assert cli.main(["cross", run, "--on", str(other), run, "--page", str(page), "--output", str(output)]) == 0
+    with page.with_suffix(".csv").open(newline="") as file:
+        found = {(r["trained on"], r["tested on"], r["group"]) for r in csv.DictReader(file)}
+    assert {("CASIA-B-2", "CASIA-B", "later"), ("CASIA-B-2", "CASIA-B-2", "NM")} <= found
+    marked = [cell.partition(">")[0] for cell in page.read_text().split("<td")[1:] if "background" in cell[:40]]
+    assert ['class="own"' in cell for cell in marked] == [False, True, True, True]
+    folders = [output / "CASIA-B" / "DyGait" / name for name in ("tiny", "tiny-on-CASIA-B-2")]
+    assert [load_features(folder / "features" / f"{folder.name}-00002").ids.count("a") for folder in folders] == [4, 0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

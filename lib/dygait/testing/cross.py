@@ -57,17 +57,29 @@ def run_cross(
     """
     names, rates = _unique([Path(run).resolve().stem for run in runs]), rates or {}
     tested = _unique([c.data_cfg.test_dataset_name or c.data_cfg.dataset_name for c in datasets])
+    folders = _unique([c.data_cfg.dataset_name for c in datasets])
     tests = []
     for run, name in zip(runs, names, strict=True):
         state = read_checkpoint(find_weights(run), mapped=True)
-        trained = str(at(state, "config", "data_cfg", "dataset_name"))
-        for dataset, on in zip(datasets, tested, strict=True):
-            config, geometry = _fitted(with_run(dataset, run, name), state.get("input_size"))
+        trained = _trained_on(state, datasets, tested)
+        for dataset, on, folder in zip(datasets, tested, folders, strict=True):
+            of_pair = name if folder == dataset.data_cfg.dataset_name else f"{name}-on-{folder}"
+            config, geometry = _fitted(with_run(dataset, run, of_pair), state.get("input_size"))
             config, rate = _slowed(config, rates.get(on), state.get("frame_rate") or rates.get(trained))
             result = run_test(config, device, output)
             if result is not None:
                 tests.append(CrossTest(name, trained, on, f"{geometry}; {rate}", result))
     return tests
+
+
+def _trained_on(state: Mapping[str, Any], datasets: Sequence[Config], tested: Sequence[str]) -> str:
+    """Return the name of the dataset that weights were trained on: that of the table, where it is among the tested."""
+    own = at(state, "config", "data_cfg") or {}
+    for dataset, name in zip(datasets, tested, strict=True):
+        data = dataset.as_dict()["data_cfg"]
+        if data["test_dataset_name"] is None and all(own.get(k) == data[k] for k in ("dataset_name", "dataset_root")):
+            return name
+    return str(own.get("dataset_name"))
 
 
 def with_run(dataset: Config, run: str, name: str) -> Config:
