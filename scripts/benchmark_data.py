@@ -38,7 +38,7 @@ from torch.utils.data import DataLoader
 
 from common import ROOT, WholePickles, ratio, write_figures, write_sequence
 from dygait.data.dataset import Request, SequenceDataset
-from dygait.data.frames import FrameSampler
+from dygait.data.frame_sampler import FrameSampler
 from dygait.data.loader import make_loader
 from dygait.data.packing import pack
 from dygait.data.samplers import TripletSampler

@@ -43,7 +43,7 @@ from common import ROOT, WholePickles, alternate, markdown_table, ratio, write_f
 from dygait import build_model
 from dygait.config import Config, load_config
 from dygait.data.dataset import Request
-from dygait.data.frames import FrameSampler
+from dygait.data.frame_sampler import FrameSampler
 from dygait.data.loader import batches
 from dygait.data.packing import pack
 from dygait.data.samplers import TripletSampler

@@ -11,7 +11,7 @@ import torch
 from conftest import TreeFactory
 from dygait.data.collate import Batch, collate
 from dygait.data.dataset import Request, Sample, SequenceDataset
-from dygait.data.frames import FrameSampler
+from dygait.data.frame_sampler import FrameSampler
 from dygait.data.loader import batches, make_loader, working
 from dygait.data.samplers import TripletSampler
 from dygait.data.stores import open_store, read_pickle

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dygait.data.frames import FrameSampler
+from dygait.data.frame_sampler import FrameSampler
 from dygait.data.stores import Store
 from dygait.data.transforms import Transform
 from dygait.errors import UserError

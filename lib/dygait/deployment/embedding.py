@@ -10,7 +10,7 @@ import torch
 
 from dygait.data.collate import collate
 from dygait.data.dataset import Sample
-from dygait.data.frames import window_starts
+from dygait.data.frame_sampler import window_starts
 from dygait.data.samplers import InferenceSampler
 from dygait.data.stores import Store
 from dygait.data.stores.base import frames_problem

@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from dygait.config import Config
-from dygait.data.frames import FrameSampler
+from dygait.data.frame_sampler import FrameSampler
 from dygait.data.stores import RenderedStore, Store, open_store
 from dygait.data.transforms import Transform
 from dygait.deployment.embedding import prepare

@@ -13,7 +13,7 @@ import torch
 from dygait import distributed
 from dygait.config.schema import Config, EvaluatorCfg, FramesCfg, Protocol, TrainerCfg, TransformCfg
 from dygait.data.dataset import SequenceDataset, files_in_use
-from dygait.data.frames import FrameSampler
+from dygait.data.frame_sampler import FrameSampler
 from dygait.data.integrity import find_unreadable
 from dygait.data.loader import make_loader
 from dygait.data.partition import ALL, Partition, coverage, load_partition

@@ -27,7 +27,7 @@ from dygait.config import Config
 from dygait.config.schema import Feature, HalfPrecision
 from dygait.data.collate import Batch, collate
 from dygait.data.dataset import Request
-from dygait.data.frames import window_starts
+from dygait.data.frame_sampler import window_starts
 from dygait.data.loader import batches, working
 from dygait.data.samplers import InferenceSampler
 from dygait.data.stores.locks import lock

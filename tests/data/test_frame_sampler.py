@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dygait.data.frames import FrameSampler, window_starts
+from dygait.data.frame_sampler import FrameSampler, window_starts
 from reference import sampling
 
 
