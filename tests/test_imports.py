@@ -26,6 +26,7 @@ LAYERS = (
     ("config",),
     ("synthetic",),
     ("registry",),
+    ("problems",),
     ("logs",),
     ("distributed",),
     ("silhouettes", "heatmaps", "masks", "modalities", "jumps", "files", "video_file"),

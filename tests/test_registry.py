@@ -5,7 +5,8 @@ from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
 from dygait.errors import UserError
-from dygait.registry import Problem, Registry, below, nested_keys, parameters_of, suggest
+from dygait.problems import Problem, below
+from dygait.registry import Registry, parameters_of
 
 
 @with_config(ConfigDict(extra="forbid", strict=True))
@@ -123,17 +124,8 @@ class TestBuild:
         assert registry.check({"type": "Brush"}) == [Problem(("model",), "name the model: one of Brush")]
 
 
-def test_suggest() -> None:
-    assert suggest("marign", ["margin", "scale"]) == "; did you mean 'margin'?"
-    assert suggest("GAITSET", ["GaitSet"]) == "; did you mean 'GaitSet'?"
-    assert suggest("dygat", ["DyGait", "Dygait"]) == "; did you mean 'DyGait'?", "the name before its alias"
-    assert suggest("quite another", ["margin", "scale"]) == ""
-    assert suggest("a", []) == ""
-
-
 def test_parameters_of() -> None:
     schema = parameters_of(Brush, skip=("colour",))
     assert list(schema.model_fields) == ["width", "size", "ratio"]
     assert schema.model_fields["width"].is_required()
     assert not schema.model_fields["ratio"].is_required()
-    assert sorted(nested_keys(schema, ("size",))) == ["height", "width"]

@@ -7,68 +7,16 @@ a ValueError whose message begins with the keyword: `channels: takes three numbe
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_type_hints
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from dygait.errors import UserError
+from dygait.problems import Problem, SettingsError, suggest, validation_problems
 
 T = TypeVar("T")
-
-
-class Problem(NamedTuple):
-    """One thing that is wrong with a configuration: the key's path below the section, and what to do about it."""
-
-    path: tuple[str, ...]
-    message: str
-
-
-class SettingsError(UserError):
-    """Settings of a component that do not fit: `problems`, each with the path below the component."""
-
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("; ".join(f"{'.'.join(p.path)}: {p.message}" for p in problems))
-        self.problems = list(problems)
-
-
-@contextmanager
-def below(*path: str) -> Iterator[None]:
-    """Raise the SettingsError of a component that is built inside another with the path to it."""
-    try:
-        yield
-    except SettingsError as error:
-        raise SettingsError([Problem((*path, *p.path), p.message) for p in error.problems]) from None
-
-
-def suggest(name: str, valid: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` for the valid name that is nearest to `name`, or an empty string."""
-    lowered = {v.lower(): v for v in reversed(list(valid))}  # of names that differ in case alone, the first
-    near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
-    return f"; did you mean {lowered[near[0]]!r}?" if near else ""
-
-
-def validation_problems(
-    error: ValidationError, schema: type[BaseModel], other_keys: Sequence[str] = ()
-) -> list[Problem]:
-    """Convert pydantic's errors to problems; `other_keys` of the outermost mapping are valid too, for suggestions."""
-    problems = []
-    for item in error.errors():
-        path = tuple(str(p) for p in item["loc"])
-        if item["type"] == "extra_forbidden":
-            valid = sorted([*nested_keys(schema, path[:-1]), *(other_keys if len(path) == 1 else ())])
-            hint = suggest(path[-1], valid) or f"; valid keys: {', '.join(valid)}"
-            message = f"unknown key{hint}"
-        elif item["type"] == "missing":
-            message = "this key is required"
-        else:
-            message = f"{item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
-            message = message.removeprefix("value error, ")
-        problems.append(Problem(path, message))
-    return problems
 
 
 def parameters_of(target: Callable[..., Any], skip: Iterable[str] = ()) -> type[BaseModel]:
@@ -182,26 +130,3 @@ class Registry(Generic[T]):
             raise SettingsError([Problem((self.key,), str(error))]) from None
         assert callable(entry)
         return entry
-
-
-def nested_keys(schema: type[BaseModel], path: tuple[str, ...]) -> list[str]:
-    """Return the valid keys of the mapping at `path` inside a pydantic model, following nested models."""
-    current: Any = schema
-    for part in path:
-        if part not in _keys(current):
-            continue  # list positions and union branches carry no keys of their own
-        annotation = (
-            current.model_fields[part].annotation if hasattr(current, "model_fields") else get_type_hints(current)[part]
-        )
-        candidates = [annotation, *get_args(annotation)]
-        candidates += [inner for outer in candidates for inner in get_args(outer)]
-        current = next((c for c in candidates if _keys(c)), current)
-    return _keys(current)
-
-
-def _keys(mapping: Any) -> list[str]:
-    """Return the keys of a pydantic model or of a TypedDict; none of anything else."""
-    fields = getattr(mapping, "model_fields", None)
-    if fields is not None:
-        return list(fields)
-    return [*getattr(mapping, "__required_keys__", ()), *getattr(mapping, "__optional_keys__", ())]

@@ -9,7 +9,7 @@ import pytest
 from dygait.data.augmentation import warp
 from dygait.data.transforms import TRANSFORMS, build_transform, transform_problems
 from dygait.errors import UserError
-from dygait.registry import Problem
+from dygait.problems import Problem
 from reference import transforms as reference
 
 EACH, PER_FRAME = {"per_frame": True}, ["RandomErasing", "RandomPartBlur"]

@@ -5,7 +5,7 @@ import pytest
 
 from dygait.data.transforms import build_transform, transform_problems
 from dygait.errors import UserError
-from dygait.registry import Problem
+from dygait.problems import Problem
 
 
 def frames(height: int = 6, width: int = 64, count: int = 3) -> np.ndarray:

@@ -16,7 +16,7 @@ from dygait.config.opengait_keys import translate
 from dygait.config.schema import Config
 from dygait.errors import UserError
 from dygait.files import write_atomically
-from dygait.registry import Problem, validation_problems
+from dygait.problems import Problem, validation_problems
 
 Check = Callable[[Mapping[str, Any]], list[Problem]]
 Layer = tuple[str, dict[str, Any]]

@@ -15,7 +15,8 @@ import numpy as np
 from pydantic import Field
 
 from dygait.errors import UserError
-from dygait.registry import Problem, Registry, below
+from dygait.problems import Problem, below
+from dygait.registry import Registry
 
 # Columns to cut from each side, by the frame's width, as usual for these sizes.
 _CUT_OF_WIDTH = {64: 10, 128: 20, 44: 0, 88: 0}

@@ -12,7 +12,8 @@ from dygait.config.load import read_yaml
 from dygait.config.schema import Config, Protocol
 from dygait.errors import UserError
 from dygait.evaluation.submission import GREW_SUBMISSION, HID_SUBMISSION, SUBMISSIONS, Submission
-from dygait.registry import Registry, validation_problems
+from dygait.problems import validation_problems
+from dygait.registry import Registry
 from dygait.untrusted import at
 
 PROTOCOLS: Registry[Protocol] = Registry("protocol")

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from dygait.errors import UserError
-from dygait.registry import Problem, Registry
+from dygait.problems import Problem
+from dygait.registry import Registry
 
 LOSSES: Registry[type[Loss]] = Registry("loss")
 

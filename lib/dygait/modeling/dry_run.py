@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import (
 from dygait.modeling.build import build_model
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.registry import MODELS
-from dygait.registry import Problem, SettingsError
+from dygait.problems import Problem, SettingsError
 
 _SEQUENCES = 4  # a BatchNorm in training needs two, and so does each of two views
 _NOT_FAKEABLE = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)

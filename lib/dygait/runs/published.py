@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 import dygait
 from dygait.errors import UserError
 from dygait.files import replacing
-from dygait.registry import suggest
+from dygait.problems import suggest
 from dygait.untrusted import parse_json
 
 SUFFIX = ".safetensors"

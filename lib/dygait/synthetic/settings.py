@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from dygait.errors import UserError
-from dygait.registry import suggest
+from dygait.problems import suggest
 from dygait.synthetic.cameras import VIEWS
 from dygait.synthetic.world import CASIA, WILD, Wardrobe, World, parse_knob
 

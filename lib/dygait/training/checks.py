@@ -19,7 +19,7 @@ from dygait.evaluation import name_problems, resolve_protocol
 from dygait.losses import LOSSES, loss_problems
 from dygait.modeling import MODELS, GaitOutput, complete_model_cfg
 from dygait.modeling.dry_run import dry_run
-from dygait.registry import Problem, suggest
+from dygait.problems import Problem, suggest
 from dygait.runs.networks import needs_classes
 from dygait.training.optimizers import OPTIMIZERS, SCHEDULERS
 
