@@ -9,11 +9,12 @@ import pytest
 
 from dygait.silhouettes import normalise_silhouette
 from dygait.synthetic.cameras import VIEWS, bend, draw_camera
+from dygait.synthetic.presets import WILD
 from dygait.synthetic.renderer import project
 from dygait.synthetic.segmentation import draw_segmenter
 from dygait.synthetic.settings import Settings
 from dygait.synthetic.walker import draw_walk, render_frames, render_sequence, walk
-from dygait.synthetic.world import WILD, Cameras, Segmentation, World
+from dygait.synthetic.world import Cameras, Segmentation, World
 
 CLEAN = {"strength": (0.0, 0.0)}
 """As few faults as there are."""

@@ -9,8 +9,8 @@ import pytest
 
 from dygait import cli
 from dygait.errors import UserError
+from dygait.synthetic.presets import WILD
 from dygait.synthetic.video import Appearance, Scene, plan_scene, render, write_video
-from dygait.synthetic.world import WILD
 
 SMALL = {"width": 160, "height": 120}
 

@@ -16,10 +16,11 @@ from dygait.config.schema import DataCfg
 from dygait.data.stores import open_store
 from dygait.data.stores.rendered import RenderedStore
 from dygait.errors import UserError
+from dygait.synthetic.presets import CASIA, WILD
 from dygait.synthetic.settings import PRESETS, parse_address
 from dygait.synthetic.strip import draw_strip
 from dygait.synthetic.walker import render_frames, walk
-from dygait.synthetic.world import CASIA, WILD, World
+from dygait.synthetic.world import World
 
 SMALL = "train_ids=2&test_ids=0&frames=6"
 

@@ -33,9 +33,9 @@ from dygait.errors import UserError
 from dygait.files import check_settings, replacing, write_atomically
 from dygait.heatmaps import HEAT_MAPS, SILHOUETTES
 from dygait.synthetic.key_points import render_heat_maps
+from dygait.synthetic.presets import CASIA
 from dygait.synthetic.settings import VERSION, Settings
 from dygait.synthetic.walker import render_frames, render_sequence, walk
-from dygait.synthetic.world import CASIA
 
 
 def generate(

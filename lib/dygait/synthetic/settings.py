@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl, urlsplit
 from dygait.errors import UserError
 from dygait.problems import suggest
 from dygait.synthetic.cameras import VIEWS
-from dygait.synthetic.world import CASIA, WILD, Wardrobe, World, parse_knob
+from dygait.synthetic.presets import CASIA, WILD
+from dygait.synthetic.world import Wardrobe, World, parse_knob
 
 VERSION = 1
 """To be incremented whenever the same settings give other pictures."""

@@ -13,9 +13,9 @@ from dygait.errors import UserError
 from dygait.files import replacing, write_errors
 from dygait.silhouettes import normalise_silhouette
 from dygait.synthetic.cameras import HEIGHT, WIDTH
+from dygait.synthetic.presets import CASIA
 from dygait.synthetic.settings import Settings
 from dygait.synthetic.walker import draw_walk, render_sequence, walk
-from dygait.synthetic.world import CASIA
 
 SUBJECTS: Sequence[int] = (2, 3, 10)
 """The subjects of the sheet; with seed 0, their bags are of three kinds."""

@@ -25,9 +25,10 @@ from dygait.synthetic.body import Figure
 from dygait.synthetic.cameras import HEIGHT, WIDTH, Camera
 from dygait.synthetic.gait import FRAMES_PER_SECOND, rotation
 from dygait.synthetic.motion import Motion
+from dygait.synthetic.presets import CASIA
 from dygait.synthetic.settings import Settings
 from dygait.synthetic.walker import draw_walk
-from dygait.synthetic.world import CASIA, World
+from dygait.synthetic.world import World
 from dygait.video_file import VideoFile
 
 PLANS = ("pass", "stop", "return")

@@ -24,10 +24,10 @@ from dygait.synthetic.faults import GAP, MARGIN, Background, apply_faults, draw_
 from dygait.synthetic.gait import FRAMES_PER_SECOND, SIGNATURE_HARMONICS, Gait, GaitChange, Style, rotation
 from dygait.synthetic.motion import Motion
 from dygait.synthetic.population import Person, draw_person, paced, shaped
+from dygait.synthetic.presets import CASIA
 from dygait.synthetic.segmentation import ROWS, Segmenter, Windows, draw_segmenter, normalise
 from dygait.synthetic.settings import Settings
 from dygait.synthetic.traits import draw, draw_factors, vary
-from dygait.synthetic.world import CASIA
 
 TYPES = CASIA.people.types
 """The walks of CASIA-B."""
