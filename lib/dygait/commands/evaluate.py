@@ -23,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gallery", type=Path, metavar="DIR", help="add the features of another folder to these")
     parser.add_argument("--re-rank", action="store_true", help="k-reciprocal re-ranking (k1 6, k2 6, lambda 0.3)")
     parser.add_argument(
-        "--intervals", type=int, default=1000, metavar="N", help="resamples of the bootstrap; 0: no intervals"
+        "--intervals",
+        type=int,
+        metavar="N",
+        help="resamples of the bootstrap; 0: no intervals (default: that of evaluator_cfg.intervals)",
     )
     parser.add_argument("--ranks-only", action="store_true", help="skip verification and open-set rates")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
@@ -40,6 +43,7 @@ def main(args: argparse.Namespace) -> None:
     from dygait.evaluation import Options, ReRank, evaluate_detailed, to_csv, to_json, to_text
     from dygait.evaluation.builtin_protocols import protocols_of
     from dygait.evaluation.features import load_features
+    from dygait.evaluation.intervals import RESAMPLES
     from dygait.evaluation.literature import beside
 
     saved = load_features(args.features)
@@ -71,7 +75,7 @@ def main(args: argparse.Namespace) -> None:
     ids, types, views = ([n for part in parts for n in getattr(part, key)] for key in ("ids", "types", "views"))
     options = Options(
         re_rank=ReRank() if args.re_rank else None,
-        intervals=args.intervals,
+        intervals=RESAMPLES if args.intervals is None else args.intervals,
         verification=not args.ranks_only,
         open_set=not args.ranks_only,
     )

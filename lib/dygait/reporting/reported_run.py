@@ -19,14 +19,13 @@ from dygait.evaluation import Options, evaluate_detailed
 from dygait.evaluation.analysis import Analysis, analyse
 from dygait.evaluation.builtin_protocols import protocols_of
 from dygait.evaluation.features import SavedFeatures, load_features
+from dygait.evaluation.intervals import RESAMPLES
 from dygait.reporting import explanation
 from dygait.runs.events import read_lines
 from dygait.silhouettes import brightest_channel
 
 FRAMES = 4
 """Number of frames shown of a sequence."""
-_RESAMPLES = 1000
-"""Resamples of the bootstrap over subjects."""
 _SPACING = 8
 """Distance of the shown frames in a sufficiently long sequence: about a third of a stride."""
 
@@ -77,7 +76,7 @@ def open_runs(
     """
     folder = find_features(path)
     saved = load_features(folder)
-    options = Options(intervals=_RESAMPLES, verification=True, open_set=True, keep=True)
+    options = Options(intervals=RESAMPLES, verification=True, open_set=True, keep=True)
     metric = metric or saved.origin.get("metric", "euc")
     columns = saved.ids, saved.types, saved.views
     runs = []
