@@ -202,15 +202,15 @@ def _damaged(folder: Path, error: Exception) -> UserError:
     return UserError(f"{folder} is damaged: {type(error).__name__}: {error}; extract the features again")
 
 
-def checksum_of_json(content: Any, value: int = 0) -> int:
-    """Return the CRC-32 of plain values, continued from `value`; the order of keys does not matter."""
-    return zlib.crc32(json.dumps(content, sort_keys=True).encode(), value)
+def checksum_of_json(content: Any) -> int:
+    """Return the CRC-32 of plain values; the order of keys does not matter."""
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
 
 
-def checksum_of_array(array: np.ndarray, value: int = 0) -> int:
-    """Return the CRC-32 of an array's dtype, shape and values, continued from `value`."""
+def checksum_of_array(array: np.ndarray) -> int:
+    """Return the CRC-32 of an array's dtype, shape and values."""
     rows = max(1, _CHUNK // max(1, array[:1].nbytes))
-    value = checksum_of_json([array.dtype.str, array.shape], value)
+    value = checksum_of_json([array.dtype.str, array.shape])
     for start in range(0, len(array), rows):
         value = zlib.crc32(np.ascontiguousarray(array[start : start + rows]).data, value)
     return value

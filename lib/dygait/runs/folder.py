@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -10,7 +9,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +21,7 @@ import dygait
 from dygait import distributed
 from dygait.config import Config, save_config
 from dygait.errors import UserError
-from dygait.files import write_atomically
+from dygait.files import write_atomically, write_errors
 from dygait.machine import is_running
 
 
@@ -86,16 +85,10 @@ def append_line(path: Path, entry: dict[str, Any]) -> None:
         file.write((b"" if at_line_start else b"\n") + json.dumps(entry).encode() + b"\n")
 
 
-@contextlib.contextmanager
-def writing(folder: RunFolder) -> Iterator[None]:
+def writing(folder: RunFolder) -> AbstractContextManager[None]:
     """Turn an OSError within a `with` block into a `UserError` that says how to continue the run."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"the run's folder {folder.root} cannot be written: {error}; free disk space, or make it writable, and "
-            f"continue with --resume: the checkpoints are kept"
-        ) from None
+    remedy = "free disk space, or make it writable, and continue with --resume: the checkpoints are kept"
+    return write_errors(f"the run's folder {folder.root}", remedy)
 
 
 def git_state() -> dict[str, Any]:

@@ -321,8 +321,8 @@ class _Extraction:
 
     def finish(self, names: list[str]) -> None:
         """Assemble the shards; on rank 0."""
-        unfinished, names = self.folder / UNFINISHED, [*self._existing_shards, *names]
-        missing = [name for name in names if not (unfinished / f"{name}.json").is_file()]
+        names = [*self._existing_shards, *names]
+        missing = [name for name in names if not self.shards.path(name).is_file()]
         if missing:
             raise UserError(
                 f"{self.folder}: rank 0 does not see {len(missing)} of {len(names)} shards: every process must see "
@@ -331,7 +331,7 @@ class _Extraction:
         rows = (self.shards.read(name)[1] for name in names)
         assemble(self.folder, self.source.dataset.keys(), rows, self.origin)
         self.unlock()
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(self.folder / UNFINISHED, ignore_errors=True)
         self.saved = load_features(self.folder)
 
     def unlock(self) -> None:
