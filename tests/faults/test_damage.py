@@ -1,4 +1,4 @@
-"""Checkpoints that a crash, a full disk or a bad sector has spoilt: each is found out, named and passed over."""
+"""Checkpoints that a crash, a full disk or a bad sector has spoilt: each is found out, named and skipped."""
 
 import shutil
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_a_run_goes_on_from_the_older_one(
         for newer in (10, 12):
             (damaged.checkpoints / f"tiny-{newer:05d}.pt").write_bytes(content)
         assert damaged.run("train", *SETTINGS, "trainer_cfg.keep_last=1", options=("--resume",)) == 0, name
-        assert [event["file"] for event in events(damaged, "passed over")] == ["tiny-00012.pt", "tiny-00010.pt"]
+        assert [event["file"] for event in events(damaged, "damaged checkpoint")] == ["tiny-00012.pt", "tiny-00010.pt"]
         assert capsys.readouterr().out.count("damaged checkpoint") == 2
         assert events(damaged, "started")[-1]["iteration"] == 8
         assert [p.name for p in damaged.checkpoints.glob("*.pt")] == ["tiny-00012.pt"]

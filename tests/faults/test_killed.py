@@ -57,7 +57,7 @@ def test_while_a_checkpoint_is_written(uninterrupted: Experiment, tmp_path: Path
             break
     assert not (killed.checkpoints / f"tiny-{number:05d}.pt").exists()
     check(killed, uninterrupted)
-    assert events(killed, "tidied")
+    assert events(killed, "unfinished files")
 
 
 def test_again_and_again(uninterrupted: Experiment, stopped: Experiment) -> None:

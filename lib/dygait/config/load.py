@@ -271,19 +271,15 @@ def load_config(
 
 
 def _format_problems(layers: Sequence[Layer], problems: Sequence[Problem]) -> str:
-    lines = list(dict.fromkeys(_format_problem(_origin(layers, p.path), p) for p in problems))
-    if len(lines) == 1:
-        return lines[0]
-    return "\n  ".join([f"{len(lines)} problems in the configuration:", *lines])
-
-
-def _format_problem(origin: str, problem: Problem) -> str:
-    """Return origin, key and message; an override names its key, and a problem of several sections has none."""
-    key = ".".join(problem.path)
-    parts = (
-        [origin, problem.message] if not key or origin.startswith(f"--set {key}=") else [origin, key, problem.message]
-    )
-    return ": ".join(parts)
+    """Return a line for each problem: the file or override, the key, and the message."""
+    found = []
+    for path, message in problems:
+        origin, key = _origin(layers, path), ".".join(path)
+        # A problem of several sections has no key, and an override names its own.
+        of_key = [] if not key or origin.startswith(f"--set {key}=") else [key]
+        found.append(": ".join([origin, *of_key, message]))
+    lines = list(dict.fromkeys(found))
+    return lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} problems in the configuration:", *lines])
 
 
 def save_config(config: Config, path: Path) -> None:

@@ -52,10 +52,9 @@ def bootstrap(scores: np.ndarray, subjects: np.ndarray, resamples: int, rows: np
         several = min(step, resamples - start)
         drawn = generator.integers(shape[0], size=(several, shape[0])) + shape[0] * np.arange(several)[:, None]
         times = np.bincount(drawn.reshape(-1), minlength=several * shape[0]).reshape(several, shape[0]).astype(float)
-        cells = _divided(
-            *((times @ part.reshape(shape[0], -1)).reshape(several, *shape[1:]) for part in (sums, counts))
-        )
-        found[start : start + several] = _mean_of_last(_mean_of_last(cells))
+        of_cells = [(times @ part.reshape(shape[0], -1)).reshape(several, *shape[1:]) for part in (sums, counts)]
+        with np.errstate(invalid="ignore"):  # 0 / 0, NaN, of an empty cell or row
+            found[start : start + several] = _mean_of_last(_mean_of_last(of_cells[0] / of_cells[1]))
     return found
 
 
@@ -68,11 +67,7 @@ def interval(samples: np.ndarray) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def _divided(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
-
-
 def _mean_of_last(values: np.ndarray) -> np.ndarray:
     """Return the mean over the last axis of values that are not NaN; NaN without any."""
-    present = ~np.isnan(values)
-    return _divided(np.where(present, values, 0.0).sum(-1), present.sum(-1).astype(float))
+    means: np.ndarray = np.nansum(values, -1) / (~np.isnan(values)).sum(-1)
+    return means

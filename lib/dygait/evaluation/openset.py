@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dygait.evaluation.verification import most_allowed
+
 FPIRS = (1e-1, 1e-2)
 """The false-positive identification rates at which DIR is reported."""
-
-_RESOLVED = 1 - 1e-9  # 1e-2 of 100 searches is one search, whatever the rounding
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def identify(match: np.ndarray, other: np.ndarray, correct: np.ndarray, fpirs: S
     hits, alarms = match[mated & correct], np.append(np.sort(other), np.inf)
     found = {}
     for fpir in fpirs:
-        allowed = int(np.floor(len(other) * fpir / _RESOLVED))
+        allowed = most_allowed(fpir, len(other))
         # Thresholds below the first excess false alarm: none with at most `allowed` false alarms accepts more.
         limit = alarms[min(allowed, len(other))]
         found[fpir] = float((hits < limit).sum() / mated.sum()) if allowed and mated.any() else float("nan")

@@ -19,8 +19,6 @@ import numpy as np
 FARS = (1e-1, 1e-2, 1e-3, 1e-4)
 """The false accept rates at which TAR is reported."""
 
-_RESOLVED = 1 - 1e-9  # 1e-4 of 10,000 pairs is one pair, whatever the rounding
-
 
 class Roc(NamedTuple):
     """A receiver operating characteristic, from no pair accepted to all accepted.
@@ -138,7 +136,12 @@ def _eer(curve: Roc) -> float:
 def _tar_at_far(curve: Roc, impostor: int, fars: Sequence[float]) -> dict[float, float]:
     found = {}
     for far in fars:
-        # Rates are compared as numbers of pairs: 0.1 of 30 is 3, whatever the rounding.
-        allowed = np.floor(impostor * far / _RESOLVED) + 0.5
-        found[far] = float(curve.tar[curve.far * impostor <= allowed].max()) if allowed > 1 else math.nan
+        allowed = most_allowed(far, impostor)
+        # Rates are compared as numbers of pairs, which half a pair makes safe from rounding.
+        found[far] = float(curve.tar[curve.far * impostor <= allowed + 0.5].max()) if allowed else math.nan
     return found
+
+
+def most_allowed(rate: float, count: int) -> int:
+    """Return how many of a number of trials a rate allows: 1e-4 of 10,000 is one, whatever the rounding."""
+    return math.floor(count * rate / (1 - 1e-9))

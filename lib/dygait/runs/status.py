@@ -12,7 +12,7 @@ from dygait.errors import UserError
 from dygait.machine import is_running
 
 _END_EVENTS = ("finished", "interrupted", "failed")
-_COUNTED_EVENTS = ("skipped step", "passed over", "tidied", "no TensorBoard")
+_COUNTED_EVENTS = ("skipped step", "damaged checkpoint", "unfinished files", "no TensorBoard")
 _SILENT = 600.0  # seconds without news after which a run on another machine counts as lost
 _PATIENCE = 10  # or this many times the usual time between two log lines
 _SLOWEST = 1e-9  # iterations per second; below it the remaining time is unknown

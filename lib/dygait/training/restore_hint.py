@@ -41,7 +41,7 @@ def find_checkpoint(hint: int | str, folder: RunFolder) -> Path | None:
 
 def _log_damaged(folder: RunFolder, path: Path, damage: str) -> None:
     log.info("notice: skipping a damaged checkpoint: %s", damage)
-    add_event(folder, "passed over", file=path.name, why=damage)
+    add_event(folder, "damaged checkpoint", file=path.name, why=damage)
 
 
 def remove_unfinished_files(folder: RunFolder) -> None:
@@ -49,7 +49,7 @@ def remove_unfinished_files(folder: RunFolder) -> None:
     removed = remove_unfinished(folder.checkpoints, folder.logs) if distributed.is_main() else []
     if removed:
         log.info("notice: removed unfinished files: %s", ", ".join(path.name for path in removed))
-        add_event(folder, "tidied", files=[path.name for path in removed])
+        add_event(folder, "unfinished files", files=[path.name for path in removed])
 
 
 def lacks_test(folder: RunFolder, start: Path, trainer: Trainer) -> bool:
