@@ -47,7 +47,6 @@ def test_errors_by_length_and_by_type(group: str, monkeypatch: pytest.MonkeyPatc
         assert share.error == pytest.approx(np.mean(inside))
         assert share.spread == pytest.approx(np.std(inside, ddof=1) / np.sqrt(len(inside)) if len(inside) > 1 else 0)
     assert [s.name for s in found.by_type] == list(PROBES[group])
-    assert analysed(features(), IDS, KINDS, ANGLES).groups[group].by_length == ()
     for share in found.by_type:
         assert share.median == np.median([LENGTHS[p] for p in errors if KINDS[p] == share.name])
 

@@ -37,7 +37,7 @@ def test_the_table_of_one_result() -> None:
 
 def test_baselines_stand_below_each_group() -> None:
     found, plain = result(), result(seed=1, groups="nb")
-    lines = to_text(found, {"GEI nearest neighbour": plain}, name="DyGait").splitlines()
+    lines = to_text(found, plain, name="DyGait").splitlines()
     assert max(map(len, lines)) <= 120
     assert "Note: CL: no probe sequences of type cl-01, cl-02" in to_text(plain)
     labels = [line[:27].split() for line in lines[4:9]]

@@ -26,10 +26,11 @@ def analysed(
     re_rank: ReRank | None = None,
 ) -> Analysis:
     """Evaluate features (and images) of these ids, types and views, and analyse the result."""
+    saved = SavedFeatures(features, *names, [30] * len(features) if lengths is None else lengths.tolist())
     options = Options(intervals=1000, verification=True, open_set=True, re_rank=re_rank, keep=True)
     result = evaluate_detailed(features, *names, protocol, options=options)
     baseline = None if gei is None else evaluate_detailed(gei, *names, protocol)
-    return analyse(features, *names, result, baseline, lengths)
+    return analyse(saved, result, baseline)
 
 
 @functools.cache

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dygait.evaluation.features import SavedFeatures
 
 HELP = "score saved features"
 
@@ -34,65 +39,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    from dataclasses import replace
-
-    import numpy as np
-
     from dygait.data.partition import load_partition
-    from dygait.errors import UserError
-    from dygait.evaluation import Options, ReRank, evaluate_detailed, to_csv, to_json, to_text
+    from dygait.evaluation import Options, ReRank, evaluate_saved, to_csv, to_json, to_text
     from dygait.evaluation.builtin_protocols import protocols_of
     from dygait.evaluation.features import load_features
     from dygait.evaluation.intervals import RESAMPLES
     from dygait.evaluation.literature import beside
 
     saved = load_features(args.features)
-    parts = [saved]
     if args.gallery is not None:
-        parts.append(load_features(args.gallery))
-        shapes = [part.features.shape[1:] for part in parts]
-        if shapes[0] != shapes[1]:
-            raise UserError(
-                f"{args.gallery}: features of (C, P) = {shapes[1]}, those of {args.features} are {shapes[0]}; "
-                "extract both with the same network"
-            )
-        names = [part.origin["feature"] for part in parts if "feature" in part.origin]
-        if len(set(names)) > 1:
-            raise UserError(
-                f"{args.gallery}: the features are the network's {names[1]}, those of {args.features} its {names[0]}; "
-                "extract both with the same evaluator_cfg.feature"
-            )
-        keys = [set(zip(part.ids, part.types, part.views, strict=True)) for part in parts]
-        if both := keys[0] & keys[1]:
-            raise UserError(
-                f"--gallery {args.gallery}: {len(both)} sequences are in {args.features} too, such as "
-                f"{'/'.join(min(both))}; a sequence would be compared with itself"
-            )
-    protocols = protocols_of(args.protocol, saved.origin, args.features)
+        saved = _joined(saved, load_features(args.gallery), args.features, args.gallery)
+    if args.partition is not None:
+        saved = replace(saved, origin={**saved.origin, **load_partition(args.partition, "").lists})
     metric = args.metric or saved.origin.get("metric", "euc")
-    lists = saved.lists if args.partition is None else load_partition(args.partition, "").lists
-    features = saved.features if len(parts) == 1 else np.concatenate([part.features for part in parts])
-    ids, types, views = ([n for part in parts for n in getattr(part, key)] for key in ("ids", "types", "views"))
     options = Options(
         re_rank=ReRank() if args.re_rank else None,
         intervals=RESAMPLES if args.intervals is None else args.intervals,
         verification=not args.ranks_only,
         open_set=not args.ranks_only,
     )
-    images = [part.gei.reshape(len(part.gei), -1, 1) for part in parts if part.gei is not None]
-    for number, protocol in enumerate(protocols):
-        result = evaluate_detailed(features, ids, types, views, protocol, metric, options=options, **lists)
-        result = replace(result, feature=saved.origin.get("feature"))
-        baselines = {}
-        if len(images) == len(parts) and len({part.shape[1:] for part in images}) == 1:
-            baselines["GEI nearest neighbour"] = evaluate_detailed(
-                np.concatenate(images), ids, types, views, protocol, "euc", options=options, **lists
-            )
-        print(to_text(result, baselines, published=beside(result, saved.origin, ids, "model")))
+    for number, protocol in enumerate(protocols_of(args.protocol, saved.origin, args.features)):
+        result, baseline = evaluate_saved(saved, protocol, metric, options)
+        print(to_text(result, baseline, published=beside(result, saved.origin, saved.ids, "model")))
         suffix = f"-{protocol.name.replace('/', '_')}" if number else ""
         for path, text in ((args.json, to_json), (args.csv, to_csv)):
             if path is not None:
                 _write(path.with_name(f"{path.stem}{suffix}{path.suffix}"), text(result))
+
+
+def _joined(one: SavedFeatures, other: SavedFeatures, folder: Path, gallery: Path) -> SavedFeatures:
+    """Return the features of two folders together, with the origin of the first; UserError if they do not fit."""
+    import numpy as np
+
+    from dygait.errors import UserError
+
+    shapes = [part.features.shape[1:] for part in (one, other)]
+    if shapes[0] != shapes[1]:
+        raise UserError(
+            f"{gallery}: features of (C, P) = {shapes[1]}, those of {folder} are {shapes[0]}; "
+            "extract both with the same network"
+        )
+    names = [part.origin["feature"] for part in (one, other) if "feature" in part.origin]
+    if len(set(names)) > 1:
+        raise UserError(
+            f"{gallery}: the features are the network's {names[1]}, those of {folder} its {names[0]}; "
+            "extract both with the same evaluator_cfg.feature"
+        )
+    keys = [set(zip(part.ids, part.types, part.views, strict=True)) for part in (one, other)]
+    if both := keys[0] & keys[1]:
+        raise UserError(
+            f"--gallery {gallery}: {len(both)} sequences are in {folder} too, such as "
+            f"{'/'.join(min(both))}; a sequence would be compared with itself"
+        )
+    columns = {key: getattr(one, key) + getattr(other, key) for key in ("ids", "types", "views", "lengths")}
+    gei = None
+    if one.gei is not None and other.gei is not None and one.gei.shape[1:] == other.gei.shape[1:]:
+        gei = np.concatenate([one.gei, other.gei])
+    return replace(one, **columns, features=np.concatenate([one.features, other.features]), gei=gei)
 
 
 def _write(path: Path, text: str) -> None:

@@ -13,7 +13,13 @@ from dygait.evaluation.builtin_protocols import (
 )
 from dygait.evaluation.comparisons import Options
 from dygait.evaluation.distances import pairwise_distance
-from dygait.evaluation.evaluate import EvaluationResult, check_against_data, evaluate, evaluate_detailed
+from dygait.evaluation.evaluate import (
+    EvaluationResult,
+    check_against_data,
+    evaluate,
+    evaluate_detailed,
+    evaluate_saved,
+)
 from dygait.evaluation.reranking import ReRank
 from dygait.evaluation.submission import SUBMISSIONS, Submission, write_submission
 from dygait.evaluation.tables import to_csv, to_dict, to_json, to_text

@@ -7,16 +7,15 @@ Letters: N sequences, C channels, P parts, M probes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dygait.evaluation.comparisons import Comparisons, Confusion
 from dygait.evaluation.distances import pairwise_distance
 from dygait.evaluation.evaluate import EvaluationResult
+from dygait.evaluation.features import SavedFeatures
 from dygait.evaluation.sequences import Sequences
 from dygait.evaluation.verification import Verification
 
@@ -48,7 +47,7 @@ class ProbeErrors:
     """Rank-1 error of a class of probes: the mean over probes of the share of their comparisons that are wrong."""
 
     name: str  # the class; empty for a class of lengths
-    low: int  # the smallest number of frames; 0 if lengths are not known
+    low: int  # the smallest number of frames
     high: int  # the largest number of frames
     median: float  # the median number of frames
     probes: int
@@ -64,7 +63,7 @@ class GroupAnalysis:
     cmc: np.ndarray  # (K,) percent at rank 1..K, averaged as the protocol averages its headline
     pairs: PairAnalysis | None  # None if there are no genuine or no impostor pairs
     confusions: tuple[Confusion, ...]  # the hardest, one for each subject
-    by_length: tuple[ProbeErrors, ...]  # classes of about equal size, from short to long; empty without lengths
+    by_length: tuple[ProbeErrors, ...]  # classes of about equal size, from short to long
     by_type: tuple[ProbeErrors, ...]  # one entry for each type of probe
 
 
@@ -88,46 +87,38 @@ class Analysis:
     ids: np.ndarray  # (N,) subjects
     types: np.ndarray  # (N,) sequence types
     views: np.ndarray  # (N,) views
-    lengths: np.ndarray | None  # (N,) numbers of frames; None if they are not known
+    lengths: np.ndarray  # (N,) numbers of frames
 
     def key(self, index: int) -> tuple[str, str, str]:
         """Return subject, type and view of a sequence."""
         return str(self.ids[index]), str(self.types[index]), str(self.views[index])
 
 
-def analyse(
-    features: Tensor | np.ndarray,
-    ids: Sequence[str],
-    types: Sequence[str],
-    views: Sequence[str],
-    result: EvaluationResult,
-    baseline: EvaluationResult | None = None,
-    lengths: Sequence[int] | np.ndarray | None = None,
-) -> Analysis:
+def analyse(saved: SavedFeatures, result: EvaluationResult, baseline: EvaluationResult | None = None) -> Analysis:
     """Return everything that a report shows of a test.
 
-    `result` is the evaluation of these features (N, C, P) with its comparisons (`Options.keep`), `baseline` that of the
-    gait energy images, if there are any; lengths are (N,) numbers of frames, if known.
+    `result` is the evaluation of these features with its comparisons (`Options.keep`), `baseline` that of the gait
+    energy images, if there are any.
     """
-    sequences = Sequences.checked(features, ids, types, views)
-    frames = None if lengths is None else np.asarray(lengths, dtype=np.int64)
+    sequences = Sequences.checked(saved.features, saved.ids, saved.types, saved.views)
+    lengths = np.array(saved.lengths, dtype=np.int64)
     groups: dict[str, GroupAnalysis] = {}
     used = np.zeros(len(sequences.ids), bool)
     for name, found in result.comparisons.items():
         used[found.probes] = used[found.gallery] = True
         errors = _errors(found)
         counted = ~np.isnan(errors)
-        of_probes = found.probes[counted], errors[counted]
+        probes, errors = found.probes[counted], errors[counted]
         groups[name] = GroupAnalysis(
             probes=len(found.probes),
             cmc=np.array([found.mean(f"rank-{k}") for k in range(1, RANKS + 1)]),
             pairs=_pairs(found, result.verification.get(name)),
             confusions=found.confusions,
-            by_length=_by_length(*of_probes, frames),
-            by_type=_by_type(*of_probes, sequences.types, frames),
+            by_length=_by_length(lengths[probes], errors),
+            by_type=_by_type(sequences.types[probes], lengths[probes], errors),
         )
     coordinates = embedding_map(sequences, np.flatnonzero(used), result.metric)
-    return Analysis(result, baseline, groups, coordinates, sequences.ids, sequences.types, sequences.views, frames)
+    return Analysis(result, baseline, groups, coordinates, sequences.ids, sequences.types, sequences.views, lengths)
 
 
 def _errors(found: Comparisons) -> np.ndarray:
@@ -154,22 +145,17 @@ def tar_at(pairs: PairAnalysis, fars: np.ndarray) -> np.ndarray:
     return np.asarray(curve.tar[np.searchsorted(curve.far, fars, side="right") - 1])
 
 
-def _by_length(probes: np.ndarray, errors: np.ndarray, lengths: np.ndarray | None) -> tuple[ProbeErrors, ...]:
+def _by_length(frames: np.ndarray, errors: np.ndarray) -> tuple[ProbeErrors, ...]:
     """Return classes of about equal size, from short to long; probes of equal length are in one class."""
-    if lengths is None or not len(probes):
+    if not len(frames):
         return ()
-    frames = lengths[probes]
     inner = np.unique(np.quantile(frames, np.linspace(0, 1, _LENGTH_CLASSES + 1)[1:-1], method="higher"))
     classes = np.searchsorted(inner, frames, side="right")
     return tuple(_share("", frames[classes == c], errors[classes == c]) for c in np.unique(classes).tolist())
 
 
-def _by_type(
-    probes: np.ndarray, errors: np.ndarray, types: np.ndarray, lengths: np.ndarray | None
-) -> tuple[ProbeErrors, ...]:
-    frames = np.zeros(len(probes), np.int64) if lengths is None else lengths[probes]
-    kinds = types[probes]
-    return tuple(_share(kind, frames[kinds == kind], errors[kinds == kind]) for kind in np.unique(kinds).tolist())
+def _by_type(types: np.ndarray, frames: np.ndarray, errors: np.ndarray) -> tuple[ProbeErrors, ...]:
+    return tuple(_share(kind, frames[types == kind], errors[types == kind]) for kind in np.unique(types).tolist())
 
 
 def _share(name: str, frames: np.ndarray, errors: np.ndarray) -> ProbeErrors:
@@ -217,10 +203,8 @@ def principal_components(vectors: np.ndarray, count: int) -> np.ndarray:
     """Return the first principal components of n vectors: (n, count), padded with zeros."""
     centred = vectors - vectors.mean(0)
     values, axes = np.linalg.eigh(centred @ centred.T)
-    found = np.zeros((len(vectors), count))
-    for index in range(min(count, len(vectors))):
-        axis = axes[:, -1 - index]
-        # The sign of an axis is arbitrary; make the largest entry positive, so that the result is deterministic.
-        axis = axis * np.sign(axis[np.abs(axis).argmax()])
-        found[:, index] = axis * np.sqrt(max(values[-1 - index], 0.0))
-    return found
+    # The sign of an axis is arbitrary; make the largest entry positive, so that the result is deterministic.
+    axes, values = axes[:, ::-1][:, :count], values[::-1][:count]
+    signs = np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
+    found = axes * signs * np.sqrt(np.maximum(values, 0.0))
+    return np.pad(found, ((0, 0), (0, count - found.shape[1])))

@@ -19,6 +19,7 @@ from dygait.errors import UserError
 from dygait.evaluation.builtin_protocols import as_protocol
 from dygait.evaluation.classification import scores
 from dygait.evaluation.comparisons import CHANCE, Comparisons, Options, compare
+from dygait.evaluation.features import SavedFeatures
 from dygait.evaluation.intervals import bootstrap, interval
 from dygait.evaluation.openset import OpenSet, identify
 from dygait.evaluation.ranking import ByView, mean_by_view
@@ -132,6 +133,22 @@ def evaluate_detailed(
     for name in chosen.groups:
         notes += [f"{name}: {note}" for note in _add_group(result, name, found[name], sequences.ids, chosen, options)]
     return replace(result, notes=tuple(notes))
+
+
+def evaluate_saved(
+    saved: SavedFeatures, protocol: Protocol, metric: str, options: Options
+) -> tuple[EvaluationResult, EvaluationResult | None]:
+    """Return the result of saved features, and of their gait energy images as a baseline; None without images.
+
+    Arguments and errors are those of `evaluate_detailed`; the lists of the partition are those of the features.
+    """
+    columns = saved.ids, saved.types, saved.views
+    result = evaluate_detailed(saved.features, *columns, protocol, metric, options=options, **saved.lists)
+    result = replace(result, feature=saved.origin.get("feature"))
+    if saved.gei is None:
+        return result, None
+    images, options = saved.gei.reshape(len(saved.gei), -1, 1), replace(options, keep=False)
+    return result, evaluate_detailed(images, *columns, protocol, "euc", options=options, **saved.lists)
 
 
 def check_against_data(

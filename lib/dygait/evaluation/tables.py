@@ -19,6 +19,8 @@ from dygait.untrusted import printable
 _FORMULAS = ("=", "+", "-", "@")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _GAP = "  "
+BASELINE = "GEI nearest neighbour"
+"""The label of the baseline's rows."""
 Row = tuple[str, str, list[float]]
 """Group, method, and a percentage for each column; NaN for a missing view."""
 PublishedRows = tuple[Sequence[str], Sequence[tuple[str, str, list[float]]]]
@@ -28,7 +30,7 @@ PUBLISHED = "published rank-1 in percent: same protocol, data and input; none me
 
 def to_text(
     result: EvaluationResult,
-    baselines: Mapping[str, EvaluationResult] | None = None,
+    baseline: EvaluationResult | None = None,
     name: str = "model",
     width: int = 120,
     published: PublishedRows = ((), ()),
@@ -36,12 +38,12 @@ def to_text(
     """Return a table: a row per group and method, a column per view (or per measure), the mean and the chance level.
 
     Args:
-        baselines: other results under the same protocol, by the label of their rows.
-        name: the label of the rows of `result`; shown only if there are baselines.
+        baseline: the result of gait energy images under the same protocol.
+        name: the label of the rows of `result`; shown only if there is a baseline.
         width: columns of the terminal; views that do not fit are in a second table.
         published: of `literature.beside`: shown below.
     """
-    methods = {name: result, **(baselines or {})}
+    methods = {name: result} if baseline is None else {name: result, BASELINE: baseline}
     lines = textwrap.wrap(f"{result.protocol}: {result.description}.", width)
     left, views = (1 if len(methods) == 1 else 2), len(probe_views(methods.values()))
     for measure in result.measures if views else [None]:

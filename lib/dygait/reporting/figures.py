@@ -148,7 +148,7 @@ def _condition(name: str) -> str:
 
 
 def length_figures(run: ReportedRun) -> list[Figure]:
-    """Return the rank-1 error against the number of frames, if lengths are known."""
+    """Return the rank-1 error against the number of frames."""
     known = {name: g.by_length for name, g in run.analysis.groups.items() if g.by_length}
     if not known:
         return []

@@ -22,10 +22,8 @@ def run_details(run: ReportedRun) -> list[tuple[str, str]]:
         ("dataset", origin.get("dataset")),
         ("data fingerprint", origin.get("fingerprint")),
         ("test sequences", f"{len(analysis.ids):,} of {len(set(analysis.ids.tolist())):,} subjects"),
+        ("frames of a sequence", f"min {frames.min()}, median {int(np.median(frames))}, max {frames.max()}"),
     ]
-    if frames is not None:
-        shown = f"min {frames.min()}, median {int(np.median(frames))}, max {frames.max()}"
-        found.append(("frames of a sequence", shown))
     for phase, record in run.records.items():
         found += [(f"{phase}: {name}", value) for name, value in _environment(record)]
     return [(name, str(value)) for name, value in found if value not in (None, "")]

@@ -15,7 +15,7 @@ import yaml
 from dygait import untrusted
 from dygait.data.stores import Store, open_store
 from dygait.errors import UserError
-from dygait.evaluation import Options, evaluate_detailed
+from dygait.evaluation import Options, evaluate_saved
 from dygait.evaluation.analysis import Analysis, analyse
 from dygait.evaluation.builtin_protocols import protocols_of
 from dygait.evaluation.features import SavedFeatures, load_features
@@ -78,18 +78,11 @@ def open_runs(
     saved = load_features(folder)
     options = Options(intervals=RESAMPLES, verification=True, open_set=True, keep=True)
     metric = metric or saved.origin.get("metric", "euc")
-    columns = saved.ids, saved.types, saved.views
     runs = []
     for chosen in protocols_of(protocol, saved.origin, folder):
         if chosen.classes is not None:
             raise UserError(f"{folder}: a report compares sequences, and the protocol {chosen.name} does not")
-        result = evaluate_detailed(saved.features, *columns, chosen, metric, options=options, **saved.lists)
-        result = replace(result, feature=saved.origin.get("feature"))
-        baseline = None
-        if saved.gei is not None:
-            images = saved.gei.reshape(len(saved.gei), -1, 1)
-            baseline = evaluate_detailed(images, *columns, chosen, "euc", **saved.lists)
-        analysis = analyse(saved.features, *columns, result, baseline, saved.lengths)
+        analysis = analyse(saved, *evaluate_saved(saved, chosen, metric, options))
         runs.append(describe(folder, saved, analysis, with_frames))
     return named_by_protocol(runs)
 

@@ -57,7 +57,6 @@ def type_rows(run: ReportedRun) -> list[tuple[list[str], list[str]]]:
         return []
     rows = []
     for name, s in shares:
-        frames = f"{s.median:.0f}" if s.high else "–"
-        cells = [str(s.probes), frames, percent(100 - 100 * s.error), f"± {percent(196 * s.spread)}"]
+        cells = [str(s.probes), f"{s.median:.0f}", percent(100 - 100 * s.error), f"± {percent(196 * s.spread)}"]
         rows.append(([name, s.name], cells))
     return rows

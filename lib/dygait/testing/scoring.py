@@ -18,14 +18,13 @@ from dygait.errors import UserError
 from dygait.evaluation import (
     EvaluationResult,
     Options,
-    Protocol,
     ReRank,
     Submission,
     check_against_data,
     classification_of,
     configured_name,
     configured_protocols,
-    evaluate_detailed,
+    evaluate_saved,
     to_csv,
     to_json,
     to_text,
@@ -125,7 +124,18 @@ def _score(
         written = write_submission(protocols, features.features, *columns, target, evaluator.metric, options)
         log.info("wrote the submission %s", written)
         return []
-    pairs = [_evaluate(config, data, features, device, folder, path, protocol) for protocol in protocols]
+    options = Options(
+        device=device,
+        re_rank=_re_rank(config, None),
+        intervals=evaluator.intervals,
+        verification=evaluator.verification,
+        open_set=evaluator.open_set,
+        keep=evaluator.report,
+    )
+    pairs = []
+    for protocol in protocols:
+        pairs.append(evaluate_saved(features, protocol, evaluator.metric, options))
+        _log_and_write(config, features, folder, path, *pairs[-1])
     if evaluator.report and any(protocol.classes is not None for protocol in protocols):
         log.info("notice: no report: the protocol %s compares no sequences", protocols[0].name)
     elif evaluator.report:
@@ -133,45 +143,28 @@ def _score(
     return [replace(result, comparisons={}) for result, _ in pairs]  # which are large
 
 
-def _evaluate(
+def _log_and_write(
     config: Config,
-    data: sources.Data,
     features: SavedFeatures,
-    device: torch.device,
     folder: RunFolder,
     path: Path,
-    protocol: Protocol,
-) -> tuple[EvaluationResult, EvaluationResult | None]:
-    """Score features under a protocol, and the baseline if there is one; log a table, and write the results."""
-    columns, evaluator = (features.ids, features.types, features.views), config.evaluator_cfg
-    options = Options(
-        device=device,
-        re_rank=_re_rank(config, None),
-        intervals=evaluator.intervals,
-        verification=evaluator.verification,
-        open_set=evaluator.open_set,
-    )
-    lists, kept = data.partition.lists, replace(options, keep=evaluator.report)
-    result = evaluate_detailed(features.features, *columns, protocol, evaluator.metric, options=kept, **lists)
-    result = replace(result, feature=features.origin["feature"])
-    baseline = None
-    if features.gei is not None:
-        images = features.gei.reshape(len(features.gei), -1, 1)
-        baseline = evaluate_detailed(images, *columns, protocol, "euc", options=options, **lists)
-    name, baselines = config.model_cfg.model, {} if baseline is None else {"GEI nearest neighbour": baseline}
+    result: EvaluationResult,
+    baseline: EvaluationResult | None,
+) -> None:
+    """Log the table of a result, and write it next to the checkpoint `path`."""
+    name = config.model_cfg.model
     published = beside(result, features.origin, features.ids, name)
-    table = to_text(result, baselines, name, published=published)
-    for line in table.splitlines():
+    for line in to_text(result, baseline, name, published=published).splitlines():
         log.info("%s", line)
-    slug = result.protocol.replace("/", "_") + ("-reranked" if options.re_rank is not None else "")
-    base = f"{path.stem}-{slug}-{result.metric}" + (f"-{evaluator.feature}" if evaluator.feature else "")
+    slug = result.protocol.replace("/", "_") + ("-reranked" if _re_rank(config, None) is not None else "")
+    feature = config.evaluator_cfg.feature
+    base = f"{path.stem}-{slug}-{result.metric}" + (f"-{feature}" if feature else "")
     with writing(folder):
         write_atomically(path.with_name(f"{base}.json"), to_json(result))
         write_atomically(path.with_name(f"{base}.csv"), to_csv(result))
         if baseline is not None:
             write_atomically(path.with_name(f"{path.stem}-{slug}-gei.json"), to_json(baseline))
     log.info("wrote %s.json and .csv", path.with_name(base))
-    return result, baseline
 
 
 def _report(
@@ -181,8 +174,7 @@ def _report(
     results: Sequence[tuple[EvaluationResult, EvaluationResult | None]],
 ) -> None:
     """Write `report/report.html` and its tables to the folder of a run, and the TensorBoard summaries."""
-    columns = features.ids, features.types, features.views
-    analyses = [analyse(features.features, *columns, *pair, features.lengths) for pair in results]
+    analyses = [analyse(features, *pair) for pair in results]
     target, source = folder.root / "report" / "report.html", folder.features / Path(features.origin["checkpoint"]).stem
     try:
         runs = [describe(source, features, analysis, store=data.store) for analysis in analyses]
