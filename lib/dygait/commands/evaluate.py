@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dygait.commands.messages import write_file
+
 if TYPE_CHECKING:
     from dygait.evaluation.features import SavedFeatures
 
@@ -64,7 +66,7 @@ def main(args: argparse.Namespace) -> None:
         suffix = f"-{protocol.name.replace('/', '_')}" if number else ""
         for path, text in ((args.json, to_json), (args.csv, to_csv)):
             if path is not None:
-                _write(path.with_name(f"{path.stem}{suffix}{path.suffix}"), text(result))
+                write_file(path.with_name(f"{path.stem}{suffix}{path.suffix}"), text(result))
 
 
 def _joined(one: SavedFeatures, other: SavedFeatures, folder: Path, gallery: Path) -> SavedFeatures:
@@ -96,12 +98,3 @@ def _joined(one: SavedFeatures, other: SavedFeatures, folder: Path, gallery: Pat
     if one.gei is not None and other.gei is not None and one.gei.shape[1:] == other.gei.shape[1:]:
         gei = np.concatenate([one.gei, other.gei])
     return replace(one, **columns, features=np.concatenate([one.features, other.features]), gei=gei)
-
-
-def _write(path: Path, text: str) -> None:
-    from dygait.files import write_atomically, write_errors
-
-    with write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text)
-    print(f"wrote {path}")

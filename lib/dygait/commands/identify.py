@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dygait.commands.gallery_options import add_gallery_arguments, open_gallery
+from dygait.commands.messages import write_file
 from dygait.commands.walk_options import Video, add_source_arguments, open_video, walks_in
 from dygait.errors import UserError
 
@@ -69,20 +70,18 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _write(results: Sequence[Identified], gallery: Gallery, video: Video | None, arguments: argparse.Namespace) -> None:
-    from dygait.files import write_atomically, write_errors
     from dygait.identification.answers import to_dict
     from dygait.identification.drawing import write_video
     from dygait.identification.page import write_page
 
     if arguments.json is not None:
         content = to_dict(results, str(arguments.gallery), len(gallery.names))
-        with write_errors(arguments.json):
-            write_atomically(arguments.json, json.dumps(content, indent=2) + "\n")
+        write_file(arguments.json, json.dumps(content, indent=2) + "\n")
     if arguments.page is not None:
         write_page(results, gallery, arguments.source, arguments.page)
     if video is not None and arguments.video is not None:
         write_video(results, video.source, arguments.video)
-    for path in (arguments.json, arguments.page, arguments.video):
+    for path in (arguments.page, arguments.video):
         if path is not None:
             print(f"wrote {path}")
 

@@ -1,10 +1,12 @@
-"""What commands print beside their results: warnings, problems, progress; and the exit code if there were problems."""
+"""What commands print beside their results: warnings, problems, files, progress; and the exit code of problems."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
+from dygait.files import write_atomically, write_errors
 from dygait.untrusted import printable
 
 INCOMPLETE = 3
@@ -23,6 +25,14 @@ def print_problems(problems: Iterable[str]) -> int:
         print(printable(f"dygait: {problem}"), file=sys.stderr)
         count += 1
     return count
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a text file, and print its path; UserError if it cannot be written."""
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text)
+    print(f"wrote {path}")
 
 
 def progress_bar(description: str) -> Callable[[Iterable[int], int], Iterable[int]]:

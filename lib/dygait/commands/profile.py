@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from dygait.commands.experiment import add_config_arguments, load_experiment
+from dygait.commands.messages import write_file
 
 HELP = "measure the cost of a training step"
 
@@ -32,7 +33,7 @@ def main(args: argparse.Namespace) -> None:
 
     from dygait import distributed
     from dygait.errors import UserError
-    from dygait.files import write_atomically, write_errors
+    from dygait.files import write_errors
     from dygait.logs import start_logging
     from dygait.profiling import largest_batch, text
     from dygait.profiling.profile import profile
@@ -60,5 +61,4 @@ def main(args: argparse.Namespace) -> None:
     if args.trace is not None and args.trace.is_dir():
         print(f"trace: {args.trace}")
     if args.json is not None:
-        write_atomically(args.json, json.dumps(result, indent=2) + "\n")
-        print(f"wrote {args.json}")
+        write_file(args.json, json.dumps(result, indent=2) + "\n")

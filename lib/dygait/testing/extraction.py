@@ -153,10 +153,10 @@ def extract(
     frame_size = [*source.dataset.sizes(int(source.dataset.indices[0]))[0]]
     added = {"feature": feature, "frame_size": frame_size, "frames_cut": _frames_cut(source)}
     extraction = _Extraction(Path(folder), source, {**origin, **added})
-    if distributed.is_main():
-        extraction.key = identity(config, data, source, model, device, settings)
     try:
-        extraction.key, done = distributed.on_main(extraction.prepare)
+        extraction.key, done = distributed.on_main(
+            lambda: extraction.prepare(identity(config, data, source, model, device, settings))
+        )
         if done is None:
             return extraction.saved
         start = time.perf_counter()
@@ -216,11 +216,11 @@ class _Extraction:
     def shards(self) -> Shards:
         return Shards(self.folder / UNFINISHED, self.key)
 
-    def prepare(self) -> tuple[str, list[int] | None]:
+    def prepare(self, key: str) -> tuple[str, list[int] | None]:
         """Check and lock the folder, on rank 0; return the key and the finished batches, None if all features exist."""
-        self.origin["extraction"] = self.key
+        self.key = self.origin["extraction"] = key
         if self._complete():
-            return self.key, None
+            return key, None
         check_folder(self.folder)
         unfinished = self.folder / UNFINISHED
         with write_errors(unfinished):
@@ -235,7 +235,7 @@ class _Extraction:
                 "continuing an interrupted extraction: %d of %d sequences are done",
                 sum(len(self.sampler.batches[number]) for number in done), len(self.source.dataset),
             )  # fmt: skip
-        return self.key, done
+        return key, done
 
     def _complete(self) -> bool:
         """Return whether the folder holds these features already."""
