@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dygait.evaluation import PROTOCOLS, SUBMISSIONS, EvaluationResult, literature, to_text
-from dygait.evaluation.literature import MEAN, PublishedResult, beside, comparable
+from dygait.evaluation.literature import MEAN, PublishedResult, comparable, with_published
 
 IDS = [f"{subject:03d}" for subject in range(75, 125)]
 OWN = {"NM": 97.0, "BG": 93.0, "CL": 80.0}
@@ -75,7 +75,7 @@ def test_what_is_comparable_on_casia_b() -> None:
 def test_what_is_not(own: EvaluationResult, of: dict[str, Any], ids: list[str]) -> None:
     """GREW's figures are of its server, which has other probes than the local protocol."""
     assert comparable(own, of, ids) == []
-    assert beside(own, of, ids, "mine")[1] == []
+    assert with_published(own, of, ids, "mine")[1] == []
 
 
 def test_between_datasets_and_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,17 +84,17 @@ def test_between_datasets_and_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     far = PublishedResult("B", 2021, "paper", [64, 44], "colours", "CCPG", {"CASIA-B": {"CL": 30.0}})
     content = {**literature.literature(), "results": [near, far]}
     monkeypatch.setattr(literature, "literature", lambda: content)
-    assert beside(result(), origin(), IDS, "mine") == (
+    assert with_published(result(), origin(), IDS, "mine") == (
         [MEAN],
         [("mine", "this test", [90.0]), ("A (2020)", "paper", [60.0])],
     )
-    groups, rows = beside(result(), origin("CCPG", test="CASIA-B"), IDS, "mine")
+    groups, rows = with_published(result(), origin("CCPG", test="CASIA-B"), IDS, "mine")
     assert (groups, rows) == (["CL"], [("mine", "this test", [80.0]), ("B (2021, colours)", "paper", [30.0])])
-    assert beside(result(NM=97.0), origin("CCPG", test="CASIA-B"), IDS, "mine")[1] == [], "no group of ours"
+    assert with_published(result(NM=97.0), origin("CCPG", test="CASIA-B"), IDS, "mine")[1] == [], "no group of ours"
 
 
 def test_the_printed_table() -> None:
-    text = to_text(result(), published=beside(result(), origin(), IDS, "DyGait"))
+    text = to_text(result(), published=with_published(result(), origin(), IDS, "DyGait"))
     lines = text.splitlines()
     start = next(n for n, line in enumerate(lines) if line.startswith("published rank-1"))
     assert lines[start + 1].split() == ["source", "NM", "BG", "CL"]

@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> None:
     from dygait.evaluation.builtin_protocols import protocols_of
     from dygait.evaluation.features import load_features
     from dygait.evaluation.intervals import RESAMPLES
-    from dygait.evaluation.literature import beside
+    from dygait.evaluation.literature import with_published
 
     saved = load_features(args.features)
     if args.gallery is not None:
@@ -62,7 +62,7 @@ def main(args: argparse.Namespace) -> None:
     )
     for number, protocol in enumerate(protocols_of(args.protocol, saved.origin, args.features)):
         result, baseline = evaluate_saved(saved, protocol, metric, options)
-        print(to_text(result, baseline, published=beside(result, saved.origin, saved.ids, "model")))
+        print(to_text(result, baseline, published=with_published(result, saved.origin, saved.ids, "model")))
         suffix = f"-{protocol.name.replace('/', '_')}" if number else ""
         for path, text in ((args.json, to_json), (args.csv, to_csv)):
             if path is not None:

@@ -47,11 +47,11 @@ def translate(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[Pa
     sections = all(isinstance(section, Mapping) for section in (model, optimizer, trainer))
     if sections and model.get("model") == "SwinGait" and "T_max_iter" in trainer:
         warnings.append((("trainer_cfg", "T_max_iter"), "is read as scheduler_cfg and optimizer_cfg.param_groups"))
-        translated |= _swingait_s_recipe(optimizer, trainer)
+        translated |= _swingait_recipe(optimizer, trainer)
     return translated, warnings
 
 
-def _swingait_s_recipe(optimizer: Mapping[str, Any], trainer: Mapping[str, Any]) -> dict[str, Any]:
+def _swingait_recipe(optimizer: Mapping[str, Any], trainer: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sections that say what the code of OpenGait's SwinGait does, which reads `T_max_iter`."""
     rate = optimizer.get("lr")
     groups: list[dict[str, Any]] = [{"match": pattern, "weight_decay": 0.0} for pattern in _SWINGAIT_WITHOUT_DECAY]

@@ -75,7 +75,7 @@ def comparable(result: EvaluationResult, origin: Mapping[str, Any], ids: Sequenc
     ]  # fmt: skip
 
 
-def beside(
+def with_published(
     result: EvaluationResult, origin: Mapping[str, Any], ids: Sequence[str], name: str
 ) -> tuple[list[str], list[tuple[str, str, list[float]]]]:
     """Return the table of a result, called `name`, and of the published ones that are `comparable`.

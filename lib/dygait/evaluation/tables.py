@@ -41,7 +41,7 @@ def to_text(
         baseline: the result of gait energy images under the same protocol.
         name: the label of the rows of `result`; shown only if there is a baseline.
         width: columns of the terminal; views that do not fit are in a second table.
-        published: of `literature.beside`: shown below.
+        published: of `literature.with_published`: shown below.
     """
     methods = {name: result} if baseline is None else {name: result, BASELINE: baseline}
     lines = textwrap.wrap(f"{result.protocol}: {result.description}.", width)
@@ -58,7 +58,7 @@ def to_text(
         else:
             lines += textwrap.wrap(f"{measure} in percent by probe view, {compared(result)}", width)
             lines += _view_table(table, left, shown - views, width)
-    lines += _further(result) + _published(*published, width)
+    lines += _rate_tables(result) + _published(*published, width)
     lines += textwrap.wrap(_counts(result), width)
     for note in result.notes:
         lines += textwrap.wrap(f"Note: {note}.", width, subsequent_indent="      ")
@@ -164,7 +164,7 @@ def _without_nan(rates: Mapping[str, float]) -> dict[str, float | None]:
     return {name: number_or_none(rate) for name, rate in rates.items()}
 
 
-def _further(result: EvaluationResult) -> list[str]:
+def _rate_tables(result: EvaluationResult) -> list[str]:
     """Return the tables of intervals, verification and open-set identification, with a row for each group."""
     tables = {
         "95 % intervals over subjects, in percent": {

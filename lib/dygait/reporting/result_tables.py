@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from dygait.evaluation.literature import beside
+from dygait.evaluation.literature import with_published
 from dygait.reporting.reported_run import ReportedRun
 from dygait.reporting.tables import percent
 
@@ -46,7 +46,7 @@ def _resolved(rates: Sequence[Mapping[float, float]]) -> list[float]:
 
 def published_table(run: ReportedRun) -> tuple[list[str], list[tuple[list[str], list[str]]]]:
     """Return the columns of the table of published results, and labels and cells of its rows; none if nothing is."""
-    groups, rows = beside(run.analysis.result, run.origin, run.analysis.ids.tolist(), run.name)
+    groups, rows = with_published(run.analysis.result, run.origin, run.analysis.ids.tolist(), run.name)
     return groups, [([name, source], [percent(value) for value in values]) for name, source, values in rows]
 
 

@@ -32,7 +32,7 @@ from dygait.evaluation import (
 )
 from dygait.evaluation.analysis import analyse
 from dygait.evaluation.features import SavedFeatures, remove_features
-from dygait.evaluation.literature import beside
+from dygait.evaluation.literature import with_published
 from dygait.files import write_atomically
 from dygait.logs import duration, log, start_logging
 from dygait.machine import tune_allocator
@@ -153,7 +153,7 @@ def _log_and_write(
 ) -> None:
     """Log the table of a result, and write it next to the checkpoint `path`."""
     name = config.model_cfg.model
-    published = beside(result, features.origin, features.ids, name)
+    published = with_published(result, features.origin, features.ids, name)
     for line in to_text(result, baseline, name, published=published).splitlines():
         log.info("%s", line)
     slug = result.protocol.replace("/", "_") + ("-reranked" if _re_rank(config, None) is not None else "")
