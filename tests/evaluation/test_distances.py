@@ -110,15 +110,14 @@ def test_tiles_in_float32_are_as_exact(metric: str, kind: str) -> None:
         torch.testing.assert_close(found.double(), exact(probe.detach(), gallery, metric), rtol=2e-6, atol=atol)
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_tiles_keep_bits_zeros_and_ties(metric: str) -> None:
+def test_tiles_keep_bits_zeros_and_ties() -> None:
     probe, gallery = many("a few near")
     gallery = torch.cat([gallery, gallery[:300], probe[:9]])
-    whole = pairwise_distance(probe, gallery, metric)
-    assert torch.equal(pairwise_distance(probe, gallery, metric, max_bytes=1), whole)
-    assert [rows.start for rows, _ in distance_blocks(probe, gallery, metric, 1)] == [0, 512]
+    whole = pairwise_distance(probe, gallery)
+    assert torch.equal(pairwise_distance(probe, gallery, max_bytes=1), whole)
+    assert [rows.start for rows, _ in distance_blocks(probe, gallery, max_bytes=1)] == [0, 512]
     assert torch.equal(whole[:, :300], whole[:, 700:1000])  # the same sequence again, in another tile
     assert (whole[:9, 1000:].diagonal() == 0).all()
     rows, columns = torch.arange(599, -1, -1), torch.arange(3, 700)
-    ((_, chosen),) = distance_blocks(probe, gallery, metric, probe_rows=rows, gallery_rows=columns)
-    torch.testing.assert_close(chosen, whole[rows][:, columns], atol=0 if metric == "euc" else 1e-14, rtol=1e-6)
+    ((_, chosen),) = distance_blocks(probe, gallery, probe_rows=rows, gallery_rows=columns)
+    torch.testing.assert_close(chosen, whole[rows][:, columns], atol=0, rtol=1e-6)

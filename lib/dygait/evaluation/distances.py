@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +29,7 @@ _CHUNK = 16
 _FLOAT64_PAIRS = 512**2
 """With fewer pairs than this everything is computed in float64."""
 _CLOSE = 1 / 16
-"""Squared distances below this share of |x|² + |y|², and cosine distances below this, are recomputed in float64."""
+"""Squared distances below this share of |x|² + |y|² are recomputed in float64."""
 _UNDERFLOW = 1e-30
 _SAMPLE = 128
 
@@ -64,11 +62,10 @@ def distance_blocks(
     """Yield the distances one block of probes at a time, so that the whole (M, G) matrix is never allocated.
 
     |x|² + |y|² - 2xy loses half of the digits if two vectors are close, and close vectors decide the nearest neighbour.
-    On a GPU, and for few pairs, the sums are therefore computed in float64. On a CPU they are computed in float32, of
-    features from which their common mean is subtracted, and recomputed in float64 if x and y are close: if
-    |x - y|² < (|x|² + |y|²) / 16, or the cosine distance < 1/16. In the worst case the distance of a part then has a
-    relative error of 8·n·u (n = C + 2 products, u = 2⁻²⁴; for the cosine 16·C·P·u). Observed is about 1e-7; the tests
-    allow 2e-6.
+    On a GPU, for few pairs, for the cosine and of float64, the sums are therefore computed in float64. Euclidean
+    distances on a CPU are computed in float32, of features from which their common mean is subtracted, and recomputed
+    in float64 if x and y are close: if |x - y|² < (|x|² + |y|²) / 16. In the worst case the distance of a part then has
+    a relative error of 8·n·u (n = C + 2 products, u = 2⁻²⁴). Observed is about 1e-7; the tests allow 2e-6.
 
     Only the current block is converted, so the features can be float32 (or half) and on another device.
 
@@ -100,9 +97,10 @@ def distance_blocks(
         )
     target = torch.device(device) if device is not None else probe.device
     x, y = _Rows(probe.detach(), probe_rows, target), _Rows(gallery.detach(), gallery_rows, target)
-    if target.type != "cpu" or len(x) * len(y) < _FLOAT64_PAIRS or min(len(x), len(y)) < _EDGE:
+    few = len(x) * len(y) < _FLOAT64_PAIRS or min(len(x), len(y)) < _EDGE
+    if metric == "cos" or target.type != "cpu" or few or probe.dtype == torch.float64:
         return _float64_blocks(x, y, metric, max_bytes, out)
-    return _float32_blocks(x, y, metric, max_bytes, out)
+    return _float32_blocks(x, y, max_bytes, out)
 
 
 class _Rows:
@@ -144,18 +142,15 @@ def _float64_blocks(
         yield rows, distance
 
 
-def _float32_blocks(
-    x: _Rows, y: _Rows, metric: str, max_bytes: int, out: Tensor | None
-) -> Iterator[tuple[slice, Tensor]]:
-    """Compute in tiles on a fixed grid, so that the result does not depend on the memory limit."""
-    tiles: Any = _EuclideanTiles(x, y) if metric == "euc" else _CosineTiles(x, y)
+def _float32_blocks(x: _Rows, y: _Rows, max_bytes: int, out: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
+    """Compute Euclidean distances in tiles on a fixed grid, so that the result does not depend on the memory limit."""
+    tiles = _Tiles(x, y)
     _, channels, parts = x.features.shape
     # Besides the left operands, memory holds one right operand, chunks of features being rearranged (less than another
     # operand), and the distances of a tile in two precisions.
     row_bytes = 4 * parts * (channels + 3)
     rest = max_bytes - 2 * _TILE * row_bytes - 16 * _TILE**2
     count = max(1, min(rest // (_TILE * row_bytes), 4 * max_bytes // (4 * len(y) * _TILE)))
-    buffer = torch.empty(_TILE**2)
     for start in range(0, len(x), count * _TILE):
         rows = slice(start, min(start + count * _TILE, len(x)))
         tops = range(start, rows.stop, _TILE)
@@ -165,7 +160,11 @@ def _float32_blocks(
             right = tiles.right(left, min(left + _TILE, len(y)))
             for top, prepared in zip(tops, lefts, strict=True):
                 part = distance[top - start : top - start + _TILE, left : left + _TILE]
-                tiles.fill(part, prepared, right, top, left, buffer)
+                tiles.fill(part, prepared, right, top, left)
+        if not math.isfinite(float(distance.sum())):  # magnitudes so different that some squares overflow float32
+            again = _Rows(x.take(rows.start, rows.stop), None, x.device)
+            for _ in _float64_blocks(again, y, "euc", max_bytes, distance):
+                pass
         yield rows, distance
 
 
@@ -173,7 +172,7 @@ def _padded(count: int) -> int:
     return -(-count // _EDGE) * _EDGE
 
 
-class _EuclideanTiles:
+class _Tiles:
     """Squared distances as one product: (-2x, |x|², 1) · (y, 1, |y|²), of centred and scaled features."""
 
     def __init__(self, x: _Rows, y: _Rows) -> None:
@@ -186,8 +185,9 @@ class _EuclideanTiles:
         self.centre = sample.mean(0)
         largest = float((sample - self.centre).abs().max())
         self.scale = 2.0 ** -math.frexp(largest)[1] if largest > 0 else 1.0
-        self.dtype = torch.float64 if x.features.dtype == torch.float64 else torch.float32
-        self.buffer = torch.empty(_TILE * self.parts * (self.channels + 2))
+        # Allocating memory for every tile costs as much as filling it.
+        self.operand = torch.empty(_TILE * self.parts * (self.channels + 2))
+        self.tile = torch.empty(_TILE**2)
 
     def left(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         features = torch.empty(self.parts, _padded(stop - start), self.channels + 2)
@@ -197,9 +197,8 @@ class _EuclideanTiles:
         return features, square
 
     def right(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        # Allocating memory for every tile costs as much as filling it.
         count = _padded(stop - start)
-        features = self.buffer[: self.parts * count * (self.channels + 2)].view(self.parts, count, self.channels + 2)
+        features = self.operand[: self.parts * count * (self.channels + 2)].view(self.parts, count, self.channels + 2)
         square = self._centred(self.y, start, stop, features, 1)
         features[:, :, self.channels] = 1
         features[:, :, self.channels + 1] = square
@@ -211,29 +210,21 @@ class _EuclideanTiles:
         inner[:, stop - start :] = 0
         # In chunks that stay in the cache between the passes.
         squares = torch.empty(self.parts, _CHUNK, self.channels)
-        shift = (self.centre * (-factor * self.scale)).T[:, None].to(self.dtype)
+        shift = (self.centre * (-factor * self.scale)).T[:, None].float()
         for a in range(0, stop - start, _CHUNK):
             b = min(a + _CHUNK, stop - start)
-            numbers, chunk = inner[:, a:b], rows.take(start + a, start + b, self.dtype).permute(2, 0, 1)
-            if self.dtype == torch.float32:
-                torch.add(shift, chunk, alpha=factor * self.scale, out=numbers)
-            else:
-                numbers.copy_(torch.add(shift, chunk, alpha=factor * self.scale))
+            numbers, chunk = inner[:, a:b], rows.take(start + a, start + b, torch.float32).permute(2, 0, 1)
+            torch.add(shift, chunk, alpha=factor * self.scale, out=numbers)
             torch.sum(torch.mul(numbers, numbers, out=squares[:, : b - a]), 2, out=square[:, a:b])
         return square
 
     def fill(
-        self,
-        distance: Tensor,
-        left: tuple[Tensor, Tensor],
-        right: tuple[Tensor, Tensor],
-        top: int,
-        start: int,
-        buffer: Tensor,
+        self, distance: Tensor, left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor], top: int, start: int
     ) -> None:
+        """Add the distances to zeros (m, g), the tile whose first pair is (top, start)."""
         (x, x_square), (y, y_square) = left, right
         height, width = distance.shape
-        tile = buffer[: x.shape[1] * y.shape[2]].view(x.shape[1], y.shape[2])
+        tile = self.tile[: x.shape[1] * y.shape[2]].view(x.shape[1], y.shape[2])
         inner = tile[:height, :width]
         x_square, y_square = x_square[:, :height], y_square[:, :width]
         limits = (x_square + y_square.amax(1, keepdim=True)).mul_(_CLOSE).add_(_UNDERFLOW)
@@ -245,9 +236,6 @@ class _EuclideanTiles:
                 self._recompute_close(inner, far, x_square[part], y_square[part], part, top, start)
             distance += tile.sqrt_()[:height, :width]
         distance /= self.parts * self.scale
-        if not math.isfinite(float(distance.sum())):
-            # Magnitudes so different that some squares overflow float32.
-            _recompute("euc", distance, torch.ones_like(distance, dtype=torch.bool), self.x, self.y, top, start)
 
     def _recompute_close(
         self, squared: Tensor, far: Tensor, x_square: Tensor, y_square: Tensor, part: int, top: int, start: int
@@ -269,44 +257,6 @@ class _EuclideanTiles:
         centre = self.centre[:, part]
         exact = _squared((x - centre).mul_(self.scale)[None], (y - centre).mul_(self.scale)[None])[0]
         squared[i, j] = exact.float()[close]
-
-
-class _CosineTiles:
-    def __init__(self, x: _Rows, y: _Rows) -> None:
-        self.x, self.y = x, y
-
-    def left(self, start: int, stop: int) -> Tensor:
-        return self._unit(self.x, start, stop)
-
-    def right(self, start: int, stop: int) -> Tensor:
-        return self._unit(self.y, start, stop).T
-
-    @staticmethod
-    def _unit(rows: _Rows, start: int, stop: int) -> Tensor:
-        features = torch.zeros(_padded(stop - start), rows.features[0].numel())
-        for a in range(start, stop, _EDGE):
-            b = min(a + _EDGE, stop)
-            features[a - start : b - start] = _unit_parts(rows.take(a, b, torch.float64))
-        return features
-
-    def fill(self, distance: Tensor, left: Tensor, right: Tensor, top: int, start: int, buffer: Tensor) -> None:
-        height, width = distance.shape
-        tile = buffer[: left.shape[0] * right.shape[1]].view(left.shape[0], right.shape[1])
-        torch.mm(left, right, out=tile)
-        torch.sub(1, tile[:height, :width], out=distance)
-        _recompute("cos", distance, distance < _CLOSE, self.x, self.y, top, start)
-
-
-def _recompute(metric: str, distance: Tensor, chosen: Tensor, x: _Rows, y: _Rows, top: int, start: int) -> None:
-    """Recompute chosen pairs of a tile in float64, in small blocks: the features of a tile would be large."""
-    prepare, block_distance = _EXACT[metric]
-    for a, b in product(*(range(0, size, _EDGE) for size in distance.shape)):
-        here = chosen[a : a + _EDGE, b : b + _EDGE]
-        if here.any():
-            left = prepare(x.take(top + a, top + a + here.shape[0], torch.float64))
-            right = prepare(y.take(start + b, start + b + here.shape[1], torch.float64))
-            block = distance[a : a + _EDGE, b : b + _EDGE]
-            block.copy_(torch.where(here, block_distance(left, right), block))
 
 
 def _parts_first(x: Tensor) -> Tensor:
