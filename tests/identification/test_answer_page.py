@@ -51,6 +51,13 @@ def test_without_a_calibration(gallery: Gallery, tmp_path: Path) -> None:
     assert not page.all("link")
 
 
+def test_a_track_without_frames_has_no_picture(gallery: Gallery, tmp_path: Path) -> None:
+    empty = np.empty((0, 64, 64), np.uint8)
+    (answer,) = gallery.identify([empty])
+    write_page([Identified(Walk("1", empty).reduced(), answer)], gallery, "x", tmp_path / "page.html")
+    assert "<img" not in (tmp_path / "page.html").read_text()
+
+
 def test_with_a_calibration(gallery: Gallery, tmp_path: Path) -> None:
     ratios = [a.nearest[0].distance / a.nearest[1].distance for _, a in results(gallery)[:2]]
     middle = np.float32(np.mean(ratios))
