@@ -82,6 +82,12 @@ def test_the_command_folds_it_into_the_weights(trained: Experiment, tmp_path: Pa
     wanted = np.einsum("ncp,pcd->ndp", dygait.embed(plain, frames) - mean.T, matrix)
     wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
     np.testing.assert_allclose(dygait.embed(white, frames), wanted, atol=1e-4)
+    weights = np.linspace(0, 2, wanted.shape[2])
+    weighted = tmp_path / "weighted.safetensors"
+    given = [str(weight) for weight in weights]
+    assert cli.main(["whiten", str(trained.folder), str(weighted), "--count", "24", "--part-weights", *given]) == 0
+    found = dygait.embed(dygait.load_pretrained(weighted), frames)
+    np.testing.assert_allclose(found, wanted * weights / weights.mean(), atol=1e-4)
     config = with_weights(load_config(trained.config), target)
     assert config.evaluator_cfg.feature == "after_neck"
     as_run = trained.at(tmp_path / "run")
@@ -98,6 +104,7 @@ def test_what_cannot_be_whitened(trained: Experiment, tmp_path: Path, capsys: py
         (["w.pt"], "written to a file *.safetensors"),
         (["w.safetensors", "--count", "1"], "several sequences of several people"),
         (["w.safetensors", "--data", str(tmp_path)], str(tmp_path)),
+        (["w.safetensors", "--part-weights", "1", "2"], "--part-weights"),
     ):
         assert cli.main(["whiten", str(trained.folder), str(tmp_path / arguments[0]), *arguments[1:]]) == 2
         assert message in capsys.readouterr().err

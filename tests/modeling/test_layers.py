@@ -125,6 +125,14 @@ class TestSeparateBNNecks:
                     expected = parts.cosine(normed[n, :, p].tolist(), layer.fc_bin[p, :, k].tolist())
                     assert abs(float(found[n, k, p]) - expected) < 1e-12
 
+    def test_part_weights_scale_what_is_compared_and_not_the_logits(self) -> None:
+        layer, x = layers.SeparateBNNecks(2, 3, 5), random(4, 3, 2, dtype=torch.float32)
+        weighted = layers.SeparateBNNecks(2, 3, 5, part_weights=[1, 3])
+        assert not weighted.load_state_dict(layer.state_dict()).missing_keys
+        (logits, features), (same, scaled) = layer(x), weighted(x)
+        assert torch.equal(logits, same)
+        assert torch.allclose(scaled, features * torch.tensor([0.5, 1.5]))
+
     @pytest.mark.parametrize("half", [False, True])
     def test_gradient_is_that_of_normalised_weights(self, half: bool) -> None:
         torch.manual_seed(0)

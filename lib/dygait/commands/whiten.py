@@ -24,6 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--count", type=int, default=4000, metavar="N", help="the most sequences, evenly spaced (default: %(default)s)"
     )
+    parser.add_argument(
+        "--part-weights", type=float, nargs="+", metavar="W",
+        help="how much each part counts in a distance, from the top of the body: clothes hide some (default: equally)",
+    )  # fmt: skip
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -32,5 +36,5 @@ def main(arguments: argparse.Namespace) -> None:
 
     model = load_pretrained(arguments.source)
     store, indices = training_sequences(model, arguments.data, arguments.count)
-    write_whitened(model, store, indices, arguments.target)
+    write_whitened(model, store, indices, arguments.target, arguments.part_weights)
     print(f"wrote {arguments.target}: compared are unit-length features, whitened by {len(indices)} sequences")

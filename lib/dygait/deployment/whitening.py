@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,18 +45,29 @@ def training_sequences(model: PretrainedModel, root: str | None, count: int) -> 
     return store, [indices[n] for n in chosen]
 
 
-def write_whitened(model: PretrainedModel, store: Store, indices: Sequence[int], target: Path) -> None:
+def write_whitened(
+    model: PretrainedModel,
+    store: Store,
+    indices: Sequence[int],
+    target: Path,
+    part_weights: Sequence[float] | None = None,
+) -> None:
     """Write a model's weights, whitened by sequences of a store, with what they say of themselves.
 
+    Args:
+        part_weights: how much each part is to count in a distance; absent: all equally.
+
     Raises:
-        UserError: as `whitened`; or the file is not called *.safetensors.
+        UserError: as `whitened`; the file is not called *.safetensors; or there are not as many weights as parts.
     """
     if target.suffix != published.SUFFIX:
         raise UserError(f"{target}: weights are written to a file *{published.SUFFIX}")
-    weights = whitened(model, store, indices)
-    head = getattr(model.network, "class_head", ())
     training = model.info.training
     config = training["config"]
+    if part_weights is not None:
+        config = weigh_parts(config, part_weights, len(_foldable(model)[_FC]))
+    weights = whitened(model, store, indices)
+    head = getattr(model.network, "class_head", ())
     evaluator = {**config["evaluator_cfg"], "feature": "after_neck"}
     data = store.settings.address if isinstance(store, RenderedStore) else Path(store.root).name
     record = {
@@ -68,6 +80,24 @@ def write_whitened(model: PretrainedModel, store: Store, indices: Sequence[int],
     published.write(target, {name: tensor for name, tensor in weights.items() if name not in head}, record)
 
 
+def _foldable(model: PretrainedModel) -> dict[str, torch.Tensor]:
+    """Return the weights of a model with separate FCs before BNNecks."""
+    weights = model.network.state_dict()
+    if _FC not in weights or f"{_NORM}.running_mean" not in weights:
+        kind = model.info.model_cfg["model"]
+        raise UserError(f"{model.info.name}: {kind} has no separate FCs before BNNecks, into which whitening is folded")
+    return weights
+
+
+def weigh_parts(config: dict[str, Any], part_weights: Sequence[float], parts: int) -> dict[str, Any]:
+    """Return a configuration whose BNNecks let each of P parts count by its weight where features are compared."""
+    if len(part_weights) != parts or min(part_weights) < 0 or not any(part_weights):
+        raise UserError(f"--part-weights: give {parts} numbers of at least 0, not all 0; got {len(part_weights)}")
+    network = config["model_cfg"]
+    necks = {**network["SeparateBNNecks"], "part_weights": list(part_weights)}
+    return {**config, "model_cfg": {**network, "SeparateBNNecks": necks}}
+
+
 def whitened(model: PretrainedModel, store: Store, indices: Sequence[int]) -> dict[str, torch.Tensor]:
     """Return a model's weights, float32, whose feature `after_neck` is whitened by sequences of a store.
 
@@ -77,10 +107,7 @@ def whitened(model: PretrainedModel, store: Store, indices: Sequence[int]) -> di
     Raises:
         UserError: the network has no separate FCs followed by BNNecks, or too few people or sequences.
     """
-    weights = {name: tensor.detach().clone() for name, tensor in model.network.state_dict().items()}
-    if _FC not in weights or f"{_NORM}.running_mean" not in weights:
-        kind = model.info.model_cfg["model"]
-        raise UserError(f"{model.info.name}: {kind} has no separate FCs before BNNecks, into which whitening is folded")
+    weights = {name: tensor.detach().clone() for name, tensor in _foldable(model).items()}
     plain = PretrainedModel(model.network, dataclasses.replace(model.info, feature="embeddings"))
     ids = np.array([store.table.key(index)[0] for index in indices])
     mean, matrix = within_class_whitening(embed_stored(plain, store, indices), ids)

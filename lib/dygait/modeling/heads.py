@@ -32,11 +32,12 @@ class FCSizes(TypedDict, total=False):
 
 @strict_keys
 class NeckSizes(TypedDict, total=False):
-    """Sizes of the BNNecks, as OpenGait's configs give them."""
+    """Sizes of the BNNecks, as OpenGait's configs give them, and how much each part of `after_neck` counts (1)."""
 
     class_num: int
     in_channels: int
     parts_num: int
+    part_weights: list[float]
 
 
 Renames = tuple[tuple[str, str], ...]
@@ -68,8 +69,12 @@ def separate_bn_necks(
     """Return the BNNecks of features of C channels and P parts; `class_num` as `number_of_classes` gives it."""
     if class_num is None:
         raise ValueError("class_num: this key is required")
-    check_sizes("SeparateBNNecks", given or NeckSizes(), {"in_channels": channels, "parts_num": parts})
-    return layers.SeparateBNNecks(parts, channels, class_num)
+    given = given or NeckSizes()
+    check_sizes("SeparateBNNecks", given, {"in_channels": channels, "parts_num": parts})
+    weights = given.get("part_weights")
+    if weights is not None and (len(weights) != parts or min(weights) < 0 or not any(weights)):
+        raise ValueError(f"SeparateBNNecks.part_weights: give {parts} numbers of at least 0, not all 0; got {weights}")
+    return layers.SeparateBNNecks(parts, channels, class_num, weights)
 
 
 def number_of_classes(class_num: int | None, necks: NeckSizes | None) -> int | None:

@@ -9,7 +9,7 @@ would at the end of a sequence alone; so a sequence has the same embedding alone
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -194,10 +194,17 @@ class SeparateBNNecks(nn.Module):
     """The BNNeck of each part: BatchNorm over C x P jointly, then cosine logits against normalised class weights.
 
     Luo et al., *Bag of Tricks and a Strong Baseline for Deep Person Re-identification*, CVPRW 2019, by part.
+
+    Args:
+        part_weights: how much each part counts in distances of what is returned; absent: 1. Logits do not depend on it.
     """
 
-    def __init__(self, parts_num: int, in_channels: int, class_num: int) -> None:
+    def __init__(
+        self, parts_num: int, in_channels: int, class_num: int, part_weights: Sequence[float] | None = None
+    ) -> None:
         super().__init__()
+        weights = None if part_weights is None else torch.tensor(part_weights) * len(part_weights) / sum(part_weights)
+        self.register_buffer("part_weights", weights, persistent=False)
         self.bn1d = nn.BatchNorm1d(in_channels * parts_num)
         self.fc_bin = nn.Parameter(torch.empty(parts_num, in_channels, class_num))
         nn.init.xavier_uniform_(self.fc_bin)
@@ -205,7 +212,7 @@ class SeparateBNNecks(nn.Module):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return cosine logits (N, K, P) in -1..1, and what they are of, (N, C, P), for features (N, C, P)."""
         features = self.features(x)
-        return self.logits(features), features
+        return self.logits(features), features if self.part_weights is None else features * self.part_weights
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """Return the features (N, C, P) that the logits are computed from: after BatchNorm, each part of length 1."""
