@@ -42,6 +42,7 @@ def test_everybody_is_found(gallery: Gallery) -> None:
         assert (answer.name, answer.threshold, answer.wrong) == (None, None, None)
         assert len(answer.nearest) == 5
         assert answer.margin == answer.nearest[1].distance - answer.distance > 0
+        assert answer.ratio == answer.distance / answer.nearest[1].distance
         assert answer.frames == 45
 
 

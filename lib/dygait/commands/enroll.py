@@ -44,7 +44,8 @@ def main(arguments: argparse.Namespace) -> None:
         raise UserError(f"{arguments.source}: none of {len(walks)} walks can be used; nobody was enrolled")
     _check_one_person(walks, arguments.source, arguments.name)
     windows = gallery.enroll(arguments.name, [walk.frames for walk in used], arguments.keep_silhouettes)
-    print(printable(f"enrolled {arguments.name} in {arguments.gallery}: {len(used)} walks, {windows} windows"))
+    counts = f"walks: {len(used)}, windows: {windows}"
+    print(printable(f"enrolled {arguments.name} in {arguments.gallery}; {counts}"))
 
 
 def _check_one_person(walks: Sequence[Walk], source: str, name: str) -> None:

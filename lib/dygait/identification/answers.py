@@ -66,16 +66,15 @@ def table(results: Sequence[Identified]) -> str:
     rows = []
     for walk, answer in results:
         nearest = answer.nearest[0].name if answer.nearest else ""
-        numbers = [number(answer.distance), number(answer.margin)]
+        numbers = [number(answer.distance), number(answer.margin), number(answer.ratio)]
         wrong = "" if answer.wrong is None else rate_text(answer.wrong)
         notes = "; ".join(walk.problems)
         rows.append([walk.label, span_of(walk), answer.frames, decision_of(answer), nearest, *numbers, wrong, notes])
-    headers = ["track", "time", "frames", "who", "nearest", "distance", "margin", "strangers as near", "problems"]
+    amounts = ["distance", "margin", "ratio", "strangers as near"]
+    headers = ["track", "time", "frames", "who", "nearest", *amounts, "problems"]
     filled = [n for n in range(len(headers)) if n in (0, 3) or any(row[n] for row in rows)]
     cells = [[printable(str(row[n])) for n in filled] for row in rows]
-    alignment = [
-        "right" if headers[n] in ("frames", "distance", "margin", "strangers as near") else "left" for n in filled
-    ]
+    alignment = ["right" if headers[n] in ("frames", *amounts) else "left" for n in filled]
     return tabulate(cells, [headers[n] for n in filled], disable_numparse=True, colalign=alignment)
 
 
@@ -98,6 +97,7 @@ def _plain(walk: Walk, answer: Answer) -> dict[str, Any]:
         "name": answer.name,
         "distance": answer.distance,
         "margin": answer.margin,
+        "ratio": answer.ratio,
         "threshold": answer.threshold,
         "strangers_as_near": None if answer.wrong is None else answer.wrong._asdict(),
         "nearest": nearest,
@@ -117,7 +117,8 @@ def calibration_text(calibration: Calibration, people: int) -> str:
         alarms = _with_interval(calibration.false_positive_rate(threshold, size))
         found = _with_interval(calibration.identification_rate(threshold, size)) if size <= total else ""
         mark = " (this gallery)" if size == people else ""
-        rows.append([f"{size}{mark}", f"{threshold:.4g}", f"{low:.4g} to {high:.4g}", alarms, found])
+        unit = " (distance)" if size == 1 else ""
+        rows.append([f"{size}{mark}", f"{threshold:.4g}{unit}", f"{low:.4g} to {high:.4g}", alarms, found])
     headers = ("people", "largest ratio", "95 % interval", "strangers named", "enrolled people found")
     intro = (
         f"{calibration.source}: {len(calibration.match)} searches, each also without its own person; wanted: "

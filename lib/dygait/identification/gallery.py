@@ -67,6 +67,11 @@ class Answer:
         """By how much the second person is farther than the nearest; None without a second."""
         return self.nearest[1].distance - self.nearest[0].distance if len(self.nearest) > 1 else None
 
+    @property
+    def ratio(self) -> float | None:
+        """The distance of the nearest person over that of the second; None without a second."""
+        return self.nearest[0].distance / (self.nearest[1].distance or 1.0) if len(self.nearest) > 1 else None
+
 
 class Gallery:
     """People by name, with the features of their walks; opened by `Gallery.open`.
