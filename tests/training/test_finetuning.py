@@ -49,6 +49,14 @@ def test_only_the_weights_are_taken(experiment: Experiment, trained: Experiment)
     assert not torch.equal(state["model"]["necks.fc_bin"], start["necks.fc_bin"])
 
 
+def test_averaged_weights_are_the_better_start(experiment: Experiment, trained: Experiment, tmp_path: Path) -> None:
+    start, path = weights(trained, 2), tmp_path / "averaged.pt"
+    averaged = {name: tensor * 2 if tensor.is_floating_point() else tensor for name, tensor in start.items()}
+    save_checkpoint(path, {**trained.checkpoint(2), "ema": averaged})
+    experiment.train(*settings(f"trainer_cfg.init_from={path}", "trainer_cfg.freeze=['[!n]*']"))
+    assert torch.equal(weights(experiment, 1)["fcs.fc_bin"], 2 * start["fcs.fc_bin"])
+
+
 def test_the_class_head_of_other_classes_starts_afresh(
     experiment: Experiment, trained: Experiment, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,13 +66,16 @@ def lacks_test(folder: RunFolder, start: Path, trainer: Trainer) -> bool:
 
 
 def load_initial_weights(trainer: Trainer, path: str) -> None:
-    """Load the weights of a checkpoint, or of those that ship; a class head of another size keeps its initial values.
+    """Load the weights of a checkpoint, averaged if it has such, or of those that ship.
+
+    A class head of another size keeps its initial values.
 
     Raises:
         UserError: the checkpoint does not fit.
     """
     strict = trainer.config.trainer_cfg.restore_ckpt_strict
-    report = checkpoint_files.load_weights(trainer.network, path, strict, reset_head=True)
+    state = checkpoint_files.read_checkpoint(published.locate(path))
+    report = checkpoint_files.load_state(trainer.network, state.get("ema") or state["model"], path, strict, True)
     log.info("starting from the weights of %s: %s", path, report)
     if trainer.average is not None:
         trainer.average.network.load_state_dict(trainer.network.state_dict())
