@@ -369,9 +369,9 @@ class TrainerCfg(Section):
     )
     init_from: str | None = Field(
         None,
-        description="A checkpoint of DyGait or OpenGait with the initial weights of a new run (the averaged ones, if it "
-        "has such), or the name of weights that ship; the class head keeps its own where the number of classes differs. "
-        "Ignored where the run resumes (`restore_hint`).",
+        description="A checkpoint of DyGait or OpenGait with the initial weights of a new run (the averaged ones, if "
+        "it has such), or the name of weights that ship; the class head keeps its own where the number of classes "
+        "differs. Ignored where the run resumes (`restore_hint`).",
     )
     freeze: list[str] = Field(
         [],
