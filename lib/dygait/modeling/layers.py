@@ -199,6 +199,8 @@ class SeparateBNNecks(nn.Module):
         part_weights: how much each part counts in distances of what is returned; absent: 1. Logits do not depend on it.
     """
 
+    part_weights: torch.Tensor | None
+
     def __init__(
         self, parts_num: int, in_channels: int, class_num: int, part_weights: Sequence[float] | None = None
     ) -> None:
