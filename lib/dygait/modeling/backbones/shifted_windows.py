@@ -47,28 +47,35 @@ class Windows(NamedTuple):
 
 def arrange(counts: Counts, height: int, width: int, shift: tuple[int, int, int]) -> Windows:
     """Return the windows over sequences of H x W tokens a frame, shifted: on the host, or where padding's mask is."""
-    padded = isinstance(counts, Padded)
-    lengths, longest = (counts.valid.sum(1), counts.valid.shape[1]) if padded else (torch.tensor(counts), max(counts))
-    stored = torch.full_like(lengths, longest) if padded else lengths
-    total = counts.valid.numel() if padded else sum(counts)
+    if isinstance(counts, Padded):
+        lengths, longest, total = counts.valid.sum(1), counts.valid.shape[1], counts.valid.numel()
+        stored, masked = torch.full_like(lengths, longest), True
+    else:
+        lengths, longest, total = torch.tensor(counts), max(counts), sum(counts)
+        stored, masked = lengths, any(shift) or min(counts) < _WINDOW[0]
     long = lengths > _WINDOW[0]
     whole = torch.where(long, (lengths + 2) // 3 * 3, lengths)[:, None]
     forward = torch.where(long, shift[0], 0)[:, None]
-    place = torch.arange((longest // 3 + 1) * 3, device=lengths.device)  # of any number of frames, when exported
+    each = (longest + 2) // 3
+    place = torch.arange(each * 3, device=lengths.device)
     own = place < whole
     source = torch.where(own, (place + forward) % whole, place)  # (N, places)
     starts = (stored.cumsum(0) - stored)[:, None]
-    frames = torch.where(source < lengths[:, None], source + starts, total).unflatten(1, (-1, 3))
-    region = torch.where(own, (source < forward).long(), 2).unflatten(1, (-1, 3))
-    if padded:
-        frames, region = frames.flatten(0, 1), region.flatten(0, 1)
-    else:
-        frames, region = frames[own[:, ::3]], region[own[:, ::3]]
+    of_windows = [
+        x.unflatten(1, (-1, 3)).flatten(0, 1)
+        for x in (
+            torch.where(source < lengths[:, None], source + starts, total),
+            torch.where(own, (source < forward).long(), 2),
+            torch.arange(lengths.shape[0], device=lengths.device)[:, None].expand_as(source),
+        )
+    ]
+    if not isinstance(counts, Padded):  # those that have frames
+        kept = [row * each + window for row, count in enumerate(counts) for window in range((count + 2) // 3)]
+        of_windows = [x[kept] for x in of_windows]
+    frames, region, sequence = of_windows  # (G, 3)
     flat = frames.flatten()
     places = flat.new_zeros(total + 1).scatter(0, flat, torch.arange(flat.shape[0], device=flat.device))[:-1]
-    sequences = torch.arange(lengths.shape[0], device=flat.device).repeat_interleave(stored, output_size=total)
-    needed = padded or any(shift) or min(counts) < _WINDOW[0]
-    return Windows(flat, places, _mask(region, height, width, shift) if needed else None, sequences)
+    return Windows(flat, places, _mask(region, height, width, shift) if masked else None, sequence.flatten()[places])
 
 
 def _mask(region: torch.Tensor, height: int, width: int, shift: tuple[int, int, int]) -> torch.Tensor:
