@@ -73,13 +73,17 @@ def run_cross(
 
 
 def _trained_on(state: Mapping[str, Any], datasets: Sequence[Config], tested: Sequence[str]) -> str:
-    """Return the name of the dataset that weights were trained on: that of the table, where it is among the tested."""
+    """Return the name of the dataset that weights were trained on: that of the table, where it is among the tested.
+
+    Of several with its name it is the one whose root is the training's.
+    """
     own = at(state, "config", "data_cfg") or {}
     for dataset, name in zip(datasets, tested, strict=True):
         data = dataset.as_dict()["data_cfg"]
         if data["test_dataset_name"] is None and all(own.get(k) == data[k] for k in ("dataset_name", "dataset_root")):
             return name
-    return str(own.get("dataset_name"))
+    name = str(own.get("dataset_name"))
+    return f"another {name}" if f"{name}-2" in tested else name
 
 
 def with_run(dataset: Config, run: str, name: str) -> Config:
