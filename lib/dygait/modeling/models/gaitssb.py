@@ -101,15 +101,16 @@ class GaitSSBPretrain(_Encoder):
         Raises:
             ValueError: in training, N is odd.
         """
-        count, frames = _VIEWS if self.training else 1, stack_channels(silhouettes, self.in_channels)
-        if len(frames) % count:
+        frames = stack_channels(silhouettes, self.in_channels)
+        if not self.training:
+            embeddings = F.normalize(self.predictor(self.project(frames, lengths)), dim=1)
+            return GaitOutput(embeddings, None, embeddings)
+        if len(frames) % _VIEWS:
             raise ValueError(f"a batch of {len(frames)} cannot be two views of each of its sequences")
-        of_views = [None] * count if lengths is None else lengths.chunk(count)
-        projections = [self.project(*view) for view in zip(frames.chunk(count), of_views, strict=True)]
+        of_views = [None] * _VIEWS if lengths is None else lengths.chunk(_VIEWS)
+        projections = [self.project(*view) for view in zip(frames.chunk(_VIEWS), of_views, strict=True)]
         predictions = [self.predictor(projection) for projection in projections]
         embeddings = F.normalize(torch.cat(predictions), dim=1)
-        if not self.training:
-            return GaitOutput(embeddings, None, embeddings)
         targets = torch.stack(projections[::-1], 1).detach()
         return GaitOutput(embeddings, None, embeddings, predictions=torch.stack(predictions, 1), targets=targets)
 
