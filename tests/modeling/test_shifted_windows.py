@@ -6,8 +6,8 @@ from torch import nn
 from torchvision.models.swin_transformer import SwinTransformerBlock
 from torchvision.models.video.swin_transformer import ShiftedWindowAttention3d
 
-from dygait.modeling.backbones.shifted_windows import ShiftedWindows, arrange
 from dygait.modeling.frames import pack
+from dygait.modeling.shifted_windows import ShiftedWindows, arrange
 
 LENGTHS = [5, 1, 3, 6, 2, 4, 30]
 

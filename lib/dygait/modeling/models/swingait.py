@@ -83,7 +83,7 @@ class SwinGait(nn.Module):
         bin_num: list[int] = _BINS,
         class_num: int | None = None,
     ) -> None:
-        from dygait.modeling.backbones.shifted_windows import ShiftedWindows  # torchvision's models take a second
+        from dygait.modeling.shifted_windows import ShiftedWindows  # torchvision's models take a second
 
         super().__init__()
         layers, channels, width = Backbone["layers"], Backbone["channels"], Backbone.get("embed_dim", 256)

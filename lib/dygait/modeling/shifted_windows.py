@@ -42,7 +42,11 @@ class Windows(NamedTuple):
 
     def to(self, device: torch.device) -> Windows:
         """Return the same on a device."""
-        return Windows(*(x if x is None else x.to(device, non_blocking=True) for x in self))
+        frames, places, sequences = (
+            x.to(device, non_blocking=True) for x in (self.frames, self.places, self.sequences)
+        )
+        mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
+        return Windows(frames, places, mask, sequences)
 
 
 def arrange(counts: Counts, height: int, width: int, shift: tuple[int, int, int]) -> Windows:
@@ -166,7 +170,7 @@ class ShiftedWindows(nn.Module):
     def forward(self, frames: torch.Tensor, counts: Counts) -> torch.Tensor:
         """Return the largest values over time (N, 2 C, H / 2, W / 2) for packed maps (F, C_in, H, W)."""
         x = self.patch_norm(self.patch_embed(frames.unsqueeze(2)).squeeze(2).permute(0, 2, 3, 1))
-        windows = [arrange(counts, *x.shape[1:3], shift).to(x.device) for shift in _SHIFTS]
+        windows = [arrange(counts, x.shape[1], x.shape[2], shift).to(x.device) for shift in _SHIFTS]
         n = counts.valid.shape[0] if isinstance(counts, Padded) else len(counts)
         for index, block in enumerate(self.stage1):
             x = block(x, windows[index % 2], n)
