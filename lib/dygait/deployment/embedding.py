@@ -17,6 +17,7 @@ from dygait.data.stores.base import frames_problem
 from dygait.data.transforms import Transform
 from dygait.deployment.pretrained import WeightsInfo
 from dygait.errors import UserError
+from dygait.modeling.layers import mean_of_windows
 
 _AT_A_TIME = 256  # sequences that are read before they are embedded
 _FRAMES = 512  # of a batch, padding included: larger ones do not stay in a CPU's cache
@@ -66,9 +67,7 @@ def embed(model: EmbeddingModel, sequences: Sequence[np.ndarray]) -> np.ndarray:
         features = model.features(silhouettes, batch.lengths)
         found += zip(indices, features.float().cpu().numpy(), strict=True)
     by_window = np.stack([own for _, own in sorted(found, key=lambda pair: pair[0])])
-    counts = np.bincount(owners).astype(np.float32)
-    sums: np.ndarray = np.add.reduceat(by_window, np.unique(owners, return_index=True)[1])
-    return sums / counts[:, None, None]
+    return mean_of_windows(torch.from_numpy(by_window), torch.tensor(owners), len(sequences)).numpy()
 
 
 def embed_stored(model: EmbeddingModel, store: Store, indices: Sequence[int]) -> np.ndarray:

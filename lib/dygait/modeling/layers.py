@@ -259,6 +259,24 @@ class _Cosines(torch.autograd.Function):
         return for_x, for_weight
 
 
+def mean_of_windows(features: torch.Tensor, owners: torch.Tensor, sequences: int) -> torch.Tensor:
+    """Return features (N, C, P) of N sequences: of their windows' (W, C, P) the mean direction and the mean length.
+
+    The mean alone is the shorter the more the windows differ, and a short feature is near to everything; of parts of
+    length 1, as BNNecks give, the mean has length 1 too.
+
+    Args:
+        features: of windows, for each part.
+        owners: long (W,), whose each window is, 0 to N - 1.
+    """
+    zeros = features.new_zeros(sequences, features.shape[1] + 1, features.shape[2])
+    lengths = features.norm(dim=1, keepdim=True)
+    sums = zeros.index_add_(0, owners.to(features.device), torch.cat([features, lengths], 1))
+    total, length = sums[:, :-1], sums[:, -1:]
+    counts = torch.bincount(owners, minlength=sequences).to(features)[:, None, None]
+    return F.normalize(total, dim=1) * (length / counts)
+
+
 def initialise(model: nn.Module) -> None:
     """Initialise as the field does: convolutions and linear layers Xavier uniform, BatchNorm weights N(1, 0.02)."""
     for module in model.modules():

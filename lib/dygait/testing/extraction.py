@@ -46,6 +46,7 @@ from dygait.evaluation.shards import LOCK, Shards
 from dygait.files import write_errors
 from dygait.logs import duration, log, progress_bar
 from dygait.machine import peak_memory
+from dygait.modeling.layers import mean_of_windows
 from dygait.runs import sources
 from dygait.runs.memory import explained_memory
 from dygait.runs.precision import half_precision
@@ -102,7 +103,7 @@ def embed_windows(
     lengths: torch.Tensor | None,
     settings: EmbeddingSettings,
 ) -> torch.Tensor:
-    """Return features (N, C, P) of sequences: of all of each, or the mean over its windows."""
+    """Return features (N, C, P) of sequences: of all of each, or `mean_of_windows`."""
     first = inputs if isinstance(inputs, torch.Tensor) else inputs[0]
     (n, frames), size = first.shape[:2], settings.window
     if size is None or frames <= size:
@@ -115,8 +116,7 @@ def embed_windows(
     within = torch.tensor(counts)[owner].clamp(max=size)
     output = model(cut[0] if first is inputs else tuple(cut), None if within.min() == size else within)
     features: torch.Tensor = getattr(output, settings.feature)
-    sums = features.new_zeros(n, *features.shape[1:]).index_add_(0, owner.to(features.device), features)
-    return sums / torch.tensor([len(own) for own in starts], device=features.device)[:, None, None]
+    return mean_of_windows(features, owner, n)
 
 
 def extract(
