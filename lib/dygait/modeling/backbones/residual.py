@@ -73,7 +73,20 @@ class ResidualBlock(nn.Module):
 def _convolution(in_channels: int, channels: int, kernel: int, stride: int, is_3d: bool) -> nn.Module:
     if is_3d:
         return nn.Conv3d(in_channels, channels, kernel, (1, stride, stride), padding=kernel // 2, bias=False)
-    return nn.Conv2d(in_channels, channels, kernel, stride, padding=kernel // 2, bias=False)
+    kind = _NarrowProjection if kernel == 1 and in_channels < 8 else nn.Conv2d
+    return kind(in_channels, channels, kernel, stride, padding=kernel // 2, bias=False)
+
+
+class _NarrowProjection(nn.Conv2d):
+    """A 1x1 convolution with a stride, as one without it of the pixels that it sees.
+
+    For fewer than 8 channels, oneDNN's gradient of the weight with a stride writes beside its memory on processors with
+    AVX2 alone (PyTorch 2.14.1, channels last), which ends the process.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        down, across = self.stride
+        return F.conv2d(x[:, :, ::down, ::across], self.weight)
 
 
 def _apply(layer: nn.Module, frames: torch.Tensor, counts: Counts) -> torch.Tensor:
