@@ -19,8 +19,12 @@ from dygait.modeling.layers import valid_frames
 
 INFO = "dygait"  # the key of a file's metadata under which JSON says what its weights are
 ONNX, PROGRAM = ".onnx", ".pt2"
-FEWEST = 4
-"""Frames of a batch; shorter ones are padded. `torch.export` would record a single frame as another graph."""
+_FEWEST, _MULTIPLE = 6, 3
+"""The fewest frames of a batch, and what their number is a multiple of; padding makes them so.
+
+DyGait and GaitGL merge three frames into one, and SwinGait's windows have three: torch.export treats a single one of
+these, and a rest, as another graph.
+"""
 
 _Runtime = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From silhouettes and lengths to features."""
@@ -43,7 +47,8 @@ class ExportedModel:
         """Return what is compared, (N, C, P), for frames and lengths as of `dygait.build_model`, on the CPU."""
         n, frames = silhouettes.shape[:2]
         lengths = torch.full((n,), frames) if lengths is None else lengths.cpu().long()
-        padded = F.pad(silhouettes.cpu().float().flatten(2), (0, 0, 0, max(FEWEST - frames, 0)))
+        missing = max(_FEWEST - frames, -frames % _MULTIPLE)
+        padded = F.pad(silhouettes.cpu().float().flatten(2), (0, 0, 0, missing))
         valid = valid_frames(lengths, padded.shape[1])
         return self._run((padded * valid[:, :, None]).unflatten(2, silhouettes.shape[2:]), lengths)
 

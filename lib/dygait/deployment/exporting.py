@@ -1,7 +1,7 @@
 """Networks out of PyTorch: as ONNX or as a `torch.export` program, checked before the file is kept.
 
 The graph takes silhouettes (N, S, H, W) or frames (N, S, C, H, W), float32 in 0..1 and zero in padding, and lengths
-(N,), int64, and gives features (N, C, P). N and S are free, S from 4 on.
+(N,), int64, and gives features (N, C, P). N and S are free, S in multiples of 3 from 6 on.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from dygait.deployment.exported import FEWEST, INFO, ONNX, PROGRAM, ExportedModel, load_exported, needed
+from dygait.deployment.exported import INFO, ONNX, PROGRAM, ExportedModel, load_exported, needed
 from dygait.deployment.pretrained import PretrainedModel
 from dygait.errors import UserError
 from dygait.files import replacing, write_errors
@@ -41,13 +40,8 @@ class _Features(nn.Module):
         self.network, self.feature = model.network, model.info.feature
 
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        # DyGait and GaitGL merge three frames into one, and SwinGait's windows have three: torch.export would record a
-        # rest as another graph.
-        frames = silhouettes.shape[1]
-        padded = F.pad(silhouettes.flatten(2), (0, 0, 0, (frames + 2) // 3 * 3 - frames))
         with export_mode():
-            output = self.network(padded.unflatten(2, silhouettes.shape[2:]), lengths)
-        features: torch.Tensor = getattr(output, self.feature)
+            features: torch.Tensor = getattr(self.network(silhouettes, lengths), self.feature)
         return features
 
 
@@ -137,13 +131,13 @@ def _batch(
 def _program(model: PretrainedModel) -> torch.export.ExportedProgram:
     """Record the network's operations for any number of sequences and frames."""
     network = _Features(model).eval().requires_grad_(False)
-    sequences, frames = torch.export.Dim("sequences", min=1), torch.export.Dim("frames", min=FEWEST, max=_MOST)
-    example = _batch((18, 23, 7), input_size(model), torch.Generator().manual_seed(0))
+    sequences, thirds = torch.export.Dim("sequences", min=1), torch.export.Dim("thirds", min=2, max=_MOST // 3)
+    example = _batch((18, 24, 7), input_size(model), torch.Generator().manual_seed(0))
     with torch.no_grad():
         return torch.export.export(
             network,
             example,
-            dynamic_shapes={"silhouettes": {0: sequences, 1: frames}, "lengths": {0: sequences}},
+            dynamic_shapes={"silhouettes": {0: sequences, 1: 3 * thirds}, "lengths": {0: sequences}},
             strict=False,
         )
 
