@@ -19,11 +19,11 @@ from dygait.modeling.layers import valid_frames
 
 INFO = "dygait"  # the key of a file's metadata under which JSON says what its weights are
 ONNX, PROGRAM = ".onnx", ".pt2"
-_FEWEST, _MULTIPLE = 6, 3
+_FRAMES = {ONNX: (4, 1), PROGRAM: (6, 3)}
 """The fewest frames of a batch, and what their number is a multiple of; padding makes them so.
 
 DyGait and GaitGL merge three frames into one, and SwinGait's windows have three: torch.export treats a single one of
-these, and a rest, as another graph.
+these, and a rest, as another graph. SwinGait's ONNX needs the same, since its graph counts windows.
 """
 
 _Runtime = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -38,8 +38,9 @@ class ExportedModel:
         transform: of normalised silhouettes, or frames of several channels, as in the loader.
     """
 
-    def __init__(self, run: _Runtime, info: WeightsInfo) -> None:
+    def __init__(self, run: _Runtime, info: WeightsInfo, frames: tuple[int, int]) -> None:
         self._run = run
+        self._fewest, self._multiple = frames
         self.info = info
         self.transform: Transform = build_transform(info.transform)
 
@@ -47,7 +48,7 @@ class ExportedModel:
         """Return what is compared, (N, C, P), for frames and lengths as of `dygait.build_model`, on the CPU."""
         n, frames = silhouettes.shape[:2]
         lengths = torch.full((n,), frames) if lengths is None else lengths.cpu().long()
-        missing = max(_FEWEST - frames, -frames % _MULTIPLE)
+        missing = max(self._fewest - frames, -frames % self._multiple)
         padded = F.pad(silhouettes.cpu().float().flatten(2), (0, 0, 0, missing))
         valid = valid_frames(lengths, padded.shape[1])
         return self._run((padded * valid[:, :, None]).unflatten(2, silhouettes.shape[2:]), lengths)
@@ -71,7 +72,7 @@ def load_exported(path: str | Path) -> ExportedModel:
         info = WeightsInfo(**json.loads(text))
     except (TypeError, ValueError):
         raise UserError(f"{path} was not written by `dygait export`: it does not say what its weights are") from None
-    return ExportedModel(run, info)
+    return ExportedModel(run, info, _FRAMES[PROGRAM if info.model_cfg["model"] == "SwinGait" else path.suffix])
 
 
 def needed(package: str) -> Any:
