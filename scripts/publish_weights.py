@@ -28,12 +28,12 @@ import yaml
 
 from common import ROOT
 from dygait.config.schema import check_name
-from dygait.deployment.pretrained import PretrainedModel, find_weights, load_pretrained, weights_of
+from dygait.deployment.pretrained import PretrainedModel, find_weights, load_pretrained
 from dygait.deployment.scoring import score
 from dygait.errors import UserError
 from dygait.files import write_atomically
 from dygait.runs import published
-from dygait.runs.checkpoint_files import read_checkpoint
+from dygait.runs.checkpoint_files import read_checkpoint, weights_of
 from dygait.synthetic.settings import is_address
 from dygait.untrusted import at, parse_json, read_bytes
 

@@ -1,8 +1,8 @@
 """Networks out of PyTorch: as ONNX or as a `torch.export` program, checked before the file is kept.
 
 The graph takes silhouettes (N, S, H, W) or frames (N, S, C, H, W), float32 in 0..1 and zero in padding, and lengths
-(N,), int64, and gives features (N, C, P). N and S are free: of ONNX, S from 4 on; of a program, and
-of SwinGait, multiples of 3 from 6.
+(N,), int64, and gives features (N, C, P). N and S are free: of ONNX, S from 4 on; of a program, and of SwinGait,
+multiples of 3 from 6.
 """
 
 from __future__ import annotations

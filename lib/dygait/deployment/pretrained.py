@@ -18,7 +18,7 @@ from dygait.data.transforms import Transform, build_transform
 from dygait.errors import UserError
 from dygait.modeling import MODELS, GaitOutput, build_model, complete_model_cfg
 from dygait.runs import published
-from dygait.runs.checkpoint_files import load_state, newest_checkpoint, read_checkpoint
+from dygait.runs.checkpoint_files import load_state, newest_checkpoint, read_checkpoint, weights_of
 from dygait.untrusted import at
 
 
@@ -128,12 +128,6 @@ def find_weights(source: str | Path) -> Path:
     if newest is None:
         raise UserError(f"{folder} is no folder of a run: there is no {folder.name}-*.pt in {folder / 'checkpoints'}")
     return newest
-
-
-def weights_of(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Return the weights to use of a checkpoint's state: the averaged ones where there are any."""
-    averaged: dict[str, torch.Tensor] | None = state.get("ema")
-    return state["model"] if averaged is None else averaged
 
 
 def _described(state: Mapping[str, Any], path: Path, class_num: int = 1) -> tuple[dict[str, Any], Any]:

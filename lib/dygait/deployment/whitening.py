@@ -23,6 +23,7 @@ from dygait.deployment.embedding import embed_stored
 from dygait.deployment.pretrained import PretrainedModel
 from dygait.deployment.scoring import labelled_sequences
 from dygait.errors import UserError
+from dygait.modeling.heads import check_part_weights
 from dygait.runs import published
 
 SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity; 0.01 to 1 give nearly the same
@@ -91,8 +92,10 @@ def _foldable(model: PretrainedModel) -> dict[str, torch.Tensor]:
 
 def weigh_parts(config: dict[str, Any], part_weights: Sequence[float], parts: int) -> dict[str, Any]:
     """Return a configuration whose BNNecks let each of P parts count by its weight where features are compared."""
-    if len(part_weights) != parts or min(part_weights) < 0 or not any(part_weights):
-        raise UserError(f"--part-weights: give {parts} numbers of at least 0, not all 0; got {len(part_weights)}")
+    try:
+        check_part_weights("--part-weights", part_weights, parts)
+    except ValueError as error:
+        raise UserError(str(error)) from None
     network = config["model_cfg"]
     necks = {**network["SeparateBNNecks"], "part_weights": list(part_weights)}
     return {**config, "model_cfg": {**network, "SeparateBNNecks": necks}}

@@ -70,7 +70,7 @@ class Answer:
     @property
     def ratio(self) -> float | None:
         """The distance of the nearest person over that of the second; None without a second."""
-        return self.nearest[0].distance / (self.nearest[1].distance or 1.0) if len(self.nearest) > 1 else None
+        return self.nearest[0].distance / self.scale if len(self.nearest) > 1 else None
 
 
 class Gallery:
@@ -261,9 +261,9 @@ class Gallery:
         if not nearest:
             return Answer("too short", frames)
         shown, (name, distance) = tuple(nearest[:count]), nearest[0]
-        if self._calibration is None:
-            return Answer("not calibrated", frames, shown)
         scale = (nearest[1].distance or 1.0) if people > 1 else 1.0
+        if self._calibration is None:
+            return Answer("not calibrated", frames, shown, scale=scale)
         threshold = scale * self._calibration.threshold(people, fpir)
         wrong = self._calibration.false_positive_rate(distance / scale, people)
         if distance <= threshold:

@@ -72,8 +72,8 @@ def separate_bn_necks(
     given = given or NeckSizes()
     check_sizes("SeparateBNNecks", given, {"in_channels": channels, "parts_num": parts})
     weights = given.get("part_weights")
-    if weights is not None and (len(weights) != parts or min(weights) < 0 or not any(weights)):
-        raise ValueError(f"SeparateBNNecks.part_weights: give {parts} numbers of at least 0, not all 0; got {weights}")
+    if weights is not None:
+        check_part_weights("SeparateBNNecks.part_weights", weights, parts)
     return layers.SeparateBNNecks(parts, channels, class_num, weights)
 
 
@@ -166,6 +166,12 @@ def check_sizes(section: str, given: Mapping[str, object], expected: Mapping[str
     for key, value in expected.items():
         if given.get(key, value) != value:
             raise ValueError(f"{section}.{key}: must be {value} to fit the other settings, got {given[key]}")
+
+
+def check_part_weights(key: str, given: Sequence[float], parts: int) -> None:
+    """Raise ValueError unless there is a weight for each part, of at least 0, and one above it."""
+    if len(given) != parts or min(given) < 0 or not any(given):
+        raise ValueError(f"{key}: give {parts} numbers of at least 0, not all 0; got {list(given)}")
 
 
 def check_positive(key: str, given: int) -> None:

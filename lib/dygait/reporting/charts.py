@@ -1,8 +1,7 @@
 """The content and layout of charts; `templates/charts.html` renders them as inline SVG, without a script.
 
 A chart has the width of a phone (360 units), so that its text is legible there. Series differ in colour and dash
-pattern; ``s0``, ``s1``, ... are their classes in `templates/style.css`, which has
-the colours.
+pattern; ``s0``, ``s1``, ... are their classes in `templates/style.css`, which has the colours.
 """
 
 from __future__ import annotations

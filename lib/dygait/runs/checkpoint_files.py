@@ -173,6 +173,12 @@ def _verify(path: str) -> None:
             raise ValueError(f"its member {broken} is damaged")
 
 
+def weights_of(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the weights to use of a checkpoint's state: the averaged ones where there are any."""
+    averaged: dict[str, torch.Tensor] | None = state.get("ema")
+    return state["model"] if averaged is None else averaged
+
+
 def load_weights(model: nn.Module, path: str | Path, strict: bool = True, reset_head: bool = False) -> LoadReport:
     """Load a checkpoint's weights into a model, and return what matched and what did not.
 

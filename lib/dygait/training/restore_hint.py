@@ -75,7 +75,8 @@ def load_initial_weights(trainer: Trainer, path: str) -> None:
     """
     strict = trainer.config.trainer_cfg.restore_ckpt_strict
     state = checkpoint_files.read_checkpoint(published.locate(path))
-    report = checkpoint_files.load_state(trainer.network, state.get("ema") or state["model"], path, strict, True)
+    weights = checkpoint_files.weights_of(state)
+    report = checkpoint_files.load_state(trainer.network, weights, path, strict, reset_head=True)
     log.info("starting from the weights of %s: %s", path, report)
     if trainer.average is not None:
         trainer.average.network.load_state_dict(trainer.network.state_dict())
