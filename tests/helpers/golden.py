@@ -12,7 +12,10 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
+
+import torch
 
 from dygait.data.collate import Batch
 from dygait.runs import networks
@@ -24,12 +27,24 @@ KEYS = ("triplet/loss", "triplet/mean_dist", "softmax/loss", "gradient_norm", "l
 
 
 @contextlib.contextmanager
-def in_float64() -> Iterator[None]:
-    """Within a `with` block, networks are built and fed in float64."""
+def computing_in(dtype: torch.dtype) -> Iterator[None]:
+    """Within a `with` block, networks are built and fed in a dtype.
+
+    Initial values are drawn in float64: those drawn in float32 differ in the last bit between processors.
+    """
     build_network, scaled = networks.build_network, Batch.scaled
+
+    def build(*arguments: Any) -> Any:
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        try:
+            return build_network(*arguments).to(dtype)
+        finally:
+            torch.set_default_dtype(before)
+
     with (
-        mock.patch.object(networks, "build_network", lambda *arguments: build_network(*arguments).double()),
-        mock.patch.object(Batch, "scaled", lambda self: scaled(self).double()),
+        mock.patch.object(networks, "build_network", build),
+        mock.patch.object(Batch, "scaled", lambda self: scaled(self).to(dtype)),
     ):
         yield
 
@@ -56,5 +71,5 @@ def _file(name: str) -> Path:
 
 if __name__ == "__main__":
     for each in RATES:
-        with tempfile.TemporaryDirectory() as made, in_float64():
+        with tempfile.TemporaryDirectory() as made, computing_in(torch.float64):
             _file(each).write_text(json.dumps(curve(each, Path(made)), indent=1) + "\n")

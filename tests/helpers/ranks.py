@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import torch
+
 from dygait import cli, machine
 from dygait.data.samplers import TrainingSampler
 from dygait.errors import UserError
 from dygait.testing import extraction
 from helpers.experiments import REPOSITORY, Experiment, environment, free_port
 from helpers.faulting import Run, children, launch
-from helpers.golden import in_float64
+from helpers.golden import computing_in
 
 UNTIL_THE_END = contextlib.ExitStack()
 Fault = Callable[[int], None]
@@ -161,7 +163,7 @@ def asked_in_its_test(rank: int) -> None:
 
 def precise(rank: int = 0) -> None:
     """Train in float64, whose rounding does not grow to where one could see it."""
-    UNTIL_THE_END.enter_context(in_float64())
+    UNTIL_THE_END.enter_context(computing_in(torch.float64))
 
 
 def precise_and_paced(rank: int) -> None:

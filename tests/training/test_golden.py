@@ -3,15 +3,16 @@
 from pathlib import Path
 
 import pytest
+import torch
 
-from helpers.golden import RATES, curve, in_float64, recorded
+from helpers.golden import RATES, computing_in, curve, recorded
 
 
 @pytest.mark.parametrize("name", RATES)
 def test_loss_curve_is_the_recorded_one(tmp_path: Path, name: str) -> None:
     expected = recorded(name)
-    with in_float64():
+    with computing_in(torch.float64):
         found = curve(name, tmp_path)
     assert found.keys() == expected.keys()
     for key, values in expected.items():
-        assert found[key] == pytest.approx(values, rel=1e-7), key
+        assert found[key] == pytest.approx(values, rel=1e-10), key

@@ -16,7 +16,7 @@ from dygait.training.checks import component_problems
 from dygait.training.loop import train
 from dygait.training.trainer import build_trainer
 from helpers.experiments import make_experiment
-from helpers.golden import in_float64
+from helpers.golden import computing_in
 from helpers.networks import SMALL
 from helpers.processes import in_processes
 
@@ -48,7 +48,7 @@ def write(path: Path, model: str = "GaitSSB_Pretrain") -> Path:
 
 def two_steps(path: str, *overrides: str) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     """Take two steps on this process's share, in float64; return the weights, and the losses of all processes."""
-    with in_float64():
+    with computing_in(torch.float64):
         config = load_config(path, overrides)
         trainer = build_trainer(config, CPU)
         trainer.training_mode()
