@@ -32,6 +32,8 @@ def test_patterns_and_the_most_searches() -> None:
     enrolled, searched = chosen(choice)
     assert enrolled == [f"{i}/nm-0{n}/090" for i in "ab" for n in (1, 2)]
     assert searched == ["a/bg-01/000", "b/bg-01/000"]  # not nm-01/000: the walk is enrolled
+    _, searched = chosen(Choice(ids="[ab]", enrolled_types="nm-*", searched_views="09*"))
+    assert searched == ["a/bg-01/090", "b/bg-01/090"]
 
 
 @pytest.mark.parametrize("choice", [Choice(ids="a"), Choice(enrolled_types="x"), Choice(enrolled_types="*")])

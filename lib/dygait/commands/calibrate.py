@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--enrolled", metavar="PATTERN", help="the types that are enrolled (default: the first of each person)"
     )
     parser.add_argument("--enrolled-views", default="*", metavar="PATTERN", help="their views (default: all)")
+    parser.add_argument("--searched-views", default="*", metavar="PATTERN", help="of what is searched (default: all)")
     parser.add_argument(
         "--searches", type=int, default=20, metavar="N", help="the most searches of a person (default: %(default)s)"
     )
@@ -45,7 +46,9 @@ def main(arguments: argparse.Namespace) -> None:
     from dygait.logs import progress
 
     gallery = open_gallery(arguments)
-    choice = Choice(arguments.ids, arguments.enrolled, arguments.enrolled_views, arguments.searches)
+    choice = Choice(
+        arguments.ids, arguments.enrolled, arguments.enrolled_views, arguments.searched_views, arguments.searches
+    )
     calibration = calibrate(
         gallery.model, open_store(arguments.source), choice, arguments.fpir, (gallery.window, gallery.step),
         gallery.metric, partial(progress, description="embedding"),

@@ -29,12 +29,14 @@ class Choice:
         ids: of the people.
         enrolled_types: of the sequences that are enrolled; None: the first type of each person.
         enrolled_views: their views.
+        searched_views: of the sequences that are searched.
         searches: the most searches of a person, evenly over its other sequences.
     """
 
     ids: str = "*"
     enrolled_types: str | None = None
     enrolled_views: str = "*"
+    searched_views: str = "*"
     searches: int = 20
 
     def split(self, table: SequenceTable) -> tuple[np.ndarray, np.ndarray]:
@@ -56,6 +58,7 @@ class Choice:
             if not chosen:
                 continue
             others = sorted(set(own) - set(of_type))
+            others = [n for n in others if fnmatch.fnmatchcase(keys[n][2], self.searched_views)]
             positions = np.linspace(0, len(others) - 1, min(self.searches, len(others))).round().astype(int)
             enrolled += chosen
             searched += [others[position] for position in positions.tolist()]
@@ -64,7 +67,8 @@ class Choice:
             raise UserError(
                 f"the labelled dataset has {people} people with sequences to enrol and {len(searched)} sequences to "
                 f"search: a calibration needs two people or more, each with sequences of two types or more (ids "
-                f"{self.ids}, enrolled types {self.enrolled_types or 'the first'}, views {self.enrolled_views})"
+                f"{self.ids}, enrolled types {self.enrolled_types or 'the first'}, enrolled views "
+                f"{self.enrolled_views}, searched views {self.searched_views})"
             )
         return np.array(enrolled), np.array(searched)
 
