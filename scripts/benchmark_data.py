@@ -47,7 +47,7 @@ from dygait.data.stores.packed_format import ROW
 from dygait.data.stores.packed_writer import write_index
 from dygait.data.stores.rendered import RenderedStore
 from dygait.data.transforms import build_transform
-from dygait.silhouettes import normalise_silhouette
+from dygait.frames.normalisation import normalise_silhouette
 from dygait.synthetic.walker import draw_subject, render_sequence, walk
 
 FRAMES, PEOPLE, EACH = 30, 8, 16

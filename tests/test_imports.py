@@ -29,7 +29,7 @@ LAYERS = (
     ("problems",),
     ("logs",),
     ("distributed",),
-    ("silhouettes", "heatmaps", "masks", "modalities", "jumps", "files", "video_file"),
+    ("frames", "files", "video_file"),
     ("errors", "machine", "untrusted"),
 )
 """The parts of the package, from above to below: each may import what is in a layer below its own."""
@@ -102,7 +102,7 @@ def heavy_modules_after(statement: str) -> list[str]:
     [
         ("import dygait; dygait.__version__; dir(dygait)", set(HEAVY)),
         ("import dygait.config, dygait.registry, dygait.errors", {"torch"}),
-        ("from dygait.silhouettes import normalise_silhouette", {"torch"}),
+        ("from dygait.frames.normalisation import normalise_silhouette", {"torch"}),
         # It takes a second, and is needed where a grid is drawn.
         (
             "import dygait.cli, dygait.training.loop, dygait.testing.scoring",

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from dygait.deployment import embed, load_exported, load_pretrained
     from dygait.errors import UserError
     from dygait.evaluation.evaluate import evaluate
+    from dygait.frames.normalisation import normalise_silhouette
     from dygait.identification import Gallery
     from dygait.losses import build_loss
     from dygait.modeling import GaitOutput, build_model
     from dygait.runs.checkpoint_files import load_weights
-    from dygait.silhouettes import normalise_silhouette
 
 _HOMES = {
     "GaitOutput": "dygait.modeling",
@@ -44,7 +44,7 @@ _HOMES = {
     "load_exported": "dygait.deployment",
     "load_pretrained": "dygait.deployment",
     "load_weights": "dygait.runs.checkpoint_files",
-    "normalise_silhouette": "dygait.silhouettes",
+    "normalise_silhouette": "dygait.frames.normalisation",
 }
 
 __all__ = [*_HOMES]

@@ -20,10 +20,10 @@ from dygait.data.stores import PackedStore, open_store
 from dygait.data.stores.locks import lock
 from dygait.data.stores.pickles import PickleTreeWriter
 from dygait.errors import UserError
+from dygait.frames.normalisation import normalise_silhouette
 from dygait.preprocess import jobs
 from dygait.preprocess.journal import Journal
 from dygait.preprocess.prepare import FORMATS, LOCK, prepare
-from dygait.silhouettes import normalise_silhouette
 from helpers import raw
 from helpers.experiments import REPOSITORY
 

@@ -11,9 +11,9 @@ from sklearn.datasets import load_sample_images
 from dygait import cli
 from dygait.commands.messages import INCOMPLETE
 from dygait.data.stores import open_store
-from dygait.masks import INVERTED, SPECKS
+from dygait.frames.masks import INVERTED, SPECKS
+from dygait.frames.normalisation import normalise_silhouette
 from dygait.preprocess.prepare import prepare
-from dygait.silhouettes import normalise_silhouette
 from helpers import raw
 
 PEOPLE = ("anna", "ben")

@@ -10,7 +10,7 @@ import pytest
 from dygait.cli import main
 from dygait.data.stores import open_store, read_pickle
 from dygait.errors import UserError
-from dygait.heatmaps import draw_heat_maps
+from dygait.frames.heatmaps import draw_heat_maps
 from dygait.preprocess.poses import read_poses
 from helpers.poses import walk
 

@@ -12,12 +12,10 @@ from torch import nn
 from dygait.errors import UserError
 from dygait.runs.checkpoint_files import (
     checkpoint_path,
-    checkpoints_of,
     damage_of,
     load_state,
     newest_checkpoint,
     read_checkpoint,
-    remove_old,
     save_checkpoint,
 )
 from dygait.runs.folder import remove_unfinished
@@ -56,26 +54,6 @@ def test_a_member_marked_as_a_folder_is_damage(tmp_path: Path) -> None:
     content[attributes] ^= 0x10
     (tmp_path / "run-00001.pt").write_bytes(content)
     assert "data/0" in (damage_of(tmp_path / "run-00001.pt") or "")
-
-
-@pytest.mark.parametrize(
-    ("last", "every", "now", "kept"),
-    [
-        (None, None, 9, [9, 6, 5, 4, 3]),
-        (1, None, 9, [9]),
-        (2, 3, 9, [9, 6, 3]),
-        (1, 2, 9, [9, 6, 4]),
-        (1, None, 5, [9, 6, 5]),  # later ones, damaged or of an earlier run, do not count
-    ],
-)
-def test_old_ones_are_removed(tmp_path: Path, last: int | None, every: int | None, now: int, kept: list[int]) -> None:
-    for iteration in (3, 4, 5, 6, 9):
-        save_checkpoint(checkpoint_path(tmp_path, "run", iteration), {"model": {}})
-    save_checkpoint(checkpoint_path(tmp_path, "other", 1), {"model": {}})
-    removed = remove_old(tmp_path, "run", last, every, now)
-    assert list(checkpoints_of(tmp_path, "run")) == kept
-    assert len(removed) == 5 - len(kept)
-    assert list(checkpoints_of(tmp_path, "other")) == [1]
 
 
 def test_what_was_half_written_is_removed(tmp_path: Path) -> None:

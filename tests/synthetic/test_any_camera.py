@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dygait.silhouettes import normalise_silhouette
+from dygait.frames.normalisation import normalise_silhouette
 from dygait.synthetic.cameras import VIEWS, bend, draw_camera
 from dygait.synthetic.presets import WILD
 from dygait.synthetic.renderer import project

@@ -3,9 +3,11 @@ import pytest
 
 from dygait.synthetic import gait as module
 from dygait.synthetic.body import Physique
-from dygait.synthetic.gait import LEFT, RIGHT, Gait, Style, evaluate, fourier_series
+from dygait.synthetic.gait import Gait, evaluate, fourier_series
+from dygait.synthetic.gait_change import LEFT, RIGHT
+from dygait.synthetic.gait_style import Style
 from dygait.synthetic.settings import Settings
-from dygait.synthetic.traits import MAX_DEVIATIONS, vary
+from dygait.synthetic.variation import MAX_DEVIATIONS, vary
 from dygait.synthetic.walker import SubjectTraits, draw_subject
 
 NO_SIGNATURE = np.zeros((2, 3, 3))

@@ -12,7 +12,7 @@ import pytest
 
 from dygait.commands import synth
 from dygait.errors import UserError
-from dygait.silhouettes import normalise_silhouette
+from dygait.frames.normalisation import normalise_silhouette
 from dygait.synthetic import generate as module
 from dygait.synthetic.cameras import VIEWS
 from dygait.synthetic.generate import generate

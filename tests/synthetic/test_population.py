@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from dygait.synthetic.body import Physique
-from dygait.synthetic.gait import Gait, GaitChange, Style
+from dygait.synthetic.gait import Gait
+from dygait.synthetic.gait_change import GaitChange
+from dygait.synthetic.gait_style import Style
 from dygait.synthetic.population import IMPAIRMENTS, Person, draw_person, impairment, paced, shaped
 from dygait.synthetic.settings import Settings
 from dygait.synthetic.walker import SubjectTraits, draw_subject, draw_walk

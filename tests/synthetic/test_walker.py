@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dygait.silhouettes import normalise_silhouette
+from dygait.frames.normalisation import normalise_silhouette
 from dygait.synthetic import coats
 from dygait.synthetic import walker as walkers
 from dygait.synthetic.body import Figure, Physique, build_body
@@ -22,7 +22,8 @@ from dygait.synthetic.faults import (
     draw_faults,
     visible_hulls,
 )
-from dygait.synthetic.gait import Gait, Style
+from dygait.synthetic.gait import Gait
+from dygait.synthetic.gait_style import Style
 from dygait.synthetic.renderer import fill, outlines, project, windows
 from dygait.synthetic.settings import Settings
 from dygait.synthetic.walker import TYPES, render_frames, render_sequence, walk

@@ -12,7 +12,9 @@ from dygait.synthetic.cameras import camera
 from dygait.synthetic.carried import Bag, BagSize
 from dygait.synthetic.coats import Coat
 from dygait.synthetic.dressing import Dress, draw_dress
-from dygait.synthetic.gait import Gait, GaitChange, Style
+from dygait.synthetic.gait import Gait
+from dygait.synthetic.gait_change import GaitChange
+from dygait.synthetic.gait_style import Style
 from dygait.synthetic.population import Person, draw_person
 from dygait.synthetic.renderer import fill, outlines, project
 from dygait.synthetic.wardrobe import HATS, Outfit, Skirt, add_outfit, draw_outfit

@@ -13,7 +13,7 @@ import pytest
 from dygait import cli
 from dygait.commands import silhouettes
 from dygait.data.stores import open_store
-from dygait.silhouettes import normalise_silhouette
+from dygait.frames.normalisation import normalise_silhouette
 from dygait.synthetic.video import Appearance, Scene, render, write_video
 from dygait.video import Options, Track, tracks
 from dygait.video.cutting import Piece

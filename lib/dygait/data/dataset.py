@@ -11,7 +11,7 @@ from dygait.data.frame_sampler import FrameSampler
 from dygait.data.stores import Store
 from dygait.data.transforms import Transform
 from dygait.errors import UserError
-from dygait.modalities import channels_to_stack
+from dygait.frames.modalities import channels_to_stack
 
 
 class Request(NamedTuple):

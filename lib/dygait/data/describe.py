@@ -10,7 +10,7 @@ import numpy as np
 
 from dygait.data.stores import PackedStore, PickleTree, RenderedStore, Store
 from dygait.files import replacing, write_errors
-from dygait.silhouettes import brightest_channel
+from dygait.frames.modalities import brightest_channel
 from dygait.synthetic.walker import FRAME
 
 _BAR = 40

@@ -9,8 +9,8 @@ import numpy as np
 from dygait.data.stores import RenderedStore, Store
 from dygait.data.stores.base import Progress, no_progress
 from dygait.errors import UserError
-from dygait.jumps import Jump, find_jumps, measure
-from dygait.silhouettes import is_normalised
+from dygait.frames.jumps import Jump, find_jumps, measure
+from dygait.frames.normalisation import is_normalised
 
 _SOME = 300
 """Sequences that are checked if not every one is: seconds."""

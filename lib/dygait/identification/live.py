@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from dygait.frames.normalisation import normalise_silhouette
 from dygait.identification.answers import decision_of
 from dygait.identification.drawing import draw_name
 from dygait.identification.gallery import Answer, Gallery
-from dygait.silhouettes import normalise_silhouette
 from dygait.untrusted import printable
 from dygait.video.pipeline import Seen
 from dygait.video.preview import draw

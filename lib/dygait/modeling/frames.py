@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from dygait.modalities import channels_to_stack
+from dygait.frames.modalities import channels_to_stack
 from dygait.modeling.export_mode import is_exporting
 from dygait.modeling.layers import temporal_max, valid_frames, valid_indices
 

@@ -13,7 +13,7 @@ from dygait.data.stores.locks import lock
 from dygait.data.stores.packed_writer import PackedWriter
 from dygait.data.stores.pickles import PickleTreeWriter
 from dygait.errors import UserError
-from dygait.heatmaps import HEAT_MAPS, SILHOUETTES, draw_heat_maps
+from dygait.frames.heatmaps import HEAT_MAPS, SILHOUETTES, draw_heat_maps
 from dygait.preprocess.poses import SUFFIXES, read_poses
 from dygait.preprocess.workers import run_in_order
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from dygait.errors import UserError
 from dygait.preprocess.archives import MAX_IN_MEMORY_BYTES, DamagedError, InputFile, list_files, members, read
 from dygait.preprocess.images import MAX_IMAGE_BYTES
-from dygait.preprocess.normalise import Normalisation, NormalisedSequence, normalise_sequence, stored_sequence
+from dygait.preprocess.pictures_to_frames import Normalisation, NormalisedSequence, normalise_sequence, stored_sequence
 from dygait.preprocess.rules import Layout, SequenceName, is_archive
 
 _MAX_BUFFERED_BYTES = 2 * 2**30

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from dygait import untrusted
 from dygait.errors import UserError
-from dygait.preprocess.normalise import EMPTY_PICTURE, Remarks
+from dygait.preprocess.pictures_to_frames import EMPTY_PICTURE, Remarks
 from dygait.preprocess.rules import SequenceName
 
 NAME = "prepare_journal.jsonl"

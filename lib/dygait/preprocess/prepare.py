@@ -25,7 +25,7 @@ from dygait.preprocess.jobs import Job, JobPlanner, JobResult, run_job
 from dygait.preprocess.journal import NAME as JOURNAL
 from dygait.preprocess.journal import Journal, Outcome
 from dygait.preprocess.layouts import LAYOUTS
-from dygait.preprocess.normalise import Normalisation
+from dygait.preprocess.pictures_to_frames import Normalisation
 from dygait.preprocess.report import format_report, summarise
 from dygait.preprocess.rules import Layout, SequenceName
 from dygait.preprocess.workers import run_in_order

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dygait.preprocess.journal import Outcome
-from dygait.preprocess.normalise import EMPTY_PICTURE
+from dygait.preprocess.pictures_to_frames import EMPTY_PICTURE
 from dygait.preprocess.rules import SequenceName
 
 _MAX_NAMES = 10

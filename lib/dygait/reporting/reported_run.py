@@ -20,9 +20,9 @@ from dygait.evaluation.analysis import Analysis, analyse
 from dygait.evaluation.builtin_protocols import protocols_of
 from dygait.evaluation.features import SavedFeatures, load_features
 from dygait.evaluation.intervals import RESAMPLES
+from dygait.frames.modalities import brightest_channel
 from dygait.reporting import explanation
 from dygait.runs.events import read_lines
-from dygait.silhouettes import brightest_channel
 
 FRAMES = 4
 """Number of frames shown of a sequence."""

@@ -95,23 +95,6 @@ def damage_of(path: Path) -> str | None:
     return None
 
 
-def remove_old(folder: Path, save_name: str, last: int | None, every: int | None, now: int) -> list[Path]:
-    """Delete old checkpoints of a run, and return their paths.
-
-    Args:
-        last: how many of the newest to keep; None: all.
-        every: also keep those of iterations that this divides.
-        now: the iteration that was just saved; later checkpoints, of an earlier run, are ignored.
-    """
-    if last is None:
-        return []
-    done = [(i, path) for i, path in checkpoints_of(folder, save_name).items() if i <= now]
-    old = [path for i, path in done[last:] if every is None or i % every]
-    for path in old:
-        path.unlink(missing_ok=True)
-    return old
-
-
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write a checkpoint atomically: a crash or an OSError leaves the old file, and no partial one."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -24,10 +24,10 @@ from dygait.data.stores.concat import prefixed_id
 from dygait.data.transforms import Transform, build_transform
 from dygait.errors import UserError
 from dygait.evaluation import classification_of
+from dygait.frames.normalisation import is_normalised
 from dygait.logs import log, progress
 from dygait.modeling import complete_model_cfg
 from dygait.modeling.dry_run import dry_run
-from dygait.silhouettes import is_normalised
 from dygait.synthetic.settings import is_address
 
 _FEW_FRAMES = 12

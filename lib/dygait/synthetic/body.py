@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from dygait.synthetic.motion import Motion, Place
-from dygait.synthetic.traits import trait
+from dygait.synthetic.variation import trait
 
 Triple = tuple[float, float, float]
 """Forward, left and up, as fractions of stature."""

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from dygait.synthetic.body import FigureBuilder, Physique
-from dygait.synthetic.gait import SIGN, GaitChange
+from dygait.synthetic.gait import SIGN
+from dygait.synthetic.gait_change import GaitChange
 from dygait.synthetic.motion import Motion
-from dygait.synthetic.traits import draw, trait
+from dygait.synthetic.variation import draw, trait
 
 KINDS = {"back": 0.22, "shoulder": 0.27, "hand": 0.22, "crossbody": 0.16, "box": 0.06, "trolley": 0.07}
 """What is carried, with its share."""

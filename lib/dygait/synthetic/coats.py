@@ -10,9 +10,9 @@ import dataclasses
 import numpy as np
 
 from dygait.synthetic.body import FigureBuilder, Physique
-from dygait.synthetic.gait import GaitChange
+from dygait.synthetic.gait_change import GaitChange
 from dygait.synthetic.motion import Motion
-from dygait.synthetic.traits import trait
+from dygait.synthetic.variation import trait
 
 
 @dataclasses.dataclass(frozen=True)

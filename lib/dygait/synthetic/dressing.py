@@ -10,7 +10,7 @@ import numpy as np
 from dygait.synthetic import carried
 from dygait.synthetic.body import FigureBuilder, Physique
 from dygait.synthetic.carried import Bag
-from dygait.synthetic.gait import GaitChange
+from dygait.synthetic.gait_change import GaitChange
 from dygait.synthetic.motion import Motion
 from dygait.synthetic.population import Person
 from dygait.synthetic.wardrobe import Outfit, add_outfit, draw_outfit

@@ -16,17 +16,15 @@ Legend: S frames, G points of the gait cycle.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from dygait.synthetic.body import Physique
+from dygait.synthetic.gait_change import LEFT, RIGHT, GaitChange
+from dygait.synthetic.gait_style import Style
 from dygait.synthetic.motion import Motion
-from dygait.synthetic.traits import trait
 
-LEFT, RIGHT = 0, 1
 SIGN = (1.0, -1.0)
 """The sign of y on the left and on the right side."""
 
@@ -70,93 +68,6 @@ HIP_SERIES = fourier_series(*HIP, 3)
 KNEE_SERIES = fourier_series(*KNEE, 6)
 ANKLE_SERIES = fourier_series(*ANKLE, 6)
 SIGNATURE_HARMONICS = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Style:
-    """The gait traits of one subject. Angles in degrees, lengths as fractions of stature unless said otherwise."""
-
-    stride_seconds: float = trait(1.08, 0.086, 0.013, vigour=-0.65)
-    hip_gain: float = trait(1.0, 0.08, 0.017, vigour=0.9)
-    hip_offset: float = trait(0.0, 1.9, 0.42, posture=0.65)
-    hip_phase: float = trait(0.0, 0.0073, 0.0017)
-    knee_gain: float = trait(0.97, 0.046, 0.013, vigour=0.65)
-    knee_offset: float = trait(2.5, 2.5, 0.51, low=-3.0, posture=0.85)
-    knee_phase: float = trait(0.0, 0.0073, 0.0017)
-    ankle_gain: float = trait(1.0, 0.12, 0.025, vigour=0.65)
-    leg_asymmetry: float = trait(0.0, 0.031, 0.0085)
-    leg_lag: float = trait(0.0, 0.0061, 0.0026)
-    step_base: float = trait(0.056, 0.014, 0.0026, low=0.012, posture=0.65)
-    toe_out: float = trait(8.0, 4.2, 0.85, posture=0.65)
-    bow_leg: float = trait(0.0, 0.0073, 0.00085)
-    circumduction: float = trait(0.008, 0.0049, 0.00085, low=0.0, vigour=0.5)
-    sway: float = trait(0.011, 0.0037, 0.00085, low=0.0, vigour=0.65)
-    pelvis_yaw: float = trait(5.0, 1.4, 0.34, vigour=0.85)
-    pelvis_list: float = trait(4.0, 1.0, 0.26)
-    thorax_yaw: float = trait(4.5, 1.5, 0.42, vigour=0.85)
-    thorax_roll: float = trait(1.2, 0.85, 0.17)
-    lean: float = trait(2.5, 2.0, 0.59, posture=0.85)
-    stoop: float = trait(0.0, 0.008, 0.0013, posture=0.9)
-    head_forward: float = trait(0.022, 0.008, 0.0017, posture=0.9)
-    head_pitch: float = trait(2.0, 3.7, 1.3, posture=0.75)
-    head_nod: float = trait(1.0, 0.37, 0.17)
-    arm_swing: float = trait(17.0, 5.2, 1.5, low=2.0, vigour=0.9)
-    arm_offset: float = trait(-5.0, 3.1, 0.85, posture=-0.5)
-    arm_abduction: float = trait(9.0, 2.7, 0.68, low=2.0, vigour=0.85)
-    arm_phase: float = trait(0.0, 0.019, 0.0051)
-    arm_asymmetry: float = trait(0.0, 0.14, 0.043)
-    elbow_flexion: float = trait(21.0, 6.1, 1.7, low=4.0, vigour=0.65)
-    elbow_swing: float = trait(12.0, 3.7, 1.0, low=1.0, vigour=0.85)
-    forearm_inward: float = trait(7.0, 3.1, 0.68, posture=0.75)
-    shoulder_shrug: float = trait(0.0, 0.0043, 0.00085, posture=0.9)
-
-
-@dataclasses.dataclass(frozen=True)
-class GaitChange:
-    """The effect of a bag, of clothes or of an impairment on the gait: per side (left, right) and for both.
-
-    Angles in degrees, lengths as fractions of stature; swing, elbow_swing, hip, knee, drop and stride are factors.
-    """
-
-    swing: tuple[float, float] = (1.0, 1.0)
-    elbow: tuple[float, float] = (0.0, 0.0)
-    elbow_swing: tuple[float, float] = (1.0, 1.0)
-    abduction: tuple[float, float] = (0.0, 0.0)
-    flexion: tuple[float, float] = (0.0, 0.0)
-    lean: float = 0.0
-    roll: float = 0.0
-    stride: float = 1.0
-    hip: tuple[float, float] = (1.0, 1.0)  # range of motion
-    knee: tuple[float, float] = (1.0, 1.0)  # range of motion
-    toes: tuple[float, float] = (0.0, 0.0)  # how far they are raised while the leg swings
-    circumduction: tuple[float, float] = (0.0, 0.0)
-    inward: tuple[float, float] = (0.0, 0.0)  # of the forearm
-    lag: float = 0.0  # of the right leg, in cycles
-    base: float = 0.0  # width of the steps
-    drop: float = 1.0  # of the pelvis to the side that swings
-    rock: float = 0.0  # of the trunk over the leg that stands
-    nod: float = 0.0  # of the head
-
-    def and_also(self, other: GaitChange) -> GaitChange:
-        """Return the effect of both."""
-        pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
-        return GaitChange(**{name: _joined(name in _FACTORS, own, more) for name, own, more in pairs})
-
-    def on(self, side: int) -> GaitChange:
-        """Return the effect on a side of what is given as on the left."""
-        if side == LEFT:
-            return self
-        pairs: dict[str, Any] = {name: own[::-1] for name, own in vars(self).items() if isinstance(own, tuple)}
-        return dataclasses.replace(self, **pairs, lag=-self.lag, roll=-self.roll)
-
-
-_FACTORS = ("swing", "elbow_swing", "hip", "knee", "drop", "stride")
-
-
-def _joined(factor: bool, own: Any, more: Any) -> Any:
-    if isinstance(own, tuple):
-        return tuple(_joined(factor, *pair) for pair in zip(own, more, strict=True))
-    return own * more if factor else own + more
 
 
 def rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:

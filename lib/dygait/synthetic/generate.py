@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from dygait.errors import UserError
 from dygait.files import check_settings, replacing, write_atomically
-from dygait.heatmaps import HEAT_MAPS, SILHOUETTES
+from dygait.frames.heatmaps import HEAT_MAPS, SILHOUETTES
 from dygait.synthetic.key_points import render_heat_maps
 from dygait.synthetic.presets import CASIA
 from dygait.synthetic.settings import VERSION, Settings

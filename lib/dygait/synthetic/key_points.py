@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dygait.heatmaps import draw_heat_maps
+from dygait.frames.heatmaps import draw_heat_maps
 from dygait.synthetic.body import Figure
 from dygait.synthetic.cameras import HEIGHT, WIDTH
 from dygait.synthetic.settings import Settings

@@ -1,6 +1,6 @@
 """Who the subjects are: women and men, children, the old, the heavy, and gaits that illness has changed.
 
-A subject drawn around the mean of CASIA-B's adults (body.py, gait.py) is moved to where the person stands. Sources:
+A subject drawn around the mean of CASIA-B's adults (body.py, gait_style.py) is moved to where the person stands:
 
 - women and men: C. C. Gordon et al., *1988 Anthropometric Survey of U.S. Army Personnel* (NATICK/TR-89/044), means
   relative to stature; gait after M. P. Murray, A. B. Drought and R. C. Kory, "Walking patterns of normal men" (J. Bone
@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 from dygait.synthetic.body import Physique
-from dygait.synthetic.gait import GaitChange, Style
+from dygait.synthetic.gait_change import GaitChange
+from dygait.synthetic.gait_style import Style
 from dygait.synthetic.world import People
 
 AGES = (4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0)
@@ -58,7 +59,7 @@ IMPAIRMENTS: dict[str, dict[str, Any]] = {
     # The leg is lifted high to clear the toes.
     "drop foot": {"hip": (0.25, 0.0), "knee": (0.25, 0.0), "toes": (-16.0, 0.0), "stride": -0.15},
 }
-"""What is added to a :class:`~dygait.synthetic.gait.GaitChange` by the worst impairment of the left leg."""
+"""What is added to a :class:`~dygait.synthetic.gait_change.GaitChange` by the worst impairment of the left leg."""
 _MEAN_STATURE = Physique().stature
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dygait.silhouettes import scale_and_centre
+from dygait.frames.normalisation import scale_and_centre
 from dygait.synthetic.body import Figure
 from dygait.synthetic.faults import (
     HOLLOW,

@@ -11,7 +11,7 @@ import numpy as np
 
 from dygait.errors import UserError
 from dygait.files import replacing, write_errors
-from dygait.silhouettes import normalise_silhouette
+from dygait.frames.normalisation import normalise_silhouette
 from dygait.synthetic.cameras import HEIGHT, WIDTH
 from dygait.synthetic.presets import CASIA
 from dygait.synthetic.settings import Settings

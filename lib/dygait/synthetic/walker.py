@@ -15,19 +15,21 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from dygait.silhouettes import FRAME, scale_and_centre
+from dygait.frames.normalisation import FRAME, scale_and_centre
 from dygait.synthetic import any_camera, carried, coats, renderer
 from dygait.synthetic.body import Figure, Physique, build_body
 from dygait.synthetic.cameras import HEIGHT, WIDTH, Camera, bend, camera, draw_camera, rows_of_a_body
 from dygait.synthetic.dressing import Dress, draw_dress
 from dygait.synthetic.faults import GAP, MARGIN, Background, apply_faults, draw_background, draw_faults, visible_hulls
-from dygait.synthetic.gait import FRAMES_PER_SECOND, SIGNATURE_HARMONICS, Gait, GaitChange, Style, rotation
+from dygait.synthetic.gait import FRAMES_PER_SECOND, SIGNATURE_HARMONICS, Gait, rotation
+from dygait.synthetic.gait_change import GaitChange
+from dygait.synthetic.gait_style import Style
 from dygait.synthetic.motion import Motion
 from dygait.synthetic.population import Person, draw_person, paced, shaped
 from dygait.synthetic.presets import CASIA
 from dygait.synthetic.segmentation import ROWS, Segmenter, Windows, draw_segmenter, normalise
 from dygait.synthetic.settings import Settings
-from dygait.synthetic.traits import draw, draw_factors, vary
+from dygait.synthetic.variation import draw, draw_factors, vary
 
 TYPES = CASIA.people.types
 """The walks of CASIA-B."""

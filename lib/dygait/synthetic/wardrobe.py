@@ -15,7 +15,8 @@ import numpy as np
 from dygait.synthetic import coats
 from dygait.synthetic.body import FigureBuilder, Physique
 from dygait.synthetic.coats import Coat
-from dygait.synthetic.gait import SIGN, GaitChange
+from dygait.synthetic.gait import SIGN
+from dygait.synthetic.gait_change import GaitChange
 from dygait.synthetic.motion import Motion
 from dygait.synthetic.population import ADULT, Person
 from dygait.synthetic.world import Wardrobe

@@ -1,4 +1,4 @@
-"""What a checkpoint of a training run holds, saved and restored; its file is `dygait.runs.checkpoint_files`."""
+"""The checkpoints of a training run: what they hold, which are kept, restoring. Files: `runs.checkpoint_files`."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ def _write(trainer: Trainer, folder: RunFolder) -> None:
     try:
         checkpoint_files.save_checkpoint(path, state(trainer))
         log.info("saved %s", path)
-        removed = checkpoint_files.remove_old(
-            folder.checkpoints, folder.save_name, settings.keep_last, settings.keep_every, iteration
-        )
+        removed = remove_old(folder.checkpoints, folder.save_name, settings.keep_last, settings.keep_every, iteration)
         add_event(folder, "saved", iteration=iteration, removed=[p.name for p in removed])
     except OSError as error:
         newest = checkpoint_files.newest_checkpoint(folder.checkpoints, folder.save_name)
@@ -61,6 +59,23 @@ def _write(trainer: Trainer, folder: RunFolder) -> None:
             f"the checkpoint {path} cannot be written: {error}; free disk space, or set trainer_cfg.keep_last, and "
             f"continue with --resume from {newest.name if newest else 'the start'}"
         ) from None
+
+
+def remove_old(folder: Path, save_name: str, last: int | None, every: int | None, now: int) -> list[Path]:
+    """Delete old checkpoints of a run, and return their paths.
+
+    Args:
+        last: how many of the newest to keep; None: all.
+        every: also keep those of iterations that this divides.
+        now: the iteration that was just saved; later checkpoints, of an earlier run, are ignored.
+    """
+    if last is None:
+        return []
+    done = [(i, path) for i, path in checkpoint_files.checkpoints_of(folder, save_name).items() if i <= now]
+    old = [path for i, path in done[last:] if every is None or i % every]
+    for path in old:
+        path.unlink(missing_ok=True)
+    return old
 
 
 def restore(trainer: Trainer, path: Path, state: dict[str, Any]) -> None:

@@ -90,6 +90,4 @@ def _iteration(run: TrainingRun, batch: Batch) -> None:
     stop_if_all_skipped(trainer, run.folder, batch, run.source)
     if is_logged:
         values = distributed.mean_over_processes({k: float(v) for k, v in statistics.items()}, trainer.device)
-        run.metrics.iteration(iteration, {**values, "lr": lr})
-        if iteration == settings.log_iter or iteration % (10 * settings.log_iter) == 0:
-            run.metrics.tensorboard.silhouettes(iteration, batch.silhouettes)
+        run.metrics.iteration(iteration, {**values, "lr": lr}, batch.silhouettes)

@@ -14,10 +14,10 @@ from dygait.machine import tune_allocator
 from dygait.runs import checkpoint_files, networks, sources
 from dygait.runs.events import add_event
 from dygait.runs.folder import RunFolder, record_run
-from dygait.runs.metrics import MetricsLogger
 from dygait.runs.precision import resolve_precision
 from dygait.testing.scoring import check_protocol
 from dygait.training import checkpoint, restore_hint
+from dygait.training.metrics import MetricsLogger
 from dygait.training.trainer import Trainer, build_trainer
 
 

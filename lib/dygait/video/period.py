@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dygait.silhouettes import FRAME
+from dygait.frames.normalisation import FRAME
 from dygait.video.cutting import Piece
 from dygait.video.sightings import Sighting
 

@@ -10,8 +10,8 @@ from collections import Counter
 import cv2
 import numpy as np
 
-from dygait.jumps import Measures, find_jumps
-from dygait.silhouettes import FRAME
+from dygait.frames.jumps import Measures, find_jumps
+from dygait.frames.normalisation import FRAME
 from dygait.video.cutting import Piece
 from dygait.video.options import Options
 from dygait.video.sightings import FLICKER, JUMP, STILL, Sighting

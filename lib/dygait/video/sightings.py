@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dygait.silhouettes import normalise_silhouette
+from dygait.frames.normalisation import normalise_silhouette
 from dygait.video.segmenters.base import Person
 
 EDGE = "cut by the picture's edge"

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dygait.jumps import Measures, find_jumps, measure
-from dygait.silhouettes import is_normalised, normalise_silhouette
+from dygait.frames.jumps import Measures, find_jumps, measure
+from dygait.frames.normalisation import is_normalised, normalise_silhouette
 
 SHAPE = (240, 320)
 

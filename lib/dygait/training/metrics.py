@@ -18,6 +18,9 @@ from dygait.runs.events import add_event, read_lines, write_state
 from dygait.runs.folder import RunFolder, append_line, writing
 from dygait.runs.tensorboard import TensorBoard
 
+PICTURES_EVERY = 10
+"""TensorBoard shows the silhouettes of the first logged iteration, and then of every tenth."""
+
 
 class MetricsLogger:
     """Logs the metrics of a training run; ranks other than 0 do nothing.
@@ -30,6 +33,7 @@ class MetricsLogger:
         self.folder = folder
         self.total = config.trainer_cfg.total_iter
         self.sequences = config.trainer_cfg.sampler.sequences
+        self._log_iter = config.trainer_cfg.log_iter
         self._last = (time.perf_counter(), first)
         self.scalars = folder.logs / "scalars.jsonl"
         is_main = distributed.is_main()
@@ -49,8 +53,8 @@ class MetricsLogger:
             with writing(self.folder):
                 write_atomically(self.scalars, "".join(json.dumps(entry) + "\n" for entry in kept))
 
-    def iteration(self, iteration: int, values: Mapping[str, float]) -> None:
-        """Log an iteration: `values` holds loss terms, learning rate and gradient norm."""
+    def iteration(self, iteration: int, values: Mapping[str, float], silhouettes: torch.Tensor) -> None:
+        """Log an iteration: `values` holds loss terms, learning rate and gradient norm, `silhouettes` its batch."""
         if not distributed.is_main():
             return
         now = time.perf_counter()
@@ -60,6 +64,8 @@ class MetricsLogger:
         self._last = (now, iteration)
         named = {name if "/" in name else f"train/{name}": value for name, value in values.items()}
         self.tensorboard.scalars(iteration, {**named, "speed/sequences_per_second": sequences_per_second})
+        if iteration == self._log_iter or iteration % (PICTURES_EVERY * self._log_iter) == 0:
+            self.tensorboard.silhouettes(iteration, silhouettes)
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         with writing(self.folder):
             append_line(self.scalars, {"iteration": iteration, **finite})

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dygait.errors import UserError
-from dygait.silhouettes import normalise_silhouette
+from dygait.frames.normalisation import normalise_silhouette
 from reference.silhouettes import normalise_silhouette as slow
 
 

@@ -92,8 +92,3 @@ def scale_and_centre(image: np.ndarray, height: int) -> np.ndarray:
     first, last = max(left, 0), min(left + height, columns)
     frame[:, first - left : last - left] = scaled[:, first:last]
     return frame
-
-
-def brightest_channel(frames: np.ndarray) -> np.ndarray:
-    """Return frames to look at, uint8 (S, H, W), of a store's: of (S, C, H, W) the largest level of each pixel."""
-    return frames if frames.ndim == 3 else frames.max(1)

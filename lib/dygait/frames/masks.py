@@ -1,7 +1,7 @@
 """Masks as other programs make them, cleaned: one person, white on black, without specks.
 
-A speck at the edge of a picture extends the rows that :func:`~dygait.silhouettes.normalise_silhouette` crops to: the
-person shrinks in that frame.
+A speck at the edge of a picture extends the rows that `normalise_silhouette` crops to: the person shrinks in that
+frame.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""Several modalities of a sequence as channels of one frame: arrays in the loader, tensors in a network."""
+"""Frames of several channels: several modalities of a sequence stacked to one frame, and what is shown of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
+
+import numpy as np
 
 from dygait.errors import UserError
 
@@ -25,3 +27,8 @@ def channels_to_stack(modalities: Sequence[Frames], with_channels: int) -> list[
     width = min(frames.shape[-1] for frames in modalities)
     cut = [frames[..., (frames.shape[-1] - width) // 2 :][..., :width] for frames in modalities]
     return [frames if frames.ndim == with_channels else frames[..., None, :, :] for frames in cut]
+
+
+def brightest_channel(frames: np.ndarray) -> np.ndarray:
+    """Return frames to look at, uint8 (S, H, W), of a store's: of (S, C, H, W) the largest level of each pixel."""
+    return frames if frames.ndim == 3 else frames.max(1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dygait.errors import UserError
-from dygait.heatmaps import _LIMBS, draw_heat_maps
+from dygait.frames.heatmaps import _LIMBS, draw_heat_maps
 from helpers.experiments import REPOSITORY
 from helpers.poses import walk
 
@@ -19,7 +19,7 @@ def test_the_pixels_are_opengaits() -> None:
 
 def test_a_canvas_is_the_formula() -> None:
     """A point's and a line's distance, in plain Python, on a body that fills the frame before it is cut and resized."""
-    import dygait.heatmaps as module
+    import dygait.frames.heatmaps as module
 
     (points,) = module._scaled(walk(1)[..., :2])
     limbs, joints = np.zeros((2, 128, 128), np.float32)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_images
 
-from dygait import masks
-from dygait.masks import INVERTED, SECOND, SPECKS, THRESHOLDED, MaskError, clean_mask, keep_person
+from dygait.frames import masks
+from dygait.frames.masks import INVERTED, SECOND, SPECKS, THRESHOLDED, MaskError, clean_mask, keep_person
 
 
 def person(shape: tuple[int, int] = (240, 320), left: int | None = None) -> np.ndarray:
