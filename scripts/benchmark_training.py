@@ -54,7 +54,7 @@ from dygait.modeling.dam import DAMOptions, DynamicAugmentation
 from dygait.modeling.kernels.batch_norm import batch_norm
 from dygait.profiling.machine_peak import products_per_second
 from dygait.runs import networks, sources
-from dygait.training import optimizers
+from dygait.training import schedules
 from dygait.training.trainer import build_trainer
 
 CUT = 5
@@ -278,7 +278,7 @@ def plain_steps(config: Config) -> Steps:
     model.load_state_dict({name.replace(".norm.", "."): value for name, value in ours.state_dict().items()})
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.optimizer_cfg.lr, **config.optimizer_cfg.keywords)
-    scheduler = optimizers.build_scheduler(config, optimizer)
+    scheduler = schedules.build_scheduler(config, optimizer)
     reports: list[dict[str, np.ndarray]] = []
     for sequences, people in loader:
         scaled = np.asarray([frames[..., CUT:-CUT] / 255.0 for frames in sequences])

@@ -26,7 +26,7 @@ LAYERS = (
     ("config",),
     ("synthetic",),
     ("registry",),
-    ("problems",),
+    ("config_problems",),
     ("logs",),
     ("distributed",),
     ("frames", "files", "video_file"),

@@ -4,8 +4,8 @@ import pytest
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
+from dygait.config_problems import Problem, below
 from dygait.errors import UserError
-from dygait.problems import Problem, below
 from dygait.registry import Registry, parameters_of
 
 

@@ -13,8 +13,8 @@ from typing import Any, Generic, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from dygait.config_problems import Problem, SettingsError, suggest, validation_problems
 from dygait.errors import UserError
-from dygait.problems import Problem, SettingsError, suggest, validation_problems
 
 T = TypeVar("T")
 

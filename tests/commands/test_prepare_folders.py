@@ -11,7 +11,7 @@ from sklearn.datasets import load_sample_images
 from dygait import cli
 from dygait.commands.messages import INCOMPLETE
 from dygait.data.stores import open_store
-from dygait.frames.masks import INVERTED, SPECKS
+from dygait.frames.mask_cleaning import INVERTED, SPECKS
 from dygait.frames.normalisation import normalise_silhouette
 from dygait.preprocess.prepare import prepare
 from helpers import raw

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dygait.config_problems import Problem
 from dygait.data.augmentation import warp
 from dygait.data.transforms import TRANSFORMS, build_transform, transform_problems
 from dygait.errors import UserError
-from dygait.problems import Problem
 from reference import transforms as reference
 
 EACH, PER_FRAME = {"per_frame": True}, ["RandomErasing", "RandomPartBlur"]

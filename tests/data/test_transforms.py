@@ -3,9 +3,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dygait.config_problems import Problem
 from dygait.data.transforms import build_transform, transform_problems
 from dygait.errors import UserError
-from dygait.problems import Problem
 
 
 def frames(height: int = 6, width: int = 64, count: int = 3) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import yaml
 
 from dygait.config import load_config
-from dygait.training import optimizers
+from dygait.training import optimizers, schedules
 from helpers.experiments import tiny_settings
 from helpers.networks import HEIGHT, SMALL, WIDTH, network, silhouettes
 
@@ -82,7 +82,7 @@ def scheduled(folder: Path, **sections: Any) -> list[list[float]]:
     path.write_text(yaml.safe_dump(settings))
     config, model = load_config(path), network("GaitSSB_Finetune")
     optimizer = optimizers.build_optimizer(config, model)
-    scheduler = optimizers.build_scheduler(config, optimizer, model.least_lr)  # type: ignore[arg-type]
+    scheduler = schedules.build_scheduler(config, optimizer, model.least_lr)  # type: ignore[arg-type]
     rates = []
     for _ in range(10):
         rates.append([group["lr"] for group in optimizer.param_groups])

@@ -19,7 +19,7 @@ from dygait.errors import UserError
 from dygait.modeling.sync_batch_norm import SyncBatchNorm, synchronise_norms
 from dygait.runs import compilation, precision
 from dygait.runs.checkpoint_files import read_checkpoint, save_checkpoint
-from dygait.training import checkpoint, optimizers
+from dygait.training import checkpoint, optimizers, schedules
 from dygait.training.trainer import Trainer, build_trainer
 from helpers.experiments import make_experiment
 from helpers.processes import in_processes
@@ -61,7 +61,7 @@ def precise(make: Make, monkeypatch: pytest.MonkeyPatch) -> Make:
         trainer = make(*overrides)
         trainer.network.double()
         trainer.optimizer = optimizers.build_optimizer(trainer.config, trainer.network)
-        trainer.scheduler = optimizers.build_scheduler(trainer.config, trainer.optimizer)
+        trainer.scheduler = schedules.build_scheduler(trainer.config, trainer.optimizer)
         return trainer
 
     return made

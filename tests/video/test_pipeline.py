@@ -16,11 +16,11 @@ from dygait.data.stores import open_store
 from dygait.frames.normalisation import normalise_silhouette
 from dygait.synthetic.video import Appearance, Scene, render, write_video
 from dygait.video import Options, Track, tracks
-from dygait.video.cutting import Piece
 from dygait.video.quality import judge
 from dygait.video.segmenters.base import people_in_masks
 from dygait.video.segmenters.build import build_segmenter
 from dygait.video.sightings import EDGE, FLICKER, STILL, Sighting, sight
+from dygait.video.track_cutting import Piece
 
 pytest.importorskip("trackers")
 HALF = {"width": 320, "height": 240}

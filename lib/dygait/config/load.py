@@ -14,9 +14,9 @@ from dygait import untrusted
 from dygait.config import custom_imports, data_paths
 from dygait.config.opengait_keys import translate
 from dygait.config.schema import Config
+from dygait.config_problems import Problem, validation_problems
 from dygait.errors import UserError
 from dygait.files import write_atomically
-from dygait.problems import Problem, validation_problems
 
 Check = Callable[[Mapping[str, Any]], list[Problem]]
 Layer = tuple[str, dict[str, Any]]

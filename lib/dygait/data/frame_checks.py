@@ -9,7 +9,7 @@ import numpy as np
 from dygait.data.stores import RenderedStore, Store
 from dygait.data.stores.base import Progress, no_progress
 from dygait.errors import UserError
-from dygait.frames.jumps import Jump, find_jumps, measure
+from dygait.frames.jumping_frames import Jump, find_jumps, measure
 from dygait.frames.normalisation import is_normalised
 
 _SOME = 300

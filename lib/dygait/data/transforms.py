@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from pydantic import Field
 
+from dygait.config_problems import Problem, below
 from dygait.errors import UserError
-from dygait.problems import Problem, below
 from dygait.registry import Registry
 
 # Columns to cut from each side, by the frame's width, as usual for these sizes.

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from dygait.config.load import read_yaml
 from dygait.config.schema import Config, Protocol
+from dygait.config_problems import validation_problems
 from dygait.errors import UserError
 from dygait.evaluation.submission import GREW_SUBMISSION, HID_SUBMISSION, SUBMISSIONS, Submission
-from dygait.problems import validation_problems
 from dygait.registry import Registry
 from dygait.untrusted import at
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import nn
 
+from dygait.config_problems import Problem
 from dygait.errors import UserError
-from dygait.problems import Problem
 from dygait.registry import Registry
 
 LOSSES: Registry[type[Loss]] = Registry("loss")

@@ -14,10 +14,10 @@ from torch._subclasses.fake_tensor import (
     UnsupportedOperatorException,
 )
 
+from dygait.config_problems import Problem, SettingsError
 from dygait.modeling.build import build_model
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.registry import MODELS
-from dygait.problems import Problem, SettingsError
 
 _SEQUENCES = 4  # a BatchNorm in training needs two, and so does each of two views
 _NOT_FAKEABLE = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)

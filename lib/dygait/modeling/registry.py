@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from dygait.problems import below
+from dygait.config_problems import below
 from dygait.registry import Registry
 
 MODELS: Registry[type[nn.Module]] = Registry("model", key="model")

@@ -14,8 +14,8 @@ import numpy as np
 
 from dygait.data.stores.pickles import parse_pickle
 from dygait.errors import UserError
-from dygait.frames.jumps import Measures, find_jumps, measure
-from dygait.frames.masks import THRESHOLDED, MaskError, clean_mask
+from dygait.frames.jumping_frames import Measures, find_jumps, measure
+from dygait.frames.mask_cleaning import THRESHOLDED, MaskError, clean_mask
 from dygait.frames.normalisation import normalise_silhouette
 from dygait.preprocess.archives import DamagedError
 from dygait.preprocess.images import ImageError, decode_picture, decode_silhouette
@@ -30,7 +30,7 @@ class Normalisation:
 
     Attributes:
         height: R, the rows and columns of a frame.
-        clean: whether masks are cleaned (`dygait.frames.masks.clean_mask`).
+        clean: whether masks are cleaned (`dygait.frames.mask_cleaning.clean_mask`).
         keep_normalised: whether pictures of R x R are used as they are.
         numbered: whether frames are numbered one after the other, so that a gap is worth a remark.
         every: n, to use every nth picture.

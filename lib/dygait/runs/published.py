@@ -17,9 +17,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 import dygait
+from dygait.config_problems import suggest
 from dygait.errors import UserError
 from dygait.files import replacing
-from dygait.problems import suggest
 from dygait.untrusted import parse_json
 
 SUFFIX = ".safetensors"

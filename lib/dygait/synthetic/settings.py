@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from dygait.config_problems import suggest
 from dygait.errors import UserError
-from dygait.problems import suggest
 from dygait.synthetic.cameras import VIEWS
 from dygait.synthetic.presets import CASIA, WILD
 from dygait.synthetic.world import Wardrobe, World, parse_knob

@@ -23,7 +23,7 @@ from pydantic import (
 )
 from typing_extensions import Self
 
-from dygait.problems import SettingsError, validation_problems
+from dygait.config_problems import SettingsError, validation_problems
 
 Count = Annotated[int, Field(ge=0, le=99)]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -36,9 +36,9 @@ from dygait.evaluation.literature import with_published
 from dygait.files import write_atomically
 from dygait.logs import duration, log, start_logging
 from dygait.machine import tune_allocator
+from dygait.reporting.in_tensorboard import add_report
 from dygait.reporting.page import write_report
 from dygait.reporting.reported_run import describe, named_by_protocol
-from dygait.reporting.tensorboard import add_report
 from dygait.runs import checkpoint_files, networks, published, sources
 from dygait.runs.events import add_event
 from dygait.runs.folder import RunFolder, record_run, run_folder, writing

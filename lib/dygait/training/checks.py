@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from dygait.config.schema import Feature
+from dygait.config_problems import Problem, suggest
 from dygait.data.samplers import SAMPLERS, InferenceSampler, TrainingSampler, TripletSampler, views_of
 from dygait.data.transforms import build_transform, transform_problems
 from dygait.errors import UserError
@@ -19,9 +20,9 @@ from dygait.evaluation import name_problems, resolve_protocol
 from dygait.losses import LOSSES, loss_problems
 from dygait.modeling import MODELS, GaitOutput, complete_model_cfg
 from dygait.modeling.dry_run import dry_run
-from dygait.problems import Problem, suggest
 from dygait.runs.networks import needs_classes
-from dygait.training.optimizers import OPTIMIZERS, SCHEDULERS
+from dygait.training.optimizers import OPTIMIZERS
+from dygait.training.schedules import SCHEDULERS
 
 
 def _class_problems(

@@ -1,4 +1,4 @@
-"""From a configuration to its optimiser and learning rate schedule, and a step that is skipped on the device."""
+"""From a configuration to its optimiser, and a step that is skipped on the device."""
 
 from __future__ import annotations
 
@@ -13,23 +13,19 @@ from dygait.config.schema import Config, ParamGroupCfg
 from dygait.errors import UserError
 from dygait.logs import log
 from dygait.runs.networks import matching_names
-from dygait.training.schedules import CosineStepLR
 
 _FUSED = {"SGD", "Adam", "AdamW"}  # have a fused implementation on CUDA and CPU in every supported version
 _UNSUPPORTED = {"LBFGS", "ReduceLROnPlateau"}  # step() needs a closure or a metric
 
 
-def _classes(module: Any, base: type) -> dict[str, type]:
+def named_classes(module: Any, base: type) -> dict[str, type]:
+    """Return the subclasses of a base class that a module of PyTorch has and that can be used here, by name."""
     names = {name for name in vars(module) if not name.startswith("_")} - {base.__name__, *_UNSUPPORTED}
     found = inspect.getmembers(module, lambda entry: inspect.isclass(entry) and issubclass(entry, base))
     return {name: entry for name, entry in found if name in names}
 
 
-OPTIMIZERS = _classes(torch.optim, torch.optim.Optimizer)
-SCHEDULERS: dict[str, type] = {
-    **_classes(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler),
-    CosineStepLR.__name__: CosineStepLR,
-}
+OPTIMIZERS = named_classes(torch.optim, torch.optim.Optimizer)
 
 
 def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
@@ -78,33 +74,6 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
     optimizer.load_state_dict({**state, "param_groups": groups})
 
 
-def build_scheduler(
-    config: Config, optimizer: torch.optim.Optimizer, least_lr: float = 0.0
-) -> torch.optim.lr_scheduler.LRScheduler:
-    """Build the learning rate's schedule, which keeps it at `least_lr`; `UserError` if it ends before the run does."""
-    section = config.scheduler_cfg
-    keywords = _rates_of_groups(config, optimizer.param_groups)
-    kind = _bounded(SCHEDULERS[section.scheduler], least_lr) if least_lr else SCHEDULERS[section.scheduler]
-    scheduler: torch.optim.lr_scheduler.LRScheduler = kind(optimizer, **keywords)
-    steps, wanted = getattr(scheduler, "total_steps", None), config.trainer_cfg.total_iter
-    if isinstance(steps, int) and steps < wanted:
-        raise UserError(
-            f"scheduler_cfg: {section.scheduler} ends after {steps} steps, but trainer_cfg.total_iter is {wanted}; "
-            f"set both to the same number"
-        )
-    return scheduler
-
-
-def _bounded(kind: Any, least_lr: float) -> type:
-    """Return a kind of scheduler whose learning rates are never below a number."""
-
-    class Bounded(kind):
-        def get_lr(self) -> list[float]:
-            return [max(least_lr, rate) for rate in super().get_lr()]
-
-    return Bounded
-
-
 def _parameter_groups(config: Config, model: nn.Module) -> list[dict[str, Any]]:
     """Return the parameter groups: the weights that match no pattern, if any, then one for each pattern.
 
@@ -130,15 +99,3 @@ def _parameter_groups(config: Config, model: nn.Module) -> list[dict[str, Any]]:
         options = ", ".join(f"{name} {value:g}" for name, value in own.items())
         log.info("optimiser: %d weights that match %r have %s", len(matching), entry.match, options)
     return [{"params": list(unassigned.values())}, *groups] if unassigned else groups
-
-
-def _rates_of_groups(config: Config, groups: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a scheduler's keywords; its learning rates, if it has any, in proportion to those of the groups."""
-    keywords = config.scheduler_cfg.keywords
-    if len(groups) == 1:
-        return keywords
-    factors = [group["lr"] / config.optimizer_cfg.lr for group in groups]
-    for name in keywords.keys() & {"max_lr", "base_lr"}:
-        rate = keywords[name][0] if isinstance(keywords[name], list) else keywords[name]
-        keywords[name] = [rate * factor for factor in factors]
-    return keywords

@@ -1,4 +1,4 @@
-"""A learning rate schedule that PyTorch lacks."""
+"""From a configuration to its learning rate schedule: PyTorch's, with their warm-up, and one that it lacks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import LRScheduler
+
+from dygait.config import Config
+from dygait.errors import UserError
+from dygait.training.optimizers import named_classes
 
 
 class CosineStepLR(LRScheduler):
@@ -43,3 +47,46 @@ class CosineStepLR(LRScheduler):
         held = self.last_epoch // self.step_size * self.step_size
         factor = (1 + math.cos(math.pi * held / self.T_max)) / 2
         return [max(rate * factor, self.eta_min) for rate in self.base_lrs]
+
+
+SCHEDULERS: dict[str, type] = {
+    **named_classes(torch.optim.lr_scheduler, LRScheduler),
+    CosineStepLR.__name__: CosineStepLR,
+}
+
+
+def build_scheduler(config: Config, optimizer: torch.optim.Optimizer, least_lr: float = 0.0) -> LRScheduler:
+    """Build the learning rate's schedule, which keeps it at `least_lr`; `UserError` if it ends before the run does."""
+    section = config.scheduler_cfg
+    keywords = _rates_of_groups(config, optimizer.param_groups)
+    kind = _bounded(SCHEDULERS[section.scheduler], least_lr) if least_lr else SCHEDULERS[section.scheduler]
+    scheduler: LRScheduler = kind(optimizer, **keywords)
+    steps, wanted = getattr(scheduler, "total_steps", None), config.trainer_cfg.total_iter
+    if isinstance(steps, int) and steps < wanted:
+        raise UserError(
+            f"scheduler_cfg: {section.scheduler} ends after {steps} steps, but trainer_cfg.total_iter is {wanted}; "
+            f"set both to the same number"
+        )
+    return scheduler
+
+
+def _bounded(kind: Any, least_lr: float) -> type:
+    """Return a kind of scheduler whose learning rates are never below a number."""
+
+    class Bounded(kind):
+        def get_lr(self) -> list[float]:
+            return [max(least_lr, rate) for rate in super().get_lr()]
+
+    return Bounded
+
+
+def _rates_of_groups(config: Config, groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a scheduler's keywords; its learning rates, if it has any, in proportion to those of the groups."""
+    keywords = config.scheduler_cfg.keywords
+    if len(groups) == 1:
+        return keywords
+    factors = [group["lr"] / config.optimizer_cfg.lr for group in groups]
+    for name in keywords.keys() & {"max_lr", "base_lr"}:
+        rate = keywords[name][0] if isinstance(keywords[name], list) else keywords[name]
+        keywords[name] = [rate * factor for factor in factors]
+    return keywords

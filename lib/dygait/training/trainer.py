@@ -24,7 +24,7 @@ from dygait.modeling.sync_batch_norm import synchronise_norms
 from dygait.runs import networks
 from dygait.runs.compilation import compile_network, mark_frames
 from dygait.runs.precision import half_precision, half_type, resolve_precision, warn_if_slow
-from dygait.training import optimizers
+from dygait.training import optimizers, schedules
 from dygait.training.accumulation import backward_in_parts, split_batch
 from dygait.training.ema import WeightAverage
 from dygait.training.guard import StepGuard
@@ -185,7 +185,7 @@ def build_trainer(config: Config, device: torch.device) -> Trainer:
         model,
         LossAggregator([term.model_dump() for term in config.loss_cfg]),
         optimizer,
-        optimizers.build_scheduler(config, optimizer, getattr(network, "least_lr", 0.0)),
+        schedules.build_scheduler(config, optimizer, getattr(network, "least_lr", 0.0)),
         torch.amp.GradScaler(device.type, enabled=bool(trainer.enable_float16) and half is torch.float16),
         average,
         StepGuard(network.buffers(), trainer.spike_factor),

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import numpy as np
 
 from dygait.frames.normalisation import FRAME
-from dygait.video.cutting import Piece
 from dygait.video.sightings import Sighting
+from dygait.video.track_cutting import Piece
 
 _WINDOW_SECONDS = 2.0  # three to five steps
 _HOP_SECONDS = 0.5

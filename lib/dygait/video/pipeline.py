@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dygait.logs import log
-from dygait.video.cutting import GONE_SECONDS, Follower, Piece, find_merged
 from dygait.video.options import Options
 from dygait.video.period import cut_at_changes
 from dygait.video.quality import judge
@@ -18,6 +17,7 @@ from dygait.video.segmenters.background import BackgroundSubtraction
 from dygait.video.sightings import EDGE, flaws_of, sight
 from dygait.video.sources import Frame, Source, open_source
 from dygait.video.track import Track
+from dygait.video.track_cutting import GONE_SECONDS, Follower, Piece, find_merged
 from dygait.video.tracking import Tracker
 
 _SHORTEST = 5  # sightings; what is shorter is noise

@@ -10,12 +10,12 @@ from collections import Counter
 import cv2
 import numpy as np
 
-from dygait.frames.jumps import Measures, find_jumps
+from dygait.frames.jumping_frames import Measures, find_jumps
 from dygait.frames.normalisation import FRAME
-from dygait.video.cutting import Piece
 from dygait.video.options import Options
 from dygait.video.sightings import FLICKER, JUMP, STILL, Sighting
 from dygait.video.track import Track
+from dygait.video.track_cutting import Piece
 
 _TRUNK = FRAME * 5 // 8  # rows of head and trunk, which change little from frame to frame
 _OUTLINE = np.ones((2, 2), np.uint8)  # what is no wider than a pixel comes and goes by rounding

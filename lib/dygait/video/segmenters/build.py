@@ -7,8 +7,8 @@ from typing import Any
 
 from dygait.config.custom_imports import KEY, import_file, resolve_paths
 from dygait.config.load import read_yaml
+from dygait.config_problems import SettingsError
 from dygait.errors import UserError
-from dygait.problems import SettingsError
 from dygait.video.segmenters import SEGMENTERS, Segmenter
 
 

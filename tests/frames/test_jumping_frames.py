@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dygait.frames.jumps import Measures, find_jumps, measure
+from dygait.frames.jumping_frames import Measures, find_jumps, measure
 from dygait.frames.normalisation import is_normalised, normalise_silhouette
 
 SHAPE = (240, 320)

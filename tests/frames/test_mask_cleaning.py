@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_images
 
-from dygait.frames import masks
-from dygait.frames.masks import INVERTED, SECOND, SPECKS, THRESHOLDED, MaskError, clean_mask, keep_person
+from dygait.frames.mask_cleaning import INVERTED, SECOND, SPECKS, THRESHOLDED, MaskError, clean_mask, keep_person
 
 
 def person(shape: tuple[int, int] = (240, 320), left: int | None = None) -> np.ndarray:
@@ -153,5 +152,5 @@ def test_label_maps() -> None:
 
 
 def test_every_step_can_be_told_apart() -> None:
-    steps = [masks.THRESHOLDED, masks.INVERTED, masks.SPECKS, masks.SECOND]
+    steps = [THRESHOLDED, INVERTED, SPECKS, SECOND]
     assert len(set(steps)) == len(steps)

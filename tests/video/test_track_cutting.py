@@ -5,10 +5,10 @@ import itertools
 
 import numpy as np
 
-from dygait.video.cutting import Follower, Piece, find_merged
 from dygait.video.period import cut_at_changes, step_seconds
 from dygait.video.segmenters import Person
 from dygait.video.sightings import APART, EDGE, HIDDEN, JUMP, SMALL, Sighting, flaws_of
+from dygait.video.track_cutting import Follower, Piece, find_merged
 
 RATE = 25
 

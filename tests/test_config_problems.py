@@ -1,7 +1,7 @@
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from dygait.problems import nested_keys, suggest
+from dygait.config_problems import nested_keys, suggest
 
 
 class Size(TypedDict, total=False):
