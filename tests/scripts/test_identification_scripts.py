@@ -22,6 +22,16 @@ def test_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert min(found["ratios"].values()) > 0
 
 
+def test_the_benchmark_of_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures, script = tmp_path / "figures.json", load_script("benchmark_video")
+    run_script(script, ["--quick", "--minutes", "0.1", "--json", str(figures)], monkeypatch)
+    found = json.loads(figures.read_text())
+    assert found["ratios"].keys() >= {"silhouettes", "identify"}
+    assert min(found["ratios"].values()) > 0
+    assert found["details"]["frames"] == 249  # of one round, but the first
+    assert len(found["details"]["memory after each round, MB"]) == 1
+
+
 def test_the_benchmark_notices_another_answer() -> None:
     script = load_script("benchmark_identification")
     one, other = (script.Candidate("a", distance) for distance in (1.0, 1.001))
