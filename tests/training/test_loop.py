@@ -30,18 +30,18 @@ def trained(shared: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Exp
 
 
 def test_loss_falls(experiment: Experiment) -> None:
+    """By so much, and at so low a learning rate, that rounding does not decide it."""
     rows = experiment.train(
         "trainer_cfg.total_iter=60",
         "trainer_cfg.save_iter=60",
         "scheduler_cfg.milestones=[50]",
-        "optimizer_cfg.lr=0.01",
+        "optimizer_cfg={solver: Adam, lr: 0.003}",
+        "loss_cfg.0.margin=10",
     )
     assert [row["iteration"] for row in rows] == list(range(1, 61))
     for loss in LOSSES:
         first, last = (np.mean([row[loss] for row in part]) for part in (rows[:8], rows[-8:]))
-        assert last < 0.8 * first, loss
-    accuracy = [row["softmax/accuracy"] for row in rows]
-    assert np.mean(accuracy[-8:]) > np.mean(accuracy[:8])
+        assert last < 0.6 * first, loss
 
 
 def test_checkpoints_and_records(trained: Experiment) -> None:
