@@ -1,4 +1,4 @@
-"""Who is it? A gallery of people, enrolled by their walks, in which tracks are searched."""
+"""Identification: a gallery of people, enrolled by their walks, and the search for the person of a track."""
 
 from dygait.identification.gallery import Answer, Gallery
 from dygait.identification.search import Candidate

@@ -1,4 +1,4 @@
-"""Answers and calibrations as text and as plain values."""
+"""Answers and calibrations as text and as JSON."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from dygait.identification.walks import Walk
 from dygait.untrusted import printable
 
 _PEOPLE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-"""Numbers of people of a gallery for which the thresholds of a calibration are printed."""
+"""Gallery sizes for which the thresholds of a calibration are printed."""
 _WIDTH = 120
 
 
 class Identified(NamedTuple):
-    """A walk, and the answer to it."""
+    """A walk and its answer."""
 
     walk: Walk
     answer: Answer
 
 
 def span_of(walk: Walk) -> str:
-    """Return the time span of a walk in a video, `0:03.2-0:07.9`; empty without times."""
+    """Format the time span of a walk in a video, `0:03.2-0:07.9`; empty if the walk has no times."""
     if walk.span is None:
         return ""
     return "-".join(f"{int(second // 60)}:{second % 60:04.1f}" for second in walk.span)
 
 
 def number(value: float | None) -> str:
-    """Return a distance to four digits; empty for None."""
+    """Format a distance with four digits; empty for None."""
     return "" if value is None else f"{value:.4g}"
 
 
 def percent(rate: float) -> str:
-    """Return a share as percent, to two digits."""
+    """Format a rate in 0..1 as percent with two digits."""
     return f"{100 * rate:.2g} %"
 
 
 def rate_text(rate: Rate) -> str:
-    """Return a rate as percent; of one that was never met, its bound."""
+    """Format a measured rate as percent; for a rate of 0, its upper bound."""
     return percent(rate.value) if rate.value else f"under {percent(rate.high)}"
 
 
 def decision_of(answer: Answer) -> str:
-    """Return what is decided about a track: a name, `unknown`, or why there is no decision."""
+    """Return the decision about a track: a name, `unknown`, or the reason why there is no decision."""
     return answer.name or answer.decision
 
 
 def line(result: Identified) -> str:
-    """Return an answer as one line of text."""
+    """Format an answer as one line of text."""
     walk, answer = result
     if answer.distance is None:
         return f"{walk.title}: {answer.decision}, {answer.frames} frames"
@@ -62,7 +62,7 @@ def line(result: Identified) -> str:
 
 
 def table(results: Sequence[Identified]) -> str:
-    """Return a table of answers, a row for each track."""
+    """Format answers as a table with a row for each track."""
     rows = []
     for walk, answer in results:
         nearest = answer.nearest[0].name if answer.nearest else ""
@@ -72,23 +72,23 @@ def table(results: Sequence[Identified]) -> str:
         rows.append([walk.label, span_of(walk), answer.frames, decision_of(answer), nearest, *numbers, wrong, notes])
     amounts = ["distance", "margin", "ratio", "strangers as near"]
     headers = ["track", "time", "frames", "who", "nearest", *amounts, "problems"]
-    filled = [n for n in range(len(headers)) if n in (0, 3) or any(row[n] for row in rows)]
-    cells = [[printable(str(row[n])) for n in filled] for row in rows]
-    alignment = ["right" if headers[n] in ("frames", *amounts) else "left" for n in filled]
-    return tabulate(cells, [headers[n] for n in filled], disable_numparse=True, colalign=alignment)
+    columns = [n for n in range(len(headers)) if n in (0, 3) or any(row[n] for row in rows)]
+    cells = [[printable(str(row[n])) for n in columns] for row in rows]
+    alignment = ["right" if headers[n] in ("frames", *amounts) else "left" for n in columns]
+    return tabulate(cells, [headers[n] for n in columns], disable_numparse=True, colalign=alignment)
 
 
 def to_dict(results: Sequence[Identified], gallery: str, people: int) -> dict[str, Any]:
-    """Return answers as plain values."""
+    """Return answers as a dictionary that JSON can hold."""
     return {
         "gallery": gallery,
         "people": people,
-        "tracks": [_plain(walk, answer) for walk, answer in results],
+        "tracks": [_answer_to_dict(walk, answer) for walk, answer in results],
     }
 
 
-def _plain(walk: Walk, answer: Answer) -> dict[str, Any]:
-    nearest = [{"rank": rank, **one._asdict()} for rank, one in enumerate(answer.nearest, 1)]
+def _answer_to_dict(walk: Walk, answer: Answer) -> dict[str, Any]:
+    nearest = [{"rank": rank, **candidate._asdict()} for rank, candidate in enumerate(answer.nearest, 1)]
     return {
         "track": walk.label,
         "seconds": walk.span,
@@ -107,7 +107,7 @@ def _plain(walk: Walk, answer: Answer) -> dict[str, Any]:
 
 
 def calibration_text(calibration: Calibration, people: int) -> str:
-    """Return the thresholds of a calibration for galleries of several sizes, and of `people`, as a table."""
+    """Format the thresholds of a calibration for galleries of several sizes, including `people`, as a table."""
     total = calibration.other.shape[1] + 1
     sizes = sorted({*(n for n in _PEOPLE if n <= total), total, *([people] if people else [])})
     rows = []
@@ -115,10 +115,10 @@ def calibration_text(calibration: Calibration, people: int) -> str:
         threshold = calibration.threshold(size)
         low, high = calibration.threshold_interval(size)
         alarms = _with_interval(calibration.false_positive_rate(threshold, size))
-        found = _with_interval(calibration.identification_rate(threshold, size)) if size <= total else ""
+        identified = _with_interval(calibration.identification_rate(threshold, size)) if size <= total else ""
         mark = " (this gallery)" if size == people else ""
         unit = " (distance)" if size == 1 else ""
-        rows.append([f"{size}{mark}", f"{threshold:.4g}{unit}", f"{low:.4g} to {high:.4g}", alarms, found])
+        rows.append([f"{size}{mark}", f"{threshold:.4g}{unit}", f"{low:.4g} to {high:.4g}", alarms, identified])
     headers = ("people", "largest ratio", "95 % interval", "strangers named", "enrolled people found")
     intro = (
         f"{calibration.source}: {len(calibration.match)} searches, each also without its own person; wanted: "

@@ -1,4 +1,4 @@
-"""A search for galleries of more windows than can be compared: candidates by faiss, and their exact distances."""
+"""Approximate search for large galleries: faiss selects candidates, whose exact distances are then computed."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dygait.errors import UserError
 from dygait.identification.search import Candidate, ExactSearch
 
 _COMPONENTS = 64
-_TRAINING = 50_000  # windows of the gallery from which the index learns its principal components and cells
-_PER_CELL = 39  # windows that faiss wants for the training of a cell
-_PROBED = 16  # cells that are searched for a window
-_WINDOWS = 64  # windows of the gallery that the index returns for a window
-_PEOPLE = 32  # people to whom the exact distances are computed
+_TRAINING = 50_000  # gallery windows on which the index fits its principal components and cells
+_PER_CELL = 39  # training windows per cell that faiss recommends
+_PROBED = 16  # cells that are searched for each window
+_WINDOWS = 64  # gallery windows that the index returns for each window
+_PEOPLE = 32  # people whose exact distances are computed
 
 
 class ApproximateSearch:
-    """An index of faiss over concatenated parts as a first stage, and exact distances to the people that it finds.
+    """A faiss index over concatenated parts, followed by exact distances to the people that it returns.
 
-    The index compares the principal components of the nearest cells, by the Euclidean distance of concatenated parts
-    instead of the mean over parts, so that the nearest person can be missed.
+    The index searches the nearest cells only, and compares principal components by the Euclidean distance of
+    concatenated parts instead of the mean over parts. So it can miss the nearest person.
 
     Args:
         exact: the features of the gallery.
@@ -39,12 +39,12 @@ class ApproximateSearch:
         self.exact, self.names = exact, exact.names
         total = int(exact.starts[-1])
         sample = np.unique(np.linspace(0, total - 1, min(total, _TRAINING)).astype(np.int64))
-        learned = exact.rows(torch.from_numpy(sample))
-        dimensions = learned.shape[1]
+        training_rows = exact.rows(torch.from_numpy(sample))
+        dimensions = training_rows.shape[1]
         cells = max(1, min(round(4 * total**0.5), len(sample) // _PER_CELL))
         components = min(_COMPONENTS, dimensions, len(sample))
         self._index = faiss.index_factory(dimensions, f"PCA{components},IVF{cells},Flat")
-        self._index.train(learned)
+        self._index.train(training_rows)
         for start in range(0, total, _TRAINING):
             self._index.add(exact.rows(slice(start, start + _TRAINING)))
         faiss.extract_index_ivf(self._index).nprobe = min(_PROBED, cells)
@@ -53,11 +53,11 @@ class ApproximateSearch:
         """Return the nearest people of a track (T, C, P) among the candidates; as `ExactSearch.nearest`."""
         flat = self.exact.flattened(torch.from_numpy(track))
         approximate, rows = self._index.search(flat, min(_WINDOWS, int(self.exact.starts[-1])))
-        found = rows >= 0
-        people = np.searchsorted(self.exact.starts, rows[found], side="right") - 1
-        # The people in the order of the nearest of their windows.
-        order = people[np.argsort(approximate[found], kind="stable")].tolist()
+        is_valid = rows >= 0
+        people = np.searchsorted(self.exact.starts, rows[is_valid], side="right") - 1
+        # People ordered by their nearest window.
+        order = people[np.argsort(approximate[is_valid], kind="stable")].tolist()
         candidates = list(dict.fromkeys(order))[: max(_PEOPLE, count)]
-        if len(candidates) < 2:  # all windows are of one person, and a decision needs the second nearest too
+        if len(candidates) < 2:  # all windows are of one person, but a decision needs the second nearest too
             return self.exact.nearest(track, count)
-        return sorted(self.exact.distances(track, candidates), key=lambda one: (one.distance, one.name))[:count]
+        return sorted(self.exact.distances(track, candidates), key=lambda c: (c.distance, c.name))[:count]

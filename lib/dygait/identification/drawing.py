@@ -1,4 +1,4 @@
-"""The names of people in the pictures of a video."""
+"""Drawing the names of people into the frames of a video."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ _UNKNOWN = (90, 90, 90)
 
 
 def write_video(results: Sequence[Identified], source: Source, target: Path) -> None:
-    """Write a source, which is read again, as an .mp4 file with boxes and names.
+    """Read a source again, and write it as an .mp4 file with boxes and names.
 
     Raises:
         UserError: the source cannot be read, or the file cannot be written.
     """
-    seen = _by_frame(results)
+    boxes = _boxes_by_frame(results)
     with VideoFile(target, source.rate) as file:
         for frame in source.frames():
             picture = draw(frame, [])
-            for box, number, answer in seen.get(frame.index, []):
+            for box, number, answer in boxes.get(frame.index, []):
                 draw_name(picture, box, number, answer)
             file.write(picture)
 
 
 def draw_name(picture: np.ndarray, box: Box, number: int, answer: Answer | None) -> None:
-    """Draw a box and who is in it, if it is known, into a picture, uint8 (H, W, 3), in place."""
+    """Draw a box, and the name of its person if known, into a picture, uint8 (H, W, 3), in place."""
     is_known = answer is not None and answer.name is not None
-    draw_box(picture, box, _text(number, answer), colour_of(number) if is_known else _UNKNOWN)
+    draw_box(picture, box, _label(number, answer), colour_of(number) if is_known else _UNKNOWN)
 
 
-def _text(number: int, answer: Answer | None) -> str:
-    """Return a label in ASCII, which is what OpenCV can draw: accents are dropped; other scripts leave the number."""
+def _label(number: int, answer: Answer | None) -> str:
+    """Return a label in ASCII, all that OpenCV can draw: accents are dropped, and so are other scripts."""
     if answer is None:
         return str(number)
-    decided = unicodedata.normalize("NFKD", decision_of(answer)).encode("ascii", "ignore").decode()
+    decision = unicodedata.normalize("NFKD", decision_of(answer)).encode("ascii", "ignore").decode()
     distance = "" if answer.distance is None else f"{answer.distance:.3g}"
-    return " ".join([str(number), *decided.split(), distance]).strip()
+    return " ".join([str(number), *decision.split(), distance]).strip()
 
 
-def _by_frame(results: Sequence[Identified]) -> dict[int, list[tuple[Box, int, Answer]]]:
-    found: dict[int, list[tuple[Box, int, Answer]]] = {}
+def _boxes_by_frame(results: Sequence[Identified]) -> dict[int, list[tuple[Box, int, Answer]]]:
+    boxes: dict[int, list[tuple[Box, int, Answer]]] = {}
     for walk, answer in results:
         if walk.track is not None:
             for index, box in zip(walk.track.indices.tolist(), walk.track.boxes.tolist(), strict=True):
-                found.setdefault(index, []).append((tuple(box), walk.track.number, answer))
-    return found
+                boxes.setdefault(index, []).append((tuple(box), walk.track.number, answer))
+    return boxes

@@ -1,13 +1,13 @@
-"""A gallery on disk: a folder with a subfolder for each person, and in it one file for each enrolment.
+"""A gallery on disk: a folder with a subfolder for each person, which has one file for each enrolment.
 
     people/gallery.json                    the weights, windows and distance of all features
     people/calibration.safetensors         distances between people of a labelled dataset
     people/Ada/5f0c1b....safetensors       one enrolment: features (n, C, P) of n windows
 
-An enrolment is a new file, written under a temporary name and renamed, so that several processes enrol at the same time
-without a lock, and a process that is killed leaves nothing half-written. A person's folder is renamed before its files
-are deleted, so that a person is enrolled or not, at any instant. The modification time of the folder changes whenever
-somebody is enrolled or forgotten.
+An enrolment is a new file, written under a temporary name and renamed, so that several processes can enrol at the same
+time without a lock, and a process that is killed leaves no partial file. A person's folder is renamed before its files
+are deleted, so that forgetting a person is atomic. The modification time of the folder changes whenever somebody is
+enrolled or forgotten.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ _FORGOTTEN = ".forgotten-"
 
 @dataclass(frozen=True)
 class GallerySettings:
-    """What the features of a gallery were made with; all of them with the same."""
+    """The weights, distance and windows, which are the same for all features of a gallery."""
 
-    weights: str  # the weights as they were named: `syngait`, or a file
-    identity: str  # their hash
-    metric: str  # the distance, euc or cos
+    weights: str  # name of the weights: `syngait`, or a file
+    identity: str  # hash of the weights
+    metric: str  # distance, euc or cos
     window: int  # frames of a window
     step: int  # frames from one window to the next
 
 
 class MissingFileError(UserError):
-    """A file of a gallery is gone: somebody was forgotten while the gallery was read."""
+    """A file of a gallery does not exist any more: somebody was forgotten while the gallery was read."""
 
 
 class Enrolment(NamedTuple):
     """The content of one file."""
 
     features: np.ndarray  # float32 (n, C, P) of n windows
-    silhouettes: np.ndarray | None  # uint8 (n, F, H, W), some frames of each window, if they were kept
+    silhouettes: np.ndarray | None  # uint8 (n, F, H, W), some frames of each window, if they were stored
 
 
 class GalleryFolder:
@@ -69,7 +69,7 @@ class GalleryFolder:
         self.root = Path(root)
 
     def exists(self) -> bool:
-        """Return whether there is a gallery; UserError if there is something else."""
+        """Return whether the gallery exists; UserError if there is something else at its path."""
         if (self.root / SETTINGS).is_file():
             return True
         if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
@@ -81,9 +81,11 @@ class GalleryFolder:
         path = self.root / SETTINGS
         try:
             content = untrusted.parse_json(untrusted.read_bytes(path))
-            found = content.pop("format"), content.pop("version")
-            if found != (_FORMAT, _VERSION):
-                raise ValueError(f"format {found[0]!r}, version {found[1]!r}; this DyGait reads {_FORMAT} {_VERSION}")
+            version = content.pop("format"), content.pop("version")
+            if version != (_FORMAT, _VERSION):
+                raise ValueError(
+                    f"format {version[0]!r}, version {version[1]!r}; this DyGait reads {_FORMAT} {_VERSION}"
+                )
             return GallerySettings(**content)
         except FileNotFoundError:
             raise UserError(f"{self.root}: there is no such gallery; `dygait enroll` makes one") from None
@@ -91,19 +93,20 @@ class GalleryFolder:
             raise UserError(f"{path} is damaged: {error}; restore it from a copy") from None
 
     def create(self, settings: GallerySettings) -> GallerySettings:
-        """Create the gallery, unless another process just has; return the settings of the one that is there."""
+        """Create the gallery unless another process has just created it; return the settings on disk."""
         with write_errors(self.root):
             self.root.parent.mkdir(parents=True, exist_ok=True)
-            made = self.root.with_name(f".{self.root.name}.{secrets.token_hex(4)}")
-            made.mkdir()
+            temporary = self.root.with_name(f".{self.root.name}.{secrets.token_hex(4)}")
+            temporary.mkdir()
             try:
                 write_atomically(
-                    made / SETTINGS, json.dumps({"format": _FORMAT, "version": _VERSION, **asdict(settings)}, indent=2)
+                    temporary / SETTINGS,
+                    json.dumps({"format": _FORMAT, "version": _VERSION, **asdict(settings)}, indent=2),
                 )
                 with contextlib.suppress(OSError):
-                    made.rename(self.root)  # as a whole; it fails if there is a gallery
+                    temporary.rename(self.root)  # atomic; fails if there is a gallery
             finally:
-                shutil.rmtree(made, ignore_errors=True)
+                shutil.rmtree(temporary, ignore_errors=True)
         return self.settings()
 
     def state(self) -> int:
@@ -115,12 +118,12 @@ class GalleryFolder:
         if not self.root.is_dir():
             return {}
         self._delete_forgotten()
-        found = {}
+        people = {}
         for folder in sorted(p for p in self.root.iterdir() if p.is_dir() and not p.name.startswith(".")):
             files = sorted(p for p in folder.glob(f"*{_SUFFIX}") if not p.name.startswith("."))
             if files:
-                found[unicodedata.normalize("NFC", folder.name)] = files
-        return found
+                people[unicodedata.normalize("NFC", folder.name)] = files
+        return people
 
     def add(
         self, name: str, features: np.ndarray, settings: GallerySettings, silhouettes: np.ndarray | None = None
@@ -128,7 +131,7 @@ class GalleryFolder:
         """Write one enrolment of a person, float32 (n, C, P), atomically.
 
         Raises:
-            UserError: the name cannot be that of a folder, or the file cannot be written.
+            UserError: the name cannot be the name of a folder, or the file cannot be written.
         """
         folder = self.person(name)
         tensors = {"features": np.ascontiguousarray(features, np.float32)}
@@ -141,21 +144,21 @@ class GalleryFolder:
                 write_tensors(path, tensors, {"weights": settings.identity})
             except OSError:
                 with contextlib.suppress(OSError):
-                    folder.rmdir()  # if it was made for this enrolment
+                    folder.rmdir()  # if it was created for this enrolment
                 raise
-            self._changed()
+            self._update_time()
         return path
 
     def count(self, path: Path) -> int:
-        """Return the number of windows of an enrolment, without reading its features; errors as `read`."""
-        with _opened(path) as file:
+        """Return the number of windows of an enrolment without reading its features; errors as in `read`."""
+        with _open(path) as file:
             return int(file.get_slice("features").get_shape()[0])
 
     def read(self, path: Path, settings: GallerySettings, verify: bool = False) -> Enrolment:
-        """Read an enrolment, and compare its checksum if `verify`.
+        """Read an enrolment; compare its checksum if `verify`.
 
         Raises:
-            UserError: it is damaged, or its features were made by other weights.
+            UserError: it is damaged, or its features are of other weights.
         """
         tensors, metadata = read_tensors(path, verify)
         features = tensors.get("features")
@@ -180,14 +183,14 @@ class GalleryFolder:
                 raise UserError(
                     f"{self.root}: nobody is enrolled as {name!r}; `dygait gallery list {self.root}` shows everybody"
                 ) from None
-            self._changed()
+            self._update_time()
             shutil.rmtree(hidden, ignore_errors=True)  # another process may be deleting it too
             if hidden.exists():
                 raise OSError(f"{hidden} cannot be deleted")
         return count
 
     def problems(self, settings: GallerySettings) -> Iterator[str]:
-        """Yield a sentence for every file that is damaged, left over, or belongs to something else."""
+        """Yield a message for every file that is damaged, left over, or of other weights."""
         for name, files in self.people().items():
             shapes = set()
             for path in files:
@@ -201,32 +204,32 @@ class GalleryFolder:
             yield f"{path} is left over from a process that was killed; remove it if no process is writing"
 
     def person(self, name: str) -> Path:
-        """Return the folder of a person; UserError if the name cannot be that of one."""
+        """Return the folder of a person; UserError if the name cannot be the name of a folder."""
         name = unicodedata.normalize("NFC", name)
         check_name(name, "NAME")
         if name.startswith(".") or name in (SETTINGS, CALIBRATION):
             raise UserError(f"NAME: {name!r} is not a name that a gallery can hold: choose another")
         return self.root / name
 
-    def _changed(self) -> None:
-        now = time.time_ns()  # finer than the clock of the file system
+    def _update_time(self) -> None:
+        now = time.time_ns()  # finer than the file system's clock
         os.utime(self.root, ns=(now, now))
 
     def _delete_forgotten(self) -> None:
-        """Delete the people that were being forgotten when a process was killed."""
+        """Delete people whose deletion was interrupted because a process was killed."""
         for folder in self.root.glob(f"{_FORGOTTEN}*"):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write arrays and texts as a safetensors file, atomically; an OSError leaves nothing."""
+    """Write arrays and metadata as a safetensors file, atomically: an OSError leaves no file."""
     with replacing(path) as file:
         file.write(save(tensors, {**metadata, "checksum": _checksum(tensors)}))
 
 
 def read_tensors(path: Path, verify: bool = False) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Read a file that `write_tensors` wrote, and compare its checksum if `verify`; UserError if it is damaged."""
-    with _opened(path) as file:
+    """Read a file of `write_tensors`; compare its checksum if `verify`. UserError if the file is damaged."""
+    with _open(path) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not a mapping
         metadata = dict(file.metadata() or {})
     if verify and metadata.get("checksum") != _checksum(tensors):
@@ -235,7 +238,7 @@ def read_tensors(path: Path, verify: bool = False) -> tuple[dict[str, np.ndarray
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _open(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, "np") as file:
             yield file

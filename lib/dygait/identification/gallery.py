@@ -1,4 +1,4 @@
-"""A gallery of people: enrol, identify and forget them by name."""
+"""A gallery of people, who are enrolled, identified and forgotten by name."""
 
 from __future__ import annotations
 
@@ -26,26 +26,25 @@ from dygait.untrusted import at
 
 DEFAULT_WEIGHTS = "syngait"
 _MOST_WINDOWS = 32
-"""Of a longer track so many windows are searched, evenly spread: an hour in view takes no longer than a minute."""
+"""The most windows of a track that are searched, evenly spaced: an hour in view takes no longer than a minute."""
 Decision = Literal["known", "unknown", "not calibrated", "too short"]
 SearchKind = Literal["exact", "faiss"]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Who a track shows.
+    """The person that a track shows.
 
     Attributes:
-        decision: whether the nearest person is within the threshold. Without a calibration there is none; a track of
-            fewer than `FEWEST` frames is not searched.
-        frames: of the track.
-        nearest: the nearest people, the first at rank 1; empty if the track is too short.
+        decision: whether the nearest person is within the threshold. There is no threshold without a calibration; a
+            track of fewer than `FEWEST` frames is not searched.
+        frames: number of frames of the track.
+        nearest: the nearest people, nearest first; empty if the track is too short.
         name: the person, if known.
-        scale: what the distance is divided by for the ratio: the distance to the second nearest person, or 1 in a
-            gallery of one.
-        threshold: the largest distance of this track that counts as known, the calibrated ratio times the scale; None
-            without a calibration.
-        wrong: how often somebody who is not enrolled has this ratio or a smaller one in a gallery of as many people;
+        scale: the denominator of the ratio: the distance to the second nearest person, or 1 in a gallery of one.
+        threshold: the largest distance at which this track is known, the calibrated ratio times `scale`; None without
+            a calibration.
+        wrong: rate at which people who are not enrolled have this ratio or a smaller one in a gallery of this size;
             None without a calibration.
     """
 
@@ -59,25 +58,25 @@ class Answer:
 
     @property
     def distance(self) -> float | None:
-        """The distance of the nearest person."""
+        """The distance to the nearest person."""
         return self.nearest[0].distance if self.nearest else None
 
     @property
     def margin(self) -> float | None:
-        """By how much the second person is farther than the nearest; None without a second."""
+        """The distance to the second nearest person minus that to the nearest; None without a second."""
         return self.nearest[1].distance - self.nearest[0].distance if len(self.nearest) > 1 else None
 
     @property
     def ratio(self) -> float | None:
-        """The distance of the nearest person over that of the second; None without a second."""
+        """The distance to the nearest person over that to the second nearest; None without a second."""
         return self.nearest[0].distance / self.scale if len(self.nearest) > 1 else None
 
 
 class Gallery:
-    """People by name, with the features of their walks; opened by `Gallery.open`.
+    """People by name, with the features of their walks; created by `Gallery.open`.
 
     Attributes:
-        folder: its files.
+        folder: the files of the gallery.
         window: frames of a window.
         step: frames from one window to the next.
     """
@@ -91,7 +90,7 @@ class Gallery:
         search: SearchKind,
     ) -> None:
         self.folder, self.window, self.step = folder, window, step
-        self._weights, self._kind = weights, search
+        self._weights, self._search_kind = weights, search
         self._state: int | None = None
         self._search: ExactSearch | ApproximateSearch | None = None
         self._calibration: Calibration | None = None
@@ -108,38 +107,40 @@ class Gallery:
         """Open a gallery; one that does not exist is created when somebody is enrolled.
 
         Args:
-            path: its folder.
-            weights: what embeds silhouettes: a name or path as `dygait.load_pretrained` or `load_exported` takes it, or
-                what these return. None: the weights of the gallery, `syngait` for a new one.
+            path: folder of the gallery.
+            weights: the model that embeds silhouettes: a name or path for `dygait.load_pretrained` or `load_exported`,
+                or a model that these return. None: the weights of the gallery, `syngait` for a new one.
             window: frames of a window. None: that of the gallery, 30 for a new one.
             step: frames from one window to the next. None: that of the gallery, 15 for a new one.
-            search: `exact`, or `faiss` for more windows than can be compared.
+            search: `exact`, or `faiss` for galleries that are too large for it.
 
         Raises:
-            UserError: there is something else at the path, or the gallery has other windows.
+            UserError: there is something else at the path, or the gallery has another window or step.
         """
         folder = GalleryFolder(path)
-        for name, given in (("window", window), ("step", step)):
-            if given is not None and given < 1:
-                raise UserError(f"--{name} {given}: give a positive number of frames")
+        for name, value in (("window", window), ("step", step)):
+            if value is not None and value < 1:
+                raise UserError(f"--{name} {value}: give a positive number of frames")
         if not folder.exists():
             return cls(folder, weights, window or SIZE, step or STEP, search)
         settings = folder.settings()
-        for name, given, has in (("window", window, settings.window), ("step", step, settings.step)):
-            if given not in (None, has):
-                raise UserError(f"--{name} {given}: the gallery {path} has {name} {has}; leave it out, or make another")
+        for name, value, stored in (("window", window, settings.window), ("step", step, settings.step)):
+            if value not in (None, stored):
+                raise UserError(
+                    f"--{name} {value}: the gallery {path} has {name} {stored}; leave it out, or make another"
+                )
         return cls(folder, weights, settings.window, settings.step, search)
 
     @functools.cached_property
     def model(self) -> EmbeddingModel:
-        """What embeds silhouettes.
+        """The model that embeds silhouettes.
 
         Raises:
-            UserError: there are no such weights, or the gallery was made with others.
+            UserError: there are no such weights, or the gallery has other weights.
         """
         settings = self.folder.settings() if self.folder.exists() else None
         weights = self._weights or (settings.weights if settings else DEFAULT_WEIGHTS)
-        model = _opened(weights) if isinstance(weights, (str, Path)) else weights
+        model = _load_model(weights) if isinstance(weights, (str, Path)) else weights
         if settings is not None and model.info.identity != settings.identity:
             raise UserError(
                 f"the gallery {self.folder.root} was made with the weights {settings.weights} "
@@ -150,15 +151,15 @@ class Gallery:
 
     @property
     def metric(self) -> str:
-        """The distance of features, `euc` or `cos`, with which the weights were tested."""
+        """The distance of features, `euc` or `cos`, with which the weights were evaluated."""
         return at(self.model.info.training, "config", "evaluator_cfg", "metric") or "euc"
 
     def enroll(self, name: str, sequences: Sequence[np.ndarray], keep_silhouettes: bool = False) -> int:
-        """Add walks of a person, who may be enrolled already, and return the number of their windows.
+        """Add walks of a person, who may be enrolled already, and return their number of windows.
 
         Args:
             name: any text that can be the name of a folder.
-            sequences: normalised silhouettes as of `dygait.embed`, each uint8 (S, 64, 64).
+            sequences: normalised silhouettes as for `dygait.embed`, each uint8 (S, 64, 64).
             keep_silhouettes: store a few frames of each window too, for `dygait identify --page`.
 
         Raises:
@@ -170,28 +171,28 @@ class Gallery:
             raise UserError(
                 f"{name}: none of {len(sequences)} sequences has {FEWEST} frames or more: enrol longer walks"
             )
-        features = _finite(embed(self.model, windows))
-        kept = np.stack([middle_frames(window) for window in windows]) if keep_silhouettes else None
-        self.folder.add(name, features, self.create(), kept)
+        features = _check_finite(embed(self.model, windows))
+        silhouettes = np.stack([middle_frames(window) for window in windows]) if keep_silhouettes else None
+        self.folder.add(name, features, self.create(), silhouettes)
         return len(windows)
 
     def identify(self, sequences: Sequence[np.ndarray], fpir: float | None = None, count: int = 10) -> list[Answer]:
         """Search for the people that tracks show.
 
         Args:
-            sequences: normalised silhouettes as of `dygait.embed`, each uint8 (S, 64, 64) of one track.
+            sequences: normalised silhouettes as for `dygait.embed`, uint8 (S, 64, 64) for each track.
             fpir: the false-positive identification rate of the threshold. None: that of the calibration.
-            count: how many of the nearest people an answer has.
+            count: number of nearest people in each answer.
 
         Returns:
             An answer for each track.
 
         Raises:
-            UserError: nobody is enrolled, or the calibration cannot resolve the rate.
+            UserError: nobody is enrolled, or the calibration has too few searches for the rate.
         """
-        search = self._refreshed()
+        search = self._current_search()
         windows, starts = windows_of_all(sequences, self.window, self.step, _MOST_WINDOWS)
-        features = _finite(embed(self.model, windows)) if windows else np.empty((0, 0, 0), np.float32)
+        features = _check_finite(embed(self.model, windows)) if windows else np.empty((0, 0, 0), np.float32)
         answers = []
         for frames, (start, stop) in zip(sequences, pairwise(starts), strict=True):
             nearest = search.nearest(features[start:stop], max(count, 2)) if stop > start else []
@@ -199,21 +200,21 @@ class Gallery:
         return answers
 
     def silhouettes(self, name: str) -> np.ndarray | None:
-        """Return some frames of a person, uint8 (F, H, W); None if the gallery keeps none."""
+        """Return some frames of a person, uint8 (F, H, W); None if the gallery stores none."""
         settings = self.folder.settings()
         for file in self.folder.people()[name]:
-            kept = self.folder.read(file, settings).silhouettes
-            if kept is not None:
-                return kept[len(kept) // 2]
+            stored = self.folder.read(file, settings).silhouettes
+            if stored is not None:
+                return stored[len(stored) // 2]
         return None
 
     def forget(self, name: str) -> int:
-        """Delete everything of a person, and return the number of enrolments; UserError if nobody has the name."""
+        """Delete all enrolments of a person, and return their number; UserError if nobody has the name."""
         return self.folder.forget(name)
 
     @property
     def names(self) -> list[str]:
-        """Who is enrolled, sorted."""
+        """The names of the enrolled people, sorted."""
         return list(self.folder.people())
 
     @property
@@ -224,10 +225,10 @@ class Gallery:
         return Calibration.load(self.folder.root / CALIBRATION, self.folder.settings())
 
     def create(self) -> GallerySettings:
-        """Create the gallery unless it exists, and return its settings; UserError if it has other ones."""
+        """Create the gallery unless it exists, and return its settings; UserError if it has other settings."""
         if not self.folder.exists():
             info = self.model.info
-            weights = _lasting(info.name)
+            weights = _absolute_name(info.name)
             self.folder.create(GallerySettings(weights, info.identity, self.metric, self.window, self.step))
         settings = self.folder.settings()
         if (settings.identity, settings.window, settings.step) != (self.model.info.identity, self.window, self.step):
@@ -236,16 +237,16 @@ class Gallery:
             )
         return settings
 
-    def _refreshed(self) -> ExactSearch | ApproximateSearch:
-        """Return the search, which is built again if somebody was enrolled or forgotten."""
+    def _current_search(self) -> ExactSearch | ApproximateSearch:
+        """Return the search, rebuilt if somebody was enrolled or forgotten."""
         state = self.folder.state()
         if self._search is None or state != self._state:
-            exact = self._read()
-            self._search = ApproximateSearch(exact) if self._kind == "faiss" else exact
+            exact = self._read_features()
+            self._search = ApproximateSearch(exact) if self._search_kind == "faiss" else exact
             self._calibration, self._state = self.calibration, state
         return self._search
 
-    def _read(self) -> ExactSearch:
+    def _read_features(self) -> ExactSearch:
         settings, people = self.folder.settings(), self.folder.people()
         if not people:
             root = self.folder.root
@@ -254,8 +255,8 @@ class Gallery:
             counts = [sum(map(self.folder.count, files)) for files in people.values()]
             parts = ([self.folder.read(file, settings).features for file in files] for files in people.values())
             return ExactSearch(list(people), counts, map(np.concatenate, parts), settings.metric)
-        except MissingFileError:  # another process forgets somebody
-            return self._read()
+        except MissingFileError:  # another process has just forgotten somebody
+            return self._read_features()
 
     def _answer(self, nearest: list[Candidate], people: int, frames: int, fpir: float | None, count: int) -> Answer:
         if not nearest:
@@ -271,19 +272,19 @@ class Gallery:
         return Answer("unknown", frames, shown, None, scale, threshold, wrong)
 
 
-def _opened(weights: str | Path) -> EmbeddingModel:
-    """Load weights, or a file that `dygait export` wrote."""
+def _load_model(weights: str | Path) -> EmbeddingModel:
+    """Load weights, or a model that `dygait export` wrote."""
     return load_exported(weights) if Path(weights).suffix in (ONNX, PROGRAM) else load_pretrained(weights)
 
 
-def _lasting(name: str) -> str:
-    """Return the name of weights as it is found from any folder, and after a run has gone on."""
+def _absolute_name(name: str) -> str:
+    """Return a name of weights that does not depend on the working directory, nor on later checkpoints of a run."""
     if name in published.names() or not Path(name).exists():
         return name
     return str(find_weights(name).resolve())
 
 
-def _finite(features: np.ndarray) -> np.ndarray:
+def _check_finite(features: np.ndarray) -> np.ndarray:
     if not np.isfinite(features).all():
         raise UserError("the weights give features that are not finite: the network has diverged, use other weights")
     return features

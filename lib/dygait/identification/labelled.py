@@ -1,4 +1,4 @@
-"""A labelled dataset as a calibration's people: who is enrolled by which sequences, and searched by which."""
+"""Calibration on a labelled dataset: which of its sequences are enrolled, and which are searched."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _SEQUENCES = 32  # sequences whose frames are in memory at a time
 
 @dataclass(frozen=True)
 class Choice:
-    """Which sequences of a labelled dataset are used, by shell patterns.
+    """The sequences of a labelled dataset that are used, selected by shell patterns.
 
     Attributes:
-        ids: of the people.
-        enrolled_types: of the sequences that are enrolled; None: the first type of each person.
-        enrolled_views: their views.
-        searched_views: of the sequences that are searched.
-        searches: the most searches of a person, evenly over its other sequences.
+        ids: ids of the people.
+        enrolled_types: types of the enrolled sequences; None: the first type of each person.
+        enrolled_views: views of the enrolled sequences.
+        searched_views: views of the searched sequences.
+        searches: the most searches of a person, evenly spaced over the person's remaining sequences.
     """
 
     ids: str = "*"
@@ -40,28 +40,28 @@ class Choice:
     searches: int = 20
 
     def split(self, table: SequenceTable) -> tuple[np.ndarray, np.ndarray]:
-        """Return the indices of the sequences that are enrolled, and of those that are searched.
+        """Return the indices of the enrolled and of the searched sequences.
 
-        The walk of an enrolled sequence, its type, is not searched in another view either.
+        No view of an enrolled type is searched, as it may show the same walk.
 
         Raises:
-            UserError: fewer than two people are left, or nobody has a sequence to search.
+            UserError: fewer than two people are selected, or nobody has a sequence to search.
         """
         enrolled: list[int] = []
         searched: list[int] = []
         keys = table.all_keys()
         for subject in fnmatch.filter(table.ids.names, self.ids):
-            own = table.indices([subject]).tolist()
-            wanted = self.enrolled_types or min(keys[n][1] for n in own)
-            of_type = [n for n in own if fnmatch.fnmatchcase(keys[n][1], wanted)]
-            chosen = [n for n in of_type if fnmatch.fnmatchcase(keys[n][2], self.enrolled_views)]
-            if not chosen:
+            indices = table.indices([subject]).tolist()
+            pattern = self.enrolled_types or min(keys[n][1] for n in indices)
+            of_type = [n for n in indices if fnmatch.fnmatchcase(keys[n][1], pattern)]
+            matching = [n for n in of_type if fnmatch.fnmatchcase(keys[n][2], self.enrolled_views)]
+            if not matching:
                 continue
-            others = sorted(set(own) - set(of_type))
-            others = [n for n in others if fnmatch.fnmatchcase(keys[n][2], self.searched_views)]
-            positions = np.linspace(0, len(others) - 1, min(self.searches, len(others))).round().astype(int)
-            enrolled += chosen
-            searched += [others[position] for position in positions.tolist()]
+            remaining = sorted(set(indices) - set(of_type))
+            remaining = [n for n in remaining if fnmatch.fnmatchcase(keys[n][2], self.searched_views)]
+            positions = np.linspace(0, len(remaining) - 1, min(self.searches, len(remaining))).round().astype(int)
+            enrolled += matching
+            searched += [remaining[position] for position in positions.tolist()]
         people = len({keys[n][0] for n in enrolled})
         if people < 2 or not searched:
             raise UserError(
@@ -82,13 +82,13 @@ def calibrate(
     metric: str,
     progress: Progress = no_progress,
 ) -> Calibration:
-    """Search for the people of a labelled dataset among themselves.
+    """Enrol and search the people of a labelled dataset.
 
     Args:
-        model: what embeds the silhouettes.
-        fpir: the wanted false-positive identification rate.
-        windows: frames of a window, and from one to the next.
-        metric: the distance.
+        model: the model that embeds the silhouettes.
+        fpir: the target false-positive identification rate.
+        windows: frames of a window, and frames from one window to the next.
+        metric: the distance, `euc` or `cos`.
 
     Raises:
         UserError: the dataset has too few people, or too few searches for the rate.
@@ -96,28 +96,28 @@ def calibrate(
     enrolled, searched = choice.split(store.table)
     check_resolved(fpir, len(searched))
     order = np.concatenate([enrolled, searched])
-    found = list(zip(order.tolist(), embed_sequences(model, store, order, windows, progress), strict=True))
+    embedded = list(zip(order.tolist(), embed_sequences(model, store, order, windows, progress), strict=True))
     ids = store.table.ids.codes
-    of_person: dict[int, list[np.ndarray]] = {}
-    for index, features in found[: len(enrolled)]:
-        of_person.setdefault(int(ids[index]), []).append(features)
-    gallery = {person: np.concatenate(parts) for person, parts in of_person.items() if sum(map(len, parts))}
+    by_person: dict[int, list[np.ndarray]] = {}
+    for index, features in embedded[: len(enrolled)]:
+        by_person.setdefault(int(ids[index]), []).append(features)
+    gallery = {person: np.concatenate(parts) for person, parts in by_person.items() if sum(map(len, parts))}
     tracks = [
-        (int(ids[n]), features) for n, features in found[len(enrolled) :] if len(features) and int(ids[n]) in gallery
+        (int(ids[n]), features) for n, features in embedded[len(enrolled) :] if len(features) and int(ids[n]) in gallery
     ]
     check_resolved(fpir, len(tracks))
     distance = distances_of_tracks([features for _, features in tracks], list(gallery.values()), metric)
     subjects = np.array([person for person, _ in tracks])
-    own = subjects[:, None] == np.array(list(gallery))
-    other = np.sort(distance[~own].reshape(len(tracks), -1), 1)
+    is_match = subjects[:, None] == np.array(list(gallery))
+    other = np.sort(distance[~is_match].reshape(len(tracks), -1), 1)
     source = store.settings.address if isinstance(store, RenderedStore) else str(store.root)
-    return Calibration(distance[own], other, subjects, f"{source}, {len(gallery)} people", fpir)
+    return Calibration(distance[is_match], other, subjects, f"{source}, {len(gallery)} people", fpir)
 
 
 def embed_sequences(
     model: EmbeddingModel, store: Store, indices: np.ndarray, windows: tuple[int, int], progress: Progress = no_progress
 ) -> Iterator[np.ndarray]:
-    """Yield the features of the windows of sequences of a store, (n, C, P); n is 0 for one that is too short."""
+    """Yield the features (n, C, P) of the n windows of each sequence; n is 0 for one that is too short."""
     empty = np.empty((0, 0, 0), np.float32)
     for first in progress(range(0, len(indices), _SEQUENCES), -(-len(indices) // _SEQUENCES)):
         sequences = [np.asarray(store.read(n)) for n in indices[first : first + _SEQUENCES].tolist()]

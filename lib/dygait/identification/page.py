@@ -1,4 +1,4 @@
-"""Answers as one HTML file, with the report's templates."""
+"""Answers as one HTML page, with the templates of the report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STRIPS = 3  # nearest people whose silhouettes are shown
 
 
 def write_page(results: Sequence[Identified], gallery: Gallery, source: str, target: Path) -> None:
-    """Write the page of answers; UserError if that fails."""
+    """Write the page of answers; UserError if it cannot be written."""
     text = environment().get_template("identification.html").render(
         title=Path(source).name if Path(source).exists() else source,
         people=len(gallery.names),
@@ -27,7 +27,7 @@ def write_page(results: Sequence[Identified], gallery: Gallery, source: str, tar
         strips=_strips(results, gallery),
         text=answers,
         picture=picture,
-        farthest=max((one.distance for _, answer in results for one in answer.nearest), default=0.0),
+        farthest=max((candidate.distance for _, answer in results for candidate in answer.nearest), default=0.0),
     )  # fmt: skip
     with write_errors(f"--page {target}"):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def write_page(results: Sequence[Identified], gallery: Gallery, source: str, tar
 
 
 def _strips(results: Sequence[Identified], gallery: Gallery) -> dict[str, np.ndarray]:
-    """Return the silhouettes of the nearest people, as far as the gallery keeps them: name -> uint8 (F, H, W)."""
-    names = dict.fromkeys(one.name for _, answer in results for one in answer.nearest[:_STRIPS])
-    kept = ((name, gallery.silhouettes(name)) for name in names)
-    return {name: frames for name, frames in kept if frames is not None}
+    """Return the silhouettes of the nearest people that the gallery stores: name -> uint8 (F, H, W)."""
+    names = dict.fromkeys(candidate.name for _, answer in results for candidate in answer.nearest[:_STRIPS])
+    stored = ((name, gallery.silhouettes(name)) for name in names)
+    return {name: frames for name, frames in stored if frames is not None}

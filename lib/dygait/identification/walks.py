@@ -1,4 +1,4 @@
-"""The walks of a source: sequences that are silhouettes already, or the tracks of a video."""
+"""The walks of a source: stored sequences of silhouettes, or the tracks of a video."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from dygait.video import Track
 
 @dataclass(frozen=True)
 class Walk:
-    """One person who walks.
+    """A sequence of one walking person.
 
     Attributes:
         label: `<id>/<type>/<view>`, or the number of the track.
         frames: uint8 (S, H, W), normalised silhouettes.
-        person: the id, where the source has ids; else empty.
-        track: of a video; None for silhouettes.
+        person: the id; empty if the source has none.
+        track: the track of a video; None for stored silhouettes.
     """
 
     label: str
@@ -34,12 +34,12 @@ class Walk:
 
     @property
     def title(self) -> str:
-        """The label in words."""
+        """The label as it is shown to the user."""
         return self.label if self.track is None else f"track {self.label}"
 
     @property
     def span(self) -> tuple[float, float] | None:
-        """The seconds of a video from the first to the last frame; None for silhouettes, which have no times."""
+        """The times of the first and the last frame in a video, in seconds; None for stored silhouettes."""
         if self.track is None:
             return None
         return float(self.track.times[0]), float(self.track.times[-1])
@@ -50,13 +50,13 @@ class Walk:
         return () if self.track is None else self.track.problems
 
     def reduced(self) -> Walk:
-        """Return the walk with the few frames that pictures show, so that many walks stay in memory."""
+        """Return the walk with only the few frames that the page shows, so that many walks fit into memory."""
         track = self.track and replace(self.track, frames=self.track.frames[:0])
         return replace(self, frames=middle_frames(self.frames) if len(self.frames) else self.frames, track=track)
 
 
 def holds_silhouettes(source: str) -> bool:
-    """Return whether a source is a dataset, or a pickle or folder of silhouettes, rather than something to segment."""
+    """Return whether a source holds silhouettes, as a dataset or pickles, rather than pictures to segment."""
     path = Path(source)
     return _is_store(source) or path.suffix == ".pkl" or any(path.rglob("*.pkl"))
 
@@ -66,24 +66,24 @@ def _is_store(source: str) -> bool:
 
 
 def walks_of(source: str, pattern: str = "*") -> Iterator[Walk]:
-    """Yield the walks of a source that holds silhouettes, one after the other.
+    """Yield the walks of a source that holds silhouettes.
 
     Args:
         source: a packed store, an address of SynGait, a folder with pickles at any depth, or a pickle.
-        pattern: a shell pattern of the labels of those that are wanted.
+        pattern: a shell pattern that the labels must match.
 
     Raises:
         UserError: the source cannot be read, or nothing matches the pattern.
     """
-    found = False
-    for walk in _stored(source, pattern) if _is_store(source) else _pickled(Path(source), pattern):
-        found = True
+    is_empty = True
+    for walk in _walks_of_store(source, pattern) if _is_store(source) else _walks_of_pickles(Path(source), pattern):
+        is_empty = False
         yield walk
-    if not found:
+    if is_empty:
         raise UserError(f"{source}: there is no walk that matches {pattern!r}; `dygait info` lists types and views")
 
 
-def _stored(source: str, pattern: str) -> Iterator[Walk]:
+def _walks_of_store(source: str, pattern: str) -> Iterator[Walk]:
     store = open_store(source)
     for index in range(len(store.table)):
         key = store.table.key(index)
@@ -91,7 +91,7 @@ def _stored(source: str, pattern: str) -> Iterator[Walk]:
             yield Walk("/".join(key), np.asarray(store.read(index)), key[0])
 
 
-def _pickled(path: Path, pattern: str) -> Iterator[Walk]:
+def _walks_of_pickles(path: Path, pattern: str) -> Iterator[Walk]:
     if not path.is_dir():
         yield Walk(path.stem, read_pickle(path))
         return
@@ -99,5 +99,5 @@ def _pickled(path: Path, pattern: str) -> Iterator[Walk]:
         label = folder.relative_to(path).as_posix()
         if fnmatchcase(label, pattern):
             parts = label.split("/")
-            frames = read_pickle(min(folder.glob("*.pkl")))  # the first file is the silhouettes', as in a dataset
+            frames = read_pickle(min(folder.glob("*.pkl")))  # the first file holds the silhouettes, as in a dataset
             yield Walk(label, frames, parts[0] if len(parts) == 3 else "")

@@ -1,7 +1,7 @@
-"""Windows: overlapping parts of a sequence, each of which is embedded on its own.
+"""Windows: overlapping parts of a sequence, each of which is embedded separately.
 
-A walk changes its direction, is occluded, or is segmented badly for a while. Features of short windows, about one gait
-cycle each, keep such parts apart, so that a distance can disregard them.
+Parts of a sequence can be of another direction, occluded, or badly segmented. With a feature for each short window of
+about one gait cycle, a distance can disregard such parts.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ FEWEST = 15
 
 
 def windows_of(frames: np.ndarray, size: int = SIZE, step: int = STEP) -> list[np.ndarray]:
-    """Cut a sequence into windows, views of its frames, which together cover all of them.
+    """Cut a sequence into overlapping windows, which are views and together cover all frames.
 
     Args:
         frames: (S, H, W).
-        size: frames of a window; a shorter sequence is a single, shorter window.
+        size: frames of a window; a shorter sequence gives a single, shorter window.
         step: frames from one window to the next; the last window ends where the sequence ends.
 
     Returns:
@@ -38,16 +38,16 @@ def windows_of(frames: np.ndarray, size: int = SIZE, step: int = STEP) -> list[n
 def windows_of_all(
     sequences: Sequence[np.ndarray], size: int = SIZE, step: int = STEP, most: int | None = None
 ) -> tuple[list[np.ndarray], list[int]]:
-    """Return the windows of N sequences, and N + 1 indices: those of sequence n are `starts[n]` to `starts[n + 1]`.
+    """Return the windows of N sequences, and N + 1 indices: sequence n has windows `starts[n]` to `starts[n + 1]`.
 
-    Of a sequence with more than `most` windows so many are returned, evenly spread.
+    At most `most` windows of each sequence are returned, evenly spaced.
     """
-    found: list[np.ndarray] = []
+    all_windows: list[np.ndarray] = []
     starts = [0]
     for frames in sequences:
         windows = windows_of(frames, size, step)
         if most is not None and len(windows) > most:
             windows = [windows[n] for n in np.linspace(0, len(windows) - 1, most).round().astype(int)]
-        found += windows
-        starts.append(len(found))
-    return found, starts
+        all_windows += windows
+        starts.append(len(all_windows))
+    return all_windows, starts
