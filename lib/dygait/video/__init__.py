@@ -1,7 +1,7 @@
 """From a video of people walking to one sequence of normalised silhouettes per track.
 
-`tracks(source, options)` yields each track when it ends, a second after the person has left; what it holds in memory
-does not grow with the length of the video.
+`tracks(source, options)` yields each track when it ends, a second after the person has left. Its memory does not grow
+with the length of the video.
 """
 
 from dygait.video.options import Options

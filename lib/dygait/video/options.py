@@ -1,4 +1,4 @@
-"""The options of following people through a video."""
+"""The options of tracking people in a video."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Options:
     """The options of :func:`dygait.video.tracks`; an invalid value raises UserError.
 
     Attributes:
-        rate: frames per second, instead of the source's own; folders of pictures have none, and 25 is assumed.
-        seconds: read only this much of a source.
-        min_height: a person of fewer rows of pixels is too small to be used.
-        min_frames: a track of fewer frames in use is marked.
+        rate: frames per second; None: those of the source, or 25 for a folder of pictures.
+        seconds: length of the source that is read; None: all.
+        min_height: least height of a person in pixels; smaller ones are not used.
+        min_frames: a track with fewer frames in use is marked as a problem.
     """
 
     rate: float | None = None

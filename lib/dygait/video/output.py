@@ -1,9 +1,9 @@
-"""The folder that `dygait silhouettes` fills.
+"""The folder that `dygait silhouettes` writes.
 
 Files::
 
     <output>/<source>-<number>/<source>/<number>/<number>.pkl    uint8 (S, 64, 64); each track is an id
-    <output>/tracks.json                                         every track: where, when, and how good
+    <output>/tracks.json                                         boxes, times and quality of every track
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ TRACKS = "tracks.json"
 
 
 class SilhouetteFolder:
-    """Writes tracks under a temporary name, which becomes the folder when the `with` block ends without an exception.
+    """Writes tracks to a temporary folder, which is renamed when the `with` block ends without an exception.
 
     Args:
-        output: the folder; it must not exist, or be empty.
-        segmenter: its name or file.
+        output: the folder; it must not exist, or must be empty.
+        segmenter: name or file of the segmenter.
         keep_all: write the sequences of tracks with problems, too.
 
     Raises:
-        UserError: the folder has content, or cannot be written.
+        UserError: the folder is not empty, or cannot be written.
     """
 
     def __init__(self, output: Path, options: Options, segmenter: str, keep_all: bool = False) -> None:
@@ -46,8 +46,8 @@ class SilhouetteFolder:
             raise UserError(f"--output {output}: not empty; give a new folder, or delete this one")
         self.counts: Counter[str] = Counter()
         self._output = output
-        self._part = output.with_name(f".{output.name}.{os.getpid()}.part")
-        self._writer = PickleTreeWriter(self._part)
+        self._temporary = output.with_name(f".{output.name}.{os.getpid()}.part")
+        self._writer = PickleTreeWriter(self._temporary)
         self._keep_all = keep_all
         settings = {**dataclasses.asdict(options), "segmenter": segmenter, "keep_all": keep_all}
         self._head = {"made_by": f"DyGait {__version__}", "settings": settings}
@@ -55,22 +55,22 @@ class SilhouetteFolder:
 
     def __enter__(self) -> SilhouetteFolder:
         with write_errors(f"--output {self._output}"):
-            self._part.mkdir(parents=True)
-            # One line for each track, written when it ends: a long video has many.
-            self._lines = (self._part / TRACKS).open("w", encoding="utf-8")
+            self._temporary.mkdir(parents=True)
+            # One line for each track, written when the track ends: a long video has many.
+            self._lines = (self._temporary / TRACKS).open("w", encoding="utf-8")
             head = json.dumps(self._head, indent=1).removesuffix("\n}")
             self._lines.write(f'{head},\n "tracks": [')
         return self
 
     def add(self, track: Track) -> None:
-        """Write a track, and its sequence if it is usable or all are kept."""
+        """Write a track, and its sequence if it is usable or `keep_all` is set."""
         number = f"{track.number:03d}"
         name = f"{track.source}-{number}"
-        written = (track.usable or self._keep_all) and len(track.frames) > 0
+        is_written = (track.usable or self._keep_all) and len(track.frames) > 0
         content = {
             "source": track.source,
             "number": track.number,
-            "sequence": f"{name}/{track.source}/{number}/{number}.pkl" if written else None,
+            "sequence": f"{name}/{track.source}/{number}/{number}.pkl" if is_written else None,
             "usable": track.usable,
             "problems": track.problems,
             "frames_in_use": len(track.frames),
@@ -84,12 +84,12 @@ class SilhouetteFolder:
             "flaws": track.flaws,
         }
         with write_errors(f"--output {self._output}"):
-            if written:
+            if is_written:
                 self._writer.write(name, track.source, number, track.frames)
             separator = ",\n  " if self.counts["tracks"] else "\n  "
             self._lines.write(separator + json.dumps(content))
-        frames = len(track.frames) if written else 0
-        self.counts.update(tracks=1, marked=int(not track.usable), sequences=int(written), frames=frames)
+        frames = len(track.frames) if is_written else 0
+        self.counts.update(tracks=1, marked=int(not track.usable), sequences=int(is_written), frames=frames)
 
     def close_source(self, source: Source, notices: list[str]) -> None:
         """Record a source and the notices about it."""
@@ -104,17 +104,17 @@ class SilhouetteFolder:
                 self._lines.write(f'\n ],\n "sources": {json.dumps(self._sources, indent=1)}\n}}\n')
             if kind is None:
                 with write_errors(f"--output {self._output}"):
-                    self._part.replace(self._output)  # also of an empty folder
+                    self._temporary.replace(self._output)  # even if that is an empty folder
         finally:
-            shutil.rmtree(self._part, ignore_errors=True)
+            shutil.rmtree(self._temporary, ignore_errors=True)
 
 
 def unique_names(names: list[str]) -> list[str]:
-    """Return names of sources of which no two are the same, and which can be those of folders."""
-    seen: Counter[str] = Counter()
+    """Return names of sources, made unique by a number; UserError if one cannot be the name of a folder."""
+    counts: Counter[str] = Counter()
     unique = []
     for name in names:
         check_name(name, name)
-        seen[name] += 1
-        unique.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+        counts[name] += 1
+        unique.append(name if counts[name] == 1 else f"{name}-{counts[name]}")
     return unique

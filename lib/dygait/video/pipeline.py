@@ -1,4 +1,4 @@
-"""The way of a video: pictures -> people -> tracks -> pieces -> sequences of silhouettes."""
+"""The pipeline of a video: frames -> people -> tracks -> pieces -> sequences of silhouettes."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ from dygait.video.track import Track
 from dygait.video.track_cutting import GONE_SECONDS, Follower, Piece, find_merged
 from dygait.video.tracking import Tracker
 
-_SHORTEST = 5  # sightings; what is shorter is noise
-
-_SETTLING_SECONDS = 0.25  # after two have touched, a leg of the one may still be found as the other's
+_SHORTEST = 5  # sightings; shorter pieces are noise
+_SETTLING_SECONDS = 0.25  # after two people have touched, a leg may still be segmented as the other person's
 _TOUCHES = "touches somebody else"
 
 
 class Seen(NamedTuple):
-    """A person in a frame, for somebody who watches."""
+    """A person in a frame, as an observer sees it."""
 
     person: Person
-    number: int | None  # of the track; None: of none yet
-    flaw: str  # why the frame is not in use; empty if it is
+    number: int | None  # number of the track; None if there is none yet
+    flaw: str  # why the frame is not in use; empty if it is in use
 
 
 Observer = Callable[[Frame, list[Seen]], None]
@@ -46,16 +45,16 @@ def tracks(
 ) -> Iterator[Track]:
     """Yield the tracks of a source, each when it ends.
 
-    A track is bounded in length, and a frame is forgotten when the next is read, so that memory does not grow with the
-    source. A camera goes on until it stops, `options.seconds` are over, or Ctrl-C is pressed; the tracks of that moment
-    are still yielded.
+    The length of a track is bounded, and only the current frame is in memory, so that memory does not grow with the
+    source. A camera is read until it stops, `options.seconds` are over, or Ctrl-C is pressed; the tracks that have not
+    ended by then are still yielded.
 
     Args:
         source: a video file, a folder of pictures or masks, a camera's number, or an opened source.
         options: the options; None: all defaults.
         segmenter: finds the people in a picture; None: `background`.
         observe: called for every frame with the people in it.
-        notify: called with each remark about the source, one sentence: a cut-off file, a shaking camera.
+        notify: called with each notice about the source, one sentence: a cut-off file, a shaking camera.
 
     Raises:
         UserError: the source or the segmenter cannot be used, or the package for tracking is missing.
@@ -89,7 +88,7 @@ def _notify_all(notices: list[str], notify: Callable[[str], None], prefix: str =
 
 
 class _Scene:
-    """The people who are before the camera."""
+    """The people in front of the camera."""
 
     def __init__(self, source: Source, options: Options) -> None:
         self._name = source.name
@@ -99,7 +98,7 @@ class _Scene:
         self._followers: dict[int, Follower] = {}
 
     def update(self, frame: Frame, people: list[Person]) -> tuple[list[Track], list[Seen]]:
-        """Take the people of the next frame; return the tracks that have ended, and who is seen."""
+        """Process the people of the next frame; return the tracks that have ended, and the people that are seen."""
         finished = [
             piece
             for track, follower in list(self._followers.items())
@@ -112,10 +111,10 @@ class _Scene:
             for track in tracks_:
                 self._followers[track].doubt(f"{_TOUCHES} at {frame.time:.1f} s", _SETTLING_SECONDS)
         seen = [Seen(people[index], None, _TOUCHES) for index in merged]
-        apart = [person for index, person in enumerate(people) if index not in merged]
-        flaws = flaws_of(apart, frame.picture.shape[:2], self._options.min_height)
-        found = self._tracker.update(frame.index, apart)
-        for person, flaw, number in zip(apart, flaws, found, strict=True):
+        separate = [person for index, person in enumerate(people) if index not in merged]
+        flaws = flaws_of(separate, frame.picture.shape[:2], self._options.min_height)
+        numbers = self._tracker.update(frame.index, separate)
+        for person, flaw, number in zip(separate, flaws, numbers, strict=True):
             if number is None:
                 seen.append(Seen(person, None, flaw))
                 continue
@@ -125,16 +124,16 @@ class _Scene:
             sighting = sight(frame.index, frame.time, person, flaw)
             finished += follower.add(sighting)
             seen.append(Seen(person, follower.number, sighting.flaw))
-        return self._judged(finished), seen
+        return self._judge_pieces(finished), seen
 
     def end(self) -> list[Track]:
         """End all tracks."""
-        return self._judged([piece for track in list(self._followers) for piece in self._end(track)])
+        return self._judge_pieces([piece for track in list(self._followers) for piece in self._end(track)])
 
     def _end(self, track: int) -> list[Piece]:
         follower = self._followers.pop(track)
         return follower.end("left the picture" if follower.last.flaw == EDGE else "not seen any more")
 
-    def _judged(self, pieces: list[Piece]) -> list[Track]:
+    def _judge_pieces(self, pieces: list[Piece]) -> list[Track]:
         parts = [part for piece in pieces for part in cut_at_changes(piece, self._new_number)]
         return [judge(part, self._options, self._name) for part in parts if len(part.sightings) >= _SHORTEST]

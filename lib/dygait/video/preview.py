@@ -1,4 +1,4 @@
-"""What was found, drawn into the frames of a video: outlines, boxes and labels."""
+"""Drawing of outlines, boxes and labels into the frames of a video."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNUSED, _BLACK, _WHITE = (150, 150, 150), (0, 0, 0), (255, 255, 255)
 
 
 def draw(frame: Frame, seen: list[Seen]) -> np.ndarray:
-    """Return a frame, uint8 (H, W, 3), with its people; grey are those who are not in use there, and why."""
+    """Return a frame, uint8 (H, W, 3), with its people; those that are not in use are grey, with the reason."""
     picture = _as_colour(frame.picture)
     for person, number, flaw in seen:
         colour = _UNUSED if flaw or number is None else colour_of(number)
@@ -44,14 +44,14 @@ def draw_box(picture: np.ndarray, box: Box, label: str, colour: Colour) -> None:
 
 
 def colour_of(number: int) -> Colour:
-    """Return the colour of a track; those of tracks that follow each other differ clearly."""
+    """Return the colour of a track; the colours of consecutive numbers differ clearly."""
     hue = number * 67 % 180
     blue, green, red = cv2.cvtColor(np.uint8([[[hue, 200, 255]]]), cv2.COLOR_HSV2BGR)[0, 0].tolist()  # type: ignore[arg-type]
     return blue, green, red
 
 
 def _as_colour(picture: np.ndarray) -> np.ndarray:
-    """Return a picture that can be drawn on, uint8 (H, W, 3): a copy, of a mask in grey."""
+    """Return a copy to draw on, uint8 (H, W, 3); masks become grey."""
     if picture.ndim == 3 and picture.shape[2] == 3 and picture.dtype == np.uint8:
         return picture.copy()
     grey = picture if picture.ndim == 2 else picture.max(2)

@@ -1,6 +1,6 @@
-"""Whether a piece of a track can be used: faults that show only beside the neighbouring frames, and the whole sequence.
+"""The quality of a piece of a track: faults that show only in comparison with other frames, and of the whole sequence.
 
-Legend: T sightings, S frames in use.
+T sightings, S frames in use.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from dygait.video.track import Track
 from dygait.video.track_cutting import Piece
 
 _TRUNK = FRAME * 5 // 8  # rows of head and trunk, which change little from frame to frame
-_OUTLINE = np.ones((2, 2), np.uint8)  # what is no wider than a pixel comes and goes by rounding
-_FLICKER_OF_FRAME, _FLICKER = 0.12, 0.05  # the most of the trunk that comes and goes: of a frame, on average
+_OUTLINE = np.ones((2, 2), np.uint8)  # differences of one pixel's width come from rounding
+_FLICKER_OF_FRAME, _FLICKER = 0.12, 0.05  # the largest share of the trunk that flickers: in a frame, on average
 _STRIDE_SECONDS = 1.0
-_MOTION, _MOVED = 0.12, 0.25  # the least of somebody who walks, see `_motion`
-_BROADEST = 0.65  # median width over height; of one person 0.3 to 0.55, of two side by side more
+_MOTION, _MOVED = 0.12, 0.25  # least values of `_motion` and `_moved` of somebody who walks
+_BROADEST = 0.65  # median width over height; one person has 0.3 to 0.55, two side by side have more
 
 
 def judge(piece: Piece, options: Options, source: str) -> Track:
-    """Return a piece as a track, with the flaws of its frames and the problems of the whole."""
+    """Return a piece as a track, with the flaws of its frames and the problems of the whole sequence."""
     sightings = piece.sightings
     for flaw, find in ((JUMP, _jumping), (FLICKER, _flickering), (STILL, _standing)):
         used = _in_use(sightings)
-        bad = {used[position].index for position in find(used)}
-        sightings = [sighting.rejected(flaw) if sighting.index in bad else sighting for sighting in sightings]
+        flawed = {used[index].index for index in find(used)}
+        sightings = [sighting.rejected(flaw) if sighting.index in flawed else sighting for sighting in sightings]
     measures = _measures(_in_use(sightings), len(sightings))
     return Track(
         source=source,
@@ -72,7 +72,7 @@ def _problems(sightings: list[Sighting], measures: dict[str, float], options: Op
 
 
 def _measures(used: list[Sighting], sightings: int) -> dict[str, float]:
-    """Return the numbers that the quality is judged by."""
+    """Return the measures of quality."""
     if not used:
         return {}
     widths, heights = np.array([sighting.box[2:] for sighting in used], np.float64).T
@@ -85,7 +85,7 @@ def _measures(used: list[Sighting], sightings: int) -> dict[str, float]:
 
 
 def _jumping(used: list[Sighting]) -> list[int]:
-    """Return the positions of frames whose height, area or place jumps against the neighbouring ones."""
+    """Return the indices of frames whose height, area or position jumps relative to the neighbouring frames."""
     measures = []
     for sighting in used:
         left, top, width, height = sighting.box
@@ -94,25 +94,25 @@ def _jumping(used: list[Sighting]) -> list[int]:
 
 
 def _flickering(used: list[Sighting]) -> list[int]:
-    """Return the positions of frames whose trunk is unlike that of both neighbours."""
+    """Return the indices of frames whose trunk differs from that of both neighbours."""
     return (1 + np.flatnonzero(_flicker(used) > _FLICKER_OF_FRAME)).tolist()
 
 
 def _flicker(used: list[Sighting]) -> np.ndarray:
-    """Return the share of head and trunk that is in a frame and not in both neighbours, or the reverse.
+    """Return the share of head and trunk that is in a frame but in neither neighbour, or the reverse: float (S - 2,).
 
-    Neither the first frame nor the last has two neighbours: float (S - 2,). The outline of a clean silhouette is in
-    another pixel in every frame; only what is wider counts.
+    The first and the last frame have no two neighbours. Differences of one pixel's width are disregarded, as outlines
+    of clean silhouettes have them.
     """
     trunk = _stack(used)[:, :_TRUNK] >= 128
-    before, now, after = trunk[:-2], trunk[1:-1], trunk[2:]
-    odd = ((now != before) & (before == after)).view(np.uint8)
-    wide = [cv2.countNonZero(cv2.morphologyEx(one, cv2.MORPH_OPEN, _OUTLINE)) for one in odd]
-    return np.array(wide) / np.maximum(now.sum((1, 2)), 1)
+    before, current, after = trunk[:-2], trunk[1:-1], trunk[2:]
+    differs = ((current != before) & (before == after)).view(np.uint8)
+    areas = [cv2.countNonZero(cv2.morphologyEx(frame, cv2.MORPH_OPEN, _OUTLINE)) for frame in differs]
+    return np.array(areas) / np.maximum(current.sum((1, 2)), 1)
 
 
 def _standing(used: list[Sighting]) -> list[int]:
-    """Return the positions of frames in which the person neither moves on nor moves the legs."""
+    """Return the indices of frames in which the person moves neither forward nor the legs."""
     if len(used) < 3:
         return []
     times = np.array([sighting.time for sighting in used])
@@ -120,15 +120,15 @@ def _standing(used: list[Sighting]) -> list[int]:
     boxes = np.array([sighting.box for sighting in used], np.float64)
     firsts, lasts = np.searchsorted(times, (times - _STRIDE_SECONDS / 2, times + _STRIDE_SECONDS / 2)).tolist()
     strides = [slice(first, max(last, first + 2)) for first, last in zip(firsts, lasts, strict=True)]
-    return [n for n, near in enumerate(strides) if _motion(legs[near]) < _MOTION and _moved(boxes[near]) < _MOVED]
+    return [n for n, stride in enumerate(strides) if _motion(legs[stride]) < _MOTION and _moved(boxes[stride]) < _MOVED]
 
 
 def _motion(legs: np.ndarray) -> float:
-    """Return how much the lower half of a stride's frames, (S, 32, 64), changes: its deviation beside its mean."""
+    """Return the standard deviation over time, relative to the mean, of the lower half of a stride's frames."""
     return float(legs.std(0).sum() / max(legs.mean(0).sum(), 1e-6))
 
 
 def _moved(boxes: np.ndarray) -> float:
-    """Return how far the middle of boxes (S, 4) moves, in heights of the person."""
+    """Return the horizontal range of the centres of boxes (S, 4), as a multiple of the person's height."""
     middle = boxes[:, 0] + boxes[:, 2] / 2
     return float(np.ptp(middle) / np.median(boxes[:, 3]))

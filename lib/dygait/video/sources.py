@@ -1,6 +1,6 @@
-"""Sources of pictures: video files, cameras, folders of pictures.
+"""Sources of frames: video files, cameras, folders of pictures.
 
-Every source can be read more than once, except a camera; what the user should know about it is in its `notices`.
+Every source except a camera can be read more than once; messages about it for the user are in its `notices`.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from dygait.errors import UserError
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 ASSUMED_RATE = 25.0
 LEAST_SIZE = 32
-"""Rows and columns of the smallest picture in which somebody can be found."""
+"""The least height and width of a picture."""
 
-_SAMPLES = 40  # pictures that show the background
-_SAMPLE_BYTES = 2**27  # they take at most as much memory
+_SAMPLES = 40  # pictures from which the background is learnt
+_SAMPLE_BYTES = 2**27  # the most memory of these pictures
 _RATES = (1.0, 1000.0)
-_MOST_MISSING = 20  # numbered pictures are at most as many times as sparse
-_READ_SHORT = 0.02  # the share of its frames that a complete file may lack: some containers only estimate their number
+_MOST_MISSING = 20  # the largest ratio of the last number to the number of pictures
+_READ_SHORT = 0.02  # share of missing frames at which a file counts as complete: some containers estimate the count
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
     """One picture of a source."""
 
-    index: int  # from 0; of a folder with numbered pictures, gaps included
+    index: int  # from 0; numbered pictures keep their gaps
     time: float  # seconds from the source's start
-    picture: np.ndarray  # uint8 (H, W, 3) in the order blue, green, red; masks as their files hold them
+    picture: np.ndarray  # uint8 (H, W, 3), BGR; masks as they are stored in their files
 
 
 class Source(ABC):
-    """Pictures in the order of time.
+    """A sequence of frames in temporal order.
 
     Attributes:
-        name: for files and tables.
-        address: what it was opened by.
+        name: name in files and tables.
+        address: the argument of `open_source`.
         rate: frames per second.
-        count: the number of frames, as far as it is known.
-        is_live: a camera, which cannot be read again.
-        notices: what the user should know about it.
-        lost: whether something of it could not be read.
+        count: the number of frames; None if it is not known.
+        is_live: whether it is a camera, which cannot be read again.
+        notices: messages for the user.
+        lost: whether some frames could not be read.
     """
 
     name: str
@@ -67,31 +67,31 @@ class Source(ABC):
         """Yield the frames; UserError if there is none, or a picture is too small."""
 
     def sample(self, seconds: float) -> list[np.ndarray]:
-        """Return some pictures of the source's beginning, in equal steps of time; at least one."""
-        wanted = max(1, round(seconds * self.rate))
-        found: list[np.ndarray] = []
+        """Return pictures of the first seconds of the source, evenly spaced; at least one."""
+        count = max(1, round(seconds * self.rate))
+        pictures: list[np.ndarray] = []
         step = 1
         for number, frame in enumerate(self.frames()):
-            if number >= wanted:
+            if number >= count:
                 break
             if number == 0:
-                step = max(1, wanted // min(_SAMPLES, max(5, _SAMPLE_BYTES // frame.picture.nbytes)))
+                step = max(1, count // min(_SAMPLES, max(5, _SAMPLE_BYTES // frame.picture.nbytes)))
             if number % step == 0:
-                found.append(frame.picture)
-        return found
+                pictures.append(frame.picture)
+        return pictures
 
 
 def open_source(address: str, rate: float | None = None, masks: bool = False) -> Source:
     """Open a video file, a camera (a number), or a folder of pictures.
 
     Args:
-        rate: frames per second, instead of the source's own.
-        masks: pictures are masks, and are returned as the files hold them.
+        rate: frames per second; None: those of the source.
+        masks: whether pictures are masks, which are read without conversion to BGR.
 
     Raises:
         UserError: there is no such source, or nothing can be read from it.
     """
-    # A file that cannot be read gives one line of ours, not several of OpenCV's and FFmpeg's.
+    # For a file that cannot be read, show our own error without the log lines of OpenCV and FFmpeg.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     path = Path(address)
@@ -113,13 +113,13 @@ class VideoSource(Source):
         self._path = path
         capture = self._open()
         self.count = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) or None
-        own = capture.get(cv2.CAP_PROP_FPS)
+        file_rate = capture.get(cv2.CAP_PROP_FPS)
         capture.release()
-        if rate is None and not _RATES[0] <= own <= _RATES[1]:
-            self.notices.append(f"{path} has {own:g} frames per second; {ASSUMED_RATE:.0f} are assumed (--rate)")
+        if rate is None and not _RATES[0] <= file_rate <= _RATES[1]:
+            self.notices.append(f"{path} has {file_rate:g} frames per second; {ASSUMED_RATE:.0f} are assumed (--rate)")
             rate = ASSUMED_RATE
         self._has_times = rate is None
-        self.rate = rate or own
+        self.rate = rate or file_rate
 
     def _open(self) -> cv2.VideoCapture:
         capture = cv2.VideoCapture(str(self._path))
@@ -133,7 +133,7 @@ class VideoSource(Source):
     def frames(self) -> Iterator[Frame]:
         """Yield the frames."""
         capture = self._open()
-        index, last = 0, -1.0
+        index, last_time = 0, -1.0
         try:
             while True:
                 done, picture = capture.read()
@@ -142,10 +142,10 @@ class VideoSource(Source):
                 if index == 0:
                     _check_size(picture, self._path)
                 time = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if self._has_times else index / self.rate
-                if time <= last:  # no times in the file
-                    time = last + 1 / self.rate
+                if time <= last_time:  # the file has no times
+                    time = last_time + 1 / self.rate
                 yield Frame(index, time, picture)
-                index, last = index + 1, time
+                index, last_time = index + 1, time
         finally:
             capture.release()
         if index == 0:
@@ -156,7 +156,7 @@ class VideoSource(Source):
 
 
 class CameraSource(Source):
-    """A camera of this machine; it is open from the first frame that is read."""
+    """A camera of this machine; time starts at the first frame that is read."""
 
     is_live = True
 
@@ -166,8 +166,8 @@ class CameraSource(Source):
         self._capture = cv2.VideoCapture(number)
         if not self._capture.isOpened():
             raise UserError(f"{number}: no such camera, or another program uses it; `ls /dev/video*` lists the cameras")
-        own = self._capture.get(cv2.CAP_PROP_FPS)
-        self.rate = rate or (own if _RATES[0] <= own <= _RATES[1] else ASSUMED_RATE)
+        camera_rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate = rate or (camera_rate if _RATES[0] <= camera_rate <= _RATES[1] else ASSUMED_RATE)
         self._start: int | None = None
         self._index = 0
 
@@ -188,7 +188,7 @@ class CameraSource(Source):
 
 
 class PictureSource(Source):
-    """The pictures of a folder, by the numbers in their names if all have one, else in the order of their names."""
+    """The pictures of a folder, ordered by the numbers in their names if all have one, else by name."""
 
     def __init__(self, folder: Path, rate: float, masks: bool) -> None:
         super().__init__(str(folder))
@@ -199,7 +199,7 @@ class PictureSource(Source):
         names = [path.name for path in folder.iterdir() if path.suffix.lower() in PICTURES]
         if not names:
             raise UserError(f"{folder}: no picture in this folder; give one that holds {', '.join(PICTURES[:3])} files")
-        numbers = _numbers(names)
+        numbers = _frame_numbers(names)
         self._files = sorted(zip(numbers, names, strict=True)) if numbers else list(enumerate(sorted(names)))
         self.count = len(names)
         missing = self._files[-1][0] + 1 - len(names)
@@ -213,14 +213,14 @@ class PictureSource(Source):
         return ""
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the pictures; one that cannot be decoded is skipped and noticed."""
+        """Yield the pictures; those that cannot be decoded are skipped, with a notice."""
         size: tuple[int, int] | None = None
-        bad: list[str] = []
+        skipped: list[str] = []
         for number, name in self._files:
             content = np.fromfile(self._folder / name, np.uint8)
             picture = cv2.imdecode(content, self._flags) if content.size else None
             if picture is None:
-                bad.append(name)
+                skipped.append(name)
                 continue
             if size is None:
                 size = picture.shape[:2]
@@ -234,21 +234,22 @@ class PictureSource(Source):
             yield Frame(number, number / self.rate, picture)
         if size is None:
             raise UserError(f"{self._folder}: none of its {len(self._files)} pictures can be decoded")
-        if bad and not self.lost:
+        if skipped and not self.lost:
             self.lost = True
-            more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-            self.notices.append(f"{self._folder}: {bad[0]}{more} cannot be decoded and is left out")
+            more = f" and {len(skipped) - 1} more" if len(skipped) > 1 else ""
+            self.notices.append(f"{self._folder}: {skipped[0]}{more} cannot be decoded and is left out")
 
 
-def _numbers(names: list[str]) -> list[int] | None:
-    """Return the frame of each picture by the last number in its name, from 0; None if they are not numbered frames.
+def _frame_numbers(names: list[str]) -> list[int] | None:
+    """Return the frame number of each picture, from 0, by the last number in its name; None if there is none.
 
-    Numbers may count in steps (every fifth frame was kept); times of day and the like are no numbers of frames.
+    Numbers may have a common step (every fifth frame was stored). Sparse numbers, such as times of day, are not taken
+    for frame numbers.
     """
     digits = [re.findall(r"\d+", Path(name).stem) for name in names]
     if not all(digits):
         return None
-    numbers = [int(found[-1]) for found in digits]
+    numbers = [int(groups[-1]) for groups in digits]
     first = min(numbers)
     step = max(1, math.gcd(*(number - first for number in numbers)))
     frames = [(number - first) // step for number in numbers]

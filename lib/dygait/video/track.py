@@ -1,6 +1,6 @@
 """A track: one person of a video, as a sequence of silhouettes.
 
-Legend: T frames in which a person was seen, S of them in use.
+T frames in which a person was seen, S of them in use.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Track:
-    """One person, followed for as long as nothing put in doubt that it is the same person.
+    """One person, for as long as there is no doubt that it is the same person.
 
     Attributes:
-        source: the name of the source: a file's or folder's without its ending, `camera0`.
-        number: of this track in its source, from 1, in the order in which they began; not all numbers are in use.
+        source: name of the source: that of a file or folder without its suffix, or `camera0`.
+        number: number of the track in its source, from 1, in the order of the tracks' starts; there can be gaps.
         frames: uint8 (S, 64, 64), the normalised silhouettes in use.
-        indices: int (T,), the number of each frame in the source, from 0.
+        indices: int (T,), the index of each frame in the source, from 0.
         times: float (T,), seconds from the source's start.
         boxes: int (T, 4), left, top, width and height in pixels.
-        flaws: T strings: why a frame is not in use, empty where it is.
-        end: why the track ends.
-        measures: numbers that the quality was judged by, in the unit that their name says.
-        problems: why the sequence should not be used; empty if it can be.
+        flaws: T strings, the reason why each frame is not in use; empty if it is in use.
+        end: the reason why the track ends.
+        measures: measures of quality, with their units in their names.
+        problems: the reasons why the sequence should not be used; empty if it can be used.
     """
 
     source: str
@@ -41,7 +41,7 @@ class Track:
 
     @property
     def used(self) -> np.ndarray:
-        """Which of the T frames are in use, bool (T,): `track.times[track.used]` are the times of `track.frames`."""
+        """Mask of the frames in use, bool (T,): `track.times[track.used]` are the times of `track.frames`."""
         return np.array([not flaw for flaw in self.flaws])
 
     @property

@@ -1,9 +1,9 @@
-"""Where a track must be cut, because from there on it may be somebody else.
+"""Cutting a track where it may continue with another person.
 
-A tracker goes by boxes: when two people touch or hide each other, their numbers can change places, and what is found
-as one person can be two. A sequence of gait must not be of two people, so a track ends where somebody else is touched,
-where the size jumps for longer than a fault of segmentation lasts, where the picture's edge was reached, and where
-nobody was seen for a while. What follows is a new track.
+A tracker compares boxes: when two people touch or hide each other, it can swap their numbers, or take both for one
+person. A gait sequence must not mix two people. So a track ends where its person touches somebody else, where the size
+jumps for longer than a segmentation fault lasts, after the person was at the edge of the picture, and after the person
+was not seen for a while. A new track starts there.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from dygait.video.segmenters.base import Person
 from dygait.video.sightings import APART, EDGE, JUMP, Sighting, overlap
 
 GONE_SECONDS = 1.0
-"""Somebody who is not seen for as long has left."""
+"""Somebody who is not seen for this long has left."""
 
-_GAP_SECONDS = 0.5  # somebody who is seen again after this may be somebody else
-_JUMP_SECONDS = 0.4  # a jump that lasts no longer is a fault of segmentation
-_LONGEST_SECONDS = 60.0  # for the memory that a track takes
-_RECENT = 15  # frames whose median a size is compared with
+_GAP_SECONDS = 0.5  # after a longer gap, it may be another person
+_JUMP_SECONDS = 0.4  # a shorter jump is a segmentation fault
+_LONGEST_SECONDS = 60.0  # bounds the memory of a track
+_RECENT = 15  # frames over whose sizes the median is taken
 _FEWEST = 5
-_EDGE_SECONDS = 0.2  # somebody who was cut by the picture's edge for longer may have left, and somebody else come
-_HEIGHT, _AREA, _WIDTH = 1.25, 1.6, 1.5  # ratios to recent sizes beyond which one jumps; a walk widens and narrows
-_COVERED = 0.6  # the share of a person's expected box that somebody found there covers
-_LARGER = 1.25  # two people who are found as one are as much larger than each of them
+_EDGE_SECONDS = 0.2  # after longer at the edge of the picture, it may be another person
+_HEIGHT, _AREA, _WIDTH = 1.25, 1.6, 1.5  # ratios to recent sizes beyond which a size jumps; the width varies in a step
+_COVERED = 0.6  # least share of a person's expected box that a detection must cover
+_LARGER = 1.25  # least ratio of the area of two merged people to that of each
 
 
 @dataclasses.dataclass
 class Piece:
-    """One person, as long as nothing puts it in doubt."""
+    """A part of a track that shows one person without doubt."""
 
     number: int
     sightings: list[Sighting]
@@ -50,17 +50,17 @@ class Follower:
     def __init__(self, new_number: Callable[[], int]) -> None:
         self._new_number = new_number
         self._piece = Piece(new_number(), [])
-        self._doubt = ""  # why the piece ends when the person is seen again
-        self._settling = 0.0  # seconds for which the person is not used then
-        self._settled = 0.0  # the time from which the person is used
+        self._doubt = ""  # the reason to cut before the next sighting; empty for none
+        self._settling = 0.0  # seconds after the cut for which sightings are not used
+        self._settled = 0.0  # the time from which sightings are used
         self._jumping: list[Sighting] = []
         self._recent: deque[Sighting] = deque(maxlen=_RECENT)
-        self._at_edge: float | None = None  # since when
+        self._at_edge: float | None = None  # the time since which the person is at the edge
         self._finished: list[Piece] = []
 
     @property
     def number(self) -> int:
-        """The number of the piece that goes on."""
+        """The number of the current piece."""
         return self._piece.number
 
     @property
@@ -69,7 +69,7 @@ class Follower:
         return (self._jumping or self._piece.sightings)[-1]
 
     def expected_box(self, time: float) -> tuple[float, float, float, float]:
-        """Return the box in which the person is expected at a time, moved as in its last frames."""
+        """Return the box at a time, extrapolated from the last frames."""
         before, last = self._piece.sightings[-_FEWEST:][0], self._piece.sightings[-1]
         left, top, width, height = last.box
         if last.time == before.time:
@@ -79,13 +79,13 @@ class Follower:
         down = top + height / 2 - before.box[1] - before.box[3] / 2
         return left + steps * right, top + steps * down, width, height
 
-    def doubt(self, why: str, settling: float = 0.0) -> None:
-        """Cut the track before its next sighting, and leave so many seconds out from there."""
-        self._doubt = self._doubt or why
+    def doubt(self, reason: str, settling: float = 0.0) -> None:
+        """Cut the track before its next sighting, and reject the sightings of the first `settling` seconds after it."""
+        self._doubt = self._doubt or reason
         self._settling = max(self._settling, settling)
 
     def add(self, sighting: Sighting) -> list[Piece]:
-        """Add the next sighting; return the pieces that end by it."""
+        """Add the next sighting; return the pieces that have ended."""
         if self._piece.sightings:
             gap = sighting.time - self.last.time
             if gap > _GAP_SECONDS:
@@ -113,9 +113,9 @@ class Follower:
         finished, self._finished = self._finished, []
         return finished
 
-    def end(self, why: str) -> list[Piece]:
-        """End the track; return the pieces that end by it."""
-        self._finish(self._doubt or why)
+    def end(self, reason: str) -> list[Piece]:
+        """End the track; return the pieces that have ended."""
+        self._finish(self._doubt or reason)
         return self._finished
 
     def _has_been_at_edge(self, time: float) -> bool:
@@ -127,48 +127,48 @@ class Follower:
             self._recent.append(sighting)
 
     def _reject_jump(self) -> None:
-        """Take a short jump as what it is: frames that are not in use."""
+        """Append the frames of a jump that was short, as not in use."""
         for sighting in self._jumping:
             self._append(sighting.rejected(JUMP))
         self._jumping = []
 
     def _begin_with_jump(self) -> None:
-        """Cut the track where a jump that lasts began."""
+        """Cut the track where a lasting jump began."""
         jumping, self._jumping = self._jumping, []
         self._cut(JUMP)
         for sighting in jumping:
             self._append(sighting)
 
-    def _cut(self, why: str) -> None:
-        """End a piece and begin the next."""
-        self._finish(why)
+    def _cut(self, reason: str) -> None:
+        """End the current piece and begin the next."""
+        self._finish(reason)
         self._piece, self._doubt = Piece(self._new_number(), []), ""
         self._recent.clear()
 
-    def _finish(self, why: str) -> None:
+    def _finish(self, reason: str) -> None:
         self._reject_jump()
-        self._piece.end = why
+        self._piece.end = reason
         self._finished.append(self._piece)
 
     def _jumps(self, sighting: Sighting) -> bool:
-        """Return whether the size differs much from the recent ones."""
+        """Return whether the size differs much from recent sizes."""
         if len(self._recent) < _FEWEST:
             return False
         sizes = np.array([(s.box[3], s.area) for s in self._recent], np.float64)
         height, area = np.median(sizes, 0)
         widest = max(s.box[2] for s in self._recent)
         ratios = ((sighting.box[3] / height, _HEIGHT), (sighting.area / area, _AREA))
-        return any(not 1 / most <= ratio <= most for ratio, most in ratios) or sighting.box[2] > _WIDTH * widest
+        return any(not 1 / limit <= ratio <= limit for ratio, limit in ratios) or sighting.box[2] > _WIDTH * widest
 
 
 def find_merged(people: Sequence[Person], expected: Mapping[int, Sequence[float]]) -> dict[int, list[int]]:
-    """Return which people of a frame are two or more that were apart before.
+    """Find the people of a frame that are two or more people merged into one.
 
     Args:
-        expected: track -> the box in which its person is expected.
+        expected: track -> expected box of its person.
 
     Returns:
-        The index of each such person, and the tracks that it covers.
+        index of each such person -> the tracks that it covers.
     """
     covered: dict[int, list[int]] = {}
     for track, box in expected.items():

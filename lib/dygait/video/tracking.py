@@ -1,4 +1,4 @@
-"""Who is who from frame to frame: ByteTrack, of the package `trackers`.
+"""Tracking people from frame to frame by ByteTrack, of the package `trackers`.
 
 Y. Zhang et al., *ByteTrack: Multi-Object Tracking by Associating Every Detection Box*, ECCV 2022.
 """
@@ -12,12 +12,12 @@ import numpy as np
 from dygait.errors import UserError
 from dygait.video.segmenters.base import Person
 
-_LOST_SECONDS = 1.0  # how long somebody who is not seen is waited for
-_STEPS_OF_A_SECOND = 30  # in which `lost_track_buffer` counts, whatever the frame rate is
+_LOST_SECONDS = 1.0  # a track whose person is not seen for longer is deleted
+_STEPS_OF_A_SECOND = 30  # unit of `lost_track_buffer`, whatever the frame rate is
 
 
 class Tracker:
-    """Numbers for the people of each frame, in the order of frames.
+    """Assigns a track number to each person of each frame.
 
     Args:
         rate: frames per second.
@@ -47,7 +47,7 @@ class Tracker:
         self._next = 0
 
     def update(self, frame: int, people: Sequence[Person]) -> list[int | None]:
-        """Return the track of each person of a frame, None where there is none yet; frames in between showed nobody."""
+        """Return the track of each person of a frame, None if there is none yet; skipped frames showed nobody."""
         for _ in range(min(frame - self._next, self._lost_frames)):
             self._tracker.update(self._detections.empty())
         self._next = frame + 1
@@ -55,7 +55,7 @@ class Tracker:
             self._tracker.update(self._detections.empty())
             return []
         boxes = np.array([person.box for person in people], np.float64)
-        found = self._tracker.update(
+        detections = self._tracker.update(
             self._detections(
                 xyxy=np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]),
                 confidence=np.array([person.score for person in people]),
@@ -63,7 +63,7 @@ class Tracker:
             )
         )
         numbers: list[int | None] = [None] * len(people)
-        order, tracks = np.asarray(found.class_id).tolist(), np.asarray(found.tracker_id).tolist()
+        order, tracks = np.asarray(detections.class_id).tolist(), np.asarray(detections.tracker_id).tolist()
         for person, number in zip(order, tracks, strict=True):
             if number >= 0:
                 numbers[person] = number

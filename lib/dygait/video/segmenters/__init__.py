@@ -1,4 +1,4 @@
-"""Segmenters: from a picture to the people in it. Those that the files of this folder register are known by name."""
+"""Segmenters, which find the people in a picture; the modules of this folder register them by name."""
 
 from importlib import import_module
 from pkgutil import iter_modules

@@ -1,8 +1,8 @@
-"""People as what differs from the background of a fixed camera, by OpenCV's mixture of Gaussians.
+"""Background subtraction for a fixed camera, by OpenCV's mixture of Gaussians.
 
 Z. Zivkovic, *Improved adaptive Gaussian mixture model for background subtraction*, ICPR 2004 (MOG2). It updates every
 pixel in every frame, so that somebody who stops fades into the background. Here the model is learnt first and then
-updated beside the people only; what stands still for long is taken into it.
+updated outside the people only; objects that stand still for long are added to it.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from dygait.video.segmenters.outlines import outline
 
 _UPDATE = 5  # frames between updates of the model
 _MEMORY_SECONDS = 60.0  # the time constant of the updates
-_ABSORB_SECONDS = 30.0  # what does not move for as long is background
-_STILL = 12  # grey levels by which something that does not move may change from second to second
-_SPARSE = 8  # every so many rows and columns are enough to measure the exposure
+_ABSORB_SECONDS = 30.0  # objects that do not move for longer become background
+_STILL = 12  # the largest change from second to second of an object that does not move, in grey levels
+_SPARSE = 8  # step between the rows and columns in which the exposure is measured
 _LEAST_GAIN = 0.02
-_CHANGED = 0.5  # the share of a picture that differs when the light changes or the camera is moved
+_CHANGED = 0.5  # share of a picture that differs after the light has changed or the camera was moved
 _RELEARN_SECONDS = 2.0
-_SHAKE = 2.0  # pixels; a smaller shift of the picture does no harm
-_MARGIN = 8  # pixels around what differs, for the filters
-_EXPLAINED = 0.7  # the share of the difference that is left when the shift is undone
-_SHAKE_SCALE = 4  # the shift is measured in a picture smaller by this factor
+_SHAKE = 2.0  # the largest shift of the picture that does no harm, in pixels
+_MARGIN = 8  # pixels around foreground, for the filters
+_EXPLAINED = 0.7  # the largest share of the difference that remains after a shift is undone
+_SHAKE_SCALE = 4  # factor by which pictures are shrunk to measure a shift
 
 
 @SEGMENTERS.register("background")
 class BackgroundSubtraction(Segmenter):
-    """What differs from the background; for fixed cameras.
+    """Segments everything that differs from the background; for fixed cameras.
 
     Args:
-        background: a picture without people, instead of the median of the first seconds.
-        learn_seconds: how long the source is looked at first; people who walk by in this time do no harm.
-        sensitivity: the squared distance from a pixel's mean, in variances, from which it is foreground; smaller finds
-            more, and more noise.
+        background: a picture without people; None: the median of the first seconds.
+        learn_seconds: length of the video from which the background is learnt; people may walk by meanwhile.
+        sensitivity: squared distance from a pixel's mean, in variances, above which it is foreground; a lower value
+            finds more, and more noise.
         shadow: the darkest that a cast shadow can be, as a fraction of the background's brightness; 1 keeps shadows.
-        least_area: pixels; what is smaller is noise.
+        least_area: area in pixels below which foreground is noise.
     """
 
     def __init__(
@@ -57,35 +57,35 @@ class BackgroundSubtraction(Segmenter):
     ) -> None:
         super().__init__()
         self.learn_seconds = learn_seconds
-        self._given = None if background is None else _read_background(Path(background))
+        self._scene = None if background is None else _read_background(Path(background))
         self._sensitivity = sensitivity
         self._shadow = shadow
         self._least_area = least_area
 
     def learn(self, pictures: Sequence[np.ndarray], rate: float) -> None:
-        """Learn the background: the median of the pictures, and how much each pixel varies."""
+        """Learn the background: the median of the pictures, and the variance of each pixel."""
         self._rate = rate
         median = _median(pictures)
-        if self._given is not None:
-            if self._given.shape != median.shape:
+        if self._scene is not None:
+            if self._scene.shape != median.shape:
                 height, width = median.shape[:2]
                 raise UserError(
-                    f"the picture of the background has {self._given.shape[1]}x{self._given.shape[0]} pixels, the "
+                    f"the picture of the background has {self._scene.shape[1]}x{self._scene.shape[0]} pixels, the "
                     f"source {width}x{height}: give one of the same camera at the same resolution"
                 )
-            median = self._given
+            median = self._scene
         self._restart(median)
         for picture in pictures:
-            # Where somebody stands, the median says nothing about the noise; it is taken for the picture.
+            # People are replaced by the median, as they say nothing about the noise.
             differs = cv2.absdiff(picture, median).max(2) > 40
-            calm = picture.copy()
-            calm[differs] = median[differs]
-            self._model.apply(calm, None, 1 / 20)
+            without_people = picture.copy()
+            without_people[differs] = median[differs]
+            self._model.apply(without_people, None, 1 / 20)
         self._background = self._model.getBackgroundImage()
         self._noise = max(1.0, 1.5 * float(np.median(cv2.absdiff(pictures[len(pictures) // 2], self._background))))
 
     def _restart(self, picture: np.ndarray) -> None:
-        """Begin with a picture of the background."""
+        """Reset the model to a picture of the background."""
         self._model = cv2.createBackgroundSubtractorMOG2(500, self._sensitivity, self._shadow < 1)
         self._model.setShadowThreshold(self._shadow)
         self._model.apply(picture, None, 1.0)
@@ -108,7 +108,7 @@ class BackgroundSubtraction(Segmenter):
                 self._background = self._model.getBackgroundImage()
                 self._small_background = _shrink(self._background)
             return []
-        picture = self._as_bright_as_background(picture)
+        picture = self._match_exposure(picture)
         labels = self._model.apply(picture, None, 0)
         if self._light_changed(labels):
             return []
@@ -116,18 +116,18 @@ class BackgroundSubtraction(Segmenter):
         self._notice_shake(picture, mask)
         if self._frame % _UPDATE == 0:
             self._update(picture, mask)
-        return _grouped(mask, self._least_area)
+        return _group_people(mask, self._least_area)
 
-    def _as_bright_as_background(self, picture: np.ndarray) -> np.ndarray:
-        """Undo the exposure that a camera chooses anew when somebody dark or bright comes near."""
-        now, then = (image[::_SPARSE, ::_SPARSE].reshape(-1, 3) + 1.0 for image in (picture, self._background))
-        gain = np.median(now / then, 0)
+    def _match_exposure(self, picture: np.ndarray) -> np.ndarray:
+        """Undo a change of the camera's automatic exposure, as when somebody dark or bright comes near."""
+        pixels, reference = (image[::_SPARSE, ::_SPARSE].reshape(-1, 3) + 1.0 for image in (picture, self._background))
+        gain = np.median(pixels / reference, 0)
         if np.abs(gain - 1).max() < _LEAST_GAIN:
             return picture
-        return cv2.multiply(picture, np.array([*(1 / gain), 0.0]))  # a scalar of OpenCV has four numbers
+        return cv2.multiply(picture, np.array([*(1 / gain), 0.0]))  # OpenCV's scalars have four numbers
 
     def _light_changed(self, labels: np.ndarray) -> bool:
-        """Return whether most of the picture differs from the background; if this lasts, learn it anew."""
+        """Return whether most of the picture differs from the background; if this lasts, relearn the background."""
         if cv2.countNonZero(labels) < _CHANGED * labels.size:
             self._changed = 0
             return False
@@ -142,7 +142,7 @@ class BackgroundSubtraction(Segmenter):
         return True
 
     def _clean(self, picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Return the people, uint8 (H, W), 0 or 255, without shadows, specks, gaps, small holes and blurred rims."""
+        """Return the people's mask, uint8 (H, W), 0 or 255, without shadows, specks, small holes and blurred rims."""
         differs = cv2.medianBlur(labels, 5)
         count, parts, stats, _ = cv2.connectedComponentsWithStats((differs > 0).view(np.uint8), connectivity=8)
         people = np.zeros(labels.shape, np.uint8)
@@ -153,8 +153,8 @@ class BackgroundSubtraction(Segmenter):
             window = np.s_[
                 max(top - _MARGIN, 0) : top + height + _MARGIN, max(left - _MARGIN, 0) : left + width + _MARGIN
             ]
-            own = np.where(parts[window] == part, differs[window], 0).astype(np.uint8)
-            people[window] |= outline(own, picture[window], self._background[window], self._noise)
+            part_labels = np.where(parts[window] == part, differs[window], 0).astype(np.uint8)
+            people[window] |= outline(part_labels, picture[window], self._background[window], self._noise)
         return people
 
     def _notice_shake(self, picture: np.ndarray, mask: np.ndarray) -> None:
@@ -173,7 +173,7 @@ class BackgroundSubtraction(Segmenter):
             )
 
     def _update(self, picture: np.ndarray, mask: np.ndarray) -> None:
-        """Update the model beside the people, and take what has stood still for long into it."""
+        """Update the model outside the people, and add objects that have stood still for long."""
         second = max(1, round(self._rate / _UPDATE)) * _UPDATE
         if self._frame % second == 0:
             moved = cv2.absdiff(picture, self._second_ago).max(2) > _STILL
@@ -184,32 +184,32 @@ class BackgroundSubtraction(Segmenter):
             self._small_background = _shrink(self._background)
         people = cv2.dilate(mask, _NEAR)
         people[self._seconds_still >= _ABSORB_SECONDS] = 0
-        seen = picture.copy()
-        cv2.copyTo(self._background, people, seen)
-        self._model.apply(seen, None, min(1.0, _UPDATE / (_MEMORY_SECONDS * self._rate)))
+        without_people = picture.copy()
+        cv2.copyTo(self._background, people, without_people)
+        self._model.apply(without_people, None, min(1.0, _UPDATE / (_MEMORY_SECONDS * self._rate)))
 
 
 _NEAR = np.ones((15, 15), np.uint8)
 _TALL = np.ones((15, 3), np.uint8)
 
 
-def _grouped(mask: np.ndarray, least_area: int) -> list[Person]:
-    """Return the people in a mask; parts above each other with a small gap, as a head and a trunk, are one."""
+def _group_people(mask: np.ndarray, least_area: int) -> list[Person]:
+    """Return the people in a mask; parts with a small vertical gap, such as a head and a trunk, are one person."""
     left, top, width, height = cv2.boundingRect(mask)
     if not width:
         return []
-    used = mask[top : top + height, left : left + width]
-    found = []
-    for (x, y, columns, rows), grown, _ in people_in_mask(cv2.dilate(used, _TALL), least_area):
-        for person in people_in_masks([grown & used[y : y + rows, x : x + columns]]):
+    cropped = mask[top : top + height, left : left + width]
+    people = []
+    for (x, y, columns, rows), dilated, _ in people_in_mask(cv2.dilate(cropped, _TALL), least_area):
+        for person in people_in_masks([dilated & cropped[y : y + rows, x : x + columns]]):
             if cv2.countNonZero(person.mask) >= least_area:
                 right, down, *size = person.box
-                found.append(person._replace(box=(left + x + right, top + y + down, size[0], size[1])))
-    return found
+                people.append(person._replace(box=(left + x + right, top + y + down, size[0], size[1])))
+    return people
 
 
 def _median(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the median of pictures, uint8 (H, W, 3), a few rows at a time, for their memory."""
+    """Return the median of pictures, uint8 (H, W, 3), computed a few rows at a time to save memory."""
     stack = [np.median([picture[row : row + 32] for picture in pictures], 0) for row in range(0, len(pictures[0]), 32)]
     return np.concatenate(stack).astype(np.uint8)
 
@@ -222,14 +222,14 @@ def _shrink(picture: np.ndarray) -> np.ndarray:
 
 
 def _explains(x: float, y: float, before: np.ndarray, after: np.ndarray) -> bool:
-    """Return whether a picture moved by (x, y) pixels is much more like another than it was."""
+    """Return whether a shift by (x, y) pixels explains most of the difference between two pictures."""
     moved = cv2.warpAffine(before, np.array([[1, 0, x], [0, 1, y]], np.float32), before.shape[::-1])
     rows, columns = math.ceil(abs(y)), math.ceil(abs(x))
     if 2 * rows >= len(before) or 2 * columns >= before.shape[1]:
         return False
     inside = np.s_[rows : len(before) - rows, columns : before.shape[1] - columns]
-    unlike = [float(np.abs(after[inside] - other[inside]).mean()) for other in (before, moved)]
-    return unlike[1] < _EXPLAINED * unlike[0]
+    difference, remaining = (float(np.abs(after[inside] - other[inside]).mean()) for other in (before, moved))
+    return remaining < _EXPLAINED * difference
 
 
 def _read_background(path: Path) -> np.ndarray:

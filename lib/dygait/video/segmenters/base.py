@@ -1,4 +1,4 @@
-"""The base of segmenters, their registry, and people from a mask."""
+"""The base class of segmenters, their registry, and people from masks."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Person(NamedTuple):
 
     box: tuple[int, int, int, int]  # left, top, width and height, in pixels
     mask: np.ndarray  # uint8 (height, width), 0 or 255
-    score: float = 1.0  # of a detector, 0..1
+    score: float = 1.0  # confidence of a detector, 0..1
 
 
 class Segmenter(ABC):
     """Finds the people of each picture of one source, in the order of its pictures.
 
     Attributes:
-        reads_masks: the pictures are masks, and come as the files hold them: any depth, grey or colour.
-        learn_seconds: how much of the beginning :meth:`learn` wants to see before the first picture; None: nothing.
-        notices: what the user should know about the source; the caller prints and empties it.
+        reads_masks: whether pictures are masks, which are passed as they are stored: any depth, grey or colour.
+        learn_seconds: length of the beginning that :meth:`learn` is called with; None: it is not called.
+        notices: messages for the user about the source; the caller prints and clears them.
     """
 
     reads_masks: bool = False
@@ -37,11 +37,11 @@ class Segmenter(ABC):
         self.notices: list[str] = []
 
     def learn(self, pictures: Sequence[np.ndarray], rate: float) -> None:  # noqa: B027 - most have nothing to learn
-        """See some pictures of the beginning, uint8 (H, W, 3), and the frames per second; called if it is asked for."""
+        """Learn from pictures of the beginning, uint8 (H, W, 3), and the frames per second."""
 
     @abstractmethod
     def segment(self, picture: np.ndarray) -> list[Person]:
-        """Return the people in a picture, uint8 (H, W, 3) in the order blue, green, red."""
+        """Return the people in a picture, uint8 (H, W, 3), BGR."""
 
 
 SEGMENTERS: Registry[type[Segmenter]] = Registry("segmenter", key="segmenter")
@@ -60,11 +60,11 @@ def people_in_mask(mask: np.ndarray, least_area: int) -> list[Person]:
 
 
 def people_in_masks(masks: Iterable[np.ndarray], scores: Iterable[float] = repeat(1.0)) -> list[Person]:
-    """Return the people that masks of the whole picture show, uint8 (H, W), 0 or 255; an empty mask shows nobody."""
+    """Return the people in masks of the whole picture, uint8 (H, W), 0 or 255; empty masks are skipped."""
     people = []
     for mask, score in zip(masks, scores, strict=False):
         left, top, width, height = cv2.boundingRect(mask)
         if width:
-            own = mask[top : top + height, left : left + width].copy()
-            people.append(Person((left, top, width, height), own, float(score)))
+            cropped = mask[top : top + height, left : left + width].copy()
+            people.append(Person((left, top, width, height), cropped, float(score)))
     return people

@@ -1,4 +1,4 @@
-"""The segmenter that a command line names: a name in the registry, or a YAML file with its keywords."""
+"""Building a segmenter from its name in the registry, or from a YAML file with its keywords."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def build_segmenter(named: str, **keywords: Any) -> Segmenter:
     Args:
         named: a name in the registry, or a YAML file with the key `segmenter`, the segmenter's keywords, and
             `custom_imports`, Python files that register segmenters.
-        keywords: more keywords, which have precedence; those that are None are left out.
+        keywords: more keywords, which have precedence; those that are None are ignored.
 
     Raises:
-        UserError: no such name or file, or a keyword that does not fit.
+        UserError: no such name or file, or an invalid keyword.
     """
     is_file = named.endswith((".yaml", ".yml"))
-    spec = _read(Path(named)) if is_file else {SEGMENTERS.key: SEGMENTERS.resolve(named)}
+    spec = _read_spec(Path(named)) if is_file else {SEGMENTERS.key: SEGMENTERS.resolve(named)}
     spec.update({key: value for key, value in keywords.items() if value is not None})
     try:
         return SEGMENTERS.build(spec)
@@ -32,8 +32,8 @@ def build_segmenter(named: str, **keywords: Any) -> Segmenter:
         raise UserError(f"{named}: {error}") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return the mapping of a file, and import the Python files that it names."""
+def _read_spec(path: Path) -> dict[str, Any]:
+    """Read the mapping in a YAML file, and import the Python files of its `custom_imports`."""
     content = resolve_paths(read_yaml(path), path.parent)
     for file in content.pop(KEY, []):
         import_file(Path(file))

@@ -1,8 +1,8 @@
-"""People as any network in an ONNX file finds them, described by a few keys.
+"""Segmentation by any network in an ONNX file, described by a few keys.
 
-Three kinds of output are read. `map`: a probability or a class for every pixel, as networks of semantic segmentation
-and of portrait matting give it. `instances`: boxes, labels, scores and masks, as Mask R-CNN gives them. `yolo`: boxes
-with coefficients of prototype masks, as YOLO's segmentation networks give them (Bolya et al., *YOLACT*, ICCV 2019).
+Three kinds of output are supported. `map`: a probability or a class for every pixel, as in semantic segmentation and
+portrait matting. `instances`: boxes, labels, scores and masks, as in Mask R-CNN. `yolo`: boxes with coefficients of
+prototype masks, as in YOLO's segmentation networks (Bolya et al., *YOLACT*, ICCV 2019).
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from dygait.errors import UserError
 from dygait.video.segmenters.base import SEGMENTERS, Person, Segmenter, people_in_mask, people_in_masks
 
 Run = Callable[[np.ndarray], list[np.ndarray]]
-"""From the input, float32 (1, 3, h, w), to the outputs."""
+"""Runs the network: from the input, float32 (1, 3, h, w), to the outputs."""
 
-_LEAST_SHARE = 0.001  # of the picture; a smaller part of a map is noise
-_NMS = 0.6  # two boxes that share more show the same person
+_LEAST_SHARE = 0.001  # share of the picture below which a component of a map is noise
+_NMS = 0.6  # IoU above which two boxes show the same person
 _BOX = 4  # numbers of a box in the rows of `yolo`
 
 
 class _Fit(NamedTuple):
-    """How a picture was put into the network's input."""
+    """How a picture was resized to the network's input."""
 
     size: tuple[int, int]  # rows and columns of the picture
     scale: tuple[float, float]  # pixels of the input per pixel of the picture, down and across
@@ -39,17 +39,17 @@ class OnnxSegmenter(Segmenter):
 
     Args:
         model: the file.
-        kind: what it puts out: map, instances or yolo.
-        size: rows and columns of its input; None: as the file says.
+        kind: kind of output: map, instances or yolo.
+        size: rows and columns of the input; None: from the file.
         letterbox: keep the proportions of the picture, with grey below or beside it; otherwise it is stretched.
         channels: the order of the input's channels.
-        scale: grey levels are divided by this first,
-        mean: then this is subtracted, of the channels in their order,
-        std: then they are divided by this.
-        outputs: names of the outputs: of map one; of instances boxes, labels, scores and masks; of yolo boxes and
-            prototypes. None: the file's own, in this order.
-        person: the number of the class of people; in a map of one channel it has no meaning.
-        activation: what makes a probability of a map's values.
+        scale: divisor of the grey levels, before normalisation.
+        mean: mean of each channel, subtracted after scaling.
+        std: standard deviation of each channel, a divisor after that.
+        outputs: names of the outputs: for map one; for instances boxes, labels, scores and masks; for yolo boxes and
+            prototypes. None: those of the file, in this order.
+        person: index of the class of people; ignored for a map of one channel.
+        activation: function from a map's values to probabilities.
         threshold: the least probability of a pixel, and the least score of a person.
     """
 
@@ -69,49 +69,49 @@ class OnnxSegmenter(Segmenter):
         threshold: float = 0.5,
     ) -> None:
         super().__init__()
-        wanted = {"map": 1, "instances": 4, "yolo": 2}[kind]
-        if outputs is not None and len(outputs) != wanted:
-            raise ValueError(f"outputs: {kind} has {wanted}, got {len(outputs)}")
+        n_outputs = {"map": 1, "instances": 4, "yolo": 2}[kind]
+        if outputs is not None and len(outputs) != n_outputs:
+            raise ValueError(f"outputs: {kind} has {n_outputs}, got {len(outputs)}")
         if size is not None and (len(size) != 2 or min(size) < 1):
             raise ValueError(f"size: give rows and columns, got {size}")
         if len(mean) != 3 or len(std) != 3 or not all(std) or not scale:
             raise ValueError("mean: mean and std take three numbers, and std and scale none that is 0")
-        self._run, own_size = _load(Path(model), outputs)
-        if size is None and own_size is None:
+        self._run, file_size = _load(Path(model), outputs)
+        if size is None and file_size is None:
             raise ValueError("size: the file leaves the size of its input open; give rows and columns")
-        self._size: Sequence[int] = size or own_size or ()
+        self._size: Sequence[int] = size or file_size or ()
         self._letterbox = letterbox
         self._swap = channels == "rgb"
         self._scale = scale
         self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
         self._read = {"map": self._read_map, "instances": self._read_instances, "yolo": self._read_yolo}[kind]
         self._model = model
-        self._wanted = wanted
+        self._n_outputs = n_outputs
         self._person = person
         self._activation = activation
         self._threshold = threshold
 
     def segment(self, picture: np.ndarray) -> list[Person]:
         """Return the people in a picture."""
-        given, fit = self._prepare(picture)
-        outputs = self._run(given)
-        if len(outputs) < self._wanted:
-            raise UserError(f"{self._model} has {len(outputs)} outputs; this kind needs {self._wanted}: see `kind`")
+        inputs, fit = self._prepare(picture)
+        outputs = self._run(inputs)
+        if len(outputs) < self._n_outputs:
+            raise UserError(f"{self._model} has {len(outputs)} outputs; this kind needs {self._n_outputs}: see `kind`")
         return self._read(outputs, fit)
 
     def _prepare(self, picture: np.ndarray) -> tuple[np.ndarray, _Fit]:
-        """Return the network's input, float32 (1, 3, h, w), and how the picture lies in it."""
+        """Return the network's input, float32 (1, 3, h, w), and how the picture was resized to it."""
         rows, columns = self._size
         height, width = picture.shape[:2]
         down, across = rows / height, columns / width
         if self._letterbox:
             down = across = min(down, across)
         resized = cv2.resize(picture, (round(width * across), round(height * down)), interpolation=cv2.INTER_LINEAR)
-        given = np.full((rows, columns, 3), 114, np.uint8)
-        given[: resized.shape[0], : resized.shape[1]] = resized[:rows, :columns]
+        padded = np.full((rows, columns, 3), 114, np.uint8)
+        padded[: resized.shape[0], : resized.shape[1]] = resized[:rows, :columns]
         if self._swap:
-            given = given[:, :, ::-1]
-        values = (given.astype(np.float32) / self._scale - self._mean) / self._std
+            padded = padded[:, :, ::-1]
+        values = (padded.astype(np.float32) / self._scale - self._mean) / self._std
         return np.ascontiguousarray(values.transpose(2, 0, 1)[None]), _Fit((height, width), (down, across))
 
     def _read_map(self, outputs: list[np.ndarray], fit: _Fit) -> list[Person]:
@@ -138,7 +138,7 @@ class OnnxSegmenter(Segmenter):
         scores = scores.reshape(-1)
         people = np.flatnonzero((labels.reshape(-1).astype(int) == self._person) & (scores >= self._threshold))
         is_whole = masks.shape[1:] == tuple(self._size)
-        whole = (masks[n] if is_whole else self._pasted(masks[n], boxes[n]) for n in people)
+        whole = (masks[n] if is_whole else self._paste_mask(masks[n], boxes[n]) for n in people)
         return people_in_masks((self._to_picture(mask, fit) for mask in whole), scores[people])
 
     def _read_yolo(self, outputs: list[np.ndarray], fit: _Fit) -> list[Person]:
@@ -166,8 +166,8 @@ class OnnxSegmenter(Segmenter):
             return expit(values)
         return softmax(values, axis=0) if self._activation == "softmax" else values
 
-    def _pasted(self, mask: np.ndarray, box: np.ndarray) -> np.ndarray:
-        """Return the mask of a box in the size of the input."""
+    def _paste_mask(self, mask: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """Return the mask of a box, resized and pasted into a mask of the input's size."""
         left, top, right, bottom = np.clip(np.rint(box), 0, (*self._size[::-1], *self._size[::-1])).astype(int)
         whole = np.zeros(tuple(self._size), np.float32)
         if right > left and bottom > top:
@@ -175,17 +175,17 @@ class OnnxSegmenter(Segmenter):
         return whole
 
     def _to_picture(self, probability: np.ndarray, fit: _Fit) -> np.ndarray:
-        """Return a mask of the picture's size, uint8, 0 or 255, of probabilities in the size of the input or less."""
+        """Resize probabilities of the input's size or less to a mask of the picture's size, uint8, 0 or 255."""
         down, across = len(probability) / self._size[0], probability.shape[1] / self._size[1]
         rows = max(1, round(fit.size[0] * fit.scale[0] * down))
         columns = max(1, round(fit.size[1] * fit.scale[1] * across))
-        filled = probability[:rows, :columns].astype(np.float32)
-        resized = cv2.resize(filled, fit.size[::-1], interpolation=cv2.INTER_LINEAR)
+        without_padding = probability[:rows, :columns].astype(np.float32)
+        resized = cv2.resize(without_padding, fit.size[::-1], interpolation=cv2.INTER_LINEAR)
         return np.where(resized >= self._threshold, 255, 0).astype(np.uint8)
 
 
 def _load(path: Path, outputs: list[str] | None) -> tuple[Run, Sequence[int] | None]:
-    """Return a network as a function, and rows and columns of its input if the file says them."""
+    """Load a network as a function, and the rows and columns of its input if the file fixes them."""
     if not path.is_file():
         raise UserError(f"model: {path}: no such file; give the path of an ONNX file")
     try:
@@ -193,19 +193,19 @@ def _load(path: Path, outputs: list[str] | None) -> tuple[Run, Sequence[int] | N
     except ImportError:
         return _load_in_opencv(path, outputs), None
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors are raised below
+    options.log_severity_level = 4  # no log lines: errors are raised below
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=onnxruntime.get_available_providers())
     except Exception as error:  # its errors have no common class
         raise UserError(f"model: {path} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
-    given = session.get_inputs()[0]
+    network_input = session.get_inputs()[0]
     names = [output.name for output in session.get_outputs()]
     unknown = sorted({*(outputs or [])} - {*names})
     if unknown:
         raise UserError(f"outputs: {path} has no output {unknown[0]!r}; it has {', '.join(names)}")
-    size: list[Any] = list(given.shape[2:]) if len(given.shape) == 4 else []
-    fixed = size if len(size) == 2 and all(isinstance(side, int) for side in size) else None
-    return lambda values: session.run(outputs, {given.name: values}), fixed
+    shape: list[Any] = list(network_input.shape[2:]) if len(network_input.shape) == 4 else []
+    size = shape if len(shape) == 2 and all(isinstance(side, int) for side in shape) else None
+    return lambda values: session.run(outputs, {network_input.name: values}), size
 
 
 def _load_in_opencv(path: Path, outputs: list[str] | None) -> Run:

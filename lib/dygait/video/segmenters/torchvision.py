@@ -1,4 +1,4 @@
-"""People as torchvision's instance segmentation finds them: Mask R-CNN, for moving cameras and crowds."""
+"""Instance segmentation by torchvision's Mask R-CNN, for moving cameras and crowds."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _CLASSES = "roi_heads.box_predictor.cls_score.bias"  # in the state dict; one va
 
 @SEGMENTERS.register("torchvision")
 class TorchvisionSegmenter(Segmenter):
-    """He et al., *Mask R-CNN*, ICCV 2017, as torchvision has it.
+    """Mask R-CNN of torchvision (He et al., *Mask R-CNN*, ICCV 2017).
 
     Args:
-        weights: a state dict of the network (.pth or .pt); None: torchvision's own, trained on COCO,
-            which are downloaded once.
+        weights: a state dict of the network (.pth or .pt); None: torchvision's weights, trained on COCO, which are
+            downloaded once.
         network: the name of the network in `torchvision.models.detection`.
-        person: the number of the class of people; 1 in COCO.
+        person: index of the class of people; 1 in COCO.
         score: the least score of a person, 0..1.
-        size: rows that a picture is scaled to; fewer is faster, and finds fewer small people.
-        device: where it runs; None: the first GPU if there is one.
+        size: rows that a picture is resized to; fewer are faster, but find fewer small people.
+        device: device of the network; None: the first GPU if there is one.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class TorchvisionSegmenter(Segmenter):
 
         tensor = torch.from_numpy(np.ascontiguousarray(picture[:, :, ::-1].transpose(2, 0, 1)))
         with torch.inference_mode():
-            (found,) = self._network([tensor.to(self._device).float() / 255])
-        chosen = (found["labels"] == self._person) & (found["scores"] >= self._score)
-        masks = 255 * (found["masks"][chosen, 0] > 0.5).byte().cpu().numpy()
-        return people_in_masks(masks, found["scores"][chosen].tolist())
+            (output,) = self._network([tensor.to(self._device).float() / 255])
+        is_person = (output["labels"] == self._person) & (output["scores"] >= self._score)
+        masks = 255 * (output["masks"][is_person, 0] > 0.5).byte().cpu().numpy()
+        return people_in_masks(masks, output["scores"][is_person].tolist())
 
 
 def _load(name: str, weights: str | None, size: int) -> Any:
@@ -85,7 +85,7 @@ def _load(name: str, weights: str | None, size: int) -> Any:
 
 
 def _read_state(path: Path) -> dict[str, Any]:
-    """Return a state dict; a training checkpoint may have it under `model`."""
+    """Read a state dict, or that under `model` of a training checkpoint."""
     import torch
 
     try:
