@@ -31,13 +31,13 @@ def weights(name: str, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> torch.export.ExportedProgram:
-    return exporting._program(dygait.load_pretrained(weights("GaitSet", tmp_path_factory.mktemp("weights"))))
+    return exporting._trace(dygait.load_pretrained(weights("GaitSet", tmp_path_factory.mktemp("weights"))))
 
 
 @pytest.fixture
 def model(program: torch.export.ExportedProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PretrainedModel:
     """A GaitSet, whose operations are not recorded again."""
-    monkeypatch.setattr(exporting, "_program", lambda model: program)
+    monkeypatch.setattr(exporting, "_trace", lambda model: program)
     return dygait.load_pretrained(weights("GaitSet", tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""Trained weights in use: loaded ready for inference, embedding sequences, exported to other runtimes."""
+"""Deployment of trained weights: loading for inference, embedding of sequences, export to other runtimes."""
 
 from dygait.deployment.embedding import EmbeddingModel, embed
 from dygait.deployment.exported import ExportedModel, load_exported

@@ -1,4 +1,4 @@
-"""Exported models in use: files that `dygait export` wrote, run by onnxruntime or by PyTorch."""
+"""Exported models: files of `dygait export`, run by onnxruntime or PyTorch."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from dygait.deployment.pretrained import WeightsInfo
 from dygait.errors import UserError
 from dygait.modeling.layers import valid_frames
 
-INFO = "dygait"  # the key of a file's metadata under which JSON says what its weights are
+INFO = "dygait"  # the key of a file's metadata that holds `WeightsInfo` as JSON
 ONNX, PROGRAM = ".onnx", ".pt2"
 _FRAMES = {ONNX: (4, 1), PROGRAM: (6, 3)}
-"""The fewest frames of a batch, and what their number is a multiple of; padding makes them so.
+"""The least number of frames of a batch, and its divisor; batches are padded to them.
 
-DyGait and GaitGL merge three frames into one, and SwinGait's windows have three: torch.export treats a single one of
-these, and a rest, as another graph. SwinGait's ONNX needs the same, since its graph counts windows.
+DyGait and GaitGL merge three frames into one, and SwinGait's windows have three frames: torch.export would need another
+graph for a single group of three, and for a remainder. SwinGait's ONNX graph depends on the number of windows, too.
 """
 
 _Runtime = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""From silhouettes and lengths to features."""
+"""Runs an exported network: from silhouettes and lengths to features."""
 
 
 class ExportedModel:
-    """A network that was exported, which knows how its input is prepared: for `dygait.embed`, as a pretrained model.
+    """An exported network with the transform of its input, for `dygait.embed`.
 
     Attributes:
-        info: what its weights are; as of the weights that were exported, but for an int8 file's identity.
-        transform: of normalised silhouettes, or frames of several channels, as in the loader.
+        info: description of the weights that were exported; an int8 file has an identity of its own.
+        transform: transform of normalised silhouettes, or of frames of several channels.
     """
 
     def __init__(self, run: _Runtime, info: WeightsInfo, frames: tuple[int, int]) -> None:
@@ -45,7 +45,7 @@ class ExportedModel:
         self.transform: Transform = build_transform(info.transform)
 
     def features(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Return what is compared, (N, C, P), for frames and lengths as of `dygait.build_model`, on the CPU."""
+        """Return features (N, C, P), on the CPU, for frames and lengths as in `dygait.build_model`."""
         n, frames = silhouettes.shape[:2]
         lengths = torch.full((n,), frames) if lengths is None else lengths.cpu().long()
         missing = max(self._fewest - frames, -frames % self._multiple)
@@ -60,7 +60,7 @@ def load_exported(path: str | Path) -> ExportedModel:
     """Load a file that `dygait export` wrote.
 
     Raises:
-        UserError: there is no such file, it is of another form or origin, or the package that runs it is missing.
+        UserError: the file does not exist, has another format, or the package that runs it is not installed.
     """
     path = Path(path)
     if path.suffix not in (ONNX, PROGRAM):
@@ -76,7 +76,7 @@ def load_exported(path: str | Path) -> ExportedModel:
 
 
 def needed(package: str) -> Any:
-    """Return a package of the extra `export`; UserError if it is not installed."""
+    """Import a package of the extra `export`; UserError if it is not installed."""
     try:
         return import_module(package)
     except ImportError:
@@ -103,7 +103,7 @@ def _open_program(path: Path) -> tuple[_Runtime, str]:
     files = {INFO: ""}
     try:
         program = torch.export.load(path, extra_files=files)
-    except Exception as error:  # whatever a damaged archive raises
+    except Exception as error:  # a damaged archive can raise anything
         raise UserError(f"{path} is no program of torch.export: {str(error).splitlines()[0][:200]}") from None
     module = program.module()
 

@@ -1,4 +1,4 @@
-"""Weights ready for inference: those that ship with the package, and those of one's own runs."""
+"""Loading weights for inference: those that ship with the package, and those of the user's runs."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from dygait.untrusted import at
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """What weights are, and how their input is prepared; plain values, which JSON can hold.
+    """Description of weights and of their input, in types that JSON can hold.
 
     Attributes:
-        name: the name by which they ship, or their path.
-        identity: SHA-256 of all that features depend on: weights, network and transform. Features of one identity can
-            be compared with each other, and with no others.
-        model_cfg: the network, as a configuration describes it.
-        transform: of normalised silhouettes, as `evaluator_cfg.transform` describes it.
-        frames_step, frames_window: which frames are embedded, as `evaluator_cfg.sampler` says.
-        feature: which output of the network is compared, as `evaluator_cfg.feature` says.
-        input_size: [H, W] after the transform; None where the weights do not say.
-        frame_rate: frames a second of the sequences that they were trained on; None where the weights do not say.
-        training: where they come from: `config`, the whole configuration; `seed`, `iteration`, `version` of DyGait,
-            `averaged` and, of published weights, `commit`, `data`, `whitened` and `sha256`.
+        name: name of the weights that ship with the package, or path of the file.
+        identity: SHA-256 of all that features depend on: weights, network and transform. Only features of the same
+            identity can be compared.
+        model_cfg: configuration of the network.
+        transform: configuration of the transform of normalised silhouettes, as in `evaluator_cfg.transform`.
+        frames_step, frames_window: selection of the frames that are embedded, as in `evaluator_cfg.sampler`.
+        feature: the output of the network that is compared, as in `evaluator_cfg.feature`.
+        input_size: [H, W] after the transform; None if unknown.
+        frame_rate: frames per second of the training sequences; None if unknown.
+        training: origin of the weights: `config`, the whole configuration; `seed`, `iteration`, `version` of DyGait,
+            `averaged` and, for published weights, `commit`, `data`, `whitened` and `sha256`.
     """
 
     name: str
@@ -53,12 +53,12 @@ class WeightsInfo:
 
 
 class PretrainedModel(nn.Module):
-    """A network with its trained weights, in evaluation mode, that knows how its input is prepared.
+    """A network with its trained weights, in evaluation mode, and the transform of its input.
 
     Attributes:
         network: the network.
-        info: what the weights are.
-        transform: of normalised silhouettes, or frames of several channels, as in the loader.
+        info: description of the weights.
+        transform: transform of normalised silhouettes, or of frames of several channels.
     """
 
     def __init__(self, network: nn.Module, info: WeightsInfo) -> None:
@@ -69,19 +69,20 @@ class PretrainedModel(nn.Module):
         self.eval()
 
     def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> GaitOutput:
-        """Return embeddings and inference features (N, C, P), and no logits, for frames as of `dygait.build_model`."""
+        """Return embeddings and inference features (N, C, P), without logits, for frames as in `dygait.build_model`."""
         output: GaitOutput = self.network(silhouettes, lengths)
         return output._replace(logits=None, inference=getattr(output, self.info.feature))
 
     def features(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Return what is compared, (N, C, P), for frames as of `dygait.build_model`; on the network's device.
+        """Return inference features (N, C, P), on the network's device, for frames as in `dygait.build_model`.
 
         Raises:
-            UserError: they have another number of channels than the network takes.
+            UserError: the network expects another number of channels.
         """
-        takes, given = getattr(self.network, "in_channels", 1), 1 if silhouettes.dim() == 4 else silhouettes.shape[2]
-        if takes != given:
-            raise UserError(f"the weights {self.info.name} take frames of {takes} channels, got {given}")
+        expected = getattr(self.network, "in_channels", 1)
+        channels = 1 if silhouettes.dim() == 4 else silhouettes.shape[2]
+        if expected != channels:
+            raise UserError(f"the weights {self.info.name} take frames of {expected} channels, got {channels}")
         device = next(self.parameters()).device
         return self(silhouettes.to(device), lengths).inference
 
@@ -90,19 +91,19 @@ def load_pretrained(name: str | Path = "syngait") -> PretrainedModel:
     """Load weights for inference.
 
     Args:
-        name: the name of weights that ship with the package, or the path of a file that `scripts/publish_weights.py`
-            wrote, of a checkpoint of DyGait, or of a run's folder, whose newest checkpoint is loaded. Averaged weights
+        name: the name of weights that ship with the package, or the path of a file of `scripts/publish_weights.py`, of
+            a checkpoint of DyGait, or of a run's folder, whose newest checkpoint is loaded. Averaged weights
             (`trainer_cfg.ema`) are preferred.
 
     Returns:
-        The model on the CPU, in evaluation mode, with what `dygait.embed` needs to prepare sequences for it.
+        The model on the CPU, in evaluation mode, ready for `dygait.embed`.
 
     Raises:
-        UserError: there are no such weights, they are damaged, or do not say which network they belong to.
+        UserError: there are no such weights, they are damaged, or the file does not hold their configuration.
     """
     path = find_weights(name)
     state = read_checkpoint(path)
-    settings, transform = _described(state, path)
+    settings, transform = _inference_configuration(state, path)
     try:
         with torch.random.fork_rng(devices=[]):  # the initial weights are replaced
             network = build_model(settings)
@@ -117,9 +118,9 @@ def load_pretrained(name: str | Path = "syngait") -> PretrainedModel:
 
 
 def find_weights(source: str | Path) -> Path:
-    """Return the file of weights that a name, a path, or the path of a run's folder means; UserError if there is none.
+    """Return the file of weights for a name, a path, or the path of a run's folder; UserError if there is none.
 
-    Of a run's folder it is the newest checkpoint that is undamaged.
+    For a run's folder it is the newest undamaged checkpoint.
     """
     folder = Path(source)
     if str(source) in published.names() or not folder.is_dir():
@@ -130,10 +131,10 @@ def find_weights(source: str | Path) -> Path:
     return newest
 
 
-def _described(state: Mapping[str, Any], path: Path, class_num: int = 1) -> tuple[dict[str, Any], Any]:
-    """Return `model_cfg` of the network that a file's weights belong to, and the transform of its input.
+def _inference_configuration(state: Mapping[str, Any], path: Path, class_num: int = 1) -> tuple[dict[str, Any], Any]:
+    """Return `model_cfg` of a checkpoint's network, with `class_num` classes, and the transform of its input.
 
-    One class is enough, as the inference feature does not depend on the class head.
+    One class is enough if logits are not compared, as inference features do not depend on the class head.
     """
     config = state.get("config")
     model_cfg, transform = at(config, "model_cfg"), at(config, "evaluator_cfg", "transform")
@@ -142,11 +143,11 @@ def _described(state: Mapping[str, Any], path: Path, class_num: int = 1) -> tupl
             f"{path} does not say which network and which transform its weights belong to, as checkpoints of DyGait "
             f"do; load them by dygait.load_weights into a network of dygait.build_model"
         )
-    return _for_inference(model_cfg, at(config, "data_cfg", "dataset_name"), class_num), transform
+    return _with_class_num(model_cfg, at(config, "data_cfg", "dataset_name"), class_num), transform
 
 
-def _for_inference(model_cfg: Mapping[str, Any], dataset_name: str | None, class_num: int) -> dict[str, Any]:
-    """Return `model_cfg` with a class head of so many classes, where there is one."""
+def _with_class_num(model_cfg: Mapping[str, Any], dataset_name: str | None, class_num: int) -> dict[str, Any]:
+    """Return `model_cfg` with a class head of `class_num` classes, if the network has a class head."""
     settings = complete_model_cfg({k: v for k, v in model_cfg.items() if v is not None}, dataset_name, class_num)
     model = settings.get("model")
     if model not in MODELS or not getattr(MODELS.get(str(model)), "class_head", ()):
@@ -158,8 +159,8 @@ def _for_inference(model_cfg: Mapping[str, Any], dataset_name: str | None, class
     return settings
 
 
-def _classes(state: Mapping[str, Any], path: Path) -> int:
-    """Return the number of classes of weights, the last size of their class head; UserError without one."""
+def _class_num(state: Mapping[str, Any], path: Path) -> int:
+    """Return the number of classes of weights, the last size of their class head; UserError if they have none."""
     model, weights = str(at(state.get("config"), "model_cfg", "model")), weights_of(state)
     heads = getattr(MODELS.get(model), "class_head", ()) if model in MODELS else ()
     for name in heads:
@@ -171,55 +172,55 @@ def _classes(state: Mapping[str, Any], path: Path) -> int:
 def _info(
     name: str, state: Mapping[str, Any], settings: dict[str, Any], transform: Any, class_head: tuple[str, ...]
 ) -> WeightsInfo:
-    compared_as = _compared(state)
-    compared = {n: tensor for n, tensor in weights_of(state).items() if n not in class_head}
-    depends_on = [published.fingerprint(compared), settings, transform]
-    depends_on += [compared_as] if compared_as else []
-    kept = ("config", "seed", "iteration", "version", "commit", "data", "averaged", "whitened", "sha256")
+    comparison = _comparison(state)
+    weights = {n: tensor for n, tensor in weights_of(state).items() if n not in class_head}
+    dependencies = [published.fingerprint(weights), settings, transform]
+    dependencies += [comparison] if comparison else []
+    keys = ("config", "seed", "iteration", "version", "commit", "data", "averaged", "whitened", "sha256")
     return WeightsInfo(
         name=name,
-        identity=hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest(),
+        identity=hashlib.sha256(json.dumps(dependencies, sort_keys=True).encode()).hexdigest(),
         model_cfg=settings,
         transform=transform,
         input_size=state.get("input_size") or settings.get("input_size"),
         frame_rate=state.get("frame_rate"),
-        training={"averaged": state.get("ema") is not None, **{key: state[key] for key in kept if key in state}},
-        **compared_as,
+        training={"averaged": state.get("ema") is not None, **{key: state[key] for key in keys if key in state}},
+        **comparison,
     )
 
 
-def _compared(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how the weights want to be compared, as keys of `WeightsInfo`, where it is not the usual way."""
+def _comparison(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of `WeightsInfo` that select frames and feature, as far as they differ from the defaults."""
     evaluator = at(state.get("config"), "evaluator_cfg") or {}
-    wanted = {**(evaluator.get("sampler") or {}), "feature": evaluator.get("feature")}
-    usual = {"frames_step": 1, "frames_window": None, "feature": None}
-    found = {key: wanted[key] for key in usual if wanted.get(key) not in (usual[key], None)}
-    if found.get("feature") == "logits":  # of the training ids: they are no feature of published weights
-        del found["feature"]
-    return found
+    settings = {**(evaluator.get("sampler") or {}), "feature": evaluator.get("feature")}
+    defaults = {"frames_step": 1, "frames_window": None, "feature": None}
+    result = {key: settings[key] for key in defaults if settings.get(key) not in (defaults[key], None)}
+    if result.get("feature") == "logits":  # those of the training ids are no feature for inference
+        del result["feature"]
+    return result
 
 
 def with_weights(config: Config, source: str | Path, kept: Collection[str] = ()) -> Config:
-    """Return a configuration that tests weights: their network, transform, frames and name, the rest as it was.
+    """Return a configuration with the network, transform, frames and name of weights, to test them.
 
     Args:
-        config: of the dataset.
-        source: as of `load_pretrained`.
-        kept: keys of the configuration, such as `evaluator_cfg.sampler.frames_window`, that the user has set for these
-            weights.
+        config: configuration of the dataset.
+        source: the weights, as for `load_pretrained`.
+        kept: keys of `config`, such as `evaluator_cfg.sampler.frames_window`, that the user has set and that have
+            precedence.
 
     Raises:
-        UserError: as `load_pretrained`.
+        UserError: as in `load_pretrained`.
     """
     path = find_weights(source)
     state = read_checkpoint(path)
-    class_num = _classes(state, path) if config.evaluator_cfg.feature == "logits" else 1
-    settings, transform = _described(state, path, class_num)
+    class_num = _class_num(state, path) if config.evaluator_cfg.feature == "logits" else 1
+    settings, transform = _inference_configuration(state, path, class_num)
     evaluator = config.evaluator_cfg.model_dump()
-    compared_as = {"frames_step": 1, "frames_window": None, **_compared(state)}
-    feature = compared_as.pop("feature", None)
+    comparison = {"frames_step": 1, "frames_window": None, **_comparison(state)}
+    feature = comparison.pop("feature", None)
     evaluator["feature"] = evaluator["feature"] or feature
-    evaluator["sampler"] |= {k: value for k, value in compared_as.items() if f"evaluator_cfg.sampler.{k}" not in kept}
+    evaluator["sampler"] |= {k: value for k, value in comparison.items() if f"evaluator_cfg.sampler.{k}" not in kept}
     evaluator |= {"transform": transform, "restore_hint": str(path), "save_name": Path(source).resolve().stem}
     try:
         return config.model_copy(

@@ -1,4 +1,4 @@
-"""What weights recognise: a model that is ready for inference, scored on a dataset without a configuration."""
+"""Evaluation of a pretrained or exported model on a dataset, without a configuration."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from dygait.synthetic.settings import is_address
 def labelled_sequences(
     root: str, which: Literal["train", "test"], dataset_name: str = "SynGait", partition: str | None = None
 ) -> tuple[Store, list[int]]:
-    """Open a dataset, and return the sequences of its training or test ids.
+    """Open a dataset, and return the indices of the sequences of its training or test ids.
 
     Args:
         root: a packed store, a tree of pickles, or an address of SynGait.
-        dataset_name: selects the partition, where there is no other.
-        partition: as `data_cfg.dataset_partition`; None: that of an address, or NAME.json in the folder, else that of
-            the name.
+        dataset_name: name of the dataset, which selects the partition if there is no other.
+        partition: as `data_cfg.dataset_partition`; None: that of an address of SynGait, or `<dataset_name>.json` in
+            the folder, else that of `dataset_name`.
 
     Raises:
-        UserError: there is no such data.
+        UserError: there is no such dataset, or it has no such sequence.
     """
     store = open_store(root)
     if partition is None and is_address(root):
         partition = root
-    elif partition is None and (beside := Path(root, f"{dataset_name}.json")).is_file():
-        partition = str(beside)
+    elif partition is None and (file := Path(root, f"{dataset_name}.json")).is_file():
+        partition = str(file)
     sets = load_partition(partition, dataset_name)
     ids = set(getattr(sets, which))
     indices = [index for index, key in enumerate(store.table.all_keys()) if key[0] in ids]
@@ -41,7 +41,7 @@ def labelled_sequences(
 
 
 def score(model: EmbeddingModel, root: str) -> EvaluationResult:
-    """Embed the test ids of SynGait, `root` as of `labelled_sequences`, and evaluate their features."""
+    """Embed the test ids of SynGait and evaluate their features; `root` as for `labelled_sequences`."""
     store, indices = labelled_sequences(root, "test")
     ids, types, views = map(list, zip(*(store.table.key(index) for index in indices), strict=True))
     return evaluate_detailed(embed_stored(model, store, indices), ids, types, views, "SynGait")

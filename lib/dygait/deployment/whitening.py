@@ -1,8 +1,8 @@
-"""Whitening: labelled sequences tell which directions of the features differ within a person, and those count less.
+"""Whitening: directions of the features that vary within a person are scaled down, by labelled sequences.
 
 Within-class covariance normalisation (Hatch et al., *Within-class Covariance Normalization for SVM-based Speaker
-Recognition*, Interspeech 2006), for each part of its own, with centring and the cosine. It is linear, so it is folded
-into the separate FCs and into the BatchNorm of the BNNecks, whose unit-length output is compared then. No gradient is
+Recognition*, Interspeech 2006), separately for each part, with centring and the cosine distance. It is linear, so it is
+folded into the separate FCs and into the BatchNorm of the BNNecks, whose normalised output is compared. No gradient is
 computed: it takes as long as a test.
 
 N sequences, C channels, P parts.
@@ -26,15 +26,18 @@ from dygait.errors import UserError
 from dygait.modeling.heads import check_part_weights
 from dygait.runs import published
 
-SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity; 0.01 to 1 give nearly the same
+SHRINKAGE = 0.1  # weight of the identity added to the covariance; 0.01 to 1 give nearly the same results
 _FC, _NORM = "fcs.fc_bin", "necks.bn1d"
 
 
 def training_sequences(model: PretrainedModel, root: str | None, count: int) -> tuple[Store, list[int]]:
-    """Open at most `count` sequences, evenly spaced, of a dataset's training ids; None: the dataset of the weights.
+    """Open at most `count` sequences, evenly spaced, of a dataset's training ids.
+
+    Args:
+        root: the dataset; None: that on which the weights were trained.
 
     Raises:
-        UserError: the weights do not say what they were trained on, or there are no such data.
+        UserError: the weights were trained on several datasets, or there is no such dataset.
     """
     data = model.info.training["config"]["data_cfg"]
     partition = data.get("dataset_partition") if root is None else None
@@ -42,8 +45,8 @@ def training_sequences(model: PretrainedModel, root: str | None, count: int) -> 
     if not isinstance(root, str):
         raise UserError(f"{model.info.name} was trained on several datasets: name one with --data")
     store, indices = labelled_sequences(root, "train", data["dataset_name"], partition)
-    chosen = np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)
-    return store, [indices[n] for n in chosen]
+    positions = np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)
+    return store, [indices[position] for position in positions]
 
 
 def write_whitened(
@@ -53,13 +56,13 @@ def write_whitened(
     target: Path,
     part_weights: Sequence[float] | None = None,
 ) -> None:
-    """Write a model's weights, whitened by sequences of a store, with what they say of themselves.
+    """Write a model's weights, whitened by sequences of a store, and their metadata as a safetensors file.
 
     Args:
-        part_weights: how much each part is to count in a distance; absent: all equally.
+        part_weights: weight of each part in a distance; None: all are equal.
 
     Raises:
-        UserError: as `whitened`; the file is not called *.safetensors; or there are not as many weights as parts.
+        UserError: as in `whitened`; the target has another suffix; or the number of weights is not that of parts.
     """
     if target.suffix != published.SUFFIX:
         raise UserError(f"{target}: weights are written to a file *{published.SUFFIX}")
@@ -91,7 +94,7 @@ def _foldable(model: PretrainedModel) -> dict[str, torch.Tensor]:
 
 
 def weigh_parts(config: dict[str, Any], part_weights: Sequence[float], parts: int) -> dict[str, Any]:
-    """Return a configuration whose BNNecks let each of P parts count by its weight where features are compared."""
+    """Return a configuration whose BNNecks scale each of P parts by its weight in distances."""
     try:
         check_part_weights("--part-weights", part_weights, parts)
     except ValueError as error:
@@ -105,15 +108,15 @@ def whitened(model: PretrainedModel, store: Store, indices: Sequence[int]) -> di
     """Return a model's weights, float32, whose feature `after_neck` is whitened by sequences of a store.
 
     Args:
-        indices: of the sequences, several of each of many people; none of whom should be tested.
+        indices: indices of the sequences: several of each of many people, who are not test ids.
 
     Raises:
-        UserError: the network has no separate FCs followed by BNNecks, or too few people or sequences.
+        UserError: the network has no separate FCs followed by BNNecks, or there are too few people or sequences.
     """
     weights = {name: tensor.detach().clone() for name, tensor in _foldable(model).items()}
-    plain = PretrainedModel(model.network, dataclasses.replace(model.info, feature="embeddings"))
+    embedding_model = PretrainedModel(model.network, dataclasses.replace(model.info, feature="embeddings"))
     ids = np.array([store.table.key(index)[0] for index in indices])
-    mean, matrix = within_class_whitening(embed_stored(plain, store, indices), ids)
+    mean, matrix = within_class_whitening(embed_stored(embedding_model, store, indices), ids)
     fold(weights, mean, matrix)
     return weights
 
@@ -121,8 +124,8 @@ def whitened(model: PretrainedModel, store: Store, indices: Sequence[int]) -> di
 def within_class_whitening(features: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean (P, C) and symmetric matrices (P, C, C), float64, that whiten features (N, C, P) of ids (N,).
 
-    (x - mean) @ matrix has the within-person covariance of a multiple of the identity, up to shrinkage, and the mean
-    squared length of x - mean.
+    The within-person covariance of (x - mean) @ matrix is a multiple of the identity, up to shrinkage, and the mean
+    squared length is that of x - mean.
 
     Raises:
         UserError: fewer than two people, or nobody has two sequences.
@@ -135,8 +138,8 @@ def within_class_whitening(features: np.ndarray, ids: np.ndarray) -> tuple[np.nd
     means = np.stack([x[:, codes == person].mean(1) for person in range(len(people))], 1)
     within = x - means[:, codes]
     covariance = np.einsum("pni,pnj->pij", within, within) / len(ids)
-    level = np.trace(covariance, axis1=1, axis2=2)[:, None, None] / x.shape[2]
-    values, vectors = np.linalg.eigh(covariance + SHRINKAGE * level * np.eye(x.shape[2]))
+    mean_variance = np.trace(covariance, axis1=1, axis2=2)[:, None, None] / x.shape[2]
+    values, vectors = np.linalg.eigh(covariance + SHRINKAGE * mean_variance * np.eye(x.shape[2]))
     matrix = np.einsum("pik,pk,pjk->pij", vectors, values**-0.5, vectors)
     centred = x - mean[:, None]
     growth = (np.einsum("pni,pij->pnj", centred, matrix) ** 2).sum((1, 2)) / (centred**2).sum((1, 2))
@@ -146,13 +149,12 @@ def within_class_whitening(features: np.ndarray, ids: np.ndarray) -> tuple[np.nd
 def fold(weights: dict[str, torch.Tensor], mean: np.ndarray, matrix: np.ndarray) -> None:
     """Fold a whitening into the weights of a network, in place.
 
-    Its separate FCs give x @ matrix, and its BNNecks (x - mean) @ matrix in unit length. Their class head does not fit
-    any more.
+    The separate FCs then output x @ matrix, and the BNNecks (x - mean) @ matrix, normalised to unit length. The class
+    head is not valid any more.
     """
     fc = weights[_FC].double() @ torch.from_numpy(matrix)
     weights[_FC] = fc.float()
-    centre = np.einsum("pi,pij->jp", mean, matrix).reshape(-1)  # as the BatchNorm orders it: c * P + p
-    running = {"weight": 1.0, "bias": 0.0, "running_var": 1.0}
-    for name, value in running.items():
+    centre = np.einsum("pi,pij->jp", mean, matrix).reshape(-1)  # in the order of the BatchNorm: c * P + p
+    for name, value in {"weight": 1.0, "bias": 0.0, "running_var": 1.0}.items():
         weights[f"{_NORM}.{name}"] = torch.full_like(weights[f"{_NORM}.{name}"], value)
     weights[f"{_NORM}.running_mean"] = torch.from_numpy(centre).float()
