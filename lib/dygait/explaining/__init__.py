@@ -1,1 +1,1 @@
-"""Where the branches of a trained DyGait respond: over the silhouette, by body part, over the gait cycle."""
+"""Responses of the branches of a trained DyGait over the silhouette, by body part, and over the gait cycle."""

@@ -1,4 +1,4 @@
-"""The phase of the walk in silhouettes: the legs are furthest apart once in every step, half a gait cycle."""
+"""The phase of the step in silhouettes, whose legs are furthest apart once in every step, half a gait cycle."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import numpy as np
 _LOWER = 0.6
 """Rows below this fraction of the height show the legs."""
 _PERIODS = np.arange(5.0, 40.0, 0.1)
-"""Frames of a step that are tried: 0.4 to 1.0 seconds at 12 to 40 frames a second."""
+"""Candidate durations of a step in frames: 0.4 to 1.0 seconds at 12 to 40 frames a second."""
 _EXPLAINED = 0.4
-"""The least share of the variance of the legs' spread that a regular step explains."""
+"""Least share of the variance of the legs' spread that the sinusoid of a regular step explains."""
 
 
 def step_phase(frames: np.ndarray) -> np.ndarray | None:
     """Estimate the phase of the step from silhouettes.
 
-    The spread of the legs, the standard deviation of their pixels' columns, is fitted by a sinusoid of any period of
-    which the frames show at least one and a half.
+    A sinusoid is fitted to the spread of the legs, the standard deviation of their pixels' columns. The frames must
+    show at least one and a half periods.
 
     Args:
         frames: uint8 (S, H, W), normalised silhouettes in temporal order.
 
     Returns:
-        float (S,) in steps, 0 (mod 1) where the legs are furthest apart; None where no regular step is seen.
+        float (S,) in steps, 0 (mod 1) where the legs are furthest apart; None if there is no regular step.
     """
     spread = _spread(frames)
     time = np.arange(len(spread))
@@ -30,19 +30,19 @@ def step_phase(frames: np.ndarray) -> np.ndarray | None:
     periods = _PERIODS[known.sum() >= 1.5 * _PERIODS]
     if not len(periods):
         return None
-    time_seen, seen = time[known], spread[known]
-    seen = seen - np.polyval(np.polyfit(time_seen, seen, 1), time_seen)  # a person who comes nearer or turns
-    variance = float((seen**2).sum())
+    time_known, values = time[known], spread[known]
+    values = values - np.polyval(np.polyfit(time_known, values, 1), time_known)  # the person comes nearer or turns
+    variance = float((values**2).sum())
     if variance < 1e-9:
         return None
-    fits = [_fit(time_seen, seen, period) for period in periods.tolist()]
+    fits = [_fit(time_known, values, period) for period in periods.tolist()]
     residual, phase = min(fits, key=lambda fit: fit[0])
     best = periods[[fit[0] for fit in fits].index(residual)]
     return time / best - phase if residual <= (1 - _EXPLAINED) * variance else None
 
 
 def _spread(frames: np.ndarray) -> np.ndarray:
-    """Return the standard deviation of the columns of the legs' pixels in each frame (S,); NaN without any."""
+    """Return the standard deviation of the columns of the legs' pixels in each frame, (S,); NaN if there is none."""
     legs = (frames[:, round(_LOWER * frames.shape[1]) :] > 127).sum(1).astype(float)  # (S, W)
     total = legs.sum(1)
     columns = np.arange(frames.shape[2])

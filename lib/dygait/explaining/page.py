@@ -1,4 +1,4 @@
-"""The folder that `dygait explain` writes: a page, its numbers, and its pictures."""
+"""The folder that `dygait explain` writes: a page, its numbers as JSON, and its pictures."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from dygait.reporting.page import data_uri, environment
 
 PAGE, SHEET = "explain.html", "sheet.png"
 _SECONDS = 0.24
-"""Of a tile of an animation: half the speed of a walk at 25 frames a second."""
+"""Duration of a tile in an animation: half the speed of a walk at 25 frames a second."""
 
 
 def write(explanation: Explanation, films: Sequence[pictures.Film], folder: Path) -> list[Path]:
-    """Write page, numbers and, if there are films, pictures; return the paths. UserError if they cannot be written."""
-    drawn = {SHEET: pictures.sheet(films), STRIP: pictures.summary(films[0])} if films else {}
+    """Write the page, JSON and, if there are films, pictures; return the paths. UserError if they cannot be written."""
+    images = {SHEET: pictures.sheet(films), STRIP: pictures.summary(films[0])} if films else {}
     with write_errors(folder, "free disk space, or choose another folder with --output"):
         folder.mkdir(parents=True, exist_ok=True)
-        for stale in (folder / name for name in (SHEET, STRIP) if name not in drawn):
+        for stale in (folder / name for name in (SHEET, STRIP) if name not in images):
             stale.unlink(missing_ok=True)
-        for name, picture in drawn.items():
+        for name, picture in images.items():
             with replacing(folder / name) as file:
                 file.write(pictures.png(picture))
         save_explanation(explanation, folder / FILE)
         write_atomically(folder / PAGE, page(explanation, films))
-    return [folder / name for name in (PAGE, FILE, *drawn)]
+    return [folder / name for name in (PAGE, FILE, *images)]
 
 
 def page(explanation: Explanation, films: Sequence[pictures.Film]) -> str:
@@ -37,5 +37,5 @@ def page(explanation: Explanation, films: Sequence[pictures.Film]) -> str:
 
 
 def _screen(film: pictures.Film) -> str:
-    """Return the frames of an animation, one below the other, as the data URI of a PNG."""
+    """Return the frames of an animation, stacked vertically, as the data URI of a PNG."""
     return data_uri(pictures.png(pictures.screen(film)))
