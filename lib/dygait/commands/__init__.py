@@ -1,7 +1,7 @@
-"""The subcommands of `dygait`, one file each: `HELP`, `add_arguments(parser)`, which declares the options, and `main`.
+"""The subcommands of `dygait`, one module each, with `HELP`, `add_arguments(parser)` and `main(arguments)`.
 
-`main` returns an exit code, or None for success; the command line reports the `UserError` or `Interrupted` that it
-raises. Importing a command imports nothing heavy, so that `--help` is fast.
+`main` returns an exit code, or None for success; `dygait.cli` reports the `UserError` or `Interrupted` that it raises.
+The modules import heavy packages inside `main` only, so that `--help` is fast.
 """
 
 NAMES = (

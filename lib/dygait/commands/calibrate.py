@@ -14,8 +14,8 @@ STRANGERS = "syngait://?seed=990019&train_ids=0&test_ids=100"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Search for the people of a labelled dataset among themselves, and store the distances in a gallery. The "
-        "threshold at a wanted false-positive identification rate follows from them. The people must not have trained "
-        "the weights, and should be enrolled and seen as those of the gallery are."
+        "threshold at a given false-positive identification rate follows from them. The weights must not have been "
+        "trained on these people, who should be enrolled and searched under the same conditions as the gallery's."
     )
     parser.add_argument(
         "source", nargs="?", default=STRANGERS, metavar="DATASET",
@@ -25,14 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_window_arguments(parser)
     parser.add_argument(
         "--fpir", type=float, default=0.01, metavar="RATE",
-        help="of searches for somebody who is not enrolled, the share that may return somebody (default: %(default)s)",
+        help="false-positive identification rate: the share of people who are not enrolled, but are taken for somebody "
+        "who is (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--ids", default="*", metavar="PATTERN", help="of the people (default: all)")
-    parser.add_argument(
-        "--enrolled", metavar="PATTERN", help="the types that are enrolled (default: the first of each person)"
-    )
-    parser.add_argument("--enrolled-views", default="*", metavar="PATTERN", help="their views (default: all)")
-    parser.add_argument("--searched-views", default="*", metavar="PATTERN", help="of what is searched (default: all)")
+    parser.add_argument("--ids", default="*", metavar="PATTERN", help="ids of the people (default: all)")
+    parser.add_argument("--enrolled", metavar="PATTERN", help="types to enrol (default: the first of each person)")
+    parser.add_argument("--enrolled-views", default="*", metavar="PATTERN", help="views to enrol (default: all)")
+    parser.add_argument("--searched-views", default="*", metavar="PATTERN", help="views to search (default: all)")
     parser.add_argument(
         "--searches", type=int, default=20, metavar="N", help="the most searches of a person (default: %(default)s)"
     )

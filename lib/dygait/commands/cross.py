@@ -45,11 +45,11 @@ def main(arguments: argparse.Namespace) -> None:
     if page.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--page {page}: name a .html file; the tables are written next to it")
     datasets = [
-        load_experiment(one, arguments.set, "test") if one.endswith((".yaml", ".yml")) else config_of(one)
-        for one in arguments.on or arguments.runs
+        load_experiment(name, arguments.set, "test") if name.endswith((".yaml", ".yml")) else config_of(name)
+        for name in arguments.on or arguments.runs
     ]
-    datasets = list({one.data_cfg.model_dump_json(): one for one in datasets}.values())  # of two runs on one, one
-    rates = dict(map(_rate, arguments.frame_rate))
+    datasets = list({config.data_cfg.model_dump_json(): config for config in datasets}.values())  # without duplicates
+    rates = dict(map(_parse_rate, arguments.frame_rate))
     with distributed.process_group(None, datasets[0].trainer_cfg.collective_timeout) as device:
         tests = run_cross(arguments.runs, datasets, device, arguments.output, rates)
     if tests:
@@ -57,7 +57,7 @@ def main(arguments: argparse.Namespace) -> None:
         print(f"wrote {page}, with .csv and .tex next to it")
 
 
-def _rate(text: str) -> tuple[str, float]:
+def _parse_rate(text: str) -> tuple[str, float]:
     from dygait.errors import UserError
 
     name, _, rate = text.rpartition("=")

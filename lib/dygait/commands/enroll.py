@@ -18,15 +18,15 @@ HELP = "add a person to a gallery"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Add walks of a person to a gallery. Who is enrolled already gets more walks."
-    parser.add_argument("name", metavar="NAME", help="whose walks these are")
+    parser.description = "Add walks of a person to a gallery. A person who is enrolled already gets more walks."
+    parser.add_argument("name", metavar="NAME", help="name of the person")
     add_source_arguments(parser)
     add_gallery_arguments(parser)
     add_window_arguments(parser)
     parser.add_argument(
         "--keep-silhouettes",
         action="store_true",
-        help="store some frames too, for `identify --page`; else a gallery holds no picture",
+        help="store some frames too, for `identify --page`; otherwise a gallery holds no pictures",
     )
 
 
@@ -36,15 +36,15 @@ def main(arguments: argparse.Namespace) -> None:
     gallery = open_gallery(arguments)
     gallery.folder.person(arguments.name)
     walks = list(walks_in(arguments, open_video(arguments), gallery.model.info.frame_rate))
-    used = [walk for walk in walks if not walk.problems]
+    usable = [walk for walk in walks if not walk.problems]
     for walk in walks:
         if walk.problems:
             print(printable(f"skipped {walk.label}: {'; '.join(walk.problems)}"))
-    if not used:
+    if not usable:
         raise UserError(f"{arguments.source}: none of {len(walks)} walks can be used; nobody was enrolled")
     _check_one_person(walks, arguments.source, arguments.name)
-    windows = gallery.enroll(arguments.name, [walk.frames for walk in used], arguments.keep_silhouettes)
-    counts = f"walks: {len(used)}, windows: {windows}"
+    windows = gallery.enroll(arguments.name, [walk.frames for walk in usable], arguments.keep_silhouettes)
+    counts = f"walks: {len(usable)}, windows: {windows}"
     print(printable(f"enrolled {arguments.name} in {arguments.gallery}; {counts}"))
 
 
@@ -59,9 +59,9 @@ def _check_one_person(walks: Sequence[Walk], source: str, name: str) -> None:
             f"with --sequences, such as --sequences '{people[0]}/*'"
         )
     spans = sorted((walk.span, walk.label) for walk in walks if walk.span is not None and len(walk.frames) >= FEWEST)
-    for ((_, end), one), ((start, _), other) in pairwise(spans):
+    for ((_, end), first), ((start, _), second) in pairwise(spans):
         if start < end:
             raise UserError(
-                f"{source}: tracks {one} and {other} are seen at the same time, and cannot both be {name}: look at "
-                f"`dygait silhouettes --preview`, and choose with --sequences, such as --sequences {one}"
+                f"{source}: tracks {first} and {second} are seen at the same time, and cannot both be {name}: look at "
+                f"`dygait silhouettes --preview`, and choose with --sequences, such as --sequences {first}"
             )

@@ -1,4 +1,4 @@
-"""`dygait evaluate`: score saved features, under any protocol or metric."""
+"""`dygait evaluate`: score saved features with any protocol or metric."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol",
         metavar="NAME|FILE.yaml",
-        help="a protocol's name, or a YAML file that declares one; default: that of their configuration",
+        help="a protocol's name, or a YAML file that declares one; default: that of the features' configuration",
     )
     parser.add_argument("--metric", choices=("euc", "cos"), help="default: the configuration's")
     parser.add_argument(
@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> None:
 
     saved = load_features(args.features)
     if args.gallery is not None:
-        saved = _joined(saved, load_features(args.gallery), args.features, args.gallery)
+        saved = _concatenate(saved, load_features(args.gallery), args.features, args.gallery)
     if args.partition is not None:
         saved = replace(saved, origin={**saved.origin, **load_partition(args.partition, "").lists})
     metric = args.metric or saved.origin.get("metric", "euc")
@@ -69,32 +69,32 @@ def main(args: argparse.Namespace) -> None:
                 write_file(path.with_name(f"{path.stem}{suffix}{path.suffix}"), text(result))
 
 
-def _joined(one: SavedFeatures, other: SavedFeatures, folder: Path, gallery: Path) -> SavedFeatures:
+def _concatenate(first: SavedFeatures, second: SavedFeatures, folder: Path, gallery: Path) -> SavedFeatures:
     """Return the features of two folders together, with the origin of the first; UserError if they do not fit."""
     import numpy as np
 
     from dygait.errors import UserError
 
-    shapes = [part.features.shape[1:] for part in (one, other)]
+    shapes = [part.features.shape[1:] for part in (first, second)]
     if shapes[0] != shapes[1]:
         raise UserError(
             f"{gallery}: features of (C, P) = {shapes[1]}, those of {folder} are {shapes[0]}; "
             "extract both with the same network"
         )
-    names = [part.origin["feature"] for part in (one, other) if "feature" in part.origin]
+    names = [part.origin["feature"] for part in (first, second) if "feature" in part.origin]
     if len(set(names)) > 1:
         raise UserError(
             f"{gallery}: the features are the network's {names[1]}, those of {folder} its {names[0]}; "
             "extract both with the same evaluator_cfg.feature"
         )
-    keys = [set(zip(part.ids, part.types, part.views, strict=True)) for part in (one, other)]
+    keys = [set(zip(part.ids, part.types, part.views, strict=True)) for part in (first, second)]
     if both := keys[0] & keys[1]:
         raise UserError(
             f"--gallery {gallery}: {len(both)} sequences are in {folder} too, such as "
             f"{'/'.join(min(both))}; a sequence would be compared with itself"
         )
-    columns = {key: getattr(one, key) + getattr(other, key) for key in ("ids", "types", "views", "lengths")}
+    columns = {key: getattr(first, key) + getattr(second, key) for key in ("ids", "types", "views", "lengths")}
     gei = None
-    if one.gei is not None and other.gei is not None and one.gei.shape[1:] == other.gei.shape[1:]:
-        gei = np.concatenate([one.gei, other.gei])
-    return replace(one, **columns, features=np.concatenate([one.features, other.features]), gei=gei)
+    if first.gei is not None and second.gei is not None and first.gei.shape[1:] == second.gei.shape[1:]:
+        gei = np.concatenate([first.gei, second.gei])
+    return replace(first, **columns, features=np.concatenate([first.features, second.features]), gei=gei)

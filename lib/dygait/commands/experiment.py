@@ -1,4 +1,4 @@
-"""Options and loading of an experiment's YAML file, for the subcommands that take one."""
+"""Options and loading of an experiment's YAML file, shared by the commands that take one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         metavar="NAME",
-        help="test the weights of this name that ship, or of this checkpoint, with their network, transform and name",
+        help="test weights that ship with the package, or a checkpoint, with their own network, transform and name",
     )
     parser.add_argument(
         "--resume", action="store_true", help="resume from the newest undamaged checkpoint of the run, if there is one"
@@ -50,7 +50,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--log_to_file", action="store_true", help="write the log lines to a file in the run's folder too"
     )
     parser.add_argument("--output", default="output", metavar="DIR", help="where runs go (default: output)")
-    # Old launchers pass this, in either spelling; the environment has precedence.
+    # Old launchers pass this option, in either spelling; environment variables have precedence.
     parser.add_argument("--local_rank", "--local-rank", type=int, dest="local_rank", help=argparse.SUPPRESS)
 
 
@@ -90,7 +90,7 @@ def experiment(arguments: argparse.Namespace, phase: Phase) -> Iterator[tuple[Co
 
 
 def is_main() -> bool:
-    """Return whether this is rank 0, before or after there is a process group."""
+    """Return whether this is rank 0; also before the process group is initialised."""
     return os.environ.get("RANK", "0") == "0"
 
 

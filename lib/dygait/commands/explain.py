@@ -1,17 +1,17 @@
-"""`dygait explain`: show where the branches of a DyGait respond."""
+"""`dygait explain`: show where the branches of a DyGait model respond."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "show where the branches of a DyGait respond"
+HELP = "show where the branches of a DyGait model respond"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Show where the dynamic and the spatial branches of a trained DyGait respond: maps over the silhouette, and "
-        "the energy by part of the body over the cycle of the walk. Writes explain.html, explain.json and PNGs."
+        "the energy by body part over the gait cycle. Writes explain.html, explain.json and PNGs."
     )
     parser.add_argument("run", metavar="RUN", help="a run's folder, a checkpoint, or the name of weights that ship")
     parser.add_argument(
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--count", type=int, default=24, metavar="N", help="the most sequences, evenly spaced (default: %(default)s)"
     )
     parser.add_argument(
-        "--pictures", type=int, default=3, metavar="N", help="how many of them to draw (default: %(default)s)"
+        "--pictures", type=int, default=3, metavar="N", help="number of sequences to draw (default: %(default)s)"
     )
     parser.add_argument(
         "-o",
@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> None:
     explanation, films = explain(model, store, indices, args.pictures)
     path = find_weights(args.run)
     folder = args.output or (path.parent.parent if path.parent.name == "checkpoints" else Path()) / FOLDER
-    written = write(explanation, films, folder)
+    paths = write(explanation, films, folder)
     columns, rows = share_table(explanation)
     print(tabulate([[*labels, *cells] for labels, cells in rows], ["DAM", "branch", *columns], disable_numparse=True))
-    print(f"wrote {', '.join(map(str, written))}")
+    print(f"wrote {', '.join(map(str, paths))}")

@@ -1,4 +1,4 @@
-"""`dygait export`: write a trained network for other runtimes."""
+"""`dygait export`: export a trained network to other runtimes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ HELP = "export weights to ONNX or torch.export"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Write a trained network, from silhouettes and lengths to features, as ONNX or as a torch.export program. The "
-        "file is kept if it gives the same features as PyTorch."
+        "Export a trained network, from silhouettes and lengths to features, as ONNX or as a torch.export program. The "
+        "file is written only if it gives the same features as PyTorch."
     )
     parser.add_argument(
         "source", metavar="WEIGHTS", help="a name of weights that ship, a checkpoint, or a run's folder"
@@ -28,5 +28,5 @@ def main(arguments: argparse.Namespace) -> None:
     model = load_pretrained(arguments.source)
     difference = export(model, arguments.target, arguments.to, arguments.int8)
     size = arguments.target.stat().st_size / 2**20
-    found = f"its features differ from PyTorch's by {difference:.1e} of the largest"
-    print(f"wrote {arguments.target}, {size:.1f} MiB; {found}")
+    accuracy = f"its features differ from PyTorch's by {difference:.1e} of the largest"
+    print(f"wrote {arguments.target}, {size:.1f} MiB; {accuracy}")

@@ -10,7 +10,7 @@ HELP = "save the features of the test set"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Embed the test set by a checkpoint, and save the features for `dygait evaluate`."
+    parser.description = "Embed the test set with a checkpoint, and save the features for `dygait evaluate`."
     add_run_arguments(parser)
     parser.add_argument("--features", required=True, metavar="DIR", help="the folder to write")
     parser.add_argument("--half", action="store_true", help="store float16")

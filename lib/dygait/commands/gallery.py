@@ -13,18 +13,18 @@ HELP = "list, forget or verify the people of a gallery"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, text in (
-        ("list", "print who is enrolled"),
+        ("list", "print the enrolled people"),
         ("forget", "delete everything of a person"),
         ("verify", "read every file, and name the damaged ones"),
     ):
         action = actions.add_parser(name, help=text, description=f"{text.capitalize()}.")
         action.add_argument("gallery", type=Path, metavar="DIR", help="the gallery's folder")
         if name == "forget":
-            action.add_argument("name", metavar="NAME", help="who is to be forgotten")
+            action.add_argument("name", metavar="NAME", help="name of the person")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Do what is asked; the exit code is `INCOMPLETE` if something is damaged."""
+    """Run the action; the exit code is `INCOMPLETE` if a file is damaged."""
     from dygait.identification.folder import GalleryFolder
     from dygait.untrusted import printable
 

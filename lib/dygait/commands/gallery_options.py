@@ -16,20 +16,20 @@ def add_gallery_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         metavar="NAME|FILE|RUN",
-        help="what embeds silhouettes: weights that ship, a checkpoint, a run's folder, or what `dygait export` wrote "
-        "(.onnx runs in onnxruntime); default: the gallery's, syngait for a new one",
+        help="the model that embeds silhouettes: weights that ship, a checkpoint, a run's folder, or a file of `dygait "
+        "export` (.onnx runs in onnxruntime); default: that of the gallery, syngait for a new one",
     )
 
 
 def add_window_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of a new gallery."""
+    """Declare the options of a new gallery's windows."""
     parser.add_argument("--window", type=int, metavar="N", help="frames of a window, for a new gallery (default: 30)")
-    parser.add_argument("--step", type=int, metavar="N", help="frames from one to the next, likewise (default: 15)")
+    parser.add_argument("--step", type=int, metavar="N", help="frames from one window to the next (default: 15)")
 
 
-def open_gallery(arguments: argparse.Namespace, **more: Any) -> Gallery:
-    """Open the gallery that the options name."""
+def open_gallery(arguments: argparse.Namespace, **keywords: Any) -> Gallery:
+    """Open the gallery that the options name; `keywords` as for `Gallery.open`."""
     from dygait.identification import Gallery
 
-    given = {name: getattr(arguments, name) for name in ("window", "step") if hasattr(arguments, name)}
-    return Gallery.open(arguments.gallery, arguments.weights, **given, **more)
+    keywords |= {name: getattr(arguments, name) for name in ("window", "step") if hasattr(arguments, name)}
+    return Gallery.open(arguments.gallery, arguments.weights, **keywords)

@@ -1,4 +1,4 @@
-"""`dygait heatmaps`: 2-D key points to heat maps of limbs and joints."""
+"""`dygait heatmaps`: draw 2-D key points as heat maps of limbs and joints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dygait.machine import available_cores
 
 HELP = "draw 2-D key points as heat maps of limbs and joints"
 
-_NAMED = 5
+_MAX_WARNINGS = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,16 +24,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--silhouettes",
         metavar="DIR",
-        help="prepared silhouettes of the same frames, to be copied beside the heat maps, for models of both",
+        help="prepared silhouettes of the same frames, copied next to the heat maps, for models that take both",
     )
     parser.add_argument(
         "--files",
         default="*",
         metavar="PATTERN",
-        help="names of the files of key points; of several in a folder the first is used (SUSTech1K: '03*')",
+        help="names of the key point files; the first match in each folder is used (SUSTech1K: '03*')",
     )
     parser.add_argument(
-        "--format", choices=("pickle", "store"), default="pickle", help="as of `dygait prepare` (default: %(default)s)"
+        "--format", choices=("pickle", "store"), default="pickle", help="as for `dygait prepare` (default: %(default)s)"
     )
     parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default: all, %(default)s)")
 
@@ -42,7 +42,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Write the heat maps; the exit code is `INCOMPLETE` if something could not be used."""
     from dygait.preprocess.heatmaps import write_heat_maps
 
-    written = write_heat_maps(
+    result = write_heat_maps(
         arguments.input,
         arguments.output,
         arguments.silhouettes,
@@ -50,9 +50,9 @@ def main(arguments: argparse.Namespace) -> int:
         pattern=arguments.files,
         workers=arguments.workers,
     )
-    print(f"heat maps: {written.sequences} sequences written, {written.frames} frames; data root {arguments.output}")
-    for line in written.lost[:_NAMED]:
+    print(f"heat maps: {result.sequences} sequences written, {result.frames} frames; data root {arguments.output}")
+    for line in result.lost[:_MAX_WARNINGS]:
         warn(line)
-    if len(written.lost) > _NAMED:
-        warn(f"and {len(written.lost) - _NAMED} more sequences")
-    return INCOMPLETE if written.lost else 0
+    if len(result.lost) > _MAX_WARNINGS:
+        warn(f"and {len(result.lost) - _MAX_WARNINGS} more sequences")
+    return INCOMPLETE if result.lost else 0

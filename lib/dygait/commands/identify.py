@@ -1,4 +1,4 @@
-"""`dygait identify`: find out who of a gallery walks in a video, or in silhouettes."""
+"""`dygait identify`: identify the people of a video, or of silhouettes, by a gallery."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from dygait.identification import Gallery
     from dygait.identification.answers import Identified
 
-HELP = "find out who of a gallery walks in a video"
+HELP = "identify the people of a video by a gallery"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Search for the people of a gallery: for each track the nearest person, if it is near enough."
+    parser.description = "Search each track in a gallery, and print the nearest person, and whether it is near enough."
     add_source_arguments(parser)
     add_gallery_arguments(parser)
     parser.add_argument(
         "--fpir",
         type=float,
         metavar="RATE",
-        help="of searches for somebody who is not enrolled, the share that may return somebody (default: that of the "
-        "calibration)",
+        help="false-positive identification rate: the share of people who are not enrolled, but are taken for somebody "
+        "who is (default: that of the calibration)",
     )
     parser.add_argument(
         "--search",
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--live",
         action="store_true",
-        help="say who is seen while people walk, until Ctrl-C, and show it where there is a display",
+        help="print names while people walk, until Ctrl-C, and show the frames if there is a display",
     )
 
 
@@ -51,7 +51,7 @@ def main(arguments: argparse.Namespace) -> None:
     from dygait.identification.answers import Identified, table
 
     gallery = open_gallery(arguments, search=arguments.search)
-    gallery.folder.settings()  # that there is one, before anything is loaded
+    gallery.folder.settings()  # raises, before anything is loaded, if there is no gallery
     video = open_video(arguments)
     if video is None and (arguments.video is not None or arguments.live):
         raise UserError(f"{arguments.source} is silhouettes: --video and --live need a video or a camera")
@@ -64,7 +64,7 @@ def main(arguments: argparse.Namespace) -> None:
     for walk in walks_in(arguments, video, gallery.model.info.frame_rate):
         (answer,) = gallery.identify([walk.frames], arguments.fpir)
         results.append(Identified(walk.reduced(), answer))
-    results.sort(key=lambda one: one.walk.span or (0.0, 0.0))
+    results.sort(key=lambda result: result.walk.span or (0.0, 0.0))
     print(table(results))
     _write(results, gallery, video, arguments)
 
@@ -87,7 +87,7 @@ def _write(results: Sequence[Identified], gallery: Gallery, video: Video | None,
 
 
 def _watch(gallery: Gallery, video: Video, arguments: argparse.Namespace) -> None:
-    """Say who is seen, while people walk and when a track ends; nothing is kept."""
+    """Print names while people walk, and again when a track ends; no result is stored."""
     from dygait.identification.answers import Identified, line
     from dygait.identification.live import LiveNames
 

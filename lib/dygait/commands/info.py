@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--every-sequence",
         action="store_true",
-        help="check the frames of every sequence, not of some hundreds only",
+        help="check the frames of every sequence instead of a few hundred",
     )
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="draw frames of some sequences")
 

@@ -1,4 +1,4 @@
-"""What commands print beside their results: warnings, problems, files, progress; and the exit code of problems."""
+"""Messages of commands: warnings, problems, written files, progress; and the exit code of problems."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def warn(message: str) -> None:
 
 
 def print_problems(problems: Iterable[str]) -> int:
-    """Print problems as they are found, and return their number."""
+    """Print problems as the iterator yields them, and return their number."""
     count = 0
     for problem in problems:
         print(printable(f"dygait: {problem}"), file=sys.stderr)

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Pack a dataset; the exit code is `INCOMPLETE` if something cannot be used."""
+    """Pack a dataset; the exit code is `INCOMPLETE` if a sequence was skipped."""
     from dygait.data import packing
 
     start = time.monotonic()

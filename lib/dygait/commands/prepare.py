@@ -54,19 +54,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=True,
         metavar="X",
-        help=f"of encrypted archives; without X, it is prompted for. X is visible in the list of processes, the "
-        f"environment variable {PASSWORD} is not",
+        help=f"password of encrypted archives; without X, it is prompted for. X is visible in the list of processes, "
+        f"the environment variable {PASSWORD} is not",
     )
     parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default: all, %(default)s)")
     parser.add_argument("--height", type=int, default=64, help="rows of a frame (default: %(default)s)")
     parser.add_argument(
-        "--partition", metavar="FILE", help="report the ids that this partition has and the input has not, "
-        "where none is built in (Gait3D.json)"
+        "--partition", metavar="FILE", help="report the ids of this partition that the input lacks, for a dataset "
+        "without a built-in partition (Gait3D.json)"
     )  # fmt: skip
 
 
 def _dataset(name: str) -> str:
-    return {known.lower(): known for known in LAYOUTS}.get(name.lower(), name)
+    return {layout.lower(): layout for layout in LAYOUTS}.get(name.lower(), name)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -90,10 +90,10 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _print_summary(arguments: argparse.Namespace, report: dict[str, Any]) -> None:
-    """Print what was written, and warnings; `UserError` if nothing could be used."""
-    written = arguments.output / "prepare_report.txt"
+    """Print the numbers of the report, and warnings; `UserError` if nothing could be used."""
+    path = arguments.output / "prepare_report.txt"
     skipped = [
-        f"{found['pictures']} pictures: {reason} ({found['names'][0]})" for reason, found in report["skipped"].items()
+        f"{group['pictures']} pictures: {reason} ({group['names'][0]})" for reason, group in report["skipped"].items()
     ]
     if not report["sequences"] and skipped:
         raise UserError(f"--input: no picture could be used. {'; '.join(skipped)}")
@@ -110,17 +110,17 @@ def _print_summary(arguments: argparse.Namespace, report: dict[str, Any]) -> Non
     if report["gaps"]:
         warnings.append(f"{len(report['gaps'])} sequences lack numbers among their pictures")
     if report["lost"]:
-        warnings += [f"skipped {line}" for line in skipped] + [f"not everything could be used: {written}"]
+        warnings += [f"skipped {line}" for line in skipped] + [f"not everything could be used: {path}"]
     for warning in warnings:
         warn(warning)
     if not report["lost"]:
-        print(f"report: {written}")
+        print(f"report: {path}")
 
 
-def _password(given: str | bool | None) -> str | None:
+def _password(option: str | bool | None) -> str | None:
     """Return the password of archives: from the option, a prompt, or the environment."""
-    if given is not True:
-        return given or os.environ.get(PASSWORD) or None
+    if option is not True:
+        return option or os.environ.get(PASSWORD) or None
     try:
         return getpass.getpass("password of the archives: ")
     except EOFError:

@@ -15,7 +15,7 @@ HELP = "measure the cost of a training step"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Measure a training step of a configuration: parameters, multiply-adds, memory, and the time of every phase "
-        "and layer. On the data of the configuration or, without them, on an example batch."
+        "and layer. Uses the data of the configuration or, without them, an example batch."
     )
     add_config_arguments(parser)
     parser.add_argument("--batch", type=int, nargs=2, metavar=("P", "K"), help="default: the configuration's batch")
@@ -50,8 +50,8 @@ def main(args: argparse.Namespace) -> None:
         overrides.append(f"trainer_cfg.sampler.batch_size={args.batch}")
     config = load_experiment(args.cfgs, overrides, "train")
     start_logging()
-    with distributed.process_group() as chosen:
-        device = chosen if args.device is None else torch.device(args.device)
+    with distributed.process_group() as default_device:
+        device = default_device if args.device is None else torch.device(args.device)
         if args.find_batch:
             result = largest_batch.find_batch(config, device, print)
             print(largest_batch.to_text(result))

@@ -1,4 +1,4 @@
-"""`dygait report`: make an HTML report of runs, or folders of features."""
+"""`dygait report`: write an HTML report of runs, or folders of features."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-HELP = "make an HTML report of tests"
+HELP = "write an HTML report of tests"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Make an HTML report of tests, with tables as CSV, LaTeX and JSON next to it."
+    parser.description = "Write an HTML report of tests, with tables as CSV, LaTeX and JSON next to it."
     parser.add_argument(
         "runs",
         nargs="+",
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", metavar="NAME", help="default: the protocol of the configuration")
     parser.add_argument("--metric", choices=("euc", "cos"), help="default: the configuration's")
     parser.add_argument(
-        "--no-frames", action="store_true", help="do not show silhouettes, where the licence of the data requires it"
+        "--no-frames", action="store_true", help="do not show silhouettes, if the licence of the data forbids it"
     )
 
 

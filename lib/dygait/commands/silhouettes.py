@@ -1,4 +1,4 @@
-"""`dygait silhouettes`: videos, cameras, pictures or masks to silhouette sequences."""
+"""`dygait silhouettes`: convert videos, cameras, pictures or masks to silhouette sequences."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ HELP = "convert videos, cameras, pictures or masks to silhouette sequences"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Find the people in videos, follow them, and write one sequence of normalised silhouettes for each track. "
+        "Detect and track the people in videos, and write one sequence of normalised silhouettes for each track. "
         "See docs/own_video.md."
     )
     parser.epilog = "Exit code 0: done; 3: done, but some of the input could not be read; 2: invalid input, or nobody."
     parser.add_argument(
         "sources", nargs="+", metavar="SOURCE", help="a video file, a camera's number, a folder of pictures or masks"
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to make")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to create")
     add_video_arguments(parser, "--weights")
     parser.add_argument("--preview", type=Path, metavar="FILE.mp4", help="draw outlines, boxes and track numbers")
     parser.add_argument(
-        "--min-height", type=int, default=48, metavar="PIXELS", help="of a person that is used (default: %(default)s)"
+        "--min-height", type=int, default=48, metavar="PIXELS", help="least height of a person (default: %(default)s)"
     )
     parser.add_argument(
-        "--min-frames", type=int, default=30, metavar="N", help="in use, of a good sequence (default: %(default)s)"
+        "--min-frames", type=int, default=30, metavar="N", help="least frames of a sequence (default: %(default)s)"
     )
-    parser.add_argument("--keep-all", action="store_true", help="write the sequences that are marked, too")
+    parser.add_argument("--keep-all", action="store_true", help="write sequences with problems, too")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -56,8 +56,8 @@ def main(arguments: argparse.Namespace) -> int:
             preview = _preview_path(arguments.preview, source, len(sources))
             _write_tracks(Video(source, segmenter, options), folder, preview)
         if not folder.counts["tracks"]:
-            listed = ", ".join(source.address for source in sources)
-            raise UserError(f"{listed}: nobody was found; look at --preview, and see docs/own_video.md")
+            addresses = ", ".join(source.address for source in sources)
+            raise UserError(f"{addresses}: nobody was found; look at --preview, and see docs/own_video.md")
     counts = folder.counts
     print(
         f"{counts['tracks']} tracks, {counts['marked']} of them marked; {counts['sequences']} sequences, "
@@ -94,5 +94,5 @@ def _write_tracks(video: Video, folder: SilhouetteFolder, preview: Path | None) 
 
 
 def _preview_path(path: Path | None, source: Source, sources: int) -> Path | None:
-    """Return the preview's path; of several sources, each has its own."""
+    """Return the path of the preview; with several sources, each has its own."""
     return path if path is None or sources == 1 else path.with_name(f"{path.stem}-{source.name}{path.suffix}")

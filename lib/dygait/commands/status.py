@@ -19,38 +19,38 @@ def main(args: argparse.Namespace) -> None:
     from dygait.runs.status import status
     from dygait.untrusted import printable
 
-    found = status(args.run)
-    print(json.dumps(found, indent=2) if args.json else printable(_to_text(found)))
+    state = status(args.run)
+    print(json.dumps(state, indent=2) if args.json else printable(_to_text(state)))
 
 
-def _to_text(found: dict[str, Any]) -> str:
+def _to_text(state: dict[str, Any]) -> str:
     from dygait.logs import duration
 
-    why = f": {found['why']}" if found["why"] else ""
-    lines = [f"{found['run']}: {found['state']}{why}"]
-    if found["iteration"] is not None:
-        speed = f", {found['speed']:.2f} it/s" if found["speed"] else ""
-        left = f", {duration(found['seconds_left'])} left" if found["seconds_left"] is not None else ""
-        lines.append(f"iteration   {found['iteration']} of {found['total']}{speed}{left}")
-    if found["last_word"] is not None:
-        lines.append(f"last update {found['last_word']}")
-    if found["losses"]:
-        lines.append("last values " + ", ".join(f"{name} {_number(value)}" for name, value in found["losses"].items()))
-    lines.append(f"checkpoint  {found['checkpoint'] or 'none'}")
-    if found["damaged"]:
-        lines.append(f"damaged     {', '.join(found['damaged'])}")
-    if found["memory"] is not None:
-        gpu = f", of the GPU {found['gpu_memory'] / 2**30:.2f} GiB" if found["gpu_memory"] else ""
-        lines.append(f"memory      {found['memory'] / 2**30:.2f} GiB at most{gpu}")
-    for test in found["tests"][-1:]:
+    reason = f": {state['why']}" if state["why"] else ""
+    lines = [f"{state['run']}: {state['state']}{reason}"]
+    if state["iteration"] is not None:
+        speed = f", {state['speed']:.2f} it/s" if state["speed"] else ""
+        left = f", {duration(state['seconds_left'])} left" if state["seconds_left"] is not None else ""
+        lines.append(f"iteration   {state['iteration']} of {state['total']}{speed}{left}")
+    if state["last_word"] is not None:
+        lines.append(f"last update {state['last_word']}")
+    if state["losses"]:
+        lines.append("last values " + ", ".join(f"{name} {_format(value)}" for name, value in state["losses"].items()))
+    lines.append(f"checkpoint  {state['checkpoint'] or 'none'}")
+    if state["damaged"]:
+        lines.append(f"damaged     {', '.join(state['damaged'])}")
+    if state["memory"] is not None:
+        gpu = f", of the GPU {state['gpu_memory'] / 2**30:.2f} GiB" if state["gpu_memory"] else ""
+        lines.append(f"memory      {state['memory'] / 2**30:.2f} GiB at most{gpu}")
+    for test in state["tests"][-1:]:
         results = ", ".join(f"{group} {value:.1f}" for group, value in test.get("results", {}).items())
         protocol = test.get("protocol", "scored elsewhere")
         lines.append(f"last test   {protocol}, iteration {test.get('iteration')}: {results or 'no numbers'}")
-    if found["starts"] > 1:
-        lines.append(f"starts      {found['starts']}")
-    lines += [f"warning     {text}" for text in found["warnings"]]
+    if state["starts"] > 1:
+        lines.append(f"starts      {state['starts']}")
+    lines += [f"warning     {text}" for text in state["warnings"]]
     return "\n".join(lines)
 
 
-def _number(value: float | None) -> str:
+def _format(value: float | None) -> str:
     return "not finite" if value is None else f"{value:.4g}"

@@ -26,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preset",
         choices=("quick", "full", "wild"),
         default="quick",
-        help="size, or wild: a wide range of everything (default: %(default)s)",
+        help="quick and full differ in size; wild varies every property widely (default: %(default)s)",
     )
     parser.add_argument(
-        "--settings", type=Path, metavar="FILE.yaml", help="knobs as under data_cfg.syngait, instead of the preset's"
+        "--settings", type=Path, metavar="FILE.yaml", help="knobs as in data_cfg.syngait, instead of the preset's"
     )
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="folder to fill; needed unless only --strip or --video is wanted"
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format", choices=("pickle", "png"), default="pickle", help="64x64 frames, or raw 320x240 pictures"
     )
     parser.add_argument(
-        "--heatmaps", action="store_true", help="heat maps of the key points too: 0_heatmap.pkl beside 1_sil.pkl"
+        "--heatmaps", action="store_true", help="write heat maps of the key points too: 0_heatmap.pkl next to 1_sil.pkl"
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other subjects (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default: all, %(default)s)")
@@ -50,9 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", choices=("all", "train", "test"), default="all", help="write only the ids of one set")
     parser.add_argument("--strip", type=Path, metavar="FILE.png", help="draw a contact strip of the data")
     parser.add_argument(
-        "--video", type=Path, metavar="FILE.mp4", help="render a video of ten ids, and FILE.mp4.json: who is where"
+        "--video", type=Path, metavar="FILE.mp4", help="render a video of ten ids, with their boxes in FILE.mp4.json"
     )
-    parser.add_argument("--seconds", type=float, default=60.0, help="of the video (default: %(default)g)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of the video (default: %(default)g)")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -61,10 +61,10 @@ def main(args: argparse.Namespace) -> None:
     from dygait.synthetic.generate import generate
     from dygait.synthetic.settings import PRESETS
 
-    given = {"train_ids": args.train_ids, "test_ids": args.test_ids, "frames": args.frames and tuple(args.frames)}
-    given = {name: value for name, value in given.items() if value is not None}
-    given |= {"seed": args.seed, "format": args.format, "heatmaps": args.heatmaps}
-    settings = dataclasses.replace(PRESETS[args.preset], **given)
+    changes = {"train_ids": args.train_ids, "test_ids": args.test_ids, "frames": args.frames and tuple(args.frames)}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    changes |= {"seed": args.seed, "format": args.format, "heatmaps": args.heatmaps}
+    settings = dataclasses.replace(PRESETS[args.preset], **changes)
     if args.settings is not None:
         settings = _with_file(settings, args.settings)
     if args.strip is not None:
@@ -89,8 +89,8 @@ def _save_video(settings: Settings, path: Path, seconds: float) -> None:
 
     if not 10 <= seconds <= 3600:
         raise UserError(f"--seconds {seconds:g}: give 10 to 3600")
-    cast = settings.subjects[settings.train_ids :][:10]
-    truth = write_video(path, plan_scene(cast, settings.types, seconds, settings.seed, world=settings.world))
+    subjects = settings.subjects[settings.train_ids :][:10]
+    truth = write_video(path, plan_scene(subjects, settings.types, seconds, settings.seed, world=settings.world))
     print(f"video: {path}, {truth['frames']} frames, {len(truth['people'])} walks; who is where: {path}.json")
 
 

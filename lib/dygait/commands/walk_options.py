@@ -1,4 +1,4 @@
-"""Options that name walks, of silhouettes or of a video, and the walks."""
+"""Options that name walks, stored silhouettes or the tracks of a video, and reading these walks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options that name walks."""
+    """Declare the options that name a source of walks."""
     parser.add_argument(
         "source",
         metavar="SOURCE",
@@ -28,14 +28,14 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         "--sequences",
         default="*",
         metavar="PATTERN",
-        help="of silhouettes those whose <id>/<type>/<view> matches, of a video the tracks whose number matches",
+        help="for silhouettes, a pattern of <id>/<type>/<view>; for a video, a pattern of track numbers",
     )
-    video = parser.add_argument_group("videos", "as of `dygait silhouettes`")
+    video = parser.add_argument_group("videos", "as for `dygait silhouettes`")
     add_video_arguments(video, "--segmenter-weights")
 
 
 def add_video_arguments(parser: argparse._ActionsContainer, weights: str) -> None:
-    """Declare how people are found in a video; `weights` is the option that names the segmenter's."""
+    """Declare the options of segmentation; `weights` is the name of the option for the segmenter's weights."""
     parser.add_argument(
         "--segmenter",
         default="background",
@@ -45,22 +45,22 @@ def add_video_arguments(parser: argparse._ActionsContainer, weights: str) -> Non
     parser.add_argument("--background", metavar="PICTURE", help="the scene without people (background)")
     parser.add_argument(weights, metavar="FILE", help="the segmenter's weights (torchvision)")
     parser.add_argument("--rate", type=float, metavar="N", help="frames per second, instead of the source's own")
-    parser.add_argument("--seconds", type=float, metavar="S", help="stop after this much of each source")
+    parser.add_argument("--seconds", type=float, metavar="S", help="length of each source that is read (default: all)")
 
 
 class Video(NamedTuple):
-    """A source that is segmented."""
+    """A source with the segmenter and the options of its tracks."""
 
     source: Source
     segmenter: Segmenter
     options: Options
 
     def stride(self, rate: float | None) -> int:
-        """Return how many frames to go on, so that about `rate` of a second are used; 1 if that is not known."""
+        """Return n such that every n-th frame gives about `rate` frames per second; 1 if `rate` is None."""
         return 1 if rate is None else max(1, round(self.source.rate / rate))
 
     def tracks(self, observe: Observer | None = None, notify: Callable[[str], None] | None = None) -> Iterator[Track]:
-        """Yield the tracks, with a progress bar, as `dygait.video.tracks`; what is noticed is printed too."""
+        """Yield the tracks as `dygait.video.tracks`, with a progress bar; notices are printed, too."""
         from dygait.logs import progress_bar
         from dygait.untrusted import printable
         from dygait.video import tracks
@@ -80,23 +80,20 @@ class Video(NamedTuple):
             yield from tracks(self.source, self.options, self.segmenter, observe_frame, warn)
 
     def walks(self, pattern: str, rate: float | None, observe: Observer | None = None) -> Iterator[Walk]:
-        """Yield the tracks whose number matches a pattern.
-
-        `rate` is how many frames a second the weights want; None if that is not known.
-        """
+        """Yield the tracks whose number matches a pattern, at the weights' frame `rate`; None if it is unknown."""
         from dygait.identification.walks import Walk
 
-        found = False
+        is_empty = True
         for track in self.tracks(observe):
             if fnmatchcase(str(track.number), pattern):
-                found = True
+                is_empty = False
                 yield Walk(str(track.number), track.frames[:: self.stride(rate)], track=track)
-        if not found:
+        if is_empty:
             raise UserError(f"{self.source.name}: nobody was found; look at `dygait silhouettes --preview`")
 
 
 def open_video(arguments: argparse.Namespace) -> Video | None:
-    """Open the source that the options name, if it is to be segmented; None if it is silhouettes."""
+    """Open the source that the options name for segmentation; None if it holds silhouettes."""
     from dygait.identification.walks import holds_silhouettes
 
     if holds_silhouettes(arguments.source):
@@ -112,7 +109,7 @@ def open_video(arguments: argparse.Namespace) -> Video | None:
 
 
 def walks_in(arguments: argparse.Namespace, video: Video | None, rate: float | None) -> Iterator[Walk]:
-    """Yield the walks that the options name, of a video or of silhouettes; `rate` as of `Video.walks`."""
+    """Yield the walks that the options name, of a video or of silhouettes; `rate` as in `Video.walks`."""
     from dygait.identification.walks import walks_of
 
     if video is not None:

@@ -1,4 +1,4 @@
-"""`dygait whiten`: let what differs within a person count less, without training."""
+"""`dygait whiten`: whiten the features of weights by labelled sequences, without training."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ HELP = "whiten the features of weights by labelled sequences, without training"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Embed labelled sequences, measure in which directions the features of one person differ, and fold the inverse "
-        "into the weights: within-class covariance normalisation. Works on networks with separate FCs and BNNecks."
+        "Embed labelled sequences, estimate the covariance of features within a person, and fold its inverse into the "
+        "weights: within-class covariance normalisation. Works on networks with separate FCs and BNNecks."
     )
     parser.add_argument(
         "source", metavar="WEIGHTS", help="a name of weights that ship, a checkpoint, or a run's folder"
@@ -19,14 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="FILE", type=Path, help="the file to write: *.safetensors")
     parser.add_argument(
         "--data", metavar="ROOT",
-        help="a dataset, of which the training ids are used: a folder, or syngait://... (default: the weights' own)",
+        help="a dataset whose training ids are used: a folder, or syngait://... (default: the weights' training data)",
     )  # fmt: skip
     parser.add_argument(
         "--count", type=int, default=4000, metavar="N", help="the most sequences, evenly spaced (default: %(default)s)"
     )
     parser.add_argument(
         "--part-weights", type=float, nargs="+", metavar="W",
-        help="how much each part counts in a distance, from the top of the body: clothes hide some (default: equally)",
+        help="weight of each part in a distance, from the top of the body (default: equal)",
     )  # fmt: skip
 
 
@@ -37,4 +37,4 @@ def main(arguments: argparse.Namespace) -> None:
     model = load_pretrained(arguments.source)
     store, indices = training_sequences(model, arguments.data, arguments.count)
     write_whitened(model, store, indices, arguments.target, arguments.part_weights)
-    print(f"wrote {arguments.target}: compared are unit-length features, whitened by {len(indices)} sequences")
+    print(f"wrote {arguments.target}: its features are whitened by {len(indices)} sequences")
