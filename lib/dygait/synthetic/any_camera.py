@@ -1,11 +1,11 @@
-"""A walk as a camera of any kind sees it, drawn at the size that is needed.
+"""Rendering of a walk for any camera, at no higher resolution than needed.
 
-The renderer's pictures are those of one kind of camera, 320 x 240, in which the presets `quick` and `full` are defined
-to the pixel. Here each frame is drawn in a window that follows the body, of at most `segmentation.ROWS` rows: what a
-camera shows larger is drawn smaller, as the normalised frame has 64 rows; what it shows smaller is drawn as it is, and
-loses what a low resolution loses.
+renderer.py draws pictures of 320 x 240 pixels, in which the presets `quick` and `full` are defined to the pixel. Here
+each frame is drawn in a window that follows the body, which has at most `segmentation.ROWS` rows: larger bodies are
+scaled down, as the normalised frame has 64 rows; smaller ones are drawn at their size, and lose details as at any low
+resolution.
 
-Legend: S frames of the sequence, F chosen ones, B ellipsoids.
+S frames of the sequence, F selected ones, B ellipsoids.
 """
 
 from __future__ import annotations
@@ -26,53 +26,54 @@ from dygait.synthetic.segmentation import LARGEST, MARGIN, ROWS, Segmenter, Shad
 DIRECTIONS = 12
 SHADOWED = ("thigh", "shank", "foot")
 LIMBS = ("thigh", "shank", "upper", "forearm")
-"""First words of the parts of the body that are nearly convex as a whole."""
+"""First words of the names of body parts that are nearly convex."""
 
 
 def render(figure: Figure, camera: Camera, segmenter: Segmenter, frames: Sequence[int] | None) -> Windows:
-    """Return the segmented silhouettes of some frames of a walk; None: of all."""
-    figure, chosen = _join_limbs(figure), figure.indices(frames)
-    seen = renderer.project(camera, figure.at(chosen))
-    boxes = _boxes(*seen)
+    """Return the segmented silhouettes of the given frames of a walk; None: of all."""
+    figure, indices = _join_limbs(figure), figure.indices(frames)
+    projection = renderer.project(camera, figure.at(indices))
+    boxes = _boxes(*projection)
     scale = np.minimum(1.0, ROWS / np.maximum(boxes[:, 3] - boxes[:, 1], 1e-3))
-    around = boxes
+    extents = boxes
     if segmenter.shadow is not None:
-        shadow = _cast(figure, segmenter.shadow)
-        on_ground = renderer.project(camera, shadow.at(chosen))
-        ground = _boxes(*on_ground)
-        around = np.hstack([np.minimum(boxes[:, :2], ground[:, :2]), np.maximum(boxes[:, 2:], ground[:, 2:])])
-    edges = around * scale[:, None]
+        shadow = _project_shadow(figure, segmenter.shadow)
+        shadow_projection = renderer.project(camera, shadow.at(indices))
+        ground = _boxes(*shadow_projection)
+        extents = np.hstack([np.minimum(boxes[:, :2], ground[:, :2]), np.maximum(boxes[:, 2:], ground[:, 2:])])
+    edges = extents * scale[:, None]
     origins = np.floor(edges[:, :2]).astype(int) - MARGIN
     sizes = np.minimum(np.ceil(edges[:, 2:]).astype(int) - origins + MARGIN, LARGEST)
 
-    placed = _place(*seen, scale, origins)
-    visible = visible_hulls(figure, segmenter.losses)[chosen]
+    placed = _place(*projection, scale, origins)
+    visible = visible_hulls(figure, segmenter.losses)[indices]
     canvas = _draw(sizes, figure, placed, visible)
-    ago, weight = segmenter.trail
-    if ago:
-        before = _place(*renderer.project(camera, figure.at(np.maximum(chosen - 1, 0))), scale, origins)
-        past = tuple(now + ago * (then - now) for now, then in zip(placed, before, strict=True))
-        trail = _draw(sizes, figure, (past[0], past[1]), visible)
+    delay, weight = segmenter.trail
+    if delay:
+        before = _place(*renderer.project(camera, figure.at(np.maximum(indices - 1, 0))), scale, origins)
+        delayed = tuple(now + delay * (then - now) for now, then in zip(placed, before, strict=True))
+        trail = _draw(sizes, figure, (delayed[0], delayed[1]), visible)
         rows = len(canvas)
         mixed = cv2.addWeighted(canvas.reshape(rows, -1), 1 - weight, trail.reshape(rows, -1), weight, 0)
         canvas = mixed.reshape(canvas.shape)
     if segmenter.shadow is not None:
-        everything = np.ones((len(chosen), len(shadow.parts)), bool)
-        cast = _draw(sizes, shadow, _place(*on_ground, scale, origins), everything, segmenter.shadow.level)
-        np.maximum(canvas, cast, out=canvas)
-    windows = Windows(canvas, chosen, origins, sizes, scale, boxes, placed[0])
-    segment(windows, segmenter, figure.names, _occluded(figure, camera, segmenter))
+        everything = np.ones((len(indices), len(shadow.parts)), bool)
+        placed_shadow = _place(*shadow_projection, scale, origins)
+        shadow_canvas = _draw(sizes, shadow, placed_shadow, everything, segmenter.shadow.level)
+        np.maximum(canvas, shadow_canvas, out=canvas)
+    windows = Windows(canvas, indices, origins, sizes, scale, boxes, placed[0])
+    segment(windows, segmenter, figure.names, _occluder_box(figure, camera, segmenter))
     return windows
 
 
 def _join_limbs(figure: Figure) -> Figure:
-    """Return a figure with one hull for each limb instead of several: fewer to draw."""
+    """Return a figure with a single hull for each limb, which is faster to draw."""
     joined: dict[str | int, list[int]] = {}
     for number, part in enumerate(figure.parts):
         joined.setdefault(part if part.split()[0] in LIMBS else number, []).append(number)
     members = [list(dict.fromkeys(figure.members[:, numbers].ravel().tolist())) for numbers in joined.values()]
-    most = max(map(len, members))
-    padded = [own + own[-1:] * (most - len(own)) for own in members]
+    longest = max(map(len, members))
+    padded = [numbers + numbers[-1:] * (longest - len(numbers)) for numbers in members]
     parts = [figure.parts[numbers[0]] for numbers in joined.values()]
     return dataclasses.replace(figure, members=np.array(padded).T, parts=parts)
 
@@ -85,7 +86,7 @@ def _boxes(centres: np.ndarray, ellipses: np.ndarray) -> np.ndarray:
 def _place(
     centres: np.ndarray, ellipses: np.ndarray, scale: np.ndarray, origins: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return projected ellipsoids in pixels of the windows."""
+    """Convert projected ellipsoids from pixels of the picture to pixels of the windows."""
     return centres * scale[:, None] - origins.T[..., None], ellipses * (scale**2)[:, None]
 
 
@@ -96,33 +97,33 @@ def _draw(
     visible: np.ndarray,
     level: int = 255,
 ) -> np.ndarray:
-    """Draw the visible hulls of a figure in windows of some sizes, int (F, 2): uint8 (H, F, W), as in `Windows`."""
+    """Draw the visible hulls of a figure in windows of these sizes, int (F, 2): uint8 (H, F, W), as in `Windows`."""
     columns, rows = (sizes.max(0) + MARGIN).tolist()
     canvas = np.zeros((rows, len(sizes), columns), np.uint8)
     corners = renderer.outlines(figure, *placed, directions=DIRECTIONS)
-    seen = zip(corners, visible.tolist(), strict=True)
-    for position, ((width, height), (outlines, drawn)) in enumerate(zip(sizes.tolist(), seen, strict=True)):
+    hulls = zip(corners, visible.tolist(), strict=True)
+    for position, ((width, height), (outlines, drawn)) in enumerate(zip(sizes.tolist(), hulls, strict=True)):
         renderer.fill(canvas[:height, position, :width], itertools.compress(outlines, drawn), level)
     return canvas
 
 
-def _cast(figure: Figure, shadow: Shadow) -> Figure:
-    """Return the shadow of the legs: flat ellipsoids on the ground."""
+def _project_shadow(figure: Figure, shadow: Shadow) -> Figure:
+    """Return the shadow of the legs as flat ellipsoids on the ground."""
     hulls = [number for number, part in enumerate(figure.parts) if part.split()[0] in SHADOWED]
-    members, places = np.unique(figure.members[:, hulls], return_inverse=True)
+    members, indices = np.unique(figure.members[:, hulls], return_inverse=True)
     flat = np.eye(3)
     flat[:, 2] = [*shadow.light, 0.0]
     return Figure(
         [figure.names[member] for member in members],
         figure.centres[:, members] @ flat.T,
         flat @ figure.axes[:, members],
-        places.reshape(figure.members.shape[0], len(hulls)),
+        indices.reshape(figure.members.shape[0], len(hulls)),
         [figure.parts[number] for number in hulls],
     )
 
 
-def _occluded(figure: Figure, camera: Camera, segmenter: Segmenter) -> np.ndarray | None:
-    """Return left, top, right and bottom of what hides the body, in pixels of the picture."""
+def _occluder_box(figure: Figure, camera: Camera, segmenter: Segmenter) -> np.ndarray | None:
+    """Return left, top, right and bottom of the occluder, in pixels of the picture."""
     occluder = segmenter.occluder
     if occluder is None:
         return None

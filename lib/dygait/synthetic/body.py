@@ -1,14 +1,14 @@
-"""The body of a subject: its traits (:class:`Physique`), and its ellipsoids around given joints (:func:`build_body`).
+"""The body of a subject: its traits (:class:`Physique`), and its ellipsoids around the joints (:func:`build_body`).
 
 A body is a set of ellipsoids joined by convex hulls: a thigh is the hull of a sphere at the hip and a smaller sphere at
-the knee. The outlines of such hulls are exact and fast to compute (renderer.py).
+the knee. The outlines of such hulls can be computed exactly and fast (renderer.py).
 
 Proportions are drawn around published means. Lengths of segments: R. Drillis and R. Contini, *Body Segment Parameters*
 (New York University, 1966), as reproduced in D. A. Winter, *Biomechanics and Motor Control of Human Movement* (4th ed.
 2009, figure 4.1). Breadths, depths and girths: C. C. Gordon et al., *1988 Anthropometric Survey of U.S. Army Personnel*
 (NATICK/TR-89/044), with a layer of clothing added.
 
-Other numbers give other pictures: increment `settings.VERSION`.
+Changing a number changes the pictures: increment `settings.VERSION`.
 
 Legend: S frames, B ellipsoids.
 """
@@ -28,11 +28,11 @@ from dygait.synthetic.variation import trait
 Triple = tuple[float, float, float]
 """Forward, left and up, as fractions of stature."""
 Radii = tuple[float | np.ndarray, float, float]
-"""The first may differ between frames: (S,)."""
+"""Along the same axes, as fractions of stature; the first may be (S,), different for each frame."""
 
 
 def _length(fraction: Callable[[Physique], float]) -> Any:
-    """Declare a length in metres by its fraction of stature."""
+    """Declare a length in metres from its fraction of stature."""
     return property(lambda body: fraction(body) * body.stature)
 
 
@@ -40,8 +40,8 @@ def _length(fraction: Callable[[Physique], float]) -> Any:
 class Physique:
     """Body and everyday clothes of one subject.
 
-    ``stature`` is in metres, other lengths are fractions of it; ``*_scale``, ``*_girth`` and the sizes of the head are
-    factors on the population's mean; ``build`` ranges from slight to heavy.
+    ``stature`` is in metres, and other lengths are fractions of it; ``*_scale``, ``*_girth`` and the sizes of the head
+    are factors on the population's mean; ``build`` ranges from slight to heavy.
     """
 
     stature: float = trait(1.69, 0.07)
@@ -128,15 +128,15 @@ class Figure:
     names: list[str]  # of the ellipsoids
     centres: np.ndarray  # c, float (S, B, 3), metres
     axes: np.ndarray  # L, float (S, B, 3, 3), metres
-    members: np.ndarray  # int (M, P), the ellipsoids of each hull; of fewer than M, the last is repeated
-    parts: list[str]  # for each hull the name of its part of the body
+    members: np.ndarray  # int (M, P), indices of the ellipsoids of each hull, padded by repeating the last
+    parts: list[str]  # the body part of each hull
 
     def indices(self, frames: Sequence[int] | None) -> np.ndarray:
-        """Return the indices of some frames; None: of all S."""
+        """Return the indices of the given frames as an array; None: of all S."""
         return np.arange(len(self.centres)) if frames is None else np.array(frames)
 
     def at(self, frames: slice | np.ndarray) -> Figure:
-        """Return the body in some of the frames."""
+        """Return the figure in the given frames."""
         return dataclasses.replace(self, centres=self.centres[frames], axes=self.axes[frames])
 
 
@@ -145,7 +145,7 @@ class FigureBuilder:
 
     Args:
         frames: S.
-        unit: metres per unit of radii and offsets: the stature, as proportions are fractions of it.
+        unit: metres per unit of radii and offsets: the stature, as these are fractions of it.
     """
 
     def __init__(self, frames: int, unit: float) -> None:
@@ -155,15 +155,15 @@ class FigureBuilder:
         self._hulls: list[tuple[str, tuple[str, ...]]] = []
 
     def sphere(self, name: str, centre: np.ndarray, radius: float) -> None:
-        """Add a sphere at (S, 3) metres."""
+        """Add a sphere with its centre at (S, 3), in metres."""
         self.ellipsoid(name, (centre, self._upright), (0.0, 0.0, 0.0), (radius, radius, radius))
 
     def disc(self, name: str, centre: np.ndarray, radius: float, thickness: float) -> None:
-        """Add a horizontal disc at (S, 3) metres, as of a hem."""
+        """Add a horizontal disc, such as a hem, with its centre at (S, 3), in metres."""
         self.ellipsoid(name, (centre, self._upright), (0.0, 0.0, 0.0), (radius, radius, thickness))
 
     def ellipsoid(self, name: str, place: Place, offset: Triple, radii: Radii) -> None:
-        """Add an ellipsoid; offset and radii are along the axes of the place."""
+        """Add an ellipsoid at an offset from the place's origin; offset and radii are along the place's axes."""
         self._ellipsoids[name] = place, offset, radii
 
     def hull(self, part: str, *names: str) -> None:
@@ -171,7 +171,7 @@ class FigureBuilder:
         self._hulls.append((part, names))
 
     def chain(self, part: str, *names: str) -> None:
-        """Add the convex hulls of each named ellipsoid and the next to ``part``."""
+        """Add the convex hull of each named ellipsoid and the next one to ``part``."""
         for pair in itertools.pairwise(names):
             self.hull(part, *pair)
 
@@ -181,18 +181,18 @@ class FigureBuilder:
         places, offsets, radii = zip(*self._ellipsoids.values(), strict=True)
         origins, axes = (np.stack(arrays, 1) for arrays in zip(*places, strict=True))
         lengths = np.empty(origins.shape)
-        for index, own in enumerate(radii):
-            lengths[:, index, 0], lengths[:, index, 1], lengths[:, index, 2] = own
+        for index, (forward, left, up) in enumerate(radii):
+            lengths[:, index, 0], lengths[:, index, 1], lengths[:, index, 2] = forward, left, up
         centres = origins + (axes @ (np.array(offsets) * self.unit)[..., None])[..., 0]
         axes = axes * (lengths * self.unit)[..., None, :]
-        most = max(len(own) for _, own in self._hulls)
-        numbers = {name: number for number, name in enumerate(names)}
-        members = [[numbers[name] for name in own + own[-1:] * (most - len(own))] for _, own in self._hulls]
+        longest = max(len(hull) for _, hull in self._hulls)
+        indices = {name: index for index, name in enumerate(names)}
+        members = [[indices[name] for name in hull + hull[-1:] * (longest - len(hull))] for _, hull in self._hulls]
         return Figure(names, centres, axes, np.array(members).T, [part for part, _ in self._hulls])
 
 
 def build_body(body: Physique, motion: Motion) -> FigureBuilder:
-    """Build body and everyday clothes around the joints; a bag or a coat can be added (carried.py, coats.py)."""
+    """Build the body and everyday clothes around the joints; carried.py and coats.py add bags and coats."""
     joints, stature = motion.joints, body.stature
     builder = FigureBuilder(len(joints["pelvis"]), stature)
     _trunk(builder, body, motion)

@@ -1,7 +1,7 @@
-"""Eleven cameras around the walk, as in CASIA-B, or others that are drawn; and walks along curves.
+"""Eleven cameras around the walk, as in CASIA-B, or randomly drawn ones; and walks along curves.
 
 The subject moves along x past the origin. View 000 is from the front, 090 from the left, 180 from behind.
-Other numbers give other pictures: increment `settings.VERSION`.
+Changing a number changes the pictures: increment `settings.VERSION`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ VIEWS = tuple(f"{angle:03d}" for angle in range(0, 181, 18))
 
 WIDTH, HEIGHT = 320, 240
 FOCAL = 360.0
-"""Pixels."""
+"""Focal length in pixels."""
 _MIDDLE = 0.88
-"""Metres above the ground, of the middle of a body."""
+"""Height of the middle of a body above the ground, in metres."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ _POSITIONS = {
     "162": (-1.5, 6.3, 1.50),
     "180": (-3.0, 6.4, 1.00),
 }
-"""View: degrees off the nominal angle, metres from the origin, metres above the ground.
+"""View -> degrees off the nominal angle, metres from the origin, metres above the ground.
 
 Real cameras deviate from their nominal positions; without deviations, mirrored views (000 and 180) would show nearly
 the same outline.
@@ -62,10 +62,10 @@ def camera(view: str) -> Camera:
     error, distance, height = _POSITIONS[view]
     angle = np.deg2rad(float(view) + error)
     position = np.array([distance * np.cos(angle), distance * np.sin(angle), height])
-    return _looking(position, np.array([0.0, 0.0, _MIDDLE]), FOCAL)
+    return _camera_looking_at(position, np.array([0.0, 0.0, _MIDDLE]), FOCAL)
 
 
-def _looking(position: np.ndarray, target: np.ndarray, focal: float, roll: float = 0.0) -> Camera:
+def _camera_looking_at(position: np.ndarray, target: np.ndarray, focal: float, roll: float = 0.0) -> Camera:
     forward = target - position
     forward /= np.linalg.norm(forward)
     right = np.cross(forward, [0.0, 0.0, 1.0])
@@ -78,13 +78,13 @@ def _looking(position: np.ndarray, target: np.ndarray, focal: float, roll: float
 
 
 STATURE = 1.7
-"""Metres, of the subject whose height in pixels `cameras.pixels` gives."""
+"""Stature in metres of a subject whose height in pixels is `cameras.pixels`."""
 NEAREST = 2.2
-"""Metres to the nearest point of the walk, at least: nearer, a part of the body leaves the picture."""
+"""Least distance to the nearest point of the walk in metres; at a smaller one, parts of the body leave the picture."""
 
 
 def draw_camera(knobs: Cameras, view: str, rng: np.random.Generator) -> Camera:
-    """Draw a camera for a view by its nominal direction."""
+    """Draw a random camera around the nominal direction of a view."""
     error, nominal_distance, height = _POSITIONS[view]
     angle = float(view) + error + rng.normal(0, knobs.deviation)
     if rng.random() < knobs.anywhere:
@@ -94,7 +94,7 @@ def draw_camera(knobs: Cameras, view: str, rng: np.random.Generator) -> Camera:
     along, across = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
     distance = nominal_distance
     if knobs.distance is not None:
-        # Of the walk's nearest point, which for a camera in front of it is its end.
+        # The distance is to the nearest point of the walk, which is its end for a camera in front of the subject.
         distance = max(rng.uniform(*knobs.distance), NEAREST) + abs(along) * knobs.metres / 2
     if knobs.height is not None:
         highest = _MIDDLE + np.tan(np.deg2rad(knobs.pitch)) * (distance - abs(along) * knobs.metres / 2)
@@ -105,24 +105,24 @@ def draw_camera(knobs: Cameras, view: str, rng: np.random.Generator) -> Camera:
     if knobs.pixels is not None:
         low, high = np.log(knobs.pixels)
         focal = float(np.exp(rng.uniform(low, high))) * float(np.linalg.norm(target - position)) / STATURE
-    return _looking(position, target, focal, rng.normal(0, knobs.roll))
+    return _camera_looking_at(position, target, focal, rng.normal(0, knobs.roll))
 
 
 def rows_of_a_body(camera: Camera) -> float:
-    """Return how many pixels of a picture a subject is tall in the middle of the walk, about."""
+    """Return the approximate height of a subject in the middle of the walk, in pixels of the picture."""
     return camera.focal * STATURE / float(np.linalg.norm(camera.position - (0, 0, _MIDDLE)))
 
 
 def bend(figure: Figure, degrees: float) -> Figure:
-    """Bend a walk along x to the left, by some degrees per metre, so that feet on the ground do not slide."""
+    """Bend a walk along x to the left, by `degrees` per metre, so that feet on the ground do not slide."""
     if degrees == 0:
         return figure
     radius = 1 / np.deg2rad(degrees)
     x, y, z = np.moveaxis(figure.centres, 2, 0)
-    turned = x / radius
-    sine, cosine = np.sin(turned), np.cos(turned)
+    angle = x / radius
+    sine, cosine = np.sin(angle), np.cos(angle)
     centres = np.stack([(radius - y) * sine, radius - (radius - y) * cosine, z], 2)
-    turn = np.zeros((*turned.shape, 3, 3))
-    turn[..., 0, 0], turn[..., 0, 1], turn[..., 1, 0], turn[..., 1, 1] = cosine, -sine, sine, cosine
-    turn[..., 2, 2] = 1
-    return dataclasses.replace(figure, centres=centres, axes=turn @ figure.axes)
+    rotation = np.zeros((*angle.shape, 3, 3))
+    rotation[..., 0, 0], rotation[..., 0, 1], rotation[..., 1, 0], rotation[..., 1, 1] = cosine, -sine, sine, cosine
+    rotation[..., 2, 2] = 1
+    return dataclasses.replace(figure, centres=centres, axes=rotation @ figure.axes)

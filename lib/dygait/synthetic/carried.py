@@ -1,7 +1,7 @@
-"""What is carried, and where the hands are: bags, boxes, trolleys, umbrellas, phones, pockets.
+"""Carried things, and positions of the hands: bags, boxes, trolleys, umbrellas, phones, pockets.
 
-Everything is a :class:`Bag` of a kind, and changes the gait. Lengths are fractions of stature.
-Other numbers give other pictures: increment `settings.VERSION`.
+Each is a :class:`Bag` of some kind, and changes the gait. Lengths are fractions of stature.
+Changing a number changes the pictures: increment `settings.VERSION`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dygait.synthetic.motion import Motion
 from dygait.synthetic.variation import draw, trait
 
 KINDS = {"back": 0.22, "shoulder": 0.27, "hand": 0.22, "crossbody": 0.16, "box": 0.06, "trolley": 0.07}
-"""What is carried, with its share."""
+"""Kinds of carried things, and their shares."""
 HANDS = ("pockets", "pocket", "phone at the ear", "phone in front")
 
 
@@ -35,12 +35,12 @@ class BagSize:
 
 @dataclasses.dataclass(frozen=True)
 class Bag:
-    """A bag."""
+    """A carried thing, or a position of the hands."""
 
-    kind: str  # of GAIT_CHANGES
+    kind: str  # a key of GAIT_CHANGES
     side: int  # 0 left, 1 right
     held: bool  # whether the hands are on the straps
-    size: BagSize  # and position
+    size: BagSize  # size and position
 
 
 def draw_bag(rng: np.random.Generator) -> Bag:
@@ -50,14 +50,14 @@ def draw_bag(rng: np.random.Generator) -> Bag:
 
 
 def draw_carried(rng: np.random.Generator, umbrellas: float) -> Bag:
-    """Draw something to carry, an open umbrella with a probability."""
+    """Draw a thing to carry, an open umbrella with probability `umbrellas`."""
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     side, held, umbrella = int(rng.integers(2)), rng.random() < 0.3, rng.random() < umbrellas
     return Bag("umbrella" if umbrella else kind, side, held, _draw_size(rng))
 
 
 def _draw_size(rng: np.random.Generator) -> BagSize:
-    """Draw the size of a bag; worn at the side, it hangs behind the hip."""
+    """Draw the size of a bag; if worn at the side, it hangs behind the hip."""
     z = rng.standard_normal(5).clip(-2, 2).tolist()
     return BagSize(
         length=0.20 + 0.035 * z[0],
@@ -69,7 +69,7 @@ def _draw_size(rng: np.random.Generator) -> BagSize:
 
 
 def draw_hands(rng: np.random.Generator, carried: Bag | None) -> Bag | None:
-    """Draw where the hands are that carry nothing; none if none is free."""
+    """Draw the position of the hands that carry nothing; None if no hand is free."""
     kind, side = HANDS[rng.integers(len(HANDS))], int(rng.integers(2))
     if carried is not None:
         if carried.kind == "box" or carried.held:
@@ -80,11 +80,11 @@ def draw_hands(rng: np.random.Generator, carried: Bag | None) -> Bag | None:
 
 
 def _one_arm(
-    swing: float, elbow: float, flexion: float, abduction: float, inward: float = 0.0, **more: Any
+    swing: float, elbow: float, flexion: float, abduction: float, inward: float = 0.0, **changes: Any
 ) -> GaitChange:
-    """Return the change of the left arm, for which the right one swings as before."""
+    """Return a change of the left arm only, while the right arm swings as before."""
     return GaitChange(
-        (swing, 1.0), (elbow, 0.0), (swing, 1.0), (abduction, 0.0), (flexion, 0.0), inward=(inward, 0.0), **more
+        (swing, 1.0), (elbow, 0.0), (swing, 1.0), (abduction, 0.0), (flexion, 0.0), inward=(inward, 0.0), **changes
     )
 
 
@@ -101,7 +101,7 @@ GAIT_CHANGES = {
     "phone at the ear": _one_arm(0.05, 116.0, 66.0, 10.0, 52.0),
     "phone in front": _one_arm(0.1, 76.0, 20.0, -2.0, 18.0, nod=12.0),
 }
-"""The effect of each kind on the gait, on the left."""
+"""Effect of each kind on the gait, for the left side."""
 _HANDS_ON_STRAPS: dict[str, dict[str, Any]] = {
     "back": {"swing": (0.3, 0.3), "elbow": (85.0, 85.0), "elbow_swing": (0.15, 0.15)},
     "shoulder": {"swing": (0.35, 1.0), "elbow": (60.0, 0.0), "elbow_swing": (0.2, 1.0), "flexion": (8.0, 0.0)},
@@ -109,13 +109,13 @@ _HANDS_ON_STRAPS: dict[str, dict[str, Any]] = {
 
 
 def gait_change(thing: Bag) -> GaitChange:
-    """Return the effect of what is carried, or of where the hands are, on the gait."""
+    """Return the effect of a carried thing, or of a position of the hands, on the gait."""
     held = _HANDS_ON_STRAPS.get(thing.kind, {}) if thing.held else {}
     return dataclasses.replace(GAIT_CHANGES[thing.kind], **held).on(thing.side)
 
 
 def add_carried(builder: FigureBuilder, thing: Bag, body: Physique, motion: Motion, phase: np.ndarray) -> None:
-    """Add what is carried to a figure; it swings with the phase (S,) of the gait in cycles."""
+    """Add a carried thing to a figure; it swings with the phase (S,) of the gait in cycles."""
     if thing.kind == "box":
         _add_box(builder, thing, body, motion)
     elif thing.kind == "trolley":

@@ -1,6 +1,6 @@
-"""Coats, from thin jackets to long down coats: one of the conditions of CASIA-B, or a part of an outfit.
+"""Coats, from thin jackets to long down coats: a condition of CASIA-B, or a part of an outfit.
 
-Sizes are fractions of the subject's stature. Other numbers give other pictures: increment `settings.VERSION`.
+Sizes are fractions of the subject's stature. Changing a number changes the pictures: increment `settings.VERSION`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dygait.synthetic.variation import trait
 
 @dataclasses.dataclass(frozen=True)
 class Coat:
-    """A coat, trousers and what is on the head; ``thickness`` is added to each side of the trunk."""
+    """A coat, trousers and headwear; ``thickness`` is added to each side of the trunk."""
 
     thickness: float = trait(0.026, 0.01, 0.0013, low=0.006)
     depth: float = trait(0.026, 0.011, 0.0013, low=0.004)
@@ -44,7 +44,7 @@ def gait_change(coat: Coat) -> GaitChange:
 
 
 def add_coat(builder: FigureBuilder, coat: Coat, body: Physique, motion: Motion) -> None:
-    """Add a coat, thick trousers and what is on the head to a figure."""
+    """Add a coat, thick trousers and headwear to a figure."""
     add_jacket(builder, coat, body, motion)
     _thick_trousers(builder, coat, body, motion)
     _headwear(builder, coat, body, motion)

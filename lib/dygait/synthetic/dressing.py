@@ -1,4 +1,4 @@
-"""What a subject wears and carries in one walk: as in CASIA-B, or one of several outfits (`wardrobe` in world.py)."""
+"""Clothes and carried things of a subject in one walk, from several outfits per subject (`wardrobe` in world.py)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from dygait.synthetic.wardrobe import Outfit, add_outfit, draw_outfit
 from dygait.synthetic.world import Wardrobe
 
 _OUTFIT, _CHOICE = 6, 10
-"""Keys of random generators, as in walker.py."""
+"""Seeds of the random generators, as in walker.py."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Dress:
-    """An outfit with its number among those of the subject, and what is carried."""
+    """An outfit with its number among those of the subject, and the carried things."""
 
     number: int
     outfit: Outfit
@@ -30,34 +30,34 @@ class Dress:
 
     @property
     def gait_change(self) -> GaitChange:
-        """The effect of all on the gait."""
+        """The combined effect on the gait."""
         change = self.outfit.gait_change
         for thing in self.things:
             change = change.and_also(carried.gait_change(thing))
         return change
 
     def add(self, builder: FigureBuilder, body: Physique, motion: Motion, phase: np.ndarray) -> None:
-        """Add everything to a figure; phase (S,) of the gait in cycles."""
+        """Add outfit and carried things to a figure; phase (S,) of the gait in cycles."""
         add_outfit(builder, self.outfit, body, motion, phase)
         for thing in self.things:
             carried.add_carried(builder, thing, body, motion, phase)
 
 
 def draw_dress(knobs: Wardrobe, person: Person, seed: int, subject: int, kind: str, number: int) -> Dress:
-    """Draw what a subject wears and carries in a walk, of which `number` is unique for its type."""
+    """Draw the outfit and carried things of a subject in a walk; `number` is unique for the type `kind`."""
     rng = np.random.default_rng([seed, _CHOICE, subject, number])
-    other, carries, own_bag, has_hands = rng.random(4).tolist()
+    other, carries, usual_bag, has_hands = rng.random(4).tolist()
     condition = kind.partition("-")[0]
-    chosen = 1 + int(other * (knobs.outfits - 1)) if condition == "cl" and knobs.outfits > 1 else 0
+    outfit = 1 + int(other * (knobs.outfits - 1)) if condition == "cl" and knobs.outfits > 1 else 0
     things: list[Bag] = []
     if condition == "bg" or (condition == "cl" and carries < knobs.carried):
-        # Often the bag that is the subject's own.
-        usual = np.random.default_rng([seed, _CHOICE, subject])
-        things.append(carried.draw_carried(usual if own_bag < 0.5 else rng, knobs.umbrellas))
+        # In half of the walks it is the subject's usual bag.
+        usual_rng = np.random.default_rng([seed, _CHOICE, subject])
+        things.append(carried.draw_carried(usual_rng if usual_bag < 0.5 else rng, knobs.umbrellas))
     if has_hands < knobs.hands:
         hands = carried.draw_hands(rng, things[0] if things else None)
         things += [hands] if hands is not None else []
-    return Dress(chosen, _outfit(knobs, person, seed, subject, chosen), tuple(things))
+    return Dress(outfit, _outfit(knobs, person, seed, subject, outfit), tuple(things))
 
 
 @functools.lru_cache(1024)

@@ -1,7 +1,7 @@
-"""Segmentation faults, as background subtraction makes them.
+"""Segmentation faults of background subtraction.
 
-Noisy outlines (background texture, fixed in the picture, and noise of each frame), a biased threshold, holes where
-clothes resemble the background, missing limbs, specks beside the body.
+Noisy outlines (due to the background's texture, fixed in the picture, and to the noise of each frame), a biased
+threshold, holes where clothes resemble the background, missing limbs, and specks beside the body.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from dygait.synthetic.body import Figure
 from dygait.synthetic.cameras import HEIGHT, WIDTH
 
 MARGIN = 7
-"""Pixels around the body within which faults occur."""
+"""Width in pixels of the region around the body in which faults occur."""
 GAP = 2
 """Empty columns that separate the windows of two frames: the reach of the blur."""
 TEXTURE_SIZE = 512
 
 SPOTS = 0.8
-"""Mean number of patches of a subject's clothes that resemble the background of a camera."""
+"""Mean number of patches of a subject's clothes that resemble a camera's background."""
 SPOT_RADIUS = 0.05
 """The largest radius of a patch, as a fraction of the body's height."""
 
 BIAS = 25.0
-"""Standard deviation of the threshold between body and background, in grey levels: one or two pixels of outline."""
+"""Standard deviation of the threshold between body and background, in grey levels; it moves outlines by 1-2 pixels."""
 
 LOSABLE = ("hand", "forearm", "foot", "head", "hair", "shank", "bag")
 HOLLOW = (
@@ -90,7 +90,7 @@ class Background:
     """The effect of the background of one camera on the clothes of one subject, the same in every sequence."""
 
     shift: float  # bias of the threshold between body and background, in grey levels
-    # Patches that resemble the background: ellipsoid, patch, and the share of the frames that it is missing.
+    # Patches that resemble the background: ellipsoid, patch, and the share of frames in which the patch is missing.
     spots: tuple[tuple[str, Patch, float], ...]
 
 
@@ -136,7 +136,7 @@ def draw_faults(figure: Figure, background: Background, rng: np.random.Generator
 
 
 def losable_parts(figure: Figure) -> list[str]:
-    """Return the names of the parts of a body that may not be detected."""
+    """Return the names of the body parts that can be lost by the segmentation."""
     return sorted({part for part in figure.parts if part.split()[0] in LOSABLE})
 
 
@@ -152,22 +152,22 @@ def draw_speck(rng: np.random.Generator, frames: int) -> Speck:
 
 
 def draw_patch(rng: np.random.Generator, offset: float, radius: float) -> Patch:
-    """Draw a patch of the body, by its distance from the middle of an ellipsoid and its largest radius."""
+    """Draw a patch of the body: `offset` scales its distance from the centre of an ellipsoid, `radius` its radii."""
     middle, size = rng.normal(0, offset, 2), rng.uniform(0.3, 0.85) * radius
     centres, radii = middle + rng.normal(0, 0.6 * size, (3, 2)), rng.uniform(0.35, 1.0, (3, 2)) * size
     return tuple(tuple(lobe) for lobe in np.column_stack([centres, radii, rng.uniform(0, 180, 3)]).tolist())
 
 
 def fill_hole(picture: np.ndarray, hole: Hole, centre: tuple[float, float], height: float) -> None:
-    """Draw a hole, whose ellipsoid is centred at (x, y), in a picture (H, W) of a body of a height, in place."""
-    for right, below, *radii, angle in hole.patch:
-        where = (round(centre[0] + right * height), round(centre[1] + below * height))
+    """Draw a hole in a picture (H, W), in place; `centre` (x, y) is that of its ellipsoid, `height` the body's."""
+    for x, y, *radii, angle in hole.patch:
+        middle = (round(centre[0] + x * height), round(centre[1] + y * height))
         axes = (max(1, round(radii[0] * height)), max(1, round(radii[1] * height)))
-        cv2.ellipse(picture, where, axes, angle, 0, 360, 0, -1)
+        cv2.ellipse(picture, middle, axes, angle, 0, 360, 0, -1)
 
 
 def visible_hulls(figure: Figure, losses: Sequence[Loss]) -> np.ndarray:
-    """Return which hulls are detected in which frame, bool (S, P)."""
+    """Return whether each hull is detected in each frame, bool (S, P)."""
     visible = np.ones((len(figure.centres), len(figure.parts)), bool)
     parts = np.array(figure.parts)
     for loss in losses:
@@ -178,20 +178,20 @@ def visible_hulls(figure: Figure, losses: Sequence[Loss]) -> np.ndarray:
 def apply_faults(
     canvas: np.ndarray, origins: np.ndarray, figure: Figure, faults: Faults, frames: Sequence[int], centres: np.ndarray
 ) -> None:
-    """Apply the faults of frames to their perfect silhouettes, in place.
+    """Apply faults to perfect silhouettes, in place.
 
     Args:
         canvas: uint8 (H, F, W), 0 or 255: windows of F frames' pictures, with at least :data:`MARGIN` empty pixels
-            around the body except at the edges of the picture, and :data:`GAP` empty columns at the right in any case.
+            around the body except at the edges of the picture, and always :data:`GAP` empty columns at the right.
         origins: int (F, 2), the first column and row of each window in its picture.
         frames: the indices of the F frames.
         centres: (2, F, B), the projected centres of the ellipsoids, in pixels of the pictures.
     """
     rows, _, columns = canvas.shape
-    alone = _draw_patches(canvas, origins, figure, faults, frames, centres)
-    # All at once, as the windows' margins separate them; but specks and edges have no margin.
+    separate = _draw_patches(canvas, origins, figure, faults, frames, centres)
+    # All frames are blurred at once, as margins separate them; those with specks or edges have no margin.
     level = cv2.GaussianBlur(canvas.reshape(rows, -1), (5, 5), 0).reshape(canvas.shape)
-    for box in alone:
+    for box in separate:
         level[:, box[1]] = 0
         level[box] = cv2.GaussianBlur(canvas[box], (5, 5), 0)
 
@@ -204,7 +204,7 @@ def apply_faults(
         np.multiply(texture, faults.flicker, out=noisy[:, position])
         cv2.add(noisy[:, position], ragged[y : y + rows, x : x + columns], noisy[:, position])
     noisy += level
-    # Noise only moves the outline; elsewhere it would add isolated pixels.
+    # Noise moves outlines only; elsewhere it would add isolated pixels.
     inside = (noisy > 127.5 + faults.shift) & (level > 0) | (level == 255)
     np.multiply(inside.view(np.uint8), 255, out=canvas)
 
@@ -212,9 +212,9 @@ def apply_faults(
 def _draw_patches(
     canvas: np.ndarray, origins: np.ndarray, figure: Figure, faults: Faults, frames: Sequence[int], centres: np.ndarray
 ) -> list[tuple[slice, int, slice]]:
-    """Draw holes and specks; return the surroundings of the body in frames with specks or at the picture's edge."""
+    """Draw holes and specks; return the regions of bodies that have specks or touch the picture's edge."""
     columns = canvas.shape[2]
-    alone = []
+    separate = []
     for position, (frame, (x, y)) in enumerate(zip(frames, origins.tolist(), strict=True)):
         holes = [hole for hole in faults.holes if hole.first <= frame < hole.last]
         specks = [speck for speck in faults.specks if speck.frame == frame]
@@ -230,16 +230,16 @@ def _draw_patches(
             across, down = centres[:, position, figure.names.index(hole.ellipsoid)].tolist()
             fill_hole(canvas[box], hole, (across - (x + x0), down - (y + y0)), height)
         for speck in specks:
-            where = (round(speck.position[0] * (x1 - x0)), MARGIN + round(speck.position[1] * height))
-            cv2.circle(canvas[box], where, round(speck.radius), 255, -1)
+            middle = (round(speck.position[0] * (x1 - x0)), MARGIN + round(speck.position[1] * height))
+            cv2.circle(canvas[box], middle, round(speck.radius), 255, -1)
         if specks or at_edge:
-            alone.append(box)
-    return alone
+            separate.append(box)
+    return separate
 
 
 @functools.cache
 def _texture() -> np.ndarray:
-    """Return smooth noise of unit deviation, periodic, of which a picture fits at every offset."""
+    """Return smooth periodic noise of unit deviation, large enough for a picture at every offset."""
     white = np.random.default_rng(0).standard_normal((TEXTURE_SIZE, TEXTURE_SIZE)).astype(np.float32)
     noise = cv2.GaussianBlur(np.tile(white, (2, 2)), (0, 0), 1.2)
     noise = noise / np.float32(noise.std())

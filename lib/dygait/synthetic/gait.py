@@ -1,4 +1,4 @@
-"""The gait of a subject: joint-angle curves over the gait cycle, and the path that follows from feet that do not slide.
+"""The gait of a subject: curves of joint angles over the gait cycle, and the path of a pelvis whose feet do not slide.
 
 Frames of reference: x forward, y to the subject's left, z up, metres; angles in degrees, flexion positive. The phase of
 the gait cycle is counted in cycles: the left heel strikes at whole numbers, the right heel half a cycle later.
@@ -9,9 +9,9 @@ J. Perry, *Gait Analysis: Normal and Pathological Function* (1992), for the pelv
 M. P. Murray, S. B. Sepic and E. J. Barnard, "Patterns of sagittal rotation of the upper limbs in walking",
 Physical Therapy 47 (1967), for shoulder and elbow.
 
-Other numbers give other pictures: increment `settings.VERSION`.
+Changing a number changes the pictures: increment `settings.VERSION`.
 
-Legend: S frames, G points of the gait cycle.
+S frames, G points of the gait cycle.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SIGN = (1.0, -1.0)
 
 FRAMES_PER_SECOND = 25
 
-# Percent of the gait cycle, and degrees. The hip is given against the vertical, not against the pelvis.
+# Percent of the gait cycle, and degrees. The hip angle is relative to the vertical, not to the pelvis.
 HIP = (
     (0, 10, 20, 30, 40, 50, 55, 60, 70, 80, 90),
     (24, 21, 12, 2, -8, -15, -15, -10, 7, 21, 27),
@@ -46,7 +46,7 @@ ANKLE = (
 
 
 def fourier_series(percents: Sequence[float], values: Sequence[float], harmonics: int) -> np.ndarray:
-    """Fit a Fourier series to the values of a curve at percents of the gait cycle by least squares.
+    """Fit a Fourier series to values at percents of the gait cycle by least squares.
 
     Returns:
         complex (harmonics + 1,): the coefficients of the mean and the harmonics, for :func:`evaluate`.
@@ -77,11 +77,11 @@ def rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray
         float (S, 3, 3).
     """
     cy, sy, cp, sp, cr, sr = (f(np.deg2rad(a)) for a in (yaw, pitch, roll) for f in (np.cos, np.sin))
-    turned = np.empty((len(cy), 3, 3))
-    turned[:, 0, 0], turned[:, 0, 1], turned[:, 0, 2] = cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr
-    turned[:, 1, 0], turned[:, 1, 1], turned[:, 1, 2] = sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr
-    turned[:, 2, 0], turned[:, 2, 1], turned[:, 2, 2] = -sp, cp * sr, cp * cr
-    return turned
+    result = np.empty((len(cy), 3, 3))
+    result[:, 0, 0], result[:, 0, 1], result[:, 0, 2] = cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr
+    result[:, 1, 0], result[:, 1, 1], result[:, 1, 2] = sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr
+    result[:, 2, 0], result[:, 2, 1], result[:, 2, 2] = -sp, cp * sr, cp * cr
+    return result
 
 
 class Gait:
@@ -89,10 +89,10 @@ class Gait:
 
     Args:
         style: the gait traits in this sequence.
-        signature: float (2, 3, K) degrees: small subject-specific cosine and sine terms that are added to the first K
-            harmonics of hip, knee and ankle.
-        gait_change: the effect of a bag or a coat.
-        speed: relative to the subject's mean; a faster walk has faster and longer strides.
+        signature: float (2, 3, K), small subject-specific cosine and sine terms in degrees, which are added to the
+            first K harmonics of hip, knee and ankle.
+        gait_change: the effect of clothes, carried things or an impairment.
+        speed: speed relative to the subject's mean; a faster walk has faster and longer strides.
     """
 
     def __init__(
@@ -126,20 +126,20 @@ class Gait:
             Hip flexion, knee flexion, ankle dorsiflexion and the pitch of the foot (toes up positive), each (S,).
         """
         style, change = self.style, self.gait_change
-        own = self._own_phase(phase, side)
+        side_phase = self._side_phase(phase, side)
         gain = 1 + SIGN[side] * style.leg_asymmetry
-        hip = evaluate(self._series[0], own + style.hip_phase)
+        hip = evaluate(self._series[0], side_phase + style.hip_phase)
         hip = style.hip_offset + (hip - style.hip_offset) * (gain * change.hip[side])
-        knee = evaluate(self._series[1], own + style.knee_phase) * (gain * change.knee[side])
+        knee = evaluate(self._series[1], side_phase + style.knee_phase) * (gain * change.knee[side])
         knee = np.maximum(knee + style.knee_offset, -2.0)
-        ankle = evaluate(self._series[2], own)
+        ankle = evaluate(self._series[2], side_phase)
         if change.toes[side]:
-            ankle = ankle + change.toes[side] * _window(own, 0.6, 1.0, 0.12)
+            ankle = ankle + change.toes[side] * _window(side_phase, 0.6, 1.0, 0.12)
         pitch = hip - knee + ankle
         # From foot flat to heel rise the ground determines the pitch of the foot, and the ankle follows.
-        flat = _window(own, 0.07, 0.40, 0.05)
-        given = -0.9 * flat * (pitch + 1.0)
-        return hip, knee, ankle + given, pitch + given
+        flat = _window(side_phase, 0.07, 0.40, 0.05)
+        correction = -0.9 * flat * (pitch + 1.0)
+        return hip, knee, ankle + correction, pitch + correction
 
     def pose(self, phase: np.ndarray) -> Motion:
         """Return joint positions and orientations of the subject, moving along x.
@@ -152,11 +152,11 @@ class Gait:
         """
         legs = self._lower_body(phase)
         cycle, distance, height = self._path
-        whole = np.floor(phase)
+        cycles = np.floor(phase)
         shift = np.zeros((len(phase), 3))
-        shift[:, 0] = whole * distance[-1] + np.interp(phase - whole, cycle, distance)
-        shift[:, 2] = np.interp(phase - whole, cycle, height)
-        joints = {name: where + shift for name, where in legs.joints.items()}
+        shift[:, 0] = cycles * distance[-1] + np.interp(phase - cycles, cycle, distance)
+        shift[:, 2] = np.interp(phase - cycles, cycle, height)
+        joints = {name: position + shift for name, position in legs.joints.items()}
         self._lift_feet(phase, joints)
         return self._upper_body(phase, Motion(joints, legs.frames))
 
@@ -165,16 +165,16 @@ class Gait:
         """The distance covered in one cycle."""
         return float(self._path[1][-1])
 
-    def _own_phase(self, phase: np.ndarray, side: int) -> np.ndarray:
+    def _side_phase(self, phase: np.ndarray, side: int) -> np.ndarray:
         return phase + (0.5 + self.style.leg_lag + self.gait_change.lag if side == RIGHT else 0.0)
 
     def _lower_body(self, phase: np.ndarray) -> Motion:
-        """Return pelvis and legs, with the middle of the hips at height 0 and x = 0."""
+        """Return the motion of pelvis and legs, with the middle of the hips at x = 0 and z = 0."""
         body, style, change = self.physique, self.style, self.gait_change
         turn = 2 * np.pi * phase
         # The hip of the leg that swings forward leads (Perry): left most forward at left heel strike.
         yaw = -style.pelvis_yaw * np.cos(turn)
-        # The pelvis drops on the side that swings: towards the right while the left leg stands (phase 0.1 .. 0.5).
+        # The pelvis drops on the side of the swinging leg: to the right while the left leg stands (phase 0.1 to 0.5).
         list_ = style.pelvis_list * change.drop * np.sin(2 * np.pi * (phase - 0.02))
         pelvis = rotation(yaw, np.full_like(phase, 0.4 * style.lean), list_)
         middle = np.zeros((len(phase), 3))
@@ -186,7 +186,7 @@ class Gait:
             hip_angle, knee_angle, _, pitch = self.leg_angles(phase, side)
             thigh, shank, pitch = np.deg2rad(hip_angle), np.deg2rad(hip_angle - knee_angle), np.deg2rad(pitch)
             hip = middle + pelvis @ np.array([0.0, sign * body.hip_spacing / 2, 0.0])
-            swing = _window(self._own_phase(phase, side), 0.62, 0.95, 0.12)
+            swing = _window(self._side_phase(phase, side), 0.62, 0.95, 0.12)
             aside = style.circumduction + change.circumduction[side]
             track = sign * ((style.step_base + change.base) / 2 + aside * swing) * body.stature
             across = track - hip[:, 1]
@@ -201,8 +201,8 @@ class Gait:
             heel = ankle + foot @ np.array([-body.heel, 0.0, body.heel_radius - body.ankle_height])
             ball = ankle + foot @ np.array([body.ball, 0.0, body.ball_radius - body.ankle_height])
             toe = ball + toes @ np.array([body.toe, 0.0, body.toe_radius - body.ball_radius])
-            names = {"hip": hip, "knee": knee, "ankle": ankle, "heel": heel, "ball": ball, "toe": toe}
-            joints.update({f"{name}_{side}": where for name, where in names.items()})
+            positions = {"hip": hip, "knee": knee, "ankle": ankle, "heel": heel, "ball": ball, "toe": toe}
+            joints.update({f"{name}_{side}": position for name, position in positions.items()})
             frames[f"foot_{side}"] = foot
         return Motion(joints, frames)
 
@@ -214,16 +214,16 @@ class Gait:
         return np.stack([legs.joints[name] - np.array([0.0, 0.0, radius]) for name, radius in points], 1)
 
     def _pelvis_path(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the path of the pelvis over one cycle: phases (G,), distance and height in metres (G,).
+        """Return the path of the pelvis over one cycle: phases (G,), and distance and height in metres, (G,) each.
 
         A foot on the ground does not move, so the pelvis moves forward as fast as the supporting soles move backward
-        relative to it, and its height is that of the pelvis above them. Both are smoothed, for the body's inertia.
+        relative to it, and its height is its height above them. Both are smoothed, for the body's inertia.
         """
         cycle = np.linspace(0, 1, 201)
         sole = self._sole(self._lower_body(cycle))
-        standing = np.stack([_window(self._own_phase(cycle, side), -0.01, 0.635, 0.05) for side in (LEFT, RIGHT)], 1)
+        standing = np.stack([_window(self._side_phase(cycle, side), -0.01, 0.635, 0.05) for side in (LEFT, RIGHT)], 1)
         lowest = sole[:, :, 2].min(1, keepdims=True)
-        # Nearly all weight is on the lowest points of the standing feet.
+        # Nearly all weight is at the lowest points of the standing feet.
         weight = np.repeat(standing, 3, 1) * np.exp(-(sole[:, :, 2] - lowest) / 0.006) + 1e-12
         weight /= weight.sum(1, keepdims=True)
         height = _smooth(-(sole[:, :, 2] * weight).sum(1), 0.02)
@@ -233,11 +233,11 @@ class Gait:
         return cycle, distance, height
 
     def _lift_feet(self, phase: np.ndarray, joints: dict[str, np.ndarray]) -> None:
-        """Lift a swinging foot to a minimum clearance, as more flexion of hip and knee would."""
+        """Lift a swinging foot to a minimum clearance, as additional flexion of hip and knee would."""
         lowest = self._sole(Motion(joints, {}))[:, :, 2].reshape(-1, 2, 3).min(2)
         for side in (LEFT, RIGHT):
-            wanted = 0.012 * _window(self._own_phase(phase, side), 0.68, 0.96, 0.08)
-            lift = np.maximum(wanted - lowest[:, side], 0.0)
+            clearance = 0.012 * _window(self._side_phase(phase, side), 0.68, 0.96, 0.08)
+            lift = np.maximum(clearance - lowest[:, side], 0.0)
             for name, share in (("knee", 0.5), ("ankle", 1.0), ("heel", 1.0), ("ball", 1.0), ("toe", 1.0)):
                 joints[f"{name}_{side}"] = joints[f"{name}_{side}"] + np.outer(share * lift, [0, 0, 1])
 
@@ -245,9 +245,9 @@ class Gait:
         body, style, gait_change = self.physique, self.style, self.gait_change
         joints, frames = dict(legs.joints), dict(legs.frames)
         turn = 2 * np.pi * phase
-        still = np.ones_like(phase)
-        lean = still * (style.lean + gait_change.lean) + 0.8 * np.cos(2 * turn - 0.6)
-        # The shoulders turn against the pelvis, and the trunk leans over the leg that stands.
+        ones = np.ones_like(phase)
+        lean = ones * (style.lean + gait_change.lean) + 0.8 * np.cos(2 * turn - 0.6)
+        # The shoulders turn against the pelvis, and the trunk leans over the standing leg.
         thorax = rotation(
             style.thorax_yaw * np.cos(turn - 2 * np.pi * style.arm_phase),
             lean,
@@ -270,16 +270,16 @@ class Gait:
             up = body.shoulder_rise + style.shoulder_shrug * stature
             shoulder = lumbar + thorax @ np.array([ahead, aside, up])
             gain = gait_change.swing[side] * (1 + sign * style.arm_asymmetry)
-            # The arm swings with the leg of the other side: furthest back at the heel strike of its own.
-            swing = -np.cos(2 * np.pi * (self._own_phase(phase, side) - style.arm_phase))
+            # The arm swings with the leg of the other side: furthest back at the heel strike of its own side.
+            swing = -np.cos(2 * np.pi * (self._side_phase(phase, side) - style.arm_phase))
             flexion = style.arm_offset + gait_change.flexion[side] + style.arm_swing * gain * swing
-            bend = -np.cos(2 * np.pi * (self._own_phase(phase, side) - style.arm_phase - 0.05))
+            bend = -np.cos(2 * np.pi * (self._side_phase(phase, side) - style.arm_phase - 0.05))
             elbow_swing = style.elbow_swing * gait_change.elbow_swing[side] * (0.4 + 0.6 * gain)
             elbow = np.maximum(style.elbow_flexion + gait_change.elbow[side] + elbow_swing * bend, 2.0)
             abduction = style.arm_abduction + gait_change.abduction[side]
-            upper = _direction(flexion, still * abduction, sign)
+            upper = _direction(flexion, ones * abduction, sign)
             outward = abduction - style.forearm_inward - gait_change.inward[side]
-            lower = _direction(flexion + elbow, still * outward, sign)
+            lower = _direction(flexion + elbow, ones * outward, sign)
             upper, lower = (np.einsum("sij,sj->si", yaw, d) for d in (upper, lower))
             joints[f"shoulder_{side}"] = shoulder
             joints[f"elbow_{side}"] = shoulder + body.upper_arm * upper
@@ -297,7 +297,7 @@ def _window(phase: np.ndarray, start: float, end: float, edge: float) -> np.ndar
 
 
 def _smooth(values: np.ndarray, width: float) -> np.ndarray:
-    """Smooth a periodic curve (G,), both ends included, by a Gaussian of this width (in cycles)."""
+    """Smooth a periodic curve (G,), which includes both ends, by a Gaussian of a width in cycles."""
     count = len(values) - 1
     frequency = np.fft.rfftfreq(count, 1 / count)
     smooth = np.fft.irfft(np.fft.rfft(values[:-1]) * np.exp(-2 * (np.pi * frequency * width) ** 2), count)
@@ -305,7 +305,7 @@ def _smooth(values: np.ndarray, width: float) -> np.ndarray:
 
 
 def _direction(flexion: np.ndarray, abduction: np.ndarray, sign: float) -> np.ndarray:
-    """Return the direction (S, 3) of an arm segment that hangs down at angles 0, 0."""
+    """Return the direction (S, 3) of an arm segment, which hangs down if both angles are 0."""
     flexion, abduction = np.deg2rad(flexion), np.deg2rad(abduction)
     forward, down = np.sin(flexion) * np.cos(abduction), -np.cos(flexion) * np.cos(abduction)
     return np.stack([forward, sign * np.sin(abduction), down], -1)

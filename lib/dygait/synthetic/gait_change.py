@@ -1,4 +1,4 @@
-"""What a bag, clothes or an impairment change about a gait."""
+"""Changes of a gait by a bag, clothes or an impairment."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ LEFT, RIGHT = 0, 1
 
 @dataclasses.dataclass(frozen=True)
 class GaitChange:
-    """The effect of a bag, of clothes or of an impairment on the gait: per side (left, right) and for both.
+    """The effect of a bag, of clothes or of an impairment on the gait; pairs are for the left and the right side.
 
-    Angles in degrees, lengths as fractions of stature; swing, elbow_swing, hip, knee, drop and stride are factors.
+    Angles are in degrees, lengths are fractions of stature; swing, elbow_swing, hip, knee, drop and stride are factors.
     """
 
     swing: tuple[float, float] = (1.0, 1.0)
@@ -25,32 +25,32 @@ class GaitChange:
     stride: float = 1.0
     hip: tuple[float, float] = (1.0, 1.0)  # range of motion
     knee: tuple[float, float] = (1.0, 1.0)  # range of motion
-    toes: tuple[float, float] = (0.0, 0.0)  # how far they are raised while the leg swings
+    toes: tuple[float, float] = (0.0, 0.0)  # angle by which the toes are raised while the leg swings
     circumduction: tuple[float, float] = (0.0, 0.0)
-    inward: tuple[float, float] = (0.0, 0.0)  # of the forearm
-    lag: float = 0.0  # of the right leg, in cycles
+    inward: tuple[float, float] = (0.0, 0.0)  # inward angle of the forearm
+    lag: float = 0.0  # lag of the right leg, in cycles
     base: float = 0.0  # width of the steps
-    drop: float = 1.0  # of the pelvis to the side that swings
-    rock: float = 0.0  # of the trunk over the leg that stands
-    nod: float = 0.0  # of the head
+    drop: float = 1.0  # drop of the pelvis on the side of the swinging leg
+    rock: float = 0.0  # lean of the trunk over the standing leg
+    nod: float = 0.0  # nod of the head
 
     def and_also(self, other: GaitChange) -> GaitChange:
-        """Return the effect of both."""
+        """Return the combined effect of both."""
         pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
-        return GaitChange(**{name: _joined(name in _FACTORS, own, more) for name, own, more in pairs})
+        return GaitChange(**{name: _combine(name in _FACTORS, first, second) for name, first, second in pairs})
 
     def on(self, side: int) -> GaitChange:
-        """Return the effect on a side of what is given as on the left."""
+        """Return the change for a side; the original is for the left side."""
         if side == LEFT:
             return self
-        pairs: dict[str, Any] = {name: own[::-1] for name, own in vars(self).items() if isinstance(own, tuple)}
-        return dataclasses.replace(self, **pairs, lag=-self.lag, roll=-self.roll)
+        mirrored: dict[str, Any] = {name: pair[::-1] for name, pair in vars(self).items() if isinstance(pair, tuple)}
+        return dataclasses.replace(self, **mirrored, lag=-self.lag, roll=-self.roll)
 
 
 _FACTORS = ("swing", "elbow_swing", "hip", "knee", "drop", "stride")
 
 
-def _joined(factor: bool, own: Any, more: Any) -> Any:
-    if isinstance(own, tuple):
-        return tuple(_joined(factor, *pair) for pair in zip(own, more, strict=True))
-    return own * more if factor else own + more
+def _combine(is_factor: bool, first: Any, second: Any) -> Any:
+    if isinstance(first, tuple):
+        return tuple(_combine(is_factor, *pair) for pair in zip(first, second, strict=True))
+    return first * second if is_factor else first + second

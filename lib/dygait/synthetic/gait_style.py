@@ -1,6 +1,6 @@
-"""How people walk: cadence, stride, range and posture of every joint; means and how they vary between people and walks.
+"""Gait traits: cadence, stride, and posture and range of every joint, with their variation between people and walks.
 
-Other numbers give other pictures: increment `settings.VERSION`.
+Changing a number changes the pictures: increment `settings.VERSION`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dygait.synthetic.variation import trait
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """The gait traits of one subject. Angles in degrees, lengths as fractions of stature unless said otherwise."""
+    """The gait traits of one subject. Angles are in degrees, lengths are fractions of stature."""
 
     stride_seconds: float = trait(1.08, 0.086, 0.013, vigour=-0.65)
     hip_gain: float = trait(1.0, 0.08, 0.017, vigour=0.9)

@@ -8,8 +8,8 @@ Files::
     <output>/<id>/<type>/<view>/0_heatmap.pkl, 1_sil.pkl        with heat maps: uint8 (S, 2, 64, 64), (S, 64, 64)
     <output>/<id>/<type>/<view>/<id>-<type>-<view>-<frame>.png  320x240, format "png" (the raw layout of CASIA-B)
 
-Sequences are written atomically (to a temporary name, then renamed): running an interrupted run again writes only the
-missing ones.
+Sequences are written atomically (to a temporary name, then renamed), so that an interrupted run can be repeated and
+writes only the missing ones.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def generate(
     """Write a dataset, or its missing sequences.
 
     Args:
-        workers: processes; the result does not depend on their number.
-        only: the sets to write: ``train``, ``test`` or ``all``. The partition always lists both.
+        workers: number of processes; the result does not depend on it.
+        only: the set to write: ``train``, ``test`` or ``all``. The partition always lists both.
 
     Returns:
         The number of sequences written; 0 if none was missing.
@@ -60,14 +60,14 @@ def generate(
     if workers < 1:
         raise UserError(f"workers={workers}: give at least 1")
     _write_settings(output, settings)
-    chosen = {
+    subjects = {
         "all": settings.subjects,
         "train": settings.subjects[: settings.train_ids],
         "test": settings.subjects[settings.train_ids :],
     }[only]
     walks = [
         (subject, kind, missing)
-        for subject, kind in itertools.product(chosen, settings.types)
+        for subject, kind in itertools.product(subjects, settings.types)
         if (missing := tuple(v for v in settings.views if not _target(output, settings, subject, kind, v).exists()))
     ]
     sequences = sum(len(views) for _, _, views in walks)
@@ -108,7 +108,7 @@ def _write_walk(output: Path, settings: Settings, job: tuple[int, str, tuple[str
 
 
 def _target(output: Path, settings: Settings, subject: int, kind: str, view: str) -> Path:
-    """Return the path that exists if and only if a sequence is complete: its last pickle, or its folder of pictures."""
+    """Return the path that exists exactly if a sequence is complete: its last pickle, or its folder of pictures."""
     folder = output / f"{subject:03d}" / kind / view
     if settings.format == "png":
         return folder
@@ -117,27 +117,27 @@ def _target(output: Path, settings: Settings, subject: int, kind: str, view: str
 
 def _write_pickle(path: Path, frames: np.ndarray) -> None:
     with replacing(path, exclusive=True) as file:
-        pickle.dump(frames, file, protocol=4)  # which every tool of the field reads and writes
+        pickle.dump(frames, file, protocol=4)  # which all common tools can read
 
 
 def _write_pictures(target: Path, pictures: np.ndarray, name: str) -> None:
-    part = target.with_name(f".{target.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    temporary = target.with_name(f".{target.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     for number, picture in enumerate(pictures, 1):
-        if not cv2.imwrite(str(part / f"{name}-{number:03d}.png"), picture):
-            raise OSError(f"{part}: a picture could not be written")
-    part.replace(target)
+        if not cv2.imwrite(str(temporary / f"{name}-{number:03d}.png"), picture):
+            raise OSError(f"{temporary}: a picture could not be written")
+    temporary.replace(target)
 
 
 def _write_settings(output: Path, settings: Settings) -> None:
-    """Write settings and partition to the folder, or check that it was made with the same settings."""
+    """Write settings and partition to the folder, or check that an existing one has the same settings."""
     path = output / "settings.json"
     values = {"generator": f"SynGait {VERSION}", **dataclasses.asdict(settings), "frames": list(settings.frames)}
     del values["world"]
-    if not settings.heatmaps:  # as before there were any
+    if not settings.heatmaps:  # folders of older versions lack the key
         del values["heatmaps"]
-    if knobs := settings.world.differences(CASIA):  # else as before there were knobs: older folders can be continued
+    if knobs := settings.world.differences(CASIA):  # folders of older versions, which can be continued, lack the key
         values["world"] = knobs
     check_settings(path, values)
     if path.exists():

@@ -1,8 +1,8 @@
-"""The key points of synthetic walkers, which are known, and their heat maps.
+"""The exact key points of synthetic walkers, and their heat maps.
 
-Other points give other heat maps: increment `settings.VERSION`.
+Changing a point changes the heat maps: increment `settings.VERSION`.
 
-Legend: S frames.
+S frames.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PLACES: tuple[tuple[str, tuple[float, float, float]], ...] = (
     ("skull", (0.0, 1.0, 0.0)), ("skull", (0.0, -1.0, 0.0)),  # the ears
     *((f"{name}_{side}", (0.0, 0.0, 0.0)) for name in _PAIRED for side in (0, 1)),
 )  # fmt: skip
-"""An ellipsoid of the body and a place in it (forward, left and up, by its radii) for each of COCO's 17 key points."""
+"""Ellipsoid of the body, and position in it in units of its radii (forward, left, up), of each COCO key point."""
 
 
 def key_points(
@@ -33,20 +33,20 @@ def key_points(
 ) -> np.ndarray:
     """Return COCO's 17 key points of a walk in one view, float64 (S, 17, 2): x and y in pixels of the picture.
 
-    They are exact, also where the body hides them; arguments as of `walker.render_sequence`.
+    Key points that the body hides are exact, too. Arguments as for `walker.render_sequence`.
     """
-    chosen = figure.at(figure.indices(frames))
-    number = {name: position for position, name in enumerate(figure.names)}
-    bodies = [number[name] for name, _ in _PLACES]
-    inside = np.array([place for _, place in _PLACES])
-    points = chosen.centres[:, bodies] + (chosen.axes[:, bodies] @ inside[..., None])[..., 0]  # (S, 17, 3)
-    seen_by = camera_of(settings, subject, kind, view)
-    across, down, depth = np.moveaxis((points - seen_by.position) @ seen_by.rotation.T, 2, 0)
-    return np.stack([across, down], 2) * (seen_by.focal / depth)[..., None] + (WIDTH / 2, HEIGHT / 2)
+    selected = figure.at(figure.indices(frames))
+    indices = {name: position for position, name in enumerate(figure.names)}
+    bodies = [indices[name] for name, _ in _PLACES]
+    positions = np.array([place for _, place in _PLACES])
+    points = selected.centres[:, bodies] + (selected.axes[:, bodies] @ positions[..., None])[..., 0]  # (S, 17, 3)
+    camera = camera_of(settings, subject, kind, view)
+    across, down, depth = np.moveaxis((points - camera.position) @ camera.rotation.T, 2, 0)
+    return np.stack([across, down], 2) * (camera.focal / depth)[..., None] + (WIDTH / 2, HEIGHT / 2)
 
 
 def render_heat_maps(
     settings: Settings, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int] | None = None
 ) -> np.ndarray:
-    """Return the heat maps of a walk in one view, uint8 (S, 2, 64, 64); arguments as of `walker.render_sequence`."""
+    """Return the heat maps of a walk in one view, uint8 (S, 2, 64, 64); arguments as for `walker.render_sequence`."""
     return draw_heat_maps(key_points(settings, subject, kind, view, figure, frames))

@@ -1,6 +1,6 @@
-"""Who the subjects are: women and men, children, the old, the heavy, and gaits that illness has changed.
+"""The population: women and men, children, old people, overweight people, and gaits changed by illness.
 
-A subject drawn around the mean of CASIA-B's adults (body.py, gait_style.py) is moved to where the person stands:
+A subject drawn around the mean of CASIA-B's adults (body.py, gait_style.py) is adapted to the person:
 
 - women and men: C. C. Gordon et al., *1988 Anthropometric Survey of U.S. Army Personnel* (NATICK/TR-89/044), means
   relative to stature; gait after M. P. Murray, A. B. Drought and R. C. Kory, "Walking patterns of normal men" (J. Bone
@@ -12,9 +12,9 @@ A subject drawn around the mean of CASIA-B's adults (body.py, gait_style.py) is 
 - the old: M. P. Murray, R. C. Kory and B. H. Clarkson, "Walking patterns in healthy old men" (J. Gerontol. 24, 1969),
   and J. H. Hollman, E. M. McDade and R. C. Petersen, "Normative spatiotemporal gait parameters in older adults" (Gait
   Posture 34, 2011);
-- gaits changed by illness: in kind, not in numbers, after J. Perry, *Gait Analysis* (1992).
+- gaits changed by illness: qualitatively after J. Perry, *Gait Analysis* (1992).
 
-Heads, legs and gaits of children between the tables' ages are interpolated.
+Values for children are interpolated between the ages of the tables.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from dygait.synthetic.world import People
 
 AGES = (4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0)
 CHILD_STATURE = (1.02, 1.155, 1.28, 1.385, 1.50, 1.62, 1.68)
-"""Metres."""
+"""Stature at each age, in metres."""
 CHILD_HEAD = (1.36, 1.27, 1.19, 1.13, 1.08, 1.03, 1.0)
 CHILD_LEG = (0.94, 0.96, 0.975, 0.99, 1.0, 1.0, 1.0)
-"""Size of the head, and length of the legs, relative to stature and to adults."""
+"""Size of the head, and length of the legs, as fractions of stature, relative to adults."""
 CHILD_STRIDE = (0.76, 0.81, 0.85, 0.89, 0.93, 0.97, 1.0)
 """Duration of a stride, relative to adults."""
 
 ADULT, OLD, OLDEST = 17.0, 62.0, 88.0
-"""Years."""
+"""Ages in years."""
 IMPAIRMENTS: dict[str, dict[str, Any]] = {
-    # The painful leg stands for a short time, and the trunk leans over it.
+    # The stance of the painful leg is short, and the trunk leans over it.
     "limp": {"hip": (-0.25, 0.0), "knee": (-0.2, 0.0), "lag": 0.05, "roll": -2.0, "rock": 2.5, "stride": -0.15},
     # The leg swings around, and the pelvis is hitched.
     "stiff knee": {"knee": (-0.75, 0.0), "circumduction": (0.045, 0.0), "rock": 3.0, "stride": -0.12},
-    # The trunk is thrown over the leg that stands.
+    # The trunk is thrown over the standing leg.
     "waddling": {"rock": 8.0, "drop": 1.0, "base": 0.03, "stride": -0.15},
     # Short steps, feet close to the ground, bent forward, stiff arms.
     "shuffling": {
@@ -59,29 +59,29 @@ IMPAIRMENTS: dict[str, dict[str, Any]] = {
     # The leg is lifted high to clear the toes.
     "drop foot": {"hip": (0.25, 0.0), "knee": (0.25, 0.0), "toes": (-16.0, 0.0), "stride": -0.15},
 }
-"""What is added to a :class:`~dygait.synthetic.gait_change.GaitChange` by the worst impairment of the left leg."""
+"""Values that the severest impairment of the left leg adds to a `dygait.synthetic.gait_change.GaitChange`."""
 _MEAN_STATURE = Physique().stature
 
 
 @dataclasses.dataclass(frozen=True)
 class Person:
-    """What a subject is, beyond the traits of body and gait."""
+    """Properties of a subject besides the traits of body and gait."""
 
     woman: bool
     age: float  # years
-    overweight: float  # standard deviations of build added
-    hair: float  # 0 to 1; long below a limit for women, and another for men
-    hair_length: float  # 0 to 1, of long hair
-    gait_change: GaitChange  # by an impairment
+    overweight: float  # added to `build`, in standard deviations
+    hair: float  # 0 to 1; long hair below a limit, which differs for women and men
+    hair_length: float  # 0 to 1, length of long hair
+    gait_change: GaitChange  # the effect of an impairment
 
     @property
     def frailty(self) -> float:
-        """How far age has changed the gait: 0 until :data:`OLD`, 1 at :data:`OLDEST`."""
+        """The effect of age on the gait: 0 until :data:`OLD`, 1 at :data:`OLDEST`."""
         return min(max((self.age - OLD) / (OLDEST - OLD), 0.0), 1.0)
 
 
 def draw_person(rng: np.random.Generator, people: People) -> Person:
-    """Draw a person; the number of random numbers is the same for every one."""
+    """Draw a person; the number of random draws does not depend on the person."""
     woman, group, heavy, impaired = rng.random(4).tolist()
     share, weight, severity, hair, hair_length = rng.random(5).tolist()
     which, side = int(rng.integers(len(IMPAIRMENTS))), int(rng.integers(2))
@@ -98,25 +98,25 @@ def draw_person(rng: np.random.Generator, people: People) -> Person:
 
 
 def impairment(kind: str, side: int, severity: float) -> GaitChange:
-    """Return the change of a gait by an impairment of one of the legs, or of both.
+    """Return the change of a gait by an impairment of one leg, or of both.
 
     Args:
         kind: one of :data:`IMPAIRMENTS`.
         side: 0 left, 1 right.
         severity: 0 to 1.
     """
-    usual = GaitChange()
+    default = GaitChange()
     change: dict[str, Any] = {}
-    for name, most in IMPAIRMENTS[kind].items():
-        if isinstance(most, tuple):
-            change[name] = tuple(u + severity * m for u, m in zip(getattr(usual, name), most, strict=True))
+    for name, worst in IMPAIRMENTS[kind].items():
+        if isinstance(worst, tuple):
+            change[name] = tuple(d + severity * w for d, w in zip(getattr(default, name), worst, strict=True))
         else:
-            change[name] = getattr(usual, name) + severity * most
+            change[name] = getattr(default, name) + severity * worst
     return GaitChange(**change).on(side)
 
 
 def shaped(body: Physique, person: Person, people: People) -> Physique:
-    """Return the body of a person from one drawn around the mean of adults."""
+    """Adapt a body that was drawn around the mean of adults to a person."""
     sign = people.dimorphism * (-1.0 if person.woman else 1.0)
     build = body.build + person.overweight
     real = people.calibrated
@@ -156,7 +156,7 @@ def shaped(body: Physique, person: Person, people: People) -> Physique:
 
 
 def paced(style: Style, person: Person, people: People) -> Style:
-    """Return the gait of a person from one drawn around the mean of adults."""
+    """Adapt a gait that was drawn around the mean of adults to a person."""
     sign, frailty = people.dimorphism * (-1.0 if person.woman else 1.0), person.frailty
     real = people.calibrated
     child = float(np.interp(person.age, AGES, CHILD_STRIDE))

@@ -1,11 +1,11 @@
-"""The worlds of the presets: people, wardrobe, cameras, frame rate and segmentation of `quick`, `full` and `wild`."""
+"""The worlds of the presets `quick`, `full` and `wild`: people, wardrobe, cameras, frame rate and segmentation."""
 
 from __future__ import annotations
 
 from dygait.synthetic.world import Cameras, FrameRate, People, Segmentation, Wardrobe, World
 
 CASIA = World()
-"""What `quick` and `full` show: the conditions of CASIA-B."""
+"""The world of `quick` and `full`, with the conditions of CASIA-B."""
 
 WILD = World(
     people=People(
@@ -59,4 +59,4 @@ WILD = World(
         binary=0.2,
     ),
 )
-"""A wide range of everything, for networks that are to recognise real people."""
+"""The world of `wild`, which varies widely, to train networks for real people."""

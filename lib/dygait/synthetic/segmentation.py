@@ -1,15 +1,15 @@
-"""Segmentation as it is done: by background subtraction or by a network, on good and bad pictures, and normalised.
+"""Realistic segmentation: by background subtraction or by a network, at any quality, with normalisation.
 
-:func:`draw_segmenter` draws how one sequence is segmented (:class:`Segmenter`), :func:`segment` cuts the silhouettes of
-its frames out of what the camera sees, and :func:`normalise` scales them. The knobs are those of
-:class:`~dygait.synthetic.world.Segmentation`. Unlike faults.py, which draws the plain faults of the presets `quick` and
-`full` on whole pictures, this draws every kind, in windows that follow the body.
+:func:`draw_segmenter` draws the properties of one sequence's segmentation (:class:`Segmenter`), :func:`segment` applies
+them to the silhouettes of its frames, and :func:`normalise` scales the results. The knobs are those of
+:class:`~dygait.synthetic.world.Segmentation`. Unlike faults.py, which draws the simpler faults of the presets `quick`
+and `full` on whole pictures, this module draws all kinds of faults, in windows that follow the body.
 
 Displacements of outlines are in pixels of a body of :data:`ROWS` rows. A threshold on a blurred silhouette displaces
 its outline; noise that is added to the threshold makes it ragged (fine noise, fixed to the background) or wavy (coarse
-noise, fixed to the body, as networks do).
+noise, fixed to the body, as with networks).
 
-Other numbers give other pictures: increment `settings.VERSION`. Legend: S frames of the sequence, F chosen ones.
+Changing a number changes the pictures: increment `settings.VERSION`. S frames of the sequence, F selected ones.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from dygait.synthetic.faults import (
 from dygait.synthetic.world import Segmentation
 
 ROWS = 128
-"""The most rows of a body: larger ones are drawn smaller, as 64 rows remain."""
+"""The most rows of a body: larger ones are scaled down, as the normalised frame has 64 rows."""
 MARGIN = 8
-"""Pixels around a body within which outlines move, and between the windows of two frames: the reach of the blur."""
+"""Pixels around a body within which outlines move, and between the windows of two frames: the radius of the blur."""
 LARGEST = 240
-"""The largest width and height of a window: it fits in a picture."""
+"""The largest width and height of a window, which fits into a picture."""
 
 TOGETHER: tuple[tuple[str, ...], ...] = (
     ("head", "hair", "neck"),
@@ -50,7 +50,7 @@ TOGETHER: tuple[tuple[str, ...], ...] = (
     *(("upper arm " + side, "forearm " + side, "hand " + side) for side in "01"),
     ("shank 0", "foot 0", "shank 1", "foot 1"),
 )
-"""Parts of the body that are lost together."""
+"""Body parts that are lost together."""
 
 _TEXTURE, _UNIT = 512, 32
 _FINE, _MIXED, _COARSE = 0, 1, 2
@@ -58,7 +58,7 @@ _FINE, _MIXED, _COARSE = 0, 1, 2
 
 @dataclasses.dataclass(frozen=True)
 class Noise:
-    """Displacement of an outline: which texture, and its standard deviation in pixels."""
+    """Displacement of an outline: index of a texture, and standard deviation in pixels."""
 
     texture: int
     pixels: float
@@ -66,47 +66,47 @@ class Noise:
 
 @dataclasses.dataclass(frozen=True)
 class Shadow:
-    """The shadow of the legs on the ground, as far as it is taken for the body."""
+    """The shadow of the legs on the ground, which is segmented as a part of the body."""
 
     light: tuple[float, float]  # metres of shadow per metre of height, along x and y
-    level: int  # of the picture, 255: as different from the background as the body
+    level: int  # difference from the background; 255 is that of the body
 
 
 @dataclasses.dataclass(frozen=True)
 class Occluder:
-    """Furniture, or the picture's edge: what lies in a rectangle that is fixed in the picture is not seen."""
+    """Furniture, or the picture's edge: a rectangle, fixed in the picture, that hides the body."""
 
-    frame: int  # in which left, top, right and bottom are given, in fractions of the body's box
-    rectangle: tuple[float, float, float, float]
+    frame: int  # the frame whose body box is the unit of the rectangle
+    rectangle: tuple[float, float, float, float]  # left, top, right and bottom
     first: int
     last: int
 
 
 @dataclasses.dataclass(frozen=True)
 class BoxErrors:
-    """Errors of normalisation, in fractions of the body's height: float (S, 3), of top, bottom and centre."""
+    """Errors of the box for normalisation, as fractions of the body's height."""
 
-    shifts: np.ndarray
-    # A speck above (negative) or below the body in frames first..last-1, by which the body shrinks.
+    shifts: np.ndarray  # float (S, 3), errors of top, bottom and centre
+    # A speck above (negative) or below the body in frames first..last-1, which makes the normalised body smaller.
     speck: tuple[int, int, float] = (0, 0, 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Segmenter:
-    """How one sequence is segmented."""
+    """Properties of one sequence's segmentation."""
 
     blur: float  # standard deviation in pixels
-    shift: float  # pixels by which the body is larger
-    fixed: Noise  # the same in every frame, where the background or the body is the same
+    shift: float  # outward displacement of the outline in pixels
+    fixed: Noise  # noise that is the same in all frames, fixed to the background or to the body
     drift: float | None  # pixels per frame by which `fixed` moves on the body; None: it is fixed to the background
-    flicker: Noise  # new in every frame
-    flickers: np.ndarray  # int (S, 2), where in the texture
-    start: tuple[int, int]  # where `fixed` begins in its texture
-    fuse: int  # size of the square by which gaps are closed before the threshold, 0: none
-    close: int  # the same after it
-    open: int  # size of the square by which what is thin is then removed, 0: none
-    median: int  # size of the median filter, 0: none
-    trail: tuple[float, float]  # how many frames ago the body is also seen, and how strongly
+    flicker: Noise  # noise that differs between frames
+    flickers: np.ndarray  # int (S, 2), offset of `flicker` in its texture
+    start: tuple[int, int]  # offset of `fixed` in its texture
+    fuse: int  # size of the morphological closing before the threshold; 0: none
+    close: int  # size of the morphological closing after the threshold; 0: none
+    open: int  # size of the morphological opening after that; 0: none
+    median: int  # size of the median filter; 0: none
+    trail: tuple[float, float]  # delay of a second exposure of the body in frames, and its weight
     holes: tuple[Hole, ...]
     losses: tuple[Loss, ...]
     specks: tuple[Speck, ...]
@@ -117,7 +117,7 @@ class Segmenter:
 
 
 def draw_segmenter(knobs: Segmentation, figure: Figure, rows: float, rng: np.random.Generator) -> Segmenter:
-    """Draw how one sequence is segmented, in which the body is about so many rows tall."""
+    """Draw the properties of one sequence's segmentation; `rows` is the approximate height of the body."""
     frames = len(figure.centres)
     network = bool(rng.random() * (knobs.subtraction + knobs.network) >= knobs.subtraction)
     # Most recordings are good, few are bad.
@@ -174,7 +174,7 @@ def _draw_network(rng: np.random.Generator, strength: float, rows: float) -> dic
 
 
 def _odd(size: float) -> int:
-    """Return the size of a filter: odd, 0 if it would do nothing."""
+    """Round the size of a filter to an odd number; 0 if the filter would have no effect."""
     odd = 2 * round((size - 1) / 2) + 1
     return odd if odd >= 3 else 0
 
@@ -196,8 +196,8 @@ def _draw_faults(
     losses: list[Loss] = []
     for _ in range(count(1.3)):
         lost = (str(rng.choice(parts)),) if rng.random() < 0.6 else TOGETHER[rng.integers(len(TOGETHER))]
-        when = draw_span(rng, 5, frames)
-        losses += [Loss(*when, part) for part in lost]
+        span = draw_span(rng, 5, frames)
+        losses += [Loss(*span, part) for part in lost]
     if network and "bag" in parts and rng.random() < 0.2:
         losses.append(Loss(0, frames, "bag"))
     specks = tuple(draw_speck(rng, frames) for _ in range(0 if network else count(0.6)))
@@ -230,81 +230,81 @@ def _draw_occluder(rng: np.random.Generator, frames: int) -> Occluder:
 
 
 def _draw_box(knobs: Segmentation, rng: np.random.Generator, frames: int) -> BoxErrors | None:
-    lasting, jitter = rng.normal(0, knobs.box_error, 3), rng.normal(0, 0.2 * knobs.box_error, (frames, 3))
+    constant, jitter = rng.normal(0, knobs.box_error, 3), rng.normal(0, 0.2 * knobs.box_error, (frames, 3))
     speck = (0, 0, 0.0)
     if rng.random() < knobs.edge_specks:
         first, span = int(rng.integers(frames)), 1 + int(rng.exponential(6))
         speck = first, min(frames, first + span), float(rng.uniform(0.03, 0.3) * rng.choice([-1, 1]))
-    return BoxErrors(lasting + jitter, speck) if knobs.box_error or speck[1] else None
+    return BoxErrors(constant + jitter, speck) if knobs.box_error or speck[1] else None
 
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """What the camera sees of F frames, each in a window that follows the body."""
+    """The bodies of F frames, each drawn in a window that follows the body."""
 
-    canvas: np.ndarray  # uint8 (H, F, W): levels, and at least MARGIN empty columns and rows after each window
-    frames: np.ndarray  # int (F,), their numbers
-    origins: np.ndarray  # int (F, 2): the first column and row of each window in the picture, in its own pixels
-    sizes: np.ndarray  # int (F, 2): the columns and rows of each window
-    scale: np.ndarray  # (F,): pixels of the window in one of the picture
-    boxes: np.ndarray  # (F, 4): left, top, right and bottom of the body, in pixels of the picture
-    centres: np.ndarray  # (2, F, B): the projected centres of the ellipsoids, in pixels of the window
+    canvas: np.ndarray  # uint8 (H, F, W), grey levels, with at least MARGIN empty columns and rows after each window
+    frames: np.ndarray  # int (F,), indices of the frames
+    origins: np.ndarray  # int (F, 2), first column and row of each window in the picture, in pixels of the window
+    sizes: np.ndarray  # int (F, 2), columns and rows of each window
+    scale: np.ndarray  # (F,), pixels of the window per pixel of the picture
+    boxes: np.ndarray  # (F, 4), left, top, right and bottom of the body, in pixels of the picture
+    centres: np.ndarray  # (2, F, B), projected centres of the ellipsoids, in pixels of the window
 
 
 def segment(windows: Windows, segmenter: Segmenter, names: list[str], occluded: np.ndarray | None) -> None:
-    """Cut out the silhouettes of what the camera sees, in place: 0 or 255.
+    """Segment the bodies in windows, in place: 0 or 255.
 
     Args:
-        names: of the ellipsoids.
-        occluded: (4,), left, top, right and bottom of what hides the body, in pixels of the picture.
+        names: names of the ellipsoids.
+        occluded: (4,), left, top, right and bottom of the occluder, in pixels of the picture; None: no occluder.
     """
     canvas = windows.canvas
     rows = len(canvas)
     flat = canvas.reshape(rows, -1)
     _draw_patches(windows, segmenter, names)
     if segmenter.fuse:
-        flat[:] = _filtered(flat, cv2.MORPH_CLOSE, segmenter.fuse)
+        flat[:] = _morphology(flat, cv2.MORPH_CLOSE, segmenter.fuse)
     size = 2 * math.ceil(1.6 * segmenter.blur) + 1
     level = cv2.GaussianBlur(flat, (size, size), segmenter.blur, borderType=cv2.BORDER_CONSTANT)
     cv2.compare(level, _thresholds(windows, segmenter), cv2.CMP_GT, dst=flat)
-    # What is outside its window must not depend on the other frames.
+    # Pixels outside a window must not depend on other frames.
     for position, (width, height) in enumerate(windows.sizes.tolist()):
         canvas[:, position, width:] = canvas[height:, position] = 0
     if segmenter.close:
-        flat[:] = _filtered(flat, cv2.MORPH_CLOSE, segmenter.close)
+        flat[:] = _morphology(flat, cv2.MORPH_CLOSE, segmenter.close)
     if segmenter.open:
-        flat[:] = _filtered(flat, cv2.MORPH_OPEN, segmenter.open)
+        flat[:] = _morphology(flat, cv2.MORPH_OPEN, segmenter.open)
     if segmenter.median:
         flat[:] = cv2.medianBlur(flat, segmenter.median)
     if occluded is not None:
         _occlude(windows, segmenter, occluded)
 
 
-def _filtered(flat: np.ndarray, operation: int, size: int) -> np.ndarray:
+def _morphology(flat: np.ndarray, operation: int, size: int) -> np.ndarray:
     return cv2.morphologyEx(flat, operation, np.ones((size, size), np.uint8))
 
 
 def _thresholds(windows: Windows, segmenter: Segmenter) -> np.ndarray:
-    """Return the threshold of every pixel, uint8 (H, F * W), 0 to 254."""
+    """Return the threshold of each pixel, uint8 (H, F * W), 0 to 254."""
     rows, _, columns = windows.canvas.shape
     slope = 255 / (segmenter.blur * math.sqrt(2 * math.pi))  # grey levels per pixel at an outline
     fixed, flicker = (noise.pixels * slope / _UNIT for noise in (segmenter.fixed, segmenter.flicker))
     middle = 127.5 - segmenter.shift * slope - 128 * (fixed + flicker)
-    steady, lively = _textures()[segmenter.fixed.texture], _textures()[segmenter.flicker.texture]
+    fixed_texture, flicker_texture = _textures()[segmenter.fixed.texture], _textures()[segmenter.flicker.texture]
     threshold = np.empty(windows.canvas.shape, np.uint8)
     starts = np.array(segmenter.start) + windows.origins[:, ::-1]
     if segmenter.drift is not None:
         starts = np.array(segmenter.start) + np.outer(segmenter.drift * windows.frames, [1, 1]).astype(int)
-    places = np.hstack([starts % _TEXTURE, segmenter.flickers[windows.frames]])
-    for position, (y, x, v, u) in enumerate(places.tolist()):
-        one, other = steady[y : y + rows, x : x + columns], lively[v : v + rows, u : u + columns]
-        cv2.addWeighted(one, fixed, other, flicker, middle, dst=threshold[:, position])
+    offsets = np.hstack([starts % _TEXTURE, segmenter.flickers[windows.frames]])
+    for position, (y, x, v, u) in enumerate(offsets.tolist()):
+        first, second = fixed_texture[y : y + rows, x : x + columns], flicker_texture[v : v + rows, u : u + columns]
+        cv2.addWeighted(first, fixed, second, flicker, middle, dst=threshold[:, position])
     flat = threshold.reshape(rows, -1)
     return cv2.threshold(flat, 254, 0, cv2.THRESH_TRUNC, dst=flat)[1]
 
 
 def _draw_patches(windows: Windows, segmenter: Segmenter, names: list[str]) -> None:
-    """Draw holes and specks."""
+    """Draw holes and specks, in place."""
     if not (segmenter.holes or segmenter.specks):
         return
     heights = (windows.boxes[:, 3] - windows.boxes[:, 1]) * windows.scale
@@ -318,12 +318,12 @@ def _draw_patches(windows: Windows, segmenter: Segmenter, names: list[str]) -> N
                 fill_hole(window, hole, centre, height)
         for speck in segmenter.specks:
             if speck.frame == frame:
-                where = (round(speck.position[0] * columns), round(MARGIN + speck.position[1] * height))
-                cv2.circle(window, where, round(speck.radius), 255, -1)
+                centre = (round(speck.position[0] * columns), round(MARGIN + speck.position[1] * height))
+                cv2.circle(window, centre, round(speck.radius), 255, -1)
 
 
 def _occlude(windows: Windows, segmenter: Segmenter, occluded: np.ndarray) -> None:
-    """Hide what is behind the occluder, unless hardly anything would be left of the body."""
+    """Remove pixels behind the occluder, unless little would remain of the body."""
     occluder = segmenter.occluder
     assert occluder is not None
     rows, _, columns = windows.canvas.shape
@@ -341,7 +341,7 @@ def _occlude(windows: Windows, segmenter: Segmenter, occluded: np.ndarray) -> No
 
 
 def normalise(windows: Windows, segmenter: Segmenter, height: int) -> np.ndarray:
-    """Scale and centre the silhouettes, with the errors of a sequence: uint8 (F, R, R) for a height R."""
+    """Scale and centre the silhouettes, with the box errors of the segmenter: uint8 (F, R, R) for a height R."""
     frames = np.zeros((len(windows.frames), height, height), np.uint8)
     for position, (frame, width) in enumerate(zip(windows.frames.tolist(), windows.sizes[:, 0].tolist(), strict=True)):
         window = windows.canvas[:, position, :width]
@@ -356,23 +356,23 @@ def normalise(windows: Windows, segmenter: Segmenter, height: int) -> np.ndarray
         body = window[max(top - above, 0) : top + rows + below]
         first, last, speck = segmenter.box.speck
         if first <= frame < last:
-            body = _with_speck(body, round(speck * rows))
-        frames[position] = _shifted(scale_and_centre(body, height), round(aside * height))
+            body = _add_speck(body, round(speck * rows))
+        frames[position] = _shift(scale_and_centre(body, height), round(aside * height))
     if segmenter.binary:
         flat = frames.reshape(-1, height)
         cv2.threshold(flat, 127, 255, cv2.THRESH_BINARY, dst=flat)
     return frames
 
 
-def _with_speck(body: np.ndarray, distance: int) -> np.ndarray:
-    """Add rows below a body, or above if `distance` is negative, and a speck at their end."""
+def _add_speck(body: np.ndarray, distance: int) -> np.ndarray:
+    """Pad a body with rows below, or above if `distance` is negative, and draw a speck at their end."""
     body = cv2.copyMakeBorder(body, max(-distance, 0), max(distance, 0), 0, 0, cv2.BORDER_CONSTANT)
     cv2.circle(body, (body.shape[1] // 2, 1 if distance < 0 else len(body) - 2), 1, 255, -1)
     return body
 
 
-def _shifted(frame: np.ndarray, columns: int) -> np.ndarray:
-    """Shift a frame to the right."""
+def _shift(frame: np.ndarray, columns: int) -> np.ndarray:
+    """Shift a frame to the right by a number of columns, which can be negative."""
     if columns == 0:
         return frame
     shifted = np.zeros_like(frame)
@@ -383,7 +383,7 @@ def _shifted(frame: np.ndarray, columns: int) -> np.ndarray:
 
 @functools.cache
 def _textures() -> list[np.ndarray]:
-    """Return fine, mixed and coarse noise of mean 128 and deviation 32, periodic, of which a window fits everywhere."""
+    """Return fine, mixed and coarse periodic noise of mean 128 and deviation 32, for windows at every offset."""
     noises, size = [], _TEXTURE + LARGEST + MARGIN
     for number, smoothness in enumerate((1.2, 5.0)):
         white = np.random.default_rng(number).standard_normal((_TEXTURE, _TEXTURE)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The settings of a SynGait dataset, and their form as an address: `syngait://quick?seed=1&train_ids=300`."""
+"""The settings of a SynGait dataset, and their address, such as `syngait://quick?seed=1&train_ids=300`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dygait.synthetic.presets import CASIA, WILD
 from dygait.synthetic.world import Wardrobe, World, parse_knob
 
 VERSION = 1
-"""To be incremented whenever the same settings give other pictures."""
+"""Increment it whenever the pictures of given settings change."""
 
 FORMATS = ("pickle", "png")
 MAX_FRAMES = 110
@@ -30,7 +30,7 @@ class Settings:
     train_ids: int  # the number of training ids, the first ones
     test_ids: int  # the number of test ids, the following ones
     frames: tuple[int, int]  # the fewest and the most frames of a sequence
-    seed: int = 0  # of all random generators
+    seed: int = 0  # seed of all random generators
     format: str = "pickle"  # normalised frames, or png: raw pictures
     heatmaps: bool = False  # also heat maps of the key points
     world: World = CASIA  # people, clothes, cameras, frame rate, segmentation
@@ -73,7 +73,7 @@ class Settings:
 
     @property
     def address(self) -> str:
-        """The address of the dataset, with every key, and every knob that is not that of the nearest preset."""
+        """The address of the dataset: all keys, and the knobs that differ from the most similar preset's."""
         low, high = self.frames
         keys = {"seed": self.seed, "train_ids": self.train_ids, "test_ids": self.test_ids, "frames": f"{low}-{high}"}
         keys |= {"heatmaps": 1} if self.heatmaps else {}
@@ -87,7 +87,7 @@ class Settings:
         return dataclasses.replace(self, world=self.world.replaced(changes))
 
     def partition(self) -> dict[str, list[str]]:
-        """The ids, of at least three digits, under TRAIN_SET and TEST_SET."""
+        """Return the ids, of at least three digits, under TRAIN_SET and TEST_SET."""
         ids = [f"{subject:03d}" for subject in self.subjects]
         return {"TRAIN_SET": ids[: self.train_ids], "TEST_SET": ids[self.train_ids :]}
 
@@ -100,12 +100,12 @@ PRESETS = {
 
 
 def is_address(root: object) -> bool:
-    """Return whether a dataset is named by a SynGait address rather than by a path."""
+    """Return whether the root of a dataset is an address of SynGait rather than a path."""
     return str(root).startswith(f"{SCHEME}:/")
 
 
 def parse_address(address: str) -> Settings:
-    """Return the settings of an address.
+    """Parse an address.
 
     Args:
         address: `syngait://PRESET?KEY=VALUE&...`, with a preset (`quick` if left out), any of `seed`, `train_ids`,
@@ -115,7 +115,7 @@ def parse_address(address: str) -> Settings:
     Raises:
         UserError: an unknown preset or key, or an invalid value.
     """
-    address = re.sub(rf"^{SCHEME}:/+", f"{SCHEME}://", address)  # of a Path, which has a single slash
+    address = re.sub(rf"^{SCHEME}:/+", f"{SCHEME}://", address)  # a Path has a single slash
     parts = urlsplit(address)
     preset = parts.netloc or "quick"
     if parts.path or parts.fragment:
@@ -150,8 +150,8 @@ def _parse_key(address: str, key: str, value: str) -> int | tuple[int, int]:
         )
     numbers = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?" if key == "frames" else r"(\d{1,9})", value)
     if numbers is None:
-        wanted = "a number or MIN-MAX, such as 36-40" if key == "frames" else "a whole number"
-        raise UserError(f"{address}: {key}={value!r}: give {wanted}")
+        expected = "a number or MIN-MAX, such as 36-40" if key == "frames" else "a whole number"
+        raise UserError(f"{address}: {key}={value!r}: give {expected}")
     first = int(numbers[1])
     if key == "heatmaps":
         return first > 0

@@ -18,12 +18,12 @@ from dygait.synthetic.settings import Settings
 from dygait.synthetic.walker import draw_walk, render_sequence, walk
 
 SUBJECTS: Sequence[int] = (2, 3, 10)
-"""The subjects of the sheet; with seed 0, their bags are of three kinds."""
+"""The subjects of the sheet; with seed 0, they have three kinds of bags."""
 CONDITIONS: Sequence[tuple[str, str]] = (("nm-01", "normal"), ("bg-01", "bag"), ("cl-01", "coat"))
-"""The walks of the sheet, and what they are called."""
+"""The walks of the sheet, and their labels."""
 MORE_SUBJECTS = range(1, 8)
 MORE_TYPES = ("nm-01", "bg-01", "cl-01", "cl-02")
-"""With other knobs than the presets quick and full, where people differ more, and outfits of one person do."""
+"""The subjects and walks of the sheet for other worlds, in which people and outfits vary more."""
 
 _PHASES = 11
 
@@ -35,11 +35,11 @@ _FRAMES = (60, 60)
 def save_strip(path: Path, settings: Settings) -> None:
     """Draw the sheet and save it as a PNG.
 
-    Rows: walks of subjects as normalised frames (without knobs, those of the first as raw pictures), and a stride of
-    three from the side. Columns: the views, or phases of the stride.
+    Rows: walks of subjects as normalised frames (in the presets' world `CASIA`, the first subject's as raw pictures),
+    and a stride of three subjects from the side. Columns: the views, or phases of the stride.
 
     Raises:
-        UserError: the path is not that of a PNG file, or cannot be written.
+        UserError: the path has another suffix than .png, or cannot be written.
     """
     if path.suffix.lower() != ".png":
         raise UserError(f"--strip {path}: give the name of a .png file")
@@ -81,8 +81,8 @@ def _stride(settings: Settings, subject: int) -> list[np.ndarray]:
     """Return phases of one stride from the side (or in the first view), uint8 (240, 320) each."""
     kind = settings.types[0]
     figure, phase = walk(settings, subject, kind), draw_walk(settings, subject, kind).phase
-    wanted = np.ceil(phase[0]) + np.arange(_PHASES) / _PHASES
-    frames = np.searchsorted(phase, wanted).clip(max=len(phase) - 1).tolist()
+    phases = np.ceil(phase[0]) + np.arange(_PHASES) / _PHASES
+    frames = np.searchsorted(phase, phases).clip(max=len(phase) - 1).tolist()
     view = "090" if "090" in settings.views else settings.views[0]
     return list(render_sequence(settings, subject, kind, view, figure, frames))
 

@@ -1,4 +1,4 @@
-"""Traits: numbers that vary between subjects, and less between the walks of one subject.
+"""Traits: quantities that vary between subjects, and less between the walks of one subject.
 
 A dataclass whose fields are made by :func:`trait` declares for each number the population mean, its standard deviations
 between and within subjects, and its correlations. :func:`draw` draws a subject, :func:`vary` one walk of a subject.
@@ -19,11 +19,11 @@ MAX_DEVIATIONS = 2.0
 """Draws are clipped at this many standard deviations, to avoid impossible bodies."""
 
 FACTORS = ("frame", "vigour", "posture")
-"""Common factors of many traits: size of the skeleton, vigour of the gait, posture."""
+"""Factors that many traits have in common: size of the skeleton, vigour of the gait, posture."""
 
 
 def trait(mean: float, between: float, within: float = 0.0, low: float = -np.inf, **loads: float) -> Any:
-    """Return the field of one trait of a dataclass.
+    """Declare a trait as a dataclass field.
 
     Args:
         mean: the population's mean, which is also the field's default.
@@ -43,28 +43,29 @@ def draw_factors(rng: np.random.Generator) -> dict[str, float]:
 
 
 def draw(kind: type[T], rng: np.random.Generator, factors: Mapping[str, float], spread: float = 1.0) -> T:
-    """Draw a subject: every trait of ``kind``, correlated with its factors, and deviating ``spread`` times as far."""
+    """Draw the traits of a subject, correlated with the common factors; ``spread`` scales their deviations."""
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
     changes = []
     for field, deviation in zip(fields, _deviations(rng, len(fields)), strict=True):
         loads = field.metadata["loads"]
-        own = math.sqrt(1 - sum(load**2 for load in loads.values()))
+        unique_load = math.sqrt(1 - sum(load**2 for load in loads.values()))
         shared = sum(load * factors[name] for name, load in loads.items())
-        changes.append(spread * (field.metadata["between"] * (shared + own * deviation)))
-    return _moved(kind(), changes)
+        changes.append(spread * (field.metadata["between"] * (shared + unique_load * deviation)))
+    return _add_to_traits(kind(), changes)
 
 
 def vary(subject: T, rng: np.random.Generator, spread: float = 1.0) -> T:
-    """Draw one walk of a subject: every trait varied by its standard deviation within subjects, times ``spread``."""
+    """Draw the traits of one walk of a subject; ``spread`` scales the deviations within subjects."""
     fields = dataclasses.fields(subject)  # type: ignore[arg-type]
     deviations = _deviations(rng, len(fields))
-    return _moved(subject, [spread * (f.metadata["within"] * own) for f, own in zip(fields, deviations, strict=True)])
+    changes = [spread * (f.metadata["within"] * deviation) for f, deviation in zip(fields, deviations, strict=True)]
+    return _add_to_traits(subject, changes)
 
 
 def _deviations(rng: np.random.Generator, count: int) -> list[float]:
     return rng.standard_normal(count).clip(-MAX_DEVIATIONS, MAX_DEVIATIONS).tolist()
 
 
-def _moved(subject: T, changes: Sequence[float]) -> T:
+def _add_to_traits(subject: T, changes: Sequence[float]) -> T:
     pairs = zip(dataclasses.fields(subject), changes, strict=True)  # type: ignore[arg-type]
     return type(subject)(*(max(getattr(subject, f.name) + change, f.metadata["low"]) for f, change in pairs))

@@ -1,11 +1,11 @@
-"""Videos of SynGait's subjects before a fixed camera, with the true mask of everybody in every frame.
+"""Videos of SynGait's subjects in front of a fixed camera, with the ground-truth mask of each person in each frame.
 
-Subjects in coloured clothes walk past, stop, turn back and cross each other on a tiled floor before a brick wall; they
-cast shadows, and the sensor is noisy. Everything follows from the seed of the :class:`Scene`.
+Subjects in coloured clothes walk past, stop, turn back and cross each other on a tiled floor in front of a brick wall;
+they cast shadows, and the sensor is noisy. Everything is determined by the :class:`Scene`.
 
 World: x to the right along the wall, y away from the camera, z up, metres, with the origin on the ground in the middle.
 
-Legend: S frames of an appearance, H x W the picture.
+S frames of an appearance, H x W pixels of the picture.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from dygait.synthetic.world import World
 from dygait.video_file import VideoFile
 
 PLANS = ("pass", "stop", "return")
-"""What a subject does: walks past, stops on the way, or turns back in the middle."""
+"""Actions of a subject: walks past, stops on the way, or turns back in the middle."""
 
-_DISTANCE, _EYE, _AIM = 7.0, 1.5, 0.95  # metres: of the camera from the middle, its height, the height it looks at
-_FOCAL = 1.25  # in widths of the picture
+_DISTANCE, _EYE, _AIM = 7.0, 1.5, 0.95  # the camera's distance, its height, and the height of its target, in metres
+_FOCAL = 1.25  # focal length in widths of the picture
 _WALL = 3.5  # metres from the middle to the wall
 _BEYOND = 1.1  # metres outside the picture where walks begin and end
-_SUN = np.array([[1, 0, 0.45], [0, 1, 0.25], [0, 0, 0.0]])  # a point to its shadow on the ground
-_DARK = 0.35  # how much light a shadow takes
+_SUN = np.array([[1, 0, 0.45], [0, 1, 0.25], [0, 0, 0.0]])  # projects a point to its shadow on the ground
+_DARK = 0.35  # share of light that a shadow removes
 _NOISE = 2.5  # standard deviation of the sensor's noise, in grey levels
-_TURN = 0.9  # seconds
+_TURN = 0.9  # seconds of a turn
 _RAMP = 9  # frames to reach full speed
-_GROUND, _CLOTHES, _PLAN, _SENSOR = 11, 12, 13, 14  # what random numbers are for
+_GROUND, _CLOTHES, _PLAN, _SENSOR = 11, 12, 13, 14  # seeds of the random generators
 
 
 @dataclasses.dataclass(frozen=True)
 class Appearance:
-    """One subject, once before the camera."""
+    """One passage of a subject in front of the camera."""
 
     subject: int
-    kind: str  # of the walk: nm-01, bg-01, cl-01, ...
+    kind: str  # type of the walk: nm-01, bg-01, cl-01, ...
     start: float  # seconds
     plan: str = "pass"
     rightward: bool = True
@@ -61,18 +61,18 @@ class Appearance:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """A video: its cast, its length and size."""
+    """A video: its appearances, length and size."""
 
     appearances: tuple[Appearance, ...]
     seconds: float
-    seed: int = 0  # of the subjects, as SynGait's; and of clothes, background and noise
-    world: World = CASIA  # SynGait's, of which the people and their wardrobe count
+    seed: int = 0  # seed of SynGait's subjects, and of clothes, background and noise
+    world: World = CASIA  # only people and wardrobe are used
     width: int = 640
     height: int = 480
 
     @property
     def settings(self) -> Settings:
-        """SynGait's settings, of which the walks are drawn."""
+        """The settings of SynGait for the walks."""
         return Settings(train_ids=1, test_ids=0, frames=(1, 1), seed=self.seed, world=self.world)
 
     @property
@@ -83,24 +83,24 @@ class Scene:
 
 @dataclasses.dataclass(frozen=True)
 class _Actor:
-    """An appearance, ready to be drawn."""
+    """An appearance with its figure."""
 
-    number: int  # from 1: its value in the label maps
-    first: int  # frame
+    number: int  # value in the label maps, from 1
+    first: int  # index of the first frame
     figure: Figure
-    colours: list[tuple[int, int, int]]  # of each hull
+    colours: list[tuple[int, int, int]]  # colour of each hull
     depths: np.ndarray  # float (S, P), metres from the camera
 
 
 def plan_scene(
-    subjects: Sequence[int], kinds: Sequence[str], seconds: float, seed: int = 0, most: int = 3, **more: Any
+    subjects: Sequence[int], kinds: Sequence[str], seconds: float, seed: int = 0, most: int = 3, **fields: Any
 ) -> Scene:
-    """Plan a video in which every subject appears in turn, alone or with up to `most` - 1 others, until it ends.
+    """Plan a video in which the subjects appear in turn, alone or in groups of up to `most`, until it ends.
 
     Args:
-        subjects: whose walks are shown, in this order, again and again.
-        kinds: of the walks; each subject takes the next at each appearance.
-        more: other fields of the scene.
+        subjects: the subjects, in the order of their appearances, which repeats.
+        kinds: types of the walks; a subject takes the next one at each appearance.
+        fields: other fields of the scene.
     """
     rng = np.random.default_rng([seed, _PLAN])
     appearances: list[Appearance] = []
@@ -123,13 +123,13 @@ def plan_scene(
             turn += 1
             end = max(end, appearances[-1].start + 7.5 + (appearances[-1].pause if plan == "stop" else 0))
         start = end + 0.5
-    return Scene(tuple(appearances), seconds, seed=seed, **more)
+    return Scene(tuple(appearances), seconds, seed=seed, **fields)
 
 
 def render(scene: Scene) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield each frame, uint8 (H, W, 3) in the order blue, green, red, and its label map.
+    """Yield each frame, uint8 (H, W, 3), BGR, and its label map.
 
-    The label map is uint8 (H, W): 0, or the number of the appearance from 1 that is visible at this pixel.
+    The label map is uint8 (H, W): the number, from 1, of the appearance that is visible at each pixel, or 0.
     """
     camera = _camera(scene.width)
     background = _background(scene, camera)
@@ -150,7 +150,7 @@ def render(scene: Scene) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def write_video(path: Path, scene: Scene, codec: str = "mp4v") -> dict[str, Any]:
-    """Write a scene to a video file, and who is where to `<path>.json`, which is also returned.
+    """Write a scene to a video file, and the boxes of its people to `<path>.json`, whose content is returned, too.
 
     Raises:
         UserError: the file cannot be written, or OpenCV has no such codec.
@@ -162,10 +162,7 @@ def write_video(path: Path, scene: Scene, codec: str = "mp4v") -> dict[str, Any]
             file.write(picture)
             for number in np.unique(labels[labels > 0]).tolist():
                 boxes[number - 1].append([frame, *cv2.boundingRect((labels == number).view(np.uint8))])
-    people = [
-        {**dataclasses.asdict(appearance), "boxes": own}
-        for appearance, own in zip(scene.appearances, boxes, strict=True)
-    ]
+    people = [{**dataclasses.asdict(appearance), "boxes": boxes[n]} for n, appearance in enumerate(scene.appearances)]
     truth = {"frames_per_second": FRAMES_PER_SECOND, "frames": scene.frames, "seed": scene.seed, "people": people}
     write_atomically(path.with_name(f"{path.name}.json"), json.dumps(truth) + "\n")
     return truth
@@ -184,7 +181,7 @@ def _actor(scene: Scene, camera: Camera, number: int, appearance: Appearance, fi
     half = _DISTANCE / _FOCAL / 2 * (1 + max(appearance.depth, 0) / _DISTANCE) + _BEYOND
     cycles, heading = _timeline(appearance, 2 * half, walk.gait.stride_metres, walk.gait.cycles_per_frame)
     phase = 0.05 + np.cumsum(cycles)
-    motion = _along(walk.gait.pose(phase), heading, -half if appearance.rightward else half, appearance.depth)
+    motion = _bend_to_heading(walk.gait.pose(phase), heading, -half if appearance.rightward else half, appearance.depth)
     figure = walk.figure(motion, phase)
     colours = _colours(scene, appearance, figure.parts)
     return _Actor(number, first, figure, colours, renderer.depths(camera, figure))
@@ -195,13 +192,13 @@ def _timeline(appearance: Appearance, length: float, stride: float, rate: float)
 
     Args:
         length: metres from one side of the scene to the other.
-        stride: metres of a cycle.
-        rate: cycles of a frame.
+        stride: metres per cycle.
+        rate: cycles per frame.
     """
     ahead, back = (0.0, 180.0) if appearance.rightward else (180.0, 0.0)
 
     def walk(metres: float, heading: float) -> tuple[np.ndarray, np.ndarray]:
-        count = max(1, round(round(2 * metres / stride) / 2 / rate))  # whole steps, to stop on both feet
+        count = max(1, round(round(2 * metres / stride) / 2 / rate))  # whole steps, to stop with both feet down
         return np.full(count, rate), np.full(count, heading)
 
     def stand(seconds: float, turn: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -219,8 +216,8 @@ def _timeline(appearance: Appearance, length: float, stride: float, rate: float)
     return np.convolve(padded, np.full(_RAMP, 1 / _RAMP), "valid"), heading
 
 
-def _along(motion: Motion, heading: np.ndarray, x: float, depth: float) -> Motion:
-    """Bend a straight walk along x to a heading in each frame, (S,), starting at (x, depth)."""
+def _bend_to_heading(motion: Motion, heading: np.ndarray, x: float, depth: float) -> Motion:
+    """Bend a straight walk along x to the heading of each frame, (S,), starting at (x, depth)."""
     pelvis = motion.joints["pelvis"]
     steps = np.diff(pelvis[:, 0], prepend=pelvis[0, 0])
     radians = np.deg2rad(heading)
@@ -238,7 +235,7 @@ _HAIR = ((25, 25, 30), (35, 50, 75), (70, 110, 150), (120, 120, 125))
 
 
 def _colours(scene: Scene, appearance: Appearance, parts: Sequence[str]) -> list[tuple[int, int, int]]:
-    """Return the colour of each hull; a subject's clothes of a walk are the same whenever they are worn."""
+    """Return the colour of each hull, which depends on the subject and the type of the walk only."""
     kind = sum(appearance.kind.encode())
     rng = np.random.default_rng([scene.seed, _CLOTHES, appearance.subject])
     skin, hair = _SKIN[rng.integers(4)], _HAIR[rng.integers(4)]
@@ -256,39 +253,40 @@ def _colours(scene: Scene, appearance: Appearance, parts: Sequence[str]) -> list
         "hair": hair,
         "bag": bag,
     }
-    found = []
+    colours = []
     for part in parts:
-        shade = 0.88 if part.endswith("1") else 1.0  # one side is in less light
+        shade = 0.88 if part.endswith("1") else 1.0  # one side is darker
         blue, green, red = (int(shade * level) for level in by_part.get(part.split()[0], bag))
-        found.append((blue, green, red))
-    return found
+        colours.append((blue, green, red))
+    return colours
 
 
 def _outlines(
     figure: Figure, camera: Camera, frame: int, size: tuple[int, int]
 ) -> tuple[np.ndarray, tuple[int, int, int, int]] | None:
-    """Return the outlines of the hulls in a frame, (P, K, 2), and the window that they are counted from.
+    """Return the outlines of the hulls in a frame, (P, K, 2), relative to a window around the figure, and the window.
 
-    The window is left, top, right and bottom in pixels, within the picture of the size (width, height); None: outside.
+    The window is left, top, right and bottom in pixels, within a picture of `size` (width, height). None: the figure is
+    outside of the picture.
     """
-    one = figure.at(slice(frame, frame + 1))
-    centres, ellipses = renderer.project(camera, one)
+    figure = figure.at(slice(frame, frame + 1))
+    centres, ellipses = renderer.project(camera, figure)
     centres = centres + np.array([size[0] - WIDTH, size[1] - HEIGHT])[:, None, None] / 2
     low, high = (edges[:, 0] for edges in renderer.bounds(centres, ellipses))
     low, high = np.floor(low).astype(int) - 2, np.ceil(high).astype(int) + 3
     (left, top), (right, bottom) = np.clip(low, 0, size).tolist(), np.clip(high, 0, size).tolist()
     if left >= right or top >= bottom:
         return None
-    corners = renderer.outlines(one, centres, ellipses, np.array([[left, top]], np.int32))
+    corners = renderer.outlines(figure, centres, ellipses, np.array([[left, top]], np.int32))
     return corners[0], (left, top, right, bottom)
 
 
 def _draw_person(picture: np.ndarray, labels: np.ndarray, actor: _Actor, camera: Camera, frame: int) -> None:
     """Draw an actor into a picture and into its label map, from the furthest hull to the nearest."""
-    found = _outlines(actor.figure, camera, frame, (picture.shape[1], picture.shape[0]))
-    if found is None:
+    outlines = _outlines(actor.figure, camera, frame, (picture.shape[1], picture.shape[0]))
+    if outlines is None:
         return
-    corners, (left, top, right, bottom) = found
+    corners, (left, top, right, bottom) = outlines
     window = picture[top:bottom, left:right]
     mask = np.zeros(window.shape[:2], np.uint8)
     layer: np.ndarray = np.zeros(window.shape, np.uint8)
@@ -302,13 +300,13 @@ def _draw_person(picture: np.ndarray, labels: np.ndarray, actor: _Actor, camera:
 
 
 def _draw_shadow(picture: np.ndarray, actor: _Actor, camera: Camera, frame: int) -> None:
-    """Darken the ground where an actor's shadow falls."""
+    """Darken the ground in an actor's shadow."""
     figure = actor.figure
-    fallen = dataclasses.replace(figure, centres=figure.centres @ _SUN.T, axes=_SUN @ figure.axes)
-    found = _outlines(fallen, camera, frame, (picture.shape[1], picture.shape[0]))
-    if found is None:
+    shadow = dataclasses.replace(figure, centres=figure.centres @ _SUN.T, axes=_SUN @ figure.axes)
+    outlines = _outlines(shadow, camera, frame, (picture.shape[1], picture.shape[0]))
+    if outlines is None:
         return
-    corners, (left, top, right, bottom) = found
+    corners, (left, top, right, bottom) = outlines
     mask = np.zeros((bottom - top, right - left), np.uint8)
     renderer.fill(mask, corners)
     light = 1 - _DARK / 255 * cv2.GaussianBlur(mask, (5, 5), 0).astype(np.float32)
@@ -317,14 +315,14 @@ def _draw_shadow(picture: np.ndarray, actor: _Actor, camera: Camera, frame: int)
 
 
 def _cloth(height: int, width: int) -> np.ndarray:
-    """Return folds of cloth as factors of brightness, float32 (height, width, 3)."""
+    """Return the brightness of folds of cloth, as factors, float32 (height, width, 3)."""
     y, x = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None]
     folds = 1 + 0.06 * np.sin(0.35 * x + 0.11 * y) + 0.05 * np.sin(0.23 * y - 0.17 * x)
     return np.repeat(folds[:, :, None], 3, 2).astype(np.float32)
 
 
 def _background(scene: Scene, camera: Camera) -> np.ndarray:
-    """Return the empty scene, uint8 (H, W, 3): a tiled floor before a brick wall with posters."""
+    """Return the empty scene, uint8 (H, W, 3): a tiled floor in front of a brick wall with posters."""
     rng = np.random.default_rng([scene.seed, _GROUND])
     rows, columns = np.mgrid[: scene.height, : scene.width].astype(np.float64)
     rays = np.stack([columns - scene.width / 2, rows - scene.height / 2, np.full(rows.shape, camera.focal)], -1)
@@ -352,7 +350,7 @@ def _background(scene: Scene, camera: Camera) -> np.ndarray:
 
 
 class _Noise:
-    """The noise of a sensor, and light that varies a little."""
+    """The noise of a sensor, and slight changes of the light."""
 
     def __init__(self, scene: Scene) -> None:
         self._rng = np.random.default_rng([scene.seed, _SENSOR])

@@ -1,8 +1,8 @@
 """Subjects, their walks, and the rendered sequences.
 
-Random generators are seeded by what they draw: a subject by (seed, id), a walk by (seed, id, type), the background of a
-view by (seed, id, clothes, view), its other faults by (seed, id, type, view). So each sequence is a pure function
-of (settings, id, type, view), independent of the order of work and the number of workers.
+Each random generator has its own seed: (seed, id) for a subject, (seed, id, type) for a walk, (seed, id, clothes, view)
+for the background of a view, and (seed, id, type, view) for other faults. So each sequence is a pure function of
+(settings, id, type, view), independent of the order of rendering and the number of workers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TYPES = CASIA.people.types
 _SUBJECT, _WALK, _BACKGROUND, _FAULTS, _PERSON, _PATH, _CAMERA, _SEGMENTER = 1, 2, 3, 4, 5, 7, 8, 9
 SIGNATURE_DEGREES = 1.3
 EVERYONE = 0
-"""The number of a subject who is not in the dataset: whose body or gait all have where people do not differ in it."""
+"""A subject who is not in the dataset, and whose body or gait all subjects have if `people.differ` excludes it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,16 +54,16 @@ class SubjectTraits:
 
 @functools.lru_cache(64)
 def draw_subject(settings: Settings, subject: int) -> SubjectTraits:
-    """Return the subject of a number; where people do not differ in body or gait, it has that of :data:`EVERYONE`."""
-    own, differ = _draw_traits(settings, subject), settings.world.people.differ
+    """Draw a subject, with body or gait of :data:`EVERYONE` if `people.differ` is `gait` or `body`."""
+    traits, differ = _draw_traits(settings, subject), settings.world.people.differ
     if differ == "both":
-        return own
-    same = _draw_traits(settings, EVERYONE)
+        return traits
+    common = _draw_traits(settings, EVERYONE)
     if differ == "gait":
-        person = dataclasses.replace(same.person, gait_change=own.person.gait_change)
-        return dataclasses.replace(same, person=person, style=own.style, signature=own.signature)
-    person = dataclasses.replace(own.person, gait_change=same.person.gait_change)
-    return dataclasses.replace(own, person=person, style=same.style, signature=same.signature, bag=same.bag)
+        person = dataclasses.replace(common.person, gait_change=traits.person.gait_change)
+        return dataclasses.replace(common, person=person, style=traits.style, signature=traits.signature)
+    person = dataclasses.replace(traits.person, gait_change=common.person.gait_change)
+    return dataclasses.replace(traits, person=person, style=common.style, signature=common.signature, bag=common.bag)
 
 
 def _draw_traits(settings: Settings, subject: int) -> SubjectTraits:
@@ -85,19 +85,16 @@ def _draw_traits(settings: Settings, subject: int) -> SubjectTraits:
 
 @dataclasses.dataclass(frozen=True)
 class Walk:
-    """One walk of a subject past the cameras, before its body is built.
-
-    What is worn and carried is a dress, or a bag or a coat over everyday clothes.
-    """
+    """One walk of a subject past the cameras, from which :meth:`figure` builds the body."""
 
     gait: Gait
-    phase: np.ndarray  # (S,) of the gait, in cycles
+    phase: np.ndarray  # (S,), phase of the gait in cycles
     heading: float  # degrees to the left of the x axis
     aside: float  # metres to the left of the origin
     curve: float  # degrees to the left per metre
     bag: carried.Bag | None
     coat: coats.Coat | None
-    dress: Dress | None
+    dress: Dress | None  # outfit and carried things, instead of a bag or a coat over everyday clothes
 
     def figure(self, motion: Motion, phase: np.ndarray) -> Figure:
         """Build the subject as dressed in this walk; phase (S,) in cycles."""
@@ -113,7 +110,7 @@ class Walk:
 
 
 def draw_walk(settings: Settings, subject: int, kind: str) -> Walk:
-    """Draw one walk of a subject; arguments as :func:`walk`."""
+    """Draw one walk of a subject; arguments as for :func:`walk`."""
     traits, within = draw_subject(settings, subject), settings.world.people.within
     rng = np.random.default_rng([settings.seed, _WALK, subject, _type_number(kind)])
     physique, style = vary(traits.physique, rng, within), vary(traits.style, rng, within)
@@ -124,18 +121,18 @@ def draw_walk(settings: Settings, subject: int, kind: str) -> Walk:
     count = int(rng.integers(settings.frames[0], settings.frames[1] + 1))
 
     bag, coat, dress, gait_change = None, None, None, GaitChange()
-    one_gait = settings.world.people.differ == "body"  # for all: also that in a coat
+    same_gait = settings.world.people.differ == "body"  # the gait of all subjects, also in a coat
     if settings.world.wardrobe.outfits:
         dress = _dress(settings, subject, kind)
         physique = dress.outfit.fit(physique)
-        gait_change = (_dress(settings, EVERYONE, kind) if one_gait else dress).gait_change
+        gait_change = (_dress(settings, EVERYONE, kind) if same_gait else dress).gait_change
     elif kind.startswith("bg"):
         bag = carried.draw_bag(rng) if rng.random() < 0.25 else traits.bag  # sometimes another bag
         bag = dataclasses.replace(bag, size=vary(bag.size, rng))
         gait_change = carried.gait_change(bag)
     elif kind.startswith("cl"):
         coat = draw(coats.Coat, rng, {}) if rng.random() < 0.15 else vary(traits.coat, rng)
-        gait_change = coats.gait_change(draw_subject(settings, EVERYONE).coat if one_gait else coat)
+        gait_change = coats.gait_change(draw_subject(settings, EVERYONE).coat if same_gait else coat)
 
     gait = Gait(physique, style, signature, traits.person.gait_change.and_also(gait_change), speed)
     frame_rate, curve = _draw_path(settings, subject, kind)
@@ -147,7 +144,7 @@ def draw_walk(settings: Settings, subject: int, kind: str) -> Walk:
 
 
 def _draw_path(settings: Settings, subject: int, kind: str) -> tuple[float, float]:
-    """Draw the frame rate of a walk, and the degrees by which it turns per metre."""
+    """Draw the frame rate of a walk, and its curve in degrees per metre."""
     rng = np.random.default_rng([settings.seed, _PATH, subject, _type_number(kind)])
     low, high = settings.world.frame_rate.per_second
     frame_rate = low * (high / low) ** rng.random()
@@ -156,7 +153,7 @@ def _draw_path(settings: Settings, subject: int, kind: str) -> tuple[float, floa
 
 @functools.lru_cache(512)
 def _dress(settings: Settings, subject: int, kind: str) -> Dress:
-    """Return what a subject wears and carries in a walk; where people differ in gait alone, that of everyone."""
+    """Draw the outfit and carried things of a walk; those of :data:`EVERYONE` if people differ in gait only."""
     if settings.world.people.differ == "gait":
         subject = EVERYONE
     person = draw_subject(settings, subject).person
@@ -165,24 +162,24 @@ def _dress(settings: Settings, subject: int, kind: str) -> Dress:
 
 @functools.lru_cache(128)
 def walk(settings: Settings, subject: int, kind: str) -> Figure:
-    """Return one walk of a subject past the cameras.
+    """Return the figure of one walk of a subject past the cameras.
 
     Args:
-        settings: of the whole dataset.
-        subject: its number.
+        settings: settings of the dataset.
+        subject: the number of the subject.
         kind: one of `settings.types`.
 
     Returns:
-        The figure in S frames (fewer than the settings say if a fast subject leaves the image), not to be changed: the
-        last walks are kept.
+        The figure in S frames, fewer than in the settings if a fast subject leaves the image. It is cached: do not
+        change it.
     """
-    drawn = draw_walk(settings, subject, kind)
-    motion = _position_walk(drawn.gait.pose(drawn.phase), drawn.heading, drawn.aside)
-    return bend(drawn.figure(motion, drawn.phase), drawn.curve)
+    plan = draw_walk(settings, subject, kind)
+    motion = _position_walk(plan.gait.pose(plan.phase), plan.heading, plan.aside)
+    return bend(plan.figure(motion, plan.phase), plan.curve)
 
 
 def camera_of(settings: Settings, subject: int, kind: str, view: str) -> Camera:
-    """Return the camera that sees a sequence."""
+    """Return the camera of a sequence."""
     if settings.world.is_plain:
         return camera(view)
     sequence = subject, _type_number(kind), settings.views.index(view)
@@ -192,17 +189,18 @@ def camera_of(settings: Settings, subject: int, kind: str, view: str) -> Camera:
 def render_sequence(
     settings: Settings, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int] | None = None
 ) -> np.ndarray:
-    """Return the silhouettes of a walk, as :func:`walk` returns it, in one view, with segmentation faults.
+    """Render the silhouettes of a walk in one view, with segmentation faults.
 
     Args:
         view: one of `settings.views`.
+        figure: the walk, from :func:`walk`.
         frames: the indices of the frames to render; None: all S.
 
     Returns:
         uint8 (S, 240, 320), 0 or 255; S is the number of `frames` if given.
     """
     if not settings.world.is_plain:
-        return _centred(_render_any_camera(settings, subject, kind, view, figure, frames)[0])
+        return _centre_windows(_render_any_camera(settings, subject, kind, view, figure, frames)[0])
     canvas, origins = _render(settings, subject, kind, view, figure, frames)
     pictures = np.zeros((len(origins), HEIGHT, WIDTH), np.uint8)
     for position, (x, y) in enumerate(origins.tolist()):
@@ -214,7 +212,7 @@ def render_sequence(
 def render_frames(
     settings: Settings, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int] | None = None
 ) -> np.ndarray:
-    """Return the normalised frames of a walk in one view, uint8 (S, 64, 64); arguments as :func:`render_sequence`."""
+    """Render normalised frames of a walk in one view, uint8 (S, 64, 64); arguments as for :func:`render_sequence`."""
     if not settings.world.is_plain:
         return normalise(*_render_any_camera(settings, subject, kind, view, figure, frames), FRAME)
     canvas, origins = _render(settings, subject, kind, view, figure, frames)
@@ -232,44 +230,43 @@ def render_frames(
 def _render(
     settings: Settings, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int] | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the windows of F frames' pictures that are not empty.
+    """Render the windows of F frames' pictures that show the body.
 
     Returns:
         uint8 (H, F, W), 0 or 255, and int (F, 2), the first column and row of each window.
     """
     number = settings.views.index(view)
     clothes = _dress(settings, subject, kind).number if settings.world.wardrobe.outfits else int(kind.startswith("cl"))
-    # Everyone's, where people do not differ in them.
-    dressed = EVERYONE if settings.world.people.differ == "gait" else subject
-    background = _background(settings, dressed, clothes, number)
+    owner = EVERYONE if settings.world.people.differ == "gait" else subject  # of the clothes
+    background = _background(settings, owner, clothes, number)
     rng = np.random.default_rng([settings.seed, _FAULTS, subject, _type_number(kind), number])
     faults = draw_faults(figure, background, rng)
     centres, ellipses = renderer.project(camera(view), figure)
     origins, (width, height) = renderer.windows(centres, ellipses, MARGIN)
-    chosen = figure.indices(frames)
-    centres, ellipses, origins = centres[:, chosen], ellipses[:, chosen], origins[chosen]
+    indices = figure.indices(frames)
+    centres, ellipses, origins = centres[:, indices], ellipses[:, indices], origins[indices]
     corners = renderer.outlines(figure, centres, ellipses, origins)
-    visible = visible_hulls(figure, faults.losses)[chosen]
-    canvas = np.zeros((height, len(chosen), width + GAP), np.uint8)
+    visible = visible_hulls(figure, faults.losses)[indices]
+    canvas = np.zeros((height, len(indices), width + GAP), np.uint8)
     for position, (outlines, drawn) in enumerate(zip(corners, visible.tolist(), strict=True)):
         renderer.fill(canvas[:, position, :width], itertools.compress(outlines, drawn))
-    apply_faults(canvas, origins, figure, faults, chosen.tolist(), centres)
+    apply_faults(canvas, origins, figure, faults, indices.tolist(), centres)
     return canvas[..., :width], origins
 
 
 def _render_any_camera(
     settings: Settings, subject: int, kind: str, view: str, figure: Figure, frames: Sequence[int] | None
 ) -> tuple[Windows, Segmenter]:
-    """Return the silhouettes of frames as a camera and a segmenter of their own see them."""
-    seen = camera_of(settings, subject, kind, view)
+    """Render the silhouettes of frames with the camera and the segmenter that are drawn for their sequence."""
+    sequence_camera = camera_of(settings, subject, kind, view)
     sequence = subject, _type_number(kind), settings.views.index(view)
     rng = np.random.default_rng([settings.seed, _SEGMENTER, *sequence])
-    segmenter = draw_segmenter(settings.world.segmentation, figure, min(ROWS, rows_of_a_body(seen)), rng)
-    return any_camera.render(figure, seen, segmenter, frames), segmenter
+    segmenter = draw_segmenter(settings.world.segmentation, figure, min(ROWS, rows_of_a_body(sequence_camera)), rng)
+    return any_camera.render(figure, sequence_camera, segmenter, frames), segmenter
 
 
-def _centred(windows: Windows) -> np.ndarray:
-    """Return windows as pictures, uint8 (S, 240, 320), in the middle of each."""
+def _centre_windows(windows: Windows) -> np.ndarray:
+    """Return pictures, uint8 (S, 240, 320), with the windows in the middle."""
     rows, count, columns = windows.canvas.shape
     pictures = np.zeros((count, HEIGHT, WIDTH), np.uint8)
     y, x = (HEIGHT - rows) // 2, (WIDTH - columns) // 2
@@ -279,12 +276,12 @@ def _centred(windows: Windows) -> np.ndarray:
 
 @functools.lru_cache(512)
 def _background(settings: Settings, subject: int, clothes: int, number: int) -> Background:
-    """Return the background of a subject's everyday clothes (0), coat (1) or outfits in the view of a number."""
+    """Draw the background of a view, given by its number, for a subject's everyday clothes (0), coat (1) or outfit."""
     return draw_background(np.random.default_rng([settings.seed, _BACKGROUND, subject, clothes, number]))
 
 
 def _type_number(kind: str) -> int:
-    """Return the number by which a type seeds its walks, whatever other types there are."""
+    """Return the number of a type in seeds, which does not depend on the other types of the dataset."""
     if kind in TYPES:
         return TYPES.index(kind)
     condition, number = kind.split("-")
@@ -296,5 +293,6 @@ def _position_walk(motion: Motion, heading: float, aside: float) -> Motion:
     pelvis = motion.joints["pelvis"]
     turn = rotation(*np.array([[heading], [0.0], [0.0]]))[0]
     origin = np.array([(pelvis[0, 0] + pelvis[-1, 0]) / 2, 0.0, 0.0])
-    joints = {name: (where - origin) @ turn.T + np.array([0.0, aside, 0.0]) for name, where in motion.joints.items()}
+    offset = np.array([0.0, aside, 0.0])
+    joints = {name: (position - origin) @ turn.T + offset for name, position in motion.joints.items()}
     return Motion(joints, {name: turn @ frame for name, frame in motion.frames.items()})

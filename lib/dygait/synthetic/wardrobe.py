@@ -1,9 +1,9 @@
-"""Outfits: what a subject wears from hair to shoes, drawn several times per subject (`wardrobe` in world.py).
+"""Outfits: clothes from hair to shoes, several per subject (`wardrobe` in world.py).
 
-An outfit replaces the everyday clothes that the body was drawn with (:meth:`Outfit.fit`), adds what hangs from the body
-or is worn over it (:func:`add_outfit`), and changes the gait a little. Lengths are fractions of stature.
+An outfit replaces the everyday clothes that the body was drawn with (:meth:`Outfit.fit`), adds clothes that hang from
+the body or are worn over it (:func:`add_outfit`), and changes the gait slightly. Lengths are fractions of stature.
 
-Legend: S frames.
+S frames.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from dygait.synthetic.world import Wardrobe
 
 HATS = ("cap", "hat", "woollen hat", "hood")
 LOOSE = 0.003
-"""Trousers looser than this are drawn around the legs, not as a part of them."""
+"""Trousers looser than this are drawn as separate hulls around the legs."""
 _BARE_LEG, _BARE_ARM = -0.0095, -0.0025
-"""What is left of `trouser_hem` and `sleeve` without cloth."""
+"""Values of `trouser_hem` and `sleeve` without cloth."""
 _THIGH = 0.5
 """Share of the leg that is thigh."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Skirt:
-    """A skirt, or the lower half of a dress: it ends at a share of the leg."""
+    """A skirt, or the lower half of a dress; `reach` is the share of the leg that it covers."""
 
     reach: float
     flare: float
@@ -42,17 +42,17 @@ class Skirt:
 class Outfit:
     """Clothes, shoes and hair."""
 
-    fitted: dict[str, float]  # traits of the body that are replaced: cloth that follows it, and hair
-    sole: float  # added under the feet
-    boots: float  # share of the shank that they reach up; 0: shoes
-    loose: float  # of trousers, on each side of the leg
-    shorts: float  # share of the leg that short trousers reach; 0: long ones, or none
-    sleeve: float  # share of the upper arm that short sleeves reach; 0: long ones
+    fitted: dict[str, float]  # traits of the body that are replaced: tight clothes, and hair
+    sole: float  # height of the soles
+    boots: float  # share of the shank that boots cover; 0: shoes
+    loose: float  # looseness of trousers on each side of the leg
+    shorts: float  # share of the leg that shorts cover; 0: long trousers, or none
+    sleeve: float  # share of the upper arm that short sleeves cover; 0: long sleeves
     skirt: Skirt | None
-    coat: Coat | None  # or a jacket, or a sweater
-    coat_reach: float  # share of the leg that a long coat reaches; 0: a short one
-    open_by: float  # how far its front hangs open; 0: closed
-    hat: str  # one of HATS, or none
+    coat: Coat | None  # coat, jacket or sweater
+    coat_reach: float  # share of the leg that a long coat covers; 0: a short coat
+    open_by: float  # width by which the coat's front is open; 0: closed
+    hat: str  # one of HATS; empty for none
     tail: float  # length of tied hair; 0: not tied
     gait_change: GaitChange
 
@@ -62,7 +62,7 @@ class Outfit:
 
 
 def draw_outfit(rng: np.random.Generator, knobs: Wardrobe, person: Person, usual: bool = False) -> Outfit:
-    """Draw one outfit of a person; the usual one has a coat half as often."""
+    """Draw one outfit of a person; the usual outfit has a coat half as often."""
     woman = person.woman
     skirt = _draw_skirt(rng) if rng.random() < knobs.skirts * (1.0 if woman else 0.1) else None
     fitted, loose, shorts = _draw_trousers(rng, knobs.shorts, skirt is not None)
@@ -103,7 +103,7 @@ def _draw_skirt(rng: np.random.Generator) -> Skirt:
 
 
 def _draw_trousers(rng: np.random.Generator, shorts: float, skirt: bool) -> tuple[dict[str, float], float, float]:
-    """Return the traits that are replaced, how loose the trousers are, and how far short ones reach."""
+    """Draw trousers: the traits that are replaced, `Outfit.loose` and `Outfit.shorts`."""
     kind = rng.choice(4, p=(0.3, 0.4, 0.17, 0.13))
     hem, loose = rng.random(), rng.random()
     short, reach = rng.random() < shorts, rng.uniform(0.26, 0.56)
@@ -121,7 +121,7 @@ def _draw_trousers(rng: np.random.Generator, shorts: float, skirt: bool) -> tupl
 
 
 def _draw_coat(rng: np.random.Generator, knobs: Wardrobe) -> tuple[Coat, float, float]:
-    """Return a coat, the share of the leg that it reaches, and how far it is open."""
+    """Draw a coat: the coat, `Outfit.coat_reach` and `Outfit.open_by`."""
     long, is_open = rng.random() < knobs.long_coats, rng.random() < knobs.open_coats
     thick = rng.random() ** 1.5
     coat = Coat(
@@ -142,7 +142,7 @@ def _draw_coat(rng: np.random.Generator, knobs: Wardrobe) -> tuple[Coat, float, 
 
 
 def _draw_sweater(rng: np.random.Generator, bare_arms: bool) -> Coat | None:
-    """Return a sweater or a hooded jacket as a thin short coat, or none."""
+    """Draw a sweater or a hooded jacket, which is a thin short coat; None: neither."""
     thick, worn = rng.uniform(0.002, 0.012), rng.random() < 0.25
     if bare_arms or not worn:
         return None
@@ -159,19 +159,19 @@ def _draw_sweater(rng: np.random.Generator, bare_arms: bool) -> Coat | None:
 
 
 def _draw_hair(rng: np.random.Generator, person: Person) -> tuple[dict[str, float], float]:
-    """Return the traits of the hair, and the length of tied hair; whether it is long belongs to the person."""
+    """Draw the traits of the hair, and the length of tied hair; the person determines whether hair is long."""
     long = person.hair < (0.65 if person.woman else 0.07)
     top, back, length = rng.random(3).tolist()
-    worn = rng.choice(3, p=(0.5, 0.3, 0.2))  # loose, tied, in a knot
+    hairstyle = rng.choice(3, p=(0.5, 0.3, 0.2))  # loose, tied, in a knot
     hair = {"hair_top": 0.014 * top**2 + (0.004 if long else 0.0), "hair_back": 0.016 * back, "hair_knot": -1.0}
-    hair["hair_length"] = 0.01 + 0.13 * person.hair_length if long and worn == 0 else -0.05
-    if long and worn == 2:
+    hair["hair_length"] = 0.01 + 0.13 * person.hair_length if long and hairstyle == 0 else -0.05
+    if long and hairstyle == 2:
         hair["hair_knot"] = 0.004 + 0.03 * length
-    return hair, 0.05 + 0.11 * person.hair_length if long and worn == 1 else 0.0
+    return hair, 0.05 + 0.11 * person.hair_length if long and hairstyle == 1 else 0.0
 
 
 def add_outfit(builder: FigureBuilder, outfit: Outfit, body: Physique, motion: Motion, phase: np.ndarray) -> None:
-    """Add an outfit to a figure, whose body :meth:`Outfit.fit` returned; open coats flap with the phase (S,)."""
+    """Add an outfit to a figure whose body is from :meth:`Outfit.fit`; open coats flap with the phase (S,)."""
     _add_trousers(builder, outfit, body, motion)
     if outfit.skirt is not None:
         _add_tube(builder, "skirt", "hips", outfit.skirt, body, motion)
@@ -196,7 +196,7 @@ def add_outfit(builder: FigureBuilder, outfit: Outfit, body: Physique, motion: M
 
 
 def _leg_point(motion: Motion, side: int, reach: float) -> np.ndarray:
-    """Return the middle of a leg at a share of its length, (S, 3)."""
+    """Return the point on a leg's axis at a share of its length, (S, 3)."""
     hip, knee, ankle = (motion.joints[f"{name}_{side}"] for name in ("hip", "knee", "ankle"))
     if reach <= _THIGH:
         return hip + reach / _THIGH * (knee - hip)
@@ -222,7 +222,7 @@ def _add_trousers(builder: FigureBuilder, outfit: Outfit, body: Physique, motion
 
 
 def _add_tube(builder: FigureBuilder, name: str, top: str, cloth: Skirt, body: Physique, motion: Motion) -> None:
-    """Add cloth around both legs, from the ellipsoid at the top down to a hem; long cloth bends at the knees."""
+    """Add cloth around both legs, from the ellipsoid `top` to a hem; long cloth bends at the knees."""
     above: tuple[str, ...] = (top,)
     reaches = (cloth.reach,) if cloth.reach < _THIGH + 0.1 else (_THIGH, cloth.reach)
     for number, reach in enumerate(reaches):
@@ -238,7 +238,7 @@ def _add_tube(builder: FigureBuilder, name: str, top: str, cloth: Skirt, body: P
 
 
 def _add_open_front(builder: FigureBuilder, outfit: Outfit, body: Physique, motion: Motion, phase: np.ndarray) -> None:
-    """Add the lower half of an open coat: a sheet behind the legs, and a front on each side that flaps."""
+    """Add the lower half of an open coat: a sheet behind the legs, and a flapping front on each side."""
     assert outfit.coat is not None
     stature, coat = body.stature, outfit.coat
     reach = outfit.coat_reach or min(coat.length * stature / (body.thigh + body.shank), 0.45)
@@ -262,7 +262,7 @@ def _add_open_front(builder: FigureBuilder, outfit: Outfit, body: Physique, moti
 
 
 def _add_head(builder: FigureBuilder, outfit: Outfit, body: Physique, motion: Motion) -> None:
-    """Add tied hair, and what is on the head."""
+    """Add tied hair and headwear."""
     head, wide, deep, high = motion.place("head"), body.head_width, body.head_depth, body.head_length
     if outfit.tail and outfit.hat != "hood":
         start, end = (-0.058 * deep - body.hair_back, 0.0, 0.014), (-0.068 * deep - body.hair_back, 0.0, -outfit.tail)

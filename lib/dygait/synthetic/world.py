@@ -1,7 +1,7 @@
-"""The world that SynGait shows: knobs of people, wardrobe, cameras, frame rate and segmentation.
+"""The world of SynGait: knobs of people, wardrobe, cameras, frame rate and segmentation.
 
-One frozen model per section of `data_cfg.syngait`. Every default is what the presets `quick` and `full` show, so a knob
-that is not turned changes no picture; `presets.py` has the worlds of the presets.
+One frozen model per section of `data_cfg.syngait`. The defaults are those of the presets `quick` and `full`;
+`presets.py` has the worlds of the presets.
 """
 
 from __future__ import annotations
@@ -38,32 +38,33 @@ def _ordered(value: tuple[float, float]) -> tuple[float, float]:
 Range = Annotated[
     tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], Strict(False), AfterValidator(_ordered)
 ]
-"""The least and the most of what is drawn uniformly."""
+"""The bounds of a uniform distribution."""
 
 
 class Knobs(BaseModel):
-    """A section: hashable, and written with the keys alone that were given."""
+    """A section of knobs, hashable; only knobs that were set are serialised."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, protected_namespaces=(), allow_inf_nan=False, validate_default=True
     )
 
     @model_serializer(mode="wrap")
-    def _given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _only_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
 
 
 class People(Knobs):
-    """The subjects, and how much one differs from another and from himself."""
+    """The subjects, and their variation between subjects and between walks."""
 
     differ: Literal["both", "gait", "body"] = Field(
         "both",
-        description="In what subjects differ: `gait`: only in how they walk and hold themselves, with one body and one "
-        "set of clothes for all; `body`: only in body and clothes, with one gait for all; `both`. With `gait` or "
-        "`body`, all have the same bag.",
+        description="The properties in which subjects differ: `gait`: only gait and posture, with one body and one set "
+        "of clothes for all; `body`: only body and clothes, with one gait for all; `both`. With `gait` or `body`, all "
+        "have the same bag.",
     )
     walks: Annotated[tuple[Count, Count, Count], Strict(False)] = Field(
-        (6, 2, 2), description="How many walks each subject has of the types `nm`, `bg` and `cl`; at least one in all."
+        (6, 2, 2),
+        description="Number of walks of each subject of the types `nm`, `bg` and `cl`; at least one in total.",
     )
     variety: float = Field(
         1.0, ge=0, le=2, description="Factor on the spread of bodies and gaits between subjects; 0: all are alike."
@@ -72,20 +73,20 @@ class People(Knobs):
         1.0, ge=0, le=5, description="Factor on the spread between walks of one subject: gait, speed, heading, offset."
     )
     gait_variety: float = Field(
-        1.0, ge=0, le=2, description="Factor on the spread of gaits between subjects alone, besides `variety`."
+        1.0, ge=0, le=2, description="Factor on the spread of gaits between subjects, in addition to `variety`."
     )
     calibrated: float = Field(
         0.0,
         ge=0,
         le=1.5,
-        description="How far the mean body and gait are moved to the mean of real silhouettes: narrower, sloping "
-        "shoulders, larger heads, shorter arms and feet, quicker and longer steps; 1: all the way.",
+        description="Shift of the mean body and gait to the mean of real silhouettes: narrower, sloping shoulders, "
+        "larger heads, shorter arms and feet, quicker and longer steps; 1: the whole difference.",
     )
     dimorphism: float = Field(
         0.0,
         ge=0,
         le=2,
-        description="How far bodies and gaits of women and men, half of the subjects each, are apart; 1: as published.",
+        description="Difference between bodies and gaits of women and men, half of the subjects each; 1: as published.",
     )
     children: Share = Field(0.0, description="Share of children of 4 to 16 years: stature, proportions, cadence.")
     old: Share = Field(0.0, description="Share of people of 65 to 88: shorter and slower steps, stooped.")
@@ -102,17 +103,17 @@ class People(Knobs):
 
 
 class Wardrobe(Knobs):
-    """What subjects wear and carry. All but `outfits` need `outfits` of at least 1."""
+    """Clothes and carried things of the subjects. All knobs but `outfits` need `outfits` of at least 1."""
 
     outfits: int = Field(
         0,
         ge=0,
         le=50,
-        description="How many outfits each subject owns: the first is worn in `nm` and `bg`, one of the others in each "
-        "walk of `cl`. 0: as in CASIA-B, everyday clothes, with a bag in `bg` and in a coat in `cl`.",
+        description="Number of outfits of each subject: the first is worn in `nm` and `bg`, one of the others in each "
+        "walk of `cl`. 0: as in CASIA-B, everyday clothes, with a bag in `bg` and a coat in `cl`.",
     )
     coats: Share = Field(
-        0.0, description="Probability that an outfit has a jacket or a coat; half of it for the first."
+        0.0, description="Probability that an outfit has a jacket or a coat; half of that for the first outfit."
     )
     long_coats: Share = Field(0.0, description="Share of the coats that reach to the knees or the shins.")
     open_coats: Share = Field(0.0, description="Share of the coats that are open, and flap.")
@@ -127,44 +128,44 @@ class Wardrobe(Knobs):
     boots: Share = Field(0.0, description="Probability of boots.")
     carried: Share = Field(
         0.0,
-        description="Probability that something is carried in a walk of `cl`, as it always is in `bg`: a backpack, a "
-        "bag on a shoulder, in a hand or across, a box in both arms, a trolley, an umbrella.",
+        description="Probability that the subject carries something in a walk of `cl`, as always in `bg`: a backpack, "
+        "a shoulder bag, a handbag, a crossbody bag, a box in both arms, a trolley, an umbrella.",
     )
-    umbrellas: Share = Field(0.0, description="Share of what is carried that is an open umbrella.")
+    umbrellas: Share = Field(0.0, description="Share of open umbrellas among carried things.")
     hands: Share = Field(
         0.0, description="Probability, in every walk, of a phone at the ear or in front, or of pockets."
     )
 
 
 class Cameras(Knobs):
-    """Where the cameras are, and where the subjects walk. A camera is drawn for each sequence."""
+    """Positions of the cameras, and paths of the subjects. A camera is drawn for each sequence."""
 
     anywhere: Share = Field(
-        0.0, description="Share of the sequences seen from any direction, instead of the one that their view names."
+        0.0, description="Share of the sequences that are seen from any direction, instead of their view's."
     )
     deviation: float = Field(
-        0.0, ge=0, le=45, description="Standard deviation of the direction from the one that the view names, degrees."
+        0.0, ge=0, le=45, description="Standard deviation of the direction from that of the view, in degrees."
     )
     mirrored: Share = Field(0.0, description="Share of the sequences seen from the other side, walking to the right.")
-    height: Range | None = Field(None, description="Of the camera above the ground, metres. Null: 0.9 to 1.6, by view.")
+    height: Range | None = Field(None, description="Height of the camera in metres. Null: 0.9 to 1.6, by view.")
     distance: Range | None = Field(
-        None, description="Of the camera from the nearest point of the walk, metres, at least 2.2. Null: about 6.4 m."
+        None, description="Distance to the nearest point of the walk in metres, at least 2.2. Null: about 6.4."
     )
-    pitch: float = Field(40.0, ge=0, le=80, description="The most degrees by which a camera looks down; bounds height.")
-    roll: float = Field(0.0, ge=0, le=20, description="Standard deviation of the camera's rotation, degrees.")
+    pitch: float = Field(40.0, ge=0, le=80, description="The largest downward angle in degrees; it bounds `height`.")
+    roll: float = Field(0.0, ge=0, le=20, description="Standard deviation of the camera's roll, in degrees.")
     aim: float = Field(
-        0.0, ge=0, le=2, description="Standard deviation of the point that the camera aims at, metres beside the walk."
+        0.0, ge=0, le=2, description="Standard deviation of the camera's target from the middle of the walk, in metres."
     )
     pixels: Range | None = Field(
         None,
-        description="How tall a subject of 1.7 m is in the picture, by the lens: in pixels, in the middle of the walk. "
-        "Null: about 100.",
+        description="Height in pixels of a subject of 1.7 m in the middle of the walk, which determines the focal "
+        "length. Null: about 100.",
     )
     curve: float = Field(
-        0.0, ge=0, le=30, description="A walk is a curve, to the left or right, by up to so many degrees per metre."
+        0.0, ge=0, le=30, description="The largest curvature of a walk, to the left or right, in degrees per metre."
     )
     metres: float = Field(
-        4.0, gt=0, le=20, description="Length of the walk that is seen; who leaves it has fewer frames."
+        4.0, gt=0, le=20, description="Length of the walk that the camera sees; faster subjects have fewer frames."
     )
 
 
@@ -182,38 +183,39 @@ class FrameRate(Knobs):
 
 
 class Segmentation(Knobs):
-    """How silhouettes are cut out of pictures, and normalised; drawn for each sequence."""
+    """Segmentation and normalisation of the silhouettes, drawn for each sequence."""
 
     subtraction: float = Field(
-        1.0, ge=0, description="Weight of background subtraction: outlines ragged, holes, parts missing, specks."
+        1.0, ge=0, description="Weight of background subtraction: ragged outlines, holes, missing parts, specks."
     )
     network: float = Field(
         0.0,
         ge=0,
-        description="Weight of networks: outlines smooth, gaps closed, parts missing, a bag missing, and late (mixed "
-        "with the frame before).",
+        description="Weight of networks: smooth outlines, closed gaps, missing parts or bags, and delay (a mixture "
+        "with the previous frame).",
     )
-    strength: Range = Field((1.0, 1.0), description="Of the faults of both: 0: few, 1: as in CASIA-B, 3: bad.")
+    strength: Range = Field((1.0, 1.0), description="Strength of the faults of both; 0: few, 1: as in CASIA-B, 3: bad.")
     shadow: Share = Field(
-        0.0, description="Share of the sequences cut out by subtraction in which the legs' shadows are taken for them."
+        0.0, description="Share of background subtraction's sequences in which shadows of the legs are segmented, too."
     )
     smoothing: Share = Field(0.0, description="Share of the sequences that are smoothed by a median filter of 3 or 5.")
     motion_blur: Share = Field(
-        0.0, description="Share of the sequences with long exposures, nearly to the next frame: what moves is blurred."
+        0.0, description="Share of the sequences with motion blur, due to an exposure of up to a whole frame."
     )
     occlusion: Share = Field(
         0.0,
-        description="Share of the sequences of which furniture, a post or the picture's edge hides a part for a time.",
+        description="Share of the sequences in which furniture, a post or the picture's edge temporarily hides a part.",
     )
     box_error: float = Field(
         0.0,
         ge=0,
         le=0.2,
-        description="Standard deviation of the errors of the box by which silhouettes are normalised (top, bottom, "
-        "centre), as a part of the height.",
+        description="Standard deviation of the errors of the box for normalisation (top, bottom, centre), as a "
+        "fraction of the height.",
     )
     edge_specks: Share = Field(
-        0.0, description="Share of the sequences with a speck above or below the body in some frames, which shrinks it."
+        0.0,
+        description="Share of the sequences in some of whose frames a speck above or below the body makes it smaller.",
     )
     binary: Share = Field(0.0, description="Share of the sequences whose normalised frames are two-valued.")
 
@@ -247,9 +249,9 @@ class World(Knobs):
         Raises:
             SettingsError: an unknown key or an invalid value.
         """
-        own = self.model_dump()
-        merged = own | {
-            name: own.get(name, {}) | dict(new) if isinstance(new, Mapping) else new for name, new in changes.items()
+        base = self.model_dump()
+        merged = base | {
+            name: base.get(name, {}) | dict(new) if isinstance(new, Mapping) else new for name, new in changes.items()
         }
         try:
             return World.model_validate(merged)
@@ -257,7 +259,7 @@ class World(Knobs):
             raise SettingsError(validation_problems(error, World)) from None
 
     def differences(self, other: World) -> dict[str, str]:
-        """Return the knobs whose values differ from another world's, as an address has them: `section.knob` -> text."""
+        """Return the knobs that differ from another world's, as in an address: `section.knob` -> text."""
         return {
             f"{section}.{key}": _text(value)
             for section in World.model_fields
@@ -267,7 +269,7 @@ class World(Knobs):
 
 
 def parse_knob(text: str) -> Any:
-    """Return the value of a knob in an address: a number, a word, `true`, `false`, `none`, or a list with commas."""
+    """Parse the value of a knob in an address: a number, a word, `true`, `false`, `none`, or a list with commas."""
     if "," in text:
         return [parse_knob(part) for part in text.split(",")]
     words = {"true": True, "false": False, "none": None}
