@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--on",
         nargs="+",
         metavar="DATASET",
-        help="a YAML file, of which data and protocol are used, or a run, for its data; default: those of the runs",
+        help="a YAML file, whose data and protocol are used, or a run, for its data; default: those of the runs",
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override a key of the YAML files"

@@ -157,10 +157,10 @@ def add_bag(builder: FigureBuilder, bag: Bag, body: Physique, motion: Motion, ph
     down = np.stack([np.sin(swing), 0 * swing, -np.cos(swing)], -1)
     bottom = top + size.height - radius
     for name, along, below in zip(corners, (0.8, -0.8, -1.0, 1.0), (top, top, bottom, bottom), strict=True):
-        where = anchor + stature * (along * (size.length / 2 - radius) * forward + (below + 0.5 * radius) * down)
-        builder.sphere(name, where, radius)
+        position = anchor + stature * (along * (size.length / 2 - radius) * forward + (below + 0.5 * radius) * down)
+        builder.sphere(name, position, radius)
         if below == top:
-            builder.sphere(f"{name}_tie", where, 0.008)
+            builder.sphere(f"{name}_tie", position, 0.008)
             builder.hull("bag", "hang", f"{name}_tie")
     builder.hull("bag", *corners)
 

@@ -107,16 +107,16 @@ def plan_scene(
     start, turn = 1.5, 0
     while start + 8 < seconds:
         end, depths = start, rng.permutation(np.linspace(-0.8, 1.8, most))
-        for place in range(int(rng.integers(1, most + 1))):
+        for index in range(int(rng.integers(1, most + 1))):
             plan = PLANS[rng.choice(3, p=[0.6, 0.2, 0.2])]
             appearances.append(
                 Appearance(
                     subject=subjects[turn % len(subjects)],
                     kind=kinds[(turn // len(subjects)) % len(kinds)],
-                    start=start + place * rng.uniform(0.5, 2.0),
+                    start=start + index * rng.uniform(0.5, 2.0),
                     plan=plan,
                     rightward=bool(rng.integers(2)),
-                    depth=float(depths[place]),
+                    depth=float(depths[index]),
                     pause=rng.uniform(2, 5),
                 )
             )
@@ -221,12 +221,12 @@ def _bend_to_heading(motion: Motion, heading: np.ndarray, x: float, depth: float
     pelvis = motion.joints["pelvis"]
     steps = np.diff(pelvis[:, 0], prepend=pelvis[0, 0])
     radians = np.deg2rad(heading)
-    place = np.stack(
+    position = np.stack(
         [x + np.cumsum(steps * np.cos(radians)), depth + np.cumsum(steps * np.sin(radians)), 0 * steps], -1
     )
     turn = rotation(heading, 0 * heading, 0 * heading)  # (S, 3, 3)
     straight = np.stack([pelvis[:, 0], 0 * steps, 0 * steps], -1)
-    joints = {name: np.einsum("sij,sj->si", turn, at - straight) + place for name, at in motion.joints.items()}
+    joints = {name: np.einsum("sij,sj->si", turn, at - straight) + position for name, at in motion.joints.items()}
     return Motion(joints, {name: turn @ frame for name, frame in motion.frames.items()})
 
 

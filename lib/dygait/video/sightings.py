@@ -74,7 +74,7 @@ def flaws_of(people: Sequence[Person], size: tuple[int, int], min_height: int) -
 
 
 def _hides(other: Person, person: Person) -> bool:
-    """Return whether somebody nearer to the camera, with lower feet in the picture, overlaps a person."""
+    """Return whether `other` overlaps `person` and is nearer to the camera: its feet are lower in the picture."""
     shared = overlap(other.box, person.box)
     smaller = min(other.box[2] * other.box[3], person.box[2] * person.box[3])
     return other.box[1] + other.box[3] > person.box[1] + person.box[3] and shared > _OVERLAP * smaller

@@ -137,9 +137,9 @@ class OnnxSegmenter(Segmenter):
         masks = masks.reshape(len(boxes), *masks.shape[-2:])
         scores = scores.reshape(-1)
         people = np.flatnonzero((labels.reshape(-1).astype(int) == self._person) & (scores >= self._threshold))
-        is_whole = masks.shape[1:] == tuple(self._size)
-        whole = (masks[n] if is_whole else self._paste_mask(masks[n], boxes[n]) for n in people)
-        return people_in_masks((self._to_picture(mask, fit) for mask in whole), scores[people])
+        has_input_size = masks.shape[1:] == tuple(self._size)
+        full_masks = (masks[n] if has_input_size else self._paste_mask(masks[n], boxes[n]) for n in people)
+        return people_in_masks((self._to_picture(mask, fit) for mask in full_masks), scores[people])
 
     def _read_yolo(self, outputs: list[np.ndarray], fit: _Fit) -> list[Person]:
         rows, prototypes = outputs[0][0].T, outputs[1][0]  # (n, 4 + classes + M), (M, h, w)
@@ -169,10 +169,10 @@ class OnnxSegmenter(Segmenter):
     def _paste_mask(self, mask: np.ndarray, box: np.ndarray) -> np.ndarray:
         """Return the mask of a box, resized and pasted into a mask of the input's size."""
         left, top, right, bottom = np.clip(np.rint(box), 0, (*self._size[::-1], *self._size[::-1])).astype(int)
-        whole = np.zeros(tuple(self._size), np.float32)
+        full_mask = np.zeros(tuple(self._size), np.float32)
         if right > left and bottom > top:
-            whole[top:bottom, left:right] = cv2.resize(mask.astype(np.float32), (right - left, bottom - top))
-        return whole
+            full_mask[top:bottom, left:right] = cv2.resize(mask.astype(np.float32), (right - left, bottom - top))
+        return full_mask
 
     def _to_picture(self, probability: np.ndarray, fit: _Fit) -> np.ndarray:
         """Resize probabilities of the input's size or less to a mask of the picture's size, uint8, 0 or 255."""
