@@ -59,8 +59,7 @@ def export(model: PretrainedModel, target: Path, form: str, int8: bool = False) 
         The largest difference of a feature, divided by the largest feature; with `int8`, of the quantised file.
 
     Raises:
-        UserError: the target has another suffix or cannot be written, a package is not installed, or the features
-            differ.
+        UserError: the target has another suffix or cannot be written, a package is missing, or the features differ.
     """
     _check(target, form, int8)
     program = _trace(model)

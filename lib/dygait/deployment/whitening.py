@@ -31,10 +31,7 @@ _FC, _NORM = "fcs.fc_bin", "necks.bn1d"
 
 
 def training_sequences(model: PretrainedModel, root: str | None, count: int) -> tuple[Store, list[int]]:
-    """Open at most `count` sequences, evenly spaced, of a dataset's training ids.
-
-    Args:
-        root: the dataset; None: that on which the weights were trained.
+    """Open at most `count` evenly spaced sequences of a dataset's training ids; None: the weights' training data.
 
     Raises:
         UserError: the weights were trained on several datasets, or there is no such dataset.

@@ -81,11 +81,9 @@ class GalleryFolder:
         path = self.root / SETTINGS
         try:
             content = untrusted.parse_json(untrusted.read_bytes(path))
-            version = content.pop("format"), content.pop("version")
-            if version != (_FORMAT, _VERSION):
-                raise ValueError(
-                    f"format {version[0]!r}, version {version[1]!r}; this DyGait reads {_FORMAT} {_VERSION}"
-                )
+            form, version = content.pop("format"), content.pop("version")
+            if (form, version) != (_FORMAT, _VERSION):
+                raise ValueError(f"format {form!r}, version {version!r}; this DyGait reads {_FORMAT} {_VERSION}")
             return GallerySettings(**content)
         except FileNotFoundError:
             raise UserError(f"{self.root}: there is no such gallery; `dygait enroll` makes one") from None
@@ -99,10 +97,8 @@ class GalleryFolder:
             temporary = self.root.with_name(f".{self.root.name}.{secrets.token_hex(4)}")
             temporary.mkdir()
             try:
-                write_atomically(
-                    temporary / SETTINGS,
-                    json.dumps({"format": _FORMAT, "version": _VERSION, **asdict(settings)}, indent=2),
-                )
+                content = {"format": _FORMAT, "version": _VERSION, **asdict(settings)}
+                write_atomically(temporary / SETTINGS, json.dumps(content, indent=2))
                 with contextlib.suppress(OSError):
                     temporary.rename(self.root)  # atomic; fails if there is a gallery
             finally:
