@@ -95,7 +95,7 @@ class Analysis:
 
 
 def analyse(saved: SavedFeatures, result: EvaluationResult, baseline: EvaluationResult | None = None) -> Analysis:
-    """Return everything that a report shows of a test.
+    """Analyse a test: return everything that a report shows of it.
 
     `result` is the evaluation of these features with its comparisons (`Options.keep`), `baseline` that of the gait
     energy images, if there are any.
@@ -104,16 +104,16 @@ def analyse(saved: SavedFeatures, result: EvaluationResult, baseline: Evaluation
     lengths = np.array(saved.lengths, dtype=np.int64)
     groups: dict[str, GroupAnalysis] = {}
     used = np.zeros(len(sequences.ids), bool)
-    for name, found in result.comparisons.items():
-        used[found.probes] = used[found.gallery] = True
-        errors = _errors(found)
-        counted = ~np.isnan(errors)
-        probes, errors = found.probes[counted], errors[counted]
+    for name, comparisons in result.comparisons.items():
+        used[comparisons.probes] = used[comparisons.gallery] = True
+        errors = _errors(comparisons)
+        has_error = ~np.isnan(errors)
+        probes, errors = comparisons.probes[has_error], errors[has_error]
         groups[name] = GroupAnalysis(
-            probes=len(found.probes),
-            cmc=np.array([found.mean(f"rank-{k}") for k in range(1, RANKS + 1)]),
-            pairs=_pairs(found, result.verification.get(name)),
-            confusions=found.confusions,
+            probes=len(comparisons.probes),
+            cmc=np.array([comparisons.mean(f"rank-{k}") for k in range(1, RANKS + 1)]),
+            pairs=_pair_analysis(comparisons, result.verification.get(name)),
+            confusions=comparisons.confusions,
             by_length=_by_length(lengths[probes], errors),
             by_type=_by_type(sequences.types[probes], lengths[probes], errors),
         )
@@ -121,21 +121,21 @@ def analyse(saved: SavedFeatures, result: EvaluationResult, baseline: Evaluation
     return Analysis(result, baseline, groups, coordinates, sequences.ids, sequences.types, sequences.views, lengths)
 
 
-def _errors(found: Comparisons) -> np.ndarray:
+def _errors(comparisons: Comparisons) -> np.ndarray:
     """Return the share of wrong comparisons of each probe: (M,), NaN without comparisons."""
-    counts = found.compared & ~np.isnan(found.ranks)
-    counted = counts.sum(1)
-    return np.where(counted > 0, (counts & (found.ranks > 1)).sum(1) / np.maximum(counted, 1), np.nan)
+    is_counted = comparisons.compared & ~np.isnan(comparisons.ranks)
+    count = is_counted.sum(1)
+    return np.where(count > 0, (is_counted & (comparisons.ranks > 1)).sum(1) / np.maximum(count, 1), np.nan)
 
 
-def _pairs(found: Comparisons, known: Verification | None) -> PairAnalysis | None:
-    assert found.pairs is not None
-    rates = known or found.pairs.verification()
+def _pair_analysis(comparisons: Comparisons, verification: Verification | None) -> PairAnalysis | None:
+    assert comparisons.pairs is not None
+    rates = verification or comparisons.pairs.verification()
     if not rates.genuine or not rates.impostor:
         return None
-    balanced = int(np.abs(rates.roc.far - (1 - rates.roc.tar)).argmin())
-    edges, (genuine, impostor) = found.pairs.histogram(_BINS)
-    threshold = float(rates.roc.thresholds[balanced])
+    equal_error = int(np.abs(rates.roc.far - (1 - rates.roc.tar)).argmin())
+    edges, (genuine, impostor) = comparisons.pairs.histogram(_BINS)
+    threshold = float(rates.roc.thresholds[equal_error])
     return PairAnalysis(rates, threshold, edges, genuine / rates.genuine, impostor / rates.impostor)
 
 
@@ -151,21 +151,21 @@ def _by_length(frames: np.ndarray, errors: np.ndarray) -> tuple[ProbeErrors, ...
         return ()
     inner = np.unique(np.quantile(frames, np.linspace(0, 1, _LENGTH_CLASSES + 1)[1:-1], method="higher"))
     classes = np.searchsorted(inner, frames, side="right")
-    return tuple(_share("", frames[classes == c], errors[classes == c]) for c in np.unique(classes).tolist())
+    return tuple(_probe_errors("", frames[classes == c], errors[classes == c]) for c in np.unique(classes).tolist())
 
 
 def _by_type(types: np.ndarray, frames: np.ndarray, errors: np.ndarray) -> tuple[ProbeErrors, ...]:
-    return tuple(_share(kind, frames[types == kind], errors[types == kind]) for kind in np.unique(types).tolist())
+    return tuple(_probe_errors(t, frames[types == t], errors[types == t]) for t in np.unique(types).tolist())
 
 
-def _share(name: str, frames: np.ndarray, errors: np.ndarray) -> ProbeErrors:
+def _probe_errors(name: str, frames: np.ndarray, errors: np.ndarray) -> ProbeErrors:
     spread = float(errors.std(ddof=1) / np.sqrt(len(errors))) if len(errors) > 1 else 0.0
     low, high, median = int(frames.min()), int(frames.max()), float(np.median(frames))
     return ProbeErrors(name, low, high, median, len(errors), float(errors.mean()), spread)
 
 
 def embedding_map(sequences: Sequences, among: np.ndarray, metric: str) -> EmbeddingMap:
-    """Embed some of the sequences `among`, of a few subjects, in two dimensions: by t-SNE, or by PCA if they are few.
+    """Embed some of the sequences `among`, of a few subjects, in two dimensions: by t-SNE, by PCA if there are few.
 
     t-SNE (van der Maaten and Hinton, *Visualizing Data using t-SNE*, JMLR 2008) uses the distances of the evaluation
     and is initialised with the first two principal components, so that it is deterministic.
@@ -206,5 +206,5 @@ def principal_components(vectors: np.ndarray, count: int) -> np.ndarray:
     # The sign of an axis is arbitrary; make the largest entry positive, so that the result is deterministic.
     axes, values = axes[:, ::-1][:, :count], values[::-1][:count]
     signs = np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
-    found = axes * signs * np.sqrt(np.maximum(values, 0.0))
-    return np.pad(found, ((0, 0), (0, count - found.shape[1])))
+    components = axes * signs * np.sqrt(np.maximum(values, 0.0))
+    return np.pad(components, ((0, 0), (0, count - components.shape[1])))

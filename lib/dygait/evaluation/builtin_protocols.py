@@ -23,13 +23,13 @@ PROTOCOLS: Registry[Protocol] = Registry("protocol")
 for _name, _declaration in read_yaml(Path(__file__).with_name("protocols.yaml")).items():
     _aliases = _declaration.pop("aliases", [])
     PROTOCOLS.add(_name, Protocol.model_validate({"name": _name, **_declaration}), _aliases)
-_TOGETHER = {"CCPG": ("CCPG/re-identification", "CCPG/gait")}
-"""The names that stand for several protocols, all of which a test reports; in Python, for the first."""
+_COMBINED = {"CCPG": ("CCPG/re-identification", "CCPG/gait")}
+"""Names of several protocols, all of which a test reports; in Python, such a name means the first."""
 
 
 def protocols_named(name: str) -> list[Protocol]:
     """Return the protocols that a name stands for, of which the first is the dataset's usual one."""
-    return [PROTOCOLS.get(one) for one in _TOGETHER.get(name, (name,))]
+    return [PROTOCOLS.get(member) for member in _COMBINED.get(name, (name,))]
 
 
 def as_protocol(protocol: str | Protocol | Mapping[str, Any]) -> Protocol:
@@ -78,7 +78,7 @@ _EVAL_FUNCTIONS = {
     "identification_GREW_submission": (GREW_SUBMISSION.name,),
     "HID_submission": (HID_SUBMISSION.name,),
 }
-_NOT_BUILT = ("evaluate_segmentation",)
+_NOT_IMPLEMENTED = ("evaluate_segmentation",)
 
 
 def resolve_protocol(eval_func: str | None, dataset_name: str, cross_view_gallery: bool = False) -> str:
@@ -92,8 +92,8 @@ def resolve_protocol(eval_func: str | None, dataset_name: str, cross_view_galler
     Raises:
         UserError: the name is unknown or not implemented, or does not fit the dataset.
     """
-    own = _resolved(dataset_name) if dataset_name in PROTOCOLS else None
-    protocol = _by_eval_func(eval_func, dataset_name, own)
+    default = _resolved_name(dataset_name) if dataset_name in PROTOCOLS else None
+    protocol = _by_eval_func(eval_func, dataset_name, default)
     if not cross_view_gallery or protocol.endswith("/cross-view"):
         return protocol
     if f"{protocol}/cross-view" not in PROTOCOLS:
@@ -103,30 +103,30 @@ def resolve_protocol(eval_func: str | None, dataset_name: str, cross_view_galler
     return f"{protocol}/cross-view"
 
 
-def _resolved(name: str) -> str:
-    return name if name in _TOGETHER else PROTOCOLS.resolve(name)
+def _resolved_name(name: str) -> str:
+    return name if name in _COMBINED else PROTOCOLS.resolve(name)
 
 
-def _by_eval_func(eval_func: str | None, dataset_name: str, own: str | None) -> str:
+def _by_eval_func(eval_func: str | None, dataset_name: str, default: str | None) -> str:
     if eval_func is None:
-        if own is not None:
-            return own
-        why = f"the dataset {dataset_name!r} has no protocol of its own"
+        if default is not None:
+            return default
+        reason = f"the dataset {dataset_name!r} has no protocol of its own"
     elif eval_func in PROTOCOLS:
-        return _resolved(eval_func)
+        return _resolved_name(eval_func)
     elif eval_func in SUBMISSIONS:
         return eval_func
     elif eval_func in _EVAL_FUNCTIONS:
-        meant = _EVAL_FUNCTIONS[eval_func]
+        candidates = _EVAL_FUNCTIONS[eval_func]
         # A dataset with an unknown name may have the layout of the only protocol.
-        fitting = [name for name in meant if own in (name.partition("/")[0], None)]
-        if len(fitting) == 1:
-            return fitting[0]
-        why = f"{eval_func} is for {', '.join(meant)}, not for the dataset {dataset_name!r}"
+        matching = [name for name in candidates if default in (name.partition("/")[0], None)]
+        if len(matching) == 1:
+            return matching[0]
+        reason = f"{eval_func} is for {', '.join(candidates)}, not for the dataset {dataset_name!r}"
     else:
-        why = f"{eval_func} is not implemented" if eval_func in _NOT_BUILT else f"unknown {eval_func!r}"
+        reason = f"{eval_func} is not implemented" if eval_func in _NOT_IMPLEMENTED else f"unknown {eval_func!r}"
     choices = ", ".join([*sorted(_EVAL_FUNCTIONS), *PROTOCOLS.names(), *SUBMISSIONS])
-    raise UserError(f"evaluator_cfg.eval_func: {why}; choose one of {choices}")
+    raise UserError(f"evaluator_cfg.eval_func: {reason}; choose one of {choices}")
 
 
 def configured_name(config: Config) -> str:
@@ -140,15 +140,15 @@ def configured_name(config: Config) -> str:
 
 def configured_protocols(config: Config) -> list[Protocol] | Submission:
     """Return the protocols of a configuration, or the submission; UserError as `resolve_protocol`."""
-    own, name = config.evaluator_cfg.protocol, configured_name(config)
+    declared, name = config.evaluator_cfg.protocol, configured_name(config)
     if name in SUBMISSIONS:
         return SUBMISSIONS[name]
-    protocols = protocols_named(name) if own is None else [own]
-    return [one.without_unmatched() for one in protocols] if config.data_cfg.remove_no_gallery else protocols
+    protocols = protocols_named(name) if declared is None else [declared]
+    return [protocol.without_unmatched() for protocol in protocols] if config.data_cfg.remove_no_gallery else protocols
 
 
 def classification_of(config: Config) -> Protocol | None:
-    """Return the protocol of a configuration if it is a classification, whose classes the logits then learn."""
+    """Return the protocol of a configuration if it is a classification of the logits, else None."""
     try:
         protocols = configured_protocols(config)
     except UserError:  # a run that only trains needs no protocol
@@ -160,9 +160,9 @@ def protocols_of(name_or_file: str | None, origin: Mapping[str, Any], features: 
     """Return the protocols of a name or of a YAML file; without one, those of the features' configuration."""
     if name_or_file is not None and name_or_file.endswith((".yaml", ".yml")):
         return [declared_protocol(read_yaml(Path(name_or_file)), name_or_file)]
-    own = at(origin, "config", "evaluator_cfg", "protocol")
-    if name_or_file is None and own is not None:
-        return [declared_protocol(own, f"{features}: the protocol")]
+    declared = at(origin, "config", "evaluator_cfg", "protocol")
+    if name_or_file is None and declared is not None:
+        return [declared_protocol(declared, f"{features}: the protocol")]
     name = name_or_file or origin.get("protocol")
     if not isinstance(name, str):
         raise UserError(f"{features} does not name its protocol; set --protocol: {', '.join(PROTOCOLS.names())}")

@@ -84,10 +84,10 @@ class Comparisons:
     def scores(self, name: str) -> np.ndarray:
         """Return a measure of each comparison in percent: (M, V), NaN if it is not counted."""
         if name.startswith("rank-"):
-            found = within(torch.from_numpy(self.ranks), int(name.removeprefix("rank-"))).numpy()
+            values = within(torch.from_numpy(self.ranks), int(name.removeprefix("rank-"))).numpy()
         else:
-            found = self.values[name]
-        return 100 * (np.nan_to_num(found, nan=0.0) if self.unmatched == "counted as wrong" else found)
+            values = self.values[name]
+        return 100 * (np.nan_to_num(values, nan=0.0) if self.unmatched == "counted as wrong" else values)
 
     def by_view(self, scores: np.ndarray) -> dict[str, float]:
         """Return probe view -> mean over the gallery views; views without scores are skipped."""
@@ -119,16 +119,16 @@ def compare(
     Views are named as the protocol distinguishes them (`Protocol.view_name`). `members` maps each group to its probes,
     (N,) bool; the result maps it to its comparisons.
     """
-    found = _DistancePass(sequences, members, gallery, protocol, options)
+    state = _DistancePass(sequences, members, gallery, protocol, options)
     for block, distances in blocks_between(
-        sequences.features, found.probes, found.gallery, options.re_rank, metric, options.max_bytes, options.device
+        sequences.features, state.probes, state.gallery, options.re_rank, metric, options.max_bytes, options.device
     ):
         # A few probes at a time, so that their masks stay small beside the distances.
         step = max(1, _MASK // len(gallery))
         for start in range(block.start, block.stop, step):
             rows = slice(start, min(start + step, block.stop))
-            found.add(rows, distances[rows.start - block.start : rows.stop - block.start])
-    return {name: found.of(name, member) for name, member in members.items()}
+            state.add(rows, distances[rows.start - block.start : rows.stop - block.start])
+    return {name: state.comparisons(name, member) for name, member in members.items()}
 
 
 class _DistancePass:
@@ -153,7 +153,7 @@ class _DistancePass:
             self.views = tuple(names.tolist())
             self.columns = [slice(a, b) for a, b in pairwise([*starts.tolist(), len(gallery)])]
         self.gallery = gallery
-        self.meets_itself = bool(np.isin(self.probes, gallery).any())
+        self.has_self_pairs = bool(np.isin(self.probes, gallery).any())
         device = options.device or sequences.features.device
         codes = [np.unique(names, return_inverse=True)[1].reshape(-1) for names in (sequences.ids, sequences.views)]
         self.probe_ids, self.probe_views = (torch.from_numpy(code[self.probes]).to(device) for code in codes)
@@ -163,12 +163,12 @@ class _DistancePass:
         if protocol.one_view_at_a_time and protocol.exclusion != "nothing":
             self.compared = sequences.views[self.probes][:, None] != np.array(self.views, dtype=str)
         self.ranks = np.full(shape, np.nan)
-        others = [name for name in protocol.measures if not name.startswith("rank-")]
-        self.values = {name: np.full(shape, np.nan) for name in (*others, CHANCE)}
+        other_measures = [name for name in protocol.measures if not name.startswith("rank-")]
+        self.values = {name: np.full(shape, np.nan) for name in (*other_measures, CHANCE)}
         self.match, self.other = np.full(shape, np.inf), np.full(shape, np.inf)
-        # Groups of the same probes have the same pairs and confusions.
-        self.same = {g: next(o for o in members if np.array_equal(members[o], members[g])) for g in members}
-        self.members = {group: members[group][self.probes] for group in dict.fromkeys(self.same.values())}
+        # Groups with the same probes share pairs and confusions, those of their representative.
+        self.representative = {g: next(h for h in members if np.array_equal(members[h], members[g])) for g in members}
+        self.members = {group: members[group][self.probes] for group in dict.fromkeys(self.representative.values())}
         self.pairs = {group: PairDistances() for group in self.members if options.verification or options.keep}
         self.confusions: dict[str, list[tuple[float, str, Confusion]]] = {group: [] for group in self.members}
 
@@ -176,25 +176,25 @@ class _DistancePass:
         """Add the distances (m, G) of some probes."""
         one_view, exclusion = self.protocol.one_view_at_a_time, self.protocol.exclusion
         match = self.probe_ids[rows, None] == self.gallery_ids
-        excluded = itself = self._itself(rows, distance.device) if self.meets_itself else None
+        excluded = self_pairs = self._self_pairs(rows, distance.device) if self.has_self_pairs else None
         # One view at a time, all pairs of excluded views are in the column of the identical view: only pairs need them.
         if exclusion != "nothing" and (self.pairs or not one_view):
             excluded = self.probe_views[rows, None] == self.gallery_views
             if exclusion == "same id in the same view":
                 excluded &= match
-            if itself is not None:
-                excluded |= itself
-        of_columns = itself if one_view else excluded
+            if self_pairs is not None:
+                excluded |= self_pairs
+        excluded_in_column = self_pairs if one_view else excluded
         for number, column in enumerate(self.columns):
-            without = None if of_columns is None else of_columns[:, column]
+            block_excluded = None if excluded_in_column is None else excluded_in_column[:, column]
             block = distance[:, column], match[:, column]
-            self.ranks[rows, number] = first_match_rank(*block, without).cpu().numpy()
+            self.ranks[rows, number] = first_match_rank(*block, block_excluded).cpu().numpy()
             for name, values in self.values.items():
-                values[rows, number] = measure(name, *block, without).cpu().numpy()
+                values[rows, number] = measure(name, *block, block_excluded).cpu().numpy()
             if self.options.open_set or self.options.keep:
-                near = block[0] if without is None else block[0].masked_fill(without, torch.inf)
-                self.match[rows, number] = near.masked_fill(~block[1], torch.inf).amin(1).cpu().numpy()
-                self.other[rows, number] = near.masked_fill(block[1], torch.inf).amin(1).cpu().numpy()
+                allowed = block[0] if block_excluded is None else block[0].masked_fill(block_excluded, torch.inf)
+                self.match[rows, number] = allowed.masked_fill(~block[1], torch.inf).amin(1).cpu().numpy()
+                self.other[rows, number] = allowed.masked_fill(block[1], torch.inf).amin(1).cpu().numpy()
         if one_view and exclusion != "nothing":
             self.match[rows][~self.compared[rows]] = np.inf
             if exclusion == "identical view":
@@ -204,9 +204,9 @@ class _DistancePass:
             _add_pairs(pairs, member, distance, match, excluded)
         if self.options.keep:
             for group in self.confusions:
-                self._add_confusions(group, rows, distance, of_columns)
+                self._add_confusions(group, rows, distance, excluded_in_column)
 
-    def _itself(self, rows: slice, device: torch.device) -> Tensor:
+    def _self_pairs(self, rows: slice, device: torch.device) -> Tensor:
         """Return whether each pair is a sequence and itself: (m, G) bool."""
         return torch.from_numpy(self.probes[rows, None] == self.gallery).to(device)
 
@@ -214,9 +214,9 @@ class _DistancePass:
         """Keep the hardest confusions so far, one for each subject; the first of equals is kept."""
         wrong = self.members[group][rows, None] & self.compared[rows] & (self.ranks[rows] > 1)
         indices, margins = np.argwhere(wrong), self.match[rows][wrong] - self.other[rows][wrong]
-        kept = self.confusions[group]
+        entries = self.confusions[group]
         subjects: set[str] = set()
-        weakest = kept[-1][0] if len(kept) == CONFUSIONS else -np.inf
+        weakest = entries[-1][0] if len(entries) == CONFUSIONS else -np.inf
         for number in np.argsort(-margins, kind="stable").tolist():
             margin, (row, column) = float(margins[number]), indices[number].tolist()
             if len(subjects) == CONFUSIONS or margin <= weakest:
@@ -225,19 +225,19 @@ class _DistancePass:
             subject = str(self.sequences.ids[probe])
             if subject not in subjects:
                 subjects.add(subject)
-                near = distance[row, part]
+                allowed = distance[row, part]
                 if excluded is not None:
-                    near = near.masked_fill(excluded[row, part], torch.inf)
-                hit = self.sequences.ids[self.gallery[part]] == subject
-                kept.append((margin, subject, _confusion(probe, self.gallery[part], near.cpu().numpy(), hit)))
+                    allowed = allowed.masked_fill(excluded[row, part], torch.inf)
+                match = self.sequences.ids[self.gallery[part]] == subject
+                entries.append((margin, subject, _confusion(probe, self.gallery[part], allowed.cpu().numpy(), match)))
         hardest: dict[str, tuple[float, str, Confusion]] = {}
-        for entry in sorted(kept, key=lambda entry: -entry[0]):
+        for entry in sorted(entries, key=lambda entry: -entry[0]):
             hardest.setdefault(entry[1], entry)
         self.confusions[group] = [*hardest.values()][:CONFUSIONS]
 
-    def of(self, name: str, member: np.ndarray) -> Comparisons:
+    def comparisons(self, name: str, member: np.ndarray) -> Comparisons:
         """Return the comparisons of one group."""
-        rows, same = member[self.probes], self.same[name]
+        rows, representative = member[self.probes], self.representative[name]
         return Comparisons(
             probes=self.probes[rows],
             probe_views=self.sequences.views[self.probes[rows]],
@@ -249,21 +249,21 @@ class _DistancePass:
             values={name: values[rows] for name, values in self.values.items()},
             match=self.match[rows],
             other=self.other[rows],
-            pairs=self.pairs.get(same),
-            confusions=tuple(confusion for _, _, confusion in self.confusions[same]),
+            pairs=self.pairs.get(representative),
+            confusions=tuple(confusion for _, _, confusion in self.confusions[representative]),
         )
 
 
-def _confusion(probe: int, gallery: np.ndarray, distance: np.ndarray, hit: np.ndarray) -> Confusion:
+def _confusion(probe: int, gallery: np.ndarray, distance: np.ndarray, match: np.ndarray) -> Confusion:
     """Return the confusion of a comparison with distances (G,), inf if excluded."""
     order = np.argsort(distance, kind="stable")
     nearest = order[:TOP][np.isfinite(distance[order[:TOP]])]
-    first = int(np.flatnonzero(hit[order])[0])
+    first = int(np.flatnonzero(match[order])[0])
     return Confusion(
         probe=probe,
         nearest=tuple(gallery[nearest].tolist()),
         distances=tuple(distance[nearest].tolist()),
-        right=tuple(hit[nearest].tolist()),
+        right=tuple(match[nearest].tolist()),
         match=int(gallery[order[first]]),
         match_distance=float(distance[order[first]]),
         rank=first + 1,

@@ -114,12 +114,12 @@ class _Rows:
         return len(self.features if self.rows is None else self.rows)
 
     def take(self, start: int, stop: int, dtype: torch.dtype | None = None) -> Tensor:
-        chosen = self.features[start:stop] if self.rows is None else self.features[self.rows[start:stop]]
-        return chosen.to(self.device, dtype)
+        selected = self.features[start:stop] if self.rows is None else self.features[self.rows[start:stop]]
+        return selected.to(self.device, dtype)
 
-    def part(self, part: int, positions: Tensor) -> Tensor:
+    def part(self, part: int, indices: Tensor) -> Tensor:
         """Return one part of the sequences at these indices: (., C) float64."""
-        rows = positions if self.rows is None else self.rows[positions]
+        rows = indices if self.rows is None else self.rows[indices]
         return self.features[:, :, part][rows.to(self.features.device)].to(self.device, torch.float64)
 
 
@@ -149,8 +149,8 @@ def _float32_blocks(x: _Rows, y: _Rows, max_bytes: int, out: Tensor | None) -> I
     # Besides the left operands, memory holds one right operand, chunks of features being rearranged (less than another
     # operand), and the distances of a tile in two precisions.
     row_bytes = 4 * parts * (channels + 3)
-    rest = max_bytes - 2 * _TILE * row_bytes - 16 * _TILE**2
-    count = max(1, min(rest // (_TILE * row_bytes), 4 * max_bytes // (4 * len(y) * _TILE)))
+    available = max_bytes - 2 * _TILE * row_bytes - 16 * _TILE**2
+    count = max(1, min(available // (_TILE * row_bytes), 4 * max_bytes // (4 * len(y) * _TILE)))
     for start in range(0, len(x), count * _TILE):
         rows = slice(start, min(start + count * _TILE, len(x)))
         tops = range(start, rows.stop, _TILE)
@@ -162,8 +162,8 @@ def _float32_blocks(x: _Rows, y: _Rows, max_bytes: int, out: Tensor | None) -> I
                 part = distance[top - start : top - start + _TILE, left : left + _TILE]
                 tiles.fill(part, prepared, right, top, left)
         if not math.isfinite(float(distance.sum())):  # magnitudes so different that some squares overflow float32
-            again = _Rows(x.take(rows.start, rows.stop), None, x.device)
-            for _ in _float64_blocks(again, y, "euc", max_bytes, distance):
+            block = _Rows(x.take(rows.start, rows.stop), None, x.device)
+            for _ in _float64_blocks(block, y, "euc", max_bytes, distance):
                 pass
         yield rows, distance
 
@@ -179,8 +179,8 @@ class _Tiles:
         self.x, self.y = x, y
         _, self.channels, self.parts = x.features.shape
         # Any centre and any power of two are correct; these keep the values small, and squares neither 0 nor infinite.
-        positions = torch.linspace(0, len(y) - 1, min(len(y), _SAMPLE)).long()
-        sample = y.features[positions if y.rows is None else y.rows[positions.to(y.rows.device)]]
+        indices = torch.linspace(0, len(y) - 1, min(len(y), _SAMPLE)).long()
+        sample = y.features[indices if y.rows is None else y.rows[indices.to(y.rows.device)]]
         sample = sample.to("cpu", torch.float64)
         self.centre = sample.mean(0)
         largest = float((sample - self.centre).abs().max())
@@ -248,9 +248,9 @@ class _Tiles:
         i = rows[i]
         if len(i) * 32 < squared.numel():
             for a in range(0, len(i), 8192):
-                these, those = i[a : a + 8192], j[a : a + 8192]
-                difference = self.x.part(part, these + top) - self.y.part(part, those + start)
-                squared[these, those] = difference.mul_(self.scale).square().sum(1).float()
+                chunk_i, chunk_j = i[a : a + 8192], j[a : a + 8192]
+                difference = self.x.part(part, chunk_i + top) - self.y.part(part, chunk_j + start)
+                squared[chunk_i, chunk_j] = difference.mul_(self.scale).square().sum(1).float()
             return
         x = self.x.part(part, rows + top)
         y = self.y.part(part, torch.arange(start, start + squared.shape[1]))

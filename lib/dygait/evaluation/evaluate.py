@@ -123,15 +123,16 @@ def evaluate_detailed(
         return _classify(sequences, chosen, lists, notes, options)
     members, galleries = _select(sequences, chosen, lists)
     sequences = replace(sequences, views=_view_names(sequences.views, chosen))
-    found: dict[str, Comparisons] = {}
-    for name, searched in galleries.items():
-        if name not in found:  # groups that share a gallery are compared in one pass
-            sharing = {n: members[n] for n, own in galleries.items() if np.array_equal(own, searched)}
-            found |= compare(sequences, sharing, searched, chosen, metric, options)
-    again = "" if options.re_rank is None else f"; {options.re_rank.description}"
-    result = EvaluationResult(chosen.name, f"{chosen.description}{again}", metric, tuple(chosen.measures))
+    comparisons: dict[str, Comparisons] = {}
+    for name, gallery_indices in galleries.items():
+        if name not in comparisons:  # groups that share a gallery are compared in one pass
+            sharing = {n: members[n] for n, other in galleries.items() if np.array_equal(other, gallery_indices)}
+            comparisons |= compare(sequences, sharing, gallery_indices, chosen, metric, options)
+    suffix = "" if options.re_rank is None else f"; {options.re_rank.description}"
+    result = EvaluationResult(chosen.name, f"{chosen.description}{suffix}", metric, tuple(chosen.measures))
     for name in chosen.groups:
-        notes += [f"{name}: {note}" for note in _add_group(result, name, found[name], sequences.ids, chosen, options)]
+        added = _add_group(result, name, comparisons[name], sequences.ids, chosen, options)
+        notes += [f"{name}: {note}" for note in added]
     return replace(result, notes=tuple(notes))
 
 
@@ -181,21 +182,21 @@ def _classify(
             f"features: {sequences.features.shape[1]} channels, but the protocol {protocol.name} has {count} classes; "
             f"it takes logits: ScoNet's, or another model's with evaluator_cfg.feature: logits"
         )
-    true, found = _true_classes(sequences, protocol), sequences.features.double().mean(2).argmax(1).cpu().numpy()
+    true, predicted = _true_classes(sequences, protocol), sequences.features.double().mean(2).argmax(1).cpu().numpy()
     result = EvaluationResult(protocol.name, protocol.description, "logits", tuple(protocol.measures))
     for name, group in protocol.groups.items():
-        chosen = sequences.select(group.probes, lists)
-        if not chosen.any():
+        selected = sequences.select(group.probes, lists)
+        if not selected.any():
             notes.append(f"{name}: no sequences of {group.probes.description} in the data (group skipped)")
             continue
-        measured = scores(true[chosen], found[chosen])
-        result.percentages[name] = {measure: measured[measure] for measure in protocol.measures}
+        values = scores(true[selected], predicted[selected])
+        result.percentages[name] = {measure: values[measure] for measure in protocol.measures}
         result.chance[name] = 100 / count
-        result.counts[name] = {"probes": int(chosen.sum()), "gallery": 0, "probes without a match": 0}
-        subjects = sequences.ids[chosen]
+        result.counts[name] = {"probes": int(selected.sum()), "gallery": 0, "probes without a match": 0}
+        subjects = sequences.ids[selected]
         if options.intervals and "accuracy" in protocol.measures and len(np.unique(subjects)) > 1:
-            right = 100.0 * (true == found)[chosen, None]
-            if (limits := interval(bootstrap(right, subjects, options.intervals))) is not None:
+            correct = 100.0 * (true == predicted)[selected, None]
+            if (limits := interval(bootstrap(correct, subjects, options.intervals))) is not None:
                 result.intervals[name] = {"accuracy": limits}
     if not result.percentages:
         raise UserError(f"protocol {protocol.name}: no group has a sequence; {notes[0]}")
@@ -219,25 +220,25 @@ def _select(
     members = {name: sequences.select(group.probes, lists) for name, group in groups.items()}
     selectors = {name: group.gallery or protocol.gallery for name, group in groups.items()}
     galleries = {name: np.flatnonzero(sequences.select(s, lists)) for name, s in selectors.items()}
-    some = [name for name, chosen in members.items() if chosen.any()]
-    for name in some or members:
+    with_probes = [name for name, selected in members.items() if selected.any()]
+    for name in with_probes or members:
         if not len(galleries[name]):
-            whose = f" of {name}" if any(group.gallery for group in groups.values()) else ""
+            owner = f" of {name}" if any(group.gallery for group in groups.values()) else ""
             raise UserError(
-                f"protocol {protocol.name}: the gallery{whose} is empty; it needs {selectors[name].description}, "
+                f"protocol {protocol.name}: the gallery{owner} is empty; it needs {selectors[name].description}, "
                 f"{_available(sequences, selectors[name])}"
             )
-    if not some:
-        wanted = "; ".join(g.probes.description for g in groups.values())
-        has = _available(sequences, *(g.probes for g in groups.values()))
-        raise UserError(f"protocol {protocol.name}: there are no probes; they need {wanted}, {has}")
+    if not with_probes:
+        required = "; ".join(g.probes.description for g in groups.values())
+        available = _available(sequences, *(g.probes for g in groups.values()))
+        raise UserError(f"protocol {protocol.name}: there are no probes; they need {required}, {available}")
     views, compares_views = _view_names(sequences.views, protocol), protocol.exclusion != "nothing"
     if not any(_can_match(sequences.ids, views, members[name], galleries[name], compares_views) for name in groups):
         used = [*map(np.flatnonzero, members.values()), *galleries.values()]
-        only, *others = np.unique(views[np.concatenate(used)])
-        if compares_views and not others:
+        view, *other_views = np.unique(views[np.concatenate(used)])
+        if compares_views and not other_views:
             raise UserError(
-                f"protocol {protocol.name}: the data has one view only ({only}), and with the "
+                f"protocol {protocol.name}: the data has one view only ({view}), and with the "
                 f"{protocol.exclusion} excluded nothing remains"
             )
         raise UserError(f"protocol {protocol.name}: {_NO_MATCH}")
@@ -254,71 +255,73 @@ def _can_match(ids: np.ndarray, views: np.ndarray, probes: np.ndarray, gallery: 
     views_of: dict[str, Counter[str]] = defaultdict(Counter)
     for subject, view in zip(ids[gallery].tolist(), views[gallery].tolist(), strict=True):
         views_of[subject][view] += 1
-    found = np.flatnonzero(probes)
-    itself = np.isin(found, gallery).tolist()
-    for subject, view, same in zip(ids[found].tolist(), views[found].tolist(), itself, strict=True):
-        own = views_of.get(subject, Counter())
-        if own.total() > (own[view] if other_view else same):
+    indices = np.flatnonzero(probes)
+    in_gallery = np.isin(indices, gallery).tolist()
+    for subject, view, is_in_gallery in zip(ids[indices].tolist(), views[indices].tolist(), in_gallery, strict=True):
+        counts = views_of.get(subject, Counter())
+        if counts.total() > (counts[view] if other_view else is_in_gallery):
             return True
     return False
 
 
 def _add_group(
-    result: EvaluationResult, name: str, found: Comparisons, ids: np.ndarray, protocol: Protocol, options: Options
+    result: EvaluationResult, name: str, comparisons: Comparisons, ids: np.ndarray, protocol: Protocol, options: Options
 ) -> list[str]:
     """Add a group to a result, unless no probe counts, and return notes on it."""
     group = protocol.groups[name]
-    if not len(found.probes):
+    if not len(comparisons.probes):
         return [f"no probe sequences of {group.probes.description} in the data (group skipped)"]
     headline = protocol.measures[0]
     percentages: dict[str, Any] = {}
     for measure in protocol.measures:
-        percentages[measure] = found.mean(measure)
+        percentages[measure] = comparisons.mean(measure)
         if protocol.one_view_at_a_time:
-            percentages[result.view_key(measure)] = found.by_view(found.scores(measure))
+            percentages[result.view_key(measure)] = comparisons.by_view(comparisons.scores(measure))
     if np.isnan(percentages[headline]):
         return [f"no probe with a true match in the gallery, {protocol.exclusion} excluded (group skipped)"]
-    result.percentages[name], result.chance[name] = percentages, found.mean(CHANCE)
+    result.percentages[name], result.chance[name] = percentages, comparisons.mean(CHANCE)
 
     notes = []
-    unmatched = np.isnan(found.ranks)
-    alone = (unmatched | ~found.compared).all(1)
-    counts = {"probes": len(alone), "gallery": len(found.gallery), "probes without a match": int(alone.sum())}
-    both = int(np.isin(found.probes, found.gallery).sum())
-    if both:
-        notes.append(f"{both} of {len(alone)} probes are in the gallery too; none is compared with itself")
-    if alone.any():
-        notes.append(f"{alone.sum()} of {len(alone)} probes have no true match in the gallery ({group.unmatched})")
+    unmatched = np.isnan(comparisons.ranks)
+    missed = (unmatched | ~comparisons.compared).all(1)
+    counts = {"probes": len(missed), "gallery": len(comparisons.gallery), "probes without a match": int(missed.sum())}
+    shared = int(np.isin(comparisons.probes, comparisons.gallery).sum())
+    if shared:
+        notes.append(f"{shared} of {len(missed)} probes are in the gallery too; none is compared with itself")
+    if missed.any():
+        notes.append(f"{missed.sum()} of {len(missed)} probes have no true match in the gallery ({group.unmatched})")
     if protocol.one_view_at_a_time:
-        result.matrices[name] = mean_by_view(found.scores(headline), found.probe_views, found.gallery_views)
-        uncounted = unmatched & found.compared
-        counts |= {"comparisons": int(found.compared.sum()), "comparisons without a match": int(uncounted.sum())}
+        result.matrices[name] = mean_by_view(
+            comparisons.scores(headline), comparisons.probe_views, comparisons.gallery_views
+        )
+        uncounted = unmatched & comparisons.compared
+        counts |= {"comparisons": int(comparisons.compared.sum()), "comparisons without a match": int(uncounted.sum())}
         if uncounted.any():
             notes.append(
-                f"{uncounted.sum()} of {found.compared.sum()} comparisons of a probe with the gallery of one view "
-                f"have no true match ({group.unmatched})"
+                f"{uncounted.sum()} of {comparisons.compared.sum()} comparisons of a probe with the gallery of one "
+                f"view have no true match ({group.unmatched})"
             )
     result.counts[name] = counts
-    if options.intervals and (limits := _intervals(found, ids[found.probes], protocol, options.intervals)):
+    if options.intervals and (limits := _intervals(comparisons, ids[comparisons.probes], protocol, options.intervals)):
         result.intervals[name] = limits
-    if options.verification and found.pairs is not None:
-        result.verification[name] = found.pairs.verification()
+    if options.verification and comparisons.pairs is not None:
+        result.verification[name] = comparisons.pairs.verification()
     if options.open_set:
-        result.open_set[name] = identify(*found.searches())
+        result.open_set[name] = identify(*comparisons.searches())
     if options.keep:
-        result.comparisons[name] = found
+        result.comparisons[name] = comparisons
     return notes
 
 
 def _intervals(
-    found: Comparisons, subjects: np.ndarray, protocol: Protocol, resamples: int
+    comparisons: Comparisons, subjects: np.ndarray, protocol: Protocol, resamples: int
 ) -> dict[str, tuple[float, float]]:
     if len(np.unique(subjects)) < 2:
         return {}
-    rows = found.probe_views if protocol.one_view_at_a_time else None
+    rows = comparisons.probe_views if protocol.one_view_at_a_time else None
     limits = {}
     for name in protocol.measures:
-        samples = bootstrap(np.where(found.compared, found.scores(name), np.nan), subjects, resamples, rows)
+        samples = bootstrap(np.where(comparisons.compared, comparisons.scores(name), np.nan), subjects, resamples, rows)
         if (ends := interval(samples)) is not None:
             limits[name] = ends
     return limits
@@ -327,31 +330,30 @@ def _intervals(
 def _checked_lists(
     sequences: Sequences, protocol: Protocol, probes: Collection[str] | None, gallery: Collection[str] | None
 ) -> tuple[dict[str, Collection[str]], list[str]]:
-    """Return the lists that a protocol needs, and notes; raises `UserError` if one is missing or not of the data."""
+    """Return the lists that a protocol needs, and notes; UserError if one is missing or does not fit the data."""
     lists: dict[str, Collection[str]] = {}
     notes: list[str] = []
     for name in protocol.lists:
-        given = {"PROBE_SET": probes, "GALLERY_SET": gallery}[name]
-        if not given:
+        keys = {"PROBE_SET": probes, "GALLERY_SET": gallery}[name]
+        if not keys:
             raise UserError(
                 f"protocol {protocol.name}: {name} is missing: the 'id-type-view' keys of the dataset's partition file"
             )
-        wanted = set(given)
-        lists[name] = wanted
-        missing = len(wanted - set(sequences.keys().tolist()))
-        if missing == len(wanted):
+        expected = lists[name] = set(keys)
+        missing = len(expected - set(sequences.keys().tolist()))
+        if missing == len(expected):
             raise UserError(
-                f"protocol {protocol.name}: none of the {len(wanted)} keys of {name} ({_abbreviated(wanted)}) is in "
-                f"the data, whose keys are like {sequences.keys()[0]}"
+                f"protocol {protocol.name}: none of the {len(expected)} keys of {name} ({_abbreviated(expected)}) is "
+                f"in the data, whose keys are like {sequences.keys()[0]}"
             )
-        notes += [f"{missing} of the {len(wanted)} keys of {name} are not in the data"] if missing else []
+        notes += [f"{missing} of the {len(expected)} keys of {name} are not in the data"] if missing else []
     return lists, notes
 
 
 def _available(sequences: Sequences, *selectors: Selector) -> str:
-    """Return a description of what the data has of the columns that selectors restrict."""
-    by = [key for key in ("types", "ids", "views") if any(getattr(s, key) != ["*"] for s in selectors)] or ["types"]
-    return "the data has " + ", ".join(f"{key} {_abbreviated(getattr(sequences, key))}" for key in by)
+    """Describe the values that the data has in the columns that selectors restrict."""
+    keys = [k for k in ("types", "ids", "views") if any(getattr(s, k) != ["*"] for s in selectors)] or ["types"]
+    return "the data has " + ", ".join(f"{key} {_abbreviated(getattr(sequences, key))}" for key in keys)
 
 
 def _abbreviated(names: Iterable[str]) -> str:

@@ -68,11 +68,11 @@ class Rows(NamedTuple):
 
     def stored(self, half: bool) -> Rows:
         """Return the rows as they are stored, as float16 or float32; LocalError if a value exceeds the range."""
-        wanted = np.float16 if half else np.float32
+        dtype = np.float16 if half else np.float32
         if half and np.abs(self.features).max(initial=0) > np.finfo(np.float16).max:
             raise LocalError("the features have values above 65504, which float16 cannot represent: omit --half")
-        gei = None if self.gei is None else self.gei.astype(wanted, copy=False)
-        return self._replace(features=self.features.astype(wanted, copy=False), gei=gei)
+        gei = None if self.gei is None else self.gei.astype(dtype, copy=False)
+        return self._replace(features=self.features.astype(dtype, copy=False), gei=gei)
 
 
 def clear(folder: str | Path) -> Path:
@@ -131,9 +131,9 @@ def assemble(
                 lengths[part.indices] = part.lengths
                 seen[part.indices] += 1
             assert (seen == 1).all()
-        sums = {name: checksum_of_array(np.load(folder / name, mmap_mode="r")) for name in files}
+        checksums = {name: checksum_of_array(np.load(folder / name, mmap_mode="r")) for name in files}
         names = dict(zip(_COLUMNS, (list(map(str, column)) for column in columns), strict=True))
-        _write_names(folder, {**names, "lengths": lengths.tolist(), "origin": origin}, sums)
+        _write_names(folder, {**names, "lengths": lengths.tolist(), "origin": origin}, checksums)
     return folder
 
 
@@ -145,10 +145,10 @@ def replace_origin(folder: Path, origin: Mapping[str, Any]) -> None:
         _write_names(folder, {**content, "origin": origin}, names["checksums"])
 
 
-def _write_names(folder: Path, content: dict[str, Any], sums: Mapping[str, int]) -> None:
+def _write_names(folder: Path, content: dict[str, Any], checksums: Mapping[str, int]) -> None:
     content = json.loads(json.dumps(content))  # as it is read again: tuples become lists
-    checksums = {**sums, _NAMES: checksum_of_json(content)}
-    names = {"format": _FORMAT, "version": _VERSION, "checksums": checksums, **content}
+    all_checksums = {**checksums, _NAMES: checksum_of_json(content)}
+    names = {"format": _FORMAT, "version": _VERSION, "checksums": all_checksums, **content}
     with replacing(folder / _NAMES) as file:
         file.write(json.dumps(names).encode())
 
@@ -161,27 +161,27 @@ def load_features(folder: str | Path) -> SavedFeatures:
     """
     folder = Path(folder)
     if not (folder / _NAMES).is_file():
-        begun = any((folder / name).exists() for name in (_ARRAY, UNFINISHED))
-        why = "the extraction was interrupted" if begun else "it has no features"
-        raise UserError(f"{folder}: {why}; run `dygait extract`")
+        was_started = any((folder / name).exists() for name in (_ARRAY, UNFINISHED))
+        reason = "the extraction was interrupted" if was_started else "it has no features"
+        raise UserError(f"{folder}: {reason}; run `dygait extract`")
     try:
         names = json.loads((folder / _NAMES).read_bytes())
-        found = names["format"], names["version"]
+        header = names["format"], names["version"]
     except Exception as error:  # a damaged file can raise anything
         raise _damaged(folder, error) from None
-    if found != (_FORMAT, _VERSION):
+    if header != (_FORMAT, _VERSION):
         raise UserError(
-            f"{folder} has format {found[0]!r}, version {found[1]!r}; this DyGait reads {_FORMAT} {_VERSION}; "
+            f"{folder} has format {header[0]!r}, version {header[1]!r}; this DyGait reads {_FORMAT} {_VERSION}; "
             "extract the features again"
         )
     try:
-        sums = names["checksums"]
+        checksums = names["checksums"]
         content = {name: names[name] for name in (*_COLUMNS, "lengths", "origin")}
-        if checksum_of_json(content) != sums[_NAMES]:
+        if checksum_of_json(content) != checksums[_NAMES]:
             raise ValueError(f"{_NAMES} does not match its checksum")
-        if not {_ARRAY, _NAMES} <= sums.keys() <= {_ARRAY, _IMAGES, _NAMES}:
-            raise ValueError(f"{_NAMES} lists other files: {sorted(sums)}")
-        arrays = {name: np.load(folder / name, mmap_mode="c", allow_pickle=False) for name in sums if name != _NAMES}
+        if not {_ARRAY, _NAMES} <= checksums.keys() <= {_ARRAY, _IMAGES, _NAMES}:
+            raise ValueError(f"{_NAMES} lists other files: {sorted(checksums)}")
+        arrays = {n: np.load(folder / n, mmap_mode="c", allow_pickle=False) for n in checksums if n != _NAMES}
         features, gei = arrays[_ARRAY], arrays.get(_IMAGES)
         if features.ndim != 3 or features.dtype not in (np.float16, np.float32):
             raise ValueError(f"{_ARRAY} is {features.dtype} {features.shape}, not float (N, C, P)")
@@ -191,7 +191,7 @@ def load_features(folder: str | Path) -> SavedFeatures:
         if {*counts, *map(len, arrays.values())} != {len(features)}:
             raise ValueError(f"{len(features)} features, but {counts} ids, types, views and lengths")
         for name, array in arrays.items():
-            if checksum_of_array(array) != sums[name]:
+            if checksum_of_array(array) != checksums[name]:
                 raise ValueError(f"{name} does not match its checksum")
     except Exception as error:  # a damaged header can raise anything
         raise _damaged(folder, error) from None

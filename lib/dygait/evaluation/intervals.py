@@ -46,16 +46,16 @@ def bootstrap(scores: np.ndarray, subjects: np.ndarray, resamples: int, rows: np
     np.add.at(sums, (subject, row), np.where(present, scores, 0.0))
     np.add.at(counts, (subject, row), present)
     generator = np.random.default_rng(_SEED)
-    found = np.empty(resamples)
+    means = np.empty(resamples)
     step = max(1, _NUMBERS // (shape[0] + 3 * shape[1] * shape[2]))
     for start in range(0, resamples, step):
-        several = min(step, resamples - start)
-        drawn = generator.integers(shape[0], size=(several, shape[0])) + shape[0] * np.arange(several)[:, None]
-        times = np.bincount(drawn.reshape(-1), minlength=several * shape[0]).reshape(several, shape[0]).astype(float)
-        of_cells = [(times @ part.reshape(shape[0], -1)).reshape(several, *shape[1:]) for part in (sums, counts)]
+        count = min(step, resamples - start)
+        sampled = generator.integers(shape[0], size=(count, shape[0])) + shape[0] * np.arange(count)[:, None]
+        draws = np.bincount(sampled.reshape(-1), minlength=count * shape[0]).reshape(count, shape[0]).astype(float)
+        totals, numbers = ((draws @ a.reshape(shape[0], -1)).reshape(count, *shape[1:]) for a in (sums, counts))
         with np.errstate(invalid="ignore"):  # 0 / 0, NaN, of an empty cell or row
-            found[start : start + several] = _mean_of_last(_mean_of_last(of_cells[0] / of_cells[1]))
-    return found
+            means[start : start + count] = _mean_of_last(_mean_of_last(totals / numbers))
+    return means
 
 
 def interval(samples: np.ndarray) -> tuple[float, float] | None:

@@ -1,4 +1,4 @@
-"""Results that others have published, and which of them may stand beside a test's own: the same in all that matters."""
+"""Published results, and the selection of those that are comparable with the result of a test."""
 
 from __future__ import annotations
 
@@ -44,54 +44,54 @@ def literature() -> dict[str, Any]:
     results = []
     for entry in content["results"]:
         percentages = {key: value for key, value in entry.items() if key in content["datasets"]}
-        rest = {key: value for key, value in entry.items() if key not in percentages}
-        results.append(PublishedResult(**rest, percentages=percentages))
+        fields = {key: value for key, value in entry.items() if key not in percentages}
+        results.append(PublishedResult(**fields, percentages=percentages))
     return {**content, "results": results}
 
 
 def comparable(result: EvaluationResult, origin: Mapping[str, Any], ids: Sequence[str]) -> list[PublishedResult]:
-    """Return the published results that may stand beside one's own.
+    """Return the published results that are comparable with the result of a test.
 
-    Training data, test data and input are the same, and so are the protocol, with everything that it leaves out, and
-    the number of test subjects.
+    They have the same training data, test data, size of the input, protocol (with its exclusions), and number of test
+    subjects.
 
     Args:
-        result: one's own.
+        result: of the test.
         origin: where the features come from (`SavedFeatures.origin`).
-        ids: of the sequences that were tested.
+        ids: subjects of the tested sequences.
     """
     names = [at(origin, "config", "data_cfg", key) for key in ("dataset_name", "test_dataset_name")]
     trained_on, dataset = names[0], names[1] or names[0]
-    wanted = literature()["datasets"].get(dataset)
-    if wanted is None or wanted["subjects"] != len(set(ids)) or wanted["protocol"] not in PROTOCOLS:
+    entry = literature()["datasets"].get(dataset)
+    if entry is None or entry["subjects"] != len(set(ids)) or entry["protocol"] not in PROTOCOLS:
         return []
-    protocol = PROTOCOLS.get(wanted["protocol"])
+    protocol = PROTOCOLS.get(entry["protocol"])
     if (result.protocol, result.description) != (protocol.name, protocol.description):
         return []
     size = list(origin.get("frame_size", []))[-2:]
     return [
-        one for one in literature()["results"]
-        if dataset in one.percentages and (one.trained_on or dataset) == trained_on and size and list(one.input) == size
+        r for r in literature()["results"]
+        if dataset in r.percentages and (r.trained_on or dataset) == trained_on and size and list(r.input) == size
     ]  # fmt: skip
 
 
 def with_published(
     result: EvaluationResult, origin: Mapping[str, Any], ids: Sequence[str], name: str
 ) -> tuple[list[str], list[tuple[str, str, list[float]]]]:
-    """Return the table of a result, called `name`, and of the published ones that are `comparable`.
+    """Return a table of a result, called `name`, and of the published results that are `comparable` with it.
 
     Returns:
-        The groups, and for each row its name, its source, and its percentages, NaN where there is none; no rows where
-        nothing is comparable.
+        The groups, and rows of name, source and a percentage for each group (NaN if it is missing); no rows if no
+        published result is comparable.
     """
-    found = comparable(result, origin, ids)
+    published = comparable(result, origin, ids)
     data = at(origin, "config", "data_cfg") or {}
-    published = [one.percentages[data.get("test_dataset_name") or data["dataset_name"]] for one in found]
-    own = {**result.headlines, MEAN: fmean(result.headlines.values())}
-    groups = [group for group in own if any(group in values for values in published)]
+    percentages = [entry.percentages[data.get("test_dataset_name") or data["dataset_name"]] for entry in published]
+    tested = {**result.headlines, MEAN: fmean(result.headlines.values())}
+    groups = [group for group in tested if any(group in values for values in percentages)]
     rows = [
-        (of.name, of.source, [values.get(group, math.nan) for group in groups])
-        for of, values in zip(found, published, strict=True)
+        (entry.name, entry.source, [values.get(group, math.nan) for group in groups])
+        for entry, values in zip(published, percentages, strict=True)
         if not values.keys().isdisjoint(groups)
     ]
-    return groups, [(name, "this test", [own[group] for group in groups]), *rows] if rows else []
+    return groups, [(name, "this test", [tested[group] for group in groups]), *rows] if rows else []

@@ -50,10 +50,10 @@ def identify(match: np.ndarray, other: np.ndarray, correct: np.ndarray, fpirs: S
     mated = np.isfinite(match)
     # The infinite alarm: the threshold is not bounded if all searches may raise one.
     hits, alarms = match[mated & correct], np.append(np.sort(other), np.inf)
-    found = {}
+    rates = {}
     for fpir in fpirs:
         allowed = most_allowed(fpir, len(other))
         # Thresholds below the first excess false alarm: none with at most `allowed` false alarms accepts more.
         limit = alarms[min(allowed, len(other))]
-        found[fpir] = float((hits < limit).sum() / mated.sum()) if allowed and mated.any() else float("nan")
-    return OpenSet(int(mated.sum()), len(other), found)
+        rates[fpir] = float((hits < limit).sum() / mated.sum()) if allowed and mated.any() else float("nan")
+    return OpenSet(int(mated.sum()), len(other), rates)

@@ -99,10 +99,10 @@ def _by_rows(
     step = max(1, (_CPU_BLOCK if distance.device.type == "cpu" else _GPU_BLOCK) // distance.shape[1])
     for start in range(0, len(result), step):
         rows = slice(start, start + step)
-        block, hit = distance[rows], match[rows]
+        distances, matches = distance[rows], match[rows]
         if excluded is not None:
-            block, hit = block.masked_fill(excluded[rows], torch.inf), hit & ~excluded[rows]
-        result[rows] = function(block, hit)
+            distances, matches = distances.masked_fill(excluded[rows], torch.inf), matches & ~excluded[rows]
+        result[rows] = function(distances, matches)
     return result
 
 
@@ -119,30 +119,30 @@ def _inverse_negative_penalty(distance: Tensor, match: Tensor) -> Tensor:
 
 def _average_precision(distance: Tensor, match: Tensor) -> Tensor:
     counts = match.sum(1)
-    most = int(counts.max())
-    if most > _MANY_MATCHES:
+    largest = int(counts.max())
+    if largest > _MANY_MATCHES:
         hits = match.gather(1, distance.argsort(dim=1, stable=True)).double()
         ranks = torch.arange(1, hits.shape[1] + 1, device=hits.device)
         return (hits * hits.cumsum(1) / ranks).sum(1) / hits.sum(1)
     rows, columns = match.nonzero(as_tuple=True)
     nth = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
-    ranks = torch.full((len(counts), most), torch.inf, dtype=torch.float64, device=rows.device)
-    for k in range(most):  # the k-th match of every probe that has one
+    ranks = torch.full((len(counts), largest), torch.inf, dtype=torch.float64, device=rows.device)
+    for k in range(largest):  # the k-th match of every probe that has one
         chosen = nth == k
-        having = rows[chosen]
-        nearby = distance if len(having) == len(distance) else distance[having]
-        ranks[having, k] = _rank_of(nearby, columns[chosen]).double()
+        probes = rows[chosen]
+        selected = distance if len(probes) == len(distance) else distance[probes]
+        ranks[probes, k] = _rank_of(selected, columns[chosen]).double()
     # The n-th nearest match has n matches up to its rank; missing matches have rank inf and add 0.
-    precision = torch.arange(1, most + 1, device=rows.device) / ranks.sort(1).values
+    precision = torch.arange(1, largest + 1, device=rows.device) / ranks.sort(1).values
     return precision.sum(1) / counts
 
 
 def _rank_of(distance: Tensor, index: Tensor) -> Tensor:
-    """Return the rank of the gallery sequence `index` (M,): nearer ones, equally near ones before it, and itself."""
-    own = distance.gather(1, index[:, None])
-    rank = 1 + (distance < own).sum(1)
-    ties = ((distance <= own).sum(1) > rank).nonzero()[:, 0]
+    """Return the rank of the gallery sequence `index` (M,): 1 + the number of nearer ones and of ties before it."""
+    value = distance.gather(1, index[:, None])
+    rank = 1 + (distance < value).sum(1)
+    ties = ((distance <= value).sum(1) > rank).nonzero()[:, 0]
     if len(ties):
         before = torch.arange(distance.shape[1], device=distance.device) < index[ties, None]
-        rank[ties] += ((distance[ties] == own[ties]) & before).sum(1)
+        rank[ties] += ((distance[ties] == value[ties]) & before).sum(1)
     return rank

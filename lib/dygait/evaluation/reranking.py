@@ -75,8 +75,8 @@ def blocks_between(
     """
     probe_rows, gallery_rows = torch.from_numpy(probes), torch.from_numpy(gallery)
 
-    def blocks(chosen: Tensor, against: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        return distance_blocks(features, features, metric, max_bytes, device, chosen, against)
+    def blocks(rows: Tensor, columns: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        return distance_blocks(features, features, metric, max_bytes, device, rows, columns)
 
     if settings is None:
         return blocks(probe_rows, gallery_rows)
@@ -86,12 +86,12 @@ def blocks_between(
 def _reranked(
     rows: Tensor, probes: int, settings: ReRank, blocks: Blocks, max_bytes: int
 ) -> Iterator[tuple[slice, Tensor]]:
-    wanted = min(len(rows), max(settings.k1 + 1, settings.k2))
-    nearest = np.empty((len(rows), wanted), dtype=np.int64)
+    count = min(len(rows), max(settings.k1 + 1, settings.k2))
+    nearest = np.empty((len(rows), count), dtype=np.int64)
     largest = np.empty(len(rows))
     for block, distance in blocks(rows, rows):
         distance[:, block].fill_diagonal_(-1)  # nearer than any other sequence at distance 0
-        nearest[block] = nearest_k(distance, wanted).cpu().numpy()
+        nearest[block] = nearest_k(distance, count).cpu().numpy()
         largest[block] = distance.amax(1).double().cpu().numpy()
     largest[largest == 0] = 1  # all distances are 0
     encoded = _neighbourhoods(nearest, settings.k1)
@@ -135,39 +135,39 @@ def _neighbourhoods(nearest: np.ndarray, k1: int) -> csr_array:
     step = max(1, 2**23 // (forward.shape[1] ** 2 * half.shape[1]))
     for start in range(0, len(nearest), step):
         part = slice(start, min(start + step, len(nearest)))
-        own = np.where(mutual[part], forward[part], -1)  # (m, k1 + 1)
-        theirs, valid = half[forward[part]], mutual_half[forward[part]]  # (m, k1 + 1, k1 / 2 + 1)
-        common = (valid & (theirs[..., None] == own[:, None, None, :]).any(-1)).sum(-1)
-        kept = mutual[part] & (common > 2 / 3 * valid.sum(-1))
+        reciprocal = np.where(mutual[part], forward[part], -1)  # (m, k1 + 1)
+        candidates, valid = half[forward[part]], mutual_half[forward[part]]  # (m, k1 + 1, k1 / 2 + 1)
+        common = (valid & (candidates[..., None] == reciprocal[:, None, None, :]).any(-1)).sum(-1)
+        accepted = mutual[part] & (common > 2 / 3 * valid.sum(-1))
         numbers = np.arange(part.start, part.stop)
-        for chosen, members in ((mutual[part], forward[part]), (kept[..., None] & valid, theirs)):
-            rows.append(np.broadcast_to(numbers.reshape(-1, *[1] * (members.ndim - 1)), members.shape)[chosen])
-            columns.append(members[chosen])
+        for mask, members in ((mutual[part], forward[part]), (accepted[..., None] & valid, candidates)):
+            rows.append(np.broadcast_to(numbers.reshape(-1, *[1] * (members.ndim - 1)), members.shape)[mask])
+            columns.append(members[mask])
     entries = np.concatenate(rows), np.concatenate(columns)
-    found = csr_array((np.ones(len(entries[0])), entries), shape=(len(nearest), len(nearest)))
-    found.sum_duplicates()  # sorts, too
-    return found
+    neighbourhoods = csr_array((np.ones(len(entries[0])), entries), shape=(len(nearest), len(nearest)))
+    neighbourhoods.sum_duplicates()  # sorts, too
+    return neighbourhoods
 
 
 def _reciprocal(nearest: np.ndarray) -> np.ndarray:
     """Return whether each neighbour has the sequence among its own neighbours: (N, k) bool."""
-    found = np.empty(nearest.shape, dtype=bool)
+    is_mutual = np.empty(nearest.shape, dtype=bool)
     step = max(1, 2**23 // nearest.shape[1] ** 2)
     for start in range(0, len(nearest), step):
         part = slice(start, min(start + step, len(nearest)))
-        found[part] = (nearest[nearest[part]] == np.arange(part.start, part.stop)[:, None, None]).any(-1)
-    return found
+        is_mutual[part] = (nearest[nearest[part]] == np.arange(part.start, part.stop)[:, None, None]).any(-1)
+    return is_mutual
 
 
 def _mean_over(nearest: np.ndarray, encoded: csr_array) -> csr_array:
     """Return the mean of V over the nearest (N, k2) of each sequence."""
-    count, several = nearest.shape
-    chosen = csr_array(
-        (np.ones(nearest.size), nearest.reshape(-1), np.arange(0, nearest.size + 1, several)), shape=(count, count)
+    count, k2 = nearest.shape
+    selection = csr_array(
+        (np.ones(nearest.size), nearest.reshape(-1), np.arange(0, nearest.size + 1, k2)), shape=(count, count)
     )
-    mean = chosen @ encoded
+    mean = selection @ encoded
     mean.sort_indices()
-    mean.data /= several
+    mean.data /= k2
     return mean
 
 
@@ -177,20 +177,20 @@ def _shared(probes: csr_array, gallery: csr_array, max_bytes: int) -> np.ndarray
     shared = np.empty((count, width))
     # The entries of a few probes at a time, joined with the gallery's entries of the same columns.
     lengths = np.diff(gallery.indptr)
-    work = np.concatenate([[0], np.cumsum(lengths[probes.indices])])[probes.indptr]
+    cost = np.concatenate([[0], np.cumsum(lengths[probes.indices])])[probes.indptr]
     limit = max(1, max_bytes // 64)
     start = 0
     while start < count:
-        stop = max(start + 1, int(np.searchsorted(work, work[start] + limit, side="right")) - 1)
+        stop = max(start + 1, int(np.searchsorted(cost, cost[start] + limit, side="right")) - 1)
         stop = min(stop, start + max(1, max_bytes // (16 * max(1, width))), count)
-        some = probes[start:stop]
-        times = lengths[some.indices]
-        which = np.repeat(np.arange(len(times)), times)
-        within = np.arange(len(which)) - np.repeat(np.cumsum(times) - times, times)
-        positions = gallery.indptr[some.indices][which] + within
-        least = np.minimum(some.data[which], gallery.data[positions])
-        row_of_entry = np.repeat(np.arange(stop - start), np.diff(some.indptr))
-        cells = row_of_entry[which] * width + gallery.indices[positions]
-        shared[start:stop] = np.bincount(cells, least, (stop - start) * width).reshape(stop - start, width)
+        block = probes[start:stop]
+        repeats = lengths[block.indices]
+        entry = np.repeat(np.arange(len(repeats)), repeats)
+        within = np.arange(len(entry)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+        gallery_entry = gallery.indptr[block.indices][entry] + within
+        minima = np.minimum(block.data[entry], gallery.data[gallery_entry])
+        row_of_entry = np.repeat(np.arange(stop - start), np.diff(block.indptr))
+        cells = row_of_entry[entry] * width + gallery.indices[gallery_entry]
+        shared[start:stop] = np.bincount(cells, minima, (stop - start) * width).reshape(stop - start, width)
         start = stop
     return shared

@@ -60,14 +60,14 @@ class Shards:
 
         `log` takes a message for each shard that is deleted, with the reason. UserError if a file cannot be deleted.
         """
-        kept: dict[str, list[int]] = {}
+        valid: dict[str, list[int]] = {}
         for path in sorted(self._folder.glob("[0-9]*.npz")):
             try:
-                kept[path.stem], _ = self.read(path.stem)
+                valid[path.stem], _ = self.read(path.stem)
             except UserError as error:
                 log(str(error))
         with write_errors(self._folder):
             for path in self._folder.iterdir():
-                if path.name != LOCK and path.stem not in kept:
+                if path.name != LOCK and path.stem not in valid:
                     path.unlink()
-        return kept
+        return valid

@@ -96,20 +96,20 @@ def write_submission(
     )
     for rows, distance in blocks:
         nearest = nearest_k(distance, submission.ranks).tolist()
-        for name, listed in zip(names[rows], nearest, strict=True):
-            lines.append(",".join([name, *(subjects[index] for index in listed)]))
+        for name, indices in zip(names[rows], nearest, strict=True):
+            lines.append(",".join([name, *(subjects[index] for index in indices)]))
     text = ("\n".join(lines) + "\n").encode()
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(text)
-    packed = path.with_suffix(".zip")
+    zip_path = path.with_suffix(".zip")
     entry = zipfile.ZipInfo("submission.csv")  # dated 1980: the same content gives the same bytes
     entry.external_attr = 0o644 << 16
-    with replacing(packed) as file, zipfile.ZipFile(file, "w") as archive:
+    with replacing(zip_path) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr(entry, text, compress_type=zipfile.ZIP_DEFLATED)
-    return path, packed
+    return path, zip_path
 
 
 def _names(submission: Submission, sequences: Sequences) -> tuple[np.ndarray, list[str], np.ndarray, list[str]]:
@@ -123,21 +123,21 @@ def _names(submission: Submission, sequences: Sequences) -> tuple[np.ndarray, li
             f"required are at least 1 and {submission.ranks} ({submission.description})"
         )
     columns = (sequences.views[probes], sequences.types[probes])
-    of_probes = next((c for c in columns if len(np.unique(c)) == len(c)), columns[0])
-    order = np.argsort(of_probes, kind="stable")
-    names: list[str] = of_probes[order].tolist()
-    twice = next((a for a, b in pairwise(names) if a == b), None)
-    if twice is not None:
-        raise UserError(f"{title}: two probes have the name {twice!r}; names must be unique")
+    probe_names = next((c for c in columns if len(np.unique(c)) == len(c)), columns[0])
+    order = np.argsort(probe_names, kind="stable")
+    names: list[str] = probe_names[order].tolist()
+    duplicate = next((a for a, b in pairwise(names) if a == b), None)
+    if duplicate is not None:
+        raise UserError(f"{title}: two probes have the name {duplicate!r}; names must be unique")
     subjects: list[str] = sequences.ids[gallery].tolist()
     if submission.numbers:
-        odd = next((s for s in subjects if not s.isdecimal()), None)
-        if odd is not None:
-            raise UserError(f"{title}: the gallery id {odd!r} is not a number; the server expects 00001..06000")
+        non_number = next((s for s in subjects if not s.isdecimal()), None)
+        if non_number is not None:
+            raise UserError(f"{title}: the gallery id {non_number!r} is not a number; the server expects 00001..06000")
         subjects = [str(int(s)) for s in subjects]
-    unfit = next((n for n in (*names, *subjects) if re.search(r'[,"\s]', n)), None)
-    if unfit is not None:
+    invalid = next((n for n in (*names, *subjects) if re.search(r'[,"\s]', n)), None)
+    if invalid is not None:
         raise UserError(
-            f"{title}: the name {unfit!r} contains a comma, a quote or a space, which the CSV cannot represent"
+            f"{title}: the name {invalid!r} contains a comma, a quote or a space, which the CSV cannot represent"
         )
     return probes[order], names, gallery, subjects

@@ -24,7 +24,7 @@ BASELINE = "GEI nearest neighbour"
 Row = tuple[str, str, list[float]]
 """Group, method, and a percentage for each column; NaN for a missing view."""
 PublishedRows = tuple[Sequence[str], Sequence[tuple[str, str, list[float]]]]
-"""The groups; and of one's own result and each published one: name, source, and a percentage for each group."""
+"""Groups; and for the test's result and each published one: name, source, and a percentage for each group."""
 PUBLISHED = "published rank-1 in percent: same protocol, data and input; none measured with this code"
 
 
@@ -66,7 +66,7 @@ def to_text(
 
 
 def compared(result: EvaluationResult) -> str:
-    """Return the distance of a result, and the feature if it is known; of a classification, what decides."""
+    """Describe how features are compared: distance and feature, if it is known; or by the largest logit."""
     if result.metric == "logits":
         return "by the largest logit"
     return f"distance {result.metric}" + (f", feature {result.feature}" if result.feature else "")
@@ -93,7 +93,7 @@ def to_dict(result: EvaluationResult) -> dict[str, Any]:
         "counts": result.counts,
         "matrices": matrices,
         "notes": list(result.notes),
-        "intervals": {group: {m: [*limits] for m, limits in of.items()} for group, of in result.intervals.items()},
+        "intervals": {g: {m: [*limits] for m, limits in measures.items()} for g, measures in result.intervals.items()},
         "verification": {
             group: {"genuine": v.genuine, "impostor": v.impostor, **_without_nan(v.rates)}
             for group, v in result.verification.items()
@@ -134,7 +134,7 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def cell(name: str) -> str:
-    """Return a name for a spreadsheet; a leading apostrophe is added to one that would be a formula."""
+    """Escape a name for a spreadsheet: one that would be a formula gets a leading apostrophe."""
     name = printable(name).replace("\n", "\\n")  # a line end would end the row
     return f"'{name}" if name.startswith(_FORMULAS) and not _NUMBER.fullmatch(name) else name
 
@@ -171,8 +171,8 @@ def _rate_tables(result: EvaluationResult) -> list[str]:
             group: {name: f"{low:.1f}..{high:.1f}" for name, (low, high) in limits.items()}
             for group, limits in result.intervals.items()
         },
-        "verification of pairs, in percent": {g: _numbers(pairs.rates) for g, pairs in result.verification.items()},
-        "open-set identification, in percent": {g: _numbers(one.rates) for g, one in result.open_set.items()},
+        "verification of pairs, in percent": {g: _numbers(rates.rates) for g, rates in result.verification.items()},
+        "open-set identification, in percent": {g: _numbers(rates.rates) for g, rates in result.open_set.items()},
     }
     lines: list[str] = []
     for title, groups in tables.items():
@@ -199,10 +199,10 @@ def _number(value: float) -> str:
 
 def probe_views(results: Iterable[EvaluationResult]) -> list[str]:
     """Return the probe views of all results; numbers are sorted by value."""
-    found = {
+    views = {
         view for result in results for values in result.percentages.values() for view in values.get("per view", {})
     }
-    return sorted(found, key=lambda view: (not view.isdecimal(), int(view) if view.isdecimal() else 0, view))
+    return sorted(views, key=lambda view: (not view.isdecimal(), int(view) if view.isdecimal() else 0, view))
 
 
 def result_rows(results: Mapping[str, EvaluationResult], measure: str | None = None) -> tuple[list[str], list[Row]]:
@@ -217,11 +217,11 @@ def result_rows(results: Mapping[str, EvaluationResult], measure: str | None = N
     for group in first.percentages:
         for method, result in results.items():
             if group in result.percentages:
-                found = result.percentages[group]
-                values = [found[m] for m in first.measures]
+                percentages = result.percentages[group]
+                values = [percentages[m] for m in first.measures]
                 if views:
-                    by_view = found[result.view_key(measure)]
-                    values = [*(by_view.get(view, math.nan) for view in views), found[measure]]
+                    by_view = percentages[result.view_key(measure)]
+                    values = [*(by_view.get(view, math.nan) for view in views), percentages[measure]]
                 rows.append((group, method, [*map(float, values), result.chance[group]]))
     return [*views, "mean", "chance"] if views else [*first.measures, "chance"], rows
 

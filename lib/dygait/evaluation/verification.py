@@ -45,8 +45,8 @@ class Verification:
     @property
     def rates(self) -> dict[str, float]:
         """The rates by their names, in percent."""
-        of_far = {f"TAR@FAR={far:g}": 100 * rate for far, rate in self.tar_at_far.items()}
-        return {"AUC": 100 * self.auc, "EER": 100 * self.eer, **of_far}
+        tar = {f"TAR@FAR={far:g}": 100 * rate for far, rate in self.tar_at_far.items()}
+        return {"AUC": 100 * self.auc, "EER": 100 * self.eer, **tar}
 
 
 class PairDistances:
@@ -68,10 +68,10 @@ class PairDistances:
 
     def add(self, genuine: np.ndarray, impostor: np.ndarray) -> None:
         """Add float32 distances, each (any number,)."""
-        for pending, more in zip(self._pending, (genuine, impostor), strict=True):
-            if len(more):
-                pending.append(more)
-                self._size += len(more)
+        for pending, distances in zip(self._pending, (genuine, impostor), strict=True):
+            if len(distances):
+                pending.append(distances)
+                self._size += len(distances)
         if self._size > max(self._BUFFER_SIZE, len(self._values)):
             self._merge()
 
@@ -84,8 +84,8 @@ class PairDistances:
         self._merge()
         genuine, impostor = self._counts.sum(1).tolist()
         if not genuine or not impostor:
-            nothing = Roc(np.empty(0), np.empty(0), np.empty(0))
-            return Verification(genuine, impostor, math.nan, math.nan, dict.fromkeys(fars, math.nan), nothing)
+            empty = Roc(np.empty(0), np.empty(0), np.empty(0))
+            return Verification(genuine, impostor, math.nan, math.nan, dict.fromkeys(fars, math.nan), empty)
         curve = _roc(self._values, self._counts)
         return Verification(genuine, impostor, _auc(curve), _eer(curve), _tar_at_far(curve, impostor, fars), curve)
 
@@ -100,12 +100,12 @@ class PairDistances:
         if not self._size:
             return
         parts = [np.concatenate([np.empty(0, dtype=np.float32), *pending]) for pending in self._pending]
-        found = [np.unique(part, return_counts=True) for part in parts]
-        values = np.unique(np.concatenate([self._values, *(different for different, _ in found)]))
+        unique = [np.unique(part, return_counts=True) for part in parts]
+        values = np.unique(np.concatenate([self._values, *(distinct for distinct, _ in unique)]))
         counts = np.zeros((2, len(values)), dtype=np.int64)
         counts[:, np.searchsorted(values, self._values)] = self._counts
-        for row, (different, times) in zip(counts, found, strict=True):
-            row[np.searchsorted(values, different)] += times
+        for row, (distinct, numbers) in zip(counts, unique, strict=True):
+            row[np.searchsorted(values, distinct)] += numbers
         self._values, self._counts = values, counts
         self._pending, self._size = ([], []), 0
 
@@ -114,9 +114,9 @@ def _roc(values: np.ndarray, counts: np.ndarray) -> Roc:
     """Return the ROC of ascending distinct distances and their counts of genuine and impostor pairs, (2, .)."""
     # A point is inside a horizontal (vertical) segment if TAR (FAR) changes neither before nor after it.
     zero = counts == 0
-    kept = np.append(~(zero[:, :-1] & zero[:, 1:]).any(0), True)
-    tar, far = (np.append(0.0, np.cumsum(row)[kept] / row.sum()) for row in counts)
-    return Roc(far, tar, np.append(-np.inf, values[kept].astype(np.float64)))
+    keep = np.append(~(zero[:, :-1] & zero[:, 1:]).any(0), True)
+    tar, far = (np.append(0.0, np.cumsum(row)[keep] / row.sum()) for row in counts)
+    return Roc(far, tar, np.append(-np.inf, values[keep].astype(np.float64)))
 
 
 def _auc(curve: Roc) -> float:
@@ -134,12 +134,12 @@ def _eer(curve: Roc) -> float:
 
 
 def _tar_at_far(curve: Roc, impostor: int, fars: Sequence[float]) -> dict[float, float]:
-    found = {}
+    rates = {}
     for far in fars:
         allowed = most_allowed(far, impostor)
         # Rates are compared as numbers of pairs, which half a pair makes safe from rounding.
-        found[far] = float(curve.tar[curve.far * impostor <= allowed + 0.5].max()) if allowed else math.nan
-    return found
+        rates[far] = float(curve.tar[curve.far * impostor <= allowed + 0.5].max()) if allowed else math.nan
+    return rates
 
 
 def most_allowed(rate: float, count: int) -> int:
