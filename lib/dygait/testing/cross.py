@@ -1,4 +1,4 @@
-"""Runs tested on datasets that they were not trained on: every pair, with geometry and frame rate brought together."""
+"""Cross-dataset tests: each run on each dataset, at the frame size and the frame rate of its training."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def run_cross(
     """Test every run on every dataset; the features of each pair stay in its folder in `output`, and are reused.
 
     Args:
-        runs: names of weights that ship, checkpoints, or the folders of runs.
+        runs: names of shipped weights, checkpoints, or folders of runs.
         datasets: configurations, of which data, protocol and batches are used.
-        rates: frames a second of datasets, by name.
+        rates: dataset -> frames per second.
 
     Returns:
         The tests, on rank 0; none elsewhere.
@@ -59,37 +59,37 @@ def run_cross(
     tested = _unique([c.data_cfg.test_dataset_name or c.data_cfg.dataset_name for c in datasets])
     folders = _unique([c.data_cfg.dataset_name for c in datasets])
     tests = []
-    for run, name in zip(runs, names, strict=True):
+    for run, run_name in zip(runs, names, strict=True):
         state = read_checkpoint(find_weights(run), mapped=True)
         trained = _trained_on(state, datasets, tested)
-        for dataset, on, folder in zip(datasets, tested, folders, strict=True):
-            of_pair = name if folder == dataset.data_cfg.dataset_name else f"{name}-on-{folder}"
-            config, geometry = _fitted(with_run(dataset, run, of_pair), state.get("input_size"))
-            config, rate = _slowed(config, rates.get(on), state.get("frame_rate") or rates.get(trained))
+        for dataset, target, folder in zip(datasets, tested, folders, strict=True):
+            pair_name = run_name if folder == dataset.data_cfg.dataset_name else f"{run_name}-on-{folder}"
+            config, geometry = _fit_frame_size(with_run(dataset, run, pair_name), state.get("input_size"))
+            config, rate = _fit_frame_rate(config, rates.get(target), state.get("frame_rate") or rates.get(trained))
             result = run_test(config, device, output)
             if result is not None:
-                tests.append(CrossTest(name, trained, on, f"{geometry}; {rate}", result))
+                tests.append(CrossTest(run_name, trained, target, f"{geometry}; {rate}", result))
     return tests
 
 
 def _trained_on(state: Mapping[str, Any], datasets: Sequence[Config], tested: Sequence[str]) -> str:
-    """Return the name of the dataset that weights were trained on: that of the table, where it is among the tested.
+    """Return the name of the dataset that weights were trained on, as in `tested` if it is one of those.
 
-    Of several with its name it is the one whose root is the training's.
+    Of several datasets with its name, it is the one with the root of the training.
     """
-    own = at(state, "config", "data_cfg") or {}
+    train = at(state, "config", "data_cfg") or {}
     for dataset, name in zip(datasets, tested, strict=True):
-        data = dataset.as_dict()["data_cfg"]
-        if data["test_dataset_name"] is None and all(own.get(k) == data[k] for k in ("dataset_name", "dataset_root")):
+        cfg = dataset.as_dict()["data_cfg"]
+        if cfg["test_dataset_name"] is None and all(train.get(k) == cfg[k] for k in ("dataset_name", "dataset_root")):
             return name
-    name = str(own.get("dataset_name"))
+    name = str(train.get("dataset_name"))
     return f"another {name}" if f"{name}-2" in tested else name
 
 
 def with_run(dataset: Config, run: str, name: str) -> Config:
     """Return a dataset's configuration with the network, transform, distance and feature of a run, called `name`."""
-    own = at(read_checkpoint(find_weights(run), mapped=True), "config", "evaluator_cfg") or {}
-    compared = {key: own[key] for key in ("metric", "feature") if key in own}
+    settings = at(read_checkpoint(find_weights(run), mapped=True), "config", "evaluator_cfg") or {}
+    compared = {key: settings[key] for key in ("metric", "feature") if key in settings}
     config = with_weights(_changed(dataset, **compared, report=False, baseline=None), run)
     if isinstance(protocol := configured_protocols(config), Submission):
         raise UserError(f"{protocol.name} gives no numbers to compare; set evaluator_cfg.eval_func to another protocol")
@@ -101,29 +101,29 @@ def _changed(config: Config, **keys: Any) -> Config:
     return config.model_copy(update={"evaluator_cfg": evaluator})
 
 
-def _fitted(config: Config, wanted: Sequence[int] | None) -> tuple[Config, str]:
-    """Return a configuration that resizes a dataset's frames to those of the training, if they differ; and describe it.
+def _fit_frame_size(config: Config, input_size: Sequence[int] | None) -> tuple[Config, str]:
+    """Return a configuration that resizes frames to the input of the network, if the sizes differ, and a description.
 
-    `wanted` is [H, W] of the network's input, None if the weights do not say: what the transform makes of 64x64.
+    `input_size` is (H, W) of the network's input; None if the weights do not say: the transform's output for 64x64.
     """
     transform, data = config.as_dict()["evaluator_cfg"]["transform"], sources.open_data(config)
     chain = transform if isinstance(transform, list) else [transform]
-    indices, (file, *others) = data.store.table.indices(data.partition.test), files_in_use(config.data_cfg.data_in_use)
-    if not len(indices) or others:
+    indices, (file, *extra) = data.store.table.indices(data.partition.test), files_in_use(config.data_cfg.data_in_use)
+    if not len(indices) or extra:
         return config, "frames as they are"  # the test says what does not fit
     ((height, width), index), *_ = data.store.geometries(indices, file).items()
     frame = np.asarray(data.store.read(index, file)[:1])
-    size = tuple(wanted or config.model_cfg.input_size or ()) or _size_after([_resize(64, 64), *chain], frame)
-    description = f"frames of {height}x{width}, input {_by(size)}"
+    size = tuple(input_size or config.model_cfg.input_size or ()) or _size_after([_resize(64, 64), *chain], frame)
+    description = f"frames of {height}x{width}, input {_text_of(size)}"
     if _size_after(chain, frame) == size:
         return config, description
     for rows in (*_HEIGHTS, size[0]):
         resize = _resize(rows, round(rows * width / height))
         if _size_after([resize, *chain], frame) == size:
-            description = f"frames of {height}x{width} resized to {_by(resize['size'])}, input {_by(size)}"
+            description = f"frames of {height}x{width} resized to {_text_of(resize['size'])}, input {_text_of(size)}"
             return _changed(config, transform=[resize, *chain]), description
     raise UserError(
-        f"{config.data_cfg.dataset_root}: frames of {height}x{width} cannot be brought to the {_by(size)} that "
+        f"{config.data_cfg.dataset_root}: frames of {height}x{width} cannot be brought to the {_text_of(size)} that "
         f"{config.evaluator_cfg.save_name} takes; prepare the dataset at another height"
     )
 
@@ -132,20 +132,20 @@ def _resize(height: int, width: int) -> dict[str, Any]:
     return {"type": "Resize", "size": [height, width]}
 
 
-def _by(size: Sequence[int]) -> str:
+def _text_of(size: Sequence[int]) -> str:
     return "x".join(map(str, size))
 
 
 def _size_after(chain: list[Any], frame: np.ndarray) -> tuple[int, ...]:
-    """Return (H, W) of a frame after transforms, nothing if they do not take it."""
+    """Return (H, W) of a frame after transforms; empty if they do not accept it."""
     try:
         return build_transform(chain)(frame, np.random.default_rng(0)).shape[-2:]
     except UserError:
         return ()
 
 
-def _slowed(config: Config, rate: float | None, trained: float | None) -> tuple[Config, str]:
-    """Return a configuration that uses every nth frame of a dataset with n times the frame rate; and describe it."""
+def _fit_frame_rate(config: Config, rate: float | None, trained: float | None) -> tuple[Config, str]:
+    """Return a configuration that uses every nth frame of a dataset with n times the frame rate, and a description."""
     if rate is None or trained is None:
         return config, "every frame, at a rate that is not known to be the same"
     n, sampler = max(1, round(rate / trained)), config.evaluator_cfg.sampler.model_dump()
@@ -157,6 +157,6 @@ def _slowed(config: Config, rate: float | None, trained: float | None) -> tuple[
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    """Return names that are distinct: the second of a kind ends in -2."""
+    """Make names unique: the second occurrence of a name ends in -2."""
     counts = [names[:n].count(name) for n, name in enumerate(names, 1)]
     return [name if count == 1 else f"{name}-{count}" for name, count in zip(names, counts, strict=True)]

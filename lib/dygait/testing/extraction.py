@@ -103,18 +103,18 @@ def embed_windows(
     lengths: torch.Tensor | None,
     settings: EmbeddingSettings,
 ) -> torch.Tensor:
-    """Return features (N, C, P) of sequences: of all of each, or `mean_of_windows`."""
+    """Return features (N, C, P) of whole sequences, or the mean over their windows."""
     first = inputs if isinstance(inputs, torch.Tensor) else inputs[0]
     (n, frames), size = first.shape[:2], settings.window
     if size is None or frames <= size:
         return getattr(model(inputs, lengths), settings.feature)
     counts = [frames] * n if lengths is None else lengths.tolist()
     starts = [window_starts(count, size) for count in counts]
-    owner = torch.from_numpy(np.repeat(np.arange(n), [len(own) for own in starts]))
-    chosen = torch.from_numpy(np.concatenate(starts))[:, None] + torch.arange(size)
-    cut = [one[owner[:, None], chosen] for one in ([first] if first is inputs else inputs)]
-    within = torch.tensor(counts)[owner].clamp(max=size)
-    output = model(cut[0] if first is inputs else tuple(cut), None if within.min() == size else within)
+    owner = torch.from_numpy(np.repeat(np.arange(n), [len(s) for s in starts]))
+    frame_indices = torch.from_numpy(np.concatenate(starts))[:, None] + torch.arange(size)
+    windows = [modality[owner[:, None], frame_indices] for modality in ([first] if first is inputs else inputs)]
+    valid = torch.tensor(counts)[owner].clamp(max=size)
+    output = model(windows[0] if first is inputs else tuple(windows), None if valid.min() == size else valid)
     features: torch.Tensor = getattr(output, settings.feature)
     return mean_of_windows(features, owner, n)
 
@@ -132,9 +132,8 @@ def extract(
 ) -> SavedFeatures | None:
     """Embed every sequence of the test set and save the features; existing ones of the same origin are reused.
 
-    `source` is as `sources.build_test_source` gives it, of `data`. The folder is on a file system that every process
-    sees; `origin` is saved with the features, as float16 if `half`. `interruption` is the handler of signals, if one is
-    active already.
+    `source` is `sources.build_test_source` of `data`. The folder is on a file system that every process sees; `origin`
+    is saved with the features, as float16 if `half`. `interruption` is the handler of signals, if one is active.
 
     Returns:
         The features, on rank 0; None elsewhere. No process returns before they are complete.
@@ -181,17 +180,17 @@ def compared_feature(
         UserError: the network does not have it.
     """
     batch = collate([source.dataset[Request(0, (0, 0, 0))]]).to(device)
-    few = replace(batch, silhouettes=batch.silhouettes[:, :_FEW], others=tuple(o[:, :_FEW] for o in batch.others))
-    output = model(few.scaled())
-    has = [name for name in get_args(Feature) if getattr(output, name) is not None]
-    if wanted is not None and wanted not in has:
-        raise UserError(f"evaluator_cfg.feature: the network gives no {wanted}; choose {' or '.join(has)}")
-    return wanted or next((name for name in has if getattr(output, name) is output.inference), "inference")
+    short = replace(batch, silhouettes=batch.silhouettes[:, :_FEW], others=tuple(o[:, :_FEW] for o in batch.others))
+    output = model(short.scaled())
+    available = [name for name in get_args(Feature) if getattr(output, name) is not None]
+    if wanted is not None and wanted not in available:
+        raise UserError(f"evaluator_cfg.feature: the network gives no {wanted}; choose {' or '.join(available)}")
+    return wanted or next((name for name in available if getattr(output, name) is output.inference), "inference")
 
 
 @dataclass
 class _Share:
-    """What a process has done."""
+    """The part of an extraction that one process has done."""
 
     shards: list[str] = field(default_factory=list)  # their names
     sequences: int = 0
@@ -227,9 +226,9 @@ class _Extraction:
             unfinished.mkdir(parents=True, exist_ok=True)
             self._lock = lock(unfinished, LOCK)
         clear(self.folder)
-        kept = self.shards.prune(lambda why: log.info("notice: %s; it is extracted again", why))
-        self._existing_shards = list(kept)
-        done = sorted(number for numbers in kept.values() for number in numbers)
+        valid = self.shards.prune(lambda why: log.info("notice: %s; it is extracted again", why))
+        self._existing_shards = list(valid)
+        done = sorted(number for numbers in valid.values() for number in numbers)
         if done:
             log.info(
                 "continuing an interrupted extraction: %d of %d sequences are done",
@@ -349,7 +348,7 @@ def identity(
     settings: EmbeddingSettings,
 ) -> str:
     """Return a hash of what the features depend on: weights, sequences, batches, settings, version, device."""
-    plain = {
+    inputs = {
         "version": dygait.__version__,
         "device": device.type,
         "settings": vars(settings),
@@ -363,7 +362,7 @@ def identity(
         "sequences": source.dataset.keys(),
         "batches": source.loader.batch_sampler.batches,
     }
-    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
     digest.update(fingerprint(model.state_dict()).encode())
     return digest.hexdigest()
 
@@ -372,8 +371,8 @@ def _frames_cut(source: sources.Source) -> dict[str, int]:
     """Return, and log, how many sequences `frames_all_limit` shortens and how many frames it removes."""
     sampler, stored = source.dataset.frames, source.dataset.lengths()
     lengths = -(-stored // sampler.frames_step)
-    lost = lengths - sampler.max_frames(stored) if sampler.amount == "all" else np.zeros_like(lengths)
-    cut = {"sequences": int((lost > 0).sum()), "frames": int(lost.sum())}
+    removed = lengths - sampler.max_frames(stored) if sampler.amount == "all" else np.zeros_like(lengths)
+    cut = {"sequences": int((removed > 0).sum()), "frames": int(removed.sum())}
     if cut["sequences"]:
         log.info(
             "evaluator_cfg.sampler.frames_all_limit %d shortens %d of %d sequences: %d of %d frames are not used",

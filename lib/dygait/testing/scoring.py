@@ -49,13 +49,13 @@ from dygait.testing.extraction import extract
 
 
 def _re_rank(config: Config, default: ReRank | None) -> ReRank | None:
-    """Return how distances are re-ranked: by `re_rank`, or `default` where it is absent."""
-    wanted = config.evaluator_cfg.re_rank
-    if wanted is None:
+    """Return the parameters of re-ranking, `default` if `evaluator_cfg.re_rank` is absent; None for none."""
+    setting = config.evaluator_cfg.re_rank
+    if setting is None:
         return default
-    if isinstance(wanted, bool):
-        return ReRank() if wanted else None
-    constants: dict[str, Any] = {"weight" if key == "lambda" else key: value for key, value in wanted.items()}
+    if isinstance(setting, bool):
+        return ReRank() if setting else None
+    constants: dict[str, Any] = {"weight" if key == "lambda" else key: value for key, value in setting.items()}
     return ReRank(**constants)
 
 
@@ -82,7 +82,7 @@ def extract_and_score(
     """Test a network: extract, score, log a table, and save the result next to the checkpoint.
 
     Returns:
-        The result of each protocol, on rank 0; none elsewhere, and for a submission, which a server scores.
+        On rank 0, the result of each protocol; empty on other ranks, and for a submission, which a server scores.
 
     Raises:
         UserError: data, protocol and partition do not fit each other.
@@ -100,8 +100,8 @@ def extract_and_score(
         results = _score(config, data, features, device, folder, path)
         log.info("scored in %s", duration(time.perf_counter() - start))
         fields: list[dict[str, Any]] = [{"protocol": r.protocol, "results": r.headlines} for r in results]
-        for one in fields or [{}]:
-            add_event(folder, "tested", iteration=iteration, **one)
+        for result_fields in fields or [{}]:
+            add_event(folder, "tested", iteration=iteration, **result_fields)
         _prune_features(folder, target, config.evaluator_cfg.keep_features)
     distributed.barrier()
     return results
@@ -132,15 +132,15 @@ def _score(
         open_set=evaluator.open_set,
         keep=evaluator.report,
     )
-    pairs = []
+    results = []
     for protocol in protocols:
-        pairs.append(evaluate_saved(features, protocol, evaluator.metric, options))
-        _log_and_write(config, features, folder, path, *pairs[-1])
+        results.append(evaluate_saved(features, protocol, evaluator.metric, options))
+        _log_and_write(config, features, folder, path, *results[-1])
     if evaluator.report and any(protocol.classes is not None for protocol in protocols):
         log.info("notice: no report: the protocol %s compares no sequences", protocols[0].name)
     elif evaluator.report:
-        _report(folder, data, features, pairs)
-    return [replace(result, comparisons={}) for result, _ in pairs]  # which are large
+        _report(folder, data, features, results)
+    return [replace(result, comparisons={}) for result, _ in results]  # which are large
 
 
 def _log_and_write(
@@ -195,7 +195,7 @@ def run_test(
     The run's folder is in `output`; log lines are written to a file there too if `log_to_file`.
 
     Returns:
-        The result, on rank 0, of the first protocol where there are several; None elsewhere, and for a submission.
+        On rank 0, the result of the first protocol; None on other ranks, and for a submission.
 
     Raises:
         UserError: there is no such checkpoint, or it or the data does not fit.
@@ -243,9 +243,9 @@ def _origin(config: Config, data: sources.Data, path: Path, iteration: int) -> d
 def _prune_features(folder: RunFolder, latest: Path, keep: str) -> None:
     """Delete the features of a run's tests that `evaluator_cfg.keep_features` does not keep."""
     pattern = re.compile(re.escape(folder.save_name) + r"-\d{5,}")
-    for found in sorted(folder.features.iterdir()):
-        if pattern.fullmatch(found.name) and (keep == "none" if found == latest else keep == "latest"):
-            remove_features(found)
+    for path in sorted(folder.features.iterdir()):
+        if pattern.fullmatch(path.name) and (keep == "none" if path == latest else keep == "latest"):
+            remove_features(path)
 
 
 class _RestoredRun(NamedTuple):
@@ -282,7 +282,7 @@ def _restore(config: Config, device: torch.device, output: str | Path, phase: st
         state["ema" if averaged else "model"],
         str(path),
         evaluator.restore_ckpt_strict,
-        reset_head=evaluator.feature != "logits" and classification_of(config) is None,  # else a test does not read it
+        reset_head=evaluator.feature != "logits" and classification_of(config) is None,  # then a test does not read it
     )
     log.info("restored %s: %s%s", path, report, "; the averaged weights" if averaged else "")
     config = resolve_precision(config, device)
