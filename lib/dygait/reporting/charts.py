@@ -16,9 +16,9 @@ import numpy as np
 STYLES = 8
 """Number of distinguishable series."""
 _INTERVALS = 5
-"""About as many lie between the ticks of a linear axis."""
+"""The approximate number of intervals between the ticks of a linear axis."""
 
-# From light to dark, one hue, even steps of lightness.
+# A single hue from light to dark, in even steps of lightness.
 _HEAT = np.array(
     [(247, 251, 255), (200, 221, 240), (139, 186, 219), (75, 141, 196), (24, 92, 160), (8, 48, 107)], float
 )
@@ -122,7 +122,7 @@ class LineChart:
     def points(self, series: Series) -> list[Point]:
         """Return the finite points of a line."""
         pairs = enumerate(zip(series.x, series.y, strict=True))
-        return [Point(n, self.x_of(x), self.y_of(y)) for n, (x, y) in pairs if math.isfinite(x) and math.isfinite(y)]
+        return [Point(i, self.x_of(x), self.y_of(y)) for i, (x, y) in pairs if math.isfinite(x) and math.isfinite(y)]
 
     def path(self, series: Series) -> str:
         """Return a line as the data of an SVG path."""
@@ -196,19 +196,19 @@ class Scatter:
             path = "M" + "L".join(f"{x + size * a:.1f} {y + size * b:.1f}" for a, b in corners) + "Z"
         if len(self.names) <= STYLES:
             return Marker(path, kind, None, text)
-        return Marker(path, None, _hexadecimal(_mixed(_RAMP, kind / (len(self.names) - 1))), text)
+        return Marker(path, None, _hexadecimal(_interpolate(_RAMP, kind / (len(self.names) - 1))), text)
 
 
 def heat_colour(share: float) -> tuple[str, str]:
     """Return background and text colour of a cell, 0 light to 1 dark."""
-    mixed = _mixed(_HEAT, share)
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in mixed / 255]
+    colour = _interpolate(_HEAT, share)
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour / 255]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     # The text colour with the higher contrast (WCAG 2).
-    return _hexadecimal(mixed), "#000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#fff"
+    return _hexadecimal(colour), "#000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#fff"
 
 
-def _mixed(colours: np.ndarray, share: float) -> np.ndarray:
+def _interpolate(colours: np.ndarray, share: float) -> np.ndarray:
     """Interpolate between colours, 0 the first to 1 the last: (3,) in 0..255."""
     steps = np.arange(len(colours))
     return np.array([np.interp(share * steps[-1], steps, channel) for channel in colours.T])

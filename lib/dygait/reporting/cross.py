@@ -1,4 +1,4 @@
-"""Tests between datasets: trained here, tested there; a table and heat map of all pairs, as a page, CSV and LaTeX."""
+"""Cross-dataset tests: table and heat map of all pairs of run and dataset, as a page, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from dygait.reporting.tables import blank_repeats, latex_table, percent
 
 @dataclass(frozen=True)
 class CrossTest:
-    """One run tested on one dataset."""
+    """The test of a run on a dataset."""
 
     run: str  # its name in the table
     trained: str  # the dataset that it was trained on
     tested: str
-    frames: str  # how geometry and frame rate were brought together, in words
+    frames: str  # how frame size and frame rate were fitted to the training
     result: EvaluationResult
 
     def value(self, group: str) -> float:
@@ -31,32 +31,32 @@ class CrossTest:
 
 def columns(tests: Sequence[CrossTest]) -> dict[str, list[str]]:
     """Return dataset -> its groups, in the order of the tests."""
-    found: dict[str, dict[str, None]] = {}
+    group_names: dict[str, dict[str, None]] = {}
     for test in tests:
-        found.setdefault(test.tested, {}).update(dict.fromkeys(test.result.percentages))
-    return {dataset: list(groups) for dataset, groups in found.items()}
+        group_names.setdefault(test.tested, {}).update(dict.fromkeys(test.result.percentages))
+    return {dataset: list(names) for dataset, names in group_names.items()}
 
 
 def rows(tests: Sequence[CrossTest]) -> list[tuple[str, str, list[tuple[float, bool]]]]:
-    """Return run, its dataset, and for each column the headline, and whether it is tested where it was trained."""
-    found = []
+    """Return run, training dataset, and for each column the headline, and whether it is of the training dataset."""
+    table = []
     for run, trained in dict.fromkeys((test.run, test.trained) for test in tests):
-        of_run = {test.tested: test for test in tests if test.run == run}
+        by_dataset = {test.tested: test for test in tests if test.run == run}
         cells = [
-            (of_run[dataset].value(group) if dataset in of_run else math.nan, dataset == trained)
+            (by_dataset[dataset].value(group) if dataset in by_dataset else math.nan, dataset == trained)
             for dataset, groups in columns(tests).items()
             for group in groups
         ]
-        found.append((run, trained, cells))
-    return found
+        table.append((run, trained, cells))
+    return table
 
 
 def write_cross(tests: Sequence[CrossTest], target: Path) -> None:
     """Write the page, and its numbers as CSV and LaTeX under the same name; UserError if that fails."""
     protocols = {test.tested: f"{test.result.protocol}: {test.result.description}" for test in tests}
-    shown = {"tests": tests, "columns": columns(tests), "rows": rows(tests), "protocols": protocols}
+    variables = {"tests": tests, "columns": columns(tests), "rows": rows(tests), "protocols": protocols}
     template = environment().get_template("cross.html")
-    page = template.render(**shown, headlines=_headlines(tests), cells=_cells, heat_cell=heat_cell)
+    page = template.render(**variables, headlines=_headlines(tests), cells=_cells, heat_cell=heat_cell)
     with write_errors(target, "free disk space, or choose another file with --page"):
         target.parent.mkdir(parents=True, exist_ok=True)
         for suffix, text in ((target.suffix, page), (".csv", to_csv(tests)), (".tex", to_latex(tests))):
@@ -64,7 +64,7 @@ def write_cross(tests: Sequence[CrossTest], target: Path) -> None:
 
 
 def _headlines(tests: Sequence[CrossTest]) -> list[str]:
-    """Return what each column of the heat map shows."""
+    """Return the dataset and measure of the columns of the heat map."""
     return list(dict.fromkeys(f"{test.tested}, {test.result.measures[0]}" for test in tests))
 
 
@@ -83,10 +83,10 @@ def to_csv(tests: Sequence[CrossTest]) -> str:
     lines: list[tuple[str | float, ...]] = []
     for test in tests:
         result = test.result
-        start = (test.run, test.trained, test.tested, result.protocol, result.metric, result.feature or "", test.frames)
+        pair = (test.run, test.trained, test.tested, result.protocol, result.metric, result.feature or "", test.frames)
         for group, values in result.percentages.items():
             numbers = {**{m: float(values[m]) for m in result.measures}, "chance": result.chance[group]}
-            lines += [(*start, group, measure, value) for measure, value in numbers.items()]
+            lines += [(*pair, group, measure, value) for measure, value in numbers.items()]
     return csv_text((*labels, "percent"), lines)
 
 

@@ -1,6 +1,6 @@
-"""Where the branches of a DyGait respond, as `dygait explain` leaves it in a run's folder.
+"""Responses of the branches of a DyGait, as `dygait explain` writes them to a run's folder.
 
-P parts of the body, the last of which is what is beyond the silhouette; K phases of the cycle.
+P parts of the body, the last of which is the area outside of the silhouette; K phases of the cycle.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dygait.errors import UserError
 from dygait.files import write_atomically
 
 FOLDER, FILE, STRIP = "explain", "explain.json", "strip.png"
-"""In a run's folder: the folder, the numbers, and the picture that the report shows."""
+"""Below a run's folder: the folder of the explanation, its JSON file, and the picture that the report shows."""
 SHOWN_BRANCHES = ("dynamic", "spatial")
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -28,7 +28,7 @@ class BranchResponse:
     strength: float  # its share of the energy of all branches of the DAM, 0 to 1
     shares: list[float]  # (P,), the share of each part in its energy, 0 to 1
     densities: list[float]  # (P,), the energy per pixel of each part, relative to the mean over the body
-    cycle: list[list[float]] | None  # (P, K), the energy of each part at each phase; their sum's mean over time is 1
+    cycle: list[list[float]] | None  # (P, K), the energy of each part at each phase; its sum over parts has the mean 1
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -41,7 +41,7 @@ class Explanation:
     fingerprint: str
     sequences: list[tuple[str, str, str]]  # (id, type, view)
     parts: list[str]  # (P,)
-    known: bool  # whether the parts are those of the body, known of SynGait; else strips of the silhouette
+    known: bool  # whether the parts are SynGait's true body parts; else strips of the silhouette
     cycle: Literal["gait cycle", "step"] | None  # what the phases are of; None if no sequence has a regular step
     phases: list[float]  # (K,), 0 to 1
     dynamic: bool  # whether the dynamic branch subtracts the temporal mean

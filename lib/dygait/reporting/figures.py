@@ -34,11 +34,11 @@ def curve_figures(run: ReportedRun) -> list[Figure]:
     """Return cumulative match characteristic and ROC of a run, with a line for each group."""
     groups = run.analysis.groups
     caption = "Probes whose subject is among the k nearest, averaged as the headline is."
-    found = [Figure("Cumulative match characteristic", caption, _cmc_chart(groups))]
+    figures = [Figure("Cumulative match characteristic", caption, _cmc_chart(groups))]
     if _has_pairs(groups):
         caption = "Pairs of one subject accepted, against pairs of two subjects accepted."
-        found.append(Figure("Receiver operating characteristic", caption, _roc_chart(groups)))
-    return found
+        figures.append(Figure("Receiver operating characteristic", caption, _roc_chart(groups)))
+    return figures
 
 
 def comparison_figures(runs: Sequence[ReportedRun]) -> list[Figure]:
@@ -79,13 +79,13 @@ def _cmc_chart(lines: Mapping[str, GroupAnalysis]) -> LineChart:
 def _roc_chart(lines: Mapping[str, GroupAnalysis]) -> LineChart:
     pairs = {name: group.pairs for name, group in lines.items() if group.pairs is not None}
     styles = {name: n % STYLES for n, name in enumerate(lines)}
-    most = max(p.verification.impostor for p in pairs.values())
-    low = min(max(1e-5, 10.0 ** math.floor(math.log10(max(1 / most, 1e-5)) + 1)), 1e-1)
+    largest = max(p.verification.impostor for p in pairs.values())
+    low = min(max(1e-5, 10.0 ** math.floor(math.log10(max(1 / largest, 1e-5)) + 1)), 1e-1)
     series, descriptions = [], []
-    for name, one in pairs.items():
-        rates = one.verification
+    for name, group_pairs in pairs.items():
+        rates = group_pairs.verification
         fars = _FARS[(low <= _FARS) & (_FARS * rates.impostor >= 1)]
-        series.append(Series(name, fars, 100 * tar_at(one, fars), styles[name]))
+        series.append(Series(name, fars, 100 * tar_at(group_pairs, fars), styles[name]))
         descriptions.append(f"{name}: AUC {100 * rates.auc:.2f} %, EER {100 * rates.eer:.2f} %")
     lowest = min(float(np.min(s.y)) for s in series)
     x, y = rate_axis("false accept rate", low), percent_axis("true accept rate, %", lowest)
@@ -94,7 +94,7 @@ def _roc_chart(lines: Mapping[str, GroupAnalysis]) -> LineChart:
 
 def distance_figures(run: ReportedRun) -> list[Figure]:
     """Return a histogram of genuine and impostor pairs of each group that has both."""
-    found = []
+    figures = []
     for name, group in run.analysis.groups.items():
         pairs = group.pairs
         if pairs is None:
@@ -111,8 +111,8 @@ def distance_figures(run: ReportedRun) -> list[Figure]:
         y = linear_axis("share of pairs, %", 0, highest)
         chart = LineChart(equal, series, x, y, [(pairs.threshold, "equal errors")])
         counts = f"{rates.genuine:,} genuine and {rates.impostor:,} impostor pairs"
-        found.append(Figure(f"{name}: genuine and impostor pairs", f"{counts}; {equal}.", chart))
-    return found
+        figures.append(Figure(f"{name}: genuine and impostor pairs", f"{counts}; {equal}.", chart))
+    return figures
 
 
 def map_figures(run: ReportedRun) -> list[Figure]:
@@ -125,20 +125,20 @@ def map_figures(run: ReportedRun) -> list[Figure]:
     method = _METHODS[analysis.map.method]
     caption = f"{len(rows)} sequences of {len(set(ids))} subjects. {method}"
     labels = [(*_densest(points[[i == subject for i in ids]]), subject) for subject in sorted(set(ids))]
-    found = []
+    figures = []
     for title, names in (("By subject", ids), ("By condition", [*map(_condition, types)]), ("By view", views)):
         kinds = sorted(set(names))
         if names is ids or 1 < len(kinds) <= _LARGEST_LEGEND:
             indices = [kinds.index(name) for name in names]
             chart = Scatter(method, points, kinds, indices, notes, labels if names is ids else ())
-            found.append(Figure(title, caption if names is ids else "The same points.", chart))
-    return found
+            figures.append(Figure(title, caption if names is ids else "The same points.", chart))
+    return figures
 
 
 def _densest(points: np.ndarray) -> tuple[float, float]:
-    """Return the point with the nearest fifth neighbour: a label at the mean could lie in another cluster."""
-    apart = np.sort(np.linalg.norm(points[:, None] - points[None], axis=2), 1)
-    x, y = points[apart[:, min(5, len(points) - 1)].argmin()].tolist()
+    """Return the point with the nearest fifth neighbour; the mean of the points could lie in another cluster."""
+    distances = np.sort(np.linalg.norm(points[:, None] - points[None], axis=2), 1)
+    x, y = points[distances[:, min(5, len(points) - 1)].argmin()].tolist()
     return x, y
 
 
@@ -149,20 +149,20 @@ def _condition(name: str) -> str:
 
 def length_figures(run: ReportedRun) -> list[Figure]:
     """Return the rank-1 error against the number of frames."""
-    known = {name: g.by_length for name, g in run.analysis.groups.items() if g.by_length}
-    if not known:
+    by_length = {name: g.by_length for name, g in run.analysis.groups.items() if g.by_length}
+    if not by_length:
         return []
     styles = {name: n % STYLES for n, name in enumerate(run.analysis.groups)}
     series = []
-    for name, shares in known.items():
+    for name, shares in by_length.items():
         x, y = [s.median for s in shares], [100 * s.error for s in shares]
         notes = [f"{name}, {s.low} to {s.high} frames, {s.probes} probes: {100 * s.error:.1f} % wrong" for s in shares]
         series.append(Series(name, x, y, styles[name], [196 * s.spread for s in shares], notes))
-    medians = [s.median for shares in known.values() for s in shares]
-    highest = max(100 * s.error + 196 * s.spread for shares in known.values() for s in shares)
+    medians = [s.median for shares in by_length.values() for s in shares]
+    highest = max(100 * s.error + 196 * s.spread for shares in by_length.values() for s in shares)
     description = "; ".join(
         f"{name}: {100 * s[0].error:.1f} % of the shortest, {100 * s[-1].error:.1f} % of the longest"
-        for name, s in known.items()
+        for name, s in by_length.items()
     )
     frames = linear_axis("frames of the probe (median of its class)", min(medians), max(medians))
     wrong = linear_axis("rank-1 wrong, %", 0, max(highest, 1))
@@ -173,7 +173,7 @@ def length_figures(run: ReportedRun) -> list[Figure]:
 def training_figures(run: ReportedRun) -> list[Figure]:
     """Return a chart of each loss and accuracy; many iterations are averaged to `_TRAINING_POINTS` points."""
     names = dict.fromkeys(n for entry in run.scalars for n in entry if n.endswith(("loss", "accuracy")))
-    found = []
+    figures = []
     for name in [n for n in names if not n.endswith("hard_loss")][:_TRAINING_CURVES]:
         points = [
             (float(entry["iteration"]), float(entry[name]))
@@ -189,5 +189,5 @@ def training_figures(run: ReportedRun) -> list[Figure]:
         (first, start), (last, end) = points[0], points[-1]
         axes = linear_axis("iteration", 0, float(x[-1])), linear_axis(name, min(0.0, float(y.min())), float(y.max()))
         chart = LineChart(f"from {start:.3g} to {end:.3g}", [Series(name, x, y, 0)], *axes, legend=False)
-        found.append(Figure(name, f"{start:.3g} at iteration {first:.0f}, {end:.3g} at {last:.0f}.", chart))
-    return found
+        figures.append(Figure(name, f"{start:.3g} at iteration {first:.0f}, {end:.3g} at {last:.0f}.", chart))
+    return figures

@@ -32,18 +32,18 @@ def add_report(folder: Path, iteration: int, analysis: Analysis, features: np.nd
     shutil.rmtree(folder, ignore_errors=True)
     result = analysis.result
     with SummaryWriter(str(folder)) as writer:
-        for group, found in analysis.groups.items():
-            for rank, percent in enumerate(found.cmc.tolist(), 1):
+        for group, group_analysis in analysis.groups.items():
+            for rank, percent in enumerate(group_analysis.cmc.tolist(), 1):
                 writer.add_scalar(f"CMC {result.protocol} (step: rank)/{group}", percent, rank)
-            if found.pairs is not None:
-                rates = found.pairs.verification
+            if group_analysis.pairs is not None:
+                rates = group_analysis.pairs.verification
                 writer.add_scalar(f"verification {result.protocol}/{group} EER", 100 * rates.eer, iteration)
                 writer.add_scalar(f"verification {result.protocol}/{group} AUC", 100 * rates.auc, iteration)
                 for far, tar in rates.tar_at_far.items():
                     if np.isfinite(tar):
                         name = f"verification {result.protocol}/{group} TAR at FAR {far:g}"
                         writer.add_scalar(name, 100 * tar, iteration)
-                _add_curve(writer, f"pairs {result.protocol}/{group}", found.pairs, iteration)
+                _add_curve(writer, f"pairs {result.protocol}/{group}", group_analysis.pairs, iteration)
         for group, matrix in result.matrices.items():
             picture = heat_map(matrix)
             writer.add_image(f"probe view by gallery view/{group}", picture, iteration, dataformats="HWC")
@@ -98,14 +98,14 @@ def heat_map(matrix: ByView) -> np.ndarray:
 
 
 def _add_features(writer: SummaryWriter, analysis: Analysis, features: np.ndarray, iteration: int) -> None:
-    total = len(analysis.ids)
-    rows = np.arange(total)
-    if total > _POINTS:
-        rows = np.sort(np.random.default_rng(SEED).choice(total, _POINTS, replace=False))
-    vectors = np.asarray(features[rows], np.float64).reshape(len(rows), -1)
-    names = [analysis.ids[rows], analysis.types[rows], analysis.views[rows]]
+    count = len(analysis.ids)
+    indices = np.arange(count)
+    if count > _POINTS:
+        indices = np.sort(np.random.default_rng(SEED).choice(count, _POINTS, replace=False))
+    vectors = np.asarray(features[indices], np.float64).reshape(len(indices), -1)
+    names = [analysis.ids[indices], analysis.types[indices], analysis.views[indices]]
     writer.add_embedding(
-        torch.from_numpy(principal_components(vectors, min(_DIMENSIONS, len(rows)))),
+        torch.from_numpy(principal_components(vectors, min(_DIMENSIONS, len(indices)))),
         # Tabs and line ends separate cells.
         [[" ".join(str(name).split()) or "-" for name in row] for row in zip(*names, strict=True)],
         metadata_header=["id", "type", "view"],

@@ -16,7 +16,7 @@ from dygait.untrusted import at
 def run_details(run: ReportedRun) -> list[tuple[str, str]]:
     """Return what is needed to reproduce a run, as far as it is known: (name, value)."""
     origin, analysis, frames = run.origin, run.analysis, run.analysis.lengths
-    found = [
+    details = [
         ("checkpoint", origin.get("checkpoint")),
         ("iteration", origin.get("iteration")),
         ("dataset", origin.get("dataset")),
@@ -25,8 +25,8 @@ def run_details(run: ReportedRun) -> list[tuple[str, str]]:
         ("frames of a sequence", f"min {frames.min()}, median {int(np.median(frames))}, max {frames.max()}"),
     ]
     for phase, record in run.records.items():
-        found += [(f"{phase}: {name}", value) for name, value in _environment(record)]
-    return [(name, str(value)) for name, value in found if value not in (None, "")]
+        details += [(f"{phase}: {name}", value) for name, value in _environment(record)]
+    return [(name, str(value)) for name, value in details if value not in (None, "")]
 
 
 def _environment(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -39,9 +39,9 @@ def _environment(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
         if key in record
     ]
     machine = [str(record[key]) for key in ("device", "machine") if key in record]
-    for one, several in (("process", "processes"), ("thread", "threads")):
-        if several in record:
-            machine.append(f"{record[several]} {one if record[several] == 1 else several}")
+    for singular, plural in (("process", "processes"), ("thread", "threads")):
+        if plural in record:
+            machine.append(f"{record[plural]} {singular if record[plural] == 1 else plural}")
     notes = "; ".join(map(str, at(record, "data", "notes") or []))
     return [
         ("time", record.get("time")),

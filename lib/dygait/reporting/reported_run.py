@@ -38,11 +38,11 @@ class ReportedRun:
     origin: Mapping[str, Any]  # `SavedFeatures.origin`
     analysis: Analysis  # of the features
     records: Mapping[str, Any] = field(default_factory=dict)  # train and test -> the record of that phase, if it exists
-    scalars: tuple[Mapping[str, Any], ...] = ()  # those logged in training, one entry for each logged iteration
+    scalars: tuple[Mapping[str, Any], ...] = ()  # logged in training, an entry for each logged iteration
     frames: Mapping[int, np.ndarray] = field(default_factory=dict)  # sequence of a confusion -> uint8 (S, H, W)
     frames_missing: str = ""  # the reason why there are no frames; empty if there are
-    explained: explanation.Explanation | None = None  # where the branches respond, if the run has it
-    explained_strip: bytes = b""  # its picture, PNG; empty without
+    explained: explanation.Explanation | None = None  # the responses of the branches, if the run has them
+    explained_strip: bytes = b""  # the picture of the explanation, PNG; empty without
 
     @property
     def config(self) -> str:
@@ -52,22 +52,22 @@ class ReportedRun:
 
 
 def find_features(path: Path) -> Path:
-    """Return a folder of features: the path itself, or the newest of a run's folder; UserError if it has none."""
-    kept = path / "features"
-    if not kept.is_dir():
+    """Return a folder of features: the path itself, or the newest in a run's folder; UserError if it has none."""
+    folder = path / "features"
+    if not folder.is_dir():
         if (path / "checkpoints").is_dir():
             raise UserError(f"{path}: this run has no features; run `dygait test`")
         return path
-    found = [p for p in kept.iterdir() if p.is_dir() and p.name.rpartition("-")[2].isdecimal()]
-    if not found:
-        raise UserError(f"{kept} has no features; run `dygait test`")
-    return max(found, key=lambda p: int(p.name.rpartition("-")[2]))
+    candidates = [p for p in folder.iterdir() if p.is_dir() and p.name.rpartition("-")[2].isdecimal()]
+    if not candidates:
+        raise UserError(f"{folder} has no features; run `dygait test`")
+    return max(candidates, key=lambda p: int(p.name.rpartition("-")[2]))
 
 
 def open_runs(
     path: Path, protocol: str | None = None, metric: str | None = None, with_frames: bool = True
 ) -> list[ReportedRun]:
-    """Read and analyse a run under each of its protocols: its folder, or one of features.
+    """Read and analyse a run, given its folder or a folder of features, under each of its protocols.
 
     A protocol or metric replaces that of the configuration.
 
@@ -79,16 +79,16 @@ def open_runs(
     options = Options(intervals=RESAMPLES, verification=True, open_set=True, keep=True)
     metric = metric or saved.origin.get("metric", "euc")
     runs = []
-    for chosen in protocols_of(protocol, saved.origin, folder):
-        if chosen.classes is not None:
-            raise UserError(f"{folder}: a report compares sequences, and the protocol {chosen.name} does not")
-        analysis = analyse(saved, *evaluate_saved(saved, chosen, metric, options))
+    for selected in protocols_of(protocol, saved.origin, folder):
+        if selected.classes is not None:
+            raise UserError(f"{folder}: a report compares sequences, and the protocol {selected.name} does not")
+        analysis = analyse(saved, *evaluate_saved(saved, selected, metric, options))
         runs.append(describe(folder, saved, analysis, with_frames))
     return named_by_protocol(runs)
 
 
 def named_by_protocol(runs: Sequence[ReportedRun]) -> list[ReportedRun]:
-    """Return one run under several protocols with names that tell them apart."""
+    """Add the protocol to the names of a run that was analysed under several protocols."""
     return [replace(r, name=f"{r.name}, {r.analysis.result.protocol}") if len(runs) > 1 else r for r in runs]
 
 
@@ -97,7 +97,7 @@ def describe(
 ) -> ReportedRun:
     """Combine the features in a folder, their analysis and the records of the run.
 
-    Frames of the sequences of confusions are read if wanted, from the store if it is open already.
+    Frames of the confused sequences are read if `with_frames`, from `store` if it is open already.
     """
     checkpoint = saved.origin.get("checkpoint")
     root = _root(folder, saved.origin)
@@ -135,7 +135,7 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def _explanation(folder: Path, with_strip: bool) -> tuple[explanation.Explanation | None, bytes]:
-    """Return what `dygait explain` has left in a folder, and its picture; UserError if it is damaged."""
+    """Return the explanation that `dygait explain` wrote to a folder, and its picture; UserError if it is damaged."""
     if not (folder / explanation.FILE).is_file():
         return None, b""
     picture = folder / explanation.STRIP
@@ -146,20 +146,20 @@ def _explanation(folder: Path, with_strip: bool) -> tuple[explanation.Explanatio
 def _frames(
     shown: list[int], analysis: Analysis, origin: Mapping[str, Any], store: Store | None
 ) -> tuple[dict[int, np.ndarray], str]:
-    """Return frames of sequences, and the reason if there are none."""
+    """Return frames by sequence, and the reason if there are none."""
     if not shown:
         return {}, ""
     if store is None:
         root = untrusted.at(origin, "config", "data_cfg", "dataset_root")
-        named = [root] if isinstance(root, str) else root
-        if not isinstance(named, list) or not named or not all(isinstance(one, str) and one for one in named):
+        roots = [root] if isinstance(root, str) else root
+        if not isinstance(roots, list) or not roots or not all(isinstance(name, str) and name for name in roots):
             return {}, "the features do not name their data"
         try:
             store = open_store(root)
         except (UserError, OSError, ValueError) as error:  # the name of the folder can be anything
             return {}, f"the data cannot be read here: {error}"
-    wanted = origin.get("fingerprint")
-    if wanted is not None and store.fingerprint != wanted:
+    fingerprint = origin.get("fingerprint")
+    if fingerprint is not None and store.fingerprint != fingerprint:
         return {}, f"the data in {store.root} is not the data of the features (another fingerprint)"
     indices = {key: index for index, key in enumerate(store.table.all_keys())}
     try:

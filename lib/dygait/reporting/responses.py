@@ -1,6 +1,6 @@
 """Charts and tables of an explanation.
 
-P parts of the body, the last of which is what is beyond the silhouette; K phases of the cycle.
+P parts of the body, the last of which is the area outside of the silhouette; K phases of the cycle.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CYCLES = {
 
 def cycle_figures(explanation: Explanation, dam: str) -> list[Figure]:
     """Return a chart of the energy by part over the cycle, of the dynamic and of the spatial branch of a DAM."""
-    found = []
+    figures = []
     for branch in SHOWN_BRANCHES:
         response = explanation.dams[dam].get(branch)
         if response is None or response.cycle is None or explanation.cycle is None:
@@ -36,19 +36,19 @@ def cycle_figures(explanation: Explanation, dam: str) -> list[Figure]:
         )
         chart = LineChart(f"share of the energy over the cycle: {description}", series, *axes)
         caption = f"Energy of each part; 100 % is the branch's whole energy, averaged over the {explanation.cycle}."
-        found.append(Figure(f"{dam}, {branch} branch", caption, chart))
-    return found
+        figures.append(Figure(f"{dam}, {branch} branch", caption, chart))
+    return figures
 
 
 def share_table(explanation: Explanation) -> tuple[list[str], list[tuple[list[str], list[str]]]]:
     """Return columns, and labels and cells of each branch: its strength, and the shares of the parts."""
     columns = ["of the DAM", *explanation.parts]
-    return columns, _rows(explanation, lambda one: [f"{100 * value:.1f}" for value in (one.strength, *one.shares)])
+    return columns, _rows(explanation, lambda r: [f"{100 * value:.1f}" for value in (r.strength, *r.shares)])
 
 
 def density_table(explanation: Explanation) -> tuple[list[str], list[tuple[list[str], list[str]]]]:
     """Return columns, and labels and cells of each branch: the energy per pixel, relative to the body's mean."""
-    return explanation.parts, _rows(explanation, lambda one: [f"{value:.2f}" for value in one.densities])
+    return explanation.parts, _rows(explanation, lambda r: [f"{value:.2f}" for value in r.densities])
 
 
 def _rows(explanation: Explanation, cells: Callable[[BranchResponse], list[str]]) -> list[tuple[list[str], list[str]]]:

@@ -65,15 +65,15 @@ def differences(run: ReportedRun, first: ReportedRun, group: str) -> list[str]:
     return cells
 
 
-def _same_protocol(one: ReportedRun, other: ReportedRun) -> bool:
-    a, b = one.analysis.result, other.analysis.result
+def _same_protocol(first: ReportedRun, second: ReportedRun) -> bool:
+    a, b = first.analysis.result, second.analysis.result
     return (a.protocol, a.description) == (b.protocol, b.description)
 
 
 def _rates(run: ReportedRun, group: str, measures: Iterable[str]) -> list[float]:
     """Return measures and equal error rate of a group in percent, NaN where there is none."""
-    values, found = run.analysis.result.percentages.get(group, {}), run.analysis.groups.get(group)
-    eer = _NAN if found is None or found.pairs is None else 100 * found.pairs.verification.eer
+    values, analysis = run.analysis.result.percentages.get(group, {}), run.analysis.groups.get(group)
+    eer = _NAN if analysis is None or analysis.pairs is None else 100 * analysis.pairs.verification.eer
     return [*(float(values.get(measure, _NAN)) for measure in measures), eer]
 
 
@@ -87,17 +87,17 @@ def to_csv(runs: Sequence[ReportedRun]) -> str:
     rows: list[tuple[Any, ...]] = []
     for run in runs:
         for method, result in methods(run.analysis).items():
-            start = run.name, result.protocol, result.metric, method
-            rows += [(*start, group, view, measure, value) for group, measure, view, value in csv_rows(result)]
+            prefix = run.name, result.protocol, result.metric, method
+            rows += [(*prefix, group, view, measure, value) for group, measure, view, value in csv_rows(result)]
             for group, matrix in result.matrices.items():
                 for row, column in np.argwhere(~np.isnan(matrix.values)).tolist():
                     view = f"{matrix.views[row]}/{matrix.views[column]}"
-                    rows.append((*start, group, view, result.measures[0], float(matrix.values[row, column])))
+                    rows.append((*prefix, group, view, result.measures[0], float(matrix.values[row, column])))
             if method == "model":
                 rows += [
-                    (*start, group, "mean", f"CMC {rank}", value)
-                    for group, found in run.analysis.groups.items()
-                    for rank, value in enumerate(found.cmc.tolist(), 1)
+                    (*prefix, group, "mean", f"CMC {rank}", value)
+                    for group, analysis in run.analysis.groups.items()
+                    for rank, value in enumerate(analysis.cmc.tolist(), 1)
                 ]
     return csv_text(header, rows)
 
@@ -157,7 +157,7 @@ _LATEX = {
     "−": "$-$",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
-    # After the end of a row these would be parsed as options.
+    # At the start of a row these would be parsed as options of the `\\` before it.
     "[": "{[}",
     "*": "{*}",
     **dict.fromkeys(map(chr, [*range(32), *range(127, 160), 0x2028, 0x2029]), " "),
@@ -170,9 +170,9 @@ def latex(text: str) -> str:
 
 
 def to_json(runs: Sequence[ReportedRun]) -> str:
-    """Return everything that a report shows, except frames and the points of the map."""
-    found = {"format": "dygait-report", "runs": [_plain(run) for run in runs]}
-    return json.dumps(found, indent=1, allow_nan=False) + "\n"
+    """Return the content of a report as JSON, except frames and the points of the map."""
+    content = {"format": "dygait-report", "runs": [_plain(run) for run in runs]}
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def _plain(run: ReportedRun) -> dict[str, Any]:
