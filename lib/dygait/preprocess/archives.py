@@ -30,7 +30,7 @@ MAX_IN_MEMORY_BYTES = 64 * 2**20
 """The largest nested archive or tar that is read into memory, in bytes."""
 
 _MAX_FOLDER_DEPTH = 12
-# What the standard library's archive readers raise for damaged input.
+# Exceptions that the standard library's archive readers raise for damaged input.
 _DAMAGE = (
     ArithmeticError, EOFError, LookupError, NotImplementedError, OSError, ValueError, lzma.LZMAError, struct.error,
     tarfile.TarError, zipfile.BadZipFile, zlib.error,
@@ -114,36 +114,36 @@ def _open(source: InputFile, password: str | None) -> Iterator[IO[bytes]]:
                 yield inner
 
 
-def members(archive: InputFile, password: str | None, wanted: Callable[[str], bool]) -> Iterator[InputFile]:
+def members(archive: InputFile, password: str | None, is_needed: Callable[[str], bool]) -> Iterator[InputFile]:
     """Yield the files of an archive: those of a zip sorted by name, those of a tar in stored order with their content.
 
-    A tar may be compressed. Files whose name is not wanted are not read.
+    A tar may be compressed. Files whose names `is_needed` rejects are not read.
 
     Raises:
         DamagedError: the archive is truncated, damaged, or no archive.
         UserError: a link or a device, a file that is too large for memory, a password that is missing or wrong.
     """
     if archive.name.lower().endswith(".zip"):
-        yield from _zip_members(archive, password, wanted)
+        yield from _zip_members(archive, password, is_needed)
     else:
         with _open(archive, password) as file:
-            yield from _tar_members(archive, file, wanted)
+            yield from _tar_members(archive, file, is_needed)
 
 
-def _zip_members(archive: InputFile, password: str | None, wanted: Callable[[str], bool]) -> Iterator[InputFile]:
+def _zip_members(archive: InputFile, password: str | None, is_needed: Callable[[str], bool]) -> Iterator[InputFile]:
     is_on_disk = archive.is_zip_on_disk
     content = b"" if is_on_disk else read(archive, MAX_IN_MEMORY_BYTES, password)
     _check_size(archive.name, len(content), archive.name)
     with _damage_raises(archive.name):
         zip_file = _zip(archive.path) if is_on_disk else zipfile.ZipFile(io.BytesIO(content))
-    found = []
+    entries = []
     for info in zip_file.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)
         name = _member_name(archive.name, info.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
-        if not info.is_dir() and wanted(name):
-            found.append((name, info))
-    _try_password(zip_file, [info for _, info in found], archive.name, password)
-    for name, info in sorted(found, key=lambda pair: natural_key(pair[0])):
+        if not info.is_dir() and is_needed(name):
+            entries.append((name, info))
+    _try_password(zip_file, [info for _, info in entries], archive.name, password)
+    for name, info in sorted(entries, key=lambda pair: natural_key(pair[0])):
         if is_on_disk:
             yield InputFile(name, info.file_size, archive.path, info.filename)
         else:
@@ -166,20 +166,20 @@ class _TailReader(io.RawIOBase):
         return content
 
 
-def _tar_members(archive: InputFile, file: IO[bytes], wanted: Callable[[str], bool]) -> Iterator[InputFile]:
+def _tar_members(archive: InputFile, file: IO[bytes], is_needed: Callable[[str], bool]) -> Iterator[InputFile]:
     name = archive.name
-    plain = file if hasattr(file, "peek") else io.BufferedReader(file)  # type: ignore[type-var]
-    opener = _OPENERS.get(plain.peek(2)[:2])
-    reader = _TailReader(opener(plain) if opener else plain)
+    stream = file if hasattr(file, "peek") else io.BufferedReader(file)  # type: ignore[type-var]
+    opener = _OPENERS.get(stream.peek(2)[:2])
+    reader = _TailReader(opener(stream) if opener else stream)
     with tarfile.open(fileobj=reader, mode="r|") as tar:
         while (info := tar.next()) is not None:
             tar.members.clear()  # type: ignore[attr-defined]  # else it keeps every header in memory
-            inner = _member_name(name, info.name, info.isdir() or info.isreg())
-            if info.isreg() and wanted(inner):
-                _check_size(inner, info.size, name)
+            member_name = _member_name(name, info.name, info.isdir() or info.isreg())
+            if info.isreg() and is_needed(member_name):
+                _check_size(member_name, info.size, name)
                 extracted = tar.extractfile(info)
                 assert extracted is not None
-                yield InputFile(inner, info.size, content=extracted.read())
+                yield InputFile(member_name, info.size, content=extracted.read())
     while reader.read(2**20):  # so that the checksum at the end is verified
         pass
     if reader.tail != bytes(1024):
@@ -243,9 +243,9 @@ def _damage_raises(name: str) -> Iterator[None]:
     except UserError:
         raise
     except _DAMAGE as error:
-        what = getattr(error, "strerror", None) or str(error) or "it is truncated"
+        reason = getattr(error, "strerror", None) or str(error) or "it is truncated"
         raise DamagedError(
-            f"{name}: truncated, damaged or no archive ({what}): download it again, then run the same command"
+            f"{name}: truncated, damaged or no archive ({reason}): download it again, then run the same command"
         ) from None
 
 

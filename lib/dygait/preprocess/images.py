@@ -41,9 +41,9 @@ def decode_silhouette(content: bytes) -> np.ndarray:
 
 
 def decode_picture(content: bytes) -> np.ndarray:
-    """Decode a picture that may be anything to uint8 (H, W) if it is grey, else (H, W, 3); errors as above.
+    """Decode any picture to uint8 (H, W) if it is grey, else (H, W, 3); errors as `decode_silhouette`.
 
-    Of a cut-out, whose alpha channel varies, that channel is returned.
+    If the alpha channel varies (a cut-out person), it is returned.
     """
     image = _decode(content)
     if image.ndim == 2:

@@ -1,4 +1,4 @@
-"""Jobs of preparing a raw dataset: planning them, and running one in a worker process.
+"""Jobs of the preparation of a raw dataset: planning them, and running one in a worker process.
 
 A job is the pictures of a few whole sequences, or one nested archive. The order of jobs depends on names only.
 """
@@ -52,7 +52,7 @@ class JobPlanner:
     Attributes:
         done: large tars, as (name, size), that are skipped.
         unmatched: pictures seen so far that match no rule.
-        others: the number of other files seen so far, by suffix.
+        other_files: the number of other files seen so far, by suffix.
         failures: archives that could not be read, and why.
     """
 
@@ -61,7 +61,7 @@ class JobPlanner:
         self.password = password
         self.done: frozenset[tuple[str, int]] = frozenset()
         self.unmatched: list[str] = []
-        self.others: Counter[str] = Counter()
+        self.other_files: Counter[str] = Counter()
         self.failures: dict[str, str] = {}
 
     def jobs(self, inputs: list[Path]) -> Iterator[Job]:
@@ -82,17 +82,17 @@ class JobPlanner:
             if is_archive(file.name):
                 yield from self._plan_archive(file, depth + 1)
             elif self.layout.is_picture(file.name):
-                found = self.layout.group(file.name)
-                if found is None:
+                group_of_file = self.layout.group(file.name)
+                if group_of_file is None:
                     self.unmatched.append(file.name)
                     continue
-                if found != group and pictures:
+                if group_of_file != group and pictures:
                     yield Job(source, tuple(pictures))
                     pictures = []
-                group = found
+                group = group_of_file
                 pictures.append(file)
             else:
-                self.others[Path(file.name).suffix] += 1
+                self.other_files[Path(file.name).suffix] += 1
         if pictures:
             yield Job(source, tuple(pictures))
 
@@ -160,11 +160,11 @@ def run_job(job: Job, layout: Layout, settings: Normalisation, password: str | N
         return read(pictures[name], MAX_IMAGE_BYTES, password)
 
     sequences, unmatched = layout.arrange(pictures)
-    made = []
+    normalised = []
     for key, names in sequences.items():
         normalise = stored_sequence if names[0].endswith(".pkl") else normalise_sequence
-        made.append((key, normalise(names, load, settings)))
-    return JobResult(tuple(made), tuple(unmatched))
+        normalised.append((key, normalise(names, load, settings)))
+    return JobResult(tuple(normalised), tuple(unmatched))
 
 
 def _unpacked(archive: InputFile, layout: Layout, password: str | None) -> Iterator[InputFile]:

@@ -47,8 +47,8 @@ class Journal:
         self.outcomes: dict[SequenceName, Outcome] = {}
         self.archives: dict[tuple[str, int], tuple[str, ...]] = {}
         content = self._path.read_bytes() if self._path.exists() else b""
-        whole = content[: content.rfind(b"\n") + 1]
-        for number, line in enumerate(whole.splitlines(), 1):
+        complete = content[: content.rfind(b"\n") + 1]
+        for number, line in enumerate(complete.splitlines(), 1):
             try:
                 self._apply(untrusted.parse_json(line))
             except (ValueError, LookupError, TypeError):
@@ -56,8 +56,8 @@ class Journal:
                     f"{self._path}, line {number} is damaged: delete this file, and prepare everything again"
                 ) from None
         self._file = self._path.open("ab")
-        if len(whole) != len(content):
-            self._file.truncate(len(whole))
+        if len(complete) != len(content):
+            self._file.truncate(len(complete))
 
     def add_sequence(self, key: SequenceName, outcome: Outcome) -> None:
         """Append the outcome of a sequence."""

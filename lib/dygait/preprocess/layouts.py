@@ -6,7 +6,7 @@ _CASIA_B_TYPE = r"(?P<type>(?:nm|bg|cl)-\d\d)"
 _FRAME = r"(?P<frame>[^/]+)\.(?i:png)$"
 _GREW_FRAME = r"(?P<view>[^/]+)/(?P<frame>(?![^/]*gei\.)[^/]+)\.(?i:png)$"  # the average `...gei.png` is beside frames
 _SUSTECH1K = r"(?:^|/)(?P<id>\d{4})/(?P<type>\d\d-[^/]+)/(?P<view>\d{3}[^/]*)"
-_OWN_FRAME = r"(?P<frame>[^/]+)\.[A-Za-z]+$"
+_ANY_FRAME = r"(?P<frame>[^/]+)\.[A-Za-z]+$"
 
 ANY_VIEW = "any"
 """The view of the sequences of a tree without a folder for it."""
@@ -95,12 +95,12 @@ _LAYOUTS = (
         normalised=True,
         suffixes=(".pkl",),
     ),
-    # Masks of the user's own.
+    # The user's own masks.
     Layout(
         name="folders",
         rules=(
-            Rule(rf"^[^/]+/(?P<id>[^/]+)/(?P<type>[^/]+)/(?P<view>[^/]+)/{_OWN_FRAME}"),
-            Rule(rf"^[^/]+/(?P<id>[^/]+)/(?P<type>[^/]+)/{_OWN_FRAME}", view=ANY_VIEW),
+            Rule(rf"^[^/]+/(?P<id>[^/]+)/(?P<type>[^/]+)/(?P<view>[^/]+)/{_ANY_FRAME}"),
+            Rule(rf"^[^/]+/(?P<id>[^/]+)/(?P<type>[^/]+)/{_ANY_FRAME}", view=ANY_VIEW),
         ),
         example="DIR/<id>/<type>/<view>/001.png",
         suffixes=(".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"),

@@ -1,4 +1,4 @@
-"""From the pictures of one sequence to its frames: decoded, cleaned if that is wanted, normalised, and checked."""
+"""The frames of a sequence from its pictures: decoded, optionally cleaned, normalised, and checked."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Normalisation:
         height: R, the rows and columns of a frame.
         clean: whether masks are cleaned (`dygait.frames.mask_cleaning.clean_mask`).
         keep_normalised: whether pictures of R x R are used as they are.
-        numbered: whether frames are numbered one after the other, so that a gap is worth a remark.
+        numbered: whether frames are numbered one after the other, so that gaps are reported.
         every: n, to use every nth picture.
     """
 
@@ -44,7 +44,7 @@ class Normalisation:
 
 
 class Remarks(NamedTuple):
-    """What a user should know about the frames of a sequence; plain values, as they are written to the journal.
+    """Remarks on the frames of a sequence for the user, as plain values that are written to the journal.
 
     Attributes:
         cleaned: the number of pictures for each step of the cleaning.
@@ -66,7 +66,7 @@ class NormalisedSequence(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Frame:
+class _Picture:
     frame: np.ndarray
     measures: Measures
     steps: tuple[str, ...]
@@ -78,24 +78,24 @@ def normalise_sequence(
 ) -> NormalisedSequence:
     """Normalise the pictures of a sequence, in order; `load` returns the content of a file, or raises `DamagedError`.
 
-    Whether the masks are inverted is decided for the sequence: a person close to the camera may fill the edge of some.
+    Whether masks are inverted is decided by the whole sequence: a person close to the camera may fill the edge of some.
     """
-    found = {name: _frame_of(name, load, settings, None) for name in names[:: settings.every]}
-    inverted = [one.inverted for one in found.values() if isinstance(one, _Frame)]
+    results = {name: _decode(name, load, settings, None) for name in names[:: settings.every]}
+    inverted = [picture.inverted for picture in results.values() if isinstance(picture, _Picture)]
     if len(set(inverted)) == 2:
         common = sum(inverted) > len(inverted) / 2
-        others = [name for name, one in found.items() if isinstance(one, _Frame) and one.inverted != common]
-        found |= {name: _frame_of(name, load, settings, common) for name in others}
-    usable = {name: one for name, one in found.items() if isinstance(one, _Frame)}
-    skipped = tuple((name, reason) for name, reason in found.items() if isinstance(reason, str))
-    jumps = find_jumps([one.measures for one in usable.values()])
-    listed = list(usable)
+        differing = [n for n, p in results.items() if isinstance(p, _Picture) and p.inverted != common]
+        results |= {name: _decode(name, load, settings, common) for name in differing}
+    usable = {name: picture for name, picture in results.items() if isinstance(picture, _Picture)}
+    skipped = tuple((name, reason) for name, reason in results.items() if isinstance(reason, str))
+    jumps = find_jumps([picture.measures for picture in usable.values()])
+    usable_names = list(usable)
     remarks = Remarks(
-        cleaned=dict(sorted(Counter(step for one in usable.values() for step in one.steps).items())),
-        jumps=tuple((listed[jump.frame], str(jump)) for jump in jumps),
+        cleaned=dict(sorted(Counter(step for picture in usable.values() for step in picture.steps).items())),
+        jumps=tuple((usable_names[jump.frame], str(jump)) for jump in jumps),
         gaps=_gaps(names) if settings.numbered else (),
     )
-    frames = [one.frame for one in usable.values()]
+    frames = [picture.frame for picture in usable.values()]
     stacked = np.stack(frames) if frames else np.zeros((0, settings.height, settings.height), np.uint8)
     return NormalisedSequence(stacked, skipped, remarks)
 
@@ -106,25 +106,25 @@ def stored_sequence(names: Sequence[str], load: Callable[[str], bytes], settings
     skipped: list[tuple[str, str]] = []
     for name in names:
         try:
-            stored = parse_pickle(load(name), name)[:: settings.every]
+            pickled = parse_pickle(load(name), name)[:: settings.every]
         except DamagedError:
             skipped.append((name, "unreadable"))
             continue
         except UserError as problem:
             skipped.append((name, str(problem).removeprefix(f"{name} ")))
             continue
-        if settings.keep_normalised and stored.shape[1] == settings.height:
-            frames.extend(stored)
+        if settings.keep_normalised and pickled.shape[1] == settings.height:
+            frames.extend(pickled)
             continue
-        made = [normalise_silhouette(frame, settings.height) for frame in stored]
-        frames += [frame for frame in made if frame is not None]
-        skipped += [(f"{name}, frame {n}", EMPTY_PICTURE) for n, frame in enumerate(made) if frame is None]
+        normalised = [normalise_silhouette(frame, settings.height) for frame in pickled]
+        frames += [frame for frame in normalised if frame is not None]
+        skipped += [(f"{name}, frame {n}", EMPTY_PICTURE) for n, frame in enumerate(normalised) if frame is None]
     stacked = np.stack(frames) if frames else np.zeros((0, settings.height, settings.height), np.uint8)
     return NormalisedSequence(stacked, tuple(skipped), Remarks({}))
 
 
-def _frame_of(name: str, load: Callable[[str], bytes], settings: Normalisation, inverted: bool | None) -> _Frame | str:
-    """Return the frame of a picture, or the reason for skipping it."""
+def _decode(name: str, load: Callable[[str], bytes], settings: Normalisation, inverted: bool | None) -> _Picture | str:
+    """Decode and normalise a picture, or return the reason for skipping it."""
     height = settings.height
     try:
         content = load(name)
@@ -144,7 +144,7 @@ def _frame_of(name: str, load: Callable[[str], bytes], settings: Normalisation, 
         frame = image if image.any() else None
     else:
         frame = normalise_silhouette(image, height)
-    return EMPTY_PICTURE if frame is None else _Frame(frame, measure(image), steps, inverted)
+    return EMPTY_PICTURE if frame is None else _Picture(frame, measure(image), steps, inverted)
 
 
 def _with_levels(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -153,14 +153,14 @@ def _with_levels(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _gaps(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the missing numbers of files that are numbered in steps: the last number in the name of each."""
-    found = [re.findall(r"\d+", name.rpartition("/")[2].rpartition(".")[0]) for name in names]
-    if not all(found):
+    """Return the missing numbers of files that are numbered in equal steps, by the last number in each name."""
+    digits = [re.findall(r"\d+", name.rpartition("/")[2].rpartition(".")[0]) for name in names]
+    if not all(digits):
         return ()
-    numbers = [int(digits[-1]) for digits in found]
+    numbers = [int(groups[-1]) for groups in digits]
     steps = Counter(after - before for before, after in pairwise(numbers))
     step = steps.most_common(1)[0][0] if steps else 0
     if step < 1:
         return ()
-    holes = [(before + step, after - step) for before, after in pairwise(numbers) if after - before >= 2 * step]
-    return tuple(str(first) if first == last else f"{first} to {last}" for first, last in holes)
+    gaps = [(before + step, after - step) for before, after in pairwise(numbers) if after - before >= 2 * step]
+    return tuple(str(first) if first == last else f"{first} to {last}" for first, last in gaps)

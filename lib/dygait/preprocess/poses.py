@@ -23,8 +23,8 @@ def read_poses(path: Path) -> np.ndarray:
     """Read the key points of one sequence, floating point (S, V, 2) or (S, V, 3).
 
     The file holds such an array, also as nested lists; rows of at least 51 numbers, of which the last 51 are 17 key
-    points (GREW's); or results in COCO's form, objects with `image_id`, `keypoints` and `score`: in the order of the
-    images, of each the person with the highest score.
+    points (GREW's); or results in COCO's format, objects with `image_id`, `keypoints` and `score`, of which the person
+    with the highest score in each image is used, in the order of the images.
 
     Raises:
         UserError: it cannot be read, or holds something else.
@@ -32,14 +32,14 @@ def read_poses(path: Path) -> np.ndarray:
     try:
         content = untrusted.read_bytes(path, _MAX_BYTES)
         if path.suffix == ".pkl":
-            found = load_arrays(content)
+            array = load_arrays(content)
         elif path.suffix == ".npy":
-            found = np.load(io.BytesIO(content), allow_pickle=False)
+            array = np.load(io.BytesIO(content), allow_pickle=False)
         else:
             parsed = untrusted.parse_json(content)
-            are_results = all(isinstance(one, Mapping) for one in parsed)
-            found = np.array(_of_results(parsed) if are_results else parsed)
-        poses = found if found.dtype == np.float32 else found.astype(np.float64)
+            are_results = all(isinstance(result, Mapping) for result in parsed)
+            array = np.array(_best_key_points(parsed) if are_results else parsed)
+        poses = array if array.dtype == np.float32 else array.astype(np.float64)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     except Exception as error:  # a damaged file can raise anything
@@ -49,10 +49,10 @@ def read_poses(path: Path) -> np.ndarray:
     return poses
 
 
-def _of_results(results: Sequence[Mapping[str, Any]]) -> list[Any]:
+def _best_key_points(results: Sequence[Mapping[str, Any]]) -> list[Any]:
     best: dict[Any, Mapping[str, Any]] = {}
-    for one in results:
-        image = one["image_id"]
-        if image not in best or one.get("score", 0) > best[image].get("score", 0):
-            best[image] = one
+    for result in results:
+        image = result["image_id"]
+        if image not in best or result.get("score", 0) > best[image].get("score", 0):
+            best[image] = result
     return [best[image]["keypoints"] for image in sorted(best, key=lambda image: natural_key(str(image)))]

@@ -61,10 +61,10 @@ def prepare(
     clean: bool | None = None,
     every: int = 1,
 ) -> dict[str, Any]:
-    """Prepare a dataset, or its missing sequences, and write and return a report of all; arguments as the options.
+    """Prepare a dataset, or its missing sequences, and write and return a report; arguments as the options.
 
     The result does not depend on the number of workers. Without a partition, the built-in one is used, if there is one.
-    Masks are cleaned if `clean`; None: those of a user's own folders. Every nth picture is used if `every` is n.
+    Masks are cleaned if `clean`; None to clean those of a user's own folders. Every nth picture is used, n is `every`.
 
     Raises:
         UserError: an invalid option, a missing input, an archive with links, a full disk.
@@ -72,7 +72,7 @@ def prepare(
     layout = LAYOUTS[dataset]
     clean = layout.own if clean is None else clean
     _check_options(layout, inputs, output, workers, height, every)
-    known = load_partition(partition, dataset) if partition or dataset in BUILT_IN_PARTITIONS else None
+    loaded_partition = load_partition(partition, dataset) if partition or dataset in BUILT_IN_PARTITIONS else None
     try:
         output.mkdir(parents=True, exist_ok=True)
         with lock(output, LOCK):
@@ -94,7 +94,7 @@ def prepare(
                 journal.close()
             if not journal.outcomes and not preparation.planner.failures:
                 raise UserError(_nothing_found(inputs, preparation.planner))
-            return _report(output, dataset, clean, preparation, known)
+            return _report(output, dataset, clean, preparation, loaded_partition)
     except OSError as error:
         raise UserError(
             f"{error.filename or output}: cannot be written ({error.strerror or error}): free space or fix it, then "
@@ -126,19 +126,19 @@ def _check_options(layout: Layout, inputs: list[Path], output: Path, workers: in
 
 
 def _nothing_found(inputs: list[Path], planner: JobPlanner) -> str:
-    """Return the message for inputs without a picture of the layout, with what they have instead."""
-    layout, instead = planner.layout, ""
+    """Return the message for inputs without a picture of the layout, which names the files that they have."""
+    layout, found_instead = planner.layout, ""
     if planner.unmatched:
-        instead = f"; it has {len(planner.unmatched)} pictures such as {planner.unmatched[0]}"
-    elif planner.others:
-        suffix, count = planner.others.most_common(1)[0]
-        instead = f"; it has {count} files {suffix or 'without a suffix'}, and reads {', '.join(layout.suffixes)}"
+        found_instead = f"; it has {len(planner.unmatched)} pictures such as {planner.unmatched[0]}"
+    elif planner.other_files:
+        suffix, count = planner.other_files.most_common(1)[0]
+        found_instead = f"; it has {count} files {suffix or 'without a suffix'}, and reads {', '.join(layout.suffixes)}"
     names = ", ".join(map(str, inputs))
-    return f"--input {names}: no picture of {layout.name}, whose paths are like {layout.example}{instead}"
+    return f"--input {names}: no picture of {layout.name}, whose paths are like {layout.example}{found_instead}"
 
 
 class _Preparation:
-    """The state of one run: its journal and writer, and the locations of the sequences found so far."""
+    """The state of a run: its journal and writer, and the locations of the sequences so far."""
 
     def __init__(self, layout: Layout, journal: Journal, writer: Writer, password: str | None) -> None:
         self.journal = journal
@@ -146,7 +146,7 @@ class _Preparation:
         self.planner = JobPlanner(layout, password)
         self.duplicates: dict[str, list[str]] = {}
         self._layout = layout
-        self._first_locations: dict[str, str] = {}  # group -> where it was found first
+        self._first_locations: dict[str, str] = {}  # group -> its first location
         # An archive is done if all of its sequences are still there and nothing was lost.
         unfinished = {o.source for k, o in journal.outcomes.items() if not self._is_done(k)}
         self.planner.done = frozenset(
@@ -186,7 +186,7 @@ class _Preparation:
         return outcome is not None and not outcome.lost and (not outcome.frames or self.writer.contains(*key))
 
     def _is_first_copy(self, key: SequenceName, job: Job) -> bool:
-        """Record where a sequence was found; return whether it is the first location or the same."""
+        """Record the location of a sequence; return whether it is the first one of the sequence."""
         name = self._layout.output_name(key)
         location = job.source if job.archive is not None else job.pictures[0].name.rpartition("/")[0]
         first = self._first_locations.setdefault(name, location)

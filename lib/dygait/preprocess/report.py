@@ -20,14 +20,14 @@ def summarise(
     failures: dict[str, str],
     duplicates: dict[str, list[str]],
 ) -> dict[str, Any]:
-    """Return the report's content, JSON-serialisable, which does not depend on the order of the arguments.
+    """Return the content of the report, JSON-serialisable and independent of the order of the arguments.
 
-    Of every sequence the outcome; pictures that match no rule; archives that could not be read, and why; sequences that
-    were found in several locations, and these.
+    Arguments are the outcome of every sequence, pictures that match no rule, archives that could not be read with the
+    reasons, and the locations of sequences that were found several times.
     """
     ordered = sorted(outcomes.items())
     written = [(outcome.frames, str(key)) for key, outcome in ordered if outcome.frames]
-    shortest = sorted(written, key=lambda one: one[0])[:_MAX_NAMES]
+    shortest = sorted(written, key=lambda entry: entry[0])[:_MAX_NAMES]
     skipped: dict[str, list[str]] = defaultdict(list)
     cleaned: dict[str, Counter[str]] = defaultdict(Counter)
     for _, outcome in ordered:
@@ -57,9 +57,9 @@ def summarise(
 def format_report(title: str, report: dict[str, Any], coverage: list[str]) -> str:
     """Return the report as text, with the first names of long lists."""
     sections: list[tuple[str, list[str]]] = []
-    for reason, found in report["skipped"].items():
+    for reason, pictures in report["skipped"].items():
         usual = " (by the normalisation; no loss)" if reason == EMPTY_PICTURE else ""
-        sections.append((f"pictures skipped: {reason}{usual}", found["names"]))
+        sections.append((f"pictures skipped: {reason}{usual}", pictures["names"]))
     sections += [
         ("sequences have no usable picture and were not written", report["sequences_without_frames"]),
         ("archives could not be read to their end", [f"{k}: {v}" for k, v in report["unreadable_archives"].items()]),
@@ -73,7 +73,7 @@ def format_report(title: str, report: dict[str, Any], coverage: list[str]) -> st
         ),
         (
             "sequences have pictures that jump against their neighbours: specks, a cut or merged person, another one?",
-            [f"{name}: {_listed(found)}" for name, found in _jumps(report)],
+            [f"{name}: {_listed(pictures)}" for name, pictures in _jumps(report)],
         ),
         (
             "sequences lack numbers among their pictures",
@@ -99,12 +99,12 @@ def format_report(title: str, report: dict[str, Any], coverage: list[str]) -> st
 
 
 def _jumps(report: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    """Return the sequences with pictures that jump, those with most first."""
-    found = [
+    """Return the sequences with pictures that jump, and these; those with the most first."""
+    jumps = [
         (sequence, [f"{picture.rpartition('/')[2]} ({how})" for picture, how in pictures.items()])
         for sequence, pictures in report["jumps"].items()
     ]
-    return sorted(found, key=lambda one: -len(one[1]))
+    return sorted(jumps, key=lambda entry: -len(entry[1]))
 
 
 def _listed(names: list[str]) -> str:

@@ -31,7 +31,7 @@ def is_archive(path: str) -> bool:
 def natural_key(text: str) -> tuple:
     """Return a sort key that compares the numbers in names as numbers: f9 before f10."""
     pieces = re.split(r"(\d+)", text)
-    return tuple(int(piece) if at % 2 else piece for at, piece in enumerate(pieces)), text
+    return tuple(int(piece) if index % 2 else piece for index, piece in enumerate(pieces)), text
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Layout:
         ignored: a regular expression for paths (archives and folders too) that are skipped.
         normalised: whether pictures, or frames of pickles, of the requested size are used without normalisation.
         suffixes: of pictures, in lower case; `.pkl` is a pickle of all frames of a sequence.
-        own: whether it is a tree of the user's own: paths count from the one input, masks are cleaned unless that is
-            declined, and frames are numbered one after the other.
+        own: whether it is a tree of the user's own: there is a single input, masks are cleaned by default, and frames
+            are numbered one after the other.
     """
 
     name: str
@@ -92,8 +92,8 @@ class Layout:
 
     def group(self, path: str) -> str | None:
         """Return the name of the group whose pictures must be read together; None for a picture that fits no rule."""
-        found = self._match(path)
-        return None if found is None else _group_name(path, *found)
+        match = self._match(path)
+        return None if match is None else _group_name(path, *match)
 
     def output_name(self, key: SequenceName) -> str:
         """Return the name that only one source may write: the sequence, or id and type where types are numbered."""
@@ -104,16 +104,16 @@ class Layout:
     def arrange(self, paths: Iterable[str]) -> tuple[dict[SequenceName, list[str]], list[str]]:
         """Arrange the pictures of whole groups by sequence, sorted, and the frames of a sequence by their numbers.
 
-        The second result are the paths that match no rule or belong to another copy of a sequence.
+        The second result is the paths that match no rule or belong to another copy of a sequence.
         """
         unmatched: list[str] = []
         groups: dict[tuple[Rule, str], dict[str, list[tuple[dict[str, str], str]]]] = {}
         for path in paths:
-            found = self._match(path)
-            if found is None:
+            match = self._match(path)
+            if match is None:
                 unmatched.append(path)
                 continue
-            rule, fields = found
+            rule, fields = match
             views = groups.setdefault((rule, _group_name(path, rule, fields)), {})
             views.setdefault(rule.view.format(**fields), []).append((fields, path))
         sequences: dict[SequenceName, list[str]] = {}
@@ -121,16 +121,16 @@ class Layout:
             for order, view in enumerate(sorted(views), 1):
                 fields = {**views[view][0][0], "order": f"{order:02d}"}
                 key = SequenceName(rule.id.format(**fields), rule.type.format(**fields), view)
-                ordered = sorted(views[view], key=lambda found: (natural_key(found[0]["frame"]), found[1]))
+                ordered = sorted(views[view], key=lambda entry: (natural_key(entry[0]["frame"]), entry[1]))
                 names = [path for _, path in ordered]
                 if sequences.setdefault(key, names) is not names:
                     unmatched += names
         return dict(sorted(sequences.items())), unmatched
 
     def _match(self, path: str) -> tuple[Rule, dict[str, str]] | None:
-        bare = _ARCHIVE_FOLDER.sub("", path)
+        path_without_suffixes = _ARCHIVE_FOLDER.sub("", path)
         for rule in self.rules:
-            match = re.search(rule.pattern, bare)
+            match = re.search(rule.pattern, path_without_suffixes)
             if match:
                 return rule, match.groupdict()
         return None

@@ -1,4 +1,4 @@
-"""Jobs in worker processes, whose results come in the order of the jobs."""
+"""Running jobs in worker processes, with results in the order of the jobs."""
 
 from __future__ import annotations
 
