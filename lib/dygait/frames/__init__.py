@@ -1,1 +1,1 @@
-"""What is done with frames, whoever made them: masks cleaned, frames normalised and checked, heat maps, channels."""
+"""Processing of frames from any source: cleaning masks, normalising and checking frames, heat maps, channels."""

@@ -21,7 +21,7 @@ HEAT_MAPS, SILHOUETTES = "0_heatmap.pkl", "1_sil.pkl"
 _CANVAS = 128
 _SIGMA = 8.0
 _HEIGHT = _CANVAS // 1.5  # of a body, from its highest key point to its lowest
-_LEAST = 1e-3  # confidence of what is drawn
+_MIN_CONFIDENCE = 1e-3  # of a key point or limb that is drawn
 _NEIGHBOURS = 4
 
 _LIMBS = (
@@ -30,7 +30,7 @@ _LIMBS = (
 )  # fmt: skip
 """Of COCO's 17 key points."""
 _HIPS = [11, 12]
-_OF_18 = [0, 15, 14, 17, 16, 5, 2, 6, 3, 7, 4, 11, 8, 12, 9, 13, 10]
+_OPENPOSE_OF_COCO = [0, 15, 14, 17, 16, 5, 2, 6, 3, 7, 4, 11, 8, 12, 9, 13, 10]
 """OpenPose's number of each of COCO's 17 key points."""
 
 _GREY = (np.linspace(0, 1, 256) * 255 / 255 * 255).astype(np.uint8)
@@ -40,44 +40,44 @@ _GREY = (np.linspace(0, 1, 256) * 255 / 255 * 255).astype(np.uint8)
 def draw_heat_maps(poses: np.ndarray) -> np.ndarray:
     """Draw a body's key points in each frame: centred on the hips, at one height, and cut to its rows.
 
-    Coordinates that are exactly zero are missing: they are imputed from the frames whose other key points are nearest.
+    Coordinates that are exactly zero are missing, and imputed from the frames whose other key points are nearest.
 
     Args:
         poses: (S, 17, 3) of COCO's 17 key points, x, y and confidence in 0..1, or (S, 18, 3) of OpenPose's 18; without
-            a last column all are certain.
+            the confidences, (S, V, 2), all are 1.
 
     Returns:
-        uint8 (S, 2, 64, 64): the limbs and the joints. A frame whose key points are all on one line across is empty.
+        uint8 (S, 2, 64, 64): the limbs and the joints. A frame whose key points are all at one height is empty.
 
     Raises:
-        UserError: `poses` has another form.
+        UserError: `poses` has another shape.
     """
     if poses.ndim != 3 or poses.shape[1] not in (17, 18) or poses.shape[2] not in (2, 3) or not len(poses):
         raise UserError(f"key points must be (S, 17, 3) or (S, 18, 3), of x, y and confidence, not {poses.shape}")
-    poses = poses[:, _OF_18].astype(np.float64) if poses.shape[1] == 18 else poses
+    poses = poses[:, _OPENPOSE_OF_COCO].astype(np.float64) if poses.shape[1] == 18 else poses
     poses = poses if poses.dtype == np.float32 else poses.astype(np.float64)
     points = _scaled(_imputed(poses[..., :2]))
     levels = poses[..., 2] if poses.shape[2] == 3 else np.ones(points.shape[:2], points.dtype)
     frames = np.zeros((len(points), 2, FRAME, FRAME), np.uint8)
-    for frame, own, confidences in zip(frames, points, levels, strict=True):
-        if not np.isfinite(own).all():
+    for frame, body, confidences in zip(frames, points, levels, strict=True):
+        if not np.isfinite(body).all():
             continue
         limbs, joints = np.zeros((2, _CANVAS, _CANVAS), np.float32)
         for a, b in _LIMBS:
-            _draw_limb(limbs, own[a], own[b], confidences[a], confidences[b])
-        for point, confidence in zip(own, confidences, strict=True):
+            _draw_limb(limbs, body[a], body[b], confidences[a], confidences[b])
+        for point, confidence in zip(body, confidences, strict=True):
             _draw_joint(joints, point, confidence)
         frame[:] = _normalised(limbs), _normalised(joints)
     return frames
 
 
 def _imputed(points: np.ndarray) -> np.ndarray:
-    """Return (S, V, 2) with coordinates in place of zeros, where each of the V key points is seen in some frame."""
+    """Return (S, V, 2) with zeros imputed, unless a coordinate is zero in all frames."""
     flat = points.reshape(len(points), -1)
     missing = flat == 0
     if not missing.any() or missing.all(0).any():
         return points
-    from sklearn.impute import KNNImputer  # takes a second: only where it is used
+    from sklearn.impute import KNNImputer  # takes a second to import
 
     imputer = KNNImputer(missing_values=0.0, n_neighbors=_NEIGHBOURS, weights="distance")
     return imputer.fit_transform(flat).reshape(points.shape)
@@ -92,20 +92,20 @@ def _scaled(points: np.ndarray) -> np.ndarray:
 
 
 def _window(low: float, high: float) -> tuple[slice, np.ndarray]:
-    """Return the pixels from one place to another, and within three sigma of either, as far as there are any."""
+    """Return slice and positions of the canvas between two coordinates, extended by three sigma on both sides."""
     first = min(max(int(low - 3 * _SIGMA), 0), _CANVAS)
     last = max(min(int(high + 3 * _SIGMA) + 1, _CANVAS), first)
     return slice(first, last), np.arange(first, last, dtype=np.float32)
 
 
 def _draw_joint(canvas: np.ndarray, point: np.ndarray, level: float) -> None:
-    (columns, x), (rows, y) = (_window(place, place) for place in point)
+    (columns, x), (rows, y) = (_window(coordinate, coordinate) for coordinate in point)
     _draw(canvas, rows, columns, (x - point[0]) ** 2 + (y[:, None] - point[1]) ** 2, level)
 
 
 def _draw_limb(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, level: float, level_of_end: float) -> None:
-    """Draw a line by its distance from each pixel; a limb shorter than a pixel is its start."""
-    if min(level, level_of_end) < _LEAST:
+    """Draw a line by its distance from each pixel; of a limb shorter than a pixel, its start."""
+    if min(level, level_of_end) < _MIN_CONFIDENCE:
         return
     (columns, x), (rows, y) = (_window(min(a, b), max(a, b)) for a, b in zip(start, end, strict=True))
     y = y[:, None]
@@ -123,7 +123,7 @@ def _draw_limb(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, level: fl
 
 def _draw(canvas: np.ndarray, rows: slice, columns: slice, squared: np.ndarray, level: float) -> None:
     """Raise pixels to the levels of a Gaussian of their squared distances."""
-    if level >= _LEAST:
+    if level >= _MIN_CONFIDENCE:
         window = canvas[rows, columns]
         window[:] = np.maximum(window, np.exp(-squared / 2.0 / _SIGMA**2) * level)
 
@@ -134,6 +134,6 @@ def _normalised(canvas: np.ndarray) -> np.ndarray:
     rows = np.flatnonzero(grey.any(1))
     if not len(rows):
         return np.zeros((FRAME, FRAME), np.uint8)
-    half, middle = (rows[-1] - rows[0] + 1) // 2, _CANVAS // 2
-    body = grey[rows[0] : rows[-1] + 1, middle - half : middle + half + 1]
+    half_width, middle = (rows[-1] - rows[0] + 1) // 2, _CANVAS // 2
+    body = grey[rows[0] : rows[-1] + 1, middle - half_width : middle + half_width + 1]
     return (cv2.resize(body, (FRAME, FRAME), interpolation=cv2.INTER_AREA) * 255).astype(np.uint8)

@@ -1,7 +1,7 @@
-"""Frames of a sequence whose person jumps in height, area or place against the neighbouring frames.
+"""Frames of a sequence whose person jumps in height, area or position against the neighbouring frames.
 
-A person changes little from frame to frame: where a frame jumps, something else is in the mask, part of the person is
-missing, or it is somebody else.
+A person changes little from frame to frame: where a frame jumps, the mask contains something else, lacks a part of the
+person, or shows somebody else.
 
 Letters: S frames.
 """
@@ -15,25 +15,25 @@ import numpy as np
 
 _FOREGROUND = 128
 _WINDOW = 9
-"""Frames that a frame is compared with, itself included; a sequence of fewer than `_FEWEST` is not checked."""
-_FEWEST = 5
+"""Frames that a frame is compared with, itself included; a sequence of fewer than `_MIN_FRAMES` is not checked."""
+_MIN_FRAMES = 5
 _REACH = 0.04
 """Pieces that are nearer than this share of the height are measured as one: segmentation often cuts a head off."""
 _HEIGHT, _AREA = np.log(1.15), np.log(1.5)
 """The largest change of the height and of the area against the neighbours, as logarithms."""
 _CENTRE = 0.2
-"""The largest distance of the centre from where the neighbours show it, in heights of the person."""
+"""The largest distance of the centre from its expected position, in heights of the person."""
 
 
 class Measures(NamedTuple):
-    """What is measured of a silhouette, in pixels; all 0 if it is empty.
+    """Measures of a silhouette, in pixels; all 0 if it is empty.
 
     Attributes:
-        height: of everything white, the specks included.
+        height: of all white pixels, specks included.
         largest: height of the largest piece, with those near it.
-        area: of that piece, widened.
-        x: its centre.
-        y: its centre.
+        area: of that piece, dilated.
+        x: column of its centre.
+        y: row of its centre.
     """
 
     height: float
@@ -72,7 +72,7 @@ def measure(silhouette: np.ndarray) -> Measures:
     if count < 2:
         return Measures(0, 0, 0, 0, 0)
     person = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-    # The widening is taken off again, but for what lies beyond the picture's edge.
+    # Without the dilation, except where it was clipped at the picture's edge.
     largest = max(1, min(height, int(stats[person, cv2.CC_STAT_HEIGHT]) - reach))
     x, y = centres[person].tolist()
     return Measures(height, largest, int(stats[person, cv2.CC_STAT_AREA]), x, y)
@@ -81,31 +81,31 @@ def measure(silhouette: np.ndarray) -> Measures:
 def find_jumps(measures: list[Measures]) -> list[Jump]:
     """Return the frames of a sequence that jump, one reason each, in order.
 
-    Each value is compared with a line through those of the nine frames around it: the median of their values, moved
-    along the median of their changes. Empty frames are skipped.
+    Each value is compared with a line through those of the nine frames around it, given by the median of their values
+    and the median of their changes. Empty frames are skipped.
     """
-    present = [index for index, found in enumerate(measures) if found.area]
-    if len(present) < _FEWEST:
+    present = [index for index, m in enumerate(measures) if m.area]
+    if len(present) < _MIN_FRAMES:
         return []
     height, largest, area, x, y = np.array([measures[index] for index in present], np.float64).T
     unit = np.median(largest)
     values = np.stack([np.log(height), np.log(largest), np.log(area), x / unit, y / unit])
-    away = values - _expected(values)
-    size = np.maximum(np.abs(away[0]), np.abs(away[1])) > _HEIGHT
+    deviation = values - _expected(values)
+    size = np.maximum(np.abs(deviation[0]), np.abs(deviation[1])) > _HEIGHT
     reasons = (
-        ("height", size, np.exp(np.where(np.abs(away[0]) > np.abs(away[1]), away[0], away[1]))),
-        ("area", np.abs(away[2]) > _AREA, np.exp(away[2])),
-        ("centre", np.hypot(away[3], away[4]) > _CENTRE, np.hypot(away[3], away[4])),
+        ("height", size, np.exp(np.where(np.abs(deviation[0]) > np.abs(deviation[1]), deviation[0], deviation[1]))),
+        ("area", np.abs(deviation[2]) > _AREA, np.exp(deviation[2])),
+        ("centre", np.hypot(deviation[3], deviation[4]) > _CENTRE, np.hypot(deviation[3], deviation[4])),
     )
-    found: dict[int, Jump] = {}
-    for what, jumps, amounts in reasons:
-        for index in np.flatnonzero(jumps).tolist():
-            found.setdefault(index, Jump(present[index], what, float(amounts[index])))
-    return [found[index] for index in sorted(found)]
+    jumps_by_index: dict[int, Jump] = {}
+    for what, is_jump, amounts in reasons:
+        for index in np.flatnonzero(is_jump).tolist():
+            jumps_by_index.setdefault(index, Jump(present[index], what, float(amounts[index])))
+    return [jumps_by_index[index] for index in sorted(jumps_by_index)]
 
 
 def _expected(values: np.ndarray) -> np.ndarray:
-    """Return what the neighbours of each frame let expect, for values (V, S): (V, S)."""
+    """Return the values that are expected of each frame by its neighbours, for values (V, S): (V, S)."""
     frames = np.arange(values.shape[1])
     width = min(_WINDOW, len(frames))
     first = np.clip(frames - width // 2, 0, len(frames) - width)

@@ -1,4 +1,4 @@
-"""Masks as other programs make them, cleaned: one person, white on black, without specks.
+"""Cleaning of masks from other programs: one person, white on black, without specks.
 
 A speck at the edge of a picture extends the rows that `normalise_silhouette` crops to: the person shrinks in that
 frame.
@@ -22,13 +22,13 @@ _SPECK = 0.01
 _REACH_UP, _REACH_ASIDE = 0.2, 0.03
 """A piece that is nearer than these shares of the person's height belongs to it: segmentation often cuts a head off."""
 _LINE = 0.07
-"""The thickness (half the width), as a share of the root of its area, below which a piece is a line, and no person."""
+"""The thickness (half the width), as a share of the root of its area, below which a piece is a line, not a person."""
 _SMALL = 0.1
 """An object of less than this share of the largest one's area is not the person."""
 _RIVAL = 0.3
-"""An object of more than this share of the person's area is worth a remark."""
+"""An object of more than this share of the person's area is reported."""
 _LABELS = 32
-"""The most labels of a label map; a picture with soft edges may have as few levels, but none that fills an area."""
+"""The most levels of a label map; a picture with soft edges may have as few, but none of them fills an area."""
 _MAX_SPREAD = 0.3
 """The largest spread of a mask: the standard deviations in the person and in the background, as the root of the sum of
 their squares, as a share of the contrast. Strong compression gives 0.1, blur that hides the legs 0.29, photographs
@@ -37,15 +37,15 @@ their squares, as a share of the contrast. Strong compression gives 0.1, blur th
 
 
 class MaskError(ValueError):
-    """A picture is no mask of one person; the message is a short reason."""
+    """A picture that is not a mask of one person; the message is a short reason."""
 
 
 class CleanedMask(NamedTuple):
-    """A cleaned mask, and how it was found.
+    """A cleaned mask, and the steps of its cleaning.
 
     Attributes:
         mask: uint8 (H, W), 0 and 255; all 0 if nobody is in the picture.
-        steps: what was done, of `THRESHOLDED`, `INVERTED`, `SPECKS` and `SECOND`.
+        steps: those that were applied, of `THRESHOLDED`, `INVERTED`, `SPECKS` and `SECOND`.
         inverted: whether the person is darker than the background.
     """
 
@@ -57,13 +57,13 @@ class CleanedMask(NamedTuple):
 def clean_mask(picture: np.ndarray, inverted: bool | None = None) -> CleanedMask:
     """Find the mask of one person in a picture.
 
-    Grey levels are thresholded by Otsu's method (1979) unless there are only two. The person is what does not fill most
-    of the picture's edge. Of several connected pieces, the largest is kept, with those that are close to it and not
-    tiny; holes stay, since they are as a rule between an arm and the body.
+    Grey levels are thresholded by Otsu's method (1979) unless there are only two. The background is the side that fills
+    most of the picture's edge. Of several connected pieces, the largest is kept, with those that are close to it and
+    not tiny. Holes are not filled, as most are between an arm and the body.
 
     Args:
         picture: uint8 (H, W), or (H, W, 3) in any order of colours.
-        inverted: whether the person is darker than the background, where that is known; None: judged.
+        inverted: whether the person is darker than the background; None to decide it by the picture's edge.
 
     Raises:
         MaskError: the picture is a photograph, or a label map of several objects.
@@ -98,7 +98,7 @@ def keep_person(mask: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         mask: uint8 (H, W), 0 and 255.
 
     Returns:
-        uint8 (H, W), and what was removed: `SPECKS`, `SECOND` or nothing.
+        uint8 (H, W), and the step that removed something, if any: (`SPECKS`,), (`SECOND`,) or ().
     """
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     if count <= 2:
@@ -108,18 +108,18 @@ def keep_person(mask: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     person = _person(mask, labels, areas)
     solid = (areas >= _SPECK * areas[person])[labels]
     rows, columns = (1 + round(reach * float(stats[person, cv2.CC_STAT_HEIGHT])) for reach in (_REACH_UP, _REACH_ASIDE))
-    grown = cv2.dilate(solid.astype(np.uint8), np.ones((rows, columns), np.uint8))
-    groups = cv2.connectedComponents(grown, connectivity=8)[1]
-    kept = solid & (groups == groups[labels == person][0])
-    left_out = np.bincount(labels[kept], minlength=count) == 0
+    dilated = cv2.dilate(solid.astype(np.uint8), np.ones((rows, columns), np.uint8))
+    groups = cv2.connectedComponents(dilated, connectivity=8)[1]
+    is_person = solid & (groups == groups[labels == person][0])
+    is_removed = np.bincount(labels[is_person], minlength=count) == 0
     removed: tuple[str, ...] = ()
-    if left_out[1:].any():
-        removed = (SECOND,) if areas[left_out].max() > _RIVAL * areas[person] else (SPECKS,)
-    return np.where(kept, mask, np.uint8(0)), removed
+    if is_removed[1:].any():
+        removed = (SECOND,) if areas[is_removed].max() > _RIVAL * areas[person] else (SPECKS,)
+    return np.where(is_person, mask, np.uint8(0)), removed
 
 
 def _person(mask: np.ndarray, labels: np.ndarray, areas: np.ndarray) -> int:
-    """Return the label of the largest object, unless it is a line, as along the picture's edge, and another is not."""
+    """Return the label of the largest object that is no line (as along the picture's edge), else of the largest."""
     largest = np.flatnonzero(areas >= _SMALL * areas.max())
     if len(largest) > 1:
         distance = cv2.distanceTransform(mask, cv2.DIST_C, 3)
@@ -136,17 +136,17 @@ def _share_of_edge(mask: np.ndarray) -> float:
 
 
 def _check_labels(grey: np.ndarray, levels: np.ndarray) -> None:
-    """Raise a MaskError for a label map: a few levels, of which one between the extremes fills an area."""
+    """Raise a MaskError for a label map: few levels, of which one between the extremes fills an area."""
     if len(levels) > _LABELS:
         return
-    inside = (cv2.erode(np.uint8(255) * (grey == level), np.ones((3, 3), np.uint8)) for level in levels[1:-1])
-    if any(area.any() for area in inside):
+    areas = (cv2.erode(np.uint8(255) * (grey == level), np.ones((3, 3), np.uint8)) for level in levels[1:-1])
+    if any(area.any() for area in areas):
         listed = ", ".join(map(str, levels[:4])) + (", ..." if len(levels) > 4 else "")
         raise MaskError(f"a label map (levels {listed}): write a mask of 0 and 255 for each person")
 
 
 def _check_tones(picture: np.ndarray, light: np.ndarray) -> None:
-    """Raise a MaskError for a photograph: its two halves are of many tones."""
+    """Raise a MaskError for a photograph, whose levels vary much in the person and in the background."""
     means, spreads = [], []
     for half in (light, cv2.bitwise_not(light)):
         mean, deviation = cv2.meanStdDev(picture, mask=half)

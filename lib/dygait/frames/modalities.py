@@ -1,4 +1,4 @@
-"""Frames of several channels: several modalities of a sequence stacked to one frame, and what is shown of them."""
+"""Frames of several channels: stacking the modalities of a sequence, and the picture of such a frame."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Frames = TypeVar("Frames", bound=Any)
 def channels_to_stack(modalities: Sequence[Frames], with_channels: int) -> list[Frames]:
     """Return frames (..., C, H, W) of equal size, to be concatenated; those (..., H, W) get a channel.
 
-    `with_channels` is how many dimensions frames with channels have. They are cut to the columns in the middle that the
-    narrowest has, as OpenGait does with square heat maps beside narrow silhouettes.
+    `with_channels` is the number of dimensions of frames with channels. All are cut to the width of the narrowest, to
+    the columns in the middle, as OpenGait does with square heat maps beside narrow silhouettes.
 
     Raises:
-        UserError: they are not of one height.
+        UserError: their heights differ.
     """
     if len({frames.shape[-2] for frames in modalities}) > 1:
         sizes = " and ".join(f"{frames.shape[-2]}x{frames.shape[-1]}" for frames in modalities)
@@ -30,5 +30,5 @@ def channels_to_stack(modalities: Sequence[Frames], with_channels: int) -> list[
 
 
 def brightest_channel(frames: np.ndarray) -> np.ndarray:
-    """Return frames to look at, uint8 (S, H, W), of a store's: of (S, C, H, W) the largest level of each pixel."""
+    """Return frames to display, uint8 (S, H, W): of (S, C, H, W), the maximum over the channels of each pixel."""
     return frames if frames.ndim == 3 else frames.max(1)

@@ -11,7 +11,7 @@ import numpy as np
 from dygait.errors import UserError
 
 FRAME = 64
-"""Height and width of a normalised frame, unless another height is asked for."""
+"""The default height and width of a normalised frame."""
 
 MINIMUM_SUM = 10_000
 """A picture whose grey levels sum to at most this (40 white pixels) is empty."""
@@ -30,15 +30,15 @@ def normalise_silhouette(image: np.ndarray, height: int = FRAME) -> np.ndarray |
         height: R, even and positive.
 
     Returns:
-        uint8 (R, R), or None if nothing in the picture is usable (the levels add up to `MINIMUM_SUM` or less).
+        uint8 (R, R), or None if the picture has no usable foreground (the levels add up to `MINIMUM_SUM` or less).
 
     Raises:
         UserError: `image` is not a two-dimensional uint8 array, or `height` is not even and positive.
     """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 2:
-        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        received = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise UserError(
-            f"a silhouette must be a uint8 array of shape (H, W), not {found}: convert it to 8-bit grey first"
+            f"a silhouette must be a uint8 array of shape (H, W), not {received}: convert it to 8-bit grey first"
         )
     if height < 2 or height % 2:
         raise UserError(f"height={height} cannot be centred: use an even number of rows, such as 64 or 128")
