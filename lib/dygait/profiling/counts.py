@@ -38,8 +38,8 @@ def count_network(settings: Mapping[str, Any], sizes: Sequence[tuple[int, int]],
         with FlopCounterMode(display=False) as counter:
             model, output = forward_once(settings, None, sizes, frames)
             forward = counter.get_total_flops()
-            read = [t for t in (output.embeddings, output.logits) if t is not None]
-            torch.autograd.backward(read, [torch.empty_like(t) for t in read], retain_graph=True)
+            outputs = [t for t in (output.embeddings, output.logits) if t is not None]
+            torch.autograd.backward(outputs, [torch.empty_like(t) for t in outputs], retain_graph=True)
             backward = counter.get_total_flops() - forward
         parameters = list(model.parameters())
         features = output.embeddings.sum() + output.inference.sum()

@@ -1,4 +1,4 @@
-"""The batches of a profile: those of the dataset if it exists, else example batches."""
+"""The batches of a profile: of the dataset if it exists, else of example silhouettes."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Batches:
 
 
 def batch_size(config: Config) -> tuple[int, int]:
-    """Return P and K, times the views of each sequence; N arbitrary sequences count as N subjects with one each."""
+    """Return P, and K times the views of each sequence; a batch of N arbitrary sequences counts as N subjects."""
     sampler = config.trainer_cfg.sampler
-    people, each = (sampler.batch_size, 1) if isinstance(sampler.batch_size, int) else sampler.batch_size
-    return people, each * views_of(sampler.type)
+    subjects, per_subject = (sampler.batch_size, 1) if isinstance(sampler.batch_size, int) else sampler.batch_size
+    return subjects, per_subject * views_of(sampler.type)
 
 
 def frames_of(config: Config) -> int:
@@ -46,37 +46,37 @@ def input_sizes(config: Config) -> list[tuple[int, int]]:
     modalities, size = config.modalities, config.model_cfg.input_size
     if size is not None:
         return [(size[0], size[1])] * modalities
-    found = []
+    sizes = []
     for transform in sources.build_transforms(config.trainer_cfg.transform, modalities):
         height, width = transform(np.zeros((1, 64, 64), np.uint8), np.random.default_rng(0)).shape[-2:]
-        found.append((height, width))
-    return found
+        sizes.append((height, width))
+    return sizes
 
 
-def example_batch(config: Config, people: int, each: int, network: nn.Module) -> Batch:
-    """Return a batch of P x K example silhouettes, moving blocks, with number and size of frames as configured.
+def example_batch(config: Config, subjects: int, per_subject: int, network: nn.Module) -> Batch:
+    """Return a batch of P x K example sequences of moving blocks, with number and size of frames as configured.
 
-    They have the network's channels, all alike, and no more subjects than it has classes.
+    Their channels, all equal, are those of the network, and their labels are below its number of classes.
     """
     channels, classes = getattr(network, "in_channels", 1), getattr(network, "class_num", None)
     rng = np.random.default_rng(0)
-    count, frames = people * each, frames_of(config)
+    count, frames = subjects * per_subject, frames_of(config)
     inputs = []
     for height, width in input_sizes(config):
-        levels = np.zeros((count, frames, height, width), np.uint8)
-        for sequence in levels:
-            left, thick = rng.integers(width // 4 + 1), rng.integers(width // 4, width // 2) + 1
+        silhouettes = np.zeros((count, frames, height, width), np.uint8)
+        for sequence in silhouettes:
+            left, thickness = rng.integers(width // 4 + 1), rng.integers(width // 4, width // 2) + 1
             for number, frame in enumerate(sequence):
-                sway = left + number % 3
-                frame[height // 10 :, sway : sway + thick] = 255
-        blocks = torch.from_numpy(levels)
+                shifted = left + number % 3
+                frame[height // 10 :, shifted : shifted + thickness] = 255
+        blocks = torch.from_numpy(silhouettes)
         inputs.append(blocks if channels == 1 else blocks[:, :, None].repeat(1, 1, channels, 1, 1))
-    labels = (torch.arange(people) % (classes or people)).repeat_interleave(each)
+    labels = (torch.arange(subjects) % (classes or subjects)).repeat_interleave(per_subject)
     return Batch(inputs[0], None, labels, torch.arange(count), tuple(inputs[1:]), (255.0,) * len(inputs))
 
 
 def training_batches(config: Config, device: torch.device, network: nn.Module) -> Batches:
-    """Return the batches of the loader; without a dataset, an example batch again and again, and why in `origin`."""
+    """Return the batches of the loader, or without a dataset the same example batch, with the reason in `origin`."""
     try:
         data = sources.open_data(config)
     except UserError as error:

@@ -39,10 +39,10 @@ def find_largest(
     memory in bytes or raises an out-of-memory error; `log` takes a message for each number.
 
     Returns:
-        Number of subjects -> peak memory in bytes, of those that fit.
+        Number of subjects that fits -> peak memory in bytes.
     """
     fitted: dict[int, int] = {}
-    low, high = 1, most + 1  # fits, and does not
+    low, high = 1, most + 1  # the largest number that fits, the smallest that does not
     while high - low > 1:
         subjects = min(2 * low, most) if high > most else (low + high) // 2
         try:
@@ -96,10 +96,10 @@ def find_batch(config: Config, device: torch.device, log: Callable[[str], None] 
     Raises:
         UserError: P = 2 does not fit.
     """
-    each = batch_size(config)[1]  # of a sampler of two views both are counted
-    if 2 * each < config.trainer_cfg.accumulate:
+    count = batch_size(config)[1]  # both views, if the sampler draws two
+    if 2 * count < config.trainer_cfg.accumulate:
         raise UserError(
-            f"trainer_cfg.accumulate is {config.trainer_cfg.accumulate}, but 2 subjects have {2 * each} sequences"
+            f"trainer_cfg.accumulate is {config.trainer_cfg.accumulate}, but 2 subjects have {2 * count} sequences"
         )
     start = time.monotonic()
     limit = machine_peak.usable_bytes(device)
@@ -108,10 +108,10 @@ def find_batch(config: Config, device: torch.device, log: Callable[[str], None] 
     trial = partial(steps_peak, config, device) if limit is None else partial(_in_child, config, limit)
     fitted = find_largest(trial, log=log)
     if not fitted:
-        raise UserError(f"not even 2 subjects x {each} sequences fit; lower K, the frames or the channels")
+        raise UserError(f"not even 2 subjects x {count} sequences fit; lower K, the frames or the channels")
     subjects = max(fitted)
     return {
-        "batch": [subjects, each // views_of(config.trainer_cfg.sampler.type)],
+        "batch": [subjects, count // views_of(config.trainer_cfg.sampler.type)],
         "bytes": fitted[subjects],
         "limit": limit,
         "tried": {str(p): size for p, size in sorted(fitted.items())},
@@ -119,11 +119,11 @@ def find_batch(config: Config, device: torch.device, log: Callable[[str], None] 
     }
 
 
-def to_text(found: dict[str, Any]) -> str:
+def to_text(result: dict[str, Any]) -> str:
     """Return the result as text."""
-    subjects, each = found["batch"]
-    within = "" if found["limit"] is None else f" of the limit of {found['limit'] / 2**30:.2f} GiB"
+    subjects, per_subject = result["batch"]
+    limit = "" if result["limit"] is None else f" of the limit of {result['limit'] / 2**30:.2f} GiB"
     return (
-        f"largest batch that fits: {subjects} x {each} = {subjects * each} sequences, {found['bytes'] / 2**30:.2f} GiB"
-        f"{within}; trainer_cfg.sampler.batch_size: [{subjects}, {each}]"
+        f"largest batch that fits: {subjects} x {per_subject} = {subjects * per_subject} sequences, "
+        f"{result['bytes'] / 2**30:.2f} GiB{limit}; trainer_cfg.sampler.batch_size: [{subjects}, {per_subject}]"
     )

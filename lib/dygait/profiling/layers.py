@@ -107,8 +107,8 @@ class LayerTracker:
     def _record_cost(self) -> None:
         """Add the cost since the last call to the current layer."""
         layer = Layer(self._phase, *self._running())
-        (before, flops), self._last = self._last, (self._now(), self._flops())
-        self._intervals.append((layer, before, self._last[0]))
+        (start, flops), self._last = self._last, (self._now(), self._flops())
+        self._intervals.append((layer, start, self._last[0]))
         # A multiply-add is two of PyTorch's FLOPs.
         self.costs.setdefault(layer, Cost()).multiply_adds += (self._last[1] - flops) // 2
 
@@ -125,15 +125,15 @@ class LayerTracker:
     def _mark(self, tensors: Any) -> None:
         """Assign the unassigned autograd nodes behind tensors to the current layer."""
         layer = self._running()
-        waiting = [t.grad_fn for t in tree_leaves(tensors) if isinstance(t, torch.Tensor)]
-        while waiting:
-            node = waiting.pop()
+        nodes = [t.grad_fn for t in tree_leaves(tensors) if isinstance(t, torch.Tensor)]
+        while nodes:
+            node = nodes.pop()
             if node is None or node in self._marked:
                 continue
             self._marked.add(node)
             node.register_prehook(lambda *_: self._run_backward(layer))
             node.register_hook(lambda *_: self._run_backward(None))
-            waiting.extend(following for following, _ in node.next_functions)
+            nodes.extend(next_node for next_node, _ in node.next_functions)
 
     def _run_backward(self, layer: tuple[str, str] | None) -> None:
         self._record_cost()

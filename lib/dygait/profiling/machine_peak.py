@@ -13,14 +13,14 @@ import torch
 from dygait.machine import status_bytes
 
 _REPEATS = 4
-_ENOUGH = 0.05
+_MIN_SECONDS = 0.05
 """The minimal duration of a measured matrix product, in seconds."""
-_SHARE = 0.8
+_USABLE_SHARE = 0.8
 """The share of the available memory that a step may take; the rest is for the loader and other programs."""
 
 
 def _seconds(device: torch.device, function: Callable[[], object]) -> float:
-    """Return the shortest time of `_REPEATS` after a warm-up."""
+    """Return the shortest of `_REPEATS` times, after a warm-up."""
     synchronize = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
     seconds = []
     for _ in range(_REPEATS + 1):
@@ -38,7 +38,7 @@ def products_per_second(device: torch.device, dtype: torch.dtype) -> float:
     while True:
         a, b, out = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(3))
         seconds = _seconds(device, partial(torch.mm, a, b, out=out))
-        if seconds >= _ENOUGH or size >= 16384:
+        if seconds >= _MIN_SECONDS or size >= 16384:
             return size**3 / seconds
         size *= 2
 
@@ -80,13 +80,13 @@ def limited_memory(limit: int | None) -> Iterator[None]:
 def usable_bytes(device: torch.device) -> int | None:
     """Return the limit of a training step on a CPU: a share of the available memory; None if unknown, or on a GPU."""
     available = available_bytes() if device.type == "cpu" else None
-    return None if available is None else int(_SHARE * available)
+    return None if available is None else int(_USABLE_SHARE * available)
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:
     """Return the bytes that a process can allocate, by the machine and by all of its control groups; None if unknown.
 
-    `root` is the folder of proc and sys; another one for tests.
+    `root` is the folder of proc and sys; tests use another.
     """
     try:
         info = (root / "proc/meminfo").read_text().splitlines()
@@ -100,15 +100,15 @@ def available_bytes(root: Path = Path("/")) -> int | None:
     for line in groups:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
-            top, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+            mount, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
         elif "memory" in controllers.split(","):
-            top = root / "sys/fs/cgroup/memory"
+            mount = root / "sys/fs/cgroup/memory"
             names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
         else:
             continue
-        here = top / path.lstrip("/")
-        for folder in (here, *here.parents):  # a group is limited by its parents too
-            if folder.is_relative_to(top):
+        group = mount / path.lstrip("/")
+        for folder in (group, *group.parents):  # a group is limited by its parents too
+            if folder.is_relative_to(mount):
                 free = min(free, _left_in_group(folder, *names, free))
     return free
 

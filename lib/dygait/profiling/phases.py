@@ -14,8 +14,8 @@ from torch import nn
 from dygait.training.trainer import Trainer
 
 PHASES = ("data wait", "transfer", "forward", "loss", "backward", "optimiser")
-"""`transfer` is everything before the network, `backward` everything between losses and optimiser, with the gradient
-norm, `optimiser` the rest, with the schedule."""
+"""`transfer` is everything before the network; `backward` everything between losses and optimiser, gradient norm
+included; `optimiser` the rest, schedule included."""
 
 
 class _TimedModel(nn.Module):
@@ -58,7 +58,7 @@ class PhaseClock:
         self._on_phase = on_phase
         self._device = trainer.device if waits and trainer.device.type == "cuda" else None
         self._seconds: dict[str, float] = defaultdict(float)
-        self._since = time.perf_counter()
+        self._phase_start = time.perf_counter()
         self._range = contextlib.ExitStack()
         self._handles: list[Any] = []
 
@@ -86,8 +86,8 @@ class PhaseClock:
         if self._device is not None:
             torch.cuda.synchronize(self._device)
         now = time.perf_counter()
-        self._seconds[self.phase] += now - self._since
-        self._since = now
+        self._seconds[self.phase] += now - self._phase_start
+        self._phase_start = now
         self._range.close()
         self.phase = phase
         self._on_phase(phase)

@@ -24,8 +24,8 @@ from dygait.runs.networks import model_settings
 from dygait.runs.precision import half_type
 from dygait.training.trainer import Trainer, build_trainer
 
-_WARM_UP = 2
-_TRACKED = 2
+_WARM_UP_STEPS = 2
+_TRACKED_STEPS = 2
 
 
 def run_step(trainer: Trainer, source: Batches, clock: PhaseClock) -> None:
@@ -92,15 +92,15 @@ def _warm_up(trainer: Trainer, source: Batches) -> None:
     """Run the first steps; UserError if the batch does not fit the memory."""
     try:
         with machine_peak.limited_memory(machine_peak.usable_bytes(trainer.device)):
-            for _ in range(_WARM_UP):
+            for _ in range(_WARM_UP_STEPS):
                 trainer.step(next(source.stream))
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        people, each = batch_size(trainer.config)
+        subjects, per_subject = batch_size(trainer.config)
         raise UserError(
-            f"a batch of {people} x {each} sequences does not fit the memory: set a smaller one with --batch P K, or "
-            "search for it with --find-batch"
+            f"a batch of {subjects} x {per_subject} sequences does not fit the memory: set a smaller one with --batch "
+            "P K, or search for it with --find-batch"
         ) from None
 
 
@@ -121,16 +121,16 @@ def _describe(config: Config, device: torch.device, source: Batches) -> dict[str
 
 def _counts(config: Config, costs: Mapping[Layer, Cost]) -> dict[str, Any]:
     """Return parameters, and multiply-adds in the plain form and as executed."""
-    people, each = batch_size(config)
+    p, k = batch_size(config)
     plain = count_network(plain_form(model_settings(config)), input_sizes(config), frames_of(config))
     forward = sum(cost.multiply_adds for layer, cost in costs.items() if layer.phase == "forward")
     losses = sum(cost.multiply_adds for layer, cost in costs.items() if layer.path.startswith("losses"))
     return {
         "parameters": {"all": plain.parameters, "without_class_head": plain.without_class_head},
         "multiply_adds": {
-            "forward_of_a_sequence": {"plain_form": plain.forward, "executed": round(forward / (people * each))},
+            "forward_of_a_sequence": {"plain_form": plain.forward, "executed": round(forward / (p * k))},
             "step": {
-                "plain_form": (plain.forward + plain.backward) * people * each + losses,
+                "plain_form": (plain.forward + plain.backward) * p * k + losses,
                 "executed": total(costs.values()).multiply_adds,
             },
         },
@@ -154,7 +154,7 @@ def layer_costs(trainer: Trainer, source: Batches) -> dict[Layer, Cost]:
         LayerTracker(roots, trainer.device) as timed,
         PhaseClock(trainer, waits=False, on_phase=timed.enter_phase) as clock,
     ):
-        for _ in range(_TRACKED):
+        for _ in range(_TRACKED_STEPS):
             run_step(trainer, source, clock)
     with (
         FlopCounterMode(display=False) as counter,
@@ -163,7 +163,7 @@ def layer_costs(trainer: Trainer, source: Batches) -> dict[Layer, Cost]:
     ):
         run_step(trainer, source, clock)
     return {
-        layer: Cost(timed.costs.get(layer, Cost()).seconds / _TRACKED, cost.multiply_adds)
+        layer: Cost(timed.costs.get(layer, Cost()).seconds / _TRACKED_STEPS, cost.multiply_adds)
         for layer, cost in counted.costs.items()
     }
 

@@ -9,8 +9,8 @@ from tabulate import tabulate
 
 from dygait.profiling.phases import PHASES
 
-_SHOWN = 12
-"""Maximal number of rows of a table."""
+_MAX_ROWS = 12
+"""The largest number of rows of a table."""
 
 
 def amount(value: float | None, unit: str = "") -> str:
@@ -24,28 +24,28 @@ def amount(value: float | None, unit: str = "") -> str:
 
 
 def percent(value: float | None) -> str:
-    """Format a share as percentage."""
+    """Format a share as a percentage."""
     return "-" if value is None else f"{100 * value:.0f} %"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Format the first rows of a table; the first column is aligned left, the others right."""
     sides = ("left", *["right"] * (len(head) - 1))
-    text = tabulate([head, *rows[:_SHOWN]], tablefmt="plain", colalign=sides, disable_numparse=True)
-    return text if len(rows) <= _SHOWN else f"{text}\n({len(rows) - _SHOWN} more rows in the JSON)"
+    text = tabulate([head, *rows[:_MAX_ROWS]], tablefmt="plain", colalign=sides, disable_numparse=True)
+    return text if len(rows) <= _MAX_ROWS else f"{text}\n({len(rows) - _MAX_ROWS} more rows in the JSON)"
 
 
 def to_text(profile: Mapping[str, Any]) -> str:
-    """Return a profile as it is printed."""
+    """Format a profile for printing."""
     config, seconds, peak = profile["config"], profile["seconds"], profile["peak"]
-    people, each = config["batch"]
+    subjects, per_subject = config["batch"]
     half = ", half precision" if config["half_precision"] else ""
     counts, count = profile["multiply_adds"], profile["parameters"]
     forward, step = counts["forward_of_a_sequence"], counts["step"]
     memory = "unknown" if profile["peak_bytes"] is None else f"{profile['peak_bytes'] / 2**30:.2f} GiB"
     rates = ", ".join(f"{amount(rate, 'MAC/s')} in {name}" for name, rate in peak["multiply_adds_per_second"].items())
     lines = [
-        f"{config['model']}, batch {people} x {each}, {config['frames']} frames{half}; "
+        f"{config['model']}, batch {subjects} x {per_subject}, {config['frames']} frames{half}; "
         f"{profile['device']}, {profile['threads']} threads",
         f"data: {profile['data']['origin']}",
         f"parameters: {amount(count['all'])}, without the class head {amount(count['without_class_head'])}",
