@@ -1,17 +1,17 @@
-"""DyGait: gait recognition from silhouette sequences; the paper's model in a framework of OpenGait's form.
+"""DyGait: gait recognition from silhouette sequences; the paper's model in a framework like OpenGait's.
 
-The public face. Everything here is imported when it is first used, so that `import dygait` costs nothing:
+The public interface. Everything is imported when it is first used, so that `import dygait` is fast:
 
-* `build_model(model_cfg, dataset_name=None)`: a `model_cfg` mapping to a `torch.nn.Module`.
-* `load_weights(model, path)`: a checkpoint's weights into a model, with a report; also by name, those that ship.
-* `load_pretrained(name)`: weights that ship with the package, or of a run, ready for inference.
-* `embed(model, sequences)`: sequences of normalised silhouettes to features, prepared as the weights want.
-* `Gallery.open(path)`: people by name: `enroll`, `identify`, `forget`.
-* `load_exported(path)`: what `dygait export` wrote, for `embed`.
-* `build_loss(loss_cfg)`: a loss: `loss, info = build_loss({...})(embeddings, labels)`.
+* `build_model(model_cfg, dataset_name=None)`: build a `torch.nn.Module` from a `model_cfg` mapping.
+* `load_weights(model, path)`: load a checkpoint, or shipped weights by name, into a model; returns a report.
+* `load_pretrained(name)`: the model of weights that ship with the package, or of a run, ready for inference.
+* `embed(model, sequences)`: the features of sequences of normalised silhouettes, cut and resized for the model.
+* `Gallery.open(path)`: a gallery of enrolled people: `enroll`, `identify`, `forget`.
+* `load_exported(path)`: load a file written by `dygait export`, for `embed`.
+* `build_loss(loss_cfg)`: build a loss: `loss, info = build_loss({...})(embeddings, labels)`.
 * `evaluate(features, ids, types, views, protocol, metric, probes)`: percentages under a named protocol.
-* `normalise_silhouette(image, height)`: a raw mask to the field's normalised silhouette.
-* `GaitOutput`, `UserError`: what models return, and what bad input raises.
+* `normalise_silhouette(image, height)`: normalise a raw mask as the common gait datasets do.
+* `GaitOutput`, `UserError`: the output of models, and the error of bad input.
 
 Wang et al., *DyGait: Exploiting Dynamic Representations for High-performance Gait Recognition*, ICCV 2023.
 """
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dygait.modeling import GaitOutput, build_model
     from dygait.runs.checkpoint_files import load_weights
 
-_HOMES = {
+_MODULE_OF = {
     "GaitOutput": "dygait.modeling",
     "Gallery": "dygait.identification",
     "UserError": "dygait.errors",
@@ -47,12 +47,12 @@ _HOMES = {
     "normalise_silhouette": "dygait.frames.normalisation",
 }
 
-__all__ = [*_HOMES]
+__all__ = [*_MODULE_OF]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULE_OF:
+        return getattr(import_module(_MODULE_OF[name]), name)
     raise AttributeError(f"module 'dygait' has no attribute {name!r}")
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in words: the key, the nearest valid name (`did you mean`), the remedy.
+"""Problems of a configuration: the key, the nearest valid name (`did you mean`), the remedy.
 
 `dygait.config.load` lists the problems of a file; a component's are those of its constructor (`dygait.registry`).
 """
@@ -16,7 +16,7 @@ from dygait.errors import UserError
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with a configuration: the key's path below the section, and what to do about it."""
+    """A problem of a configuration: the path of the key below the section, and a message with the remedy."""
 
     path: tuple[str, ...]
     message: str
@@ -32,7 +32,7 @@ class SettingsError(UserError):
 
 @contextmanager
 def below(*path: str) -> Iterator[None]:
-    """Raise the SettingsError of a component that is built inside another with the path to it."""
+    """Prepend a path to the problems of a component that is built inside another."""
     try:
         yield
     except SettingsError as error:
@@ -41,7 +41,7 @@ def below(*path: str) -> Iterator[None]:
 
 def suggest(name: str, valid: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the valid name that is nearest to `name`, or an empty string."""
-    lowered = {v.lower(): v for v in reversed(list(valid))}  # of names that differ in case alone, the first
+    lowered = {v.lower(): v for v in reversed(list(valid))}  # of names that differ only in case, the first
     near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
     return f"; did you mean {lowered[near[0]]!r}?" if near else ""
 
@@ -71,7 +71,7 @@ def nested_keys(schema: type[BaseModel], path: tuple[str, ...]) -> list[str]:
     current: Any = schema
     for part in path:
         if part not in _keys(current):
-            continue  # list positions and union branches carry no keys of their own
+            continue  # list indices and union branches have no keys
         annotation = (
             current.model_fields[part].annotation if hasattr(current, "model_fields") else get_type_hints(current)[part]
         )

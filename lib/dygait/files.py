@@ -1,4 +1,4 @@
-"""Writing files atomically, and the settings by which a folder was made; imports nothing heavy."""
+"""Writing files atomically, and checking the settings that a folder was made with; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def replacing(path: Path, exclusive: bool = False) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
-        with contextlib.suppress(OSError):  # the first error is the one to raise
+        with contextlib.suppress(OSError):  # so that the first error is raised
             temporary.unlink(missing_ok=True)
 
 

@@ -12,8 +12,8 @@ END_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIG
 """The signals that end a run early. Slurm can send SIGUSR1 some time before SIGTERM."""
 ALLOCATOR_VARIABLE = "DYGAIT_ALLOCATOR"
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # mallopt(3)
-_KEPT = 2**31 - 1  # bytes; mallopt takes an int
-_OLD_GLIBC_LIMIT = 32 * 2**20  # the largest M_MMAP_THRESHOLD of older versions
+_MAX_THRESHOLD = 2**31 - 1  # bytes; mallopt takes an int
+_OLD_MAX_MMAP_THRESHOLD = 32 * 2**20  # the largest M_MMAP_THRESHOLD of older versions
 _PAD = 64 * 2**20
 
 
@@ -59,20 +59,20 @@ def tune_allocator() -> tuple[bool, str]:
 
     By default glibc maps every large block (above 32 MiB, or less) and unmaps it when it is freed: the pages of every
     large activation are mapped and zeroed again in every iteration. Settings of the user have precedence: the
-    environment variable DYGAIT_ALLOCATOR=default, glibc's own variables, or another, preloaded allocator.
+    environment variable DYGAIT_ALLOCATOR=default, glibc's own variables, or a preloaded allocator.
 
     Returns:
         Whether freed memory is kept, and a message that says so or why not.
     """
     if os.environ.get(ALLOCATOR_VARIABLE) == "default":
         return False, f"the allocator is unchanged ({ALLOCATOR_VARIABLE}=default)"
-    if (chosen := _user_setting()) is not None:
-        return False, f"the allocator is unchanged: {chosen} is set"
+    if (variable := _user_setting()) is not None:
+        return False, f"the allocator is unchanged: {variable} is set"
     libc = libc_with_mallopt()
     if libc is None:
         return False, "the allocator is unchanged: it is not glibc's"
-    kept = any(libc.mallopt(_M_MMAP_THRESHOLD, limit) for limit in (_KEPT, _OLD_GLIBC_LIMIT))
-    if not (kept and libc.mallopt(_M_TRIM_THRESHOLD, _KEPT) and libc.mallopt(_M_TOP_PAD, _PAD)):
+    accepted = any(libc.mallopt(_M_MMAP_THRESHOLD, size) for size in (_MAX_THRESHOLD, _OLD_MAX_MMAP_THRESHOLD))
+    if not (accepted and libc.mallopt(_M_TRIM_THRESHOLD, _MAX_THRESHOLD) and libc.mallopt(_M_TOP_PAD, _PAD)):
         return False, "the allocator is unchanged: it rejects the thresholds"
     return True, "freed memory is kept for the next iteration (trainer_cfg.tune_allocator)"
 

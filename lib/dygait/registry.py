@@ -1,4 +1,4 @@
-"""A registry: names in a YAML file to the objects that they stand for.
+"""A registry: a mapping of names in YAML files to classes or objects.
 
 A name is registered once, an unknown name lists the valid ones, and the keywords of a constructor are checked against
 its signature, so that a misspelt setting is an error. Values that do not fit are found by the constructor, which raises
@@ -36,7 +36,7 @@ def parameters_of(target: Callable[..., Any], skip: Iterable[str] = ()) -> type[
 
 
 class Registry(Generic[T]):
-    """Names, and the classes or objects that they stand for.
+    """A mapping of names to classes or objects.
 
     Args:
         kind: what is registered, in the singular, for messages: `model`, `loss`.
@@ -67,7 +67,7 @@ class Registry(Generic[T]):
         return sorted(self._entries)
 
     def resolve(self, name: str) -> str:
-        """Return the registered name that a name or an alias stands for; an unknown one raises UserError."""
+        """Return the registered name of a name or an alias; an unknown one raises UserError."""
         resolved = self._aliases.get(name, name)
         if resolved in self._entries:
             return resolved
@@ -83,7 +83,7 @@ class Registry(Generic[T]):
         return name in self._entries or name in self._aliases
 
     def build(self, spec: Mapping[str, Any], **extra: Any) -> Any:
-        """Build what a YAML mapping names, with its other keys as keywords.
+        """Build the component that a YAML mapping names, with its other keys as keywords.
 
         Raises:
             SettingsError: the name is unknown, or keywords do not fit.
@@ -103,7 +103,7 @@ class Registry(Generic[T]):
             raise SettingsError([self.problem(spec[self.key], str(error))]) from error
 
     def problem(self, name: str, message: str, other_keys: Sequence[str] = ()) -> Problem:
-        """Return the problem that an error of a component names: at the key that its message begins with, if any.
+        """Return the error of a component as a problem, at the key that the message begins with, if any.
 
         `other_keys` are keys of the mapping that are not the constructor's keywords.
         """
@@ -114,7 +114,7 @@ class Registry(Generic[T]):
         return Problem((self.key,), f"{name}: {message}")
 
     def check(self, spec: Mapping[str, Any]) -> list[Problem]:
-        """Build what a YAML mapping names, and return what does not fit."""
+        """Build the component that a YAML mapping names, and return the problems."""
         try:
             self.build(spec)
         except SettingsError as error:

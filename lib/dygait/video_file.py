@@ -1,4 +1,4 @@
-"""Writing of video files, whole or not at all."""
+"""Writing of video files, complete or not at all."""
 
 from __future__ import annotations
 
