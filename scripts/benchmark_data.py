@@ -10,8 +10,8 @@ scaling on this CPU, for a machine without a GPU.
     python scripts/benchmark_data.py --index 1000000      # how long an index of so many sequences takes to open
     python scripts/benchmark_data.py --json FILE          # {"ratios": ..., "details": ..., "environment": ...}
 
-SynGait without files (``syngait://``) is compared with whole pictures, normalised as real ones are, of walks that are
-drawn anew for every view; the preset `wild`, drawn at the size that is needed, has no such form.
+SynGait without files (``syngait://``) is compared with rendering complete pictures of walks that are sampled anew for
+every view, and normalising them like real ones; the preset `wild` has no such form.
 
 30 frames of each sequence, batches of 8 people x 16 sequences, the page cache warm. Every figure is the median of
 alternating repeats; a ratio is the plain form's time over ours, so that larger is better.
@@ -55,7 +55,7 @@ RENDERED = "syngait://?seed=0&train_ids=300&test_ids=0&frames=40"
 WILD = RENDERED.replace("://", "://wild")
 WARM = 12
 LONGER = 5
-"""How many times more batches the fast loaders give: a rate of a tenth of a second says little."""
+"""How many times more batches the fast loaders are measured on, as a tenth of a second is too short for a rate."""
 CUT, ROTATE, ERASE = 10, (0.3, 10), (0.3, 0.05, 0.2, 0.3)
 PLAIN = [{"type": "BaseSilCuttingTransform"}]
 AUGMENTED = [
@@ -137,7 +137,7 @@ def ours(
 
 
 def rate(batches: Batches, count: int) -> float:
-    """Return sequences a second, the first batches (workers that start, memory that is new) not counted."""
+    """Return sequences a second, without the first batches (start of the workers, allocation of memory)."""
     stream = batches(count + WARM)
     for _ in range(WARM):
         next(stream)
@@ -147,27 +147,27 @@ def rate(batches: Batches, count: int) -> float:
 
 
 def bytes_read(tree: PickleTree, store: PackedStore, sampler: TripletSampler) -> tuple[float, float]:
-    """Return the bytes of a sequence read by the plain form and by ours, on average over some batches.
+    """Return the bytes read per sequence by the plain form and by ours, averaged over some batches.
 
-    Ours: the pages of the mapped file that the chosen frames touch, whole.
+    Ours are the complete pages of the mapped file that contain the chosen frames.
     """
     page, frames = os.sysconf("SC_PAGE_SIZE"), FrameSampler("fixed_ordered", frames_num_fixed=FRAMES)
-    whole, touched, count = 0, 0, 0
+    plain_bytes, our_bytes, count = 0, 0, 0
     for batch in sampler:
         for request in batch:
-            whole += Path(tree.location(request.sequence)).stat().st_size
+            plain_bytes += Path(tree.location(request.sequence)).stat().st_size
             row = store.rows[request.sequence]
             size = int(row["height"]) * int(row["width"])
             chosen = frames(int(row["frames"]), np.random.default_rng(request.key))
             starts = int(row["offset"]) + chosen * size
             pages = {p for s in starts.tolist() for p in range(s // page, (s + size - 1) // page + 1)}
-            touched += len(pages) * page
+            our_bytes += len(pages) * page
             count += 1
-    return whole / count, touched / count
+    return plain_bytes / count, our_bytes / count
 
 
 def make_tree(root: Path) -> None:
-    """Write PEOPLE x 6 people x 11 sequences of 60 to 100 frames 64x64 that look, to a loader, like silhouettes."""
+    """Write PEOPLE x 6 people x 11 sequences of 60 to 100 frames 64x64 with an ellipse."""
     rng = np.random.default_rng(0)
     for person in range(6 * PEOPLE):
         for view in range(11):
@@ -193,20 +193,20 @@ def measure(tree: PickleTree, store: PackedStore, repeats: int, batches: int) ->
         for name, make, source in (("field", field, tree), ("pickles", ours, tree), ("store", ours, store))
     }  # fmt: skip
     loaders["store, plain, 0 workers, scaled here"] = ours(store, sampler, 0, False, scale=True)
-    seen: dict[str, list[float]] = {name: [] for name in loaders}
+    measured: dict[str, list[float]] = {name: [] for name in loaders}
     for _ in range(repeats):
         for name, loader in loaders.items():
-            seen[name].append(rate(loader, batches if name.startswith("field") else LONGER * batches))
-    rates = {name: round(statistics.median(values), 1) for name, values in seen.items()}
+            measured[name].append(rate(loader, batches if name.startswith("field") else LONGER * batches))
+    rates = {name: round(statistics.median(values), 1) for name, values in measured.items()}
     theirs, mine = bytes_read(tree, store, sampler(20))
 
     ratios = {
-        f"{kind}_{n}w": ratio(seen[f"store, {kind}, {n} workers"], seen[f"field, {kind}, {n} workers"])
+        f"{kind}_{n}w": ratio(measured[f"store, {kind}, {n} workers"], measured[f"field, {kind}, {n} workers"])
         for kind, n in (("plain", 0), ("plain", 2), ("augmented", 0))
     }
     ratios["bytes_read"] = round(theirs / mine, 2)
     workers_gain = {
-        kind: ratio(*(seen[f"store, {kind}, {n} workers"] for n in (2, 0))) for kind in ("plain", "augmented")
+        kind: ratio(*(measured[f"store, {kind}, {n} workers"] for n in (2, 0))) for kind in ("plain", "augmented")
     }
     details = {
         "sequences_per_second": rates,
@@ -221,8 +221,8 @@ def measure_rendering(repeats: int) -> dict[str, Any]:
     store, wild = open_store(RENDERED), open_store(WILD)
     assert isinstance(store, RenderedStore)
     samplers = (
-        TripletSampler(one.table.ids.codes.tolist(), [PEOPLE, EACH], total_iterations=repeats + 1)
-        for one in (store, wild)
+        TripletSampler(source.table.ids.codes.tolist(), [PEOPLE, EACH], total_iterations=repeats + 1)
+        for source in (store, wild)
     )
 
     def plain(index: int) -> None:
@@ -289,7 +289,7 @@ def make_index(root: Path, count: int) -> None:
 
 
 def time_opening(store: Path) -> str:
-    """Open a store in a process of its own, and return how long that took and how much memory."""
+    """Open a store in a separate process, and return the time and the memory that it takes."""
     command = [sys.executable, "-c", _OPEN, str(ROOT / "lib"), str(store)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 

@@ -1,4 +1,4 @@
-"""How fast is an evaluation? Ours, beside a plain form written as the field writes it, on made features.
+"""Benchmark of the evaluation against a plain form, written as other frameworks write it, on random features.
 
 The plain form: a distance matrix for every pair of probe view and gallery view, part by part with |x|² + |y|² - 2xy in
 float32; a full sort; Python loops over views and over probes. The sizes are those of CASIA-B's test set (5,500
@@ -43,7 +43,7 @@ GROUPS = {"NM": ("nm-05", "nm-06"), "BG": ("bg-01", "bg-02"), "CL": ("cl-01", "c
 
 
 class Case(NamedTuple):
-    """Sequences to evaluate, and what each is called."""
+    """Sequences to evaluate, and their names."""
 
     features: Tensor
     ids: list[str]
@@ -53,7 +53,7 @@ class Case(NamedTuple):
 
 
 def make_features(people: np.ndarray, channels: int, parts: int, seed: int = 0) -> Tensor:
-    """Return a centre for each person plus noise, both in few dimensions, so that neither right nor wrong is sure."""
+    """Return a centre for each person plus noise, both in few dimensions, so that rank-1 is neither 0 nor 100 %."""
     generator = torch.Generator().manual_seed(seed)
     centres = torch.randn(int(people.max()) + 1, LATENT, generator=generator)
     latent = centres[torch.from_numpy(people)] + NOISE * torch.randn(len(people), LATENT, generator=generator)
@@ -66,14 +66,14 @@ def make_features(people: np.ndarray, channels: int, parts: int, seed: int = 0) 
 
 
 def casia_b(people: int, channels: int, parts: int) -> Case:
-    """Return sequences as CASIA-B's test set has them."""
+    """Return sequences with the names of CASIA-B's test set."""
     rows = [(i, kind, f"{18 * v:03d}") for i in range(people) for kind in KINDS for v in range(11)]
     numbers, types, views = (list(column) for column in zip(*rows, strict=True))
     return Case(make_features(np.array(numbers), channels, parts), [f"{75 + i:03d}" for i in numbers], types, views)
 
 
 def gait3d(people: int, gallery: int, channels: int, parts: int) -> Case:
-    """Return one probe of each person, and a gallery in which everyone is, some often."""
+    """Return one probe of each person, and a gallery with one or more sequences of everyone."""
     rng = np.random.default_rng(0)
     numbers = np.concatenate([np.arange(people), np.arange(people), rng.integers(0, people, gallery - people)])
     ids = [f"{i:04d}" for i in numbers]
@@ -127,11 +127,11 @@ def plain_ranking(order: np.ndarray, probe_ids: np.ndarray, gallery_ids: np.ndar
         hits = (gallery_ids[order[number]] == probe_ids[number]).astype(np.int32)
         if not np.any(hits):
             continue
-        found = hits.cumsum()
+        hit_counts = hits.cumsum()
         indices = np.where(hits == 1)[0]
-        penalties.append(found[indices.max()] / (indices.max() + 1.0))
-        firsts.append([float(found[k - 1] > 0) for k in RANKS])
-        precision = [x / (i + 1.0) for i, x in enumerate(found)]
+        penalties.append(hit_counts[indices.max()] / (indices.max() + 1.0))
+        firsts.append([float(hit_counts[k - 1] > 0) for k in RANKS])
+        precision = [x / (i + 1.0) for i, x in enumerate(hit_counts)]
         precisions.append((np.asarray(precision) * hits).sum() / hits.sum())
     ranks = np.mean(firsts, axis=0)
     result = {f"rank-{k}": float(value) for k, value in zip(RANKS, ranks, strict=True)}
@@ -139,7 +139,7 @@ def plain_ranking(order: np.ndarray, probe_ids: np.ndarray, gallery_ids: np.ndar
 
 
 def split(case: Case) -> tuple[Tensor, Tensor, np.ndarray, np.ndarray]:
-    """Return the features of probes and gallery, which stand in this order, and their ids."""
+    """Return the features of probes and gallery, which come in this order, and their ids."""
     count = case.types.count("02") if case.probes is None else len(case.probes)
     ids = np.array(case.ids)
     return case.features[:count], case.features[count:], ids[:count], ids[count:]
@@ -153,20 +153,20 @@ def plain_gait3d(case: Case) -> dict[str, float]:
 
 def ours(case: Case, protocol: str) -> dict[str, float]:
     """Our evaluation, as shares."""
-    found = evaluate(*case[:4], protocol=protocol, probes=case.probes)
+    percentages = evaluate(*case[:4], protocol=protocol, probes=case.probes)
     if protocol == "Gait3D":
-        return {name: value / 100 for name, value in found["probe"].items()}
-    return {f"{group}/rank-1": values["rank-1"] / 100 for group, values in found.items()}
+        return {name: value / 100 for name, value in percentages["probe"].items()}
+    return {f"{group}/rank-1": values["rank-1"] / 100 for group, values in percentages.items()}
 
 
 def our_ranking(distance: Tensor, probe_ids: np.ndarray, gallery_ids: np.ndarray) -> dict[str, float]:
-    """Our ranking, of distances that are there."""
+    """Our ranking, given the distances."""
     codes = torch.from_numpy(np.unique(np.concatenate([probe_ids, gallery_ids]), return_inverse=True)[1])
     match = codes[: len(probe_ids), None] == codes[len(probe_ids) :]
     ranks = first_match_rank(distance, match)
-    found = {f"rank-{k}": within(ranks, k) for k in RANKS}
-    found |= {name: measure(name, distance, match) for name in ("mAP", "mINP")}
-    return {name: float(values.nanmean()) for name, values in found.items()}
+    measures = {f"rank-{k}": within(ranks, k) for k in RANKS}
+    measures |= {name: measure(name, distance, match) for name in ("mAP", "mINP")}
+    return {name: float(values.nanmean()) for name, values in measures.items()}
 
 
 def same(name: str, theirs: dict[str, float], mine: dict[str, float]) -> None:
@@ -178,7 +178,7 @@ def same(name: str, theirs: dict[str, float], mine: dict[str, float]) -> None:
 
 
 def bare_products(probe: Tensor, gallery: Tensor) -> Tensor:
-    """What no distance can do without: a matrix product of every part, and one pass of square roots over it."""
+    """The least work of any distance: a matrix product of every part, and one pass of square roots over it."""
     side = 512
     tile = torch.empty(side**2)
     for top in range(0, probe.shape[1], side):
@@ -191,14 +191,14 @@ def bare_products(probe: Tensor, gallery: Tensor) -> Tensor:
 
 
 class Figures:
-    """What was measured."""
+    """The measurements."""
 
     def __init__(self) -> None:
         self.ratios: dict[str, float] = {}
         self.details: dict[str, Any] = {"seconds": {}, "numbers": {}}
 
     def compare(self, name: str, times: list[list[float]], first: str = "plain") -> None:
-        """Take down a ratio, and the seconds that it is made of."""
+        """Add a ratio, and the seconds that it is computed from."""
         self.ratios[name] = ratio(*times)
         self.details["seconds"][name] = {
             key: round(statistics.median(values), 4) for key, values in zip((first, "ours"), times, strict=True)
@@ -214,7 +214,7 @@ def measure_casia_b(figures: Figures, case: Case, repeats: int) -> None:
 
 
 def measure_distances(figures: Figures, case: Case, repeats: int) -> None:
-    """Measure the distances alone, and how exact they are."""
+    """Measure the distances alone, and their relative error."""
     in_gallery = torch.tensor([t in KINDS[:4] for t in case.types])
     probe, gallery = case.features[~in_gallery], case.features[in_gallery]
     # Positive numbers, so that every product has a square root.
@@ -259,7 +259,7 @@ def measure_grew(figures: Figures, case: Case) -> None:
 
 
 def measure_everything(quick: bool, repeats: int) -> dict[str, Any]:
-    """Measure everything that both forms do."""
+    """Measure everything that both forms compute."""
     figures = Figures()
     case = casia_b(4, 8, 4) if quick else casia_b(50, 128, 64)
     measure_casia_b(figures, case, repeats)
@@ -273,9 +273,9 @@ def distractors(quick: bool) -> dict[str, float]:
     """Evaluate GREW's size with distractors, and return time and peak memory of this process, features included."""
     case = grew(600, 1730, 16, 4) if quick else grew(6000, 227000, 256, 16)
     start = time.perf_counter()
-    found = evaluate_detailed(*case[:4], protocol="GREW")
+    result = evaluate_detailed(*case[:4], protocol="GREW")
     seconds = time.perf_counter() - start
-    return {"seconds": round(seconds, 2), "peak_gib": round(peak_memory() / 2**30, 2), **found.percentages["probe"]}
+    return {"seconds": round(seconds, 2), "peak_gib": round(peak_memory() / 2**30, 2), **result.percentages["probe"]}
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Latency of a network in PyTorch and out of it, and what each form costs in rank-1.
+"""Latency and rank-1 of a network in PyTorch and in its exported forms.
 
     python scripts/benchmark_export.py                                   # the weights that ship, on two threads
     python scripts/benchmark_export.py output/SynGait/DyGait/mine        # those of a run, or of a checkpoint
@@ -66,15 +66,15 @@ def small_model(folder: Path) -> PretrainedModel:
 
 
 def forms(model: PretrainedModel, folder: Path) -> dict[str, EmbeddingModel]:
-    """Return the model in every form that there is here."""
-    found: dict[str, EmbeddingModel] = {PLAIN: model}
+    """Return the model in every form that this machine supports."""
+    models: dict[str, EmbeddingModel] = {PLAIN: model}
     if speed_on_cpu(torch.bfloat16) > 1:
-        found["PyTorch, bfloat16"] = Half(model)
+        models["PyTorch, bfloat16"] = Half(model)
     for name, form, suffix in (("torch.export, float32", "exported", ".pt2"), ("ONNX, float32", "onnx", ".onnx")):
         export(model, folder / f"float32{suffix}", form)
-        found[name] = load_exported(folder / f"float32{suffix}")
-    found["ONNX, int8 dynamic"] = load_exported(quantise(folder / "float32.onnx", folder / "int8.onnx"))
-    return found
+        models[name] = load_exported(folder / f"float32{suffix}")
+    models["ONNX, int8 dynamic"] = load_exported(quantise(folder / "float32.onnx", folder / "int8.onnx"))
+    return models
 
 
 @torch.inference_mode()
@@ -89,7 +89,7 @@ def latencies(models: Mapping[str, EmbeddingModel], size: Sequence[int], repeats
                 model.features(silhouettes)
                 if repeat:
                     seconds[name][batch].append(time.perf_counter() - start)
-    return {name: {n: 1000 * statistics.median(taken) for n, taken in of.items()} for name, of in seconds.items()}
+    return {name: {n: 1000 * statistics.median(taken) for n, taken in s.items()} for name, s in seconds.items()}
 
 
 def measure(model: PretrainedModel, check: str, repeats: int, folder: Path) -> dict[str, dict[str, Any]]:
@@ -97,8 +97,8 @@ def measure(model: PretrainedModel, check: str, repeats: int, folder: Path) -> d
     models = forms(model, folder)
     taken = latencies(models, input_size(model), repeats)
     rows = {}
-    for name, one in models.items():
-        groups = score(one, check).headlines
+    for name, form in models.items():
+        groups = score(form, check).headlines
         rows[name] = {"milliseconds": taken[name], "rank_1": groups, "mean_rank_1": statistics.fmean(groups.values())}
         print(f"{name}: {rows[name]}", flush=True)
     return rows

@@ -50,11 +50,11 @@ TOLERANCE = 1e-5
 FEW = 60
 CPU = torch.device("cpu")
 SMALL = ("model_cfg.channels=[4,8,8]", "model_cfg.SeparateBNNecks.in_channels=8")
-"""What makes the default configuration's network small."""
+"""The overrides that make the default configuration's network small."""
 
 
 class Case(NamedTuple):
-    """What is extracted, and by which network."""
+    """The sequences to extract, and the network."""
 
     config: Config
     data: sources.Data
@@ -63,7 +63,7 @@ class Case(NamedTuple):
 
 
 def make_store(folder: Path, count: int, longest: int) -> Path:
-    """Write a packed store of test ids of CASIA-B, the lengths of whose sequences spread as that dataset's do."""
+    """Write a packed store of test ids of CASIA-B, with lengths of sequences distributed as in that dataset."""
     rng = np.random.default_rng(0)
     lengths = np.clip(rng.normal(0.4, 0.11, count) * longest, 2, longest).astype(int)
     lengths[:2] = 2, longest
@@ -80,12 +80,12 @@ def open_case(options: argparse.Namespace, few: bool = False) -> Case:
     sets = [f"data_cfg.dataset_root={options.data}", "data_cfg.num_workers=0", "evaluator_cfg.enable_float16=false"]
     config = load_config(options.cfgs, [*sets, *(SMALL if options.quick else ()), *options.set])
     data = sources.open_data(config)
-    whole = sources.build_test_source(config, data, CPU).dataset
-    count = min(len(whole), options.sequences or len(whole), FEW if few else len(whole))
-    chosen = np.argsort(whole.lengths(), kind="stable")[np.linspace(0, len(whole) - 1, count).astype(int)]
-    indices = np.sort(whole.indices[chosen])
+    test_set = sources.build_test_source(config, data, CPU).dataset
+    count = min(len(test_set), options.sequences or len(test_set), FEW if few else len(test_set))
+    chosen = np.argsort(test_set.lengths(), kind="stable")[np.linspace(0, len(test_set) - 1, count).astype(int)]
+    indices = np.sort(test_set.indices[chosen])
     dataset = SequenceDataset(
-        whole.store, indices, [], whole.frames, whole.transforms, config.data_cfg.data_in_use
+        test_set.store, indices, [], test_set.frames, test_set.transforms, config.data_cfg.data_in_use
     )  # fmt: skip
     settings = config.evaluator_cfg.sampler
     sampler = InferenceSampler(
@@ -102,49 +102,49 @@ def open_case(options: argparse.Namespace, few: bool = False) -> Case:
 def one_at_a_time(case: Case) -> np.ndarray:
     """Return the features by a plain loop."""
     dataset, settings = case.source.dataset, EmbeddingSettings(case.config.evaluator_cfg.enable_float16)
-    found = []
-    for position in range(len(dataset)):
-        batch = collate([dataset[Request(position, (0, 0, position))]])
-        found.append(embed(case.model, batch, CPU, settings).features)
-    return np.concatenate(found)
+    features = []
+    for index in range(len(dataset)):
+        batch = collate([dataset[Request(index, (0, 0, index))]])
+        features.append(embed(case.model, batch, CPU, settings).features)
+    return np.concatenate(features)
 
 
 def ours(case: Case, folder: Path) -> np.ndarray | None:
-    """Return the features, on rank 0, that are in a folder afterwards."""
+    """Extract the features to a folder, and return them on rank 0."""
     saved = extract(case.config, case.data, case.source, case.model, CPU, folder, {})
     return None if saved is None else saved.features
 
 
 def elsewhere(options: argparse.Namespace, launcher: list[str], *arguments: str) -> str:
-    """Run this script with other arguments in processes of their own, and return what it printed."""
+    """Run this script with other arguments in separate processes, and return its output."""
     sets = [part for text in options.set for part in ("--set", text)]
     passed = ["--data", str(options.data), "--cfgs", str(options.cfgs), *sets, *(["--quick"] if options.quick else [])]
     command = [sys.executable, *launcher, __file__, *passed, *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def difference(one: np.ndarray, other: np.ndarray) -> float:
+def difference(a: np.ndarray, b: np.ndarray) -> float:
     """Return the largest difference in proportion to the largest number."""
-    return float(np.abs(one - other).max() / np.abs(one).max())
+    return float(np.abs(a - b).max() / np.abs(a).max())
 
 
 def measure_processes(options: argparse.Namespace) -> dict[str, Any]:
     """Extract with 1, 2 and 3 processes of one thread each, and with one of all threads."""
-    found: dict[str, np.ndarray] = {}
+    features: dict[str, np.ndarray] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, world, threads in (("1", 1, 1), ("2", 2, 1), ("3", 3, 1), ("all threads", 1, available_cores())):
             launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world}"] if world > 1 else []
             target = Path(folder) / name
             elsewhere(options, launcher, "--into", str(target), "--threads", str(threads))
-            found[name] = np.array(load_features(target).features)
-    identical = all(np.array_equal(found["1"], found[world]) for world in "23")
+            features[name] = np.array(load_features(target).features)
+    identical = all(np.array_equal(features["1"], features[world]) for world in "23")
     if not identical:
-        worst = {world: difference(found["1"], found[world]) for world in "23"}
+        worst = {world: difference(features["1"], features[world]) for world in "23"}
         raise SystemExit(f"2 or 3 processes give other numbers than one: {worst}")
     return {
         "1_2_3_processes_identical": identical,
-        "all_threads_identical": bool(np.array_equal(found["1"], found["all threads"])),
-        "all_threads_difference": difference(found["1"], found["all threads"]),
+        "all_threads_identical": bool(np.array_equal(features["1"], features["all threads"])),
+        "all_threads_difference": difference(features["1"], features["all threads"]),
     }
 
 

@@ -1,4 +1,4 @@
-"""How fast is the search in a gallery? Ours, beside a plain loop over people, on made features.
+"""Benchmark of the search in a gallery against a plain loop over people, on random features.
 
 A gallery of people of 20 windows each, and tracks of 8 windows: some of people who are enrolled, some of strangers. The
 features have the size of those of `Dygait_CASIA-B_cpu.yaml`, 64 channels x 31 parts: a million windows take 8 GiB. The
@@ -37,7 +37,7 @@ CHANNELS, PARTS = 64, 31
 WINDOWS_OF_PERSON, WINDOWS_OF_TRACK = 20, 8
 LIMITS = {100_000: 0.2, 1_000_000: 2.0}
 LATENT = 32
-"""Numbers that make a person: features lie near a space of few dimensions, as those of networks do."""
+"""Dimensions of a person: features lie near a space of few dimensions, as those of networks do."""
 SPREAD = 0.7
 """The deviation of a window from its person, as a share of that of people from each other."""
 TOLERANCE = 1e-5
@@ -45,7 +45,7 @@ Search = Callable[[np.ndarray, int], list[Candidate]]
 
 
 class Crowd:
-    """People who can be enrolled, and walk again: a pure function of the number of a person."""
+    """Random people, whose windows are a pure function of the numbers of person and walk."""
 
     def __init__(self, channels: int, parts: int) -> None:
         self.shape = channels, parts
@@ -62,29 +62,29 @@ class Crowd:
 
 def plain(gallery: ExactSearch, track: np.ndarray, count: int) -> list[Candidate]:
     """Search by a loop over the people."""
-    found = []
+    candidates = []
     for person, name in enumerate(gallery.names):
         windows = gallery.features(person).numpy()
         distance = np.empty((len(track), len(windows)), np.float32)
         for row, window in enumerate(track):
             distance[row] = np.linalg.norm(windows - window, axis=1).mean(1)
         nearest = np.sort(np.sort(distance, axis=1)[:, :NEAREST].mean(1))
-        found.append(Candidate(name, float(nearest[: (len(track) + 1) // 2].mean())))
-    return sorted(found, key=lambda one: one.distance)[:count]
+        candidates.append(Candidate(name, float(nearest[: (len(track) + 1) // 2].mean())))
+    return sorted(candidates, key=lambda candidate: candidate.distance)[:count]
 
 
 def timed(search: Search, track: np.ndarray) -> tuple[float, list[Candidate]]:
-    """Return the seconds of a search, and what it finds."""
+    """Return the seconds of a search, and its result."""
     start = time.perf_counter()
-    found = search(track, 5)
-    return time.perf_counter() - start, found
+    candidates = search(track, 5)
+    return time.perf_counter() - start, candidates
 
 
 def check(theirs: list[Candidate], mine: list[Candidate]) -> None:
-    """Fail unless both found the same."""
-    same = [one.name for one in theirs] == [one.name for one in mine]
-    apart = max(abs(a.distance - b.distance) / a.distance for a, b in zip(theirs, mine, strict=True))
-    if not same or apart > TOLERANCE:
+    """Fail unless both searches give the same candidates."""
+    same = [candidate.name for candidate in theirs] == [candidate.name for candidate in mine]
+    difference = max(abs(a.distance - b.distance) / a.distance for a, b in zip(theirs, mine, strict=True))
+    if not same or difference > TOLERANCE:
         raise SystemExit(f"the plain loop finds {theirs}, the search {mine}")
 
 
@@ -108,21 +108,21 @@ def measure(windows: int, crowd: Crowd, tracks: int, with_faiss: bool) -> dict[s
         check(theirs, mine)
         answers.append(mine)
     medians = {name: round(statistics.median(values), 4) for name, values in seconds.items()}
-    found: dict[str, Any] = {"seconds": medians, "slowest": round(max(seconds["ours"]), 4)}
-    found["ratio"] = ratio(*seconds.values())
+    result: dict[str, Any] = {"seconds": medians, "slowest": round(max(seconds["ours"]), 4)}
+    result["ratio"] = ratio(*seconds.values())
     if with_faiss:
-        found["faiss"] = measure_faiss(exact, walks, answers)
-    return found
+        result["faiss"] = measure_faiss(exact, walks, answers)
+    return result
 
 
 def measure_faiss(exact: ExactSearch, walks: list[np.ndarray], answers: list[list[Candidate]]) -> dict[str, float]:
-    """Measure the search with a first stage by faiss, and how often it finds what the exact search finds first."""
+    """Measure the search with a first stage by faiss, and its recall of the first candidate of the exact search."""
     start = time.perf_counter()
     search = ApproximateSearch(exact)
     built = time.perf_counter() - start
     times, same = zip(*(
-        (taken, found[0] == answer[0])
-        for (taken, found), answer in zip((timed(search.nearest, walk) for walk in walks), answers, strict=True)
+        (seconds, candidates[0] == answer[0])
+        for (seconds, candidates), answer in zip((timed(search.nearest, walk) for walk in walks), answers, strict=True)
     ), strict=True)  # fmt: skip
     return {
         "seconds_to_build": round(built, 2),
@@ -145,13 +145,13 @@ def main() -> int:
     sizes = options.windows or ([1000, 4000] if options.quick else [*LIMITS])
     ratios, details = {}, {}
     for windows in sizes:
-        found = measure(windows, crowd, options.tracks, options.faiss)
-        print(f"{windows:,} windows:", json.dumps(found), flush=True)
-        ratios[f"search_{windows}"] = found.pop("ratio")
-        details[str(windows)] = found
-        if options.limit and found["seconds"]["ours"] > LIMITS.get(windows, np.inf):
+        result = measure(windows, crowd, options.tracks, options.faiss)
+        print(f"{windows:,} windows:", json.dumps(result), flush=True)
+        ratios[f"search_{windows}"] = result.pop("ratio")
+        details[str(windows)] = result
+        if options.limit and result["seconds"]["ours"] > LIMITS.get(windows, np.inf):
             raise SystemExit(
-                f"{windows:,} windows: a track takes {found['seconds']['ours']} s, more than {LIMITS[windows]}"
+                f"{windows:,} windows: a track takes {result['seconds']['ours']} s, more than {LIMITS[windows]}"
             )
     details["peak_gib"] = round(peak_memory() / 2**30, 2)
     write_figures(options.json, {"ratios": ratios, "details": details})

@@ -108,8 +108,8 @@ def opengait_step(path: Path, case: Case, shape: Sequence[int], weights: Path) -
     inputs = ([list(levels.numpy())], labels.tolist(), ["nm-01"] * len(labels), ["000"] * len(labels), None)
 
     def step() -> dict[str, float]:
-        found = model(base.inputs_pretreament(model, inputs))
-        loss, info = model.loss_aggregator(found["training_feat"])
+        output = model(base.inputs_pretreament(model, inputs))
+        loss, info = model.loss_aggregator(output["training_feat"])
         model.train_step(loss)
         return {name.removeprefix("scalar/"): float(value.mean()) for name, value in info.items()}
 
@@ -134,8 +134,8 @@ def serve(connection: Connection, checkout: Path, ours: bool, name: str, shape: 
         tune_allocator()
     find_opengait(checkout)
     path = checkout / "configs" / CASES[name].file
-    alone = {"get_rank": 0, "get_world_size": 1}
-    patches = [mock.patch(f"torch.distributed.{what}", return_value=value) for what, value in alone.items()]
+    single_process = {"get_rank": 0, "get_world_size": 1}
+    patches = [mock.patch(f"torch.distributed.{key}", return_value=value) for key, value in single_process.items()]
     patches.append(mock.patch("torch.distributed.all_gather", lambda out, tensor: out[0].copy_(tensor)))
     patches.append(mock.patch.object(torch.Tensor, "cuda", lambda tensor: tensor))
     for patch in () if ours else patches:
@@ -144,8 +144,8 @@ def serve(connection: Connection, checkout: Path, ours: bool, name: str, shape: 
     connection.send(None)
     while connection.recv():
         start = time.perf_counter()
-        found = step()
-        connection.send((time.perf_counter() - start, found))
+        info = step()
+        connection.send((time.perf_counter() - start, info))
 
 
 def measure(checkout: Path, name: str, shape: Sequence[int], repeats: int) -> dict[str, Any]:
@@ -166,11 +166,11 @@ def measure(checkout: Path, name: str, shape: Sequence[int], repeats: int) -> di
         for repeat in range(repeats + 1):
             for times, (_, connection) in zip(seconds, sides, strict=True):
                 connection.send(True)
-                taken, found = connection.recv()
+                taken, info = connection.recv()
                 if repeat:
                     times.append(taken)
                 else:
-                    first.append(found)
+                    first.append(info)
     for process, connection in sides:
         connection.send(False)
         process.join()
@@ -192,13 +192,13 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5, help="after one that is not counted (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     options = parser.parse_args()
-    package_of(options.checkout)  # else the processes would fail, one by one
+    package_of(options.checkout)  # before any process is started
     shape = (*options.batch, options.frames)
     details, ratios, rows = {}, {}, []
     for name in options.only or CASES:
-        details[name] = found = measure(options.checkout, name, shape, options.repeats)
-        ratios[name] = ratio(found["opengait"], found["ours"])
-        times = [statistics.median(found[side]) for side in ("opengait", "ours")]
+        details[name] = result = measure(options.checkout, name, shape, options.repeats)
+        ratios[name] = ratio(result["opengait"], result["ours"])
+        times = [statistics.median(result[side]) for side in ("opengait", "ours")]
         rows.append([name, *(f"{seconds:.2f}" for seconds in times), f"{ratios[name]:.2f}"])
         print(f"{name}: {ratios[name]:.2f}", file=sys.stderr, flush=True)
     print(markdown_table(rows, ["network", "OpenGait, s", "ours, s", "ratio"]), end="")

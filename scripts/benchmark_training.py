@@ -305,8 +305,8 @@ def our_steps(config: Config) -> Steps:
     source = sources.build_training_source(config, data, device, 0)
     for batch in batches(source.loader):
         # Read at every step, because the losses are compared; the runner reads them every `log_iter` steps.
-        found = trainer.step(batch)
-        yield float(found["triplet/loss"] + found["softmax/loss"])
+        info = trainer.step(batch)
+        yield float(info["triplet/loss"] + info["softmax/loss"])
 
 
 @dataclass(frozen=True)
@@ -445,8 +445,8 @@ def make_data(root: Path, frames: int) -> None:
                 frame[2 + person % 3 :, left : left + 4 + person] = 255
                 frame[rng.random(frame.shape) < 0.02] = 255
             write_sequence(root / "pickles", f"{person + 1:03d}", f"nm-{number + 1:02d}", "090", levels)
-    everybody = [f"{person + 1:03d}" for person in range(8)]
-    (root / "partition.json").write_text(json.dumps({"TRAIN_SET": everybody, "TEST_SET": []}))
+    ids = [f"{person + 1:03d}" for person in range(8)]
+    (root / "partition.json").write_text(json.dumps({"TRAIN_SET": ids, "TEST_SET": []}))
     pack(root / "pickles", root / "store")
     assert open_store(root / "store").table.all_keys() == open_store(root / "pickles").table.all_keys()
 
@@ -599,9 +599,9 @@ def bars(ratios: dict[str, float]) -> str:
             f'<rect x="{label}" y="{top}" width="{length:.1f}" height="{row - 8}" fill="#3b6ea5"/>'
             f'<text x="{label + length + 6:.1f}" y="{top + 15}">{value:.2f}</text>'
         )
-    one = label + wide / longest
+    x = label + wide / longest
     parts.append(
-        f'<line x1="{one:.1f}" x2="{one:.1f}" y1="28" y2="{height - 12}" stroke="black" stroke-dasharray="3"/></svg>'
+        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="28" y2="{height - 12}" stroke="black" stroke-dasharray="3"/></svg>'
     )
     return "\n".join(parts) + "\n"
 

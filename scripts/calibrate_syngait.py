@@ -1,6 +1,6 @@
-"""Is SynGait as hard as real data? Rank-1 of the plainest yardstick, beside that of real CASIA-B.
+"""Is SynGait as hard as real data? Rank-1 of a simple baseline on SynGait and on real CASIA-B.
 
-The yardstick: nearest neighbour (Euclidean) on gait energy images, the mean over a sequence's frames, of the 50 test
+The baseline: nearest neighbour (Euclidean) on gait energy images, the mean over a sequence's frames, of the 50 test
 ids. Gallery nm-01..04, one view at a time; probes NM nm-05,06, BG bg-01,02, CL cl-01,02; "same" is the mean over the 11
 pairs of identical views, "across" that over the other 110.
 
@@ -48,7 +48,7 @@ def energy_image(frames: np.ndarray) -> np.ndarray:
 
 
 def energy_images(root: Path, ids: list[str]) -> dict[Key, np.ndarray]:
-    """The gait energy image of every sequence (id, type, view) under a folder of pickles; missing ones are left out."""
+    """The gait energy image of every sequence (id, type, view) of a folder of pickles; missing ones are skipped."""
     images = {}
     for name in ids:
         for kind in TYPES:
@@ -129,8 +129,8 @@ def main() -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for folder, found in ((args.syngait, images), (args.real, real_images)):
-        if found is not None and {name for name, _, _ in found} != set(TEST_IDS):
+    for folder, images_of in ((args.syngait, images), (args.real, real_images)):
+        if images_of is not None and {name for name, _, _ in images_of} != set(TEST_IDS):
             print(f"error: {folder} lacks some of the test ids {TEST_IDS[0]}..{TEST_IDS[-1]}", file=sys.stderr)
             return 2
     tables = rank1(images)

@@ -1,4 +1,4 @@
-"""Comparisons of many small trainings. Each is a cell, whose figures are kept in a file, and which is not run again."""
+"""Comparisons of many small trainings. Each is a cell with a file of figures; finished cells are skipped."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Cell = Any
 
 
 def name_of(cell: Cell, separator: str = "/") -> str:
-    """Return the name of a cell, or of its files."""
+    """Return the name of a cell, or of its files, by the separator."""
     return separator.join(map(str, cell))
 
 
@@ -61,7 +61,7 @@ def settings_of(options: argparse.Namespace, full: dict[str, Any], quick: dict[s
 
 @contextlib.contextmanager
 def running(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Iterator[torch.device]:
-    """Start the process group; a message to the user ends the script."""
+    """Start the process group; a `UserError` or `Interrupted` ends the script with its message."""
     with distributed.process_group() as device:
         if options.threads is not None:
             torch.set_num_threads(options.threads)
@@ -77,7 +77,7 @@ def experiment(
     """Return the sections of an experiment that do not depend on the comparison.
 
     Args:
-        iterations: of its training, one cycle of the learning rate, at most `lr`.
+        iterations: of the training, which are one cycle of the learning rate with the maximum `lr`.
         training, test: further keys of the sampler of each phase.
     """
     name, seed = name_of(cell, "_"), cell[-1]
@@ -114,9 +114,9 @@ def experiment(
 def train_and_test(
     cell: Cell, content: dict[str, Any], folder: Path, device: torch.device
 ) -> tuple[RunFolder, EvaluationResult, dict[str, Any]]:
-    """Train and test an experiment; return its run, its result, and what it took.
+    """Train and test an experiment; return its run, its result, and time, commit and environment.
 
-    Where `evaluator_cfg.restore_hint` names weights, they are tested, and nothing is trained.
+    If `evaluator_cfg.restore_hint` names weights, they are tested without a training.
     """
     path = folder / "configs" / f"{name_of(cell, '_')}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,68 +127,68 @@ def train_and_test(
         train(config, device, folder / "runs")
     result = run_test(config, device, folder / "runs")
     assert result is not None
-    took = {
+    record = {
         "seconds": time.perf_counter() - start,
         "processor seconds": time.process_time() - cpu,
         "git": git_state(),
         "date": now(),
         "environment": environment(device=device.type),
     }
-    return run_folder(folder / "runs", config, config.evaluator_cfg.save_name), result, took
+    return run_folder(folder / "runs", config, config.evaluator_cfg.save_name), result, record
 
 
 def run_missing(
     options: argparse.Namespace,
     settings: dict[str, Any],
-    every: Sequence[Cell],
+    all_cells: Sequence[Cell],
     headline: str,
     run: Callable[[Cell], dict[str, Any]],
 ) -> dict[Cell, dict[str, Any]]:
-    """Run the wanted cells that are not finished, and return the figures of all that are; UserError if none is.
+    """Run the chosen cells that are not finished, and return the figures of all finished ones; UserError without any.
 
     Args:
-        every: all cells there can be.
+        all_cells: all cells of the comparison.
         headline: the key of the figure that is printed.
     """
-    for cell in chosen(options.cells, every):
-        if cell in finished(options.output, settings, every):
+    for cell in chosen(options.cells, all_cells):
+        if cell in finished(options.output, settings, all_cells):
             continue
         figures = {**cell._asdict(), "settings": settings, **run(cell)}
         path = _path(options.output, cell)
         path.parent.mkdir(exist_ok=True)
         write_atomically(path, json.dumps(figures, indent=1) + "\n")
         print(f"{name_of(cell)}: {figures[headline]:.1f} in {figures['seconds']:.0f} s", flush=True)
-    found = finished(options.output, settings, every)
-    if not found:
+    figures_of_cells = finished(options.output, settings, all_cells)
+    if not figures_of_cells:
         raise UserError(f"{options.output / 'cells'} has no finished cell: run some with --cells")
-    return found
+    return figures_of_cells
 
 
 def _path(folder: Path, cell: Cell) -> Path:
     return folder / "cells" / f"{name_of(cell, '_')}.json"
 
 
-def finished(folder: Path, settings: dict[str, Any], every: Sequence[Cell]) -> dict[Cell, dict[str, Any]]:
-    """Return the figures of the finished cells in a folder; UserError if some were made with other settings."""
-    found = {}
-    for cell in every:
+def finished(folder: Path, settings: dict[str, Any], all_cells: Sequence[Cell]) -> dict[Cell, dict[str, Any]]:
+    """Return the figures of the finished cells in a folder; UserError if some have other settings."""
+    figures_of_cells = {}
+    for cell in all_cells:
         path = _path(folder, cell)
         if not path.exists():
             continue
         figures = json.loads(path.read_text())
         if figures["settings"] != settings:
             raise UserError(f"{path} was made with other settings ({figures['settings']}): give another --output")
-        found[cell] = figures
-    return found
+        figures_of_cells[cell] = figures
+    return figures_of_cells
 
 
-def chosen(patterns: Sequence[str] | None, every: Sequence[Cell]) -> list[Cell]:
-    """Return the cells that match a pattern, those of the first seed first; None: all."""
+def chosen(patterns: Sequence[str] | None, all_cells: Sequence[Cell]) -> list[Cell]:
+    """Return the cells that match a pattern, sorted by seed; None for all."""
     for pattern in patterns or ():
-        if not fnmatch.filter(map(name_of, every), pattern):
-            raise UserError(f"--cells {pattern}: there is no such cell, such as {name_of(every[0])}")
-    found = [c for c in every if patterns is None or any(fnmatch.fnmatchcase(name_of(c), p) for p in patterns)]
-    return sorted(found, key=lambda cell: cell[-1])
+        if not fnmatch.filter(map(name_of, all_cells), pattern):
+            raise UserError(f"--cells {pattern}: there is no such cell, such as {name_of(all_cells[0])}")
+    matching = [c for c in all_cells if patterns is None or any(fnmatch.fnmatchcase(name_of(c), p) for p in patterns)]
+    return sorted(matching, key=lambda cell: cell[-1])
 
 
 def over_seeds(values: Sequence[float], interval: Sequence[float] = ()) -> list[float]:
@@ -201,7 +201,7 @@ def over_seeds(values: Sequence[float], interval: Sequence[float] = ()) -> list[
 
 
 def text_of(values: Sequence[float] | None, form: str = ".1f") -> str:
-    """Return a value and its interval, where it has one; empty without a value."""
+    """Format a value with its interval, if there is one; empty without a value."""
     if not values:
         return ""
     mean, *interval = (format(value, form) for value in values)

@@ -1,4 +1,4 @@
-"""What scripts share: the package that they lie beside, figures and tables, and the field's way to read data."""
+"""Shared by the scripts: the path of the package, figures and tables, and the dataset of other frameworks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def environment(**more: Any) -> dict[str, Any]:
-    """Return what figures were measured on, and more of it."""
+    """Return processor, threads and versions that figures were measured with, and more keys."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
@@ -48,7 +48,7 @@ def write_figures(path: Path | None, figures: dict[str, Any], **more: Any) -> No
 
 
 def markdown_table(rows: Iterable[Sequence[Any]], head: Sequence[str]) -> str:
-    """Return a table in Markdown, whose cells are shown as they are."""
+    """Return a table in Markdown, with unchanged cells."""
     return tabulate(rows, head, tablefmt="github", disable_numparse=True) + "\n"
 
 
@@ -80,7 +80,7 @@ def ratio(theirs: Iterable[float], mine: Iterable[float]) -> float:
 
 
 class WholePickles(Dataset):
-    """The field's dataset: an item is a whole sequence and its request."""
+    """The dataset of other frameworks: an item is a complete sequence and its request."""
 
     def __init__(self, paths: list[str]) -> None:
         self.paths = paths
@@ -89,5 +89,5 @@ class WholePickles(Dataset):
         return len(self.paths)
 
     def __getitem__(self, request: Request) -> tuple[np.ndarray, Request]:
-        with open(self.paths[request.sequence], "rb") as file:  # noqa: PTH123 - as the field does
+        with open(self.paths[request.sequence], "rb") as file:  # noqa: PTH123 - as the others do
             return pickle.load(file), request

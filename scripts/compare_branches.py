@@ -1,8 +1,8 @@
-"""What the branches of the Dynamic Augmentation Module are for: people who differ only in gait, only in body, in both.
+"""Ablation of the branches of the Dynamic Augmentation Module on people who differ in gait, in body, or in both.
 
     python scripts/compare_branches.py --output DIR                       # every cell: hours on one core
-    python scripts/compare_branches.py --output DIR --cells 'gait/*/0'    # some of them, in several processes if wanted
-    python scripts/compare_branches.py --output DIR --cells               # none: the tables of those that are there
+    python scripts/compare_branches.py --output DIR --cells 'gait/*/0'    # some of them, also in parallel processes
+    python scripts/compare_branches.py --output DIR --cells               # none: tables of the finished cells
     python scripts/compare_branches.py --output DIR --quick               # two iterations each, to see that it runs
 
 A cell SPLIT/MODEL/SEED is one training and its test: of a split of SynGait (`people.differ`), of a model, and of a
@@ -56,7 +56,7 @@ class Cell(NamedTuple):
 
 
 def model_cfg(model: str, channels: Sequence[int]) -> dict[str, Any]:
-    """Return the configuration of a network, without a class head where it can be without."""
+    """Return the configuration of a network, without a class head if it is optional."""
     c0, c1, c2 = channels
     shared = {"input_size": [32, 22], "bin_num": [16]}
     if model == "GaitSet":
@@ -110,16 +110,16 @@ def configuration(cell: Cell, settings: dict[str, Any]) -> dict[str, Any]:
 
 def run(cell: Cell, settings: dict[str, Any], folder: Path, device: torch.device) -> dict[str, Any]:
     """Train and test a cell, and return its figures."""
-    trained, result, took = cells.train_and_test(cell, configuration(cell, settings), folder, device)
-    (baseline,) = trained.checkpoints.glob("*-gei.json")
-    of_images = json.loads(baseline.read_text())
+    trained_run, result, record = cells.train_and_test(cell, configuration(cell, settings), folder, device)
+    (baseline,) = trained_run.checkpoints.glob("*-gei.json")
+    gei_result = json.loads(baseline.read_text())
     return {
         "across views": result.percentages["NM"]["rank-1"],
         "same view": float(result.matrices["NM"].values.diagonal().mean()),
         "interval": list(result.intervals["NM"]["rank-1"]),
         "chance": result.chance["NM"],
-        BASELINE: of_images["percentages"]["NM"]["rank-1"],
-        **took,
+        BASELINE: gei_result["percentages"]["NM"]["rank-1"],
+        **record,
     }
 
 
@@ -127,26 +127,26 @@ def summarise(finished: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a row for each split and model: means over seeds, and differences to DyGait of the same seed."""
     rows = []
     for split, model in itertools.product(SPLITS, MODELS):
-        own = {cell.seed: figures for cell, figures in finished.items() if (cell.split, cell.model) == (split, model)}
-        if not own:
+        by_seed = {c.seed: figures for c, figures in finished.items() if (c.split, c.model) == (split, model)}
+        if not by_seed:
             continue
-        row: dict[str, Any] = {"split": split, "model": model, "seeds": sorted(own)}
-        intervals = {"across views": next(iter(own.values()))["interval"]}
+        row: dict[str, Any] = {"split": split, "model": model, "seeds": sorted(by_seed)}
+        intervals = {"across views": next(iter(by_seed.values()))["interval"]}
         for measure in MEASURES:
-            row[measure] = over_seeds([figures[measure] for figures in own.values()], intervals.get(measure, ()))
+            row[measure] = over_seeds([figures[measure] for figures in by_seed.values()], intervals.get(measure, ()))
         paired = [
             figures["across views"] - finished[first]["across views"]
-            for seed, figures in own.items()
+            for seed, figures in by_seed.items()
             if (first := Cell(split, "DyGait", seed)) in finished and model != "DyGait"
         ]
         if paired:
             row["difference"] = over_seeds(paired)
         rows.append(row)
     for split in SPLITS:
-        images = {cell.seed: figures[BASELINE] for cell, figures in finished.items() if cell.split == split}
-        if images:
-            mean = over_seeds(list(images.values()))
-            rows.append({"split": split, "model": BASELINE, "seeds": sorted(images), "across views": mean})
+        gei_by_seed = {cell.seed: figures[BASELINE] for cell, figures in finished.items() if cell.split == split}
+        if gei_by_seed:
+            mean = over_seeds(list(gei_by_seed.values()))
+            rows.append({"split": split, "model": BASELINE, "seeds": sorted(gei_by_seed), "across views": mean})
     return rows
 
 
@@ -167,10 +167,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = cells.parser_of("compare_branches.py", description, "SPLIT/MODEL/SEED", FULL["iterations"])
     options = parser.parse_args(arguments)
     settings = cells.settings_of(options, FULL, QUICK)
-    every = [Cell(*names) for names in itertools.product(SPLITS, MODELS, cells.SEEDS[: 1 if options.quick else None])]
+    grid = [Cell(*names) for names in itertools.product(SPLITS, MODELS, cells.SEEDS[: 1 if options.quick else None])]
     with cells.running(parser, options) as device:
         finished = cells.run_missing(
-            options, settings, every, "across views", lambda cell: run(cell, settings, options.output, device)
+            options, settings, grid, "across views", lambda cell: run(cell, settings, options.output, device)
         )
         rows = summarise(finished)
         cells.write_tables(options.output / "branches", rows, markdown(rows), finished)

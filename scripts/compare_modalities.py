@@ -1,8 +1,8 @@
-"""What a second modality is worth: heat maps of a skeleton and silhouettes together, beside each alone, on SynGait.
+"""Comparison of heat maps of a skeleton and silhouettes together with each alone, on SynGait.
 
     python scripts/compare_modalities.py --output DIR                               # every cell: hours
     python scripts/compare_modalities.py --output DIR --cells '*/0'                 # some of them
-    python scripts/compare_modalities.py --output DIR --cells                       # none: the table of those there
+    python scripts/compare_modalities.py --output DIR --cells                       # none: table of the finished cells
     python scripts/compare_modalities.py --output DIR --quick                       # two iterations each, to see it run
 
 A cell MODEL/SEED is one training and its test: SkeletonGait, which sees heat maps, DeepGaitV2, which sees silhouettes,
@@ -45,7 +45,7 @@ class Cell(NamedTuple):
 
 
 def model_cfg(model: str, classes: int) -> dict[str, Any]:
-    """Return the configuration of a network, of the least width that SkeletonGait++ has."""
+    """Return the configuration of a network of the smallest width that SkeletonGait++ supports."""
     shared = {"input_size": [32, 22], "bin_num": [8], "class_num": classes}
     if model == BOTH:
         return {"model": model, "Backbone": {"blocks": [1, 1, 1, 1], "C": 1}, **shared}
@@ -80,29 +80,29 @@ def configuration(cell: Cell, settings: dict[str, Any]) -> dict[str, Any]:
 
 def run(cell: Cell, settings: dict[str, Any], folder: Path, device: torch.device) -> dict[str, Any]:
     """Train and test a cell, and return its figures."""
-    _, result, took = cells.train_and_test(cell, configuration(cell, settings), folder, device)
+    _, result, record = cells.train_and_test(cell, configuration(cell, settings), folder, device)
     return {
         **{group: result.percentages[group]["rank-1"] for group in GROUPS},
         "intervals": {group: list(result.intervals[group]["rank-1"]) for group in GROUPS},
-        **took,
+        **record,
     }
 
 
 def summarise(finished: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row for each model, and one for each that SkeletonGait++ is compared with: means over seeds."""
-    of_models: dict[str, dict[int, dict[str, Any]]] = {model: {} for model in IN_USE}
+    """Return a row for each model, and one for each difference of SkeletonGait++ to a model: means over seeds."""
+    by_model: dict[str, dict[int, dict[str, Any]]] = {model: {} for model in IN_USE}
     for cell, figures in finished.items():
-        of_models[cell.model][cell.seed] = figures
+        by_model[cell.model][cell.seed] = figures
     rows = []
-    for model, own in of_models.items():
-        if own:
-            intervals = next(iter(own.values()))["intervals"]
-            means = {group: over_seeds([f[group] for f in own.values()], intervals[group]) for group in GROUPS}
-            rows.append({"row": model, "seeds": sorted(own), "form": ".1f", **means})
-    both = of_models.pop(BOTH)
-    for model, own in of_models.items():
-        if seeds := sorted(own.keys() & both.keys()):
-            means = {group: over_seeds([both[seed][group] - own[seed][group] for seed in seeds]) for group in GROUPS}
+    for model, by_seed in by_model.items():
+        if by_seed:
+            intervals = next(iter(by_seed.values()))["intervals"]
+            means = {group: over_seeds([f[group] for f in by_seed.values()], intervals[group]) for group in GROUPS}
+            rows.append({"row": model, "seeds": sorted(by_seed), "form": ".1f", **means})
+    both = by_model.pop(BOTH)
+    for model, by_seed in by_model.items():
+        if seeds := sorted(by_seed.keys() & both.keys()):
+            means = {g: over_seeds([both[seed][g] - by_seed[seed][g] for seed in seeds]) for g in GROUPS}
             rows.append({"row": f"{BOTH} - {model}", "seeds": seeds, "form": "+.1f", **means})
     return rows
 
@@ -119,10 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = cells.parser_of("compare_modalities.py", description, "MODEL/SEED", FULL["iterations"])
     options = parser.parse_args(arguments)
     settings = cells.settings_of(options, FULL, QUICK)
-    every = [Cell(*names) for names in itertools.product(IN_USE, cells.SEEDS[: 1 if options.quick else None])]
+    grid = [Cell(*names) for names in itertools.product(IN_USE, cells.SEEDS[: 1 if options.quick else None])]
     with cells.running(parser, options) as device:
         finished = cells.run_missing(
-            options, settings, every, "NM", lambda cell: run(cell, settings, options.output, device)
+            options, settings, grid, "NM", lambda cell: run(cell, settings, options.output, device)
         )
         rows = summarise(finished)
         cells.write_tables(options.output / "modalities", rows, markdown(rows), finished)

@@ -58,29 +58,29 @@ PER_ITERATION = ("total_steps", "milestones", "T_max", "T_0", "step_size", "tota
 
 
 def configurations(named: Sequence[str]) -> dict[str, Path]:
-    """Return the configurations to compare by name: those given as NAME=FILE, or every model's for SynGait.
+    """Return the configurations to compare by name: those of `named`, NAME=FILE, or every model's for SynGait.
 
-    Those with a protocol of their own are left out: they answer another question than who it is.
+    Those that declare a protocol are skipped, as they do not identify people.
     """
     if named:
         return {name: Path(path) for name, _, path in (text.partition("=") for text in named)}
-    found = {}
+    paths = {}
     for path in sorted((ROOT / "configs").glob(f"*_{WALKERS}.yaml"), key=lambda path: path.stem.lower()):
         if load_config(path).evaluator_cfg.protocol is None:
             name = path.stem.removesuffix(f"_{WALKERS}")
-            found[MODELS.resolve(name) if name in MODELS else name] = path
-    return found
+            paths[MODELS.resolve(name) if name in MODELS else name] = path
+    return paths
 
 
 def make_data(folder: Path, quick: bool, more: Sequence[str]) -> None:
-    """Make the synthetic walkers where they are missing."""
+    """Generate the synthetic walkers if they are missing."""
     size = ["--train-ids", "2", "--test-ids", "1", "--frames", "5", "6"] if quick else ["--preset", "quick"]
     if not (folder / "SynGait.json").is_file() and cli.main(["synth", "--output", str(folder), *size, *more]):
         raise SystemExit(f"the walkers could not be made in {folder}")
 
 
 def of_walkers(config: Config, options: argparse.Namespace, work: Path) -> list[str]:
-    """Return where a configuration's data are; the synthetic walkers are made where they are missing."""
+    """Return the overrides of the paths of the data; missing synthetic walkers are generated."""
     if config.data_cfg.dataset_name != WALKERS:
         return [] if options.data is None else [f"data_cfg.dataset_root={options.data.resolve()}"]
     # Several files of a sequence are a heat map and a silhouette.
@@ -92,7 +92,7 @@ def of_walkers(config: Config, options: argparse.Namespace, work: Path) -> list[
 
 
 def overrides(name: str, path: Path, options: argparse.Namespace, work: Path) -> list[str]:
-    """Return what is set in every configuration: data, no baseline, its own folder, and little of all for `--quick`."""
+    """Return the overrides of every configuration: data, no baseline, its folder, and small sizes for `--quick`."""
     small = ["data_cfg.num_workers=0", "trainer_cfg.sampler.batch_size=[2,2]", "trainer_cfg.sampler.frames_num_fixed=6"]
     return [
         *of_walkers(load_config(path), options, work),
@@ -103,11 +103,11 @@ def overrides(name: str, path: Path, options: argparse.Namespace, work: Path) ->
 
 
 def with_iterations(config: Config, iterations: int) -> list[str]:
-    """Return the overrides that train for so many iterations, the schedule in proportion."""
+    """Return the overrides that set the number of iterations, and scale the schedule with it."""
     before = config.trainer_cfg.total_iter
 
     def scaled(value: Any) -> Any:
-        return [scaled(one) for one in value] if isinstance(value, list) else max(1, round(value * iterations / before))
+        return [scaled(v) for v in value] if isinstance(value, list) else max(1, round(value * iterations / before))
 
     keywords = config.scheduler_cfg.keywords
     return [
@@ -118,7 +118,7 @@ def with_iterations(config: Config, iterations: int) -> list[str]:
 
 
 def plan(files: Mapping[str, Path], options: argparse.Namespace, work: Path, device: torch.device) -> dict[str, Path]:
-    """Write OUTPUT/NAME.yaml with as many iterations as fit into the time, where there is none yet."""
+    """Write the missing OUTPUT/NAME.yaml, with as many iterations as fit into the time."""
     plans = {name: options.output / f"{name}.yaml" for name in files}
     if all(path.is_file() for path in plans.values()):
         return plans
@@ -137,17 +137,17 @@ def plan(files: Mapping[str, Path], options: argparse.Namespace, work: Path, dev
         # `auto` measures, and might come out otherwise in another process.
         half = resolve_precision(configs[name], device)
         precision = [f"{s}.enable_float16={getattr(half, s).enable_float16}" for s in ("trainer_cfg", "evaluator_cfg")]
-        more = [
+        all_overrides = [
             *settings[name],
             *precision,
             *with_iterations(configs[name], max(2, round(options.minutes * 60 / step))),
         ]
-        made: dict[str, Any] = {"base": str(path.resolve())}
-        for override in more:
-            made = merge(made, parse_override(override))
+        content: dict[str, Any] = {"base": str(path.resolve())}
+        for override in all_overrides:
+            content = merge(content, parse_override(override))
         head = f"# {options.minutes:g} minutes at {step:.4f} seconds a step, {threads} thread(s) on {device.type}.\n"
-        write_atomically(plans[name], head + yaml.safe_dump(made, sort_keys=False))
-        print(f"{plans[name]}: {made['trainer_cfg']['total_iter']} iterations at {step:.3f} s", flush=True)
+        write_atomically(plans[name], head + yaml.safe_dump(content, sort_keys=False))
+        print(f"{plans[name]}: {content['trainer_cfg']['total_iter']} iterations at {step:.3f} s", flush=True)
     return plans
 
 
@@ -160,7 +160,7 @@ def multiply_adds(network: torch.nn.Module, size: Sequence[int], device: torch.d
 
 
 def timed(work: Callable[[], Any], device: torch.device, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Return the seconds of a piece of work."""
+    """Return the seconds that a function takes."""
     start = clock()
     work()
     if device.type == "cuda":
@@ -169,15 +169,15 @@ def timed(work: Callable[[], Any], device: torch.device, clock: Callable[[], flo
 
 
 class Speed:
-    """One model's batches, to be timed again and again."""
+    """The training step and the embedding of a model, to be timed repeatedly."""
 
     def __init__(self, config: Config, device: torch.device) -> None:
         data = sources.open_data(config)
         self.device = device
         self.half = config.evaluator_cfg.enable_float16
         self.trainer = build_trainer(config, device)
-        found = sources.build_training_source(config, data, device, 0), sources.build_test_source(config, data, device)
-        self.batch, self.probe = (next(iter(source.loader)).to(device) for source in found)
+        pair = sources.build_training_source(config, data, device, 0), sources.build_test_source(config, data, device)
+        self.batch, self.probe = (next(iter(source.loader)).to(device) for source in pair)
         self.seconds: dict[str, list[float]] = {"training": [], "test": []}
 
     def size(self) -> Sequence[int]:
@@ -200,7 +200,7 @@ class Speed:
             self.trainer.network(self.probe.scaled(), self.probe.lengths)
 
     def sequences_per_second(self, what: str) -> float:
-        """Return the median, the first repeat left out where there are more."""
+        """Return the median over repeats, without the first one if there are more."""
         counted = self.batch if what == "training" else self.probe
         seconds = self.seconds[what][1:] or self.seconds[what]
         return len(counted.silhouettes) / statistics.median(seconds)
@@ -232,13 +232,13 @@ def compare(options: argparse.Namespace, work: Path, device: torch.device) -> di
         files = plan(files, options, work, device)
     else:
         for name, path in files.items():
-            own = overrides(name, path, options, work)
+            base = overrides(name, path, options, work)
             settings[name] = [
-                *own,
-                *with_iterations(load_config(path, own), 2 if options.quick else options.iterations),
+                *base,
+                *with_iterations(load_config(path, base), 2 if options.quick else options.iterations),
             ]
     if options.output is not None:
-        settings = {name: [*own, f"trainer_cfg.restore_hint={AUTO}"] for name, own in settings.items()}
+        settings = {name: [*base, f"trainer_cfg.restore_hint={AUTO}"] for name, base in settings.items()}
     chosen = files if options.only is None else {options.only: files[options.only]}
     configs = {name: load_config(path, settings[name], CHECKS) for name, path in chosen.items()}
     rows: dict[str, dict[str, float]] = {}

@@ -156,34 +156,34 @@ def small_gaitssb(phase: str, **rates: Any) -> Network:
 
 
 def networks() -> dict[str, Network]:
-    """Return what is compared, by name."""
+    """Return the networks to compare, by name."""
     plain = {"type": "Plain", "in_channels": 1, "layers_cfg": ["BC-8", "BC-8", "M", "FC-16-1", "M", "FC-32-2"]}
-    found = {f"{name}, CASIA-B": shipped(name) for name in ("GaitSet", "GaitPart", "GaitGL", "GaitBase", "DeepGaitV2")}
+    by_name = {f"{n}, CASIA-B": shipped(n) for n in ("GaitSet", "GaitPart", "GaitGL", "GaitBase", "DeepGaitV2")}
     for depth, channels, dataset in (("shallow", [8, 16, 24], "CASIA-B"), ("deep", [8, 16, 24, 32], "OUMVLP")):
         for bnnecks in (False, True):
             name = f"GaitGL, {depth}, {'BNNecks' if bnnecks else 'its own head'}"
-            found[name] = small_gaitgl(channels, dataset, bnnecks)
-    found["GaitBase, ResNet9"] = small_gaitbase(small_resnet9(False), 16)
-    found["GaitBase, ResNet9, max pooling"] = small_gaitbase(small_resnet9(True), 8)
-    found["GaitBase, Plain"] = small_gaitbase(plain, 16)
+            by_name[name] = small_gaitgl(channels, dataset, bnnecks)
+    by_name["GaitBase, ResNet9"] = small_gaitbase(small_resnet9(False), 16)
+    by_name["GaitBase, ResNet9, max pooling"] = small_gaitbase(small_resnet9(True), 8)
+    by_name["GaitBase, Plain"] = small_gaitbase(plain, 16)
     for mode in ("2d", "3d", "p3d"):
-        for blocks, words in ((1, "one block"), (4, "four blocks")):
-            found[f"DeepGaitV2, {mode}, {words}"] = small_deepgaitv2(mode, blocks)
-    found["SwinGait, 1 1 2 2"] = small_swingait([1, 1, 2, 2])
-    found["SwinGait, 1 4 4 2"] = small_swingait([1, 4, 4, 2])
-    found["GLN, first phase"], found["GLN, second phase"] = small_gln(True), small_gln(False)
-    found["ScoNet"] = scoliosis()
+        for blocks, depth_name in ((1, "one block"), (4, "four blocks")):
+            by_name[f"DeepGaitV2, {mode}, {depth_name}"] = small_deepgaitv2(mode, blocks)
+    by_name["SwinGait, 1 1 2 2"] = small_swingait([1, 1, 2, 2])
+    by_name["SwinGait, 1 4 4 2"] = small_swingait([1, 4, 4, 2])
+    by_name["GLN, first phase"], by_name["GLN, second phase"] = small_gln(True), small_gln(False)
+    by_name["ScoNet"] = scoliosis()
     lidar, skeleton = small_gaitbase({**small_resnet9(False), "in_channel": 3}, 16), small_deepgaitv2("p3d", 1)
-    found["LidarGait"] = replace(lidar, channels=3)
+    by_name["LidarGait"] = replace(lidar, channels=3)
     skeleton.model_cfg["Backbone"]["in_channels"] = 2
-    found["SkeletonGait"] = replace(skeleton, channels=2)
-    found["SkeletonGait++"] = small_multimodal("SkeletonGaitPP", 3)
+    by_name["SkeletonGait"] = replace(skeleton, channels=2)
+    by_name["SkeletonGait++"] = small_multimodal("SkeletonGaitPP", 3)
     for parts in ((1, 1), (2, 3)):
         name = f"MultiGait++, {parts[0]} and {parts[1]} channels"
-        found[name] = small_multimodal("MultiGaitpp", sum(parts), part1_channel=parts[0], part2_channel=parts[1])
-    found["GaitSSB, pre-training"] = small_gaitssb("Pretrain")
-    found["GaitSSB, fine-tuning"] = small_gaitssb("Finetune", backbone_lr=[0.001] * 4, projector_lr=0.01)
-    return found
+        by_name[name] = small_multimodal("MultiGaitpp", sum(parts), part1_channel=parts[0], part2_channel=parts[1])
+    by_name["GaitSSB, pre-training"] = small_gaitssb("Pretrain")
+    by_name["GaitSSB, fine-tuning"] = small_gaitssb("Finetune", backbone_lr=[0.001] * 4, projector_lr=0.01)
+    return by_name
 
 
 class Unused(ModuleType):
@@ -219,11 +219,11 @@ def find_opengait(checkout: Path) -> None:
 
 
 def opengait_model(network: Network) -> Any:
-    """Build OpenGait's network, without what its constructor does beyond: loaders, GPU, processes."""
+    """Build OpenGait's network, without the rest of its constructor: loaders, GPU, processes."""
     name, backbone = network.model_cfg["model"], network.model_cfg.get("backbone_cfg", {}).get("type")
     if backbone is not None:
-        found = importlib.import_module(f"modeling.backbones.{BACKBONES[backbone]}")
-        setattr(sys.modules["modeling.backbones"], backbone, getattr(found, backbone))
+        module_of_backbone = importlib.import_module(f"modeling.backbones.{BACKBONES[backbone]}")
+        setattr(sys.modules["modeling.backbones"], backbone, getattr(module_of_backbone, backbone))
     module: Any = importlib.import_module(f"modeling.models.{FILES.get(name, name.lower())}")
     if hasattr(module, "no_grad"):  # GaitSSB's fails with current PyTorch; and one process gathers its own
         module.no_grad = lambda enable=True: torch.no_grad() if enable else contextlib.nullcontext()
@@ -259,58 +259,58 @@ def run_opengait(model: Any, batch: torch.Tensor) -> tuple[torch.Tensor | None, 
     if type(model).__name__ == "GaitSSB_Pretrain" and model.training:
         views = [[view] for view in batch.chunk(2)]
         with mock.patch("torch.distributed.get_rank", return_value=0), mock.patch("torch.Tensor.cuda"):
-            found = model((views, None, None, None, (None, None)))["training_feat"]
-        return None, torch.cat([found[f"softmax{view}"]["logits"] for view in (1, 2)], 2)
+            output = model((views, None, None, None, (None, None)))["training_feat"]
+        return None, torch.cat([output[f"softmax{view}"]["logits"] for view in (1, 2)], 2)
     with mock.patch.object(torch.Tensor, "cuda", lambda tensor: tensor):  # ScoNet sends its labels to a GPU
-        found = model(([batch], torch.zeros(len(batch)), ["neutral"] * len(batch), None, None))
+        output = model(([batch], torch.zeros(len(batch)), ["neutral"] * len(batch), None, None))
     kind = "training_feat" if model.training else "inference_feat"
-    embeddings = found[kind]["triplet"]["embeddings"] if model.training else found[kind]["embeddings"]
-    logits = (found["training_feat"] or {}).get("softmax", {}).get("logits")
+    embeddings = output[kind]["triplet"]["embeddings"] if model.training else output[kind]["embeddings"]
+    logits = (output["training_feat"] or {}).get("softmax", {}).get("logits")
     if type(model).__name__ == "GLN" and logits is not None:
         logits = logits.transpose(1, 2)  # it gives (N, 1, K), which its cross entropy cannot read
     return embeddings, logits
 
 
 def run_ours(model: nn.Module, batch: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Return what `run_opengait` does."""
+    """Return embeddings and logits of ours, as `run_opengait`."""
     output = model(batch)
     return output[:2] if output.predictions is None else (None, contrast(output.predictions, output.targets)[0])
 
 
 def as_results(embeddings: torch.Tensor | None, logits: torch.Tensor | None) -> Results:
-    """Name what a network returns."""
+    """Return the outputs of a network by name."""
     outputs = {"embeddings": embeddings, "logits": logits}
     return {kind: {"": output.detach()} for kind, output in outputs.items() if output is not None}
 
 
 class Side:
-    """One of the two networks: how it is run, and how OpenGait calls its tensors."""
+    """One of the two networks, with OpenGait's names of its tensors."""
 
     def __init__(self, model: nn.Module, ours: bool) -> None:
         self.model, self.ours = model, ours
         self.names = opengait_names(model) if ours else {name: name for name in model.state_dict()}
 
     def train(self, batch: torch.Tensor, directions: Sequence[torch.Tensor]) -> Results:
-        """Return what one step in training mode gives; the network itself stays as it was."""
+        """Return the results of one step in training mode, which leaves the network unchanged."""
         model = copy.deepcopy(self.model).to(batch.dtype).train()
         torch.manual_seed(0)
         outputs = run_ours(model, batch) if self.ours else run_opengait(model, batch)
-        given = [output for output in outputs if output is not None]
-        torch.autograd.backward(given, [direction.to(batch.dtype) for direction in directions])
+        used = [output for output in outputs if output is not None]
+        torch.autograd.backward(used, [direction.to(batch.dtype) for direction in directions])
         gradients = {self.names[name]: p.grad for name, p in model.named_parameters() if p.grad is not None}
         statistics = {self.names[name]: buffer for name, buffer in model.named_buffers()}
-        found = as_results(*outputs)
-        return found | ({"statistics": statistics} if statistics else {}) | {"gradients": gradients}
+        results = as_results(*outputs)
+        return results | ({"statistics": statistics} if statistics else {}) | {"gradients": gradients}
 
     def evaluate(self, batch: torch.Tensor, lengths: torch.Tensor) -> Results:
-        """Return what sequences of several lengths give: ours in a padded batch, OpenGait's one at a time."""
+        """Return the outputs for sequences of several lengths: ours in a padded batch, OpenGait's one at a time."""
         model = copy.deepcopy(self.model).to(batch.dtype).eval()
         with torch.inference_mode():
             if self.ours:
-                found = model(batch, lengths)
-                return as_results(found.inference, found.logits)
-            alone = [run_opengait(model, x[None, :n]) for x, n in zip(batch, lengths.tolist(), strict=True)]
-        embeddings, logits = zip(*alone, strict=True)
+                output = model(batch, lengths)
+                return as_results(output.inference, output.logits)
+            outputs = [run_opengait(model, x[None, :n]) for x, n in zip(batch, lengths.tolist(), strict=True)]
+        embeddings, logits = zip(*outputs, strict=True)
         return as_results(torch.cat(embeddings), None if logits[0] is None else torch.cat(logits))
 
 
@@ -322,14 +322,14 @@ def differences(a: Results, b: Results) -> dict[str, float]:
 
 def _difference(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor], relative: bool) -> float:
     assert a.keys() == b.keys()
-    # What BatchNorm removes has a gradient of zero, and rounding.
+    # The gradient of what BatchNorm removes is zero, but for rounding.
     scales = {name: tensor.abs().max().clamp(min=1e-8) if relative else 1 for name, tensor in b.items()}
     return _worst(float((a[name].double() - tensor.double()).abs().max() / scales[name]) for name, tensor in b.items())
 
 
 def largest_values(results: Results) -> dict[str, float]:
     """Return the largest value of each kind."""
-    return {kind: _worst(float(tensor.abs().max()) for tensor in own.values()) for kind, own in results.items()}
+    return {kind: _worst(float(tensor.abs().max()) for tensor in tensors.values()) for kind, tensors in results.items()}
 
 
 def _worst(values: Iterable[float]) -> float:
@@ -339,26 +339,26 @@ def _worst(values: Iterable[float]) -> float:
 
 def make_sides(network: Network, folder: Path) -> tuple[Side, Side]:
     """Build both networks with the same weights, read from a checkpoint of OpenGait's, and typical statistics."""
-    theirs = opengait_model(network)
-    norms = [m for m in theirs.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    opengait = opengait_model(network)
+    norms = [m for m in opengait.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
-        norm.momentum = None  # a first batch's statistics are kept as they are
+        norm.momentum = None  # the running statistics become those of the first batch
     with torch.no_grad():
-        run_opengait(theirs.train(), frames_like(*network.shape, network.channels))
+        run_opengait(opengait.train(), frames_like(*network.shape, network.channels))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    torch.save({"model": theirs.state_dict()}, folder / "opengait.pt")
+    torch.save({"model": opengait.state_dict()}, folder / "opengait.pt")
     ours = build_model(network.model_cfg, network.dataset)
     assert load_weights(ours, folder / "opengait.pt").opengait
-    return Side(ours, ours=True), Side(theirs, ours=False)
+    return Side(ours, ours=True), Side(opengait, ours=False)
 
 
 def compare(network: Network, folder: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """Return, for each mode and kind of result, how large it is and how far one side is from the other.
+    """Return, for each mode and kind of result, its largest value and the largest differences.
 
-    `difference` and `float64` are between the sides, in either precision; `ours` and `opengait` are what float32 is
-    from float64 on a side. The largest over the numbers of threads, and `difference` for each of them too.
+    `difference` and `float64` are between the sides, in either precision; `ours` and `opengait` are between float32 and
+    float64 of a side. They are maxima over the numbers of threads; `difference` is also given for each of them.
     """
     torch.manual_seed(0)
     n, frames = network.shape
@@ -384,15 +384,15 @@ def compare(network: Network, folder: Path) -> dict[str, dict[str, dict[str, flo
 def summarise(precise: tuple[Results, ...], rounded: Mapping[int, tuple[Results, ...]]) -> dict[str, dict[str, float]]:
     """Return `compare`'s figures of a mode: our results and OpenGait's, in float64 and in float32 by threads."""
     between = {threads: differences(*sides) for threads, sides in rounded.items()}
-    own = [[differences(sides[i], precise[i]) for sides in rounded.values()] for i in range(2)]
+    rounding = [[differences(sides[i], precise[i]) for sides in rounded.values()] for i in range(2)]
     float64 = differences(*precise)
     return {
         kind: {
             "largest": largest,
-            **{f"difference_{threads}": found[kind] for threads, found in between.items()},
-            "difference": _worst(found[kind] for found in between.values()),
-            "ours": _worst(found[kind] for found in own[0]),
-            "opengait": _worst(found[kind] for found in own[1]),
+            **{f"difference_{threads}": d[kind] for threads, d in between.items()},
+            "difference": _worst(d[kind] for d in between.values()),
+            "ours": _worst(d[kind] for d in rounding[0]),
+            "opengait": _worst(d[kind] for d in rounding[1]),
             "float64": float64[kind],
         }
         for kind, largest in largest_values(precise[1]).items()
@@ -400,13 +400,13 @@ def summarise(precise: tuple[Results, ...], rounded: Mapping[int, tuple[Results,
 
 
 def beyond(figures: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
-    """Return what of `compare`'s figures is beyond its limit, or no number."""
+    """Return the figures of `compare` that exceed their limit or are NaN, one sentence each."""
     return [
-        f"{mode}, {kind}, {name}: {found[name]:.1e} where {limit:g} is allowed"
+        f"{mode}, {kind}, {name}: {kind_figures[name]:.1e} where {limit:g} is allowed"
         for mode, kinds in figures.items()
-        for kind, found in kinds.items()
+        for kind, kind_figures in kinds.items()
         for name, limit in (("difference", LIMITS.get(kind, math.inf)), ("float64", FLOAT64_LIMITS[kind]))
-        if not found[name] <= limit
+        if not kind_figures[name] <= limit
     ]
 
 
@@ -415,7 +415,7 @@ def table(rows: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]], m
     kinds = [kind for kind in KINDS if any(kind in row[mode] for row in rows.values())]
     cells = []
     for name, row in rows.items():
-        float64 = {kind: found["float64"] for kind, found in row[mode].items()}
+        float64 = {kind: kind_figures["float64"] for kind, kind_figures in row[mode].items()}
         gradients = [float64.pop("gradients")] if "gradients" in float64 else []
         exact = [f"{value:.0e}" for value in (_worst(float64.values()), *gradients)]
         cells.append([name, *(_cell(row[mode].get(kind)) for kind in kinds), *exact])
@@ -423,10 +423,10 @@ def table(rows: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]], m
     return markdown_table(cells, head)
 
 
-def _cell(found: Mapping[str, float] | None) -> str:
-    if found is None:
+def _cell(kind_figures: Mapping[str, float] | None) -> str:
+    if kind_figures is None:
         return ""
-    return f"{found['difference']:.1e} ({found['ours']:.1e}, {found['opengait']:.1e})"
+    return f"{kind_figures['difference']:.1e} ({kind_figures['ours']:.1e}, {kind_figures['opengait']:.1e})"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

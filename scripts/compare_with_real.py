@@ -1,4 +1,4 @@
-"""What tells SynGait from real silhouettes? Descriptors of both, and classifiers that try to tell them apart.
+"""Differences of SynGait to real silhouettes: descriptors of both, and classifiers that separate them.
 
     python scripts/compare_with_real.py --real DIR                                   # against syngait://wild
     python scripts/compare_with_real.py --real DIR --synthetic "syngait://full?seed=1"
@@ -44,7 +44,7 @@ from dygait.errors import UserError
 from dygait.synthetic.cameras import VIEWS
 
 REAL_IDS = [f"{number:03d}" for number in range(1, 75)]
-"""CASIA-B's training ids; the test ids are never looked at."""
+"""CASIA-B's training ids; the test ids are never read."""
 FRAMES = 40
 """From the middle of each sequence; of shorter ones all."""
 SIZE, CUT = 64, 10
@@ -159,7 +159,7 @@ def describe_cycle(signal: np.ndarray) -> dict[str, float]:
 def describe(frames: np.ndarray) -> dict[str, float]:
     """Describe a sequence of normalised frames, uint8 (S, 64, 64)."""
     described = [describe_frame(frame) for frame in frames]
-    table = np.array([list(one.values()) for one in described])
+    table = np.array([list(frame_descriptors.values()) for frame_descriptors in described])
     names = list(described[0])
     return {
         **dict(zip(names, table.mean(0).tolist(), strict=True)),
@@ -172,23 +172,23 @@ def read_samples(real: Store, synthetic: Store, count: int, views: list[str], rn
     """Read `count` sequences of each store, of the same types and views, ids 001 to 074 of the real one."""
     kinds = set(real.table.types.names) & set(synthetic.table.types.names)
     usable = real.table.ids.isin(REAL_IDS) & real.table.views.isin(views) & real.table.types.isin(kinds)
-    found = np.flatnonzero(usable)
-    if len(found) == 0:
+    candidates = np.flatnonzero(usable)
+    if len(candidates) == 0:
         raise UserError(f"--real {real.root}: no sequence of ids 001 to 074 has a view and type of {synthetic.root}")
-    indices = rng.permutation(found)[:count]
+    indices = rng.permutation(candidates)[:count]
     position = {key: index for index, key in enumerate(synthetic.table.all_keys())}
     names = sorted(set(synthetic.table.ids.names))
     samples = [Sample([], []), Sample([], [])]
     for number, index in enumerate(indices.tolist()):
         _, kind, view = real.table.key(index)
         other = position[names[number % len(names)], kind, view]
-        for sample, store, which in zip(samples, (real, synthetic), (index, other), strict=True):
-            frames = _middle(store.read(which))
-            # Frames that lack the person are left out, as in preparation.
-            kept = frames[frames.any((1, 2))]
-            if len(kept) >= FRAMES // 2:
-                sample.sequences.append(kept)
-                sample.ids.append(store.table.key(which)[0])
+        for sample, store, row in zip(samples, (real, synthetic), (index, other), strict=True):
+            frames = _middle(store.read(row))
+            # Frames without the person are skipped, as in preparation.
+            with_person = frames[frames.any((1, 2))]
+            if len(with_person) >= FRAMES // 2:
+                sample.sequences.append(with_person)
+                sample.ids.append(store.table.key(row)[0])
     return samples
 
 
@@ -238,13 +238,13 @@ def classify_frames(sequences: list[np.ndarray], labels: np.ndarray, groups: np.
     targets = torch.from_numpy(labels).float()[:, None].expand(-1, CNN_FRAMES)
     for train, test in folds(groups):
         network = _network()
-        seen, wanted = pictures[train].flatten(0, 1), targets[train].flatten()
-        steps = CNN_EPOCHS * (len(seen) // 64 + 1)
+        inputs, target = pictures[train].flatten(0, 1), targets[train].flatten()
+        steps = CNN_EPOCHS * (len(inputs) // 64 + 1)
         optimizer = torch.optim.AdamW(network.parameters(), 3e-3)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, steps)
         for _ in range(CNN_EPOCHS):
-            for batch in torch.randperm(len(seen)).split(64):
-                loss = torch.nn.functional.binary_cross_entropy_with_logits(network(seen[batch])[:, 0], wanted[batch])
+            for batch in torch.randperm(len(inputs)).split(64):
+                loss = torch.nn.functional.binary_cross_entropy_with_logits(network(inputs[batch])[:, 0], target[batch])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -260,8 +260,8 @@ def classify_frames(sequences: list[np.ndarray], labels: np.ndarray, groups: np.
 
 def covered(inner: np.ndarray, outer: np.ndarray, neighbours: int = 5) -> float:
     """Return the share of the points `inner` (N, D) that a point of `outer` (M, D) reaches."""
-    among = NearestNeighbors(n_neighbors=neighbours + 1).fit(outer)
-    reach = among.kneighbors(outer)[0][:, -1]
+    search = NearestNeighbors(n_neighbors=neighbours + 1).fit(outer)
+    reach = search.kneighbors(outer)[0][:, -1]
     distances = np.linalg.norm(inner[:, None] - outer[None], axis=2)
     return float((distances <= reach).any(1).mean())
 
@@ -270,7 +270,7 @@ def compare(real: Sample, synthetic: Sample) -> dict[str, dict]:
     """Compare two samples."""
     described = [[describe(frames) for frames in sample.sequences] for sample in (real, synthetic)]
     names = list(described[0][0])
-    tables = [np.array([list(one.values()) for one in sample]) for sample in described]
+    tables = [np.array([list(sequence.values()) for sequence in sample]) for sample in described]
     table = np.concatenate(tables)
     labels = np.repeat([0, 1], [len(tables[0]), len(tables[1])])
     # A real and a synthetic person of one number have nothing in common, and stay in one fold.
@@ -323,10 +323,10 @@ def main() -> int:
     result = compare(*samples)
 
     rows = sorted(result["descriptors"].items(), key=lambda row: -abs(row[1]["d"]))[: args.top]
-    cells = [(name, *(f"{one[key]:.2f}" for key in ("real", "synthetic", "d", "spread", "auc"))) for name, one in rows]
+    cells = [(name, *(f"{row[key]:.2f}" for key in ("real", "synthetic", "d", "spread", "auc"))) for name, row in rows]
     print(tabulate(cells, ("descriptor", "real", "synthetic", "d", "spread", "AUC"), disable_numparse=True))
     print()
-    cells = [(name, f"{100 * one['accuracy']:.1f}", f"{one['auc']:.3f}") for name, one in result["classifiers"].items()]
+    cells = [(name, f"{100 * row['accuracy']:.1f}", f"{row['auc']:.3f}") for name, row in result["classifiers"].items()]
     print(tabulate(cells, ("classifier", "accuracy (%)", "AUC"), disable_numparse=True))
     print("\n" + ", ".join(f"{name} {100 * share:.1f} %" for name, share in result["coverage"].items()))
     if args.json is not None:

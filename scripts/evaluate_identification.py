@@ -4,9 +4,9 @@ Every id of `--people` is enrolled from nm-01..04 at 090, and searched by nm-05,
 and 108, with the windows and distances of `dygait enroll` and `dygait identify`. For known or unknown, half of them
 are enrolled, at random, `--splits` times. Thresholds at a false-positive identification rate (FPIR) come from
 
-    searches    the searches themselves, so that their FPIR is what is wanted: what the features allow
+    searches    the searches themselves, so that their FPIR is exact: the best result of the features
     others      ids of the same data that are in neither half (`--others`), enrolled and searched in the same way
-    synthetic   SynGait (`--synthetic`), enrolled by nm-01..04 at 090: what a user has without any labelled data
+    synthetic   SynGait (`--synthetic`), enrolled by nm-01..04 at 090: possible without any labelled data
 
 Tables are Markdown; percentages are over searches, their 95 % intervals over people, by the bootstrap.
 
@@ -91,33 +91,33 @@ def with_interval(scores: np.ndarray, subjects: np.ndarray) -> dict[str, float]:
     return {"value": 100 * float(scores.mean()), "low": low, "high": high}
 
 
-def rank_1(found: Searches) -> dict[str, dict[str, dict[str, float]]]:
+def rank_1(searches: Searches) -> dict[str, dict[str, dict[str, float]]]:
     """Return group -> view or `mean` -> the share of searches whose nearest person is the right one."""
-    right = found.distance.argmin(1) == found.subjects
+    correct = searches.distance.argmin(1) == searches.subjects
     table: dict[str, dict[str, dict[str, float]]] = {}
     for group in GROUPS:
-        cells = {view: (found.groups == group) & (found.views == view) for view in VIEWS}
-        cells["mean"] = found.groups == group
-        table[group] = {name: with_interval(right[c], found.subjects[c]) for name, c in cells.items() if c.any()}
+        cells = {view: (searches.groups == group) & (searches.views == view) for view in VIEWS}
+        cells["mean"] = searches.groups == group
+        table[group] = {name: with_interval(correct[c], searches.subjects[c]) for name, c in cells.items() if c.any()}
     return table
 
 
 def open_set(
-    found: Searches, thresholds: dict[str, Calibration], splits: int
+    searches: Searches, thresholds: dict[str, Calibration], splits: int
 ) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
     """Return group -> FPIR -> source of the threshold -> FPIR and DIR in percent, means over random halves."""
     rng = np.random.default_rng(0)
-    count = len(found.people) // 2
+    count = len(searches.people) // 2
     sums: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     for _ in range(splits):
-        known = np.sort(rng.permutation(len(found.people))[:count])
-        distance = found.distance[:, known]
-        mated = (known == found.subjects[:, None]).any(1)
+        known = np.sort(rng.permutation(len(searches.people))[:count])
+        distance = searches.distance[:, known]
+        mated = (known == searches.subjects[:, None]).any(1)
         first, second = np.partition(distance, 1, axis=1)[:, :2].T
-        ratio, correct = first / second, known[distance.argmin(1)] == found.subjects
+        ratio, correct = first / second, known[distance.argmin(1)] == searches.subjects
         for group in (*GROUPS, "all"):
-            chosen = np.ones(len(mated), bool) if group == "all" else found.groups == group
-            m, s = mated & chosen, ~mated & chosen
+            selected = np.ones(len(mated), bool) if group == "all" else searches.groups == group
+            m, s = mated & selected, ~mated & selected
             result = identify(ratio[m], ratio[s], correct[m], FPIRS)
             for fpir in FPIRS:
                 key = group, f"{fpir:g}"
@@ -133,20 +133,20 @@ def open_set(
     return table
 
 
-def print_tables(ranks: dict[str, Any], rates: dict[str, Any], found: Searches, half: int) -> None:
+def print_tables(ranks: dict[str, Any], rates: dict[str, Any], searches: Searches, half: int) -> None:
     """Print both tables as Markdown."""
     columns = [*VIEWS, "mean"]
     cells = [
         [g, *(f"{r[c]['value']:.1f} ({r[c]['low']:.1f} to {r[c]['high']:.1f})" for c in columns)]
         for g, r in ranks.items()
     ]
-    print(f"\nRank-1 in percent, {len(found.people)} people enrolled, {len(found.subjects)} searches:\n")
+    print(f"\nRank-1 in percent, {len(searches.people)} people enrolled, {len(searches.subjects)} searches:\n")
     print(markdown_table(cells, ["group", *columns]), end="")
     lines = [
         [group, f"{100 * float(fpir):g} %", source, f"{rate['FPIR']:.1f}", f"{rate['DIR']:.1f}"]
         for group, by_rate in rates.items() for fpir, by_source in by_rate.items() for source, rate in by_source.items()
     ]  # fmt: skip
-    print(f"\nKnown or unknown in percent, {half} of {len(found.people)} people enrolled:\n")
+    print(f"\nKnown or unknown in percent, {half} of {len(searches.people)} people enrolled:\n")
     print(markdown_table(lines, ["group", "wanted FPIR", "threshold from", "FPIR", "DIR"]), end="")
 
 
@@ -168,24 +168,24 @@ def main() -> None:
         first, _, last = bounds.partition("-")
         return {name for name in store.table.ids.names if first <= name <= last}
 
-    found = search(model, store, between(options.people), metric)
+    searches = search(model, store, between(options.people), metric)
     thresholds = {}
-    others = search_as_calibration(search(model, store, between(options.others), metric), options.others)
-    thresholds["others"] = others
+    other_people = search_as_calibration(search(model, store, between(options.others), metric), options.others)
+    thresholds["others"] = other_people
     choice = Choice(enrolled_types=ENROLLED, enrolled_views=ENROLLED_VIEW, searches=18)
     synthetic = open_store(options.synthetic)
     thresholds["synthetic"] = calibrate(model, synthetic, choice, min(FPIRS), WINDOWS, metric, bar)
-    ranks, rates = rank_1(found), open_set(found, thresholds, options.splits)
-    print_tables(ranks, rates, found, len(found.people) // 2)
-    of_model = {"dygait": __version__, "weights": model.info.name, "identity": model.info.identity}
-    write_figures(options.json, {"rank-1": ranks, "open_set": rates}, **of_model, data=store.fingerprint)
+    ranks, rates = rank_1(searches), open_set(searches, thresholds, options.splits)
+    print_tables(ranks, rates, searches, len(searches.people) // 2)
+    model_details = {"dygait": __version__, "weights": model.info.name, "identity": model.info.identity}
+    write_figures(options.json, {"rank-1": ranks, "open_set": rates}, **model_details, data=store.fingerprint)
 
 
-def search_as_calibration(found: Searches, source: str) -> Calibration:
+def search_as_calibration(searches: Searches, source: str) -> Calibration:
     """Return the searches of other people as a calibration."""
-    own = np.arange(len(found.people)) == found.subjects[:, None]
-    other = np.sort(found.distance[~own].reshape(len(own), -1), 1)
-    return Calibration(found.distance[own], other, found.subjects, source, min(FPIRS))
+    is_own = np.arange(len(searches.people)) == searches.subjects[:, None]
+    others = np.sort(searches.distance[~is_own].reshape(len(is_own), -1), 1)
+    return Calibration(searches.distance[is_own], others, searches.subjects, source, min(FPIRS))
 
 
 if __name__ == "__main__":

@@ -210,17 +210,17 @@ def _without_effect() -> str:
 
 def arguments_of(entry: Any) -> dict[str, str]:
     """Return the meanings of an object's arguments: the `Args:` of its Google docstring, name -> text on one line."""
-    found: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     name = None
     _, _, after = (inspect.getdoc(entry) or "").partition("\nArgs:\n")
     for line in after.splitlines():
         if line and not line.startswith(" "):
             break
         if match := _ARGUMENT.fullmatch(line):
-            name, found[match[1]] = match[1], match[2][:1].upper() + match[2][1:]
+            name, meanings[match[1]] = match[1], match[2][:1].upper() + match[2][1:]
         elif name and line.strip():
-            found[name] += f" {line.strip()}"
-    return found
+            meanings[name] += f" {line.strip()}"
+    return meanings
 
 
 def _summary(entry: Any) -> str:

@@ -25,7 +25,7 @@ COLUMNS = {
 }  # fmt: skip
 """The head of each dataset's column."""
 WORDS = {MEAN: "mean ", "probes with a match": "with a match "}
-"""What is written before the figure of a group that is not the column's usual one."""
+"""Prefix of the figure of a group that is not the usual one of the column."""
 
 
 def cell(values: Mapping[str, float], dataset: str) -> str:
@@ -42,41 +42,41 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def of_datasets(results: Sequence[PublishedResult]) -> str:
-    """Return the table of models that were tested where they were trained."""
+    """Return the table of models that were tested on the dataset of their training."""
     rows = []
-    for one in results:
-        cells = [cell(one.percentages[d], d) if d in one.percentages else "" for d in COLUMNS]
-        size = "x".join(map(str, one.input)) if one.input else "not stated"
-        rows.append([one.name, *cells, size, one.source])
+    for result in results:
+        cells = [cell(result.percentages[d], d) if d in result.percentages else "" for d in COLUMNS]
+        size = "x".join(map(str, result.input)) if result.input else "not stated"
+        rows.append([result.name, *cells, size, result.source])
     return table(["model", *COLUMNS.values(), "input", "source"], rows)
 
 
 def between_datasets(results: Sequence[PublishedResult]) -> str:
-    """Return the table of models that were tested where they were not trained."""
+    """Return the table of models that were tested on another dataset than that of their training."""
     rows = [
-        [str(one.trained_on), f"{dataset.replace('*', chr(92) + '*')}, {group}", one.name, f"{value:.1f}", one.source]
-        for one in results
-        for dataset, values in one.percentages.items()
+        [str(r.trained_on), f"{dataset.replace('*', chr(92) + '*')}, {group}", r.name, f"{value:.1f}", r.source]
+        for r in results
+        for dataset, values in r.percentages.items()
         for group, value in values.items()
     ]
     return table(["trained on", "tested on", "model", "rank-1", "source"], sorted(rows, key=lambda row: row[:2]))
 
 
 def generated() -> str:
-    """Return what stands between the markers."""
+    """Return the text between the markers."""
     content = literature()
-    at_home = [one for one in content["results"] if one.trained_on is None]
-    abroad = [one for one in content["results"] if one.trained_on is not None]
-    sources = "".join(f"- {name}: {words}\n" for name, words in content["sources"].items())
+    within = [result for result in content["results"] if result.trained_on is None]
+    across = [result for result in content["results"] if result.trained_on is not None]
+    sources = "".join(f"- {name}: {text}\n" for name, text in content["sources"].items())
     between = "Between datasets, without adaptation (CASIA-B\\* is segmented anew):"
-    return f"\n{of_datasets(at_home)}\n{between}\n\n{between_datasets(abroad)}\nSources:\n\n{sources}\n"
+    return f"\n{of_datasets(within)}\n{between}\n\n{between_datasets(across)}\nSources:\n\n{sources}\n"
 
 
 def document() -> str:
     """Return the page as it should be."""
     begin, end = MARKERS
     pattern = rf"({re.escape(begin)}\n).*?({re.escape(end)})"
-    return re.sub(pattern, lambda found: found[1] + generated() + found[2], PAGE.read_text(), flags=re.DOTALL)
+    return re.sub(pattern, lambda match: match[1] + generated() + match[2], PAGE.read_text(), flags=re.DOTALL)
 
 
 def main() -> int:

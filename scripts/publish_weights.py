@@ -71,12 +71,12 @@ def training_data(config: Mapping[str, Any]) -> list[str]:
                 f"the training data {root} are not SynGait's, neither an address nor a folder of `dygait synth`; the "
                 f"card says that no real person was in them: publish weights that were trained on SynGait alone"
             )
-    own = [root if is_address(root) else json.dumps(settings_of(root), sort_keys=True) for root in roots]
-    return list(dict.fromkeys([*earlier, *own]))
+    current = [root if is_address(root) else json.dumps(settings_of(root), sort_keys=True) for root in roots]
+    return list(dict.fromkeys([*earlier, *current]))
 
 
 def data_of(start: str) -> list[str]:
-    """Return the SynGait that the weights saw from which a training started."""
+    """Return the SynGait that was seen by the weights from which a training started."""
     try:
         state = read_checkpoint(find_weights(start), mapped=True)
     except UserError as error:
@@ -90,16 +90,16 @@ def data_of(start: str) -> list[str]:
 def settings_of(root: Any) -> dict[str, Any]:
     """Return the settings by which `dygait synth` made a folder; empty for another."""
     try:
-        found = parse_json(read_bytes(Path(str(root)) / "settings.json"))
+        settings = parse_json(read_bytes(Path(str(root)) / "settings.json"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return settings if isinstance(settings, dict) else {}
 
 
-def commit_of(path: Path, given: str | None) -> str:
-    """Return the commit that a checkpoint was trained with: as given, or as its run recorded it."""
-    if given is not None:
-        return given
+def commit_of(path: Path, explicit: str | None) -> str:
+    """Return the commit that a checkpoint was trained with: `explicit`, or else the one that its run recorded."""
+    if explicit is not None:
+        return explicit
     record = path.parent.parent / "logs" / "run_train.json"
     try:
         git = at(parse_json(read_bytes(record)), "git")
@@ -112,18 +112,18 @@ def commit_of(path: Path, given: str | None) -> str:
 
 
 def portable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration whose paths are names: whoever reads it has other folders."""
-    found = json.loads(json.dumps(config))
+    """Return a configuration whose paths are reduced to names, as folders differ between machines."""
+    copy = json.loads(json.dumps(config))
     for section, key in (("data_cfg", "dataset_root"), ("data_cfg", "dataset_partition"), ("trainer_cfg", "init_from"),
                          ("trainer_cfg", "restore_hint"), ("evaluator_cfg", "restore_hint")):  # fmt: skip
-        value = at(found, section, key)
+        value = at(copy, section, key)
         if isinstance(value, str) and not is_address(value):
-            found[section][key] = Path(value).name
-    return found
+            copy[section][key] = Path(value).name
+    return copy
 
 
 def record_of(model: PretrainedModel, path: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Return what the file says of its weights."""
+    """Return the metadata of the weights that is written to their file."""
     training = model.info.training
     frames = np.zeros((1, 64, 64), np.uint8)
     return {
@@ -152,12 +152,12 @@ def headlines(model: PretrainedModel, address: str) -> dict[str, float]:
 
 def choose_type(path: Path, weights: Mapping[str, torch.Tensor], record: Mapping[str, Any], address: str) -> str:
     """Write both types in turn to `path`, and return float16 if no group of the walkers is recognised less often."""
-    found = {}
+    rank_1 = {}
     for dtype in TYPES:
         published.write(path, in_type(weights, dtype), record)
-        found[dtype] = headlines(load_pretrained(path), address)
-        print(f"{dtype}: rank-1 {found[dtype]} on {address}", flush=True)
-    same = all(found["float16"][group] >= value for group, value in found["float32"].items())
+        rank_1[dtype] = headlines(load_pretrained(path), address)
+        print(f"{dtype}: rank-1 {rank_1[dtype]} on {address}", flush=True)
+    same = all(rank_1["float16"][group] >= value for group, value in rank_1["float32"].items())
     return "float16" if same else "float32"
 
 
@@ -234,7 +234,7 @@ def front_matter(name: str, license_name: str, rows: Sequence[Row]) -> str:
 
 
 def write_card(target: Path, options: argparse.Namespace, rows: Sequence[Row], limitations: str) -> Path:
-    """Write MODEL_CARD.md beside the weights, from what their file says and from the results of tests."""
+    """Write MODEL_CARD.md beside the weights, from their metadata and the results of tests."""
     record = published.read(target)
     weights = record.pop("model")
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)

@@ -105,14 +105,14 @@ def configure(folder: Path) -> Path:
 
 def family(process: int) -> list[int]:
     """Return a process and all of its descendants."""
-    found = [process]
-    for one in found:
+    processes = [process]
+    for pid in processes:
         try:
-            listed = Path(f"/proc/{one}/task/{one}/children").read_text()
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
         except OSError:  # it has just ended
             continue
-        found += [int(number) for number in listed.split()]
-    return found
+        processes += [int(number) for number in children.split()]
+    return processes
 
 
 def sample_run(process: int, folder: Path, seconds: float) -> Sample | None:
@@ -120,13 +120,13 @@ def sample_run(process: int, folder: Path, seconds: float) -> Sample | None:
     try:
         if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T":
             return None
-        everyone = family(process)
-        pages = sum(int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in everyone)
-        files = sum(len(os.listdir(f"/proc/{one}/fd")) for one in everyone)  # noqa: PTH208 - names are all it takes
+        processes = family(process)
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in processes)
+        files = sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in processes)  # noqa: PTH208 - names are all it takes
         iteration = int(json.loads((folder / "logs" / "state.json").read_text())["iteration"])
     except (OSError, ValueError, KeyError):
         return None
-    return Sample(seconds, iteration, pages * os.sysconf("SC_PAGE_SIZE") / 1e6, files, len(everyone))
+    return Sample(seconds, iteration, pages * os.sysconf("SC_PAGE_SIZE") / 1e6, files, len(processes))
 
 
 def summarise(samples: list[Sample]) -> dict[str, float]:
@@ -189,18 +189,18 @@ def main() -> int:
         raise SystemExit("error: memory is read from /proc, which this system has not")
     with tempfile.TemporaryDirectory(prefix="dygait-soak-") as folder:
         samples = watch(arguments.minutes, Path(folder))
-    found = summarise(samples)
-    flat = found["slope_mb_per_1000"] < LIMIT
-    closed = found["files_end"] <= found["files_start"]
+    figures = summarise(samples)
+    flat = figures["slope_mb_per_1000"] < LIMIT
+    closed = figures["files_end"] <= figures["files_start"]
     print(
-        f"{found['iterations']} iterations in {found['seconds'] / 60:.1f} min by {found['processes']:.0f} processes: "
-        f"memory {found['memory_start_mb']:.1f} to {found['memory_end_mb']:.1f} MB in the second half, "
-        f"{found['slope_mb_per_1000']:+.4f} MB per 1,000 iterations ({'flat' if flat else 'IT GROWS'}); "
-        f"open files {found['files_start']:.0f} to {found['files_end']:.0f} ({'flat' if closed else 'THEY GROW'})"
+        f"{figures['iterations']} iterations in {figures['seconds'] / 60:.1f} min by {figures['processes']:.0f} "
+        f"processes: memory {figures['memory_start_mb']:.1f} to {figures['memory_end_mb']:.1f} MB in the second half, "
+        f"{figures['slope_mb_per_1000']:+.4f} MB per 1,000 iterations ({'flat' if flat else 'IT GROWS'}); "
+        f"open files {figures['files_start']:.0f} to {figures['files_end']:.0f} ({'flat' if closed else 'THEY GROW'})"
     )
     if arguments.json is not None:
         thinned = [asdict(sample) for sample in samples[:: max(1, len(samples) // 300)]]
-        write_figures(arguments.json, {"soak": found, "samples": thinned}, cores=os.cpu_count())
+        write_figures(arguments.json, {"soak": figures, "samples": thinned}, cores=os.cpu_count())
     return 0 if flat and closed else 1
 
 
