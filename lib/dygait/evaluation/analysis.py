@@ -39,7 +39,7 @@ class PairAnalysis:
     threshold: float  # the distance at which FAR and FRR are closest to each other
     edges: np.ndarray  # (B + 1,) edges of the histogram
     genuine: np.ndarray  # (B,) share of genuine pairs in each bin
-    impostor: np.ndarray  # (B,) likewise
+    impostor: np.ndarray  # (B,) share of impostor pairs in each bin
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ _COMBINED = {"CCPG": ("CCPG/re-identification", "CCPG/gait")}
 
 
 def protocols_named(name: str) -> list[Protocol]:
-    """Return the protocols that a name stands for, of which the first is the dataset's usual one."""
+    """Return the protocols of a name; the first is the usual one of its dataset."""
     return [PROTOCOLS.get(member) for member in _COMBINED.get(name, (name,))]
 
 
@@ -130,7 +130,7 @@ def _by_eval_func(eval_func: str | None, dataset_name: str, default: str | None)
 
 
 def configured_name(config: Config) -> str:
-    """Return the name of a configuration's protocol, which may stand for several; UserError as `resolve_protocol`."""
+    """Return the name of a configuration's protocol or protocols; UserError as `resolve_protocol`."""
     data, evaluator = config.data_cfg, config.evaluator_cfg
     if evaluator.protocol is not None:
         return evaluator.protocol.name
@@ -157,7 +157,7 @@ def classification_of(config: Config) -> Protocol | None:
 
 
 def protocols_of(name_or_file: str | None, origin: Mapping[str, Any], features: Path) -> list[Protocol]:
-    """Return the protocols of a name or of a YAML file; without one, those of the features' configuration."""
+    """Return the protocols of a name or of a YAML file; if it is None, those of the features' configuration."""
     if name_or_file is not None and name_or_file.endswith((".yaml", ".yml")):
         return [declared_protocol(read_yaml(Path(name_or_file)), name_or_file)]
     declared = at(origin, "config", "evaluator_cfg", "protocol")

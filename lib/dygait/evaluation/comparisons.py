@@ -37,7 +37,7 @@ _MASK = 2**24
 
 @dataclass(frozen=True)
 class Options:
-    """How distances are computed, and what is computed besides the measures of the protocol."""
+    """Options of the distances, and results besides the measures of the protocol."""
 
     device: torch.device | str | None = None  # where distances are computed; None for the device of the features
     max_bytes: int = DEFAULT_MAX_BYTES  # bound of the working memory of a block of distances
@@ -75,9 +75,9 @@ class Comparisons:
     unmatched: str  # how a probe without a true match is treated (`ProbeGroup.unmatched`)
     compared: np.ndarray  # (M, V) bool, whether the means include the comparison
     ranks: np.ndarray  # (M, V) ranks of the nearest true match, NaN without one
-    values: Mapping[str, np.ndarray]  # name -> (M, V) other measures in 0..1, NaN likewise
-    match: np.ndarray  # (M, V) distances of the nearest true match, inf without one, and if searches are not requested
-    other: np.ndarray  # (M, V) distances of the nearest other subject, likewise
+    values: Mapping[str, np.ndarray]  # name -> (M, V) other measures in 0..1, NaN without a true match
+    match: np.ndarray  # (M, V) distances of the nearest true match; inf without one, or if not requested
+    other: np.ndarray  # (M, V) distances of the nearest other subject; inf likewise
     pairs: PairDistances | None  # the distances of all pairs, if requested
     confusions: tuple[Confusion, ...]  # those with the largest margins between match and other, one for each subject
 

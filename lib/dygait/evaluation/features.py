@@ -67,7 +67,7 @@ class Rows(NamedTuple):
         return {_ARRAY: self.features, **({} if self.gei is None else {_IMAGES: self.gei})}
 
     def stored(self, half: bool) -> Rows:
-        """Return the rows as they are stored, as float16 or float32; LocalError if a value exceeds the range."""
+        """Convert the rows to the stored type, float16 or float32; LocalError if a value exceeds its range."""
         dtype = np.float16 if half else np.float32
         if half and np.abs(self.features).max(initial=0) > np.finfo(np.float16).max:
             raise LocalError("the features have values above 65504, which float16 cannot represent: omit --half")

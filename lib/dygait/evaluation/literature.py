@@ -16,7 +16,7 @@ from dygait.evaluation.evaluate import EvaluationResult
 from dygait.untrusted import at
 
 MEAN = "mean"
-"""The group that stands for the mean of a protocol's groups."""
+"""The name of the mean over a protocol's groups."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class PublishedResult:
     source: str
     input: Sequence[int] = ()
     sees: str = "silhouettes"
-    trained_on: str | None = None  # None: each on its own
+    trained_on: str | None = None  # None: the dataset that it is tested on
     percentages: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # dataset -> group -> percent
 
     @property
     def name(self) -> str:
-        """The model, its year, and what it sees."""
+        """The model, its year, and its input if it is not silhouettes."""
         return f"{self.model} ({self.year}{'' if self.sees == 'silhouettes' else f', {self.sees}'})"
 
 

@@ -113,7 +113,7 @@ def write_submission(
 
 
 def _names(submission: Submission, sequences: Sequences) -> tuple[np.ndarray, list[str], np.ndarray, list[str]]:
-    """Return the indices of the probes, sorted by name, and their names; those of the gallery, and their subjects."""
+    """Return indices and names of the probes, sorted by name, and indices and subjects of the gallery."""
     title = submission.name.replace("/", " ")
     probes = np.flatnonzero(sequences.select(submission.probes))
     gallery = np.flatnonzero(sequences.select(submission.gallery))

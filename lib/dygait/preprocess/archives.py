@@ -115,7 +115,7 @@ def _open(source: InputFile, password: str | None) -> Iterator[IO[bytes]]:
 
 
 def members(archive: InputFile, password: str | None, is_needed: Callable[[str], bool]) -> Iterator[InputFile]:
-    """Yield the files of an archive: those of a zip sorted by name, those of a tar in stored order with their content.
+    """Yield the files of an archive: of a zip, sorted by name; of a tar, in stored order and with their content.
 
     A tar may be compressed. Files whose names `is_needed` rejects are not read.
 

@@ -75,7 +75,7 @@ class JobPlanner:
             yield from self._plan_files(files, top.resolve().name, 0)
 
     def _plan_files(self, files: Iterator[InputFile], source: str, depth: int) -> Iterator[Job]:
-        """Plan files that are sorted by folder, so that those of a group are contiguous."""
+        """Plan files that are sorted by folder, so that the files of a group are contiguous."""
         group: str | None = None
         pictures: list[InputFile] = []
         for file in files:

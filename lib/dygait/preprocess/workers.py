@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 
 def run_in_order(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[tuple[Job, Result]]:
-    """Yield each job and its result, in order; a few jobs are taken ahead. UserError if a process ends by itself."""
+    """Yield each job and its result, in order; a few jobs are submitted ahead. UserError if a worker process dies."""
     if workers == 1:
         for job in jobs:
             yield job, work(job)

@@ -14,7 +14,7 @@ from dygait.untrusted import at
 
 
 def run_details(run: ReportedRun) -> list[tuple[str, str]]:
-    """Return what is needed to reproduce a run, as far as it is known: (name, value)."""
+    """Return the known details that are needed to reproduce a run: (name, value)."""
     origin, analysis, frames = run.origin, run.analysis, run.analysis.lengths
     details = [
         ("checkpoint", origin.get("checkpoint")),

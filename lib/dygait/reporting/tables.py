@@ -50,7 +50,7 @@ def groups_of(runs: Sequence[ReportedRun]) -> list[str]:
 
 
 def comparison_columns(runs: Sequence[ReportedRun]) -> list[str]:
-    """Return the columns of a comparison with the first run: those of `differences`."""
+    """Return the names of the columns of `differences`."""
     measures = [*runs[0].analysis.result.measures, "EER"]
     return [column for measure in measures for column in (measure, "difference")]
 

@@ -110,7 +110,7 @@ def _fit_frame_size(config: Config, input_size: Sequence[int] | None) -> tuple[C
     chain = transform if isinstance(transform, list) else [transform]
     indices, (file, *extra) = data.store.table.indices(data.partition.test), files_in_use(config.data_cfg.data_in_use)
     if not len(indices) or extra:
-        return config, "frames as they are"  # the test says what does not fit
+        return config, "frames as they are"  # the test raises the error
     ((height, width), index), *_ = data.store.geometries(indices, file).items()
     frame = np.asarray(data.store.read(index, file)[:1])
     size = tuple(input_size or config.model_cfg.input_size or ()) or _size_after([_resize(64, 64), *chain], frame)

@@ -61,7 +61,7 @@ _SHARD_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class EmbeddingSettings:
-    """How sequences are embedded, and what is stored.
+    """Settings of the embedding of sequences, and of the stored features.
 
     The gait energy image is the mean silhouette of a sequence (Han and Bhanu, *Individual Recognition Using Gait Energy
     Image*, TPAMI 2006).
@@ -170,9 +170,9 @@ def extract(
 
 @torch.inference_mode()
 def compared_feature(
-    model: nn.Module, source: sources.Source, device: torch.device, wanted: Feature | None = None
+    model: nn.Module, source: sources.Source, device: torch.device, requested: Feature | None = None
 ) -> str:
-    """Return the name of the output that is compared: `wanted`, or the one that the network compares by itself.
+    """Return the name of the output that is compared: `requested`, or the default of the network.
 
     The network, in evaluation mode, runs on a few frames. `inference` means an output that has no other name.
 
@@ -183,9 +183,9 @@ def compared_feature(
     short = replace(batch, silhouettes=batch.silhouettes[:, :_FEW], others=tuple(o[:, :_FEW] for o in batch.others))
     output = model(short.scaled())
     available = [name for name in get_args(Feature) if getattr(output, name) is not None]
-    if wanted is not None and wanted not in available:
-        raise UserError(f"evaluator_cfg.feature: the network gives no {wanted}; choose {' or '.join(available)}")
-    return wanted or next((name for name in available if getattr(output, name) is output.inference), "inference")
+    if requested is not None and requested not in available:
+        raise UserError(f"evaluator_cfg.feature: the network gives no {requested}; choose {' or '.join(available)}")
+    return requested or next((name for name in available if getattr(output, name) is output.inference), "inference")
 
 
 @dataclass
