@@ -32,7 +32,7 @@ CONFUSIONS = 4
 TOP = 5
 """Number of nearest gallery sequences kept for each confusion."""
 _MASK = 2**24
-"""Maximal number of entries of a mask (probes x gallery)."""
+"""The largest number of entries of a mask (probes x gallery)."""
 
 
 @dataclass(frozen=True)

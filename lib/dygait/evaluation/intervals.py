@@ -15,7 +15,7 @@ import numpy as np
 from dygait.config.schema import EvaluatorCfg
 
 RESAMPLES: int = EvaluatorCfg.model_fields["intervals"].default
-"""Number of resamples where a configuration does not set `evaluator_cfg.intervals`."""
+"""The default number of resamples, of `evaluator_cfg.intervals`."""
 LEVEL = 95.0
 """Percent of the resamples that an interval covers."""
 

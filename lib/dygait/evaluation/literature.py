@@ -39,7 +39,7 @@ class PublishedResult:
 
 @functools.cache
 def literature() -> dict[str, Any]:
-    """Return `sources` and `datasets` as the file has them, and `results`, each a `PublishedResult`."""
+    """Return `sources` and `datasets` of the file, and `results` as a list of `PublishedResult`."""
     content = read_yaml(Path(__file__).with_name("literature.yaml"))
     results = []
     for entry in content["results"]:

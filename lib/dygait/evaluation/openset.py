@@ -48,12 +48,12 @@ def identify(match: np.ndarray, other: np.ndarray, correct: np.ndarray, fpirs: S
             the true match comes first in the gallery.
     """
     mated = np.isfinite(match)
-    # The infinite alarm: the threshold is not bounded if all searches may raise one.
+    # The infinite entry leaves the threshold unbounded if all searches may raise a false alarm.
     hits, alarms = match[mated & correct], np.append(np.sort(other), np.inf)
     rates = {}
     for fpir in fpirs:
         allowed = most_allowed(fpir, len(other))
-        # Thresholds below the first excess false alarm: none with at most `allowed` false alarms accepts more.
+        # The threshold lies just below the first excess false alarm, which gives the largest DIR.
         limit = alarms[min(allowed, len(other))]
         rates[fpir] = float((hits < limit).sum() / mated.sum()) if allowed and mated.any() else float("nan")
     return OpenSet(int(mated.sum()), len(other), rates)

@@ -1,4 +1,4 @@
-"""The features of N sequences with their ids, types and views, as an evaluation takes them."""
+"""The features of N sequences with their ids, types and views: the input of an evaluation."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class PairDistances:
         self._size = 0
 
     def add(self, genuine: np.ndarray, impostor: np.ndarray) -> None:
-        """Add float32 distances, each (any number,)."""
+        """Add float32 distances, (A,) and (B,)."""
         for pending, distances in zip(self._pending, (genuine, impostor), strict=True):
             if len(distances):
                 pending.append(distances)
@@ -137,11 +137,11 @@ def _tar_at_far(curve: Roc, impostor: int, fars: Sequence[float]) -> dict[float,
     rates = {}
     for far in fars:
         allowed = most_allowed(far, impostor)
-        # Rates are compared as numbers of pairs, which half a pair makes safe from rounding.
+        # Numbers of pairs are compared instead of rates, with a margin of half a pair against rounding.
         rates[far] = float(curve.tar[curve.far * impostor <= allowed + 0.5].max()) if allowed else math.nan
     return rates
 
 
 def most_allowed(rate: float, count: int) -> int:
-    """Return how many of a number of trials a rate allows: 1e-4 of 10,000 is one, whatever the rounding."""
+    """Return the largest number of trials within a rate: 1e-4 of 10,000 is 1, whatever the rounding."""
     return math.floor(count * rate / (1 - 1e-9))

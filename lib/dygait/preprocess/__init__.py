@@ -1,1 +1,1 @@
-"""From the images of a camera or a segmenter to the frames that a network reads; imports nothing heavy."""
+"""Preparation of raw datasets: from pictures and archives to the frames that networks read."""

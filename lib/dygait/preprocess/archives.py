@@ -44,7 +44,7 @@ _OPENERS: dict[bytes, Callable[[Any], Any]] = {
 
 
 class DamagedError(UserError):
-    """An archive cannot be read to its end; the other inputs are still processed."""
+    """An archive that cannot be read to its end; the other inputs are still processed."""
 
 
 @dataclass(frozen=True)

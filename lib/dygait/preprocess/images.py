@@ -20,7 +20,7 @@ _JPEG_END = b"\xff\xd9"
 
 
 class ImageError(ValueError):
-    """A picture cannot be used; the message is a short reason that the report groups by."""
+    """A picture that cannot be used; the message is a short reason, by which the report groups pictures."""
 
 
 def decode_silhouette(content: bytes) -> np.ndarray:

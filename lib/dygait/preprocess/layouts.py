@@ -56,7 +56,7 @@ _LAYOUTS = (
         rules=(Rule(rf"(?:^|/)(?P<id>[A-Za-z]\w*)/(?P<view>\d\d)_(?P<walk>\d)/{_FRAME}", type="nm-{walk:0>2}"),),
         example="fyc/00_1/fyc-00_1-001.png",
     ),
-    # 200 people in changing clothes on ten cameras; silhouettes beside pictures in colours.
+    # 200 people in changing clothes on ten cameras; silhouettes beside colour pictures.
     Layout(
         name="CCPG",
         rules=(Rule(rf"(?:^|/)(?P<id>\d{{3}})/(?P<type>U\d_D\d(?:_BG)?)/(?P<view>[^/]+)/{_FRAME}"),),
@@ -84,7 +84,7 @@ _LAYOUTS = (
         normalised=True,
         suffixes=(".pkl",),
     ),
-    # 1,195 people outdoors before a camera and a LiDAR sensor: a pickle of each modality in a folder of its own.
+    # 1,195 people outdoors before a camera and a LiDAR sensor: a folder with a pickle for each modality.
     Layout(
         name="FreeGait",
         rules=(

@@ -26,7 +26,7 @@ EMPTY_PICTURE = "nobody in it"
 
 @dataclass(frozen=True)
 class Normalisation:
-    """How pictures become frames.
+    """Settings of the normalisation of pictures to frames.
 
     Attributes:
         height: R, the rows and columns of a frame.
@@ -101,7 +101,7 @@ def normalise_sequence(
 
 
 def stored_sequence(names: Sequence[str], load: Callable[[str], bytes], settings: Normalisation) -> NormalisedSequence:
-    """Return the frames of pickles, uint8 (S, H, W), one pickle after the other, as `normalise_sequence` does."""
+    """Normalise the frames of pickles, uint8 (S, H, W), concatenated in order; otherwise like `normalise_sequence`."""
     frames: list[np.ndarray] = []
     skipped: list[tuple[str, str]] = []
     for name in names:
@@ -148,7 +148,7 @@ def _decode(name: str, load: Callable[[str], bytes], settings: Normalisation, in
 
 
 def _with_levels(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return a picture that has been scaled to the size of a frame: its soft edge is kept, all else is background."""
+    """Return a picture of the size of a frame with its soft edge around the mask, and zeros elsewhere."""
     return np.where(cv2.dilate(mask, np.ones((3, 3), np.uint8)), picture, np.uint8(0))
 
 

@@ -37,7 +37,7 @@ SETTINGS = "prepare_settings.json"
 """The settings that determine the frames; a rerun must use the same."""
 
 VERSION = 1
-"""To be incremented whenever the same pictures give other frames."""
+"""Increment it whenever the same pictures give other frames."""
 
 Writer = PickleTreeWriter | PackedWriter
 

@@ -108,5 +108,5 @@ def _jumps(report: dict[str, Any]) -> list[tuple[str, list[str]]]:
 
 
 def _listed(names: list[str]) -> str:
-    """Return the first of many names."""
+    """Return the names as text, only the first ones if there are many."""
     return ", ".join(names[:_MAX_NAMED]) + (f", and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else "")

@@ -33,7 +33,7 @@ class BranchResponse:
 
 @dataclass(frozen=True, config=_STRICT)
 class Explanation:
-    """Where the branches of a run's DAMs respond."""
+    """The responses of the branches of a run's DAMs."""
 
     name: str  # of the run, the checkpoint or the weights
     iteration: int

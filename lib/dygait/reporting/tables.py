@@ -125,7 +125,7 @@ def to_latex(runs: Sequence[ReportedRun]) -> str:
 
 
 def blank_repeats(rows: list[list[str]]) -> list[list[str]]:
-    """Blank first cells that are equal to the one above."""
+    """Blank the first cells that repeat the one above."""
     return [[("" if n and rows[n - 1][0] == row[0] else row[0]), *row[1:]] for n, row in enumerate(rows)]
 
 

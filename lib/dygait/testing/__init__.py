@@ -1,1 +1,1 @@
-"""From a checkpoint to features, and from features to results."""
+"""Tests of a checkpoint: extraction of features, and their scoring."""
