@@ -71,7 +71,7 @@ Batches = Callable[[int], Iterator[Any]]
 
 
 def lists_of_frames(items: list[tuple[np.ndarray, Request]]) -> list[list[np.ndarray]]:
-    """The field's collation: thirty frames of each sequence, in lists."""
+    """The plain form's collation: thirty frames of each sequence, in lists."""
     batch = []
     for frames, _ in items:
         start = RNG.integers(0, max(1, len(frames) - FRAMES + 1))
@@ -80,7 +80,7 @@ def lists_of_frames(items: list[tuple[np.ndarray, Request]]) -> list[list[np.nda
 
 
 def scale_plainly(frames: list[np.ndarray], augment: bool) -> np.ndarray:
-    """The field's transform: float64 in the main process, and an augmentation that goes frame by frame."""
+    """The plain form's transform: float64 in the main process, and augmentation frame by frame."""
     cut = np.asarray(frames)[..., CUT:-CUT] / 255.0
     if not augment:
         return cut
@@ -247,7 +247,7 @@ def measure_rendering(repeats: int) -> dict[str, Any]:
         add("sampled", lambda index: np.asarray(store.read(index)), [request.sequence for request in batch])
         add("wild_in_order", lambda index: np.asarray(wild.read(index)), wild_person)
         add("wild_sampled", lambda index: np.asarray(wild.read(index)), [request.sequence for request in wild_batch])
-    # The first repeat warms up.
+    # The first repeat is a warm-up.
     rates = {name: values[1:] for name, values in rates.items()}
     return {
         "ratios": {"render": ratio(rates["in_order"], rates["pictures"])},

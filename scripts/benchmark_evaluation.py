@@ -92,7 +92,7 @@ def grew(people: int, distractors: int, channels: int, parts: int) -> Case:
 
 
 def plain_distance(probe: Tensor, gallery: Tensor) -> Tensor:
-    """The field's distance: part by part, in float32."""
+    """The plain form's distance: part by part, in float32."""
     distance = torch.zeros(len(probe), len(gallery))
     for part in range(probe.shape[2]):
         x, y = probe[:, :, part], gallery[:, :, part]
@@ -102,7 +102,7 @@ def plain_distance(probe: Tensor, gallery: Tensor) -> Tensor:
 
 
 def plain_casia_b(case: Case) -> dict[str, float]:
-    """The field's evaluation one view at a time: rank-1, the identical view left out."""
+    """The plain form's evaluation one view at a time: rank-1, identical view excluded."""
     ids, types, views = (np.array(column) for column in case[1:4])
     names = np.unique(views)
     result = {}
@@ -121,7 +121,7 @@ def plain_casia_b(case: Case) -> dict[str, float]:
 
 
 def plain_ranking(order: np.ndarray, probe_ids: np.ndarray, gallery_ids: np.ndarray) -> dict[str, float]:
-    """The field's ranking: a Python loop over the probes, each over its sorted gallery."""
+    """The plain form's ranking: a Python loop over the probes, each over its sorted gallery."""
     firsts, precisions, penalties = [], [], []
     for number in range(len(order)):
         hits = (gallery_ids[order[number]] == probe_ids[number]).astype(np.int32)
@@ -146,7 +146,7 @@ def split(case: Case) -> tuple[Tensor, Tensor, np.ndarray, np.ndarray]:
 
 
 def plain_gait3d(case: Case) -> dict[str, float]:
-    """The field's evaluation against the whole gallery."""
+    """The plain form's evaluation against the whole gallery."""
     probe, gallery, probe_ids, gallery_ids = split(case)
     return plain_ranking(np.argsort(plain_distance(probe, gallery).numpy(), axis=1), probe_ids, gallery_ids)
 

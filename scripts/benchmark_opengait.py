@@ -99,7 +99,7 @@ def opengait_step(path: Path, case: Case, shape: Sequence[int], weights: Path) -
     model.loss_aggregator = LossAggregator(settings["loss_cfg"])
     model.optimizer = model.get_optimizer(settings["optimizer_cfg"])
     model.scheduler = model.get_scheduler(settings["scheduler_cfg"])
-    # The base model's treatment: those of several modalities stack them first, which is done here for both sides.
+    # The base model's, as models of several modalities stack them first, which is done here for both sides.
     base = next(kind for kind in type(model).__mro__ if kind.__name__ == "BaseModel")
     model.train()
     if settings["trainer_cfg"].get("fix_BN"):
@@ -149,7 +149,7 @@ def serve(connection: Connection, checkout: Path, ours: bool, name: str, shape: 
 
 
 def measure(checkout: Path, name: str, shape: Sequence[int], repeats: int) -> dict[str, Any]:
-    """Return the seconds of both sides' steps in alternation, and by how much their first losses differ."""
+    """Return the seconds of both sides' steps in alternation, and the largest difference of their first losses."""
     context = multiprocessing.get_context("spawn")
     sides = []
     with tempfile.TemporaryDirectory() as folder:

@@ -168,7 +168,7 @@ class PlainBackbone(nn.Module):
 
 
 class PlainHead(nn.Module):
-    """A matrix for each part, and the BNNeck before the one for the classes."""
+    """A linear layer for each part, with a BNNeck before that of the classes."""
 
     def __init__(self, parts: int, before: int, after: int, neck: bool) -> None:
         super().__init__()
@@ -261,7 +261,7 @@ Steps = Iterator[float]
 
 
 def plain_steps(config: Config) -> Steps:
-    """The step in the plain form."""
+    """Yield the losses of steps in the plain form."""
     data = sources.open_data(config)
     sampler, loss_cfg = config.trainer_cfg.sampler, [term.keywords for term in config.loss_cfg]
     labels = [data.train_ids.index(name) for name in data.store.table.ids.take(np.arange(len(data.store.table)))]
@@ -297,7 +297,7 @@ def plain_steps(config: Config) -> Steps:
 
 
 def our_steps(config: Config) -> Steps:
-    """The step of the runner."""
+    """Yield the losses of the runner's steps."""
     device = torch.device("cpu")
     data = sources.open_data(config)
     trainer = build_trainer(config, device)
@@ -343,7 +343,7 @@ STEP_RATIOS = {
 
 
 def step_config(root: Path, overrides: tuple[str, ...]) -> Config:
-    """The configuration of the whole step: the small network for CASIA-B, on the made data."""
+    """The configuration of the whole step: the small network for CASIA-B, on the generated data."""
     return load_config(ROOT / "configs" / "Dygait_CASIA-B_cpu.yaml", [
         f"data_cfg.dataset_root={root}", f"data_cfg.dataset_partition={root.parent / 'partition.json'}",
         f"trainer_cfg.transform={{type: BaseSilCuttingTransform, cutting: {CUT}}}", "trainer_cfg.total_iter=4200",

@@ -79,7 +79,7 @@ def make_data(folder: Path, quick: bool, more: Sequence[str]) -> None:
         raise SystemExit(f"the walkers could not be made in {folder}")
 
 
-def of_walkers(config: Config, options: argparse.Namespace, work: Path) -> list[str]:
+def data_overrides(config: Config, options: argparse.Namespace, work: Path) -> list[str]:
     """Return the overrides of the paths of the data; missing synthetic walkers are generated."""
     if config.data_cfg.dataset_name != WALKERS:
         return [] if options.data is None else [f"data_cfg.dataset_root={options.data.resolve()}"]
@@ -95,7 +95,7 @@ def overrides(name: str, path: Path, options: argparse.Namespace, work: Path) ->
     """Return the overrides of every configuration: data, no baseline, its folder, and small sizes for `--quick`."""
     small = ["data_cfg.num_workers=0", "trainer_cfg.sampler.batch_size=[2,2]", "trainer_cfg.sampler.frames_num_fixed=6"]
     return [
-        *of_walkers(load_config(path), options, work),
+        *data_overrides(load_config(path), options, work),
         "evaluator_cfg.baseline=null",
         *(f"{section}.save_name={name}" for section in ("trainer_cfg", "evaluator_cfg")),
         *(small if options.quick else []),
@@ -134,7 +134,7 @@ def plan(files: Mapping[str, Path], options: argparse.Namespace, work: Path, dev
             seconds[name].append(timed(speed.step, device, clock) / threads)
     for name, path in files.items():
         step = statistics.median(seconds[name][1:])
-        # `auto` measures, and might come out otherwise in another process.
+        # `auto` is decided by a measurement, and might differ in another process.
         half = resolve_precision(configs[name], device)
         precision = [f"{s}.enable_float16={getattr(half, s).enable_float16}" for s in ("trainer_cfg", "evaluator_cfg")]
         all_overrides = [

@@ -41,7 +41,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in (head, ["---"] * len(head), *rows))
 
 
-def of_datasets(results: Sequence[PublishedResult]) -> str:
+def within_datasets(results: Sequence[PublishedResult]) -> str:
     """Return the table of models that were tested on the dataset of their training."""
     rows = []
     for result in results:
@@ -51,7 +51,7 @@ def of_datasets(results: Sequence[PublishedResult]) -> str:
     return table(["model", *COLUMNS.values(), "input", "source"], rows)
 
 
-def between_datasets(results: Sequence[PublishedResult]) -> str:
+def across_datasets(results: Sequence[PublishedResult]) -> str:
     """Return the table of models that were tested on another dataset than that of their training."""
     rows = [
         [str(r.trained_on), f"{dataset.replace('*', chr(92) + '*')}, {group}", r.name, f"{value:.1f}", r.source]
@@ -69,7 +69,7 @@ def generated() -> str:
     across = [result for result in content["results"] if result.trained_on is not None]
     sources = "".join(f"- {name}: {text}\n" for name, text in content["sources"].items())
     between = "Between datasets, without adaptation (CASIA-B\\* is segmented anew):"
-    return f"\n{of_datasets(within)}\n{between}\n\n{between_datasets(across)}\nSources:\n\n{sources}\n"
+    return f"\n{within_datasets(within)}\n{between}\n\n{across_datasets(across)}\nSources:\n\n{sources}\n"
 
 
 def document() -> str:

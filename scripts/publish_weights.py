@@ -88,7 +88,7 @@ def data_of(start: str) -> list[str]:
 
 
 def settings_of(root: Any) -> dict[str, Any]:
-    """Return the settings by which `dygait synth` made a folder; empty for another."""
+    """Return the settings with which `dygait synth` made a folder; empty for other folders."""
     try:
         settings = parse_json(read_bytes(Path(str(root)) / "settings.json"))
     except (OSError, ValueError):

@@ -122,7 +122,7 @@ def sample_run(process: int, folder: Path, seconds: float) -> Sample | None:
             return None
         processes = family(process)
         pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in processes)
-        files = sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in processes)  # noqa: PTH208 - names are all it takes
+        files = sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in processes)  # noqa: PTH208 - only names are needed
         iteration = int(json.loads((folder / "logs" / "state.json").read_text())["iteration"])
     except (OSError, ValueError, KeyError):
         return None
@@ -152,7 +152,7 @@ def summarise(samples: list[Sample]) -> dict[str, float]:
 
 
 def watch(minutes: float, folder: Path) -> list[Sample]:
-    """Train for a time, and return a sample for each second in which the run was going."""
+    """Train for a time, and return a sample for each second in which the run was active."""
     command = [sys.executable, str(ROOT / "lib" / "main.py"), "--cfgs", str(configure(folder))]
     run = folder / "output" / "CASIA-B" / "DyGait" / "soak"
     samples: list[Sample] = []
