@@ -145,7 +145,7 @@ def test_by_winograd_all_is_the_same(
     x = zero_padding(walk(3, channels[0], frames, 6, 5, torch.float32), counts)
     results: list[list[torch.Tensor]] = []
     for form in FORMS:
-        monkeypatch.setattr(winograd, "_FEWEST_CHANNELS", (1, 1) if form == "fast" else (99, 99))
+        monkeypatch.setattr(winograd, "_MIN_CHANNELS", (1, 1) if form == "fast" else (99, 99))
         made, leaf = module(*channels, norm, form, torch.float32, **kind), x.clone().requires_grad_()
         found = made(zero_padding(leaf, counts), counts)
         found.square().mean().backward()

@@ -1,4 +1,4 @@
-"""Networks: from silhouettes to embeddings, logits and what is compared at test time."""
+"""Networks: from silhouettes to embeddings, logits and the features that are compared in a test."""
 
 from dygait.modeling.build import build_model, complete_model_cfg, lacks_class_num
 from dygait.modeling.output import GaitOutput

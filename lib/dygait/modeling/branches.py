@@ -1,4 +1,4 @@
-"""What each branch of the Dynamic Augmentation Modules adds to their output, read from a network by forward hooks.
+"""The contribution of each branch of the Dynamic Augmentation Modules to their output, computed in forward hooks.
 
 N sequences, C channels, S frames, H x W pixels; `lengths` as in `dygait.modeling.layers`.
 """
@@ -16,41 +16,41 @@ from dygait.modeling.layers import FrameBatchNorm, temporal_mean, zero_padding
 BRANCHES = ("global", "dynamic", "spatial")
 
 Energies = dict[str, dict[str, torch.Tensor]]
-"""The name of a DAM -> of a branch -> its energy (S', H', W')."""
+"""Name of a DAM -> name of a branch -> energy (S', H', W')."""
 
 
 def contributions(stage: DynamicStage, x: torch.Tensor, lengths: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-    """Return what the branches of a stage add to its output in evaluation mode.
+    """Return the contribution of each branch of a stage to its output in evaluation mode.
 
-    A branch adds its convolution where the relu that follows is positive, and nothing where it is not. Dynamic and
-    spatial branch share a relu. A BatchNorm before it is a factor on the convolution and a shift, which is no branch's.
-    Without BatchNorm the branches add up to the output.
+    The contribution is the branch's convolution where the ReLU after it is active, and zero elsewhere. The dynamic and
+    the spatial branch share a ReLU. A BatchNorm before it scales the contributions; its shift belongs to no branch.
+    Without BatchNorm the contributions sum to the output.
 
     Args:
         x: (N, C_in, S, H, W), zero in padding.
 
     Returns:
-        (N, C_out, S, H, W) of `global` and `dynamic`, and of `spatial` if the stage has that branch.
+        (N, C_out, S, H, W) for `global` and `dynamic`, and for `spatial` if the stage has that branch.
     """
-    moving = zero_padding(x - temporal_mean(x, lengths), lengths) if stage.options.dynamic else x
-    local = {"dynamic": stage.conv_dynamic(moving)}
+    motion = zero_padding(x - temporal_mean(x, lengths), lengths) if stage.options.dynamic else x
+    local = {"dynamic": stage.conv_dynamic(motion)}
     if stage.conv_spatial is not None:
         local["spatial"] = stage.conv_spatial(x)
-    return _passed({"global": stage.conv_global(x)}, stage.norm_global) | _passed(local, stage.norm_local)
+    return _active({"global": stage.conv_global(x)}, stage.norm_global) | _active(local, stage.norm_local)
 
 
-def _passed(branches: dict[str, torch.Tensor], norm: FrameBatchNorm | None) -> dict[str, torch.Tensor]:
-    """Return the branches, which are added, where the relu after their sum is positive, else zeros."""
+def _active(branches: dict[str, torch.Tensor], norm: FrameBatchNorm | None) -> dict[str, torch.Tensor]:
+    """Return the normalised branches, set to zero where their sum is not positive."""
     total: torch.Tensor = sum(branches.values())  # type: ignore[assignment]
     if norm is not None:
         factor, shift = (numbers.view(-1, 1, 1, 1) for numbers in norm.factor_and_shift())
-        branches = {name: factor * added for name, added in branches.items()}
+        branches = {name: factor * branch for name, branch in branches.items()}
         total = factor * total + shift
-    return {name: added * (total > 0) for name, added in branches.items()}
+    return {name: branch * (total > 0) for name, branch in branches.items()}
 
 
 def branch_energies(network: nn.Module, silhouettes: torch.Tensor) -> Energies:
-    """Return where the branches of each DAM of a network respond to one sequence, and how strongly.
+    """Return how strongly the branches of each DAM of a network respond to one sequence, at each frame and pixel.
 
     The energy of a branch at a pixel of a frame is the mean over the channels of its squared contribution
     (`contributions`), summed over the two stages of the DAM. S' is S, or S // 3 after the temporal aggregation; H' and
@@ -61,7 +61,7 @@ def branch_energies(network: nn.Module, silhouettes: torch.Tensor) -> Energies:
         silhouettes: float (S, H, W) in 0..1, S at least 3.
 
     Returns:
-        By DAM, in the order of computation, and by branch: float (S', H', W').
+        Energies float (S', H', W') by DAM, in the order of computation, and by branch.
 
     Raises:
         ValueError: the network has no DAM.
@@ -71,7 +71,7 @@ def branch_energies(network: nn.Module, silhouettes: torch.Tensor) -> Energies:
         raise ValueError("the network has no Dynamic Augmentation Module")
     energies: Energies = {name: {} for name in dams}
     handles = [
-        stage.register_forward_pre_hook(_add_to(energies[name]))
+        stage.register_forward_pre_hook(_energy_hook(energies[name]))
         for name, dam in dams.items()
         for stage in (dam.stage1, dam.stage2)
     ]
@@ -84,13 +84,15 @@ def branch_energies(network: nn.Module, silhouettes: torch.Tensor) -> Energies:
     return energies
 
 
-def _add_to(energies: dict[str, torch.Tensor]) -> Callable[[nn.Module, tuple[torch.Tensor, torch.Tensor | None]], None]:
-    """Return a hook that adds a stage's energies of the first sequence of a batch to those of its DAM."""
+def _energy_hook(
+    energies: dict[str, torch.Tensor],
+) -> Callable[[nn.Module, tuple[torch.Tensor, torch.Tensor | None]], None]:
+    """Return a hook that adds a stage's energies for the first sequence of a batch to `energies`."""
 
     def hook(stage: nn.Module, inputs: tuple[torch.Tensor, torch.Tensor | None]) -> None:
         assert isinstance(stage, DynamicStage)
-        for branch, added in contributions(stage, *inputs).items():
-            energy = added[0].square().mean(0)
+        for branch, contribution in contributions(stage, *inputs).items():
+            energy = contribution[0].square().mean(0)
             energies[branch] = energies[branch] + energy if branch in energies else energy
 
     return hook

@@ -42,8 +42,8 @@ class DAMOptions:
 class DynamicStage(nn.Module):
     """One stage of a DAM: relu(global) + relu(dynamic + spatial).
 
-    The global branch convolves the features; the dynamic branch convolves their difference from the sequence's temporal
-    mean, which keeps what moves; the spatial branch sees `spatial_frames` frames, 1 or 3, and keeps their shape.
+    The global branch convolves the features; the dynamic branch their difference from the temporal mean of the
+    sequence, which is motion; the spatial branch convolves the features over `spatial_frames` frames, 1 or 3.
     """
 
     def __init__(self, in_channels: int, out_channels: int, spatial_frames: int, options: DAMOptions) -> None:
@@ -62,24 +62,24 @@ class DynamicStage(nn.Module):
         """Return (N, C_out, S, H, W) for (N, C_in, S, H, W), which must be zero in padding."""
         if self.options.form == "fast":
             return fast_stage(self, x, lengths)
-        whole = self.conv_global(x)
+        global_map = self.conv_global(x)
         motion = zero_padding(x - temporal_mean(x, lengths), lengths) if self.options.dynamic else x
-        local = self.conv_dynamic(motion)
+        local_map = self.conv_dynamic(motion)
         if self.conv_spatial is not None:
-            local = local + self.conv_spatial(x)
-        return _rectified(whole, self.norm_global, lengths) + _rectified(local, self.norm_local, lengths)
+            local_map = local_map + self.conv_spatial(x)
+        return _rectified(global_map, self.norm_global, lengths) + _rectified(local_map, self.norm_local, lengths)
 
 
 def _rectified(x: torch.Tensor, norm: FrameBatchNorm | None, lengths: torch.Tensor | None) -> torch.Tensor:
-    # BatchNorm keeps its input for the backward pass, not its result, which can be overwritten.
+    # BatchNorm saves its input for the backward pass, not its output, so that the output can be overwritten.
     return F.relu(x) if norm is None else torch.relu_(norm(x, lengths))
 
 
 class DynamicAugmentation(nn.Module):
     """The Dynamic Augmentation Module: two stages and a shortcut.
 
-    The authors' release adds unlike numbers of channels, which cannot run: here the shortcut is a convolution there
-    (docs/fidelity.md).
+    Where the numbers of channels differ, the shortcut is a 1x1x1 convolution; the authors' release adds the input as it
+    is, which cannot run (docs/fidelity.md).
     """
 
     def __init__(self, in_channels: int, out_channels: int, options: DAMOptions = DAMOptions()) -> None:
@@ -97,7 +97,7 @@ class DynamicAugmentation(nn.Module):
         return self._stages(x, lengths)
 
     def _stages(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-        between = zero_padding(self.stage1(x, lengths), lengths)
+        out = self.stage2(zero_padding(self.stage1(x, lengths), lengths), lengths)
         if self.options.form == "fast" and isinstance(self.shortcut, nn.Conv3d):
-            return zero_padding(self.stage2(between, lengths) + pointwise(self.shortcut, x), lengths)
-        return zero_padding(self.stage2(between, lengths) + self.shortcut(x), lengths)
+            return zero_padding(out + pointwise(self.shortcut, x), lengths)
+        return zero_padding(out + self.shortcut(x), lengths)

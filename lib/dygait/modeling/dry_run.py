@@ -1,4 +1,4 @@
-"""A dry run of a network on fake tensors, which have sizes and no memory: what does not fit is found in a second."""
+"""A dry run of a network on fake tensors, which have shapes but no data: it finds sizes that do not fit in a second."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dygait.modeling.registry import MODELS
 _SEQUENCES = 4  # a BatchNorm in training needs two, and so does each of two views
 _NOT_FAKEABLE = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
 _NOT_FAKEABLE_MESSAGES = ("not supported for tensor subclasses", "Couldn't swap")
-"""Of `.numpy()`, and of a constructor that converts its weights (`.double()`)."""
+"""Messages of `.numpy()`, and of a constructor that converts its weights (`.double()`)."""
 Sizes = Sequence[tuple[int, ...]]
 """(H, W) or (C, H, W) of each modality."""
 
@@ -30,12 +30,13 @@ Sizes = Sequence[tuple[int, ...]]
 def forward_once(
     model_cfg: Mapping[str, Any], dataset_name: str | None, sizes: Sizes, frames: int
 ) -> tuple[nn.Module, GaitOutput]:
-    """Build a network in training mode and run one forward pass of some sequences: to be called in FakeTensorMode.
+    """Build a network in training mode and run one forward pass; to be called in FakeTensorMode.
 
-    Arguments as of `build_model`, the sizes of each modality, and S. One size (H, W) is given the model's channels.
+    Takes the arguments of `build_model`, the size of each modality, where a single (H, W) gets the channels of the
+    model, and S.
 
     Raises:
-        ValueError: one size (C, H, W) has not the model's channels.
+        ValueError: a single (C, H, W) does not have the model's number of channels.
     """
     model = build_model(model_cfg, dataset_name)
     if len(sizes) == 1:
@@ -44,27 +45,27 @@ def forward_once(
     return model, model(inputs[0] if len(inputs) == 1 else inputs)
 
 
-def _channels(model: nn.Module, given: tuple[int, ...]) -> tuple[int, ...]:
-    """Return (C,) of the frames that a network takes, () where they have no such dimension; `given` is () or fits."""
-    takes = getattr(model, "in_channels", 1)
-    if given not in ((), (takes,)):
-        raise ValueError(f"the model takes frames of {takes} channels, got {given[0]}")
-    return (takes,) if takes > 1 else ()
+def _channels(model: nn.Module, channels: tuple[int, ...]) -> tuple[int, ...]:
+    """Return (C,), or () for one channel, of a network's input; ValueError unless `channels` is () or fits."""
+    expected = getattr(model, "in_channels", 1)
+    if channels not in ((), (expected,)):
+        raise ValueError(f"the model takes frames of {expected} channels, got {channels[0]}")
+    return (expected,) if expected > 1 else ()
 
 
 def dry_run(
     model_cfg: Mapping[str, Any], dataset_name: str | None, sizes: Sizes, frames: int
 ) -> tuple[GaitOutput | None, list[Problem]]:
-    """Return the output of `forward_once` on fake tensors, and the problems that building and running the network meet.
+    """Return the output of `forward_once` on fake tensors, and the problems of building and running the network.
 
-    There is no output, and no problem, where the network needs values or conversions that fake tensors do not have, or
-    where the model takes another number of modalities.
+    The output is None, without a problem, for a network that needs values or conversions that fake tensors lack, and
+    for one that takes another number of modalities.
     """
     name = str(model_cfg.get("model"))
-    takes = getattr(MODELS.get(name), "modalities", 1) if name in MODELS else 1
+    modalities = getattr(MODELS.get(name), "modalities", 1) if name in MODELS else 1
     try:
         with FakeTensorMode(), torch.no_grad():
-            if takes == len(sizes):
+            if modalities == len(sizes):
                 return forward_once(model_cfg, dataset_name, sizes, frames)[1], []
             build_model(model_cfg, dataset_name)
             return None, []
@@ -77,5 +78,5 @@ def dry_run(
         if any(text in message for text in _NOT_FAKEABLE_MESSAGES):
             return None, []
         problem = MODELS.problem(name, message, ("input_size",))
-        size = " and ".join("x".join(map(str, one[-2:])) for one in sizes)
-        return None, [Problem(problem.path, f"{problem.message} (with silhouettes of {size})")]
+        shown = " and ".join("x".join(map(str, size[-2:])) for size in sizes)
+        return None, [Problem(problem.path, f"{problem.message} (with silhouettes of {shown})")]

@@ -9,13 +9,13 @@ _exporting = False
 
 
 def is_exporting() -> bool:
-    """Return whether forward passes are recorded for another runtime: padding then is masked, never taken out."""
+    """Return whether the network is being exported: padded frames are then masked instead of removed."""
     return _exporting
 
 
 @contextmanager
 def export_mode() -> Iterator[None]:
-    """Let forward passes within a `with` block take the form that can be exported; without gradients."""
+    """Compute forward passes within a `with` block in the form that can be exported; without gradients."""
     global _exporting
     before, _exporting = _exporting, True
     try:

@@ -1,8 +1,8 @@
-"""Frames of sequences side by side, for networks that look at each frame alone.
+"""Packed frames, for networks that process each frame separately.
 
-A padded batch is packed: the frames that its sequences really have, one after the other, without the padding. Nothing
-is computed for padding, nor can it leak into a batch's statistics. While a network is exported, padding stays, and is
-masked where frames meet. N sequences, S frames, F frames in all; `lengths` as in `dygait.modeling.layers`.
+A padded batch is packed: the valid frames of its sequences are concatenated, without the padding, which so costs no
+computation and cannot affect the statistics of a batch. While a network is exported, padding stays, and is masked where
+frames are combined. N sequences, S frames, F frames in total; `lengths` as in `dygait.modeling.layers`.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ Frames = torch.Tensor | tuple[torch.Tensor, ...]
 
 
 def stack_channels(frames: Frames, channels: int) -> torch.Tensor:
-    """Return (N, S, C, H, W) of a model's input, whose modalities are stacked in order.
+    """Return the modalities of a model's input stacked in order: (N, S, C, H, W).
 
     Raises:
-        ValueError: there are not C channels, or modalities are not of one height.
+        ValueError: there are not C channels, or the heights of the modalities differ.
     """
-    each = channels_to_stack(frames if isinstance(frames, tuple) else (frames,), 5)
-    stacked = torch.cat(each, 2) if len(each) > 1 else each[0]
+    modalities = channels_to_stack(frames if isinstance(frames, tuple) else (frames,), 5)
+    stacked = torch.cat(modalities, 2) if len(modalities) > 1 else modalities[0]
     if stacked.shape[2] != channels:
         raise ValueError(f"the model takes frames of {channels} channels, got {stacked.shape[2]}")
     return stacked
 
 
 class Padded(NamedTuple):
-    """How many frames are each sequence's, where the padding is among those that lie side by side: F is N x S."""
+    """The valid frames of a batch whose padding was not removed: F is N x S."""
 
     valid: torch.Tensor  # bool (N, S), false in padding
 
-    def apart(self, frames: torch.Tensor, value: float) -> torch.Tensor:
-        """Return (N, S, ...) for (F, ...), with a value in padding."""
-        apart = frames.unflatten(0, self.valid.shape)
-        return apart.masked_fill(~self.valid.reshape(*self.valid.shape, *[1] * (frames.dim() - 1)), value)
+    def fill_padding(self, frames: torch.Tensor, value: float) -> torch.Tensor:
+        """Return (N, S, ...) for (F, ...), with `value` in padding."""
+        valid = self.valid.reshape(*self.valid.shape, *[1] * (frames.dim() - 1))
+        return frames.unflatten(0, self.valid.shape).masked_fill(~valid, value)
 
 
 Counts = Sequence[int] | Padded
-"""How many frames are each sequence's."""
+"""The number of frames of each sequence."""
 
 
 def pack(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, Counts]:
-    """Put the frames of a batch (N, S, ...) side by side: (F, ...), and how many of them are each sequence's."""
+    """Concatenate the frames of a batch (N, S, ...): return (F, ...), and the number of frames of each sequence."""
     n, frames = x.shape[:2]
     if is_exporting() and lengths is not None:
         return x.flatten(0, 1), Padded(valid_frames(lengths, frames))
@@ -59,30 +59,30 @@ def pack(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, C
 
 
 def pack_counted(x: torch.Tensor, counts: Counts) -> torch.Tensor:
-    """Put the frames of a batch (N, S, ...) side by side: (F, ...), of each sequence as many as its count."""
+    """Concatenate the first frames of each sequence of a batch (N, S, ...), as many as its count: (F, ...)."""
     if isinstance(counts, Padded) or min(counts) == x.shape[1]:
         return x.flatten(0, 1)
     return x[valid_indices(torch.tensor(counts), x.shape[1], x.device)]
 
 
 def equally_long(counts: Counts) -> bool:
-    """Return whether all sequences have the same number of frames, as far as is known."""
+    """Return whether all sequences are known to have the same number of frames."""
     return not isinstance(counts, Padded) and min(counts) == max(counts)
 
 
 def unpack(frames: torch.Tensor, counts: Counts) -> torch.Tensor:
     """Return (N, S, ...), zero in padding, for packed frames (F, ...): S is the largest count."""
     if isinstance(counts, Padded):
-        return counts.apart(frames, 0)
+        return counts.fill_padding(frames, 0)
     if equally_long(counts):
         return frames.unflatten(0, (len(counts), counts[0]))
     return pad_sequence(list(frames.split(list(counts))), batch_first=True)
 
 
 def sequence_max(frames: torch.Tensor, counts: Counts) -> torch.Tensor:
-    """Take the largest value over each sequence's frames: packed (F, C, H, W) to (N, C, H, W); as `temporal_max`."""
+    """Take the maximum over the frames of each sequence: packed (F, C, H, W) to (N, C, H, W); as `temporal_max`."""
     if isinstance(counts, Padded):
-        return counts.apart(frames, -torch.inf).amax(1)
+        return counts.fill_padding(frames, -torch.inf).amax(1)
     if equally_long(counts):
         return temporal_max(unpack(frames, counts).transpose(1, 2), None)
-    return torch.cat([temporal_max(own.transpose(0, 1).unsqueeze(0), None) for own in frames.split(list(counts))])
+    return torch.cat([temporal_max(x.transpose(0, 1).unsqueeze(0), None) for x in frames.split(list(counts))])

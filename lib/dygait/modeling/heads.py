@@ -1,4 +1,4 @@
-"""The heads of models: their sizes in a configuration, GaitGL's two heads, and that of GaitBase and its kin.
+"""The heads of models, and the checks of their sizes: GaitGL's two heads, and the BNNeck head of GaitBase.
 
 N sequences, C channels, P parts (horizontal strips), K classes.
 """
@@ -18,7 +18,7 @@ from dygait.modeling.output import GaitOutput
 from dygait.modeling.parts import GeMHorizontalPooling, HorizontalPooling
 
 strict_keys = with_config(ConfigDict(extra="forbid", strict=True))
-"""Decorates the mappings of a configuration: an unknown key, and a value of another type, is an error."""
+"""Decorator of the mappings of a configuration: unknown keys and values of another type are errors."""
 
 
 @strict_keys
@@ -32,7 +32,7 @@ class FCSizes(TypedDict, total=False):
 
 @strict_keys
 class NeckSizes(TypedDict, total=False):
-    """Sizes of the BNNecks, as OpenGait's configs give them, and how much each part of `after_neck` counts (1)."""
+    """Sizes of the BNNecks, as OpenGait's configs give them, and the weight of each part of `after_neck` (1)."""
 
     class_num: int
     in_channels: int
@@ -41,7 +41,7 @@ class NeckSizes(TypedDict, total=False):
 
 
 Renames = tuple[tuple[str, str], ...]
-"""Rules (pattern, replacement) of `re.sub` from our names of tensors to OpenGait's, applied in turn."""
+"""Rules (pattern, replacement) of `re.sub`, applied in turn, that map our names of tensors to OpenGait's."""
 
 BNNECK_NAMES: Renames = ((r"^fcs\.", "FCs."), (r"^necks\.", "BNNecks."))
 GAITGL_NAMES: Renames = (
@@ -51,12 +51,12 @@ GAITGL_NAMES: Renames = (
     (r"^classifier\.", "Head1."),
     (r"^necks\.", "BNNecks."),
 )
-"""The names of GeM pooling, separate FCs and of either class head."""
+"""Renames of GeM pooling, separate FCs and either class head."""
 
 
-def separate_fcs(given: FCSizes | None, channels: int, parts: int) -> layers.SeparateFCs:
-    """Return the separate FCs of features of C channels and P parts."""
-    sizes = given or FCSizes()
+def separate_fcs(sizes: FCSizes | None, channels: int, parts: int) -> layers.SeparateFCs:
+    """Return separate FCs for features of C channels and P parts."""
+    sizes = sizes or FCSizes()
     check_sizes("SeparateFCs", sizes, {"in_channels": channels, "parts_num": parts})
     out_channels = sizes.get("out_channels", channels)
     check_positive("SeparateFCs.out_channels", out_channels)
@@ -64,21 +64,21 @@ def separate_fcs(given: FCSizes | None, channels: int, parts: int) -> layers.Sep
 
 
 def separate_bn_necks(
-    given: NeckSizes | None, channels: int, parts: int, class_num: int | None
+    sizes: NeckSizes | None, channels: int, parts: int, class_num: int | None
 ) -> layers.SeparateBNNecks:
-    """Return the BNNecks of features of C channels and P parts; `class_num` as `number_of_classes` gives it."""
+    """Return BNNecks for features of C channels and P parts; `class_num` is the result of `number_of_classes`."""
     if class_num is None:
         raise ValueError("class_num: this key is required")
-    given = given or NeckSizes()
-    check_sizes("SeparateBNNecks", given, {"in_channels": channels, "parts_num": parts})
-    weights = given.get("part_weights")
+    sizes = sizes or NeckSizes()
+    check_sizes("SeparateBNNecks", sizes, {"in_channels": channels, "parts_num": parts})
+    weights = sizes.get("part_weights")
     if weights is not None:
         check_part_weights("SeparateBNNecks.part_weights", weights, parts)
     return layers.SeparateBNNecks(parts, channels, class_num, weights)
 
 
 def number_of_classes(class_num: int | None, necks: NeckSizes | None) -> int | None:
-    """Return K, which a configuration gives as `class_num`, as `SeparateBNNecks.class_num`, or not at all."""
+    """Return K, from `class_num` or `SeparateBNNecks.class_num`; None if a configuration sets neither."""
     classes = class_num if class_num is not None else (necks or NeckSizes()).get("class_num")
     if classes is not None:
         check_sizes("SeparateBNNecks", necks or NeckSizes(), {"class_num": classes})
@@ -87,10 +87,10 @@ def number_of_classes(class_num: int | None, necks: NeckSizes | None) -> int | N
 
 
 class GaitGLHead(nn.Module):
-    """A network that ends as GaitGL does: maximum over time, GeM pooling by strips, separate FCs, one of two heads.
+    """A network with GaitGL's head: maximum over time, GeM pooling by strips, separate FCs, and BNNecks or BatchNorm.
 
-    With BNNecks, triplet loss and test use the features before them, and logits are cosines. Without, features after a
-    BatchNorm serve triplet loss, test and, where classes are known, a further separate FC to the logits.
+    With BNNecks, triplet loss and test use the features before them, and the logits are cosines. Without BNNecks, they
+    use the features after a BatchNorm, from which, if the classes are known, further separate FCs compute the logits.
     """
 
     class_head = ("classifier.fc_bin", "necks.fc_bin")
@@ -103,7 +103,7 @@ class GaitGLHead(nn.Module):
         necks: NeckSizes | None,
         fcs: FCSizes | None = None,
     ) -> None:
-        """Add the layers for maps of C channels, and initialise the network: the last call of the constructor."""
+        """Add the layers for maps of C channels, and initialise the network; the constructor calls it last."""
         parts = sum(bin_num)
         self.class_num = number_of_classes(class_num, necks)
         self.pooling = GeMHorizontalPooling(bin_num)
@@ -130,10 +130,10 @@ class GaitGLHead(nn.Module):
 
 
 class BNNeckHead(nn.Module):
-    """A network that ends as GaitBase does: maximum over time, horizontal parts, separate FCs, BNNecks.
+    """A network with GaitBase's head: maximum over time, horizontal parts, separate FCs, BNNecks.
 
     Triplet loss and test use the features before the BNNecks, whose logits are cosines; with `use_emb2` the test uses
-    those after them, of length 1 in each part.
+    the features after them, of length 1 in each part.
     """
 
     class_head = ("necks.fc_bin",)
@@ -147,7 +147,7 @@ class BNNeckHead(nn.Module):
         necks: NeckSizes | None,
         fcs: FCSizes | None = None,
     ) -> None:
-        """Add the layers for maps of C channels, and initialise the network: the last call of the constructor."""
+        """Add the layers for maps of C channels, and initialise the network; the constructor calls it last."""
         self.class_num = number_of_classes(class_num, necks)
         self.pooling = HorizontalPooling(bin_num)
         self.fcs = separate_fcs(fcs, channels, sum(bin_num))
@@ -155,32 +155,32 @@ class BNNeckHead(nn.Module):
         layers.initialise(self)
 
     def head(self, maps: torch.Tensor, counts: Counts) -> GaitOutput:
-        """Return the network's output for packed maps (F, C, H, W), of which `counts` are each sequence's."""
+        """Return the network's output for packed maps (F, C, H, W); `counts` is each sequence's number of frames."""
         embeddings = self.fcs(self.pooling(sequence_max(maps, counts)))
         logits, after_neck = self.necks(embeddings)
         return GaitOutput(embeddings, logits, after_neck if self.use_emb2 else embeddings, after_neck)
 
 
-def check_sizes(section: str, given: Mapping[str, object], expected: Mapping[str, int]) -> None:
-    """Raise ValueError where a size is given that does not have the value that the other settings need."""
+def check_sizes(section: str, sizes: Mapping[str, object], expected: Mapping[str, int]) -> None:
+    """Raise ValueError where a section sets a size to another value than the other settings require."""
     for key, value in expected.items():
-        if given.get(key, value) != value:
-            raise ValueError(f"{section}.{key}: must be {value} to fit the other settings, got {given[key]}")
+        if sizes.get(key, value) != value:
+            raise ValueError(f"{section}.{key}: must be {value} to fit the other settings, got {sizes[key]}")
 
 
-def check_part_weights(key: str, given: Sequence[float], parts: int) -> None:
-    """Raise ValueError unless there is a weight for each part, of at least 0, and one above it."""
-    if len(given) != parts or min(given) < 0 or not any(given):
-        raise ValueError(f"{key}: give {parts} numbers of at least 0, not all 0; got {list(given)}")
+def check_part_weights(key: str, weights: Sequence[float], parts: int) -> None:
+    """Raise ValueError unless there is a non-negative weight for each part, and not all are 0."""
+    if len(weights) != parts or min(weights) < 0 or not any(weights):
+        raise ValueError(f"{key}: give {parts} numbers of at least 0, not all 0; got {list(weights)}")
 
 
-def check_positive(key: str, given: int) -> None:
-    """Raise ValueError where a setting is not positive."""
-    if given < 1:
-        raise ValueError(f"{key}: must be at least 1, got {given}")
+def check_positive(key: str, value: int) -> None:
+    """Raise ValueError unless a setting is positive."""
+    if value < 1:
+        raise ValueError(f"{key}: must be at least 1, got {value}")
 
 
-def check_numbers(key: str, given: Sequence[int], count: int, component: str) -> None:
-    """Raise ValueError where a setting is not so many positive numbers; the message names the component."""
-    if len(given) != count or min(given) < 1:
-        raise ValueError(f"{key}: {component} takes {count} positive numbers, got {list(given)}")
+def check_numbers(key: str, values: Sequence[int], count: int, component: str) -> None:
+    """Raise ValueError unless a setting is `count` positive numbers; the message names the component."""
+    if len(values) != count or min(values) < 1:
+        raise ValueError(f"{key}: {component} takes {count} positive numbers, got {list(values)}")

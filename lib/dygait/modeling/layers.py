@@ -1,10 +1,10 @@
-"""The layers that gait networks are made of, exact on padded batches.
+"""The layers of gait networks, exact on padded batches.
 
-N sequences, C channels, S frames, H x W pixels, P parts (horizontal strips), K classes. `lengths` is (N,) or None: how
-many of its S frames each sequence really has. A layer that mixes frames sees zeros where a sequence has ended, as it
-would at the end of a sequence alone; so a sequence has the same embedding alone and in a batch.
+N sequences, C channels, S frames, H x W pixels, P parts (horizontal strips), K classes. `lengths` (N,) is the number of
+valid frames of each sequence, or None: all have S. A layer that mixes frames sees zeros beyond the end of a sequence,
+as a convolution does at the end of an unpadded one; so a sequence has the same embedding alone and in a batch.
 
-`lengths` stay on the host, which can read them without waiting for a GPU; masks and indices are made there and sent.
+`lengths` stay on the host, which can read them without waiting for a GPU; masks and indices are computed there.
 """
 
 from __future__ import annotations
@@ -22,66 +22,66 @@ from dygait.modeling.kernels.batch_norm import BatchNorm3d
 
 
 def channels_last(x: torch.Tensor) -> torch.Tensor:
-    """Return (F, C, H, W) or (N, C, S, H, W) in the layout that is computed fastest: channels last on a CPU.
+    """Return (F, C, H, W) or (N, C, S, H, W) in the fastest memory layout: channels last on a CPU.
 
-    PyTorch's operations keep the layout, so that only a network's first map is copied.
+    PyTorch's operations keep the layout, so that only the first map of a network is copied.
     """
     if x.device.type != "cpu" or is_exporting():
         return x
-    if x.shape[1] == 1:  # both layouts are the same in memory: set the strides of channels last
+    if x.shape[1] == 1:  # both layouts are identical in memory: only set the strides of channels last
         return x.squeeze(1).contiguous().unsqueeze(-1).movedim(-1, 1)
     return x.contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
 
 
 def has_channels_last(x: torch.Tensor) -> bool:
-    """Return whether the channels of a pixel lie side by side in memory: of (F, C, H, W) or (N, C, S, H, W)."""
+    """Return whether (F, C, H, W) or (N, C, S, H, W) is channels last in memory."""
     layout = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
     return not is_exporting() and x.is_contiguous(memory_format=layout)
 
 
 def valid_frames(lengths: torch.Tensor, frames: int, device: torch.device | None = None) -> torch.Tensor:
-    """Return bool (N, S), true where a sequence has not ended, on a device; None: where the lengths are."""
+    """Return a mask of the valid frames, bool (N, S), on a device; None: that of the lengths."""
     return (torch.arange(frames, device=lengths.device) < lengths[:, None]).to(device, non_blocking=True)
 
 
 def valid_indices(lengths: torch.Tensor, frames: int, device: torch.device) -> tuple[torch.Tensor, ...]:
-    """Return the indices (sequence, frame) of the F frames that sequences have, (F,) each, on a device.
+    """Return the indices (sequence, frame) of the F valid frames, (F,) each, on a device.
 
-    They select the same frames as the mask of `valid_frames`, which on a GPU would need a synchronisation.
+    They select the same frames as the mask of `valid_frames`, indexing with which would synchronise a GPU.
     """
     indices = valid_frames(lengths, frames).nonzero(as_tuple=True)
     return tuple(index.to(device, non_blocking=True) for index in indices)
 
 
 def zero_padding(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-    """Set the frames after each sequence's end to zero: (N, C, S, H, W) to the same."""
+    """Set padded frames to zero: (N, C, S, H, W) to the same."""
     if lengths is None:
         return x
     return x * valid_frames(lengths, x.shape[2], x.device)[:, None, :, None, None].to(x.dtype)
 
 
 def temporal_mean(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-    """Average over a sequence's own frames: (N, C, S, H, W), zero in padding, to (N, C, 1, H, W)."""
-    counted = x.shape[2] if lengths is None else lengths[:, None, None, None, None].to(x, non_blocking=True)
-    return sum_over_frames(x).unsqueeze(2) / counted
+    """Average over the valid frames of each sequence: (N, C, S, H, W), zero in padding, to (N, C, 1, H, W)."""
+    count = x.shape[2] if lengths is None else lengths[:, None, None, None, None].to(x, non_blocking=True)
+    return sum_over_frames(x).unsqueeze(2) / count
 
 
 def sum_over_frames(x: torch.Tensor) -> torch.Tensor:
-    """Add the frames: (N, C, S, H, W) to (N, C, H, W), in the same layout in memory, and so is the gradient."""
-    # A compiler chooses layouts itself, and that of PyTorch 2.4 fails where the backward pass requests one.
+    """Sum the frames, (N, C, S, H, W) to (N, C, H, W); output and gradient keep the memory layout."""
+    # The compiler chooses layouts itself, and that of PyTorch 2.4 fails if the backward pass requests one.
     if torch.compiler.is_compiling() or not has_channels_last(x):
         return x.sum(2)
     return x.movedim(1, 4).sum(1).movedim(3, 1)
 
 
 def temporal_max(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-    """Take the largest value over a sequence's own frames: (N, C, S, H, W) to (N, C, H, W).
+    """Take the maximum over the valid frames of each sequence: (N, C, S, H, W) to (N, C, H, W).
 
-    Of equal values the first gets the gradient: `amax` would divide it among them, in several passes over all frames.
+    The first of equal values gets the gradient; `amax` would distribute it, in several passes over all frames.
     """
     if lengths is not None:
         valid = valid_frames(lengths, x.shape[2], x.device)[:, None, :, None, None]
-        x = torch.where(valid, x, -torch.inf)  # `masked_fill` would return another layout
+        x = torch.where(valid, x, -torch.inf)  # `masked_fill` would change the layout
     if is_exporting() or torch.compiler.is_compiling():
         return x.amax(2)
     if x.device.type == "cpu" and has_channels_last(x):  # pooling is vectorised for this layout, `max` is not
@@ -92,10 +92,10 @@ def temporal_max(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
 def whole_sequences(
     silhouettes: torch.Tensor, lengths: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return sequences for networks that convolve over time: zero in padding, of three frames at least.
+    """Prepare silhouettes (N, S, H, W) for networks that convolve over time: zero in padding, at least three frames.
 
-    Silhouettes (N, S, H, W) and lengths become the same; shorter sequences are repeated: one frame three times, two
-    frames as a, b, a, b.
+    Returns silhouettes and lengths, in which shorter sequences are repeated: one frame three times, two frames as
+    a, b, a, b.
     """
     frames, device = silhouettes.shape[1], silhouettes.device
     if lengths is None:
@@ -111,10 +111,10 @@ def whole_sequences(
 
 
 def avoid_two_frames(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Add an empty third frame to maps of two frames (N, C, 2, H, W), where PyTorch cannot train on two.
+    """Pad maps of two frames (N, C, 2, H, W) to three, where PyTorch cannot train on two.
 
-    On a CPU in bfloat16, PyTorch (2.13 at least) returns uninitialised memory as the weight gradient of a 3-D
-    convolution over exactly two frames. Padding changes no result here: every layer knows the true lengths.
+    On a CPU in bfloat16, PyTorch (at least 2.13) returns uninitialised memory as the weight gradient of a 3-D
+    convolution over exactly two frames. The padding changes no result, since every layer knows the true lengths.
     """
     if not torch.is_autocast_enabled("cpu") or x.device.type != "cpu" or x.shape[2] != 2:
         return x, lengths
@@ -128,14 +128,14 @@ def over_valid_frames(
     """Apply a norm to (N, C, S, H, W) with the statistics of valid frames; the result is zero in padding."""
     if lengths is None:
         return norm(x)
-    frames = x.movedim(1, -1)  # whole pixels are contiguous in channels last
+    frames = x.movedim(1, -1)  # contiguous in channels last
     valid = valid_indices(lengths, x.shape[2], x.device)
     normed = norm(frames[valid].movedim(-1, 1).unsqueeze(2)).squeeze(2).movedim(1, -1)
     return frames.new_zeros(frames.shape, dtype=normed.dtype).index_put(valid, normed).movedim(-1, 1)
 
 
 class FrameBatchNorm(nn.Module):
-    """BatchNorm3d whose statistics are those of valid frames."""
+    """BatchNorm3d with the statistics of valid frames."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -174,9 +174,9 @@ class LocalTemporalAggregation(nn.Module):
 class SeparateFCs(nn.Module):
     """A separate fully connected layer, without bias, for each part.
 
-    Initialised as the field's code does: Xavier uniform over the whole (P, C_in, C_out) tensor, whose fans are larger
-    than one part's. Embeddings then start at distances of the order of the triplet margin; with fans by part they start
-    several times farther apart, and training first pulls them together for hundreds of iterations (docs/fidelity.md).
+    Initialised as in other gait code: Xavier uniform over the (P, C_in, C_out) tensor, whose fans are larger than those
+    of one part. Initial distances between embeddings are then of the order of the triplet margin; with fans by part
+    they are several times larger, and training first reduces them for hundreds of iterations (docs/fidelity.md).
     """
 
     def __init__(self, parts_num: int, in_channels: int, out_channels: int) -> None:
@@ -191,12 +191,12 @@ class SeparateFCs(nn.Module):
 
 
 class SeparateBNNecks(nn.Module):
-    """The BNNeck of each part: BatchNorm over C x P jointly, then cosine logits against normalised class weights.
+    """A BNNeck for each part: BatchNorm over C x P jointly, then cosine logits against normalised class weights.
 
     Luo et al., *Bag of Tricks and a Strong Baseline for Deep Person Re-identification*, CVPRW 2019, by part.
 
     Args:
-        part_weights: how much each part counts in distances of what is returned; absent: 1. Logits do not depend on it.
+        part_weights: factors of the parts in the returned features, scaled to a mean of 1; None: 1. Logits ignore them.
     """
 
     part_weights: torch.Tensor | None
@@ -212,33 +212,33 @@ class SeparateBNNecks(nn.Module):
         nn.init.xavier_uniform_(self.fc_bin)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return cosine logits (N, K, P) in -1..1, and what they are of, (N, C, P), for features (N, C, P)."""
+        """Return cosine logits (N, K, P) in -1..1 and normalised, weighted features (N, C, P) for (N, C, P)."""
         features = self.features(x)
         return self.logits(features), features if self.part_weights is None else features * self.part_weights
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the features (N, C, P) that the logits are computed from: after BatchNorm, each part of length 1."""
+        """Return the features (N, C, P) after BatchNorm, each part of length 1, from which logits are computed."""
         n, c, p = x.shape
         return F.normalize(self.bn1d(x.reshape(n, c * p)).reshape(n, c, p), dim=1)
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
-        """Return cosine logits (N, K, P) for `features`' result (N, C, P)."""
+        """Return cosine logits (N, K, P) for the result of `features` (N, C, P)."""
         if is_exporting():
             return torch.einsum("ncp,pck->nkp", features, F.normalize(self.fc_bin, dim=1))
         return _Cosines.apply(features.permute(2, 0, 1), self.fc_bin).permute(1, 2, 0)
 
 
 class _Cosines(torch.autograd.Function):
-    """Products of unit vectors (P, N, C) with the columns of a weight (P, C, K), over the columns' lengths: (P, N, K).
+    """Cosines (P, N, K) of unit vectors (P, N, C) with the columns of a weight (P, C, K).
 
-    The products are divided, not the columns: at the size of GREW a normalised copy of the weight has 317 million
-    numbers, and its gradient as many. Backward makes one tensor of that size, the gradient itself.
+    The products are divided by the lengths of the columns, instead of normalising the columns: for GREW a normalised
+    copy of the weight has 317 million elements, and so has its gradient. Backward allocates only the gradient itself.
     """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        kind = x.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+        device = x.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
         x, factor = x.to(dtype), torch.linalg.vector_norm(weight, dim=1, keepdim=True).clamp(min=1e-12).reciprocal()
         rounded = weight.to(dtype)
         cosines = torch.bmm(x, rounded).to(weight.dtype).mul_(factor)
@@ -250,24 +250,25 @@ class _Cosines(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight, rounded, factor, cosines = ctx.saved_tensors
         scaled = (gradient * factor).to(x.dtype)
-        for_x = torch.bmm(scaled, rounded.transpose(1, 2)) if ctx.needs_input_grad[0] else None
-        for_weight = None
+        grad_x = torch.bmm(scaled, rounded.transpose(1, 2)) if ctx.needs_input_grad[0] else None
+        grad_weight = None
         if ctx.needs_input_grad[1]:
-            for_weight = torch.bmm(x.transpose(1, 2), scaled).to(weight.dtype)
-            along = (gradient * cosines).sum(1, keepdim=True) * factor.square()
-            for_weight.addcmul_(weight, along, value=-1)  # a longer column has the same cosine
-        return for_x, for_weight
+            grad_weight = torch.bmm(x.transpose(1, 2), scaled).to(weight.dtype)
+            projection = (gradient * cosines).sum(1, keepdim=True) * factor.square()
+            grad_weight.addcmul_(weight, projection, value=-1)  # a longer column has the same cosine
+        return grad_x, grad_weight
 
 
 def mean_of_windows(features: torch.Tensor, owners: torch.Tensor, sequences: int) -> torch.Tensor:
-    """Return features (N, C, P) of N sequences: of their windows' (W, C, P) the mean direction and the mean length.
+    """Average the features of the windows of each of N sequences: the direction of their mean, with their mean length.
 
-    The mean alone is the shorter the more the windows differ, and a short feature is near to everything; of parts of
-    length 1, as BNNecks give, the mean has length 1 too.
+    The mean itself would be shorter the more the windows differ, and a short feature is close to all others. Parts of
+    length 1, as from BNNecks, keep length 1.
 
     Args:
-        features: of windows, for each part.
-        owners: long (W,), whose each window is, 0 to N - 1.
+        features: (W, C, P) of W windows.
+        owners: long (W,), index of the sequence of each window, 0 to N - 1.
+        sequences: N, of which (N, C, P) are returned.
     """
     zeros = features.new_zeros(sequences, features.shape[1] + 1, features.shape[2])
     lengths = features.norm(dim=1, keepdim=True)
@@ -278,7 +279,7 @@ def mean_of_windows(features: torch.Tensor, owners: torch.Tensor, sequences: int
 
 
 def initialise(model: nn.Module) -> None:
-    """Initialise as the field does: convolutions and linear layers Xavier uniform, BatchNorm weights N(1, 0.02)."""
+    """Initialise as OpenGait does: convolutions and linear layers Xavier uniform, BatchNorm weights N(1, 0.02)."""
     for module in model.modules():
         if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
             nn.init.xavier_uniform_(module.weight)

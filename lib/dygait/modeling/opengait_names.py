@@ -1,8 +1,8 @@
 """Weights under OpenGait's names.
 
 A model's attribute `opengait_names` maps the names of its tensors to OpenGait's: rules (pattern, replacement) of
-`re.sub`, applied in turn to each of our names. The way back needs no rules of its own: a model's own names,
-renamed, are a table that is read in either direction. Shapes are the same on both sides.
+`re.sub`, applied in turn to each of our names. Applied to all names of a model, they give a table that is read in
+either direction. Shapes are the same on both sides.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-_WRAPPERS = ("module.", "_orig_mod.")  # of DistributedDataParallel, and of torch.compile
+_WRAPPERS = ("module.", "_orig_mod.")  # prefixes of DistributedDataParallel and torch.compile
 
 
 def opengait_names(model: nn.Module) -> dict[str, str]:
-    """Return OpenGait's name for each of our names of a model's tensors; empty for a model that OpenGait lacks."""
+    """Return a mapping from our names of a model's tensors to OpenGait's; empty for a model that OpenGait lacks."""
     rules = getattr(model, "opengait_names", ())
     names = {}
-    for own in model.state_dict() if rules else ():
-        name = own
+    for ours in model.state_dict() if rules else ():
+        theirs = ours
         for pattern, replacement in rules:
-            name = re.sub(pattern, replacement, name)
-        names[own] = name
+            theirs = re.sub(pattern, replacement, theirs)
+        names[ours] = theirs
     assert len(set(names.values())) == len(names), "two of our tensors have one name in OpenGait"
     return names
 
 
 def unwrapped(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return weights without the prefix that a wrapper around the model has put before every name."""
+    """Remove the prefixes that wrappers around the model have added to every name."""
     names = list(weights)
     while names and (prefix := next((w for w in _WRAPPERS if all(n.startswith(w) for n in names)), None)):
         names = [n.removeprefix(prefix) for n in names]
@@ -38,18 +38,18 @@ def unwrapped(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def in_our_names(model: nn.Module, weights: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], bool]:
-    """Rename weights that a file holds under OpenGait's names, and return whether it does: the majority decides.
+    """Rename weights from OpenGait's names to ours, if most of them have OpenGait's, and return whether they do.
 
-    A wrapper's prefix is removed, and names that the model does not have stay.
+    Prefixes of wrappers are removed; names that the model does not have are kept.
     """
-    found = unwrapped(weights)
-    theirs = {theirs: ours for ours, theirs in opengait_names(model).items()}
-    if sum(n in theirs for n in found) <= sum(n in theirs.values() for n in found):
-        return found, False
-    return {theirs.get(name, name): tensor for name, tensor in found.items()}, True
+    weights = unwrapped(weights)
+    our_names = {theirs: ours for ours, theirs in opengait_names(model).items()}
+    if sum(n in our_names for n in weights) <= sum(n in our_names.values() for n in weights):
+        return weights, False
+    return {our_names.get(name, name): tensor for name, tensor in weights.items()}, True
 
 
 def in_opengait_names(model: nn.Module, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rename weights from the model's names to OpenGait's; names that the model does not have stay."""
+    """Rename weights from our names to OpenGait's; names that the model does not have are kept."""
     names = opengait_names(model)
     return {names.get(name, name): tensor for name, tensor in weights.items()}

@@ -1,4 +1,4 @@
-"""What every model returns."""
+"""The output of every model."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import torch
 
 
 class GaitOutput(NamedTuple):
-    """What a gait network gives.
+    """The output of a gait network.
 
-    The fields that `evaluator_cfg.feature` names are compared in a test in place of `inference`.
+    A test compares `inference`, or the field that `evaluator_cfg.feature` names.
 
     Attributes:
-        embeddings: (N, C, P), what the triplet loss reads.
-        logits: (N, K, P), what the cross entropy reads; None for a model without a class head.
-        inference: (N, C, P), what is compared at test time.
-        after_neck: (N, C, P), what the logits of BNNecks are computed from; None for a model without BNNecks.
-        predictions: (M, V, C, P) of V views of each of M sequences, for a model that trains without labels; from these
-            and `targets` follow the logits (`losses.views`).
-        targets: (M, V, C, P), without gradient: what each prediction should be like, and those of others unlike.
+        embeddings: (N, C, P), the input of the triplet loss.
+        logits: (N, K, P), the input of the cross entropy; None for a model without a class head.
+        inference: (N, C, P), the features that a test compares.
+        after_neck: (N, C, P), the features from which BNNecks compute logits; None for a model without BNNecks.
+        predictions: (M, V, C, P) of V views of each of M sequences, for a model that trains without labels, whose
+            logits are computed from these and `targets` (`losses.views`).
+        targets: (M, V, C, P), without gradient: the positive of each prediction, and the negatives of the others.
     """
 
     embeddings: torch.Tensor

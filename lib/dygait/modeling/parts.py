@@ -1,4 +1,4 @@
-"""Horizontal parts: pooling by strips (mean and maximum, or GeM), and convolutions that stay inside a strip.
+"""Horizontal parts: pooling by strips (mean and maximum, or GeM), and convolutions within strips.
 
 N sequences, C channels, H x W pixels, P parts.
 """
@@ -18,23 +18,23 @@ from dygait.modeling.layers import has_channels_last
 
 
 def check_bins(bin_num: Sequence[int]) -> None:
-    """Raise ValueError where numbers of horizontal strips are not positive."""
+    """Raise ValueError unless the numbers of horizontal strips are positive."""
     if not bin_num or min(bin_num) < 1:
         raise ValueError(f"bin_num: takes positive numbers of strips, got {list(bin_num)}")
 
 
 def check_rows(rows: int, bin_num: Sequence[int]) -> None:
-    """Raise ValueError where the rows of a map do not divide into each number of strips."""
-    unfit = [b for b in bin_num if rows % b]
-    if unfit:
+    """Raise ValueError unless the rows of a map divide into each number of strips."""
+    invalid = [b for b in bin_num if rows % b]
+    if invalid:
         raise ValueError(
-            f"bin_num: features {rows} rows high do not divide into {unfit} strips; choose divisors of {rows}, or "
+            f"bin_num: features {rows} rows high do not divide into {invalid} strips; choose divisors of {rows}, or "
             f"silhouettes of another height"
         )
 
 
 class HorizontalPooling(nn.Module):
-    """Cut the map into horizontal strips and add each strip's mean and its largest value.
+    """Cut the map into horizontal strips and add the mean and the maximum of each strip.
 
     Fu et al., *Horizontal Pyramid Matching for Person Re-identification*, AAAI 2019. `bin_num` holds the numbers of
     strips, one pooling each; their sum is P.
@@ -49,7 +49,7 @@ class HorizontalPooling(nn.Module):
         """Return (N, C, P) for (N, C, H, W); H must be a multiple of every number of strips."""
         h, w = x.shape[2:]
         check_rows(h, self.bin_num)
-        if x.device.type == "cpu" and has_channels_last(x):  # whole pixels, whose gradient is in the same layout
+        if x.device.type == "cpu" and has_channels_last(x):  # so that the gradient has the same layout
             pixels = x.permute(0, 2, 3, 1)
             means = torch.cat([pixels.unflatten(1, (b, -1)).mean((2, 3)) for b in self.bin_num], 1).transpose(1, 2)
             return means + torch.cat([F.max_pool2d(x, (h // b, w)).squeeze(3) for b in self.bin_num], 2)
@@ -58,10 +58,10 @@ class HorizontalPooling(nn.Module):
 
 
 class GeMHorizontalPooling(nn.Module):
-    """Cut the map into horizontal strips and take each strip's generalised mean, (mean of x^p)^(1/p).
+    """Cut the map into horizontal strips and take the generalised mean of each strip, (mean of x^p)^(1/p).
 
     Strips: Fu et al., *Horizontal Pyramid Matching*, AAAI 2019; the learnt exponent in gait: Lin et al., ICCV 2021.
-    Computed in float32 (or float64) under autocast too: x^6.5 leaves the range of half precision.
+    Computed in float32 (or float64) under autocast too: x^6.5 exceeds the range of half precision.
 
     Args:
         bin_num: numbers of strips, one pooling each; their sum is P.
@@ -83,7 +83,7 @@ class GeMHorizontalPooling(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             precise = x if x.dtype == torch.float64 else x.float()
             rows = _GeneralisedMean.apply(precise, self.p, self.eps)
-            # A mean of equally many values is the mean of the rows' means.
+            # The mean over a strip is the mean of the means of its rows.
             strips = [
                 rows if b == h else _GeneralisedMean.apply(rows.reshape(n, c, b, h // b), self.p, 0.0)
                 for b in self.bin_num
@@ -94,8 +94,8 @@ class GeMHorizontalPooling(nn.Module):
 class _GeneralisedMean(torch.autograd.Function):
     """(mean of x^p)^(1/p) over the last dimension, x clamped to at least `eps`: (N, C, H, W) to (N, C, H).
 
-    Powers are those of x / max(x), since (1e-6)^p underflows in float32 once p passes 7.5. Powers below 2^-80 of the
-    largest are raised to it: no sum changes, and a CPU is many times slower on denormal numbers.
+    Powers are those of x / max(x), since (1e-6)^p underflows in float32 once p exceeds 7.5. Powers below 2^-80 of the
+    largest are clamped to it, which changes no sum: a CPU is many times slower on denormal numbers.
     """
 
     @staticmethod
@@ -117,14 +117,14 @@ class _GeneralisedMean(torch.autograd.Function):
         x, p, floor, logs, powers, total, log_mean, mean = ctx.saved_tensors
         gradient = gradient * mean
         shares = powers * (gradient / total).unsqueeze(3)
-        for_p = ((shares * logs).sum() - (gradient * log_mean).sum()) * math.log(2) / p
-        return (shares / x).masked_fill_(x < floor, 0), for_p, None
+        grad_p = ((shares * logs).sum() - (gradient * log_mean).sum()) * math.log(2) / p
+        return (shares / x).masked_fill_(x < floor, 0), grad_p, None
 
 
 def by_strips(layer: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, strips: int) -> torch.Tensor:
-    """Apply a padded convolution to each horizontal strip alone: (N, C, ..., H, W) to (N, C_out, ..., H, W).
+    """Apply a padded convolution to each horizontal strip separately: (N, C, ..., H, W) to (N, C_out, ..., H, W).
 
-    The strips, whose number divides H, become sequences of a batch: one call computes all.
+    The strips, whose number divides H, become a dimension of the batch, so that one call computes all.
     """
     if strips == 1:
         return layer(x)
@@ -132,10 +132,10 @@ def by_strips(layer: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, st
         raise ValueError(
             f"input_size: a map of {x.shape[-2]} rows does not divide into {strips} strips; choose another height"
         )
-    last = has_channels_last(x)  # and so are the strips and the result
-    pixels = x.movedim(1, -1) if last else x
-    rows = pixels.dim() - (3 if last else 2)
-    apart = pixels.unflatten(rows, (strips, -1)).movedim(rows, 1).flatten(0, 1)
-    found = layer(apart.movedim(-1, 1)).movedim(1, -1) if last else layer(apart)
-    together = found.unflatten(0, (x.shape[0], strips)).movedim(1, rows).flatten(rows, rows + 1)
-    return together.movedim(-1, 1) if last else together
+    channels_last = has_channels_last(x)  # and so are the strips and the result
+    pixels = x.movedim(1, -1) if channels_last else x
+    rows = pixels.dim() - (3 if channels_last else 2)  # the dimension of the rows
+    batch = pixels.unflatten(rows, (strips, -1)).movedim(rows, 1).flatten(0, 1)
+    batch = layer(batch.movedim(-1, 1)).movedim(1, -1) if channels_last else layer(batch)
+    result = batch.unflatten(0, (x.shape[0], strips)).movedim(1, rows).flatten(rows, rows + 1)
+    return result.movedim(-1, 1) if channels_last else result

@@ -18,7 +18,7 @@ Backbone = TypeVar("Backbone")
 
 
 def build_backbone(backbone_cfg: Mapping[str, Any], kind: type[Backbone]) -> Backbone:
-    """Build the backbone that a `backbone_cfg` mapping names; ValueError if it is of another kind."""
+    """Build the backbone that a `backbone_cfg` mapping describes; ValueError unless it is an instance of `kind`."""
     with below("backbone_cfg"):
         backbone = BACKBONES.build(backbone_cfg)
     if not isinstance(backbone, kind):

@@ -1,9 +1,9 @@
 """Swin blocks over windows of frames, rows and columns, for packed sequences of any lengths.
 
-Liu et al., *Video Swin Transformer*, CVPR 2022. N sequences, F frames in all, packed (`modeling.frames`), H x W tokens
-of C channels in each; G windows of three frames, each of them divided into M windows of T tokens. A sequence is padded
-with zeros, which take part in attention, to whole windows, and one of at most three frames is one window, which is not
-shifted in time; so attention depends on a sequence's own length.
+Liu et al., *Video Swin Transformer*, CVPR 2022. N sequences, F frames in total, packed (`modeling.frames`), each of H x
+W tokens of C channels; G windows of three frames, each divided into M windows of T tokens. A sequence is padded to a
+multiple of three frames with zeros, which take part in attention; a sequence of at most three frames is one window,
+which is not shifted in time. So attention depends only on the sequence's own length.
 """
 
 from __future__ import annotations
@@ -19,77 +19,78 @@ from torchvision.models.video.swin_transformer import ShiftedWindowAttention3d
 from dygait.modeling.frames import Counts, Padded, sequence_max
 
 _WINDOW = (3, 3, 5)  # frames, rows, columns
-_SHIFTS = ((0, 0, 0), (1, 1, 2))  # of blocks in turn
+_SHIFTS = ((0, 0, 0), (1, 1, 2))  # of even and odd blocks
 _HEAD_CHANNELS = 16
 _DROP_RATE = 0.1  # of the last block
-_UNSEEN = -100.0  # is added to the scores of tokens that do not see each other
+_MASKED = -100.0  # added to the attention scores of tokens that must not attend to each other
 
 
 class Windows(NamedTuple):
-    """How packed frames lie in windows.
+    """The arrangement of packed frames in windows.
 
     Attributes:
-        frames: long (3 G,), the frame in each place; F where there is none, for zeros.
-        places: long (F,), where each frame is.
-        mask: (G, M, 1, T, T), what is added to scores; None: a window's tokens all see each other.
-        sequences: long (F,), whose each frame is.
+        frames: long (3 G,), index of the frame at each position in the windows; F for zeros.
+        positions: long (F,), position of each frame in the windows.
+        mask: (G, M, 1, T, T), added to attention scores; None: all tokens of a window attend to each other.
+        sequences: long (F,), index of the sequence of each frame.
     """
 
     frames: torch.Tensor
-    places: torch.Tensor
+    positions: torch.Tensor
     mask: torch.Tensor | None
     sequences: torch.Tensor
 
     def to(self, device: torch.device) -> Windows:
         """Return the same on a device."""
-        frames, places, sequences = (
-            x.to(device, non_blocking=True) for x in (self.frames, self.places, self.sequences)
+        frames, positions, sequences = (
+            x.to(device, non_blocking=True) for x in (self.frames, self.positions, self.sequences)
         )
         mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
-        return Windows(frames, places, mask, sequences)
+        return Windows(frames, positions, mask, sequences)
 
 
 def arrange(counts: Counts, height: int, width: int, shift: tuple[int, int, int]) -> Windows:
-    """Return the windows over sequences of H x W tokens a frame, shifted: on the host, or where padding's mask is."""
+    """Return the shifted windows over sequences of frames of H x W tokens, on the device of `counts`."""
     if isinstance(counts, Padded):
         lengths, longest, total = counts.valid.sum(1), counts.valid.shape[1], counts.valid.numel()
-        stored, masked = torch.full_like(lengths, longest), True
+        strides, masked = torch.full_like(lengths, longest), True
     else:
         lengths, longest, total = torch.tensor(counts), max(counts), sum(counts)
-        stored, masked = lengths, any(shift) or min(counts) < _WINDOW[0]
+        strides, masked = lengths, any(shift) or min(counts) < _WINDOW[0]
     long = lengths > _WINDOW[0]
-    whole = torch.where(long, (lengths + 2) // 3 * 3, lengths)[:, None]
-    forward = torch.where(long, shift[0], 0)[:, None]
-    each = (longest + 2) // 3
-    place = torch.arange(each * 3, device=lengths.device)
-    own = place < whole
-    source = torch.where(own, (place + forward) % whole, place)  # (N, places)
-    starts = (stored.cumsum(0) - stored)[:, None]
-    of_windows = [
+    padded = torch.where(long, (lengths + 2) // 3 * 3, lengths)[:, None]
+    time_shift = torch.where(long, shift[0], 0)[:, None]
+    max_windows = (longest + 2) // 3
+    position = torch.arange(max_windows * 3, device=lengths.device)
+    used = position < padded
+    source = torch.where(used, (position + time_shift) % padded, position)  # (N, positions)
+    starts = (strides.cumsum(0) - strides)[:, None]
+    tables = [
         x.unflatten(1, (-1, 3)).flatten(0, 1)
         for x in (
             torch.where(source < lengths[:, None], source + starts, total),
-            torch.where(own, (source < forward).long(), 2),
+            torch.where(used, (source < time_shift).long(), 2),
             torch.arange(lengths.shape[0], device=lengths.device)[:, None].expand_as(source),
         )
     ]
-    if not isinstance(counts, Padded):  # those that have frames
-        kept = [row * each + window for row, count in enumerate(counts) for window in range((count + 2) // 3)]
-        of_windows = [x[kept] for x in of_windows]
-    frames, region, sequence = of_windows  # (G, 3)
+    if not isinstance(counts, Padded):  # remove windows without frames
+        present = [row * max_windows + window for row, count in enumerate(counts) for window in range((count + 2) // 3)]
+        tables = [x[present] for x in tables]
+    frames, region, sequence = tables  # (G, 3)
     flat = frames.flatten()
-    places = flat.new_zeros(total + 1).scatter(0, flat, torch.arange(flat.shape[0], device=flat.device))[:-1]
-    return Windows(flat, places, _mask(region, height, width, shift) if masked else None, sequence.flatten()[places])
+    positions = flat.new_zeros(total + 1).scatter(0, flat, torch.arange(flat.shape[0], device=flat.device))[:-1]
+    mask = _mask(region, height, width, shift) if masked else None
+    return Windows(flat, positions, mask, sequence.flatten()[positions])
 
 
 def _mask(region: torch.Tensor, height: int, width: int, shift: tuple[int, int, int]) -> torch.Tensor:
-    """Return (G, M, 1, T, T) for regions in time (G, 3): tokens that were not neighbours before a shift are apart."""
+    """Return the mask (G, M, 1, T, T) of tokens that the shift made neighbours, for regions in time (G, 3)."""
     rows, columns = (
-        (torch.arange(size, device=region.device) >= size - by).long()
-        for size, by in ((height, shift[1]), (width, shift[2]))
+        (torch.arange(size, device=region.device) >= size - offset).long()
+        for size, offset in ((height, shift[1]), (width, shift[2]))
     )
     regions = _partition(region[:, :, None, None, None] * 4 + (rows[:, None] * 2 + columns)[..., None]).squeeze(-1)
-    return ((regions[:, :, :, None] != regions[:, :, None, :]) * _UNSEEN).unsqueeze(2)
+    return ((regions[:, :, :, None] != regions[:, :, None, :]) * _MASKED).unsqueeze(2)
 
 
 def _partition(x: torch.Tensor) -> torch.Tensor:
@@ -105,21 +106,21 @@ def _join(x: torch.Tensor, height: int) -> torch.Tensor:
 
 
 class WindowAttention(ShiftedWindowAttention3d):
-    """torchvision's attention within windows, for sequences of several lengths; height and width are whole windows."""
+    """torchvision's window attention, for sequences of different lengths; H and W are multiples of the window's."""
 
     def forward(self, x: torch.Tensor, windows: Windows) -> torch.Tensor:
         """Return packed tokens (F, H, W, C) for the same."""
         _, down, right = self.shift_size
-        with_zeros = F.pad(x, (0, 0, 0, 0, 0, 0, 0, 1))
-        tokens = with_zeros.index_select(0, windows.frames).unflatten(0, (-1, 3)).roll((-down, -right), (2, 3))
+        padded = F.pad(x, (0, 0, 0, 0, 0, 0, 0, 1))
+        tokens = padded.index_select(0, windows.frames).unflatten(0, (-1, 3)).roll((-down, -right), (2, 3))
         qkv = self.qkv(_partition(tokens)).unflatten(-1, (3, self.num_heads, -1))
         q, k, v = qkv.permute(3, 0, 1, 4, 2, 5)  # (G, M, heads, T, C / heads)
         scores = (q * q.shape[-1] ** -0.5).matmul(k.transpose(-2, -1))
         scores = scores + self.get_relative_position_bias(self.window_size)
         if windows.mask is not None:
             scores = scores + windows.mask
-        seen = self.proj(scores.softmax(-1).matmul(v).transpose(2, 3).flatten(3))
-        return _join(seen, x.shape[1]).roll((down, right), (2, 3)).flatten(0, 1).index_select(0, windows.places)
+        output = self.proj(scores.softmax(-1).matmul(v).transpose(2, 3).flatten(3))
+        return _join(output, x.shape[1]).roll((down, right), (2, 3)).flatten(0, 1).index_select(0, windows.positions)
 
 
 class SwinBlock(SwinTransformerBlock):
@@ -127,19 +128,19 @@ class SwinBlock(SwinTransformerBlock):
 
     def forward(self, x: torch.Tensor, windows: Windows, n: int) -> torch.Tensor:
         """Return packed tokens (F, H, W, C) for those of N sequences."""
-        x = x + self._kept(self.attn(self.norm1(x), windows), windows, n)
-        return x + self._kept(self.mlp(self.norm2(x)), windows, n)
+        x = x + self._drop_sequences(self.attn(self.norm1(x), windows), windows, n)
+        return x + self._drop_sequences(self.mlp(self.norm2(x)), windows, n)
 
-    def _kept(self, x: torch.Tensor, windows: Windows, n: int) -> torch.Tensor:
+    def _drop_sequences(self, x: torch.Tensor, windows: Windows, n: int) -> torch.Tensor:
         if not self.training:
             return x
         return x * self.stochastic_depth(x.new_ones(n, 1, 1, 1)).index_select(0, windows.sequences)
 
 
 class ShiftedWindows(nn.Module):
-    """Two stages of Swin blocks over frames, rows and columns, the second twice as wide; tokens are not merged.
+    """Two stages of Swin blocks over frames, rows and columns, the second with twice the channels; no patch merging.
 
-    Stochastic depth rises from block to block.
+    The rate of stochastic depth increases from block to block.
     """
 
     def __init__(self, in_channels: int, channels: int, depths: list[int]) -> None:
@@ -168,7 +169,7 @@ class ShiftedWindows(nn.Module):
         self.norm = nn.LayerNorm(2 * channels)
 
     def forward(self, frames: torch.Tensor, counts: Counts) -> torch.Tensor:
-        """Return the largest values over time (N, 2 C, H / 2, W / 2) for packed maps (F, C_in, H, W)."""
+        """Return the maximum over time (N, 2 C, H / 2, W / 2) for packed maps (F, C_in, H, W)."""
         x = self.patch_norm(self.patch_embed(frames.unsqueeze(2)).squeeze(2).permute(0, 2, 3, 1))
         windows = [arrange(counts, x.shape[1], x.shape[2], shift).to(x.device) for shift in _SHIFTS]
         n = counts.valid.shape[0] if isinstance(counts, Padded) else len(counts)

@@ -1,8 +1,7 @@
-"""BatchNorm over the batches of all processes, on any device.
+"""BatchNorm with statistics synchronised over all processes, on any device; PyTorch's works on CUDA only.
 
 Ioffe and Szegedy, *Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift*, ICML
-2015. The statistics of a batch differ from those of its parts on several processes; PyTorch synchronises them on CUDA
-only.
+2015.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         pass
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return (N, C, ...) for the same; in training every process must call, N may differ."""
+        """Return (N, C, ...) for the same; in training every process must call it, and N may differ."""
         if not self.training:
             return super().forward(x)
         mean, variance = batch_norm.statistics(x)
@@ -37,10 +36,7 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def synchronise_norms(network: nn.Module, device: torch.device) -> nn.Module:
-    """Make the BatchNorms of a network, in place, share their statistics between processes; weights keep their names.
-
-    On CUDA the norm is PyTorch's own.
-    """
+    """Synchronise the BatchNorms of a network in place; on CUDA they become PyTorch's, and weights keep their names."""
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(network)
     for module in network.modules():

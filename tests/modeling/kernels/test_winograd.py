@@ -50,7 +50,7 @@ def test_errors_stay_small_with_many_channels(c_in: int, c_out: int) -> None:
 
 def test_a_few_sequences_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     x, weights = case(5, 2, 6, [3, 2])
-    monkeypatch.setattr(winograd, "_AT_A_TIME", 2 * 6 * 2 * 12 * 3)
+    monkeypatch.setattr(winograd, "_VALUES_AT_A_TIME", 2 * 6 * 2 * 12 * 3)
     assert winograd._sequences_at_a_time(x.shape, 3) == 2
     compare(with_gradients("winograd", x, weights), with_gradients("plain", x, weights, torch.float64))
 

@@ -1,1 +1,1 @@
-"""Backbones: from silhouettes to a map of features per frame."""
+"""Backbones: from silhouettes to feature maps."""

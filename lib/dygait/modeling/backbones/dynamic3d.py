@@ -62,7 +62,7 @@ class ShallowBackbone(nn.Module):
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> Features:
         """Return (N, c2, S // 3, H // 2, W // 2) and its lengths for (N, 1, S, H, W), S at least 3."""
-        first = F.leaky_relu(self.conv0(channels_last(x) if self.options.form == "fast" else x), 0.01)
-        x, lengths = avoid_two_frames(*self.lta(first, lengths))
+        x = F.leaky_relu(self.conv0(channels_last(x) if self.options.form == "fast" else x), 0.01)
+        x, lengths = avoid_two_frames(*self.lta(x, lengths))
         x = _halve(self.dam0(x, lengths))
         return self.dam2(self.dam1(x, lengths), lengths), lengths

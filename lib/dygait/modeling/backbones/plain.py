@@ -20,9 +20,9 @@ _POOL = "M"
 
 
 class FocalConv2d(nn.Module):
-    """A convolution of each of 2^halving horizontal strips alone: what lies beyond a strip's edge is zero to it.
+    """Convolve each of 2^halving horizontal strips separately, with zero padding at the strips' edges.
 
-    The kernel is odd, so that the map keeps its size.
+    The kernel size is odd, so that the map keeps its size.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, halving: int) -> None:
@@ -37,14 +37,14 @@ class FocalConv2d(nn.Module):
 
 @BACKBONES.register("Plain")
 class Plain(nn.Module):
-    """Convolutions, each followed by LeakyReLU(0.01), and halvings of the map.
+    """Convolutions, each followed by LeakyReLU(0.01), and max pooling.
 
     The first kernel is 5x5, the others 3x3.
 
     Args:
-        layers_cfg: the chain: `BC-C`, a convolution with C channels; `FC-C-H`, one by 2^H horizontal strips; `M`, max
+        layers_cfg: the layers: `BC-C`, a convolution with C channels; `FC-C-H`, one by 2^H horizontal strips; `M`, max
             pooling by 2.
-        in_channels: channels of the input: 1.
+        in_channels: number of input channels: 1.
     """
 
     opengait_names: Renames = ((r"^backbone\.layers\.", "Backbone.forward_block.feature."),)
@@ -60,10 +60,10 @@ class Plain(nn.Module):
             if layer == _POOL:
                 layers.append(nn.MaxPool2d(2))
                 continue
-            found = _LAYER.fullmatch(layer)
-            if found is None:
+            match = _LAYER.fullmatch(layer)
+            if match is None:
                 raise ValueError(f"layers_cfg: {layer!r} is no layer: write BC-64, FC-128-3 (channels, halving) or M")
-            channels, halving = int(found[1] or found[2]), int(found[3] or 0)
+            channels, halving = int(match[1] or match[2]), int(match[3] or 0)
             layers += [FocalConv2d(in_channels, channels, 3 if index else 5, halving), nn.LeakyReLU(inplace=True)]
             in_channels = channels
         self.out_channels = in_channels

@@ -1,7 +1,7 @@
-"""Residual blocks on the frames of sequences, and the backbone of GaitBase that is made of them.
+"""Residual blocks for packed frames, and ResNet9, the backbone of GaitBase.
 
 He et al., *Deep Residual Learning for Image Recognition*, CVPR 2016. Maps are packed (`modeling.frames`): F frames of
-all sequences side by side, without padding, C channels, H x W pixels.
+all sequences, concatenated without padding, C channels, H x W pixels; `counts` holds each sequence's number of frames.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Mode = Literal["2d", "p3d", "3d"]
 
 
 def over_sequences(layer: nn.Conv3d, frames: torch.Tensor, counts: Counts) -> torch.Tensor:
-    """Apply a 3-D convolution that keeps the number of frames to each sequence, which begins and ends with zeros.
+    """Apply a 3-D convolution that keeps the number of frames to each sequence, zero-padded in time.
 
-    Packed (F, C, H, W), of which `counts` are each sequence's, become (F, C_out, H_out, W_out).
+    Returns packed (F, C_out, H_out, W_out) for packed (F, C, H, W).
     """
     sequences, _ = avoid_two_frames(unpack(frames, counts).transpose(1, 2), None)
     return pack_counted(layer(sequences).transpose(1, 2), counts)
@@ -34,9 +34,9 @@ def over_sequences(layer: nn.Conv3d, frames: torch.Tensor, counts: Counts) -> to
 class ResidualBlock(nn.Module):
     """Two convolutions with BatchNorm and a shortcut around them: relu(f(x) + x).
 
-    `2d`: each frame alone, 3x3. `3d`: 3x3x3. `p3d`, pseudo-3-D (Qiu et al., *Learning Spatio-Temporal Representation
-    with Pseudo-3D Residual Networks*, ICCV 2017): 3x3, and between the two a branch over three frames at each pixel.
-    The stride is the first convolution's, down and across.
+    `2d`: 3x3, each frame separately. `3d`: 3x3x3. `p3d`, pseudo-3-D (Qiu et al., *Learning Spatio-Temporal
+    Representation with Pseudo-3D Residual Networks*, ICCV 2017): 3x3, with a residual convolution over three frames
+    between the two. The first convolution has the stride, in rows and columns.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int, mode: Mode) -> None:
@@ -45,8 +45,8 @@ class ResidualBlock(nn.Module):
         self.bn1 = BatchNorm2d(channels)
         self.temporal: nn.ModuleList | None = None
         if mode == "p3d":
-            over_time = nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0), bias=False)
-            self.temporal = nn.ModuleList([over_time, BatchNorm2d(channels)])
+            temporal_conv = nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0), bias=False)
+            self.temporal = nn.ModuleList([temporal_conv, BatchNorm2d(channels)])
         self.conv2 = _convolution(channels, channels, 3, 1, mode == "3d")
         self.bn2 = BatchNorm2d(channels)
         self.shortcut: nn.ModuleList | None = None
@@ -55,10 +55,7 @@ class ResidualBlock(nn.Module):
             self.shortcut = nn.ModuleList([projection, BatchNorm2d(channels)])
 
     def forward(self, x: torch.Tensor, counts: Counts = ()) -> torch.Tensor:
-        """Return packed (F, C_out, H_out, W_out) for packed (F, C_in, H, W), of which `counts` are each sequence's.
-
-        `2d` looks at each frame alone and needs no counts.
-        """
+        """Return packed (F, C_out, H_out, W_out) for packed (F, C_in, H, W); `2d` needs no counts."""
         out = F.relu(self.bn1(_apply(self.conv1, x, counts)))
         if self.temporal is not None:
             convolution, norm = self.temporal
@@ -78,34 +75,34 @@ def _convolution(in_channels: int, channels: int, kernel: int, stride: int, is_3
 
 
 class _NarrowProjection(nn.Conv2d):
-    """A 1x1 convolution with a stride, as one without it of the pixels that it sees.
+    """A strided 1x1 convolution, computed as an unstrided one of every stride-th pixel.
 
-    For fewer than 8 channels, oneDNN's gradient of the weight with a stride writes beside its memory on processors with
-    AVX2 alone (PyTorch 2.14.1, channels last), which ends the process.
+    With fewer than 8 channels, oneDNN's weight gradient of a strided convolution writes out of bounds on CPUs with AVX2
+    but not AVX-512 (PyTorch 2.14.1, channels last), which crashes the process.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        down, across = self.stride
-        return F.conv2d(x[:, :, ::down, ::across], self.weight)
+        row_stride, column_stride = self.stride
+        return F.conv2d(x[:, :, ::row_stride, ::column_stride], self.weight)
 
 
 def _apply(layer: nn.Module, frames: torch.Tensor, counts: Counts) -> torch.Tensor:
     if not isinstance(layer, nn.Conv3d):
         return layer(frames)
-    if layer.kernel_size[0] == 1:  # sees one frame at a time, as a clip of that frame alone
+    if layer.kernel_size[0] == 1:  # each frame separately, as a clip of one frame
         return layer(frames.unsqueeze(2)).squeeze(2)
     return over_sequences(layer, frames, counts)
 
 
 class ResidualStage(nn.ModuleList):
-    """The blocks of a stage, for packed maps and counts: the first has the stride, and the new number of channels."""
+    """The residual blocks of a stage; the first has the stride and changes the number of channels."""
 
     def __init__(self, in_channels: int, channels: int, layers: int, stride: int, mode: Mode = "2d") -> None:
         first = ResidualBlock(in_channels, channels, stride, mode)
         super().__init__([first, *(ResidualBlock(channels, channels, 1, mode) for _ in range(layers - 1))])
 
     def forward(self, x: torch.Tensor, counts: Counts = ()) -> torch.Tensor:
-        """Return what the last block does."""
+        """Return packed (F, C_out, H_out, W_out) for packed (F, C_in, H, W)."""
         for block in self:
             x = block(x, counts)
         return x
@@ -126,12 +123,12 @@ class StageSizes(TypedDict):
     C: int
 
 
-def stage_sizes(given: StageSizes, in_channels: int, model: str) -> tuple[list[int], list[int]]:
-    """Return the channels and the blocks of the four stages; ValueError where they do not fit the input's channels."""
-    check_numbers("Backbone.blocks", given["blocks"], 4, model)
-    check_positive("Backbone.C", given["C"])
-    check_sizes("Backbone", given, {"in_channels": in_channels})
-    return [given["C"] * factor for factor in (32, 64, 128, 256)], given["blocks"]
+def stage_sizes(backbone: StageSizes, in_channels: int, model: str) -> tuple[list[int], list[int]]:
+    """Return the numbers of channels and of blocks of the four stages; ValueError where a size is invalid."""
+    check_numbers("Backbone.blocks", backbone["blocks"], 4, model)
+    check_positive("Backbone.C", backbone["C"])
+    check_sizes("Backbone", backbone, {"in_channels": in_channels})
+    return [backbone["C"] * factor for factor in (32, 64, 128, 256)], backbone["blocks"]
 
 
 LAYER_NAMES: Renames = (
@@ -148,25 +145,25 @@ BLOCK_NAMES: dict[Mode, Renames] = {
     ),
     "3d": (),
 }
-"""Rules for the stages of DeepGaitV2 and its kin: a `stem` called layer0, layer1 of mode 2d, layer2 to layer4."""
+"""Renames for DeepGaitV2 and its variants: layer0 is a `stem`, layer1 a stage of mode 2d, layer2 to layer4 stages."""
 
 _CHANNELS, _LAYERS, _STRIDES = [32, 64, 128, 256], [1, 2, 2, 1], [1, 2, 2, 1]  # OpenGait's defaults
 
 
 @BACKBONES.register("ResNet9")
 class ResNet9(nn.Module):
-    """A convolution and four stages of residual blocks, for small silhouettes: GaitBase's.
+    """A convolution and four stages of residual blocks, for small silhouettes: the backbone of GaitBase.
 
     Fan et al., *OpenGait: Revisiting Gait Recognition Toward Better Practicality*, CVPR 2023. Nine layers deep with one
     block in each stage.
 
     Args:
-        channels: of the four stages; the first convolution has the first stage's.
-        layers: blocks of each stage.
-        strides: of each stage's first block.
-        in_channel: channels of a frame.
-        block: the kind of block.
-        maxpool: halve the map after the first convolution.
+        channels: numbers of channels of the four stages; the first convolution has those of the first stage.
+        layers: number of blocks in each stage.
+        strides: stride of the first block of each stage.
+        in_channel: number of channels of a frame.
+        block: type of block.
+        maxpool: whether to halve the map after the first convolution.
     """
 
     opengait_names: Renames = (
@@ -185,8 +182,8 @@ class ResNet9(nn.Module):
         maxpool: bool = True,
     ) -> None:
         super().__init__()
-        for key, given in (("channels", channels), ("layers", layers), ("strides", strides)):
-            check_numbers(key, given, 4, "ResNet9")
+        for key, numbers in (("channels", channels), ("layers", layers), ("strides", strides)):
+            check_numbers(key, numbers, 4, "ResNet9")
         check_positive("in_channel", in_channel)
         self.out_channels = channels[-1]
         self.conv1 = nn.Conv2d(in_channel, channels[0], 3, padding=1, bias=False)

@@ -1,1 +1,1 @@
-"""Exact fast forms of operations whose plain form is elsewhere."""
+"""Fast, exact implementations of operations whose plain form is elsewhere."""

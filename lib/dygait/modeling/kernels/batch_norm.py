@@ -1,9 +1,9 @@
 """BatchNorm of channels-last maps on a CPU, as precise as PyTorch's kernel for contiguous maps.
 
 Ioffe and Szegedy, *Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift*, ICML
-2015. In training, PyTorch's channels-last kernel adds all pixels of a channel one after another in float32: over a
-million pixels, statistics and gradients are 100 times less precise than those of contiguous maps, which are summed in
-float64. Here a map is a matrix of pixels by channels (M, C); blocks of it are summed in float32, the blocks in float64.
+2015. In training, PyTorch's channels-last kernel sums all pixels of a channel sequentially in float32: over a million
+pixels, statistics and gradients are 100 times less precise than those of contiguous maps, which are summed in float64.
+Here a map is a matrix of pixels by channels (M, C), whose blocks are summed in float32 and the block sums in float64.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-_ROW = 1024  # numbers: neighbouring pixels are summed side by side, in as many columns as fit the fastest cache
-_ROWS = 1024  # at most so many are added one after another in float32
-_SMALL = 1 << 17  # numbers: so few are summed in float64
-_CHUNK = 1 << 18  # numbers: what is written stays in the cache until it is completed
+_ROW = 1024  # elements of a row of a block, which holds as many neighbouring pixels as fit: sized for the L1 cache
+_ROWS = 1024  # the most rows that are summed sequentially in float32
+_SMALL = 1 << 17  # elements: maps of at most this size are summed in float64
+_CHUNK = 1 << 18  # elements written at a time in the backward pass: sized to stay in the cache
 
 
 def is_supported(x: torch.Tensor) -> bool:
-    """Return whether `batch_norm` computes (N, C, ...) itself: channels-last maps on a CPU."""
+    """Return whether `batch_norm` has a kernel of its own for (N, C, ...): channels-last maps on a CPU."""
     on_cpu = x.device.type == "cpu" and x.dim() > 2 and not torch.compiler.is_compiling()
     return on_cpu and x.movedim(1, -1).is_contiguous()
 
@@ -38,9 +38,9 @@ def batch_norm(
     momentum: float,
     eps: float,
 ) -> torch.Tensor:
-    """Compute what `torch.nn.functional.batch_norm` does, which it calls where `is_supported` is false.
+    """`torch.nn.functional.batch_norm`, which it calls where `is_supported` is false.
 
-    Of (N, C, ...) in float32, float64 or a half type, whose statistics are float32; all other tensors are (C,).
+    Takes (N, C, ...) in float32, float64 or a half type, whose statistics are float32; all other tensors are (C,).
 
     Raises:
         ValueError: in training, a channel has a single value.
@@ -70,22 +70,22 @@ def update_running(
 
 @torch.no_grad()
 def statistics(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return each channel's mean and biased variance, float64 (C,), of (N, C, ...)."""
+    """Return the mean and the biased variance of each channel of (N, C, ...), both float64 (C,)."""
     pixels = _precise(_pixels(x))
     channels = pixels.shape[1]
-    found, counts = [], []
+    moments, counts = [], []
     for block in _blocks(pixels, _rows_to_add(pixels)):
         dummy = torch.zeros(block.shape[1], dtype=_accumulator(block))  # sets the type of the statistics
-        found.append(torch.stack(torch.batch_norm_update_stats(_as_map(block), dummy, dummy.clone(), 0.0)))
+        moments.append(torch.stack(torch.batch_norm_update_stats(_as_map(block), dummy, dummy.clone(), 0.0)))
         counts += [len(block)] * (block.shape[1] // channels)
-    means, variances = torch.cat(found, 1).double().view(2, -1, channels)
+    means, variances = torch.cat(moments, 1).double().view(2, -1, channels)
     return combine_statistics(torch.tensor(counts, dtype=torch.float64)[:, None], means, variances)
 
 
 def combine_statistics(
     counts: torch.Tensor, means: torch.Tensor, variances: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and biased variance (C,) of B parts together, for counts (B, 1), means and variances (B, C).
+    """Combine the counts (B, 1), means and biased variances (B, C) of B parts into a mean and a variance (C,).
 
     Chan, Golub and LeVeque, *Updating Formulae and a Pairwise Algorithm for Computing Sample Variances*, 1979.
     """
@@ -95,12 +95,11 @@ def combine_statistics(
 
 
 class _Normalise(torch.autograd.Function):
-    """Normalise (N, C, ...) with the statistics of the batch, through which the gradient flows too.
+    """Normalise (N, C, ...) with the statistics of the batch, and backpropagate through the statistics.
 
-    Arguments: x, this process's share of the batch; mean and variance (C,) of the batch, the latter biased;
-    weight and bias (C,) or None; count, the values of each channel in the batch; eps, added to the variance; reduce,
-    which adds a tensor over all processes where the batch is spread over them: every process must run the backward
-    pass; else None.
+    Arguments: x, this process's share of the batch; mean and biased variance (C,) of the batch; weight and bias (C,) or
+    None; count, the number of values per channel in the batch; eps, added to the variance; reduce, which sums a tensor
+    over all processes where the batch is distributed (every process must then run the backward pass), else None.
     """
 
     @staticmethod
@@ -116,7 +115,7 @@ class _Normalise(torch.autograd.Function):
         reduce: Callable[[torch.Tensor], torch.Tensor] | None,
     ) -> torch.Tensor:
         ctx.save_for_backward(x, mean, weight, bias)
-        ctx.factor, ctx.count, ctx.reduce = (variance.double() + eps).rsqrt(), count, reduce
+        ctx.inverse_std, ctx.count, ctx.reduce = (variance.double() + eps).rsqrt(), count, reduce
         dtype = _accumulator(x)
         return F.batch_norm(x, mean.to(dtype), variance.to(dtype), weight, bias, False, 0.0, eps)
 
@@ -126,37 +125,35 @@ class _Normalise(torch.autograd.Function):
         x, mean, weight, bias = ctx.saved_tensors
         pixels, gradients = _pixels(x), _pixels(gradient)
         total, product = _column_sums(gradients, pixels, mean)  # of g, and of g (x - mean)
-        product = product * ctx.factor
-        for_weight = None if weight is None else product.to(weight.dtype)
-        for_bias = None if bias is None else total.to(bias.dtype)
+        product = product * ctx.inverse_std
+        grad_weight = None if weight is None else product.to(weight.dtype)
+        grad_bias = None if bias is None else total.to(bias.dtype)
         if not ctx.needs_input_grad[0]:
-            return None, None, None, for_weight, for_bias, None, None, None
+            return None, None, None, grad_weight, grad_bias, None, None, None
         if ctx.reduce is not None:
             total, product = ctx.reduce(torch.stack([total, product]))
-        of_gradient = ctx.factor if weight is None else ctx.factor * weight.double()
-        of_x = -of_gradient * ctx.factor * product / ctx.count
-        constant = -of_gradient * total / ctx.count - of_x * mean
-        of_gradient, of_x, constant = (t.to(_accumulator(x)) for t in (of_gradient, of_x, constant))
-        for_x = torch.empty_like(x.movedim(1, -1), memory_format=torch.contiguous_format)
-        side_by_side = _side_by_side(pixels)
-        of_gradient, of_x, constant = (t.repeat(side_by_side) for t in (of_gradient, of_x, constant))
-        rows = max(1, _CHUNK // len(constant))
-        chunks = zip(*(_blocks(t, rows) for t in (for_x.view(pixels.shape), gradients, pixels)), strict=True)
-        for out, own_gradients, own_pixels in chunks:
+        # The gradient of x is a g + b x + c, with factors a, b and c for each channel.
+        a = ctx.inverse_std if weight is None else ctx.inverse_std * weight.double()
+        b = -a * ctx.inverse_std * product / ctx.count
+        c = -a * total / ctx.count - b * mean
+        a, b, c = (t.to(_accumulator(x)).repeat(_pixels_per_row(pixels)) for t in (a, b, c))
+        grad_x = torch.empty_like(x.movedim(1, -1), memory_format=torch.contiguous_format)
+        rows = max(1, _CHUNK // len(c))
+        chunks = zip(*(_blocks(t, rows) for t in (grad_x.view(pixels.shape), gradients, pixels)), strict=True)
+        for out, gradient_block, pixel_block in chunks:
             width = out.shape[1]
-            result = out if x.dtype == constant.dtype else None
-            result = torch.addcmul(constant[:width], own_pixels, of_x[:width], out=result)
-            result.addcmul_(own_gradients, of_gradient[:width])
+            result = torch.addcmul(c[:width], pixel_block, b[:width], out=out if x.dtype == c.dtype else None)
+            result.addcmul_(gradient_block, a[:width])
             if result is not out:
                 out.copy_(result)
-        return for_x.movedim(-1, 1), None, None, for_weight, for_bias, None, None, None
+        return grad_x.movedim(-1, 1), None, None, grad_weight, grad_bias, None, None, None
 
 
 normalise: Callable[..., torch.Tensor] = _Normalise.apply
 
 
 def _pixels(x: torch.Tensor) -> torch.Tensor:
-    """View (N, C, ...) as a contiguous (M, C); a copy where pixels and their channels do not lie side by side."""
+    """View (N, C, ...) as a contiguous matrix (M, C); a copy unless the layout is channels last."""
     return x.movedim(1, -1).reshape(-1, x.shape[1]).contiguous()
 
 
@@ -169,43 +166,43 @@ def _column_sums(a: torch.Tensor, b: torch.Tensor, mean: torch.Tensor) -> tuple[
     a, b = _precise(a), _precise(b)
     channels = a.shape[1]
     rounded = mean.to(_accumulator(a))
-    wide = rounded.repeat(_side_by_side(a))
-    ones = torch.ones_like(wide)
-    found = []
+    means = rounded.repeat(_pixels_per_row(a))
+    ones = torch.ones_like(means)
+    block_sums = []
     rows = _rows_to_add(a)
-    for first, second in zip(_blocks(a, rows), _blocks(b, rows), strict=True):
-        width = first.shape[1]
-        # One pass of PyTorch's kernel, which gives the sums that BatchNorm's gradient is made of.
+    for a_block, b_block in zip(_blocks(a, rows), _blocks(b, rows), strict=True):
+        width = a_block.shape[1]
+        # One pass of PyTorch's kernel, whose gradients of weight and bias are these sums.
         _, products, sums = torch.ops.aten.native_batch_norm_backward(
-            _as_map(first), _as_map(second), ones[:width], None, None, wide[:width], ones[:width],
+            _as_map(a_block), _as_map(b_block), ones[:width], None, None, means[:width], ones[:width],
             True, 0.0, [False, True, True],
         )  # fmt: skip
-        found.append(torch.stack([sums, products]))
-    total, product = torch.cat(found, 1).double().view(2, -1, channels).sum(1)
+        block_sums.append(torch.stack([sums, products]))
+    total, product = torch.cat(block_sums, 1).double().view(2, -1, channels).sum(1)
     return total, product - total * (mean - rounded)
 
 
 def _precise(pixels: torch.Tensor) -> torch.Tensor:
-    """Return pixels in float64 where they are few: it costs nothing, and few blocks do not average rounding out."""
+    """Convert small maps to float64: it costs nothing, and rounding errors do not average out over few blocks."""
     return pixels.double() if pixels.numel() <= _SMALL else pixels
 
 
-def _side_by_side(pixels: torch.Tensor) -> int:
-    """Return how many neighbouring pixels of (M, C) are side by side in a row of `_blocks`."""
+def _pixels_per_row(pixels: torch.Tensor) -> int:
+    """Return how many neighbouring pixels of (M, C) a row of a block holds."""
     return max(1, _ROW // pixels.shape[1])
 
 
 def _rows_to_add(pixels: torch.Tensor) -> int:
-    """Return of how many rows a block of (M, C) is, that PyTorch's kernels add up in float32 without losing digits."""
-    return min(_ROWS, max(_ROWS // 16, len(pixels) // _side_by_side(pixels) // 8))
+    """Return the number of rows of a block of (M, C): few enough for PyTorch's kernels to sum in float32."""
+    return min(_ROWS, max(_ROWS // 16, len(pixels) // _pixels_per_row(pixels) // 8))
 
 
 def _blocks(pixels: torch.Tensor, rows: int) -> list[torch.Tensor]:
-    """Cut (M, C) into blocks (rows, B * C), of B pixels side by side; what is left over is a block with B = 1."""
-    side_by_side = _side_by_side(pixels)
-    whole = len(pixels) // side_by_side * side_by_side
-    blocks = list(pixels[:whole].view(-1, side_by_side * pixels.shape[1]).split(rows)) if whole else []
-    return [*blocks, pixels[whole:]] if whole < len(pixels) else blocks
+    """Cut (M, C) into blocks (rows, B * C), with B pixels in a row; the remaining pixels are a block with B = 1."""
+    per_row = _pixels_per_row(pixels)
+    end = len(pixels) // per_row * per_row
+    blocks = list(pixels[:end].view(-1, per_row * pixels.shape[1]).split(rows)) if end else []
+    return [*blocks, pixels[end:]] if end < len(pixels) else blocks
 
 
 def _as_map(rows: torch.Tensor) -> torch.Tensor:
@@ -234,7 +231,7 @@ class BatchNorm3d(_BatchNorm, nn.BatchNorm3d):
 
 
 def count_batch(norm: nn.modules.batchnorm._BatchNorm) -> float:
-    """Count a batch in training, and return its weight in the running statistics."""
+    """Count a batch in training, and return its momentum: the weight of the batch in the running statistics."""
     if norm.training and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
         if norm.momentum is None:

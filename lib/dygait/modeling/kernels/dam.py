@@ -24,13 +24,13 @@ def fast_stage(stage: DynamicStage, x: torch.Tensor, lengths: torch.Tensor | Non
     """Return (N, O, S, H, W) for (N, C, S, H, W), which must be zero in padding.
 
     The global branch and the sum of the others are one convolution. Without gradients the BatchNorms are folded into
-    the weights at every call: keeping the folded weights would miss changes that PyTorch does not count (`.data`,
-    NumPy, collectives), and saves 0.3 to 2 % of a batch's time.
+    the weights at every call: caching the folded weights would miss changes that PyTorch does not track (`.data`,
+    NumPy, collectives), and would save 0.3 to 2 % of a batch's time.
     """
     x = channels_last(x)
     folded = is_exporting() or not (torch.is_grad_enabled() or stage.training or torch.compiler.is_compiling())
     weight, slices, shift = _weights(stage, folded)
-    pair = _convolved(x, weight, shift)
+    pair = _convolve(x, weight, shift)
     if slices is not None:
         pair = _subtract_mean(pair, temporal_mean(x, lengths), slices, lengths)
     if stage.norm_global is not None and stage.norm_local is not None and not folded:
@@ -39,22 +39,22 @@ def fast_stage(stage: DynamicStage, x: torch.Tensor, lengths: torch.Tensor | Non
 
 
 def pointwise(convolution: nn.Conv3d, x: torch.Tensor) -> torch.Tensor:
-    """Return a 1x1x1 convolution of (N, C, S, H, W): on a CPU one matrix product, which keeps the layout in memory."""
+    """Apply a 1x1x1 convolution to (N, C, S, H, W): on a CPU as a matrix product, which keeps the memory layout."""
     if x.device.type != "cpu":
         return convolution(x)
     return F.linear(channels_last(x).movedim(1, 4), convolution.weight.flatten(1)).movedim(4, 1)
 
 
 def _weights(stage: DynamicStage, folded: bool) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-    """Return the weights of a stage; `folded`: with the BatchNorms in them, as they are in evaluation mode.
+    """Return the weights of a stage; `folded`: with the BatchNorms of evaluation mode folded into them.
 
     Returns:
-        (2 O, C, 3, 3, 3), the global branch's weights, and the sum of the dynamic and the spatial branch's;
-        (3 O, C, 3, 3), the dynamic branch's time slices, applied to the mean: for the previous frame, the frame itself
-        and the next; None where no mean is subtracted;
-        (2 O,), added after the convolution where BatchNorms are folded, else None.
+        (2 O, C, 3, 3, 3), the weights of the global branch, and the sum of those of the dynamic and the spatial branch;
+        (3 O, C, 3, 3), the time slices of the dynamic branch, which convolve the mean: for the previous frame, the
+        frame itself and the next; None where no mean is subtracted;
+        (2 O,), the bias of the convolution where BatchNorms are folded, else None.
     """
-    whole, dynamic = stage.conv_global.weight, stage.conv_dynamic.weight
+    global_, dynamic = stage.conv_global.weight, stage.conv_dynamic.weight
     local, shift = dynamic, None
     if stage.conv_spatial is not None:
         spatial = stage.conv_spatial.weight
@@ -63,15 +63,15 @@ def _weights(stage: DynamicStage, folded: bool) -> tuple[torch.Tensor, torch.Ten
         (factor, first), (factor_local, second) = (
             norm.factor_and_shift() for norm in (stage.norm_global, stage.norm_local)
         )
-        whole = whole * factor.view(-1, 1, 1, 1, 1)
+        global_ = global_ * factor.view(-1, 1, 1, 1, 1)
         local, dynamic = (w * factor_local.view(-1, 1, 1, 1, 1) for w in (local, dynamic))
         shift = torch.cat([first, second])
     slices = dynamic.permute(2, 0, 1, 3, 4).flatten(0, 1) if stage.options.dynamic else None
-    return torch.cat([whole, local]), slices, shift
+    return torch.cat([global_, local]), slices, shift
 
 
-def _convolved(x: torch.Tensor, weight: torch.Tensor, shift: torch.Tensor | None) -> torch.Tensor:
-    """Return the convolution of (N, C, S, H, W), a new tensor (N, 2 O, S, H, W)."""
+def _convolve(x: torch.Tensor, weight: torch.Tensor, shift: torch.Tensor | None) -> torch.Tensor:
+    """Convolve (N, C, S, H, W), and return a new tensor (N, 2 O, S, H, W)."""
     if not winograd.is_faster(x, len(weight)):
         return F.conv3d(x, weight, shift, padding=1)
     result = winograd.convolution(x, winograd.transformed(weight))
@@ -85,7 +85,7 @@ def _subtract_mean(
 ) -> torch.Tensor:
     """Subtract the dynamic branch's convolution of the mean (N, C, 1, H, W) from the second map, in place.
 
-    The mean is one map per sequence, so convolving it takes three 2-D convolutions, one for each time slice of the
+    The mean is one map per sequence, so its 3-D convolution is three 2-D convolutions, one for each time slice of the
     weight. The slice for the previous frame does not apply at the first frame, nor that for the next at the last.
     """
     previous, current, following = F.conv2d(mean.squeeze(2), slices, padding=1).chunk(3, 1)
@@ -98,20 +98,20 @@ def _subtract_mean(
 def _subtract_mean_exported(
     pair: torch.Tensor, previous: torch.Tensor, current: torch.Tensor, following: torch.Tensor, lengths: torch.Tensor
 ) -> torch.Tensor:
-    """Return what `_subtract_mean` does, by operations that every runtime has: no indexing, nothing in place."""
+    """`_subtract_mean` without indexing or in-place operations, which not every runtime supports."""
     frames = torch.arange(pair.shape[2], device=pair.device)[None, None, :, None, None]
     last = (lengths.to(pair.device) - 1)[:, None, None, None, None]
-    previous, current, following = (part.unsqueeze(2) for part in (previous, current, following))
+    previous, current, following = (x.unsqueeze(2) for x in (previous, current, following))
     mean = previous * (frames > 0) + current + following * (frames != last)
-    whole, local = pair.chunk(2, 1)
-    return torch.cat([whole, local - mean], 1)
+    first, second = pair.chunk(2, 1)
+    return torch.cat([first, second - mean], 1)
 
 
 class _SubtractMean(torch.autograd.Function):
     """Subtract a map from every frame of a pair's second map, and add others to the first and to the last valid frame.
 
-    Works in place: no convolution needs the pair again. The backward pass is explicit, so that it reads the frames
-    once, for their sum, and allocates no map per frame.
+    In place, since no convolution needs the pair again. The explicit backward pass reads the frames once, for their
+    sum, and allocates no map per frame.
     """
 
     @staticmethod

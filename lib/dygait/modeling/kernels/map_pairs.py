@@ -1,7 +1,7 @@
 """Operations on two maps in one tensor, the output of one convolution with two sets of filters.
 
 Channels 0 to O - 1 are the first map's, O to 2 O - 1 the second's. N sequences, S frames, H x W pixels; `lengths` as in
-`dygait.modeling.layers`. An operation on both is one pass over memory: on a CPU the passes between convolutions cost a
+`dygait.modeling.layers`. An operation on both is one pass over memory: on a CPU the passes between convolutions take a
 fifth of the time of the convolutions.
 """
 
@@ -24,16 +24,16 @@ def norm_pair(
     norms = (first.norm, second.norm)
     training = norms[0].training
     if any(not isinstance(n, BatchNorm3d) or n.momentum is None or n.training != training for n in norms):
-        halves = zip((first, second), pair.chunk(2, 1), strict=True)  # BatchNorms over all processes, above all
+        halves = zip((first, second), pair.chunk(2, 1), strict=True)  # mostly SyncBatchNorm
         return torch.cat([norm(half, lengths) for norm, half in halves], 1)
     weight, bias, mean, variance = (
         torch.cat([getattr(norm, name) for norm in norms]) for name in ("weight", "bias", "running_mean", "running_var")
     )
 
-    def normed(x: torch.Tensor) -> torch.Tensor:
+    def joint_norm(x: torch.Tensor) -> torch.Tensor:
         return batch_norm(x, mean, variance, weight, bias, training, norms[0].momentum or 0.0, norms[0].eps)
 
-    result = over_valid_frames(normed, pair, lengths if training else None)
+    result = over_valid_frames(joint_norm, pair, lengths if training else None)
     if training:
         with torch.no_grad():
             for name, joint in (("running_mean", mean), ("running_var", variance)):
@@ -54,7 +54,7 @@ def rectified_sum(pair: torch.Tensor) -> torch.Tensor:
 
 
 class _RectifiedSum(torch.autograd.Function):
-    """Saves the pair for backward, where plain operations save two rectified maps; allocates no intermediate map."""
+    """Saves the pair for backward instead of two rectified maps, and allocates no intermediate map."""
 
     @staticmethod
     def forward(ctx: Any, pair: torch.Tensor) -> torch.Tensor:
@@ -72,11 +72,11 @@ class _RectifiedSum(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         (pair,) = ctx.saved_tensors
         result = torch.empty_like(pair)
-        for half, of_half in zip(pair.chunk(2, 1), result.chunk(2, 1), strict=True):
-            torch.ops.aten.threshold_backward(gradient, half, 0, grad_input=of_half)
+        for half, grad_input in zip(pair.chunk(2, 1), result.chunk(2, 1), strict=True):
+            torch.ops.aten.threshold_backward(gradient, half, 0, grad_input=grad_input)
         return result
 
 
 def _pieces(x: torch.Tensor) -> list[slice]:
-    """Return slices of sequences to compute at a time: one on a CPU, which stays in the cache between operations."""
+    """Return the slices of sequences to compute at a time: on a CPU one sequence, which stays in the cache."""
     return [slice(n, n + 1) for n in range(len(x))] if x.device.type == "cpu" else [slice(None)]

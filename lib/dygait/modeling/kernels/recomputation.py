@@ -12,9 +12,9 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recomputed(module: nn.Module, function: Callable[..., torch.Tensor], *inputs: Any) -> torch.Tensor:
-    """Return `function(*inputs)`, of which only the inputs are kept for the backward pass, where it runs again.
+    """Return `function(*inputs)`, saving only the inputs: the backward pass runs the function again.
 
-    The function uses the BatchNorms of a module.
+    The running statistics of `module`, whose BatchNorms the function uses, are updated only once.
     """
     return checkpoint(
         function, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _frozen_statistics(module))
@@ -32,5 +32,5 @@ def _frozen_statistics(module: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for norm, (momentum, counted) in zip(norms, before, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, counted
+        for norm, (momentum, batches) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, batches

@@ -1,10 +1,11 @@
-"""A 3x3x3 convolution with about half the products: Winograd's minimal filtering, over time.
+"""A 3x3x3 convolution with about half the multiplications: Winograd's minimal filtering, over time.
 
-Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*, CVPR 2016; here along the frames alone. A filter of
-three taps gives m frames of output from m + 2 of input with m + 2 products instead of 3 m: frames and filter are taken
-as polynomials, which are multiplied by their values at m + 2 points. A product is here a 3x3 convolution of a frame.
+Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*, CVPR 2016; here along the frames only. A filter of
+three taps computes m output frames from m + 2 input frames with m + 2 products instead of 3 m: frames and filter are
+polynomials, which are multiplied by multiplying their values at m + 2 points. A product is a 3x3 convolution of a map.
 
-N sequences, C channels in, O out, S frames, H x W pixels. S frames are cut into tiles of four, and one of what is left.
+N sequences, C input channels, O output channels, S frames, H x W pixels. The frames are cut into tiles of four; the
+last tile may be shorter.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-# Where polynomials are evaluated, after the point at infinity; a tile of m frames takes the first m + 1. More points
-# would save more products and round more: with six frames to a tile, errors are twice those with four. Numbers around
-# one, whose powers stay of one size, round less than the usual (0, 1, -1, 2, -1/2): by a third in an input's gradient.
+# Where polynomials are evaluated, besides the point at infinity; a tile of m frames uses the first m + 1. More points
+# would save more products and increase rounding errors: tiles of six frames double those of four. Points near one,
+# whose powers have similar magnitudes, round less than the usual (0, 1, -1, 2, -1/2): by a third in input gradients.
 _POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
 _TILE = len(_POINTS) - 1
 _SLOTS = _TILE + 2
-_FEWEST_CHANNELS = (64, 128)
-_FEWEST_FRAMES = 4
-# As many sequences at a time as make this many numbers at the points: memory stays bounded, convolutions large.
-_AT_A_TIME = 2**23
+_MIN_CHANNELS = (64, 128)
+_MIN_FRAMES = 4
+# Sequences are computed at a time up to this many values at the points, which bounds memory; convolutions stay large.
+_VALUES_AT_A_TIME = 2**23
 
 
 @lru_cache
@@ -47,9 +48,9 @@ def _matrices(frames: int) -> tuple[torch.Tensor, torch.Tensor]:
 def is_faster(x: torch.Tensor, out_channels: int) -> bool:
     """Return whether this is faster than a plain convolution: in float32 on a CPU, with many channels and frames.
 
-    The transforms cost as much for few channels as for many, and the products they save cost in proportion to both
-    numbers of channels. Measured on AVX-512, forward and backward, channels last: 64 or 128 channels to 128 or more
-    take 0.8 of the time, 32 to 128 as long as before, 16 take longer.
+    The cost of the transforms grows with the sum of the numbers of channels, that of the saved products with their
+    product. Measured on AVX-512, forward and backward, channels last: 64 or 128 to 128 or more channels take 0.8 of the
+    time, 32 to 128 the same time, 16 take longer.
     """
     return (
         x.device.type == "cpu"
@@ -57,9 +58,9 @@ def is_faster(x: torch.Tensor, out_channels: int) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and type(x) is torch.Tensor  # fake tensors have no memory to write to
-        and min(x.shape[1], out_channels) >= _FEWEST_CHANNELS[0]
-        and max(x.shape[1], out_channels) >= _FEWEST_CHANNELS[1]
-        and x.shape[2] >= _FEWEST_FRAMES
+        and min(x.shape[1], out_channels) >= _MIN_CHANNELS[0]
+        and max(x.shape[1], out_channels) >= _MIN_CHANNELS[1]
+        and x.shape[2] >= _MIN_FRAMES
     )
 
 
@@ -82,20 +83,21 @@ class _Convolution(torch.autograd.Function):
         n, c, s, h, w = x.shape
         channels = filters.shape[1]
         rows, tiles, size = _rows(x), _tiles(s), _sequences_at_a_time(x.shape, channels)
-        # No view, which could not be changed in place; `result` is one of it.
-        found = torch.empty((n, channels, s, h, w), dtype=x.dtype, memory_format=torch.channels_last_3d)
-        result = _frames(found)
+        # The output must not be a view, which could not be modified in place later; `result` is a view of it.
+        output = torch.empty((n, channels, s, h, w), dtype=x.dtype, memory_format=torch.channels_last_3d)
+        result = _frames(output)
         values, products = _buffer(x, size, c), _buffer(x, size, channels)
         for first in range(0, n, size):
-            some = rows[first : first + size]
-            _to_points(some, tiles, values)
-            for p, used in enumerate(_used(tiles)):
-                _store(products, p, used, F.conv2d(_maps(values, p, used, some, (h, w)), filters[p], padding=1))
+            group = rows[first : first + size]
+            count = len(group)
+            _to_points(group, tiles, values)
+            for p, used in enumerate(_tiles_per_point(tiles)):
+                _store(products, p, used, F.conv2d(_maps(values, p, used, count, (h, w)), filters[p], padding=1))
             for t, (start, frames) in enumerate(tiles):
                 a, _ = _matrices(frames)
-                into = result[first : first + len(some), start : start + frames]
-                torch.bmm(a.expand(len(some), -1, -1), _of_tile(products, t, frames, some), out=into)
-        return found
+                target = result[first : first + count, start : start + frames]
+                torch.bmm(a.expand(count, -1, -1), _tile_values(products, t, frames, count), out=target)
+        return output
 
     @staticmethod
     @once_differentiable
@@ -104,35 +106,36 @@ class _Convolution(torch.autograd.Function):
         n, c, s, h, w = x.shape
         channels = filters.shape[1]
         tiles, size = _tiles(s), _sequences_at_a_time(x.shape, channels)
-        rows, result_rows = _rows(x), _frames(gradient)
-        wants_x, wants_filters = ctx.needs_input_grad
-        for_rows = torch.zeros_like(rows) if wants_x else None
-        for_filters = torch.zeros_like(filters) if wants_filters else None
-        # The values at the points are quickly computed again, and larger than x: they were not kept.
-        values, for_values, products = _buffer(x, size, c), _buffer(x, size, c), _buffer(x, size, channels)
+        rows, grad_result = _rows(x), _frames(gradient)
+        needs_x, needs_filters = ctx.needs_input_grad
+        grad_rows = torch.zeros_like(rows) if needs_x else None
+        grad_filters = torch.zeros_like(filters) if needs_filters else None
+        # The values at the points are cheap to recompute and larger than x, so forward does not save them.
+        values, grad_values, grad_products = _buffer(x, size, c), _buffer(x, size, c), _buffer(x, size, channels)
         for first in range(0, n, size):
-            some = rows[first : first + size]
-            _to_points(some, tiles, values)
+            group = rows[first : first + size]
+            count = len(group)
+            _to_points(group, tiles, values)
             for t, (start, frames) in enumerate(tiles):
                 a, _ = _matrices(frames)
-                own = result_rows[first : first + len(some), start : start + frames]
-                torch.bmm(a.T.expand(len(some), -1, -1), own, out=_of_tile(products, t, frames, some))
-            for p, used in enumerate(_used(tiles)):
-                to_maps, to_filters, _ = torch.ops.aten.convolution_backward(
-                    _maps(products, p, used, some, (h, w)), _maps(values, p, used, some, (h, w)), filters[p], None,
-                    [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [wants_x, wants_filters, False],
+                source = grad_result[first : first + count, start : start + frames]
+                torch.bmm(a.T.expand(count, -1, -1), source, out=_tile_values(grad_products, t, frames, count))
+            for p, used in enumerate(_tiles_per_point(tiles)):
+                grad_maps, grad_filter, _ = torch.ops.aten.convolution_backward(
+                    _maps(grad_products, p, used, count, (h, w)), _maps(values, p, used, count, (h, w)), filters[p],
+                    None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [needs_x, needs_filters, False],
                 )  # fmt: skip
-                if wants_x:
-                    _store(for_values, p, used, to_maps)
-                if for_filters is not None:
-                    for_filters[p] += to_filters
-            if for_rows is not None:
+                if needs_x:
+                    _store(grad_values, p, used, grad_maps)
+                if grad_filters is not None:
+                    grad_filters[p] += grad_filter
+            if grad_rows is not None:
                 for t, (start, frames) in enumerate(tiles):
                     _, b = _matrices(frames)
-                    into = for_rows[first : first + len(some), start : start + frames + 2]
-                    into.baddbmm_(b.T.expand(len(some), -1, -1), _of_tile(for_values, t, frames, some))
-        for_x = None if for_rows is None else for_rows[:, 1:-1].unflatten(2, (h, w, c)).permute(0, 4, 1, 2, 3)
-        return for_x, for_filters
+                    target = grad_rows[first : first + count, start : start + frames + 2]
+                    target.baddbmm_(b.T.expand(count, -1, -1), _tile_values(grad_values, t, frames, count))
+        grad_x = None if grad_rows is None else grad_rows[:, 1:-1].unflatten(2, (h, w, c)).permute(0, 4, 1, 2, 3)
+        return grad_x, grad_filters
 
 
 convolution: Callable[..., torch.Tensor] = _Convolution.apply
@@ -143,29 +146,29 @@ def _tiles(frames: int) -> list[tuple[int, int]]:
     return [(start, min(_TILE, frames - start)) for start in range(0, frames, _TILE)]
 
 
-def _used(tiles: list[tuple[int, int]]) -> list[int]:
-    """Return of each point how many tiles need it: the last tile, with fewer frames, needs only the first few."""
+def _tiles_per_point(tiles: list[tuple[int, int]]) -> list[int]:
+    """Return how many tiles use each point: a shorter last tile uses only the first points."""
     return [sum(point < frames + 2 for _, frames in tiles) for point in range(_SLOTS)]
 
 
 def _sequences_at_a_time(shape: Sequence[int], channels: int) -> int:
     n, c, s, h, w = shape
-    return max(1, min(n, _AT_A_TIME // (_SLOTS * len(_tiles(s)) * h * w * max(c, channels))))
+    return max(1, min(n, _VALUES_AT_A_TIME // (_SLOTS * len(_tiles(s)) * h * w * max(c, channels))))
 
 
 def _buffer(x: torch.Tensor, sequences: int, channels: int) -> torch.Tensor:
-    """Return memory for maps at every point of every tile: (6, tiles, sequences, H W channels)."""
+    """Allocate the values of maps at every point of every tile: (6, tiles, sequences, H W channels)."""
     _, _, s, h, w = x.shape
     return x.new_empty(_SLOTS, len(_tiles(s)), sequences, h * w * channels)
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:
-    """Return (N, S + 2, H W C): a row for each frame, channels last, and a row of zeros before and after them."""
+    """Return (N, S + 2, H W C): a row for each frame, channels last, with a row of zeros before and after."""
     return F.pad(_frames(x), (0, 0, 1, 1))
 
 
 def _frames(x: torch.Tensor) -> torch.Tensor:
-    """Return (N, S, H W C), a row for each frame, channels last; a view where they are so in memory."""
+    """Return (N, S, H W C), a row for each frame, channels last; a view if that is the memory layout."""
     return x.permute(0, 2, 3, 4, 1).flatten(2)
 
 
@@ -173,18 +176,18 @@ def _to_points(rows: torch.Tensor, tiles: list[tuple[int, int]], values: torch.T
     """Write the values at the points of every tile, B d."""
     for t, (start, frames) in enumerate(tiles):
         _, b = _matrices(frames)
-        own = rows[:, start : start + frames + 2]
-        torch.bmm(b.expand(len(rows), -1, -1), own, out=_of_tile(values, t, frames, rows))
+        source = rows[:, start : start + frames + 2]
+        torch.bmm(b.expand(len(rows), -1, -1), source, out=_tile_values(values, t, frames, len(rows)))
 
 
-def _of_tile(buffer: torch.Tensor, tile: int, frames: int, some: torch.Tensor) -> torch.Tensor:
-    """Return one tile's values at its points: (sequences, frames + 2, H W channels)."""
-    return buffer[: frames + 2, tile, : len(some)].transpose(0, 1)
+def _tile_values(buffer: torch.Tensor, tile: int, frames: int, sequences: int) -> torch.Tensor:
+    """Return the values of one tile at its points: (sequences, frames + 2, H W channels)."""
+    return buffer[: frames + 2, tile, :sequences].transpose(0, 1)
 
 
-def _maps(buffer: torch.Tensor, point: int, used: int, some: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Return the maps of all tiles at a point, as a batch (tiles x sequences, C, H, W)."""
-    return buffer[point, :used, : len(some)].unflatten(2, (*size, -1)).flatten(0, 1).permute(0, 3, 1, 2)
+def _maps(buffer: torch.Tensor, point: int, used: int, sequences: int, size: tuple[int, int]) -> torch.Tensor:
+    """Return the maps of the tiles that use a point, as a batch (tiles x sequences, C, H, W)."""
+    return buffer[point, :used, :sequences].unflatten(2, (*size, -1)).flatten(0, 1).permute(0, 3, 1, 2)
 
 
 def _store(buffer: torch.Tensor, point: int, used: int, maps: torch.Tensor) -> None:

@@ -3,7 +3,7 @@
 Fan et al., *Exploring Deep Models for Practical Gait Recognition*, 2023, https://arxiv.org/abs/2303.03301.
 On two channels, heat maps of limbs and of joints, it is SkeletonGait: Fan et al., *SkeletonGait: Gait Recognition Using
 Skeleton Maps*, AAAI 2024, https://arxiv.org/abs/2311.13444.
-N sequences, C channels, S frames, F frames in all, H x W pixels, P parts, K classes.
+N sequences, C channels, S frames, F frames in total, H x W pixels, P parts, K classes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BINS = [16]
 
 @strict_keys
 class BackboneSizes(TypedDict):
-    """The backbone's kind of blocks and its sizes, as OpenGait's configs give them."""
+    """The type of the backbone's blocks and its sizes, as in OpenGait's configs."""
 
     mode: Mode
     in_channels: NotRequired[int]
@@ -33,18 +33,18 @@ class BackboneSizes(TypedDict):
 
 @MODELS.register("DeepGaitV2")
 class DeepGaitV2(BNNeckHead):
-    """A deeper residual network of sequences, the largest value over time, horizontal parts, BNNecks.
+    """A deep residual network on sequences, maximum over time, horizontal parts, BNNecks.
 
-    A convolution and four stages, two of which halve the map. The first stage looks at each frame alone, the others by
-    `mode`: `2d` the same, `3d` at three frames at once, `p3d` at a frame and, in a branch, at three.
+    A convolution and four stages, two of which halve the map. The first stage processes each frame separately, the
+    others by `mode`: `2d` likewise, `3d` three frames at a time, `p3d` one frame and, in a branch, three.
 
     Args:
-        Backbone: mode; in_channels, of a frame (1); layers, the blocks of each stage: [1, 1, 1, 1] or [1, 4, 4, 1];
-            channels of each stage.
+        Backbone: mode; in_channels, those of a frame (1); layers, the number of blocks of each stage: [1, 1, 1, 1] or
+            [1, 4, 4, 1]; channels of each stage.
         SeparateBNNecks: the sizes of the BNNecks.
-        use_emb2: test on the features after the BNNecks, of length 1 in each part, not on those before them.
+        use_emb2: test the features after the BNNecks, of length 1 in each part, instead of those before them.
         bin_num: numbers of horizontal strips.
-        class_num: K, the number of training ids, where `SeparateBNNecks` does not have it.
+        class_num: K, the number of training ids, unless `SeparateBNNecks` sets it.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ from dygait.modeling.registry import MODELS
 
 _BACKBONES: dict[str, type[DeepBackbone] | type[ShallowBackbone]] = {"deep": DeepBackbone, "shallow": ShallowBackbone}
 _BINS = {"deep": [16, 8, 4, 2, 1], "shallow": [32]}
-_RELEASE_NAMES: dict[str, Renames] = {  # of the authors' release, which is of OpenGait's form
+_RELEASE_NAMES: dict[str, Renames] = {  # names of the authors' release, which is based on OpenGait
     "deep": ((r"^backbone\.dam(\d)\.", r"conv3d\1."),),
     "shallow": (
         (r"^backbone\.conv0\.", "conv3d.0.conv3d."),
@@ -39,21 +39,21 @@ class DyGait(GaitGLHead):
     """The network of the paper: a backbone of DAMs, temporal max, GeM horizontal pooling, separate FCs, and a head.
 
     Args:
-        channels: the backbone's channels: four for `deep`, three for `shallow`.
+        channels: numbers of channels of the backbone: four for `deep`, three for `shallow`.
         variant: `deep` (OUMVLP, GREW, Gait3D) or `shallow` (CASIA-B).
         bin_num: numbers of horizontal strips; default [16, 8, 4, 2, 1] for `deep`, [32] for `shallow`.
         class_num: K, the number of training ids; without it, and without `SeparateBNNecks`, there are no logits.
-        SeparateFCs: the sizes of the separate FCs, where they are not C to C.
-        SeparateBNNecks: the sizes of the BNNeck head; its presence chooses that head, its absence GaitGL's.
+        SeparateFCs: the sizes of the separate FCs, unless they map C to C channels.
+        SeparateBNNecks: the sizes of the BNNeck head; without it, the network has GaitGL's head.
         norm: `none`, as in the release, or `batch`: BatchNorm inside the DAMs.
-        dam: how the DAMs compute: `fast`, or `plain`, the readable reference; same weights, same results.
-        checkpointing: compute each DAM again in the backward pass instead of keeping what it made: less memory, about a
+        dam: implementation of the DAMs: `fast`, or `plain`, the readable reference; same weights, same results.
+        checkpointing: recompute each DAM in the backward pass instead of saving its activations: less memory, about a
             third more time, the same gradients.
-        dynamic: for ablations. False: the dynamic branch of every DAM sees the features themselves, with no mean
-            subtracted: an equal-sized twin with the same parameters.
+        dynamic: for ablations. False: the dynamic branch of every DAM convolves the features without subtracting their
+            mean; the number of parameters is the same.
         spatial: for ablations. False: the DAMs have no spatial branch, and so fewer parameters.
         shortcut: `where needed`: a 1x1x1 convolution in the DAMs whose numbers of channels differ, the identity in the
-            others; `always`: the convolution in every DAM, as in the network of the published cost (docs/fidelity.md).
+            others; `always`: a convolution in every DAM, as in the network whose cost was published (docs/fidelity.md).
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class DyGait(GaitGLHead):
 
     @staticmethod
     def chosen_by_dataset(dataset_name: str | None) -> dict[str, Any]:
-        """Return the variant that the release chooses by the dataset's name."""
+        """Return the variant that the release uses for a dataset."""
         if dataset_name is None:
             return {}
         return {"variant": "deep" if dataset_name in ("OUMVLP", "GREW", "Gait3D", "Gait3D-128pixel") else "shallow"}

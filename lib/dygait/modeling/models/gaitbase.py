@@ -3,7 +3,7 @@
 Fan et al., *OpenGait: Revisiting Gait Recognition Toward Better Practicality*, CVPR 2023,
 https://arxiv.org/abs/2211.06597. On three channels of projected depth it is LidarGait: Shen et al., *LidarGait:
 Benchmarking 3D Gait Recognition with Point Clouds*, CVPR 2023, https://arxiv.org/abs/2211.10598.
-N sequences, C channels, S frames, F frames in all, H x W pixels, P parts, K classes.
+N sequences, C channels, S frames, F frames in total, H x W pixels, P parts, K classes.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _BINS = [16]
 
 @MODELS.register("GaitBase", "Baseline", "LidarGait")
 class GaitBase(BNNeckHead):
-    """A residual network on each frame, the largest value over time, horizontal parts, BNNecks: simple, and strong.
+    """A residual network on each frame, maximum over time, horizontal parts, BNNecks: a simple, strong baseline.
 
     Args:
-        backbone_cfg: `type`, `ResNet9` or `Plain`, and that backbone's keywords.
-        SeparateFCs: the sizes of the separate FCs; absent: the channels of the backbone's last stage.
+        backbone_cfg: `type`, `ResNet9` or `Plain`, and the keywords of that backbone.
+        SeparateFCs: the sizes of the separate FCs; by default as many channels as the last stage of the backbone.
         SeparateBNNecks: the sizes of the BNNecks.
         bin_num: numbers of horizontal strips.
-        class_num: K, the number of training ids, where `SeparateBNNecks` does not have it.
+        class_num: K, the number of training ids, unless `SeparateBNNecks` sets it.
     """
 
     def __init__(

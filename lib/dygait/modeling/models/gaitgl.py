@@ -45,9 +45,9 @@ def _convolution(in_channels: int, out_channels: int) -> nn.Conv3d:
 
 
 class GLConv(nn.Module):
-    """A convolution of the whole map beside one of each horizontal strip alone; LeakyReLU(0.01).
+    """A convolution of the map and one of each horizontal strip separately, each with LeakyReLU(0.01).
 
-    The two maps are added or, with `stack`, put below each other.
+    The two maps are added or, with `stack`, concatenated along the height.
     """
 
     def __init__(self, in_channels: int, out_channels: int, strips: int, stack: bool = False) -> None:
@@ -59,25 +59,24 @@ class GLConv(nn.Module):
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """Return (N, C_out, S, H, W), stacked (N, C_out, S, 2 H, W), for (N, C_in, S, H, W); zero in padding both."""
-        whole, local = self.conv_global(x), by_strips(self.conv_local, x, self.strips)
-        if self.stack:
-            return zero_padding(F.leaky_relu(torch.cat([whole, local], 3), 0.01), lengths)
-        return zero_padding(F.leaky_relu(whole, 0.01) + F.leaky_relu(local, 0.01), lengths)
+        global_map = F.leaky_relu(self.conv_global(x), 0.01)
+        local_map = F.leaky_relu(by_strips(self.conv_local, x, self.strips), 0.01)
+        return zero_padding(torch.cat([global_map, local_map], 3) if self.stack else global_map + local_map, lengths)
 
 
 @MODELS.register("GaitGL")
 class GaitGL(GaitGLHead):
-    """Global and local 3-D convolutions beside each other, local temporal aggregation, GeM pooling by rows.
+    """Parallel global and local 3-D convolutions, local temporal aggregation, GeM pooling of horizontal strips.
 
-    A single frame is repeated three times, two frames twice, as OpenGait does.
+    A single frame is repeated three times, two frames twice, as in OpenGait.
 
     Args:
-        channels: three numbers for `shallow`, four for `deep`.
+        channels: numbers of channels: three for `shallow`, four for `deep`.
         class_num: K, the number of training ids; without it, and without `SeparateBNNecks`, there are no logits.
-        SeparateBNNecks: the sizes of the BNNeck head; its presence chooses that head, its absence the paper's.
+        SeparateBNNecks: the sizes of the BNNeck head; without it, the network has the head of the paper.
         variant: `shallow` (CASIA-B: one convolution, eight strips, three GLConvs) or `deep` (OUMVLP, GREW: two, two,
             six).
-        bin_num: numbers of horizontal strips that the last map is pooled into; its rows are as many as the input's.
+        bin_num: numbers of horizontal strips of the last map, which is as high as the input.
     """
 
     def __init__(
@@ -91,18 +90,18 @@ class GaitGL(GaitGLHead):
         super().__init__()
         self.opengait_names = (*_NAMES[variant], *_LAYER_NAMES, *GAITGL_NAMES)
         check_numbers("channels", channels, _DEPTH[variant], f"the {variant} variant")
-        strips, twice = _STRIPS[variant], variant == "deep"
-        c0, c1, c2, c3 = channels if twice else (*channels, channels[-1])
-        self.stem = nn.ModuleList([_convolution(1, c0), *([_convolution(c0, c0)] if twice else [])])
-        self.glconv0 = nn.ModuleList([GLConv(c0, c1, strips), *([GLConv(c1, c1, strips)] if twice else [])])
-        self.glconv1 = nn.ModuleList([GLConv(c1, c2, strips), *([GLConv(c2, c2, strips)] if twice else [])])
-        self.glconv2 = nn.ModuleList([*([GLConv(c2, c3, strips)] if twice else []), GLConv(c3, c3, strips, stack=True)])
+        strips, deep = _STRIPS[variant], variant == "deep"
+        c0, c1, c2, c3 = channels if deep else (*channels, channels[-1])
+        self.stem = nn.ModuleList([_convolution(1, c0), *([_convolution(c0, c0)] if deep else [])])
+        self.glconv0 = nn.ModuleList([GLConv(c0, c1, strips), *([GLConv(c1, c1, strips)] if deep else [])])
+        self.glconv1 = nn.ModuleList([GLConv(c1, c2, strips), *([GLConv(c2, c2, strips)] if deep else [])])
+        self.glconv2 = nn.ModuleList([*([GLConv(c2, c3, strips)] if deep else []), GLConv(c3, c3, strips, stack=True)])
         self.lta = LocalTemporalAggregation(c0)
         self.add_head(channels[-1], bin_num, class_num, SeparateBNNecks)
 
     @staticmethod
     def chosen_by_dataset(dataset_name: str | None) -> dict[str, Any]:
-        """Return the variant that OpenGait chooses by the dataset's name."""
+        """Return the variant that OpenGait uses for a dataset."""
         if dataset_name is None:
             return {}
         return {"variant": "deep" if dataset_name in ("OUMVLP", "GREW") else "shallow"}

@@ -1,7 +1,7 @@
 """GaitPart.
 
 Fan et al., *GaitPart: Temporal Part-based Model for Gait Recognition*, CVPR 2020, pages 14225-14233.
-N sequences, C channels, S frames, F frames in all, H x W pixels, P parts.
+N sequences, C channels, S frames, F frames in total, H x W pixels, P parts.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ _SQUEEZE = 4
 
 
 def _by_parts(x: torch.Tensor, layers: nn.ModuleList) -> torch.Tensor:
-    """Convolve each part with its own layer, all in one call: (N, P, C_in, S) to (N, P, C_out, S)."""
+    """Convolve each part with its own layer, in one grouped convolution: (N, P, C_in, S) to (N, P, C_out, S)."""
     weight = torch.cat([layer.weight for layer in layers if isinstance(layer, nn.Conv1d)])
     padding = weight.shape[2] // 2
     return F.conv1d(x.flatten(1, 2), weight, padding=padding, groups=len(layers)).unflatten(1, (len(layers), -1))
 
 
 def _windowed_max(x: torch.Tensor, window: int) -> torch.Tensor:
-    """Take the largest value of a window, an odd number of frames, around each: (N, C, S) to the same."""
-    if is_exporting():  # PyTorch cannot record max_pool1d for any number of frames
+    """Take the maximum over a centred window, an odd number of frames: (N, C, S) to the same."""
+    if is_exporting():  # PyTorch cannot export max_pool1d with a dynamic number of frames
         return F.max_pool2d(x.unsqueeze(2), (1, window), 1, (0, window // 2)).squeeze(2)
     return F.max_pool1d(x, window, 1, window // 2)
 
 
 class MicroMotion(nn.Module):
-    """A micro-motion template builder: around each frame, the window's mean plus its maximum, weighted by attention.
+    """A micro-motion template builder: mean plus maximum over a window around each frame, weighted by attention.
 
-    The attention is a sigmoid of two 1-D convolutions over time, with parameters of their own for each part: the first
-    sees three frames, the second `last_kernel`. It and the window are odd.
+    The attention is a sigmoid of two 1-D convolutions over time, with separate parameters for each part: the kernel of
+    the first is 3, that of the second `last_kernel`, which is odd, as is the window.
     """
 
     def __init__(self, channels: int, parts: int, window: int, last_kernel: int) -> None:
@@ -56,22 +56,21 @@ class MicroMotion(nn.Module):
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
         """Return (N, P, C, S) for the same, zero in padding; `valid` is bool (N, 1, 1, S), or None without padding."""
         hidden = F.leaky_relu(_by_parts(x, self.squeeze), 0.01)
-        seen = x.flatten(1, 2)
+        masked = x.flatten(1, 2)
         if valid is not None:
             hidden = hidden * valid
-            seen = x.masked_fill(~valid, -torch.inf).flatten(1, 2)
+            masked = x.masked_fill(~valid, -torch.inf).flatten(1, 2)
         scores = _by_parts(hidden, self.excite).sigmoid()
-        # The mean counts what lies beyond either end of a sequence as zeros, the maximum does not see it.
-        reach = self.window // 2
-        mean = F.avg_pool1d(x.flatten(1, 2), self.window, 1, reach)
-        largest = _windowed_max(seen, self.window)
+        # Beyond either end of a sequence the mean counts zeros, and the maximum nothing.
+        mean = F.avg_pool1d(x.flatten(1, 2), self.window, 1, self.window // 2)
+        maximum = _windowed_max(masked, self.window)
         if valid is not None:
-            largest = largest.masked_fill(~valid.flatten(1, 2), 0)
-        return (mean + largest).view_as(x) * scores
+            maximum = maximum.masked_fill(~valid.flatten(1, 2), 0)
+        return (mean + maximum).view_as(x) * scores
 
 
 class TemporalFeatureAggregator(nn.Module):
-    """Add two micro-motion templates, of three and of five frames, and take the largest value over time."""
+    """Sum two micro-motion templates, of three and of five frames, and take the maximum over time."""
 
     def __init__(self, channels: int, parts: int) -> None:
         super().__init__()
@@ -89,13 +88,13 @@ class TemporalFeatureAggregator(nn.Module):
 
 @MODELS.register("GaitPart")
 class GaitPart(nn.Module):
-    """Parts of each frame by focal convolutions, and each part's own view of its short-range motion.
+    """Focal convolutions of each frame, and micro-motion features with separate parameters for each part.
 
-    No class head: triplet loss.
+    It has no class head, and is trained with the triplet loss.
 
     Args:
-        backbone_cfg: type Plain, `layers_cfg`, the chain of its layers, and `in_channels` (1).
-        SeparateFCs: the sizes of the separate FCs; absent: the channels of the backbone's last layer.
+        backbone_cfg: type Plain, its layers `layers_cfg`, and `in_channels` (1).
+        SeparateFCs: the sizes of the separate FCs; by default as many channels as the last layer of the backbone.
         bin_num: numbers of horizontal strips.
     """
 

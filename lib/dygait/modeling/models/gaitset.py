@@ -1,7 +1,7 @@
 """GaitSet.
 
 Chao et al., *GaitSet: Regarding Gait as a Set for Cross-View Gait Recognition*, AAAI 2019,
-https://arxiv.org/abs/1811.06186. N sequences, C channels, S frames, F frames in all, H x W pixels, P parts.
+https://arxiv.org/abs/1811.06186. N sequences, C channels, S frames, F frames in total, H x W pixels, P parts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _BINS = [16, 8, 4, 2, 1]
 
 
 def stage_channels(in_channels: list[int], model: str) -> list[int]:
-    """Return the four numbers of `in_channels`; ValueError unless they are four and the first, the input's, is 1."""
+    """Check `in_channels`, and return it; ValueError unless it is four numbers and the first, the input's, is 1."""
     check_numbers("in_channels", in_channels, 4, model)
     if in_channels[0] != 1:
         raise ValueError(f"in_channels: the first must be 1: silhouettes have one channel, got {in_channels[0]}")
@@ -28,7 +28,7 @@ def stage_channels(in_channels: list[int], model: str) -> list[int]:
 
 
 def set_block(in_channels: int, out_channels: int, kernel: int, pool: bool) -> nn.Sequential:
-    """Two convolutions, the first of the given kernel, with LeakyReLU(0.01), and a halving of the map."""
+    """Return two convolutions with LeakyReLU(0.01), the first with the given kernel, and, with `pool`, max pooling."""
     layers: list[nn.Module] = [
         nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False),
         nn.LeakyReLU(inplace=True),
@@ -40,15 +40,16 @@ def set_block(in_channels: int, out_channels: int, kernel: int, pool: bool) -> n
 
 @MODELS.register("GaitSet")
 class GaitSet(nn.Module):
-    """Gait as a set of frames: each is looked at alone, and the set's largest values are kept, at three depths.
+    """Gait as a set of frames: each frame is processed separately, and the maximum over the set taken at three depths.
 
-    Set pooling is the maximum over frames, so their order does not matter. The pooled maps of the three depths meet in
-    a second, global pipeline, whose last map is pooled into strips beside the frames' own. No class head: triplet loss.
+    Set pooling is the maximum over frames, so their order does not matter. The pooled maps of the three depths are the
+    input of a second, global pipeline, whose last map is pooled into strips as that of the frames is. It has no class
+    head, and is trained with the triplet loss.
 
     Args:
-        in_channels: four numbers: of the input (1), and of the three blocks.
-        SeparateFCs: the sizes of the separate FCs; parts_num is twice the sum of `bin_num`. Absent: the channels of the
-            last block.
+        in_channels: numbers of channels of the input (1), and of the three blocks.
+        SeparateFCs: the sizes of the separate FCs; parts_num is twice the sum of `bin_num`. By default they have as
+            many channels as the last block.
         bin_num: numbers of horizontal strips, for either pipeline.
     """
 
@@ -79,10 +80,10 @@ class GaitSet(nn.Module):
         """Return embeddings (N, C, P), no logits, inference features: the embeddings."""
         frames, counts = pack(silhouettes, lengths)
         frames = self.set_block1(channels_last(frames.unsqueeze(1)))  # (F, c1, H / 2, W / 2)
-        whole = self.gl_block2(sequence_max(frames, counts))  # (N, c2, H / 4, W / 4)
+        global_map = self.gl_block2(sequence_max(frames, counts))  # (N, c2, H / 4, W / 4)
         frames = self.set_block2(frames)
-        whole = self.gl_block3(whole + sequence_max(frames, counts))
-        sets = sequence_max(self.set_block3(frames), counts)
-        parts = torch.cat([self.pooling(sets), self.pooling(whole + sets)], 2)
+        global_map = self.gl_block3(global_map + sequence_max(frames, counts))
+        set_map = sequence_max(self.set_block3(frames), counts)
+        parts = torch.cat([self.pooling(set_map), self.pooling(global_map + set_map)], 2)
         embeddings = self.fcs(parts)
         return GaitOutput(embeddings, None, embeddings)

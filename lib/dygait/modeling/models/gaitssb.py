@@ -38,7 +38,7 @@ class _PartBatchNorm(nn.Module):
 
 
 class _CosineFCs(SeparateFCs):
-    """A separate FC for each part, whose columns have length 1: cosines, of parts of length 1."""
+    """Separate FCs whose columns have length 1, which for parts of length 1 compute cosines."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (N, C_out, P) for (N, C_in, P)."""
@@ -46,13 +46,13 @@ class _CosineFCs(SeparateFCs):
 
 
 def _perceptron(parts: int, channels: int) -> list[nn.Module]:
-    """Return the layers of a perceptron of each part."""
+    """Return the layers of a separate two-layer perceptron for each part."""
     first, last = (SeparateFCs(parts, channels, channels) for _ in range(2))
     return [first, _PartBatchNorm(parts, channels), nn.ReLU(inplace=True), last]
 
 
 class _Encoder(nn.Module):
-    """ResNet9 on each frame, the largest value over time, horizontal parts, and a projection of each part."""
+    """ResNet9 on each frame, maximum over time, horizontal parts, and a projection of each part."""
 
     opengait_names = ResNet9.opengait_names
 
@@ -76,11 +76,12 @@ class _Encoder(nn.Module):
 
 @MODELS.register("GaitSSB_Pretrain")
 class GaitSSBPretrain(_Encoder):
-    """Pre-training: of one view of a sequence, predict the projection of another, and tell it from other sequences'.
+    """Pre-training: predict the projection of one view of a sequence from another, contrasted with other sequences.
 
-    A batch in training is one view of each of its sequences, then another of each, in the same order: the sampler is
-    `BilateralSampler`. Each view has BatchNorm statistics of its own. Cross entropy reads the cosines of a view's
-    predictions with the projections, without gradient, of the other views of all sequences. Test: the predictions.
+    A training batch is one view of each of its sequences, then another of each, in the same order, as
+    `BilateralSampler` gives. Each view is normalised with its own BatchNorm statistics. Cross entropy reads the cosines
+    of the predictions of a view with the detached projections of the other views of all sequences. A test compares the
+    predictions.
 
     Args:
         backbone_cfg: `type: ResNet9`, and its keywords.
@@ -107,8 +108,8 @@ class GaitSSBPretrain(_Encoder):
             return GaitOutput(embeddings, None, embeddings)
         if len(frames) % _VIEWS:
             raise ValueError(f"a batch of {len(frames)} cannot be two views of each of its sequences")
-        of_views = [None] * _VIEWS if lengths is None else lengths.chunk(_VIEWS)
-        projections = [self.project(*view) for view in zip(frames.chunk(_VIEWS), of_views, strict=True)]
+        view_lengths = [None] * _VIEWS if lengths is None else lengths.chunk(_VIEWS)
+        projections = [self.project(*view) for view in zip(frames.chunk(_VIEWS), view_lengths, strict=True)]
         predictions = [self.predictor(projection) for projection in projections]
         embeddings = F.normalize(torch.cat(predictions), dim=1)
         targets = torch.stack(projections[::-1], 1).detach()
@@ -119,12 +120,12 @@ class GaitSSBPretrain(_Encoder):
 class GaitSSBFinetune(_Encoder):
     """Fine-tuning: cosines of the pre-trained projections with the columns of a new head, for triplet loss and test.
 
-    The first convolution and its BatchNorm are never trained.
+    The first convolution and its BatchNorm are frozen.
 
     Args:
         backbone_cfg: `type: ResNet9`, and its keywords.
-        backbone_lr: the learning rate of each of the four stages; 0: not trained.
-        projector_lr: that of the projections. The head has the optimiser's.
+        backbone_lr: learning rates of the four stages; 0: frozen.
+        projector_lr: learning rate of the projections. That of the head is `optimizer_cfg.lr`.
         parts_num: P, the sum of `bin_num`.
         bin_num: numbers of horizontal strips.
     """
@@ -151,7 +152,7 @@ class GaitSSBFinetune(_Encoder):
         self.param_groups = [{"match": f"{name}.*", "lr": rate} for name, rate in trained.items()]
 
     def forward(self, silhouettes: Frames, lengths: torch.Tensor | None = None) -> GaitOutput:
-        """Return embeddings (N, C, P), cosines, which are also compared in the test."""
+        """Return embeddings (N, C, P), which are cosines, no logits, inference features: the embeddings."""
         frames = stack_channels(silhouettes, self.in_channels)
         embeddings = self.head0(F.normalize(self.project(frames, lengths), dim=1))
         return GaitOutput(embeddings, None, embeddings)

@@ -1,7 +1,7 @@
 """GLN, the Gait Lateral Network.
 
 Hou et al., *Gait Lateral Network: Learning Discriminative and Compact Representations for Gait Recognition*, ECCV 2020.
-N sequences, C channels, S frames, F frames in all, H x W pixels, P parts, K classes.
+N sequences, C channels, S frames, F frames in total, H x W pixels, P parts, K classes.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ _BINS = [16, 8, 4, 2, 1]
 
 @MODELS.register("GLN")
 class GLN(nn.Module):
-    """Sets of frames at three scales, merged from coarse to fine, each cut into a pyramid of strips.
+    """Set features at three scales, merged from coarse to fine, each pooled into a pyramid of strips.
 
-    Trained in two phases: first without a class head, by the triplet loss; then, from those weights, with a compact
-    block (BatchNorm, dropout, a linear layer) between the parts and plain logits, one of each sequence: P is 1 in them.
-    The parts are what is compared, in both.
+    Training has two phases: first without a class head, with the triplet loss; then, from those weights, with a compact
+    block (BatchNorm, dropout, a linear layer) that maps all parts of a sequence to logits with P = 1. A test compares
+    the parts in both.
 
     Args:
-        in_channels: four numbers: of the input (1), and of the three stages.
-        lateral_dim: channels of the merged maps.
-        hidden_dim: channels of the embeddings, and of the compact block.
-        Lateral_pretraining: the first phase.
+        in_channels: numbers of channels of the input (1), and of the three stages.
+        lateral_dim: number of channels of the merged maps.
+        hidden_dim: number of channels of the embeddings, and of the compact block.
+        Lateral_pretraining: true in the first phase, false in the second.
         SeparateFCs: the sizes of the separate FCs; parts_num is three times the sum of `bin_num`.
         bin_num: numbers of horizontal strips, of each scale.
-        dropout: before the compact block's linear layer.
+        dropout: dropout rate before the linear layer of the compact block.
         class_num: K, the number of training ids; the first phase has no class head.
     """
 
@@ -99,7 +99,7 @@ class GLN(nn.Module):
         """Return embeddings (N, C, P), logits (N, K, 1) or None, inference features: the embeddings."""
         if any(size % 4 for size in silhouettes.shape[2:]):
             raise ValueError(f"input_size: rows and columns must be multiples of 4, got {[*silhouettes.shape[2:]]}")
-        maps = self._merged(*self._scales(silhouettes, lengths))
+        maps = self._merge(*self._scales(silhouettes, lengths))
         embeddings = self.fcs(torch.cat([self.pooling(x) for x in maps], 2))
         if not self.compact:
             return GaitOutput(embeddings, None, embeddings)
@@ -108,20 +108,20 @@ class GLN(nn.Module):
         return GaitOutput(embeddings, logits.unsqueeze(2), embeddings)
 
     def _scales(self, silhouettes: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
-        """Return the maps (N, 2 c, H', W') of sets, of frames and of the finer scale's, at sizes 1, 1/2 and 1/4."""
+        """Return the concatenated set maps of frames and of the finer scale, (N, 2 c, H', W'), at 1, 1/2 and 1/4."""
         frames, counts = pack(silhouettes, lengths)
         x = self.sil_stage_0(channels_last(frames.unsqueeze(1)))  # (F, c1, H, W)
         fine = sequence_max(x, counts)
         x = self.sil_stage_1(F.max_pool2d(x, 2))
         middle = sequence_max(x, counts)
         coarse = sequence_max(self.sil_stage_2(F.max_pool2d(x, 2)), counts)
-        whole_middle = self.set_stage_1(F.max_pool2d(fine, 2)) + middle
-        whole_coarse = self.set_stage_2(F.max_pool2d(whole_middle, 2)) + coarse
-        pairs = (fine, fine), (middle, whole_middle), (coarse, whole_coarse)  # the finest has no set before it
+        set_middle = self.set_stage_1(F.max_pool2d(fine, 2)) + middle
+        set_coarse = self.set_stage_2(F.max_pool2d(set_middle, 2)) + coarse
+        pairs = (fine, fine), (middle, set_middle), (coarse, set_coarse)  # there is no finer scale than the first
         return tuple(torch.cat(pair, 1) for pair in pairs)
 
-    def _merged(self, fine: torch.Tensor, middle: torch.Tensor, coarse: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return the maps (N, lateral_dim, H', W') of the three scales, each with what the coarser ones have found."""
+    def _merge(self, fine: torch.Tensor, middle: torch.Tensor, coarse: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Add to each scale the upsampled coarser ones: three maps (N, lateral_dim, H', W')."""
         coarse = self.lateral_layer3(coarse)
         middle = self.lateral_layer2(middle) + F.interpolate(coarse, scale_factor=2)
         fine = self.lateral_layer1(fine) + F.interpolate(middle, scale_factor=2)

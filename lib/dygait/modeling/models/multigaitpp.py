@@ -1,7 +1,8 @@
 """MultiGait++.
 
 Jin et al., *Exploring More from Multiple Gait Modalities for Human Identification*, AAAI 2025,
-https://arxiv.org/abs/2412.11495. N sequences, C channels, S frames, F frames in all, H x W pixels, P parts, K classes.
+https://arxiv.org/abs/2412.11495. N sequences, C channels, S frames, F frames in total, H x W pixels, P parts, K
+classes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _SQUEEZE = 16
 
 @strict_keys
 class BackboneSizes(StageSizes):
-    """The backbone's sizes, as OpenGait's configs give them."""
+    """The backbone's sizes, as in OpenGait's configs."""
 
     part1_channel: int
     part2_channel: int
@@ -38,10 +39,10 @@ def _scores(channels: int) -> nn.Sequential:
 
 
 class CSquare(nn.Module):
-    """What two maps have in common, and what each has beside it.
+    """Separate two maps into what they have in common and what is specific to each.
 
-    Attention weighs the maps against each other at each pixel and channel. Where both weights are near one half, which
-    the smaller one tells, relative to the pixel's other channels, the maps have something in common.
+    Attention weighs the maps against each other at each pixel and channel. Features are common where both weights are
+    close to one half, which is where the smaller weight is large, relative to the other channels of the pixel.
     """
 
     def __init__(self, channels: int) -> None:
@@ -49,27 +50,27 @@ class CSquare(nn.Module):
         self.of_first, self.of_second = _scores(channels), _scores(channels)
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the first map's own, the common and the second map's own (F, C, H, W) for two of these."""
+        """Return the features specific to the first map, common, and specific to the second, (F, C, H, W) each."""
         difference = self.of_first(first) - self.of_second(second)
-        smaller = torch.sigmoid(-difference.abs())  # of a softmax of two
-        least, most = smaller.amin(1, keepdim=True), smaller.amax(1, keepdim=True)
-        common = (smaller - least) / (most - least + 1e-6)
-        own = 1 - common
-        weighted = first * (own * torch.sigmoid(difference)), second * (own * torch.sigmoid(-difference))
+        smaller = torch.sigmoid(-difference.abs())  # the smaller weight of a softmax of two
+        low, high = smaller.amin(1, keepdim=True), smaller.amax(1, keepdim=True)
+        common = (smaller - low) / (high - low + 1e-6)
+        specific = 1 - common
+        weighted = first * (specific * torch.sigmoid(difference)), second * (specific * torch.sigmoid(-difference))
         return weighted[0], (first + second) / 2 * common, weighted[1]
 
 
 @MODELS.register("MultiGaitpp")
 class MultiGaitpp(BNNeckHead):
-    """DeepGaitV2 (p3d) on two groups of channels: stages for each, and for what both have in common.
+    """DeepGaitV2 (p3d) on two groups of channels: stages for each group, and for their common features.
 
     Args:
-        Backbone: blocks of each stage; C, a thirty-second of the first stage's channels: 32 C, 64 C, 128 C and 256 C;
-            part1_channel and part2_channel, how many channels of a frame are the first group, and the second: of
-            silhouettes, parsing maps, optical flow; in_channels, their sum.
+        Backbone: blocks, their number in each stage; C: the stages have 32 C, 64 C, 128 C and 256 C channels;
+            part1_channel and part2_channel, the number of channels of a frame in the first and the second group, which
+            are silhouettes, parsing maps or optical flow; in_channels, their sum.
         SeparateBNNecks: the sizes of the BNNecks.
         bin_num: numbers of horizontal strips.
-        class_num: K, the number of training ids, where `SeparateBNNecks` does not have it.
+        class_num: K, the number of training ids, unless `SeparateBNNecks` sets it.
     """
 
     opengait_names = (

@@ -16,17 +16,17 @@ from dygait.modeling.registry import MODELS
 
 @MODELS.register("ScoNet")
 class ScoNet(GaitBase):
-    """GaitBase whose classes are diagnoses, and whose result are its logits.
+    """GaitBase with diagnoses as classes, and logits as inference features.
 
-    The protocol's classes are what the logits learn (`Scoliosis1K`: negative, neutral, positive); the triplet loss
-    compares subjects.
+    The classes are those of the protocol (`Scoliosis1K`: negative, neutral, positive); the triplet loss compares
+    subjects.
 
     Args:
         backbone_cfg: as GaitBase's.
         SeparateFCs: as GaitBase's.
         SeparateBNNecks: as GaitBase's.
         bin_num: as GaitBase's.
-        class_num: K, the number of the protocol's classes, where `SeparateBNNecks` does not have it.
+        class_num: K, the number of the protocol's classes, unless `SeparateBNNecks` sets it.
     """
 
     def forward(self, silhouettes: Frames, lengths: torch.Tensor | None = None) -> GaitOutput:

@@ -1,7 +1,7 @@
 """SkeletonGait++.
 
 Fan et al., *SkeletonGait: Gait Recognition Using Skeleton Maps*, AAAI 2024, https://arxiv.org/abs/2311.13444.
-N sequences, C channels, S frames, F frames in all, H x W pixels, P parts, K classes.
+N sequences, C channels, S frames, F frames in total, H x W pixels, P parts, K classes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SQUEEZE = 16
 
 
 class AttentionFusion(nn.Module):
-    """Weigh two maps by attention: at each pixel and channel the weights, which the two maps give, add up to 1."""
+    """Fuse two maps by attention, whose two weights at each pixel and channel sum to 1."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -38,24 +38,24 @@ class AttentionFusion(nn.Module):
         )
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """Return (F, C, H, W) for two of these."""
-        of_first, of_second = self.scores(torch.cat([first, second], 1)).chunk(2, 1)
-        return torch.lerp(second, first, torch.sigmoid(of_first - of_second))  # the softmax of two
+        """Return (F, C, H, W) for two maps of this shape."""
+        first_score, second_score = self.scores(torch.cat([first, second], 1)).chunk(2, 1)
+        return torch.lerp(second, first, torch.sigmoid(first_score - second_score))  # the softmax of two scores
 
 
 @MODELS.register("SkeletonGaitPP")
 class SkeletonGaitPP(BNNeckHead):
-    """DeepGaitV2 (p3d) on heat maps and silhouettes, which attention joins after the first stage of each.
+    """DeepGaitV2 (p3d) on heat maps and silhouettes, fused by attention after the first stage of each.
 
     Frames have three channels: the heat map of limbs, that of joints, and the silhouette.
 
     Args:
-        Backbone: blocks of each stage; C, a thirty-second of the first stage's channels: 32 C, 64 C, 128 C and 256 C;
+        Backbone: blocks, their number in each stage; C: the stages have 32 C, 64 C, 128 C and 256 C channels;
             in_channels (3).
         SeparateBNNecks: the sizes of the BNNecks.
-        use_emb2: test on the features after the BNNecks, of length 1 in each part, not on those before them.
+        use_emb2: test the features after the BNNecks, of length 1 in each part, instead of those before them.
         bin_num: numbers of horizontal strips.
-        class_num: K, the number of training ids, where `SeparateBNNecks` does not have it.
+        class_num: K, the number of training ids, unless `SeparateBNNecks` sets it.
     """
 
     in_channels = 3

@@ -1,8 +1,8 @@
 """SwinGait.
 
 Fan et al., *Exploring Deep Models for Practical Gait Recognition*, 2023, https://arxiv.org/abs/2303.03301; windows: Liu
-et al., *Video Swin Transformer*, CVPR 2022. N sequences, C channels, S frames, F frames in all, H x W pixels, P parts,
-K classes.
+et al., *Video Swin Transformer*, CVPR 2022. N sequences, C channels, S frames, F frames in total, H x W pixels, P
+parts, K classes.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from dygait.modeling.parts import HorizontalPooling
 from dygait.modeling.registry import MODELS
 
 _BINS = [15]
-_MAP = (30, 20)  # to which every frame's map is resized: 15 x 10 tokens
+_MAP = (30, 20)  # the size that maps are resized to: 15 x 10 tokens
 
 
 @strict_keys
 class BackboneSizes(TypedDict):
-    """The backbone's sizes, as OpenGait's configs give them, and `embed_dim`, which is 256 there."""
+    """The backbone's sizes, as in OpenGait's configs, and `embed_dim`, which is 256 there."""
 
     mode: NotRequired[Literal["p3d"]]
     in_channels: NotRequired[int]
@@ -50,16 +50,16 @@ class BackboneSizes(TypedDict):
 class SwinGait(nn.Module):
     """The first stages of DeepGaitV2, pseudo-3-D, then a Swin transformer over windows of frames, rows and columns.
 
-    The last of the parts is there twice, as DeepGaitV2, whose weights it starts from, has 16 for its 15; the second is
-    not part of the output.
+    The last of the 15 parts is duplicated for the head, since DeepGaitV2, from whose weights training starts, has 16
+    parts; the duplicate is not part of the output.
 
     Args:
-        Backbone: layers: residual blocks of two stages and Swin blocks of two, [1, 1, 2, 2] or [1, 4, 4, 2]; channels
-            of the two residual stages; embed_dim: channels of the first Swin stage (256), half those of the second and
-            as many as those of the embeddings, a multiple of 16; in_channels (1); mode (p3d).
+        Backbone: layers: numbers of residual blocks of two stages and of Swin blocks of two, [1, 1, 2, 2] or
+            [1, 4, 4, 2]; channels of the two residual stages; embed_dim: channels of the first Swin stage and of the
+            embeddings (256), a multiple of 16; the second Swin stage has twice as many; in_channels (1); mode (p3d).
         SeparateBNNecks: the sizes of the BNNecks; parts_num is one more than the sum of `bin_num`.
         bin_num: numbers of horizontal strips of the 15 rows of tokens.
-        class_num: K, the number of training ids, where `SeparateBNNecks` does not have it.
+        class_num: K, the number of training ids, unless `SeparateBNNecks` sets it.
     """
 
     class_head = ("necks.fc_bin",)
@@ -83,7 +83,7 @@ class SwinGait(nn.Module):
         bin_num: list[int] = _BINS,
         class_num: int | None = None,
     ) -> None:
-        from dygait.modeling.shifted_windows import ShiftedWindows  # torchvision's models take a second
+        from dygait.modeling.shifted_windows import ShiftedWindows  # importing torchvision's models takes a second
 
         super().__init__()
         layers, channels, width = Backbone["layers"], Backbone["channels"], Backbone.get("embed_dim", 256)
