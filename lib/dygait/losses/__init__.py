@@ -1,4 +1,4 @@
-"""Losses of embeddings and logits."""
+"""Losses on embeddings and logits."""
 
 from dygait.losses import binary_cross_entropy, cross_entropy, supervised_contrastive, triplet
 from dygait.losses.aggregator import LossAggregator

@@ -15,7 +15,7 @@ from dygait.losses.views import contrast
 
 
 class Outputs(Protocol):
-    """What losses read; `dygait.GaitOutput` is one."""
+    """The model outputs that losses read, such as `dygait.GaitOutput`."""
 
     embeddings: torch.Tensor
     logits: torch.Tensor | None
@@ -24,14 +24,14 @@ class Outputs(Protocol):
 
 
 class LossAggregator(nn.Module):
-    """Sum loss terms, each times its weight.
+    """The weighted sum of loss terms.
 
-    Under several processes with DistributedDataParallel, which averages their gradients, the result has the gradient
-    that one process would have on the whole batch: a term that compares sequences gathers those of all processes with
-    gradient and is multiplied by the number of processes; a term that is a mean over sequences needs neither.
+    With DistributedDataParallel, which averages the gradients of processes, the gradient equals that of one process on
+    the whole batch: a term that compares sequences gathers those of all processes, with gradient, and is multiplied by
+    the number of processes; a term that is a mean over sequences needs neither.
 
-    Of a model that predicts views instead of classes, a single term that reads logits reads those of all views
-    (`views.contrast`); several share the views out, as GaitSSB's two terms do.
+    If a model predicts views instead of classes, terms that read logits read those of `views.contrast`: a single term
+    those of all views; several divide the views among them, as GaitSSB's two terms do.
 
     Args:
         terms: `loss_cfg` mappings: `type`, keywords, `loss_term_weight`, `log_prefix`.
@@ -53,8 +53,8 @@ class LossAggregator(nn.Module):
     ) -> tuple[torch.Tensor, Statistics]:
         """Return the sum to differentiate, and statistics named `<prefix>/<statistic>`.
 
-        Outputs and labels are this process's share: embeddings (n, C, P), logits (n, K, P) or None, labels (n,).
-        Terms that read logits take `class_labels` (n,) instead, where they are given.
+        Outputs and labels are this process's share of the batch: embeddings (n, C, P), logits (n, K, P) or None, labels
+        (n,). Terms that read logits use `class_labels` (n,) instead of labels, unless it is None.
 
         Raises:
             UserError: a term reads logits and the model gives none.
@@ -64,30 +64,30 @@ class LossAggregator(nn.Module):
         statistics: Statistics = {}
         for index, (loss, weight, prefix) in enumerate(zip(self.losses, self.weights, self.prefixes, strict=True)):
             assert isinstance(loss, Loss)
-            read, true = self._read(index, outputs, labels, class_labels)
+            inputs, targets = self._inputs(index, outputs, labels, class_labels)
             if loss.needs_whole_batch and world > 1:
-                whole = distributed.gather_with_gradient(at_least_float32(read))  # gathering must not round
-                term, found = loss(whole, distributed.gather(true))
+                inputs = distributed.gather_with_gradient(at_least_float32(inputs))  # gathering must not round
+                term, term_statistics = loss(inputs, distributed.gather(targets))
                 total = total + weight * world * term
             else:
-                term, found = loss(read, true)
+                term, term_statistics = loss(inputs, targets)
                 total = total + weight * term
-            statistics.update({f"{prefix}/{name}": value for name, value in found.items()})
+            statistics.update({f"{prefix}/{name}": value for name, value in term_statistics.items()})
         return total, statistics
 
-    def _read(
+    def _inputs(
         self, index: int, outputs: Outputs, labels: torch.Tensor, class_labels: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what a term reads, and the labels that it compares that with."""
+        """Return the output that a term reads, and its labels."""
         loss = self.losses[index]
         assert isinstance(loss, Loss)
         if index in self.logit_terms and outputs.predictions is not None and outputs.targets is not None:
-            own = slice(self.logit_terms.index(index), None, len(self.logit_terms))
-            return contrast(outputs.predictions[:, own], outputs.targets[:, own])
-        read: torch.Tensor | None = getattr(outputs, loss.reads)
-        if read is None:
+            views = slice(self.logit_terms.index(index), None, len(self.logit_terms))
+            return contrast(outputs.predictions[:, views], outputs.targets[:, views])
+        inputs: torch.Tensor | None = getattr(outputs, loss.reads)
+        if inputs is None:
             raise UserError(
                 f"loss_cfg: {type(loss).__name__} reads logits, and the model gives none: set class_num or "
                 f"SeparateBNNecks in model_cfg, or take the term out"
             )
-        return read, class_labels if class_labels is not None and index in self.logit_terms else labels
+        return inputs, class_labels if class_labels is not None and index in self.logit_terms else labels

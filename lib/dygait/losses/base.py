@@ -18,13 +18,13 @@ Statistics = dict[str, torch.Tensor]
 
 
 class Loss(nn.Module):
-    """A loss reads one output of the model and the labels; it returns a scalar and named statistics.
+    """Base class of losses: functions of one model output and the labels that return a scalar and named statistics.
 
     Attributes:
-        reads: which field of `GaitOutput` it reads.
+        reads: the field of `GaitOutput` that it reads.
         compares_with: the labels that it takes: ids of sequences, or masks of their pixels.
-        needs_whole_batch: it compares sequences with each other: under several processes it must see those of all.
-        prefix: the first part of its names in log and TensorBoard, unless the config gives one.
+        needs_whole_batch: whether it compares sequences with each other, and so needs those of all processes.
+        prefix: the first part of its names in log and TensorBoard, unless `log_prefix` is set.
     """
 
     reads: ClassVar[Literal["embeddings", "logits"]]
@@ -33,7 +33,7 @@ class Loss(nn.Module):
     prefix: ClassVar[str]
 
     def forward(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
-        """Return `compute`'s loss and statistics, with `loss` among them: in float32 at least, under autocast too."""
+        """Return the loss and the statistics of `compute`, and `loss`; at least in float32, under autocast too."""
         with torch.autocast(outputs.device.type, enabled=False):
             loss, statistics = self.compute(at_least_float32(outputs), labels)
         return loss, {"loss": loss.detach(), **statistics}
@@ -44,26 +44,26 @@ class Loss(nn.Module):
 
 
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
-    """Return a floating-point tensor in float32, or in float64 if it is."""
+    """Convert a floating-point tensor to float32, unless it is float64."""
     return x if x.dtype == torch.float64 else x.float()
 
 
-_OF_THE_SUM = ("loss_term_weight", "log_prefix")
-"""Keys of a term that belong to the sum of losses, not to the loss."""
+_AGGREGATOR_KEYS = ("loss_term_weight", "log_prefix")
+"""Keys of a term that `LossAggregator` reads, not the loss."""
 
 
 def loss_problems(term: Mapping[str, Any]) -> list[Problem]:
-    """Check one term of a configuration's `loss_cfg`: its name, its keywords, and that training has its labels."""
-    found = LOSSES.check(_keywords(term))
+    """Check one term of `loss_cfg`: its name, its keywords, and that training has the labels that it takes."""
+    problems = LOSSES.check(_keywords(term))
     name = term.get("type")
     if isinstance(name, str) and name in LOSSES and LOSSES.get(name).compares_with == "masks":
         message = f"{name} compares with masks, and training gives ids of sequences; use CrossEntropyLoss"
-        found.append(Problem(("type",), message))
-    return found
+        problems.append(Problem(("type",), message))
+    return problems
 
 
 def _keywords(term: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in term.items() if k not in _OF_THE_SUM}
+    return {k: v for k, v in term.items() if k not in _AGGREGATOR_KEYS}
 
 
 def build_loss(loss_cfg: Mapping[str, Any]) -> Loss:
@@ -72,8 +72,8 @@ def build_loss(loss_cfg: Mapping[str, Any]) -> Loss:
     `loss, info = build_loss({"type": "TripletLoss", "margin": 0.2})(embeddings, labels)`
 
     Args:
-        loss_cfg: `type`, the loss's name, and its constructor's keywords; `loss_term_weight` and `log_prefix` belong to
-            the sum of losses and are left to it.
+        loss_cfg: `type`, the name of the loss, and the keywords of its constructor; `loss_term_weight` and
+            `log_prefix`, which `LossAggregator` reads, are ignored.
 
     Raises:
         UserError: the loss is unknown, or its keywords are.

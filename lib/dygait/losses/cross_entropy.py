@@ -15,10 +15,10 @@ class CrossEntropyLoss(Loss):
     Label smoothing: Szegedy et al., *Rethinking the Inception Architecture*, CVPR 2016.
 
     Args:
-        scale: what logits are multiplied with: 16 for cosines, 1 for plain ones.
-        label_smooth: spread `eps` of each label over all classes.
-        eps: how much.
-        log_accuracy: report how often the right class has the largest logit.
+        scale: factor of the logits: 16 for cosines, 1 for plain logits.
+        label_smooth: whether to distribute `eps` of each label over all classes.
+        eps: label smoothing.
+        log_accuracy: whether to report how often the right class has the largest logit.
     """
 
     reads = "logits"
@@ -35,7 +35,7 @@ class CrossEntropyLoss(Loss):
 
     def compute(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
         """Return the loss of logits (N, K, P) for labels (N,), 0 to K - 1, and `accuracy` in 0..1 if asked for."""
-        # One row for each part of each sequence: a model that computes part by part has them so in memory.
+        # One row for each part of each sequence, parts first: the memory layout of models that compute part by part.
         logits = outputs.permute(2, 0, 1).flatten(0, 1) * self.scale
         target = labels.repeat(outputs.shape[2])
         loss = F.cross_entropy(logits, target, label_smoothing=self.smoothing)

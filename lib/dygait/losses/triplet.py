@@ -14,10 +14,10 @@ from dygait.losses.base import LOSSES, Loss, Statistics
 def pairwise_distance(x: torch.Tensor) -> torch.Tensor:
     """Return Euclidean distances (P, N, N) of embeddings (P, N, C), with a gradient of zero where a distance is zero.
 
-    They follow from the Gram matrix, which is one batched product. The first embedding is subtracted from all: where
-    they lie close together, as at the start of training, the rounding of squared norms would otherwise hide their
-    differences. (Subtracting the mean instead would make equal distances unequal.) Squared distances below a few
-    rounding errors of the squared norms are set to zero, so that equal embeddings have distance zero and no gradient.
+    They are computed from the Gram matrix, which is one batched product. The first embedding is subtracted from all,
+    since rounding errors of the squared norms would otherwise exceed the distances between close embeddings, as at the
+    start of training. (Subtracting the mean would make equal distances unequal.) Squared distances below a few rounding
+    errors of the squared norms are set to zero, so that equal embeddings have distance zero and no gradient.
     """
     x = x - x[:, :1].detach()
     squared = (x * x).sum(2)
@@ -29,11 +29,11 @@ def pairwise_distance(x: torch.Tensor) -> torch.Tensor:
 
 
 class _Violations(torch.autograd.Function):
-    """Sum relu(d(a, p) - d(a, n) + margin) over all triplets of a part, and count those that are not zero.
+    """Sum relu(d(a, p) - d(a, n) + margin) over all triplets of a part, and count those above zero.
 
-    Without a number for each of the N^3 triplets: the negatives of an anchor are sorted, a binary search counts those
-    nearer than a positive plus the margin, and a cumulative sum gives the sum of their distances. The gradient of a
-    distance is the number of triplets that it is in.
+    The N^3 triplets are never stored: the negatives of an anchor are sorted, a binary search counts those nearer than a
+    positive plus the margin, and a cumulative sum gives the sum of their distances. The gradient of a distance is the
+    number of triplets in which it is the positive, minus those in which it is the negative.
     """
 
     @staticmethod
@@ -43,15 +43,15 @@ class _Violations(torch.autograd.Function):
         """Return total and count, each (P,), for distances (P, N, N) and masks (N, N)."""
         reach = distance + margin
         nearest_first = distance.masked_fill(~negative, torch.inf).sort(2).values
-        of_positive = torch.searchsorted(nearest_first, reach) * positive
+        positive_counts = torch.searchsorted(nearest_first, reach) * positive
         # In float64: the difference of two sums over many distances may be small.
-        running = F.pad(nearest_first.masked_fill(nearest_first == torch.inf, 0).double().cumsum(2), (1, 0))
-        sums = of_positive * reach.double() - running.gather(2, of_positive)
+        cumulative = F.pad(nearest_first.masked_fill(nearest_first == torch.inf, 0).double().cumsum(2), (1, 0))
+        sums = positive_counts * reach.double() - cumulative.gather(2, positive_counts)
         total = torch.where(positive, sums, 0).sum((1, 2)).to(distance.dtype)
         reaches = reach.masked_fill(~positive, -torch.inf).sort(2).values
-        of_negative = (distance.shape[2] - torch.searchsorted(reaches, distance, right=True)) * negative
-        ctx.save_for_backward((of_positive - of_negative).to(distance.dtype))
-        count = of_positive.sum((1, 2))
+        negative_counts = (distance.shape[2] - torch.searchsorted(reaches, distance, right=True)) * negative
+        ctx.save_for_backward((positive_counts - negative_counts).to(distance.dtype))
+        count = positive_counts.sum((1, 2))
         ctx.mark_non_differentiable(count)
         return total, count
 
@@ -64,14 +64,14 @@ class _Violations(torch.autograd.Function):
 
 @LOSSES.register("TripletLoss")
 class TripletLoss(Loss):
-    """relu(d(a, p) - d(a, n) + margin) over all triplets of a part, averaged over those that are not zero.
+    """relu(d(a, p) - d(a, n) + margin) over all triplets of a part, averaged over those above zero.
 
     Hermans et al., *In Defense of the Triplet Loss for Person Re-Identification*, 2017; by part: Chao et al.,
-    *GaitSet*, AAAI 2019. The field's published numbers count an anchor as its own positive; so does this by default.
+    *GaitSet*, AAAI 2019. By default an anchor counts as its own positive, as in the code of published results.
 
     Args:
-        margin: how much farther the negative must be.
-        exclude_self: do not count an anchor as its own positive.
+        margin: how much farther than the positive the negative must be.
+        exclude_self: whether to exclude an anchor from its own positives.
     """
 
     reads = "embeddings"
@@ -84,10 +84,10 @@ class TripletLoss(Loss):
         self.exclude_self = exclude_self
 
     def compute(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
-        """Return the mean over parts of each part's mean over its non-zero triplets (zero if it has none).
+        """Return the mean over parts of the mean over non-zero triplets of a part (zero if it has none).
 
-        Of embeddings (N, C, P) and labels (N,), any integers. The statistics are means over parts: `hard_loss` (each
-        anchor's farthest positive against its nearest negative), `loss_num` (the non-zero triplets), `mean_dist`.
+        Takes embeddings (N, C, P) and labels (N,), any integers. The statistics are means over parts: `hard_loss` (the
+        farthest positive and the nearest negative of each anchor), `loss_num` (non-zero triplets), `mean_dist`.
         """
         distance = pairwise_distance(outputs.permute(2, 0, 1))
         same = labels[:, None] == labels[None, :]
