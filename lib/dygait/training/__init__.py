@@ -1,1 +1,1 @@
-"""The training loop, its step, and what takes part in them."""
+"""The training loop, its step, and their components."""

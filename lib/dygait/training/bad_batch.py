@@ -1,4 +1,4 @@
-"""The batch whose gradient was not finite: saved with the network, and diagnosed by `dygait debug-batch`."""
+"""Saving and diagnosing (`dygait debug-batch`) a batch whose gradient is not finite."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from dygait.runs.folder import RunFolder
 def save_bad_batch(
     folder: RunFolder, config: Config, network: nn.Module, batch: Batch, source: sources.Source, iteration: int
 ) -> Path:
-    """Save this process's share of a batch, the names of its sequences, and the network; return the file.
+    """Save this process's share of a batch, the names of its sequences, and the network; return the path.
 
-    It is ``<run>/debug/batch-<iteration>-rank<rank>.pt``.
+    The file is ``<run>/debug/batch-<iteration>-rank<rank>.pt``.
     """
     ids, types, views = source.dataset.keys()
     state = {
@@ -41,10 +41,10 @@ def save_bad_batch(
 
 
 def diagnose(state: Mapping[str, Any], source: str) -> list[str]:
-    """Return, as lines of text, what the batch that `save_bad_batch` wrote contains and where values stop being finite.
+    """Return lines of text about a batch saved by `save_bad_batch`: its content, and where values become non-finite.
 
     Raises:
-        UserError: something is missing or invalid; it names the file, `source`.
+        UserError: something is missing or invalid; the message names the file, `source`.
     """
     try:
         return _diagnose(state, source)
@@ -95,9 +95,9 @@ def _forward_backward(network: nn.Module, losses: LossAggregator, batch: Batch) 
     lines.append("losses: " + ", ".join(f"{name} {float(value):.4g}" for name, value in statistics.items()))
     loss.backward()
     gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
-    bad = [name for name, gradient in gradients.items() if not _is_finite(gradient)]
+    broken = [name for name, gradient in gradients.items() if not _is_finite(gradient)]
     norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
-    lines.append(f"gradients, in float32: norm {float(norm):.4g}; non-finite: {', '.join(bad) or 'none'}")
+    lines.append(f"gradients, in float32: norm {float(norm):.4g}; non-finite: {', '.join(broken) or 'none'}")
     return lines
 
 

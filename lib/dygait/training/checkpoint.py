@@ -1,4 +1,4 @@
-"""The checkpoints of a training run: what they hold, which are kept, restoring. Files: `runs.checkpoint_files`."""
+"""Saving, removing and restoring the checkpoints of a training run; `runs.checkpoint_files` reads and writes files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dygait.training.trainer import Trainer
 
 
 def state(trainer: Trainer) -> dict[str, Any]:
-    """Return what a checkpoint holds: tensors and plain values only; `restore` is the inverse."""
+    """Return the content of a checkpoint, tensors and plain values only; `restore` is the inverse."""
     return {
         "model": trainer.network.state_dict(),
         "optimizer": trainer.optimizer.state_dict(),
@@ -34,10 +34,10 @@ def state(trainer: Trainer) -> dict[str, Any]:
 
 
 def save(trainer: Trainer, folder: RunFolder) -> None:
-    """Write a checkpoint, on rank 0, and remove those that `keep_last` does not keep. Called by every process.
+    """Write a checkpoint, on rank 0, and remove old ones according to `keep_last`. Called by every process.
 
     Raises:
-        UserError: it cannot be written; earlier checkpoints stay.
+        UserError: it cannot be written; earlier checkpoints are kept.
     """
     for network in (trainer.network, trainer.tested_network):  # each process has running statistics of its own
         distributed.broadcast_tensors(network.buffers())
@@ -71,18 +71,18 @@ def remove_old(folder: Path, save_name: str, last: int | None, every: int | None
     """
     if last is None:
         return []
-    done = [(i, path) for i, path in checkpoint_files.checkpoints_of(folder, save_name).items() if i <= now]
-    old = [path for i, path in done[last:] if every is None or i % every]
+    checkpoints = [(i, path) for i, path in checkpoint_files.checkpoints_of(folder, save_name).items() if i <= now]
+    old = [path for i, path in checkpoints[last:] if every is None or i % every]
     for path in old:
         path.unlink(missing_ok=True)
     return old
 
 
 def restore(trainer: Trainer, path: Path, state: dict[str, Any]) -> None:
-    """Restore the state that a checkpoint holds, apart from what the configuration resets.
+    """Restore the state of a checkpoint, except for parts that the configuration resets.
 
-    A checkpoint that lacks weights of the network, if it need not fit (`restore_ckpt_strict: false`), is of another
-    network, such as one of pre-training: only its weights are restored, and the run starts at iteration 0.
+    With `restore_ckpt_strict: false`, a checkpoint that lacks weights of the network is taken for that of another
+    network, such as a pre-trained one: only its weights are restored, and the run starts at iteration 0.
 
     Raises:
         UserError: the checkpoint does not fit.
@@ -94,15 +94,15 @@ def restore(trainer: Trainer, path: Path, state: dict[str, Any]) -> None:
     if report.missing:
         log.info("notice: the checkpoint is another network's: the run starts at iteration 0, from its weights")
         return
-    keeps_optimizer = not settings.optimizer_reset
-    if keeps_optimizer and (report.opengait or not report.complete):
+    restores_optimizer = not settings.optimizer_reset
+    if restores_optimizer and (report.opengait or not report.complete):
         log.info("notice: the optimiser is reset: its state in the checkpoint belongs to other weights")
-        keeps_optimizer = False
+        restores_optimizer = False
     try:
-        if keeps_optimizer:
-            written = state["config"]["optimizer_cfg"]["solver"]
-            if written != solver:
-                raise ValueError(f"it was written with {written}, this is {solver}")
+        if restores_optimizer:
+            saved_solver = state["config"]["optimizer_cfg"]["solver"]
+            if saved_solver != solver:
+                raise ValueError(f"it was written with {saved_solver}, this is {solver}")
             optimizers.restore_optimizer(trainer.optimizer, state["optimizer"])
         if not settings.scheduler_reset:
             trainer.scheduler.load_state_dict(state["scheduler"])
@@ -117,23 +117,23 @@ def restore(trainer: Trainer, path: Path, state: dict[str, Any]) -> None:
             f"the checkpoint {path} does not fit the optimiser or scheduler ({error}); "
             f"optimizer_reset and scheduler_reset reset them"
         ) from None
-    # If only one of optimiser and scheduler is reset, the learning rate is the scheduler's.
+    # If only one of optimiser and scheduler is reset, the scheduler decides the learning rate.
     rates = zip(trainer.scheduler.get_last_lr(), trainer.scheduler.base_lrs, strict=True)
-    for group, (rate, first) in zip(trainer.optimizer.param_groups, rates, strict=True):
-        group.update(lr=rate, initial_lr=first)
+    for group, (rate, initial_rate) in zip(trainer.optimizer.param_groups, rates, strict=True):
+        group.update(lr=rate, initial_lr=initial_rate)
     if settings.seed != state.get("seed", settings.seed):
         log.info("the checkpoint was trained with seed %s; continuing with %s", state["seed"], settings.seed)
 
 
 def _restore_average(trainer: Trainer, state: dict[str, Any], source: str) -> None:
     """Restore the averaged weights of a checkpoint, or start the average from its weights."""
-    held = state.get("ema")
+    averaged = state.get("ema")
     if trainer.average is None:
-        if held is not None:
+        if averaged is not None:
             log.info("notice: the averaged weights of the checkpoint are ignored; set trainer_cfg.ema to use them")
-    elif held is None:
+    elif averaged is None:
         log.info("notice: the checkpoint holds no averaged weights; the average starts from its weights")
         trainer.average.network.load_state_dict(trainer.network.state_dict())
     else:
         strict = trainer.config.trainer_cfg.restore_ckpt_strict
-        checkpoint_files.load_state(trainer.average.network, held, source, strict)
+        checkpoint_files.load_state(trainer.average.network, averaged, source, strict)

@@ -1,8 +1,8 @@
 """Skipping optimiser steps whose gradient is not finite or, optionally, far larger than usual.
 
 A skipped step changes nothing but the schedule; `trainer_cfg.max_skipped` in a row end the run. The decision is made
-on the device. The host, which runs ahead of it, reads it later: when an iteration is logged or saved, and as soon as
-the unread steps could be a row that ends the run.
+on the device. The host, which runs ahead, reads it later: when an iteration is logged or saved, and as soon as enough
+steps are unread to have ended the run.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from dygait.training.trainer import Trainer
 
 _HISTORY = 100
-_MINIMUM_HISTORY = 20  # norms before one is compared with their median
+_MINIMUM_HISTORY = 20  # norms that are needed for a median
 
 
 class StepGuard:
-    """Decides by the norm of the gradient whether a step is skipped, and restores the running statistics if it is.
+    """Decides by the norm of the gradient whether to skip a step, and restores the running statistics if so.
 
-    The norm is the same on every process, and so is the decision. A norm is too large if it is more than `spike` times
-    the median of the last 100.
+    The norm is the same on every process, and so is the decision. A norm is too large if it exceeds `spike` times the
+    median of the last 100.
 
     Attributes:
-        skipped: how many steps were skipped, of those that were read.
-        consecutive: how many of them were the last ones.
-        unreported: iteration and gradient norm of skipped steps; whoever logs them clears it.
+        skipped: the number of skipped steps, of those read.
+        consecutive: the number of consecutive skipped steps up to the last one read.
+        unreported: iteration and gradient norm of skipped steps; the logging function clears it.
     """
 
     def __init__(self, buffers: Iterable[torch.Tensor], spike: float | None = None) -> None:
@@ -56,18 +56,18 @@ class StepGuard:
 
     @torch.no_grad()
     def should_skip(self, norm: torch.Tensor, iteration: int) -> torch.Tensor:
-        """Return whether to skip a step by its gradient's norm: a bool tensor on its device, which is not waited for.
+        """Return whether to skip a step by its gradient's norm, as a bool tensor, without synchronising the device.
 
         If so, the running statistics are restored. Iterations are counted from 1.
         """
         skip = ~torch.isfinite(norm)
         if self.spike is not None:
             self._norms = self._norms.to(norm.device, non_blocking=True)
-            known = ~self._norms.isnan()
+            count = (~self._norms.isnan()).sum()
             limit = self.spike * self._norms.nanquantile(0.5)
-            skip |= (known.sum() >= _MINIMUM_HISTORY) & (norm > limit)
-            newest = torch.cat([self._norms[1:], norm.to(self._norms.dtype).view(1)])
-            self._norms = torch.where(skip, self._norms, newest)
+            skip |= (count >= _MINIMUM_HISTORY) & (norm > limit)
+            updated = torch.cat([self._norms[1:], norm.to(self._norms.dtype).view(1)])
+            self._norms = torch.where(skip, self._norms, updated)
         for buffer, value in zip(self.buffers, self._saved_buffers, strict=True):
             torch.where(skip, value, buffer, out=buffer)
         self._saved_buffers = []
@@ -75,11 +75,11 @@ class StepGuard:
         return skip
 
     def may_reach(self, limit: int) -> bool:
-        """Return whether `limit` steps in a row may have been skipped, as far as is known without reading."""
+        """Return whether `limit` steps in a row may have been skipped, without reading the decisions."""
         return self.consecutive + len(self._unread) >= limit
 
     def read(self) -> None:
-        """Read the decisions since the last call; waits for the device."""
+        """Read the decisions since the last call; synchronises the device."""
         unread, self._unread = self._unread, []
         rows = torch.stack([row for _, row in unread]).tolist() if unread else []
         for (iteration, _), (skip, norm) in zip(unread, rows, strict=True):
@@ -89,20 +89,20 @@ class StepGuard:
                 self.unreported.append((iteration, norm))
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint holds; waits for the device."""
+        """Return the state for a checkpoint; synchronises the device."""
         self.read()
         norms = [norm for norm in self._norms.tolist() if norm == norm]
         return {"skipped": self.skipped, "in_a_row": self.consecutive, "norms": norms}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore what a checkpoint holds."""
+        """Restore the result of `state`."""
         self.skipped, self.consecutive = int(state["skipped"]), int(state["in_a_row"])
         self._norms = _padded(list(map(float, state["norms"])))
         self._unread = []
 
 
 def log_skipped_steps(guard: StepGuard, folder: RunFolder) -> None:
-    """Log the steps that were skipped since the last call; waits for the device, and so for all processes."""
+    """Log the steps skipped since the last call; synchronises the device, and so waits for all processes."""
     with distributed.collective("the gradient"):
         guard.read()
     for iteration, norm in guard.unreported:
@@ -125,6 +125,6 @@ def stop_if_all_skipped(trainer: Trainer, folder: RunFolder, batch: Batch, sourc
 
 
 def _padded(norms: list[float]) -> torch.Tensor:
-    """Return the last of norms, after as many NaN as are missing."""
-    kept = norms[-_HISTORY:]
-    return torch.tensor([float("nan")] * (_HISTORY - len(kept)) + kept, dtype=torch.float64)
+    """Return the last 100 norms, padded with NaN at the front."""
+    norms = norms[-_HISTORY:]
+    return torch.tensor([float("nan")] * (_HISTORY - len(norms)) + norms, dtype=torch.float64)

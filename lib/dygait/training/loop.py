@@ -23,17 +23,17 @@ from dygait.training.guard import log_skipped_steps, stop_if_all_skipped
 from dygait.training.periodic_test import run_test
 from dygait.training.setup import TrainingRun, set_up
 
-# The schedule is a function of the iteration, also when the loss scaler skips the very first step.
+# The schedule is a function of the iteration, even if the loss scaler skips the first step.
 warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step\\(\\)` before")
 
 
 def train(config: Config, device: torch.device, output: str | Path = "output", log_to_file: bool = False) -> RunFolder:
-    """Train a configuration to its last iteration, and return the run's folder, which is created in `output`.
+    """Train according to a configuration, and return the run's folder, which is created in `output`.
 
     Raises:
-        UserError: the data, a checkpoint, the machine (disk or memory is full) or a row of gradients that are not
-            finite does not allow it.
-        Interrupted: a signal asked the run to end; what was done is saved.
+        UserError: the data or a checkpoint is invalid, disk or memory is full, or too many gradients in a row are not
+            finite.
+        Interrupted: a signal ended the run, after a checkpoint was saved.
     """
     folder = run_folder(output, config, config.trainer_cfg.save_name)
     distributed.main_first(folder.create)
@@ -73,7 +73,7 @@ def _train(run: TrainingRun, interruption: Interruption) -> None:
 
 
 def _iteration(run: TrainingRun, batch: Batch) -> None:
-    """Take a step, and log it where `log_iter` asks for it; only then is anything read from the device."""
+    """Take a step, and log it every `log_iter` iterations; only then is the device synchronised."""
     trainer, settings = run.trainer, run.trainer.config.trainer_cfg
     distributed.set_progress(f"iteration {trainer.iteration + 1}")
     lr = float(trainer.scheduler.get_last_lr()[0])

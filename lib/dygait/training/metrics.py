@@ -25,8 +25,8 @@ PICTURES_EVERY = 10
 class MetricsLogger:
     """Logs the metrics of a training run; ranks other than 0 do nothing.
 
-    Where `logs/scalars.jsonl` cannot be written the run ends; without TensorBoard's files, which hold the same numbers,
-    it continues. `first` iterations are done: what was written about later ones is removed.
+    The run ends if `logs/scalars.jsonl` cannot be written; it continues without TensorBoard's files, which hold the
+    same numbers. `first` is the number of completed iterations; entries of later ones are removed.
     """
 
     def __init__(self, folder: RunFolder, config: Config, first: int) -> None:
@@ -49,12 +49,12 @@ class MetricsLogger:
 
     def _remove_after(self, first: int) -> None:
         if self.scalars.is_file():
-            kept = [entry for entry in read_lines(self.scalars) if first and entry.get("iteration", first + 1) <= first]
+            entries = [e for e in read_lines(self.scalars) if first and e.get("iteration", first + 1) <= first]
             with writing(self.folder):
-                write_atomically(self.scalars, "".join(json.dumps(entry) + "\n" for entry in kept))
+                write_atomically(self.scalars, "".join(json.dumps(entry) + "\n" for entry in entries))
 
     def iteration(self, iteration: int, values: Mapping[str, float], silhouettes: torch.Tensor) -> None:
-        """Log an iteration: `values` holds loss terms, learning rate and gradient norm, `silhouettes` its batch."""
+        """Log an iteration: `values` are its losses, learning rate and gradient norm, `silhouettes` its batch."""
         if not distributed.is_main():
             return
         now = time.perf_counter()
@@ -62,8 +62,8 @@ class MetricsLogger:
         speed = (iteration - last_iteration) / max(now - last_time, 1e-9)
         sequences_per_second = speed * self.sequences
         self._last = (now, iteration)
-        named = {name if "/" in name else f"train/{name}": value for name, value in values.items()}
-        self.tensorboard.scalars(iteration, {**named, "speed/sequences_per_second": sequences_per_second})
+        scalars = {name if "/" in name else f"train/{name}": value for name, value in values.items()}
+        self.tensorboard.scalars(iteration, {**scalars, "speed/sequences_per_second": sequences_per_second})
         if iteration == self._log_iter or iteration % (PICTURES_EVERY * self._log_iter) == 0:
             self.tensorboard.silhouettes(iteration, silhouettes)
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
@@ -80,5 +80,5 @@ class MetricsLogger:
         )  # fmt: skip
 
     def restart_clock(self, iteration: int) -> None:
-        """Exclude what happened since the last logged iteration (a test, a checkpoint) from the speed."""
+        """Exclude the time since the last logged iteration (of a test, a checkpoint) from the speed."""
         self._last = (time.perf_counter(), iteration)

@@ -1,4 +1,4 @@
-"""The test of the network during training, at every checkpoint."""
+"""Testing the network during training, at every checkpoint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def run_test(run: TrainingRun, interruption: Interruption) -> None:
     """Test the network that was just saved, and log the results.
 
     Raises:
-        Interrupted: a signal came before all sequences were embedded; those that were are kept.
+        Interrupted: a signal arrived before all sequences were embedded; finished embeddings are kept.
     """
     assert run.test_source is not None
     trainer, config, iteration = run.trainer, run.trainer.config, run.trainer.iteration

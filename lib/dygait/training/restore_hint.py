@@ -1,4 +1,4 @@
-"""Starting from a checkpoint: which one a run continues from, what is restored, what an earlier process left behind."""
+"""Starting from a checkpoint: finding it, loading initial weights, and removing files of a killed process."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from dygait.runs.folder import RunFolder, remove_unfinished
 from dygait.training.trainer import Trainer
 
 AUTO = "auto"
-"""The restore_hint that means the newest checkpoint of the run, if there is one."""
+"""The restore_hint for the newest checkpoint of the run, if there is one."""
 
 
 def find_checkpoint(hint: int | str, folder: RunFolder) -> Path | None:
-    """Return the path that a restore_hint means: an iteration of this run, its newest undamaged checkpoint, or a path.
+    """Return the checkpoint of a restore_hint: of an iteration of this run, its newest undamaged one, or a path.
 
     Called by every process.
 
     Raises:
-        UserError: it means published weights, or nothing.
+        UserError: the hint names published weights, or a file that does not exist.
     """
     if hint == AUTO:  # every process must continue from the same checkpoint
-        own, on_damage = (folder.checkpoints, folder.save_name), partial(_log_damaged, folder)
-        return distributed.on_main(lambda: checkpoint_files.newest_checkpoint(*own, on_damage))
+        on_damage = partial(_log_damaged, folder)
+        return distributed.on_main(
+            lambda: checkpoint_files.newest_checkpoint(folder.checkpoints, folder.save_name, on_damage)
+        )
     if isinstance(hint, int):
         return checkpoint_files.checkpoint_path(folder.checkpoints, folder.save_name, hint) if hint else None
     path = published.locate(hint)
@@ -45,7 +47,7 @@ def _log_damaged(folder: RunFolder, path: Path, damage: str) -> None:
 
 
 def remove_unfinished_files(folder: RunFolder) -> None:
-    """Remove the unfinished files of a run that was killed: they would fill the disk."""
+    """Remove the unfinished files of a run that was killed, which would fill the disk."""
     removed = remove_unfinished(folder.checkpoints, folder.logs) if distributed.is_main() else []
     if removed:
         log.info("notice: removed unfinished files: %s", ", ".join(path.name for path in removed))
@@ -66,7 +68,7 @@ def lacks_test(folder: RunFolder, start: Path, trainer: Trainer) -> bool:
 
 
 def load_initial_weights(trainer: Trainer, path: str) -> None:
-    """Load the weights of a checkpoint, averaged if it has such, or of those that ship.
+    """Load the weights of a checkpoint, the averaged ones if it has them, or weights that ship with the package.
 
     A class head of another size keeps its initial values.
 

@@ -1,4 +1,4 @@
-"""From a configuration to its learning rate schedule: PyTorch's, with their warm-up, and one that it lacks."""
+"""Building the learning rate scheduler of a configuration: one of PyTorch's, or `CosineStepLR`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from dygait.training.optimizers import named_classes
 
 
 class CosineStepLR(LRScheduler):
-    """Half a cosine from the initial learning rate, which is held for some iterations at a time, then a constant.
+    """Half a cosine from the initial learning rate in steps of several iterations, then a constant.
 
-    At iteration t it is the initial learning rate times (1 + cos(pi t' / T_max)) / 2, but at least `eta_min`; t' is t
-    rounded down to a multiple of `step_size`. From T_max on it is `eta_min`. SwinGait's, in OpenGait.
+    At iteration t the learning rate is the initial one times (1 + cos(pi t' / T_max)) / 2, but at least `eta_min`; t'
+    is t rounded down to a multiple of `step_size`. From T_max on it is `eta_min`. SwinGait's schedule in OpenGait.
 
     Args:
-        optimizer: whose groups' learning rates are set.
+        optimizer: the wrapped optimiser.
         T_max: the iteration at which the cosine ends.
-        step_size: how many iterations a learning rate is held.
+        step_size: the number of iterations for which a learning rate is kept.
         eta_min: the smallest learning rate, of every group.
-        last_epoch: the iteration before the first; -1 at the start.
+        last_epoch: the index of the last iteration; -1 at the start.
     """
 
     def __init__(
@@ -41,11 +41,11 @@ class CosineStepLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[Any]:
-        """Return each group's learning rate at the present iteration."""
+        """Return the learning rate of each group at the current iteration."""
         if self.last_epoch >= self.T_max:
             return [self.eta_min] * len(self.base_lrs)
-        held = self.last_epoch // self.step_size * self.step_size
-        factor = (1 + math.cos(math.pi * held / self.T_max)) / 2
+        start = self.last_epoch // self.step_size * self.step_size
+        factor = (1 + math.cos(math.pi * start / self.T_max)) / 2
         return [max(rate * factor, self.eta_min) for rate in self.base_lrs]
 
 
@@ -56,32 +56,34 @@ SCHEDULERS: dict[str, type] = {
 
 
 def build_scheduler(config: Config, optimizer: torch.optim.Optimizer, least_lr: float = 0.0) -> LRScheduler:
-    """Build the learning rate's schedule, which keeps it at `least_lr`; `UserError` if it ends before the run does."""
+    """Build the scheduler, with learning rates of at least `least_lr`; `UserError` if it ends before the run does."""
     section = config.scheduler_cfg
-    keywords = _rates_of_groups(config, optimizer.param_groups)
-    kind = _bounded(SCHEDULERS[section.scheduler], least_lr) if least_lr else SCHEDULERS[section.scheduler]
-    scheduler: LRScheduler = kind(optimizer, **keywords)
-    steps, wanted = getattr(scheduler, "total_steps", None), config.trainer_cfg.total_iter
-    if isinstance(steps, int) and steps < wanted:
+    keywords = _scaled_keywords(config, optimizer.param_groups)
+    scheduler_class = SCHEDULERS[section.scheduler]
+    if least_lr:
+        scheduler_class = _bounded(scheduler_class, least_lr)
+    scheduler: LRScheduler = scheduler_class(optimizer, **keywords)
+    steps, total = getattr(scheduler, "total_steps", None), config.trainer_cfg.total_iter
+    if isinstance(steps, int) and steps < total:
         raise UserError(
-            f"scheduler_cfg: {section.scheduler} ends after {steps} steps, but trainer_cfg.total_iter is {wanted}; "
+            f"scheduler_cfg: {section.scheduler} ends after {steps} steps, but trainer_cfg.total_iter is {total}; "
             f"set both to the same number"
         )
     return scheduler
 
 
-def _bounded(kind: Any, least_lr: float) -> type:
-    """Return a kind of scheduler whose learning rates are never below a number."""
+def _bounded(scheduler_class: Any, least_lr: float) -> type:
+    """Return a subclass of a scheduler class whose learning rates are at least `least_lr`."""
 
-    class Bounded(kind):
+    class Bounded(scheduler_class):
         def get_lr(self) -> list[float]:
             return [max(least_lr, rate) for rate in super().get_lr()]
 
     return Bounded
 
 
-def _rates_of_groups(config: Config, groups: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a scheduler's keywords; its learning rates, if it has any, in proportion to those of the groups."""
+def _scaled_keywords(config: Config, groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the scheduler's keywords, with learning rates among them in proportion to those of the groups."""
     keywords = config.scheduler_cfg.keywords
     if len(groups) == 1:
         return keywords

@@ -1,4 +1,4 @@
-"""What a training run consists of, built from its configuration and, where it resumes, from a checkpoint."""
+"""Setting up a training run from its configuration and, if it resumes, from a checkpoint."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from dygait.training.trainer import Trainer, build_trainer
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What the training loop works on.
+    """The state of the training loop.
 
     Attributes:
         source: the training data.
-        test_source: the test set, if the configuration asks for a test at every checkpoint.
-        test_is_missing: the run resumes from a checkpoint that was saved, but not tested.
+        test_source: the test set, if `with_test` is set.
+        test_is_missing: whether the run resumes from a checkpoint that was not tested.
     """
 
     folder: RunFolder
@@ -44,7 +44,7 @@ def set_up(config: Config, device: torch.device, folder: RunFolder) -> TrainingR
     """Open the data, build the trainer, restore the checkpoint that the configuration names, and record the run.
 
     Raises:
-        UserError: something that the configuration asks for is missing or does not fit.
+        UserError: data, a checkpoint or a component of the configuration is missing or invalid.
     """
     settings = config.trainer_cfg
     data = sources.open_data(config)
@@ -62,7 +62,7 @@ def set_up(config: Config, device: torch.device, folder: RunFolder) -> TrainingR
     networks.check_classes(trainer.network, data)
     if start is not None and state is not None:
         checkpoint.restore(trainer, start, state)
-        del state  # as large as what was restored
+        del state  # frees memory of the size of the weights
     elif settings.init_from is not None:
         restore_hint.load_initial_weights(trainer, settings.init_from)
     source = sources.build_training_source(config, data, device, trainer.iteration)
@@ -85,7 +85,7 @@ def set_up(config: Config, device: torch.device, folder: RunFolder) -> TrainingR
 
 
 def _use_deterministic_algorithms() -> None:
-    # cuBLAS reads the variable when it starts; what the user has set is kept.
+    # cuBLAS reads the variable when it starts; a value that the user has set is kept.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False

@@ -1,4 +1,4 @@
-"""The training step, and the state that it changes."""
+"""The training step and its state."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Trainer:
     """The state of training.
 
     Attributes:
-        network: the model itself, whose weights are saved.
+        network: the unwrapped network, whose weights are saved.
         model: the network, or DistributedDataParallel around it.
-        average: of the network's weights, if `trainer_cfg.ema` is set.
-        iteration: how many steps have been done.
-        resumed: the state was restored from a checkpoint, and no step has been taken since.
+        average: the averaged weights, if `trainer_cfg.ema` is set.
+        iteration: the number of completed steps.
+        resumed: whether the state was restored from a checkpoint and no step has been taken since.
     """
 
     config: Config
@@ -56,7 +56,7 @@ class Trainer:
     resumed: bool = False
 
     def training_mode(self) -> None:
-        """Switch to training, BatchNorm too unless it is fixed or frozen."""
+        """Set the model to training mode, except for BatchNorms that are fixed or frozen."""
         self.model.train()
         for module in self.model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -65,7 +65,7 @@ class Trainer:
                     module.eval()
 
     def step(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Take one optimiser step on this process's share of a batch; the statistics stay on the device."""
+        """Take one optimiser step on this process's share of a batch; the statistics are tensors on the device."""
         batch = batch.to(self.device)
         if self.resumed:
             self._warm_up(batch)
@@ -86,11 +86,11 @@ class Trainer:
         return {**statistics, "gradient_norm": norm}
 
     def _warm_up(self, batch: Batch) -> None:
-        """Run forward and backward without the step, where a run of three processes or more resumes.
+        """Run forward and backward without a step, if a run with at least three processes resumes.
 
-        DistributedDataParallel rebuilds its gradient buckets after the first backward pass, and the order in which more
-        than two numbers are added depends on the buckets: without the warm-up, the last bits would differ from those of
-        an uninterrupted run.
+        DistributedDataParallel rebuilds its gradient buckets after the first backward pass, and the order of summation
+        over more than two processes depends on the buckets. Without the warm-up, the first gradients would differ from
+        those of an uninterrupted run in the last bits.
         """
         self.resumed = False
         if not isinstance(self.model, DistributedDataParallel) or distributed.world_size() < 3:
@@ -103,7 +103,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
 
     def _forward_backward(self, batch: Batch) -> Statistics:
-        """Add the gradient of a batch's loss, times the loss scale, to the parameters."""
+        """Add the gradient of the loss of a batch, times the loss scale, to the parameters."""
         count = self.config.trainer_cfg.accumulate
         if count == 1:
             loss, statistics = self.losses(self._forward(batch), batch.labels, batch.class_labels)
@@ -137,17 +137,17 @@ class Trainer:
 
     @property
     def tested_network(self) -> nn.Module:
-        """The network that a test during training uses: the average, unless `evaluator_cfg.use_ema` is false."""
+        """The network for tests during training: with averaged weights, unless `evaluator_cfg.use_ema` is false."""
         if self.average is None or not self.config.evaluator_cfg.use_ema:
             return self.network
         return self.average.network
 
 
 def build_trainer(config: Config, device: torch.device) -> Trainer:
-    """Build model, losses, optimiser and scheduler, wrapped for the processes that there are.
+    """Build model, losses, optimiser and scheduler, wrapped for distributed training if there are several processes.
 
     Raises:
-        UserError: the configuration asks for something that is not possible here.
+        UserError: the configuration is not possible with this device or number of processes.
     """
     config = resolve_precision(config, device)
     trainer = config.trainer_cfg
