@@ -1,1 +1,1 @@
-"""A run's folder: checkpoints, events, logs, signals; and what a run needs to begin."""
+"""The parts of a run: its folder, checkpoints, events and signals, and building its network and data."""

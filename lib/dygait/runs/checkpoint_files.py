@@ -1,4 +1,4 @@
-"""Checkpoints: written atomically, loaded without executing anything that they contain."""
+"""Reading and writing checkpoints: written atomically, loaded without executing code."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _FOLDER = 0x10  # the MS-DOS attribute of a folder in a zip archive
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Which weights of a checkpoint were loaded into a model, by the model's names, except `unexpected`."""
+    """Names of the weights of a checkpoint that were loaded into a model, and of those that were not."""
 
-    matched: list[str] = field(default_factory=list)  # those loaded
-    missing: list[str] = field(default_factory=list)  # the model has them and the checkpoint lacks them
-    unexpected: list[str] = field(default_factory=list)  # the checkpoint has them and the model lacks them
-    # Both have them, in different shapes: name -> shape in the checkpoint and in the model.
+    matched: list[str] = field(default_factory=list)  # loaded
+    missing: list[str] = field(default_factory=list)  # in the model only
+    unexpected: list[str] = field(default_factory=list)  # in the checkpoint only
+    # In both, with different shapes: name -> shape in the checkpoint and in the model.
     misshapen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
-    reset: list[str] = field(default_factory=list)  # of the class head: they keep their initial values
-    opengait: bool = False  # the checkpoint's names were OpenGait's
+    reset: list[str] = field(default_factory=list)  # of the class head, which keeps its initial values
+    opengait: bool = False  # whether the checkpoint has OpenGait's names
 
     @property
     def complete(self) -> bool:
@@ -66,8 +66,8 @@ def checkpoint_path(folder: Path, save_name: str, iteration: int) -> Path:
 def checkpoints_of(folder: Path, save_name: str) -> dict[int, Path]:
     """Return the checkpoints of a run, iteration -> path, the highest iteration first."""
     pattern = re.compile(re.escape(save_name) + r"-(\d{5,})\.pt")
-    found = {int(m[1]): p for p in folder.glob("*.pt") if (m := pattern.fullmatch(p.name))}
-    return dict(sorted(found.items(), reverse=True))
+    checkpoints = {int(m[1]): p for p in folder.glob("*.pt") if (m := pattern.fullmatch(p.name))}
+    return dict(sorted(checkpoints.items(), reverse=True))
 
 
 def newest_checkpoint(
@@ -75,7 +75,7 @@ def newest_checkpoint(
 ) -> Path | None:
     """Return the undamaged checkpoint of the highest iteration, or None.
 
-    `on_damage` is called with the path of each newer, damaged checkpoint, and what is wrong with it.
+    `on_damage` is called with the path of each newer, damaged checkpoint, and a description of the damage.
     """
     for path in checkpoints_of(folder, save_name).values():
         damage = damage_of(path)
@@ -87,7 +87,7 @@ def newest_checkpoint(
 
 
 def damage_of(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint of DyGait, as a sentence; None if it is undamaged."""
+    """Return a description of the damage of a checkpoint of DyGait; None if it is undamaged."""
     try:
         read_checkpoint(path, mapped=True)
     except UserError as error:
@@ -96,21 +96,21 @@ def damage_of(path: Path) -> str | None:
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint atomically: a crash or an OSError leaves the old file, and no partial one."""
+    """Write a checkpoint atomically: after a crash or an OSError the old file remains, and no partial one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         try:
             torch.save(dict(state), file)
-        except RuntimeError as error:  # PyTorch's own, after the OSError of a write
+        except RuntimeError as error:  # PyTorch raises its own error after the OSError of a write
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
 
 
 def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
-    """Load a checkpoint, or published weights, to the CPU and compare checksums; nothing in the file is executed.
+    """Load a checkpoint or published weights (`published.read`) to the CPU, and verify checksums; no code is executed.
 
-    Tensors are mapped into memory instead of read if `mapped`. Published weights are those of `published.read`.
+    With `mapped`, tensors are mapped into memory instead of read.
 
     Raises:
         UserError: there is no such file, it is damaged, contains code, or holds no model.
@@ -141,7 +141,7 @@ def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
 
 
 def _verify(path: str) -> None:
-    """Raise a ValueError if checksums differ, or the file is a tar archive, whose code PyTorch up to 2.5 executes."""
+    """Raise a ValueError if a checksum is wrong, or the file is a tar archive: PyTorch up to 2.5 executes its code."""
     if tarfile.is_tarfile(path):
         raise ValueError("it is in the tar format of PyTorch before 0.2, which can contain code")
     if zipfile.is_zipfile(path):
@@ -149,7 +149,7 @@ def _verify(path: str) -> None:
             file.seek(-_END_SIZE, os.SEEK_END)
             if not file.read().startswith(_END):
                 raise ValueError("data is appended to it")
-            # PyTorch does not read members that are marked as folders: it returns uninitialised memory.
+            # For members that are marked as folders, PyTorch returns uninitialised memory.
             folders = (member.filename for member in archive.infolist() if member.external_attr & _FOLDER)
             broken = next(folders, None) or archive.testzip()
         if broken is not None:
@@ -157,27 +157,27 @@ def _verify(path: str) -> None:
 
 
 def weights_of(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Return the weights to use of a checkpoint's state: the averaged ones where there are any."""
+    """Return the averaged weights of a checkpoint's state, if it has them, else its weights."""
     averaged: dict[str, torch.Tensor] | None = state.get("ema")
     return state["model"] if averaged is None else averaged
 
 
 def load_weights(model: nn.Module, path: str | Path, strict: bool = True, reset_head: bool = False) -> LoadReport:
-    """Load a checkpoint's weights into a model, and return what matched and what did not.
+    """Load the weights of a checkpoint into a model, and return which of them matched.
 
     Args:
         path: a checkpoint of DyGait, or of OpenGait for a model that OpenGait has; a safetensors file; or the name of
             weights that ship with the package.
-        strict: everything must match; otherwise weights that match in name and shape are loaded.
-        reset_head: the class head (the model's attribute `class_head`) need not match: where the number of classes
-            differs, or the file has none, it keeps its initial values. Always so for safetensors.
+        strict: whether all weights must match; otherwise those that match in name and shape are loaded.
+        reset_head: whether the class head (the model's attribute `class_head`) keeps its initial values if the file has
+            none, or one with another number of classes. Always true for safetensors.
 
     Raises:
         UserError: the file cannot be used, or `strict` and something does not match; the model is unchanged then.
     """
-    found = published.locate(path)
-    reset_head = reset_head or found.suffix == published.SUFFIX
-    return load_state(model, read_checkpoint(found)["model"], str(path), strict, reset_head)
+    file = published.locate(path)
+    reset_head = reset_head or file.suffix == published.SUFFIX
+    return load_state(model, read_checkpoint(file)["model"], str(path), strict, reset_head)
 
 
 def load_state(
@@ -195,17 +195,18 @@ def load_state(
 def compare(
     model: nn.Module, weights: Mapping[str, torch.Tensor], reset_head: bool = False
 ) -> tuple[dict[str, torch.Tensor], LoadReport]:
-    """Return weights under the model's names, and what would be loaded; the model is unchanged."""
-    own = model.state_dict()
+    """Return weights under the model's names, and a report of what would be loaded; the model is unchanged."""
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     renamed, opengait = in_our_names(model, weights)
-    fits = {n for n in own if n in renamed and own[n].shape == renamed[n].shape}
-    reset = [n for n in own if reset_head and n not in fits and n in getattr(model, "class_head", ())]
-    wanted = [n for n in own if n not in reset]
+    shapes = {name: tuple(tensor.shape) for name, tensor in renamed.items()}
+    fitting = {n for n in expected if shapes.get(n) == expected[n]}
+    reset = [n for n in expected if reset_head and n not in fitting and n in getattr(model, "class_head", ())]
+    required = [n for n in expected if n not in reset]
     return renamed, LoadReport(
-        matched=[n for n in wanted if n in fits],
-        missing=[n for n in wanted if n not in renamed],
-        unexpected=[n for n in renamed if n not in own],
-        misshapen={n: (tuple(renamed[n].shape), tuple(own[n].shape)) for n in wanted if n in renamed and n not in fits},
+        matched=[n for n in required if n in fitting],
+        missing=[n for n in required if n not in shapes],
+        unexpected=[n for n in shapes if n not in expected],
+        misshapen={n: (shapes[n], expected[n]) for n in required if n in shapes and n not in fitting},
         reset=reset,
         opengait=opengait,
     )

@@ -15,7 +15,7 @@ BACKEND = "inductor"
 
 
 def compile_network(network: nn.Module, setting: bool | str, device: torch.device) -> None:
-    """Compile a network in place at its first call, as `trainer_cfg.compile` says; the names of its weights stay.
+    """Compile a network in place, at its first call, according to `trainer_cfg.compile`; weights keep their names.
 
     Raises:
         UserError: this machine has no compiler, or the network cannot be compiled.
@@ -36,7 +36,7 @@ def mark_frames(inputs: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
 
 
 def _check_compiler(device: torch.device) -> None:
-    """Compile one line, so that a missing compiler is found before the data is read."""
+    """Compile a trivial function, so that a missing compiler is found before the data is read."""
     factor = 1 + time.time_ns() % 10**9 / 1e9  # a new constant, so that no cache is used
 
     def scale(x: torch.Tensor) -> torch.Tensor:
@@ -46,12 +46,12 @@ def _check_compiler(device: torch.device) -> None:
         torch.compile(scale, backend=BACKEND)(torch.ones(16, device=device))
     except Exception as error:  # compilers, and their absence, raise anything
         lines = [text.strip() for text in str(error).splitlines() if text.strip()]
-        needs = (
+        requirement = (
             "a C++ compiler (GCC's g++, or another that the environment variable CXX names)"
             if device.type == "cpu"
             else "Triton and a C compiler (GCC, or another that the environment variable CC names)"
         )
         raise UserError(
             f"trainer_cfg.compile: torch.compile does not work here: {lines[0] if lines else type(error).__name__}. "
-            f"It needs {needs}; or set compile to false"
+            f"It needs {requirement}; or set compile to false"
         ) from None

@@ -1,8 +1,8 @@
 """The events and the progress of a run, written as they happen.
 
-``logs/events.jsonl`` has a JSON line for each event: starts, checkpoints, skipped steps, damaged or removed files, how
-the run ended. ``logs/state.json`` holds the progress, rewritten with every log line. `dygait status` reads both. A
-UserError is raised where they cannot be written.
+``logs/events.jsonl`` has a JSON line for each event: starts, checkpoints, skipped steps, damaged or removed files, the
+end of the run. ``logs/state.json`` holds the progress, rewritten with every log line. `dygait status` reads both. A
+UserError is raised if they cannot be written.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def add_event(folder: RunFolder, kind: str, **fields: Any) -> None:
 def write_state(folder: RunFolder, iteration: int, total: int, speed: float, **fields: Any) -> None:
     """Write the progress of training, with further fields of plain values; ranks other than 0 do nothing.
 
-    `total` is the iterations of the whole run, `speed` iterations per second.
+    `total` is the number of iterations of the whole run, `speed` is in iterations per second.
     """
     if not distributed.is_main():
         return
@@ -47,7 +47,7 @@ def write_state(folder: RunFolder, iteration: int, total: int, speed: float, **f
 
 @contextlib.contextmanager
 def recorded_end(folder: RunFolder) -> Iterator[None]:
-    """Append an event where an exception ends a `with` block: `interrupted` or `failed`."""
+    """Append an event, `interrupted` or `failed`, if an exception ends a `with` block."""
     try:
         yield
     except Interrupted as interrupted:
@@ -67,7 +67,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """
     if not path.is_file():
         return []
-    found = []
+    entries = []
     try:
         lines = untrusted.read_bytes(path).decode(errors="replace").splitlines()
     except OSError as error:
@@ -78,5 +78,5 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
         if isinstance(entry, dict):
-            found.append(entry)
-    return found
+            entries.append(entry)
+    return entries

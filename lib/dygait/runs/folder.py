@@ -26,7 +26,7 @@ from dygait.machine import is_running
 
 
 class RunFolder:
-    """`<output>/<dataset_name>/<model>/<save_name>`; the names of checkpoints begin with the last."""
+    """`<output>/<dataset_name>/<model>/<save_name>`; the names of checkpoints begin with `save_name`."""
 
     def __init__(self, root: Path, save_name: str) -> None:
         self.root, self.save_name = root, save_name
@@ -52,17 +52,17 @@ def run_folder(output: str | Path, config: Config, save_name: str) -> RunFolder:
 
 
 def remove_unfinished(*folders: Path) -> list[Path]:
-    """Delete the temporary files that killed processes have left in some folders, and return their paths.
+    """Delete the temporary files of killed processes in some folders, and return their paths.
 
-    Files are written to `.<name>.<process id>` first (`dygait.files`). Those of another process that is running on this
-    machine are kept.
+    Files are first written to `.<name>.<process id>` (`dygait.files`). Those of other processes that are running on
+    this machine are kept.
     """
     pattern = re.compile(r"\..+\.(?:pt|json|jsonl|csv)\.(\d+)")
     unfinished = [
         path
         for folder in folders
         for path in folder.glob(".*")
-        # In a container, this process may have the id of its predecessor.
+        # In a container, this process may have the id of the killed one.
         if (match := pattern.fullmatch(path.name)) and (int(match[1]) == os.getpid() or not is_running(int(match[1])))
     ]
     for path in unfinished:
@@ -76,17 +76,17 @@ def now() -> str:
 
 
 def append_line(path: Path, entry: dict[str, Any]) -> None:
-    """Append a JSON line to a file, on a line of its own even after an incomplete line."""
+    """Append a JSON line to a file, on a new line even after an incomplete line."""
     with path.open("a+b") as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - 1))
         at_line_start = not end or file.read() == b"\n"
-        # A single write, so that earlier lines are never damaged.
+        # A single write, so that earlier lines cannot be damaged.
         file.write((b"" if at_line_start else b"\n") + json.dumps(entry).encode() + b"\n")
 
 
 def writing(folder: RunFolder) -> AbstractContextManager[None]:
-    """Turn an OSError within a `with` block into a `UserError` that says how to continue the run."""
+    """Convert an OSError within a `with` block to a `UserError` that says how to continue the run."""
     remedy = "free disk space, or make it writable, and continue with --resume: the checkpoints are kept"
     return write_errors(f"the run's folder {folder.root}", remedy)
 
@@ -111,7 +111,7 @@ _VARIABLES = (
     "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "DYGAIT_ALLOCATOR", "MKL_NUM_THREADS", "NVIDIA_TF32_OVERRIDE",
     "OMP_NUM_THREADS", "SLURM_JOB_ID",
 )  # fmt: skip
-"""Environment variables that can change a result or a speed; others may be secrets, and are not recorded."""
+"""Environment variables that affect results or speed; others are not recorded, since they may be secrets."""
 
 
 def _version(package: str) -> str | None:
@@ -122,7 +122,7 @@ def _version(package: str) -> str | None:
 
 
 def record_run(folder: RunFolder, phase: str, config: Config, device: torch.device, data: dict[str, Any]) -> None:
-    """Write, on rank 0, what this run is: resolved configuration, versions, commit, data fingerprint, code, command."""
+    """Write the record of a run, on rank 0: configuration, versions, commit, data fingerprint, machine, command."""
     if not distributed.is_main():
         return
     entry = {

@@ -1,4 +1,4 @@
-"""Out-of-memory errors that name the batch and what to change."""
+"""Out-of-memory errors with the sizes of the batch and a remedy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dygait.errors import LocalError
 
 @contextlib.contextmanager
 def explained_memory(batch: Batch, remedy: str) -> Iterator[None]:
-    """Turn an out-of-memory error within a `with` block, which computes a batch, into a `LocalError` with a remedy."""
+    """Convert an out-of-memory error in a `with` block that computes a batch to a `LocalError` with a remedy."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""Half precision: the type by device, and whether it is faster on this CPU."""
+"""Half precision: its type on a device, and whether it is faster on this CPU."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from dygait.config.schema import HalfPrecision
 from dygait.logs import log
 
 _TYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-_WORTHWHILE = 1.2  # times as fast as float32; less is not worth the loss of precision
+_WORTHWHILE = 1.2  # minimum speed relative to float32 that is worth the loss of precision
 _REPEATS = 3
 
 
 def half_type(device: torch.device, chosen: str | None = None) -> torch.dtype:
-    """Return the type of half precision: the chosen one, else float16 on CUDA and bfloat16 on a CPU."""
+    """Return the type of half precision: `chosen` or, by default, float16 on CUDA and bfloat16 on a CPU."""
     return _TYPES[chosen or ("float16" if device.type == "cuda" else "bfloat16")]
 
 
 def half_precision(device: torch.device, enabled: HalfPrecision, chosen: str | None = None) -> torch.autocast:
-    """Return autocast; float16 needs a loss scaler in training, which guards its range."""
+    """Return an autocast context; training in float16 also needs a loss scaler."""
     dtype = half_type(device, chosen)
     return torch.autocast(
         device.type, dtype=dtype, enabled=_is_worthwhile(device, dtype) if enabled == "auto" else enabled
@@ -36,24 +36,24 @@ def half_precision(device: torch.device, enabled: HalfPrecision, chosen: str | N
 def resolve_precision(config: Config, device: torch.device, previous: Mapping[str, Any] | None = None) -> Config:
     """Replace `enable_float16: auto` by true or false, the same on every process, and log the decision.
 
-    `previous` is the configuration in the checkpoint that the run resumes from, whose decision is kept.
+    `previous` is the configuration of the checkpoint from which the run resumes, and whose decision is kept.
     """
     sections = {}
     for name in ("trainer_cfg", "evaluator_cfg"):
         section = getattr(config, name)
         if section.enable_float16 != "auto":
             continue
-        decided = (previous or {}).get(name, {}).get("enable_float16", "auto")
+        enabled = (previous or {}).get(name, {}).get("enable_float16", "auto")
         dtype = half_type(device, getattr(section, "half_type", None))
-        use_half = distributed.broadcast_object(_is_worthwhile(device, dtype)) if decided == "auto" else decided
+        use_half = distributed.broadcast_object(_is_worthwhile(device, dtype)) if enabled == "auto" else enabled
         sections[name] = section.model_copy(update={"enable_float16": use_half})
-        reason = "as before" if decided != "auto" else _reason(device, dtype)
+        reason = "as before" if enabled != "auto" else _reason(device, dtype)
         log.info("%s.enable_float16 is auto: %s (%s)", name, str(use_half).lower(), reason)
     return config.model_copy(update=sections)
 
 
 def warn_if_slow(device: torch.device, enabled: bool, chosen: str | None, section: str) -> None:
-    """Log a notice where half precision is enabled on a CPU that is slower in it."""
+    """Log a notice if half precision is enabled on a CPU where it is slower than float32."""
     if not enabled or device.type != "cpu":
         return
     dtype = half_type(device, chosen)
@@ -77,17 +77,17 @@ def _reason(device: torch.device, dtype: torch.dtype) -> str:
 
 @lru_cache
 def speed_on_cpu(dtype: torch.dtype) -> float:
-    """Measure how many times as fast as in float32 a small 3-D convolution, forward and backward, runs in a type.
+    """Measure the speed of a small 3-D convolution, forward and backward, in a type, relative to float32.
 
-    Takes some tens of milliseconds, once in a process. Each time is the minimum of alternating repeats, which is robust
+    This takes some tens of milliseconds, once per process. Times are minima of alternating repeats, which are robust
     against other load on the machine.
     """
     x, weight = torch.ones(2, 32, 10, 16, 11), torch.ones(64, 32, 3, 3, 3)
     best = {torch.float32: float("inf"), dtype: float("inf")}
     for _ in range(1 + _REPEATS):
-        for kind in best:
-            first, second = (t.to(kind).requires_grad_() for t in (x, weight))
+        for timed in best:
+            inputs = [t.to(timed).requires_grad_() for t in (x, weight)]
             start = time.perf_counter()
-            F.conv3d(first, second, padding=1).sum().backward()
-            best[kind] = min(best[kind], time.perf_counter() - start)
+            F.conv3d(*inputs, padding=1).sum().backward()
+            best[timed] = min(best[timed], time.perf_counter() - start)
     return best[torch.float32] / best[dtype]

@@ -1,7 +1,7 @@
-"""Published weights: a safetensors file that says what its weights are, how they were made, and how to use them.
+"""Published weights: a safetensors file with a record of their model, training and use.
 
-Those that ship with the package are known by name: `pretrained/<name>/<name>.safetensors`, with a model card beside it.
-The file holds no class head, and no state of the optimiser.
+Weights that ship with the package are identified by name: `pretrained/<name>/<name>.safetensors`, with a model card in
+the same folder. The file has no class head and no optimiser state.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dygait.untrusted import parse_json
 
 SUFFIX = ".safetensors"
 FOLDER = Path(dygait.__file__).resolve().parent / "pretrained"
-_KEY = "dygait"  # of the file's metadata: JSON
+_KEY = "dygait"  # the key of the record, which is JSON, in the metadata of the file
 
 
 def names() -> list[str]:
@@ -33,15 +33,15 @@ def names() -> list[str]:
 
 
 def path_of(name: str, folder: Path | None = None) -> Path:
-    """Return where weights of a name are, or are to be written: in the package or in another folder."""
+    """Return the path of named weights in a folder; by default that of the package."""
     return (folder or FOLDER) / name / f"{name}{SUFFIX}"
 
 
 def locate(hint: str | Path) -> Path:
-    """Return the path that a name of weights that ship, or the path of a checkpoint, means.
+    """Return the path of weights that ship with the package, by name, or of a checkpoint, by path.
 
     Raises:
-        UserError: it is neither a name that exists nor a path: without a folder, a suffix, or a file of that name.
+        UserError: `hint` is no name of weights, and no path: it has no folder and no suffix, and no such file exists.
     """
     text, path, shipped = str(hint), Path(hint), names()
     if text in shipped:
@@ -55,7 +55,7 @@ def locate(hint: str | Path) -> Path:
 
 
 def fingerprint(weights: Mapping[str, torch.Tensor]) -> str:
-    """Return the SHA-256 of named tensors: of their names, types, shapes and values."""
+    """Return the SHA-256 of the names, types, shapes and values of named tensors."""
     digest = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         values = tensor.detach().cpu().contiguous()
@@ -65,24 +65,24 @@ def fingerprint(weights: Mapping[str, torch.Tensor]) -> str:
 
 
 def write(path: Path, weights: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
-    """Write weights atomically, with a record of what they are, which becomes JSON; their `sha256` is added to it.
+    """Write weights atomically, with a record, to which their `sha256` is added, as JSON.
 
     Raises:
         OSError: the file cannot be written.
     """
-    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    metadata = {"format": "pt", _KEY: json.dumps({**record, "sha256": fingerprint(stored)})}
-    content = safetensors.torch.save(stored, metadata)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    metadata = {"format": "pt", _KEY: json.dumps({**record, "sha256": fingerprint(tensors)})}
+    content = safetensors.torch.save(tensors, metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(content)
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Return the tensors of a safetensors file under the key `model`, with its record's keys where it has one.
+    """Return the tensors of a safetensors file under the key `model`, and the keys of its record, if it has one.
 
     Raises:
-        UserError: there is no such file, it is damaged, or its tensors are not those that its record was written for.
+        UserError: there is no such file, it is damaged, or its tensors do not match the `sha256` of its record.
     """
     try:
         with safe_open(path, framework="pt") as file:

@@ -1,8 +1,8 @@
 """Signals that end a run early: all processes stop after the same iteration.
 
 Clusters send a signal before they reclaim a machine (SIGTERM; on Slurm, `--signal=USR1@120`), and users press Ctrl-C.
-After the first signal, the run finishes its iteration, or a test its batch, saves and ends; a second signal ends the
-process at once.
+After the first signal, the run finishes the current iteration, or batch of a test, saves and ends; a second signal ends
+the process immediately.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dygait.errors import Interrupted, LocalError
 from dygait.machine import END_SIGNALS
 
 _SIGNAL_EXIT = 128
-"""By convention, the exit code of a process that a signal ends is this plus the number of the signal."""
+"""By convention, the exit code of a process that is ended by a signal is this plus the number of the signal."""
 
 _STOP_DECISION = "the decision whether to stop"
 _FORWARDING_SECONDS = 5.0
@@ -32,14 +32,14 @@ _FORWARDING_SECONDS = 5.0
 
 
 class Interruption:
-    """Handles signals within a `with` block, and decides on all processes after which iteration to stop.
+    """Handles signals within a `with` block, and stops all processes after the same iteration.
 
-    A signal reaches the processes of a run at different moments, or only some of them. After every iteration the
-    processes therefore start an all-reduce of whether they got a signal, and read its result one iteration later, so
+    A signal may reach the processes at different times, or only some of them. So after every iteration, an asynchronous
+    all-reduce of whether a process has received a signal is started, and its result is read one iteration later, so
     that no process waits for it.
 
     Attributes:
-        signal: the number of the signal that came; None until one does.
+        signal: the number of the received signal, or None.
     """
 
     def __init__(self) -> None:
@@ -51,17 +51,17 @@ class Interruption:
         self._group: dist.ProcessGroup | None = None
 
     def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():  # only there Python accepts handlers
+        if threading.current_thread() is threading.main_thread():  # Python requires it
             self._previous_handlers = {number: signal.signal(number, self._handle) for number in END_SIGNALS}
         if distributed.world_size() > 1 and dist.get_backend() != "gloo":
-            # A group of its own, so that the all-reduce does not wait for the GPU. Every process is a member.
+            # A separate group of all processes, so that the all-reduce does not wait for the GPU.
             self._group = cast("dist.ProcessGroup", dist.new_group(backend="gloo"))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A launcher sends SIGTERM to the others when the first process ends: each must be able to print its message.
+        # When the first process ends, a launcher sends SIGTERM to the others, which must still print their messages.
         ends_with_message = dist.is_initialized() and isinstance(error, (Interrupted, LocalError))
         for number, handler in self._previous_handlers.items():
             signal.signal(number, signal.SIG_IGN if ends_with_message else handler)
@@ -74,12 +74,12 @@ class Interruption:
                 return
             os._exit(_SIGNAL_EXIT + number)
         self.signal, self._arrival = number, time.monotonic()
-        # Not print: the signal may have come in the middle of one.
+        # Not print, which is not reentrant.
         os.write(2, f"dygait: {name_of(number)}: ending after {self._activity}; again to end at once\n".encode())
 
     @contextlib.contextmanager
     def during(self, activity: str) -> Iterator[None]:
-        """Name what is finished first if a signal comes within a `with` block: `this batch`."""
+        """Set the name of what is finished before a signal within a `with` block ends the run, such as `this batch`."""
         previous, self._activity = self._activity, activity
         try:
             yield
@@ -110,5 +110,5 @@ class Interruption:
 
 
 def name_of(number: int | None) -> str:
-    """Return a signal's name, `SIGTERM`; without a number, that another process got a signal."""
+    """Return the name of a signal, such as `SIGTERM`; for None, that another process received a signal."""
     return "a signal to another process" if number is None else signal.Signals(number).name

@@ -1,4 +1,4 @@
-"""From a configuration to the data of a run: sequences, partition, dataset, sampler and loader."""
+"""Building the data of a run from its configuration: sequences, partition, dataset, sampler and loader."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ _MAX_NAMED = 5  # unreadable sequences that a message names
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset on disk and its partition; `notes` are remarks for the log and the record of the run.
+    """A dataset on disk and its partition.
 
-    `classification` is the protocol whose classes the logits learn, if they do not learn the training ids.
+    Attributes:
+        notes: remarks for the log and the record of the run.
+        classification: the protocol whose classes the logits learn; None: they learn the training ids.
     """
 
     store: Store
@@ -49,13 +51,12 @@ class Data:
 
     @property
     def train_ids(self) -> list[str]:
-        """The training ids that are on disk; a label is an index into this list."""
-        disk = set(self.store.table.ids.names)
-        return sorted(i for i in set(self.partition.train) if i in disk)
+        """The training ids on disk, sorted; labels are indices into this list."""
+        return sorted(set(self.partition.train) & set(self.store.table.ids.names))
 
 
 def open_data(config: Config) -> Data:
-    """Open the dataset and the partition of a configuration; the same on every process.
+    """Open the dataset and the partition of a configuration, with the same result on every process.
 
     Raises:
         UserError: there is no data, or the partition does not fit it.
@@ -72,70 +73,71 @@ def open_data(config: Config) -> Data:
 
 
 def open_partition(config: Config) -> Partition:
-    """Return the partition of a configuration, whose data need not exist yet; UserError if it cannot be read."""
+    """Read the partition of a configuration, whose data need not exist; UserError if it cannot be read."""
     data = config.data_cfg
     spec, name = data.dataset_partition, data.dataset_name
     if isinstance(spec, list):
-        return _merged_partition([load_partition(one, name) for one in spec])
+        return _merge_partitions([load_partition(entry, name) for entry in spec])
     if spec is None and isinstance(data.dataset_root, str) and is_address(data.dataset_root):
         spec = data.dataset_root
     return load_partition(spec, name)
 
 
 def _with_all_ids(partition: Partition, spec: str | list[str] | None, ids: list[str]) -> Partition:
-    """Return a partition in which the ids on disk train where `dataset_partition` is `all`, or its entry of a root."""
+    """Add the ids on disk to the training ids, for each root whose entry of `dataset_partition` is `all`."""
     if isinstance(spec, list):
-        prefixes = tuple(prefixed_id(number, "") for number, one in enumerate(spec, 1) if one == ALL)
+        prefixes = tuple(prefixed_id(number, "") for number, entry in enumerate(spec, 1) if entry == ALL)
     else:
         prefixes = ("",) if spec == ALL else ()
     return replace(partition, train=(*partition.train, *(name for name in ids if name.startswith(prefixes))))
 
 
-def _merged_partition(partitions: list[Partition]) -> Partition:
-    """Merge the partitions of several datasets, with the ids that `ConcatStore` gives them."""
+def _merge_partitions(partitions: list[Partition]) -> Partition:
+    """Merge the partitions of several datasets, with the ids of `ConcatStore`."""
 
-    def renamed(attribute: str) -> tuple[str, ...]:
+    def merged(attribute: str) -> tuple[str, ...]:
         numbered = enumerate((getattr(p, attribute) or () for p in partitions), 1)
         return tuple(prefixed_id(number, name) for number, names in numbered for name in names)
 
     lists = {
-        name: renamed(name) for name in ("probe", "gallery") if any(getattr(p, name) is not None for p in partitions)
+        name: merged(name) for name in ("probe", "gallery") if any(getattr(p, name) is not None for p in partitions)
     }
-    return Partition(" + ".join(p.name for p in partitions), renamed("train"), renamed("test"), **lists)
+    return Partition(" + ".join(p.name for p in partitions), merged("train"), merged("test"), **lists)
 
 
 def _check_geometry(config: Config, dataset: SequenceDataset) -> list[str]:
-    """Raise a UserError, before anything is computed, if transformed frames have not the size of the model's input.
+    """Check that transformed frames fit the model, and return remarks on frames that were never normalised.
 
-    Returns remarks: on frames that were never normalised.
+    Raises:
+        UserError: their size is not `input_size`, or the model does not accept it.
     """
-    wanted = config.model_cfg.input_size
+    input_size = config.model_cfg.input_size
     file = dataset.files[0]
     checked: list[list[tuple[int, ...]]] = []
     notes: list[str] = []
     for (height, width), index in dataset.store.geometries(dataset.indices, file).items():
-        stored = dataset.read(index)
-        where = dataset.store.location(index, file)
-        raw = []
-        if stored.ndim == 3 and not is_normalised(np.asarray(stored)):  # rendered frames are not an array
-            raw = [f"the frames of {where}, {height}x{width}, were never normalised: {_REMEDY}"]
-        notes += raw
+        frames = dataset.read(index)
+        location = dataset.store.location(index, file)
+        remarks = []
+        if frames.ndim == 3 and not is_normalised(np.asarray(frames)):  # rendered frames are not an array
+            remarks = [f"the frames of {location}, {height}x{width}, were never normalised: {_REMEDY}"]
+        notes += remarks
         try:
-            found = dataset.sizes(index)
+            sizes = dataset.sizes(index)
         except UserError as error:
-            raise UserError(raw[0] if raw else str(error)) from None
-        after = " and ".join("x".join(map(str, size)) for size in found)
-        message = f"the frames of {where} are {height}x{width}, and {after} after the transform"
-        if wanted is not None and any(tuple(wanted) != size[-2:] for size in found):
+            raise UserError(remarks[0] if remarks else str(error)) from None
+        shown = " and ".join("x".join(map(str, size)) for size in sizes)
+        message = f"the frames of {location} are {height}x{width}, and {shown} after the transform"
+        if input_size is not None and any(tuple(input_size) != size[-2:] for size in sizes):
             raise UserError(
-                f"model_cfg.input_size is {wanted[0]}x{wanted[1]}, but {message}; change the transform, the "
+                f"model_cfg.input_size is {input_size[0]}x{input_size[1]}, but {message}; change the transform, the "
                 f"input_size, or the data"
             )
-        if found not in checked:
-            checked.append(found)
+        if sizes not in checked:
+            checked.append(sizes)
             model_cfg = complete_model_cfg(config.model_cfg.model_dump(), config.data_cfg.dataset_name, 2)
-            sizes = [(1, *found[0])] if len(found) == 1 and len(found[0]) == 2 else found
-            problems = dry_run(model_cfg, None, sizes, _FEW_FRAMES)[1]
+            with_channels = [(1, *sizes[0])] if len(sizes) == 1 and len(sizes[0]) == 2 else sizes
+            problems = dry_run(model_cfg, None, with_channels, _FEW_FRAMES)[1]
             if problems:
                 raise UserError(f"{message}, which does not fit the model: {problems[0].message}")
     return notes
@@ -144,9 +146,9 @@ def _check_geometry(config: Config, dataset: SequenceDataset) -> list[str]:
 def _dataset(
     config: Config, data: Data, section: TrainerCfg | EvaluatorCfg, which: str, ids: tuple[str, ...], labels: list[str]
 ) -> SequenceDataset:
-    """Open the sequences of some ids of the partition that can be read, with the sampler and transform of a section.
+    """Return the dataset of the readable sequences of some ids, with the frame sampler and transform of a section.
 
-    Messages name `which` set it is, `training` or `test`; labels are indices into `labels`, which is empty in a test.
+    `which` is `training` or `test`, for messages; labels are indices into `labels`, which is empty in a test.
     """
     indices, names = data.store.table.indices(ids), data.store.table.ids.names
     if not len(indices):
@@ -181,30 +183,30 @@ def _readable_indices(config: Config, data: Data, indices: np.ndarray) -> np.nda
     Raises:
         UserError: some cannot be read and `on_error` is `stop`, or none can.
     """
-    files, shown = files_in_use(config.data_cfg.data_in_use), partial(progress, description="checking sequences")
-    found = distributed.on_main(lambda: find_unreadable(data.store, indices, files, shown))
-    if not found:
+    files, track = files_in_use(config.data_cfg.data_in_use), partial(progress, description="checking sequences")
+    unreadable = distributed.on_main(lambda: find_unreadable(data.store, indices, files, track))
+    if not unreadable:
         return indices
-    more = [f"and {len(found) - _MAX_NAMED} more"] if len(found) > _MAX_NAMED else []
-    named = "; ".join([*found.values()][:_MAX_NAMED] + more)
-    what = f"{len(found)} of {len(indices)} sequences cannot be used"
+    more = [f"and {len(unreadable) - _MAX_NAMED} more"] if len(unreadable) > _MAX_NAMED else []
+    listed = "; ".join([*unreadable.values()][:_MAX_NAMED] + more)
+    summary = f"{len(unreadable)} of {len(indices)} sequences cannot be used"
     if config.data_cfg.on_error == "stop":
         raise UserError(
-            f"{what}: {named}. Repair them (`dygait verify` lists every one), or set data_cfg.on_error to skip to "
+            f"{summary}: {listed}. Repair them (`dygait verify` lists every one), or set data_cfg.on_error to skip to "
             f"continue without them"
         )
-    kept = indices[~np.isin(indices, list(found))]
-    if not len(kept):
-        raise UserError(f"{what}: {named}; none is left")
-    data.notes.append(f"{what} and are skipped (data_cfg.on_error: skip): {named}")
+    readable = indices[~np.isin(indices, list(unreadable))]
+    if not len(readable):
+        raise UserError(f"{summary}: {listed}; none is left")
+    data.notes.append(f"{summary} and are skipped (data_cfg.on_error: skip): {listed}")
     log.info("notice: %s", data.notes[-1])
-    return kept
+    return readable
 
 
 def build_transforms(config: TransformCfg | list[TransformCfg], modalities: int) -> list[Transform]:
-    """Build the transform of each input of the model; with one, a list is a chain."""
-    plain = [t.model_dump() for t in config] if isinstance(config, list) else config.model_dump()
-    return [build_transform(plain)] if modalities == 1 else [build_transform(one) for one in plain]
+    """Build the transform of each input of the model; for a single input, a list is a chain."""
+    settings = [t.model_dump() for t in config] if isinstance(config, list) else config.model_dump()
+    return [build_transform(settings)] if modalities == 1 else [build_transform(entry) for entry in settings]
 
 
 @dataclass(frozen=True)

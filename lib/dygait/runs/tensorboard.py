@@ -1,4 +1,4 @@
-"""TensorBoard's files of a run; a run continues without them where they cannot be written."""
+"""TensorBoard's files of a run, which continues without them if they cannot be written."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from dygait.logs import log
 
 
 class TensorBoard:
-    """A `SummaryWriter` that writes nothing without a folder, and after the first error of the file system.
+    """A `SummaryWriter` that does nothing without a folder, or after the first OSError, for which it calls `on_error`.
 
-    `on_error` is called with that error. `first` iterations are done; events of later ones are hidden.
+    `first` is the number of completed iterations; events of later ones are hidden.
     """
 
     def __init__(self, folder: Path | None, on_error: Callable[[OSError], None], first: int = 0) -> None:
@@ -71,14 +71,14 @@ class TensorBoard:
         self._write(write)
 
     def silhouettes(self, iteration: int, silhouettes: torch.Tensor) -> None:
-        """Write the first frames of a few sequences, of a batch, as one image; of several channels the brightest."""
+        """Write the first frames of a few sequences of a batch as one image, the maximum over channels."""
         if self._writer is None:
             return
-        from torchvision.utils import make_grid  # takes a second: only where it is used
+        from torchvision.utils import make_grid  # importing it takes a second
 
-        some = silhouettes[:8, :10].cpu()
-        some = some.amax(2) if some.dim() == 5 else some
-        grid = make_grid(some.flatten(0, 1)[:, None], nrow=some.shape[1], padding=1, pad_value=64)
+        frames = silhouettes[:8, :10].cpu()
+        frames = frames.amax(2) if frames.dim() == 5 else frames
+        grid = make_grid(frames.flatten(0, 1)[:, None], nrow=frames.shape[1], padding=1, pad_value=64)
         self._write(lambda writer: writer.add_image("silhouettes", grid, iteration))
 
     def results(self, iteration: int, percentages: Mapping[str, Any], protocol: str) -> None:
@@ -94,12 +94,12 @@ class TensorBoard:
         self._write(SummaryWriter.flush)
 
     def close(self) -> None:
-        """Write out what is buffered."""
+        """Flush and close the files."""
         self._write(SummaryWriter.close)
 
 
 def write_results(folder: Path, iteration: int, percentages: Mapping[str, Any], protocol: str) -> None:
-    """Write a test's percentages to a run's TensorBoard files, outside training."""
+    """Write the percentages of a test outside training to the TensorBoard files of a run."""
 
     def warn(error: OSError) -> None:
         log.info("notice: TensorBoard's files cannot be written (%s); the result is beside the checkpoint", error)
