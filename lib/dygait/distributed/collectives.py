@@ -1,4 +1,4 @@
-"""Collectives, which do nothing in a single process without a process group."""
+"""Collectives; in a single process without a process group, they return their input."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def broadcast_tensors(tensors: Iterable[torch.Tensor]) -> None:
 def main_first(work: Callable[[], T]) -> T:
     """Run `work` on rank 0, then on the others; a UserError of rank 0 is raised by every process.
 
-    For functions whose first call writes something that later calls find, such as the folders of a run.
+    For functions whose first call writes something that later calls read, such as the folders of a run.
     """
     if world_size() == 1:
         return work()
@@ -46,12 +46,12 @@ def main_first(work: Callable[[], T]) -> T:
         return result  # type: ignore[return-value]
     try:
         return work()
-    except UserError as error:  # it failed on this process only: a folder that only the machine of rank 0 sees
+    except UserError as error:  # failed on this process only: a folder that only the machine of rank 0 can access
         raise LocalError(f"process {rank()}: {error}") from None
 
 
 def on_main(work: Callable[[], T]) -> T:
-    """Run `work` on rank 0; its result, which must be picklable, or its UserError reaches every process."""
+    """Run `work` on rank 0, and return its result, which must be picklable, or raise its UserError on every process."""
     result, failure = broadcast_object(_attempt(work) if is_main() else (None, None))
     if failure is not None:
         raise UserError(failure)
@@ -89,13 +89,13 @@ def once_per_machine(work: Callable[[], None]) -> None:
     """Run `work` on one process of every machine, while the others wait; its UserError is raised by every process."""
     is_first = int(os.environ.get("LOCAL_RANK", rank())) == 0
     _, failure = _attempt(work) if is_first else (None, None)
-    failed = [f for f in all_gather_object(failure) if f is not None]
-    if failed:
-        raise UserError(failed[0])
+    failures = [message for message in all_gather_object(failure) if message is not None]
+    if failures:
+        raise UserError(failures[0])
 
 
 class _GatherWithGradient(torch.autograd.Function):
-    """Concatenate every process's rows; backward hands each process the gradient of its own rows, with no traffic."""
+    """Concatenate the rows of all processes; backward returns the gradient of this process's rows, without traffic."""
 
     @staticmethod
     def forward(ctx: Any, rows: torch.Tensor) -> torch.Tensor:
@@ -111,10 +111,10 @@ class _GatherWithGradient(torch.autograd.Function):
 def gather_with_gradient(rows: torch.Tensor) -> torch.Tensor:
     """Concatenate a tensor (n, ...) of equal shape on every process to (world * n, ...), in rank order, with gradient.
 
-    Every process must compute the same loss of the whole: then its gradient with respect to a process's own rows is
-    already complete, and nothing needs to be summed. DistributedDataParallel averages parameter gradients over the
-    processes, so a loss of gathered rows must be multiplied by `world_size()` to give the gradient of one process that
-    saw the whole batch; `losses.LossAggregator` does.
+    Every process must compute the same loss of the result: then the gradient of a process's own rows is complete, and
+    no sum over processes is needed. Since DistributedDataParallel averages parameter gradients over processes, a loss
+    of gathered rows must be multiplied by `world_size()` to give the gradient of one process on the whole batch, as
+    `losses.LossAggregator` does.
     """
     if world_size() == 1:
         return rows
@@ -132,7 +132,7 @@ def gather(rows: torch.Tensor) -> torch.Tensor:
 
 
 def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
-    """Add up every process's tensor, of equal shape, without gradient."""
+    """Sum a tensor of equal shape over the processes, without gradient."""
     if world_size() == 1:
         return tensor
     result = tensor.detach().clone(memory_format=torch.contiguous_format)
@@ -142,7 +142,7 @@ def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def mean_over_processes(values: dict[str, float], device: torch.device) -> dict[str, float]:
-    """Average named numbers over the processes; every process must bring the same names."""
+    """Average named numbers over the processes; the names must be the same on every process."""
     if world_size() == 1:
         return values
     packed = torch.tensor([values[name] for name in sorted(values)], dtype=torch.float64, device=device)

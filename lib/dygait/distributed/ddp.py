@@ -1,4 +1,4 @@
-"""DistributedDataParallel, as the training wants it."""
+"""DistributedDataParallel with the options of training."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ _SYNC_BUFFERS = next(
 def data_parallel(
     network: nn.Module, device: torch.device, find_unused: bool = False, compression: str | None = None
 ) -> DistributedDataParallel:
-    """Wrap a network so that a backward pass averages its gradients over the processes.
+    """Wrap a network in DistributedDataParallel.
 
-    Buffers are not kept equal during training, which reads none of them but running statistics that it does not use;
-    `broadcast_tensors` makes them equal where they matter.
+    Buffers are not synchronised during training, in which running statistics are not used; `broadcast_tensors`
+    synchronises them before a checkpoint.
 
     Args:
-        network: with at least one parameter that wants a gradient.
-        find_unused: look in every step for parameters without a gradient.
-        compression: `float16` or `bfloat16`: exchange gradients in this type.
+        network: has at least one parameter that requires a gradient.
+        find_unused: whether to search for parameters without a gradient in every step.
+        compression: `float16` or `bfloat16`, to all-reduce gradients in this type.
 
     Raises:
-        UserError: the backend does not exchange numbers of that type.
+        UserError: the backend does not support this type.
     """
     for parameter in network.parameters():
         if parameter.requires_grad and 1 in parameter.shape:
-            parameter.register_hook(_as_stored)
+            parameter.register_hook(_contiguous)
     model = DistributedDataParallel(
         network,
         device_ids=[device] if device.type == "cuda" else None,
@@ -60,10 +60,10 @@ def data_parallel(
     return model
 
 
-def _as_stored(gradient: torch.Tensor) -> torch.Tensor:
-    """Return a gradient laid out in memory as its weight is, copied only where the two really differ.
+def _contiguous(gradient: torch.Tensor) -> torch.Tensor:
+    """Return a gradient with contiguous strides, copied only if the memory layout differs.
 
-    Where maps have channels last, the gradient of a convolution's weight has strides of its own in dimensions of one
-    too. They mean nothing, but DistributedDataParallel warns of them.
+    With channels-last maps, the gradient of a convolution's weight has other strides in dimensions of size one. They
+    have no effect, but DistributedDataParallel warns about them.
     """
     return gradient.flatten().view(gradient.shape)

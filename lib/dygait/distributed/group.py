@@ -1,4 +1,4 @@
-"""The process group, this process's rank in it and its device."""
+"""The process group, and the rank and the device of this process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dygait.distributed import heartbeat, rendezvous
 from dygait.errors import UserError
 
 _BACKSTOP = 60.0
-"""By how many seconds the timeout of the backend, which names no process, exceeds that of the heartbeat."""
+"""Seconds by which the timeout of the backend, which names no process, exceeds that of the heartbeat."""
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
@@ -57,8 +57,8 @@ def process_group(local_rank: int | None = None, timeout: float = 1800.0) -> Ite
 
     Args:
         local_rank: from the command line of an old launcher; LOCAL_RANK in the environment has precedence.
-        timeout: how many seconds a collective may wait for the slowest process; then the run ends and names the
-            missing processes.
+        timeout: seconds that a collective may wait for the slowest process, before the run ends with a message that
+            names the missing processes.
 
     Raises:
         UserError: not all processes join.
@@ -68,8 +68,7 @@ def process_group(local_rank: int | None = None, timeout: float = 1800.0) -> Ite
     if device.type == "cuda":
         torch.cuda.set_device(device)
     else:
-        # Launchers set OMP_NUM_THREADS=1, which would leave cores idle on a CPU; without it, each of several processes
-        # would use all cores.
+        # Launchers set OMP_NUM_THREADS=1, which would leave cores idle; without it, every process would use all cores.
         torch.set_num_threads(max(1, machine.available_cores() // local_processes()))
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield device
@@ -94,21 +93,21 @@ def process_group(local_rank: int | None = None, timeout: float = 1800.0) -> Ite
 
 
 def _join(device: torch.device, timeout: timedelta) -> dist.Store:
-    """Make the process group; returns a store for the heartbeat."""
-    own, heartbeats = rendezvous.meet(timeout)
+    """Initialise the process group, and return a store for the heartbeat."""
+    store, heartbeat_store = rendezvous.meet(timeout)
     dist.init_process_group(
         backend="nccl" if device.type == "cuda" else "gloo",
         timeout=timeout,
-        store=own,
+        store=store,
         rank=int(os.environ["RANK"]),
         world_size=int(os.environ["WORLD_SIZE"]),
         device_id=device if device.type == "cuda" else None,
     )
-    return heartbeats
+    return heartbeat_store
 
 
 def _end_with_launcher() -> None:
-    """On Linux, have the system send SIGTERM to this process when its launcher dies."""
+    """On Linux, let the kernel send SIGTERM to this process when its launcher dies."""
     if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, int(signal.SIGTERM))
 
@@ -116,8 +115,8 @@ def _end_with_launcher() -> None:
 def _clear_frames(error: BaseException | None) -> None:
     """Clear the local variables of the frames of an exception, which may include the network.
 
-    Otherwise DistributedDataParallel holds the last reference to the process group, which is then destroyed with the
-    GIL held: it joins its threads, one of which waits for the GIL.
+    Otherwise DistributedDataParallel holds the last reference to the process group, and the group is destroyed with the
+    GIL held: a deadlock, as it joins its threads, one of which waits for the GIL.
     """
     while error is not None:
         traceback.clear_frames(error.__traceback__)
