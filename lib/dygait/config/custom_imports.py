@@ -17,10 +17,10 @@ KEY = "custom_imports"
 
 def resolve_paths(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Make the paths of `custom_imports` absolute; relative ones start at `folder`."""
-    named = content.get(KEY)
-    if not isinstance(named, list):  # absent, or invalid: reported by the schema
+    files = content.get(KEY)
+    if not isinstance(files, list):  # absent, or invalid: reported by the schema
         return dict(content)
-    return {**content, KEY: [os.path.realpath(folder / n) if _is_path(n) else n for n in named]}
+    return {**content, KEY: [os.path.realpath(folder / name) if _is_path(name) else name for name in files]}
 
 
 def _is_path(name: Any) -> bool:
@@ -33,11 +33,11 @@ def import_file(path: Path) -> None:
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)
-    # os.path.isfile, as Path.is_file raises OSError where a name is too long.
+    # os.path.isfile, since Path.is_file raises an OSError if a name is too long.
     if not os.path.isfile(path) or spec is None or spec.loader is None:  # noqa: PTH113
         raise UserError(f"{KEY}: {path} is not a Python file; paths are relative to the YAML file that names them")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # pickle and dataclasses need it there
+    sys.modules[name] = module  # required by pickle and dataclasses
     try:
         spec.loader.exec_module(module)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Relative paths of data: found from the working directory, or from the folder of the YAML file or above it."""
+"""Relative paths of data: searched in the working directory, then in the folder of the YAML file and those above it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 _FOLDERS = 3
-"""The folder of the file and two above it: OpenGait has `configs/gaitset/gaitset_GREW.yaml`."""
+"""The folder of the file and two above it, as for OpenGait's `configs/gaitset/gaitset_GREW.yaml`."""
 
 _PATHS: dict[str, Callable[[str], bool]] = {"dataset_root": os.path.isdir, "dataset_partition": os.path.isfile}
-"""The keys of `data_cfg` that are paths, each with a test of existence."""
+"""The keys of `data_cfg` that are paths, each with a function that tests whether the path exists."""
 
 KeyWarning = tuple[tuple[str, ...], str]
 """The path of a key, and a message about it."""
 
 
 def resolve_data_paths(content: Mapping[str, Any], file: Path) -> tuple[dict[str, Any], list[KeyWarning]]:
-    """Resolve the relative paths of data; return the configuration, and a warning for each path that has changed.
+    """Resolve the relative paths of data; return the configuration, and a warning for each path that was changed.
 
-    A relative path is searched from the working directory, then from the folder of the YAML file and those above it. A
-    path that does not exist is not changed.
+    Paths that exist in the working directory, or nowhere, are not changed.
     """
     section = content.get("data_cfg")
     if not isinstance(section, Mapping):  # absent, or invalid: reported by the schema
@@ -31,7 +30,7 @@ def resolve_data_paths(content: Mapping[str, Any], file: Path) -> tuple[dict[str
 
     def resolved(key: str, value: Any) -> Any:
         if isinstance(value, list):
-            return [resolved(key, one) for one in value]
+            return [resolved(key, path) for path in value]
         if not isinstance(value, str) or os.path.isabs(value) or os.path.exists(value):  # noqa: PTH110, PTH117
             return value
         for folder in folders:

@@ -22,7 +22,7 @@ Check = Callable[[Mapping[str, Any]], list[Problem]]
 Layer = tuple[str, dict[str, Any]]
 """The name of a file or an override, and its content."""
 
-# Mappings that are replaced, not merged, if another component is named: SGD's momentum must not leak into Adam.
+# Mappings that are replaced instead of merged if they name another component: Adam must not get SGD's momentum.
 _COMPONENT_KEYS = {
     ("model_cfg",): "model",
     ("optimizer_cfg",): "solver",
@@ -30,20 +30,20 @@ _COMPONENT_KEYS = {
     ("evaluator_cfg", "protocol"): "name",
 }
 
-_LARGEST_FILE = 2**20
-_MOST_VALUES = 100_000
-_MOST_BASES = 20
-"""Bounds for untrusted files, far above what an experiment needs."""
+_MAX_FILE_SIZE = 2**20
+_MAX_VALUES = 100_000
+_MAX_BASES = 20
+"""Limits for untrusted files, far above the needs of an experiment."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, except that `1e-4` is a number and a key with a second value is an error."""
+    """YAML's safe loader, except that `1e-4` is a number, and a duplicate key with another value is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             key = self.construct_object(key_node, deep=True)
-            # A file of OpenGait's names the dataset twice.
+            # One of OpenGait's files repeats `dataset_name`, with the same value.
             if key in seen and not (isinstance(value_node, yaml.ScalarNode) and seen[key] == value_node.value):
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is duplicate", key_node.start_mark
@@ -77,8 +77,8 @@ def _parse(text: str) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        if _expanded_size(node, {}) > _MOST_VALUES:
-            raise ValueError(f"it expands to more than {_MOST_VALUES} values")
+        if _expanded_size(node, {}) > _MAX_VALUES:
+            raise ValueError(f"it expands to more than {_MAX_VALUES} values")
         return loader.construct_document(node)
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None
@@ -88,16 +88,16 @@ def _parse(text: str) -> Any:
         raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
-def _expanded_size(node: yaml.Node, known: dict[int, int]) -> int:
+def _expanded_size(node: yaml.Node, sizes: dict[int, int]) -> int:
     """Return the number of values that a node expands to, each counted as often as aliases refer to it."""
-    if id(node) not in known:
-        known[id(node)] = 1 + sum(_expanded_size(inner, known) for inner in _inside(node))
-    return known[id(node)]
+    if id(node) not in sizes:
+        sizes[id(node)] = 1 + sum(_expanded_size(child, sizes) for child in _children(node))
+    return sizes[id(node)]
 
 
-def _inside(node: yaml.Node) -> list[yaml.Node]:
+def _children(node: yaml.Node) -> list[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
-        return [part for pair in node.value for part in pair]
+        return [child for pair in node.value for child in pair]
     if isinstance(node, yaml.ScalarNode):
         node.value.encode()  # half of a surrogate pair cannot be encoded
         return []
@@ -107,7 +107,7 @@ def _inside(node: yaml.Node) -> list[yaml.Node]:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML file; UserError if it cannot be read, or does not hold a mapping."""
     try:
-        text = untrusted.read_bytes(path, _LARGEST_FILE).decode()
+        text = untrusted.read_bytes(path, _MAX_FILE_SIZE).decode()
     except FileNotFoundError:
         shipped = configs_folder() / path.name
         hint = f"; did you mean {shipped}?" if shipped.is_file() else ""
@@ -124,7 +124,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def merge(base: Any, over: Any) -> Any:
-    """Merge `over` into `base`: mappings key by key; other values are replaced.
+    """Merge `over` into `base`: mappings are merged key by key, other values replaced.
 
     A mapping whose keys are indices of a list (`--set loss_cfg.0.margin=0.3`) is merged into those entries of the list.
     """
@@ -137,7 +137,7 @@ def merge(base: Any, over: Any) -> Any:
 
 
 def merge_sections(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Merge two configurations; another model, optimiser, scheduler or protocol replaces that of `base`."""
+    """Merge two configurations; a different model, optimiser, scheduler or protocol replaces that of `base`."""
     for path, key in _COMPONENT_KEYS.items():
         old, new = untrusted.at(base, *path), untrusted.at(over, *path)
         if isinstance(old, dict) and isinstance(new, dict) and new.get(key, old.get(key)) != old.get(key):
@@ -169,12 +169,12 @@ def parse_override(text: str) -> dict[str, Any]:
 
 
 def read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[Layer]:
-    """Read a file and the files that `base` names, relative to the file; the file itself is last."""
+    """Read a file and, before it, the files that its `base` refers to, relative to the file."""
     resolved = path.resolve()
     if resolved in seen:
         raise UserError(f"{path}: its `base` is circular")
-    if len(seen) == _MOST_BASES:
-        raise UserError(f"{path}: a chain of more than {_MOST_BASES} files by `base`")
+    if len(seen) == _MAX_BASES:
+        raise UserError(f"{path}: a chain of more than {_MAX_BASES} files by `base`")
     content = read_yaml(path)
     content = custom_imports.resolve_paths(content, resolved.parent)
     base = content.pop("base", None)
@@ -186,33 +186,33 @@ def read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[Layer]:
 
 
 def _nested_keys(content: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield the path and the value of each key, in nested mappings and lists too."""
+    """Yield the path and the value of each key, also of nested mappings and lists."""
     items = enumerate(content) if isinstance(content, list) else content.items() if isinstance(content, dict) else ()
     for key, value in items:
-        inner = (*path, str(key))
-        yield inner, value
-        yield from _nested_keys(value, inner)
+        key_path = (*path, str(key))
+        yield key_path, value
+        yield from _nested_keys(value, key_path)
 
 
 def _origins(layers: Sequence[Layer]) -> dict[tuple[str, ...], str]:
-    """Return the name of the last layer that has each key, by its path."""
+    """Return a mapping from the path of each key to the name of the last layer that sets it."""
     origins: dict[tuple[str, ...], str] = {}
     for name, content in layers:
         loss = content.get("loss_cfg")
         if isinstance(loss, dict) and not all(key.isdigit() for key in map(str, loss)):
             content = {**content, "loss_cfg": [loss]}
-        own = dict(_nested_keys(content))
-        lists = {path for path, value in own.items() if isinstance(value, list)}  # they replace earlier layers' values
-        kept = {p: origin for p, origin in origins.items() if not any(p[:d] in lists for d in range(len(p)))}
-        origins = kept | dict.fromkeys(own, name)
+        keys = dict(_nested_keys(content))
+        lists = {path for path, value in keys.items() if isinstance(value, list)}  # replace earlier ones
+        earlier = {p: origin for p, origin in origins.items() if not any(p[:d] in lists for d in range(len(p)))}
+        origins = earlier | dict.fromkeys(keys, name)
     return origins
 
 
 def _origin(layers: Sequence[Layer], path: tuple[str, ...]) -> str:
-    """Return the name of the last layer that has a key or, if it is missing, the mapping around it."""
+    """Return the name of the last layer that sets a key or, if it is missing, the mapping that would contain it."""
     origins = _origins(layers)
-    found = next((origins[path[:depth]] for depth in range(len(path), 0, -1) if path[:depth] in origins), None)
-    return found or next(name for name, _ in reversed(layers) if not name.startswith("--set"))
+    origin = next((origins[path[:depth]] for depth in range(len(path), 0, -1) if path[:depth] in origins), None)
+    return origin or next(name for name, _ in reversed(layers) if not name.startswith("--set"))
 
 
 def load_config(
@@ -228,10 +228,10 @@ def load_config(
         overrides: `section.key=value` strings, applied last.
         checks: additional checks of the merged mapping.
         warn: called with a message for every key without effect, every path that is resolved outside the working
-            directory, and every file of code that is executed.
+            directory, and every Python file that is executed.
 
     Raises:
-        UserError: the file cannot be read or is invalid; the message has all problems, with file, key and fix.
+        UserError: the file cannot be read or is invalid; the message lists all problems, with file, key and fix.
     """
     default = configs_folder() / "default.yaml"
     layers = [(str(default), read_yaml(default))]
@@ -252,8 +252,8 @@ def load_config(
     merged, key_warnings = translate(merged)
     for path_of_key, message in key_warnings:
         warn(f"{_origin(layers, path_of_key)}: {'.'.join(path_of_key)} {message}")
-    named = merged.get(custom_imports.KEY)
-    for file in named if isinstance(named, list) else []:
+    files = merged.get(custom_imports.KEY)
+    for file in files if isinstance(files, list) else []:
         if isinstance(file, str):
             warn(f"{_origin(layers, (custom_imports.KEY,))}: {custom_imports.KEY} executes the code of {file}")
             custom_imports.import_file(Path(file))
@@ -272,13 +272,13 @@ def load_config(
 
 def _format_problems(layers: Sequence[Layer], problems: Sequence[Problem]) -> str:
     """Return a line for each problem: the file or override, the key, and the message."""
-    found = []
+    lines = []
     for path, message in problems:
         origin, key = _origin(layers, path), ".".join(path)
-        # A problem of several sections has no key, and an override names its own.
-        of_key = [] if not key or origin.startswith(f"--set {key}=") else [key]
-        found.append(": ".join([origin, *of_key, message]))
-    lines = list(dict.fromkeys(found))
+        # A problem of several sections has no key, and the name of an override contains it.
+        shown_key = [] if not key or origin.startswith(f"--set {key}=") else [key]
+        lines.append(": ".join([origin, *shown_key, message]))
+    lines = list(dict.fromkeys(lines))
     return lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} problems in the configuration:", *lines])
 
 

@@ -1,4 +1,4 @@
-"""Keys of OpenGait's files that have no effect or another name here: each gives a warning, not an error."""
+"""Keys of OpenGait's files that have no effect or another name here; they cause warnings, not errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WITHOUT_EFFECT: dict[Path, str] = {
     ("evaluator_cfg", "sampler", "batch_shuffle"): "every sequence is tested once, and the order changes no result",
 }
 
-# Keywords that a component accepts but does not use, by its `type`; they are kept.
+# Keywords that a component accepts but ignores, by its `type`; they are kept.
 IDLE_KEYWORDS: dict[tuple[str, str], str] = {
     ("RandomAffine", "degree"): "nothing reads it, as in OpenGait; RandomRotate turns",
 }
@@ -27,7 +27,7 @@ DROPPED_KEYWORDS: dict[tuple[str, str], str] = {
     **{(name, "momentum"): "it is SGD's" for name in ("Adam", "AdamW", "NAdam", "RAdam", "Adamax")},
 }
 
-# Keys and keywords that are called otherwise here.
+# Keys and keywords that have another name here.
 RENAMED_KEYS: dict[Path, str] = {("evaluator_cfg", "rerank"): "re_rank"}
 RENAMED_KEYWORDS: dict[tuple[str, str], str] = {
     (name, "divsor"): "divisor" for name in ("BaseSilTransform", "BaseSilCuttingTransform")
@@ -35,13 +35,13 @@ RENAMED_KEYWORDS: dict[tuple[str, str], str] = {
 
 _NAMES = ("type", "solver")
 
-# SwinGait's parameter groups: weights of the transformer without weight decay, and all others at a tenth of the rate.
+# SwinGait's parameter groups: weights of the transformer without weight decay, and others with a tenth of the rate.
 _SWINGAIT_WITHOUT_DECAY = ("transformer.patch_*", "transformer.*norm*", "transformer.*relative_position_bias_table")
 _SWINGAIT_SLOW = ("layer*", "fcs.*", "necks.*")
 
 
 def translate(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[Path, str]]]:
-    """Translate the keys of a configuration; return it with the warnings: the path of a key, and a message."""
+    """Translate the keys of a configuration; return it, and warnings, each the path of a key and a message."""
     translated, warnings = _translate(content)
     model, optimizer, trainer = (translated.get(f"{name}_cfg") for name in ("model", "optimizer", "trainer"))
     sections = all(isinstance(section, Mapping) for section in (model, optimizer, trainer))
@@ -52,7 +52,7 @@ def translate(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[Pa
 
 
 def _swingait_recipe(optimizer: Mapping[str, Any], trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sections that say what the code of OpenGait's SwinGait does, which reads `T_max_iter`."""
+    """Return the sections that correspond to OpenGait's code for SwinGait, which reads `T_max_iter`."""
     rate = optimizer.get("lr")
     groups: list[dict[str, Any]] = [{"match": pattern, "weight_decay": 0.0} for pattern in _SWINGAIT_WITHOUT_DECAY]
     if isinstance(rate, (int, float)):  # else the schema reports it
@@ -70,8 +70,8 @@ def _translate(node: Any, path: Path = ()) -> tuple[Any, list[tuple[Path, str]]]
     warnings: list[tuple[Path, str]] = []
 
     def translated_value(value: Any, key: str) -> Any:
-        result, inner = _translate(value, (*path, key))
-        warnings.extend(inner)
+        result, value_warnings = _translate(value, (*path, key))
+        warnings.extend(value_warnings)
         return result
 
     if isinstance(node, list):
@@ -81,16 +81,16 @@ def _translate(node: Any, path: Path = ()) -> tuple[Any, list[tuple[Path, str]]]
     name = next((str(node[key]) for key in _NAMES if key in node), "")
     result = {}
     for key, value in node.items():
-        where, own = (*path, str(key)), (name, str(key))
-        if where in WITHOUT_EFFECT:
-            warnings.append((where, f"has no effect here: {WITHOUT_EFFECT[where]}"))
-        elif own in DROPPED_KEYWORDS:
-            warnings.append((where, f"has no effect with {name}: {DROPPED_KEYWORDS[own]}"))
-        elif (ours := RENAMED_KEYS.get(where, RENAMED_KEYWORDS.get(own))) is not None and ours not in node:
-            warnings.append((where, f"is read as `{ours}`"))
+        key_path, keyword = (*path, str(key)), (name, str(key))
+        if key_path in WITHOUT_EFFECT:
+            warnings.append((key_path, f"has no effect here: {WITHOUT_EFFECT[key_path]}"))
+        elif keyword in DROPPED_KEYWORDS:
+            warnings.append((key_path, f"has no effect with {name}: {DROPPED_KEYWORDS[keyword]}"))
+        elif (ours := RENAMED_KEYS.get(key_path, RENAMED_KEYWORDS.get(keyword))) is not None and ours not in node:
+            warnings.append((key_path, f"is read as `{ours}`"))
             result[ours] = value
         else:
-            if own in IDLE_KEYWORDS:
-                warnings.append((where, f"has no effect: {IDLE_KEYWORDS[own]}"))
+            if keyword in IDLE_KEYWORDS:
+                warnings.append((key_path, f"has no effect: {IDLE_KEYWORDS[keyword]}"))
             result[key] = translated_value(value, str(key))
     return result, warnings

@@ -1,8 +1,8 @@
-"""One typed model for each YAML section: every key, its meaning, default and valid values.
+"""Typed models of the YAML sections: each key with its description, default and valid values.
 
-`docs/configuration.md` is generated from this file (`scripts/generate_configuration_reference.py`). The keys and their
-defaults are OpenGait's where OpenGait has them. Sections that name a component (`model_cfg`, each loss, each
-transform, the optimiser, the scheduler) also hold the keywords of its constructor, which are checked with the whole
+`docs/configuration.md` is generated from this file (`scripts/generate_configuration_reference.py`). Keys and defaults
+are those of OpenGait where OpenGait has them. Sections that name a component (`model_cfg`, each loss, each transform,
+the optimiser, the scheduler) also contain the keywords of its constructor, which are checked with the whole
 configuration (`dygait.training.checks.component_problems`).
 """
 
@@ -37,16 +37,16 @@ SampleType = Literal[
 HalfPrecision = bool | Literal["auto"]
 Feature = Literal["embeddings", "after_neck", "logits"]
 
-_LONGEST_NAME = 200
-"""In bytes. File systems allow 255, and the names of checkpoints also contain the iteration."""
+_MAX_NAME_BYTES = 200
+"""File systems allow 255, and the names of checkpoints also contain the iteration."""
 
 
 def check_name(name: str) -> str:
-    """Check that a name is a valid name of one folder, so that a run's path stays inside the output folder."""
+    """Check that a name is a valid folder name, so that the path of a run is inside the output folder."""
     if not name or "/" in name or "\\" in name or name in (".", ".."):
         raise ValueError("must be the name of one folder, without slashes")
-    if not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
-        raise ValueError(f"must be a printable name of at most {_LONGEST_NAME} bytes")
+    if not name.isprintable() or len(name.encode()) > _MAX_NAME_BYTES:
+        raise ValueError(f"must be a printable name of at most {_MAX_NAME_BYTES} bytes")
     return name
 
 
@@ -76,53 +76,53 @@ class DataCfg(Section):
     dataset_name: FolderName = Field(description="The dataset's name: part of the output path; selects the protocol.")
     dataset_root: str | list[str] = Field(
         description="A packed store, or the folder `<id>/<type>/<view>/<name>.pkl`, or an address of SynGait such as "
-        "`syngait://quick?seed=1&train_ids=300`, which is rendered when it is read. A relative path starts at the "
-        "working directory or, if it does not exist there, at the folder of the YAML file or one of the two above it. "
-        "A list trains on several datasets together: ids stay distinct, 001 of the second is `2:001`.",
+        "`syngait://quick?seed=1&train_ids=300`, which is rendered when it is read. A relative path is searched in the "
+        "working directory, then in the folder of the YAML file and the two above it. A list trains on several "
+        "datasets together: ids stay distinct, 001 of the second is `2:001`.",
     )
     dataset_partition: str | list[str] | None = Field(
         None,
-        description="A JSON file with TRAIN_SET and TEST_SET (and PROBE_SET), found like `dataset_root`, or the name "
-        "of a built-in rule: CASIA-B, OUMVLP, GREW, or `all`, every id on disk trains; or an address of SynGait. "
-        "Absent: that of an address in `dataset_root`, else the rule of `dataset_name`. With a list of roots, a list "
-        "of the same length.",
+        description="A JSON file with TRAIN_SET and TEST_SET (and PROBE_SET), searched like `dataset_root`; the name "
+        "of a built-in rule: CASIA-B, OUMVLP, GREW, or `all`, which trains on every id on disk; or an address of "
+        "SynGait. Absent: that of an address in `dataset_root`, else the rule of `dataset_name`. With a list of roots, "
+        "a list of the same length.",
     )
     num_workers: int = Field(1, ge=0, description="Loader workers per process; 0 loads in the training process.")
     syngait: Annotated[World, BeforeValidator(lambda knobs: {} if knobs is None else knobs)] = Field(
         World(),
-        description="Knobs of SynGait, for the addresses in `dataset_root`, which are resolved to addresses with these "
-        "knobs; see `data_cfg.syngait`. Null: none, as where a configuration with knobs gets another dataset.",
+        description="Knobs of SynGait, which are added to the addresses in `dataset_root`; see `data_cfg.syngait`. "
+        "Null: none, to replace those of a `base`.",
     )
     remove_no_gallery: bool = Field(
-        False, description="Exclude probes without a match in the gallery from every result, OUMVLP's included."
+        False, description="Exclude probes without a match in the gallery from all results, OUMVLP's included."
     )
     cache: bool = Field(
         False,
-        description="Read every sequence once, before training, and keep it in memory: one copy per machine, shared by "
-        "all processes and workers. For trees of pickles; a packed store needs no cache.",
+        description="Read every sequence once, before training, into memory: one copy per machine, shared by all "
+        "processes and workers. For folders of pickles; a packed store needs no cache.",
     )
     test_dataset_name: str | None = Field(
         None, description="The dataset's name in tests, if it differs; selects the protocol."
     )
     data_in_use: list[bool] | None = Field(
         None,
-        description="A mask over the sorted files of a sequence, true for each that is read. Absent: the first file. "
-        "If several are true (several modalities), they are stacked, in order, to the channels of one frame and go "
-        "through one `transform`; or `transform` is a list with one for each, and the model takes as many inputs.",
+        description="A mask over the sorted files of a sequence, true for those to read. Absent: the first file. "
+        "Several files (modalities) are stacked, in order, to the channels of a frame, for one `transform`; or "
+        "`transform` is a list with one for each file, and the model takes as many inputs.",
     )
     on_error: Literal["stop", "skip"] = Field(
         "stop",
-        description="What happens if a sequence cannot be read. Every sequence is read once before the run begins: "
-        "`stop` ends the run and names them, `skip` continues without them.",
+        description="What to do if a sequence cannot be read. Every sequence is read once before the run starts: "
+        "`stop` ends the run with their names, `skip` continues without them.",
     )
 
     @field_validator("dataset_root", "dataset_partition")
     @classmethod
     def _addresses(cls, value: str | list[str] | None) -> str | list[str] | None:
-        for one in value if isinstance(value, list) else [value]:
-            if one is not None and is_address(one):
+        for entry in value if isinstance(value, list) else [value]:
+            if entry is not None and is_address(entry):
                 try:
-                    parse_address(one)
+                    parse_address(entry)
                 except UserError as error:
                     raise ValueError(str(error)) from None
         return value
@@ -161,7 +161,7 @@ class DataCfg(Section):
 
     @property
     def files_read(self) -> int:
-        """How many files of a sequence are read."""
+        """The number of files that are read of a sequence."""
         return 1 if self.data_in_use is None else sum(self.data_in_use)
 
 
@@ -174,19 +174,19 @@ class TransformCfg(Component):
 class FramesCfg(Section):
     """Which frames of a sequence are used."""
 
-    frames_num_fixed: int = Field(30, ge=1, description="Frames of a sequence, for `fixed_*`.")
-    frames_num_min: int = Field(25, ge=1, description="The fewest frames of a sequence, for `unfixed_*`.")
-    frames_num_max: int = Field(50, ge=1, description="The most frames of a sequence, for `unfixed_*`.")
+    frames_num_fixed: int = Field(30, ge=1, description="Number of frames of a sequence, for `fixed_*`.")
+    frames_num_min: int = Field(25, ge=1, description="Minimum number of frames of a sequence, for `unfixed_*`.")
+    frames_num_max: int = Field(50, ge=1, description="Maximum number of frames of a sequence, for `unfixed_*`.")
     frames_skip_num: int = Field(
         0, ge=0, description="Ordered sampling: the number of frames by which the window is longer than the sample."
     )
     frames_step: int = Field(
         1,
         ge=1,
-        description="Use every n-th frame only; `frames_num_*` and `frames_all_limit` count those. 2 halves the work.",
+        description="Use every n-th frame only; `frames_num_*` and `frames_all_limit` count those. 2 halves the cost.",
     )
     frames_all_limit: int | None = Field(
-        None, description="For `all_*`: the most frames, from the middle of the sequence; -1: no limit."
+        None, description="For `all_*`: maximum number of frames, from the middle of the sequence; -1: no limit."
     )
 
     @model_validator(mode="after")
@@ -204,11 +204,11 @@ class TrainSamplerCfg(FramesCfg):
     type: str = Field("TripletSampler", description="The batch sampler.")
     batch_size: list[int] | int = Field(
         [8, 16],
-        description="[P, K]: P subjects with K sequences each, over all processes together. CommonSampler: one number. "
+        description="[P, K]: P subjects with K sequences each, over all processes. CommonSampler: one number. "
         "BilateralSampler: P x K sequences, each of them twice.",
     )
     batch_shuffle: bool = Field(False, description="Shuffle the batch before it is divided among the processes.")
-    sample_type: SampleType = Field("fixed_unordered", description="How many frames, and whether they are ordered.")
+    sample_type: SampleType = Field("fixed_unordered", description="Number of frames, and whether they are ordered.")
 
     @model_validator(mode="after")
     def _possible_batch(self) -> Self:
@@ -219,7 +219,7 @@ class TrainSamplerCfg(FramesCfg):
 
     @property
     def sequences(self) -> int:
-        """The number of sequences of a batch, over all processes together."""
+        """The number of sequences of a batch, over all processes."""
         return self.batch_size if isinstance(self.batch_size, int) else math.prod(self.batch_size)
 
 
@@ -230,36 +230,35 @@ class InferenceSamplerCfg(FramesCfg):
     frames_budget: int = Field(
         512,
         ge=1,
-        description="The most frames of a batch of one process, padding included; it bounds the memory. Sequences of "
-        "similar length share a batch; a longer sequence is a batch of its own.",
+        description="Maximum number of frames of a batch of one process, padding included, which limits memory. "
+        "Sequences of similar length share a batch; a longer sequence is a batch of its own.",
     )
     batch_size: int | None = Field(
         None,
         ge=1,
-        description="The most sequences of a batch of one process. Absent: limited by `frames_budget` only.",
+        description="Maximum number of sequences of a batch of one process. Absent: limited by `frames_budget` only.",
     )
     sample_type: SampleType = Field("all_ordered", description="As in training; `all_ordered` uses every frame.")
     frames_window: int | None = Field(
         None,
         ge=1,
-        description="Embed the fewest windows of so many frames that cover a sequence, and compare the mean of their "
-        "features. Absent: embed the sequence as a whole, as the papers do.",
+        description="Embed the fewest windows of this many frames that cover a sequence, and compare the mean of their "
+        "features. Absent: embed the whole sequence, as the papers do.",
     )
 
 
 class ModelCfg(Component):
-    """The network: its name, and its constructor's keywords."""
+    """The network: its name, and the keywords of its constructor."""
 
     model: str = Field(description="The model's name.")
     input_size: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)] | None = Field(
         None,
-        description="[H, W] of the silhouettes that the transform gives, for which model and data are checked. Absent: "
-        "the data's size.",
+        description="[H, W] of transformed silhouettes, for checks of model and data. Absent: the size of the data.",
     )
 
 
 class LossCfg(Component):
-    """One loss term: its name, its weight, and its constructor's keywords."""
+    """One loss term: its name, its weight, and the keywords of its constructor."""
 
     type: str = Field(description="The loss's name.")
     loss_term_weight: float = Field(1.0, ge=0, description="The term's weight in the sum.")
@@ -267,10 +266,10 @@ class LossCfg(Component):
 
 
 class ParamGroupCfg(Section):
-    """A parameter group; absent settings are the optimiser's."""
+    """A parameter group; by default its settings are those of the optimiser."""
 
     match: str = Field(
-        description="A shell pattern of weights' names (`backbone.*`); the first group that matches takes a weight."
+        description="A shell pattern of names of weights (`backbone.*`); a weight is in the first group that matches."
     )
     lr: float | None = Field(None, gt=0, description="Their learning rate.")
     weight_decay: float | None = Field(None, ge=0, description="Their weight decay.")
@@ -289,19 +288,19 @@ class OptimizerCfg(Component):
     lr: float = Field(0.1, gt=0, description="The learning rate.")
     param_groups: list[ParamGroupCfg] = Field(
         [],
-        description="Weights with a learning rate or weight decay of their own, as for fine-tuning; they take the "
-        "place of a model's own groups (GaitSSB_Finetune's `backbone_lr`). Schedulers start from each group's learning "
-        "rate; OneCycleLR's and CyclicLR's rates are scaled in proportion to it.",
+        description="Weights with another learning rate or weight decay, as for fine-tuning; they replace the groups "
+        "of a model (GaitSSB_Finetune's `backbone_lr`). Schedulers start from the learning rate of each group; rates "
+        "of OneCycleLR and CyclicLR are scaled in proportion to it.",
     )
 
 
 class SchedulerCfg(Component):
-    """The learning rate's schedule, stepped every iteration: a class of `torch.optim.lr_scheduler`, its keywords."""
+    """The learning rate schedule, stepped every iteration: a class of `torch.optim.lr_scheduler` and its keywords."""
 
     scheduler: str = Field(
         "MultiStepLR",
-        description="A class of `torch.optim.lr_scheduler`, or `CosineStepLR`: half a cosine to `T_max`, held for "
-        "`step_size` iterations at a time, at least `eta_min`, which stays after `T_max`.",
+        description="A class of `torch.optim.lr_scheduler`, or `CosineStepLR`: half a cosine until `T_max`, in steps "
+        "of `step_size` iterations, then `eta_min`, which is also its minimum.",
     )
 
 
@@ -310,8 +309,8 @@ class TrainerCfg(Section):
 
     enable_float16: HalfPrecision = Field(
         True,
-        description="Half precision: float16 with loss scaling on CUDA, bfloat16 on a CPU. `auto`: on CUDA, and on a "
-        "CPU that is measured to be faster in it; log and resolved configuration have the decision.",
+        description="Half precision: float16 with loss scaling on CUDA, bfloat16 on a CPU. `auto`: true on CUDA, and "
+        "on a CPU that is measured to be faster with it; the decision is in the log and the resolved configuration.",
     )
     half_type: Literal["float16", "bfloat16"] | None = Field(
         None, description="The type of half precision; float16 uses loss scaling. Absent: by device."
@@ -322,29 +321,29 @@ class TrainerCfg(Section):
     accumulate: int = Field(
         1,
         ge=1,
-        description="The number of parts in which each batch is computed: memory for one part, the losses and the "
+        description="Compute each batch in this many parts, with the memory for one part, but the losses and the "
         "gradient of the whole batch. Only BatchNorm's batch statistics are those of a part.",
     )
     ema: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="Keep an exponential moving average of the weights with this decay, in the checkpoint too. "
-        "Absent: none.",
+        description="Decay of an exponential moving average of the weights, which checkpoints also contain. Absent: "
+        "no average.",
     )
     fix_BN: bool = Field(False, description="Keep every BatchNorm in evaluation mode.")  # noqa: N815 - OpenGait's key
     sync_BN: bool = Field(  # noqa: N815 - OpenGait's key
-        False, description="Batch statistics over all processes."
+        False, description="Compute batch statistics over all processes."
     )
     collective_timeout: float = Field(
         1800.0,
         gt=0,
-        description="Timeout of collectives in seconds, in training, test and extraction; then the run ends and names "
-        "the missing processes. It must exceed the time of an iteration, and of rank 0's scoring.",
+        description="Timeout of collectives in seconds, in training, test and extraction, after which the run ends "
+        "with the names of the missing processes. It must exceed the time of an iteration, and of scoring on rank 0.",
     )
     find_unused_parameters: bool = Field(False, description="As in DistributedDataParallel.")
     gradient_compression: Literal["float16", "bfloat16"] | None = Field(
-        None, description="All-reduce gradients in this type. Absent: in their own."
+        None, description="All-reduce gradients in this type. Absent: in the type of the weights."
     )
     tune_allocator: bool = Field(
         True,
@@ -355,7 +354,7 @@ class TrainerCfg(Section):
     log_iter: int = Field(100, ge=1, description="Iterations between log lines.")
     save_iter: int = Field(2000, ge=1, description="Iterations between checkpoints; the last iteration always has one.")
     total_iter: int = Field(80000, ge=1, description="Iterations of the whole run.")
-    keep_last: int | None = Field(None, ge=1, description="How many of the newest checkpoints to keep. Absent: all.")
+    keep_last: int | None = Field(None, ge=1, description="Number of newest checkpoints to keep. Absent: all.")
     keep_every: int | None = Field(
         None, ge=1, description="With `keep_last`: also keep checkpoints of iterations that this number divides."
     )
@@ -365,44 +364,44 @@ class TrainerCfg(Section):
         "this run, if there is one; 0: none.",
     )
     restore_ckpt_strict: bool = Field(
-        True, description="Every weight must match; if false, matching weights are loaded."
+        True, description="Whether all weights must match; if false, matching weights are loaded."
     )
     init_from: str | None = Field(
         None,
         description="A checkpoint of DyGait or OpenGait with the initial weights of a new run (the averaged ones, if "
-        "it has such), or the name of weights that ship; the class head keeps its own where the number of classes "
-        "differs. Ignored where the run resumes (`restore_hint`).",
+        "it has them), or the name of weights that ship with the package; the class head is not loaded if the number "
+        "of classes differs. Ignored if the run resumes (`restore_hint`).",
     )
     freeze: list[str] = Field(
         [],
-        description="Weights that are not trained: shell patterns of their names (`backbone.*`). A BatchNorm whose "
-        "weights are frozen keeps its statistics.",
+        description="Shell patterns of the names of weights that are not trained (`backbone.*`). The running "
+        "statistics of a BatchNorm whose weights are frozen do not change.",
     )
     optimizer_reset: bool = Field(False, description="Do not restore the optimiser's state.")
     scheduler_reset: bool = Field(False, description="Do not restore the scheduler's state.")
     save_name: FolderName = Field("tmp", description="The run's name: part of the output path.")
     sampler: TrainSamplerCfg = Field(default_factory=TrainSamplerCfg, description="See `trainer_cfg.sampler`.")
     transform: TransformCfg | list[TransformCfg] = Field(
-        default_factory=TransformCfg, description="The input's transform, or a list to apply in turn."
+        default_factory=TransformCfg, description="The transform of the input, or a list to apply in turn."
     )
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of initialisation, sampling and augmentation.")
     deterministic: bool = Field(
         False,
-        description="Use deterministic algorithms only, which can be slower: runs are bit for bit the same on the same "
+        description="Use only deterministic algorithms, which can be slower: runs are bitwise identical on the same "
         "hardware. On a CPU they always are.",
     )
     grad_clip_norm: float | None = Field(None, gt=0, description="Clip the gradient to this norm. Absent: no clipping.")
     max_skipped: int = Field(
         20,
         ge=1,
-        description="A step whose gradient is not finite is skipped; after this many in a row the run ends, and the "
-        "batch is saved for `dygait debug-batch`. A smaller number synchronises with the GPU more often.",
+        description="Steps whose gradient is not finite are skipped; after this many in a row the run ends, and the "
+        "batch is saved for `dygait debug-batch`. A smaller number synchronises the GPU more often.",
     )
     spike_factor: float | None = Field(
         None,
         gt=1,
-        description="Also skip steps whose gradient norm is more than this many times the median of the last 100. "
-        "Absent: never.",
+        description="Also skip steps whose gradient norm exceeds this factor times the median of the last 100. Absent: "
+        "never.",
     )
 
     @model_validator(mode="after")
@@ -418,7 +417,7 @@ class TrainerCfg(Section):
 
 
 def _patterns(value: Any) -> Any:
-    """Accept a single pattern for a list, and check the patterns."""
+    """Convert a single pattern to a list, and check the patterns."""
     patterns = value if isinstance(value, list) else [value]
     for index, pattern in enumerate(patterns):
         if not isinstance(pattern, str):
@@ -436,14 +435,14 @@ Patterns = Annotated[list[str], BeforeValidator(_patterns)]
 
 
 class PartitionLists(TypedDict):
-    """The keys `id-type-view` that a partition lists; None where it has no such list."""
+    """The keys `id-type-view` in the lists of a partition; None if it has no such list."""
 
     probes: list[str] | None
     gallery: list[str] | None
 
 
 class Selector(Section, frozen=True):
-    """Selects sequences by shell patterns; every criterion must match, by one of its patterns."""
+    """Selects sequences by shell patterns; every criterion must match with one of its patterns."""
 
     types: Patterns = Field(["*"], min_length=1, description="Patterns for the type: `nm-01`, `nm-*`, `*-0[12]`.")
     ids: Patterns = Field(["*"], min_length=1, description="Patterns for the id.")
@@ -451,13 +450,13 @@ class Selector(Section, frozen=True):
     not_ids: Patterns = Field([], description="Patterns that the id must not match.")
     not_views: Patterns = Field([], description="Patterns that the view must not match.")
     listed: bool | None = Field(
-        None, description="true: what is in a list of the partition; false: what is not. Absent: both."
+        None, description="true: sequences in a list of the partition; false: those not in it. Absent: both."
     )
     listed_in: Literal["PROBE_SET", "GALLERY_SET"] = Field("PROBE_SET", description="Which list, for `listed`.")
 
     @property
     def description(self) -> str:
-        """What is chosen, in words."""
+        """A description of the selected sequences."""
         criteria = {"type": self.types, "id": self.ids, "view": self.views}
         parts = [f"{name} {', '.join(patterns)}" for name, patterns in criteria.items() if patterns != ["*"]]
         if self.not_ids:
@@ -473,9 +472,9 @@ class ProbeGroup(Section, frozen=True):
     """Probes that are reported together."""
 
     probes: Selector = Field(description="Which sequences, as `gallery`.")
-    gallery: Selector | None = Field(None, description="A gallery of its own. Absent: the protocol's.")
+    gallery: Selector | None = Field(None, description="The gallery of this group. Absent: that of the protocol.")
     unmatched: Literal["left out", "counted as wrong"] = Field(
-        "left out", description="What becomes of a probe without any true match in the gallery."
+        "left out", description="Whether a probe without a true match in the gallery is excluded or counted as wrong."
     )
 
 
@@ -483,53 +482,53 @@ CLASSIFICATION_MEASURES = ("accuracy", "precision", "recall", "F1")
 
 
 class Protocol(Section, frozen=True):
-    """How features become numbers: the gallery, groups of probes, what is not compared, and what is reported.
+    """The evaluation of features: the gallery, groups of probes, excluded pairs, and reported measures.
 
     With `classes`, sequences are not compared but classified: there is no gallery, and features are logits.
     """
 
     name: str = Field(
         pattern=r"^[\w.+-]([\w.+ /-]*[\w.+-])?$",
-        description="What results call it, and their files; not a built-in one's.",
+        description="Its name in results and names of files; it must differ from the built-in ones.",
     )
     words: str | None = Field(
         None, min_length=1, description="The protocol in a sentence. Absent: derived from the declaration."
     )
-    gallery: Selector = Field(description="Which sequences are searched.")
+    gallery: Selector = Field(description="The sequences that are searched.")
     groups: dict[str, ProbeGroup] = Field(min_length=1, description="Probe groups by name, in the order of the report.")
     one_view_at_a_time: bool = Field(
         False,
-        description="Search each view's gallery alone, and report the mean over probe views of the mean over gallery "
-        "views; else the whole gallery at once, and the mean over probes.",
+        description="Search the gallery of each view separately, and report the mean over probe views of the mean over "
+        "gallery views; else search the whole gallery, and report the mean over probes.",
     )
     exclusion: Literal["nothing", "identical view", "same id in the same view"] = Field(
-        "nothing", description="Which gallery sequences are not considered for a probe."
+        "nothing", description="The gallery sequences that are excluded for a probe."
     )
     view_until: str | None = Field(
         None,
         min_length=1,
-        description="Views are told apart by what comes before the first of this: with `_`, `06_1` and `06_2` are the "
-        "camera `06`. Absent: by the whole name.",
+        description="Views are identified by the part of their name before the first of this: with `_`, `06_1` and "
+        "`06_2` are the view `06`. Absent: by the whole name.",
     )
     classes: Annotated[Patterns, Field(min_length=2)] | None = Field(
         None,
-        description="Patterns for the type, one for each class, upper and lower case alike: a classification, in place "
-        "of `gallery`. In training the logits learn these classes, not subjects. Absent: sequences are compared.",
+        description="Patterns for the type, one for each class, ignoring case, for a classification instead of a "
+        "`gallery`. In training the logits learn these classes, not subjects. Absent: sequences are compared.",
     )
     measures: list[str] = Field(
         ["rank-1"],
         min_length=1,
-        description="What is reported, the headline first: `rank-<k>`, `mAP`, `mINP`; of a classification `accuracy` "
-        "and, each the mean over classes, `precision`, `recall`, `F1`.",
+        description="Reported measures, the main one first: `rank-<k>`, `mAP`, `mINP`; for a classification `accuracy` "
+        "and, as means over classes, `precision`, `recall`, `F1`.",
     )
 
     @model_validator(mode="before")
     @classmethod
-    def _needless_with_classes(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or given.get("classes") is None:
-            return given
-        needless = {"gallery": {}, "groups": {"all": {"probes": {}}}, "measures": [*CLASSIFICATION_MEASURES]}
-        return {**needless, **given}
+    def _defaults_with_classes(cls, content: Any) -> Any:
+        if not isinstance(content, dict) or content.get("classes") is None:
+            return content
+        defaults = {"gallery": {}, "groups": {"all": {"probes": {}}}, "measures": [*CLASSIFICATION_MEASURES]}
+        return {**defaults, **content}
 
     @model_validator(mode="after")
     def _no_gallery_with_classes(self) -> Protocol:
@@ -551,14 +550,14 @@ class Protocol(Section, frozen=True):
 
     @property
     def description(self) -> str:
-        """The protocol in a sentence, so that whoever reads a result knows what was compared."""
+        """A sentence that describes the protocol, for readers of results."""
         if self.words is not None:
             return self.words
         probes = []
         for name, group in self.groups.items():
-            own = "" if group.gallery is None else f" in the gallery {group.gallery.description}"
-            wrong = "" if group.unmatched == "left out" else " (without a match counted as wrong)"
-            probes.append(f"{name} {group.probes.description}{own}{wrong}")
+            gallery = "" if group.gallery is None else f" in the gallery {group.gallery.description}"
+            unmatched = "" if group.unmatched == "left out" else " (without a match counted as wrong)"
+            probes.append(f"{name} {group.probes.description}{gallery}{unmatched}")
         if self.classes is not None:
             return (
                 f"classes by type {', '.join(self.classes)}; the largest logit, mean over parts; {' / '.join(probes)}"
@@ -573,13 +572,13 @@ class Protocol(Section, frozen=True):
 
     @property
     def lists(self) -> list[str]:
-        """The lists of the partition that decide what is a probe or in the gallery."""
+        """The names of the partition's lists that the selectors use."""
         selectors = [self.gallery, *(g.probes for g in self.groups.values())]
         selectors += [g.gallery for g in self.groups.values() if g.gallery is not None]
         return sorted({s.listed_in for s in selectors if s.listed is not None})
 
     def class_of(self, sequence_type: str) -> int:
-        """Return the index of the class of a type; UserError where it has none."""
+        """Return the index of the class of a type; UserError if it has none."""
         assert self.classes is not None
         for index, pattern in enumerate(self.classes):
             if fnmatchcase(sequence_type.lower(), pattern.lower()):
@@ -590,17 +589,17 @@ class Protocol(Section, frozen=True):
         )
 
     def view_name(self, view: str) -> str:
-        """Return the name by which the protocol tells a view apart; selectors see the whole name."""
+        """Return the name that identifies a view in the protocol; selectors use the whole name."""
         return view if self.view_until is None else view.partition(self.view_until)[0]
 
     def without_unmatched(self) -> Protocol:
         """Return the protocol without the groups that count probes without a match (`remove_no_gallery`).
 
-        Where no other group is left, they leave such probes out instead.
+        If there are no other groups, these exclude such probes instead.
         """
-        kept = {name: group for name, group in self.groups.items() if group.unmatched == "left out"}
-        left_out = {name: group.model_copy(update={"unmatched": "left out"}) for name, group in self.groups.items()}
-        return self.model_copy(update={"groups": kept or left_out})
+        excluding = {name: group for name, group in self.groups.items() if group.unmatched == "left out"}
+        changed = {name: group.model_copy(update={"unmatched": "left out"}) for name, group in self.groups.items()}
+        return self.model_copy(update={"groups": excluding or changed})
 
 
 _ReRankKeys = TypedDict(
@@ -630,51 +629,51 @@ class EvaluatorCfg(Section):
     )
     restore_hint: int | str = Field(
         0,
-        description="The iteration, or the path, of the checkpoint to test, or the name of weights that ship; 0: the "
-        "newest.",
+        description="The iteration, or the path, of the checkpoint to test, or the name of weights that ship with the "
+        "package; 0: the newest.",
     )
-    restore_ckpt_strict: bool = Field(True, description="Every weight must match.")
+    restore_ckpt_strict: bool = Field(True, description="Whether all weights must match.")
     save_name: FolderName = Field("tmp", description="The run's name: part of the output path.")
     eval_func: str | None = Field(
-        None, description="A protocol's name, or one of OpenGait's functions. Absent: the dataset's protocol."
+        None, description="The name of a protocol or of a function of OpenGait. Absent: the protocol of the dataset."
     )
     sampler: InferenceSamplerCfg = Field(
         default_factory=InferenceSamplerCfg, description="See `evaluator_cfg.sampler`."
     )
     transform: TransformCfg | list[TransformCfg] = Field(
-        default_factory=TransformCfg, description="The input's transform, or a list to apply in turn."
+        default_factory=TransformCfg, description="The transform of the input, or a list to apply in turn."
     )
     metric: Literal["euc", "cos"] = Field("euc", description="Distance: mean over parts, Euclidean or cosine.")
     feature: Feature | None = Field(
         None,
-        description="Which output of the network is compared: `embeddings`, which the triplet loss reads; "
-        "`after_neck`, the feature after the BNNecks; `logits`. Absent: the model's own choice "
+        description="The output of the network that is compared: `embeddings`, the input of the triplet loss; "
+        "`after_neck`, the features after the BNNecks; `logits`. Absent: the choice of the model "
         "([evaluation.md](evaluation.md#which-feature-is-compared)).",
     )
-    cross_view_gallery: bool = Field(False, description="CASIA-B, OUMVLP: the gallery holds all views at once.")
+    cross_view_gallery: bool = Field(False, description="CASIA-B, OUMVLP: search the gallery of all views at once.")
     protocol: Protocol | None = Field(
-        None, description="A protocol of one's own, in place of `eval_func`; see `evaluator_cfg.protocol`."
+        None, description="A custom protocol, instead of `eval_func`; see `evaluator_cfg.protocol`."
     )
     intervals: int = Field(
-        1000, ge=0, description="Resamples of the bootstrap over subjects that gives 95 % intervals; 0: none."
+        1000, ge=0, description="Number of bootstrap resamples of subjects for 95 % intervals; 0: no intervals."
     )
     verification: bool = Field(
         True, description="Report AUC, EER and TAR at FAR of all pairs that the protocol compares."
     )
-    open_set: bool = Field(True, description="Report DIR at FPIR: identification where the subject may be missing.")
+    open_set: bool = Field(True, description="Report DIR at FPIR: identification of subjects who may not be enrolled.")
     re_rank: bool | ReRankCfg | None = Field(
         None,
-        description="k-reciprocal re-ranking: `true`, or its constants `{k1: 6, k2: 6, lambda: 0.3}`. Absent: for the "
-        "HID submission only.",
+        description="k-reciprocal re-ranking: `true`, or its constants `{k1: 6, k2: 6, lambda: 0.3}`. Absent: only for "
+        "the HID submission.",
     )
     keep_features: Literal["latest", "all", "none"] = Field(
-        "latest", description="Which tests' features stay in the run's folder: the latest test's, all, or none."
+        "latest", description="Features to keep in the run's folder: those of the latest test, of all, or none."
     )
     report: bool = Field(
-        True, description="Write the run's `report/report.html`, with tables beside it, and its curves for TensorBoard."
+        True, description="Write `report/report.html` with tables in the run's folder, and curves for TensorBoard."
     )
     baseline: Literal["gei"] | None = Field(
-        None, description="`gei`: score nearest neighbour on gait energy images too, in the same table."
+        None, description="`gei`: also score nearest neighbours of gait energy images, in the same table."
     )
 
     @model_validator(mode="after")
@@ -685,13 +684,13 @@ class EvaluatorCfg(Section):
 
 
 class Config(Section):
-    """A whole experiment."""
+    """The configuration of an experiment."""
 
     custom_imports: list[str] = Field(
         [],
-        description="Python files to run first: models, losses, transforms and samplers that they register can be "
-        "named like those that are built in. Relative to the YAML file that names them (with `--set`, to the working "
-        "directory). They run with your rights: name only files that you trust.",
+        description="Python files to import first, which may register models, losses, transforms and samplers. Paths "
+        "are relative to the YAML file (with `--set`, to the working directory). The files are executed: name only "
+        "files that you trust.",
     )
     data_cfg: DataCfg
     model_cfg: ModelCfg
@@ -716,10 +715,10 @@ class Config(Section):
 
     @property
     def modalities(self) -> int:
-        """How many inputs the model gets: one for each transform of the files that are read; else 1."""
+        """The number of inputs of the model: one for each transform if several files are read, else 1."""
         transform = self.trainer_cfg.transform
         return len(transform) if self.data_cfg.files_read > 1 and isinstance(transform, list) else 1
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain containers, as they are written to the resolved YAML."""
+        """Return plain containers, as in the resolved YAML."""
         return self.model_dump()
