@@ -47,7 +47,7 @@ def test_many_sequences_are_sampled_and_damaged_ones_are_skipped(
 ) -> None:
     root = tree(tmp_path / "data", **{f"{n:03d}": frames(6) for n in range(20)})
     (root / "005/nm-01/090/090.pkl").write_bytes(b"damaged")
-    monkeypatch.setattr("dygait.data.frame_checks._SOME", 7)
+    monkeypatch.setattr("dygait.data.frame_checks._SAMPLE", 7)
     assert "7 of 20 sequences" in check_frames(open_store(root))[0]
     assert " 20 sequences" in check_frames(open_store(root), every=True)[0]
 

@@ -4,8 +4,8 @@ Names, keywords and defaults are OpenGait's, whose GaitBase (Fan et al., "OpenGa
 Better Practicality", CVPR 2023) is trained with them; docs/fidelity.md lists the differences in geometry. The input is
 never modified; a transform that is not applied returns its input.
 
-S, H, W: frames, height and width; all channels of frames (S, C, H, W) are changed alike. Coordinates are OpenCV's: x to
-the right, y down, integers at pixel centres, so that a frame extends from -0.5 to W - 0.5 and to H - 0.5.
+S, H, W: frames, height and width; all channels of frames (S, C, H, W) are transformed alike. Coordinates are OpenCV's:
+x to the right, y down, integers at pixel centres, so that a frame extends from -0.5 to W - 0.5 and to H - 0.5.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pydantic import Field
 
 from dygait.data.transforms import TRANSFORMS
 
-# OpenCV 5 supports 128 channels. It processes blocks of 16 and a slower remainder: half a block or more is padded to a
-# block. At least one block, as OpenCV may interpolate up to 4 channels differently.
+# OpenCV 5 supports 128 channels, and processes blocks of 16 and a slower remainder: half a block or more is padded to a
+# block. There is at least one block, since OpenCV may interpolate up to 4 channels differently.
 _MAX_CHANNELS, _BLOCK = 64, 16
 
 _ERASING_TRIES = 100
@@ -64,14 +64,14 @@ class RandomHorizontalFlip(RandomTransform):
 class RandomErasing:
     """Erase a rectangle, the same one in all frames or another one in each frame.
 
-    Its area and aspect ratio are drawn, then its position; up to 100 times, until it fits into the frame.
+    Its area and aspect ratio are sampled, then its position, up to 100 times, until it fits into the frame.
 
     Args:
         prob: the probability; for a sequence, or for each frame if `per_frame` is true.
-        sl: the smallest area, as a fraction of the frame's.
-        sh: the largest area, as a fraction of the frame's.
-        r1: the smallest height over width; the largest is 1 / r1.
-        per_frame: whether to draw for every frame independently.
+        sl: the smallest area, as a fraction of the area of the frame.
+        sh: the largest area, as a fraction of the area of the frame.
+        r1: the smallest ratio of height to width; the largest is 1 / r1.
+        per_frame: whether to sample for every frame independently.
     """
 
     divisor = 1.0
@@ -88,7 +88,7 @@ class RandomErasing:
             raise ValueError(f"sl: the smallest area, {sl}, is above the largest, {sh}; lower it or raise `sh`")
         self.prob = prob
         self.areas = (sl, sh)
-        self.shapes = (r1, 1 / r1)
+        self.aspect_ratios = (r1, 1 / r1)
         self.per_frame = per_frame
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -102,35 +102,35 @@ class RandomErasing:
             return frames
         erased = frames.copy()
         for _ in range(_ERASING_TRIES):
-            tries = zip(pending, rng.random((len(pending), 4)).tolist(), strict=True)
+            samples = zip(pending, rng.random((len(pending), 4)).tolist(), strict=True)
             pending = []
-            for which, draws in tries:
-                top, left, rows, columns = self._rectangle(height, width, *draws)
+            for index, numbers in samples:
+                top, left, rows, columns = self._rectangle(height, width, *numbers)
                 if rows < height and columns < width:
-                    erased[which, ..., top : top + rows, left : left + columns] = 0
+                    erased[index, ..., top : top + rows, left : left + columns] = 0
                 else:
-                    pending.append(which)
+                    pending.append(index)
             if not pending:
                 break
         return erased
 
     def _rectangle(
-        self, height: int, width: int, area_part: float, shape_part: float, down: float, right: float
+        self, height: int, width: int, area: float, ratio: float, top: float, left: float
     ) -> tuple[int, int, int, int]:
         """Return top, left, height and width of a rectangle for four random numbers in 0..1."""
-        area = _between(*self.areas, area_part) * height * width
-        shape = _between(*self.shapes, shape_part)
-        rows, columns = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
-        return int(down * (height - rows + 1)), int(right * (width - columns + 1)), rows, columns
+        pixels = _interpolate(*self.areas, area) * height * width
+        aspect = _interpolate(*self.aspect_ratios, ratio)
+        rows, columns = round(math.sqrt(pixels * aspect)), round(math.sqrt(pixels / aspect))
+        return int(top * (height - rows + 1)), int(left * (width - columns + 1)), rows, columns
 
 
 class _RandomWarp(RandomTransform):
-    """A warp: bilinear, zero outside the frame, the same for all frames."""
+    """A bilinear warp, the same for all frames, with zeros outside the frame."""
 
     def apply(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         height, width = frames.shape[-2:]
-        planes = frames.reshape(-1, height, width)
-        return warp(planes, self.source(height, width, rng)).reshape(frames.shape)
+        maps = frames.reshape(-1, height, width)
+        return warp(maps, self.source(height, width, rng)).reshape(frames.shape)
 
     @abc.abstractmethod
     def source(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -151,15 +151,15 @@ class RandomRotate(_RandomWarp):
         self.degree = degree
 
     def source(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-        angle = _between(-self.degree, self.degree, rng.random())
+        angle = _interpolate(-self.degree, self.degree, rng.random())
         return cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1)
 
 
 @TRANSFORMS.register("RandomPerspective")
 class RandomPerspective(_RandomWarp):
-    """Warp a trapezium of full height to the whole frame, as if the camera were tilted.
+    """Warp a trapezium of full height to the frame, as if the camera were tilted.
 
-    Each corner is up to 10 columns inside the frame at a height of 64, in proportion at others.
+    Each corner is up to 10 columns inside a frame of height 64, and proportionally for others.
 
     Args:
         prob: the probability.
@@ -174,10 +174,10 @@ class RandomPerspective(_RandomWarp):
 
 @TRANSFORMS.register("RandomAffine")
 class RandomAffine(_RandomWarp):
-    """Move three corners of the frame: translation, scale and shear together.
+    """Move three corners of the frame, which combines translation, scale and shear.
 
-    Two triangles are drawn, and the first is mapped to the second. The corners of each, top left, top right and bottom
-    left, are up to 10 rows and columns inside the frame at a height of 64, in proportion at others.
+    Two random triangles are mapped to each other. The corners of each, top left, top right and bottom left, are up to
+    10 rows and columns inside a frame of height 64, and proportionally for others.
 
     Args:
         prob: the probability.
@@ -194,8 +194,8 @@ class RandomAffine(_RandomWarp):
         return cv2.getAffineTransform(after, before)
 
 
-def _between(low: float, high: float, part: float) -> float:
-    return low + (high - low) * part
+def _interpolate(low: float, high: float, fraction: float) -> float:
+    return low + (high - low) * fraction
 
 
 def _corners(height: int, width: int) -> np.ndarray:
@@ -210,9 +210,9 @@ def _max_shift(height: int, width: int) -> float:
 
 
 def warp(frames: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """Return frames, uint8 (S, H, W), warped together, as the channels of one image: bilinear, zero outside the frame.
+    """Warp frames, uint8 (S, H, W), together, as the channels of one image: bilinear, zero outside the frame.
 
-    The matrix, float64 (2, 3) or (3, 3), maps a pixel (x, y) of the output to the input.
+    The matrix `source`, float64 (2, 3) or (3, 3), maps a pixel (x, y) of the output to the input.
     """
     count, height, width = frames.shape
     if count > _MAX_CHANNELS:

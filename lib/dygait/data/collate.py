@@ -1,4 +1,4 @@
-"""Collate samples to a batch: zero-padded to the longest, with the lengths."""
+"""Collating samples to a batch, zero-padded to the longest, with lengths."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Batch:
         lengths: int64 (N,), or None if all have S frames.
         labels: int64 (N,).
         sequences: int64 (N,), indices in the dataset.
-        others: the other modalities, each of that form and of the same lengths.
-        divisors: of the grey levels of each modality, which scale them to 0..1.
-        class_labels: int64 (N,), what the logits learn; None: the labels.
+        others: the other modalities, of the same type and lengths.
+        divisors: by which the grey levels of each modality are divided, to scale them to 0..1.
+        class_labels: int64 (N,), the classes of the logits; None: the labels.
     """
 
     silhouettes: torch.Tensor
@@ -46,22 +46,22 @@ class Batch:
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         """Return the batch with a function applied to every tensor but `lengths` and `sequences`."""
         others = tuple(map(function, self.others))
-        classes = None if self.class_labels is None else function(self.class_labels)
+        class_labels = None if self.class_labels is None else function(self.class_labels)
         silhouettes, labels = function(self.silhouettes), function(self.labels)
-        return replace(self, silhouettes=silhouettes, labels=labels, others=others, class_labels=classes)
+        return replace(self, silhouettes=silhouettes, labels=labels, others=others, class_labels=class_labels)
 
     def scaled(self) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Return the input of a model: the silhouettes as float32 in 0..1, or a tuple of all modalities."""
         pairs = zip((self.silhouettes, *self.others), self.divisors, strict=True)
-        inputs = tuple(levels.float() / divisor for levels, divisor in pairs)
+        inputs = tuple(frames.float() / divisor for frames, divisor in pairs)
         return inputs if self.others else inputs[0]
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """Pad samples, at least one, to the longest; frames of different sizes raise `UserError`."""
+    """Collate at least one sample to a batch; frames of different sizes raise `UserError`."""
     lengths = [len(s.silhouettes) for s in samples]
     modalities = zip(*((s.silhouettes, *s.others) for s in samples), strict=True)
-    silhouettes, *others = (_padded(frames) for frames in modalities)
+    silhouettes, *others = (_pad(frames) for frames in modalities)
     return Batch(
         silhouettes,
         None if min(lengths) == max(lengths) else torch.tensor(lengths),
@@ -73,15 +73,15 @@ def collate(samples: list[Sample]) -> Batch:
     )
 
 
-def _padded(sequences: Sequence[np.ndarray]) -> torch.Tensor:
+def _pad(sequences: Sequence[np.ndarray]) -> torch.Tensor:
     sizes = {frames.shape[1:] for frames in sequences}
     if len(sizes) > 1:
         raise UserError(
             f"frames of different sizes in one batch: {sorted(sizes)}; prepare the dataset at one size or cut to one"
         )
-    blank = torch.zeros((), dtype=torch.uint8).expand(max(map(len, sequences)), *sizes.pop())
+    zeros = torch.zeros((), dtype=torch.uint8).expand(max(map(len, sequences)), *sizes.pop())
     # default_collate allocates the batch: in a worker, directly in shared memory.
-    padded: torch.Tensor = default_collate([blank] * len(sequences))
+    padded: torch.Tensor = default_collate([zeros] * len(sequences))
     for row, frames in zip(padded.numpy(), sequences, strict=True):
         row[: len(frames)] = frames
     return padded

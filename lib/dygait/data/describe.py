@@ -17,7 +17,7 @@ _BAR = 40
 
 
 def describe(store: Store) -> str:
-    """Return a summary of ids, types, views and lengths: frames of a packed store, bytes of a tree of pickles."""
+    """Return a summary of ids, types, views and lengths: in frames or, for a tree of pickles, in bytes."""
     table, every_index = store.table, np.arange(len(store.table))
     packed = isinstance(store, PackedStore)
     kind = "SynGait, rendered:" if isinstance(store, RenderedStore) else "packed store" if packed else "tree of pickles"
@@ -62,13 +62,17 @@ def _histogram(lengths: np.ndarray) -> list[str]:
 
 
 def save_contact_sheet(store: Store, path: Path, rows: int = 12, columns: int = 16) -> None:
-    """Save evenly spaced frames of evenly spaced sequences as a PNG file, one row each; `UserError` if it cannot be."""
+    """Save evenly spaced frames of evenly spaced sequences as a PNG file, one row per sequence.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     indices = np.unique(np.linspace(0, len(store.table) - 1, rows).round().astype(int))
     strips = []
     for index in indices.tolist():
         frames = store.read(index)
-        chosen = brightest_channel(frames[np.linspace(0, len(frames) - 1, columns).round().astype(int)])
-        strip = cv2.copyMakeBorder(np.hstack(list(chosen)), 18, 2, 2, 2, cv2.BORDER_CONSTANT, value=60)
+        shown = brightest_channel(frames[np.linspace(0, len(frames) - 1, columns).round().astype(int)])
+        strip = cv2.copyMakeBorder(np.hstack(list(shown)), 18, 2, 2, 2, cv2.BORDER_CONSTANT, value=60)
         label = f"{'/'.join(store.table.key(index))}  {len(frames)} frames {'x'.join(map(str, frames.shape[1:]))}"
         cv2.putText(strip, label, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, 255, 1, cv2.LINE_AA)
         strips.append(strip)

@@ -1,4 +1,4 @@
-"""Look at the frames of a dataset: who jumps against the neighbouring frames, and what was never normalised."""
+"""Checks of the frames of a dataset: frames that jump against their neighbours, or were never normalised."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from dygait.errors import UserError
 from dygait.frames.jumping_frames import Jump, find_jumps, measure
 from dygait.frames.normalisation import is_normalised
 
-_SOME = 300
-"""Sequences that are checked if not every one is: seconds."""
-_NAMED_SEQUENCES, _NAMED_FRAMES = 10, 5
+_SAMPLE = 300
+"""The number of sequences that are checked unless `every` is set; it takes seconds."""
+_MAX_SEQUENCES, _MAX_FRAMES = 10, 5  # that messages name
 
 
 def check_frames(store: Store, every: bool = False, progress: Progress = no_progress) -> list[str]:
-    """Check the silhouettes of evenly spaced sequences, or of `every` one; return lines to print.
+    """Check the silhouettes of evenly spaced sequences, or of `every` one, and return lines to print.
 
-    Those that `dygait verify` cannot read and those of several channels are skipped. Rendered frames are not checked.
+    Unreadable sequences and those of several channels are skipped. Rendered frames are not checked.
     """
     if isinstance(store, RenderedStore):
         return []
     count = len(store.table)
-    chosen = np.arange(count) if every else np.unique(np.linspace(0, count - 1, min(count, _SOME)).round().astype(int))
+    checked = count if every else min(count, _SAMPLE)
+    indices = np.unique(np.linspace(0, count - 1, checked).round().astype(int))
     jumping: dict[str, list[Jump]] = {}
     raw: dict[str, tuple[int, ...]] = {}
     frames_checked = 0
-    for index in progress(chosen.tolist(), len(chosen)):
+    for index in progress(indices.tolist(), len(indices)):
         name = "/".join(store.table.key(index))
         try:
             frames = store.read(index)
@@ -42,32 +43,32 @@ def check_frames(store: Store, every: bool = False, progress: Progress = no_prog
             jumping[name] = jumps
         if not is_normalised(frames):
             raw[name] = frames.shape[1:]
-    some = f"{len(chosen)} of {count} sequences" if len(chosen) < count else f"{count} sequences"
-    return [*_raw(raw, some), *_jumps(jumping, frames_checked, some)]
+    described = f"{len(indices)} of {count} sequences" if len(indices) < count else f"{count} sequences"
+    return [*_raw_lines(raw, described), *_jump_lines(jumping, frames_checked, described)]
 
 
-def _raw(found: dict[str, tuple[int, ...]], checked: str) -> Iterator[str]:
-    if found:
-        name, (height, width) = next(iter(found.items()))
+def _raw_lines(raw: dict[str, tuple[int, ...]], checked: str) -> Iterator[str]:
+    if raw:
+        name, (height, width) = next(iter(raw.items()))
         yield (
-            f"{len(found)} of {checked} do not fill the rows of their frames, such as {name} ({height}x{width}): if"
+            f"{len(raw)} of {checked} do not fill the rows of their frames, such as {name} ({height}x{width}): if"
             " they were never normalised, `dygait prepare folders` does it, from pictures"
         )
 
 
-def _jumps(found: dict[str, list[Jump]], frames: int, checked: str) -> Iterator[str]:
-    """Name the sequences with jumping frames, those with most first."""
-    if not found:
+def _jump_lines(jumping: dict[str, list[Jump]], frames: int, checked: str) -> Iterator[str]:
+    """Yield lines that name the sequences with jumping frames, those with most first."""
+    if not jumping:
         yield f"no frame of {checked} jumps in height, area or place against its neighbours"
         return
-    total = sum(map(len, found.values()))
+    total = sum(map(len, jumping.values()))
     yield (
-        f"{total} of {frames} frames ({len(found)} of {checked}) jump against their neighbours: specks, a cut or merged"
-        " person, or another one?"
+        f"{total} of {frames} frames ({len(jumping)} of {checked}) jump against their neighbours: specks, a cut or"
+        " merged person, or another one?"
     )
-    for name, jumps in sorted(found.items(), key=lambda one: -len(one[1]))[:_NAMED_SEQUENCES]:
-        shown = ", ".join(f"{jump.frame} ({jump})" for jump in jumps[:_NAMED_FRAMES])
-        more = f", and {len(jumps) - _NAMED_FRAMES} more" if len(jumps) > _NAMED_FRAMES else ""
+    for name, jumps in sorted(jumping.items(), key=lambda item: -len(item[1]))[:_MAX_SEQUENCES]:
+        shown = ", ".join(f"{jump.frame} ({jump})" for jump in jumps[:_MAX_FRAMES])
+        more = f", and {len(jumps) - _MAX_FRAMES} more" if len(jumps) > _MAX_FRAMES else ""
         yield f"  {name}: frames {shown}{more}"
-    if len(found) > _NAMED_SEQUENCES:
-        yield f"  and {len(found) - _NAMED_SEQUENCES} more sequences"
+    if len(jumping) > _MAX_SEQUENCES:
+        yield f"  and {len(jumping) - _MAX_SEQUENCES} more sequences"

@@ -9,16 +9,16 @@ import numpy as np
 
 @dataclass
 class FrameSampler:
-    """Sample frames, as a pure function of the sequence's length and a random generator.
+    """Sample frames, as a pure function of the length of a sequence and a random generator.
 
-    * `fixed_*`: `frames_num_fixed` frames; `unfixed_*`: a number drawn from `frames_num_min` to `frames_num_max`.
-    * `*_ordered`: from a random window that is longer by `frames_skip_num`, in temporal order; a shorter sequence
-      is repeated from its start.
-    * `*_unordered`: random frames; with repetition only if the sequence is too short.
+    * `fixed_*`: `frames_num_fixed` frames; `unfixed_*`: a random number from `frames_num_min` to `frames_num_max`.
+    * `*_ordered`: in temporal order, from a random window that is longer by `frames_skip_num`; a shorter sequence is
+      repeated.
+    * `*_unordered`: random frames, with replacement only if the sequence is too short.
     * `all_*`: every frame, in temporal order or shuffled; at most `frames_all_limit`, from the middle, unless that is
       None or -1.
 
-    With `frames_step` n above 1 only every n-th frame counts: of a random phase, from the first frame for `all_*`.
+    With `frames_step` n above 1, only every n-th frame is used, from a random phase or, for `all_*`, the first frame.
     """
 
     sample_type: str = "fixed_ordered"
@@ -35,7 +35,7 @@ class FrameSampler:
         self.limit = self.frames_all_limit if self.frames_all_limit and self.frames_all_limit > 0 else None
 
     def max_frames(self, lengths: np.ndarray) -> np.ndarray:
-        """Return the largest number of frames that can be sampled of sequences of some lengths, int64."""
+        """Return the maximum number of frames that are sampled from sequences of some lengths, int64."""
         if self.amount == "all":
             lengths = -(-lengths // self.frames_step)
             return lengths if self.limit is None else np.minimum(lengths, self.limit)
@@ -46,8 +46,8 @@ class FrameSampler:
         if self.frames_step == 1:
             return self._sample(length, rng)
         phase = 0 if self.amount == "all" else int(rng.integers(min(self.frames_step, length)))
-        counted = np.arange(phase, length, self.frames_step)
-        return counted[self._sample(len(counted), rng)]
+        used = np.arange(phase, length, self.frames_step)
+        return used[self._sample(len(used), rng)]
 
     def _sample(self, length: int, rng: np.random.Generator) -> np.ndarray:
         if self.amount == "all":
@@ -64,13 +64,14 @@ class FrameSampler:
         if not self.ordered:
             return rng.choice(length, count, replace=length < count)
         window = count + self.frames_skip_num
-        repeated = length if length >= window else length * -(-window // length)
-        start = int(rng.integers(0, repeated - window + 1))
-        kept = np.arange(window) if self.frames_skip_num == 0 else np.sort(rng.choice(window, count, replace=False))
-        return (start + kept) % length
+        repeated_length = length if length >= window else length * -(-window // length)
+        start = int(rng.integers(0, repeated_length - window + 1))
+        skips = self.frames_skip_num > 0
+        indices = np.sort(rng.choice(window, count, replace=False)) if skips else np.arange(window)
+        return (start + indices) % length
 
 
 def window_starts(length: int, size: int) -> np.ndarray:
-    """Return the first frames, int64, of the fewest windows of `size` frames that cover a sequence, evenly spread."""
+    """Return the first frames, int64, of the fewest windows of `size` frames that cover a sequence, evenly spaced."""
     count = -(-length // size)
     return np.linspace(0, max(length - size, 0), count).round().astype(np.int64)

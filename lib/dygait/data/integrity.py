@@ -1,4 +1,4 @@
-"""Find unreadable files of a dataset."""
+"""Finding unreadable files of a dataset."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def verify(root: str | Path, progress: Progress = no_progress) -> Iterator[str]:
 
 
 def find_unreadable(store: Store, indices: np.ndarray, files: Sequence[int], progress: Progress) -> dict[int, str]:
-    """Read files of sequences before training, and return the index and error message of each unusable sequence.
+    """Read the files of sequences before training, and return the error message of each unusable sequence by index.
 
-    The files of each sequence, indices int64 (n,), must be of equal length. A result without errors is cached until a
+    The files of a sequence must have equal lengths. `indices` is int64 (n,). A result without errors is cached until a
     file changes.
     """
-    if isinstance(store, RenderedStore):  # has no file
+    if isinstance(store, RenderedStore):  # which has no files
         return {}
     marker = _marker_path(store, indices, files)
     if marker.exists():
         return {}
 
-    def problem(index: int) -> str | None:
+    def error_of(index: int) -> str | None:
         try:
             check_files(store, index, files)
             first, *others = ((file, store.verify(index, file)) for file in files)
@@ -58,13 +58,13 @@ def find_unreadable(store: Store, indices: np.ndarray, files: Sequence[int], pro
         return None
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        messages = list(progress(pool.map(problem, indices.tolist(), chunksize=16), len(indices)))
-    problems = {int(index): message for index, message in zip(indices, messages, strict=True) if message is not None}
-    if not problems:
+        messages = list(progress(pool.map(error_of, indices.tolist(), chunksize=16), len(indices)))
+    errors = {int(index): message for index, message in zip(indices, messages, strict=True) if message is not None}
+    if not errors:
         with contextlib.suppress(OSError):  # not cached: read again next time
             marker.parent.mkdir(parents=True, exist_ok=True)
             marker.touch()
-    return problems
+    return errors
 
 
 def _marker_path(store: Store, indices: np.ndarray, files: Sequence[int]) -> Path:

@@ -20,11 +20,11 @@ from dygait.errors import LocalError, UserError
 from dygait.machine import END_SIGNALS
 
 _DETECTION_SECONDS = 2.0
-"""Within this time PyTorch raises an error that a worker was killed."""
+"""The time within which PyTorch detects that a worker was killed, and raises an error."""
 
 
 def _prepare_worker(worker: int) -> None:
-    """Use one thread, as there are many workers, and ignore signals, so that the training process ends an iteration."""
+    """Use one thread, since there are many workers, and ignore signals, which the training process handles."""
     for number in END_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
@@ -34,7 +34,7 @@ def _prepare_worker(worker: int) -> None:
 def make_loader(
     dataset: SequenceDataset, sampler: Iterable[list[Request]], workers: int, pin_memory: bool
 ) -> DataLoader[Any]:
-    """Return a loader of the `Batch`es that a sampler requests, by worker processes or (0) by this process."""
+    """Return a loader of the `Batch`es of a sampler, with worker processes or, if `workers` is 0, in this process."""
     return DataLoader(
         dataset,  # type: ignore[arg-type]
         batch_sampler=sampler,
@@ -49,31 +49,31 @@ def make_loader(
 
 @contextlib.contextmanager
 def working() -> Iterator[None]:
-    """Kill the workers that a `with` block has started if it ends in an error; `LocalError` if one had been killed.
+    """Kill the workers that a `with` block has started if it ends with an error; `LocalError` if a worker was killed.
 
-    Workers ignore the SIGTERM by which PyTorch and Python end them: the process would wait for them at exit. PyTorch
-    raises the error of a killed worker at any time, such as during a step or a checkpoint.
+    Workers ignore the SIGTERM with which PyTorch and Python end them, so that the process would wait for them at exit.
+    PyTorch raises the error of a killed worker at any time, such as during a step or a checkpoint.
     """
     before = multiprocessing.active_children()
     try:
         yield
     except BaseException as error:
         _kill([worker for worker in multiprocessing.active_children() if worker not in before])
-        died = _death_of_worker(error)
-        if died is None:
+        killed = _killed_worker(error)
+        if killed is None:
             raise
         raise LocalError(
-            f"process {died[1]}, which loads data, {died[2]}: usually out of memory, or /dev/shm is full; "
+            f"process {killed[1]}, which loads data, {killed[2]}: usually out of memory, or /dev/shm is full; "
             "lower data_cfg.num_workers (0: no loader processes), and resume with --resume"
         ) from None
 
 
-def _death_of_worker(error: BaseException | None) -> re.Match[str] | None:
-    """Return the match of PyTorch's message of a killed worker: (pids, reason); None for another error."""
+def _killed_worker(error: BaseException | None) -> re.Match[str] | None:
+    """Return the match (pids, reason) of PyTorch's message about a killed worker; None for another error."""
     while error is not None:
-        died = re.search(r"^DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) ([^.]*)", str(error))
-        if died is not None and isinstance(error, RuntimeError):
-            return died
+        match = re.search(r"^DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) ([^.]*)", str(error))
+        if match is not None and isinstance(error, RuntimeError):
+            return match
         error = error.__context__  # torch.save raises another error when a write is interrupted by this one
     return None
 
@@ -87,12 +87,12 @@ def _kill(workers: Iterable[Any]) -> None:
 
 
 def batches(loader: DataLoader[Any]) -> Iterator[Batch]:
-    """Yield the batches of a loader; a `UserError` of a worker is raised here as `LocalError`, with its message."""
+    """Yield the batches of a loader; a `UserError` of a worker is raised as `LocalError`, with its message."""
     try:
         yield from loader
     except UserError as error:
         # The message of a worker's exception contains its traceback.
         raise LocalError(str(error).rstrip().rpartition("UserError: ")[2]) from None
     except (ConnectionError, EOFError, FileNotFoundError):
-        time.sleep(_DETECTION_SECONDS)  # perhaps a worker was killed: PyTorch then raises here
+        time.sleep(_DETECTION_SECONDS)  # if a worker was killed, PyTorch raises its error here
         raise

@@ -1,4 +1,4 @@
-"""Convert between trees of pickles and packed stores."""
+"""Conversion between trees of pickles and packed stores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REMEDY = (
 
 
 class PackResult(NamedTuple):
-    """The numbers of files that are new in a store and that were in it already; for each unreadable file, why."""
+    """The numbers of files that were written and that the store already had, and messages about unreadable ones."""
 
     written: int
     kept: int
@@ -28,10 +28,10 @@ class PackResult(NamedTuple):
 def pack(
     source: str | Path, target: str | Path, skip_bad: bool = False, progress: Progress = no_progress
 ) -> PackResult:
-    """Convert a tree of pickles to a packed store; running it again resumes.
+    """Convert a tree of pickles to a packed store, or resume the conversion.
 
     Raises:
-        UserError: source or target cannot be used, or a pickle cannot be read, unless `skip_bad`. What was packed is
+        UserError: source or target cannot be used, or a pickle cannot be read, unless `skip_bad`. Packed files are
             kept.
     """
     tree = PickleTree(source)

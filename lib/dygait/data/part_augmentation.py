@@ -1,8 +1,8 @@
-"""Random changes of a part of the body, as clothes change it: dilation, and blur with a threshold, of a band of rows.
+"""Random augmentation of a band of rows that simulates clothes: dilation, and blur with a threshold.
 
 Names, keywords and defaults are OpenGait's, whose GaitSSB is pre-trained with them: Fan et al., *Learning Gait
-Representation from Massive Unlabelled Walking Videos: A Benchmark*, TPAMI 2023. Rows are counted from the top, as in
-silhouettes 64 high.
+Representation from Massive Unlabelled Walking Videos: A Benchmark*, TPAMI 2023. Rows are counted from the top, and
+defaults are for silhouettes of height 64.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _KERNELS = {
     cv2.MORPH_ELLIPSE: ((3, 3), (3, 5), (5, 3)),
 }
 _THRESHOLD = 0.2 * 255
-_DILATED, _BLURRED, _OF_GAITSSB = ([12, 16], [36, 40]), ([9, 20], [29, 40]), ([9, 20], [39, 50])
+_DILATED, _BLURRED, _GAITSSB = ([12, 16], [36, 40]), ([9, 20], [29, 40]), ([9, 20], [39, 50])  # (top, bottom) ranges
 
 
 class _RandomPart(RandomTransform):
-    """A change of the rows from a random top to a random bottom, which see nothing of the rows around them."""
+    """A change of the rows from a random top to a random bottom, independent of the rows around them."""
 
     def __init__(self, prob: Fraction, top_range: Rows, bot_range: Rows) -> None:
         for key, (first, last) in (("top_range", top_range), ("bot_range", bot_range)):
@@ -53,10 +53,10 @@ class _RandomPart(RandomTransform):
         if height <= self.top_range[1]:
             raise UserError(f"frames are {height} high: set `top_range` to rows that they have")
         top, bottom = (int(rng.integers(first, last + 1)) for first, last in (self.top_range, self.bot_range))
-        changed = np.array(frames, order="C")
-        part = changed[..., top:bottom, :]
+        result = np.array(frames, order="C")
+        part = result[..., top:bottom, :]
         part[:] = self.change(part.reshape(-1, part.shape[-2], width), rng).reshape(part.shape)
-        return changed
+        return result
 
     @abc.abstractmethod
     def change(self, part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -65,7 +65,7 @@ class _RandomPart(RandomTransform):
 
 @TRANSFORMS.register("RandomPartDilate")
 class RandomPartDilate(_RandomPart):
-    """Dilate a part of the body, by a rectangle, a cross or an ellipse of 3 or 5 pixels.
+    """Dilate a part of the body with a rectangle, a cross or an ellipse of 3 or 5 pixels.
 
     Args:
         prob: the probability.
@@ -84,13 +84,13 @@ class RandomPartDilate(_RandomPart):
 
 @TRANSFORMS.register("RandomPartBlur")
 class RandomPartBlur(_RandomPart):
-    """Blur a part of the body, by a Gaussian of 3x3 pixels, and set what is then above 0.2 to 1, the rest to 0.
+    """Blur a part of the body with a Gaussian of 3x3 pixels, and binarise it at 0.2.
 
     Args:
-        prob: the probability; of a sequence, or of each frame if `per_frame` is true.
+        prob: the probability; for a sequence, or for each frame if `per_frame` is true.
         top_range: the first and the last row at which the part may start.
         bot_range: the first and the last row before which it may end.
-        per_frame: whether to draw for every frame independently.
+        per_frame: whether to sample for every frame independently.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class RandomPartBlur(_RandomPart):
         return np.concatenate([super(RandomPartBlur, self).__call__(frame[None], rng) for frame in frames])
 
     def change(self, part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        # In float32, which is exact: OpenCV rounds what is blurred in uint8.
+        # In float32, which is exact; in uint8 OpenCV rounds the result.
         blurred = [cv2.GaussianBlur(frame, (3, 3), 0) for frame in part.astype(np.float32)]
         return np.where(np.stack(blurred) > _THRESHOLD, 255, 0).astype(np.uint8)
 
@@ -122,7 +122,7 @@ class DA4GaitSSB(Compose):
     `RandomPartBlur`.
 
     Args:
-        cutting: columns to cut from each side; absent: by the frame's width.
+        cutting: number of columns to cut from each side; by default according to the width of the frame.
         ra_prob: the probability of the affine warp.
         rp_prob: the probability of the perspective warp.
         rhf_prob: the probability of the flip.
@@ -140,8 +140,8 @@ class DA4GaitSSB(Compose):
         rhf_prob: Fraction = 0.5,
         rpd_prob: Fraction = 0.2,
         rpb_prob: Fraction = 0.2,
-        top_range: Rows = _OF_GAITSSB[0],
-        bot_range: Rows = _OF_GAITSSB[1],
+        top_range: Rows = _GAITSSB[0],
+        bot_range: Rows = _GAITSSB[1],
     ) -> None:
         cut = BaseSilCuttingTransform(cutting=cutting)
         self.steps = [

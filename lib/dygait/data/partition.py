@@ -13,7 +13,7 @@ from dygait.synthetic.settings import is_address, parse_address
 
 @dataclass(frozen=True)
 class Partition:
-    """Training ids, test ids, and, where a dataset lists them, the keys `id-type-view` of probes and of the gallery."""
+    """Training ids, test ids, and, if a dataset lists them, the keys `id-type-view` of probes and of the gallery."""
 
     name: str
     train: tuple[str, ...]
@@ -36,7 +36,7 @@ def _numbers(start: int, stop: int, step: int = 1, digits: int = 5) -> tuple[str
 
 
 ALL = "all"
-"""The rule that every id on disk trains, and none is tested: for training without labels."""
+"""The rule that trains on every id on disk and tests none, for training without labels."""
 
 BUILT_IN_PARTITIONS: dict[str, Callable[[], Partition]] = {
     "CASIA-B": lambda: Partition("CASIA-B", _numbers(1, 75, digits=3), _numbers(75, 125, digits=3)),
@@ -52,10 +52,10 @@ def load_partition(spec: str | None, dataset_name: str) -> Partition:
     """Return a built-in partition, or one from a JSON file.
 
     Args:
-        spec: the path of `{"TRAIN_SET": [...], "TEST_SET": [...], "PROBE_SET": [...], "GALLERY_SET": [...]}`, where a
-            set that is not used may be absent, or a name in `BUILT_IN_PARTITIONS`, or an address of SynGait, or None
-            for that of the dataset.
-        dataset_name: the dataset's name.
+        spec: the path of `{"TRAIN_SET": [...], "TEST_SET": [...], "PROBE_SET": [...], "GALLERY_SET": [...]}`, in which
+            unused sets may be absent; a name in `BUILT_IN_PARTITIONS`; an address of SynGait; or None, for the built-in
+            partition of the dataset.
+        dataset_name: the name of the dataset.
 
     Raises:
         UserError: there is no such partition or file, or the file is invalid.

@@ -1,4 +1,4 @@
-"""Batch samplers: the sequences of an iteration's batch, and those that this process loads.
+"""Batch samplers, which choose the sequences of a batch, and those among them that this process loads.
 
 A batch is a pure function of (seed, iteration), the same in every process and in a resumed run.
 """
@@ -26,15 +26,15 @@ class TrainingSampler(abc.ABC):
 
     Attributes:
         labels: the label of every sequence of the dataset.
-        batch_size: [P, K] or a number, over all processes together.
-        batch_shuffle: shuffle the batch before it is divided among the processes.
+        batch_size: [P, K] or a number, over all processes.
+        batch_shuffle: whether to shuffle the batch before it is divided among the processes.
         first_iteration: the number of completed iterations.
         total_iterations: the last iteration.
         batch_size_form: the form of `batch_size`: [P, K], or a number.
-        views: how often each sequence of a batch is in it; the batch is one view of all of them, then the next.
+        views: the number of samples of each sequence; a batch has one view of all sequences, then the next.
 
     Raises:
-        UserError: the batch is not divisible by the number of processes, or larger than the dataset allows.
+        UserError: the batch size is not divisible by the number of processes, or too large for the dataset.
     """
 
     labels: Sequence[int]
@@ -67,8 +67,8 @@ class TrainingSampler(abc.ABC):
     def global_batch(self, iteration: int) -> list[Request]:
         """Return the global batch of an iteration, the same in every process."""
         rng = np.random.default_rng(np.random.SeedSequence((self.seed, iteration)))
-        chosen = self.draw(iteration, rng)
-        return [Request(sequence, (self.seed, iteration, position)) for position, sequence in enumerate(chosen)]
+        sequences = self.draw(iteration, rng)
+        return [Request(sequence, (self.seed, iteration, position)) for position, sequence in enumerate(sequences)]
 
     def __iter__(self) -> Iterator[list[Request]]:
         for iteration in range(self.first_iteration, self.total_iterations):
@@ -77,7 +77,7 @@ class TrainingSampler(abc.ABC):
 
 @SAMPLERS.register("TripletSampler")
 class TripletSampler(TrainingSampler):
-    """P subjects, K sequences of each, drawn without replacement if there are enough.
+    """P subjects with K sequences each, sampled without replacement if there are enough.
 
     Unless the batch is shuffled, every process has sequences of every subject.
     """
@@ -96,22 +96,22 @@ class TripletSampler(TrainingSampler):
             )
 
     def draw(self, iteration: int, rng: np.random.Generator) -> list[int]:
-        chosen: list[int] = []
+        batch: list[int] = []
         for label in rng.choice(len(self.sequences), self.num_ids, replace=False):
-            own = self.sequences[label]
-            # A subject with fewer than K sequences repeats all of them: every subject has K samples.
-            permutations = [rng.permutation(own) for _ in range(-(-self.num_sequences // len(own)))]
-            chosen.extend(np.concatenate(permutations)[: self.num_sequences].tolist())
+            sequences = self.sequences[label]
+            # The sequences of a subject with fewer than K are repeated, so that every subject has K samples.
+            permutations = [rng.permutation(sequences) for _ in range(-(-self.num_sequences // len(sequences)))]
+            batch.extend(np.concatenate(permutations)[: self.num_sequences].tolist())
         if self.batch_shuffle:
-            rng.shuffle(chosen)
-        return chosen
+            rng.shuffle(batch)
+        return batch
 
 
 @SAMPLERS.register("CommonSampler")
 class CommonSampler(TrainingSampler):
-    """Any sequences of any subjects: drawn without replacement if there are enough, else with it.
+    """Random sequences of all subjects, sampled with replacement only if there are too few.
 
-    `batch_shuffle` has no effect: the batch is in the order in which it is drawn.
+    `batch_shuffle` has no effect, since the order of the batch is random.
     """
 
     batch_size_form = "a number"
@@ -123,11 +123,11 @@ class CommonSampler(TrainingSampler):
 
 @SAMPLERS.register("BilateralSampler")
 class BilateralSampler(TrainingSampler):
-    """Every sequence once per epoch, in random order, and each one twice in its batch.
+    """Every sequence once per epoch, in random order, and each twice in its batch.
 
-    Frames and augmentation of the two are drawn independently, so that they are two views of one walk, as in GaitSSB,
+    Frames and augmentation of the two samples are independent, so that they are two views of one walk, as in GaitSSB:
     Fan et al., *Learning Gait Representation from Massive Unlabelled Walking Videos: A Benchmark*, TPAMI 2023. An epoch
-    ends when fewer than P x K sequences are left. A batch is P x K sequences, and so 2 x P x K samples; `batch_shuffle`
+    ends when fewer than P x K sequences remain. A batch has P x K sequences, and so 2 x P x K samples; `batch_shuffle`
     has no effect.
     """
 
@@ -144,24 +144,24 @@ class BilateralSampler(TrainingSampler):
 
     def draw(self, iteration: int, rng: np.random.Generator) -> list[int]:
         epoch, position = divmod(iteration, len(self.labels) // self.num_distinct)
-        # Seeded by the epoch; the third number makes it independent of the draws of every iteration.
+        # Seeded by the epoch; the third number makes it independent of the generators of iterations.
         order = np.random.default_rng(np.random.SeedSequence((self.seed, epoch, 1))).permutation(len(self.labels))
         return self.views * order[position * self.num_distinct : (position + 1) * self.num_distinct].tolist()
 
 
 @SAMPLERS.register("InferenceSampler")
 class InferenceSampler:
-    """Every sequence once, sorted by length so that little is padded, in batches of a limited number of frames.
+    """Every sequence once, sorted by length to reduce padding, in batches of a limited number of frames.
 
     The batches are the same for any number of processes. No sequence is repeated.
 
-    A batch has at most `frames_budget` frames, padding included, unless it is one longer sequence, and at most
+    A batch has at most `frames_budget` frames, padding included, unless it is a single longer sequence, and at most
     `batch_size` sequences. The other arguments are those of `TrainingSampler`.
 
     Attributes:
-        lengths: int64 (n,), the largest number of frames of each sequence.
-        batches: every batch, as the indices of its sequences, the longest first; a batch's number is its index here.
-        done: the numbers of the batches that are skipped because they are done.
+        lengths: int64 (n,), the maximum number of frames of each sequence.
+        batches: the indices of the sequences of each batch, the longest first; the number of a batch is its index.
+        done: the numbers of completed batches, which are skipped.
     """
 
     def __init__(
@@ -193,26 +193,26 @@ class InferenceSampler:
         return len(batch) * int(self.lengths[batch[0]])
 
     def batches_of_rank(self) -> list[int]:
-        """Return the numbers of this process's batches, sorted; all processes have about the same number of frames."""
+        """Return the sorted numbers of this process's batches; all processes have about the same number of frames."""
         loads = [0] * self.world_size
-        own_batches = []
-        left = [number for number in range(len(self.batches)) if number not in self.done]
-        for number in sorted(left, key=lambda n: -self.num_padded_frames(n)):
+        batches = []
+        remaining = [number for number in range(len(self.batches)) if number not in self.done]
+        for number in sorted(remaining, key=lambda n: -self.num_padded_frames(n)):
             rank = loads.index(min(loads))
             loads[rank] += self.num_padded_frames(number)
             if rank == self.rank:
-                own_batches.append(number)
-        return sorted(own_batches)
+                batches.append(number)
+        return sorted(batches)
 
     def __len__(self) -> int:
         return len(self.batches_of_rank())
 
     def __iter__(self) -> Iterator[list[Request]]:
         for number in self.batches_of_rank():
-            # Seeded by the sequence: the sampled frames do not depend on batches or processes.
+            # Seeded by the sequence, so that the sampled frames do not depend on batches or processes.
             yield [Request(sequence, (self.seed, 0, sequence)) for sequence in self.batches[number]]
 
 
 def views_of(name: str) -> int:
-    """Return how often each sequence of a batch of a sampler is in it."""
+    """Return the number of views of each sequence in the batches of a sampler."""
     return getattr(SAMPLERS.get(name), "views", 1)

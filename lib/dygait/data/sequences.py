@@ -1,4 +1,4 @@
-"""The table of a dataset's sequences, a million at most: in columns of id, type and view, each name stored once."""
+"""The table of a dataset's sequences, up to a million: columns of id, type and view, which store each name once."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SequenceKey = tuple[str, str, str]
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One name for each of n sequences.
+    """A name for each of n sequences.
 
     Attributes:
-        names: the different names, sorted.
+        names: the distinct names, sorted.
         codes: integers (n,), indices into `names`.
     """
 
@@ -28,10 +28,10 @@ class Column:
     @classmethod
     def from_names(cls, values: Iterable[str]) -> Column:
         """Build a column from the name of each sequence."""
-        listed = list(values)
-        names = sorted(set(listed))
-        code_of = {name: code for code, name in enumerate(names)}
-        return cls(names, np.fromiter((code_of[v] for v in listed), np.uint32, len(listed)))
+        values = list(values)
+        names = sorted(set(values))
+        codes = {name: code for code, name in enumerate(names)}
+        return cls(names, np.fromiter((codes[value] for value in values), np.uint32, len(values)))
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -40,13 +40,13 @@ class Column:
         return self.names[self.codes[index]]
 
     def take(self, indices: np.ndarray) -> list[str]:
-        """Return the names of some sequences."""
+        """Return the names of the sequences at some indices."""
         return [self.names[code] for code in self.codes[indices].tolist()]
 
     def isin(self, names: Collection[str]) -> np.ndarray:
         """Return bool (n,), true for the sequences with one of some names."""
-        chosen = set(names)
-        return np.array([name in chosen for name in self.names], bool)[self.codes]
+        names = set(names)
+        return np.array([name in names for name in self.names], bool)[self.codes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +54,9 @@ class SequenceTable:
     """Every sequence of a dataset, sorted by id, type and view.
 
     Attributes:
-        ids: of the subjects.
-        types: `nm-01`, `bg-02`; a session; a camera.
-        views: of the camera, or the last folder's name, as the dataset defines it.
+        ids: the ids of the subjects.
+        types: as the dataset defines them: `nm-01`, `bg-02`; a session; a camera.
+        views: as the dataset defines them: the angle of the camera; the name of the last folder.
     """
 
     ids: Column
@@ -77,7 +77,7 @@ class SequenceTable:
         return self.ids[index], self.types[index], self.views[index]
 
     def all_keys(self) -> list[SequenceKey]:
-        """Return every sequence's (id, type, view)."""
+        """Return (id, type, view) of every sequence."""
         every_index = np.arange(len(self))
         return list(zip(*(c.take(every_index) for c in (self.ids, self.types, self.views)), strict=True))
 
@@ -87,7 +87,7 @@ class SequenceTable:
 
 
 def check_name(name: str, label: str) -> None:
-    """Raise `UserError` unless a name is a plain name of a file or folder, which cannot lead out of a folder."""
+    """Raise `UserError` unless a name is a plain file name, which cannot refer to another folder."""
     plain = isinstance(name, str) and name not in ("", ".", "..") and name.isprintable()
     if not plain or any(c in "/\\" for c in name):
         raise UserError(f"{label}: {name!r} cannot be the name of a file or folder")

@@ -1,8 +1,7 @@
 """Transforms of frames: uint8 (S, H, W) to uint8 (S, H', W') in the loader, scaled to 0..1 on the device.
 
-Frames of several channels, uint8 (S, C, H, W), are transformed likewise, all channels of a frame alike.
-
-Random transforms are in `augmentation`. They draw once for a whole sequence, from their generator argument.
+Frames of several channels, uint8 (S, C, H, W), are transformed likewise, all channels of a frame alike. Random
+transforms are in `augmentation`; they sample once for a sequence, from their generator argument.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from dygait.config_problems import Problem, below
 from dygait.errors import UserError
 from dygait.registry import Registry
 
-# Columns to cut from each side, by the frame's width, as usual for these sizes.
-_CUT_OF_WIDTH = {64: 10, 128: 20, 44: 0, 88: 0}
+# Width of a frame -> number of columns that are usually cut from each side.
+_CUTTINGS = {64: 10, 128: 20, 44: 0, 88: 0}
 
 
 class Transform(Protocol):
     """The interface of transforms.
 
     Attributes:
-        divisor: the device divides grey levels by it, to scale them to 0..1.
+        divisor: by which grey levels are divided on the device, to scale them to 0..1.
     """
 
     divisor: float
@@ -42,7 +41,7 @@ Size = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_leng
 
 @TRANSFORMS.register("NoOperation")
 class NoOperation:
-    """Return the frames unchanged, grey levels 0 to 255 unscaled."""
+    """Return the frames unchanged, with grey levels 0 to 255."""
 
     divisor = 1.0
 
@@ -56,7 +55,7 @@ class BaseSilTransform:
 
     Args:
         divisor: the largest grey level.
-        img_shape: [H, W] or [C, H, W] to reshape each frame to, for flattened data.
+        img_shape: [H, W] or [C, H, W] of the frames, for flattened data.
     """
 
     def __init__(self, divisor: float = 255.0, img_shape: list[int] | None = None) -> None:
@@ -78,7 +77,7 @@ class BaseSilCuttingTransform:
 
     Args:
         divisor: the largest grey level.
-        cutting: columns to cut from each side. Default by the frame's width: 64 -> 10, 128 -> 20, 44 and 88 -> 0.
+        cutting: number of columns to cut from each side. By default 10 for width 64, 20 for 128, 0 for 44 and 88.
     """
 
     def __init__(self, divisor: float = 255.0, cutting: int | None = None) -> None:
@@ -87,14 +86,12 @@ class BaseSilCuttingTransform:
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         width = frames.shape[-1]
-        cut = _CUT_OF_WIDTH.get(width) if self.cutting is None else self.cutting
-        if cut is None:
-            raise UserError(
-                f"frames are {width} wide: set `cutting`, whose default is for {sorted(_CUT_OF_WIDTH)} only"
-            )
-        if cut < 0 or 2 * cut >= width:
-            raise UserError(f"cutting {cut} columns from both sides of frames that are {width} wide leaves nothing")
-        return frames[..., cut : width - cut]
+        cutting = _CUTTINGS.get(width) if self.cutting is None else self.cutting
+        if cutting is None:
+            raise UserError(f"frames are {width} wide: set `cutting`, whose default is for {sorted(_CUTTINGS)} only")
+        if cutting < 0 or 2 * cutting >= width:
+            raise UserError(f"cutting {cutting} columns from both sides of frames that are {width} wide leaves nothing")
+        return frames[..., cutting : width - cutting]
 
 
 @TRANSFORMS.register("BaseParsingCuttingTransform")
@@ -102,7 +99,7 @@ class BaseParsingCuttingTransform(BaseSilCuttingTransform):
     """Cut the same number of columns from both sides of parsing maps, whose values are the classes of body parts.
 
     Args:
-        cutting: columns to cut from each side. Default by the frame's width: 64 -> 10, 128 -> 20, 44 and 88 -> 0.
+        cutting: number of columns to cut from each side. By default 10 for width 64, 20 for 128, 0 for 44 and 88.
     """
 
     def __init__(self, cutting: int | None = None) -> None:
@@ -117,7 +114,7 @@ class BaseParsingCuttingTransform(BaseSilCuttingTransform):
 
 @TRANSFORMS.register("Resize")
 class Resize:
-    """Resize each frame; shrinking averages areas, so that the outline keeps its grey levels.
+    """Resize each frame; shrinking averages areas, which gives smooth outlines.
 
     Args:
         size: [H, W] of the output.
@@ -134,8 +131,8 @@ class Resize:
             return frames
         shrinks = self.height <= height and self.width <= width
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        size, source = (self.width, self.height), np.ascontiguousarray(frames).reshape(-1, height, width)
-        resized = np.stack([cv2.resize(frame, size, interpolation=interpolation) for frame in source])
+        size, maps = (self.width, self.height), np.ascontiguousarray(frames).reshape(-1, height, width)
+        resized = np.stack([cv2.resize(frame, size, interpolation=interpolation) for frame in maps])
         return resized.reshape(*frames.shape[:-2], self.height, self.width)
 
 
@@ -144,7 +141,7 @@ class Compose:
     """Apply transforms in sequence.
 
     Args:
-        trf_cfg: their mappings, in order.
+        trf_cfg: the mappings of the transforms, in order.
     """
 
     def __init__(self, trf_cfg: list[dict[str, Any]]) -> None:
@@ -161,20 +158,19 @@ class Compose:
 
 
 def transform_problems(spec: Any) -> list[Problem]:
-    """Return the problems of a YAML transform: a mapping, or a list of them."""
-    specs = spec if isinstance(spec, list) else [spec]
-    found = []
-    for index, one in enumerate(specs):
+    """Return the problems of a transform in YAML: a mapping, or a list of mappings."""
+    problems = []
+    for index, transform in enumerate(spec if isinstance(spec, list) else [spec]):
         path = (str(index),) if isinstance(spec, list) else ()
-        if not isinstance(one, Mapping):
-            found.append(Problem(path, "must be a mapping with a `type`"))
+        if not isinstance(transform, Mapping):
+            problems.append(Problem(path, "must be a mapping with a `type`"))
             continue
-        found += [Problem((*path, *p.path), p.message) for p in TRANSFORMS.check(one)]
-    return found
+        problems += [Problem((*path, *p.path), p.message) for p in TRANSFORMS.check(transform)]
+    return problems
 
 
 def build_transform(spec: Any) -> Transform:
-    """Build a YAML transform: a mapping, or a list of them to apply in sequence."""
+    """Build a transform from YAML: a mapping, or a list of mappings, which are applied in sequence."""
     if isinstance(spec, list):
-        return Compose([dict(one) for one in spec])
+        return Compose([dict(transform) for transform in spec])
     return TRANSFORMS.build(spec)

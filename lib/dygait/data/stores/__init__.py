@@ -1,4 +1,4 @@
-"""Stores of sequences: a tree of pickles, a packed store, or SynGait that is rendered when it is read."""
+"""Stores of sequences: a tree of pickles, a packed store, or SynGait, which is rendered when it is read."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dygait.synthetic.settings import is_address
 
 
 def open_store(root: str | Path | list[str]) -> Store:
-    """Open a dataset: a packed store, a tree of pickles, or SynGait by its address; a list of them as one.
+    """Open a packed store, a tree of pickles, SynGait by its address, or a list of these as one store.
 
     Raises:
-        UserError: there is neither, or it is damaged, or the address is invalid.
+        UserError: there is no dataset, it is damaged, or the address is invalid.
     """
     if isinstance(root, list):
-        return ConcatStore([open_store(one) for one in root])
+        return ConcatStore([open_store(entry) for entry in root])
     if is_address(root):
         return RenderedStore(root)
     return PackedStore(root) if Path(root, MANIFEST).is_file() else PickleTree(root)

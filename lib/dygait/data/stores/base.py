@@ -12,16 +12,16 @@ import numpy as np
 from dygait.data.sequences import SequenceTable
 
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
-"""Wraps an iterable, given its length, to show a progress bar."""
+"""Wraps an iterable with a length, to show a progress bar."""
 
 
-def no_progress(wrapped: Iterable[Any], total: int) -> Iterable[Any]:
+def no_progress(iterable: Iterable[Any], total: int) -> Iterable[Any]:
     """Show no progress bar."""
-    return wrapped
+    return iterable
 
 
 def frames_problem(frames: np.ndarray) -> str | None:
-    """Return what is wrong with the frames of a file, which must be as `Store.read` returns them; None: nothing."""
+    """Return a description of frames that are not as `Store.read` returns them; None if they are."""
     if frames.dtype == np.uint8 and frames.ndim in (3, 4) and 0 not in frames.shape:
         return None
     return f"{frames.dtype} {frames.shape}; a uint8 array (S, H, W) or (S, C, H, W) with S >= 1 is needed"
@@ -30,11 +30,11 @@ def frames_problem(frames: np.ndarray) -> str | None:
 class Store(abc.ABC):
     """A dataset on disk.
 
-    A sequence may have several files, one for each modality, sorted by name; the first is the silhouettes'.
+    A sequence may have several files, one for each modality, sorted by name; the first contains silhouettes.
 
     Attributes:
-        root: its folder.
-        table: its sequences.
+        root: the folder.
+        table: the sequences.
         empty: the number of sequence folders without a file.
         fingerprint: a hash of the content.
     """
@@ -54,29 +54,32 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def read(self, index: int, file: int = 0) -> np.ndarray:
-        """Return one file's frames, uint8 (S, H, W), S at least 1, or (S, C, H, W) of several channels.
+        """Return the frames of a file, uint8 (S, H, W), S at least 1, or (S, C, H, W) for several channels.
 
         They are read-only, possibly memory-mapped.
 
         Raises:
-            UserError: it cannot be used.
+            UserError: the file is missing, damaged or invalid.
         """
 
     def verify(self, index: int, file: int = 0) -> int:
-        """Read one file completely, verify its checksum if it has one, and return its number of frames; as `read`."""
+        """Read a file completely, verify its checksum, if it has one, and return its number of frames; as `read`."""
         return len(self.read(index, file))
 
     @abc.abstractmethod
     def location(self, index: int, file: int = 0) -> str:
-        """Return the name of a file for messages."""
+        """Return the location of a file, for messages."""
 
     @abc.abstractmethod
     def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
         """Return the numbers of frames of some sequences, int64.
 
-        A tree of pickles estimates them from the sizes of its files: exact if all frames are of one size.
+        A tree of pickles estimates them from file sizes, which is exact if all frames have the same size.
         """
 
     @abc.abstractmethod
     def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
-        """Return each frame size (H, W) of some sequences, with the index of one; a tree of pickles reads the first."""
+        """Return the frame sizes (H, W) of some sequences, each with the index of a sequence of that size.
+
+        A tree of pickles reads the first sequence only.
+        """

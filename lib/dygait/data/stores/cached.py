@@ -1,4 +1,4 @@
-"""A copy of the sequences in use in memory, once per machine, mapped by all processes and workers."""
+"""A copy in memory of the sequences in use, one per machine, mapped by all processes and workers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dygait.errors import UserError
 
 _PREFIX = "dygait-cache-"
 _GRACE_SECONDS = 60.0
-_alive: list[BinaryIO] = []  # locks, held until this process ends
+_locks: list[BinaryIO] = []  # held until this process ends
 
 
 def memory_folder(token: str) -> Path:
@@ -31,7 +31,7 @@ def memory_folder(token: str) -> Path:
 
 
 def fill_cache(store: Store, indices: np.ndarray, files: Sequence[int], folder: Path, progress: Progress) -> None:
-    """Copy files of sequences, in order, to a packed store, which is removed when this process ends.
+    """Copy files of sequences, in order, to a packed store that is removed when this process ends.
 
     Raises:
         UserError: a file cannot be read, or there is not enough space.
@@ -39,10 +39,10 @@ def fill_cache(store: Store, indices: np.ndarray, files: Sequence[int], folder: 
     _remove_abandoned(folder.parent)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
-        alive = folder.with_name(f"{folder.name}.alive").open("wb")
-        atexit.register(Path(alive.name).unlink, missing_ok=True)
-        _alive.append(alive)
-        try_lock(alive)
+        lock_file = folder.with_name(f"{folder.name}.alive").open("wb")
+        atexit.register(Path(lock_file.name).unlink, missing_ok=True)
+        _locks.append(lock_file)
+        try_lock(lock_file)
         with PackedWriter(folder, f"cache of {store.root}") as writer:
             for index in progress(indices.tolist(), len(indices)):
                 for number, file in enumerate(files):
@@ -56,11 +56,11 @@ def fill_cache(store: Store, indices: np.ndarray, files: Sequence[int], folder: 
 
 
 def _remove_abandoned(base: Path) -> None:
-    """Delete the caches of processes that were killed: their lock is free."""
-    for old in base.glob(f"{_PREFIX}*.alive"):
+    """Delete the caches of killed processes, whose locks are free."""
+    for path in base.glob(f"{_PREFIX}*.alive"):
         with contextlib.suppress(OSError):
-            if time.time() - old.stat().st_mtime > _GRACE_SECONDS:
-                with old.open("rb") as file:
+            if time.time() - path.stat().st_mtime > _GRACE_SECONDS:
+                with path.open("rb") as file:
                     if try_lock(file):
-                        shutil.rmtree(old.with_suffix(""), ignore_errors=True)
-                        old.unlink()
+                        shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+                        path.unlink()

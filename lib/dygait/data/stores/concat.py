@@ -1,4 +1,4 @@
-"""Several stores as one, for training on several datasets together."""
+"""Several stores as one, for training on several datasets."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dygait.data.stores.base import Store
 
 
 def prefixed_id(number: int, subject: str) -> str:
-    """Return an id with the number of its dataset, from 1: `2:001`."""
+    """Return an id prefixed with the number of its dataset, counted from 1: `2:001`."""
     return f"{number}:{subject}"
 
 
 class ConcatStore(Store):
-    """A `Store` of the sequences of several stores, at least one.
+    """A `Store` of the sequences of one or more stores.
 
-    The id 001 of the second is `2:001`, another subject than `1:001`.
+    The id 001 of the second is `2:001`, which is another subject than `1:001`.
     """
 
     def __init__(self, stores: Sequence[Store]) -> None:
@@ -40,40 +40,40 @@ class ConcatStore(Store):
         return _hash([store.state() for store in self.stores])
 
     def num_files(self, index: int) -> int:
-        store, inner = self._store_of(index)
-        return store.num_files(inner)
+        store, local_index = self._store_of(index)
+        return store.num_files(local_index)
 
     def read(self, index: int, file: int = 0) -> np.ndarray:
-        store, inner = self._store_of(index)
-        return store.read(inner, file)
+        store, local_index = self._store_of(index)
+        return store.read(local_index, file)
 
     def verify(self, index: int, file: int = 0) -> int:
-        store, inner = self._store_of(index)
-        return store.verify(inner, file)
+        store, local_index = self._store_of(index)
+        return store.verify(local_index, file)
 
     def location(self, index: int, file: int = 0) -> str:
-        store, inner = self._store_of(index)
-        return store.location(inner, file)
+        store, local_index = self._store_of(index)
+        return store.location(local_index, file)
 
     def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
         lengths = np.empty(len(indices), np.int64)
-        for store, offset, own in self._split(indices):
-            lengths[own] = store.lengths(indices[own] - offset, file)
+        for store, offset, mask in self._split(indices):
+            lengths[mask] = store.lengths(indices[mask] - offset, file)
         return lengths
 
     def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
-        found: dict[tuple[int, int], int] = {}
-        for store, offset, own in self._split(indices):
-            if own.any():
-                for size, index in store.geometries(indices[own] - offset, file).items():
-                    found.setdefault(size, offset + index)
-        return found
+        sizes: dict[tuple[int, int], int] = {}
+        for store, offset, mask in self._split(indices):
+            if mask.any():
+                for size, index in store.geometries(indices[mask] - offset, file).items():
+                    sizes.setdefault(size, offset + index)
+        return sizes
 
     def _split(self, indices: np.ndarray) -> Iterator[tuple[Store, int, np.ndarray]]:
-        """Yield each store, the offset of its indices, and the mask of the indices that are its own."""
-        owner = np.searchsorted(self._offsets, indices, side="right") - 1
+        """Yield each store, the offset of its indices, and the mask of the indices in this store."""
+        store_numbers = np.searchsorted(self._offsets, indices, side="right") - 1
         for number, store in enumerate(self.stores):
-            yield store, int(self._offsets[number]), owner == number
+            yield store, int(self._offsets[number]), store_numbers == number
 
     def _store_of(self, index: int) -> tuple[Store, int]:
         number = int(np.searchsorted(self._offsets, index, side="right")) - 1

@@ -10,7 +10,7 @@ from dygait.errors import UserError
 
 
 def lock(root: Path, name: str = ".lock") -> BinaryIO:
-    """Lock a folder for one writer, until the returned file is closed; `UserError` if another process has it."""
+    """Lock a folder until the returned file is closed; `UserError` if another process holds the lock."""
     file = (root / name).open("wb")
     if try_lock(file) is False:
         file.close()

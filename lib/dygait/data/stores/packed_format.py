@@ -1,7 +1,8 @@
 """The format of a packed store (docs/data.md): large files of frames, an index, names, and a manifest of these files.
 
-Frames are only appended, beyond the sizes in the manifest; index and names are written under a new number; the manifest
-is replaced last, atomically. If a writer is interrupted, readers see the state before. Nothing is unpickled.
+Frames are only appended, beyond the sizes in the manifest; index and names are written to new files, with the next
+number; the manifest is replaced last, atomically. If a writer is interrupted, readers see the previous state. Nothing
+is unpickled.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ NUMBERS = ("shard", "frames", "height", "width", "offset", "checksum", "channels
 ROW = np.dtype([(field, "<u8" if field == "offset" else "<u4") for field in (*NAMES, *NUMBERS)])
 _ROW_2 = np.dtype(ROW.descr[:-1])
 ROWS = {1: np.dtype([*_ROW_2.descr, ("envelope_size", "<u4"), ("envelope", "<u8")]), 2: _ROW_2, VERSION: ROW}
-"""By version. Version 1 stored the remaining bytes of pickles in envelopes.bin; they are not read. Version 3 added the
-number of channels, which is 0 for frames (H, W)."""
+"""Row types by version. Version 1 stored the remaining bytes of pickles in envelopes.bin, which are not read. Version 3
+added the number of channels, which is 0 for frames (H, W)."""
 
 SHARD_BYTES = 2**31
 """The maximum size of a file of frames."""
@@ -33,9 +34,9 @@ class Manifest(BaseModel):
 
     Attributes:
         version: a key of `ROWS`.
-        generation: the number in the names of index and names.
+        generation: the number in the file names of index and names.
         files: the number of rows of the index.
-        geometries: the different [H, W], sorted.
+        geometries: the distinct [H, W], sorted.
         fingerprint: a hash of the content.
         source: a description of the data's source.
         shards: the size of each file of frames, at most `shard_bytes`.
@@ -57,7 +58,7 @@ class Manifest(BaseModel):
     checksums: dict[str, int]
 
     def file_names(self) -> tuple[str, str]:
-        """Return the names of the files of the index and of the names."""
+        """Return the file names of the index and of the names."""
         return f"index-{self.generation}.npy", f"names-{self.generation}.json"
 
 

@@ -1,4 +1,4 @@
-"""Writing the packed store, see `packed_format`."""
+"""Writing packed stores, see `packed_format`."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ COMMIT_SECONDS = 20.0
 class PackedWriter:
     """Writes a packed store, or appends to one.
 
-    Data is visible to readers after `commit` or `close`; `write` commits at intervals. An interrupted writer leaves the
-    store of the last commit.
+    Data is visible to readers after `commit` or `close`; `write` commits at intervals. If a writer is interrupted, the
+    state of the last commit remains.
 
     The folder is created if it does not exist; with `others` it may contain other files. `source` describes the data in
     the manifest.
 
     Raises:
-        UserError: the folder contains something else, or another writer holds its lock.
+        UserError: the folder contains other files, or another writer holds its lock.
     """
 
     def __init__(self, root: str | Path, source: str = "", others: bool = False) -> None:
@@ -64,12 +64,12 @@ class PackedWriter:
         return (id, type, view, name or f"{view}.pkl") in self._rows
 
     def write(self, id: str, type: str, view: str, frames: np.ndarray, name: str | None = None) -> None:
-        """Append one file of a sequence, as `Store.read` returns it; its name is `<view>.pkl` by default.
+        """Append a file of a sequence, with frames as `Store.read` returns them; by default its name is `<view>.pkl`.
 
-        It replaces one of the same name, whose space in the store is not freed.
+        It replaces a file of the same name, whose space in the store is not freed.
 
         Raises:
-            UserError: invalid frames, or an invalid name.
+            UserError: the frames or the name are invalid.
             OSError: the disk is full.
         """
         path = (id, type, view, name or f"{view}.pkl")
@@ -118,8 +118,8 @@ class PackedWriter:
     def _resume(self) -> None:
         store = PackedStore(self.root)
         paths = [Column(store.names[f], store.rows[f]).take(np.arange(len(store.rows))) for f in NAMES]
-        none = np.zeros(len(store.rows), int)  # rows of older versions have no channels
-        numbers = [(store.rows[f] if f in (store.rows.dtype.names or ()) else none).tolist() for f in NUMBERS]
+        zeros = np.zeros(len(store.rows), int)  # rows of older versions have no channels
+        numbers = [(store.rows[f] if f in (store.rows.dtype.names or ()) else zeros).tolist() for f in NUMBERS]
         self._rows = dict(zip(zip(*paths, strict=True), zip(*numbers, strict=True), strict=True))
         self._shards = store.manifest.shards
         self._generation = store.manifest.generation
@@ -133,7 +133,7 @@ class PackedWriter:
                 self._frames = None
             self._shards.append(0)
         if self._frames is None:
-            # Truncate what an interrupted writer left beyond the size in the manifest.
+            # Remove data of an interrupted writer beyond the size in the manifest.
             self._frames = (self.root / shard_name(len(self._shards) - 1)).open("ab", buffering=0)
             self._frames.truncate(self._shards[-1])
         offset = self._shards[-1]
@@ -142,7 +142,7 @@ class PackedWriter:
             while data:
                 data = data[self._frames.write(data) :]
         except OSError:
-            self._frames.truncate(offset)  # all or none
+            self._frames.truncate(offset)
             raise
         self._shards[-1] += frames.nbytes
         return offset
@@ -162,23 +162,23 @@ def write_index(
         shards=shards,
         checksums={},
     )
-    index, listed = (root / name for name in manifest.file_names())
-    with replacing(index) as file:
+    index_path, names_path = (root / name for name in manifest.file_names())
+    with replacing(index_path) as file:
         np.save(file, rows, allow_pickle=False)
-    write_atomically(listed, json.dumps(names, ensure_ascii=False, separators=(",", ":")))
-    manifest.fingerprint = _fingerprint(rows, listed)
-    manifest.checksums = {path.name: zlib.crc32(path.read_bytes()) for path in (index, listed)}
+    write_atomically(names_path, json.dumps(names, ensure_ascii=False, separators=(",", ":")))
+    manifest.fingerprint = _fingerprint(rows, names_path)
+    manifest.checksums = {path.name: zlib.crc32(path.read_bytes()) for path in (index_path, names_path)}
     sync_folder(root)  # the files are durable before the manifest
     write_atomically(root / MANIFEST, json.dumps(manifest.model_dump(), indent=1) + "\n")
     sync_folder(root)
-    for old in [*root.glob("index-*.npy"), *root.glob("names-*.json")]:
-        if old not in (index, listed):
-            old.unlink(missing_ok=True)
+    for path in [*root.glob("index-*.npy"), *root.glob("names-*.json")]:
+        if path not in (index_path, names_path):
+            path.unlink(missing_ok=True)
 
 
-def _fingerprint(rows: np.ndarray, names: Path) -> str:
+def _fingerprint(rows: np.ndarray, names_path: Path) -> str:
     """Hash the content of a store, independent of offsets."""
-    digest = hashlib.sha256(names.read_bytes())
+    digest = hashlib.sha256(names_path.read_bytes())
     for field in (*NAMES, "frames", "height", "width", "checksum"):
         digest.update(rows[field].tobytes())
     return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""A tree of pickles, `<id>/<type>/<view>/<name>.pkl`: one array of silhouettes per file."""
+"""Trees of pickles, `<id>/<type>/<view>/<name>.pkl`, with one array of silhouettes per file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAX_PICKLE_BYTES = 2**31
 def read_pickle(path: str | Path) -> np.ndarray:
     """Read the frames of one sequence, as `Store.read` returns them, without executing code of the pickle.
 
-    The pickle contains that array, or a list of S arrays (H, W) or (C, H, W).
+    The pickle contains the array, or a list of S arrays (H, W) or (C, H, W).
 
     Raises:
         UserError: the file is missing, damaged, contains something else, or calls a function that is not allowed.
@@ -55,16 +55,16 @@ def parse_pickle(content: bytes, path: str | Path) -> np.ndarray:
 
 
 def write_pickle(path: Path, frames: np.ndarray) -> None:
-    """Write one sequence atomically (an `OSError` leaves no partial file), in protocol 4, as OpenGait reads it."""
+    """Write one sequence atomically (an `OSError` leaves no partial file), in protocol 4, which OpenGait reads."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, exclusive=True) as file:
         pickle.dump(np.ascontiguousarray(frames), file, protocol=4)
 
 
 class PickleTreeWriter:
-    """Writes the layout `<root>/<id>/<type>/<view>/<name>`, as OpenGait reads it; a name is `<view>.pkl` by default.
+    """Writes the layout `<root>/<id>/<type>/<view>/<name>`, which OpenGait reads; by default, a name is `<view>.pkl`.
 
-    The folder is not synced: a power failure may remove the newest files.
+    The folder is not synced: the newest files may be lost in a power failure.
     """
 
     def __init__(self, root: Path) -> None:
@@ -75,11 +75,11 @@ class PickleTreeWriter:
         return self._path(id, type, view, name).is_file()
 
     def write(self, id: str, type: str, view: str, frames: np.ndarray, name: str | None = None) -> None:
-        """Write one file of a sequence, as `Store.read` returns it, atomically, replacing one of the same name.
+        """Write a file of a sequence, with frames as `Store.read` returns them, atomically, even if it exists.
 
         Raises:
-            UserError: a name that cannot be that of a file.
-            OSError: it could not be written; no partial file is left.
+            UserError: a name is invalid.
+            OSError: the file cannot be written; there is no partial file.
         """
         path = self._path(id, type, view, name)
         for part in (id, type, view, path.name):
@@ -94,7 +94,7 @@ class PickleTreeWriter:
 
 
 class PickleTree(Store):
-    """The folder of a tree: a `Store` that reads a whole pickle to use some of its frames.
+    """A tree of pickles: a `Store` that reads a whole pickle to use some of its frames.
 
     Attributes:
         names: the files of each sequence, sorted by name.
@@ -111,13 +111,13 @@ class PickleTree(Store):
                 f"data_cfg.dataset_root: no such folder: {root}; see datasets/README.md for how to prepare the data"
             )
         folders = list(_scan(self.root))
-        rows = [row for row in folders if row[3]]
-        if not rows:
+        sequences = [folder for folder in folders if folder[3]]
+        if not sequences:
             raise UserError(f"data_cfg.dataset_root: {root} contains no sequence <id>/<type>/<view>/<name>.pkl")
-        self.table = SequenceTable.from_keys([(subject, kind, view) for subject, kind, view, _ in rows])
-        self.empty = len(folders) - len(rows)
-        self.names = [tuple(name for name, _, _ in files) for *_, files in rows]
-        self.file_sizes = [tuple(size for _, size, _ in files) for *_, files in rows]
+        self.table = SequenceTable.from_keys([(subject, kind, view) for subject, kind, view, _ in sequences])
+        self.empty = len(folders) - len(sequences)
+        self.names = [tuple(name for name, _, _ in files) for *_, files in sequences]
+        self.file_sizes = [tuple(size for _, size, _ in files) for *_, files in sequences]
         digest = hashlib.sha256()  # of names and sizes
         for subject, kind, view, files in folders:
             digest.update(json.dumps([subject, kind, view, [[name, size] for name, size, _ in files]]).encode())
@@ -143,8 +143,8 @@ class PickleTree(Store):
         files = [min(file, self.num_files(index) - 1) for index in indices.tolist()]
         sizes = np.array([self.file_sizes[i][f] for i, f in zip(indices.tolist(), files, strict=True)], np.int64)
         first = self.read(int(indices[0]), files[0])
-        frame, envelope = first[0].size, sizes[0] - first.size
-        return np.maximum(1, np.rint((sizes - envelope) / frame)).astype(np.int64)
+        frame_bytes, overhead = first[0].size, sizes[0] - first.size
+        return np.maximum(1, np.rint((sizes - overhead) / frame_bytes)).astype(np.int64)
 
     def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
         height, width = self.read(int(indices[0]), file).shape[-2:]
@@ -157,9 +157,9 @@ def _scan(root: Path) -> Iterator[tuple[str, str, str, list[Any]]]:
         for kind in _folders(subject.path):
             for view in _folders(kind.path):
                 with os.scandir(view.path) as entries:
-                    files = sorted((e for e in entries if e.name.endswith(".pkl")), key=lambda e: e.name)
-                    found = [(e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in files]
-                yield subject.name, kind.name, view.name, found
+                    pickles = sorted((e for e in entries if e.name.endswith(".pkl")), key=lambda e: e.name)
+                    files = [(e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in pickles]
+                yield subject.name, kind.name, view.name, files
 
 
 def _folders(path: str) -> list[os.DirEntry[str]]:

@@ -16,9 +16,9 @@ from dygait.synthetic.walker import FRAME, draw_walk, render_frames, walk
 
 
 class RenderedFrames:
-    """The frames of one sequence, uint8 (S, 64, 64), or heat maps (S, 2, 64, 64); those that are indexed are rendered.
+    """The frames of one sequence, uint8 (S, 64, 64), or heat maps (S, 2, 64, 64), which are rendered when indexed.
 
-    Indexed by a slice or an integer array, it returns an array.
+    The index, a slice or an integer array, selects the frames of the returned array.
     """
 
     dtype = np.dtype(np.uint8)
@@ -33,9 +33,9 @@ class RenderedFrames:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, chosen: slice | np.ndarray) -> np.ndarray:
-        different, positions = np.unique(np.arange(len(self))[chosen], return_inverse=True)
-        return self._render(*self._sequence, self._figure, different.tolist())[positions]
+    def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
+        distinct, positions = np.unique(np.arange(len(self))[index], return_inverse=True)
+        return self._render(*self._sequence, self._figure, distinct.tolist())[positions]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
@@ -65,23 +65,23 @@ class RenderedStore(Store):
         return self.fingerprint
 
     def num_files(self, index: int) -> int:
-        """Return 2 with heat maps, which are the first, else 1."""
+        """Return 2 with heat maps, which are the first file, else 1."""
         return 1 + self.settings.heatmaps
 
     def read(self, index: int, file: int = 0) -> Any:
-        """Return the frames of a sequence, rendered when they are indexed."""
+        """Return the frames of a sequence, which are rendered when indexed."""
         subject, kind, view = self.table.key(index)
         return RenderedFrames(self.settings, int(subject), kind, view, file < self.settings.heatmaps)
 
     def verify(self, index: int, file: int = 0) -> int:
-        """Return the number of frames of a sequence, of which nothing can be damaged."""
+        """Return the number of frames of a sequence, which cannot be damaged."""
         return int(self.lengths(np.array([index]))[0])
 
     def location(self, index: int, file: int = 0) -> str:
         return f"{self.settings.address}, {'/'.join(self.table.key(index))}"
 
     def lengths(self, indices: np.ndarray, file: int = 0) -> np.ndarray:
-        # All views of a walk have the same.
+        # All views of a walk have the same length.
         views = len(self.settings.views)
         walks, positions = np.unique(indices // views, return_inverse=True)
         keys = [self.table.key(int(number) * views) for number in walks]

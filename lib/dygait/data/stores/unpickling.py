@@ -1,7 +1,7 @@
-"""Unpickle NumPy arrays and lists of them from untrusted files.
+"""Unpickling NumPy arrays and lists of them from untrusted files.
 
-A pickle can call functions. Only those that rebuild an array are allowed, each replaced by one that keeps its
-arguments; the array is built from plain numbers afterwards, and its size is bounded by the size of the file.
+A pickle can call functions. Only those that rebuild an array are allowed, each replaced by one that stores its
+arguments; the array is built from plain numbers afterwards, and its size is limited by the size of the file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 _REPEATED_BYTES = 2**26
-"""A list may contain one array many times: the result is at most this large, or as large as the file."""
+"""A list may contain an array many times: the result is at most this large, or as large as the file."""
 
 
 def load_arrays(content: bytes) -> np.ndarray:
@@ -25,17 +25,17 @@ def load_arrays(content: bytes) -> np.ndarray:
         pickle.UnpicklingError, or any other exception for a damaged stream.
     """
     for code, argument, _ in pickletools.genops(content):
-        # CPython up to 3.13 allocates a table of as many entries as the index.
+        # CPython up to 3.13 allocates a table with as many entries as the index.
         if "PUT" in code.name and int(argument or 0) > len(content):
             raise pickle.UnpicklingError("it indexes more objects than it can contain")
-    loaded = _ArrayUnpickler(io.BytesIO(content)).load()
-    if isinstance(loaded, _Array):
-        return loaded.build()
-    if not isinstance(loaded, (list, tuple)) or not all(isinstance(item, _Array) for item in loaded):
-        raise pickle.UnpicklingError(f"it contains a {type(loaded).__name__}, neither an array nor a list of arrays")
-    if sum(len(item.buffer) for item in loaded) > max(_REPEATED_BYTES, len(content)):
+    result = _ArrayUnpickler(io.BytesIO(content)).load()
+    if isinstance(result, _Array):
+        return result.build()
+    if not isinstance(result, (list, tuple)) or not all(isinstance(item, _Array) for item in result):
+        raise pickle.UnpicklingError(f"it contains a {type(result).__name__}, neither an array nor a list of arrays")
+    if sum(len(item.buffer) for item in result) > max(_REPEATED_BYTES, len(content)):
         raise pickle.UnpicklingError("it contains the same arrays repeatedly")
-    return np.stack([item.build() for item in loaded], casting="no")
+    return np.stack([item.build() for item in result], casting="no")
 
 
 class _DType:
@@ -69,13 +69,13 @@ class _Array:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """An unpickler of NumPy arrays and plain containers only."""
+    """An unpickler that accepts only NumPy arrays and plain containers."""
 
     def find_class(self, module: str, name: str) -> Any:
         allowed: dict[tuple[str, str], Any] = {
-            ("numpy", "ndarray"): "ndarray",  # an argument of `_reconstruct`; it cannot be called
+            ("numpy", "ndarray"): "ndarray",  # an argument of `_reconstruct`, which cannot be called
             ("numpy", "dtype"): _DType,
-            ("_codecs", "encode"): self._encode,  # a method, as a pickle cannot set attributes of a method
+            ("_codecs", "encode"): self._encode,  # a method, since a pickle cannot set attributes of methods
             ("numpy.core.multiarray", "_reconstruct"): self._reconstruct,
             ("numpy.core.numeric", "_frombuffer"): _Array,
         }
@@ -85,7 +85,7 @@ class _ArrayUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not array data") from None
 
     def _encode(self, text: str, encoding: str) -> str:
-        """Return bytes of pickle protocols 0 to 2 as text: encoding them again and again would fill the memory."""
+        """Return bytes of pickle protocols 0 to 2 as text, since encoding them repeatedly could exhaust the memory."""
         if encoding != "latin1":
             raise pickle.UnpicklingError("bytes encoded in another way than NumPy's")
         return text
