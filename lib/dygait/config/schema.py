@@ -540,10 +540,10 @@ class Protocol(Section, frozen=True):
     @model_validator(mode="after")
     def _known_measures(self) -> Protocol:
         known = "|".join(CLASSIFICATION_MEASURES) if self.classes else r"rank-[1-9]\d*|mAP|mINP"
-        listed = ", ".join(CLASSIFICATION_MEASURES) if self.classes else "rank-<k>, mAP or mINP"
+        choices = ", ".join(CLASSIFICATION_MEASURES) if self.classes else "rank-<k>, mAP or mINP"
         for index, name in enumerate(self.measures):
             if not re.fullmatch(known, name):
-                raise ValueError(f"measures: unknown measure {name!r}: {listed}")
+                raise ValueError(f"measures: unknown measure {name!r}: {choices}")
             if name in self.measures[:index]:
                 raise ValueError(f"measures: {name!r} is duplicate")
         return self
@@ -704,12 +704,12 @@ class Config(Section):
     def _a_transform_for_each_modality(self) -> Config:
         files, modalities = self.data_cfg.files_read, self.modalities
         for name, section in (("trainer_cfg", self.trainer_cfg), ("evaluator_cfg", self.evaluator_cfg)):
-            listed = len(section.transform) if isinstance(section.transform, list) else 1
-            if files > 1 and (listed != modalities or modalities not in (1, files)):
+            count = len(section.transform) if isinstance(section.transform, list) else 1
+            if files > 1 and (count != modalities or modalities not in (1, files)):
                 raise ValueError(
                     f"{name}.transform: data_cfg.data_in_use reads {files} files of a sequence, so it must be one "
                     f"transform of all as channels, or a list of {files}, one for each, in training as in tests (it "
-                    f"has {listed}; Compose makes one of several)"
+                    f"has {count}; Compose makes one of several)"
                 )
         return self
 

@@ -75,11 +75,11 @@ def check_classes(model: nn.Module, data: Data) -> None:
 
 def freeze(model: nn.Module, patterns: list[str]) -> None:
     """Exclude weights whose names match a pattern from training; UserError if none match, or none remain."""
-    named = dict(model.named_parameters())
+    parameters = dict(model.named_parameters())
     for pattern in patterns:
-        for name in matching_names(named, pattern, "trainer_cfg.freeze"):
-            named[name].requires_grad_(False)
-    if patterns and not any(p.requires_grad for p in named.values()):
+        for name in matching_names(parameters, pattern, "trainer_cfg.freeze"):
+            parameters[name].requires_grad_(False)
+    if patterns and not any(p.requires_grad for p in parameters.values()):
         raise UserError(f"trainer_cfg.freeze: {patterns} leaves nothing to train")
 
 

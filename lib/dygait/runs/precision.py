@@ -20,14 +20,14 @@ _WORTHWHILE = 1.2  # minimum speed relative to float32 that is worth the loss of
 _REPEATS = 3
 
 
-def half_type(device: torch.device, chosen: str | None = None) -> torch.dtype:
-    """Return the type of half precision: `chosen` or, by default, float16 on CUDA and bfloat16 on a CPU."""
-    return _TYPES[chosen or ("float16" if device.type == "cuda" else "bfloat16")]
+def half_type(device: torch.device, name: str | None = None) -> torch.dtype:
+    """Return the type of half precision of a name or, by default, float16 on CUDA and bfloat16 on a CPU."""
+    return _TYPES[name or ("float16" if device.type == "cuda" else "bfloat16")]
 
 
-def half_precision(device: torch.device, enabled: HalfPrecision, chosen: str | None = None) -> torch.autocast:
+def half_precision(device: torch.device, enabled: HalfPrecision, type_name: str | None = None) -> torch.autocast:
     """Return an autocast context; training in float16 also needs a loss scaler."""
-    dtype = half_type(device, chosen)
+    dtype = half_type(device, type_name)
     return torch.autocast(
         device.type, dtype=dtype, enabled=_is_worthwhile(device, dtype) if enabled == "auto" else enabled
     )
@@ -52,11 +52,11 @@ def resolve_precision(config: Config, device: torch.device, previous: Mapping[st
     return config.model_copy(update=sections)
 
 
-def warn_if_slow(device: torch.device, enabled: bool, chosen: str | None, section: str) -> None:
+def warn_if_slow(device: torch.device, enabled: bool, type_name: str | None, section: str) -> None:
     """Log a notice if half precision is enabled on a CPU where it is slower than float32."""
     if not enabled or device.type != "cpu":
         return
-    dtype = half_type(device, chosen)
+    dtype = half_type(device, type_name)
     if speed_on_cpu(dtype) < 1:
         log.info(
             "notice: half precision is slower here: %s; %s.enable_float16: auto, or false, computes in float32",

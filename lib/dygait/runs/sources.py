@@ -144,16 +144,16 @@ def _check_geometry(config: Config, dataset: SequenceDataset) -> list[str]:
 
 
 def _dataset(
-    config: Config, data: Data, section: TrainerCfg | EvaluatorCfg, which: str, ids: tuple[str, ...], labels: list[str]
+    config: Config, data: Data, section: TrainerCfg | EvaluatorCfg, phase: str, ids: tuple[str, ...], labels: list[str]
 ) -> SequenceDataset:
     """Return the dataset of the readable sequences of some ids, with the frame sampler and transform of a section.
 
-    `which` is `training` or `test`, for messages; labels are indices into `labels`, which is empty in a test.
+    `phase` is `training` or `test`, for messages; labels are indices into `labels`, which is empty in a test.
     """
     indices, names = data.store.table.indices(ids), data.store.table.ids.names
     if not len(indices):
         raise UserError(
-            f"data_cfg.dataset_partition: {data.partition.name} names no {which} id that is on disk: it has {len(ids)} "
+            f"data_cfg.dataset_partition: {data.partition.name} names no {phase} id that is on disk: it has {len(ids)} "
             f"such as {ids[0] if ids else '(none)'}, {config.data_cfg.dataset_root} has {len(names)} such as {names[0]}"
         )
     sampler = section.sampler

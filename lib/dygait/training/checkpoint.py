@@ -39,7 +39,7 @@ def save(trainer: Trainer, folder: RunFolder) -> None:
     Raises:
         UserError: it cannot be written; earlier checkpoints are kept.
     """
-    for network in (trainer.network, trainer.tested_network):  # each process has running statistics of its own
+    for network in (trainer.network, trainer.tested_network):  # the running statistics of processes differ
         distributed.broadcast_tensors(network.buffers())
     log_skipped_steps(trainer.guard, folder)
     distributed.on_main(lambda: _write(trainer, folder))

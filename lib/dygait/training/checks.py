@@ -37,8 +37,9 @@ def _class_problems(
         return [Problem((key,), f"unknown {kind} {name!r}{suggest(str(name), classes)} (a class of {module.__name__})")]
     keywords = {k: v for k, v in section.items() if k not in (key, "param_groups")}
     valid = [n for n in inspect.signature(classes[name]).parameters if n not in ("params", "optimizer")]
-    unknown, listed = keywords.keys() - valid, f"; valid keys: {', '.join(sorted([*valid, key]))}"
-    problems = [Problem((str(k),), f"unknown key{suggest(str(k), valid) or listed}") for k in keywords if k in unknown]
+    unknown = [k for k in keywords if k not in valid]
+    valid_keys = f"; valid keys: {', '.join(sorted([*valid, key]))}"
+    problems = [Problem((str(k),), f"unknown key{suggest(str(k), valid) or valid_keys}") for k in unknown]
     if not problems and isinstance(keywords.get("lr", 0.0), (int, float)):  # else the schema reports it
         try:
             classes[name](argument, **keywords)

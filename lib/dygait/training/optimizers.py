@@ -34,8 +34,8 @@ def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
     groups = _parameter_groups(config, model)
     parameters = [p for group in groups for p in group["params"]]
     keywords = section.keywords
-    chosen = any(keywords.get(name) is not None for name in ("fused", "foreach", "differentiable"))
-    fused = section.solver in _FUSED and not chosen and all(p.device.type in ("cpu", "cuda") for p in parameters)
+    explicit = any(keywords.get(name) is not None for name in ("fused", "foreach", "differentiable"))
+    fused = section.solver in _FUSED and not explicit and all(p.device.type in ("cpu", "cuda") for p in parameters)
     if fused:  # else PyTorch uses the foreach implementation where it is faster
         keywords = {**keywords, "fused": True}
     return OPTIMIZERS[section.solver](groups, lr=section.lr, **keywords)

@@ -23,7 +23,7 @@ _CHUNK = 1 << 18  # elements written at a time in the backward pass: sized to st
 
 
 def is_supported(x: torch.Tensor) -> bool:
-    """Return whether `batch_norm` has a kernel of its own for (N, C, ...): channels-last maps on a CPU."""
+    """Return whether `batch_norm` computes (N, C, ...) here, instead of calling PyTorch: channels last on a CPU."""
     on_cpu = x.device.type == "cpu" and x.dim() > 2 and not torch.compiler.is_compiling()
     return on_cpu and x.movedim(1, -1).is_contiguous()
 

@@ -25,7 +25,7 @@ from dygait.modeling.parts import by_strips
 from dygait.modeling.registry import MODELS
 
 Variant = Literal["shallow", "deep"]
-_DEPTH = {"shallow": 3, "deep": 4}  # as many channels
+_DEPTH = {"shallow": 3, "deep": 4}  # length of `channels`
 _STRIPS = {"shallow": 8, "deep": 2}
 _BINS = [64]
 _NAMES: dict[str, Renames] = {
