@@ -86,8 +86,8 @@ def speed_on_cpu(dtype: torch.dtype) -> float:
     best = {torch.float32: float("inf"), dtype: float("inf")}
     for _ in range(1 + _REPEATS):
         for timed in best:
-            inputs = [t.to(timed).requires_grad_() for t in (x, weight)]
+            timed_x, timed_weight = (t.to(timed).requires_grad_() for t in (x, weight))
             start = time.perf_counter()
-            F.conv3d(*inputs, padding=1).sum().backward()
+            F.conv3d(timed_x, timed_weight, padding=1).sum().backward()
             best[timed] = min(best[timed], time.perf_counter() - start)
     return best[torch.float32] / best[dtype]
