@@ -176,8 +176,8 @@ class RandomPerspective(_RandomWarp):
 class RandomAffine(_RandomWarp):
     """Move three corners of the frame, which combines translation, scale and shear.
 
-    Two random triangles are mapped to each other. The corners of each, top left, top right and bottom left, are up to
-    10 rows and columns inside a frame of height 64, and proportionally for others.
+    A random triangle is mapped to another. The corners of each, top left, top right and bottom left, are up to 10 rows
+    and columns inside a frame of height 64, and proportionally for others.
 
     Args:
         prob: the probability.

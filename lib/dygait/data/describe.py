@@ -62,11 +62,7 @@ def _histogram(lengths: np.ndarray) -> list[str]:
 
 
 def save_contact_sheet(store: Store, path: Path, rows: int = 12, columns: int = 16) -> None:
-    """Save evenly spaced frames of evenly spaced sequences as a PNG file, one row per sequence.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
+    """Save a PNG file with a row of frames for each of evenly spaced sequences; `UserError` if it cannot be written."""
     indices = np.unique(np.linspace(0, len(store.table) - 1, rows).round().astype(int))
     strips = []
     for index in indices.tolist():

@@ -40,7 +40,7 @@ def contributions(stage: DynamicStage, x: torch.Tensor, lengths: torch.Tensor | 
 
 
 def _active(branches: dict[str, torch.Tensor], norm: FrameBatchNorm | None) -> dict[str, torch.Tensor]:
-    """Return the normalised branches, set to zero where their sum is not positive."""
+    """Return the branches, scaled by the norm, and set to zero where their normalised sum is not positive."""
     total: torch.Tensor = sum(branches.values())  # type: ignore[assignment]
     if norm is not None:
         factor, shift = (numbers.view(-1, 1, 1, 1) for numbers in norm.factor_and_shift())
@@ -71,7 +71,7 @@ def branch_energies(network: nn.Module, silhouettes: torch.Tensor) -> Energies:
         raise ValueError("the network has no Dynamic Augmentation Module")
     energies: Energies = {name: {} for name in dams}
     handles = [
-        stage.register_forward_pre_hook(_energy_hook(energies[name]))
+        stage.register_forward_pre_hook(_hook(energies[name]))
         for name, dam in dams.items()
         for stage in (dam.stage1, dam.stage2)
     ]
@@ -84,9 +84,7 @@ def branch_energies(network: nn.Module, silhouettes: torch.Tensor) -> Energies:
     return energies
 
 
-def _energy_hook(
-    energies: dict[str, torch.Tensor],
-) -> Callable[[nn.Module, tuple[torch.Tensor, torch.Tensor | None]], None]:
+def _hook(energies: dict[str, torch.Tensor]) -> Callable[[nn.Module, tuple[torch.Tensor, torch.Tensor | None]], None]:
     """Return a hook that adds a stage's energies for the first sequence of a batch to `energies`."""
 
     def hook(stage: nn.Module, inputs: tuple[torch.Tensor, torch.Tensor | None]) -> None:

@@ -36,7 +36,7 @@ class RunFolder:
         self.logs = root / "logs"  # log files, events, the resolved configuration and the record of the run
 
     def create(self) -> None:
-        """Create the folders; UserError if they cannot be."""
+        """Create the folders; `UserError` if that fails."""
         try:
             for folder in (self.checkpoints, self.summary, self.logs):
                 folder.mkdir(parents=True, exist_ok=True)

@@ -65,7 +65,7 @@ def fingerprint(weights: Mapping[str, torch.Tensor]) -> str:
 
 
 def write(path: Path, weights: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
-    """Write weights atomically, with a record, to which their `sha256` is added, as JSON.
+    """Write weights atomically, with a record as JSON, to which their `sha256` is added.
 
     Raises:
         OSError: the file cannot be written.

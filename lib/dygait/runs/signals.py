@@ -79,7 +79,7 @@ class Interruption:
 
     @contextlib.contextmanager
     def during(self, activity: str) -> Iterator[None]:
-        """Set the name of what is finished before a signal within a `with` block ends the run, such as `this batch`."""
+        """Name the activity within a `with` block that is finished after a signal, such as `this batch`."""
         previous, self._activity = self._activity, activity
         try:
             yield

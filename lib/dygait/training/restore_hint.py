@@ -27,9 +27,8 @@ def find_checkpoint(hint: int | str, folder: RunFolder) -> Path | None:
     """
     if hint == AUTO:  # every process must continue from the same checkpoint
         on_damage = partial(_log_damaged, folder)
-        return distributed.on_main(
-            lambda: checkpoint_files.newest_checkpoint(folder.checkpoints, folder.save_name, on_damage)
-        )
+        newest = partial(checkpoint_files.newest_checkpoint, folder.checkpoints, folder.save_name, on_damage)
+        return distributed.on_main(newest)
     if isinstance(hint, int):
         return checkpoint_files.checkpoint_path(folder.checkpoints, folder.save_name, hint) if hint else None
     path = published.locate(hint)

@@ -79,7 +79,4 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def geometries(self, indices: np.ndarray, file: int = 0) -> dict[tuple[int, int], int]:
-        """Return the frame sizes (H, W) of some sequences, each with the index of a sequence of that size.
-
-        A tree of pickles reads the first sequence only.
-        """
+        """Return each frame size (H, W) of some sequences and an index of that size; for pickles, of the first only."""

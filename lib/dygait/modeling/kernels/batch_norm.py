@@ -23,7 +23,7 @@ _CHUNK = 1 << 18  # elements written at a time in the backward pass: sized to st
 
 
 def is_supported(x: torch.Tensor) -> bool:
-    """Return whether `batch_norm` computes (N, C, ...) here, instead of calling PyTorch: channels last on a CPU."""
+    """Return whether this module normalises (N, C, ...): channels-last maps on a CPU, unless compiling."""
     on_cpu = x.device.type == "cpu" and x.dim() > 2 and not torch.compiler.is_compiling()
     return on_cpu and x.movedim(1, -1).is_contiguous()
 
@@ -38,7 +38,7 @@ def batch_norm(
     momentum: float,
     eps: float,
 ) -> torch.Tensor:
-    """`torch.nn.functional.batch_norm`, which it calls where `is_supported` is false.
+    """Replace `torch.nn.functional.batch_norm`, which is called where `is_supported` is false.
 
     Takes (N, C, ...) in float32, float64 or a half type, whose statistics are float32; all other tensors are (C,).
 

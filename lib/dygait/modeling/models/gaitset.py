@@ -40,7 +40,7 @@ def set_block(in_channels: int, out_channels: int, kernel: int, pool: bool) -> n
 
 @MODELS.register("GaitSet")
 class GaitSet(nn.Module):
-    """Gait as a set of frames: each frame is processed separately, and the maximum over the set taken at three depths.
+    """Gait as a set of frames, which are processed separately; the maximum over the set is taken at three depths.
 
     Set pooling is the maximum over frames, so their order does not matter. The pooled maps of the three depths are the
     input of a second, global pipeline, whose last map is pooled into strips as that of the frames is. It has no class
