@@ -23,6 +23,7 @@ def test_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_benchmark_of_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("trackers", reason="trackers is not installed: pip install 'dygait[video]'")
     figures, script = tmp_path / "figures.json", load_script("benchmark_video")
     run_script(script, ["--quick", "--minutes", "0.1", "--json", str(figures)], monkeypatch)
     found = json.loads(figures.read_text())
