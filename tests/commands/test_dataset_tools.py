@@ -1,4 +1,4 @@
-"""`dygait pack`, `unpack`, `verify`, `info`, as they are called."""
+"""The commands `dygait pack`, `unpack`, `verify` and `info`."""
 
 from pathlib import Path
 
@@ -11,28 +11,28 @@ from dygait.data.stores import read_pickle
 
 
 def test_from_a_tree_to_a_store_and_back(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store, back = str(tmp_path / "store"), tmp_path / "back"
+    store, unpacked = str(tmp_path / "store"), tmp_path / "unpacked"
     assert main(["pack", str(root), store]) == 0
     assert "4 files packed into" in capsys.readouterr().out
     assert main(["verify", store]) == 0
     assert "no file is damaged" in capsys.readouterr().out
-    assert main(["unpack", store, str(back)]) == 0
+    assert main(["unpack", store, str(unpacked)]) == 0
     for path in root.rglob("*.pkl"):
-        assert np.array_equal(read_pickle(back / path.relative_to(root)), read_pickle(path))
+        assert np.array_equal(read_pickle(unpacked / path.relative_to(root)), read_pickle(path))
 
 
-def test_damaged_files_are_named_and_give_another_exit_code(
+def test_damaged_files_are_named_and_change_the_exit_code(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bad = root / "001" / "nm-01" / "090" / "090.pkl"
-    bad.write_bytes(bad.read_bytes()[:40])
+    damaged = root / "001" / "nm-01" / "090" / "090.pkl"
+    damaged.write_bytes(damaged.read_bytes()[:40])
     assert main(["verify", str(root)]) == 3
-    assert str(bad) in capsys.readouterr().err
+    assert str(damaged) in capsys.readouterr().err
     assert main(["pack", str(root), str(tmp_path / "store")]) == 2
-    assert f"error: {bad} cannot be loaded" in capsys.readouterr().err
+    assert f"error: {damaged} cannot be loaded" in capsys.readouterr().err
     assert main(["pack", "--skip-bad", str(root), str(tmp_path / "store")]) == 3
     captured = capsys.readouterr()
-    assert str(bad) in captured.err
+    assert str(damaged) in captured.err
     assert "2 files packed" in captured.out
     assert "1 existed already, 1 were skipped" in captured.out
     data = tmp_path / "store" / "frames-00000.bin"

@@ -1,4 +1,4 @@
-"""`dygait extract` and `dygait evaluate`: the numbers of a test run, without the network."""
+"""The commands `dygait extract` and `dygait evaluate`: the result of a test run from saved features."""
 
 import json
 from pathlib import Path
@@ -19,16 +19,16 @@ def features(tested: Experiment) -> Path:
     return folder
 
 
-def run_arguments(made: Experiment) -> list[str]:
-    return ["--cfgs", str(made.config), "--output", str(made.output)]
+def run_arguments(experiment: Experiment) -> list[str]:
+    return ["--cfgs", str(experiment.config), "--output", str(experiment.output)]
 
 
-def result_of(made: Experiment) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((made.checkpoints / "tiny-00002-CASIA-B-euc.json").read_text())
-    return found
+def result_of(experiment: Experiment) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((experiment.checkpoints / "tiny-00002-CASIA-B-euc.json").read_text())
+    return result
 
 
-def test_the_same_numbers_as_the_test(tested: Experiment, features: Path, tmp_path: Path) -> None:
+def test_evaluate_gives_the_result_of_the_test_run(tested: Experiment, features: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "result.json"
     assert cli.main(["evaluate", str(features), "--json", str(out), "--csv", str(tmp_path / "result.csv")]) == 0
     assert json.loads(out.read_text()) == result_of(tested)
@@ -42,13 +42,13 @@ def test_another_protocol_metric_and_gallery(
     assert cli.main(["extract", *run_arguments(tested), "--features", str(half), "--half"]) == 0
     assert load_features(half).features.dtype == "float16"
     saved = load_features(half)
-    others, columns = tmp_path / "others", (saved.types, saved.views, saved.lengths)
-    save_features(others, np.array(saved.features), [f"{i}x" for i in saved.ids], *columns, gei=np.array(saved.gei))
-    options = ["--protocol", "CASIA-B", "--metric", "cos", "--gallery", str(others), "--json", str(out)]
+    gallery, names = tmp_path / "gallery", (saved.types, saved.views, saved.lengths)
+    save_features(gallery, np.array(saved.features), [f"{i}x" for i in saved.ids], *names, gei=np.array(saved.gei))
+    options = ["--protocol", "CASIA-B", "--metric", "cos", "--gallery", str(gallery), "--json", str(out)]
     assert cli.main(["evaluate", str(features), *options]) == 0
-    found = json.loads(out.read_text())
-    assert found["metric"] == "cos"
-    assert found["counts"]["NM"]["gallery"] == 2 * result_of(tested)["counts"]["NM"]["gallery"]
+    result = json.loads(out.read_text())
+    assert result["metric"] == "cos"
+    assert result["counts"]["NM"]["gallery"] == 2 * result_of(tested)["counts"]["NM"]["gallery"]
     printed = capsys.readouterr().out
     assert "distance cos" in printed
     assert "GEI nearest neighbour" in printed
@@ -59,22 +59,22 @@ def test_another_protocol_metric_and_gallery(
         assert message in capsys.readouterr().err
 
 
-def test_a_folder_that_is_taken(tested: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+def test_extract_refuses_a_folder_of_other_files(tested: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["extract", *run_arguments(tested), "--features", str(tested.root)]) == 2
     assert "other files" in capsys.readouterr().err
 
 
-def test_gait_energy_images_are_a_row(features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_gait_energy_images_are_optional(features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["evaluate", str(features)]) == 0
     assert "GEI nearest neighbour" in capsys.readouterr().out
     saved = load_features(features)
     columns = saved.ids, saved.types, saved.views, saved.lengths
-    plain = save_features(tmp_path / "plain", np.array(saved.features), *columns, origin=saved.origin)
-    assert cli.main(["evaluate", str(plain)]) == 0
+    without_gei = save_features(tmp_path / "without_gei", np.array(saved.features), *columns, origin=saved.origin)
+    assert cli.main(["evaluate", str(without_gei)]) == 0
     assert "GEI" not in capsys.readouterr().out
 
 
-def test_a_probe_never_meets_itself(features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_probes_never_match_themselves(features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "all.yaml").write_text("{name: All, gallery: {}, groups: {all: {probes: {}}}}")
     assert cli.main(["evaluate", str(features), "--protocol", str(tmp_path / "all.yaml")]) == 0
     printed = " ".join(capsys.readouterr().out.split())

@@ -1,4 +1,4 @@
-"""`dygait enroll`, `identify`, `calibrate` and `gallery`, as they are called, by a run's network."""
+"""The commands `dygait enroll`, `identify`, `calibrate` and `gallery`, with the network of a run."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ PEOPLE = {"Ada": "001", "Bob": "002", "Zoë": "003"}
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """A run whose network has its initial weights, and six people's walks of 40 frames and more."""
+    """A run whose network has its initial weights, and sequences of 40 to 50 frames of six people."""
     experiment = make_experiment(tmp_path_factory.mktemp("run"), frames=(40, 50), views=("000",))
     config = load_config(experiment.config)
     network = build_network(config, torch.device("cpu"))
@@ -28,8 +28,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 
 
 @pytest.fixture(scope="module")
-def made(run: Experiment) -> Path:
-    """A gallery of three people, calibrated on the six."""
+def calibrated(run: Experiment) -> Path:
+    """A gallery of three people, calibrated on all six."""
     people = run.output.parent / "people"
     for name, subject in PEOPLE.items():
         walks = str(run.root / subject / "nm-01")
@@ -40,9 +40,9 @@ def made(run: Experiment) -> Path:
 
 
 @pytest.fixture
-def people(made: Path, tmp_path: Path) -> Path:
-    """The gallery, to be changed."""
-    return Path(shutil.copytree(made, tmp_path / "people"))
+def people(calibrated: Path, tmp_path: Path) -> Path:
+    """A copy of the gallery, which a test may change."""
+    return Path(shutil.copytree(calibrated, tmp_path / "people"))
 
 
 def test_from_enrolment_to_answers(
@@ -52,15 +52,15 @@ def test_from_enrolment_to_answers(
     arguments = [str(run.root), "--gallery", str(people), "--sequences", "00[13]/nm-05/*"]
     assert main(["identify", *arguments, "--json", str(answers), "--page", str(page)]) == 0
     output = capsys.readouterr().out
-    found = json.loads(answers.read_text())
-    assert [track["track"] for track in found["tracks"]] == ["001/nm-05/000", "003/nm-05/000"]
-    assert found["people"] == 3
-    for track in found["tracks"]:
+    result = json.loads(answers.read_text())
+    assert [track["track"] for track in result["tracks"]] == ["001/nm-05/000", "003/nm-05/000"]
+    assert result["people"] == 3
+    for track in result["tracks"]:
         assert track["track"] in output
         assert (track["decision"] == "known") == (track["distance"] <= track["threshold"])
         assert track["name"] == (track["nearest"][0]["name"] if track["decision"] == "known" else None)
-        assert [one["rank"] for one in track["nearest"]] == [1, 2, 3]
-        assert {one["name"] for one in track["nearest"]} == set(PEOPLE)
+        assert [candidate["rank"] for candidate in track["nearest"]] == [1, 2, 3]
+        assert {candidate["name"] for candidate in track["nearest"]} == set(PEOPLE)
         assert track["margin"] == track["nearest"][1]["distance"] - track["distance"]
         assert 0 <= track["strangers_as_near"]["low"] <= track["strangers_as_near"]["value"] <= 1
         assert f"{track['distance']:.4g}" in output
@@ -68,7 +68,7 @@ def test_from_enrolment_to_answers(
     assert "Zoë" in page.read_text()
 
 
-def test_a_calibration_says_what_it_found(run: Experiment, people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_calibrate_prints_its_counts(run: Experiment, people: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--gallery", str(people), "--enrolled", "nm-01", "--fpir", "0.1"]
     assert main(["calibrate", str(run.root), *options]) == 0
     output = capsys.readouterr().out
@@ -95,7 +95,7 @@ def test_list_forget_and_verify(people: Path, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "keyword"),
+    ("arguments", "message"),
     [
         (["enroll", "a/b", "{data}/001", "--gallery", "{people}"], "'a/b' cannot be the name"),
         (["enroll", "x", "{data}", "--gallery", "{people}"], "sequences of 6 ids"),
@@ -112,13 +112,13 @@ def test_list_forget_and_verify(people: Path, capsys: pytest.CaptureFixture[str]
         (["gallery", "list", "{data}/nothing"], "no such gallery"),
     ],
 )
-def test_one_line_and_two(
-    people: Path, run: Experiment, capsys: pytest.CaptureFixture[str], arguments: list[str], keyword: str
+def test_errors_are_one_line_and_exit_code_2(
+    people: Path, run: Experiment, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    before = sorted(path for path in people.parent.rglob("*"))
-    assert main([part.format(data=run.root, people=people) for part in arguments]) == 2
+    before = sorted(people.parent.rglob("*"))
+    assert main([argument.format(data=run.root, people=people) for argument in arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("dygait: error: ")
     assert error.count("\n") == 1
-    assert keyword in error
-    assert sorted(path for path in people.parent.rglob("*")) == before
+    assert message in error
+    assert sorted(people.parent.rglob("*")) == before

@@ -1,4 +1,4 @@
-"""`dygait enroll` and `dygait identify` of videos, as they are called."""
+"""The commands `dygait enroll` and `dygait identify` with videos."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ pytest.importorskip("trackers", reason="trackers is not installed: pip install '
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two people alone, and together."""
+    """One of two people alone, and both together."""
     folder = tmp_path_factory.mktemp("videos")
     ada, bob = Appearance(11, "nm-01", 1.0), Appearance(14, "nm-01", 1.4, rightward=False, depth=1.5)
     for name, cast in (("ada", (ada,)), ("both", (ada, bob))):
@@ -32,7 +32,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network with its initial weights, which tells apart what is not equal."""
+    """A small network with its initial weights; these suffice to tell two walks apart."""
     from dygait.modeling import build_model
 
     settings = {**SMALL["GaitBase"], "input_size": [64, 44]}
@@ -51,7 +51,9 @@ def people(videos: dict[str, Path], weights: Path, tmp_path_factory: pytest.Temp
     return folder
 
 
-def test_two_people_are_not_one(videos: dict[str, Path], people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_people_in_one_video_are_not_enrolled(
+    videos: dict[str, Path], people: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["enroll", "Bob", str(videos["both"]), "--gallery", str(people)]) == 2
     assert "are seen at the same time, and cannot both be Bob" in capsys.readouterr().err
 
@@ -78,7 +80,7 @@ def test_from_a_video_to_a_name(
     assert 0.01 < (difference > 40).mean() < 0.2  # the box and the name
 
 
-def test_names_while_people_walk(
+def test_names_are_given_while_people_walk(
     videos: dict[str, Path], people: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
@@ -101,7 +103,7 @@ def test_live_from_a_video(videos: dict[str, Path], people: Path, capsys: pytest
 
 
 @pytest.mark.parametrize(
-    ("source", "options", "keyword"),
+    ("source", "options", "message"),
     [
         ("99", [], "no such camera"),
         ("nothing.mp4", [], "no such file"),
@@ -111,22 +113,22 @@ def test_live_from_a_video(videos: dict[str, Path], people: Path, capsys: pytest
         ("{ada}", ["--segmenter", "nonsense"], "nonsense"),
     ],
 )
-def test_one_line_and_two(
+def test_errors_are_one_line_and_exit_code_2(
     videos: dict[str, Path],
     silhouette_tree: object,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     source: str,
     options: list[str],
-    keyword: str,
+    message: str,
 ) -> None:
     gallery = Gallery.open(tmp_path / "people", MeanSilhouette())
-    places = {"tree": silhouette_tree(ids=["001"], frames=(40, 40)), **videos}  # type: ignore[operator]
+    sources = {"tree": silhouette_tree(ids=["001"], frames=(40, 40)), **videos}  # type: ignore[operator]
     gallery.enroll("x", [np.zeros((30, 64, 64), np.uint8)])
-    arguments = ["identify", source.format(**places), "--gallery", str(tmp_path / "people"), *options]
+    arguments = ["identify", source.format(**sources), "--gallery", str(tmp_path / "people"), *options]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dygait.identification.gallery.load_pretrained", lambda _: MeanSilhouette())
         assert main(arguments) == 2
     error = capsys.readouterr().err
     assert error.splitlines()[-1].startswith("dygait: error: ")
-    assert keyword in error
+    assert message in error

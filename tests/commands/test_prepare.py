@@ -43,26 +43,25 @@ def sequences(root: Path) -> dict[str, np.ndarray]:
 
 
 def expected(dataset: str) -> dict[str, np.ndarray]:
-    found = {}
+    sequences = {}
     for name, folder in raw.SEQUENCES[dataset].items():
-        frames = [
-            image if dataset == "GREW" else normalise_silhouette(image) for image in raw.pictures(dataset, folder)
-        ]
-        found[name] = np.stack([frame for frame in frames if frame is not None])
-    return found
+        images = raw.pictures(dataset, folder)
+        frames = images if dataset == "GREW" else [normalise_silhouette(image) for image in images]
+        sequences[name] = np.stack([frame for frame in frames if frame is not None])
+    return sequences
 
 
-def same(root: Path, dataset: str) -> None:
-    got, wanted = sequences(root), expected(dataset)
-    assert set(got) == set(wanted)
-    for name, frames in wanted.items():
-        np.testing.assert_array_equal(got[name], frames, err_msg=name)
+def assert_prepared(root: Path, dataset: str) -> None:
+    actual, expected_frames = sequences(root), expected(dataset)
+    assert set(actual) == set(expected_frames)
+    for name, frames in expected_frames.items():
+        np.testing.assert_array_equal(actual[name], frames, err_msg=name)
 
 
 @pytest.mark.parametrize("dataset", raw.SEQUENCES)
 def test_extracted_folders(dataset: str, tmp_path: Path) -> None:
     report = prepare(dataset, [raw.write(tmp_path / "raw", raw.files_of(dataset))], tmp_path / "out")
-    same(tmp_path / "out", dataset)
+    assert_prepared(tmp_path / "out", dataset)
     assert not report["lost"]
     assert report["sequences"] == len(open_store(tmp_path / "out").table) == len(raw.SEQUENCES[dataset])
 
@@ -74,40 +73,40 @@ def test_archives_as_downloaded(dataset: str, in_memory: int, tmp_path: Path, mo
     monkeypatch.setattr(jobs, "MAX_IN_MEMORY_BYTES", in_memory)
     inputs = raw.packed(tmp_path / "raw", dataset)
     report = prepare(dataset, inputs, tmp_path / "out", password=SECRET)
-    same(tmp_path / "out", dataset)
+    assert_prepared(tmp_path / "out", dataset)
     assert not report["lost"]
     before = contents(tmp_path / "out")
     assert prepare(dataset, inputs, tmp_path / "out", password=SECRET) == report
     assert contents(tmp_path / "out") == before
 
 
-def test_a_tar_whose_sequences_are_interleaved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tar_with_interleaved_sequences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = raw.casia_b()
     mixed = dict(sorted(files.items(), key=lambda pair: pair[0][::-1]))
     raw.write(tmp_path, {"all.tar": raw.tar(mixed, "w")})
     monkeypatch.setattr(jobs, "MAX_IN_MEMORY_BYTES", 100)
     prepare("CASIA-B", [tmp_path / "all.tar"], tmp_path / "out")
-    same(tmp_path / "out", "CASIA-B")
+    assert_prepared(tmp_path / "out", "CASIA-B")
 
 
-def test_a_folder_of_the_inner_archives_and_workers(tmp_path: Path) -> None:
+def test_a_folder_of_inner_archives_with_one_and_two_workers(tmp_path: Path) -> None:
     files = raw.casia_b()
     inner = {f"{i}.tar.gz": raw.tar({k: v for k, v in files.items() if k[:3] == i}) for i in ("001", "002")}
     raw.write(tmp_path / "silh", inner)
     prepare("CASIA-B", [tmp_path / "silh"], tmp_path / "two", workers=2)
     prepare("CASIA-B", [tmp_path / "silh"], tmp_path / "one", workers=1)
-    same(tmp_path / "two", "CASIA-B")
+    assert_prepared(tmp_path / "two", "CASIA-B")
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-class Stopping(PickleTreeWriter):
-    left = 3
+class StoppingWriter(PickleTreeWriter):
+    remaining = 3
     error: BaseException = KeyboardInterrupt()
 
     def write(self, id: str, type: str, view: str, frames: np.ndarray) -> None:
-        if Stopping.left == 0:
-            raise Stopping.error
-        Stopping.left -= 1
+        if StoppingWriter.remaining == 0:
+            raise StoppingWriter.error
+        StoppingWriter.remaining -= 1
         super().write(id, type, view, frames)
 
 
@@ -117,28 +116,28 @@ def test_a_run_that_stops_is_continued(
     packed: bool, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = raw.casia_b()
-    spoilt = next(iter(files))
-    files[spoilt] = files[spoilt][:-40]
+    damaged = next(iter(files))
+    files[damaged] = files[damaged][:-40]
     inputs = [raw.write(tmp_path / "raw", files)]
     if packed:
         inputs = [tmp_path / "a.tgz"]
         inputs[0].write_bytes(raw.tar(files))
-    prepare("CASIA-B", inputs, tmp_path / "straight")
+    prepare("CASIA-B", inputs, tmp_path / "uninterrupted")
     message = "No space left.*free space" if isinstance(error, OSError) else None
     with monkeypatch.context() as patch:
-        patch.setattr(Stopping, "left", 3)
-        patch.setattr(Stopping, "error", error)
-        patch.setitem(FORMATS, "pickle", Stopping)
+        patch.setattr(StoppingWriter, "remaining", 3)
+        patch.setattr(StoppingWriter, "error", error)
+        patch.setitem(FORMATS, "pickle", StoppingWriter)
         with pytest.raises((KeyboardInterrupt, UserError), match=message):
             prepare("CASIA-B", inputs, tmp_path / "out")
     assert len(sequences(tmp_path / "out")) == 3
     journal = tmp_path / "out" / "prepare_journal.jsonl"
     with journal.open("ab") as file:
-        file.write(b'{"sequence":["001","nm')  # a torn line
+        file.write(b'{"sequence":["001","nm')  # an incomplete line
     report = prepare("CASIA-B", inputs, tmp_path / "out")
-    assert contents(tmp_path / "out") == contents(tmp_path / "straight")
+    assert contents(tmp_path / "out") == contents(tmp_path / "uninterrupted")
     assert report["skipped"]["damaged"]["pictures"] == 1
-    assert report["skipped"]["damaged"]["names"][0].endswith(spoilt)
+    assert report["skipped"]["damaged"]["names"][0].endswith(damaged)
     assert report["lost"]
 
 
@@ -160,8 +159,8 @@ def test_a_killed_process_is_continued(tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     prepare("CASIA-B", [inputs], out)
-    prepare("CASIA-B", [inputs], tmp_path / "straight")
-    assert contents(out) == contents(tmp_path / "straight")
+    prepare("CASIA-B", [inputs], tmp_path / "uninterrupted")
+    assert contents(out) == contents(tmp_path / "uninterrupted")
 
 
 def test_unusable_pictures_are_reported(tmp_path: Path) -> None:
@@ -192,7 +191,7 @@ def test_unusable_pictures_are_reported(tmp_path: Path) -> None:
     assert "empty file" not in report["skipped"]
 
 
-def test_nobody_in_a_picture_is_no_loss(tmp_path: Path) -> None:
+def test_a_picture_without_a_person_is_not_reported_as_lost(tmp_path: Path) -> None:
     files = raw.casia_b()
     files[next(iter(files))] = raw.png(np.zeros((240, 320), np.uint8))
     report = prepare("CASIA-B", [raw.write(tmp_path / "raw", files)], tmp_path / "out")
@@ -200,26 +199,26 @@ def test_nobody_in_a_picture_is_no_loss(tmp_path: Path) -> None:
     assert report["skipped"]["nobody in it"]["pictures"] == 1
 
 
-def test_a_truncated_archive_is_named_and_the_others_are_done(tmp_path: Path) -> None:
+def test_a_truncated_archive_is_named_and_the_others_are_prepared(tmp_path: Path) -> None:
     files = raw.casia_b()
-    whole = raw.tar({k: v for k, v in files.items() if k[:3] == "001"})
-    inner = {"001.tar.gz": whole[:-200], "002.tar.gz": raw.tar({k: v for k, v in files.items() if k[:3] == "002"})}
+    complete = raw.tar({k: v for k, v in files.items() if k[:3] == "001"})
+    inner = {"001.tar.gz": complete[:-200], "002.tar.gz": raw.tar({k: v for k, v in files.items() if k[:3] == "002"})}
     raw.write(tmp_path / "raw", inner)
     report = prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "out")
     assert report["lost"]
     assert "download it again" in report["unreadable_archives"]["raw/001.tar.gz"]
     assert report["sequences"] == 4
-    (tmp_path / "raw/001.tar.gz").write_bytes(whole)
+    (tmp_path / "raw/001.tar.gz").write_bytes(complete)
     report = prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "out")
     assert not report["lost"]
-    same(tmp_path / "out", "CASIA-B")
+    assert_prepared(tmp_path / "out", "CASIA-B")
 
 
-def test_copies_side_by_side_are_not_mixed(tmp_path: Path) -> None:
-    one = {k: v for k, v in raw.casia_b(("001",)).items() if "nm-01/000" in k}
+def test_two_copies_of_a_sequence_are_not_mixed(tmp_path: Path) -> None:
+    sequence = {k: v for k, v in raw.casia_b(("001",)).items() if "nm-01/000" in k}
     for copy in ("a", "b"):
-        raw.write(tmp_path / "raw" / copy, one)
-    (tmp_path / "all.tgz").write_bytes(raw.tar({f"{copy}/{k}": v for copy in ("a", "b") for k, v in one.items()}))
+        raw.write(tmp_path / "raw" / copy, sequence)
+    (tmp_path / "all.tgz").write_bytes(raw.tar({f"{copy}/{k}": v for copy in ("a", "b") for k, v in sequence.items()}))
     report = prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "folders")
     assert report["found_twice"] == {"001/nm-01/000": ["raw/a/001/nm-01/000", "raw/b/001/nm-01/000"]}
     assert prepare("CASIA-B", [tmp_path / "raw"], tmp_path / "folders") == report
@@ -229,8 +228,8 @@ def test_copies_side_by_side_are_not_mixed(tmp_path: Path) -> None:
         np.testing.assert_array_equal(sequences(tmp_path / out)["001/nm-01/000"], expected("CASIA-B")["001/nm-01/000"])
 
 
-def test_a_gallery_that_is_spread_over_two_places_is_noticed(tmp_path: Path) -> None:
-    """The sequences of a test id are numbered together: apart, each would be the first."""
+def test_a_grew_subject_spread_over_two_folders_is_reported(tmp_path: Path) -> None:
+    """The sequences of a test id are numbered together: in separate folders, each would be the first."""
     files = raw.files_of("GREW")
     for part, name in (("a", "t16VLaQf"), ("b", "79XJefi8")):
         raw.write(
@@ -242,7 +241,7 @@ def test_a_gallery_that_is_spread_over_two_places_is_noticed(tmp_path: Path) -> 
     assert report["sequences"] == 1
 
 
-def test_a_first_run_without_result_does_not_fix_the_settings(tmp_path: Path) -> None:
+def test_a_run_without_result_does_not_fix_the_settings(tmp_path: Path) -> None:
     raw.write(tmp_path / "raw", raw.files_of("CASIA-A"))
     with pytest.raises(UserError, match="no picture of GREW"):
         prepare("GREW", [tmp_path / "raw"], tmp_path / "out")
@@ -255,8 +254,8 @@ def run_command(*arguments: Any) -> int:
 
 def test_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv("DYGAIT_PASSWORD", raising=False)
-    inputs = raw.packed(tmp_path / "raw", "OUMVLP")
-    arguments = ["OUMVLP", "--input", *inputs, "--output", tmp_path / "out"]
+    archives = raw.packed(tmp_path / "raw", "OUMVLP")
+    arguments = ["OUMVLP", "--input", *archives, "--output", tmp_path / "out"]
     for guess, message in (([], "encrypted: set DYGAIT_PASSWORD"), (["--password", "wrong guess"], "does not open it")):
         assert run_command(*arguments, *guess) == 2
         printed = "".join(capfd.readouterr())
@@ -265,7 +264,7 @@ def test_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytes
         assert "wrong guess" not in printed
     monkeypatch.setenv("DYGAIT_PASSWORD", SECRET)
     assert run_command(*arguments) == 0
-    same(tmp_path / "out", "OUMVLP")
+    assert_prepared(tmp_path / "out", "OUMVLP")
 
 
 def test_exit_codes_and_mistakes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -290,41 +289,41 @@ def test_exit_codes_and_mistakes(tmp_path: Path, capfd: pytest.CaptureFixture[st
         assert "Traceback" not in printed
 
 
-def test_straight_to_a_packed_store(tmp_path: Path) -> None:
+def test_prepare_writes_a_packed_store(tmp_path: Path) -> None:
     inputs, out = raw.packed(tmp_path / "raw", "CASIA-B"), tmp_path / "out"
     report = prepare("CASIA-B", inputs, out, format="store")
-    store, wanted = PackedStore(out), expected("CASIA-B")
-    assert set(map("/".join, store.table.all_keys())) == set(wanted)
+    store, frames = PackedStore(out), expected("CASIA-B")
+    assert set(map("/".join, store.table.all_keys())) == set(frames)
     for index, key in enumerate(store.table.all_keys()):
-        np.testing.assert_array_equal(store.read(index), wanted["/".join(key)])
+        np.testing.assert_array_equal(store.read(index), frames["/".join(key)])
         store.verify(index)
     assert prepare("CASIA-B", inputs, out, format="store") == report
     assert PackedStore(out).fingerprint == store.fingerprint
 
 
-def test_a_store_that_lost_its_last_commit_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_without_its_last_commit_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = raw.packed(tmp_path / "raw", "CASIA-B")
-    prepare("CASIA-B", inputs, tmp_path / "whole", format="store")
+    prepare("CASIA-B", inputs, tmp_path / "committed", format="store")
     monkeypatch.setattr("dygait.data.stores.packed_writer.PackedWriter.commit", lambda self: None)
     prepare("CASIA-B", inputs, tmp_path / "out", format="store")
     monkeypatch.undo()
     assert not (tmp_path / "out" / "store.json").exists()
     prepare("CASIA-B", inputs, tmp_path / "out", format="store")
-    assert PackedStore(tmp_path / "out").fingerprint == PackedStore(tmp_path / "whole").fingerprint
+    assert PackedStore(tmp_path / "out").fingerprint == PackedStore(tmp_path / "committed").fingerprint
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_two_runs_on_one_folder(tmp_path: Path, format: str) -> None:
-    top, out = raw.write(tmp_path / "raw", raw.files_of("CASIA-A")), tmp_path / "out"
+def test_a_second_run_on_a_locked_folder_is_refused(tmp_path: Path, format: str) -> None:
+    source, out = raw.write(tmp_path / "raw", raw.files_of("CASIA-A")), tmp_path / "out"
     out.mkdir()
     with lock(out, LOCK), pytest.raises(UserError, match=rf"^{out} is being written by another process"):
-        prepare("CASIA-A", [top], out, format=format)
+        prepare("CASIA-A", [source], out, format=format)
     assert [path.name for path in out.iterdir()] == [LOCK], "the second run touches nothing"
-    prepare("CASIA-A", [top], out, format=format)
+    prepare("CASIA-A", [source], out, format=format)
     assert set(map("/".join, open_store(out).table.all_keys())) == set(expected("CASIA-A"))
 
 
-def test_the_formats_are_those_that_are_offered() -> None:
+def test_the_command_offers_all_formats() -> None:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     (choices,) = [action.choices for action in parser._actions if action.dest == "format"]
@@ -345,22 +344,22 @@ def test_grew_frames_of_another_size_are_normalised(tmp_path: Path) -> None:
         ("FreeGait", "{}/devid_3/seq_00_new", "image/image", "lidar/lidar"),
     ],
 )
-def test_datasets_that_are_handed_out_as_pickles(
+def test_datasets_distributed_as_pickles(
     dataset: str, folder: str, silhouettes: str, other: str, tmp_path: Path
 ) -> None:
-    """Frames of the wanted height are kept as they are, empty ones too; those of another are normalised."""
-    kept = np.stack([np.zeros((64, 64), np.uint8), *(raw.picture(n, (64, 64)) for n in range(3))])
+    """Frames of the required height are kept as they are, empty ones too; frames of other heights are normalised."""
+    same_height = np.stack([np.zeros((64, 64), np.uint8), *(raw.picture(n, (64, 64)) for n in range(3))])
     large = [raw.picture(n, (128, 128)) for n in range(2)]
-    content = {"0001": kept, "0002": large, "0003": np.zeros((2, 3))}
-    files = {f"{folder.format(i)}/{silhouettes}.pkl": pickle.dumps(one) for i, one in content.items()}
-    files |= {f"{folder.format(i)}/{other}.pkl": b"of no interest" for i in content}
-    raw.write(tmp_path / "raw", {"given.zip": raw.zipped({"all.tar.gz": raw.tar(files)}, SECRET)})
-    report = prepare(dataset, [tmp_path / "raw" / "given.zip"], tmp_path / "out", password=SECRET)
-    found = {str(path.parent.relative_to(tmp_path / "out")): path for path in (tmp_path / "out").rglob("*.pkl")}
-    assert set(found) == {folder.format("0001"), folder.format("0002")}
-    frames = {name: pickle.loads(path.read_bytes()) for name, path in found.items()}
-    np.testing.assert_array_equal(frames[folder.format("0001")], kept)
-    np.testing.assert_array_equal(frames[folder.format("0002")], np.stack([*map(normalise_silhouette, large)]))
+    contents = {"0001": same_height, "0002": large, "0003": np.zeros((2, 3))}
+    files = {f"{folder.format(i)}/{silhouettes}.pkl": pickle.dumps(frames) for i, frames in contents.items()}
+    files |= {f"{folder.format(i)}/{other}.pkl": b"of no interest" for i in contents}
+    raw.write(tmp_path / "raw", {"dataset.zip": raw.zipped({"all.tar.gz": raw.tar(files)}, SECRET)})
+    report = prepare(dataset, [tmp_path / "raw" / "dataset.zip"], tmp_path / "out", password=SECRET)
+    paths = {str(path.parent.relative_to(tmp_path / "out")): path for path in (tmp_path / "out").rglob("*.pkl")}
+    assert set(paths) == {folder.format("0001"), folder.format("0002")}
+    prepared = {name: pickle.loads(path.read_bytes()) for name, path in paths.items()}
+    np.testing.assert_array_equal(prepared[folder.format("0001")], same_height)
+    np.testing.assert_array_equal(prepared[folder.format("0002")], np.stack([*map(normalise_silhouette, large)]))
     assert any("a uint8 array (S, H, W)" in reason for reason in report["skipped"])
 
 
