@@ -39,22 +39,17 @@ def test_resolve_protocol(eval_func: str | None, dataset_name: str, cross_view_g
     [
         ("HID_submission", "CASIA-B", False, "is for HID/submission, not for the dataset 'CASIA-B'"),
         ("evaluate_CASIA", "CASIA-B", False, "unknown 'evaluate_CASIA'; choose one of GREW_submission"),
-        (
-            "evaluate_indoor_dataset",
-            "GREW",
-            False,
-            "is for CASIA-B, .*, SUSTech1K, not for the dataset 'GREW'",
-        ),
+        ("evaluate_indoor_dataset", "GREW", False, "is for CASIA-B, .*, SUSTech1K, not for the dataset 'GREW'"),
         ("GREW_submission", "GREW", True, "cross_view_gallery: the protocol 'GREW/submission' has no cross-view form"),
     ],
 )
-def test_what_does_not_fit(eval_func: str | None, dataset_name: str, cross_view_gallery: bool, message: str) -> None:
+def test_errors(eval_func: str | None, dataset_name: str, cross_view_gallery: bool, message: str) -> None:
     with pytest.raises(UserError, match=message):
         resolve_protocol(eval_func, dataset_name, cross_view_gallery)
 
 
 @pytest.mark.parametrize(
-    ("criteria", "chosen"),
+    ("criteria", "expected"),
     [
         ({}, "xxxx"),
         ({"types": "nm-*", "ids": "A"}, "x--x"),
@@ -69,37 +64,37 @@ def test_what_does_not_fit(eval_func: str | None, dataset_name: str, cross_view_
         ({"listed": False, "types": "nm-*"}, "x--x"),
     ],
 )
-def test_all_criteria_of_a_selector_hold(criteria: dict[str, Any], chosen: str) -> None:
+def test_all_criteria_of_a_selector_hold(criteria: dict[str, Any], expected: str) -> None:
     columns = (["A", "B", "A", "A"], ["nm-01", "nm-01", "cl-01", "nm-02"], ["0", "0", "0", "90"])
     lists = {"PROBE_SET": ["B-nm-01-0"], "GALLERY_SET": ["A-cl-01-0"]}
-    found = Sequences.checked(torch.empty(4, 0, 0), *columns).select(Selector.model_validate(criteria), lists)
-    assert "".join("x" if one else "-" for one in found) == chosen
+    mask = Sequences.checked(torch.empty(4, 0, 0), *columns).select(Selector.model_validate(criteria), lists)
+    assert "".join("x" if selected else "-" for selected in mask) == expected
 
 
 @pytest.mark.parametrize("eval_func", [None, "evaluate_CCPG", "CCPG"])
-def test_both_protocols_of_ccpg_are_reported_unless_one_is_named(eval_func: str | None) -> None:
-    named = protocols_named(resolve_protocol(eval_func, "CCPG"))
-    assert [one.name for one in named] == ["CCPG/re-identification", "CCPG/gait"]
-    assert PROTOCOLS.get("CCPG") is named[0]
-    for one in named:
-        assert protocols_named(resolve_protocol(one.name, "CCPG")) == [one]
+def test_ccpg_reports_both_protocols_unless_one_is_named(eval_func: str | None) -> None:
+    protocols = protocols_named(resolve_protocol(eval_func, "CCPG"))
+    assert [protocol.name for protocol in protocols] == ["CCPG/re-identification", "CCPG/gait"]
+    assert PROTOCOLS.get("CCPG") is protocols[0]
+    for protocol in protocols:
+        assert protocols_named(resolve_protocol(protocol.name, "CCPG")) == [protocol]
 
 
 def protocol(**keys: Any) -> Protocol:
     return Protocol.model_validate({"name": "p", "gallery": {}, "groups": {"g": {"probes": {}}}, **keys})
 
 
-def test_a_name_up_to_a_mark() -> None:
+def test_view_until() -> None:
     views = ["06_1", "06_2", "07", "_1"]
     assert [protocol(view_until="_").view_name(view) for view in views] == ["06", "06", "07", ""]
     assert [protocol().view_name(view) for view in views] == views
 
 
-def test_without_the_probes_that_cannot_match() -> None:
-    left = PROTOCOLS.get("OUMVLP").without_unmatched().groups
-    assert [*left] == ["probes with a match"]
-    wrong = protocol(groups={"g": {"probes": {}, "unmatched": "counted as wrong"}})
-    assert [(name, g.unmatched) for name, g in wrong.without_unmatched().groups.items()] == [("g", "left out")]
+def test_without_unmatched() -> None:
+    groups = PROTOCOLS.get("OUMVLP").without_unmatched().groups
+    assert [*groups] == ["probes with a match"]
+    groups = protocol(groups={"g": {"probes": {}, "unmatched": "counted as wrong"}}).without_unmatched().groups
+    assert [(name, group.unmatched) for name, group in groups.items()] == [("g", "left out")]
 
 
 CASIA = {
@@ -138,12 +133,12 @@ def test_a_declaration_describes_itself() -> None:
         ({"name": "../x\n"}, r"protocol: name: "),
     ],
 )
-def test_mistakes_are_named_by_their_key(change: dict[str, Any], message: str) -> None:
+def test_errors_name_the_key(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         declared_protocol({**CASIA, **change})
 
 
-def test_all_mistakes_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     with pytest.raises(UserError) as raised:
         declared_protocol({"name": "x", "gallery": {"type": "a"}, "measures": [1]}, "my.yaml")
     message = str(raised.value)

@@ -1,4 +1,4 @@
-"""Classifications: their measures against the definitions, and what is told where types or logits do not fit."""
+"""Classifications: the measures against their definitions, and errors for types or logits that do not fit."""
 
 from typing import Any
 
@@ -19,35 +19,35 @@ def logits(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(12, 3, 4)).astype(np.float32)
 
 
-def by_definition(true: list[int], found: list[int]) -> dict[str, float]:
-    classes = sorted({*true, *found})
-    pairs = list(zip(true, found, strict=True))
+def by_definition(true: list[int], predicted: list[int]) -> dict[str, float]:
+    classes = sorted({*true, *predicted})
+    pairs = list(zip(true, predicted, strict=True))
     precision, recall, f1 = [], [], []
     for k in classes:
-        right = sum(t == f == k for t, f in pairs)
-        predicted, there = found.count(k), true.count(k)
-        precision.append(right / predicted if predicted else 0)
-        recall.append(right / there if there else 0)
-        f1.append(2 * right / (predicted + there))
+        correct = sum(t == f == k for t, f in pairs)
+        predictions, positives = predicted.count(k), true.count(k)
+        precision.append(correct / predictions if predictions else 0)
+        recall.append(correct / positives if positives else 0)
+        f1.append(2 * correct / (predictions + positives))
     means = {name: 100 * sum(v) / len(v) for name, v in (("precision", precision), ("recall", recall), ("F1", f1))}
     return {"accuracy": 100 * sum(t == f for t, f in pairs) / len(pairs), **means}
 
 
 @pytest.mark.parametrize(
-    ("true", "found"),
+    ("true", "predicted"),
     [([0, 1, 2, 2, 1, 0], [0, 2, 2, 2, 1, 1]), ([0, 0, 2], [0, 1, 0]), ([1, 1], [1, 1]), ([0, 2], [2, 0])],
 )
-def test_measures_by_definition(true: list[int], found: list[int]) -> None:
-    assert scores(np.array(true), np.array(found)) == pytest.approx(by_definition(true, found))
+def test_measures_by_definition(true: list[int], predicted: list[int]) -> None:
+    assert scores(np.array(true), np.array(predicted)) == pytest.approx(by_definition(true, predicted))
 
 
 def test_the_prediction_is_the_largest_mean_logit() -> None:
     values = logits()
     true = [{"negative": 0, "neutral": 1, "positive": 2}[name.lower()] for name in TYPES]
-    found = [max(range(3), key=lambda k: sum(one[k].tolist())) for one in values]
+    predicted = [max(range(3), key=lambda k: sum(row[k].tolist())) for row in values]
     columns = (IDS, TYPES, ["v"] * 12)
     result = evaluate_detailed(values, *columns, "Scoliosis1K", options=Options(intervals=50))
-    assert result.percentages == {"all": pytest.approx(by_definition(true, found))}
+    assert result.percentages == {"all": pytest.approx(by_definition(true, predicted))}
     assert result.chance == {"all": pytest.approx(100 / 3)}
     assert result.counts["all"]["probes"] == 12
     low, high = result.intervals["all"]["accuracy"]
@@ -64,7 +64,7 @@ def test_the_prediction_is_the_largest_mean_logit() -> None:
 WEAR: dict[str, Any] = {"name": "wear", "classes": ["nm-*", "bg-*", "cl-*"]}
 
 
-def test_a_declared_classification_has_groups() -> None:
+def test_a_declared_classification_with_groups() -> None:
     groups = {
         "front": {"probes": {"views": "0"}},
         "side": {"probes": {"views": "90"}},
@@ -91,12 +91,12 @@ def test_a_declared_classification_has_groups() -> None:
         ({"classes": None}, "gallery: this key is required"),
     ],
 )
-def test_mistakes(change: dict[str, Any], message: str) -> None:
+def test_errors_of_a_declaration(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         declared_protocol({**WEAR, **change})
 
 
-def test_what_does_not_fit_the_data() -> None:
+def test_errors_of_the_data() -> None:
     columns = (IDS, TYPES, ["v"] * 12)
     with pytest.raises(UserError, match=r"'(negative|Positive)' is none of the classes of the protocol wear: nm-"):
         evaluate_detailed(logits(), *columns, WEAR)

@@ -1,4 +1,4 @@
-"""Features on disk: what was written is what is read, and nothing else is."""
+"""Features on disk: round trips, damage and interrupted writing."""
 
 import json
 from pathlib import Path
@@ -40,16 +40,16 @@ def test_round_trip(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_features(tmp_path / "f").features, FEATURES)
 
 
-def test_parts_in_any_order_energy_images_and_another_origin(tmp_path: Path) -> None:
+def test_parts_in_any_order_with_gei_and_another_origin(tmp_path: Path) -> None:
     orders = np.array([5, 0, 3]), np.array([1]), np.array([4, 2])
     parts = [Rows(o, np.array(LENGTHS)[o], FEATURES[o], GEI[o]) for o in orders]
     folder = assemble(clear(tmp_path / "f"), NAMES, parts, {})
     replace_origin(folder, {"protocol": "OUMVLP"})
-    found = load_features(folder)
-    np.testing.assert_array_equal(found.features, FEATURES)
-    np.testing.assert_array_equal(found.gei, GEI)
-    assert (found.lengths, found.origin) == (LENGTHS, {"protocol": "OUMVLP"})
-    assert load_features(save(folder)).gei is None, "those of before are gone"
+    loaded = load_features(folder)
+    np.testing.assert_array_equal(loaded.features, FEATURES)
+    np.testing.assert_array_equal(loaded.gei, GEI)
+    assert (loaded.lengths, loaded.origin) == (LENGTHS, {"protocol": "OUMVLP"})
+    assert load_features(save(folder)).gei is None, "the previous images are deleted"
     assert sorted(path.name for path in folder.iterdir()) == ["features.npy", "sequences.json"]
 
 
@@ -61,13 +61,13 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(UserError, match=r"cannot be written: .*No space left on device"):
         save(tmp_path / "f")
-    assert not list((tmp_path / "f").iterdir()), "neither the old nor half of the new"
+    assert not list((tmp_path / "f").iterdir()), "neither old nor incomplete features remain"
 
 
-def test_they_are_deleted_and_nothing_else_is(tmp_path: Path) -> None:
+def test_only_features_are_deleted(tmp_path: Path) -> None:
     remove_features(save(tmp_path / "f"))
     assert not (tmp_path / "f").exists()
-    (save(tmp_path / "f") / "thesis.tex").write_text("x")
+    (save(tmp_path / "f") / "notes.txt").write_text("x")
     for change in (remove_features, save):
         with pytest.raises(UserError, match="other files"):
             change(tmp_path / "f")
@@ -82,7 +82,7 @@ def test_half(tmp_path: Path) -> None:
         save_features(tmp_path / "g", FEATURES * 1e5, *NAMES, LENGTHS, half=True)
 
 
-def test_interrupted_or_missing(tmp_path: Path) -> None:
+def test_missing_or_incomplete_features(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no features; run `dygait extract`"):
         load_features(tmp_path)
     (save(tmp_path / "f") / "sequences.json").unlink()
@@ -91,8 +91,8 @@ def test_interrupted_or_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["features.npy", "gei.npy", "sequences.json"])
-def test_damage_is_found(tmp_path: Path, name: str) -> None:
-    """Damage anywhere: `tests/fuzz/test_files_fuzz.py`."""
+def test_damage_is_detected(tmp_path: Path, name: str) -> None:
+    """`tests/fuzz/test_files_fuzz.py` damages random bytes."""
     path = save(tmp_path / "f", gei=GEI) / name
     content = path.read_bytes()
     for damaged in (content[:-1], content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]):
@@ -101,7 +101,7 @@ def test_damage_is_found(tmp_path: Path, name: str) -> None:
             load_features(tmp_path / "f")
 
 
-def test_names_that_do_not_fit(tmp_path: Path) -> None:
+def test_inconsistent_sequences(tmp_path: Path) -> None:
     path = save(tmp_path / "f") / "sequences.json"
     names = json.loads(path.read_text())
     names["views"].pop()

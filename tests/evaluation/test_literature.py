@@ -1,4 +1,4 @@
-"""Published results: what the file holds, and beside which tests they stand: the same in all that matters."""
+"""Published results: the content of the file, and the tests that they are comparable with."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,15 +9,15 @@ from dygait.evaluation import PROTOCOLS, SUBMISSIONS, EvaluationResult, literatu
 from dygait.evaluation.literature import MEAN, PublishedResult, comparable, with_published
 
 IDS = [f"{subject:03d}" for subject in range(75, 125)]
-OWN = {"NM": 97.0, "BG": 93.0, "CL": 80.0}
+PERCENTAGES = {"NM": 97.0, "BG": 93.0, "CL": 80.0}
 
 
 def result(protocol: str = "CASIA-B", **percentages: float) -> EvaluationResult:
-    found = {group: {"rank-1": value, "per view": {"090": value}} for group, value in (percentages or OWN).items()}
-    chosen = PROTOCOLS.get(protocol)
+    values = {group: {"rank-1": x, "per view": {"090": x}} for group, x in (percentages or PERCENTAGES).items()}
+    declared = PROTOCOLS.get(protocol)
     return EvaluationResult(
-        chosen.name, chosen.description, "euc", measures=("rank-1",), percentages=found,
-        chance=dict.fromkeys(found, 2.0), counts={group: {"probes": 1, "gallery": 1} for group in found},
+        declared.name, declared.description, "euc", measures=("rank-1",), percentages=values,
+        chance=dict.fromkeys(values, 2.0), counts={group: {"probes": 1, "gallery": 1} for group in values},
     )  # fmt: skip
 
 
@@ -26,38 +26,38 @@ def origin(dataset: str = "CASIA-B", size: tuple[int, ...] = (64, 44), test: str
     return {"config": {"data_cfg": names}, "frame_size": [*size]}
 
 
-def test_the_file() -> None:
+def test_the_content_of_the_file() -> None:
     content = literature.literature()
-    for of in content["datasets"].values():
-        known = of["protocol"] in PROTOCOLS or of["protocol"] in SUBMISSIONS
-        assert known or of["protocol"] == "the source's own"
-        if of["protocol"] in PROTOCOLS:
-            assert {*of["groups"]} <= {MEAN, *PROTOCOLS.get(of["protocol"]).groups}
-    for one in content["results"]:
-        assert one.source in content["sources"]
-        assert one.trained_on is None or one.trained_on in content["datasets"]
-        assert one.percentages
-        assert len(one.input) in (0, 2)
-        for dataset, values in one.percentages.items():
-            assert values.keys() <= {MEAN, *content["datasets"][dataset]["groups"]}
+    for dataset in content["datasets"].values():
+        known = dataset["protocol"] in PROTOCOLS or dataset["protocol"] in SUBMISSIONS
+        assert known or dataset["protocol"] == "the source's own"
+        if dataset["protocol"] in PROTOCOLS:
+            assert {*dataset["groups"]} <= {MEAN, *PROTOCOLS.get(dataset["protocol"]).groups}
+    for result in content["results"]:
+        assert result.source in content["sources"]
+        assert result.trained_on is None or result.trained_on in content["datasets"]
+        assert result.percentages
+        assert len(result.input) in (0, 2)
+        for name, values in result.percentages.items():
+            assert values.keys() <= {MEAN, *content["datasets"][name]["groups"]}
             assert all(1 < value < 100 for value in values.values())
-    names = [(one.name, one.source, one.trained_on, *one.percentages) for one in content["results"]]
-    assert len(set(names)) == len(names)
+    keys = [(result.name, result.source, result.trained_on, *result.percentages) for result in content["results"]]
+    assert len(set(keys)) == len(keys)
 
 
 def test_what_is_comparable_on_casia_b() -> None:
-    found = comparable(result(), origin(), IDS)
-    assert {(one.model, one.source) for one in found} == {
+    published = comparable(result(), origin(), IDS)
+    assert {(other.model, other.source) for other in published} == {
         *((model, source) for model in ("GaitSet", "GaitPart", "GaitGL") for source in ("paper", "OpenGait")),
         ("GaitBase", "OpenGait"), ("DyGait", "paper"),
     }  # fmt: skip
-    assert comparable(result(), origin(size=(1, 64, 44)), IDS) == found, "one channel"
+    assert comparable(result(), origin(size=(1, 64, 44)), IDS) == published, "one channel"
     large = comparable(result(), origin(size=(128, 88)), IDS)
-    assert [one.model for one in large] == ["GLN", "GLN, without the compact block"]
+    assert [other.model for other in large] == ["GLN", "GLN, without the compact block"]
 
 
 @pytest.mark.parametrize(
-    ("own", "of", "ids"),
+    ("tested", "source", "ids"),
     [
         (result(), origin("SynGait"), IDS),
         (result(), origin("SynGait", test="CASIA-B"), IDS),
@@ -72,17 +72,17 @@ def test_what_is_comparable_on_casia_b() -> None:
     ],
     ids=["data", "training", "test", "input", "unknown", "unknown input", "subjects", "protocol", "re-ranked", "GREW"],
 )
-def test_what_is_not(own: EvaluationResult, of: dict[str, Any], ids: list[str]) -> None:
-    """GREW's figures are of its server, which has other probes than the local protocol."""
-    assert comparable(own, of, ids) == []
-    assert with_published(own, of, ids, "mine")[1] == []
+def test_what_is_not_comparable(tested: EvaluationResult, source: dict[str, Any], ids: list[str]) -> None:
+    """Published results on GREW are from its server, whose probes differ from those of the local protocol."""
+    assert comparable(tested, source, ids) == []
+    assert with_published(tested, source, ids, "mine")[1] == []
 
 
-def test_between_datasets_and_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A result of another training set stands beside a test of that training set alone."""
-    near = PublishedResult("A", 2020, "paper", [64, 44], percentages={"CASIA-B": {MEAN: 60.0}})
-    far = PublishedResult("B", 2021, "paper", [64, 44], "colours", "CCPG", {"CASIA-B": {"CL": 30.0}})
-    content = {**literature.literature(), "results": [near, far]}
+def test_other_training_sets_and_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result of another training set is comparable only with a test of the same training set."""
+    within_dataset = PublishedResult("A", 2020, "paper", [64, 44], percentages={"CASIA-B": {MEAN: 60.0}})
+    across_datasets = PublishedResult("B", 2021, "paper", [64, 44], "colours", "CCPG", {"CASIA-B": {"CL": 30.0}})
+    content = {**literature.literature(), "results": [within_dataset, across_datasets]}
     monkeypatch.setattr(literature, "literature", lambda: content)
     assert with_published(result(), origin(), IDS, "mine") == (
         [MEAN],
@@ -90,10 +90,10 @@ def test_between_datasets_and_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     groups, rows = with_published(result(), origin("CCPG", test="CASIA-B"), IDS, "mine")
     assert (groups, rows) == (["CL"], [("mine", "this test", [80.0]), ("B (2021, colours)", "paper", [30.0])])
-    assert with_published(result(NM=97.0), origin("CCPG", test="CASIA-B"), IDS, "mine")[1] == [], "no group of ours"
+    assert with_published(result(NM=97.0), origin("CCPG", test="CASIA-B"), IDS, "mine")[1] == [], "no group in common"
 
 
-def test_the_printed_table() -> None:
+def test_the_text_table() -> None:
     text = to_text(result(), published=with_published(result(), origin(), IDS, "DyGait"))
     lines = text.splitlines()
     start = next(n for n, line in enumerate(lines) if line.startswith("published rank-1"))
