@@ -1,4 +1,4 @@
-"""`dygait explain`: of a run and its data, of SynGait, in the report, and what cannot be explained."""
+"""The command `dygait explain`: with a run and its data, with SynGait, in the report; and its errors."""
 
 import dataclasses
 import json
@@ -19,21 +19,21 @@ from helpers.experiments import Experiment
 SYNTHETIC = "syngait://quick?frames=12&train_ids=1&test_ids=2"
 
 
-def explained(folder: Path, *arguments: object) -> Path:
+def explain(folder: Path, *arguments: object) -> Path:
     assert cli.main(["explain", *map(str, arguments), "--output", str(folder)]) == 0
     return folder
 
 
-def test_it_is_left_in_the_run_and_its_report(tested: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explanation_of_a_run_and_in_its_report(tested: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["explain", str(tested.folder), "--sequences", "*/nm-05/*", "--pictures", "1"]) == 0
     printed = capsys.readouterr().out
     folder = tested.folder / "explain"
     assert {path.name for path in folder.iterdir()} == {"explain.html", "explain.json", "sheet.png", "strip.png"}
-    found = load_explanation(folder / "explain.json")
-    assert {key[1] for key in found.sequences} == {"nm-05"}
-    assert (found.known, found.iteration, found.dynamic) == (False, 2, True)
-    assert list(found.dams) == ["dam0", "dam1", "dam2"]
-    for branches in found.dams.values():
+    explanation = load_explanation(folder / "explain.json")
+    assert {key[1] for key in explanation.sequences} == {"nm-05"}
+    assert (explanation.known, explanation.iteration, explanation.dynamic) == (False, 2, True)
+    assert list(explanation.dams) == ["dam0", "dam1", "dam2"]
+    for branches in explanation.dams.values():
         assert list(branches) == ["global", "dynamic", "spatial"]
         assert sum(branch.strength for branch in branches.values()) == pytest.approx(1)
         assert all(sum(branch.shares) == pytest.approx(1) for branch in branches.values())
@@ -52,36 +52,36 @@ def test_it_is_left_in_the_run_and_its_report(tested: Experiment, capsys: pytest
     assert "run `dygait explain` again" in capsys.readouterr().err
 
 
-def test_synthetic_walkers_by_their_joints(trained: Experiment, tmp_path: Path) -> None:
+def test_synthetic_walkers_have_known_parts(trained: Experiment, tmp_path: Path) -> None:
     transform = ["evaluator_cfg.transform=[{type: BaseSilCuttingTransform}, {type: Resize, size: [32, 22]}]"]
     assert trained.at(tmp_path / "run").run("train", "trainer_cfg.total_iter=2", *transform) == 0
     run = tmp_path / "run" / "CASIA-B" / "DyGait" / "tiny"
-    folder = explained(tmp_path / "out", run, "--data", SYNTHETIC, "--count", 3, "--pictures", 2)
-    found = json.loads((folder / "explain.json").read_text())
-    assert found["known"] is True
-    assert found["parts"][:6] == ["head", "trunk", "arms", "thighs", "shanks", "feet"]
-    assert found["parts"][-1] == "beyond"
-    assert found["cycle"] == "gait cycle"
-    assert {key[0] for key in found["sequences"]} <= {"002", "003"}
-    assert len(found["sequences"]) == 3
+    folder = explain(tmp_path / "out", run, "--data", SYNTHETIC, "--count", 3, "--pictures", 2)
+    explanation = json.loads((folder / "explain.json").read_text())
+    assert explanation["known"] is True
+    assert explanation["parts"][:6] == ["head", "trunk", "arms", "thighs", "shanks", "feet"]
+    assert explanation["parts"][-1] == "beyond"
+    assert explanation["cycle"] == "gait cycle"
+    assert {key[0] for key in explanation["sequences"]} <= {"002", "003"}
+    assert len(explanation["sequences"]) == 3
     page = (folder / "explain.html").read_text()
     assert page.count('class="film"') == page.count("<img ") == 2
     assert page.count("<svg viewBox") == 2 * 3  # two branches of three DAMs
     assert "the left heel strikes" in page
-    without = explained(tmp_path / "out", run, "--data", SYNTHETIC, "--count", 1, "--pictures", 0)
-    assert {path.name for path in without.iterdir()} == {"explain.html", "explain.json"}
+    without_pictures = explain(tmp_path / "out", run, "--data", SYNTHETIC, "--count", 1, "--pictures", 0)
+    assert {path.name for path in without_pictures.iterdir()} == {"explain.html", "explain.json"}
 
 
-def test_the_network_sees_what_a_test_sees(trained: Experiment) -> None:
+def test_the_network_gets_the_weights_and_frames_of_a_test(trained: Experiment) -> None:
     model = load(str(trained.folder))
     assert not model.network.training
     saved = trained.checkpoint(2)["model"]
-    compared = {name: value for name, value in model.network.state_dict().items() if not name.startswith("necks")}
-    assert all(torch.equal(saved[name], value) for name, value in compared.items())
+    actual = {name: value for name, value in model.network.state_dict().items() if not name.startswith("necks")}
+    assert all(torch.equal(saved[name], value) for name, value in actual.items())
     store, (index,) = choose(model, None, ["005/nm-01/*"], 1)
-    shown = look_at(store, index)
-    assert shown.key[:2] == ("005", "nm-01")
-    assert np.array_equal(shown.frames, np.asarray(store.read(index)))
+    sequence = look_at(store, index)
+    assert sequence.key[:2] == ("005", "nm-01")
+    assert np.array_equal(sequence.frames, np.asarray(store.read(index)))
 
 
 def test_evenly_spaced_test_ids_are_the_default(trained: Experiment) -> None:
@@ -92,15 +92,15 @@ def test_evenly_spaced_test_ids_are_the_default(trained: Experiment) -> None:
     assert len(keys) == 3
 
 
-def test_what_cannot_be_explained(trained: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors(trained: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
-    foreign = tmp_path / "foreign.pt"
-    torch.save({"model": trained.checkpoint(2)["model"]}, foreign)
+    without_config = tmp_path / "without_config.pt"
+    torch.save({"model": trained.checkpoint(2)["model"]}, without_config)
     run = str(trained.folder)
     for arguments, message in (
         ([tmp_path / "empty"], "no folder of a run"),
         ([tmp_path / "nothing.pt"], "no such checkpoint"),
-        ([foreign], "does not say which network"),
+        ([without_config], "does not say which network"),
         ([run, "--sequences", "007/*/*"], "--sequences 007/*/*"),
         ([run, "--data", tmp_path / "empty"], "empty"),
         ([run, "--data", "syngait://quick?frames=4", "--count", "1"], "give sequences of 6 or more"),

@@ -1,4 +1,4 @@
-"""Parts of the body in frames: strips, and what is beside the silhouette."""
+"""Parts of the body in frames: strips of the silhouette, and its surroundings."""
 
 import numpy as np
 
@@ -16,22 +16,22 @@ def test_strips_of_a_silhouette() -> None:
     assert [rows.count(number) for number in range(1, len(STRIPS) + 1)] == [12, 18, 16, 14, 4]
 
 
-def test_the_surroundings_belong_to_the_nearest_part() -> None:
+def test_surroundings_have_the_label_of_the_nearest_part() -> None:
     """Pixel by pixel against a loop over all labelled pixels."""
     rng = np.random.default_rng(0)
     labels = np.where(rng.random((2, 32, 20)) < 0.02, rng.integers(1, 4, (2, 32, 20)), 0).astype(np.uint8)
     labels[1] = 0
     labels[1, 5, 5] = 2
     for frame, spread in zip(labels, with_surroundings(labels), strict=True):
-        places = np.argwhere(frame)
+        points = np.argwhere(frame)
         for y, x in np.ndindex(32, 20):
-            distances = np.hypot(*(places - (y, x)).T)
-            nearest = {int(frame[tuple(p)]) for p in places[np.isclose(distances, distances.min())]}
+            distances = np.hypot(*(points - (y, x)).T)
+            nearest = {int(frame[tuple(p)]) for p in points[np.isclose(distances, distances.min())]}
             if distances.min() < REACH * 32 - 1e-3:
                 assert spread[y, x] in nearest
             elif distances.min() > REACH * 32 + 1e-3:
                 assert spread[y, x] == 0
 
 
-def test_nobody_stays_nobody() -> None:
+def test_an_empty_frame_has_no_surroundings() -> None:
     assert not with_surroundings(np.zeros((1, 8, 8), np.uint8)).any()
