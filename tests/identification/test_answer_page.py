@@ -1,4 +1,4 @@
-"""The page of answers: well formed, escaped, with the silhouettes that were kept."""
+"""The page of answers is well formed and escaped, and shows the silhouettes that the gallery keeps."""
 
 from pathlib import Path
 
@@ -20,17 +20,17 @@ EVIL = "<b>Ada & Co"
 
 @pytest.fixture
 def gallery(tmp_path: Path) -> Gallery:
-    opened = Gallery.open(tmp_path / "people", MeanSilhouette())
-    opened.enroll(EVIL, walks(1), keep_silhouettes=True)
-    opened.enroll("Bob", walks(4))
-    return opened
+    gallery = Gallery.open(tmp_path / "people", MeanSilhouette())
+    gallery.enroll(EVIL, walks(1), keep_silhouettes=True)
+    gallery.enroll("Bob", walks(4))
+    return gallery
 
 
 def results(gallery: Gallery) -> list[Identified]:
     sequences = [walks(1, 1, seed=1)[0], walks(8, 1)[0], walks(8, 1)[0][:5]]
     answers = gallery.identify(sequences)
-    seen = [Walk(f"{n}/<i>", frames) for n, frames in enumerate(sequences, 1)]
-    return [Identified(walk.reduced(), answer) for walk, answer in zip(seen, answers, strict=True)]
+    tracks = [Walk(f"{n}/<i>", frames) for n, frames in enumerate(sequences, 1)]
+    return [Identified(walk.reduced(), answer) for walk, answer in zip(tracks, answers, strict=True)]
 
 
 def write(gallery: Gallery, folder: Path) -> Page:
@@ -45,7 +45,7 @@ def test_without_a_calibration(gallery: Gallery, tmp_path: Path) -> None:
     assert "1/<i>: not calibrated" in page.texts
     assert "3/<i>: too short" in page.texts
     sources = [image["src"] for image in page.all("img")]
-    assert len(sources) == 3 + 2  # three tracks, and the person whose silhouettes are kept beside two of them
+    assert len(sources) == 3 + 2  # three tracks, and the kept silhouettes of EVIL beside two of them
     assert all(str(source).startswith("data:image/png;base64,") for source in sources)
     assert not page.all("script")
     assert not page.all("link")
@@ -63,15 +63,15 @@ def test_with_a_calibration(gallery: Gallery, tmp_path: Path) -> None:
     middle = np.float32(np.mean(ratios))
     settings = gallery.folder.settings()
     other = np.array([[middle, 1, 1, 1]] * 30, np.float32)
-    made = Calibration(np.full(30, middle / 2, np.float32), other, np.arange(30) % 5, "made & measured", 0.1)
-    made.save(gallery.folder.root / CALIBRATION, settings)
+    calibration = Calibration(np.full(30, middle / 2, np.float32), other, np.arange(30) % 5, "test & data", 0.1)
+    calibration.save(gallery.folder.root / CALIBRATION, settings)
     text = " ".join(write(gallery, tmp_path).texts)
     assert f"1/<i>: {EVIL}" in text
     assert "2/<i>: unknown" in text
-    assert "calibrated on made & measured, 30 searches" in text
+    assert "calibrated on test & data, 30 searches" in text
 
 
-def test_a_table_says_the_same(gallery: Gallery) -> None:
+def test_the_text_table(gallery: Gallery) -> None:
     lines = table(results(gallery)).splitlines()
     assert len(lines) == 2 + 3
     assert "strangers" not in lines[0]

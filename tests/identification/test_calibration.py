@@ -1,4 +1,4 @@
-"""Thresholds and rates, against every choice of people, and against the evaluation's own open-set rates."""
+"""Thresholds and rates against means over all galleries, and against the open-set rates of `evaluation`."""
 
 import itertools
 from pathlib import Path
@@ -14,7 +14,7 @@ from dygait.identification.folder import GallerySettings
 SETTINGS = GallerySettings("made", "a" * 64, "euc", 30, 15)
 
 
-def made(searches: int = 40, others: int = 6, fpir: float = 0.1) -> Calibration:
+def make_calibration(searches: int = 40, others: int = 6, fpir: float = 0.1) -> Calibration:
     rng = np.random.default_rng(0)
     subjects = np.arange(searches) % (others + 1)
     other = np.sort(rng.uniform(1, 3, (searches, others)).astype(np.float32), 1)
@@ -23,46 +23,46 @@ def made(searches: int = 40, others: int = 6, fpir: float = 0.1) -> Calibration:
 
 @pytest.mark.parametrize("people", [1, 2, 5, 6])
 @pytest.mark.parametrize("ratio", [0.6, 0.9, 0.97, 1.0])
-def test_rates_are_means_over_every_choice_of_people(people: int, ratio: float) -> None:
-    calibration = made()
+def test_rates_are_means_over_all_galleries_of_a_size(people: int, ratio: float) -> None:
+    calibration = make_calibration()
     others, match = calibration.other.shape[1], calibration.match
-    limit = 2 * ratio if people == 1 else ratio  # a distance
-    chosen = [list(c) for c in itertools.combinations(range(others), people)]
-    alarms = np.mean([known(calibration.other[:, c], limit) for c in chosen])
-    assert calibration.false_positive_rate(limit, people).value == pytest.approx(alarms)
+    threshold = 2 * ratio if people == 1 else ratio  # of the distance, not of the ratio
+    subsets = [list(c) for c in itertools.combinations(range(others), people)]
+    alarms = np.mean([is_known(calibration.other[:, c], threshold) for c in subsets])
+    assert calibration.false_positive_rate(threshold, people).value == pytest.approx(alarms)
     hits = []
-    for more in itertools.combinations(range(others), people - 1):
-        gallery = np.concatenate([match[:, None], calibration.other[:, list(more)]], 1)
-        hits.append(known(gallery, limit) & (gallery.argmin(1) == 0))
-    assert calibration.identification_rate(limit, people).value == pytest.approx(np.mean(hits))
+    for subset in itertools.combinations(range(others), people - 1):
+        gallery = np.concatenate([match[:, None], calibration.other[:, list(subset)]], 1)
+        hits.append(is_known(gallery, threshold) & (gallery.argmin(1) == 0))
+    assert calibration.identification_rate(threshold, people).value == pytest.approx(np.mean(hits))
 
 
-def known(distance: np.ndarray, limit: float) -> np.ndarray:
-    """Whether a search is within the limit, from its distances to everybody."""
+def is_known(distance: np.ndarray, threshold: float) -> np.ndarray:
+    """Return whether each search is below the threshold, from its distances to all people."""
     nearest = np.sort(distance, 1)
-    return nearest[:, 0] <= limit * (nearest[:, 1] if distance.shape[1] > 1 else 1)
+    return nearest[:, 0] <= threshold * (nearest[:, 1] if distance.shape[1] > 1 else 1)
 
 
 @pytest.mark.parametrize("fpir", [0.025, 0.1, 0.5])
-def test_the_threshold_of_all_people_is_that_of_the_evaluation(fpir: float) -> None:
-    calibration = made()
+def test_the_threshold_of_all_people_equals_that_of_the_evaluation(fpir: float) -> None:
+    calibration = make_calibration()
     threshold = calibration.threshold(6, fpir)
     ratios = calibration.other[:, 0] / calibration.other[:, 1]
     assert (ratios <= threshold).mean() <= fpir < (ratios <= threshold + 1e-5).mean()
     nearest = calibration.other[:, 0]
     match = calibration.match / nearest
-    wanted = identify(match, ratios, match <= 1, [fpir])
-    assert (match <= threshold).mean() == pytest.approx(wanted.dir_at_fpir[fpir])
+    expected = identify(match, ratios, match <= 1, [fpir])
+    assert (match <= threshold).mean() == pytest.approx(expected.dir_at_fpir[fpir])
 
 
-def test_more_people_than_in_the_calibration_count_as_those() -> None:
-    calibration = made()
+def test_larger_galleries_than_the_calibration_use_its_size() -> None:
+    calibration = make_calibration()
     assert calibration.threshold(100) == calibration.threshold(6) != calibration.threshold(2)
     assert calibration.false_positive_rate(0.9, 7) == calibration.false_positive_rate(0.9, 6)
 
 
-def test_intervals_hold_the_values() -> None:
-    calibration = made(400, 6)
+def test_intervals_contain_the_values() -> None:
+    calibration = make_calibration(400, 6)
     threshold = calibration.threshold(6)
     low, high = calibration.threshold_interval(6)
     assert low < threshold < high
@@ -72,21 +72,21 @@ def test_intervals_hold_the_values() -> None:
     assert calibration.false_positive_rate(high, 6).low <= 0.1
 
 
-def test_a_rate_that_cannot_be_resolved_is_refused() -> None:
+def test_errors_of_fpir() -> None:
     with pytest.raises(UserError, match=r"--fpir 0\.01: .* 40 searches, and 100 are needed"):
-        made().threshold(3, 0.01)
+        make_calibration().threshold(3, 0.01)
     with pytest.raises(UserError, match="between 0 and 1"):
-        made().threshold(3, 1.5)
+        make_calibration().threshold(3, 1.5)
 
 
-def test_it_comes_back_from_its_file(tmp_path: Path) -> None:
-    calibration, path = made(), tmp_path / "calibration.safetensors"
+def test_round_trip(tmp_path: Path) -> None:
+    calibration, path = make_calibration(), tmp_path / "calibration.safetensors"
     assert Calibration.load(path, SETTINGS) is None
     calibration.save(path, SETTINGS)
-    again = Calibration.load(path, SETTINGS)
-    assert again is not None
-    assert again.threshold(4) == calibration.threshold(4)
-    assert (again.source, again.fpir) == ("made", 0.1)
+    loaded = Calibration.load(path, SETTINGS)
+    assert loaded is not None
+    assert loaded.threshold(4) == calibration.threshold(4)
+    assert (loaded.source, loaded.fpir) == ("made", 0.1)
     with pytest.raises(UserError, match="other weights than the gallery"):
         Calibration.load(path, GallerySettings("x", "b" * 64, "euc", 30, 15))
     content = bytearray(path.read_bytes())

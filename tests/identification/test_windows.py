@@ -1,4 +1,4 @@
-"""Windows cover a sequence."""
+"""The windows of a sequence cover all of its frames."""
 
 from itertools import pairwise
 
@@ -12,16 +12,16 @@ from dygait.identification.windows import FEWEST, windows_of, windows_of_all
 @pytest.mark.parametrize(("size", "step"), [(30, 15), (16, 16), (20, 7)])
 def test_every_frame_is_in_a_window(length: int, size: int, step: int) -> None:
     frames = np.arange(length)[:, None, None]
-    found = [window[:, 0, 0].tolist() for window in windows_of(frames, size, step)]
-    assert sorted({n for window in found for n in window}) == list(range(length))
-    assert {len(window) for window in found} == {min(size, length)}
-    firsts = [window[0] for window in found]
-    assert len(set(firsts)) == len(firsts)
-    assert all(0 < after - before <= step for before, after in pairwise(firsts))
-    assert all(window == list(range(window[0], window[0] + len(window))) for window in found)
+    windows = [window[:, 0, 0].tolist() for window in windows_of(frames, size, step)]
+    assert sorted({n for window in windows for n in window}) == list(range(length))
+    assert {len(window) for window in windows} == {min(size, length)}
+    starts = [window[0] for window in windows]
+    assert len(set(starts)) == len(starts)
+    assert all(0 < after - before <= step for before, after in pairwise(starts))
+    assert all(window == list(range(window[0], window[0] + len(window))) for window in windows)
 
 
-def test_a_step_of_frames_is_too_short() -> None:
+def test_a_short_sequence_has_no_windows() -> None:
     assert windows_of(np.zeros((FEWEST - 1, 2, 2), np.uint8)) == []
 
 
