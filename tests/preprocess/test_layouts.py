@@ -84,7 +84,7 @@ def test_paths(dataset: str, path: str, name: str | None) -> None:
 
 
 @pytest.mark.parametrize("dataset", raw.SEQUENCES)
-def test_whole_datasets_and_examples(dataset: str) -> None:
+def test_datasets_and_examples(dataset: str) -> None:
     layout = LAYOUTS[dataset]
     paths = [path for path in raw.files_of(dataset) if path.endswith(".png") and not layout.ignores(path)]
     sequences, unmatched = layout.arrange(reversed(paths))
@@ -94,24 +94,24 @@ def test_whole_datasets_and_examples(dataset: str) -> None:
     assert layout.group(layout.example)
 
 
-def test_what_is_a_picture() -> None:
-    for name, dataset, own in (
+def test_is_picture() -> None:
+    for name, casia_b, folders in (
         ("a.png", True, True),
         ("A.PNG", True, True),
         ("a.jpg", False, True),
         ("a.txt", False, False),
     ):
-        assert LAYOUTS["CASIA-B"].is_picture(name) == dataset
-        assert LAYOUTS["folders"].is_picture(name) == own
+        assert LAYOUTS["CASIA-B"].is_picture(name) == casia_b
+        assert LAYOUTS["folders"].is_picture(name) == folders
 
 
-def test_frames_come_by_number() -> None:
+def test_frames_are_sorted_by_number() -> None:
     folder = "2D_Silhouettes/0000/camid0_videoid2/seq0/human_crop_f"
     (names,) = LAYOUTS["Gait3D"].arrange([f"{folder}{k}.png" for k in (10001, 9999, 10000)])[0].values()
     assert [name.removeprefix(folder) for name in names] == ["9999.png", "10000.png", "10001.png"]
 
 
-def test_the_gallery_of_grew_is_numbered_for_each_id() -> None:
+def test_gallery_sequences_of_grew_are_numbered_per_id() -> None:
     paths = [f"test/gallery/{i}/{s}/1.png" for i, s in (("00002", "b"), ("00002", "a"), ("00001", "c"))]
     sequences, _ = LAYOUTS["GREW"].arrange(paths)
     assert list(sequences) == [
@@ -133,5 +133,5 @@ def test_the_gallery_of_grew_is_numbered_for_each_id() -> None:
         ("CASIA-B", "in/001/._x.png"),
     ],
 )
-def test_what_is_left_alone(dataset: str, path: str) -> None:
+def test_ignored_paths(dataset: str, path: str) -> None:
     assert LAYOUTS[dataset].ignores(path)

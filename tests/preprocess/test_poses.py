@@ -1,4 +1,4 @@
-"""`dygait heatmaps`: files of key points of every form, silhouettes beside them, and what cannot be used."""
+"""The command `dygait heatmaps`: files of key points in every format, with and without silhouettes, and errors."""
 
 import json
 import pickle
@@ -17,58 +17,58 @@ from helpers.poses import walk
 POSES = walk(6)
 
 
-def results(poses: np.ndarray) -> list[dict[str, object]]:
-    """COCO's form, out of order, with a second person in one picture."""
+def coco_results(poses: np.ndarray) -> list[dict[str, object]]:
+    """Return key points in COCO's result format, out of order, with a second person in one picture."""
     rows = [{"image_id": f"{n}.jpg", "score": 2.0, "keypoints": p.ravel().tolist()} for n, p in enumerate(poses, 7)]
     return [*rows[::-1], {**rows[0], "image_id": "9.jpg", "score": 1.0}]
 
 
-def written(path: Path, content: bytes | str) -> Path:
+def write(path: Path, content: bytes | str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 
 
-@pytest.mark.parametrize("form", ["pkl", "grew", "npy", "json", "results"])
-def test_every_form_is_read(tmp_path: Path, form: str) -> None:
-    if form == "npy":
+@pytest.mark.parametrize("format", ["pkl", "grew", "npy", "json", "results"])
+def test_every_format_is_read(tmp_path: Path, format: str) -> None:
+    if format == "npy":
         np.save(path := tmp_path / "a.npy", POSES)
-    elif form in ("pkl", "grew"):
+    elif format in ("pkl", "grew"):
         rows = np.concatenate([np.ones((6, 2)), POSES.reshape(6, 51)], 1)
-        path = written(tmp_path / "a.pkl", pickle.dumps(rows if form == "grew" else POSES))
+        path = write(tmp_path / "a.pkl", pickle.dumps(rows if format == "grew" else POSES))
     else:
-        path = written(tmp_path / "a.json", json.dumps(results(POSES) if form == "results" else POSES.tolist()))
+        path = write(tmp_path / "a.json", json.dumps(coco_results(POSES) if format == "results" else POSES.tolist()))
     assert np.array_equal(read_poses(path), POSES)
 
 
 @pytest.mark.parametrize("content", ["[[1, 2], [3]]", '[{"image_id": 1}]', "{", '"text"'])
-def test_something_else(tmp_path: Path, content: str) -> None:
+def test_other_content(tmp_path: Path, content: str) -> None:
     with pytest.raises(UserError, match=r"a\.json holds no key points"):
-        read_poses(written(tmp_path / "a.json", content))
+        read_poses(write(tmp_path / "a.json", content))
 
 
 @pytest.fixture
 def poses(tmp_path: Path) -> Path:
     for view in ("000", "090"):
-        written(tmp_path / "poses" / "001" / "nm-01" / view / "pose.pkl", pickle.dumps(POSES))
+        write(tmp_path / "poses" / "001" / "nm-01" / view / "pose.pkl", pickle.dumps(POSES))
     return tmp_path / "poses"
 
 
-def test_heat_maps_alone(poses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_heat_maps_without_silhouettes(poses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["heatmaps", "--input", str(poses), "--output", str(tmp_path / "maps"), "--workers", "1"]
     assert main(command) == 0
     assert "2 sequences written, 12 frames" in capsys.readouterr().out
-    found = read_pickle(tmp_path / "maps" / "001" / "nm-01" / "090" / "0_heatmap.pkl")
-    assert np.array_equal(found, draw_heat_maps(POSES))
+    actual = read_pickle(tmp_path / "maps" / "001" / "nm-01" / "090" / "0_heatmap.pkl")
+    assert np.array_equal(actual, draw_heat_maps(POSES))
     assert main(command) == 0
     assert "0 sequences written" in capsys.readouterr().out
 
 
-def test_silhouettes_beside_them(poses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_heat_maps_with_silhouettes(poses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     silhouettes = np.full((6, 64, 44), 255, np.uint8)
     for view, frames in (("000", silhouettes), ("090", silhouettes[:5])):
-        written(tmp_path / "sils" / "001" / "nm-01" / view / f"{view}.pkl", pickle.dumps(frames))
-    written(poses / "002" / "nm-01" / "000" / "pose.json", "[]")
+        write(tmp_path / "sils" / "001" / "nm-01" / view / f"{view}.pkl", pickle.dumps(frames))
+    write(poses / "002" / "nm-01" / "000" / "pose.json", "[]")
     arguments = ["--input", str(poses), "--silhouettes", str(tmp_path / "sils"), "--output", str(tmp_path / "both")]
     assert main(["heatmaps", *arguments, "--format", "store", "--workers", "2"]) == 3
     errors = capsys.readouterr().err
