@@ -1,4 +1,4 @@
-"""The page in a browser: no error, no request, the numbers of the JSON, and no sideways scrolling on a phone."""
+"""The report in a browser: no errors, no requests, no horizontal scrolling, readable colours."""
 
 import json
 import shutil
@@ -27,14 +27,14 @@ OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--d
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("report")
+    folder = tmp_path_factory.mktemp("report")
     run = make_run()
     frames = {n: np.full((4, 64, 64), n % 256, np.uint8) for n in range(len(run.analysis.ids))}
-    shown = replace(run, frames=frames, frames_missing="", name="a-rather-long-name-of-a-run-" * 3)
-    write_report([shown], made / "one.html")
-    write_report([shown, make_run(1)], made / "two.html")
-    write(*make_explanation(), made)
-    return made
+    run_with_frames = replace(run, frames=frames, frames_missing="", name="a-rather-long-name-of-a-run-" * 3)
+    write_report([run_with_frames], folder / "one.html")
+    write_report([run_with_frames, make_run(1)], folder / "two.html")
+    write(*make_explanation(), folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -47,24 +47,24 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    # The driver is named: else selenium would look for one in the network.
+    # Without a named driver, selenium would try to download one.
     driver = webdriver.Chrome(options=options, service=Service(executable_path=DRIVER))
     yield driver
     driver.quit()
 
 
-def requested(browser: Any) -> list[str]:
+def requested_urls(browser: Any) -> list[str]:
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
 
 
 @pytest.mark.parametrize("name", ["one", "explain"])
-def test_it_loads_without_an_error_or_a_request(browser: Any, folder: Path, name: str) -> None:
+def test_the_page_loads_without_errors_or_requests(browser: Any, folder: Path, name: str) -> None:
     address = (folder / f"{name}.html").as_uri()
-    requested(browser)
+    requested_urls(browser)
     browser.get(address)
     assert browser.execute_script("return document.readyState") == "complete"
-    assert [r for r in requested(browser) if not r.startswith("data:")] == [address]
+    assert [r for r in requested_urls(browser) if not r.startswith("data:")] == [address]
     assert browser.get_log("browser") == []
     broken = "return [...document.images].filter(i => !(i.complete && i.naturalWidth)).length"
     assert browser.execute_script("return document.images.length") > 0
@@ -73,15 +73,15 @@ def test_it_loads_without_an_error_or_a_request(browser: Any, folder: Path, name
 
 @pytest.mark.parametrize("name", ["one", "two", "explain"])
 @pytest.mark.parametrize("width", [320, 390, 1280])
-def test_nothing_is_wider_than_the_screen(browser: Any, folder: Path, name: str, width: int) -> None:
+def test_the_page_fits_the_screen(browser: Any, folder: Path, name: str, width: int) -> None:
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.get((folder / f"{name}.html").as_uri())
     assert browser.execute_script("return window.innerWidth") == width
-    inside, needed = browser.execute_script(
+    client_width, scroll_width = browser.execute_script(
         "const page = document.documentElement; return [page.clientWidth, page.scrollWidth]"
     )
-    assert needed <= inside <= width
+    assert scroll_width <= client_width <= width
 
 
 def test_series_differ_by_colour_and_pattern(browser: Any, folder: Path) -> None:
@@ -99,7 +99,7 @@ def test_series_differ_by_colour_and_pattern(browser: Any, folder: Path) -> None
         assert len({fill for _, _, _, fill in points} - {"none", "rgb(0, 0, 0)"}) == len(points)
 
 
-def test_dark_and_light_are_readable(browser: Any, folder: Path) -> None:
+def test_dark_and_light_schemes_are_readable(browser: Any, folder: Path) -> None:
     browser.get((folder / "one.html").as_uri())
     script = """
         const style = getComputedStyle(document.documentElement);
@@ -116,7 +116,7 @@ def test_dark_and_light_are_readable(browser: Any, folder: Path) -> None:
     assert len(backgrounds) == 2
 
 
-def test_the_panels_of_an_animation_can_be_paused(browser: Any, folder: Path) -> None:
+def test_animations_can_be_paused(browser: Any, folder: Path) -> None:
     browser.get((folder / "explain.html").as_uri())
     state = "return getComputedStyle(document.querySelector('.film img')).animationPlayState"
     assert browser.execute_script(state) == "running"

@@ -1,4 +1,4 @@
-"""The page and its tables: whole, well formed, escaped, with nothing from elsewhere, and the same every time."""
+"""The page and its tables: complete, well formed, escaped, self-contained and deterministic."""
 
 import csv
 import io
@@ -20,35 +20,35 @@ from helpers.report_runs import EVIL, VIEWS, contrast, make_run
 
 
 @pytest.fixture(scope="module")
-def one() -> str:
+def html() -> str:
     return page([make_run()])
 
 
 @pytest.fixture(scope="module")
-def parsed(one: str) -> Page:
-    return Page(one)
+def parsed(html: str) -> Page:
+    return Page(html)
 
 
-def test_it_has_every_section(one: str, parsed: Page) -> None:
+def test_sections(html: str, parsed: Page) -> None:
     assert any("Without frames: the data cannot be read here" in text for text in parsed.texts)
-    assert page([make_run.__wrapped__()]) == one, "the same every time"
+    assert page([make_run.__wrapped__()]) == html, "deterministic"
     assert "; ".join(parsed.headings) == (
         "mine-00060; Result; By view; Curves; Distances; Hardest confusions; Embedding map; Length and condition; "
         "Training, data and environment"
     )
 
 
-def test_names_do_not_become_markup_and_nothing_comes_from_elsewhere(one: str, parsed: Page) -> None:
+def test_names_are_escaped_and_the_page_is_self_contained(html: str, parsed: Page) -> None:
     assert EVIL in "".join(parsed.texts)
-    assert "<i>" not in one
-    assert "\u202e" not in one
+    assert "<i>" not in html
+    assert "\u202e" not in html
     assert not any(name.startswith("on") for _, attributes in parsed.elements for name in attributes)
     assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & {name for name, _ in parsed.elements}
     for name, attributes in parsed.elements:
         for key in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
             value = attributes.get(key)
             assert value is None or value.startswith(("data:image/png;base64,", "#")), (name, value)
-    assert not re.search(r"@import|url\(|https?://", one)
+    assert not re.search(r"@import|url\(|https?://", html)
     assert [a["content"] for a in parsed.all("meta") if a.get("http-equiv")] == [
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     ]
@@ -57,9 +57,9 @@ def test_names_do_not_become_markup_and_nothing_comes_from_elsewhere(one: str, p
 def test_charts_and_tables_are_accessible(parsed: Page) -> None:
     keys = [a["id"] for _, a in parsed.elements if "id" in a]
     assert len(keys) == len(set(keys))
-    shown = [a for a in parsed.all("svg") if a.get("aria-hidden") != "true"]
-    assert len(shown) >= 9
-    for attributes in shown:
+    svgs = [a for a in parsed.all("svg") if a.get("aria-hidden") != "true"]
+    assert len(svgs) >= 9
+    for attributes in svgs:
         assert attributes["role"] == "img"
         assert re.fullmatch(r"\S.*: \S.*", str(attributes["aria-label"]))
     assert all(a.get("aria-label") for _, a in parsed.elements if a.get("role") == "region")
@@ -67,7 +67,7 @@ def test_charts_and_tables_are_accessible(parsed: Page) -> None:
     assert all(a.get("alt") for a in parsed.all("img"))
 
 
-def test_the_numbers_are_those_of_the_result(parsed: Page) -> None:
+def test_the_page_shows_the_values_of_the_result(parsed: Page) -> None:
     run = make_run()
     texts = parsed.texts
     for group, values in run.analysis.result.percentages.items():
@@ -78,7 +78,7 @@ def test_the_numbers_are_those_of_the_result(parsed: Page) -> None:
         assert f"GEI baseline {run.analysis.baseline.percentages[group]['rank-1']:.1f}" in texts
 
 
-def test_confusions_show_frames_and_mark_right_and_wrong_by_more_than_colour() -> None:
+def test_confusions_show_frames_and_mark_matches_by_more_than_colour() -> None:
     run = make_run()
     frames = {n: np.full((4, 64, 64), 255 * (n % 2), np.uint8) for n in range(len(run.analysis.ids))}
     parsed = Page(page([replace(run, frames=frames, frames_missing="")]))
@@ -90,7 +90,7 @@ def test_confusions_show_frames_and_mark_right_and_wrong_by_more_than_colour() -
     assert all(str(a["src"]).startswith("data:image/png;base64,iVBOR") for a in pictures)
 
 
-def test_published_results_stand_beside_ones_own(monkeypatch: pytest.MonkeyPatch, parsed: Page) -> None:
+def test_published_results(monkeypatch: pytest.MonkeyPatch, parsed: Page) -> None:
     heading = "Published results, rank-1 in percent: same protocol, data and input; none measured with this code"
     assert heading not in parsed.texts
     run = make_run()
@@ -98,9 +98,9 @@ def test_published_results_stand_beside_ones_own(monkeypatch: pytest.MonkeyPatch
     published = [PublishedResult("GaitSet", 2019, "paper", percentages={"CASIA-B": {"NM": 95.04, "CL": 70.4}})]
     monkeypatch.setattr(literature, "comparable", lambda *_: published)
     texts = Page(page([run])).texts
-    at = texts.index(heading)
+    start = texts.index(heading)
     headlines = run.analysis.result.headlines
-    assert [text for text in texts[at + 1 :] if text.strip()][:13] == [
+    assert [text for text in texts[start + 1 :] if text.strip()][:13] == [
         "model", "source", "NM", "CL", "mine-00060", "this test", f"{headlines['NM']:.1f}", f"{headlines['CL']:.1f}",
         "GaitSet (2019)", "paper", "95.0", "70.4", "By view",
     ]  # fmt: skip
@@ -134,18 +134,18 @@ def test_several_runs_are_compared() -> None:
     assert targets == {"comparison", "run1", "run2"} <= {a.get("id") for a in parsed.all("section")}
 
 
-def test_other_protocols_have_no_differences_and_a_whole_gallery_no_views() -> None:
+def test_runs_by_different_protocols() -> None:
     other = replace(make_run(protocol="CASIA-B/cross-view"), name="B")
     parsed = Page(page([make_run(), other]))
     assert any("was tested by another protocol" in text for text in parsed.texts)
     assert not [text for text in parsed.texts if re.fullmatch(r"[+−]\d+\.\d", text)]
-    alone = Page(page([other]))
-    assert "By view" not in alone.headings
-    assert "mAP" in alone.texts
+    single = Page(page([other]))
+    assert "By view" not in single.headings
+    assert "mAP" in single.texts
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 0.037), (12.3, 871.0), (-2, 3), (5, 5), (0, 1e-9)])
-def test_axes_hold_their_range(low: float, high: float) -> None:
+def test_axes_contain_their_range(low: float, high: float) -> None:
     axis = charts.linear_axis("x", low, high)
     assert axis.low <= low
     assert axis.high >= high
@@ -158,21 +158,21 @@ def test_axes_hold_their_range(low: float, high: float) -> None:
     assert (charts.percent_axis("p", 73.2).low, charts.percent_axis("p", 100).low) == (70, 90)
 
 
-def test_points_keep_their_proportions_and_their_chart() -> None:
+def test_scatter_charts_keep_proportions() -> None:
     points = np.random.default_rng(0).normal(size=(30, 2)) * (5, 2)
     chart = charts.Scatter("d", points, ["a", "b"], [n % 2 for n in range(30)], ["note"] * 30)
-    at = np.array([chart.position(point) for point in points])
-    assert (at > 0).all()
-    assert (at < (chart.width, chart.height)).all()
-    scale = (at[1:] - at[0]) / (points[1:] - points[0])
-    assert scale == pytest.approx(np.full((29, 2), scale[0, 0]) * (1, -1))  # upwards is less, in SVG
+    positions = np.array([chart.position(point) for point in points])
+    assert (positions > 0).all()
+    assert (positions < (chart.width, chart.height)).all()
+    scale = (positions[1:] - positions[0]) / (points[1:] - points[0])
+    assert scale == pytest.approx(np.full((29, 2), scale[0, 0]) * (1, -1))  # in SVG, y grows downwards
     assert len({marker.path for marker in chart.markers()}) == 30
-    many = [marker.colour for marker in charts.Scatter("d", points, "abcdefghi", [0], ["note"]).legend_markers()]
-    assert len(set(many)) == 9
-    assert None not in many
+    colours = [marker.colour for marker in charts.Scatter("d", points, "abcdefghi", [0], ["note"]).legend_markers()]
+    assert len(set(colours)) == 9
+    assert None not in colours
 
 
-def test_a_line_leaves_out_what_is_not_finite() -> None:
+def test_lines_skip_values_that_are_not_finite() -> None:
     axis = charts.linear_axis("x", 0, 4)
     line = charts.Series("s", [0, 1, 2, 3], [1, float("nan"), float("inf"), 4], 0)
     chart = charts.LineChart("d", [line], axis, axis)
@@ -181,33 +181,33 @@ def test_a_line_leaves_out_what_is_not_finite() -> None:
 
 
 @pytest.mark.parametrize("share", np.linspace(0, 1, 11))
-def test_numbers_on_the_heat_map_can_be_read(share: float) -> None:
+def test_numbers_on_the_heat_map_are_readable(share: float) -> None:
     assert contrast(*charts.heat_colour(float(share))) >= 4.5
 
 
-def test_csv_comes_back() -> None:
+def test_csv() -> None:
     run = make_run()
     rows = list(csv.DictReader(io.StringIO(to_csv([run]))))
     values = {(r["method"], r["group"], r["view"], r["measure"]): float(r["percent"]) for r in rows}
     assert len(values) == len(rows)
     result, baseline = run.analysis.result, run.analysis.baseline
-    for group, found in result.percentages.items():
-        assert values["model", group, "mean", "rank-1"] == found["rank-1"]
+    for group, percentages in result.percentages.items():
+        assert values["model", group, "mean", "rank-1"] == percentages["rank-1"]
         assert values["GEI", group, "mean", "rank-1"] == baseline.percentages[group]["rank-1"]
-        assert values["model", group, "090", "rank-1"] == found["per view"]["090"]
+        assert values["model", group, "090", "rank-1"] == percentages["per view"]["090"]
         assert values["model", group, "000/090", "rank-1"] == result.matrices[group].values[0, 2]
         assert values["model", group, "mean", "CMC 5"] == run.analysis.groups[group].cmc[4]
         assert values["model", group, "mean", "EER"] == 100 * result.verification[group].eer
 
 
-def test_latex_comes_back() -> None:
+def test_latex() -> None:
     run = replace(make_run(), name="50% & a_b")
     source = to_latex([run])
     rows = [line.removesuffix(r" \\").split(" & ") for line in source.splitlines() if line.endswith(r"\\")]
     assert rows[0] == ["", "", *VIEWS, "mean"]
     result = run.analysis.result
-    for index, (group, found) in enumerate(result.percentages.items()):
-        numbers = [*found["per view"].values(), found["rank-1"]]
+    for index, (group, percentages) in enumerate(result.percentages.items()):
+        numbers = [*percentages["per view"].values(), percentages["rank-1"]]
         assert rows[1 + 2 * index] == [group, "model", *(f"{n:.1f}" for n in numbers)]
         assert rows[2 + 2 * index][:2] == ["", "GEI"]
     for text in (r"\toprule", r"\midrule", r"\bottomrule", r"50\% \& a\_b"):
@@ -216,7 +216,7 @@ def test_latex_comes_back() -> None:
     assert {len(row) for row in rows} == {len(VIEWS) + 3}
 
 
-def test_several_runs_have_a_table_of_all_and_whole_galleries_measures() -> None:
+def test_latex_of_several_runs() -> None:
     source = to_latex([replace(make_run(), name="A"), replace(make_run(protocol="CASIA-B/cross-view"), name=EVIL)])
     assert source.count(r"\begin{table}") == 3
     assert "NM & A & " in source
@@ -226,19 +226,19 @@ def test_several_runs_have_a_table_of_all_and_whole_galleries_measures() -> None
 
 @pytest.mark.parametrize("text", ["a_b", "50%", "a&b", "$x$", "#1", "{x}", "\\input{x}", "~", "^", "<>", "a\nb"])
 def test_latex_commands_are_escaped(text: str) -> None:
-    made = latex(text)
-    bare = re.sub(r"\\(textbackslash|textasciitilde|textasciicircum|textless|textgreater)\{\}|\\[&%$#_{}]", "", made)
+    escaped = latex(text)
+    bare = re.sub(r"\\(textbackslash|textasciitilde|textasciicircum|textless|textgreater)\{\}|\\[&%$#_{}]", "", escaped)
     assert not set(bare) & set("&%$#_{}~^\\<>\n")
 
 
-def test_json_has_what_is_drawn() -> None:
+def test_json() -> None:
     run = make_run()
     assert "NaN" not in to_json([run])
     (loaded,) = json.loads(to_json([run]))["runs"]
     assert loaded["result"]["matrices"]["NM"]["views"] == list(VIEWS)
     assert loaded["result"]["percentages"] == run.analysis.result.percentages
-    one, found = loaded["groups"]["CL"], run.analysis.groups["CL"]
-    assert one["cmc"] == found.cmc.tolist()
-    assert one["verification"]["eer"] == found.pairs.verification.eer
-    assert [c["probe"][0] for c in one["confusions"]] == [run.analysis.ids[c.probe] for c in found.confusions]
-    assert [s["name"] for s in one["by_type"]] == ["cl-01", "cl-02"]
+    actual, expected = loaded["groups"]["CL"], run.analysis.groups["CL"]
+    assert actual["cmc"] == expected.cmc.tolist()
+    assert actual["verification"]["eer"] == expected.pairs.verification.eer
+    assert [c["probe"][0] for c in actual["confusions"]] == [run.analysis.ids[c.probe] for c in expected.confusions]
+    assert [s["name"] for s in actual["by_type"]] == ["cl-01", "cl-02"]
