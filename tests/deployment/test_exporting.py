@@ -1,4 +1,4 @@
-"""Exported networks give PyTorch's features, whatever runs them; a file that would not is not written."""
+"""Exported networks give the features of the PyTorch network in every format; a file that does not is not written."""
 
 import dataclasses
 import json
@@ -20,12 +20,12 @@ from helpers.networks import CHANNELS, SMALL, network
 
 
 def weights(name: str, folder: Path) -> Path:
-    """Write a small network's weights as published ones."""
-    made = network(name)
-    head = getattr(made, "class_head", ())
+    """Write the weights of a small network as published weights."""
+    model = network(name)
+    head = getattr(model, "class_head", ())
     config = {"model_cfg": SMALL[name], "evaluator_cfg": {"transform": {"type": "BaseSilTransform"}}}
     path = folder / f"{name}.safetensors"
-    published.write(path, {n: w for n, w in made.state_dict().items() if n not in head}, {"config": config})
+    published.write(path, {n: w for n, w in model.state_dict().items() if n not in head}, {"config": config})
     return path
 
 
@@ -36,7 +36,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> torch.export.ExportedPr
 
 @pytest.fixture
 def model(program: torch.export.ExportedProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PretrainedModel:
-    """A GaitSet, whose operations are not recorded again."""
+    """A GaitSet whose export reuses the traced program."""
     monkeypatch.setattr(exporting, "_trace", lambda model: program)
     return dygait.load_pretrained(weights("GaitSet", tmp_path))
 
@@ -48,48 +48,48 @@ def walks(lengths: list[int], name: str = "GaitSet") -> list[np.ndarray]:
 
 needs_onnx = pytest.mark.skipif(not exporting.writes_onnx(), reason="this PyTorch is too old to write ONNX")
 MODELS = {cfg["model"]: name for name, cfg in SMALL.items()}
-ALL = [(name, form) for name in MODELS.values() for form in exporting.FORMATS]
-"""One of each model. Minutes: with DYGAIT_FAULTS=long; else each form of one network, of frames and of sequences."""
+CASES = [(name, format) for name in MODELS.values() for format in exporting.FORMATS]
+"""Every model in every format: minutes, only with DYGAIT_FAULTS=long; else one network of sets, one of sequences."""
 
 
-@pytest.mark.parametrize(("name", "form"), ALL if LONG else [("GaitSet", "exported"), ("GaitGL necks", "onnx")])
-def test_every_network(name: str, form: str, tmp_path: Path) -> None:
-    if form == "onnx" and not exporting.writes_onnx():
+@pytest.mark.parametrize(("name", "format"), CASES if LONG else [("GaitSet", "exported"), ("GaitGL necks", "onnx")])
+def test_every_network(name: str, format: str, tmp_path: Path) -> None:
+    if format == "onnx" and not exporting.writes_onnx():
         pytest.skip("this PyTorch is too old to write ONNX")
     model = dygait.load_pretrained(weights(name, tmp_path))
-    target = tmp_path / f"made{exporting.FORMATS[form]}"
-    assert export(model, target, form) <= TOLERANCE
+    target = tmp_path / f"exported{exporting.FORMATS[format]}"
+    assert export(model, target, format) <= TOLERANCE
     loaded = dygait.load_exported(target)
     assert dataclasses.asdict(loaded.info) == json.loads(json.dumps(dataclasses.asdict(model.info)))
     for lengths in ([1], [2], [3], [200], [30, 30], [1, 2, 3, 4, 5, 6, 30, 57]):
-        wanted, found = (dygait.embed(one, walks(lengths, name)) for one in (model, loaded))
-        np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
+        expected, actual = (dygait.embed(network, walks(lengths, name)) for network in (model, loaded))
+        np.testing.assert_allclose(actual, expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_a_difference_is_seen(model: PretrainedModel, tmp_path: Path) -> None:
-    export(model, tmp_path / "made.pt2", "exported")
-    loaded = dygait.load_exported(tmp_path / "made.pt2")
+def test_a_difference_is_measured(model: PretrainedModel, tmp_path: Path) -> None:
+    export(model, tmp_path / "exported.pt2", "exported")
+    loaded = dygait.load_exported(tmp_path / "exported.pt2")
     with torch.no_grad():
         next(model.network.parameters()).mul_(1.01)
     assert largest_difference(model, loaded) > TOLERANCE
 
 
-@pytest.mark.parametrize("wrong", [1e-3, float("nan")])
+@pytest.mark.parametrize("error", [1e-3, float("nan")])
 def test_a_file_whose_features_differ_is_not_written(
-    wrong: float, model: PretrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: float, model: PretrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Wrong:
+    class WrongModel:
         def features(self, silhouettes: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-            found = model.features(silhouettes, lengths)
-            return found + wrong * found.abs().max()
+            features = model.features(silhouettes, lengths)
+            return features + error * features.abs().max()
 
-    monkeypatch.setattr(exporting, "load_exported", lambda path: Wrong())
-    target = tmp_path / "made.pt2"
+    monkeypatch.setattr(exporting, "load_exported", lambda path: WrongModel())
+    target = tmp_path / "exported.pt2"
     target.write_bytes(b"before")
-    with pytest.raises(UserError, match=r"made.pt2 is not written: its features differ"):
+    with pytest.raises(UserError, match=r"exported.pt2 is not written: its features differ"):
         export(model, target, "exported")
     assert target.read_bytes() == b"before"
-    assert {path.name for path in tmp_path.iterdir()} == {"made.pt2", "GaitSet.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {"exported.pt2", "GaitSet.safetensors"}
 
 
 @needs_onnx
@@ -100,15 +100,15 @@ def test_the_command_and_int8(model: PretrainedModel, tmp_path: Path, capsys: py
     loaded = dygait.load_exported(target)
     assert loaded.info.identity != model.info.identity
     assert loaded.info.model_cfg == model.info.model_cfg
-    wanted, found = (dygait.embed(one, walks([30, 9])) for one in (model, loaded))
-    assert 1e-4 < np.abs(found - wanted).max() / np.abs(wanted).max() < 0.2
+    expected, actual = (dygait.embed(network, walks([30, 9])) for network in (model, loaded))
+    assert 1e-4 < np.abs(actual - expected).max() / np.abs(expected).max() < 0.2
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["made.onnx", "--to", "exported"], "a file of --to exported is called *.pt2"),
-        (["made.pt2", "--to", "exported", "--int8"], "--int8 is for --to onnx"),
+        (["exported.pt2", "--to", "exported", "--int8"], "--int8 is for --to onnx"),
         (["none/made.pt2", "--to", "exported"], "there is no folder none"),
     ],
 )
