@@ -1,4 +1,4 @@
-"""`dygait profile`: what it counts equals a hand computation, and it never takes more memory than it may."""
+"""The command `dygait profile`: counts against a hand computation, and the memory limit."""
 
 import json
 import multiprocessing
@@ -42,7 +42,7 @@ def _quick_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def dam(c_in: int, c_out: int, form: str, frames: int, height: int, width: int) -> dict[str, int]:
-    """Multiply-adds of a DAM for one sequence: taps x channels in x channels out x positions."""
+    """Return the multiply-adds of a DAM for one sequence: taps x channels in x channels out x positions."""
     positions, map_ = frames * height * width, height * width
     if form == "plain":
         stage1 = (27 + 27 + 9) * c_in * c_out * positions
@@ -68,25 +68,25 @@ def shallow_by_hand(form: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("form", ["plain", "fast"])
-def test_counts_are_those_of_a_hand_computation(form: str) -> None:
-    found = count_network({**SHALLOW, "dam": form}, [(H, W)], S)
+def test_counts_equal_a_hand_computation(form: str) -> None:
+    counts = count_network({**SHALLOW, "dam": form}, [(H, W)], S)
     expected = shallow_by_hand(form)
-    assert found.forward == sum(expected.values())
+    assert counts.forward == sum(expected.values())
     # Backward: the gradients of weight and input, each as much as forward; none of the silhouettes is needed.
-    assert found.backward == 2 * sum(expected.values()) - expected["first"]
+    assert counts.backward == 2 * sum(expected.values()) - expected["first"]
     model = build_model(SHALLOW)
-    assert found.parameters == sum(p.numel() for p in model.parameters())
-    assert found.parameters - found.without_class_head == sum(p.numel() for p in model.necks.parameters())
+    assert counts.parameters == sum(p.numel() for p in model.parameters())
+    assert counts.parameters - counts.without_class_head == sum(p.numel() for p in model.necks.parameters())
 
 
-def test_only_dynamic_networks_have_a_plain_form() -> None:
+def test_only_networks_with_dams_have_a_plain_form() -> None:
     assert plain_form(SHALLOW) == {**SHALLOW, "dam": "plain"}
     other = {"model": "GaitSet", "in_channels": [1, 2, 2, 2]}
     assert plain_form(other) == other
 
 
-def tracked(settings: dict[str, Any]) -> tuple[LayerTracker, FlopCounterMode, nn.Module]:
-    """A forward and a backward pass of real silhouettes, followed layer by layer."""
+def track(settings: dict[str, Any]) -> tuple[LayerTracker, FlopCounterMode, nn.Module]:
+    """Run a forward and a backward pass, tracked layer by layer."""
     torch.manual_seed(0)
     model, x = build_model(settings), torch.rand(N, S, H, W)
     with (
@@ -108,17 +108,17 @@ def tracked(settings: dict[str, Any]) -> tuple[LayerTracker, FlopCounterMode, nn
         ("Dygait_Gait3D", "where needed", 134_586_369, 954.18),
     ],
 )
-def test_dygait_at_its_published_cost(name: str, shortcut: str, parameters: int, macs: float) -> None:
-    """Gait-World (NeurIPS 2025) gives the only figures: a sequence of 30 frames of Gait3D, forward."""
+def test_published_cost_of_dygait(name: str, shortcut: str, parameters: int, macs: float) -> None:
+    """The forward pass of a sequence of 30 frames of Gait3D; Gait-World (NeurIPS 2025) is the only source."""
     config = load_config(REPOSITORY / "configs" / f"{name}.yaml", [f"model_cfg.shortcut={shortcut}"])
     settings = complete_model_cfg(config.model_cfg.model_dump(), config.data_cfg.dataset_name)
-    found = count_network(plain_form(settings), input_sizes(config), frames_of(config))
-    assert found.parameters == parameters
-    assert found.forward / 1e9 == pytest.approx(macs, abs=0.005)
+    counts = count_network(plain_form(settings), input_sizes(config), frames_of(config))
+    assert counts.parameters == parameters
+    assert counts.forward / 1e9 == pytest.approx(macs, abs=0.005)
 
 
-def test_backward_work_belongs_to_the_layer_that_made_it() -> None:
-    found, _, _ = tracked({**SHALLOW, "dam": "plain"})
+def test_backward_multiply_adds_belong_to_their_layer() -> None:
+    tracker, _, _ = track({**SHALLOW, "dam": "plain"})
     expected = shallow_by_hand("plain")
     for path, name in (
         ("backbone.dam1.stage2", "dam1 stage2"),
@@ -126,23 +126,23 @@ def test_backward_work_belongs_to_the_layer_that_made_it() -> None:
         ("fcs", "fcs"),
         ("necks", "classes"),
     ):
-        counted = {
-            phase: sum(c.multiply_adds for k, c in found.costs.items() if (k.phase, k.path) == (phase, path))
+        actual = {
+            phase: sum(c.multiply_adds for k, c in tracker.costs.items() if (k.phase, k.path) == (phase, path))
             for phase in ("forward", "backward")
         }
-        assert counted == {"forward": N * expected[name], "backward": 2 * N * expected[name]}, path
-    assert not sum(cost.multiply_adds for layer, cost in found.costs.items() if layer.path == OUTSIDE_LAYERS)
+        assert actual == {"forward": N * expected[name], "backward": 2 * N * expected[name]}, path
+    assert not sum(cost.multiply_adds for layer, cost in tracker.costs.items() if layer.path == OUTSIDE_LAYERS)
 
 
 @pytest.mark.parametrize("settings", [SHALLOW, DEEP], ids=["shallow", "deep in half precision"])
-def test_layers_share_out_all_that_pytorch_counts(settings: dict[str, Any]) -> None:
-    found, counter, model = tracked(settings)
-    assert 2 * total(found.costs.values()).multiply_adds == counter.get_total_flops() > 0
+def test_layers_sum_to_the_count_of_pytorch(settings: dict[str, Any]) -> None:
+    tracker, counter, model = track(settings)
+    assert 2 * total(tracker.costs.values()).multiply_adds == counter.get_total_flops() > 0
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
-class Waits(torch.autograd.Function):
-    """Takes its time, forward and backward."""
+class Sleep(torch.autograd.Function):
+    """The identity, which sleeps in the forward and in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, seconds: float) -> torch.Tensor:
@@ -158,11 +158,11 @@ class Waits(torch.autograd.Function):
 
 class Slow(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return Waits.apply(x, 0.05)  # type: ignore[no-any-return]
+        return Sleep.apply(x, 0.05)  # type: ignore[no-any-return]
 
 
 class Branches(nn.Module):
-    """Two layers that read the same input, and some time of its own."""
+    """Two layers that read the same input, and time spent outside of them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -187,19 +187,19 @@ def test_time_belongs_to_the_innermost_layer() -> None:
         ("forward", "slow"): 0.05, ("forward", "network"): 0.03,
         ("backward", "slow"): 0.1, ("backward", OUTSIDE_LAYERS): 0.04,
     }  # fmt: skip
-    for key, least in expected.items():
-        assert least <= seconds[key]
+    for key, minimum in expected.items():
+        assert minimum <= seconds[key]
     assert sum(seconds.values()) == pytest.approx(elapsed, rel=0.05)
 
 
-def test_nothing_is_computed_on_fake_tensors_and_no_form_for_a_cpu_is_taken() -> None:
-    """Channels and frames for which a CPU would filter by Winograd's way."""
+def test_counts_do_not_use_forms_for_a_cpu() -> None:
+    """Channels and frames for which a CPU would use Winograd filtering."""
     settings = {**SHALLOW, "channels": [2, 64, 128], "bin_num": [1]}
     settings["SeparateBNNecks"] = {"class_num": CLASSES, "in_channels": 128, "parts_num": 1}
-    found = count_network({**settings, "dam": "fast"}, [(16, 4)], 12)
+    counts = count_network({**settings, "dam": "fast"}, [(16, 4)], 12)
     stages = {c: dam(*c, "fast", 4, h, w) for c, h, w in (((2, 64), 16, 4), ((64, 128), 8, 2), ((128, 128), 8, 2))}
-    others = 27 * 2 * 12 * 16 * 4 + 3 * 2 * 2 * 4 * 16 * 4 + 128 * 128 + 128 * CLASSES
-    assert found.forward == sum(sum(stage.values()) for stage in stages.values()) + others
+    other_layers = 27 * 2 * 12 * 16 * 4 + 3 * 2 * 2 * 4 * 16 * 4 + 128 * 128 + 128 * CLASSES
+    assert counts.forward == sum(sum(stage.values()) for stage in stages.values()) + other_layers
 
 
 def run(experiment: Experiment, *options: str) -> int:
@@ -208,7 +208,7 @@ def run(experiment: Experiment, *options: str) -> int:
 
 
 def test_profile_of_a_run(experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file, trace = tmp_path / "made" / "profile.json", tmp_path / "trace"
+    file, trace = tmp_path / "new" / "profile.json", tmp_path / "trace"
     assert run(experiment, "--steps", "2", "--json", str(file), "--trace", str(trace)) == 0
     output = capsys.readouterr().out
     profile = json.loads(file.read_text())
@@ -234,12 +234,12 @@ def test_profile_of_a_run(experiment: Experiment, tmp_path: Path, capsys: pytest
     for row in profile["layer_classes"]:
         assert row["name"][0] in output or len(profile["layer_classes"]) > 12
     assert "aten::convolution_backward" in {row["name"] for row in profile["operations"]}
-    (written,) = trace.glob("*.pt.trace.json")
-    ranges = {event.get("name") for event in json.loads(written.read_text())["traceEvents"]}
+    (trace_file,) = trace.glob("*.pt.trace.json")
+    ranges = {event.get("name") for event in json.loads(trace_file.read_text())["traceEvents"]}
     assert set(PHASES) <= ranges
 
 
-def test_without_the_dataset_examples_are_used(experiment: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+def test_example_batches_without_the_dataset(experiment: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(experiment, "--steps", "1", "--set", "data_cfg.dataset_root=/nowhere", "--batch", "3", "1") == 0
     output = capsys.readouterr().out
     assert "batch 3 x 1, 9 frames" in output
@@ -247,7 +247,7 @@ def test_without_the_dataset_examples_are_used(experiment: Experiment, capsys: p
     assert "/nowhere" in output
 
 
-def test_a_batch_beyond_the_memory_raises(
+def test_a_batch_beyond_the_memory_limit(
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(machine_peak, "available_bytes", lambda: 2**27)
@@ -256,7 +256,7 @@ def test_a_batch_beyond_the_memory_raises(
 
 
 @pytest.mark.parametrize("options", [["--steps", "0"], ["--json", "/proc/nothing/here.json"]])
-def test_mistakes_end_in_a_line(experiment: Experiment, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors(experiment: Experiment, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(experiment, *options) == 2
     assert "dygait: error: " in capsys.readouterr().err
 
@@ -264,58 +264,58 @@ def test_mistakes_end_in_a_line(experiment: Experiment, options: list[str], caps
 # ---- the largest batch
 
 
-@pytest.mark.parametrize("fits", [2, 3, 7, 64, 100])
-def test_the_largest_batch_is_found(fits: int) -> None:
-    tried = []
+@pytest.mark.parametrize("largest", [2, 3, 7, 64, 100])
+def test_find_largest(largest: int) -> None:
+    trials = []
 
-    def trial(people: int) -> int:
-        tried.append(people)
-        if people > fits:
+    def trial(subjects: int) -> int:
+        trials.append(subjects)
+        if subjects > largest:
             raise MemoryError
-        return 1000 * people
+        return 1000 * subjects
 
-    found = largest_batch.find_largest(trial, most=100, log=lambda message: None)
-    assert max(found) == fits
-    assert found[fits] == 1000 * fits
-    assert len(tried) == len(set(tried)) < 16
+    peaks = largest_batch.find_largest(trial, most=100, log=lambda message: None)
+    assert max(peaks) == largest
+    assert peaks[largest] == 1000 * largest
+    assert len(trials) == len(set(trials)) < 16
 
 
 def test_find_batch(
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def trial(config: Any, limit: int, people: int) -> int:
-        if people > fits:
+    def trial(config: Any, limit: int, subjects: int) -> int:
+        if subjects > largest:
             raise MemoryError
-        return 2**20 * people
+        return 2**20 * subjects
 
     monkeypatch.setattr(largest_batch, "_in_child", trial)
-    fits = 3
+    largest = 3
     assert run(experiment, "--find-batch") == 0
     assert "largest batch that fits: 3 x 2 = 6 sequences" in capsys.readouterr().out
-    fits = 1
+    largest = 1
     assert run(experiment, "--find-batch") == 2
     assert "not even 2 subjects" in capsys.readouterr().err
 
 
-def test_a_trial_in_a_child(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_in_a_child_process(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config(experiment.config, ["trainer_cfg.sampler.frames_num_fixed=200"])
     assert largest_batch._in_child(config, 2**32, 2) > 2**20
-    fork = multiprocessing.get_context("fork")  # which need not import PyTorch again
+    fork = multiprocessing.get_context("fork")  # faster: PyTorch is already imported
     monkeypatch.setattr(multiprocessing, "get_context", lambda kind: fork)
     with pytest.raises((RuntimeError, MemoryError)) as raised:
         largest_batch._in_child(config, 2**27, 400)
     assert is_out_of_memory(raised.value)
 
 
-def test_a_trial_trains(experiment: Experiment) -> None:
-    """More people than classes too: labels then come again."""
+def test_a_trial_with_more_subjects_than_classes(experiment: Experiment) -> None:
+    """Labels repeat when there are more subjects than classes."""
     config = load_config(experiment.config)
     assert largest_batch.steps_peak(config, torch.device("cpu"), 5) > 2**20
     network = torch.nn.Identity()
     network.class_num, network.in_channels = 4, 2
-    found = example_batch(config, 5, 2, network)
-    assert found.labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 0, 0]
-    assert found.silhouettes.shape[2] == 2
+    batch = example_batch(config, 5, 2, network)
+    assert batch.labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 0, 0]
+    assert batch.silhouettes.shape[2] == 2
 
 
 MEMINFO = "MemTotal: 1000 kB\nMemAvailable: 800 kB\n"
@@ -350,7 +350,7 @@ MEMINFO = "MemTotal: 1000 kB\nMemAvailable: 800 kB\n"
     ],
     ids=["no groups", "no limit", "version 2", "version 1"],
 )
-def test_free_memory_is_that_of_the_tightest_group(tmp_path: Path, files: dict[str, str], expected: int) -> None:
+def test_available_memory_is_that_of_the_tightest_cgroup(tmp_path: Path, files: dict[str, str], expected: int) -> None:
     for name, text in {"proc/meminfo": MEMINFO, **files}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -361,16 +361,16 @@ def test_a_system_with_unknown_memory(tmp_path: Path) -> None:
     assert machine_peak.available_bytes(tmp_path) is None
 
 
-def test_a_batch_in_parts_has_the_same_phases(experiment: Experiment, tmp_path: Path) -> None:
-    """Each part but the last runs forward twice: once for the losses, once to go backward."""
-    counted = {}
+def test_accumulated_batches_have_the_same_phases(experiment: Experiment, tmp_path: Path) -> None:
+    """Each part but the last runs forward twice: once for the losses, once for the backward pass."""
+    counts = {}
     for parts in (1, 2):
         file = tmp_path / f"{parts}.json"
         options = ("--steps", "1", "--set", f"trainer_cfg.accumulate={parts}", "--json", str(file))
         assert run(experiment, "--batch", "4", "2", *options) == 0
         profile = json.loads(file.read_text())
         assert all(seconds > 0 for seconds in profile["seconds"]["phases"].values())
-        counted[parts] = profile["multiply_adds"]
-    forward = {parts: count["forward_of_a_sequence"]["executed"] for parts, count in counted.items()}
+        counts[parts] = profile["multiply_adds"]
+    forward = {parts: multiply_adds["forward_of_a_sequence"]["executed"] for parts, multiply_adds in counts.items()}
     assert forward[2] == pytest.approx(1.5 * forward[1])
-    assert counted[1]["step"]["plain_form"] == counted[2]["step"]["plain_form"]
+    assert counts[1]["step"]["plain_form"] == counts[2]["step"]["plain_form"]
