@@ -1,4 +1,4 @@
-"""The truth behind the frames: parts lie on the silhouette, in the order of a body, the nearer before the farther."""
+"""Labels of body parts: on the silhouette, in anatomical order, nearer parts in front of farther ones."""
 
 import numpy as np
 import pytest
@@ -23,22 +23,22 @@ def test_parts_lie_on_the_silhouette(subject: int, kind: str, view: str) -> None
     labels, frames = parts_and_frames(subject, kind, view)
     assert labels.shape == frames.shape
     body, segmented = labels > 0, frames > 127
-    overlap = (body & segmented).sum((1, 2)) / (body | segmented).sum((1, 2))
-    assert np.median(overlap) > 0.85
-    assert overlap.mean() > 0.8
-    wanted = set(range(1, 7)) | ({PARTS.index("carried") + 1} if kind.startswith("bg") else set())
-    assert set(np.unique(labels).tolist()) - {0} == wanted
+    iou = (body & segmented).sum((1, 2)) / (body | segmented).sum((1, 2))
+    assert np.median(iou) > 0.85
+    assert iou.mean() > 0.8
+    expected = set(range(1, 7)) | ({PARTS.index("carried") + 1} if kind.startswith("bg") else set())
+    assert set(np.unique(labels).tolist()) - {0} == expected
 
 
 @pytest.mark.parametrize(("subject", "kind"), [(1, "nm-01"), (2, "cl-01"), (5, "bg-02")])
-def test_cameras_and_segmentation_of_any_kind(subject: int, kind: str) -> None:
+def test_parts_in_the_wild_preset(subject: int, kind: str) -> None:
     labels, frames = parts_and_frames(subject, kind, "108", PRESETS["wild"])
     body, segmented = labels > 0, frames > 127
-    overlap = (body & segmented).sum((1, 2)) / np.maximum((body | segmented).sum((1, 2)), 1)
-    assert np.median(overlap) > 0.5
+    iou = (body & segmented).sum((1, 2)) / np.maximum((body | segmented).sum((1, 2)), 1)
+    assert np.median(iou) > 0.5
 
 
-def test_the_order_of_a_body() -> None:
+def test_parts_are_in_anatomical_order() -> None:
     labels, _ = parts_and_frames(1, "nm-01", "090")
     rows = np.arange(64)
     means = [(labels == n).sum((0, 2)) @ rows / (labels == n).sum() for n in range(1, 7)]
@@ -58,6 +58,6 @@ def test_the_nearer_arm_hides_the_trunk() -> None:
     assert PARTS.index("trunk") + 1 in middle
 
 
-def test_the_seen_body_has_64_rows() -> None:
+def test_the_visible_body_has_64_rows() -> None:
     labels, _ = parts_and_frames(2, "nm-02", "036")
     assert labels.any(2).all(1).mean() > 0.9

@@ -24,8 +24,8 @@ def mean() -> Gait:
     return Gait(Physique(), Style(), NO_SIGNATURE)
 
 
-def sole(gait: Gait, phase: np.ndarray) -> np.ndarray:
-    """The lowest point of each foot, (S, 2)."""
+def foot_heights(gait: Gait, phase: np.ndarray) -> np.ndarray:
+    """Return the height of the lowest point of each foot, (S, 2)."""
     body, joints = gait.physique, gait.pose(phase).joints
     radii = {"heel": body.heel_radius, "ball": body.ball_radius, "toe": body.toe_radius}
     return np.stack(
@@ -41,13 +41,13 @@ def test_series_follow_the_published_means(curve: str, tolerance: float) -> None
     np.testing.assert_allclose(evaluate(series, CYCLE + 3), evaluate(series, CYCLE), atol=1e-9)
 
 
-def test_a_series_gives_a_sum_of_harmonics_back() -> None:
+def test_a_series_recovers_a_sum_of_harmonics() -> None:
     percents = np.arange(0, 100, 5)
     truth = 3 + 2 * np.cos(2 * np.pi * percents / 100) - np.sin(4 * np.pi * percents / 100)
     np.testing.assert_allclose(evaluate(fourier_series(percents, truth, 3), percents / 100), truth, atol=1e-9)
 
 
-def test_the_mean_walker_walks_as_people_do(mean: Gait) -> None:
+def test_the_mean_gait_is_in_human_ranges(mean: Gait) -> None:
     hip, knee, _, pitch = mean.leg_angles(CYCLE, LEFT)
     assert 35 < np.ptp(hip) < 50
     assert 55 < knee.max() < 72
@@ -59,19 +59,19 @@ def test_the_mean_walker_walks_as_people_do(mean: Gait) -> None:
     joints = mean.pose(CYCLE).joints
     assert 0.49 < joints["pelvis"][:, 2].mean() / mean.physique.stature < 0.55
     assert 0.01 < np.ptp(joints["pelvis"][:, 2]) < 0.06
-    for side in (LEFT, RIGHT):  # the arms swing against the legs
+    for side in (LEFT, RIGHT):  # arms swing in antiphase with the legs
         foot = joints[f"ankle_{side}"][:, 0] - joints["pelvis"][:, 0]
         hand = joints[f"hand_{side}"][:, 0] - joints[f"shoulder_{side}"][:, 0]
         assert np.corrcoef(foot, hand)[0, 1] < -0.8
 
 
-def test_feet_are_on_the_ground_and_do_not_slide(people: list[SubjectTraits]) -> None:
+def test_feet_touch_the_ground_and_do_not_slide(people: list[SubjectTraits]) -> None:
     phase = np.linspace(0, 2, 161)
     standing = (phase > 0.12) & (phase < 0.38)
     slides = []
     for person in people[:40]:
         gait = Gait(person.physique, person.style, person.signature)
-        lowest = sole(gait, phase)
+        lowest = foot_heights(gait, phase)
         assert lowest.min() > -1e-9
         assert lowest.min(1).max() < 0.05
         assert 0.6 < gait.stride_metres < 2.0
@@ -82,14 +82,14 @@ def test_feet_are_on_the_ground_and_do_not_slide(people: list[SubjectTraits]) ->
     assert max(slides) < 0.12
 
 
-def test_the_walk_is_periodic_and_its_speed_is_the_pace(people: list[SubjectTraits]) -> None:
+def test_the_gait_is_periodic_and_faster_with_speed(people: list[SubjectTraits]) -> None:
     gait = Gait(people[0].physique, people[0].style, people[0].signature)
-    here, later = gait.pose(CYCLE).joints, gait.pose(CYCLE + 2).joints
-    for name in here:
-        np.testing.assert_allclose(later[name] - here[name], [[2 * gait.stride_metres, 0, 0]] * 101, atol=1e-9)
-    quick, slow = (Gait(gait.physique, gait.style, NO_SIGNATURE, speed=speed) for speed in (1.1, 0.9))
-    assert quick.cycles_per_frame > slow.cycles_per_frame
-    assert quick.stride_metres > slow.stride_metres
+    joints, later = gait.pose(CYCLE).joints, gait.pose(CYCLE + 2).joints
+    for name in joints:
+        np.testing.assert_allclose(later[name] - joints[name], [[2 * gait.stride_metres, 0, 0]] * 101, atol=1e-9)
+    fast, slow = (Gait(gait.physique, gait.style, NO_SIGNATURE, speed=speed) for speed in (1.1, 0.9))
+    assert fast.cycles_per_frame > slow.cycles_per_frame
+    assert fast.stride_metres > slow.stride_metres
 
 
 @pytest.mark.parametrize(
@@ -104,18 +104,18 @@ def test_the_walk_is_periodic_and_its_speed_is_the_pace(people: list[SubjectTrai
 def test_bones_keep_their_lengths(mean: Gait, first: str, second: str, bone: str) -> None:
     joints = mean.pose(CYCLE).joints
     for side in (LEFT, RIGHT):
-        found = np.linalg.norm(joints[f"{first}_{side}"] - joints[f"{second}_{side}"], axis=1)
-        np.testing.assert_allclose(found, getattr(mean.physique, bone), rtol=0.06)
+        lengths = np.linalg.norm(joints[f"{first}_{side}"] - joints[f"{second}_{side}"], axis=1)
+        np.testing.assert_allclose(lengths, getattr(mean.physique, bone), rtol=0.06)
 
 
-def test_traits_differ_more_between_people_than_within_one_and_are_correlated(people: list[SubjectTraits]) -> None:
+def test_traits_are_correlated_and_vary_more_between_people_than_within(people: list[SubjectTraits]) -> None:
     rng = np.random.default_rng(1)
-    swing, hips, stoop, base = (
+    swing, hips, stoop, step_base = (
         np.array([getattr(person.style, name) for person in people])
         for name in ("arm_swing", "hip_gain", "stoop", "step_base")
     )
     assert np.std(swing) > 2.5 * np.std([vary(people[0].style, rng).arm_swing for _ in people])
     assert np.abs(swing - Style().arm_swing).max() <= 2 * MAX_DEVIATIONS * np.std(swing)
-    assert base.min() >= 0.012
+    assert step_base.min() >= 0.012
     assert np.corrcoef(swing, hips)[0, 1] > 0.5
     assert abs(np.corrcoef(swing, stoop)[0, 1]) < 0.2

@@ -33,7 +33,7 @@ def pickles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_the_layout_and_the_frames_are_those_of_the_field(pickles: Path) -> None:
+def test_layout_and_frames_are_those_of_casia_b(pickles: Path) -> None:
     assert sorted(path.name for path in pickles.iterdir() if path.is_dir()) == ["001", "002"]
     lengths = set()
     for name, kind, view in itertools.product(("001", "002"), TYPES, VIEWS):
@@ -51,7 +51,7 @@ def test_the_layout_and_the_frames_are_those_of_the_field(pickles: Path) -> None
     assert settings["generator"] == f"SynGait {VERSION}"
 
 
-def test_the_number_of_workers_changes_nothing(pickles: Path, tmp_path: Path) -> None:
+def test_the_result_does_not_depend_on_workers(pickles: Path, tmp_path: Path) -> None:
     generate(tmp_path, SMALL, workers=2, progress=False)
     assert contents(tmp_path) == contents(pickles)
 
@@ -59,18 +59,18 @@ def test_the_number_of_workers_changes_nothing(pickles: Path, tmp_path: Path) ->
 def test_an_interrupted_run_is_continued(tmp_path: Path, pickles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = itertools.count()
 
-    def tired(*arguments: Any) -> np.ndarray:
+    def interrupted(*arguments: Any) -> np.ndarray:
         if next(calls) == 5:
             raise KeyboardInterrupt
         return render_frames(*arguments)
 
-    monkeypatch.setattr(module, "render_frames", tired)
+    monkeypatch.setattr(module, "render_frames", interrupted)
     with pytest.raises(KeyboardInterrupt):
         generate(tmp_path, SMALL, progress=False)
     monkeypatch.undo()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pkl")}
     assert len(before) == 5
-    assert not [path for path in tmp_path.rglob(".*") if path.is_file()], "nothing is half written"
+    assert not [path for path in tmp_path.rglob(".*") if path.is_file()], "no half-written files"
     missing = 2 * len(TYPES) * len(VIEWS) - len(before)
     assert generate(tmp_path, SMALL, progress=False) == missing
     assert contents(tmp_path) == contents(pickles)
@@ -78,7 +78,7 @@ def test_an_interrupted_run_is_continued(tmp_path: Path, pickles: Path, monkeypa
     assert generate(tmp_path, SMALL, progress=False) == 0
 
 
-def test_pictures_normalised_are_the_pickles(pickles: Path, tmp_path: Path) -> None:
+def test_normalised_pictures_equal_the_pickles(pickles: Path, tmp_path: Path) -> None:
     settings = dataclasses.replace(SMALL, train_ids=0, format="png")
     root = tmp_path / "out"
     generate(root, settings, progress=False)
@@ -89,17 +89,17 @@ def test_pictures_normalised_are_the_pickles(pickles: Path, tmp_path: Path) -> N
         assert {picture.shape for picture in pictures} == {(240, 320)}
         expected = pickle.loads((pickles / "001" / kind / view / f"{view}.pkl").read_bytes())
         np.testing.assert_array_equal([normalise_silhouette(picture) for picture in pictures], expected)
-    # A folder that a killed run left half written is made again.
+    # A half-written folder of a killed run is written again.
     stale = root / "001" / "nm-01" / ".036.part"
     stale.with_name("036").rename(stale)
     assert generate(root, settings, progress=False) == 1
     assert not stale.exists()
 
 
-def test_a_folder_made_otherwise_is_an_error(pickles: Path, tmp_path: Path) -> None:
+def test_an_output_folder_with_other_content(pickles: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"other settings \(seed\).*another --output"):
         generate(pickles, dataclasses.replace(SMALL, seed=9))
-    (tmp_path / "thesis.txt").write_text("mine")
+    (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="not empty"):
         generate(tmp_path, SMALL)
     (tmp_path / "settings.json").write_text("{")
@@ -108,7 +108,7 @@ def test_a_folder_made_otherwise_is_an_error(pickles: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("change", "message"),
     [
         ({"train_ids": 0, "test_ids": 0}, "train_ids=0"),
         ({"train_ids": -1}, "train_ids=-1"),
@@ -120,8 +120,8 @@ def test_a_folder_made_otherwise_is_an_error(pickles: Path, tmp_path: Path) -> N
         ({"format": "gif"}, "format"),
     ],
 )
-def test_impossible_settings_are_errors(change: dict, named: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=named):
+def test_invalid_settings(change: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
         dataclasses.replace(SMALL, **change)
     with pytest.raises(UserError, match="workers=0"):
         generate(tmp_path, SMALL, workers=0)
@@ -135,15 +135,15 @@ def test_full_has_the_sizes_of_casia_b() -> None:
     assert len(TYPES) * len(VIEWS) == 110
 
 
-def command(*options: str) -> None:
+def run_command(*options: str) -> None:
     parser = argparse.ArgumentParser()
     synth.add_arguments(parser)
     synth.main(parser.parse_args(options))
 
 
-def test_the_command_makes_data_and_names_the_partition(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_data_and_prints_the_partition(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--train-ids", "1", "--test-ids", "1", "--frames", "2", "2", "--workers", "1", "--only", "test"]
-    command("--output", str(tmp_path / "data"), *sizes)
+    run_command("--output", str(tmp_path / "data"), *sizes)
     assert [path.name for path in (tmp_path / "data").iterdir() if path.is_dir()] == ["002"]
     printed = capsys.readouterr().out
     assert "110 sequences" in printed
@@ -152,12 +152,12 @@ def test_the_command_makes_data_and_names_the_partition(tmp_path: Path, capsys: 
 
 def test_the_command_draws_a_strip(tmp_path: Path) -> None:
     path = tmp_path / "strip.png"
-    command("--strip", str(path))
+    run_command("--strip", str(path))
     assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape[1] > 11 * 64
     assert path.stat().st_size < 200_000
 
 
-@pytest.mark.parametrize(("options", "named"), [((), "--output"), (("--strip", "strip.jpg"), r"\.png")])
-def test_the_command_needs_somewhere_to_write(options: tuple[str, ...], named: str) -> None:
-    with pytest.raises(UserError, match=named):
-        command(*options)
+@pytest.mark.parametrize(("options", "message"), [((), "--output"), (("--strip", "strip.jpg"), r"\.png")])
+def test_the_command_needs_an_output(options: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run_command(*options)

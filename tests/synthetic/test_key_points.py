@@ -1,4 +1,4 @@
-"""SynGait's key points lie in the silhouettes, and its heat maps are the same as files and rendered."""
+"""SynGait's key points lie in the silhouettes, and heat maps from files equal rendered ones."""
 
 import numpy as np
 
@@ -21,14 +21,14 @@ def test_key_points_are_in_the_body() -> None:
             for picture, body in zip(pictures, points, strict=True)
             for x, y in body
         ]
-        assert np.mean(inside) > 0.9, "but for segmentation faults"
+        assert np.mean(inside) > 0.9, "except for segmentation faults"
         left, right = points[:, 5::2], points[:, 6::2]
         order = np.sign((left - right)[..., 0].mean())
-        assert order == {"000": 1, "162": -1}.get(view, order), "the left is on the right of a picture from the front"
+        assert order == {"000": 1, "162": -1}.get(view, order), "from the front, the left side is on the right"
         assert (points[:, 15:, 1].mean() - points[:, 0, 1].mean()) > 60
 
 
-def test_files_and_rendered_are_the_same(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_files_equal_rendered_frames(tmp_path) -> None:  # type: ignore[no-untyped-def]
     address = "syngait://quick?seed=3&train_ids=1&test_ids=0&frames=3&heatmaps=1"
     settings = parse_address(address)
     assert parse_address(settings.address) == settings
@@ -38,10 +38,10 @@ def test_files_and_rendered_are_the_same(tmp_path) -> None:  # type: ignore[no-u
     assert files.num_files(0) == rendered.num_files(0) == 2
     for index in (0, 50):
         for file, shape in enumerate([(3, 2, 64, 64), (3, 64, 64)]):
-            one, other = files.read(index, file), rendered.read(index, file)
-            assert one.shape == other.shape == shape
-            assert np.array_equal(one, other[:])
-            assert np.array_equal(one[[2, 0]], other[np.array([2, 0])])
-    plain = open_store(address.replace("&heatmaps=1", ""))
-    assert plain.num_files(0) == 1
-    assert np.array_equal(plain.read(50)[:], rendered.read(50, 1)[:])
+            from_file, from_renderer = files.read(index, file), rendered.read(index, file)
+            assert from_file.shape == from_renderer.shape == shape
+            assert np.array_equal(from_file, from_renderer[:])
+            assert np.array_equal(from_file[[2, 0]], from_renderer[np.array([2, 0])])
+    without_heat_maps = open_store(address.replace("&heatmaps=1", ""))
+    assert without_heat_maps.num_files(0) == 1
+    assert np.array_equal(without_heat_maps.read(50)[:], rendered.read(50, 1)[:])

@@ -1,4 +1,4 @@
-"""Who the subjects are: each knob changes what it says."""
+"""The knobs of `people`: each changes the traits that it describes."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ NO_SIGNATURE = np.zeros((2, 3, 3))
 CYCLE = np.linspace(0, 1, 101)
 
 
-def crowd(count: int = 150, **knobs: float) -> list[SubjectTraits]:
+def draw_subjects(count: int = 150, **knobs: float) -> list[SubjectTraits]:
     settings = Settings(count, 0, (20, 20), world=World(people=People(**knobs)))
     return [draw_subject(settings, subject) for subject in range(1, count + 1)]
 
@@ -27,7 +27,7 @@ def statures(subjects: list[SubjectTraits]) -> np.ndarray:
     return np.array([subject.physique.stature for subject in subjects])
 
 
-def test_without_knobs_a_person_changes_nothing() -> None:
+def test_without_knobs_a_person_has_no_effect() -> None:
     person = draw_person(np.random.default_rng(0), People())
     assert person.gait_change == GaitChange()
     assert shaped(Physique(), person, People()) == Physique()
@@ -35,7 +35,7 @@ def test_without_knobs_a_person_changes_nothing() -> None:
 
 
 def test_women_and_men_have_their_means() -> None:
-    subjects = crowd(300, dimorphism=1.0)
+    subjects = draw_subjects(300, dimorphism=1.0)
     women = [subject for subject in subjects if subject.person.woman]
     men = [subject for subject in subjects if not subject.person.woman]
     assert 120 < len(women) < 180
@@ -49,8 +49,8 @@ def test_women_and_men_have_their_means() -> None:
     assert np.mean([s.style.stride_seconds for s in women]) < np.mean([s.style.stride_seconds for s in men])
 
 
-def test_children_are_small_with_large_heads_and_quick_steps() -> None:
-    children = crowd(children=1.0)
+def test_children_are_small_with_large_heads_and_fast_steps() -> None:
+    children = draw_subjects(children=1.0)
     ages = np.array([child.person.age for child in children])
     assert 4 <= ages.min() < 6
     assert 14 < ages.max() <= 16
@@ -59,11 +59,11 @@ def test_children_are_small_with_large_heads_and_quick_steps() -> None:
     youngest, adult = children[int(ages.argmin())], Physique()
     assert youngest.physique.head_length > 1.15 * adult.head_length
     assert np.mean([child.style.stride_seconds for child in children]) < 0.93 * Style().stride_seconds
-    assert 0.15 < np.mean([child.person.age < 16.5 for child in crowd(200, children=0.25)]) < 0.35
+    assert 0.15 < np.mean([child.person.age < 16.5 for child in draw_subjects(200, children=0.25)]) < 0.35
 
 
-def test_the_old_take_short_slow_steps() -> None:
-    old, young = crowd(100, old=1.0), crowd(100)
+def test_old_people_take_short_slow_steps() -> None:
+    old, young = draw_subjects(100, old=1.0), draw_subjects(100)
 
     def stride(subject: SubjectTraits) -> float:
         return Gait(subject.physique, subject.style, NO_SIGNATURE).stride_metres / subject.physique.stature
@@ -73,9 +73,10 @@ def test_the_old_take_short_slow_steps() -> None:
     assert np.mean([s.style.stoop for s in old]) > np.mean([s.style.stoop for s in young]) + 0.004
 
 
-def test_the_heavy_are_broad_and_variety_spreads() -> None:
-    assert np.mean([s.physique.build for s in crowd(heavy=1.0)]) > 1.5 + np.mean([s.physique.build for s in crowd()])
-    spread = [statures(crowd(variety=variety)).std() for variety in (0.0, 0.5, 1.0, 2.0)]
+def test_heavy_people_are_broad_and_variety_spreads_statures() -> None:
+    heavy, default = draw_subjects(heavy=1.0), draw_subjects()
+    assert np.mean([s.physique.build for s in heavy]) > 1.5 + np.mean([s.physique.build for s in default])
+    spread = [statures(draw_subjects(variety=variety)).std() for variety in (0.0, 0.5, 1.0, 2.0)]
     assert spread[0] == pytest.approx(0, abs=1e-12)
     np.testing.assert_allclose(np.array(spread[1:]) / spread[2], [0.5, 1.0, 2.0], rtol=1e-6)
 
@@ -91,10 +92,10 @@ def test_within_spreads_the_walks_of_a_subject() -> None:
 
 @pytest.mark.parametrize("kind", IMPAIRMENTS)
 @pytest.mark.parametrize("side", [0, 1])
-def test_impaired_people_walk_otherwise_but_on_the_ground(kind: str, side: int) -> None:
+def test_impaired_gaits_are_shorter_and_stay_on_the_ground(kind: str, side: int) -> None:
     change = impairment(kind, side, 1.0)
-    plain, changed = Gait(Physique(), Style(), NO_SIGNATURE), Gait(Physique(), Style(), NO_SIGNATURE, change)
-    assert changed.stride_metres < plain.stride_metres
+    usual, changed = Gait(Physique(), Style(), NO_SIGNATURE), Gait(Physique(), Style(), NO_SIGNATURE, change)
+    assert changed.stride_metres < usual.stride_metres
     assert np.diff(changed.pose(CYCLE).joints["pelvis"][:, 0]).min() > 0
     assert min(joint[:, 2].min() for joint in changed.pose(CYCLE).joints.values()) > 0
     knees = [np.ptp(changed.leg_angles(CYCLE, leg)[1]) for leg in (0, 1)]
@@ -105,39 +106,39 @@ def test_impaired_people_walk_otherwise_but_on_the_ground(kind: str, side: int) 
     assert dataclasses.replace(change, stride=1.0) != GaitChange()
 
 
-def test_impairments_come_in_the_wanted_number_and_in_all_kinds() -> None:
-    assert {s.person.gait_change for s in crowd(50)} == {GaitChange()}
-    impaired = [s.person.gait_change != GaitChange() for s in crowd(400, impaired=0.1)]
+def test_the_share_of_impaired_people() -> None:
+    assert {s.person.gait_change for s in draw_subjects(50)} == {GaitChange()}
+    impaired = [s.person.gait_change != GaitChange() for s in draw_subjects(400, impaired=0.1)]
     assert 0.06 < np.mean(impaired) < 0.14
 
 
-def test_changes_of_a_gait_add_up() -> None:
-    one = GaitChange(swing=(0.5, 1.0), elbow=(10.0, 0.0), lean=2.0, stride=0.9)
-    other = GaitChange(swing=(0.5, 0.8), elbow=(5.0, 1.0), lean=-1.0, stride=0.5, knee=(0.3, 1.0))
-    both = one.and_also(other)
-    assert both == other.and_also(one)
+def test_gait_changes_combine() -> None:
+    first = GaitChange(swing=(0.5, 1.0), elbow=(10.0, 0.0), lean=2.0, stride=0.9)
+    second = GaitChange(swing=(0.5, 0.8), elbow=(5.0, 1.0), lean=-1.0, stride=0.5, knee=(0.3, 1.0))
+    both = first.and_also(second)
+    assert both == second.and_also(first)
     assert (both.swing, both.elbow, both.lean) == ((0.25, 0.8), (15.0, 1.0), 1.0)
     assert (both.stride, both.knee) == (0.45, (0.3, 1.0))
-    assert one.and_also(GaitChange()) == one
+    assert first.and_also(GaitChange()) == first
 
 
-def test_frailty_begins_late() -> None:
+def test_frailty_begins_after_61() -> None:
     ages = [30.0, 61.0, 75.0, 95.0]
-    found = [Person(True, age, 0.0, 0.5, 0.5, GaitChange()).frailty for age in ages]
-    assert found[:2] == [0, 0]
-    assert 0 < found[2] < found[3] == 1
+    frailties = [Person(True, age, 0.0, 0.5, 0.5, GaitChange()).frailty for age in ages]
+    assert frailties[:2] == [0, 0]
+    assert 0 < frailties[2] < frailties[3] == 1
 
 
-def test_calibrated_people_have_sloping_shoulders_and_quick_steps() -> None:
-    plain, moved = crowd(20), crowd(20, calibrated=1.0)
-    for before, after in zip(plain, moved, strict=True):
+def test_calibrated_people_have_sloping_shoulders_and_fast_steps() -> None:
+    default, calibrated = draw_subjects(20), draw_subjects(20, calibrated=1.0)
+    for before, after in zip(default, calibrated, strict=True):
         assert after.physique.shoulder_slope > before.physique.shoulder_slope + 0.01
         assert after.physique.shoulder_scale < before.physique.shoulder_scale
         assert after.style.stride_seconds == pytest.approx(0.91 * before.style.stride_seconds)
 
 
-def test_gait_variety_spreads_gaits_alone() -> None:
-    plain, alike = crowd(100), crowd(100, gait_variety=0.5)
-    assert [s.physique for s in plain] == [s.physique for s in alike]
-    spread = [np.std([s.style.hip_gain for s in subjects]) for subjects in (plain, alike)]
+def test_gait_variety_changes_gaits_only() -> None:
+    default, similar = draw_subjects(100), draw_subjects(100, gait_variety=0.5)
+    assert [s.physique for s in default] == [s.physique for s in similar]
+    spread = [np.std([s.style.hip_gain for s in subjects]) for subjects in (default, similar)]
     assert spread[1] == pytest.approx(0.5 * spread[0])

@@ -35,15 +35,15 @@ def test_a_sphere_is_a_disc_of_the_right_size_and_position(view: str) -> None:
     assert abs(np.sqrt(moments["m00"] / np.pi) - radius) < 0.7
 
 
-def test_a_hull_is_that_of_its_points() -> None:
+def test_a_hull_is_the_convex_hull_of_its_spheres() -> None:
     rng = np.random.default_rng(0)
     figure = spheres((0, 0, 0.5), (0.2, 0.3, 1.0), (-0.2, 0.1, 1.4))
     viewer = camera("054")
     directions = rng.standard_normal((20000, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     surface = (figure.centres[0][:, None] + 0.1 * directions).reshape(-1, 3)
-    seen = (surface - viewer.position) @ viewer.rotation.T
-    points = seen[:, :2] / seen[:, 2:] * FOCAL + (WIDTH / 2, HEIGHT / 2)
+    camera_points = (surface - viewer.position) @ viewer.rotation.T
+    points = camera_points[:, :2] / camera_points[:, 2:] * FOCAL + (WIDTH / 2, HEIGHT / 2)
     expected = np.zeros((HEIGHT, WIDTH), np.uint8)
     cv2.fillConvexPoly(expected, cv2.convexHull(np.rint(points * 16).astype(np.int32)), 255, cv2.LINE_8, SUBPIXEL_BITS)
     picture = picture_of(figure, "054")
@@ -51,7 +51,7 @@ def test_a_hull_is_that_of_its_points() -> None:
     assert differing < 0.05 * np.count_nonzero(expected)
 
 
-def test_an_ellipsoid_is_seen_with_its_radii() -> None:
+def test_projected_radii_of_an_ellipsoid() -> None:
     builder = FigureBuilder(1, 1.0)
     builder.ellipsoid("oval", (np.array([[0.0, 0.0, 0.9]]), np.eye(3)[None]), (0.0, 0.0, 0.0), (0.3, 0.1, 0.2))
     builder.hull("body", "oval")
@@ -62,7 +62,7 @@ def test_an_ellipsoid_is_seen_with_its_radii() -> None:
 
 
 @pytest.mark.parametrize("height", [1.0, 3.0])
-def test_a_window_shows_the_same_as_the_picture(height: float) -> None:
+def test_a_window_equals_its_part_of_the_picture(height: float) -> None:
     figure = spheres((0.0, 0.3, height), (0.1, 0.0, 0.6), radius=0.2)
     projection = project(camera("036"), figure)
     origins, (width, rows) = windows(*projection, margin=3)
@@ -72,14 +72,14 @@ def test_a_window_shows_the_same_as_the_picture(height: float) -> None:
     expected = picture_of(figure, "036")
     np.testing.assert_array_equal(window, expected[y : y + rows, x : x + width])
     assert window.sum() == expected.sum()
-    left, top, wide, _ = cv2.boundingRect(expected)
+    left, top, box_width, _ = cv2.boundingRect(expected)
     assert 3 <= left - x <= 5
-    assert 3 <= x + width - left - wide <= 5
+    assert 3 <= x + width - left - box_width <= 5
     assert (top - y if y else 3) in (3, 4, 5)
-    assert (y > 0) == (height == 1.0), "the other one is cut by the edge of the picture"
+    assert (y > 0) == (height == 1.0), "the other figure is cut off by the edge of the picture"
 
 
-def test_the_walker_goes_to_the_left_at_090_and_comes_nearer_at_000() -> None:
+def test_the_walker_moves_left_at_090_and_towards_the_camera_at_000() -> None:
     figure = spheres((0.0, 0.0, 1.0), (1.0, 0.0, 1.0))
     (before, after), _ = project(camera("090"), figure)[0][:, 0]
     assert after < before
