@@ -1,4 +1,4 @@
-"""Videos of synthetic walkers, whose truth is known, through the whole pipeline, and the command."""
+"""The whole pipeline on videos of synthetic walkers with ground truth, and the command."""
 
 import argparse
 import json
@@ -27,8 +27,8 @@ HALF = {"width": 320, "height": 240}
 Video = tuple[Path, list[np.ndarray]]
 
 
-def make(folder: Path, *appearances: Appearance, seconds: float, **size: int) -> Video:
-    """Write a video; return its path and the true label maps."""
+def make_video(folder: Path, *appearances: Appearance, seconds: float, **size: int) -> Video:
+    """Write a video; return its path and the ground-truth label maps."""
     scene = Scene(appearances, seconds, seed=1, **size)
     path = folder / "walk.mp4"
     write_video(path, scene)
@@ -36,43 +36,43 @@ def make(folder: Path, *appearances: Appearance, seconds: float, **size: int) ->
 
 
 @pytest.fixture(scope="module")
-def lone(tmp_path_factory: pytest.TempPathFactory) -> Video:
+def walker(tmp_path_factory: pytest.TempPathFactory) -> Video:
     """One walker, 640x480."""
-    return make(tmp_path_factory.mktemp("lone"), Appearance(1, "nm-01", 0.3), seconds=7.0)
+    return make_video(tmp_path_factory.mktemp("walker"), Appearance(1, "nm-01", 0.3), seconds=7.0)
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Video:
-    """Two who cross."""
+def crossing(tmp_path_factory: pytest.TempPathFactory) -> Video:
+    """Two walkers who cross."""
     right, left = Appearance(1, "nm-01", 0.5), Appearance(2, "cl-01", 0.5, rightward=False, depth=1.0)
-    return make(tmp_path_factory.mktemp("pair"), right, left, seconds=7.5, **HALF)
+    return make_video(tmp_path_factory.mktemp("crossing"), right, left, seconds=7.5, **HALF)
 
 
 def ious(track: Track, truth: list[np.ndarray], person: int) -> np.ndarray:
-    """Return the IoU of each frame in use with the normalised truth; the centre may be rounded to another column."""
-    found = []
+    """Return the IoU of each used frame with the normalised truth, allowing a shift by a column (rounding)."""
+    values = []
     for index, frame in zip(track.indices[track.used], track.frames, strict=True):
-        wanted = normalise_silhouette((truth[index] == person).astype(np.uint8) * np.uint8(255))
-        assert wanted is not None
-        shifted = [np.roll(frame, shift, 1) >= 128 for shift in (-1, 0, 1)]
-        found.append(max((one & (wanted >= 128)).sum() / (one | (wanted >= 128)).sum() for one in shifted))
-    return np.array(found)
+        normalised = normalise_silhouette((truth[index] == person).astype(np.uint8) * np.uint8(255))
+        assert normalised is not None
+        expected, shifted = normalised >= 128, [np.roll(frame, shift, 1) >= 128 for shift in (-1, 0, 1)]
+        values.append(max((actual & expected).sum() / (actual | expected).sum() for actual in shifted))
+    return np.array(values)
 
 
 def people_in(track: Track, truth: list[np.ndarray]) -> Counter[int]:
-    """Return how many frames in use of a track show which person of the truth."""
-    found: Counter[int] = Counter()
+    """Return the number of used frames of a track that show each person of the ground truth."""
+    frames: Counter[int] = Counter()
     for index, (left, top, width, height) in zip(track.indices[track.used], track.boxes[track.used], strict=True):
         inside = truth[index][top : top + height, left : left + width]
         counts = np.bincount(inside.ravel(), minlength=3)
-        found[int(counts[1:].argmax()) + 1] += 1
-    return found
+        frames[int(counts[1:].argmax()) + 1] += 1
+    return frames
 
 
-def test_a_lone_walker(lone: Video) -> None:
-    path, truth = lone
-    said: list[str] = []
-    (track,) = tracks(path, Options(), notify=said.append)
+def test_a_single_walker(walker: Video) -> None:
+    path, truth = walker
+    notices: list[str] = []
+    (track,) = tracks(path, Options(), notify=notices.append)
     assert track.usable, track.problems
     assert len(track.frames) > 70
     assert track.frames.shape[1:] == (64, 64)
@@ -83,24 +83,24 @@ def test_a_lone_walker(lone: Video) -> None:
     at_edge = [flaw == EDGE for flaw in track.flaws]
     assert at_edge[0]
     assert at_edge[-1]
-    assert not said
+    assert not notices
 
 
-def test_two_who_cross_are_never_one_sequence(pair: Video) -> None:
-    path, truth = pair
-    found = list(tracks(path, Options(min_frames=15)))
-    usable = [track for track in found if track.usable]
+def test_crossing_walkers_are_separate_sequences(crossing: Video) -> None:
+    path, truth = crossing
+    all_tracks = list(tracks(path, Options(min_frames=15)))
+    usable = [track for track in all_tracks if track.usable]
     assert len(usable) >= 3
     for track in usable:
         people = people_in(track, truth)
         assert len(people) == 1, (track.number, people)
-    assert any("touches somebody else" in track.end for track in found)
+    assert any("touches somebody else" in track.end for track in all_tracks)
     assert {person for track in usable for person in people_in(track, truth)} == {1, 2}
 
 
-def test_who_stops_is_followed_and_not_used_while_standing(tmp_path: Path) -> None:
+def test_frames_of_a_standing_person_are_not_used(tmp_path: Path) -> None:
     stop = Appearance(1, "nm-01", 0.5, "stop", pause=4.0)
-    path, truth = make(tmp_path, stop, seconds=11.0, **HALF)
+    path, truth = make_video(tmp_path, stop, seconds=11.0, **HALF)
     (track,) = (track for track in tracks(path) if track.usable)
     flaws = Counter(track.flaws)
     assert 60 < flaws[STILL] < 100
@@ -108,59 +108,61 @@ def test_who_stops_is_followed_and_not_used_while_standing(tmp_path: Path) -> No
     assert people_in(track, truth) == {1: len(track.frames)}
 
 
-def test_label_maps_as_they_are(pair: Video, tmp_path: Path) -> None:
-    _, truth = pair
+def test_label_maps(crossing: Video, tmp_path: Path) -> None:
+    _, truth = crossing
     folder = tmp_path / "masks"
     folder.mkdir()
     for number, labels in enumerate(truth):
         if not 40 <= number < 44:  # a gap
             cv2.imwrite(str(folder / f"{number:04d}.png"), labels)
-    said: list[str] = []
-    found = list(tracks(folder, Options(min_frames=10), build_segmenter("masks"), notify=said.append))
-    assert "4 of the numbered pictures are missing" in said[0]
-    usable = [track for track in found if track.usable]
+    notices: list[str] = []
+    all_tracks = list(tracks(folder, Options(min_frames=10), build_segmenter("masks"), notify=notices.append))
+    assert "4 of the numbered pictures are missing" in notices[0]
+    usable = [track for track in all_tracks if track.usable]
     assert {person for track in usable for person in people_in(track, truth)} == {1, 2}
     for track in usable:
         ((person, _),) = people_in(track, truth).items()
-        assert ious(track, truth, person).mean() > 0.9  # small people: a fraction of a pixel counts
+        assert ious(track, truth, person).mean() > 0.9  # people are small, so fractions of a pixel matter
         assert not {40, 41, 42, 43} & set(track.indices.tolist())
 
 
-def test_seconds_and_observers(lone: Video) -> None:
-    seen: list[tuple[int, int]] = []
-    list(tracks(lone[0], Options(seconds=2.0), observe=lambda frame, people: seen.append((frame.index, len(people)))))
-    assert [index for index, _ in seen] == list(range(50))
-    assert max(count for _, count in seen) == 1
+def test_seconds_and_observers(walker: Video) -> None:
+    calls: list[tuple[int, int]] = []
+    list(
+        tracks(walker[0], Options(seconds=2.0), observe=lambda frame, people: calls.append((frame.index, len(people))))
+    )
+    assert [index for index, _ in calls] == list(range(50))
+    assert max(count for _, count in calls) == 1
 
 
-def test_frames_that_flicker_are_left_out_and_a_sequence_that_does_is_marked() -> None:
+def test_flickering_frames_and_sequences() -> None:
     frame = np.zeros((64, 64), np.uint8)
     frame[:, 22:42] = 255
     torn = frame.copy()
     torn[10:30] = 0
-    walk = [np.roll(frame, shift, 1) for shift in (0, 1, 2, 1) * 15]  # enough to be no standing
+    walk = [np.roll(frame, shift, 1) for shift in (0, 1, 2, 1) * 15]  # enough movement not to count as standing
 
     def track(frames: list[np.ndarray]) -> Track:
         sightings = [Sighting(i, i / 25, (6 * i, 20, 30, 90), 2000, picture, "") for i, picture in enumerate(frames)]
         return judge(Piece(1, sightings, "left"), Options(), "walk")
 
-    good = track(walk)
-    assert good.usable
-    assert len(good.frames) == 60
-    once = track([torn if i == 30 else picture for i, picture in enumerate(walk)])
-    assert [i for i, flaw in enumerate(once.flaws) if flaw == FLICKER] == [30]
-    assert once.usable
-    holes = [picture.copy() for picture in walk]
-    for i, picture in enumerate(holes):
+    steady = track(walk)
+    assert steady.usable
+    assert len(steady.frames) == 60
+    one_flaw = track([torn if i == 30 else picture for i, picture in enumerate(walk)])
+    assert [i for i, flaw in enumerate(one_flaw.flaws) if flaw == FLICKER] == [30]
+    assert one_flaw.usable
+    flickering = [picture.copy() for picture in walk]
+    for i, picture in enumerate(flickering):
         picture[8 * (i % 3) : 8 * (i % 3) + 4, 22:40] = 0
-    assert "flickers" in " ".join(track(holes).problems)
+    assert "flickers" in " ".join(track(flickering).problems)
     assert "too few frames: 20 of at least 30" in " ".join(track(walk[:20]).problems)
     assert track([]).problems
 
 
 @pytest.mark.parametrize("kind", ["nm-01", "bg-01"])
 def test_the_outline_of_a_clean_silhouette_does_not_flicker(kind: str) -> None:
-    """It is in another pixel in every frame: 3 to 5 % of the trunk by plain counting."""
+    """It moves by fractions of a pixel: counting changed pixels would give 3 to 5 % of the trunk."""
     sightings = []
     for index, (_, labels) in enumerate(render(Scene((Appearance(2, kind, 0.0),), 3.0, seed=2, **HALF))):
         for person in people_in_masks([(labels == 1).astype(np.uint8) * np.uint8(255)]):
@@ -171,9 +173,9 @@ def test_the_outline_of_a_clean_silhouette_does_not_flicker(kind: str) -> None:
     assert track.measures["flicker"] < 0.02
 
 
-def test_the_command(lone: Video, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(walker: Video, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output, preview = tmp_path / "silhouettes", tmp_path / "preview.mp4"
-    assert cli.main(["silhouettes", str(lone[0]), "--output", str(output), "--preview", str(preview)]) == 0
+    assert cli.main(["silhouettes", str(walker[0]), "--output", str(output), "--preview", str(preview)]) == 0
     assert "1 tracks, 0 of them marked; 1 sequences" in capsys.readouterr().out
     content = json.loads((output / "tracks.json").read_text())
     (track,) = content["tracks"]
@@ -186,27 +188,27 @@ def test_the_command(lone: Video, tmp_path: Path, capsys: pytest.CaptureFixture[
     (source,) = content["sources"]
     assert (source["name"], source["frames_per_second"], source["notices"]) == ("walk", 25.0, [])
     capture = cv2.VideoCapture(str(preview))
-    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == len(lone[1])
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == len(walker[1])
     assert {path.name for path in tmp_path.iterdir()} == {"silhouettes", "preview.mp4"}
 
 
-def test_the_defaults_of_the_command_are_those_of_the_options() -> None:
+def test_defaults_of_the_command_equal_those_of_options() -> None:
     parser = argparse.ArgumentParser()
     silhouettes.add_arguments(parser)
-    given = parser.parse_args(["walk.mp4", "--output", "out"])
-    assert Options(given.rate, given.seconds, given.min_height, given.min_frames) == Options()
+    defaults = parser.parse_args(["walk.mp4", "--output", "out"])
+    assert Options(defaults.rate, defaults.seconds, defaults.min_height, defaults.min_frames) == Options()
 
 
-def test_marked_sequences_are_written_on_demand(pair: Video, tmp_path: Path) -> None:
-    arguments = ["silhouettes", str(pair[0]), "--seconds", "2.5"]
+def test_marked_sequences_are_written_with_keep_all(crossing: Video, tmp_path: Path) -> None:
+    arguments = ["silhouettes", str(crossing[0]), "--seconds", "2.5"]
     assert cli.main([*arguments, "--output", str(tmp_path / "good")]) == 0
     assert not list((tmp_path / "good").rglob("*.pkl"))
     assert cli.main([*arguments, "--output", str(tmp_path / "all"), "--keep-all"]) == 0
     assert len(open_store(tmp_path / "all").table) == 2
 
 
-def test_a_video_that_is_cut_off_is_used_as_far_as_it_goes(
-    lone: Video, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_truncated_video_is_used_to_its_end(
+    walker: Video, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "walk.avi"
     write_video(path, Scene((Appearance(1, "nm-01", 0.0),), 6.0, seed=1, **HALF), codec="MJPG")
@@ -216,15 +218,15 @@ def test_a_video_that_is_cut_off_is_used_as_far_as_it_goes(
     assert (tmp_path / "out" / "tracks.json").is_file()
 
 
-def write_pictures(folder: Path, side: int = 64) -> Path:
+def write_pictures(folder: Path, size: int = 64) -> Path:
     folder.mkdir()
     for number in range(3):
-        cv2.imwrite(str(folder / f"{number}.png"), np.full((side, side), 90, np.uint8))
+        cv2.imwrite(str(folder / f"{number}.png"), np.full((size, size), 90, np.uint8))
     return folder
 
 
 @pytest.mark.parametrize(
-    ("arguments", "word"),
+    ("arguments", "message"),
     [
         (["nothing.mp4"], "nothing.mp4: no such file"),
         (["99"], "99: no such camera"),
@@ -237,9 +239,9 @@ def write_pictures(folder: Path, side: int = 64) -> Path:
         (["pictures", "nothing"], "nothing: no such file"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(
+def test_errors_are_one_line_and_leave_no_files(
     arguments: list[str],
-    word: str,
+    message: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -250,11 +252,11 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     before = sorted(tmp_path.rglob("*"))
     assert cli.main(["silhouettes", "--output", "out", *arguments]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert word in line
+    assert message in line
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_without_the_package_for_tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_trackers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trackers", None)
     with pytest.raises(Exception, match=r"pip install 'dygait\[video\]'"):
         list(tracks(write_pictures(tmp_path / "pictures")))

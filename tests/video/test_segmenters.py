@@ -1,4 +1,4 @@
-"""Segmenters: what each finds in pictures with a known answer, and what is said of bad settings."""
+"""Segmenters: the people found in synthetic pictures, and errors of settings and files."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ BOX = (60, 20, 30, 80)
 
 
 def scene(box: tuple[int, int, int, int] | None = BOX, level: int = 230, seed: int = 0) -> np.ndarray:
-    """A noisy grey picture, and somebody in it."""
+    """Return a noisy grey picture with a bright person, or with nobody for no box."""
     picture = np.random.default_rng(seed).normal(100, 3, (*SIZE, 3))
     if box is not None:
         left, top, width, height = box
@@ -27,7 +27,7 @@ def scene(box: tuple[int, int, int, int] | None = BOX, level: int = 230, seed: i
     return picture.clip(0, 255).astype(np.uint8)
 
 
-def whole(people: list[Person], size: tuple[int, int] = SIZE) -> np.ndarray:
+def label_map(people: list[Person], size: tuple[int, int] = SIZE) -> np.ndarray:
     """Return the label map of people, uint8 (H, W)."""
     labels = np.zeros(size, np.uint8)
     for number, (box, mask, _) in enumerate(people, 1):
@@ -36,57 +36,57 @@ def whole(people: list[Person], size: tuple[int, int] = SIZE) -> np.ndarray:
     return labels
 
 
-def iou(found: np.ndarray, wanted: np.ndarray) -> float:
-    return float(np.count_nonzero(found & wanted) / max(np.count_nonzero(found | wanted), 1))
+def iou(actual: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.count_nonzero(actual & expected) / max(np.count_nonzero(actual | expected), 1))
 
 
 def truth(box: tuple[int, int, int, int] = BOX) -> np.ndarray:
     return scene(box, seed=0)[:, :, 0] > 200
 
 
-def learnt(segmenter: Segmenter, rate: float = 25) -> Segmenter:
+def with_background(segmenter: Segmenter, rate: float = 25) -> Segmenter:
     segmenter.learn([scene(None, seed=seed) for seed in range(20)], rate)
     return segmenter
 
 
-def test_the_background_is_not_a_person_and_who_stops_stays_one() -> None:
-    segmenter = learnt(build_segmenter("background"))
+def test_the_background_is_no_person_and_a_standing_person_remains() -> None:
+    segmenter = with_background(build_segmenter("background"))
     for seed in range(30, 60):
         assert not segmenter.segment(scene(None, seed=seed))
-    for seed in range(100, 500):  # 16 s, at one place
+    for seed in range(100, 500):  # standing for 16 s
         (person,) = segmenter.segment(scene(seed=seed))
-    assert iou(whole([person]) > 0, truth()) > 0.9
+    assert iou(label_map([person]) > 0, truth()) > 0.9
     assert not segmenter.notices
     assert not segmenter.segment(scene(None, seed=7))
 
 
-def test_people_in_the_first_seconds_do_no_harm() -> None:
+def test_people_while_learning_the_background() -> None:
     segmenter = build_segmenter("background")
-    passing = [scene((20 + 10 * place, 20, 30, 80), seed=place) for place in range(10)]
+    passing = [scene((20 + 10 * n, 20, 30, 80), seed=n) for n in range(10)]
     segmenter.learn(passing, 25)
     assert not segmenter.segment(scene(None, seed=50))
     assert len(segmenter.segment(scene(seed=51))) == 1
 
 
-def test_what_never_moves_becomes_background() -> None:
-    segmenter = learnt(build_segmenter("background"), rate=5)
-    found = [bool(segmenter.segment(scene(seed=1000 + number))) for number in range(5 * 100)]
-    assert all(found[: 5 * 30])
-    assert not any(found[-20:])
+def test_a_still_object_becomes_background() -> None:
+    segmenter = with_background(build_segmenter("background"), rate=5)
+    detected = [bool(segmenter.segment(scene(seed=1000 + n))) for n in range(5 * 100)]
+    assert all(detected[: 5 * 30])
+    assert not any(detected[-20:])
 
 
-def test_a_cast_shadow_is_no_person() -> None:
-    segmenter = learnt(build_segmenter("background"))
+def test_shadows_are_removed() -> None:
+    segmenter = with_background(build_segmenter("background"))
     picture = scene(seed=70)
     dark = scene(None, seed=71)[100:115, 60:140] * 0.7
     picture[100:115, 60:140] = dark.astype(np.uint8)
-    assert iou(whole(segmenter.segment(picture)) > 0, truth()) > 0.9
-    kept = learnt(build_segmenter("background", shadow=1.0)).segment(picture)
-    assert np.count_nonzero(whole(kept)) > 1.2 * np.count_nonzero(truth())
+    assert iou(label_map(segmenter.segment(picture)) > 0, truth()) > 0.9
+    with_shadow = with_background(build_segmenter("background", shadow=1.0)).segment(picture)
+    assert np.count_nonzero(label_map(with_shadow)) > 1.2 * np.count_nonzero(truth())
 
 
-def test_the_light_and_a_moving_camera_are_noticed() -> None:
-    segmenter = learnt(build_segmenter("background"))
+def test_notices_of_changed_light_and_a_moving_camera() -> None:
+    segmenter = with_background(build_segmenter("background"))
     stripes = (40 * (np.arange(SIZE[1]) // 8 % 2)).astype(np.uint8)[None, :, None]
     assert not any(segmenter.segment(scene(None, seed=seed) + stripes) for seed in range(80))
     assert "changed at once" in segmenter.notices[0]
@@ -102,11 +102,11 @@ def test_the_light_and_a_moving_camera_are_noticed() -> None:
 
 
 @pytest.mark.parametrize("gain", [0.7, 1.2])
-def test_another_exposure_changes_nothing(gain: float) -> None:
-    segmenter = learnt(build_segmenter("background"))
+def test_exposure_does_not_matter(gain: float) -> None:
+    segmenter = with_background(build_segmenter("background"))
     for seed in range(100, 130):
         (person,) = segmenter.segment((scene(level=200, seed=seed) * gain).astype(np.uint8))
-    assert iou(whole([person]) > 0, truth()) > 0.9
+    assert iou(label_map([person]) > 0, truth()) > 0.9
     assert not segmenter.segment((scene(None, seed=7) * gain).astype(np.uint8))
     assert not segmenter.notices
 
@@ -115,18 +115,18 @@ def test_a_picture_of_the_background(tmp_path: Path) -> None:
     path = tmp_path / "empty.png"
     cv2.imwrite(str(path), scene(None))
     segmenter = build_segmenter("background", background=str(path))
-    segmenter.learn([scene(seed=seed) for seed in range(5)], 25)  # somebody stands there from the beginning
-    assert iou(whole(segmenter.segment(scene(seed=9))) > 0, truth()) > 0.9
+    segmenter.learn([scene(seed=seed) for seed in range(5)], 25)  # somebody stands there from the start
+    assert iou(label_map(segmenter.segment(scene(seed=9))) > 0, truth()) > 0.9
     with pytest.raises(UserError, match=r"160x120 pixels, the source 64x48"):
         segmenter.learn([np.zeros((48, 64, 3), np.uint8)], 25)
     with pytest.raises(UserError, match=r"none\.png"):
         build_segmenter("background", background=str(tmp_path / "none.png"))
 
 
-def labels(two: int = 2) -> np.ndarray:
+def labels(second: int = 2) -> np.ndarray:
     picture = np.zeros(SIZE, np.uint8)
     picture[20:100, 40:70] = 1
-    picture[20:100, 70:100] = two  # they touch
+    picture[20:100, 70:100] = second  # touching
     return picture
 
 
@@ -137,22 +137,22 @@ def labels(two: int = 2) -> np.ndarray:
         (labels(1), 1),  # a mask of zeros and ones
         (labels(1) * 255, 1),
         (labels().astype(np.uint16) * 1000, 2),
-        (np.dstack([labels() * 40, labels() * 9, labels() * 100]), 2),  # a colour for each
+        (np.dstack([labels() * 40, labels() * 9, labels() * 100]), 2),  # one colour per person
         (np.dstack([labels(1) * 255] * 3), 1),
-        (cv2.GaussianBlur(labels(1) * 255, (7, 7), 0), 1),  # soft outlines are no labels
+        (cv2.GaussianBlur(labels(1) * 255, (7, 7), 0), 1),  # levels of soft outlines are not labels
         (cv2.imdecode(cv2.imencode(".jpg", labels(1) * 255)[1], 0), 1),
         (np.zeros(SIZE, np.uint8), 0),
         (cv2.imdecode(cv2.imencode(".jpg", np.zeros(SIZE, np.uint8))[1], 0), 0),
     ],
 )
 def test_masks_and_label_maps(picture: np.ndarray, people: int) -> None:
-    found = build_segmenter("masks").segment(picture)
-    assert len(found) == people
+    segmented = build_segmenter("masks").segment(picture)
+    assert len(segmented) == people
     if people:
-        assert iou(whole(found) > 0, labels() > 0) > 0.95
+        assert iou(label_map(segmented) > 0, labels() > 0) > 0.95
 
 
-def test_a_label_map_stays_one_when_a_label_is_hardly_visible() -> None:
+def test_a_label_map_with_a_nearly_hidden_label() -> None:
     segmenter = build_segmenter("masks", least_area=2)
     assert len(segmenter.segment(labels())) == 2
     picture = labels(0)
@@ -161,7 +161,7 @@ def test_a_label_map_stays_one_when_a_label_is_hardly_visible() -> None:
 
 
 @pytest.mark.parametrize(
-    ("named", "keywords", "words"),
+    ("name", "keywords", "message"),
     [
         ("backgroud", {}, "did you mean 'background'"),
         ("masks", {"weights": "x.pth"}, "weights: unknown key"),
@@ -172,20 +172,20 @@ def test_a_label_map_stays_one_when_a_label_is_hardly_visible() -> None:
         ("none.yaml", {}, "none.yaml"),
     ],
 )
-def test_bad_settings_are_named(named: str, keywords: dict[str, Any], words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        build_segmenter(named, **keywords)
+def test_errors_of_settings(name: str, keywords: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build_segmenter(name, **keywords)
 
 
 @pytest.mark.parametrize("content", ["segmenter: [", "just words", "shadow: 0.4", "segmenter: masks\nlabel: true"])
-def test_bad_files_are_named(content: str, tmp_path: Path) -> None:
+def test_errors_of_files(content: str, tmp_path: Path) -> None:
     path = tmp_path / "segmenter.yaml"
     path.write_text(content)
     with pytest.raises(UserError, match=r"segmenter\.yaml"):
         build_segmenter(str(path))
 
 
-def test_the_segmenter_of_the_page_runs(tmp_path: Path) -> None:
+def test_the_documented_segmenter(tmp_path: Path) -> None:
     page = (REPOSITORY / "docs" / "own_video.md").read_text(encoding="utf-8")
     code = page.partition("@SEGMENTERS")[0].rpartition("```python\n")[2] + "@SEGMENTERS"
     code += page.partition("@SEGMENTERS")[2].partition("```")[0]
@@ -196,11 +196,11 @@ def test_the_segmenter_of_the_page_runs(tmp_path: Path) -> None:
     picture = np.zeros((*SIZE, 3), np.uint8)
     picture[:] = cv2.cvtColor(np.uint8([[[55, 200, 200]]]), cv2.COLOR_HSV2BGR)[0, 0]
     picture[20:100, 60:90] = (200, 50, 50)
-    assert iou(whole(build_segmenter(str(tmp_path / "green.yaml")).segment(picture)) > 0, truth()) > 0.95
+    assert iou(label_map(build_segmenter(str(tmp_path / "green.yaml")).segment(picture)) > 0, truth()) > 0.95
 
 
 def tiny_mask_rcnn(num_classes: int, **keywords: Any) -> torch.nn.Module:
-    """Mask R-CNN with a backbone of one layer, built by the keywords of torchvision's builders."""
+    """Return Mask R-CNN with a backbone of one layer, for the keywords of torchvision's builders."""
     from torchvision.models.detection import MaskRCNN
     from torchvision.models.detection.rpn import AnchorGenerator
     from torchvision.ops import MultiScaleRoIAlign
@@ -219,8 +219,8 @@ def tiny_mask_rcnn(num_classes: int, **keywords: Any) -> torch.nn.Module:
     )
 
 
-def test_torchvision_with_made_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights that call every proposal a person, and fill its mask."""
+def test_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With weights that classify every proposal as a person and fill its mask."""
     from torchvision.models import detection
 
     monkeypatch.setattr(detection, "maskrcnn_resnet50_fpn", tiny_mask_rcnn)
@@ -239,17 +239,17 @@ def test_torchvision_with_made_weights(tmp_path: Path, monkeypatch: pytest.Monke
     segmenter = build_segmenter("torchvision", weights=str(tmp_path / "weights.pth"), size=64, person=2)
     assert not segmenter.segment(scene())
 
-    more = {name: value for name, value in state.items() if "mask" not in name}
-    bad = {"other.pth": {"x": torch.zeros(1)}, "list.pth": [1], "less.pth": more}
-    for name, content in bad.items():
+    without_masks = {name: value for name, value in state.items() if "mask" not in name}
+    invalid = {"other.pth": {"x": torch.zeros(1)}, "list.pth": [1], "incomplete.pth": without_masks}
+    for name, content in invalid.items():
         torch.save(content, tmp_path / name)
     (tmp_path / "damaged.pth").write_bytes(b"nothing")
-    for name in (*bad, "damaged.pth"):
+    for name in (*invalid, "damaged.pth"):
         with pytest.raises(UserError, match=name):
             build_segmenter("torchvision", weights=str(tmp_path / name))
 
 
-class Fake(OnnxSegmenter):
+class FakeOnnx(OnnxSegmenter):
     """An ONNX segmenter whose network is a function."""
 
     def __init__(self, run: Any, **keywords: Any) -> None:
@@ -258,50 +258,50 @@ class Fake(OnnxSegmenter):
             super().__init__(model="network.onnx", size=[60, 80], **keywords)
 
 
-def bright(values: np.ndarray) -> np.ndarray:
-    """Logits of bright pixels, (1, 1, h, w)."""
+def logits(values: np.ndarray) -> np.ndarray:
+    """Return logits that are positive for bright pixels, (1, 1, h, w)."""
     return 40 * (values.mean(1, keepdims=True) - 0.7)
 
 
-def test_a_map_of_probabilities_or_classes() -> None:
+def test_maps_of_probabilities_and_of_classes() -> None:
     maps = {
-        "probability": (lambda x: [bright(x)], {"activation": "sigmoid"}),
-        "flat": (lambda x: [bright(x)[0, 0]], {"activation": "sigmoid"}),
-        "small": (lambda x: [bright(x)[:, :, ::2, ::2]], {"activation": "sigmoid"}),
-        "two": (lambda x: [np.concatenate([-bright(x), bright(x)], 1)], {"activation": "softmax", "person": 1}),
-        "most": (lambda x: [np.concatenate([-bright(x), bright(x)], 1)], {"person": 1}),
-        "classes": (lambda x: [np.where(bright(x)[0] > 0, 15, 0)], {"person": 15}),
+        "probability": (lambda x: [logits(x)], {"activation": "sigmoid"}),
+        "flat": (lambda x: [logits(x)[0, 0]], {"activation": "sigmoid"}),
+        "small": (lambda x: [logits(x)[:, :, ::2, ::2]], {"activation": "sigmoid"}),
+        "two": (lambda x: [np.concatenate([-logits(x), logits(x)], 1)], {"activation": "softmax", "person": 1}),
+        "most": (lambda x: [np.concatenate([-logits(x), logits(x)], 1)], {"person": 1}),
+        "classes": (lambda x: [np.where(logits(x)[0] > 0, 15, 0)], {"person": 15}),
     }
     for name, (run, keywords) in maps.items():
-        (person,) = Fake(run, **keywords).segment(scene())
-        assert iou(whole([person]) > 0, truth()) > 0.85, name
-        assert not Fake(run, **keywords).segment(scene(None)), name
+        (person,) = FakeOnnx(run, **keywords).segment(scene())
+        assert iou(label_map([person]) > 0, truth()) > 0.85, name
+        assert not FakeOnnx(run, **keywords).segment(scene(None)), name
     with pytest.raises(UserError, match="person=5"):
-        Fake(maps["most"][0], person=5).segment(scene())
+        FakeOnnx(maps["most"][0], person=5).segment(scene())
 
 
-def test_the_input_is_as_described() -> None:
-    seen: list[np.ndarray] = []
+def test_preprocessing_of_the_input() -> None:
+    inputs: list[np.ndarray] = []
 
     def run(values: np.ndarray) -> list[np.ndarray]:
-        seen.append(values)
+        inputs.append(values)
         return [np.zeros((1, 1, 60, 80))]
 
     picture = np.zeros((*SIZE, 3), np.uint8)
     picture[:] = (10, 20, 30)
-    Fake(run, mean=[0.1, 0.0, 0.0], std=[1.0, 2.0, 1.0]).segment(picture)
-    np.testing.assert_allclose(seen[-1][0, :, 0, 0], [30 / 255 - 0.1, 20 / 255 / 2, 10 / 255], rtol=1e-5)
-    Fake(run, channels="bgr", scale=1.0).segment(picture)
-    assert seen[-1].shape == (1, 3, 60, 80)
-    assert seen[-1].dtype == np.float32
-    assert seen[-1][0, :, 0, 0].tolist() == [10, 20, 30]
-    Fake(run, letterbox=True, scale=1.0).segment(picture[:60])  # twice as wide as the input
-    assert seen[-1][0, :, 29, 0].tolist() == [30, 20, 10]
-    assert seen[-1][0, :, 31, 0].tolist() == [114, 114, 114]
+    FakeOnnx(run, mean=[0.1, 0.0, 0.0], std=[1.0, 2.0, 1.0]).segment(picture)
+    np.testing.assert_allclose(inputs[-1][0, :, 0, 0], [30 / 255 - 0.1, 20 / 255 / 2, 10 / 255], rtol=1e-5)
+    FakeOnnx(run, channels="bgr", scale=1.0).segment(picture)
+    assert inputs[-1].shape == (1, 3, 60, 80)
+    assert inputs[-1].dtype == np.float32
+    assert inputs[-1][0, :, 0, 0].tolist() == [10, 20, 30]
+    FakeOnnx(run, letterbox=True, scale=1.0).segment(picture[:60])  # twice as wide as the input
+    assert inputs[-1][0, :, 29, 0].tolist() == [30, 20, 10]
+    assert inputs[-1][0, :, 31, 0].tolist() == [114, 114, 114]
 
 
 def instances(small: bool) -> list[np.ndarray]:
-    """Two people and a car, as Mask R-CNN gives them, of pictures of half the size."""
+    """Return two people and a car in the output format of Mask R-CNN, at half the size of the picture."""
     boxes = np.array([[30, 10, 45, 50], [5, 10, 20, 50], [50, 30, 75, 55]], np.float32)
     masks = np.zeros((3, 1, 60, 80), np.float32)
     for mask, box in zip(masks, boxes.astype(int), strict=True):
@@ -313,18 +313,18 @@ def instances(small: bool) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("small", [False, True])
 def test_instances(small: bool) -> None:
-    people = Fake(lambda x: instances(small), kind="instances", person=1).segment(scene())
+    people = FakeOnnx(lambda x: instances(small), kind="instances", person=1).segment(scene())
     assert [person.box for person in people] == [(60, 20, 30, 80), (10, 20, 30, 80)]
     assert [round(person.score, 2) for person in people] == [0.9, 0.8]
-    assert len(Fake(lambda x: instances(small), kind="instances", person=1, threshold=0.85).segment(scene())) == 1
+    assert len(FakeOnnx(lambda x: instances(small), kind="instances", person=1, threshold=0.85).segment(scene())) == 1
     with pytest.raises(UserError, match="this kind needs 4"):
-        Fake(lambda x: instances(small)[:2], kind="instances").segment(scene())
+        FakeOnnx(lambda x: instances(small)[:2], kind="instances").segment(scene())
 
 
 def test_yolo_with_letterbox() -> None:
-    """A picture of half the input's height: one person twice, and somebody of another class."""
-    prototypes = np.stack([np.full((15, 20), 8.0), np.full((15, 20), -8.0)])[None]
-    # Middle and size of the box, scores of two classes, coefficients.
+    """A picture of half the height of the input: two boxes of one person, and one of another class."""
+    prototypes = np.stack([np.full((15, 20), 8.0, np.float32), np.full((15, 20), -8.0, np.float32)])[None]
+    # Centre and size of the box, scores of two classes, mask coefficients.
     rows = np.array(
         [
             [37.5, 15, 15, 20, 0.9, 0.1, 1, 0],
@@ -333,14 +333,14 @@ def test_yolo_with_letterbox() -> None:
             [60, 15, 10, 20, 0.2, 0.1, 1, 0],
         ]
     ).T[None]
-    segmenter = Fake(lambda x: [rows.astype(np.float32), prototypes.astype(np.float32)], kind="yolo", letterbox=True)
+    segmenter = FakeOnnx(lambda x: [rows.astype(np.float32), prototypes], kind="yolo", letterbox=True)
     (person,) = segmenter.segment(scene()[:60])
     left, top, width, height = person.box
     assert (abs(left - 60), abs(top - 10), abs(width - 30), abs(height - 40)) <= (2, 2, 2, 2)
 
 
 @pytest.mark.parametrize("opencv", [False, True])
-def test_a_file_of_a_network(opencv: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_onnx_file(opencv: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     onnx = pytest.importorskip("onnx")
     if opencv:
         monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
@@ -366,7 +366,7 @@ def test_a_file_of_a_network(opencv: bool, tmp_path: Path, monkeypatch: pytest.M
     settings = tmp_path / "bright.yaml"
     settings.write_text(f"segmenter: onnx\nmodel: {path}\nsize: [60, 80]\n")
     (person,) = build_segmenter(str(settings)).segment(scene())
-    assert iou(whole([person]) > 0, truth()) > 0.85
+    assert iou(label_map([person]) > 0, truth()) > 0.85
     (tmp_path / "bad.onnx").write_bytes(b"no network")
     with pytest.raises(UserError, match=r"bad\.onnx"):
         build_segmenter("onnx", model=str(tmp_path / "bad.onnx"), size=[60, 80])

@@ -1,4 +1,4 @@
-"""Sources: what is read, in which order, at which times, and what is said of a bad one."""
+"""Sources: frames, their order and times, notices and errors."""
 
 from pathlib import Path
 
@@ -36,20 +36,20 @@ def test_a_video_gives_its_frames_and_times(tmp_path: Path) -> None:
     assert open_source(str(tmp_path / "walk.avi"), rate=5).rate == 5
 
 
-def test_a_video_that_is_cut_off_says_so(tmp_path: Path) -> None:
+def test_a_truncated_video_has_a_notice(tmp_path: Path) -> None:
     path = write_video(tmp_path / "walk.avi", 100)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     source = open_source(str(path))
-    read = len(list(source.frames()))
-    assert 10 < read < 90
+    frames = len(list(source.frames()))
+    assert 10 < frames < 90
     assert source.lost
     (notice,) = source.notices
     assert "walk.avi" in notice
-    assert f"{read} of " in notice
+    assert f"{frames} of " in notice
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "words"),
+    ("name", "content", "message"),
     [
         ("nothing.mp4", None, "no such file"),
         ("text.mp4", b"no video", "not a video"),
@@ -57,13 +57,13 @@ def test_a_video_that_is_cut_off_says_so(tmp_path: Path) -> None:
         ("77", None, "no such camera"),
     ],
 )
-def test_what_cannot_be_opened(
-    name: str, content: bytes | None, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_sources_that_cannot_be_opened(
+    name: str, content: bytes | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if content is not None:
         Path(name).write_bytes(content)
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=message):
         open_source(name)
 
 
@@ -78,15 +78,13 @@ def write_pictures(folder: Path, names: list[str], size: tuple[int, int] = (48, 
     ("names", "order", "indices"),
     [
         (["f10.png", "f9.png", "f11.jpg"], [1, 0, 2], [0, 1, 2]),  # by number, not by name
-        (["a-000.png", "a-005.png", "a-020.png", "a-010.png"], [0, 1, 3, 2], [0, 1, 2, 4]),  # every fifth was kept
+        (["a-000.png", "a-005.png", "a-020.png", "a-010.png"], [0, 1, 3, 2], [0, 1, 2, 4]),  # every fifth frame
         (["b.png", "a.png"], [1, 0], [0, 1]),
         (["x1.png", "y1.png"], [0, 1], [0, 1]),  # the same number twice
-        (["1700000000.png", "1700000003.png", "1700099999.png"], [0, 1, 2], [0, 1, 2]),  # times
+        (["1700000000.png", "1700000003.png", "1700099999.png"], [0, 1, 2], [0, 1, 2]),  # timestamps
     ],
 )
-def test_pictures_come_in_the_order_of_time(
-    names: list[str], order: list[int], indices: list[int], tmp_path: Path
-) -> None:
+def test_order_and_times_of_pictures(names: list[str], order: list[int], indices: list[int], tmp_path: Path) -> None:
     source = open_source(str(write_pictures(tmp_path / "frames", names)), rate=10)
     frames = list(source.frames())
     assert [frame.index for frame in frames] == indices
@@ -105,7 +103,7 @@ def test_a_gap_and_a_damaged_picture_are_named(tmp_path: Path) -> None:
     assert source.lost
 
 
-def test_masks_are_read_as_they_are(tmp_path: Path) -> None:
+def test_masks_are_read_unchanged(tmp_path: Path) -> None:
     (tmp_path / "masks").mkdir()
     values = np.zeros((40, 40), np.uint16)
     values[10:20] = 700
@@ -115,12 +113,12 @@ def test_masks_are_read_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "words"),
+    ("sizes", "message"),
     [([], "no picture"), ([(4, 4)], "4x4"), ([(48, 64), (64, 64)], "1.png has 64x64 pixels")],
 )
-def test_pictures_that_cannot_be_used(sizes: list[tuple[int, int]], words: str, tmp_path: Path) -> None:
+def test_unusable_pictures(sizes: list[tuple[int, int]], message: str, tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     for number, size in enumerate(sizes):
         cv2.imwrite(str(tmp_path / "frames" / f"{number}.png"), picture(9, size))
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=message):
         list(open_source(str(tmp_path / "frames")).frames())

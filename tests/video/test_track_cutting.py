@@ -1,4 +1,4 @@
-"""Where tracks are cut: synthetic sightings, no pictures."""
+"""Where tracks are cut, on synthetic sightings without pictures."""
 
 import dataclasses
 import itertools
@@ -21,38 +21,38 @@ def sighting(index: int, height: int = 100, width: int = 40, left: int = 0, flaw
 def follow(sightings: list[Sighting]) -> list[Piece]:
     numbers = itertools.count(1)
     follower = Follower(lambda: next(numbers))
-    pieces = [piece for one in sightings for piece in follower.add(one)]
+    pieces = [piece for current in sightings for piece in follower.add(current)]
     return pieces + follower.end("left")
 
 
 def indices(piece: Piece) -> list[int]:
-    return [one.index for one in piece.sightings]
+    return [s.index for s in piece.sightings]
 
 
-def test_a_calm_track_is_one_piece() -> None:
+def test_a_regular_track_is_one_piece() -> None:
     (piece,) = follow([sighting(i, width=35 + 10 * (i % 3)) for i in range(50)])
     assert (piece.number, piece.end, indices(piece)) == (1, "left", list(range(50)))
-    assert not any(one.flaw for one in piece.sightings)
+    assert not any(s.flaw for s in piece.sightings)
 
 
-def test_a_short_jump_is_left_out() -> None:
+def test_a_short_jump_is_skipped() -> None:
     sizes = [100] * 20 + [40] * 5 + [100] * 20
     (piece,) = follow([sighting(i, height) for i, height in enumerate(sizes)])
-    assert [one.index for one in piece.sightings if one.flaw == JUMP] == list(range(20, 25))
+    assert [s.index for s in piece.sightings if s.flaw == JUMP] == list(range(20, 25))
     assert indices(piece) == list(range(45))
 
 
-def test_a_jump_that_lasts_cuts_where_it_begins() -> None:
+def test_a_lasting_jump_cuts_the_track() -> None:
     widths = [40] * 20 + [90] * 20 + [40] * 20
-    first, both, second = follow([sighting(i, width=width) for i, width in enumerate(widths)])
+    first, middle, second = follow([sighting(i, width=width) for i, width in enumerate(widths)])
     assert (indices(first), first.end) == (list(range(20)), JUMP)
-    assert (indices(both), both.end) == (list(range(20, 40)), JUMP)
+    assert (indices(middle), middle.end) == (list(range(20, 40)), JUMP)
     assert (indices(second), second.end) == (list(range(40, 60)), "left")
-    assert [first.number, both.number, second.number] == [1, 2, 3]
-    assert not any(one.flaw for piece in (first, both, second) for one in piece.sightings)
+    assert [first.number, middle.number, second.number] == [1, 2, 3]
+    assert not any(s.flaw for piece in (first, middle, second) for s in piece.sightings)
 
 
-def test_growing_slowly_is_no_jump() -> None:
+def test_slow_growth_is_no_jump() -> None:
     assert len(follow([sighting(i, height=60 + 2 * i, width=25 + i) for i in range(100)])) == 1
 
 
@@ -64,7 +64,7 @@ def test_a_gap_cuts_and_a_short_one_does_not() -> None:
     assert indices(after) == list(range(40, 60))
 
 
-def test_who_leaves_at_the_edge_is_not_who_comes_there() -> None:
+def test_leaving_and_entering_at_the_edge_are_separate_pieces() -> None:
     def flawed(count: int) -> list[Sighting]:
         edge = [sighting(20 + i, flaw=EDGE) for i in range(count)]
         return [*(sighting(i) for i in range(20)), *edge, *(sighting(20 + count + i) for i in range(20))]
@@ -72,16 +72,16 @@ def test_who_leaves_at_the_edge_is_not_who_comes_there() -> None:
     before, after = follow(flawed(10))
     assert (before.end, len(before.sightings), len(after.sightings)) == (EDGE, 30, 20)
     assert len(follow(flawed(3))) == 1
-    assert len(follow([sighting(i, flaw=EDGE if i < 10 else "") for i in range(30)])) == 1  # coming in
+    assert len(follow([sighting(i, flaw=EDGE if i < 10 else "") for i in range(30)])) == 1  # entering
 
 
-def test_a_track_is_bounded() -> None:
+def test_tracks_have_a_maximum_length() -> None:
     pieces = follow([sighting(i) for i in range(RATE * 150)])
     assert [piece.end for piece in pieces] == ["longer than 60 s", "longer than 60 s", "left"]
     assert sum(len(piece.sightings) for piece in pieces) == RATE * 150
 
 
-def test_a_doubt_cuts_before_the_next_sighting_or_is_the_reason_of_the_end() -> None:
+def test_a_doubt_cuts_the_track_or_becomes_the_reason_of_its_end() -> None:
     follower = Follower(lambda: 7)
     for i in range(10):
         assert not follower.add(sighting(i))
@@ -94,10 +94,10 @@ def test_a_doubt_cuts_before_the_next_sighting_or_is_the_reason_of_the_end() -> 
     follower.doubt("touches again")
     (piece,) = follower.end("left")
     assert piece.end == "touches again"
-    assert [one.flaw for one in piece.sightings] == [APART] * 5 + [""] * 6
+    assert [s.flaw for s in piece.sightings] == [APART] * 5 + [""] * 6
 
 
-def test_the_expected_box_moves_on() -> None:
+def test_the_expected_box_moves() -> None:
     follower = Follower(lambda: 1)
     for i in range(10):
         follower.add(sighting(i, left=5 * i))
@@ -108,50 +108,50 @@ def person(left: int, top: int, width: int, height: int) -> Person:
     return Person((left, top, width, height), np.full((height, width), 255, np.uint8))
 
 
-def test_two_who_become_one_are_noticed() -> None:
-    places = {1: (100, 100, 40, 100), 2: (145, 100, 40, 100)}
-    assert find_merged([person(100, 100, 85, 100)], places) == {0: [1, 2]}
-    assert find_merged([person(100, 100, 40, 100), person(145, 100, 40, 100)], places) == {}
-    assert find_merged([person(100, 100, 40, 100)], places) == {}
-    assert find_merged([], places) == {}
+def test_merged_people_are_detected() -> None:
+    boxes = {1: (100, 100, 40, 100), 2: (145, 100, 40, 100)}
+    assert find_merged([person(100, 100, 85, 100)], boxes) == {0: [1, 2]}
+    assert find_merged([person(100, 100, 40, 100), person(145, 100, 40, 100)], boxes) == {}
+    assert find_merged([person(100, 100, 40, 100)], boxes) == {}
+    assert find_merged([], boxes) == {}
 
 
 def test_flaws_of_a_single_frame() -> None:
     people = [person(0, 10, 30, 80), person(50, 20, 20, 40), person(100, 10, 40, 80), person(110, 5, 40, 80)]
     assert flaws_of(people, (100, 200), min_height=48) == [EDGE, SMALL, "", HIDDEN]
-    assert flaws_of([person(50, 20, 40, 80)], (100, 200), 48) == [EDGE]  # the feet
+    assert flaws_of([person(50, 20, 40, 80)], (100, 200), 48) == [EDGE]  # cut off at the feet
     assert flaws_of([person(50, 19, 40, 80)], (100, 200), 48) == [""]
 
 
-def walking(step: float, first: int, count: int) -> list[Sighting]:
-    """Legs that open and close with a period of `step` seconds."""
-    found = []
+def walking_sightings(step: float, first: int, count: int) -> list[Sighting]:
+    """Return sightings of legs that open and close with a period of `step` seconds."""
+    sightings = []
     for i in range(first, first + count):
-        half = 4 + round(8 * abs(np.cos(np.pi * i / RATE / step)))
+        half_width = 4 + round(8 * abs(np.cos(np.pi * i / RATE / step)))
         frame = np.zeros((64, 64), np.uint8)
         frame[:42, 26:38] = 255
-        frame[42:, 32 - half : 32 + half] = 255
-        found.append(dataclasses.replace(sighting(i), silhouette=frame))
-    return found
+        frame[42:, 32 - half_width : 32 + half_width] = 255
+        sightings.append(dataclasses.replace(sighting(i), silhouette=frame))
+    return sightings
 
 
 def frames_of(sightings: list[Sighting]) -> np.ndarray:
-    return np.stack([one.silhouette for one in sightings if one.silhouette is not None])
+    return np.stack([s.silhouette for s in sightings if s.silhouette is not None])
 
 
-def test_the_step_is_found() -> None:
+def test_step_seconds() -> None:
     for step in (0.44, 0.56, 0.72):
-        people = walking(step, 0, 75)
-        assert step_seconds(np.array([one.time for one in people]), frames_of(people)) == step
-    still = [dataclasses.replace(one, silhouette=people[0].silhouette) for one in people]
-    assert step_seconds(np.array([one.time for one in still]), frames_of(still)) is None
+        sightings = walking_sightings(step, 0, 75)
+        assert step_seconds(np.array([s.time for s in sightings]), frames_of(sightings)) == step
+    still = [dataclasses.replace(s, silhouette=sightings[0].silhouette) for s in sightings]
+    assert step_seconds(np.array([s.time for s in still]), frames_of(still)) is None
 
 
-def test_a_change_of_the_period_cuts() -> None:
-    piece = Piece(1, walking(0.72, 0, 100) + walking(0.48, 100, 100), "left")
+def test_a_change_of_the_period_cuts_the_track() -> None:
+    piece = Piece(1, walking_sightings(0.72, 0, 100) + walking_sightings(0.48, 100, 100), "left")
     first, second = cut_at_changes(piece, lambda: 2)
     assert abs(len(first.sightings) - 100) <= 13
     assert first.end == "its gait period jumps"
     assert (second.number, second.end) == (2, "left")
-    steady = Piece(1, walking(0.6, 0, 200), "left")
+    steady = Piece(1, walking_sightings(0.6, 0, 200), "left")
     assert cut_at_changes(steady, lambda: 2) == [steady]
