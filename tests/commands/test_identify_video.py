@@ -22,7 +22,7 @@ pytest.importorskip("trackers", reason="trackers is not installed: pip install '
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One of two people alone, and both together."""
+    """Videos of one person, and of two at the same time."""
     folder = tmp_path_factory.mktemp("videos")
     ada, bob = Appearance(11, "nm-01", 1.0), Appearance(14, "nm-01", 1.4, rightward=False, depth=1.5)
     for name, cast in (("ada", (ada,)), ("both", (ada, bob))):

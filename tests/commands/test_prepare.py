@@ -318,7 +318,7 @@ def test_a_second_run_on_a_locked_folder_is_refused(tmp_path: Path, format: str)
     out.mkdir()
     with lock(out, LOCK), pytest.raises(UserError, match=rf"^{out} is being written by another process"):
         prepare("CASIA-A", [source], out, format=format)
-    assert [path.name for path in out.iterdir()] == [LOCK], "the second run touches nothing"
+    assert [path.name for path in out.iterdir()] == [LOCK], "the second run writes nothing"
     prepare("CASIA-A", [source], out, format=format)
     assert set(map("/".join, open_store(out).table.all_keys())) == set(expected("CASIA-A"))
 

@@ -107,12 +107,12 @@ def test_the_command_and_int8(model: PretrainedModel, tmp_path: Path, capsys: py
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["made.onnx", "--to", "exported"], "a file of --to exported is called *.pt2"),
+        (["exported.onnx", "--to", "exported"], "a file of --to exported is called *.pt2"),
         (["exported.pt2", "--to", "exported", "--int8"], "--int8 is for --to onnx"),
-        (["none/made.pt2", "--to", "exported"], "there is no folder none"),
+        (["none/exported.pt2", "--to", "exported"], "there is no folder none"),
     ],
 )
-def test_what_the_command_refuses(
+def test_errors_of_the_command(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -123,7 +123,7 @@ def test_what_the_command_refuses(
     assert [path.name for path in tmp_path.iterdir()] == [source.name]
 
 
-def test_what_does_not_load(model: PretrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_load_exported(model: PretrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, content, message in (
         ("a.pt", b"", "is no exported model"),
         ("a.pt2", b"nothing", "is no program of torch.export"),

@@ -50,7 +50,7 @@ def shipped(trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def sequences_of(experiment: Experiment) -> list[np.ndarray]:
-    """The test set's sequences, in the order of an extraction."""
+    """Return the sequences of the test set, in the order of an extraction."""
     paths = sorted(p for name in ("005", "006") for p in (experiment.root / name).rglob("*.pkl"))
     return [np.asarray(read_pickle(path)) for path in paths]
 
@@ -159,9 +159,9 @@ def test_every_network_loads_without_its_class_head(name: str, tmp_path: Path) -
 def test_features_do_not_depend_on_the_batch(trained: Experiment, shipped: Path) -> None:
     model, sequences = dygait.load_pretrained("tiny"), sequences_of(trained)
     sequences[3] = sequences[3][:1]
-    together = dygait.embed(model, sequences)
-    alone = np.concatenate([dygait.embed(model, [frames]) for frames in sequences])
-    np.testing.assert_allclose(together, alone, atol=1e-5 * np.abs(alone).max())
+    batched = dygait.embed(model, sequences)
+    single = np.concatenate([dygait.embed(model, [frames]) for frames in sequences])
+    np.testing.assert_allclose(batched, single, atol=1e-5 * np.abs(single).max())
 
 
 @pytest.mark.parametrize(

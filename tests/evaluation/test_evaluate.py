@@ -108,7 +108,7 @@ PUBLISHED = {
 def sequences(
     types: Sequence[str], views: Sequence[str], missing: float = 0.0, levels: int | None = None, subjects: int = 8
 ) -> Columns:
-    """Random sequences, some of them missing; few `levels` make distances tie."""
+    """Return random sequences, some of them missing; few `levels` make distances tie."""
     rng = np.random.default_rng(0)
     ids = [f"{75 + i:03d}" for i in range(subjects)]
     rows = [(i, t, v) for i in ids for t in types for v in views if rng.random() >= missing]
@@ -342,7 +342,7 @@ def test_intervals_contain_the_result_and_shrink_with_subjects() -> None:
 
 
 def irregular(seed: int) -> Columns:
-    """Some sequences missing; probes of a view that the gallery lacks, and one whose only match has the same view."""
+    """Return sequences with gaps: some missing, a probe view not in the gallery, a probe matched in its view only."""
     rng = np.random.default_rng(seed)
     keys = [(f"{i:03d}", t, v) for i in range(6) for t in ("nm-01", "nm-02", "nm-05", "cl-01")
             for v in ("000-a", "000-b", "018", "090") if rng.random() > 0.15]  # fmt: skip
@@ -354,7 +354,7 @@ def irregular(seed: int) -> Columns:
 
 
 def reranked_distances(features: np.ndarray, probes: list[int], gallery: list[int]) -> np.ndarray:
-    """(N, N) re-ranked distances from the probes of all groups to the gallery, NaN elsewhere."""
+    """Return (N, N) re-ranked distances from the probes of all groups to the gallery, NaN for other pairs."""
     matrix, order = distances(features), [*probes, *gallery]
     reranked = np.full_like(matrix, np.nan)
     settings = RE_RANK.k1, RE_RANK.k2, RE_RANK.weight

@@ -45,7 +45,7 @@ def test_the_content_of_the_file() -> None:
     assert len(set(keys)) == len(keys)
 
 
-def test_what_is_comparable_on_casia_b() -> None:
+def test_comparable_results_on_casia_b() -> None:
     published = comparable(result(), origin(), IDS)
     assert {(other.model, other.source) for other in published} == {
         *((model, source) for model in ("GaitSet", "GaitPart", "GaitGL") for source in ("paper", "OpenGait")),
@@ -72,7 +72,7 @@ def test_what_is_comparable_on_casia_b() -> None:
     ],
     ids=["data", "training", "test", "input", "unknown", "unknown input", "subjects", "protocol", "re-ranked", "GREW"],
 )
-def test_what_is_not_comparable(tested: EvaluationResult, source: dict[str, Any], ids: list[str]) -> None:
+def test_results_that_are_not_comparable(tested: EvaluationResult, source: dict[str, Any], ids: list[str]) -> None:
     """Published results on GREW are from its server, whose probes differ from those of the local protocol."""
     assert comparable(tested, source, ids) == []
     assert with_published(tested, source, ids, "mine")[1] == []

@@ -35,14 +35,14 @@ def test_a_canvas_follows_the_formula() -> None:
 
 
 def distance_to_line(point: tuple[float, float], start: list[float], end: list[float]) -> float:
-    tried = (k / 2000 for k in range(2001))
-    return min(math.dist(point, [a + t * (b - a) for a, b in zip(start, end, strict=True)]) for t in tried)
+    shares = (k / 2000 for k in range(2001))
+    return min(math.dist(point, [a + t * (b - a) for a, b in zip(start, end, strict=True)]) for t in shares)
 
 
 def test_the_body_is_centred_and_fills_all_rows() -> None:
     maps = draw_heat_maps(walk())
     assert (maps.shape, maps.dtype) == ((5, 2, 64, 64), np.uint8)
-    assert maps[:, :, [0, -1]].any(-1).all(), "from the first row to the last"
+    assert maps[:, :, [0, -1]].any(-1).all(), "the first and the last row are filled"
     assert np.array_equal(draw_heat_maps(walk() * (2.5, 2.5, 1)), draw_heat_maps(walk()))
     assert maps.max() < 0.76 * 255
     certain = draw_heat_maps(walk()[..., :2])
@@ -65,7 +65,7 @@ def test_missing_key_points() -> None:
     assert np.abs(difference).max() < 120, "imputed from the other frames"
     assert not difference[[0, 8]].any()
     missing[:, 15, :2] = 0
-    assert draw_heat_maps(missing).any(), "never seen: nothing to impute from"
+    assert draw_heat_maps(missing).any(), "missing in all frames: not imputed"
 
 
 def test_a_body_without_height_is_empty() -> None:

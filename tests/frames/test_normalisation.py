@@ -7,7 +7,7 @@ from reference.silhouettes import normalise_silhouette as reference
 
 
 def figure(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
-    """A few bright boxes somewhere in the picture."""
+    """Return a picture of a few bright boxes."""
     image = np.zeros((rows, columns), np.uint8)
     for _ in range(rng.integers(1, 5)):
         top, left = rng.integers(0, rows - 10), rng.integers(0, columns - 10)

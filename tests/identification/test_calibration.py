@@ -11,14 +11,14 @@ from dygait.evaluation.openset import identify
 from dygait.identification.calibration import Calibration
 from dygait.identification.folder import GallerySettings
 
-SETTINGS = GallerySettings("made", "a" * 64, "euc", 30, 15)
+SETTINGS = GallerySettings("test", "a" * 64, "euc", 30, 15)
 
 
 def make_calibration(searches: int = 40, others: int = 6, fpir: float = 0.1) -> Calibration:
     rng = np.random.default_rng(0)
     subjects = np.arange(searches) % (others + 1)
     other = np.sort(rng.uniform(1, 3, (searches, others)).astype(np.float32), 1)
-    return Calibration(rng.uniform(0.5, 2, searches).astype(np.float32), other, subjects, "made", fpir)
+    return Calibration(rng.uniform(0.5, 2, searches).astype(np.float32), other, subjects, "test", fpir)
 
 
 @pytest.mark.parametrize("people", [1, 2, 5, 6])
@@ -86,7 +86,7 @@ def test_round_trip(tmp_path: Path) -> None:
     loaded = Calibration.load(path, SETTINGS)
     assert loaded is not None
     assert loaded.threshold(4) == calibration.threshold(4)
-    assert (loaded.source, loaded.fpir) == ("made", 0.1)
+    assert (loaded.source, loaded.fpir) == ("test", 0.1)
     with pytest.raises(UserError, match="other weights than the gallery"):
         Calibration.load(path, GallerySettings("x", "b" * 64, "euc", 30, 15))
     content = bytearray(path.read_bytes())

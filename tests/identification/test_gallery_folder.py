@@ -16,7 +16,7 @@ from dygait.errors import UserError
 from dygait.identification import folder as module
 from dygait.identification.folder import SETTINGS, GalleryFolder, GallerySettings
 
-GALLERY_SETTINGS = GallerySettings("made", "a" * 64, "euc", 30, 15)
+GALLERY_SETTINGS = GallerySettings("test", "a" * 64, "euc", 30, 15)
 fork = multiprocessing.get_context("fork")
 
 

@@ -13,7 +13,7 @@ from dygait.identification.search import NEAREST, ExactSearch, distances_of_trac
 
 
 def reference_distance(track: np.ndarray, person: np.ndarray, metric: str) -> float:
-    """The distance of a track to a person, window by window and part by part, in float64."""
+    """Return the distance of a track to a person, window by window and part by part, in float64."""
     rows = []
     for window in track.astype(float):
         distances = []

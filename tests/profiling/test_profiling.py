@@ -72,7 +72,7 @@ def test_counts_equal_a_hand_computation(form: str) -> None:
     counts = count_network({**SHALLOW, "dam": form}, [(H, W)], S)
     expected = shallow_by_hand(form)
     assert counts.forward == sum(expected.values())
-    # Backward: the gradients of weight and input, each as much as forward; none of the silhouettes is needed.
+    # Backward: the gradients of weights and inputs, each as much as forward; the silhouettes need none.
     assert counts.backward == 2 * sum(expected.values()) - expected["first"]
     model = build_model(SHALLOW)
     assert counts.parameters == sum(p.numel() for p in model.parameters())
