@@ -1,4 +1,4 @@
-"""Testing: what is written is what the features say."""
+"""Tests of checkpoints: features, results, baselines, protocols and submissions."""
 
 import dataclasses
 import json
@@ -23,19 +23,19 @@ def pickles_of(experiment: Experiment, saved: SavedFeatures) -> list[np.ndarray]
     return [pickle.loads((experiment.root / i / t / v / f"{v}.pkl").read_bytes()) for i, t, v in names]
 
 
-def test_features_are_those_of_the_public_model(trained: Experiment) -> None:
-    """By hand: three lines of Python and a pickle give what the engine extracts."""
+def test_features_equal_those_of_the_public_model(trained: Experiment) -> None:
+    """The public functions and a pickle give the same features as the extraction."""
     config = load_config(trained.config)
     model = dygait.build_model(config.model_cfg.model_dump(), dataset_name="CASIA-B")
     dygait.load_weights(model, trained.checkpoints / "tiny-00002.pt")
     model.eval()
     extracted = features_of(trained)
     files = pickles_of(trained, extracted)
-    for position in (0, 7, 15):
-        frames = torch.from_numpy(files[position]).float() / 255
+    for index in (0, 7, 15):
+        frames = torch.from_numpy(files[index]).float() / 255
         with torch.no_grad():
             embedding = model(frames[None]).inference[0]
-        np.testing.assert_allclose(extracted.features[position], embedding.numpy(), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(extracted.features[index], embedding.numpy(), rtol=0, atol=1e-5)
 
 
 def test_results_are_written_and_equal_those_of_evaluate(
@@ -43,19 +43,19 @@ def test_results_are_written_and_equal_those_of_evaluate(
 ) -> None:
     assert trained.run("test") == 0
     output = capsys.readouterr().out
-    found = features_of(trained)
-    arguments = (found.ids, found.types, found.views, "CASIA-B", "euc")
-    expected = dygait.evaluate(found.features, *arguments)
-    written = json.loads((trained.checkpoints / "tiny-00002-CASIA-B-euc.json").read_text())
-    assert written["percentages"] == json.loads(json.dumps(expected))
-    assert written["feature"] == "embeddings"
+    saved = features_of(trained)
+    arguments = (saved.ids, saved.types, saved.views, "CASIA-B", "euc")
+    expected = dygait.evaluate(saved.features, *arguments)
+    result = json.loads((trained.checkpoints / "tiny-00002-CASIA-B-euc.json").read_text())
+    assert result["percentages"] == json.loads(json.dumps(expected))
+    assert result["feature"] == "embeddings"
 
-    # The baseline, by its definition: every sequence's mean silhouette, as one long vector.
-    energies = np.stack([frames.mean(0) / 255 for frames in pickles_of(trained, found)])
-    np.testing.assert_allclose(found.gei, energies, rtol=0, atol=1e-6)
+    # The baseline by its definition: the mean silhouette of each sequence as a vector.
+    energies = np.stack([frames.mean(0) / 255 for frames in pickles_of(trained, saved)])
+    np.testing.assert_allclose(saved.gei, energies, rtol=0, atol=1e-6)
     baseline = json.loads((trained.checkpoints / "tiny-00002-CASIA-B-gei.json").read_text())
-    by_hand = dygait.evaluate(energies.reshape(len(energies), -1, 1).astype(np.float32), *arguments)
-    assert baseline["percentages"] == json.loads(json.dumps(by_hand))
+    expected_baseline = dygait.evaluate(energies.reshape(len(energies), -1, 1).astype(np.float32), *arguments)
+    assert baseline["percentages"] == json.loads(json.dumps(expected_baseline))
 
     for part in ("DyGait", "GEI nearest neighbour", "chance", "NM", "BG", "CL", "000", "090"):
         assert part in output
@@ -65,11 +65,11 @@ def test_results_are_written_and_equal_those_of_evaluate(
 
 @pytest.mark.parametrize("feature", ["after_neck", "logits"])
 def test_another_feature(trained: Experiment, tmp_path: Path, feature: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Stored, scored and named as it was chosen; with `--weights` too, which bring the number of classes."""
-    elsewhere, overrides = trained.at(tmp_path), (f"evaluator_cfg.feature={feature}", "evaluator_cfg.baseline=null")
-    without = [*overrides, "model_cfg.SeparateBNNecks.class_num=1", "evaluator_cfg.report=false"]
+    """It is saved, scored and named in the results; with `--weights`, these set the number of classes."""
+    other_run, overrides = trained.at(tmp_path), (f"evaluator_cfg.feature={feature}", "evaluator_cfg.baseline=null")
+    without_classes = [*overrides, "model_cfg.SeparateBNNecks.class_num=1", "evaluator_cfg.report=false"]
     path = trained.checkpoints / "tiny-00002.pt"
-    assert elsewhere.run("test", *without, options=["--weights", str(path)]) == 0
+    assert other_run.run("test", *without_classes, options=["--weights", str(path)]) == 0
     folder = tmp_path / "CASIA-B" / "DyGait" / path.stem / "features"
     saved = load_features(folder / f"{path.stem}-00002")
     model = dygait.build_model(load_config(trained.config).model_cfg.model_dump(), dataset_name="CASIA-B")
@@ -82,37 +82,36 @@ def test_another_feature(trained: Experiment, tmp_path: Path, feature: str, caps
     assert saved.origin["feature"] == feature
     assert f"distance euc, feature {feature}" in capsys.readouterr().out
 
-    assert elsewhere.run("test", *overrides, f"evaluator_cfg.restore_hint={path}") == 0
-    written = elsewhere.checkpoints / f"tiny-00002-CASIA-B-euc-{feature}.json"
-    found = json.loads(written.read_text())
-    assert found["feature"] == feature
+    assert other_run.run("test", *overrides, f"evaluator_cfg.restore_hint={path}") == 0
+    result = json.loads((other_run.checkpoints / f"tiny-00002-CASIA-B-euc-{feature}.json").read_text())
+    assert result["feature"] == feature
     expected = dygait.evaluate(saved.features, saved.ids, saved.types, saved.views)
-    assert found["percentages"] == json.loads(json.dumps(expected))
-    assert f"distance; feature: {feature}." in (elsewhere.folder / "report" / "report.html").read_text()
+    assert result["percentages"] == json.loads(json.dumps(expected))
+    assert f"distance; feature: {feature}." in (other_run.folder / "report" / "report.html").read_text()
     if feature == "logits":
-        assert elsewhere.run("test", *without, f"evaluator_cfg.restore_hint={path}") == 2
+        assert other_run.run("test", *without_classes, f"evaluator_cfg.restore_hint={path}") == 2
         assert "does not match the model" in capsys.readouterr().err
 
 
-def test_a_feature_that_the_network_does_not_have(trained: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_feature_that_the_network_does_not_give(trained: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
     overrides = ("model_cfg.SeparateBNNecks=null", "evaluator_cfg.feature=after_neck")
     assert trained.run("test", "model_cfg.class_num=4", *overrides) == 2
     assert "the model gives no after_neck with these settings; choose embeddings or" in capsys.readouterr().err
 
 
-def test_which_checkpoint(trained: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    elsewhere = trained.at(tmp_path)
-    assert elsewhere.run("test") == 2
+def test_choice_of_the_checkpoint(trained: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other_run = trained.at(tmp_path)
+    assert other_run.run("test") == 2
     assert "there is no checkpoint tiny-*.pt in" in capsys.readouterr().err
     assert trained.run("test", options=["--iter", "7"]) == 2
     error = capsys.readouterr().err
     assert "no such checkpoint" in error
     assert "tiny-00007.pt" in error
     path = trained.checkpoints / "tiny-00002.pt"
-    assert elsewhere.run("test", f"evaluator_cfg.restore_hint={path}", "evaluator_cfg.report=false") == 0
-    assert not (elsewhere.folder / "report").exists()
+    assert other_run.run("test", f"evaluator_cfg.restore_hint={path}", "evaluator_cfg.report=false") == 0
+    assert not (other_run.folder / "report").exists()
     assert f"restored {path}: 29 tensors match" in capsys.readouterr().out
-    assert len(list(elsewhere.checkpoints.glob("tiny-00002-*.json"))) == 2
+    assert len(list(other_run.checkpoints.glob("tiny-00002-*.json"))) == 2
     # The tree has nm-01 and no nm-02: the cross-view protocol has no gallery.
     assert trained.run("test", "evaluator_cfg.cross_view_gallery=true") == 2
     assert "gallery" in capsys.readouterr().err
@@ -125,47 +124,47 @@ def test_a_dataset_without_training_ids(
     (tmp_path / "partition.json").write_text(json.dumps({"TEST_SET": ["005", "006"]}))
     settings = yaml.safe_load(trained.config.read_text())
     settings["model_cfg"]["SeparateBNNecks"].pop("class_num")
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump(settings))
-    elsewhere = dataclasses.replace(trained, config=tmp_path / "own.yaml", output=tmp_path / "output")
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(settings))
+    other_run = dataclasses.replace(trained, config=tmp_path / "test.yaml", output=tmp_path / "output")
     overrides = [
         f"data_cfg.dataset_partition={tmp_path / 'partition.json'}",
         f"evaluator_cfg.restore_hint={trained.checkpoints / 'tiny-00002.pt'}",
         "evaluator_cfg.report=false",
     ]
-    assert elsewhere.run("test", *overrides) == 0
+    assert other_run.run("test", *overrides) == 0
     assert "the class head keeps its initial values" in capsys.readouterr().out
-    found = json.loads((elsewhere.checkpoints / "tiny-00002-CASIA-B-euc.json").read_text())
+    actual = json.loads((other_run.checkpoints / "tiny-00002-CASIA-B-euc.json").read_text())
     assert trained.run("test", "evaluator_cfg.report=false") == 0
-    wanted = json.loads((trained.checkpoints / "tiny-00002-CASIA-B-euc.json").read_text())
-    assert found["percentages"] == wanted["percentages"]
-    assert elsewhere.run("train", *overrides[:1]) == 2
+    expected = json.loads((trained.checkpoints / "tiny-00002-CASIA-B-euc.json").read_text())
+    assert actual["percentages"] == expected["percentages"]
+    assert other_run.run("train", *overrides[:1]) == 2
     assert "names no training id" in capsys.readouterr().err
 
 
-def make_other(folder: Path, name: str, partition: dict[str, list[str]], **tree: Any) -> tuple[Experiment, list[str]]:
+def make_run(folder: Path, name: str, partition: dict[str, list[str]], **tree: Any) -> tuple[Experiment, list[str]]:
     experiment = make_experiment(folder, **tree)
     (folder / "partition.json").write_text(json.dumps(partition))
-    people = len(partition["TRAIN_SET"])
+    classes = len(partition["TRAIN_SET"])
     return experiment, [
         f"data_cfg.dataset_name={name}",
         "evaluator_cfg.baseline=null",
         "trainer_cfg.total_iter=1",
-        f"model_cfg.SeparateBNNecks.class_num={people}",
+        f"model_cfg.SeparateBNNecks.class_num={classes}",
     ]
 
 
-def test_gait3d_and_its_probe_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_probe_set_of_gait3d(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ids = ["0001", "0002", "0003", "0004", "0005"]
     probes = [f"{i}-camid0_videoid1-seq0" for i in ids[2:]]
     partition = {"TRAIN_SET": ids[:2], "TEST_SET": ids[2:], "PROBE_SET": probes}
-    experiment, sets = make_other(
+    experiment, sets = make_run(
         tmp_path, "Gait3D", partition, ids=ids, types=["camid0_videoid1", "camid1_videoid2"], views=["seq0", "seq1"]
     )
     assert experiment.run("train", *sets) == 0
     assert experiment.run("test", *sets) == 0
     folder = experiment.output / "Gait3D" / "DyGait" / "tiny" / "checkpoints"
-    found = json.loads((folder / "tiny-00001-Gait3D-euc.json").read_text())
-    (measures,) = found["percentages"].values()
+    result = json.loads((folder / "tiny-00001-Gait3D-euc.json").read_text())
+    (measures,) = result["percentages"].values()
     assert all(0 <= measures[m] <= 100 for m in ("rank-1", "rank-5", "rank-10", "mAP", "mINP"))
     (tmp_path / "partition.json").write_text(json.dumps({**partition, "PROBE_SET": []}))
     assert experiment.run("test", *sets) == 2
@@ -175,7 +174,7 @@ def test_gait3d_and_its_probe_set(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_both_protocols_of_ccpg(tmp_path: Path) -> None:
     types = ["U0_D0", "U0_D0_BG", "U1_D1", "U0_D3", "U3_D3", "U1_D0"]
     partition = {"TRAIN_SET": ["000", "001"], "TEST_SET": ["100", "101"]}
-    experiment, sets = make_other(
+    experiment, sets = make_run(
         tmp_path, "CCPG", partition, ids=[*partition["TRAIN_SET"], *partition["TEST_SET"]], types=types,
         views=["00_0", "01_0"], frames=(6, 8),
     )  # fmt: skip
@@ -184,14 +183,14 @@ def test_both_protocols_of_ccpg(tmp_path: Path) -> None:
     folder = experiment.output / "CCPG" / "DyGait" / "tiny"
     saved = load_features(folder / "features" / "tiny-00001")
     page = (folder / "report" / "report.html").read_text()
-    again = tmp_path / "again.json"
-    assert cli.main(["evaluate", str(folder / "features" / "tiny-00001"), "--json", str(again)]) == 0
-    for name, other in (("CCPG/re-identification", "again"), ("CCPG/gait", "again-CCPG_gait")):
-        written = folder / "checkpoints" / f"tiny-00001-{name.replace('/', '_')}-euc.json"
-        found = json.loads(written.read_text())["percentages"]
-        assert found == json.loads(again.with_stem(other).read_text())["percentages"]
+    evaluated = tmp_path / "evaluated.json"
+    assert cli.main(["evaluate", str(folder / "features" / "tiny-00001"), "--json", str(evaluated)]) == 0
+    for name, stem in (("CCPG/re-identification", "evaluated"), ("CCPG/gait", "evaluated-CCPG_gait")):
+        path = folder / "checkpoints" / f"tiny-00001-{name.replace('/', '_')}-euc.json"
+        percentages = json.loads(path.read_text())["percentages"]
+        assert percentages == json.loads(evaluated.with_stem(stem).read_text())["percentages"]
         expected = dygait.evaluate(saved.features, saved.ids, saved.types, saved.views, name)
-        assert found == json.loads(json.dumps(expected))
+        assert percentages == json.loads(json.dumps(expected))
         assert f"<h2>tiny-00001, {name}</h2>" in page
 
 
@@ -199,7 +198,7 @@ def test_grew_submission(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     gallery = [f"{i:05d}" for i in range(1, 11)]
     ids = ["00001train", "00002train", *gallery]
     partition = {"TRAIN_SET": ids[:2], "TEST_SET": [*gallery, "probe"]}
-    experiment, sets = make_other(tmp_path, "GREW", partition, ids=ids, types=["01", "02"], views=["a"], frames=(6, 8))
+    experiment, sets = make_run(tmp_path, "GREW", partition, ids=ids, types=["01", "02"], views=["a"], frames=(6, 8))
     for number in range(3):
         probe = experiment.root / "probe" / "03" / f"video{number}"
         probe.mkdir(parents=True)
@@ -217,20 +216,20 @@ def test_grew_submission(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "submission.csv" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("keep", "left"), [("latest", {2}), ("none", {1})])
-def test_which_features_are_kept(trained: Experiment, tmp_path: Path, keep: str, left: set[int]) -> None:
-    """`none` deletes those of the test, not those that an earlier test kept."""
-    elsewhere = trained.at(tmp_path)
+@pytest.mark.parametrize(("keep", "expected"), [("latest", {2}), ("none", {1})])
+def test_keep_features(trained: Experiment, tmp_path: Path, keep: str, expected: set[int]) -> None:
+    """`none` deletes the features of this test, not those that an earlier test kept."""
+    other_run = trained.at(tmp_path)
     state = trained.checkpoint(2)
     for iteration in (1, 2):
-        elsewhere.checkpoints.mkdir(parents=True, exist_ok=True)
-        path = elsewhere.checkpoints / f"tiny-{iteration:05d}.pt"
+        other_run.checkpoints.mkdir(parents=True, exist_ok=True)
+        path = other_run.checkpoints / f"tiny-{iteration:05d}.pt"
         torch.save({**state, "iteration": iteration}, path)
         setting = keep if iteration == 2 else "all"
-        assert elsewhere.run("test", f"evaluator_cfg.keep_features={setting}") == 0
-    folders = elsewhere.folder / "features"
-    assert {int(folder.name.rpartition("-")[2]) for folder in folders.iterdir()} == left
-    for iteration in left:
+        assert other_run.run("test", f"evaluator_cfg.keep_features={setting}") == 0
+    folders = other_run.folder / "features"
+    assert {int(folder.name.rpartition("-")[2]) for folder in folders.iterdir()} == expected
+    for iteration in expected:
         saved = load_features(folders / f"tiny-{iteration:05d}")
         assert saved.origin["iteration"] == iteration
         assert saved.origin["frames_cut"] == {"sequences": 0, "frames": 0}
