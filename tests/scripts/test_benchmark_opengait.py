@@ -1,4 +1,4 @@
-"""The benchmark beside OpenGait, as far as it goes without OpenGait: our step, from its weights, on the same batch."""
+"""The benchmark against OpenGait, without OpenGait itself: our training step from its weights."""
 
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,11 @@ def test_no_checkout(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_our_step(script: Any, tmp_path: Path) -> None:
-    """It begins with the weights of the file, has the losses of OpenGait's, and changes with each step."""
+    """The first losses follow from the weights in the file, have OpenGait's names, and change with each step."""
     config = load_config(GAITSET, warn=lambda _: None)
     model = build_model(config.model_cfg.model_dump(exclude_none=True), "CASIA-B")
     torch.save({"model": in_opengait_names(model, model.state_dict())}, tmp_path / "weights.pt")
     steps = [script.our_step(GAITSET, script.CASES["GaitSet"], (2, 2, 3), tmp_path / "weights.pt") for _ in range(2)]
-    first, again, after = steps[0](), steps[1](), steps[1]()
-    assert first == again != after
+    first, repeated, second = steps[0](), steps[1](), steps[1]()
+    assert first == repeated != second
     assert {"triplet/loss", "gradient_norm"} <= first.keys()

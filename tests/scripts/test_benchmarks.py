@@ -1,4 +1,4 @@
-"""The benchmarks: each runs at a small size, fails if its two forms differ, and writes its ratios by their names."""
+"""The benchmarks, at a small size: each fails if its two implementations differ, and writes its named ratios."""
 
 import json
 import xml.etree.ElementTree as ET
@@ -32,7 +32,7 @@ RATIOS = {
         "step_fp32", "step_bf16", "step_equal_allocator", "bf16_over_fp32", "allocator",
     },
 }  # fmt: skip
-LITTLE = {
+SMALL_CONSTANTS = {
     "data": {
         "WARM": 1, "LONGER": 1, "PEOPLE": 2, "EACH": 3,
         "RENDERED": "syngait://?train_ids=300&test_ids=0&frames=2", "WILD": "syngait://wild?train_ids=300&test_ids=0&frames=2",
@@ -43,15 +43,15 @@ LITTLE = {
 
 @pytest.fixture
 def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A benchmark on little data."""
+    """A benchmark with little data."""
     script = load_script(f"benchmark_{name}")
-    for constant, value in LITTLE.get(name, {}).items():
+    for constant, value in SMALL_CONSTANTS.get(name, {}).items():
         monkeypatch.setattr(script, constant, value)
     return script
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_it_writes_the_ratios(name: str, script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ratios(name: str, script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run_script(script, [*OPTIONS[name], "--repeats", "1", "--json", "figures.json"], monkeypatch)
     figures = json.loads((tmp_path / "figures.json").read_text())
@@ -80,12 +80,12 @@ def check_training(figures: dict[str, Any], folder: Path) -> None:
     assert len(losses["plain"]) == len(losses["ours"]) == 3
     assert max(figures["details"]["largest_relative_difference"].values()) <= 2e-5
     bars = ET.parse(folder / "plot.svg").getroot().findall("{http://www.w3.org/2000/svg}rect")
-    assert len(bars) == len(figures["ratios"]) + 1  # and the background
+    assert len(bars) == len(figures["ratios"]) + 1  # the bars and the background
 
 
 @pytest.mark.parametrize("name", ["data"])
 def test_both_loaders_give_the_same_frames(silhouette_tree: TreeFactory, script: ModuleType) -> None:
-    """Sequences of exactly thirty frames leave no choice of frames."""
+    """With sequences of exactly thirty frames, both loaders take all of them."""
     people = [f"{i:03d}" for i in range(8)]
     tree = open_store(silhouette_tree(ids=people, types=["nm-01"], views=["000"], size=(64, 64), frames=(30, 30)))
 
@@ -99,7 +99,7 @@ def test_both_loaders_give_the_same_frames(silhouette_tree: TreeFactory, script:
 
 
 @pytest.mark.parametrize("name", ["data"])
-def test_an_index_that_opens(tmp_path: Path, script: ModuleType) -> None:
+def test_opening_an_index(tmp_path: Path, script: ModuleType) -> None:
     script.make_index(tmp_path / "index", 1234)
     assert script.time_opening(tmp_path / "index").startswith("1234 sequences: 0.")
     assert open_store(tmp_path / "index").table.key(1233) == ("000024", "06", "view-00001233")

@@ -1,4 +1,4 @@
-"""The comparison of branches: its cells are kept and not run again, its intervals are Student's."""
+"""The comparison of branches: finished cells are not run again, and intervals are Student's."""
 
 import json
 from pathlib import Path
@@ -18,12 +18,12 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
     return load_script("compare_branches")
 
 
-def test_cells_are_kept(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_finished_cells_are_reused(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--quick", "--output", str(tmp_path), "--threads", str(torch.get_num_threads()), "--cells"]
     assert script.main([*arguments, "gait/DyGait/0", "body/GaitSet/0"]) == 0
     files = sorted((tmp_path / "cells").iterdir())
     assert [path.name for path in files] == ["body_GaitSet_0.json", "gait_DyGait_0.json"]
-    written = [path.stat().st_mtime_ns for path in files]
+    modified = [path.stat().st_mtime_ns for path in files]
     figures = json.loads(files[1].read_text())
     assert 0 <= figures["across views"] <= 100
     assert 0 <= figures["same view"] <= 100
@@ -33,7 +33,7 @@ def test_cells_are_kept(script: Any, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "GaitSet" in capsys.readouterr().out
 
     assert script.main([*arguments, "gait/DyGait/0"]) == 0
-    assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "cells").iterdir())] == written
+    assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "cells").iterdir())] == modified
     assert script.main(arguments) == 0, "tables only"
     rows = json.loads((tmp_path / "branches.json").read_text())["rows"]
     assert [(row["split"], row["model"]) for row in rows] == [
@@ -46,7 +46,7 @@ def test_cells_are_kept(script: Any, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize("model", ["DyGait", "no-subtraction", "no-spatial", "GaitGL", "GaitBase", "GaitSet"])
 @pytest.mark.parametrize("settings", ["FULL", "QUICK"])
-def test_every_cell_is_a_valid_experiment(script: Any, model: str, settings: str, tmp_path: Path) -> None:
+def test_configurations_of_cells_are_valid(script: Any, model: str, settings: str, tmp_path: Path) -> None:
     cell = script.Cell("both", model, 2)
     path = tmp_path / "cell.yaml"
     path.write_text(json.dumps(script.configuration(cell, getattr(script, settings))))
@@ -77,7 +77,7 @@ def test_means_and_intervals(script: Any) -> None:
     assert "-11.0 (-23.7 to +1.7)" in table
 
 
-def test_cells_that_are_not_there(script: Any, tmp_path: Path) -> None:
+def test_unknown_and_unfinished_cells(script: Any, tmp_path: Path) -> None:
     for cells, message in ((["gait/GaitNet/0"], "there is no such cell"), ([], "has no finished cell")):
         with pytest.raises(SystemExit, match=message):
             script.main(["--quick", "--output", str(tmp_path), "--cells", *cells])

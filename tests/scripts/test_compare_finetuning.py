@@ -1,4 +1,4 @@
-"""The comparison of fine-tuning with training from scratch: its cells, people and batches, its table and plot."""
+"""The comparison of fine-tuning with training from scratch: cells, partitions, batches, table and plot."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
     return load_script("compare_finetuning")
 
 
-def test_fine_tuning_beside_training_from_scratch(script: Any, tmp_path: Path) -> None:
+def test_fine_tuning_and_training_from_scratch(script: Any, tmp_path: Path) -> None:
     data = make_tree(tmp_path / "data", ("001", "002", "003", "075", "076"), TYPES, frames=(18, 20))
     options = ["--quick", "--data", str(data), "--output", str(tmp_path), "--threads", str(torch.get_num_threads())]
     assert script.main(options) == 0
@@ -30,15 +30,15 @@ def test_fine_tuning_beside_training_from_scratch(script: Any, tmp_path: Path) -
     assert sorted(path.stem for path in (tmp_path / "cells").iterdir()) == names
     configs = [load_config(tmp_path / "configs" / f"{name}.yaml") for name in names]
     assert [bool(config.trainer_cfg.init_from) for config in configs] == [False, True, False]
-    people = [json.loads((tmp_path / "partitions" / f"{name}.json").read_text()) for name in names]
-    assert [one["TRAIN_SET"] for one in people] == [[], people[1]["TRAIN_SET"], people[1]["TRAIN_SET"]]
-    assert people[0]["TEST_SET"] == ["075", "076"]
-    shipped = load_pretrained().network.state_dict()["fcs.fc_bin"]
-    ends = [
+    first, second, third = (json.loads((tmp_path / "partitions" / f"{name}.json").read_text()) for name in names)
+    assert (first["TRAIN_SET"], first["TEST_SET"]) == ([], ["075", "076"])
+    assert second["TRAIN_SET"] == third["TRAIN_SET"]
+    pretrained = load_pretrained().network.state_dict()["fcs.fc_bin"]
+    trained = [
         load_pretrained(tmp_path / "runs" / "CASIA-B" / "DyGait" / name).network.state_dict()["fcs.fc_bin"]
         for name in names[1:]
     ]
-    assert 0 < (ends[0] - shipped).abs().max() < 0.01 < (ends[1] - shipped).abs().max()
+    assert 0 < (trained[0] - pretrained).abs().max() < 0.01 < (trained[1] - pretrained).abs().max()
     table = (tmp_path / "finetuning.md").read_text()
     assert table.count("| pretrained ") == 2
     assert table.count("| scratch ") == 1
@@ -69,14 +69,14 @@ def test_training_ids(script: Any) -> None:
     sets = [script.partition(script.Cell("scratch", ids, 1), on_disk, "075-124")["TRAIN_SET"] for ids in (5, 10, 74)]
     assert set(sets[0]) < set(sets[1]) < set(sets[2]) == set(on_disk[:74])
     assert sets[0] != script.partition(script.Cell("scratch", 5, 2), on_disk, "075-124")["TRAIN_SET"]
-    fewer = script.partition(script.Cell("scratch", 49, 0), on_disk, "050-074")
-    assert fewer == {"TRAIN_SET": on_disk[:49], "TEST_SET": on_disk[49:74]}
+    partition = script.partition(script.Cell("scratch", 49, 0), on_disk, "050-074")
+    assert partition == {"TRAIN_SET": on_disk[:49], "TEST_SET": on_disk[49:74]}
     with pytest.raises(script.UserError, match="49 others of 001-074"):
         script.partition(script.Cell("scratch", 74, 0), on_disk, "050-074")
 
 
 @pytest.mark.parametrize(("ids", "batch"), [(0, [8, 4]), (5, [5, 6]), (40, [8, 4])])
-def test_a_batch_has_no_more_people_than_train(script: Any, ids: int, batch: list[int]) -> None:
+def test_batches_have_at_most_the_training_ids(script: Any, ids: int, batch: list[int]) -> None:
     weights = load_pretrained().info
     settings = {**script.FULL, "lr": [0.001, 0.002]}
     content = script.configuration(script.Cell("pretrained", ids, 0), settings, weights, Path("data"))

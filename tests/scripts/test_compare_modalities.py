@@ -1,4 +1,4 @@
-"""The comparison of modalities: each cell reads its own, and a second modality is compared with each alone by seed."""
+"""The comparison of modalities: the data of each cell, and differences between cells of the same seed."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
     return load_script("compare_modalities")
 
 
-def test_it_trains_on_both(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_on_both_modalities(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     threads = str(torch.get_num_threads())
     options = ["--quick", "--output", str(tmp_path), "--threads", threads, "--cells", "SkeletonGaitPP/0"]
     assert script.main(options) == 0
@@ -32,7 +32,7 @@ def test_it_trains_on_both(script: Any, tmp_path: Path, capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize("settings", ["FULL", "QUICK"])
 @pytest.mark.parametrize("model", ["SkeletonGait", "DeepGaitV2", "SkeletonGaitPP"])
-def test_every_cell_is_a_valid_experiment(script: Any, model: str, settings: str, tmp_path: Path) -> None:
+def test_configurations_of_cells_are_valid(script: Any, model: str, settings: str, tmp_path: Path) -> None:
     path = tmp_path / "cell.yaml"
     path.write_text(json.dumps(script.configuration(script.Cell(model, 2), getattr(script, settings))))
     config = load_config(path, checks=script.cells.CHECKS)
@@ -42,8 +42,8 @@ def test_every_cell_is_a_valid_experiment(script: Any, model: str, settings: str
 def test_differences_are_of_the_same_seed(script: Any) -> None:
     ranks = {("SkeletonGait", 0): 60.0, ("SkeletonGait", 1): 64.0, ("SkeletonGait", 2): 90.0, ("DeepGaitV2", 2): 70.0,
              ("SkeletonGaitPP", 0): 72.0, ("SkeletonGaitPP", 1): 74.0}  # fmt: skip
-    others = {"BG": 30.0, "CL": 20.0, "intervals": {group: [1, 99] for group in script.GROUPS}}
-    finished = {script.Cell(*names): {"NM": rank, **others} for names, rank in ranks.items()}
+    common = {"BG": 30.0, "CL": 20.0, "intervals": {group: [1, 99] for group in script.GROUPS}}
+    finished = {script.Cell(*names): {"NM": rank, **common} for names, rank in ranks.items()}
     rows = {row["row"]: row for row in script.summarise(finished)}
     assert list(rows) == ["SkeletonGait", "DeepGaitV2", "SkeletonGaitPP", "SkeletonGaitPP - SkeletonGait"]
     assert rows["DeepGaitV2"]["NM"] == [70, 1, 99]

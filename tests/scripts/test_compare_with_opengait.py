@@ -1,4 +1,4 @@
-"""The comparison with OpenGait, on a stand-in of its layout: equal networks pass, planted differences are reported."""
+"""The comparison with OpenGait, with a small copy of its layout: equal networks pass, differences are reported."""
 
 import importlib
 import json
@@ -20,7 +20,7 @@ CFG = {
     "SeparateFCs": {"in_channels": 4, "out_channels": 5, "parts_num": 4},
     "SeparateBNNecks": {"class_num": 3, "in_channels": 5, "parts_num": 4},
 }
-# OpenGait's layout, imports and names of tensors; GaitBase on a Plain backbone, in plain form.
+# OpenGait's layout, imports and names of tensors, for GaitBase with a Plain backbone.
 FILES = {
     "utils/__init__.py": "",
     "modeling/backbones/__init__.py": "raise ImportError('other backbones need more than is installed')\n",
@@ -110,7 +110,7 @@ class Baseline(BaseModel):
 
 @pytest.fixture
 def script() -> Iterator[Any]:
-    """The script as a module; what it changes of this process is restored."""
+    """The script as a module; its changes to this process are undone."""
     path, modules, threads = list(sys.path), dict(sys.modules), torch.get_num_threads()
     module = load_script("compare_with_opengait")
     yield module
@@ -141,14 +141,14 @@ def test_equal_networks_are_within_the_limits(script: Any, tmp_path: Path, capsy
     assert list(figures["training"]) == ["embeddings", "logits", "statistics", "gradients"]
     assert list(figures["evaluation"]) == ["embeddings", "logits"]
     for mode, kinds in figures.items():
-        for kind, found in kinds.items():
-            assert found["largest"] > 1e-3, (mode, kind)
-            assert 0 < found["difference"] <= found["ours"] + found["opengait"] + found["float64"], (mode, kind)
-            assert found["difference"] == max(found["difference_1"], found["difference_2"])
+        for kind, row in kinds.items():
+            assert row["largest"] > 1e-3, (mode, kind)
+            assert 0 < row["difference"] <= row["ours"] + row["opengait"] + row["float64"], (mode, kind)
+            assert row["difference"] == max(row["difference_1"], row["difference_2"])
 
 
 @pytest.mark.parametrize(
-    ("planted", "reported"),
+    ("change", "expected"),
     [
         ({"slope": "0.0101"}, {"training, embeddings", "evaluation, embeddings"}),
         ({"momentum": "0.1001"}, {"training, statistics"}),
@@ -159,27 +159,27 @@ def test_equal_networks_are_within_the_limits(script: Any, tmp_path: Path, capsy
         ({"change": "logits = logits * float('nan')"}, {"training, logits", "evaluation, logits"}),
     ],
 )  # fmt: skip
-def test_a_planted_difference_is_reported(
-    script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], planted: dict[str, str], reported: set[str]
+def test_differences_are_reported(
+    script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, str], expected: set[str]
 ) -> None:
     script.THREADS = (1,)
-    assert run(script, tmp_path, **planted) == 1
+    assert run(script, tmp_path, **change) == 1
     out = capsys.readouterr().out
     assert "within the limits" not in out
-    found = {", ".join(line.split(", ")[:2]) for line in out.splitlines() if line.startswith("tiny: ")}
-    assert {f"tiny: {name}" for name in reported} <= found
-    if planted.keys() != {"slope"} and "nan" not in planted.get("change", ""):  # these change what follows from them
-        assert found == {f"tiny: {name}" for name in reported} | ({"tiny: training, gradients"} & found)
+    reported = {", ".join(line.split(", ")[:2]) for line in out.splitlines() if line.startswith("tiny: ")}
+    assert {f"tiny: {name}" for name in expected} <= reported
+    if "slope" not in change and "nan" not in change.get("change", ""):  # these change later results too
+        assert reported == {f"tiny: {name}" for name in expected} | ({"tiny: training, gradients"} & reported)
 
 
-def test_differences_by_hand(script: Any) -> None:
+def test_hand_calculated_differences(script: Any) -> None:
     a = {"embeddings": {"": torch.tensor([1.0, -5.0])}, "gradients": {"x": torch.tensor([2.0]), "y": torch.zeros(2)}}
     b = {"embeddings": {"": torch.tensor([1.5, -4.0])}, "gradients": {"x": torch.tensor([2.5]), "y": torch.zeros(2)}}
     assert script.differences(a, b) == {"embeddings": 1.0, "gradients": pytest.approx(0.2)}
     assert script.largest_values(b) == {"embeddings": 4.0, "gradients": 2.5}
 
 
-def test_what_is_replaced_is_not_used_in_silence(script: Any, tmp_path: Path) -> None:
+def test_replaced_functions_raise(script: Any, tmp_path: Path) -> None:
     script.THREADS = (1,)
     assert run(script, tmp_path) == 0
     model = importlib.import_module("modeling.models.baseline").Baseline

@@ -1,4 +1,4 @@
-"""The scripts about identification: the benchmark, and CASIA-B's protocol."""
+"""The scripts about identification: the benchmarks, and the protocol on CASIA-B."""
 
 import json
 from pathlib import Path
@@ -16,29 +16,29 @@ def test_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures, script = tmp_path / "figures.json", load_script("benchmark_identification")
     options = ["--quick", "--windows", "400", "1000", "--tracks", "2", "--json", str(figures)]
     run_script(script, options, monkeypatch)
-    found = json.loads(figures.read_text())
-    assert found.keys() == {"ratios", "details", "environment"}
-    assert found["ratios"].keys() == {"search_400", "search_1000"}
-    assert min(found["ratios"].values()) > 0
+    result = json.loads(figures.read_text())
+    assert result.keys() == {"ratios", "details", "environment"}
+    assert result["ratios"].keys() == {"search_400", "search_1000"}
+    assert min(result["ratios"].values()) > 0
 
 
 def test_the_benchmark_of_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("trackers", reason="trackers is not installed: pip install 'dygait[video]'")
     figures, script = tmp_path / "figures.json", load_script("benchmark_video")
     run_script(script, ["--quick", "--minutes", "0.1", "--json", str(figures)], monkeypatch)
-    found = json.loads(figures.read_text())
-    assert found["ratios"].keys() >= {"silhouettes", "identify"}
-    assert min(found["ratios"].values()) > 0
-    assert found["details"]["frames"] == 249  # of one round, but the first
-    assert len(found["details"]["memory after each round, MB"]) == 1
+    result = json.loads(figures.read_text())
+    assert result["ratios"].keys() >= {"silhouettes", "identify"}
+    assert min(result["ratios"].values()) > 0
+    assert result["details"]["frames"] == 249  # of one round, without its first frame
+    assert len(result["details"]["memory after each round, MB"]) == 1
 
 
-def test_the_benchmark_notices_another_answer() -> None:
+def test_the_benchmark_fails_if_the_answers_differ() -> None:
     script = load_script("benchmark_identification")
-    one, other = (script.Candidate("a", distance) for distance in (1.0, 1.001))
-    script.check([one], [one])
+    exact, other = (script.Candidate("a", distance) for distance in (1.0, 1.001))
+    script.check([exact], [exact])
     with pytest.raises(SystemExit):
-        script.check([one], [other])
+        script.check([exact], [other])
 
 
 @pytest.fixture
@@ -50,26 +50,26 @@ def test_the_protocol_of_casia_b(script: ModuleType, tmp_path: Path) -> None:
     kinds = ["nm-01", "nm-02", "nm-05", "bg-01", "cl-02"]
     ids = [f"{n:03d}" for n in range(1, 13)]
     store = open_store(make_tree(tmp_path / "data", ids, kinds, ["054", "072", "090"], frames=(30, 40)))
-    found = script.search(MeanSilhouette(), store, set(ids[:8]), "euc")
-    assert found.people == ids[:8]
-    assert sorted(zip(found.groups, found.views, strict=True)) == sorted(
+    searches = script.search(MeanSilhouette(), store, set(ids[:8]), "euc")
+    assert searches.people == ids[:8]
+    assert sorted(zip(searches.groups, searches.views, strict=True)) == sorted(
         (group, view) for group in ("NM", "BG", "CL") for view in ("072", "090") for _ in range(8)
     )
-    ranks = script.rank_1(found)
-    right = found.distance.argmin(1) == found.subjects
-    assert ranks["NM"]["mean"]["value"] == pytest.approx(100 * right[found.groups == "NM"].mean())
+    ranks = script.rank_1(searches)
+    correct = searches.distance.argmin(1) == searches.subjects
+    assert ranks["NM"]["mean"]["value"] == pytest.approx(100 * correct[searches.groups == "NM"].mean())
     assert ranks["CL"].keys() == {"072", "090", "mean"}
-    others = script.search_as_calibration(script.search(MeanSilhouette(), store, set(ids[6:]), "euc"), "made")
-    assert others.other.shape == (36, 5)
-    thresholds = {"others": others}
+    calibration = script.search_as_calibration(script.search(MeanSilhouette(), store, set(ids[6:]), "euc"), "test")
+    assert calibration.other.shape == (36, 5)
+    thresholds = {"others": calibration}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(script, "FPIRS", (0.1, 0.5))
-        rates = script.open_set(found, thresholds, 5)
+        rates = script.open_set(searches, thresholds, 5)
     assert rates.keys() == {"NM", "BG", "CL", "all"}
-    ours, theirs = (rates["all"]["0.5"][source] for source in ("searches", "others"))
-    assert ours["FPIR"] == 50
-    assert 0 <= theirs["FPIR"] <= 100
-    assert rates["all"]["0.1"]["searches"]["DIR"] <= ours["DIR"] <= 100
+    from_searches, from_others = (rates["all"]["0.5"][source] for source in ("searches", "others"))
+    assert from_searches["FPIR"] == 50
+    assert 0 <= from_others["FPIR"] <= 100
+    assert rates["all"]["0.1"]["searches"]["DIR"] <= from_searches["DIR"] <= 100
 
 
 def test_too_few_people(script: ModuleType, tmp_path: Path) -> None:

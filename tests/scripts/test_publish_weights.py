@@ -1,4 +1,4 @@
-"""A run's weights become a file and a card that say the truth about them."""
+"""Publishing the weights of a run: the file, its record and its model card."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from helpers.scripts import load_script
 script = load_script("publish_weights")
 ADDRESS = "syngait://quick?seed=3&train_ids=2&test_ids=0&frames=8"
 CHECK = "syngait://quick?seed=4&train_ids=0&test_ids=2&frames=6"
-WALKERS = (
+SETTINGS = (
     f"data_cfg.dataset_root={ADDRESS}", "data_cfg.dataset_partition=null", "data_cfg.dataset_name=SynGait",
     "trainer_cfg.total_iter=2", "trainer_cfg.ema=0.9",
     "trainer_cfg.transform=[{type: BaseSilCuttingTransform}, {type: Resize, size: [32, 22]}]",
@@ -26,11 +26,11 @@ WALKERS = (
 
 @pytest.fixture(scope="module")
 def run(shared: Experiment) -> Path:
-    assert shared.run("train", *WALKERS) == 0
+    assert shared.run("train", *SETTINGS) == 0
     return shared.output / "SynGait" / "DyGait" / "tiny"
 
 
-def result(folder: Path) -> Path:
+def write_result(folder: Path) -> Path:
     rng = dygait.evaluate.__globals__["np"].random.default_rng(0)
     keys = [(i, t, v) for i in ("1", "2", "3") for t in ("nm-01", "nm-05", "cl-01") for v in ("000", "090")]
     features = rng.normal(size=(len(keys), 4, 2))
@@ -44,9 +44,9 @@ def publish(*arguments: str) -> int:
 
 
 def test_weights_and_card(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "where.md").write_text("- In the dark.\n")
-    options = ["--name", "mine", "--frame-rate", "25", "--results", f"CASIA-B, ids 1-3={result(tmp_path)}"]
-    limitations = ["--limitations", str(tmp_path / "where.md")]
+    (tmp_path / "limitations.md").write_text("- At night.\n")
+    options = ["--name", "mine", "--frame-rate", "25", "--results", f"CASIA-B, ids 1-3={write_result(tmp_path)}"]
+    limitations = ["--limitations", str(tmp_path / "limitations.md")]
     assert publish(str(run), "--output", str(tmp_path / "out"), "--commit", "abc1234", *options, *limitations) == 0
     folder = tmp_path / "out" / "mine"
     assert sorted(path.name for path in folder.iterdir()) == ["MODEL_CARD.md", "mine.safetensors"]
@@ -59,13 +59,13 @@ def test_weights_and_card(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     _, head, body = (folder / "MODEL_CARD.md").read_text().split("---\n", 2)
     (index,) = yaml.safe_load(head)["model-index"]
     assert [m["name"] for m in index["results"][0]["metrics"]] == ["rank-1 NM, percent", "rank-1 CL, percent"]
-    for said in (ADDRESS, record["sha256"], "abc1234", "- In the dark.", "CASIA-B, ids 1-3 | NM | rank-1", "25 frames"):
-        assert said in body
+    for text in (ADDRESS, record["sha256"], "abc1234", "- At night.", "CASIA-B, ids 1-3 | NM | rank-1", "25 frames"):
+        assert text in body
     monkeypatch.setattr(published, "FOLDER", tmp_path / "out")
     assert dygait.load_pretrained("mine").info.frame_rate == 25.0
 
 
-def test_float32_is_exact_and_averaged(run: Path, tmp_path: Path) -> None:
+def test_float32_weights_are_the_averaged_ones(run: Path, tmp_path: Path) -> None:
     options = ["--name", "mine", "--dtype", "float32", "--output", str(tmp_path), "--commit", "abc"]
     assert publish(str(run / "checkpoints" / "tiny-00002.pt"), *options) == 0
     assert (
@@ -75,14 +75,14 @@ def test_float32_is_exact_and_averaged(run: Path, tmp_path: Path) -> None:
     assert "No test is part of this card." in (tmp_path / "mine" / "MODEL_CARD.md").read_text()
 
 
-def test_the_commit_is_the_runs(run: Path, tmp_path: Path) -> None:
+def test_the_commit_is_that_of_the_run(run: Path, tmp_path: Path) -> None:
     record = run / "logs" / "run_train.json"
     before = record.read_text()
     try:
         record.write_text(json.dumps({**json.loads(before), "git": {"commit": "def5678", "changed": True}}))
         assert publish(str(run), "--name", "mine", "--dtype", "float16", "--output", str(tmp_path)) == 0
-        found = published.read(tmp_path / "mine" / "mine.safetensors")
-        assert found["commit"] == "def5678, with local changes"
+        commit = published.read(tmp_path / "mine" / "mine.safetensors")["commit"]
+        assert commit == "def5678, with local changes"
     finally:
         record.write_text(before)
 
@@ -98,7 +98,7 @@ def test_the_commit_is_the_runs(run: Path, tmp_path: Path) -> None:
         (None, ["--name", "mine"], "name it with --commit"),
     ],
 )
-def test_what_is_refused(
+def test_errors(
     change: dict | None, options: list[str], message: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -106,9 +106,9 @@ def test_what_is_refused(
     state = published_state(run)
     for section, values in (change or {}).items():
         state["config"][section].update(values)
-    save_checkpoint(tmp_path / "one.pt", state)
+    save_checkpoint(tmp_path / "changed.pt", state)
     commit = [] if change is None else ["--commit", "abc"]
-    assert publish("one.pt", *options, *commit, "--output", "out") == 2
+    assert publish("changed.pt", *options, *commit, "--output", "out") == 2
     assert message in capsys.readouterr().err
 
 
@@ -118,7 +118,7 @@ def published_state(run: Path) -> dict:
     return read_checkpoint(run / "checkpoints" / "tiny-00002.pt")
 
 
-def test_data_are_those_of_the_start_too(run: Path, tmp_path: Path) -> None:
+def test_training_data_include_those_of_the_initial_weights(run: Path, tmp_path: Path) -> None:
     state = published_state(run)
     other = ADDRESS.replace("seed=3", "seed=5")
     state["config"]["data_cfg"]["dataset_root"] = other

@@ -1,4 +1,4 @@
-"""The soak test: it distinguishes a constant from a growing run, and the script has a help text."""
+"""The soak test: the summary of a constant and of a growing run, sampling, and the help text."""
 
 import signal
 import subprocess
@@ -20,15 +20,15 @@ def soak() -> ModuleType:
 
 @pytest.mark.parametrize(("slope", "files"), [(0.0, 0), (0.4, 0), (2.0, 0), (0.0, 3)])
 def test_the_second_half_is_summarised(soak: ModuleType, slope: float, files: int) -> None:
-    """The first half, in which everything is allocated, does not count."""
+    """The first half, in which memory is allocated, is ignored."""
     samples = [
         soak.Sample(i, 10 * i, 500 + min(i, 400) + slope * i / 100, 60 + (files if i > 900 else 0), 3)
         for i in range(1001)
     ]
-    found = soak.summarise(samples)
-    assert found["slope_mb_per_1000"] == pytest.approx(slope, abs=1e-6)
-    assert found["files_end"] - found["files_start"] == files
-    assert found["iterations"] == 10_000
+    summary = soak.summarise(samples)
+    assert summary["slope_mb_per_1000"] == pytest.approx(slope, abs=1e-6)
+    assert summary["files_end"] - summary["files_start"] == files
+    assert summary["iterations"] == 10_000
 
 
 def test_a_stopped_process_is_not_sampled(soak: ModuleType, tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_a_stopped_process_is_not_sampled(soak: ModuleType, tmp_path: Path) -> N
     (tmp_path / "logs" / "state.json").write_text('{"iteration": 7}')
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         limit = time.monotonic() + 30
-        while (sample := soak.sample_run(process.pid, tmp_path, 1.0)) is None or sample.memory < 1:  # it starts
+        while (sample := soak.sample_run(process.pid, tmp_path, 1.0)) is None or sample.memory < 1:  # starting
             assert time.monotonic() < limit
         assert (sample.iteration, sample.processes) == (7, 1)
         assert sample.files >= 3
@@ -47,10 +47,10 @@ def test_a_stopped_process_is_not_sampled(soak: ModuleType, tmp_path: Path) -> N
     assert soak.sample_run(process.pid, tmp_path, 1.0) is None
 
 
-def test_the_script_says_how_it_is_used() -> None:
+def test_help() -> None:
     for arguments, code in ((["--help"], 0), (["long"], 2), (["1", "2"], 2)):
-        done = subprocess.run(
+        completed = subprocess.run(
             ["bash", "scripts/soak.sh", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False
         )
-        assert done.returncode == code
-        assert "bash scripts/soak.sh [MINUTES]" in done.stdout
+        assert completed.returncode == code
+        assert "bash scripts/soak.sh [MINUTES]" in completed.stdout
