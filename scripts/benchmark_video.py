@@ -1,19 +1,19 @@
-"""How fast is a video turned into silhouettes, and into names, and does the memory of long ones grow?
+"""Measure the speed of `dygait silhouettes` and `dygait identify` on a video, and the memory of long videos.
 
-    python scripts/benchmark_video.py                        # two minutes of video, made first
-    python scripts/benchmark_video.py --minutes 60           # the same file again and again, for an hour of video
-    python scripts/benchmark_video.py --video walkers.mp4    # a video of your own
-    python scripts/benchmark_video.py --quick                # ten seconds of it, to see that it runs
+    python scripts/benchmark_video.py                        # two minutes of synthetic video
+    python scripts/benchmark_video.py --minutes 60           # an hour of video, by repeating the file
+    python scripts/benchmark_video.py --video walkers.mp4    # another video
+    python scripts/benchmark_video.py --quick                # ten seconds, to check that it runs
     python scripts/benchmark_video.py --json FILE            # {"ratios": ..., "details": ..., "environment": ...}
 
-The video is that of `dygait synth --video`: 640x480, 25 frames a second, up to three people at a time. It is segmented
-by `background`, and every track is searched for among ten people by the weights that ship (`--weights`). Times are by
-the clock, decoding included, learning the background excluded.
+The synthetic video is that of `dygait synth --video`: 640x480, 25 frames a second, up to three people at a time. The
+segmenter is `background`, and every track is searched for among ten people with the pretrained weights (`--weights`).
+Times are wall-clock times; they include decoding, but not learning the background.
 
-`silhouettes` is the time that the frames last at 60 a second over that of segmenting and following, `identify` the
-time that they last at 25 a second over that of everything. `identify_three` is the same of a frame with three people in
-it: its segmentation, and three times what a frame of a person's track costs to be identified. At 1 or more, the work
-keeps up. Memory is the process's own, after each round of the file; the first round fills buffers.
+The ratio `silhouettes` is the duration of the frames at 60 a second over the time of segmentation and tracking;
+`identify` is their duration at 25 a second over the time of everything; `identify_three` is the same for a frame with
+three people: its segmentation, and three times the time to identify a frame of a track. A ratio of 1 or more is real
+time. Memory is the resident memory of the process after each round of the file; the first round allocates buffers.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ PEOPLE = "syngait://quick?seed=5&train_ids=0&test_ids=10&people.walks=1,0,0"
 
 
 class Rounds(VideoSource):
-    """A video file that starts again when it ends, for a number of frames; and the memory after each round."""
+    """A video file that is repeated until it has given a number of frames, with the memory after each round."""
 
     memory: list[float]
-    wanted: int | None = None
+    min_frames: int | None = None
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the frames of as many rounds as have the wanted number; of one if none is wanted."""
+        """Yield the frames of as many rounds as give `min_frames`; of one round if it is None."""
         index, start, self.memory = 0, 0.0, []
-        while self.wanted is None or index < self.wanted:
+        while self.min_frames is None or index < self.min_frames:
             for frame in super().frames():
                 yield replace(frame, index=index, time=start + frame.time)
                 index += 1
             start = index / self.rate
             self.memory.append(resident())
-            if self.wanted is None:
+            if self.min_frames is None:
                 break
 
 
@@ -67,70 +67,70 @@ def resident() -> float:
 
 @dataclass
 class Times:
-    """What was measured.
+    """The times of a video.
 
     Attributes:
-        of_frames: seconds of each frame, by the number of people in it.
-        identifying: seconds of all searches.
-        searched: frames of the tracks that were searched for.
-        tracks: their number.
+        by_people: seconds of each frame, without identification, by the number of people in it.
+        identification: seconds of all searches.
+        track_frames: frames of all tracks.
+        tracks: number of tracks.
     """
 
-    of_frames: dict[int, list[float]] = field(default_factory=dict)
-    identifying: float = 0.0
-    searched: int = 0
+    by_people: dict[int, list[float]] = field(default_factory=dict)
+    identification: float = 0.0
+    track_frames: int = 0
     tracks: int = 0
 
     @property
     def frames(self) -> int:
-        """How many frames there were."""
-        return sum(map(len, self.of_frames.values()))
+        """Number of frames."""
+        return sum(map(len, self.by_people.values()))
 
     @property
-    def segmenting(self) -> float:
-        """Seconds of all frames, without searches."""
-        return sum(map(sum, self.of_frames.values()))
+    def segmentation(self) -> float:
+        """Seconds of all frames, without identification."""
+        return sum(map(sum, self.by_people.values()))
 
 
 def measure(source: Rounds, gallery: Gallery) -> Times:
     """Segment a source and search for every track."""
-    found, clock = Times(), 0.0
+    times, clock = Times(), 0.0
 
-    def observe(frame: Frame, seen: list[Seen]) -> None:
+    def observe(frame: Frame, people: list[Seen]) -> None:
         nonlocal clock
         now = time.perf_counter()
-        if clock:  # else the first frame, before which the background was learnt
-            found.of_frames.setdefault(len(seen), []).append(now - clock)
+        if clock:  # not the first frame, before which the background is learnt
+            times.by_people.setdefault(len(people), []).append(now - clock)
         clock = now
 
     for track in tracks(source, observe=observe):
         start = time.perf_counter()
         gallery.identify([track.frames])
-        took = time.perf_counter() - start
-        found.identifying += took
-        clock += took
-        found.searched += len(track.frames)
-        found.tracks += 1
-    return found
+        seconds = time.perf_counter() - start
+        times.identification += seconds
+        clock += seconds
+        times.track_frames += len(track.frames)
+        times.tracks += 1
+    return times
 
 
 def figures_of(times: Times, source: Rounds) -> dict[str, Any]:
-    """Return the ratios, and what they are made of."""
-    per_frame = times.segmenting / times.frames
-    of_person = times.identifying / max(times.searched, 1)
+    """Return the ratios and details."""
+    per_frame = times.segmentation / times.frames
+    per_track_frame = times.identification / max(times.track_frames, 1)
     ratios = {
         "silhouettes": 1 / SILHOUETTES / per_frame,
-        "identify": times.frames / REAL_TIME / (times.segmenting + times.identifying),
+        "identify": times.frames / REAL_TIME / (times.segmentation + times.identification),
     }
-    if three := times.of_frames.get(3):
-        ratios["identify_three"] = 1 / REAL_TIME / (sum(three) / len(three) + 3 * of_person)
+    if three := times.by_people.get(3):
+        ratios["identify_three"] = 1 / REAL_TIME / (sum(three) / len(three) + 3 * per_track_frame)
     details = {
         "frames": times.frames,
         "tracks": times.tracks,
         "ms of a frame": 1000 * per_frame,
-        "ms of a frame by people": {n: 1000 * sum(own) / len(own) for n, own in sorted(times.of_frames.items())},
-        "ms to identify a frame of a person": 1000 * of_person,
-        "memory after each round, MB": [round(own) for own in source.memory],
+        "ms of a frame by people": {n: 1000 * sum(s) / len(s) for n, s in sorted(times.by_people.items())},
+        "ms to identify a frame of a person": 1000 * per_track_frame,
+        "memory after each round, MB": [round(megabytes) for megabytes in source.memory],
     }
     return {"ratios": {name: round(value, 2) for name, value in ratios.items()}, "details": details}
 
@@ -138,10 +138,10 @@ def figures_of(times: Times, source: Rounds) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     """Measure, and print the figures."""
     parser = argparse.ArgumentParser("benchmark_video.py", description="From a video to silhouettes and names.")
-    parser.add_argument("--video", type=Path, metavar="FILE", help="default: one that is made")
-    parser.add_argument("--minutes", type=float, metavar="N", help="of video, by repeating the file (default: once)")
-    parser.add_argument("--weights", default="syngait", help="as of `dygait identify` (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="ten seconds, to see that it runs")
+    parser.add_argument("--video", type=Path, metavar="FILE", help="default: a synthetic one")
+    parser.add_argument("--minutes", type=float, metavar="N", help="repeat the file for N minutes (default: once)")
+    parser.add_argument("--weights", default="syngait", help="as for `dygait identify` (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="ten seconds, to check that it runs")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
@@ -156,11 +156,11 @@ def main(arguments: list[str] | None = None) -> int:
             gallery.enroll(f"person {number}", [people.read(n) for n in people.table.indices([person])[:2].tolist()])
         source = Rounds(video, None)
         if options.minutes is not None:
-            source.wanted = round(60 * options.minutes * source.rate)
-        found = figures_of(measure(source, gallery), source)
-    for name, value in {**found["ratios"], **found["details"]}.items():
+            source.min_frames = round(60 * options.minutes * source.rate)
+        figures = figures_of(measure(source, gallery), source)
+    for name, value in {**figures["ratios"], **figures["details"]}.items():
         print(f"{name}: {value}")
-    write_figures(options.json, found, video=video.name)
+    write_figures(options.json, figures, video=video.name)
     return 0
 
 
