@@ -1,17 +1,17 @@
-"""What weights are worth where there are few real people: fine-tuned on some of CASIA-B, beside training from scratch.
+"""What weights are worth where there are few real people: whitened by them, fine-tuned, or trained from scratch.
 
     python scripts/compare_finetuning.py --data DATA --output DIR                           # every cell: hours
     python scripts/compare_finetuning.py --data DATA --output DIR --cells '*/5/*' '*/0/*'   # some of them
     python scripts/compare_finetuning.py --data DATA --output DIR --cells                   # none: tables and plot
     python scripts/compare_finetuning.py --data DATA --output DIR --quick                   # to see that it runs
 
-A cell START/IDS/SEED is one training and its test. `pretrained` starts from weights (`--weights`, by default those that
-ship), as `trainer_cfg.init_from` does, `scratch` from the same network with random weights. Both train on the first IDS
-of CASIA-B's ids 001-074 in an order that the seed draws, so that more ids include the fewer. `pretrained/0/0` is the
-weights as they are. Iterations and batches are the same for both starts; the highest learning rates (`--lr`) are those
-of configs/Dygait_pretrained_syngait_first.yaml and Dygait_CASIA-B_cpu.yaml. Network, transform, losses, length of the
-clips, and what a test compares, are those of the weights. A batch is 8 ids x 4 sequences; of fewer ids there are more
-sequences each.
+A cell START/IDS/SEED is one use of people, and its test. `whitened` is the weights (`--weights`, by default those that
+ship), whitened by these people as `dygait whiten --data` does, without training. `pretrained` is fine-tuned from the
+weights, as `trainer_cfg.init_from` does, with fixed statistics of BatchNorm (`fix_BN`), and `scratch` is trained from
+random weights. The people are the first IDS of CASIA-B's ids 001-074 in an order that the seed draws, so that more ids
+include the fewer. `pretrained/0/0` is the weights as they are. Iterations and batches are the same for both trainings;
+`--lr` are their highest learning rates. Network, transform, losses, length of the clips, and what a test compares, are
+those of the weights. A batch is 8 ids x 4 sequences; of fewer ids there are more sequences each.
 
 A finished cell is a file in DIR/cells, and is not run again; a training that was interrupted resumes. From all finished
 cells, DIR/finetuning.json, .md and .svg are made. Rank-1 in percent: gallery nm-01..04, probes nm-05,06, bg-01,02 and
@@ -40,12 +40,13 @@ from dygait.data.partition import BUILT_IN_PARTITIONS
 from dygait.data.stores import open_store
 from dygait.deployment import load_pretrained
 from dygait.deployment.pretrained import WeightsInfo, find_weights
+from dygait.deployment.whitening import write_whitened
 from dygait.errors import UserError
 from dygait.files import write_atomically
 from dygait.reporting.charts import Axis, LineChart, Series, percent_axis
 from dygait.reporting.page import environment
 
-STARTS = ("pretrained", "scratch")
+STARTS = ("pretrained", "whitened", "scratch")
 GROUPS = ("NM", "BG", "CL")
 FULL = {"iterations": 300, "batch": [8, 4], "ids": [0, 5, 10, 20, 40, 74]}
 QUICK = {"iterations": 2, "batch": [2, 2], "ids": [0, 2]}
@@ -70,7 +71,7 @@ font-family="system-ui, sans-serif" role="img" aria-label="Rank-1 by the number 
 
 
 class Cell(NamedTuple):
-    """One training and its test."""
+    """One use of some people, and its test."""
 
     start: str
     ids: int
@@ -107,7 +108,7 @@ def configuration(cell: Cell, settings: dict[str, Any], weights: WeightsInfo, da
         "frames_num_fixed": trained["trainer_cfg"]["sampler"]["frames_num_fixed"],
         "frames_step": weights.frames_step,
     }
-    lr = settings["lr"][STARTS.index(cell.start)]
+    lr = settings["lr"][cell.start == "scratch"]
     compared = {"frames_step": weights.frames_step, "frames_window": weights.frames_window}
     content = {
         "data_cfg": {"dataset_name": "CASIA-B", "dataset_root": str(data.resolve()), "num_workers": 0},
@@ -116,21 +117,27 @@ def configuration(cell: Cell, settings: dict[str, Any], weights: WeightsInfo, da
         **cells.experiment(cell, settings["iterations"], lr, weights.transform, clips, compared),
     }
     content["evaluator_cfg"]["feature"] = weights.feature
-    if not cell.ids:
+    if not cell.ids or cell.start == "whitened":
         content["evaluator_cfg"]["restore_hint"] = weights.name
-    elif cell.start == STARTS[0]:
-        content["trainer_cfg"]["init_from"] = weights.name
+    elif cell.start == "pretrained":
+        content["trainer_cfg"].update(init_from=weights.name, fix_BN=True)
     return content
 
 
 def run(
     cell: Cell, settings: dict[str, Any], weights: WeightsInfo, data: Path, folder: Path, device: torch.device
 ) -> dict[str, Any]:
-    """Train and test a cell, and return its figures."""
-    content, store = configuration(cell, settings, weights, data), open_store(data)
+    """Train or whiten, and test a cell, and return its figures."""
+    store = open_store(data)
+    people = partition(cell, store.table.ids.names, settings["tested"])
     path = folder / "partitions" / f"{cells.name_of(cell, '_')}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(partition(cell, store.table.ids.names, settings["tested"])) + "\n")
+    write_atomically(path, json.dumps(people) + "\n")
+    if cell.start == "whitened":
+        target = path.with_suffix(".safetensors").resolve()
+        write_whitened(load_pretrained(weights.name), store, store.table.indices(people["TRAIN_SET"]).tolist(), target)
+        weights = dataclasses.replace(weights, name=str(target))
+    content = configuration(cell, settings, weights, data)
     content["data_cfg"]["dataset_partition"] = str(path.resolve())
     _, result, took = cells.train_and_test(cell, content, folder, device)
     return {
@@ -144,11 +151,11 @@ def run(
 def summarise(finished: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a row for each start and number of ids."""
     rows = []
-    for (start, ids), found in itertools.groupby(finished, lambda cell: cell[:2]):
-        own = list(found)
-        figures = [finished[cell] for cell in own]
+    for (start, ids), group_of_cells in itertools.groupby(finished, lambda cell: cell[:2]):
+        seeds = list(group_of_cells)
+        figures = [finished[cell] for cell in seeds]
         means = {group: over_seeds([f[group] for f in figures], figures[0]["intervals"][group]) for group in GROUPS}
-        rows.append({"start": start, "ids": ids, "seeds": [cell.seed for cell in own], **means})
+        rows.append({"start": start, "ids": ids, "seeds": [cell.seed for cell in seeds], **means})
     return rows
 
 
@@ -170,10 +177,10 @@ def picture(rows: Sequence[dict[str, Any]]) -> str:
     for group in GROUPS:
         series = []
         for style, start in enumerate(STARTS):
-            own = {row["ids"]: row[group] for row in rows if row["start"] == start}
-            halves = [(values[2] - values[1]) / 2 for values in own.values()]
-            notes = [f"{start}, {count} ids: {text_of(values)}" for count, values in own.items()]
-            series.append(Series(start, [*own], [values[0] for values in own.values()], style, halves, notes))
+            by_ids = {row["ids"]: row[group] for row in rows if row["start"] == start}
+            halves = [(values[2] - values[1]) / 2 for values in by_ids.values()]
+            notes = [f"{start}, {count} ids: {text_of(values)}" for count, values in by_ids.items()]
+            series.append(Series(start, [*by_ids], [values[0] for values in by_ids.values()], style, halves, notes))
         charts.append(LineChart(group, series, x, y))
     return environment().from_string(PICTURE).render(charts=charts)
 
@@ -185,8 +192,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="CASIA-B as a tree of pickles or a packed store")
     parser.add_argument("--weights", default="syngait", help="as of `dygait test` (default: %(default)s)")
     parser.add_argument("--ids", default="075-124", help="first and last id that is tested (default: %(default)s)")
-    parser.add_argument("--lr", nargs=2, type=float, default=[1e-3, 2e-3], metavar=("PRETRAINED", "SCRATCH"),
-                        help="the highest of each training (default: 1e-3 2e-3)")  # fmt: skip
+    parser.add_argument("--lr", nargs=2, type=float, default=[2e-4, 2e-3], metavar=("PRETRAINED", "SCRATCH"),
+                        help="the highest of each training (default: 2e-4 2e-3)")  # fmt: skip
     options = parser.parse_args(arguments)
     settings = {**cells.settings_of(options, FULL, QUICK), "lr": options.lr, "tested": options.ids}
     every = cells_of(settings["ids"], cells.SEEDS[: 1 if options.quick else None])

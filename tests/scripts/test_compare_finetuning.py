@@ -26,22 +26,25 @@ def test_fine_tuning_and_training_from_scratch(script: Any, tmp_path: Path) -> N
     data = make_tree(tmp_path / "data", ("001", "002", "003", "075", "076"), TYPES, frames=(18, 20))
     options = ["--quick", "--data", str(data), "--output", str(tmp_path), "--threads", str(torch.get_num_threads())]
     assert script.main(options) == 0
-    names = ["pretrained_0_0", "pretrained_2_0", "scratch_2_0"]
+    names = ["pretrained_0_0", "pretrained_2_0", "scratch_2_0", "whitened_2_0"]
     assert sorted(path.stem for path in (tmp_path / "cells").iterdir()) == names
     configs = [load_config(tmp_path / "configs" / f"{name}.yaml") for name in names]
-    assert [bool(config.trainer_cfg.init_from) for config in configs] == [False, True, False]
-    first, second, third = (json.loads((tmp_path / "partitions" / f"{name}.json").read_text()) for name in names)
+    assert [bool(config.trainer_cfg.init_from) for config in configs] == [False, True, False, False]
+    assert configs[3].evaluator_cfg.restore_hint == str(tmp_path / "partitions" / "whitened_2_0.safetensors")
+    first, second, third, fourth = (
+        json.loads((tmp_path / "partitions" / f"{name}.json").read_text()) for name in names
+    )
     assert (first["TRAIN_SET"], first["TEST_SET"]) == ([], ["075", "076"])
-    assert second["TRAIN_SET"] == third["TRAIN_SET"]
+    assert second["TRAIN_SET"] == third["TRAIN_SET"] == fourth["TRAIN_SET"]
     pretrained = load_pretrained().network.state_dict()["fcs.fc_bin"]
     trained = [
         load_pretrained(tmp_path / "runs" / "CASIA-B" / "DyGait" / name).network.state_dict()["fcs.fc_bin"]
-        for name in names[1:]
+        for name in names[1:3]
     ]
     assert 0 < (trained[0] - pretrained).abs().max() < 0.01 < (trained[1] - pretrained).abs().max()
     table = (tmp_path / "finetuning.md").read_text()
     assert table.count("| pretrained ") == 2
-    assert table.count("| scratch ") == 1
+    assert table.count("| scratch ") == table.count("| whitened ") == 1
     rows = json.loads((tmp_path / "finetuning.json").read_text())["rows"]
     assert all(0 <= value <= 100 for row in rows for group in ("NM", "BG", "CL") for value in row[group])
     ElementTree.parse(tmp_path / "finetuning.svg")
