@@ -12,15 +12,15 @@ from dygait.machine import peak_memory
 
 pytest_plugins = ["helpers.fixtures"]
 
-# FakeTensorMode, which checks a configuration, stands in for CUDA's device guard in a PyTorch built for CUDA. A
-# backward pass then starts a thread, and PyTorch refuses backward passes in forks of the process, as tests/faults are.
+# In a PyTorch built for CUDA, FakeTensorMode, by which configurations are checked, replaces CUDA's device guard. After
+# that a backward pass starts a thread, and PyTorch refuses backward passes in forked processes, as in tests/faults.
 if hasattr(torch._C, "_ensureCUDADeviceGuardSet"):
     torch._C._ensureCUDADeviceGuardSet = lambda: None
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Tests are tiny: on a few cores threads would only wait for each other."""
+    """Compute on one thread: tests are so small that several threads only wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -29,15 +29,15 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_gpu() -> Iterator[None]:
-    """Tests compute on the CPU, on a machine with a GPU too; those of `tests/gpu` say otherwise."""
+    """Hide any GPU: tests compute on the CPU. `tests/gpu` overrides it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: False)
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What is remembered between runs is not remembered in the user's home."""
+def _temporary_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the cache of DyGait out of the user's home."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -45,7 +45,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test behaves the same whether or not the suite itself was started by a launcher."""
+    """Remove the variables of a launcher, by which the suite itself may have been started."""
     for name in (
         "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID",
     ):  # fmt: skip
@@ -53,15 +53,15 @@ def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def bounded() -> Iterator[None]:
-    """The memory of this process does not grow by more than a quarter of a GiB in a test."""
+def bounded_memory() -> Iterator[None]:
+    """Fail a test in which the peak memory of this process grows by 256 MiB or more."""
     before = peak_memory()
     yield
     assert peak_memory() - before < 2**28
 
 
 def blob_walk(frames: int, size: tuple[int, int], width: float, rng: np.random.Generator) -> np.ndarray:
-    """Return uint8 (S, H, W), 0 or 255: an ellipse over two swinging legs; the width tells who it is."""
+    """Return uint8 (S, H, W), 0 or 255: an ellipse over two swinging legs; `width` identifies the subject."""
     height, columns = size
     y = (np.arange(height)[:, None] + 0.5) / height
     x = (np.arange(columns)[None, :] + 0.5 - columns / 2) / height
@@ -86,10 +86,10 @@ def make_tree(
     seed: int = 0,
     channels: int = 1,
 ) -> Path:
-    """Write `root/<id>/<type>/<view>/<view>.pkl`, a pickle of uint8 (S, H, W) each; the same for the same arguments.
+    """Write `root/<id>/<type>/<view>/<view>.pkl`, a pickle of uint8 (S, H, W) each; deterministic.
 
-    Each id has a width of trunk of its own; `frames` are the fewest and the most of a sequence. With several `channels`
-    it is (S, C, H, W), each channel the one before moved by a pixel.
+    The width of the trunk differs between ids; `frames` are the minimum and maximum length of a sequence. With several
+    `channels` a sequence is (S, C, H, W), each channel the previous one shifted by a pixel.
     """
     for i, person in enumerate(ids):
         for j, kind in enumerate(types):
@@ -110,7 +110,7 @@ TreeFactory = Callable[..., Path]
 
 @pytest.fixture
 def silhouette_tree(tmp_path: Path) -> TreeFactory:
-    """`make_tree`, whose first argument may be left out: then `data` in the test's own folder is filled."""
+    """`make_tree`, which by default writes to `data` in the temporary folder of the test."""
     return lambda root=tmp_path / "data", **options: make_tree(root, **options)
 
 

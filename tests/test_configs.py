@@ -15,7 +15,7 @@ from dygait.training.checks import component_problems
 from dygait.training.optimizers import build_optimizer
 from dygait.training.trainer import Trainer, build_trainer
 from helpers.experiments import REPOSITORY
-from helpers.narrowing import checks, classes_of, small
+from helpers.narrowing import checks, classes_of, narrow_config
 
 SHIPPED = sorted(p for p in (REPOSITORY / "configs").glob("*.yaml") if p.name != "default.yaml")
 CPU = torch.device("cpu")
@@ -81,7 +81,7 @@ def take_a_step(config: Config) -> tuple[Trainer, sources.Data, set[str]]:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_one_step_and_features(path: Path, tmp_path: Path) -> None:
-    config = small(path, tmp_path, more=NO_PARSING if "Parsing" in path.stem else ())
+    config = narrow_config(path, tmp_path, more=NO_PARSING if "Parsing" in path.stem else ())
     trainer, data, moved = take_a_step(config)
     learning = {name for name, p in trainer.network.named_parameters() if p.requires_grad}
     assert moved == learning, "every parameter learns"
@@ -144,7 +144,7 @@ def test_opengaits_takes_a_step(path: Path, tmp_path: Path) -> None:
         more += NO_PARSING
     if name != "gaitgl" and name.startswith("gaitgl") and "parsing" not in name:
         more.append("model_cfg.variant=deep")  # else chosen by the dataset's name
-    config = small(path, tmp_path, 128 if name == "gaitbase_hid" else None, more)
+    config = narrow_config(path, tmp_path, 128 if name == "gaitbase_hid" else None, more)
     assert take_a_step(config)[2]
 
 
@@ -158,7 +158,7 @@ def test_swingait_s_recipe_is_that_of_opengait_s_code(name: str, tmp_path: Path)
     assert all(a.model_dump() == pytest.approx(b.model_dump()) for a, b in pairs)
     if name != "CCPG":
         return
-    config = small(path, tmp_path)
+    config = narrow_config(path, tmp_path)
     network = networks.build_network(config, CPU)
     found = {id(p): group for group in build_optimizer(config, network).param_groups for p in group["params"]}
     names = opengait_names(network)

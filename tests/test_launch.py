@@ -28,13 +28,13 @@ def check(experiment: Experiment, said: str, processes: int, *phases: str) -> No
         assert record["processes"] == processes
 
 
-def in_float64(folder: Path) -> dict[str, str]:
+def float64_variables(folder: Path) -> dict[str, str]:
     """Return what makes a command's processes train in float64, launched ones too.
 
     In float32 two processes round otherwise than one, and AdamW's first step makes much of it: it moves a weight by the
     learning rate, whatever its gradient's size, so that one whose gradient is all rounding goes either way.
     """
-    (folder / "sitecustomize.py").write_text("from helpers import ranks\n\nranks.precise()\n")
+    (folder / "sitecustomize.py").write_text("from helpers import ranks\n\nranks.in_float64()\n")
     return {"PYTHONPATH": os.pathsep.join([str(folder), environment()["PYTHONPATH"]])}
 
 
@@ -42,7 +42,7 @@ def in_float64(folder: Path) -> dict[str, str]:
 def alone(shared: Experiment, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     """The curve of one process, in float64."""
     run = shared.at(tmp_path_factory.mktemp("alone"))
-    assert ranks.start(run, 1, *SHORT, fault=ranks.precise).codes() == [0]
+    assert ranks.start(run, 1, *SHORT, fault=ranks.in_float64).codes() == [0]
     return [pytest.approx(row, rel=1e-9) for row in run.scalars()]
 
 
@@ -71,7 +71,7 @@ def launcher(module: str) -> list[str]:
 
 def test_launchers(experiment: Experiment, alone: list[Any], tmp_path: Path) -> None:
     """The old one, as in the field's READMEs, which passes --local-rank to the script, and `torchrun`."""
-    said = output_of(*launcher("launch"), *script(experiment, "train"), "--log_to_file", **in_float64(tmp_path))
+    said = output_of(*launcher("launch"), *script(experiment, "train"), "--log_to_file", **float64_variables(tmp_path))
     said += output_of(*launcher("run"), *script(experiment, "test"), "--log_to_file")
     check(experiment, said, 2, "train", "test")
     assert len(list((experiment.folder / "logs").glob("*.txt"))) == 2
@@ -95,7 +95,7 @@ def test_two_nodes(experiment: Experiment, alone: list[Any], tmp_path: Path) -> 
         file.chmod(file.stat().st_mode | stat.S_IXUSR)
     slurm = {
         "SLURM_JOB_NODELIST": "localhost,localhost", "SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_ID": "7",
-        "PROCESSES_PER_NODE": "1", "PORT": str(free_port()), **in_float64(tmp_path),
+        "PROCESSES_PER_NODE": "1", "PORT": str(free_port()), **float64_variables(tmp_path),
         "PATH": os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]]),
     }  # fmt: skip
     done = subprocess.run(

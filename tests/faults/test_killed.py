@@ -60,8 +60,8 @@ def test_while_a_checkpoint_is_written(uninterrupted: Experiment, tmp_path: Path
     assert events(killed, "unfinished files")
 
 
-def test_again_and_again(uninterrupted: Experiment, stopped: Experiment) -> None:
-    killed, rng = stopped, random.Random(0)
+def test_again_and_again(uninterrupted: Experiment, interrupted: Experiment) -> None:
+    killed, rng = interrupted, random.Random(0)
     for number in (2, 4, 6, 8, 10):
         run = launch(killed, *SETTINGS, options=("--resume",))
         wait_until((killed.checkpoints / f"tiny-{number:05d}.pt").exists, run)

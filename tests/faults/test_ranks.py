@@ -18,7 +18,7 @@ import torch
 
 from helpers import ranks
 from helpers.experiments import Experiment, free_port
-from helpers.faulting import children, events, iterations_done
+from helpers.faulting import child_processes, events, iterations_done
 
 ITERATIONS = 12
 SETTINGS = (
@@ -49,7 +49,7 @@ def started(experiment: Experiment) -> Any:
 def alone(shared: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     """The run of one process, in float64, tested at every checkpoint."""
     run = shared.at(tmp_path_factory.mktemp("alone"))
-    assert ranks.start(run, 1, *SETTINGS, TESTED, fault=ranks.precise).codes() == [0]
+    assert ranks.start(run, 1, *SETTINGS, TESTED, fault=ranks.in_float64).codes() == [0]
     return run
 
 
@@ -89,7 +89,7 @@ def test_any_number_of_processes_trains_and_tests_as_one(
 ) -> None:
     """Two processes, then four, then one: the curve of one. One batch of test sequences: three of four have none."""
     for done, world in ((4, 2), (8, 4), (12, 1)):
-        run = started(world, f"trainer_cfg.total_iter={done}", TESTED, options=("--resume",), fault=ranks.precise)
+        run = started(world, f"trainer_cfg.total_iter={done}", TESTED, options=("--resume",), fault=ranks.in_float64)
         assert run.codes() == [0] * world, run.output()
         assert all(not run.output(rank) for rank in range(1, world)), "rank 0 alone speaks"
         results = [run.checkpoints / f"tiny-{done:05d}-CASIA-B-euc.json" for run in (experiment, alone)]
@@ -134,7 +134,7 @@ def test_a_signal_ends_all_after_the_same_iteration(
 def test_a_signal_in_a_test_ends_all(started: Any, experiment: Experiment, pair: Experiment) -> None:
     """One process stops in its share, the other makes all of its own: 4 + 8 of 16 sequences, of which none is lost."""
     settings = (TESTED, "evaluator_cfg.sampler.batch_size=4")
-    run = started(2, *settings, fault=ranks.asked_in_its_test)
+    run = started(2, *settings, fault=ranks.sigterm_in_test)
     assert run.codes() == [75, 75], run.output()
     assert "a signal to another process: saved iteration 4 of" in run.output(0)
     assert "of its test, 12 of 16 sequences are embedded" in run.output(0)
@@ -243,14 +243,14 @@ def test_a_killed_process_restarts_the_group(
     for start in range(kills):
         wait_for(experiment, 3 + 3 * start, run)
         time.sleep(draw.uniform(0.0, 0.3))
-        everyone |= set(children(run.process.pid))
+        everyone |= set(child_processes(run.process.pid))
         os.kill(run.pid_of(draw.randrange(world)), signal.SIGKILL)
         killed = time.monotonic()
         while len(events(experiment, "started")) < start + 2:
             assert run.process.poll() is None, run.output()
             assert time.monotonic() - killed < 90, run.output()
             time.sleep(0.05)
-    everyone |= set(children(run.process.pid))
+    everyone |= set(child_processes(run.process.pid))
     assert run.process.wait(120) == 0, run.output()
     assert gone(sorted(everyone), 10)
     assert [event["iteration"] % 2 for event in events(experiment, "started")] == [0] * (kills + 1)
@@ -268,7 +268,7 @@ def test_the_launcher_is_asked_to_end_or_killed(
     """What a terminal or a queue does: the launcher gets it, and passes it on; where it is killed, nobody is left."""
     run = launched(on_one_machine(world))
     wait_for(experiment, 5, run)
-    everyone = children(run.process.pid)
+    everyone = child_processes(run.process.pid)
     run.process.send_signal(number)
     assert run.process.wait(60) != 0
     assert gone(everyone, 20), run.output()
@@ -287,7 +287,7 @@ def test_a_process_that_fails_for_good_ends_the_launcher(launched: Any, experime
     """Stopped, so that only the time-out finds it: named, and the launcher kills it."""
     run = launched(on_one_machine(world), f"trainer_cfg.collective_timeout={PATIENCE}")
     wait_for(experiment, 5, run)
-    everyone, victim = children(run.process.pid), run.pid_of(world - 1)
+    everyone, victim = child_processes(run.process.pid), run.pid_of(world - 1)
     os.kill(victim, signal.SIGSTOP)
     stopped = time.monotonic()
     assert run.process.wait(90) != 0
@@ -316,12 +316,12 @@ def test_two_agents_are_as_one(launched: Any, experiment: Experiment, pair: Expe
 @long
 def test_a_lost_machine_leaves_the_rest_to_go_on(launched: Any, experiment: Experiment, alone: Experiment) -> None:
     """Two agents, `--nnodes=1:2`; the second is killed with its process. The curve is that of one process."""
-    agent, more = two_agents(free_port(), "1:2", 3), {"options": ("--resume",), "fault": ranks.precise_and_paced}
+    agent, more = two_agents(free_port(), "1:2", 3), {"options": ("--resume",), "fault": ranks.in_float64_and_paced}
     first = launched(agent, **more)
     time.sleep(1)
     second = launched(agent, **more)
     wait_for(experiment, 5, first)
-    worker = children(second.process.pid)
+    worker = child_processes(second.process.pid)
     second.process.kill()
     for pid in worker:
         os.kill(pid, signal.SIGKILL)

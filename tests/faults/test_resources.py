@@ -22,14 +22,14 @@ from helpers.faulting import (
     Run,
     assert_resumes,
     assert_same_end,
-    children,
+    child_processes,
     events,
-    fill,
+    fill_disk,
     forbid_writing,
     iterations_done,
     launch,
     small_disk,
-    unfinished,
+    unfinished_files,
     wait_until,
 )
 
@@ -49,7 +49,7 @@ def assert_goes_on(experiment: Experiment, uninterrupted: Experiment, *settings:
     saved = sorted(experiment.checkpoints.glob("*.pt"))
     assert saved
     assert [damage_of(path) for path in saved] == [None] * len(saved)
-    assert unfinished(experiment) == []
+    assert unfinished_files(experiment) == []
     assert_resumes(experiment, uninterrupted, *SETTINGS, *settings)
     assert events(experiment, "started")[-1]["iteration"] == int(saved[-1].stem[-5:])
 
@@ -61,7 +61,7 @@ def test_a_full_disk(uninterrupted: Experiment, tmp_path: Path, left: int) -> No
     full = uninterrupted.at(tmp_path / "disk")
     kept = uninterrupted.at(tmp_path / "kept")
     run = launch(
-        full, *SETTINGS, before=partial(small_disk, full.output, 2**24), at={5: partial(fill, full.output, left)},
+        full, *SETTINGS, before=partial(small_disk, full.output, 2**24), at={5: partial(fill_disk, full.output, left)},
         after=lambda: shutil.copytree(full.output, kept.output, ignore=shutil.ignore_patterns("filler")),
     )  # fmt: skip
     if run.wait() == NO_MOUNT:
@@ -71,29 +71,29 @@ def test_a_full_disk(uninterrupted: Experiment, tmp_path: Path, left: int) -> No
     assert_goes_on(kept, uninterrupted)
 
 
-def test_a_limit_of_the_size_of_files(uninterrupted: Experiment, stopped: Experiment) -> None:
+def test_a_limit_of_the_size_of_files(uninterrupted: Experiment, interrupted: Experiment) -> None:
     """As a quota is: it strikes in the middle of a checkpoint, for the first file that is too large."""
     size = (uninterrupted.checkpoints / "tiny-00006.pt").stat().st_size
     for share in (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99) if LONG else (0.5,):
-        shutil.rmtree(stopped.folder, ignore_errors=True)
+        shutil.rmtree(interrupted.folder, ignore_errors=True)
         limit = int(share * size)
-        run = launch(stopped, *SETTINGS, at={5: lambda n=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (n, n))})
+        run = launch(interrupted, *SETTINGS, at={5: lambda n=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (n, n))})
         assert_clear(run, "File too large", "--resume from tiny-00004.pt")
-        assert [p.name for p in sorted(stopped.checkpoints.glob("*.pt"))] == ["tiny-00002.pt", "tiny-00004.pt"]
-        assert_goes_on(stopped, uninterrupted)
+        assert [p.name for p in sorted(interrupted.checkpoints.glob("*.pt"))] == ["tiny-00002.pt", "tiny-00004.pt"]
+        assert_goes_on(interrupted, uninterrupted)
 
 
-def test_the_output_turns_read_only(uninterrupted: Experiment, stopped: Experiment) -> None:
-    run = launch(stopped, *SETTINGS, at={5: lambda: forbid_writing(stopped.folder)})
-    assert_clear(run, "Permission denied", str(stopped.folder), "--resume")
-    for path in (stopped.folder, *stopped.folder.rglob("*")):
+def test_the_output_turns_read_only(uninterrupted: Experiment, interrupted: Experiment) -> None:
+    run = launch(interrupted, *SETTINGS, at={5: lambda: forbid_writing(interrupted.folder)})
+    assert_clear(run, "Permission denied", str(interrupted.folder), "--resume")
+    for path in (interrupted.folder, *interrupted.folder.rglob("*")):
         path.chmod(0o755)
-    assert status(stopped.folder)["state"] == "lost"  # it could not say more
-    assert_goes_on(stopped, uninterrupted)
+    assert status(interrupted.folder)["state"] == "lost"  # it could not say more
+    assert_goes_on(interrupted, uninterrupted)
 
 
 @pytest.mark.parametrize("workers", [0, 2] if LONG else [0])
-def test_a_data_file_turns_to_garbage(uninterrupted: Experiment, stopped: Experiment, workers: int) -> None:
+def test_a_data_file_turns_to_garbage(uninterrupted: Experiment, interrupted: Experiment, workers: int) -> None:
     setting = f"data_cfg.num_workers={workers}"
 
     def spoil() -> None:
@@ -103,28 +103,28 @@ def test_a_data_file_turns_to_garbage(uninterrupted: Experiment, stopped: Experi
 
     try:
         # Two workers are up to six batches ahead.
-        run = launch(stopped, *SETTINGS, setting, at={2: spoil})
+        run = launch(interrupted, *SETTINGS, setting, at={2: spoil})
         assert_clear(run, f"{uninterrupted.root}/", ".pkl cannot be loaded")
     finally:
         for path in uninterrupted.root.rglob("*.whole"):
             path.replace(path.with_suffix(".pkl"))
-    assert status(stopped.folder)["state"] == "failed"
-    assert_goes_on(stopped, uninterrupted, setting)
+    assert status(interrupted.folder)["state"] == "failed"
+    assert_goes_on(interrupted, uninterrupted, setting)
 
 
 @pytest.mark.parametrize("workers", [0, 2] if LONG else [2])
-def test_the_data_folder_vanishes(uninterrupted: Experiment, stopped: Experiment, workers: int) -> None:
+def test_the_data_folder_vanishes(uninterrupted: Experiment, interrupted: Experiment, workers: int) -> None:
     away = uninterrupted.root.with_name("away")
     setting = f"data_cfg.num_workers={workers}"
     try:
-        run = launch(stopped, *SETTINGS, setting, at={2: lambda: uninterrupted.root.rename(away)})
+        run = launch(interrupted, *SETTINGS, setting, at={2: lambda: uninterrupted.root.rename(away)})
         assert_clear(run, f"{uninterrupted.root}/", "does not exist")
     finally:
         away.rename(uninterrupted.root)
-    assert_goes_on(stopped, uninterrupted, setting)
+    assert_goes_on(interrupted, uninterrupted, setting)
 
 
-def test_a_packed_store_is_cut_off(uninterrupted: Experiment, stopped: Experiment, tmp_path: Path) -> None:
+def test_a_packed_store_is_cut_off(uninterrupted: Experiment, interrupted: Experiment, tmp_path: Path) -> None:
     """What is mapped and gone ends the process, by SIGBUS: not in silence, and not in wrong numbers."""
     from dygait.data.packing import pack
 
@@ -132,50 +132,50 @@ def test_a_packed_store_is_cut_off(uninterrupted: Experiment, stopped: Experimen
     setting = f"data_cfg.dataset_root={tmp_path / 'packed'}"
     (frames,) = (tmp_path / "packed").glob("frames-*.bin")
     whole = frames.read_bytes()
-    run = launch(stopped, *SETTINGS, setting, at={5: partial(os.truncate, frames, 0)})
+    run = launch(interrupted, *SETTINGS, setting, at={5: partial(os.truncate, frames, 0)})
     assert run.wait() == -signal.SIGBUS, run.output
     assert "Bus error" in run.output
     assert "File" in run.output
     frames.write_bytes(whole)
-    assert_goes_on(stopped, uninterrupted, setting)
+    assert_goes_on(interrupted, uninterrupted, setting)
 
 
 @pytest.mark.parametrize("instant", range(10 if LONG else 2))
-def test_a_worker_is_killed(uninterrupted: Experiment, stopped: Experiment, instant: int) -> None:
+def test_a_worker_is_killed(uninterrupted: Experiment, interrupted: Experiment, instant: int) -> None:
     """One of two processes that load data, while the run is in a step, or (from the third on) wherever it is."""
     setting = "data_cfg.num_workers=2"
 
     def kill_one() -> None:
-        os.kill(children(os.getpid())[instant % 2], signal.SIGKILL)
+        os.kill(child_processes(os.getpid())[instant % 2], signal.SIGKILL)
 
     at: dict[int, Callable[[], None]] = {5: kill_one} if instant < 2 else {}
-    run = launch(stopped, *SETTINGS, setting, at=at)
+    run = launch(interrupted, *SETTINGS, setting, at=at)
     if instant >= 2:
-        wait_until(lambda: iterations_done(stopped) >= 3, run)
+        wait_until(lambda: iterations_done(interrupted) >= 3, run)
         time.sleep(0.02 * (instant - 2))
-        os.kill(children(run.process.pid or 0)[instant % 2], signal.SIGKILL)
+        os.kill(child_processes(run.process.pid or 0)[instant % 2], signal.SIGKILL)
     assert_clear(run, "which loads data", "num_workers", "--resume")
-    assert_goes_on(stopped, uninterrupted, setting)
+    assert_goes_on(interrupted, uninterrupted, setting)
 
 
 @pytest.mark.parametrize("how", ["removed", "full"] if LONG else ["full"])
-def test_tensorboard_fails(uninterrupted: Experiment, stopped: Experiment, how: str) -> None:
+def test_tensorboard_fails(uninterrupted: Experiment, interrupted: Experiment, how: str) -> None:
 
     def fail() -> None:
-        shutil.rmtree(stopped.folder / "summary")
+        shutil.rmtree(interrupted.folder / "summary")
         if how == "full":
-            (stopped.folder / "summary").symlink_to("/dev/full")
+            (interrupted.folder / "summary").symlink_to("/dev/full")
 
-    run = launch(stopped, *SETTINGS, at={5: fail})
+    run = launch(interrupted, *SETTINGS, at={5: fail})
     assert run.wait() == 0, run.output
     assert "TensorBoard's files cannot be written" in run.output
-    assert len(events(stopped, "no TensorBoard")) == 1
-    assert "1 x no TensorBoard" in status(stopped.folder)["warnings"]
-    assert_same_end(stopped, uninterrupted)
+    assert len(events(interrupted, "no TensorBoard")) == 1
+    assert "1 x no TensorBoard" in status(interrupted.folder)["warnings"]
+    assert_same_end(interrupted, uninterrupted)
 
 
 def test_numbers_turn_to_nan(
-    uninterrupted: Experiment, stopped: Experiment, capsys: pytest.CaptureFixture[str]
+    uninterrupted: Experiment, interrupted: Experiment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A weight that no step can mend: the run ends, and names the batch, which can be looked at."""
     from dygait import cli
@@ -191,15 +191,15 @@ def test_numbers_turn_to_nan(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "step", spoil_once)
-        run = launch(stopped, *SETTINGS)
+        run = launch(interrupted, *SETTINGS)
         patch.undo()
         assert_clear(run, "iteration 8: 3 steps in a row", "dygait debug-batch")
-        assert [event["iteration"] for event in events(stopped, "skipped step")] == [6, 7, 8]
-        (saved,) = (stopped.folder / "debug").glob("batch-00008-rank0.pt")
+        assert [event["iteration"] for event in events(interrupted, "skipped step")] == [6, 7, 8]
+        (saved,) = (interrupted.folder / "debug").glob("batch-00008-rank0.pt")
         assert cli.main(["debug-batch", str(saved)]) == 0
         output = capsys.readouterr().out
         assert "/nm-" in output
         assert "non-finite weights" in output
-        assert "3 x skipped step" in status(stopped.folder)["warnings"]
-        (stopped.checkpoints / "tiny-00006.pt").unlink()  # it was saved with the weight
-        assert_goes_on(stopped, uninterrupted)
+        assert "3 x skipped step" in status(interrupted.folder)["warnings"]
+        (interrupted.checkpoints / "tiny-00006.pt").unlink()  # it was saved with the weight
+        assert_goes_on(interrupted, uninterrupted)

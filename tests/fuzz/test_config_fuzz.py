@@ -17,7 +17,7 @@ from dygait.training.checks import component_problems
 from helpers.experiments import tiny_settings
 from helpers.fuzzing import altered, cases, damaged, in_time
 
-pytestmark = pytest.mark.usefixtures("bounded")
+pytestmark = pytest.mark.usefixtures("bounded_memory")
 
 SETTINGS = tiny_settings(Path("data"), Path("partition.json"))
 WORDS = [

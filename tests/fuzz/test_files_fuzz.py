@@ -25,7 +25,7 @@ from helpers import raw
 from helpers.experiments import save_features
 from helpers.fuzzing import altered, cases, damaged, in_time
 
-pytestmark = pytest.mark.usefixtures("bounded")
+pytestmark = pytest.mark.usefixtures("bounded_memory")
 
 
 @pytest.fixture(scope="module")

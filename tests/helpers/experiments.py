@@ -1,4 +1,4 @@
-"""Tiny experiments on trees that a test makes: a configuration, and what runs it, in this process or in others."""
+"""Tiny experiments on generated trees of pickles: their configuration, and running them in this or another process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TRAIN, TEST = IDS[:4], IDS[4:]
 
 
 def tiny_settings(root: Path, partition: Path) -> dict[str, Any]:
-    """Return a configuration that trains in a moment: 32x22 silhouettes, a shallow network of a few channels."""
+    """Return the sections of a configuration that trains in a moment: 32x22 silhouettes, a small network."""
     return {
         "data_cfg": {
             "dataset_name": "CASIA-B",
@@ -76,11 +76,11 @@ def tiny_settings(root: Path, partition: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A configuration on disk, the tree that it reads, and where it writes."""
+    """A configuration on disk, the tree that it reads and the folder that it writes to."""
 
     config: Path  # the YAML file
     root: Path  # the tree of pickles
-    output: Path  # of `--output`
+    output: Path  # the value of `--output`
 
     @property
     def folder(self) -> Path:
@@ -94,21 +94,21 @@ class Experiment:
         return Experiment(self.config, self.root, output)
 
     def arguments(self, phase: str, *overrides: str) -> list[str]:
-        sets = [part for text in overrides for part in ("--set", text)]
-        return ["--cfgs", str(self.config), "--phase", phase, "--output", str(self.output), *sets]
+        options = [part for override in overrides for part in ("--set", override)]
+        return ["--cfgs", str(self.config), "--phase", phase, "--output", str(self.output), *options]
 
     def run(self, phase: str, *overrides: str, options: Sequence[str] = ()) -> int:
-        """Run in this process, on one thread; returns the exit code."""
+        """Run in this process, on one thread, and return the exit code."""
         with mock.patch.object(machine, "available_cores", return_value=1):
             return cli.runner([*self.arguments(phase, *overrides), *options])
 
     def train(self, *overrides: str) -> list[dict[str, float]]:
-        """Train in this process, which must succeed; returns what was reported of every iteration."""
+        """Train in this process, which must succeed, and return the statistics of every iteration."""
         assert self.run("train", *overrides) == 0
         return self.scalars()
 
     def scalars(self) -> list[dict[str, float]]:
-        """Return what was reported of every iteration."""
+        """Return the logged statistics of every iteration."""
         return [json.loads(line) for line in (self.folder / "logs" / "scalars.jsonl").read_text().splitlines()]
 
     def checkpoint(self, iteration: int) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def save_features(
     half: bool = False,
     gei: np.ndarray | None = None,
 ) -> Path:
-    """Write features as an extraction does, in one part."""
+    """Write features as `extract` does."""
     rows = Rows(np.arange(len(features)), np.asarray(lengths, np.int64), features, gei).stored(half)
     return assemble(clear(folder), (ids, types, views), [rows], origin or {})
 
@@ -148,40 +148,40 @@ def features_of(
     *overrides: str,
     folder: Path | None = None,
     device: torch.device = torch.device("cpu"),  # noqa: B008 - it never changes
-    **more: Any,
+    **keywords: Any,
 ) -> SavedFeatures:
-    """Extract the test set's features by the checkpoint of iteration 2, into `folder` or a new one, on every process.
+    """Extract the features of the test set with the checkpoint of iteration 2, into `folder` or a temporary one.
 
-    `more` are keywords of `extract`.
+    `keywords` are those of `extract`. With several processes, each calls it and gets all features.
     """
     config = load_config(experiment.config, overrides)
     data = sources.open_data(config)
     model = networks.build_network(config, device)
     load_weights(model, experiment.checkpoints / "tiny-00002.pt")
     source = sources.build_test_source(config, data, device)
-    with tempfile.TemporaryDirectory() as made:
-        target = folder or Path(made) / "features"
-        extract(config, data, source, model, device, target, {}, **more)
-        found = load_features(target)
-        copies = {"features": np.array(found.features), "gei": None if found.gei is None else np.array(found.gei)}
-    return dataclasses.replace(found, **copies)  # no map of a file that is gone
+    with tempfile.TemporaryDirectory() as temporary:
+        target = folder or Path(temporary) / "features"
+        extract(config, data, source, model, device, target, {}, **keywords)
+        saved = load_features(target)
+        copies = {"features": np.array(saved.features), "gei": None if saved.gei is None else np.array(saved.gei)}
+    return dataclasses.replace(saved, **copies)  # copied, because the file that is mapped is removed
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
+    """Return an unused port of this machine."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """Return the environment of a command that uses the source tree."""
+    """Return environment variables for a command, with which Python imports from the source tree."""
     path = os.pathsep.join([str(REPOSITORY / "lib"), str(REPOSITORY / "tests")])
     return {**os.environ, "PYTHONPATH": path, "OMP_WAIT_POLICY": "passive", "CUDA_VISIBLE_DEVICES": "", **extra}
 
 
 def command(*arguments: str, timeout: float = 400, **extra: str) -> subprocess.CompletedProcess[str]:
-    """Run Python with arguments, from the repository's root, and return what it output."""
+    """Run Python with arguments in the root of the repository, and return its exit code and output."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=REPOSITORY,

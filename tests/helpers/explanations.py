@@ -1,4 +1,4 @@
-"""An explanation of a network that is not there."""
+"""An explanation of random numbers, without a network."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ PARTS = ("head", "trunk", "arms", "thighs", "shanks", "feet", "carried", "beyond
 
 
 def make_explanation() -> tuple[Explanation, list[Film]]:
-    """Return an explanation with every part, for the longest page, and a film of it."""
+    """Return an explanation with every part, so that its page is the longest there is, and a film of it."""
     rng = np.random.default_rng(0)
     count = len(PARTS)
 
@@ -19,7 +19,7 @@ def make_explanation() -> tuple[Explanation, list[Film]]:
         cycle = np.abs(shares[:, None] + 0.05 * np.sin(2 * np.pi * PHASES))
         return BranchResponse(1 / 3, shares.tolist(), (count * shares).tolist(), cycle.tolist())
 
-    made = Explanation(
+    explanation = Explanation(
         name="<b>a-rather-long-name-of-a-run-</b>" * 3,
         iteration=60,
         data="syngait://?" + "&".join(f"key{n}=value" for n in range(30)),
@@ -35,4 +35,4 @@ def make_explanation() -> tuple[Explanation, list[Film]]:
     frames = np.where(rng.random((12, 32, 22)) > 0.5, 255, 0).astype(np.uint8)
     labels = rng.integers(0, count, (12, 64, 64)).astype(np.uint8)
     maps = {f"dam{n}": {branch: rng.random((4, 16, 11)) for branch in ("dynamic", "spatial")} for n in range(3)}
-    return made, [film("001/nm-05/090", frames, labels, maps)]
+    return explanation, [film("001/nm-05/090", frames, labels, maps)]

@@ -1,4 +1,4 @@
-"""Fixtures of whole runs, as a plugin: each module of tests has its own, made when a test first asks for it."""
+"""A plugin with fixtures of runs; those of scope `module` are made once for each module that uses them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # this module is imported before every test of the project
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """A tree and a configuration; each test writes to an output of its own."""
+    """A tree and a configuration that the tests of a module share; see `experiment` for a separate output folder."""
     from helpers.experiments import make_experiment
 
     return make_experiment(tmp_path_factory.mktemp("shared"))
@@ -26,7 +26,7 @@ def experiment(shared: Experiment, tmp_path: Path) -> Experiment:
 
 @pytest.fixture(scope="module")
 def trained(shared: Experiment) -> Experiment:
-    """A run of two iterations."""
+    """A finished run of two iterations."""
     shared.train("trainer_cfg.total_iter=2")
     return shared
 
@@ -39,11 +39,11 @@ def tested(trained: Experiment) -> Experiment:
 
 @pytest.fixture(scope="session")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """What becomes of an experiment when nothing happens."""
+    """A finished run without a fault, to compare others with."""
     from helpers.experiments import make_experiment
     from helpers.faulting import ITERATIONS, SETTINGS, launch
 
-    experiment = make_experiment(tmp_path_factory.mktemp("whole"))
+    experiment = make_experiment(tmp_path_factory.mktemp("uninterrupted"))
     run = launch(experiment, *SETTINGS)
     assert run.wait() == 0, run.output
     assert len(experiment.scalars()) == ITERATIONS
@@ -51,6 +51,6 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 
 
 @pytest.fixture
-def stopped(uninterrupted: Experiment, tmp_path: Path) -> Experiment:
-    """The same experiment with an output folder of its own, for a run that meets a fault."""
+def interrupted(uninterrupted: Experiment, tmp_path: Path) -> Experiment:
+    """The same experiment with an output folder of its own, for a run with a fault."""
     return uninterrupted.at(tmp_path / "output")

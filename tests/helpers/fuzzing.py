@@ -1,6 +1,6 @@
-"""Damaged files and altered structures for fuzz tests, and a bound of time.
+"""Damaged files and altered structures for fuzz tests, and a time limit.
 
-A few cases each by default, always the same; with ``DYGAIT_FAULTS=long`` in the environment 2,500 random ones of each.
+By default 25 cases of each test, always the same; with `DYGAIT_FAULTS=long` in the environment 2,500 random ones.
 """
 
 import contextlib
@@ -27,32 +27,32 @@ cases = settings(
 )
 
 SECONDS = 10
-"""What a hostile file of a few kB may take at most, on a busy machine."""
+"""The time limit for reading a hostile file of a few kB, generous for a busy machine."""
 
 
 class Hang(BaseException):
-    """A case that does not end; not an `Exception`, which readers take for a damaged file."""
+    """The time limit has passed; not an `Exception`, because readers report those as a damaged file."""
 
 
 @contextlib.contextmanager
 def in_time() -> Iterator[None]:
-    """End a block that takes too long with `Hang`."""
+    """Raise `Hang` in a `with` block that takes too long."""
 
     def expired(number: int, frame: FrameType | None) -> None:
         raise Hang
 
-    before = signal.signal(signal.SIGALRM, expired)
+    previous_handler = signal.signal(signal.SIGALRM, expired)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, previous_handler)
 
 
 @st.composite
 def damaged(draw: st.DrawFn, seeds: Sequence[bytes], words: Sequence[bytes] = (), most: int = 4) -> bytes:
-    """A valid file with some damage: bytes flipped, cut off, deleted, repeated, inserted, or spliced from another."""
+    """A valid file with up to `most` damages: bytes flipped, cut off, deleted, repeated, inserted or spliced."""
     content = bytearray(draw(st.sampled_from(seeds)))
     for _ in range(draw(st.integers(1, most))):
         position = draw(st.integers(0, len(content)))
@@ -106,31 +106,31 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from _paths(inner, (*path, key))
 
 
-def _changed(old: Any, kind: str, new: Any, name: str) -> Any:
+def _altered_value(value: Any, kind: str, new: Any, key: str) -> Any:
     if kind == "wrap":
-        return [old]
-    if kind == "remove" and isinstance(old, dict) and old:
-        return {key: old[key] for key in [*old][1:]}
-    if kind == "remove" and isinstance(old, list) and old:
-        return old[1:]
-    if kind == "add" and isinstance(old, dict):
-        return {**old, name: new}
-    if kind == "add" and isinstance(old, list):
-        return [*old, new]
+        return [value]
+    if kind == "remove" and isinstance(value, dict) and value:
+        return {key: value[key] for key in [*value][1:]}
+    if kind == "remove" and isinstance(value, list) and value:
+        return value[1:]
+    if kind == "add" and isinstance(value, dict):
+        return {**value, key: new}
+    if kind == "add" and isinstance(value, list):
+        return [*value, new]
     return new
 
 
 @st.composite
 def altered(draw: st.DrawFn, value: Any, most: int = 3) -> Any:
-    """A structure with some of its values replaced, removed, wrapped in a list or added."""
+    """A structure in which up to `most` values are replaced, removed, added or wrapped in a list."""
     for _ in range(draw(st.integers(1, most))):
         value = copy.deepcopy(value)
         path = draw(st.sampled_from(list(_paths(value))))
         kind = draw(st.sampled_from(["replace", "replace", "remove", "add", "wrap"]))
-        new, name = draw(ANYTHING), draw(st.sampled_from(NAMES))
+        replacement, key = draw(ANYTHING), draw(st.sampled_from(NAMES))
         if not path:
-            value = _changed(value, kind, new, name)
+            value = _altered_value(value, kind, replacement, key)
             continue
         parent = functools.reduce(lambda inner, key: inner[key], path[:-1], value)
-        parent[path[-1]] = _changed(parent[path[-1]], kind, new, name)
+        parent[path[-1]] = _altered_value(parent[path[-1]], kind, replacement, key)
     return value

@@ -1,4 +1,4 @@
-"""A recogniser without weights, and walks of people of different widths."""
+"""A model without weights for galleries, and sequences of people of different widths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHANNELS, PARTS = 11, 4
 
 
 class MeanSilhouette:
-    """Gait energy images as features: what `dygait.embed` needs of a model, with an identity of its own."""
+    """A model for `dygait.embed` whose features are gait energy images; `identity` is that of its weights."""
 
     def __init__(self, identity: str = "a" * 64, metric: str = "euc") -> None:
         training = {"config": {"evaluator_cfg": {"metric": metric}}}
@@ -27,8 +27,6 @@ class MeanSilhouette:
 
 
 def walks(person: int, count: int = 2, frames: int = 45, seed: int = 0) -> list[np.ndarray]:
-    """Return walks of one of ten people, uint8 (S, 64, 64) each."""
-    numbers = range(count)
-    return [
-        blob_walk(frames, (64, 64), 0.07 + 0.015 * person, np.random.default_rng((seed, person, n))) for n in numbers
-    ]
+    """Return sequences of one of ten people, uint8 (S, 64, 64) each."""
+    width, rngs = 0.07 + 0.015 * person, (np.random.default_rng((seed, person, n)) for n in range(count))
+    return [blob_walk(frames, (64, 64), width, rng) for rng in rngs]

@@ -1,10 +1,10 @@
-"""The recorded loss curves, and how they are made.
+"""The recorded loss curves, and how to record them.
 
-Training is chaotic: what processors and orders of summing do to the last bit of float32 shows in the first digit after
-four iterations. In float64 it does not, so that is what is recorded; and a second curve at a learning rate so low that
-float32 follows it.
+Training is chaotic: a difference in the last bit of float32, which depends on the processor and the order of sums,
+reaches the first digit after four iterations. The curves are therefore recorded in float64; a second one has a learning
+rate so low that float32 follows it too.
 
-To record them anew: `PYTHONPATH=lib:tests python tests/helpers/golden.py`, and say why in the changelog.
+To record them again, run `PYTHONPATH=lib:tests python tests/helpers/golden.py` and give the reason in the changelog.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ KEYS = ("triplet/loss", "triplet/mean_dist", "softmax/loss", "gradient_norm", "l
 
 @contextlib.contextmanager
 def computing_in(dtype: torch.dtype) -> Iterator[None]:
-    """Within a `with` block, networks are built and fed in a dtype.
+    """Within a `with` block, build networks and scale their inputs in `dtype`.
 
-    Initial values are drawn in float64: those drawn in float32 differ in the last bit between processors.
+    Initial weights are drawn in float64, because those drawn in float32 differ in the last bit between processors.
     """
     build_network, scaled = networks.build_network, Batch.scaled
 
@@ -50,7 +50,7 @@ def computing_in(dtype: torch.dtype) -> Iterator[None]:
 
 
 def curve(name: str, folder: Path) -> dict[str, list[float]]:
-    """Train eight iterations and return what was reported of them."""
+    """Train eight iterations and return their statistics, by name."""
     rows = make_experiment(folder).train(
         "trainer_cfg.total_iter=8", "trainer_cfg.save_iter=8",
         f"optimizer_cfg={{solver: SGD, lr: {RATES[name]:.6f}, momentum: 0.9}}",
@@ -60,9 +60,9 @@ def curve(name: str, folder: Path) -> dict[str, list[float]]:
 
 
 def recorded(name: str) -> dict[str, list[float]]:
-    """Return a curve as it was recorded, on a CPU."""
-    found: dict[str, list[float]] = json.loads(_file(name).read_text())
-    return found
+    """Return a curve that was recorded on a CPU."""
+    losses: dict[str, list[float]] = json.loads(_file(name).read_text())
+    return losses
 
 
 def _file(name: str) -> Path:
@@ -70,6 +70,6 @@ def _file(name: str) -> Path:
 
 
 if __name__ == "__main__":
-    for each in RATES:
-        with tempfile.TemporaryDirectory() as made, computing_in(torch.float64):
-            _file(each).write_text(json.dumps(curve(each, Path(made)), indent=1) + "\n")
+    for rate in RATES:
+        with tempfile.TemporaryDirectory() as folder, computing_in(torch.float64):
+            _file(rate).write_text(json.dumps(curve(rate, Path(folder)), indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""A configuration at small width on a tiny tree, so that it takes a step in a moment."""
+"""Configurations with fewer channels and a tiny dataset, so that a training step takes a moment."""
 
 import json
 from collections.abc import Sequence
@@ -22,28 +22,28 @@ def checks() -> list[Any]:
 
 
 def classes_of(config: Config) -> dict[str, int]:
-    """Return the keys of `model_cfg` that hold the number of classes, and their values."""
+    """Return the numbers of classes that `model_cfg` sets, by key."""
     keywords = config.model_cfg.keywords
-    found = {"class_num": keywords.get("class_num")}
-    found["SeparateBNNecks.class_num"] = (keywords.get("SeparateBNNecks") or {}).get("class_num")
-    return {key: value for key, value in found.items() if value is not None}
+    counts = {"class_num": keywords.get("class_num")}
+    counts["SeparateBNNecks.class_num"] = (keywords.get("SeparateBNNecks") or {}).get("class_num")
+    return {key: value for key, value in counts.items() if value is not None}
 
 
-def small(path: Path, folder: Path, size: int | None = None, more: Sequence[str] = ()) -> Config:
-    """Load a configuration on a tree of its geometry: two classes, a batch of [2, 2], an eighth of the channels.
+def narrow_config(path: Path, folder: Path, size: int | None = None, more: Sequence[str] = ()) -> Config:
+    """Load a configuration with an eighth of the channels, two classes and batches of [2, 2], and write a tree for it.
 
-    A classification keeps its classes, and they are the tree's types. Files are of as many channels as the model takes.
-    Frames are `size` high and wide; absent: 128 where the model's `input_size` is [128, 88], else 64. Where widths are
-    multiples of 32, they are a quarter as high, and few.
+    A classification keeps its classes, which are the types of the tree. Files have as many channels as the model takes.
+    Frames are `size` high and wide, by default 128 where the model's `input_size` is [128, 88], else 64; they are fewer
+    and a quarter as high for models whose widths are multiples of 32.
     """
-    whole = load_config(path, more)
-    keywords = whole.model_cfg.keywords
-    size = size or (128 if whole.model_cfg.input_size == [128, 88] else 64)
-    protocol = classification_of(whole)
+    full = load_config(path, more)
+    keywords = full.model_cfg.keywords
+    size = size or (128 if full.model_cfg.input_size == [128, 88] else 64)
+    protocol = classification_of(full)
     types = ["nm-01", "nm-02"] if protocol is None else [p.replace("*", "01") for p in protocol.classes or ()]
     with torch.device("meta"):
-        channels = getattr(build_network(whole, torch.device("meta")), "in_channels", 1)
-    coarse = "C" in keywords.get("Backbone", {})  # 32 channels at least
+        channels = getattr(build_network(full, torch.device("meta")), "in_channels", 1)
+    coarse = "C" in keywords.get("Backbone", {})  # at least 32 channels
     height = size // 4 if coarse else size
     tree = {"ids": TRAIN + TEST, "types": types, "frames": (6, 8), "size": (height, size), "channels": channels}
     root = make_tree(folder / "data", **tree)
@@ -59,39 +59,39 @@ def small(path: Path, folder: Path, size: int | None = None, more: Sequence[str]
         f"trainer_cfg.sampler.frames_num_fixed={3 if coarse else 9}",
         "trainer_cfg.sampler.frames_num_min=7",
         "trainer_cfg.sampler.frames_num_max=9",
-        *(f"model_cfg.{key}={value}" for key, value in narrow(keywords).items()),
-        *(f"model_cfg.{key}={2 if protocol is None else len(types)}" for key in classes_of(whole)),
+        *(f"model_cfg.{key}={value}" for key, value in narrow_keywords(keywords).items()),
+        *(f"model_cfg.{key}={2 if protocol is None else len(types)}" for key in classes_of(full)),
         *more,
     ]
     return load_config(path, overrides)
 
 
-def narrow(keywords: dict[str, Any]) -> dict[str, Any]:
-    """Return the keys of a model that hold its widths, and an eighth of their values."""
-    found: dict[str, Any] = {}
+def narrow_keywords(keywords: dict[str, Any]) -> dict[str, Any]:
+    """Return an eighth of the widths that a model's keywords set, by key."""
+    narrowed: dict[str, Any] = {}
     width = 0
     for path in ("channels", "in_channels", "backbone_cfg.channels", "Backbone.channels"):
-        held: Any = keywords
+        value: Any = keywords
         for key in path.split("."):
-            held = held.get(key, {})
-        if isinstance(held, list):
-            found[path] = [1 if c == 1 else max(2, c // 8) for c in held]
-            width = found[path][-1]
+            value = value.get(key, {})
+        if isinstance(value, list):
+            narrowed[path] = [1 if c == 1 else max(2, c // 8) for c in value]
+            width = narrowed[path][-1]
     if "C" in keywords.get("Backbone", {}):
-        found |= {"Backbone.C": 1, "Backbone.blocks": [1, 1, 1, 1], "bin_num": [4]}
+        narrowed |= {"Backbone.C": 1, "Backbone.blocks": [1, 1, 1, 1], "bin_num": [4]}
     if "layers_cfg" in keywords.get("backbone_cfg", {}):
         chain = [layer.split("-") for layer in keywords["backbone_cfg"]["layers_cfg"]]
         chain = [[kind, *(str(max(4, int(c) // 8)) for c in rest[:1]), *rest[1:]] for kind, *rest in chain]
-        found["backbone_cfg.layers_cfg"] = f"[{', '.join('-'.join(layer) for layer in chain)}]"
+        narrowed["backbone_cfg.layers_cfg"] = f"[{', '.join('-'.join(layer) for layer in chain)}]"
         width = int(chain[-1][1])
-    if len(found.get("Backbone.channels", ())) == 2:  # SwinGait
-        width = found["Backbone.embed_dim"] = 32
+    if len(narrowed.get("Backbone.channels", ())) == 2:  # SwinGait
+        width = narrowed["Backbone.embed_dim"] = 32
     if "lateral_dim" in keywords:
-        width = found["lateral_dim"] = keywords["lateral_dim"] // 8
-        found["hidden_dim"] = keywords["hidden_dim"] // 8
+        width = narrowed["lateral_dim"] = keywords["lateral_dim"] // 8
+        narrowed["hidden_dim"] = keywords["hidden_dim"] // 8
     if "SeparateFCs" in keywords:
-        found["SeparateFCs.in_channels"] = width
-        width = found["SeparateFCs.out_channels"] = max(2, keywords["SeparateFCs"]["out_channels"] // 8)
+        narrowed["SeparateFCs.in_channels"] = width
+        width = narrowed["SeparateFCs.out_channels"] = max(2, keywords["SeparateFCs"]["out_channels"] // 8)
     if "in_channels" in keywords.get("SeparateBNNecks", {}):
-        found["SeparateBNNecks.in_channels"] = width
-    return found
+        narrowed["SeparateBNNecks.in_channels"] = width
+    return narrowed

@@ -1,4 +1,4 @@
-"""Small networks for silhouettes of 16x12, of every kind that there is; configurations and batches for six of them."""
+"""Small networks of every model, for 16x12 silhouettes; configurations and batches for six of them."""
 
 import copy
 from collections.abc import Sequence
@@ -87,28 +87,28 @@ SMALL: dict[str, dict[str, Any]] = {
     "DyGait deep": _model("DyGait", [4, 2, 1], **_DEEP, **_CLASSES),
     "DyGait deep necks": _model("DyGait", [2, 1, 1], **_DEEP, **_necks(4), norm="batch", checkpointing=True),
 }
-"""`model_cfg` of each."""
+"""`model_cfg` by name."""
 
 CHANNELS = {"LidarGait": 3, "SkeletonGait": 2, "SkeletonGaitPP": 3, "MultiGaitpp": 3}
-"""Of the frames of those that take several."""
+"""Channels of the frames, for networks that take several."""
 
 SIX = {
     "GaitSet": "GaitSet", "GaitPart": "GaitPart", "GaitGL": "GaitGL necks", "GaitBase": "GaitBase",
     "DeepGaitV2": "DeepGaitV2 p3d", "DyGait": "DyGait deep necks",
 }  # fmt: skip
-"""One of each of six models, by the model's name."""
+"""A network of `SMALL` for each of six models."""
 
 LENGTHS = [9, 4, 2, 7]
-"""Of the sequences of a batch that are not of equal length."""
+"""Lengths of the sequences of a batch, for tests of padding."""
 
 
 def config_of(name: str, folder: Path, *overrides: str) -> Config:
-    """Return the configuration of a model's training, for batches that the test makes: there is no data."""
+    """Return a configuration of training a network, without data: tests make the batches."""
     settings = copy.deepcopy(tiny_settings(folder, folder / "partition.json"))
     settings["model_cfg"] = SMALL[SIX.get(name, name)]
-    if name in ("GaitSet", "GaitPart", "GaitSSB_Finetune"):  # which have no class head
+    if name in ("GaitSet", "GaitPart", "GaitSSB_Finetune"):  # no class head
         settings["loss_cfg"] = settings["loss_cfg"][:1]
-    if name == "GaitSSB_Pretrain":  # whose classes are the sequences of a batch
+    if name == "GaitSSB_Pretrain":  # the classes are the sequences of a batch
         settings["loss_cfg"] = settings["loss_cfg"][1:]
         settings["trainer_cfg"]["sampler"]["type"] = "BilateralSampler"
     path = folder / f"{name}.yaml"
@@ -117,7 +117,7 @@ def config_of(name: str, folder: Path, *overrides: str) -> Config:
 
 
 def batch_of(lengths: Sequence[int] | None = None, count: int = 4, seed: int = 0) -> Batch:
-    """Random silhouettes of two people, nine frames of each sequence or as many as given; zero in padding."""
+    """Return random silhouettes of two subjects, nine frames of each sequence or `lengths`, padded with zeros."""
     generator = torch.Generator().manual_seed(seed)
     silhouettes = (torch.rand(count, 9, HEIGHT, WIDTH, generator=generator) > 0.5).to(torch.uint8) * 255
     for row, length in zip(silhouettes, lengths or (), strict=False):
@@ -127,19 +127,19 @@ def batch_of(lengths: Sequence[int] | None = None, count: int = 4, seed: int = 0
 
 
 def network(name: str, seed: int = 1, **more: Any) -> nn.Module:
-    """A network of `SMALL` whose BatchNorms have seen something, in evaluation mode; no embeddings are tiny."""
+    """Return a network of `SMALL` in evaluation mode, with random running statistics and no tiny embeddings."""
     torch.manual_seed(seed)
-    made = build_model({**SMALL[name], **more})
-    for layer in made.modules():
+    model = build_model({**SMALL[name], **more})
+    for layer in model.modules():
         if isinstance(layer, nn.Conv3d) and name.startswith("GaitGL"):
             layer.weight.data *= 1.25
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             nn.init.normal_(layer.running_mean, 0, 0.1)
             nn.init.uniform_(layer.running_var, 0.5, 1.5)
-    return made.eval()
+    return model.eval()
 
 
 def silhouettes(n: int, s: int, seed: int = 0, name: str = "") -> torch.Tensor:
-    """N sequences of S frames, 0 or 1, of as many channels as a network of `SMALL` takes."""
+    """Return N sequences of S frames of 0 and 1, with the channels that a network of `SMALL` takes."""
     size = (n, s, *filter(None, [CHANNELS.get(name)]), HEIGHT, WIDTH)
     return (torch.rand(size, generator=torch.Generator().manual_seed(seed)) > 0.5).float()

@@ -1,4 +1,4 @@
-"""Every operator that a computation runs, against the same operator on a CPU in float64: a failure names it."""
+"""Compare every operator of a computation with the same operator on a CPU in float64, and name one that differs."""
 
 from typing import Any
 
@@ -7,23 +7,23 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 4e-2}
-"""Largest error, relative to the largest number that goes in or comes out; by the coarsest type of these.
+"""The largest error relative to the largest input or output, for the least precise dtype among them.
 
-A CPU that adds up a convolution's gradient in float16 is 6e-3 off; an operator that is wrong is off by a large part."""
+A CPU that sums the gradient of a convolution in float16 has an error of 6e-3; a wrong operator has a far larger one."""
 
 _WITHOUT_NUMBERS = ("empty", "new_empty", "rand", "_local_scalar_dense", "detach", "lift_fresh", "resize_", "set_")
 _BY_TYPE = ("_fused", "_amp")
-"""Optimisers and the loss scaler take some of their arguments in float32 only."""
-_OF_A_GPU_ALONE = ("cudnn_", "miopen_")
-"""A CPU has no such operator: what it gives is compared with what the network gives."""
+"""Optimisers and the loss scaler, which accept some arguments in float32 only."""
+_GPU_ONLY = ("cudnn_", "miopen_")
+"""Operators that a CPU does not have; the network's results are compared instead."""
 
 
 class OperatorError(AssertionError):
-    """An operator gives something else on the device than on a CPU."""
+    """The results of an operator differ between the device and a CPU."""
 
 
 class OperatorCheck(TorchDispatchMode):
-    """Compares every operator within a `with` block with itself on a CPU, given the same numbers in float64."""
+    """Compare every operator within a `with` block with the same on a CPU, given the same inputs in float64."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,40 +32,40 @@ class OperatorCheck(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
-        if name.startswith((*_WITHOUT_NUMBERS, *_OF_A_GPU_ALONE)) or _is_view(func):
+        if name.startswith((*_WITHOUT_NUMBERS, *_GPU_ONLY)) or _is_view(func):
             return func(*args, **kwargs)
-        exactly = not name.startswith(_BY_TYPE)
-        there = tree_map(lambda leaf: _on_cpu(leaf, exactly), (args, kwargs))
-        numbers = [1.0, *(_largest(leaf) for leaf in tree_leaves(there) if isinstance(leaf, torch.Tensor))]
-        types_given = [leaf.dtype for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        made = func(*args, **kwargs)
+        in_float64 = not name.startswith(_BY_TYPE)
+        on_cpu = tree_map(lambda leaf: _on_cpu(leaf, in_float64), (args, kwargs))
+        magnitudes = [1.0, *(_largest(leaf) for leaf in tree_leaves(on_cpu) if isinstance(leaf, torch.Tensor))]
+        dtypes = [leaf.dtype for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        result = func(*args, **kwargs)
         try:
-            expected = func(*there[0], **there[1])
+            reference = func(*on_cpu[0], **on_cpu[1])
         except (NotImplementedError, RuntimeError) as error:
             raise OperatorError(f"{func} cannot be compared with a CPU's: {error}") from None
         self.compared.add(name)
-        found, wanted = [made], [expected]
+        results, references = [result], [reference]
         if func._schema.is_mutable:
-            found, wanted = [made, args, kwargs], [expected, *there]
-        pairs = zip(tree_leaves(found), tree_leaves(wanted), strict=True)
-        for own, other in ((a, b) for a, b in pairs if isinstance(a, torch.Tensor)):
-            _compare(func, own, other, numbers, [*types_given, own.dtype])
-        return made
+            results, references = [result, args, kwargs], [reference, *on_cpu]
+        pairs = zip(tree_leaves(results), tree_leaves(references), strict=True)
+        for actual, expected in ((a, b) for a, b in pairs if isinstance(a, torch.Tensor)):
+            _compare(func, actual, expected, magnitudes, [*dtypes, actual.dtype])
+        return result
 
 
 def _is_view(func: Any) -> bool:
-    """Return whether an operator gives other sights of what it is given, and computes nothing."""
+    """Return whether an operator returns views of its inputs, and computes nothing."""
     returns = [result.alias_info for result in func._schema.returns]
     return bool(returns) and all(alias is not None and not alias.is_write for alias in returns)
 
 
-def _on_cpu(leaf: Any, exactly: bool) -> Any:
+def _on_cpu(leaf: Any, in_float64: bool) -> Any:
     if isinstance(leaf, torch.device):
         return torch.device("cpu")
     if not isinstance(leaf, torch.Tensor):
         return leaf
-    kind = torch.float64 if exactly and leaf.is_floating_point() else leaf.dtype
-    return leaf.detach().to("cpu", kind, copy=True)
+    dtype = torch.float64 if in_float64 and leaf.is_floating_point() else leaf.dtype
+    return leaf.detach().to("cpu", dtype, copy=True)
 
 
 def _largest(tensor: torch.Tensor) -> float:
@@ -75,20 +75,23 @@ def _largest(tensor: torch.Tensor) -> float:
     return float(finite.abs().max()) if finite.numel() else 0.0
 
 
-def _compare(func: Any, own: torch.Tensor, other: torch.Tensor, numbers: list[float], types: list[torch.dtype]) -> None:
-    found, expected = own.detach().cpu(), other.detach()
-    shapes = f"{func}, result {tuple(own.shape)} {own.dtype} on {own.device}"
-    if found.dtype == torch.bool:
-        if not torch.equal(found, expected):
-            raise OperatorError(f"{shapes}: {int((found != expected).sum())} of {found.numel()} differ from a CPU's")
+def _compare(
+    func: Any, actual: torch.Tensor, expected: torch.Tensor, magnitudes: list[float], dtypes: list[torch.dtype]
+) -> None:
+    description = f"{func}, result {tuple(actual.shape)} {actual.dtype} on {actual.device}"
+    actual, expected = actual.detach().cpu(), expected.detach()
+    if actual.dtype == torch.bool:
+        if not torch.equal(actual, expected):
+            differing = int((actual != expected).sum())
+            raise OperatorError(f"{description}: {differing} of {actual.numel()} differ from a CPU's")
         return
-    if not found.is_floating_point():  # indices: of equal numbers either may come first
+    if not actual.is_floating_point():  # indices, whose order among equal values is arbitrary
         return
-    found, expected = found.double(), expected.double()
-    if not torch.equal(torch.isfinite(found), torch.isfinite(expected)):
-        raise OperatorError(f"{shapes}: not finite in other places than a CPU's")
-    allowed = max(TOLERANCES[kind] for kind in types if kind in TOLERANCES)
-    difference = (found - expected).nan_to_num(0.0, 0.0, 0.0).abs().max() if found.numel() else torch.zeros(())
-    error = float(difference) / max(*numbers, _largest(expected))
+    actual, expected = actual.double(), expected.double()
+    if not torch.equal(torch.isfinite(actual), torch.isfinite(expected)):
+        raise OperatorError(f"{description}: not finite in other places than a CPU's")
+    allowed = max(TOLERANCES[dtype] for dtype in dtypes if dtype in TOLERANCES)
+    difference = (actual - expected).nan_to_num(0.0, 0.0, 0.0).abs().max() if actual.numel() else torch.zeros(())
+    error = float(difference) / max(*magnitudes, _largest(expected))
     if error > allowed:
-        raise OperatorError(f"{shapes}: {error:.1e} from a CPU's in float64, {allowed:.0e} is allowed")
+        raise OperatorError(f"{description}: {error:.1e} from a CPU's in float64, {allowed:.0e} is allowed")

@@ -1,4 +1,4 @@
-"""HTML that is well formed, or the test fails."""
+"""A parser of HTML that checks that the HTML is well formed."""
 
 from html.parser import HTMLParser
 
@@ -6,7 +6,7 @@ VOID = {"meta", "img", "br", "link"}
 
 
 class Page(HTMLParser):
-    """The elements of a page, checked to be closed in the order in which they are opened."""
+    """The elements of a page; raises `AssertionError` unless elements are properly nested."""
 
     def __init__(self, source: str) -> None:
         super().__init__()

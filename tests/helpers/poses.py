@@ -1,4 +1,4 @@
-"""Key points of a walker, COCO's 17."""
+"""COCO's 17 key points of a walker."""
 
 import numpy as np
 
@@ -9,6 +9,6 @@ BODY = np.array(
 
 
 def walk(frames: int = 5, confidence: float = 0.75) -> np.ndarray:
-    """(S, 17, 3) of a body of 114 pixels, whose points move at random."""
+    """Return (S, 17, 3): a body 114 pixels high whose points move at random."""
     steps = np.random.default_rng(0).normal(0, 2, (frames, 17, 2))
     return np.concatenate([BODY + np.array([300, 200]) + steps, np.full((frames, 17, 1), confidence)], 2)

@@ -14,9 +14,9 @@ import torch.distributed as dist
 def _work(
     rank: int, function: Callable[..., Any], world: int, folder: str, arguments: tuple[Any, ...], backend: str
 ) -> None:
-    gc.freeze()  # in a fork a collection would copy the pages of all that is here
+    gc.freeze()  # in a fork garbage collection would copy all pages shared with the parent
     torch.set_num_threads(1)
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # no name look-up: the tests need no network
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # no look-up of names, which needs a network
     if backend == "nccl":
         torch.cuda.set_device(rank)
     dist.init_process_group(
@@ -24,7 +24,7 @@ def _work(
     )
     try:
         torch.save(function(*arguments), f"{folder}/{rank}.pt")
-        dist.barrier()  # nobody leaves while another still talks to it
+        dist.barrier()  # no process leaves while another communicates with it
     finally:
         dist.destroy_process_group()
 
@@ -34,8 +34,8 @@ def in_processes(
 ) -> list[Any]:
     """Return what `function(*arguments)` returns in each of `world` processes, in rank order.
 
-    `folder` is empty, for the rendezvous and the results; `nccl` needs a GPU for each process. Forks have imported
-    PyTorch already; CUDA does not work in them, and needs a function and arguments that can be pickled.
+    `folder` is empty, for the rendezvous and the results. `nccl` needs a GPU for each process, and a function and
+    arguments that can be pickled: CUDA does not work in forks, which start faster.
     """
     start = "fork" if backend == "gloo" else "spawn"
     arguments = (function, world, str(folder), arguments, backend)

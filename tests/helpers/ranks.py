@@ -1,6 +1,6 @@
-"""Runs in several processes, each of which a test can signal, and whose output and exit code it sees.
+"""Runs of several processes, each of which a test can signal, and whose output and exit codes it can read.
 
-They are forks, as in `helpers.faulting`. `torchrun` is tried in `tests/faults/test_ranks.py`, `tests/test_launch.py`.
+The processes are forks, as in `helpers.faulting`; `Launched` uses `torchrun`.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ from dygait.data.samplers import TrainingSampler
 from dygait.errors import UserError
 from dygait.testing import extraction
 from helpers.experiments import REPOSITORY, Experiment, environment, free_port
-from helpers.faulting import Run, children, launch
+from helpers.faulting import Run, child_processes, launch
 from helpers.golden import computing_in
 
-UNTIL_THE_END = contextlib.ExitStack()
+_UNTIL_EXIT = contextlib.ExitStack()
 Fault = Callable[[int], None]
-"""What is done to a process before its run begins; it is given the rank."""
+"""A function of the rank that is called in each process before its run begins."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Ranks:
             self.runs[rank].send(number)
 
     def codes(self, *ranks: int, within: float = 60.0) -> list[int]:
-        """Return the exit codes of the processes of these ranks, or of all, which must end in so many seconds."""
+        """Return the exit codes of the processes of these ranks, or of all, which must end `within` so many seconds."""
         limit = time.monotonic() + within
         return [self.runs[rank].wait(limit - time.monotonic()) for rank in ranks or range(len(self.runs))]
 
@@ -73,7 +73,7 @@ def start(
 
 
 class Launched:
-    """A `torchrun` with these options that runs `lib/main.py` in processes with a fault of this module."""
+    """A `torchrun` with the options `launcher`, whose processes run `lib/main.py` with a fault of this module."""
 
     def __init__(self, launcher: Sequence[str], fault: Fault, arguments: Sequence[str], log: Path) -> None:
         self.log = log
@@ -86,8 +86,8 @@ class Launched:
             )  # fmt: skip
 
     def pid_of(self, rank: int) -> int:
-        """Return the process of a rank that runs now."""
-        for pid in children(self.process.pid):
+        """Return the id of the current process of a rank."""
+        for pid in child_processes(self.process.pid):
             if f"RANK={rank}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                 return pid
         raise AssertionError(f"no rank {rank}: {self.log.read_text()}")
@@ -96,78 +96,78 @@ class Launched:
         return self.log.read_text()
 
     def end(self) -> None:
-        left = children(self.process.pid)
+        workers = child_processes(self.process.pid)
         self.process.kill()
         self.process.wait()
-        for pid in left:
+        for pid in workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
 
 def alive(pid: int) -> bool:
-    """Tell whether a process runs; one that has ended, and that nobody has asked about yet, does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 
 
-def before_iteration(act: Callable[[int], None]) -> None:
-    """Have this process do something before it reads the batch of an iteration, whose number is given."""
-    draws = TrainingSampler.__iter__
+def before_iteration(action: Callable[[int], None]) -> None:
+    """Call `action(iteration)` in this process before it reads the batch of each iteration."""
+    iterate = TrainingSampler.__iter__
 
-    def acting(self: TrainingSampler) -> Iterator[Any]:
-        for iteration, requests in enumerate(draws(self), self.first_iteration + 1):
-            act(iteration)
+    def wrapped(self: TrainingSampler) -> Iterator[Any]:
+        for iteration, requests in enumerate(iterate(self), self.first_iteration + 1):
+            action(iteration)
             yield requests
 
-    mock.patch.object(TrainingSampler, "__iter__", acting).start()
+    mock.patch.object(TrainingSampler, "__iter__", wrapped).start()
 
 
 def slow(rank: int) -> None:
-    """Every iteration of the last process takes long."""
+    """Make every iteration of all processes but the first take longer."""
     before_iteration(lambda iteration: time.sleep(0.15 if rank else 0.0))
 
 
 def paced(rank: int) -> None:
-    """Every iteration takes long enough for a signal to come in between."""
+    """Make every iteration take long enough for a signal to arrive in between."""
     before_iteration(lambda iteration: time.sleep(0.1))
 
 
 def bad_file_on_rank_1(rank: int) -> None:
-    """A data file that only one process reads turns bad in mid-run."""
+    """Fail as for an unreadable data file, on process 1 alone in iteration 4."""
 
-    def act(iteration: int) -> None:
+    def fail(iteration: int) -> None:
         if rank == 1 and iteration == 4:
             raise UserError("data/001/nm-01/000/000.pkl holds no silhouettes")
 
-    before_iteration(act)
+    before_iteration(fail)
 
 
 def stuck_on_rank_1(rank: int) -> None:
-    """A process waits for its data for ever, alive."""
+    """Make process 1 wait for data in iteration 4, alive, until the test ends."""
     before_iteration(lambda iteration: time.sleep(600 if rank == 1 and iteration == 4 else 0))
 
 
-def asked_in_its_test(rank: int) -> None:
-    """The last process is asked to end in the first batch of its share of the first test."""
+def sigterm_in_test(rank: int) -> None:
+    """Send SIGTERM to all processes but the first in the first batch of their first test."""
     embed, calls = extraction.embed, iter(range(1000))
 
-    def signalled(*arguments: Any) -> Any:
+    def wrapped(*arguments: Any) -> Any:
         if rank and next(calls) == 0:
             os.kill(os.getpid(), signal.SIGTERM)
         return embed(*arguments)
 
-    mock.patch.object(extraction, "embed", signalled).start()
+    mock.patch.object(extraction, "embed", wrapped).start()
 
 
-def precise(rank: int = 0) -> None:
-    """Train in float64, whose rounding does not grow to where one could see it."""
-    UNTIL_THE_END.enter_context(computing_in(torch.float64))
+def in_float64(rank: int = 0) -> None:
+    """Train in float64, so that differences in rounding stay invisible."""
+    _UNTIL_EXIT.enter_context(computing_in(torch.float64))
 
 
-def precise_and_paced(rank: int) -> None:
-    precise()
+def in_float64_and_paced(rank: int) -> None:
+    in_float64()
     paced(rank)
 
 

@@ -1,4 +1,4 @@
-"""Raw datasets as their owners hand them out, tiny, and the archives that they come in."""
+"""Tiny raw datasets in the layouts of their owners, and the archives that those distribute."""
 
 import io
 import struct
@@ -14,7 +14,7 @@ Files = dict[str, bytes]
 
 
 def picture(number: int, shape: tuple[int, int] = (240, 320)) -> np.ndarray:
-    """Return a mask of 0 and 255 with somebody in it, another one for each number."""
+    """Return a mask of 0 and 255 with a foreground that depends on `number`."""
     image = np.zeros(shape, np.uint8)
     rows, columns = shape
     left = (11 + 7 * number) % (columns * 2 // 3)
@@ -24,8 +24,8 @@ def picture(number: int, shape: tuple[int, int] = (240, 320)) -> np.ndarray:
 
 
 def png(image: np.ndarray) -> bytes:
-    done, content = cv2.imencode(".png", image)
-    assert done
+    succeeded, content = cv2.imencode(".png", image)
+    assert succeeded
     return content.tobytes()
 
 
@@ -59,7 +59,7 @@ SEQUENCES: dict[str, dict[str, str]] = {
         for view, walk in (("00", "1"), ("45", "2"), ("90", "4"))
     },
 }
-"""The name of each sequence, and its folder."""
+"""For each dataset, the folder of each sequence by the name of the sequence."""
 
 _FORMS: dict[str, tuple[str, int, tuple[int, int]]] = {
     "CASIA-B": ("{0}-{1}-{2}-{n:03d}.png", 2, (240, 320)),
@@ -69,17 +69,17 @@ _FORMS: dict[str, tuple[str, int, tuple[int, int]]] = {
     "CCPG": ("{n:04d}.png", 3, (120, 70)),
     "CASIA-A": ("{0}-{1}-{n:03d}.png", 2, (240, 352)),
 }
-"""The names of the pictures of a folder, their number and their size."""
+"""For each dataset, the pattern of the names of a folder's pictures, their number and their size."""
 
 
 def pictures(dataset: str, folder: str) -> list[np.ndarray]:
-    """The pictures of a sequence, in order."""
+    """Return the pictures of a sequence, in order."""
     _, count, shape = _FORMS[dataset]
     return [picture(sum(folder.encode()) + number, shape) for number in range(1, count + 1)]
 
 
 def files_of(dataset: str, folders: Iterable[str] | None = None) -> Files:
-    """The files of a dataset, by path."""
+    """Return the files of a dataset, by path."""
     files: Files = {}
     for folder in folders or SEQUENCES[dataset].values():
         for number, image in enumerate(pictures(dataset, folder), 1):
@@ -116,7 +116,7 @@ def tar(files: Mapping[str, bytes], mode: str = "w:gz") -> bytes:
 
 
 def _encrypted(content: bytes, password: bytes) -> bytes:
-    """The traditional encryption of zips: three keys, updated with every byte of the plain text."""
+    """Encrypt by the traditional encryption of zip files: three keys, updated with every byte of the plain text."""
     keys = [0x12345678, 0x23456789, 0x34567890]
 
     def crc(key: int, byte: int) -> int:
@@ -139,21 +139,23 @@ def _encrypted(content: bytes, password: bytes) -> bytes:
 
 def zipped(files: Mapping[str, bytes], password: str | None = None, attributes: int = 0) -> bytes:
     """Return a zip of stored files, encrypted if there is a password."""
-    body, book = b"", b""
+    body, directory = b"", b""
     for name, content in files.items():
         crc = zlib.crc32(content)
         data = content if password is None else _encrypted(bytes(11) + bytes([crc >> 24]) + content, password.encode())
         flags = 0 if password is None else 1
         common = struct.pack("<HHHHHIIIHH", 20, flags, 0, 0, 33, crc, len(data), len(content), len(name.encode()), 0)
-        book += b"PK\1\2" + struct.pack("<H", 0x0314) + common + struct.pack("<HHHII", 0, 0, 0, attributes, len(body))
-        book += name.encode()
+        directory += (
+            b"PK\1\2" + struct.pack("<H", 0x0314) + common + struct.pack("<HHHII", 0, 0, 0, attributes, len(body))
+        )
+        directory += name.encode()
         body += b"PK\3\4" + common + name.encode() + data
-    end = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, len(files), len(files), len(book), len(body), 0)
-    return body + book + end
+    end = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, len(files), len(files), len(directory), len(body), 0)
+    return body + directory + end
 
 
 def packed(folder: Path, dataset: str, password: str = "open sesame") -> list[Path]:
-    """Write a dataset as its owners pack it; return the archives."""
+    """Write a dataset as the archives in which its owners distribute it, and return their paths."""
     files = files_of(dataset)
     folder.mkdir(parents=True, exist_ok=True)
     archives: Files = {}
@@ -167,10 +169,12 @@ def packed(folder: Path, dataset: str, password: str = "open sesame") -> list[Pa
     elif dataset == "GREW":
         for part, folders in (("train", ["train"]), ("test", ["test/gallery", "test/probe"])):
             inner = {}
-            for above in folders:
-                own = {name.removeprefix(f"{above}/"): v for name, v in files.items() if name.startswith(f"{above}/")}
-                for i in sorted({name.split("/")[0] for name in own}):
-                    inner[f"{above}/{i}.tgz"] = tar({k: v for k, v in own.items() if k.startswith(f"{i}/")})
+            for parent in folders:
+                below_parent = {
+                    name.removeprefix(f"{parent}/"): v for name, v in files.items() if name.startswith(f"{parent}/")
+                }
+                for i in sorted({name.split("/")[0] for name in below_parent}):
+                    inner[f"{parent}/{i}.tgz"] = tar({k: v for k, v in below_parent.items() if k.startswith(f"{i}/")})
             archives[f"{part}.zip"] = zipped({f"{part}.tgz": tar(inner)}, password)
     elif dataset == "Gait3D":
         archives["Gait3D.tar.gz"] = tar(files)

@@ -1,4 +1,4 @@
-"""Runs for reports: features of a few invented people, with names that a page must not believe."""
+"""Runs for reports: random features of a few people, with names that a page has to escape."""
 
 import functools
 from itertools import product
@@ -57,8 +57,8 @@ def make_run(seed: int = 0, protocol: str = "CASIA-B", noise: float = 1.0) -> Re
     )
 
 
-def contrast(one: str, other: str) -> float:
-    """Return the contrast of two colours, #rgb or #rrggbb, by WCAG 2: 1 to 21."""
+def contrast(first: str, second: str) -> float:
+    """Return the contrast of two colours, #rgb or #rrggbb, in 1 to 21 (WCAG 2)."""
 
     def luminance(colour: str) -> float:
         full = "".join(2 * c for c in colour[1:]) if len(colour) == 4 else colour[1:]
@@ -66,5 +66,5 @@ def contrast(one: str, other: str) -> float:
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    a, b = luminance(one), luminance(other)
+    a, b = luminance(first), luminance(second)
     return (max(a, b) + 0.05) / (min(a, b) + 0.05)

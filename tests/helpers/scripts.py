@@ -1,4 +1,4 @@
-"""Scripts as modules."""
+"""Import scripts as modules, and run them in this process."""
 
 import importlib.util
 import sys
@@ -26,7 +26,7 @@ def load_script(name: str) -> ModuleType:
 
 
 def run_script(script: ModuleType, arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the `main` of a script in this process, which keeps its number of threads."""
+    """Run the `main` of a script in this process, and restore the numbers of threads."""
     threads = torch.get_num_threads(), cv2.getNumThreads()
     monkeypatch.setattr(sys, "argv", [script.__file__, *arguments])
     try:

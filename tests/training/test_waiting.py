@@ -9,7 +9,7 @@ import torch
 
 from dygait.training.trainer import build_trainer
 from helpers.networks import LENGTHS, SIX, batch_of, config_of
-from helpers.waiting import WaitedError, meta_as_a_gpu, no_waiting
+from helpers.waiting import SynchronisationError, meta_as_gpu, no_synchronisation
 
 EVERYTHING = (
     "trainer_cfg.enable_float16=true",
@@ -25,11 +25,11 @@ EVERYTHING = (
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["fixed", "unfixed"])
 @pytest.mark.parametrize("name", [*SIX, "GaitSSB_Pretrain", "GaitSSB_Finetune"])
 def test_a_step_reads_nothing(tmp_path: Path, name: str, lengths: list[int] | None) -> None:
-    with meta_as_a_gpu():
+    with meta_as_gpu():
         trainer = build_trainer(config_of(name, tmp_path, *EVERYTHING), torch.device("meta"))
         trainer.training_mode()
         assert trainer.scaler.is_enabled()
-        with no_waiting():
+        with no_synchronisation():
             for seed in range(2):
                 statistics = trainer.step(batch_of(lengths and 2 * lengths, count=8, seed=seed))
     assert {tensor.device.type for tensor in statistics.values()} == {"meta"}
@@ -54,13 +54,13 @@ READS: dict[str, Callable[[torch.Tensor], Any]] = {
 
 @pytest.mark.parametrize("read", READS)
 def test_reads_are_found(read: str) -> None:
-    with no_waiting(), pytest.raises(WaitedError):
+    with no_synchronisation(), pytest.raises(SynchronisationError):
         READS[read](torch.ones(3, device="meta"))
 
 
 def test_what_does_not_wait_passes() -> None:
     x = torch.ones(3, device="meta")
-    with no_waiting():
+    with no_synchronisation():
         index = torch.tensor([True, False, True]).nonzero().squeeze(1).to("meta", non_blocking=True)
         x[index] += torch.tensor(2.0) * x.sum() + 1
         x.copy_(torch.ones(3), non_blocking=True)
