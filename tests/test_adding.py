@@ -1,4 +1,4 @@
-"""The pages on adding a model, a dataset and a protocol, followed word for word."""
+"""Run the commands and files of the pages on adding a model, a dataset and a protocol."""
 
 import json
 import re
@@ -41,7 +41,7 @@ def write_blocks(page: str, **files: str) -> None:
 
 def test_adding_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))  # what the page registers is forgotten
+    monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))  # undo what the page registers
     make_tree(Path("data"), types=("nm-01", "nm-05"))
     Path("split.json").write_text(json.dumps({"TRAIN_SET": ["001", "002"], "TEST_SET": ["003", "004"]}))
     write_blocks("adding_a_model.md", python="energy.py", yaml="energy.yaml")
@@ -55,8 +55,9 @@ def test_adding_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def write_masks(root: Path, people: tuple[str, ...], days: tuple[str, ...], views: tuple[str, ...]) -> None:
-    for file in make_tree(root.with_suffix(".made"), people, days, views, (6, 7)).rglob("*.pkl"):
-        folder = root / file.parent.relative_to(root.with_suffix(".made"))
+    tree = make_tree(root.with_suffix(".pickles"), people, days, views, (6, 7))
+    for file in tree.rglob("*.pkl"):
+        folder = root / file.parent.relative_to(tree)
         folder.mkdir(parents=True)
         for number, frame in enumerate(read_pickle(file)):
             cv2.imwrite(str(folder / f"{number:03d}.png"), frame)
@@ -79,17 +80,17 @@ def test_adding_a_dataset_and_a_protocol(
     write_masks(Path("yard"), ("fay", "gus"), ("walk1", "walk2"), ("gate",))
     write_blocks("testing_on_new_data.md", json="yard.json", yaml="yard.yaml")
     follow("testing_on_new_data.md")
-    printed = capsys.readouterr().out
-    assert "GEI nearest neighbour" in printed
-    assert "second walk" in printed
-    assert "second day" not in printed
+    output = capsys.readouterr().out
+    assert "GEI nearest neighbour" in output
+    assert "second walk" in output
+    assert "second day" not in output
 
 
 class TestCustomImports:
-    def config(self, folder: Path, named: str) -> Path:
+    def config(self, folder: Path, imports: str) -> Path:
         path = folder / "mine.yaml"
         path.write_text(
-            f"custom_imports: {named}\ndata_cfg: {{dataset_name: CASIA-B, dataset_root: .}}\n"
+            f"custom_imports: {imports}\ndata_cfg: {{dataset_name: CASIA-B, dataset_root: .}}\n"
             "model_cfg: {model: DyGait, channels: [2, 2, 2]}\n"
         )
         return path
@@ -105,17 +106,17 @@ class TestCustomImports:
         (tmp_path / "here").mkdir()
         (tmp_path / "here" / "other.py").write_text("")
         monkeypatch.chdir(tmp_path / "here")
-        found = load_config(self.config(tmp_path, "[]"), ["custom_imports=[other.py]"]).custom_imports
-        assert found == [str(tmp_path / "here" / "other.py")]
+        imports = load_config(self.config(tmp_path, "[]"), ["custom_imports=[other.py]"]).custom_imports
+        assert imports == [str(tmp_path / "here" / "other.py")]
 
     @pytest.mark.parametrize(
-        ("named", "message"),
+        ("imports", "message"),
         [
             ("[none.py]", r"none\.py is not a Python file"),
             ("[broken.py]", r"custom_imports: .*broken\.py raises ZeroDivisionError"),
         ],
     )
-    def test_mistakes(self, tmp_path: Path, named: str, message: str) -> None:
+    def test_mistakes(self, tmp_path: Path, imports: str, message: str) -> None:
         (tmp_path / "broken.py").write_text("1 / 0\n")
         with pytest.raises(UserError, match=message):
-            load_config(self.config(tmp_path, named))
+            load_config(self.config(tmp_path, imports))

@@ -1,4 +1,4 @@
-"""The walks of docs/architecture.md: at most 12 stops each, and every function that they name is called by a run."""
+"""The walks of docs/architecture.md have at most 12 stops each, and a run calls every function that they name."""
 
 import re
 import sys
@@ -14,25 +14,25 @@ PAGE = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
 WALKS = [section for section in PAGE.split("\n## ") if section.startswith("A ")]
 NAMES = sorted(set(re.findall(r"`(dygait\.[\w.]+)`", PAGE)))
 ALTERNATIVES = {"dygait.data.stores.packed_reader.PackedStore.read", "dygait.cli.main"}
-"""Named beside the function that the run below calls."""
+"""Functions that the page names as alternatives to those that the run below calls."""
 
 
 @pytest.fixture(scope="module")
 def called(tmp_path_factory: pytest.TempPathFactory) -> set[CodeType]:
     experiment = make_experiment(tmp_path_factory.mktemp("walk"))
-    found: set[CodeType] = set()
+    codes: set[CodeType] = set()
 
-    def note(frame: FrameType, event: str, argument: Any) -> None:
+    def record_call(frame: FrameType, event: str, argument: Any) -> None:
         if event == "call":
-            found.add(frame.f_code)
+            codes.add(frame.f_code)
 
-    sys.setprofile(note)
+    sys.setprofile(record_call)
     try:
         experiment.train("trainer_cfg.total_iter=2", "data_cfg.num_workers=0")
         assert experiment.run("test", "data_cfg.num_workers=0") == 0
     finally:
         sys.setprofile(None)
-    return found
+    return codes
 
 
 @pytest.mark.parametrize("walk", WALKS, ids=lambda walk: walk.splitlines()[0])

@@ -1,4 +1,4 @@
-"""Every configuration that is shipped is valid, builds its model, takes an optimiser step, and extracts features."""
+"""Every shipped configuration is valid, builds its model, trains a step and extracts features."""
 
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ DATASETS = ("CASIA-B", "OUMVLP", "GREW", "Gait3D", "SynGait")
 NO_PARSING = [f"{s}_cfg.transform={{type: BaseSilCuttingTransform}}" for s in ("trainer", "evaluator")]
 
 
-def test_something_is_shipped() -> None:
+def test_expected_configurations_are_shipped() -> None:
     assert {
         "Dygait_GREW", "Dygait_Gait3D", "Dygait_Gait3D_64x44", "Dygait_OUMVLP", "Dygait_CASIA-B", "Dygait_SynGait",
         "Dygait_CASIA-B_cpu", "Dygait_CASIA-B_cpu_static", "GaitGL_CASIA-B_cpu",
@@ -42,7 +42,7 @@ def test_something_is_shipped() -> None:
 
 
 @pytest.mark.parametrize("other", ["Dygait_CASIA-B_cpu_static", "GaitGL_CASIA-B_cpu"])
-def test_what_is_compared_differs_in_the_network_only(other: str) -> None:
+def test_compared_configurations_differ_in_the_network_only(other: str) -> None:
     sections = []
     for name in ("Dygait_CASIA-B_cpu", other):
         config = load_config(REPOSITORY / "configs" / f"{name}.yaml").as_dict()
@@ -55,18 +55,18 @@ def test_what_is_compared_differs_in_the_network_only(other: str) -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_whole_model_builds(path: Path) -> None:
-    """As it is, with all its classes; on the meta device, which needs no memory."""
+    """At full width, with all classes; on the meta device, which needs no memory."""
     config = load_config(path, checks=checks())
     with torch.device("meta"):
         model = networks.build_network(config, torch.device("meta"))
-    compares = all(term.type == "TripletLoss" for term in config.loss_cfg) or hasattr(model, "views")
-    assert classes_of(config) or compares, "a shipped configuration names its classes, if a loss asks for them"
+    triplets_only = all(term.type == "TripletLoss" for term in config.loss_cfg) or hasattr(model, "views")
+    assert classes_of(config) or triplets_only, "a shipped configuration sets the number of classes if a loss needs it"
     assert sum(p.numel() for p in model.parameters()) > 100_000
     assert config.trainer_cfg.save_name == config.evaluator_cfg.save_name == path.stem
 
 
 def take_a_step(config: Config) -> tuple[Trainer, sources.Data, set[str]]:
-    """Train one step on the CPU, check it, and return the trainer, its data and the names of the weights that moved."""
+    """Train one step on the CPU, check it, and return the trainer, its data and the names of the changed weights."""
     data = sources.open_data(config)
     trainer = build_trainer(config, CPU)
     networks.check_classes(trainer.network, data)
@@ -82,19 +82,19 @@ def take_a_step(config: Config) -> tuple[Trainer, sources.Data, set[str]]:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_one_step_and_features(path: Path, tmp_path: Path) -> None:
     config = narrow_config(path, tmp_path, more=NO_PARSING if "Parsing" in path.stem else ())
-    trainer, data, moved = take_a_step(config)
-    learning = {name for name, p in trainer.network.named_parameters() if p.requires_grad}
-    assert moved == learning, "every parameter learns"
+    trainer, data, changed = take_a_step(config)
+    trainable = {name for name, p in trainer.network.named_parameters() if p.requires_grad}
+    assert changed == trainable, "every parameter learns"
 
-    tests = sources.build_test_source(config, data, CPU)
-    saved = extract(config, data, tests, trainer.network, CPU, tmp_path / "features", {})
+    test_source = sources.build_test_source(config, data, CPU)
+    saved = extract(config, data, test_source, trainer.network, CPU, tmp_path / "features", {})
     assert saved is not None
-    assert saved.features.shape[0] == len(tests.dataset) == (6 if path.stem.startswith("ScoNet") else 4)
+    assert saved.features.shape[0] == len(test_source.dataset) == (6 if path.stem.startswith("ScoNet") else 4)
     assert np.isfinite(saved.features).all()
 
 
-# Every configuration file of OpenGait's for the models that are here, by its keys: data, model, losses, optimiser,
-# schedule, samplers, transforms.
+# The keys of every configuration file of OpenGait for the models that are here: data, model, losses, optimiser,
+# scheduler, samplers and transforms.
 OPENGAIT = sorted((REPOSITORY / "tests" / "assets" / "opengait").glob("*.yaml"))
 PARAMETERS = {"gaitset": 2.594592, "gaitpart": 1.204, "gaitgl": 3.096673, "gaitbase_da_casiab": 7.305408,
               "gaitbase_hid": 12.730432, "DeepGaitV2_casiab": 8.339392, "DeepGaitV2_gait3d": 25.49216,
@@ -102,7 +102,7 @@ PARAMETERS = {"gaitset": 2.594592, "gaitpart": 1.204, "gaitgl": 3.096673, "gaitb
               "sconet_scoliosis1k": 7.014592, "gln_phase1": 8.541984, "gln_phase2": 14.703904,
               "gln_phase2_gait3d_parsing": 15.45296, "swingait3D_B1122C2_CCPG": 11.03952,
               "swingait3D_B1442C2_Gait3D": 25.539136}  # fmt: skip
-"""Millions of parameters at full width, with OpenGait's own modules."""
+"""Millions of parameters of OpenGait's models at full width."""
 HARMLESS = (
     "batch_shuffle has no effect",
     "momentum has no effect with Adam",
@@ -115,7 +115,7 @@ HARMLESS = (
 )
 
 
-def test_opengaits_are_there() -> None:
+def test_opengaits_configurations_are_present() -> None:
     assert len(OPENGAIT) == 61
     assert PARAMETERS.keys() <= {path.stem for path in OPENGAIT}
 
@@ -134,23 +134,23 @@ def test_opengaits_is_accepted_and_builds(path: Path) -> None:
 
 @pytest.mark.parametrize("path", OPENGAIT, ids=lambda path: path.stem)
 def test_opengaits_takes_a_step(path: Path, tmp_path: Path) -> None:
-    """On a tree of silhouettes, one file for each sequence, in place of every dataset."""
+    """On a generated tree, one file for each sequence, instead of the dataset."""
     name = path.stem
     more = []
-    if not name.startswith("sconet"):  # whose classes are the protocol's
+    if not name.startswith("sconet"):  # the classes are those of the protocol
         more = [f"data_cfg.{key}=CASIA-B" for key in ("dataset_name", "test_dataset_name")]
         more.append("evaluator_cfg.eval_func=null")
     if "parsing" in name:
         more += NO_PARSING
     if name != "gaitgl" and name.startswith("gaitgl") and "parsing" not in name:
-        more.append("model_cfg.variant=deep")  # else chosen by the dataset's name
+        more.append("model_cfg.variant=deep")  # by default the name of the dataset decides
     config = narrow_config(path, tmp_path, 128 if name == "gaitbase_hid" else None, more)
     assert take_a_step(config)[2]
 
 
 @pytest.mark.parametrize("name", ["CCPG", "SUSTech1K", "GREW", "Gait3D"])
 def test_swingait_s_recipe_is_that_of_opengait_s_code(name: str, tmp_path: Path) -> None:
-    """The weights of each learning rate and weight decay by the rule of its `get_optimizer`, in OpenGait's names."""
+    """Which weights have which learning rate and weight decay follows the rule of its `get_optimizer`."""
     path = next(p for p in OPENGAIT if p.stem.startswith("swingait") and p.stem.endswith(name))
     theirs, ours = load_config(path), load_config(REPOSITORY / "configs" / f"SwinGait_{name}.yaml")
     assert theirs.scheduler_cfg == ours.scheduler_cfg
@@ -160,11 +160,11 @@ def test_swingait_s_recipe_is_that_of_opengait_s_code(name: str, tmp_path: Path)
         return
     config = narrow_config(path, tmp_path)
     network = networks.build_network(config, CPU)
-    found = {id(p): group for group in build_optimizer(config, network).param_groups for p in group["params"]}
+    groups = {id(p): group for group in build_optimizer(config, network).param_groups for p in group["params"]}
     names = opengait_names(network)
-    for own, parameter in network.named_parameters():
-        module, _, inner = names[own].partition(".")
-        exempt = any(part in inner for part in ("patch_embed", "norm", "relative_position_bias_table"))
+    for name_here, parameter in network.named_parameters():
+        module, _, parameter_name = names[name_here].partition(".")
+        exempt = any(part in parameter_name for part in ("patch_embed", "norm", "relative_position_bias_table"))
         slow = module != "transformer"
-        assert found[id(parameter)]["lr"] == pytest.approx(3e-5 if slow else 3e-4)
-        assert found[id(parameter)]["weight_decay"] == (0.02 if slow or not exempt else 0)
+        assert groups[id(parameter)]["lr"] == pytest.approx(3e-5 if slow else 3e-4)
+        assert groups[id(parameter)]["weight_decay"] == (0.02 if slow or not exempt else 0)

@@ -1,6 +1,6 @@
-"""The documentation is true: generated pages are current, code and commands in it work.
+"""The documentation is correct: generated pages are current, and code and commands work.
 
-That links resolve is checked where the site is built, by scripts/site.sh.
+scripts/site.sh, which builds the site, checks the links.
 """
 
 import json
@@ -43,11 +43,11 @@ def commands(page: str) -> list[list[str]]:
 
 
 def runs(page: str) -> list[list[str]]:
-    """Return the arguments of every call of the runner on a page, from blocks of shell and from inline code."""
+    """Return the arguments of every call of the runner on a page, in shell blocks and inline code."""
     lines = [line.partition("#")[0] for block in blocks(page, "bash") for line in block.splitlines()]
     lines += re.findall(r"`([^`\n]+)`", text(page))
-    found = [match[1] for line in lines if (match := RUNS.search(line.strip()))]
-    return [shlex.split(arguments) for arguments in found if "--cfgs" in arguments]
+    calls = [match[1] for line in lines if (match := RUNS.search(line.strip()))]
+    return [shlex.split(arguments) for arguments in calls if "--cfgs" in arguments]
 
 
 def test_the_configuration_reference_is_current():
@@ -69,29 +69,29 @@ def test_every_declared_key_and_keyword_has_a_meaning():
 @pytest.mark.parametrize("page", PAGES)
 def test_bash_understands_every_block(page):
     for block in blocks(page, "bash"):
-        done = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{block}\n{done.stderr}"
+        result = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, f"{block}\n{result.stderr}"
 
 
 @pytest.mark.parametrize("words", [words for page in PAGES for words in commands(page)], ids=" ".join)
-def test_a_command_is_one_that_we_parse_or_a_script_that_is_there(words, monkeypatch):
-    monkeypatch.setattr(cli, "_exit_code", lambda command: 0)  # what comes after the arguments are parsed
+def test_commands_are_accepted_and_their_files_exist(words, monkeypatch):
+    monkeypatch.setattr(cli, "_exit_code", lambda command: 0)  # do not run the command
     if words[0] == "dygait":
         assert cli.main(words[1:]) == 0
     if "lib/main.py" in words:
         assert cli.runner(words[words.index("lib/main.py") + 1 :]) == 0
-    for place, word in enumerate(words):
+    for position, word in enumerate(words):
         if not re.match(r"(\./)?(scripts|lib|configs|tests)/", word):
             continue
         assert (ROOT / word).exists()
         if word.startswith("scripts/") and word.endswith(".py"):
             source = (ROOT / word).read_text(encoding="utf-8")
             source += (ROOT / "scripts" / "cells.py").read_text(encoding="utf-8") * ("\nimport cells\n" in source)
-            flags = [flag.partition("=")[0] for flag in words[place + 1 :] if flag.startswith("--")]
+            flags = [flag.partition("=")[0] for flag in words[position + 1 :] if flag.startswith("--")]
             assert [flag for flag in flags if f'"{flag}"' not in source] == []
 
 
-def test_the_python_of_the_page_on_python_runs(tmp_path, monkeypatch):
+def test_the_code_of_the_page_on_python_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (code,) = blocks("docs/python.md", "python")
     exec(compile(code, "python.md", "exec"), {})
@@ -103,32 +103,34 @@ def test_the_commands_name_configurations_and_keys_that_exist(page, monkeypatch)
     for arguments in runs(page):
         config = arguments[arguments.index("--cfgs") + 1]
         if f": `{config}`" in text(page):
-            continue  # the page writes it itself, and tests/test_adding.py follows the page
+            continue  # written by the page; tests/test_adding.py runs it
         if config.startswith("../OpenGait/"):
-            config = str(ROOT / "tests" / "assets" / "opengait" / Path(config).name)  # our copy of its keys
+            config = str(ROOT / "tests" / "assets" / "opengait" / Path(config).name)  # a copy of its keys
         overrides = [value for option, value in pairwise(arguments) if option == "--set"]
         load_config(config, overrides, [partial(component_problems, phase="test")])
 
 
 def test_overrides_that_the_pages_mention_are_accepted():
-    spoken = {o for page in PAGES for o in re.findall(r"--set \"?([a-z_]+\.[\w.]+=[^`\s\"]+(?: \d+\])?)", text(page))}
-    assert spoken
-    # Those of whole commands are checked with the command's own configuration, above.
-    commanded = {
+    mentioned = {
+        o for page in PAGES for o in re.findall(r"--set \"?([a-z_]+\.[\w.]+=[^`\s\"]+(?: \d+\])?)", text(page))
+    }
+    assert mentioned
+    # Those in commands are checked above, with the configuration of the command.
+    in_commands = {
         value for page in PAGES for line in runs(page) for option, value in pairwise(line) if option == "--set"
     }
-    for override in spoken - commanded - {"section.key=value"}:
+    for override in mentioned - in_commands - {"section.key=value"}:
         config = "Dygait_GREW.yaml" if "eval_func" in override else "Dygait_CASIA-B.yaml"
         load_config(ROOT / "configs" / config, [override], [partial(component_problems, phase="test")])
 
 
-def test_the_partition_file_of_casia_b_is_the_rule():
+def test_the_partition_file_of_casia_b_is_the_built_in_one():
     content = json.loads(text("datasets/CASIA-B/CASIA-B.json"))
-    rule = load_partition(None, "CASIA-B")
-    assert (tuple(content["TRAIN_SET"]), tuple(content["TEST_SET"])) == (rule.train, rule.test)
+    built_in = load_partition(None, "CASIA-B")
+    assert (tuple(content["TRAIN_SET"]), tuple(content["TEST_SET"])) == (built_in.train, built_in.test)
 
 
-def test_the_evaluators_that_are_said_to_be_refused_are():
+def test_evaluators_documented_as_not_implemented_are_errors():
     page = text("docs/opengait.md")
     for name in ("evaluate_segmentation",):
         assert f"`{name}`" in page
@@ -139,8 +141,8 @@ def test_the_evaluators_that_are_said_to_be_refused_are():
 def test_the_table_of_protocols_names_each_and_the_functions_that_choose_it():
     table = text("docs/evaluation.md").partition("## Definitions")[0]
     rows = re.findall(r"^\| `([\w/-]+)`.*\| ?([^|]*) ?\|$", table, re.MULTILINE)
-    named = {protocol: re.findall(r"`(\w+)`", functions) for protocol, functions in rows}
-    assert set(named) == {*PROTOCOLS.names(), *SUBMISSIONS}
-    for protocol, functions in named.items():
+    functions_of = {protocol: re.findall(r"`(\w+)`", functions) for protocol, functions in rows}
+    assert set(functions_of) == {*PROTOCOLS.names(), *SUBMISSIONS}
+    for protocol, functions in functions_of.items():
         for function in functions:
             assert resolve_protocol(function, protocol.partition("/")[0]) == protocol

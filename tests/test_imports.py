@@ -1,4 +1,4 @@
-"""Imports only go down, components do not know each other, and nothing heavy is imported before it is needed."""
+"""Imports only go down, and nothing heavy is imported before it is needed."""
 
 import ast
 import os
@@ -32,8 +32,8 @@ LAYERS = (
     ("frames", "files", "video_file"),
     ("errors", "machine", "untrusted"),
 )
-"""The parts of the package, from above to below: each may import what is in a layer below its own."""
-ROOT = ""  # dygait/__init__.py: the public face, which may point anywhere
+"""The parts of the package, from top to bottom: each may import from the layers below its own."""
+ROOT = ""  # dygait/__init__.py: the public interface, which may import from anywhere
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -47,38 +47,36 @@ def module_name(path: Path) -> str:
 
 
 def imported(path: Path) -> set[str]:
-    """Every module of ours that a file imports, inside functions and for type checking too."""
-    found = set()
+    """Return every module of the package that a file imports, also in functions and for type checking."""
+    modules = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
-            # `from dygait import data` names a part by what it imports, `from dygait.data import x` by where from.
-            inside = (
-                [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "dygait" else [node.module]
-            )
-            found |= set(inside)
-    return {name for name in found if name.split(".")[0] == "dygait"}
+            # `from dygait import data` imports the module dygait.data, as `from dygait.data import x` does.
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules |= submodules if node.module == "dygait" else {node.module}
+    return {name for name in modules if name.split(".")[0] == "dygait"}
 
 
 def below(part: str) -> set[str]:
     layer = next((index for index, parts in enumerate(LAYERS) if part in parts), None)
-    assert layer is not None, f"{part} is new: say in this test where it belongs"
+    assert layer is not None, f"{part} is new: add it to LAYERS"
     return {ROOT, part}.union(*LAYERS[layer + 1 :])
 
 
-def test_there_is_something_to_walk() -> None:
+def test_every_part_has_a_layer() -> None:
     assert {part_of(module_name(path)) for path in MODULES} == {ROOT, *(part for layer in LAYERS for part in layer)}
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if part_of(module_name(p))], ids=module_name)
 def test_imports_only_go_down(path: Path) -> None:
     part = part_of(module_name(path))
-    beyond = {name for name in imported(path) if part_of(name) not in below(part)}
-    # `from dygait import __version__` is the root's own, not a part.
-    beyond = {name for name in beyond if not (name.count(".") == 1 and name.split(".")[1].startswith("__"))}
-    assert not beyond, f"{module_name(path)} imports {sorted(beyond)}"
+    forbidden = {name for name in imported(path) if part_of(name) not in below(part)}
+    # `from dygait import __version__` imports no module.
+    forbidden = {name for name in forbidden if not (name.count(".") == 1 and name.split(".")[1].startswith("__"))}
+    assert not forbidden, f"{module_name(path)} imports {sorted(forbidden)}"
 
 
 def test_no_folder_holds_more_than_a_sixth_of_the_package() -> None:
@@ -93,8 +91,8 @@ HEAVY = ("torch", "torchvision", "cv2", "tensorboard", "pydantic", "yaml", "nump
 
 def heavy_modules_after(statement: str) -> list[str]:
     lines = ("import sys", statement, f"print([m for m in {HEAVY} if m in sys.modules])")
-    answer = command("-c", "\n".join(lines)).stdout.strip().splitlines()[-1]
-    return list(ast.literal_eval(answer))
+    output = command("-c", "\n".join(lines)).stdout.strip().splitlines()[-1]
+    return list(ast.literal_eval(output))
 
 
 @pytest.mark.parametrize(
@@ -103,18 +101,15 @@ def heavy_modules_after(statement: str) -> list[str]:
         ("import dygait; dygait.__version__; dir(dygait)", set(HEAVY)),
         ("import dygait.config, dygait.registry, dygait.errors", {"torch"}),
         ("from dygait.frames.normalisation import normalise_silhouette", {"torch"}),
-        # It takes a second, and is needed where a grid is drawn.
-        (
-            "import dygait.cli, dygait.training.loop, dygait.testing.scoring",
-            {"torchvision"},
-        ),
+        # Importing torchvision takes a second; only a grid of pictures needs it.
+        ("import dygait.cli, dygait.training.loop, dygait.testing.scoring", {"torchvision"}),
     ],
 )
-def test_what_is_not_needed_is_not_imported(statement: str, unneeded: set[str]) -> None:
+def test_unneeded_modules_are_not_imported(statement: str, unneeded: set[str]) -> None:
     assert not unneeded & set(heavy_modules_after(statement))
 
 
-def test_the_public_face_is_there() -> None:
+def test_the_public_interface() -> None:
     import dygait
 
     assert {"build_model", "load_weights", "build_loss", "evaluate", "normalise_silhouette"} <= set(dygait.__all__)
@@ -152,7 +147,7 @@ def test_help_does_not_import_torch(name: str) -> None:
     ids=["main.py", "dygait"],
 )
 def test_help_answers_in_a_second(arguments: list[str]) -> None:
-    """The processor time, best of two: what a user waits for on a machine that is not busy with other tests."""
+    """CPU time, the best of two: the time that a user waits on an idle machine."""
     times = []
     for _ in range(2):
         before = os.times()

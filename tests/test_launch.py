@@ -1,4 +1,4 @@
-"""Every way to start a run: each trains and tests a tiny experiment, on the CPU, in processes of its own."""
+"""Every way to start a run trains and tests a tiny experiment, in separate processes on the CPU."""
 
 import json
 import os
@@ -16,9 +16,9 @@ from helpers.experiments import REPOSITORY, Experiment, command, environment, fr
 SHORT = ("trainer_cfg.total_iter=2", "trainer_cfg.save_iter=2", "data_cfg.num_workers=1", "trainer_cfg.sync_BN=true")
 
 
-def check(experiment: Experiment, said: str, processes: int, *phases: str) -> None:
-    assert f"{processes} process(es) on cpu" in said
-    assert said.count("iteration 2/2:") == 1, "rank 0 alone prints"
+def check(experiment: Experiment, output: str, processes: int, *phases: str) -> None:
+    assert f"{processes} process(es) on cpu" in output
+    assert output.count("iteration 2/2:") == 1, "rank 0 alone prints"
     assert [row["iteration"] for row in experiment.scalars()] == [1, 2]
     assert (experiment.checkpoints / "tiny-00002.pt").is_file()
     result = json.loads((experiment.checkpoints / "tiny-00002-CASIA-B-euc.json").read_text())
@@ -29,10 +29,10 @@ def check(experiment: Experiment, said: str, processes: int, *phases: str) -> No
 
 
 def float64_variables(folder: Path) -> dict[str, str]:
-    """Return what makes a command's processes train in float64, launched ones too.
+    """Return environment variables with which the processes of a command train in float64, also those of a launcher.
 
-    In float32 two processes round otherwise than one, and AdamW's first step makes much of it: it moves a weight by the
-    learning rate, whatever its gradient's size, so that one whose gradient is all rounding goes either way.
+    In float32 two processes round differently from one, and AdamW's first step amplifies it: it changes a weight by the
+    learning rate whatever the size of its gradient, so that a gradient of rounding errors decides the direction.
     """
     (folder / "sitecustomize.py").write_text("from helpers import ranks\n\nranks.in_float64()\n")
     return {"PYTHONPATH": os.pathsep.join([str(folder), environment()["PYTHONPATH"]])}
@@ -40,7 +40,7 @@ def float64_variables(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def alone(shared: Experiment, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    """The curve of one process, in float64."""
+    """The logged statistics of one process, in float64."""
     run = shared.at(tmp_path_factory.mktemp("alone"))
     assert ranks.start(run, 1, *SHORT, fault=ranks.in_float64).codes() == [0]
     return [pytest.approx(row, rel=1e-9) for row in run.scalars()]
@@ -51,18 +51,18 @@ def script(experiment: Experiment, phase: str) -> list[str]:
 
 
 def output_of(*arguments: str, **variables: str) -> str:
-    done = command(*arguments, **variables)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    result = command(*arguments, **variables)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 def test_one_process(experiment: Experiment) -> None:
-    """By the script, with what old launchers pass; by the command, as the installed one, in place of `--phase`."""
-    said = output_of(*script(experiment, "train"), "--local_rank=0")
+    """`lib/main.py`, with the argument of old launchers, and the command `dygait test`."""
+    output = output_of(*script(experiment, "train"), "--local_rank=0")
     arguments = experiment.arguments("test", *SHORT)
-    at = arguments.index("--phase")
-    del arguments[at : at + 2]
-    check(experiment, said + output_of("-m", "dygait", "test", *arguments), 1, "train", "test")
+    position = arguments.index("--phase")
+    del arguments[position : position + 2]
+    check(experiment, output + output_of("-m", "dygait", "test", *arguments), 1, "train", "test")
 
 
 def launcher(module: str) -> list[str]:
@@ -70,16 +70,17 @@ def launcher(module: str) -> list[str]:
 
 
 def test_launchers(experiment: Experiment, alone: list[Any], tmp_path: Path) -> None:
-    """The old one, as in the field's READMEs, which passes --local-rank to the script, and `torchrun`."""
-    said = output_of(*launcher("launch"), *script(experiment, "train"), "--log_to_file", **float64_variables(tmp_path))
-    said += output_of(*launcher("run"), *script(experiment, "test"), "--log_to_file")
-    check(experiment, said, 2, "train", "test")
+    """`torch.distributed.launch`, which passes --local-rank to the script, and `torchrun`."""
+    output = output_of(
+        *launcher("launch"), *script(experiment, "train"), "--log_to_file", **float64_variables(tmp_path)
+    )
+    output += output_of(*launcher("run"), *script(experiment, "test"), "--log_to_file")
+    check(experiment, output, 2, "train", "test")
     assert len(list((experiment.folder / "logs").glob("*.txt"))) == 2
     assert experiment.scalars() == alone
 
 
-STAND_INS = {
-    # As on a cluster: the names of the nodes, and a command run once on each of them.
+STAND_INS = {  # of Slurm: the names of the nodes, and running a command once on each
     "scontrol": "#!/bin/sh\necho localhost\necho localhost\n",
     "srun": '#!/bin/sh\n"$@" &\nfirst=$!\n"$@" &\nsecond=$!\nwait $first && wait $second\n',
     "torchrun": f'#!/bin/sh\nexec "{sys.executable}" -m torch.distributed.run "$@"\n',
@@ -87,7 +88,7 @@ STAND_INS = {
 
 
 def test_two_nodes(experiment: Experiment, alone: list[Any], tmp_path: Path) -> None:
-    """The cluster script itself, with stand-ins for Slurm: two agents on loopback, one process each."""
+    """The script for clusters, with stand-ins for Slurm: two agents on loopback, one process each."""
     for name, content in STAND_INS.items():
         file = tmp_path / "bin" / name
         file.parent.mkdir(exist_ok=True)
@@ -98,10 +99,10 @@ def test_two_nodes(experiment: Experiment, alone: list[Any], tmp_path: Path) -> 
         "PROCESSES_PER_NODE": "1", "PORT": str(free_port()), **float64_variables(tmp_path),
         "PATH": os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]]),
     }  # fmt: skip
-    done = subprocess.run(
+    result = subprocess.run(
         ["bash", "scripts/train_slurm.sh", *experiment.arguments("train", *SHORT, "trainer_cfg.with_test=true")],
         cwd=REPOSITORY, env=environment(**slurm), capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    check(experiment, done.stdout, 2, "train")
+    assert result.returncode == 0, result.stderr
+    check(experiment, result.stdout, 2, "train")
     assert experiment.scalars() == alone

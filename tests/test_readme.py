@@ -1,6 +1,6 @@
-"""The README: short, in the order in which a newcomer asks, and with the commands that the field knows.
+"""The README is short, has its sections in order, and gives the commands that OpenGait's users know.
 
-That its commands and its code work is checked with those of all pages, in test_docs.py.
+test_docs.py checks that its commands and code work, with those of all pages.
 """
 
 import re
@@ -30,13 +30,13 @@ def test_it_opens_with_one_command_and_a_picture() -> None:
     assert re.search(r"^!\[.+\]\(.+\.png\)$", opening, re.MULTILINE)
 
 
-def test_it_has_the_commands_of_the_field() -> None:
+def test_it_has_the_commands_of_opengait() -> None:
     launcher = r"-m torch\.distributed\.launch --nproc_per_node=8 lib/main\.py --cfgs \./configs/Dygait_GREW\.yaml"
     assert re.findall(rf"{launcher} --phase (\w+)$", README, re.MULTILINE) == ["train", "test"]
 
 
 def test_every_page_of_the_documentation_can_be_reached() -> None:
-    """From the README, or from a page that it links to."""
+    """By a link in the README or in a page that it links to."""
     reached = set(re.findall(r"\]\(docs/(\w+\.md)", README))
     for page in sorted(reached):
         reached |= set(re.findall(r"\]\((\w+\.md)", (REPOSITORY / "docs" / page).read_text(encoding="utf-8")))

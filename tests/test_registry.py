@@ -59,7 +59,7 @@ class TestNames:
         assert "Chisel" not in tools
 
     @pytest.mark.parametrize("names", [("Brush",), ("Paintbrush",), ("New", "Brush"), ("New", "Paintbrush")])
-    def test_a_name_is_taken_once(self, tools: Registry[type], names: tuple[str, ...]) -> None:
+    def test_a_name_is_registered_once(self, tools: Registry[type], names: tuple[str, ...]) -> None:
         with pytest.raises(ValueError, match=r"the tool '(Brush|Paintbrush)' is registered twice"):
             tools.register(*names)(Careful)
         assert tools.get("Brush") is Brush
@@ -80,8 +80,8 @@ class TestNames:
 
 class TestBuild:
     def test_keywords_reach_the_constructor(self, tools: Registry[type]) -> None:
-        made = tools.build({"type": "Brush", "width": 3, "size": {"height": 1, "width": 2}})
-        assert (made.width, made.colour, made.size) == (3, "red", {"height": 1, "width": 2})
+        brush = tools.build({"type": "Brush", "width": 3, "size": {"height": 1, "width": 2}})
+        assert (brush.width, brush.colour, brush.size) == (3, "red", {"height": 1, "width": 2})
         assert tools.build({"type": "Paintbrush"}, width=4).width == 4
 
     @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ class TestBuild:
             ({"width": 1}, ("type",), "name the tool: one of Brush, Careful, Handle"),
         ],
     )
-    def test_what_is_wrong_is_said_and_not_built(
+    def test_problems_are_reported_and_nothing_is_built(
         self, tools: Registry[type], spec: dict[str, Any], path: tuple[str, ...], message: str
     ) -> None:
         assert tools.check(spec) == [Problem(path, message)]
