@@ -1,4 +1,4 @@
-"""The sum of losses: weights and names; tests/training/test_step.py has it on two processes."""
+"""The weighted sum of losses and its statistics; tests/training/test_step.py covers two processes."""
 
 import pytest
 import torch
@@ -19,17 +19,17 @@ def output(logits: bool = True) -> GaitOutput:
 
 
 def test_the_weighted_sum() -> None:
-    given, labels = output(), torch.tensor(LABELS)
-    total, statistics = LossAggregator([TRIPLET, ENTROPY])(given, labels)
-    triplet, found = build_loss(TRIPLET)(given.embeddings, labels)
-    entropy, _ = build_loss(ENTROPY)(given.logits, labels)
+    outputs, labels = output(), torch.tensor(LABELS)
+    total, statistics = LossAggregator([TRIPLET, ENTROPY])(outputs, labels)
+    triplet, triplet_statistics = build_loss(TRIPLET)(outputs.embeddings, labels)
+    entropy, _ = build_loss(ENTROPY)(outputs.logits, labels)
     assert total.item() == pytest.approx((triplet + 0.1 * entropy).item(), rel=1e-6)
     assert statistics.keys() == {
         *("triplet/loss", "triplet/hard_loss", "triplet/loss_num", "triplet/mean_dist"),
         *("softmax/loss", "softmax/accuracy"),
     }
     assert statistics["softmax/loss"].item() == pytest.approx(entropy.item()), "statistics are not weighted"
-    assert all(statistics[f"triplet/{k}"].item() == v.item() for k, v in found.items())
+    assert all(statistics[f"triplet/{k}"].item() == v.item() for k, v in triplet_statistics.items())
 
 
 def test_prefixes() -> None:
@@ -40,13 +40,13 @@ def test_prefixes() -> None:
     with pytest.raises(UserError, match="log_prefix"):
         LossAggregator([{**TRIPLET, "log_prefix": "triplet1"}, TRIPLET, TRIPLET])
     _, statistics = LossAggregator([TRIPLET, {**TRIPLET, "margin": 5.0}])(output(), torch.tensor(LABELS))
-    assert statistics["triplet1/loss"] > statistics["triplet0/loss"], "neither hides the other"
+    assert statistics["triplet1/loss"] > statistics["triplet0/loss"], "both are reported"
 
 
 @pytest.mark.parametrize("name", LOSSES.names())
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_lower_precision_is_computed_in_float32(name: str, dtype: torch.dtype) -> None:
-    """In every loss, under autocast; its statistics have no gradient."""
+    """For every loss, under autocast; statistics have no gradient."""
     x = torch.rand((4, 3, 3), generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_()
     labels = (x > 0.5).float() if LOSSES.get(name).compares_with == "masks" else torch.tensor([0, 0, 1, 1])
     with torch.autocast("cpu", torch.bfloat16):

@@ -17,7 +17,7 @@ def maps_and_masks(dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, to
 @pytest.mark.parametrize("eps", [1e-9, 0.1])
 def test_equals_the_loops(eps: float) -> None:
     maps, masks = maps_and_masks()
-    maps[0, 0, 0, 0], masks[0, 0, 0, 0] = 0, 1  # the worst there is: -log(eps)
+    maps[0, 0, 0, 0], masks[0, 0, 0, 0] = 0, 1  # the largest term possible: -log(eps)
     loss, statistics = build_loss({"type": "BinaryCrossEntropyLoss", "eps": eps})(maps, masks)
     plain = maps.flatten(1).tolist(), masks.flatten(1).int().tolist()
     terms = losses.binary_cross_entropy(*plain, eps)
@@ -35,9 +35,9 @@ def test_defaults_and_gradient() -> None:
     assert not loss.needs_whole_batch
 
 
-@pytest.mark.parametrize("sure", [0.0, 1.0])
-def test_sure_maps_have_a_finite_loss(sure: float) -> None:
-    maps = torch.full((2, 1, 2, 2), sure, requires_grad=True)
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_saturated_maps_have_a_finite_loss(value: float) -> None:
+    maps = torch.full((2, 1, 2, 2), value, requires_grad=True)
     loss, _ = build_loss({"type": "BinaryCrossEntropyLoss"})(maps, torch.zeros(2, 1, 2, 2))
     loss.backward()
     assert torch.isfinite(loss)
@@ -50,7 +50,7 @@ def test_ids_are_no_masks() -> None:
 
 
 def test_a_configuration_cannot_name_it() -> None:
-    """Training has ids only; every other loss takes those."""
+    """It needs masks, and training has ids only."""
     (problem,) = loss_problems({"type": "BinaryCrossEntropyLoss", "eps": 1e-9, "loss_term_weight": 0.5})
     assert problem.path == ("type",)
     assert "masks" in problem.message

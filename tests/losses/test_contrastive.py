@@ -19,7 +19,7 @@ def features(n: int, views: int, size: int = 4, seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("case", LABELS)
 @pytest.mark.parametrize("views", [1, 3])
 @pytest.mark.parametrize(
-    ("keywords", "plainly"),
+    ("keywords", "reference_arguments"),
     [
         ({}, (0.01, 0.07)),
         ({"temperature": 0.5, "base_temperature": 0.2}, (0.5, 0.2)),
@@ -28,12 +28,14 @@ def features(n: int, views: int, size: int = 4, seed: int = 0) -> torch.Tensor:
         ({"temperature": 0.3, "p": 3}, (0.3, 0.07, False, False, 3)),
     ],
 )
-def test_equals_the_loops(case: str, views: int, keywords: dict[str, Any], plainly: tuple[Any, ...]) -> None:
+def test_equals_the_loops(
+    case: str, views: int, keywords: dict[str, Any], reference_arguments: tuple[Any, ...]
+) -> None:
     labels, x = LABELS[case], features(len(LABELS[case]), views)
     loss, statistics = build_loss({"type": "SupConLoss", **keywords})(x, torch.tensor(labels))
-    expected = losses.contrastive(x.tolist(), labels, *plainly)
+    expected = losses.contrastive(x.tolist(), labels, *reference_arguments)
     assert loss.item() == pytest.approx(expected, rel=1e-6, abs=1e-9)
-    assert (expected > 1e-3) == (views > 1 or case != "all different"), "not a comparison of zeros"
+    assert (expected > 1e-3) == (views > 1 or case != "all different"), "zeros would prove nothing"
     assert statistics.keys() == {"loss"}
 
 

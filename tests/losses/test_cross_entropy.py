@@ -14,7 +14,7 @@ def logits(dtype: torch.dtype = torch.float64, spread: float = 1.0) -> torch.Ten
     return spread * torch.randn((4, 5, 3), generator=torch.Generator().manual_seed(0), dtype=dtype)
 
 
-@pytest.mark.parametrize("scale", [1.0, 16.0, 200.0])  # 200: softmax without subtracting the largest would overflow
+@pytest.mark.parametrize("scale", [1.0, 16.0, 200.0])  # 200 overflows unless softmax subtracts the maximum
 @pytest.mark.parametrize(("label_smooth", "eps"), [(False, 0.1), (True, 0.1), (True, 0.3), (True, 0.0)])
 def test_equals_the_loops(scale: float, label_smooth: bool, eps: float) -> None:
     x = logits()
@@ -25,10 +25,10 @@ def test_equals_the_loops(scale: float, label_smooth: bool, eps: float) -> None:
     assert statistics.keys() == {"loss"}
 
 
-def test_defaults_are_those_of_the_field() -> None:
+def test_defaults_are_those_of_opengait() -> None:
     x = logits()
-    found = build_loss({"type": "CrossEntropyLoss"})(x, torch.tensor(LABELS))[0]
-    assert found.item() == pytest.approx(losses.cross_entropy(x.tolist(), LABELS, 16.0, 0.1), rel=1e-12)
+    loss = build_loss({"type": "CrossEntropyLoss"})(x, torch.tensor(LABELS))[0]
+    assert loss.item() == pytest.approx(losses.cross_entropy(x.tolist(), LABELS, 16.0, 0.1), rel=1e-12)
 
 
 @pytest.mark.parametrize("label_smooth", [False, True])
@@ -40,7 +40,7 @@ def test_gradient(label_smooth: bool) -> None:
 
 def test_accuracy() -> None:
     x = logits()
-    x[0, 0] = 9.0  # every part of the first is right
+    x[0, 0] = 9.0  # all parts of the first are correct
     _, statistics = CrossEntropyLoss(log_accuracy=True)(x, torch.tensor(LABELS))
     assert statistics["accuracy"].item() == pytest.approx(losses.accuracy(x.tolist(), LABELS))
     assert 0.25 <= statistics["accuracy"].item() < 1

@@ -43,8 +43,8 @@ def test_equals_the_loops(case: str, exclude_self: bool, margin: float, spread: 
 
 @settings(deadline=None, max_examples=40)
 @given(st.data())
-def test_equals_the_loops_whatever_comes(data: st.DataObject) -> None:
-    """Few labels, and coordinates on a grid: many distances are equal, and many triplets exactly at the margin."""
+def test_equals_the_loops_for_random_inputs(data: st.DataObject) -> None:
+    """With few labels and coordinates on a grid: many distances are equal, and many triplets exactly at the margin."""
     labels = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=7))
     numbers = st.lists(st.integers(-2, 2), min_size=len(labels) * 2, max_size=len(labels) * 2)
     x = torch.tensor(data.draw(numbers), dtype=torch.float64).reshape(len(labels), 1, 2)
@@ -56,7 +56,7 @@ def test_equals_the_loops_whatever_comes(data: st.DataObject) -> None:
     assert statistics["hard_loss"].item() == pytest.approx(expected.hard_loss, abs=1e-12)
 
 
-def test_what_is_not_a_number_is_not_hidden() -> None:
+def test_nan_is_not_hidden() -> None:
     x = embeddings(6)
     x[1] = torch.nan
     assert TripletLoss()(x, torch.tensor(LABELS["even"]))[0].isnan()
@@ -85,7 +85,7 @@ def test_identical_embeddings_have_a_finite_gradient(dtype: torch.dtype, value: 
     x = torch.full((4, 5, 2), value, dtype=dtype, requires_grad=True)
     loss, statistics = TripletLoss()(x, torch.tensor([0, 0, 1, 1]))
     loss.backward()
-    assert loss.item() == pytest.approx(0.2)  # every distance is 0: the margin remains
+    assert loss.item() == pytest.approx(0.2)  # every distance is 0: the margin
     assert statistics["mean_dist"].item() == 0
     assert statistics["loss_num"].item() == 4 * 2 * 2
     assert not x.grad.any()
@@ -93,17 +93,17 @@ def test_identical_embeddings_have_a_finite_gradient(dtype: torch.dtype, value: 
 
 @pytest.mark.parametrize("spread", [1e-1, 1e-2, 1e-3])
 def test_embeddings_close_together(spread: float) -> None:
-    """In float32 as in float64, value and gradient, where distances are far smaller than the embeddings themselves."""
+    """Value and gradient in float32 are those in float64, though distances are far smaller than the embeddings."""
     generator = torch.Generator().manual_seed(0)
-    common, own = (torch.randn(n, 64, 2, generator=generator) for n in (1, 16))
-    embeddings, labels = common + spread * own, torch.arange(4).repeat_interleave(4)
+    common, individual = (torch.randn(n, 64, 2, generator=generator) for n in (1, 16))
+    embeddings, labels = common + spread * individual, torch.arange(4).repeat_interleave(4)
     (value, gradient), (exact, exact_gradient) = (
         (loss.double(), torch.autograd.grad(loss, x)[0].double())
         for x in (embeddings.clone().requires_grad_(), embeddings.double().requires_grad_())
         for loss in [TripletLoss()(x, labels)[0]]
     )
-    slow = losses.triplet(embeddings.double().tolist(), labels.tolist(), 0.2).loss
-    assert exact.item() == pytest.approx(slow, rel=1e-9)
+    reference = losses.triplet(embeddings.double().tolist(), labels.tolist(), 0.2).loss
+    assert exact.item() == pytest.approx(reference, rel=1e-9)
     assert value.item() == pytest.approx(exact.item(), rel=1e-6)
     assert float((gradient - exact_gradient).norm()) < 1e-6 * float(exact_gradient.norm())
 

@@ -1,4 +1,4 @@
-"""The branches of the DAMs: what they add is the DAM's own output, at every place where a network has one."""
+"""The contributions of the branches of a DAM add up to its output; their energies in a whole network."""
 
 import pytest
 import torch
@@ -11,13 +11,13 @@ from dygait.modeling.dam import DAMOptions, DynamicStage, Form, Norm
 
 def stage(norm: Norm, form: Form = "plain", **kind: bool) -> DynamicStage:
     torch.manual_seed(3)
-    made = DynamicStage(2, 3, 3, DAMOptions(norm, form, **kind)).double().eval()
-    for name, buffer in made.named_buffers():
+    module = DynamicStage(2, 3, 3, DAMOptions(norm, form, **kind)).double().eval()
+    for name, buffer in module.named_buffers():
         if name.endswith("running_mean"):
             buffer.normal_()
         elif name.endswith("running_var"):
             buffer.uniform_(0.5, 2.0)
-    return made
+    return module
 
 
 def walk(*shape: int) -> torch.Tensor:
@@ -27,41 +27,41 @@ def walk(*shape: int) -> torch.Tensor:
 @pytest.mark.parametrize("form", ["plain", "fast"])
 @pytest.mark.parametrize("kind", [{}, {"dynamic": False}, {"spatial": False}], ids=str)
 def test_the_branches_add_up_to_the_output(form: Form, kind: dict[str, bool]) -> None:
-    made, x = stage("none", form, **kind), walk(2, 2, 5, 6, 4)
-    added = contributions(made, x)
+    module, x = stage("none", form, **kind), walk(2, 2, 5, 6, 4)
+    added = contributions(module, x)
     assert list(added) == ["global", "dynamic", "spatial"][: 2 if kind == {"spatial": False} else 3]
-    torch.testing.assert_close(sum(added.values()), made(x, None), atol=1e-12, rtol=0)
+    torch.testing.assert_close(sum(added.values()), module(x, None), atol=1e-12, rtol=0)
 
 
 def test_with_batch_norm_the_shifts_are_missing() -> None:
-    """Element by element, by BatchNorm's own formula."""
-    made, x = stage("batch"), walk(1, 2, 4, 5, 3)
-    added = contributions(made, x)
-    assert made.norm_global is not None
-    assert made.norm_local is not None
-    assert made.conv_spatial is not None
+    """By the formula of BatchNorm, element by element."""
+    module, x = stage("batch"), walk(1, 2, 4, 5, 3)
+    added = contributions(module, x)
+    assert module.norm_global is not None
+    assert module.norm_local is not None
+    assert module.conv_spatial is not None
     moving = x - x.mean(2, keepdim=True)
     sums = {
-        "global": (made.conv_global(x), made.norm_global.norm),
-        "local": (made.conv_dynamic(moving) + made.conv_spatial(x), made.norm_local.norm),
+        "global": (module.conv_global(x), module.norm_global.norm),
+        "local": (module.conv_dynamic(moving) + module.conv_spatial(x), module.norm_local.norm),
     }
-    rest = torch.zeros_like(added["global"])
+    shifts = torch.zeros_like(added["global"])
     for total, norm in sums.values():
         assert norm.running_mean is not None
         assert norm.running_var is not None
         factor = norm.weight / (norm.running_var + norm.eps).sqrt()
         shift = norm.bias - norm.running_mean * factor
         for c in range(3):
-            rest[:, c] += torch.where(factor[c] * total[:, c] + shift[c] > 0, shift[c], 0.0)
-    torch.testing.assert_close(sum(added.values()) + rest, made(x, None), atol=1e-12, rtol=0)
+            shifts[:, c] += torch.where(factor[c] * total[:, c] + shift[c] > 0, shift[c], 0.0)
+    torch.testing.assert_close(sum(added.values()) + shifts, module(x, None), atol=1e-12, rtol=0)
 
 
 def test_a_sequence_alone_and_padded_are_the_same() -> None:
-    made, alone = stage("none"), walk(1, 2, 4, 5, 3)
+    module, alone = stage("none"), walk(1, 2, 4, 5, 3)
     padded = torch.cat([alone, torch.zeros(1, 2, 3, 5, 3, dtype=torch.float64)], 2)
-    found = contributions(made, padded, torch.tensor([4]))
-    for branch, added in contributions(made, alone).items():
-        torch.testing.assert_close(found[branch][:, :, :3], added[:, :, :3], atol=1e-12, rtol=0)
+    in_batch = contributions(module, padded, torch.tensor([4]))
+    for branch, added in contributions(module, alone).items():
+        torch.testing.assert_close(in_batch[branch][:, :, :3], added[:, :, :3], atol=1e-12, rtol=0)
 
 
 def test_a_person_who_stands_still_has_no_dynamic_energy() -> None:
@@ -71,8 +71,8 @@ def test_a_person_who_stands_still_has_no_dynamic_energy() -> None:
     assert added["spatial"].abs().max() > 0.1
 
 
-def test_where_the_energies_are() -> None:
-    """The shapes of every DAM, and the values of the first: sums over its stages of means over channels."""
+def test_energies_of_every_dam() -> None:
+    """The shapes for every DAM; the values for the first: sums over its stages of means over channels."""
     model = build_model({"model": "DyGait", "variant": "deep", "channels": [2, 3, 3, 4], "bin_num": [4]}).eval()
     x = torch.rand(9, 16, 12)
     energies = branch_energies(model, x)
@@ -85,8 +85,8 @@ def test_where_the_energies_are() -> None:
         inputs = (x[None, None], first.stage1(x[None, None], None))
         for branch, energy in energies["backbone.dam0"].items():
             stages = zip((first.stage1, first.stage2), inputs, strict=True)
-            wanted = sum(contributions(s, given)[branch][0].pow(2).mean(0) for s, given in stages)
-            torch.testing.assert_close(energy, wanted, atol=1e-6, rtol=1e-4)
+            expected = sum(contributions(s, stage_input)[branch][0].pow(2).mean(0) for s, stage_input in stages)
+            torch.testing.assert_close(energy, expected, atol=1e-6, rtol=1e-4)
 
 
 def test_the_network_is_left_as_it_was() -> None:

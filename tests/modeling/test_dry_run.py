@@ -1,4 +1,4 @@
-"""A dry run finds what does not fit, without memory and without drawing a random number."""
+"""A dry run reports sizes that do not fit, without using memory or random numbers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,8 +16,8 @@ LARGE: dict[str, Any] = {
 }  # fmt: skip
 
 
-class OwnModel(nn.Module):
-    """A model of a user's, with one fault at a time."""
+class CustomModel(nn.Module):
+    """A custom model with one fault at a time."""
 
     def __init__(self, fault: str, width: int = 2) -> None:
         super().__init__()
@@ -42,13 +42,13 @@ class OwnModel(nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def own_model() -> Iterator[None]:
-    MODELS.add("OwnModel", OwnModel)
+def custom_model() -> Iterator[None]:
+    MODELS.add("CustomModel", CustomModel)
     yield
-    del MODELS._entries["OwnModel"]
+    del MODELS._entries["CustomModel"]
 
 
-def found(model_cfg: dict[str, Any], size: tuple[int, int] = (64, 44)) -> list[tuple[str, str]]:
+def problems_of(model_cfg: dict[str, Any], size: tuple[int, int] = (64, 44)) -> list[tuple[str, str]]:
     return [(".".join(p.path), p.message) for p in dry_run(model_cfg, None, [size], 9)[1]]
 
 
@@ -72,21 +72,21 @@ def test_no_random_number_is_drawn() -> None:
         (NETWORK, (64, 1), "model", "64x1"),
         ({**NETWORK, "channels": [2, 3, 10**12]}, (64, 44), "model", ""),
         ({"model": "GaitGL", "channels": [2, 3, 4]}, (40, 44), "input_size", "8 strips"),
-        ({"model": "OwnModel", "fault": "constructor"}, (64, 44), "width", "must be odd"),
-        ({"model": "OwnModel", "fault": "unnamed"}, (64, 44), "model", "no such thing"),
-        ({"model": "OwnModel", "fault": "sizes"}, (64, 44), "model", "64x44"),
-        ({"model": "OwnModel", "fault": "none", "widht": 1}, (64, 44), "widht", "did you mean 'width'"),
+        ({"model": "CustomModel", "fault": "constructor"}, (64, 44), "width", "must be odd"),
+        ({"model": "CustomModel", "fault": "unnamed"}, (64, 44), "model", "no such thing"),
+        ({"model": "CustomModel", "fault": "sizes"}, (64, 44), "model", "64x44"),
+        ({"model": "CustomModel", "fault": "none", "widht": 1}, (64, 44), "widht", "did you mean 'width'"),
     ],
 )
 def test_what_does_not_fit(model_cfg: dict[str, Any], size: tuple[int, int], path: str, keyword: str) -> None:
-    (first, message), *_ = found(model_cfg, size)
+    (first, message), *_ = problems_of(model_cfg, size)
     assert first == path
     assert keyword in message
 
 
 @pytest.mark.parametrize("fault", ["none", "values", "numpy", "double"])
-def test_what_fake_tensors_cannot_do_is_no_problem(fault: str) -> None:
-    assert found({"model": "OwnModel", "fault": fault}) == []
+def test_operations_without_fake_tensors_are_no_problem(fault: str) -> None:
+    assert problems_of({"model": "CustomModel", "fault": fault}) == []
 
 
 def test_another_number_of_channels() -> None:

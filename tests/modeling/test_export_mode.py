@@ -1,4 +1,4 @@
-"""The form that is exported, which masks padding, gives what the form that packs it gives."""
+"""Models for export, which mask padding, give the same outputs as those that pack sequences."""
 
 import pytest
 import torch
@@ -12,15 +12,15 @@ from helpers.networks import SMALL, network, silhouettes
 @torch.no_grad()
 def test_it_equals_the_packed_form(name: str, lengths: list[int]) -> None:
     model, frames = network(name).double(), silhouettes(4, max(lengths), name=name).double()
-    wanted = model(frames, torch.tensor(lengths))
+    expected = model(frames, torch.tensor(lengths))
     with export_mode():
-        found = model(frames, torch.tensor(lengths))
-    for ours, theirs in zip(found, wanted, strict=True):
-        if theirs is not None:
-            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+        exported = model(frames, torch.tensor(lengths))
+    for output, reference in zip(exported, expected, strict=True):
+        if reference is not None:
+            torch.testing.assert_close(output, reference, rtol=0, atol=1e-12)
 
 
-def test_it_ends_with_the_block_also_by_an_error() -> None:
+def test_it_ends_with_the_block_also_after_an_error() -> None:
     with export_mode():
         assert is_exporting()
     with pytest.raises(KeyError), export_mode():

@@ -1,4 +1,4 @@
-"""Every model: parameters, shapes, heads, exactness on padded batches, variants, and sizes that do not fit."""
+"""Every model: parameters, shapes, heads, padded batches, variants, and sizes that do not fit."""
 
 import inspect
 from typing import Any
@@ -23,16 +23,16 @@ FEATURES = {"SkeletonGaitPP": 128, "MultiGaitpp": 128, "SwinGait": 16}
 every = pytest.mark.parametrize("name", SMALL)
 
 
-# As many as OpenGait's models have; tests/test_opengait_configs.py has the others.
+# tests/test_configs.py has those of the other models.
 @pytest.mark.parametrize(
     ("config", "expected"),
     [("GaitSet_OUMVLP", 6_313_536), ("GaitPart_OUMVLP", 4_841_248), ("GaitGL_OUMVLP", 95_620_449)],
 )
-def test_parameter_counts_are_the_references(config: str, expected: int) -> None:
-    loaded = load_config(REPOSITORY / "configs" / f"{config}.yaml")
+def test_parameter_counts_are_those_of_opengait(config: str, expected: int) -> None:
+    settings = load_config(REPOSITORY / "configs" / f"{config}.yaml")
     with torch.device("meta"):
-        made = build_model(loaded.model_cfg.model_dump(exclude_none=True), loaded.data_cfg.dataset_name)
-    assert sum(p.numel() for p in made.parameters()) == expected
+        model = build_model(settings.model_cfg.model_dump(exclude_none=True), settings.data_cfg.dataset_name)
+    assert sum(p.numel() for p in model.parameters()) == expected
 
 
 @every
@@ -51,42 +51,42 @@ def test_shapes(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in SMALL if name not in GAITSSB])
 def test_heads(name: str) -> None:
-    """BNNecks give cosines of the features before them; GaitGL's head normalises features for all that follows."""
-    made: Any = network(name)
+    """BNNecks give cosines of their input; GaitGL's head normalises the features for embeddings and logits."""
+    model: Any = network(name)
     seen: list[torch.Tensor] = []
-    made.fcs.register_forward_hook(lambda module, inputs, found: seen.append(found))
-    output = made(silhouettes(3, 5, name=name))
+    model.fcs.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    output = model(silhouettes(3, 5, name=name))
     (features,) = seen
     if name in WITHOUT_LOGITS:
         assert output.inference is output.embeddings is features
         assert output.after_neck is None
         return
-    assert made.class_num == CLASSES
+    assert model.class_num == CLASSES
     if name in GAITGL_HEAD:
-        norm = made.head_norm
+        norm = model.head_norm
         scale = norm.weight / (norm.running_var + 1e-5).sqrt()
         expected = features * scale[:, None] + (norm.bias - norm.running_mean * scale)[:, None]
         torch.testing.assert_close(output.embeddings, expected, atol=1e-5, rtol=0)
         assert output.inference is output.embeddings
         assert output.after_neck is None
-        logits = [parts.separate_fcs(one, made.classifier.fc_bin.tolist()) for one in output.embeddings.tolist()]
+        logits = [parts.separate_fcs(e, model.classifier.fc_bin.tolist()) for e in output.embeddings.tolist()]
         torch.testing.assert_close(output.logits, torch.tensor(logits), atol=1e-5, rtol=0)
         return
     if name == "GLN phase 2":
         assert output.inference is output.embeddings is features
         assert output.after_neck is None
-        compact = F.relu(made.encoder_bn(features.flatten(1))) @ made.reduce_fc.weight.T
-        logits = made.reduce_bn(compact) @ made.reduce_cls.weight.T
+        reduced = F.relu(model.encoder_bn(features.flatten(1))) @ model.reduce_fc.weight.T
+        logits = model.reduce_bn(reduced) @ model.reduce_cls.weight.T
         torch.testing.assert_close(output.logits, logits[:, :, None], atol=1e-6, rtol=0)
         return
-    shown = slice(-1) if name == "SwinGait" else slice(None)  # its last part is another's double
-    torch.testing.assert_close(output.embeddings, features[:, :, shown], atol=0, rtol=0)
+    valid_parts = slice(-1) if name == "SwinGait" else slice(None)  # its last part is a copy of another
+    torch.testing.assert_close(output.embeddings, features[:, :, valid_parts], atol=0, rtol=0)
     compared = "after_neck" if SMALL[name].get("use_emb2") else "logits" if name == "ScoNet" else "embeddings"
     assert output.inference is getattr(output, compared)
-    flat = F.normalize(made.necks.bn1d(features.flatten(1)).view_as(features), dim=1)
-    logits = torch.einsum("ncp,pck->nkp", flat, F.normalize(made.necks.fc_bin, dim=1))
-    torch.testing.assert_close(output.logits, logits[:, :, shown], atol=1e-6, rtol=0)
-    torch.testing.assert_close(output.after_neck, flat[:, :, shown], atol=1e-6, rtol=0)
+    flat = F.normalize(model.necks.bn1d(features.flatten(1)).view_as(features), dim=1)
+    logits = torch.einsum("ncp,pck->nkp", flat, F.normalize(model.necks.fc_bin, dim=1))
+    torch.testing.assert_close(output.logits, logits[:, :, valid_parts], atol=1e-6, rtol=0)
+    torch.testing.assert_close(output.after_neck, flat[:, :, valid_parts], atol=1e-6, rtol=0)
 
 
 def test_gaitgl_s_head_with_other_sizes() -> None:
@@ -99,82 +99,82 @@ def test_gaitgl_s_head_with_other_sizes() -> None:
 
 @every
 def test_alone_and_in_a_padded_batch_a_sequence_gives_the_same(name: str) -> None:
-    made, lengths = network(name).double(), [1, 2, 3, 4, 5, 6, 7, 11, 12, 30]
+    model, lengths = network(name).double(), [1, 2, 3, 4, 5, 6, 7, 11, 12, 30]
     walks = [silhouettes(1, length, length, name).double() for length in lengths]
-    batch = torch.rand(len(lengths), max(lengths) + 1, *walks[0].shape[2:]).double()  # what lies in padding is ignored
-    for row, one in zip(batch, walks, strict=True):
-        row[: one.shape[1]] = one[0]
+    batch = torch.rand(len(lengths), max(lengths) + 1, *walks[0].shape[2:]).double()  # values in padding are ignored
+    for row, walk in zip(batch, walks, strict=True):
+        row[: walk.shape[1]] = walk[0]
     with torch.no_grad():
-        together = made(batch, torch.tensor(lengths))
-        for n, one in enumerate(walks):
-            for key, of_one, whole in zip(GaitOutput._fields, made(one), together, strict=True):
-                if of_one is not None:
-                    assert of_one.abs().max() > 1e-3
-                    torch.testing.assert_close(whole[n], of_one[0], atol=1e-10, rtol=0, msg=f"{key} of {lengths[n]}")
+        outputs = model(batch, torch.tensor(lengths))
+        for n, walk in enumerate(walks):
+            for key, alone, batched in zip(GaitOutput._fields, model(walk), outputs, strict=True):
+                if alone is not None:
+                    assert alone.abs().max() > 1e-3
+                    torch.testing.assert_close(batched[n], alone[0], atol=1e-10, rtol=0, msg=f"{key} of {lengths[n]}")
 
 
 @pytest.mark.parametrize("name", [name for name in SMALL if name != "GaitSSB_Pretrain"])
 @pytest.mark.parametrize("lengths", [[4, 7, 3], [1, 2, 7]])
 def test_more_padding_changes_nothing_in_training(name: str, lengths: list[int]) -> None:
-    """Nor embeddings, nor gradients, nor BatchNorm's statistics, which are those of the frames that sequences have."""
+    """Neither embeddings, nor gradients, nor the statistics of BatchNorm, which are those of valid frames."""
     results: list[dict[str, torch.Tensor]] = []
     for frames in (7, 10):
-        made = network(name).train()
+        model = network(name).train()
         batch = torch.zeros_like(silhouettes(3, frames, name=name))
         batch[:, :7] = silhouettes(3, 7, name=name)
-        output = made(batch, torch.tensor(lengths))
+        output = model(batch, torch.tensor(lengths))
         loss = output.embeddings.square().mean()
         (loss if output.logits is None else loss + output.logits.square().mean()).backward()
-        gradients = {f"gradient of {k}": p.grad for k, p in made.named_parameters() if p.grad is not None}
-        assert len(gradients) == sum(p.requires_grad for p in made.parameters())
+        gradients = {f"gradient of {k}": p.grad for k, p in model.named_parameters() if p.grad is not None}
+        assert len(gradients) == sum(p.requires_grad for p in model.parameters())
         assert all(g.any() and torch.isfinite(g).all() for g in gradients.values())
-        results.append({"embeddings": output.embeddings, **gradients, **dict(made.named_buffers())})
+        results.append({"embeddings": output.embeddings, **gradients, **dict(model.named_buffers())})
     for key, value in results[0].items():
         torch.testing.assert_close(results[1][key], value, atol=1e-5, rtol=1e-4, msg=key)
 
 
 @every
-def test_the_order_of_frames_matters_to_those_that_look_over_time(name: str) -> None:
-    made, walks = network(name), silhouettes(2, 9, name=name)
+def test_the_order_of_frames_matters_to_temporal_models(name: str) -> None:
+    model, walks = network(name), silhouettes(2, 9, name=name)
     walks[:, 5:] *= 0.5
     with torch.no_grad():
-        change = made(walks[:, [0, 2, 1, *range(3, 9)]]).inference - made(walks).inference
+        change = model(walks[:, [0, 2, 1, *range(3, 9)]]).inference - model(walks).inference
     assert (change.abs().max() > 1e-5) == (name in OVER_TIME or name in ALSO_OVER_TIME or "3d" in name)
 
 
 @pytest.mark.parametrize("name", OVER_TIME)
 def test_short_sequences_are_repeated(name: str) -> None:
-    made, walk = network(name), silhouettes(2, 2, name=name)
+    model, walk = network(name), silhouettes(2, 2, name=name)
     with torch.no_grad():
-        assert torch.equal(made(walk).inference, made(walk[:, [0, 1, 0, 1]]).inference)
-        assert torch.equal(made(walk[:, :1]).inference, made(walk[:, [0, 0, 0]]).inference)
+        assert torch.equal(model(walk).inference, model(walk[:, [0, 1, 0, 1]]).inference)
+        assert torch.equal(model(walk[:, :1]).inference, model(walk[:, [0, 0, 0]]).inference)
 
 
 @every
 def test_half_precision_is_near(name: str) -> None:
-    made, walks = network(name), silhouettes(2, 6, name=name)
+    model, walks = network(name), silhouettes(2, 6, name=name)
     with torch.no_grad():
-        whole = made(walks).inference
+        full = model(walks).inference
         with torch.autocast("cpu", torch.bfloat16):
-            half = made(walks).inference.float()
-    assert (half - whole).abs().max() < 0.05 * whole.abs().max()
+            half = model(walks).inference.float()
+    assert (half - full).abs().max() < 0.05 * full.abs().max()
 
 
 @pytest.mark.parametrize("name", ["DyGait", "DyGait necks", "DyGait deep", "DyGait deep necks"])
 def test_ablations(name: str) -> None:
-    """Without the subtraction: an equal-sized twin. Without the spatial branch: those weights less. In either form."""
-    sizes, found, walks, lengths = [], [], silhouettes(3, 8, name=name), torch.tensor([8, 1, 4])
+    """Without the subtraction weights have the same shapes; without the spatial branch, it has none. In both forms."""
+    sizes, embeddings, walks, lengths = [], [], silhouettes(3, 8, name=name), torch.tensor([8, 1, 4])
     for ablation in ({}, {"dynamic": False}, {"spatial": False}):
-        made, plain = (network(name, dam=form, **ablation) for form in ("fast", "plain"))
-        sizes.append({name: p.shape for name, p in made.named_parameters()})
+        fast, plain = (network(name, dam=form, **ablation) for form in ("fast", "plain"))
+        sizes.append({name: p.shape for name, p in fast.named_parameters()})
         with torch.no_grad():
-            found.append(made(walks, lengths).inference)
-            torch.testing.assert_close(plain(walks, lengths).inference, found[-1], atol=1e-5, rtol=0)
-            torch.testing.assert_close(made(walks[2:, :4]).inference[0], found[-1][2], atol=1e-5, rtol=0)
+            embeddings.append(fast(walks, lengths).inference)
+            torch.testing.assert_close(plain(walks, lengths).inference, embeddings[-1], atol=1e-5, rtol=0)
+            torch.testing.assert_close(fast(walks[2:, :4]).inference[0], embeddings[-1][2], atol=1e-5, rtol=0)
     assert sizes[1] == sizes[0]
     assert sizes[2] == {name: shape for name, shape in sizes[0].items() if "spatial" not in name} != sizes[0]
-    for one, other in ((0, 1), (0, 2), (1, 2)):
-        assert (found[one] - found[other]).abs().max() > 1e-2
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        assert (embeddings[first] - embeddings[second]).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize(("name", "alias"), [("DyGait", "Dygait"), ("GaitBase", "Baseline"), ("GaitBase", "LidarGait")])
@@ -194,7 +194,7 @@ def test_both_names(name: str, alias: str) -> None:
 )
 def test_the_dataset_chooses_the_variant(model: str, dataset: str | None, variant: str | None) -> None:
     assert complete_model_cfg({"model": model}, dataset).get("variant") == variant
-    assert complete_model_cfg({"model": model, "variant": "deep"}, dataset)["variant"] == "deep", "what is given wins"
+    assert complete_model_cfg({"model": model, "variant": "deep"}, dataset)["variant"] == "deep", "given explicitly"
     if variant is not None:
         channels = [2, 3, 4, 6] if variant == "deep" else [2, 3, 4]
         build_model({"model": model, "channels": channels}, dataset)
@@ -259,27 +259,27 @@ def test_sizes_that_do_not_fit(name: str, change: dict[str, Any], message: str) 
 
 
 def test_a_tuple_of_modalities_is_stacked() -> None:
-    made, frames = network("SkeletonGaitPP"), silhouettes(2, 4, name="SkeletonGaitPP")
+    model, frames = network("SkeletonGaitPP"), silhouettes(2, 4, name="SkeletonGaitPP")
     wide = F.pad(frames[:, :, :2], (2, 2))
-    found = made((wide, frames[:, :, 2]), torch.tensor([4, 3]))
-    torch.testing.assert_close(found, made(frames, torch.tensor([4, 3])), atol=0, rtol=0)
+    output = model((wide, frames[:, :, 2]), torch.tensor([4, 3]))
+    torch.testing.assert_close(output, model(frames, torch.tensor([4, 3])), atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if name != "SwinGait"])  # which resizes its maps
+@pytest.mark.parametrize("name", [name for name in SMALL if name != "SwinGait"])  # it resizes its maps
 def test_silhouettes_of_another_height_do_not_fit(name: str) -> None:
     with pytest.raises(ValueError, match="rows"):
         network(name)(F.pad(silhouettes(1, 3, name=name), (0, 0, 0, 4)))
 
 
 @every
-def test_sizes_that_follow_may_be_left_out(name: str) -> None:
+def test_derived_sizes_may_be_left_out(name: str) -> None:
     short = {key: {} if key == "SeparateBNNecks" else value for key, value in SMALL[name].items()}
     if "class_num" in inspect.signature(MODELS.get(short["model"])).parameters:
         short["class_num"] = CLASSES
     if "SeparateFCs" in short:
         short["SeparateFCs"] = {"out_channels": 6}
-    made = build_model(short).state_dict()
-    assert {k: v.shape for k, v in made.items()} == {k: v.shape for k, v in network(name).state_dict().items()}
+    state = build_model(short).state_dict()
+    assert {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in network(name).state_dict().items()}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Weights under OpenGait's names: recognised, renamed in either direction, and errors where they do not fit."""
+"""Weights under OpenGait's names: recognised, renamed in both directions, and errors where they do not fit."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from dygait.modeling.opengait_names import in_opengait_names, in_our_names, open
 from dygait.runs.checkpoint_files import load_state, load_weights, read_checkpoint, save_checkpoint
 from helpers.networks import SMALL
 
-# Names that stand in OpenGait's checkpoints (DyGait: its authors' release), some of each model, by kind of layer.
+# Some of the names in OpenGait's checkpoints (for DyGait, its authors' release), for every kind of layer of a model.
 THEIRS: dict[str, set[str]] = {
     "GaitBase": {
         "Backbone.forward_block.conv1.conv.weight", "Backbone.forward_block.bn1.running_mean",
@@ -98,34 +98,34 @@ THEIRS: dict[str, set[str]] = {
 }  # fmt: skip
 
 
-def made(name: str, seed: int = 0, **more: Any) -> nn.Module:
+def make_model(name: str, seed: int = 0, **more: Any) -> nn.Module:
     torch.manual_seed(seed)
     return build_model({**SMALL[name], **more})
 
 
-def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    assert found.keys() == expected.keys()
+def assert_same(actual: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert actual.keys() == expected.keys()
     for name, tensor in expected.items():
-        torch.testing.assert_close(found[name], tensor, rtol=0, atol=0, msg=name)
+        torch.testing.assert_close(actual[name], tensor, rtol=0, atol=0, msg=name)
 
 
 @pytest.mark.parametrize("name", THEIRS)
-def test_names_go_there_and_back(name: str) -> None:
-    model = made(name)
-    own = model.state_dict()
-    theirs = in_opengait_names(model, own)
+def test_names_are_converted_in_both_directions(name: str) -> None:
+    model = make_model(name)
+    ours = model.state_dict()
+    theirs = in_opengait_names(model, ours)
     assert THEIRS[name] <= theirs.keys()
-    assert THEIRS[name] == theirs.keys() or name not in ("GaitSet", "GaitPart", "GaitGL"), "of these all are listed"
-    back, opengait = in_our_names(model, theirs)
+    assert THEIRS[name] == theirs.keys() or name not in ("GaitSet", "GaitPart", "GaitGL"), "all are listed above"
+    restored, opengait = in_our_names(model, theirs)
     assert opengait
-    assert_same(back, dict(own))
-    assert in_our_names(model, own)[1] is False
+    assert_same(restored, dict(ours))
+    assert in_our_names(model, ours)[1] is False
 
 
 @pytest.mark.parametrize("name", THEIRS)
 @pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod."])
 def test_a_checkpoint_of_theirs_loads(name: str, prefix: str, tmp_path: Path) -> None:
-    source, target = made(name, seed=1), made(name, seed=2)
+    source, target = make_model(name, seed=1), make_model(name, seed=2)
     weights = {prefix + n: t for n, t in in_opengait_names(source, source.state_dict()).items()}
     torch.save({"model": weights, "iteration": 3}, tmp_path / "theirs.pt")
     report = dygait.load_weights(target, tmp_path / "theirs.pt")
@@ -135,8 +135,8 @@ def test_a_checkpoint_of_theirs_loads(name: str, prefix: str, tmp_path: Path) ->
     assert_same(dict(target.state_dict()), dict(source.state_dict()))
 
 
-def test_what_does_not_fit_is_told_in_the_files_names() -> None:
-    model = made("DyGait necks")
+def test_problems_use_the_names_of_the_file() -> None:
+    model = make_model("DyGait necks")
     weights = in_opengait_names(model, model.state_dict())
     weights["Bn.weight"] = torch.zeros(6)
     weights["Head0.fc_bin"] = torch.zeros(8, 6, 7)
@@ -150,9 +150,9 @@ def test_what_does_not_fit_is_told_in_the_files_names() -> None:
 
 
 @pytest.mark.parametrize("names", ["ours", "theirs"])
-def test_the_class_head_of_other_classes_can_stay_as_it_is(names: str) -> None:
-    model = made("DyGait necks", SeparateBNNecks={"class_num": 3})
-    other = made("DyGait necks", seed=1)
+def test_a_class_head_that_does_not_fit_can_be_kept(names: str) -> None:
+    model = make_model("DyGait necks", SeparateBNNecks={"class_num": 3})
+    other = make_model("DyGait necks", seed=1)
     weights = dict(other.state_dict()) if names == "ours" else in_opengait_names(other, other.state_dict())
     with pytest.raises(UserError, match=r"necks\.fc_bin: file \[8, 6, 5\], model \[8, 6, 3\]"):
         load_state(model, weights, "x.pt")
@@ -166,7 +166,7 @@ def test_the_class_head_of_other_classes_can_stay_as_it_is(names: str) -> None:
 
 
 def test_a_head_that_fits_is_loaded() -> None:
-    model, other = made("DyGait necks"), made("DyGait necks", seed=1)
+    model, other = make_model("DyGait necks"), make_model("DyGait necks", seed=1)
     assert load_state(model, other.state_dict(), "x.pt", reset_head=True).reset == []
     assert_same(dict(model.state_dict()), dict(other.state_dict()))
 
@@ -188,9 +188,9 @@ class TestConvert:
     def convert(self, cfgs: Path, source: Path, target: Path, to: str, *more: str) -> int:
         return main(["convert", str(source), str(target), "--cfgs", str(cfgs), "--to", to, *more])
 
-    def test_there_and_back(self, cfgs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_both_directions(self, cfgs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ours, theirs, back = (tmp_path / f"{n}.pt" for n in ("ours", "theirs", "back"))
-        model = made("DyGait necks", seed=1)
+        model = make_model("DyGait necks", seed=1)
         save_checkpoint(ours, {"model": model.state_dict(), "iteration": 7, "optimizer": {}})
         assert self.convert(cfgs, ours, theirs, "opengait") == 0
         assert f"tensors to {theirs}, under OpenGait's names" in capsys.readouterr().out
@@ -199,11 +199,11 @@ class TestConvert:
         assert THEIRS["DyGait necks"] <= state["model"].keys()
         assert self.convert(cfgs, theirs, back, "dygait") == 0
         assert_same(read_checkpoint(back)["model"], dict(model.state_dict()))
-        assert load_weights(made("DyGait necks"), theirs).complete
+        assert load_weights(make_model("DyGait necks"), theirs).complete
 
     def test_what_is_not_converted(self, cfgs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ours, theirs = tmp_path / "ours.pt", tmp_path / "theirs.pt"
-        save_checkpoint(ours, {"model": made("DyGait necks").state_dict()})
+        save_checkpoint(ours, {"model": make_model("DyGait necks").state_dict()})
         other_classes = "--set", "model_cfg.SeparateBNNecks.class_num=9"
         assert self.convert(cfgs, ours, theirs, "opengait", *other_classes) == 2
         assert "necks.fc_bin: file [8, 6, 5], model [8, 6, 9]" in capsys.readouterr().err

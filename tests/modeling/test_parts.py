@@ -1,4 +1,4 @@
-"""Parts: pooling, convolutions, and GaitPart's motion of each, against plain loops."""
+"""Pooling of parts, convolutions, and GaitPart's micro-motion, against plain loops."""
 
 from functools import partial
 
@@ -25,32 +25,32 @@ def leaky(x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_horizontal_pooling(layout: torch.memory_format) -> None:
     x = random(2, 3, 4, 5).to(memory_format=layout)
-    found = HorizontalPooling([4, 2, 1])(x)
-    assert found.shape == (2, 3, 7)
+    actual = HorizontalPooling([4, 2, 1])(x)
+    assert actual.shape == (2, 3, 7)
     for n in range(2):
         for c in range(3):
             expected = parts.strips(x[n, c].tolist(), [4, 2, 1], lambda v: sum(v) / len(v) + max(v))
-            assert found[n, c].tolist() == pytest.approx(expected)
+            assert actual[n, c].tolist() == pytest.approx(expected)
 
 
 class TestGeMHorizontalPooling:
     @pytest.mark.parametrize("bins", [[1], [4], [4, 2, 1], [2, 4]])
     @pytest.mark.parametrize("p", [1.0, 3.0, 6.5])
-    def test_equals_the_powers_written_out(self, bins: list[int], p: float) -> None:
-        x = random(2, 3, 4, 5)  # some below zero: they count as eps
+    def test_equals_the_formula(self, bins: list[int], p: float) -> None:
+        x = random(2, 3, 4, 5)  # negative values count as eps
         layer = GeMHorizontalPooling(bins, p).double()
-        found = layer(x)
-        assert found.shape == (2, 3, sum(bins))
+        actual = layer(x)
+        assert actual.shape == (2, 3, sum(bins))
         pool = partial(parts.generalised_mean, p=p)
         expected = [[parts.strips(image, bins, pool) for image in maps] for maps in x.tolist()]
-        torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), atol=1e-12, rtol=1e-10)
+        torch.testing.assert_close(actual, torch.tensor(expected, dtype=torch.float64), atol=1e-12, rtol=1e-10)
 
     def test_half_precision_is_computed_in_float32(self) -> None:
         layer, x = GeMHorizontalPooling([2]), random(2, 3, 4, 5, dtype=torch.float32).abs() * 30
         with torch.autocast("cpu", torch.bfloat16):
-            found = layer(x.bfloat16())
-        assert found.dtype == torch.float32
-        torch.testing.assert_close(found, layer(x.bfloat16().float()), atol=0, rtol=0)
+            actual = layer(x.bfloat16())
+        assert actual.dtype == torch.float32
+        torch.testing.assert_close(actual, layer(x.bfloat16().float()), atol=0, rtol=0)
         half = layer(x.half())  # 30^6.5 is far beyond the range of float16
         torch.testing.assert_close(half, layer(x.half().float()), atol=0, rtol=0)
 
@@ -59,7 +59,7 @@ class TestGeMHorizontalPooling:
     @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
     def test_large_exponents_neither_underflow_nor_overflow(self, p: float, bins: list[int], scale: float) -> None:
         x = (random(3, 8, 4, 11, dtype=torch.float32) * scale).contiguous(memory_format=torch.channels_last)
-        x[0, :, :2] = 0  # strips wholly below eps
+        x[0, :, :2] = 0  # strips in which all values are below eps
         x[1, 1], x[1, 2] = 0, 1e-7
         x[2, :, :, :6] = 0
         layer = GeMHorizontalPooling(bins, p)
@@ -74,17 +74,17 @@ class TestGeMHorizontalPooling:
         exact, exponent = x.detach().double().requires_grad_(), layer.p.detach().double().requires_grad_()
         powers = exact.clamp(min=1e-6).pow(exponent)
         means = torch.cat([powers.reshape(3, 8, b, -1).mean(3) for b in bins], 2).pow(1 / exponent)
-        found, expected = values_and_gradients(layer(x), x, layer.p), values_and_gradients(means, exact, exponent)
-        torch.testing.assert_close(found[0], expected[0], rtol=4 * ulp, atol=0)
-        for mine, true in zip(found[1:], expected[1:], strict=True):
-            torch.testing.assert_close(mine, true, rtol=0, atol=16 * ulp * float(true.abs().max()))
+        actual, expected = values_and_gradients(layer(x), x, layer.p), values_and_gradients(means, exact, exponent)
+        torch.testing.assert_close(actual[0], expected[0], rtol=4 * ulp, atol=0)
+        for gradient, reference in zip(actual[1:], expected[1:], strict=True):
+            torch.testing.assert_close(gradient, reference, rtol=0, atol=16 * ulp * float(reference.abs().max()))
 
 
 @pytest.mark.parametrize(("halving", "kernel"), [(0, 3), (1, 3), (2, 3), (1, 5)])
 def test_focal_convolution(halving: int, kernel: int) -> None:
     layer = FocalConv2d(2, 3, kernel, halving).double()
     x = random(2, 2, 4, 3)
-    expected = [convolve_by_strips(one[:, None], layer.conv.weight[:, :, None], 2**halving)[:, 0] for one in x]
+    expected = [convolve_by_strips(image[:, None], layer.conv.weight[:, :, None], 2**halving)[:, 0] for image in x]
     torch.testing.assert_close(layer(x), torch.stack(expected))
 
 
@@ -94,35 +94,35 @@ def test_global_local_convolution(strips: int, stack: bool) -> None:
     layer = GLConv(2, 3, strips, stack).double()
     x, lengths = random(2, 2, 4, 4, 3), torch.tensor([4, 3])
     x[1, :, 3] = 0
-    found = layer(x, lengths)
+    actual = layer(x, lengths)
     for n, length in enumerate(lengths):
-        whole = convolve_by_strips(x[n, :, :length], layer.conv_global.weight, 1)
+        global_map = convolve_by_strips(x[n, :, :length], layer.conv_global.weight, 1)
         local = convolve_by_strips(x[n, :, :length], layer.conv_local.weight, strips)
-        expected = torch.cat([leaky(whole), leaky(local)], 2) if stack else leaky(whole) + leaky(local)
-        torch.testing.assert_close(found[n, :, :length], expected)
-    assert not found[1, :, 3].any(), "zero in padding"
+        expected = torch.cat([leaky(global_map), leaky(local)], 2) if stack else leaky(global_map) + leaky(local)
+        torch.testing.assert_close(actual[n, :, :length], expected)
+    assert not actual[1, :, 3].any(), "zero in padding"
 
 
 class TestPlain:
     LAYERS = ("BC-3", "M", "FC-4-2", "FC-5-1", "M", "BC-6")
 
     def test_layers(self) -> None:
-        made = Plain(list(self.LAYERS))
-        convolutions = [layer for layer in made.layers if isinstance(layer, FocalConv2d)]
+        backbone = Plain(list(self.LAYERS))
+        convolutions = [layer for layer in backbone.layers if isinstance(layer, FocalConv2d)]
         assert [tuple(c.conv.weight.shape) for c in convolutions] == [
             (3, 1, 5, 5), (4, 3, 3, 3), (5, 4, 3, 3), (6, 5, 3, 3),
         ]  # fmt: skip
         assert [c.strips for c in convolutions] == [1, 4, 2, 1]
-        assert made(torch.zeros(2, 1, 16, 12)).shape == (2, 6, 4, 3)
-        assert made.out_channels == 6
+        assert backbone(torch.zeros(2, 1, 16, 12)).shape == (2, 6, 4, 3)
+        assert backbone.out_channels == 6
 
-    def test_computes_what_it_says(self) -> None:
-        made, x = Plain(["BC-2", "M", "FC-3-1"]).double(), random(1, 1, 8, 6)
-        first, second = (m.conv.weight[:, :, None] for m in made.layers if isinstance(m, FocalConv2d))
+    def test_output(self) -> None:
+        backbone, x = Plain(["BC-2", "M", "FC-3-1"]).double(), random(1, 1, 8, 6)
+        first, second = (m.conv.weight[:, :, None] for m in backbone.layers if isinstance(m, FocalConv2d))
         expected = leaky(convolve_by_strips(x[0, :, None], first, 1))
         expected = torch.stack([expected[..., i::2, j::2] for i in (0, 1) for j in (0, 1)]).amax(0)
         expected = leaky(convolve_by_strips(expected, second, 2))
-        torch.testing.assert_close(made(x)[0], expected[:, 0])
+        torch.testing.assert_close(backbone(x)[0], expected[:, 0])
 
     @pytest.mark.parametrize(
         ("layers", "message"),
@@ -149,16 +149,16 @@ def weights(builder: MicroMotion, part: int) -> tuple[torch.Tensor, torch.Tensor
 @pytest.mark.parametrize("lengths", [None, [7, 3], [1, 2], [7, 7]])
 def test_aggregator(lengths: list[int] | None) -> None:
     torch.manual_seed(0)
-    made = TemporalFeatureAggregator(CHANNELS, PARTS).double()
+    aggregator = TemporalFeatureAggregator(CHANNELS, PARTS).double()
     x = torch.randn(2, PARTS, CHANNELS, 7, dtype=torch.float64)
     counts = None if lengths is None else torch.tensor(lengths)
     if counts is not None:
         x = x * valid_frames(counts, 7)[:, None, None]
     with torch.no_grad():
-        found = made(x, counts)
+        actual = aggregator(x, counts)
     for n in range(2):
         for part in range(PARTS):
             walk = x[n, part, :, : 7 if lengths is None else lengths[n]].T.tolist()
-            short, long = (micro_motion(walk, *weights(b, part)) for b in (made.short, made.long))
+            short, long = (micro_motion(walk, *weights(b, part)) for b in (aggregator.short, aggregator.long))
             expected = [max(a[c] + b[c] for a, b in zip(short, long, strict=True)) for c in range(CHANNELS)]
-            assert found[n, :, part].tolist() == pytest.approx(expected)
+            assert actual[n, :, part].tolist() == pytest.approx(expected)

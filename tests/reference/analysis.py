@@ -1,4 +1,4 @@
-"""What an evaluation counts and a report draws, one comparison after the other: slow and obvious."""
+"""Evaluation and analysis by a plain loop over comparisons: slow and obvious."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,7 +10,7 @@ Measure = Callable[[list[bool]], "float | None"]
 
 
 def distances(features: np.ndarray, metric: str = "euc") -> np.ndarray:
-    """(N, N) distances."""
+    """Return (N, N) distances."""
     vectors = features.tolist()
     return np.array([[metrics.distance(a, b, metric) for b in vectors] for a in vectors])
 
@@ -18,9 +18,9 @@ def distances(features: np.ndarray, metric: str = "euc") -> np.ndarray:
 class Comparisons:
     """Every comparison of some probes with a gallery, searched one view at a time or at once.
 
-    A comparison is a probe against the gallery of one view, or the whole gallery, without itself and excluded pairs; it
-    is a search if a pair remains. If pairs of one view are excluded, the comparison with the identical view has no true
-    match, and no mean includes it.
+    A comparison is a probe against the gallery of one view, or all of it, without itself and excluded pairs; it is a
+    search if a pair remains. If pairs of the same view are excluded, the comparison with the identical view has no true
+    match, and is not included in any mean.
     """
 
     def __init__(
@@ -40,25 +40,25 @@ class Comparisons:
         self.impostor: list[float] = []
         # (probe, gallery view) -> [(distance, index)] nearest first, ties in the gallery's order.
         self.ranked: dict[tuple[int, str], list[tuple[float, int]]] = {}
-        # (probe, gallery view) -> which of them are true matches: of the comparisons in the means, and of all, with
-        # nothing excluded.
+        # (probe, gallery view) -> whether each is a true match: for the comparisons in the means, and for all, with
+        # no exclusion.
         self.matches: dict[tuple[int, str], list[bool]] = {}
         self.whole: dict[tuple[int, str], list[bool]] = {}
         for probe in probes:
             for view in sorted({views[n] for n in gallery}) if one_view else [""]:
-                others = (n for n in gallery if n != probe and (not one_view or views[n] == view))
-                near = sorted(others, key=lambda n: matrix[probe, n])
-                self.whole[probe, view] = [ids[n] == ids[probe] for n in near]
-                kept = []
-                for other in near:
+                candidates = (n for n in gallery if n != probe and (not one_view or views[n] == view))
+                ordered = sorted(candidates, key=lambda n: matrix[probe, n])
+                self.whole[probe, view] = [ids[n] == ids[probe] for n in ordered]
+                included = []
+                for other in ordered:
                     same_view, same_id = views[other] == views[probe], ids[other] == ids[probe]
                     if excluded == "nothing" or not same_view or (excluded != "identical view" and not same_id):
-                        kept.append((float(matrix[probe, other]), other))
-                        (self.genuine if same_id else self.impostor).append(kept[-1][0])
-                if kept:
-                    self.ranked[probe, view] = kept
+                        included.append((float(matrix[probe, other]), other))
+                        (self.genuine if same_id else self.impostor).append(included[-1][0])
+                if included:
+                    self.ranked[probe, view] = included
                 if excluded == "nothing" or view != views[probe]:
-                    self.matches[probe, view] = [ids[other] == ids[probe] for _, other in kept]
+                    self.matches[probe, view] = [ids[other] == ids[probe] for _, other in included]
 
     def cells(self, measure: Measure, whole: bool = False) -> dict[tuple[str, str], float]:
         """Return (probe view, gallery view) -> percent, the mean over probes; one cell for the whole gallery."""
@@ -67,7 +67,7 @@ class Comparisons:
             score = measure(hits)
             if score is not None or self.wrong:
                 scores.setdefault((self.views[probe] if self.one_view else "", view), []).append(100 * (score or 0.0))
-        return {key: sum(own) / len(own) for key, own in scores.items()}
+        return {key: sum(values) / len(values) for key, values in scores.items()}
 
     def by_view(self, measure: Measure) -> dict[str, float]:
         """Return probe view -> percent, the mean over gallery views."""
@@ -82,8 +82,8 @@ class Comparisons:
 
     def rank(self, probe: int, view: str) -> int | None:
         """Return the rank of the nearest true match; None without one."""
-        found = self.ranked.get((probe, view), [])
-        hits = [rank for rank, (_, other) in enumerate(found, 1) if self.ids[other] == self.ids[probe]]
+        ranked = self.ranked.get((probe, view), [])
+        hits = [rank for rank, (_, other) in enumerate(ranked, 1) if self.ids[other] == self.ids[probe]]
         return hits[0] if hits else None
 
     def error(self, probe: int) -> float | None:
@@ -92,12 +92,12 @@ class Comparisons:
         return sum(r > 1 for r in ranks) / len(ranks) if ranks else None
 
     def margins(self) -> list[tuple[float, int, str]]:
-        """Return the wrong comparisons, hardest first: how far the true match is behind, probe, gallery view."""
-        found = []
+        """Return (distance of the true match minus the nearest, probe, gallery view) of each error, largest first."""
+        errors = []
         for key, ranked in self.ranked.items():
             rank = self.rank(*key)
             if rank is not None and rank > 1:
                 true = min(d for d, n in ranked if self.ids[n] == self.ids[key[0]])
                 other = min(d for d, n in ranked if self.ids[n] != self.ids[key[0]])
-                found.append((true - other, *key))
-        return sorted(found, key=lambda entry: -entry[0])
+                errors.append((true - other, *key))
+        return sorted(errors, key=lambda entry: -entry[0])

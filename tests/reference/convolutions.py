@@ -1,4 +1,4 @@
-"""Convolutions, pooling by strips and temporal aggregation, one output value at a time."""
+"""Convolutions by strips and temporal aggregation, one output value at a time."""
 
 import math
 from itertools import product
@@ -7,7 +7,7 @@ import torch
 
 
 def convolve_by_strips(x: torch.Tensor, weight: torch.Tensor, strips: int) -> torch.Tensor:
-    """Convolve (C, S, H, W) by (C_out, C, kS, kH, kW): only what lies in the map and in an output's strip counts."""
+    """Convolve (C, S, H, W) by (C_out, C, kS, kH, kW), with zeros outside the map and the strip of an output."""
     _, frames, height, width = x.shape
     out_channels, _, *kernel = weight.shape
     rows = height // strips
@@ -40,15 +40,15 @@ def convolve_frames(walk: list[list[float]], weight: torch.Tensor) -> list[list[
 def micro_motion(
     walk: list[list[float]], squeeze: torch.Tensor, excite: torch.Tensor, window: int
 ) -> list[list[float]]:
-    """One part's micro-motion template: S frames of C values to the same."""
+    """Return the micro-motion template of a part: S frames of C values to S frames of C values."""
     hidden = [[v if v > 0 else 0.01 * v for v in frame] for frame in convolve_frames(walk, squeeze)]
     logits = convolve_frames(hidden, excite)
     out = []
     for s, frame in enumerate(walk):
-        seen = [walk[t] for t in range(s - window // 2, s + window // 2 + 1) if 0 <= t < len(walk)]
+        neighbours = [walk[t] for t in range(s - window // 2, s + window // 2 + 1) if 0 <= t < len(walk)]
         values = []
         for c in range(len(frame)):
-            template = sum(f[c] for f in seen) / window + max(f[c] for f in seen)
+            template = sum(f[c] for f in neighbours) / window + max(f[c] for f in neighbours)
             values.append(template / (1 + math.exp(-logits[s][c])))
         out.append(values)
     return out

@@ -19,7 +19,7 @@ def mean(values: Sequence[float]) -> float:
 
 
 def triplet(embeddings: Sequence[Grid], labels: Sequence[int], margin: float, exclude_self: bool = False) -> Triplet:
-    """Every anchor, every positive, every negative, part by part."""
+    """Loop over every anchor, positive and negative of every part."""
     count, channels, parts = len(labels), len(embeddings[0]), len(embeddings[0][0])
     losses, hards, numbers, distances = [], [], [], []
     for p in range(parts):
@@ -47,12 +47,12 @@ def triplet(embeddings: Sequence[Grid], labels: Sequence[int], margin: float, ex
 
 
 def cross_entropy(logits: Sequence[Grid], labels: Sequence[int], scale: float, eps: float) -> float:
-    """Minus the log of the softmax, at a target of 1 - eps for the label and eps spread over all classes alike."""
+    """Cross entropy with a target of 1 - eps for the label plus eps spread evenly over all classes."""
     terms = []
-    for one, label in zip(logits, labels, strict=True):
-        classes, parts = len(one), len(one[0])
+    for grid, label in zip(logits, labels, strict=True):
+        classes, parts = len(grid), len(grid[0])
         for p in range(parts):
-            scaled = [scale * one[k][p] for k in range(classes)]
+            scaled = [scale * grid[k][p] for k in range(classes)]
             largest = max(scaled)
             norm = largest + math.log(sum(math.exp(v - largest) for v in scaled))
             for k in range(classes):
@@ -62,29 +62,29 @@ def cross_entropy(logits: Sequence[Grid], labels: Sequence[int], scale: float, e
 
 
 def accuracy(logits: Sequence[Grid], labels: Sequence[int]) -> float:
-    right = []
-    for one, label in zip(logits, labels, strict=True):
-        for p in range(len(one[0])):
-            column = [one[k][p] for k in range(len(one))]
-            right.append(float(column.index(max(column)) == label))
-    return mean(right)
+    correct = []
+    for grid, label in zip(logits, labels, strict=True):
+        for p in range(len(grid[0])):
+            column = [grid[k][p] for k in range(len(grid))]
+            correct.append(float(column.index(max(column)) == label))
+    return mean(correct)
 
 
 def binary_cross_entropy(maps: Sequence[Sequence[float]], masks: Sequence[Sequence[int]], eps: float) -> list[float]:
-    """Every pixel's term, of N maps of any number of pixels."""
+    """Return the term of every pixel of N maps."""
     return [
         -math.log((p if mask else 1 - p) + eps)
-        for one, own in zip(maps, masks, strict=True)
-        for p, mask in zip(one, own, strict=True)
+        for pixels, mask_pixels in zip(maps, masks, strict=True)
+        for p, mask in zip(pixels, mask_pixels, strict=True)
     ]
 
 
 def mean_iou(maps: Sequence[Sequence[float]], masks: Sequence[Sequence[int]]) -> float:
     shares = []
-    for one, own in zip(maps, masks, strict=True):
-        found = {i for i, p in enumerate(one) if p > 0.5}
-        wanted = {i for i, mask in enumerate(own) if mask}
-        shares.append(len(found & wanted) / len(found | wanted) if found | wanted else 0.0)
+    for pixels, mask_pixels in zip(maps, masks, strict=True):
+        predicted = {i for i, p in enumerate(pixels) if p > 0.5}
+        expected = {i for i, mask in enumerate(mask_pixels) if mask}
+        shares.append(len(predicted & expected) / len(predicted | expected) if predicted | expected else 0.0)
     return mean(shares)
 
 
@@ -117,6 +117,6 @@ def contrastive(
             continue
         others = [(m, similarity(anchor, view) / temperature) for m, w, view in views if (m, w) != (n, v)]
         largest = max(s for _, s in others)
-        total = largest + math.log(sum(math.exp(s - largest) for _, s in others))
-        terms.append(-mean([s - total for m, s in others if labels[m] == labels[n]]) * temperature / base_temperature)
+        log_sum = largest + math.log(sum(math.exp(s - largest) for _, s in others))
+        terms.append(-mean([s - log_sum for m, s in others if labels[m] == labels[n]]) * temperature / base_temperature)
     return mean([t for t in terms if t > 0] if reduce_zero else terms)

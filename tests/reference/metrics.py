@@ -1,4 +1,4 @@
-"""Slow, obvious evaluation: plain Python loops over lists, to compare `dygait.evaluation` with."""
+"""Evaluation by plain Python loops over lists, to compare `dygait.evaluation` with."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -21,12 +21,12 @@ def distance(x: Vector, y: Vector, metric: str) -> float:
             norms = math.sqrt(sum(i * i for i in a)) * math.sqrt(sum(i * i for i in b))
             total += sum(i * j for i, j in zip(a, b, strict=True)) / norms if norms else 0.0
     mean = total / parts
-    # The tool's distances are float32; rounded alike, what ties there ties here.
+    # Rounded to float32 like the distances of the package, so that the same ones are equal.
     return float(np.float32(mean if metric == "euc" else 1 - mean))
 
 
 def ranked_matches(distances: Sequence[float], matches: Sequence[bool], excluded: Sequence[bool]) -> list[bool]:
-    """For one probe: the considered gallery, nearest first and in its own order among equals; True is a true match."""
+    """Return whether each considered gallery sequence matches a probe, nearest first, ties in the gallery's order."""
     considered = [g for g in range(len(distances)) if not excluded[g]]
     considered.sort(key=lambda g: (distances[g], g))
     return [bool(matches[g]) for g in considered]
@@ -61,7 +61,7 @@ MEASURES: dict[str, Callable[[list[bool]], float | None]] = {
 
 
 def rates(genuine: Sequence[float], impostor: Sequence[float], threshold: float) -> tuple[float, float]:
-    """FAR and TAR of accepting what is at most the threshold."""
+    """Return FAR and TAR of accepting distances up to the threshold."""
     return sum(d <= threshold for d in impostor) / len(impostor), sum(d <= threshold for d in genuine) / len(genuine)
 
 
@@ -75,7 +75,7 @@ def auc(genuine: Sequence[float], impostor: Sequence[float]) -> float:
 
 
 def eer(genuine: Sequence[float], impostor: Sequence[float]) -> float:
-    """Where the polygon of the operating points meets FAR = 1 - TAR, found by halving its pieces."""
+    """Return FAR where the polygon of the operating points meets FAR = 1 - TAR, by bisection."""
     points = operating_points(genuine, impostor)
     for (far, tar), (next_far, next_tar) in pairwise(points):
         if far <= 1 - tar and next_far >= 1 - next_tar:
@@ -97,7 +97,7 @@ def tar_at_far(genuine: Sequence[float], impostor: Sequence[float], limit: float
 
 
 def dir_at_fpir(match: Sequence[float], other: Sequence[float], correct: Sequence[bool], limit: float) -> float:
-    """Try every distance, and everything between, as the threshold."""
+    """Try every distance, and one value between each two, as the threshold."""
     mated = [m for m in range(len(match)) if not math.isinf(match[m])]
     if len(other) * limit < 1 - 1e-9 or not mated:
         return math.nan
@@ -111,7 +111,7 @@ def dir_at_fpir(match: Sequence[float], other: Sequence[float], correct: Sequenc
 
 
 def reranked(distances: Sequence[Sequence[float]], probes: int, k1: int, k2: int, weight: float) -> list[list[float]]:
-    """k-reciprocal re-ranking of N x N distances, with sets and dense rows, as in the paper: probes x the rest."""
+    """Re-rank N x N distances by k-reciprocal encoding, as in the paper; returns probes x the rest."""
     total = range(len(distances))
     normed = [[d / (max(row) or 1) for d in row] for row in distances]
     order = [sorted(total, key=lambda j, i=i: (j != i, distances[i][j], j)) for i in total]

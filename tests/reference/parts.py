@@ -11,18 +11,18 @@ def generalised_mean(values: Sequence[float], p: float, eps: float = 1e-6) -> fl
 
 
 def strips(image: Grid, bins: Sequence[int], pool: Callable[[list[float]], float]) -> list[float]:
-    """The pooled value of every strip of rows of an H x W image, for each number of strips in turn."""
-    found = []
+    """Return the pooled value of every strip of rows of an H x W image, for each number of strips in turn."""
+    pooled = []
     for count in bins:
         rows = len(image) // count
         for strip in range(count):
             lines = image[strip * rows : (strip + 1) * rows]
-            found.append(pool([v for line in lines for v in line]))
-    return found
+            pooled.append(pool([v for line in lines for v in line]))
+    return pooled
 
 
 def separate_fcs(features: Grid, matrices: Sequence[Grid]) -> list[list[float]]:
-    """(C_in, P) features and (P, C_in, C_out) matrices to (C_out, P)."""
+    """Map (C_in, P) features by (P, C_in, C_out) matrices to (C_out, P)."""
     channels, parts, out = len(features), len(matrices), len(matrices[0][0])
     return [
         [sum(features[c][p] * matrices[p][c][o] for c in range(channels)) for p in range(parts)] for o in range(out)

@@ -1,4 +1,4 @@
-"""The field's silhouette normalisation, step by step, in the plainest Python: slow, obvious, to compare with."""
+"""The usual silhouette normalisation, step by step in plain Python: slow and obvious."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Warping and erasing, pixel by pixel in the plainest Python: slow, obvious, to compare with."""
+"""Random transforms, pixel by pixel in plain Python: slow and obvious."""
 
 import math
 
@@ -33,7 +33,7 @@ def transform_point(matrix: np.ndarray, x: float, y: float) -> tuple[float, floa
 
 
 def black_rectangle(frame: np.ndarray) -> tuple[int, int, int, int] | None:
-    """Return top, left, height and width of the black rectangle of a frame that has no other black; None: no black."""
+    """Return top, left, height and width of the only black rectangle of a frame; None without black pixels."""
     black = [(r, c) for r in range(frame.shape[0]) for c in range(frame.shape[1]) if frame[r, c] == 0]
     if not black:
         return None
@@ -45,7 +45,7 @@ def black_rectangle(frame: np.ndarray) -> tuple[int, int, int, int] | None:
 
 
 def dilate(frame: np.ndarray, shape: int, width: int, height: int) -> np.ndarray:
-    """Take the largest level below a rectangle (0), a cross (1) or an ellipse (2) around each pixel."""
+    """Return the largest level in a rectangle (0), a cross (1) or an ellipse (2) around each pixel."""
     rows, columns = frame.shape
     a, b = width // 2, height // 2
 
@@ -54,7 +54,7 @@ def dilate(frame: np.ndarray, shape: int, width: int, height: int) -> np.ndarray
             return True
         if shape == 1:
             return x == 0 or y == 0
-        return abs(x) <= round(a * math.sqrt((b * b - y * y) / (b * b)))  # OpenCV's, row by row
+        return abs(x) <= round(a * math.sqrt((b * b - y * y) / (b * b)))  # as OpenCV, row by row
 
     offsets = [(x, y) for y in range(-b, b + 1) for x in range(-a, a + 1) if inside(x, y)]
     result = np.zeros_like(frame)

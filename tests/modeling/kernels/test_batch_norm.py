@@ -1,4 +1,4 @@
-"""BatchNorm of channels-last maps against PyTorch's in float64, and against what its contiguous kernel rounds."""
+"""BatchNorm of channels-last maps against PyTorch's in float64, and its error against that of PyTorch's kernel."""
 
 import copy
 from typing import Any
@@ -17,8 +17,8 @@ Results = dict[str, torch.Tensor]
 LAYOUTS = {3: torch.contiguous_format, 4: torch.channels_last, 5: torch.channels_last_3d}
 
 
-def made(shape: tuple[int, ...], mean: float, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, ...]:
-    """A map, a gradient that depends on it, weight and bias: of values that `dtype` holds."""
+def make_inputs(shape: tuple[int, ...], mean: float, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, ...]:
+    """Return a map and a gradient that depends on it, in `dtype`, and weight and bias."""
     generator = torch.Generator().manual_seed(7)
     noise = torch.randn(shape, generator=generator)
     gradient = torch.randn(shape, generator=generator) + 0.3 * noise + 0.1
@@ -35,11 +35,11 @@ def results(function: Any, x: torch.Tensor, gradient: torch.Tensor, *affine: tor
     return {"y": y.detach(), "mean": mean, "variance": variance, **grads}
 
 
-def errors(found: Results, expected: Results) -> dict[str, float]:
-    """The largest error of each result, of its largest value; of the mean, of a standard deviation at least."""
+def errors(actual: Results, expected: Results) -> dict[str, float]:
+    """Return the largest error of each result, relative to its largest value (at least 1 for the mean)."""
     scales = {k: float(e.abs().max()) for k, e in expected.items()}
     scales["mean"] = max(scales["mean"], 1.0)
-    return {k: float((found[k].double() - e).abs().max()) / scales[k] for k, e in expected.items()}
+    return {k: float((actual[k].double() - e).abs().max()) / scales[k] for k, e in expected.items()}
 
 
 SHAPES = [
@@ -59,26 +59,26 @@ SHAPES = [
 @pytest.mark.parametrize("mean", [0.0, 10.0, 100.0])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_as_precise_as_the_contiguous_kernel(shape: tuple[int, ...], mean: float) -> None:
-    x, gradient, weight, bias = made(shape, mean)
+    x, gradient, weight, bias = make_inputs(shape, mean)
     expected = results(F.batch_norm, *(t.double() for t in (x, gradient, weight, bias)))
     plain = errors(results(F.batch_norm, x, gradient, weight, bias), expected)
     layout = LAYOUTS[x.dim()]
     x, gradient = (t.contiguous(memory_format=layout) for t in (x, gradient))
     assert kernel.is_supported(x) or x.is_contiguous()
-    found = results(kernel.batch_norm, x, gradient, weight, bias)
-    for name, error in errors(found, expected).items():
-        assert error < 10 * max(plain[name], 2**-24), (name, error, plain[name])  # 2^-24: half a last place
-    assert found["y"].is_contiguous(memory_format=layout)
-    assert found["x"].is_contiguous(memory_format=layout)
+    actual = results(kernel.batch_norm, x, gradient, weight, bias)
+    for name, error in errors(actual, expected).items():
+        assert error < 10 * max(plain[name], 2**-24), (name, error, plain[name])  # 2^-24: half a unit in the last place
+    assert actual["y"].is_contiguous(memory_format=layout)
+    assert actual["x"].is_contiguous(memory_format=layout)
 
 
 @pytest.mark.parametrize("shape", SHAPES[5:], ids=str)
 @pytest.mark.parametrize("affine", [True, False])
 def test_equal_in_float64(shape: tuple[int, ...], affine: bool) -> None:
-    x, gradient, weight, bias = (t.double() for t in made(shape, 3.0))
+    x, gradient, weight, bias = (t.double() for t in make_inputs(shape, 3.0))
     plain = nn.BatchNorm3d(shape[1], affine=affine) if x.dim() == 5 else nn.BatchNorm2d(shape[1], affine=affine)
     ours = kernel.BatchNorm3d(shape[1], affine=affine) if x.dim() == 5 else kernel.BatchNorm2d(shape[1], affine=affine)
-    found = []
+    results_of = []
     for module, layout in ((plain.double(), torch.contiguous_format), (ours.double(), LAYOUTS[x.dim()])):
         if affine:
             module.weight.data.copy_(weight)
@@ -86,21 +86,21 @@ def test_equal_in_float64(shape: tuple[int, ...], affine: bool) -> None:
         leaf = x.clone(memory_format=layout).requires_grad_()
         y = module(leaf)
         y.backward(gradient.contiguous(memory_format=layout))
-        tested = module.eval()(leaf).detach()
-        own = [p.grad for p in module.parameters()]
-        found.append([y.detach(), leaf.grad, tested, *own, *module.state_dict().values()])
-    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+        evaluated = module.eval()(leaf).detach()
+        gradients = [p.grad for p in module.parameters()]
+        results_of.append([y.detach(), leaf.grad, evaluated, *gradients, *module.state_dict().values()])
+    torch.testing.assert_close(results_of[1], results_of[0], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(4, 16, 40, 30), (2, 16, 9, 40, 30)], ids=str)
 def test_gradients_in_any_memory_layout(shape: tuple[int, ...]) -> None:
-    x, gradient, *affine = made(shape, 1.0)
+    x, gradient, *affine = make_inputs(shape, 1.0)
     x = x.contiguous(memory_format=LAYOUTS[len(shape)])
     expected = results(kernel.batch_norm, x, gradient.contiguous(memory_format=LAYOUTS[len(shape)]), *affine)
-    inside = torch.zeros(shape[0], *shape[2:], 2 * shape[1])[..., : shape[1]].movedim(-1, 1)  # of a wider map
-    for strided in (gradient, inside.copy_(gradient)):
-        found = results(kernel.batch_norm, x, strided, *affine)
-        assert all(torch.equal(found[name], value) for name, value in expected.items())
+    slice_of_wider = torch.zeros(shape[0], *shape[2:], 2 * shape[1])[..., : shape[1]].movedim(-1, 1)
+    for strided in (gradient, slice_of_wider.copy_(gradient)):
+        actual = results(kernel.batch_norm, x, strided, *affine)
+        assert all(torch.equal(actual[name], value) for name, value in expected.items())
 
 
 def test_a_running_average_over_all_batches() -> None:
@@ -113,13 +113,13 @@ def test_a_running_average_over_all_batches() -> None:
 
 
 def test_half_precision_keeps_float32_statistics() -> None:
-    x, gradient, weight, bias = made((16, 64, 32, 22), 2.0, torch.bfloat16)
+    x, gradient, weight, bias = make_inputs((16, 64, 32, 22), 2.0, torch.bfloat16)
     expected = results(F.batch_norm, *(t.double() for t in (x, gradient, weight, bias)))
     x, gradient = (t.contiguous(memory_format=torch.channels_last) for t in (x, gradient))
-    found = results(kernel.batch_norm, x, gradient, weight, bias)
-    assert found["y"].dtype == found["x"].dtype == torch.bfloat16
+    actual = results(kernel.batch_norm, x, gradient, weight, bias)
+    assert actual["y"].dtype == actual["x"].dtype == torch.bfloat16
     rounding = errors({k: v.bfloat16() if k in "xy" else v.float() for k, v in expected.items()}, expected)
-    for name, error in errors(found, expected).items():
+    for name, error in errors(actual, expected).items():
         assert error < max(2.5 * rounding[name], 3e-6), (name, error)
 
 
@@ -149,8 +149,8 @@ FORMS: dict[str, Any] = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_norm_over_frames_is_as_precise(form: str) -> None:
-    """Each against PyTorch's contiguous kernel over the frames that the sequences have, as one sequence."""
-    x, gradient, weight, bias = made((4, 32, 10, 64, 44), 10.0)
+    """Against PyTorch's contiguous kernel over all valid frames, as one sequence."""
+    x, gradient, weight, bias = make_inputs((4, 32, 10, 64, 44), 10.0)
 
     def over_frames(t: torch.Tensor) -> torch.Tensor:
         return torch.cat([t[n, :, :length] for n, length in enumerate(LENGTHS.tolist())], 1).unsqueeze(0)
@@ -162,9 +162,9 @@ def test_every_norm_over_frames_is_as_precise(form: str) -> None:
         leaf = x.to(dtype).contiguous(memory_format=torch.channels_last_3d).requires_grad_()
         y = over_frames(function(norm, leaf))
         y.backward(over_frames(gradient).to(dtype))
-        own = {"weight": norm.norm.weight.grad, "bias": norm.norm.bias.grad}
+        gradients = {"weight": norm.norm.weight.grad, "bias": norm.norm.bias.grad}
         statistics = {"mean": norm.norm.running_mean, "variance": norm.norm.running_var}
-        return {"y": y.detach(), "x": over_frames(leaf.grad), **own, **statistics}
+        return {"y": y.detach(), "x": over_frames(leaf.grad), **gradients, **statistics}
 
     def contiguous(norm: FrameBatchNorm, leaf: torch.Tensor) -> torch.Tensor:
         frames = over_frames(leaf).contiguous()
