@@ -1,4 +1,4 @@
-"""The random transforms, against pixel-by-pixel references, at all usual frame sizes."""
+"""The random transforms against pixel-by-pixel references, at all usual frame sizes."""
 
 import inspect
 from typing import Any
@@ -24,7 +24,7 @@ def frames(height: int = 64, width: int = 44, count: int = 5) -> np.ndarray:
 
 
 def bump(height: int, width: int, count: int = 3) -> np.ndarray:
-    """Grey levels that change slowly and fade out to all sides: a wrong coordinate shows, a rounded one does not."""
+    """Return smooth grey levels that fade out on all sides, sensitive to wrong coordinates but not to rounded ones."""
     down, right = (np.sin(np.linspace(0, 2 * np.pi, length)) ** 2 for length in (height, width))
     profile = np.outer(down, right)
     return np.stack([np.rint(255 * profile / (1 + k)).astype(np.uint8) for k in range(count)])
@@ -38,7 +38,9 @@ def always(name: str, **more: Any) -> Any:
     return build_transform({"type": name, "prob": 1.0, **more})
 
 
-class Scripted:
+class FakeGenerator:
+    """A random generator that returns these values."""
+
     def __init__(self, *draws: Any) -> None:
         self.draws = list(draws)
 
@@ -50,12 +52,12 @@ class Scripted:
 class TestAll:
     @pytest.mark.parametrize("name", NAMES)
     @pytest.mark.parametrize(
-        ("spec", "fewest", "most"),
+        ("spec", "low", "high"),
         [({}, 150, 250), ({"prob": 0}, 0, 0), ({"prob": 1.0}, 400, 400)],  # 200 expected, standard deviation 10
     )
-    def test_the_probability(self, name: str, spec: dict[str, Any], fewest: int, most: int) -> None:
+    def test_the_probability(self, name: str, spec: dict[str, Any], low: int, high: int) -> None:
         x, transform = frames(count=1), build_transform({"type": name, **spec})
-        assert fewest <= sum(transform(x, rng(seed)) is not x for seed in range(400)) <= most
+        assert low <= sum(transform(x, rng(seed)) is not x for seed in range(400)) <= high
 
     @pytest.mark.parametrize("size", SIZES)
     @pytest.mark.parametrize("name", NAMES)
@@ -63,39 +65,39 @@ class TestAll:
         x, transform = frames(*size), always(name)
         x.flags.writeable = False
         first = transform(x, rng(3))
-        kept = first.copy()
-        other = transform(x, rng(4))
-        assert name == "RandomHorizontalFlip" or not np.array_equal(other, first)
-        assert np.array_equal(first, kept), "the result is the caller's"
-        assert np.array_equal(transform(x, rng(3)), kept)
+        copy = first.copy()
+        second = transform(x, rng(4))
+        assert name == "RandomHorizontalFlip" or not np.array_equal(second, first)
+        assert np.array_equal(first, copy), "a later call does not change the result"
+        assert np.array_equal(transform(x, rng(3)), copy)
         assert (first.dtype, first.shape) == (np.uint8, x.shape)
         assert transform.divisor == 1
 
     @pytest.mark.parametrize("name", NAMES)
     def test_all_channels_alike(self, name: str) -> None:
         x = frames(count=40).reshape(20, 2, 64, 44)
-        found = always(name)(x, rng(2))
+        result = always(name)(x, rng(2))
         for channel in range(2):
-            assert np.array_equal(found[:, channel], always(name)(x[:, channel], rng(2)))
+            assert np.array_equal(result[:, channel], always(name)(x[:, channel], rng(2)))
 
     @pytest.mark.parametrize("name", NAMES)
     def test_all_frames_alike(self, name: str) -> None:
         for count in (1, 2, 4, 7, 8, 16, 17, 30, 64, 65, 100):
             x = np.repeat(frames(count=1), count, axis=0)
-            found = always(name)(x, rng(2))
-            assert found.shape == x.shape
-            assert (found == found[0]).all(), count
-            assert np.array_equal(found[0], always(name)(x[:1], rng(2))[0]), "however many there are"
+            result = always(name)(x, rng(2))
+            assert result.shape == x.shape
+            assert (result == result[0]).all(), count
+            assert np.array_equal(result[0], always(name)(x[:1], rng(2))[0]), "whatever the number of frames"
 
     @pytest.mark.parametrize(("name", "more"), [*((n, {}) for n in NAMES), *((n, EACH) for n in PER_FRAME)])
     def test_any_strides(self, name: str, more: dict[str, Any]) -> None:
         transform = always(name, **more)
-        whole = frames(64, 64, 20)
-        for view in (whole[:, :, 10:54], whole[:, :, ::-1], whole[::-2], np.broadcast_to(whole[0], whole.shape)):
+        x = frames(64, 64, 20)
+        for view in (x[:, :, 10:54], x[:, :, ::-1], x[::-2], np.broadcast_to(x[0], x.shape)):
             assert not view.flags.c_contiguous
-            before = view.copy()
-            assert np.array_equal(transform(view, rng(1)), transform(before, rng(1)))
-            assert np.array_equal(view, before)
+            copy = view.copy()
+            assert np.array_equal(transform(view, rng(1)), transform(copy, rng(1)))
+            assert np.array_equal(view, copy)
 
 
 def test_a_flip_mirrors_the_whole_sequence() -> None:
@@ -114,7 +116,7 @@ class TestErasing:
             rectangle = reference.black_rectangle(transform(white, rng(seed))[0])
             _, _, height, width = rectangle
             share, shape = height * width / (size[0] * size[1]), height / width
-            # Height and width are whole numbers: half a pixel more or less of either.
+            # Height and width are rounded by up to half a pixel.
             rounding = (height + width + 1) / 2 / (size[0] * size[1])
             assert sl - rounding <= share <= sh + rounding
             assert (height - 0.5) / (width + 0.5) <= 1 / r1
@@ -131,30 +133,30 @@ class TestErasing:
         transform = always("RandomErasing", sl=16 / 72, sh=16 / 72, r1=1.0)
         positions = set()
         for seed in range(600):
-            found = transform(white, rng(seed))
-            rectangle = reference.black_rectangle(found[0])
+            result = transform(white, rng(seed))
+            rectangle = reference.black_rectangle(result[0])
             assert rectangle[2:] == (4, 4)
             positions.add(rectangle[:2])
         assert positions == {(top, left) for top in range(5) for left in range(6)}
 
-    def test_a_try_that_would_erase_a_whole_row_or_column_is_repeated(self) -> None:
+    def test_a_rectangle_as_wide_or_high_as_the_frame_is_drawn_again(self) -> None:
         for settings in ({"sl": 1.0, "sh": 1.0, "r1": 1.0}, {"sl": 64 / 128, "sh": 64 / 128, "r1": 1.0}):
             white = np.full((2, 8, 16), 255, np.uint8)
-            assert np.array_equal(always("RandomErasing", **settings)(white, rng()), white), "no try fits"
+            assert np.array_equal(always("RandomErasing", **settings)(white, rng()), white), "no rectangle fits"
 
         transform = always("RandomErasing", sl=0.1, sh=1.0, r1=1.0)
         for seed in range(50):
             assert reference.black_rectangle(transform(white, rng(seed))[0]) is not None
 
-    def test_each_frame_its_own(self) -> None:
+    def test_per_frame(self) -> None:
         white = np.full((400, 64, 44), 255, np.uint8)
-        found = build_transform({"type": "RandomErasing", "per_frame": True})(white, rng())
-        rectangles = [reference.black_rectangle(f) for f in found]
+        result = build_transform({"type": "RandomErasing", "per_frame": True})(white, rng())
+        rectangles = [reference.black_rectangle(f) for f in result]
         erased = [r for r in rectangles if r is not None]
         assert 150 < len(erased) < 250  # 200 expected, standard deviation 10
         assert len(set(erased)) > 0.9 * len(erased)
-        none = build_transform({"type": "RandomErasing", "per_frame": True, "prob": 0.0})
-        assert none(white, rng()) is white
+        never = build_transform({"type": "RandomErasing", "per_frame": True, "prob": 0.0})
+        assert never(white, rng()) is white
 
 
 def example(kind: str, height: int, width: int) -> np.ndarray:
@@ -172,10 +174,10 @@ class TestWarp:
     @pytest.mark.parametrize("count", [1, 17, 30, 66])
     @pytest.mark.parametrize("kind", ["rotation", "affine", "homography"])
     def test_noise_as_the_reference(self, kind: str, count: int) -> None:
-        """OpenCV may round coordinates to 1/32 pixel: 255 / 64 at most, for either coordinate."""
+        """OpenCV may round coordinates to 1/32 pixel, which changes a level by up to 255 / 64 for either coordinate."""
         x, source = frames(count=count), example(kind, 64, 44)
-        found = warp(x, source)
-        difference = found[-1] - reference.warp(x[-1], source)
+        result = warp(x, source)
+        difference = result[-1] - reference.warp(x[-1], source)
         assert np.abs(difference).max() < 9
         assert np.abs(difference).mean() < 1.5
         assert np.abs(difference.mean()) < 0.1
@@ -185,18 +187,18 @@ class TestWarp:
         x = frames(*size)
         assert np.array_equal(warp(x, np.eye(3)), x)
         assert np.array_equal(warp(x, np.eye(2, 3)), x)
-        assert np.array_equal(always("RandomPerspective")(x, Scripted(0.0, 0.0)), x), "corners that stay"
-        assert np.array_equal(always("RandomAffine")(x, Scripted(0.0, 0.25)), x), "equal triangles"
+        assert np.array_equal(always("RandomPerspective")(x, FakeGenerator(0.0, 0.0)), x), "corners do not move"
+        assert np.array_equal(always("RandomAffine")(x, FakeGenerator(0.0, 0.25)), x), "equal triangles"
 
-    def test_whole_pixels_and_black_behind_them(self) -> None:
+    def test_shifts_by_whole_pixels_fill_with_black(self) -> None:
         x = frames()
-        found = warp(x, np.array([[1.0, 0, 3], [0, 1, -5]]))
+        result = warp(x, np.array([[1.0, 0, 3], [0, 1, -5]]))
         expected = np.zeros_like(x)
         expected[:, 5:, :-3] = x[:, :-5, 3:]
-        assert np.array_equal(found, expected)
+        assert np.array_equal(result, expected)
 
 
-def drawn(name: str, size: tuple[int, int], seed: int, **more: Any) -> np.ndarray:
+def draw_matrix(name: str, size: tuple[int, int], seed: int, **more: Any) -> np.ndarray:
     draws = rng(seed)
     draws.random()
     return always(name, **more).source(*size, draws)  # type: ignore[no-any-return]
@@ -210,9 +212,9 @@ def corners(size: tuple[int, int]) -> list[tuple[float, float]]:
 class TestWarps:
     @pytest.mark.parametrize("size", SIZES)
     @pytest.mark.parametrize("name", WARPS)
-    def test_what_is_drawn_is_what_is_done(self, name: str, size: tuple[int, int]) -> None:
+    def test_the_warp_follows_the_drawn_matrix(self, name: str, size: tuple[int, int]) -> None:
         x = bump(*size)
-        expected = reference.warp(x[0], drawn(name, size, 7))
+        expected = reference.warp(x[0], draw_matrix(name, size, 7))
         assert np.abs(expected - x[0]).max() > 20
         assert np.abs(always(name)(x, rng(7))[0] - expected).max() < 2
 
@@ -221,18 +223,18 @@ class TestRotate:
     @pytest.mark.parametrize("size", [*SIZES, (33, 21)])
     def test_about_the_middle_by_up_to_so_many_degrees(self, size: tuple[int, int]) -> None:
         middle = (size[1] - 1) / 2, (size[0] - 1) / 2
-        for settings, most in (({}, 10), ({"degree": 45}, 45), ({"degree": 0.5}, 0.5)):
+        for settings, limit in (({}, 10), ({"degree": 45}, 45), ({"degree": 0.5}, 0.5)):
             angles = []
             for seed in range(100):
-                source = drawn("RandomRotate", size, seed, **settings)
+                source = draw_matrix("RandomRotate", size, seed, **settings)
                 assert reference.transform_point(source, *middle) == pytest.approx(middle)
                 u, v = reference.transform_point(source, middle[0] + 1, middle[1])
                 angles.append(float(np.degrees(np.arctan2(v - middle[1], u - middle[0]))))
                 assert np.hypot(u - middle[0], v - middle[1]) == pytest.approx(1), "nothing is scaled"
-            assert max(np.abs(angles)) <= most + 1e-6
-            assert min(angles) < -0.8 * most
-            assert max(angles) > 0.8 * most
-            assert abs(np.mean(angles)) < most / 4
+            assert max(np.abs(angles)) <= limit + 1e-6
+            assert min(angles) < -0.8 * limit
+            assert max(angles) > 0.8 * limit
+            assert abs(np.mean(angles)) < limit / 4
 
 
 class TestPerspective:
@@ -240,7 +242,7 @@ class TestPerspective:
     def test_corners_of_the_result_lie_on_top_and_bottom_edge(self, size: tuple[int, int], reach: float) -> None:
         moves = []
         for seed in range(50):
-            source = drawn("RandomPerspective", size, seed)
+            source = draw_matrix("RandomPerspective", size, seed)
             for (x, y), side in zip(corners(size), (1, -1, 1, -1), strict=True):
                 u, v = reference.transform_point(source, x, y)
                 assert v == pytest.approx(y, abs=1e-3)
@@ -265,7 +267,7 @@ class TestAffine:
                 [(x + i * reach * a, y + j * reach * b) for (x, y), (i, j), (a, b) in triples(m)]
                 for m in moves.astype(float)
             )
-            source = always("RandomAffine").source(*size, Scripted(moves))
+            source = always("RandomAffine").source(*size, FakeGenerator(moves))
             for start, end in zip(before, after, strict=True):
                 assert reference.transform_point(source, *end) == pytest.approx(start, abs=1e-3)
 
@@ -274,8 +276,8 @@ class TestAffine:
         assert np.array_equal(always("RandomAffine", degree=45)(x, rng()), always("RandomAffine")(x, rng()))
 
 
-class Rows:
-    """A generator that chooses these whole numbers, after the probability."""
+class FakeIntegers:
+    """A random generator that returns 0 for the probability, and then these integers."""
 
     def __init__(self, *draws: int) -> None:
         self.draws = list(draws)
@@ -293,45 +295,45 @@ class TestParts:
     @pytest.mark.parametrize("shape", range(3))
     @pytest.mark.parametrize("kernel", range(3))
     def test_dilation(self, shape: int, kernel: int) -> None:
-        """The largest level below a rectangle, a cross or an ellipse; the rows around the part are not seen."""
+        """The largest level in a rectangle, a cross or an ellipse, without the rows outside the part."""
         x = frames(20, 14, 2)
-        found = always("RandomPartDilate", top_range=[3, 5], bot_range=[9, 12])(x, Rows(4, 11, shape, kernel))
+        result = always("RandomPartDilate", top_range=[3, 5], bot_range=[9, 12])(x, FakeIntegers(4, 11, shape, kernel))
         width, height = ((5, 3), (5, 5), (3, 5))[kernel] if shape == 0 else ((3, 3), (3, 5), (5, 3))[kernel]
         expected = x.copy()
         for n in range(2):
             expected[n, 4:11] = reference.dilate(x[n, 4:11], shape, width, height)
-        assert np.array_equal(found, expected)
+        assert np.array_equal(result, expected)
 
     def test_blur(self) -> None:
         x = frames(20, 14, 2) // 3
-        found = always("RandomPartBlur", top_range=[3, 5], bot_range=[9, 12])(x, Rows(4, 11))
+        result = always("RandomPartBlur", top_range=[3, 5], bot_range=[9, 12])(x, FakeIntegers(4, 11))
         expected = x.copy()
         for n in range(2):
             expected[n, 4:11] = 255 * (reference.blur(x[n, 4:11]) > 0.2 * 255)
-        assert np.array_equal(found, expected)
-        assert 0 < (found[:, 4:11] == 255).mean() < 1
+        assert np.array_equal(result, expected)
+        assert 0 < (result[:, 4:11] == 255).mean() < 1
 
-    def test_blur_of_each_frame_alone(self) -> None:
+    def test_blur_per_frame(self) -> None:
         x = np.repeat(frames(count=1), 200, axis=0)
-        found = build_transform({"type": "RandomPartBlur", "per_frame": True})(x, rng())
-        changed = [frame for frame in found if not np.array_equal(frame, x[0])]
+        result = build_transform({"type": "RandomPartBlur", "per_frame": True})(x, rng())
+        changed = [frame for frame in result if not np.array_equal(frame, x[0])]
         assert 70 < len(changed) < 130
         assert len({frame.tobytes() for frame in changed}) > 0.5 * len(changed)
 
-    def test_rows_that_frames_have_not(self) -> None:
+    def test_frames_of_too_few_rows(self) -> None:
         with pytest.raises(UserError, match="16 high: set `top_range`"):
             always("RandomPartDilate")(frames(16, 11), rng())
 
-    def test_gaitssbs_whole_augmentation(self) -> None:
+    def test_gaitssbs_augmentation(self) -> None:
         transform = build_transform({"type": "DA4GaitSSB"})
         assert transform.divisor == 255
         probabilities = {"ra_prob": 0.0, "rp_prob": 0.0, "rhf_prob": 1.0, "rpd_prob": 0.0, "rpb_prob": 0.0}
         x = np.where(frames(64, 64) > 250, 255, 0).astype(np.uint8)
         assert np.array_equal(build_transform({"type": "DA4GaitSSB", **probabilities})(x, rng()), x[:, :, 53:9:-1])
-        made = build_transform({"type": "DA4GaitSSB", "cutting": 4, **dict.fromkeys(probabilities, 1.0)})(x, rng())
-        assert made.shape == (5, 64, 56)
-        assert set(np.unique(made[:, 20:39]).tolist()) == {0, 255}, "rows that every blurred part has"
-        assert len(np.unique(made[:, :9])) > 20
+        augmented = build_transform({"type": "DA4GaitSSB", "cutting": 4, **dict.fromkeys(probabilities, 1.0)})(x, rng())
+        assert augmented.shape == (5, 64, 56)
+        assert set(np.unique(augmented[:, 20:39]).tolist()) == {0, 255}, "rows in every blurred part"
+        assert len(np.unique(augmented[:, :9])) > 20
 
 
 class TestProblems:

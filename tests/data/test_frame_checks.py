@@ -1,4 +1,4 @@
-"""What `dygait info` says about the frames of a dataset."""
+"""The checks of frames by `dygait info`."""
 
 from pathlib import Path
 
@@ -26,17 +26,17 @@ def tree(root: Path, **sequences: np.ndarray) -> Path:
 
 
 def test_jumping_and_raw_frames_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shrunk = frames()
-    shrunk[4] = 0
-    shrunk[4, 20:, 26:36] = shrunk[4, 0, 60] = 255
+    jumping = frames()
+    jumping[4] = 0
+    jumping[4, 20:, 26:36] = jumping[4, 0, 60] = 255
     raw = np.zeros((12, 240, 320), np.uint8)
     raw[:, 60:200, 100:140] = 255
-    root = tree(tmp_path / "data", anna=frames(), ben=shrunk, carla=raw)
+    root = tree(tmp_path / "data", anna=frames(), ben=jumping, carla=raw)
     assert cli.main(["info", str(root)]) == 0
-    printed = capsys.readouterr().out
-    assert "ben/nm-01/090: frames 4 (height 0.69 of its neighbours')" in printed
-    assert "1 of 3 sequences do not fill the rows of their frames, such as carla/nm-01/090 (240x320)" in printed
-    assert "anna" not in printed
+    output = capsys.readouterr().out
+    assert "ben/nm-01/090: frames 4 (height 0.69 of its neighbours')" in output
+    assert "1 of 3 sequences do not fill the rows of their frames, such as carla/nm-01/090 (240x320)" in output
+    assert "anna" not in output
     assert check_frames(open_store(tree(tmp_path / "clean", anna=frames()))) == [
         "no frame of 1 sequences jumps in height, area or place against its neighbours"
     ]

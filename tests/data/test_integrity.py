@@ -1,4 +1,4 @@
-"""Unusable sequences are found: by `verify`, and before a run begins."""
+"""Unusable sequences are found, by `verify` and before a run."""
 
 import os
 import pickle
@@ -16,40 +16,41 @@ from dygait.data.stores import PackedStore, Store, open_store
 from dygait.data.stores.concat import ConcatStore
 
 
-def found(store: Store, files: tuple[int, ...] = (0,), count: int | None = None) -> tuple[dict[int, str], int]:
+def find(store: Store, files: tuple[int, ...] = (0,), count: int | None = None) -> tuple[dict[int, str], int]:
+    """Return the problems of a store, and the number of sequences that were read."""
     read = 0
 
-    def counted(wrapped: Iterable[Any], total: int) -> Iterable[Any]:
+    def count_reads(wrapped: Iterable[Any], total: int) -> Iterable[Any]:
         nonlocal read
         read = total
         return wrapped
 
-    return find_unreadable(store, np.arange(count or len(store.table)), files, counted), read
+    return find_unreadable(store, np.arange(count or len(store.table)), files, count_reads), read
 
 
 def test_a_damaged_pickle(silhouette_tree: TreeFactory) -> None:
     root = silhouette_tree()
-    bad = Path(open_store(root).location(5))
-    bad.write_bytes(bad.read_bytes()[:100])
-    problems, read = found(open_store(root))
+    damaged = Path(open_store(root).location(5))
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    problems, read = find(open_store(root))
     assert list(problems) == [5]
-    assert problems[5].startswith(f"{bad} cannot be loaded")
-    assert read == found(open_store(root))[1] == 16, "damage is not cached"
+    assert problems[5].startswith(f"{damaged} cannot be loaded")
+    assert read == find(open_store(root))[1] == 16, "damage is not cached"
     assert list(verify(root)) == [problems[5]]
 
 
 def test_a_damaged_frame_of_a_store(silhouette_tree: TreeFactory, tmp_path: Path) -> None:
     target = tmp_path / "store"
     pack(silhouette_tree(), target)
-    assert found(open_store(target)) == ({}, 16)
-    assert found(open_store(target)) == ({}, 0)
+    assert find(open_store(target)) == ({}, 16)
+    assert find(open_store(target)) == ({}, 0)
     assert list(verify(target)) == []
     shard, store = target / "frames-00000.bin", PackedStore(target)
     content = bytearray(shard.read_bytes())
     content[int(store.rows[2]["offset"])] ^= 255
     shard.write_bytes(content)
-    os.utime(shard, ns=(1, 1))  # whatever the clock's steps are, it is another time
-    problems, _ = found(open_store(target))
+    os.utime(shard, ns=(1, 1))  # another time, whatever the resolution of the clock
+    problems, _ = find(open_store(target))
     assert list(problems) == [2]
     assert f"{store.location(2)} is damaged" in problems[2]
     assert list(verify(target)) == [problems[2]]
@@ -57,21 +58,21 @@ def test_a_damaged_frame_of_a_store(silhouette_tree: TreeFactory, tmp_path: Path
 
 def test_readable_sequences_are_read_once(silhouette_tree: TreeFactory) -> None:
     root = silhouette_tree()
-    assert found(open_store(root)) == ({}, 16)
-    assert found(open_store(root)) == ({}, 0)
-    assert found(open_store(root), count=3) == ({}, 3), "other sequences"
+    assert find(open_store(root)) == ({}, 16)
+    assert find(open_store(root)) == ({}, 0)
+    assert find(open_store(root), count=3) == ({}, 3), "other sequences"
     path = Path(open_store(root).location(2))
     os.utime(path, ns=(1, 1))
-    assert found(open_store(root)) == ({}, 16), "a file written again is read again"
+    assert find(open_store(root)) == ({}, 16), "a file written again is read again"
 
 
 def test_several_datasets(silhouette_tree: TreeFactory, tmp_path: Path) -> None:
     roots = [silhouette_tree(tmp_path / name) for name in "ab"]
-    bad = Path(open_store(roots[1]).location(3))
-    bad.write_bytes(b"")
-    problems, read = found(ConcatStore([open_store(root) for root in roots]))
+    damaged = Path(open_store(roots[1]).location(3))
+    damaged.write_bytes(b"")
+    problems, read = find(ConcatStore([open_store(root) for root in roots]))
     assert (list(problems), read) == ([19], 32)
-    assert str(bad) in problems[19]
+    assert str(damaged) in problems[19]
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,6 @@ def test_modalities_must_exist_and_fit(silhouette_tree: TreeFactory, second: np.
             path.with_name("zzz.pkl").write_bytes(path.read_bytes())
         elif second is not None:
             path.with_name("zzz.pkl").write_bytes(pickle.dumps(second))
-    problems, _ = found(open_store(root), (0, 1))
+    problems, _ = find(open_store(root), (0, 1))
     assert list(problems) == [0]
     assert message in problems[0]

@@ -1,4 +1,4 @@
-"""Killed and failing loader workers; loading itself is tested in test_dataset.py."""
+"""Killed and failing worker processes; test_dataset.py tests loading itself."""
 
 import multiprocessing
 import os
@@ -16,18 +16,18 @@ from dygait.data.loader import batches, make_loader, working
 from dygait.errors import LocalError
 
 
-class Same:
+class ConstantDataset:
     def __getitem__(self, request: Any) -> Sample:
         return Sample(np.zeros((2, 4, 3), np.uint8), 0, 0)
 
 
 def loader() -> DataLoader[Any]:
-    return make_loader(Same(), [[0, 0]] * 1000, 2, False)  # type: ignore[arg-type,list-item]
+    return make_loader(ConstantDataset(), [[0, 0]] * 1000, 2, False)  # type: ignore[arg-type,list-item]
 
 
 @pytest.fixture
-def started() -> Iterator[Callable[[], list[Any]]]:
-    """Return what lists the processes that the test has started; another child keeps running."""
+def loader_processes() -> Iterator[Callable[[], list[Any]]]:
+    """Return a function that lists the processes that the test has started; another child process keeps running."""
     bystander = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
     bystander.start()
     before = multiprocessing.active_children()
@@ -37,23 +37,23 @@ def started() -> Iterator[Callable[[], list[Any]]]:
     bystander.join()
 
 
-@pytest.mark.parametrize("where", ["waiting for it", "in a step", "in a checkpoint", "in a transfer of memory"])
-def test_a_killed_worker_is_named(started: Callable[[], list[Any]], where: str) -> None:
+@pytest.mark.parametrize("moment", ["while waiting for it", "in a step", "in a checkpoint", "in a transfer of memory"])
+def test_a_killed_worker_is_named(loader_processes: Callable[[], list[Any]], moment: str) -> None:
     killed = 0
-    with pytest.raises(LocalError) as found, working():  # noqa: PT012 - where it dies is the point
+    with pytest.raises(LocalError) as caught, working():  # noqa: PT012 - where it dies is the point
         stream = batches(loader())
         next(stream)
-        killed = started()[0].pid
+        killed = loader_processes()[0].pid
         os.kill(killed, signal.SIGKILL)
-        if where == "in a step":
+        if moment == "in a step":
             time.sleep(20)
-        if where == "in a checkpoint":
+        if moment == "in a checkpoint":
             with pytest.raises(RuntimeError) as inner:
                 time.sleep(20)
-            other = OSError("of the file that could not be written")
+            other = OSError("a file could not be written")
             other.__context__ = inner.value
             raise other
-        if where == "in a transfer of memory":
+        if moment == "in a transfer of memory":
 
             def lost() -> Iterator[Any]:
                 raise ConnectionResetError
@@ -62,19 +62,19 @@ def test_a_killed_worker_is_named(started: Callable[[], list[Any]], where: str) 
             next(batches(lost()))  # type: ignore[arg-type]
         for _ in stream:
             pass
-    assert f"process {killed}, which loads data, " in str(found.value)
-    assert "num_workers" in str(found.value)
-    assert not started()
+    assert f"process {killed}, which loads data, " in str(caught.value)
+    assert "num_workers" in str(caught.value)
+    assert not loader_processes()
 
 
-def test_an_error_ends_the_workers(started: Callable[[], list[Any]]) -> None:
-    """They ignore SIGTERM, so that nobody else would; and PyTorch does not raise that they were killed."""
+def test_an_error_ends_the_workers(loader_processes: Callable[[], list[Any]]) -> None:
+    """They ignore SIGTERM, so `working` has to end them; and PyTorch raises no error for it."""
     with pytest.raises(ZeroDivisionError), working():  # noqa: PT012
         stream = batches(loader())
         next(stream)
-        assert len(started()) == 2
+        assert len(loader_processes()) == 2
         raise ZeroDivisionError
-    assert not started()
+    assert not loader_processes()
 
 
 def test_another_lost_connection(monkeypatch: pytest.MonkeyPatch) -> None:

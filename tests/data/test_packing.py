@@ -1,4 +1,4 @@
-"""Tree to store to tree: equal arrays, in whatever form the pickles are."""
+"""Packing a tree and unpacking it gives equal arrays, in every form of pickles."""
 
 import pickle
 from pathlib import Path
@@ -20,7 +20,7 @@ def arrays(root: Path) -> dict[str, bytes]:
 @pytest.fixture
 def tree(root: Path) -> Path:
     forms = [pickle.dumps(WALK), pickle.dumps(list(WALK), 0), pickle.dumps(np.asfortranarray(WALK), 4)]
-    forms += [pickle.dumps(WALK[:, ::2, ::-1], 3), pickle.dumps(WALK, 2) + b"what follows is not read"]
+    forms += [pickle.dumps(WALK[:, ::2, ::-1], 3), pickle.dumps(WALK, 2) + b"trailing bytes are not read"]
     for number, content in enumerate(forms):
         folder = root / "003" / "nm-01" / f"{number:03d}"
         folder.mkdir(parents=True)
@@ -29,7 +29,7 @@ def tree(root: Path) -> Path:
     return root
 
 
-def test_there_and_back(tree: Path, tmp_path: Path) -> None:
+def test_packing_and_unpacking(tree: Path, tmp_path: Path) -> None:
     assert pack(tree, tmp_path / "store") == (10, 0, [])
     store, source = PackedStore(tmp_path / "store"), open_store(tree)
     assert store.table.all_keys() == source.table.all_keys()
@@ -54,15 +54,15 @@ def test_a_bad_pickle_ends_packing_and_loses_nothing(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = tree / "003" / "nm-01" / "002" / "000.pkl"
-    good = bad.read_bytes()
-    bad.write_bytes(good[:50])
+    content = bad.read_bytes()
+    bad.write_bytes(content[:50])
     with pytest.raises(UserError, match=f"{bad} cannot be loaded"):
         pack(tree, tmp_path / "store")
     assert len(PackedStore(tmp_path / "store").rows) == 7, "what came before it is packed"
     packed = pack(tree, tmp_path / "store", skip_bad=True)
     assert (packed.written, packed.kept) == (2, 7)
     assert [str(bad) in message for message in packed.skipped] == [True]
-    bad.write_bytes(good)
+    bad.write_bytes(content)
     monkeypatch.setattr(packed_writer, "COMMIT_SECONDS", 0)
     assert pack(tree, tmp_path / "store").written == 1
     unpack(tmp_path / "store", tmp_path / "back")

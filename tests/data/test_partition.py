@@ -1,4 +1,4 @@
-"""Partitions, built in and from files, and how they compare with the ids on disk."""
+"""Partitions, built-in and from files, and their comparison with the ids on disk."""
 
 import json
 from pathlib import Path
@@ -19,18 +19,18 @@ from dygait.errors import UserError
     ],
 )
 def test_built_in(name: str, train: tuple[Any, ...], test: tuple[Any, ...]) -> None:
-    found = load_partition(None, name)
-    assert (len(found.train), found.train[0], found.train[-1]) == train
-    assert (len(found.test), found.test[0], found.test[-1]) == test
-    assert len({*found.train, *found.test}) == len(found.train) + len(found.test)
-    assert (found.name, found.probe) == (name, None)
-    assert load_partition(name, "Mine") == found
+    partition = load_partition(None, name)
+    assert (len(partition.train), partition.train[0], partition.train[-1]) == train
+    assert (len(partition.test), partition.test[0], partition.test[-1]) == test
+    assert len({*partition.train, *partition.test}) == len(partition.train) + len(partition.test)
+    assert (partition.name, partition.probe) == (name, None)
+    assert load_partition(name, "Mine") == partition
     if name == "OUMVLP":
-        assert {int(i) % 2 for i in found.train} == {1}
-        assert {int(i) % 2 for i in found.test[:-1]} == {0}
+        assert {int(i) % 2 for i in partition.train} == {1}
+        assert {int(i) % 2 for i in partition.test[:-1]} == {0}
 
 
-def test_a_dataset_without_one() -> None:
+def test_a_dataset_without_a_partition() -> None:
     with pytest.raises(UserError, match=r"data_cfg.dataset_partition: Gait3D .* CASIA-B, OUMVLP, GREW"):
         load_partition(None, "Gait3D")
 

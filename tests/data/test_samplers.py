@@ -1,4 +1,4 @@
-"""Which sequences make a batch: a pure function of (seed, iteration), whatever the number of processes."""
+"""The sequences of a batch: a pure function of (seed, iteration) for any number of processes."""
 
 import itertools
 from collections import Counter
@@ -42,25 +42,25 @@ def flat(batches: Any) -> list[int]:
 class TestTraining:
     @pytest.mark.parametrize("world", [2, 4])
     def test_processes_divide_the_global_batch(self, kind: Any, batch_size: Any, shuffle: bool, world: int) -> None:
-        whole = list(kind(LABELS, batch_size, shuffle, 3, 0, 7))
-        assert len(whole) == 7
+        batches = list(kind(LABELS, batch_size, shuffle, 3, 0, 7))
+        assert len(batches) == 7
         shares = [list(kind(LABELS, batch_size, shuffle, 3, 0, 7, rank, world)) for rank in range(world)]
-        for iteration, batch in enumerate(whole):
+        for iteration, batch in enumerate(batches):
             parts = [share[iteration] for share in shares]
             assert {len(part) for part in parts} == {len(batch) // world}
-            together: list[Request] = [request for part in parts for request in part]
-            assert sorted(together, key=lambda r: r.key) == batch, "the same sequences at the same positions, each once"
+            joined: list[Request] = [request for part in parts for request in part]
+            assert sorted(joined, key=lambda r: r.key) == batch, "the same sequences at the same positions, each once"
             assert [request.key for request in batch] == [(3, iteration, position) for position in range(len(batch))]
 
     @pytest.mark.parametrize("start", [1, 5, 7, 20])
     def test_a_batch_is_a_pure_function_of_seed_and_iteration(
         self, kind: Any, batch_size: Any, shuffle: bool, start: int
     ) -> None:
-        whole = list(kind(LABELS, batch_size, shuffle, 9, 0, 7))
+        batches = list(kind(LABELS, batch_size, shuffle, 9, 0, 7))
         rest = kind(LABELS, batch_size, shuffle, 9, start, 7)
         assert len(rest) == max(0, 7 - start)
-        assert list(rest) == list(rest) == whole[start:]
-        assert kind(LABELS, batch_size, shuffle, 8).global_batch(3) != whole[3] != whole[4]
+        assert list(rest) == list(rest) == batches[start:]
+        assert kind(LABELS, batch_size, shuffle, 8).global_batch(3) != batches[3] != batches[4]
 
     def test_a_batch_that_is_not_divisible(self, kind: Any, batch_size: Any, shuffle: bool) -> None:
         with pytest.raises(UserError, match=r"batch_size: .* 7 processes"):
@@ -70,17 +70,17 @@ class TestTraining:
 class TestTripletSampler:
     @pytest.mark.parametrize("shuffle", [False, True])
     def test_subjects_and_sequences(self, shuffle: bool) -> None:
-        for people, each in ((4, 4), (6, 3), (1, 1), (2, 11)):
-            for batch in sequences(triplets((people, each), batch_shuffle=shuffle, total_iterations=30)):
+        for people, per_person in ((4, 4), (6, 3), (1, 1), (2, 11)):
+            for batch in sequences(triplets((people, per_person), batch_shuffle=shuffle, total_iterations=30)):
                 by_person: dict[int, list[int]] = {}
                 for sequence in batch:
                     by_person.setdefault(LABELS[sequence], []).append(sequence)
                 assert len(by_person) == people
-                for person, chosen in by_person.items():
-                    assert len(chosen) == each
-                    # Balanced: without replacement while there are enough, then all of them again.
-                    times = Counter(chosen)
-                    assert len(times) == min(each, COUNTS[person])
+                for person, sequences_of_person in by_person.items():
+                    assert len(sequences_of_person) == per_person
+                    # Balanced: drawn without replacement until none is left, then from all of them again.
+                    times = Counter(sequences_of_person)
+                    assert len(times) == min(per_person, COUNTS[person])
                     assert max(times.values()) - min(times.values()) <= 1
 
     def test_shuffling_changes_the_order_only(self) -> None:
@@ -94,7 +94,7 @@ class TestTripletSampler:
         assert set(flat(triplets((2, 2), total_iterations=300))) == set(range(len(LABELS)))
 
 
-def test_common_draws_any_sequences_each_at_most_once_if_there_are_enough() -> None:
+def test_common_draws_each_sequence_at_most_once_if_possible() -> None:
     batches = sequences(CommonSampler(LABELS, 8, total_iterations=40))
     assert {len(set(batch)) for batch in batches} == {8}
     assert set(itertools.chain(*batches)) == set(range(len(LABELS)))
@@ -104,7 +104,7 @@ def test_common_draws_any_sequences_each_at_most_once_if_there_are_enough() -> N
 
 
 class TestBilateralSampler:
-    def test_an_epoch_has_every_sequence_once_and_each_batch_has_it_twice(self) -> None:
+    def test_an_epoch_has_every_sequence_in_one_batch_twice(self) -> None:
         batches = list(BilateralSampler(LABELS, [4, 2], total_iterations=9))  # 25 sequences: 3 batches of 8 an epoch
         epochs = [flat(batches[start : start + 3]) for start in (0, 3, 6)]
         for epoch in epochs:
@@ -113,7 +113,7 @@ class TestBilateralSampler:
         for batch in batches:
             (drawn,) = sequences([batch])
             assert drawn[:8] == drawn[8:]
-            assert len({request.key for request in batch}) == 16, "the two are drawn independently"
+            assert len({request.key for request in batch}) == 16, "the frames of the two are drawn independently"
 
     def test_both_samples_of_a_sequence_are_in_one_process(self) -> None:
         for share in sequences(BilateralSampler(LABELS, [4, 2], total_iterations=7, world_size=2)):
@@ -130,14 +130,14 @@ LENGTHS = [30, 10, 20, 20, 50, 5, 70, 20, 31, 44, 12]
 def shares_of(
     lengths: list[int], budget: int, batch_size: int | None = None, world: int = 1, done: tuple[int, ...] = ()
 ) -> list[list[list[Request]]]:
-    found = []
+    shares = []
     for rank in range(world):
         sampler = InferenceSampler(lengths, budget, batch_size, rank=rank, world_size=world)
         sampler.done = frozenset(done)
-        found.append(list(sampler))
-        assert len(sampler) == len(found[-1])
-        assert sequences(found[-1]) == [sampler.batches[n] for n in sampler.batches_of_rank()]
-    return found
+        shares.append(list(sampler))
+        assert len(sampler) == len(shares[-1])
+        assert sequences(shares[-1]) == [sampler.batches[n] for n in sampler.batches_of_rank()]
+    return shares
 
 
 class TestInferenceSampler:
@@ -149,7 +149,7 @@ class TestInferenceSampler:
         world=st.integers(1, 5),
         data=st.data(),
     )
-    def test_every_sequence_once_within_the_budget_whatever_the_processes(
+    def test_every_sequence_once_within_the_budget_for_any_number_of_processes(
         self, lengths: list[int], budget: int, batch_size: int | None, world: int, data: st.DataObject
     ) -> None:
         (alone,) = shares_of(lengths, budget, batch_size)
@@ -158,24 +158,24 @@ class TestInferenceSampler:
             assert len(batch) == 1 or len(batch) * max(lengths[sequence] for sequence in batch) <= budget
             assert batch_size is None or len(batch) <= batch_size
         ordered = [lengths[sequence] for sequence in flat(alone)]
-        assert ordered == sorted(lengths, reverse=True), "those of similar length are neighbours"
+        assert ordered == sorted(lengths, reverse=True), "neighbours have similar lengths"
 
         numbers = range(len(alone))
         done = data.draw(st.sets(st.sampled_from(numbers))) if alone else set()
         shares = shares_of(lengths, budget, batch_size, world, tuple(done))
-        left = [alone[n] for n in numbers if n not in done]
-        assert sorted(batch for share in shares for batch in share) == sorted(left)
-        padded = [[len(b) * max(lengths[r.sequence] for r in b) for b in batches] for batches in (*shares, left)]
+        remaining = [alone[n] for n in numbers if n not in done]
+        assert sorted(batch for share in shares for batch in share) == sorted(remaining)
+        padded = [[len(b) * max(lengths[r.sequence] for r in b) for b in batches] for batches in (*shares, remaining)]
         loads = [sum(share) for share in padded[:-1]]
         assert max(loads) - min(loads) <= max(padded[-1], default=0)
 
     def test_as_many_as_the_budget_holds(self) -> None:
-        (found,) = shares_of(LENGTHS, 100)
-        assert [[LENGTHS[s] for s in batch] for batch in sequences(found)] == [
+        (batches,) = shares_of(LENGTHS, 100)
+        assert [[LENGTHS[s] for s in batch] for batch in sequences(batches)] == [
             [70], [50, 44], [31, 30, 20], [20, 20, 12, 10, 5],
         ]  # fmt: skip
-        (found,) = shares_of(LENGTHS, 100, 2)
-        assert [[LENGTHS[s] for s in batch] for batch in sequences(found)][2:4] == [[31, 30], [20, 20]]
+        (batches,) = shares_of(LENGTHS, 100, 2)
+        assert [[LENGTHS[s] for s in batch] for batch in sequences(batches)][2:4] == [[31, 30], [20, 20]]
 
     @pytest.mark.parametrize("world", [1, 3])
     def test_random_numbers_of_a_sequence_depend_on_no_batch_or_process(self, world: int) -> None:

@@ -23,16 +23,16 @@ class TestCutting:
     )
     def test_columns(self, width: int, spec: dict[str, int], cut: int) -> None:
         x = frames(width=width)
-        found = build_transform({"type": "BaseSilCuttingTransform", **spec})(x, rng())
-        assert found.dtype == np.uint8
-        assert np.array_equal(found, x[:, :, cut : width - cut])
+        result = build_transform({"type": "BaseSilCuttingTransform", **spec})(x, rng())
+        assert result.dtype == np.uint8
+        assert np.array_equal(result, x[:, :, cut : width - cut])
 
-    def test_another_width_needs_a_number(self) -> None:
+    def test_other_widths_need_cutting(self) -> None:
         with pytest.raises(UserError, match=r"frames are 50 wide.*`cutting`"):
             build_transform({"type": "BaseSilCuttingTransform"})(frames(width=50), rng())
 
     @pytest.mark.parametrize("cutting", [-1, 32, 40])
-    def test_nothing_would_be_left(self, cutting: int) -> None:
+    def test_cutting_all_columns(self, cutting: int) -> None:
         with pytest.raises(UserError, match=f"cutting {cutting} columns"):
             build_transform({"type": "BaseSilCuttingTransform", "cutting": cutting})(frames(), rng())
 
@@ -60,10 +60,10 @@ class TestOthers:
 
     def test_shrinking_averages_the_area(self) -> None:
         x = frames(8, 12)
-        found = build_transform({"type": "Resize", "size": [4, 6]})(x, rng())
-        assert found.dtype == np.uint8
+        result = build_transform({"type": "Resize", "size": [4, 6]})(x, rng())
+        assert result.dtype == np.uint8
         mean = x.reshape(3, 4, 2, 6, 2).astype(float).mean((2, 4))
-        assert np.abs(found - mean).max() <= 0.5, "the mean of 2x2, rounded"
+        assert np.abs(result - mean).max() <= 0.5, "the mean of 2x2, rounded"
 
     def test_other_sizes(self) -> None:
         x = frames(8, 12)
@@ -89,9 +89,9 @@ class TestCompose:
             steps[1:] = [{"type": "Compose", "trf_cfg": steps[1:]}]
         transform = build_transform(steps if form == "list" else {"type": "Compose", "trf_cfg": steps})
         x = frames()
-        found = transform(x, rng())
+        result = transform(x, rng())
         expected = x[:, :, ::-1][:, :, 10:54].reshape(3, 3, 2, 22, 2).astype(float).mean((2, 4))
-        assert np.abs(found - expected).max() <= 0.5
+        assert np.abs(result - expected).max() <= 0.5
         assert transform.divisor == 255
 
     @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The copy in memory: the same frames, removed when the process ends, or by the next one if it was killed."""
+"""The cache in memory: equal frames, removed at the end of its process, or by the next process if that was killed."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def test_it_holds_the_chosen_sequences_in_order(root: Path, tmp_path: Path) -> N
         assert np.array_equal(copy.read(index), store.read(original))
 
 
-def test_it_goes_with_its_process_and_abandoned_ones_go_with_the_next(root: Path, tmp_path: Path) -> None:
+def test_it_is_removed_with_its_process_or_by_the_next_one(root: Path, tmp_path: Path) -> None:
     code = (
         "import sys, os, numpy as np; from pathlib import Path; from dygait.data.stores import open_store;"
         "from dygait.data.stores.cached import fill_cache;"
@@ -38,26 +38,26 @@ def test_it_goes_with_its_process_and_abandoned_ones_go_with_the_next(root: Path
         subprocess.run(arguments, env=environment(), check=False)
     assert sorted(p.name for p in tmp_path.glob("dygait*")) == ["dygait-cache-killed", "dygait-cache-killed.alive"]
     fill_cache(open_store(root), np.array([0]), [0], tmp_path / "dygait-cache-young", no_progress)
-    assert (tmp_path / "dygait-cache-killed").exists(), "it may be one that begins just now"
-    then = time.time() - 100
+    assert (tmp_path / "dygait-cache-killed").exists(), "it may have just been created"
+    old = time.time() - 100
     for path in tmp_path.glob("*.alive"):
-        os.utime(path, (then, then))
+        os.utime(path, (old, old))
     fill_cache(open_store(root), np.array([0]), [0], tmp_path / "dygait-cache-next", no_progress)
-    left = sorted(p.name for p in tmp_path.glob("dygait*") if p.is_dir())
-    assert left == ["dygait-cache-next", "dygait-cache-young"], "those of living processes stay"
+    remaining = sorted(p.name for p in tmp_path.glob("dygait*") if p.is_dir())
+    assert remaining == ["dygait-cache-next", "dygait-cache-young"], "those of running processes are kept"
 
 
 def test_a_full_disk(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cached.PackedWriter, "write", full)
+    monkeypatch.setattr(cached.PackedWriter, "write", fail)
     with pytest.raises(UserError, match=r"data_cfg.cache: .*No space left"):
         fill_cache(open_store(root), np.arange(4), [0], tmp_path / "cache", no_progress)
     assert not (tmp_path / "cache").exists()
 
 
-def test_the_folder_is_in_memory_where_there_is_such_a_place() -> None:
+def test_the_folder_is_in_memory_where_possible() -> None:
     folder = memory_folder("token")
     assert folder.name == "dygait-cache-token"
     if sys.platform == "linux" and os.access("/dev/shm", os.W_OK):

@@ -1,4 +1,4 @@
-"""The packed store: round trip, damage, interruption."""
+"""The packed store: round trip, damage and interruption."""
 
 import json
 import pickle
@@ -23,13 +23,13 @@ WALKS: dict[Key, np.ndarray] = {
     for kind in ("bg-01", "nm-01")
     for view in ("000", "090")
 }
-MORE: dict[Key, np.ndarray] = {
+NEW_WALKS: dict[Key, np.ndarray] = {
     ("003", "nm-01", "000"): np.full((3, 6, 4), 9, np.uint8),
     ("000", "nm-01", "000"): WALKS["001", "nm-01", "000"],
 }
 
 
-def written(root: Path, walks: Mapping[Key, np.ndarray] = WALKS) -> PackedStore:
+def write_store(root: Path, walks: Mapping[Key, np.ndarray] = WALKS) -> PackedStore:
     with PackedWriter(root, "a test") as writer:
         for key, frames in walks.items():
             writer.write(*key, frames)
@@ -46,7 +46,7 @@ def check(store: PackedStore, walks: Mapping[Key, np.ndarray]) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    written(tmp_path / "store")
+    write_store(tmp_path / "store")
     return tmp_path / "store"
 
 
@@ -56,7 +56,7 @@ class TestReading:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard_bytes: int, shards: int
     ) -> None:
         monkeypatch.setattr(packed_writer, "SHARD_BYTES", shard_bytes)
-        check(written(tmp_path / "s", dict(reversed(WALKS.items()))), WALKS)
+        check(write_store(tmp_path / "s", dict(reversed(WALKS.items()))), WALKS)
         assert len(list((tmp_path / "s").glob("frames-*.bin"))) == shards
         assert isinstance(open_store(tmp_path / "s"), PackedStore)
 
@@ -80,10 +80,10 @@ class TestReading:
     def test_frames_of_several_channels(self, tmp_path: Path) -> None:
         maps = RNG.integers(0, 256, (3, 2, 6, 4), np.uint8)
         walks = {("1", "a", "0"): maps, ("1", "a", "1"): WALKS["001", "nm-01", "000"]}
-        store = written(tmp_path / "s", walks)
+        store = write_store(tmp_path / "s", walks)
         check(store, walks)
         assert list(store.geometries(np.arange(2))) == [(6, 4)]
-        check(written(tmp_path / "s", MORE), {**walks, **MORE})
+        check(write_store(tmp_path / "s", NEW_WALKS), {**walks, **NEW_WALKS})
 
     def test_it_can_be_pickled_and_copied(self, root: Path, tmp_path: Path) -> None:
         store = PackedStore(root)
@@ -94,30 +94,30 @@ class TestReading:
         assert copy.fingerprint == store.fingerprint
 
     def test_the_fingerprint_is_of_the_content(self, tmp_path: Path) -> None:
-        one = written(tmp_path / "one").fingerprint
-        assert written(tmp_path / "two", dict(reversed(WALKS.items()))).fingerprint == one
+        fingerprint = write_store(tmp_path / "one").fingerprint
+        assert write_store(tmp_path / "two", dict(reversed(WALKS.items()))).fingerprint == fingerprint
         changed = {**WALKS, ("001", "bg-01", "000"): WALKS["001", "bg-01", "000"] ^ 1}
-        assert written(tmp_path / "three", changed).fingerprint != one
+        assert write_store(tmp_path / "three", changed).fingerprint != fingerprint
         renamed = {(i.replace("002", "003"), t, v): f for (i, t, v), f in WALKS.items()}
-        assert written(tmp_path / "four", renamed).fingerprint != one
+        assert write_store(tmp_path / "four", renamed).fingerprint != fingerprint
 
     def test_an_empty_store(self, tmp_path: Path) -> None:
-        store = written(tmp_path / "s", {})
+        store = write_store(tmp_path / "s", {})
         assert len(store.table) == 0
         assert store.table.indices({"001"}).tolist() == []
 
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_older_versions_are_read_and_appended_to(root: Path, version: int) -> None:
-    """Rows and manifest of version 1 refer to a further file; those of both have no channels."""
+    """Rows and manifest of version 1 refer to one more file; neither version has channels."""
     fingerprint = PackedStore(root).fingerprint
     rows, manifest = np.load(root / "index-1.npy"), json.loads((root / "store.json").read_text())
-    older = np.zeros(len(rows), packed_format.ROWS[version])
+    old_rows = np.zeros(len(rows), packed_format.ROWS[version])
     for field in packed_format.ROWS[2].names or ():
-        older[field] = rows[field]
+        old_rows[field] = rows[field]
     if version == 1:
-        older["envelope_size"] = 7
-    np.save(root / "index-1.npy", older)
+        old_rows["envelope_size"] = 7
+    np.save(root / "index-1.npy", old_rows)
     (root / "envelopes.bin").write_bytes(bytes(7))
     manifest |= {"version": version, "envelopes": 7}
     manifest["checksums"]["index-1.npy"] = zlib.crc32((root / "index-1.npy").read_bytes())
@@ -125,7 +125,7 @@ def test_older_versions_are_read_and_appended_to(root: Path, version: int) -> No
 
     check(PackedStore(root), WALKS)
     assert PackedStore(root).fingerprint == fingerprint
-    check(written(root, MORE), {**WALKS, **MORE})
+    check(write_store(root, NEW_WALKS), {**WALKS, **NEW_WALKS})
     assert PackedStore(root).manifest.version == packed_format.VERSION
 
 
@@ -139,17 +139,17 @@ class TestWriting:
             (("..", "b", "c"), np.zeros((1, 2, 2), np.uint8), "cannot be the name"),
         ],
     )
-    def test_what_is_no_sequence(self, root: Path, key: Key, frames: np.ndarray, message: str) -> None:
+    def test_invalid_sequences(self, root: Path, key: Key, frames: np.ndarray, message: str) -> None:
         with PackedWriter(root) as writer, pytest.raises(UserError, match=message):
             writer.write(*key, frames)
         check(PackedStore(root), WALKS)
 
     def test_strided_frames(self, tmp_path: Path) -> None:
         frames = RNG.integers(0, 256, (4, 6, 8), dtype=np.uint8)[::2, :, ::-2]
-        check(written(tmp_path, {("a", "b", "c"): frames}), {("a", "b", "c"): frames})
+        check(write_store(tmp_path, {("a", "b", "c"): frames}), {("a", "b", "c"): frames})
 
     def test_appending_and_replacing(self, root: Path) -> None:
-        new = {**MORE, ("001", "nm-01", "000"): WALKS["001", "bg-01", "090"]}
+        new = {**NEW_WALKS, ("001", "nm-01", "000"): WALKS["001", "bg-01", "090"]}
         with PackedWriter(root) as writer:
             assert writer.contains("001", "nm-01", "000")
             assert not writer.contains("003", "nm-01", "000")
@@ -169,9 +169,9 @@ class TestWriting:
     def test_commits_at_intervals(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(packed_writer, "COMMIT_SECONDS", -1.0)
         writer = PackedWriter(tmp_path)
-        for key, frames in MORE.items():
+        for key, frames in NEW_WALKS.items():
             writer.write(*key, frames)
-        check(PackedStore(tmp_path), MORE)
+        check(PackedStore(tmp_path), NEW_WALKS)
         writer.close()
 
     @pytest.mark.parametrize("step", ["frames", "index", "names", "store", "cleanup"])
@@ -179,61 +179,61 @@ class TestWriting:
         class Killed(BaseException):
             pass
 
-        real = files.replacing
+        original = files.replacing
 
         def replacing(path: Path) -> Any:
             if path.name.startswith(step):
                 raise Killed
-            return real(path)
+            return original(path)
 
         for module in (packed_writer, files):
             monkeypatch.setattr(module, "replacing", replacing)
         if step == "cleanup":
             monkeypatch.setattr(Path, "glob", lambda *_: (_ for _ in ()).throw(Killed()))
         with pytest.raises(Killed), PackedWriter(root) as writer:  # noqa: PT012 - where it dies is the point
-            writer.write("003", "nm-01", "000", MORE["003", "nm-01", "000"])
+            writer.write("003", "nm-01", "000", NEW_WALKS["003", "nm-01", "000"])
             if step == "frames":
                 raise Killed
         monkeypatch.undo()
         committed = step in ("frames", "cleanup")
-        new = {("003", "nm-01", "000"): MORE["003", "nm-01", "000"]} if committed else {}
+        new = {("003", "nm-01", "000"): NEW_WALKS["003", "nm-01", "000"]} if committed else {}
         check(PackedStore(root), {**WALKS, **new})
-        check(written(root, MORE), {**WALKS, **MORE})
+        check(write_store(root, NEW_WALKS), {**WALKS, **NEW_WALKS})
 
     def test_a_full_disk_keeps_what_was_written(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         class Full:
-            """A file that accepts some bytes and then no more."""
+            """A file that accepts 50 bytes, and then no more."""
 
             def __init__(self, file: Any) -> None:
-                self.file, self.left = file, 50
+                self.file, self.remaining = file, 50
 
             def write(self, data: memoryview) -> int:
-                if not self.left:
+                if not self.remaining:
                     raise OSError(28, "No space left on device")
-                count = int(self.file.write(data[: self.left]))
-                self.left -= count
+                count = int(self.file.write(data[: self.remaining]))
+                self.remaining -= count
                 return count
 
             def __getattr__(self, name: str) -> Any:
                 return getattr(self.file, name)
 
         writer = PackedWriter(root)
-        writer.write("003", "nm-01", "000", MORE["003", "nm-01", "000"])
+        writer.write("003", "nm-01", "000", NEW_WALKS["003", "nm-01", "000"])
         with monkeypatch.context() as patch:
             patch.setattr(writer, "_frames", Full(writer._frames))
             with pytest.raises(OSError, match="No space"):
                 writer.write("004", "nm-01", "000", np.zeros((3, 6, 4), np.uint8))
         assert not writer.contains("004", "nm-01", "000")
-        writer.write("000", "nm-01", "000", MORE["000", "nm-01", "000"])
+        writer.write("000", "nm-01", "000", NEW_WALKS["000", "nm-01", "000"])
         writer.close()
-        check(PackedStore(root), {**WALKS, **MORE})
+        check(PackedStore(root), {**WALKS, **NEW_WALKS})
 
     def test_one_writer_at_a_time(self, root: Path) -> None:
         with PackedWriter(root), pytest.raises(UserError, match="is being written by another process"):
             PackedWriter(root)
         PackedWriter(root).close()
 
-    def test_a_folder_of_something_else(self, tmp_path: Path) -> None:
+    def test_a_folder_that_is_no_store(self, tmp_path: Path) -> None:
         (tmp_path / "thesis.tex").write_text("")
         with pytest.raises(UserError, match="not a store"):
             PackedWriter(tmp_path)

@@ -1,4 +1,4 @@
-"""The tree of a dataset: its sequences, their files, and its hashes; and its writer."""
+"""Trees of pickles: their sequences, files, hashes and writer."""
 
 import os
 import pickle
@@ -81,22 +81,22 @@ def test_no_folder_and_no_sequence(tmp_path: Path) -> None:
     ],
     ids=["id", "type", "file name", "size"],
 )
-def test_the_fingerprint_is_of_names_and_sizes(root: Path, change: Callable[[Path], Any]) -> None:
-    before = PickleTree(root)
-    moved = root.rename(root.with_name("elsewhere"))
-    assert PickleTree(moved).fingerprint == before.fingerprint
+def test_the_fingerprint_depends_on_names_and_sizes(root: Path, change: Callable[[Path], Any]) -> None:
+    original = PickleTree(root)
+    moved = root.rename(root.with_name("moved"))
+    assert PickleTree(moved).fingerprint == original.fingerprint
     change(moved)
-    assert PickleTree(moved).fingerprint != before.fingerprint
+    assert PickleTree(moved).fingerprint != original.fingerprint
 
 
-def test_the_state_is_of_times_too(root: Path) -> None:
+def test_the_state_also_depends_on_times(root: Path) -> None:
     before, path = PickleTree(root), root / "001" / "nm-01" / "000" / "000.pkl"
     os.utime(path, ns=(1, 1))
     assert PickleTree(root).fingerprint == before.fingerprint
     assert PickleTree(root).state() != before.state()
 
 
-def test_a_sequence_is_written_where_opengait_looks_for_it(tmp_path: Path) -> None:
+def test_a_sequence_is_written_where_opengait_reads_it(tmp_path: Path) -> None:
     writer = PickleTreeWriter(tmp_path)
     assert not writer.contains("001", "nm-01", "090")
     writer.write("001", "nm-01", "090", WALK)

@@ -1,4 +1,4 @@
-"""Pickles: every pickled form of an array is read; any other, damaged or hostile, is an error that names the file."""
+"""Every pickled form of an array is read; damaged, hostile and other pickles are errors that name the file."""
 
 import os
 import pickle
@@ -40,22 +40,22 @@ FORMS = {
 def test_every_form_in_every_protocol(tmp_path: Path, protocol: int, form: str) -> None:
     path = tmp_path / "090.pkl"
     path.write_bytes(pickle.dumps(FORMS[form], protocol))
-    found = read_pickle(path)
-    assert found.dtype == np.uint8
-    assert np.array_equal(found, np.asarray(FORMS[form]))
+    frames = read_pickle(path)
+    assert frames.dtype == np.uint8
+    assert np.array_equal(frames, np.asarray(FORMS[form]))
 
 
 @pytest.mark.parametrize("core", ["core", "_core"])
 @pytest.mark.parametrize("protocol", [0, 2, 3, 5])
 def test_the_names_of_numpy_1_and_2(core: str, protocol: int) -> None:
     stream, reduced = pickle.dumps(WALK, protocol), WALK.__reduce_ex__(protocol)
-    here = reduced[0].__module__
-    there = f"numpy.{core}.{here.rpartition('.')[2]}"
+    module = reduced[0].__module__
+    other_module = f"numpy.{core}.{module.rpartition('.')[2]}"
     if protocol < 5:
-        assert f"c{here}\n".encode() in stream
-        stream = stream.replace(f"c{here}\n".encode(), f"c{there}\n".encode())
+        assert f"c{module}\n".encode() in stream
+        stream = stream.replace(f"c{module}\n".encode(), f"c{other_module}\n".encode())
     else:
-        old, new = (b"\x8c" + bytes([len(name)]) + name.encode() for name in (here, there))
+        old, new = (b"\x8c" + bytes([len(name)]) + name.encode() for name in (module, other_module))
         assert old in stream
         stream = stream.replace(old, new)
         frame = stream.index(b"\x95") + 1  # the frame's length follows, 8 bytes
@@ -81,7 +81,7 @@ def test_the_names_of_numpy_1_and_2(core: str, protocol: int) -> None:
     ],
     ids=lambda value: None if isinstance(value, str) else type(value).__name__,
 )
-def test_what_is_no_silhouette_sequence(content: Any, message: str) -> None:
+def test_pickles_without_silhouettes(content: Any, message: str) -> None:
     with pytest.raises(UserError, match=f"^{NAME} {message}"):
         parse_pickle(pickle.dumps(content), NAME)
 
@@ -94,7 +94,7 @@ def test_missing_and_unreadable(tmp_path: Path) -> None:
 
 
 def outcome(content: bytes) -> str:
-    """Read a pickle, as far as it can be; return the error message, or nothing."""
+    """Read a pickle and check the result; return the error message, or an empty string."""
     try:
         frames = parse_pickle(content, NAME)
     except UserError as error:
@@ -107,7 +107,7 @@ def outcome(content: bytes) -> str:
     assert frames.ndim == 3
     assert 0 not in frames.shape
     assert frames.nbytes <= max(len(content), 2**26)
-    frames.sum()  # its memory is there
+    frames.sum()  # all of its memory can be read
     return ""
 
 
@@ -124,7 +124,7 @@ RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n"
 
 
 def with_state(shape: bytes, kind: str = "u1", data: bytes = b"C\x08" + bytes(8)) -> bytes:
-    """A pickle of an array, as NumPy writes it but for what is given."""
+    """Return a pickle of an array as NumPy writes it, except for the arguments."""
     dtype = b"cnumpy\ndtype\n" + text(kind) + b"\x89\x88\x87R"
     return b"\x80\x03" + RECONSTRUCT + b"K\x00\x85C\x01b\x87R(K\x01" + shape + dtype + b"\x89" + data + b"tb."
 
@@ -193,11 +193,11 @@ def test_hostile(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     finally:
         tracemalloc.stop()
     assert peak < 2**25, "memory is bounded by the file's size"
-    assert not list(tmp_path.iterdir()), "nothing is called"
+    assert not list(tmp_path.iterdir()), "no function is called"
 
 
-def test_the_parts_of_hostile_pickles_are_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the errors above show nothing."""
+def test_hostile_pickles_are_valid_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the errors above would prove nothing."""
     monkeypatch.chdir(tmp_path)
     pickle.loads(HOSTILE["a call"])
     assert (tmp_path / "sentinel").exists()

@@ -1,4 +1,4 @@
-"""SynGait that is rendered when it is read."""
+"""SynGait rendered on reading."""
 
 import pickle
 from pathlib import Path
@@ -22,9 +22,9 @@ ADDRESS = "syngait://?seed=2&train_ids=1&test_ids=1&frames=4-6"
 
 @pytest.fixture(scope="module")
 def store() -> RenderedStore:
-    opened = open_store(ADDRESS)
-    assert isinstance(opened, RenderedStore)
-    return opened
+    rendered = open_store(ADDRESS)
+    assert isinstance(rendered, RenderedStore)
+    return rendered
 
 
 @pytest.fixture(scope="module")
@@ -34,43 +34,43 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_it_holds_what_synth_writes(store: RenderedStore, tree: Path) -> None:
+def test_it_equals_what_synth_writes(store: RenderedStore, tree: Path) -> None:
     written = open_store(tree)
     assert store.table.all_keys() == written.table.all_keys()
-    every = np.arange(len(store.table))
-    lengths = store.lengths(every)
-    for index in every.tolist():
+    indices = np.arange(len(store.table))
+    lengths = store.lengths(indices)
+    for index in indices.tolist():
         frames, expected = store.read(index), written.read(index)
         np.testing.assert_array_equal(frames, expected)
         assert frames.shape == expected.shape
         assert len(frames) == lengths[index] == store.verify(index)
         assert store.num_files(index) == 1
-    assert store.geometries(every) == {(64, 64): 0}
-    assert store.geometries(every[:0]) == {}
-    partition, listed = (load_partition(spec, "SynGait") for spec in (ADDRESS, str(tree / "SynGait.json")))
-    assert (partition.train, partition.test) == (listed.train, listed.test) == (("001",), ("002",))
+    assert store.geometries(indices) == {(64, 64): 0}
+    assert store.geometries(indices[:0]) == {}
+    partition, from_file = (load_partition(spec, "SynGait") for spec in (ADDRESS, str(tree / "SynGait.json")))
+    assert (partition.train, partition.test) == (from_file.train, from_file.test) == (("001",), ("002",))
 
 
-@pytest.mark.parametrize("chosen", [slice(1, 4), slice(None, 1), np.array([3, 0, 3, 3]), np.array([2])])
-def test_frames_are_rendered_as_they_are_indexed(store: RenderedStore, tree: Path, chosen: slice | np.ndarray) -> None:
+@pytest.mark.parametrize("item", [slice(1, 4), slice(None, 1), np.array([3, 0, 3, 3]), np.array([2])])
+def test_frames_are_rendered_as_they_are_indexed(store: RenderedStore, tree: Path, item: slice | np.ndarray) -> None:
     expected = read_pickle(tree / "002" / "cl-01" / "126" / "126.pkl")
     index = store.table.all_keys().index(("002", "cl-01", "126"))
-    np.testing.assert_array_equal(store.read(index)[chosen], expected[chosen])
+    np.testing.assert_array_equal(store.read(index)[item], expected[item])
 
 
 def test_it_can_be_copied_checked_and_sent_to_a_worker(store: RenderedStore, tmp_path: Path) -> None:
-    def no_bar(wrapped: list, total: int) -> list:
+    def no_progress_bar(wrapped: list, total: int) -> list:
         return wrapped
 
-    fill_cache(store, np.array([5, 150]), (0,), tmp_path / "dygait-cache-x", no_bar)
-    again = pickle.loads(pickle.dumps(store))
+    fill_cache(store, np.array([5, 150]), (0,), tmp_path / "dygait-cache-x", no_progress_bar)
+    copy = pickle.loads(pickle.dumps(store))
     for position, index in enumerate((5, 150)):
-        np.testing.assert_array_equal(PackedStore(tmp_path / "dygait-cache-x").read(position), again.read(index))
-    assert find_unreadable(store, np.arange(220), (0,), no_bar) == {}
+        np.testing.assert_array_equal(PackedStore(tmp_path / "dygait-cache-x").read(position), copy.read(index))
+    assert find_unreadable(store, np.arange(220), (0,), no_progress_bar) == {}
     assert list(verify(ADDRESS)) == []
 
 
-def test_more_subjects_are_the_same_and_others(store: RenderedStore) -> None:
+def test_more_subjects_add_to_the_same_ones(store: RenderedStore) -> None:
     larger = RenderedStore("syngait://?seed=2&train_ids=1100&test_ids=10&frames=4-6")
     assert list(larger.table.ids.names) == sorted(larger.table.ids.names)
     assert larger.table.key(0) == store.table.key(0) == ("001", "bg-01", "000")
@@ -91,13 +91,13 @@ def test_more_subjects_are_the_same_and_others(store: RenderedStore) -> None:
     ],
 )
 def test_addresses(address: str | Path, settings: tuple) -> None:
-    found = parse_address(str(address))
-    assert (found.seed, found.train_ids, found.test_ids, found.frames) == settings
-    assert parse_address(found.address) == found
+    parsed = parse_address(str(address))
+    assert (parsed.seed, parsed.train_ids, parsed.test_ids, parsed.frames) == settings
+    assert parse_address(parsed.address) == parsed
 
 
 @pytest.mark.parametrize(
-    ("address", "named"),
+    ("address", "message"),
     [
         ("syngait://quik", "did you mean 'quick'"),
         ("syngait://?sed=1", "did you mean 'seed'"),
@@ -113,8 +113,8 @@ def test_addresses(address: str | Path, settings: tuple) -> None:
         ("syngait://quick?seed=1#x", "PRESET"),
     ],
 )
-def test_an_invalid_address_is_an_error_that_names_it(address: str, named: str) -> None:
-    with pytest.raises(UserError, match=named) as caught:
+def test_an_invalid_address_is_an_error_that_names_it(address: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
         open_store(address)
     assert address in str(caught.value)
 
@@ -123,7 +123,7 @@ def test_info_describes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     parser = info.argparse.ArgumentParser()
     info.add_arguments(parser)
     info.main(parser.parse_args([ADDRESS, "--sheet", str(tmp_path / "sheet.png")]))
-    printed = capsys.readouterr().out
+    output = capsys.readouterr().out
     for part in (
         f"rendered: {parse_address(ADDRESS).address}",
         "220 sequences of 2 ids",
@@ -131,5 +131,5 @@ def test_info_describes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         "seed 2",
         "4 to 6 of 64x64",
     ):
-        assert part in printed
+        assert part in output
     assert (tmp_path / "sheet.png").stat().st_size > 1000
