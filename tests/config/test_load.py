@@ -1,4 +1,4 @@
-"""From files, defaults and overrides to one configuration; and what is warnings when something is wrong."""
+"""Files, defaults and overrides give one configuration; errors and warnings where something is wrong."""
 
 import os
 from functools import partial
@@ -27,23 +27,23 @@ def write(folder: Path, content: dict[str, Any] | str, name: str = "mine.yaml") 
     return path
 
 
-def changed(**sections: dict[str, Any]) -> dict[str, Any]:
+def settings(**sections: dict[str, Any]) -> dict[str, Any]:
     return merge(SMALL, sections)  # type: ignore[no-any-return]
 
 
 def load(path: Path, *overrides: str, phase: str = "train") -> Config:
-    """As the command line loads: with the components' own checks."""
+    """Load a configuration as commands do: with the checks of components."""
     return load_config(path, overrides, [partial(component_problems, phase=phase)])
 
 
-def refusal(path: Path, *overrides: str, phase: str = "train") -> str:
+def error_of(path: Path, *overrides: str, phase: str = "train") -> str:
     with pytest.raises(UserError) as caught:
         load(path, *overrides, phase=phase)
     return str(caught.value)
 
 
 class TestDefaults:
-    def test_a_small_file_becomes_a_whole_configuration(self, tmp_path: Path) -> None:
+    def test_a_small_file_gives_a_complete_configuration(self, tmp_path: Path) -> None:
         warnings: list[str] = []
         config = load_config(write(tmp_path, SMALL), warn=warnings.append)
         assert warnings == []
@@ -58,21 +58,19 @@ class TestDefaults:
         assert [term.type for term in config.loss_cfg] == ["TripletLoss"]
 
     def test_default_yaml_has_the_defaults_of_the_schema(self) -> None:
-        """The file is there to be read; a section left out of it must not mean another value."""
-        written = read_yaml(configs_folder() / "default.yaml")
-        plain = Config.model_validate(SMALL | {"loss_cfg": written["loss_cfg"]}).as_dict()
+        """So that the file documents the values that a section left out of it has."""
+        default_yaml = read_yaml(configs_folder() / "default.yaml")
+        schema_defaults = Config.model_validate(SMALL | {"loss_cfg": default_yaml["loss_cfg"]}).as_dict()
         for section in ("data_cfg", "trainer_cfg", "evaluator_cfg"):
-            assert merge(plain[section], written[section]) == plain[section], section
-        assert written["optimizer_cfg"]["solver"] == plain["optimizer_cfg"]["solver"]
-        assert written["optimizer_cfg"]["lr"] == plain["optimizer_cfg"]["lr"]
-        assert written["scheduler_cfg"]["scheduler"] == plain["scheduler_cfg"]["scheduler"]
+            assert merge(schema_defaults[section], default_yaml[section]) == schema_defaults[section], section
+        assert default_yaml["optimizer_cfg"]["solver"] == schema_defaults["optimizer_cfg"]["solver"]
+        assert default_yaml["optimizer_cfg"]["lr"] == schema_defaults["optimizer_cfg"]["lr"]
+        assert default_yaml["scheduler_cfg"]["scheduler"] == schema_defaults["scheduler_cfg"]["scheduler"]
 
     def test_it_is_found_from_anywhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = write(tmp_path, SMALL)
         (tmp_path / "configs").mkdir()
-        write(
-            tmp_path / "configs", {"trainer_cfg": {"total_iter": 1}}, "default.yaml"
-        )  # as in other tools: not read here
+        write(tmp_path / "configs", {"trainer_cfg": {"total_iter": 1}}, "default.yaml")  # where OpenGait looks for it
         monkeypatch.chdir(tmp_path)
         assert load(path).trainer_cfg.total_iter == 80000
 
@@ -80,7 +78,7 @@ class TestDefaults:
         losses = [{"type": "CrossEntropyLoss"}, {"type": "TripletLoss"}]
         config = load(write(tmp_path, SMALL | {"loss_cfg": losses}))
         assert [term.type for term in config.loss_cfg] == ["CrossEntropyLoss", "TripletLoss"]
-        assert config.loss_cfg[1].keywords == {}, "the margin of the default list is not there"
+        assert config.loss_cfg[1].keywords == {}, "without the margin of the default list"
 
     def test_one_loss_needs_no_list(self, tmp_path: Path) -> None:
         config = load(write(tmp_path, SMALL | {"loss_cfg": {"type": "TripletLoss", "margin": 0.3}}))
@@ -99,19 +97,19 @@ class TestDefaults:
         (["scheduler_cfg={scheduler: CosineAnnealingLR, T_max: 10}"], {"T_max": 10}),
     ],
 )
-@pytest.mark.parametrize("written", ["in the file", "by overrides"])
+@pytest.mark.parametrize("source", ["in the file", "by overrides"])
 def test_another_component_starts_its_section_afresh(
-    tmp_path: Path, overrides: list[str], keywords: dict[str, Any], written: str
+    tmp_path: Path, overrides: list[str], keywords: dict[str, Any], source: str
 ) -> None:
     """The defaults of one solver or scheduler do not leak into another."""
     content = SMALL
-    if written == "in the file":
+    if source == "in the file":
         for override in overrides:
             content = merge(content, parse_override(override))
         overrides = []
     config = load(write(tmp_path, content), *overrides)
-    found = config.scheduler_cfg if "T_max" in keywords else config.optimizer_cfg
-    assert found.keywords == keywords
+    section = config.scheduler_cfg if "T_max" in keywords else config.optimizer_cfg
+    assert section.keywords == keywords
 
 
 def test_merging_changes_neither_argument() -> None:
@@ -129,21 +127,21 @@ def test_another_model_starts_its_section_afresh() -> None:
 
 
 class TestPathsOfData:
-    """Paths that do not exist from the working directory are searched from the folder of the file and above."""
+    """Paths that do not exist in the working directory are searched in the folder of the file and those above it."""
 
     @staticmethod
     def make(folder: Path, root: Any = "./datasets/A", partition: Any = "./datasets/A.json", **more: Any) -> Path:
         (folder / "configs" / "model").mkdir(parents=True, exist_ok=True)
         (folder / "datasets" / "A").mkdir(parents=True, exist_ok=True)
         (folder / "datasets" / "A.json").touch()
-        own = {"dataset_name": "A", "dataset_root": root, "dataset_partition": partition}
-        return write(folder / "configs" / "model", {**SMALL, **more, "data_cfg": own})
+        data_cfg = {"dataset_name": "A", "dataset_root": root, "dataset_partition": partition}
+        return write(folder / "configs" / "model", {**SMALL, **more, "data_cfg": data_cfg})
 
     @pytest.mark.parametrize(
         ("root", "partition", "overrides", "expected"),
         [
             ("./datasets/A", "./datasets/A.json", [], lambda at: (at, f"{at}.json")),
-            ("./datasets/A", None, ["data_cfg.dataset_root=elsewhere"], lambda at: ("elsewhere", None)),
+            ("./datasets/A", None, ["data_cfg.dataset_root=other"], lambda at: ("other", None)),
             (["datasets/A", "no"], ["datasets/A.json", "B"], [], lambda at: ([at, "no"], [f"{at}.json", "B"])),
             # A file is no root, and a folder no partition.
             ("datasets/A.json", "datasets/A", [], lambda at: ("datasets/A.json", "datasets/A")),
@@ -157,9 +155,9 @@ class TestPathsOfData:
         monkeypatch.chdir(tmp_path / "ours")
         warnings: list[str] = []
         data = load_config(os.path.relpath(path), overrides, warn=warnings.append).data_cfg
-        found = str(tmp_path / "theirs" / "datasets" / "A")
-        assert (data.dataset_root, data.dataset_partition) == expected(found)
-        assert len(warnings) == str(expected(found)).count(found)
+        resolved = str(tmp_path / "theirs" / "datasets" / "A")
+        assert (data.dataset_root, data.dataset_partition) == expected(resolved)
+        assert len(warnings) == str(expected(resolved)).count(resolved)
         assert all(" is not in the working directory; using " in line for line in warnings)
 
     def test_the_working_directory_comes_first(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,13 +187,13 @@ class TestBase:
     def test_circles(self, tmp_path: Path, through: list[str]) -> None:
         for name, base in zip(["mine.yaml", *through[:-1]], through, strict=True):
             path = write(tmp_path, SMALL | {"base": base}, name)
-        assert refusal(tmp_path / "mine.yaml").endswith("its `base` is circular"), path
+        assert error_of(tmp_path / "mine.yaml").endswith("its `base` is circular"), path
 
     def test_a_base_that_is_not_there(self, tmp_path: Path) -> None:
-        assert f"no such configuration file: {tmp_path}/no.yaml" in refusal(
+        assert f"no such configuration file: {tmp_path}/no.yaml" in error_of(
             write(tmp_path, SMALL | {"base": "no.yaml"})
         )
-        assert "base must be the path of another YAML file" in refusal(write(tmp_path, SMALL | {"base": ["x"]}))
+        assert "base must be the path of another YAML file" in error_of(write(tmp_path, SMALL | {"base": ["x"]}))
 
 
 class TestOverrides:
@@ -224,12 +222,12 @@ class TestOverrides:
             parse_override(text)
 
     def test_the_last_wins(self, tmp_path: Path) -> None:
-        path = write(tmp_path, changed(trainer_cfg={"total_iter": 5}))
+        path = write(tmp_path, settings(trainer_cfg={"total_iter": 5}))
         assert load(path, "trainer_cfg.total_iter=6", "trainer_cfg.total_iter=7").trainer_cfg.total_iter == 7
 
     def test_a_problem_names_the_override(self, tmp_path: Path) -> None:
-        path = write(tmp_path, changed(trainer_cfg={"total_iter": 5}))
-        assert refusal(path, "trainer_cfg.total_iter=many") == (
+        path = write(tmp_path, settings(trainer_cfg={"total_iter": 5}))
+        assert error_of(path, "trainer_cfg.total_iter=many") == (
             "--set trainer_cfg.total_iter=many: input should be a valid integer, got 'many'"
         )
 
@@ -248,17 +246,17 @@ class TestYaml:
         ],
     )
     def test_numbers_with_exponents(self, tmp_path: Path, text: str, value: float) -> None:
-        found = read_yaml(write(tmp_path, f"a: {text}"))["a"]
-        assert isinstance(found, float)
-        assert found == value
+        number = read_yaml(write(tmp_path, f"a: {text}"))["a"]
+        assert isinstance(number, float)
+        assert number == value
 
     @pytest.mark.parametrize("text", ["1e", "e5", "1e-4x", "nm-01e3", "0001e"])
-    def test_what_only_looks_like_one_stays_text(self, tmp_path: Path, text: str) -> None:
+    def test_text_that_resembles_a_number_stays_text(self, tmp_path: Path, text: str) -> None:
         assert read_yaml(write(tmp_path, f"a: {text}"))["a"] == text
 
     def test_a_key_written_twice(self, tmp_path: Path) -> None:
         path = write(tmp_path, "trainer_cfg:\n  total_iter: 5\n  seed: 1\n  total_iter: 6\n")
-        message = refusal(path)
+        message = error_of(path)
         assert message.startswith(f"{path} is not valid YAML: the key 'total_iter' is duplicate")
         assert "line 4" in message
         assert "\n" not in message
@@ -271,15 +269,15 @@ class TestYaml:
             ("", "mapping"),
         ],
     )
-    def test_no_configuration(self, tmp_path: Path, content: str, message: str) -> None:
+    def test_files_that_are_no_configuration(self, tmp_path: Path, content: str, message: str) -> None:
         path = write(tmp_path, content)
-        assert message in refusal(path)
-        assert refusal(path).startswith(str(path))
+        assert message in error_of(path)
+        assert error_of(path).startswith(str(path))
 
     def test_no_such_file(self, tmp_path: Path) -> None:
-        assert refusal(tmp_path / "no.yaml") == f"no such configuration file: {tmp_path}/no.yaml"
-        assert refusal(tmp_path / "default.yaml").endswith(f"; did you mean {configs_folder() / 'default.yaml'}?")
-        assert "cannot be read" in refusal(tmp_path)
+        assert error_of(tmp_path / "no.yaml") == f"no such configuration file: {tmp_path}/no.yaml"
+        assert error_of(tmp_path / "default.yaml").endswith(f"; did you mean {configs_folder() / 'default.yaml'}?")
+        assert "cannot be read" in error_of(tmp_path)
 
     def test_anchors(self, tmp_path: Path) -> None:
         text = yaml.safe_dump(SMALL) + (
@@ -342,11 +340,11 @@ class TestProblems:
         ],
     )
     def test_one(self, tmp_path: Path, override: str, path: str, message: str) -> None:
-        file = write(tmp_path, changed(**parse_override(override)))
-        found = refusal(file)
-        assert found.startswith(f"{file}: {path}: " if path else f"{file}: trainer_cfg.transform: "), found
-        assert message in found
-        assert "\n" not in found, "one problem, one line"
+        file = write(tmp_path, settings(**parse_override(override)))
+        error = error_of(file)
+        assert error.startswith(f"{file}: {path}: " if path else f"{file}: trainer_cfg.transform: "), error
+        assert message in error
+        assert "\n" not in error, "one problem, one line"
 
     @pytest.mark.parametrize("path", ["model_cfg", "data_cfg.dataset_root"])
     def test_a_missing_key(self, tmp_path: Path, path: str) -> None:
@@ -357,28 +355,28 @@ class TestProblems:
         else:
             del content[section]
         file = write(tmp_path, content)
-        assert f"{file}: {path}: this key is required" in refusal(file)
+        assert f"{file}: {path}: this key is required" in error_of(file)
 
-    def test_all_at_once_each_with_its_file(self, tmp_path: Path) -> None:
-        parent = write(tmp_path, changed(trainer_cfg={"total_itr": 5}, model_cfg={"chanels": [1]}), "parent.yaml")
+    def test_all_problems_are_reported_with_their_files(self, tmp_path: Path) -> None:
+        parent = write(tmp_path, settings(trainer_cfg={"total_itr": 5}, model_cfg={"chanels": [1]}), "parent.yaml")
         child = write(
             tmp_path, {"base": "parent.yaml", "optimizer_cfg": {"lr": "fast"}, "loss_cfg": [{"type": "Tripletloss"}]}
         )
-        lines = refusal(child, "evaluator_cfg.metric=far").splitlines()
+        lines = error_of(child, "evaluator_cfg.metric=far").splitlines()
         assert lines[0] == f"{len(lines) - 1} problems in the configuration:"
-        starts = {
+        expected = {
             f"  {parent}: trainer_cfg.total_itr: unknown key; did you mean 'total_iter'?",
             f"  {parent}: model_cfg.chanels: unknown key; did you mean 'channels'?",
             f"  {child}: optimizer_cfg.lr: input should be a valid number, got 'fast'",
             f"  {child}: loss_cfg.0.type: unknown loss 'Tripletloss'; did you mean 'TripletLoss'? (valid: ",
             "  --set evaluator_cfg.metric=far: input should be 'euc' or 'cos', got 'far'",
         }
-        for start in starts:
-            assert any(line.startswith(start) for line in lines), (start, lines)
+        for prefix in expected:
+            assert any(line.startswith(prefix) for line in lines), (prefix, lines)
 
     def test_another_protocol_replaces_that_of_the_base(self, tmp_path: Path) -> None:
         day = {"name": "Day", "gallery": {"types": "day1"}, "groups": {"day 2": {"probes": {"types": "day2"}}}}
-        parent = write(tmp_path, changed(evaluator_cfg={"protocol": day}), "parent.yaml")
+        parent = write(tmp_path, settings(evaluator_cfg={"protocol": day}), "parent.yaml")
         assert load(parent, "evaluator_cfg.protocol.exclusion=identical view").evaluator_cfg.protocol == Protocol(
             **day, exclusion="identical view"
         )
@@ -387,17 +385,17 @@ class TestProblems:
         assert load(child).evaluator_cfg.protocol == Protocol(**night)
 
     def test_a_protocol_matters_only_to_a_test(self, tmp_path: Path) -> None:
-        path = write(tmp_path, changed(data_cfg={"dataset_name": "Mine"}))
+        path = write(tmp_path, settings(data_cfg={"dataset_name": "Mine"}))
         assert load(path).data_cfg.dataset_name == "Mine"
-        assert "the dataset 'Mine' has no protocol of its own" in refusal(path, phase="test")
-        assert "the dataset 'Mine' has no protocol of its own" in refusal(path, "trainer_cfg.with_test=true")
+        assert "the dataset 'Mine' has no protocol of its own" in error_of(path, phase="test")
+        assert "the dataset 'Mine' has no protocol of its own" in error_of(path, "trainer_cfg.with_test=true")
         assert load(path, "data_cfg.test_dataset_name=CASIA-B", phase="test").data_cfg.test_dataset_name == "CASIA-B"
 
 
 class TestWithoutEffect:
     def test_a_warning_and_no_error(self, tmp_path: Path) -> None:
         path = write(
-            tmp_path, changed(trainer_cfg={"enable_distributed": True}, evaluator_cfg={"enable_distributed": True})
+            tmp_path, settings(trainer_cfg={"enable_distributed": True}, evaluator_cfg={"enable_distributed": True})
         )
         warnings: list[str] = []
         config = load_config(path, ["trainer_cfg.enable_distributed=false"], warn=warnings.append)
@@ -410,18 +408,18 @@ class TestWithoutEffect:
 
     def test_a_keyword_that_its_component_does_not_use(self, tmp_path: Path) -> None:
         chain = [{"type": "RandomAffine", "prob": 0.2, "degree": 10}, {"type": "RandomRotate", "degree": 10}]
-        path = write(tmp_path, changed(trainer_cfg={"transform": {"type": "Compose", "trf_cfg": chain}}))
+        path = write(tmp_path, settings(trainer_cfg={"transform": {"type": "Compose", "trf_cfg": chain}}))
         warnings: list[str] = []
         load_config(path, warn=warnings.append)
         (line,) = warnings
         assert line.startswith(f"{path}: trainer_cfg.transform.trf_cfg.0.degree has no effect: nothing reads it")
 
-    def test_what_opengaits_files_spell_otherwise(self, tmp_path: Path) -> None:
+    def test_other_spellings_of_opengaits_files(self, tmp_path: Path) -> None:
         transform = [{"type": "Compose", "trf_cfg": [{"type": "BaseSilCuttingTransform", "divsor": 1, "img_w": 64}]}]
         sampler = {"batch_shuffle": False}
         path = write(
             tmp_path,
-            changed(
+            settings(
                 optimizer_cfg={"solver": "Adam", "lr": 1e-4, "momentum": 0.9},
                 trainer_cfg={"transform": transform},
                 evaluator_cfg={"sampler": sampler, "rerank": False},
@@ -445,25 +443,25 @@ class TestWithoutEffect:
 
     def test_one_keyword_spelt_twice_is_refused(self, tmp_path: Path) -> None:
         transform = {"type": "BaseSilTransform", "divsor": 1, "divisor": 2}
-        found = refusal(write(tmp_path, changed(trainer_cfg={"transform": transform})))
-        assert "trainer_cfg.transform.divsor: unknown key; did you mean 'divisor'?" in found
+        error = error_of(write(tmp_path, settings(trainer_cfg={"transform": transform})))
+        assert "trainer_cfg.transform.divsor: unknown key; did you mean 'divisor'?" in error
 
 
 @pytest.mark.parametrize("phase", ["train", "test"])
-def test_every_key_that_opengaits_users_bring_is_accepted(tmp_path: Path, phase: str) -> None:
+def test_every_key_of_opengait_is_accepted(tmp_path: Path, phase: str) -> None:
     config = load(write(tmp_path, OPENGAIT), phase=phase).as_dict()
     for section, content in OPENGAIT.items():
         if section == "loss_cfg":
-            assert all(given.items() <= found.items() for given, found in zip(content, config[section], strict=True))
+            assert all(written.items() <= term.items() for written, term in zip(content, config[section], strict=True))
             continue
-        kept = {k: v for k, v in content.items() if k != "enable_distributed"}
-        assert merge(config[section], kept) == config[section], f"{section}: every value is what was written"
+        supported = {k: v for k, v in content.items() if k != "enable_distributed"}
+        assert merge(config[section], supported) == config[section], f"{section}: every value is the one in the file"
 
 
 @pytest.mark.parametrize("content", [SMALL, OPENGAIT], ids=["small", "opengait"])
-def test_the_resolved_configuration_is_read_again_as_it_was(tmp_path: Path, content: dict[str, Any]) -> None:
+def test_the_resolved_configuration_is_reloaded_unchanged(tmp_path: Path, content: dict[str, Any]) -> None:
     config = load(write(tmp_path, content), "optimizer_cfg.lr=1e-5")
     save_config(config, tmp_path / "resolved.yaml")
-    again = load(tmp_path / "resolved.yaml")
-    assert again == config
-    assert again.as_dict() == config.as_dict()
+    reloaded = load(tmp_path / "resolved.yaml")
+    assert reloaded == config
+    assert reloaded.as_dict() == config.as_dict()
