@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, and never a way to run code."""
+"""Checkpoint files: writing, reading, damage, and weights that do not fit."""
 
 import io
 import os
@@ -46,7 +46,7 @@ def test_newest_is_by_number(tmp_path: Path) -> None:
 
 
 def test_a_member_marked_as_a_folder_is_damage(tmp_path: Path) -> None:
-    """PyTorch loads its tensor with memory that nobody has filled."""
+    """PyTorch would load its tensor from uninitialised memory."""
     buffer = io.BytesIO()
     torch.save({"model": {"weight": torch.randn(7, 11)}}, buffer)
     content = bytearray(buffer.getvalue())
@@ -56,15 +56,15 @@ def test_a_member_marked_as_a_folder_is_damage(tmp_path: Path) -> None:
     assert "data/0" in (damage_of(tmp_path / "run-00001.pt") or "")
 
 
-def test_what_was_half_written_is_removed(tmp_path: Path) -> None:
+def test_partially_written_files_are_removed(tmp_path: Path) -> None:
     save_checkpoint(checkpoint_path(tmp_path, "run", 1), {"model": {}})
-    gone = 2**22 + 1  # no process has so high a number on Linux
-    left = [tmp_path / f".run-00002.pt.{gone}", tmp_path / f".state.json.{gone}", tmp_path / f".run-1.pt.{os.getpid()}"]
-    others = [tmp_path / name for name in (f".run-00002.pt.{os.getppid()}", ".run-00002.pt.old", f"run.pt.{gone}")]
-    for path in (*left, *others):
-        path.write_bytes(b"half")
-    assert sorted(remove_unfinished(tmp_path)) == sorted(left)
-    assert sorted(tmp_path.iterdir()) == sorted([*others, checkpoint_path(tmp_path, "run", 1)])
+    pid = 2**22 + 1  # of no process: above the largest id of Linux
+    partial = [tmp_path / name for name in (f".run-00002.pt.{pid}", f".state.json.{pid}", f".run-1.pt.{os.getpid()}")]
+    kept = [tmp_path / name for name in (f".run-00002.pt.{os.getppid()}", ".run-00002.pt.old", f"run.pt.{pid}")]
+    for path in (*partial, *kept):
+        path.write_bytes(b"partial")
+    assert sorted(remove_unfinished(tmp_path)) == sorted(partial)
+    assert sorted(tmp_path.iterdir()) == sorted([*kept, checkpoint_path(tmp_path, "run", 1)])
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
         read_checkpoint(tmp_path)
 
 
-def test_what_does_not_fit_is_reported() -> None:
+def test_weights_that_do_not_fit_are_reported() -> None:
     model = layers(out=3)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     weights = dict(layers(out=5).state_dict())

@@ -1,4 +1,4 @@
-"""The network of a configuration: what it leaves to the data, and what does not fit the data."""
+"""Building the network of a configuration: sizes that depend on the data, and those that do not fit it."""
 
 from pathlib import Path
 from typing import Any
@@ -39,13 +39,13 @@ def dygait(**more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("model_cfg", [GAITBASE, dygait(), dygait(SeparateBNNecks={})])
-def test_class_num_left_out_is_the_partitions(experiment: Experiment, model_cfg: dict[str, Any]) -> None:
+def test_class_num_defaults_to_that_of_the_partition(experiment: Experiment, model_cfg: dict[str, Any]) -> None:
     network = networks.build_network(config_of(experiment, model_cfg), torch.device("cpu"))
     assert network.class_num == len(TRAIN)
     assert network(torch.zeros(2, 3, 32, 22)).logits.shape[1] == len(TRAIN)
 
 
-def test_what_is_given_is_kept(experiment: Experiment) -> None:
+def test_an_explicit_number_of_classes_is_kept(experiment: Experiment) -> None:
     settings = networks.model_settings(config_of(experiment, dygait(SeparateBNNecks={"class_num": 9})))
     assert "class_num" not in settings
     assert settings["SeparateBNNecks"] == {"class_num": 9}
@@ -65,7 +65,7 @@ def test_a_loss_that_reads_logits_that_the_model_does_not_give(experiment: Exper
 def test_without_input_size_the_size_of_the_data_is_checked(
     experiment: Experiment, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    config_of(experiment, dygait(bin_num=[32]))  # fits 64x64, which the frames are not
+    config_of(experiment, dygait(bin_num=[32]))  # fits frames of 64x64, but not these
     assert experiment.run("train") == 2
     message = capfd.readouterr().err
     assert "bin_num" not in message.split("does not fit")[0]

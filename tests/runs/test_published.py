@@ -1,4 +1,4 @@
-"""Published weights: what is written is read, and what was changed is noticed."""
+"""Published weights: writing, reading and detecting changes."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ WEIGHTS = {
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The package's folder of weights, with two names."""
+    """A folder of published weights with two names, in place of that of the package."""
     monkeypatch.setattr(published, "FOLDER", tmp_path / "pretrained")
     for name in ("walkers", "syngait"):
         published.write(published.path_of(name), WEIGHTS, {"name": name})
@@ -28,11 +28,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "mine.safetensors"
     published.write(path, WEIGHTS, {"name": "mine", "config": {"model_cfg": {"bins": [1, 2]}}, "seed": None})
-    found = published.read(path)
-    weights = found.pop("model")
+    state = published.read(path)
+    weights = state.pop("model")
     assert {name: w.dtype for name, w in weights.items()} == {name: w.dtype for name, w in WEIGHTS.items()}
     assert all(torch.equal(weights[name], WEIGHTS[name]) for name in WEIGHTS)
-    assert found == {
+    assert state == {
         "name": "mine", "config": {"model_cfg": {"bins": [1, 2]}}, "seed": None,
         "sha256": published.fingerprint(WEIGHTS),
     }  # fmt: skip
@@ -54,29 +54,29 @@ def test_the_fingerprint_sees_every_change(other: dict[str, torch.Tensor]) -> No
     assert published.fingerprint(dict(reversed(WEIGHTS.items()))) == published.fingerprint(WEIGHTS)
 
 
-def test_safetensors_of_others_are_weights_without_a_record(tmp_path: Path) -> None:
+def test_other_safetensors_are_weights_without_metadata(tmp_path: Path) -> None:
     safetensors.torch.save_file(WEIGHTS, tmp_path / "theirs.safetensors", {"format": "pt"})
-    found = published.read(tmp_path / "theirs.safetensors")
-    assert found.keys() == {"model"}
-    assert found["model"].keys() == WEIGHTS.keys()
+    state = published.read(tmp_path / "theirs.safetensors")
+    assert state.keys() == {"model"}
+    assert state["model"].keys() == WEIGHTS.keys()
 
 
-def test_every_changed_byte_of_the_tensors_is_noticed(tmp_path: Path) -> None:
+def test_every_changed_byte_of_the_tensors_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     published.write(path, WEIGHTS, {})
-    whole = path.read_bytes()
+    original = path.read_bytes()
     size = sum(w.numel() * w.element_size() for w in WEIGHTS.values())
-    for place in range(len(whole) - size, len(whole)):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    for position in range(len(original) - size, len(original)):
+        path.write_bytes(original[:position] + bytes([original[position] ^ 1]) + original[position + 1 :])
         with pytest.raises(UserError, match=r"mine.safetensors are damaged"):
             published.read(path)
-    for content in (b"", whole[:20], whole[:-1], b"\xff" * 64, whole.replace(b'"sha256', b'"sha255')):
+    for content in (b"", original[:20], original[:-1], b"\xff" * 64, original.replace(b'"sha256', b'"sha255')):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"mine.safetensors are damaged"):
             published.read(path)
 
 
-def test_what_is_not_there(tmp_path: Path) -> None:
+def test_missing_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such checkpoint"):
         published.read(tmp_path / "none.safetensors")
     (tmp_path / "folder.safetensors").mkdir()
@@ -95,12 +95,12 @@ def test_names(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert published.locate("checkpoint") == Path("checkpoint")
 
 
-def test_a_name_that_does_not_exist_lists_those_that_do(folder: Path) -> None:
+def test_an_unknown_name_lists_the_valid_ones(folder: Path) -> None:
     with pytest.raises(UserError, match=r"'syngiat'; did you mean 'syngait'\?; those that ship are syngait, walkers"):
         published.locate("syngiat")
 
 
-def test_where_nothing_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(published, "FOLDER", tmp_path)
     with pytest.raises(UserError, match="those that ship are none"):
         published.locate("syngait")
