@@ -32,12 +32,12 @@ def _launched(_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestOneProcess:
-    def test_collectives_return_what_they_are_given(self) -> None:
+    def test_collectives_return_their_input(self) -> None:
         assert (distributed.rank(), distributed.world_size(), distributed.local_processes()) == (0, 1, 1)
         assert distributed.is_main()
         rows = torch.arange(6.0).reshape(3, 2).requires_grad_()
-        for found in (distributed.gather_with_gradient(rows), distributed.gather(rows)):
-            assert found is rows
+        for result in (distributed.gather_with_gradient(rows), distributed.gather(rows)):
+            assert result is rows
         assert distributed.all_gather_object("a") == ["a"]
         assert distributed.mean_over_processes({"a": 1.5}, CPU) == {"a": 1.5}
         distributed.barrier()
@@ -48,9 +48,9 @@ class TestOneProcess:
         assert calls == [1]
 
         def fail() -> None:
-            raise UserError("mend it")
+            raise UserError("fix it")
 
-        with pytest.raises(UserError, match=r"^mend it$"):
+        with pytest.raises(UserError, match=r"^fix it$"):
             distributed.main_first(fail)
 
     @pytest.mark.usefixtures("_threads")
@@ -61,9 +61,9 @@ class TestOneProcess:
 
     @pytest.mark.usefixtures("_launched")
     def test_a_gradient_in_another_layout_is_no_warning(self) -> None:
-        """Maps with channels last give a weight of one channel or of one pixel a gradient with strides of its own."""
+        """With channels-last maps, the gradient of a weight of one channel or pixel has other strides than it."""
         network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Conv2d(4, 3, 1), torch.nn.Conv2d(3, 2, 3))
-        alone = copy.deepcopy(network)
+        reference = copy.deepcopy(network)
         maps = channels_last(torch.rand(2, 1, 9, 8))
         torch.set_warn_always(True)
         try:
@@ -74,24 +74,24 @@ class TestOneProcess:
                 del model
         finally:
             torch.set_warn_always(False)
-        alone(maps).square().sum().backward()
-        for mine, theirs in zip(network.parameters(), alone.parameters(), strict=True):
-            torch.testing.assert_close(mine.grad, theirs.grad)
+        reference(maps).square().sum().backward()
+        for ours, theirs in zip(network.parameters(), reference.parameters(), strict=True):
+            torch.testing.assert_close(ours.grad, theirs.grad)
 
     @pytest.mark.usefixtures("_launched")
-    @pytest.mark.parametrize("way", ["raised", "raised while another was handled"])
-    def test_what_an_error_holds_goes_before_the_group(self, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
-        """A network that goes after the process group would end it with Python's lock held, and could wait for ever."""
-        held: list[weakref.ref[torch.nn.Module]] = []
-        at_the_end: list[bool] = []
-        end = torch.distributed.destroy_process_group
+    @pytest.mark.parametrize("context", ["raised", "raised while another was handled"])
+    def test_objects_of_an_error_are_freed_first(self, monkeypatch: pytest.MonkeyPatch, context: str) -> None:
+        """Freeing a network after the process group would end the group with the GIL held, which may deadlock."""
+        references: list[weakref.ref[torch.nn.Module]] = []
+        was_freed: list[bool] = []
+        destroy = torch.distributed.destroy_process_group
         monkeypatch.setattr(
-            torch.distributed, "destroy_process_group", lambda: (at_the_end.append(held[0]() is None), end())
+            torch.distributed, "destroy_process_group", lambda: (was_freed.append(references[0]() is None), destroy())
         )
 
         def work() -> None:
             network = torch.nn.Linear(1, 1)
-            held.append(weakref.ref(network))
+            references.append(weakref.ref(network))
             raise Interrupted("saved")
 
         def work_and_clean_up() -> None:
@@ -100,16 +100,16 @@ class TestOneProcess:
             except Interrupted:
                 raise UserError("no room") from None
 
-        failing, kind = (work, Interrupted) if way == "raised" else (work_and_clean_up, UserError)
-        with pytest.raises(kind), distributed.process_group():
-            failing()
-        assert at_the_end == [True]
+        function, error = (work, Interrupted) if context == "raised" else (work_and_clean_up, UserError)
+        with pytest.raises(error), distributed.process_group():
+            function()
+        assert was_freed == [True]
 
 
 class TestEnvironment:
     def test_processes_of_this_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("WORLD_SIZE", "8")
-        assert distributed.local_processes() == 8  # old launchers set no LOCAL_WORLD_SIZE
+        assert distributed.local_processes() == 8  # old launchers do not set LOCAL_WORLD_SIZE
         monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
         assert distributed.local_processes() == 4
 
@@ -125,6 +125,7 @@ class TestEnvironment:
 
 
 def failing_on(ranks: tuple[int, ...]) -> str:
+    """Return the outcome of `main_first` with a function that fails on these ranks."""
 
     def work() -> int:
         if distributed.rank() in ranks:
@@ -138,24 +139,24 @@ def failing_on(ranks: tuple[int, ...]) -> str:
 
 
 def order_of_work(folder: str) -> bool:
-    """Whether this process found, at its turn, what rank 0 had left."""
+    """Return whether this process, at its turn, found a file that rank 0 had written."""
 
     def work() -> bool:
-        path = os.path.join(folder, "left-by-main")  # noqa: PTH118
-        found = os.path.exists(path)  # noqa: PTH110
+        path = os.path.join(folder, "written-by-main")  # noqa: PTH118
+        exists = os.path.exists(path)  # noqa: PTH110
         if distributed.is_main():
             with open(path, "w") as file:  # noqa: PTH123
                 file.write("here")
-        return found
+        return exists
 
     return distributed.main_first(work)
 
 
-def everything(folder: str) -> dict[str, Any]:
+def collective_results(folder: str) -> dict[str, Any]:
     rank, world = distributed.rank(), distributed.world_size()
     rows = (torch.arange(6.0, dtype=torch.float64).reshape(3, 2) + 10 * rank).requires_grad_()
     together = distributed.gather_with_gradient(rows)
-    # A loss whose gradient differs from row to row: the sum of the cubes.
+    # The sum of cubes: its gradient differs between rows.
     (together**3).sum().backward()
     return {
         "rank": rank,
@@ -176,27 +177,27 @@ def everything(folder: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("two")
-    return in_processes(everything, 2, folder, str(folder))
+    return in_processes(collective_results, 2, folder, str(folder))
 
 
 class TestTwoProcesses:
-    def test_gather(self, seen: list[dict[str, Any]]) -> None:
-        whole = torch.cat([s["rows"] for s in seen])
-        for s in seen:
-            assert torch.equal(s["together"], whole)
-            # The gradient of the whole batch's loss in these rows: complete, and theirs alone.
+    def test_gather(self, results: list[dict[str, Any]]) -> None:
+        all_rows = torch.cat([s["rows"] for s in results])
+        for s in results:
+            assert torch.equal(s["together"], all_rows)
+            # The full gradient of the loss of the whole batch with respect to the rows of this process.
             assert torch.equal(s["gradient"], 3 * s["rows"] ** 2)
-            assert torch.equal(s["gathered"], whole)
+            assert torch.equal(s["gathered"], all_rows)
             assert not s["gathered"].requires_grad
             assert s["labels"].tolist() == [0, 5, 1, 5]
             assert s["transposed"].tolist() == [[1, 3], [2, 4], [11, 13], [12, 14]]
 
-    def test_objects_and_errors(self, seen: list[dict[str, Any]]) -> None:
-        assert [(s["rank"], s["world"], s["is_main"]) for s in seen] == [(0, 2, True), (1, 2, False)]
-        assert [s["collected"] for s in seen] == [[[], ["a"]]] * 2
-        assert [s["mean"] for s in seen] == [{"a": 3.0, "b": 0.5}] * 2
-        assert [s["no error"] for s in seen] == ["returned 0", "returned 1"]
-        assert [s["main was first"] for s in seen] == [False, True]
-        assert [s["main fails"] for s in seen] == ["raised no data, says 0"] * 2
+    def test_objects_and_errors(self, results: list[dict[str, Any]]) -> None:
+        assert [(s["rank"], s["world"], s["is_main"]) for s in results] == [(0, 2, True), (1, 2, False)]
+        assert [s["collected"] for s in results] == [[[], ["a"]]] * 2
+        assert [s["mean"] for s in results] == [{"a": 3.0, "b": 0.5}] * 2
+        assert [s["no error"] for s in results] == ["returned 0", "returned 1"]
+        assert [s["main was first"] for s in results] == [False, True]
+        assert [s["main fails"] for s in results] == ["raised no data, says 0"] * 2

@@ -1,4 +1,4 @@
-"""The workaround for stores that outlive a restart; `tests/faults/test_ranks.py` tries it under `torchrun`."""
+"""The workaround for stores that outlive a restart; `tests/faults/test_ranks.py` tests it under `torchrun`."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -9,25 +9,24 @@ import torch.distributed as dist
 
 from dygait.distributed import rendezvous
 
-PATIENCE = timedelta(seconds=20)
+TIMEOUT = timedelta(seconds=20)
 
 
-def test_all_agree_upon_a_new_name_whatever_the_dead_have_left() -> None:
+def test_processes_agree_on_a_new_token_despite_old_entries() -> None:
     store = dist.HashStore()
-    seen = set()
+    previous = set()
     for world in (3, 2, 4):
         for rank in range(1, 4):
-            store.set(f"dygait/asks/{rank}", "a dead process's word")
+            store.set(f"dygait/asks/{rank}", "of a dead process")
         with ThreadPoolExecutor(world) as pool:
-            # Rank 0 comes last: the others have to ask again.
-            names = list(
-                pool.map(partial(rendezvous.agree, store, world=world, timeout=PATIENCE), reversed(range(world)))
-            )
-        assert len(set(names)) == 1
-        assert names[0] not in seen
-        seen.add(names[0])
+            # Rank 0 comes last, so that the others have to ask again.
+            agree = partial(rendezvous.agree, store, world=world, timeout=TIMEOUT)
+            tokens = list(pool.map(agree, reversed(range(world))))
+        assert len(set(tokens)) == 1
+        assert tokens[0] not in previous
+        previous.add(tokens[0])
 
 
-def test_nobody_answers() -> None:
+def test_no_answer() -> None:
     with pytest.raises(dist.DistError, match="process 0"):
         rendezvous.agree(dist.HashStore(), 1, 2, timedelta(seconds=0.1))
