@@ -1,4 +1,4 @@
-"""Which checkpoints of a run are kept."""
+"""The retention of a run's checkpoints."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from dygait.training.checkpoint import remove_old
         (1, None, 9, [9]),
         (2, 3, 9, [9, 6, 3]),
         (1, 2, 9, [9, 6, 4]),
-        (1, None, 5, [9, 6, 5]),  # later ones, damaged or of an earlier run, do not count
+        (1, None, 5, [9, 6, 5]),  # later ones are damaged or of an earlier run, and do not count
     ],
 )
 def test_old_ones_are_removed(tmp_path: Path, last: int | None, every: int | None, now: int, kept: list[int]) -> None:

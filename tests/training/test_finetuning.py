@@ -1,4 +1,4 @@
-"""Runs that start from other weights: of ours, of OpenGait's form, with another number of classes, partly frozen."""
+"""Runs that start from given weights: ours or OpenGait's, with other classes, partly frozen, in parameter groups."""
 
 import itertools
 from pathlib import Path
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def trained(shared: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """A finished run of 2 iterations of a network with BatchNorm, that tests read and do not change."""
+    """A finished run of two iterations with BatchNorm, which tests do not change."""
     run = shared.at(tmp_path_factory.mktemp("trained"))
     run.train("trainer_cfg.total_iter=2", "model_cfg.norm=batch")
     return run
@@ -32,32 +32,32 @@ def settings(*more: str) -> list[str]:
 
 
 def weights(run: Experiment, iteration: int) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = run.checkpoint(iteration)["model"]
-    return found
+    state_dict: dict[str, torch.Tensor] = run.checkpoint(iteration)["model"]
+    return state_dict
 
 
-def test_only_the_weights_are_taken(experiment: Experiment, trained: Experiment) -> None:
-    before = trained.checkpoints / "tiny-00002.pt"
-    experiment.train(*settings(f"trainer_cfg.init_from={before}", "trainer_cfg.freeze=['[!n]*']"))  # all but the necks
+def test_only_the_weights_are_loaded(experiment: Experiment, trained: Experiment) -> None:
+    source = trained.checkpoints / "tiny-00002.pt"
+    experiment.train(*settings(f"trainer_cfg.init_from={source}", "trainer_cfg.freeze=['[!n]*']"))  # not the necks
     state = experiment.checkpoint(1)
     assert state["iteration"] == 1
     assert int(state["optimizer"]["state"][0]["step"]) == 1
-    start = weights(trained, 2)
+    initial = weights(trained, 2)
     for name, tensor in state["model"].items():
         if not name.startswith("necks"):
-            assert torch.equal(tensor, start[name]), name
-    assert not torch.equal(state["model"]["necks.fc_bin"], start["necks.fc_bin"])
+            assert torch.equal(tensor, initial[name]), name
+    assert not torch.equal(state["model"]["necks.fc_bin"], initial["necks.fc_bin"])
 
 
-def test_averaged_weights_are_the_better_start(experiment: Experiment, trained: Experiment, tmp_path: Path) -> None:
-    start, path = weights(trained, 2), tmp_path / "averaged.pt"
-    averaged = {name: tensor * 2 if tensor.is_floating_point() else tensor for name, tensor in start.items()}
+def test_averaged_weights_are_preferred(experiment: Experiment, trained: Experiment, tmp_path: Path) -> None:
+    initial, path = weights(trained, 2), tmp_path / "averaged.pt"
+    averaged = {name: tensor * 2 if tensor.is_floating_point() else tensor for name, tensor in initial.items()}
     save_checkpoint(path, {**trained.checkpoint(2), "ema": averaged})
     experiment.train(*settings(f"trainer_cfg.init_from={path}", "trainer_cfg.freeze=['[!n]*']"))
-    assert torch.equal(weights(experiment, 1)["fcs.fc_bin"], 2 * start["fcs.fc_bin"])
+    assert torch.equal(weights(experiment, 1)["fcs.fc_bin"], 2 * initial["fcs.fc_bin"])
 
 
-def test_the_class_head_of_other_classes_starts_afresh(
+def test_a_class_head_that_does_not_fit_is_initialised(
     experiment: Experiment, trained: Experiment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start = f"trainer_cfg.init_from={trained.checkpoints / 'tiny-00002.pt'}"
@@ -66,20 +66,20 @@ def test_the_class_head_of_other_classes_starts_afresh(
     assert weights(experiment, 1)["necks.fc_bin"].shape == (4, 8, 9)
 
 
-def theirs(trained: Experiment, path: Path) -> Path:
-    """Write a run's checkpoint as OpenGait would: its names, no settings, no scaler."""
+def opengait_checkpoint(trained: Experiment, path: Path) -> Path:
+    """Write a checkpoint in OpenGait's form: its names, without settings and scaler."""
     state = trained.checkpoint(2)
     config = load_config(trained.config, ["model_cfg.norm=batch"])
     names = in_opengait_names(networks.build_network(config, CPU), state["model"])
-    kept = {key: state[key] for key in ("optimizer", "scheduler", "iteration")}
-    save_checkpoint(path, {"model": {f"module.{n}": w for n, w in names.items()}, **kept})
+    training_state = {key: state[key] for key in ("optimizer", "scheduler", "iteration")}
+    save_checkpoint(path, {"model": {f"module.{n}": w for n, w in names.items()}, **training_state})
     return path
 
 
-def test_opengaits_checkpoint_is_a_start_and_resumes(
+def test_a_checkpoint_of_opengait_is_loaded_and_resumed(
     experiment: Experiment, trained: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = theirs(trained, tmp_path / "theirs.pt")
+    path = opengait_checkpoint(trained, tmp_path / "theirs.pt")
     assert "module.GLConvA0.conv1g.weight" in read_checkpoint(path)["model"]
     experiment.train(*settings(f"trainer_cfg.init_from={path}"))
     assert experiment.checkpoint(1)["iteration"] == 1
@@ -104,15 +104,15 @@ class TestGroups:
     def test_every_weight_is_in_one_group(self, experiment: Experiment) -> None:
         trainer = trainer_of(experiment, self.SLOW)
         rest, slow, decayed = trainer.optimizer.param_groups
-        of = {id(p): name for name, p in trainer.network.named_parameters()}
-        names = [sorted(of[id(p)] for p in group["params"]) for group in (rest, slow, decayed)]
-        assert sorted(itertools.chain(*names)) == sorted(of.values())
+        name_of = {id(p): name for name, p in trainer.network.named_parameters()}
+        names = [sorted(name_of[id(p)] for p in group["params"]) for group in (rest, slow, decayed)]
+        assert sorted(itertools.chain(*names)) == sorted(name_of.values())
         assert all(name.startswith("backbone.") for name in names[1])
         assert names[2] == ["fcs.fc_bin", "necks.fc_bin"]
         assert [group["lr"] for group in (rest, slow, decayed)] == [0.003, 0.0003, 0.003]
-        assert [group["weight_decay"] for group in (rest, slow, decayed)] == [0.01, 0.01, 0.5]  # AdamW's own is 0.01
+        assert [group["weight_decay"] for group in (rest, slow, decayed)] == [0.01, 0.01, 0.5]  # AdamW: 0.01
 
-    def test_where_all_fits_there_is_no_empty_group(self, experiment: Experiment) -> None:
+    def test_there_is_no_empty_group(self, experiment: Experiment) -> None:
         groups = trainer_of(experiment, "optimizer_cfg.param_groups=[{match: '*', lr: 1}]").optimizer.param_groups
         assert [(group["lr"], len(group["params"]) > 1) for group in groups] == [(1, True)]
 
@@ -150,7 +150,7 @@ class TestGroups:
         with pytest.raises(UserError, match=message):
             trainer_of(experiment, f"optimizer_cfg.param_groups={groups}", "trainer_cfg.freeze=['necks.*']")
 
-    def test_what_the_solver_does_not_have(self, experiment: Experiment) -> None:
+    def test_options_that_the_solver_does_not_have(self, experiment: Experiment) -> None:
         with pytest.raises(UserError, match=r"param_groups\.0\.weight_decay: Rprop has no weight_decay"):
             trainer_of(
                 experiment,
@@ -163,9 +163,9 @@ class TestFreeze:
     def test_patterns(self, experiment: Experiment) -> None:
         trainer = trainer_of(experiment, "trainer_cfg.freeze=['backbone.dam0.*', 'fcs.*']")
         frozen = {n for n, p in trainer.network.named_parameters() if not p.requires_grad}
-        named = {n for n, _ in trainer.network.named_parameters()}
-        assert frozen == {n for n in named if n.startswith(("backbone.dam0.", "fcs."))}
-        assert sum(len(g["params"]) for g in trainer.optimizer.param_groups) == len(named) - len(frozen)
+        all_names = {n for n, _ in trainer.network.named_parameters()}
+        assert frozen == {n for n in all_names if n.startswith(("backbone.dam0.", "fcs."))}
+        assert sum(len(g["params"]) for g in trainer.optimizer.param_groups) == len(all_names) - len(frozen)
 
     def test_frozen_batch_norm_keeps_its_statistics(self, experiment: Experiment) -> None:
         trainer = trainer_of(experiment, "trainer_cfg.freeze=['backbone.*']")

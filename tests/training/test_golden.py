@@ -1,4 +1,4 @@
-"""A recorded loss curve: whoever changes a number that training depends on changes it knowingly."""
+"""Loss curves equal the recorded ones, so that a change of training is noticed."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from helpers.golden import RATES, computing_in, curve, recorded
 def test_loss_curve_is_the_recorded_one(tmp_path: Path, name: str) -> None:
     expected = recorded(name)
     with computing_in(torch.float64):
-        found = curve(name, tmp_path)
-    assert found.keys() == expected.keys()
+        actual = curve(name, tmp_path)
+    assert actual.keys() == expected.keys()
     for key, values in expected.items():
-        assert found[key] == pytest.approx(values, rel=1e-10), key
+        assert actual[key] == pytest.approx(values, rel=1e-10), key

@@ -1,4 +1,4 @@
-"""Training: what a run writes, what each setting does, and that a resumed run continues exactly."""
+"""Training: the files of a run, the effect of each setting, and exact resuming."""
 
 import json
 import math
@@ -23,14 +23,14 @@ LOSSES = ("triplet/loss", "softmax/loss")
 
 @pytest.fixture(scope="module")
 def trained(shared: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """A finished run of 8 iterations, with checkpoints at 3, 6 and 8, that tests read and do not change."""
+    """A finished run of 8 iterations with checkpoints at 3, 6 and 8, which tests do not change."""
     run = shared.at(tmp_path_factory.mktemp("trained"))
     run.train("trainer_cfg.total_iter=8", "trainer_cfg.save_iter=3", "trainer_cfg.with_test=true")
     return run
 
 
 def test_loss_falls(experiment: Experiment) -> None:
-    """By so much, and at so low a learning rate, that rounding does not decide it."""
+    """By a large factor and at a low learning rate, so that the test does not depend on rounding."""
     rows = experiment.train(
         "trainer_cfg.total_iter=60",
         "trainer_cfg.save_iter=60",
@@ -82,8 +82,8 @@ def test_tensorboard(trained: Experiment) -> None:
         "softmax/accuracy", "train/lr", "train/gradient_norm", "speed/sequences_per_second",
     } <= set(tags["scalars"])  # fmt: skip
     assert [e.step for e in events.Scalars("triplet/loss")] == list(range(1, 9))
-    written = [e.value for e in events.Scalars("triplet/loss")]
-    assert written == pytest.approx([row["triplet/loss"] for row in trained.scalars()])
+    logged = [e.value for e in events.Scalars("triplet/loss")]
+    assert logged == pytest.approx([row["triplet/loss"] for row in trained.scalars()])
     assert tags["images"] == ["silhouettes"]
     image = events.Images("silhouettes")[0]
     assert (image.height, image.width) == (4 * (32 + 1) + 1, 9 * (22 + 1) + 1)  # a line around each frame
@@ -105,14 +105,14 @@ def test_log_file(experiment: Experiment, capsys: pytest.CaptureFixture[str]) ->
     assert "32 sequences of 4 ids" in output
 
 
-def test_the_same_run_twice_is_the_same(experiment: Experiment, tmp_path: Path) -> None:
-    again = experiment.at(tmp_path / "again")
-    assert experiment.train() == again.train()
-    assert experiment.train("trainer_cfg.seed=1") != again.scalars()
+def test_a_repeated_run_is_equal(experiment: Experiment, tmp_path: Path) -> None:
+    repeated = experiment.at(tmp_path / "repeated")
+    assert experiment.train() == repeated.train()
+    assert experiment.train("trainer_cfg.seed=1") != repeated.scalars()
 
 
 @pytest.mark.parametrize("setting", ["num_workers=1", "num_workers=2", "cache=true"])
-def test_how_data_are_read_does_not_matter(experiment: Experiment, trained: Experiment, setting: str) -> None:
+def test_workers_and_cache_do_not_matter(experiment: Experiment, trained: Experiment, setting: str) -> None:
     assert experiment.train("trainer_cfg.total_iter=8", f"data_cfg.{setting}") == trained.scalars()
 
 
@@ -124,7 +124,7 @@ def test_a_packed_store_does_not_matter(experiment: Experiment, trained: Experim
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_frames_that_do_not_fit_are_named_with_both_sizes(
+def test_frames_that_do_not_fit_are_reported_with_both_sizes(
     experiment: Experiment, tmp_path: Path, packed: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     root = experiment.root
@@ -153,18 +153,18 @@ def test_several_datasets_train_together(experiment: Experiment, tmp_path: Path)
     assert len(experiment.train(*overrides)) == 4
 
 
-@pytest.mark.parametrize("by", ["iteration", "path", "option"])
-def test_resume(experiment: Experiment, trained: Experiment, by: str) -> None:
+@pytest.mark.parametrize("source", ["iteration", "path", "option"])
+def test_resume(experiment: Experiment, trained: Experiment, source: str) -> None:
     experiment.train("trainer_cfg.total_iter=8", "trainer_cfg.save_iter=3")
-    if by == "option":
+    if source == "option":
         assert experiment.run("train", "trainer_cfg.total_iter=8", options=["--iter", "3"]) == 0
     else:
-        hint = 3 if by == "iteration" else experiment.checkpoints / "tiny-00003.pt"
+        hint = 3 if source == "iteration" else experiment.checkpoints / "tiny-00003.pt"
         experiment.train("trainer_cfg.total_iter=8", f"trainer_cfg.restore_hint={hint}")
     assert experiment.scalars() == trained.scalars()
-    resumed, straight = experiment.checkpoint(8), trained.checkpoint(8)
-    assert resumed["scheduler"] == straight["scheduler"]
-    for name, tensor in straight["model"].items():
+    resumed, uninterrupted = experiment.checkpoint(8), trained.checkpoint(8)
+    assert resumed["scheduler"] == uninterrupted["scheduler"]
+    for name, tensor in uninterrupted["model"].items():
         assert torch.equal(resumed["model"][name], tensor), name
 
 
@@ -199,7 +199,7 @@ def test_resets(
     experiment: Experiment, trained: Experiment, reset: tuple[str, ...], step: int, epoch: int, rate: float
 ) -> None:
     hint = f"trainer_cfg.restore_hint={trained.checkpoints / 'tiny-00006.pt'}"
-    rows = experiment.train("trainer_cfg.total_iter=8", hint, *(f"trainer_cfg.{what}_reset=true" for what in reset))
+    rows = experiment.train("trainer_cfg.total_iter=8", hint, *(f"trainer_cfg.{part}_reset=true" for part in reset))
     state = experiment.checkpoint(8)
     assert int(state["optimizer"]["state"][0]["step"]) == step
     assert state["scheduler"]["last_epoch"] == epoch
@@ -211,10 +211,10 @@ def test_other_head_does_not_fit_unless_strict_is_off(
     experiment: Experiment, trained: Experiment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hint = f"trainer_cfg.restore_hint={trained.checkpoints / 'tiny-00006.pt'}"
-    sets = [hint, "model_cfg.SeparateBNNecks.class_num=9", "trainer_cfg.total_iter=8"]
-    assert experiment.run("train", *sets) == 2
+    overrides = [hint, "model_cfg.SeparateBNNecks.class_num=9", "trainer_cfg.total_iter=8"]
+    assert experiment.run("train", *overrides) == 2
     assert "necks.fc_bin: file [4, 8, 4], model [4, 8, 9]" in capsys.readouterr().err
-    assert experiment.run("train", *sets, "trainer_cfg.restore_ckpt_strict=false") == 0
+    assert experiment.run("train", *overrides, "trainer_cfg.restore_ckpt_strict=false") == 0
     assert "1 differ in shape (necks.fc_bin: file [4, 8, 4], model [4, 8, 9])" in capsys.readouterr().out
     assert experiment.checkpoint(8)["model"]["necks.fc_bin"].shape == (4, 8, 9)
 
@@ -239,21 +239,21 @@ def test_fixed_batch_norm_keeps_its_statistics(experiment: Experiment) -> None:
     for name, tensor in running.items():
         assert torch.equal(tensor, torch.full_like(tensor, float("var" in name))), name
     experiment.train("model_cfg.norm=batch")
-    free = experiment.checkpoint(4)["model"]
-    assert not any(torch.equal(free[name], fixed[name]) for name in running)
+    updated = experiment.checkpoint(4)["model"]
+    assert not any(torch.equal(updated[name], fixed[name]) for name in running)
 
 
 def test_gradient_clipping(experiment: Experiment, trained: Experiment) -> None:
     sgd = "optimizer_cfg={solver: SGD, lr: 1.0, weight_decay: 0}", "trainer_cfg.total_iter=1"
     experiment.train(*sgd, "trainer_cfg.grad_clip_norm=0.01", "scheduler_cfg.milestones=[50]")
-    after = experiment.checkpoint(1)["model"]
+    clipped = experiment.checkpoint(1)["model"]
     experiment.train(*sgd, "trainer_cfg.grad_clip_norm=0.02", "scheduler_cfg.milestones=[50]")
-    further = experiment.checkpoint(1)["model"]
-    assert experiment.scalars()[0]["gradient_norm"] > 0.02  # what is reported is the norm before clipping
+    clipped_less = experiment.checkpoint(1)["model"]
+    assert experiment.scalars()[0]["gradient_norm"] > 0.02  # the norm before clipping
     # A step of SGD at rate 1 is the gradient: 0.02 goes twice as far as 0.01, so they are 0.01 apart.
-    learnt = [n for n in after if "running_" not in n and "num_batches" not in n]
-    apart = math.sqrt(sum(float((after[n] - further[n]).double().square().sum()) for n in learnt))
-    assert apart == pytest.approx(0.01, rel=1e-3)
+    parameters = [n for n in clipped if "running_" not in n and "num_batches" not in n]
+    distance = math.sqrt(sum(float((clipped[n] - clipped_less[n]).double().square().sum()) for n in parameters))
+    assert distance == pytest.approx(0.01, rel=1e-3)
 
 
 def test_sync_batch_norm_on_one_process_is_logged(experiment: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
@@ -279,14 +279,14 @@ def test_ids_that_are_not_on_disk_are_logged(
 class TestUnreadableSequences:
     @pytest.fixture
     def damaged(self, tmp_path: Path) -> Experiment:
-        made = make_experiment(tmp_path)
-        (made.root / "002" / "nm-01" / "090" / "090.pkl").write_bytes(b"rotten")
-        (made.root / "006" / "bg-01" / "000" / "000.pkl").write_bytes(b"")
-        return made
+        experiment = make_experiment(tmp_path)
+        (experiment.root / "002" / "nm-01" / "090" / "090.pkl").write_bytes(b"rotten")
+        (experiment.root / "006" / "bg-01" / "000" / "000.pkl").write_bytes(b"")
+        return experiment
 
-    @pytest.mark.parametrize(("phase", "named"), [("train", "002/nm-01/090/090.pkl"), ("test", "006/bg-01/000")])
-    def test_stop_the_run_before_it_begins(
-        self, damaged: Experiment, capsys: pytest.CaptureFixture[str], phase: str, named: str
+    @pytest.mark.parametrize(("phase", "file"), [("train", "002/nm-01/090/090.pkl"), ("test", "006/bg-01/000")])
+    def test_stop_the_run_before_it_starts(
+        self, damaged: Experiment, capsys: pytest.CaptureFixture[str], phase: str, file: str
     ) -> None:
         if phase == "test":
             damaged.train("data_cfg.on_error=skip", "trainer_cfg.total_iter=1")
@@ -295,20 +295,20 @@ class TestUnreadableSequences:
         output = capsys.readouterr().err
         assert "1 of " in output
         assert "sequences cannot be used" in output
-        assert named in output
+        assert file in output
         assert "data_cfg.on_error" in output
 
     @pytest.mark.parametrize("cache", ["false", "true"])
-    def test_are_left_out_and_counted_where_that_is_asked(self, damaged: Experiment, cache: str) -> None:
+    def test_are_skipped_and_counted_on_request(self, damaged: Experiment, cache: str) -> None:
         damaged.train("data_cfg.on_error=skip", f"data_cfg.cache={cache}")
         assert damaged.run("test", "data_cfg.on_error=skip", f"data_cfg.cache={cache}") == 0
-        for phase, named in (("train", "002/nm-01/090/090.pkl"), ("test", "006/bg-01/000/000.pkl")):
+        for phase, file in (("train", "002/nm-01/090/090.pkl"), ("test", "006/bg-01/000/000.pkl")):
             notes = json.loads((damaged.folder / "logs" / f"run_{phase}.json").read_text())["data"]["notes"]
             (note,) = (n for n in notes if "on_error" in n)
             assert note.startswith("1 of ")
-            assert named in note
+            assert file in note
 
-    def test_skip_stops_where_nothing_is_left(self, damaged: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_skipping_all_sequences_is_an_error(self, damaged: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
         for path in damaged.root.rglob("*.pkl"):
             path.write_bytes(b"")
         assert damaged.run("train", "data_cfg.on_error=skip") == 2
@@ -317,20 +317,20 @@ class TestUnreadableSequences:
 
 class TestSeveralModalities:
     @pytest.fixture
-    def two(self, tmp_path: Path) -> Experiment:
+    def bimodal(self, tmp_path: Path) -> Experiment:
         """A tree with two files for each sequence, and a configuration that reads both."""
-        made = make_experiment(tmp_path)
-        for path in list(made.root.rglob("*.pkl")):
+        experiment = make_experiment(tmp_path)
+        for path in list(experiment.root.rglob("*.pkl")):
             path.with_name("zzz.pkl").write_bytes(path.read_bytes())
-        settings = yaml.safe_load(made.config.read_text())
+        settings = yaml.safe_load(experiment.config.read_text())
         settings["data_cfg"]["data_in_use"] = [True, True]
         for section in ("trainer_cfg", "evaluator_cfg"):
             settings[section]["transform"] = [{"type": "BaseSilTransform"}, {"type": "BaseSilTransform", "divisor": 51}]
-        made.config.write_text(yaml.safe_dump(settings))
-        return made
+        experiment.config.write_text(yaml.safe_dump(settings))
+        return experiment
 
     @pytest.mark.parametrize("cache", ["false", "true"])
-    def test_reach_a_model_that_takes_them(self, two: Experiment, monkeypatch: pytest.MonkeyPatch, cache: str) -> None:
+    def test_reach_their_model(self, bimodal: Experiment, monkeypatch: pytest.MonkeyPatch, cache: str) -> None:
         seen = []
 
         class Both(DyGait):
@@ -343,26 +343,26 @@ class TestSeveralModalities:
 
         monkeypatch.setattr(MODELS, "get", lambda name: Both)
         monkeypatch.setattr(MODELS, "build", lambda spec: Both(**{k: v for k, v in spec.items() if k != "model"}))
-        two.train(f"data_cfg.cache={cache}")
-        assert two.run("test", f"data_cfg.cache={cache}") == 0
+        bimodal.train(f"data_cfg.cache={cache}")
+        assert bimodal.run("test", f"data_cfg.cache={cache}") == 0
         assert len(seen) > 4
         assert all(seen)
 
-    def test_a_model_that_takes_one(self, two: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
-        assert two.run("train") == 2
+    def test_a_model_that_takes_one(self, bimodal: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+        assert bimodal.run("train") == 2
         assert "make 2 input(s) of a sequence, but the model DyGait takes 1" in capsys.readouterr().err
 
     @pytest.mark.parametrize("cache", ["false", "true"])
-    def test_one_transform_stacks_them(self, two: Experiment, cache: str, capsys: pytest.CaptureFixture[str]) -> None:
-        settings = yaml.safe_load(two.config.read_text())
+    def test_stacking(self, bimodal: Experiment, cache: str, capsys: pytest.CaptureFixture[str]) -> None:
+        settings = yaml.safe_load(bimodal.config.read_text())
         for section in ("trainer_cfg", "evaluator_cfg"):
             settings[section]["transform"] = {"type": "BaseSilTransform"}
-        two.config.write_text(yaml.safe_dump(settings))
-        assert two.run("train", f"data_cfg.cache={cache}") == 2
+        bimodal.config.write_text(yaml.safe_dump(settings))
+        assert bimodal.run("train", f"data_cfg.cache={cache}") == 2
         assert "the model takes frames of 1 channels, got 2" in capsys.readouterr().err
         sizes = {"mode": "p3d", "in_channels": 2, "layers": [1, 1, 1, 1], "channels": [2, 3, 4, 6]}
         necks = {"class_num": len(TRAIN)}
         settings["model_cfg"] = {"model": "DeepGaitV2", "bin_num": [4], "Backbone": sizes, "SeparateBNNecks": necks}
-        two.config.write_text(yaml.safe_dump(settings))
-        assert two.run("train", f"data_cfg.cache={cache}") == 0
-        assert two.run("test", f"data_cfg.cache={cache}") == 0
+        bimodal.config.write_text(yaml.safe_dump(settings))
+        assert bimodal.run("train", f"data_cfg.cache={cache}") == 0
+        assert bimodal.run("test", f"data_cfg.cache={cache}") == 0

@@ -1,4 +1,4 @@
-"""Pre-training without labels: one process, two, and in parts; on rendered walks; and the start of fine-tuning."""
+"""Pre-training without labels on rendered sequences, on one and two processes and in parts, and fine-tuning."""
 
 from pathlib import Path
 from typing import Any
@@ -25,20 +25,20 @@ WALKS = "syngait://quick?train_ids=2&test_ids=1&frames=8-9"
 
 
 def write(path: Path, model: str = "GaitSSB_Pretrain") -> Path:
-    """Write a configuration of 4 sequences in two views of 16x12, rendered."""
+    """Write a configuration for batches of four rendered sequences in two views of 16x12."""
     terms = [{"type": "CrossEntropyLoss", "log_accuracy": True, "log_prefix": f"softmax{view}"} for view in (1, 2)]
-    pretrains = model == "GaitSSB_Pretrain"
-    size = [{"type": "DA4GaitSSB"} if pretrains else {"type": "BaseSilCuttingTransform"}]
+    is_pretraining = model == "GaitSSB_Pretrain"
+    size = [{"type": "DA4GaitSSB"} if is_pretraining else {"type": "BaseSilCuttingTransform"}]
     size += [{"type": "Resize", "size": [16, 12]}]
     sampler = {"batch_size": [2, 2], "sample_type": "fixed_ordered", "frames_num_fixed": 3}
     settings = {
         "data_cfg": {"dataset_name": "SynGait", "dataset_root": WALKS, "num_workers": 0},
         "model_cfg": SMALL[model],
-        "loss_cfg": terms if pretrains else [{"type": "TripletLoss"}],
+        "loss_cfg": terms if is_pretraining else [{"type": "TripletLoss"}],
         "optimizer_cfg": {"solver": "SGD", "lr": 0.01, "momentum": 0.9},
         "trainer_cfg": {
             "enable_float16": False, "total_iter": 2, "save_iter": 2, "log_iter": 1, "save_name": "tiny",
-            "sampler": sampler | ({"type": "BilateralSampler"} if pretrains else {}), "transform": size,
+            "sampler": sampler | ({"type": "BilateralSampler"} if is_pretraining else {}), "transform": size,
         },
         "evaluator_cfg": {"save_name": "tiny", "transform": size[1:]},
     }  # fmt: skip
@@ -47,15 +47,15 @@ def write(path: Path, model: str = "GaitSSB_Pretrain") -> Path:
 
 
 def two_steps(path: str, *overrides: str) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-    """Take two steps on this process's share, in float64; return the weights, and the losses of all processes."""
+    """Take two steps on the share of this process, in float64; return the weights and the mean statistics."""
     with computing_in(torch.float64):
         config = load_config(path, overrides)
         trainer = build_trainer(config, CPU)
         trainer.training_mode()
         source = sources.build_training_source(config, sources.open_data(config), CPU, 0)
         for batch in source.loader:
-            found = {key: float(value) for key, value in trainer.step(batch).items()}
-    return trainer.network.state_dict(), distributed.mean_over_processes(found, CPU)
+            statistics = {key: float(value) for key, value in trainer.step(batch).items()}
+    return trainer.network.state_dict(), distributed.mean_over_processes(statistics, CPU)
 
 
 @pytest.fixture(scope="module")
@@ -63,23 +63,23 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("pretraining") / "tiny.yaml")
 
 
-def assert_same(found: Any, expected: Any) -> None:
-    assert found[1] == pytest.approx(expected[1])
-    assert found[0].keys() == expected[0].keys()
+def assert_same(actual: Any, expected: Any) -> None:
+    assert actual[1] == pytest.approx(expected[1])
+    assert actual[0].keys() == expected[0].keys()
     for name, tensor in expected[0].items():
-        torch.testing.assert_close(found[0][name], tensor, rtol=1e-9, atol=1e-9, msg=name)
+        torch.testing.assert_close(actual[0][name], tensor, rtol=1e-9, atol=1e-9, msg=name)
 
 
 def test_two_processes_train_as_one(path: Path, tmp_path: Path) -> None:
-    """The same batches, each sequence against those of both processes, joint statistics of each view."""
+    """On the same batches; sequences are compared across processes, and each view has joint statistics."""
     expected = two_steps(str(path))
-    for found in in_processes(two_steps, 2, tmp_path, str(path), "trainer_cfg.sync_BN=true"):
-        assert_same(found, expected)
+    for actual in in_processes(two_steps, 2, tmp_path, str(path), "trainer_cfg.sync_BN=true"):
+        assert_same(actual, expected)
 
 
-def test_in_parts_as_whole(path: Path) -> None:
-    whole = two_steps(str(path), "trainer_cfg.fix_BN=true")
-    assert_same(two_steps(str(path), "trainer_cfg.fix_BN=true", "trainer_cfg.accumulate=2"), whole)
+def test_in_parts_as_the_whole_batch(path: Path) -> None:
+    expected = two_steps(str(path), "trainer_cfg.fix_BN=true")
+    assert_same(two_steps(str(path), "trainer_cfg.fix_BN=true", "trainer_cfg.accumulate=2"), expected)
     with pytest.raises(UserError, match=r"accumulate: 3 parts do not each get all views .* 4 sequences"):
         two_steps(str(path), "trainer_cfg.accumulate=3")
 
@@ -96,15 +96,15 @@ def test_what_does_not_go_together(path: Path, override: str, message: str) -> N
         load_config(path, [override.replace("'", "")], [lambda merged: component_problems(merged, "train")])
 
 
-def test_fine_tuning_starts_anew_from_pre_trained_weights(path: Path, tmp_path: Path) -> None:
-    """By `restore_hint`, as OpenGait's files do: iteration and schedule are those of the new run."""
+def test_fine_tuning_from_pre_trained_weights(path: Path, tmp_path: Path) -> None:
+    """By `restore_hint`, as in OpenGait's files: iteration and schedule start from 0."""
     folder = train(load_config(path), CPU, tmp_path / "output")
-    start = folder.checkpoints / "tiny-00002.pt"
-    tuning = write(tmp_path / "tuning.yaml", "GaitSSB_Finetune")
-    more = ["trainer_cfg.restore_ckpt_strict=false", "trainer_cfg.fix_BN=true", "trainer_cfg.total_iter=1"]
-    tuned = train(load_config(tuning, [*more, f"trainer_cfg.restore_hint={start}"]), CPU, tmp_path / "output")
-    state = read_checkpoint(tuned.checkpoints / "tiny-00001.pt")
-    before, after = read_checkpoint(start)["model"], state["model"]
+    source = folder.checkpoints / "tiny-00002.pt"
+    finetuning = write(tmp_path / "tuning.yaml", "GaitSSB_Finetune")
+    overrides = ["trainer_cfg.restore_ckpt_strict=false", "trainer_cfg.fix_BN=true", "trainer_cfg.total_iter=1"]
+    run = train(load_config(finetuning, [*overrides, f"trainer_cfg.restore_hint={source}"]), CPU, tmp_path / "output")
+    state = read_checkpoint(run.checkpoints / "tiny-00001.pt")
+    before, after = read_checkpoint(source)["model"], state["model"]
     assert state["scheduler"]["last_epoch"] == 1
     for name in ("backbone.conv1.weight", "backbone.layer1.0.conv1.weight", "projector.4.bn1d.running_mean"):
         assert torch.equal(after[name], before[name]), name

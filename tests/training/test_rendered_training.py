@@ -1,4 +1,4 @@
-"""Training on SynGait that is rendered when it is read: the same as on its files, however it is read."""
+"""Training on SynGait rendered on reading equals training on its files, for any workers and processes."""
 
 import shutil
 from pathlib import Path
@@ -41,7 +41,7 @@ def trained(shared: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Exp
     return run
 
 
-def test_its_files_do_not_matter(experiment: Experiment, trained: Experiment, tmp_path: Path) -> None:
+def test_equals_training_on_its_files(experiment: Experiment, trained: Experiment, tmp_path: Path) -> None:
     root = tmp_path / "data"
     generate(root, parse_address(ADDRESS), progress=False)
     files = (f"data_cfg.dataset_root={root}", f"data_cfg.dataset_partition={root / 'SynGait.json'}")
@@ -54,7 +54,7 @@ def test_workers_do_not_matter(experiment: Experiment, trained: Experiment, work
 
 
 @pytest.mark.parametrize("iteration", range(1, ITERATIONS))
-def test_it_resumes_at_any_iteration(experiment: Experiment, trained: Experiment, iteration: int) -> None:
+def test_resuming_at_any_iteration(experiment: Experiment, trained: Experiment, iteration: int) -> None:
     shutil.copytree(trained.folder, experiment.folder)
     assert experiment.run("train", "data_cfg.num_workers=1", options=["--iter", str(iteration)]) == 0
     assert experiment.scalars() == trained.scalars()
@@ -64,11 +64,11 @@ def test_processes_do_not_matter(experiment: Experiment, tmp_path: Path) -> None
     curves = []
     for world in (1, 2):
         run = experiment.at(tmp_path / str(world))
-        started = ranks.start(run, world, "data_cfg.num_workers=1", "trainer_cfg.sync_BN=true", fault=ranks.in_float64)
-        assert started.codes(within=120) == [0] * world, started.output()
+        group = ranks.start(run, world, "data_cfg.num_workers=1", "trainer_cfg.sync_BN=true", fault=ranks.in_float64)
+        assert group.codes(within=120) == [0] * world, group.output()
         curves.append(run.scalars())
-    for alone, together in zip(*curves, strict=True):
-        assert together == pytest.approx(alone, rel=1e-9)
+    for expected, actual in zip(*curves, strict=True):
+        assert actual == pytest.approx(expected, rel=1e-9)
 
 
 def test_it_is_tested(experiment: Experiment, trained: Experiment) -> None:
@@ -81,6 +81,6 @@ def test_a_misspelt_address_is_reported_with_the_other_problems(
     experiment: Experiment, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert experiment.run("train", "data_cfg.dataset_root=syngait://quick?sed=1", "trainer_cfg.total_itr=3") == 2
-    printed = capfd.readouterr().err
-    assert "did you mean 'seed'" in printed
-    assert "total_iter" in printed
+    error = capfd.readouterr().err
+    assert "did you mean 'seed'" in error
+    assert "total_iter" in error

@@ -1,4 +1,4 @@
-"""CosineStepLR against a loop that sets the learning rates as OpenGait's SwinGait does."""
+"""CosineStepLR against a loop over learning rates like that of OpenGait's SwinGait."""
 
 import math
 
@@ -8,37 +8,37 @@ import torch
 from dygait.training.schedules import CosineStepLR
 
 
-def by_loop(rate: float, iterations: int, t_max: int, held: int, least: float) -> list[float]:
-    found, initial = [], rate
+def reference_rates(rate: float, iterations: int, t_max: int, step_size: int, minimum: float) -> list[float]:
+    rates, initial = [], rate
     for iteration in range(iterations):
-        if iteration < t_max and iteration % held == 0:
-            rate = max(initial * 0.5 * (1 + math.cos(math.pi * iteration / t_max)), least)
+        if iteration < t_max and iteration % step_size == 0:
+            rate = max(initial * 0.5 * (1 + math.cos(math.pi * iteration / t_max)), minimum)
         elif iteration == t_max:
-            rate = least
-        found.append(rate)
-    return found
+            rate = minimum
+        rates.append(rate)
+    return rates
 
 
-@pytest.mark.parametrize(("t_max", "held"), [(12, 4), (10, 3), (7, 1), (3, 9)])
-def test_it_is_the_loop_s(t_max: int, held: int) -> None:
+@pytest.mark.parametrize(("t_max", "step_size"), [(12, 4), (10, 3), (7, 1), (3, 9)])
+def test_equals_the_loop(t_max: int, step_size: int) -> None:
     weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
     optimizer = torch.optim.AdamW([{"params": [weights[0]]}, {"params": [weights[1]], "lr": 3e-2}], lr=0.3)
-    schedule = CosineStepLR(optimizer, t_max, step_size=held, eta_min=0.01)
-    found = []
+    schedule = CosineStepLR(optimizer, t_max, step_size=step_size, eta_min=0.01)
+    actual = []
     for iteration in range(15):
-        found.append([group["lr"] for group in optimizer.param_groups])
+        actual.append([group["lr"] for group in optimizer.param_groups])
         optimizer.step()
         schedule.step()
-        if iteration == 5:  # a new one goes on from its state
-            state, schedule = schedule.state_dict(), CosineStepLR(optimizer, t_max, step_size=held, eta_min=0.01)
+        if iteration == 5:  # a new scheduler continues from its state
+            state, schedule = schedule.state_dict(), CosineStepLR(optimizer, t_max, step_size=step_size, eta_min=0.01)
             schedule.load_state_dict(state)
             for group, rate in zip(optimizer.param_groups, schedule.get_last_lr(), strict=True):
                 group["lr"] = rate
-    wanted = zip(by_loop(0.3, 15, t_max, held, 0.01), by_loop(0.03, 15, t_max, held, 0.01), strict=True)
-    assert found == [pytest.approx(rates) for rates in wanted]
+    expected = (reference_rates(rate, 15, t_max, step_size, 0.01) for rate in (0.3, 0.03))
+    assert actual == [pytest.approx(rates) for rates in zip(*expected, strict=True)]
 
 
-def test_what_it_refuses() -> None:
+def test_invalid_sizes() -> None:
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
     with pytest.raises(ValueError, match="at least 1, got 0 and 1"):
         CosineStepLR(optimizer, 0)

@@ -1,4 +1,4 @@
-"""Every variant of the training step against the plain step in float32."""
+"""Every variant of the training step against the plain one in float32."""
 
 import copy
 from collections.abc import Callable
@@ -31,7 +31,7 @@ Make = Callable[..., Trainer]
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A configuration; these steps are taken on batches that the test makes, so that there is no data."""
+    """A configuration. Steps are taken on batches of the tests, so that its data are not read."""
     return make_experiment(tmp_path_factory.mktemp("step"), ids=("001",), types=("nm-01",), views=("000",)).config
 
 
@@ -43,28 +43,28 @@ def config(path: Path) -> Callable[..., Config]:
 @pytest.fixture
 def make(config: Callable[..., Config]) -> Make:
 
-    def made(*overrides: str) -> Trainer:
+    def build(*overrides: str) -> Trainer:
         trainer = build_trainer(config(*overrides), CPU)
         trainer.training_mode()
         return trainer
 
-    return made
+    return build
 
 
 @pytest.fixture
-def precise(make: Make, monkeypatch: pytest.MonkeyPatch) -> Make:
-    """As `make`, in float64: what rounding hides in float32 shows."""
+def make_float64(make: Make, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """As `make`, in float64, so that rounding hides no difference."""
     scaled = Batch.scaled
     monkeypatch.setattr(Batch, "scaled", lambda batch: scaled(batch).double())
 
-    def made(*overrides: str) -> Trainer:
+    def build(*overrides: str) -> Trainer:
         trainer = make(*overrides)
         trainer.network.double()
         trainer.optimizer = optimizers.build_optimizer(trainer.config, trainer.network)
         trainer.scheduler = schedules.build_scheduler(trainer.config, trainer.optimizer)
         return trainer
 
-    return made
+    return build
 
 
 def batch_of(count: int = 8, frames: int = 9, lengths: list[int] | None = None, seed: int = 0) -> Batch:
@@ -83,28 +83,27 @@ def restore(trainer: Trainer, other: Trainer, folder: Path) -> None:
     checkpoint.restore(trainer, folder / "state.pt", read_checkpoint(folder / "state.pt"))
 
 
-def assert_close(found: Trainer, expected: Trainer, rtol: float, atol: float) -> None:
-    own = found.network.state_dict()
+def assert_close(actual: Trainer, expected: Trainer, rtol: float, atol: float) -> None:
+    state = actual.network.state_dict()
     for name, tensor in expected.network.state_dict().items():
-        torch.testing.assert_close(own[name], tensor, rtol=rtol, atol=atol, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(state[name], tensor, rtol=rtol, atol=atol, msg=lambda m, n=name: f"{n}: {m}")
 
 
 class TestAccumulation:
     @pytest.mark.parametrize(("parts", "scale"), [(2, None), (3, None), (8, None), (2, 16.0)])
     @pytest.mark.parametrize("lengths", [None, [9, 8, 7, 9, 3, 9, 9, 5]])
     def test_equals_the_whole_batch(
-        self, precise: Make, parts: int, scale: float | None, lengths: list[int] | None
+        self, make_float64: Make, parts: int, scale: float | None, lengths: list[int] | None
     ) -> None:
-        """Without batch statistics nothing differs but the order of sums; under loss scaling too."""
-        plain, parted = (precise("trainer_cfg.fix_BN=true", f"trainer_cfg.accumulate={k}") for k in (1, parts))
+        """Without batch statistics only the order of sums differs, also with loss scaling."""
+        plain, in_parts = (make_float64("trainer_cfg.fix_BN=true", f"trainer_cfg.accumulate={k}") for k in (1, parts))
         if scale is not None:
-            parted.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-        expected, found = (steps(t, 2, lengths=lengths) for t in (plain, parted))
-        for row, other in zip(expected, found, strict=True):
-            assert other == pytest.approx(row, rel=1e-9)
-        assert_close(parted, plain, 1e-9, 1e-12)
+            in_parts.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        for expected, actual in zip(*(steps(t, 2, lengths=lengths) for t in (plain, in_parts)), strict=True):
+            assert actual == pytest.approx(expected, rel=1e-9)
+        assert_close(in_parts, plain, 1e-9, 1e-12)
 
-    def test_batch_statistics_are_those_of_the_parts_and_count_once(self, make: Make) -> None:
+    def test_batch_statistics_are_those_of_the_parts_and_updated_once(self, make: Make) -> None:
         trainer = make("trainer_cfg.accumulate=2")
         batch = batch_of()
         norm = next(m for m in trainer.network.modules() if isinstance(m, nn.BatchNorm1d))
@@ -119,16 +118,16 @@ class TestAccumulation:
         torch.testing.assert_close(norm.running_mean, mean)
         assert int(norm.num_batches_tracked) == 2
 
-    def test_draws_the_same_numbers_both_times(self, make: Make) -> None:
+    def test_draws_the_same_random_numbers_in_both_passes(self, make: Make) -> None:
         trainer = make("trainer_cfg.accumulate=2")
-        drawn: list[torch.Tensor] = []
-        trainer.network.register_forward_hook(lambda *_: drawn.append(torch.rand(3)))
+        random_numbers: list[torch.Tensor] = []
+        trainer.network.register_forward_hook(lambda *_: random_numbers.append(torch.rand(3)))
         trainer.step(batch_of())
-        assert torch.equal(drawn[0], drawn[2])
-        assert not torch.equal(drawn[0], drawn[1])
+        assert torch.equal(random_numbers[0], random_numbers[2])
+        assert not torch.equal(random_numbers[0], random_numbers[1])
 
-    def test_needs_no_more_than_a_part(self, make: Make) -> None:
-        """No forward pass with gradient sees more than a part, and none is alive when the next begins."""
+    def test_needs_the_memory_of_a_part_only(self, make: Make) -> None:
+        """No forward pass with gradient sees more than a part of the batch."""
         trainer = make("trainer_cfg.accumulate=4")
         sizes: list[int] = []
         trainer.network.register_forward_pre_hook(
@@ -182,18 +181,18 @@ class TestOptimisers:
     @pytest.mark.parametrize("forms", [("", ", foreach: true"), (", foreach: true", ""), (", fused: false", "")])
     def test_states_are_interchangeable(self, make: Make, tmp_path: Path, solver: str, forms: tuple[str, str]) -> None:
         momentum = ", momentum: 0.9" if solver == "SGD" else ""
-        first, second, straight = (
+        first, second, uninterrupted = (
             make(f"optimizer_cfg={{solver: {solver}, lr: 0.001{momentum}{form}}}") for form in (*forms, forms[0])
         )
         drive(first, range(2))
-        own = second.optimizer.param_groups[0]["fused"], second.optimizer.param_groups[0]["foreach"]
+        form = second.optimizer.param_groups[0]["fused"], second.optimizer.param_groups[0]["foreach"]
         restore(second, first, tmp_path)
-        assert (second.optimizer.param_groups[0]["fused"], second.optimizer.param_groups[0]["foreach"]) == own
+        assert (second.optimizer.param_groups[0]["fused"], second.optimizer.param_groups[0]["foreach"]) == form
         drive(second, range(2, 5))
-        drive(straight, range(5))
-        assert_close(second, straight, 1e-5, 1e-7)
+        drive(uninterrupted, range(5))
+        assert_close(second, uninterrupted, 1e-5, 1e-7)
 
-    def test_what_has_no_fused_form_is_built_as_it_is(self, make: Make) -> None:
+    def test_optimisers_without_a_fused_form(self, make: Make) -> None:
         assert "fused" not in make("optimizer_cfg={solver: RMSprop, lr: 0.001}").optimizer.param_groups[0]
 
 
@@ -205,8 +204,8 @@ class TestAverage:
             trainer.step(batch_of(seed=i))
             decay = min(0.3, (1 + i) / (10 + i))
             for name, tensor in trainer.network.state_dict().items():
-                whole = not tensor.is_floating_point()
-                average[name] = tensor.clone() if whole else decay * average[name] + (1 - decay) * tensor
+                is_integer = not tensor.is_floating_point()
+                average[name] = tensor.clone() if is_integer else decay * average[name] + (1 - decay) * tensor
         for name, tensor in trainer.average.network.state_dict().items():
             torch.testing.assert_close(tensor, average[name], rtol=1e-5, atol=1e-6)
         assert not any(p.requires_grad for p in trainer.average.network.parameters())
@@ -218,13 +217,13 @@ class TestAverage:
         for name, tensor in plain.network.state_dict().items():
             assert torch.equal(averaged.average.network.state_dict()[name], tensor)
 
-    def test_tests_during_training_use_it_unless_told(self, make: Make) -> None:
+    def test_tests_during_training_use_it_by_default(self, make: Make) -> None:
         trainer = make("trainer_cfg.ema=0.9")
         assert trainer.tested_network is trainer.average.network
         trainer = make("trainer_cfg.ema=0.9", "evaluator_cfg.use_ema=false")
         assert trainer.tested_network is trainer.network
 
-    def test_the_test_reads_it(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_the_test_phase_uses_it(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         experiment = make_experiment(tmp_path)
         experiment.train("trainer_cfg.ema=0.9", "trainer_cfg.total_iter=2")
         state = experiment.checkpoint(2)
@@ -243,11 +242,11 @@ class TestHalfPrecision:
     def test_is_near_the_plain_step(self, make: Make, kind: str) -> None:
         plain, half = make(), make("trainer_cfg.enable_float16=true", f"trainer_cfg.half_type={kind}")
         assert half.scaler.is_enabled() == (kind == "float16")
-        # The usual first scale overflows, which skips a step.
+        # The default initial scale overflows, which skips a step.
         half.scaler = torch.amp.GradScaler("cpu", init_scale=16.0, enabled=kind == "float16")
-        expected, found = (steps(trainer, 1, count=4, frames=3)[0] for trainer in (plain, half))
+        expected, actual = (steps(trainer, 1, count=4, frames=3)[0] for trainer in (plain, half))
         for name in ("triplet/loss", "softmax/loss", "gradient_norm"):
-            assert found[name] == pytest.approx(expected[name], rel=0.2 if kind == "bfloat16" else 0.05), name
+            assert actual[name] == pytest.approx(expected[name], rel=0.2 if kind == "bfloat16" else 0.05), name
         assert all(p.dtype == torch.float32 for p in half.network.parameters())
 
     @pytest.mark.parametrize(("speed", "expected"), [(1.1, False), (3.0, True)])
@@ -293,7 +292,7 @@ class TestHalfPrecision:
 class TestCompiled:
     @pytest.fixture(autouse=True)
     def _no_compiler(self, monkeypatch: pytest.MonkeyPatch) -> Any:
-        """Trace as ever, and run what was traced without a C++ compiler."""
+        """Run the traced graphs without a C++ compiler."""
         torch._dynamo.reset()
         monkeypatch.setattr(compilation, "BACKEND", "aot_eager")
         yield
@@ -301,8 +300,8 @@ class TestCompiled:
 
     def test_equals_the_plain_step(self, make: Make) -> None:
         plain, compiled = make(), make("trainer_cfg.compile=true")
-        for row, other in zip(steps(plain, 2), steps(compiled, 2), strict=True):
-            assert other == pytest.approx(row, rel=1e-4)
+        for expected, actual in zip(steps(plain, 2), steps(compiled, 2), strict=True):
+            assert actual == pytest.approx(expected, rel=1e-4)
         assert_close(compiled, plain, 1e-4, 1e-5)
         assert checkpoint.state(compiled)["model"].keys() == checkpoint.state(plain)["model"].keys()
 
@@ -311,15 +310,15 @@ class TestCompiled:
         with mock.patch.object(compilation, "BACKEND", counter):
             trainer = make("trainer_cfg.compile=true", "trainer_cfg.sampler.sample_type=unfixed_ordered")
         counter.frame_count = 0
-        seen = []
+        counts = []
         for i, frames in enumerate((12, 15, 10, 20, 13, 17)):
             lengths = [frames - (k % 3) for k in range(8)]
             trainer.step(batch_of(frames=frames, lengths=lengths, seed=i))
-            seen.append(counter.frame_count)
-        assert seen[0] > 0
-        assert seen[-1] == seen[2], seen  # the third new length is served by what is there, and so is every other
+            counts.append(counter.frame_count)
+        assert counts[0] > 0
+        assert counts[-1] == counts[2], counts  # graphs are reused from the third length on
 
-    def test_nothing_to_compile_with_is_told_before_training(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_missing_compiler_is_reported_before_training(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         def broken(graph: Any, inputs: Any) -> Any:
             raise RuntimeError("No working C++ compiler found")
 
@@ -340,9 +339,9 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 
 def two_process_steps(path: str) -> dict[str, Any]:
-    """What a process knows after steps of each variant on its share of the batches, or the error."""
-    found = {name: _steps_on_a_share(path, overrides) for name, overrides in VARIANTS.items()}
-    return {**found, "norms": [_norm_on_a_share(*case) for case in NORMS]}
+    """Return the results of steps of each variant on the share of this process, or the error."""
+    results = {name: _steps_on_a_share(path, overrides) for name, overrides in VARIANTS.items()}
+    return {**results, "norms": [_norm_on_a_share(*case) for case in NORMS]}
 
 
 NORMS: list[tuple[nn.modules.batchnorm._BatchNorm, tuple[int, ...]]] = [
@@ -358,15 +357,21 @@ def _norm_input(shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def _normed(layer: nn.Module, x: torch.Tensor, share: slice) -> dict[str, Any]:
-    """What comes out of a layer in two training steps and in evaluation, gradients and running statistics."""
+    """Return the outputs of a layer after two training steps and in evaluation, its gradients and its state."""
     layer.train()
     layer(x[share].detach() / 2)
     y = layer(x[share])
     weights = torch.arange(float(x.numel()), dtype=torch.float64).reshape(x.shape).sin()
     (y**3 * weights[share]).sum().backward()
-    gradients = [p.grad for p in layer.parameters()]
-    tested = layer.eval()(x[share])
-    return {"y": y.detach(), "x": x.grad[share], "own": gradients, "state": layer.state_dict(), "test": tested.detach()}
+    grads = [p.grad for p in layer.parameters()]
+    evaluated = layer.eval()(x[share])
+    return {
+        "y": y.detach(),
+        "x": x.grad[share],
+        "grads": grads,
+        "state": layer.state_dict(),
+        "eval": evaluated.detach(),
+    }
 
 
 def _norm_on_a_share(layer: nn.modules.batchnorm._BatchNorm, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -386,8 +391,8 @@ def _steps_on_a_share(path: str, overrides: tuple[str, ...]) -> Any:
     for i in range(2):
         whole = batch_of(seed=i)
         share = slice(4 * rank, 4 * rank + 4)
-        own = Batch(whole.silhouettes[share], None, whole.labels[share], whole.sequences[share])
-        statistics = trainer.step(own)
+        batch = Batch(whole.silhouettes[share], None, whole.labels[share], whole.sequences[share])
+        statistics = trainer.step(batch)
     buffers = list(trainer.network.buffers())
     buffers[0].fill_(rank)
     distributed.broadcast_tensors(buffers)
@@ -401,47 +406,47 @@ def flat_gradient(trainer: Trainer) -> torch.Tensor:
 
 class TestTwoProcesses:
     @pytest.fixture(scope="class")
-    def seen(self, path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    def results(self, path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         return in_processes(two_process_steps, 2, tmp_path_factory.mktemp("two"), str(path))
 
     @pytest.mark.parametrize("variant", list(VARIANTS)[:5])
-    def test_equal_one_process(self, make: Make, seen: list[dict[str, Any]], variant: str) -> None:
-        """Weights are the same on both, and the gradient is the whole batch's, but for rounding."""
-        weights, gradients = ([s[variant][i] for s in seen] for i in range(2))
+    def test_equal_one_process(self, make: Make, results: list[dict[str, Any]], variant: str) -> None:
+        """Weights are equal on both, and the gradient is that of the whole batch up to rounding."""
+        weights, gradients = ([s[variant][i] for s in results] for i in range(2))
         assert all(torch.equal(weights[1][name], tensor) for name, tensor in weights[0].items())
-        alone = make("trainer_cfg.fix_BN=true")
-        reported = steps(alone, 2)[-1]
-        for s in seen:  # every process sees the whole batch's triplets
-            assert s[variant][3] == pytest.approx({name: reported[name] for name in s[variant][3]}, rel=1e-3)
-        expected = flat_gradient(alone)
+        trainer = make("trainer_cfg.fix_BN=true")
+        expected_statistics = steps(trainer, 2)[-1]
+        for s in results:  # every process computes the triplets of the whole batch
+            assert s[variant][3] == pytest.approx({name: expected_statistics[name] for name in s[variant][3]}, rel=1e-3)
+        expected = flat_gradient(trainer)
         tolerance = {"compressed": 2e-3, "compressed, in parts": 2e-3, "bfloat16": 2e-2}.get(variant, 2e-4)
         for gradient in gradients:
             assert (gradient - expected).norm() < tolerance * expected.norm()
 
     @pytest.mark.parametrize("case", range(len(NORMS)), ids=[type(layer).__name__ for layer, _ in NORMS])
-    def test_joined_norms_are_those_of_the_whole_batch(self, seen: list[dict[str, Any]], case: int) -> None:
-        """Five sequences on one process and two on the other, against PyTorch's layer on all seven."""
+    def test_synchronised_norms_are_those_of_the_whole_batch(self, results: list[dict[str, Any]], case: int) -> None:
+        """Five sequences on one process and two on the other, against PyTorch's layer with all seven."""
         layer, shape = NORMS[case]
         expected = _normed(copy.deepcopy(layer), _norm_input(shape), slice(None))
-        found = [s["norms"][case] for s in seen]
-        for name in ("y", "x", "test"):
-            torch.testing.assert_close(torch.cat([f[name] for f in found]), expected[name], rtol=1e-9, atol=1e-9)
-        for one, other, whole in zip(found[0]["own"], found[1]["own"], expected["own"], strict=True):
-            torch.testing.assert_close(one + other, whole, rtol=1e-9, atol=1e-9)
-        for f in found:
+        shares = [s["norms"][case] for s in results]
+        for name in ("y", "x", "eval"):
+            torch.testing.assert_close(torch.cat([f[name] for f in shares]), expected[name], rtol=1e-9, atol=1e-9)
+        for first, second, whole in zip(shares[0]["grads"], shares[1]["grads"], expected["grads"], strict=True):
+            torch.testing.assert_close(first + second, whole, rtol=1e-9, atol=1e-9)
+        for f in shares:
             torch.testing.assert_close(f["state"], expected["state"], rtol=1e-9, atol=1e-9)
 
-    def test_buffers_can_be_made_those_of_rank_0(self, seen: list[dict[str, Any]]) -> None:
-        assert not any(s["plain"][2].any() for s in seen)
+    def test_buffers_are_broadcast_from_rank_0(self, results: list[dict[str, Any]]) -> None:
+        assert not any(s["plain"][2].any() for s in results)
 
-    def test_what_the_backend_cannot_exchange(self, make: Make, seen: list[dict[str, Any]]) -> None:
-        """Gloo cannot exchange bfloat16; where it can (PyTorch 2.4), the gradient is the whole batch's."""
-        if not isinstance(seen[0]["bfloat16"], str):
-            self.test_equal_one_process(make, seen, "bfloat16")
+    def test_types_that_the_backend_does_not_support(self, make: Make, results: list[dict[str, Any]]) -> None:
+        """Gloo does not support bfloat16; where it does (PyTorch 2.4), the gradient is that of the whole batch."""
+        if not isinstance(results[0]["bfloat16"], str):
+            self.test_equal_one_process(make, results, "bfloat16")
             return
-        for s in seen:
+        for s in results:
             assert s["bfloat16"].startswith("trainer_cfg.gradient_compression: gloo does not exchange bfloat16 (")
             assert s["bfloat16"].endswith("); use float16, or leave the key out")
 
-    def test_parts_are_of_the_share_of_a_process(self, seen: list[dict[str, Any]]) -> None:
-        assert seen[0]["too many parts"] == "trainer_cfg.accumulate is 5, but a process has 4 sequences of a batch"
+    def test_parts_are_of_the_share_of_a_process(self, results: list[dict[str, Any]]) -> None:
+        assert results[0]["too many parts"] == "trainer_cfg.accumulate is 5, but a process has 4 sequences of a batch"

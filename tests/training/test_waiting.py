@@ -1,4 +1,4 @@
-"""No step waits for the device: whole steps of every model, with all that a step can have, where every read fails."""
+"""No step synchronises with the device: steps of every model with all options, in a mode where every read fails."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -43,8 +43,8 @@ READS: dict[str, Callable[[torch.Tensor], Any]] = {
     "equal": lambda x: torch.equal(x, x),
     "unique": lambda x: x.unique(),
     "cpu": lambda x: x.cpu(),
-    "a copy that waits": lambda x: torch.ones(3).to(x.device),
-    "copy_ that waits": lambda x: x.copy_(torch.ones(3)),
+    "a blocking copy": lambda x: torch.ones(3).to(x.device),
+    "a blocking copy_": lambda x: x.copy_(torch.ones(3)),
     "a sum of both": lambda x: x + torch.ones(3),
     "indexed by the host": lambda x: x[torch.tensor([0, 1])],
     "tensor": lambda x: torch.tensor([1.0, 2.0], device=x.device),
@@ -53,12 +53,12 @@ READS: dict[str, Callable[[torch.Tensor], Any]] = {
 
 
 @pytest.mark.parametrize("read", READS)
-def test_reads_are_found(read: str) -> None:
+def test_reads_are_detected(read: str) -> None:
     with no_synchronisation(), pytest.raises(SynchronisationError):
         READS[read](torch.ones(3, device="meta"))
 
 
-def test_what_does_not_wait_passes() -> None:
+def test_operations_without_synchronisation_pass() -> None:
     x = torch.ones(3, device="meta")
     with no_synchronisation():
         index = torch.tensor([True, False, True]).nonzero().squeeze(1).to("meta", non_blocking=True)
