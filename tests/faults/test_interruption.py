@@ -1,4 +1,4 @@
-"""Runs that are asked to end, killed, or fed what no step can use: nothing is lost but what came after a checkpoint."""
+"""Runs that receive signals or run out of memory: they save, end and resume without losing results."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def test_a_signal_from_outside_saves(uninterrupted: Experiment, interrupted: Exp
     assert_resumes(interrupted, uninterrupted)
 
 
-def to_itself(number: int) -> None:
+def signal_itself(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
@@ -56,105 +56,105 @@ def assert_stopped(run: Run, number: signal.Signals, iteration: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_in_a_step_saves(uninterrupted: Experiment, interrupted: Experiment, number: signal.Signals) -> None:
-    assert_stopped(launch(interrupted, *SETTINGS, at={4: partial(to_itself, number)}), number, 5)
+    assert_stopped(launch(interrupted, *SETTINGS, at={4: partial(signal_itself, number)}), number, 5)
     assert_resumes(interrupted, uninterrupted)
 
 
-def at_the_next_checkpoint(number: int, times: int = 1) -> None:
-    """Let a signal come when a checkpoint is written, but not yet on the disk under its name."""
+def signal_in_next_save(number: int, times: int = 1) -> None:
+    """Send signals to this process when the next checkpoint is written, but not yet renamed."""
     save = torch.save
 
-    def signalled(state: Any, file: Any) -> None:
+    def wrapped(state: Any, file: Any) -> None:
         torch.save = save
         save(state, file)
         for _ in range(times):
-            to_itself(number)
+            signal_itself(number)
 
-    torch.save = signalled
+    torch.save = wrapped
 
 
 def test_sigterm_during_a_save(uninterrupted: Experiment, interrupted: Experiment) -> None:
-    """What is being written is finished, and so is the next iteration."""
-    run = launch(interrupted, *SETTINGS, at={5: partial(at_the_next_checkpoint, signal.SIGTERM)})
+    """The save and the next iteration are finished."""
+    run = launch(interrupted, *SETTINGS, at={5: partial(signal_in_next_save, signal.SIGTERM)})
     assert_stopped(run, signal.SIGTERM, 7)
     assert interrupted.checkpoint(6)["iteration"] == 6
     assert_resumes(interrupted, uninterrupted)
 
 
 def test_a_second_signal_during_a_save(uninterrupted: Experiment, interrupted: Experiment) -> None:
-    """It ends at once; what it was writing is no checkpoint, and goes when the run goes on."""
-    run = launch(interrupted, *SETTINGS, at={5: partial(at_the_next_checkpoint, signal.SIGTERM, 2)})
+    """The run ends at once; the partial file is no checkpoint, and is removed on resuming."""
+    run = launch(interrupted, *SETTINGS, at={5: partial(signal_in_next_save, signal.SIGTERM, 2)})
     assert run.wait() == 128 + signal.SIGTERM, run.output
     assert [p.name for p in sorted(interrupted.checkpoints.glob("*.pt"))] == ["tiny-00002.pt", "tiny-00004.pt"]
     assert len(unfinished_files(interrupted)) == 1
     assert_resumes(interrupted, uninterrupted)
 
 
-def while_testing(number: int, batch: int) -> None:
-    """Let a signal come before a batch of the first test that begins from now on."""
+def signal_in_test(number: int, batch: int) -> None:
+    """Send a signal to this process before batch `batch` of the next test."""
     embed, count = extraction.embed, iter(range(1000))
 
-    def signalled(*arguments: Any) -> Any:
+    def wrapped(*arguments: Any) -> Any:
         if next(count) == batch:
-            to_itself(number)
+            signal_itself(number)
         return embed(*arguments)
 
-    extraction.embed = signalled  # type: ignore[assignment]
+    extraction.embed = wrapped  # type: ignore[assignment]
 
 
-@pytest.mark.parametrize("at", [5, 11])
-def test_sigterm_during_a_test(uninterrupted: Experiment, interrupted: Experiment, at: int) -> None:
-    """The run ends after the batch; what is embedded is kept, and the resumed run finishes the test first."""
-    run = launch(interrupted, *TESTED, at={at: partial(while_testing, signal.SIGTERM, 1)})
-    assert_stopped(run, signal.SIGTERM, at + 1)
+@pytest.mark.parametrize("iteration", [5, 11])
+def test_sigterm_during_a_test(uninterrupted: Experiment, interrupted: Experiment, iteration: int) -> None:
+    """The run ends after the batch; its embeddings are kept, and the resumed run first finishes the test."""
+    run = launch(interrupted, *TESTED, at={iteration: partial(signal_in_test, signal.SIGTERM, 1)})
+    assert_stopped(run, signal.SIGTERM, iteration + 1)
     assert "SIGTERM: ending after this batch; again" in run.output
     assert f"of {ITERATIONS}; of its test, {HALF} are embedded" in run.output
     assert len(events(interrupted, "interrupted")) == 1
-    assert [event["iteration"] for event in events(interrupted, "tested")] == [6, 12][: at // 6]
+    assert [event["iteration"] for event in events(interrupted, "tested")] == [6, 12][: iteration // 6]
     assert f"interrupted extraction: {HALF} are done" in assert_resumes(interrupted, uninterrupted, *TESTED).output
     assert [event["iteration"] for event in events(interrupted, "tested")] == [6, 12]
 
 
 def test_sigterm_in_the_last_batch_of_a_test(uninterrupted: Experiment, interrupted: Experiment) -> None:
-    """Nothing is left to embed: the test ends with its result, and the run an iteration later."""
-    assert_stopped(launch(interrupted, *TESTED, at={5: partial(while_testing, signal.SIGTERM, 3)}), signal.SIGTERM, 7)
+    """No batch is left: the test finishes, and the run ends an iteration later."""
+    assert_stopped(launch(interrupted, *TESTED, at={5: partial(signal_in_test, signal.SIGTERM, 3)}), signal.SIGTERM, 7)
     assert [event["iteration"] for event in events(interrupted, "tested")] == [6]
     assert_resumes(interrupted, uninterrupted, *TESTED)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_test_alone_ends_in_order(
+def test_the_test_phase_is_interrupted_and_resumed(
     uninterrupted: Experiment, interrupted: Experiment, tmp_path: Path, workers: int
 ) -> None:
-    """Half of it is made, then the other half by the same command; percentages are those of a whole test."""
+    """The same command continues after half of the batches; the percentages are those of an uninterrupted test."""
     shutil.copytree(uninterrupted.folder, interrupted.folder)
     settings = (*SETTINGS, f"data_cfg.num_workers={workers}")
     name = "tiny-00012-CASIA-B-euc.json"
-    run = launch(interrupted, *settings, phase="test", before=partial(while_testing, signal.SIGINT, 1))
+    run = launch(interrupted, *settings, phase="test", before=partial(signal_in_test, signal.SIGINT, 1))
     assert run.wait() == 75, run.output
     assert f"dygait: SIGINT: {HALF} are embedded" in run.output
     assert not (interrupted.checkpoints / name).exists()
     run = launch(interrupted, *settings, phase="test")
     assert run.wait() == 0, run.output
     assert f"interrupted extraction: {HALF} are done" in run.output
-    found = json.loads((interrupted.checkpoints / name).read_text())["percentages"]
-    whole = interrupted.at(tmp_path / "whole")
-    shutil.copytree(uninterrupted.folder, whole.folder)
-    assert launch(whole, *settings, phase="test").wait() == 0
-    assert found == json.loads((whole.checkpoints / name).read_text())["percentages"]
+    reference = interrupted.at(tmp_path / "reference")
+    shutil.copytree(uninterrupted.folder, reference.folder)
+    assert launch(reference, *settings, phase="test").wait() == 0
+    actual, expected = (json.loads((e.checkpoints / name).read_text()) for e in (interrupted, reference))
+    assert actual["percentages"] == expected["percentages"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_test_that_was_not_made_is_made_up_for(
+def test_a_missing_test_is_run_on_resuming(
     uninterrupted: Experiment, interrupted: Experiment, number: signal.Signals
 ) -> None:
-    """Killed in its last test, or asked to end in the iteration before: the resumed run has all its iterations."""
+    """Killed in the last test, or signalled in the last iteration: all iterations are done, but not the test."""
     killed = number == signal.SIGKILL
-    action = partial(while_testing, number, 1) if killed else partial(to_itself, number)
+    action = partial(signal_in_test, number, 1) if killed else partial(signal_itself, number)
     run = launch(interrupted, *TESTED, at={11: action})
     assert run.wait() == (-number if killed else 75), run.output
     assert [event["iteration"] for event in events(interrupted, "tested")] == [6]
-    for _ in range(2):  # the second time, nothing is left to do
+    for _ in range(2):  # the second time, there is nothing to do
         assert_resumes(interrupted, uninterrupted, *TESTED)
         assert [event["iteration"] for event in events(interrupted, "tested")] == [6, 12]
     assert (interrupted.checkpoints / "tiny-00012-CASIA-B-euc.json").is_file()
@@ -173,7 +173,7 @@ def test_out_of_memory_is_explained(
     assert "trainer_cfg.accumulate to 2" in error
 
 
-def test_handlers_are_put_back() -> None:
+def test_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with Interruption() as interruption:
         assert not interruption.should_stop()

@@ -1,4 +1,4 @@
-"""SIGKILL at any instant: what was saved stands, and the resumed run ends as if nothing had been."""
+"""SIGKILL at any time: checkpoints stay valid, and the resumed run ends like an uninterrupted one."""
 
 import random
 import signal
@@ -20,7 +20,7 @@ def seconds(uninterrupted: Experiment, tmp_path_factory: pytest.TempPathFactory)
 
 
 def check(killed: Experiment, uninterrupted: Experiment) -> None:
-    """What a killed run has left is whole; resumed, it ends the same, and leaves nothing half-written behind."""
+    """Check that a killed run left valid checkpoints, and that the resumed run ends like an uninterrupted one."""
     saved = checkpoints_of(killed.checkpoints, "tiny")
     assert [damage_of(path) for path in saved.values()] == [None] * len(saved)
     assert_resumes(killed, uninterrupted)
@@ -28,14 +28,14 @@ def check(killed: Experiment, uninterrupted: Experiment) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20 if LONG else 4))
-def test_at_a_random_instant(uninterrupted: Experiment, tmp_path: Path, seconds: float, seed: int) -> None:
+def test_at_a_random_time(uninterrupted: Experiment, tmp_path: Path, seconds: float, seed: int) -> None:
     rng = random.Random(seed)
     while True:
         killed = uninterrupted.at(tmp_path / str(time.monotonic_ns()))
-        began = time.monotonic()
+        start = time.monotonic()
         run = launch(killed, *SETTINGS)
         run.process.join(rng.uniform(0, seconds))
-        seconds = min(seconds, time.monotonic() - began)  # for another try, if this one was faster than what was timed
+        seconds = min(seconds, time.monotonic() - start)  # another try has to be killed earlier if this run was faster
         run.kill()
         if run.process.exitcode == -signal.SIGKILL:
             break
@@ -44,27 +44,27 @@ def test_at_a_random_instant(uninterrupted: Experiment, tmp_path: Path, seconds:
 
 @pytest.mark.parametrize("seed", range(20 if LONG else 2))
 def test_while_a_checkpoint_is_written(uninterrupted: Experiment, tmp_path: Path, seed: int) -> None:
-    """Between the first byte of the temporary file and its renaming; in the long form that moment is hit 20 times."""
+    """Between the first byte of the temporary file and its renaming."""
     rng = random.Random(seed)
     while True:
         killed = uninterrupted.at(tmp_path / str(time.monotonic_ns()))
-        number = rng.choice((2, 4, 6, 8, 10, 12))
+        iteration = rng.choice((2, 4, 6, 8, 10, 12))
         run = launch(killed, *SETTINGS)
-        wait_until(lambda at=killed.checkpoints, n=number: list(at.glob(f".tiny-{n:05d}.pt.*")), run)
+        wait_until(lambda folder=killed.checkpoints, n=iteration: list(folder.glob(f".tiny-{n:05d}.pt.*")), run)
         time.sleep(rng.uniform(0, 0.002))
         run.kill()
         if list(killed.checkpoints.glob(".tiny-*.pt.*")):
             break
-    assert not (killed.checkpoints / f"tiny-{number:05d}.pt").exists()
+    assert not (killed.checkpoints / f"tiny-{iteration:05d}.pt").exists()
     check(killed, uninterrupted)
     assert events(killed, "unfinished files")
 
 
-def test_again_and_again(uninterrupted: Experiment, interrupted: Experiment) -> None:
+def test_killed_repeatedly(uninterrupted: Experiment, interrupted: Experiment) -> None:
     killed, rng = interrupted, random.Random(0)
-    for number in (2, 4, 6, 8, 10):
+    for iteration in (2, 4, 6, 8, 10):
         run = launch(killed, *SETTINGS, options=("--resume",))
-        wait_until((killed.checkpoints / f"tiny-{number:05d}.pt").exists, run)
+        wait_until((killed.checkpoints / f"tiny-{iteration:05d}.pt").exists, run)
         time.sleep(rng.uniform(0, 0.01))
         run.kill()
         assert run.process.exitcode == -signal.SIGKILL, run.output

@@ -1,4 +1,4 @@
-"""Configurations of every kind: a `Config`, or one error that names the file."""
+"""Damaged, altered and hostile configurations give a `Config` or a `UserError`."""
 
 import os
 from functools import partial
@@ -60,7 +60,7 @@ def outcome(folder: Path, content: bytes, *overrides: str) -> Config | str:
     saved = folder / "saved.yaml"
     save_config(config, saved)
     with in_time():
-        assert load_config(saved).as_dict() == config.as_dict(), "what is kept with a run is what it ran with"
+        assert load_config(saved).as_dict() == config.as_dict(), "the saved configuration is the loaded one"
     return config
 
 
@@ -99,7 +99,7 @@ HOSTILE = {
     "a billion laughs": laughs("ha"),
     "a billion merges": "a0: &a0 {k0: 1}\n"
     + "\n".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}], k{n}: 1}}" for n in range(1, 30)),
-    "laughs where anything may be": "model_cfg: {model: DyGait, x: &a [1, 1]}\n"
+    "a billion laughs in model_cfg": "model_cfg: {model: DyGait, x: &a [1, 1]}\n"
     + laughs("ha").replace("a0: &a0 ha", "a0: &a0 [ha]"),
     "a list in itself": "data_cfg: &a [*a]",
     "a mapping in itself": "data_cfg: &a {b: *a}",
@@ -115,7 +115,7 @@ HOSTILE = {
     "not UTF-8": b"data_cfg: \xff\xfe",
     "a program": "!!python/object/apply:os.system ['touch sentinel']",
     "a device for a base": "base: /dev/zero",
-    "nothing for a base": 'base: "\\0"',
+    "a null byte for a base": 'base: "\\0"',
     "an endless name": "base: " + "a" * 5000,
 }
 
@@ -124,9 +124,9 @@ HOSTILE = {
 def test_hostile_configuration(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     content = HOSTILE[name]
-    refusal = outcome(folder, content if isinstance(content, bytes) else content.encode())
-    assert isinstance(refusal, str)
-    assert len(refusal) < 12_000
+    error = outcome(folder, content if isinstance(content, bytes) else content.encode())
+    assert isinstance(error, str)
+    assert len(error) < 12_000
     assert not (folder / "sentinel").exists()
 
 
@@ -135,12 +135,12 @@ def test_hostile_configuration(folder: Path, name: str, monkeypatch: pytest.Monk
 def test_no_name_leaves_the_output_folder(folder: Path, key: str, name: str) -> None:
     section, part = key.split(".")
     content = {**SETTINGS, section: {**SETTINGS[section], part: name}}
-    refusal = outcome(folder, yaml.safe_dump(content).encode())
-    assert isinstance(refusal, str)
-    assert f"{part}" in refusal
+    error = outcome(folder, yaml.safe_dump(content).encode())
+    assert isinstance(error, str)
+    assert f"{part}" in error
 
 
-def test_a_pipe_is_not_waited_for(folder: Path) -> None:
+def test_a_pipe_is_not_read(folder: Path) -> None:
     os.mkfifo(folder / "pipe.yaml")
     with in_time(), pytest.raises(UserError, match="not a regular file"):
         load_config(folder / "pipe.yaml")

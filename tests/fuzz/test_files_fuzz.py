@@ -1,4 +1,4 @@
-"""Untrusted files of every kind: read, or a `UserError`; what checksums cover is read as it was written."""
+"""Damaged and altered files of every kind are read or give a `UserError`; content with checksums is never wrong."""
 
 import io
 import json
@@ -52,13 +52,14 @@ def test_partitions(folder: Path, content: bytes) -> None:
     path.write_bytes(content)
     try:
         with in_time():
-            found = load_partition(str(path), "CASIA-B")
+            partition = load_partition(str(path), "CASIA-B")
     except UserError as error:
         reason = str(error)
     else:
         reason = "data_cfg.dataset_partition"
-        assert all(isinstance(name, str) for part in (found.train, found.test, found.probe or ()) for name in part)
-        assert not set(found.train) & set(found.test)
+        ids = (*partition.train, *partition.test, *(partition.probe or ()))
+        assert all(isinstance(name, str) for name in ids)
+        assert not set(partition.train) & set(partition.test)
     assert reason.startswith("data_cfg.dataset_partition")
 
 
@@ -72,13 +73,13 @@ STATE = {
 }
 
 
-def saved(**form: Any) -> bytes:
+def checkpoint_bytes(**form: Any) -> bytes:
     buffer = io.BytesIO()
     torch.save(STATE, buffer, **form)
     return buffer.getvalue()
 
 
-ZIPPED, LEGACY = saved(), saved(_use_new_zipfile_serialization=False)
+ZIPPED, LEGACY = checkpoint_bytes(), checkpoint_bytes(_use_new_zipfile_serialization=False)
 
 
 def checkpoint(folder: Path, content: bytes) -> dict[str, Any] | None:
@@ -101,7 +102,7 @@ def test_damaged_checkpoints(folder: Path, content: bytes) -> None:
     if state is not None:
         assert state["iteration"] == 7
         for name, tensor in STATE["model"].items():  # type: ignore[attr-defined]
-            assert torch.equal(state["model"][name], tensor), "the checksum of what was written"
+            assert torch.equal(state["model"][name], tensor), "checksums cover the weights"
 
 
 # The packed store
@@ -111,33 +112,33 @@ WALK = np.random.default_rng(0).integers(0, 256, (3, 5, 4), dtype=np.uint8)
 
 @pytest.fixture(scope="module")
 def store(folder: Path) -> dict[str, bytes]:
-    with PackedWriter(folder / "whole") as writer:
+    with PackedWriter(folder / "intact") as writer:
         for person in ("001", "002"):
             for view in ("000", "090"):
                 writer.write(person, "nm-01", view, WALK)
-    return {path.name: path.read_bytes() for path in (folder / "whole").iterdir() if path.stat().st_size}
+    return {path.name: path.read_bytes() for path in (folder / "intact").iterdir() if path.stat().st_size}
 
 
-def write_anew(root: Path, files: dict[str, bytes]) -> None:
+def rewrite(root: Path, files: dict[str, bytes]) -> None:
     shutil.rmtree(root, ignore_errors=True)
     raw.write(root, files)
 
 
-def opened(root: Path, files: dict[str, bytes], honest: bool) -> None:
-    """Write a store, with checksums that fit if they are `honest`; read all of it, and unpack it."""
-    if honest:
+def check_store(root: Path, files: dict[str, bytes], fix_checksums: bool) -> None:
+    """Write a store, with its checksums corrected on request; read all of it, and unpack it."""
+    if fix_checksums:
         manifest = json.loads(files["store.json"])
         manifest["checksums"] = {name: zlib.crc32(files[name]) for name in manifest["checksums"]}
         files = {**files, "store.json": encoded(manifest)}
-    write_anew(root, files)
+    rewrite(root, files)
     with in_time():
         try:
-            found = PackedStore(root)
-            keys = list(found.table.all_keys())
+            store = PackedStore(root)
+            keys = list(store.table.all_keys())
             assert len(set(keys)) == len(keys)
-            for index in range(len(found.table)):
-                found.verify(index)
-                assert honest or np.array_equal(found.read(index), WALK)
+            for index in range(len(store.table)):
+                store.verify(index)
+                assert fix_checksums or np.array_equal(store.read(index), WALK)
             unpack(root, root / "out" / "inside")
         except UserError:
             pass
@@ -151,8 +152,8 @@ def test_stores(folder: Path, store: dict[str, bytes], data: st.DataObject) -> N
     changes = damaged([store[name]], WORDS)
     if name.endswith(".json"):
         changes = st.one_of(changes, altered(json.loads(store[name])).map(encoded))
-    honest = name != "store.json" and data.draw(st.booleans())
-    opened(folder / "damaged", {**store, name: data.draw(changes)}, honest)
+    fix_checksums = name != "store.json" and data.draw(st.booleans())
+    check_store(folder / "damaged", {**store, name: data.draw(changes)}, fix_checksums)
 
 
 # Features
@@ -178,13 +179,13 @@ def features(folder: Path) -> dict[str, bytes]:
 def test_damaged_features(folder: Path, features: dict[str, bytes], data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(features)))
     root = folder / "damaged-features"
-    write_anew(root, {**features, name: data.draw(damaged([features[name]], WORDS))})
+    rewrite(root, {**features, name: data.draw(damaged([features[name]], WORDS))})
     try:
         with in_time():
-            found = load_features(root)
+            saved = load_features(root)
     except UserError:
         return
-    assert np.array_equal(found.features, np.load(folder / "features" / "features.npy"))
+    assert np.array_equal(saved.features, np.load(folder / "features" / "features.npy"))
 
 
 # Archives
@@ -214,12 +215,12 @@ def test_damaged_archives(content: bytes, name: str) -> None:
     assert name in message
 
 
-def test_sound_files_are_read(folder: Path, store: dict[str, bytes], features: dict[str, bytes]) -> None:
-    """Else the errors above show nothing."""
+def test_intact_files_are_read(folder: Path, store: dict[str, bytes], features: dict[str, bytes]) -> None:
+    """Otherwise the errors above would prove nothing."""
     for content in (ZIPPED, LEGACY):
         state = checkpoint(folder, content) or read_checkpoint(folder / "run-00007.pt")
         assert torch.equal(state["model"]["weight"], WEIGHTS.weight)
-    opened(folder / "sound", store, honest=True)
-    assert len(list((folder / "sound" / "out").rglob("*.pkl"))) == 4
+    check_store(folder / "intact-store", store, fix_checksums=True)
+    assert len(list((folder / "intact-store" / "out").rglob("*.pkl"))) == 4
     save_checkpoint(folder / "a.pt", STATE)
     assert damage_of(folder / "a.pt") is None

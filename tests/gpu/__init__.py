@@ -1,1 +1,1 @@
-"""What a first user with a GPU runs."""
+"""Tests that need a GPU."""

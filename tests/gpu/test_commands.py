@@ -1,4 +1,4 @@
-"""Training, extraction and evaluation on the GPU, as a user runs them, beside the same on the CPU."""
+"""Training, extraction and evaluation on the GPU, compared with the CPU."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ def trained(tmp_path: Path, device: torch.device) -> Experiment:
 def test_training_and_testing_use_it(
     trained: Experiment, device: torch.device, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And the checkpoint does not depend on the device: a CPU reads it."""
+    """Training and testing use the GPU; the checkpoint holds tensors of the CPU."""
     record = json.loads((trained.folder / "logs" / "run_train.json").read_text())
     assert device.type in json.dumps(record["device"])
     assert trained.run("test") == 0
@@ -32,33 +32,33 @@ def test_training_and_testing_use_it(
     assert trained.run("train", "trainer_cfg.total_iter=3", options=("--resume",)) == 0
 
 
-def test_features_are_the_cpu_s(trained: Experiment, device: torch.device) -> None:
-    """In float32 to 1e-4 of the largest; in half precision to 5e-2."""
+def test_features_equal_those_of_the_cpu(trained: Experiment, device: torch.device) -> None:
+    """In float32 to 1e-4 of the largest feature, in half precision to 5e-2."""
     expected = features_of(trained)
     largest = float(np.abs(expected.features).max())
     for half, allowed in ((False, 1e-4), (True, 5e-2)):
-        found = features_of(trained, f"evaluator_cfg.enable_float16={str(half).lower()}", device=device)
-        assert np.abs(found.features - expected.features).max() < allowed * largest
-        assert found.gei is not None
-        np.testing.assert_allclose(found.gei, expected.gei, rtol=1e-5, atol=1e-3)
+        actual = features_of(trained, f"evaluator_cfg.enable_float16={str(half).lower()}", device=device)
+        assert np.abs(actual.features - expected.features).max() < allowed * largest
+        assert actual.gei is not None
+        np.testing.assert_allclose(actual.gei, expected.gei, rtol=1e-5, atol=1e-3)
 
 
 @pytest.mark.parametrize("metric", ["euc", "cos"])
-def test_evaluation_is_the_cpu_s(device: torch.device, metric: str) -> None:
-    """Distances are computed where the features are."""
+def test_results_equal_those_of_the_cpu(device: torch.device, metric: str) -> None:
+    """Distances are computed on the device of the features."""
     rng = np.random.default_rng(0)
     people, types, views = ("005", "006", "007", "008"), ("nm-01", "nm-05", "bg-01", "cl-01"), ("000", "090", "180")
     keys = [(person, kind, view) for person in people for kind in types for view in views]
     features = torch.from_numpy(rng.standard_normal((len(keys), 8, 4)).astype(np.float32))
     names = [list(column) for column in zip(*keys, strict=True)]
-    found, expected = (evaluate(f, *names, protocol="CASIA-B", metric=metric) for f in (features.to(device), features))
-    assert found == expected
+    actual, expected = (evaluate(f, *names, protocol="CASIA-B", metric=metric) for f in (features.to(device), features))
+    assert actual == expected
 
 
 @pytest.mark.cuda
 def test_the_benchmark_of_training_runs(tmp_path: Path) -> None:
-    """On the CPU of this machine; it fails if its two forms differ."""
-    file = tmp_path / "figures.json"
+    """On the CPU of this machine; the script fails if its two forms differ."""
+    file = tmp_path / "ratios.json"
     script = [sys.executable, str(REPOSITORY / "scripts" / "benchmark_training.py")]
     subprocess.run([*script, "--quick", "--repeats", "1", "--json", str(file)], env=environment(), check=True)
     assert all(ratio > 0 for ratio in json.loads(file.read_text())["ratios"].values())

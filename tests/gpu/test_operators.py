@@ -1,4 +1,4 @@
-"""Every operator of whole training steps of each model, on the GPU and on the CPU: the first that differs is named."""
+"""Every operator of a training step of each model on the GPU against the CPU; the first that differs is named."""
 
 from pathlib import Path
 
@@ -31,10 +31,10 @@ def test_every_operator_of_a_step(tmp_path: Path, device: torch.device, name: st
 
 
 def test_a_wrong_operator_is_named(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check that cannot fail is none: on a CPU an addition of other numbers stands for it."""
+    """The check can fail: here the operator on the CPU gets other inputs."""
     x = torch.ones(3, device=device)
     monkeypatch.setattr(
-        "helpers.operators._on_cpu", lambda leaf, exactly: leaf.cpu() * 2 if torch.is_tensor(leaf) else leaf
+        "helpers.operators._on_cpu", lambda leaf, in_float64: leaf.cpu() * 2 if torch.is_tensor(leaf) else leaf
     )
     with OperatorCheck(), pytest.raises(OperatorError, match=r"aten\.add"):
         x.add(1)

@@ -1,4 +1,4 @@
-"""Whole steps on the GPU: in every precision beside the CPU, compiled, without waiting, and what memory they take."""
+"""Training steps on the GPU: every precision against the CPU, compilation, synchronisation and memory."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,60 +13,60 @@ from helpers.networks import LENGTHS, SIX, batch_of, config_of
 
 SGD = "optimizer_cfg={solver: SGD, lr: 0.0001, momentum: 0.9}"
 HALF = {"float16": 0.05, "bfloat16": 0.2}
-"""How far losses may be from those in float32, relatively."""
+"""The relative tolerance of losses to those in float32."""
 CPU = torch.device("cpu")
 Make = Callable[..., Trainer]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """Build a trainer; the same initial weights every time, on every device."""
+    """Return a function that builds a trainer with the same initial weights on every device."""
 
-    def made(where: torch.device, name: str, *overrides: str) -> Trainer:
-        trainer = build_trainer(config_of(name, tmp_path, SGD, *overrides), where)
+    def build(device: torch.device, name: str, *overrides: str) -> Trainer:
+        trainer = build_trainer(config_of(name, tmp_path, SGD, *overrides), device)
         trainer.training_mode()
         return trainer
 
-    return made
+    return build
 
 
 def losses(trainer: Trainer, lengths: list[int] | None = None, steps: int = 1) -> list[dict[str, float]]:
-    """Take steps and return what they report, but for counts, which jump."""
+    """Take steps and return their statistics, except counts, which are not continuous."""
     rows = [trainer.step(batch_of(lengths, seed=i)) for i in range(steps)]
-    kept = ("triplet/loss", "triplet/mean_dist", "softmax/loss", "gradient_norm")
-    return [{name: float(row[name]) for name in kept if name in row} for row in rows]
+    names = ("triplet/loss", "triplet/mean_dist", "softmax/loss", "gradient_norm")
+    return [{name: float(row[name]) for name in names if name in row} for row in rows]
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["fixed", "unfixed"])
 @pytest.mark.parametrize("name", SIX)
 class TestPrecision:
-    def test_float32_is_the_cpu_s(self, make: Make, device: torch.device, name: str, lengths: list[int] | None) -> None:
-        """Losses to 1e-4, each parameter's gradient to 1e-3 of its length and of a thousandth of the whole's."""
-        found, expected = make(device, name), make(CPU, name)
-        assert losses(found, lengths)[0] == pytest.approx(losses(expected, lengths)[0], rel=1e-4)
+    def test_float32(self, make: Make, device: torch.device, name: str, lengths: list[int] | None) -> None:
+        """Losses to 1e-4, each gradient to 1e-3 of the sum of its norm and a thousandth of the total norm."""
+        actual, expected = make(device, name), make(CPU, name)
+        assert losses(actual, lengths)[0] == pytest.approx(losses(expected, lengths)[0], rel=1e-4)
         gradients = dict(expected.network.named_parameters())
-        whole = float(torch.stack([p.grad.norm() for p in gradients.values() if p.grad is not None]).norm())
-        for part, parameter in found.network.named_parameters():
-            wanted = gradients[part].grad
-            if wanted is not None:
+        total_norm = float(torch.stack([p.grad.norm() for p in gradients.values() if p.grad is not None]).norm())
+        for part, parameter in actual.network.named_parameters():
+            expected_gradient = gradients[part].grad
+            if expected_gradient is not None:
                 assert parameter.grad is not None, part
-                error = float((parameter.grad.cpu() - wanted).norm())
-                assert error < 1e-3 * (float(wanted.norm()) + 1e-3 * whole), f"gradient of {part}"
-        for part, buffer in found.network.named_buffers():
+                error = float((parameter.grad.cpu() - expected_gradient).norm())
+                assert error < 1e-3 * (float(expected_gradient.norm()) + 1e-3 * total_norm), f"gradient of {part}"
+        for part, buffer in actual.network.named_buffers():
             torch.testing.assert_close(buffer.cpu(), expected.network.get_buffer(part), rtol=1e-4, atol=1e-5, msg=part)
 
     @pytest.mark.parametrize("kind", HALF)
     def test_half_is_near_float32(
         self, make: Make, device: torch.device, name: str, lengths: list[int] | None, kind: str
     ) -> None:
-        """On the GPU and on the CPU; float16 with loss scaling, whose first scales may overflow and go down."""
+        """In float32 on the GPU and on the CPU; float16 with loss scaling."""
         half = make(device, name, "trainer_cfg.enable_float16=true", f"trainer_cfg.half_type={kind}")
         assert half.scaler.is_enabled() == (kind == "float16")
         half.scaler = torch.amp.GradScaler(device.type, init_scale=16.0, enabled=kind == "float16")
-        (found,) = losses(half, lengths)
-        for where in {device, CPU}:
-            (expected,) = losses(make(where, name), lengths)
-            assert found == pytest.approx(expected, rel=HALF[kind], abs=1e-3), where
+        (actual,) = losses(half, lengths)
+        for other_device in {device, CPU}:
+            (expected,) = losses(make(other_device, name), lengths)
+            assert actual == pytest.approx(expected, rel=HALF[kind], abs=1e-3), other_device
         assert all(p.dtype == torch.float32 for p in half.network.parameters())
 
     def test_a_scale_that_overflows_is_lowered(
@@ -84,43 +84,43 @@ class TestPrecision:
 
 @pytest.mark.parametrize("name", RATES)
 def test_the_loss_curve_is_the_recorded_one(tmp_path: Path, name: str) -> None:
-    """Of a whole run on made data, in float64: to 1e-6."""
+    """Of a run in float64, to 1e-6."""
     with computing_in(torch.float64):
-        found = curve(name, tmp_path)
+        actual = curve(name, tmp_path)
     for key, values in recorded(name).items():
-        assert found[key] == pytest.approx(values, rel=1e-6), key
+        assert actual[key] == pytest.approx(values, rel=1e-6), key
 
 
 def test_float32_follows_the_gentle_curve(tmp_path: Path) -> None:
-    """To 5e-4 over all iterations; a CPU in float32 is 2e-5 from it."""
+    """To 5e-4 in all iterations; on a CPU the difference is 2e-5."""
     with computing_in(torch.float32):
-        found = curve("gentle", tmp_path)
+        actual = curve("gentle", tmp_path)
     for key, values in recorded("gentle").items():
-        assert found[key] == pytest.approx(values, rel=5e-4), key
+        assert actual[key] == pytest.approx(values, rel=5e-4), key
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "GaitSet" else pytest.mark.cuda) for n in SIX])
 def test_compiled_is_the_plain_step(
     make: Make, device: torch.device, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By Triton on a GPU; on a CPU what was traced is run as it is, which needs no compiler."""
+    """By Triton on a GPU; on a CPU the traced graph is run without a compiler."""
     if device.type == "cpu":
         monkeypatch.setattr(compilation, "BACKEND", "aot_eager")
     torch._dynamo.reset()
     settings = ("model_cfg.checkpointing=false",) if name == "DyGait" else ()
     plain, compiled = make(device, name, *settings), make(device, name, *settings, "trainer_cfg.compile=true")
-    for row, other in zip(losses(plain, steps=2), losses(compiled, steps=2), strict=True):
-        assert other == pytest.approx(row, rel=1e-3, abs=1e-5)
+    for expected, actual in zip(losses(plain, steps=2), losses(compiled, steps=2), strict=True):
+        assert actual == pytest.approx(expected, rel=1e-3, abs=1e-5)
 
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["fixed", "unfixed"])
 @pytest.mark.parametrize("name", SIX)
-def test_no_step_waits(make: Make, device: torch.device, name: str, lengths: list[int] | None) -> None:
-    """PyTorch itself raises, with the line of code, where the host waits for the GPU."""
+def test_no_step_synchronises(make: Make, device: torch.device, name: str, lengths: list[int] | None) -> None:
+    """PyTorch raises an error where the host waits for the GPU."""
     settings = ("enable_float16=true", "grad_clip_norm=1", "spike_factor=10", "ema=0.9", "accumulate=2")
     trainer = make(device, name, *(f"trainer_cfg.{setting}" for setting in settings))
-    losses(trainer, lengths)  # libraries are loaded, kernels chosen
+    losses(trainer, lengths)  # loads libraries and selects kernels
     batch = batch_of(lengths).pin_memory()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -147,6 +147,6 @@ class TestMemory:
             trainer.step(batch_of(count=64))
             return torch.cuda.max_memory_allocated(device)
 
-        whole = peak("model_cfg.checkpointing=false")
-        assert peak("model_cfg.checkpointing=false", "trainer_cfg.accumulate=4") < whole
-        assert peak() < whole
+        whole_batch = peak("model_cfg.checkpointing=false")
+        assert peak("model_cfg.checkpointing=false", "trainer_cfg.accumulate=4") < whole_batch
+        assert peak() < whole_batch

@@ -1,4 +1,4 @@
-"""No file can run code: every reader raises for hostile pickles of every form, and nothing is called."""
+"""Files cannot run code: every reader raises an error for every form of hostile pickle, and calls nothing."""
 
 import io
 import os
@@ -62,20 +62,20 @@ def hostile_pickles(sentinel: Path) -> dict[str, bytes]:
         "os.system": f"cos\nsystem\n(S'touch {sentinel}'\ntR.".encode(),
         "builtins.exec": f"cbuiltins\nexec\n(S\"open('{sentinel}', 'w')\"\ntR.".encode(),
         "an instance": f"(S'touch {sentinel}'\nios\nsystem\n.".encode(),
-        "a method of what is admitted": f"cnumpy\nfromfile\n(S'{sentinel}'\ntR.".encode(),
+        "a function of an allowed module": f"cnumpy\nfromfile\n(S'{sentinel}'\ntR.".encode(),
         "nested names": b"\x80\x04\x8c\x05torch\x8c\x0bhub.os.mknod\x93\x8c"
         + bytes([len(str(sentinel))]) + str(sentinel).encode() + b"\x85R.",
     }  # fmt: skip
 
 
 def as_legacy(content: bytes) -> bytes:
-    """PyTorch's form before archives, its content exchanged."""
+    """Return a checkpoint in PyTorch's form before archives, with this pickle."""
     head = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
     return head + content + pickle.dumps([], 2)
 
 
 def as_tar(content: bytes) -> bytes:
-    """PyTorch's first form, which up to 2.5 got past `weights_only`."""
+    """Return a checkpoint in PyTorch's first form, which circumvented `weights_only` up to version 2.5."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:") as archive:
         for name in ("sys_info", "pickle", "storages", "tensors"):
@@ -86,22 +86,22 @@ def as_tar(content: bytes) -> bytes:
 
 
 def as_archive(content: bytes) -> bytes:
-    made, buffer = io.BytesIO(), io.BytesIO()
-    torch.save({"model": {"w": torch.zeros(1)}}, made)
-    with zipfile.ZipFile(made) as honest, zipfile.ZipFile(buffer, "w") as archive:
-        for name in honest.namelist():
-            archive.writestr(name, content if name.endswith("data.pkl") else honest.read(name))
+    template, buffer = io.BytesIO(), io.BytesIO()
+    torch.save({"model": {"w": torch.zeros(1)}}, template)
+    with zipfile.ZipFile(template) as source, zipfile.ZipFile(buffer, "w") as archive:
+        for name in source.namelist():
+            archive.writestr(name, content if name.endswith("data.pkl") else source.read(name))
     return buffer.getvalue()
 
 
 def _read_each(folder: Path, names: tuple[str, ...], content: bytes, read: Callable[[Path], Any]) -> None:
-    """Replace each file of a folder in turn, the others as they were; each is an error."""
+    """Replace each file of a folder in turn, and check that reading the folder is an error."""
     for name in names:
-        before = (folder / name).read_bytes()
+        original = (folder / name).read_bytes()
         (folder / name).write_bytes(content)
         with pytest.raises(UserError, match="is damaged"):
             read(folder)
-        (folder / name).write_bytes(before)
+        (folder / name).write_bytes(original)
     (folder / names[0]).write_bytes(content)
     read(folder)
 
@@ -160,7 +160,7 @@ def test_hostile_pickles_run_nothing(read: Callable[[Path, bytes], None], tmp_pa
         assert not sentinel.exists(), name
 
 
-def test_the_hostile_pickles_are_hostile(tmp_path: Path) -> None:
+def test_hostile_pickles_do_run_code(tmp_path: Path) -> None:
     sentinel = tmp_path / "sentinel"
     for name in ("bare", "protocol 0", "in a list", "an array of objects", "os.system", "builtins.exec", "an instance"):
         sentinel.unlink(missing_ok=True)
@@ -168,7 +168,7 @@ def test_the_hostile_pickles_are_hostile(tmp_path: Path) -> None:
         assert sentinel.exists(), name
 
 
-# Code that a file names
+# Code named by a file
 
 
 @pytest.fixture

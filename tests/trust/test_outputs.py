@@ -1,4 +1,4 @@
-"""What is written: no passwords, names as names in every format, and no partial files on a full disk."""
+"""Outputs: no passwords, escaped names in every format, and no partial files on a full disk."""
 
 import contextlib
 import csv
@@ -50,8 +50,8 @@ def test_a_password_is_written_nowhere(
     monkeypatch.setattr(prepare.getpass, "getpass", lambda prompt: SECRET)  # type: ignore[attr-defined]
     arguments = ["prepare", "OUMVLP", "--input", *map(str, inputs), "--output", str(tmp_path / "out"), "--password"]
     assert cli.main([*arguments, "--workers", "1"]) == (2 if fails else 0)
-    printed = "".join(capfd.readouterr())
-    assert SECRET not in printed
+    output = "".join(capfd.readouterr())
+    assert SECRET not in output
     written = [path for path in tmp_path.rglob("*") if path.is_file() and path not in inputs]
     assert written or fails
     assert not [path for path in written if SECRET.encode() in path.read_bytes()]
@@ -103,10 +103,10 @@ def test_no_name_is_a_formula(name: str) -> None:
     "name", ["</script><script>x", "\"'><img src=x onerror=y>", "]]><!--", "\ud800", "\x1b]0;x\x07"]
 )
 def test_no_name_is_markup(name: str, tmp_path: Path) -> None:
-    made = page([replace(make_run(), name=name)])
+    html = page([replace(make_run(), name=name)])
     for forbidden in ("<script", "<img src=x", "<!--", "\ud800", "\x1b"):
-        assert forbidden not in made
-    write_atomically(tmp_path / "x.html", made + "\ud800")
+        assert forbidden not in html
+    write_atomically(tmp_path / "x.html", html + "\ud800")
     assert (tmp_path / "x.html").read_bytes().endswith(b"\\ud800")
 
 
@@ -129,19 +129,19 @@ def test_sequences_stay_in_their_folder(name: str, tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def full_disk(size: int) -> Iterator[None]:
-    """No file may grow beyond so many bytes: writes fail as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    """Limit the size of files, so that writes fail as on a full disk."""
+    previous_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, previous_limit[1]))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        resource.setrlimit(resource.RLIMIT_FSIZE, previous_limit)
         signal.signal(signal.SIGXFSZ, handler)
 
 
 def commands(folder: Path, tree: TreeFactory) -> dict[str, list[str]]:
-    """The arguments of each command; it writes below `out`."""
+    """Return the arguments of each command, which writes to `out`."""
     settings = tiny_settings(folder / "data", folder / "p.json")
     (folder / "c.yaml").write_text(yaml.safe_dump(settings))
     tree(folder / "data", ids=("001",), size=(64, 44))
@@ -163,28 +163,28 @@ def commands(folder: Path, tree: TreeFactory) -> dict[str, list[str]]:
     }
 
 
-@pytest.mark.parametrize("how", ["full disk", "no folder"])
+@pytest.mark.parametrize("fault", ["full disk", "no folder"])
 @pytest.mark.parametrize("name", ["pack", "unpack", "convert", "report", "evaluate", "prepare", "info"])
 def test_a_full_disk(
-    name: str, how: str, tmp_path: Path, silhouette_tree: TreeFactory, capsys: pytest.CaptureFixture[str]
+    name: str, fault: str, tmp_path: Path, silhouette_tree: TreeFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = commands(tmp_path, silhouette_tree)[name]
-    if how == "no folder":
+    if fault == "no folder":
         (tmp_path / "out").write_text("a file where a folder should be")
     else:
         (tmp_path / "out").mkdir()
     capsys.readouterr()
-    with full_disk(200) if how == "full disk" else contextlib.nullcontext():
+    with full_disk(200) if fault == "full disk" else contextlib.nullcontext():
         code = cli.main(arguments)
-    printed = capsys.readouterr().err
-    lines = [line for line in printed.splitlines() if line.startswith("dygait: error: ")]
-    assert code == 2, printed
-    assert len(lines) == 1, printed
-    assert "Traceback" not in printed
-    if how == "full disk":
-        left = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-        assert not [path for path in left if path.suffix in (".pt", ".html", ".png", ".part", ".pkl")]
-        assert not [path for path in left if path.name.startswith(".") and path.name not in (".lock", ".prepare.lock")]
+    output = capsys.readouterr().err
+    lines = [line for line in output.splitlines() if line.startswith("dygait: error: ")]
+    assert code == 2, output
+    assert len(lines) == 1, output
+    assert "Traceback" not in output
+    if fault == "full disk":
+        files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+        assert not [path for path in files if path.suffix in (".pt", ".html", ".png", ".part", ".pkl")]
+        assert not [path for path in files if path.name.startswith(".") and path.name not in (".lock", ".prepare.lock")]
 
 
 # Out of memory
