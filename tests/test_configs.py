@@ -149,7 +149,7 @@ def test_opengaits_takes_a_step(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["CCPG", "SUSTech1K", "GREW", "Gait3D"])
-def test_swingait_s_recipe_is_that_of_opengait_s_code(name: str, tmp_path: Path) -> None:
+def test_swingaits_recipe_is_that_of_opengait(name: str, tmp_path: Path) -> None:
     """Which weights have which learning rate and weight decay follows the rule of its `get_optimizer`."""
     path = next(p for p in OPENGAIT if p.stem.startswith("swingait") and p.stem.endswith(name))
     theirs, ours = load_config(path), load_config(REPOSITORY / "configs" / f"SwinGait_{name}.yaml")

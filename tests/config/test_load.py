@@ -98,7 +98,7 @@ class TestDefaults:
     ],
 )
 @pytest.mark.parametrize("source", ["in the file", "by overrides"])
-def test_another_component_starts_its_section_afresh(
+def test_another_component_resets_its_section(
     tmp_path: Path, overrides: list[str], keywords: dict[str, Any], source: str
 ) -> None:
     """The defaults of one solver or scheduler do not leak into another."""
@@ -118,7 +118,7 @@ def test_merging_changes_neither_argument() -> None:
     assert base == {"optimizer_cfg": {"solver": "SGD", "momentum": 0.9}}
 
 
-def test_another_model_starts_its_section_afresh() -> None:
+def test_another_model_resets_its_section() -> None:
     base = {"model_cfg": {"model": "DeepGaitV2", "Backbone": {"mode": "p3d"}, "use_emb2": True}}
     other = {"model": "SkeletonGaitPP", "Backbone": {"C": 2}}
     assert merge_sections(base, {"model_cfg": other}) == {"model_cfg": other}

@@ -42,7 +42,7 @@ def test_packing_and_unpacking(tree: Path, tmp_path: Path) -> None:
     assert unpack(tmp_path / "store", tmp_path / "back") == 0
 
 
-def test_packing_again_adds_what_is_new(tree: Path, tmp_path: Path) -> None:
+def test_packing_again_adds_new_sequences(tree: Path, tmp_path: Path) -> None:
     pack(tree, tmp_path / "store")
     (tree / "002" / "nm-01" / "000" / "more.pkl").write_bytes(pickle.dumps(WALK))
     assert pack(tree, tmp_path / "store") == (1, 10, [])

@@ -1,4 +1,4 @@
-"""Faults injected into runs: each run is a process of its own, in which a fault strikes at a given iteration or time.
+"""Faults injected into runs: each run is a separate process, in which a fault strikes at a given iteration or time.
 
 The process is a fork of the test's, which has imported everything: it starts at once, and can be killed, run out of
 disk space or lose its data without harm to the test. The environment variable `DYGAIT_FAULTS=long` adds many cases.
@@ -88,7 +88,7 @@ def launch(
     before: Action | None = None,
     after: Action | None = None,
 ) -> Run:
-    """Train or test in a process of its own, on one thread.
+    """Train or test in a separate process, on one thread.
 
     The process calls `before` first, `at[n]` after iteration n, and `after` last, also if the run fails.
     """

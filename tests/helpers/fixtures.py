@@ -52,5 +52,5 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 
 @pytest.fixture
 def interrupted(uninterrupted: Experiment, tmp_path: Path) -> Experiment:
-    """The same experiment with an output folder of its own, for a run with a fault."""
+    """The same experiment with another output folder, for a run with a fault."""
     return uninterrupted.at(tmp_path / "output")

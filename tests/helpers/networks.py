@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import yaml
@@ -15,6 +15,7 @@ from dygait.data.collate import Batch
 from dygait.modeling import build_model
 from helpers.experiments import tiny_settings
 
+Module = TypeVar("Module", bound=nn.Module)
 CLASSES = 5
 HEIGHT, WIDTH = 16, 12
 
@@ -133,10 +134,17 @@ def network(name: str, seed: int = 1, **more: Any) -> nn.Module:
     for layer in model.modules():
         if isinstance(layer, nn.Conv3d) and name.startswith("GaitGL"):
             layer.weight.data *= 1.25
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            nn.init.normal_(layer.running_mean, 0, 0.1)
-            nn.init.uniform_(layer.running_var, 0.5, 1.5)
-    return model.eval()
+    return randomise_statistics(model, 0.1, 1.5).eval()
+
+
+def randomise_statistics(model: Module, std: float = 1.0, largest: float = 2.0) -> Module:
+    """Draw running means from N(0, std) and running variances from U(0.5, largest), and return the model."""
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_(0, std)
+        elif name.endswith("running_var"):
+            buffer.uniform_(0.5, largest)
+    return model
 
 
 def silhouettes(n: int, s: int, seed: int = 0, name: str = "") -> torch.Tensor:

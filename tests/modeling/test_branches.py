@@ -7,17 +7,12 @@ from torch import nn
 from dygait.modeling import build_model
 from dygait.modeling.branches import branch_energies, contributions
 from dygait.modeling.dam import DAMOptions, DynamicStage, Form, Norm
+from helpers.networks import randomise_statistics
 
 
 def stage(norm: Norm, form: Form = "plain", **kind: bool) -> DynamicStage:
     torch.manual_seed(3)
-    module = DynamicStage(2, 3, 3, DAMOptions(norm, form, **kind)).double().eval()
-    for name, buffer in module.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.normal_()
-        elif name.endswith("running_var"):
-            buffer.uniform_(0.5, 2.0)
-    return module
+    return randomise_statistics(DynamicStage(2, 3, 3, DAMOptions(norm, form, **kind)).double().eval())
 
 
 def walk(*shape: int) -> torch.Tensor:

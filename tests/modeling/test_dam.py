@@ -7,6 +7,7 @@ from dygait.modeling.backbones.dynamic3d import ShallowBackbone
 from dygait.modeling.dam import DAMOptions, DynamicAugmentation, Form, Norm, Shortcut
 from dygait.modeling.kernels import winograd
 from dygait.modeling.layers import zero_padding
+from helpers.networks import randomise_statistics
 from reference import dam
 
 FORMS: tuple[Form, ...] = ("plain", "fast")
@@ -25,13 +26,7 @@ def module(
 ) -> DynamicAugmentation:
     """Return a DAM with random running statistics; weights are the same for both forms."""
     torch.manual_seed(3)
-    layer = DynamicAugmentation(c_in, c_out, DAMOptions(norm, form, **kind)).to(dtype)
-    for name, buffer in layer.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.normal_()
-        elif name.endswith("running_var"):
-            buffer.uniform_(0.5, 2.0)
-    return layer
+    return randomise_statistics(DynamicAugmentation(c_in, c_out, DAMOptions(norm, form, **kind)).to(dtype))
 
 
 def walk(n: int, c: int, s: int, h: int = 4, w: int = 3, dtype: torch.dtype = torch.float64) -> torch.Tensor:

@@ -52,7 +52,7 @@ def problems_of(model_cfg: dict[str, Any], size: tuple[int, int] = (64, 44)) -> 
     return [(".".join(p.path), p.message) for p in dry_run(model_cfg, None, [size], 9)[1]]
 
 
-def test_the_output_has_its_sizes() -> None:
+def test_the_sizes_of_the_output() -> None:
     output, problems = dry_run(LARGE, None, [(64, 44)], 30)
     assert not problems
     assert output.logits.shape == (4, 10**7, 24)
@@ -78,7 +78,7 @@ def test_no_random_number_is_drawn() -> None:
         ({"model": "CustomModel", "fault": "none", "widht": 1}, (64, 44), "widht", "did you mean 'width'"),
     ],
 )
-def test_what_does_not_fit(model_cfg: dict[str, Any], size: tuple[int, int], path: str, keyword: str) -> None:
+def test_sizes_that_do_not_fit(model_cfg: dict[str, Any], size: tuple[int, int], path: str, keyword: str) -> None:
     (first, message), *_ = problems_of(model_cfg, size)
     assert first == path
     assert keyword in message

@@ -63,7 +63,7 @@ def test_parts_of_length_one_and_cosines() -> None:
     torch.testing.assert_close(model(silhouettes(2, 4)).embeddings, expected)
 
 
-def test_what_is_frozen() -> None:
+def test_frozen_layers() -> None:
     model = network("GaitSSB_Finetune")
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     assert {name.split(".")[1] for name in frozen} == {"conv1", "bn1", "layer1"}

@@ -94,7 +94,7 @@ class TestLocalTemporalAggregation:
 
 
 class TestSeparateFCs:
-    def test_each_part_has_a_matrix_of_its_own(self) -> None:
+    def test_parts_have_separate_matrices(self) -> None:
         torch.manual_seed(0)
         layer, x = layers.SeparateFCs(4, 3, 2).double(), random(2, 3, 4)
         expected = [parts.separate_fcs(sequence, layer.fc_bin.tolist()) for sequence in x.tolist()]

@@ -89,7 +89,7 @@ def test_heads(name: str) -> None:
     torch.testing.assert_close(output.after_neck, flat[:, :, valid_parts], atol=1e-6, rtol=0)
 
 
-def test_gaitgl_s_head_with_other_sizes() -> None:
+def test_gaitgls_head_with_other_sizes() -> None:
     """Without classes there are no logits; separate FCs may change the width."""
     sizes = {"in_channels": 6, "out_channels": 4, "parts_num": 8}
     output = network("DyGait", class_num=None, SeparateFCs=sizes)(silhouettes(2, 4))

@@ -201,7 +201,7 @@ class TestConvert:
         assert_same(read_checkpoint(back)["model"], dict(model.state_dict()))
         assert load_weights(make_model("DyGait necks"), theirs).complete
 
-    def test_what_is_not_converted(self, cfgs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_conversion_errors(self, cfgs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ours, theirs = tmp_path / "ours.pt", tmp_path / "theirs.pt"
         save_checkpoint(ours, {"model": make_model("DyGait necks").state_dict()})
         other_classes = "--set", "model_cfg.SeparateBNNecks.class_num=9"

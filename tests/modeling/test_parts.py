@@ -134,7 +134,7 @@ class TestPlain:
             (["BC-4", "M", "FC-4-4"], "8 rows does not divide into 16 strips"),
         ],
     )
-    def test_what_does_not_fit(self, layers: list[str], message: str) -> None:
+    def test_invalid_layers(self, layers: list[str], message: str) -> None:
         with pytest.raises(ValueError, match=message):
             Plain(layers)(torch.zeros(1, 1, 16, 12))
 

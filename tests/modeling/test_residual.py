@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dygait.modeling.backbones.residual import Mode, ResidualBlock, ResNet9, over_sequences
+from helpers.networks import randomise_statistics
 from reference.convolutions import convolve_by_strips
 
 COUNTS = [3, 1, 2]
@@ -11,13 +12,7 @@ COUNTS = [3, 1, 2]
 
 def block(in_channels: int, channels: int, stride: int, mode: Mode) -> ResidualBlock:
     torch.manual_seed(3)
-    module = ResidualBlock(in_channels, channels, stride, mode).double()
-    for name, buffer in module.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.normal_(0, 0.3)
-        elif name.endswith("running_var"):
-            buffer.uniform_(0.5, 1.5)
-    return module.eval()
+    return randomise_statistics(ResidualBlock(in_channels, channels, stride, mode).double(), 0.3, 1.5).eval()
 
 
 def normalise(x: torch.Tensor, norm: torch.nn.BatchNorm2d) -> torch.Tensor:

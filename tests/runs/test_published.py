@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "pretrained"
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_writing_and_reading(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "mine.safetensors"
     published.write(path, WEIGHTS, {"name": "mine", "config": {"model_cfg": {"bins": [1, 2]}}, "seed": None})
     state = published.read(path)

@@ -146,7 +146,7 @@ class TestGroups:
             ("[{match: 'fcs.*', rate: 1}]", r"param_groups\.0\.rate: unknown key"),
         ],
     )
-    def test_what_does_not_fit(self, experiment: Experiment, groups: str, message: str) -> None:
+    def test_invalid_groups(self, experiment: Experiment, groups: str, message: str) -> None:
         with pytest.raises(UserError, match=message):
             trainer_of(experiment, f"optimizer_cfg.param_groups={groups}", "trainer_cfg.freeze=['necks.*']")
 
@@ -178,6 +178,6 @@ class TestFreeze:
     @pytest.mark.parametrize(
         ("patterns", "message"), [("['spine.*']", "no weight.*'spine"), ("['*']", "leaves nothing to train")]
     )
-    def test_what_does_not_fit(self, experiment: Experiment, patterns: str, message: str) -> None:
+    def test_invalid_patterns(self, experiment: Experiment, patterns: str, message: str) -> None:
         with pytest.raises(UserError, match=message):
             trainer_of(experiment, f"trainer_cfg.freeze={patterns}")

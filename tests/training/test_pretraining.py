@@ -91,7 +91,7 @@ def test_in_parts_as_the_whole_batch(path: Path) -> None:
         (f"loss_cfg={[{'type': 'CrossEntropyLoss', 'log_prefix': name} for name in 'abc']}", r"loss_cfg.2.type: .*one"),
     ],
 )
-def test_what_does_not_go_together(path: Path, override: str, message: str) -> None:
+def test_incompatible_settings(path: Path, override: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_config(path, [override.replace("'", "")], [lambda merged: component_problems(merged, "train")])
 

@@ -145,7 +145,7 @@ class TestAccumulation:
             (["trainer_cfg.compile=true", "model_cfg.checkpointing=true"], r"compile.*checkpointing"),
         ],
     )
-    def test_what_does_not_go_together(self, make: Make, settings: list[str], message: str) -> None:
+    def test_incompatible_settings(self, make: Make, settings: list[str], message: str) -> None:
         with pytest.raises(UserError, match=message):
             make(*settings)
 
@@ -263,7 +263,7 @@ class TestHalfPrecision:
         resolved = precision.resolve_precision(config("trainer_cfg.enable_float16=auto"), torch.device("cuda"))
         assert resolved.trainer_cfg.enable_float16 is True
 
-    def test_a_resumed_run_keeps_what_auto_resolved_to(
+    def test_a_resumed_run_keeps_the_resolved_precision(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         experiment = make_experiment(tmp_path)

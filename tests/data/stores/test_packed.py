@@ -52,7 +52,7 @@ def root(tmp_path: Path) -> Path:
 
 class TestReading:
     @pytest.mark.parametrize(("shard_bytes", "shards"), [(1, 8), (400, 3), (2**31, 1)])
-    def test_what_was_written_in_any_order_is_read_in_order(
+    def test_sequences_are_read_in_order(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard_bytes: int, shards: int
     ) -> None:
         monkeypatch.setattr(packed_writer, "SHARD_BYTES", shard_bytes)

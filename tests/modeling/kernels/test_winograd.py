@@ -65,7 +65,7 @@ def test_only_the_required_gradient(which: str) -> None:
     torch.testing.assert_close(gradient, leaf.grad, atol=1e-4, rtol=1e-5)
 
 
-def test_where_it_is_used() -> None:
+def test_is_faster() -> None:
     x = torch.zeros(1, 64, 4, 1, 1)
     assert winograd.is_faster(x, 128)
     assert not winograd.is_faster(x, 64), "too few channels"
