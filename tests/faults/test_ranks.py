@@ -1,4 +1,4 @@
-"""Runs of several processes: they train as one process does, and one that is signalled, fails, hangs or is killed.
+"""Runs of several processes: they train as one process does, and all end if one is signalled, fails or hangs.
 
 Tests that take minutes (`torchrun`, four processes, repeated kills) run with DYGAIT_FAULTS=long in the environment.
 """

@@ -1,1 +1,1 @@
-"""What tests share: experiments, processes, faults, made data."""
+"""Code shared by tests: experiments, processes, faults and generated data."""

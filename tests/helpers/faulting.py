@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 import torch
-import torch._dynamo  # by FakeTensorMode; with what follows it costs two seconds, here once and not in every fork
+import torch._dynamo  # for FakeTensorMode; these imports take two seconds, here once and not in every fork
 import torch.utils.tensorboard
 import torchvision  # noqa: F401
 

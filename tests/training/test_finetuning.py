@@ -110,7 +110,7 @@ class TestGroups:
         assert all(name.startswith("backbone.") for name in names[1])
         assert names[2] == ["fcs.fc_bin", "necks.fc_bin"]
         assert [group["lr"] for group in (rest, slow, decayed)] == [0.003, 0.0003, 0.003]
-        assert [group["weight_decay"] for group in (rest, slow, decayed)] == [0.01, 0.01, 0.5]  # AdamW: 0.01
+        assert [group["weight_decay"] for group in (rest, slow, decayed)] == [0.01, 0.01, 0.5]  # default: 0.01
 
     def test_there_is_no_empty_group(self, experiment: Experiment) -> None:
         groups = trainer_of(experiment, "optimizer_cfg.param_groups=[{match: '*', lr: 1}]").optimizer.param_groups
