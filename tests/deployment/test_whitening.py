@@ -1,16 +1,18 @@
 """Whitening: against covariances summed row by row, and folded weights against features whitened afterwards."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import dygait
+from conftest import make_tree
 from dygait import cli
 from dygait.config import load_config
 from dygait.data.stores import open_store
 from dygait.deployment import with_weights
-from dygait.deployment.whitening import SHRINKAGE, within_class_whitening
+from dygait.deployment.whitening import SHRINKAGE, training_sequences, within_class_whitening
 from dygait.errors import UserError
 from dygait.runs.checkpoint_files import read_checkpoint, save_checkpoint
 from helpers.experiments import Experiment, features_of
@@ -97,6 +99,19 @@ def test_the_command_folds_whitening_into_the_weights(trained: Experiment, tmp_p
     )
     tested = features_of(experiment, "evaluator_cfg.feature=after_neck", "model_cfg.norm=batch")
     np.testing.assert_allclose(tested.features, expected, atol=1e-4)
+
+
+def test_whitening_by_people_without_a_partition(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All of them, or the training ids of a partition that is named."""
+    root = make_tree(tmp_path / "people", ("ada", "bob", "cleo"), ("nm-01", "cl-01"), frames=(9, 12))
+    partition = tmp_path / "partition.json"
+    partition.write_text(json.dumps({"TRAIN_SET": ["ada", "bob"], "TEST_SET": ["cleo"]}))
+    model = dygait.load_pretrained()
+    for spec, initials in ((None, "abc"), (str(partition), "ab"), ("all", "abc")):
+        store, indices = training_sequences(model, str(root), 100, spec)
+        assert "".join(sorted({store.table.key(index)[0][0] for index in indices})) == initials
+    assert cli.main(["whiten", "syngait", str(tmp_path / "w.safetensors"), "--data", str(root)]) == 0
+    assert "of 3 people" in capsys.readouterr().out
 
 
 def test_errors(trained: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,11 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a dataset whose training ids are used: a folder, or syngait://... (default: the weights' training data)",
     )  # fmt: skip
     parser.add_argument(
+        "--partition", metavar="NAME|FILE",
+        help="the training ids, as data_cfg.dataset_partition (default: those of the folder or dataset, or else all)",
+    )  # fmt: skip
+    parser.add_argument(
         "--count", type=int, default=4000, metavar="N", help="the most sequences, evenly spaced (default: %(default)s)"
     )
     parser.add_argument(
         "--part-weights", type=float, nargs="+", metavar="W",
-        help="weight of each part in a distance, from the top of the body (default: equal)",
+        help="weight of each part in a distance, from the top of the body (default: as before)",
     )  # fmt: skip
 
 
@@ -35,6 +39,7 @@ def main(arguments: argparse.Namespace) -> None:
     from dygait.deployment.whitening import training_sequences, write_whitened
 
     model = load_pretrained(arguments.source)
-    store, indices = training_sequences(model, arguments.data, arguments.count)
+    store, indices = training_sequences(model, arguments.data, arguments.count, arguments.partition)
     write_whitened(model, store, indices, arguments.target, arguments.part_weights)
-    print(f"wrote {arguments.target}: its features are whitened by {len(indices)} sequences")
+    people = {store.table.key(index)[0] for index in indices}
+    print(f"wrote {arguments.target}: whitened by {len(indices)} sequences of {len(people)} people")
