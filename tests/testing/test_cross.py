@@ -76,6 +76,7 @@ def test_two_datasets_with_the_same_name(trained: Experiment, other_config: Path
     with page.with_suffix(".csv").open(newline="") as file:
         groups = {(r["trained on"], r["tested on"], r["group"]) for r in csv.DictReader(file)}
     assert {("CASIA-B-2", "CASIA-B", "later"), ("CASIA-B-2", "CASIA-B-2", "NM")} <= groups
+    assert f"{tmp_path / 'other'}; " in page.read_text()
     cells = [cell.partition(">")[0] for cell in page.read_text().split("<td")[1:] if "background" in cell[:40]]
     assert ['class="own"' in cell for cell in cells] == [False, True, True, True]
     folders = [output / "CASIA-B" / "DyGait" / name for name in ("tiny", "tiny-on-CASIA-B-2")]

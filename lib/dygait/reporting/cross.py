@@ -21,6 +21,7 @@ class CrossTest:
     run: str  # its name in the table
     trained: str  # the dataset that it was trained on
     tested: str
+    root: str  # where the tested dataset is: a path or an address
     frames: str  # how frame size and frame rate were fitted to the training
     result: EvaluationResult
 
@@ -53,8 +54,8 @@ def rows(tests: Sequence[CrossTest]) -> list[tuple[str, str, list[tuple[float, b
 
 def write_cross(tests: Sequence[CrossTest], target: Path) -> None:
     """Write the page, and its numbers as CSV and LaTeX under the same name; UserError if that fails."""
-    protocols = {test.tested: f"{test.result.protocol}: {test.result.description}" for test in tests}
-    variables = {"tests": tests, "columns": columns(tests), "rows": rows(tests), "protocols": protocols}
+    datasets = {test.tested: f"{test.root}; {test.result.protocol}: {test.result.description}" for test in tests}
+    variables = {"tests": tests, "columns": columns(tests), "rows": rows(tests), "datasets": datasets}
     template = environment().get_template("cross.html")
     page = template.render(**variables, headlines=_headlines(tests), cells=_cells, heat_cell=heat_cell)
     with write_errors(target, "free disk space, or choose another file with --page"):
