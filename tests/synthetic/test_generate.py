@@ -1,5 +1,6 @@
 import argparse
 import dataclasses
+import errno
 import itertools
 import json
 import pickle
@@ -76,6 +77,15 @@ def test_an_interrupted_run_is_continued(tmp_path: Path, pickles: Path, monkeypa
     assert contents(tmp_path) == contents(pickles)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert generate(tmp_path, SMALL, progress=False) == 0
+
+
+def test_a_full_disk_is_an_error_that_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*arguments: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "_write_walk", write)
+    with pytest.raises(UserError, match=rf"{tmp_path} cannot be written: No space left"):
+        generate(tmp_path, SMALL, workers=1, progress=False)
 
 
 def test_normalised_pictures_equal_the_pickles(pickles: Path, tmp_path: Path) -> None:

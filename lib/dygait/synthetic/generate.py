@@ -30,7 +30,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dygait.errors import UserError
-from dygait.files import check_settings, replacing, write_atomically
+from dygait.files import check_settings, replacing, write_atomically, write_errors
 from dygait.frames.heatmaps import HEAT_MAPS, SILHOUETTES
 from dygait.synthetic.key_points import render_heat_maps
 from dygait.synthetic.presets import CASIA
@@ -55,7 +55,7 @@ def generate(
         The number of sequences written; 0 if none was missing.
 
     Raises:
-        UserError: the folder contains data of other settings, or other files.
+        UserError: the folder contains data of other settings, or other files, or cannot be written.
     """
     if workers < 1:
         raise UserError(f"workers={workers}: give at least 1")
@@ -75,7 +75,8 @@ def generate(
     # Update often on a terminal, rarely in a log file.
     pause = 0.1 if sys.stderr.isatty() else 10.0
     silent = not (progress and walks)
-    with tqdm(total=sequences, unit="sequence", desc="SynGait", disable=silent, mininterval=pause, miniters=1) as bar:
+    bar = tqdm(total=sequences, unit="sequence", desc="SynGait", disable=silent, mininterval=pause, miniters=1)
+    with write_errors(output), bar:
         for written in _map_parallel(task, walks, min(workers, len(walks))):
             bar.update(written)
     return sequences
