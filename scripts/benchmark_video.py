@@ -19,7 +19,6 @@ time. Memory is the resident memory of the process after each round of the file;
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -28,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from common import write_figures
+from common import resident_memory, write_figures
 from dygait import cli
 from dygait.data.stores import open_store
 from dygait.identification import Gallery
@@ -44,25 +43,17 @@ class Rounds(VideoSource):
     """A video file that is repeated until it has given a number of frames, with the memory after each round."""
 
     memory: list[float]
-    min_frames: int | None = None
+    min_frames = 1
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the frames of as many rounds as give `min_frames`; of one round if it is None."""
+        """Yield the frames of as many rounds as give `min_frames`, at least one."""
         index, start, self.memory = 0, 0.0, []
-        while self.min_frames is None or index < self.min_frames:
+        while index < self.min_frames:
             for frame in super().frames():
                 yield replace(frame, index=index, time=start + frame.time)
                 index += 1
             start = index / self.rate
-            self.memory.append(resident())
-            if self.min_frames is None:
-                break
-
-
-def resident() -> float:
-    """Return this process's resident memory in MB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+            self.memory.append(resident_memory(["self"]))
 
 
 @dataclass

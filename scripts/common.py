@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
+import os
 import pickle
 import platform
 import statistics
@@ -50,6 +51,18 @@ def write_figures(path: Path | None, figures: dict[str, Any], **more: Any) -> No
 def markdown_table(rows: Iterable[Sequence[Any]], head: Sequence[str]) -> str:
     """Return a table in Markdown, with unchanged cells."""
     return tabulate(rows, head, tablefmt="github", disable_numparse=True) + "\n"
+
+
+def ids_between(bounds: str, ids: Iterable[str]) -> list[str]:
+    """Return the ids from the first to the last of `FIRST-LAST`, both included."""
+    first, _, last = bounds.partition("-")
+    return [name for name in ids if first <= name <= last]
+
+
+def resident_memory(processes: Iterable[int | str]) -> float:
+    """Return the resident memory of processes, by their numbers or `self`, in MB; OSError if one has ended."""
+    pages = sum(int(Path(f"/proc/{process}/statm").read_text().split()[1]) for process in processes)
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def write_sequence(root: Path, person: str, kind: str, view: str, frames: np.ndarray) -> None:

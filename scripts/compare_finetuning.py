@@ -35,7 +35,7 @@ import torch
 
 import cells
 from cells import over_seeds, text_of
-from common import markdown_table
+from common import ids_between, markdown_table
 from dygait.data.partition import BUILT_IN_PARTITIONS
 from dygait.data.stores import open_store
 from dygait.deployment import load_pretrained
@@ -86,8 +86,7 @@ def cells_of(ids: Sequence[int], seeds: Sequence[int]) -> list[Cell]:
 
 def partition(cell: Cell, on_disk: Sequence[str], tested: str) -> dict[str, list[str]]:
     """Return the ids that a cell trains on and is tested on; UserError if there are too few."""
-    first, _, last = tested.partition("-")
-    test = [name for name in on_disk if first <= name <= last]
+    test = ids_between(tested, on_disk)
     pool = [name for name in BUILT_IN_PARTITIONS["CASIA-B"]().train if name in on_disk and name not in test]
     if len(pool) < cell.ids or len(test) < 2:
         raise UserError(f"--data has {len(test)} ids of {tested}, and {len(pool)} others of 001-074, not {cell.ids}")
@@ -108,7 +107,8 @@ def configuration(cell: Cell, settings: dict[str, Any], weights: WeightsInfo, da
         "frames_num_fixed": trained["trainer_cfg"]["sampler"]["frames_num_fixed"],
         "frames_step": weights.frames_step,
     }
-    lr = settings["lr"][cell.start == "scratch"]
+    pretrained_lr, scratch_lr = settings["lr"]
+    lr = scratch_lr if cell.start == "scratch" else pretrained_lr
     compared = {"frames_step": weights.frames_step, "frames_window": weights.frames_window}
     content = {
         "data_cfg": {"dataset_name": "CASIA-B", "dataset_root": str(data.resolve()), "num_workers": 0},

@@ -22,13 +22,13 @@ import argparse
 import dataclasses
 import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from common import markdown_table, write_figures
+from common import ids_between, markdown_table, write_figures
 from dygait import evaluate
 from dygait.data.stores import open_store
 from dygait.deployment import PretrainedModel, load_pretrained
@@ -62,10 +62,10 @@ def embed_people(model: PretrainedModel, root: str, people: str | None, cache: P
     """Embed the people `FIRST-LAST` of a dataset; None: some sequences of those of a world."""
     store = open_store(root)
     keys = store.table.all_keys()
-    first, _, last = people.partition("-") if people else ("", "", "~")
-    indices = [index for index, key in enumerate(keys) if first <= key[0] <= last]
-    if people is None and len(indices) > MOST:
-        indices = [indices[n] for n in np.linspace(0, len(indices) - 1, MOST).round().astype(int)]
+    if people is None:
+        indices = np.linspace(0, len(keys) - 1, min(MOST, len(keys))).round().astype(int).tolist()
+    else:
+        indices = store.table.indices(ids_between(people, store.table.ids.names)).tolist()
     name = hashlib.sha256(f"{model.info.identity} {store.fingerprint} {indices}".encode()).hexdigest()[:16]
     path = None if cache is None else cache / f"{name}.npy"
     if path is not None and path.is_file():
@@ -90,17 +90,17 @@ def rank_1(tested: Embedded, mean: np.ndarray, matrix: np.ndarray, part_weights:
 
 def of_real(people: Embedded) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return means and matrices of whitening by parts of what real people show."""
-    whiten: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda x, classes: within_class_whitening(x, classes)[1]  # noqa: E731
     x, means = people.features, people.view_means()
-    twice, halves = np.concatenate([means, means]), np.repeat(["a", "b"], len(means))  # a class has two halves
-    matrices = {
-        "people": whiten(x, people.ids),
-        "walks of one type: views": whiten(x, people.classes("ids", "types")),
-        "walks of one view: clothes, bags, chance": whiten(x, people.classes("ids", "views")),
-        "the mean of each view alone": whiten(twice, halves),
-        "people, without the mean of each view": whiten(x - means, people.ids),
+    samples = {
+        "people": (x, people.ids),
+        "walks of one type: views": (x, people.classes("ids", "types")),
+        "walks of one view: clothes, bags, chance": (x, people.classes("ids", "views")),
+        # Whitening needs two classes: each has the means once.
+        "the mean of each view alone": (np.concatenate([means, means]), np.repeat(["a", "b"], len(means))),
+        "people, without the mean of each view": (x - means, people.ids),
     }
-    return {name: (x.mean(0).T, matrix) for name, matrix in matrices.items()}
+    mean = x.mean(0).T
+    return {name: (mean, within_class_whitening(*sample)[1]) for name, sample in samples.items()}
 
 
 def compare_views(people: Embedded, world: Embedded) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from common import markdown_table, write_figures
+from common import ids_between, markdown_table, write_figures
 from dygait import __version__
 from dygait.data.stores import Store, open_store
 from dygait.deployment import EmbeddingModel, load_pretrained
@@ -163,14 +163,10 @@ def main() -> None:
     options = parser.parse_args()
     model, store = load_pretrained(options.weights), open_store(options.data)
     metric = at(model.info.training, "config", "evaluator_cfg", "metric") or "euc"
-
-    def between(bounds: str) -> set[str]:
-        first, _, last = bounds.partition("-")
-        return {name for name in store.table.ids.names if first <= name <= last}
-
-    searches = search(model, store, between(options.people), metric)
+    people, others = (set(ids_between(bounds, store.table.ids.names)) for bounds in (options.people, options.others))
+    searches = search(model, store, people, metric)
     thresholds = {}
-    other_people = search_as_calibration(search(model, store, between(options.others), metric), options.others)
+    other_people = search_as_calibration(search(model, store, others, metric), options.others)
     thresholds["others"] = other_people
     choice = Choice(enrolled_types=ENROLLED, enrolled_views=ENROLLED_VIEW, searches=18)
     synthetic = open_store(options.synthetic)

@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from common import ROOT, write_figures, write_sequence
+from common import ROOT, resident_memory, write_figures, write_sequence
 
 LIMIT = 1.0
 """MB in 1,000 iterations."""
@@ -121,12 +121,12 @@ def sample_run(process: int, folder: Path, seconds: float) -> Sample | None:
         if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T":
             return None
         processes = family(process)
-        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in processes)
+        memory = resident_memory(processes)
         files = sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in processes)  # noqa: PTH208 - only names are needed
         iteration = int(json.loads((folder / "logs" / "state.json").read_text())["iteration"])
     except (OSError, ValueError, KeyError):
         return None
-    return Sample(seconds, iteration, pages * os.sysconf("SC_PAGE_SIZE") / 1e6, files, len(processes))
+    return Sample(seconds, iteration, memory, files, len(processes))
 
 
 def summarise(samples: list[Sample]) -> dict[str, float]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from dygait import untrusted
 from dygait.config.schema import PartitionLists
+from dygait.data.stores.concat import prefixed_id
 from dygait.errors import UserError
 from dygait.synthetic.settings import is_address, parse_address
 
@@ -94,6 +95,15 @@ def load_partition(spec: str | None, dataset_name: str) -> Partition:
         raise UserError(f"data_cfg.dataset_partition: {spec}: {len(both)} ids are in both sets, such as {both[0]}")
     probe, gallery = (sets[key] if key in content else None for key in ("PROBE_SET", "GALLERY_SET"))
     return Partition(str(spec), sets["TRAIN_SET"], sets["TEST_SET"], probe, gallery)
+
+
+def with_all_ids(partition: Partition, spec: str | list[str] | None, ids: Sequence[str]) -> Partition:
+    """Add the ids on disk to the training ids, for each root whose entry of `dataset_partition` is `all`."""
+    if isinstance(spec, list):
+        prefixes = tuple(prefixed_id(number, "") for number, entry in enumerate(spec, 1) if entry == ALL)
+    else:
+        prefixes = ("",) if spec == ALL else ()
+    return replace(partition, train=(*partition.train, *(name for name in ids if name.startswith(prefixes))))
 
 
 def coverage(partition: Partition, ids_on_disk: list[str]) -> list[str]:

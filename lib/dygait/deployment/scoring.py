@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from dygait.data.partition import ALL, load_partition
+from dygait.data.partition import ALL, BUILT_IN_PARTITIONS, load_partition, with_all_ids
 from dygait.data.stores import Store, open_store
 from dygait.deployment.embedding import EmbeddingModel, embed_stored
 from dygait.errors import UserError
@@ -22,7 +22,8 @@ def labelled_sequences(
         root: a packed store, a tree of pickles, or an address of SynGait.
         dataset_name: name of the dataset, which selects the partition if there is no other.
         partition: as `data_cfg.dataset_partition`; None: that of an address of SynGait, or `<dataset_name>.json` in
-            the folder, else that of `dataset_name`. `all`: every id is a training id.
+            the folder, else that of `dataset_name`. `all`, and None if there is none of these: every id is a training
+            id.
 
     Raises:
         UserError: there is no such dataset, or it has no such sequence.
@@ -32,8 +33,10 @@ def labelled_sequences(
         partition = root
     elif partition is None and (file := Path(root, f"{dataset_name}.json")).is_file():
         partition = str(file)
-    sets = load_partition(partition, dataset_name)
-    ids = set(store.table.ids.names if sets.name == ALL and which == "train" else getattr(sets, which))
+    elif partition is None and which == "train" and dataset_name not in BUILT_IN_PARTITIONS:
+        partition = ALL
+    sets = with_all_ids(load_partition(partition, dataset_name), partition, store.table.ids.names)
+    ids = set(getattr(sets, which))
     indices = [index for index, key in enumerate(store.table.all_keys()) if key[0] in ids]
     if not indices:
         raise UserError(f"{root} has no sequence of the {which} ids")

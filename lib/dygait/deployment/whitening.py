@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from dygait.data.partition import ALL, BUILT_IN_PARTITIONS
 from dygait.data.stores import RenderedStore, Store
 from dygait.deployment.embedding import embed_stored
 from dygait.deployment.pretrained import PretrainedModel
@@ -26,7 +25,6 @@ from dygait.deployment.scoring import labelled_sequences
 from dygait.errors import UserError
 from dygait.modeling.heads import check_part_weights
 from dygait.runs import published
-from dygait.synthetic.settings import is_address
 
 SHRINKAGE = 0.1  # weight of the identity added to the covariance; 0.01 to 1 give nearly the same results
 _FC, _NORM = "fcs.fc_bin", "necks.bn1d"
@@ -39,21 +37,17 @@ def training_sequences(
 
     Args:
         root: as for `labelled_sequences`; None: the training data of the weights.
-        partition: likewise; None: that of the folder or of the dataset, or else all ids are training ids.
+        partition: likewise.
 
     Raises:
         UserError: the weights were trained on several datasets, or there is no such dataset.
     """
     data = model.info.training["config"]["data_cfg"]
-    name = data["dataset_name"]
     if root is None:
         root, partition = data.get("dataset_root"), partition or data.get("dataset_partition")
-    elif partition is None:
-        has_partition = is_address(root) or name in BUILT_IN_PARTITIONS or Path(root, f"{name}.json").is_file()
-        partition = None if has_partition else ALL
     if not isinstance(root, str):
         raise UserError(f"{model.info.name} was trained on several datasets: name one with --data")
-    store, indices = labelled_sequences(root, "train", name, partition)
+    store, indices = labelled_sequences(root, "train", data["dataset_name"], partition)
     positions = np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)
     return store, [indices[position] for position in positions]
 

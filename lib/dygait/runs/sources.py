@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from dygait.data.dataset import SequenceDataset, files_in_use
 from dygait.data.frame_sampler import FrameSampler
 from dygait.data.integrity import find_unreadable
 from dygait.data.loader import make_loader
-from dygait.data.partition import ALL, Partition, coverage, load_partition
+from dygait.data.partition import Partition, coverage, load_partition, with_all_ids
 from dygait.data.samplers import SAMPLERS, InferenceSampler
 from dygait.data.stores import PackedStore, Store, open_store
 from dygait.data.stores.cached import fill_cache, memory_folder
@@ -64,7 +64,7 @@ def open_data(config: Config) -> Data:
     data = config.data_cfg
     store = distributed.main_first(lambda: open_store(data.dataset_root))
     ids = list(store.table.ids.names)
-    partition = _with_all_ids(open_partition(config), data.dataset_partition, ids)
+    partition = with_all_ids(open_partition(config), data.dataset_partition, ids)
     notes = coverage(partition, ids)
     notes += [f"the code of {file} was executed (custom_imports)" for file in config.custom_imports]
     if store.empty:
@@ -81,15 +81,6 @@ def open_partition(config: Config) -> Partition:
     if spec is None and isinstance(data.dataset_root, str) and is_address(data.dataset_root):
         spec = data.dataset_root
     return load_partition(spec, name)
-
-
-def _with_all_ids(partition: Partition, spec: str | list[str] | None, ids: list[str]) -> Partition:
-    """Add the ids on disk to the training ids, for each root whose entry of `dataset_partition` is `all`."""
-    if isinstance(spec, list):
-        prefixes = tuple(prefixed_id(number, "") for number, entry in enumerate(spec, 1) if entry == ALL)
-    else:
-        prefixes = ("",) if spec == ALL else ()
-    return replace(partition, train=(*partition.train, *(name for name in ids if name.startswith(prefixes))))
 
 
 def _merge_partitions(partitions: list[Partition]) -> Partition:

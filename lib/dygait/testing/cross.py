@@ -68,7 +68,8 @@ def run_cross(
             config, rate = _fit_frame_rate(config, rates.get(target), state.get("frame_rate") or rates.get(trained))
             result = run_test(config, device, output)
             if result is not None:
-                root = str(config.data_cfg.dataset_root).strip("[]")
+                roots = config.data_cfg.dataset_root
+                root = roots if isinstance(roots, str) else ", ".join(roots)
                 tests.append(CrossTest(run_name, trained, target, root, f"{geometry}; {rate}", result))
     return tests
 
