@@ -53,7 +53,7 @@ QUICK = {"iterations": 2, "batch": [2, 2], "ids": [0, 2]}
 PICTURE = """\
 {% from "charts.html" import lines %}
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {{ 360 * charts|length + 8 }} 300"
-font-family="system-ui, sans-serif" role="img" aria-label="Rank-1 by the number of real ids in training">
+font-family="system-ui, sans-serif" role="img" aria-label="Rank-1 by the number of real ids">
 <style><![CDATA[{% include "style.css" %} .chart text { font-size: 13px; }]]></style>
 <rect width="100%" height="100%" style="fill: var(--paper)"/>
 {% for one in charts %}
@@ -171,7 +171,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 def picture(rows: Sequence[dict[str, Any]]) -> str:
     """Return a chart of each group as one SVG, which is light or dark as the page is."""
     shown = sorted({row["ids"] for row in rows})
-    x = Axis("real ids in training", 0, max(*shown, 1), tuple((count, str(count)) for count in shown))
+    x = Axis("real ids", 0, max(*shown, 1), tuple((count, str(count)) for count in shown))
     y = percent_axis("rank-1, %", min(min(row[group]) for row in rows for group in GROUPS))
     charts = []
     for group in GROUPS:
