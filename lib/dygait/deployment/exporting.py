@@ -172,8 +172,13 @@ def _write_metadata(path: Path, info: str) -> None:
 
 def quantise(source: Path, target: Path) -> Path:
     """Quantise an ONNX file dynamically to int8; its features get another identity."""
-    quantisation = needed("onnxruntime.quantization")
-    quantisation.quantize_dynamic(str(source), str(target), weight_type=quantisation.QuantType.QInt8)
+    runtime, quantisation = needed("onnxruntime"), needed("onnxruntime.quantization")
+    # Weights that are computed, such as those of two fused convolutions, must be constants.
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(target)
+    runtime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+    quantisation.quantize_dynamic(str(target), str(target), weight_type=quantisation.QuantType.QInt8)
     info = dataclasses.asdict(load_exported(source).info)
     info["identity"] = hashlib.sha256(f"{info['identity']} int8".encode()).hexdigest()
     _write_metadata(target, json.dumps(info))
