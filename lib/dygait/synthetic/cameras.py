@@ -33,7 +33,7 @@ class Camera:
     focal: float  # pixels
 
 
-_POSITIONS = {
+POSITIONS = {
     "000": (2.0, 6.7, 1.55),
     "018": (-1.5, 6.3, 1.05),
     "036": (1.5, 6.6, 1.35),
@@ -59,7 +59,7 @@ def camera(view: str) -> Camera:
 
     A subject of 1.7 m at the origin is about 100 pixels tall, as in CASIA-B, and 5 m of the walk are visible.
     """
-    error, distance, height = _POSITIONS[view]
+    error, distance, height = POSITIONS[view]
     angle = np.deg2rad(float(view) + error)
     position = np.array([distance * np.cos(angle), distance * np.sin(angle), height])
     return _camera_looking_at(position, np.array([0.0, 0.0, _MIDDLE]), FOCAL)
@@ -85,7 +85,7 @@ NEAREST = 2.2
 
 def draw_camera(knobs: Cameras, view: str, rng: np.random.Generator) -> Camera:
     """Draw a random camera around the nominal direction of a view."""
-    error, nominal_distance, height = _POSITIONS[view]
+    error, nominal_distance, height = POSITIONS[view]
     angle = float(view) + error + rng.normal(0, knobs.deviation)
     if rng.random() < knobs.anywhere:
         angle = rng.uniform(-180, 180)

@@ -20,14 +20,18 @@ Values for children are interpolated between the ages of the tables.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
+from dygait.synthetic import real_people
 from dygait.synthetic.body import Physique
 from dygait.synthetic.gait_change import GaitChange
 from dygait.synthetic.gait_style import Style
 from dygait.synthetic.world import People
+
+T = TypeVar("T", Physique, Style)
 
 AGES = (4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0)
 CHILD_STATURE = (1.02, 1.155, 1.28, 1.385, 1.50, 1.62, 1.68)
@@ -115,25 +119,27 @@ def impairment(kind: str, side: int, severity: float) -> GaitChange:
     return GaitChange(**change).on(side)
 
 
+def _moved(traits: T, shifts: Mapping[str, float], share: float) -> T:
+    """Return traits with a share of the shifts of their means added."""
+    changes = {name: getattr(traits, name) + share * shift for name, shift in shifts.items()}
+    return dataclasses.replace(traits, **changes)
+
+
 def shaped(body: Physique, person: Person, people: People) -> Physique:
     """Adapt a body that was drawn around the mean of adults to a person."""
     sign = people.dimorphism * (-1.0 if person.woman else 1.0)
     build = body.build + person.overweight
-    real = people.calibrated
+    body = _moved(body, real_people.BODY, people.calibrated)
     changes = {
         "stature": body.stature * (1 + 0.0375 * sign - 0.02 * person.frailty),
-        "shoulder_scale": body.shoulder_scale * (1 + 0.03 * sign) * (1 - 0.075 * real),
-        "shoulder_slope": body.shoulder_slope + 0.021 * real,
+        "shoulder_scale": body.shoulder_scale * (1 + 0.03 * sign),
         "hip_scale": body.hip_scale * (1 - 0.04 * sign),
-        "arm_scale": body.arm_scale * (1 - 0.035 * real),
-        "neck_girth": body.neck_girth * (1 + 0.055 * sign) * (1 - 0.06 * real),
+        "neck_girth": body.neck_girth * (1 + 0.055 * sign),
         "arm_girth": body.arm_girth * (1 + 0.05 * sign),
         "thigh_girth": body.thigh_girth * (1 - 0.023 * sign),
         "waist_girth": body.waist_girth * (1 + 0.025 * sign),
-        "foot_scale": body.foot_scale * (1 + 0.0125 * sign) * (1 - 0.05 * real),
-        "foot_height": body.foot_height + 0.006 * real,
-        "head_width": body.head_width * (1 - 0.01 * sign) * (1 + 0.04 * real),
-        "head_depth": body.head_depth * (1 + 0.03 * real),
+        "foot_scale": body.foot_scale * (1 + 0.0125 * sign),
+        "head_width": body.head_width * (1 - 0.01 * sign),
         "seat": body.seat - 0.004 * sign,
         "belly": body.belly + 0.010 * person.overweight + 0.006 * person.frailty,
         "build": build,
@@ -143,14 +149,14 @@ def shaped(body: Physique, person: Person, people: People) -> Physique:
         changes |= {
             "stature": body.stature / _MEAN_STATURE * float(np.interp(person.age, AGES, CHILD_STATURE)),
             "leg_scale": body.leg_scale * float(np.interp(person.age, AGES, CHILD_LEG)),
-            "head_width": body.head_width * head * (1 + 0.04 * real),
-            "head_depth": body.head_depth * head * (1 + 0.03 * real),
+            "head_width": body.head_width * head,
+            "head_depth": body.head_depth * head,
             "head_length": body.head_length * head,
             "neck_scale": body.neck_scale * (1 - 0.5 * (head - 1)),
             "neck_girth": body.neck_girth * (1 + 0.3 * (head - 1)),
-            "shoulder_scale": body.shoulder_scale * (1 - 0.15 * (head - 1)) * (1 - 0.075 * real),
+            "shoulder_scale": body.shoulder_scale * (1 - 0.15 * (head - 1)),
             "hip_scale": body.hip_scale * (1 - 0.1 * (head - 1)),
-            "foot_scale": body.foot_scale * (1 + 0.1 * (head - 1)) * (1 - 0.05 * real),
+            "foot_scale": body.foot_scale * (1 + 0.1 * (head - 1)),
         }
     return dataclasses.replace(body, **changes)
 
@@ -158,13 +164,13 @@ def shaped(body: Physique, person: Person, people: People) -> Physique:
 def paced(style: Style, person: Person, people: People) -> Style:
     """Adapt a gait that was drawn around the mean of adults to a person."""
     sign, frailty = people.dimorphism * (-1.0 if person.woman else 1.0), person.frailty
-    real = people.calibrated
+    style = _moved(style, real_people.GAIT, people.calibrated)
     child = float(np.interp(person.age, AGES, CHILD_STRIDE))
     heavy = person.overweight
     return dataclasses.replace(
         style,
-        stride_seconds=style.stride_seconds * (1 + 0.025 * sign) * (1 + 0.07 * frailty) * (1 - 0.09 * real) * child,
-        hip_gain=style.hip_gain * (1 + 0.03 * real) * (1 - 0.2 * frailty) * (1 - 0.02 * heavy),
+        stride_seconds=style.stride_seconds * (1 + 0.025 * sign) * (1 + 0.07 * frailty) * child,
+        hip_gain=style.hip_gain * (1 - 0.2 * frailty) * (1 - 0.02 * heavy),
         knee_offset=style.knee_offset + 4.0 * frailty,
         ankle_gain=style.ankle_gain * (1 - 0.2 * frailty),
         step_base=style.step_base + 0.005 * sign + 0.012 * frailty + 0.009 * heavy,
@@ -172,10 +178,10 @@ def paced(style: Style, person: Person, people: People) -> Style:
         pelvis_yaw=style.pelvis_yaw * (1 - 0.12 * sign) * (1 - 0.25 * frailty),
         pelvis_list=style.pelvis_list * (1 - 0.2 * sign),
         thorax_roll=style.thorax_roll + 0.4 * sign + 0.3 * heavy,
-        lean=style.lean + 1.0 * real + 4.0 * frailty - 0.5 * heavy,
+        lean=style.lean + 4.0 * frailty - 0.5 * heavy,
         stoop=style.stoop + 0.02 * frailty,
         head_forward=style.head_forward + 0.012 * frailty,
-        arm_swing=style.arm_swing * (1 + 0.1 * real) * (1 - 0.2 * frailty),
+        arm_swing=style.arm_swing * (1 - 0.2 * frailty),
         arm_abduction=style.arm_abduction + 1.5 * sign + 2.0 * heavy,
         elbow_flexion=style.elbow_flexion + 6.0 * frailty,
     )
