@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from dygait.synthetic import real_people
 from dygait.synthetic.body import Physique
 from dygait.synthetic.gait import Gait
 from dygait.synthetic.gait_change import GaitChange
@@ -129,12 +130,15 @@ def test_frailty_begins_after_61() -> None:
     assert 0 < frailties[2] < frailties[3] == 1
 
 
-def test_calibrated_people_have_sloping_shoulders_and_fast_steps() -> None:
-    default, calibrated = draw_subjects(20), draw_subjects(20, calibrated=1.0)
-    for before, after in zip(default, calibrated, strict=True):
-        assert after.physique.shoulder_slope > before.physique.shoulder_slope + 0.01
-        assert after.physique.shoulder_scale < before.physique.shoulder_scale
-        assert after.style.stride_seconds == pytest.approx(0.91 * before.style.stride_seconds)
+def test_calibrated_people_have_the_means_of_real_people() -> None:
+    default, half, whole = (draw_subjects(20, calibrated=share) for share in (0.0, 0.5, 1.0))
+    for before, between, after in zip(default, half, whole, strict=True):
+        for kind, shifts in (("physique", real_people.BODY), ("style", real_people.GAIT)):
+            for name, shift in shifts.items():
+                values = [getattr(getattr(subject, kind), name) for subject in (before, between, after)]
+                assert values[2] - values[0] == pytest.approx(2 * (values[1] - values[0]))
+                assert np.sign(values[2] - values[0]) == np.sign(shift)
+        assert after.physique.stature == before.physique.stature
 
 
 def test_gait_variety_changes_gaits_only() -> None:

@@ -79,8 +79,8 @@ class People(Knobs):
         0.0,
         ge=0,
         le=1.5,
-        description="Shift of the mean body and gait to the mean of real silhouettes: narrower, sloping shoulders, "
-        "larger heads, shorter arms and feet, quicker and longer steps; 1: the whole difference.",
+        description="Shift of the mean body and gait to those of real silhouettes in all views; 1: the whole "
+        "difference, as `scripts/fit_walkers.py` finds it.",
     )
     dimorphism: float = Field(
         0.0,
