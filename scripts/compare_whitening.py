@@ -33,7 +33,7 @@ from dygait import evaluate
 from dygait.data.stores import open_store
 from dygait.deployment import PretrainedModel, load_pretrained
 from dygait.deployment.embedding import embed_stored
-from dygait.deployment.whitening import within_class_whitening
+from dygait.deployment.whitening import between_view_whitening, within_class_whitening
 from dygait.synthetic.settings import is_address
 
 GROUPS = ("NM", "BG", "CL")
@@ -95,12 +95,12 @@ def of_real(people: Embedded) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         "people": (x, people.ids),
         "walks of one type: views": (x, people.classes("ids", "types")),
         "walks of one view: clothes, bags, chance": (x, people.classes("ids", "views")),
-        # Whitening needs two classes: each has the means once.
-        "the mean of each view alone": (np.concatenate([means, means]), np.repeat(["a", "b"], len(means))),
         "people, without the mean of each view": (x - means, people.ids),
     }
     mean = x.mean(0).T
-    return {name: (mean, within_class_whitening(*sample)[1]) for name, sample in samples.items()}
+    matrices = {name: within_class_whitening(*sample)[1] for name, sample in samples.items()}
+    matrices["the mean of each view alone"] = between_view_whitening(x, people.views)[1]
+    return {name: (mean, matrix) for name, matrix in matrices.items()}
 
 
 def compare_views(people: Embedded, world: Embedded) -> tuple[float, float]:

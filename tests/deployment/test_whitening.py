@@ -12,7 +12,12 @@ from dygait import cli
 from dygait.config import load_config
 from dygait.data.stores import open_store
 from dygait.deployment import with_weights
-from dygait.deployment.whitening import SHRINKAGE, training_sequences, within_class_whitening
+from dygait.deployment.whitening import (
+    SHRINKAGE,
+    between_view_whitening,
+    training_sequences,
+    within_class_whitening,
+)
 from dygait.errors import UserError
 from dygait.runs.checkpoint_files import read_checkpoint, save_checkpoint
 from helpers.experiments import Experiment, features_of
@@ -38,7 +43,7 @@ def test_the_within_class_covariance_becomes_a_multiple_of_the_identity() -> Non
         for row, id in zip(features, ids, strict=True):
             deviation = row - features[ids == id].mean(0)
             covariance += np.outer(deviation, deviation) / len(features)
-        shrunken = covariance + SHRINKAGE * np.trace(covariance) / 4 * np.eye(4)
+        shrunken = covariance + SHRINKAGE["people"] * np.trace(covariance) / 4 * np.eye(4)
         whitened = matrix[part].T @ shrunken @ matrix[part]
         np.testing.assert_allclose(whitened, whitened[0, 0] * np.eye(4), atol=1e-9 * whitened[0, 0])
         np.testing.assert_allclose(matrix[part], matrix[part].T, atol=1e-12)
@@ -64,6 +69,25 @@ def test_whitening_improves_rank_1_under_within_class_noise() -> None:
     mean, matrix = within_class_whitening(x[:, :, None], ids)
     test_ids, test_x = walks(range(10, 20))
     assert rank_1(test_ids, (test_x - mean[0]) @ matrix[0]) > 0.6 > 0.45 > rank_1(test_ids, test_x)
+
+
+def test_whitening_by_views() -> None:
+    """Differences between views vanish, whoever was seen; a view with more sequences does not count more."""
+    rng = np.random.default_rng(3)
+    views = np.repeat(["000", "090", "180"], (20, 30, 70))
+    offsets = {"000": [9.0, 0, 0, 0], "090": [-9.0, 0, 0, 0], "180": [0.0, 0, 0, 0]}
+    x = rng.normal(size=(len(views), 4)) + np.array([offsets[view] for view in views])
+    mean, matrix = between_view_whitening(x[:, :, None], views)
+    np.testing.assert_allclose(mean[0], x.mean(0))
+    means = np.array([x[views == view].mean(0) for view in sorted(offsets)])
+    covariance = np.cov(means.T, bias=True)
+    values, vectors = np.linalg.eigh(covariance + SHRINKAGE["views"] * np.trace(covariance) / 4 * np.eye(4))
+    expected = vectors @ np.diag(values**-0.5) @ vectors.T
+    np.testing.assert_allclose(matrix[0] / matrix[0, 1, 1], expected / expected[1, 1], atol=1e-12)
+    gains = np.linalg.norm(matrix[0], axis=1)
+    assert gains[0] < 0.3 * gains[1:].min()
+    with pytest.raises(UserError, match=r"several views, not only 000"):
+        between_view_whitening(x[:20, :, None], views[:20])
 
 
 def test_the_command_folds_whitening_into_the_weights(trained: Experiment, tmp_path: Path) -> None:
@@ -112,6 +136,10 @@ def test_whitening_by_people_without_a_partition(tmp_path: Path, capsys: pytest.
         assert "".join(sorted({store.table.key(index)[0][0] for index in indices})) == initials
     assert cli.main(["whiten", "syngait", str(tmp_path / "w.safetensors"), "--data", str(root)]) == 0
     assert "of 3 people" in capsys.readouterr().out
+    target = tmp_path / "views.safetensors"
+    assert cli.main(["whiten", "syngait", str(target), "--data", str(root), "--by", "views"]) == 0
+    assert "of 2 views" in capsys.readouterr().out
+    assert dygait.load_pretrained(target).info.training["whitened"]["by"] == "views"
 
 
 def test_errors(trained: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,17 +1,18 @@
-"""`dygait whiten`: whiten the features of weights by labelled sequences, without training."""
+"""`dygait whiten`: whiten the features of weights by sequences of people or views, without training."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "whiten the features of weights by labelled sequences, without training"
+HELP = "whiten the features of weights by sequences of people or views, without training"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Embed labelled sequences, estimate the covariance of features within a person, and fold its inverse into the "
-        "weights: within-class covariance normalisation. Works on networks with separate FCs and BNNecks."
+        "weights: within-class covariance normalisation; or the covariance between views, by people who need not be "
+        "known. Works on networks with separate FCs and BNNecks."
     )
     parser.add_argument(
         "source", metavar="WEIGHTS", help="a name of weights that ship, a checkpoint, or a run's folder"
@@ -24,6 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--partition", metavar="NAME|FILE",
         help="the training ids, as data_cfg.dataset_partition (default: those of the folder or dataset, or else all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--by", choices=("people", "views"), default="people",
+        help="views: only how the views differ, so that ids do not matter (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--count", type=int, default=4000, metavar="N", help="the most sequences, evenly spaced (default: %(default)s)"
@@ -40,6 +45,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     model = load_pretrained(arguments.source)
     store, indices = training_sequences(model, arguments.data, arguments.count, arguments.partition)
-    write_whitened(model, store, indices, arguments.target, arguments.part_weights)
-    people = {store.table.key(index)[0] for index in indices}
-    print(f"wrote {arguments.target}: whitened by {len(indices)} sequences of {len(people)} people")
+    write_whitened(model, store, indices, arguments.target, arguments.part_weights, arguments.by)
+    people, _, views = (set(column) for column in zip(*map(store.table.key, indices), strict=True))
+    seen = f"{len(views)} views" if arguments.by == "views" else f"{len(people)} people"
+    print(f"wrote {arguments.target}: whitened by {len(indices)} sequences of {seen}")

@@ -1,9 +1,10 @@
-"""Whitening: directions of the features that vary within a person are scaled down, by labelled sequences.
+"""Whitening: directions of the features that vary within a person, or between views, are scaled down.
 
 Within-class covariance normalisation (Hatch et al., *Within-class Covariance Normalization for SVM-based Speaker
-Recognition*, Interspeech 2006), separately for each part, with centring and the cosine distance. It is linear, so it is
-folded into the separate FCs and into the BatchNorm of the BNNecks, whose normalised output is compared. No gradient is
-computed: it takes as long as a test.
+Recognition*, Interspeech 2006), separately for each part, with centring and the cosine distance; or the same with the
+covariance between the means of the views, for which nobody need be known. It is linear, so it is folded into the
+separate FCs and into the BatchNorm of the BNNecks, whose normalised output is compared. No gradient is computed: it
+takes as long as a test.
 
 N sequences, C channels, P parts.
 """
@@ -26,7 +27,9 @@ from dygait.errors import UserError
 from dygait.modeling.heads import check_part_weights
 from dygait.runs import published
 
-SHRINKAGE = 0.1  # weight of the identity added to the covariance; 0.01 to 1 give nearly the same results
+SHRINKAGE = {"people": 0.1, "views": 0.3}
+"""Weight of the identity added to the covariance, relative to the mean variance. Of people, 0.01 to 1 give nearly the
+same results."""
 _FC, _NORM = "fcs.fc_bin", "necks.bn1d"
 
 
@@ -58,10 +61,12 @@ def write_whitened(
     indices: Sequence[int],
     target: Path,
     part_weights: Sequence[float] | None = None,
+    by: str = "people",
 ) -> None:
     """Write a model's weights, whitened by sequences of a store, and their metadata as a safetensors file.
 
     Args:
+        by: as for `whitened`.
         part_weights: weight of each part in a distance; None: all are equal.
 
     Raises:
@@ -73,14 +78,14 @@ def write_whitened(
     config = training["config"]
     if part_weights is not None:
         config = weigh_parts(config, part_weights, len(_foldable(model)[_FC]))
-    weights = whitened(model, store, indices)
+    weights = whitened(model, store, indices, by)
     head = getattr(model.network, "class_head", ())
     evaluator = {**config["evaluator_cfg"], "feature": "after_neck"}
     data = store.settings.address if isinstance(store, RenderedStore) else Path(store.root).name
     record = {
         **training,
         "config": {**config, "evaluator_cfg": evaluator},
-        "whitened": {"data": data, "sequences": len(indices)},
+        "whitened": {"data": data, "sequences": len(indices)} | ({} if by == "people" else {"by": by}),
         "frame_rate": model.info.frame_rate,
         "input_size": model.info.input_size,
     }
@@ -107,19 +112,23 @@ def weigh_parts(config: dict[str, Any], part_weights: Sequence[float], parts: in
     return {**config, "model_cfg": {**network, "SeparateBNNecks": necks}}
 
 
-def whitened(model: PretrainedModel, store: Store, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+def whitened(
+    model: PretrainedModel, store: Store, indices: Sequence[int], by: str = "people"
+) -> dict[str, torch.Tensor]:
     """Return a model's weights, float32, whose feature `after_neck` is whitened by sequences of a store.
 
     Args:
         indices: indices of the sequences: several of each of many people, who are not test ids.
+        by: `people`, or `views`, for which ids do not matter.
 
     Raises:
-        UserError: the network has no separate FCs followed by BNNecks, or there are too few people or sequences.
+        UserError: the network has no separate FCs followed by BNNecks, or there are too few people, views or sequences.
     """
     weights = {name: tensor.detach().clone() for name, tensor in _foldable(model).items()}
     embedding_model = PretrainedModel(model.network, dataclasses.replace(model.info, feature="embeddings"))
-    ids = np.array([store.table.key(index)[0] for index in indices])
-    mean, matrix = within_class_whitening(embed_stored(embedding_model, store, indices), ids)
+    ids, _, views = (np.array(column) for column in zip(*map(store.table.key, indices), strict=True))
+    features = embed_stored(embedding_model, store, indices)
+    mean, matrix = between_view_whitening(features, views) if by == "views" else within_class_whitening(features, ids)
     fold(weights, mean, matrix)
     return weights
 
@@ -136,13 +145,37 @@ def within_class_whitening(features: np.ndarray, ids: np.ndarray) -> tuple[np.nd
     people, codes, counts = np.unique(ids, return_inverse=True, return_counts=True)
     if len(people) < 2 or counts.max() < 2:
         raise UserError(f"whitening needs several sequences of several people, not {len(ids)} of {len(people)}")
-    x = np.moveaxis(features.astype(np.float64), 2, 0)  # (P, N, C)
+    x, means = _class_means(features, codes)
+    return _whitening(x, x - means[:, codes], SHRINKAGE["people"])
+
+
+def between_view_whitening(features: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and the matrices of a whitening by the covariance between the means of the views (N,).
+
+    Each view should have been seen by the same people, or by many. As in :func:`within_class_whitening`.
+
+    Raises:
+        UserError: fewer than two views.
+    """
+    names, codes = np.unique(views, return_inverse=True)
+    if len(names) < 2:
+        raise UserError(f"whitening by views needs several views, not only {', '.join(names) or 'none'}")
+    x, means = _class_means(features, codes)
+    return _whitening(x, means - means.mean(1, keepdims=True), SHRINKAGE["views"])
+
+
+def _class_means(features: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return features (N, C, P) as (P, N, C), float64, and the means of their classes, (P, K, C)."""
+    x = np.moveaxis(features.astype(np.float64), 2, 0)
+    return x, np.stack([x[:, codes == code].mean(1) for code in range(codes.max() + 1)], 1)
+
+
+def _whitening(x: np.ndarray, deviations: np.ndarray, shrinkage: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of x (P, N, C) and the matrices that whiten the covariance of deviations (P, M, C)."""
     mean = x.mean(1)
-    means = np.stack([x[:, codes == person].mean(1) for person in range(len(people))], 1)
-    within = x - means[:, codes]
-    covariance = np.einsum("pni,pnj->pij", within, within) / len(ids)
+    covariance = np.einsum("pni,pnj->pij", deviations, deviations) / deviations.shape[1]
     mean_variance = np.trace(covariance, axis1=1, axis2=2)[:, None, None] / x.shape[2]
-    values, vectors = np.linalg.eigh(covariance + SHRINKAGE * mean_variance * np.eye(x.shape[2]))
+    values, vectors = np.linalg.eigh(covariance + shrinkage * mean_variance * np.eye(x.shape[2]))
     matrix = np.einsum("pik,pk,pjk->pij", vectors, values**-0.5, vectors)
     centred = x - mean[:, None]
     growth = (np.einsum("pni,pij->pnj", centred, matrix) ** 2).sum((1, 2)) / (centred**2).sum((1, 2))
