@@ -81,9 +81,9 @@ def real_statistics(root: str, people: str, types: Sequence[str], views: Sequenc
 class Walkers:
     """SynGait's walkers as a function of the parameters: of traits, then of cameras, in units of the prior."""
 
-    def __init__(self, settings: Settings, views: Sequence[str]) -> None:
-        self.settings, self.views = settings, views
-        self.count = len(TRAITS) + len(CAMERA) * len(views)
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.views = settings, settings.views
+        self.count = len(TRAITS) + len(CAMERA) * len(self.views)
 
     def place(self, parameters: np.ndarray) -> None:
         """Set the means of traits, and the cameras."""
@@ -167,7 +167,7 @@ def main() -> int:
     options = parser.parse_args()
 
     settings = parse_address(options.world)
-    walkers = Walkers(settings, settings.views)
+    walkers = Walkers(settings)
     fit = Fit(walkers, real_statistics(options.data, options.people, options.types, settings.views))
     parameters = np.zeros(walkers.count)
     costs = [fit.cost(parameters)]

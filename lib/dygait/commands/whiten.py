@@ -46,6 +46,5 @@ def main(arguments: argparse.Namespace) -> None:
     model = load_pretrained(arguments.source)
     store, indices = training_sequences(model, arguments.data, arguments.count, arguments.partition)
     write_whitened(model, store, indices, arguments.target, arguments.part_weights, arguments.by)
-    people, _, views = (set(column) for column in zip(*map(store.table.key, indices), strict=True))
-    seen = f"{len(views)} views" if arguments.by == "views" else f"{len(people)} people"
-    print(f"wrote {arguments.target}: whitened by {len(indices)} sequences of {seen}")
+    classes = {store.table.key(index)[2 if arguments.by == "views" else 0] for index in indices}
+    print(f"wrote {arguments.target}: whitened by {len(indices)} sequences of {len(classes)} {arguments.by}")

@@ -126,9 +126,9 @@ def whitened(
     """
     weights = {name: tensor.detach().clone() for name, tensor in _foldable(model).items()}
     embedding_model = PretrainedModel(model.network, dataclasses.replace(model.info, feature="embeddings"))
-    ids, _, views = (np.array(column) for column in zip(*map(store.table.key, indices), strict=True))
-    features = embed_stored(embedding_model, store, indices)
-    mean, matrix = between_view_whitening(features, views) if by == "views" else within_class_whitening(features, ids)
+    column, whitening = (2, between_view_whitening) if by == "views" else (0, within_class_whitening)
+    classes = np.array([store.table.key(index)[column] for index in indices])
+    mean, matrix = whitening(embed_stored(embedding_model, store, indices), classes)
     fold(weights, mean, matrix)
     return weights
 
@@ -159,7 +159,7 @@ def between_view_whitening(features: np.ndarray, views: np.ndarray) -> tuple[np.
     """
     names, codes = np.unique(views, return_inverse=True)
     if len(names) < 2:
-        raise UserError(f"whitening by views needs several views, not only {', '.join(names) or 'none'}")
+        raise UserError(f"whitening by views needs several views, not only {names[0]}")
     x, means = _class_means(features, codes)
     return _whitening(x, means - means.mean(1, keepdims=True), SHRINKAGE["views"])
 

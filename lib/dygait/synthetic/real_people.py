@@ -1,8 +1,8 @@
 """Differences of the mean body and gait of real people from those of body.py and gait_style.py: `people.calibrated`.
 
 `scripts/fit_walkers.py` finds these numbers from pictures of CASIA-B's ids 001 to 049, each the mean of all people in
-one view: 1,078 sequences without bag and coat. The duration of a stride, which such pictures do not tell, is the
-difference of the medians of the same people. Together the numbers stand for mean silhouettes: where the model of the
+one view: 1,076 sequences without bag and coat. The duration of a stride, which such pictures do not tell, is the
+difference of the medians, of ids 001 to 074. Together the numbers stand for mean silhouettes: where the model of the
 body lacks something, such as the folds of clothes, another trait makes up for it.
 
 Changing a number changes the pictures: increment `settings.VERSION`.
