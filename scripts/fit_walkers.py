@@ -1,15 +1,16 @@
-"""Fit the means of SynGait's bodies and gaits to the silhouettes of real people: `dygait.synthetic.real_people`.
+"""Fit the means of SynGait's walkers to the silhouettes of real people: `dygait.synthetic.real_people`.
 
-    python scripts/fit_walkers.py --data DATA                              # CASIA-B's ids 001-049
+    python scripts/fit_walkers.py --data DATA                              # bodies and gaits: CASIA-B's ids 001-049
+    python scripts/fit_walkers.py --data DATA --fit clothes                # everyday ones, on the bodies that are there
     python scripts/fit_walkers.py --data DATA --people 001-074 --steps 6
-    python scripts/fit_walkers.py --data DATA --world "syngait://quick?people.calibrated=1"
 
 For each view, two pictures are compared: the mean over all sequences of the mean of their frames, and of the standard
-deviation over their frames. The means of all traits of body and gait, and angle, distance and height of the camera of
-each view, are changed until SynGait's pictures are those of the real people: damped Gauss-Newton, with derivatives by
-differences, for the same walkers at each step. A deviation of a trait's mean by 1.5 standard deviations between people
-costs as much as an error of 0.05 in 20 pixels. The cameras are fitted so that bodies do not have to explain them, and
-are not kept. Only means over all people are read from the data; nothing of a single person is printed.
+deviation over their frames. The means of all traits of body and gait (or of everyday clothes, coats or bags), and angle,
+distance and height of the camera of each view, are changed until SynGait's pictures are those of the real people:
+damped Gauss-Newton, with derivatives by differences, for the same walkers at each step. A deviation of a trait's mean
+by 1.5 standard deviations between people costs as much as an error of 0.05 in 20 pixels. The cameras are fitted so that
+bodies do not have to explain them, and are not kept. Only means over all people are read from the data; nothing of a
+single person is printed.
 
 Printed are the error by view, before and after, and the shifts, as `real_people.py` has them.
 """
@@ -31,9 +32,12 @@ from common import ids_between, markdown_table, write_figures
 from dygait.data.stores import open_store
 from dygait.synthetic import cameras, real_people, walker
 from dygait.synthetic.body import Physique
+from dygait.synthetic.carried import BagSize
+from dygait.synthetic.coats import Coat
 from dygait.synthetic.gait_style import Style
 from dygait.synthetic.settings import Settings, parse_address
 
+PEOPLE = "people.within=2&people.calibrated=1&people.dimorphism=1"
 WORLD = (
     "syngait://quick?seed=78&train_ids=30&test_ids=0&frames=36&people.walks=1,0,0&people.within=1.5&"
     "people.gait_variety=0.8&people.calibrated=1&people.dimorphism=1&people.children=0.04&people.old=0.08&"
@@ -41,24 +45,45 @@ WORLD = (
     "wardrobe.open_coats=0.25&wardrobe.skirts=0.25&wardrobe.shorts=0.1&wardrobe.bare_arms=0.3&wardrobe.hats=0.1&"
     "wardrobe.heels=0.2&wardrobe.boots=0.12&wardrobe.hands=0.15"
 )
+WORLDS = {
+    "bodies": WORLD,
+    "clothes": "syngait://quick?seed=78&train_ids=40&test_ids=0&frames=36&people.walks=1,0,0&" + PEOPLE,
+    "coats": "syngait://quick?seed=78&train_ids=40&test_ids=0&frames=36&people.walks=0,0,1&" + PEOPLE,
+    "bags": "syngait://quick?seed=78&train_ids=60&test_ids=0&frames=36&people.walks=0,1,0&" + PEOPLE,
+}
+TYPES = {
+    "bodies": ("nm-01", "nm-03"),
+    "clothes": ("nm-01", "nm-03"),
+    "coats": ("cl-01", "cl-02"),
+    "bags": ("bg-01", "bg-02"),
+}
 FIXED = ("stature", "build", "stride_seconds", "leg_asymmetry", "leg_lag", "arm_asymmetry", "hair_knot")
 """Traits that the pictures do not tell, or whose mean is zero by symmetry."""
 CAMERA = (5.0, 0.25, 0.5)
 """Prior standard deviations: degrees, logarithm of the distance, metres of height."""
 EVERY = 3
 ERROR, PIXELS = 0.05, 20
-LARGEST = 2.0
+LARGEST, SMALL = 2.0, 0.1
 DAMPINGS = (0.3, 1.0, 3.0, 10.0)
 STEP = 0.3
 
-TRAITS = [
-    (kind, field.name, 1.5 * field.metadata["between"])
-    for kind in (Physique, Style)
-    for field in dataclasses.fields(kind)
-    if field.name not in FIXED
-]
+CLOTHES = ("trouser_hem", "shirt_length", "shirt_width", "sleeve", "hair_top", "hair_back", "hair_length")
+"""Traits of `Physique` that matter where nobody has an outfit (`wardrobe.outfits` is 0)."""
+
+
+def names(kind: type[Any], but: Sequence[str] = ()) -> list[str]:
+    """Return the traits of a kind that are fitted."""
+    return [field.name for field in dataclasses.fields(kind) if field.name not in (*FIXED, *but)]
+
+
+PARTS: dict[str, dict[str, tuple[type[Any], list[str]]]] = {
+    "bodies": {"BODY": (Physique, names(Physique, CLOTHES)), "GAIT": (Style, names(Style))},
+    "clothes": {"BODY": (Physique, list(CLOTHES))},
+    "coats": {"COAT": (Coat, names(Coat))},
+    "bags": {"BAG": (BagSize, names(BagSize))},
+}
+"""What can be fitted: a table of real_people.py, and the traits in it."""
 POSITIONS = dict(cameras.POSITIONS)
-STRIDE = {"stride_seconds": real_people.GAIT["stride_seconds"]}
 
 
 def statistics(sequences: Iterable[np.ndarray]) -> np.ndarray:
@@ -81,18 +106,36 @@ def real_statistics(root: str, people: str, types: Sequence[str], views: Sequenc
 class Walkers:
     """SynGait's walkers as a function of the parameters: of traits, then of cameras, in units of the prior."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, part: str) -> None:
         self.settings, self.views = settings, settings.views
-        self.count = len(TRAITS) + len(CAMERA) * len(self.views)
+        self.traits = [
+            (title, field.name, 1.5 * field.metadata["between"])
+            for title, (kind, fitted) in PARTS[part].items()
+            for field in dataclasses.fields(kind)
+            if field.name in fitted
+        ]
+        fitted = [(title, name) for title, name, _ in self.traits]
+        self.others = {
+            title: {name: value for name, value in getattr(real_people, title).items() if (title, name) not in fitted}
+            for title in PARTS[part]
+        }
+        self.count = len(self.traits) + len(CAMERA) * len(self.views)
+
+    def shifts(self, parameters: np.ndarray, least: float = 0.0) -> dict[str, dict[str, float]]:
+        """Return the tables of the shifts, without fitted ones below `least` in units of the prior."""
+        tables = {title: dict(table) for title, table in self.others.items()}
+        for (title, name, scale), value in zip(self.traits, parameters.tolist(), strict=False):
+            if abs(value) >= least:
+                tables[title][name] = value * scale
+        return tables
 
     def place(self, parameters: np.ndarray) -> None:
         """Set the means of traits, and the cameras."""
-        real_people.BODY.clear()
-        real_people.GAIT.clear()
-        real_people.GAIT.update(STRIDE)
-        for (kind, name, scale), value in zip(TRAITS, parameters, strict=False):
-            (real_people.BODY if kind is Physique else real_people.GAIT)[name] = value * scale
-        shifts = parameters[len(TRAITS) :].reshape(-1, len(CAMERA)) * CAMERA
+        for title, table in self.shifts(parameters).items():
+            places = getattr(real_people, title)
+            places.clear()
+            places.update(table)
+        shifts = parameters[len(self.traits) :].reshape(-1, len(CAMERA)) * CAMERA
         for view, (angle, distance, height) in zip(self.views, shifts.tolist(), strict=True):
             before = POSITIONS[view]
             cameras.POSITIONS[view] = (before[0] + angle, before[1] * np.exp(distance), before[2] + height)
@@ -141,15 +184,12 @@ class Fit:
         return float((self.residuals(parameters) ** 2).sum() + (parameters**2).sum())
 
 
-def as_table(parameters: np.ndarray) -> str:
-    """Return the shifts that are not negligible, as `real_people.py` has them."""
+def as_text(shifts: dict[str, dict[str, float]]) -> str:
+    """Return the shifts as `real_people.py` has them."""
     lines = []
-    for title, wanted in (("BODY", Physique), ("GAIT", Style)):
+    for title, table in shifts.items():
         lines.append(f"{title}: dict[str, float] = {{")
-        lines.extend(f'    "{name}": {value:.2g},' for name, value in STRIDE.items() if wanted is Style)
-        for (kind, name, scale), value in zip(TRAITS, parameters, strict=False):
-            if kind is wanted and abs(value) >= 0.1:
-                lines.append(f'    "{name}": {value * scale:.2g},')
+        lines.extend(f'    "{name}": {value:.2g},' for name, value in table.items())
         lines.append("}")
     return "\n".join(lines)
 
@@ -159,16 +199,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, metavar="DATA", help="CASIA-B, as pickles or packed")
     parser.add_argument("--people", default="001-049", metavar="FIRST-LAST", help="default: %(default)s")
-    parser.add_argument("--types", nargs="+", default=["nm-01", "nm-03"], help="default: %(default)s")
-    parser.add_argument("--world", default=WORLD, metavar="ADDRESS", help="the walkers (default: those of the weights)")
+    parser.add_argument("--fit", choices=PARTS, default="bodies", help="default: %(default)s, with gaits")
+    parser.add_argument("--types", nargs="+", help="default: two without bag and coat, in coats, or with bags")
+    parser.add_argument("--world", metavar="ADDRESS", help="the walkers (default: those of the weights)")
     parser.add_argument("--steps", type=int, default=5, metavar="N", help="of Gauss-Newton (default: %(default)s)")
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     options = parser.parse_args()
 
-    settings = parse_address(options.world)
-    walkers = Walkers(settings)
-    fit = Fit(walkers, real_statistics(options.data, options.people, options.types, settings.views))
+    settings = parse_address(options.world or WORLDS[options.fit])
+    walkers = Walkers(settings, options.fit)
+    real = real_statistics(options.data, options.people, options.types or TYPES[options.fit], settings.views)
+    fit = Fit(walkers, real)
     parameters = np.zeros(walkers.count)
     costs = [fit.cost(parameters)]
     errors = [((walkers.statistics(parameters) - fit.real) ** 2).mean((2, 3))]
@@ -181,7 +223,7 @@ def main() -> int:
     cells = np.sqrt(np.hstack(errors)).tolist()
     rows = [(view, *(f"{value:.3f}" for value in row)) for view, row in zip(settings.views, cells, strict=True)]
     head = ("view", "means, before", "deviations, before", "means, after", "deviations, after")
-    print("\n" + markdown_table(rows, head) + "\n" + as_table(parameters))
+    print("\n" + markdown_table(rows, head) + "\n" + as_text(walkers.shifts(parameters, SMALL)))
     write_figures(options.json, {"costs": costs, "errors": rows, "people": options.people, "world": settings.address})
     return 0
 

@@ -20,8 +20,7 @@ Values for children are interpolated between the ages of the tables.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -29,9 +28,8 @@ from dygait.synthetic import real_people
 from dygait.synthetic.body import Physique
 from dygait.synthetic.gait_change import GaitChange
 from dygait.synthetic.gait_style import Style
+from dygait.synthetic.variation import shifted
 from dygait.synthetic.world import People
-
-T = TypeVar("T", Physique, Style)
 
 AGES = (4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0)
 CHILD_STATURE = (1.02, 1.155, 1.28, 1.385, 1.50, 1.62, 1.68)
@@ -119,17 +117,11 @@ def impairment(kind: str, side: int, severity: float) -> GaitChange:
     return GaitChange(**change).on(side)
 
 
-def _moved(traits: T, shifts: Mapping[str, float], share: float) -> T:
-    """Return traits with a share of the shifts of their means added."""
-    changes = {name: getattr(traits, name) + share * shift for name, shift in shifts.items()}
-    return dataclasses.replace(traits, **changes)
-
-
 def shaped(body: Physique, person: Person, people: People) -> Physique:
     """Adapt a body that was drawn around the mean of adults to a person."""
     sign = people.dimorphism * (-1.0 if person.woman else 1.0)
     build = body.build + person.overweight
-    body = _moved(body, real_people.BODY, people.calibrated)
+    body = shifted(body, real_people.BODY, people.calibrated)
     changes = {
         "stature": body.stature * (1 + 0.0375 * sign - 0.02 * person.frailty),
         "shoulder_scale": body.shoulder_scale * (1 + 0.03 * sign),
@@ -164,7 +156,7 @@ def shaped(body: Physique, person: Person, people: People) -> Physique:
 def paced(style: Style, person: Person, people: People) -> Style:
     """Adapt a gait that was drawn around the mean of adults to a person."""
     sign, frailty = people.dimorphism * (-1.0 if person.woman else 1.0), person.frailty
-    style = _moved(style, real_people.GAIT, people.calibrated)
+    style = shifted(style, real_people.GAIT, people.calibrated)
     child = float(np.interp(person.age, AGES, CHILD_STRIDE))
     heavy = person.overweight
     return dataclasses.replace(

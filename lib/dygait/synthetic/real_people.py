@@ -1,4 +1,4 @@
-"""Differences of the mean body and gait of real people from those of body.py and gait_style.py: `people.calibrated`.
+"""Differences of the means of real people's traits from those of SynGait: `people.calibrated`.
 
 `scripts/fit_walkers.py` finds these numbers from pictures of CASIA-B's ids 001 to 049, each the mean of all people in
 one view: 1,076 sequences without bag and coat. The duration of a stride, which such pictures do not tell, is the
@@ -32,6 +32,13 @@ BODY: dict[str, float] = {
     "neck_girth": -0.1,
     "foot_scale": 0.025,
     "foot_height": -0.0008,
+    "trouser_hem": 0.0027,
+    "shirt_length": 0.063,
+    "shirt_width": 0.0032,
+    "sleeve": 0.004,
+    "hair_top": -0.0019,
+    "hair_back": -0.0018,
+    "hair_length": 0.05,
 }
 """Shift of the mean of each trait of `Physique`."""
 
@@ -67,3 +74,25 @@ GAIT: dict[str, float] = {
     "shoulder_shrug": -0.0061,
 }
 """Shift of the mean of each trait of `Style`."""
+
+COAT: dict[str, float] = {
+    "thickness": -0.011,
+    "depth": -0.0025,
+    "length": -0.048,
+    "flare": 0.01,
+    "waist": 0.0058,
+    "sleeve": -0.0044,
+    "shoulder": 0.0024,
+    "collar": -0.0024,
+    "trousers": -0.0044,
+}
+"""Shift of the mean of each trait of `Coat`."""
+
+BAG: dict[str, float] = {
+    "length": 0.064,
+    "height": 0.011,
+    "thickness": -0.039,
+    "drop": -0.057,
+    "forward": -0.0092,
+}
+"""Shift of the mean of each trait of `BagSize`."""

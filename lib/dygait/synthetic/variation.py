@@ -62,6 +62,12 @@ def vary(subject: T, rng: np.random.Generator, spread: float = 1.0) -> T:
     return _add_to_traits(subject, changes)
 
 
+def shifted(traits: T, shifts: Mapping[str, float], share: float) -> T:
+    """Return traits with a share of the shifts of their means added."""
+    fields = dataclasses.fields(traits)  # type: ignore[arg-type]
+    return _add_to_traits(traits, [share * shifts.get(field.name, 0.0) for field in fields])
+
+
 def _deviations(rng: np.random.Generator, count: int) -> list[float]:
     return rng.standard_normal(count).clip(-MAX_DEVIATIONS, MAX_DEVIATIONS).tolist()
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from dygait.frames.normalisation import FRAME, scale_and_centre
-from dygait.synthetic import any_camera, carried, coats, renderer
+from dygait.synthetic import any_camera, carried, coats, real_people, renderer
 from dygait.synthetic.body import Figure, Physique, build_body
 from dygait.synthetic.cameras import HEIGHT, WIDTH, Camera, bend, camera, draw_camera, rows_of_a_body
 from dygait.synthetic.dressing import Dress, draw_dress
@@ -29,7 +29,8 @@ from dygait.synthetic.population import Person, draw_person, paced, shaped
 from dygait.synthetic.presets import CASIA
 from dygait.synthetic.segmentation import ROWS, Segmenter, Windows, draw_segmenter, normalise
 from dygait.synthetic.settings import Settings
-from dygait.synthetic.variation import draw, draw_factors, vary
+from dygait.synthetic.variation import draw, draw_factors, shifted, vary
+from dygait.synthetic.world import People
 
 TYPES = CASIA.people.types
 """The walks of CASIA-B."""
@@ -78,9 +79,18 @@ def _draw_traits(settings: Settings, subject: int) -> SubjectTraits:
         paced(draw(Style, rng, factors, people.variety * people.gait_variety), person, people),
         np.clip(rng.standard_normal((2, 3, SIGNATURE_HARMONICS)), -2, 2)
         * (people.variety * people.gait_variety * fade),
-        carried.draw_bag(rng),
-        draw(coats.Coat, rng, {}),
+        _draw_bag(rng, people),
+        _draw_coat(rng, people),
     )
+
+
+def _draw_bag(rng: np.random.Generator, people: People) -> carried.Bag:
+    bag = carried.draw_bag(rng)
+    return dataclasses.replace(bag, size=shifted(bag.size, real_people.BAG, people.calibrated))
+
+
+def _draw_coat(rng: np.random.Generator, people: People) -> coats.Coat:
+    return shifted(draw(coats.Coat, rng, {}), real_people.COAT, people.calibrated)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +121,8 @@ class Walk:
 
 def draw_walk(settings: Settings, subject: int, kind: str) -> Walk:
     """Draw one walk of a subject; arguments as for :func:`walk`."""
-    traits, within = draw_subject(settings, subject), settings.world.people.within
+    traits, people = draw_subject(settings, subject), settings.world.people
+    within = people.within
     rng = np.random.default_rng([settings.seed, _WALK, subject, _type_number(kind)])
     physique, style = vary(traits.physique, rng, within), vary(traits.style, rng, within)
     signature = traits.signature * rng.normal(1, 0.06 * within, traits.signature.shape)
@@ -127,11 +138,11 @@ def draw_walk(settings: Settings, subject: int, kind: str) -> Walk:
         physique = dress.outfit.fit(physique)
         gait_change = (_dress(settings, EVERYONE, kind) if same_gait else dress).gait_change
     elif kind.startswith("bg"):
-        bag = carried.draw_bag(rng) if rng.random() < 0.25 else traits.bag  # sometimes another bag
+        bag = _draw_bag(rng, people) if rng.random() < 0.25 else traits.bag  # sometimes another bag
         bag = dataclasses.replace(bag, size=vary(bag.size, rng))
         gait_change = carried.gait_change(bag)
     elif kind.startswith("cl"):
-        coat = draw(coats.Coat, rng, {}) if rng.random() < 0.15 else vary(traits.coat, rng)
+        coat = _draw_coat(rng, people) if rng.random() < 0.15 else vary(traits.coat, rng)
         gait_change = coats.gait_change(draw_subject(settings, EVERYONE).coat if same_gait else coat)
 
     gait = Gait(physique, style, signature, traits.person.gait_change.and_also(gait_change), speed)
