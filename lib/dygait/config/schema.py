@@ -147,6 +147,8 @@ class DataCfg(Section):
     @model_validator(mode="after")
     def _as_many_partitions(self) -> DataCfg:
         roots, parts = self.dataset_root, self.dataset_partition
+        if isinstance(roots, list) and parts is None and all(map(is_address, roots)):
+            parts = self.dataset_partition = list(roots)
         if isinstance(roots, list) != isinstance(parts, list) and (isinstance(roots, list) or parts is not None):
             raise ValueError("dataset_root and dataset_partition must both be lists, or both be single")
         if isinstance(roots, list) and (not roots or len(roots) != len(parts or [])):
