@@ -5,12 +5,12 @@
     python scripts/fit_walkers.py --data DATA --people 001-074 --steps 6
 
 For each view, two pictures are compared: the mean over all sequences of the mean of their frames, and of the standard
-deviation over their frames. The means of all traits of body and gait (or of everyday clothes, coats or bags), and angle,
-distance and height of the camera of each view, are changed until SynGait's pictures are those of the real people:
-damped Gauss-Newton, with derivatives by differences, for the same walkers at each step. A deviation of a trait's mean
-by 1.5 standard deviations between people costs as much as an error of 0.05 in 20 pixels. The cameras are fitted so that
-bodies do not have to explain them, and are not kept. Only means over all people are read from the data; nothing of a
-single person is printed.
+deviation over their frames. The means of all traits of body and gait (or of everyday clothes, of coats, or of bags),
+and angle, distance and height of the camera of each view, are changed until SynGait's pictures are those of the real
+people: damped Gauss-Newton, with derivatives by differences, for the same walkers at each step. A deviation of a
+trait's mean by 1.5 standard deviations between people costs as much as an error of 0.05 in 20 pixels. The cameras are
+fitted so that bodies do not have to explain them, and are not kept. Only means over all people are read from the data;
+nothing of a single person is printed.
 
 Printed are the error by view, before and after, and the shifts, as `real_people.py` has them.
 """
