@@ -42,15 +42,27 @@ def draw_factors(rng: np.random.Generator) -> dict[str, float]:
     return dict(zip(FACTORS, _deviations(rng, len(FACTORS)), strict=True))
 
 
-def draw(kind: type[T], rng: np.random.Generator, factors: Mapping[str, float], spread: float = 1.0) -> T:
-    """Draw the traits of a subject, correlated with the common factors; ``spread`` scales their deviations."""
+def draw(
+    kind: type[T],
+    rng: np.random.Generator,
+    factors: Mapping[str, float],
+    spread: float = 1.0,
+    spreads: Mapping[str, float] | None = None,
+) -> T:
+    """Draw the traits of a subject, correlated with the common factors.
+
+    Args:
+        spread: factor on all deviations.
+        spreads: further factors on those of some traits.
+    """
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
     changes = []
     for field, deviation in zip(fields, _deviations(rng, len(fields)), strict=True):
         loads = field.metadata["loads"]
         unique_load = math.sqrt(1 - sum(load**2 for load in loads.values()))
         shared = sum(load * factors[name] for name, load in loads.items())
-        changes.append(spread * (field.metadata["between"] * (shared + unique_load * deviation)))
+        scale = spread if spreads is None else spread * spreads.get(field.name, 1.0)
+        changes.append(scale * (field.metadata["between"] * (shared + unique_load * deviation)))
     return _add_to_traits(kind(), changes)
 
 

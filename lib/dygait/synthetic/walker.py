@@ -35,7 +35,7 @@ from dygait.synthetic.world import People
 TYPES = CASIA.people.types
 """The walks of CASIA-B."""
 
-_SUBJECT, _WALK, _BACKGROUND, _FAULTS, _PERSON, _PATH, _CAMERA, _SEGMENTER = 1, 2, 3, 4, 5, 7, 8, 9
+_SUBJECT, _WALK, _BACKGROUND, _FAULTS, _PERSON, _PATH, _CAMERA, _SEGMENTER, _FACTORS = 1, 2, 3, 4, 5, 7, 8, 9, 11
 SIGNATURE_DEGREES = 1.3
 EVERYONE = 0
 """A subject who is not in the dataset, and whose body or gait all subjects have if `people.differ` excludes it."""
@@ -73,10 +73,16 @@ def _draw_traits(settings: Settings, subject: int) -> SubjectTraits:
     factors = draw_factors(rng)
     fade = SIGNATURE_DEGREES / np.arange(1, SIGNATURE_HARMONICS + 1)
     person = draw_person(np.random.default_rng([settings.seed, _PERSON, subject]), people)
+    share, spreads, deviations = people.covariance, {}, {}
+    if share:
+        spreads = dict.fromkeys(real_people.FACTORS, 1 - share * (1 - real_people.OWN_SPREAD))
+        deviations = real_people.draw_deviations(np.random.default_rng([settings.seed, _FACTORS, subject]))
+    physique = draw(Physique, rng, factors, people.variety, spreads)
+    style = draw(Style, rng, factors, people.variety * people.gait_variety, spreads)
     return SubjectTraits(
         person,
-        shaped(draw(Physique, rng, factors, people.variety), person, people),
-        paced(draw(Style, rng, factors, people.variety * people.gait_variety), person, people),
+        shaped(shifted(physique, deviations, people.variety * share), person, people),
+        paced(shifted(style, deviations, people.variety * people.gait_variety * share), person, people),
         np.clip(rng.standard_normal((2, 3, SIGNATURE_HARMONICS)), -2, 2)
         * (people.variety * people.gait_variety * fade),
         _draw_bag(rng, people),

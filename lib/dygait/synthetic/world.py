@@ -82,6 +82,12 @@ class People(Knobs):
         description="Shift of the mean body and gait to those of real silhouettes in all views; 1: the whole "
         "difference, as `scripts/fit_walkers.py` finds it.",
     )
+    covariance: Share = Field(
+        0.0,
+        description="Share of the measured variation between subjects, in which traits vary together as those of real "
+        "people do (`scripts/fit_walkers.py`), and half as much independently; women and men, and thick clothes, are in "
+        "it. 0: independently.",
+    )
     dimorphism: float = Field(
         0.0,
         ge=0,
