@@ -19,6 +19,7 @@ from dygait.frames.normalisation import FRAME, scale_and_centre
 from dygait.synthetic import any_camera, carried, coats, real_people, renderer
 from dygait.synthetic.body import Figure, Physique, build_body
 from dygait.synthetic.cameras import HEIGHT, WIDTH, Camera, bend, camera, draw_camera, rows_of_a_body
+from dygait.synthetic.displacement import displace
 from dygait.synthetic.dressing import Dress, draw_dress
 from dygait.synthetic.faults import GAP, MARGIN, Background, apply_faults, draw_background, draw_faults, visible_hulls
 from dygait.synthetic.gait import FRAMES_PER_SECOND, SIGNATURE_HARMONICS, Gait, rotation
@@ -241,7 +242,8 @@ def render_frames(
             body = np.zeros((rows, WIDTH), np.uint8)
             body[:, x : x + window.shape[1]] = window[top : top + rows]
             normalised[position] = scale_and_centre(body, FRAME)
-    return normalised
+    share = settings.world.cameras.displacement
+    return displace(normalised, kind, view, share) if share else normalised
 
 
 def _render(

@@ -85,8 +85,8 @@ class People(Knobs):
     covariance: Share = Field(
         0.0,
         description="Share of the measured variation between subjects, in which traits vary together as those of real "
-        "people do (`scripts/fit_walkers.py`), and half as much independently; women and men, and thick clothes, are in "
-        "it. 0: independently.",
+        "people do (`scripts/fit_walkers.py`), and half as much independently; women and men, and thick clothes, are "
+        "in it. 0: independently.",
     )
     dimorphism: float = Field(
         0.0,
@@ -170,6 +170,13 @@ class Cameras(Knobs):
     curve: float = Field(
         0.0, ge=0, le=30, description="The largest curvature of a walk, to the left or right, in degrees per metre."
     )
+    displacement: float = Field(
+        0.0,
+        ge=0,
+        le=1.5,
+        description="Share of a smooth displacement of the normalised frames of each view, by which mean silhouettes "
+        "become those of CASIA-B's cameras (`scripts/fit_walkers.py`). It needs the cameras and the segmentation of `quick`.",
+    )
     metres: float = Field(
         4.0, gt=0, le=20, description="Length of the walk that the camera sees; faster subjects have fewer frames."
     )
@@ -244,7 +251,14 @@ class World(Knobs):
     @property
     def is_plain(self) -> bool:
         """Whether cameras and segmentation are those of `quick` and `full`, whose pictures are defined to the pixel."""
-        return self.cameras == Cameras() and self.segmentation == Segmentation()
+        cameras = self.cameras.model_copy(update={"displacement": 0.0})
+        return cameras == Cameras() and self.segmentation == Segmentation()
+
+    @model_validator(mode="after")
+    def _displaced_views(self) -> Self:
+        if self.cameras.displacement and not self.is_plain:
+            raise ValueError("cameras.displacement: leave the other knobs of cameras and segmentation as they are")
+        return self
 
     def replaced(self, changes: Mapping[str, Any]) -> World:
         """Return a world with some knobs replaced.
