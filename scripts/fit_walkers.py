@@ -21,7 +21,7 @@ import argparse
 import dataclasses
 import multiprocessing
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,18 +106,18 @@ def real_statistics(root: str, people: str, types: Sequence[str], views: Sequenc
 class Walkers:
     """SynGait's walkers as a function of the parameters: of traits, then of cameras, in units of the prior."""
 
-    def __init__(self, settings: Settings, part: str) -> None:
+    def __init__(self, settings: Settings, tables: Mapping[str, tuple[type[Any], list[str]]]) -> None:
         self.settings, self.views = settings, settings.views
         self.traits = [
             (title, field.name, 1.5 * field.metadata["between"])
-            for title, (kind, fitted) in PARTS[part].items()
+            for title, (kind, fitted) in tables.items()
             for field in dataclasses.fields(kind)
             if field.name in fitted
         ]
         fitted = [(title, name) for title, name, _ in self.traits]
         self.others = {
             title: {name: value for name, value in getattr(real_people, title).items() if (title, name) not in fitted}
-            for title in PARTS[part]
+            for title in tables
         }
         self.count = len(self.traits) + len(CAMERA) * len(self.views)
 
@@ -155,6 +155,17 @@ class Walkers:
         return np.stack([statistics(sequences) for sequences in by_view])
 
 
+def blurred(pictures: np.ndarray) -> np.ndarray:
+    """Return slightly blurred pictures (..., 64, 64)."""
+    flat = [cv2.GaussianBlur(picture, (0, 0), 0.8) for picture in pictures.reshape(-1, *pictures.shape[-2:])]
+    return np.stack(flat).reshape(pictures.shape)
+
+
+def weighted(errors: np.ndarray) -> np.ndarray:
+    """Return errors of pictures (..., 64, 64) as a vector: slightly blurred, in units of the error that counts as 1."""
+    return blurred(errors).ravel() / (ERROR * PIXELS**0.5)
+
+
 class Fit:
     """Residuals of the walkers' statistics against those of real people."""
 
@@ -162,10 +173,8 @@ class Fit:
         self.walkers, self.real = walkers, real
 
     def residuals(self, parameters: np.ndarray) -> np.ndarray:
-        """Return the errors of slightly blurred pictures, in units of the error that counts as 1."""
-        errors = (self.walkers.statistics(parameters) - self.real).reshape(-1, *self.real.shape[2:])
-        blurred = [cv2.GaussianBlur(error, (0, 0), 0.8) for error in errors]
-        return (np.stack(blurred) / (ERROR * PIXELS**0.5)).ravel()
+        """Return the errors of the pictures, as :func:`weighted`."""
+        return weighted(self.walkers.statistics(parameters) - self.real)
 
     def step(self, parameters: np.ndarray, pool: Any) -> np.ndarray:
         """Return better parameters, or the same if there are none near."""
@@ -208,7 +217,7 @@ def main() -> int:
     options = parser.parse_args()
 
     settings = parse_address(options.world or WORLDS[options.fit])
-    walkers = Walkers(settings, options.fit)
+    walkers = Walkers(settings, PARTS[options.fit])
     real = real_statistics(options.data, options.people, options.types or TYPES[options.fit], settings.views)
     fit = Fit(walkers, real)
     parameters = np.zeros(walkers.count)

@@ -1,7 +1,7 @@
-"""Smooth displacements of normalised frames, by which mean silhouettes become those of real people: one for each view and condition.
+"""Smooth displacements of normalised frames, by which mean silhouettes become those of real people.
 
 They stand for what the means of bodies, clothes and cameras cannot explain: how cameras roll, how clothes fold, what
-segmentation adds and removes. `scripts/fit_walkers.py --fit displacements` writes `displacements.json`: in pixels of
+segmentation adds and removes. `scripts/fit_displacements.py` writes `displacements.json`: in pixels of
 64 x 64 frames, for the conditions `nm`, `bg` and `cl` and each view, the horizontal and the vertical displacements of
 7 x 4 points, row by row, over the middle 44 columns.
 """
@@ -25,11 +25,15 @@ FILE = Path(__file__).with_name("displacements.json")
 
 @functools.cache
 def _points() -> dict[str, dict[str, list[list[float]]]]:
-    return json.loads(FILE.read_text())  # type: ignore[no-any-return]
+    return json.loads(FILE.read_text())
 
 
 def sampling_positions(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the column and the row from which each pixel of a frame is taken, float32 (64, 64), for (2, ROWS, COLUMNS)."""
+    """Return the column and the row from which each pixel is taken, float32 (64, 64).
+
+    Args:
+        points: displacements of the points, in columns and in rows, (2, ROWS, COLUMNS).
+    """
     side = (FRAME - WIDTH) // 2
     fields = [cv2.resize(part.astype(np.float32), (WIDTH, FRAME), interpolation=cv2.INTER_CUBIC) for part in points]
     x, y = (np.pad(field, ((0, 0), (side, side)), mode="edge") for field in fields)

@@ -85,8 +85,8 @@ class People(Knobs):
     covariance: Share = Field(
         0.0,
         description="Share of the measured variation between subjects, in which traits vary together as those of real "
-        "people do (`scripts/fit_walkers.py`), and half as much independently; women and men, and thick clothes, are "
-        "in it. 0: independently.",
+        "people do (`scripts/fit_covariance.py`), and half as much independently; differences of women and men are in "
+        "it. 0: independently.",
     )
     dimorphism: float = Field(
         0.0,
@@ -175,7 +175,8 @@ class Cameras(Knobs):
         ge=0,
         le=1.5,
         description="Share of a smooth displacement of the normalised frames of each view, by which mean silhouettes "
-        "become those of CASIA-B's cameras (`scripts/fit_walkers.py`). It needs the cameras and the segmentation of `quick`.",
+        "become those of CASIA-B's cameras (`scripts/fit_displacements.py`). It needs the cameras and the segmentation "
+        "of `quick`.",
     )
     metres: float = Field(
         4.0, gt=0, le=20, description="Length of the walk that the camera sees; faster subjects have fewer frames."
