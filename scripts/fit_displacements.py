@@ -20,7 +20,6 @@ import numpy as np
 
 from common import markdown_table
 from dygait.files import write_atomically
-from dygait.synthetic.body import Physique
 from dygait.synthetic.displacement import COLUMNS, ROWS, sampling_positions
 from dygait.synthetic.settings import parse_address
 from fit_walkers import CAMERA, ERROR, PEOPLE, PIXELS, Walkers, blurred, real_statistics

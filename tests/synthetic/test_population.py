@@ -1,6 +1,7 @@
 """The knobs of `people`: each changes the traits that it describes."""
 
 import dataclasses
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -132,13 +133,33 @@ def test_frailty_begins_after_61() -> None:
 
 def test_calibrated_people_have_the_means_of_real_people() -> None:
     default, half, whole = (draw_subjects(20, calibrated=share) for share in (0.0, 0.5, 1.0))
+    tables = {
+        "physique": real_people.BODY, "style": real_people.GAIT, "coat": real_people.COAT, "bag.size": real_people.BAG,
+    }  # fmt: skip
     for before, between, after in zip(default, half, whole, strict=True):
-        for kind, shifts in (("physique", real_people.BODY), ("style", real_people.GAIT)):
+        for kind, shifts in tables.items():
+            first, second, third = (attrgetter(kind)(subject) for subject in (before, between, after))
+            lowest = {field.name: field.metadata["low"] for field in dataclasses.fields(first)}
             for name, shift in shifts.items():
-                values = [getattr(getattr(subject, kind), name) for subject in (before, between, after)]
-                assert values[2] - values[0] == pytest.approx(2 * (values[1] - values[0]))
-                assert np.sign(values[2] - values[0]) == np.sign(shift)
+                for share, subject in ((0.5, second), (1.0, third)):
+                    expected = max(getattr(first, name) + share * shift, lowest[name])
+                    assert getattr(subject, name) == pytest.approx(expected)
         assert after.physique.stature == before.physique.stature
+
+
+def test_people_differ_as_real_people_do() -> None:
+    """The covariance of traits is that of the factors, and a quarter of the independent variances."""
+    default, measured = draw_subjects(400), draw_subjects(400, covariance=1.0)
+    names = ("waist_girth", "shoulder_scale", "thigh_girth", "head_width")
+    alone, together = (
+        np.cov([[getattr(s.physique, n) for n in names] for s in p], rowvar=False) for p in (default, measured)
+    )
+    loadings = np.array([real_people.FACTORS[name] for name in names])
+    expected = loadings @ loadings.T + real_people.OWN_SPREAD**2 * alone
+    scale = np.sqrt(np.diag(expected))
+    np.testing.assert_allclose(together / np.outer(scale, scale), expected / np.outer(scale, scale), atol=0.15)
+    assert np.corrcoef(together)[0, 1] != pytest.approx(0, abs=0.2)
+    assert [s.physique.stature for s in default] == [s.physique.stature for s in measured]
 
 
 def test_gait_variety_changes_gaits_only() -> None:
