@@ -26,7 +26,7 @@ class SettingsError(UserError):
     """Settings of a component that do not fit: `problems`, each with the path below the component."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("; ".join(f"{'.'.join(p.path)}: {p.message}" for p in problems))
+        super().__init__("; ".join(": ".join(filter(None, (".".join(p.path), p.message))) for p in problems))
         self.problems = list(problems)
 
 
@@ -60,8 +60,9 @@ def validation_problems(
         elif item["type"] == "missing":
             message = "this key is required"
         else:
-            message = f"{item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
-            message = message.removeprefix("value error, ")
+            message = f"{item['msg'][0].lower()}{item['msg'][1:]}".removeprefix("value error, ")
+            if not (item["type"] == "value_error" and isinstance(item["input"], (dict, BaseModel))):  # a whole section
+                message += f", got {item['input']!r}"
         problems.append(Problem(path, message))
     return problems
 

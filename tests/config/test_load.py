@@ -143,6 +143,12 @@ class TestPathsOfData:
             ("./datasets/A", "./datasets/A.json", [], lambda at: (at, f"{at}.json")),
             ("./datasets/A", None, ["data_cfg.dataset_root=other"], lambda at: ("other", None)),
             (["datasets/A", "no"], ["datasets/A.json", "B"], [], lambda at: ([at, "no"], [f"{at}.json", "B"])),
+            (
+                ["syngait://?seed=1", "syngait://?seed=2"],
+                None,
+                [],
+                lambda _: (["syngait://?seed=1", "syngait://?seed=2"],) * 2,
+            ),
             # A file is no root, and a folder no partition.
             ("datasets/A.json", "datasets/A", [], lambda at: ("datasets/A.json", "datasets/A")),
         ],
@@ -167,6 +173,12 @@ class TestPathsOfData:
         warnings: list[str] = []
         data = load_config(path, warn=warnings.append).data_cfg
         assert (data.dataset_root, data.dataset_partition, warnings) == ("./datasets/A", "./datasets/A.json", [])
+
+
+def test_a_list_of_folders_needs_a_list_of_partitions(tmp_path: Path) -> None:
+    data = {"dataset_name": "A", "dataset_root": ["datasets/A", "syngait://wild"]}
+    with pytest.raises(UserError, match=r"must both be lists, or both be single$"):
+        load_config(write(tmp_path, SMALL | {"data_cfg": data}))
 
 
 class TestBase:

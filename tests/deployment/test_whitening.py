@@ -146,6 +146,7 @@ def test_errors(trained: Experiment, tmp_path: Path, capsys: pytest.CaptureFixtu
     for arguments, message in (
         (["w.pt"], "written to a file *.safetensors"),
         (["w.safetensors", "--count", "1"], "several sequences of several people"),
+        (["w.safetensors", "--count", "0"], "--count 0"),
         (["w.safetensors", "--data", str(tmp_path)], str(tmp_path)),
         (["w.safetensors", "--part-weights", "1", "2"], "--part-weights"),
     ):

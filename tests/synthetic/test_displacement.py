@@ -56,5 +56,5 @@ def test_frames_of_a_dataset_are_displaced() -> None:
 
 
 def test_other_cameras_are_refused() -> None:
-    with pytest.raises(UserError, match=r"cameras\.displacement"):
+    with pytest.raises(UserError, match=r": cameras\.displacement: leave [^,]*$"):
         open_store("syngait://wild?cameras.displacement=1")

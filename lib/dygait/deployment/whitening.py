@@ -43,8 +43,10 @@ def training_sequences(
         partition: likewise.
 
     Raises:
-        UserError: the weights were trained on several datasets, or there is no such dataset.
+        UserError: the count is not positive, the weights were trained on several datasets, or there is no such dataset.
     """
+    if count < 1:
+        raise UserError(f"--count {count}: whitening needs sequences")
     data = model.info.training["config"]["data_cfg"]
     if root is None:
         root, partition = data.get("dataset_root"), partition or data.get("dataset_partition")
