@@ -1,6 +1,6 @@
-"""Measure how real people differ: loadings of SynGait's traits on common factors, `FACTORS` of `real_people.py`.
+"""Measure how real people differ: loadings of SynGait's traits on common factors, `factors.json`.
 
-    python scripts/fit_covariance.py --data DATA                              # CASIA-B's ids 001-049
+    python scripts/fit_covariance.py --data DATA --output lib/dygait/synthetic/factors.json    # CASIA-B's ids 001-049
 
 Each person's pictures are those of `fit_walkers.py`, mean and deviation over frames in every view, once of one half of
 the walks and once of the other. Ridge regression on the derivatives of SynGait's pictures, by differences around the
@@ -12,21 +12,24 @@ walk adds. Directions of traits that the pictures tell, shrunk to no less than a
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from common import ids_between, markdown_table
 from dygait.data.stores import open_store
+from dygait.files import write_atomically
 from dygait.synthetic import real_people
 from dygait.synthetic.body import Physique
 from dygait.synthetic.gait_style import Style
 from dygait.synthetic.settings import parse_address
-from fit_walkers import CAMERA, PEOPLE, STEP, Walkers, names, statistics, weighted
+from fit_walkers import CAMERA, STEP, Walkers, names, statistics, weighted
 
-WORLD = "syngait://quick?seed=78&train_ids=36&test_ids=0&frames=36&people.walks=1,0,0&" + PEOPLE
+WORLD = "syngait://quick?seed=78&train_ids=36&test_ids=0&frames=36&people.walks=1,0,0&people.calibrated=1&people.dimorphism=1"
 HALVES = (("nm-01", "nm-02", "nm-03"), ("nm-04", "nm-05", "nm-06"))
 RIDGE, LEAST = 10.0, 0.5
 
@@ -86,6 +89,7 @@ def main() -> int:
     parser.add_argument("--people", default="001-049", metavar="FIRST-LAST", help="default: %(default)s")
     parser.add_argument("--world", default=WORLD, metavar="ADDRESS", help="the walkers (default: %(default)s)")
     parser.add_argument("--factors", type=int, default=12, metavar="N", help="default: %(default)s")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="is written")
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="default: %(default)s")
     options = parser.parse_args()
 
@@ -97,10 +101,12 @@ def main() -> int:
     centred = pictures - pictures.mean((0, 1))
     products = np.array([[slopes @ weighted(half) for half in person] for person in centred])
     loadings = factors(products, slopes @ slopes.T, options.factors)
-    print("FACTORS: dict[str, tuple[float, ...]] = {")
-    for (_, name, scale), row in zip(walkers.traits, loadings, strict=True):
-        print(f'    "{name}": ({", ".join(f"{value * scale:.2g}" for value in row)}),')
-    print("}\n")
+    scaled = {
+        name: [float(f"{value:.2g}") for value in scale * row]
+        for (_, name, scale), row in zip(walkers.traits, loadings, strict=True)
+    }
+    lines = [f'  "{name}": {json.dumps(row)}' for name, row in scaled.items()]
+    write_atomically(options.output, "{\n" + ",\n".join(lines) + "\n}\n")
     spread = np.sqrt((loadings**2).sum(1)) * 1.5
     rows = [(name, f"{value:.2f}") for (_, name, _), value in zip(walkers.traits, spread, strict=True)]
     print(markdown_table(rows, ("trait", "standard deviation by the factors, relative to SynGait's")))

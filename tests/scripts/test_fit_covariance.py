@@ -1,10 +1,12 @@
 """The measurement of how people differ."""
 
-import re
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dygait.synthetic import real_people
 from helpers.scripts import load_script, run_script
 
 SCRIPT = load_script("fit_covariance")
@@ -31,10 +33,10 @@ def test_directions_that_pictures_do_not_tell_are_left_out() -> None:
     assert abs(found[0]).max() == pytest.approx(traits[:, 0, 0].std(ddof=1), rel=0.1)
 
 
-def test_all_traits_are_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    world = WALKERS.replace("train_ids=4", "train_ids=1") + "&people.walks=1,0,0"
+def test_all_traits_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, target = WALKERS.replace("train_ids=4", "train_ids=1") + "&people.walks=1,0,0", tmp_path / "factors.json"
     options = ["--data", WALKERS, "--people", "001-003", "--world", world, "--factors", "2", "--processes", "1"]
-    run_script(SCRIPT, options, monkeypatch)
-    rows = re.findall(r'^    "(\w+)": \((\S+), (\S+)\),$', capsys.readouterr().out, re.MULTILINE)
-    assert len(rows) == len(SCRIPT.names(SCRIPT.Physique)) + len(SCRIPT.names(SCRIPT.Style))
-    assert sum(abs(float(first)) > 0 for _, first, _ in rows) > 30
+    run_script(SCRIPT, [*options, "--output", str(target)], monkeypatch)
+    found = json.loads(target.read_text())
+    assert set(found) == set(real_people.factors())
+    assert sum(abs(first) > 0 for first, _ in found.values()) > 30

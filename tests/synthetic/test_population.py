@@ -154,7 +154,7 @@ def test_people_differ_as_real_people_do() -> None:
     alone, together = (
         np.cov([[getattr(s.physique, n) for n in names] for s in p], rowvar=False) for p in (default, measured)
     )
-    loadings = np.array([real_people.FACTORS[name] for name in names])
+    loadings = np.array([real_people.factors()[name] for name in names])
     expected = loadings @ loadings.T + real_people.OWN_SPREAD**2 * alone
     scale = np.sqrt(np.diag(expected))
     np.testing.assert_allclose(together / np.outer(scale, scale), expected / np.outer(scale, scale), atol=0.15)

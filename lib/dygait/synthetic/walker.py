@@ -76,7 +76,7 @@ def _draw_traits(settings: Settings, subject: int) -> SubjectTraits:
     person = draw_person(np.random.default_rng([settings.seed, _PERSON, subject]), people)
     share, spreads, deviations = people.covariance, {}, {}
     if share:
-        spreads = dict.fromkeys(real_people.FACTORS, 1 - share * (1 - real_people.OWN_SPREAD))
+        spreads = dict.fromkeys(real_people.factors(), 1 - share * (1 - real_people.OWN_SPREAD))
         deviations = real_people.draw_deviations(np.random.default_rng([settings.seed, _FACTORS, subject]))
     physique = draw(Physique, rng, factors, people.variety, spreads)
     style = draw(Style, rng, factors, people.variety * people.gait_variety, spreads)

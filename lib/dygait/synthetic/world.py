@@ -79,8 +79,8 @@ class People(Knobs):
         0.0,
         ge=0,
         le=1.5,
-        description="Shift of the mean body and gait to those of real silhouettes in all views; 1: the whole "
-        "difference, as `scripts/fit_walkers.py` finds it.",
+        description="Shift of the means of body and gait, and without outfits those of clothes, coats and bags, to "
+        "those of real silhouettes in all views; 1: the whole difference, as `scripts/fit_walkers.py` finds it.",
     )
     covariance: Share = Field(
         0.0,
