@@ -177,7 +177,8 @@ def picture(rows: Sequence[dict[str, Any]]) -> str:
     for group in GROUPS:
         series = []
         for style, start in enumerate(STARTS):
-            by_ids = {row["ids"]: row[group] for row in rows if row["start"] == start}
+            if not (by_ids := {row["ids"]: row[group] for row in rows if row["start"] == start}):
+                continue
             halves = [(values[2] - values[1]) / 2 for values in by_ids.values()]
             notes = [f"{start}, {count} ids: {text_of(values)}" for count, values in by_ids.items()]
             series.append(Series(start, [*by_ids], [values[0] for values in by_ids.values()], style, halves, notes))
