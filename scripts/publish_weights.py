@@ -133,8 +133,8 @@ def record_of(model: PretrainedModel, path: Path, options: argparse.Namespace) -
         "iteration": training.get("iteration"),
         "version": training.get("version"),
         "commit": commit_of(path, options.commit),
-        "data": training_data(training["config"]),
-        **{key: training[key] for key in ("averaged", "whitened") if key in training},
+        "data": training.get("data") or training_data(training["config"]),
+        **{key: training[key] for key in ("averaged", "soup", "whitened") if key in training},
         "frame_rate": options.frame_rate,
         "input_size": list(model.transform(frames, np.random.default_rng(0)).shape[1:]),
     }

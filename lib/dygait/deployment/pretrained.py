@@ -37,7 +37,7 @@ class WeightsInfo:
         input_size: [H, W] after the transform; None if unknown.
         frame_rate: frames per second of the training sequences; None if unknown.
         training: origin of the weights: `config`, the whole configuration; `seed`, `iteration`, `version` of DyGait,
-            `averaged` and, for published weights, `commit`, `data`, `whitened` and `sha256`.
+            `averaged` and, for published weights, `commit`, `data`, `soup`, `whitened` and `sha256`.
     """
 
     name: str
@@ -176,7 +176,7 @@ def _info(
     weights = {n: tensor for n, tensor in weights_of(state).items() if n not in class_head}
     dependencies = [published.fingerprint(weights), settings, transform]
     dependencies += [comparison] if comparison else []
-    keys = ("config", "seed", "iteration", "version", "commit", "data", "averaged", "whitened", "sha256")
+    keys = ("config", "seed", "iteration", "version", "commit", "data", "averaged", "soup", "whitened", "sha256")
     return WeightsInfo(
         name=name,
         identity=hashlib.sha256(json.dumps(dependencies, sort_keys=True).encode()).hexdigest(),
