@@ -6,7 +6,8 @@
 Networks that were trained on from the same weights often recognise more on average than each does, on data unlike
 their own above all (Wortsman et al., *Model Soups*, ICML 2022). Sources are as for `dygait test --weights`; averaged
 weights (`trainer_cfg.ema`) are preferred. The file has the configuration of the last source, the data of all, and no
-class head; `dygait whiten` and `publish_weights.py` take it.
+class head; `publish_weights.py` takes it. With `--part-weights`, what is compared is the feature after the BNNecks,
+each part of which counts by a number.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 import torch
 
 from dygait.deployment.pretrained import find_weights, load_pretrained
+from dygait.deployment.whitening import weigh_parts
 from dygait.errors import UserError
 from dygait.runs import published
 from dygait.runs.checkpoint_files import read_checkpoint, weights_of
@@ -43,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("sources", nargs="+", metavar="WEIGHTS", help="runs' folders, checkpoints, names")
     parser.add_argument("target", type=Path, metavar="FILE", help="is written: *.safetensors")
     parser.add_argument("--shares", type=float, nargs="+", metavar="S", help="of each (default: equal)")
+    parser.add_argument("--part-weights", type=float, nargs="+", metavar="W", help="as for `dygait whiten`")
     options = parser.parse_args(arguments)
     paths = [find_weights(source) for source in options.sources]
     shares = options.shares or [1 / len(paths)] * len(paths)
@@ -55,8 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         head = getattr(model.network, "class_head", ())
         states = [weights_of(read_checkpoint(path)) for path in paths]
         mean = average([{n: w for n, w in state.items() if n not in head} for state in states], shares)
+        config = model.info.training["config"]
+        if options.part_weights:
+            config = weigh_parts(config, options.part_weights, len(mean["fcs.fc_bin"]))
+            config["evaluator_cfg"] = {**config["evaluator_cfg"], "feature": "after_neck"}
         record = {
             **model.info.training,
+            "config": config,
             "data": list(dict.fromkeys(data for path in paths for data in data_of(str(path)))),
             "soup": [{"weights": path.name, "share": share} for path, share in zip(paths, shares, strict=True)],
             "frame_rate": model.info.frame_rate,

@@ -38,6 +38,10 @@ def test_the_mean_of_two(tmp_path: Path) -> None:
         {"weights": "second.safetensors", "share": 0.75},
     ]
     assert model.info.feature == dygait.load_pretrained("syngait").info.feature
+    parts = [*range(1, 17)]
+    assert SCRIPT.main([str(first), str(target), "--part-weights", *map(str, parts)]) == 0
+    model = dygait.load_pretrained(target)
+    assert (model.info.feature, model.info.model_cfg["SeparateBNNecks"]["part_weights"]) == ("after_neck", parts)
 
 
 def test_errors(trained: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
