@@ -16,6 +16,8 @@ SCRIPTS = REPOSITORY / "scripts"
 
 def load_script(name: str) -> ModuleType:
     """Return `scripts/<name>.py` as a module of that name, without running its `main`."""
+    if name in sys.modules:  # imported by another script
+        return sys.modules[name]
     if str(SCRIPTS) not in sys.path:  # as when a script is run
         sys.path.insert(0, str(SCRIPTS))
     spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from dygait import distributed
 from dygait.config import Config
@@ -62,6 +63,18 @@ def warn_if_slow(device: torch.device, enabled: bool, type_name: str | None, sec
             "notice: half precision is slower here: %s; %s.enable_float16: auto, or false, computes in float32",
             _reason(device, dtype), section,
         )  # fmt: skip
+
+
+def crashes(network: nn.Module, input_size: Sequence[int] | None, device: torch.device) -> bool:
+    """Return whether training a network in bfloat16 would crash here.
+
+    On CPUs with AMX, oneDNN's weight gradient of a 3-D convolution to 16 channels or fewer writes out of bounds for
+    frames of 128 x 88, and not for those of 64 x 44 (PyTorch 2.14.1, channels last).
+    """
+    if device.type != "cpu" or input_size is None or input_size[0] * input_size[1] <= 64 * 44:
+        return False
+    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", bool)()  # since PyTorch 2.5
+    return has_amx and any(isinstance(m, nn.Conv3d) and m.out_channels <= 16 for m in network.modules())
 
 
 def _is_worthwhile(device: torch.device, dtype: torch.dtype) -> bool:

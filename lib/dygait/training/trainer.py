@@ -23,7 +23,7 @@ from dygait.modeling import GaitOutput
 from dygait.modeling.sync_batch_norm import synchronise_norms
 from dygait.runs import networks
 from dygait.runs.compilation import compile_network, mark_frames
-from dygait.runs.precision import half_precision, half_type, resolve_precision, warn_if_slow
+from dygait.runs.precision import crashes, half_precision, half_type, resolve_precision, warn_if_slow
 from dygait.training import optimizers, schedules
 from dygait.training.accumulation import backward_in_parts, split_batch
 from dygait.training.ema import WeightAverage
@@ -163,6 +163,10 @@ def build_trainer(config: Config, device: torch.device) -> Trainer:
         )
     warn_if_slow(device, bool(trainer.enable_float16), trainer.half_type, "trainer_cfg")
     network = networks.build_network(config, device)
+    if trainer.enable_float16 and crashes(network, config.model_cfg.input_size, device):
+        log.info("notice: trainer_cfg.enable_float16 has no effect here: PyTorch crashes in half precision on this CPU")
+        trainer = trainer.model_copy(update={"enable_float16": False})
+        config = config.model_copy(update={"trainer_cfg": trainer})
     networks.freeze(network, trainer.freeze)
     several = distributed.world_size() > 1
     if trainer.sync_BN and several:
