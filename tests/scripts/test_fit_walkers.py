@@ -41,12 +41,12 @@ def test_the_means_of_the_data_are_found(
     expected = {**real_people.BODY, **real_people.GAIT}
     figures = tmp_path / "figures.json"
     world = f"{WALKERS}&wardrobe.outfits=1"
-    options = ["--data", world, "--people", "001-003", "--types", "nm-01", "--world", world, "--steps", "2"]
+    options = ["--data", world, "--people", "001-003", "--types", "nm-01", "--world", world, "--steps", "3"]
     run_script(SCRIPT, [*options, "--processes", "1", "--json", str(figures)], monkeypatch)
     result = json.loads(figures.read_text())
     assert result["costs"][0] > 1.8 * result["costs"][1] > 2 * result["costs"][2]
     printed = printed_shifts(capsys.readouterr().out)
-    for name in ("arm_scale", "hip_scale", "shoulder_scale"):
+    for name in ("lean", "arm_scale", "hip_scale", "shoulder_scale"):
         assert 0.3 < printed[name] / expected[name] < 1.7, name
 
 
