@@ -47,20 +47,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shares", type=float, nargs="+", metavar="S", help="of each (default: equal)")
     parser.add_argument("--part-weights", type=float, nargs="+", metavar="W", help="as for `dygait whiten`")
     options = parser.parse_args(arguments)
-    paths = [find_weights(source) for source in options.sources]
-    shares = options.shares or [1 / len(paths)] * len(paths)
     try:
+        paths = [find_weights(source) for source in options.sources]
+        shares = options.shares or [1 / len(paths)] * len(paths)
         if len(shares) != len(paths) or abs(sum(shares) - 1) > 1e-6:
             raise UserError(f"--shares: give {len(paths)} numbers that add up to 1")
-        if options.target.suffix != published.SUFFIX:
-            raise UserError(f"{options.target}: weights are written to a file *{published.SUFFIX}")
+        published.check_target(options.target)
         model = load_pretrained(paths[-1])
         head = getattr(model.network, "class_head", ())
         states = [weights_of(read_checkpoint(path)) for path in paths]
         mean = average([{n: w for n, w in state.items() if n not in head} for state in states], shares)
         config = model.info.training["config"]
         if options.part_weights:
-            config = weigh_parts(config, options.part_weights, len(mean["fcs.fc_bin"]))
+            config = weigh_parts(model, options.part_weights)
             config["evaluator_cfg"] = {**config["evaluator_cfg"], "feature": "after_neck"}
         record = {
             **model.info.training,

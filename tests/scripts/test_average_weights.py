@@ -48,6 +48,7 @@ def test_errors(trained: Experiment, tmp_path: Path, capsys: pytest.CaptureFixtu
     target = str(tmp_path / "mean.safetensors")
     for arguments, message in (
         (["syngait", "syngait", str(tmp_path / "mean.pt")], "written to a file *.safetensors"),
+        (["no-such-weights", target], "no-such-weights"),
         (["syngait", "syngait", target, "--shares", "1"], "--shares: give 2 numbers"),
         (["syngait", "syngait", target, "--shares", "0.3", "0.3"], "add up to 1"),
         (["syngait", str(trained.folder), target], "of different networks"),

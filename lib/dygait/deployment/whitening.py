@@ -74,12 +74,11 @@ def write_whitened(
     Raises:
         UserError: as in `whitened`; the target has another suffix; or the number of weights is not that of parts.
     """
-    if target.suffix != published.SUFFIX:
-        raise UserError(f"{target}: weights are written to a file *{published.SUFFIX}")
+    published.check_target(target)
     training = model.info.training
     config = training["config"]
     if part_weights is not None:
-        config = weigh_parts(config, part_weights, len(_foldable(model)[_FC]))
+        config = weigh_parts(model, part_weights)
     weights = whitened(model, store, indices, by)
     head = getattr(model.network, "class_head", ())
     evaluator = {**config["evaluator_cfg"], "feature": "after_neck"}
@@ -103,12 +102,17 @@ def _foldable(model: PretrainedModel) -> dict[str, torch.Tensor]:
     return weights
 
 
-def weigh_parts(config: dict[str, Any], part_weights: Sequence[float], parts: int) -> dict[str, Any]:
-    """Return a configuration whose BNNecks scale each of P parts by its weight in distances."""
+def weigh_parts(model: PretrainedModel, part_weights: Sequence[float]) -> dict[str, Any]:
+    """Return a model's configuration, whose BNNecks scale each part by its weight in distances.
+
+    Raises:
+        UserError: the network has no separate FCs followed by BNNecks, or the number of weights is not that of parts.
+    """
     try:
-        check_part_weights("--part-weights", part_weights, parts)
+        check_part_weights("--part-weights", part_weights, len(_foldable(model)[_FC]))
     except ValueError as error:
         raise UserError(str(error)) from None
+    config = model.info.training["config"]
     network = config["model_cfg"]
     necks = {**network["SeparateBNNecks"], "part_weights": list(part_weights)}
     return {**config, "model_cfg": {**network, "SeparateBNNecks": necks}}

@@ -54,6 +54,12 @@ def locate(hint: str | Path) -> Path:
     return path
 
 
+def check_target(path: Path) -> None:
+    """Raise UserError if weights are not to be written to a safetensors file."""
+    if path.suffix != SUFFIX:
+        raise UserError(f"{path}: weights are written to a file *{SUFFIX}")
+
+
 def fingerprint(weights: Mapping[str, torch.Tensor]) -> str:
     """Return the SHA-256 of the names, types, shapes and values of named tensors."""
     digest = hashlib.sha256()
