@@ -38,3 +38,10 @@ def test_a_wrong_operator_is_named(device: torch.device, monkeypatch: pytest.Mon
     )
     with OperatorCheck(), pytest.raises(OperatorError, match=r"aten\.add"):
         x.add(1)
+
+
+def test_a_dtype_argument_is_compared_in_float64(device: torch.device) -> None:
+    """As autocast on a GPU passes it to norms."""
+    with OperatorCheck() as check:
+        torch.linalg.vector_norm(torch.ones(3, device=device), dtype=torch.float32)
+    assert "linalg_vector_norm" in check.compared

@@ -14,6 +14,7 @@ A CPU that sums the gradient of a convolution in float16 has an error of 6e-3; a
 _WITHOUT_NUMBERS = ("empty", "new_empty", "rand", "_local_scalar_dense", "detach", "lift_fresh", "resize_", "set_")
 _BY_TYPE = ("_fused", "_amp")
 """Optimisers and the loss scaler, which accept some arguments in float32 only."""
+_CONVERSIONS = ("_to_copy",)
 _GPU_ONLY = ("cudnn_", "miopen_")
 """Operators that a CPU does not have; the network's results are compared instead."""
 
@@ -34,7 +35,7 @@ class OperatorCheck(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name.startswith((*_WITHOUT_NUMBERS, *_GPU_ONLY)) or _is_view(func):
             return func(*args, **kwargs)
-        in_float64 = not name.startswith(_BY_TYPE)
+        in_float64 = not name.startswith((*_BY_TYPE, *_CONVERSIONS))
         on_cpu = tree_map(lambda leaf: _on_cpu(leaf, in_float64), (args, kwargs))
         magnitudes = [1.0, *(_largest(leaf) for leaf in tree_leaves(on_cpu) if isinstance(leaf, torch.Tensor))]
         dtypes = [leaf.dtype for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
@@ -62,6 +63,8 @@ def _is_view(func: Any) -> bool:
 def _on_cpu(leaf: Any, in_float64: bool) -> Any:
     if isinstance(leaf, torch.device):
         return torch.device("cpu")
+    if isinstance(leaf, torch.dtype):
+        return torch.float64 if in_float64 and leaf.is_floating_point else leaf
     if not isinstance(leaf, torch.Tensor):
         return leaf
     dtype = torch.float64 if in_float64 and leaf.is_floating_point() else leaf.dtype

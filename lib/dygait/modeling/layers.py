@@ -241,7 +241,9 @@ class _Cosines(torch.autograd.Function):
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
         x, factor = x.to(dtype), torch.linalg.vector_norm(weight, dim=1, keepdim=True).clamp(min=1e-12).reciprocal()
         rounded = weight.to(dtype)
-        cosines = torch.bmm(x, rounded).to(weight.dtype).mul_(factor)
+        cosines = torch.bmm(x, rounded).to(weight.dtype)
+        # PyTorch 2.11 compiles a forward pass that changes its result in place to one whose gradient is zero.
+        cosines = cosines * factor if torch.compiler.is_compiling() else cosines.mul_(factor)
         ctx.save_for_backward(x, weight, rounded, factor, cosines)
         return cosines
 
