@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dygait.data.dataset import check_files, check_lengths
-from dygait.data.stores import RenderedStore, Store, open_store
+from dygait.data.stores import Store, open_store
 from dygait.data.stores.base import Progress, no_progress
 from dygait.errors import UserError
 
@@ -41,7 +41,7 @@ def find_unreadable(store: Store, indices: np.ndarray, files: Sequence[int], pro
     The files of a sequence must have equal lengths. `indices` is int64 (n,). A result without errors is cached until a
     file changes.
     """
-    if isinstance(store, RenderedStore):  # which has no files
+    if not store.has_files:
         return {}
     marker = _marker_path(store, indices, files)
     if marker.exists():

@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from dygait.data.integrity import find_unreadable, verify
 from dygait.data.partition import load_partition
 from dygait.data.stores import open_store, read_pickle
 from dygait.data.stores.cached import fill_cache
+from dygait.data.stores.concat import ConcatStore
 from dygait.data.stores.packed_reader import PackedStore
 from dygait.data.stores.rendered import RenderedStore
 from dygait.errors import UserError
@@ -67,6 +69,9 @@ def test_it_can_be_copied_checked_and_sent_to_a_worker(store: RenderedStore, tmp
     for position, index in enumerate((5, 150)):
         np.testing.assert_array_equal(PackedStore(tmp_path / "dygait-cache-x").read(position), copy.read(index))
     assert find_unreadable(store, np.arange(220), (0,), no_progress_bar) == {}
+    several = ConcatStore([store, copy])
+    with mock.patch.object(several, "verify", side_effect=AssertionError("rendered to be checked")):
+        assert find_unreadable(several, np.arange(440), (0,), no_progress_bar) == {}
     assert list(verify(ADDRESS)) == []
 
 

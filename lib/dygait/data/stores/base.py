@@ -37,11 +37,13 @@ class Store(abc.ABC):
         table: the sequences.
         empty: the number of sequence folders without a file.
         fingerprint: a hash of the content.
+        has_files: whether there are files, which can be damaged.
     """
 
     root: Path
     table: SequenceTable
     empty: int = 0
+    has_files: bool = True
     fingerprint: str
 
     @abc.abstractmethod

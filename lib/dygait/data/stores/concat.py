@@ -26,6 +26,7 @@ class ConcatStore(Store):
         self.stores = list(stores)
         self.root = self.stores[0].root
         self.empty = sum(store.empty for store in self.stores)
+        self.has_files = any(store.has_files for store in self.stores)
         self.fingerprint = _hash([store.fingerprint for store in self.stores])
         self._offsets = np.cumsum([0, *(len(store.table) for store in self.stores)])
         self.table = SequenceTable.from_keys(

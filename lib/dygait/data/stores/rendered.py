@@ -51,6 +51,8 @@ class RenderedStore(Store):
         UserError: the address is invalid.
     """
 
+    has_files = False
+
     def __init__(self, address: str | Path) -> None:
         self.root = Path(address)
         self.settings = parse_address(str(address))
