@@ -29,7 +29,7 @@ LAYERS = (
     ("config_problems",),
     ("logs",),
     ("distributed",),
-    ("frames", "files", "video_file"),
+    ("frames", "files", "processes", "video_file"),
     ("errors", "machine", "untrusted"),
 )
 """The parts of the package, from top to bottom: each may import from the layers below its own."""

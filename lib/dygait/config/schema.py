@@ -99,7 +99,8 @@ class DataCfg(Section):
     cache: bool = Field(
         False,
         description="Read every sequence once, before training, into memory: one copy per machine, shared by all "
-        "processes and workers. For folders of pickles; a packed store needs no cache.",
+        "processes and workers. For folders of pickles, and for SynGait without files, which all cores render; a "
+        "packed store needs no cache.",
     )
     test_dataset_name: str | None = Field(
         None, description="The dataset's name in tests, if it differs; selects the protocol."

@@ -15,7 +15,7 @@ from dygait.data.stores.pickles import PickleTreeWriter
 from dygait.errors import UserError
 from dygait.frames.heatmaps import HEAT_MAPS, SILHOUETTES, draw_heat_maps
 from dygait.preprocess.poses import SUFFIXES, read_poses
-from dygait.preprocess.workers import run_in_order
+from dygait.processes import run_in_order
 
 _LOCK = ".heatmaps.lock"
 
@@ -79,7 +79,7 @@ def _write(
     jobs: list[tuple[Key, Path]], writer: Writer, store: Store | None, indices: dict[Key, int], workers: int
 ) -> Written:
     written = Written()
-    results = run_in_order(_draw, jobs, min(workers, len(jobs)) or 1)
+    results = run_in_order(_draw, jobs, min(workers, len(jobs)))
     for (key, path), maps in tqdm(results, total=len(jobs), unit="sequence", disable=None):
         frames = store.read(indices[key]) if store is not None and key in indices else None
         if isinstance(maps, str):

@@ -28,7 +28,7 @@ from dygait.preprocess.layouts import LAYOUTS
 from dygait.preprocess.pictures_to_frames import Normalisation
 from dygait.preprocess.report import format_report, summarise
 from dygait.preprocess.rules import Layout, SequenceName
-from dygait.preprocess.workers import run_in_order
+from dygait.processes import run_in_order
 
 LOCK = ".prepare.lock"
 """Locked while a run writes to the folder; the empty file stays."""

@@ -18,11 +18,9 @@ import dataclasses
 import functools
 import itertools
 import json
-import multiprocessing
 import pickle
 import shutil
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -32,6 +30,7 @@ from tqdm import tqdm
 from dygait.errors import UserError
 from dygait.files import check_settings, replacing, write_atomically, write_errors
 from dygait.frames.heatmaps import HEAT_MAPS, SILHOUETTES
+from dygait.processes import run_in_order
 from dygait.synthetic.key_points import render_heat_maps
 from dygait.synthetic.presets import CASIA
 from dygait.synthetic.settings import VERSION, Settings
@@ -77,18 +76,9 @@ def generate(
     silent = not (progress and walks)
     bar = tqdm(total=sequences, unit="sequence", desc="SynGait", disable=silent, mininterval=pause, miniters=1)
     with write_errors(output), bar:
-        for written in _map_parallel(task, walks, min(workers, len(walks))):
+        for _, written in run_in_order(task, walks, min(workers, len(walks))):
             bar.update(written)
     return sequences
-
-
-def _map_parallel(task: Callable[[tuple[int, str, tuple[str, ...]]], int], walks: list, workers: int) -> Iterator[int]:
-    if workers <= 1:
-        yield from map(task, walks)
-        return
-    # spawn: safe if the caller has started threads.
-    with multiprocessing.get_context("spawn").Pool(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        yield from pool.imap_unordered(task, walks)
 
 
 def _write_walk(output: Path, settings: Settings, job: tuple[int, str, tuple[str, ...]]) -> int:

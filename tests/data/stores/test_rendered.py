@@ -10,7 +10,8 @@ import pytest
 from dygait.commands import info
 from dygait.data.integrity import find_unreadable, verify
 from dygait.data.partition import load_partition
-from dygait.data.stores import open_store, read_pickle
+from dygait.data.stores import cached, open_store, read_pickle
+from dygait.data.stores.base import no_progress
 from dygait.data.stores.cached import fill_cache
 from dygait.data.stores.concat import ConcatStore
 from dygait.data.stores.packed_reader import PackedStore
@@ -60,18 +61,27 @@ def test_frames_are_rendered_as_they_are_indexed(store: RenderedStore, tree: Pat
     np.testing.assert_array_equal(store.read(index)[item], expected[item])
 
 
-def test_it_can_be_copied_checked_and_sent_to_a_worker(store: RenderedStore, tmp_path: Path) -> None:
-    def no_progress_bar(wrapped: list, total: int) -> list:
-        return wrapped
+def test_it_can_be_copied_by_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By one for each core; the copy is in order, with heat maps too."""
+    monkeypatch.setattr(cached, "available_cores", lambda: 2)
+    monkeypatch.setattr(cached, "_JOB", 2)
+    with_maps = RenderedStore(f"{ADDRESS}&heatmaps=1")
+    cached.fill_cache(with_maps, np.array([5, 21, 150]), (0, 1), tmp_path / "dygait-cache-x", no_progress)
+    copy = PackedStore(tmp_path / "dygait-cache-x")
+    for position, index in enumerate((5, 21, 150)):
+        for file in (0, 1):
+            np.testing.assert_array_equal(copy.read(position, file), with_maps.read(index, file))
 
-    fill_cache(store, np.array([5, 150]), (0,), tmp_path / "dygait-cache-x", no_progress_bar)
+
+def test_it_can_be_copied_checked_and_sent_to_a_worker(store: RenderedStore, tmp_path: Path) -> None:
+    fill_cache(store, np.array([5, 150]), (0,), tmp_path / "dygait-cache-x", no_progress)
     copy = pickle.loads(pickle.dumps(store))
     for position, index in enumerate((5, 150)):
         np.testing.assert_array_equal(PackedStore(tmp_path / "dygait-cache-x").read(position), copy.read(index))
-    assert find_unreadable(store, np.arange(220), (0,), no_progress_bar) == {}
+    assert find_unreadable(store, np.arange(220), (0,), no_progress) == {}
     several = ConcatStore([store, copy])
     with mock.patch.object(several, "verify", side_effect=AssertionError("rendered to be checked")):
-        assert find_unreadable(several, np.arange(440), (0,), no_progress_bar) == {}
+        assert find_unreadable(several, np.arange(440), (0,), no_progress) == {}
     assert list(verify(ADDRESS)) == []
 
 

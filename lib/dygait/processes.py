@@ -18,11 +18,18 @@ from dygait.errors import UserError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+REMEDY = "run the same command with fewer --workers; what is written so far is kept"
 
 
-def run_in_order(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[tuple[Job, Result]]:
-    """Yield each job and its result, in order; a few jobs are submitted ahead. UserError if a worker process dies."""
-    if workers == 1:
+def run_in_order(
+    work: Callable[[Job], Result], jobs: Iterable[Job], workers: int, remedy: str = REMEDY
+) -> Iterator[tuple[Job, Result]]:
+    """Yield each job and its result, in order; a few jobs are submitted ahead.
+
+    Raises:
+        UserError: a worker process has died; the message ends with the remedy.
+    """
+    if workers <= 1:
         for job in jobs:
             yield job, work(job)
         return
@@ -38,10 +45,7 @@ def run_in_order(work: Callable[[Job], Result], jobs: Iterable[Job], workers: in
         for first, future in waiting:
             yield first, future.result()
     except BrokenProcessPool:
-        raise UserError(
-            "a worker process ended unexpectedly, perhaps out of memory: run the same command with fewer "
-            "--workers; what is written so far is kept"
-        ) from None
+        raise UserError(f"a worker process ended unexpectedly, perhaps out of memory: {remedy}") from None
     finally:
         pool.shutdown(cancel_futures=True)
 
