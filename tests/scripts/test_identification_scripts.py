@@ -1,13 +1,17 @@
 """The scripts about identification: the benchmarks, and the protocol on CASIA-B."""
 
+import dataclasses
 import json
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from conftest import make_tree
 from dygait.data.stores import open_store
+from dygait.synthetic.video import Appearance, Scene
+from dygait.video import Track
 from helpers.galleries import MeanSilhouette
 from helpers.scripts import load_script, run_script
 
@@ -31,6 +35,36 @@ def test_the_benchmark_of_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert min(result["ratios"].values()) > 0
     assert result["details"]["frames"] == 249  # of one round, without its first frame
     assert len(result["details"]["memory after each round, MB"]) == 1
+
+
+def test_from_a_video_to_a_name_with_known_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the true masks everybody is recognised; lone walkers are segmented well."""
+    pytest.importorskip("trackers", reason="trackers is not installed: pip install 'dygait[video]'")
+    figures, script = tmp_path / "figures.json", load_script("evaluate_video")
+    run_script(script, ["--quick", "--json", str(figures)], monkeypatch)
+    details = json.loads(figures.read_text())["details"]
+    assert details["walks"] >= details["walks with a usable track"] > 0
+    assert details["usable tracks of nobody"] == 0
+    assert details["IoU of lone walkers, mean over tracks"] > 0.85  # a quarter of the usual size
+    assert details["true masks"]["rank-1, NM"].startswith("100.0")
+
+
+def test_a_track_is_judged_by_its_boxes() -> None:
+    script = load_script("evaluate_video")
+    person = np.zeros((64, 64), np.uint8)
+    person[:, 24:40] = 255
+    assert script.iou(np.roll(person, 1, 1), person) == 1
+    assert script.iou(np.roll(person, 9, 1), person) < 0.5
+    assert script.overlap((0, 0, 10, 20), (5, 0, 10, 20)) == pytest.approx(1 / 3)
+    scene = Scene((Appearance(1, "nm-01", 0.0), Appearance(2, "nm-01", 0.0)), 1.0)
+    first, second = (0, 0, 40, 80), (100, 0, 40, 80)
+    truth = script.Truth(scene, [{1: (first, person), 2: (second, person)}] * 2 + [{1: (first, person)}] * 2)
+    boxes = np.array([second, first, first, first])
+    track = Track("video", 1, np.stack([person] * 4), np.arange(4), np.arange(4) / 25, boxes, ("",) * 4, "", {}, ())
+    judged = script.judge(track, truth)
+    assert (judged.number, judged.others, judged.ious) == (1, 1, [1, 1])
+    far = dataclasses.replace(track, boxes=np.array([(300, 0, 40, 80)] * 4))
+    assert script.judge(far, truth) is None
 
 
 def test_the_benchmark_fails_if_the_answers_differ() -> None:

@@ -33,4 +33,4 @@ class ScoNet(GaitBase):
         """Return embeddings (N, C, P), logits (N, K, P), inference features: the logits."""
         output = super().forward(silhouettes, lengths)
         assert output.logits is not None
-        return output._replace(inference=output.logits)
+        return GaitOutput(output.embeddings, output.logits, output.logits, output.after_neck)
