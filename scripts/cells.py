@@ -88,7 +88,7 @@ def experiment(
             "cycle_momentum": False,
         },
         "trainer_cfg": {
-            "enable_float16": False,
+            "enable_float16": "auto",
             "total_iter": iterations,
             "save_iter": max(1, iterations // 10),
             "keep_last": 1,
@@ -104,6 +104,7 @@ def experiment(
             "verification": False,
             "open_set": False,
             "report": False,
+            "enable_float16": "auto",
             "keep_features": "none",
             "sampler": {"sample_type": "all_ordered", **test},
             "transform": transform,

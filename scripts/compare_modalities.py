@@ -1,6 +1,6 @@
 """Comparison of heat maps of a skeleton and silhouettes together with each alone, on SynGait.
 
-    python scripts/compare_modalities.py --output DIR                               # every cell: hours
+    python scripts/compare_modalities.py --output DIR                               # every cell: an hour, in bfloat16
     python scripts/compare_modalities.py --output DIR --cells '*/0'                 # some of them
     python scripts/compare_modalities.py --output DIR --cells                       # none: table of the finished cells
     python scripts/compare_modalities.py --output DIR --quick                       # two iterations each, to see it run
@@ -33,8 +33,8 @@ IN_USE = {"SkeletonGait": [True, False], "DeepGaitV2": [False, True], "SkeletonG
 """Which files of a sequence a model reads: heat map, silhouette."""
 BOTH = "SkeletonGaitPP"
 GROUPS = ("NM", "BG", "CL")
-FULL = {"iterations": 300, "batch": [8, 4], "train_ids": 200, "test_ids": 20, "frames": "36-40"}
-QUICK = {"iterations": 2, "batch": [2, 2], "train_ids": 2, "test_ids": 2, "frames": "3"}
+FULL = {"iterations": 150, "batch": [8, 4], "clip": 12, "train_ids": 60, "test_ids": 20, "frames": "24-28"}
+QUICK = {"iterations": 2, "batch": [2, 2], "clip": 3, "train_ids": 2, "test_ids": 2, "frames": "3"}
 
 
 class Cell(NamedTuple):
@@ -59,7 +59,7 @@ def configuration(cell: Cell, settings: dict[str, Any]) -> dict[str, Any]:
     transform: Any = [{"type": "BaseSilCuttingTransform"}, {"type": "Resize", "size": [32, 22]}]
     if cell.model == BOTH:
         transform = [{"type": "Compose", "trf_cfg": transform}]  # one of all channels
-    sampler = {"batch_size": settings["batch"], "frames_num_fixed": 30}
+    sampler = {"batch_size": settings["batch"], "frames_num_fixed": settings["clip"]}
     shared = cells.experiment(cell, settings["iterations"], 2e-3, transform, sampler, {})
     return {
         "data_cfg": {
