@@ -63,7 +63,7 @@ def fill_cache(store: Store, indices: np.ndarray, files: Sequence[int], folder: 
 def _read_all(store: Store, indices: np.ndarray, files: Sequence[int]) -> Iterator[tuple[int, list[np.ndarray]]]:
     """Yield each index and the frames of its files; what is rendered, on all cores."""
     jobs = [indices[first : first + _JOB].tolist() for first in range(0, len(indices), _JOB)]
-    workers = 1 if store.has_files else max(1, min(available_cores(), len(jobs)))
+    workers = 1 if store.has_files else min(available_cores(), len(jobs))
     for job, results in run_in_order(partial(_read, store, files), jobs, workers, "set data_cfg.cache to false"):
         yield from zip(job, results, strict=True)
 
