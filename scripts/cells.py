@@ -24,6 +24,7 @@ from dygait.errors import Interrupted, UserError
 from dygait.evaluation import EvaluationResult
 from dygait.files import write_atomically
 from dygait.runs.folder import RunFolder, git_state, now, run_folder
+from dygait.runs.precision import resolve_precision
 from dygait.testing.scoring import run_test
 from dygait.training import checks
 from dygait.training.loop import train
@@ -115,7 +116,7 @@ def experiment(
 def train_and_test(
     cell: Cell, content: dict[str, Any], folder: Path, device: torch.device
 ) -> tuple[RunFolder, EvaluationResult, dict[str, Any]]:
-    """Train and test an experiment; return its run, its result, and time, commit and environment.
+    """Train and test an experiment; return its run, its result, and time, commit and environment (with the precision).
 
     If `evaluator_cfg.restore_hint` names weights, they are tested without a training.
     """
@@ -133,7 +134,9 @@ def train_and_test(
         "processor seconds": time.process_time() - cpu,
         "git": git_state(),
         "date": now(),
-        "environment": environment(device=device.type),
+        "environment": environment(
+            device=device.type, half_precision=resolve_precision(config, device).evaluator_cfg.enable_float16
+        ),
     }
     return run_folder(folder / "runs", config, config.evaluator_cfg.save_name), result, record
 

@@ -24,6 +24,7 @@ def test_training_on_both_modalities(script: Any, tmp_path: Path, capsys: pytest
     assert script.main(options) == 0
     figures = json.loads((tmp_path / "cells" / "SkeletonGaitPP_0.json").read_text())
     assert all(0 <= figures[group] <= 100 for group in ("NM", "BG", "CL"))
+    assert figures["environment"]["half_precision"] in (True, False)
     assert (tmp_path / "modalities.md").read_text() in capsys.readouterr().out
     assert script.main(["--quick", "--output", str(tmp_path), "--cells"]) == 0, "tables only"
     (row,) = json.loads((tmp_path / "modalities.json").read_text())["rows"]
