@@ -92,15 +92,15 @@ def _reason(device: torch.device, dtype: torch.dtype) -> str:
 def speed_on_cpu(dtype: torch.dtype) -> float:
     """Measure the speed of a small 3-D convolution, forward and backward, in a type, relative to float32.
 
-    This takes some tens of milliseconds, once per process. Times are minima of alternating repeats, which are robust
-    against other load on the machine.
+    This takes some tens of milliseconds, once per process. Processor times are compared, minima of alternating repeats,
+    which other load on the machine changes little.
     """
     x, weight = torch.ones(2, 32, 10, 16, 11), torch.ones(64, 32, 3, 3, 3)
     best = {torch.float32: float("inf"), dtype: float("inf")}
     for _ in range(1 + _REPEATS):
         for timed in best:
             timed_x, timed_weight = (t.to(timed).requires_grad_() for t in (x, weight))
-            start = time.perf_counter()
+            start = time.process_time()
             F.conv3d(timed_x, timed_weight, padding=1).sum().backward()
-            best[timed] = min(best[timed], time.perf_counter() - start)
+            best[timed] = min(best[timed], time.process_time() - start)
     return best[torch.float32] / best[dtype]
