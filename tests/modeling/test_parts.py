@@ -22,15 +22,36 @@ def leaky(x: torch.Tensor) -> torch.Tensor:
     return torch.where(x > 0, x, 0.01 * x)
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_horizontal_pooling(layout: torch.memory_format) -> None:
-    x = random(2, 3, 4, 5).to(memory_format=layout)
-    actual = HorizontalPooling([4, 2, 1])(x)
-    assert actual.shape == (2, 3, 7)
-    for n in range(2):
-        for c in range(3):
-            expected = parts.strips(x[n, c].tolist(), [4, 2, 1], lambda v: sum(v) / len(v) + max(v))
-            assert actual[n, c].tolist() == pytest.approx(expected)
+class TestHorizontalPooling:
+    """Strips that nest, strips that do not (their finest common ones are single rows), and one kind of strips."""
+
+    @pytest.mark.parametrize("bins", [[4, 2, 1], [4, 6], [2, 3], [3]])
+    @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+    def test_equals_the_formula(self, layout: torch.memory_format, bins: list[int]) -> None:
+        x = random(2, 3, 12, 5).to(memory_format=layout)
+        actual = HorizontalPooling(bins)(x)
+        assert actual.shape == (2, 3, sum(bins))
+        for n in range(2):
+            for c in range(3):
+                expected = parts.strips(x[n, c].tolist(), bins, lambda v: sum(v) / len(v) + max(v))
+                assert actual[n, c].tolist() == pytest.approx(expected)
+
+    @pytest.mark.parametrize("bins", [[4, 2, 1], [4, 6]])
+    def test_the_first_of_equal_maxima_gets_the_gradient(self, bins: list[int]) -> None:
+        x = random(2, 3, 12, 5).round().relu().to(memory_format=torch.channels_last).requires_grad_()
+        upstream = random(2, 3, sum(bins), seed=1)
+        HorizontalPooling(bins)(x).backward(upstream)
+        expected = torch.zeros_like(x, memory_format=torch.contiguous_format)
+        for image, gradient, of_parts in zip(
+            x.flatten(0, 1), expected.flatten(0, 1), upstream.flatten(0, 1), strict=True
+        ):
+            strips = [one for b in bins for one in zip(image.chunk(b), gradient.chunk(b), strict=True)]
+            for (strip, part), value in zip(strips, of_parts, strict=True):
+                part += value / strip.numel()
+                part.view(-1)[strip.flatten().tolist().index(strip.max())] += value
+        torch.testing.assert_close(x.grad, expected)
+        assert x.grad is not None
+        assert x.grad.is_contiguous(memory_format=torch.channels_last)
 
 
 class TestGeMHorizontalPooling:

@@ -44,17 +44,23 @@ class HorizontalPooling(nn.Module):
         super().__init__()
         check_bins(bin_num)
         self.bin_num = list(bin_num)
+        self.finest = math.lcm(*bin_num)  # coarser strips are pooled from these, so that pixels are read once
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (N, C, P) for (N, C, H, W); H must be a multiple of every number of strips."""
         h, w = x.shape[2:]
         check_rows(h, self.bin_num)
         if x.device.type == "cpu" and has_channels_last(x):  # so that the gradient has the same layout
-            pixels = x.permute(0, 2, 3, 1)
-            means = torch.cat([pixels.unflatten(1, (b, -1)).mean((2, 3)) for b in self.bin_num], 1).transpose(1, 2)
-            return means + torch.cat([F.max_pool2d(x, (h // b, w)).squeeze(3) for b in self.bin_num], 2)
-        strips = (x.unflatten(2, (b, -1)).flatten(3) for b in self.bin_num)
-        return torch.cat([s.mean(3) + s.amax(3) for s in strips], 2)
+            means = x.permute(0, 2, 3, 1).unflatten(1, (self.finest, -1)).mean((2, 3)).transpose(1, 2)
+            maxima = F.max_pool2d(x, (h // self.finest, w))
+        else:
+            strips = x.unflatten(2, (self.finest, -1)).flatten(3)
+            means, maxima = strips.mean(3), strips.amax(3, keepdim=True)
+        pooled = [
+            means.unflatten(2, (b, -1)).mean(3) + F.max_pool2d(maxima, (self.finest // b, 1)).squeeze(3)
+            for b in self.bin_num
+        ]
+        return torch.cat(pooled, 2)
 
 
 class GeMHorizontalPooling(nn.Module):
