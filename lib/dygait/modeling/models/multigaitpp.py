@@ -43,6 +43,8 @@ class CSquare(nn.Module):
 
     Attention weighs the maps against each other at each pixel and channel. Features are common where both weights are
     close to one half, which is where the smaller weight is large, relative to the other channels of the pixel.
+    Computed in float32 (or float64) under autocast too: where the weights of a pixel are nearly equal, rounding to half
+    precision would be all that is left of their differences.
     """
 
     def __init__(self, channels: int) -> None:
@@ -51,6 +53,11 @@ class CSquare(nn.Module):
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the features specific to the first map, common, and specific to the second, (F, C, H, W) each."""
+        with torch.autocast(first.device.type, enabled=False):
+            precise = (x if x.dtype == torch.float64 else x.float() for x in (first, second))
+            return self._separate(*precise)
+
+    def _separate(self, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         difference = self.of_first(first) - self.of_second(second)
         smaller = torch.sigmoid(-difference.abs())  # the smaller weight of a softmax of two
         low, high = smaller.amin(1, keepdim=True), smaller.amax(1, keepdim=True)
