@@ -1,17 +1,18 @@
-"""What weights are worth where there are few real people: whitened by them, fine-tuned, or trained from scratch.
+"""What weights are worth where there are few real people: whitened by them, fine-tuned, both, or trained from scratch.
 
     python scripts/compare_finetuning.py --data DATA --output DIR                           # every cell: hours
     python scripts/compare_finetuning.py --data DATA --output DIR --cells '*/5/*' '*/0/*'   # some of them
     python scripts/compare_finetuning.py --data DATA --output DIR --cells                   # none: tables and plot
     python scripts/compare_finetuning.py --data DATA --output DIR --quick                   # to see that it runs
 
-A cell START/IDS/SEED is one use of people, and its test. `whitened` is the weights (`--weights`, by default those that
-ship), whitened by these people as `dygait whiten --data` does, without training. `pretrained` is fine-tuned from the
-weights, as `trainer_cfg.init_from` does, with fixed statistics of BatchNorm (`fix_BN`), and `scratch` is trained from
-random weights. The people are the first IDS of CASIA-B's ids 001-074 in an order that the seed draws, so that more ids
-include the fewer. `pretrained/0/0` is the weights as they are. Iterations and batches are the same for both trainings;
-`--lr` are their highest learning rates. Network, transform, losses, length of the clips, and what a test compares, are
-those of the weights. A batch is 8 ids x 4 sequences; of fewer ids there are more sequences each.
+A cell START/IDS/SEED is one use of people, and its test. `whitened` is the weights (`--weights`, by default those
+that ship), whitened by these people as `dygait whiten --data` does, without training. `pretrained` is fine-tuned from
+the weights, as `trainer_cfg.init_from` does, with fixed statistics of BatchNorm (`fix_BN`), `both` is the run of
+`pretrained`, which must be finished, whitened by the same people, and `scratch` is trained from random weights. The
+people are the first IDS of CASIA-B's ids 001-074 in an order that the seed draws, so that more ids include the fewer.
+`pretrained/0/0` is the weights as they are. Iterations and batches are the same for both trainings; `--lr` are their
+highest learning rates. Network, transform, losses, length of the clips, and what a test compares, are those of the
+weights. A batch is 8 ids x 4 sequences; of fewer ids there are more sequences each.
 
 A finished cell is a file in DIR/cells, and is not run again; a training that was interrupted resumes. From all finished
 cells, DIR/finetuning.json, .md and .svg are made. Rank-1 in percent: gallery nm-01..04, probes nm-05,06, bg-01,02 and
@@ -46,7 +47,7 @@ from dygait.files import write_atomically
 from dygait.reporting.charts import Axis, LineChart, Series, percent_axis
 from dygait.reporting.page import environment
 
-STARTS = ("pretrained", "whitened", "scratch")
+STARTS = ("pretrained", "whitened", "both", "scratch")
 GROUPS = ("NM", "BG", "CL")
 FULL = {"iterations": 300, "batch": [8, 4], "ids": [0, 5, 10, 20, 40, 74]}
 QUICK = {"iterations": 2, "batch": [2, 2], "ids": [0, 2]}
@@ -117,7 +118,7 @@ def configuration(cell: Cell, settings: dict[str, Any], weights: WeightsInfo, da
         **cells.experiment(cell, settings["iterations"], lr, weights.transform, clips, compared),
     }
     content["evaluator_cfg"]["feature"] = weights.feature
-    if not cell.ids or cell.start == "whitened":
+    if not cell.ids or cell.start in ("whitened", "both"):
         content["evaluator_cfg"]["restore_hint"] = weights.name
     elif cell.start == "pretrained":
         content["trainer_cfg"].update(init_from=weights.name, fix_BN=True)
@@ -133,9 +134,15 @@ def run(
     path = folder / "partitions" / f"{cells.name_of(cell, '_')}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(people) + "\n")
-    if cell.start == "whitened":
+    if cell.start in ("whitened", "both"):
+        source = weights.name
+        if cell.start == "both":
+            twin = cells.name_of(cell._replace(start="pretrained"), "_")
+            source = str(folder / "runs" / "CASIA-B" / weights.model_cfg["model"] / twin)
+            if not Path(source).exists():
+                raise UserError(f"{source} is missing: run the cell {twin.replace('_', '/')} first")
         target = path.with_suffix(".safetensors").resolve()
-        write_whitened(load_pretrained(weights.name), store, store.table.indices(people["TRAIN_SET"]).tolist(), target)
+        write_whitened(load_pretrained(source), store, store.table.indices(people["TRAIN_SET"]).tolist(), target)
         weights = dataclasses.replace(weights, name=str(target))
     content = configuration(cell, settings, weights, data)
     content["data_cfg"]["dataset_partition"] = str(path.resolve())

@@ -26,17 +26,21 @@ def test_fine_tuning_and_training_from_scratch(script: Any, tmp_path: Path) -> N
     data = make_tree(tmp_path / "data", ("001", "002", "003", "075", "076"), TYPES, frames=(18, 20))
     options = ["--quick", "--data", str(data), "--output", str(tmp_path), "--threads", str(torch.get_num_threads())]
     assert script.main(options) == 0
-    names = ["pretrained_0_0", "pretrained_2_0", "scratch_2_0", "whitened_2_0"]
-    assert sorted(path.stem for path in (tmp_path / "cells").iterdir()) == names
+    names = ["pretrained_0_0", "pretrained_2_0", "scratch_2_0", "whitened_2_0", "both_2_0"]
+    assert {path.stem for path in (tmp_path / "cells").iterdir()} == {*names}
     configs = [load_config(tmp_path / "configs" / f"{name}.yaml") for name in names]
-    assert [bool(config.trainer_cfg.init_from) for config in configs] == [False, True, False, False]
-    assert configs[3].evaluator_cfg.restore_hint == str(tmp_path / "partitions" / "whitened_2_0.safetensors")
-    first, second, third, fourth = (
-        json.loads((tmp_path / "partitions" / f"{name}.json").read_text()) for name in names
-    )
+    assert [bool(config.trainer_cfg.init_from) for config in configs] == [False, True, False, False, False]
+    for config, name in zip(configs[3:], names[3:], strict=True):
+        assert config.evaluator_cfg.restore_hint == str(tmp_path / "partitions" / f"{name}.safetensors")
+    first, *others = (json.loads((tmp_path / "partitions" / f"{name}.json").read_text()) for name in names)
     assert (first["TRAIN_SET"], first["TEST_SET"]) == ([], ["075", "076"])
-    assert second["TRAIN_SET"] == third["TRAIN_SET"] == fourth["TRAIN_SET"]
+    assert all(other["TRAIN_SET"] == others[0]["TRAIN_SET"] for other in others)
     pretrained = load_pretrained().network.state_dict()["fcs.fc_bin"]
+    whitened, both = (load_pretrained(config.evaluator_cfg.restore_hint).network.state_dict() for config in configs[3:])
+    assert torch.equal(
+        whitened["backbone.conv0.weight"], load_pretrained().network.state_dict()["backbone.conv0.weight"]
+    )
+    assert not torch.equal(whitened["backbone.conv0.weight"], both["backbone.conv0.weight"]), "fine-tuned before"
     trained = [
         load_pretrained(tmp_path / "runs" / "CASIA-B" / "DyGait" / name).network.state_dict()["fcs.fc_bin"]
         for name in names[1:3]
@@ -44,10 +48,17 @@ def test_fine_tuning_and_training_from_scratch(script: Any, tmp_path: Path) -> N
     assert 0 < (trained[0] - pretrained).abs().max() < 0.01 < (trained[1] - pretrained).abs().max()
     table = (tmp_path / "finetuning.md").read_text()
     assert table.count("| pretrained ") == 2
-    assert table.count("| scratch ") == table.count("| whitened ") == 1
+    assert table.count("| scratch ") == table.count("| whitened ") == table.count("| both ") == 1
     rows = json.loads((tmp_path / "finetuning.json").read_text())["rows"]
     assert all(0 <= value <= 100 for row in rows for group in ("NM", "BG", "CL") for value in row[group])
     ElementTree.parse(tmp_path / "finetuning.svg")
+
+
+def test_both_needs_the_run_that_is_whitened(script: Any, tmp_path: Path) -> None:
+    data = make_tree(tmp_path / "data", ("001", "002", "003", "075", "076"), TYPES, frames=(18, 20))
+    options = ["--quick", "--data", str(data), "--output", str(tmp_path), "--cells", "both/2/0"]
+    with pytest.raises(SystemExit, match="run the cell pretrained/2/0 first"):
+        script.main(options)
 
 
 def figures_of(rank: float) -> dict[str, Any]:
