@@ -36,7 +36,9 @@ def test_fine_tuning_and_training_from_scratch(script: Any, tmp_path: Path) -> N
     assert (first["TRAIN_SET"], first["TEST_SET"]) == ([], ["075", "076"])
     assert all(other["TRAIN_SET"] == others[0]["TRAIN_SET"] for other in others)
     pretrained = load_pretrained().network.state_dict()["fcs.fc_bin"]
-    whitened, both = (load_pretrained(config.evaluator_cfg.restore_hint).network.state_dict() for config in configs[3:])
+    whitened, both = (
+        load_pretrained(str(config.evaluator_cfg.restore_hint)).network.state_dict() for config in configs[3:]
+    )
     assert torch.equal(
         whitened["backbone.conv0.weight"], load_pretrained().network.state_dict()["backbone.conv0.weight"]
     )
