@@ -21,6 +21,11 @@ from dygait.modeling.export_mode import is_exporting
 from dygait.modeling.kernels.batch_norm import BatchNorm3d
 
 
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    """Convert a floating-point tensor to float32, unless it is float64."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def channels_last(x: torch.Tensor) -> torch.Tensor:
     """Return (F, C, H, W) or (N, C, S, H, W) in the fastest memory layout: channels last on a CPU.
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from dygait.modeling.layers import has_channels_last
+from dygait.modeling.layers import at_least_float32, has_channels_last
 
 
 def check_bins(bin_num: Sequence[int]) -> None:
@@ -87,8 +87,7 @@ class GeMHorizontalPooling(nn.Module):
         n, c, h, _ = x.shape
         check_rows(h, self.bin_num)
         with torch.autocast(x.device.type, enabled=False):
-            precise = x if x.dtype == torch.float64 else x.float()
-            rows = _GeneralisedMean.apply(precise, self.p, self.eps)
+            rows = _GeneralisedMean.apply(at_least_float32(x), self.p, self.eps)
             # The mean over a strip is the mean of the means of its rows.
             strips = [
                 rows if b == h else _GeneralisedMean.apply(rows.reshape(n, c, b, h // b), self.p, 0.0)

@@ -14,7 +14,7 @@ from dygait.modeling.backbones.residual import BLOCK_NAMES, LAYER_NAMES, Residua
 from dygait.modeling.frames import Frames, pack, stack_channels
 from dygait.modeling.heads import BNNECK_NAMES, BNNeckHead, NeckSizes, check_positive, strict_keys
 from dygait.modeling.kernels.batch_norm import BatchNorm2d
-from dygait.modeling.layers import channels_last
+from dygait.modeling.layers import at_least_float32, channels_last
 from dygait.modeling.output import GaitOutput
 from dygait.modeling.registry import MODELS
 
@@ -54,17 +54,14 @@ class CSquare(nn.Module):
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the features specific to the first map, common, and specific to the second, (F, C, H, W) each."""
         with torch.autocast(first.device.type, enabled=False):
-            precise = (x if x.dtype == torch.float64 else x.float() for x in (first, second))
-            return self._separate(*precise)
-
-    def _separate(self, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        difference = self.of_first(first) - self.of_second(second)
-        smaller = torch.sigmoid(-difference.abs())  # the smaller weight of a softmax of two
-        low, high = smaller.amin(1, keepdim=True), smaller.amax(1, keepdim=True)
-        common = (smaller - low) / (high - low + 1e-6)
-        specific = 1 - common
-        weighted = first * (specific * torch.sigmoid(difference)), second * (specific * torch.sigmoid(-difference))
-        return weighted[0], (first + second) / 2 * common, weighted[1]
+            first, second = at_least_float32(first), at_least_float32(second)
+            difference = self.of_first(first) - self.of_second(second)
+            smaller = torch.sigmoid(-difference.abs())  # the smaller weight of a softmax of two
+            low, high = smaller.amin(1, keepdim=True), smaller.amax(1, keepdim=True)
+            common = (smaller - low) / (high - low + 1e-6)
+            specific = 1 - common
+            weighted = first * (specific * torch.sigmoid(difference)), second * (specific * torch.sigmoid(-difference))
+            return weighted[0], (first + second) / 2 * common, weighted[1]
 
 
 @MODELS.register("MultiGaitpp")
