@@ -10,9 +10,8 @@ from torch import nn
 
 from dygait import distributed
 from dygait.errors import UserError
-from dygait.losses.base import Loss, Statistics, build_loss
+from dygait.losses.base import Loss, Statistics, at_least_float32, build_loss
 from dygait.losses.views import contrast
-from dygait.modeling.layers import at_least_float32
 
 
 class Outputs(Protocol):

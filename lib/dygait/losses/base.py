@@ -10,7 +10,6 @@ from torch import nn
 
 from dygait.config_problems import Problem
 from dygait.errors import UserError
-from dygait.modeling.layers import at_least_float32
 from dygait.registry import Registry
 
 LOSSES: Registry[type[Loss]] = Registry("loss")
@@ -42,6 +41,11 @@ class Loss(nn.Module):
     def compute(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Statistics]:
         """Return the loss, a scalar tensor, and statistics, scalar tensors without gradient."""
         raise NotImplementedError  # pragma: no cover - every loss has its own
+
+
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    """Convert a floating-point tensor to float32, unless it is float64."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 _AGGREGATOR_KEYS = ("loss_term_weight", "log_prefix")

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from dygait import distributed
-from dygait.modeling.layers import at_least_float32
+from dygait.losses.base import at_least_float32
 
 
 def contrast(predictions: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
