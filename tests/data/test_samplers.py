@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,12 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dygait.data.dataset import Request
-from dygait.data.samplers import BilateralSampler, CommonSampler, InferenceSampler, TripletSampler
+from dygait.data.samplers import (
+    BalancedTripletSampler,
+    BilateralSampler,
+    CommonSampler,
+    InferenceSampler,
+    TripletSampler,
+)
 from dygait.errors import UserError
 
 # 6 people with 5, 2, 9, 1, 4 and 4 sequences, mixed up.
 LABELS = [0, 2, 2, 1, 5, 2, 0, 3, 4, 2, 2, 5, 4, 0, 1, 2, 4, 5, 2, 0, 2, 5, 4, 2, 0]
 COUNTS = Counter(LABELS)
+# Of the third subject all, of the second one only.
+CONDITIONS = [{"n": "nm", "b": "bg", "c": "cl"}[letter] for letter in "nnnnnbnnncbbcbnnnnncnnncc"]
 
 
 def triplets(batch_size: tuple[int, int] = (4, 4), **more: Any) -> TripletSampler:
@@ -35,6 +44,7 @@ def flat(batches: Any) -> list[int]:
         (TripletSampler, [4, 4], False),
         (TripletSampler, [6, 2], True),
         (TripletSampler, [1, 8], False),
+        (partial(BalancedTripletSampler, conditions=CONDITIONS), [4, 4], True),
         (CommonSampler, 8, False),
         (BilateralSampler, [4, 2], False),
     ],
@@ -92,6 +102,36 @@ class TestTripletSampler:
 
     def test_every_sequence_is_drawn(self) -> None:
         assert set(flat(triplets((2, 2), total_iterations=300))) == set(range(len(LABELS)))
+
+
+class TestBalancedTripletSampler:
+    def batches(self, batch_size: tuple[int, int], **more: Any) -> list[list[int]]:
+        return sequences(
+            BalancedTripletSampler(LABELS, list(batch_size), conditions=CONDITIONS, **{"total_iterations": 60, **more})
+        )
+
+    @pytest.mark.parametrize("size", [(4, 4), (6, 3), (2, 11)])
+    def test_conditions_of_a_subject_are_equally_frequent(self, size: tuple[int, int]) -> None:
+        for batch in self.batches(size):
+            assert len(batch) == size[0] * size[1]
+            by_person: dict[int, list[int]] = {}
+            for sequence in batch:
+                by_person.setdefault(LABELS[sequence], []).append(sequence)
+            for person, drawn in by_person.items():
+                has = Counter(c for label, c in zip(LABELS, CONDITIONS, strict=True) if label == person)
+                counts = Counter(CONDITIONS[sequence] for sequence in drawn)
+                assert len(drawn) == size[1]
+                assert len(counts) == min(len(has), size[1])
+                assert max(counts.values()) - min(counts.values()) <= 1
+                for condition, count in counts.items():  # none twice before all of its condition
+                    times = Counter(s for s in drawn if CONDITIONS[s] == condition)
+                    assert len(times) == min(count, has[condition])
+
+    def test_every_sequence_and_every_condition_is_drawn_first(self) -> None:
+        batches = self.batches((6, 2), total_iterations=300)
+        assert set(itertools.chain(*batches)) == set(range(len(LABELS)))
+        firsts = Counter(CONDITIONS[batch[0]] for batch in batches if LABELS[batch[0]] == 2)
+        assert set(firsts) == {"nm", "bg", "cl"}
 
 
 def test_common_draws_each_sequence_at_most_once_if_possible() -> None:

@@ -30,6 +30,7 @@ class TrainingSampler(abc.ABC):
         batch_shuffle: whether to shuffle the batch before it is divided among the processes.
         first_iteration: the number of completed iterations.
         total_iterations: the last iteration.
+        conditions: the walking condition of every sequence of the dataset (`nm`, `bg` and `cl` of CASIA-B).
         batch_size_form: the form of `batch_size`: [P, K], or a number.
         views: the number of samples of each sequence; a batch has one view of all sequences, then the next.
 
@@ -45,6 +46,7 @@ class TrainingSampler(abc.ABC):
     total_iterations: int = 80000
     rank: int = 0
     world_size: int = 1
+    conditions: Sequence[str] | None = None
     batch_size_form: ClassVar[Literal["[P, K]", "a number"]] = "[P, K]"
     views: ClassVar[int] = 1
 
@@ -98,13 +100,34 @@ class TripletSampler(TrainingSampler):
     def draw(self, iteration: int, rng: np.random.Generator) -> list[int]:
         batch: list[int] = []
         for label in rng.choice(len(self.sequences), self.num_ids, replace=False):
-            sequences = self.sequences[label]
-            # The sequences of a subject with fewer than K are repeated, so that every subject has K samples.
-            permutations = [rng.permutation(sequences) for _ in range(-(-self.num_sequences // len(sequences)))]
-            batch.extend(np.concatenate(permutations)[: self.num_sequences].tolist())
+            batch.extend(self.draw_sequences(self.sequences[label], rng))
         if self.batch_shuffle:
             rng.shuffle(batch)
         return batch
+
+    def draw_sequences(self, sequences: np.ndarray, rng: np.random.Generator) -> list[int]:
+        """Return K of a subject's sequences, which are repeated if there are fewer."""
+        permutations = [rng.permutation(sequences) for _ in range(-(-self.num_sequences // len(sequences)))]
+        return np.concatenate(permutations)[: self.num_sequences].tolist()
+
+
+@SAMPLERS.register("BalancedTripletSampler")
+class BalancedTripletSampler(TripletSampler):
+    """P subjects with K sequences each, of all walking conditions of the subject equally often.
+
+    In CASIA-B, where a subject walks six times as usual, twice with a bag and twice in a coat, two of five draws of
+    four sequences by :class:`TripletSampler` have none in a coat.
+    """
+
+    def draw_sequences(self, sequences: np.ndarray, rng: np.random.Generator) -> list[int]:
+        assert self.conditions is not None
+        by_condition: dict[str, list[int]] = {}
+        for sequence in rng.permutation(sequences).tolist():
+            by_condition.setdefault(self.conditions[sequence], []).append(sequence)
+        groups = list(by_condition.values())
+        rng.shuffle(groups)
+        turns = (divmod(turn, len(groups)) for turn in range(self.num_sequences))
+        return [groups[group][turn % len(groups[group])] for turn, group in turns]
 
 
 @SAMPLERS.register("CommonSampler")

@@ -13,6 +13,11 @@ SequenceKey = tuple[str, str, str]
 """(id, type, view) of a sequence."""
 
 
+def condition_of(type: str) -> str:
+    """Return the walking condition of a type: `nm` of `nm-05`; a type without a number is a condition."""
+    return type.rpartition("-")[0] or type
+
+
 @dataclass(frozen=True, eq=False)
 class Column:
     """A name for each of n sequences.

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dygait.data.sequences import condition_of
 from dygait.evaluation.analysis import GroupAnalysis, tar_at
 from dygait.reporting.charts import STYLES, Axis, LineChart, Scatter, Series, linear_axis, percent_axis, rate_axis
 from dygait.reporting.reported_run import ReportedRun
@@ -126,7 +127,7 @@ def map_figures(run: ReportedRun) -> list[Figure]:
     caption = f"{len(rows)} sequences of {len(set(ids))} subjects. {method}"
     labels = [(*_densest(points[[i == subject for i in ids]]), subject) for subject in sorted(set(ids))]
     figures = []
-    for title, names in (("By subject", ids), ("By condition", [*map(_condition, types)]), ("By view", views)):
+    for title, names in (("By subject", ids), ("By condition", [*map(condition_of, types)]), ("By view", views)):
         kinds = sorted(set(names))
         if names is ids or 1 < len(kinds) <= _LARGEST_LEGEND:
             indices = [kinds.index(name) for name in names]
@@ -140,11 +141,6 @@ def _densest(points: np.ndarray) -> tuple[float, float]:
     distances = np.sort(np.linalg.norm(points[:, None] - points[None], axis=2), 1)
     x, y = points[distances[:, min(5, len(points) - 1)].argmin()].tolist()
     return x, y
-
-
-def _condition(name: str) -> str:
-    """Return the condition of a type: ``nm`` of ``nm-05``."""
-    return name.rpartition("-")[0] or name
 
 
 def length_figures(run: ReportedRun) -> list[Figure]:

@@ -221,6 +221,7 @@ def build_training_source(config: Config, data: Data, device: torch.device, firs
         trainer.total_iter,
         distributed.rank(),
         distributed.world_size(),
+        dataset.conditions,
     )
     return Source(dataset, make_loader(dataset, batches, config.data_cfg.num_workers, device.type == "cuda"))
 
