@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from dygait.data.frame_sampler import FrameSampler
-from dygait.data.sequences import condition_of
 from dygait.data.stores import Store
 from dygait.data.transforms import Transform
 from dygait.errors import UserError
@@ -76,7 +75,6 @@ class SequenceDataset:
         code_labels = np.array([label_of.get(name, -1) for name in store.table.ids.names], np.int64)
         self.labels: list[int] = code_labels[store.table.ids.codes[indices]].tolist()
         types = store.table.types.take(indices)
-        self.conditions = [condition_of(name) for name in types]
         self.class_labels = [None if class_of is None else class_of(name) for name in types]
         self.frames = frames
         self.transforms = tuple(transforms)

@@ -18,6 +18,7 @@ from dygait.data.integrity import find_unreadable
 from dygait.data.loader import make_loader
 from dygait.data.partition import Partition, coverage, load_partition, with_all_ids
 from dygait.data.samplers import SAMPLERS, InferenceSampler
+from dygait.data.sequences import condition_of
 from dygait.data.stores import PackedStore, Store, open_store
 from dygait.data.stores.cached import fill_cache, memory_folder
 from dygait.data.stores.concat import prefixed_id
@@ -221,7 +222,7 @@ def build_training_source(config: Config, data: Data, device: torch.device, firs
         trainer.total_iter,
         distributed.rank(),
         distributed.world_size(),
-        dataset.conditions,
+        [condition_of(name) for name in data.store.table.types.take(dataset.indices)],
     )
     return Source(dataset, make_loader(dataset, batches, config.data_cfg.num_workers, device.type == "cuda"))
 
