@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import BaseModel, model_serializer
 from torch.utils.data import DataLoader
 
 from dygait.data.dataset import Sample
@@ -19,6 +20,13 @@ from dygait.errors import LocalError
 class ConstantDataset:
     def __getitem__(self, request: Any) -> Sample:
         return Sample(np.zeros((2, 4, 3), np.uint8), 0, 0)
+
+
+class SlowlySerialised(BaseModel):
+    @model_serializer
+    def wait(self) -> dict[str, Any]:
+        time.sleep(20)
+        return {}
 
 
 def loader() -> DataLoader[Any]:
@@ -37,7 +45,10 @@ def loader_processes() -> Iterator[Callable[[], list[Any]]]:
     bystander.join()
 
 
-@pytest.mark.parametrize("moment", ["while waiting for it", "in a step", "in a checkpoint", "in a transfer of memory"])
+@pytest.mark.parametrize(
+    "moment",
+    ["while waiting for it", "in a step", "in a checkpoint", "while serialising", "in a transfer of memory"],
+)
 def test_a_killed_worker_is_named(loader_processes: Callable[[], list[Any]], moment: str) -> None:
     killed = 0
     with pytest.raises(LocalError) as caught, working():  # noqa: PT012 - where it dies is the point
@@ -53,6 +64,8 @@ def test_a_killed_worker_is_named(loader_processes: Callable[[], list[Any]], mom
             other = OSError("a file could not be written")
             other.__context__ = inner.value
             raise other
+        if moment == "while serialising":
+            SlowlySerialised().model_dump()
         if moment == "in a transfer of memory":
 
             def lost() -> Iterator[Any]:

@@ -69,12 +69,17 @@ def working() -> Iterator[None]:
 
 
 def _killed_worker(error: BaseException | None) -> re.Match[str] | None:
-    """Return the match (pids, reason) of PyTorch's message about a killed worker; None for another error."""
+    """Return the match (pids, reason) of PyTorch's message about a killed worker; None for another error.
+
+    Where the error interrupts a write, torch.save raises another one, with this one as its context; where it interrupts
+    the serialisation of a configuration, pydantic raises another one, whose message names this one's type and message.
+    """
     while error is not None:
-        match = re.search(r"^DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) ([^.]*)", str(error))
-        if match is not None and isinstance(error, RuntimeError):
+        text = f"{type(error).__name__}: {error}"
+        match = re.search(r"\bRuntimeError: DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) ([^.]*)", text)
+        if match is not None:
             return match
-        error = error.__context__  # torch.save raises another error when a write is interrupted by this one
+        error = error.__context__
     return None
 
 
