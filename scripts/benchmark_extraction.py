@@ -76,8 +76,14 @@ def make_store(folder: Path, count: int, longest: int) -> Path:
 
 
 def open_case(options: argparse.Namespace, few: bool = False) -> Case:
-    """Open the data, and build the network."""
-    sets = [f"data_cfg.dataset_root={options.data}", "data_cfg.num_workers=0", "evaluator_cfg.enable_float16=false"]
+    """Open the data, and build the network; complete sequences are embedded, whose lengths differ."""
+    sets = [
+        f"data_cfg.dataset_root={options.data}",
+        "data_cfg.num_workers=0",
+        "evaluator_cfg.enable_float16=false",
+        "evaluator_cfg.feature=embeddings",
+        "evaluator_cfg.sampler.frames_window=null",
+    ]
     config = load_config(options.cfgs, [*sets, *(SMALL if options.quick else ()), *options.set])
     data = sources.open_data(config)
     test_set = sources.build_test_source(config, data, CPU).dataset
