@@ -346,8 +346,8 @@ def step_config(root: Path, overrides: tuple[str, ...]) -> Config:
     """The configuration of the whole step: the small network for CASIA-B, on the generated data."""
     return load_config(ROOT / "configs" / "Dygait_CASIA-B_cpu.yaml", [
         f"data_cfg.dataset_root={root}", f"data_cfg.dataset_partition={root.parent / 'partition.json'}",
-        f"trainer_cfg.transform={{type: BaseSilCuttingTransform, cutting: {CUT}}}", "trainer_cfg.total_iter=4200",
-        *overrides,
+        f"trainer_cfg.transform={{type: BaseSilCuttingTransform, cutting: {CUT}}}",
+        "trainer_cfg.sampler.frames_num_fixed=30", *overrides,
     ])  # fmt: skip
 
 
