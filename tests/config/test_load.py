@@ -331,6 +331,8 @@ class TestProblems:
             ("optimizer_cfg.momentm=0.9", "optimizer_cfg.momentm", "did you mean 'momentum'?"),
             ("optimizer_cfg={momentum: 0.9, solver: Adagrad}", "optimizer_cfg.momentum", "unknown key"),
             ("optimizer_cfg={betas: [2.0, 0.9], solver: Adam}", "optimizer_cfg.solver", "Invalid beta"),
+            ("optimizer_cfg.solver=Muon", "optimizer_cfg.solver", "did you mean 'MuonAdamW'?"),
+            ("optimizer_cfg={momentum: 1, solver: MuonAdamW}", "optimizer_cfg.solver", "below 1, not 1"),
             ("optimizer_cfg.solver=LBFGS", "optimizer_cfg.solver", "unknown optimiser 'LBFGS'"),
             ("scheduler_cfg.scheduler=MultistepLR", "scheduler_cfg.scheduler", "did you mean 'MultiStepLR'?"),
             ("scheduler_cfg.scheduler=CosineAnnealingLR", "scheduler_cfg.scheduler", "CosineAnnealingLR"),

@@ -66,6 +66,7 @@ OPTIMISERS = [
     "{solver: AdamW, lr: 0.001}",
     "{solver: AdamW, lr: 0.001, foreach: true}",
     "{solver: Adagrad, lr: 0.01}",
+    "{solver: MuonAdamW, lr: 0.001}",
 ]
 """Fused, foreach and plain forms; some skip steps on the device, others wait for it."""
 

@@ -285,9 +285,13 @@ class ParamGroupCfg(Section):
 
 
 class OptimizerCfg(Component):
-    """The optimiser: a class of `torch.optim` and its keywords."""
+    """The optimiser: a class of `torch.optim` or `MuonAdamW`, and its keywords."""
 
-    solver: str = Field("SGD", description="A class of `torch.optim`.")
+    solver: str = Field(
+        "SGD",
+        description="A class of `torch.optim`, or `MuonAdamW`: Muon for weights of two or more dimensions, AdamW for "
+        "the others.",
+    )
     lr: float = Field(0.1, gt=0, description="The learning rate.")
     param_groups: list[ParamGroupCfg] = Field(
         [],

@@ -13,9 +13,10 @@ from dygait.config.schema import Config, ParamGroupCfg
 from dygait.errors import UserError
 from dygait.logs import log
 from dygait.runs.networks import matching_names
+from dygait.training.muon import MuonAdamW
 
 _FUSED = {"SGD", "Adam", "AdamW"}  # fused on CUDA and CPU in every supported version of PyTorch
-_UNSUPPORTED = {"LBFGS", "ReduceLROnPlateau"}  # step() needs a closure or a metric
+_UNSUPPORTED = {"LBFGS", "Muon", "ReduceLROnPlateau"}  # step() needs a closure, matrices alone, or a metric
 
 
 def named_classes(module: Any, base: type) -> dict[str, type]:
@@ -25,13 +26,15 @@ def named_classes(module: Any, base: type) -> dict[str, type]:
     return {name: member for name, member in members if name in names}
 
 
-OPTIMIZERS = named_classes(torch.optim, torch.optim.Optimizer)
+OPTIMIZERS = {**named_classes(torch.optim, torch.optim.Optimizer), MuonAdamW.__name__: MuonAdamW}
 
 
 def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
     """Build the optimiser of the parameters that require a gradient, fused unless a keyword chooses otherwise."""
     section = config.optimizer_cfg
     groups = _parameter_groups(config, model)
+    if section.solver == MuonAdamW.__name__:
+        groups = _without_class_head(groups, model)
     parameters = [p for group in groups for p in group["params"]]
     keywords = section.keywords
     explicit = any(keywords.get(name) is not None for name in ("fused", "foreach", "differentiable"))
@@ -72,6 +75,17 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
     flags = [{name: group[name] for name in ("fused", "foreach") if name in group} for group in optimizer.param_groups]
     groups = [{**group, **flag} for group, flag in zip(state["param_groups"], flags, strict=True)]
     optimizer.load_state_dict({**state, "param_groups": groups})
+
+
+def _without_class_head(groups: list[dict[str, Any]], model: nn.Module) -> list[dict[str, Any]]:
+    """Move the class head of each group into a group of its own, which MuonAdamW updates as AdamW does."""
+    heads = {p for name, p in model.named_parameters() if name in getattr(model, "class_head", ())}
+    split: list[dict[str, Any]] = []
+    for group in groups:
+        hidden, head = ([p for p in group["params"] if (p in heads) is wanted] for wanted in (False, True))
+        split += [{**group, "params": hidden}] if hidden else []
+        split += [{**group, "params": head, "muon": False}] if head else []
+    return split
 
 
 def _parameter_groups(config: Config, model: nn.Module) -> list[dict[str, Any]]:
