@@ -290,7 +290,7 @@ class OptimizerCfg(Component):
     solver: str = Field(
         "SGD",
         description="A class of `torch.optim`, or `MuonAdamW`: Muon for weights of two or more dimensions, AdamW for "
-        "the others.",
+        "vectors and the class head.",
     )
     lr: float = Field(0.1, gt=0, description="The learning rate.")
     param_groups: list[ParamGroupCfg] = Field(
