@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import threading
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +19,15 @@ from dygait.untrusted import printable
 T = TypeVar("T")
 
 log = logging.getLogger("dygait")
+
+
+def _use_own_lock() -> None:
+    tqdm.set_lock(threading.RLock())
+
+
+# tqdm's own lock is shared with forked processes: if one is killed while it writes, all others would wait for ever.
+_use_own_lock()
+os.register_at_fork(after_in_child=_use_own_lock)
 
 
 class _TqdmHandler(logging.StreamHandler):
