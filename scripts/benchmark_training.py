@@ -55,6 +55,7 @@ from dygait.modeling.kernels.batch_norm import batch_norm
 from dygait.profiling.machine_peak import products_per_second
 from dygait.runs import networks, sources
 from dygait.training import schedules
+from dygait.training.muon import orthogonalize
 from dygait.training.trainer import build_trainer
 
 CUT = 5
@@ -62,6 +63,8 @@ CUT = 5
 EXACT, GRADIENT = 1e-5, 2e-5
 """Tolerances of values and gradients of two forms of a module, relative to the largest value: float32 rounding, twice
 as much for a gradient through two stages of Winograd filtering."""
+ORTHOGONAL = 1e-4
+"""The same for orthogonalised matrices: five iterations enlarge what rounding changes."""
 FIRST, LATER = 1e-4, 5e-3
 """Relative tolerances of the losses of whole steps, of the first and of later ones: the first steps of AdamW are as
 large for a gradient of rounding noise as for any other."""
@@ -547,6 +550,27 @@ def measure_batch_norm(figures: Figures, sizes: Sizes, repeats: int) -> None:
     figures.measure("batch_norm", 4 * repeats, *(lambda f=f: train(f) for f in forms.values()))
 
 
+def measure_muon(figures: Figures, sizes: Sizes, repeats: int) -> None:
+    """Measure MuonAdamW's orthogonalised steps of the deep network's matrices, by the plain iterations and by ours."""
+    torch.manual_seed(0)
+    network = build_model({"model": "DyGait", "variant": "deep", "channels": sizes.channels, "norm": "batch"})
+    weights = [torch.randn_like(weight) for weight in network.parameters() if weight.ndim >= 2]
+    steps = [weight if weight.ndim == 3 else weight.flatten(1) for weight in weights]
+
+    def plain(step: torch.Tensor) -> torch.Tensor:
+        x = step.mT if step.shape[-2] > step.shape[-1] else step
+        x = x / x.norm(dim=(-2, -1), keepdim=True)
+        for _ in range(5):
+            gram = x @ x.mT
+            x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+        return x.mT if step.shape[-2] > step.shape[-1] else x
+
+    forms = [lambda f=f: [f(step) for step in steps] for f in (plain, orthogonalize)]
+    equal = figures.details["largest_relative_difference"]
+    equal["muon"] = largest_difference("muon", *([[a] for a in form()] for form in forms), allowed=ORTHOGONAL)
+    figures.measure("muon", 4 * repeats, *forms)
+
+
 # ---- figures -------------------------------------------------------------------------------------------------------
 
 
@@ -630,6 +654,7 @@ def main() -> int:
     measure_module(figures, sizes, options.repeats)
     measure_network(figures, sizes, options.repeats)
     measure_batch_norm(figures, sizes, options.repeats)
+    measure_muon(figures, sizes, options.repeats)
     measure_steps(figures, sizes, options.repeats, options.quick)
     spread = figures.details["spread_of_ratios"]
     cells = [

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from dygait.modeling.layers import at_least_float32
+
 # The quintic of Newton-Schulz iterations whose slope at zero is largest (Jordan et al., 2024).
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _STEPS = 5
@@ -20,11 +22,10 @@ def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
     """
     a, b, c = _COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.float()
-    x = x.mT if tall else x
+    x = at_least_float32(matrices.mT if tall else matrices)
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
     gram = x @ x.mT
-    identity = torch.eye(gram.shape[-1], device=x.device)
+    identity = torch.eye(gram.shape[-1], dtype=x.dtype, device=x.device)
     total = identity
     for _ in range(_STEPS):
         factor = a * identity + b * gram + c * (gram @ gram)
