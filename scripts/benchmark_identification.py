@@ -1,7 +1,7 @@
 """Benchmark of the search in a gallery against a plain loop over people, on random features.
 
 A gallery of people of 20 windows each, and tracks of 8 windows: some of people who are enrolled, some of strangers. The
-features have the size of those of `Dygait_CASIA-B_cpu.yaml`, 64 channels x 31 parts: a million windows take 8 GiB. The
+features are 64 channels x 31 parts, as those of the paper's pyramid of strips: a million windows take 8 GiB. The
 plain form: for each person, NumPy's norms of the differences between all windows, part by part, in float32; the mean of
 the three nearest; that over the nearer half of the track's windows. Both must find the same people, at distances equal
 within 1e-5, or the run fails.

@@ -346,11 +346,13 @@ STEP_RATIOS = {
 
 
 def step_config(root: Path, overrides: tuple[str, ...]) -> Config:
-    """The configuration of the whole step: the small network for CASIA-B, on the generated data."""
+    """The configuration of the whole step: the small network for CASIA-B at 32 x 22, on the generated data."""
     return load_config(ROOT / "configs" / "Dygait_CASIA-B_cpu.yaml", [
         f"data_cfg.dataset_root={root}", f"data_cfg.dataset_partition={root.parent / 'partition.json'}",
         f"trainer_cfg.transform={{type: BaseSilCuttingTransform, cutting: {CUT}}}",
-        "trainer_cfg.sampler.frames_num_fixed=30", *overrides,
+        "model_cfg.input_size=[32, 22]", "model_cfg.bin_num=[16, 8, 4, 2, 1]", "model_cfg.SeparateBNNecks.parts_num=31",
+        f"model_cfg.SeparateBNNecks.part_weights={[1] * 31}", "trainer_cfg.sampler.frames_num_fixed=30",
+        "optimizer_cfg={solver: AdamW, lr: 2.0e-3, betas: [0.9, 0.99], weight_decay: 0.02}", *overrides,
     ])  # fmt: skip
 
 
