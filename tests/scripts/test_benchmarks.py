@@ -17,18 +17,15 @@ from helpers.scripts import load_script, run_script
 OPTIONS = {
     "data": ("--batches", "1"),
     "evaluation": ("--quick",),
-    "extraction": (
-        "--quick", "--sequences", "9", "--set", "model_cfg.input_size=[32,22]", "--set",
-        "evaluator_cfg.transform=[{type: BaseSilCuttingTransform}, {type: Resize, size: [32, 22]}]",
-    ),
+    "extraction": ("--quick", "--sequences", "9"),
     "training": ("--quick", "--plot", "plot.svg"),
-}  # fmt: skip
+}
 RATIOS = {
     "data": {"plain_0w", "plain_2w", "augmented_0w", "bytes_read", "render"},
     "evaluation": {"casia_b", "distance_over_gemm", "gait3d", "grew_ranking"},
     "extraction": {"extraction"},
     "training": {
-        "dam_forward", "dam_train", "network_train", "batch_norm",
+        "dam_forward", "dam_train", "network_train", "batch_norm", "muon",
         "step_fp32", "step_bf16", "step_equal_allocator", "bf16_over_fp32", "allocator",
     },
 }  # fmt: skip
