@@ -25,6 +25,7 @@ def _write_line() -> None:
 
 
 def test_a_process_killed_while_it_writes_blocks_no_other() -> None:
+    _write_line()  # creates tqdm's lock, which the processes below inherit
     held, never = FORK.Event(), FORK.Event()
     process = FORK.Process(target=_hold_lock, args=(held.set, never.wait))
     process.start()
