@@ -176,7 +176,8 @@ def free_port() -> int:
 
 def environment(**extra: str) -> dict[str, str]:
     """Return environment variables for a command, with which Python imports from the source tree."""
-    path = os.pathsep.join([str(REPOSITORY / "lib"), str(REPOSITORY / "tests")])
+    rest = filter(None, [os.environ.get("PYTHONPATH")])  # may hold what is not installed beside Python
+    path = os.pathsep.join([str(REPOSITORY / "lib"), str(REPOSITORY / "tests"), *rest])
     return {**os.environ, "PYTHONPATH": path, "OMP_WAIT_POLICY": "passive", "CUDA_VISIBLE_DEVICES": "", **extra}
 
 

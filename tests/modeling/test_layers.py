@@ -168,3 +168,18 @@ def test_initialise() -> None:
     assert abs(float(network[3].weight.mean()) - 1) < 0.002
     assert abs(float(network[3].weight.std()) / 0.02 - 1) < 0.1
     assert not network[3].bias.any()
+
+
+@pytest.mark.parametrize("frames_of_map", [1, 2, 3, 6, 9])
+def test_few_frames_have_the_gradient_of_float32(frames_of_map: int) -> None:
+    x, weight = random(2, 32, frames_of_map, 64, 44, dtype=torch.float32), random(64, 32, 3, 3, 3, dtype=torch.float32)
+    gradients = []
+    for half in (False, True):
+        weight = weight.detach().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            padded, lengths = layers.avoid_few_frames(layers.channels_last(x), None)
+            maps = nn.functional.conv3d(padded, weight, padding=1)[:, :, :frames_of_map]
+        assert lengths is None or lengths.tolist() == [frames_of_map] * 2
+        maps.backward(random(*maps.shape, seed=1, dtype=torch.float32).to(maps.dtype))
+        gradients.append(weight.grad)
+    assert torch.linalg.norm(gradients[1] - gradients[0]) < 0.01 * torch.linalg.norm(gradients[0])

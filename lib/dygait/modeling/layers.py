@@ -20,6 +20,10 @@ from torch.autograd.function import once_differentiable
 from dygait.modeling.export_mode import is_exporting
 from dygait.modeling.kernels.batch_norm import BatchNorm3d
 
+# What PyTorch's convolutions in bfloat16 can train on: at least so many frames of maps of at least so many pixels.
+_LEAST_FRAMES = 8
+_LARGE_MAP = 2048
+
 
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
     """Convert a floating-point tensor to float32, unless it is float64."""
@@ -115,16 +119,22 @@ def whole_sequences(
     return silhouettes.gather(1, source) * valid_frames(repeated, target, device)[:, :, None, None], repeated
 
 
-def avoid_two_frames(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Pad maps of two frames (N, C, 2, H, W) to three, where PyTorch cannot train on two.
+def avoid_few_frames(x: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Pad maps of few frames (N, C, S, H, W), where PyTorch cannot train on so few.
 
     On a CPU in bfloat16, PyTorch (at least 2.13) returns uninitialised memory as the weight gradient of a 3-D
-    convolution over exactly two frames. The padding changes no result, since every layer knows the true lengths.
+    convolution over exactly two frames, and, where the CPU has AMX (2.14), wrong values, of any size, over fewer than
+    eight frames of large maps: seen for 64 x 44 pixels or more. The padding changes no result, since every layer knows
+    the true lengths.
     """
-    if not torch.is_autocast_enabled("cpu") or x.device.type != "cpu" or x.shape[2] != 2:
+    frames = x.shape[2]
+    if not torch.is_autocast_enabled("cpu") or x.device.type != "cpu" or not torch.is_grad_enabled():
         return x, lengths
-    lengths = torch.full((len(x),), 2) if lengths is None else lengths
-    return F.pad(x, (0, 0, 0, 0, 0, 1)), lengths
+    least = _LEAST_FRAMES if x.shape[3] * x.shape[4] >= _LARGE_MAP else 3 if frames == 2 else 1
+    if frames >= least:
+        return x, lengths
+    lengths = torch.full((len(x),), frames) if lengths is None else lengths
+    return F.pad(x, (0, 0, 0, 0, 0, least - frames)), lengths
 
 
 def over_valid_frames(

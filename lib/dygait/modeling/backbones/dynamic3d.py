@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dygait.modeling.dam import DAMOptions, DynamicAugmentation
-from dygait.modeling.layers import LocalTemporalAggregation, avoid_two_frames, channels_last
+from dygait.modeling.layers import LocalTemporalAggregation, avoid_few_frames, channels_last
 
 Features = tuple[torch.Tensor, torch.Tensor | None]
 
@@ -40,7 +40,7 @@ class DeepBackbone(nn.Module):
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> Features:
         """Return (N, c3, S // 3, H // 4, W // 4) and its lengths for (N, 1, S, H, W), S at least 3."""
         x = _halve(self.dam0(x, lengths))
-        x, lengths = avoid_two_frames(*self.lta(self.dam1(x, lengths), lengths))
+        x, lengths = avoid_few_frames(*self.lta(self.dam1(x, lengths), lengths))
         x = _halve(self.dam2(x, lengths))
         return self.dam4(self.dam3(x, lengths), lengths), lengths
 
@@ -63,6 +63,6 @@ class ShallowBackbone(nn.Module):
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> Features:
         """Return (N, c2, S // 3, H // 2, W // 2) and its lengths for (N, 1, S, H, W), S at least 3."""
         x = F.leaky_relu(self.conv0(channels_last(x) if self.options.form == "fast" else x), 0.01)
-        x, lengths = avoid_two_frames(*self.lta(x, lengths))
+        x, lengths = avoid_few_frames(*self.lta(x, lengths))
         x = _halve(self.dam0(x, lengths))
         return self.dam2(self.dam1(x, lengths), lengths), lengths

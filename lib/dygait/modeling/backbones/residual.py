@@ -16,7 +16,7 @@ from typing_extensions import NotRequired, TypedDict
 from dygait.modeling.frames import Counts, pack_counted, unpack
 from dygait.modeling.heads import Renames, check_numbers, check_positive, check_sizes, strict_keys
 from dygait.modeling.kernels.batch_norm import BatchNorm2d
-from dygait.modeling.layers import avoid_two_frames
+from dygait.modeling.layers import avoid_few_frames
 from dygait.modeling.registry import BACKBONES
 
 Mode = Literal["2d", "p3d", "3d"]
@@ -27,7 +27,7 @@ def over_sequences(layer: nn.Conv3d, frames: torch.Tensor, counts: Counts) -> to
 
     Returns packed (F, C_out, H_out, W_out) for packed (F, C, H, W).
     """
-    sequences, _ = avoid_two_frames(unpack(frames, counts).transpose(1, 2), None)
+    sequences, _ = avoid_few_frames(unpack(frames, counts).transpose(1, 2), None)
     return pack_counted(layer(sequences).transpose(1, 2), counts)
 
 

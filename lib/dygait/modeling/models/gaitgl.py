@@ -15,7 +15,7 @@ from torch import nn
 from dygait.modeling.heads import GAITGL_NAMES, GaitGLHead, NeckSizes, Renames, check_numbers
 from dygait.modeling.layers import (
     LocalTemporalAggregation,
-    avoid_two_frames,
+    avoid_few_frames,
     channels_last,
     whole_sequences,
     zero_padding,
@@ -112,7 +112,7 @@ class GaitGL(GaitGLHead):
         x = channels_last(silhouettes.unsqueeze(1))
         for convolution in self.stem:
             x = zero_padding(F.leaky_relu(convolution(x), 0.01), lengths)
-        x, lengths = avoid_two_frames(*self.lta(x, lengths))
+        x, lengths = avoid_few_frames(*self.lta(x, lengths))
         for block in self.glconv0:
             x = block(x, lengths)
         x = F.max_pool3d(x, (1, 2, 2))
