@@ -93,7 +93,7 @@ def load_pretrained(name: str | Path = "syngait") -> PretrainedModel:
     Args:
         name: the name of weights that ship with the package, or the path of a file of `scripts/publish_weights.py`, of
             a checkpoint of DyGait, or of a run's folder, whose newest checkpoint is loaded. Averaged weights
-            (`trainer_cfg.ema`) are preferred.
+            (`trainer_cfg.ema`) are preferred. `NAME/MEMBER` is one member of an ensemble: `syngait/small`.
 
     Returns:
         The model on the CPU, in evaluation mode, ready for `dygait.embed`.
@@ -129,6 +129,13 @@ def find_weights(source: str | Path) -> Path:
     if newest is None:
         raise UserError(f"{folder} is no folder of a run: there is no {folder.name}-*.pt in {folder / 'checkpoints'}")
     return newest
+
+
+def _run_name(source: Path) -> str:
+    """Return the name of a run that tests weights: of a member, with that of its ensemble."""
+    path = source.resolve()
+    is_member = published.is_published(published.locate(source)) and not source.exists() and len(source.parts) > 1
+    return f"{path.parent.stem}_{path.name}" if is_member and path.suffix != published.SUFFIX else path.stem
 
 
 def _inference_configuration(state: Mapping[str, Any], path: Path, class_num: int = 1) -> tuple[dict[str, Any], Any]:
@@ -221,7 +228,7 @@ def with_weights(config: Config, source: str | Path, kept: Collection[str] = ())
     feature = comparison.pop("feature", None)
     evaluator["feature"] = evaluator["feature"] or feature
     evaluator["sampler"] |= {k: value for k, value in comparison.items() if f"evaluator_cfg.sampler.{k}" not in kept}
-    evaluator |= {"transform": transform, "restore_hint": str(path), "save_name": Path(source).resolve().stem}
+    evaluator |= {"transform": transform, "restore_hint": str(path), "save_name": _run_name(Path(source))}
     try:
         return config.model_copy(
             update={

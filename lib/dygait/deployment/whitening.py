@@ -11,6 +11,7 @@ N sequences, C channels, P parts.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,29 +94,46 @@ def write_whitened(
     published.write(target, {name: tensor for name, tensor in weights.items() if name not in head}, record)
 
 
-def _foldable(model: PretrainedModel) -> dict[str, torch.Tensor]:
-    """Return the weights of a model with separate FCs before BNNecks."""
-    weights = model.network.state_dict()
-    if _FC not in weights or f"{_NORM}.running_mean" not in weights:
-        kind = model.info.model_cfg["model"]
-        raise UserError(f"{model.info.name}: {kind} has no separate FCs before BNNecks, into which whitening is folded")
-    return weights
+def _foldable(model: PretrainedModel) -> tuple[dict[str, torch.Tensor], dict[str, slice]]:
+    """Return the weights of a model with separate FCs before BNNecks, and the parts of each network in it.
+
+    The networks are the members of an ensemble, or one, without a name.
+    """
+    weights, parts, start = model.network.state_dict(), {}, 0
+    for name in model.info.model_cfg.get("members", [""]):
+        prefix = _prefix(name)
+        if f"{prefix}{_FC}" not in weights or f"{prefix}{_NORM}.running_mean" not in weights:
+            raise UserError(
+                f"{model.info.name}: {name or model.info.model_cfg['model']} has no separate FCs before BNNecks, into "
+                f"which whitening is folded"
+            )
+        parts[name] = slice(start, start + len(weights[f"{prefix}{_FC}"]))
+        start = parts[name].stop
+    return weights, parts
+
+
+def _prefix(member: str) -> str:
+    return f"members.{member}." if member else ""
 
 
 def weigh_parts(model: PretrainedModel, part_weights: Sequence[float]) -> dict[str, Any]:
     """Return a model's configuration, whose BNNecks scale each part by its weight in distances.
 
+    The parts of an ensemble are those of its members, one after the other; weights are relative to a member's others.
+
     Raises:
         UserError: the network has no separate FCs followed by BNNecks, or the number of weights is not that of parts.
     """
+    parts = _foldable(model)[1]
     try:
-        check_part_weights("--part-weights", part_weights, len(_foldable(model)[_FC]))
+        check_part_weights("--part-weights", part_weights, max(section.stop for section in parts.values()))
     except ValueError as error:
         raise UserError(str(error)) from None
-    config = model.info.training["config"]
-    network = config["model_cfg"]
-    necks = {**network["SeparateBNNecks"], "part_weights": list(part_weights)}
-    return {**config, "model_cfg": {**network, "SeparateBNNecks": necks}}
+    config = copy.deepcopy(model.info.training["config"])
+    for name, section in parts.items():
+        network = config["model_cfg"]["members"][name] if name else config["model_cfg"]
+        network["SeparateBNNecks"]["part_weights"] = list(part_weights[section])
+    return config
 
 
 def whitened(
@@ -130,12 +148,14 @@ def whitened(
     Raises:
         UserError: the network has no separate FCs followed by BNNecks, or there are too few people, views or sequences.
     """
-    weights = {name: tensor.detach().clone() for name, tensor in _foldable(model).items()}
+    weights, parts = _foldable(model)
+    weights = {name: tensor.detach().clone() for name, tensor in weights.items()}
     embedding_model = PretrainedModel(model.network, dataclasses.replace(model.info, feature="embeddings"))
     column, whitening = (2, between_view_whitening) if by == "views" else (0, within_class_whitening)
     classes = np.array([store.table.key(index)[column] for index in indices])
     mean, matrix = whitening(embed_stored(embedding_model, store, indices), classes)
-    fold(weights, mean, matrix)
+    for name, section in parts.items():
+        fold(weights, mean[section], matrix[section], _prefix(name))
     return weights
 
 
@@ -188,15 +208,16 @@ def _whitening(x: np.ndarray, deviations: np.ndarray, shrinkage: float) -> tuple
     return mean, matrix / np.sqrt(growth)[:, None, None]
 
 
-def fold(weights: dict[str, torch.Tensor], mean: np.ndarray, matrix: np.ndarray) -> None:
-    """Fold a whitening into the weights of a network, in place.
+def fold(weights: dict[str, torch.Tensor], mean: np.ndarray, matrix: np.ndarray, prefix: str = "") -> None:
+    """Fold a whitening into the weights of a network, in place; `prefix` is that of their names.
 
     The separate FCs then output x @ matrix, and the BNNecks (x - mean) @ matrix, normalised to unit length. The class
     head is not valid any more.
     """
-    fc = weights[_FC].double() @ torch.from_numpy(matrix)
-    weights[_FC] = fc.float()
+    fc_name, norm = f"{prefix}{_FC}", f"{prefix}{_NORM}"
+    fc = weights[fc_name].double() @ torch.from_numpy(matrix)
+    weights[fc_name] = fc.float()
     centre = np.einsum("pi,pij->jp", mean, matrix).reshape(-1)  # in the order of the BatchNorm: c * P + p
     for name, value in {"weight": 1.0, "bias": 0.0, "running_var": 1.0}.items():
-        weights[f"{_NORM}.{name}"] = torch.full_like(weights[f"{_NORM}.{name}"], value)
-    weights[f"{_NORM}.running_mean"] = torch.from_numpy(centre).float()
+        weights[f"{norm}.{name}"] = torch.full_like(weights[f"{norm}.{name}"], value)
+    weights[f"{norm}.running_mean"] = torch.from_numpy(centre).float()

@@ -115,7 +115,7 @@ def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
     Raises:
         UserError: there is no such file, it is damaged, contains code, or holds no model.
     """
-    if Path(path).suffix == published.SUFFIX:
+    if published.is_published(Path(path)):
         return published.read(path)
     path = str(path)
     try:
@@ -176,7 +176,7 @@ def load_weights(model: nn.Module, path: str | Path, strict: bool = True, reset_
         UserError: the file cannot be used, or `strict` and something does not match; the model is unchanged then.
     """
     file = published.locate(path)
-    reset_head = reset_head or file.suffix == published.SUFFIX
+    reset_head = reset_head or published.is_published(file)
     return load_state(model, read_checkpoint(file)["model"], str(path), strict, reset_head)
 
 

@@ -1,7 +1,8 @@
 """Published weights: a safetensors file with a record of their model, training and use.
 
 Weights that ship with the package are identified by name: `pretrained/<name>/<name>.safetensors`, with a model card in
-the same folder. The file has no class head and no optimiser state.
+the same folder. The file has no class head and no optimiser state. A member of an ensemble is named as a file in a
+folder of the ensemble's: `syngait/small`, `weights.safetensors/small`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import dygait
 from dygait.config_problems import suggest
 from dygait.errors import UserError
 from dygait.files import replacing
-from dygait.untrusted import parse_json
+from dygait.untrusted import at, parse_json
 
 SUFFIX = ".safetensors"
 FOLDER = Path(dygait.__file__).resolve().parent / "pretrained"
@@ -38,14 +39,15 @@ def path_of(name: str, folder: Path | None = None) -> Path:
 
 
 def locate(hint: str | Path) -> Path:
-    """Return the path of weights that ship with the package, by name, or of a checkpoint, by path.
+    """Return the path of weights that ship with the package, by name, or of a checkpoint or a member, by path.
 
     Raises:
         UserError: `hint` is no name of weights, and no path: it has no folder and no suffix, and no such file exists.
     """
     text, path, shipped = str(hint), Path(hint), names()
-    if text in shipped:
-        return path_of(text)
+    name, *member = path.parts
+    if name in shipped and len(member) < 2 and not (member and path.exists()):
+        return path_of(name).joinpath(*member)
     if path.name == text and not path.suffix and not path.exists():
         raise UserError(
             f"there are no weights {text!r}{suggest(text, shipped)}; those that ship are "
@@ -84,12 +86,21 @@ def write(path: Path, weights: Mapping[str, torch.Tensor], record: Mapping[str, 
         file.write(content)
 
 
+def is_published(path: Path) -> bool:
+    """Return whether a path is that of a safetensors file, or of a member of the ensemble in one."""
+    return SUFFIX in (path.suffix, path.parent.suffix)
+
+
 def read(path: str | Path) -> dict[str, Any]:
     """Return the tensors of a safetensors file under the key `model`, and the keys of its record, if it has one.
 
     Raises:
-        UserError: there is no such file, it is damaged, or its tensors do not match the `sha256` of its record.
+        UserError: there is no such file, or no such member in it, it is damaged, or its tensors do not match the
+            `sha256` of its record.
     """
+    path = Path(path)
+    if path.parent.suffix == SUFFIX:
+        return member_of(read(path.parent), path.name, path.parent)
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
@@ -106,3 +117,30 @@ def read(path: str | Path) -> dict[str, Any]:
     except (SafetensorError, ValueError) as error:
         raise UserError(f"the weights {path} are damaged ({error}); take the file from its source again") from None
     return {**record, "model": weights}
+
+
+def members_of(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return `model_cfg` of each member, by name, of the ensemble whose weights were read; none if it is another."""
+    members = at(state.get("config"), "model_cfg", "members")
+    return members if isinstance(members, dict) else {}
+
+
+def member_of(state: Mapping[str, Any], name: str, path: str | Path) -> dict[str, Any]:
+    """Return weights and record of a member of the ensemble whose weights were read from `path`.
+
+    Raises:
+        UserError: there is no such member.
+    """
+    members, prefix = members_of(state), f"members.{name}."
+    if name not in members:
+        valid = ", ".join(members) or "none"
+        raise UserError(f"{path} has no member {name!r}{suggest(name, members)}; its members: {valid}")
+    config, settings = state["config"], members[name]
+    evaluator = config["evaluator_cfg"]
+    if settings.get("input_size") not in (None, config["model_cfg"].get("input_size")):
+        transform = evaluator["transform"]
+        steps = transform if isinstance(transform, list) else [transform]
+        evaluator = {**evaluator, "transform": [*steps, {"type": "Resize", "size": settings["input_size"]}]}
+    weights = {key.removeprefix(prefix): tensor for key, tensor in state["model"].items() if key.startswith(prefix)}
+    config = {**config, "model_cfg": settings, "evaluator_cfg": evaluator}
+    return {**state, "config": config, "input_size": settings.get("input_size"), "model": weights}

@@ -32,7 +32,7 @@ def find_checkpoint(hint: int | str, folder: RunFolder) -> Path | None:
     if isinstance(hint, int):
         return checkpoint_files.checkpoint_path(folder.checkpoints, folder.save_name, hint) if hint else None
     path = published.locate(hint)
-    if path.suffix == published.SUFFIX:
+    if published.is_published(path):
         raise UserError(
             f"trainer_cfg.restore_hint: {hint} holds weights alone, and no training to resume; trainer_cfg.init_from "
             f"starts one from them"
@@ -69,13 +69,20 @@ def lacks_test(folder: RunFolder, start: Path, trainer: Trainer) -> bool:
 def load_initial_weights(trainer: Trainer, path: str) -> None:
     """Load the weights of a checkpoint, the averaged ones if it has them, or weights that ship with the package.
 
-    A class head of another size keeps its initial values.
+    A class head of another size keeps its initial values. Of an ensemble, a network that is none starts from the member
+    of its `input_size`.
 
     Raises:
         UserError: the checkpoint does not fit.
     """
-    strict = trainer.config.trainer_cfg.restore_ckpt_strict
+    strict, model_cfg = trainer.config.trainer_cfg.restore_ckpt_strict, trainer.config.model_cfg
     state = checkpoint_files.read_checkpoint(published.locate(path))
+    if model_cfg.model != "Ensemble":
+        for name, settings in published.members_of(state).items():
+            if settings.get("input_size") == model_cfg.input_size:
+                path = f"{path}/{name}"
+                state = published.member_of(state, name, path)
+                break
     weights = checkpoint_files.weights_of(state)
     report = checkpoint_files.load_state(trainer.network, weights, path, strict, reset_head=True)
     log.info("starting from the weights of %s: %s", path, report)
