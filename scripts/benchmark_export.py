@@ -124,7 +124,7 @@ def markdown(rows: Mapping[str, Mapping[str, Any]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description="Latency and rank-1 of exported networks.")
-    parser.add_argument("weights", nargs="?", default="syngait", help="a name, a checkpoint or a run's folder")
+    parser.add_argument("weights", nargs="?", default="syngait/small", help="a name, a checkpoint or a run's folder")
     parser.add_argument("--check", metavar="ADDRESS", help=f"the walkers that are recognised (default: {CHECK})")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="default: %(default)s")
     parser.add_argument("--repeats", type=int, default=15, help="of each latency (default: %(default)s)")

@@ -131,7 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("benchmark_video.py", description="From a video to silhouettes and names.")
     parser.add_argument("--video", type=Path, metavar="FILE", help="default: a synthetic one")
     parser.add_argument("--minutes", type=float, metavar="N", help="repeat the file for N minutes (default: once)")
-    parser.add_argument("--weights", default="syngait", help="as for `dygait identify` (default: %(default)s)")
+    parser.add_argument("--weights", default="syngait/small", help="as for `dygait identify` (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="ten seconds, to check that it runs")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)

@@ -199,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     description = "What weights are worth where there are few real people."
     parser = cells.parser_of("compare_finetuning.py", description, "START/IDS/SEED", FULL["iterations"])
     parser.add_argument("--data", type=Path, required=True, help="CASIA-B as a tree of pickles or a packed store")
-    parser.add_argument("--weights", default="syngait", help="as of `dygait test` (default: %(default)s)")
+    parser.add_argument("--weights", default="syngait/small", help="as of `dygait test` (default: %(default)s)")
     parser.add_argument("--ids", default="075-124", help="first and last id that is tested (default: %(default)s)")
     parser.add_argument("--lr", nargs=2, type=float, default=[2e-4, 2e-3], metavar=("PRETRAINED", "SCRATCH"),
                         help="the highest of each training (default: 2e-4 2e-3)")  # fmt: skip

@@ -117,7 +117,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser("compare_whitening.py", description="Whitening by real and by synthetic people.")
     parser.add_argument("--data", required=True, help="CASIA-B as a tree of pickles or a packed store")
-    parser.add_argument("--weights", default="syngait", help="with separate FCs and BNNecks (default: %(default)s)")
+    parser.add_argument(
+        "--weights", default="syngait/small", help="with separate FCs and BNNecks (default: %(default)s)"
+    )
     parser.add_argument("--people", default="001-049", help="first and last id (default: %(default)s)")
     parser.add_argument("--tested", default="050-074", help="first and last id (default: %(default)s)")
     parser.add_argument("--world", nargs="*", default=[], metavar="ADDRESS", help="syngait://...")

@@ -10,7 +10,7 @@ are enrolled, at random, `--splits` times. Thresholds at a false-positive identi
 
 Tables are Markdown; percentages are over searches, their 95 % intervals over people, by the bootstrap.
 
-    python scripts/evaluate_identification.py --data datasets/CASIA-B/data --weights syngait
+    python scripts/evaluate_identification.py --data datasets/CASIA-B/data --weights syngait/small
     python scripts/evaluate_identification.py --data DATA --weights RUN --json FILE
 """
 
@@ -154,7 +154,7 @@ def main() -> None:
     """Run the protocol."""
     parser = argparse.ArgumentParser(description="Identification of CASIA-B's people by a gallery.")
     parser.add_argument("--data", required=True, help="CASIA-B as a tree of pickles or a packed store")
-    parser.add_argument("--weights", default="syngait", help="as of `dygait enroll` (default: %(default)s)")
+    parser.add_argument("--weights", default="syngait/small", help="as of `dygait enroll` (default: %(default)s)")
     parser.add_argument("--people", default="075-124", help="first and last id that is enrolled or searched")
     parser.add_argument("--others", default="001-074", help="first and last id of those that thresholds come from")
     parser.add_argument("--synthetic", default="syngait://full?seed=990019&train_ids=0&test_ids=100", metavar="ADDRESS")

@@ -6,7 +6,7 @@ stop and turn back. The tracks of `dygait silhouettes` (segmenter `background`) 
 searched for in the gallery; so are the true silhouettes of the same people in the same frames, `true masks`. The
 gallery is calibrated as `dygait calibrate` does by itself.
 
-    python scripts/evaluate_video.py --weights syngait               # three videos: half an hour of one core
+    python scripts/evaluate_video.py --weights syngait/small               # three videos: half an hour of one core
     python scripts/evaluate_video.py --videos 1 --json FILE          # {"details": ..., "environment": ...}
     python scripts/evaluate_video.py --quick                         # two people, to see that it runs
 
@@ -158,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and print the tables."""
     parser = argparse.ArgumentParser("evaluate_video.py", description="From a video to a name, with known truth.")
     parser.add_argument("--videos", type=int, default=3, metavar="N", help="of two minutes (default: %(default)s)")
-    parser.add_argument("--weights", default="syngait", help="as for `dygait enroll` (default: %(default)s)")
+    parser.add_argument("--weights", default="syngait/small", help="as for `dygait enroll` (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="two people, to see that it runs")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)

@@ -130,11 +130,12 @@ def record_of(model: PretrainedModel, path: Path, options: argparse.Namespace) -
         "name": options.name,
         "config": portable(training["config"]),
         "seed": training.get("seed"),
-        "iteration": training.get("iteration"),
+        **{
+            key: training[key] for key in ("iteration", "averaged", "soup", "whitened") if training.get(key) is not None
+        },
         "version": training.get("version"),
         "commit": commit_of(path, options.commit),
         "data": training.get("data") or training_data(training["config"]),
-        **{key: training[key] for key in ("averaged", "soup", "whitened") if key in training},
         "frame_rate": options.frame_rate,
         "input_size": list(model.transform(frames, np.random.default_rng(0)).shape[1:]),
     }

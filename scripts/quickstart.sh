@@ -56,7 +56,7 @@ python lib/main.py --cfgs "$config" --phase train --log_to_file ${overrides[@]+"
 echo "[3/4] testing"
 python lib/main.py --cfgs "$config" --phase test --log_to_file --iter "$iterations" ${overrides[@]+"${overrides[@]}"}
 echo "[4/4] the weights that ship, which were trained for other people and cameras, on the same walkers"
-python lib/main.py --cfgs "$config" --phase test --weights syngait ${overrides[@]+"${overrides[@]}"}
+python lib/main.py --cfgs "$config" --phase test --weights syngait/small ${overrides[@]+"${overrides[@]}"}
 
 printf '\nDone in %d min %02d s, installation not counted.\n' $((SECONDS / 60)) $((SECONDS % 60))
 echo "checkpoint    $(ls "$folder"/checkpoints/*-"$(printf %05d "$iterations")".pt)"

@@ -35,7 +35,7 @@ def test_fine_tuning_and_training_from_scratch(script: Any, tmp_path: Path) -> N
     first, *others = (json.loads((tmp_path / "partitions" / f"{name}.json").read_text()) for name in names)
     assert (first["TRAIN_SET"], first["TEST_SET"]) == ([], ["075", "076"])
     assert all(other["TRAIN_SET"] == others[0]["TRAIN_SET"] for other in others)
-    pretrained = load_pretrained().network.state_dict()["fcs.fc_bin"]
+    pretrained = load_pretrained("syngait/small").network.state_dict()["fcs.fc_bin"]
     whitened, both = (
         load_pretrained(str(config.evaluator_cfg.restore_hint)).network.state_dict() for config in configs[3:]
     )

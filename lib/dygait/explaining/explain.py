@@ -49,6 +49,8 @@ def load(source: str) -> PretrainedModel:
         UserError: there are no such weights, they cannot be used, or the network has no DAM.
     """
     model = load_pretrained(source)
+    if members := model.info.model_cfg.get("members"):
+        raise UserError(f"{source} is an ensemble: explain one of {', '.join(f'{source}/{name}' for name in members)}")
     if not any(isinstance(module, DynamicAugmentation) for module in model.network.modules()):
         kind = model.info.model_cfg["model"]
         raise UserError(f"{source}: {kind} has no Dynamic Augmentation Module: explain a run of DyGait")

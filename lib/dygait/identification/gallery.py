@@ -24,7 +24,7 @@ from dygait.reporting.reported_run import middle_frames
 from dygait.runs import published
 from dygait.untrusted import at
 
-DEFAULT_WEIGHTS = "syngait"
+DEFAULT_WEIGHTS = "syngait/small"
 _MOST_WINDOWS = 32
 """The most windows of a track that are searched, evenly spaced: an hour in view takes no longer than a minute."""
 Decision = Literal["known", "unknown", "not calibrated", "too short"]
@@ -279,7 +279,8 @@ def _load_model(weights: str | Path) -> EmbeddingModel:
 
 def _absolute_name(name: str) -> str:
     """Return a name of weights that does not depend on the working directory, nor on later checkpoints of a run."""
-    if name in published.names() or not Path(name).exists():
+    path = Path(name)
+    if name in published.names() or not (path.exists() or path.parent.is_file()):  # a member's parent is a file
         return name
     return str(find_weights(name).resolve())
 
