@@ -16,9 +16,9 @@ SCRIPT = load_script("average_weights")
 
 
 def scaled(path: Path, factor: float, record: dict[str, object]) -> dict[str, torch.Tensor]:
-    """Write the weights that ship, multiplied by a factor, and return them."""
-    state = read_checkpoint(find_weights("syngait"))
-    weights = {name: factor * w if w.is_floating_point() else w for name, w in state.pop("model").items()}
+    """Write the smaller weights that ship, multiplied by a factor, and return them."""
+    state = read_checkpoint(find_weights("syngait/small"))
+    weights = {name: factor * w.float() if w.is_floating_point() else w for name, w in state.pop("model").items()}
     published.write(path, weights, {**state, **record})
     return weights
 
