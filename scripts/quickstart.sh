@@ -55,7 +55,7 @@ echo "[2/4] training: $config"
 python lib/main.py --cfgs "$config" --phase train --log_to_file ${overrides[@]+"${overrides[@]}"}
 echo "[3/4] testing"
 python lib/main.py --cfgs "$config" --phase test --log_to_file --iter "$iterations" ${overrides[@]+"${overrides[@]}"}
-echo "[4/4] the weights that ship, which were trained for other people and cameras, on the same walkers"
+echo "[4/4] syngait/small, the smaller of the weights that ship, which were trained for other people and cameras, on the same walkers"
 python lib/main.py --cfgs "$config" --phase test --weights syngait/small ${overrides[@]+"${overrides[@]}"}
 
 printf '\nDone in %d min %02d s, installation not counted.\n' $((SECONDS / 60)) $((SECONDS % 60))
