@@ -104,3 +104,11 @@ def test_without_published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(published, "FOLDER", tmp_path)
     with pytest.raises(UserError, match="those that ship are none"):
         published.locate("syngait")
+
+
+def test_a_member_has_the_averaged_weights_of_a_checkpoint() -> None:
+    config = {"model_cfg": {"members": {"a": {"model": "DyGait"}}}, "evaluator_cfg": {}}
+    state = {"model": {"members.a.w": torch.zeros(1)}, "ema": {"members.a.w": torch.ones(1)}, "config": config}
+    member = published.member_of(state, "a", "run.pt")
+    assert member["model"] == {"w": torch.ones(1)}
+    assert (member["ema"], member["config"]["model_cfg"]) == (None, {"model": "DyGait"})

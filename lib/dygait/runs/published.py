@@ -141,6 +141,7 @@ def member_of(state: Mapping[str, Any], name: str, path: str | Path) -> dict[str
         transform = evaluator["transform"]
         steps = transform if isinstance(transform, list) else [transform]
         evaluator = {**evaluator, "transform": [*steps, {"type": "Resize", "size": settings["input_size"]}]}
-    weights = {key.removeprefix(prefix): tensor for key, tensor in state["model"].items() if key.startswith(prefix)}
+    every = state.get("ema") or state["model"]  # the averaged weights of a checkpoint, if it has them
+    weights = {key.removeprefix(prefix): tensor for key, tensor in every.items() if key.startswith(prefix)}
     config = {**config, "model_cfg": settings, "evaluator_cfg": evaluator}
-    return {**state, "config": config, "input_size": settings.get("input_size"), "model": weights}
+    return {**state, "config": config, "input_size": settings.get("input_size"), "model": weights, "ema": None}
