@@ -28,7 +28,6 @@ def joined(trained: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Pat
         model = dygait.load_pretrained(trained.folder)
         config = json.loads(json.dumps(model.info.training["config"]))
         config["model_cfg"]["input_size"] = input_size
-        config["model_cfg"]["bin_num"] = [4]
         config["evaluator_cfg"] |= {"feature": "after_neck", "transform": [{"type": "BaseSilCuttingTransform"}]}
         config["evaluator_cfg"]["transform"].append({"type": "Resize", "size": input_size})
         weights = {n: w for n, w in model.network.state_dict().items() if not n.endswith("necks.fc_bin")}

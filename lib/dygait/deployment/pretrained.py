@@ -131,13 +131,6 @@ def find_weights(source: str | Path) -> Path:
     return newest
 
 
-def _run_name(source: Path) -> str:
-    """Return the name of a run that tests weights: of a member, with that of its ensemble."""
-    path = source.resolve()
-    is_member = published.is_published(published.locate(source)) and not source.exists() and len(source.parts) > 1
-    return f"{path.parent.stem}_{path.name}" if is_member and path.suffix != published.SUFFIX else path.stem
-
-
 def _inference_configuration(state: Mapping[str, Any], path: Path, class_num: int = 1) -> tuple[dict[str, Any], Any]:
     """Return `model_cfg` of a checkpoint's network, with `class_num` classes, and the transform of its input.
 
@@ -228,7 +221,8 @@ def with_weights(config: Config, source: str | Path, kept: Collection[str] = ())
     feature = comparison.pop("feature", None)
     evaluator["feature"] = evaluator["feature"] or feature
     evaluator["sampler"] |= {k: value for k, value in comparison.items() if f"evaluator_cfg.sampler.{k}" not in kept}
-    evaluator |= {"transform": transform, "restore_hint": str(path), "save_name": _run_name(Path(source))}
+    name = f"{path.parent.stem}_{path.name}" if published.is_member(path) else Path(source).resolve().stem
+    evaluator |= {"transform": transform, "restore_hint": str(path), "save_name": name}
     try:
         return config.model_copy(
             update={

@@ -46,7 +46,7 @@ def load(source: str) -> PretrainedModel:
     """Load the network of a run's folder, of a checkpoint, or of weights that ship with the package.
 
     Raises:
-        UserError: there are no such weights, they cannot be used, or the network has no DAM.
+        UserError: there are no such weights, they cannot be used, or the network is an ensemble or has no DAM.
     """
     model = load_pretrained(source)
     if members := model.info.model_cfg.get("members"):

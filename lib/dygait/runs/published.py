@@ -86,9 +86,14 @@ def write(path: Path, weights: Mapping[str, torch.Tensor], record: Mapping[str, 
         file.write(content)
 
 
+def is_member(path: Path) -> bool:
+    """Return whether a path is that of a member of the ensemble in a safetensors file."""
+    return path.parent.suffix == SUFFIX
+
+
 def is_published(path: Path) -> bool:
     """Return whether a path is that of a safetensors file, or of a member of the ensemble in one."""
-    return SUFFIX in (path.suffix, path.parent.suffix)
+    return path.suffix == SUFFIX or is_member(path)
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -99,7 +104,7 @@ def read(path: str | Path) -> dict[str, Any]:
             `sha256` of its record.
     """
     path = Path(path)
-    if path.parent.suffix == SUFFIX:
+    if is_member(path):
         return member_of(read(path.parent), path.name, path.parent)
     try:
         with safe_open(path, framework="pt") as file:
