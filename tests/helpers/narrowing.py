@@ -12,6 +12,7 @@ from conftest import make_tree
 from dygait.config import Config, load_config
 from dygait.evaluation import classification_of
 from dygait.runs.networks import build_network
+from dygait.runs.precision import speed_on_cpu
 from dygait.training.checks import component_problems
 
 TRAIN, TEST = ["001", "002"], ["003"]
@@ -33,8 +34,9 @@ def narrow_config(path: Path, folder: Path, size: int | None = None, more: Seque
     """Load a configuration with an eighth of the channels, two classes and batches of [2, 2], and write a tree for it.
 
     A classification keeps its classes, which are the types of the tree. Files have as many channels as the model takes.
-    Frames are `size` high and wide, by default 128 where the model's `input_size` is [128, 88], else 64; they are fewer
-    and a quarter as high for models whose widths are multiples of 32.
+    Where bfloat16 has no instructions, the precision is float32. Frames are `size` high and wide, by default 128 where
+    the model's `input_size` is [128, 88], else 64; they are fewer and a quarter as high for models whose widths are
+    multiples of 32.
     """
     full = load_config(path, more)
     keywords = full.model_cfg.keywords
@@ -63,6 +65,8 @@ def narrow_config(path: Path, folder: Path, size: int | None = None, more: Seque
         *(f"model_cfg.{key}={2 if protocol is None else len(types)}" for key in classes_of(full)),
         *more,
     ]
+    if speed_on_cpu(torch.bfloat16) < 0.25:  # without instructions for it: two minutes for a step of 128 x 88
+        overrides += ["trainer_cfg.enable_float16=false", "evaluator_cfg.enable_float16=false"]
     return load_config(path, overrides)
 
 

@@ -1,7 +1,8 @@
 """Heat maps of limbs and joints, drawn from 2-D key points as SkeletonGait takes them.
 
 Fan et al., *SkeletonGait: Gait Recognition Using Skeleton Maps*, AAAI 2024, https://arxiv.org/abs/2311.13444. The steps
-are those of OpenGait's datasets/pretreatment_heatmap.py with its settings, and give the same pixels.
+are those of OpenGait's datasets/pretreatment_heatmap.py with its settings, and give the same pixels, but for one level
+in a few where CPUs round differently.
 
 Other pixels need another `VERSION` in synthetic/settings.py.
 """

@@ -18,6 +18,7 @@ from dygait.logs import log
 
 _TYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 _WORTHWHILE = 1.2  # minimum speed relative to float32 that is worth the loss of precision
+_EMULATED = 0.25  # speed relative to float32 below which a type has no instructions, however small the convolution
 _REPEATS = 3
 
 
@@ -93,18 +94,21 @@ def speed_on_cpu(dtype: torch.dtype) -> float:
     """Measure the speed of a 3-D convolution, forward and backward, in a type, relative to float32.
 
     This takes some tenths of a second, once per process. Compared are processor times of this thread, minima of
-    alternating repeats, which other load on the machine changes little. Of a smaller convolution, the constant cost of
-    several threads would be measured: oneDNN's is higher in bfloat16.
+    alternating repeats, which other load on the machine changes little. Of a small convolution, the constant cost of
+    several threads would be measured: oneDNN's is higher in bfloat16. It only tells a type without instructions for it.
     """
-    x = torch.ones(8, 32, 15, 16, 11).to(memory_format=torch.channels_last_3d)
+    speed = _speed_of_convolution(dtype, batch=1, repeats=1)
+    return _speed_of_convolution(dtype, batch=8, repeats=_REPEATS) if speed > _EMULATED else speed
+
+
+def _speed_of_convolution(dtype: torch.dtype, batch: int, repeats: int) -> float:
+    x = torch.ones(batch, 32, 15, 16, 11).to(memory_format=torch.channels_last_3d)
     weight = torch.ones(64, 32, 3, 3, 3)
     best = {torch.float32: float("inf"), dtype: float("inf")}
-    for _ in range(1 + _REPEATS):
+    for _ in range(1 + repeats):
         for timed in best:
             timed_x, timed_weight = (t.to(timed).requires_grad_() for t in (x, weight))
             start = time.thread_time()
             F.conv3d(timed_x, timed_weight, padding=1).sum().backward()
             best[timed] = min(best[timed], time.thread_time() - start)
-        if best[dtype] > 2 * best[torch.float32]:  # many times as slow without instructions for it: once is enough
-            break
     return best[torch.float32] / best[dtype]
