@@ -48,7 +48,7 @@ def test_a_series_recovers_a_sum_of_harmonics() -> None:
 
 
 def test_the_mean_gait_is_in_human_ranges(mean: Gait) -> None:
-    hip, knee, _, pitch = mean.leg_angles(CYCLE, LEFT)
+    hip, knee, _, pitch = (angles[LEFT] for angles in mean.leg_angles(CYCLE))
     assert 35 < np.ptp(hip) < 50
     assert 55 < knee.max() < 72
     assert 65 <= 100 * CYCLE[knee.argmax()] <= 80

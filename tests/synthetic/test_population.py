@@ -100,11 +100,11 @@ def test_impaired_gaits_are_shorter_and_stay_on_the_ground(kind: str, side: int)
     assert changed.stride_metres < usual.stride_metres
     assert np.diff(changed.pose(CYCLE).joints["pelvis"][:, 0]).min() > 0
     assert min(joint[:, 2].min() for joint in changed.pose(CYCLE).joints.values()) > 0
-    knees = [np.ptp(changed.leg_angles(CYCLE, leg)[1]) for leg in (0, 1)]
+    knees = [np.ptp(changed.leg_angles(CYCLE)[1][leg]) for leg in (0, 1)]
     if kind in ("limp", "stiff knee"):
         assert knees[side] < 0.85 * knees[1 - side]
     mirrored = Gait(Physique(), Style(), NO_SIGNATURE, impairment(kind, 1 - side, 1.0))
-    assert [np.ptp(mirrored.leg_angles(CYCLE, leg)[1]) for leg in (1, 0)] == pytest.approx(knees)
+    assert [np.ptp(mirrored.leg_angles(CYCLE)[1][leg]) for leg in (1, 0)] == pytest.approx(knees)
     assert dataclasses.replace(change, stride=1.0) != GaitChange()
 
 

@@ -86,7 +86,7 @@ def scale_and_centre(image: np.ndarray, height: int) -> np.ndarray:
 
     mass = cv2.reduce(scaled, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0].cumsum()
     # In integers: "more than half of the total" is "at least half, rounded down, plus one".
-    centre = int(np.searchsorted(mass, mass[-1] // 2 + 1))
+    centre = int(mass.searchsorted(mass[-1] // 2 + 1))
     frame = np.zeros((height, height), np.uint8)
     left = centre - height // 2
     first, last = max(left, 0), min(left + height, columns)

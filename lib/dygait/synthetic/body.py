@@ -180,10 +180,11 @@ class FigureBuilder:
         names = list(self._ellipsoids)
         places, offsets, radii = zip(*self._ellipsoids.values(), strict=True)
         origins, axes = (np.stack(arrays, 1) for arrays in zip(*places, strict=True))
+        shifts = np.array(offsets).T[..., None] * self.unit  # (3, B, 1)
         lengths = np.empty(origins.shape)
         for index, (forward, left, up) in enumerate(radii):
             lengths[:, index, 0], lengths[:, index, 1], lengths[:, index, 2] = forward, left, up
-        centres = origins + (axes @ (np.array(offsets) * self.unit)[..., None])[..., 0]
+        centres = origins + sum(axes[..., i] * offset for i, offset in enumerate(shifts))
         axes = axes * (lengths * self.unit)[..., None, :]
         longest = max(len(hull) for _, hull in self._hulls)
         indices = {name: index for index, name in enumerate(names)}

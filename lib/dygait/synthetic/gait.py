@@ -11,7 +11,7 @@ Physical Therapy 47 (1967), for shoulder and elbow.
 
 Changing a number changes the pictures: increment `settings.VERSION`.
 
-S frames, G points of the gait cycle.
+S frames, G points of the gait cycle. What both sides have is an array with the left side first: (2, S).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dygait.synthetic.body import Physique
 from dygait.synthetic.gait_change import LEFT, RIGHT, GaitChange
@@ -27,6 +28,7 @@ from dygait.synthetic.motion import Motion
 
 SIGN = (1.0, -1.0)
 """The sign of y on the left and on the right side."""
+_SIGN = np.array(SIGN)[:, None]
 
 FRAMES_PER_SECOND = 25
 
@@ -59,9 +61,14 @@ def fourier_series(percents: Sequence[float], values: Sequence[float], harmonics
 
 
 def evaluate(series: np.ndarray, phase: np.ndarray) -> np.ndarray:
-    """Evaluate a Fourier series (K + 1,) at phases (in cycles, any shape)."""
+    """Evaluate a Fourier series (K + 1,), or J of them (K + 1, J), at phases (in cycles, any shape)."""
     turns = np.exp(2j * np.pi * phase[..., None] * np.arange(len(series)))
     return (turns @ series).real
+
+
+def _delayed(series: np.ndarray, cycles: float) -> np.ndarray:
+    """Return a Fourier series (K + 1,) whose value at a phase is that of the given one, `cycles` later."""
+    return series * np.exp(2j * np.pi * cycles * np.arange(len(series)))
 
 
 HIP_SERIES = fourier_series(*HIP, 3)
@@ -70,17 +77,22 @@ ANKLE_SERIES = fourier_series(*ANKLE, 6)
 SIGNATURE_HARMONICS = 3
 
 
-def rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
-    """Return orientations from angles in degrees, each (S,): yaw to the left, pitch forward, roll to the right.
+def rotation(yaw: ArrayLike, pitch: ArrayLike, roll: ArrayLike) -> np.ndarray:
+    """Return orientations from angles in degrees, of any shapes: yaw to the left, pitch forward, roll to the right.
 
     Returns:
-        float (S, 3, 3).
+        float (..., 3, 3).
     """
     cy, sy, cp, sp, cr, sr = (f(np.deg2rad(a)) for a in (yaw, pitch, roll) for f in (np.cos, np.sin))
-    result = np.empty((len(cy), 3, 3))
-    result[:, 0, 0], result[:, 0, 1], result[:, 0, 2] = cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr
-    result[:, 1, 0], result[:, 1, 1], result[:, 1, 2] = sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr
-    result[:, 2, 0], result[:, 2, 1], result[:, 2, 2] = -sp, cp * sr, cp * cr
+    rows = (
+        (cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr),
+        (sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr),
+        (-sp, cp * sr, cp * cr),
+    )
+    result = np.empty((*np.shape(rows[1][2]), 3, 3))
+    for i, row in enumerate(rows):
+        for j, value in enumerate(row):
+            result[..., i, j] = value
     return result
 
 
@@ -111,33 +123,32 @@ class Gait:
         stretch = np.sqrt(speed) * self.gait_change.stride
         hip = HIP_SERIES * (style.hip_gain * stretch) + extra[0, : len(HIP_SERIES)]
         hip[0] = HIP_SERIES[0] + style.hip_offset
-        self._series = (hip, KNEE_SERIES * style.knee_gain + extra[1], ANKLE_SERIES * style.ankle_gain + extra[2])
+        hip = np.append(_delayed(hip, style.hip_phase), np.zeros(len(KNEE_SERIES) - len(hip)))
+        knee = _delayed(KNEE_SERIES * style.knee_gain + extra[1], style.knee_phase)
+        self._series = np.stack([hip, knee, ANKLE_SERIES * style.ankle_gain + extra[2]], 1)
         self.cycles_per_frame = np.sqrt(speed) / (style.stride_seconds * FRAMES_PER_SECOND)
         self._path = self._pelvis_path()
 
-    def leg_angles(self, phase: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return the sagittal angles of one leg in degrees.
+    def leg_angles(self, phase: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return the sagittal angles of the legs in degrees.
 
         Args:
             phase: (S,) in cycles.
-            side: LEFT or RIGHT.
 
         Returns:
-            Hip flexion, knee flexion, ankle dorsiflexion and the pitch of the foot (toes up positive), each (S,).
+            Hip flexion, knee flexion, ankle dorsiflexion and the pitch of the foot (toes up positive), each (2, S).
         """
         style, change = self.style, self.gait_change
-        side_phase = self._side_phase(phase, side)
-        gain = 1 + SIGN[side] * style.leg_asymmetry
-        hip = evaluate(self._series[0], side_phase + style.hip_phase)
-        hip = style.hip_offset + (hip - style.hip_offset) * (gain * change.hip[side])
-        knee = evaluate(self._series[1], side_phase + style.knee_phase) * (gain * change.knee[side])
-        knee = np.maximum(knee + style.knee_offset, -2.0)
-        ankle = evaluate(self._series[2], side_phase)
-        if change.toes[side]:
-            ankle = ankle + change.toes[side] * _window(side_phase, 0.6, 1.0, 0.12)
+        phases = self._phases(phase)
+        gain = 1 + _SIGN * style.leg_asymmetry
+        hip, knee, ankle = np.moveaxis(evaluate(self._series, phases), -1, 0)
+        hip = style.hip_offset + (hip - style.hip_offset) * (gain * _pair(change.hip))
+        knee = np.maximum(knee * (gain * _pair(change.knee)) + style.knee_offset, -2.0)
+        if any(change.toes):
+            ankle = ankle + _pair(change.toes) * _window(phases, 0.6, 1.0, 0.12)
         pitch = hip - knee + ankle
         # From foot flat to heel rise the ground determines the pitch of the foot, and the ankle follows.
-        flat = _window(side_phase, 0.07, 0.40, 0.05)
+        flat = _window(phases, 0.07, 0.40, 0.05)
         correction = -0.9 * flat * (pitch + 1.0)
         return hip, knee, ankle + correction, pitch + correction
 
@@ -165,8 +176,9 @@ class Gait:
         """The distance covered in one cycle."""
         return float(self._path[1][-1])
 
-    def _side_phase(self, phase: np.ndarray, side: int) -> np.ndarray:
-        return phase + (0.5 + self.style.leg_lag + self.gait_change.lag if side == RIGHT else 0.0)
+    def _phases(self, phase: np.ndarray) -> np.ndarray:
+        """Return the phases of the left and the right leg, (2, S)."""
+        return phase + _pair((0.0, 0.5 + self.style.leg_lag + self.gait_change.lag))
 
     def _lower_body(self, phase: np.ndarray) -> Motion:
         """Return the motion of pelvis and legs, with the middle of the hips at x = 0 and z = 0."""
@@ -176,35 +188,29 @@ class Gait:
         yaw = -style.pelvis_yaw * np.cos(turn)
         # The pelvis drops on the side of the swinging leg: to the right while the left leg stands (phase 0.1 to 0.5).
         list_ = style.pelvis_list * change.drop * np.sin(2 * np.pi * (phase - 0.02))
-        pelvis = rotation(yaw, np.full_like(phase, 0.4 * style.lean), list_)
+        pelvis = rotation(yaw, 0.4 * style.lean, list_)
         middle = np.zeros((len(phase), 3))
         middle[:, 1] = style.sway * body.stature * np.cos(turn - 2 * np.pi * 0.27)
-        joints: dict[str, np.ndarray] = {"pelvis": middle}
-        frames = {"pelvis": pelvis}
-        for side in (LEFT, RIGHT):
-            sign = SIGN[side]
-            hip_angle, knee_angle, _, pitch = self.leg_angles(phase, side)
-            thigh, shank, pitch = np.deg2rad(hip_angle), np.deg2rad(hip_angle - knee_angle), np.deg2rad(pitch)
-            hip = middle + pelvis @ np.array([0.0, sign * body.hip_spacing / 2, 0.0])
-            swing = _window(self._side_phase(phase, side), 0.62, 0.95, 0.12)
-            aside = style.circumduction + change.circumduction[side]
-            track = sign * ((style.step_base + change.base) / 2 + aside * swing) * body.stature
-            across = track - hip[:, 1]
-            bow = sign * style.bow_leg * body.stature
-            knee = hip + np.stack([body.thigh * np.sin(thigh), 0.5 * across + bow, -body.thigh * np.cos(thigh)], -1)
-            ankle = knee + np.stack([body.shank * np.sin(shank), 0.5 * across - bow, -body.shank * np.cos(shank)], -1)
-            turned, level = np.full_like(pitch, sign * style.toe_out), np.zeros_like(pitch)
-            foot = rotation(turned, -np.rad2deg(pitch), level)
-            # At push-off the toes stay on the ground while the rest of the foot rises.
-            bend = np.clip(-pitch, 0, np.deg2rad(38))
-            toes = rotation(turned, -np.rad2deg(pitch + bend), level)
-            heel = ankle + foot @ np.array([-body.heel, 0.0, body.heel_radius - body.ankle_height])
-            ball = ankle + foot @ np.array([body.ball, 0.0, body.ball_radius - body.ankle_height])
-            toe = ball + toes @ np.array([body.toe, 0.0, body.toe_radius - body.ball_radius])
-            positions = {"hip": hip, "knee": knee, "ankle": ankle, "heel": heel, "ball": ball, "toe": toe}
-            joints.update({f"{name}_{side}": position for name, position in positions.items()})
-            frames[f"foot_{side}"] = foot
-        return Motion(joints, frames)
+        hip_angle, knee_angle, _, pitch = self.leg_angles(phase)
+        thigh, shank, pitch = np.deg2rad(hip_angle), np.deg2rad(hip_angle - knee_angle), np.deg2rad(pitch)
+        hip = middle + _SIGN[..., None] * (body.hip_spacing / 2 * pelvis[..., 1])  # (2, S, 3)
+        swing = _window(self._phases(phase), 0.62, 0.95, 0.12)
+        aside = style.circumduction + _pair(change.circumduction)
+        track = _SIGN * ((style.step_base + change.base) / 2 + aside * swing) * body.stature
+        across = track - hip[..., 1]
+        bow = _SIGN * style.bow_leg * body.stature
+        knee = hip + np.stack([body.thigh * np.sin(thigh), 0.5 * across + bow, -body.thigh * np.cos(thigh)], -1)
+        ankle = knee + np.stack([body.shank * np.sin(shank), 0.5 * across - bow, -body.shank * np.cos(shank)], -1)
+        foot = rotation(_SIGN * style.toe_out, -np.rad2deg(pitch), 0.0)  # (2, S, 3, 3)
+        # At push-off the toes stay on the ground while the rest of the foot rises.
+        bend = np.clip(-pitch, 0, np.deg2rad(38))
+        toes = rotation(_SIGN * style.toe_out, -np.rad2deg(pitch + bend), 0.0)
+        heel = ankle - body.heel * foot[..., 0] + (body.heel_radius - body.ankle_height) * foot[..., 2]
+        ball = ankle + body.ball * foot[..., 0] + (body.ball_radius - body.ankle_height) * foot[..., 2]
+        toe = ball + body.toe * toes[..., 0] + (body.toe_radius - body.ball_radius) * toes[..., 2]
+        positions = {"hip": hip, "knee": knee, "ankle": ankle, "heel": heel, "ball": ball, "toe": toe}
+        joints = {"pelvis": middle, **_by_side(positions)}
+        return Motion(joints, {"pelvis": pelvis, **_by_side({"foot": foot})})
 
     def _sole(self, legs: Motion) -> np.ndarray:
         """Return the lowest points of heels, balls and toes: (S, 6, 3)."""
@@ -221,7 +227,7 @@ class Gait:
         """
         cycle = np.linspace(0, 1, 201)
         sole = self._sole(self._lower_body(cycle))
-        standing = np.stack([_window(self._side_phase(cycle, side), -0.01, 0.635, 0.05) for side in (LEFT, RIGHT)], 1)
+        standing = _window(self._phases(cycle), -0.01, 0.635, 0.05).T
         lowest = sole[:, :, 2].min(1, keepdims=True)
         # Nearly all weight is at the lowest points of the standing feet.
         weight = np.repeat(standing, 3, 1) * np.exp(-(sole[:, :, 2] - lowest) / 0.006) + 1e-12
@@ -235,18 +241,17 @@ class Gait:
     def _lift_feet(self, phase: np.ndarray, joints: dict[str, np.ndarray]) -> None:
         """Lift a swinging foot to a minimum clearance, as additional flexion of hip and knee would."""
         lowest = self._sole(Motion(joints, {}))[:, :, 2].reshape(-1, 2, 3).min(2)
-        for side in (LEFT, RIGHT):
-            clearance = 0.012 * _window(self._side_phase(phase, side), 0.68, 0.96, 0.08)
-            lift = np.maximum(clearance - lowest[:, side], 0.0)
-            for name, share in (("knee", 0.5), ("ankle", 1.0), ("heel", 1.0), ("ball", 1.0), ("toe", 1.0)):
-                joints[f"{name}_{side}"] = joints[f"{name}_{side}"] + np.outer(share * lift, [0, 0, 1])
+        clearance = 0.012 * _window(self._phases(phase), 0.68, 0.96, 0.08)
+        lift = np.maximum(clearance - lowest.T, 0.0)  # (2, S)
+        for name, share in (("knee", 0.5), ("ankle", 1.0), ("heel", 1.0), ("ball", 1.0), ("toe", 1.0)):
+            for side in (LEFT, RIGHT):
+                joints[f"{name}_{side}"][:, 2] += share * lift[side]
 
     def _upper_body(self, phase: np.ndarray, legs: Motion) -> Motion:
         body, style, gait_change = self.physique, self.style, self.gait_change
         joints, frames = dict(legs.joints), dict(legs.frames)
         turn = 2 * np.pi * phase
-        ones = np.ones_like(phase)
-        lean = ones * (style.lean + gait_change.lean) + 0.8 * np.cos(2 * turn - 0.6)
+        lean = style.lean + gait_change.lean + 0.8 * np.cos(2 * turn - 0.6)
         # The shoulders turn against the pelvis, and the trunk leans over the standing leg.
         thorax = rotation(
             style.thorax_yaw * np.cos(turn - 2 * np.pi * style.arm_phase),
@@ -263,29 +268,37 @@ class Gait:
         head = neck + thorax @ np.array([forward, 0.0, 0.0]) + head_frame @ np.array([0.0, 0.0, body.head_rise])
         joints |= {"lumbar": lumbar, "neck": neck, "head": head}
         frames |= {"thorax": thorax, "head": head_frame}
-        yaw = rotation(0.6 * style.thorax_yaw * np.cos(turn), 0 * turn, 0 * turn)
-        for side in (LEFT, RIGHT):
-            sign = SIGN[side]
-            ahead, aside = 0.6 * style.stoop * stature - 0.004 * stature, sign * body.shoulder_spacing / 2
-            up = body.shoulder_rise + style.shoulder_shrug * stature
-            shoulder = lumbar + thorax @ np.array([ahead, aside, up])
-            gain = gait_change.swing[side] * (1 + sign * style.arm_asymmetry)
-            # The arm swings with the leg of the other side: furthest back at the heel strike of its own side.
-            swing = -np.cos(2 * np.pi * (self._side_phase(phase, side) - style.arm_phase))
-            flexion = style.arm_offset + gait_change.flexion[side] + style.arm_swing * gain * swing
-            bend = -np.cos(2 * np.pi * (self._side_phase(phase, side) - style.arm_phase - 0.05))
-            elbow_swing = style.elbow_swing * gait_change.elbow_swing[side] * (0.4 + 0.6 * gain)
-            elbow = np.maximum(style.elbow_flexion + gait_change.elbow[side] + elbow_swing * bend, 2.0)
-            abduction = style.arm_abduction + gait_change.abduction[side]
-            upper = _direction(flexion, ones * abduction, sign)
-            outward = abduction - style.forearm_inward - gait_change.inward[side]
-            lower = _direction(flexion + elbow, ones * outward, sign)
-            upper, lower = (np.einsum("sij,sj->si", yaw, d) for d in (upper, lower))
-            joints[f"shoulder_{side}"] = shoulder
-            joints[f"elbow_{side}"] = shoulder + body.upper_arm * upper
-            joints[f"wrist_{side}"] = joints[f"elbow_{side}"] + body.forearm * lower
-            joints[f"hand_{side}"] = joints[f"wrist_{side}"] + 0.55 * body.hand * lower
+        ahead, aside = 0.6 * style.stoop * stature - 0.004 * stature, body.shoulder_spacing / 2
+        up = body.shoulder_rise + style.shoulder_shrug * stature
+        sides = np.array([[ahead, aside, up], [ahead, -aside, up]])
+        shoulder = lumbar + np.moveaxis(thorax @ sides.T, -1, 0)  # (2, S, 3)
+        gain = _pair(gait_change.swing) * (1 + _SIGN * style.arm_asymmetry)
+        # The arm swings with the leg of the other side: furthest back at the heel strike of its own side.
+        phases = self._phases(phase) - style.arm_phase
+        swing, bend = -np.cos(2 * np.pi * phases), -np.cos(2 * np.pi * (phases - 0.05))
+        flexion = style.arm_offset + _pair(gait_change.flexion) + style.arm_swing * gain * swing
+        elbow_swing = style.elbow_swing * _pair(gait_change.elbow_swing) * (0.4 + 0.6 * gain)
+        elbow_flexion = np.maximum(style.elbow_flexion + _pair(gait_change.elbow) + elbow_swing * bend, 2.0)
+        abduction = style.arm_abduction + _pair(gait_change.abduction)
+        outward = abduction - style.forearm_inward - _pair(gait_change.inward)
+        yaw = rotation(0.6 * style.thorax_yaw * np.cos(turn), 0.0, 0.0)
+        directions = _direction(flexion, abduction), _direction(flexion + elbow_flexion, outward)
+        upper, lower = ((yaw @ direction[..., None])[..., 0] for direction in directions)
+        elbow = shoulder + body.upper_arm * upper
+        wrist = elbow + body.forearm * lower
+        hand = wrist + 0.55 * body.hand * lower
+        joints |= _by_side({"shoulder": shoulder, "elbow": elbow, "wrist": wrist, "hand": hand})
         return Motion(joints, frames)
+
+
+def _pair(values: tuple[float, float]) -> np.ndarray:
+    """Return the values of the left and the right side, (2, 1)."""
+    return np.array(values)[:, None]
+
+
+def _by_side(positions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Split arrays (2, S, ...) into those of the left and the right side."""
+    return {f"{name}_{side}": array[side] for name, array in positions.items() for side in (LEFT, RIGHT)}
 
 
 def _window(phase: np.ndarray, start: float, end: float, edge: float) -> np.ndarray:
@@ -304,8 +317,8 @@ def _smooth(values: np.ndarray, width: float) -> np.ndarray:
     return np.append(smooth, smooth[0])
 
 
-def _direction(flexion: np.ndarray, abduction: np.ndarray, sign: float) -> np.ndarray:
-    """Return the direction (S, 3) of an arm segment, which hangs down if both angles are 0."""
+def _direction(flexion: np.ndarray, abduction: np.ndarray) -> np.ndarray:
+    """Return the directions (2, S, 3) of arm segments, which hang down if both angles are 0."""
     flexion, abduction = np.deg2rad(flexion), np.deg2rad(abduction)
     forward, down = np.sin(flexion) * np.cos(abduction), -np.cos(flexion) * np.cos(abduction)
-    return np.stack([forward, sign * np.sin(abduction), down], -1)
+    return np.stack([forward, np.broadcast_to(_SIGN * np.sin(abduction), down.shape), down], -1)

@@ -310,8 +310,9 @@ def _type_number(kind: str) -> int:
 def _position_walk(motion: Motion, heading: float, aside: float) -> Motion:
     """Centre a walk on the origin, rotated by `heading` degrees and shifted by `aside` metres."""
     pelvis = motion.joints["pelvis"]
-    turn = rotation(*np.array([[heading], [0.0], [0.0]]))[0]
+    turn = rotation(heading, 0.0, 0.0)
     origin = np.array([(pelvis[0, 0] + pelvis[-1, 0]) / 2, 0.0, 0.0])
     offset = np.array([0.0, aside, 0.0])
-    joints = {name: (position - origin) @ turn.T + offset for name, position in motion.joints.items()}
-    return Motion(joints, {name: turn @ frame for name, frame in motion.frames.items()})
+    positions = (np.stack(list(motion.joints.values())) - origin) @ turn.T + offset
+    frames = turn @ np.stack(list(motion.frames.values()))
+    return Motion(dict(zip(motion.joints, positions, strict=True)), dict(zip(motion.frames, frames, strict=True)))
