@@ -239,7 +239,7 @@ class Gait:
         return cycle, distance, height
 
     def _lift_feet(self, phase: np.ndarray, joints: dict[str, np.ndarray]) -> None:
-        """Lift a swinging foot to a minimum clearance, as additional flexion of hip and knee would."""
+        """Lift a swinging foot to a minimum clearance, as additional flexion of hip and knee would, in place."""
         lowest = self._sole(Motion(joints, {}))[:, :, 2].reshape(-1, 2, 3).min(2)
         clearance = 0.012 * _window(self._phases(phase), 0.68, 0.96, 0.08)
         lift = np.maximum(clearance - lowest.T, 0.0)  # (2, S)
@@ -302,7 +302,7 @@ def _by_side(positions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _window(phase: np.ndarray, start: float, end: float, edge: float) -> np.ndarray:
-    """Return a smooth window over the part of the cycle from ``start`` to ``end``: 0 outside, 1 inside, (S,)."""
+    """Return a smooth window over the part of the cycle from ``start`` to ``end``: 0 outside, 1 inside."""
     middle, half = (start + end) / 2, (end - start) / 2
     distance = np.abs((phase - middle + 0.5) % 1 - 0.5)
     ramp = np.clip((half - distance) / edge + 0.5, 0, 1)
