@@ -1,5 +1,6 @@
 """Every shipped configuration is valid, builds its model, trains a step and extracts features."""
 
+import itertools
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from helpers.experiments import REPOSITORY
 from helpers.narrowing import checks, classes_of, narrow_config
 
 SHIPPED = sorted(p for p in (REPOSITORY / "configs").glob("*.yaml") if p.name != "default.yaml")
+COMPARED = [
+    ("Dygait_CASIA-B_cpu", "Dygait_CASIA-B_cpu_static", "GaitGL_CASIA-B_cpu"),
+    ("Dygait_walkers", "Dygait_walkers_static", "GaitGL_walkers", "GaitBase_walkers"),
+]
 CPU = torch.device("cpu")
 DATASETS = ("CASIA-B", "OUMVLP", "GREW", "Gait3D", "SynGait")
 
@@ -28,7 +33,7 @@ NO_PARSING = [f"{s}_cfg.transform={{type: BaseSilCuttingTransform}}" for s in ("
 def test_expected_configurations_are_shipped() -> None:
     assert {
         "Dygait_GREW", "Dygait_Gait3D", "Dygait_Gait3D_64x44", "Dygait_OUMVLP", "Dygait_CASIA-B", "Dygait_SynGait",
-        "Dygait_CASIA-B_cpu", "Dygait_CASIA-B_cpu_static", "GaitGL_CASIA-B_cpu",
+        *itertools.chain(*COMPARED),
         "ScoNet_Scoliosis1K", "ScoNet_SynGait",
         *(f"GLN_{dataset}{phase}" for dataset in ("CASIA-B", "Gait3D-Parsing", "SynGait") for phase in ("", "_phase2")),
         *(f"SwinGait_{dataset}" for dataset in ("Gait3D", "GREW", "CCPG", "SUSTech1K", "SynGait")),
@@ -41,16 +46,17 @@ def test_expected_configurations_are_shipped() -> None:
     } <= {path.stem for path in SHIPPED}  # fmt: skip
 
 
-@pytest.mark.parametrize("other", ["Dygait_CASIA-B_cpu_static", "GaitGL_CASIA-B_cpu"])
-def test_compared_configurations_differ_in_the_network_only(other: str) -> None:
+@pytest.mark.parametrize("names", COMPARED, ids=" ".join)
+def test_compared_configurations_differ_in_the_network_only(names: tuple[str, ...]) -> None:
     sections = []
-    for name in ("Dygait_CASIA-B_cpu", other):
+    for name in names:
         config = load_config(REPOSITORY / "configs" / f"{name}.yaml").as_dict()
         network = config.pop("model_cfg")
+        channels = network.get("channels", network.get("backbone_cfg", {}).get("channels"))
         for section in ("trainer_cfg", "evaluator_cfg"):
             assert config[section].pop("save_name") == name
-        sections.append((config, network["channels"], network["input_size"]))
-    assert sections[0] == sections[1]
+        sections.append((config, channels[:3], network["input_size"], network["SeparateBNNecks"]["class_num"]))
+    assert all(other == sections[0] for other in sections)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
