@@ -18,7 +18,7 @@ from dygait.logs import log
 
 _TYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 _WORTHWHILE = 1.2  # minimum speed relative to float32 that is worth the loss of precision
-_EMULATED = 0.25  # speed relative to float32 below which a type has no instructions, however small the convolution
+_EMULATED = 0.25  # speed relative to float32 below which a type is emulated, however small the convolution
 _REPEATS = 3
 
 
@@ -94,10 +94,10 @@ def speed_on_cpu(dtype: torch.dtype) -> float:
     """Measure the speed of a 3-D convolution, forward and backward, in a type, relative to float32.
 
     This takes some tenths of a second, once per process. Compared are processor times of this thread, minima of
-    alternating repeats, which other load on the machine changes little. Of a small convolution, the constant cost of
-    several threads would be measured: oneDNN's is higher in bfloat16. It only tells a type without instructions for it.
+    alternating repeats, which other load on the machine changes little. A small convolution, of which the constant cost
+    of several threads would be measured (oneDNN's is higher in bfloat16), only tells whether the type is emulated.
     """
-    speed = _speed_of_convolution(dtype, batch=1, repeats=1)
+    speed = _speed_of_convolution(dtype, batch=2, repeats=1)
     return _speed_of_convolution(dtype, batch=8, repeats=_REPEATS) if speed > _EMULATED else speed
 
 
