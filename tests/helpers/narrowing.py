@@ -22,6 +22,11 @@ def checks() -> list[Any]:
     return [partial(component_problems, phase="test")]
 
 
+def bfloat16_is_emulated() -> bool:
+    """Return whether this CPU has no instructions for bfloat16, and PyTorch only slow code."""
+    return speed_on_cpu(torch.bfloat16) < 0.25
+
+
 def classes_of(config: Config) -> dict[str, int]:
     """Return the numbers of classes that `model_cfg` sets, by key."""
     keywords = config.model_cfg.keywords
@@ -65,7 +70,7 @@ def narrow_config(path: Path, folder: Path, size: int | None = None, more: Seque
         *(f"model_cfg.{key}={2 if protocol is None else len(types)}" for key in classes_of(full)),
         *more,
     ]
-    if speed_on_cpu(torch.bfloat16) < 0.25:  # without instructions for it: two minutes for a step of 128 x 88
+    if bfloat16_is_emulated():  # two minutes for a step of 128 x 88
         overrides += ["trainer_cfg.enable_float16=false", "evaluator_cfg.enable_float16=false"]
     return load_config(path, overrides)
 

@@ -2,7 +2,7 @@
 
 Fan et al., *SkeletonGait: Gait Recognition Using Skeleton Maps*, AAAI 2024, https://arxiv.org/abs/2311.13444. The steps
 are those of OpenGait's datasets/pretreatment_heatmap.py with its settings, and give the same pixels, but for one level
-in a few where CPUs round differently.
+in a few, which depends on the CPU.
 
 Other pixels need another `VERSION` in synthetic/settings.py.
 """

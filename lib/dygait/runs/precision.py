@@ -18,7 +18,7 @@ from dygait.logs import log
 
 _TYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 _WORTHWHILE = 1.2  # minimum speed relative to float32 that is worth the loss of precision
-_EMULATED = 0.25  # speed relative to float32 below which a type is emulated, however small the convolution
+_SLOW = 0.5  # speed relative to float32 below which a small convolution tells enough
 _REPEATS = 3
 
 
@@ -95,10 +95,10 @@ def speed_on_cpu(dtype: torch.dtype) -> float:
 
     This takes some tenths of a second, once per process. Compared are processor times of this thread, minima of
     alternating repeats, which other load on the machine changes little. A small convolution, of which the constant cost
-    of several threads would be measured (oneDNN's is higher in bfloat16), only tells whether the type is emulated.
+    of several threads would be measured (oneDNN's is higher in bfloat16), only tells a type that has no instructions.
     """
     speed = _speed_of_convolution(dtype, batch=2, repeats=1)
-    return _speed_of_convolution(dtype, batch=8, repeats=_REPEATS) if speed > _EMULATED else speed
+    return _speed_of_convolution(dtype, batch=8, repeats=_REPEATS) if speed >= _SLOW else speed
 
 
 def _speed_of_convolution(dtype: torch.dtype, batch: int, repeats: int) -> float:
